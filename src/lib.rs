@@ -1,0 +1,5 @@
+//! Waybill: a provider integration platform on MongoDB with audit logging.
+//!
+//! The map is ARCHITECTURE.md; the way of an order is WORKFLOW.md.
+
+pub mod platform;

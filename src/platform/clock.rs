@@ -1,0 +1,153 @@
+//! Time, as everything in here reads it: the database's wall clock, carried forward by the local
+//! monotonic clock between two looks at it. So `runAt`, leases and events of all processes follow one
+//! clock, and a step of a host's wall clock moves nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bson::{DateTime, doc};
+use serde::{Serialize, Serializer};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// How often a process looks at the database's clock again.
+pub const SYNC_EVERY: Duration = Duration::from_secs(30);
+
+/// A shared clock. Cloning gives the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    started: Instant,
+    started_ms: i64,
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let started_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+        Self { started: Instant::now(), started_ms, offset_ms: Arc::default() }
+    }
+}
+
+impl Clock {
+    /// Now, in milliseconds since the epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.started_ms + self.started.elapsed().as_millis() as i64 + self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Now, as the database stores it.
+    #[must_use]
+    pub fn now(&self) -> DateTime {
+        DateTime::from_millis(self.now_ms())
+    }
+
+    /// Moves the clock; for tests.
+    pub fn advance(&self, by: Duration) {
+        self.offset_ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+    }
+
+    /// Looks at the database's clock and follows it. The error is at most half the round trip.
+    ///
+    /// # Errors
+    /// What the driver says when the database can't be asked; the clock then goes on as it was.
+    pub async fn sync(&self, db: &mongodb::Database) -> mongodb::error::Result<()> {
+        let asked = Instant::now();
+        let hello = db.run_command(doc! { "hello": 1 }).await?;
+        let round_trip_ms = asked.elapsed().as_millis() as i64;
+        if let Ok(theirs) = hello.get_datetime("localTime") {
+            let theirs_ms = theirs.timestamp_millis() + round_trip_ms / 2;
+            let ours_ms = self.started_ms + self.started.elapsed().as_millis() as i64;
+            self.offset_ms.store(theirs_ms - ours_ms, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// `at` plus `by`, saturating.
+#[must_use]
+pub fn after(at: DateTime, by: Duration) -> DateTime {
+    DateTime::from_millis(at.timestamp_millis().saturating_add(by.as_millis() as i64))
+}
+
+/// A point in time at the boundary: RFC 3339, UTC, milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rfc3339Time(pub DateTime);
+
+impl std::fmt::Display for Rfc3339Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = self.0.timestamp_millis();
+        let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) else {
+            return f.write_str("0001-01-01T00:00:00.000Z");
+        };
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.millisecond()
+        )
+    }
+}
+
+impl std::str::FromStr for Rfc3339Time {
+    type Err = time::error::Parse;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let at = OffsetDateTime::parse(text, &Rfc3339)?;
+        Ok(Self(DateTime::from_millis((at.unix_timestamp_nanos() / 1_000_000) as i64)))
+    }
+}
+
+impl Serialize for Rfc3339Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Rfc3339Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(|_| serde::de::Error::custom("must be an RFC 3339 time such as 2026-01-31T12:00:00Z"))
+    }
+}
+
+impl utoipa::PartialSchema for Rfc3339Time {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Rfc3339Time {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_with_milliseconds_and_read_back() {
+        let at = Rfc3339Time(DateTime::from_millis(1_767_225_600_042));
+        assert_eq!(at.to_string(), "2026-01-01T00:00:00.042Z");
+        assert_eq!("2026-01-01T05:30:00.042+05:30".parse::<Rfc3339Time>().ok(), Some(at));
+        assert!("yesterday".parse::<Rfc3339Time>().is_err());
+    }
+
+    #[test]
+    fn a_moved_clock_moves_for_everybody() {
+        let clock = Clock::default();
+        let other = clock.clone();
+        let before = other.now_ms();
+        clock.advance(Duration::from_secs(60));
+        assert!(other.now_ms() - before >= 60_000);
+    }
+}

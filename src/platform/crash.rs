@@ -1,0 +1,60 @@
+//! Named points at which a test stops a process, to see that nothing is lost there.
+//!
+//! `WAYBILL_CRASH_AT=name` kills the process with SIGKILL when it first passes the point;
+//! `WAYBILL_FREEZE_AT=name` stops it with SIGSTOP. Release builds have neither.
+
+use std::sync::OnceLock;
+
+/// Every point there is; a name that is not here stops the start.
+pub const POINTS: &[&str] = &[
+    "before_commit",
+    "after_commit",
+    "claimed",
+    "request_logged",
+    "sent",
+    "answered",
+    "before_completion",
+    "after_completion",
+];
+
+#[derive(Debug, Default)]
+struct Armed {
+    crash: Option<String>,
+    freeze: Option<String>,
+}
+
+static ARMED: OnceLock<Armed> = OnceLock::new();
+
+/// Arms the points of this process; called once, by the composition of the configuration.
+///
+/// # Errors
+/// Names the point that doesn't exist.
+pub fn arm(crash: Option<String>, freeze: Option<String>) -> Result<(), String> {
+    for name in crash.iter().chain(freeze.iter()) {
+        if !POINTS.contains(&name.as_str()) {
+            return Err(format!("no crash point is named {name}; there are {}", POINTS.join(", ")));
+        }
+    }
+    let _ = ARMED.set(Armed { crash, freeze });
+    Ok(())
+}
+
+/// Passes the point `name`: stops here if a test asked for it.
+#[inline]
+pub fn point(name: &'static str) {
+    #[cfg(debug_assertions)]
+    if let Some(armed) = ARMED.get() {
+        debug_assert!(POINTS.contains(&name), "crash point {name} is not listed");
+        if armed.crash.as_deref() == Some(name) {
+            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        }
+        if armed.freeze.as_deref() == Some(name) {
+            static FROZEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+            if !FROZEN.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP);
+            }
+        }
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}

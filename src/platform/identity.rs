@@ -1,0 +1,363 @@
+//! Who is asking: roles, access tokens, and the extractors by which a handler says whom it serves.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    errors::ErrorKind as JwtError,
+    signature::{self, Signer, Verifier},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
+
+use super::{
+    error::{AppError, ErrorKind},
+    http::{ClientAddr, RequestId},
+    rate_limit::{Limit, RateLimiter},
+    secret::{hmac_sha256, sha256_hex},
+};
+
+/// Lifetime of an access token.
+pub const ACCESS_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
+const ISSUER: &str = "waybill";
+const AUDIENCE: &str = "waybill-api";
+/// Clocks of two hosts may differ by this much.
+const LEEWAY_SECONDS: u64 = 5;
+
+/// What a user is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Sends parcels; sees its own data only.
+    Merchant,
+    /// Reads and corrects money.
+    Finance,
+    /// Reads everything, writes nothing.
+    Auditor,
+    /// Runs the place: queues, review, users.
+    Admin,
+}
+
+impl Role {
+    /// As in tokens and documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Merchant => "merchant",
+            Self::Finance => "finance",
+            Self::Auditor => "auditor",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    role: Role,
+    iat: u64,
+    exp: u64,
+}
+
+struct Key {
+    id: String,
+    encode: EncodingKey,
+    decode: DecodingKey,
+}
+
+impl Key {
+    fn new(secret: &SecretString) -> Self {
+        let bytes = secret.expose_secret().as_bytes();
+        let mut id = sha256_hex(bytes);
+        id.truncate(8);
+        Self { id, encode: EncodingKey::from_secret(bytes), decode: DecodingKey::from_secret(bytes) }
+    }
+}
+
+/// Signs and checks access tokens (JWT, HS256). The algorithm, issuer and audience are fixed; the header's
+/// `kid` chooses between today's secret and the previous one.
+pub struct TokenKeys {
+    current: Key,
+    previous: Option<Key>,
+    validation: Validation,
+}
+
+impl std::fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenKeys").field("kid", &self.current.id).finish_non_exhaustive()
+    }
+}
+
+impl TokenKeys {
+    /// Keys from the secrets of the configuration.
+    #[must_use]
+    pub fn new(secret: &SecretString, previous: Option<&SecretString>) -> Self {
+        let _ = HMAC_PROVIDER.install_default();
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
+        validation.leeway = LEEWAY_SECONDS;
+        Self { current: Key::new(secret), previous: previous.map(Key::new), validation }
+    }
+
+    /// A token for `user_id`, valid from `now_ms` for [`ACCESS_TOKEN_TTL`].
+    ///
+    /// # Errors
+    /// When signing fails, which is a bug.
+    pub fn issue(&self, user_id: &str, role: Role, now_ms: i64) -> Result<String, AppError> {
+        let iat = (now_ms / 1000) as u64;
+        let claims = Claims {
+            iss: ISSUER.into(),
+            aud: AUDIENCE.into(),
+            sub: user_id.into(),
+            role,
+            iat,
+            exp: iat + ACCESS_TOKEN_TTL.as_secs(),
+        };
+        let header = Header { kid: Some(self.current.id.clone()), ..Header::new(Algorithm::HS256) };
+        jsonwebtoken::encode(&header, &claims, &self.current.encode).map_err(AppError::internal)
+    }
+
+    /// Who the token stands for.
+    ///
+    /// # Errors
+    /// 401 whatever is wrong with it, naming the reason only where the client can act on it (expired).
+    pub fn verify(&self, token: &str) -> Result<(String, Role), AppError> {
+        let refuse = |code, detail| AppError::new(ErrorKind::Unauthenticated, code, detail);
+        let invalid = || refuse("auth.invalid_token", "The access token is not valid; sign in again.");
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        if header.alg != Algorithm::HS256 {
+            return Err(invalid());
+        }
+        let key = match (&header.kid, &self.previous) {
+            (Some(kid), Some(previous)) if *kid == previous.id => previous,
+            (Some(kid), _) if *kid == self.current.id => &self.current,
+            _ => return Err(invalid()),
+        };
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.decode, &self.validation).map_err(|error| {
+            if matches!(error.kind(), JwtError::ExpiredSignature) {
+                refuse("auth.token_expired", "The access token has expired; refresh it.")
+            } else {
+                invalid()
+            }
+        })?;
+        Ok((claims.claims.sub, claims.claims.role))
+    }
+}
+
+struct HmacSha256 {
+    key: Vec<u8>,
+}
+
+impl Signer<Vec<u8>> for HmacSha256 {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        Ok(hmac_sha256(&self.key, message).to_vec())
+    }
+}
+
+impl Verifier<Vec<u8>> for HmacSha256 {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        if hmac_sha256(&self.key, message).as_slice().ct_eq(signature).into() {
+            Ok(())
+        } else {
+            Err(signature::Error::new())
+        }
+    }
+}
+
+impl JwtSigner for HmacSha256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+impl JwtVerifier for HmacSha256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+/// HS256 and nothing else: the crate's own providers bring RSA and elliptic curves that we would only have to
+/// keep out.
+static HMAC_PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| match algorithm {
+        Algorithm::HS256 => Ok(Box::new(HmacSha256 { key: key.as_bytes().to_vec() })),
+        _ => Err(JwtError::InvalidAlgorithm.into()),
+    },
+    verifier_factory: |algorithm, key| match algorithm {
+        Algorithm::HS256 => Ok(Box::new(HmacSha256 { key: key.try_get_as_bytes()?.to_vec() })),
+        _ => Err(JwtError::InvalidAlgorithm.into()),
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+/// What the extractors need; the composition root puts it into every request's extensions.
+#[derive(Clone)]
+pub struct Gate {
+    /// Checks tokens.
+    pub tokens: Arc<TokenKeys>,
+    /// Limits requests per user; absent with `RATE_LIMIT=off`.
+    pub limiter: Option<(RateLimiter, Limit)>,
+}
+
+/// Who asked, from where, in which request: goes into events and audit records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CurrentUser {
+    /// `usr_...`
+    pub user_id: String,
+    /// The role in the token.
+    pub role: Role,
+    /// The peer's address.
+    pub address: Option<IpAddr>,
+    /// `X-Request-Id`.
+    pub request_id: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
+        let gate = parts.extensions.get::<Gate>().cloned().ok_or_else(|| {
+            AppError::new(ErrorKind::Internal, "internal", "The router was built without a gate.")
+        })?;
+        let token = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(|| {
+                AppError::new(
+                    ErrorKind::Unauthenticated,
+                    "auth.required",
+                    "Send the access token as `Authorization: Bearer ...`.",
+                )
+            })?;
+        let (user_id, role) = gate.tokens.verify(token)?;
+        if let Some((limiter, limit)) = &gate.limiter {
+            let grant = limiter.take(&format!("user:{user_id}"), *limit, 1, 1).await;
+            if grant.granted == 0 {
+                return Err(too_many(grant.retry_after));
+            }
+        }
+        Ok(Self {
+            user_id,
+            role,
+            address: parts.extensions.get::<ClientAddr>().map(|a| a.0),
+            request_id: parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
+        })
+    }
+}
+
+/// 429 with the time after which one more request is free.
+#[must_use]
+pub fn too_many(retry_after: Duration) -> AppError {
+    AppError::new(ErrorKind::RateLimited, "request.rate_limited", "Too many requests; wait before the next one.")
+        .retry_after(retry_after)
+}
+
+fn only(user: CurrentUser, role: Role) -> Result<CurrentUser, AppError> {
+    if user.role == role {
+        Ok(user)
+    } else {
+        Err(AppError::new(ErrorKind::Forbidden, "auth.forbidden", "Your role does not allow this."))
+    }
+}
+
+/// A merchant, about its own data.
+#[derive(Clone, Debug)]
+pub struct Merchant(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for Merchant {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, Role::Merchant).map(Self)
+    }
+}
+
+/// An administrator.
+#[derive(Clone, Debug)]
+pub struct Admin(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, Role::Admin).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(secret: &str, previous: Option<&str>) -> TokenKeys {
+        TokenKeys::new(&SecretString::from(secret), previous.map(SecretString::from).as_ref())
+    }
+
+    fn now_ms() -> i64 {
+        super::super::clock::Clock::default().now_ms()
+    }
+
+    #[test]
+    fn a_token_is_accepted_under_its_own_and_the_previous_secret() {
+        let token = keys("one", None).issue("usr_1", Role::Finance, now_ms()).expect("signing works");
+        assert_eq!(keys("one", None).verify(&token).expect("valid"), ("usr_1".into(), Role::Finance));
+        assert_eq!(keys("two", Some("one")).verify(&token).expect("valid"), ("usr_1".into(), Role::Finance));
+        assert!(keys("two", None).verify(&token).is_err());
+    }
+
+    #[test]
+    fn an_expired_token_says_so() {
+        let token = keys("one", None).issue("usr_1", Role::Merchant, now_ms() - 16 * 60 * 1000).expect("signing works");
+        assert_eq!(keys("one", None).verify(&token).expect_err("expired").code, "auth.token_expired");
+    }
+
+    #[test]
+    fn unsigned_foreign_and_altered_tokens_are_refused() {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+        let ours = keys("one", None);
+        let good = ours.issue("usr_1", Role::Merchant, now_ms()).expect("signing works");
+        let parts: Vec<_> = good.split('.').collect();
+        let admin = String::from_utf8(B64.decode(parts[1]).expect("base64")).expect("utf-8").replace("merchant", "admin");
+        let none = format!("{}.{}.", B64.encode(r#"{"alg":"none","typ":"JWT"}"#), parts[1]);
+        let mut validly_signed = |claims: serde_json::Value| {
+            let header = Header { kid: Some(ours.current.id.clone()), ..Header::new(Algorithm::HS256) };
+            jsonwebtoken::encode(&header, &claims, &ours.current.encode).expect("signing works")
+        };
+        let exp = (now_ms() / 1000 + 600) as u64;
+        let wrong_audience = validly_signed(
+            serde_json::json!({"iss": ISSUER, "aud": "other", "sub": "usr_1", "role": "admin", "iat": 0, "exp": exp}),
+        );
+        let wrong_issuer = validly_signed(
+            serde_json::json!({"iss": "other", "aud": AUDIENCE, "sub": "usr_1", "role": "admin", "iat": 0, "exp": exp}),
+        );
+        let endless =
+            validly_signed(serde_json::json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "usr_1", "role": "admin", "iat": 0}));
+        for bad in [
+            format!("{}.{}.{}", parts[0], B64.encode(admin), parts[2]),
+            none.clone(),
+            none + parts[2],
+            format!("{}.{}.{}", B64.encode(r#"{"alg":"HS512","typ":"JWT"}"#), parts[1], parts[2]),
+            wrong_audience,
+            wrong_issuer,
+            endless,
+            String::new(),
+            "a.b.c".into(),
+        ] {
+            assert_eq!(ours.verify(&bad).expect_err(&bad).code, "auth.invalid_token", "{bad}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Public ids: a prefix that says what it is, and a time-ordered body (UUID version 7, RFC 9562).
+
+use uuid::Uuid;
+
+/// A new id such as `ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6`: sorts by time of creation.
+#[must_use]
+pub fn new_id(prefix: &str) -> String {
+    let mut id = String::with_capacity(prefix.len() + 33);
+    id.push_str(prefix);
+    id.push('_');
+    id.push_str(Uuid::now_v7().simple().encode_lower(&mut Uuid::encode_buffer()));
+    id
+}
+
+/// Whether `id` has the shape that [`new_id`] gives for `prefix`.
+#[must_use]
+pub fn is_id(prefix: &str, id: &str) -> bool {
+    id.strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('_'))
+        .is_some_and(|body| body.len() == 32 && body.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+/// A number for people to read out: twelve characters of Crockford's base 32 (no I, L, O, U) in
+/// three groups, taken from the random part of a time-ordered id (60 bits).
+#[must_use]
+pub fn readable_number(id: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let tail = id.get(id.len().saturating_sub(15)..).unwrap_or(id);
+    let mut bits = u64::from_str_radix(tail, 16).unwrap_or_default();
+    let mut out = Vec::with_capacity(14);
+    for position in 0..12 {
+        if position == 4 || position == 8 {
+            out.push('-');
+        }
+        out.push(char::from(ALPHABET[(bits & 31) as usize]));
+        bits >>= 5;
+    }
+    out.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time_and_are_recognised() {
+        let ids: Vec<_> = (0..1000).map(|_| new_id("ord")).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(is_id("ord", &ids[0]));
+        assert!(!is_id("usr", &ids[0]));
+        assert!(!is_id("ord", "ord_123"));
+        assert!(!is_id("ord", "{$ne:1}"));
+    }
+
+    #[test]
+    fn readable_numbers_use_unambiguous_letters() {
+        let number = readable_number(&new_id("ord"));
+        assert_eq!(number.len(), 14);
+        assert!(number.chars().all(|c| c == '-' || (c.is_ascii_alphanumeric() && !"ILOU".contains(c))));
+        assert_ne!(number, readable_number(&new_id("ord")));
+    }
+}

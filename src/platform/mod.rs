@@ -1,0 +1,19 @@
+//! What every module stands on: no business words here.
+//!
+//! `error` and `http` are the edge, `identity` says who is asking, `mongo` and `redis` are the two
+//! stores, `batch` is group commit, `exchange` is the only outbound HTTP client, and the rest are
+//! small tools. Nothing in here knows an order, a wallet or a carrier.
+
+pub mod batch;
+pub mod clock;
+pub mod crash;
+pub mod error;
+pub mod exchange;
+pub mod http;
+pub mod identity;
+pub mod ids;
+pub mod metrics;
+pub mod mongo;
+pub mod rate_limit;
+pub mod redis;
+pub mod secret;

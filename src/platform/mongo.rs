@@ -1,0 +1,187 @@
+//! The database: connecting, indexes, and errors told apart by code and label, never by text.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use mongodb::{
+    Client, Database, IndexModel,
+    error::{Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure},
+    options::{Acknowledgment, ClientOptions, IndexOptions, ReadConcern, WriteConcern},
+};
+
+/// How long a call waits for a primary before it says that the database is away.
+pub const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database's name where the URI names none.
+pub const DEFAULT_DATABASE: &str = "waybill";
+
+/// Makes a client for `uri`; connects lazily, so it succeeds while the database is away.
+///
+/// # Errors
+/// When the URI can't be read.
+pub async fn connect(uri: &str) -> Result<Database> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options.app_name.get_or_insert_with(|| "waybill".into());
+    options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+    options.connect_timeout.get_or_insert(Duration::from_secs(3));
+    options.max_pool_size.get_or_insert(64);
+    options.heartbeat_freq.get_or_insert(Duration::from_secs(5));
+    options.write_concern = Some(durable());
+    options.read_concern = Some(ReadConcern::majority());
+    let name = options.default_database.clone().unwrap_or_else(|| DEFAULT_DATABASE.into());
+    Ok(Client::with_options(options)?.database(&name))
+}
+
+/// Acknowledged by a majority and journaled: what every write of ours asks for.
+#[must_use]
+pub fn durable() -> WriteConcern {
+    WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(Duration::from_secs(10)).build()
+}
+
+/// Whether the database could not be reached or had no primary: trying again later makes sense.
+#[must_use]
+pub fn is_away(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::ServerSelection { .. }
+        | ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::DnsResolve { .. }
+        | ErrorKind::Shutdown => true,
+        ErrorKind::Command(command) => is_state_change(command.code),
+        ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => is_state_change(concern.code),
+        _ => error.contains_label("RetryableWriteError") || error.contains_label(TRANSIENT_TRANSACTION_ERROR),
+    }
+}
+
+/// Codes by which a server says that it is stepping down, shutting down or has no majority (driver specification,
+/// "server discovery and monitoring": not-writable-primary and node-is-recovering errors, and time limits).
+const fn is_state_change(code: i32) -> bool {
+    matches!(code, 50 | 64 | 91 | 189 | 262 | 10107 | 10058 | 11600 | 11602 | 13435 | 13436)
+}
+
+/// Whether a unique index refused a write.
+#[must_use]
+pub fn is_duplicate_key(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == 11000,
+        ErrorKind::InsertMany(many) => {
+            many.write_errors.as_ref().is_some_and(|errors| errors.iter().any(|e| e.code == 11000))
+        }
+        ErrorKind::Command(command) => command.code == 11000,
+        _ => false,
+    }
+}
+
+/// Whether the whole transaction may be run again.
+#[must_use]
+pub fn is_transient(error: &Error) -> bool {
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+}
+
+/// Whether it is not known if the transaction committed; committing again is safe.
+#[must_use]
+pub fn is_unknown_commit(error: &Error) -> bool {
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+}
+
+/// An index, declared beside the store that needs it.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// The collection.
+    pub collection: &'static str,
+    /// Its name: stable, so that changes show.
+    pub name: &'static str,
+    /// Keys and directions.
+    pub keys: Document,
+    /// No two documents may share the keys.
+    pub unique: bool,
+    /// Only documents that match are in the index.
+    pub partial: Option<Document>,
+    /// Documents are removed at the time that the (only) key holds.
+    pub expires: bool,
+}
+
+impl Index {
+    /// A plain index.
+    #[must_use]
+    pub const fn new(collection: &'static str, name: &'static str, keys: Document) -> Self {
+        Self { collection, name, keys, unique: false, partial: None, expires: false }
+    }
+
+    /// Makes it unique. Writes of the API wait until every unique index exists.
+    #[must_use]
+    pub const fn unique(mut self) -> Self {
+        self.unique = true;
+        self
+    }
+
+    /// Restricts it to documents that match.
+    #[must_use]
+    pub fn partial(mut self, filter: Document) -> Self {
+        self.partial = Some(filter);
+        self
+    }
+
+    /// Removes documents when the time in the key has passed.
+    #[must_use]
+    pub const fn expires(mut self) -> Self {
+        self.expires = true;
+        self
+    }
+
+    fn model(&self) -> IndexModel {
+        let mut options = IndexOptions::builder().name(self.name.to_owned()).build();
+        options.unique = self.unique.then_some(true);
+        options.partial_filter_expression.clone_from(&self.partial);
+        options.expire_after = self.expires.then_some(Duration::ZERO);
+        IndexModel::builder().keys(self.keys.clone()).options(options).build()
+    }
+}
+
+/// Creates collections and indexes that are missing; running it again changes nothing.
+///
+/// # Errors
+/// What the driver says; an index that exists with other keys under the same name is one of these.
+pub async fn ensure_indexes(db: &Database, collections: &[&str], indexes: &[Index]) -> Result<()> {
+    let existing = db.list_collection_names().await?;
+    for name in collections {
+        if !existing.iter().any(|have| have == name)
+            && let Err(error) = db.create_collection(*name).await
+            && !matches!(error.kind.as_ref(), ErrorKind::Command(c) if c.code == 48)
+        {
+            return Err(error);
+        }
+        let models: Vec<_> = indexes.iter().filter(|i| i.collection == *name).map(Index::model).collect();
+        if !models.is_empty() {
+            db.collection::<Document>(name).create_indexes(models).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Names of unique indexes that don't exist yet, as `collection.name`.
+///
+/// # Errors
+/// What the driver says.
+pub async fn missing_unique_indexes(db: &Database, indexes: &[Index]) -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for index in indexes.iter().filter(|index| index.unique) {
+        let names = match db.collection::<Document>(index.collection).list_index_names().await {
+            Ok(names) => names,
+            Err(error) if matches!(error.kind.as_ref(), ErrorKind::Command(c) if c.code == 26) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if !names.iter().any(|name| name == index.name) {
+            missing.push(format!("{}.{}", index.collection, index.name));
+        }
+    }
+    Ok(missing)
+}
+
+/// Answers in time or fails; for `/readyz`.
+///
+/// # Errors
+/// What the driver says.
+pub async fn ping(db: &Database) -> Result<()> {
+    db.run_command(doc! { "ping": 1 }).await.map(drop)
+}

@@ -1,0 +1,42 @@
+//! Secrets that can't be printed by accident, and the few keyed functions we use.
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// SHA-256, in hex.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// HMAC-SHA-256 (RFC 2104) of `message` under `key`; a key of any length is fine.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// A key for one purpose, derived from a secret so that no two purposes share a key.
+#[must_use]
+pub fn derive_key(secret: &SecretString, purpose: &str) -> [u8; 32] {
+    hmac_sha256(secret.expose_secret().as_bytes(), purpose.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hmac_matches_rfc_4231_case_2() {
+        let mac = hmac_sha256(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex::encode(mac), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+
+    #[test]
+    fn purposes_do_not_share_a_key() {
+        let secret = SecretString::from("s");
+        assert_ne!(derive_key(&secret, "a"), derive_key(&secret, "b"));
+    }
+}
