@@ -2,4 +2,5 @@
 //!
 //! The map is ARCHITECTURE.md; the way of an order is WORKFLOW.md.
 
+pub mod modules;
 pub mod platform;

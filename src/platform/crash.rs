@@ -12,6 +12,7 @@ pub const POINTS: &[&str] = &[
     "claimed",
     "request_logged",
     "sent",
+    "looking_up",
     "answered",
     "before_completion",
     "after_completion",
@@ -57,4 +58,18 @@ pub fn point(name: &'static str) {
     }
     #[cfg(not(debug_assertions))]
     let _ = name;
+}
+
+/// Resolves never, or ends the process a moment after a request went out, where a test asked for that.
+pub async fn after_sending(operation: &'static str) {
+    let name = if operation.starts_with("look_up") { "looking_up" } else { "sent" };
+    let armed = cfg!(debug_assertions)
+        && ARMED.get().is_some_and(|armed| [&armed.crash, &armed.freeze].into_iter().flatten().any(|point| point == name));
+    if !armed {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    point(name);
+    // A frozen process goes on from here when it is thawed; the call decides what came of it.
+    std::future::pending().await
 }

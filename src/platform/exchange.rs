@@ -1,0 +1,192 @@
+//! The only outbound HTTP client. It redacts, sends, times and limits; it knows nothing of what it carries.
+//!
+//! The way of a call: an adapter makes an [`Outbound`]; [`Prepared::new`] writes down the redacted record; the audit
+//! module puts that record into a transaction and gives a [`Logged`] for it, which leaves the lane only after the
+//! commit; [`Exchange::send`] takes nothing else. So no request leaves before its log is durable.
+
+mod client;
+mod redaction;
+
+use std::time::Duration;
+
+use bson::{Bson, Document};
+use reqwest::{
+    Method,
+    header::{HeaderName, HeaderValue},
+};
+use serde_json::Value;
+
+pub use client::Exchange;
+pub use redaction::Redaction;
+
+/// Answers over this size are given up: no provider of ours has a reason to send more.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// A call that has no answer by then is lost.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
+/// A connection that doesn't stand by then never will; nothing was sent.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A call as an adapter wants it, without its credentials.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// `parcelx`, ...
+    pub provider: &'static str,
+    /// `create_order`, ...
+    pub operation: &'static str,
+    /// HTTP method.
+    pub method: Method,
+    /// Absolute URL with its query.
+    pub url: String,
+    /// JSON body.
+    pub body: Option<Value>,
+    /// What of it may be stored.
+    pub redaction: &'static Redaction,
+}
+
+/// What is stored of a request.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// HTTP method.
+    pub method: String,
+    /// URL; values of its query that are not allowed are redacted.
+    pub url: String,
+    /// Headers; credentials are named, never shown.
+    pub headers: Document,
+    /// The redacted body, or null.
+    pub body: Bson,
+}
+
+/// An outbound call with its record.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What will be sent.
+    pub outbound: Outbound,
+    /// What will be stored of it.
+    pub record: RequestRecord,
+}
+
+impl Prepared {
+    /// Redacts `outbound`. Pure.
+    #[must_use]
+    pub fn new(outbound: Outbound, credential_headers: &[&'static str]) -> Self {
+        let mut headers = Document::new();
+        if outbound.body.is_some() {
+            headers.insert("content-type", "application/json");
+        }
+        for name in credential_headers {
+            headers.insert(*name, "[credential]");
+        }
+        let record = RequestRecord {
+            method: outbound.method.as_str().to_owned(),
+            url: outbound.redaction.url(&outbound.url),
+            headers,
+            body: outbound.body.as_ref().map_or(Bson::Null, |body| outbound.redaction.request_body(body)),
+        };
+        Self { outbound, record }
+    }
+}
+
+/// A request whose log is part of the transaction that handed this out.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    outbound: Outbound,
+}
+
+impl Logged {
+    /// Only `audit` calls this, right after it appended the record to the view (held by a test).
+    #[must_use]
+    pub fn after_append(prepared: Prepared) -> Self {
+        Self { outbound: prepared.outbound }
+    }
+
+    /// What is going to be sent.
+    #[must_use]
+    pub const fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+}
+
+/// Headers that prove who we are; fetched right before sending, never stored.
+pub type Credentials = Vec<(HeaderName, HeaderValue)>;
+
+/// Why nothing was executed, provably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// No connection: refused, unreachable, DNS, TLS, or not in time.
+    NotConnected,
+    /// The credentials could not be made.
+    NoCredentials,
+    /// The worker's lease would not have outlasted the call.
+    NoTime,
+}
+
+/// Why there is no whole answer although the request may have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The deadline passed.
+    TimedOut,
+    /// The connection broke, before or within the answer.
+    ConnectionLost,
+    /// The answer was over the limit.
+    TooLarge,
+}
+
+/// The body of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerBody {
+    /// Well-formed JSON.
+    Json(Value),
+    /// Anything else: HTML, cut off, empty.
+    NotJson,
+}
+
+/// What came back, as far as an adapter may judge it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Nothing was executed.
+    NotSent(NotSent),
+    /// Whether it was executed is not known.
+    Lost(Lost),
+    /// A whole answer.
+    Http {
+        /// Status code.
+        status: u16,
+        /// `Retry-After`, in seconds or as a date.
+        retry_after: Option<Duration>,
+        /// Body.
+        body: AnswerBody,
+    },
+}
+
+/// What is stored of an answer, or of its absence.
+#[derive(Clone, Debug)]
+pub struct ResponseRecord {
+    /// Status, where there was one.
+    pub http_status: Option<i32>,
+    /// Headers on the allow-list.
+    pub headers: Document,
+    /// The redacted body; for what is not JSON its type, length and digest.
+    pub body: Bson,
+    /// From sending to the end of the answer.
+    pub latency_ms: i64,
+}
+
+/// An answer and its record.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// For the adapter.
+    pub answer: Answer,
+    /// For the log.
+    pub record: ResponseRecord,
+}
+
+impl Reply {
+    /// The reply to a call that was not made.
+    #[must_use]
+    pub fn not_sent(why: NotSent) -> Self {
+        Self {
+            answer: Answer::NotSent(why),
+            record: ResponseRecord { http_status: None, headers: Document::new(), body: Bson::Null, latency_ms: 0 },
+        }
+    }
+}

@@ -2,7 +2,7 @@ use serde::Deserialize;
 
 use super::*;
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, serde::Serialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Outer {
     #[validate(nested)]
@@ -12,7 +12,7 @@ struct Outer {
     items: Vec<Inner>,
 }
 
-#[derive(Debug, Deserialize, Validate)]
+#[derive(Debug, Deserialize, serde::Serialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Inner {
     #[validate(range(min = 1, max = 9))]

@@ -260,6 +260,48 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
     }
 }
 
+/// Who made it happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Actor {
+    /// `user`, `worker`, `command_line`.
+    pub kind: String,
+    /// User id or worker id.
+    pub id: String,
+    /// The user's role, else null.
+    pub role: Option<String>,
+    /// The user's network address, else null.
+    pub address: Option<String>,
+    /// `X-Request-Id` of the request behind it.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// A worker process, on behalf of the request `correlation_id`.
+    #[must_use]
+    pub fn worker(worker_id: &str, correlation_id: &str) -> Self {
+        Self {
+            kind: "worker".into(),
+            id: worker_id.into(),
+            role: None,
+            address: None,
+            request_id: Some(correlation_id.into()),
+        }
+    }
+}
+
+impl From<&CurrentUser> for Actor {
+    fn from(user: &CurrentUser) -> Self {
+        Self {
+            kind: "user".into(),
+            id: user.user_id.clone(),
+            role: Some(user.role.as_str().into()),
+            address: user.address.map(|address| address.to_string()),
+            request_id: Some(user.request_id.clone()),
+        }
+    }
+}
+
 /// 429 with the time after which one more request is free.
 #[must_use]
 pub fn too_many(retry_after: Duration) -> AppError {
@@ -333,7 +375,7 @@ mod tests {
         let parts: Vec<_> = good.split('.').collect();
         let admin = String::from_utf8(B64.decode(parts[1]).expect("base64")).expect("utf-8").replace("merchant", "admin");
         let none = format!("{}.{}.", B64.encode(r#"{"alg":"none","typ":"JWT"}"#), parts[1]);
-        let mut validly_signed = |claims: serde_json::Value| {
+        let validly_signed = |claims: serde_json::Value| {
             let header = Header { kid: Some(ours.current.id.clone()), ..Header::new(Algorithm::HS256) };
             jsonwebtoken::encode(&header, &claims, &ours.current.encode).expect("signing works")
         };

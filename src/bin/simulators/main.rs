@@ -1,0 +1,92 @@
+//! `waybill-simulators`: stand-ins for the outside providers, for development, demos and tests.
+//!
+//! Each provider lives under its own path prefix with its real wire shapes, keeps books of what it
+//! was asked to do, checks what it receives, and misbehaves on request:
+//!
+//! | prefix | provider |
+//! |---|---|
+//! | `/parcelx` | ParcelX, see [`parcelx`] |
+//!
+//! Nothing here uses the `waybill` library: a stand-in that shared code with its client would share
+//! its misunderstandings too.
+
+mod parcelx;
+mod server;
+
+use std::{
+    error::Error,
+    io::{Read, Write},
+};
+
+use axum::Router;
+use clap::Parser;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Stand-ins for the outside providers, with books of their own and faults on request.
+#[derive(Parser)]
+#[command(name = "waybill-simulators", version)]
+struct Cli {
+    /// Where to listen; port 0 takes a free one. The address is printed as one JSON line.
+    #[arg(long, env = "SIMULATORS_ADDR", default_value = "127.0.0.1:4900")]
+    addr: String,
+
+    /// Exit when standard input ends, so that the stand-ins never outlive who started them.
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = TcpListener::bind(&cli.addr)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", cli.addr))?;
+    announce(&listener)?;
+
+    let router = Router::new().nest("/parcelx", parcelx::router());
+    tokio::select! {
+        () = server::serve(listener, router) => {}
+        _ = terminate.recv() => tracing::info!("terminated"),
+        _ = interrupt.recv() => tracing::info!("interrupted"),
+        () = end_of_stdin(cli.exit_with_stdin) => tracing::info!("standard input ended"),
+    }
+    Ok(())
+}
+
+/// Prints the one line a parent process waits for.
+fn announce(listener: &TcpListener) -> Result<(), Box<dyn Error>> {
+    let listening = format!("http://{}", listener.local_addr()?);
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::json!({ "listening": listening }))?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Resolves when standard input ends; never, if that is not watched.
+async fn end_of_stdin(watched: bool) {
+    if !watched {
+        return std::future::pending().await;
+    }
+    let (ended, end) = oneshot::channel();
+    // A thread of its own, not the runtime's blocking pool: a pending read there would hold up exit.
+    std::thread::spawn(move || {
+        let mut buffer = [0_u8; 512];
+        let mut stdin = std::io::stdin().lock();
+        while matches!(stdin.read(&mut buffer), Ok(read) if read > 0) {}
+        let _ = ended.send(());
+    });
+    let _ = end.await;
+}

@@ -1,0 +1,441 @@
+//! Misbehaviour on request: rules that match calls, and what a matched call is answered.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    http::{HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::answers::{self, Refusal};
+use crate::server::HangUp;
+
+/// Where a `redirect` leads: the same API, with no rules applied.
+pub const MOVED_TO: &str = "/moved/api/v3";
+
+/// Longest that a call is kept without an answer.
+const HANG: Duration = Duration::from_secs(120);
+/// One blank a second before the answer: longer in all than a client should wait, 30 s.
+const TRICKLE: Duration = Duration::from_secs(1);
+const TRICKLES: u32 = 45;
+/// More than any answer of the carrier has a right to be.
+const HUGE_BYTES: usize = 2 * 1024 * 1024;
+const RULES_MAX: usize = 10_000;
+const LATENCY_MAX_MS: u64 = 120_000;
+
+const OTHER_ORDER: &str = "ord_of-somebody-else";
+const OTHER_AWB: &str = "000000000000";
+
+/// The carrier's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// `create_order`
+    Create,
+    /// `cancel_order`
+    Cancel,
+    /// `track_order`
+    Track,
+}
+
+/// How a call goes wrong. Unless it says otherwise, nothing is done and only the answer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Done and answered properly; for latency alone.
+    Ok,
+    /// 200 `status:false` with a data error as text.
+    Refuse,
+    /// The same with the message as an array.
+    RefuseArray,
+    /// 400 `status:false`.
+    #[serde(rename = "refuse_400")]
+    Refuse400,
+    /// 422 `status:false`.
+    #[serde(rename = "refuse_422")]
+    Refuse422,
+    /// 200 with a page instead of JSON.
+    Html,
+    /// 502 with a page.
+    #[serde(rename = "html_502")]
+    Html502,
+    /// 200 with JSON that ends in the middle; the content length is that of what is sent.
+    Truncated,
+    /// 429 with `Retry-After`.
+    #[serde(rename = "429")]
+    TooManyRequests,
+    /// 500 `status:false`.
+    #[serde(rename = "500")]
+    InternalError,
+    /// Done, then 500.
+    #[serde(rename = "500_after_work")]
+    InternalErrorAfterWork,
+    /// 401 `status:false`.
+    #[serde(rename = "401")]
+    Unauthorized,
+    /// 403 `status:false`.
+    #[serde(rename = "403")]
+    Forbidden,
+    /// No answer, until the client leaves.
+    Hang,
+    /// Done, then no answer.
+    HangAfterWork,
+    /// The connection is closed without an answer.
+    Drop,
+    /// Done, then the connection is closed without an answer.
+    DropAfterWork,
+    /// Done; the answer says the order is cancelled, and it is.
+    AlreadyCancelled,
+    /// Done; the answer is about another order and another shipment.
+    WrongOrder,
+    /// `status:false`, "Order already exists".
+    AlreadyExists,
+    /// Done, then the same.
+    AlreadyExistsAfterWork,
+    /// A second create of a reference answers with the first shipment, as it stands.
+    Deduplicate,
+    /// 200 `status:false` that says nothing.
+    SomethingWentWrong,
+    /// Done; the answer is a success without an `awb_number`.
+    NoAwb,
+    /// 404 `status:false`.
+    NotFound,
+    /// Done; the answer is right and 2 MiB long.
+    Huge,
+    /// Done; head of the answer at once, the body only after 45 s of blanks.
+    SlowBody,
+    /// 307 to another path, where the call would be done.
+    Redirect,
+}
+
+impl Mode {
+    /// Whether the answer is made out of the real one, so that the work cannot be left out.
+    fn needs_work(self) -> bool {
+        use Mode::{AlreadyCancelled, Deduplicate, Huge, NoAwb, Ok, SlowBody, WrongOrder};
+        matches!(
+            self,
+            Ok | AlreadyCancelled | WrongOrder | Deduplicate | NoAwb | Huge | SlowBody
+        )
+    }
+
+    fn works(self) -> bool {
+        use Mode::{AlreadyExistsAfterWork, DropAfterWork, HangAfterWork, InternalErrorAfterWork};
+        self.needs_work()
+            || matches!(
+                self,
+                AlreadyExistsAfterWork | DropAfterWork | HangAfterWork | InternalErrorAfterWork
+            )
+    }
+}
+
+/// A rule, as asked for. Absent and null mean the default.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewRule {
+    operation: Option<Operation>,
+    invoice_number: Option<String>,
+    client_order_id: Option<String>,
+    mode: Mode,
+    times: Option<u64>,
+    probability: Option<f64>,
+    latency_ms: Option<u64>,
+    retry_after_seconds: Option<u64>,
+    message: Option<String>,
+    after_work: Option<bool>,
+}
+
+/// A rule in force.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    operation: Option<Operation>,
+    invoice_number: Option<String>,
+    client_order_id: Option<String>,
+    mode: Mode,
+    /// How often it still applies; null is always.
+    times_left: Option<u64>,
+    /// How often it has applied.
+    applied: u64,
+    probability: f64,
+    latency_ms: u64,
+    retry_after_seconds: u64,
+    message: Option<String>,
+    after_work: bool,
+}
+
+impl TryFrom<NewRule> for Rule {
+    type Error = String;
+
+    fn try_from(new: NewRule) -> Result<Self, String> {
+        let probability = new.probability.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&probability) {
+            return Err("probability must be between 0 and 1".to_owned());
+        }
+        let latency_ms = new.latency_ms.unwrap_or(0);
+        if latency_ms > LATENCY_MAX_MS {
+            return Err(format!("latencyMs must be at most {LATENCY_MAX_MS}"));
+        }
+        if new.after_work == Some(false) && new.mode.needs_work() {
+            return Err("this mode answers out of the work, which cannot be left out".to_owned());
+        }
+        Ok(Self {
+            operation: new.operation,
+            invoice_number: new.invoice_number,
+            client_order_id: new.client_order_id,
+            mode: new.mode,
+            times_left: new.times,
+            applied: 0,
+            probability,
+            latency_ms,
+            retry_after_seconds: new.retry_after_seconds.unwrap_or(1),
+            message: new.message,
+            after_work: new.after_work.unwrap_or(new.mode.works()),
+        })
+    }
+}
+
+/// What a call is about, as far as known.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What is asked.
+    pub operation: Operation,
+    /// The client's reference.
+    pub client_order_id: Option<String>,
+    /// The invoice number last sent with that reference.
+    pub invoice_number: Option<String>,
+}
+
+impl Rule {
+    fn matches(&self, subject: &Subject) -> bool {
+        let same = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
+        self.times_left != Some(0)
+            && self
+                .operation
+                .is_none_or(|operation| operation == subject.operation)
+            && same(&self.client_order_id, &subject.client_order_id)
+            && same(&self.invoice_number, &subject.invoice_number)
+    }
+}
+
+/// The rules in force, in the order in which they were made.
+#[derive(Default)]
+pub struct Rules(Vec<Rule>);
+
+impl Rules {
+    /// Adds a rule behind the others.
+    pub fn add(&mut self, new: NewRule) -> Result<Rule, String> {
+        if self.0.len() >= RULES_MAX {
+            return Err(format!("there are {RULES_MAX} rules already"));
+        }
+        let rule = Rule::try_from(new)?;
+        self.0.push(rule.clone());
+        Ok(rule)
+    }
+
+    /// All of them, used-up ones included.
+    pub fn list(&self) -> &[Rule] {
+        &self.0
+    }
+
+    /// Removes all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Uses the first rule that matches and, where it has a probability, wins its roll. A lost roll
+    /// uses up nothing and leaves the call to the rules behind.
+    pub fn pick(&mut self, subject: &Subject, mut roll: impl FnMut() -> f64) -> Option<Fault> {
+        let rule = self.0.iter_mut().find(|rule| {
+            rule.matches(subject) && (rule.probability >= 1.0 || roll() < rule.probability)
+        })?;
+        rule.applied += 1;
+        rule.times_left = rule.times_left.map(|left| left.saturating_sub(1));
+        Some(Fault {
+            operation: subject.operation,
+            mode: rule.mode,
+            latency_ms: rule.latency_ms,
+            retry_after_seconds: rule.retry_after_seconds,
+            message: rule.message.clone(),
+            after_work: rule.after_work,
+        })
+    }
+}
+
+/// What happens to one call.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The call's operation.
+    pub operation: Operation,
+    /// What goes wrong.
+    pub mode: Mode,
+    /// Whether the work is done all the same.
+    pub after_work: bool,
+    latency_ms: u64,
+    retry_after_seconds: u64,
+    message: Option<String>,
+}
+
+impl Fault {
+    /// Nothing goes wrong.
+    pub fn none(operation: Operation) -> Self {
+        Self {
+            operation,
+            mode: Mode::Ok,
+            after_work: true,
+            latency_ms: 0,
+            retry_after_seconds: 0,
+            message: None,
+        }
+    }
+
+    /// How long the call waits before anything is done.
+    pub fn latency(&self) -> Duration {
+        Duration::from_millis(self.latency_ms)
+    }
+
+    /// Answers the call. `natural` is the proper answer, if the work was done; `path` is where in the
+    /// API the call went.
+    pub async fn respond(self, natural: Option<Value>, path: &str) -> Response {
+        use Operation::{Cancel, Create, Track};
+        let or = |fallback: &str| self.message.clone().unwrap_or_else(|| fallback.to_owned());
+        let refuse = |status: StatusCode, fallback: &str| {
+            Refusal::text(&or(fallback)).with(status).into_response()
+        };
+        let proper = natural.unwrap_or_else(
+            || json!({"status": true, "responsemsg": "Order Placed Successfully.", "data": {}}),
+        );
+        match self.mode {
+            Mode::Ok | Mode::Deduplicate => Json(proper).into_response(),
+            Mode::Refuse => refuse(StatusCode::OK, "Pincode not serviceable"),
+            Mode::RefuseArray => Refusal::of(vec![or("Pincode not serviceable")]).into_response(),
+            Mode::Refuse400 => refuse(StatusCode::BAD_REQUEST, "Invalid pincode"),
+            Mode::Refuse422 => refuse(StatusCode::UNPROCESSABLE_ENTITY, "Invalid pincode"),
+            Mode::Html => page(StatusCode::OK, "Maintenance"),
+            Mode::Html502 => page(StatusCode::BAD_GATEWAY, "502 Bad Gateway"),
+            Mode::Truncated => truncated(&proper),
+            Mode::TooManyRequests => {
+                let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "Too many requests");
+                let seconds = HeaderValue::from(self.retry_after_seconds);
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+                response
+            }
+            Mode::InternalError | Mode::InternalErrorAfterWork => {
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
+            }
+            Mode::Unauthorized => refuse(StatusCode::UNAUTHORIZED, "Invalid access token"),
+            Mode::Forbidden => refuse(StatusCode::FORBIDDEN, "Account suspended"),
+            Mode::Hang | Mode::HangAfterWork => {
+                tokio::time::sleep(HANG).await;
+                HangUp::response()
+            }
+            Mode::Drop | Mode::DropAfterWork => HangUp::response(),
+            Mode::AlreadyCancelled => match self.operation {
+                Create => Json(proper).into_response(),
+                Cancel => refuse(StatusCode::OK, "Order already cancelled"),
+                Track => Json(shown_cancelled(proper)).into_response(),
+            },
+            Mode::WrongOrder => Json(about_another_order(proper)).into_response(),
+            Mode::AlreadyExists | Mode::AlreadyExistsAfterWork => {
+                refuse(StatusCode::OK, "Order already exists")
+            }
+            Mode::SomethingWentWrong => {
+                refuse(StatusCode::OK, "Something went wrong, please try again")
+            }
+            Mode::NoAwb => Json(without_awb(proper)).into_response(),
+            Mode::NotFound if self.message.is_none() => answers::not_found(),
+            Mode::NotFound => refuse(StatusCode::NOT_FOUND, ""),
+            Mode::Huge => Json(padded(proper)).into_response(),
+            Mode::SlowBody => slow(&proper),
+            Mode::Redirect => {
+                let location = format!("/parcelx{MOVED_TO}{path}");
+                (
+                    StatusCode::TEMPORARY_REDIRECT,
+                    [(header::LOCATION, location)],
+                )
+                    .into_response()
+            }
+        }
+    }
+}
+
+fn page(status: StatusCode, title: &str) -> Response {
+    (
+        status,
+        Html(format!(
+            "<!doctype html><title>{title}</title><h1>{title}</h1>\n"
+        )),
+    )
+        .into_response()
+}
+
+fn truncated(proper: &Value) -> Response {
+    let whole = proper.to_string();
+    let half: String = whole.chars().take(whole.chars().count() / 2).collect();
+    ([(header::CONTENT_TYPE, "application/json")], half).into_response()
+}
+
+fn slow(proper: &Value) -> Response {
+    let whole = proper.to_string();
+    let chunks = stream::unfold((0, Some(whole)), |(sent, whole)| async move {
+        if sent < TRICKLES {
+            tokio::time::sleep(TRICKLE).await;
+            return Some((
+                Ok::<_, Infallible>(Bytes::from_static(b" ")),
+                (sent + 1, whole),
+            ));
+        }
+        whole.map(|whole| (Ok(Bytes::from(whole)), (sent, None)))
+    });
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from_stream(chunks),
+    )
+        .into_response()
+}
+
+/// The part of an answer that names the shipment: `data` of a create, the top level of a look-up.
+fn naming_part(proper: &mut Value) -> Option<&mut Map<String, Value>> {
+    let part = if proper["data"].is_object() {
+        &mut proper["data"]
+    } else {
+        proper
+    };
+    part.as_object_mut()
+}
+
+fn about_another_order(mut proper: Value) -> Value {
+    if let Some(part) = naming_part(&mut proper) {
+        for (field, other) in [("client_order_id", OTHER_ORDER), ("awb_number", OTHER_AWB)] {
+            if let Some(value) = part.get_mut(field) {
+                *value = json!(other);
+            }
+        }
+    }
+    proper
+}
+
+fn without_awb(mut proper: Value) -> Value {
+    if let Some(part) = naming_part(&mut proper) {
+        part.remove("awb_number");
+    }
+    proper
+}
+
+fn shown_cancelled(mut proper: Value) -> Value {
+    if let Some(current) = proper.get_mut("current_status") {
+        let (title, code) = super::books::Status::Cancelled.words();
+        current["status_title"] = json!(title);
+        current["status_code"] = json!(code);
+    }
+    proper
+}
+
+fn padded(mut proper: Value) -> Value {
+    proper["padding"] = json!("x".repeat(HUGE_BYTES));
+    proper
+}

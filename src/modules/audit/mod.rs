@@ -1,0 +1,35 @@
+//! What crossed the border, on record: provider request logs and response logs.
+//!
+//! Invariants: a request log exists, durably, before its request leaves ([`record_request`] is the only way to a
+//! [`Logged`]). Every request log gets a response log in the end, also when there was no answer. Logs are
+//! appended, never changed. Their fields are null where there is nothing, never absent.
+//!
+//! Collections: `provider_request_logs`, `provider_response_logs`. No jobs, no events.
+
+mod model;
+mod store;
+
+use crate::platform::{
+    batch::View,
+    exchange::{Logged, Prepared},
+};
+
+pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
+pub use store::{AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
+
+/// Appends the request log of `call` to the transaction and gives what may be sent once it is committed.
+pub fn record_request(view: &mut View, call: &Call, prepared: Prepared) -> Logged {
+    view.append(REQUEST_LOGS, &ProviderRequestLog::new(call, &prepared.record));
+    Logged::after_append(prepared)
+}
+
+/// Gives what may be sent for a record that an earlier run of the same transaction has committed.
+#[must_use]
+pub fn recorded_before(prepared: Prepared) -> Logged {
+    Logged::after_append(prepared)
+}
+
+/// Appends a response log to the transaction.
+pub fn record_response(view: &mut View, log: &ProviderResponseLog) {
+    view.append(RESPONSE_LOGS, log);
+}

@@ -1,0 +1,250 @@
+//! Stored types of the logs.
+
+use bson::{Bson, DateTime, Document};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::platform::{
+    batch::{Entity, Key},
+    exchange::{RequestRecord, ResponseRecord},
+};
+
+/// One call to a provider: whose, about what, by whom. The keys by which both logs are found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// `req_...`, the id of the request log.
+    pub request_ref_id: String,
+    /// The order it is about.
+    pub order_id: String,
+    /// The order's owner.
+    pub user_id: String,
+    /// The owner's id of the order.
+    pub client_order_id: String,
+    /// `parcelx`, ...
+    pub provider: String,
+    /// `create_order`, ...
+    pub operation: String,
+    /// Attempt of the job, from 1.
+    pub attempt: i32,
+    /// The job.
+    pub job_id: String,
+    /// The worker process.
+    pub worker_id: String,
+    /// The provider account.
+    pub account_id: String,
+    /// The request that started it all (`X-Request-Id` of the create or cancel).
+    pub correlation_id: String,
+    /// When its log was written, right before sending.
+    pub sent_at: DateTime,
+}
+
+/// How a call counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// Provably not executed, or safe to repeat: try again.
+    Retryable,
+    /// It may have been executed: look before sending again.
+    Unknown,
+    /// Refused for good.
+    Fatal,
+}
+
+/// What an adapter made of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// `done`, `retryable`, `unknown`, `fatal`, or `absent` and `found` for a look-up.
+    pub outcome: &'static str,
+    /// The class of the error; none where it went well.
+    pub error_class: Option<ErrorClass>,
+    /// `provider.refused`, ...
+    pub error_code: Option<&'static str>,
+    /// What the provider said, shortened.
+    pub error_message: Option<String>,
+    /// The shipment's number, where the answer names it.
+    pub awb: Option<String>,
+}
+
+/// A request that left, or was about to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderRequestLog {
+    /// `req_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// See [`Call`].
+    pub order_id: String,
+    /// See [`Call`].
+    pub user_id: String,
+    /// See [`Call`].
+    pub client_order_id: String,
+    /// See [`Call`].
+    pub provider: String,
+    /// See [`Call`].
+    pub operation: String,
+    /// See [`Call`].
+    pub attempt: i32,
+    /// See [`Call`].
+    pub job_id: String,
+    /// See [`Call`].
+    pub worker_id: String,
+    /// See [`Call`].
+    pub account_id: String,
+    /// HTTP method.
+    pub method: String,
+    /// Redacted URL.
+    pub url: String,
+    /// Headers, credentials named only.
+    pub headers: Document,
+    /// Redacted body or null.
+    pub body: Bson,
+    /// See [`Call`].
+    pub correlation_id: String,
+    /// See [`Call`].
+    pub sent_at: DateTime,
+}
+
+impl ProviderRequestLog {
+    /// The log of `call`.
+    #[must_use]
+    pub fn new(call: &Call, record: &RequestRecord) -> Self {
+        let call = call.clone();
+        Self {
+            id: call.request_ref_id,
+            order_id: call.order_id,
+            user_id: call.user_id,
+            client_order_id: call.client_order_id,
+            provider: call.provider,
+            operation: call.operation,
+            attempt: call.attempt,
+            job_id: call.job_id,
+            worker_id: call.worker_id,
+            account_id: call.account_id,
+            method: record.method.clone(),
+            url: record.url.clone(),
+            headers: record.headers.clone(),
+            body: record.body.clone(),
+            correlation_id: call.correlation_id,
+            sent_at: call.sent_at,
+        }
+    }
+}
+
+/// An answer, or the statement that there was none.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderResponseLog {
+    /// `res_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// The request it answers.
+    pub request_ref_id: String,
+    /// See [`Call`].
+    pub order_id: String,
+    /// See [`Call`].
+    pub user_id: String,
+    /// See [`Call`].
+    pub client_order_id: String,
+    /// See [`Call`].
+    pub provider: String,
+    /// See [`Call`].
+    pub operation: String,
+    /// See [`Call`].
+    pub attempt: i32,
+    /// See [`Call`].
+    pub job_id: String,
+    /// See [`Call`].
+    pub worker_id: String,
+    /// See [`Call`].
+    pub account_id: String,
+    /// See [`Call`].
+    pub correlation_id: String,
+    /// The shipment's number, where the answer names it.
+    pub awb: Option<String>,
+    /// Null without an answer.
+    pub http_status: Option<i32>,
+    /// Allowed headers.
+    pub headers: Document,
+    /// Redacted body or null.
+    pub body: Bson,
+    /// See [`Verdict`].
+    pub outcome: String,
+    /// See [`Verdict`].
+    pub error_class: Option<ErrorClass>,
+    /// See [`Verdict`].
+    pub error_code: Option<String>,
+    /// See [`Verdict`].
+    pub error_message: Option<String>,
+    /// From sending to the end of the answer.
+    pub latency_ms: i64,
+    /// It came after the worker had lost its lease; nothing followed from it.
+    pub late: bool,
+    /// When it was written down.
+    pub received_at: DateTime,
+}
+
+impl ProviderResponseLog {
+    /// The log of the answer to `call`.
+    #[must_use]
+    pub fn new(id: String, call: &Call, record: &ResponseRecord, verdict: Verdict, received_at: DateTime) -> Self {
+        let call = call.clone();
+        Self {
+            id,
+            request_ref_id: call.request_ref_id,
+            order_id: call.order_id,
+            user_id: call.user_id,
+            client_order_id: call.client_order_id,
+            provider: call.provider,
+            operation: call.operation,
+            attempt: call.attempt,
+            job_id: call.job_id,
+            worker_id: call.worker_id,
+            account_id: call.account_id,
+            correlation_id: call.correlation_id,
+            awb: verdict.awb,
+            http_status: record.http_status,
+            headers: record.headers.clone(),
+            body: record.body.clone(),
+            outcome: verdict.outcome.into(),
+            error_class: verdict.error_class,
+            error_code: verdict.error_code.map(Into::into),
+            error_message: verdict.error_message,
+            latency_ms: record.latency_ms,
+            late: false,
+            received_at,
+        }
+    }
+
+    /// Closes a request that nobody will answer any more: its worker died.
+    #[must_use]
+    pub fn without_answer(id: String, call: &Call, error_class: ErrorClass, now: DateTime) -> Self {
+        let record = ResponseRecord { http_status: None, headers: Document::new(), body: Bson::Null, latency_ms: 0 };
+        let verdict = Verdict {
+            outcome: match error_class {
+                ErrorClass::Unknown => "unknown",
+                ErrorClass::Retryable => "retryable",
+                ErrorClass::Fatal => "fatal",
+            },
+            error_class: Some(error_class),
+            error_code: Some("exchange.no_answer"),
+            error_message: Some("The worker ended before an answer was written down.".into()),
+            awb: None,
+        };
+        let mut log = Self::new(id, call, &record, verdict, now);
+        log.latency_ms = now.timestamp_millis().saturating_sub(call.sent_at.timestamp_millis());
+        log
+    }
+}
+
+impl Entity for ProviderResponseLog {
+    const COLLECTION: &'static str = super::RESPONSE_LOGS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        Vec::new()
+    }
+}

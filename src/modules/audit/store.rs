@@ -1,0 +1,61 @@
+//! Queries over the logs, and their indexes.
+
+use bson::doc;
+use futures_util::TryStreamExt;
+use mongodb::{Database, error::Result};
+
+use super::model::{ProviderRequestLog, ProviderResponseLog};
+use crate::platform::mongo::Index;
+
+/// Requests to providers.
+pub const REQUEST_LOGS: &str = "provider_request_logs";
+/// Their answers.
+pub const RESPONSE_LOGS: &str = "provider_response_logs";
+/// One order has at most a handful of calls; a story longer than this is cut.
+const PER_ORDER_MAX: i64 = 200;
+
+/// Reads the logs; they are written in transactions only.
+#[derive(Clone, Debug)]
+pub struct AuditStore {
+    db: Database,
+}
+
+impl AuditStore {
+    /// Collections of this module.
+    pub const COLLECTIONS: &[&str] = &[REQUEST_LOGS, RESPONSE_LOGS];
+
+    /// A store over `db`.
+    #[must_use]
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// Indexes of this module.
+    #[must_use]
+    pub fn indexes() -> Vec<Index> {
+        vec![
+            Index::new(REQUEST_LOGS, "order", doc! { "orderId": 1, "_id": 1 }),
+            Index::new(RESPONSE_LOGS, "order", doc! { "orderId": 1, "_id": 1 }),
+        ]
+    }
+
+    /// Requests about an order, oldest first.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_requests(&self, order_id: &str) -> Result<Vec<ProviderRequestLog>> {
+        let logs = self.db.collection(REQUEST_LOGS);
+        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": 1 }).limit(PER_ORDER_MAX).await?;
+        found.try_collect().await
+    }
+
+    /// Answers about an order, oldest first.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_responses(&self, order_id: &str) -> Result<Vec<ProviderResponseLog>> {
+        let logs = self.db.collection(RESPONSE_LOGS);
+        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": 1 }).limit(PER_ORDER_MAX).await?;
+        found.try_collect().await
+    }
+}

@@ -1,0 +1,137 @@
+//! How signing in can fail. Variants are decisions; the edge sees [`AppError`].
+
+use std::time::Duration;
+
+use crate::platform::error::{AppError, ErrorKind, FieldError};
+
+/// What a use case of this module ends with when it doesn't succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// Fields of a new user are not acceptable.
+    #[error("some fields are not acceptable")]
+    Invalid(Vec<FieldError>),
+    /// Another user has this e-mail address.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// No such user, or another password: which of the two is not said.
+    #[error("wrong e-mail address or password")]
+    InvalidCredentials,
+    /// The current password, given to change it, is not the user's.
+    #[error("wrong current password")]
+    WrongPassword,
+    /// The user exists and may not come in.
+    #[error("the account is disabled")]
+    Disabled,
+    /// The access token is good, but its user is gone.
+    #[error("no such user")]
+    UserGone,
+    /// Too many wrong passwords, or new accounts from one address.
+    #[error("too many attempts")]
+    TooManyAttempts {
+        /// When one more is allowed.
+        retry_after: Duration,
+    },
+    /// The refresh token is unknown or expired.
+    #[error("the refresh token is unknown or expired")]
+    InvalidRefresh,
+    /// The refresh token was used before, or its family has ended.
+    #[error("the refresh token was used before or has been revoked")]
+    RefreshReused,
+    /// More passwords are waiting to be hashed than we let wait, or others kept us from finishing.
+    #[error("too busy")]
+    Busy,
+    /// The database said no.
+    #[error(transparent)]
+    Database(#[from] mongodb::error::Error),
+    /// What else is not the caller's fault.
+    #[error(transparent)]
+    Internal(#[from] AppError),
+}
+
+impl From<AuthError> for AppError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Invalid(fields) => Self::invalid(fields),
+            AuthError::EmailTaken => {
+                let mut taken = Self::new(
+                    ErrorKind::Conflict,
+                    "auth.email_taken",
+                    "There is an account with this e-mail address already; sign in instead.",
+                );
+                taken.fields = vec![FieldError::new("email", "taken", "belongs to another account")];
+                taken
+            }
+            AuthError::InvalidCredentials => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.invalid_credentials",
+                "The e-mail address or the password is wrong.",
+            ),
+            // Not 401: the access token is fine, and clients sign out on 401.
+            AuthError::WrongPassword => {
+                let mut wrong =
+                    Self::new(ErrorKind::Invalid, "auth.wrong_password", "The current password is not the right one.");
+                wrong.fields = vec![FieldError::new("currentPassword", "wrong", "is not the current password")];
+                wrong
+            }
+            AuthError::Disabled => Self::new(
+                ErrorKind::Forbidden,
+                "auth.account_disabled",
+                "This account is disabled; ask an administrator.",
+            ),
+            AuthError::UserGone => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.invalid_token",
+                "The access token is not valid; sign in again.",
+            ),
+            AuthError::TooManyAttempts { retry_after } => Self::new(
+                ErrorKind::RateLimited,
+                "auth.too_many_attempts",
+                "Too many attempts; wait before the next one.",
+            )
+            .retry_after(retry_after),
+            AuthError::InvalidRefresh => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.invalid_refresh",
+                "The refresh token is unknown or expired; sign in again.",
+            ),
+            AuthError::RefreshReused => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.refresh_reused",
+                "The refresh token was used before or has been revoked; sign in again.",
+            ),
+            AuthError::Busy => Self::unavailable("auth.busy", "Too many people sign in at this moment; try again."),
+            AuthError::Database(error) => error.into(),
+            AuthError::Internal(error) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_decision_has_its_kind_and_code() {
+        let retry_after = Duration::from_secs(45);
+        for (error, kind, code) in [
+            (AuthError::Invalid(Vec::new()), ErrorKind::Invalid, "request.invalid"),
+            (AuthError::EmailTaken, ErrorKind::Conflict, "auth.email_taken"),
+            (AuthError::InvalidCredentials, ErrorKind::Unauthenticated, "auth.invalid_credentials"),
+            (AuthError::WrongPassword, ErrorKind::Invalid, "auth.wrong_password"),
+            (AuthError::Disabled, ErrorKind::Forbidden, "auth.account_disabled"),
+            (AuthError::UserGone, ErrorKind::Unauthenticated, "auth.invalid_token"),
+            (AuthError::TooManyAttempts { retry_after }, ErrorKind::RateLimited, "auth.too_many_attempts"),
+            (AuthError::InvalidRefresh, ErrorKind::Unauthenticated, "auth.invalid_refresh"),
+            (AuthError::RefreshReused, ErrorKind::Unauthenticated, "auth.refresh_reused"),
+            (AuthError::Busy, ErrorKind::Unavailable, "auth.busy"),
+        ] {
+            let wanted_wait = match &error {
+                AuthError::TooManyAttempts { retry_after } => Some(*retry_after),
+                AuthError::Busy => Some(Duration::from_secs(2)),
+                _ => None,
+            };
+            let error = AppError::from(error);
+            assert_eq!((error.kind, error.code, error.retry_after), (kind, code, wanted_wait));
+        }
+    }
+}

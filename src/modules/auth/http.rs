@@ -1,0 +1,350 @@
+//! Requests, answers and routes of `/auth`.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::Validate;
+
+use super::{
+    model::{
+        User, check_email, check_name, check_new_password, check_presented_password, check_presented_token,
+        normalize_email,
+    },
+    service::{AuthService, Tokens},
+};
+use crate::platform::{
+    clock::Rfc3339Time,
+    error::{AppError, Problem},
+    http::{ApiJson, ClientAddr},
+    identity::{ACCESS_TOKEN_TTL, CurrentUser, Role},
+};
+
+/// The routes of this module.
+pub fn router(service: Arc<AuthService>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(login))
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(change_password))
+        .routes(routes!(get_me, update_me))
+        .with_state(service)
+}
+
+type Auth = State<Arc<AuthService>>;
+/// Absent where no connection stands behind the request, as in some tests.
+type Peer = Option<Extension<ClientAddr>>;
+
+/// A secret in a body. The validator wants to keep the values that it refuses, so this one serialises to nothing.
+struct Secret(SecretString);
+
+impl std::ops::Deref for Secret {
+    type Target = SecretString;
+
+    fn deref(&self) -> &SecretString {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(SecretString::from(text)))
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+/// A new merchant.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RegisterRequest {
+    /// Case and surrounding white space don't count.
+    #[serde(deserialize_with = "email")]
+    #[validate(custom(function = "check_email"))]
+    #[schema(format = Email, max_length = 254, example = "asha@example.com")]
+    email: String,
+    #[validate(custom(function = "check_new_password"))]
+    #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
+    password: Secret,
+    #[serde(deserialize_with = "trimmed")]
+    #[validate(custom(function = "check_name"))]
+    #[schema(min_length = 1, max_length = 120, example = "Asha Rao")]
+    name: String,
+}
+
+/// Who somebody claims to be.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LoginRequest {
+    /// Case and surrounding white space don't count.
+    #[serde(deserialize_with = "email")]
+    #[validate(custom(function = "check_email"))]
+    #[schema(format = Email, max_length = 254, example = "asha@example.com")]
+    email: String,
+    #[validate(custom(function = "check_presented_password"))]
+    #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
+    password: Secret,
+}
+
+/// A refresh token to exchange.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RefreshRequest {
+    #[validate(custom(function = "check_presented_token"))]
+    #[schema(value_type = String, min_length = 1, max_length = 512)]
+    refresh_token: Secret,
+}
+
+/// A refresh token whose family should end.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LogoutRequest {
+    #[validate(custom(function = "check_presented_token"))]
+    #[schema(value_type = String, min_length = 1, max_length = 512)]
+    refresh_token: Secret,
+}
+
+/// The old password and the new one.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ChangePasswordRequest {
+    #[validate(custom(function = "check_presented_password"))]
+    #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
+    current_password: Secret,
+    #[validate(custom(function = "check_new_password"))]
+    #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
+    new_password: Secret,
+}
+
+/// What a user may change about itself.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct UpdateMeRequest {
+    #[serde(deserialize_with = "trimmed")]
+    #[validate(custom(function = "check_name"))]
+    #[schema(min_length = 1, max_length = 120, example = "Asha Rao")]
+    name: String,
+}
+
+/// The proof of having signed in.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TokenResponse {
+    /// `usr_...`
+    user_id: String,
+    /// Send as `Authorization: Bearer ...`.
+    access_token: String,
+    /// Good once, for 30 days, at `/auth/refresh`; repeating a refresh within 30 seconds gives the same answer.
+    refresh_token: String,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// Seconds until the access token expires.
+    expires_in: u64,
+}
+
+/// The signed-in user.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MeResponse {
+    /// `usr_...`
+    user_id: String,
+    email: String,
+    name: String,
+    role: Role,
+    created_at: Rfc3339Time,
+}
+
+/// Open an account
+#[utoipa::path(post, path = "/auth/register", tag = "auth", request_body = RegisterRequest, responses(
+    (status = 201, description = "Account opened and signed in.", body = TokenResponse),
+    (status = 409, description = "`auth.email_taken`", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
+))]
+async fn register(
+    State(auth): Auth,
+    peer: Peer,
+    ApiJson(request): ApiJson<RegisterRequest>,
+) -> Result<impl IntoResponse, AppError> {
+    let tokens = auth.register(&request.email, &request.password, &request.name, address(peer)).await?;
+    Ok((StatusCode::CREATED, answer(&tokens)))
+}
+
+/// Sign in
+#[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginRequest, responses(
+    (status = 200, description = "Signed in.", body = TokenResponse),
+    (status = 401, description = "`auth.invalid_credentials`", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
+))]
+async fn login(
+    State(auth): Auth,
+    peer: Peer,
+    ApiJson(request): ApiJson<LoginRequest>,
+) -> Result<impl IntoResponse, AppError> {
+    Ok(answer(&auth.login(&request.email, &request.password, address(peer)).await?))
+}
+
+/// Exchange a refresh token
+#[utoipa::path(post, path = "/auth/refresh", tag = "auth", request_body = RefreshRequest, responses(
+    (status = 200, description = "The next pair of tokens.", body = TokenResponse),
+    (status = 401, description = "`auth.invalid_refresh`, `auth.refresh_reused`", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+))]
+async fn refresh(State(auth): Auth, ApiJson(request): ApiJson<RefreshRequest>) -> Result<impl IntoResponse, AppError> {
+    Ok(answer(&auth.refresh(&request.refresh_token).await?))
+}
+
+/// Sign out
+#[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = LogoutRequest, responses(
+    (status = 204, description = "Signed out, or not signed in to begin with."),
+    (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+))]
+async fn logout(State(auth): Auth, ApiJson(request): ApiJson<LogoutRequest>) -> Result<StatusCode, AppError> {
+    auth.logout(&request.refresh_token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the password; signs out everywhere
+#[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = ChangePasswordRequest,
+    security(("bearer" = [])), responses(
+    (status = 204, description = "Changed; every refresh token of the user has ended."),
+    (status = 401, description = "No valid access token.", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "`auth.wrong_password`, or some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
+))]
+async fn change_password(
+    State(auth): Auth,
+    user: CurrentUser,
+    ApiJson(request): ApiJson<ChangePasswordRequest>,
+) -> Result<StatusCode, AppError> {
+    auth.change_password(&user.user_id, &request.current_password, &request.new_password, user.address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The signed-in user
+#[utoipa::path(get, path = "/auth/me", tag = "auth", security(("bearer" = [])), responses(
+    (status = 200, description = "The signed-in user.", body = MeResponse),
+    (status = 401, description = "No valid access token.", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
+))]
+async fn get_me(State(auth): Auth, user: CurrentUser) -> Result<Json<MeResponse>, AppError> {
+    Ok(Json(auth.me(&user.user_id).await?.into()))
+}
+
+/// Change one's name
+#[utoipa::path(patch, path = "/auth/me", tag = "auth", request_body = UpdateMeRequest, security(("bearer" = [])), responses(
+    (status = 200, description = "The user with the new name.", body = MeResponse),
+    (status = 401, description = "No valid access token.", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+))]
+async fn update_me(
+    State(auth): Auth,
+    user: CurrentUser,
+    ApiJson(request): ApiJson<UpdateMeRequest>,
+) -> Result<Json<MeResponse>, AppError> {
+    Ok(Json(auth.rename(&user.user_id, &request.name).await?.into()))
+}
+
+impl From<User> for MeResponse {
+    fn from(user: User) -> Self {
+        Self {
+            user_id: user.id,
+            email: user.email,
+            name: user.name,
+            role: user.role,
+            created_at: Rfc3339Time(user.created_at),
+        }
+    }
+}
+
+/// Tokens must not be kept by anybody on the way (RFC 6749, 5.1).
+fn answer(tokens: &Tokens) -> impl IntoResponse + use<> {
+    let body = TokenResponse {
+        user_id: tokens.user_id.clone(),
+        access_token: tokens.access.expose_secret().to_owned(),
+        refresh_token: tokens.refresh.expose_secret().to_owned(),
+        token_type: "Bearer",
+        expires_in: ACCESS_TOKEN_TTL.as_secs(),
+    };
+    ([(header::CACHE_CONTROL, "no-store")], Json(body))
+}
+
+fn address(peer: Peer) -> Option<IpAddr> {
+    peer.map(|Extension(ClientAddr(address))| address)
+}
+
+fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|text| normalize_email(&text))
+}
+
+fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::{
+        error::FieldError,
+        http::{field_errors, parse_json},
+    };
+
+    /// What is wrong with a body, as `field code`.
+    fn wrong<T: serde::de::DeserializeOwned + Validate>(body: serde_json::Value) -> Vec<String> {
+        let fields: Vec<FieldError> = match parse_json::<T>(body.to_string().as_bytes()) {
+            Ok(value) => value.validate().err().map(|errors| field_errors(&errors)).unwrap_or_default(),
+            Err(error) => error.fields,
+        };
+        fields.iter().map(|error| format!("{} {}", error.field, error.code)).collect()
+    }
+
+    #[test]
+    fn a_body_is_normalised_before_it_is_checked() {
+        let body = serde_json::json!({"email": " Asha@Example.COM ", "password": " 0123456789 ", "name": " Asha "});
+        let request: RegisterRequest = parse_json(body.to_string().as_bytes()).expect("well-formed");
+        assert!(request.validate().is_ok());
+        assert_eq!((request.email.as_str(), request.name.as_str()), ("asha@example.com", "Asha"));
+        assert_eq!(request.password.expose_secret(), " 0123456789 ", "passwords are taken as they are");
+    }
+
+    #[test]
+    fn wrong_fields_are_named_as_the_client_wrote_them() {
+        use serde_json::json;
+        let register = wrong::<RegisterRequest>;
+        assert_eq!(
+            register(json!({"email": "nobody", "password": "short", "name": " "})),
+            ["email email", "name length", "password length"]
+        );
+        assert_eq!(register(json!({"email": "a@example.com", "name": "A"})), ["password required"]);
+        assert_eq!(register(json!({"email": "a@example.com", "password": 1, "name": "A"})), ["password type"]);
+        assert_eq!(register(json!({"email": "a@example.com", "role": "admin"})), ["role unknown"]);
+        assert_eq!(
+            wrong::<ChangePasswordRequest>(json!({"currentPassword": "", "newPassword": "short"})),
+            ["currentPassword length", "newPassword length"]
+        );
+        assert_eq!(wrong::<RefreshRequest>(json!({"refreshToken": ""})), ["refreshToken length"]);
+        assert_eq!(wrong::<RefreshRequest>(json!({"refresh_token": "x"})), ["refresh_token unknown"]);
+        assert_eq!(wrong::<LoginRequest>(json!({"email": "a@example.com", "password": "x"})), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,29 @@
+//! Users, passwords and sessions: who somebody is, and how long we believe it.
+//!
+//! What holds:
+//!
+//! - An e-mail address, trimmed and in lower case, belongs to one user (unique index).
+//! - A password is stored as an argon2id hash alone, a refresh token as its SHA-256 alone.
+//! - A refresh token is good once. Its successor is derived from it, so repeating a refresh whose answer was
+//!   lost gives the same successor, for 30 s and while nobody used that one. Every other reuse ends the whole family.
+//! - One family has at most one live token, however many refreshes run at once and wherever a process dies.
+//! - A change of the password ends every session of the user in the same write: sessions carry the version of the
+//!   password they were opened with.
+//! - A wrong password is counted before (account) or before the next guess (address) can be verified.
+//!
+//! Collections: `users`, `sessions`. No jobs, no events.
+
+mod attempts;
+mod error;
+mod http;
+mod model;
+mod password;
+mod service;
+mod store;
+
+pub use attempts::Limits;
+pub use error::AuthError;
+pub use http::router;
+pub use model::{Session, User, Verdict, judge};
+pub use service::{AuthService, Tokens};
+pub use store::{COLLECTIONS, indexes};

@@ -1,0 +1,334 @@
+//! The use cases: who comes in, who stays, who goes.
+
+use std::{net::IpAddr, sync::Arc};
+
+use mongodb::Database;
+use secrecy::SecretString;
+
+use super::{
+    attempts::{Attempts, Limits},
+    error::AuthError,
+    model::{
+        Session, User, Verdict, check_new_user, judge, new_refresh_token, normalize_email, successor_token, token_id,
+    },
+    password::{Passwords, Turn, is_outdated},
+    store::Store,
+};
+use crate::platform::{
+    clock::Clock,
+    identity::{Role, TokenKeys},
+    ids::new_id,
+    rate_limit::RateLimiter,
+};
+
+/// A refresh looks, does one thing and looks again: three looks when alone. Others who refresh the same token at
+/// the same time do part of the work, and cost a look at most each time.
+const REFRESH_LOOKS_MAX: usize = 8;
+
+/// What somebody who came in holds.
+#[derive(Debug)]
+pub struct Tokens {
+    /// `usr_...`
+    pub user_id: String,
+    /// For the next [`crate::platform::identity::ACCESS_TOKEN_TTL`].
+    pub access: SecretString,
+    /// Good once, for the next pair.
+    pub refresh: SecretString,
+}
+
+/// Users, passwords and sessions.
+#[derive(Debug)]
+pub struct AuthService {
+    store: Store,
+    clock: Clock,
+    tokens: Arc<TokenKeys>,
+    attempts: Attempts,
+    passwords: Passwords,
+    refresh_key: [u8; 32],
+}
+
+impl AuthService {
+    /// `refresh_key` derives refresh tokens from their predecessors; it must be the same in all processes and is
+    /// good for nothing else.
+    #[must_use]
+    pub fn new(
+        db: Database,
+        clock: Clock,
+        tokens: Arc<TokenKeys>,
+        limiter: RateLimiter,
+        refresh_key: [u8; 32],
+        limits: Limits,
+    ) -> Self {
+        Self {
+            store: Store::new(&db),
+            clock,
+            tokens,
+            attempts: Attempts::new(limiter, limits),
+            passwords: Passwords::new(),
+            refresh_key,
+        }
+    }
+
+    /// Lets a new merchant in. The fields have been checked at the edge.
+    ///
+    /// # Errors
+    /// [`AuthError::EmailTaken`], [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
+    pub async fn register(
+        &self,
+        email: &str,
+        password: &SecretString,
+        name: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Tokens, AuthError> {
+        self.attempts.take_registration(address).await?;
+        let user = self.add_user(email, password, name, Role::Merchant).await?;
+        self.open_session(&user).await
+    }
+
+    /// Makes a user of any role, for whoever has the command line; gives an access token too.
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`], [`AuthError::EmailTaken`].
+    pub async fn create_user(
+        &self,
+        email: &str,
+        password: &SecretString,
+        name: &str,
+        role: Role,
+    ) -> Result<(User, String), AuthError> {
+        let (email, name) = (normalize_email(email), name.trim());
+        let wrong = check_new_user(&email, password, name);
+        if !wrong.is_empty() {
+            return Err(AuthError::Invalid(wrong));
+        }
+        let user = self.add_user(&email, password, name, role).await?;
+        let access = self.tokens.issue(&user.id, user.role, self.clock.now_ms())?;
+        Ok((user, access))
+    }
+
+    /// Lets somebody in who knows the password.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidCredentials`], [`AuthError::Disabled`] (to who knows the password),
+    /// [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
+    pub async fn login(
+        &self,
+        email: &str,
+        password: &SecretString,
+        address: Option<IpAddr>,
+    ) -> Result<Tokens, AuthError> {
+        let outcome = self.try_login(email, password, address).await;
+        metrics::counter!("waybill_logins_total", "result" => login_label(&outcome)).increment(1);
+        outcome
+    }
+
+    /// Exchanges a refresh token for the next pair; see [`judge`] for what counts as a repetition.
+    ///
+    /// Every step is a write that changes nothing when it was made already, followed by another look, so any number
+    /// of calls with one token end at the same successor, wherever one of them stops.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidRefresh`]; [`AuthError::RefreshReused`], and the family has ended;
+    /// [`AuthError::Disabled`].
+    pub async fn refresh(&self, presented: &SecretString) -> Result<Tokens, AuthError> {
+        let next = successor_token(&self.refresh_key, presented);
+        let session = self.advance(&token_id(presented), &token_id(&next)).await?;
+        let user = self.store.find_user(&session.user_id).await?.ok_or(AuthError::InvalidRefresh)?;
+        if user.disabled_at.is_some() {
+            return Err(AuthError::Disabled);
+        }
+        // The password was changed and the sessions have not been ended yet, or were opened just then.
+        if user.password_version != session.password_version {
+            self.store.revoke_family(&session.family_id, self.clock.now()).await?;
+            return Err(AuthError::RefreshReused);
+        }
+        self.pair(&user, next)
+    }
+
+    /// Ends the family of a refresh token, whatever its state; an unknown token has none.
+    ///
+    /// # Errors
+    /// [`AuthError::Database`].
+    pub async fn logout(&self, presented: &SecretString) -> Result<(), AuthError> {
+        if let Some(session) = self.store.find_session(&token_id(presented)).await? {
+            self.store.revoke_family(&session.family_id, self.clock.now()).await?;
+            tracing::info!(user.id = session.user_id, session.id = session.family_id, "signed out");
+        }
+        Ok(())
+    }
+
+    /// Changes the password and ends every session of the user. Guessing the current one counts as signing in.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongPassword`], also when somebody else changed it first; [`AuthError::UserGone`],
+    /// [`AuthError::Disabled`], [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
+    pub async fn change_password(
+        &self,
+        user_id: &str,
+        current: &SecretString,
+        new: &SecretString,
+        address: Option<IpAddr>,
+    ) -> Result<(), AuthError> {
+        let user = self.active_user(user_id).await?;
+        self.attempts.check_address(address).await?;
+        let (turn, matches) = self.verify(Some(&user), &user.email, current, address).await?;
+        if !matches {
+            return Err(AuthError::WrongPassword);
+        }
+        let (turn, hash) = turn.hash(new).await?;
+        drop(turn);
+        if !self.store.change_password(&user, &hash, self.clock.now()).await? {
+            return Err(AuthError::WrongPassword);
+        }
+        tracing::info!(user.id = user.id, "password changed");
+        // The change has made the sessions void; this only says so in each of them. Failing here would make the
+        // client try again with a password that is no longer the current one.
+        if let Err(error) = self.store.revoke_user(&user.id, self.clock.now()).await {
+            tracing::warn!(user.id = user.id, %error, "sessions of an older password were not marked as ended");
+        }
+        Ok(())
+    }
+
+    /// The user behind an access token.
+    ///
+    /// # Errors
+    /// [`AuthError::UserGone`], [`AuthError::Disabled`].
+    pub async fn me(&self, user_id: &str) -> Result<User, AuthError> {
+        self.active_user(user_id).await
+    }
+
+    /// Gives the user another name. The field has been checked at the edge.
+    ///
+    /// # Errors
+    /// [`AuthError::UserGone`], [`AuthError::Disabled`].
+    pub async fn rename(&self, user_id: &str, name: &str) -> Result<User, AuthError> {
+        match self.store.rename(user_id, name, self.clock.now()).await? {
+            Some(user) => Ok(user),
+            None => self.active_user(user_id).await,
+        }
+    }
+
+    async fn add_user(&self, email: &str, password: &SecretString, name: &str, role: Role) -> Result<User, AuthError> {
+        // Saves the hash in the common case; the unique index decides.
+        if self.store.find_user_by_email(email).await?.is_some() {
+            return Err(AuthError::EmailTaken);
+        }
+        let (turn, password_hash) = self.passwords.turn().await?.hash(password).await?;
+        drop(turn);
+        let now = self.clock.now();
+        let user = User {
+            id: new_id("usr"),
+            email: email.to_owned(),
+            name: name.to_owned(),
+            password_hash,
+            password_version: 1,
+            role,
+            disabled_at: None,
+            created_at: now,
+            updated_at: now,
+        };
+        if !self.store.insert_user(&user).await? {
+            return Err(AuthError::EmailTaken);
+        }
+        tracing::info!(user.id = user.id, user.role = role.as_str(), "user created");
+        Ok(user)
+    }
+
+    async fn try_login(
+        &self,
+        email: &str,
+        password: &SecretString,
+        address: Option<IpAddr>,
+    ) -> Result<Tokens, AuthError> {
+        // Who is refused anyway must not take others' places in the queue for a turn.
+        self.attempts.check_address(address).await?;
+        let user = self.store.find_user_by_email(email).await?;
+        let (turn, matches) = self.verify(user.as_ref(), email, password, address).await?;
+        let Some(user) = user.filter(|_| matches) else { return Err(AuthError::InvalidCredentials) };
+        if user.disabled_at.is_some() {
+            return Err(AuthError::Disabled);
+        }
+        if is_outdated(&user.password_hash) {
+            let (_, hash) = turn.hash(password).await?;
+            self.store.rehash(&user, &hash, self.clock.now()).await?;
+        }
+        self.open_session(&user).await
+    }
+
+    /// Whether the password is right, and the counting that goes with the answer: before it for the account,
+    /// while holding the turn for the address.
+    async fn verify(
+        &self,
+        user: Option<&User>,
+        email: &str,
+        password: &SecretString,
+        address: Option<IpAddr>,
+    ) -> Result<(Turn, bool), AuthError> {
+        let turn = self.passwords.turn().await?;
+        self.attempts.check_address(address).await?;
+        self.attempts.take_account(email).await?;
+        let (turn, matches) = turn.verify(password, user.map(|user| user.password_hash.as_str())).await?;
+        if matches {
+            self.attempts.forgive_account(email).await;
+        } else {
+            self.attempts.count_wrong(address).await;
+            tracing::info!(user.id = user.map(|user| user.id.as_str()), "wrong password");
+        }
+        Ok((turn, matches))
+    }
+
+    /// Brings the session `id` to where its successor is stored, live and unused, and gives the successor.
+    async fn advance(&self, id: &str, successor_id: &str) -> Result<Session, AuthError> {
+        let now = self.clock.now();
+        for _ in 0..REFRESH_LOOKS_MAX {
+            let (token, successor) = self.store.find_pair(id, successor_id).await?;
+            match judge(token.as_ref(), successor.as_ref(), now) {
+                Verdict::Unknown | Verdict::Expired => return Err(AuthError::InvalidRefresh),
+                Verdict::Reused(session) => {
+                    self.store.revoke_family(&session.family_id, now).await?;
+                    tracing::warn!(
+                        user.id = session.user_id,
+                        session.id = session.family_id,
+                        "a refresh token was presented again; its family has ended"
+                    );
+                    return Err(AuthError::RefreshReused);
+                }
+                Verdict::Fresh => self.store.mark_used(id, now).await?,
+                Verdict::HalfDone(session) => {
+                    self.store.ensure_session(&session.successor(successor_id.to_owned(), now)).await?;
+                }
+                Verdict::Repeat(session) => return Ok(session.clone()),
+            }
+        }
+        Err(AuthError::Busy)
+    }
+
+    async fn open_session(&self, user: &User) -> Result<Tokens, AuthError> {
+        let refresh = new_refresh_token();
+        let family_id = new_id("ses");
+        tracing::info!(user.id = user.id, session.id = family_id, "signed in");
+        self.store.ensure_session(&Session::first(token_id(&refresh), family_id, user, self.clock.now())).await?;
+        self.pair(user, refresh)
+    }
+
+    fn pair(&self, user: &User, refresh: SecretString) -> Result<Tokens, AuthError> {
+        let access = self.tokens.issue(&user.id, user.role, self.clock.now_ms())?;
+        Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh })
+    }
+
+    async fn active_user(&self, user_id: &str) -> Result<User, AuthError> {
+        let user = self.store.find_user(user_id).await?.ok_or(AuthError::UserGone)?;
+        if user.disabled_at.is_some() { Err(AuthError::Disabled) } else { Ok(user) }
+    }
+}
+
+const fn login_label(outcome: &Result<Tokens, AuthError>) -> &'static str {
+    match outcome {
+        Ok(_) => "ok",
+        Err(AuthError::InvalidCredentials) => "wrong",
+        Err(AuthError::Disabled) => "disabled",
+        Err(AuthError::TooManyAttempts { .. }) => "limited",
+        Err(AuthError::Busy) => "busy",
+        Err(_) => "error",
+    }
+}

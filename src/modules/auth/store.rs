@@ -1,0 +1,139 @@
+//! Every query of this module, and the indexes it needs.
+
+use bson::{DateTime, doc};
+use futures_util::TryStreamExt;
+use mongodb::{Collection, Database, error::Result, options::ReturnDocument};
+
+use super::model::{Session, User};
+use crate::platform::mongo::{Index, is_duplicate_key};
+
+const USERS: &str = "users";
+const SESSIONS: &str = "sessions";
+
+/// The collections of this module.
+pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS];
+
+/// A family that is still being refreshed while it ends needs a second look, rarely a third.
+const REVOKE_PASSES_MAX: usize = 8;
+
+/// The indexes of this module.
+#[must_use]
+pub fn indexes() -> Vec<Index> {
+    vec![
+        Index::new(USERS, "users_email", doc! { "email": 1 }).unique(),
+        Index::new(SESSIONS, "sessions_family", doc! { "familyId": 1 }),
+        Index::new(SESSIONS, "sessions_user", doc! { "userId": 1 }),
+        Index::new(SESSIONS, "sessions_expiry", doc! { "expiresAt": 1 }).expires(),
+    ]
+}
+
+/// Users and sessions.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    users: Collection<User>,
+    sessions: Collection<Session>,
+}
+
+impl Store {
+    pub(super) fn new(db: &Database) -> Self {
+        Self { users: db.collection(USERS), sessions: db.collection(SESSIONS) }
+    }
+
+    /// False when the e-mail address belongs to somebody.
+    pub(super) async fn insert_user(&self, user: &User) -> Result<bool> {
+        unless_duplicate(self.users.insert_one(user).await)
+    }
+
+    pub(super) async fn find_user(&self, user_id: &str) -> Result<Option<User>> {
+        self.users.find_one(doc! { "_id": user_id }).await
+    }
+
+    pub(super) async fn find_user_by_email(&self, email: &str) -> Result<Option<User>> {
+        self.users.find_one(doc! { "email": email }).await
+    }
+
+    /// Replaces the hash of the same password; does nothing when the password was changed meanwhile.
+    pub(super) async fn rehash(&self, user: &User, hash: &str, now: DateTime) -> Result<()> {
+        let guard = doc! { "_id": &user.id, "passwordVersion": user.password_version };
+        let update = doc! { "$set": { "passwordHash": hash, "updatedAt": now } };
+        self.users.update_one(guard, update).await.map(drop)
+    }
+
+    /// Changes the password, and with it the version that makes older sessions void. False when somebody else
+    /// changed it first.
+    pub(super) async fn change_password(&self, user: &User, hash: &str, now: DateTime) -> Result<bool> {
+        let guard = doc! { "_id": &user.id, "passwordVersion": user.password_version };
+        let update = doc! { "$set": { "passwordHash": hash, "updatedAt": now }, "$inc": { "passwordVersion": 1_i64 } };
+        Ok(self.users.update_one(guard, update).await?.matched_count == 1)
+    }
+
+    pub(super) async fn rename(&self, user_id: &str, name: &str, now: DateTime) -> Result<Option<User>> {
+        let update = doc! { "$set": { "name": name, "updatedAt": now } };
+        self.users
+            .find_one_and_update(doc! { "_id": user_id, "disabledAt": null }, update)
+            .return_document(ReturnDocument::After)
+            .await
+    }
+
+    /// Does nothing when it is there already: the id follows from the token, so it is the same session.
+    pub(super) async fn ensure_session(&self, session: &Session) -> Result<()> {
+        unless_duplicate(self.sessions.insert_one(session).await).map(drop)
+    }
+
+    pub(super) async fn find_session(&self, id: &str) -> Result<Option<Session>> {
+        self.sessions.find_one(doc! { "_id": id }).await
+    }
+
+    /// A session and the one that follows from it.
+    pub(super) async fn find_pair(&self, id: &str, successor_id: &str) -> Result<(Option<Session>, Option<Session>)> {
+        let mut pair = (None, None);
+        let mut found = self.sessions.find(doc! { "_id": { "$in": [id, successor_id] } }).await?;
+        while let Some(session) = found.try_next().await? {
+            if session.id == id {
+                pair.0 = Some(session);
+            } else {
+                pair.1 = Some(session);
+            }
+        }
+        Ok(pair)
+    }
+
+    /// Marks a session used unless it is used or ended. Who was first shows on the next look: a write that found
+    /// nothing to do is acknowledged after the one that did it.
+    pub(super) async fn mark_used(&self, id: &str, now: DateTime) -> Result<()> {
+        let guard = doc! { "_id": id, "usedAt": null, "revokedAt": null };
+        self.sessions.update_one(guard, doc! { "$set": { "usedAt": now } }).await.map(drop)
+    }
+
+    /// Ends all sessions of a family.
+    pub(super) async fn revoke_family(&self, family_id: &str, now: DateTime) -> Result<()> {
+        self.revoke("familyId", family_id, now).await
+    }
+
+    /// Ends all sessions of a user.
+    pub(super) async fn revoke_user(&self, user_id: &str, now: DateTime) -> Result<()> {
+        self.revoke("userId", user_id, now).await
+    }
+
+    /// Repeats until there is nothing left to end. A refresh stores a successor and then looks whether the token
+    /// it follows has been ended; a pass may have gone by before the successor was there, but then it ended the
+    /// token, so either the refresh sees that or the next pass sees the successor.
+    async fn revoke(&self, field: &str, value: &str, now: DateTime) -> Result<()> {
+        for _ in 0..REVOKE_PASSES_MAX {
+            let live = doc! { field: value, "revokedAt": null };
+            let ended = self.sessions.update_many(live, doc! { "$set": { "revokedAt": now } }).await?;
+            if ended.modified_count == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unless_duplicate<T>(inserted: Result<T>) -> Result<bool> {
+    match inserted {
+        Ok(_) => Ok(true),
+        Err(error) if is_duplicate_key(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

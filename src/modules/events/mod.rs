@@ -1,0 +1,77 @@
+//! What happened, in the past tense, written in the transaction that made it happen.
+//!
+//! Invariants: events are appended, never changed; every change of an order's state has exactly one, and it
+//! carries who asked for it, so an order's events are its history. Collection: `events`.
+
+use bson::{DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::{Database, error::Result};
+use serde::{Deserialize, Serialize};
+
+pub use crate::platform::identity::Actor;
+use crate::platform::{batch::View, mongo::Index};
+
+/// The collection.
+pub const EVENTS: &str = "events";
+/// One order's history is read at most this far.
+const PER_SUBJECT_MAX: i64 = 500;
+
+/// One event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// `evt_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// `OrderCreated`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Id of what it happened to.
+    pub subject_id: String,
+    /// Whose that is.
+    pub user_id: String,
+    /// Who did it.
+    pub actor: Actor,
+    /// Ids and states; never names, addresses or amounts of documents.
+    pub data: Document,
+    /// When.
+    pub at: DateTime,
+}
+
+/// Appends an event to the transaction.
+pub fn record(view: &mut View, event: &Event) {
+    view.append(EVENTS, event);
+}
+
+/// Reads events.
+#[derive(Clone, Debug)]
+pub struct EventStore {
+    db: Database,
+}
+
+impl EventStore {
+    /// Collections of this module.
+    pub const COLLECTIONS: &[&str] = &[EVENTS];
+
+    /// A store over `db`.
+    #[must_use]
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// Indexes of this module.
+    #[must_use]
+    pub fn indexes() -> Vec<Index> {
+        vec![Index::new(EVENTS, "subject", doc! { "subjectId": 1, "_id": 1 })]
+    }
+
+    /// Events of one subject, oldest first.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_for(&self, subject_id: &str) -> Result<Vec<Event>> {
+        let events = self.db.collection(EVENTS);
+        let found = events.find(doc! { "subjectId": subject_id }).sort(doc! { "_id": 1 }).limit(PER_SUBJECT_MAX);
+        found.await?.try_collect().await
+    }
+}

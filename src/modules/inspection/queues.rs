@@ -1,0 +1,395 @@
+//! `/queues`: counts, jobs, retry, delete, pause.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::{Validate, ValidationError};
+
+use crate::{
+    modules::queue::{Job, JobHandler, JobState, QueueConfig, QueueStore, Retried, RetryJob, Waker},
+    platform::{
+        batch::Lane,
+        clock::{Clock, Rfc3339Time},
+        error::{AppError, ErrorKind, Problem},
+        http::{ApiPath, ApiQuery},
+        identity::{Actor, Admin},
+        ids::{is_id, new_id},
+    },
+};
+
+const PAGE: usize = 20;
+/// Jobs that one `retry-dead` revives; the answer says how many remain.
+const RETRY_DEAD_MAX: usize = 1000;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct QueueBoard {
+    /// Reads and deletes.
+    pub store: QueueStore,
+    /// Revives.
+    pub lane: Lane,
+    /// Time.
+    pub clock: Clock,
+    /// Wakes workers after a revival.
+    pub waker: Waker,
+    /// Queues there are.
+    pub queues: Arc<Vec<QueueConfig>>,
+    /// Handlers by kind: they decide whether a job may run again.
+    pub handlers: Arc<HashMap<&'static str, Arc<dyn JobHandler>>>,
+}
+
+/// The routes.
+pub fn queue_router(board: QueueBoard) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list_queues))
+        .routes(routes!(list_jobs))
+        .routes(routes!(get_job, delete_job))
+        .routes(routes!(retry_job))
+        .routes(routes!(pause_queue))
+        .routes(routes!(resume_queue))
+        .routes(routes!(retry_dead))
+        .with_state(board)
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct QueueListResponse {
+    items: Vec<QueueResponse>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct QueueResponse {
+    name: String,
+    paused: bool,
+    /// Why, where it was not a person.
+    paused_reason: Option<String>,
+    /// The provider asked not to be called before.
+    throttled_until: Option<Rfc3339Time>,
+    counts: QueueCounts,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct QueueCounts {
+    /// Due now.
+    ready: u64,
+    /// In the hands of workers.
+    active: u64,
+    /// Waiting for their time.
+    delayed: u64,
+    /// Given up; they stay until a person acts.
+    dead: u64,
+    /// Ended well; trimmed after a day or ten thousand.
+    done: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct JobResponse {
+    job_id: String,
+    queue: String,
+    kind: String,
+    state: JobState,
+    /// Ids only.
+    #[schema(value_type = Object)]
+    payload: serde_json::Value,
+    priority: i32,
+    run_at: Rfc3339Time,
+    attempts: i32,
+    max_attempts: i32,
+    deferrals: i32,
+    lease_owner: Option<String>,
+    lease_until: Option<Rfc3339Time>,
+    last_error: Option<JobErrorResponse>,
+    #[schema(value_type = Option<Object>)]
+    result: Option<serde_json::Value>,
+    history: Vec<HistoryResponse>,
+    correlation_id: String,
+    created_at: Rfc3339Time,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct JobErrorResponse {
+    class: String,
+    code: String,
+    message: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct HistoryResponse {
+    attempt: i32,
+    worker_id: Option<String>,
+    at: Rfc3339Time,
+    end: String,
+    code: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct JobListResponse {
+    items: Vec<JobResponse>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RetryDeadResponse {
+    /// Jobs that are ready again.
+    retried: usize,
+    /// Jobs whose subject does not allow it; they stay dead.
+    refused: usize,
+    /// Whether there are more than one call takes; call again.
+    more: bool,
+}
+
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListJobsQuery {
+    /// Jobs on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    #[validate(custom(function = "job_cursor"))]
+    cursor: Option<String>,
+    /// State.
+    state: Option<JobState>,
+}
+
+fn job_cursor(cursor: &str) -> Result<(), ValidationError> {
+    if is_id("job", cursor) {
+        Ok(())
+    } else {
+        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
+    }
+}
+
+impl From<Job> for JobResponse {
+    fn from(job: Job) -> Self {
+        let json = |document: bson::Document| bson::Bson::Document(document).into_relaxed_extjson();
+        Self {
+            job_id: job.id,
+            queue: job.queue,
+            kind: job.kind,
+            state: job.state,
+            payload: json(job.payload),
+            priority: job.priority,
+            run_at: Rfc3339Time(job.run_at),
+            attempts: job.attempts,
+            max_attempts: job.max_attempts,
+            deferrals: job.deferrals,
+            lease_owner: job.lease_owner,
+            lease_until: job.lease_until.map(Rfc3339Time),
+            last_error: job.last_error.map(|error| JobErrorResponse {
+                class: error.class,
+                code: error.code,
+                message: error.message,
+            }),
+            result: job.result.map(json),
+            history: job
+                .history
+                .into_iter()
+                .map(|entry| HistoryResponse {
+                    attempt: entry.attempt,
+                    worker_id: entry.worker_id,
+                    at: Rfc3339Time(entry.at),
+                    end: entry.end,
+                    code: entry.code,
+                })
+                .collect(),
+            correlation_id: job.correlation_id,
+            created_at: Rfc3339Time(job.created_at),
+        }
+    }
+}
+
+impl QueueBoard {
+    fn queue(&self, name: &str) -> Result<&'static str, AppError> {
+        self.queues.iter().map(|queue| queue.name).find(|queue| *queue == name).ok_or_else(|| {
+            AppError::new(ErrorKind::NotFound, "queues.not_found", "There is no queue of this name; see GET /queues.")
+        })
+    }
+
+    async fn describe(&self, name: &'static str) -> Result<QueueResponse, AppError> {
+        let summary = self.store.summary(name, self.clock.now()).await?;
+        let controls = self.store.controls(name).await?;
+        Ok(QueueResponse {
+            name: name.into(),
+            paused: controls.paused,
+            paused_reason: controls.paused_reason,
+            throttled_until: controls.throttled_until.filter(|until| *until > self.clock.now()).map(Rfc3339Time),
+            counts: QueueCounts {
+                ready: summary.ready,
+                active: summary.active,
+                delayed: summary.delayed,
+                dead: summary.dead,
+                done: summary.done,
+            },
+        })
+    }
+
+    async fn retry(&self, job_id: &str, actor: &Actor) -> Result<Retried, AppError> {
+        let retry_id = new_id("rty");
+        let retried = self
+            .lane
+            .submit(RetryJob {
+                job_id: job_id.to_owned(),
+                retry_id,
+                event_id: new_id("evt"),
+                actor: actor.clone(),
+                handlers: Arc::clone(&self.handlers),
+            })
+            .await?;
+        if let Retried::Revived(job) = &retried {
+            self.waker.wake(&job.queue);
+        }
+        Ok(retried)
+    }
+}
+
+fn job_not_found() -> AppError {
+    AppError::new(ErrorKind::NotFound, "queues.job_not_found", "There is no such job; done ones are trimmed.")
+}
+
+/// All queues with their counts.
+#[utoipa::path(get, path = "/queues", tag = "queues", security(("bearer" = [])),
+    responses((status = 200, body = QueueListResponse)))]
+async fn list_queues(State(board): State<QueueBoard>, _: Admin) -> Result<Json<QueueListResponse>, AppError> {
+    let mut items = Vec::new();
+    for queue in board.queues.iter() {
+        items.push(board.describe(queue.name).await?);
+    }
+    Ok(Json(QueueListResponse { items }))
+}
+
+/// Jobs of a queue, oldest first.
+#[utoipa::path(get, path = "/queues/{queue}/jobs", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path), ListJobsQuery),
+    responses((status = 200, body = JobListResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn list_jobs(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    ApiPath(queue): ApiPath<String>,
+    ApiQuery(query): ApiQuery<ListJobsQuery>,
+) -> Result<Json<JobListResponse>, AppError> {
+    let queue = board.queue(&queue)?;
+    let page = board.store.list(queue, query.state, query.cursor.as_deref(), query.limit.unwrap_or(PAGE)).await?;
+    let next_cursor = if page.more { page.items.last().map(|job| job.id.clone()) } else { None };
+    Ok(Json(JobListResponse { items: page.items.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// One job.
+#[utoipa::path(get, path = "/queues/jobs/{jobId}", tag = "queues", security(("bearer" = [])),
+    params(("jobId" = String, Path)),
+    responses((status = 200, body = JobResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn get_job(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    ApiPath(job_id): ApiPath<String>,
+) -> Result<Json<JobResponse>, AppError> {
+    let job = board.store.find(&job_id).await?.ok_or_else(job_not_found)?;
+    Ok(Json(job.into()))
+}
+
+/// Deletes a job that is done or dead.
+#[utoipa::path(delete, path = "/queues/jobs/{jobId}", tag = "queues", security(("bearer" = [])),
+    params(("jobId" = String, Path)),
+    responses((status = 204),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It hasn't ended.", body = Problem, content_type = "application/problem+json")))]
+async fn delete_job(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    ApiPath(job_id): ApiPath<String>,
+) -> Result<StatusCode, AppError> {
+    if board.store.delete_ended(&job_id).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    board.store.find(&job_id).await?.ok_or_else(job_not_found)?;
+    Err(AppError::new(ErrorKind::Conflict, "queues.not_ended", "Only jobs that are done or dead can be deleted."))
+}
+
+/// Runs a dead job again.
+#[utoipa::path(post, path = "/queues/jobs/{jobId}/retry", tag = "queues", security(("bearer" = [])),
+    params(("jobId" = String, Path)),
+    responses((status = 200, body = JobResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It isn't dead, or its order does not allow it.", body = Problem,
+            content_type = "application/problem+json")))]
+async fn retry_job(
+    State(board): State<QueueBoard>,
+    Admin(user): Admin,
+    ApiPath(job_id): ApiPath<String>,
+) -> Result<Json<JobResponse>, AppError> {
+    let conflict = |code, detail: String| Err(AppError::new(ErrorKind::Conflict, code, detail));
+    match board.retry(&job_id, &Actor::from(&user)).await? {
+        Retried::Revived(job) => Ok(Json((*job).into())),
+        Retried::NotFound => Err(job_not_found()),
+        Retried::NotDead(state) => {
+            conflict("queues.not_dead", format!("Only dead jobs can be run again; this one is {}.", state.as_str()))
+        }
+        Retried::Refused(refused) => conflict("queues.retry_refused", refused.reason.into()),
+    }
+}
+
+/// Keeps workers from claiming jobs of a queue. What runs is finished.
+#[utoipa::path(post, path = "/queues/{queue}/pause", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path)),
+    responses((status = 200, body = QueueResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn pause_queue(
+    State(board): State<QueueBoard>,
+    Admin(user): Admin,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<QueueResponse>, AppError> {
+    let queue = board.queue(&queue)?;
+    board.store.set_paused(queue, Some(&format!("paused by {}", user.user_id))).await?;
+    Ok(Json(board.describe(queue).await?))
+}
+
+/// Lets workers claim again.
+#[utoipa::path(post, path = "/queues/{queue}/resume", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path)),
+    responses((status = 200, body = QueueResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn resume_queue(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<QueueResponse>, AppError> {
+    let queue = board.queue(&queue)?;
+    board.store.set_paused(queue, None).await?;
+    board.waker.wake(queue);
+    Ok(Json(board.describe(queue).await?))
+}
+
+/// Runs the dead jobs of a queue again, at most a thousand a call.
+#[utoipa::path(post, path = "/queues/{queue}/retry-dead", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path)),
+    responses((status = 200, body = RetryDeadResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn retry_dead(
+    State(board): State<QueueBoard>,
+    Admin(user): Admin,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<RetryDeadResponse>, AppError> {
+    let queue = board.queue(&queue)?;
+    let actor = Actor::from(&user);
+    let page = board.store.list(queue, Some(JobState::Dead), None, RETRY_DEAD_MAX).await?;
+    let retries = page.items.iter().map(|job| board.retry(&job.id, &actor));
+    let results = futures_util::future::join_all(retries).await;
+    let (mut retried, mut refused) = (0, 0);
+    for result in results {
+        match result? {
+            Retried::Revived(_) => retried += 1,
+            Retried::NotFound | Retried::NotDead(_) | Retried::Refused(_) => refused += 1,
+        }
+    }
+    // Refused ones stay at the head of the list; without progress there is no point in calling again.
+    Ok(Json(RetryDeadResponse { retried, refused, more: page.more && retried > 0 }))
+}

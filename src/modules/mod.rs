@@ -1,0 +1,9 @@
+//! What the platform does, a module each. Who may use whom is in ARCHITECTURE.md and held by a test.
+
+pub mod audit;
+pub mod auth;
+pub mod events;
+pub mod inspection;
+pub mod orders;
+pub mod providers;
+pub mod queue;

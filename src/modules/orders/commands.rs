@@ -1,0 +1,232 @@
+//! What the API decides: creating and cancelling, each in one transaction.
+
+use bson::doc;
+
+use super::{
+    CANCEL_KIND, CREATE_KIND, OrderQueues,
+    flow::cancel_unplaced,
+    model::{Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, fingerprint_version},
+    transitions::{OrderCommand, next},
+};
+use crate::{
+    modules::{
+        events::{self, Actor, Event},
+        providers::Shipment,
+        queue::{Job, JobState, settle_job},
+    },
+    platform::{
+        batch::{Command, Key, View},
+        ids::readable_number,
+    },
+};
+
+/// Creates an order, or finds that it exists.
+pub(super) struct CreateOrder {
+    pub(super) user_id: String,
+    pub(super) client_order_id: String,
+    pub(super) provider: &'static str,
+    pub(super) shipment: Shipment,
+    pub(super) fingerprint: String,
+    pub(super) actor: Actor,
+    pub(super) correlation_id: String,
+    pub(super) queues: OrderQueues,
+    pub(super) order_id: String,
+    pub(super) job_id: String,
+    pub(super) event_id: String,
+}
+
+/// What became of a create.
+#[derive(Debug)]
+pub(super) enum Created {
+    /// It is new.
+    New(Box<Order>),
+    /// It was there, with the same meaning.
+    Replay(Box<Order>),
+    /// The id stands for something else.
+    Mismatch,
+}
+
+impl Command for CreateOrder {
+    type Reply = Created;
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        vec![Order::key(&self.user_id, &self.client_order_id)]
+    }
+
+    fn decide(&self, view: &mut View) -> Created {
+        if let Some(existing) = view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id)) {
+            return if existing.id == self.order_id {
+                Created::New(Box::new(existing))
+            } else if existing.means(&self.fingerprint) {
+                Created::Replay(Box::new(existing))
+            } else {
+                Created::Mismatch
+            };
+        }
+        let now = view.now();
+        let order = Order {
+            id: self.order_id.clone(),
+            order_number: readable_number(&self.order_id),
+            user_id: self.user_id.clone(),
+            client_order_id: self.client_order_id.clone(),
+            provider: self.provider.into(),
+            status: OrderStatus::Created,
+            provider_sync_status: ProviderSyncStatus::Pending,
+            provider_request_ref_id: None,
+            provider_response_ref_id: None,
+            shipment: self.shipment.clone(),
+            refs: ProviderRefs::default(),
+            charge: None,
+            cancellation: None,
+            failure: None,
+            attempts: 0,
+            job_id: self.job_id.clone(),
+            uncertain: None,
+            open_call: None,
+            fingerprint_version: fingerprint_version(),
+            fingerprint: self.fingerprint.clone(),
+            correlation_id: self.correlation_id.clone(),
+            created_at: now,
+            updated_at: now,
+        };
+        let payload = doc! { "orderId": &self.order_id };
+        let job =
+            Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now);
+        view.insert(&order);
+        view.insert(&job);
+        record(view, &self.event_id, "OrderCreated", &order, &self.actor);
+        Created::New(Box::new(order))
+    }
+}
+
+/// Cancels an order, at once where nothing was sent yet.
+pub(super) struct CancelOrder {
+    pub(super) user_id: String,
+    pub(super) client_order_id: String,
+    pub(super) reason: Option<String>,
+    pub(super) actor: Actor,
+    pub(super) correlation_id: String,
+    pub(super) queues: OrderQueues,
+    pub(super) cancellation_id: String,
+    pub(super) job_id: String,
+    pub(super) event_ids: [String; 2],
+}
+
+/// What became of a cancel.
+#[derive(Debug)]
+pub(super) enum CancelAsked {
+    /// There is no such order.
+    NotFound,
+    /// It was asked for before.
+    Replay(Box<Order>),
+    /// It is asked for now; a queue may have new work.
+    Accepted(Box<Order>, Option<&'static str>),
+    /// It can't be taken back.
+    NotCancellable(OrderStatus),
+}
+
+impl CancelOrder {
+    fn order(&self, view: &View) -> Option<Order> {
+        view.find(&Order::key(&self.user_id, &self.client_order_id))
+    }
+
+    /// Settles, or marks, or starts a job: whatever the state of the create allows.
+    fn start(&self, view: &mut View, order: &mut Order) -> Option<&'static str> {
+        let now = view.now();
+        let create_job = view.by_id::<Job>(&order.job_id);
+        match (order.status, create_job) {
+            (OrderStatus::Created, Some(job)) if job.never_attempted() => {
+                let followed = cancel_unplaced(order);
+                settle_job(view, job, &followed.end);
+                None
+            }
+            (OrderStatus::Created, Some(mut job)) if job.state == JobState::Ready => {
+                // In backoff, and possibly sent. No reason to wait any longer before looking.
+                job.run_at = job.run_at.min(now);
+                view.update(&job);
+                Some(self.queues.create.name)
+            }
+            (OrderStatus::Created, Some(job)) if job.state == JobState::Active => None,
+            _ => {
+                insert_cancel_job(view, order, &self.queues, &self.job_id);
+                Some(self.queues.cancel.name)
+            }
+        }
+    }
+}
+
+impl Command for CancelOrder {
+    type Reply = CancelAsked;
+
+    fn reads(&self, view: &View) -> Vec<Key> {
+        let key = Order::key(&self.user_id, &self.client_order_id);
+        if !view.has_read(&key) {
+            return vec![key];
+        }
+        self.order(view).map(|order| Key::id(crate::modules::queue::JOBS, order.job_id)).into_iter().collect()
+    }
+
+    fn decide(&self, view: &mut View) -> CancelAsked {
+        let Some(mut order) = self.order(view) else { return CancelAsked::NotFound };
+        if let Some(cancellation) = &order.cancellation {
+            if cancellation.id == self.cancellation_id {
+                return CancelAsked::Accepted(Box::new(order), None);
+            }
+            if order.cancellation_pending() || cancellation.status == CancellationStatus::Done {
+                return CancelAsked::Replay(Box::new(order));
+            }
+        }
+        if next(order.status, OrderCommand::RequestCancel).is_none() {
+            return CancelAsked::NotCancellable(order.status);
+        }
+        let now = view.now();
+        order.cancellation = Some(Cancellation {
+            id: self.cancellation_id.clone(),
+            status: CancellationStatus::Requested,
+            reason: self.reason.clone(),
+            requested_at: now,
+            request_ref_id: None,
+            response_ref_id: None,
+            job_id: None,
+            failure: None,
+            correlation_id: self.correlation_id.clone(),
+        });
+        order.updated_at = now;
+        record(view, &self.event_ids[0], "CancellationRequested", &order, &self.actor);
+        let wake = self.start(view, &mut order);
+        if order.status == OrderStatus::Cancelled {
+            record(view, &self.event_ids[1], "OrderCancelled", &order, &self.actor);
+        }
+        view.update(&order);
+        CancelAsked::Accepted(Box::new(order), wake)
+    }
+}
+
+/// Inserts the job that takes the order back at the provider.
+pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queues: &OrderQueues, job_id: &str) {
+    let now = view.now();
+    let Some(cancellation) = &mut order.cancellation else { return };
+    cancellation.job_id = Some(job_id.to_owned());
+    let payload = doc! { "orderId": &order.id };
+    view.insert(&Job::new(job_id.to_owned(), &queues.cancel, CANCEL_KIND, payload, &cancellation.correlation_id, now));
+}
+
+/// Records what happened to an order.
+pub(super) fn record(view: &mut View, event_id: &str, kind: &str, order: &Order, actor: &Actor) {
+    let event = Event {
+        id: event_id.to_owned(),
+        kind: kind.into(),
+        subject_id: order.id.clone(),
+        user_id: order.user_id.clone(),
+        actor: actor.clone(),
+        data: doc! {
+            "clientOrderId": &order.client_order_id,
+            "provider": &order.provider,
+            "status": order.status.as_str(),
+            "awb": order.refs.awb.clone(),
+            "failureCode": order.failure.as_ref().map(|failure| failure.code.clone()),
+        },
+        at: view.now(),
+    };
+    events::record(view, &event);
+}

@@ -1,0 +1,53 @@
+//! How a use case of orders may fail.
+
+use crate::platform::{
+    batch::LaneError,
+    error::{AppError, ErrorKind},
+};
+
+/// Each variant is a decision for the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The id stands for an order with another meaning: use a new one.
+    #[error("the clientOrderId stands for another order")]
+    IdempotencyMismatch,
+    /// Absent, or somebody else's.
+    #[error("there is no such order")]
+    NotFound,
+    /// It is on its way, or has ended: nothing can be taken back.
+    #[error("the order can't be cancelled in the status {0}")]
+    NotCancellable(&'static str),
+    /// Unique indexes are missing: a duplicate could slip in. Run `waybill migrate`.
+    #[error("required indexes are missing")]
+    NotReady,
+    /// The batch lane could not carry it out.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+    /// The database could not be read.
+    #[error(transparent)]
+    Database(#[from] mongodb::error::Error),
+}
+
+impl From<OrderError> for AppError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::IdempotencyMismatch => Self::new(
+                ErrorKind::Invalid,
+                "orders.idempotency_mismatch",
+                "This clientOrderId was used for an order with another content; use a new one for a new order.",
+            ),
+            OrderError::NotFound => Self::new(ErrorKind::NotFound, "orders.not_found", "There is no such order."),
+            OrderError::NotCancellable(status) => Self::new(
+                ErrorKind::Conflict,
+                "orders.not_cancellable",
+                format!("An order in the status {status} can't be cancelled."),
+            ),
+            OrderError::NotReady => Self::unavailable(
+                "service.not_migrated",
+                "The database is not prepared yet; an operator has to run `waybill migrate`.",
+            ),
+            OrderError::Lane(error) => error.into(),
+            OrderError::Database(error) => error.into(),
+        }
+    }
+}

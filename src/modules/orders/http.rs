@@ -1,0 +1,372 @@
+//! Routes of orders.
+
+use std::collections::HashMap;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    model::{CancellationStatus, Charge, Order, OrderFailure, OrderStatus, ProviderSyncStatus},
+    request::{CancelOrderRequest, CreateOrderRequest, ListOrdersQuery},
+    service::{Answered, History, OrderService},
+    store::OrderFilter,
+};
+use crate::{
+    modules::providers::{Party, Shipment},
+    platform::{
+        clock::Rfc3339Time,
+        error::{AppError, ErrorKind, FieldError, Problem},
+        http::{ApiJson, ApiPath, ApiQuery},
+        identity::Merchant,
+    },
+};
+
+const PAGE: usize = 20;
+
+/// The routes.
+pub fn router(service: OrderService) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(create_order))
+        .routes(routes!(cancel_order))
+        .routes(routes!(list_orders))
+        .routes(routes!(get_order))
+        .routes(routes!(get_timeline))
+        .with_state(service)
+}
+
+/// An order, as answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct OrderResponse {
+    order_id: String,
+    /// For people to read out.
+    order_number: String,
+    client_order_id: String,
+    provider: String,
+    status: OrderStatus,
+    provider_sync_status: ProviderSyncStatus,
+    provider_request_ref_id: Option<String>,
+    provider_response_ref_id: Option<String>,
+    shipment: ShipmentResponse,
+    charge: Option<Charge>,
+    cancellation: Option<CancellationResponse>,
+    failure: Option<OrderFailure>,
+    attempts: i32,
+    created_at: Rfc3339Time,
+    updated_at: Rfc3339Time,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ShipmentResponse {
+    service: String,
+    payment_mode: String,
+    currency: String,
+    cod_amount: i64,
+    weight_grams: i64,
+    dimensions_cm: DimensionsResponse,
+    consignee: PartyResponse,
+    pickup: PartyResponse,
+    items: Vec<ItemResponse>,
+    /// The carrier's number of the parcel, once it has one.
+    awb: Option<String>,
+    courier_name: Option<String>,
+    provider_order_id: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct DimensionsResponse {
+    length: i32,
+    width: i32,
+    height: i32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct PartyResponse {
+    name: String,
+    phone: String,
+    email: Option<String>,
+    line1: String,
+    line2: Option<String>,
+    city: String,
+    state: String,
+    pincode: String,
+    country: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ItemResponse {
+    sku: String,
+    name: String,
+    quantity: i64,
+    unit_price: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CancellationResponse {
+    status: CancellationStatus,
+    reason: Option<String>,
+    requested_at: Rfc3339Time,
+    request_ref_id: Option<String>,
+    response_ref_id: Option<String>,
+}
+
+/// A page of orders.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct OrderListResponse {
+    items: Vec<OrderResponse>,
+    /// Send it as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// The history of an order, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+struct TimelineResponse {
+    items: Vec<TimelineEntry>,
+}
+
+/// A change of state, or a call to the provider.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TimelineEntry {
+    at: Rfc3339Time,
+    /// `event` or `call`.
+    kind: &'static str,
+    /// `OrderCreated`, ...; for a call its operation.
+    name: String,
+    /// Status after an event.
+    status: Option<String>,
+    /// Attempt of a call.
+    attempt: Option<i32>,
+    /// Outcome of a call; null while it runs.
+    outcome: Option<String>,
+    /// From sending to the answer.
+    latency_ms: Option<i64>,
+}
+
+impl From<Order> for OrderResponse {
+    fn from(order: Order) -> Self {
+        Self {
+            order_id: order.id,
+            order_number: order.order_number,
+            client_order_id: order.client_order_id,
+            provider: order.provider,
+            status: order.status,
+            provider_sync_status: order.provider_sync_status,
+            provider_request_ref_id: order.provider_request_ref_id,
+            provider_response_ref_id: order.provider_response_ref_id,
+            shipment: ShipmentResponse {
+                awb: order.refs.awb,
+                courier_name: order.refs.courier_name,
+                provider_order_id: order.refs.provider_order_id,
+                ..order.shipment.into()
+            },
+            charge: order.charge,
+            cancellation: order.cancellation.map(|cancellation| CancellationResponse {
+                status: cancellation.status,
+                reason: cancellation.reason,
+                requested_at: Rfc3339Time(cancellation.requested_at),
+                request_ref_id: cancellation.request_ref_id,
+                response_ref_id: cancellation.response_ref_id,
+            }),
+            failure: order.failure,
+            attempts: order.attempts,
+            created_at: Rfc3339Time(order.created_at),
+            updated_at: Rfc3339Time(order.updated_at),
+        }
+    }
+}
+
+impl From<Shipment> for ShipmentResponse {
+    fn from(shipment: Shipment) -> Self {
+        Self {
+            service: match shipment.service {
+                crate::modules::providers::Service::Surface => "surface".into(),
+                crate::modules::providers::Service::Air => "air".into(),
+            },
+            payment_mode: match shipment.payment_mode {
+                crate::modules::providers::PaymentMode::Prepaid => "prepaid".into(),
+                crate::modules::providers::PaymentMode::Cod => "cod".into(),
+            },
+            currency: shipment.currency,
+            cod_amount: shipment.cod_amount,
+            weight_grams: shipment.weight_grams,
+            dimensions_cm: DimensionsResponse {
+                length: shipment.dimensions_cm.length,
+                width: shipment.dimensions_cm.width,
+                height: shipment.dimensions_cm.height,
+            },
+            consignee: shipment.consignee.into(),
+            pickup: shipment.pickup.into(),
+            items: shipment
+                .items
+                .into_iter()
+                .map(|item| ItemResponse {
+                    sku: item.sku,
+                    name: item.name,
+                    quantity: item.quantity,
+                    unit_price: item.unit_price,
+                })
+                .collect(),
+            awb: None,
+            courier_name: None,
+            provider_order_id: None,
+        }
+    }
+}
+
+impl From<Party> for PartyResponse {
+    fn from(party: Party) -> Self {
+        let Party { name, phone, email, line1, line2, city, state, pincode, country } = party;
+        Self { name, phone, email, line1, line2, city, state, pincode, country }
+    }
+}
+
+fn answer(answered: Answered, status: StatusCode) -> Response {
+    let body = Json(OrderResponse::from(answered.order));
+    if answered.replayed {
+        let replayed = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+        (StatusCode::OK, [replayed], body).into_response()
+    } else {
+        (status, body).into_response()
+    }
+}
+
+/// Creates an order. Safe to repeat with the same `clientOrderId`.
+#[utoipa::path(post, path = "/orders/create", tag = "orders", security(("bearer" = [])), request_body = CreateOrderRequest,
+    responses(
+        (status = 201, description = "Acknowledged; it is stored and will be placed.", body = OrderResponse),
+        (status = 200, description = "Replay: the order as it stands, with `Idempotent-Replayed: true`.", body = OrderResponse),
+        (status = "4XX", description = "Refused; nothing is stored.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Try again with the same id.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn create_order(
+    State(service): State<OrderService>,
+    Merchant(user): Merchant,
+    ApiJson(request): ApiJson<CreateOrderRequest>,
+) -> Result<Response, AppError> {
+    let new = request.into_order().ok_or_else(|| {
+        AppError::new(ErrorKind::Internal, "internal", "A validated request lacks its detail object.")
+    })?;
+    Ok(answer(service.create(&user, new).await?, StatusCode::CREATED))
+}
+
+/// Cancels an order: at once where it was not sent yet, else by asking the provider. Safe to repeat.
+#[utoipa::path(post, path = "/orders/cancel", tag = "orders", security(("bearer" = [])), request_body = CancelOrderRequest,
+    responses(
+        (status = 202, description = "Accepted; see `cancellation`.", body = OrderResponse),
+        (status = 200, description = "Asked for before; see `cancellation`.", body = OrderResponse),
+        (status = 404, description = "No such order of yours.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It can't be taken back any more.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn cancel_order(
+    State(service): State<OrderService>,
+    Merchant(user): Merchant,
+    ApiJson(request): ApiJson<CancelOrderRequest>,
+) -> Result<Response, AppError> {
+    let answered = service.cancel(&user, request.client_order_id, request.reason).await?;
+    Ok(answer(answered, StatusCode::ACCEPTED))
+}
+
+/// Lists your orders, newest first.
+#[utoipa::path(get, path = "/orders", tag = "orders", security(("bearer" = [])), params(ListOrdersQuery),
+    responses(
+        (status = 200, body = OrderListResponse),
+        (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_orders(
+    State(service): State<OrderService>,
+    Merchant(user): Merchant,
+    ApiQuery(query): ApiQuery<ListOrdersQuery>,
+) -> Result<Json<OrderListResponse>, AppError> {
+    if let (Some(from), Some(to)) = (query.from, query.to)
+        && from > to
+    {
+        return Err(AppError::invalid(vec![FieldError::new("from", "range", "must not be after `to`")]));
+    }
+    let filter = OrderFilter {
+        client_order_id: query.client_order_id,
+        status: query.status,
+        provider: query.provider.map(|provider| provider.as_str().to_owned()),
+        from: query.from.map(|time| time.0),
+        to: query.to.map(|time| time.0),
+    };
+    let limit = query.limit.unwrap_or(PAGE);
+    let (orders, more) = service.list(&user, &filter, query.cursor.as_deref(), limit).await?;
+    let next_cursor = if more { orders.last().map(|order| order.id.clone()) } else { None };
+    Ok(Json(OrderListResponse { items: orders.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// One of your orders.
+#[utoipa::path(get, path = "/orders/{orderId}", tag = "orders", security(("bearer" = [])),
+    params(("orderId" = String, Path, description = "`ord_...`")),
+    responses(
+        (status = 200, body = OrderResponse),
+        (status = 404, description = "No such order of yours.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_order(
+    State(service): State<OrderService>,
+    Merchant(user): Merchant,
+    ApiPath(order_id): ApiPath<String>,
+) -> Result<Json<OrderResponse>, AppError> {
+    Ok(Json(service.get(&user, &order_id).await?.into()))
+}
+
+/// What happened to one of your orders, oldest first.
+#[utoipa::path(get, path = "/orders/{orderId}/timeline", tag = "orders", security(("bearer" = [])),
+    params(("orderId" = String, Path, description = "`ord_...`")),
+    responses(
+        (status = 200, body = TimelineResponse),
+        (status = 404, description = "No such order of yours.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_timeline(
+    State(service): State<OrderService>,
+    Merchant(user): Merchant,
+    ApiPath(order_id): ApiPath<String>,
+) -> Result<Json<TimelineResponse>, AppError> {
+    Ok(Json(timeline(service.history(&user, &order_id).await?)))
+}
+
+fn timeline(history: History) -> TimelineResponse {
+    // An answer that came late belongs to a call that was closed already.
+    let answers: HashMap<_, _> = history
+        .responses
+        .into_iter()
+        .filter(|response| !response.late)
+        .map(|response| (response.request_ref_id.clone(), response))
+        .collect();
+    let events = history.events.into_iter().map(|event| TimelineEntry {
+        at: Rfc3339Time(event.at),
+        kind: "event",
+        status: event.data.get_str("status").ok().map(str::to_owned),
+        name: event.kind,
+        attempt: None,
+        outcome: None,
+        latency_ms: None,
+    });
+    let calls = history.requests.into_iter().map(|request| {
+        let answer = answers.get(&request.id);
+        TimelineEntry {
+            at: Rfc3339Time(request.sent_at),
+            kind: "call",
+            name: request.operation,
+            status: None,
+            attempt: Some(request.attempt),
+            outcome: answer.map(|answer| answer.outcome.clone()),
+            latency_ms: answer.map(|answer| answer.latency_ms),
+        }
+    });
+    let mut items: Vec<_> = events.chain(calls).collect();
+    items.sort_by_key(|entry| entry.at);
+    TimelineResponse { items }
+}

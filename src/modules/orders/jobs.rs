@@ -1,0 +1,297 @@
+//! The handlers of the two queues.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{
+    CANCEL_KIND, CREATE_KIND, OrderQueues,
+    attempt::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
+    flow::{Errand, Outcome},
+    model::{CancellationStatus, ORDERS, Order, OrderStatus, ProviderSyncStatus},
+    transitions::{OrderCommand, next},
+};
+use crate::{
+    modules::{
+        audit::{Call, ErrorClass, Verdict},
+        events::Actor,
+        providers::{
+            AUTH_FAILURES_MAX, AccountStore, CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, Provider,
+            Repeat,
+        },
+        queue::{Attempt, Conclusion, Job, JobError, JobHandler, Lease, QueueStore, RetryRefused},
+    },
+    platform::{
+        batch::{Key, Lane, LaneError, View},
+        clock::{Clock, after},
+        crash,
+        exchange::{Exchange, Logged, NotSent, Reply},
+        ids::new_id,
+    },
+};
+
+/// What both handlers share.
+pub struct OrderJobs {
+    /// Where attempts begin: a lane of its own beside the completions'.
+    pub lane: Lane,
+    /// Sends.
+    pub exchange: Exchange,
+    /// Speaks the carrier's words.
+    pub provider: Arc<dyn Provider>,
+    /// Counts refused credentials.
+    pub accounts: AccountStore,
+    /// Throttles and pauses.
+    pub queue_store: QueueStore,
+    /// The two queues.
+    pub queues: OrderQueues,
+    /// See [`super::SETTLING_DELAY`].
+    pub settling_delay: Duration,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// The handlers of both kinds.
+#[must_use]
+pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
+    let jobs = Arc::new(jobs);
+    vec![
+        Arc::new(OrderHandler { errand: Errand::Create, jobs: Arc::clone(&jobs) }),
+        Arc::new(OrderHandler { errand: Errand::Cancel, jobs }),
+    ]
+}
+
+struct OrderHandler {
+    errand: Errand,
+    jobs: Arc<OrderJobs>,
+}
+
+fn order_id(job: &Job) -> Option<&str> {
+    job.payload.get_str("orderId").ok()
+}
+
+#[async_trait]
+impl JobHandler for OrderHandler {
+    fn kind(&self) -> &'static str {
+        match self.errand {
+            Errand::Create => CREATE_KIND,
+            Errand::Cancel => CANCEL_KIND,
+        }
+    }
+
+    async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
+        let Some(order_id) = order_id(job) else {
+            return Attempt::Failed(JobError::new("payload", "queue.unreadable", "The payload names no order."));
+        };
+        let begin = BeginAttempt {
+            order_id: order_id.to_owned(),
+            errand: self.errand,
+            job_id: job.id.clone(),
+            token: lease.token.clone(),
+            worker_id: lease.worker_id.clone(),
+            provider: Arc::clone(&self.jobs.provider),
+            queues: self.jobs.queues.clone(),
+            request_ref_id: new_id("req"),
+            closing_response_id: new_id("res"),
+            cancel_job_id: new_id("job"),
+            event_id: new_id("evt"),
+        };
+        match self.jobs.lane.submit(begin).await {
+            Ok(Begun::Call { logged, call, operation, order_created_at }) => {
+                crash::point("request_logged");
+                let reply = self.jobs.call(&logged, lease).await;
+                crash::point("answered");
+                let waited_ms = self.jobs.clock.now_ms() - order_created_at.timestamp_millis();
+                if operation == Operation::Create {
+                    metrics::histogram!("waybill_order_settled_seconds").record(waited_ms.max(0) as f64 / 1000.0);
+                }
+                Attempt::Concluded(Box::new(self.jobs.conclude(self.errand, call, operation, reply).await))
+            }
+            Ok(Begun::Settled) => Attempt::Settled,
+            Ok(Begun::LeaseLost) => Attempt::LeaseLost,
+            Err(LaneError::Busy | LaneError::Away) => Attempt::NotBegun,
+            Err(LaneError::Failed(reason)) => Attempt::Failed(JobError::new("internal", "queue.begin_failed", reason)),
+        }
+    }
+
+    fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
+        Some(Box::new(AttemptFailed {
+            order_id: order_id(job)?.to_owned(),
+            errand: self.errand,
+            error,
+            worker_id: job.lease_owner.clone().unwrap_or_default(),
+            closing_response_id: new_id("res"),
+            cancel_job_id: new_id("job"),
+            event_id: new_id("evt"),
+            jitter: rand::random(),
+            queues: self.jobs.queues.clone(),
+        }))
+    }
+
+    fn revive_reads(&self, job: &Job) -> Vec<Key> {
+        order_id(job).map(|id| Key::id(ORDERS, id)).into_iter().collect()
+    }
+
+    fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused> {
+        let refused = |reason| Err(RetryRefused { reason });
+        let Some(mut order) = order_id(job).and_then(|id| view.by_id::<Order>(id)) else {
+            return refused("The order is not there.");
+        };
+        match self.errand {
+            Errand::Create => {
+                if order.cancellation.is_some() {
+                    return refused("A cancellation was asked for.");
+                }
+                if order.status != OrderStatus::Created {
+                    let Some(status) = next(order.status, OrderCommand::Resend) else {
+                        return refused("The order has ended, or the provider has it.");
+                    };
+                    order.status = status;
+                }
+                order.provider_sync_status =
+                    if order.uncertain.is_some() { ProviderSyncStatus::Unknown } else { ProviderSyncStatus::Pending };
+                order.failure = None;
+                order.updated_at = view.now();
+                super::commands::record(view, event_id, "OrderResent", &order, actor);
+            }
+            Errand::Cancel => {
+                let Some(cancellation) = &mut order.cancellation else { return refused("No cancellation was asked for.") };
+                let ended = matches!(cancellation.status, CancellationStatus::Refused | CancellationStatus::NeedsAttention);
+                let pending = matches!(cancellation.status, CancellationStatus::Requested | CancellationStatus::InProgress);
+                if cancellation.job_id.as_deref() != Some(&*job.id) || !(ended || pending) {
+                    return refused("The cancellation has ended, or another job carries it out.");
+                }
+                cancellation.status = CancellationStatus::Requested;
+                cancellation.failure = None;
+                if next(order.status, OrderCommand::RequestCancel).is_none() {
+                    return refused("The order can't be cancelled any more.");
+                }
+                order.updated_at = view.now();
+                super::commands::record(view, event_id, "CancellationRequested", &order, actor);
+            }
+        }
+        view.update(&order);
+        Ok(())
+    }
+}
+
+impl OrderJobs {
+    /// Sends, unless the lease would not outlast the call.
+    async fn call(&self, logged: &Logged, lease: &Lease) -> Reply {
+        if !lease.outlasts(self.exchange.deadline() + Duration::from_millis(500)).await {
+            return Reply::not_sent(NotSent::NoTime);
+        }
+        let Some(credentials) = self.provider.credentials().await else {
+            return Reply::not_sent(NotSent::NoCredentials);
+        };
+        self.exchange.send(logged, credentials).await
+    }
+
+    /// Reads the answer, acts on what concerns the whole account, and prepares the conclusion.
+    async fn conclude(&self, errand: Errand, call: Call, operation: Operation, reply: Reply) -> CallConcluded {
+        let outcome = match operation {
+            Operation::Create => Outcome::Create(self.provider.read_create(&call.order_id, &reply.answer)),
+            Operation::Cancel => Outcome::Cancel(self.provider.read_cancel(&reply.answer)),
+            Operation::LookUp => Outcome::LookUp(self.provider.read_look_up(&call.order_id, &reply.answer)),
+        };
+        let verdict = verdict(&outcome);
+        metrics::histogram!("waybill_provider_call_seconds",
+            "operation" => operation.as_str(), "outcome" => verdict.outcome)
+        .record(reply.record.latency_ms as f64 / 1000.0);
+        self.heed_account(&outcome).await;
+        CallConcluded {
+            order_id: call.order_id.clone(),
+            errand,
+            record: reply.record,
+            outcome,
+            verdict,
+            response_id: new_id("res"),
+            cancel_job_id: new_id("job"),
+            event_id: new_id("evt"),
+            jitter: rand::random(),
+            settling_delay: self.settling_delay,
+            queues: self.queues.clone(),
+            call,
+        }
+    }
+
+    /// A 429 holds the whole account; refused credentials pause its queues when they are refused again and again.
+    async fn heed_account(&self, outcome: &Outcome) {
+        let queues = [self.queues.create.name, self.queues.cancel.name];
+        let account = self.provider.account_id();
+        let result = match account_news(outcome) {
+            AccountNews::Throttled(wait) => self.queue_store.throttle(&queues, after(self.clock.now(), wait)).await,
+            AccountNews::Refused => match self.accounts.count_auth_failure(account).await {
+                Ok(count) if count >= AUTH_FAILURES_MAX => {
+                    tracing::error!(account, count, "credentials refused again and again: pausing the account's queues");
+                    let reason = "The provider refused our credentials three times in a row.";
+                    let mut result = Ok(());
+                    for queue in queues {
+                        result = result.and(self.queue_store.set_paused(queue, Some(reason)).await);
+                    }
+                    result
+                }
+                counted => counted.map(drop),
+            },
+            AccountNews::Accepted => self.accounts.end_auth_failures(account).await,
+            AccountNews::None => Ok(()),
+        };
+        if let Err(error) = result {
+            tracing::warn!(account, %error, "the account's state could not be written down");
+        }
+    }
+}
+
+enum AccountNews {
+    Throttled(Duration),
+    Refused,
+    Accepted,
+    None,
+}
+
+fn account_news(outcome: &Outcome) -> AccountNews {
+    match outcome {
+        Outcome::Create(CreateOutcome::Retryable(_, Repeat::Throttled(wait)))
+        | Outcome::Cancel(CancelOutcome::Retryable(_, Repeat::Throttled(wait)))
+        | Outcome::LookUp(LookUpOutcome::Failed(_, Repeat::Throttled(wait))) => AccountNews::Throttled(*wait),
+        Outcome::Create(CreateOutcome::Unauthorized(_))
+        | Outcome::Cancel(CancelOutcome::Unauthorized(_))
+        | Outcome::LookUp(LookUpOutcome::Unauthorized(_)) => AccountNews::Refused,
+        Outcome::Create(CreateOutcome::Placed(_) | CreateOutcome::Refused(_))
+        | Outcome::Cancel(CancelOutcome::Cancelled | CancelOutcome::Refused(_))
+        | Outcome::LookUp(LookUpOutcome::Found(_) | LookUpOutcome::Absent) => AccountNews::Accepted,
+        Outcome::Create(CreateOutcome::Retryable(..) | CreateOutcome::Unknown(_))
+        | Outcome::Cancel(CancelOutcome::Retryable(..))
+        | Outcome::LookUp(LookUpOutcome::Failed(..)) => AccountNews::None,
+    }
+}
+
+/// The outcome in the words of the log.
+fn verdict(outcome: &Outcome) -> Verdict {
+    let failed = |outcome, class, failure: &Failure| Verdict {
+        outcome,
+        error_class: Some(class),
+        error_code: Some(failure.code),
+        error_message: Some(failure.message.clone()),
+        awb: None,
+    };
+    let well = |outcome, awb: Option<&str>| Verdict {
+        outcome,
+        error_class: None,
+        error_code: None,
+        error_message: None,
+        awb: awb.map(str::to_owned),
+    };
+    match outcome {
+        Outcome::Create(CreateOutcome::Placed(placed)) => well("done", Some(&placed.awb)),
+        Outcome::Cancel(CancelOutcome::Cancelled) => well("done", None),
+        Outcome::LookUp(LookUpOutcome::Found(placed)) => well("found", Some(&placed.awb)),
+        Outcome::LookUp(LookUpOutcome::Absent) => well("absent", None),
+        Outcome::Create(CreateOutcome::Retryable(failure, _))
+        | Outcome::Cancel(CancelOutcome::Retryable(failure, _))
+        | Outcome::LookUp(LookUpOutcome::Failed(failure, _)) => failed("retryable", ErrorClass::Retryable, failure),
+        Outcome::Create(CreateOutcome::Unknown(failure)) => failed("unknown", ErrorClass::Unknown, failure),
+        Outcome::Create(CreateOutcome::Refused(failure) | CreateOutcome::Unauthorized(failure))
+        | Outcome::Cancel(CancelOutcome::Refused(failure) | CancelOutcome::Unauthorized(failure))
+        | Outcome::LookUp(LookUpOutcome::Unauthorized(failure)) => failed("fatal", ErrorClass::Fatal, failure),
+    }
+}

@@ -1,0 +1,344 @@
+//! An order as stored.
+
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    modules::{
+        audit::{Call, ErrorClass},
+        providers::{PlacedShipment, Shipment},
+    },
+    platform::{
+        batch::{Entity, Key},
+        secret::sha256_hex,
+    },
+};
+
+/// The collection.
+pub const ORDERS: &str = "orders";
+/// Version of [`fingerprint`]; raised when its meaning changes.
+const FINGERPRINT_VERSION: u32 = 1;
+
+/// Where an order is. After `confirmed` follows the shipment vocabulary that all carriers are mapped to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// Acknowledged; the provider has not accepted it yet.
+    Created,
+    /// The provider has accepted it.
+    Confirmed,
+    /// Shipment vocabulary.
+    Pending,
+    /// Shipment vocabulary.
+    Booked,
+    /// Shipment vocabulary.
+    PickupScheduled,
+    /// Shipment vocabulary.
+    OutForPickup,
+    /// Shipment vocabulary.
+    PickupFailed,
+    /// Shipment vocabulary.
+    PickedUp,
+    /// Shipment vocabulary.
+    InTransit,
+    /// Shipment vocabulary.
+    OutForDelivery,
+    /// Shipment vocabulary.
+    DeliveryFailed,
+    /// Shipment vocabulary.
+    Delivered,
+    /// Taken back before pickup.
+    Cancelled,
+    /// Shipment vocabulary.
+    RtoInitiated,
+    /// Shipment vocabulary.
+    RtoInTransit,
+    /// Shipment vocabulary.
+    RtoOutForDelivery,
+    /// Shipment vocabulary.
+    RtoDelivered,
+    /// Shipment vocabulary.
+    Lost,
+    /// Shipment vocabulary.
+    Damaged,
+    /// Shipment vocabulary.
+    OnHold,
+    /// A state of theirs that we don't know.
+    Unknown,
+    /// Refused for good.
+    Failed,
+    /// Not known, or not possible, after every attempt: a person decides.
+    NeedsAttention,
+}
+
+impl OrderStatus {
+    /// Every status, in the order of the table in ARCHITECTURE.md.
+    pub const ALL: [Self; 23] = [
+        Self::Created,
+        Self::Confirmed,
+        Self::Pending,
+        Self::Booked,
+        Self::PickupScheduled,
+        Self::OutForPickup,
+        Self::PickupFailed,
+        Self::PickedUp,
+        Self::InTransit,
+        Self::OutForDelivery,
+        Self::DeliveryFailed,
+        Self::Delivered,
+        Self::Cancelled,
+        Self::RtoInitiated,
+        Self::RtoInTransit,
+        Self::RtoOutForDelivery,
+        Self::RtoDelivered,
+        Self::Lost,
+        Self::Damaged,
+        Self::OnHold,
+        Self::Unknown,
+        Self::Failed,
+        Self::NeedsAttention,
+    ];
+
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Confirmed => "confirmed",
+            Self::Pending => "pending",
+            Self::Booked => "booked",
+            Self::PickupScheduled => "pickup_scheduled",
+            Self::OutForPickup => "out_for_pickup",
+            Self::PickupFailed => "pickup_failed",
+            Self::PickedUp => "picked_up",
+            Self::InTransit => "in_transit",
+            Self::OutForDelivery => "out_for_delivery",
+            Self::DeliveryFailed => "delivery_failed",
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+            Self::RtoInitiated => "rto_initiated",
+            Self::RtoInTransit => "rto_in_transit",
+            Self::RtoOutForDelivery => "rto_out_for_delivery",
+            Self::RtoDelivered => "rto_delivered",
+            Self::Lost => "lost",
+            Self::Damaged => "damaged",
+            Self::OnHold => "on_hold",
+            Self::Unknown => "unknown",
+            Self::Failed => "failed",
+            Self::NeedsAttention => "needs_attention",
+        }
+    }
+}
+
+/// How far the provider and we agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderSyncStatus {
+    /// Not sent yet.
+    Pending,
+    /// A call is under way.
+    InProgress,
+    /// Provably not executed; will be sent again.
+    Retrying,
+    /// It may have been executed; will be looked up.
+    Unknown,
+    /// They have it.
+    Synced,
+    /// They don't, or nobody knows and a person has to look.
+    Failed,
+}
+
+/// Where a cancellation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancellationStatus {
+    /// Asked for.
+    Requested,
+    /// The provider is being asked.
+    InProgress,
+    /// Cancelled.
+    Done,
+    /// The provider refused; it may be asked again.
+    Refused,
+    /// Not known, or not possible, after every attempt: a person decides, or it is asked again.
+    NeedsAttention,
+}
+
+/// A cancellation as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cancellation {
+    /// `can_...`: by it a repeated transaction recognises its own request.
+    pub id: String,
+    /// Where it is.
+    pub status: CancellationStatus,
+    /// The merchant's words.
+    pub reason: Option<String>,
+    /// When it was asked for.
+    pub requested_at: DateTime,
+    /// Last request to the provider.
+    pub request_ref_id: Option<String>,
+    /// Its answer.
+    pub response_ref_id: Option<String>,
+    /// The job that carries it out, once there is one.
+    pub job_id: Option<String>,
+    /// Why it was refused or given up.
+    pub failure: Option<OrderFailure>,
+    /// `X-Request-Id` of the request for it.
+    pub correlation_id: String,
+}
+
+/// Why an order did not go through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OrderFailure {
+    /// How it counts.
+    pub class: ErrorClass,
+    /// `provider.refused`, ...
+    pub code: String,
+    /// What the provider said.
+    pub message: String,
+}
+
+/// The provider's names for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderRefs {
+    /// Air waybill.
+    pub awb: Option<String>,
+    /// Who carries it.
+    pub courier_name: Option<String>,
+    /// Their order number.
+    pub provider_order_id: Option<String>,
+}
+
+impl ProviderRefs {
+    /// Takes over what an answer names; a look-up names less and takes nothing away.
+    pub fn learn(&mut self, placed: &PlacedShipment) {
+        self.awb = Some(placed.awb.clone());
+        self.courier_name = placed.courier_name.clone().or_else(|| self.courier_name.take());
+        self.provider_order_id = placed.provider_order_id.clone().or_else(|| self.provider_order_id.take());
+    }
+}
+
+/// A create that may have been executed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Uncertain {
+    /// The request.
+    pub request_ref_id: String,
+    /// Since then an absence in a look-up is awaited.
+    pub since: DateTime,
+}
+
+/// Money as stored and answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Charge {
+    /// Minor units.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: String,
+}
+
+/// An order as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// `ord_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// For people to read out.
+    pub order_number: String,
+    /// The owner.
+    pub user_id: String,
+    /// The owner's id; unique per owner, for ever.
+    pub client_order_id: String,
+    /// `parcelx`, ...
+    pub provider: String,
+    /// Where it is.
+    pub status: OrderStatus,
+    /// How far the provider and we agree.
+    pub provider_sync_status: ProviderSyncStatus,
+    /// Last request of the create, look-ups included.
+    pub provider_request_ref_id: Option<String>,
+    /// Its answer.
+    pub provider_response_ref_id: Option<String>,
+    /// What is to be carried.
+    pub shipment: Shipment,
+    /// The provider's names for it.
+    pub refs: ProviderRefs,
+    /// What it costs; none until charging exists.
+    pub charge: Option<Charge>,
+    /// A cancellation, where one was asked for.
+    pub cancellation: Option<Cancellation>,
+    /// Why it did not go through.
+    pub failure: Option<OrderFailure>,
+    /// Calls that tried to place it.
+    pub attempts: i32,
+    /// The job that places it.
+    pub job_id: String,
+    /// A create that may have been executed.
+    pub uncertain: Option<Uncertain>,
+    /// A call whose answer is not written down yet.
+    pub open_call: Option<Call>,
+    /// Version of the fingerprint.
+    pub fingerprint_version: u32,
+    /// Meaning of the create request.
+    pub fingerprint: String,
+    /// `X-Request-Id` of the create.
+    pub correlation_id: String,
+    /// When it was acknowledged.
+    pub created_at: DateTime,
+    /// Last change.
+    pub updated_at: DateTime,
+}
+
+impl Order {
+    /// The key of idempotency.
+    #[must_use]
+    pub fn key(user_id: &str, client_order_id: &str) -> Key {
+        Key::unique(ORDERS, &["userId", "clientOrderId"], vec![user_id.into(), client_order_id.into()])
+    }
+
+    /// Whether a create request for `provider` and `shipment` means this order. The stored order is fingerprinted again
+    /// by today's code before it is refused, so a change of the fingerprint refuses no retry.
+    #[must_use]
+    pub fn means(&self, fingerprint: &str) -> bool {
+        (self.fingerprint_version == FINGERPRINT_VERSION && self.fingerprint == fingerprint)
+            || self::fingerprint(&self.provider, &self.shipment) == fingerprint
+    }
+
+    /// Whether the merchant has asked for a cancellation that is still open.
+    #[must_use]
+    pub fn cancellation_pending(&self) -> bool {
+        self.cancellation.as_ref().is_some_and(|cancellation| {
+            matches!(cancellation.status, CancellationStatus::Requested | CancellationStatus::InProgress)
+        })
+    }
+}
+
+impl Entity for Order {
+    const COLLECTION: &'static str = ORDERS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        vec![Self::key(&self.user_id, &self.client_order_id)]
+    }
+}
+
+/// Version of what [`fingerprint`] gives.
+#[must_use]
+pub const fn fingerprint_version() -> u32 {
+    FINGERPRINT_VERSION
+}
+
+/// The meaning of a create request: SHA-256 over the parsed request in canonical form. Order of keys, white space, nulls
+/// and spelled-out defaults don't count, because they are gone after parsing.
+#[must_use]
+pub fn fingerprint(provider: &str, shipment: &Shipment) -> String {
+    let canonical = serde_json::to_vec(&(provider, shipment)).unwrap_or_default();
+    sha256_hex(&canonical)
+}

@@ -1,0 +1,353 @@
+//! Requests as clients write them, and their rules.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::{Validate, ValidationError};
+
+use super::{model::OrderStatus, service::NewOrder};
+use crate::{
+    modules::providers::{Dimensions, Item, Party, PaymentMode, Service, Shipment, parcelx},
+    platform::clock::Rfc3339Time,
+};
+
+/// Goods of one order are worth at most this, in minor units: ten million in the major unit.
+const GOODS_VALUE_MAX: i64 = 1_000_000_000;
+
+/// `POST /orders/create`.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[validate(schema(function = "detail_matches_provider"))]
+pub struct CreateOrderRequest {
+    /// Your id of the order: the same id is the same order, for ever.
+    #[validate(custom(function = "client_order_id_shape"))]
+    #[schema(example = "c-1001", min_length = 1, max_length = 128)]
+    pub client_order_id: String,
+    /// Who carries it.
+    #[serde(default)]
+    pub provider: ProviderName,
+    /// What is to be carried; required for a carrier.
+    #[validate(nested)]
+    pub shipment: Option<ShipmentRequest>,
+}
+
+/// Providers that orders can be sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderName {
+    /// ParcelX, a carrier.
+    #[default]
+    Parcelx,
+}
+
+impl ProviderName {
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Parcelx => parcelx::NAME,
+        }
+    }
+}
+
+/// A parcel and its way.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[validate(schema(function = "cod_matches_mode"), schema(function = "goods_value_is_sane"))]
+pub struct ShipmentRequest {
+    /// How fast.
+    #[serde(default)]
+    pub service: ServiceName,
+    /// Who pays for the goods.
+    pub payment_mode: PaymentModeName,
+    /// ISO 4217; this carrier takes rupees only.
+    #[serde(default = "rupees")]
+    #[validate(custom(function = "inr"))]
+    #[schema(example = "INR", default = "INR")]
+    pub currency: String,
+    /// Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`.
+    #[serde(default)]
+    #[validate(range(min = 0, max = 1_000_000_000_i64))]
+    pub cod_amount: i64,
+    /// Dead weight.
+    #[validate(range(min = 1, max = 100_000))]
+    pub weight_grams: i64,
+    /// Outer dimensions.
+    #[validate(nested)]
+    pub dimensions_cm: DimensionsRequest,
+    /// To whom.
+    #[validate(nested)]
+    pub consignee: PartyRequest,
+    /// From where.
+    #[validate(nested)]
+    pub pickup: PartyRequest,
+    /// What.
+    #[validate(nested, length(min = 1, max = 100))]
+    pub items: Vec<ItemRequest>,
+}
+
+/// How fast.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceName {
+    /// By road.
+    #[default]
+    Surface,
+    /// By air.
+    Air,
+}
+
+/// Who pays for the goods, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PaymentModeName {
+    /// Paid already.
+    Prepaid,
+    /// Cash on delivery.
+    Cod,
+}
+
+/// Outer dimensions in centimetres.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DimensionsRequest {
+    /// Centimetres.
+    #[validate(range(min = 1, max = 300))]
+    pub length: i32,
+    /// Centimetres.
+    #[validate(range(min = 1, max = 300))]
+    pub width: i32,
+    /// Centimetres.
+    #[validate(range(min = 1, max = 300))]
+    pub height: i32,
+}
+
+/// A sender or a recipient.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartyRequest {
+    /// Name.
+    #[validate(length(min = 1, max = 120), custom(function = "text"))]
+    pub name: String,
+    /// Ten digits, the first 6 to 9.
+    #[validate(custom(function = "phone"))]
+    #[schema(example = "9876543210")]
+    pub phone: String,
+    /// E-mail.
+    #[validate(email, length(max = 254), custom(function = "text"))]
+    pub email: Option<String>,
+    /// Street.
+    #[validate(length(min = 3, max = 200), custom(function = "text"))]
+    pub line1: String,
+    /// More of it.
+    #[validate(length(max = 200), custom(function = "text_or_empty"))]
+    pub line2: Option<String>,
+    /// City.
+    #[validate(length(min = 1, max = 80), custom(function = "text"))]
+    pub city: String,
+    /// State.
+    #[validate(length(min = 1, max = 80), custom(function = "text"))]
+    pub state: String,
+    /// Six digits, the first not 0.
+    #[validate(custom(function = "pincode"))]
+    #[schema(example = "560001")]
+    pub pincode: String,
+    /// ISO 3166-1 alpha-2; this carrier stays in India.
+    #[serde(default = "india")]
+    #[validate(custom(function = "country"))]
+    #[schema(example = "IN", default = "IN")]
+    pub country: String,
+}
+
+/// What is in the parcel.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ItemRequest {
+    /// Your article number.
+    #[validate(length(min = 1, max = 64), custom(function = "text"))]
+    pub sku: String,
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = "text"))]
+    pub name: String,
+    /// How many.
+    #[validate(range(min = 1, max = 10_000))]
+    pub quantity: i64,
+    /// Minor units each.
+    #[validate(range(min = 0, max = 1_000_000_000_i64))]
+    pub unit_price: i64,
+}
+
+/// `POST /orders/cancel`.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CancelOrderRequest {
+    /// The id under which the order was created.
+    #[validate(custom(function = "client_order_id_shape"))]
+    pub client_order_id: String,
+    /// Why; for your own records.
+    #[validate(length(max = 300), custom(function = "text_or_empty"))]
+    pub reason: Option<String>,
+}
+
+/// `GET /orders`.
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListOrdersQuery {
+    /// Orders on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    pub limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    #[validate(custom(function = "order_cursor"))]
+    pub cursor: Option<String>,
+    /// Your id.
+    #[validate(custom(function = "client_order_id_shape"))]
+    pub client_order_id: Option<String>,
+    /// Status.
+    pub status: Option<OrderStatus>,
+    /// Provider.
+    pub provider: Option<ProviderName>,
+    /// Created at or after (RFC 3339).
+    pub from: Option<Rfc3339Time>,
+    /// Created before (RFC 3339).
+    pub to: Option<Rfc3339Time>,
+}
+
+impl CreateOrderRequest {
+    /// The meaning of the request; `None` where the detail object is missing, which validation has excluded.
+    pub(super) fn into_order(self) -> Option<NewOrder> {
+        let provider = self.provider.as_str();
+        Some(NewOrder { client_order_id: self.client_order_id, provider, shipment: self.shipment?.into() })
+    }
+}
+
+impl From<ShipmentRequest> for Shipment {
+    fn from(request: ShipmentRequest) -> Self {
+        Self {
+            service: match request.service {
+                ServiceName::Surface => Service::Surface,
+                ServiceName::Air => Service::Air,
+            },
+            payment_mode: match request.payment_mode {
+                PaymentModeName::Prepaid => PaymentMode::Prepaid,
+                PaymentModeName::Cod => PaymentMode::Cod,
+            },
+            currency: request.currency,
+            cod_amount: request.cod_amount,
+            weight_grams: request.weight_grams,
+            dimensions_cm: Dimensions {
+                length: request.dimensions_cm.length,
+                width: request.dimensions_cm.width,
+                height: request.dimensions_cm.height,
+            },
+            consignee: request.consignee.into(),
+            pickup: request.pickup.into(),
+            items: request.items.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<PartyRequest> for Party {
+    fn from(request: PartyRequest) -> Self {
+        let PartyRequest { name, phone, email, line1, line2, city, state, pincode, country } = request;
+        // An empty second line is no second line: both mean the same.
+        let line2 = line2.filter(|line| !line.is_empty());
+        Self { name, phone, email, line1, line2, city, state, pincode, country }
+    }
+}
+
+impl From<ItemRequest> for Item {
+    fn from(request: ItemRequest) -> Self {
+        let ItemRequest { sku, name, quantity, unit_price } = request;
+        Self { sku, name, quantity, unit_price }
+    }
+}
+
+fn rupees() -> String {
+    "INR".into()
+}
+
+fn india() -> String {
+    "IN".into()
+}
+
+fn fault(code: &'static str, message: &'static str) -> ValidationError {
+    ValidationError::new(code).with_message(message.into())
+}
+
+fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
+    if holds { Ok(()) } else { Err(fault(code, message)) }
+}
+
+/// Blames a field of the struct that a rule is about.
+fn blame(field: &'static str, code: &'static str, message: &'static str) -> ValidationError {
+    let mut error = fault(code, message);
+    error.add_param("field".into(), &field);
+    error
+}
+
+fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+    ensure(
+        (1..=128).contains(&id.len()) && id.bytes().all(allowed),
+        "format",
+        "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -",
+    )
+}
+
+fn order_cursor(cursor: &str) -> Result<(), ValidationError> {
+    ensure(crate::platform::ids::is_id("ord", cursor), "format", "must be the nextCursor of the page before")
+}
+
+fn text(text: &str) -> Result<(), ValidationError> {
+    ensure(!text.trim().is_empty(), "blank", "must not be blank")?;
+    text_or_empty(text)
+}
+
+fn text_or_empty(text: &str) -> Result<(), ValidationError> {
+    ensure(!text.contains(char::is_control), "characters", "must not hold control characters")
+}
+
+fn phone(phone: &str) -> Result<(), ValidationError> {
+    let digits = phone.len() == 10 && phone.bytes().all(|b| b.is_ascii_digit());
+    ensure(digits && phone.as_bytes()[0] >= b'6', "format", "must be ten digits, the first 6 to 9")
+}
+
+fn pincode(pincode: &str) -> Result<(), ValidationError> {
+    let digits = pincode.len() == 6 && pincode.bytes().all(|b| b.is_ascii_digit());
+    ensure(digits && !pincode.starts_with('0'), "format", "must be six digits, the first not 0")
+}
+
+fn country(country: &str) -> Result<(), ValidationError> {
+    ensure(country == "IN", "country", "must be IN: this carrier stays in India")
+}
+
+fn inr(currency: &str) -> Result<(), ValidationError> {
+    ensure(currency == "INR", "currency", "must be INR: this carrier takes rupees only")
+}
+
+fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), ValidationError> {
+    match (request.provider, &request.shipment) {
+        (ProviderName::Parcelx, None) => Err(blame("shipment", "required", "is required for a carrier")),
+        (ProviderName::Parcelx, Some(_)) => Ok(()),
+    }
+}
+
+fn cod_matches_mode(shipment: &ShipmentRequest) -> Result<(), ValidationError> {
+    match (shipment.payment_mode, shipment.cod_amount) {
+        (PaymentModeName::Prepaid, 0) | (PaymentModeName::Cod, 1..) => Ok(()),
+        (PaymentModeName::Prepaid, _) => Err(blame("codAmount", "cod", "must be 0 or absent when prepaid")),
+        (PaymentModeName::Cod, _) => Err(blame("codAmount", "cod", "must be above 0 for cash on delivery")),
+    }
+}
+
+fn goods_value_is_sane(shipment: &ShipmentRequest) -> Result<(), ValidationError> {
+    let value = shipment
+        .items
+        .iter()
+        .try_fold(0_i64, |sum, item| sum.checked_add(item.quantity.checked_mul(item.unit_price)?));
+    match value {
+        Some(value) if value <= GOODS_VALUE_MAX => Ok(()),
+        _ => Err(blame("items", "total", "are worth more than 1000000000 minor units together")),
+    }
+}

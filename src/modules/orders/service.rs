@@ -1,0 +1,189 @@
+//! The use cases of orders, one method each.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    OrderQueues,
+    commands::{CancelAsked, CancelOrder, CreateOrder, Created},
+    error::OrderError,
+    model::{Order, fingerprint},
+    store::{OrderFilter, OrderStore},
+};
+use crate::{
+    modules::{
+        audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
+        events::{Actor, Event, EventStore},
+        providers::Shipment,
+        queue::Waker,
+    },
+    platform::{batch::Lane, identity::CurrentUser, ids::new_id},
+};
+
+/// Orders, as the API offers them.
+#[derive(Clone, Debug)]
+pub struct OrderService {
+    lane: Lane,
+    store: OrderStore,
+    events: EventStore,
+    audit: AuditStore,
+    waker: Waker,
+    queues: OrderQueues,
+    indexes_present: Arc<AtomicBool>,
+}
+
+/// A create request after validation.
+#[derive(Debug)]
+pub struct NewOrder {
+    /// The merchant's id.
+    pub client_order_id: String,
+    /// The provider.
+    pub provider: &'static str,
+    /// What is to be carried.
+    pub shipment: Shipment,
+}
+
+/// An answer to a create or a cancel, and whether it was given before.
+#[derive(Debug)]
+pub struct Answered {
+    /// The order as it stands.
+    pub order: Order,
+    /// Nothing changed: the request had been carried out before.
+    pub replayed: bool,
+}
+
+/// What happened to an order and what was said to its provider.
+#[derive(Debug)]
+pub struct History {
+    /// Changes of its state.
+    pub events: Vec<Event>,
+    /// Calls.
+    pub requests: Vec<ProviderRequestLog>,
+    /// Their answers.
+    pub responses: Vec<ProviderResponseLog>,
+}
+
+impl OrderService {
+    /// A service that writes through `lane` once `indexes_present` holds.
+    #[must_use]
+    pub const fn new(
+        lane: Lane,
+        store: OrderStore,
+        events: EventStore,
+        audit: AuditStore,
+        waker: Waker,
+        queues: OrderQueues,
+        indexes_present: Arc<AtomicBool>,
+    ) -> Self {
+        Self { lane, store, events, audit, waker, queues, indexes_present }
+    }
+
+    /// Creates an order, or answers the one that the same request created before.
+    ///
+    /// # Errors
+    /// [`OrderError::IdempotencyMismatch`], [`OrderError::NotReady`], [`OrderError::Lane`].
+    pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<Answered, OrderError> {
+        self.ensure_ready()?;
+        let command = CreateOrder {
+            user_id: user.user_id.clone(),
+            client_order_id: new.client_order_id,
+            provider: new.provider,
+            fingerprint: fingerprint(new.provider, &new.shipment),
+            shipment: new.shipment,
+            actor: Actor::from(user),
+            correlation_id: user.request_id.clone(),
+            queues: self.queues.clone(),
+            order_id: new_id("ord"),
+            job_id: new_id("job"),
+            event_id: new_id("evt"),
+        };
+        match self.lane.submit(command).await? {
+            Created::New(order) => {
+                self.waker.wake(self.queues.create.name);
+                Ok(Answered { order: *order, replayed: false })
+            }
+            Created::Replay(order) => Ok(Answered { order: *order, replayed: true }),
+            Created::Mismatch => Err(OrderError::IdempotencyMismatch),
+        }
+    }
+
+    /// Cancels an order: at once, or by asking its provider.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], [`OrderError::NotCancellable`], [`OrderError::NotReady`], [`OrderError::Lane`].
+    pub async fn cancel(
+        &self,
+        user: &CurrentUser,
+        client_order_id: String,
+        reason: Option<String>,
+    ) -> Result<Answered, OrderError> {
+        self.ensure_ready()?;
+        let command = CancelOrder {
+            user_id: user.user_id.clone(),
+            client_order_id,
+            reason,
+            actor: Actor::from(user),
+            correlation_id: user.request_id.clone(),
+            queues: self.queues.clone(),
+            cancellation_id: new_id("can"),
+            job_id: new_id("job"),
+            event_ids: [new_id("evt"), new_id("evt")],
+        };
+        match self.lane.submit(command).await? {
+            CancelAsked::NotFound => Err(OrderError::NotFound),
+            CancelAsked::NotCancellable(status) => Err(OrderError::NotCancellable(status.as_str())),
+            CancelAsked::Replay(order) => Ok(Answered { order: *order, replayed: true }),
+            CancelAsked::Accepted(order, wake) => {
+                if let Some(queue) = wake {
+                    self.waker.wake(queue);
+                }
+                Ok(Answered { order: *order, replayed: false })
+            }
+        }
+    }
+
+    /// One of the caller's orders.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], [`OrderError::Database`].
+    pub async fn get(&self, user: &CurrentUser, order_id: &str) -> Result<Order, OrderError> {
+        self.store.find(&user.user_id, order_id).await?.ok_or(OrderError::NotFound)
+    }
+
+    /// The caller's orders, newest first, and whether there are more.
+    ///
+    /// # Errors
+    /// [`OrderError::Database`].
+    pub async fn list(
+        &self,
+        user: &CurrentUser,
+        filter: &OrderFilter,
+        before_id: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Order>, bool), OrderError> {
+        let mut found = self.store.list(&user.user_id, filter, before_id, limit).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+
+    /// The history of one of the caller's orders.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], [`OrderError::Database`].
+    pub async fn history(&self, user: &CurrentUser, order_id: &str) -> Result<History, OrderError> {
+        let order = self.get(user, order_id).await?;
+        let (events, requests, responses) = tokio::try_join!(
+            self.events.list_for(&order.id),
+            self.audit.list_requests(&order.id),
+            self.audit.list_responses(&order.id),
+        )?;
+        Ok(History { events, requests, responses })
+    }
+
+    fn ensure_ready(&self) -> Result<(), OrderError> {
+        if self.indexes_present.load(Ordering::Relaxed) { Ok(()) } else { Err(OrderError::NotReady) }
+    }
+}

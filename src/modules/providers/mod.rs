@@ -1,0 +1,98 @@
+//! Outside services. An adapter builds requests, reads answers and classifies errors; it never sees the
+//! database and never sends: [`crate::platform::exchange`] does.
+//!
+//! Invariants: a provider's secrets are fetched right before sending and never stored. What an adapter does not
+//! understand is `unknown`, never a guess. Collection: `provider_accounts` (refused credentials in a row).
+
+mod accounts;
+mod outcome;
+pub mod parcelx;
+mod shipment;
+
+use async_trait::async_trait;
+
+use crate::platform::exchange::{Answer, Credentials, Outbound};
+
+pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
+pub use outcome::{CancelOutcome, CreateOutcome, Failure, LookUpOutcome, PlacedShipment, Repeat};
+pub use shipment::{Dimensions, Item, PaymentMode, Party, Service, Shipment};
+
+/// What a provider is asked to do; the names are those in logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Places the order.
+    Create,
+    /// Takes it back.
+    Cancel,
+    /// Asks what became of it.
+    LookUp,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 3] = [Self::Create, Self::Cancel, Self::LookUp];
+
+    /// As in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create_order",
+            Self::Cancel => "cancel_order",
+            Self::LookUp => "look_up_order",
+        }
+    }
+
+    /// Whether doing it twice is the same as doing it once.
+    #[must_use]
+    pub const fn is_safe_to_repeat(self) -> bool {
+        match self {
+            Self::Create => false,
+            Self::Cancel | Self::LookUp => true,
+        }
+    }
+}
+
+/// What a provider is told of an order.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderToPlace<'a> {
+    /// Our id: the reference by which we look it up again.
+    pub order_id: &'a str,
+    /// The merchant's id.
+    pub client_order_id: &'a str,
+    /// What is to be carried.
+    pub shipment: &'a Shipment,
+}
+
+/// A carrier.
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// As in orders and logs.
+    fn name(&self) -> &'static str;
+
+    /// The account that is used, as in logs.
+    fn account_id(&self) -> &str;
+
+    /// Names of the headers that [`Provider::credentials`] will bring.
+    fn credential_headers(&self) -> &'static [&'static str];
+
+    /// Proof of who we are, made right before sending. `None` where it can't be had; nothing is sent then.
+    async fn credentials(&self) -> Option<Credentials>;
+
+    /// The request that places the order.
+    fn create_request(&self, order: &OrderToPlace<'_>) -> Outbound;
+
+    /// The request that cancels the shipment `awb`.
+    fn cancel_request(&self, awb: &str) -> Outbound;
+
+    /// The request that asks for an order by our reference.
+    fn look_up_request(&self, order_id: &str) -> Outbound;
+
+    /// What the answer to a create means for the order `order_id`.
+    fn read_create(&self, order_id: &str, answer: &Answer) -> CreateOutcome;
+
+    /// What the answer to a cancel means.
+    fn read_cancel(&self, answer: &Answer) -> CancelOutcome;
+
+    /// What the answer to a look-up means for the order `order_id`.
+    fn read_look_up(&self, order_id: &str, answer: &Answer) -> LookUpOutcome;
+}

@@ -1,0 +1,103 @@
+//! A shipment in our own words: what is stored, and what carriers' adapters translate.
+
+use serde::{Deserialize, Serialize};
+
+/// How fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// By road.
+    Surface,
+    /// By air.
+    Air,
+}
+
+/// Who pays for the goods, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PaymentMode {
+    /// Paid already.
+    Prepaid,
+    /// Cash on delivery.
+    Cod,
+}
+
+/// Outer dimensions of the parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dimensions {
+    /// Centimetres.
+    pub length: i32,
+    /// Centimetres.
+    pub width: i32,
+    /// Centimetres.
+    pub height: i32,
+}
+
+/// A sender or a recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Party {
+    /// Name.
+    pub name: String,
+    /// Ten digits.
+    pub phone: String,
+    /// E-mail, where given.
+    pub email: Option<String>,
+    /// Street.
+    pub line1: String,
+    /// More of it.
+    pub line2: Option<String>,
+    /// City.
+    pub city: String,
+    /// State.
+    pub state: String,
+    /// Postal code.
+    pub pincode: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+}
+
+/// What is in the parcel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Item {
+    /// The merchant's article number.
+    pub sku: String,
+    /// Its name.
+    pub name: String,
+    /// How many.
+    pub quantity: i64,
+    /// Minor units each.
+    pub unit_price: i64,
+}
+
+/// A parcel and its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shipment {
+    /// How fast.
+    pub service: Service,
+    /// Who pays.
+    pub payment_mode: PaymentMode,
+    /// ISO 4217.
+    pub currency: String,
+    /// Minor units to collect; 0 unless cash on delivery.
+    pub cod_amount: i64,
+    /// Dead weight.
+    pub weight_grams: i64,
+    /// Outer dimensions.
+    pub dimensions_cm: Dimensions,
+    /// To whom.
+    pub consignee: Party,
+    /// From where.
+    pub pickup: Party,
+    /// What.
+    pub items: Vec<Item>,
+}
+
+impl Shipment {
+    /// Value of the goods in minor units; `None` on overflow, which validation has excluded for stored shipments.
+    #[must_use]
+    pub fn goods_value_minor(&self) -> Option<i64> {
+        self.items.iter().try_fold(0_i64, |sum, item| sum.checked_add(item.quantity.checked_mul(item.unit_price)?))
+    }
+}

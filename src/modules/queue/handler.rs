@@ -1,0 +1,88 @@
+//! What a module gives the queue to run its jobs.
+
+use async_trait::async_trait;
+
+use super::{
+    model::{Job, JobEnd, JobError},
+    worker::Lease,
+};
+use crate::platform::{
+    batch::{Key, View},
+    identity::Actor,
+};
+
+/// How an attempt concluded, and which queue has new work because of it.
+#[derive(Debug)]
+pub struct Concluded {
+    /// What becomes of the job.
+    pub end: JobEnd,
+    /// A queue to wake.
+    pub wake: Option<&'static str>,
+}
+
+impl From<JobEnd> for Concluded {
+    fn from(end: JobEnd) -> Self {
+        Self { end, wake: None }
+    }
+}
+
+/// What an attempt wants committed together with its end. Pure, like every command; may be asked several times.
+pub trait Conclusion: Send + Sync + 'static {
+    /// What it reads, besides the job.
+    fn reads(&self) -> Vec<Key>;
+
+    /// Writes the results and decides what becomes of the job.
+    fn conclude(&self, view: &mut View, job: &Job) -> Concluded;
+
+    /// What it reads when the lease was lost meanwhile.
+    fn late_reads(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// Writes what must not be lost although the lease was: the answer, marked late. Changes nothing else.
+    fn conclude_late(&self, _view: &mut View) {}
+}
+
+/// How running an attempt went.
+pub enum Attempt {
+    /// It ends with this conclusion.
+    Concluded(Box<dyn Conclusion>),
+    /// It was ended already, in a transaction of its own.
+    Settled,
+    /// It can't be carried out: a payload nobody can read, a decision that panics.
+    Failed(JobError),
+    /// The lease was lost before anything was done; whoever has it now goes on.
+    LeaseLost,
+    /// The database was away before anything was done: the job goes back and the attempt isn't used up.
+    NotBegun,
+}
+
+/// Why a dead job may not be run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryRefused {
+    /// A sentence for the operator.
+    pub reason: &'static str,
+}
+
+/// Runs the jobs of one kind.
+#[async_trait]
+pub trait JobHandler: Send + Sync + 'static {
+    /// The kind.
+    fn kind(&self) -> &'static str;
+
+    /// Runs one attempt.
+    async fn run(&self, job: &Job, lease: &Lease) -> Attempt;
+
+    /// The conclusion of an attempt that panicked or timed out, or of a job whose attempts were used up by workers
+    /// that died. `None` where the payload can't be read: the job dies alone.
+    fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>>;
+
+    /// What [`JobHandler::revive`] reads, besides the job; asked again after the first documents.
+    fn revive_reads(&self, job: &Job) -> Vec<Key>;
+
+    /// Decides whether a dead job may run again and brings its subject back to where it can.
+    ///
+    /// # Errors
+    /// When the subject has ended, or is on another way.
+    fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused>;
+}

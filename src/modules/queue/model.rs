@@ -1,0 +1,402 @@
+//! Jobs and how their attempts end. Pure.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::platform::{batch::Entity, clock::after, rate_limit::Limit};
+
+/// Attempts that the history keeps.
+const HISTORY_MAX: usize = 20;
+/// Failures that use up no attempt (not connected, throttled) are put up with for so long.
+pub const DEFERRING_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Waits for its time or for a worker.
+    Ready,
+    /// In the hands of a worker.
+    Active,
+    /// Given up; stays until a person acts.
+    Dead,
+    /// Ended well; trimmed in the background.
+    Done,
+}
+
+impl JobState {
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Active => "active",
+            Self::Dead => "dead",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// `retryable`, `unknown`, `fatal`, `lease`, `panic`, `payload`.
+    pub class: String,
+    /// `provider.timeout`, ...
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+}
+
+impl JobError {
+    /// Names a failure.
+    pub fn new(class: &str, code: &str, message: impl Into<String>) -> Self {
+        Self { class: class.into(), code: code.into(), message: message.into() }
+    }
+}
+
+/// One attempt that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// Its number.
+    pub attempt: i32,
+    /// Who ran it.
+    pub worker_id: Option<String>,
+    /// When it ended.
+    pub at: DateTime,
+    /// `done`, `retry`, `dead`.
+    pub end: String,
+    /// The error's code, where there was one.
+    pub code: Option<String>,
+}
+
+/// A job as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// `job_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// The queue's name.
+    pub queue: String,
+    /// Chooses the handler.
+    pub kind: String,
+    /// Ids only.
+    pub payload: Document,
+    /// Where it is.
+    pub state: JobState,
+    /// Lower goes first.
+    pub priority: i32,
+    /// Not before this time; for ended jobs, when they ended.
+    pub run_at: DateTime,
+    /// Attempts begun.
+    pub attempts: i32,
+    /// Attempts allowed.
+    pub max_attempts: i32,
+    /// Failures in a row that used up no attempt.
+    pub deferrals: i32,
+    /// Deferring counts from here.
+    pub deferring_since: Option<DateTime>,
+    /// Who may end this attempt.
+    pub lease_token: Option<String>,
+    /// The worker behind it.
+    pub lease_owner: Option<String>,
+    /// Until then.
+    pub lease_until: Option<DateTime>,
+    /// The token under which the last attempt ended: finding one's own there means success.
+    pub ended_by: Option<String>,
+    /// Why the last attempt failed.
+    pub last_error: Option<JobError>,
+    /// What a handler left behind.
+    pub result: Option<Document>,
+    /// Attempts that ended, latest last.
+    pub history: Vec<HistoryEntry>,
+    /// At most one job of a queue that hasn't ended has this key. Left out of the document where there is none,
+    /// so that the unique index stays small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedupe_key: Option<String>,
+    /// Goes with the job to every log: `X-Request-Id` of the request behind it.
+    pub correlation_id: String,
+    /// When it was inserted.
+    pub created_at: DateTime,
+}
+
+impl Entity for Job {
+    const COLLECTION: &'static str = super::JOBS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobEnd {
+    /// Well.
+    Done {
+        /// Ids and states worth showing.
+        result: Option<Document>,
+    },
+    /// To be tried again.
+    Retry {
+        /// Not before.
+        at: DateTime,
+        /// Why; none where it only goes on with its next step.
+        error: Option<JobError>,
+        /// Whether the attempt is used up.
+        counts: bool,
+    },
+    /// For good.
+    Dead {
+        /// Why.
+        error: JobError,
+    },
+}
+
+impl JobEnd {
+    /// As in history and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Retry { .. } => "retry",
+            Self::Dead { .. } => "dead",
+        }
+    }
+}
+
+impl Job {
+    /// A job that is due at once.
+    #[must_use]
+    pub fn new(id: String, queue: &QueueConfig, kind: &str, payload: Document, correlation_id: &str, now: DateTime) -> Self {
+        Self {
+            id,
+            queue: queue.name.into(),
+            kind: kind.into(),
+            payload,
+            state: JobState::Ready,
+            priority: queue.priority,
+            run_at: now,
+            attempts: 0,
+            max_attempts: queue.max_attempts,
+            deferrals: 0,
+            deferring_since: None,
+            lease_token: None,
+            lease_owner: None,
+            lease_until: None,
+            ended_by: None,
+            last_error: None,
+            result: None,
+            history: Vec::new(),
+            dedupe_key: None,
+            correlation_id: correlation_id.into(),
+            created_at: now,
+        }
+    }
+
+    /// Whether no worker ever took it.
+    #[must_use]
+    pub fn never_attempted(&self) -> bool {
+        self.state == JobState::Ready && self.attempts == 0 && self.deferrals == 0 && self.history.is_empty()
+    }
+
+    /// Whether the attempt that runs is the last one.
+    #[must_use]
+    pub const fn is_last_attempt(&self) -> bool {
+        self.attempts >= self.max_attempts
+    }
+
+    /// Whether failures that use up no attempt have gone on for too long.
+    #[must_use]
+    pub fn deferred_too_long(&self, now: DateTime) -> bool {
+        self.deferring_since.is_some_and(|since| after(since, DEFERRING_MAX) <= now)
+    }
+
+    /// Ends the attempt that runs.
+    pub fn end(&mut self, end: &JobEnd, now: DateTime) {
+        let (state, error) = match end {
+            JobEnd::Done { .. } => (JobState::Done, None),
+            JobEnd::Dead { error } => (JobState::Dead, Some(error)),
+            JobEnd::Retry { error, .. } => (JobState::Ready, error.as_ref()),
+        };
+        self.history.push(HistoryEntry {
+            attempt: self.attempts,
+            worker_id: self.lease_owner.take(),
+            at: now,
+            end: end.as_str().into(),
+            code: error.map(|error| error.code.clone()),
+        });
+        if self.history.len() > HISTORY_MAX {
+            self.history.remove(0);
+        }
+        self.state = state;
+        self.last_error = error.cloned().or_else(|| self.last_error.take().filter(|_| state == JobState::Ready));
+        self.run_at = now;
+        self.ended_by = self.lease_token.take();
+        self.lease_until = None;
+        match end {
+            JobEnd::Done { result } => {
+                self.result.clone_from(result);
+                self.dedupe_key = None;
+            }
+            JobEnd::Dead { .. } => self.dedupe_key = None,
+            JobEnd::Retry { at, counts, error } => {
+                self.run_at = *at;
+                if *counts {
+                    self.deferrals = 0;
+                    self.deferring_since = None;
+                } else {
+                    self.attempts = (self.attempts - 1).max(0);
+                    if error.is_some() {
+                        self.deferrals += 1;
+                        self.deferring_since.get_or_insert(now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a dead job back to the start; `retry_id` marks whose doing it was.
+    pub fn revive(&mut self, retry_id: &str, now: DateTime) {
+        self.ended_by = Some(retry_id.to_owned());
+        self.state = JobState::Ready;
+        self.run_at = now;
+        self.attempts = 0;
+        self.deferrals = 0;
+        self.deferring_since = None;
+        self.result = None;
+    }
+}
+
+/// Exponential backoff with jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure.
+    pub base: Duration,
+    /// At most.
+    pub max: Duration,
+}
+
+impl Backoff {
+    /// Delay after the `failures`-th failure in a row (from 1): `base` doubled each time up to `max`, of which
+    /// between half and all is waited; `jitter` is in `0.0..1.0`.
+    #[must_use]
+    pub fn delay(&self, failures: i32, jitter: f64) -> Duration {
+        let doublings = u32::try_from(failures.clamp(1, 30) - 1).unwrap_or_default();
+        let full = self.base.saturating_mul(1_u32 << doublings.min(20)).min(self.max);
+        full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+/// A queue's settings.
+#[derive(Clone, Debug)]
+pub struct QueueConfig {
+    /// Its name, as in the database and in paths.
+    pub name: &'static str,
+    /// Jobs that one worker runs at once.
+    pub concurrency: usize,
+    /// Over all workers together; none by default.
+    pub rate: Option<Limit>,
+    /// Attempts of a job.
+    pub max_attempts: i32,
+    /// Between attempts.
+    pub backoff: Backoff,
+    /// Of new jobs; lower goes first.
+    pub priority: i32,
+    /// An attempt is given up after this long.
+    pub timeout: Duration,
+    /// Done jobs are kept so long,
+    pub keep_done_for: Duration,
+    /// and at most so many.
+    pub keep_done_count: u64,
+}
+
+impl QueueConfig {
+    /// The defaults under a name.
+    #[must_use]
+    pub const fn named(name: &'static str) -> Self {
+        Self {
+            name,
+            concurrency: 64,
+            rate: None,
+            max_attempts: 8,
+            backoff: Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) },
+            priority: 0,
+            timeout: Duration::from_secs(60),
+            keep_done_for: Duration::from_secs(24 * 3600),
+            keep_done_count: 10_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    fn at(ms: i64) -> DateTime {
+        DateTime::from_millis(ms)
+    }
+
+    fn active() -> Job {
+        let mut job = Job::new("job_1".into(), &QueueConfig::named("q"), "kind", doc! {}, "rqs_1", at(0));
+        job.state = JobState::Active;
+        job.attempts = 1;
+        job.lease_token = Some("token".into());
+        job.lease_owner = Some("wrk_1".into());
+        job
+    }
+
+    #[test]
+    fn an_attempt_that_counts_stays_counted_and_one_that_does_not_is_given_back() {
+        let error = Some(JobError::new("retryable", "provider.throttled", "429"));
+        let mut job = active();
+        job.end(&JobEnd::Retry { at: at(50), error: error.clone(), counts: false }, at(10));
+        assert_eq!((job.attempts, job.deferrals, job.deferring_since, job.run_at), (0, 1, Some(at(10)), at(50)));
+        assert!(!job.never_attempted(), "it may have been sent");
+        job.attempts = 1;
+        job.end(&JobEnd::Retry { at: at(90), error, counts: true }, at(20));
+        assert_eq!((job.attempts, job.deferrals, job.deferring_since), (1, 0, None));
+    }
+
+    #[test]
+    fn deferring_ends_after_a_day() {
+        let mut job = active();
+        let error = Some(JobError::new("retryable", "provider.not_connected", "refused"));
+        job.end(&JobEnd::Retry { at: at(50), error, counts: false }, at(0));
+        assert!(!job.deferred_too_long(at(24 * 3_600_000 - 1)));
+        assert!(job.deferred_too_long(at(24 * 3_600_000)));
+    }
+
+    #[test]
+    fn an_ended_job_remembers_under_which_token() {
+        let mut job = active();
+        job.end(&JobEnd::Done { result: None }, at(5));
+        assert_eq!((job.state, job.ended_by.as_deref(), job.lease_token), (JobState::Done, Some("token"), None));
+        assert_eq!(job.history.len(), 1);
+        assert_eq!(job.history[0].worker_id.as_deref(), Some("wrk_1"));
+    }
+
+    #[test]
+    fn history_is_bounded() {
+        let mut job = active();
+        for _ in 0..50 {
+            job.end(&JobEnd::Retry { at: at(1), error: None, counts: true }, at(1));
+        }
+        assert_eq!(job.history.len(), HISTORY_MAX);
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
+        let full = |failures| backoff.delay(failures, 1.0).as_secs();
+        assert_eq!([1, 2, 3, 4, 8, 9, 100].map(full), [2, 4, 8, 16, 256, 300, 300]);
+        assert_eq!(backoff.delay(1, 0.0), Duration::from_secs(1));
+        assert_eq!(backoff.delay(i32::MIN, 0.0), Duration::from_secs(1));
+    }
+}

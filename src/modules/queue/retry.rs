@@ -1,0 +1,78 @@
+//! Running a dead job again, because a person says so.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    JOBS,
+    handler::{JobHandler, RetryRefused},
+    model::{Job, JobState},
+};
+use crate::platform::{
+    batch::{Command, Key, View},
+    identity::Actor,
+};
+
+/// Revives a dead job and its subject, or says why not.
+pub struct RetryJob {
+    /// The job.
+    pub job_id: String,
+    /// Marks this very request, so that a repeated transaction recognises it.
+    pub retry_id: String,
+    /// Id of the event, where the subject records one.
+    pub event_id: String,
+    /// Who says so.
+    pub actor: Actor,
+    /// By kind.
+    pub handlers: Arc<HashMap<&'static str, Arc<dyn JobHandler>>>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Retried {
+    /// It is ready again.
+    Revived(Box<Job>),
+    /// There is no such job.
+    NotFound,
+    /// It isn't dead.
+    NotDead(JobState),
+    /// Its subject has ended, or nobody runs such jobs.
+    Refused(RetryRefused),
+}
+
+impl RetryJob {
+    fn handler(&self, job: &Job) -> Option<&Arc<dyn JobHandler>> {
+        self.handlers.get(job.kind.as_str())
+    }
+}
+
+impl Command for RetryJob {
+    type Reply = Retried;
+
+    fn reads(&self, view: &View) -> Vec<Key> {
+        let key = Key::id(JOBS, &*self.job_id);
+        if !view.has_read(&key) {
+            return vec![key];
+        }
+        let job = view.by_id::<Job>(&self.job_id);
+        job.and_then(|job| self.handler(&job).map(|handler| handler.revive_reads(&job))).unwrap_or_default()
+    }
+
+    fn decide(&self, view: &mut View) -> Retried {
+        let Some(mut job) = view.by_id::<Job>(&self.job_id) else { return Retried::NotFound };
+        if job.state == JobState::Ready && job.ended_by.as_deref() == Some(&*self.retry_id) {
+            return Retried::Revived(Box::new(job));
+        }
+        if job.state != JobState::Dead {
+            return Retried::NotDead(job.state);
+        }
+        let Some(handler) = self.handler(&job) else {
+            return Retried::Refused(RetryRefused { reason: "Nobody runs jobs of this kind." });
+        };
+        if let Err(refused) = handler.revive(view, &job, &self.actor, &self.event_id) {
+            return Retried::Refused(refused);
+        }
+        job.revive(&self.retry_id, view.now());
+        view.update(&job);
+        Retried::Revived(Box::new(job))
+    }
+}

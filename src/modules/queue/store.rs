@@ -1,0 +1,357 @@
+//! Every query over jobs. Claiming, leases, pausing, trimming, and what operators look at.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::{Collection, Database, error::Result};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    JOBS,
+    model::{Job, JobState, QueueConfig},
+};
+use crate::platform::{clock::after, mongo::Index};
+
+const QUEUES: &str = "queues";
+const WORKERS: &str = "workers";
+/// A worker that did not say so for this long is not alive.
+const WORKER_SILENT_MAX: Duration = Duration::from_secs(60);
+/// Done jobs deleted in one statement.
+const TRIM_BATCH: i64 = 1000;
+
+/// Reads and changes jobs outside of commands.
+#[derive(Clone, Debug)]
+pub struct QueueStore {
+    db: Database,
+}
+
+/// What an operator may set on a queue, and what a provider asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Controls {
+    /// Nobody claims.
+    pub paused: bool,
+    /// Why.
+    pub paused_reason: Option<String>,
+    /// Nobody claims until then.
+    pub throttled_until: Option<DateTime>,
+}
+
+/// A queue in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSummary {
+    /// Due now.
+    pub ready: u64,
+    /// In the hands of workers.
+    pub active: u64,
+    /// Waiting for their time.
+    pub delayed: u64,
+    /// Given up.
+    pub dead: u64,
+    /// Ended well and not trimmed yet.
+    pub done: u64,
+}
+
+/// What a page of jobs starts after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobPage {
+    /// Jobs in order of id.
+    pub items: Vec<Job>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// What a claim round found and got.
+#[derive(Debug, Default)]
+pub struct Claim {
+    /// Jobs that are ours now.
+    pub jobs: Vec<Job>,
+    /// Due jobs that the round saw, ours or not.
+    pub seen: usize,
+}
+
+impl QueueStore {
+    /// Collections of this module.
+    pub const COLLECTIONS: &[&str] = &[JOBS, QUEUES, WORKERS];
+
+    /// A store over `db`.
+    #[must_use]
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// Indexes of this module. One serves claiming (a far `runAt` is never looked at), reclaiming, trimming and lists.
+    #[must_use]
+    pub fn indexes() -> Vec<Index> {
+        vec![
+            Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "priority": 1, "runAt": 1 }),
+            Index::new(JOBS, "dedupe", doc! { "queue": 1, "dedupeKey": 1 })
+                .unique()
+                .partial(doc! { "dedupeKey": { "$type": "string" } }),
+        ]
+    }
+
+    fn jobs(&self) -> Collection<Job> {
+        self.db.collection(JOBS)
+    }
+
+    /// Takes up to `limit` due jobs for `worker_id` under `token`, skipping the first `skip` due ones.
+    ///
+    /// # Errors
+    /// What the driver says. Jobs claimed by a call whose answer was lost return when their lease ends.
+    pub async fn claim(
+        &self,
+        queue: &str,
+        limit: usize,
+        skip: u64,
+        (worker_id, token): (&str, &str),
+        (now, until): (DateTime, DateTime),
+    ) -> Result<Claim> {
+        let due = doc! { "queue": queue, "state": "ready", "runAt": { "$lte": now } };
+        let ids: Vec<String> = self
+            .db
+            .collection::<Document>(JOBS)
+            .find(due)
+            .sort(doc! { "priority": 1, "runAt": 1 })
+            .projection(doc! { "_id": 1 })
+            .skip(skip)
+            .limit(limit as i64)
+            .await?
+            .try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) })
+            .try_collect()
+            .await?;
+        if ids.is_empty() {
+            return Ok(Claim::default());
+        }
+        let seen = ids.len();
+        let claimed = doc! {
+            "$set": { "state": "active", "leaseToken": token, "leaseOwner": worker_id, "leaseUntil": until },
+            "$inc": { "attempts": 1 },
+        };
+        let mine = doc! { "_id": { "$in": &ids }, "state": "ready", "runAt": { "$lte": now } };
+        if self.jobs().update_many(mine, claimed).await?.modified_count == 0 {
+            return Ok(Claim { jobs: Vec::new(), seen });
+        }
+        let raw_jobs = self.db.collection::<RawDocumentBuf>(JOBS);
+        let found = raw_jobs.find(doc! { "_id": { "$in": ids }, "leaseToken": token }).batch_size(512).await?;
+        let raw: Vec<RawDocumentBuf> = found.try_collect().await?;
+        let mut jobs = Vec::with_capacity(raw.len());
+        for raw in raw {
+            match bson::deserialize_from_slice::<Job>(raw.as_bytes()) {
+                Ok(job) => jobs.push(job),
+                Err(error) => self.bury_unreadable(&raw, token, &error.to_string(), now).await?,
+            }
+        }
+        jobs.sort_by(|a, b| (a.priority, a.run_at).cmp(&(b.priority, b.run_at)));
+        Ok(Claim { jobs, seen })
+    }
+
+    /// A job document that is not a job is dead, not stuck.
+    async fn bury_unreadable(&self, raw: &RawDocumentBuf, token: &str, reason: &str, now: DateTime) -> Result<()> {
+        let id = raw.get_str("_id").unwrap_or_default();
+        tracing::error!(job.id = id, reason, "a job that can't be read is dead");
+        let dead = doc! { "$set": {
+            "state": "dead", "runAt": now, "leaseToken": null, "leaseUntil": null,
+            "lastError": { "class": "payload", "code": "queue.unreadable", "message": reason },
+        } };
+        self.jobs().update_one(doc! { "_id": id, "leaseToken": token }, dead).await.map(drop)
+    }
+
+    /// Extends leases that still are ours and gives the ids of those jobs.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn extend(&self, leases: &[(String, String)], until: DateTime) -> Result<Vec<String>> {
+        let (ids, tokens): (Vec<&str>, Vec<&str>) = leases.iter().map(|(id, token)| (&**id, &**token)).unzip();
+        let held = doc! { "_id": { "$in": ids }, "leaseToken": { "$in": tokens }, "state": "active" };
+        let extended = self.jobs().update_many(held.clone(), doc! { "$set": { "leaseUntil": until } }).await?;
+        if extended.matched_count == leases.len() as u64 {
+            return Ok(leases.iter().map(|(id, _)| id.clone()).collect());
+        }
+        let found = self.db.collection::<Document>(JOBS).find(held).projection(doc! { "_id": 1 }).await?;
+        found.try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) }).try_collect().await
+    }
+
+    /// Gives a job back without using up the attempt.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn give_back(&self, job_id: &str, token: &str, run_at: DateTime) -> Result<()> {
+        let back = doc! {
+            "$set": { "state": "ready", "runAt": run_at, "leaseToken": null, "leaseOwner": null, "leaseUntil": null },
+            "$inc": { "attempts": -1 },
+        };
+        self.jobs().update_one(doc! { "_id": job_id, "leaseToken": token, "state": "active" }, back).await.map(drop)
+    }
+
+    /// Takes jobs back whose worker was silent for too long. Their attempt stays used up, so a job that kills its
+    /// workers ends.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn reclaim_expired(&self, queue: &str, now: DateTime) -> Result<u64> {
+        let expired = doc! { "queue": queue, "state": "active", "leaseUntil": { "$lt": now } };
+        let back = doc! { "$set": {
+            "state": "ready", "runAt": now, "leaseToken": null, "leaseOwner": null, "leaseUntil": null,
+            "lastError": { "class": "lease", "code": "queue.lease_expired", "message": "The worker was silent for too long." },
+        } };
+        Ok(self.jobs().update_many(expired, back).await?.modified_count)
+    }
+
+    /// Deletes done jobs that are too old or too many, in small portions.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn trim_done(&self, queue: &QueueConfig, now: DateTime) -> Result<u64> {
+        let done = doc! { "queue": queue.name, "state": "done" };
+        let oldest_kept = DateTime::from_millis(now.timestamp_millis() - queue.keep_done_for.as_millis() as i64);
+        let beyond_count = self
+            .jobs()
+            .find_one(done.clone())
+            .sort(doc! { "priority": -1, "runAt": -1 })
+            .skip(queue.keep_done_count)
+            .await?
+            .map(|job| job.run_at);
+        let cutoff = beyond_count.map_or(oldest_kept, |at| at.max(oldest_kept));
+        let mut trimmed = 0;
+        loop {
+            let mut old = done.clone();
+            old.insert("runAt", doc! { "$lte": cutoff });
+            let ids: Vec<String> = self
+                .db
+                .collection::<Document>(JOBS)
+                .find(old)
+                .projection(doc! { "_id": 1 })
+                .limit(TRIM_BATCH)
+                .await?
+                .try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) })
+                .try_collect()
+                .await?;
+            if ids.is_empty() {
+                return Ok(trimmed);
+            }
+            trimmed += self.jobs().delete_many(doc! { "_id": { "$in": ids }, "state": "done" }).await?.deleted_count;
+        }
+    }
+
+    /// What was set on a queue.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn controls(&self, queue: &str) -> Result<Controls> {
+        Ok(self.db.collection::<Controls>(QUEUES).find_one(doc! { "_id": queue }).await?.unwrap_or_default())
+    }
+
+    /// Pauses a queue, or lets it go on (`reason` none).
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn set_paused(&self, queue: &str, reason: Option<&str>) -> Result<()> {
+        let set = doc! { "$set": { "paused": reason.is_some(), "pausedReason": reason } };
+        self.db.collection::<Document>(QUEUES).update_one(doc! { "_id": queue }, set).upsert(true).await.map(drop)
+    }
+
+    /// Keeps everybody from claiming until `until`; the latest such time counts.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn throttle(&self, queues: &[&str], until: DateTime) -> Result<()> {
+        for queue in queues {
+            let set = doc! { "$max": { "throttledUntil": until } };
+            self.db.collection::<Document>(QUEUES).update_one(doc! { "_id": *queue }, set).upsert(true).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that a worker is alive.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn report_alive(&self, worker_id: &str, now: DateTime) -> Result<()> {
+        let workers = self.db.collection::<Document>(WORKERS);
+        workers.update_one(doc! { "_id": worker_id }, doc! { "$set": { "seenAt": now } }).upsert(true).await?;
+        let silent = DateTime::from_millis(now.timestamp_millis() - 60 * WORKER_SILENT_MAX.as_millis() as i64);
+        workers.delete_many(doc! { "seenAt": { "$lt": silent } }).await.map(drop)
+    }
+
+    /// Workers that are alive, at least 1.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn count_alive(&self, now: DateTime) -> Result<u32> {
+        let since = DateTime::from_millis(now.timestamp_millis() - WORKER_SILENT_MAX.as_millis() as i64);
+        let workers = self.db.collection::<Document>(WORKERS);
+        let alive = workers.count_documents(doc! { "seenAt": { "$gte": since } }).await?;
+        Ok(u32::try_from(alive).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// A worker that ends in order says so.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn report_gone(&self, worker_id: &str) -> Result<()> {
+        self.db.collection::<Document>(WORKERS).delete_one(doc! { "_id": worker_id }).await.map(drop)
+    }
+
+    /// A queue in numbers.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn summary(&self, queue: &str, now: DateTime) -> Result<QueueSummary> {
+        let count = async |state: JobState, when: Option<Document>| {
+            let mut filter = doc! { "queue": queue, "state": state.as_str() };
+            if let Some(when) = when {
+                filter.insert("runAt", when);
+            }
+            self.jobs().count_documents(filter).await
+        };
+        Ok(QueueSummary {
+            ready: count(JobState::Ready, Some(doc! { "$lte": now })).await?,
+            delayed: count(JobState::Ready, Some(doc! { "$gt": now })).await?,
+            active: count(JobState::Active, None).await?,
+            dead: count(JobState::Dead, None).await?,
+            done: count(JobState::Done, None).await?,
+        })
+    }
+
+    /// Jobs of a queue in order of age, starting after `after_id`.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list(&self, queue: &str, state: Option<JobState>, after_id: Option<&str>, limit: usize) -> Result<JobPage> {
+        let states = state.map_or_else(|| vec!["ready", "active", "dead", "done"], |state| vec![state.as_str()]);
+        let mut filter = doc! { "queue": queue, "state": { "$in": states } };
+        if let Some(id) = after_id {
+            filter.insert("_id", doc! { "$gt": id });
+        }
+        let found = self.jobs().find(filter).sort(doc! { "_id": 1 }).limit(limit as i64 + 1).await?;
+        let mut items: Vec<Job> = found.try_collect().await?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok(JobPage { items, more })
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn find(&self, job_id: &str) -> Result<Option<Job>> {
+        self.jobs().find_one(doc! { "_id": job_id }).await
+    }
+
+    /// Deletes a job that has ended. False where it is not there or hasn't ended.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn delete_ended(&self, job_id: &str) -> Result<bool> {
+        let ended = doc! { "_id": job_id, "state": { "$in": ["done", "dead"] } };
+        Ok(self.jobs().delete_one(ended).await?.deleted_count == 1)
+    }
+
+    /// When a lease taken now ends.
+    #[must_use]
+    pub fn lease_until(now: DateTime, lease: Duration) -> DateTime {
+        after(now, lease)
+    }
+}

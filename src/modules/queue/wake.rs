@@ -1,0 +1,85 @@
+//! Wake-ups: a shortcut past polling. Lost ones cost half a second, nothing else.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use tokio::sync::{Notify, watch};
+
+use crate::platform::redis::Redis;
+
+const CHANNEL: &str = "wake";
+/// Between two tries to subscribe.
+const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
+
+/// Wakes the workers of a queue, in this process and, through Redis, in all others.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    redis: Redis,
+    here: Arc<Mutex<HashMap<String, watch::Sender<u64>>>>,
+    pending: Arc<Mutex<BTreeSet<String>>>,
+    publish: Arc<Notify>,
+}
+
+impl Waker {
+    /// A waker over `redis`; [`Waker::run_publisher`] has to run for others to hear it.
+    #[must_use]
+    pub fn new(redis: Redis) -> Self {
+        Self { redis, here: Arc::default(), pending: Arc::default(), publish: Arc::default() }
+    }
+
+    /// Says that `queue` has work. Never waits; what was said while the last word was under way goes out as one.
+    pub fn wake(&self, queue: &str) {
+        self.wake_here(queue);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pending.contains(queue) {
+            pending.insert(queue.to_owned());
+        }
+        drop(pending);
+        self.publish.notify_one();
+    }
+
+    /// Changes at every wake-up of `queue`; none is missed between two looks.
+    #[must_use]
+    pub fn watch(&self, queue: &str) -> watch::Receiver<u64> {
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        here.entry(queue.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+
+    fn wake_here(&self, queue: &str) {
+        let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = here.get(queue) {
+            sender.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// Publishes what [`Waker::wake`] was told. Runs until it is dropped.
+    pub async fn run_publisher(&self) {
+        loop {
+            self.publish.notified().await;
+            let queues = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+            for queue in queues {
+                let channel = self.redis.key(CHANNEL);
+                let _ = self.redis.run::<i64>(redis::cmd("PUBLISH").arg(channel).arg(queue)).await;
+            }
+        }
+    }
+
+    /// Listens to the other processes and wakes this one. Runs until it is dropped.
+    pub async fn run_subscriber(&self) {
+        loop {
+            if let Ok(mut subscription) = self.redis.subscribe(CHANNEL).await {
+                let mut messages = subscription.on_message();
+                while let Some(message) = messages.next().await {
+                    if let Ok(queue) = message.get_payload::<String>() {
+                        self.wake_here(&queue);
+                    }
+                }
+            }
+            tokio::time::sleep(RESUBSCRIBE_AFTER).await;
+        }
+    }
+}

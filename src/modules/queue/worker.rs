@@ -1,0 +1,477 @@
+//! The worker: claims, runs, beats, and ends what it started.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+
+use super::{
+    complete::{CompleteJob, Completed},
+    handler::{Attempt, Concluded, Conclusion, JobHandler},
+    model::{Job, JobEnd, JobError, QueueConfig},
+    store::QueueStore,
+    wake::Waker,
+};
+use crate::platform::{
+    batch::{Key, Lane, LaneError, View},
+    clock::{Clock, after},
+    crash,
+    ids::new_id,
+    rate_limit::RateLimiter,
+};
+
+/// Most jobs claimed in one round.
+const CLAIM_MAX: usize = 64;
+/// With this few slots free the worker waits a moment for more, so that rounds stay worth their price.
+const WAIT_FOR_SLOTS: Duration = Duration::from_millis(10);
+/// Settings of a queue (pause, throttle) are looked at again after this long.
+const CONTROLS_FRESH: Duration = Duration::from_secs(1);
+/// An answer that can't be written down is tried again for so long; then its request is closed by the next attempt.
+const COMPLETION_PATIENCE: Duration = Duration::from_secs(600);
+/// Done jobs are trimmed this often.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+
+/// Times of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// `wrk_...`
+    pub worker_id: String,
+    /// A silent worker's jobs return after this long.
+    pub lease: Duration,
+    /// Leases are extended this often.
+    pub heartbeat: Duration,
+    /// Without a wake-up, queues are looked at this often.
+    pub poll: Duration,
+    /// What runs at SIGTERM has this long.
+    pub shutdown: Duration,
+}
+
+/// The right to end one attempt.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Kept in the job.
+    pub token: String,
+    /// The worker.
+    pub worker_id: String,
+    job_id: String,
+    valid_until: Arc<Mutex<Option<Instant>>>,
+    length: Duration,
+    store: QueueStore,
+    clock: Clock,
+}
+
+impl Lease {
+    /// Whether the lease outlasts `needed` from now, on the monotonic clock; renews it if it must. To be asked right
+    /// before an effect outside.
+    pub async fn outlasts(&self, needed: Duration) -> bool {
+        if self.is_valid_for(needed) {
+            return true;
+        }
+        let asked = Instant::now();
+        let until = after(self.clock.now(), self.length);
+        let held = self.store.extend(&[(self.job_id.clone(), self.token.clone())], until).await;
+        match held {
+            Ok(held) if !held.is_empty() => self.renew(asked),
+            Ok(_) => self.lose(),
+            Err(_) => {}
+        }
+        self.is_valid_for(needed)
+    }
+
+    fn is_valid_for(&self, needed: Duration) -> bool {
+        let until = *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| until > Instant::now() + needed)
+    }
+
+    /// Valid from when we asked, not from when we were answered.
+    fn renew(&self, asked: Instant) {
+        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked + self.length);
+    }
+
+    fn lose(&self) {
+        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Runs jobs. Cloning gives the same worker.
+#[derive(Clone)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: WorkerSettings,
+    store: QueueStore,
+    lane: Lane,
+    clock: Clock,
+    waker: Waker,
+    limiter: RateLimiter,
+    queues: Vec<QueueConfig>,
+    handlers: HashMap<&'static str, Arc<dyn JobHandler>>,
+    leases: Mutex<HashMap<String, Lease>>,
+    stopping: AtomicBool,
+    stop: Notify,
+    alive: AtomicU32,
+}
+
+impl Worker {
+    /// A worker over `lane`, the lane of completions.
+    #[must_use]
+    pub fn new(
+        settings: WorkerSettings,
+        store: QueueStore,
+        lane: Lane,
+        clock: Clock,
+        waker: Waker,
+        limiter: RateLimiter,
+        queues: Vec<QueueConfig>,
+        handlers: Vec<Arc<dyn JobHandler>>,
+    ) -> Self {
+        let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                store,
+                lane,
+                clock,
+                waker,
+                limiter,
+                queues,
+                handlers,
+                leases: Mutex::default(),
+                stopping: AtomicBool::new(false),
+                stop: Notify::new(),
+                alive: AtomicU32::new(1),
+            }),
+        }
+    }
+
+    /// Works until `shutdown` resolves; then stops claiming, lets what runs finish, and gives back the rest.
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) {
+        let inner = &self.inner;
+        let mut background = JoinSet::new();
+        background.spawn(Arc::clone(inner).beat());
+        background.spawn(Arc::clone(inner).keep_house());
+        let waker = inner.waker.clone();
+        background.spawn(async move { waker.run_subscriber().await });
+        let mut runners = JoinSet::new();
+        for queue in inner.queues.clone() {
+            runners.spawn(Arc::clone(inner).serve(queue));
+        }
+        shutdown.await;
+        tracing::info!(worker.id = inner.settings.worker_id, "stopping: no new jobs, finishing what runs");
+        inner.stopping.store(true, Ordering::SeqCst);
+        inner.stop.notify_waiters();
+        let finish = async { while runners.join_next().await.is_some() {} };
+        if tokio::time::timeout(inner.settings.shutdown, finish).await.is_err() {
+            tracing::warn!("some jobs did not finish in time; their leases will end");
+        }
+        background.shutdown().await;
+        let _ = inner.store.report_gone(&inner.settings.worker_id).await;
+    }
+
+    /// Claims what is due once, runs it to the end, and says how many jobs that were. Drives tests and demos.
+    pub async fn run_due(&self) -> usize {
+        let mut running = JoinSet::new();
+        for queue in &self.inner.queues {
+            let _ = self.inner.store.reclaim_expired(queue.name, self.inner.clock.now()).await;
+            for (job, lease) in self.inner.claim(queue, CLAIM_MAX, 0).await.0 {
+                running.spawn(Arc::clone(&self.inner).run_one(queue.clone(), job, lease, None));
+            }
+        }
+        let count = running.len();
+        while running.join_next().await.is_some() {}
+        count
+    }
+}
+
+impl Inner {
+    /// Serves one queue: claims while there are free slots and due jobs.
+    async fn serve(self: Arc<Self>, queue: QueueConfig) {
+        let slots = Arc::new(Semaphore::new(queue.concurrency));
+        let mut woken = self.waker.watch(queue.name);
+        let mut running = JoinSet::new();
+        let mut controls = (super::store::Controls::default(), None::<Instant>);
+        let (mut contended, mut backlog) = (false, false);
+        while !self.stopping.load(Ordering::SeqCst) {
+            while running.try_join_next().is_some() {}
+            let enough = (queue.concurrency / 4).max(1) as u32;
+            if slots.available_permits() < enough as usize {
+                // Either enough slots come free at once, or a moment passes, or at least one has to come free.
+                let _ = tokio::time::timeout(WAIT_FOR_SLOTS, slots.acquire_many(enough)).await;
+                let _ = tokio::select! { one = slots.acquire() => one.is_ok(), () = self.stop.notified() => false };
+            }
+            if controls.1.is_none_or(|seen| seen.elapsed() > CONTROLS_FRESH)
+                && let Ok(fresh) = self.store.controls(queue.name).await
+            {
+                controls = (fresh, Some(Instant::now()));
+            }
+            woken.borrow_and_update();
+            let free = slots.available_permits().min(CLAIM_MAX);
+            let allowed = if self.may_claim(&controls.0) { self.allowance(&queue, free).await } else { 0 };
+            let skip = if contended { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
+            let (jobs, seen) =
+                if allowed == 0 { (Vec::new(), 0) } else { self.claim(&queue, allowed, skip).await };
+            contended = backlog && seen > 0 && jobs.len() * 4 < seen * 3;
+            backlog = allowed > 0 && seen == allowed;
+            let found_nothing_past_skip = skip > 0 && seen < allowed;
+            metrics::gauge!("waybill_jobs_active", "queue" => queue.name)
+                .set((queue.concurrency - slots.available_permits() + jobs.len()) as f64);
+            for (job, lease) in jobs {
+                let permit = Arc::clone(&slots).acquire_owned().await.ok();
+                running.spawn(Arc::clone(&self).run_one(queue.clone(), job, lease, permit));
+            }
+            if !backlog && !found_nothing_past_skip {
+                tokio::select! {
+                    _ = woken.changed() => {}
+                    () = tokio::time::sleep(self.settings.poll) => {}
+                    () = self.stop.notified() => {}
+                }
+            }
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    fn may_claim(&self, controls: &super::store::Controls) -> bool {
+        !controls.paused && controls.throttled_until.is_none_or(|until| until <= self.clock.now())
+    }
+
+    /// How many of `free` the queue's rate limit allows now.
+    async fn allowance(&self, queue: &QueueConfig, free: usize) -> usize {
+        let Some(rate) = queue.rate else { return free };
+        let share = self.alive.load(Ordering::Relaxed);
+        let grant = self.limiter.take(&format!("queue:{}", queue.name), rate, free as u32, share).await;
+        grant.granted as usize
+    }
+
+    async fn claim(&self, queue: &QueueConfig, limit: usize, skip: u64) -> (Vec<(Job, Lease)>, usize) {
+        let token = new_id("lse");
+        let (asked, now) = (Instant::now(), self.clock.now());
+        let until = after(now, self.settings.lease);
+        let owner = (&*self.settings.worker_id, &*token);
+        let claim = match self.store.claim(queue.name, limit, skip, owner, (now, until)).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                tracing::warn!(queue = queue.name, %error, "claiming failed; trying again");
+                tokio::time::sleep(self.settings.poll).await;
+                return (Vec::new(), 0);
+            }
+        };
+        if !claim.jobs.is_empty() {
+            crash::point("claimed");
+        }
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = claim.jobs.into_iter().map(|job| {
+            let lease = Lease {
+                token: token.clone(),
+                worker_id: self.settings.worker_id.clone(),
+                job_id: job.id.clone(),
+                valid_until: Arc::new(Mutex::new(Some(asked + self.settings.lease))),
+                length: self.settings.lease,
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+            };
+            leases.insert(job.id.clone(), lease.clone());
+            (job, lease)
+        });
+        (jobs.collect(), claim.seen)
+    }
+
+    /// Runs one attempt to its end.
+    async fn run_one(self: Arc<Self>, queue: QueueConfig, job: Job, lease: Lease, permit: Option<OwnedSemaphorePermit>) {
+        let result = self.attempt(&queue, &job, &lease).await;
+        metrics::counter!("waybill_jobs_total", "queue" => queue.name, "result" => result).increment(1);
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        if leases.get(&job.id).is_some_and(|held| held.token == lease.token) {
+            leases.remove(&job.id);
+        }
+        drop(leases);
+        drop(permit);
+    }
+
+    async fn attempt(&self, queue: &QueueConfig, job: &Job, lease: &Lease) -> &'static str {
+        if self.stopping.load(Ordering::SeqCst) {
+            return self.give_back(job, lease, Duration::ZERO).await;
+        }
+        let Some(handler) = self.handlers.get(job.kind.as_str()) else {
+            let error = JobError::new("payload", "queue.unknown_kind", format!("Nobody runs jobs of the kind {}.", job.kind));
+            return self.complete(queue, job, lease, Arc::new(Alone { end: JobEnd::Dead { error } })).await;
+        };
+        if job.attempts > job.max_attempts {
+            let error = JobError::new("lease", "queue.workers_died", "Every attempt ended with a worker that died.");
+            return self.fail(queue, handler, job, lease, error).await;
+        }
+        let running = AssertUnwindSafe(handler.run(job, lease)).catch_unwind();
+        match tokio::time::timeout(queue.timeout, running).await {
+            Ok(Ok(Attempt::Concluded(conclusion))) => self.complete(queue, job, lease, conclusion.into()).await,
+            Ok(Ok(Attempt::Settled)) => "settled",
+            Ok(Ok(Attempt::Failed(error))) => self.fail(queue, handler, job, lease, error).await,
+            Ok(Ok(Attempt::LeaseLost)) => "lease_lost",
+            Ok(Ok(Attempt::NotBegun)) => self.give_back(job, lease, Duration::from_secs(1)).await,
+            Ok(Err(panic)) => {
+                let words = panic_words(panic.as_ref());
+                tracing::error!(job.id, job.kind, panic = words, "a job handler panicked");
+                self.fail(queue, handler, job, lease, JobError::new("panic", "queue.panic", words)).await
+            }
+            Err(_) => {
+                let error = JobError::new("timeout", "queue.timeout", "The attempt took too long.");
+                self.fail(queue, handler, job, lease, error).await
+            }
+        }
+    }
+
+    async fn fail(
+        &self,
+        queue: &QueueConfig,
+        handler: &Arc<dyn JobHandler>,
+        job: &Job,
+        lease: &Lease,
+        error: JobError,
+    ) -> &'static str {
+        let conclusion = handler.failed(job, error.clone());
+        let conclusion = conclusion.unwrap_or_else(|| Box::new(Alone { end: JobEnd::Dead { error } }));
+        self.complete(queue, job, lease, conclusion.into()).await
+    }
+
+    async fn give_back(&self, job: &Job, lease: &Lease, delay: Duration) -> &'static str {
+        if let Err(error) = self.store.give_back(&job.id, &lease.token, after(self.clock.now(), delay)).await {
+            tracing::warn!(job.id, %error, "a job could not be given back; its lease will end");
+        }
+        "given_back"
+    }
+
+    /// Commits the conclusion, however long the database is away: the answer of a provider must not be lost.
+    async fn complete(&self, queue: &QueueConfig, job: &Job, lease: &Lease, conclusion: Arc<dyn Conclusion>) -> &'static str {
+        crash::point("before_completion");
+        let give_up_at = Instant::now() + COMPLETION_PATIENCE;
+        let mut conclusion = conclusion;
+        loop {
+            let command =
+                CompleteJob { job_id: job.id.clone(), token: lease.token.clone(), conclusion: Arc::clone(&conclusion) };
+            match self.lane.submit(command).await {
+                Ok(Completed::Ended(how, wake)) => {
+                    crash::point("after_completion");
+                    if let Some(queue) = wake {
+                        self.waker.wake(queue);
+                    }
+                    return how;
+                }
+                Ok(Completed::Already) => return "done",
+                Ok(Completed::Late) => {
+                    tracing::warn!(job.id, "the lease was lost; the answer is on record as late");
+                    return "late";
+                }
+                Err(LaneError::Failed(reason)) => {
+                    tracing::error!(job.id, reason, "an attempt could not be concluded");
+                    let error = JobError::new("internal", "queue.conclusion_failed", reason);
+                    conclusion = Arc::new(Alone { end: self.plain_failure(queue, job, error) });
+                    if Instant::now() > give_up_at {
+                        return "lost";
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(LaneError::Away | LaneError::Busy) if Instant::now() < give_up_at => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(LaneError::Away | LaneError::Busy) => return "lost",
+            }
+        }
+    }
+
+    fn plain_failure(&self, queue: &QueueConfig, job: &Job, error: JobError) -> JobEnd {
+        if job.is_last_attempt() {
+            JobEnd::Dead { error }
+        } else {
+            let at = after(self.clock.now(), queue.backoff.delay(job.attempts, rand::random()));
+            JobEnd::Retry { at, error: Some(error), counts: true }
+        }
+    }
+
+    /// Extends the leases of what runs, and says that this worker is alive.
+    async fn beat(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.settings.heartbeat);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let held: Vec<Lease> =
+                self.leases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            if !held.is_empty() {
+                let asked = Instant::now();
+                let until = after(self.clock.now(), self.settings.lease);
+                let pairs: Vec<_> = held.iter().map(|lease| (lease.job_id.clone(), lease.token.clone())).collect();
+                match self.store.extend(&pairs, until).await {
+                    Ok(extended) => {
+                        let extended: std::collections::HashSet<_> = extended.into_iter().collect();
+                        for lease in held {
+                            if extended.contains(&lease.job_id) { lease.renew(asked) } else { lease.lose() }
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "leases could not be extended"),
+                }
+            }
+            let now = self.clock.now();
+            let _ = self.store.report_alive(&self.settings.worker_id, now).await;
+            if let Ok(alive) = self.store.count_alive(now).await {
+                self.alive.store(alive, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes back what dead workers left, and trims what is done.
+    async fn keep_house(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.settings.heartbeat.min(Duration::from_secs(1)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut trimmed = Instant::now();
+        loop {
+            ticks.tick().await;
+            for queue in &self.queues {
+                match self.store.reclaim_expired(queue.name, self.clock.now()).await {
+                    Ok(0) | Err(_) => {}
+                    Ok(count) => {
+                        tracing::warn!(queue = queue.name, count, "took jobs back from silent workers");
+                        self.waker.wake(queue.name);
+                    }
+                }
+            }
+            if trimmed.elapsed() >= TRIM_EVERY {
+                trimmed = Instant::now();
+                for queue in &self.queues {
+                    if let Err(error) = self.store.trim_done(queue, self.clock.now()).await {
+                        tracing::warn!(queue = queue.name, %error, "trimming failed");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    words.unwrap_or("a panic without words").chars().take(300).collect()
+}
+
+/// Ends a job that concerns nobody else.
+struct Alone {
+    end: JobEnd,
+}
+
+impl Conclusion for Alone {
+    fn reads(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn conclude(&self, _: &mut View, _: &Job) -> Concluded {
+        self.end.clone().into()
+    }
+}

@@ -1,0 +1,173 @@
+//! Sending.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bson::{Bson, Document, bson};
+use reqwest::{Client, Response, header, redirect};
+use serde_json::Value;
+
+use super::{
+    ANSWER_BYTES_MAX, Answer, AnswerBody, CONNECT_TIMEOUT, Credentials, Logged, Lost, NotSent, Redaction, Reply,
+    ResponseRecord,
+};
+use crate::platform::{crash, secret::sha256_hex};
+
+/// A pooled client: keep-alive, no redirects (they would send again without a log), no proxies, no retries.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    client: Client,
+    deadline: Duration,
+}
+
+impl Exchange {
+    /// A client whose calls take at most `deadline`.
+    ///
+    /// # Errors
+    /// When TLS can't be set up.
+    pub fn new(deadline: Duration) -> Result<Self, reqwest::Error> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("waybill/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT.min(deadline))
+            .pool_max_idle_per_host(128)
+            .pool_idle_timeout(Duration::from_secs(15))
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self { client, deadline })
+    }
+
+    /// How long a call may take.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Sends a logged request and waits for the whole answer, at most for the deadline. Never fails: what went
+    /// wrong is the answer.
+    pub async fn send(&self, logged: &Logged, credentials: Credentials) -> Reply {
+        let started = Instant::now();
+        let outbound = logged.outbound();
+        let mut request = self.client.request(outbound.method.clone(), &outbound.url);
+        for (name, value) in credentials {
+            request = request.header(name, value);
+        }
+        if let Some(body) = &outbound.body {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let mut seen = Seen::default();
+        let exchange = async {
+            let response = request.send().await?;
+            seen.head(&response);
+            seen.body(response).await
+        };
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(self.deadline, exchange) => outcome,
+            () = crash::after_sending(outbound.operation) => Ok(Ok(Some(Lost::ConnectionLost))),
+        };
+        let lost = match outcome {
+            Ok(Ok(lost)) => lost,
+            Ok(Err(error)) if error.is_connect() || error.is_builder() => {
+                return Reply { record: seen.record(outbound.redaction, started), ..Reply::not_sent(NotSent::NotConnected) };
+            }
+            Ok(Err(error)) if error.is_timeout() => Some(Lost::TimedOut),
+            Ok(Err(_)) => Some(Lost::ConnectionLost),
+            Err(_) => Some(Lost::TimedOut),
+        };
+        let record = seen.record(outbound.redaction, started);
+        let answer = match (lost, seen.status) {
+            (None, Some(status)) => Answer::Http {
+                status,
+                retry_after: seen.retry_after,
+                body: seen.json.map_or(AnswerBody::NotJson, |json| {
+                    AnswerBody::Json(Arc::try_unwrap(json).unwrap_or_else(|shared| (*shared).clone()))
+                }),
+            },
+            (lost, _) => Answer::Lost(lost.unwrap_or(Lost::ConnectionLost)),
+        };
+        Reply { answer, record }
+    }
+}
+
+/// What was seen of the answer so far; it stays when the rest is lost.
+#[derive(Default)]
+struct Seen {
+    status: Option<u16>,
+    headers: Document,
+    retry_after: Option<Duration>,
+    bytes: Vec<u8>,
+    json: Option<Arc<Value>>,
+}
+
+impl Seen {
+    fn head(&mut self, response: &Response) {
+        self.status = Some(response.status().as_u16());
+        for (name, value) in response.headers() {
+            if Redaction::allows_header(name.as_str()) {
+                let text: String = String::from_utf8_lossy(value.as_bytes()).chars().take(200).collect();
+                self.headers.insert(name.as_str(), text);
+            }
+        }
+        self.retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after(value, SystemTime::now()));
+    }
+
+    async fn body(&mut self, mut response: Response) -> Result<Option<Lost>, reqwest::Error> {
+        while let Some(chunk) = response.chunk().await? {
+            if self.bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Ok(Some(Lost::TooLarge));
+            }
+            self.bytes.extend_from_slice(&chunk);
+        }
+        self.json = serde_json::from_slice(&self.bytes).ok().map(Arc::new);
+        Ok(None)
+    }
+
+    fn record(&self, redaction: &Redaction, started: Instant) -> ResponseRecord {
+        let body = match &self.json {
+            Some(json) => redaction.response_body(json),
+            None if self.bytes.is_empty() => Bson::Null,
+            None => bson!({ "notJson": { "bytes": self.bytes.len() as i64, "sha256": sha256_hex(&self.bytes) } }),
+        };
+        ResponseRecord {
+            http_status: self.status.map(i32::from),
+            headers: self.headers.clone(),
+            body,
+            latency_ms: started.elapsed().as_millis() as i64,
+        }
+    }
+}
+
+/// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds or an HTTP date; at most an hour.
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let wait = match value.trim().parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value.trim()).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(HOUR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_comes_in_two_spellings() {
+        let now = httpdate::parse_http_date("Wed, 21 Oct 2026 07:28:00 GMT").expect("a date");
+        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Wed, 21 Oct 2026 07:28:30 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Wed, 21 Oct 2020 07:28:30 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("999999999", now), Some(Duration::from_secs(3600)));
+        assert_eq!(retry_after("soon", now), None);
+    }
+}
