@@ -2,5 +2,9 @@
 //!
 //! The map is ARCHITECTURE.md; the way of an order is WORKFLOW.md.
 
+pub mod app;
+pub mod commands;
+pub mod config;
 pub mod modules;
 pub mod platform;
+pub mod telemetry;

@@ -95,7 +95,8 @@ pub fn next_step(order: &Order, errand: Errand) -> Step {
         Errand::Create => Step::Call(Operation::Create),
         Errand::Cancel if !order.cancellation_pending() || order.status == OrderStatus::Cancelled => Step::Nothing,
         Errand::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::TooLate,
-        Errand::Cancel if order.refs.awb.is_none() => Step::Call(Operation::LookUp),
+        // While a create may have been executed, a shipment that we know need not be the one that exists.
+        Errand::Cancel if order.refs.awb.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
         Errand::Cancel => Step::Call(Operation::Cancel),
     }
 }
@@ -220,11 +221,15 @@ fn refuse(order: &mut Order, failure: &Failure) -> Followed {
     Followed::with(JobEnd::Dead { error: job_error(ErrorClass::Fatal, failure) }, "OrderFailed")
 }
 
-/// Nothing was placed: the cancellation is done without the provider.
+/// Nothing was placed: the cancellation is done without the provider, and both sides agree that nothing is there.
 pub fn cancel_unplaced(order: &mut Order) -> Followed {
     if let Some(status) = next(order.status, OrderCommand::CancelUnplaced) {
         order.status = status;
     }
+    if order.provider_sync_status != ProviderSyncStatus::Pending {
+        order.provider_sync_status = ProviderSyncStatus::Synced;
+    }
+    order.failure = None;
     set_cancellation(order, CancellationStatus::Done, None);
     let result = Some(doc! { "status": order.status.as_str(), "placed": false });
     Followed::with(JobEnd::Done { result }, "OrderCancelled")

@@ -193,14 +193,23 @@ pub(super) fn placed(body: &Value) -> Option<(PlacedShipment, Option<String>)> {
     let courier = data.get("courier_name").and_then(Value::as_str);
     let number = reference(data, "order_number");
     let code = status_code(data).or_else(|| data.get("current_status").and_then(status_code));
-    Some((placed_shipment(&awb, courier, number.as_deref(), code), reference(data, "client_order_id")))
+    Some((placed_shipment(&awb, courier, number.as_deref(), code), named_order(data)))
 }
 
 /// The shipment of a look-up's answer and the order it names.
 pub(super) fn tracked(body: &Value) -> Option<(PlacedShipment, Option<String>)> {
     let awb = reference(body, "awb_number")?;
     let code = body.get("current_status").and_then(status_code);
-    Some((placed_shipment(&awb, None, None, code), reference(body, "client_order_id")))
+    Some((placed_shipment(&awb, None, None, code), named_order(body)))
+}
+
+/// The order that an answer names, if it names one. A name of another kind or size than ours names another order.
+fn named_order(object: &Value) -> Option<String> {
+    match object.get("client_order_id")? {
+        Value::Null => None,
+        Value::String(text) if text.trim().is_empty() => None,
+        _ => Some(reference(object, "client_order_id").unwrap_or_default()),
+    }
 }
 
 /// A reference of theirs: text or a number, of sane length.

@@ -1,0 +1,382 @@
+//! The composition root: every concrete part, put together once.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Extension, Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use metrics_exporter_prometheus::PrometheusHandle;
+use mongodb::Database;
+use serde::Serialize;
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    config::{Config, Secrets, Switch},
+    modules::{
+        audit::AuditStore,
+        auth::{self, AuthService},
+        events::EventStore,
+        inspection::{QueueBoard, queue_router},
+        orders::{self, OrderJobs, OrderQueues, OrderService, OrderStore},
+        providers::{AccountStore, Provider, parcelx::ParcelX},
+        queue::{JobHandler, QueueStore, Waker, Worker},
+    },
+    platform::{
+        batch::Lane,
+        clock::{Clock, SYNC_EVERY},
+        error::{AppError, ErrorKind, FieldError, Problem},
+        exchange::Exchange,
+        http,
+        identity::{Gate, TokenKeys},
+        metrics,
+        mongo::{self, Index},
+        rate_limit::{Limit, RateLimiter},
+        redis::Redis,
+        secret::derive_key,
+    },
+};
+
+/// How often a process looks whether the unique indexes are there, until they are.
+const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);
+/// A check of `/readyz` that takes longer counts as down.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the parts could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A setting is missing or wrong.
+    #[error("{0}")]
+    Config(String),
+    /// The MongoDB URI can't be read.
+    #[error("MONGODB_URI can't be used: {0}")]
+    Mongo(#[from] mongodb::error::Error),
+    /// The Redis URL can't be read.
+    #[error("REDIS_URL can't be used: {0}")]
+    Redis(#[from] ::redis::RedisError),
+    /// The HTTP client can't be set up.
+    #[error("the HTTP client can't be set up: {0}")]
+    Exchange(#[from] reqwest::Error),
+}
+
+/// All parts.
+#[derive(Clone)]
+pub struct App {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// The database.
+    pub db: Database,
+    /// Redis.
+    pub redis: Redis,
+    /// Time.
+    pub clock: Clock,
+    /// Users and sessions.
+    pub auth: Arc<AuthService>,
+    /// Orders.
+    pub orders: OrderService,
+    /// Jobs.
+    pub queue_store: QueueStore,
+    /// Wake-ups.
+    pub waker: Waker,
+    /// The queues of orders.
+    pub queues: OrderQueues,
+    tokens: Arc<TokenKeys>,
+    limiter: RateLimiter,
+    handlers: Vec<Arc<dyn JobHandler>>,
+    api_lane: Lane,
+    indexes_present: Arc<AtomicBool>,
+    metrics: PrometheusHandle,
+}
+
+/// Every collection, for `migrate`.
+#[must_use]
+pub fn collections() -> Vec<&'static str> {
+    [
+        auth::COLLECTIONS,
+        OrderStore::COLLECTIONS,
+        EventStore::COLLECTIONS,
+        QueueStore::COLLECTIONS,
+        AuditStore::COLLECTIONS,
+        AccountStore::COLLECTIONS,
+    ]
+    .concat()
+}
+
+/// Every index, for `migrate`.
+#[must_use]
+pub fn indexes() -> Vec<Index> {
+    [auth::indexes(), OrderStore::indexes(), EventStore::indexes(), QueueStore::indexes(), AuditStore::indexes()].concat()
+}
+
+/// Creates what is missing in the database.
+///
+/// # Errors
+/// What the driver says.
+pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
+    mongo::ensure_indexes(db, &collections(), &indexes()).await
+}
+
+impl App {
+    /// Puts the parts together; connects lazily, so it succeeds while the stores are away.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn build(config: Config) -> Result<Self, BuildError> {
+        let secrets = config.check().map_err(BuildError::Config)?;
+        let db = mongo::connect(&config.stores.mongodb_uri).await?;
+        let redis = Redis::new(&config.stores.redis_url, &config.stores.redis_prefix)?;
+        Self::assemble(config, &secrets, db, redis)
+    }
+
+    fn assemble(config: Config, secrets: &Secrets, db: Database, redis: Redis) -> Result<Self, BuildError> {
+        let clock = Clock::default();
+        let tokens = Arc::new(TokenKeys::new(&secrets.jwt, secrets.jwt_previous.as_ref()));
+        let limiter = RateLimiter::new(redis.clone());
+        let waker = Waker::new(redis.clone());
+        let queue_store = QueueStore::new(db.clone());
+        let queues = config.order_queues();
+        let indexes_present = Arc::new(AtomicBool::new(false));
+        let api_lane = Lane::start("api", db.clone(), clock.clone());
+        let auth = Arc::new(AuthService::new(
+            db.clone(),
+            clock.clone(),
+            Arc::clone(&tokens),
+            limiter.clone(),
+            derive_key(&secrets.jwt, "waybill refresh tokens v1"),
+            auth::Limits { register_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
+        ));
+        let orders = OrderService::new(
+            api_lane.clone(),
+            OrderStore::new(db.clone()),
+            EventStore::new(db.clone()),
+            AuditStore::new(db.clone()),
+            waker.clone(),
+            queues.clone(),
+            Arc::clone(&indexes_present),
+        );
+        let provider: Arc<dyn Provider> =
+            Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));
+        let handlers = orders::handlers(OrderJobs {
+            lane: Lane::start("begin", db.clone(), clock.clone()),
+            exchange: Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?,
+            provider,
+            accounts: AccountStore::new(&db),
+            queue_store: queue_store.clone(),
+            queues: queues.clone(),
+            settling_delay: Duration::from_millis(config.worker.settling_delay_ms),
+            clock: clock.clone(),
+        });
+        Ok(Self {
+            config: Arc::new(config),
+            db,
+            redis,
+            clock,
+            auth,
+            orders,
+            queue_store,
+            waker,
+            queues,
+            tokens,
+            limiter,
+            handlers,
+            api_lane,
+            indexes_present,
+            metrics: metrics::install(),
+        })
+    }
+
+    /// Creates what is missing in the database and lets writes in.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn migrate(&self) -> mongodb::error::Result<()> {
+        migrate(&self.db).await?;
+        self.indexes_present.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A worker over these parts.
+    #[must_use]
+    pub fn worker(&self) -> Worker {
+        Worker::new(
+            self.config.worker_settings(),
+            self.queue_store.clone(),
+            Lane::start("complete", self.db.clone(), self.clock.clone()),
+            self.clock.clone(),
+            self.waker.clone(),
+            self.limiter.clone(),
+            vec![self.queues.create.clone(), self.queues.cancel.clone()],
+            self.handlers.clone(),
+        )
+    }
+
+    /// What every process does besides its work: following the database's clock, waiting for indexes, publishing wake-ups.
+    pub fn start_background(&self) {
+        let (clock, db) = (self.clock.clone(), self.db.clone());
+        tokio::spawn(async move {
+            loop {
+                let pause = match clock.sync(&db).await {
+                    Ok(()) => SYNC_EVERY,
+                    Err(error) => {
+                        tracing::debug!(%error, "the database's clock can't be read");
+                        INDEX_CHECK_EVERY
+                    }
+                };
+                tokio::time::sleep(pause).await;
+            }
+        });
+        let (present, db) = (Arc::clone(&self.indexes_present), self.db.clone());
+        tokio::spawn(async move {
+            let indexes = indexes();
+            while !present.load(Ordering::Relaxed) {
+                match mongo::missing_unique_indexes(&db, &indexes).await {
+                    Ok(missing) if missing.is_empty() => present.store(true, Ordering::Relaxed),
+                    Ok(missing) => {
+                        tracing::warn!(missing = missing.join(", "), "writes wait for `waybill migrate`");
+                        tokio::time::sleep(INDEX_CHECK_EVERY).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the database is away");
+                        tokio::time::sleep(INDEX_CHECK_EVERY).await;
+                    }
+                }
+            }
+        });
+        let waker = self.waker.clone();
+        tokio::spawn(async move { waker.run_publisher().await });
+    }
+
+    /// The API.
+    pub fn router(&self) -> Router {
+        let (routes, openapi) = self.described_routes().split_for_parts();
+        let openapi: Arc<str> = openapi.to_json().unwrap_or_default().into();
+        let limit = Limit { count: self.config.rate_limit_per_second, period: Duration::from_secs(1) };
+        let gate = Gate {
+            tokens: Arc::clone(&self.tokens),
+            limiter: (self.config.rate_limit == Switch::On).then(|| (self.limiter.clone(), limit)),
+        };
+        let routes = routes
+            .route(
+                "/openapi.json",
+                get(move || async move { ([(header::CONTENT_TYPE, "application/json")], openapi.to_string()) }),
+            )
+            .merge(metrics_router(self.metrics.clone()));
+        http::finish(routes.layer(Extension(gate)))
+    }
+
+    /// What the worker shows on METRICS_ADDR.
+    pub fn metrics_router(&self) -> Router {
+        http::finish(metrics_router(self.metrics.clone()).route("/healthz", get(health)))
+    }
+
+    fn described_routes(&self) -> OpenApiRouter {
+        let handlers: HashMap<_, _> = self.handlers.iter().map(|handler| (handler.kind(), Arc::clone(handler))).collect();
+        let board = QueueBoard {
+            store: self.queue_store.clone(),
+            lane: self.api_lane.clone(),
+            clock: self.clock.clone(),
+            waker: self.waker.clone(),
+            queues: Arc::new(vec![self.queues.create.clone(), self.queues.cancel.clone()]),
+            handlers: Arc::new(handlers),
+        };
+        OpenApiRouter::with_openapi(ApiDoc::openapi())
+            .merge(auth::router(Arc::clone(&self.auth)))
+            .merge(orders::router(self.orders.clone()))
+            .merge(queue_router(board))
+            .merge(OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).with_state(self.clone()))
+    }
+
+    /// The OpenAPI description, for tests and tools.
+    #[must_use]
+    pub fn openapi(&self) -> utoipa::openapi::OpenApi {
+        self.described_routes().split_for_parts().1
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Waybill", description = "Orders to carriers and back: idempotent, on record, never doubled."),
+    modifiers(&BearerScheme),
+    components(schemas(Problem))
+)]
+struct ApiDoc;
+
+struct BearerScheme;
+
+impl utoipa::Modify for BearerScheme {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = openapi.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+fn metrics_router(handle: PrometheusHandle) -> Router {
+    Router::new().route(
+        "/metrics",
+        get(move || async move {
+            handle.run_upkeep();
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
+        }),
+    )
+}
+
+#[derive(Serialize, ToSchema)]
+struct HealthResponse {
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ReadyResponse {
+    /// `ready`, or `degraded` without Redis.
+    status: &'static str,
+    mongodb: &'static str,
+    indexes: &'static str,
+    redis: &'static str,
+}
+
+/// The process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = HealthResponse)))]
+async fn health() -> Json<HealthResponse> {
+    Json(HealthResponse { status: "alive" })
+}
+
+/// Whether requests can be served; names what is down. Without Redis they can.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, body = ReadyResponse),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn ready(State(app): State<App>) -> Result<Json<ReadyResponse>, AppError> {
+    let (mongodb, redis) = tokio::join!(
+        tokio::time::timeout(READY_TIMEOUT, mongo::ping(&app.db)),
+        tokio::time::timeout(READY_TIMEOUT, app.redis.ping()),
+    );
+    let mut down = Vec::new();
+    if !matches!(mongodb, Ok(Ok(()))) {
+        down.push(FieldError::new("mongodb", "down", "does not answer"));
+    }
+    if !app.indexes_present.load(Ordering::Relaxed) {
+        down.push(FieldError::new("indexes", "missing", "required indexes are not there; run `waybill migrate`"));
+    }
+    let redis_up = matches!(redis, Ok(Ok(())));
+    if down.is_empty() {
+        return Ok(Json(ReadyResponse {
+            status: if redis_up { "ready" } else { "degraded" },
+            mongodb: "up",
+            indexes: "up",
+            redis: if redis_up { "up" } else { "down" },
+        }));
+    }
+    if !redis_up {
+        down.push(FieldError::new("redis", "down", "does not answer; Waybill works without it, slower"));
+    }
+    let error = AppError::new(ErrorKind::Unavailable, "service.not_ready", "Something that is needed is down; see errors.");
+    Err(AppError { fields: down, ..error.retry_after(Duration::from_secs(2)) })
+}

@@ -1,0 +1,84 @@
+//! `waybill dev`: everything on one machine.
+
+use secrecy::SecretString;
+
+use super::{
+    embedded::{self, Programs, Servers},
+    serve::{self, Shutdown},
+};
+use crate::{
+    app::App,
+    config::{Config, DevArgs, config_from},
+    modules::auth::AuthError,
+    platform::identity::Role,
+};
+
+/// Users that are ready, one per role; the password is for all.
+const USERS: [(Role, &str); 4] = [
+    (Role::Merchant, "merchant@waybill.test"),
+    (Role::Finance, "finance@waybill.test"),
+    (Role::Auditor, "auditor@waybill.test"),
+    (Role::Admin, "admin@waybill.test"),
+];
+const PASSWORD: &str = "correct horse battery";
+
+pub(super) async fn run(args: DevArgs) -> Result<(), String> {
+    let shutdown = Shutdown::on_signals()?;
+    let folder = args.home.join("dev");
+    let folder = embedded::make_folder(&folder)?;
+    let programs =
+        Programs { home: args.home.clone(), mongod: args.mongod.clone(), redis_server: args.redis_server.clone() };
+    let mut servers = Servers::default();
+    let mongodb_uri = match &args.mongodb_uri {
+        Some(uri) => uri.clone(),
+        None => format!("{}waybill?replicaSet=rs0", servers.start_mongod(&programs, &folder).await?),
+    };
+    let redis_url = match &args.redis_url {
+        Some(url) => url.clone(),
+        None => servers.start_redis(&programs, &folder).await?,
+    };
+    let simulators = servers.start_simulators().await?;
+    let config = dev_config(&[
+        format!("--mongodb-uri={mongodb_uri}"),
+        format!("--redis-url={redis_url}"),
+        format!("--http-addr={}", args.http_addr),
+        format!("--parcelx-base-url={simulators}/parcelx/api/v3"),
+    ])?;
+    let app = App::build(config).await.map_err(|error| error.to_string())?;
+    app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;
+    app.start_background();
+    let listener = serve::listen(args.http_addr).await?;
+    println!("api         http://{0}   (http://{0}/openapi.json, /metrics, /readyz)", args.http_addr);
+    println!("carrier     {simulators}/parcelx   (/_books, /_control/rules)");
+    println!("mongodb     {mongodb_uri}");
+    println!("redis       {redis_url}");
+    for (role, email) in USERS {
+        ensure_user(&app, role, email).await?;
+        println!("{:<11} {email}   password: {PASSWORD}", role.as_str());
+    }
+    println!("stop with Ctrl-C; data stays under {}", folder.display());
+    serve::run_all(&app, listener, shutdown).await;
+    servers.stop().await;
+    Ok(())
+}
+
+/// Settings for one machine: secrets that everybody may know.
+pub(super) fn dev_config(flags: &[String]) -> Result<Config, String> {
+    let own = [
+        "--jwt-secret=waybill-dev-only-waybill-dev-only-waybill".to_owned(),
+        format!("--sealing-key={}", "0".repeat(64)),
+        "--parcelx-access-key=dev".to_owned(),
+        "--parcelx-secret-key=dev".to_owned(),
+    ];
+    config_from(own.into_iter().chain(flags.iter().cloned())).map_err(|error| error.to_string())
+}
+
+/// Creates the user if it isn't there and gives an access token if it was created.
+pub(super) async fn ensure_user(app: &App, role: Role, email: &str) -> Result<Option<String>, String> {
+    let name = format!("Dev {}", role.as_str());
+    match app.auth.create_user(email, &SecretString::from(PASSWORD), &name, role).await {
+        Ok((_, token)) => Ok(Some(token)),
+        Err(AuthError::EmailTaken) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}

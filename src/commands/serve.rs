@@ -1,0 +1,99 @@
+//! API and worker.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::Router;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{app::App, config::Config, platform::http};
+
+/// Resolves at SIGTERM or SIGINT, for everybody who holds a clone.
+#[derive(Clone, Debug)]
+pub(super) struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Listens to the signals.
+    pub(super) fn on_signals() -> Result<Self, String> {
+        let failed = |error| format!("signals can't be listened to: {error}");
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            let _ = sender.send(true);
+            sender.closed().await;
+        });
+        Ok(Self(receiver))
+    }
+
+    /// One that is triggered by the sender.
+    pub(super) const fn on(receiver: watch::Receiver<bool>) -> Self {
+        Self(receiver)
+    }
+
+    pub(super) async fn wait(mut self) {
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+pub(super) async fn api(config: Config) -> Result<(), String> {
+    let shutdown = Shutdown::on_signals()?;
+    let app = start(config).await?;
+    let listener = listen(app.config.http_addr).await?;
+    tracing::info!(address = %app.config.http_addr, "api is up");
+    http::serve(listener, app.router(), shutdown.wait(), grace(&app)).await;
+    Ok(())
+}
+
+pub(super) async fn worker(config: Config) -> Result<(), String> {
+    let shutdown = Shutdown::on_signals()?;
+    let app = start(config).await?;
+    if let Some(address) = app.config.metrics_addr {
+        serve_in_background(address, app.metrics_router(), shutdown.clone()).await?;
+    }
+    tracing::info!("worker is up");
+    app.worker().run(shutdown.wait()).await;
+    Ok(())
+}
+
+pub(super) async fn all(config: Config) -> Result<(), String> {
+    let shutdown = Shutdown::on_signals()?;
+    let app = start(config).await?;
+    let listener = listen(app.config.http_addr).await?;
+    tracing::info!(address = %app.config.http_addr, "api and worker are up");
+    run_all(&app, listener, shutdown).await;
+    Ok(())
+}
+
+/// API and worker over one set of parts, until `shutdown`.
+pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown) {
+    let worker = app.worker();
+    tokio::join!(
+        http::serve(listener, app.router(), shutdown.clone().wait(), grace(app)),
+        worker.run(shutdown.wait()),
+    );
+}
+
+async fn start(config: Config) -> Result<App, String> {
+    let app = App::build(config).await.map_err(|error| error.to_string())?;
+    app.start_background();
+    Ok(app)
+}
+
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("{address} can't be listened on: {error}"))
+}
+
+async fn serve_in_background(address: SocketAddr, router: Router, shutdown: Shutdown) -> Result<(), String> {
+    let listener = listen(address).await?;
+    tokio::spawn(async move { http::serve(listener, router, shutdown.wait(), Duration::from_secs(1)).await });
+    Ok(())
+}
+
+fn grace(app: &App) -> Duration {
+    Duration::from_millis(app.config.worker.shutdown_ms)
+}

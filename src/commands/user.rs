@@ -1,0 +1,43 @@
+//! `waybill user create`.
+
+use std::sync::Arc;
+
+use crate::{
+    app,
+    config::{CreateUserArgs, strong_jwt_secret},
+    modules::auth::{AuthService, Limits},
+    platform::{
+        clock::Clock, error::AppError, identity::TokenKeys, mongo, rate_limit::RateLimiter, redis::Redis, secret::derive_key,
+    },
+};
+
+pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
+    let secret = strong_jwt_secret(args.jwt_secret.as_ref())?;
+    let stores = &args.stores;
+    let db = mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
+    let redis =
+        Redis::new(&stores.redis_url, &stores.redis_prefix).map_err(|error| format!("REDIS_URL can't be used: {error}"))?;
+    let missing = mongo::missing_unique_indexes(&db, &app::indexes()).await.map_err(|error| error.to_string())?;
+    if !missing.is_empty() {
+        return Err("the database is not prepared; run `waybill migrate` first".into());
+    }
+    let auth = AuthService::new(
+        db,
+        Clock::default(),
+        Arc::new(TokenKeys::new(&secret, None)),
+        RateLimiter::new(redis),
+        derive_key(&secret, "waybill refresh tokens v1"),
+        Limits::default(),
+    );
+    let name = args.name.clone().unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
+    let (user, token) = auth.create_user(&args.email, &args.password, &name, args.role).await.map_err(|error| {
+        let error = AppError::from(error);
+        let fields: Vec<_> = error.fields.iter().map(|f| format!("; {} {}", f.field, f.message)).collect();
+        format!("{}{}", error.detail, fields.concat())
+    })?;
+    if args.kyc_verified || args.credit.is_some() {
+        tracing::info!("--kyc-verified and --credit have no effect yet");
+    }
+    println!("{}", serde_json::json!({ "userId": user.id, "accessToken": token, "role": args.role }));
+    Ok(())
+}

@@ -1,0 +1,416 @@
+//! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    modules::{orders::OrderQueues, queue::{Backoff, WorkerSettings}},
+    platform::{crash, identity::Role, ids::new_id, rate_limit::Limit},
+};
+
+/// A provider integration platform: orders go in, provider calls come out, and nothing is lost, doubled or unrecorded.
+#[derive(Debug, Parser)]
+#[command(name = "waybill", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What is logged to stderr, e.g. `info,waybill=debug`.
+    #[arg(long, env = "RUST_LOG", default_value = "info", global = true)]
+    pub log: String,
+    /// Log as JSON lines instead of text.
+    #[arg(long, env = "LOG_JSON", action = ArgAction::SetTrue, global = true)]
+    pub log_json: bool,
+    /// Stop the process at a named point (tests only; debug builds).
+    #[arg(long, env = "WAYBILL_CRASH_AT", hide = true, global = true)]
+    pub crash_at: Option<String>,
+    /// Freeze the process at a named point (tests only; debug builds).
+    #[arg(long, env = "WAYBILL_FREEZE_AT", hide = true, global = true)]
+    pub freeze_at: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Programs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the HTTP API.
+    Api(Config),
+    /// Run jobs: carry orders to providers and back.
+    Worker(Config),
+    /// API and worker in one process.
+    All(Config),
+    /// Everything on this machine, with its own database, Redis and providers' stand-ins. For development.
+    Dev(DevArgs),
+    /// Show the main job, from register to cancel, on a fresh database.
+    Demo(DemoArgs),
+    /// Create collections and indexes. Safe to run again.
+    Migrate(Stores),
+    /// Manage users.
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+/// `waybill user ...`
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Create a user of any role; prints, last, a line of JSON with `userId` and `accessToken`.
+    Create(CreateUserArgs),
+}
+
+/// Where things are kept.
+#[derive(Clone, Debug, Args)]
+pub struct Stores {
+    /// MongoDB, a replica set; the path names the database (default `waybill`).
+    #[arg(long, env = "MONGODB_URI", default_value = "mongodb://127.0.0.1:27017/waybill?replicaSet=rs0", hide_env_values = true)]
+    pub mongodb_uri: String,
+    /// Redis, for wake-ups and counters. Waybill works without it, slower.
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
+    pub redis_url: String,
+    /// Stands before every key and channel in Redis.
+    #[arg(long, env = "REDIS_PREFIX", default_value = "waybill")]
+    pub redis_prefix: String,
+}
+
+/// A switch that reads better than true and false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Settings of the API and the worker.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Stores.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// Address of the API.
+    #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    pub http_addr: SocketAddr,
+    /// Address of the worker's /metrics and /healthz; off by default. The API has its own.
+    #[arg(long, env = "METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// Signs access tokens; at least 32 bytes.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<SecretString>,
+    /// The secret before; its tokens are accepted until they expire.
+    #[arg(long, env = "JWT_SECRET_PREVIOUS", hide_env_values = true)]
+    pub jwt_secret_previous: Option<SecretString>,
+    /// Seals documents and account numbers at rest; 64 hex digits.
+    #[arg(long, env = "SEALING_KEY", hide_env_values = true)]
+    pub sealing_key: Option<SecretString>,
+    /// Base URL of ParcelX, with its version.
+    #[arg(long, env = "PARCELX_BASE_URL", default_value = "https://app.parcelx.in/api/v3")]
+    pub parcelx_base_url: String,
+    /// ParcelX access key.
+    #[arg(long, env = "PARCELX_ACCESS_KEY", hide_env_values = true)]
+    pub parcelx_access_key: Option<SecretString>,
+    /// ParcelX secret key.
+    #[arg(long, env = "PARCELX_SECRET_KEY", hide_env_values = true)]
+    pub parcelx_secret_key: Option<SecretString>,
+    /// Limit requests per user and registrations per address. Limits on wrong passwords always hold.
+    #[arg(long, env = "RATE_LIMIT", value_enum, default_value_t = Switch::On)]
+    pub rate_limit: Switch,
+    /// Requests a second that one user may make, with a burst of as many.
+    #[arg(long, env = "RATE_LIMIT_PER_SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit_per_second: u32,
+    /// Times of the worker.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+}
+
+/// Times and counts of the worker.
+#[derive(Clone, Debug, Args)]
+pub struct WorkerArgs {
+    /// Jobs that one worker runs at once, per queue.
+    #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    /// Attempts of a job.
+    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub max_attempts: i32,
+    /// First delay of the exponential backoff.
+    #[arg(long, env = "BACKOFF_BASE_MS", default_value_t = 2_000)]
+    pub backoff_base_ms: u64,
+    /// Longest delay of the backoff.
+    #[arg(long, env = "BACKOFF_MAX_MS", default_value_t = 300_000)]
+    pub backoff_max_ms: u64,
+    /// A provider call without an answer by then is lost.
+    #[arg(long, env = "CALL_DEADLINE_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(10..=120_000))]
+    pub call_deadline_ms: u64,
+    /// "No record" in a look-up counts only this long after the create was sent.
+    #[arg(long, env = "SETTLING_DELAY_MS", default_value_t = 5_000)]
+    pub settling_delay_ms: u64,
+    /// A silent worker's jobs return after this long.
+    #[arg(long, env = "LEASE_MS", default_value_t = 30_000)]
+    pub lease_ms: u64,
+    /// Leases are extended this often.
+    #[arg(long, env = "HEARTBEAT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub heartbeat_ms: u64,
+    /// Without a wake-up, queues are looked at this often.
+    #[arg(long, env = "POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub poll_ms: u64,
+    /// What runs at SIGTERM has this long.
+    #[arg(long, env = "SHUTDOWN_MS", default_value_t = 25_000)]
+    pub shutdown_ms: u64,
+    /// Calls a second to the carrier, over all workers; no limit by default.
+    #[arg(long, env = "PARCELX_RATE_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    pub parcelx_rate_per_second: Option<u32>,
+}
+
+/// `waybill dev`
+#[derive(Clone, Debug, Args)]
+pub struct DevArgs {
+    /// Where programs and data are kept.
+    #[arg(long, env = "WAYBILL_HOME", default_value = ".waybill")]
+    pub home: PathBuf,
+    /// Address of the API.
+    #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    pub http_addr: SocketAddr,
+    /// Use this MongoDB instead of an own one.
+    #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
+    pub mongodb_uri: Option<String>,
+    /// Use this Redis instead of an own one.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// The mongod program; else PATH, else `bin/mongod` under the home.
+    #[arg(long, env = "MONGOD")]
+    pub mongod: Option<PathBuf>,
+    /// The redis-server program; else PATH, else `bin/redis-server` under the home.
+    #[arg(long, env = "REDIS_SERVER")]
+    pub redis_server: Option<PathBuf>,
+}
+
+/// `waybill demo`
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Where programs are; data is kept in a folder of its own there and removed at the end.
+    #[arg(long, env = "WAYBILL_HOME", default_value = ".waybill")]
+    pub home: PathBuf,
+    /// The mongod program; else PATH, else `bin/mongod` under the home.
+    #[arg(long, env = "MONGOD")]
+    pub mongod: Option<PathBuf>,
+    /// The redis-server program; else PATH, else `bin/redis-server` under the home.
+    #[arg(long, env = "REDIS_SERVER")]
+    pub redis_server: Option<PathBuf>,
+}
+
+/// `waybill user create`
+#[derive(Debug, Args)]
+pub struct CreateUserArgs {
+    /// Stores.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// Signs access tokens; at least 32 bytes.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<SecretString>,
+    /// E-mail address.
+    #[arg(long)]
+    pub email: String,
+    /// Password, at least 10 characters; better given by the environment than on the command line.
+    #[arg(long, env = "WAYBILL_PASSWORD", hide_env_values = true)]
+    pub password: SecretString,
+    /// Name; the e-mail's local part by default.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Role.
+    #[arg(long, value_enum)]
+    pub role: Role,
+    /// Known already: no verification needed. Without effect until verification exists.
+    #[arg(long)]
+    pub kyc_verified: bool,
+    /// Opening credit in minor units, e.g. `INR:1000000`. Without effect until wallets exist.
+    #[arg(long, value_parser = parse_credit)]
+    pub credit: Option<(String, i64)>,
+}
+
+fn parse_credit(text: &str) -> Result<(String, i64), String> {
+    let (currency, amount) = text.split_once(':').ok_or("write it as INR:1000000")?;
+    let currency_ok = currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase());
+    let amount = amount.parse::<i64>().ok().filter(|amount| *amount > 0);
+    match (currency_ok, amount) {
+        (true, Some(amount)) => Ok((currency.to_owned(), amount)),
+        (false, _) => Err("the currency must be three capital letters".into()),
+        (_, None) => Err("the amount must be a whole number of minor units above 0".into()),
+    }
+}
+
+/// What the programs need to start, with every secret present and strong enough.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Signs access tokens.
+    pub jwt: SecretString,
+    /// The one before.
+    pub jwt_previous: Option<SecretString>,
+    /// ParcelX access key.
+    pub parcelx_access_key: SecretString,
+    /// ParcelX secret key.
+    pub parcelx_secret_key: SecretString,
+}
+
+const JWT_SECRET_BYTES_MIN: usize = 32;
+
+/// A secret for tokens that is there and long enough.
+///
+/// # Errors
+/// Names the variable and what is wrong.
+pub fn strong_jwt_secret(secret: Option<&SecretString>) -> Result<SecretString, String> {
+    match secret {
+        None => Err("JWT_SECRET is not set; make one with `openssl rand -hex 32`".into()),
+        Some(secret) if secret.expose_secret().len() < JWT_SECRET_BYTES_MIN => {
+            Err(format!("JWT_SECRET is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"))
+        }
+        Some(secret) => Ok(secret.clone()),
+    }
+}
+
+impl Config {
+    /// Checks what clap can't, and gives the secrets.
+    ///
+    /// # Errors
+    /// One line per thing that is wrong, each naming its variable.
+    pub fn check(&self) -> Result<Secrets, String> {
+        let mut wrong = Vec::new();
+        let jwt = strong_jwt_secret(self.jwt_secret.as_ref()).map_err(|error| wrong.push(error)).ok();
+        match &self.sealing_key {
+            None => wrong.push("SEALING_KEY is not set; make one with `openssl rand -hex 32`".into()),
+            Some(key) if hex::decode(key.expose_secret()).is_ok_and(|bytes| bytes.len() == 32) => {}
+            Some(_) => wrong.push("SEALING_KEY must be 64 hex digits".into()),
+        }
+        if self.jwt_secret_previous.as_ref().is_some_and(|s| s.expose_secret().len() < JWT_SECRET_BYTES_MIN) {
+            wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
+        }
+        let mut present = |name: &str, value: &Option<SecretString>| match value {
+            Some(secret) if !secret.expose_secret().is_empty() => Some(secret.clone()),
+            _ => {
+                wrong.push(format!("{name} is not set; the provider gave it to you with the account"));
+                None
+            }
+        };
+        let access_key = present("PARCELX_ACCESS_KEY", &self.parcelx_access_key);
+        let secret_key = present("PARCELX_SECRET_KEY", &self.parcelx_secret_key);
+        if !self.parcelx_base_url.starts_with("http://") && !self.parcelx_base_url.starts_with("https://") {
+            wrong.push("PARCELX_BASE_URL must start with http:// or https://".into());
+        }
+        let worker = &self.worker;
+        if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
+            wrong.push("LEASE_MS must be at least a second longer than CALL_DEADLINE_MS: a lease has to outlast a call".into());
+        }
+        if worker.heartbeat_ms * 2 >= worker.lease_ms {
+            wrong.push("HEARTBEAT_MS must be less than half of LEASE_MS".into());
+        }
+        if worker.shutdown_ms < worker.call_deadline_ms {
+            wrong.push("SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into());
+        }
+        match (jwt, access_key, secret_key) {
+            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key)) if wrong.is_empty() => Ok(Secrets {
+                jwt,
+                jwt_previous: self.jwt_secret_previous.clone(),
+                parcelx_access_key,
+                parcelx_secret_key,
+            }),
+            _ => Err(wrong.join("\n")),
+        }
+    }
+
+    /// The queues with these settings.
+    #[must_use]
+    pub fn order_queues(&self) -> OrderQueues {
+        let mut queues = OrderQueues::default();
+        let worker = &self.worker;
+        for queue in [&mut queues.create, &mut queues.cancel] {
+            queue.concurrency = usize::from(worker.concurrency);
+            queue.max_attempts = worker.max_attempts;
+            queue.backoff = Backoff {
+                base: Duration::from_millis(worker.backoff_base_ms),
+                max: Duration::from_millis(worker.backoff_max_ms.max(worker.backoff_base_ms)),
+            };
+            queue.timeout = Duration::from_millis(worker.call_deadline_ms) + Duration::from_secs(40);
+            queue.rate =
+                worker.parcelx_rate_per_second.map(|count| Limit { count, period: Duration::from_secs(1) });
+        }
+        queues
+    }
+
+    /// Settings of a new worker.
+    #[must_use]
+    pub fn worker_settings(&self) -> WorkerSettings {
+        let worker = &self.worker;
+        WorkerSettings {
+            worker_id: new_id("wrk"),
+            lease: Duration::from_millis(worker.lease_ms),
+            heartbeat: Duration::from_millis(worker.heartbeat_ms),
+            poll: Duration::from_millis(worker.poll_ms),
+            shutdown: Duration::from_millis(worker.shutdown_ms),
+        }
+    }
+}
+
+impl Cli {
+    /// Arms the crash points that a test asked for.
+    ///
+    /// # Errors
+    /// Names the point that doesn't exist.
+    pub fn arm_crash_points(&self) -> Result<(), String> {
+        crash::arm(self.crash_at.clone(), self.freeze_at.clone())
+    }
+}
+
+/// A configuration from flags alone, as tests and `waybill dev` compose it.
+///
+/// # Errors
+/// What clap says.
+pub fn config_from<I: IntoIterator<Item = String>>(flags: I) -> Result<Config, clap::Error> {
+    let argv = ["waybill".to_owned(), "all".to_owned()].into_iter().chain(flags);
+    match Cli::try_parse_from(argv)?.command {
+        Command::All(config) => Ok(config),
+        _ => unreachable!("`all` was asked for"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaints(flags: &[&str]) -> String {
+        config_from(flags.iter().map(ToString::to_string)).expect("well-formed flags").check().expect_err("incomplete")
+    }
+
+    const COMPLETE: &[&str] = &[
+        "--jwt-secret=0123456789abcdef0123456789abcdef",
+        "--sealing-key=0000000000000000000000000000000000000000000000000000000000000000",
+        "--parcelx-access-key=a",
+        "--parcelx-secret-key=b",
+    ];
+
+    #[test]
+    fn every_missing_or_weak_secret_is_named() {
+        let all = complaints(&["--jwt-secret=short", "--sealing-key=xyz"]);
+        for name in ["JWT_SECRET is too short", "SEALING_KEY must be", "PARCELX_ACCESS_KEY", "PARCELX_SECRET_KEY"] {
+            assert!(all.contains(name), "{name} is missing in: {all}");
+        }
+    }
+
+    #[test]
+    fn a_complete_configuration_is_accepted_and_keeps_its_secrets() {
+        let config = config_from(COMPLETE.iter().map(ToString::to_string)).expect("well-formed flags");
+        assert!(config.check().is_ok());
+        assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    }
+
+    #[test]
+    fn a_lease_must_outlast_a_call() {
+        let flags: Vec<&str> = COMPLETE.iter().copied().chain(["--lease-ms=20500"]).collect();
+        assert!(complaints(&flags).contains("LEASE_MS"));
+    }
+
+    #[test]
+    fn credits_are_written_in_minor_units() {
+        assert_eq!(parse_credit("INR:1000000"), Ok(("INR".into(), 1_000_000)));
+        for bad in ["INR", "inr:5", "INR:0", "INR:-5", "INR:1.5", "RUPEE:5"] {
+            assert!(parse_credit(bad).is_err(), "{bad}");
+        }
+    }
+}

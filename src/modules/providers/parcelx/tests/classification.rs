@@ -1,0 +1,280 @@
+//! The outcome table of DESIGN.md over every status and every body.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn repeat(repeat: &Repeat) -> String {
+    match repeat {
+        Repeat::Counted => "counted".into(),
+        Repeat::NotConnected => "deferred".into(),
+        Repeat::Throttled(wait) => format!("in {} s", wait.as_secs()),
+    }
+}
+
+fn shipment(shipment: &PlacedShipment) -> &'static str {
+    if shipment.cancelled { "found, cancelled" } else { "found" }
+}
+
+fn create(answer: &Answer) -> String {
+    match adapter().read_create(ORDER_ID, answer) {
+        CreateOutcome::Placed(placed) => shipment(&placed).into(),
+        CreateOutcome::Retryable(failure, again) => format!("{} {}", repeat(&again), failure.code),
+        CreateOutcome::Unknown(failure) => format!("unknown {}", failure.code),
+        CreateOutcome::Refused(failure) => format!("fatal {}", failure.code),
+        CreateOutcome::Unauthorized(failure) => format!("unauthorized {}", failure.code),
+    }
+}
+
+fn cancel(answer: &Answer) -> String {
+    // No arm for "unknown": there is no such outcome of a cancel.
+    match adapter().read_cancel(answer) {
+        CancelOutcome::Cancelled => "cancelled".into(),
+        CancelOutcome::Retryable(failure, again) => format!("{} {}", repeat(&again), failure.code),
+        CancelOutcome::Refused(failure) => format!("fatal {}", failure.code),
+        CancelOutcome::Unauthorized(failure) => format!("unauthorized {}", failure.code),
+    }
+}
+
+fn look_up(answer: &Answer) -> String {
+    match adapter().read_look_up(ORDER_ID, answer) {
+        LookUpOutcome::Found(placed) => shipment(&placed).into(),
+        LookUpOutcome::Absent => "absent".into(),
+        LookUpOutcome::Failed(failure, again) => format!("{} {}", repeat(&again), failure.code),
+        LookUpOutcome::Unauthorized(failure) => format!("unauthorized {}", failure.code),
+    }
+}
+
+#[test]
+fn without_an_answer_it_matters_whether_the_request_may_have_arrived() {
+    for (answer, of_create, of_others) in [
+        (Answer::NotSent(NotSent::NotConnected), "deferred exchange.not_connected", "deferred exchange.not_connected"),
+        (Answer::NotSent(NotSent::NoTime), "deferred exchange.no_time", "deferred exchange.no_time"),
+        (
+            Answer::NotSent(NotSent::NoCredentials),
+            "unauthorized provider.no_credentials",
+            "unauthorized provider.no_credentials",
+        ),
+        (Answer::Lost(Lost::TimedOut), "unknown exchange.timed_out", "counted exchange.timed_out"),
+        (Answer::Lost(Lost::ConnectionLost), "unknown exchange.connection_lost", "counted exchange.connection_lost"),
+        (Answer::Lost(Lost::TooLarge), "unknown exchange.answer_too_large", "counted exchange.answer_too_large"),
+    ] {
+        assert_eq!(
+            [create(&answer), cancel(&answer), look_up(&answer)],
+            [of_create, of_others, of_others],
+            "{answer:?}"
+        );
+    }
+}
+
+/// What a 2xx means, by its body. Columns: create, cancel, look-up.
+const OK: [(&str, [&str; 3]); 43] = [
+    ("placed", ["found", "cancelled", "counted provider.no_awb"]),
+    ("placed, awb is a number", ["found", "cancelled", "counted provider.no_awb"]),
+    ("placed, names no order", ["found", "cancelled", "counted provider.no_awb"]),
+    ("placed, names nobody", ["found", "cancelled", "counted provider.no_awb"]),
+    ("placed, other order", ["unknown provider.wrong_order", "cancelled", "counted provider.no_awb"]),
+    ("placed, order is a number", ["unknown provider.wrong_order", "cancelled", "counted provider.no_awb"]),
+    ("placed, order is a list", ["unknown provider.wrong_order", "cancelled", "counted provider.no_awb"]),
+    ("placed, order is a novel", ["unknown provider.wrong_order", "cancelled", "counted provider.no_awb"]),
+    ("placed, no awb", ["unknown provider.no_awb", "cancelled", "counted provider.no_awb"]),
+    ("placed, blank awb", ["unknown provider.no_awb", "cancelled", "counted provider.no_awb"]),
+    ("placed, awb is a novel", ["unknown provider.no_awb", "cancelled", "counted provider.no_awb"]),
+    ("placed, no data", ["unknown provider.no_awb", "cancelled", "counted provider.no_awb"]),
+    ("placed, cancelled", ["found, cancelled", "cancelled", "counted provider.no_awb"]),
+    ("placed, cancelled number", ["found, cancelled", "cancelled", "counted provider.no_awb"]),
+    ("placed, cancelled nested", ["found, cancelled", "cancelled", "counted provider.no_awb"]),
+    ("placed, booked", ["found", "cancelled", "counted provider.no_awb"]),
+    ("tracked", ["unknown provider.no_awb", "cancelled", "found"]),
+    ("tracked, names no order", ["unknown provider.no_awb", "cancelled", "found"]),
+    ("tracked, other order", ["unknown provider.no_awb", "cancelled", "counted provider.wrong_order"]),
+    ("tracked, no awb", ["unknown provider.no_awb", "cancelled", "counted provider.no_awb"]),
+    ("tracked, cancelled", ["unknown provider.no_awb", "cancelled", "found, cancelled"]),
+    ("refused", ["fatal provider.refused", "fatal provider.refused", "counted provider.look_up_refused"]),
+    ("refused, list", ["fatal provider.refused", "fatal provider.refused", "counted provider.look_up_refused"]),
+    ("refused, blank", NO_REASON),
+    ("refused, empty list", NO_REASON),
+    ("refused, list of numbers", NO_REASON),
+    ("refused, object", NO_REASON),
+    ("refused, null", NO_REASON),
+    ("refused, no message", NO_REASON),
+    ("already exists", ["unknown provider.already_exists", "fatal provider.refused", "counted provider.look_up_refused"]),
+    ("duplicate", ["unknown provider.already_exists", "fatal provider.refused", "counted provider.look_up_refused"]),
+    ("something went wrong", VAGUE),
+    ("try again", VAGUE),
+    ("no record found", ["fatal provider.refused", "fatal provider.refused", "absent"]),
+    ("already cancelled", ["fatal provider.refused", "cancelled", "counted provider.look_up_refused"]),
+    ("not JSON", NOT_JSON),
+    ("a list", UNEXPECTED),
+    ("a number", UNEXPECTED),
+    ("a text", UNEXPECTED),
+    ("null", UNEXPECTED),
+    ("no status", UNEXPECTED),
+    ("status is a text", UNEXPECTED),
+    ("status is a number", UNEXPECTED),
+];
+const NO_REASON: [&str; 3] = unclear(["unknown provider.no_reason", "counted provider.no_reason"]);
+const NOT_JSON: [&str; 3] = unclear(["unknown provider.not_json", "counted provider.not_json"]);
+const UNEXPECTED: [&str; 3] = unclear(["unknown provider.unexpected_answer", "counted provider.unexpected_answer"]);
+const VAGUE: [&str; 3] =
+    ["unknown provider.vague_refusal", "counted provider.vague_refusal", "counted provider.look_up_refused"];
+
+/// What can't be read: unknown after a create, repeated otherwise.
+const fn unclear([of_create, of_others]: [&str; 2]) -> [&str; 3] {
+    [of_create, of_others, of_others]
+}
+
+/// What any other status means. `None`: as with a 2xx, by its body.
+fn by_status(status: u16, body: &str) -> Option<[&'static str; 3]> {
+    let says_no = OK.iter().position(|(name, _)| *name == "refused");
+    let index = OK.iter().position(|(name, _)| *name == body);
+    match status {
+        200..=299 => None,
+        401 | 403 => Some(["unauthorized provider.unauthorized"; 3]),
+        429 => Some(["in 5 s provider.throttled"; 3]),
+        100..=199 | 300..=399 => {
+            Some(unclear(["unknown provider.unexpected_status", "counted provider.unexpected_status"]))
+        }
+        500.. => Some(unclear(["unknown provider.server_error", "counted provider.server_error"])),
+        _ if body == "not JSON" => None,
+        // A refusal counts on these two; absence is believed on a 2xx only.
+        400 | 422 if body == "no record found" => {
+            Some(["fatal provider.refused", "fatal provider.refused", "counted provider.look_up_refused"])
+        }
+        400 | 422 if index >= says_no => None,
+        _ => Some(UNEXPECTED),
+    }
+}
+
+#[test]
+fn every_status_with_every_body_is_in_the_table() {
+    let table: BTreeMap<&str, [&str; 3]> = OK.into();
+    assert_eq!(table.len(), OK.len(), "a body is in the table twice");
+    assert_eq!(bodies().len(), OK.len(), "a body is missing in the table");
+    for (name, body) in bodies() {
+        for status in 100..=599 {
+            let expected = by_status(status, name).unwrap_or_else(|| table[name]);
+            let answer = http(status, &body);
+            assert_eq!([create(&answer), cancel(&answer), look_up(&answer)], expected, "{status} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_throttled_account_waits_as_long_as_it_is_told_to() {
+    for (retry_after, expected) in [(None, 5), (Some(0), 0), (Some(7), 7), (Some(3600), 3600)] {
+        let answer =
+            Answer::Http { status: 429, retry_after: retry_after.map(Duration::from_secs), body: AnswerBody::NotJson };
+        let expected = format!("in {expected} s provider.throttled");
+        assert_eq!([create(&answer), cancel(&answer), look_up(&answer)], [&*expected; 3], "{retry_after:?}");
+    }
+}
+
+#[test]
+fn a_create_is_sent_again_only_when_it_was_provably_not_executed() {
+    for (name, answer) in every_answer() {
+        let retryable = matches!(adapter().read_create(ORDER_ID, &answer), CreateOutcome::Retryable(..));
+        let proven = matches!(
+            answer,
+            Answer::NotSent(NotSent::NotConnected | NotSent::NoTime) | Answer::Http { status: 429, .. }
+        );
+        assert_eq!(retryable, proven, "{name}");
+    }
+}
+
+#[test]
+fn placed_is_only_what_names_our_order_or_none_and_a_shipment() {
+    for (name, answer) in every_answer() {
+        let placed = matches!(adapter().read_create(ORDER_ID, &answer), CreateOutcome::Placed(_));
+        let Answer::Http { status, body: AnswerBody::Json(body), .. } = &answer else {
+            assert!(!placed, "{name}");
+            continue;
+        };
+        let named = &body["data"]["client_order_id"];
+        let ours_or_none = named.is_null() || named == ORDER_ID || named == " ";
+        let awb = &body["data"]["awb_number"];
+        let has_awb = awb.is_number() || awb.as_str().is_some_and(|awb| !awb.trim().is_empty() && awb.len() <= 64);
+        let proven = (200..=299).contains(status) && body["status"] == true && ours_or_none && has_awb;
+        assert_eq!(placed, proven, "{name}");
+    }
+}
+
+#[test]
+fn absent_is_only_a_clear_no_record() {
+    let mut absences = 0;
+    for (name, answer) in every_answer() {
+        let absent = adapter().read_look_up(ORDER_ID, &answer) == LookUpOutcome::Absent;
+        let clear = match &answer {
+            Answer::Http { status: 200..=299, body: AnswerBody::Json(body), .. } => {
+                body["status"] == false
+                    && body["responsemsg"].as_str().is_some_and(|text| text.to_lowercase().contains("no record found"))
+            }
+            _ => false,
+        };
+        assert_eq!(absent, clear, "{name}");
+        absences += u32::from(absent);
+    }
+    assert_eq!(absences, 100, "one body on every 2xx");
+}
+
+#[test]
+fn refused_credentials_are_never_taken_for_anything_else() {
+    for (name, answer) in every_answer() {
+        let expected = matches!(
+            answer,
+            Answer::NotSent(NotSent::NoCredentials) | Answer::Http { status: 401 | 403, .. }
+        );
+        let found = [create(&answer), cancel(&answer), look_up(&answer)].map(|class| class.starts_with("unauthorized"));
+        assert_eq!(found, [expected; 3], "{name}");
+    }
+}
+
+#[test]
+fn their_breakdown_refuses_nothing() {
+    for (name, answer) in every_answer() {
+        if matches!(answer, Answer::Lost(_) | Answer::Http { status: 500.., .. }) {
+            assert!(create(&answer).starts_with("unknown "), "{name}");
+            assert!(cancel(&answer).starts_with("counted "), "{name}");
+            assert!(look_up(&answer).starts_with("counted "), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_they_name_is_taken_over() {
+    let answer = http(200, &placed(|_| {}));
+    assert_eq!(
+        adapter().read_create(ORDER_ID, &answer),
+        CreateOutcome::Placed(PlacedShipment {
+            awb: "PX0001".into(),
+            courier_name: Some("Delhivery Surface".into()),
+            provider_order_id: Some("77".into()),
+            cancelled: false,
+        })
+    );
+    let answer = http(200, &tracked(|body| body["awb_number"] = json!(" PX0002 ")));
+    assert_eq!(
+        adapter().read_look_up(ORDER_ID, &answer),
+        LookUpOutcome::Found(PlacedShipment {
+            awb: "PX0002".into(),
+            courier_name: None,
+            provider_order_id: None,
+            cancelled: false,
+        })
+    );
+}
+
+#[test]
+fn what_they_say_is_kept_short_and_printable() {
+    for (message, kept) in [
+        (json!(["Invalid mobile.", 5, "Invalid pincode."]), "Invalid mobile.; Invalid pincode.".to_owned()),
+        (json!("bell\u{7} and\nline"), "bell andline".into()),
+        (json!("é".repeat(1000)), "é".repeat(300)),
+    ] {
+        let answer = http(200, &refused(message));
+        assert_eq!(
+            adapter().read_create(ORDER_ID, &answer),
+            CreateOutcome::Refused(Failure { code: "provider.refused", message: kept })
+        );
+    }
+}

@@ -1,0 +1,322 @@
+//! A whole application per test: its own database, its own key prefix, its own carrier. Workers are driven by
+//! [`TestApp::run_jobs`]; the clock can be moved; [`TestApp::finish`] checks what must hold after every test.
+
+#![allow(dead_code)]
+
+pub mod carrier;
+pub mod orders;
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use secrecy::SecretString;
+use serde_json::Value;
+use waybill::{
+    app::App,
+    config::{Config, config_from},
+    modules::queue::Worker,
+    platform::identity::Role,
+};
+
+pub use carrier::Carrier;
+
+pub const PASSWORD: &str = "correct horse battery";
+pub const JWT_SECRET: &str = "test-secret-test-secret-test-secret-test";
+
+/// A user of a test and its access token.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub user_id: String,
+    pub email: String,
+    pub token: String,
+}
+
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+    pub text: String,
+}
+
+impl Answer {
+    /// `code` of a problem.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// Fields that a problem blames, as `field:code`, sorted.
+    pub fn blamed(&self) -> Vec<String> {
+        let errors = self.body["errors"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut blamed: Vec<_> =
+            errors.iter().map(|error| format!("{}:{}", text(&error["field"]), text(&error["code"]))).collect();
+        blamed.sort();
+        blamed
+    }
+
+    /// Asserts status and that an error is a well-formed problem.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert!(self.headers.contains_key("x-request-id"), "every answer has a request id");
+        if status >= 400 {
+            assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text);
+            assert_eq!(self.body["status"], status, "{}", self.text);
+            assert_eq!(self.body["requestId"], self.headers["x-request-id"].to_str().unwrap());
+        }
+        self
+    }
+}
+
+/// The application under test.
+pub struct TestApp {
+    pub app: App,
+    pub worker: Worker,
+    pub carrier: Carrier,
+    pub base: String,
+    pub client: reqwest::Client,
+    pub mongodb_uri: String,
+    pub redis_url: String,
+    pub redis_prefix: String,
+    finished: bool,
+}
+
+/// The environment that `scripts/test` sets.
+pub fn server(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with scripts/test"))
+}
+
+/// A name that no other test has.
+pub fn unique(prefix: &str) -> String {
+    let id = waybill::platform::ids::new_id("t");
+    format!("{prefix}_{}", &id[id.len() - 20..])
+}
+
+/// `uri` with the database `name` in its path.
+pub fn with_database(uri: &str, name: &str) -> String {
+    let (hosts, options) = uri.split_once("/?").map_or((uri.trim_end_matches('/'), ""), |(h, o)| (h, o));
+    format!("{hosts}/{name}?{options}")
+}
+
+impl TestApp {
+    /// With settings for tests: short backoff, no rate limit.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same with further flags.
+    pub async fn with(flags: &[&str]) -> Self {
+        let mongodb_uri = with_database(&server("MONGODB_URI"), &unique("waybill"));
+        Self::over(mongodb_uri, server("REDIS_URL"), flags).await
+    }
+
+    /// Over given stores.
+    pub async fn over(mongodb_uri: String, redis_url: String, flags: &[&str]) -> Self {
+        let carrier = Carrier::start().await;
+        let redis_prefix = unique("p");
+        let config = test_config(&mongodb_uri, &redis_url, &redis_prefix, &carrier.base_url(), flags);
+        let app = App::build(config).await.expect("the parts fit together");
+        app.migrate().await.expect("the database can be prepared");
+        let base = serve(&app).await;
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let worker = app.worker();
+        Self { app, worker, carrier, base, client, mongodb_uri, redis_url, redis_prefix, finished: false }
+    }
+
+    pub fn db(&self) -> &Database {
+        &self.app.db
+    }
+
+    /// Runs what is due until nothing is.
+    pub async fn run_jobs(&self) {
+        let began = Instant::now();
+        while self.worker.run_due().await > 0 {
+            assert!(began.elapsed() < Duration::from_secs(60), "jobs don't come to an end");
+        }
+    }
+
+    /// Moves the clock past every backoff and runs what is due then, until nothing is left to wait for.
+    pub async fn run_jobs_to_the_end(&self) {
+        for _ in 0..200 {
+            self.run_jobs().await;
+            let jobs = self.db().collection::<Document>("jobs");
+            if jobs.count_documents(doc! { "state": "ready" }).await.unwrap() == 0 {
+                return;
+            }
+            self.app.clock.advance(Duration::from_secs(400));
+        }
+        panic!("jobs don't come to an end");
+    }
+
+    /// A new merchant with a token.
+    pub async fn merchant(&self) -> User {
+        self.user(Role::Merchant).await
+    }
+
+    /// A new user of any role with a token.
+    pub async fn user(&self, role: Role) -> User {
+        let email = format!("{}@example.com", unique(role.as_str()));
+        let (user, token) = self
+            .app
+            .auth
+            .create_user(&email, &SecretString::from(PASSWORD), "Test User", role)
+            .await
+            .expect("a user can be created");
+        User { user_id: user.id, email, token }
+    }
+
+    pub async fn request(&self, method: Method, path: &str, token: Option<&str>, body: Option<&Value>) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        read(request.send().await.expect("the api answers")).await
+    }
+
+    pub async fn get(&self, user: &User, path: &str) -> Answer {
+        self.request(Method::GET, path, Some(&user.token), None).await
+    }
+
+    pub async fn post(&self, user: &User, path: &str, body: &Value) -> Answer {
+        self.request(Method::POST, path, Some(&user.token), Some(body)).await
+    }
+
+    pub async fn create(&self, user: &User, client_order_id: &str) -> Answer {
+        self.post(user, "/orders/create", &orders::order(client_order_id)).await
+    }
+
+    pub async fn cancel(&self, user: &User, client_order_id: &str) -> Answer {
+        self.post(user, "/orders/cancel", &serde_json::json!({ "clientOrderId": client_order_id })).await
+    }
+
+    /// The order as it stands.
+    pub async fn order(&self, user: &User, order_id: &str) -> Value {
+        self.get(user, &format!("/orders/{order_id}")).await.expect(200).body
+    }
+
+    /// Documents of a collection.
+    pub async fn all(&self, collection: &str, filter: Document) -> Vec<Document> {
+        let collection = self.db().collection::<Document>(collection);
+        collection.find(filter).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Checks what must hold after every test, and removes the database.
+    pub async fn finish(mut self) {
+        self.finished = true;
+        check_invariants(self.db(), &self.carrier).await;
+        self.db().drop().await.unwrap();
+    }
+
+    /// Removes the database of a test whose carrier was told to break the invariants.
+    pub async fn finish_unchecked(mut self) {
+        self.finished = true;
+        self.db().drop().await.unwrap();
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        assert!(self.finished || std::thread::panicking(), "a test ends with finish()");
+    }
+}
+
+/// What must hold once the dust has settled:
+/// every request log is closed; nobody holds a lease; every order is at the carrier at most once, exactly once where it is
+/// confirmed; what is cancelled or failed is not alive there; every order has its event and its job's end; the carrier saw
+/// nothing malformed.
+pub async fn check_invariants(db: &Database, carrier: &Carrier) {
+    let all = async |name: &str| -> Vec<Document> {
+        let documents = db.collection::<Document>(name);
+        documents.find(doc! {}).await.unwrap().try_collect().await.unwrap()
+    };
+    let books = carrier.books().await;
+    assert_eq!(books["duplicates"], 0, "a shipment was bought twice: {books}");
+    assert_eq!(books["violations"], serde_json::json!([]), "the carrier saw malformed requests");
+    let answered: std::collections::HashSet<String> =
+        all("provider_response_logs").await.iter().map(|log| log.get_str("requestRefId").unwrap().to_owned()).collect();
+    for request in all("provider_request_logs").await {
+        assert!(answered.contains(request.get_str("_id").unwrap()), "a request log was left open: {request}");
+    }
+    for job in all("jobs").await {
+        assert_ne!(job.get_str("state").unwrap(), "active", "a job is still in somebody's hands: {job}");
+    }
+    let created: std::collections::HashSet<String> = all("events")
+        .await
+        .iter()
+        .filter(|event| event.get_str("type").unwrap() == "OrderCreated")
+        .map(|event| event.get_str("subjectId").unwrap().to_owned())
+        .collect();
+    for order in all("orders").await {
+        let id = order.get_str("_id").unwrap();
+        assert!(created.contains(id), "an order without its event: {id}");
+        let shipments = carrier.shipments_of(id).await;
+        let alive = shipments.iter().filter(|shipment| shipment["cancelled"] == false).count();
+        match order.get_str("status").unwrap() {
+            "confirmed" => assert_eq!(alive, 1, "{id} is confirmed, the carrier has {shipments:?}"),
+            "cancelled" | "failed" => assert_eq!(alive, 0, "{id} has ended, the carrier has {shipments:?}"),
+            _ => assert!(alive <= 1, "{id}: the carrier has {shipments:?}"),
+        }
+        assert_eq!(order.get("openCall"), Some(&bson::Bson::Null), "{id} has a call that nobody closed");
+    }
+}
+
+/// Settings for tests.
+pub fn test_config(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carrier: &str, flags: &[&str]) -> Config {
+    let own = [
+        format!("--mongodb-uri={mongodb_uri}"),
+        format!("--redis-url={redis_url}"),
+        format!("--redis-prefix={redis_prefix}"),
+        format!("--jwt-secret={JWT_SECRET}"),
+        format!("--sealing-key={}", "0".repeat(64)),
+        "--parcelx-access-key=key".to_owned(),
+        "--parcelx-secret-key=secret".to_owned(),
+        format!("--parcelx-base-url={carrier}"),
+        "--rate-limit=off".to_owned(),
+        "--call-deadline-ms=2000".to_owned(),
+        "--lease-ms=5000".to_owned(),
+        "--heartbeat-ms=1000".to_owned(),
+        "--shutdown-ms=10000".to_owned(),
+    ];
+    // Later flags override earlier ones of the same name.
+    let mut all: Vec<String> = own.to_vec();
+    for flag in flags {
+        let name = flag.split('=').next().unwrap();
+        all.retain(|have| have.split('=').next() != Some(name));
+        all.push((*flag).to_owned());
+    }
+    config_from(all).expect("well-formed flags")
+}
+
+/// Serves the API of `app` on a free port.
+pub async fn serve(app: &App) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = app.router();
+    tokio::spawn(async move {
+        waybill::platform::http::serve(listener, router, std::future::pending(), Duration::from_secs(1)).await;
+    });
+    base
+}
+
+pub async fn read(response: reqwest::Response) -> Answer {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap_or_default();
+    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+}
+
+/// Polls until `check` holds, for at most `limit`.
+pub async fn eventually(what: &str, limit: Duration, check: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !check().await {
+        assert!(began.elapsed() < limit, "gave up waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,23 @@
+//! Orders to send.
+
+use serde_json::{Value, json};
+
+/// A valid order.
+pub fn order(client_order_id: &str) -> Value {
+    json!({
+        "clientOrderId": client_order_id, "provider": "parcelx",
+        "shipment": {
+            "service": "surface", "paymentMode": "prepaid", "currency": "INR", "codAmount": 0,
+            "weightGrams": 450, "dimensionsCm": { "length": 20, "width": 15, "height": 8 },
+            "consignee": {
+                "name": "Asha Rao", "phone": "9876543210", "email": null, "line1": "12 MG Road", "line2": null,
+                "city": "Bengaluru", "state": "Karnataka", "pincode": "560001", "country": "IN",
+            },
+            "pickup": {
+                "name": "Kiran Stores", "phone": "9812345678", "line1": "Plot 7", "city": "New Delhi",
+                "state": "Delhi", "pincode": "110020", "country": "IN",
+            },
+            "items": [{ "sku": "TS-BLK-M", "name": "T-shirt", "quantity": 2, "unitPrice": 49900 }],
+        },
+    })
+}
