@@ -105,6 +105,7 @@ impl Servers {
             return Err(format!("{} is missing; build it with `cargo build --bins`", program.display()));
         }
         let mut command = Command::new(program);
+        command.env("RUST_LOG", "warn");
         command.args(["--addr", "127.0.0.1:0", "--exit-with-stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let child = self.spawn("waybill-simulators", command)?;
         let stdin = child.stdin.take();

@@ -1,0 +1,113 @@
+//! A merchant's mobile client, and a look into the carrier's books.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+/// An order that doesn't get where it should by then fails the demo.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct DemoClient {
+    http: Client,
+    api: String,
+    carrier: String,
+    token: String,
+}
+
+/// Status, whether it was a replay, body.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) replayed: bool,
+    pub(super) body: Value,
+}
+
+impl DemoClient {
+    pub(super) fn new(api: &str, simulators: &str) -> Result<Self, String> {
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
+        Ok(Self {
+            http: http.map_err(|error| error.to_string())?,
+            api: api.to_owned(),
+            carrier: format!("{simulators}/parcelx"),
+            token: String::new(),
+        })
+    }
+
+    pub(super) async fn register(&mut self) -> Result<Answer, String> {
+        let body = json!({ "email": "asha@example.com", "password": "correct horse battery", "name": "Asha" });
+        let answer = self.post("/auth/register", &body).await?;
+        self.token = answer.body["accessToken"].as_str().unwrap_or_default().to_owned();
+        Ok(answer)
+    }
+
+    pub(super) async fn create(&self, client_order_id: &str, weight_grams: i64) -> Result<Answer, String> {
+        self.post("/orders/create", &order(client_order_id, weight_grams)).await
+    }
+
+    pub(super) async fn cancel(&self, client_order_id: &str) -> Result<Answer, String> {
+        self.post("/orders/cancel", &json!({ "clientOrderId": client_order_id, "reason": "changed my mind" })).await
+    }
+
+    /// The order once `there` holds.
+    pub(super) async fn await_order(&self, order_id: &str, there: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        let began = Instant::now();
+        loop {
+            let answer = self.send(Method::GET, &format!("{}/orders/{order_id}", self.api), None).await?;
+            if there(&answer.body) {
+                return Ok(answer.body);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(format!("the order did not get there in {PATIENCE:?}: {}", answer.body));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Tells the carrier how to misbehave the next `times` creates.
+    pub(super) async fn misbehave(&self, mode: &str, times: u32) -> Result<(), String> {
+        let rule = json!({ "operation": "create", "mode": mode, "times": times });
+        let answer = self.send(Method::POST, &format!("{}/_control/rules", self.carrier), Some(&rule)).await?;
+        if answer.status == 201 { Ok(()) } else { Err(format!("the stand-in refused the rule: {}", answer.body)) }
+    }
+
+    /// The carrier's books, in all or of one order.
+    pub(super) async fn books(&self, order_id: Option<&str>) -> Result<Value, String> {
+        let path = order_id.map_or_else(|| "_books".to_owned(), |id| format!("_books/orders/{id}"));
+        Ok(self.send(Method::GET, &format!("{}/{path}", self.carrier), None).await?.body)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Answer, String> {
+        self.send(Method::POST, &format!("{}{path}", self.api), Some(body)).await
+    }
+
+    async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Answer, String> {
+        let mut request = self.http.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let replayed = response.headers().contains_key("idempotent-replayed");
+        let text = response.text().await.map_err(|error| error.to_string())?;
+        Ok(Answer { status, replayed, body: serde_json::from_str(&text).unwrap_or_default() })
+    }
+}
+
+fn order(client_order_id: &str, weight_grams: i64) -> Value {
+    json!({
+        "clientOrderId": client_order_id,
+        "shipment": {
+            "paymentMode": "prepaid", "weightGrams": weight_grams,
+            "dimensionsCm": { "length": 20, "width": 15, "height": 8 },
+            "consignee": {
+                "name": "Asha Rao", "phone": "9876543210", "line1": "12 MG Road", "city": "Bengaluru",
+                "state": "Karnataka", "pincode": "560001",
+            },
+            "pickup": {
+                "name": "Kiran Stores", "phone": "9812345678", "line1": "Plot 7, Okhla Phase 2", "city": "New Delhi",
+                "state": "Delhi", "pincode": "110020",
+            },
+            "items": [{ "sku": "TS-BLK-M", "name": "T-shirt black M", "quantity": 2, "unitPrice": 49900 }],
+        },
+    })
+}
