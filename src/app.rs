@@ -92,6 +92,7 @@ pub struct App {
     limiter: RateLimiter,
     handlers: Vec<Arc<dyn JobHandler>>,
     api_lane: Lane,
+    completion_lane: Lane,
     indexes_present: Arc<AtomicBool>,
     metrics: PrometheusHandle,
 }
@@ -164,6 +165,7 @@ impl App {
         );
         let provider: Arc<dyn Provider> =
             Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));
+        let completion_lane = Lane::start("complete", db.clone(), clock.clone());
         let handlers = orders::handlers(OrderJobs {
             lane: Lane::start("begin", db.clone(), clock.clone()),
             exchange: Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?,
@@ -188,6 +190,7 @@ impl App {
             limiter,
             handlers,
             api_lane,
+            completion_lane,
             indexes_present,
             metrics: metrics::install(),
         })
@@ -209,7 +212,7 @@ impl App {
         Worker::new(
             self.config.worker_settings(),
             self.queue_store.clone(),
-            Lane::start("complete", self.db.clone(), self.clock.clone()),
+            self.completion_lane.clone(),
             self.clock.clone(),
             self.waker.clone(),
             self.limiter.clone(),

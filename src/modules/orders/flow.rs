@@ -195,8 +195,7 @@ fn accept(order: &mut Order, placed: &PlacedShipment) -> Followed {
         return if order.cancellation_pending() {
             cancelled(order)
         } else {
-            let failure = Failure::new("provider.cancelled_there", "The provider has this order, but as a cancelled one.");
-            give_up(order, Errand::Create, &failure, ErrorClass::Unknown)
+            give_up(order, Errand::Create, &cancelled_there(), ErrorClass::Unknown)
         };
     }
     let Some(status) = next(order.status, OrderCommand::Accept) else {
@@ -207,6 +206,11 @@ fn accept(order: &mut Order, placed: &PlacedShipment) -> Followed {
     order.failure = None;
     let result = Some(doc! { "status": status.as_str(), "awb": &placed.awb });
     Followed { end: JobEnd::Done { result }, event: Some("OrderConfirmed"), start_cancel: order.cancellation_pending() }
+}
+
+/// An order of ours that the provider has only as a cancelled one.
+pub fn cancelled_there() -> Failure {
+    Failure::new("provider.cancelled_there", "The provider has this order, but as a cancelled one.")
 }
 
 fn refuse(order: &mut Order, failure: &Failure) -> Followed {

@@ -1,0 +1,437 @@
+//! The next step of an order, and what follows from each answer: decision tables. Invariants over all of it are in
+//! `flow_invariant_tests`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bson::DateTime;
+
+use super::{
+    CANCEL_KIND, CREATE_KIND, OrderQueues, SETTLING_DELAY,
+    flow::*,
+    model::{
+        Cancellation, CancellationStatus, Order, OrderFailure, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain,
+        fingerprint, fingerprint_version,
+    },
+};
+use crate::modules::{
+    audit::ErrorClass,
+    providers::{
+        CancelOutcome, CreateOutcome, Dimensions, Failure, Item, LookUpOutcome, Operation, Party, PaymentMode,
+        PlacedShipment, Repeat, Service, Shipment,
+    },
+    queue::{Backoff, Job, JobEnd, JobState},
+};
+
+/// When every decision in these tests is made: well after everything else happened.
+pub(super) const NOW: DateTime = DateTime::from_millis(1_767_225_600_000);
+/// Of jobs in these tests that a worker holds.
+pub(super) const TOKEN: &str = "lease-1";
+const DAY_MS: i64 = 24 * 3_600_000;
+
+pub(super) fn before_now(ms: i64) -> DateTime {
+    DateTime::from_millis(NOW.timestamp_millis() - ms)
+}
+
+fn party(name: &str) -> Party {
+    Party {
+        name: name.into(),
+        phone: "9876543210".into(),
+        email: None,
+        line1: "12 MG Road".into(),
+        line2: None,
+        city: "Bengaluru".into(),
+        state: "Karnataka".into(),
+        pincode: "560001".into(),
+        country: "IN".into(),
+    }
+}
+
+pub(super) fn shipment() -> Shipment {
+    Shipment {
+        service: Service::Surface,
+        payment_mode: PaymentMode::Prepaid,
+        currency: "INR".into(),
+        cod_amount: 0,
+        weight_grams: 450,
+        dimensions_cm: Dimensions { length: 20, width: 15, height: 8 },
+        consignee: party("Asha Rao"),
+        pickup: party("Kiran Stores"),
+        items: vec![Item { sku: "TS-BLK-M".into(), name: "T-shirt".into(), quantity: 2, unit_price: 49900 }],
+    }
+}
+
+/// An order as it is right after it was taken.
+pub(super) fn order() -> Order {
+    Order {
+        id: "ord_1".into(),
+        order_number: "0000-0000-0001".into(),
+        user_id: "usr_1".into(),
+        client_order_id: "c-1001".into(),
+        provider: "parcelx".into(),
+        status: OrderStatus::Created,
+        provider_sync_status: ProviderSyncStatus::Pending,
+        provider_request_ref_id: None,
+        provider_response_ref_id: None,
+        shipment: shipment(),
+        refs: ProviderRefs::default(),
+        charge: None,
+        cancellation: None,
+        failure: None,
+        attempts: 0,
+        job_id: "job_create".into(),
+        uncertain: None,
+        open_call: None,
+        fingerprint_version: fingerprint_version(),
+        fingerprint: fingerprint("parcelx", &shipment()),
+        correlation_id: "rqs_create".into(),
+        created_at: before_now(60_000),
+        updated_at: before_now(60_000),
+    }
+}
+
+pub(super) fn cancellation(status: CancellationStatus) -> Cancellation {
+    Cancellation {
+        id: "can_1".into(),
+        status,
+        reason: Some("Customer changed their mind".into()),
+        requested_at: before_now(30_000),
+        request_ref_id: None,
+        response_ref_id: None,
+        job_id: None,
+        failure: None,
+        correlation_id: "rqs_cancel".into(),
+    }
+}
+
+pub(super) fn uncertain(since: DateTime) -> Uncertain {
+    Uncertain { request_ref_id: "req_lost".into(), since }
+}
+
+/// A job that was never attempted.
+pub(super) fn fresh_job(errand: Errand) -> Job {
+    let queues = OrderQueues::default();
+    let (id, queue, kind) = match errand {
+        Errand::Create => ("job_create", &queues.create, CREATE_KIND),
+        Errand::Cancel => ("job_cancel", &queues.cancel, CANCEL_KIND),
+    };
+    Job::new(id.into(), queue, kind, bson::doc! { "orderId": "ord_1" }, "rqs_job", before_now(60_000))
+}
+
+/// A job in its first attempt, held under [`TOKEN`].
+pub(super) fn active_job(errand: Errand) -> Job {
+    Job {
+        state: JobState::Active,
+        attempts: 1,
+        lease_token: Some(TOKEN.into()),
+        lease_owner: Some("wrk_1".into()),
+        lease_until: Some(NOW),
+        ..fresh_job(errand)
+    }
+}
+
+pub(super) fn placed(cancelled: bool) -> PlacedShipment {
+    PlacedShipment {
+        awb: "PX0001".into(),
+        courier_name: Some("Delhivery".into()),
+        provider_order_id: Some("77".into()),
+        cancelled,
+    }
+}
+
+pub(super) fn failure() -> Failure {
+    Failure::new("provider.said_so", "They said so.")
+}
+
+pub(super) fn circumstances() -> Circumstances {
+    let backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
+    Circumstances { now: NOW, jitter: 1.0, backoff, settling_delay: SETTLING_DELAY }
+}
+
+const REPEATS: [(&str, Repeat); 3] = [
+    ("failed", Repeat::Counted),
+    ("not_connected", Repeat::NotConnected),
+    ("throttled", Repeat::Throttled(Duration::from_secs(30))),
+];
+
+/// Every outcome of an operation, by a name for tables.
+pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome)> {
+    let repeated = |make: &dyn Fn(Failure, Repeat) -> Outcome| REPEATS.map(|(name, repeat)| (name, make(failure(), repeat)));
+    match operation {
+        Operation::Create => [
+            ("placed", CreateOutcome::Placed(placed(false))),
+            ("placed/cancelled", CreateOutcome::Placed(placed(true))),
+            ("unknown", CreateOutcome::Unknown(failure())),
+            ("refused", CreateOutcome::Refused(failure())),
+            ("unauthorized", CreateOutcome::Unauthorized(failure())),
+        ]
+        .map(|(name, outcome)| (name, Outcome::Create(outcome)))
+        .into_iter()
+        .chain(repeated(&|failure, repeat| Outcome::Create(CreateOutcome::Retryable(failure, repeat))))
+        .collect(),
+        Operation::LookUp => [
+            ("found", LookUpOutcome::Found(placed(false))),
+            ("found/cancelled", LookUpOutcome::Found(placed(true))),
+            ("absent", LookUpOutcome::Absent),
+            ("unauthorized", LookUpOutcome::Unauthorized(failure())),
+        ]
+        .map(|(name, outcome)| (name, Outcome::LookUp(outcome)))
+        .into_iter()
+        .chain(repeated(&|failure, repeat| Outcome::LookUp(LookUpOutcome::Failed(failure, repeat))))
+        .collect(),
+        Operation::Cancel => [
+            ("cancelled", CancelOutcome::Cancelled),
+            ("refused", CancelOutcome::Refused(failure())),
+            ("unauthorized", CancelOutcome::Unauthorized(failure())),
+        ]
+        .map(|(name, outcome)| (name, Outcome::Cancel(outcome)))
+        .into_iter()
+        .chain(repeated(&|failure, repeat| Outcome::Cancel(CancelOutcome::Retryable(failure, repeat))))
+        .collect(),
+    }
+}
+
+/// A job on its last attempt, or one that was deferred for a day.
+pub(super) fn job_in(errand: Errand, last: bool, day: bool) -> Job {
+    let mut job = active_job(errand);
+    if last {
+        job.attempts = job.max_attempts;
+    }
+    if day {
+        job.deferring_since = Some(before_now(DAY_MS));
+    }
+    job
+}
+
+#[test]
+fn the_next_step_follows_from_what_is_known() {
+    use CancellationStatus::{InProgress, NeedsAttention as Stuck, Refused, Requested};
+    use Errand::{Cancel, Create};
+    use OrderStatus as S;
+    let call = Step::Call;
+    for (errand, status, asked, unsure, awb, step) in [
+        (Create, S::Created, None, false, false, call(Operation::Create)),
+        (Create, S::Created, None, true, false, call(Operation::LookUp)),
+        (Create, S::Created, Some(Requested), true, false, call(Operation::LookUp)),
+        (Create, S::Created, Some(Requested), false, false, Step::CancelUnplaced),
+        (Create, S::Created, Some(InProgress), false, false, Step::CancelUnplaced),
+        (Create, S::Created, Some(Refused), false, false, call(Operation::Create)),
+        (Create, S::Confirmed, None, false, true, Step::Nothing),
+        (Create, S::NeedsAttention, None, true, false, Step::Nothing),
+        (Create, S::NeedsAttention, Some(Requested), true, false, Step::Nothing),
+        (Create, S::Failed, None, false, false, Step::Nothing),
+        (Create, S::Cancelled, None, false, false, Step::Nothing),
+        (Cancel, S::Confirmed, Some(Requested), false, true, call(Operation::Cancel)),
+        (Cancel, S::Confirmed, Some(InProgress), false, true, call(Operation::Cancel)),
+        (Cancel, S::PickupFailed, Some(InProgress), false, true, call(Operation::Cancel)),
+        (Cancel, S::NeedsAttention, Some(Requested), false, false, call(Operation::LookUp)),
+        (Cancel, S::NeedsAttention, Some(Requested), true, false, call(Operation::LookUp)),
+        // The number is that of an earlier shipment; a later create may have made another one.
+        (Cancel, S::NeedsAttention, Some(Requested), true, true, call(Operation::LookUp)),
+        (Cancel, S::Created, Some(Requested), false, false, call(Operation::LookUp)),
+        (Cancel, S::PickedUp, Some(Requested), false, true, Step::TooLate),
+        (Cancel, S::Delivered, Some(InProgress), false, true, Step::TooLate),
+        (Cancel, S::Failed, Some(Requested), false, false, Step::TooLate),
+        (Cancel, S::Confirmed, None, false, true, Step::Nothing),
+        (Cancel, S::Confirmed, Some(Refused), false, true, Step::Nothing),
+        (Cancel, S::Confirmed, Some(Stuck), false, true, Step::Nothing),
+        (Cancel, S::Cancelled, Some(CancellationStatus::Done), false, true, Step::Nothing),
+        (Cancel, S::Cancelled, Some(Requested), false, true, Step::Nothing),
+    ] {
+        let mut order = Order { status, cancellation: asked.map(cancellation), ..order() };
+        order.uncertain = unsure.then(|| uncertain(before_now(60_000)));
+        order.refs.awb = awb.then(|| "PX0001".into());
+        let found = next_step(&order, errand);
+        assert_eq!(found, step, "{errand:?} {status:?} {asked:?}, unsure: {unsure}, awb: {awb}");
+    }
+}
+
+/// `cancel`: whether a cancellation is asked for; `last`: the last attempt runs; `day`: deferred for a day already.
+/// The rest is what the order and the job look like afterwards.
+const CREATE_CALLED: &str = "
+    answer           cancel last day status          sync     cancellation unsure job         event
+    placed           no     *    *   confirmed       synced   -            no     done        OrderConfirmed
+    placed           yes    *    *   confirmed       synced   requested    no     done+cancel OrderConfirmed
+    placed/cancelled no     *    *   needs_attention failed   -            no     dead        OrderNeedsAttention
+    placed/cancelled yes    *    *   cancelled       synced   done         no     done        OrderCancelled
+    unknown          no     no   *   created         unknown  -            yes    retry       -
+    unknown          yes    no   *   created         unknown  requested    yes    retry       -
+    unknown          no     yes  *   needs_attention failed   -            yes    dead        OrderNeedsAttention
+    unknown          yes    yes  *   needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
+    refused          no     *    *   failed          failed   -            no     dead        OrderFailed
+    refused          yes    *    *   cancelled       synced   done         no     done        OrderCancelled
+    unauthorized     no     *    *   needs_attention failed   -            no     dead        OrderNeedsAttention
+    unauthorized     yes    *    *   needs_attention failed   requested    no     dead+cancel OrderNeedsAttention
+    failed           no     no   *   created         retrying -            no     retry       -
+    failed           no     yes  *   needs_attention failed   -            no     dead        OrderNeedsAttention
+    failed           yes    *    *   cancelled       synced   done         no     done        OrderCancelled
+    not_connected    no     *    no  created         retrying -            no     deferred    -
+    not_connected    no     *    yes needs_attention failed   -            no     dead        OrderNeedsAttention
+    not_connected    yes    *    *   cancelled       synced   done         no     done        OrderCancelled
+    throttled        no     *    no  created         retrying -            no     deferred    -
+    throttled        no     *    yes needs_attention failed   -            no     dead        OrderNeedsAttention
+    throttled        yes    *    *   cancelled       synced   done         no     done        OrderCancelled
+";
+
+/// The create job looks up what became of an unclear create, long ago.
+const LOOKED_UP: &str = "
+    answer          cancel last day status          sync     cancellation unsure job         event
+    found           no     *    *   confirmed       synced   -            no     done        OrderConfirmed
+    found           yes    *    *   confirmed       synced   requested    no     done+cancel OrderConfirmed
+    found/cancelled no     *    *   needs_attention failed   -            no     dead        OrderNeedsAttention
+    found/cancelled yes    *    *   cancelled       synced   done         no     done        OrderCancelled
+    absent          no     *    *   created         retrying -            no     goes_on     -
+    absent          yes    *    *   cancelled       synced   done         no     done        OrderCancelled
+    unauthorized    no     *    *   needs_attention failed   -            yes    dead        OrderNeedsAttention
+    unauthorized    yes    *    *   needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
+    failed          no     no   *   created         unknown  -            yes    retry       -
+    failed          yes    no   *   created         unknown  requested    yes    retry       -
+    failed          no     yes  *   needs_attention failed   -            yes    dead        OrderNeedsAttention
+    failed          yes    yes  *   needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
+    not_connected   no     *    no  created         unknown  -            yes    deferred    -
+    not_connected   yes    *    no  created         unknown  requested    yes    deferred    -
+    not_connected   no     *    yes needs_attention failed   -            yes    dead        OrderNeedsAttention
+    not_connected   yes    *    yes needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
+    throttled       no     *    no  created         unknown  -            yes    deferred    -
+    throttled       yes    *    no  created         unknown  requested    yes    deferred    -
+    throttled       no     *    yes needs_attention failed   -            yes    dead        OrderNeedsAttention
+    throttled       yes    *    yes needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
+";
+
+/// The cancel job of an order that was given up looks it up first.
+const LOOKED_UP_TO_CANCEL: &str = "
+    answer          cancel last day status          sync   cancellation    unsure job      event
+    found           yes    *    *   confirmed       synced in_progress     no     goes_on  OrderConfirmed
+    found/cancelled yes    *    *   cancelled       synced done            no     done     OrderCancelled
+    absent          yes    *    *   cancelled       synced done            no     done     OrderCancelled
+    unauthorized    yes    *    *   needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
+    failed          yes    no   *   needs_attention failed in_progress     yes    retry    -
+    failed          yes    yes  *   needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
+    not_connected   yes    *    no  needs_attention failed in_progress     yes    deferred -
+    not_connected   yes    *    yes needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
+    throttled       yes    *    no  needs_attention failed in_progress     yes    deferred -
+    throttled       yes    *    yes needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
+";
+
+const CANCEL_CALLED: &str = "
+    answer        cancel last day status    sync   cancellation    unsure job      event
+    cancelled     yes    *    *   cancelled synced done            no     done     OrderCancelled
+    refused       yes    *    *   confirmed synced refused         no     dead     CancellationRefused
+    unauthorized  yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    failed        yes    no   *   confirmed synced in_progress     no     retry    -
+    failed        yes    yes  *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    not_connected yes    *    no  confirmed synced in_progress     no     deferred -
+    not_connected yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    throttled     yes    *    no  confirmed synced in_progress     no     deferred -
+    throttled     yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
+";
+
+/// The rows of a table by answer and circumstances, `*` spelled out.
+fn rows(table: &str) -> BTreeMap<(String, bool, bool, bool), String> {
+    let mut rows = BTreeMap::new();
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()).skip(1) {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let either = |cell: &str| match cell {
+            "yes" => vec![true],
+            "no" => vec![false],
+            "*" => vec![true, false],
+            other => panic!("{other:?} in {line}"),
+        };
+        for cancel in either(cells[1]) {
+            for last in either(cells[2]) {
+                for day in either(cells[3]) {
+                    let key = (cells[0].to_owned(), cancel, last, day);
+                    let before = rows.insert(key, cells[4..].join(" "));
+                    assert_eq!(before, None, "two rows for one case: {line}");
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// An order and what followed, in the words of the tables.
+fn in_words(order: &Order, followed: &Followed) -> String {
+    let word = |value: serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+    let job = match &followed.end {
+        JobEnd::Done { .. } => "done",
+        JobEnd::Dead { .. } => "dead",
+        JobEnd::Retry { counts: true, error: Some(_), .. } => "retry",
+        JobEnd::Retry { counts: false, error: Some(_), .. } => "deferred",
+        JobEnd::Retry { counts: false, error: None, .. } => "goes_on",
+        JobEnd::Retry { counts: true, error: None, .. } => "retry_without_a_reason",
+    };
+    [
+        order.status.as_str().to_owned(),
+        word(serde_json::json!(order.provider_sync_status)),
+        word(serde_json::json!(order.cancellation.as_ref().map(|cancellation| cancellation.status))),
+        if order.uncertain.is_some() { "yes" } else { "no" }.into(),
+        format!("{job}{}", if followed.start_cancel { "+cancel" } else { "" }),
+        followed.event.unwrap_or("-").into(),
+    ]
+    .join(" ")
+}
+
+/// Has every answer to `operation` checked in all circumstances; `order_for` gives the order as it was called for.
+fn check(table: &str, errand: Errand, operation: Operation, order_for: impl Fn() -> Order) {
+    let mut rows = rows(table);
+    let scene = order_for();
+    assert_eq!(next_step(&scene, errand), Step::Call(operation), "the scene is set wrongly");
+    for (name, outcome) in outcomes(operation) {
+        for (cancel, last, day) in [0, 1, 2, 3, 4, 5, 6, 7].map(|bits| (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0)) {
+            let mut order = order_for();
+            match errand {
+                // It may be asked for while the call is under way.
+                Errand::Create => order.cancellation = cancel.then(|| cancellation(CancellationStatus::Requested)),
+                Errand::Cancel if !cancel => continue,
+                Errand::Cancel => {}
+            }
+            let followed = follow(&mut order, errand, &job_in(errand, last, day), &outcome, &circumstances());
+            let case = (name.to_owned(), cancel, last, day);
+            let expected = rows.remove(&case).unwrap_or_else(|| panic!("no row for {case:?}"));
+            assert_eq!(in_words(&order, &followed), expected, "{case:?}");
+            assert_eq!(order.updated_at, NOW, "{case:?}");
+        }
+    }
+    assert!(rows.is_empty(), "rows about nothing: {rows:?}");
+}
+
+#[test]
+fn what_follows_from_a_create() {
+    check(CREATE_CALLED, Errand::Create, Operation::Create, || Order {
+        provider_sync_status: ProviderSyncStatus::InProgress,
+        ..order()
+    });
+}
+
+#[test]
+fn what_follows_from_a_look_up() {
+    check(LOOKED_UP, Errand::Create, Operation::LookUp, || Order {
+        provider_sync_status: ProviderSyncStatus::Unknown,
+        uncertain: Some(uncertain(before_now(60_000))),
+        ..order()
+    });
+}
+
+#[test]
+fn what_follows_from_the_look_up_of_an_order_that_was_given_up() {
+    check(LOOKED_UP_TO_CANCEL, Errand::Cancel, Operation::LookUp, || Order {
+        status: OrderStatus::NeedsAttention,
+        provider_sync_status: ProviderSyncStatus::Failed,
+        uncertain: Some(uncertain(before_now(60_000))),
+        failure: Some(OrderFailure { class: ErrorClass::Unknown, code: "a.b".into(), message: "c".into() }),
+        cancellation: Some(cancellation(CancellationStatus::InProgress)),
+        ..order()
+    });
+}
+
+#[test]
+fn what_follows_from_a_cancel() {
+    let refs = ProviderRefs { awb: Some("PX0001".into()), ..ProviderRefs::default() };
+    check(CANCEL_CALLED, Errand::Cancel, Operation::Cancel, || Order {
+        status: OrderStatus::Confirmed,
+        provider_sync_status: ProviderSyncStatus::Synced,
+        refs: refs.clone(),
+        cancellation: Some(cancellation(CancellationStatus::InProgress)),
+        ..order()
+    });
+}

@@ -282,6 +282,11 @@ fn verdict(outcome: &Outcome) -> Verdict {
         awb: awb.map(str::to_owned),
     };
     match outcome {
+        // "Done" says that it is alive there.
+        Outcome::Create(CreateOutcome::Placed(placed)) if placed.cancelled => {
+            let failure = super::flow::cancelled_there();
+            Verdict { awb: Some(placed.awb.clone()), ..failed("unknown", ErrorClass::Unknown, &failure) }
+        }
         Outcome::Create(CreateOutcome::Placed(placed)) => well("done", Some(&placed.awb)),
         Outcome::Cancel(CancelOutcome::Cancelled) => well("done", None),
         Outcome::LookUp(LookUpOutcome::Found(placed)) => well("found", Some(&placed.awb)),

@@ -22,7 +22,19 @@ mod store;
 pub mod transitions;
 
 #[cfg(test)]
+mod attempt_tests;
+#[cfg(test)]
+mod commands_tests;
+#[cfg(test)]
+mod flow_invariant_tests;
+#[cfg(test)]
 mod flow_tests;
+#[cfg(test)]
+mod journey_tests;
+#[cfg(test)]
+mod request_tests;
+#[cfg(test)]
+mod retry_tests;
 
 use std::time::Duration;
 

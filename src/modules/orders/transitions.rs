@@ -93,19 +93,28 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
             C::Place | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend => None,
         },
 
-        // On its way or at its end. A cancellation that was under way may still come to its own end.
+        // At its end. A cancellation that was under way is refused.
+        (S::Delivered | S::RtoDelivered | S::Lost | S::Damaged, command) => match command {
+            C::KeepAfterCancel | C::Retry => Some(status),
+            C::RequestCancel
+            | C::Place
+            | C::Accept
+            | C::Refuse
+            | C::GiveUp
+            | C::CancelUnplaced
+            | C::CancelPlaced
+            | C::Resend => None,
+        },
+
+        // On its way. A cancellation that was under way may still come to its own end.
         (
             S::PickedUp
             | S::InTransit
             | S::OutForDelivery
             | S::DeliveryFailed
-            | S::Delivered
             | S::RtoInitiated
             | S::RtoInTransit
-            | S::RtoOutForDelivery
-            | S::RtoDelivered
-            | S::Lost
-            | S::Damaged,
+            | S::RtoOutForDelivery,
             command,
         ) => match command {
             C::KeepAfterCancel | C::Retry => Some(status),

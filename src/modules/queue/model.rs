@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{DateTime, Document};
+use bson::{DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -198,6 +198,20 @@ impl Job {
         }
     }
 
+    /// What is shown of a stored document that is not a job: a dead one, with that document as its payload.
+    #[must_use]
+    pub fn unreadable(document: Document, reason: &str, now: DateTime) -> Self {
+        let text = |field: &str| document.get_str(field).unwrap_or_default().to_owned();
+        let queue = QueueConfig::named("");
+        Self {
+            queue: text("queue"),
+            state: JobState::Dead,
+            last_error: Some(JobError::new("payload", "queue.unreadable", reason)),
+            payload: doc! { "unreadable": document.clone() },
+            ..Self::new(text("_id"), &queue, &text("kind"), Document::new(), &text("correlationId"), now)
+        }
+    }
+
     /// Whether no worker ever took it.
     #[must_use]
     pub fn never_attempted(&self) -> bool {
@@ -335,8 +349,6 @@ impl QueueConfig {
 
 #[cfg(test)]
 mod tests {
-    use bson::doc;
-
     use super::*;
 
     fn at(ms: i64) -> DateTime {

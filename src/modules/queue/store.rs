@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{DateTime, Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::{Deserialize, Serialize};
@@ -109,22 +109,32 @@ impl QueueStore {
         (now, until): (DateTime, DateTime),
     ) -> Result<Claim> {
         let due = doc! { "queue": queue, "state": "ready", "runAt": { "$lte": now } };
-        let ids: Vec<String> = self
+        let found: Vec<Document> = self
             .db
             .collection::<Document>(JOBS)
             .find(due)
             .sort(doc! { "priority": 1, "runAt": 1 })
-            .projection(doc! { "_id": 1 })
+            .projection(doc! { "_id": 1, "attempts": 1 })
             .skip(skip)
             .limit(limit as i64)
             .await?
-            .try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) })
             .try_collect()
             .await?;
-        if ids.is_empty() {
-            return Ok(Claim::default());
+        let seen = found.len();
+        let mut ids = Vec::with_capacity(seen);
+        for found in &found {
+            let Ok(id) = found.get_str("_id") else { continue };
+            // The claim counts attempts; where there is nothing to count with, it would fail for all.
+            if matches!(found.get("attempts"), Some(Bson::Int32(_) | Bson::Int64(_))) {
+                ids.push(id.to_owned());
+            } else {
+                let unclaimed = doc! { "_id": id, "state": "ready" };
+                self.bury_unreadable(unclaimed, "attempts is not a whole number", now).await?;
+            }
         }
-        let seen = ids.len();
+        if ids.is_empty() {
+            return Ok(Claim { jobs: Vec::new(), seen });
+        }
         let claimed = doc! {
             "$set": { "state": "active", "leaseToken": token, "leaseOwner": worker_id, "leaseUntil": until },
             "$inc": { "attempts": 1 },
@@ -140,22 +150,21 @@ impl QueueStore {
         for raw in raw {
             match bson::deserialize_from_slice::<Job>(raw.as_bytes()) {
                 Ok(job) => jobs.push(job),
-                Err(error) => self.bury_unreadable(&raw, token, &error.to_string(), now).await?,
+                Err(error) => {
+                    let ours = doc! { "_id": raw.get_str("_id").unwrap_or_default(), "leaseToken": token };
+                    self.bury_unreadable(ours, &error.to_string(), now).await?;
+                }
             }
         }
         jobs.sort_by(|a, b| (a.priority, a.run_at).cmp(&(b.priority, b.run_at)));
         Ok(Claim { jobs, seen })
     }
 
-    /// A job document that is not a job is dead, not stuck.
-    async fn bury_unreadable(&self, raw: &RawDocumentBuf, token: &str, reason: &str, now: DateTime) -> Result<()> {
-        let id = raw.get_str("_id").unwrap_or_default();
-        tracing::error!(job.id = id, reason, "a job that can't be read is dead");
-        let dead = doc! { "$set": {
-            "state": "dead", "runAt": now, "leaseToken": null, "leaseUntil": null,
-            "lastError": { "class": "payload", "code": "queue.unreadable", "message": reason },
-        } };
-        self.jobs().update_one(doc! { "_id": id, "leaseToken": token }, dead).await.map(drop)
+    /// A document that is not a job is dead, not stuck. It becomes a job that can be listed, with itself as payload.
+    async fn bury_unreadable(&self, filter: Document, reason: &str, now: DateTime) -> Result<()> {
+        let Some(found) = self.db.collection::<Document>(JOBS).find_one(filter.clone()).await? else { return Ok(()) };
+        tracing::error!(job.id = found.get_str("_id").ok(), reason, "a job that can't be read is dead");
+        self.jobs().replace_one(filter, Job::unreadable(found, reason, now)).await.map(drop)
     }
 
     /// Extends leases that still are ours and gives the ids of those jobs.
@@ -325,8 +334,9 @@ impl QueueStore {
         if let Some(id) = after_id {
             filter.insert("_id", doc! { "$gt": id });
         }
-        let found = self.jobs().find(filter).sort(doc! { "_id": 1 }).limit(limit as i64 + 1).await?;
-        let mut items: Vec<Job> = found.try_collect().await?;
+        let documents = self.db.collection::<Document>(JOBS);
+        let found = documents.find(filter).sort(doc! { "_id": 1 }).limit(limit as i64 + 1).await?;
+        let mut items: Vec<Job> = found.map_ok(show).try_collect().await?;
         let more = items.len() > limit;
         items.truncate(limit);
         Ok(JobPage { items, more })
@@ -337,7 +347,7 @@ impl QueueStore {
     /// # Errors
     /// What the driver says.
     pub async fn find(&self, job_id: &str) -> Result<Option<Job>> {
-        self.jobs().find_one(doc! { "_id": job_id }).await
+        Ok(self.db.collection::<Document>(JOBS).find_one(doc! { "_id": job_id }).await?.map(show))
     }
 
     /// Deletes a job that has ended. False where it is not there or hasn't ended.
@@ -354,4 +364,12 @@ impl QueueStore {
     pub fn lease_until(now: DateTime, lease: Duration) -> DateTime {
         after(now, lease)
     }
+}
+
+/// One document that is not a job must not hide the others from an operator.
+fn show(document: Document) -> Job {
+    bson::deserialize_from_document(document.clone()).unwrap_or_else(|error| {
+        let at = document.get_datetime("createdAt").copied().unwrap_or(DateTime::from_millis(0));
+        Job::unreadable(document, &error.to_string(), at)
+    })
 }

@@ -34,7 +34,7 @@ use crate::platform::{
 /// Most jobs claimed in one round.
 const CLAIM_MAX: usize = 64;
 /// With this few slots free the worker waits a moment for more, so that rounds stay worth their price.
-const WAIT_FOR_SLOTS: Duration = Duration::from_millis(10);
+const WAIT_FOR_SLOTS: Duration = Duration::from_millis(20);
 /// Settings of a queue (pause, throttle) are looked at again after this long.
 const CONTROLS_FRESH: Duration = Duration::from_secs(1);
 /// An answer that can't be written down is tried again for so long; then its request is closed by the next attempt.
@@ -206,7 +206,7 @@ impl Inner {
         let (mut contended, mut backlog) = (false, false);
         while !self.stopping.load(Ordering::SeqCst) {
             while running.try_join_next().is_some() {}
-            let enough = (queue.concurrency / 4).max(1) as u32;
+            let enough = (queue.concurrency / 2).max(1) as u32;
             if slots.available_permits() < enough as usize {
                 // Either enough slots come free at once, or a moment passes, or at least one has to come free.
                 let _ = tokio::time::timeout(WAIT_FOR_SLOTS, slots.acquire_many(enough)).await;

@@ -142,18 +142,23 @@ fn change(entry: &Entry, before: &RawDocument) -> Result<Option<RawDocumentBuf>,
         return Ok(None);
     }
     let broken = |error: bson::error::Error| Trouble::Broken(error.to_string());
+    let was = before.iter().collect::<Result<Vec<_>, _>>().map_err(broken)?;
     let (mut set, mut unset) = (RawDocumentBuf::new(), RawDocumentBuf::new());
-    for element in entry.now.iter() {
+    let mut kept = vec![false; was.len()];
+    for (position, element) in entry.now.iter().enumerate() {
         let (name, value) = element.map_err(broken)?;
-        if before.get(name.as_str()).map_err(broken)? != Some(value) {
+        // Both come from the same type, so a field nearly always stands where it stood.
+        let here = was.get(position).is_some_and(|(known, _)| *known == name).then_some(position);
+        let place = here.or_else(|| was.iter().position(|(known, _)| *known == name));
+        if let Some(place) = place {
+            kept[place] = true;
+        }
+        if place.is_none_or(|place| was[place].1 != value) {
             set.append(name, value);
         }
     }
-    for element in before.iter() {
-        let (name, _) = element.map_err(broken)?;
-        if entry.now.get(name.as_str()).map_err(broken)?.is_none() {
-            unset.append(name, "");
-        }
+    for ((name, _), _) in was.iter().zip(kept).filter(|(_, kept)| !kept) {
+        unset.append(*name, "");
     }
     let mut change = RawDocumentBuf::new();
     if !set.is_empty() {

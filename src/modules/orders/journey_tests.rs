@@ -1,0 +1,386 @@
+//! Random journeys of one order: the real commands over a database of a few documents, workers that die or come late, a
+//! merchant who cancels, and a carrier that keeps books. One order here is at most one order there.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bson::{DateTime, Document};
+use proptest::{collection::vec, prelude::*};
+
+use super::{
+    OrderQueues, SETTLING_DELAY,
+    attempt::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
+    commands::{CancelAsked, CancelOrder, CreateOrder, Created},
+    flow::{Errand, Outcome},
+    flow_tests::{NOW, failure, placed, shipment},
+    model::{CancellationStatus, Order, OrderStatus, fingerprint},
+};
+use crate::{
+    modules::{
+        audit::{Call, REQUEST_LOGS, RESPONSE_LOGS, Verdict},
+        events::{Actor, EVENTS},
+        providers::{CancelOutcome, CreateOutcome, LookUpOutcome, Operation, Provider, Repeat, parcelx::ParcelX},
+        queue::{Conclusion, JOBS, Job, JobError, JobState, settle_job},
+    },
+    platform::{
+        batch::{Command, Key, View},
+        clock::after,
+        exchange::ResponseRecord,
+    },
+};
+
+/// Longer than any lease.
+const LEASE: Duration = Duration::from_secs(31);
+
+/// What chance brings to one attempt.
+#[derive(Clone, Copy, Debug)]
+struct Chance {
+    /// What the carrier does with the call.
+    answer: u8,
+    /// What becomes of the worker.
+    worker: u8,
+    /// When the merchant cancels: before the attempt, during the call, not now.
+    merchant: u8,
+}
+
+/// No trouble at all.
+const FAIR: Chance = Chance { answer: u8::MAX, worker: u8::MAX, merchant: u8::MAX };
+
+/// What the carrier has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum There {
+    /// Made, or going to be made at that time.
+    Since(DateTime),
+    Cancelled,
+}
+
+struct World {
+    now: DateTime,
+    order: Option<Order>,
+    jobs: BTreeMap<String, Job>,
+    requests: Vec<Document>,
+    responses: Vec<Document>,
+    events: Vec<Document>,
+    books: Vec<There>,
+    provider: Arc<dyn Provider>,
+    ids: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let keys = ["access", "secret"].map(|key| key.to_owned().into());
+        Self {
+            now: NOW,
+            order: None,
+            jobs: BTreeMap::new(),
+            requests: Vec::new(),
+            responses: Vec::new(),
+            events: Vec::new(),
+            books: Vec::new(),
+            provider: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
+            ids: 0,
+        }
+    }
+
+    fn id(&mut self, prefix: &str) -> String {
+        self.ids += 1;
+        format!("{prefix}_{:04}", self.ids)
+    }
+
+    /// Runs one transaction and keeps what it wrote.
+    fn commit<R>(&mut self, run: impl FnOnce(&mut View) -> R) -> R {
+        let mut view = View::new(self.now);
+        self.order.iter().for_each(|order| view.put_read(order));
+        self.jobs.values().for_each(|job| view.put_read(job));
+        let reply = run(&mut view);
+        let order_key = Order::key("usr_1", "c-1001");
+        self.order = if view.has_read(&order_key) { view.find(&order_key) } else { None };
+        for id in (1..=self.ids).map(|id| format!("job_{id:04}")) {
+            if view.has_read(&Key::id(JOBS, &*id))
+                && let Some(job) = view.by_id::<Job>(&id)
+            {
+                self.jobs.insert(id, job);
+            }
+        }
+        for (collection, kept) in
+            [(REQUEST_LOGS, &mut self.requests), (RESPONSE_LOGS, &mut self.responses), (EVENTS, &mut self.events)]
+        {
+            kept.extend(view.appended_to(collection).map(|raw| Document::try_from(raw.clone()).expect("a document")));
+        }
+        reply
+    }
+
+    fn submit<C: Command>(&mut self, command: &C) -> C::Reply {
+        self.commit(|view| {
+            for _ in 0..2 {
+                command.reads(view).into_iter().for_each(|key| view.put_absent(key));
+            }
+            command.decide(view)
+        })
+    }
+
+    fn create(&mut self) {
+        let command = CreateOrder {
+            user_id: "usr_1".into(),
+            client_order_id: "c-1001".into(),
+            provider: "parcelx",
+            fingerprint: fingerprint("parcelx", &shipment()),
+            shipment: shipment(),
+            actor: Actor::worker("usr_1", "rqs_1"),
+            correlation_id: "rqs_1".into(),
+            queues: OrderQueues::default(),
+            order_id: self.id("ord"),
+            job_id: self.id("job"),
+            event_id: self.id("evt"),
+        };
+        assert!(matches!(self.submit(&command), Created::New(_)));
+    }
+
+    fn cancel(&mut self) {
+        let command = CancelOrder {
+            user_id: "usr_1".into(),
+            client_order_id: "c-1001".into(),
+            reason: None,
+            actor: Actor::worker("usr_1", "rqs_2"),
+            correlation_id: "rqs_2".into(),
+            queues: OrderQueues::default(),
+            cancellation_id: self.id("can"),
+            job_id: self.id("job"),
+            event_ids: [self.id("evt"), self.id("evt")],
+        };
+        assert!(!matches!(self.submit(&command), CancelAsked::NotFound));
+    }
+
+    /// Claims the next job, waiting for its time, if there is one.
+    fn claim(&mut self) -> Option<(Job, Errand)> {
+        let ready = self.jobs.values().filter(|job| job.state == JobState::Ready);
+        let id = ready.min_by_key(|job| job.run_at)?.id.clone();
+        let token = self.id("lease");
+        let job = self.jobs.get_mut(&id).expect("it was just found");
+        self.now = self.now.max(job.run_at);
+        job.state = JobState::Active;
+        job.attempts += 1;
+        job.lease_token = Some(token);
+        job.lease_owner = Some("wrk_1".into());
+        let errand = if job.queue == super::CREATE_QUEUE { Errand::Create } else { Errand::Cancel };
+        Some((job.clone(), errand))
+    }
+
+    /// The lease of a silent worker ends and its job goes back.
+    fn reclaim(&mut self, job_id: &str) {
+        self.pass(LEASE);
+        let now = self.now;
+        let job = self.jobs.get_mut(job_id).expect("a job");
+        (job.state, job.run_at) = (JobState::Ready, now);
+        (job.lease_token, job.lease_owner) = (None, None);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = after(self.now, time);
+    }
+
+    fn exists(&self) -> bool {
+        self.books.iter().any(|there| matches!(there, There::Since(since) if *since <= self.now))
+    }
+
+    /// What the carrier does with a call, and what its answer means by the rules of the adapter.
+    fn carry_out(&mut self, operation: Operation, chance: u8) -> Outcome {
+        let (failure, now) = (failure(), self.now);
+        match operation {
+            Operation::Create => Outcome::Create(match chance {
+                0..20 => CreateOutcome::Retryable(failure, Repeat::NotConnected),
+                20..35 => CreateOutcome::Retryable(failure, Repeat::Throttled(Duration::from_secs(3))),
+                35..40 => CreateOutcome::Unauthorized(failure),
+                40..50 => CreateOutcome::Refused(failure),
+                50..100 => CreateOutcome::Unknown(failure),
+                100..160 => {
+                    self.books.push(There::Since(now));
+                    CreateOutcome::Unknown(failure)
+                }
+                160..200 => {
+                    // It goes on with it after it has hung up; that is what the settling delay is for.
+                    self.books.push(There::Since(after(now, SETTLING_DELAY)));
+                    CreateOutcome::Unknown(failure)
+                }
+                200.. => {
+                    self.books.push(There::Since(now));
+                    CreateOutcome::Placed(placed(false))
+                }
+            }),
+            Operation::LookUp => Outcome::LookUp(match chance {
+                0..60 => LookUpOutcome::Failed(failure, Repeat::Counted),
+                60..80 => LookUpOutcome::Failed(failure, Repeat::NotConnected),
+                80..85 => LookUpOutcome::Unauthorized(failure),
+                85.. if self.exists() => LookUpOutcome::Found(placed(false)),
+                85.. if self.books.contains(&There::Cancelled) => LookUpOutcome::Found(placed(true)),
+                85.. => LookUpOutcome::Absent,
+            }),
+            Operation::Cancel => Outcome::Cancel(match chance {
+                0..40 => CancelOutcome::Retryable(failure, Repeat::Counted),
+                40..60 => CancelOutcome::Retryable(failure, Repeat::Throttled(Duration::from_secs(3))),
+                60..65 => CancelOutcome::Unauthorized(failure),
+                65..80 => CancelOutcome::Refused(failure),
+                80.. => {
+                    self.books.fill(There::Cancelled);
+                    if chance < 120 { CancelOutcome::Retryable(failure, Repeat::Counted) } else { CancelOutcome::Cancelled }
+                }
+            }),
+        }
+    }
+
+    fn conclusion(&mut self, errand: Errand, call: Call, outcome: Outcome) -> CallConcluded {
+        let record = ResponseRecord { http_status: None, headers: Document::new(), body: bson::Bson::Null, latency_ms: 0 };
+        let verdict =
+            Verdict { outcome: "tested", error_class: None, error_code: None, error_message: None, awb: None };
+        CallConcluded {
+            order_id: call.order_id.clone(),
+            errand,
+            call,
+            record,
+            outcome,
+            verdict,
+            response_id: self.id("res"),
+            cancel_job_id: self.id("job"),
+            event_id: self.id("evt"),
+            jitter: 0.0,
+            settling_delay: SETTLING_DELAY,
+            queues: OrderQueues::default(),
+        }
+    }
+
+    fn conclude(&mut self, job: &Job, conclusion: &dyn Conclusion) {
+        self.commit(|view| {
+            let job = view.by_id::<Job>(&job.id).expect("the job");
+            let end = conclusion.conclude(view, &job).end;
+            settle_job(view, job, &end);
+        });
+    }
+
+    fn fail(&mut self, job: &Job, errand: Errand) {
+        let failed = AttemptFailed {
+            order_id: job.payload.get_str("orderId").expect("an order").to_owned(),
+            errand,
+            error: JobError::new("timeout", "queue.timeout", "The attempt took too long."),
+            worker_id: "wrk_1".into(),
+            closing_response_id: self.id("res"),
+            cancel_job_id: self.id("job"),
+            event_id: self.id("evt"),
+            jitter: 0.0,
+            queues: OrderQueues::default(),
+        };
+        self.conclude(job, &failed);
+    }
+
+    /// One attempt of the next job; says whether there was one.
+    fn attempt(&mut self, chance: Chance) -> bool {
+        if chance.merchant < 30 {
+            self.cancel();
+        }
+        let Some((job, errand)) = self.claim() else { return false };
+        if chance.worker < 10 {
+            self.reclaim(&job.id);
+            return true;
+        }
+        if job.attempts > job.max_attempts {
+            self.fail(&job, errand);
+            return true;
+        }
+        let token = job.lease_token.clone().expect("claimed");
+        let begin = BeginAttempt {
+            order_id: job.payload.get_str("orderId").expect("an order").to_owned(),
+            errand,
+            job_id: job.id.clone(),
+            token: token.clone(),
+            worker_id: "wrk_1".into(),
+            provider: Arc::clone(&self.provider),
+            queues: OrderQueues::default(),
+            request_ref_id: self.id("req"),
+            closing_response_id: self.id("res"),
+            cancel_job_id: self.id("job"),
+            event_id: self.id("evt"),
+        };
+        let Begun::Call { call, operation, .. } = self.submit(&begin) else { return true };
+        if chance.worker < 20 {
+            // Killed after the log was durable and before anything was sent.
+            self.reclaim(&job.id);
+            return true;
+        }
+        let outcome = self.carry_out(operation, chance.answer);
+        if (30..50).contains(&chance.merchant) {
+            self.cancel();
+        }
+        let conclusion = self.conclusion(errand, call, outcome);
+        match chance.worker {
+            // Killed after the call, or stopped because it took too long.
+            0..30 => self.reclaim(&job.id),
+            30..40 => self.fail(&job, errand),
+            40..50 => {
+                self.reclaim(&job.id);
+                self.commit(|view| {
+                    conclusion.late_reads().into_iter().for_each(|key| view.put_absent(key));
+                    conclusion.conclude_late(view);
+                });
+            }
+            50.. => self.conclude(&job, &conclusion),
+        }
+        self.pass(Duration::from_millis(u64::from(chance.answer) * 20));
+        true
+    }
+
+    fn check_end(&self) {
+        let order = self.order.as_ref().expect("an order");
+        let asked = order.cancellation.as_ref().map(|cancellation| cancellation.status);
+        assert!(!order.cancellation_pending(), "a cancellation was forgotten");
+        assert_eq!(order.open_call, None);
+        match order.status {
+            OrderStatus::Confirmed => {
+                assert_eq!(self.books.len(), 1, "confirmed");
+                let kept = [None, Some(CancellationStatus::Refused), Some(CancellationStatus::NeedsAttention)];
+                assert!(kept.contains(&asked), "{asked:?}");
+            }
+            OrderStatus::Cancelled => {
+                assert!(!self.books.iter().any(|there| matches!(there, There::Since(_))), "a shipment nobody knows of");
+                assert_eq!(asked, Some(CancellationStatus::Done));
+            }
+            OrderStatus::Failed => assert_eq!((self.books.len(), asked), (0, None), "refused"),
+            OrderStatus::NeedsAttention => {
+                assert!(order.failure.is_some());
+                assert!([None, Some(CancellationStatus::NeedsAttention)].contains(&asked), "{asked:?}");
+            }
+            status => panic!("not an end: {status:?}"),
+        }
+        let text = |log: &Document, field| log.get_str(field).expect("text").to_owned();
+        for request in &self.requests {
+            let id = text(request, "_id");
+            let answers =
+                self.responses.iter().filter(|log| text(log, "requestRefId") == id && log.get_bool("late").is_ok_and(|late| !late));
+            assert_eq!(answers.count(), 1, "{id} has one answer, or the statement that there was none");
+        }
+        assert_eq!(text(&self.events[0], "type"), "OrderCreated");
+        let last_status = self.events.last().and_then(|event| event.get_document("data").ok()).expect("data");
+        assert_eq!(text(last_status, "status"), order.status.as_str(), "the last event says how it ended");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_order_here_is_at_most_one_order_there(
+        chances in vec(
+            (any::<u8>(), any::<u8>(), any::<u8>())
+                .prop_map(|(answer, worker, merchant)| Chance { answer, worker, merchant }),
+            0..16,
+        ),
+    ) {
+        let mut world = World::new();
+        world.create();
+        for chance in chances {
+            world.attempt(chance);
+            prop_assert!(world.books.len() <= 1, "it was ordered twice");
+        }
+        let calmed_down = (0..20).any(|_| !world.attempt(FAIR));
+        prop_assert!(calmed_down, "it never ends");
+        prop_assert!(world.books.len() <= 1, "it was ordered twice");
+        world.check_end();
+    }
+}

@@ -1,0 +1,193 @@
+//! Who may use whom, held by reading the sources; each failure names the line to fix. The table is ARCHITECTURE.md's.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Modules and what they may use besides `platform`.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("audit", &[]),
+    ("queue", &[]),
+    ("events", &["queue"]),
+    ("auth", &["audit", "events", "queue"]),
+    ("providers", &["audit", "queue"]),
+    ("orders", &["audit", "auth", "events", "providers", "queue"]),
+    ("inspection", &["audit", "auth", "events", "providers", "queue", "orders"]),
+];
+
+/// Longest file we put up with; see HOUSE rules in WORKFLOW.md.
+const FILE_LINES_MAX: usize = 520;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Lines of code, with their number; comments are left out.
+fn code_lines(path: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(number, line)| (number + 1, line.to_owned()))
+        .collect()
+}
+
+/// Names of modules that a file mentions: `modules::x`, or `x` inside the braces of `modules::{ ... }`.
+fn modules_used(path: &Path) -> Vec<(usize, String)> {
+    let names: Vec<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
+    let mut used = Vec::new();
+    let mut depth = 0_i32;
+    for (number, line) in code_lines(path) {
+        let mut rest = line.as_str();
+        if depth == 0 {
+            let Some(start) = rest.find("modules::") else { continue };
+            rest = &rest[start + "modules::".len()..];
+            if !rest.starts_with('{') {
+                let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                used.push((number, name));
+                continue;
+            }
+        }
+        let mut word = String::new();
+        for c in rest.chars().chain([' ']) {
+            if c.is_alphanumeric() || c == '_' {
+                word.push(c);
+                continue;
+            }
+            if depth == 1 && names.contains(&word.as_str()) {
+                used.push((number, word.clone()));
+            }
+            word.clear();
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && c == '}' {
+                break;
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn every_module_is_in_the_table() {
+    for entry in fs::read_dir(root().join("src/modules")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().replace(".rs", "");
+        assert!(name == "mod" || ALLOWED.iter().any(|(known, _)| *known == name), "{name} is not in the table");
+    }
+}
+
+#[test]
+fn modules_use_only_what_they_may() {
+    let mut seen = 0;
+    for (module, allowed) in ALLOWED {
+        for path in sources(&root().join("src/modules").join(module)) {
+            for (line, used) in modules_used(&path) {
+                seen += 1;
+                assert!(
+                    used == *module || allowed.contains(&used.as_str()),
+                    "{}:{line}: {module} may not use {used}",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(seen > 20, "the check no longer finds imports: {seen}");
+}
+
+#[test]
+fn the_platform_knows_no_module() {
+    for path in sources(&root().join("src/platform")) {
+        for (line, code) in code_lines(&path) {
+            assert!(!code.contains("crate::modules"), "{}:{line}: the platform may not use modules", path.display());
+        }
+    }
+}
+
+/// Asserts that `words` appear in no file under `src` but those whose path contains one of `only`.
+fn only_in(words: &str, only: &[&str]) {
+    let mut found = false;
+    for path in sources(&root().join("src")) {
+        let name = path.display().to_string();
+        for (line, code) in code_lines(&path) {
+            if code.contains(words) {
+                found = true;
+                assert!(only.iter().any(|allowed| name.contains(allowed)), "{name}:{line}: `{words}` belongs in {only:?} only");
+            }
+        }
+    }
+    assert!(found, "`{words}` appears nowhere: the check checks nothing");
+}
+
+#[test]
+fn only_the_exchange_sends() {
+    only_in("reqwest::Client", &["platform/exchange/client.rs", "commands/demo/client.rs"]);
+    only_in("Client::builder()", &["platform/exchange/client.rs", "commands/demo/client.rs"]);
+}
+
+#[test]
+fn only_audit_lets_a_request_be_sent() {
+    only_in("Logged::after_append", &["modules/audit/mod.rs"]);
+}
+
+#[test]
+fn only_the_configuration_reads_the_environment() {
+    for path in sources(&root().join("src")) {
+        let name = path.display().to_string();
+        for (line, code) in code_lines(&path) {
+            let reads = code.contains("env::var") || code.contains("try_from_default_env");
+            assert!(!reads || name.contains("config.rs") || name.contains("bin/simulators"), "{name}:{line}: read it in config.rs");
+        }
+    }
+}
+
+#[test]
+fn the_stand_ins_share_no_code() {
+    for path in sources(&root().join("src/bin/simulators")) {
+        for (line, code) in code_lines(&path) {
+            assert!(!code.contains("waybill::"), "{}:{line}: a stand-in that shares our code shares our bugs", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    for folder in ["src", "tests"] {
+        for path in sources(&root().join(folder)) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= FILE_LINES_MAX, "{}: {lines} lines; split it", path.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_unfinished_is_left() {
+    for folder in ["src", "tests"] {
+        for path in sources(&root().join(folder)) {
+            if path.ends_with("architecture.rs") {
+                continue;
+            }
+            for (line, code) in code_lines(&path) {
+                for mark in ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"] {
+                    assert!(!code.contains(mark), "{}:{line}: {mark}", path.display());
+                }
+            }
+        }
+    }
+}
