@@ -18,10 +18,7 @@ use crate::{
         providers::{CancelOutcome, CreateOutcome, LookUpOutcome, Operation, parcelx::ParcelX},
         queue::{Conclusion, Job, JobEnd, JobError, JobState},
     },
-    platform::{
-        batch::View,
-        exchange::ResponseRecord,
-    },
+    platform::{batch::View, exchange::ResponseRecord},
 };
 
 fn begin(errand: Errand) -> BeginAttempt {
@@ -138,7 +135,8 @@ fn a_transaction_that_was_committed_after_all_gives_the_same_call_again() {
         let mut view = view_of(&order, &[&active_job(errand)]);
         let Begun::Call { call, operation, .. } = decide(&mut view, &begin(errand)) else { panic!("no call") };
         let stored = view.by_id::<Order>("ord_1").expect("the order");
-        let Begun::Call { logged, call: same, operation: same_operation, .. } = decide(&mut view, &begin(errand)) else {
+        let Begun::Call { logged, call: same, operation: same_operation, .. } = decide(&mut view, &begin(errand))
+        else {
             panic!("no call the second time")
         };
         assert_eq!((&same, same_operation), (&call, operation));
@@ -171,12 +169,18 @@ fn what_a_cancel_and_a_look_up_note_on_the_order() {
 
 #[test]
 fn a_call_left_open_by_a_dead_worker_is_closed_first() {
-    let since = |order: &Order| order.uncertain.as_ref().map(|uncertain| (uncertain.request_ref_id.clone(), uncertain.since));
+    let since =
+        |order: &Order| order.uncertain.as_ref().map(|uncertain| (uncertain.request_ref_id.clone(), uncertain.since));
     let before = Some(("req_lost".to_owned(), before_now(60_000)));
     let now = Some(("req_open".to_owned(), NOW));
     for (open, errand, unsure, (class, doubt, sync, step)) in [
         (Operation::Create, Errand::Create, false, ("unknown", now, ProviderSyncStatus::Unknown, Operation::LookUp)),
-        (Operation::LookUp, Errand::Create, true, ("retryable", before, ProviderSyncStatus::InProgress, Operation::LookUp)),
+        (
+            Operation::LookUp,
+            Errand::Create,
+            true,
+            ("retryable", before, ProviderSyncStatus::InProgress, Operation::LookUp),
+        ),
         (Operation::Cancel, Errand::Cancel, false, ("retryable", None, ProviderSyncStatus::Pending, Operation::Cancel)),
     ] {
         let mut left = calling(open, errand);
@@ -198,7 +202,10 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
         for field in ["httpStatus", "body", "awb"] {
             assert_eq!(closing[0].get(field), Some(&Bson::Null), "{open:?} {field}: null, not absent");
         }
-        assert_eq!((closing[0].get_i64("latencyMs").ok(), closing[0].get_bool("late").ok()), (Some(40_000), Some(false)));
+        assert_eq!(
+            (closing[0].get_i64("latencyMs").ok(), closing[0].get_bool("late").ok()),
+            (Some(40_000), Some(false))
+        );
         let stored = view.by_id::<Order>("ord_1").expect("the order");
         assert_eq!((since(&stored), stored.provider_sync_status), (doubt, sync), "{open:?}");
         assert_eq!(stored.open_call.map(|call| call.request_ref_id).as_deref(), Some("req_new"), "{open:?}");
@@ -213,8 +220,16 @@ fn without_the_lease_nothing_begins() {
         ("gone", None, false),
         ("given back", Some(Job { state: JobState::Ready, lease_token: None, ..held.clone() }), false),
         ("taken over", Some(Job { lease_token: of_another.clone(), ..held.clone() }), false),
-        ("ended by another", Some(Job { state: JobState::Done, lease_token: None, ended_by: of_another, ..held.clone() }), false),
-        ("ended by itself", Some(Job { state: JobState::Done, lease_token: None, ended_by: Some(TOKEN.into()), ..held }), true),
+        (
+            "ended by another",
+            Some(Job { state: JobState::Done, lease_token: None, ended_by: of_another, ..held.clone() }),
+            false,
+        ),
+        (
+            "ended by itself",
+            Some(Job { state: JobState::Done, lease_token: None, ended_by: Some(TOKEN.into()), ..held }),
+            true,
+        ),
     ] {
         let left = calling(Operation::Create, Errand::Create);
         let mut view = view_of(&left, &job.iter().collect::<Vec<_>>());
@@ -233,10 +248,30 @@ fn attempts_that_need_no_call_end_at_once() {
     let asked = |status| Order { status, cancellation: Some(cancellation(Requested)), ..order() };
     let (cancelled, refused) = (Some("OrderCancelled"), Some("CancellationRefused"));
     for (name, errand, order, (job, status, cancellation, event)) in [
-        ("called off", Errand::Create, asked(OrderStatus::Created), (JobState::Done, OrderStatus::Cancelled, Some(Done), cancelled)),
-        ("placed already", Errand::Create, Order { status: OrderStatus::Confirmed, ..order() }, (JobState::Done, OrderStatus::Confirmed, None, None)),
-        ("on its way", Errand::Cancel, asked(OrderStatus::PickedUp), (JobState::Dead, OrderStatus::PickedUp, Some(Refused), refused)),
-        ("nothing asked", Errand::Cancel, Order { status: OrderStatus::Booked, ..order() }, (JobState::Done, OrderStatus::Booked, None, None)),
+        (
+            "called off",
+            Errand::Create,
+            asked(OrderStatus::Created),
+            (JobState::Done, OrderStatus::Cancelled, Some(Done), cancelled),
+        ),
+        (
+            "placed already",
+            Errand::Create,
+            Order { status: OrderStatus::Confirmed, ..order() },
+            (JobState::Done, OrderStatus::Confirmed, None, None),
+        ),
+        (
+            "on its way",
+            Errand::Cancel,
+            asked(OrderStatus::PickedUp),
+            (JobState::Dead, OrderStatus::PickedUp, Some(Refused), refused),
+        ),
+        (
+            "nothing asked",
+            Errand::Cancel,
+            Order { status: OrderStatus::Booked, ..order() },
+            (JobState::Done, OrderStatus::Booked, None, None),
+        ),
     ] {
         let mut view = view_of(&order, &[&active_job(errand)]);
         assert!(matches!(decide(&mut view, &begin(errand)), Begun::Settled), "{name}");
@@ -268,7 +303,13 @@ fn concluded(errand: Errand, operation: Operation, outcome: Outcome) -> CallConc
         call: call(operation, errand),
         record: ResponseRecord { http_status: Some(200), headers: doc! {}, body: Bson::Null, latency_ms: 12 },
         outcome,
-        verdict: Verdict { outcome: "tested", error_class: None, error_code: None, error_message: None, awb: Some("PX0001".into()) },
+        verdict: Verdict {
+            outcome: "tested",
+            error_class: None,
+            error_code: None,
+            error_message: None,
+            awb: Some("PX0001".into()),
+        },
         response_id: "res_new".into(),
         cancel_job_id: "job_cancel_new".into(),
         event_id: "evt_1".into(),
@@ -288,10 +329,15 @@ fn an_answer_is_written_with_what_follows_from_it() {
     assert_eq!((stored.status, stored.provider_sync_status), (OrderStatus::Confirmed, ProviderSyncStatus::Synced));
     assert_eq!((stored.open_call, stored.provider_response_ref_id.as_deref()), (None, Some("res_new")));
     let courier_name = Some("Delhivery".into());
-    assert_eq!(stored.refs, ProviderRefs { awb: Some("PX0001".into()), courier_name, provider_order_id: Some("77".into()) });
+    assert_eq!(
+        stored.refs,
+        ProviderRefs { awb: Some("PX0001".into()), courier_name, provider_order_id: Some("77".into()) }
+    );
     let logs = appended(&view, RESPONSE_LOGS);
     assert_eq!(logs.len(), 1);
-    for (field, expected) in [("_id", "res_new"), ("requestRefId", "req_open"), ("outcome", "tested"), ("awb", "PX0001")] {
+    for (field, expected) in
+        [("_id", "res_new"), ("requestRefId", "req_open"), ("outcome", "tested"), ("awb", "PX0001")]
+    {
         assert_eq!(text(&logs[0], field), expected, "{field}");
     }
     assert_eq!((logs[0].get_bool("late").ok(), logs[0].get_i64("latencyMs").ok()), (Some(false), Some(12)));
@@ -420,9 +466,17 @@ fn an_attempt_that_broke_off_closes_its_call_and_is_counted() {
         let stored = view.by_id::<Order>("ord_1").expect("the order");
         assert_eq!((stored.status, stored.provider_sync_status, &stored.open_call), (status, sync, &None), "{case}");
         assert_eq!(stored.uncertain.is_some(), open && errand == Errand::Create, "{case}");
-        assert_eq!(stored.failure.map(|failure| failure.class), (event == gave_up).then_some(ErrorClass::Unknown), "{case}");
+        assert_eq!(
+            stored.failure.map(|failure| failure.class),
+            (event == gave_up).then_some(ErrorClass::Unknown),
+            "{case}"
+        );
         assert_eq!(appended(&view, RESPONSE_LOGS).len(), usize::from(open), "{case}");
-        assert_eq!((event_types(&view).first().map(String::as_str), ended.wake.is_some()), (event, cancel_job), "{case}");
+        assert_eq!(
+            (event_types(&view).first().map(String::as_str), ended.wake.is_some()),
+            (event, cancel_job),
+            "{case}"
+        );
         assert_eq!(find_job(&view, "job_cancel_new").is_some(), cancel_job, "{case}");
     }
 }

@@ -116,7 +116,10 @@ fn an_order_is_written_with_its_job_and_its_event() {
     assert_eq!(stored.order_number.len(), 14);
     let job = find_job(&view, "job_1").expect("the job");
     assert!(job.never_attempted());
-    assert_eq!((&*job.queue, &*job.kind, job.run_at, &*job.correlation_id), (CREATE_QUEUE, "create-order", NOW, "rqs_1"));
+    assert_eq!(
+        (&*job.queue, &*job.kind, job.run_at, &*job.correlation_id),
+        (CREATE_QUEUE, "create-order", NOW, "rqs_1")
+    );
     assert_eq!(job.payload, bson::doc! { "orderId": "ord_1" }, "ids only");
     let events = appended(&view, EVENTS);
     assert_eq!(events.len(), 1);
@@ -251,17 +254,33 @@ fn what_a_cancel_does_depends_on_how_far_the_create_is() {
         let create_job = find_job(&view, "job_create");
         let cancel_job = (cancel_job, find_job(&view, "job_cancel_1"));
         assert_eq!((stored.status, woken), (after_status, wake), "{name}");
-        assert_eq!((create_job.as_ref().map(|job| job.state), create_job.map(|job| job.run_at)), (create_state, run_at), "{name}");
+        assert_eq!(
+            (create_job.as_ref().map(|job| job.state), create_job.map(|job| job.run_at)),
+            (create_state, run_at),
+            "{name}"
+        );
         assert_eq!(cancel_job.0, cancel_job.1.is_some(), "{name}");
         assert_eq!(&event_types(&view), events, "{name}");
         let asked = stored.cancellation.expect("it is asked for");
         let settled = after_status == Cancelled;
         let status = if settled { CancellationStatus::Done } else { CancellationStatus::Requested };
-        assert_eq!((asked.status, asked.requested_at, asked.reason.as_deref()), (status, NOW, Some("Out of stock")), "{name}");
-        assert_eq!((asked.job_id.as_deref(), stored.updated_at), (cancel_job.0.then_some("job_cancel_1"), NOW), "{name}");
+        assert_eq!(
+            (asked.status, asked.requested_at, asked.reason.as_deref()),
+            (status, NOW, Some("Out of stock")),
+            "{name}"
+        );
+        assert_eq!(
+            (asked.job_id.as_deref(), stored.updated_at),
+            (cancel_job.0.then_some("job_cancel_1"), NOW),
+            "{name}"
+        );
         if let Some(job) = cancel_job.1 {
             assert!(job.never_attempted() && job.run_at == NOW, "{name}");
-            assert_eq!((&*job.queue, &*job.kind, &*job.correlation_id), (CANCEL_QUEUE, "cancel-order", "rqs_cancel"), "{name}");
+            assert_eq!(
+                (&*job.queue, &*job.kind, &*job.correlation_id),
+                (CANCEL_QUEUE, "cancel-order", "rqs_cancel"),
+                "{name}"
+            );
         }
     }
 }
@@ -272,7 +291,12 @@ fn an_uncertain_order_is_never_cancelled_at_once() {
     for job in [in_backoff(true), create_job_in(JobState::Active), create_job_in(JobState::Dead)] {
         let mut view = view_of(&unsure, &[&job]);
         let CancelAsked::Accepted(answered, _) = decide(&mut view, &cancel(1)) else { panic!("{:?}", job.state) };
-        assert_eq!((answered.status, &answered.uncertain), (OrderStatus::Created, &unsure.uncertain), "{:?}", job.state);
+        assert_eq!(
+            (answered.status, &answered.uncertain),
+            (OrderStatus::Created, &unsure.uncertain),
+            "{:?}",
+            job.state
+        );
     }
 }
 
@@ -362,7 +386,10 @@ fn events_of_a_cancel_say_who_and_what_but_nothing_personal() {
     let _ = decide(&mut view, &cancel(1));
     for (event, status) in appended(&view, EVENTS).iter().zip(["created", "cancelled"]) {
         let actor = event.get_document("actor").expect("an actor");
-        assert_eq!((actor.get_str("id").expect("an id"), actor.get_str("requestId").expect("an id")), ("usr_1", "rqs_cancel"));
+        assert_eq!(
+            (actor.get_str("id").expect("an id"), actor.get_str("requestId").expect("an id")),
+            ("usr_1", "rqs_cancel")
+        );
         let data = event.get_document("data").expect("data");
         assert_eq!(data.get_str("status").expect("a status"), status);
         let text = event.to_string();

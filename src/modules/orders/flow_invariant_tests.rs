@@ -62,10 +62,10 @@ fn every_answered_call() -> Vec<(Order, Errand, Outcome, Order, Followed)> {
     let mut all = Vec::new();
     for (order, errand) in every_order().into_iter().flat_map(|order| ERRANDS.map(|errand| (order.clone(), errand))) {
         let Step::Call(operation) = next_step(&order, errand) else { continue };
-        let meanwhile = order.cancellation.is_none().then(|| Order {
-            cancellation: Some(cancellation(CancellationStatus::Requested)),
-            ..order.clone()
-        });
+        let meanwhile = order
+            .cancellation
+            .is_none()
+            .then(|| Order { cancellation: Some(cancellation(CancellationStatus::Requested)), ..order.clone() });
         for before in [Some(order), meanwhile].into_iter().flatten() {
             for (_, outcome) in outcomes(operation) {
                 for (last, day) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -112,7 +112,8 @@ fn doubt_ends_only_with_an_answer_about_the_order() {
     for (before, errand, outcome, after, _) in every_answered_call() {
         let said = matches!(
             outcome,
-            Outcome::Create(CreateOutcome::Placed(_)) | Outcome::LookUp(LookUpOutcome::Found(_) | LookUpOutcome::Absent)
+            Outcome::Create(CreateOutcome::Placed(_))
+                | Outcome::LookUp(LookUpOutcome::Found(_) | LookUpOutcome::Absent)
         );
         let begins = matches!(outcome, Outcome::Create(CreateOutcome::Unknown(_)));
         match (&before.uncertain, &after.uncertain) {
@@ -139,7 +140,9 @@ fn statuses_change_along_the_table_and_each_change_has_its_event() {
             (false, OrderStatus::NeedsAttention, _) => Some("OrderNeedsAttention"),
             (false, OrderStatus::Cancelled, Some(CancellationStatus::Done)) => Some("OrderCancelled"),
             (false, to, asked) => panic!("nobody leads to {to:?}, {asked:?}: {case}"),
-            (true, _, Some(CancellationStatus::Refused)) if asked(&before) != asked(&after) => Some("CancellationRefused"),
+            (true, _, Some(CancellationStatus::Refused)) if asked(&before) != asked(&after) => {
+                Some("CancellationRefused")
+            }
             (true, _, Some(CancellationStatus::NeedsAttention)) if asked(&before) != asked(&after) => {
                 Some("CancellationNeedsAttention")
             }
@@ -233,7 +236,11 @@ fn a_cancellation_that_comes_too_late_is_refused_and_says_why() {
 
 #[test]
 fn giving_up_names_the_failure_where_it_belongs() {
-    let expected = Some(OrderFailure { class: ErrorClass::Unknown, code: "provider.said_so".into(), message: "They said so.".into() });
+    let expected = Some(OrderFailure {
+        class: ErrorClass::Unknown,
+        code: "provider.said_so".into(),
+        message: "They said so.".into(),
+    });
     let dead = JobEnd::Dead { error: JobError::new("unknown", "provider.said_so", "They said so.") };
     let mut created = order();
     let followed = give_up(&mut created, Errand::Create, &failure(), ErrorClass::Unknown);
@@ -283,7 +290,10 @@ fn an_absence_counts_from_the_settling_delay_on() {
         let followed = follow(&mut order, Errand::Create, &active_job(Errand::Create), &absent, &circumstances());
         let at = if settled { NOW } else { after(since, SETTLING_DELAY) };
         assert_eq!(followed.end, JobEnd::Retry { at, error: None, counts: false }, "{waited_ms}");
-        assert_eq!((order.uncertain.is_none(), next_step(&order, Errand::Create) == Step::Call(Operation::Create)), (settled, settled));
+        assert_eq!(
+            (order.uncertain.is_none(), next_step(&order, Errand::Create) == Step::Call(Operation::Create)),
+            (settled, settled)
+        );
     }
 }
 

@@ -9,8 +9,8 @@ use super::{
     CANCEL_KIND, CREATE_KIND, OrderQueues, SETTLING_DELAY,
     flow::*,
     model::{
-        Cancellation, CancellationStatus, Order, OrderFailure, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain,
-        fingerprint, fingerprint_version,
+        Cancellation, CancellationStatus, Order, OrderFailure, OrderStatus, ProviderRefs, ProviderSyncStatus,
+        Uncertain, fingerprint, fingerprint_version,
     },
 };
 use crate::modules::{
@@ -155,7 +155,8 @@ const REPEATS: [(&str, Repeat); 3] = [
 
 /// Every outcome of an operation, by a name for tables.
 pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome)> {
-    let repeated = |make: &dyn Fn(Failure, Repeat) -> Outcome| REPEATS.map(|(name, repeat)| (name, make(failure(), repeat)));
+    let repeated =
+        |make: &dyn Fn(Failure, Repeat) -> Outcome| REPEATS.map(|(name, repeat)| (name, make(failure(), repeat)));
     match operation {
         Operation::Create => [
             ("placed", CreateOutcome::Placed(placed(false))),

@@ -25,10 +25,10 @@ use crate::{
     platform::{batch::Lane, clock::Clock, exchange::Exchange},
 };
 
-type Handlers = Arc<HashMap<&'static str, Arc<dyn JobHandler>>>;
+pub(super) type Handlers = Arc<HashMap<&'static str, Arc<dyn JobHandler>>>;
 
-/// The real handlers. Nothing here sends or asks the database, which is at an address where nobody listens.
-fn order_handlers() -> Handlers {
+/// The real handlers; to be made inside a runtime. Nothing here sends or asks the database, which is at an address where nobody listens.
+pub(super) fn order_handlers() -> Handlers {
     let nobody = ServerAddress::Tcp { host: "127.0.0.1".into(), port: Some(1) };
     let client = Client::with_options(ClientOptions::builder().hosts(vec![nobody]).build()).expect("a client");
     let (db, clock) = (client.database("nothing"), Clock::default());
@@ -119,7 +119,12 @@ async fn a_create_is_not_revived_for_an_order_that_has_ended_or_is_there() {
     let handlers = order_handlers();
     let open = [OrderStatus::Created, OrderStatus::NeedsAttention, OrderStatus::Failed];
     let mut refused = Vec::new();
-    refused.extend(OrderStatus::ALL.iter().filter(|status| !open.contains(status)).map(|status| Order { status: *status, ..order() }));
+    refused.extend(
+        OrderStatus::ALL
+            .iter()
+            .filter(|status| !open.contains(status))
+            .map(|status| Order { status: *status, ..order() }),
+    );
     refused.extend(open.map(|status| cancelling(status, CancellationStatus::Requested)));
     refused.push(cancelling(OrderStatus::NeedsAttention, CancellationStatus::NeedsAttention));
     assert_eq!(refused.len(), 24);
@@ -161,9 +166,17 @@ async fn a_cancel_is_revived_while_it_is_the_one_that_counts() {
             let asked = order.cancellation.expect("a cancellation");
             assert_eq!((asked.status, asked.failure, order.status), (Requested, None, stored.status), "{name}");
             assert_eq!(event_types(&view), ["CancellationRequested"], "{name}");
-            assert_eq!(find_job(&view, "job_cancel").map(|job| (job.state, job.attempts)), Some((JobState::Ready, 0)), "{name}");
+            assert_eq!(
+                find_job(&view, "job_cancel").map(|job| (job.state, job.attempts)),
+                Some((JobState::Ready, 0)),
+                "{name}"
+            );
         } else {
-            assert_eq!((order, find_job(&view, "job_cancel"), event_types(&view).len()), (stored, Some(dead), 0), "{name}");
+            assert_eq!(
+                (order, find_job(&view, "job_cancel"), event_types(&view).len()),
+                (stored, Some(dead), 0),
+                "{name}"
+            );
         }
     }
 }

@@ -8,6 +8,8 @@
 //! Collections: `jobs`, `queues` (pause and throttle), `workers` (who is alive). Other modules insert jobs in their own
 //! transactions with [`Job::new`] and run them with a [`JobHandler`].
 
+use crate::platform::batch::View;
+
 mod complete;
 mod handler;
 mod model;
@@ -26,3 +28,44 @@ pub use worker::{Lease, Worker, WorkerSettings};
 
 /// The collection of jobs.
 pub const JOBS: &str = "jobs";
+
+/// Inserts `job` unless a job of its queue with its dedupe key hasn't ended yet; says whether it did. The command has
+/// to read [`Job::dedupe`] first.
+pub fn insert_once(view: &mut View, job: &Job) -> bool {
+    let twin = job.dedupe_key.as_deref().and_then(|key| view.find::<Job>(&Job::dedupe(&job.queue, key)));
+    if twin.is_none() {
+        view.insert(job);
+    }
+    twin.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{DateTime, doc};
+
+    use super::*;
+
+    fn job(id: &str, key: &str) -> Job {
+        let queue = QueueConfig::named("q");
+        let mut job = Job::new(id.into(), &queue, "kind", doc! {}, "rqs_1", DateTime::from_millis(0));
+        job.dedupe_key = Some(key.into());
+        job
+    }
+
+    #[test]
+    fn of_two_jobs_with_one_dedupe_key_the_first_stays() {
+        let mut view = View::new(DateTime::from_millis(0));
+        view.put_absent(Job::dedupe("q", "a"));
+        view.put_absent(Job::dedupe("q", "b"));
+        assert!(insert_once(&mut view, &job("job_1", "a")));
+        assert!(!insert_once(&mut view, &job("job_2", "a")));
+        assert!(insert_once(&mut view, &job("job_3", "b")));
+    }
+
+    #[test]
+    fn an_ended_job_no_longer_stands_in_the_way() {
+        let mut ended = job("job_1", "a");
+        ended.end(&JobEnd::Done { result: None }, DateTime::from_millis(1));
+        assert_eq!(ended.dedupe_key, None);
+    }
+}

@@ -6,7 +6,11 @@ use bson::{DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::platform::{batch::Entity, clock::after, rate_limit::Limit};
+use crate::platform::{
+    batch::{Entity, Key},
+    clock::after,
+    rate_limit::Limit,
+};
 
 /// Attempts that the history keeps.
 const HISTORY_MAX: usize = 20;
@@ -131,6 +135,10 @@ impl Entity for Job {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        self.dedupe_key.iter().map(|key| Self::dedupe(&self.queue, key)).collect()
+    }
 }
 
 /// How an attempt ended.
@@ -210,6 +218,12 @@ impl Job {
             payload: doc! { "unreadable": document.clone() },
             ..Self::new(text("_id"), &queue, &text("kind"), Document::new(), &text("correlationId"), now)
         }
+    }
+
+    /// The key under which a job of `queue` that hasn't ended is found by its dedupe key.
+    #[must_use]
+    pub fn dedupe(queue: &str, key: &str) -> Key {
+        Key::unique(super::JOBS, &["queue", "dedupeKey"], vec![queue.into(), key.into()])
     }
 
     /// Whether no worker ever took it.

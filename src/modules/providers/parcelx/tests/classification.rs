@@ -98,7 +98,10 @@ const OK: [(&str, [&str; 3]); 43] = [
     ("refused, object", NO_REASON),
     ("refused, null", NO_REASON),
     ("refused, no message", NO_REASON),
-    ("already exists", ["unknown provider.already_exists", "fatal provider.refused", "counted provider.look_up_refused"]),
+    (
+        "already exists",
+        ["unknown provider.already_exists", "fatal provider.refused", "counted provider.look_up_refused"],
+    ),
     ("duplicate", ["unknown provider.already_exists", "fatal provider.refused", "counted provider.look_up_refused"]),
     ("something went wrong", VAGUE),
     ("try again", VAGUE),
@@ -220,10 +223,8 @@ fn absent_is_only_a_clear_no_record() {
 #[test]
 fn refused_credentials_are_never_taken_for_anything_else() {
     for (name, answer) in every_answer() {
-        let expected = matches!(
-            answer,
-            Answer::NotSent(NotSent::NoCredentials) | Answer::Http { status: 401 | 403, .. }
-        );
+        let expected =
+            matches!(answer, Answer::NotSent(NotSent::NoCredentials) | Answer::Http { status: 401 | 403, .. });
         let found = [create(&answer), cancel(&answer), look_up(&answer)].map(|class| class.starts_with("unauthorized"));
         assert_eq!(found, [expected; 3], "{name}");
     }
