@@ -22,12 +22,17 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
-use super::error::{AppError, ErrorKind, FieldError, Problem};
+use super::{
+    error::{AppError, ErrorKind, FieldError, Problem},
+    json::Strict,
+};
 
 /// Largest request body: an order with its hundred items of the longest names fits.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// A body that takes longer to arrive is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A request that is not answered by then is answered 503; whether it was carried out is not known.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client has this long to send the head of a request, and between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Open connections; beyond it new ones wait.
@@ -129,7 +134,7 @@ async fn read_body(body: Body) -> Result<bytes::Bytes, AppError> {
 /// 400 for what is not JSON, 422 naming the field for what is JSON of another shape.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AppError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if inner.is_data() { AppError::invalid(vec![data_error(path, &inner.to_string())]) } else { not_json(&inner) }
@@ -149,9 +154,11 @@ fn not_json(error: &serde_json::Error) -> AppError {
 /// Turns serde's sentence into a field error. Serde has no codes, so its fixed phrases stand in for them; the
 /// offending value is never repeated.
 fn data_error(path: String, sentence: &str) -> FieldError {
+    // The whole body has no name.
+    let path = if path == "." { String::new() } else { path };
     let named = || sentence.split('`').nth(1).unwrap_or_default();
     let join = |name: &str| match path.as_str() {
-        "" | "." | "?" => name.to_owned(),
+        "" | "?" => name.to_owned(),
         path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
         path => format!("{path}.{name}"),
     };
@@ -171,6 +178,7 @@ fn data_error(path: String, sentence: &str) -> FieldError {
     } else {
         let expected = sentence.rsplit_once("expected ").map_or("another type", |(_, rest)| rest);
         let expected = expected.split(" at line ").next().unwrap_or_default();
+        let expected = if expected.starts_with("struct ") { "an object" } else { expected };
         FieldError::new(path, "type", format!("has the wrong type: expected {expected}"))
     }
 }
@@ -287,7 +295,9 @@ async fn edge(mut request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     request.extensions_mut().insert(id.clone());
-    let mut response = next.run(request).await;
+    let mut response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+        AppError::unavailable("service.timeout", "This took too long; try again with the same ids.").into_response()
+    });
     if let Some(error) = response.extensions_mut().remove::<Arc<AppError>>() {
         let allow = response.headers_mut().remove(header::ALLOW);
         response = problem(&error, &id);

@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod http;
 pub mod identity;
 pub mod ids;
+pub mod json;
 pub mod metrics;
 pub mod mongo;
 pub mod rate_limit;

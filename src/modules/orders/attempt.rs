@@ -317,6 +317,7 @@ impl Conclusion for AttemptFailed {
             return JobEnd::Retry { at, error: Some(self.error.clone()), counts: true }.into();
         }
         let failure = Failure::new("queue.attempts_used_up", &self.error.message);
+        order.updated_at = view.now();
         let followed = give_up(&mut order, self.errand, &failure, ErrorClass::Unknown);
         let (job_id, event_id) = (&self.cancel_job_id, &self.event_id);
         let wake = conclude_order(view, &mut order, &followed, &self.queues, job_id, event_id, &self.worker_id);

@@ -348,7 +348,6 @@ fn an_answer_is_written_with_what_follows_from_it() {
 fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
     for (outcome, last, kind) in [
         (CreateOutcome::Placed(placed(false)), false, "done"),
-        (CreateOutcome::Unknown(failure()), true, "dead"),
         (CreateOutcome::Unauthorized(failure()), false, "dead"),
     ] {
         let mut waiting = calling(Operation::Create, Errand::Create);

@@ -135,7 +135,7 @@ impl CancelOrder {
         let now = view.now();
         let create_job = view.by_id::<Job>(&order.job_id);
         match (order.status, create_job) {
-            (OrderStatus::Created, Some(job)) if job.never_attempted() => {
+            (OrderStatus::Created, Some(job)) if job.never_attempted() && order.open_call.is_none() => {
                 let followed = cancel_unplaced(order);
                 settle_job(view, job, &followed.end);
                 None

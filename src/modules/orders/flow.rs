@@ -127,6 +127,12 @@ fn follow_create(order: &mut Order, job: &Job, outcome: &CreateOutcome, at: &Cir
                 request_ref_id: order.provider_request_ref_id.clone().unwrap_or_default(),
                 since: at.now,
             });
+            if job.is_last_attempt() && !job.deferred_too_long(at.now) {
+                // Nothing will be sent any more, but what became of this one is still worth a look.
+                let delay = at.backoff.delay(job.attempts, at.jitter);
+                let error = Some(job_error(ErrorClass::Unknown, failure));
+                return Followed::end(JobEnd::Retry { at: after(at.now, delay), error, counts: false });
+            }
             retry(order, Errand::Create, job, failure, ErrorClass::Unknown, Repeat::Counted, at)
         }
         CreateOutcome::Refused(failure) => refuse(order, failure),
@@ -158,6 +164,12 @@ fn follow_look_up(order: &mut Order, errand: Errand, job: &Job, outcome: &LookUp
                 (_, _) if order.cancellation_pending() => {
                     order.uncertain = None;
                     cancel_unplaced(order)
+                }
+                (_, _) if job.is_last_attempt() && job.deferrals > 0 => {
+                    // The look after the last create: it was not executed, and there is no attempt left.
+                    order.uncertain = None;
+                    let failure = Failure::new("provider.not_executed", "No attempt was executed by the provider.");
+                    give_up(order, errand, &failure, ErrorClass::Retryable)
                 }
                 (_, _) => {
                     order.uncertain = None;
@@ -285,9 +297,8 @@ pub fn give_up(order: &mut Order, errand: Errand, failure: &Failure, class: Erro
     let dead = JobEnd::Dead { error: job_error(class, failure) };
     match errand {
         Errand::Create => {
-            if let Some(status) = next(order.status, OrderCommand::GiveUp) {
-                order.status = status;
-            }
+            let Some(status) = next(order.status, OrderCommand::GiveUp) else { return Followed::end(dead) };
+            order.status = status;
             order.provider_sync_status = ProviderSyncStatus::Failed;
             order.failure = Some(order_failure(class, failure));
             if order.cancellation_pending() {

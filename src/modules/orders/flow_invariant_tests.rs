@@ -311,3 +311,26 @@ fn a_look_up_names_less_and_takes_nothing_away() {
     );
     assert_eq!(followed.end, JobEnd::Done { result: Some(doc! { "status": "confirmed", "awb": "PX0002" }) });
 }
+
+#[test]
+fn the_last_create_is_looked_up_once_more_and_nothing_is_sent_after_it() {
+    let mut order = order();
+    let mut job = super::flow_tests::job_in(Errand::Create, true, false);
+    let unknown = Outcome::Create(CreateOutcome::Unknown(failure()));
+    let followed = follow(&mut order, Errand::Create, &job, &unknown, &circumstances());
+    assert!(matches!(followed.end, JobEnd::Retry { counts: false, .. }), "{followed:?}");
+    job.end(&followed.end, NOW);
+    job.attempts += 1;
+    assert_eq!(next_step(&order, Errand::Create), Step::Call(Operation::LookUp));
+
+    let mut found = order.clone();
+    let outcome = Outcome::LookUp(LookUpOutcome::Found(placed(false)));
+    let _ = follow(&mut found, Errand::Create, &job, &outcome, &circumstances());
+    assert_eq!(found.status, OrderStatus::Confirmed);
+
+    let later = Circumstances { now: crate::platform::clock::after(NOW, Duration::from_secs(60)), ..circumstances() };
+    let absent = Outcome::LookUp(LookUpOutcome::Absent);
+    let followed = follow(&mut order, Errand::Create, &job, &absent, &later);
+    assert!(matches!(followed.end, JobEnd::Dead { .. }), "{followed:?}");
+    assert_eq!((order.status, order.uncertain), (OrderStatus::NeedsAttention, None));
+}

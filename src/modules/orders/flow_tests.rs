@@ -256,8 +256,10 @@ const CREATE_CALLED: &str = "
     placed/cancelled yes    *    *   cancelled       synced   done         no     done        OrderCancelled
     unknown          no     no   *   created         unknown  -            yes    retry       -
     unknown          yes    no   *   created         unknown  requested    yes    retry       -
-    unknown          no     yes  *   needs_attention failed   -            yes    dead        OrderNeedsAttention
-    unknown          yes    yes  *   needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
+    unknown          no     yes  no  created         unknown  -            yes    deferred    -
+    unknown          yes    yes  no  created         unknown  requested    yes    deferred    -
+    unknown          no     yes  yes needs_attention failed   -            yes    dead        OrderNeedsAttention
+    unknown          yes    yes  yes needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
     refused          no     *    *   failed          failed   -            no     dead        OrderFailed
     refused          yes    *    *   cancelled       synced   done         no     done        OrderCancelled
     unauthorized     no     *    *   needs_attention failed   -            no     dead        OrderNeedsAttention

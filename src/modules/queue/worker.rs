@@ -260,10 +260,14 @@ impl Inner {
         let (asked, now) = (Instant::now(), self.clock.now());
         let until = after(now, self.settings.lease);
         let owner = (&*self.settings.worker_id, &*token);
-        let claim = match self.store.claim(queue.name, limit, skip, owner, (now, until)).await {
-            Ok(claim) => claim,
-            Err(error) => {
-                tracing::warn!(queue = queue.name, %error, "claiming failed; trying again");
+        let claiming = self.store.claim(queue.name, limit, skip, owner, (now, until));
+        let claim = match tokio::time::timeout(self.settings.lease, claiming).await {
+            Ok(Ok(claim)) => claim,
+            failed => {
+                let error = failed.map_or_else(|_| "the database does not answer".to_owned(), |outcome| {
+                    outcome.err().map(|error| error.to_string()).unwrap_or_default()
+                });
+                tracing::warn!(queue = queue.name, error, "claiming failed; trying again");
                 tokio::time::sleep(self.settings.poll).await;
                 return (Vec::new(), 0);
             }

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,7 +34,7 @@ use super::{
 pub const BATCH_MAX: usize = 64;
 /// Commands that may wait; beyond it the answer is 503.
 pub const QUEUE_MAX: usize = 4096;
-/// Tries of one batch end after this long; then the answer is 503.
+/// A command that is not committed this long after it was submitted is answered 503, waiting included.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Rounds of reading: a command may ask for more after it has seen the first documents.
 const READ_ROUNDS_MAX: usize = 4;
@@ -108,26 +109,34 @@ impl Lane {
     /// [`LaneError`]; after `Away` it is not known whether the command was carried out.
     pub async fn submit<C: Command>(&self, command: C) -> Result<C::Reply, LaneError> {
         let (answer, answered) = oneshot::channel();
-        let slot = Typed { command, reply: None, answer: Some(answer) };
+        let slot = Typed { command, submitted: Instant::now(), reply: None, answer: Some(answer) };
         self.sender.try_send(Box::new(slot)).map_err(|_| LaneError::Busy)?;
         answered.await.unwrap_or(Err(LaneError::Away))
     }
 }
 
 trait Slot: Send {
+    fn submitted(&self) -> Instant;
     fn reads(&self, view: &View) -> Vec<Key>;
     fn decide(&mut self, view: &mut View);
     fn succeed(&mut self);
     fn fail(&mut self, error: LaneError);
+    /// Whether it has its answer: nothing of it may be written any more.
+    fn is_answered(&self) -> bool;
 }
 
 struct Typed<C: Command> {
     command: C,
+    submitted: Instant,
     reply: Option<C::Reply>,
     answer: Option<oneshot::Sender<Result<C::Reply, LaneError>>>,
 }
 
 impl<C: Command> Slot for Typed<C> {
+    fn submitted(&self) -> Instant {
+        self.submitted
+    }
+
     fn reads(&self, view: &View) -> Vec<Key> {
         self.command.reads(view)
     }
@@ -149,6 +158,14 @@ impl<C: Command> Slot for Typed<C> {
             let _ = answer.send(Err(error));
         }
     }
+
+    fn is_answered(&self) -> bool {
+        self.answer.is_none()
+    }
+}
+
+fn slot_expired(mut slot: Box<dyn Slot>) {
+    slot.fail(LaneError::Away);
 }
 
 /// How a try of a batch ended short of success.
@@ -191,7 +208,13 @@ impl Committer {
         while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
             metrics::histogram!("waybill_batch_size", "lane" => self.name).record(batch.len() as f64);
             let started = Instant::now();
-            self.settle(&mut batch, started + PATIENCE).await;
+            // What waited too long behind an outage is turned away, not carried out for nobody.
+            for slot in batch.extract_if(.., |slot| slot.submitted() + PATIENCE <= started) {
+                slot_expired(slot);
+            }
+            if let Some(oldest) = batch.iter().map(|slot| slot.submitted()).min() {
+                self.settle(&mut batch, oldest + PATIENCE).await;
+            }
             metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
             batch.clear();
         }
@@ -201,7 +224,9 @@ impl Committer {
     async fn settle(&self, batch: &mut [Box<dyn Slot>], deadline: Instant) {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            match self.persist(part, deadline).await {
+            // Whatever panics in here, the lane lives on: without it the process could not write any more.
+            let persisted = AssertUnwindSafe(self.persist(part, deadline)).catch_unwind().await;
+            match persisted.unwrap_or_else(|_| Err(LaneError::Failed("it panicked".into()))) {
                 Ok(()) => part.iter_mut().for_each(|slot| slot.succeed()),
                 Err(LaneError::Failed(reason)) if part.len() > 1 => {
                     tracing::warn!(lane = self.name, size = part.len(), reason, "splitting a batch that can't be written");
@@ -275,7 +300,7 @@ impl Committer {
             }
             write::load(&self.db, session, &mut view, wanted).await?;
         }
-        for slot in batch.iter_mut() {
+        for slot in batch.iter_mut().filter(|slot| !slot.is_answered()) {
             view.begin();
             if catch_unwind(AssertUnwindSafe(|| slot.decide(&mut view))).is_err() {
                 view.undo();

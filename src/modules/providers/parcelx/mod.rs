@@ -197,8 +197,9 @@ fn judge(answer: &Answer) -> Judged<'_> {
         }
         Answer::Http { body: AnswerBody::Json(body), status, .. } => match (wire::status(body), status) {
             (Some(true), 200..=299) => Judged::Accepted(body),
-            (Some(false), 200..=299 | 400 | 422) => match wire::message(body) {
+            (Some(false), 200..=299) | (Some(false) | None, 400 | 422) => match wire::message(body) {
                 Some(message) => Judged::Refused(message),
+                None if *status >= 400 => Judged::Refused(wire::Message::new(format!("Refused with {status}, without a reason."))),
                 None => unclear("provider.no_reason", "Refused without a reason."),
             },
             _ => unclear("provider.unexpected_answer", &format!("Answered {status} in an unknown shape.")),

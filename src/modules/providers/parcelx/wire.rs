@@ -147,7 +147,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    fn new(text: String) -> Self {
+    pub(super) fn new(text: String) -> Self {
         Self { lower: text.to_lowercase(), text }
     }
 

@@ -127,6 +127,23 @@ const fn unclear([of_create, of_others]: [&str; 2]) -> [&str; 3] {
     [of_create, of_others, of_others]
 }
 
+/// Bodies that are JSON and give no reason.
+const NO_REASON_GIVEN: [&str; 13] = [
+    "refused, blank",
+    "refused, empty list",
+    "refused, list of numbers",
+    "refused, object",
+    "refused, null",
+    "refused, no message",
+    "a list",
+    "a number",
+    "a text",
+    "null",
+    "no status",
+    "status is a text",
+    "status is a number",
+];
+
 /// What any other status means. `None`: as with a 2xx, by its body.
 fn by_status(status: u16, body: &str) -> Option<[&'static str; 3]> {
     let says_no = OK.iter().position(|(name, _)| *name == "refused");
@@ -142,6 +159,10 @@ fn by_status(status: u16, body: &str) -> Option<[&'static str; 3]> {
         _ if body == "not JSON" => None,
         // A refusal counts on these two; absence is believed on a 2xx only.
         400 | 422 if body == "no record found" => {
+            Some(["fatal provider.refused", "fatal provider.refused", "counted provider.look_up_refused"])
+        }
+        // So does one that gives no reason, or none that we understand.
+        400 | 422 if NO_REASON_GIVEN.contains(&body) => {
             Some(["fatal provider.refused", "fatal provider.refused", "counted provider.look_up_refused"])
         }
         400 | 422 if index >= says_no => None,
