@@ -47,6 +47,8 @@ use crate::{
 
 /// How often a process looks whether the unique indexes are there, until they are.
 const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);
+/// How often samples of histograms are put into their buckets.
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// A check of `/readyz` that takes longer counts as down.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -255,6 +257,14 @@ impl App {
         });
         let waker = self.waker.clone();
         tokio::spawn(async move { waker.run_publisher().await });
+        let recorder = self.metrics.clone();
+        tokio::spawn(async move {
+            // Samples pile up until they are put into their buckets, also where nobody scrapes.
+            loop {
+                tokio::time::sleep(METRICS_UPKEEP_EVERY).await;
+                recorder.run_upkeep();
+            }
+        });
     }
 
     /// The API.

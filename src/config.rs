@@ -294,6 +294,9 @@ impl Config {
         if !self.parcelx_base_url.starts_with("http://") && !self.parcelx_base_url.starts_with("https://") {
             wrong.push("PARCELX_BASE_URL must start with http:// or https://".into());
         }
+        if self.parcelx_base_url.contains(['@', '?', '#']) {
+            wrong.push("PARCELX_BASE_URL must hold no credentials and no query: it is stored with every request".into());
+        }
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
             wrong.push("LEASE_MS must be at least a second longer than CALL_DEADLINE_MS: a lease has to outlast a call".into());

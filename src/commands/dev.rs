@@ -22,7 +22,33 @@ const USERS: [(Role, &str); 4] = [
 ];
 const PASSWORD: &str = "correct horse battery";
 
+/// Secrets and passwords of `dev` are public, so it touches nothing that others could reach.
+fn ensure_local(args: &DevArgs) -> Result<(), String> {
+    if !args.http_addr.ip().is_loopback() {
+        return Err("dev listens on this machine only: its passwords are public. Choose a 127.0.0.1 address.".into());
+    }
+    let stores = [("MONGODB_URI", &args.mongodb_uri), ("REDIS_URL", &args.redis_url)];
+    for (name, uri) in stores.into_iter().filter_map(|(name, uri)| Some((name, uri.as_ref()?))) {
+        if !hosts(uri).all(|host| ["127.0.0.1", "localhost", "::1"].contains(&host)) {
+            return Err(format!("{name} names another machine. dev would put public users and a stand-in carrier there."));
+        }
+    }
+    Ok(())
+}
+
+/// Hosts of a connection string, without credentials and ports.
+fn hosts(uri: &str) -> impl Iterator<Item = &str> {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    hosts.split(',').map(|host| match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    })
+}
+
 pub(super) async fn run(args: DevArgs) -> Result<(), String> {
+    ensure_local(&args)?;
     let shutdown = Shutdown::on_signals()?;
     let folder = args.home.join("dev");
     let folder = embedded::make_folder(&folder)?;
@@ -80,5 +106,23 @@ pub(super) async fn ensure_user(app: &App, role: Role, email: &str) -> Result<Op
         Ok((_, token)) => Ok(Some(token)),
         Err(AuthError::EmailTaken) => Ok(None),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_from_credentials_and_ports() {
+        for (uri, expected) in [
+            ("mongodb://127.0.0.1:27017/waybill?replicaSet=rs0", vec!["127.0.0.1"]),
+            ("mongodb://u:p%40ss@a.example,b.example:2/x", vec!["a.example", "b.example"]),
+            ("mongodb+srv://u:p@c.example/?a=b", vec!["c.example"]),
+            ("redis://[::1]:6379", vec!["::1"]),
+            ("redis://127.0.0.1@evil.example/", vec!["evil.example"]),
+        ] {
+            assert_eq!(hosts(uri).collect::<Vec<_>>(), expected, "{uri}");
+        }
     }
 }

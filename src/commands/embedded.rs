@@ -69,6 +69,8 @@ impl Servers {
         command
             .args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.5", "--quiet"])
             .args(["--port", &port.to_string()])
+            // A killed process leaves its transaction open, and the documents in it locked, for so long.
+            .args(["--setParameter", "transactionLifetimeLimitSeconds=15"])
             .arg("--dbpath")
             .arg(&data)
             .arg("--logpath")

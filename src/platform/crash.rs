@@ -11,6 +11,7 @@ pub const POINTS: &[&str] = &[
     "after_commit",
     "claimed",
     "request_logged",
+    "sending",
     "sent",
     "looking_up",
     "answered",
@@ -52,7 +53,8 @@ pub fn point(name: &'static str) {
         if armed.freeze.as_deref() == Some(name) {
             static FROZEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
             if !FROZEN.swap(true, std::sync::atomic::Ordering::SeqCst) {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP);
+                // To this thread: a signal to the process would let it run on until another thread takes it.
+                let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
             }
         }
     }

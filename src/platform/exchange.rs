@@ -17,7 +17,7 @@ use reqwest::{
 use serde_json::Value;
 
 pub use client::Exchange;
-pub use redaction::Redaction;
+pub use redaction::{Redaction, scrub};
 
 /// Answers over this size are given up: no provider of ours has a reason to send more.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;

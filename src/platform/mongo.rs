@@ -78,6 +78,14 @@ pub fn is_transient(error: &Error) -> bool {
     error.contains_label(TRANSIENT_TRANSACTION_ERROR)
 }
 
+/// Whether somebody else is writing the same document, or holds it locked.
+#[must_use]
+pub fn is_write_conflict(error: &Error) -> bool {
+    const LOCK_TIMEOUT: i32 = 24;
+    const WRITE_CONFLICT: i32 = 112;
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, LOCK_TIMEOUT | WRITE_CONFLICT))
+}
+
 /// Whether it is not known if the transaction committed; committing again is safe.
 #[must_use]
 pub fn is_unknown_commit(error: &Error) -> bool {

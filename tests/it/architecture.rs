@@ -137,7 +137,6 @@ fn only_in(words: &str, only: &[&str]) {
 
 #[test]
 fn only_the_exchange_sends() {
-    only_in("reqwest::Client", &["platform/exchange/client.rs", "commands/demo/client.rs"]);
     only_in("Client::builder()", &["platform/exchange/client.rs", "commands/demo/client.rs"]);
 }
 

@@ -11,8 +11,8 @@ use crate::platform::mongo::Index;
 pub const REQUEST_LOGS: &str = "provider_request_logs";
 /// Their answers.
 pub const RESPONSE_LOGS: &str = "provider_response_logs";
-/// One order has at most a handful of calls; a story longer than this is cut.
-const PER_ORDER_MAX: i64 = 200;
+/// One order has a handful of calls, and hundreds where its provider was away for a day; the latest are shown.
+const PER_ORDER_MAX: i64 = 500;
 
 /// Reads the logs; they are written in transactions only.
 #[derive(Clone, Debug)]
@@ -39,23 +39,27 @@ impl AuditStore {
         ]
     }
 
-    /// Requests about an order, oldest first.
+    /// The latest requests about an order, oldest first.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn list_requests(&self, order_id: &str) -> Result<Vec<ProviderRequestLog>> {
         let logs = self.db.collection(REQUEST_LOGS);
-        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": 1 }).limit(PER_ORDER_MAX).await?;
-        found.try_collect().await
+        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": -1 }).limit(PER_ORDER_MAX).await?;
+        let mut latest: Vec<_> = found.try_collect().await?;
+        latest.reverse();
+        Ok(latest)
     }
 
-    /// Answers about an order, oldest first.
+    /// The latest answers about an order, oldest first.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn list_responses(&self, order_id: &str) -> Result<Vec<ProviderResponseLog>> {
         let logs = self.db.collection(RESPONSE_LOGS);
-        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": 1 }).limit(PER_ORDER_MAX).await?;
-        found.try_collect().await
+        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": -1 }).limit(PER_ORDER_MAX).await?;
+        let mut latest: Vec<_> = found.try_collect().await?;
+        latest.reverse();
+        Ok(latest)
     }
 }

@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
 use crate::{
-    modules::queue::{Job, JobHandler, JobState, QueueConfig, QueueStore, Retried, RetryJob, Waker},
+    modules::queue::{Job, JobHandler, JobState, QueueConfig, QueueStore, RetryRefused, Retried, RetryJob, UNREADABLE, Waker},
     platform::{
         batch::Lane,
         clock::{Clock, Rfc3339Time},
@@ -232,6 +232,13 @@ impl QueueBoard {
     }
 
     async fn retry(&self, job_id: &str, actor: &Actor) -> Result<Retried, AppError> {
+        let readable = match self.store.find(job_id).await? {
+            None => return Ok(Retried::NotFound),
+            Some(job) => job.last_error.is_none_or(|error| error.code != UNREADABLE),
+        };
+        if !readable {
+            return Ok(Retried::Refused(RetryRefused { reason: "The job can't be read; look at it and delete it." }));
+        }
         let retry_id = new_id("rty");
         let retried = self
             .lane

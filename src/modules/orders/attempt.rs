@@ -41,11 +41,19 @@ pub(super) struct BeginAttempt {
 /// How an attempt begins.
 pub(super) enum Begun {
     /// With a call, whose log is durable.
-    Call { logged: Logged, call: Call, operation: Operation, order_created_at: DateTime },
+    Call(Box<BegunCall>),
     /// It ended without one.
     Settled,
     /// Somebody else has the job.
     LeaseLost,
+}
+
+/// A call that may be sent.
+pub(super) struct BegunCall {
+    pub(super) logged: Logged,
+    pub(super) call: Call,
+    pub(super) operation: Operation,
+    pub(super) order_created_at: DateTime,
 }
 
 impl BeginAttempt {
@@ -74,7 +82,7 @@ impl BeginAttempt {
         if let Some(call) = order.open_call.as_ref().filter(|call| call.request_ref_id == self.request_ref_id) {
             // An earlier run of this very transaction was committed after all.
             let (logged, call) = (audit::recorded_before(prepared), call.clone());
-            return Begun::Call { logged, call, operation, order_created_at };
+            return Begun::Call(Box::new(BegunCall { logged, call, operation, order_created_at }));
         }
         let call = Call {
             request_ref_id: self.request_ref_id.clone(),
@@ -94,7 +102,7 @@ impl BeginAttempt {
         begin_on_order(&mut order, self.errand, operation, &call);
         order.updated_at = view.now();
         view.update(&order);
-        Begun::Call { logged, call, operation, order_created_at }
+        Begun::Call(Box::new(BegunCall { logged, call, operation, order_created_at }))
     }
 }
 

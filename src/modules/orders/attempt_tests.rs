@@ -6,7 +6,7 @@ use bson::{Bson, Document, doc};
 
 use super::{
     CANCEL_QUEUE, OrderQueues, SETTLING_DELAY,
-    attempt::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
+    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
     commands_tests::{appended, decide, event_types, find_job, view_of},
     flow::{Errand, Outcome},
     flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, failure, order, placed, uncertain},
@@ -82,7 +82,7 @@ fn text<'a>(document: &'a Document, field: &str) -> &'a str {
 /// The operation of the call that an attempt begins with.
 fn operation(begun: Begun) -> Option<Operation> {
     match begun {
-        Begun::Call { operation, .. } => Some(operation),
+        Begun::Call(begun) => Some(begun.operation),
         Begun::Settled | Begun::LeaseLost => None,
     }
 }
@@ -90,9 +90,8 @@ fn operation(begun: Begun) -> Option<Operation> {
 #[test]
 fn a_call_begins_with_its_log_and_a_note_on_the_order() {
     let mut view = view_of(&order(), &[&active_job(Errand::Create)]);
-    let Begun::Call { logged, call, operation, order_created_at } = decide(&mut view, &begin(Errand::Create)) else {
-        panic!("no call")
-    };
+    let Begun::Call(begun) = decide(&mut view, &begin(Errand::Create)) else { panic!("no call") };
+    let BegunCall { logged, call, operation, order_created_at } = *begun;
     assert_eq!((operation, order_created_at), (Operation::Create, before_now(60_000)));
     assert_eq!(logged.outbound().body.as_ref().expect("a body")["client_order_id"], "ord_1");
     let logs = appended(&view, REQUEST_LOGS);
@@ -133,14 +132,12 @@ fn a_transaction_that_was_committed_after_all_gives_the_same_call_again() {
         (Errand::Cancel, Order { open_call: None, ..calling(Operation::Cancel, Errand::Cancel) }),
     ] {
         let mut view = view_of(&order, &[&active_job(errand)]);
-        let Begun::Call { call, operation, .. } = decide(&mut view, &begin(errand)) else { panic!("no call") };
+        let Begun::Call(begun) = decide(&mut view, &begin(errand)) else { panic!("no call") };
+        let BegunCall { call, operation, .. } = *begun;
         let stored = view.by_id::<Order>("ord_1").expect("the order");
-        let Begun::Call { logged, call: same, operation: same_operation, .. } = decide(&mut view, &begin(errand))
-        else {
-            panic!("no call the second time")
-        };
-        assert_eq!((&same, same_operation), (&call, operation));
-        assert_eq!(logged.outbound().operation, operation.as_str());
+        let Begun::Call(again) = decide(&mut view, &begin(errand)) else { panic!("no call the second time") };
+        assert_eq!((&again.call, again.operation), (&call, operation));
+        assert_eq!(again.logged.outbound().operation, operation.as_str());
         assert_eq!(appended(&view, REQUEST_LOGS).len(), 1, "{operation:?} is logged once");
         assert_eq!(appended(&view, RESPONSE_LOGS).len(), 0, "its own call is not closed");
         assert_eq!(view.by_id::<Order>("ord_1"), Some(stored), "nothing is counted twice");

@@ -1,12 +1,15 @@
 //! The handlers of the two queues.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 
 use super::{
     CANCEL_KIND, CREATE_KIND, OrderQueues,
-    attempt::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
+    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
     flow::{Errand, Outcome},
     model::{CancellationStatus, ORDERS, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
@@ -80,7 +83,7 @@ impl JobHandler for OrderHandler {
 
     async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
         let Some(order_id) = order_id(job) else {
-            return Attempt::Failed(JobError::new("payload", "queue.unreadable", "The payload names no order."));
+            return Attempt::Failed(JobError::new("payload", "orders.no_order", "The payload names no order."));
         };
         let begin = BeginAttempt {
             order_id: order_id.to_owned(),
@@ -96,7 +99,8 @@ impl JobHandler for OrderHandler {
             event_id: new_id("evt"),
         };
         match self.jobs.lane.submit(begin).await {
-            Ok(Begun::Call { logged, call, operation, order_created_at }) => {
+            Ok(Begun::Call(begun)) => {
+                let BegunCall { logged, call, operation, order_created_at } = *begun;
                 crash::point("request_logged");
                 let reply = self.jobs.call(&logged, lease).await;
                 crash::point("answered");
@@ -175,15 +179,18 @@ impl JobHandler for OrderHandler {
 }
 
 impl OrderJobs {
-    /// Sends, unless the lease would not outlast the call.
+    /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
+    /// process that is stopped between the two must not send when it goes on.
     async fn call(&self, logged: &Logged, lease: &Lease) -> Reply {
+        let since = Instant::now();
         if !lease.outlasts(self.exchange.deadline() + Duration::from_millis(500)).await {
             return Reply::not_sent(NotSent::NoTime);
         }
         let Some(credentials) = self.provider.credentials().await else {
             return Reply::not_sent(NotSent::NoCredentials);
         };
-        self.exchange.send(logged, credentials).await
+        crash::point("sending");
+        self.exchange.send(logged, credentials, since).await
     }
 
     /// Reads the answer, acts on what concerns the whole account, and prepares the conclusion.

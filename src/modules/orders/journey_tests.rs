@@ -12,7 +12,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     OrderQueues, SETTLING_DELAY,
-    attempt::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
+    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
     commands::{CancelAsked, CancelOrder, CreateOrder, Created},
     flow::{Errand, Outcome},
     flow_tests::{NOW, failure, placed, shipment},
@@ -329,7 +329,8 @@ impl World {
             cancel_job_id: self.id("job"),
             event_id: self.id("evt"),
         };
-        let Begun::Call { call, operation, .. } = self.submit(&begin) else { return true };
+        let Begun::Call(begun) = self.submit(&begin) else { return true };
+        let BegunCall { call, operation, .. } = *begun;
         if chance.worker < 20 {
             // Killed after the log was durable and before anything was sent.
             self.reclaim(&job.id);

@@ -1,6 +1,6 @@
 //! Requests as clients write them, and their rules.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
@@ -23,7 +23,7 @@ pub struct CreateOrderRequest {
     #[schema(example = "c-1001", min_length = 1, max_length = 128)]
     pub client_order_id: String,
     /// Who carries it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub provider: ProviderName,
     /// What is to be carried; required for a carrier.
     #[validate(nested)]
@@ -55,17 +55,17 @@ impl ProviderName {
 #[validate(schema(function = "cod_matches_mode"), schema(function = "goods_value_is_sane"))]
 pub struct ShipmentRequest {
     /// How fast.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub service: ServiceName,
     /// Who pays for the goods.
     pub payment_mode: PaymentModeName,
     /// ISO 4217; this carrier takes rupees only.
-    #[serde(default = "rupees")]
+    #[serde(default = "rupees", deserialize_with = "null_is_rupees")]
     #[validate(custom(function = "inr"))]
     #[schema(example = "INR", default = "INR")]
     pub currency: String,
     /// Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     #[validate(range(min = 0, max = 1_000_000_000_i64))]
     pub cod_amount: i64,
     /// Dead weight.
@@ -152,7 +152,7 @@ pub struct PartyRequest {
     #[schema(example = "560001")]
     pub pincode: String,
     /// ISO 3166-1 alpha-2; this carrier stays in India.
-    #[serde(default = "india")]
+    #[serde(default = "india", deserialize_with = "null_is_india")]
     #[validate(custom(function = "country"))]
     #[schema(example = "IN", default = "IN")]
     pub country: String,
@@ -261,6 +261,19 @@ impl From<ItemRequest> for Item {
         let ItemRequest { sku, name, quantity, unit_price } = request;
         Self { sku, name, quantity, unit_price }
     }
+}
+
+/// A null says as little as an absent field.
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(field: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(field)?.unwrap_or_default())
+}
+
+fn null_is_rupees<'de, D: Deserializer<'de>>(field: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(field)?.unwrap_or_else(rupees))
+}
+
+fn null_is_india<'de, D: Deserializer<'de>>(field: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(field)?.unwrap_or_else(india))
 }
 
 fn rupees() -> String {

@@ -235,9 +235,12 @@ fn what_is_left_out_means_what_it_defaults_to() {
     let whole = meaning(&example());
     for path in ["/provider", "/shipment/service", "/shipment/currency", "/shipment/codAmount"] {
         assert_eq!(meaning(&with(path, None)), whole, "without {path}");
+        assert_eq!(meaning(&with(path, Some(Value::Null))), whole, "{path} is null");
     }
     for party in ["consignee", "pickup"] {
-        assert_eq!(meaning(&with(&format!("/shipment/{party}/country"), None)), whole, "{party}");
+        for value in [None, Some(Value::Null)] {
+            assert_eq!(meaning(&with(&format!("/shipment/{party}/country"), value)), whole, "{party}");
+        }
         for field in ["email", "line2"] {
             let path = format!("/shipment/{party}/{field}");
             assert_eq!(meaning(&with(&path, None)), whole, "without {path}");

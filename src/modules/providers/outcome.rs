@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::platform::exchange::scrub;
+
 /// A shipment that exists at the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedShipment {
@@ -25,10 +27,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Names what went wrong; the message is cut and freed of control characters.
+    /// Names what went wrong; the message is scrubbed, see [`scrub`].
     pub fn new(code: &'static str, message: impl AsRef<str>) -> Self {
-        let message = message.as_ref().chars().filter(|c| !c.is_control()).take(300).collect();
-        Self { code, message }
+        Self { code, message: scrub(message.as_ref()) }
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) enum Completed {
 }
 
 enum Standing {
-    Held(Job),
+    Held(Box<Job>),
     Already,
     Lost,
 }
@@ -48,7 +48,7 @@ enum Standing {
 impl CompleteJob {
     fn standing(&self, view: &View) -> Standing {
         match view.by_id::<Job>(&self.job_id) {
-            Some(job) if holds_lease(&job, &self.token) => Standing::Held(job),
+            Some(job) if holds_lease(&job, &self.token) => Standing::Held(Box::new(job)),
             Some(job) if job.ended_by.as_deref() == Some(&*self.token) => Standing::Already,
             _ => Standing::Lost,
         }
@@ -75,7 +75,7 @@ impl Command for CompleteJob {
         match self.standing(view) {
             Standing::Held(job) => {
                 let concluded = self.conclusion.conclude(view, &job);
-                settle_job(view, job, &concluded.end);
+                settle_job(view, *job, &concluded.end);
                 Completed::Ended(concluded.end.as_str(), concluded.wake)
             }
             Standing::Already => Completed::Already,

@@ -20,7 +20,7 @@ mod worker;
 
 pub use complete::{holds_lease, settle_job};
 pub use handler::{Attempt, Concluded, Conclusion, JobHandler, RetryRefused};
-pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig};
+pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};
 pub use store::{JobPage, QueueStore, QueueSummary};
 pub use wake::Waker;

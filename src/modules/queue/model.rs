@@ -17,6 +17,9 @@ const HISTORY_MAX: usize = 20;
 /// Failures that use up no attempt (not connected, throttled) are put up with for so long.
 pub const DEFERRING_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Code of a job document that is not a job.
+pub const UNREADABLE: &str = "queue.unreadable";
+
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -214,7 +217,7 @@ impl Job {
         Self {
             queue: text("queue"),
             state: JobState::Dead,
-            last_error: Some(JobError::new("payload", "queue.unreadable", reason)),
+            last_error: Some(JobError::new("payload", UNREADABLE, reason)),
             payload: doc! { "unreadable": document.clone() },
             ..Self::new(text("_id"), &queue, &text("kind"), Document::new(), &text("correlationId"), now)
         }
@@ -282,6 +285,9 @@ impl Job {
                     if error.is_some() {
                         self.deferrals += 1;
                         self.deferring_since.get_or_insert(now);
+                    } else {
+                        // It got on: whatever was deferred before is no longer in a row with what comes.
+                        self.deferring_since = None;
                     }
                 }
             }
@@ -397,6 +403,16 @@ mod tests {
         job.end(&JobEnd::Retry { at: at(50), error, counts: false }, at(0));
         assert!(!job.deferred_too_long(at(24 * 3_600_000 - 1)));
         assert!(job.deferred_too_long(at(24 * 3_600_000)));
+    }
+
+    #[test]
+    fn a_step_that_went_well_ends_the_row_of_deferrals() {
+        let mut job = active();
+        let error = Some(JobError::new("retryable", "provider.not_connected", "refused"));
+        job.end(&JobEnd::Retry { at: at(50), error, counts: false }, at(0));
+        job.end(&JobEnd::Retry { at: at(60), error: None, counts: false }, at(60));
+        assert_eq!((job.deferring_since, job.deferrals), (None, 1));
+        assert!(!job.deferred_too_long(at(48 * 3_600_000)));
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl QueueStore {
                 }
             }
         }
-        jobs.sort_by(|a, b| (a.priority, a.run_at).cmp(&(b.priority, b.run_at)));
+        jobs.sort_by_key(|job| (job.priority, job.run_at));
         Ok(Claim { jobs, seen })
     }
 

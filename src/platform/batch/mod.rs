@@ -14,12 +14,13 @@ mod write;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use view::{Entity, Key, View};
 
@@ -40,6 +41,14 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const READ_ROUNDS_MAX: usize = 4;
 /// A unique index may refuse a batch so often before it counts as the command's own fault.
 const DUPLICATE_RETRIES_MAX: u32 = 3;
+
+/// A batch that keeps losing to another writer is taken apart after this long: a document may be locked by a process that
+/// was killed, until the server ends its transaction. Long enough for the crowd at a document that many want.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// The same while somebody waits for a lock already.
+const LOCK_PATIENCE_IN_TROUBLE: Duration = Duration::from_millis(100);
+/// Commands that wait for a lock beside the lane; beyond it the answer is 503.
+const ASIDE_MAX: usize = 64;
 
 /// One decision over the database.
 pub trait Command: Send + 'static {
@@ -99,7 +108,8 @@ impl Lane {
     #[must_use]
     pub fn start(name: &'static str, db: Database, clock: Clock) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(Committer { name, client: db.client().clone(), db, clock }.run(receiver));
+        let aside = Arc::new(Semaphore::new(ASIDE_MAX));
+        tokio::spawn(Arc::new(Committer { name, client: db.client().clone(), db, clock, aside }).run(receiver));
         Self { sender }
     }
 
@@ -195,15 +205,26 @@ impl From<mongodb::error::Error> for Trouble {
     }
 }
 
+/// Why a part of a batch is not committed.
+enum Stop {
+    /// One of it spoils the rest.
+    Spoiled(String),
+    /// Somebody else has locked what one of it wants.
+    Locked,
+    /// Out of time.
+    Away,
+}
+
 struct Committer {
     name: &'static str,
     client: Client,
     db: Database,
     clock: Clock,
+    aside: Arc<Semaphore>,
 }
 
 impl Committer {
-    async fn run(self, mut receiver: mpsc::Receiver<Box<dyn Slot>>) {
+    async fn run(self: Arc<Self>, mut receiver: mpsc::Receiver<Box<dyn Slot>>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
             metrics::histogram!("waybill_batch_size", "lane" => self.name).record(batch.len() as f64);
@@ -213,52 +234,93 @@ impl Committer {
                 slot_expired(slot);
             }
             if let Some(oldest) = batch.iter().map(|slot| slot.submitted()).min() {
-                self.settle(&mut batch, oldest + PATIENCE).await;
+                self.settle(batch.drain(..).collect(), oldest + PATIENCE).await;
             }
             metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
             batch.clear();
         }
     }
 
-    /// Carries the batch out, splitting it where one of it spoils the rest. Every slot has its answer afterwards.
-    async fn settle(&self, batch: &mut [Box<dyn Slot>], deadline: Instant) {
+    /// Carries the batch out, splitting it where one of it spoils the rest. Every slot has its answer afterwards, or waits
+    /// for a lock beside the lane.
+    async fn settle(self: &Arc<Self>, batch: Vec<Box<dyn Slot>>, deadline: Instant) {
+        let mut lock_patience =
+            if self.aside.available_permits() < ASIDE_MAX { LOCK_PATIENCE_IN_TROUBLE } else { LOCK_PATIENCE };
         let mut parts = vec![batch];
-        while let Some(part) = parts.pop() {
-            // Whatever panics in here, the lane lives on: without it the process could not write any more.
-            let persisted = AssertUnwindSafe(self.persist(part, deadline)).catch_unwind().await;
-            match persisted.unwrap_or_else(|_| Err(LaneError::Failed("it panicked".into()))) {
+        while let Some(mut part) = parts.pop() {
+            match self.persist(&mut part, deadline, lock_patience).await {
                 Ok(()) => part.iter_mut().for_each(|slot| slot.succeed()),
-                Err(LaneError::Failed(reason)) if part.len() > 1 => {
+                Err(Stop::Away) => part.iter_mut().for_each(|slot| slot.fail(LaneError::Away)),
+                Err(Stop::Spoiled(reason)) if part.len() > 1 => {
                     tracing::warn!(lane = self.name, size = part.len(), reason, "splitting a batch that can't be written");
-                    let (left, right) = part.split_at_mut(part.len() / 2);
-                    parts.push(right);
-                    parts.push(left);
+                    parts.push(part.split_off(part.len() / 2));
+                    parts.push(part);
                 }
-                Err(error) => part.iter_mut().for_each(|slot| slot.fail(error.clone())),
+                Err(Stop::Spoiled(reason)) => {
+                    part.iter_mut().for_each(|slot| slot.fail(LaneError::Failed(reason.clone())));
+                }
+                Err(Stop::Locked) if part.len() > 1 => {
+                    tracing::warn!(lane = self.name, size = part.len(), "taking a batch apart: something in it is locked");
+                    lock_patience = Duration::ZERO;
+                    parts.extend(part.into_iter().rev().map(|slot| vec![slot]));
+                }
+                Err(Stop::Locked) => part.into_iter().for_each(|slot| self.set_aside(slot)),
             }
         }
     }
 
-    /// Tries the batch until it is committed, broken, or out of time.
-    async fn persist(&self, batch: &mut [Box<dyn Slot>], deadline: Instant) -> Result<(), LaneError> {
+    /// Goes on trying beside the lane, so that nobody else waits for the lock.
+    fn set_aside(self: &Arc<Self>, mut slot: Box<dyn Slot>) {
+        let Ok(permit) = Arc::clone(&self.aside).try_acquire_owned() else {
+            return slot.fail(LaneError::Busy);
+        };
+        let committer = Arc::clone(self);
+        tokio::spawn(async move {
+            let deadline = slot.submitted() + PATIENCE;
+            let mut alone = [slot];
+            let persisted = committer.persist(&mut alone, deadline, PATIENCE).await;
+            let [slot] = &mut alone;
+            match persisted {
+                Ok(()) => slot.succeed(),
+                Err(Stop::Spoiled(reason)) => slot.fail(LaneError::Failed(reason)),
+                Err(Stop::Locked | Stop::Away) => slot.fail(LaneError::Away),
+            }
+            drop(permit);
+        });
+    }
+
+    /// Tries a part of a batch until it is committed, broken, locked for `lock_patience`, or out of time. Whatever panics
+    /// in there, the lane lives on: without it the process could not write any more.
+    async fn persist(&self, part: &mut [Box<dyn Slot>], deadline: Instant, lock_patience: Duration) -> Result<(), Stop> {
+        let tries = AssertUnwindSafe(self.try_until(part, deadline, lock_patience)).catch_unwind().await;
+        tries.unwrap_or_else(|_| Err(Stop::Spoiled("it panicked".into())))
+    }
+
+    async fn try_until(&self, part: &mut [Box<dyn Slot>], deadline: Instant, lock_patience: Duration) -> Result<(), Stop> {
         let mut duplicates = 0;
+        let mut locked_since = None;
         for tries in 0_u32.. {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(LaneError::Away);
+                return Err(Stop::Away);
             }
-            let trouble = match tokio::time::timeout(left, self.attempt(batch, deadline)).await {
+            let trouble = match tokio::time::timeout(left, self.attempt(part, deadline)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(trouble)) => trouble,
-                Err(_) => return Err(LaneError::Away),
+                Err(_) => return Err(Stop::Away),
             };
             metrics::counter!("waybill_batch_retries_total", "lane" => self.name).increment(1);
             match trouble {
-                Trouble::Broken(reason) => return Err(LaneError::Failed(reason)),
+                Trouble::Broken(reason) => return Err(Stop::Spoiled(reason)),
                 Trouble::Duplicate(reason) => {
                     duplicates += 1;
                     if duplicates > DUPLICATE_RETRIES_MAX {
-                        return Err(LaneError::Failed(reason));
+                        return Err(Stop::Spoiled(reason));
+                    }
+                }
+                Trouble::Again(error) if mongo::is_write_conflict(&error) => {
+                    if locked_since.get_or_insert_with(Instant::now).elapsed() >= lock_patience {
+                        return Err(Stop::Locked);
                     }
                 }
                 Trouble::Again(error) | Trouble::Away(error) => {
@@ -267,7 +329,7 @@ impl Committer {
             }
             tokio::time::sleep(pause(tries)).await;
         }
-        Err(LaneError::Away)
+        Err(Stop::Away)
     }
 
     /// One transaction: read, decide, write, commit.

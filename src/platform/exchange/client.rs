@@ -1,7 +1,10 @@
 //! Sending.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -49,10 +52,13 @@ impl Exchange {
         self.deadline
     }
 
-    /// Sends a logged request and waits for the whole answer, at most for the deadline. Never fails: what went
-    /// wrong is the answer.
-    pub async fn send(&self, logged: &Logged, credentials: Credentials) -> Reply {
+    /// Sends a logged request and waits for the whole answer, at most for the deadline, which runs from `since`. Never
+    /// fails: what went wrong is the answer.
+    pub async fn send(&self, logged: &Logged, credentials: Credentials, since: Instant) -> Reply {
         let started = Instant::now();
+        if started >= since + self.deadline {
+            return Reply::not_sent(NotSent::NoTime);
+        }
         let outbound = logged.outbound();
         let mut request = self.client.request(outbound.method.clone(), &outbound.url);
         for (name, value) in credentials {
@@ -62,14 +68,22 @@ impl Exchange {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
         }
         let mut seen = Seen::default();
-        let exchange = async {
-            let response = request.send().await?;
-            seen.head(&response);
-            seen.body(response).await
-        };
-        let outcome = tokio::select! {
-            outcome = tokio::time::timeout(self.deadline, exchange) => outcome,
-            () = crash::after_sending(outbound.operation) => Ok(Ok(Some(Lost::ConnectionLost))),
+        let outcome = {
+            let mut exchange = pin!(async {
+                let response = request.send().await?;
+                seen.head(&response);
+                seen.body(response).await
+            });
+            // A process that was stopped for longer than the deadline must not go on sending where it was: by then the
+            // job has another worker. So the clock is asked first, at every step.
+            let in_time = poll_fn(|context| {
+                let overdue = since.elapsed() >= self.deadline;
+                if overdue { Poll::Ready(Ok(Some(Lost::TimedOut))) } else { exchange.as_mut().poll(context) }
+            });
+            tokio::select! {
+                outcome = tokio::time::timeout_at((since + self.deadline).into(), in_time) => outcome,
+                () = crash::after_sending(outbound.operation) => Ok(Ok(Some(Lost::ConnectionLost))),
+            }
         };
         let lost = match outcome {
             Ok(Ok(lost)) => lost,

@@ -5,7 +5,11 @@ use serde_json::Value;
 
 /// Longest text that is stored of an allowed field; the rest is cut.
 const TEXT_CHARS_MAX: usize = 500;
-/// Entries of an array that are stored.
+/// Longest scrubbed text that is stored.
+const SCRUBBED_CHARS_MAX: usize = 300;
+/// More digits in a word may be a telephone, account or document number.
+const DIGITS_MAX: usize = 6;
+/// Entries of an array or an object that are stored.
 const ENTRIES_MAX: usize = 100;
 /// Depth to which a body is stored.
 const DEPTH_MAX: usize = 12;
@@ -17,8 +21,18 @@ pub struct Redaction {
     pub request: &'static [&'static str],
     /// Of the answer's body.
     pub response: &'static [&'static str],
+    /// Free text of either body, stored scrubbed: see [`scrub`].
+    pub free_text: &'static [&'static str],
     /// Query parameters of the URL.
     pub query: &'static [&'static str],
+}
+
+/// How a field may be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    Whole,
+    Scrubbed,
+    ShapeOnly,
 }
 
 /// Headers of an answer that may be stored.
@@ -28,13 +42,13 @@ impl Redaction {
     /// The stored form of a request's body.
     #[must_use]
     pub fn request_body(&self, body: &Value) -> Bson {
-        redact(body, &mut String::new(), self.request, 0)
+        self.redact(body, &mut String::new(), self.request, 0)
     }
 
     /// The stored form of an answer's body.
     #[must_use]
     pub fn response_body(&self, body: &Value) -> Bson {
-        redact(body, &mut String::new(), self.response, 0)
+        self.redact(body, &mut String::new(), self.response, 0)
     }
 
     /// Whether an answer's header may be stored.
@@ -57,57 +71,86 @@ impl Redaction {
             .collect();
         format!("{path}?{}", pairs.join("&"))
     }
-}
 
-fn redact(value: &Value, path: &mut String, allowed: &[&str], depth: usize) -> Bson {
-    if depth > DEPTH_MAX {
-        return Bson::String("[too deep]".into());
-    }
-    match value {
-        Value::Object(fields) => {
-            let mut out = Document::new();
-            for (name, value) in fields {
-                // A provider chooses its keys; BSON allows no NUL in them.
-                let name: String = name.chars().filter(|c| *c != '\0').take(100).collect();
-                let length = path.len();
-                if !path.is_empty() {
-                    path.push('.');
+    fn redact(&self, value: &Value, path: &mut String, whole: &[&str], depth: usize) -> Bson {
+        if depth > DEPTH_MAX {
+            return Bson::String("[too deep]".into());
+        }
+        let length = path.len();
+        match value {
+            Value::Object(fields) => {
+                let mut out = Document::new();
+                for (position, (name, value)) in fields.iter().take(ENTRIES_MAX).enumerate() {
+                    let name = if is_plain_key(name) { name.clone() } else { format!("[key {position}]") };
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(&name);
+                    out.insert(name, self.redact(value, path, whole, depth + 1));
+                    path.truncate(length);
                 }
-                path.push_str(&name);
-                let redacted = redact(value, path, allowed, depth + 1);
+                if fields.len() > ENTRIES_MAX {
+                    out.insert("[more]", (fields.len() - ENTRIES_MAX) as i64);
+                }
+                Bson::Document(out)
+            }
+            Value::Array(entries) => {
+                path.push_str("[]");
+                let shown = entries.iter().take(ENTRIES_MAX);
+                let mut out: Vec<Bson> = shown.map(|entry| self.redact(entry, path, whole, depth + 1)).collect();
                 path.truncate(length);
-                out.insert(name, redacted);
+                if entries.len() > ENTRIES_MAX {
+                    out.push(Bson::String(format!("[{} more]", entries.len() - ENTRIES_MAX)));
+                }
+                Bson::Array(out)
             }
-            Bson::Document(out)
+            scalar if whole.contains(&path.as_str()) => leaf(scalar, Allowed::Whole),
+            scalar if self.free_text.contains(&path.as_str()) => leaf(scalar, Allowed::Scrubbed),
+            scalar => leaf(scalar, Allowed::ShapeOnly),
         }
-        Value::Array(entries) => {
-            let length = path.len();
-            path.push_str("[]");
-            let mut out: Vec<Bson> =
-                entries.iter().take(ENTRIES_MAX).map(|entry| redact(entry, path, allowed, depth + 1)).collect();
-            path.truncate(length);
-            if entries.len() > ENTRIES_MAX {
-                out.push(Bson::String(format!("[{} more]", entries.len() - ENTRIES_MAX)));
-            }
-            Bson::Array(out)
-        }
-        scalar => leaf(scalar, allowed.contains(&path.as_str())),
     }
 }
 
-fn leaf(value: &Value, allowed: bool) -> Bson {
-    match value {
-        Value::Null => Bson::Null,
-        Value::Bool(flag) if allowed => Bson::Boolean(*flag),
-        Value::Number(number) if allowed => {
+/// A provider chooses its keys: one that could be somebody's name, address or number is not stored, nor one that could
+/// pass for a path.
+fn is_plain_key(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    (1..=40).contains(&name.len())
+        && name.bytes().all(plain)
+        && name.bytes().filter(u8::is_ascii_digit).count() <= DIGITS_MAX
+}
+
+fn leaf(value: &Value, allowed: Allowed) -> Bson {
+    match (value, allowed) {
+        (Value::Null, _) => Bson::Null,
+        (Value::Bool(flag), Allowed::Whole) => Bson::Boolean(*flag),
+        (Value::Number(number), Allowed::Whole) => {
             number.as_i64().map_or_else(|| Bson::Double(number.as_f64().unwrap_or_default()), Bson::Int64)
         }
-        Value::String(text) if allowed => Bson::String(text.chars().take(TEXT_CHARS_MAX).collect()),
-        Value::Bool(_) => Bson::String("[boolean]".into()),
-        Value::Number(_) => Bson::String("[number]".into()),
-        Value::String(text) => Bson::String(format!("[string {}]", text.chars().count())),
-        Value::Array(_) | Value::Object(_) => Bson::String("[nested]".into()),
+        (Value::String(text), Allowed::Whole) => Bson::String(text.chars().take(TEXT_CHARS_MAX).collect()),
+        (Value::String(text), Allowed::Scrubbed) => Bson::String(scrub(text)),
+        (Value::Bool(_), _) => Bson::String("[boolean]".into()),
+        (Value::Number(_), _) => Bson::String("[number]".into()),
+        (Value::String(text), Allowed::ShapeOnly) => Bson::String(format!("[string {}]", text.chars().count())),
+        (Value::Array(_) | Value::Object(_), _) => Bson::String("[nested]".into()),
     }
+}
+
+/// Free text of a provider as it may be stored: cut, without control characters, e-mail addresses and long numbers,
+/// because providers repeat what they were sent.
+#[must_use]
+pub fn scrub(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| {
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        if word.contains('@') {
+            "[address]".to_owned()
+        } else if digits > DIGITS_MAX {
+            "[number]".to_owned()
+        } else {
+            word.chars().filter(|c| !c.is_control()).collect()
+        }
+    });
+    words.collect::<Vec<_>>().join(" ").chars().take(SCRUBBED_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -118,7 +161,7 @@ mod tests {
     use super::*;
 
     const RULES: Redaction =
-        Redaction { request: &["id", "items[].sku", "weights[]", "deep.ok"], response: &["status"], query: &["awb"] };
+        Redaction { request: &["id", "items[].sku", "weights[]", "deep.ok"], response: &["status"], free_text: &["words", "words[]"], query: &["awb"] };
 
     #[test]
     fn what_is_not_named_keeps_its_shape_only() {
@@ -143,7 +186,31 @@ mod tests {
         let stored = stored.as_document().expect("a document");
         assert_eq!(stored.get_str("status").expect("text").len(), TEXT_CHARS_MAX);
         assert_eq!(stored.get_array("list").expect("a list").len(), ENTRIES_MAX + 1);
-        assert!(stored.contains_key("key"));
+        assert!(stored.contains_key("[key 0]"), "{stored}");
+    }
+
+    #[test]
+    fn free_text_keeps_its_sense_and_loses_personal_data() {
+        for (text, kept) in [
+            ("Pincode 560001 not serviceable", "Pincode 560001 not serviceable"),
+            ("Invalid mobile 9876543210, <asha@example.com>", "Invalid mobile [number] [address]"),
+            ("call +91-98765-43210 now", "call [number] now"),
+            ("two\r\nlines \u{1b}[31mred", "two lines [31mred"),
+        ] {
+            assert_eq!(scrub(text), kept);
+            let stored = RULES.response_body(&json!({ "words": [text] }));
+            assert_eq!(stored, bson!({ "words": [kept] }));
+        }
+        assert_eq!(scrub(&"x ".repeat(1000)).chars().count(), SCRUBBED_CHARS_MAX);
+    }
+
+    #[test]
+    fn keys_that_could_be_data_or_pass_for_a_path_are_not_stored() {
+        let stored = RULES.response_body(&json!({ "asha@example.com": 1, "9876543210": 2, "deep.ok": 3, "": 4 }));
+        let keys: Vec<_> = stored.as_document().expect("a document").keys().cloned().collect();
+        assert_eq!(keys, ["[key 0]", "[key 1]", "[key 2]", "[key 3]"]);
+        let wide: serde_json::Map<_, _> = (0..500).map(|n| (format!("k{n}"), json!(n))).collect();
+        assert_eq!(RULES.response_body(&wide.into()).as_document().expect("a document").len(), ENTRIES_MAX + 1);
     }
 
     #[test]

@@ -82,6 +82,9 @@ impl Carrier {
 
     async fn read(&self, path: &str) -> Value {
         let response = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        if response.status() == 404 {
+            return Value::Null;
+        }
         serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default()
     }
 }

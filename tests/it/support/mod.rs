@@ -4,7 +4,11 @@
 #![allow(dead_code)]
 
 pub mod carrier;
+pub mod drive;
 pub mod orders;
+pub mod process;
+pub mod proxy;
+pub mod servers;
 
 use std::time::{Duration, Instant};
 
@@ -270,7 +274,12 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
 
 /// Settings for tests.
 pub fn test_config(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carrier: &str, flags: &[&str]) -> Config {
-    let own = [
+    config_from(test_flags(mongodb_uri, redis_url, redis_prefix, carrier, flags)).expect("well-formed flags")
+}
+
+/// The same as flags; later ones override earlier ones of the same name.
+pub fn test_flags(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carrier: &str, flags: &[&str]) -> Vec<String> {
+    let mut all = vec![
         format!("--mongodb-uri={mongodb_uri}"),
         format!("--redis-url={redis_url}"),
         format!("--redis-prefix={redis_prefix}"),
@@ -285,14 +294,12 @@ pub fn test_config(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carri
         "--heartbeat-ms=1000".to_owned(),
         "--shutdown-ms=10000".to_owned(),
     ];
-    // Later flags override earlier ones of the same name.
-    let mut all: Vec<String> = own.to_vec();
     for flag in flags {
         let name = flag.split('=').next().unwrap();
         all.retain(|have| have.split('=').next() != Some(name));
         all.push((*flag).to_owned());
     }
-    config_from(all).expect("well-formed flags")
+    all
 }
 
 /// Serves the API of `app` on a free port.

@@ -14,10 +14,9 @@ const REFERENCE_CHARS_MAX: usize = 64;
 
 /// What may be stored of an operation. Names, telephone numbers, streets and e-mails are not.
 pub(super) fn redaction(operation: Operation) -> &'static Redaction {
+    const SAID: &[&str] = &["responsemsg", "responsemsg[]"];
     const ANSWER: &[&str] = &[
         "status",
-        "responsemsg",
-        "responsemsg[]",
         "data.awb_number",
         "data.order_number",
         "data.job_id",
@@ -72,10 +71,11 @@ pub(super) fn redaction(operation: Operation) -> &'static Redaction {
             "products[].product_taxper",
         ],
         response: ANSWER,
+        free_text: SAID,
         query: &[],
     };
-    static CANCEL: Redaction = Redaction { request: &["awb"], response: ANSWER, query: &[] };
-    static LOOK_UP: Redaction = Redaction { request: &[], response: ANSWER, query: &["awb", "channel_order_no"] };
+    static CANCEL: Redaction = Redaction { request: &["awb"], response: ANSWER, free_text: SAID, query: &[] };
+    static LOOK_UP: Redaction = Redaction { request: &[], response: ANSWER, free_text: SAID, query: &["awb", "channel_order_no"] };
     match operation {
         Operation::Create => &CREATE,
         Operation::Cancel => &CANCEL,

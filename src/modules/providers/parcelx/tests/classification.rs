@@ -290,7 +290,7 @@ fn what_they_name_is_taken_over() {
 fn what_they_say_is_kept_short_and_printable() {
     for (message, kept) in [
         (json!(["Invalid mobile.", 5, "Invalid pincode."]), "Invalid mobile.; Invalid pincode.".to_owned()),
-        (json!("bell\u{7} and\nline"), "bell andline".into()),
+        (json!("bell\u{7} and\nline"), "bell and line".into()),
         (json!("é".repeat(1000)), "é".repeat(300)),
     ] {
         let answer = http(200, &refused(message));

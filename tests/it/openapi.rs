@@ -1,0 +1,164 @@
+//! The description of the API is the API.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::TestApp;
+
+/// Every route there is, but for the description itself and `/metrics`, and whether it takes a token.
+const ROUTES: &[(&str, &str, bool)] = &[
+    ("post", "/auth/register", false),
+    ("post", "/auth/login", false),
+    ("post", "/auth/refresh", false),
+    ("post", "/auth/logout", false),
+    ("post", "/auth/password", true),
+    ("get", "/auth/me", true),
+    ("patch", "/auth/me", true),
+    ("post", "/orders/create", true),
+    ("post", "/orders/cancel", true),
+    ("get", "/orders", true),
+    ("get", "/orders/{orderId}", true),
+    ("get", "/orders/{orderId}/timeline", true),
+    ("get", "/queues", true),
+    ("get", "/queues/{queue}/jobs", true),
+    ("get", "/queues/jobs/{jobId}", true),
+    ("delete", "/queues/jobs/{jobId}", true),
+    ("post", "/queues/jobs/{jobId}/retry", true),
+    ("post", "/queues/{queue}/pause", true),
+    ("post", "/queues/{queue}/resume", true),
+    ("post", "/queues/{queue}/retry-dead", true),
+    ("get", "/healthz", false),
+    ("get", "/readyz", false),
+];
+
+async fn description(app: &TestApp) -> Value {
+    let answer = app.request(Method::GET, "/openapi.json", None, None).await.expect(200);
+    assert_eq!(answer.headers["content-type"], "application/json");
+    answer.body
+}
+
+/// Operations of the description, as (method, path, operation).
+fn operations(openapi: &Value) -> Vec<(String, String, Value)> {
+    let mut operations = Vec::new();
+    for (path, item) in openapi["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            operations.push((method.clone(), path.clone(), operation.clone()));
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_nothing_else() {
+    let app = TestApp::start().await;
+    let openapi = description(&app).await;
+    let described: BTreeSet<_> =
+        operations(&openapi).into_iter().map(|(method, path, op)| (method, path, op["security"].is_array())).collect();
+    let expected: BTreeSet<_> =
+        ROUTES.iter().map(|(method, path, secured)| ((*method).to_owned(), (*path).to_owned(), *secured)).collect();
+    let missing: Vec<_> = expected.difference(&described).collect();
+    let unexpected: Vec<_> = described.difference(&expected).collect();
+    assert!(missing.is_empty() && unexpected.is_empty(), "not described: {missing:?}; not expected: {unexpected:?}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_described_is_there_and_guarded_as_described() {
+    let app = TestApp::start().await;
+    for (method, path, operation) in operations(&description(&app).await) {
+        let url =
+            path.replace("{orderId}", "ord_1").replace("{jobId}", "job_1").replace("{queue}", "parcelx-orders-queue");
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let answer = app.send(method.clone(), &url, None, None, "").await;
+        let status = answer.status.as_u16();
+        assert!(!matches!(status, 404 | 405), "{method} {path}: {status}");
+        assert_eq!(status == 401, operation["security"].is_array(), "{method} {path}: {status}");
+        if status >= 400 {
+            answer.expect(status);
+        }
+    }
+    app.finish().await;
+}
+
+/// Every `$ref` within.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(entries) => entries.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_description_is_complete_in_itself() {
+    let app = TestApp::start().await;
+    let openapi = description(&app).await;
+    assert!(openapi["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert_eq!(openapi["info"]["title"], "Waybill");
+    assert_eq!(openapi["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    let mut refs = BTreeSet::new();
+    references(&openapi, &mut refs);
+    assert!(!refs.is_empty());
+    for reference in refs {
+        let pointer = reference.strip_prefix('#').expect("all references are local");
+        assert!(openapi.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations(&openapi) {
+        let what = format!("{method} {path}");
+        assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{what} has no summary");
+        assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{what} has no tag");
+        assert!(
+            ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+            "{what}: its operation id is not its own"
+        );
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{what} never succeeds");
+        for (status, response) in responses {
+            let content = response["content"].as_object();
+            if status.starts_with(['4', '5']) {
+                let content = content.unwrap_or_else(|| panic!("{what} {status} has no content"));
+                assert!(content.keys().eq(["application/problem+json"]), "{what} {status} is no problem");
+            } else if status != "204" {
+                assert!(
+                    content.is_some_and(|content| content.contains_key("application/json")),
+                    "{what} {status} has no content"
+                );
+            }
+        }
+        let in_path: BTreeSet<_> =
+            path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let described: BTreeSet<_> =
+            parameters.iter().filter(|p| p["in"] == "path").map(|p| p["name"].as_str().unwrap()).collect();
+        assert_eq!(described, in_path, "{what}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_order_is_described_field_by_field() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    let order_id = app.confirmed(&user, "c-1").await;
+    let openapi = description(&app).await;
+    let answered = app.order(&user, &order_id).await;
+    for (schema, value) in [
+        ("OrderResponse", &answered),
+        ("ShipmentResponse", &answered["shipment"]),
+        ("PartyResponse", &answered["shipment"]["pickup"]),
+        ("ItemResponse", &answered["shipment"]["items"][0]),
+    ] {
+        let described: BTreeSet<_> =
+            openapi["components"]["schemas"][schema]["properties"].as_object().unwrap().keys().collect();
+        let there: BTreeSet<_> = value.as_object().unwrap().keys().collect();
+        assert_eq!(described, there, "{schema}: null, never absent");
+    }
+    app.finish().await;
+}

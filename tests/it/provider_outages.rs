@@ -1,0 +1,191 @@
+//! A carrier that can't be reached, throttles, refuses our credentials, or misbehaves when it is asked to cancel.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, User, drive::closed_port, eventually};
+
+const SOON: Duration = Duration::from_secs(20);
+/// Nothing comes due again because the machine is slow.
+const SLOW: &str = "--backoff-base-ms=60000";
+
+async fn queues(app: &TestApp, admin: &User) -> Vec<Value> {
+    app.get(admin, "/queues").await.expect(200).body["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn not_connected_uses_up_no_attempt_and_is_given_up_after_a_day() {
+    let url = format!("--parcelx-base-url=http://127.0.0.1:{}/api/v3", closed_port());
+    let app = TestApp::with(&[&url, SLOW]).await;
+    let user = app.merchant().await;
+    let order_id = app.created(&user, "c-1").await;
+    for deferrals in 1..=12 {
+        app.run_jobs().await;
+        let job = app.create_job(&order_id).await;
+        let counted =
+            (job.get_str("state").unwrap(), job.get_i32("attempts").unwrap(), job.get_i32("deferrals").unwrap());
+        assert_eq!(counted, ("ready", 0, deferrals));
+        let order = app.order(&user, &order_id).await;
+        assert_eq!((&order["status"], &order["providerSyncStatus"]), (&json!("created"), &json!("retrying")));
+        app.app.clock.advance(Duration::from_secs(3600));
+    }
+    app.app.clock.advance(Duration::from_secs(12 * 3600));
+    app.run_jobs().await;
+    let order = app.order(&user, &order_id).await;
+    assert_eq!(
+        (&order["status"], &order["failure"]["code"]),
+        (&json!("needs_attention"), &json!("exchange.not_connected"))
+    );
+    assert_eq!(app.create_job(&order_id).await.get_str("state").unwrap(), "dead");
+    for answer in app.answers(&order_id).await {
+        assert_eq!(answer.get_str("outcome").unwrap(), "retryable");
+        assert_eq!(answer.get_str("errorCode").unwrap(), "exchange.not_connected");
+        assert_eq!(answer.get("httpStatus"), Some(&bson::Bson::Null));
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn throttled_the_whole_account_waits_as_long_as_it_is_told() {
+    let app = TestApp::start().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    app.carrier.rule(json!({ "operation": "create", "mode": "429", "times": 1, "retryAfterSeconds": 120 })).await;
+    let first = app.created(&user, "first").await;
+    let told = app.app.clock.now_ms();
+    app.run_jobs().await;
+    let job = app.create_job(&first).await;
+    assert_eq!((job.get_str("state").unwrap(), job.get_i32("attempts").unwrap()), ("ready", 0));
+    assert!(job.get_datetime("runAt").unwrap().timestamp_millis() >= told + 120_000);
+    for queue in queues(&app, &admin).await {
+        assert!(queue["throttledUntil"].is_string(), "both queues of the account: {queue}");
+    }
+
+    let second = app.created(&user, "second").await;
+    let worker = app.start_worker();
+    eventually("the worker is there", SOON, async || !app.all("workers", doc! {}).await.is_empty()).await;
+    app.app.clock.advance(Duration::from_secs(60));
+    // Time enough for a worker to claim, if it wanted to: it has to say twice that it is alive.
+    let seen = app.all("workers", doc! {}).await[0].clone();
+    eventually("another heart-beat", SOON, async || app.all("workers", doc! {}).await[0] != seen).await;
+    assert_eq!(app.carrier.books().await["calls"], 1, "nobody calls meanwhile");
+    app.app.clock.advance(Duration::from_secs(65));
+    for order_id in [&first, &second] {
+        eventually("it goes on", SOON, async || app.order(&user, order_id).await["status"] == "confirmed").await;
+    }
+    worker.stop().await;
+    assert!(queues(&app, &admin).await.iter().all(|queue| queue["throttledUntil"].is_null()));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn credentials_refused_three_times_in_a_row_pause_both_queues() {
+    let app = TestApp::with(&[SLOW]).await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    let place = async |name: &str, mode: &str| {
+        app.misbehave_for(name, "create", mode, Some(1)).await;
+        app.created(&user, name).await;
+        app.run_jobs().await;
+        queues(&app, &admin).await.iter().filter(|queue| queue["paused"] == true).count()
+    };
+    assert_eq!(place("a", "401").await, 0);
+    assert_eq!(place("b", "403").await, 0);
+    assert_eq!(place("c", "ok").await, 0, "a success ends the row");
+    assert_eq!(place("d", "401").await, 0);
+    assert_eq!(place("e", "500").await, 0, "says nothing about credentials");
+    assert_eq!(place("f", "401").await, 0);
+    assert_eq!(place("g", "403").await, 2, "three in a row");
+    let reason = queues(&app, &admin).await[0]["pausedReason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("credentials"), "{reason}");
+
+    for queue in ["parcelx-orders-queue", "parcelx-order-cancellation-queue"] {
+        app.request(Method::POST, &format!("/queues/{queue}/resume"), Some(&admin.token), None).await.expect(200);
+    }
+    let path = "/queues/parcelx-orders-queue/retry-dead";
+    let retried = app.request(Method::POST, path, Some(&admin.token), None).await.expect(200).body;
+    assert_eq!(retried["retried"], 5);
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.all("orders", doc! { "status": "confirmed" }).await.len(), 7);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_cancel_is_repeated_until_it_is_done() {
+    // How the first cancel goes wrong, and calls of cancel in the end.
+    let modes = [
+        ("500", 2),
+        ("500_after_work", 2),
+        ("html", 2),
+        ("html_502", 2),
+        ("truncated", 2),
+        ("429", 2),
+        ("hang", 2),
+        ("hang_after_work", 2),
+        ("drop", 2),
+        ("drop_after_work", 2),
+        ("something_went_wrong", 2),
+        ("not_found", 2),
+        ("huge", 2),
+        ("slow_body", 2),
+        ("redirect", 2),
+        ("already_cancelled", 1),
+    ];
+    let app = TestApp::with(&["--call-deadline-ms=1500"]).await;
+    let user = app.merchant().await;
+    let mut orders = Vec::new();
+    for (mode, _) in modes {
+        orders.push(app.created(&user, mode).await);
+    }
+    app.run_jobs().await;
+    for (mode, _) in modes {
+        app.misbehave_for(mode, "cancel", mode, Some(1)).await;
+        app.cancel(&user, mode).await.expect(202);
+    }
+    app.run_jobs_to_the_end().await;
+    for ((mode, cancels), order_id) in modes.iter().zip(&orders) {
+        let order = app.order(&user, order_id).await;
+        assert_eq!(
+            (&order["status"], &order["cancellation"]["status"]),
+            (&json!("cancelled"), &json!("done")),
+            "{mode}"
+        );
+        assert_eq!(app.carrier.order(order_id).await["cancelCalls"], *cancels, "{mode}");
+        let answers =
+            app.all("provider_response_logs", doc! { "orderId": order_id, "operation": "cancel_order" }).await;
+        let outcomes: Vec<_> = answers.iter().map(|answer| answer.get_str("outcome").unwrap()).collect();
+        assert_eq!(outcomes, if *cancels == 1 { vec!["done"] } else { vec!["retryable", "done"] }, "{mode}");
+        let jobs: Vec<Document> = app.jobs_of(order_id, "cancel-order").await;
+        assert_eq!((jobs.len(), jobs[0].get_str("state").unwrap()), (1, "done"), "{mode}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_refused_changes_nothing() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    for (mode, cancellation) in [
+        ("refuse", "refused"),
+        ("refuse_array", "refused"),
+        ("refuse_400", "refused"),
+        ("refuse_422", "refused"),
+        ("401", "needs_attention"),
+        ("403", "needs_attention"),
+    ] {
+        let order_id = app.confirmed(&user, mode).await;
+        app.misbehave_for(mode, "cancel", mode, Some(1)).await;
+        app.cancel(&user, mode).await.expect(202);
+        app.run_jobs_to_the_end().await;
+        let order = app.order(&user, &order_id).await;
+        assert_eq!(
+            (&order["status"], &order["cancellation"]["status"]),
+            (&json!("confirmed"), &json!(cancellation)),
+            "{mode}"
+        );
+        assert_eq!(app.jobs_of(&order_id, "cancel-order").await[0].get_str("state").unwrap(), "dead", "{mode}");
+        assert_eq!(app.carrier.order(&order_id).await["cancelCalls"], 1, "{mode}");
+    }
+    app.finish().await;
+}

@@ -1,0 +1,69 @@
+//! The role x route matrix of ARCHITECTURE.md, walked: every described route with every role.
+
+use reqwest::Method;
+use waybill::platform::identity::Role;
+
+use crate::support::TestApp;
+
+const ALL: &[Role] = &[Role::Merchant, Role::Finance, Role::Auditor, Role::Admin];
+
+/// Who may use the route; `None` where no token is needed. The longest matching prefix counts.
+const MATRIX: &[(&str, Option<&[Role]>)] = &[
+    ("/healthz", None),
+    ("/readyz", None),
+    ("/auth/register", None),
+    ("/auth/login", None),
+    ("/auth/refresh", None),
+    ("/auth/logout", None),
+    ("/auth/me", Some(ALL)),
+    ("/auth/password", Some(ALL)),
+    ("/orders", Some(&[Role::Merchant])),
+    ("/queues", Some(&[Role::Admin])),
+];
+
+#[tokio::test]
+async fn every_route_lets_in_exactly_the_roles_of_the_matrix() {
+    let app = TestApp::start().await;
+    let mut users = Vec::new();
+    for role in ALL {
+        users.push((*role, app.user(*role).await));
+    }
+    let description = app.request(Method::GET, "/openapi.json", None, None).await.expect(200).body;
+    let mut walked = 0;
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        let rule = MATRIX.iter().filter(|(prefix, _)| path.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        let (_, allowed) = rule.unwrap_or_else(|| panic!("{path} is in no row of the matrix"));
+        let concrete = path.replace("{queue}", "parcelx-orders-queue").replace('{', "").replace('}', "");
+        for method in operations.as_object().unwrap().keys() {
+            let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
+            walked += 1;
+            let anonymous = app.request(method.clone(), &concrete, None, None).await.status.as_u16();
+            assert_eq!(anonymous == 401, allowed.is_some(), "{method} {path} without a token: {anonymous}");
+            for (role, user) in &users {
+                let status = app.request(method.clone(), &concrete, Some(&user.token), None).await.status.as_u16();
+                let may = allowed.is_none_or(|roles| roles.contains(role));
+                assert_eq!(status != 403, may, "{method} {path} as {}: {status}", role.as_str());
+                assert_ne!(status, 401, "{method} {path} as {}", role.as_str());
+                assert!(status < 500, "{method} {path} as {}: {status}", role.as_str());
+            }
+        }
+    }
+    assert!(walked >= 20, "only {walked} routes were walked");
+    app.finish().await;
+}
+
+#[test]
+fn the_matrix_is_the_one_in_architecture() {
+    let page = include_str!("../../ARCHITECTURE.md");
+    for (prefix, allowed) in MATRIX {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with('|') && line.contains(&format!("`{prefix}")))
+            .unwrap_or_else(|| panic!("{prefix} has no row in ARCHITECTURE.md"));
+        let cells: Vec<&str> = row.split('|').map(str::trim).skip(2).collect();
+        for (column, role) in [None].into_iter().chain(ALL.iter().map(Some)).enumerate() {
+            let may = role.map_or(allowed.is_none(), |role| allowed.is_none_or(|roles| roles.contains(role)));
+            assert_eq!(!cells[column].is_empty(), may, "{prefix}, column {column} in: {row}");
+        }
+    }
+}
