@@ -41,7 +41,6 @@ use crate::{
         mongo::{self, Index},
         rate_limit::{Limit, RateLimiter},
         redis::Redis,
-        secret::derive_key,
     },
 };
 
@@ -141,7 +140,7 @@ impl App {
 
     fn assemble(config: Config, secrets: &Secrets, db: Database, redis: Redis) -> Result<Self, BuildError> {
         let clock = Clock::default();
-        let tokens = Arc::new(TokenKeys::new(&secrets.jwt, secrets.jwt_previous.as_ref()));
+        let tokens = Arc::new(TokenKeys::new(&secrets.jwt, secrets.jwt_previous.as_ref(), clock.clone()));
         let limiter = RateLimiter::new(redis.clone());
         let waker = Waker::new(redis.clone());
         let queue_store = QueueStore::new(db.clone());
@@ -153,7 +152,7 @@ impl App {
             clock.clone(),
             Arc::clone(&tokens),
             limiter.clone(),
-            derive_key(&secrets.jwt, "waybill refresh tokens v1"),
+            auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             auth::Limits { register_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
         ));
         let orders = OrderService::new(
@@ -223,6 +222,13 @@ impl App {
         )
     }
 
+    /// Resolves once the database's clock was seen: no lease may be judged by the host's. [`App::start_background`] looks.
+    pub async fn clock_synced(&self) {
+        while !self.clock.is_synced() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// What every process does besides its work: following the database's clock, waiting for indexes, publishing wake-ups.
     pub fn start_background(&self) {
         let (clock, db) = (self.clock.clone(), self.db.clone());
@@ -282,12 +288,13 @@ impl App {
                 get(move || async move { ([(header::CONTENT_TYPE, "application/json")], openapi.to_string()) }),
             )
             .merge(metrics_router(self.metrics.clone()));
-        http::finish(routes.layer(Extension(gate)))
+        http::finish(routes.layer(Extension(gate)), self.config.trusted_proxies.clone())
     }
 
     /// What the worker shows on METRICS_ADDR.
     pub fn metrics_router(&self) -> Router {
-        http::finish(metrics_router(self.metrics.clone()).route("/healthz", get(health)))
+        let routes = metrics_router(self.metrics.clone()).route("/healthz", get(health));
+        http::finish(routes, http::TrustedProxies::default())
     }
 
     fn described_routes(&self) -> OpenApiRouter {

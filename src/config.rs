@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     modules::{orders::OrderQueues, queue::{Backoff, WorkerSettings}},
-    platform::{crash, identity::Role, ids::new_id, rate_limit::Limit},
+    platform::{crash, http::TrustedProxies, identity::Role, ids::new_id, rate_limit::Limit},
 };
 
 /// A provider integration platform: orders go in, provider calls come out, and nothing is lost, doubled or unrecorded.
@@ -93,6 +93,9 @@ pub struct Config {
     /// Address of the worker's /metrics and /healthz; off by default. The API has its own.
     #[arg(long, env = "METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
+    /// Proxies in front of the API, as addresses and networks separated by commas; their X-Forwarded-For is believed.
+    #[arg(long, env = "TRUSTED_PROXIES", default_value = "")]
+    pub trusted_proxies: TrustedProxies,
     /// Signs access tokens; at least 32 bytes.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<SecretString>,
@@ -331,6 +334,7 @@ impl Config {
                 max: Duration::from_millis(worker.backoff_max_ms.max(worker.backoff_base_ms)),
             };
             queue.timeout = Duration::from_millis(worker.call_deadline_ms) + Duration::from_secs(40);
+            queue.rate_key = "parcelx/default";
             queue.rate =
                 worker.parcelx_rate_per_second.map(|count| Limit { count, period: Duration::from_secs(1) });
         }

@@ -49,10 +49,11 @@ start_mongod() {
     # Afresh at every try: a replica set remembers the port it was made with.
     rm -rf "$SERVERS_DIR/mongo"
     mkdir "$SERVERS_DIR/mongo"
-    # enableTestCommands: tests make single commands fail (failCommand).
+    # enableTestCommands: tests make single commands fail (failCommand). The lifetime: as in ARCHITECTURE.md.
     start_server mongod "$MONGOD" --replSet rs0 --bind_ip 127.0.0.1 --port "$port" \
         --dbpath "$SERVERS_DIR/mongo" --nounixsocket --wiredTigerCacheSizeGB 1 --oplogSize 512 \
-        --setParameter enableTestCommands=1 --setParameter diagnosticDataCollectionEnabled=false
+        --setParameter enableTestCommands=1 --setParameter diagnosticDataCollectionEnabled=false \
+        --setParameter transactionLifetimeLimitSeconds=15
     pid="${SERVER_PIDS[-1]}"
     if ! python3 "$ROOT/scripts/lib/replset.py" "127.0.0.1:$port" rs0 --pid "$pid"; then
         kill -KILL "$pid" 2>/dev/null || true

@@ -9,7 +9,11 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{app::App, config::Config, platform::http};
+use crate::{
+    app::App,
+    config::Config,
+    platform::{http, open_files},
+};
 
 /// Resolves at SIGTERM or SIGINT, for everybody who holds a clone.
 #[derive(Clone, Debug)]
@@ -56,8 +60,16 @@ pub(super) async fn worker(config: Config) -> Result<(), String> {
         serve_in_background(address, app.metrics_router(), shutdown.clone()).await?;
     }
     tracing::info!("worker is up");
-    app.worker().run(shutdown.wait()).await;
+    run_worker(&app, shutdown).await;
     Ok(())
+}
+
+/// The worker, from the moment at which time is the database's.
+async fn run_worker(app: &App, shutdown: Shutdown) {
+    tokio::select! {
+        () = app.clock_synced() => app.worker().run(shutdown.wait()).await,
+        () = shutdown.clone().wait() => {}
+    }
 }
 
 pub(super) async fn all(config: Config) -> Result<(), String> {
@@ -71,14 +83,14 @@ pub(super) async fn all(config: Config) -> Result<(), String> {
 
 /// API and worker over one set of parts, until `shutdown`.
 pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown) {
-    let worker = app.worker();
     tokio::join!(
         http::serve(listener, app.router(), shutdown.clone().wait(), grace(app)),
-        worker.run(shutdown.wait()),
+        run_worker(app, shutdown),
     );
 }
 
 async fn start(config: Config) -> Result<App, String> {
+    open_files::raise_limit();
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.start_background();
     Ok(app)

@@ -5,28 +5,30 @@ use std::sync::Arc;
 use crate::{
     app,
     config::{CreateUserArgs, strong_jwt_secret},
-    modules::auth::{AuthService, Limits},
-    platform::{
-        clock::Clock, error::AppError, identity::TokenKeys, mongo, rate_limit::RateLimiter, redis::Redis, secret::derive_key,
-    },
+    modules::auth::{AuthService, Limits, RefreshKeys},
+    platform::{clock::Clock, error::AppError, identity::TokenKeys, mongo, rate_limit::RateLimiter, redis::Redis},
 };
 
 pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
     let secret = strong_jwt_secret(args.jwt_secret.as_ref())?;
     let stores = &args.stores;
-    let db = mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
-    let redis =
-        Redis::new(&stores.redis_url, &stores.redis_prefix).map_err(|error| format!("REDIS_URL can't be used: {error}"))?;
+    let db =
+        mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
+    let redis = Redis::new(&stores.redis_url, &stores.redis_prefix)
+        .map_err(|error| format!("REDIS_URL can't be used: {error}"))?;
     let missing = mongo::missing_unique_indexes(&db, &app::indexes()).await.map_err(|error| error.to_string())?;
     if !missing.is_empty() {
         return Err("the database is not prepared; run `waybill migrate` first".into());
     }
+    // The token that is printed expires by the database's clock.
+    let clock = Clock::default();
+    clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
     let auth = AuthService::new(
         db,
-        Clock::default(),
-        Arc::new(TokenKeys::new(&secret, None)),
+        clock.clone(),
+        Arc::new(TokenKeys::new(&secret, None, clock)),
         RateLimiter::new(redis),
-        derive_key(&secret, "waybill refresh tokens v1"),
+        RefreshKeys::derive(&secret, None),
         Limits::default(),
     );
     let name = args.name.clone().unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());

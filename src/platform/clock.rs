@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -16,19 +16,32 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// How often a process looks at the database's clock again.
 pub const SYNC_EVERY: Duration = Duration::from_secs(30);
+/// A look that took longer says too little about the time.
+const ROUND_TRIP_MS_MAX: i64 = 500;
+/// After the first look the clock moves by at most this much per look, so that leases of two processes, which look at
+/// different moments, never disagree by more than a little: also when a new primary has another time.
+const SLEW_MS_MAX: i64 = 1_000;
 
 /// A shared clock. Cloning gives the same clock.
 #[derive(Clone, Debug)]
 pub struct Clock {
     started: Instant,
     started_ms: i64,
-    offset_ms: Arc<AtomicI64>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    offset_ms: AtomicI64,
+    /// What tests moved the clock by.
+    advanced_ms: AtomicI64,
+    synced: AtomicBool,
 }
 
 impl Default for Clock {
     fn default() -> Self {
         let started_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        Self { started: Instant::now(), started_ms, offset_ms: Arc::default() }
+        Self { started: Instant::now(), started_ms, shared: Arc::default() }
     }
 }
 
@@ -36,7 +49,13 @@ impl Clock {
     /// Now, in milliseconds since the epoch.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
-        self.started_ms + self.started.elapsed().as_millis() as i64 + self.offset_ms.load(Ordering::Relaxed)
+        self.local_ms()
+            + self.shared.offset_ms.load(Ordering::Relaxed)
+            + self.shared.advanced_ms.load(Ordering::Relaxed)
+    }
+
+    fn local_ms(&self) -> i64 {
+        self.started_ms + self.started.elapsed().as_millis() as i64
     }
 
     /// Now, as the database stores it.
@@ -47,7 +66,7 @@ impl Clock {
 
     /// Moves the clock; for tests.
     pub fn advance(&self, by: Duration) {
-        self.offset_ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+        self.shared.advanced_ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
     }
 
     /// Looks at the database's clock and follows it. The error is at most half the round trip.
@@ -59,11 +78,26 @@ impl Clock {
         let hello = db.run_command(doc! { "hello": 1 }).await?;
         let round_trip_ms = asked.elapsed().as_millis() as i64;
         if let Ok(theirs) = hello.get_datetime("localTime") {
-            let theirs_ms = theirs.timestamp_millis() + round_trip_ms / 2;
-            let ours_ms = self.started_ms + self.started.elapsed().as_millis() as i64;
-            self.offset_ms.store(theirs_ms - ours_ms, Ordering::Relaxed);
+            self.follow(theirs.timestamp_millis() + round_trip_ms / 2 - self.local_ms(), round_trip_ms);
         }
         Ok(())
+    }
+
+    /// Whether the database's clock was seen. Before, this is the host's.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.shared.synced.load(Ordering::Acquire)
+    }
+
+    fn follow(&self, seen_ms: i64, round_trip_ms: i64) {
+        if round_trip_ms > ROUND_TRIP_MS_MAX {
+            return;
+        }
+        let known_ms = self.shared.offset_ms.load(Ordering::Relaxed);
+        let next_ms =
+            if self.is_synced() { seen_ms.clamp(known_ms - SLEW_MS_MAX, known_ms + SLEW_MS_MAX) } else { seen_ms };
+        self.shared.offset_ms.store(next_ms, Ordering::Relaxed);
+        self.shared.synced.store(true, Ordering::Release);
     }
 }
 
@@ -140,6 +174,20 @@ mod tests {
         assert_eq!(at.to_string(), "2026-01-01T00:00:00.042Z");
         assert_eq!("2026-01-01T05:30:00.042+05:30".parse::<Rfc3339Time>().ok(), Some(at));
         assert!("yesterday".parse::<Rfc3339Time>().is_err());
+    }
+
+    #[test]
+    fn the_first_look_counts_whole_and_later_ones_move_the_clock_gently() {
+        let clock = Clock::default();
+        let offset = || clock.shared.offset_ms.load(Ordering::Relaxed);
+        clock.follow(90_000, 2_000);
+        assert_eq!((offset(), clock.is_synced()), (0, false), "a slow look says nothing");
+        clock.follow(90_000, 3);
+        assert_eq!((offset(), clock.is_synced()), (90_000, true));
+        clock.follow(-90_000, 3);
+        assert_eq!(offset(), 89_000);
+        clock.follow(89_400, 3);
+        assert_eq!(offset(), 89_400);
     }
 
     #[test]

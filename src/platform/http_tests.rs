@@ -1,6 +1,8 @@
 use serde::Deserialize;
+use validator::Validate;
 
 use super::*;
+use crate::platform::error::FieldError;
 
 #[derive(Debug, Deserialize, serde::Serialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -51,7 +53,12 @@ fn every_way_to_be_wrong_names_its_field() {
         (r#"{"innerPart":{"unitPrice":1,"unitPrice":2}}"#, 422, "innerPart.unitPrice", "duplicate"),
         (r#"{"innerPart":{"unitPrice":1,"x":2}}"#, 422, "innerPart.x", "unknown"),
         (r#"{"innerPart":{"unitPrice":10}}"#, 422, "innerPart.unitPrice", "range"),
-        (r#"{"innerPart":{"unitPrice":1},"items":[{"unitPrice":1},{"unitPrice":0}]}"#, 422, "items[1].unitPrice", "range"),
+        (
+            r#"{"innerPart":{"unitPrice":1},"items":[{"unitPrice":1},{"unitPrice":0}]}"#,
+            422,
+            "items[1].unitPrice",
+            "range",
+        ),
         (r#"{"innerPart":{"unitPrice":1},"items":[{"unitPrice":true}]}"#, 422, "items[0].unitPrice", "type"),
     ] {
         assert_eq!(first_error(body), (status, field.to_owned(), code.to_owned()), "{body}");

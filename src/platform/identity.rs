@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
 use super::{
+    clock::Clock,
     error::{AppError, ErrorKind},
     http::{ClientAddr, RequestId},
     rate_limit::{Limit, RateLimiter},
@@ -28,7 +29,7 @@ use super::{
 pub const ACCESS_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
 const ISSUER: &str = "waybill";
 const AUDIENCE: &str = "waybill-api";
-/// Clocks of two hosts may differ by this much.
+/// Our clocks follow the database's, and may differ by this much.
 const LEEWAY_SECONDS: u64 = 5;
 
 /// What a user is there for.
@@ -88,6 +89,7 @@ impl Key {
 pub struct TokenKeys {
     current: Key,
     previous: Option<Key>,
+    clock: Clock,
     validation: Validation,
 }
 
@@ -98,16 +100,17 @@ impl std::fmt::Debug for TokenKeys {
 }
 
 impl TokenKeys {
-    /// Keys from the secrets of the configuration.
+    /// Keys from the secrets of the configuration. Tokens expire by `clock`, by which they are issued.
     #[must_use]
-    pub fn new(secret: &SecretString, previous: Option<&SecretString>) -> Self {
+    pub fn new(secret: &SecretString, previous: Option<&SecretString>, clock: Clock) -> Self {
         let _ = HMAC_PROVIDER.install_default();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-        validation.leeway = LEEWAY_SECONDS;
-        Self { current: Key::new(secret), previous: previous.map(Key::new), validation }
+        // By this host's own clock; `verify` looks at ours.
+        validation.validate_exp = false;
+        Self { current: Key::new(secret), previous: previous.map(Key::new), clock, validation }
     }
 
     /// A token for `user_id`, valid from `now_ms` for [`ACCESS_TOKEN_TTL`].
@@ -144,14 +147,12 @@ impl TokenKeys {
             (Some(kid), _) if *kid == self.current.id => &self.current,
             _ => return Err(invalid()),
         };
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.decode, &self.validation).map_err(|error| {
-            if matches!(error.kind(), JwtError::ExpiredSignature) {
-                refuse("auth.token_expired", "The access token has expired; refresh it.")
-            } else {
-                invalid()
-            }
-        })?;
-        Ok((claims.claims.sub, claims.claims.role))
+        let claims =
+            jsonwebtoken::decode::<Claims>(token, &key.decode, &self.validation).map_err(|_| invalid())?.claims;
+        if claims.exp.saturating_add(LEEWAY_SECONDS) < (self.clock.now_ms() / 1000) as u64 {
+            return Err(refuse("auth.token_expired", "The access token has expired; refresh it."));
+        }
+        Ok((claims.sub, claims.role))
     }
 }
 
@@ -227,9 +228,10 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
-        let gate = parts.extensions.get::<Gate>().cloned().ok_or_else(|| {
-            AppError::new(ErrorKind::Internal, "internal", "The router was built without a gate.")
-        })?;
+        let gate =
+            parts.extensions.get::<Gate>().cloned().ok_or_else(|| {
+                AppError::new(ErrorKind::Internal, "internal", "The router was built without a gate.")
+            })?;
         let token = parts
             .headers
             .get(header::AUTHORIZATION)
@@ -346,11 +348,15 @@ mod tests {
     use super::*;
 
     fn keys(secret: &str, previous: Option<&str>) -> TokenKeys {
-        TokenKeys::new(&SecretString::from(secret), previous.map(SecretString::from).as_ref())
+        keys_at(secret, previous, Clock::default())
+    }
+
+    fn keys_at(secret: &str, previous: Option<&str>, clock: Clock) -> TokenKeys {
+        TokenKeys::new(&SecretString::from(secret), previous.map(SecretString::from).as_ref(), clock)
     }
 
     fn now_ms() -> i64 {
-        super::super::clock::Clock::default().now_ms()
+        Clock::default().now_ms()
     }
 
     #[test]
@@ -368,12 +374,29 @@ mod tests {
     }
 
     #[test]
+    fn a_token_expires_by_the_clock_by_which_it_was_issued() {
+        // The database may be days ahead of this host.
+        for ahead in [Duration::ZERO, Duration::from_secs(30 * 86_400)] {
+            let clock = Clock::default();
+            clock.advance(ahead);
+            let keys = keys_at("one", None, clock.clone());
+            let token = keys.issue("usr_1", Role::Merchant, clock.now_ms()).expect("signing works");
+            assert!(keys.verify(&token).is_ok());
+            clock.advance(ACCESS_TOKEN_TTL + Duration::from_secs(LEEWAY_SECONDS - 2));
+            assert!(keys.verify(&token).is_ok(), "within the leeway");
+            clock.advance(Duration::from_secs(4));
+            assert_eq!(keys.verify(&token).expect_err("expired").code, "auth.token_expired");
+        }
+    }
+
+    #[test]
     fn unsigned_foreign_and_altered_tokens_are_refused() {
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
         let ours = keys("one", None);
         let good = ours.issue("usr_1", Role::Merchant, now_ms()).expect("signing works");
         let parts: Vec<_> = good.split('.').collect();
-        let admin = String::from_utf8(B64.decode(parts[1]).expect("base64")).expect("utf-8").replace("merchant", "admin");
+        let admin =
+            String::from_utf8(B64.decode(parts[1]).expect("base64")).expect("utf-8").replace("merchant", "admin");
         let none = format!("{}.{}.", B64.encode(r#"{"alg":"none","typ":"JWT"}"#), parts[1]);
         let validly_signed = |claims: serde_json::Value| {
             let header = Header { kid: Some(ours.current.id.clone()), ..Header::new(Algorithm::HS256) };
@@ -386,8 +409,9 @@ mod tests {
         let wrong_issuer = validly_signed(
             serde_json::json!({"iss": "other", "aud": AUDIENCE, "sub": "usr_1", "role": "admin", "iat": 0, "exp": exp}),
         );
-        let endless =
-            validly_signed(serde_json::json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "usr_1", "role": "admin", "iat": 0}));
+        let endless = validly_signed(
+            serde_json::json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "usr_1", "role": "admin", "iat": 0}),
+        );
         for bad in [
             format!("{}.{}.{}", parts[0], B64.encode(admin), parts[2]),
             none.clone(),

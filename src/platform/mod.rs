@@ -15,6 +15,7 @@ pub mod ids;
 pub mod json;
 pub mod metrics;
 pub mod mongo;
+pub mod open_files;
 pub mod rate_limit;
 pub mod redis;
 pub mod secret;

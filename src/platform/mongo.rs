@@ -72,10 +72,19 @@ pub fn is_duplicate_key(error: &Error) -> bool {
     }
 }
 
-/// Whether the whole transaction may be run again.
+/// Whether the whole transaction may be run again: the server says so, or has ended it by itself (too old, interrupted,
+/// unknown after a change of the primary), for which it has no label.
 #[must_use]
 pub fn is_transient(error: &Error) -> bool {
     error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+        || matches!(error.kind.as_ref(), ErrorKind::Command(command) if is_interruption(command.code))
+}
+
+/// Codes by which a server says that it has ended an operation or its transaction: `CursorNotFound`,
+/// `TransactionTooOld`, `CursorKilled`, `NoSuchTransaction`, `ClientDisconnect`,
+/// `TransactionExceededLifetimeLimitSeconds`, `Interrupted`, `ClientMarkedKilled`.
+const fn is_interruption(code: i32) -> bool {
+    matches!(code, 43 | 225 | 237 | 251 | 279 | 290 | 11601 | 46841)
 }
 
 /// Whether somebody else is writing the same document, or holds it locked.

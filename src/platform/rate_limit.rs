@@ -55,11 +55,25 @@ if granted < wanted then wait = math.max(0, tat + interval - period - now) end
 return {granted, wait}
 ";
 
+/// KEYS[1] theoretical arrival time; ARGV interval (us), unused.
+const GIVE_BACK: &str = r"
+local now = redis.call('TIME')
+now = now[1] * 1000000 + now[2]
+local tat = tonumber(redis.call('GET', KEYS[1]) or 0) - tonumber(ARGV[1]) * tonumber(ARGV[2])
+if tat > now then
+  redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1)
+else
+  redis.call('DEL', KEYS[1])
+end
+return 0
+";
+
 /// Counts for all processes.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
     redis: Redis,
     script: Arc<redis::Script>,
+    give_back: Arc<redis::Script>,
     local: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -67,7 +81,12 @@ impl RateLimiter {
     /// A limiter over `redis`.
     #[must_use]
     pub fn new(redis: Redis) -> Self {
-        Self { redis, script: Arc::new(redis::Script::new(GCRA)), local: Arc::default() }
+        Self {
+            redis,
+            script: Arc::new(redis::Script::new(GCRA)),
+            give_back: Arc::new(redis::Script::new(GIVE_BACK)),
+            local: Arc::default(),
+        }
     }
 
     /// Takes up to `wanted` from `key`. With Redis away this process has `1 / share_of` of the limit.
@@ -79,6 +98,22 @@ impl RateLimiter {
         match self.redis.script::<(u32, u64)>(&call).await {
             Ok((granted, wait_us)) => Grant { granted, retry_after: Duration::from_micros(wait_us) },
             Err(_) => self.take_local(key, limit, wanted, share_of.max(1)),
+        }
+    }
+
+    /// Gives `unused` of what was taken back.
+    pub async fn give_back(&self, key: &str, limit: Limit, unused: u32, share_of: u32) {
+        if unused == 0 {
+            return;
+        }
+        let mut call = self.give_back.key(self.redis.key(&format!("limit:{key}")));
+        call.arg(limit.interval_us()).arg(unused);
+        if self.redis.script::<i64>(&call).await.is_err() {
+            let interval = Duration::from_micros(limit.interval_us()) * share_of.max(1);
+            let mut counts = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(arrival) = counts.get_mut(key) {
+                *arrival = arrival.checked_sub(interval * unused).unwrap_or(*arrival);
+            }
         }
     }
 
@@ -137,6 +172,15 @@ mod tests {
         let limiter = away();
         let limit = Limit { count: 10, period: Duration::from_secs(60) };
         assert_eq!(limiter.take("a", limit, 10, 2).await.granted, 5);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_can_be_taken_again() {
+        let limiter = away();
+        let limit = Limit { count: 5, period: Duration::from_secs(60) };
+        assert_eq!(limiter.take("a", limit, 5, 1).await.granted, 5);
+        limiter.give_back("a", limit, 2, 1).await;
+        assert_eq!(limiter.take("a", limit, 5, 1).await.granted, 2);
     }
 
     #[tokio::test]

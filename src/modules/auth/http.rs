@@ -24,7 +24,7 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
-    http::{ApiJson, ClientAddr},
+    http::{ApiJson, ClientAddr, NoQuery},
     identity::{ACCESS_TOKEN_TTL, CurrentUser, Role},
 };
 
@@ -40,7 +40,11 @@ pub fn router(service: Arc<AuthService>) -> OpenApiRouter {
         .with_state(service)
 }
 
+/// Bodies here hold a handful of short fields, and most come from people who are not signed in.
+const BODY_BYTES_MAX: usize = 8 * 1024;
+
 type Auth = State<Arc<AuthService>>;
+type Body<T> = ApiJson<T, BODY_BYTES_MAX>;
 /// Absent where no connection stands behind the request, as in some tests.
 type Peer = Option<Extension<ClientAddr>>;
 
@@ -178,7 +182,8 @@ struct MeResponse {
 async fn register(
     State(auth): Auth,
     peer: Peer,
-    ApiJson(request): ApiJson<RegisterRequest>,
+    _: NoQuery,
+    ApiJson(request): Body<RegisterRequest>,
 ) -> Result<impl IntoResponse, AppError> {
     let tokens = auth.register(&request.email, &request.password, &request.name, address(peer)).await?;
     Ok((StatusCode::CREATED, answer(&tokens)))
@@ -196,7 +201,8 @@ async fn register(
 async fn login(
     State(auth): Auth,
     peer: Peer,
-    ApiJson(request): ApiJson<LoginRequest>,
+    _: NoQuery,
+    ApiJson(request): Body<LoginRequest>,
 ) -> Result<impl IntoResponse, AppError> {
     Ok(answer(&auth.login(&request.email, &request.password, address(peer)).await?))
 }
@@ -208,7 +214,11 @@ async fn login(
     (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
 ))]
-async fn refresh(State(auth): Auth, ApiJson(request): ApiJson<RefreshRequest>) -> Result<impl IntoResponse, AppError> {
+async fn refresh(
+    State(auth): Auth,
+    _: NoQuery,
+    ApiJson(request): Body<RefreshRequest>,
+) -> Result<impl IntoResponse, AppError> {
     Ok(answer(&auth.refresh(&request.refresh_token).await?))
 }
 
@@ -217,7 +227,7 @@ async fn refresh(State(auth): Auth, ApiJson(request): ApiJson<RefreshRequest>) -
     (status = 204, description = "Signed out, or not signed in to begin with."),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
 ))]
-async fn logout(State(auth): Auth, ApiJson(request): ApiJson<LogoutRequest>) -> Result<StatusCode, AppError> {
+async fn logout(State(auth): Auth, _: NoQuery, ApiJson(request): Body<LogoutRequest>) -> Result<StatusCode, AppError> {
     auth.logout(&request.refresh_token).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -235,7 +245,8 @@ async fn logout(State(auth): Auth, ApiJson(request): ApiJson<LogoutRequest>) -> 
 async fn change_password(
     State(auth): Auth,
     user: CurrentUser,
-    ApiJson(request): ApiJson<ChangePasswordRequest>,
+    _: NoQuery,
+    ApiJson(request): Body<ChangePasswordRequest>,
 ) -> Result<StatusCode, AppError> {
     auth.change_password(&user.user_id, &request.current_password, &request.new_password, user.address).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -247,7 +258,7 @@ async fn change_password(
     (status = 401, description = "No valid access token.", body = Problem, content_type = "application/problem+json"),
     (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
 ))]
-async fn get_me(State(auth): Auth, user: CurrentUser) -> Result<Json<MeResponse>, AppError> {
+async fn get_me(State(auth): Auth, user: CurrentUser, _: NoQuery) -> Result<Json<MeResponse>, AppError> {
     Ok(Json(auth.me(&user.user_id).await?.into()))
 }
 
@@ -261,7 +272,8 @@ async fn get_me(State(auth): Auth, user: CurrentUser) -> Result<Json<MeResponse>
 async fn update_me(
     State(auth): Auth,
     user: CurrentUser,
-    ApiJson(request): ApiJson<UpdateMeRequest>,
+    _: NoQuery,
+    ApiJson(request): Body<UpdateMeRequest>,
 ) -> Result<Json<MeResponse>, AppError> {
     Ok(Json(auth.rename(&user.user_id, &request.name).await?.into()))
 }

@@ -6,6 +6,8 @@
 //! - A password is stored as an argon2id hash alone, a refresh token as its SHA-256 alone.
 //! - A refresh token is good once. Its successor is derived from it, so repeating a refresh whose answer was
 //!   lost gives the same successor, for 30 s and while nobody used that one. Every other reuse ends the whole family.
+//! - Which successor a token has is decided once, where it is marked used. A process that can't derive that one (the
+//!   secret is being changed) refuses, and never stores another.
 //! - One family has at most one live token, however many refreshes run at once and wherever a process dies.
 //! - A change of the password ends every session of the user in the same write: sessions carry the version of the
 //!   password they were opened with.
@@ -24,6 +26,6 @@ mod store;
 pub use attempts::Limits;
 pub use error::AuthError;
 pub use http::router;
-pub use model::{Session, User, Verdict, judge};
+pub use model::{RefreshKeys, Session, User, Verdict, judge};
 pub use service::{AuthService, Tokens};
 pub use store::{COLLECTIONS, indexes};

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::DateTime;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::{Deserialize, Serialize};
 use validator::{ValidateEmail, ValidationError};
 
@@ -12,7 +12,7 @@ use crate::platform::{
     clock::after,
     error::FieldError,
     identity::Role,
-    secret::{hmac_sha256, sha256_hex},
+    secret::{derive_key, hmac_sha256, sha256_hex},
 };
 
 /// Lifetime of a refresh token.
@@ -82,6 +82,8 @@ pub struct Session {
     pub created_at: DateTime,
     /// When it was exchanged for its successor.
     pub used_at: Option<DateTime>,
+    /// Id of that successor, chosen with `used_at`; there may be no such session yet.
+    pub successor_id: Option<String>,
     /// When it was ended: sign-out, reuse, change of the password.
     pub revoked_at: Option<DateTime>,
     /// Not good from then on; the document goes away soon after.
@@ -98,6 +100,7 @@ impl Session {
             password_version: user.password_version,
             created_at: now,
             used_at: None,
+            successor_id: None,
             revoked_at: None,
             expires_at: after(now, REFRESH_TTL),
         }
@@ -112,6 +115,7 @@ impl Session {
             password_version: self.password_version,
             created_at: now,
             used_at: None,
+            successor_id: None,
             revoked_at: None,
             expires_at: after(now, REFRESH_TTL),
         }
@@ -130,14 +134,28 @@ pub enum Verdict<'a> {
     /// Good, and not used yet: mark it used.
     Fresh,
     /// Marked used a moment ago, its successor not stored yet, by somebody who is at it or who died: store it.
-    HalfDone(&'a Session),
+    HalfDone {
+        /// The token presented.
+        token: &'a Session,
+        /// The successor that was chosen, one of ours.
+        successor_id: &'a str,
+    },
     /// Used a moment ago, and nobody used the successor (given here): answer with that.
     Repeat(&'a Session),
+    /// Used a moment ago for a successor that we can't derive: chosen under a key that we don't have (yet, or any
+    /// more). Whoever has it can answer; another successor would fork the family.
+    Foreign,
 }
 
-/// Judges a presented token by its document, the document of its successor, and the time.
+/// Judges a presented token by its document, the ids of the successors that we can derive, the document of the
+/// successor that was chosen, and the time.
 #[must_use]
-pub fn judge<'a>(token: Option<&'a Session>, successor: Option<&'a Session>, now: DateTime) -> Verdict<'a> {
+pub fn judge<'a>(
+    token: Option<&'a Session>,
+    derivable: &[String],
+    successor: Option<&'a Session>,
+    now: DateTime,
+) -> Verdict<'a> {
     let Some(token) = token else { return Verdict::Unknown };
     if token.expires_at <= now {
         return Verdict::Expired;
@@ -149,10 +167,37 @@ pub fn judge<'a>(token: Option<&'a Session>, successor: Option<&'a Session>, now
     if after(used_at, REPEAT_WINDOW) < now {
         return Verdict::Reused(token);
     }
-    match successor {
-        None => Verdict::HalfDone(token),
-        Some(next) if next.used_at.is_none() && next.revoked_at.is_none() => Verdict::Repeat(next),
-        Some(_) => Verdict::Reused(token),
+    if successor.is_some_and(|next| next.used_at.is_some() || next.revoked_at.is_some()) {
+        return Verdict::Reused(token);
+    }
+    match (&token.successor_id, successor) {
+        (Some(chosen), next) if derivable.contains(chosen) => {
+            next.map_or(Verdict::HalfDone { token, successor_id: chosen }, Verdict::Repeat)
+        }
+        _ => Verdict::Foreign,
+    }
+}
+
+/// Keys from which refresh tokens follow from their predecessors: today's, and the one before, so that a family
+/// outlives a change of the secret. The same in all processes, but for the minutes in which the secret is changed.
+#[derive(Debug)]
+pub struct RefreshKeys {
+    current: SecretBox<[u8; 32]>,
+    previous: Option<SecretBox<[u8; 32]>>,
+}
+
+impl RefreshKeys {
+    /// Keys of their own, derived from the secrets that sign access tokens.
+    #[must_use]
+    pub fn derive(secret: &SecretString, previous: Option<&SecretString>) -> Self {
+        let derive = |secret| SecretBox::new(Box::new(derive_key(secret, "waybill refresh tokens v1")));
+        Self { current: derive(secret), previous: previous.map(derive) }
+    }
+
+    /// The successors that `presented` may have, today's first.
+    pub(super) fn successors(&self, presented: &SecretString) -> Vec<SecretString> {
+        let keys = std::iter::once(&self.current).chain(&self.previous);
+        keys.map(|key| successor_token(key.expose_secret(), presented)).collect()
     }
 }
 
@@ -161,8 +206,8 @@ pub(super) fn new_refresh_token() -> SecretString {
     encode_token(&rand::random::<[u8; 32]>())
 }
 
-/// The one successor of `presented`: nobody without our key can compute it, and we can do so again.
-pub(super) fn successor_token(key: &[u8; 32], presented: &SecretString) -> SecretString {
+/// The one successor of `presented` under `key`: nobody without it can compute it, and we can do so again.
+fn successor_token(key: &[u8; 32], presented: &SecretString) -> SecretString {
     encode_token(&hmac_sha256(key, presented.expose_secret().as_bytes()))
 }
 

@@ -6,6 +6,9 @@ fn at(seconds_from_now: i64) -> DateTime {
     DateTime::from_millis(NOW_MS + seconds_from_now * 1000)
 }
 
+/// The successor of every token that is used, unless a test says otherwise.
+const NEXT: &str = "next";
+
 fn session(used: Option<i64>, revoked: Option<i64>) -> Session {
     Session {
         id: "hash".into(),
@@ -14,6 +17,7 @@ fn session(used: Option<i64>, revoked: Option<i64>) -> Session {
         password_version: 1,
         created_at: at(-3600),
         used_at: used.map(at),
+        successor_id: used.map(|_| NEXT.into()),
         revoked_at: revoked.map(at),
         expires_at: at(3600),
     }
@@ -25,9 +29,15 @@ fn name_of(verdict: Verdict<'_>) -> &'static str {
         Verdict::Expired => "expired",
         Verdict::Reused(_) => "reused",
         Verdict::Fresh => "fresh",
-        Verdict::HalfDone(_) => "half done",
+        Verdict::HalfDone { .. } => "half done",
         Verdict::Repeat(_) => "repeat",
+        Verdict::Foreign => "foreign",
     }
+}
+
+/// The verdict of a process that can derive the successors with these ids.
+fn judged<'a>(token: &'a Session, derivable: &[&str], successor: Option<&'a Session>) -> Verdict<'a> {
+    judge(Some(token), &derivable.iter().map(ToString::to_string).collect::<Vec<_>>(), successor, at(0))
 }
 
 #[test]
@@ -52,8 +62,11 @@ fn every_state_of_a_token_and_its_successor_has_its_verdict() {
     ];
     for (token, expected) in &table {
         for (successor, expected) in successors.iter().zip(expected) {
-            let verdict = judge(token.as_ref(), *successor, at(0));
-            assert_eq!(name_of(verdict), *expected, "{token:?} with successor {successor:?}");
+            // Under which key the successor was chosen makes no difference as long as we have it.
+            for derivable in [vec![NEXT.to_owned()], vec!["other".into(), NEXT.into()]] {
+                let verdict = judge(token.as_ref(), &derivable, *successor, at(0));
+                assert_eq!(name_of(verdict), *expected, "{token:?} with successor {successor:?}");
+            }
         }
     }
 }
@@ -63,19 +76,42 @@ fn an_expired_token_is_expired_whatever_else_it_is() {
     for (used, revoked) in [(None, None), (Some(-1), None), (None, Some(-1)), (Some(-1), Some(-1))] {
         let mut token = session(used, revoked);
         token.expires_at = at(0);
-        assert_eq!(judge(Some(&token), None, at(0)), Verdict::Expired);
-        assert_eq!(judge(Some(&token), Some(&session(None, None)), at(0)), Verdict::Expired);
-        assert_ne!(judge(Some(&token), None, at(-1)), Verdict::Expired);
+        assert_eq!(judged(&token, &[NEXT], None), Verdict::Expired);
+        assert_eq!(judged(&token, &[NEXT], Some(&session(None, None))), Verdict::Expired);
+        assert_eq!(judged(&token, &["other"], None), Verdict::Expired);
+        assert_ne!(judge(Some(&token), &[], None, at(-1)), Verdict::Expired);
     }
+}
+
+#[test]
+fn a_successor_chosen_under_a_key_that_we_lack_is_left_alone() {
+    let live = Session { id: NEXT.into(), ..session(None, None) };
+    let token = session(Some(-1), None);
+    for derivable in [&[][..], &["other"], &["other", "another"]] {
+        assert_eq!(judged(&token, derivable, None), Verdict::Foreign);
+        assert_eq!(judged(&token, derivable, Some(&live)), Verdict::Foreign);
+        // What ends a family ends it whoever chose the successor.
+        let used = session(Some(-1), None);
+        assert_eq!(judged(&token, derivable, Some(&used)), Verdict::Reused(&token));
+        assert_eq!(
+            judged(&session(Some(-31), None), derivable, Some(&live)),
+            Verdict::Reused(&session(Some(-31), None))
+        );
+        assert_eq!(judged(&session(None, None), derivable, None), Verdict::Fresh);
+    }
+    // Marked by a version that didn't say what it chose.
+    let silent = Session { successor_id: None, ..token };
+    assert_eq!(judged(&silent, &[NEXT], None), Verdict::Foreign);
 }
 
 #[test]
 fn a_verdict_carries_the_document_that_matters() {
     let token = session(Some(-1), None);
-    let next = Session { id: "next".into(), ..session(None, None) };
-    assert_eq!(judge(Some(&token), Some(&next), at(0)), Verdict::Repeat(&next));
-    assert_eq!(judge(Some(&token), None, at(0)), Verdict::HalfDone(&token));
-    assert_eq!(judge(Some(&token), Some(&token), at(0)), Verdict::Reused(&token));
+    let next = Session { id: NEXT.into(), ..session(None, None) };
+    let half_done = Verdict::HalfDone { token: &token, successor_id: NEXT };
+    assert_eq!(judged(&token, &[NEXT], Some(&next)), Verdict::Repeat(&next));
+    assert_eq!(judged(&token, &["other", NEXT], None), half_done);
+    assert_eq!(judged(&token, &[NEXT], Some(&token)), Verdict::Reused(&token));
 }
 
 #[test]
@@ -83,7 +119,7 @@ fn a_successor_stays_in_the_family_and_lives_from_its_own_birth() {
     let token = session(Some(0), None);
     let next = token.successor("next".into(), at(0));
     assert_eq!((next.family_id, next.user_id), (token.family_id, token.user_id));
-    assert_eq!((next.used_at, next.revoked_at, next.password_version), (None, None, 1));
+    assert_eq!((next.used_at, next.successor_id, next.revoked_at, next.password_version), (None, None, None, 1));
     assert_eq!(next.expires_at, after(at(0), REFRESH_TTL));
 }
 
@@ -96,6 +132,27 @@ fn a_successor_is_the_same_every_time_and_another_for_every_token_and_key() {
     assert_ne!(derive(1, &one), derive(2, &one));
     // Computed with Python's hmac: a change here signs everybody out who refreshes during a deployment.
     assert_eq!(derive(1, &one), "qA-Tz3X8xjAmyWorv4oKKiOwpcXvOB3KT9tHz9iijh0");
+}
+
+#[test]
+fn a_changed_secret_can_still_derive_what_the_one_before_chose() {
+    let (old, new, token) = (SecretString::from("old"), SecretString::from("new"), SecretString::from("token"));
+    let successors = |keys: RefreshKeys| -> Vec<_> {
+        keys.successors(&token).iter().map(|next| next.expose_secret().to_owned()).collect()
+    };
+    let before = successors(RefreshKeys::derive(&old, None));
+    let after = successors(RefreshKeys::derive(&new, Some(&old)));
+    assert_eq!((before.len(), after.len()), (1, 2));
+    assert_eq!(after[1], before[0]);
+    assert_eq!(after[..1], successors(RefreshKeys::derive(&new, None)));
+}
+
+#[test]
+fn keys_are_not_shown() {
+    let (old, new) = (SecretString::from("old"), SecretString::from("new"));
+    let shown = format!("{:?}", RefreshKeys::derive(&new, Some(&old)));
+    let key = "SecretBox<[u8; 32]>([REDACTED])";
+    assert_eq!(shown, format!("RefreshKeys {{ current: {key}, previous: Some({key}) }}"));
 }
 
 #[test]

@@ -8,9 +8,7 @@ use secrecy::SecretString;
 use super::{
     attempts::{Attempts, Limits},
     error::AuthError,
-    model::{
-        Session, User, Verdict, check_new_user, judge, new_refresh_token, normalize_email, successor_token, token_id,
-    },
+    model::{RefreshKeys, Session, User, Verdict, check_new_user, judge, new_refresh_token, normalize_email, token_id},
     password::{Passwords, Turn, is_outdated},
     store::Store,
 };
@@ -44,19 +42,18 @@ pub struct AuthService {
     tokens: Arc<TokenKeys>,
     attempts: Attempts,
     passwords: Passwords,
-    refresh_key: [u8; 32],
+    refresh_keys: RefreshKeys,
 }
 
 impl AuthService {
-    /// `refresh_key` derives refresh tokens from their predecessors; it must be the same in all processes and is
-    /// good for nothing else.
+    /// A service over `db`; every process needs the same keys.
     #[must_use]
     pub fn new(
         db: Database,
         clock: Clock,
         tokens: Arc<TokenKeys>,
         limiter: RateLimiter,
-        refresh_key: [u8; 32],
+        refresh_keys: RefreshKeys,
         limits: Limits,
     ) -> Self {
         Self {
@@ -65,7 +62,7 @@ impl AuthService {
             tokens,
             attempts: Attempts::new(limiter, limits),
             passwords: Passwords::new(),
-            refresh_key,
+            refresh_keys,
         }
     }
 
@@ -131,8 +128,7 @@ impl AuthService {
     /// [`AuthError::InvalidRefresh`]; [`AuthError::RefreshReused`], and the family has ended;
     /// [`AuthError::Disabled`].
     pub async fn refresh(&self, presented: &SecretString) -> Result<Tokens, AuthError> {
-        let next = successor_token(&self.refresh_key, presented);
-        let session = self.advance(&token_id(presented), &token_id(&next)).await?;
+        let (session, next) = self.advance(presented).await?;
         let user = self.store.find_user(&session.user_id).await?.ok_or(AuthError::InvalidRefresh)?;
         if user.disabled_at.is_some() {
             return Err(AuthError::Disabled);
@@ -277,13 +273,22 @@ impl AuthService {
         Ok((turn, matches))
     }
 
-    /// Brings the session `id` to where its successor is stored, live and unused, and gives the successor.
-    async fn advance(&self, id: &str, successor_id: &str) -> Result<Session, AuthError> {
-        let now = self.clock.now();
+    /// Brings the session of `presented` to where its successor is stored, live and unused, and gives the successor.
+    async fn advance(&self, presented: &SecretString) -> Result<(Session, SecretString), AuthError> {
+        let (id, now) = (token_id(presented), self.clock.now());
+        let successors = self.refresh_keys.successors(presented);
+        let derivable: Vec<_> = successors.iter().map(token_id).collect();
         for _ in 0..REFRESH_LOOKS_MAX {
-            let (token, successor) = self.store.find_pair(id, successor_id).await?;
-            match judge(token.as_ref(), successor.as_ref(), now) {
+            let (token, successor) = self.store.find_pair(&id, &derivable).await?;
+            match judge(token.as_ref(), &derivable, successor.as_ref(), now) {
                 Verdict::Unknown | Verdict::Expired => return Err(AuthError::InvalidRefresh),
+                Verdict::Foreign => {
+                    tracing::warn!(
+                        session.id = token.map(|token| token.family_id),
+                        "a refresh token was used under a secret that this process doesn't have"
+                    );
+                    return Err(AuthError::InvalidRefresh);
+                }
                 Verdict::Reused(session) => {
                     self.store.revoke_family(&session.family_id, now).await?;
                     tracing::warn!(
@@ -293,11 +298,15 @@ impl AuthService {
                     );
                     return Err(AuthError::RefreshReused);
                 }
-                Verdict::Fresh => self.store.mark_used(id, now).await?,
-                Verdict::HalfDone(session) => {
-                    self.store.ensure_session(&session.successor(successor_id.to_owned(), now)).await?;
+                Verdict::Fresh => self.store.mark_used(&id, &derivable[0], now).await?,
+                Verdict::HalfDone { token, successor_id } => {
+                    self.store.ensure_session(&token.successor(successor_id.to_owned(), now)).await?;
                 }
-                Verdict::Repeat(session) => return Ok(session.clone()),
+                Verdict::Repeat(session) => {
+                    let mut ours = successors.into_iter().zip(&derivable);
+                    let next = ours.find_map(|(next, id)| (*id == session.id).then_some(next));
+                    return next.map(|next| (session.clone(), next)).ok_or(AuthError::InvalidRefresh);
+                }
             }
         }
         Err(AuthError::Busy)

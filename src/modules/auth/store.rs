@@ -84,25 +84,27 @@ impl Store {
         self.sessions.find_one(doc! { "_id": id }).await
     }
 
-    /// A session and the one that follows from it.
-    pub(super) async fn find_pair(&self, id: &str, successor_id: &str) -> Result<(Option<Session>, Option<Session>)> {
-        let mut pair = (None, None);
-        let mut found = self.sessions.find(doc! { "_id": { "$in": [id, successor_id] } }).await?;
-        while let Some(session) = found.try_next().await? {
-            if session.id == id {
-                pair.0 = Some(session);
-            } else {
-                pair.1 = Some(session);
-            }
-        }
-        Ok(pair)
+    /// A session and the one that was chosen to follow from it, which is one of `derivable` but for changes of the
+    /// secret.
+    pub(super) async fn find_pair(&self, id: &str, derivable: &[String]) -> Result<(Option<Session>, Option<Session>)> {
+        let ids: Vec<_> = derivable.iter().map(String::as_str).chain([id]).collect();
+        let mut found: Vec<Session> = self.sessions.find(doc! { "_id": { "$in": ids } }).await?.try_collect().await?;
+        let mut take = |id: &str| found.iter().position(|session| session.id == id).map(|at| found.swap_remove(at));
+        let Some(token) = take(id) else { return Ok((None, None)) };
+        let successor = match &token.successor_id {
+            None => None,
+            Some(chosen) if derivable.contains(chosen) => take(chosen),
+            Some(chosen) => self.find_session(chosen).await?,
+        };
+        Ok((Some(token), successor))
     }
 
-    /// Marks a session used unless it is used or ended. Who was first shows on the next look: a write that found
-    /// nothing to do is acknowledged after the one that did it.
-    pub(super) async fn mark_used(&self, id: &str, now: DateTime) -> Result<()> {
+    /// Marks a session used, and chooses its successor, unless it is used or ended. Who was first shows on the next
+    /// look: a write that found nothing to do is acknowledged after the one that did it.
+    pub(super) async fn mark_used(&self, id: &str, successor_id: &str, now: DateTime) -> Result<()> {
         let guard = doc! { "_id": id, "usedAt": null, "revokedAt": null };
-        self.sessions.update_one(guard, doc! { "$set": { "usedAt": now } }).await.map(drop)
+        let update = doc! { "$set": { "usedAt": now, "successorId": successor_id } };
+        self.sessions.update_one(guard, update).await.map(drop)
     }
 
     /// Ends all sessions of a family.

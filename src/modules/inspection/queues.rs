@@ -14,15 +14,16 @@ use crate::{
         batch::Lane,
         clock::{Clock, Rfc3339Time},
         error::{AppError, ErrorKind, Problem},
-        http::{ApiPath, ApiQuery},
+        http::{ApiPath, ApiQuery, NoQuery},
         identity::{Actor, Admin},
         ids::{is_id, new_id},
     },
 };
 
 const PAGE: usize = 20;
-/// Jobs that one `retry-dead` revives; the answer says how many remain.
-const RETRY_DEAD_MAX: usize = 1000;
+/// Dead jobs that one `retry-dead` looks at, in pages.
+const RETRY_DEAD_PAGE: usize = 500;
+const RETRY_DEAD_PAGES: usize = 10;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -140,6 +141,8 @@ struct RetryDeadResponse {
     retried: usize,
     /// Jobs whose subject does not allow it; they stay dead.
     refused: usize,
+    /// Jobs that the database did not take in time; call again.
+    failed: usize,
     /// Whether there are more than one call takes; call again.
     more: bool,
 }
@@ -264,7 +267,11 @@ fn job_not_found() -> AppError {
 /// All queues with their counts.
 #[utoipa::path(get, path = "/queues", tag = "queues", security(("bearer" = [])),
     responses((status = 200, body = QueueListResponse)))]
-async fn list_queues(State(board): State<QueueBoard>, _: Admin) -> Result<Json<QueueListResponse>, AppError> {
+async fn list_queues(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    _: NoQuery,
+) -> Result<Json<QueueListResponse>, AppError> {
     let mut items = Vec::new();
     for queue in board.queues.iter() {
         items.push(board.describe(queue.name).await?);
@@ -297,6 +304,7 @@ async fn list_jobs(
 async fn get_job(
     State(board): State<QueueBoard>,
     _: Admin,
+    _: NoQuery,
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<Json<JobResponse>, AppError> {
     let job = board.store.find(&job_id).await?.ok_or_else(job_not_found)?;
@@ -312,6 +320,7 @@ async fn get_job(
 async fn delete_job(
     State(board): State<QueueBoard>,
     _: Admin,
+    _: NoQuery,
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
     if board.store.delete_ended(&job_id).await? {
@@ -331,6 +340,7 @@ async fn delete_job(
 async fn retry_job(
     State(board): State<QueueBoard>,
     Admin(user): Admin,
+    _: NoQuery,
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<Json<JobResponse>, AppError> {
     let conflict = |code, detail: String| Err(AppError::new(ErrorKind::Conflict, code, detail));
@@ -352,6 +362,7 @@ async fn retry_job(
 async fn pause_queue(
     State(board): State<QueueBoard>,
     Admin(user): Admin,
+    _: NoQuery,
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
@@ -367,6 +378,7 @@ async fn pause_queue(
 async fn resume_queue(
     State(board): State<QueueBoard>,
     _: Admin,
+    _: NoQuery,
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
@@ -375,7 +387,7 @@ async fn resume_queue(
     Ok(Json(board.describe(queue).await?))
 }
 
-/// Runs the dead jobs of a queue again, at most a thousand a call.
+/// Runs the dead jobs of a queue again, at most five thousand a call.
 #[utoipa::path(post, path = "/queues/{queue}/retry-dead", tag = "queues", security(("bearer" = [])),
     params(("queue" = String, Path)),
     responses((status = 200, body = RetryDeadResponse),
@@ -383,20 +395,30 @@ async fn resume_queue(
 async fn retry_dead(
     State(board): State<QueueBoard>,
     Admin(user): Admin,
+    _: NoQuery,
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<RetryDeadResponse>, AppError> {
     let queue = board.queue(&queue)?;
     let actor = Actor::from(&user);
-    let page = board.store.list(queue, Some(JobState::Dead), None, RETRY_DEAD_MAX).await?;
-    let retries = page.items.iter().map(|job| board.retry(&job.id, &actor));
-    let results = futures_util::future::join_all(retries).await;
-    let (mut retried, mut refused) = (0, 0);
-    for result in results {
-        match result? {
-            Retried::Revived(_) => retried += 1,
-            Retried::NotFound | Retried::NotDead(_) | Retried::Refused(_) => refused += 1,
+    let (mut retried, mut refused, mut failed) = (0, 0, 0);
+    let mut after: Option<String> = None;
+    let mut more = true;
+    // Refused ones stay dead, so the way goes on past them, page by page.
+    for _ in 0..RETRY_DEAD_PAGES {
+        let page = board.store.list(queue, Some(JobState::Dead), after.as_deref(), RETRY_DEAD_PAGE).await?;
+        let retries = page.items.iter().map(|job| board.retry(&job.id, &actor));
+        for result in futures_util::future::join_all(retries).await {
+            match result {
+                Ok(Retried::Revived(_)) => retried += 1,
+                Ok(Retried::NotFound | Retried::NotDead(_) | Retried::Refused(_)) => refused += 1,
+                Err(_) => failed += 1,
+            }
+        }
+        after = page.items.last().map(|job| job.id.clone());
+        more = page.more;
+        if !more || failed > 0 {
+            break;
         }
     }
-    // Refused ones stay at the head of the list; without progress there is no point in calling again.
-    Ok(Json(RetryDeadResponse { retried, refused, more: page.more && retried > 0 }))
+    Ok(Json(RetryDeadResponse { retried, refused, failed, more: more || failed > 0 }))
 }

@@ -187,7 +187,7 @@ fn close_open_call(view: &mut View, order: &mut Order, response_id: &str) {
     note_response(order, &call, response_id);
     if is_create {
         order.provider_sync_status = ProviderSyncStatus::Unknown;
-        order.uncertain = Some(Uncertain { request_ref_id: call.request_ref_id, since: now });
+        order.uncertain = Some(Uncertain { request_ref_id: call.request_ref_id, since: now, last: false });
     }
     order.updated_at = now;
     view.update(&*order);
@@ -322,6 +322,9 @@ impl Conclusion for AttemptFailed {
                 Errand::Cancel => &self.queues.cancel,
             };
             let at = crate::platform::clock::after(view.now(), queue.backoff.delay(job.attempts, self.jitter));
+            // Written always, so that it can't pass by a cancellation that is being asked for.
+            order.updated_at = view.now();
+            view.update(&order);
             return JobEnd::Retry { at, error: Some(self.error.clone()), counts: true }.into();
         }
         let failure = Failure::new("queue.attempts_used_up", &self.error.message);

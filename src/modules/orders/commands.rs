@@ -130,6 +130,10 @@ impl CancelOrder {
         view.find(&Order::key(&self.user_id, &self.client_order_id))
     }
 
+    fn create_job_has_ended(&self, view: &View, order: &Order) -> bool {
+        view.by_id::<Job>(&order.job_id).is_none_or(|job| matches!(job.state, JobState::Dead | JobState::Done))
+    }
+
     /// Settles, or marks, or starts a job: whatever the state of the create allows.
     fn start(&self, view: &mut View, order: &mut Order) -> Option<&'static str> {
         let now = view.now();
@@ -171,6 +175,13 @@ impl Command for CancelOrder {
         if let Some(cancellation) = &order.cancellation {
             if cancellation.id == self.cancellation_id {
                 return CancelAsked::Accepted(Box::new(order), None);
+            }
+            let carried_out = cancellation.job_id.is_some() || !self.create_job_has_ended(view, &order);
+            if order.cancellation_pending() && !carried_out {
+                // The create's job ended without looking at the order, so nobody would carry the cancellation out.
+                insert_cancel_job(view, &mut order, &self.queues, &self.job_id);
+                view.update(&order);
+                return CancelAsked::Accepted(Box::new(order), Some(self.queues.cancel.name));
             }
             if order.cancellation_pending() || cancellation.status == CancellationStatus::Done {
                 return CancelAsked::Replay(Box::new(order));

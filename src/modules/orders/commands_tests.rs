@@ -7,7 +7,7 @@ use super::{
     commands::{CancelAsked, CancelOrder, CreateOrder, Created},
     flow::Errand,
     flow_tests::{NOW, active_job, before_now, cancellation, fresh_job, order, shipment, uncertain},
-    model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus, fingerprint},
+    model::{Cancellation, CancellationStatus, Order, OrderStatus, ProviderSyncStatus, fingerprint},
     transitions::{OrderCommand, next},
 };
 use crate::{
@@ -311,8 +311,12 @@ fn an_open_or_finished_cancellation_is_replayed_and_a_failed_one_may_be_asked_fo
         (OrderStatus::Confirmed, Refused, false),
         (OrderStatus::NeedsAttention, NeedsAttention, false),
     ] {
-        let stored = Order { status, cancellation: Some(cancellation(asked)), ..order() };
-        let mut view = view_of(&stored, &[&create_job_in(JobState::Done)]);
+        // While the create is under way nobody carries the cancellation out yet; afterwards a job does.
+        let under_way = status == OrderStatus::Created;
+        let job_id = (!under_way).then(|| "job_cancel".to_owned());
+        let stored = Order { status, cancellation: Some(Cancellation { job_id, ..cancellation(asked) }), ..order() };
+        let create_job = create_job_in(if under_way { JobState::Active } else { JobState::Done });
+        let mut view = view_of(&stored, &[&create_job]);
         match decide(&mut view, &cancel(1)) {
             CancelAsked::Replay(answered) => {
                 assert!(replayed, "{asked:?}");
@@ -327,6 +331,26 @@ fn an_open_or_finished_cancellation_is_replayed_and_a_failed_one_may_be_asked_fo
             }
             other => panic!("{asked:?}: {other:?}"),
         }
+    }
+}
+
+#[test]
+fn a_cancellation_that_nobody_would_carry_out_gets_its_job() {
+    for (state, job_id, revived) in [
+        (JobState::Dead, None, true),
+        (JobState::Done, None, true),
+        (JobState::Active, None, false),
+        (JobState::Ready, None, false),
+        (JobState::Dead, Some("job_cancel"), false),
+    ] {
+        let mut waiting = order();
+        let asked = Cancellation { job_id: job_id.map(Into::into), ..cancellation(CancellationStatus::Requested) };
+        waiting.cancellation = Some(asked);
+        let mut view = view_of(&waiting, &[&create_job_in(state)]);
+        let reply = decide(&mut view, &cancel(2));
+        assert_eq!(matches!(reply, CancelAsked::Accepted(_, Some(CANCEL_QUEUE))), revived, "{state:?} {job_id:?}");
+        assert_eq!(matches!(reply, CancelAsked::Replay(_)), !revived, "{state:?} {job_id:?}");
+        assert_eq!(find_job(&view, "job_cancel_2").is_some(), revived, "{state:?} {job_id:?}");
     }
 }
 

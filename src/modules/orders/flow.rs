@@ -126,6 +126,7 @@ fn follow_create(order: &mut Order, job: &Job, outcome: &CreateOutcome, at: &Cir
             order.uncertain = Some(Uncertain {
                 request_ref_id: order.provider_request_ref_id.clone().unwrap_or_default(),
                 since: at.now,
+                last: job.is_last_attempt(),
             });
             if job.is_last_attempt() && !job.deferred_too_long(at.now) {
                 // Nothing will be sent any more, but what became of this one is still worth a look.
@@ -159,13 +160,14 @@ fn follow_look_up(order: &mut Order, errand: Errand, job: &Job, outcome: &LookUp
         }
         (LookUpOutcome::Absent, errand) => {
             let settled = order.uncertain.as_ref().map(|uncertain| after(uncertain.since, at.settling_delay));
+            let was_last = order.uncertain.as_ref().is_some_and(|uncertain| uncertain.last);
             match (settled, errand) {
                 (Some(settled), _) if settled > at.now => Followed::end(again(settled)),
                 (_, _) if order.cancellation_pending() => {
                     order.uncertain = None;
                     cancel_unplaced(order)
                 }
-                (_, _) if job.is_last_attempt() && job.deferrals > 0 => {
+                (_, _) if was_last => {
                     // The look after the last create: it was not executed, and there is no attempt left.
                     order.uncertain = None;
                     let failure = Failure::new("provider.not_executed", "No attempt was executed by the provider.");

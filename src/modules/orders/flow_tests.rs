@@ -104,7 +104,7 @@ pub(super) fn cancellation(status: CancellationStatus) -> Cancellation {
 }
 
 pub(super) fn uncertain(since: DateTime) -> Uncertain {
-    Uncertain { request_ref_id: "req_lost".into(), since }
+    Uncertain { request_ref_id: "req_lost".into(), since, last: false }
 }
 
 /// A job that was never attempted.

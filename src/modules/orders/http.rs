@@ -23,7 +23,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
-        http::{ApiJson, ApiPath, ApiQuery},
+        http::{ApiJson, ApiPath, ApiQuery, NoQuery},
         identity::Merchant,
     },
 };
@@ -253,6 +253,7 @@ fn answer(answered: Answered, status: StatusCode) -> Response {
 async fn create_order(
     State(service): State<OrderService>,
     Merchant(user): Merchant,
+    _: NoQuery,
     ApiJson(request): ApiJson<CreateOrderRequest>,
 ) -> Result<Response, AppError> {
     let new = request.into_order().ok_or_else(|| {
@@ -272,6 +273,7 @@ async fn create_order(
 async fn cancel_order(
     State(service): State<OrderService>,
     Merchant(user): Merchant,
+    _: NoQuery,
     ApiJson(request): ApiJson<CancelOrderRequest>,
 ) -> Result<Response, AppError> {
     let answered = service.cancel(&user, request.client_order_id, request.reason).await?;
@@ -317,6 +319,7 @@ async fn list_orders(
 async fn get_order(
     State(service): State<OrderService>,
     Merchant(user): Merchant,
+    _: NoQuery,
     ApiPath(order_id): ApiPath<String>,
 ) -> Result<Json<OrderResponse>, AppError> {
     Ok(Json(service.get(&user, &order_id).await?.into()))
@@ -332,6 +335,7 @@ async fn get_order(
 async fn get_timeline(
     State(service): State<OrderService>,
     Merchant(user): Merchant,
+    _: NoQuery,
     ApiPath(order_id): ApiPath<String>,
 ) -> Result<Json<TimelineResponse>, AppError> {
     Ok(Json(timeline(service.history(&user, &order_id).await?)))

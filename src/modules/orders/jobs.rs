@@ -33,6 +33,9 @@ use crate::{
     },
 };
 
+/// What concerns the account is written down beside the answer, and must not hold it up.
+const ACCOUNT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What both handlers share.
 pub struct OrderJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
@@ -151,6 +154,9 @@ impl JobHandler for OrderHandler {
                     };
                     order.status = status;
                 }
+                if let Some(uncertain) = &mut order.uncertain {
+                    uncertain.last = false;
+                }
                 order.provider_sync_status =
                     if order.uncertain.is_some() { ProviderSyncStatus::Unknown } else { ProviderSyncStatus::Pending };
                 order.failure = None;
@@ -204,7 +210,9 @@ impl OrderJobs {
         metrics::histogram!("waybill_provider_call_seconds",
             "operation" => operation.as_str(), "outcome" => verdict.outcome)
         .record(reply.record.latency_ms as f64 / 1000.0);
-        self.heed_account(&outcome).await;
+        if tokio::time::timeout(ACCOUNT_PATIENCE, self.heed_account(&outcome)).await.is_err() {
+            tracing::warn!(account = self.provider.account_id(), "the account's state could not be written down in time");
+        }
         CallConcluded {
             order_id: call.order_id.clone(),
             errand,

@@ -229,6 +229,9 @@ pub struct Uncertain {
     pub request_ref_id: String,
     /// Since then an absence in a look-up is awaited.
     pub since: DateTime,
+    /// It was the last attempt: where it turns out not to be executed, nothing is sent any more.
+    #[serde(default)]
+    pub last: bool,
 }
 
 /// Money as stored and answered.

@@ -1,8 +1,8 @@
 //! Provider accounts: how often their credentials were refused in a row.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bson::{Document, doc};
@@ -15,13 +15,16 @@ use mongodb::{
 /// Refused so often in a row, the account's queues are paused.
 pub const AUTH_FAILURES_MAX: i64 = 3;
 const ACCOUNTS: &str = "provider_accounts";
+/// A success ends a row that another process may have counted, at most this often.
+const END_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Counts refusals.
 #[derive(Clone, Debug)]
 pub struct AccountStore {
     accounts: Collection<Document>,
-    /// Whether this process may have a row to end; so a success costs a write only after a refusal or a start.
-    failing: Arc<AtomicBool>,
+    /// When this process last ended a row; so a success costs a write only after a refusal, and every few seconds for the
+    /// rows that other processes count.
+    ended: Arc<Mutex<Option<Instant>>>,
 }
 
 impl AccountStore {
@@ -31,7 +34,7 @@ impl AccountStore {
     /// A store over `db`.
     #[must_use]
     pub fn new(db: &Database) -> Self {
-        Self { accounts: db.collection(ACCOUNTS), failing: Arc::new(AtomicBool::new(true)) }
+        Self { accounts: db.collection(ACCOUNTS), ended: Arc::default() }
     }
 
     /// Counts one more refusal and gives how many that are in a row.
@@ -39,7 +42,7 @@ impl AccountStore {
     /// # Errors
     /// What the driver says.
     pub async fn count_auth_failure(&self, account_id: &str) -> Result<i64> {
-        self.failing.store(true, Ordering::Relaxed);
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let update = doc! { "$inc": { "authFailures": 1_i64 } };
         let after = self
             .accounts
@@ -55,8 +58,12 @@ impl AccountStore {
     /// # Errors
     /// What the driver says.
     pub async fn end_auth_failures(&self, account_id: &str) -> Result<()> {
-        if !self.failing.swap(false, Ordering::Relaxed) {
-            return Ok(());
+        {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if ended.is_some_and(|at| at.elapsed() < END_AGAIN_AFTER) {
+                return Ok(());
+            }
+            *ended = Some(Instant::now());
         }
         let failing = doc! { "_id": account_id, "authFailures": { "$gt": 0_i64 } };
         self.accounts.update_one(failing, doc! { "$set": { "authFailures": 0_i64 } }).await.map(drop)

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
+    lease::Lease,
     model::{Job, JobEnd, JobError},
-    worker::Lease,
 };
 use crate::platform::{
     batch::{Key, View},

@@ -12,19 +12,22 @@ use crate::platform::batch::View;
 
 mod complete;
 mod handler;
+mod lease;
 mod model;
 mod retry;
 mod store;
+mod upkeep;
 mod wake;
 mod worker;
 
 pub use complete::{holds_lease, settle_job};
 pub use handler::{Attempt, Concluded, Conclusion, JobHandler, RetryRefused};
+pub use lease::Lease;
 pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};
 pub use store::{JobPage, QueueStore, QueueSummary};
 pub use wake::Waker;
-pub use worker::{Lease, Worker, WorkerSettings};
+pub use worker::{Worker, WorkerSettings};
 
 /// The collection of jobs.
 pub const JOBS: &str = "jobs";

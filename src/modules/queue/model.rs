@@ -116,6 +116,9 @@ pub struct Job {
     pub lease_until: Option<DateTime>,
     /// The token under which the last attempt ended: finding one's own there means success.
     pub ended_by: Option<String>,
+    /// The request of a person that last revived it.
+    #[serde(default)]
+    pub revived_by: Option<String>,
     /// Why the last attempt failed.
     pub last_error: Option<JobError>,
     /// What a handler left behind.
@@ -200,6 +203,7 @@ impl Job {
             lease_owner: None,
             lease_until: None,
             ended_by: None,
+            revived_by: None,
             last_error: None,
             result: None,
             history: Vec::new(),
@@ -296,7 +300,7 @@ impl Job {
 
     /// Puts a dead job back to the start; `retry_id` marks whose doing it was.
     pub fn revive(&mut self, retry_id: &str, now: DateTime) {
-        self.ended_by = Some(retry_id.to_owned());
+        self.revived_by = Some(retry_id.to_owned());
         self.state = JobState::Ready;
         self.run_at = now;
         self.attempts = 0;
@@ -335,6 +339,8 @@ pub struct QueueConfig {
     pub concurrency: usize,
     /// Over all workers together; none by default.
     pub rate: Option<Limit>,
+    /// Queues with the same key share the limit: they call the same account.
+    pub rate_key: &'static str,
     /// Attempts of a job.
     pub max_attempts: i32,
     /// Between attempts.
@@ -357,6 +363,7 @@ impl QueueConfig {
             name,
             concurrency: 64,
             rate: None,
+            rate_key: name,
             max_attempts: 8,
             backoff: Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) },
             priority: 0,

@@ -59,7 +59,7 @@ impl Command for RetryJob {
 
     fn decide(&self, view: &mut View) -> Retried {
         let Some(mut job) = view.by_id::<Job>(&self.job_id) else { return Retried::NotFound };
-        if job.ended_by.as_deref() == Some(&*self.retry_id) {
+        if job.revived_by.as_deref() == Some(&*self.retry_id) {
             return Retried::Revived(Box::new(job));
         }
         if job.state != JobState::Dead {

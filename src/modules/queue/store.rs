@@ -1,6 +1,10 @@
 //! Every query over jobs. Claiming, leases, pausing, trimming, and what operators look at.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
@@ -17,6 +21,8 @@ const QUEUES: &str = "queues";
 const WORKERS: &str = "workers";
 /// A worker that did not say so for this long is not alive.
 const WORKER_SILENT_MAX: Duration = Duration::from_secs(60);
+/// Longest wait of an update over many jobs.
+const UPDATE_MS_MAX: i64 = 2_000;
 /// Done jobs deleted in one statement.
 const TRIM_BATCH: i64 = 1000;
 
@@ -24,6 +30,8 @@ const TRIM_BATCH: i64 = 1000;
 #[derive(Clone, Debug)]
 pub struct QueueStore {
     db: Database,
+    /// Throttles that this process set itself: they hold at once, before anybody reads them back.
+    throttled: Arc<Mutex<HashMap<String, DateTime>>>,
 }
 
 /// What an operator may set on a queue, and what a provider asked for.
@@ -77,8 +85,8 @@ impl QueueStore {
 
     /// A store over `db`.
     #[must_use]
-    pub const fn new(db: Database) -> Self {
-        Self { db }
+    pub fn new(db: Database) -> Self {
+        Self { db, throttled: Arc::default() }
     }
 
     /// Indexes of this module. One serves claiming (a far `runAt` is never looked at), reclaiming, trimming and lists.
@@ -90,6 +98,37 @@ impl QueueStore {
                 .unique()
                 .partial(doc! { "dedupeKey": { "$type": "string" } }),
         ]
+    }
+
+    /// Updates many jobs outside of a transaction, and gives how many matched. Waits at most two seconds for a job that
+    /// somebody's open transaction holds: the others must not wait with it.
+    async fn update_jobs(&self, filter: Document, update: Document) -> Result<u64> {
+        let reply = self
+            .db
+            .run_command(doc! {
+                "update": JOBS,
+                "updates": [{ "q": filter, "u": update, "multi": true }],
+                "maxTimeMS": UPDATE_MS_MAX,
+                "writeConcern": { "w": "majority", "j": true },
+            })
+            .await?;
+        if let Some(error) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+            return Err(mongodb::error::Error::custom(error.to_string()));
+        }
+        Ok(reply.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))).unwrap_or_default() as u64)
+    }
+
+    /// Gives back everything that was claimed under `token` by a claim that failed half-way.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn give_back_claim(&self, queue: &str, token: &str, now: DateTime) -> Result<u64> {
+        let claimed = doc! { "queue": queue, "state": "active", "leaseToken": token };
+        let back = doc! {
+            "$set": { "state": "ready", "runAt": now, "leaseToken": null, "leaseOwner": null, "leaseUntil": null },
+            "$inc": { "attempts": -1 },
+        };
+        self.update_jobs(claimed, back).await
     }
 
     fn jobs(&self) -> Collection<Job> {
@@ -108,7 +147,7 @@ impl QueueStore {
         (worker_id, token): (&str, &str),
         (now, until): (DateTime, DateTime),
     ) -> Result<Claim> {
-        let due = doc! { "queue": queue, "state": "ready", "runAt": { "$lte": now } };
+        let due = doc! { "queue": queue, "state": "ready", "runAt": { "$lte": now }, "_id": { "$type": "string" } };
         let found: Vec<Document> = self
             .db
             .collection::<Document>(JOBS)
@@ -140,7 +179,7 @@ impl QueueStore {
             "$inc": { "attempts": 1 },
         };
         let mine = doc! { "_id": { "$in": &ids }, "state": "ready", "runAt": { "$lte": now } };
-        if self.jobs().update_many(mine, claimed).await?.modified_count == 0 {
+        if self.update_jobs(mine, claimed).await? == 0 {
             return Ok(Claim { jobs: Vec::new(), seen });
         }
         let raw_jobs = self.db.collection::<RawDocumentBuf>(JOBS);
@@ -174,8 +213,8 @@ impl QueueStore {
     pub async fn extend(&self, leases: &[(String, String)], until: DateTime) -> Result<Vec<String>> {
         let (ids, tokens): (Vec<&str>, Vec<&str>) = leases.iter().map(|(id, token)| (&**id, &**token)).unzip();
         let held = doc! { "_id": { "$in": ids }, "leaseToken": { "$in": tokens }, "state": "active" };
-        let extended = self.jobs().update_many(held.clone(), doc! { "$set": { "leaseUntil": until } }).await?;
-        if extended.matched_count == leases.len() as u64 {
+        let extended = self.update_jobs(held.clone(), doc! { "$set": { "leaseUntil": until } }).await?;
+        if extended == leases.len() as u64 {
             return Ok(leases.iter().map(|(id, _)| id.clone()).collect());
         }
         let found = self.db.collection::<Document>(JOBS).find(held).projection(doc! { "_id": 1 }).await?;
@@ -205,38 +244,36 @@ impl QueueStore {
             "state": "ready", "runAt": now, "leaseToken": null, "leaseOwner": null, "leaseUntil": null,
             "lastError": { "class": "lease", "code": "queue.lease_expired", "message": "The worker was silent for too long." },
         } };
-        Ok(self.jobs().update_many(expired, back).await?.modified_count)
+        self.update_jobs(expired, back).await
     }
 
-    /// Deletes done jobs that are too old or too many, in small portions.
+    /// Deletes done jobs that are too old or, of one priority, too many, in small portions.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn trim_done(&self, queue: &QueueConfig, now: DateTime) -> Result<u64> {
-        let done = doc! { "queue": queue.name, "state": "done" };
+        let jobs = self.db.collection::<Document>(JOBS);
+        let mut trimmed = 0;
+        for priority in jobs.distinct("priority", doc! { "queue": queue.name, "state": "done" }).await? {
+            trimmed += self.trim_priority(queue, &priority, now).await?;
+        }
+        Ok(trimmed)
+    }
+
+    async fn trim_priority(&self, queue: &QueueConfig, priority: &Bson, now: DateTime) -> Result<u64> {
+        let jobs = self.db.collection::<Document>(JOBS);
+        let done = doc! { "queue": queue.name, "state": "done", "priority": priority };
         let oldest_kept = DateTime::from_millis(now.timestamp_millis() - queue.keep_done_for.as_millis() as i64);
-        let beyond_count = self
-            .jobs()
-            .find_one(done.clone())
-            .sort(doc! { "priority": -1, "runAt": -1 })
-            .skip(queue.keep_done_count)
-            .await?
-            .map(|job| job.run_at);
+        let first_beyond = jobs.find_one(done.clone()).projection(doc! { "runAt": 1 }).sort(doc! { "runAt": -1 });
+        let beyond_count = first_beyond.skip(queue.keep_done_count).await?;
+        let beyond_count = beyond_count.and_then(|job| job.get_datetime("runAt").ok().copied());
         let cutoff = beyond_count.map_or(oldest_kept, |at| at.max(oldest_kept));
         let mut trimmed = 0;
         loop {
             let mut old = done.clone();
             old.insert("runAt", doc! { "$lte": cutoff });
-            let ids: Vec<String> = self
-                .db
-                .collection::<Document>(JOBS)
-                .find(old)
-                .projection(doc! { "_id": 1 })
-                .limit(TRIM_BATCH)
-                .await?
-                .try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) })
-                .try_collect()
-                .await?;
+            let found = jobs.find(old).projection(doc! { "_id": 1 }).limit(TRIM_BATCH).await?;
+            let ids: Vec<Bson> = found.map_ok(|mut found| found.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
             if ids.is_empty() {
                 return Ok(trimmed);
             }
@@ -250,6 +287,12 @@ impl QueueStore {
     /// What the driver says.
     pub async fn controls(&self, queue: &str) -> Result<Controls> {
         Ok(self.db.collection::<Controls>(QUEUES).find_one(doc! { "_id": queue }).await?.unwrap_or_default())
+    }
+
+    /// Until when this process itself was told to keep away from a queue.
+    #[must_use]
+    pub fn throttled_here(&self, queue: &str) -> Option<DateTime> {
+        self.throttled.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied()
     }
 
     /// Pauses a queue, or lets it go on (`reason` none).
@@ -266,6 +309,13 @@ impl QueueStore {
     /// # Errors
     /// What the driver says.
     pub async fn throttle(&self, queues: &[&str], until: DateTime) -> Result<()> {
+        {
+            let mut throttled = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+            for queue in queues {
+                let known = throttled.entry((*queue).to_owned()).or_insert(until);
+                *known = until.max(*known);
+            }
+        }
         for queue in queues {
             let set = doc! { "$max": { "throttledUntil": until } };
             self.db.collection::<Document>(QUEUES).update_one(doc! { "_id": *queue }, set).upsert(true).await?;

@@ -12,6 +12,8 @@ use tokio::sync::{Notify, watch};
 use crate::platform::redis::Redis;
 
 const CHANNEL: &str = "wake";
+/// A subscription that was silent for so long is made anew.
+const SILENT_MAX: Duration = Duration::from_secs(60);
 /// Between two tries to subscribe.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(1);
 
@@ -73,7 +75,8 @@ impl Waker {
         loop {
             if let Ok(mut subscription) = self.redis.subscribe(CHANNEL).await {
                 let mut messages = subscription.on_message();
-                while let Some(message) = messages.next().await {
+                // A connection that died without a word is silent; so is an idle system. Both subscribe again.
+                while let Ok(Some(message)) = tokio::time::timeout(SILENT_MAX, messages.next()).await {
                     if let Ok(queue) = message.get_payload::<String>() {
                         self.wake_here(&queue);
                     }

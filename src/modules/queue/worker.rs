@@ -19,12 +19,13 @@ use tokio::{
 use super::{
     complete::{CompleteJob, Completed},
     handler::{Attempt, Concluded, Conclusion, JobHandler},
+    lease::Lease,
     model::{Job, JobEnd, JobError, QueueConfig},
     store::QueueStore,
     wake::Waker,
 };
 use crate::platform::{
-    batch::{Key, Lane, LaneError, View},
+    batch::{self, Key, Lane, LaneError, View},
     clock::{Clock, after},
     crash,
     ids::new_id,
@@ -39,8 +40,10 @@ const WAIT_FOR_SLOTS: Duration = Duration::from_millis(20);
 const CONTROLS_FRESH: Duration = Duration::from_secs(1);
 /// An answer that can't be written down is tried again for so long; then its request is closed by the next attempt.
 const COMPLETION_PATIENCE: Duration = Duration::from_secs(600);
-/// Done jobs are trimmed this often.
-const TRIM_EVERY: Duration = Duration::from_secs(60);
+/// A look into the database beside the jobs takes no longer than this.
+pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// A conclusion that the database refuses for an unknown reason is tried so often before the job fails without it.
+const REFUSED_MAX: u32 = 25;
 
 /// Times of a worker.
 #[derive(Clone, Debug)]
@@ -57,76 +60,30 @@ pub struct WorkerSettings {
     pub shutdown: Duration,
 }
 
-/// The right to end one attempt.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    /// Kept in the job.
-    pub token: String,
-    /// The worker.
-    pub worker_id: String,
-    job_id: String,
-    valid_until: Arc<Mutex<Option<Instant>>>,
-    length: Duration,
-    store: QueueStore,
-    clock: Clock,
-}
-
-impl Lease {
-    /// Whether the lease outlasts `needed` from now, on the monotonic clock; renews it if it must. To be asked right
-    /// before an effect outside.
-    pub async fn outlasts(&self, needed: Duration) -> bool {
-        if self.is_valid_for(needed) {
-            return true;
-        }
-        let asked = Instant::now();
-        let until = after(self.clock.now(), self.length);
-        let held = self.store.extend(&[(self.job_id.clone(), self.token.clone())], until).await;
-        match held {
-            Ok(held) if !held.is_empty() => self.renew(asked),
-            Ok(_) => self.lose(),
-            Err(_) => {}
-        }
-        self.is_valid_for(needed)
-    }
-
-    fn is_valid_for(&self, needed: Duration) -> bool {
-        let until = *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| until > Instant::now() + needed)
-    }
-
-    /// Valid from when we asked, not from when we were answered.
-    fn renew(&self, asked: Instant) {
-        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked + self.length);
-    }
-
-    fn lose(&self) {
-        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
 /// Runs jobs. Cloning gives the same worker.
 #[derive(Clone)]
 pub struct Worker {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    settings: WorkerSettings,
-    store: QueueStore,
+pub(super) struct Inner {
+    pub(super) settings: WorkerSettings,
+    pub(super) store: QueueStore,
     lane: Lane,
-    clock: Clock,
-    waker: Waker,
+    pub(super) clock: Clock,
+    pub(super) waker: Waker,
     limiter: RateLimiter,
-    queues: Vec<QueueConfig>,
+    pub(super) queues: Vec<QueueConfig>,
     handlers: HashMap<&'static str, Arc<dyn JobHandler>>,
-    leases: Mutex<HashMap<String, Lease>>,
+    pub(super) leases: Mutex<HashMap<String, Lease>>,
     stopping: AtomicBool,
     stop: Notify,
-    alive: AtomicU32,
+    pub(super) alive: AtomicU32,
 }
 
 impl Worker {
     /// A worker over `lane`, the lane of completions.
+    #[expect(clippy::too_many_arguments, reason = "every part is named once, in the composition root")]
     #[must_use]
     pub fn new(
         settings: WorkerSettings,
@@ -162,7 +119,8 @@ impl Worker {
         let inner = &self.inner;
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(inner).beat());
-        background.spawn(Arc::clone(inner).keep_house());
+        background.spawn(Arc::clone(inner).take_back());
+        background.spawn(Arc::clone(inner).trim());
         let waker = inner.waker.clone();
         background.spawn(async move { waker.run_subscriber().await });
         let mut runners = JoinSet::new();
@@ -213,16 +171,17 @@ impl Inner {
                 let _ = tokio::select! { one = slots.acquire() => one.is_ok(), () = self.stop.notified() => false };
             }
             if controls.1.is_none_or(|seen| seen.elapsed() > CONTROLS_FRESH)
-                && let Ok(fresh) = self.store.controls(queue.name).await
+                && let Ok(Ok(fresh)) = tokio::time::timeout(STORE_PATIENCE, self.store.controls(queue.name)).await
             {
                 controls = (fresh, Some(Instant::now()));
             }
             woken.borrow_and_update();
             let free = slots.available_permits().min(CLAIM_MAX);
-            let allowed = if self.may_claim(&controls.0) { self.allowance(&queue, free).await } else { 0 };
+            let allowed = if self.may_claim(&queue, &controls.0) { self.allowance(&queue, free).await } else { 0 };
             let skip = if contended { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
             let (jobs, seen) =
                 if allowed == 0 { (Vec::new(), 0) } else { self.claim(&queue, allowed, skip).await };
+            self.give_allowance_back(&queue, allowed - jobs.len().min(allowed)).await;
             contended = backlog && seen > 0 && jobs.len() * 4 < seen * 3;
             backlog = allowed > 0 && seen == allowed;
             let found_nothing_past_skip = skip > 0 && seen < allowed;
@@ -243,16 +202,25 @@ impl Inner {
         while running.join_next().await.is_some() {}
     }
 
-    fn may_claim(&self, controls: &super::store::Controls) -> bool {
-        !controls.paused && controls.throttled_until.is_none_or(|until| until <= self.clock.now())
+    fn may_claim(&self, queue: &QueueConfig, controls: &super::store::Controls) -> bool {
+        let over = |until: Option<bson::DateTime>| until.is_none_or(|until| until <= self.clock.now());
+        !controls.paused && over(controls.throttled_until) && over(self.store.throttled_here(queue.name))
     }
 
     /// How many of `free` the queue's rate limit allows now.
     async fn allowance(&self, queue: &QueueConfig, free: usize) -> usize {
         let Some(rate) = queue.rate else { return free };
         let share = self.alive.load(Ordering::Relaxed);
-        let grant = self.limiter.take(&format!("queue:{}", queue.name), rate, free as u32, share).await;
+        let grant = self.limiter.take(&rate_name(queue), rate, free as u32, share).await;
         grant.granted as usize
+    }
+
+    /// What the rate limit allowed and nobody used is for others, or for later.
+    async fn give_allowance_back(&self, queue: &QueueConfig, unused: usize) {
+        if let Some(rate) = queue.rate {
+            let share = self.alive.load(Ordering::Relaxed);
+            self.limiter.give_back(&rate_name(queue), rate, unused as u32, share).await;
+        }
     }
 
     async fn claim(&self, queue: &QueueConfig, limit: usize, skip: u64) -> (Vec<(Job, Lease)>, usize) {
@@ -268,8 +236,11 @@ impl Inner {
                     outcome.err().map(|error| error.to_string()).unwrap_or_default()
                 });
                 tracing::warn!(queue = queue.name, error, "claiming failed; trying again");
+                let giving_back = self.store.give_back_claim(queue.name, &token, self.clock.now());
+                let _ = tokio::time::timeout(STORE_PATIENCE, giving_back).await;
                 tokio::time::sleep(self.settings.poll).await;
-                return (Vec::new(), 0);
+                // As if all had gone to others: the next round looks elsewhere, past a job that somebody holds.
+                return (Vec::new(), limit);
             }
         };
         if !claim.jobs.is_empty() {
@@ -277,15 +248,7 @@ impl Inner {
         }
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = claim.jobs.into_iter().map(|job| {
-            let lease = Lease {
-                token: token.clone(),
-                worker_id: self.settings.worker_id.clone(),
-                job_id: job.id.clone(),
-                valid_until: Arc::new(Mutex::new(Some(asked + self.settings.lease))),
-                length: self.settings.lease,
-                store: self.store.clone(),
-                clock: self.clock.clone(),
-            };
+            let lease = Lease::new(&job.id, &token, &self.settings, asked, &self.store, &self.clock);
             leases.insert(job.id.clone(), lease.clone());
             (job, lease)
         });
@@ -360,6 +323,7 @@ impl Inner {
         crash::point("before_completion");
         let give_up_at = Instant::now() + COMPLETION_PATIENCE;
         let mut conclusion = conclusion;
+        let mut refused = 0;
         loop {
             let command =
                 CompleteJob { job_id: job.id.clone(), token: lease.token.clone(), conclusion: Arc::clone(&conclusion) };
@@ -378,10 +342,14 @@ impl Inner {
                 }
                 Err(LaneError::Failed(reason)) => {
                     tracing::error!(job.id, reason, "an attempt could not be concluded");
-                    let error = JobError::new("internal", "queue.conclusion_failed", reason);
-                    conclusion = Arc::new(Alone { end: self.plain_failure(queue, job, error) });
+                    refused += 1;
                     if Instant::now() > give_up_at {
                         return "lost";
+                    }
+                    // A full disk or a password that is being changed passes; a decision that panics does not.
+                    if refused > REFUSED_MAX || reason == batch::PANICKED {
+                        let error = JobError::new("internal", "queue.conclusion_failed", reason);
+                        conclusion = Arc::new(Alone { end: self.plain_failure(queue, job, error) });
                     }
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
@@ -401,63 +369,10 @@ impl Inner {
             JobEnd::Retry { at, error: Some(error), counts: true }
         }
     }
+}
 
-    /// Extends the leases of what runs, and says that this worker is alive.
-    async fn beat(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(self.settings.heartbeat);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let held: Vec<Lease> =
-                self.leases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-            if !held.is_empty() {
-                let asked = Instant::now();
-                let until = after(self.clock.now(), self.settings.lease);
-                let pairs: Vec<_> = held.iter().map(|lease| (lease.job_id.clone(), lease.token.clone())).collect();
-                match self.store.extend(&pairs, until).await {
-                    Ok(extended) => {
-                        let extended: std::collections::HashSet<_> = extended.into_iter().collect();
-                        for lease in held {
-                            if extended.contains(&lease.job_id) { lease.renew(asked) } else { lease.lose() }
-                        }
-                    }
-                    Err(error) => tracing::warn!(%error, "leases could not be extended"),
-                }
-            }
-            let now = self.clock.now();
-            let _ = self.store.report_alive(&self.settings.worker_id, now).await;
-            if let Ok(alive) = self.store.count_alive(now).await {
-                self.alive.store(alive, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Takes back what dead workers left, and trims what is done.
-    async fn keep_house(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(self.settings.heartbeat.min(Duration::from_secs(1)));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut trimmed = Instant::now();
-        loop {
-            ticks.tick().await;
-            for queue in &self.queues {
-                match self.store.reclaim_expired(queue.name, self.clock.now()).await {
-                    Ok(0) | Err(_) => {}
-                    Ok(count) => {
-                        tracing::warn!(queue = queue.name, count, "took jobs back from silent workers");
-                        self.waker.wake(queue.name);
-                    }
-                }
-            }
-            if trimmed.elapsed() >= TRIM_EVERY {
-                trimmed = Instant::now();
-                for queue in &self.queues {
-                    if let Err(error) = self.store.trim_done(queue, self.clock.now()).await {
-                        tracing::warn!(queue = queue.name, %error, "trimming failed");
-                    }
-                }
-            }
-        }
-    }
+fn rate_name(queue: &QueueConfig) -> String {
+    format!("queue:{}", queue.rate_key)
 }
 
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {

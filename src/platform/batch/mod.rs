@@ -37,6 +37,8 @@ pub const BATCH_MAX: usize = 64;
 pub const QUEUE_MAX: usize = 4096;
 /// A command that is not committed this long after it was submitted is answered 503, waiting included.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The reason of a [`LaneError::Failed`] whose decision panicked.
+pub const PANICKED: &str = "it panicked";
 /// Rounds of reading: a command may ask for more after it has seen the first documents.
 const READ_ROUNDS_MAX: usize = 4;
 /// A unique index may refuse a batch so often before it counts as the command's own fault.
@@ -234,7 +236,7 @@ impl Committer {
                 slot_expired(slot);
             }
             if let Some(oldest) = batch.iter().map(|slot| slot.submitted()).min() {
-                self.settle(batch.drain(..).collect(), oldest + PATIENCE).await;
+                self.settle(std::mem::take(&mut batch), oldest + PATIENCE).await;
             }
             metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
             batch.clear();
@@ -367,7 +369,7 @@ impl Committer {
             if catch_unwind(AssertUnwindSafe(|| slot.decide(&mut view))).is_err() {
                 view.undo();
                 tracing::error!(lane = self.name, "a command panicked while deciding");
-                slot.fail(LaneError::Failed("it panicked".into()));
+                slot.fail(LaneError::Failed(PANICKED.into()));
             }
         }
         write::flush(&self.db, session, view).await

@@ -18,7 +18,12 @@ use super::{
 };
 use crate::platform::{crash, secret::sha256_hex};
 
-/// A pooled client: keep-alive, no redirects (they would send again without a log), no proxies, no retries.
+/// Many servers close idle connections after five seconds; one that closes just as we send costs a look-up.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// A pooled client: keep-alive, no redirects (they would send again without a log), no proxies, no retries. Bytes that
+/// the provider's host has not acknowledged by the deadline are dropped by the kernel, so that a request we have given up can't
+/// arrive after an absence counts.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     client: Client,
@@ -40,7 +45,8 @@ impl Exchange {
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT.min(deadline))
             .pool_max_idle_per_host(128)
-            .pool_idle_timeout(Duration::from_secs(15))
+            .pool_idle_timeout(POOL_IDLE)
+            .tcp_user_timeout(deadline.max(Duration::from_secs(1)))
             .tcp_nodelay(true)
             .build()?;
         Ok(Self { client, deadline })

@@ -1,0 +1,82 @@
+//! Leases: the right to end one attempt, with its end on the monotonic clock.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{store::QueueStore, worker::WorkerSettings};
+use crate::platform::clock::{Clock, after};
+
+/// The right to end one attempt.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Kept in the job.
+    pub token: String,
+    /// The worker.
+    pub worker_id: String,
+    job_id: String,
+    valid_until: Arc<Mutex<Option<Instant>>>,
+    length: Duration,
+    store: QueueStore,
+    clock: Clock,
+}
+
+impl Lease {
+    /// A lease that was asked for at `asked` and counts from then.
+    pub(super) fn new(
+        job_id: &str,
+        token: &str,
+        settings: &WorkerSettings,
+        asked: Instant,
+        store: &QueueStore,
+        clock: &Clock,
+    ) -> Self {
+        Self {
+            token: token.to_owned(),
+            worker_id: settings.worker_id.clone(),
+            job_id: job_id.to_owned(),
+            valid_until: Arc::new(Mutex::new(Some(asked + settings.lease))),
+            length: settings.lease,
+            store: store.clone(),
+            clock: clock.clone(),
+        }
+    }
+
+    /// The job it is for.
+    pub(super) fn job_id(&self) -> &str {
+        &self.job_id
+    }
+
+    /// Whether the lease outlasts `needed` from now, on the monotonic clock; renews it if it must. To be asked right
+    /// before an effect outside.
+    pub async fn outlasts(&self, needed: Duration) -> bool {
+        if self.is_valid_for(needed) {
+            return true;
+        }
+        let asked = Instant::now();
+        let until = after(self.clock.now(), self.length);
+        let held = self.store.extend(&[(self.job_id.clone(), self.token.clone())], until).await;
+        match held {
+            Ok(held) if !held.is_empty() => self.renew(asked),
+            Ok(_) => self.lose(),
+            Err(_) => {}
+        }
+        self.is_valid_for(needed)
+    }
+
+    fn is_valid_for(&self, needed: Duration) -> bool {
+        let until = *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| until > Instant::now() + needed)
+    }
+
+    /// Valid from when we asked, not from when we were answered.
+    pub(super) fn renew(&self, asked: Instant) {
+        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked + self.length);
+    }
+
+    /// Somebody else has the job.
+    pub(super) fn lose(&self) {
+        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

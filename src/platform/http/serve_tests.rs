@@ -1,0 +1,103 @@
+use axum::routing::get;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(10);
+
+struct Served {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+async fn start(limits: Limits, router: Router) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (stop, stopped) = oneshot::channel();
+    let router = super::super::finish(router, super::super::TrustedProxies::default());
+    let task = tokio::spawn(serve_within(limits, listener, router, async { drop(stopped.await) }, SOON));
+    Served { address, stop, task }
+}
+
+async fn ask(address: std::net::SocketAddr, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: w\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("a request");
+    stream
+}
+
+async fn read(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.expect("in time").expect("an answer");
+    answer
+}
+
+fn limits(connections: usize) -> Limits {
+    Limits { connections, write_patience: Duration::from_millis(100) }
+}
+
+#[tokio::test]
+async fn hanging_up_does_not_stop_a_request_and_the_end_waits_for_it() {
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let (finished, mut ends) = mpsc::unbounded_channel();
+    let release = Arc::new(Notify::new());
+    let waiting = Arc::clone(&release);
+    let handler = move || async move {
+        started.send(()).expect("the test listens");
+        waiting.notified().await;
+        finished.send(()).expect("the test listens");
+    };
+    let mut served = start(limits(2), Router::new().route("/slow", get(handler))).await;
+    let client = ask(served.address, "/slow").await;
+    starts.recv().await.expect("it starts");
+    drop(client);
+    served.stop.send(()).expect("it serves");
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut served.task).await;
+    assert!(early.is_err(), "the end did not wait for a request whose client has left");
+    assert!(ends.try_recv().is_err());
+    release.notify_one();
+    served.task.await.expect("an orderly end");
+    assert!(ends.try_recv().is_ok(), "the request was carried out");
+}
+
+#[tokio::test]
+async fn who_never_reads_an_answer_does_not_keep_the_place() {
+    let big = Router::new().route("/big", get(|| async { vec![0; 64 * 1024 * 1024] }));
+    let served = start(limits(1), big.route("/small", get(|| async { "small" }))).await;
+    let deaf = ask(served.address, "/big").await;
+    // There is one place: this is answered once the other connection has been given up.
+    assert!(read(ask(served.address, "/small").await).await.ends_with("small"));
+    drop(deaf);
+    served.stop.send(()).expect("it serves");
+    served.task.await.expect("an orderly end");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_problem_too() {
+    async fn panics() {
+        panic!("on purpose");
+    }
+    let served = start(limits(2), Router::new().route("/panics", get(panics))).await;
+    let answer = read(ask(served.address, "/panics").await).await;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("application/problem+json"), "{answer}");
+    assert!(
+        answer.contains("x-content-type-options: nosniff") && answer.contains("cache-control: no-store"),
+        "{answer}"
+    );
+    assert!(!answer.contains("on purpose"), "{answer}");
+}
+
+#[test]
+fn connections_leave_files_for_everything_else() {
+    for (open_files, connections) in
+        [(0, 16), (256, 16), (1024, 768), (10_256, 10_000), (65_536, 10_000), (u64::MAX, 10_000)]
+    {
+        assert_eq!(connections_max(open_files), connections, "{open_files}");
+    }
+}
