@@ -115,7 +115,8 @@ pub fn collections() -> Vec<&'static str> {
 /// Every index, for `migrate`.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
-    [auth::indexes(), OrderStore::indexes(), EventStore::indexes(), QueueStore::indexes(), AuditStore::indexes()].concat()
+    [auth::indexes(), OrderStore::indexes(), EventStore::indexes(), QueueStore::indexes(), AuditStore::indexes()]
+        .concat()
 }
 
 /// Creates what is missing in the database.
@@ -298,7 +299,8 @@ impl App {
     }
 
     fn described_routes(&self) -> OpenApiRouter {
-        let handlers: HashMap<_, _> = self.handlers.iter().map(|handler| (handler.kind(), Arc::clone(handler))).collect();
+        let handlers: HashMap<_, _> =
+            self.handlers.iter().map(|handler| (handler.kind(), Arc::clone(handler))).collect();
         let board = QueueBoard {
             store: self.queue_store.clone(),
             lane: self.api_lane.clone(),
@@ -397,6 +399,7 @@ async fn ready(State(app): State<App>) -> Result<Json<ReadyResponse>, AppError> 
     if !redis_up {
         down.push(FieldError::new("redis", "down", "does not answer; Waybill works without it, slower"));
     }
-    let error = AppError::new(ErrorKind::Unavailable, "service.not_ready", "Something that is needed is down; see errors.");
+    let error =
+        AppError::new(ErrorKind::Unavailable, "service.not_ready", "Something that is needed is down; see errors.");
     Err(AppError { fields: down, ..error.retry_after(Duration::from_secs(2)) })
 }

@@ -6,7 +6,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    modules::{orders::OrderQueues, queue::{Backoff, WorkerSettings}},
+    modules::{
+        orders::OrderQueues,
+        queue::{Backoff, WorkerSettings},
+    },
     platform::{crash, http::TrustedProxies, identity::Role, ids::new_id, rate_limit::Limit},
 };
 
@@ -62,7 +65,12 @@ pub enum UserCommand {
 #[derive(Clone, Debug, Args)]
 pub struct Stores {
     /// MongoDB, a replica set; the path names the database (default `waybill`).
-    #[arg(long, env = "MONGODB_URI", default_value = "mongodb://127.0.0.1:27017/waybill?replicaSet=rs0", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "MONGODB_URI",
+        default_value = "mongodb://127.0.0.1:27017/waybill?replicaSet=rs0",
+        hide_env_values = true
+    )]
     pub mongodb_uri: String,
     /// Redis, for wake-ups and counters. Waybill works without it, slower.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
@@ -298,17 +306,22 @@ impl Config {
             wrong.push("PARCELX_BASE_URL must start with http:// or https://".into());
         }
         if self.parcelx_base_url.contains(['@', '?', '#']) {
-            wrong.push("PARCELX_BASE_URL must hold no credentials and no query: it is stored with every request".into());
+            wrong
+                .push("PARCELX_BASE_URL must hold no credentials and no query: it is stored with every request".into());
         }
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
-            wrong.push("LEASE_MS must be at least a second longer than CALL_DEADLINE_MS: a lease has to outlast a call".into());
+            wrong.push(
+                "LEASE_MS must be at least a second longer than CALL_DEADLINE_MS: a lease has to outlast a call".into(),
+            );
         }
         if worker.heartbeat_ms * 2 >= worker.lease_ms {
             wrong.push("HEARTBEAT_MS must be less than half of LEASE_MS".into());
         }
         if worker.shutdown_ms < worker.call_deadline_ms {
-            wrong.push("SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into());
+            wrong.push(
+                "SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into(),
+            );
         }
         match (jwt, access_key, secret_key) {
             (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key)) if wrong.is_empty() => Ok(Secrets {
@@ -335,8 +348,7 @@ impl Config {
             };
             queue.timeout = Duration::from_millis(worker.call_deadline_ms) + Duration::from_secs(40);
             queue.rate_key = "parcelx/default";
-            queue.rate =
-                worker.parcelx_rate_per_second.map(|count| Limit { count, period: Duration::from_secs(1) });
+            queue.rate = worker.parcelx_rate_per_second.map(|count| Limit { count, period: Duration::from_secs(1) });
         }
         queues
     }

@@ -30,7 +30,9 @@ fn ensure_local(args: &DevArgs) -> Result<(), String> {
     let stores = [("MONGODB_URI", &args.mongodb_uri), ("REDIS_URL", &args.redis_url)];
     for (name, uri) in stores.into_iter().filter_map(|(name, uri)| Some((name, uri.as_ref()?))) {
         if !hosts(uri).all(|host| ["127.0.0.1", "localhost", "::1"].contains(&host)) {
-            return Err(format!("{name} names another machine. dev would put public users and a stand-in carrier there."));
+            return Err(format!(
+                "{name} names another machine. dev would put public users and a stand-in carrier there."
+            ));
         }
     }
     Ok(())

@@ -116,7 +116,8 @@ impl Servers {
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_TIMEOUT, lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else { return Err("the stand-ins did not start".into()) };
-        let hello: serde_json::Value = serde_json::from_str(&line).map_err(|error| format!("the stand-ins said {line}: {error}"))?;
+        let hello: serde_json::Value =
+            serde_json::from_str(&line).map_err(|error| format!("the stand-ins said {line}: {error}"))?;
         hello["listening"].as_str().map(str::to_owned).ok_or_else(|| format!("the stand-ins said {line}"))
     }
 
@@ -194,7 +195,8 @@ async fn initiate(direct_uri: &str, port: u16) -> bool {
 }
 
 async fn reconfigure(admin: &mongodb::Database, mut config: Document, host: &str) -> mongodb::error::Result<()> {
-    let known = config.get_array("members").ok().and_then(|members| members.first()?.as_document()?.get_str("host").ok());
+    let known =
+        config.get_array("members").ok().and_then(|members| members.first()?.as_document()?.get_str("host").ok());
     if known == Some(host) {
         return Ok(());
     }

@@ -29,7 +29,8 @@ pub async fn run(command: Command) -> Result<(), String> {
 }
 
 async fn migrate(stores: &Stores) -> Result<(), String> {
-    let db = mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
+    let db =
+        mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
     app::migrate(&db).await.map_err(|error| format!("migrating failed: {error}"))?;
     println!("{}: {} collections and their indexes are there", db.name(), app::collections().len());
     Ok(())

@@ -83,10 +83,7 @@ pub(super) async fn all(config: Config) -> Result<(), String> {
 
 /// API and worker over one set of parts, until `shutdown`.
 pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown) {
-    tokio::join!(
-        http::serve(listener, app.router(), shutdown.clone().wait(), grace(app)),
-        run_worker(app, shutdown),
-    );
+    tokio::join!(http::serve(listener, app.router(), shutdown.clone().wait(), grace(app)), run_worker(app, shutdown),);
 }
 
 async fn start(config: Config) -> Result<App, String> {

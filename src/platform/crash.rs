@@ -66,7 +66,9 @@ pub fn point(name: &'static str) {
 pub async fn after_sending(operation: &'static str) {
     let name = if operation.starts_with("look_up") { "looking_up" } else { "sent" };
     let armed = cfg!(debug_assertions)
-        && ARMED.get().is_some_and(|armed| [&armed.crash, &armed.freeze].into_iter().flatten().any(|point| point == name));
+        && ARMED
+            .get()
+            .is_some_and(|armed| [&armed.crash, &armed.freeze].into_iter().flatten().any(|point| point == name));
     if !armed {
         return std::future::pending().await;
     }

@@ -169,12 +169,8 @@ impl AppError {
 
     /// 500: the cause goes to the log, the client learns nothing of it.
     pub fn internal(source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::new(
-            ErrorKind::Internal,
-            "internal",
-            "This is our fault. Try again; if it stays, tell us the request id.",
-        )
-        .caused_by(source)
+        Self::new(ErrorKind::Internal, "internal", "This is our fault. Try again; if it stays, tell us the request id.")
+            .caused_by(source)
     }
 
     /// 503 with `Retry-After`.

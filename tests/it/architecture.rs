@@ -128,7 +128,10 @@ fn only_in(words: &str, only: &[&str]) {
         for (line, code) in code_lines(&path) {
             if code.contains(words) {
                 found = true;
-                assert!(only.iter().any(|allowed| name.contains(allowed)), "{name}:{line}: `{words}` belongs in {only:?} only");
+                assert!(
+                    only.iter().any(|allowed| name.contains(allowed)),
+                    "{name}:{line}: `{words}` belongs in {only:?} only"
+                );
             }
         }
     }
@@ -151,7 +154,10 @@ fn only_the_configuration_reads_the_environment() {
         let name = path.display().to_string();
         for (line, code) in code_lines(&path) {
             let reads = code.contains("env::var") || code.contains("try_from_default_env");
-            assert!(!reads || name.contains("config.rs") || name.contains("bin/simulators"), "{name}:{line}: read it in config.rs");
+            assert!(
+                !reads || name.contains("config.rs") || name.contains("bin/simulators"),
+                "{name}:{line}: read it in config.rs"
+            );
         }
     }
 }
@@ -160,7 +166,11 @@ fn only_the_configuration_reads_the_environment() {
 fn the_stand_ins_share_no_code() {
     for path in sources(&root().join("src/bin/simulators")) {
         for (line, code) in code_lines(&path) {
-            assert!(!code.contains("waybill::"), "{}:{line}: a stand-in that shares our code shares our bugs", path.display());
+            assert!(
+                !code.contains("waybill::"),
+                "{}:{line}: a stand-in that shares our code shares our bugs",
+                path.display()
+            );
         }
     }
 }

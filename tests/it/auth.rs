@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::platform::{
     identity::Role,
-    secret::{hmac_sha256, sha256_hex},
+    secret::{derive_key, hmac_sha256, sha256_hex},
 };
 
 use crate::support::{Answer, JWT_SECRET, PASSWORD, TestApp, User, unique};
@@ -202,6 +202,74 @@ async fn fifty_refreshes_at_once_are_one() {
 }
 
 #[tokio::test]
+async fn a_changed_secret_does_not_fork_a_family() {
+    let old = TestApp::start().await;
+    let flags = ["--jwt-secret=the-secret-after-the-secret-after-it", &format!("--jwt-secret-previous={JWT_SECRET}")];
+    let new = TestApp::over(old.mongodb_uri.clone(), old.redis_url.clone(), &flags).await;
+    let sessions = async || (live(&old).await, old.all("sessions", doc! {}).await.len());
+    let first = register(&old, "asha@example.com").await;
+
+    // Chosen under the old secret: who has both knows it.
+    let second = refresh(&old, &first).await.expect(200).body;
+    assert_eq!(refresh(&new, &first).await.expect(200).body["refreshToken"], second["refreshToken"]);
+    assert_eq!(sessions().await, (1, 2));
+
+    // Chosen under the new one: who has the old one alone refuses, stores nothing and ends nothing.
+    let third = refresh(&new, &second).await.expect(200).body;
+    assert_eq!(refresh(&old, &second).await.expect(401).code(), "auth.invalid_refresh");
+    assert_eq!(sessions().await, (1, 3));
+    assert_eq!(refresh(&new, &second).await.expect(200).body["refreshToken"], third["refreshToken"]);
+
+    // Both at once: one of them chooses.
+    let both = (0..50).map(|n| refresh(if n % 2 == 0 { &old } else { &new }, &third));
+    let mut successors = BTreeSet::new();
+    for answer in join_all(both).await {
+        match answer.status.as_u16() {
+            200 => drop(successors.insert(answer.body["refreshToken"].as_str().unwrap().to_owned())),
+            _ => assert_eq!(answer.expect(401).code(), "auth.invalid_refresh"),
+        }
+    }
+    assert_eq!(successors.len(), 1, "one successor for all");
+    assert_eq!(sessions().await, (1, 4));
+
+    // A reuse is a reuse under any secret.
+    let fourth = json!({ "refreshToken": successors.first().unwrap() });
+    refresh(&new, &fourth).await.expect(200);
+    assert_eq!(refresh(&old, &third).await.expect(401).code(), "auth.refresh_reused");
+    assert_eq!(sessions().await, (0, 5));
+    new.finish().await;
+    old.finish().await;
+}
+
+#[tokio::test]
+async fn an_access_token_expires_by_the_shared_clock() {
+    let app = TestApp::start().await;
+    let tokens = register(&app, "asha@example.com").await;
+    let me = async |tokens: &Value| {
+        app.request(Method::GET, "/auth/me", Some(tokens["accessToken"].as_str().unwrap()), None).await
+    };
+    app.app.clock.advance(Duration::from_secs(15 * 60));
+    me(&tokens).await.expect(200);
+    app.app.clock.advance(Duration::from_secs(7));
+    assert_eq!(me(&tokens).await.expect(401).code(), "auth.token_expired");
+    me(&refresh(&app, &tokens).await.expect(200).body).await.expect(200);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn bodies_are_short() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    for path in ["/auth/register", "/auth/login", "/auth/refresh", "/auth/logout", "/auth/password"] {
+        for (bytes, status, code) in [(8 * 1024, 422, "request.invalid"), (8 * 1024 + 1, 413, "request.too_large")] {
+            let body = format!("{:bytes$}", "{}");
+            assert_eq!(app.post_text(&user, path, body).await.expect(status).code(), code, "{path}");
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn after_twenty_wrong_passwords_even_the_right_one_has_to_wait() {
     let app = TestApp::start().await;
     register(&app, "asha@example.com").await;
@@ -378,6 +446,9 @@ async fn secrets_are_nowhere_in_the_database() {
         assert!(!everything.contains(&secret), "the {what} is in the database");
     }
     assert!(app.all("users", doc! {}).await[0].get_str("passwordHash").unwrap().starts_with("$argon2id$"));
+    let shown = format!("{:?}", app.app.auth);
+    let key = format!("{:?}", derive_key(&JWT_SECRET.into(), "waybill refresh tokens v1"));
+    assert!(shown.contains("refresh_keys") && !shown.contains(&key) && !shown.contains(JWT_SECRET), "{shown}");
     app.finish().await;
 }
 

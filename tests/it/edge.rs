@@ -6,8 +6,9 @@ use bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use waybill::platform::identity::Role;
 
-use crate::support::{TestApp, User, orders::order, read};
+use crate::support::{PASSWORD, TestApp, User, eventually, orders::order, read};
 
 const JSON: Option<&str> = Some("application/json");
 
@@ -334,6 +335,109 @@ async fn a_client_that_hangs_up_leaves_a_whole_order_or_none() {
     expect_whole(&app).await;
     app.run_jobs().await;
     assert_eq!(app.carrier.books().await["shipments"], 50);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn who_hangs_up_on_a_wrong_password_is_counted_all_the_same() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    let login = async |email: &str, password: &str| {
+        let body = json!({ "email": email, "password": password });
+        app.request(Method::POST, "/auth/login", None, Some(&body)).await.status.as_u16()
+    };
+    assert_eq!(login(&user.email, PASSWORD).await, 200);
+    for guess in 0..20 {
+        let body = json!({ "email": format!("{guess}@example.com"), "password": "guess" }).to_string();
+        let head = "POST /auth/login HTTP/1.1\r\nHost: w\r\nContent-Type: application/json\r\nContent-Length:";
+        let mut stream = app.connect().await;
+        stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    }
+    eventually("twenty are too many", Duration::from_secs(20), async || login(&user.email, PASSWORD).await == 429)
+        .await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_counts_for_itself() {
+    let wrong = async |app: &TestApp, guess: usize, forwarded_for: &str| {
+        let body = json!({ "email": format!("{guess}@example.com"), "password": "guess" }).to_string();
+        let request = app.client.post(format!("{}/auth/login", app.base)).header("x-forwarded-for", forwarded_for);
+        read(request.header("content-type", "application/json").body(body).send().await.unwrap()).await.status.as_u16()
+    };
+    let behind = TestApp::with(&["--trusted-proxies=10.0.0.0/8,127.0.0.1"]).await;
+    for guess in 0..20 {
+        // What the client wrote itself stands on the left, and changes nothing.
+        let forwarded_for = format!("192.0.2.{guess}, 203.0.113.7, 10.1.2.3");
+        assert_eq!(wrong(&behind, guess, &forwarded_for).await, 401);
+    }
+    assert_eq!(wrong(&behind, 20, "203.0.113.8, 203.0.113.7, 10.1.2.3").await, 429);
+    assert_eq!(wrong(&behind, 20, "203.0.113.7, 203.0.113.8, 10.1.2.3").await, 401);
+    behind.finish().await;
+
+    let open = TestApp::start().await;
+    for guess in 0..20 {
+        assert_eq!(wrong(&open, guess, &format!("203.0.113.{guess}")).await, 401);
+    }
+    assert_eq!(wrong(&open, 20, "203.0.113.20").await, 429, "nobody is trusted: the header says nothing");
+    open.finish().await;
+}
+
+#[tokio::test]
+async fn every_route_blames_a_query_parameter_that_it_does_not_know() {
+    let app = TestApp::start().await;
+    let mut users = Vec::new();
+    for role in [Role::Merchant, Role::Finance, Role::Auditor, Role::Admin] {
+        users.push(app.user(role).await);
+    }
+    let openapi = app.request(Method::GET, "/openapi.json", None, None).await.expect(200).body;
+    let paths = openapi["paths"].as_object().unwrap().iter();
+    // Probes add parameters of their own.
+    for (path, item) in paths.filter(|(path, _)| !["/healthz", "/readyz"].contains(&path.as_str())) {
+        let url: Vec<_> = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
+        let url = format!("{}?unknown=1", url.join("/"));
+        for (method, operation) in item.as_object().unwrap() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            if operation["security"].is_array() {
+                app.send(method.clone(), &url, None, JSON, "{").await.expect(401);
+            }
+            let mut allowed = 0;
+            for user in &users {
+                // The query comes before the body, which is none here.
+                let answer = app.send(method.clone(), &url, Some(user), JSON, "{").await;
+                if answer.status != 403 {
+                    allowed += 1;
+                    assert_eq!(answer.expect(422).blamed(), ["unknown:unknown"], "{method} {path}");
+                }
+            }
+            assert!(allowed > 0, "nobody may {method} {path}");
+        }
+    }
+    app.request(Method::GET, "/healthz?unknown=1", None, None).await.expect(200);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn every_answer_is_what_it_says_and_kept_by_nobody() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    for (method, path, status) in [
+        ("GET", "/orders", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/healthz", 200),
+        ("HEAD", "/healthz", 200),
+        ("GET", "/nope", 404),
+        ("PUT", "/orders", 405),
+        ("GET", "/queues", 403),
+        ("POST", "/orders/create", 415),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = app.send(method.clone(), path, Some(&user), None, "").await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{method} {path}");
+        assert_eq!(answer.headers["cache-control"], "no-store", "{method} {path}");
+    }
     app.finish().await;
 }
 

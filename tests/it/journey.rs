@@ -29,7 +29,8 @@ async fn an_order_goes_to_the_carrier_and_back_and_is_taken_back() {
     app.cancel(&user, "c-1").await.expect(200);
 
     let timeline = app.get(&user, &format!("/orders/{order_id}/timeline")).await.expect(200).body;
-    let names: Vec<_> = timeline["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        timeline["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
         ["OrderCreated", "create_order", "OrderConfirmed", "CancellationRequested", "cancel_order", "OrderCancelled"]

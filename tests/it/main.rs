@@ -5,4 +5,17 @@
 
 mod support;
 
+mod architecture;
+mod auth;
+mod cancel;
+mod edge;
+mod faults;
 mod journey;
+mod openapi;
+mod orders;
+mod orders_validation;
+mod provider_faults;
+mod provider_outages;
+mod queues;
+mod roles;
+mod stores_away;

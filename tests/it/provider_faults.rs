@@ -277,7 +277,7 @@ async fn without_any_look_up_nothing_is_ever_sent_again() {
         .request(Method::POST, "/queues/parcelx-orders-queue/retry-dead", Some(&admin.token), None)
         .await
         .expect(200);
-    assert_eq!(all.body, json!({ "retried": 6, "refused": 0, "more": false }));
+    assert_eq!(all.body, json!({ "retried": 6, "refused": 0, "failed": 0, "more": false }));
     app.run_jobs_to_the_end().await;
     for (order_id, name, creates) in &orders {
         assert_eq!(app.order(&user, order_id).await["status"], "confirmed", "{name}");

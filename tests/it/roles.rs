@@ -33,7 +33,7 @@ async fn every_route_lets_in_exactly_the_roles_of_the_matrix() {
     for (path, operations) in description["paths"].as_object().unwrap() {
         let rule = MATRIX.iter().filter(|(prefix, _)| path.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
         let (_, allowed) = rule.unwrap_or_else(|| panic!("{path} is in no row of the matrix"));
-        let concrete = path.replace("{queue}", "parcelx-orders-queue").replace('{', "").replace('}', "");
+        let concrete = path.replace("{queue}", "parcelx-orders-queue").replace(['{', '}'], "");
         for method in operations.as_object().unwrap().keys() {
             let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
             walked += 1;
@@ -54,7 +54,7 @@ async fn every_route_lets_in_exactly_the_roles_of_the_matrix() {
 
 #[test]
 fn the_matrix_is_the_one_in_architecture() {
-    let page = include_str!("../../ARCHITECTURE.md");
+    let page = include_str!("../../ARCHITECTURE.md").split("## Roles and routes").nth(1).unwrap();
     for (prefix, allowed) in MATRIX {
         let row = page
             .lines()

@@ -44,16 +44,12 @@ struct Cli {
 async fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(&cli.addr)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", cli.addr))?;
+    let listener =
+        TcpListener::bind(&cli.addr).await.map_err(|error| format!("cannot listen on {}: {error}", cli.addr))?;
     announce(&listener)?;
 
     let router = Router::new().nest("/parcelx", parcelx::router());

@@ -51,9 +51,7 @@ struct Shared(Arc<Mutex<Carrier>>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Carrier> {
-        self.0
-            .lock()
-            .expect("no holder of the carrier's lock panics")
+        self.0.lock().expect("no holder of the carrier's lock panics")
     }
 }
 
@@ -80,10 +78,7 @@ fn api(carrier: Shared, faults_apply: bool) -> Router {
         .route("/order/create_order", post(create_order))
         .route("/order/cancel_order", post(cancel_order))
         .route("/track_order", get(track_order))
-        .with_state(Api {
-            carrier,
-            faults_apply,
-        })
+        .with_state(Api { carrier, faults_apply })
 }
 
 async fn create_order(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Response {
@@ -157,10 +152,7 @@ async fn track_order(
             (None, Some(id)) if !id.is_empty() => (Lookup::ClientOrderId(id), vec![]),
             _ => {
                 let problem = "give one of awb and channel_order_no";
-                (
-                    Lookup::Awb(String::new()),
-                    vec![Deviation::new("awb", problem)],
-                )
+                (Lookup::Awb(String::new()), vec![Deviation::new("awb", problem)])
             }
         };
         let subject = carrier.books.note_track(&lookup);
@@ -199,23 +191,16 @@ where
 
 /// The body as JSON, or what is wrong with it.
 fn read_json(headers: &HeaderMap, body: &Bytes) -> Result<Value, Deviation> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !content_type.is_some_and(|value| value.starts_with("application/json")) {
         return Err(Deviation::new("content-type", "must be application/json"));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| Deviation::new("body", &format!("not JSON: {error}")))
+    serde_json::from_slice(body).map_err(|error| Deviation::new("body", &format!("not JSON: {error}")))
 }
 
 impl Api {
     fn fault(&self, carrier: &mut Carrier, subject: &Subject) -> Fault {
-        let picked = if self.faults_apply {
-            carrier.rules.pick(subject, rand::random)
-        } else {
-            None
-        };
+        let picked = if self.faults_apply { carrier.rules.pick(subject, rand::random) } else { None };
         picked.unwrap_or_else(|| Fault::none(subject.operation))
     }
 }
@@ -224,9 +209,7 @@ impl Carrier {
     /// Counts the call and checks its token.
     fn admits(&mut self, headers: &HeaderMap) -> bool {
         self.books.calls += 1;
-        let token = headers
-            .get("access-token")
-            .and_then(|value| value.to_str().ok());
+        let token = headers.get("access-token").and_then(|value| value.to_str().ok());
         let accepted = self.accepts(token.unwrap_or_default());
         if !accepted {
             self.books.unauthorized += 1;
@@ -236,16 +219,10 @@ impl Carrier {
 
     /// A token is base64 of `key:secret`, both not empty; with one expected, it must be that one.
     fn accepts(&self, token: &str) -> bool {
-        let Some(pair) = BASE64
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-        else {
+        let Some(pair) = BASE64.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
             return false;
         };
-        let well_formed = pair
-            .split_once(':')
-            .is_some_and(|(key, secret)| !key.is_empty() && !secret.is_empty());
+        let well_formed = pair.split_once(':').is_some_and(|(key, secret)| !key.is_empty() && !secret.is_empty());
         let expected = self.expected_token.as_deref();
         well_formed && expected.is_none_or(|expected| expected == token || expected == pair)
     }

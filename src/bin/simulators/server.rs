@@ -64,10 +64,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
 }
 
 /// An error from a hyper service closes the connection before a byte of the answer is written.
-async fn answer(
-    router: Router,
-    request: Request<hyper::body::Incoming>,
-) -> Result<Response, HangUp> {
+async fn answer(router: Router, request: Request<hyper::body::Incoming>) -> Result<Response, HangUp> {
     let Ok(response) = router.oneshot(request.map(Body::new)).await;
     match response.extensions().get::<HangUp>() {
         Some(hang_up) => Err(*hang_up),

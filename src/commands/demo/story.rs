@@ -64,8 +64,27 @@ impl Story<'_> {
         println!("   what went to the carrier, as stored (names, telephone numbers and streets are not):");
         for (request, response) in requests.iter().zip(&responses) {
             println!("     {}  {} {}", request.id, request.method, request.url);
-            println!("       {}", excerpt(&request.body, &["client_order_id", "invoice_number", "consignee_name", "consignee_pincode", "order_amount", "shipment_weight"]));
-            println!("     {}  {} after {} ms: {}", response.id, response.http_status.unwrap_or_default(), response.latency_ms, response.outcome);
+            println!(
+                "       {}",
+                excerpt(
+                    &request.body,
+                    &[
+                        "client_order_id",
+                        "invoice_number",
+                        "consignee_name",
+                        "consignee_pincode",
+                        "order_amount",
+                        "shipment_weight"
+                    ]
+                )
+            );
+            println!(
+                "     {}  {} after {} ms: {}",
+                response.id,
+                response.http_status.unwrap_or_default(),
+                response.latency_ms,
+                response.outcome
+            );
             println!("       {}", excerpt(&response.body, &["status", "responsemsg"]));
         }
         println!();
@@ -76,7 +95,12 @@ impl Story<'_> {
     async fn replay(&mut self, order_id: &str) -> Result<(), String> {
         self.chapter("The network was bad, so the client sends the same create again");
         let answer = self.client.create("c-1001", 450).await?;
-        println!("   POST /orders/create c-1001 -> {}, Idempotent-Replayed: {}, the same {}", answer.status, answer.replayed, text(&answer.body, "orderId"));
+        println!(
+            "   POST /orders/create c-1001 -> {}, Idempotent-Replayed: {}, the same {}",
+            answer.status,
+            answer.replayed,
+            text(&answer.body, "orderId")
+        );
         let calls = self.client.books(Some(order_id)).await?;
         println!("   the carrier was called {} time(s) for it\n", calls["createCalls"]);
         claim(answer.status == 200 && answer.replayed && answer.body["orderId"] == order_id, "a replay")?;
@@ -108,7 +132,12 @@ impl Story<'_> {
         let order_id = self.create_order("c-1003", 450).await?;
         let order = self.settled(&order_id).await?;
         self.calls(&order_id).await?;
-        println!("   {}, failure: {} \"{}\"\n", short(&order), text(&order["failure"], "code"), text(&order["failure"], "message"));
+        println!(
+            "   {}, failure: {} \"{}\"\n",
+            short(&order),
+            text(&order["failure"], "code"),
+            text(&order["failure"], "message")
+        );
         claim(order["status"] == "failed", "the order has failed")?;
         claim(self.shipments(&order_id).await? == 0, "no shipment")
     }
@@ -120,7 +149,12 @@ impl Story<'_> {
         let order = self.settled(&order_id).await?;
         self.calls(&order_id).await?;
         let books = self.client.books(Some(&order_id)).await?;
-        println!("   {}: found by look-up, sent {} time, {} shipment at the carrier\n", short(&order), books["createCalls"], self.shipments(&order_id).await?);
+        println!(
+            "   {}: found by look-up, sent {} time, {} shipment at the carrier\n",
+            short(&order),
+            books["createCalls"],
+            self.shipments(&order_id).await?
+        );
         claim(order["status"] == "confirmed", "the order is confirmed")?;
         claim(books["createCalls"] == 1 && self.shipments(&order_id).await? == 1, "it was not sent twice")
     }
@@ -128,10 +162,18 @@ impl Story<'_> {
     async fn cancelled(&mut self, order_id: &str) -> Result<(), String> {
         self.chapter("The merchant cancels the first order");
         let answer = self.client.cancel("c-1001").await?;
-        println!("   POST /orders/cancel c-1001 -> {}, cancellation {}", answer.status, text(&answer.body["cancellation"], "status"));
+        println!(
+            "   POST /orders/cancel c-1001 -> {}, cancellation {}",
+            answer.status,
+            text(&answer.body["cancellation"], "status")
+        );
         let order = self.client.await_order(order_id, |order| order["cancellation"]["status"] == "done").await?;
         let again = self.client.cancel("c-1001").await?;
-        println!("   a moment later: status={}, cancellation {}", text(&order, "status"), text(&order["cancellation"], "status"));
+        println!(
+            "   a moment later: status={}, cancellation {}",
+            text(&order, "status"),
+            text(&order["cancellation"], "status")
+        );
         println!("   POST /orders/cancel c-1001 again -> {}\n", again.status);
         claim(answer.status == 202 && again.status == 200 && order["status"] == "cancelled", "cancelled once")
     }

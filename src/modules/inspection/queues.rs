@@ -9,7 +9,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
 use crate::{
-    modules::queue::{Job, JobHandler, JobState, QueueConfig, QueueStore, RetryRefused, Retried, RetryJob, UNREADABLE, Waker},
+    modules::queue::{
+        Job, JobHandler, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker,
+    },
     platform::{
         batch::Lane,
         clock::{Clock, Rfc3339Time},

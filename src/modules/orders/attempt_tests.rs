@@ -343,10 +343,9 @@ fn an_answer_is_written_with_what_follows_from_it() {
 
 #[test]
 fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
-    for (outcome, last, kind) in [
-        (CreateOutcome::Placed(placed(false)), false, "done"),
-        (CreateOutcome::Unauthorized(failure()), false, "dead"),
-    ] {
+    for (outcome, last, kind) in
+        [(CreateOutcome::Placed(placed(false)), false, "done"), (CreateOutcome::Unauthorized(failure()), false, "dead")]
+    {
         let mut waiting = calling(Operation::Create, Errand::Create);
         waiting.cancellation = Some(cancellation(CancellationStatus::Requested));
         let mut view = view_of(&waiting, &[]);
@@ -380,7 +379,8 @@ fn an_answer_is_linked_where_its_request_is_and_closes_no_other_call() {
 
 #[test]
 fn a_late_answer_is_kept_as_late_and_changes_nothing_else() {
-    let order = Order { uncertain: Some(Uncertain { request_ref_id: "req_open".into(), since: NOW, last: false }), ..order() };
+    let order =
+        Order { uncertain: Some(Uncertain { request_ref_id: "req_open".into(), since: NOW, last: false }), ..order() };
     let job = Job { lease_token: Some("lease-2".into()), ..active_job(Errand::Create) };
     let mut view = view_of(&order, &[&job]);
     let outcome = Outcome::Create(CreateOutcome::Placed(placed(false)));

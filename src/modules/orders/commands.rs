@@ -5,7 +5,9 @@ use bson::doc;
 use super::{
     CANCEL_KIND, CREATE_KIND, OrderQueues,
     flow::cancel_unplaced,
-    model::{Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, fingerprint_version},
+    model::{
+        Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, fingerprint_version,
+    },
     transitions::{OrderCommand, next},
 };
 use crate::{
@@ -90,8 +92,7 @@ impl Command for CreateOrder {
             updated_at: now,
         };
         let payload = doc! { "orderId": &self.order_id };
-        let job =
-            Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now);
+        let job = Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now);
         view.insert(&order);
         view.insert(&job);
         record(view, &self.event_id, "OrderCreated", &order, &self.actor);

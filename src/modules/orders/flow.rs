@@ -141,7 +141,13 @@ fn follow_create(order: &mut Order, job: &Job, outcome: &CreateOutcome, at: &Cir
     }
 }
 
-fn follow_look_up(order: &mut Order, errand: Errand, job: &Job, outcome: &LookUpOutcome, at: &Circumstances) -> Followed {
+fn follow_look_up(
+    order: &mut Order,
+    errand: Errand,
+    job: &Job,
+    outcome: &LookUpOutcome,
+    at: &Circumstances,
+) -> Followed {
     match (outcome, errand) {
         (LookUpOutcome::Found(placed), Errand::Create) => accept(order, placed),
         (LookUpOutcome::Found(placed), Errand::Cancel) => {

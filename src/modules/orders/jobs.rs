@@ -164,9 +164,13 @@ impl JobHandler for OrderHandler {
                 super::commands::record(view, event_id, "OrderResent", &order, actor);
             }
             Errand::Cancel => {
-                let Some(cancellation) = &mut order.cancellation else { return refused("No cancellation was asked for.") };
-                let ended = matches!(cancellation.status, CancellationStatus::Refused | CancellationStatus::NeedsAttention);
-                let pending = matches!(cancellation.status, CancellationStatus::Requested | CancellationStatus::InProgress);
+                let Some(cancellation) = &mut order.cancellation else {
+                    return refused("No cancellation was asked for.");
+                };
+                let ended =
+                    matches!(cancellation.status, CancellationStatus::Refused | CancellationStatus::NeedsAttention);
+                let pending =
+                    matches!(cancellation.status, CancellationStatus::Requested | CancellationStatus::InProgress);
                 if cancellation.job_id.as_deref() != Some(&*job.id) || !(ended || pending) {
                     return refused("The cancellation has ended, or another job carries it out.");
                 }
@@ -211,7 +215,10 @@ impl OrderJobs {
             "operation" => operation.as_str(), "outcome" => verdict.outcome)
         .record(reply.record.latency_ms as f64 / 1000.0);
         if tokio::time::timeout(ACCOUNT_PATIENCE, self.heed_account(&outcome)).await.is_err() {
-            tracing::warn!(account = self.provider.account_id(), "the account's state could not be written down in time");
+            tracing::warn!(
+                account = self.provider.account_id(),
+                "the account's state could not be written down in time"
+            );
         }
         CallConcluded {
             order_id: call.order_id.clone(),
@@ -237,7 +244,11 @@ impl OrderJobs {
             AccountNews::Throttled(wait) => self.queue_store.throttle(&queues, after(self.clock.now(), wait)).await,
             AccountNews::Refused => match self.accounts.count_auth_failure(account).await {
                 Ok(count) if count >= AUTH_FAILURES_MAX => {
-                    tracing::error!(account, count, "credentials refused again and again: pausing the account's queues");
+                    tracing::error!(
+                        account,
+                        count,
+                        "credentials refused again and again: pausing the account's queues"
+                    );
                     let reason = "The provider refused our credentials three times in a row.";
                     let mut result = Ok(());
                     for queue in queues {

@@ -355,10 +355,8 @@ fn cod_matches_mode(shipment: &ShipmentRequest) -> Result<(), ValidationError> {
 }
 
 fn goods_value_is_sane(shipment: &ShipmentRequest) -> Result<(), ValidationError> {
-    let value = shipment
-        .items
-        .iter()
-        .try_fold(0_i64, |sum, item| sum.checked_add(item.quantity.checked_mul(item.unit_price)?));
+    let value =
+        shipment.items.iter().try_fold(0_i64, |sum, item| sum.checked_add(item.quantity.checked_mul(item.unit_price)?));
     match value {
         Some(value) if value <= GOODS_VALUE_MAX => Ok(()),
         _ => Err(blame("items", "total", "are worth more than 1000000000 minor units together")),

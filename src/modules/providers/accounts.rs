@@ -6,11 +6,7 @@ use std::{
 };
 
 use bson::{Document, doc};
-use mongodb::{
-    Collection, Database,
-    error::Result,
-    options::ReturnDocument,
-};
+use mongodb::{Collection, Database, error::Result, options::ReturnDocument};
 
 /// Refused so often in a row, the account's queues are paused.
 pub const AUTH_FAILURES_MAX: i64 = 3;

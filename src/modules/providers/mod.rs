@@ -15,7 +15,7 @@ use crate::platform::exchange::{Answer, Credentials, Outbound};
 
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
 pub use outcome::{CancelOutcome, CreateOutcome, Failure, LookUpOutcome, PlacedShipment, Repeat};
-pub use shipment::{Dimensions, Item, PaymentMode, Party, Service, Shipment};
+pub use shipment::{Dimensions, Item, Party, PaymentMode, Service, Shipment};
 
 /// What a provider is asked to do; the names are those in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

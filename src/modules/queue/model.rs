@@ -186,7 +186,14 @@ impl JobEnd {
 impl Job {
     /// A job that is due at once.
     #[must_use]
-    pub fn new(id: String, queue: &QueueConfig, kind: &str, payload: Document, correlation_id: &str, now: DateTime) -> Self {
+    pub fn new(
+        id: String,
+        queue: &QueueConfig,
+        kind: &str,
+        payload: Document,
+        correlation_id: &str,
+        now: DateTime,
+    ) -> Self {
         Self {
             id,
             queue: queue.name.into(),

@@ -218,7 +218,10 @@ impl QueueStore {
             return Ok(leases.iter().map(|(id, _)| id.clone()).collect());
         }
         let found = self.db.collection::<Document>(JOBS).find(held).projection(doc! { "_id": 1 }).await?;
-        found.try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) }).try_collect().await
+        found
+            .try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) })
+            .try_collect()
+            .await
     }
 
     /// Gives a job back without using up the attempt.
@@ -273,7 +276,8 @@ impl QueueStore {
             let mut old = done.clone();
             old.insert("runAt", doc! { "$lte": cutoff });
             let found = jobs.find(old).projection(doc! { "_id": 1 }).limit(TRIM_BATCH).await?;
-            let ids: Vec<Bson> = found.map_ok(|mut found| found.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
+            let ids: Vec<Bson> =
+                found.map_ok(|mut found| found.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
             if ids.is_empty() {
                 return Ok(trimmed);
             }
@@ -378,7 +382,13 @@ impl QueueStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn list(&self, queue: &str, state: Option<JobState>, after_id: Option<&str>, limit: usize) -> Result<JobPage> {
+    pub async fn list(
+        &self,
+        queue: &str,
+        state: Option<JobState>,
+        after_id: Option<&str>,
+        limit: usize,
+    ) -> Result<JobPage> {
         let states = state.map_or_else(|| vec!["ready", "active", "dead", "done"], |state| vec![state.as_str()]);
         let mut filter = doc! { "queue": queue, "state": { "$in": states } };
         if let Some(id) = after_id {

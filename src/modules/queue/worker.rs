@@ -179,8 +179,7 @@ impl Inner {
             let free = slots.available_permits().min(CLAIM_MAX);
             let allowed = if self.may_claim(&queue, &controls.0) { self.allowance(&queue, free).await } else { 0 };
             let skip = if contended { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
-            let (jobs, seen) =
-                if allowed == 0 { (Vec::new(), 0) } else { self.claim(&queue, allowed, skip).await };
+            let (jobs, seen) = if allowed == 0 { (Vec::new(), 0) } else { self.claim(&queue, allowed, skip).await };
             self.give_allowance_back(&queue, allowed - jobs.len().min(allowed)).await;
             contended = backlog && seen > 0 && jobs.len() * 4 < seen * 3;
             backlog = allowed > 0 && seen == allowed;
@@ -232,9 +231,10 @@ impl Inner {
         let claim = match tokio::time::timeout(self.settings.lease, claiming).await {
             Ok(Ok(claim)) => claim,
             failed => {
-                let error = failed.map_or_else(|_| "the database does not answer".to_owned(), |outcome| {
-                    outcome.err().map(|error| error.to_string()).unwrap_or_default()
-                });
+                let error = failed.map_or_else(
+                    |_| "the database does not answer".to_owned(),
+                    |outcome| outcome.err().map(|error| error.to_string()).unwrap_or_default(),
+                );
                 tracing::warn!(queue = queue.name, error, "claiming failed; trying again");
                 let giving_back = self.store.give_back_claim(queue.name, &token, self.clock.now());
                 let _ = tokio::time::timeout(STORE_PATIENCE, giving_back).await;
@@ -256,7 +256,13 @@ impl Inner {
     }
 
     /// Runs one attempt to its end.
-    async fn run_one(self: Arc<Self>, queue: QueueConfig, job: Job, lease: Lease, permit: Option<OwnedSemaphorePermit>) {
+    async fn run_one(
+        self: Arc<Self>,
+        queue: QueueConfig,
+        job: Job,
+        lease: Lease,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
         let result = self.attempt(&queue, &job, &lease).await;
         metrics::counter!("waybill_jobs_total", "queue" => queue.name, "result" => result).increment(1);
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
@@ -272,7 +278,8 @@ impl Inner {
             return self.give_back(job, lease, Duration::ZERO).await;
         }
         let Some(handler) = self.handlers.get(job.kind.as_str()) else {
-            let error = JobError::new("payload", "queue.unknown_kind", format!("Nobody runs jobs of the kind {}.", job.kind));
+            let error =
+                JobError::new("payload", "queue.unknown_kind", format!("Nobody runs jobs of the kind {}.", job.kind));
             return self.complete(queue, job, lease, Arc::new(Alone { end: JobEnd::Dead { error } })).await;
         };
         if job.attempts > job.max_attempts {
@@ -319,7 +326,13 @@ impl Inner {
     }
 
     /// Commits the conclusion, however long the database is away: the answer of a provider must not be lost.
-    async fn complete(&self, queue: &QueueConfig, job: &Job, lease: &Lease, conclusion: Arc<dyn Conclusion>) -> &'static str {
+    async fn complete(
+        &self,
+        queue: &QueueConfig,
+        job: &Job,
+        lease: &Lease,
+        conclusion: Arc<dyn Conclusion>,
+    ) -> &'static str {
         crash::point("before_completion");
         let give_up_at = Instant::now() + COMPLETION_PATIENCE;
         let mut conclusion = conclusion;

@@ -235,9 +235,7 @@ impl Committer {
             for slot in batch.extract_if(.., |slot| slot.submitted() + PATIENCE <= started) {
                 slot_expired(slot);
             }
-            if let Some(oldest) = batch.iter().map(|slot| slot.submitted()).min() {
-                self.settle(std::mem::take(&mut batch), oldest + PATIENCE).await;
-            }
+            self.settle(std::mem::take(&mut batch)).await;
             metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
             batch.clear();
         }
@@ -245,16 +243,29 @@ impl Committer {
 
     /// Carries the batch out, splitting it where one of it spoils the rest. Every slot has its answer afterwards, or waits
     /// for a lock beside the lane.
-    async fn settle(self: &Arc<Self>, batch: Vec<Box<dyn Slot>>, deadline: Instant) {
+    async fn settle(self: &Arc<Self>, batch: Vec<Box<dyn Slot>>) {
         let mut lock_patience =
             if self.aside.available_permits() < ASIDE_MAX { LOCK_PATIENCE_IN_TROUBLE } else { LOCK_PATIENCE };
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
-            match self.persist(&mut part, deadline, lock_patience).await {
+            let Some(oldest) = part.iter().map(|slot| slot.submitted()).min() else { continue };
+            match self.persist(&mut part, oldest + PATIENCE, lock_patience).await {
                 Ok(()) => part.iter_mut().for_each(|slot| slot.succeed()),
-                Err(Stop::Away) => part.iter_mut().for_each(|slot| slot.fail(LaneError::Away)),
+                Err(Stop::Away) => {
+                    // Only those whose own time is up; the younger ones have some left.
+                    let now = Instant::now();
+                    part.sort_by_key(|slot| slot.submitted());
+                    let expired = part.partition_point(|slot| slot.submitted() + PATIENCE <= now).max(1);
+                    parts.push(part.split_off(expired));
+                    part.iter_mut().for_each(|slot| slot.fail(LaneError::Away));
+                }
                 Err(Stop::Spoiled(reason)) if part.len() > 1 => {
-                    tracing::warn!(lane = self.name, size = part.len(), reason, "splitting a batch that can't be written");
+                    tracing::warn!(
+                        lane = self.name,
+                        size = part.len(),
+                        reason,
+                        "splitting a batch that can't be written"
+                    );
                     parts.push(part.split_off(part.len() / 2));
                     parts.push(part);
                 }
@@ -262,7 +273,11 @@ impl Committer {
                     part.iter_mut().for_each(|slot| slot.fail(LaneError::Failed(reason.clone())));
                 }
                 Err(Stop::Locked) if part.len() > 1 => {
-                    tracing::warn!(lane = self.name, size = part.len(), "taking a batch apart: something in it is locked");
+                    tracing::warn!(
+                        lane = self.name,
+                        size = part.len(),
+                        "taking a batch apart: something in it is locked"
+                    );
                     lock_patience = Duration::ZERO;
                     parts.extend(part.into_iter().rev().map(|slot| vec![slot]));
                 }
@@ -293,12 +308,22 @@ impl Committer {
 
     /// Tries a part of a batch until it is committed, broken, locked for `lock_patience`, or out of time. Whatever panics
     /// in there, the lane lives on: without it the process could not write any more.
-    async fn persist(&self, part: &mut [Box<dyn Slot>], deadline: Instant, lock_patience: Duration) -> Result<(), Stop> {
+    async fn persist(
+        &self,
+        part: &mut [Box<dyn Slot>],
+        deadline: Instant,
+        lock_patience: Duration,
+    ) -> Result<(), Stop> {
         let tries = AssertUnwindSafe(self.try_until(part, deadline, lock_patience)).catch_unwind().await;
-        tries.unwrap_or_else(|_| Err(Stop::Spoiled("it panicked".into())))
+        tries.unwrap_or_else(|_| Err(Stop::Spoiled(PANICKED.into())))
     }
 
-    async fn try_until(&self, part: &mut [Box<dyn Slot>], deadline: Instant, lock_patience: Duration) -> Result<(), Stop> {
+    async fn try_until(
+        &self,
+        part: &mut [Box<dyn Slot>],
+        deadline: Instant,
+        lock_patience: Duration,
+    ) -> Result<(), Stop> {
         let mut duplicates = 0;
         let mut locked_since = None;
         for tries in 0_u32.. {

@@ -97,8 +97,9 @@ impl View {
         let slot = self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads"));
         slot.map(|slot| {
             let entry = &self.entries[slot];
-            bson::deserialize_from_slice(entry.now.as_bytes())
-                .unwrap_or_else(|error| panic!("{}/{} is not of the expected shape: {error}", entry.collection, entry.id))
+            bson::deserialize_from_slice(entry.now.as_bytes()).unwrap_or_else(|error| {
+                panic!("{}/{} is not of the expected shape: {error}", entry.collection, entry.id)
+            })
         })
     }
 

@@ -126,7 +126,11 @@ async fn run(
         && let Some(first) = errors.first().and_then(Bson::as_document)
     {
         let message = format!("{collection}: {}", first.get_str("errmsg").unwrap_or_default());
-        return Err(if first.get_i32("code").is_ok_and(|code| code == 11000) { Trouble::Duplicate(message) } else { Trouble::Broken(message) });
+        return Err(if first.get_i32("code").is_ok_and(|code| code == 11000) {
+            Trouble::Duplicate(message)
+        } else {
+            Trouble::Broken(message)
+        });
     }
     let n = reply.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))).unwrap_or_default();
     if n == expected {
@@ -181,7 +185,8 @@ mod tests {
 
     #[test]
     fn keys_of_one_user_become_one_clause() {
-        let key = |user: &str, id: &str| Key::unique("orders", &["userId", "clientOrderId"], vec![user.into(), id.into()]);
+        let key =
+            |user: &str, id: &str| Key::unique("orders", &["userId", "clientOrderId"], vec![user.into(), id.into()]);
         assert_eq!(
             filter(&["userId", "clientOrderId"], &[key("u", "1"), key("u", "2")]),
             doc! { "userId": "u", "clientOrderId": { "$in": ["1", "2"] } }

@@ -94,7 +94,10 @@ impl Exchange {
         let lost = match outcome {
             Ok(Ok(lost)) => lost,
             Ok(Err(error)) if error.is_connect() || error.is_builder() => {
-                return Reply { record: seen.record(outbound.redaction, started), ..Reply::not_sent(NotSent::NotConnected) };
+                return Reply {
+                    record: seen.record(outbound.redaction, started),
+                    ..Reply::not_sent(NotSent::NotConnected)
+                };
             }
             Ok(Err(error)) if error.is_timeout() => Some(Lost::TimedOut),
             Ok(Err(_)) => Some(Lost::ConnectionLost),

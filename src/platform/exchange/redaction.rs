@@ -160,8 +160,12 @@ mod tests {
 
     use super::*;
 
-    const RULES: Redaction =
-        Redaction { request: &["id", "items[].sku", "weights[]", "deep.ok"], response: &["status"], free_text: &["words", "words[]"], query: &["awb"] };
+    const RULES: Redaction = Redaction {
+        request: &["id", "items[].sku", "weights[]", "deep.ok"],
+        response: &["status"],
+        free_text: &["words", "words[]"],
+        query: &["awb"],
+    };
 
     #[test]
     fn what_is_not_named_keeps_its_shape_only() {

@@ -22,7 +22,7 @@ use waybill::{
     app::App,
     config::{Config, config_from},
     modules::queue::Worker,
-    platform::identity::Role,
+    platform::identity::{Role, TokenKeys},
 };
 
 pub use carrier::Carrier;
@@ -165,12 +165,12 @@ impl TestApp {
     /// A new user of any role with a token.
     pub async fn user(&self, role: Role) -> User {
         let email = format!("{}@example.com", unique(role.as_str()));
-        let (user, token) = self
-            .app
-            .auth
-            .create_user(&email, &SecretString::from(PASSWORD), "Test User", role)
-            .await
-            .expect("a user can be created");
+        let password = SecretString::from(PASSWORD);
+        let created = self.app.auth.create_user(&email, &password, "Test User", role).await;
+        let (user, _) = created.expect("a user can be created");
+        // Tests move the clock, by a year at most, and their users stay signed in.
+        let keys = TokenKeys::new(&SecretString::from(JWT_SECRET), None, self.app.clock.clone());
+        let token = keys.issue(&user.id, role, self.app.clock.now_ms() + 2 * 366 * 86_400_000).unwrap();
         User { user_id: user.id, email, token }
     }
 
@@ -278,7 +278,13 @@ pub fn test_config(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carri
 }
 
 /// The same as flags; later ones override earlier ones of the same name.
-pub fn test_flags(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carrier: &str, flags: &[&str]) -> Vec<String> {
+pub fn test_flags(
+    mongodb_uri: &str,
+    redis_url: &str,
+    redis_prefix: &str,
+    carrier: &str,
+    flags: &[&str],
+) -> Vec<String> {
     let mut all = vec![
         format!("--mongodb-uri={mongodb_uri}"),
         format!("--redis-url={redis_url}"),

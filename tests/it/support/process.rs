@@ -51,8 +51,7 @@ impl Launch {
     }
 
     fn program(program: &'static str, app: &TestApp, flags: &[&str]) -> Self {
-        let flags =
-            test_flags(&app.mongodb_uri, &app.redis_url, &app.redis_prefix, &app.carrier.base_url(), flags);
+        let flags = test_flags(&app.mongodb_uri, &app.redis_url, &app.redis_prefix, &app.carrier.base_url(), flags);
         let env = flags.iter().map(|flag| {
             let (name, value) = flag.trim_start_matches('-').split_once('=').unwrap();
             let name = if name == "concurrency" { "worker-concurrency" } else { name };

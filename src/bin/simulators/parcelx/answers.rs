@@ -35,18 +35,12 @@ pub struct Refusal {
 impl Refusal {
     /// One message, with HTTP 200 as the carrier mostly does.
     pub fn text(message: &str) -> Self {
-        Self {
-            status: StatusCode::OK,
-            message: json!(message),
-        }
+        Self { status: StatusCode::OK, message: json!(message) }
     }
 
     /// Several messages.
     pub fn of(messages: Vec<String>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            message: json!(messages),
-        }
+        Self { status: StatusCode::OK, message: json!(messages) }
     }
 
     /// The same with another HTTP status.
@@ -57,33 +51,23 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (
-            self.status,
-            Json(json!({"status": false, "responsemsg": self.message})),
-        )
-            .into_response()
+        (self.status, Json(json!({"status": false, "responsemsg": self.message}))).into_response()
     }
 }
 
 /// The refusal of a token.
 pub fn invalid_token() -> Response {
-    Refusal::text("Invalid access token")
-        .with(StatusCode::UNAUTHORIZED)
-        .into_response()
+    Refusal::text("Invalid access token").with(StatusCode::UNAUTHORIZED).into_response()
 }
 
 /// A path that does not exist.
 pub fn not_found() -> Response {
-    Refusal::text("Not found")
-        .with(StatusCode::NOT_FOUND)
-        .into_response()
+    Refusal::text("Not found").with(StatusCode::NOT_FOUND).into_response()
 }
 
 /// A defect of the stand-in; no fault rule answers 501.
 pub fn simulator_failed() -> Response {
-    Refusal::text("the simulator itself failed")
-        .with(StatusCode::NOT_IMPLEMENTED)
-        .into_response()
+    Refusal::text("the simulator itself failed").with(StatusCode::NOT_IMPLEMENTED).into_response()
 }
 
 /// The answer to an accepted create call.

@@ -71,10 +71,7 @@ impl Shipment {
     }
 
     fn set(&mut self, status: Status) {
-        self.scans.push(Scan {
-            status,
-            event_date: now_in_india(),
-        });
+        self.scans.push(Scan { status, event_date: now_in_india() });
     }
 
     /// As the books show it.
@@ -176,19 +173,11 @@ impl Books {
             count(order);
             order.invoice_number.clone()
         });
-        Subject {
-            operation,
-            client_order_id: id,
-            invoice_number,
-        }
+        Subject { operation, client_order_id: id, invoice_number }
     }
 
     /// Records deviations; with any, the messages to refuse the call with.
-    pub fn object(
-        &mut self,
-        subject: &Subject,
-        deviations: Vec<Deviation>,
-    ) -> Result<(), Vec<String>> {
+    pub fn object(&mut self, subject: &Subject, deviations: Vec<Deviation>) -> Result<(), Vec<String>> {
         if deviations.is_empty() {
             return Ok(());
         }
@@ -212,11 +201,7 @@ impl Books {
         let awb = self.next_awb();
         let order = self.orders.entry(id.clone()).or_default();
         if mode != Mode::Deduplicate || order.shipments.is_empty() {
-            let mut shipment = Shipment {
-                awb: awb.clone(),
-                client_order_id: id.clone(),
-                scans: Vec::new(),
-            };
+            let mut shipment = Shipment { awb: awb.clone(), client_order_id: id.clone(), scans: Vec::new() };
             shipment.set(Status::Booked);
             if mode == Mode::AlreadyCancelled {
                 shipment.set(Status::Cancelled);
@@ -224,11 +209,7 @@ impl Books {
             order.shipments.push(shipment);
             self.by_awb.insert(awb, id);
         }
-        let shown = if mode == Mode::Deduplicate {
-            0
-        } else {
-            order.shipments.len() - 1
-        };
+        let shown = if mode == Mode::Deduplicate { 0 } else { order.shipments.len() - 1 };
         &order.shipments[shown]
     }
 
@@ -257,10 +238,7 @@ impl Books {
             }
             Lookup::ClientOrderId(id) => {
                 let shipments = &self.orders.get(id)?.shipments;
-                let live = shipments
-                    .iter()
-                    .rev()
-                    .find(|shipment| shipment.status() != Status::Cancelled);
+                let live = shipments.iter().rev().find(|shipment| shipment.status() != Status::Cancelled);
                 live.or(shipments.last())
             }
         }
@@ -290,17 +268,12 @@ impl Books {
 
     /// Everything known of one reference.
     pub fn order(&self, client_order_id: &str) -> Option<Value> {
-        self.orders
-            .get(client_order_id)
-            .map(|order| order_entry(client_order_id, order))
+        self.orders.get(client_order_id).map(|order| order_entry(client_order_id, order))
     }
 
     /// Everything known, by reference.
     pub fn orders(&self) -> Vec<Value> {
-        self.orders
-            .iter()
-            .map(|(id, order)| order_entry(id, order))
-            .collect()
+        self.orders.iter().map(|(id, order)| order_entry(id, order)).collect()
     }
 
     /// Everything known of one invoice number, which several references may carry.
@@ -314,27 +287,18 @@ impl Books {
 
     /// Forgets everything, except which AWBs were given out.
     pub fn clear(&mut self) {
-        *self = Self {
-            awbs: self.awbs,
-            awb_prefix: self.awb_prefix,
-            ..Self::default()
-        };
+        *self = Self { awbs: self.awbs, awb_prefix: self.awb_prefix, ..Self::default() };
     }
 
     fn shipment_mut(&mut self, awb: &str) -> Option<&mut Shipment> {
         let order = self.orders.get_mut(self.by_awb.get(awb)?)?;
-        order
-            .shipments
-            .iter_mut()
-            .find(|shipment| shipment.awb == awb)
+        order.shipments.iter_mut().find(|shipment| shipment.awb == awb)
     }
 
     /// Twelve digits, of which the first five differ between runs: clients that outlive a run of the
     /// stand-in must not meet an AWB again.
     fn next_awb(&mut self) -> String {
-        let prefix = *self
-            .awb_prefix
-            .get_or_insert_with(|| rand::random_range(10_000..100_000));
+        let prefix = *self.awb_prefix.get_or_insert_with(|| rand::random_range(10_000..100_000));
         self.awbs += 1;
         format!("{prefix}{:07}", self.awbs)
     }
@@ -357,10 +321,5 @@ fn now_in_india() -> String {
     let now = OffsetDateTime::now_utc().to_offset(offset);
     let (date, time) = (now.date(), now.time());
     let (hour, minute, second) = time.as_hms();
-    format!(
-        "{:04}-{:02}-{:02} {hour:02}:{minute:02}:{second:02}",
-        date.year(),
-        u8::from(date.month()),
-        date.day()
-    )
+    format!("{:04}-{:02}-{:02} {hour:02}:{minute:02}:{second:02}", date.year(), u8::from(date.month()), date.day())
 }

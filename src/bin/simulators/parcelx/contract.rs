@@ -18,10 +18,7 @@ pub struct Deviation {
 impl Deviation {
     /// `field` does not satisfy the contract because of `problem`.
     pub fn new(field: &str, problem: &str) -> Self {
-        Self {
-            field: field.to_owned(),
-            problem: problem.to_owned(),
-        }
+        Self { field: field.to_owned(), problem: problem.to_owned() }
     }
 }
 
@@ -50,12 +47,7 @@ pub struct Create {
 impl Create {
     /// Takes what is there, right or wrong.
     pub fn read(body: &Value) -> Self {
-        let text = |field: &str| {
-            body[field]
-                .as_str()
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
-        };
+        let text = |field: &str| body[field].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         Self {
             client_order_id: text("client_order_id"),
             invoice_number: text("invoice_number"),
@@ -123,10 +115,7 @@ const CREATE: &[(&str, Shape)] = &[
 ];
 
 /// A registered pick-up address...
-const REGISTERED_PICKUP: &[(&str, Shape)] = &[
-    ("pick_address_id", Shape::Text),
-    ("return_address_id", Shape::AnyText),
-];
+const REGISTERED_PICKUP: &[(&str, Shape)] = &[("pick_address_id", Shape::Text), ("return_address_id", Shape::AnyText)];
 
 /// ...or one spelled out.
 const SPELLED_PICKUP: &[(&str, Shape)] = &[
@@ -161,23 +150,13 @@ pub fn check_create(body: &Value) -> Vec<Deviation> {
     check_cod(fields, &mut found);
     check_parcels(fields, &mut found);
     check_products(fields, &mut found);
-    if fields.get("courier_type") == Some(&Value::from(1))
-        && fields.get("courier_code") == Some(&Value::from(""))
-    {
-        found.push(Deviation::new(
-            "courier_code",
-            "is required with courier_type 1",
-        ));
+    if fields.get("courier_type") == Some(&Value::from(1)) && fields.get("courier_code") == Some(&Value::from("")) {
+        found.push(Deviation::new("courier_code", "is required with courier_type 1"));
     }
     let known = |field: &str| {
-        [CREATE, REGISTERED_PICKUP, SPELLED_PICKUP]
-            .iter()
-            .any(|shapes| shapes.iter().any(|(name, _)| *name == field))
+        [CREATE, REGISTERED_PICKUP, SPELLED_PICKUP].iter().any(|shapes| shapes.iter().any(|(name, _)| *name == field))
     };
-    for field in fields
-        .keys()
-        .filter(|field| *field != "products" && !known(field))
-    {
+    for field in fields.keys().filter(|field| *field != "products" && !known(field)) {
         found.push(Deviation::new(field, "is not a field of the contract"));
     }
     found
@@ -187,10 +166,7 @@ pub fn check_create(body: &Value) -> Vec<Deviation> {
 pub fn check_cancel(body: &Value) -> Vec<Deviation> {
     match body.as_object() {
         Some(fields) if fields.len() == 1 && !cancel_awb(body).is_empty() => Vec::new(),
-        _ => vec![Deviation::new(
-            "awb",
-            "must be there alone, as a string that is not empty",
-        )],
+        _ => vec![Deviation::new("awb", "must be there alone, as a string that is not empty")],
     }
 }
 
@@ -199,12 +175,7 @@ pub fn cancel_awb(body: &Value) -> String {
     body["awb"].as_str().unwrap_or_default().to_owned()
 }
 
-fn check(
-    fields: &Map<String, Value>,
-    path: &str,
-    shapes: &[(&str, Shape)],
-    found: &mut Vec<Deviation>,
-) {
+fn check(fields: &Map<String, Value>, path: &str, shapes: &[(&str, Shape)], found: &mut Vec<Deviation>) {
     for (name, shape) in shapes {
         let problem = match fields.get(*name) {
             None => Some("is missing".to_owned()),
@@ -220,53 +191,30 @@ fn check_pickup(fields: &Map<String, Value>, found: &mut Vec<Deviation>) {
     let spelled = fields.keys().any(|field| field.starts_with("pickup_"));
     let registered = fields.get("pick_address_id").is_some_and(|id| id != "");
     match (registered, spelled) {
-        (true, true) => found.push(Deviation::new(
-            "pick_address_id",
-            "cannot go with a pickup_ address",
-        )),
+        (true, true) => found.push(Deviation::new("pick_address_id", "cannot go with a pickup_ address")),
         (false, true) => check(fields, "", SPELLED_PICKUP, found),
         (true, false) => check(fields, "", REGISTERED_PICKUP, found),
-        (false, false) => found.push(Deviation::new(
-            "pick_address_id",
-            "or a pickup_ address is required",
-        )),
+        (false, false) => found.push(Deviation::new("pick_address_id", "or a pickup_ address is required")),
     }
 }
 
 fn check_cod(fields: &Map<String, Value>, found: &mut Vec<Deviation>) {
-    let text = |field: &str| {
-        fields
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let nothing = text("cod_amount")
-        .bytes()
-        .all(|byte| matches!(byte, b'0' | b'.'));
+    let text = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
+    let nothing = text("cod_amount").bytes().all(|byte| matches!(byte, b'0' | b'.'));
     match text("payment_mode") {
         "Cod" if nothing => found.push(Deviation::new("cod_amount", "must be above zero with Cod")),
-        "Prepaid" if !nothing => {
-            found.push(Deviation::new("cod_amount", "must be zero with Prepaid"))
-        }
+        "Prepaid" if !nothing => found.push(Deviation::new("cod_amount", "must be zero with Prepaid")),
         _ => {}
     }
 }
 
 /// The four measures speak of the same parcels.
 fn check_parcels(fields: &Map<String, Value>, found: &mut Vec<Deviation>) {
-    let parcels = |field: &str| {
-        fields
-            .get(field)
-            .and_then(Value::as_array)
-            .map_or(0, Vec::len)
-    };
+    let parcels = |field: &str| fields.get(field).and_then(Value::as_array).map_or(0, Vec::len);
     let expected = parcels("shipment_weight");
     for field in ["shipment_length", "shipment_width", "shipment_height"] {
         if parcels(field) != expected {
-            found.push(Deviation::new(
-                field,
-                "must have as many entries as shipment_weight",
-            ));
+            found.push(Deviation::new(field, "must have as many entries as shipment_weight"));
         }
     }
 }
@@ -274,10 +222,7 @@ fn check_parcels(fields: &Map<String, Value>, found: &mut Vec<Deviation>) {
 fn check_products(fields: &Map<String, Value>, found: &mut Vec<Deviation>) {
     let products = fields.get("products").and_then(Value::as_array);
     let Some(products) = products.filter(|products| !products.is_empty()) else {
-        found.push(Deviation::new(
-            "products",
-            "must be an array with at least one product",
-        ));
+        found.push(Deviation::new("products", "must be an array with at least one product"));
         return;
     };
     for (index, product) in products.iter().enumerate() {
@@ -287,14 +232,8 @@ fn check_products(fields: &Map<String, Value>, found: &mut Vec<Deviation>) {
             continue;
         };
         check(product, &format!("{path}."), PRODUCT, found);
-        for field in product
-            .keys()
-            .filter(|field| !PRODUCT.iter().any(|(name, _)| name == field))
-        {
-            found.push(Deviation::new(
-                &format!("{path}.{field}"),
-                "is not a field of the contract",
-            ));
+        for field in product.keys().filter(|field| !PRODUCT.iter().any(|(name, _)| name == field)) {
+            found.push(Deviation::new(&format!("{path}.{field}"), "is not a field of the contract"));
         }
     }
 }
@@ -303,48 +242,32 @@ impl Shape {
     fn problem(&self, value: &Value) -> Option<String> {
         let text = value.as_str();
         let (holds, expected) = match self {
-            Self::Text => (
-                text.is_some_and(|text| !text.trim().is_empty()),
-                "a string that is not empty",
-            ),
+            Self::Text => (text.is_some_and(|text| !text.trim().is_empty()), "a string that is not empty"),
             Self::AnyText => (text.is_some(), "a string"),
             Self::OneOf(options) => {
                 let holds = text.is_some_and(|text| options.contains(&text));
-                return (!holds)
-                    .then(|| format!("must be one of {options:?}, not {}", spelled(value)));
+                return (!holds).then(|| format!("must be one of {options:?}, not {}", spelled(value)));
             }
             Self::Amount => (text.is_some_and(is_amount), "a string with two decimals"),
             Self::AmountOr(also) => {
                 let holds = text.is_some_and(|text| text == *also || is_amount(text));
-                return (!holds).then(|| {
-                    format!(
-                        "must be a string with two decimals or {also:?}, not {}",
-                        spelled(value)
-                    )
-                });
+                return (!holds)
+                    .then(|| format!("must be a string with two decimals or {also:?}, not {}", spelled(value)));
             }
             Self::Pincode => {
-                let holds = text.is_some_and(|text| {
-                    text.len() == 6 && is_digits(text) && !text.starts_with('0')
-                });
+                let holds = text.is_some_and(|text| text.len() == 6 && is_digits(text) && !text.starts_with('0'));
                 (holds, "a string of six digits")
             }
             Self::Quantity => {
                 let holds = text.is_some_and(|text| is_digits(text) && !text.starts_with('0'));
                 (holds, "a whole number above zero, as a string")
             }
-            Self::Number => (
-                value.as_f64().is_some_and(|number| number >= 0.0),
-                "a number",
-            ),
+            Self::Number => (value.as_f64().is_some_and(|number| number >= 0.0), "a number"),
             Self::False => (*value == Value::Bool(false), "false"),
             Self::CourierType => (*value == 0 || *value == 1, "0 or 1, as a number"),
             Self::Measures => {
                 let holds = value.as_array().is_some_and(|measures| {
-                    !measures.is_empty()
-                        && measures
-                            .iter()
-                            .all(|measure| measure.as_str().is_some_and(is_measure))
+                    !measures.is_empty() && measures.iter().all(|measure| measure.as_str().is_some_and(is_measure))
                 });
                 (holds, "an array of strings, each a number above zero")
             }
@@ -358,8 +281,7 @@ fn is_digits(text: &str) -> bool {
 }
 
 fn is_amount(text: &str) -> bool {
-    text.split_once('.')
-        .is_some_and(|(rupees, paise)| is_digits(rupees) && paise.len() == 2 && is_digits(paise))
+    text.split_once('.').is_some_and(|(rupees, paise)| is_digits(rupees) && paise.len() == 2 && is_digits(paise))
 }
 
 fn is_measure(text: &str) -> bool {

@@ -20,10 +20,7 @@ pub fn router(carrier: Shared) -> Router {
         .route("/_books/orders", get(list_orders))
         .route("/_books/orders/{client_order_id}", get(read_order))
         .route("/_books/invoices/{invoice_number}", get(read_invoice))
-        .route(
-            "/_control/rules",
-            get(list_rules).post(add_rule).delete(clear_rules),
-        )
+        .route("/_control/rules", get(list_rules).post(add_rule).delete(clear_rules))
         .route("/_control/shipments/{awb}", post(set_shipment))
         .route("/_control/token", post(set_token))
         .with_state(carrier)
@@ -42,20 +39,11 @@ async fn list_orders(State(carrier): State<Shared>) -> Json<Vec<Value>> {
     Json(carrier.lock().books.orders())
 }
 
-async fn read_order(
-    State(carrier): State<Shared>,
-    Path(client_order_id): Path<String>,
-) -> Response {
-    found(
-        carrier.lock().books.order(&client_order_id),
-        "no create call carried this client_order_id",
-    )
+async fn read_order(State(carrier): State<Shared>, Path(client_order_id): Path<String>) -> Response {
+    found(carrier.lock().books.order(&client_order_id), "no create call carried this client_order_id")
 }
 
-async fn read_invoice(
-    State(carrier): State<Shared>,
-    Path(invoice_number): Path<String>,
-) -> Json<Vec<Value>> {
+async fn read_invoice(State(carrier): State<Shared>, Path(invoice_number): Path<String>) -> Json<Vec<Value>> {
     Json(carrier.lock().books.invoice(&invoice_number))
 }
 
@@ -86,10 +74,7 @@ async fn set_shipment(
     Path(awb): Path<String>,
     Json(asked): Json<SetShipment>,
 ) -> Response {
-    found(
-        carrier.lock().books.set_status(&awb, asked.status),
-        "no shipment has this AWB",
-    )
+    found(carrier.lock().books.set_status(&awb, asked.status), "no shipment has this AWB")
 }
 
 #[derive(Deserialize)]

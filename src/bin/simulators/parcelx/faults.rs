@@ -117,19 +117,13 @@ impl Mode {
     /// Whether the answer is made out of the real one, so that the work cannot be left out.
     fn needs_work(self) -> bool {
         use Mode::{AlreadyCancelled, Deduplicate, Huge, NoAwb, Ok, SlowBody, WrongOrder};
-        matches!(
-            self,
-            Ok | AlreadyCancelled | WrongOrder | Deduplicate | NoAwb | Huge | SlowBody
-        )
+        matches!(self, Ok | AlreadyCancelled | WrongOrder | Deduplicate | NoAwb | Huge | SlowBody)
     }
 
     fn works(self) -> bool {
         use Mode::{AlreadyExistsAfterWork, DropAfterWork, HangAfterWork, InternalErrorAfterWork};
         self.needs_work()
-            || matches!(
-                self,
-                AlreadyExistsAfterWork | DropAfterWork | HangAfterWork | InternalErrorAfterWork
-            )
+            || matches!(self, AlreadyExistsAfterWork | DropAfterWork | HangAfterWork | InternalErrorAfterWork)
     }
 }
 
@@ -214,9 +208,7 @@ impl Rule {
     fn matches(&self, subject: &Subject) -> bool {
         let same = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
         self.times_left != Some(0)
-            && self
-                .operation
-                .is_none_or(|operation| operation == subject.operation)
+            && self.operation.is_none_or(|operation| operation == subject.operation)
             && same(&self.client_order_id, &subject.client_order_id)
             && same(&self.invoice_number, &subject.invoice_number)
     }
@@ -250,9 +242,10 @@ impl Rules {
     /// Uses the first rule that matches and, where it has a probability, wins its roll. A lost roll
     /// uses up nothing and leaves the call to the rules behind.
     pub fn pick(&mut self, subject: &Subject, mut roll: impl FnMut() -> f64) -> Option<Fault> {
-        let rule = self.0.iter_mut().find(|rule| {
-            rule.matches(subject) && (rule.probability >= 1.0 || roll() < rule.probability)
-        })?;
+        let rule = self
+            .0
+            .iter_mut()
+            .find(|rule| rule.matches(subject) && (rule.probability >= 1.0 || roll() < rule.probability))?;
         rule.applied += 1;
         rule.times_left = rule.times_left.map(|left| left.saturating_sub(1));
         Some(Fault {
@@ -283,14 +276,7 @@ pub struct Fault {
 impl Fault {
     /// Nothing goes wrong.
     pub fn none(operation: Operation) -> Self {
-        Self {
-            operation,
-            mode: Mode::Ok,
-            after_work: true,
-            latency_ms: 0,
-            retry_after_seconds: 0,
-            message: None,
-        }
+        Self { operation, mode: Mode::Ok, after_work: true, latency_ms: 0, retry_after_seconds: 0, message: None }
     }
 
     /// How long the call waits before anything is done.
@@ -303,12 +289,9 @@ impl Fault {
     pub async fn respond(self, natural: Option<Value>, path: &str) -> Response {
         use Operation::{Cancel, Create, Track};
         let or = |fallback: &str| self.message.clone().unwrap_or_else(|| fallback.to_owned());
-        let refuse = |status: StatusCode, fallback: &str| {
-            Refusal::text(&or(fallback)).with(status).into_response()
-        };
-        let proper = natural.unwrap_or_else(
-            || json!({"status": true, "responsemsg": "Order Placed Successfully.", "data": {}}),
-        );
+        let refuse = |status: StatusCode, fallback: &str| Refusal::text(&or(fallback)).with(status).into_response();
+        let proper =
+            natural.unwrap_or_else(|| json!({"status": true, "responsemsg": "Order Placed Successfully.", "data": {}}));
         match self.mode {
             Mode::Ok | Mode::Deduplicate => Json(proper).into_response(),
             Mode::Refuse => refuse(StatusCode::OK, "Pincode not serviceable"),
@@ -340,12 +323,8 @@ impl Fault {
                 Track => Json(shown_cancelled(proper)).into_response(),
             },
             Mode::WrongOrder => Json(about_another_order(proper)).into_response(),
-            Mode::AlreadyExists | Mode::AlreadyExistsAfterWork => {
-                refuse(StatusCode::OK, "Order already exists")
-            }
-            Mode::SomethingWentWrong => {
-                refuse(StatusCode::OK, "Something went wrong, please try again")
-            }
+            Mode::AlreadyExists | Mode::AlreadyExistsAfterWork => refuse(StatusCode::OK, "Order already exists"),
+            Mode::SomethingWentWrong => refuse(StatusCode::OK, "Something went wrong, please try again"),
             Mode::NoAwb => Json(without_awb(proper)).into_response(),
             Mode::NotFound if self.message.is_none() => answers::not_found(),
             Mode::NotFound => refuse(StatusCode::NOT_FOUND, ""),
@@ -353,24 +332,14 @@ impl Fault {
             Mode::SlowBody => slow(&proper),
             Mode::Redirect => {
                 let location = format!("/parcelx{MOVED_TO}{path}");
-                (
-                    StatusCode::TEMPORARY_REDIRECT,
-                    [(header::LOCATION, location)],
-                )
-                    .into_response()
+                (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
             }
         }
     }
 }
 
 fn page(status: StatusCode, title: &str) -> Response {
-    (
-        status,
-        Html(format!(
-            "<!doctype html><title>{title}</title><h1>{title}</h1>\n"
-        )),
-    )
-        .into_response()
+    (status, Html(format!("<!doctype html><title>{title}</title><h1>{title}</h1>\n"))).into_response()
 }
 
 fn truncated(proper: &Value) -> Response {
@@ -384,27 +353,16 @@ fn slow(proper: &Value) -> Response {
     let chunks = stream::unfold((0, Some(whole)), |(sent, whole)| async move {
         if sent < TRICKLES {
             tokio::time::sleep(TRICKLE).await;
-            return Some((
-                Ok::<_, Infallible>(Bytes::from_static(b" ")),
-                (sent + 1, whole),
-            ));
+            return Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), (sent + 1, whole)));
         }
         whole.map(|whole| (Ok(Bytes::from(whole)), (sent, None)))
     });
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        Body::from_stream(chunks),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(chunks)).into_response()
 }
 
 /// The part of an answer that names the shipment: `data` of a create, the top level of a look-up.
 fn naming_part(proper: &mut Value) -> Option<&mut Map<String, Value>> {
-    let part = if proper["data"].is_object() {
-        &mut proper["data"]
-    } else {
-        proper
-    };
+    let part = if proper["data"].is_object() { &mut proper["data"] } else { proper };
     part.as_object_mut()
 }
 

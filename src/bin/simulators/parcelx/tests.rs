@@ -21,16 +21,8 @@ impl Stand {
         Self(Router::new().nest("/parcelx", router()))
     }
 
-    async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        token: Option<&str>,
-        body: Option<&Value>,
-    ) -> Response {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("/parcelx{path}"));
+    async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Response {
+        let mut request = Request::builder().method(method).uri(format!("/parcelx{path}"));
         if let Some(token) = token {
             request = request.header("access-token", BASE64.encode(token));
         }
@@ -41,11 +33,7 @@ impl Stand {
             }
             None => Body::empty(),
         };
-        self.0
-            .clone()
-            .oneshot(request.body(body).unwrap())
-            .await
-            .unwrap()
+        self.0.clone().oneshot(request.body(body).unwrap()).await.unwrap()
     }
 
     async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
@@ -53,26 +41,15 @@ impl Stand {
     }
 
     async fn create(&self, id: &str) -> Response {
-        self.call("POST", "/api/v3/order/create_order", Some(&create_body(id)))
-            .await
+        self.call("POST", "/api/v3/order/create_order", Some(&create_body(id))).await
     }
 
     async fn cancel(&self, awb: &str) -> Response {
-        self.call(
-            "POST",
-            "/api/v3/order/cancel_order",
-            Some(&json!({"awb": awb})),
-        )
-        .await
+        self.call("POST", "/api/v3/order/cancel_order", Some(&json!({"awb": awb}))).await
     }
 
     async fn track(&self, id: &str) -> Response {
-        self.call(
-            "GET",
-            &format!("/api/v3/track_order?channel_order_no={id}"),
-            None,
-        )
-        .await
+        self.call("GET", &format!("/api/v3/track_order?channel_order_no={id}"), None).await
     }
 
     async fn book(&self, id: &str) -> String {
@@ -91,13 +68,7 @@ impl Stand {
 }
 
 async fn bytes(response: Response) -> Vec<u8> {
-    response
-        .into_body()
-        .collect()
-        .await
-        .unwrap()
-        .to_bytes()
-        .to_vec()
+    response.into_body().collect().await.unwrap().to_bytes().to_vec()
 }
 
 async fn read(response: Response) -> Value {

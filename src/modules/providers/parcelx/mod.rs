@@ -91,7 +91,9 @@ impl Provider for ParcelX {
 
     fn read_create(&self, order_id: &str, answer: &Answer) -> CreateOutcome {
         match judge(answer) {
-            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => CreateOutcome::Retryable(failure, repeat),
+            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => {
+                CreateOutcome::Retryable(failure, repeat)
+            }
             Judged::Unauthorized(failure) => CreateOutcome::Unauthorized(failure),
             Judged::Unclear(failure) => CreateOutcome::Unknown(failure),
             Judged::Refused(message) if message.asks_for_look_up() => {
@@ -113,7 +115,9 @@ impl Provider for ParcelX {
 
     fn read_cancel(&self, answer: &Answer) -> CancelOutcome {
         match judge(answer) {
-            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => CancelOutcome::Retryable(failure, repeat),
+            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => {
+                CancelOutcome::Retryable(failure, repeat)
+            }
             Judged::Unauthorized(failure) => CancelOutcome::Unauthorized(failure),
             Judged::Unclear(failure) => CancelOutcome::Retryable(failure, Repeat::Counted),
             Judged::Refused(message) if message.says_cancelled_before() => CancelOutcome::Cancelled,
@@ -128,7 +132,9 @@ impl Provider for ParcelX {
     fn read_look_up(&self, order_id: &str, answer: &Answer) -> LookUpOutcome {
         let ok = matches!(answer, Answer::Http { status: 200..=299, .. });
         match judge(answer) {
-            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => LookUpOutcome::Failed(failure, repeat),
+            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => {
+                LookUpOutcome::Failed(failure, repeat)
+            }
             Judged::Unauthorized(failure) => LookUpOutcome::Unauthorized(failure),
             Judged::Unclear(failure) => LookUpOutcome::Failed(failure, Repeat::Counted),
             Judged::Refused(message) if ok && message.says_no_record() => LookUpOutcome::Absent,
@@ -169,25 +175,30 @@ enum Judged<'a> {
 fn judge(answer: &Answer) -> Judged<'_> {
     let unclear = |code, text: &str| Judged::Unclear(Failure::new(code, text));
     match answer {
-        Answer::NotSent(NotSent::NotConnected) => {
-            Judged::NotSent(Failure::new("exchange.not_connected", "No connection to the provider."), Repeat::NotConnected)
-        }
-        Answer::NotSent(NotSent::NoTime) => {
-            Judged::NotSent(Failure::new("exchange.no_time", "The lease would not have outlasted the call."), Repeat::NotConnected)
-        }
+        Answer::NotSent(NotSent::NotConnected) => Judged::NotSent(
+            Failure::new("exchange.not_connected", "No connection to the provider."),
+            Repeat::NotConnected,
+        ),
+        Answer::NotSent(NotSent::NoTime) => Judged::NotSent(
+            Failure::new("exchange.no_time", "The lease would not have outlasted the call."),
+            Repeat::NotConnected,
+        ),
         Answer::NotSent(NotSent::NoCredentials) => {
             Judged::Unauthorized(Failure::new("provider.no_credentials", "The account's credentials can't be used."))
         }
         Answer::Lost(Lost::TimedOut) => unclear("exchange.timed_out", "No answer within the deadline."),
-        Answer::Lost(Lost::ConnectionLost) => unclear("exchange.connection_lost", "The connection broke before the answer."),
+        Answer::Lost(Lost::ConnectionLost) => {
+            unclear("exchange.connection_lost", "The connection broke before the answer.")
+        }
         Answer::Lost(Lost::TooLarge) => unclear("exchange.answer_too_large", "The answer was over the limit."),
         Answer::Http { status: 429, retry_after, .. } => Judged::Throttled(
             Failure::new("provider.throttled", "Too many requests."),
             Repeat::Throttled(retry_after.unwrap_or(THROTTLED_FOR)),
         ),
-        Answer::Http { status: status @ (401 | 403), .. } => {
-            Judged::Unauthorized(Failure::new("provider.unauthorized", format!("The credentials were refused ({status}).")))
-        }
+        Answer::Http { status: status @ (401 | 403), .. } => Judged::Unauthorized(Failure::new(
+            "provider.unauthorized",
+            format!("The credentials were refused ({status})."),
+        )),
         Answer::Http { status: status @ 500.., .. } => unclear("provider.server_error", &format!("Answered {status}.")),
         Answer::Http { status: status @ (..=199 | 300..=399), .. } => {
             unclear("provider.unexpected_status", &format!("Answered {status}."))
@@ -199,7 +210,9 @@ fn judge(answer: &Answer) -> Judged<'_> {
             (Some(true), 200..=299) => Judged::Accepted(body),
             (Some(false), 200..=299) | (Some(false) | None, 400 | 422) => match wire::message(body) {
                 Some(message) => Judged::Refused(message),
-                None if *status >= 400 => Judged::Refused(wire::Message::new(format!("Refused with {status}, without a reason."))),
+                None if *status >= 400 => {
+                    Judged::Refused(wire::Message::new(format!("Refused with {status}, without a reason.")))
+                }
                 None => unclear("provider.no_reason", "Refused without a reason."),
             },
             _ => unclear("provider.unexpected_answer", &format!("Answered {status} in an unknown shape.")),

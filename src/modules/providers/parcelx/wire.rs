@@ -75,7 +75,8 @@ pub(super) fn redaction(operation: Operation) -> &'static Redaction {
         query: &[],
     };
     static CANCEL: Redaction = Redaction { request: &["awb"], response: ANSWER, free_text: SAID, query: &[] };
-    static LOOK_UP: Redaction = Redaction { request: &[], response: ANSWER, free_text: SAID, query: &["awb", "channel_order_no"] };
+    static LOOK_UP: Redaction =
+        Redaction { request: &[], response: ANSWER, free_text: SAID, query: &["awb", "channel_order_no"] };
     match operation {
         Operation::Create => &CREATE,
         Operation::Cancel => &CANCEL,

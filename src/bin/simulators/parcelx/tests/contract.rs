@@ -6,44 +6,19 @@ use super::*;
 async fn the_token_is_checked() {
     let stand = Stand::new();
     let path = "/api/v3/track_order?awb=1";
-    for (token, status) in [
-        (None, 401),
-        (Some("no-colon"), 401),
-        (Some(":secret"), 401),
-        (Some("key:"), 401),
-        (Some("key:secret"), 200),
-    ] {
-        assert_eq!(
-            stand.send("GET", path, token, None).await.status(),
-            status,
-            "{token:?}"
-        );
+    for (token, status) in
+        [(None, 401), (Some("no-colon"), 401), (Some(":secret"), 401), (Some("key:"), 401), (Some("key:secret"), 200)]
+    {
+        assert_eq!(stand.send("GET", path, token, None).await.status(), status, "{token:?}");
     }
     for expected in ["right:one".to_owned(), BASE64.encode("right:one")] {
-        stand
-            .call(
-                "POST",
-                "/_control/token",
-                Some(&json!({"expected": expected})),
-            )
-            .await;
+        stand.call("POST", "/_control/token", Some(&json!({"expected": expected}))).await;
         let refused = stand.call("GET", path, None).await;
         assert_eq!(refused.status(), 401);
-        assert_eq!(
-            read(refused).await,
-            json!({"status": false, "responsemsg": "Invalid access token"})
-        );
-        assert_eq!(
-            stand
-                .send("GET", path, Some("right:one"), None)
-                .await
-                .status(),
-            200
-        );
+        assert_eq!(read(refused).await, json!({"status": false, "responsemsg": "Invalid access token"}));
+        assert_eq!(stand.send("GET", path, Some("right:one"), None).await.status(), 200);
     }
-    stand
-        .call("POST", "/_control/token", Some(&json!({"expected": null})))
-        .await;
+    stand.call("POST", "/_control/token", Some(&json!({"expected": null}))).await;
     assert_eq!(stand.call("GET", path, None).await.status(), 200);
     assert_eq!(stand.get("/_books").await["unauthorized"], 6);
 }
@@ -62,14 +37,8 @@ async fn deviations_from_the_contract_are_refused_and_recorded() {
         (json!({"client_order_id": null}), Some("client_order_id")),
         (json!({"invoice_number": ""}), Some("invoice_number")),
         (json!({"consignee_phone": null}), Some("consignee_phone")),
-        (
-            json!({"consignee_pincode": 560001}),
-            Some("consignee_pincode"),
-        ),
-        (
-            json!({"consignee_pincode": "56001"}),
-            Some("consignee_pincode"),
-        ),
+        (json!({"consignee_pincode": 560001}), Some("consignee_pincode")),
+        (json!({"consignee_pincode": "56001"}), Some("consignee_pincode")),
         (json!({"order_amount": 998}), Some("order_amount")),
         (json!({"order_amount": "998"}), Some("order_amount")),
         (json!({"order_amount": "998.0"}), Some("order_amount")),
@@ -84,25 +53,13 @@ async fn deviations_from_the_contract_are_refused_and_recorded() {
         (json!({"courier_type": 1}), Some("courier_code")),
         (json!({"shipment_weight": "0.45"}), Some("shipment_weight")),
         (json!({"shipment_weight": [0.45]}), Some("shipment_weight")),
-        (
-            json!({"shipment_weight": ["0.00"]}),
-            Some("shipment_weight"),
-        ),
-        (
-            json!({"shipment_length": ["1", "2"]}),
-            Some("shipment_length"),
-        ),
+        (json!({"shipment_weight": ["0.00"]}), Some("shipment_weight")),
+        (json!({"shipment_length": ["1", "2"]}), Some("shipment_length")),
         (json!({"pick_address_id": null}), Some("pick_address_id")),
         (json!({"pickup_name": "K"}), Some("pick_address_id")),
-        (
-            json!({"pick_address_id": null, "pickup_name": "K"}),
-            Some("pickup_pincode"),
-        ),
+        (json!({"pick_address_id": null, "pickup_name": "K"}), Some("pickup_pincode")),
         (json!({"products": []}), Some("products")),
-        (
-            json!({"products": [{"product_sku": "A"}]}),
-            Some("products[0].product_quantity"),
-        ),
+        (json!({"products": [{"product_sku": "A"}]}), Some("products[0].product_quantity")),
         (json!({"customer_note": "hello"}), Some("customer_note")),
     ];
     for (changes, field) in cases {
@@ -114,22 +71,14 @@ async fn deviations_from_the_contract_are_refused_and_recorded() {
                 value => body[name] = value.clone(),
             }
         }
-        let answer = stand
-            .call("POST", "/api/v3/order/create_order", Some(&body))
-            .await;
+        let answer = stand.call("POST", "/api/v3/order/create_order", Some(&body)).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let answer = read(answer).await;
         let totals = stand.get("/_books").await;
         let fields = totals["violations"].as_array().unwrap().iter();
-        let fields: Vec<_> = fields
-            .map(|violation| violation["field"].as_str().unwrap())
-            .collect();
+        let fields: Vec<_> = fields.map(|violation| violation["field"].as_str().unwrap()).collect();
         match field {
-            None => assert_eq!(
-                (&answer["status"], fields.len()),
-                (&json!(true), 0),
-                "{changes}: {fields:?}"
-            ),
+            None => assert_eq!((&answer["status"], fields.len()), (&json!(true), 0), "{changes}: {fields:?}"),
             Some(field) => {
                 assert_eq!(answer["status"], false, "{changes}");
                 assert!(fields.contains(&field), "{changes}: {fields:?}");
@@ -145,17 +94,11 @@ async fn calls_that_cannot_be_read_are_recorded() {
     let no_body = stand.call("POST", "/api/v3/order/create_order", None).await;
     assert_eq!(read(no_body).await["status"], false);
     let extra = json!({"awb": "1", "reason": "changed my mind"});
-    stand
-        .call("POST", "/api/v3/order/cancel_order", Some(&extra))
-        .await;
+    stand.call("POST", "/api/v3/order/cancel_order", Some(&extra)).await;
     stand.call("GET", "/api/v3/track_order", None).await;
-    stand
-        .call("GET", "/api/v3/track_order?awb=1&channel_order_no=2", None)
-        .await;
+    stand.call("GET", "/api/v3/track_order?awb=1&channel_order_no=2", None).await;
     let totals = stand.get("/_books").await;
     let violations = totals["violations"].as_array().unwrap().iter();
-    let operations: Vec<_> = violations
-        .map(|violation| violation["operation"].as_str().unwrap())
-        .collect();
+    let operations: Vec<_> = violations.map(|violation| violation["operation"].as_str().unwrap()).collect();
     assert_eq!(operations, ["create", "cancel", "track", "track"]);
 }

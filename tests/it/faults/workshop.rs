@@ -1,0 +1,138 @@
+//! A queue of a test's own, with jobs that do what the test says.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bson::doc;
+use futures_util::future::BoxFuture;
+use waybill::{
+    modules::queue::{
+        Attempt, Backoff, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
+        Worker, WorkerSettings,
+    },
+    platform::{
+        batch::{Key, Lane, View},
+        clock::after,
+        identity::Actor,
+        ids::new_id,
+        rate_limit::RateLimiter,
+    },
+};
+
+use crate::support::TestApp;
+
+pub const QUEUE: &str = "workshop-queue";
+pub const KIND: &str = "work";
+const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(2) };
+
+/// Ends its job as it says.
+pub struct End(pub JobEnd);
+
+impl Conclusion for End {
+    fn reads(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn conclude(&self, _: &mut View, _: &Job) -> Concluded {
+        self.0.clone().into()
+    }
+}
+
+pub fn done() -> Attempt {
+    Attempt::Concluded(Box::new(End(JobEnd::Done { result: None })))
+}
+
+/// An attempt that failed: again after two seconds, or dead.
+struct Failed(JobError);
+
+impl Conclusion for Failed {
+    fn reads(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
+        let error = self.0.clone();
+        let at = after(view.now(), BACKOFF.base);
+        let again = JobEnd::Retry { at, error: Some(error.clone()), counts: true };
+        if job.is_last_attempt() { JobEnd::Dead { error } } else { again }.into()
+    }
+}
+
+type Script = dyn Fn(&Job) -> BoxFuture<'static, Attempt> + Send + Sync;
+
+struct Handler(Box<Script>);
+
+#[async_trait]
+impl JobHandler for Handler {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    async fn run(&self, job: &Job, _: &Lease) -> Attempt {
+        (self.0)(job).await
+    }
+
+    fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
+        number(job).map(|_| Box::new(Failed(error)) as Box<dyn Conclusion>)
+    }
+
+    fn revive_reads(&self, _: &Job) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn revive(&self, _: &mut View, _: &Job, _: &Actor, _: &str) -> Result<(), RetryRefused> {
+        Ok(())
+    }
+}
+
+/// The queue: three attempts, at most half a second each.
+pub fn queue() -> QueueConfig {
+    QueueConfig { max_attempts: 3, backoff: BACKOFF, timeout: Duration::from_millis(500), ..QueueConfig::named(QUEUE) }
+}
+
+/// The number of a job, as [`jobs`] gave it.
+pub fn number(job: &Job) -> Option<usize> {
+    job.payload.get_i64("number").ok().map(|number| number as usize)
+}
+
+/// A worker with a lane and a lease of its own that runs `script`.
+pub fn worker(app: &TestApp, script: impl Fn(&Job) -> BoxFuture<'static, Attempt> + Send + Sync + 'static) -> Worker {
+    let settings = WorkerSettings {
+        worker_id: new_id("wrk"),
+        lease: Duration::from_secs(30),
+        heartbeat: Duration::from_secs(5),
+        poll: Duration::from_millis(50),
+        shutdown: Duration::from_secs(10),
+    };
+    Worker::new(
+        settings,
+        app.app.queue_store.clone(),
+        Lane::start("workshop", app.app.db.clone(), app.app.clock.clone()),
+        app.app.clock.clone(),
+        app.app.waker.clone(),
+        RateLimiter::new(app.app.redis.clone()),
+        vec![queue()],
+        vec![Arc::new(Handler(Box::new(script)))],
+    )
+}
+
+/// Inserts jobs with the numbers from 0, each changed as the test wants it.
+pub async fn jobs(app: &TestApp, count: usize, change: impl Fn(usize, &mut Job)) {
+    let (queue, now) = (queue(), app.app.clock.now());
+    let collection = app.db().collection::<Job>("jobs");
+    let numbers: Vec<usize> = (0..count).collect();
+    for chunk in numbers.chunks(5_000) {
+        let jobs = chunk.iter().map(|n| {
+            let mut job = Job::new(new_id("job"), &queue, KIND, doc! { "number": *n as i64 }, "rqs_test", now);
+            change(*n, &mut job);
+            job
+        });
+        collection.insert_many(jobs).await.unwrap();
+    }
+}
+
+/// The job with this number.
+pub async fn job(app: &TestApp, number: usize) -> Job {
+    let filter = doc! { "queue": QUEUE, "payload.number": number as i64 };
+    app.db().collection::<Job>("jobs").find_one(filter).await.unwrap().expect("the job is there")
+}
