@@ -143,7 +143,7 @@ pub enum ProviderSyncStatus {
     Retrying,
     /// It may have been executed; will be looked up.
     Unknown,
-    /// They have it.
+    /// Both sides agree: they have it, or nobody wants it any more.
     Synced,
     /// They don't, or nobody knows and a person has to look.
     Failed,
