@@ -68,7 +68,8 @@ def main():
 
     release = ROOT / "target/release"
     simulators = subprocess.Popen([release / "waybill-simulators", "--addr", "127.0.0.1:0", "--exit-with-stdin"],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "RUST_LOG": "warn"})
     carrier = json.loads(simulators.stdout.readline())["listening"]
     port = free_port()
     env = {**os.environ, "MONGODB_URI": os.environ["MONGODB_URI"].replace("/?", "/latency?"), "REDIS_PREFIX": "latency",
@@ -101,9 +102,13 @@ def main():
             if not page["nextCursor"]:
                 break
             cursor = f"&cursor={page['nextCursor']}"
+        if not taken:
+            raise SystemExit("no order was confirmed")
         print(f"{len(taken)} of {total} orders confirmed; created to confirmed: "
               f"p50 {percentile(taken, 0.5) * 1000:.0f} ms, p99 {percentile(taken, 0.99) * 1000:.0f} ms, "
               f"max {max(taken) * 1000:.0f} ms")
+        if len(taken) < total:
+            raise SystemExit(f"{total - len(taken)} orders are not confirmed")
     finally:
         for child in children:
             child.terminate()

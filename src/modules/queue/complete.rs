@@ -86,3 +86,102 @@ impl Command for CompleteJob {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::{DateTime, doc};
+
+    use super::*;
+    use crate::modules::queue::{Concluded, JobError, QueueConfig};
+
+    const NOW: DateTime = DateTime::from_millis(1_000);
+
+    /// Writes down that it concluded, in time or late.
+    struct Noted(JobEnd);
+
+    impl Conclusion for Noted {
+        fn reads(&self) -> Vec<Key> {
+            vec![Key::id("orders", "ord_1")]
+        }
+
+        fn conclude(&self, view: &mut View, _: &Job) -> Concluded {
+            view.append("notes", &doc! { "late": false });
+            Concluded { end: self.0.clone(), wake: Some("other-queue") }
+        }
+
+        fn late_reads(&self) -> Vec<Key> {
+            vec![Key::id("notes", "res_1")]
+        }
+
+        fn conclude_late(&self, view: &mut View) {
+            view.append("notes", &doc! { "late": true });
+        }
+    }
+
+    fn held_by(token: &str) -> Job {
+        let mut job = Job::new("job_1".into(), &QueueConfig::named("q"), "kind", doc! {}, "rqs_1", NOW);
+        job.state = JobState::Active;
+        job.attempts = 1;
+        job.lease_token = Some(token.into());
+        job.lease_owner = Some("wrk_1".into());
+        job
+    }
+
+    fn complete(job: Option<&Job>, end: JobEnd) -> (View, Completed, Vec<Key>) {
+        let command = CompleteJob { job_id: "job_1".into(), token: "mine".into(), conclusion: Arc::new(Noted(end)) };
+        let mut view = View::new(NOW);
+        assert_eq!(command.reads(&view), [Key::id("orders", "ord_1"), Key::id("jobs", "job_1")]);
+        match job {
+            Some(job) => view.put_read(job),
+            None => view.put_absent(Key::id("jobs", "job_1")),
+        }
+        let further = command.reads(&view);
+        let completed = command.decide(&mut view);
+        (view, completed, further)
+    }
+
+    fn notes(view: &View) -> Vec<bool> {
+        view.appended_to("notes").map(|note| note.get_bool("late").expect("a flag")).collect()
+    }
+
+    #[test]
+    fn whoever_holds_the_lease_ends_the_attempt_with_its_results() {
+        let error = JobError::new("fatal", "a.b", "c");
+        for (end, state) in [
+            (JobEnd::Done { result: None }, JobState::Done),
+            (JobEnd::Dead { error: error.clone() }, JobState::Dead),
+            (JobEnd::Retry { at: NOW, error: Some(error), counts: true }, JobState::Ready),
+        ] {
+            let (view, completed, further) = complete(Some(&held_by("mine")), end.clone());
+            assert!(matches!(completed, Completed::Ended(how, Some("other-queue")) if how == end.as_str()));
+            let job = view.by_id::<Job>("job_1").expect("the job");
+            assert_eq!((job.state, job.lease_token, job.ended_by.as_deref()), (state, None, Some("mine")));
+            assert_eq!((notes(&view), further), (vec![false], Vec::new()));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_was_ended_by_an_earlier_run_of_the_transaction_is_not_ended_twice() {
+        let mut ended = held_by("mine");
+        ended.end(&JobEnd::Done { result: None }, NOW);
+        let (view, completed, further) = complete(Some(&ended), JobEnd::Done { result: None });
+        assert!(matches!(completed, Completed::Already));
+        assert_eq!((view.by_id::<Job>("job_1"), notes(&view), further), (Some(ended), Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn whoever_lost_the_lease_leaves_the_answer_alone_and_nothing_else() {
+        let mut given_back = held_by("mine");
+        given_back.state = JobState::Ready;
+        given_back.lease_token = None;
+        for job in [Some(held_by("another")), Some(given_back), None] {
+            let (view, completed, further) = complete(job.as_ref(), JobEnd::Done { result: None });
+            assert!(matches!(completed, Completed::Late));
+            assert_eq!(further, [Key::id("notes", "res_1")], "it asks whether the answer is there already");
+            assert_eq!(notes(&view), [true]);
+            if let Some(job) = job {
+                assert_eq!(view.by_id::<Job>("job_1"), Some(job), "the job is somebody else's");
+            }
+        }
+    }
+}
