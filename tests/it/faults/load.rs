@@ -108,6 +108,7 @@ async fn create(http: &reqwest::Client, base: &str, token: &str, client_order_id
             Some(other) => panic!("{client_order_id}: {other} {}", answer.as_ref().unwrap().text),
         }
         assert!(began.elapsed() < PATIENCE, "{client_order_id} is not served: {answer:?}");
+        // A client that was turned away waits before it asks again: what is tested, not how it is waited for.
         tokio::time::sleep(PAUSE).await;
     }
     unreachable!()
