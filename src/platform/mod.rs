@@ -14,6 +14,7 @@ pub mod identity;
 pub mod ids;
 pub mod json;
 pub mod metrics;
+pub mod money;
 pub mod mongo;
 pub mod open_files;
 pub mod rate_limit;
