@@ -6,11 +6,13 @@
 //! | prefix | provider |
 //! |---|---|
 //! | `/parcelx` | ParcelX, see [`parcelx`] |
+//! | `/paygate` | PayGate, see [`paygate`] |
 //!
 //! Nothing here uses the `waybill` library: a stand-in that shared code with its client would share
 //! its misunderstandings too.
 
 mod parcelx;
+mod paygate;
 mod server;
 
 use std::{
@@ -52,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         TcpListener::bind(&cli.addr).await.map_err(|error| format!("cannot listen on {}: {error}", cli.addr))?;
     announce(&listener)?;
 
-    let router = Router::new().nest("/parcelx", parcelx::router());
+    let router = Router::new().nest("/parcelx", parcelx::router()).nest("/paygate", paygate::router());
     tokio::select! {
         () = server::serve(listener, router) => {}
         _ = terminate.recv() => tracing::info!("terminated"),

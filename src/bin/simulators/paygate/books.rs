@@ -1,0 +1,304 @@
+//! The gateway's books: what it was asked to do and what it did, per reference.
+
+use std::collections::{BTreeMap, HashMap};
+
+use axum::{
+    body::Bytes,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
+use time::OffsetDateTime;
+
+use super::{
+    answers::Refusal,
+    callbacks::Sign,
+    contract::{CURRENCIES, Create, Deviation},
+    faults::Operation,
+};
+
+/// Deviations kept; more than that say nothing new.
+const VIOLATIONS_MAX: usize = 1_000;
+/// Callbacks kept per payment; all are counted.
+const CALLBACKS_MAX: usize = 1_000;
+
+/// Where a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waits for the payer.
+    Created,
+    /// The money is here.
+    Paid,
+    /// The payer tried in vain.
+    Failed,
+    /// Nobody paid in time.
+    Expired,
+}
+
+impl Status {
+    /// As the gateway words it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Paid => "paid",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What can happen to a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deed {
+    /// The payer pays.
+    Pay,
+    /// The payer tries in vain.
+    Fail,
+    /// Time runs out before its time; nobody is called back.
+    Expire,
+}
+
+impl Deed {
+    fn leads_to(self) -> Status {
+        match self {
+            Self::Pay => Status::Paid,
+            Self::Fail => Status::Failed,
+            Self::Expire => Status::Expired,
+        }
+    }
+
+    /// The event's name, and the status it tells of; `None` where nobody is told.
+    pub fn event(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Pay => Some(("payment.paid", "paid")),
+            Self::Fail => Some(("payment.failed", "failed")),
+            Self::Expire => None,
+        }
+    }
+}
+
+/// A payment.
+#[derive(Clone, Debug)]
+pub struct Payment {
+    /// The gateway's name for it.
+    pub id: String,
+    /// As it was asked for.
+    pub create: Create,
+    settled: Status,
+}
+
+impl Payment {
+    /// Where it stands now.
+    pub fn status(&self) -> Status {
+        let in_time = OffsetDateTime::now_utc() < self.create.expires_at;
+        if self.settled == Status::Created && !in_time { Status::Expired } else { self.settled }
+    }
+
+    /// Whether the payer may try.
+    pub fn is_payable(&self) -> bool {
+        matches!(self.status(), Status::Created | Status::Failed)
+    }
+}
+
+/// The payment of a create call.
+#[derive(Debug)]
+pub struct Placed<'a> {
+    /// New or found.
+    pub payment: &'a Payment,
+    /// Whether this call made it.
+    pub is_new: bool,
+}
+
+/// A callback that was sent, once.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    /// The event.
+    pub event_id: String,
+    /// `payment.paid`, ...
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// How it was signed.
+    pub sign: Sign,
+    /// The status it was answered with; null where there was no answer.
+    pub answer: Option<u16>,
+}
+
+/// All calls and callbacks of one reference.
+#[derive(Default)]
+struct Entry {
+    create_calls: u64,
+    look_up_calls: u64,
+    payment: Option<Payment>,
+    callbacks: Vec<Sent>,
+    last_body: Option<Box<RawValue>>,
+}
+
+/// A deviation from the contract, and in which call.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Violation {
+    operation: Operation,
+    reference: Option<String>,
+    #[serde(flatten)]
+    deviation: Deviation,
+}
+
+/// The gateway's books.
+#[derive(Default)]
+pub struct Books {
+    /// Calls of the gateway's API, refused ones included.
+    pub calls: u64,
+    /// Calls refused for their token.
+    pub unauthorized: u64,
+    entries: BTreeMap<String, Entry>,
+    by_id: HashMap<String, String>,
+    callbacks_sent: u64,
+    callbacks_accepted: u64,
+    violations: Vec<Violation>,
+}
+
+impl Books {
+    /// Notes a create call under its reference, whatever becomes of it.
+    pub fn note_create(&mut self, reference: Option<&str>, body: &Bytes) {
+        let Some(reference) = reference else {
+            return;
+        };
+        let entry = self.entries.entry(reference.to_owned()).or_default();
+        entry.create_calls += 1;
+        entry.last_body = serde_json::from_slice(body).ok();
+    }
+
+    /// Notes a look-up; gives the amount last asked for under that reference.
+    pub fn note_look_up(&mut self, reference: &str) -> Option<i64> {
+        let entry = self.entries.get_mut(reference)?;
+        entry.look_up_calls += 1;
+        let body: Value = serde_json::from_str(entry.last_body.as_ref()?.get()).ok()?;
+        body["amount"].as_i64()
+    }
+
+    /// Records deviations and refuses the call for them.
+    pub fn object(&mut self, operation: Operation, reference: Option<String>, deviations: Vec<Deviation>) -> Response {
+        let messages: Vec<String> = deviations.iter().map(Deviation::to_string).collect();
+        for deviation in deviations {
+            tracing::warn!(?operation, %deviation, "off contract");
+            if self.violations.len() < VIOLATIONS_MAX {
+                self.violations.push(Violation { operation, reference: reference.clone(), deviation });
+            }
+        }
+        Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", &messages.join("; ")).into_response()
+    }
+
+    /// Books a payment, or finds the one of that reference.
+    pub fn create(&mut self, create: Create) -> Result<Placed<'_>, Refusal> {
+        let entry = self.entries.entry(create.reference.clone()).or_default();
+        if let Some(payment) = &entry.payment {
+            let same = payment.create.amount == create.amount && payment.create.currency == create.currency;
+            if !same {
+                return Err(Refusal::reference_conflict());
+            }
+        } else if !CURRENCIES.iter().any(|(code, _)| *code == create.currency) {
+            let message = format!("{} is not supported", create.currency);
+            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "unsupported_currency", &message));
+        } else if create.expires_at <= OffsetDateTime::now_utc() {
+            let message = "expiresAt is in the past";
+            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "expires_in_past", message));
+        }
+        let is_new = entry.payment.is_none();
+        let payment = entry.payment.get_or_insert_with(|| {
+            let id = format!("pay_{}", hex::encode(rand::random::<[u8; 12]>()));
+            self.by_id.insert(id.clone(), create.reference.clone());
+            Payment { id, create, settled: Status::Created }
+        });
+        Ok(Placed { payment, is_new })
+    }
+
+    /// The payment of a reference.
+    pub fn payment(&self, reference: &str) -> Option<&Payment> {
+        self.entries.get(reference)?.payment.as_ref()
+    }
+
+    /// The reference of the payment with this id.
+    pub fn reference_of(&self, payment_id: &str) -> Option<&str> {
+        self.by_id.get(payment_id).map(String::as_str)
+    }
+
+    /// Lets something happen to a payment. Once paid it stays paid.
+    pub fn settle(&mut self, reference: &str, deed: Deed) -> Option<&Payment> {
+        let payment = self.entries.get_mut(reference)?.payment.as_mut()?;
+        if payment.settled != Status::Paid {
+            payment.settled = deed.leads_to();
+        }
+        Some(payment)
+    }
+
+    /// Notes a callback.
+    pub fn note_callback(&mut self, reference: &str, sent: Sent) {
+        self.callbacks_sent += 1;
+        self.callbacks_accepted += u64::from(sent.answer.is_some_and(|status| (200..300).contains(&status)));
+        // The books may have been cleared since.
+        if let Some(entry) = self.entries.get_mut(reference)
+            && entry.callbacks.len() < CALLBACKS_MAX
+        {
+            entry.callbacks.push(sent);
+        }
+    }
+
+    /// The callbacks of a reference, oldest first.
+    pub fn callbacks(&self, reference: &str) -> &[Sent] {
+        self.entries.get(reference).map_or(&[], |entry| &entry.callbacks)
+    }
+
+    /// The sums a test asserts on.
+    pub fn totals(&self) -> Value {
+        let payments = || self.entries.values().filter_map(|entry| entry.payment.as_ref());
+        let with = |status: Status| payments().filter(|payment| payment.status() == status).count();
+        json!({
+            "calls": self.calls,
+            "unauthorized": self.unauthorized,
+            "payments": payments().count(),
+            "paid": with(Status::Paid),
+            "failed": with(Status::Failed),
+            "callbacksSent": self.callbacks_sent,
+            "callbacksAccepted": self.callbacks_accepted,
+            "violations": self.violations,
+        })
+    }
+
+    /// Everything known of one reference.
+    pub fn entry(&self, reference: &str) -> Option<Value> {
+        self.entries.get(reference).map(|entry| entry_view(reference, entry))
+    }
+
+    /// Everything known, by reference.
+    pub fn entries(&self) -> Vec<Value> {
+        self.entries.iter().map(|(reference, entry)| entry_view(reference, entry)).collect()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn entry_view(reference: &str, entry: &Entry) -> Value {
+    let payment = entry.payment.as_ref().map(|payment| {
+        json!({
+            "paymentId": payment.id,
+            "status": payment.status(),
+            "amount": payment.create.amount,
+            "currency": payment.create.currency,
+        })
+    });
+    json!({
+        "reference": reference,
+        "createCalls": entry.create_calls,
+        "lookUpCalls": entry.look_up_calls,
+        "payment": payment,
+        "callbacks": entry.callbacks,
+        "lastBody": entry.last_body,
+    })
+}

@@ -1,0 +1,118 @@
+//! What a call must look like. Every deviation goes into the books: a client that sends amounts with a fraction works
+//! against a lenient stand-in and fails in the field.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+const FIELDS: [&str; 5] = ["reference", "amount", "currency", "description", "expiresAt"];
+const REFERENCE_CHARS_MAX: usize = 64;
+const DESCRIPTION_CHARS_MAX: usize = 250;
+
+/// Currencies the gateway takes, with the decimal digits of their minor unit. Another one is refused, but is no
+/// deviation: it is spelled like a currency.
+pub const CURRENCIES: &[(&str, usize)] =
+    &[("INR", 2), ("USD", 2), ("EUR", 2), ("GBP", 2), ("AED", 2), ("SGD", 2), ("RUB", 2), ("JPY", 0), ("KWD", 3)];
+
+/// One way in which a call is not as agreed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deviation {
+    /// The field.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Deviation {
+    /// `field` does not satisfy the contract because of `problem`.
+    pub fn new(field: &str, problem: &str) -> Self {
+        Self { field: field.to_owned(), problem: problem.to_owned() }
+    }
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.problem)
+    }
+}
+
+/// A create call that is as agreed.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// The client's reference.
+    pub reference: String,
+    /// Minor units.
+    pub amount: i64,
+    /// Three capital letters.
+    pub currency: String,
+    /// What the payer is shown.
+    pub description: String,
+    /// From then on it cannot be paid.
+    pub expires_at: OffsetDateTime,
+    /// The same as it was sent.
+    pub expires_at_text: String,
+}
+
+/// Reads a create call, or lists everything that is wrong with it.
+pub fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
+    let Some(fields) = body.as_object() else {
+        return Err(vec![Deviation::new("body", "must be an object")]);
+    };
+    let mut wrong: Vec<Deviation> = fields
+        .keys()
+        .filter(|name| !FIELDS.contains(&name.as_str()))
+        .map(|name| Deviation::new(name, "is not a field of this call"))
+        .collect();
+    let mut take = |field: &str, problem: &str, is_right: &dyn Fn(&str) -> bool| {
+        let value = body[field].as_str().filter(|text| is_right(text)).map(str::to_owned);
+        if value.is_none() {
+            wrong.push(Deviation::new(field, problem));
+        }
+        value.unwrap_or_default()
+    };
+    let reference = take("reference", "must be text of 1 to 64 characters", &is_reference);
+    let currency = take("currency", "must be three capital letters", &|text| {
+        text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())
+    });
+    let description = take("description", "must be text of at most 250 characters", &|text| {
+        text.chars().count() <= DESCRIPTION_CHARS_MAX
+    });
+    let expires_at_text = take("expiresAt", "must be an RFC 3339 time", &|text| parse_time(text).is_some());
+    let amount = body["amount"].as_i64().filter(|amount| *amount > 0);
+    if amount.is_none() {
+        wrong.push(Deviation::new("amount", "must be a whole number of minor units above zero"));
+    }
+    match (amount, parse_time(&expires_at_text)) {
+        (Some(amount), Some(expires_at)) if wrong.is_empty() => {
+            Ok(Create { reference, amount, currency, description, expires_at, expires_at_text })
+        }
+        _ => Err(wrong),
+    }
+}
+
+/// The reference of a body that may be wrong in every other way.
+pub fn named_reference(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    body["reference"].as_str().filter(|text| is_reference(text)).map(str::to_owned)
+}
+
+/// The reference that a look-up asks for.
+pub fn read_look_up(query: &str) -> Result<String, Deviation> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    match (pairs.next(), pairs.next()) {
+        (Some((name, reference)), None) if name == "reference" && is_reference(&reference) => {
+            Ok(reference.into_owned())
+        }
+        _ => Err(Deviation::new("reference", "must be there once, and nothing else")),
+    }
+}
+
+fn is_reference(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= REFERENCE_CHARS_MAX
+}
+
+fn parse_time(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
+}
