@@ -7,6 +7,7 @@
 mod accounts;
 mod outcome;
 pub mod parcelx;
+pub mod paygate;
 mod shipment;
 
 use async_trait::async_trait;

@@ -1,0 +1,113 @@
+//! PayGate's words, and both conversions. Amounts are whole minor units, times RFC 3339.
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::{Payment, PaymentStatus, PaymentToStart};
+use crate::platform::{
+    clock::Rfc3339Time,
+    exchange::Redaction,
+    money::{AMOUNT_MAX, Currency, Money},
+};
+
+/// Longest id of theirs that we store.
+const ID_CHARS_MAX: usize = 64;
+/// Longest address of a payment's page: it is stored with the top-up and shown to the merchant.
+const URL_CHARS_MAX: usize = 500;
+/// Longest description; the payer's page has one line for it.
+const DESCRIPTION_CHARS_MAX: usize = 200;
+
+/// Another payment has our reference.
+pub(super) const REFERENCE_CONFLICT: &str = "reference_conflict";
+/// No payment has our reference.
+pub(super) const PAYMENT_NOT_FOUND: &str = "payment_not_found";
+
+/// What of an answer may be stored. `paymentUrl` is not: who has it may pay.
+const ANSWER: &[&str] = &["paymentId", "reference", "status", "amount", "currency", "expiresAt", "error.code"];
+
+/// What may be stored of a start.
+pub(super) static START: Redaction = Redaction {
+    request: &["reference", "amount", "currency", "expiresAt"],
+    response: ANSWER,
+    free_text: &["description", "error.message"],
+    query: &[],
+};
+
+/// What may be stored of a look-up.
+pub(super) static LOOK_UP: Redaction =
+    Redaction { request: &[], response: ANSWER, free_text: &["error.message"], query: &["reference"] };
+
+/// The body of a start.
+pub(super) fn start_body(payment: &PaymentToStart<'_>) -> Value {
+    json!({
+        "reference": payment.reference,
+        "amount": payment.amount.amount,
+        "currency": payment.amount.currency.code(),
+        "description": payment.description.chars().take(DESCRIPTION_CHARS_MAX).collect::<String>(),
+        "expiresAt": Rfc3339Time(payment.expires_at),
+    })
+}
+
+/// The gateway's own account of what it did not do.
+pub(super) struct Objection {
+    /// For programs.
+    pub(super) code: String,
+    message: String,
+}
+
+impl Objection {
+    /// For people.
+    pub(super) fn explanation(&self) -> String {
+        if self.message.trim().is_empty() { self.code.clone() } else { format!("{}: {}", self.code, self.message) }
+    }
+}
+
+/// `error` of an answer, where it has a code.
+pub(super) fn objection(body: &Value) -> Option<Objection> {
+    let error = body.get("error")?;
+    let code = id(error, "code")?;
+    let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+    Some(Objection { code, message: message.to_owned() })
+}
+
+/// Our reference, as the payment `object` names it, or the name of the field that can't be used.
+pub(super) fn reference(object: &Value) -> Result<String, &'static str> {
+    id(object, "reference").ok_or("reference")
+}
+
+/// The payment that `object` describes, or the name of the field that can't be used.
+pub(super) fn payment(object: &Value) -> Result<Payment, &'static str> {
+    let amount = object.get("amount").and_then(Value::as_i64).filter(|amount| (1..=AMOUNT_MAX).contains(amount));
+    let currency = object.get("currency").and_then(Value::as_str).and_then(Currency::from_code);
+    Ok(Payment {
+        payment_id: id(object, "paymentId").ok_or("paymentId")?,
+        status: status(object.get("status").and_then(Value::as_str).ok_or("status")?),
+        amount: Money::new(amount.ok_or("amount")?, currency.ok_or("currency")?),
+        payment_url: object.get("paymentUrl").and_then(Value::as_str).filter(|url| is_page(url)).map(str::to_owned),
+    })
+}
+
+fn status(word: &str) -> PaymentStatus {
+    match word {
+        "created" => PaymentStatus::Created,
+        "paid" => PaymentStatus::Paid,
+        "failed" => PaymentStatus::Failed,
+        "expired" => PaymentStatus::Expired,
+        _ => PaymentStatus::Unknown,
+    }
+}
+
+/// An id of theirs: printable ASCII without blanks, of sane length.
+pub(super) fn id(object: &Value, name: &str) -> Option<String> {
+    let text = object.get(name)?.as_str()?;
+    let sane = (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    sane.then(|| text.to_owned())
+}
+
+/// Whether a browser may be sent there: a `javascript:` address in a merchant's page would run as the merchant.
+fn is_page(text: &str) -> bool {
+    // The parser forgives blanks and line ends; what we hand on is the text, not what it made of it.
+    text.chars().count() <= URL_CHARS_MAX
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+        && Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
