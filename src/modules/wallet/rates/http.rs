@@ -1,0 +1,246 @@
+//! The route of quotes.
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::{Validate, ValidationError};
+
+use super::{
+    cache::RateCards,
+    card::{RateCard, Zone},
+    quote::{Parcel, Place, QuoteError, quote},
+};
+use crate::{
+    modules::providers::{Dimensions, PaymentMode, Service, parcelx},
+    platform::{
+        error::{AppError, Problem},
+        http::ApiQuery,
+        identity::CurrentUser,
+        money::Money,
+    },
+};
+
+/// The routes.
+pub fn router(rates: RateCards) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(list_rates)).with_state(rates)
+}
+
+/// `GET /rates`: what a price depends on, with the limits that an order has.
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+#[validate(schema(function = "cod_matches_mode"))]
+pub(super) struct ListRatesQuery {
+    /// Who carries it; ParcelX by default.
+    #[param(inline)]
+    provider: Option<RateProvider>,
+    /// How fast; all services by default.
+    #[param(inline)]
+    service: Option<RateService>,
+    /// Who pays for the goods; prepaid by default.
+    #[param(inline)]
+    payment_mode: Option<RatePaymentMode>,
+    /// Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`.
+    #[validate(range(min = 0, max = 1_000_000_000_i64))]
+    #[param(default = 0, minimum = 0, maximum = 1_000_000_000)]
+    cod_amount: Option<i64>,
+    /// Dead weight in grams.
+    #[validate(range(min = 1, max = 100_000))]
+    #[param(minimum = 1, maximum = 100_000, example = 450)]
+    weight_grams: i64,
+    /// Centimetres.
+    #[validate(range(min = 1, max = 300))]
+    #[param(minimum = 1, maximum = 300, example = 20)]
+    length: i32,
+    /// Centimetres.
+    #[validate(range(min = 1, max = 300))]
+    #[param(minimum = 1, maximum = 300, example = 15)]
+    width: i32,
+    /// Centimetres.
+    #[validate(range(min = 1, max = 300))]
+    #[param(minimum = 1, maximum = 300, example = 8)]
+    height: i32,
+    /// Six digits, the first not 0.
+    #[validate(custom(function = "pincode"))]
+    #[param(example = "110020")]
+    pickup_pincode: String,
+    /// State, in any usual spelling.
+    #[validate(length(min = 1, max = 80), custom(function = "text"))]
+    #[param(min_length = 1, max_length = 80, example = "Delhi")]
+    pickup_state: String,
+    /// Six digits, the first not 0.
+    #[validate(custom(function = "pincode"))]
+    #[param(example = "560001")]
+    delivery_pincode: String,
+    /// State, in any usual spelling.
+    #[validate(length(min = 1, max = 80), custom(function = "text"))]
+    #[param(min_length = 1, max_length = 80, example = "Karnataka")]
+    delivery_state: String,
+}
+
+/// Providers that have rate cards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum RateProvider {
+    /// ParcelX, a carrier.
+    #[default]
+    Parcelx,
+}
+
+impl RateProvider {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Parcelx => parcelx::NAME,
+        }
+    }
+}
+
+/// How fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum RateService {
+    /// By road.
+    Surface,
+    /// By air.
+    Air,
+}
+
+impl RateService {
+    const ALL: [Self; 2] = [Self::Surface, Self::Air];
+}
+
+impl From<RateService> for Service {
+    fn from(service: RateService) -> Self {
+        match service {
+            RateService::Surface => Self::Surface,
+            RateService::Air => Self::Air,
+        }
+    }
+}
+
+/// Who pays for the goods, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum RatePaymentMode {
+    /// Paid already.
+    #[default]
+    Prepaid,
+    /// Cash on delivery.
+    Cod,
+}
+
+impl From<RatePaymentMode> for PaymentMode {
+    fn from(mode: RatePaymentMode) -> Self {
+        match mode {
+            RatePaymentMode::Prepaid => Self::Prepaid,
+            RatePaymentMode::Cod => Self::Cod,
+        }
+    }
+}
+
+/// What each service would cost.
+#[derive(Debug, Serialize, ToSchema)]
+struct RateListResponse {
+    items: Vec<RateResponse>,
+}
+
+/// What a parcel would cost with one service, in minor units.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RateResponse {
+    provider: RateProvider,
+    service: RateService,
+    zone: Zone,
+    /// The greater of dead and volumetric weight, in full slabs.
+    chargeable_weight_grams: i64,
+    /// Slabs in it.
+    slabs: i64,
+    /// For carriage.
+    freight: i64,
+    /// For collecting cash; 0 when prepaid.
+    cod_fee: i64,
+    /// What an order would hold of the wallet.
+    total: Money,
+    /// The card that says so.
+    #[schema(example = "parcelx-1")]
+    rate_card: String,
+}
+
+impl ListRatesQuery {
+    fn price(&self, card: &RateCard, service: RateService) -> Result<RateResponse, QuoteError> {
+        let parcel = Parcel {
+            service: service.into(),
+            payment_mode: self.payment_mode.unwrap_or_default().into(),
+            // A quote is in the currency of the card.
+            currency: card.currency.code(),
+            cod_amount: self.cod_amount.unwrap_or_default(),
+            weight_grams: self.weight_grams,
+            dimensions: Dimensions { length: self.length, width: self.width, height: self.height },
+            pickup: Place { pincode: &self.pickup_pincode, state: &self.pickup_state },
+            delivery: Place { pincode: &self.delivery_pincode, state: &self.delivery_state },
+        };
+        let quoted = quote(card, &parcel)?;
+        Ok(RateResponse {
+            provider: self.provider.unwrap_or_default(),
+            service,
+            zone: quoted.pricing.zone,
+            chargeable_weight_grams: quoted.pricing.chargeable_weight_grams,
+            slabs: quoted.pricing.slabs,
+            freight: quoted.pricing.freight,
+            cod_fee: quoted.pricing.cod_fee,
+            total: quoted.total,
+            rate_card: quoted.pricing.rate_card,
+        })
+    }
+}
+
+/// What an order would cost now, with one service or with each. The order itself is priced anew when it is taken.
+#[utoipa::path(get, path = "/rates", tag = "orders", security(("bearer" = [])), params(ListRatesQuery),
+    responses(
+        (status = 200, body = RateListResponse),
+        (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "There are no prices at the moment; try again.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_rates(
+    State(rates): State<RateCards>,
+    _: CurrentUser,
+    ApiQuery(query): ApiQuery<ListRatesQuery>,
+) -> Result<Json<RateListResponse>, AppError> {
+    let provider = query.provider.unwrap_or_default().as_str();
+    let card = rates.current(provider).await?.ok_or_else(|| {
+        AppError::unavailable(
+            "rates.unavailable",
+            "There is no rate card in effect for this provider; try again later.",
+        )
+    })?;
+    let asked = query.service.map(|service| vec![service]).unwrap_or_else(|| RateService::ALL.to_vec());
+    let items: Result<_, _> = asked.into_iter().map(|service| query.price(&card, service)).collect();
+    // The parcel is validated and the card is checked: what is left is a bug.
+    Ok(Json(RateListResponse { items: items.map_err(AppError::internal)? }))
+}
+
+fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
+    if holds { Ok(()) } else { Err(ValidationError::new(code).with_message(message.into())) }
+}
+
+fn pincode(pincode: &str) -> Result<(), ValidationError> {
+    let digits = pincode.len() == 6 && pincode.bytes().all(|b| b.is_ascii_digit());
+    ensure(digits && !pincode.starts_with('0'), "format", "must be six digits, the first not 0")
+}
+
+fn text(text: &str) -> Result<(), ValidationError> {
+    ensure(!text.trim().is_empty(), "blank", "must not be blank")?;
+    ensure(!text.contains(char::is_control), "characters", "must not hold control characters")
+}
+
+fn cod_matches_mode(query: &ListRatesQuery) -> Result<(), ValidationError> {
+    let message = match (query.payment_mode.unwrap_or_default(), query.cod_amount.unwrap_or_default()) {
+        (RatePaymentMode::Prepaid, 0) | (RatePaymentMode::Cod, 1..) => return Ok(()),
+        (RatePaymentMode::Prepaid, _) => "must be 0 or absent when prepaid",
+        (RatePaymentMode::Cod, _) => "must be above 0 for cash on delivery",
+    };
+    let mut error = ValidationError::new("cod").with_message(message.into());
+    error.add_param("field".into(), &"codAmount");
+    Err(error)
+}

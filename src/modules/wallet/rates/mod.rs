@@ -1,0 +1,24 @@
+//! What carriage costs: versioned rate cards, and the price of a parcel by them before its order is taken.
+//!
+//! Invariants: a card is never changed; a new price is a new version. The card in force is the highest version of the
+//! provider that is in effect. [`quote`] is pure, and the pricing that it gives names its card, so a price can be worked
+//! out again later. A card that passed [`RateCard::check`] prices every parcel that the API lets in.
+//!
+//! Collection: `rate_cards`.
+
+mod cache;
+mod card;
+mod http;
+mod quote;
+mod store;
+
+#[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
+mod tests;
+
+pub use cache::RateCards;
+pub use card::{CodFee, RateCard, Services, SlabPrice, Zone, ZonePrices, in_force, parse_card};
+pub use http::router;
+pub use quote::{Parcel, Place, Pricing, Quote, QuoteError, quote, zone_between};
+pub use store::{COLLECTIONS, RateCardError, ensure_defaults, indexes, insert_card};
