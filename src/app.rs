@@ -25,10 +25,14 @@ use crate::{
         audit::AuditStore,
         auth::{self, AuthService},
         events::EventStore,
-        inspection::{QueueBoard, queue_router},
+        inspection::{QueueBoard, Reconciler, queue_router, reconciliation_router},
         orders::{self, OrderJobs, OrderQueues, OrderService, OrderStore},
         providers::{AccountStore, Provider, parcelx::ParcelX},
         queue::{JobHandler, QueueStore, Waker, Worker},
+        wallet::{
+            self, WalletService, WalletStore,
+            rates::{self, RateCards},
+        },
     },
     platform::{
         batch::Lane,
@@ -83,12 +87,15 @@ pub struct App {
     pub auth: Arc<AuthService>,
     /// Orders.
     pub orders: OrderService,
+    /// Wallets and the ledger.
+    pub wallets: WalletService,
     /// Jobs.
     pub queue_store: QueueStore,
     /// Wake-ups.
     pub waker: Waker,
     /// The queues of orders.
     pub queues: OrderQueues,
+    rates: RateCards,
     tokens: Arc<TokenKeys>,
     limiter: RateLimiter,
     handlers: Vec<Arc<dyn JobHandler>>,
@@ -108,6 +115,8 @@ pub fn collections() -> Vec<&'static str> {
         QueueStore::COLLECTIONS,
         AuditStore::COLLECTIONS,
         AccountStore::COLLECTIONS,
+        WalletStore::COLLECTIONS,
+        rates::COLLECTIONS,
     ]
     .concat()
 }
@@ -115,8 +124,16 @@ pub fn collections() -> Vec<&'static str> {
 /// Every index, for `migrate`.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
-    [auth::indexes(), OrderStore::indexes(), EventStore::indexes(), QueueStore::indexes(), AuditStore::indexes()]
-        .concat()
+    [
+        auth::indexes(),
+        OrderStore::indexes(),
+        EventStore::indexes(),
+        QueueStore::indexes(),
+        AuditStore::indexes(),
+        WalletStore::indexes(),
+        rates::indexes(),
+    ]
+    .concat()
 }
 
 /// Creates what is missing in the database.
@@ -124,7 +141,8 @@ pub fn indexes() -> Vec<Index> {
 /// # Errors
 /// What the driver says.
 pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
-    mongo::ensure_indexes(db, &collections(), &indexes()).await
+    mongo::ensure_indexes(db, &collections(), &indexes()).await?;
+    rates::ensure_defaults(db).await
 }
 
 impl App {
@@ -148,6 +166,7 @@ impl App {
         let queues = config.order_queues();
         let indexes_present = Arc::new(AtomicBool::new(false));
         let api_lane = Lane::start("api", db.clone(), clock.clone());
+        let rates = RateCards::new(db.clone(), clock.clone());
         let auth = Arc::new(AuthService::new(
             db.clone(),
             clock.clone(),
@@ -163,8 +182,10 @@ impl App {
             AuditStore::new(db.clone()),
             waker.clone(),
             queues.clone(),
+            rates.clone(),
             Arc::clone(&indexes_present),
         );
+        let wallets = WalletService::new(api_lane.clone(), WalletStore::new(db.clone()), Arc::clone(&indexes_present));
         let provider: Arc<dyn Provider> =
             Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));
         let completion_lane = Lane::start("complete", db.clone(), clock.clone());
@@ -185,6 +206,8 @@ impl App {
             clock,
             auth,
             orders,
+            wallets,
+            rates,
             queue_store,
             waker,
             queues,
@@ -312,6 +335,12 @@ impl App {
         OpenApiRouter::with_openapi(ApiDoc::openapi())
             .merge(auth::router(Arc::clone(&self.auth)))
             .merge(orders::router(self.orders.clone()))
+            .merge(rates::router(self.rates.clone()))
+            .merge(wallet::router(self.wallets.clone()))
+            .merge(reconciliation_router(Reconciler {
+                store: WalletStore::new(self.db.clone()),
+                clock: self.clock.clone(),
+            }))
             .merge(queue_router(board))
             .merge(OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).with_state(self.clone()))
     }

@@ -10,7 +10,14 @@ use crate::{
         orders::OrderQueues,
         queue::{Backoff, WorkerSettings},
     },
-    platform::{crash, http::TrustedProxies, identity::Role, ids::new_id, rate_limit::Limit},
+    platform::{
+        crash,
+        http::TrustedProxies,
+        identity::Role,
+        ids::new_id,
+        money::{AMOUNT_MAX, Currency, Money},
+        rate_limit::Limit,
+    },
 };
 
 /// A provider integration platform: orders go in, provider calls come out, and nothing is lost, doubled or unrecorded.
@@ -47,11 +54,33 @@ pub enum Command {
     Dev(DevArgs),
     /// Show the main job, from register to cancel, on a fresh database.
     Demo(DemoArgs),
-    /// Create collections and indexes. Safe to run again.
-    Migrate(Stores),
+    /// Create collections, indexes and the first rate card. Safe to run again.
+    Migrate(MigrateArgs),
+    /// Look after the ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
+}
+
+/// `waybill migrate`
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Stores.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// A rate card to add, as JSON like `data/rate-cards/parcelx-1.json`: a new version, never a change of an old one.
+    #[arg(long)]
+    pub rate_card: Option<PathBuf>,
+}
+
+/// `waybill ledger ...`
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Compare balances with lines, holds with orders, and orders with provider logs; prints every difference and exits
+    /// with 1 where there is one.
+    Check(Stores),
 }
 
 /// `waybill user ...`
@@ -232,20 +261,18 @@ pub struct CreateUserArgs {
     /// Known already: no verification needed. Without effect until verification exists.
     #[arg(long)]
     pub kyc_verified: bool,
-    /// Opening credit in minor units, e.g. `INR:1000000`. Without effect until wallets exist.
+    /// Opening credit of the user's wallet in minor units, e.g. `INR:1000000`; booked in the ledger.
     #[arg(long, value_parser = parse_credit)]
-    pub credit: Option<(String, i64)>,
+    pub credit: Option<Money>,
 }
 
-fn parse_credit(text: &str) -> Result<(String, i64), String> {
-    let (currency, amount) = text.split_once(':').ok_or("write it as INR:1000000")?;
-    let currency_ok = currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase());
-    let amount = amount.parse::<i64>().ok().filter(|amount| *amount > 0);
-    match (currency_ok, amount) {
-        (true, Some(amount)) => Ok((currency.to_owned(), amount)),
-        (false, _) => Err("the currency must be three capital letters".into()),
-        (_, None) => Err("the amount must be a whole number of minor units above 0".into()),
-    }
+fn parse_credit(text: &str) -> Result<Money, String> {
+    let (code, amount) = text.split_once(':').ok_or("write it as INR:1000000")?;
+    let currency = Currency::from_code(code).ok_or("the currency must be a code of ISO 4217, such as INR")?;
+    let amount = amount.parse::<i64>().ok().filter(|amount| (1..=AMOUNT_MAX).contains(amount));
+    let amount =
+        amount.ok_or_else(|| format!("the amount must be a whole number of minor units, 1 to {AMOUNT_MAX}"))?;
+    Ok(Money::new(amount, currency))
 }
 
 /// What the programs need to start, with every secret present and strong enough.
@@ -427,8 +454,8 @@ mod tests {
 
     #[test]
     fn credits_are_written_in_minor_units() {
-        assert_eq!(parse_credit("INR:1000000"), Ok(("INR".into(), 1_000_000)));
-        for bad in ["INR", "inr:5", "INR:0", "INR:-5", "INR:1.5", "RUPEE:5"] {
+        assert_eq!(parse_credit("INR:1000000"), Ok(Money::new(1_000_000, Currency::INR)));
+        for bad in ["INR", "inr:5", "INR:0", "INR:-5", "INR:1.5", "RUPEE:5", "INR:9223372036854775807"] {
             assert!(parse_credit(bad).is_err(), "{bad}");
         }
     }

@@ -3,12 +3,14 @@
 mod demo;
 mod dev;
 mod embedded;
+mod ledger;
 mod serve;
 mod user;
 
 use crate::{
     app,
-    config::{Command, Stores, UserCommand},
+    config::{Command, LedgerCommand, MigrateArgs, UserCommand},
+    modules::wallet::rates,
     platform::mongo,
 };
 
@@ -23,15 +25,30 @@ pub async fn run(command: Command) -> Result<(), String> {
         Command::All(config) => serve::all(config).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Demo(args) => demo::run(args).await,
-        Command::Migrate(stores) => migrate(&stores).await,
+        Command::Migrate(args) => migrate(&args).await,
+        Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
         Command::User(UserCommand::Create(args)) => user::create(args).await,
     }
 }
 
-async fn migrate(stores: &Stores) -> Result<(), String> {
-    let db =
-        mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
+async fn migrate(args: &MigrateArgs) -> Result<(), String> {
+    // Read before anything is changed: a card that can't be used stops it here.
+    let card = match &args.rate_card {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|error| format!("{} can't be read: {error}", path.display()))?;
+            Some(rates::parse_card(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+        None => None,
+    };
+    let db = mongo::connect(&args.stores.mongodb_uri)
+        .await
+        .map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
     app::migrate(&db).await.map_err(|error| format!("migrating failed: {error}"))?;
+    if let Some(card) = card {
+        rates::insert_card(&db, &card).await.map_err(|error| error.to_string())?;
+        println!("rate card {} is there, in force from {}", card.id, card.effective_from);
+    }
     println!("{}: {} collections and their indexes are there", db.name(), app::collections().len());
     Ok(())
 }

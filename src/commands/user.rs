@@ -1,12 +1,17 @@
 //! `waybill user create`.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::{
     app,
     config::{CreateUserArgs, strong_jwt_secret},
-    modules::auth::{AuthService, Limits, RefreshKeys},
-    platform::{clock::Clock, error::AppError, identity::TokenKeys, mongo, rate_limit::RateLimiter, redis::Redis},
+    modules::{
+        auth::{AuthService, Limits, RefreshKeys},
+        wallet::{WalletService, WalletStore},
+    },
+    platform::{
+        batch::Lane, clock::Clock, error::AppError, identity::TokenKeys, mongo, rate_limit::RateLimiter, redis::Redis,
+    },
 };
 
 pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
@@ -24,9 +29,9 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
     let clock = Clock::default();
     clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
     let auth = AuthService::new(
-        db,
+        db.clone(),
         clock.clone(),
-        Arc::new(TokenKeys::new(&secret, None, clock)),
+        Arc::new(TokenKeys::new(&secret, None, clock.clone())),
         RateLimiter::new(redis),
         RefreshKeys::derive(&secret, None),
         Limits::default(),
@@ -37,8 +42,13 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
         let fields: Vec<_> = error.fields.iter().map(|f| format!("; {} {}", f.field, f.message)).collect();
         format!("{}{}", error.detail, fields.concat())
     })?;
-    if args.kyc_verified || args.credit.is_some() {
-        tracing::info!("--kyc-verified and --credit have no effect yet");
+    if let Some(credit) = args.credit {
+        let lane = Lane::start("user", db.clone(), clock);
+        let wallets = WalletService::new(lane, WalletStore::new(db), Arc::new(AtomicBool::new(true)));
+        wallets.open_with(&user.id, credit).await.map_err(|error| format!("{}", AppError::from(error).detail))?;
+    }
+    if args.kyc_verified {
+        tracing::info!("--kyc-verified has no effect yet");
     }
     println!("{}", serde_json::json!({ "userId": user.id, "accessToken": token, "role": args.role }));
     Ok(())

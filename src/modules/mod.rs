@@ -7,3 +7,4 @@ pub mod inspection;
 pub mod orders;
 pub mod providers;
 pub mod queue;
+pub mod wallet;

@@ -136,6 +136,8 @@ pub struct AppError {
     pub fields: Vec<FieldError>,
     /// When to try again; sent as `Retry-After` in whole seconds, at least 1.
     pub retry_after: Option<Duration>,
+    /// Further members of the problem, for programs (RFC 9457, section 3.2).
+    pub members: serde_json::Map<String, serde_json::Value>,
     /// The cause, for the log alone.
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -155,7 +157,15 @@ impl std::error::Error for AppError {
 impl AppError {
     /// An error of `kind` with a stable code and a sentence for people.
     pub fn new(kind: ErrorKind, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, code, detail: detail.into(), fields: Vec::new(), retry_after: None, source: None }
+        Self {
+            kind,
+            code,
+            detail: detail.into(),
+            fields: Vec::new(),
+            retry_after: None,
+            members: serde_json::Map::new(),
+            source: None,
+        }
     }
 
     /// 422 with the fields to blame.
@@ -179,10 +189,26 @@ impl AppError {
         Self::new(ErrorKind::Unavailable, code, detail).retry_after(Duration::from_secs(2))
     }
 
+    /// 503 while unique indexes are missing: a duplicate could slip in.
+    #[must_use]
+    pub fn not_migrated() -> Self {
+        Self::unavailable(
+            "service.not_migrated",
+            "The database is not prepared yet; an operator has to run `waybill migrate`.",
+        )
+    }
+
     /// Adds the time after which a retry makes sense.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Adds a member to the problem.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
+        self.members.insert(name.into(), serde_json::to_value(value).unwrap_or_default());
         self
     }
 
@@ -214,6 +240,10 @@ pub struct Problem {
     /// Present where fields are to blame.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// What programs need besides, where it is said so.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub members: serde_json::Map<String, serde_json::Value>,
 }
 
 impl IntoResponse for AppError {

@@ -141,6 +141,7 @@ fn problem(error: &AppError, id: &RequestId) -> Response {
         detail: error.detail.clone(),
         request_id: id.0.to_string(),
         errors: error.fields.clone(),
+        members: error.members.clone(),
     };
     let mut response = (status, axum::Json(body)).into_response();
     let headers = response.headers_mut();

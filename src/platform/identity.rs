@@ -279,6 +279,12 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// A command of an operator on the machine.
+    #[must_use]
+    pub fn command_line(command: &str) -> Self {
+        Self { kind: "command_line".into(), id: command.into(), role: None, address: None, request_id: None }
+    }
+
     /// A worker process, on behalf of the request `correlation_id`.
     #[must_use]
     pub fn worker(worker_id: &str, correlation_id: &str) -> Self {
@@ -311,8 +317,8 @@ pub fn too_many(retry_after: Duration) -> AppError {
         .retry_after(retry_after)
 }
 
-fn only(user: CurrentUser, role: Role) -> Result<CurrentUser, AppError> {
-    if user.role == role {
+fn only(user: CurrentUser, roles: &[Role]) -> Result<CurrentUser, AppError> {
+    if roles.contains(&user.role) {
         Ok(user)
     } else {
         Err(AppError::new(ErrorKind::Forbidden, "auth.forbidden", "Your role does not allow this."))
@@ -327,7 +333,31 @@ impl<S: Send + Sync> FromRequestParts<S> for Merchant {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
-        only(CurrentUser::from_request_parts(parts, state).await?, Role::Merchant).map(Self)
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Merchant]).map(Self)
+    }
+}
+
+/// Finance, about everybody's money.
+#[derive(Clone, Debug)]
+pub struct Finance(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for Finance {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Finance]).map(Self)
+    }
+}
+
+/// Finance or an auditor, who may read everybody's money.
+#[derive(Clone, Debug)]
+pub struct FinanceReader(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for FinanceReader {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Finance, Role::Auditor]).map(Self)
     }
 }
 
@@ -339,7 +369,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
-        only(CurrentUser::from_request_parts(parts, state).await?, Role::Admin).map(Self)
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Admin]).map(Self)
     }
 }
 

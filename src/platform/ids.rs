@@ -12,6 +12,12 @@ pub fn new_id(prefix: &str) -> String {
     id
 }
 
+/// The id of another kind that goes with `id`: same body, other prefix. For what is made together with it, once.
+#[must_use]
+pub fn sibling_id(prefix: &str, id: &str) -> String {
+    format!("{prefix}_{}", id.split_once('_').map_or(id, |(_, body)| body))
+}
+
 /// Whether `id` has the shape that [`new_id`] gives for `prefix`.
 #[must_use]
 pub fn is_id(prefix: &str, id: &str) -> bool {
@@ -50,6 +56,14 @@ mod tests {
         assert!(!is_id("usr", &ids[0]));
         assert!(!is_id("ord", "ord_123"));
         assert!(!is_id("ord", "{$ne:1}"));
+    }
+
+    #[test]
+    fn siblings_share_their_body() {
+        let event = new_id("evt");
+        let transaction = sibling_id("txn", &event);
+        assert!(is_id("txn", &transaction));
+        assert_eq!(sibling_id("evt", &transaction), event);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod cancel;
 mod edge;
 mod faults;
 mod journey;
+mod ledger;
 mod openapi;
 mod orders;
 mod orders_validation;

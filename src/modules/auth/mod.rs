@@ -28,4 +28,4 @@ pub use error::AuthError;
 pub use http::router;
 pub use model::{RefreshKeys, Session, User, Verdict, judge};
 pub use service::{AuthService, Tokens};
-pub use store::{COLLECTIONS, indexes};
+pub use store::{COLLECTIONS, indexes, user_exists, user_key};

@@ -5,10 +5,29 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result, options::ReturnDocument};
 
 use super::model::{Session, User};
-use crate::platform::mongo::{Index, is_duplicate_key};
+use crate::platform::{
+    batch::Key,
+    mongo::{Index, is_duplicate_key},
+};
 
 const USERS: &str = "users";
 const SESSIONS: &str = "sessions";
+
+/// The key of a user, for transactions that need to know that there is one.
+#[must_use]
+pub fn user_key(user_id: &str) -> Key {
+    Key::id(USERS, user_id)
+}
+
+/// Whether there is such a user.
+///
+/// # Errors
+/// What the driver says.
+pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
+    let users = db.collection::<bson::RawDocumentBuf>(USERS);
+    let found = users.find_one(doc! { "_id": user_id });
+    Ok(found.projection(doc! { "_id": 1 }).await?.is_some())
+}
 
 /// The collections of this module.
 pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS];

@@ -1,8 +1,10 @@
-//! What operators look at and act on: the routes of `/queues`.
+//! What operators and finance look at, across modules: the routes of `/queues`, and `/finance/reconciliation`.
 //!
-//! Invariants: administrators only. A job is run again only if its subject allows it, decided in the transaction that
-//! revives it; only what has ended can be deleted.
+//! Invariants: administrators only for queues. A job is run again only if its subject allows it, decided in the
+//! transaction that revives it; only what has ended can be deleted. A reconciliation reads one moment and changes nothing.
 
 mod queues;
+mod reconciliation;
 
 pub use queues::{QueueBoard, queue_router};
+pub use reconciliation::{Reconciler, check_all, reconciliation_router};

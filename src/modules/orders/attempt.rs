@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bson::DateTime;
 
 use super::{
-    OrderQueues,
+    OrderQueues, charging,
+    charging::ChargeKeys,
     commands::{insert_cancel_job, record},
     flow::{Circumstances, Errand, Followed, Outcome, Step, cancel_unplaced, follow, give_up, next_step, too_late},
     model::{ORDERS, Order, ProviderSyncStatus, Uncertain},
@@ -54,6 +55,7 @@ pub(super) struct BegunCall {
     pub(super) call: Call,
     pub(super) operation: Operation,
     pub(super) order_created_at: DateTime,
+    pub(super) charge: Option<ChargeKeys>,
 }
 
 impl BeginAttempt {
@@ -78,11 +80,11 @@ impl BeginAttempt {
 
     fn begin_call(&self, view: &mut View, mut order: Order, job: &Job, operation: Operation) -> Begun {
         let prepared = Prepared::new(self.outbound(&order, operation), self.provider.credential_headers());
-        let order_created_at = order.created_at;
+        let (order_created_at, charge) = (order.created_at, ChargeKeys::of(&order));
         if let Some(call) = order.open_call.as_ref().filter(|call| call.request_ref_id == self.request_ref_id) {
             // An earlier run of this very transaction was committed after all.
             let (logged, call) = (audit::recorded_before(prepared), call.clone());
-            return Begun::Call(Box::new(BegunCall { logged, call, operation, order_created_at }));
+            return Begun::Call(Box::new(BegunCall { logged, call, operation, order_created_at, charge }));
         }
         let call = Call {
             request_ref_id: self.request_ref_id.clone(),
@@ -102,15 +104,21 @@ impl BeginAttempt {
         begin_on_order(&mut order, self.errand, operation, &call);
         order.updated_at = view.now();
         view.update(&order);
-        Begun::Call(Box::new(BegunCall { logged, call, operation, order_created_at }))
+        Begun::Call(Box::new(BegunCall { logged, call, operation, order_created_at, charge }))
     }
 }
 
 impl Command for BeginAttempt {
     type Reply = Begun;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        vec![Key::id(JOBS, &*self.job_id), Key::id(ORDERS, &*self.order_id)]
+    fn reads(&self, view: &View) -> Vec<Key> {
+        let order = Key::id(ORDERS, &*self.order_id);
+        let mut keys = vec![Key::id(JOBS, &*self.job_id), order.clone()];
+        // Only an order that waits for its cancellation can end here, without a call.
+        if view.has_read(&order) && !view.is_null(&order, "cancellation") {
+            keys.extend(view.find::<Order>(&order).iter().flat_map(charging::keys));
+        }
+        keys
     }
 
     fn decide(&self, view: &mut View) -> Begun {
@@ -136,6 +144,8 @@ impl Command for BeginAttempt {
             Step::Call(operation) => self.begin_call(view, order, &job, operation),
             Step::CancelUnplaced => {
                 let followed = cancel_unplaced(&mut order);
+                let actor = Actor::worker(&self.worker_id, &order.correlation_id);
+                charging::settle(view, &order, &self.event_id, &actor);
                 self.settle(view, order, job, &followed)
             }
             Step::TooLate => {
@@ -219,7 +229,7 @@ fn conclude_order(
         insert_cancel_job(view, order, queues, cancel_job_id);
     }
     if let Some(kind) = followed.event {
-        record(view, event_id, kind, order, &Actor::worker(worker_id, &order.correlation_id.clone()));
+        record(view, event_id, kind, order, &Actor::worker(worker_id, &order.correlation_id));
     }
     view.update(&*order);
     followed.start_cancel.then_some(queues.cancel.name)
@@ -233,6 +243,7 @@ pub(super) struct CallConcluded {
     pub(super) record: ResponseRecord,
     pub(super) outcome: Outcome,
     pub(super) verdict: audit::Verdict,
+    pub(super) charge: Option<ChargeKeys>,
     pub(super) response_id: String,
     pub(super) cancel_job_id: String,
     pub(super) event_id: String,
@@ -256,7 +267,15 @@ impl CallConcluded {
 
 impl Conclusion for CallConcluded {
     fn reads(&self) -> Vec<Key> {
-        vec![Key::id(ORDERS, &*self.order_id)]
+        let mut keys = vec![Key::id(ORDERS, &*self.order_id)];
+        if let Some(charge) = &self.charge {
+            keys.push(charge.hold.clone());
+            // A capture leaves the wallet alone.
+            if !self.outcome.is_alive() {
+                keys.push(charge.wallet.clone());
+            }
+        }
+        keys
     }
 
     fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
@@ -276,6 +295,10 @@ impl Conclusion for CallConcluded {
             settling_delay: self.settling_delay,
         };
         let followed = follow(&mut order, self.errand, job, &self.outcome, &at);
+        if followed.event.is_some() {
+            let actor = Actor::worker(&self.call.worker_id, &order.correlation_id);
+            charging::settle(view, &order, &self.event_id, &actor);
+        }
         let (job_id, event_id) = (&self.cancel_job_id, &self.event_id);
         let wake = conclude_order(view, &mut order, &followed, &self.queues, job_id, event_id, &self.call.worker_id);
         Concluded { end: followed.end, wake }

@@ -91,7 +91,8 @@ fn operation(begun: Begun) -> Option<Operation> {
 fn a_call_begins_with_its_log_and_a_note_on_the_order() {
     let mut view = view_of(&order(), &[&active_job(Errand::Create)]);
     let Begun::Call(begun) = decide(&mut view, &begin(Errand::Create)) else { panic!("no call") };
-    let BegunCall { logged, call, operation, order_created_at } = *begun;
+    let BegunCall { logged, call, operation, order_created_at, charge } = *begun;
+    assert!(charge.is_none(), "this order costs nothing");
     assert_eq!((operation, order_created_at), (Operation::Create, before_now(60_000)));
     assert_eq!(logged.outbound().body.as_ref().expect("a body")["client_order_id"], "ord_1");
     let logs = appended(&view, REQUEST_LOGS);
@@ -295,6 +296,7 @@ fn a_job_without_its_order_is_dead() {
 
 fn concluded(errand: Errand, operation: Operation, outcome: Outcome) -> CallConcluded {
     CallConcluded {
+        charge: None,
         order_id: "ord_1".into(),
         errand,
         call: call(operation, errand),

@@ -3,7 +3,7 @@
 use bson::doc;
 
 use super::{
-    CANCEL_KIND, CREATE_KIND, OrderQueues,
+    CANCEL_KIND, CREATE_KIND, OrderQueues, charging,
     flow::cancel_unplaced,
     model::{
         Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, fingerprint_version,
@@ -15,6 +15,7 @@ use crate::{
         events::{self, Actor, Event},
         providers::Shipment,
         queue::{Job, JobState, settle_job},
+        wallet::{Refusal, rates::Quote, wallet_key},
     },
     platform::{
         batch::{Command, Key, View},
@@ -28,6 +29,7 @@ pub(super) struct CreateOrder {
     pub(super) client_order_id: String,
     pub(super) provider: &'static str,
     pub(super) shipment: Shipment,
+    pub(super) quote: Quote,
     pub(super) fingerprint: String,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
@@ -46,13 +48,16 @@ pub(super) enum Created {
     Replay(Box<Order>),
     /// The id stands for something else.
     Mismatch,
+    /// The wallet refuses; nothing is stored.
+    Unpaid(Refusal),
 }
 
 impl Command for CreateOrder {
     type Reply = Created;
 
     fn reads(&self, _: &View) -> Vec<Key> {
-        vec![Order::key(&self.user_id, &self.client_order_id)]
+        let wallet = wallet_key(&self.user_id, self.quote.total.currency);
+        vec![Order::key(&self.user_id, &self.client_order_id), wallet]
     }
 
     fn decide(&self, view: &mut View) -> Created {
@@ -66,7 +71,7 @@ impl Command for CreateOrder {
             };
         }
         let now = view.now();
-        let order = Order {
+        let mut order = Order {
             id: self.order_id.clone(),
             order_number: readable_number(&self.order_id),
             user_id: self.user_id.clone(),
@@ -78,7 +83,8 @@ impl Command for CreateOrder {
             provider_response_ref_id: None,
             shipment: self.shipment.clone(),
             refs: ProviderRefs::default(),
-            charge: None,
+            charge: Some(self.quote.total),
+            billing: None,
             cancellation: None,
             failure: None,
             attempts: 0,
@@ -91,6 +97,9 @@ impl Command for CreateOrder {
             created_at: now,
             updated_at: now,
         };
+        if let Err(refusal) = charging::hold(view, &mut order, &self.quote, &self.event_id, &self.actor) {
+            return Created::Unpaid(refusal);
+        }
         let payload = doc! { "orderId": &self.order_id };
         let job = Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now);
         view.insert(&order);
@@ -168,7 +177,10 @@ impl Command for CancelOrder {
         if !view.has_read(&key) {
             return vec![key];
         }
-        self.order(view).map(|order| Key::id(crate::modules::queue::JOBS, order.job_id)).into_iter().collect()
+        let Some(order) = self.order(view) else { return Vec::new() };
+        let mut keys = charging::keys(&order);
+        keys.push(Key::id(crate::modules::queue::JOBS, order.job_id));
+        keys
     }
 
     fn decide(&self, view: &mut View) -> CancelAsked {
@@ -207,6 +219,7 @@ impl Command for CancelOrder {
         record(view, &self.event_ids[0], "CancellationRequested", &order, &self.actor);
         let wake = self.start(view, &mut order);
         if order.status == OrderStatus::Cancelled {
+            charging::settle(view, &order, &self.event_ids[1], &self.actor);
             record(view, &self.event_ids[1], "OrderCancelled", &order, &self.actor);
         }
         view.update(&order);

@@ -4,6 +4,7 @@ use bson::Document;
 
 use super::{
     CANCEL_QUEUE, CREATE_QUEUE, OrderQueues,
+    charging_tests::quote,
     commands::{CancelAsked, CancelOrder, CreateOrder, Created},
     flow::Errand,
     flow_tests::{NOW, active_job, before_now, cancellation, fresh_job, order, shipment, uncertain},
@@ -15,10 +16,12 @@ use crate::{
         events::{Actor, EVENTS},
         providers::{Service, Shipment},
         queue::{JOBS, Job, JobEnd, JobError, JobState},
+        wallet::{Refusal, Wallet},
     },
     platform::{
         batch::{Command, Key, View},
         clock::after,
+        money::{Currency, Money},
     },
 };
 
@@ -32,7 +35,7 @@ pub(super) fn decide<C: Command>(view: &mut View, command: &C) -> C::Reply {
 
 /// A view in which an order and its jobs were read.
 pub(super) fn view_of(order: &Order, jobs: &[&Job]) -> View {
-    let mut view = View::new(NOW);
+    let mut view = rich();
     view.put_read(order);
     jobs.iter().for_each(|job| view.put_read(*job));
     view
@@ -64,6 +67,7 @@ fn create(number: u32) -> CreateOrder {
         client_order_id: "c-1001".into(),
         provider: "parcelx",
         shipment: shipment(),
+        quote: quote(),
         fingerprint: fingerprint("parcelx", &shipment()),
         actor: merchant("usr_1"),
         correlation_id: format!("rqs_{number}"),
@@ -93,18 +97,40 @@ fn cancel(number: u32) -> CancelOrder {
     }
 }
 
+/// A view in which the merchants of these tests have money.
+fn rich() -> View {
+    let mut view = View::new(NOW);
+    for user_id in ["usr_1", "usr_2"] {
+        view.put_read(&wallet(user_id, 1_000_000));
+    }
+    view
+}
+
+fn wallet(user_id: &str, available: i64) -> Wallet {
+    Wallet {
+        id: Wallet::id_of(user_id, Currency::INR),
+        user_id: user_id.into(),
+        currency: Currency::INR,
+        available,
+        version: 1,
+        last_at: NOW,
+        created_at: NOW,
+    }
+}
+
 /// The reply in a word, and the id of the order that it names.
 fn created(reply: Created) -> (&'static str, String) {
     match reply {
         Created::New(order) => ("new", order.id),
         Created::Replay(order) => ("replay", order.id),
         Created::Mismatch => ("mismatch", String::new()),
+        Created::Unpaid(_) => ("unpaid", String::new()),
     }
 }
 
 #[test]
 fn an_order_is_written_with_its_job_and_its_event() {
-    let mut view = View::new(NOW);
+    let mut view = rich();
     assert_eq!(created(decide(&mut view, &create(1))), ("new", "ord_1".into()));
     let stored = view.find::<Order>(&Order::key("usr_1", "c-1001")).expect("the order");
     assert_eq!(stored, view.by_id("ord_1").expect("the same order by its id"));
@@ -131,7 +157,7 @@ fn an_order_is_written_with_its_job_and_its_event() {
 
 #[test]
 fn of_creates_with_one_key_in_one_batch_the_first_wins() {
-    let mut view = View::new(NOW);
+    let mut view = rich();
     let other_user = CreateOrder { user_id: "usr_2".into(), ..create_of_other_meaning(4) };
     let other_id = CreateOrder { client_order_id: "c-1002".into(), ..create_of_other_meaning(5) };
     for (command, reply) in [
@@ -372,9 +398,9 @@ fn of_two_cancels_in_one_batch_the_second_replays() {
 
 #[test]
 fn a_create_and_its_cancel_in_one_batch_settle_each_other() {
-    let mut view = View::new(NOW);
+    let mut view = rich();
     assert!(matches!(decide(&mut view, &cancel(1)), CancelAsked::NotFound), "nothing to cancel yet");
-    let mut view = View::new(NOW);
+    let mut view = rich();
     assert_eq!(created(decide(&mut view, &create(1))).0, "new");
     let CancelAsked::Accepted(order, None) = decide(&mut view, &cancel(1)) else { panic!("it settles at once") };
     assert_eq!((order.status, order.provider_sync_status), (OrderStatus::Cancelled, ProviderSyncStatus::Pending));
@@ -420,4 +446,20 @@ fn events_of_a_cancel_say_who_and_what_but_nothing_personal() {
         assert!(!text.contains("Asha Rao") && !text.contains("MG Road") && !text.contains("9876543210"), "{text}");
         assert_eq!(event.get_datetime("at").ok(), Some(&NOW));
     }
+}
+
+#[test]
+fn without_the_money_nothing_is_written_and_the_id_stays_free() {
+    let mut view = View::new(NOW);
+    let price = quote().total;
+    view.put_read(&wallet("usr_1", price.amount - 1));
+    let Created::Unpaid(refusal) = decide(&mut view, &create(1)) else { panic!("it was taken") };
+    let available = Money::new(price.amount - 1, Currency::INR);
+    assert_eq!(refusal, Refusal::Insufficient { needed: price, available });
+    assert_eq!(view.find::<Order>(&Order::key("usr_1", "c-1001")), None);
+    assert_eq!((event_types(&view).len(), find_job(&view, "job_1")), (0, None));
+
+    let mut topped_up = View::new(NOW);
+    topped_up.put_read(&wallet("usr_1", price.amount));
+    assert_eq!(created(decide(&mut topped_up, &create(2))), ("new", "ord_2".into()));
 }

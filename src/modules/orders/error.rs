@@ -1,8 +1,11 @@
 //! How a use case of orders may fail.
 
-use crate::platform::{
-    batch::LaneError,
-    error::{AppError, ErrorKind},
+use crate::{
+    modules::wallet::Refusal,
+    platform::{
+        batch::LaneError,
+        error::{AppError, ErrorKind},
+    },
 };
 
 /// Each variant is a decision for the caller.
@@ -11,6 +14,12 @@ pub enum OrderError {
     /// The id stands for an order with another meaning: use a new one.
     #[error("the clientOrderId stands for another order")]
     IdempotencyMismatch,
+    /// The wallet has too little money; nothing is stored, and the id may be used again.
+    #[error(transparent)]
+    Unpaid(Refusal),
+    /// There is no rate card, or it can't price this parcel.
+    #[error("there is no price for this order")]
+    NoRates,
     /// Absent, or somebody else's.
     #[error("there is no such order")]
     NotFound,
@@ -36,16 +45,18 @@ impl From<OrderError> for AppError {
                 "orders.idempotency_mismatch",
                 "This clientOrderId was used for an order with another content; use a new one for a new order.",
             ),
+            OrderError::Unpaid(refusal) => refusal.into(),
+            OrderError::NoRates => Self::unavailable(
+                "rates.unavailable",
+                "There is no price list for this provider yet; an operator has to run `waybill migrate`.",
+            ),
             OrderError::NotFound => Self::new(ErrorKind::NotFound, "orders.not_found", "There is no such order."),
             OrderError::NotCancellable(status) => Self::new(
                 ErrorKind::Conflict,
                 "orders.not_cancellable",
                 format!("An order in the status {status} can't be cancelled."),
             ),
-            OrderError::NotReady => Self::unavailable(
-                "service.not_migrated",
-                "The database is not prepared yet; an operator has to run `waybill migrate`.",
-            ),
+            OrderError::NotReady => Self::not_migrated(),
             OrderError::Lane(error) => error.into(),
             OrderError::Database(error) => error.into(),
         }

@@ -51,6 +51,19 @@ pub enum Outcome {
     LookUp(LookUpOutcome),
 }
 
+impl Outcome {
+    /// Whether it says that the order is at the provider, alive: nothing is given back then.
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        match self {
+            Self::Create(CreateOutcome::Placed(placed)) | Self::LookUp(LookUpOutcome::Found(placed)) => {
+                !placed.cancelled
+            }
+            Self::Create(_) | Self::Cancel(_) | Self::LookUp(_) => false,
+        }
+    }
+}
+
 /// What a decision needs besides the order.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {

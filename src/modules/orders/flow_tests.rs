@@ -75,6 +75,7 @@ pub(super) fn order() -> Order {
         shipment: shipment(),
         refs: ProviderRefs::default(),
         charge: None,
+        billing: None,
         cancellation: None,
         failure: None,
         attempts: 0,

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    model::{CancellationStatus, Charge, Order, OrderFailure, OrderStatus, ProviderSyncStatus},
+    model::{CancellationStatus, Order, OrderFailure, OrderStatus, ProviderSyncStatus},
     request::{CancelOrderRequest, CreateOrderRequest, ListOrdersQuery},
     service::{Answered, History, OrderService},
     store::OrderFilter,
@@ -25,6 +25,7 @@ use crate::{
         error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiJson, ApiPath, ApiQuery, NoQuery},
         identity::Merchant,
+        money::Money,
     },
 };
 
@@ -55,7 +56,8 @@ struct OrderResponse {
     provider_request_ref_id: Option<String>,
     provider_response_ref_id: Option<String>,
     shipment: ShipmentResponse,
-    charge: Option<Charge>,
+    /// What it costs: held at the create, owed once the provider has it, given back where it comes to nothing.
+    charge: Option<Money>,
     cancellation: Option<CancellationResponse>,
     failure: Option<OrderFailure>,
     attempts: i32,

@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use super::{
     CANCEL_KIND, CREATE_KIND, OrderQueues,
     attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
+    charging,
+    charging::ChargeKeys,
     flow::{Errand, Outcome},
     model::{CancellationStatus, ORDERS, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
@@ -103,7 +105,7 @@ impl JobHandler for OrderHandler {
         };
         match self.jobs.lane.submit(begin).await {
             Ok(Begun::Call(begun)) => {
-                let BegunCall { logged, call, operation, order_created_at } = *begun;
+                let BegunCall { logged, call, operation, order_created_at, charge } = *begun;
                 crash::point("request_logged");
                 let reply = self.jobs.call(&logged, lease).await;
                 crash::point("answered");
@@ -111,7 +113,7 @@ impl JobHandler for OrderHandler {
                 if operation == Operation::Create {
                     metrics::histogram!("waybill_order_settled_seconds").record(waited_ms.max(0) as f64 / 1000.0);
                 }
-                Attempt::Concluded(Box::new(self.jobs.conclude(self.errand, call, operation, reply).await))
+                Attempt::Concluded(Box::new(self.jobs.conclude(self.errand, call, charge, operation, reply).await))
             }
             Ok(Begun::Settled) => Attempt::Settled,
             Ok(Begun::LeaseLost) => Attempt::LeaseLost,
@@ -134,8 +136,13 @@ impl JobHandler for OrderHandler {
         }))
     }
 
-    fn revive_reads(&self, job: &Job) -> Vec<Key> {
-        order_id(job).map(|id| Key::id(ORDERS, id)).into_iter().collect()
+    fn revive_reads(&self, view: &View, job: &Job) -> Vec<Key> {
+        let Some(order) = order_id(job).map(|id| Key::id(ORDERS, id)) else { return Vec::new() };
+        let mut keys = vec![order.clone()];
+        if view.has_read(&order) {
+            keys.extend(view.find::<Order>(&order).iter().flat_map(charging::keys));
+        }
+        keys
     }
 
     fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused> {
@@ -161,6 +168,9 @@ impl JobHandler for OrderHandler {
                     if order.uncertain.is_some() { ProviderSyncStatus::Unknown } else { ProviderSyncStatus::Pending };
                 order.failure = None;
                 order.updated_at = view.now();
+                if charging::hold_again(view, &mut order, event_id, actor).is_err() {
+                    return refused("The merchant's wallet has too little money for it by now.");
+                }
                 super::commands::record(view, event_id, "OrderResent", &order, actor);
             }
             Errand::Cancel => {
@@ -204,7 +214,14 @@ impl OrderJobs {
     }
 
     /// Reads the answer, acts on what concerns the whole account, and prepares the conclusion.
-    async fn conclude(&self, errand: Errand, call: Call, operation: Operation, reply: Reply) -> CallConcluded {
+    async fn conclude(
+        &self,
+        errand: Errand,
+        call: Call,
+        charge: Option<ChargeKeys>,
+        operation: Operation,
+        reply: Reply,
+    ) -> CallConcluded {
         let outcome = match operation {
             Operation::Create => Outcome::Create(self.provider.read_create(&call.order_id, &reply.answer)),
             Operation::Cancel => Outcome::Cancel(self.provider.read_cancel(&reply.answer)),
@@ -226,6 +243,7 @@ impl OrderJobs {
             record: reply.record,
             outcome,
             verdict,
+            charge,
             response_id: new_id("res"),
             cancel_job_id: new_id("job"),
             event_id: new_id("evt"),

@@ -13,6 +13,8 @@ use proptest::{collection::vec, prelude::*};
 use super::{
     OrderQueues, SETTLING_DELAY,
     attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
+    charging::{ChargeKeys, Due, due, is_settled},
+    charging_tests::quote,
     commands::{CancelAsked, CancelOrder, CreateOrder, Created},
     flow::{Errand, Outcome},
     flow_tests::{NOW, failure, placed, shipment},
@@ -25,11 +27,15 @@ use crate::{
         events::{Actor, EVENTS},
         providers::{CancelOutcome, CreateOutcome, LookUpOutcome, Operation, Provider, Repeat, parcelx::ParcelX},
         queue::{Conclusion, JOBS, Job, JobError, JobState, Retried, RetryJob, settle_job},
+        wallet::{
+            Account, Entry, Hold, HoldState, LedgerKind, LedgerTransaction, Reference, Wallet, credit, wallet_key,
+        },
     },
     platform::{
-        batch::{Command, Key, View},
+        batch::{Command, Entity, Key, View},
         clock::after,
         exchange::ResponseRecord,
+        money::Currency,
     },
 };
 
@@ -61,6 +67,9 @@ enum There {
 struct World {
     now: DateTime,
     order: Option<Order>,
+    wallet: Option<Wallet>,
+    holds: BTreeMap<String, Hold>,
+    ledger: BTreeMap<String, LedgerTransaction>,
     jobs: BTreeMap<String, Job>,
     requests: Vec<Document>,
     responses: Vec<Document>,
@@ -77,6 +86,9 @@ impl World {
         Self {
             now: NOW,
             order: None,
+            wallet: None,
+            holds: BTreeMap::new(),
+            ledger: BTreeMap::new(),
             jobs: BTreeMap::new(),
             requests: Vec::new(),
             responses: Vec::new(),
@@ -98,7 +110,10 @@ impl World {
         let mut view = View::new(self.now);
         self.order.iter().for_each(|order| view.put_read(order));
         self.jobs.values().for_each(|job| view.put_read(job));
+        self.wallet.iter().for_each(|wallet| view.put_read(wallet));
+        self.holds.values().for_each(|hold| view.put_read(hold));
         let reply = run(&mut view);
+        self.keep_money(&view);
         let order_key = Order::key("usr_1", "c-1001");
         self.order = if view.has_read(&order_key) { view.find(&order_key) } else { None };
         for id in (1..=self.ids).map(|id| format!("job_{id:04}")) {
@@ -116,9 +131,42 @@ impl World {
         reply
     }
 
+    fn keep_money(&mut self, view: &View) {
+        if view.has_read(&wallet_key("usr_1", Currency::INR)) {
+            self.wallet = view.find(&wallet_key("usr_1", Currency::INR));
+        }
+        for body in (1..=self.ids).map(|id| format!("{id:04}")) {
+            if let Some(hold) = found::<Hold>(view, &format!("hld_{body}")) {
+                self.holds.insert(hold.id.clone(), hold);
+            }
+            if let Some(booked) = found::<LedgerTransaction>(view, &format!("txn_{body}")) {
+                let twin = self.ledger.values().any(|known| known.reference() == booked.reference());
+                assert!(!twin, "booked twice: {booked:?}");
+                self.ledger.insert(booked.id.clone(), booked);
+            }
+        }
+    }
+
+    /// The merchant has just enough for one order.
+    fn recharge(&mut self) {
+        let (id, actor) = (self.id("txn"), Actor::worker("usr_finance", "rqs_0"));
+        let entry = Entry {
+            transaction_id: &id,
+            kind: LedgerKind::Recharge,
+            reference: Reference::new("test", "recharge", "credit"),
+            client_reference: None,
+            reason: None,
+            actor: &actor,
+        };
+        self.commit(|view| {
+            view.put_absent(wallet_key("usr_1", Currency::INR));
+            credit(view, "usr_1", quote().total, Account::SettlementCash, &entry).expect("a credit");
+        });
+    }
+
     fn submit<C: Command>(&mut self, command: &C) -> C::Reply {
         self.commit(|view| {
-            for _ in 0..2 {
+            for _ in 0..3 {
                 command.reads(view).into_iter().for_each(|key| view.put_absent(key));
             }
             command.decide(view)
@@ -132,6 +180,7 @@ impl World {
             provider: "parcelx",
             fingerprint: fingerprint("parcelx", &shipment()),
             shipment: shipment(),
+            quote: quote(),
             actor: Actor::worker("usr_1", "rqs_1"),
             correlation_id: "rqs_1".into(),
             queues: OrderQueues::default(),
@@ -254,7 +303,13 @@ impl World {
         }
     }
 
-    fn conclusion(&mut self, errand: Errand, call: Call, outcome: Outcome) -> CallConcluded {
+    fn conclusion(
+        &mut self,
+        errand: Errand,
+        call: Call,
+        charge: Option<ChargeKeys>,
+        outcome: Outcome,
+    ) -> CallConcluded {
         let record =
             ResponseRecord { http_status: None, headers: Document::new(), body: bson::Bson::Null, latency_ms: 0 };
         let verdict =
@@ -266,6 +321,7 @@ impl World {
             record,
             outcome,
             verdict,
+            charge,
             response_id: self.id("res"),
             cancel_job_id: self.id("job"),
             event_id: self.id("evt"),
@@ -277,6 +333,7 @@ impl World {
 
     fn conclude(&mut self, job: &Job, conclusion: &dyn Conclusion) {
         self.commit(|view| {
+            conclusion.reads().into_iter().for_each(|key| view.put_absent(key));
             let job = view.by_id::<Job>(&job.id).expect("the job");
             let end = conclusion.conclude(view, &job).end;
             settle_job(view, job, &end);
@@ -330,7 +387,7 @@ impl World {
             event_id: self.id("evt"),
         };
         let Begun::Call(begun) = self.submit(&begin) else { return true };
-        let BegunCall { call, operation, .. } = *begun;
+        let BegunCall { call, operation, charge, .. } = *begun;
         if chance.worker < 20 {
             // Killed after the log was durable and before anything was sent.
             self.reclaim(&job.id);
@@ -340,7 +397,7 @@ impl World {
         if (30..50).contains(&chance.people) {
             self.cancel();
         }
-        let conclusion = self.conclusion(errand, call, outcome);
+        let conclusion = self.conclusion(errand, call, charge, outcome);
         match chance.worker {
             // Killed after the call, or stopped because it took too long.
             0..30 => self.reclaim(&job.id),
@@ -380,6 +437,7 @@ impl World {
             }
             status => panic!("not an end: {status:?}"),
         }
+        self.check_money(order);
         let text = |log: &Document, field| log.get_str(field).expect("text").to_owned();
         for request in &self.requests {
             let id = text(request, "_id");
@@ -393,6 +451,36 @@ impl World {
         let last_status = self.events.last().and_then(|event| event.get_document("data").ok()).expect("data");
         assert_eq!(text(last_status, "status"), order.status.as_str(), "the last event says how it ended");
     }
+}
+
+impl World {
+    /// Every hold is where the order's status wants it, all older ones were given back, and the sums agree.
+    fn check_money(&self, order: &Order) {
+        let billing = order.billing.as_ref().expect("it costs something");
+        for hold in self.holds.values() {
+            let due = if hold.id == billing.hold_id { due(order.status) } else { Due::GiveBack };
+            assert!(is_settled(due, hold.state), "{:?}: {hold:?}", order.status);
+        }
+        assert_eq!(self.holds.len(), billing.holds as usize);
+        let sum = |account| self.ledger.values().map(|booked| booked.sum_of(&account)).sum::<i64>();
+        let wallet = self.wallet.as_ref().expect("a wallet");
+        assert_eq!(sum(Account::Available), wallet.available);
+        let open = self.holds.values().filter(|hold| hold.state == HoldState::Open);
+        assert_eq!(sum(Account::Held), open.map(|hold| hold.amount).sum::<i64>());
+        let price = quote().total.amount;
+        let expected = match due(order.status) {
+            Due::Keep => (0, price, 0),
+            Due::Capture => (0, 0, price),
+            Due::GiveBack => (price, 0, 0),
+        };
+        let owed = sum(Account::Payable("parcelx".into())) + sum(Account::Revenue);
+        assert_eq!((wallet.available, sum(Account::Held), owed), expected, "{:?}", order.status);
+    }
+}
+
+fn found<E: Entity>(view: &View, id: &str) -> Option<E> {
+    let key = Key::id(E::COLLECTION, id);
+    if view.has_read(&key) { view.find(&key) } else { None }
 }
 
 /// The real handlers, made once; the runtime they want never runs anything.
@@ -418,6 +506,7 @@ proptest! {
         ),
     ) {
         let mut world = World::new(&handlers());
+        world.recharge();
         world.create();
         for chance in chances {
             world.attempt(chance);

@@ -10,6 +10,7 @@
 //! CancellationRequested, OrderCancelled, CancellationRefused, CancellationNeedsAttention`.
 
 mod attempt;
+mod charging;
 mod commands;
 mod error;
 mod flow;
@@ -23,6 +24,8 @@ pub mod transitions;
 
 #[cfg(test)]
 mod attempt_tests;
+#[cfg(test)]
+mod charging_tests;
 #[cfg(test)]
 mod commands_tests;
 #[cfg(test)]
@@ -38,10 +41,11 @@ mod retry_tests;
 
 use std::time::Duration;
 
+pub use charging::{Due, due, is_settled};
 pub use error::OrderError;
 pub use http::router;
 pub use jobs::{OrderJobs, handlers};
-pub use model::{Order, OrderStatus, ProviderSyncStatus};
+pub use model::{ORDERS, Order, OrderStatus, ProviderSyncStatus};
 pub use service::OrderService;
 pub use store::OrderStore;
 

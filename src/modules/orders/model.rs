@@ -4,6 +4,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::charging::Billing;
 use crate::{
     modules::{
         audit::{Call, ErrorClass},
@@ -11,6 +12,7 @@ use crate::{
     },
     platform::{
         batch::{Entity, Key},
+        money::Money,
         secret::sha256_hex,
     },
 };
@@ -234,15 +236,6 @@ pub struct Uncertain {
     pub last: bool,
 }
 
-/// Money as stored and answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Charge {
-    /// Minor units.
-    pub amount: i64,
-    /// ISO 4217.
-    pub currency: String,
-}
-
 /// An order as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -270,8 +263,11 @@ pub struct Order {
     pub shipment: Shipment,
     /// The provider's names for it.
     pub refs: ProviderRefs,
-    /// What it costs; none until charging exists.
-    pub charge: Option<Charge>,
+    /// What it costs; none for orders from before there were wallets.
+    pub charge: Option<Money>,
+    /// How it is paid for; none where it costs nothing.
+    #[serde(default)]
+    pub billing: Option<Billing>,
     /// A cancellation, where one was asked for.
     pub cancellation: Option<Cancellation>,
     /// Why it did not go through.

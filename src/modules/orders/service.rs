@@ -18,6 +18,7 @@ use crate::{
         events::{Actor, Event, EventStore},
         providers::Shipment,
         queue::Waker,
+        wallet::rates::{self, Parcel, RateCards},
     },
     platform::{batch::Lane, identity::CurrentUser, ids::new_id},
 };
@@ -31,6 +32,7 @@ pub struct OrderService {
     audit: AuditStore,
     waker: Waker,
     queues: OrderQueues,
+    rates: RateCards,
     indexes_present: Arc<AtomicBool>,
 }
 
@@ -67,6 +69,7 @@ pub struct History {
 
 impl OrderService {
     /// A service that writes through `lane` once `indexes_present` holds.
+    #[expect(clippy::too_many_arguments, reason = "called once, with parts of different types")]
     #[must_use]
     pub const fn new(
         lane: Lane,
@@ -75,23 +78,28 @@ impl OrderService {
         audit: AuditStore,
         waker: Waker,
         queues: OrderQueues,
+        rates: RateCards,
         indexes_present: Arc<AtomicBool>,
     ) -> Self {
-        Self { lane, store, events, audit, waker, queues, indexes_present }
+        Self { lane, store, events, audit, waker, queues, rates, indexes_present }
     }
 
     /// Creates an order, or answers the one that the same request created before.
     ///
     /// # Errors
-    /// [`OrderError::IdempotencyMismatch`], [`OrderError::NotReady`], [`OrderError::Lane`].
+    /// [`OrderError::IdempotencyMismatch`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
+    /// [`OrderError::Lane`].
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<Answered, OrderError> {
         self.ensure_ready()?;
+        let card = self.rates.current(new.provider).await?.ok_or(OrderError::NoRates)?;
+        let quote = rates::quote(&card, &Parcel::from(&new.shipment)).map_err(|_| OrderError::NoRates)?;
         let command = CreateOrder {
             user_id: user.user_id.clone(),
             client_order_id: new.client_order_id,
             provider: new.provider,
             fingerprint: fingerprint(new.provider, &new.shipment),
             shipment: new.shipment,
+            quote,
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
             queues: self.queues.clone(),
@@ -106,6 +114,7 @@ impl OrderService {
             }
             Created::Replay(order) => Ok(Answered { order: *order, replayed: true }),
             Created::Mismatch => Err(OrderError::IdempotencyMismatch),
+            Created::Unpaid(refusal) => Err(OrderError::Unpaid(refusal)),
         }
     }
 

@@ -78,7 +78,7 @@ pub trait JobHandler: Send + Sync + 'static {
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>>;
 
     /// What [`JobHandler::revive`] reads, besides the job; asked again after the first documents.
-    fn revive_reads(&self, job: &Job) -> Vec<Key>;
+    fn revive_reads(&self, view: &View, job: &Job) -> Vec<Key>;
 
     /// Decides whether a dead job may run again and brings its subject back to where it can.
     ///

@@ -54,7 +54,7 @@ impl Command for RetryJob {
             return vec![key];
         }
         let job = view.by_id::<Job>(&self.job_id);
-        job.and_then(|job| self.handler(&job).map(|handler| handler.revive_reads(&job))).unwrap_or_default()
+        job.and_then(|job| self.handler(&job).map(|handler| handler.revive_reads(view, &job))).unwrap_or_default()
     }
 
     fn decide(&self, view: &mut View) -> Retried {

@@ -112,6 +112,26 @@ impl View {
         self.find(&Key::id(E::COLLECTION, id))
     }
 
+    /// Whether what is under the key is not there, or has null in `field`; without reading the rest of it.
+    ///
+    /// # Panics
+    /// When the key was not read.
+    #[must_use]
+    pub fn is_null(&self, key: &Key, field: &str) -> bool {
+        let slot = self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads"));
+        let value = slot.and_then(|slot| self.entries[slot].now.get(field).ok().flatten());
+        value.is_none_or(|value| value.element_type() == bson::spec::ElementType::Null)
+    }
+
+    /// Whether something is under the key, whatever it is.
+    ///
+    /// # Panics
+    /// When the key was not read.
+    #[must_use]
+    pub fn contains(&self, key: &Key) -> bool {
+        self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads")).is_some()
+    }
+
     /// Whether the key was read already.
     #[must_use]
     pub fn has_read(&self, key: &Key) -> bool {

@@ -88,6 +88,8 @@ async fn created_despite(mongod: &Mongod, times: i32, data: Document) {
     let what = format!("{times} times {data}");
     let app = watchful_app_over(mongod).await;
     let user = app.merchant().await;
+    // What comes before the transaction is not what fails here.
+    app.quote(&user).await;
     mongod.fail(times, data).await;
     let created = app.create(&user, "c-1").await;
     let failed = mongod.heal().await;

@@ -76,7 +76,7 @@ impl JobHandler for Handler {
         number(job).map(|_| Box::new(Failed(error)) as Box<dyn Conclusion>)
     }
 
-    fn revive_reads(&self, _: &Job) -> Vec<Key> {
+    fn revive_reads(&self, _: &View, _: &Job) -> Vec<Key> {
         Vec::new()
     }
 

@@ -65,6 +65,14 @@ impl TestApp {
         self.user(Role::Admin).await
     }
 
+    /// The price of [`super::orders::order`], in paise.
+    pub async fn quote(&self, user: &User) -> i64 {
+        let parcel = "service=surface&weightGrams=450&length=20&width=15&height=8&pickupPincode=110020&pickupState=Delhi\
+            &deliveryPincode=560001&deliveryState=Karnataka";
+        let quoted = self.get(user, &format!("/rates?{parcel}")).await.expect(200).body;
+        quoted["items"][0]["total"]["amount"].as_i64().unwrap()
+    }
+
     /// A new order; gives its id.
     pub async fn created(&self, user: &User, client_order_id: &str) -> String {
         let order = self.create(user, client_order_id).await.expect(201).body;

@@ -5,6 +5,7 @@
 
 pub mod carrier;
 pub mod drive;
+pub mod ledger_model;
 pub mod orders;
 pub mod process;
 pub mod proxy;
@@ -21,13 +22,22 @@ use serde_json::Value;
 use waybill::{
     app::App,
     config::{Config, config_from},
-    modules::queue::Worker,
-    platform::identity::{Role, TokenKeys},
+    modules::{
+        inspection::check_all,
+        queue::Worker,
+        wallet::{Difference, Differences, WalletStore},
+    },
+    platform::{
+        identity::{Role, TokenKeys},
+        money::{Currency, Money},
+    },
 };
 
 pub use carrier::Carrier;
 
 pub const PASSWORD: &str = "correct horse battery";
+/// Opening credit of a test's merchant, in paise.
+pub const PLENTY: i64 = 1_000_000_000;
 pub const JWT_SECRET: &str = "test-secret-test-secret-test-secret-test";
 
 /// A user of a test and its access token.
@@ -157,9 +167,30 @@ impl TestApp {
         panic!("jobs don't come to an end");
     }
 
-    /// A new merchant with a token.
+    /// A new merchant with a token, and with money for all that a test does.
     pub async fn merchant(&self) -> User {
-        self.user(Role::Merchant).await
+        self.merchant_with(PLENTY).await
+    }
+
+    /// A new merchant with a token and so many rupees, in paise.
+    pub async fn merchant_with(&self, amount: i64) -> User {
+        let user = self.user(Role::Merchant).await;
+        if amount > 0 {
+            self.credit(&user, amount).await;
+        }
+        user
+    }
+
+    /// Gives an existing user money.
+    pub async fn credit(&self, user: &User, amount: i64) {
+        let credit = Money::new(amount, Currency::INR);
+        self.app.wallets.open_with(&user.user_id, credit).await.expect("a credit");
+    }
+
+    /// What a merchant has: available and held.
+    pub async fn balance(&self, user: &User) -> (i64, i64) {
+        let wallet = self.get(user, "/wallet").await.expect(200).body;
+        (wallet["available"].as_i64().unwrap(), wallet["held"].as_i64().unwrap())
     }
 
     /// A new user of any role with a token.
@@ -235,12 +266,13 @@ impl Drop for TestApp {
 /// What must hold once the dust has settled:
 /// every request log is closed; nobody holds a lease; every order is at the carrier at most once, exactly once where it is
 /// confirmed; what is cancelled or failed is not alive there; every order has its event and its job's end; the carrier saw
-/// nothing malformed.
+/// nothing malformed; debits equal credits, balances equal their lines, and every hold is where its order wants it.
 pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     let all = async |name: &str| -> Vec<Document> {
         let documents = db.collection::<Document>(name);
         documents.find(doc! {}).await.unwrap().try_collect().await.unwrap()
     };
+    assert_eq!(differences(db).await, [], "the books differ");
     let books = carrier.books().await;
     assert_eq!(books["duplicates"], 0, "a shipment was bought twice: {books}");
     assert_eq!(books["violations"], serde_json::json!([]), "the carrier saw malformed requests");
@@ -270,6 +302,21 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
         }
         assert_eq!(order.get("openCall"), Some(&bson::Bson::Null), "{id} has a call that nobody closed");
     }
+}
+
+/// What a reconciliation finds.
+pub async fn differences(db: &Database) -> Vec<Difference> {
+    struct Found(Vec<Difference>);
+    impl Differences for Found {
+        fn add(&mut self, difference: Difference) {
+            self.0.push(difference);
+        }
+
+        fn looked_at(&mut self, _: &'static str, _: u64) {}
+    }
+    let mut found = Found(Vec::new());
+    check_all(&WalletStore::new(db.clone()), &mut found).await.expect("the books can be read");
+    found.0
 }
 
 /// Settings for tests.

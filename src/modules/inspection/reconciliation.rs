@@ -1,0 +1,230 @@
+//! Holding the books against each other: the ledger against itself, holds against orders, orders against provider logs.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use axum::{Json, extract::State};
+use bson::{DateTime, Document, doc};
+use mongodb::{ClientSession, Database, error::Result};
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    modules::{
+        audit::RESPONSE_LOGS,
+        orders::{Due, ORDERS, Order, OrderStatus, due, is_settled},
+        wallet::{Difference, Differences, HOLDS, Hold, HoldState, WalletStore, check_ledger, sorted},
+    },
+    platform::{
+        clock::{Clock, Rfc3339Time},
+        error::AppError,
+        http::NoQuery,
+        identity::FinanceReader,
+    },
+};
+
+/// Documents that are looked up at once.
+const CHUNK: usize = 1_000;
+/// Differences that an answer lists; the rest is counted. `waybill ledger check` prints all.
+const LISTED_MAX: usize = 1_000;
+
+/// What the route needs.
+#[derive(Clone)]
+pub struct Reconciler {
+    /// Reads the ledger.
+    pub store: WalletStore,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// The route.
+pub fn reconciliation_router(reconciler: Reconciler) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(reconcile)).with_state(reconciler)
+}
+
+/// What was compared, and what does not agree.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ReconciliationResponse {
+    checked_at: Option<Rfc3339Time>,
+    /// Documents that were looked at, by collection.
+    checked: BTreeMap<&'static str, u64>,
+    /// Empty where everything agrees; at most a thousand.
+    differences: Vec<Difference>,
+    /// All of them, also those that are not listed.
+    difference_count: u64,
+}
+
+impl Differences for ReconciliationResponse {
+    fn add(&mut self, difference: Difference) {
+        self.difference_count += 1;
+        if self.differences.len() < LISTED_MAX {
+            self.differences.push(difference);
+        }
+    }
+
+    fn looked_at(&mut self, collection: &'static str, count: u64) {
+        *self.checked.entry(collection).or_default() += count;
+    }
+}
+
+/// Compares stored balances with lines, holds with orders, and orders with provider logs, all at one moment, and lists
+/// every difference. It reads everything once: expect seconds per million transactions.
+#[utoipa::path(get, path = "/finance/reconciliation", tag = "finance", security(("bearer" = [])),
+    responses((status = 200, body = ReconciliationResponse)))]
+async fn reconcile(
+    State(reconciler): State<Reconciler>,
+    _: FinanceReader,
+    _: NoQuery,
+) -> std::result::Result<Json<ReconciliationResponse>, AppError> {
+    let mut response = ReconciliationResponse::default();
+    check_all(&reconciler.store, &mut response).await?;
+    let now: DateTime = reconciler.clock.now();
+    response.checked_at = Some(Rfc3339Time(now));
+    Ok(Json(response))
+}
+
+/// Every check there is, over one snapshot.
+///
+/// # Errors
+/// What the driver says.
+pub async fn check_all(store: &WalletStore, to: &mut impl Differences) -> Result<()> {
+    let mut session = store.snapshot().await?;
+    check_ledger(store, &mut session, to).await?;
+    check_orders(store.db(), &mut session, to).await?;
+    check_order_holds(store.db(), &mut session, to).await
+}
+
+/// Every order that costs something has the hold that its status wants, and every confirmed one has the provider's word.
+async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let mut cursor = sorted(db, ORDERS, doc! {}, session).await?;
+    let mut count = 0;
+    loop {
+        let orders: Vec<Order> = chunk(&mut cursor, session, to, "order.readable").await?;
+        if orders.is_empty() {
+            break;
+        }
+        count += orders.len() as u64;
+        let hold_ids = orders.iter().filter_map(|order| order.billing.as_ref()).map(|billing| billing.hold_id.as_str());
+        let holds: HashMap<String, Hold> = by_ids(db, HOLDS, hold_ids.collect(), session).await?;
+        let accepted = accepted_orders(db, &orders, session).await?;
+        for order in &orders {
+            check_order(order, &holds, to);
+            let has_word = accepted.contains(&order.id);
+            match due(order.status) {
+                Due::Capture if !has_word => {
+                    to.add(Difference::new("order.provider_word", &order.id, "an answer that accepts it", "none"));
+                }
+                Due::GiveBack if order.status == OrderStatus::Failed && has_word => {
+                    to.add(Difference::new("order.provider_word", &order.id, "none", "an answer that accepts it"));
+                }
+                Due::Capture | Due::GiveBack | Due::Keep => {}
+            }
+        }
+    }
+    to.looked_at("orders", count);
+    Ok(())
+}
+
+fn check_order(order: &Order, holds: &HashMap<String, Hold>, to: &mut impl Differences) {
+    let Some(billing) = &order.billing else {
+        if let Some(charge) = order.charge.filter(|charge| charge.amount > 0) {
+            to.add(Difference::new("order.hold", &order.id, format!("a hold of {charge}"), "none"));
+        }
+        return;
+    };
+    let Some(hold) = holds.get(&billing.hold_id) else {
+        return to.add(Difference::new("order.hold", &order.id, &billing.hold_id, "none"));
+    };
+    if !is_settled(due(order.status), hold.state) {
+        let expected = format!("{:?} ({})", due(order.status), order.status.as_str());
+        to.add(Difference::new("order.hold_state", &order.id, expected, format!("{:?}", hold.state)));
+    }
+    if hold.user_id != order.user_id {
+        to.add(Difference::new("order.hold_owner", &order.id, &order.user_id, &hold.user_id));
+    }
+    if order.charge != Some(hold.money()) {
+        let charge = order.charge.map_or_else(|| "none".to_owned(), |charge| charge.to_string());
+        to.add(Difference::new("order.hold_amount", &order.id, charge, hold.money()));
+    }
+}
+
+/// Every hold for an order has its order; one that the order no longer names was given back.
+async fn check_order_holds(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let mut cursor = sorted(db, HOLDS, doc! { "referenceType": "order" }, session).await?;
+    loop {
+        let holds: Vec<Hold> = chunk(&mut cursor, session, to, "hold.readable").await?;
+        if holds.is_empty() {
+            return Ok(());
+        }
+        let orders: HashMap<String, Order> = by_ids(db, ORDERS, holds.iter().map(order_id).collect(), session).await?;
+        for hold in &holds {
+            let Some(order) = orders.get(order_id(hold)) else {
+                to.add(Difference::new("hold.order", &hold.id, order_id(hold), "none"));
+                continue;
+            };
+            let is_current = order.billing.as_ref().is_some_and(|billing| billing.hold_id == hold.id);
+            if !is_current && !matches!(hold.state, HoldState::Released | HoldState::Refunded) {
+                to.add(Difference::new("hold.replaced", &hold.id, "given back", format!("{:?}", hold.state)));
+            }
+        }
+    }
+}
+
+/// The order that a hold is for: later holds of an order are called `ord_...#2` and so on.
+fn order_id(hold: &Hold) -> &str {
+    hold.reference_id.split('#').next().unwrap_or_default()
+}
+
+/// Which of the orders their provider has accepted, by our logs.
+async fn accepted_orders(db: &Database, orders: &[Order], session: &mut ClientSession) -> Result<HashSet<String>> {
+    let wanted: Vec<&str> =
+        orders.iter().filter(|order| due(order.status) != Due::Keep).map(|order| order.id.as_str()).collect();
+    let logs = db.collection::<Document>(RESPONSE_LOGS);
+    let says_yes = doc! { "orderId": { "$in": wanted }, "operation": { "$in": ["create_order", "look_up_order"] },
+    "outcome": { "$in": ["done", "found"] } };
+    let mut found = logs.find(says_yes).projection(doc! { "orderId": 1 }).session(&mut *session).await?;
+    let mut accepted = HashSet::new();
+    while let Some(log) = found.next(session).await.transpose()? {
+        accepted.extend(log.get_str("orderId").ok().map(str::to_owned));
+    }
+    Ok(accepted)
+}
+
+/// The next documents of a cursor; what can't be read is a difference.
+async fn chunk<T: DeserializeOwned>(
+    cursor: &mut mongodb::SessionCursor<Document>,
+    session: &mut ClientSession,
+    to: &mut impl Differences,
+    check: &'static str,
+) -> Result<Vec<T>> {
+    let mut read = Vec::new();
+    while read.len() < CHUNK {
+        let Some(document) = cursor.next(session).await.transpose()? else { break };
+        let id = document.get_str("_id").unwrap_or_default().to_owned();
+        match bson::deserialize_from_document(document) {
+            Ok(value) => read.push(value),
+            Err(error) => to.add(Difference::new(check, id, "a document of its kind", error)),
+        }
+    }
+    Ok(read)
+}
+
+async fn by_ids<T: DeserializeOwned>(
+    db: &Database,
+    collection: &str,
+    ids: Vec<&str>,
+    session: &mut ClientSession,
+) -> Result<HashMap<String, T>> {
+    let documents = db.collection::<Document>(collection);
+    let mut found = documents.find(doc! { "_id": { "$in": ids } }).session(&mut *session).await?;
+    let mut by_id = HashMap::new();
+    while let Some(document) = found.next(session).await.transpose()? {
+        let id = document.get_str("_id").unwrap_or_default().to_owned();
+        // What can't be read counts as missing here, and is named by the walk over its own collection.
+        if let Ok(value) = bson::deserialize_from_document(document) {
+            by_id.insert(id, value);
+        }
+    }
+    Ok(by_id)
+}

@@ -1,0 +1,202 @@
+//! What an order costs its merchant: held when it is created, captured when the provider has it, given back when it
+//! comes to nothing.
+//!
+//! What is due follows from the order's status alone ([`due`]), and [`settle`] brings the hold there. So it does not
+//! matter on which way an order came to its status, or how often it is looked at.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{Order, OrderStatus};
+use crate::{
+    modules::{
+        events::Actor,
+        wallet::{
+            self, Account, Entry, HOLDS, Hold, HoldState, LedgerKind, Reference, Refusal, Share,
+            rates::{Pricing, Quote},
+        },
+    },
+    platform::{
+        batch::{Key, View},
+        ids::sibling_id,
+    },
+};
+
+/// How an order is paid for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Billing {
+    /// The last hold.
+    pub hold_id: String,
+    /// Holds so far: a second one where it is sent again after the first was released.
+    pub holds: i32,
+    /// How the price came about.
+    pub pricing: Pricing,
+}
+
+/// What is to become of an order's hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Not decided yet: the money stays aside.
+    Keep,
+    /// The provider has the order: it is owed the money.
+    Capture,
+    /// Nothing is carried: the money goes back.
+    GiveBack,
+}
+
+/// What is due for an order in `status`.
+#[must_use]
+pub const fn due(status: OrderStatus) -> Due {
+    use OrderStatus as S;
+    match status {
+        // Whether the provider has it is not known, or not settled: a person decides.
+        S::Created | S::NeedsAttention => Due::Keep,
+        S::Failed | S::Cancelled => Due::GiveBack,
+        S::Confirmed
+        | S::Pending
+        | S::Booked
+        | S::PickupScheduled
+        | S::OutForPickup
+        | S::PickupFailed
+        | S::PickedUp
+        | S::InTransit
+        | S::OutForDelivery
+        | S::DeliveryFailed
+        | S::Delivered
+        | S::RtoInitiated
+        | S::RtoInTransit
+        | S::RtoOutForDelivery
+        | S::RtoDelivered
+        | S::Lost
+        | S::Damaged
+        | S::OnHold
+        | S::Unknown => Due::Capture,
+    }
+}
+
+/// Whether a hold in `state` is where `due` wants it.
+#[must_use]
+pub const fn is_settled(due: Due, state: HoldState) -> bool {
+    match due {
+        Due::Keep => matches!(state, HoldState::Open),
+        Due::Capture => matches!(state, HoldState::Captured),
+        Due::GiveBack => matches!(state, HoldState::Released | HoldState::Refunded),
+    }
+}
+
+/// The documents that settling an order may change.
+#[derive(Clone, Debug)]
+pub(super) struct ChargeKeys {
+    pub(super) hold: Key,
+    pub(super) wallet: Key,
+}
+
+impl ChargeKeys {
+    /// Those of `order`; none where it costs nothing.
+    pub(super) fn of(order: &Order) -> Option<Self> {
+        let (billing, charge) = (order.billing.as_ref()?, order.charge?);
+        let wallet = wallet::wallet_key(&order.user_id, charge.currency);
+        Some(Self { hold: Key::id(HOLDS, &*billing.hold_id), wallet })
+    }
+}
+
+/// What [`settle`] and [`hold_again`] read.
+pub(super) fn keys(order: &Order) -> Vec<Key> {
+    ChargeKeys::of(order).map(|keys| vec![keys.hold, keys.wallet]).unwrap_or_default()
+}
+
+/// Sets the price of a new order aside. Reads the wallet. The ids of hold and transaction follow from `event_id`.
+pub(super) fn hold(
+    view: &mut View,
+    order: &mut Order,
+    quote: &Quote,
+    event_id: &str,
+    actor: &Actor,
+) -> Result<(), Refusal> {
+    order.charge = Some(quote.total);
+    open(view, order, 1, quote.pricing.clone(), event_id, actor)
+}
+
+/// Sets the price aside again for an order that is sent again, where it was given back. Reads [`keys`].
+pub(super) fn hold_again(view: &mut View, order: &mut Order, event_id: &str, actor: &Actor) -> Result<(), Refusal> {
+    let Some(billing) = order.billing.clone() else { return Ok(()) };
+    match view.by_id::<Hold>(&billing.hold_id).map(|hold| hold.state) {
+        Some(HoldState::Released | HoldState::Refunded) => {
+            open(view, order, billing.holds + 1, billing.pricing, event_id, actor)
+        }
+        Some(HoldState::Open | HoldState::Captured) | None => Ok(()),
+    }
+}
+
+/// Brings the hold to where the order's status wants it. Reads the hold, and the wallet unless a capture is due.
+pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Actor) {
+    let Some(billing) = &order.billing else { return };
+    let Some(hold) = view.by_id::<Hold>(&billing.hold_id) else {
+        tracing::error!(order.id = %order.id, "the order's hold is not there");
+        return;
+    };
+    let id = sibling_id("txn", event_id);
+    let entry = |kind, booking| Entry {
+        transaction_id: &id,
+        kind,
+        reference: Reference::new("order", hold.reference_id.clone(), booking),
+        client_reference: None,
+        reason: None,
+        actor,
+    };
+    let shares = || shares(&order.provider, &billing.pricing);
+    let settled = match (due(order.status), hold.state) {
+        (Due::Capture, HoldState::Open) => {
+            wallet::capture(view, &hold.id, &shares(), &entry(LedgerKind::FreightCapture, "capture"))
+        }
+        (Due::GiveBack, HoldState::Open) => {
+            wallet::release(view, &hold.id, &entry(LedgerKind::FreightRelease, "release"))
+        }
+        (Due::GiveBack, HoldState::Captured) => {
+            wallet::refund(view, &hold.id, &shares(), &entry(LedgerKind::FreightRefund, "refund"))
+        }
+        (due, state) if is_settled(due, state) => return,
+        // Given back, and at the provider after all, or in doubt again: reconciliation shows it to a person.
+        (due, state) => {
+            tracing::error!(order.id = %order.id, ?due, ?state, "the order's hold can't follow its status");
+            return;
+        }
+    };
+    if let Err(refusal) = settled {
+        // Not a reason to forget what the provider said: the order goes on, and reconciliation shows the difference.
+        tracing::error!(order.id = %order.id, %refusal, "the order's hold can't be settled");
+    }
+}
+
+fn open(
+    view: &mut View,
+    order: &mut Order,
+    holds: i32,
+    pricing: Pricing,
+    event_id: &str,
+    actor: &Actor,
+) -> Result<(), Refusal> {
+    let Some(charge) = order.charge else { return Ok(()) };
+    let (hold_id, transaction_id) = (sibling_id("hld", event_id), sibling_id("txn", event_id));
+    let reference_id = if holds == 1 { order.id.clone() } else { format!("{}#{holds}", order.id) };
+    let entry = Entry {
+        transaction_id: &transaction_id,
+        kind: LedgerKind::FreightHold,
+        reference: Reference::new("order", reference_id, "hold"),
+        client_reference: None,
+        reason: None,
+        actor,
+    };
+    wallet::open_hold(view, &hold_id, &order.user_id, charge, &entry)?;
+    order.billing = Some(Billing { hold_id, holds, pricing });
+    Ok(())
+}
+
+/// Whom the price belongs to: the freight to the provider, the fee for cash on delivery to us.
+fn shares(provider: &str, pricing: &Pricing) -> Vec<Share> {
+    let shares = [
+        Share { account: Account::Payable(provider.to_owned()), amount: pricing.freight },
+        Share { account: Account::Revenue, amount: pricing.cod_fee },
+    ];
+    shares.into_iter().filter(|share| share.amount > 0).collect()
+}

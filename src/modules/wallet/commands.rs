@@ -1,0 +1,243 @@
+//! What finance books, each in one transaction.
+
+use super::{
+    ledger::{self, Entry, Refusal, wallet_key},
+    model::{Account, LEDGER, LedgerKind, LedgerTransaction, Reference},
+};
+use crate::{
+    modules::{auth, events::Actor},
+    platform::{
+        batch::{Command, Key, View},
+        money::Money,
+    },
+};
+
+/// What finance wants booked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Booking {
+    /// Money came in over the bank.
+    Recharge,
+    /// A correction in the user's favour.
+    AdjustUp,
+    /// A correction against the user.
+    AdjustDown,
+    /// From the user's wallet to another's.
+    Transfer {
+        /// Whose.
+        to_user_id: String,
+    },
+}
+
+impl Booking {
+    const fn kind(&self) -> LedgerKind {
+        match self {
+            Self::Recharge => LedgerKind::Recharge,
+            Self::AdjustUp | Self::AdjustDown => LedgerKind::Adjustment,
+            Self::Transfer { .. } => LedgerKind::Transfer,
+        }
+    }
+}
+
+/// Books for finance, or finds that it was booked.
+#[derive(Clone, Debug)]
+pub struct Book {
+    /// `txn_...`; the second is of a transfer's other half.
+    pub transaction_ids: [String; 2],
+    /// What it is booked for; the same reference is the same booking, for ever.
+    pub reference: Reference,
+    /// Finance's own id, where finance asks.
+    pub client_reference: Option<String>,
+    /// What.
+    pub booking: Booking,
+    /// Whose wallet.
+    pub user_id: String,
+    /// How much.
+    pub money: Money,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub actor: Actor,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Booked {
+    /// It is booked now.
+    New(Box<LedgerTransaction>),
+    /// It was booked before, with the same meaning.
+    Replay(Box<LedgerTransaction>),
+    /// The reference stands for something else.
+    Mismatch,
+    /// There is no such user; the field that names it.
+    NoUser(&'static str),
+    /// It can't be booked.
+    Refused(Refusal),
+}
+
+impl Book {
+    fn payee(&self) -> Option<&str> {
+        match &self.booking {
+            Booking::Transfer { to_user_id } => Some(to_user_id),
+            Booking::Recharge | Booking::AdjustUp | Booking::AdjustDown => None,
+        }
+    }
+
+    /// By how much the user's `available` changes.
+    const fn change(&self) -> i64 {
+        match self.booking {
+            Booking::Recharge | Booking::AdjustUp => self.money.amount,
+            Booking::AdjustDown | Booking::Transfer { .. } => -self.money.amount,
+        }
+    }
+
+    fn means(&self, booked: &LedgerTransaction, payee: Option<&LedgerTransaction>) -> bool {
+        booked.kind == self.booking.kind()
+            && booked.user_id == self.user_id
+            && booked.currency == self.money.currency
+            && booked.change_of_available() == self.change()
+            && booked.reason == self.reason
+            && payee.map(|half| half.user_id.as_str()) == self.payee()
+    }
+
+    fn payee_reference(&self) -> Reference {
+        Reference { booking: "transfer_in", ..self.reference.clone() }
+    }
+
+    fn book(&self, view: &mut View) -> Result<LedgerTransaction, Refusal> {
+        let entry = |transaction_id, reference| Entry {
+            transaction_id,
+            kind: self.booking.kind(),
+            reference,
+            client_reference: self.client_reference.as_deref(),
+            reason: self.reason.as_deref(),
+            actor: &self.actor,
+        };
+        let first = entry(&self.transaction_ids[0], self.reference.clone());
+        let (user_id, money) = (self.user_id.as_str(), self.money);
+        match &self.booking {
+            Booking::Recharge => ledger::credit(view, user_id, money, Account::SettlementCash, &first),
+            Booking::AdjustUp => ledger::credit(view, user_id, money, Account::Adjustments, &first),
+            Booking::AdjustDown => ledger::debit(view, user_id, money, Account::Adjustments, &first),
+            Booking::Transfer { to_user_id } => {
+                // Both halves or none: the second is looked at before the first is booked.
+                ledger::check_credit(view, to_user_id, money)?;
+                let booked = ledger::debit(view, user_id, money, Account::Transfers, &first)?;
+                let second = entry(&self.transaction_ids[1], self.payee_reference());
+                ledger::credit(view, to_user_id, money, Account::Transfers, &second)?;
+                Ok(booked)
+            }
+        }
+    }
+}
+
+impl Command for Book {
+    type Reply = Booked;
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        let mut keys = vec![
+            self.reference.key(),
+            self.payee_reference().key(),
+            wallet_key(&self.user_id, self.money.currency),
+            auth::user_key(&self.user_id),
+        ];
+        if let Some(payee) = self.payee() {
+            keys.extend([wallet_key(payee, self.money.currency), auth::user_key(payee)]);
+        }
+        keys
+    }
+
+    fn decide(&self, view: &mut View) -> Booked {
+        if let Some(booked) = view.find::<LedgerTransaction>(&self.reference.key()) {
+            let payee = view.find::<LedgerTransaction>(&self.payee_reference().key());
+            return if booked.id == self.transaction_ids[0] {
+                Booked::New(Box::new(booked))
+            } else if self.means(&booked, payee.as_ref()) {
+                Booked::Replay(Box::new(booked))
+            } else {
+                Booked::Mismatch
+            };
+        }
+        if !view.contains(&auth::user_key(&self.user_id)) {
+            return Booked::NoUser("userId");
+        }
+        if self.payee().is_some_and(|payee| !view.contains(&auth::user_key(payee))) {
+            return Booked::NoUser("toUserId");
+        }
+        match self.book(view) {
+            Ok(booked) => Booked::New(Box::new(booked)),
+            Err(refusal) => Booked::Refused(refusal),
+        }
+    }
+}
+
+/// Books the opposite of a transaction, once.
+#[derive(Clone, Debug)]
+pub struct Reverse {
+    /// `txn_...`, of the reversal.
+    pub transaction_id: String,
+    /// The transaction to take back.
+    pub original_id: String,
+    /// Finance's own id.
+    pub client_reference: String,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub actor: Actor,
+}
+
+/// What became of a reversal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reversed {
+    /// It is booked now.
+    New(Box<LedgerTransaction>),
+    /// There is no such transaction.
+    NotFound,
+    /// It was taken back before, by this transaction.
+    Before(String),
+    /// It can't be taken back.
+    Refused(Refusal),
+}
+
+impl Reverse {
+    fn reference(&self) -> Reference {
+        Reference::new("transaction", self.original_id.clone(), "reversal")
+    }
+}
+
+impl Command for Reverse {
+    type Reply = Reversed;
+
+    fn reads(&self, view: &View) -> Vec<Key> {
+        let original = Key::id(LEDGER, &*self.original_id);
+        let mut keys = vec![original.clone(), self.reference().key()];
+        if view.has_read(&original)
+            && let Some(original) = view.find::<LedgerTransaction>(&original)
+        {
+            keys.push(wallet_key(&original.user_id, original.currency));
+        }
+        keys
+    }
+
+    fn decide(&self, view: &mut View) -> Reversed {
+        let Some(original) = view.by_id::<LedgerTransaction>(&self.original_id) else { return Reversed::NotFound };
+        if let Some(before) = view.find::<LedgerTransaction>(&self.reference().key()) {
+            return if before.id == self.transaction_id {
+                Reversed::New(Box::new(before))
+            } else {
+                Reversed::Before(before.id)
+            };
+        }
+        let entry = Entry {
+            transaction_id: &self.transaction_id,
+            kind: LedgerKind::Reversal,
+            reference: self.reference(),
+            client_reference: Some(&self.client_reference),
+            reason: Some(&self.reason),
+            actor: &self.actor,
+        };
+        match ledger::reverse(view, &original, &entry) {
+            Ok(booked) => Reversed::New(Box::new(booked)),
+            Err(refusal) => Reversed::Refused(refusal),
+        }
+    }
+}

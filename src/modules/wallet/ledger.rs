@@ -1,0 +1,331 @@
+//! The decisions of the ledger, purely over a [`View`]: what may be booked, and how. Every function books one
+//! transaction or refuses and changes nothing.
+//!
+//! Amounts are above zero and at most [`AMOUNT_MAX`]; the function's name says the direction. Each has to find in the
+//! view what it decides over: the wallet ([`wallet_key`]), the hold, both where it says so.
+
+use bson::DateTime;
+
+use super::model::{Account, Hold, HoldState, LedgerKind, LedgerTransaction, Line, Reference, WALLETS, Wallet};
+use crate::{
+    modules::events::Actor,
+    platform::{
+        batch::{Key, View},
+        money::{AMOUNT_MAX, Currency, Money},
+    },
+};
+
+/// What a booking needs besides its money.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// `txn_...`, made before the transaction's first try.
+    pub transaction_id: &'a str,
+    /// What it is.
+    pub kind: LedgerKind,
+    /// What it is for; booked once.
+    pub reference: Reference,
+    /// The id that finance gave it, where finance did.
+    pub client_reference: Option<&'a str>,
+    /// In the words of whoever asked for it.
+    pub reason: Option<&'a str>,
+    /// Who makes it happen.
+    pub actor: &'a Actor,
+}
+
+/// A part of what is captured or refunded, and the account that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The account.
+    pub account: Account,
+    /// Minor units, above zero.
+    pub amount: i64,
+}
+
+/// Why nothing was booked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is too little money.
+    #[error("{needed} needed, {available} available")]
+    Insufficient {
+        /// What it takes.
+        needed: Money,
+        /// What is there.
+        available: Money,
+    },
+    /// Not above zero, or over the limit.
+    #[error("the amount is not between 1 and {AMOUNT_MAX}")]
+    Amount,
+    /// The balance would leave what 64 bits hold.
+    #[error("the balance would be too large")]
+    Overflow,
+    /// There is no such hold.
+    #[error("there is no such hold")]
+    NoHold,
+    /// The hold has been captured, released or refunded before.
+    #[error("the hold is {0:?}")]
+    HoldState(HoldState),
+    /// More is to be captured than was set aside, or not exactly what was captured is to be refunded.
+    #[error("the shares don't fit the hold")]
+    Shares,
+    /// Its kind is not reversed, or it concerns another wallet.
+    #[error("the transaction can't be reversed")]
+    NotReversible,
+}
+
+/// The key of a user's wallet.
+#[must_use]
+pub fn wallet_key(user_id: &str, currency: Currency) -> Key {
+    Key::id(WALLETS, Wallet::id_of(user_id, currency))
+}
+
+/// Money comes into the wallet, from `source`. Opens the wallet where there is none. Reads the wallet.
+///
+/// # Errors
+/// [`Refusal::Amount`], [`Refusal::Overflow`].
+pub fn credit(
+    view: &mut View,
+    user_id: &str,
+    money: Money,
+    source: Account,
+    entry: &Entry<'_>,
+) -> Result<LedgerTransaction, Refusal> {
+    let amount = checked_amount(money.amount)?;
+    post(view, user_id, money.currency, &[(Account::Available, amount), (source, -amount)], Extra::default(), entry)
+}
+
+/// Whether the wallet could take `money`. Reads the wallet.
+///
+/// # Errors
+/// [`Refusal::Amount`], [`Refusal::Overflow`].
+pub fn check_credit(view: &View, user_id: &str, money: Money) -> Result<(), Refusal> {
+    let amount = checked_amount(money.amount)?;
+    let wallet = view.by_id::<Wallet>(&Wallet::id_of(user_id, money.currency));
+    let balance = wallet.map_or(0, |wallet| wallet.available);
+    balance.checked_add(amount).map(drop).ok_or(Refusal::Overflow)
+}
+
+/// Money leaves the wallet, to `target`. Reads the wallet.
+///
+/// # Errors
+/// [`Refusal::Amount`], [`Refusal::Insufficient`].
+pub fn debit(
+    view: &mut View,
+    user_id: &str,
+    money: Money,
+    target: Account,
+    entry: &Entry<'_>,
+) -> Result<LedgerTransaction, Refusal> {
+    let amount = checked_amount(money.amount)?;
+    post(view, user_id, money.currency, &[(Account::Available, -amount), (target, amount)], Extra::default(), entry)
+}
+
+/// Sets money aside. Reads the wallet.
+///
+/// # Errors
+/// [`Refusal::Amount`], [`Refusal::Insufficient`].
+pub fn open_hold(
+    view: &mut View,
+    hold_id: &str,
+    user_id: &str,
+    money: Money,
+    entry: &Entry<'_>,
+) -> Result<Hold, Refusal> {
+    let amount = checked_amount(money.amount)?;
+    let lines = [(Account::Available, -amount), (Account::Held, amount)];
+    let extra = Extra { hold_id: Some(hold_id), reverses: None };
+    let booked = post(view, user_id, money.currency, &lines, extra, entry)?;
+    let hold = Hold {
+        id: hold_id.to_owned(),
+        user_id: user_id.to_owned(),
+        currency: money.currency,
+        amount,
+        captured: 0,
+        state: HoldState::Open,
+        reference_type: booked.reference_type,
+        reference_id: booked.reference_id,
+        created_at: booked.at,
+        updated_at: booked.at,
+    };
+    view.insert(&hold);
+    Ok(hold)
+}
+
+/// Books what was set aside to those it is owed to; what the shares leave goes back to the wallet. Reads the hold, and
+/// the wallet only where something goes back.
+///
+/// # Errors
+/// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is open, [`Refusal::Shares`] above what was set aside,
+/// [`Refusal::Amount`].
+pub fn capture(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'_>) -> Result<Hold, Refusal> {
+    let mut hold = hold_in(view, hold_id, HoldState::Open)?;
+    let captured = sum(shares)?;
+    let rest = hold.amount.checked_sub(captured).filter(|rest| *rest >= 0).ok_or(Refusal::Shares)?;
+    let mut lines = vec![(Account::Held, -hold.amount)];
+    lines.extend(shares.iter().map(|share| (share.account.clone(), share.amount)));
+    if rest > 0 {
+        lines.push((Account::Available, rest));
+    }
+    hold.captured = captured;
+    close(view, hold, HoldState::Captured, &lines, entry)
+}
+
+/// Gives all of what was set aside back. Reads the hold and the wallet.
+///
+/// # Errors
+/// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is open.
+pub fn release(view: &mut View, hold_id: &str, entry: &Entry<'_>) -> Result<Hold, Refusal> {
+    let hold = hold_in(view, hold_id, HoldState::Open)?;
+    let lines = [(Account::Held, -hold.amount), (Account::Available, hold.amount)];
+    close(view, hold, HoldState::Released, &lines, entry)
+}
+
+/// Takes back from the shares what was captured, and gives it to the wallet. Reads the hold and the wallet.
+///
+/// # Errors
+/// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is captured, [`Refusal::Shares`] unless they are all of what was
+/// captured, [`Refusal::Amount`].
+pub fn refund(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'_>) -> Result<Hold, Refusal> {
+    let hold = hold_in(view, hold_id, HoldState::Captured)?;
+    if sum(shares)? != hold.captured {
+        return Err(Refusal::Shares);
+    }
+    let mut lines: Vec<_> = shares.iter().map(|share| (share.account.clone(), -share.amount)).collect();
+    lines.push((Account::Available, hold.captured));
+    close(view, hold, HoldState::Refunded, &lines, entry)
+}
+
+/// Books the opposite of `original`. That it happens once is held by its reference, which the caller has to look for
+/// first. Reads the wallet.
+///
+/// # Errors
+/// [`Refusal::NotReversible`], [`Refusal::Insufficient`] where the money is spent, [`Refusal::Overflow`].
+pub fn reverse(view: &mut View, original: &LedgerTransaction, entry: &Entry<'_>) -> Result<LedgerTransaction, Refusal> {
+    if !original.kind.is_reversible() {
+        return Err(Refusal::NotReversible);
+    }
+    let lines: Vec<_> = original.lines.iter().map(|line| (line.account.clone(), -line.amount)).collect();
+    let extra = Extra { hold_id: None, reverses: Some(&original.id) };
+    post(view, &original.user_id, original.currency, &lines, extra, entry)
+}
+
+#[derive(Default)]
+struct Extra<'a> {
+    hold_id: Option<&'a str>,
+    reverses: Option<&'a str>,
+}
+
+fn checked_amount(amount: i64) -> Result<i64, Refusal> {
+    if (1..=AMOUNT_MAX).contains(&amount) { Ok(amount) } else { Err(Refusal::Amount) }
+}
+
+/// The sum of shares that are each above zero.
+fn sum(shares: &[Share]) -> Result<i64, Refusal> {
+    let sum = shares.iter().try_fold(0_i64, |sum, share| Some(sum.checked_add(checked_amount(share.amount).ok()?)?));
+    sum.filter(|sum| *sum > 0).ok_or(Refusal::Amount)
+}
+
+fn hold_in(view: &View, hold_id: &str, state: HoldState) -> Result<Hold, Refusal> {
+    let hold = view.by_id::<Hold>(hold_id).ok_or(Refusal::NoHold)?;
+    if hold.state == state { Ok(hold) } else { Err(Refusal::HoldState(hold.state)) }
+}
+
+fn close(
+    view: &mut View,
+    mut hold: Hold,
+    state: HoldState,
+    lines: &[(Account, i64)],
+    entry: &Entry<'_>,
+) -> Result<Hold, Refusal> {
+    let extra = Extra { hold_id: Some(&hold.id), reverses: None };
+    let booked = post(view, &hold.user_id, hold.currency, lines, extra, entry)?;
+    hold.state = state;
+    hold.updated_at = booked.at;
+    view.update(&hold);
+    Ok(hold)
+}
+
+/// The only way into the ledger. Changes the wallet where a line is on `available`.
+///
+/// # Panics
+/// When the lines don't balance: a bug here, and nothing may be written.
+fn post(
+    view: &mut View,
+    user_id: &str,
+    currency: Currency,
+    lines: &[(Account, i64)],
+    extra: Extra<'_>,
+    entry: &Entry<'_>,
+) -> Result<LedgerTransaction, Refusal> {
+    let balance: i128 = lines.iter().map(|(_, amount)| i128::from(*amount)).sum();
+    assert!(balance == 0 && lines.len() > 1, "the lines of {:?} don't balance", entry.kind);
+    assert!(lines.iter().all(|(_, amount)| *amount != 0), "a line of {:?} is zero", entry.kind);
+    let touched = lines.iter().any(|(account, _)| *account == Account::Available);
+    let change = lines.iter().filter(|(account, _)| *account == Account::Available).map(|(_, amount)| amount).sum();
+    let mut booked = LedgerTransaction {
+        id: entry.transaction_id.to_owned(),
+        kind: entry.kind,
+        user_id: user_id.to_owned(),
+        currency,
+        lines: lines
+            .iter()
+            .map(|(account, amount)| Line { account: account.clone(), amount: *amount, currency })
+            .collect(),
+        reference_type: entry.reference.kind_of_thing.to_owned(),
+        reference_id: entry.reference.id.clone(),
+        reference_kind: entry.reference.booking.to_owned(),
+        wallet_seq: None,
+        available_after: None,
+        hold_id: extra.hold_id.map(str::to_owned),
+        reverses: extra.reverses.map(str::to_owned),
+        client_reference: entry.client_reference.map(str::to_owned),
+        reason: entry.reason.map(str::to_owned),
+        actor: entry.actor.clone(),
+        at: view.now(),
+    };
+    if touched {
+        let wallet = change_wallet(view, user_id, currency, change)?;
+        booked.wallet_seq = Some(wallet.version);
+        booked.available_after = Some(wallet.available);
+        booked.at = wallet.last_at;
+    }
+    view.insert(&booked);
+    Ok(booked)
+}
+
+/// Changes `available` by `change` and counts the wallet on.
+fn change_wallet(view: &mut View, user_id: &str, currency: Currency, change: i64) -> Result<Wallet, Refusal> {
+    let now = view.now();
+    let id = Wallet::id_of(user_id, currency);
+    let known = view.by_id::<Wallet>(&id);
+    let is_new = known.is_none();
+    let mut wallet = known.unwrap_or_else(|| Wallet {
+        id,
+        user_id: user_id.to_owned(),
+        currency,
+        available: 0,
+        version: 0,
+        last_at: now,
+        created_at: now,
+    });
+    let available = wallet.available.checked_add(change).ok_or(Refusal::Overflow)?;
+    if available < 0 {
+        return Err(Refusal::Insufficient {
+            needed: Money::new(-change, currency),
+            available: Money::new(wallet.available, currency),
+        });
+    }
+    wallet.available = available;
+    wallet.version += 1;
+    wallet.last_at = later(wallet.last_at, now);
+    if is_new {
+        view.insert(&wallet);
+    } else {
+        view.update(&wallet);
+    }
+    Ok(wallet)
+}
+
+/// A wallet's time never runs backwards, whatever two processes think of the time.
+fn later(last: DateTime, now: DateTime) -> DateTime {
+    last.max(now)
+}

@@ -1,0 +1,131 @@
+//! Reads of wallets and holds, and the indexes of the ledger. Writes happen in commands only.
+
+use bson::{DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::{ClientSession, Database, error::Result};
+
+use super::model::{HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
+use crate::platform::{
+    money::{Currency, Money},
+    mongo::Index,
+};
+
+/// A balance, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// ISO 4217.
+    pub currency: Currency,
+    /// Minor units that can be spent.
+    pub available: i64,
+    /// Minor units set aside.
+    pub held: i64,
+    /// Transactions that touched `available` so far.
+    pub version: i64,
+}
+
+impl Balance {
+    /// `available` and `held` together.
+    #[must_use]
+    pub const fn posted(&self) -> i64 {
+        self.available.saturating_add(self.held)
+    }
+
+    /// What can be spent.
+    #[must_use]
+    pub const fn spendable(&self) -> Money {
+        Money::new(self.available, self.currency)
+    }
+}
+
+/// Reads wallets.
+#[derive(Clone, Debug)]
+pub struct WalletStore {
+    db: Database,
+}
+
+impl WalletStore {
+    /// Collections of this module, but the rate card's.
+    pub const COLLECTIONS: &[&str] = &[WALLETS, HOLDS, LEDGER];
+
+    /// A store over `db`.
+    #[must_use]
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// Indexes of this module, but the rate card's.
+    #[must_use]
+    pub fn indexes() -> Vec<Index> {
+        vec![
+            Index::new(LEDGER, "reference", doc! { "referenceType": 1, "referenceKind": 1, "referenceId": 1 }).unique(),
+            Index::new(LEDGER, "owner", doc! { "userId": 1, "_id": -1 }),
+            Index::new(LEDGER, "statement", doc! { "userId": 1, "currency": 1, "at": 1, "walletSeq": 1 })
+                .partial(doc! { "walletSeq": { "$gt": 0 } }),
+            Index::new(LEDGER, "time", doc! { "at": 1, "_id": 1 }),
+            // Small, because most holds are closed; sums what a user has set aside without reading a document.
+            Index::new(HOLDS, "open", doc! { "userId": 1, "currency": 1, "state": 1, "amount": 1 })
+                .partial(doc! { "state": "open" }),
+        ]
+    }
+
+    /// The database, for reports.
+    #[must_use]
+    pub const fn db(&self) -> &Database {
+        &self.db
+    }
+
+    /// A session whose reads all see the same moment.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn snapshot(&self) -> Result<ClientSession> {
+        self.db.client().start_session().snapshot(true).await
+    }
+
+    /// A user's balance now; zero where there is no wallet.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn balance(&self, user_id: &str, currency: Currency) -> Result<Balance> {
+        let mut session = self.snapshot().await?;
+        let wallets = self.db.collection::<Wallet>(WALLETS);
+        let id = Wallet::id_of(user_id, currency);
+        let wallet = wallets.find_one(doc! { "_id": id }).session(&mut session).await?;
+        let open = doc! { "userId": user_id, "currency": currency.code(), "state": "open" };
+        let pipeline = [doc! { "$match": open }, doc! { "$group": { "_id": null, "held": { "$sum": "$amount" } } }];
+        let mut sums = self.db.collection::<Document>(HOLDS).aggregate(pipeline).session(&mut session).await?;
+        let held = sums.next(&mut session).await.transpose()?.and_then(|sum| sum.get_i64("held").ok()).unwrap_or(0);
+        let (available, version) = wallet.map_or((0, 0), |wallet| (wallet.available, wallet.version));
+        Ok(Balance { currency, available, held, version })
+    }
+
+    /// A user's balance as it was at `as_of`, from the lines.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn balance_as_of(&self, user_id: &str, currency: Currency, as_of: DateTime) -> Result<Balance> {
+        let sum_of = |account: &str| {
+            let of_account = doc! { "$filter": { "input": "$lines", "cond": { "$eq": ["$$this.account", account] } } };
+            let amounts = doc! { "$map": { "input": of_account, "in": "$$this.amount" } };
+            doc! { "$sum": { "$sum": amounts } }
+        };
+        let pipeline = [
+            doc! { "$match": { "userId": user_id, "currency": currency.code(), "at": { "$lte": as_of } } },
+            doc! { "$group": { "_id": null, "available": sum_of("wallet.available"), "held": sum_of("wallet.held"),
+            "version": { "$max": "$walletSeq" } } },
+        ];
+        let ledger = self.db.collection::<Document>(LEDGER);
+        let mut found = ledger.aggregate(pipeline).await?;
+        let sums = found.try_next().await?.unwrap_or_default();
+        let number = |name: &str| sums.get_i64(name).unwrap_or(0);
+        Ok(Balance { currency, available: number("available"), held: number("held"), version: number("version") })
+    }
+
+    /// A transaction by its id.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn transaction(&self, transaction_id: &str) -> Result<Option<LedgerTransaction>> {
+        self.db.collection(LEDGER).find_one(doc! { "_id": transaction_id }).await
+    }
+}
