@@ -1,5 +1,7 @@
 //! The composition root: every concrete part, put together once.
 
+mod callers;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -15,7 +17,7 @@ use mongodb::Database;
 use serde::Serialize;
 use utoipa::{
     OpenApi, ToSchema,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -26,19 +28,19 @@ use crate::{
         auth::{self, AuthService},
         events::EventStore,
         inspection::{QueueBoard, Reconciler, queue_router, reconciliation_router},
-        orders::{self, OrderJobs, OrderQueues, OrderService, OrderStore},
-        providers::{AccountStore, Provider, parcelx::ParcelX},
-        queue::{JobHandler, QueueStore, Waker, Worker},
+        orders::{self, OrderQueues, OrderService, OrderStore},
+        providers::{AccountStore, paygate},
+        queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker},
         wallet::{
             self, WalletService, WalletStore,
             rates::{self, RateCards},
+            topups::{self, TopupService, TopupStore},
         },
     },
     platform::{
         batch::Lane,
         clock::{Clock, SYNC_EVERY},
         error::{AppError, ErrorKind, FieldError, Problem},
-        exchange::Exchange,
         http,
         identity::{Gate, TokenKeys},
         metrics,
@@ -89,12 +91,16 @@ pub struct App {
     pub orders: OrderService,
     /// Wallets and the ledger.
     pub wallets: WalletService,
+    /// Top-ups of wallets.
+    pub topups: TopupService,
     /// Jobs.
     pub queue_store: QueueStore,
     /// Wake-ups.
     pub waker: Waker,
     /// The queues of orders.
     pub queues: OrderQueues,
+    /// The queue of payments.
+    pub payments: QueueConfig,
     rates: RateCards,
     tokens: Arc<TokenKeys>,
     limiter: RateLimiter,
@@ -116,6 +122,7 @@ pub fn collections() -> Vec<&'static str> {
         AuditStore::COLLECTIONS,
         AccountStore::COLLECTIONS,
         WalletStore::COLLECTIONS,
+        TopupStore::COLLECTIONS,
         rates::COLLECTIONS,
     ]
     .concat()
@@ -131,6 +138,7 @@ pub fn indexes() -> Vec<Index> {
         QueueStore::indexes(),
         AuditStore::indexes(),
         WalletStore::indexes(),
+        TopupStore::indexes(),
         rates::indexes(),
     ]
     .concat()
@@ -186,19 +194,20 @@ impl App {
             Arc::clone(&indexes_present),
         );
         let wallets = WalletService::new(api_lane.clone(), WalletStore::new(db.clone()), Arc::clone(&indexes_present));
-        let provider: Arc<dyn Provider> =
-            Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));
+        let payments = config.payments_queue();
+        let gateway = callers::gateway(secrets);
+        let topups = TopupService::new(
+            api_lane.clone(),
+            TopupStore::new(db.clone()),
+            waker.clone(),
+            payments.clone(),
+            gateway.clone(),
+            Duration::from_millis(config.topup_expires_ms),
+            clock.clone(),
+            Arc::clone(&indexes_present),
+        );
         let completion_lane = Lane::start("complete", db.clone(), clock.clone());
-        let handlers = orders::handlers(OrderJobs {
-            lane: Lane::start("begin", db.clone(), clock.clone()),
-            exchange: Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?,
-            provider,
-            accounts: AccountStore::new(&db),
-            queue_store: queue_store.clone(),
-            queues: queues.clone(),
-            settling_delay: Duration::from_millis(config.worker.settling_delay_ms),
-            clock: clock.clone(),
-        });
+        let handlers = callers::handlers(&config, secrets, gateway, &db, &clock, &queue_store)?;
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -207,10 +216,12 @@ impl App {
             auth,
             orders,
             wallets,
+            topups,
             rates,
             queue_store,
             waker,
             queues,
+            payments,
             tokens,
             limiter,
             handlers,
@@ -231,6 +242,15 @@ impl App {
         Ok(())
     }
 
+    /// Queues whose jobs somebody here can run: without a payment gateway, payments wait for a worker that has one.
+    fn worked_queues(&self) -> Vec<QueueConfig> {
+        let mut queues = vec![self.queues.create.clone(), self.queues.cancel.clone()];
+        if self.handlers.iter().any(|handler| handler.kind() == topups::START_KIND) {
+            queues.push(self.payments.clone());
+        }
+        queues
+    }
+
     /// A worker over these parts.
     #[must_use]
     pub fn worker(&self) -> Worker {
@@ -241,7 +261,7 @@ impl App {
             self.clock.clone(),
             self.waker.clone(),
             self.limiter.clone(),
-            vec![self.queues.create.clone(), self.queues.cancel.clone()],
+            self.worked_queues(),
             self.handlers.clone(),
         )
     }
@@ -329,7 +349,7 @@ impl App {
             lane: self.api_lane.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
-            queues: Arc::new(vec![self.queues.create.clone(), self.queues.cancel.clone()]),
+            queues: Arc::new(vec![self.queues.create.clone(), self.queues.cancel.clone(), self.payments.clone()]),
             handlers: Arc::new(handlers),
         };
         OpenApiRouter::with_openapi(ApiDoc::openapi())
@@ -337,6 +357,9 @@ impl App {
             .merge(orders::router(self.orders.clone()))
             .merge(rates::router(self.rates.clone()))
             .merge(wallet::router(self.wallets.clone()))
+            .merge(wallet::reports_router(self.wallets.store().clone(), self.clock.clone()))
+            .merge(topups::router(self.topups.clone()))
+            .merge(topups::webhook_router(self.topups.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),
                 clock: self.clock.clone(),
@@ -367,6 +390,11 @@ impl utoipa::Modify for BearerScheme {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = openapi.components.get_or_insert_with(Default::default);
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let signature = ApiKeyValue::with_description(
+            paygate::SIGNATURE_HEADER,
+            "`t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, \"<t>.<raw body>\")>`",
+        );
+        components.add_security_scheme("paygate_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
     }
 }
 

@@ -8,7 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     modules::{
         orders::OrderQueues,
-        queue::{Backoff, WorkerSettings},
+        queue::{Backoff, QueueConfig, WorkerSettings},
+        wallet::topups::PAYMENTS_QUEUE,
     },
     platform::{
         crash,
@@ -151,6 +152,18 @@ pub struct Config {
     /// ParcelX secret key.
     #[arg(long, env = "PARCELX_SECRET_KEY", hide_env_values = true)]
     pub parcelx_secret_key: Option<SecretString>,
+    /// Base URL of PayGate, with its version. Without it wallets can't be topped up; everything else works.
+    #[arg(long, env = "PAYGATE_BASE_URL")]
+    pub paygate_base_url: Option<String>,
+    /// PayGate API key.
+    #[arg(long, env = "PAYGATE_API_KEY", hide_env_values = true)]
+    pub paygate_api_key: Option<SecretString>,
+    /// Signs PayGate's callbacks; at least 16 bytes.
+    #[arg(long, env = "PAYGATE_WEBHOOK_SECRET", hide_env_values = true)]
+    pub paygate_webhook_secret: Option<SecretString>,
+    /// A top-up that is not paid by then has expired.
+    #[arg(long, env = "TOPUP_EXPIRES_MS", default_value_t = 1_800_000, value_parser = clap::value_parser!(u64).range(100..=604_800_000))]
+    pub topup_expires_ms: u64,
     /// Limit requests per user and registrations per address. Limits on wrong passwords always hold.
     #[arg(long, env = "RATE_LIMIT", value_enum, default_value_t = Switch::On)]
     pub rate_limit: Switch,
@@ -286,9 +299,23 @@ pub struct Secrets {
     pub parcelx_access_key: SecretString,
     /// ParcelX secret key.
     pub parcelx_secret_key: SecretString,
+    /// PayGate, where it is configured.
+    pub paygate: Option<PaygateAccess>,
+}
+
+/// Where PayGate is, and its secrets.
+#[derive(Clone, Debug)]
+pub struct PaygateAccess {
+    /// With its version.
+    pub base_url: String,
+    /// API key.
+    pub api_key: SecretString,
+    /// Signs its callbacks.
+    pub webhook_secret: SecretString,
 }
 
 const JWT_SECRET_BYTES_MIN: usize = 32;
+const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
 
 /// A secret for tokens that is there and long enough.
 ///
@@ -301,6 +328,39 @@ pub fn strong_jwt_secret(secret: Option<&SecretString>) -> Result<SecretString, 
             Err(format!("JWT_SECRET is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"))
         }
         Some(secret) => Ok(secret.clone()),
+    }
+}
+
+/// A secret that is there.
+fn present(name: &str, value: &Option<SecretString>, wrong: &mut Vec<String>) -> Option<SecretString> {
+    match value {
+        Some(secret) if !secret.expose_secret().is_empty() => Some(secret.clone()),
+        _ => {
+            wrong.push(format!("{name} is not set; the provider gave it to you with the account"));
+            None
+        }
+    }
+}
+
+fn check_base_url(name: &str, url: &str, wrong: &mut Vec<String>) {
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        wrong.push(format!("{name} must start with http:// or https://"));
+    }
+    if url.contains(['@', '?', '#']) {
+        wrong.push(format!("{name} must hold no credentials and no query: it is stored with every request"));
+    }
+}
+
+impl WorkerArgs {
+    /// What all queues that call providers have in common.
+    fn apply_to(&self, queue: &mut QueueConfig) {
+        queue.concurrency = usize::from(self.concurrency);
+        queue.max_attempts = self.max_attempts;
+        queue.backoff = Backoff {
+            base: Duration::from_millis(self.backoff_base_ms),
+            max: Duration::from_millis(self.backoff_max_ms.max(self.backoff_base_ms)),
+        };
+        queue.timeout = Duration::from_millis(self.call_deadline_ms) + Duration::from_secs(40);
     }
 }
 
@@ -320,22 +380,10 @@ impl Config {
         if self.jwt_secret_previous.as_ref().is_some_and(|s| s.expose_secret().len() < JWT_SECRET_BYTES_MIN) {
             wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
         }
-        let mut present = |name: &str, value: &Option<SecretString>| match value {
-            Some(secret) if !secret.expose_secret().is_empty() => Some(secret.clone()),
-            _ => {
-                wrong.push(format!("{name} is not set; the provider gave it to you with the account"));
-                None
-            }
-        };
-        let access_key = present("PARCELX_ACCESS_KEY", &self.parcelx_access_key);
-        let secret_key = present("PARCELX_SECRET_KEY", &self.parcelx_secret_key);
-        if !self.parcelx_base_url.starts_with("http://") && !self.parcelx_base_url.starts_with("https://") {
-            wrong.push("PARCELX_BASE_URL must start with http:// or https://".into());
-        }
-        if self.parcelx_base_url.contains(['@', '?', '#']) {
-            wrong
-                .push("PARCELX_BASE_URL must hold no credentials and no query: it is stored with every request".into());
-        }
+        let access_key = present("PARCELX_ACCESS_KEY", &self.parcelx_access_key, &mut wrong);
+        let secret_key = present("PARCELX_SECRET_KEY", &self.parcelx_secret_key, &mut wrong);
+        check_base_url("PARCELX_BASE_URL", &self.parcelx_base_url, &mut wrong);
+        let paygate = self.paygate(&mut wrong);
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
             wrong.push(
@@ -356,28 +404,46 @@ impl Config {
                 jwt_previous: self.jwt_secret_previous.clone(),
                 parcelx_access_key,
                 parcelx_secret_key,
+                paygate,
             }),
             _ => Err(wrong.join("\n")),
         }
+    }
+
+    /// PayGate, where its address is set: all of it has to be there then.
+    fn paygate(&self, wrong: &mut Vec<String>) -> Option<PaygateAccess> {
+        // Compose files hand on variables that nobody set as empty ones.
+        let base_url = self.paygate_base_url.clone().filter(|url| !url.is_empty())?;
+        check_base_url("PAYGATE_BASE_URL", &base_url, wrong);
+        let api_key = present("PAYGATE_API_KEY", &self.paygate_api_key, wrong);
+        let webhook_secret = present("PAYGATE_WEBHOOK_SECRET", &self.paygate_webhook_secret, wrong);
+        if webhook_secret.as_ref().is_some_and(|s| s.expose_secret().len() < WEBHOOK_SECRET_BYTES_MIN) {
+            wrong.push(format!(
+                "PAYGATE_WEBHOOK_SECRET is too short: it needs at least {WEBHOOK_SECRET_BYTES_MIN} bytes"
+            ));
+        }
+        Some(PaygateAccess { base_url, api_key: api_key?, webhook_secret: webhook_secret? })
     }
 
     /// The queues with these settings.
     #[must_use]
     pub fn order_queues(&self) -> OrderQueues {
         let mut queues = OrderQueues::default();
-        let worker = &self.worker;
         for queue in [&mut queues.create, &mut queues.cancel] {
-            queue.concurrency = usize::from(worker.concurrency);
-            queue.max_attempts = worker.max_attempts;
-            queue.backoff = Backoff {
-                base: Duration::from_millis(worker.backoff_base_ms),
-                max: Duration::from_millis(worker.backoff_max_ms.max(worker.backoff_base_ms)),
-            };
-            queue.timeout = Duration::from_millis(worker.call_deadline_ms) + Duration::from_secs(40);
+            let rate = self.worker.parcelx_rate_per_second;
+            queue.rate = rate.map(|count| Limit { count, period: Duration::from_secs(1) });
             queue.rate_key = "parcelx/default";
-            queue.rate = worker.parcelx_rate_per_second.map(|count| Limit { count, period: Duration::from_secs(1) });
+            self.worker.apply_to(queue);
         }
         queues
+    }
+
+    /// The queue of payments with these settings.
+    #[must_use]
+    pub fn payments_queue(&self) -> QueueConfig {
+        let mut queue = QueueConfig { rate_key: "paygate/default", ..QueueConfig::named(PAYMENTS_QUEUE) };
+        self.worker.apply_to(&mut queue);
+        queue
     }
 
     /// Settings of a new worker.
@@ -417,46 +483,5 @@ pub fn config_from<I: IntoIterator<Item = String>>(flags: I) -> Result<Config, c
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn complaints(flags: &[&str]) -> String {
-        config_from(flags.iter().map(ToString::to_string)).expect("well-formed flags").check().expect_err("incomplete")
-    }
-
-    const COMPLETE: &[&str] = &[
-        "--jwt-secret=0123456789abcdef0123456789abcdef",
-        "--sealing-key=0000000000000000000000000000000000000000000000000000000000000000",
-        "--parcelx-access-key=a",
-        "--parcelx-secret-key=b",
-    ];
-
-    #[test]
-    fn every_missing_or_weak_secret_is_named() {
-        let all = complaints(&["--jwt-secret=short", "--sealing-key=xyz"]);
-        for name in ["JWT_SECRET is too short", "SEALING_KEY must be", "PARCELX_ACCESS_KEY", "PARCELX_SECRET_KEY"] {
-            assert!(all.contains(name), "{name} is missing in: {all}");
-        }
-    }
-
-    #[test]
-    fn a_complete_configuration_is_accepted_and_keeps_its_secrets() {
-        let config = config_from(COMPLETE.iter().map(ToString::to_string)).expect("well-formed flags");
-        assert!(config.check().is_ok());
-        assert!(!format!("{config:?}").contains("0123456789abcdef"));
-    }
-
-    #[test]
-    fn a_lease_must_outlast_a_call() {
-        let flags: Vec<&str> = COMPLETE.iter().copied().chain(["--lease-ms=20500"]).collect();
-        assert!(complaints(&flags).contains("LEASE_MS"));
-    }
-
-    #[test]
-    fn credits_are_written_in_minor_units() {
-        assert_eq!(parse_credit("INR:1000000"), Ok(Money::new(1_000_000, Currency::INR)));
-        for bad in ["INR", "inr:5", "INR:0", "INR:-5", "INR:1.5", "RUPEE:5", "INR:9223372036854775807"] {
-            assert!(parse_credit(bad).is_err(), "{bad}");
-        }
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

@@ -105,11 +105,11 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# Memory where there is plenty (containers often have 64 MB), else the disk.
+# Memory where there is plenty (containers often have 64 MB), else the disk; SERVERS_ON_DISK: always that.
 roomy_dir() {
     local free_kb
     free_kb="$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')"
-    if [ -w /dev/shm ] && [ "${free_kb:-0}" -gt 2000000 ]; then
+    if [ -z "${SERVERS_ON_DISK:-}" ] && [ -w /dev/shm ] && [ "${free_kb:-0}" -gt 2000000 ]; then
         printf '/dev/shm\n'
     else
         printf '%s\n' "${TMPDIR:-/tmp}"

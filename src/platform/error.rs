@@ -123,6 +123,9 @@ impl FieldError {
     }
 }
 
+/// Members of a problem besides the usual ones.
+pub type Members = serde_json::Map<String, serde_json::Value>;
+
 /// What a request ends with when it doesn't succeed.
 #[derive(Clone, Debug)]
 pub struct AppError {
@@ -137,7 +140,7 @@ pub struct AppError {
     /// When to try again; sent as `Retry-After` in whole seconds, at least 1.
     pub retry_after: Option<Duration>,
     /// Further members of the problem, for programs (RFC 9457, section 3.2).
-    pub members: serde_json::Map<String, serde_json::Value>,
+    pub members: Box<Members>,
     /// The cause, for the log alone.
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -163,7 +166,7 @@ impl AppError {
             detail: detail.into(),
             fields: Vec::new(),
             retry_after: None,
-            members: serde_json::Map::new(),
+            members: Box::default(),
             source: None,
         }
     }
@@ -243,7 +246,7 @@ pub struct Problem {
     /// What programs need besides, where it is said so.
     #[serde(flatten)]
     #[schema(ignore)]
-    pub members: serde_json::Map<String, serde_json::Value>,
+    pub members: Members,
 }
 
 impl IntoResponse for AppError {

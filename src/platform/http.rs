@@ -18,7 +18,7 @@ use axum::{
 
 pub use fields::field_errors;
 pub use proxies::TrustedProxies;
-pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, NoQuery, parse_json};
+pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, NoQuery, RawBody, parse_json};
 pub use serve::serve;
 
 use super::error::{AppError, ErrorKind, Problem};
@@ -141,7 +141,7 @@ fn problem(error: &AppError, id: &RequestId) -> Response {
         detail: error.detail.clone(),
         request_id: id.0.to_string(),
         errors: error.fields.clone(),
-        members: error.members.clone(),
+        members: (*error.members).clone(),
     };
     let mut response = (status, axum::Json(body)).into_response();
     let headers = response.headers_mut();

@@ -398,7 +398,8 @@ async fn every_route_blames_a_query_parameter_that_it_does_not_know() {
         let url = format!("{}?unknown=1", url.join("/"));
         for (method, operation) in item.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            if operation["security"].is_array() {
+            // A gateway's signature is over the body, which comes last.
+            if operation["security"][0]["bearer"].is_array() {
                 app.send(method.clone(), &url, None, JSON, "{").await.expect(401);
             }
             let mut allowed = 0;

@@ -23,6 +23,10 @@ const ROUTES: &[(&str, &str, bool)] = &[
     ("get", "/orders/{orderId}/timeline", true),
     ("get", "/rates", true),
     ("get", "/wallet", true),
+    ("post", "/wallet/topups", true),
+    ("get", "/wallet/topups", true),
+    ("get", "/wallet/topups/{topupId}", true),
+    ("post", "/webhooks/payments/{provider}", true),
     ("get", "/finance/wallets/{userId}", true),
     ("post", "/finance/transactions", true),
     ("post", "/finance/transactions/{transactionId}/reverse", true),
@@ -74,8 +78,11 @@ async fn every_route_is_described_and_nothing_else() {
 async fn what_is_described_is_there_and_guarded_as_described() {
     let app = TestApp::start().await;
     for (method, path, operation) in operations(&description(&app).await) {
-        let url =
-            path.replace("{orderId}", "ord_1").replace("{jobId}", "job_1").replace("{queue}", "parcelx-orders-queue");
+        let url = path
+            .replace("{orderId}", "ord_1")
+            .replace("{jobId}", "job_1")
+            .replace("{queue}", "parcelx-orders-queue")
+            .replace("{provider}", "paygate");
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
         let answer = app.send(method.clone(), &url, None, None, "").await;
         let status = answer.status.as_u16();

@@ -7,7 +7,8 @@ use crate::support::TestApp;
 
 const ALL: &[Role] = &[Role::Merchant, Role::Finance, Role::Auditor, Role::Admin];
 
-/// Who may use the route; `None` where no token is needed. The longest matching prefix counts.
+/// Who may use the route; `None` where no token is needed. The longest matching prefix counts; a row with a method is for
+/// that method only and counts before one without.
 const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/healthz", None),
     ("/readyz", None),
@@ -17,9 +18,30 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/auth/logout", None),
     ("/auth/me", Some(ALL)),
     ("/auth/password", Some(ALL)),
+    ("/rates", Some(ALL)),
     ("/orders", Some(&[Role::Merchant])),
+    ("/wallet", Some(&[Role::Merchant])),
+    ("/wallet/topups", Some(&[Role::Merchant])),
+    ("/webhooks/payments", None),
+    ("/finance", Some(&[Role::Finance, Role::Auditor])),
+    ("POST /finance", Some(&[Role::Finance])),
     ("/queues", Some(&[Role::Admin])),
 ];
+
+/// Method, if the row has one, and prefix.
+fn method_and_prefix(row: &str) -> (Option<&str>, &str) {
+    row.split_once(' ').map_or((None, row), |(method, prefix)| (Some(method), prefix))
+}
+
+/// The row that decides about a route.
+fn rule(method: &Method, path: &str) -> Option<Option<&'static [Role]>> {
+    let rows = MATRIX.iter().filter_map(|(row, allowed)| {
+        let (only, prefix) = method_and_prefix(row);
+        let applies = path.starts_with(prefix) && only.is_none_or(|only| only == method.as_str());
+        applies.then_some(((prefix.len(), only.is_some()), *allowed))
+    });
+    rows.max_by_key(|(weight, _)| *weight).map(|(_, allowed)| allowed)
+}
 
 #[tokio::test]
 async fn every_route_lets_in_exactly_the_roles_of_the_matrix() {
@@ -31,11 +53,10 @@ async fn every_route_lets_in_exactly_the_roles_of_the_matrix() {
     let description = app.request(Method::GET, "/openapi.json", None, None).await.expect(200).body;
     let mut walked = 0;
     for (path, operations) in description["paths"].as_object().unwrap() {
-        let rule = MATRIX.iter().filter(|(prefix, _)| path.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
-        let (_, allowed) = rule.unwrap_or_else(|| panic!("{path} is in no row of the matrix"));
         let concrete = path.replace("{queue}", "parcelx-orders-queue").replace(['{', '}'], "");
         for method in operations.as_object().unwrap().keys() {
             let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
+            let allowed = rule(&method, path).unwrap_or_else(|| panic!("{method} {path} is in no row of the matrix"));
             walked += 1;
             let anonymous = app.request(method.clone(), &concrete, None, None).await.status.as_u16();
             assert_eq!(anonymous == 401, allowed.is_some(), "{method} {path} without a token: {anonymous}");
@@ -55,15 +76,15 @@ async fn every_route_lets_in_exactly_the_roles_of_the_matrix() {
 #[test]
 fn the_matrix_is_the_one_in_architecture() {
     let page = include_str!("../../ARCHITECTURE.md").split("## Roles and routes").nth(1).unwrap();
-    for (prefix, allowed) in MATRIX {
+    for (name, allowed) in MATRIX {
         let row = page
             .lines()
-            .find(|line| line.starts_with('|') && line.contains(&format!("`{prefix}")))
-            .unwrap_or_else(|| panic!("{prefix} has no row in ARCHITECTURE.md"));
+            .find(|line| line.starts_with('|') && line.contains(&format!("`{name}")))
+            .unwrap_or_else(|| panic!("{name} has no row in ARCHITECTURE.md"));
         let cells: Vec<&str> = row.split('|').map(str::trim).skip(2).collect();
         for (column, role) in [None].into_iter().chain(ALL.iter().map(Some)).enumerate() {
             let may = role.map_or(allowed.is_none(), |role| allowed.is_none_or(|roles| roles.contains(role)));
-            assert_eq!(!cells[column].is_empty(), may, "{prefix}, column {column} in: {row}");
+            assert_eq!(!cells[column].is_empty(), may, "{name}, column {column} in: {row}");
         }
     }
 }

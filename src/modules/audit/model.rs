@@ -15,15 +15,17 @@ use crate::platform::{
 pub struct Call {
     /// `req_...`, the id of the request log.
     pub request_ref_id: String,
-    /// The order it is about.
-    pub order_id: String,
-    /// The order's owner.
+    /// The order it is about, where it is about one.
+    pub order_id: Option<String>,
+    /// The owner of what it is about.
     pub user_id: String,
     /// The owner's id of the order.
-    pub client_order_id: String,
-    /// `parcelx`, ...
+    pub client_order_id: Option<String>,
+    /// What it is about where that is no order: a top-up.
+    pub resource_id: Option<String>,
+    /// `parcelx`, `paygate`, ...
     pub provider: String,
-    /// `create_order`, ...
+    /// `create_order`, `start_payment`, ...
     pub operation: String,
     /// Attempt of the job, from 1.
     pub attempt: i32,
@@ -33,7 +35,7 @@ pub struct Call {
     pub worker_id: String,
     /// The provider account.
     pub account_id: String,
-    /// The request that started it all (`X-Request-Id` of the create or cancel).
+    /// The request that started it all (`X-Request-Id` of the create, cancel or top-up).
     pub correlation_id: String,
     /// When its log was written, right before sending.
     pub sent_at: DateTime,
@@ -74,11 +76,13 @@ pub struct ProviderRequestLog {
     #[serde(rename = "_id")]
     pub id: String,
     /// See [`Call`].
-    pub order_id: String,
+    pub order_id: Option<String>,
     /// See [`Call`].
     pub user_id: String,
     /// See [`Call`].
-    pub client_order_id: String,
+    pub client_order_id: Option<String>,
+    /// See [`Call`].
+    pub resource_id: Option<String>,
     /// See [`Call`].
     pub provider: String,
     /// See [`Call`].
@@ -115,6 +119,7 @@ impl ProviderRequestLog {
             order_id: call.order_id,
             user_id: call.user_id,
             client_order_id: call.client_order_id,
+            resource_id: call.resource_id,
             provider: call.provider,
             operation: call.operation,
             attempt: call.attempt,
@@ -141,11 +146,13 @@ pub struct ProviderResponseLog {
     /// The request it answers.
     pub request_ref_id: String,
     /// See [`Call`].
-    pub order_id: String,
+    pub order_id: Option<String>,
     /// See [`Call`].
     pub user_id: String,
     /// See [`Call`].
-    pub client_order_id: String,
+    pub client_order_id: Option<String>,
+    /// See [`Call`].
+    pub resource_id: Option<String>,
     /// See [`Call`].
     pub provider: String,
     /// See [`Call`].
@@ -195,6 +202,7 @@ impl ProviderResponseLog {
             order_id: call.order_id,
             user_id: call.user_id,
             client_order_id: call.client_order_id,
+            resource_id: call.resource_id,
             provider: call.provider,
             operation: call.operation,
             attempt: call.attempt,

@@ -91,8 +91,8 @@ async fn reconcile(
 pub async fn check_all(store: &WalletStore, to: &mut impl Differences) -> Result<()> {
     let mut session = store.snapshot().await?;
     check_ledger(store, &mut session, to).await?;
-    check_orders(store.db(), &mut session, to).await?;
-    check_order_holds(store.db(), &mut session, to).await
+    check_orders(store.snapshots(), &mut session, to).await?;
+    check_order_holds(store.snapshots(), &mut session, to).await
 }
 
 /// Every order that costs something has the hold that its status wants, and every confirmed one has the provider's word.

@@ -88,9 +88,10 @@ impl BeginAttempt {
         }
         let call = Call {
             request_ref_id: self.request_ref_id.clone(),
-            order_id: order.id.clone(),
+            order_id: Some(order.id.clone()),
             user_id: order.user_id.clone(),
-            client_order_id: order.client_order_id.clone(),
+            client_order_id: Some(order.client_order_id.clone()),
+            resource_id: None,
             provider: order.provider.clone(),
             operation: operation.as_str().into(),
             attempt: job.attempts,

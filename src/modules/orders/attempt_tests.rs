@@ -41,9 +41,10 @@ fn begin(errand: Errand) -> BeginAttempt {
 fn call(operation: Operation, errand: Errand) -> Call {
     Call {
         request_ref_id: "req_open".into(),
-        order_id: "ord_1".into(),
+        order_id: Some("ord_1".into()),
         user_id: "usr_1".into(),
-        client_order_id: "c-1001".into(),
+        client_order_id: Some("c-1001".into()),
+        resource_id: None,
         provider: "parcelx".into(),
         operation: operation.as_str().into(),
         attempt: 1,

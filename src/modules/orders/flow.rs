@@ -12,8 +12,10 @@ use super::{
 use crate::{
     modules::{
         audit::ErrorClass,
-        providers::{CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, PlacedShipment, Repeat},
-        queue::{Backoff, Job, JobEnd, JobError},
+        providers::{
+            CancelOutcome, CreateOutcome, Failure, LookUpOutcome, NextTry, Operation, PlacedShipment, Repeat, job_error,
+        },
+        queue::{Backoff, Job, JobEnd},
     },
     platform::clock::after,
 };
@@ -299,18 +301,12 @@ fn retry(
     repeat: Repeat,
     at: &Circumstances,
 ) -> Followed {
-    let error = job_error(class, failure);
-    let (counts, delay) = match repeat {
-        Repeat::Counted => (true, at.backoff.delay(job.attempts, at.jitter)),
-        Repeat::NotConnected => (false, at.backoff.delay(job.deferrals + 1, at.jitter)),
-        // A second of jitter, so that a throttled account's jobs don't all come at once.
-        Repeat::Throttled(wait) => (false, wait + Duration::from_secs(1).mul_f64(at.jitter)),
-    };
-    let used_up = if counts { job.is_last_attempt() } else { job.deferred_too_long(at.now) };
-    if used_up {
-        return give_up(order, errand, failure, class);
+    match repeat.next_try(job, at.backoff, at.jitter, at.now) {
+        Some(NextTry { at, counts }) => {
+            Followed::end(JobEnd::Retry { at, error: Some(job_error(class, failure)), counts })
+        }
+        None => give_up(order, errand, failure, class),
     }
-    Followed::end(JobEnd::Retry { at: after(at.now, delay), error: Some(error), counts })
 }
 
 /// A person has to look. The order's hold, if any, is kept.
@@ -349,13 +345,4 @@ fn set_cancellation(order: &mut Order, status: CancellationStatus, failure: Opti
 
 fn order_failure(class: ErrorClass, failure: &Failure) -> OrderFailure {
     OrderFailure { class, code: failure.code.into(), message: failure.message.clone() }
-}
-
-fn job_error(class: ErrorClass, failure: &Failure) -> JobError {
-    let class = match class {
-        ErrorClass::Retryable => "retryable",
-        ErrorClass::Unknown => "unknown",
-        ErrorClass::Fatal => "fatal",
-    };
-    JobError::new(class, failure.code, failure.message.clone())
 }

@@ -1,9 +1,6 @@
 //! The handlers of the two queues.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -21,22 +18,19 @@ use crate::{
         audit::{Call, ErrorClass, Verdict},
         events::Actor,
         providers::{
-            AUTH_FAILURES_MAX, AccountStore, CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, Provider,
-            Repeat,
+            AccountNews, AccountWatch, CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, Provider,
+            Repeat, send_under_lease,
         },
-        queue::{Attempt, Conclusion, Job, JobError, JobHandler, Lease, QueueStore, RetryRefused},
+        queue::{Attempt, Conclusion, Job, JobError, JobHandler, Lease, RetryRefused},
     },
     platform::{
         batch::{Key, Lane, LaneError, View},
-        clock::{Clock, after},
+        clock::Clock,
         crash,
-        exchange::{Exchange, Logged, NotSent, Reply},
+        exchange::{Exchange, Reply},
         ids::new_id,
     },
 };
-
-/// What concerns the account is written down beside the answer, and must not hold it up.
-const ACCOUNT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What both handlers share.
 pub struct OrderJobs {
@@ -46,10 +40,8 @@ pub struct OrderJobs {
     pub exchange: Exchange,
     /// Speaks the carrier's words.
     pub provider: Arc<dyn Provider>,
-    /// Counts refused credentials.
-    pub accounts: AccountStore,
-    /// Throttles and pauses.
-    pub queue_store: QueueStore,
+    /// Heeds what an answer says of the whole account.
+    pub account: AccountWatch,
     /// The two queues.
     pub queues: OrderQueues,
     /// See [`super::SETTLING_DELAY`].
@@ -107,7 +99,8 @@ impl JobHandler for OrderHandler {
             Ok(Begun::Call(begun)) => {
                 let BegunCall { logged, call, operation, order_created_at, charge } = *begun;
                 crash::point("request_logged");
-                let reply = self.jobs.call(&logged, lease).await;
+                let credentials = self.jobs.provider.credentials();
+                let reply = send_under_lease(&self.jobs.exchange, &logged, lease, credentials).await;
                 crash::point("answered");
                 let waited_ms = self.jobs.clock.now_ms() - order_created_at.timestamp_millis();
                 if operation == Operation::Create {
@@ -199,20 +192,6 @@ impl JobHandler for OrderHandler {
 }
 
 impl OrderJobs {
-    /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
-    /// process that is stopped between the two must not send when it goes on.
-    async fn call(&self, logged: &Logged, lease: &Lease) -> Reply {
-        let since = Instant::now();
-        if !lease.outlasts(self.exchange.deadline() + Duration::from_millis(500)).await {
-            return Reply::not_sent(NotSent::NoTime);
-        }
-        let Some(credentials) = self.provider.credentials().await else {
-            return Reply::not_sent(NotSent::NoCredentials);
-        };
-        crash::point("sending");
-        self.exchange.send(logged, credentials, since).await
-    }
-
     /// Reads the answer, acts on what concerns the whole account, and prepares the conclusion.
     async fn conclude(
         &self,
@@ -222,23 +201,19 @@ impl OrderJobs {
         operation: Operation,
         reply: Reply,
     ) -> CallConcluded {
+        let order_id = call.order_id.clone().unwrap_or_default();
         let outcome = match operation {
-            Operation::Create => Outcome::Create(self.provider.read_create(&call.order_id, &reply.answer)),
+            Operation::Create => Outcome::Create(self.provider.read_create(&order_id, &reply.answer)),
             Operation::Cancel => Outcome::Cancel(self.provider.read_cancel(&reply.answer)),
-            Operation::LookUp => Outcome::LookUp(self.provider.read_look_up(&call.order_id, &reply.answer)),
+            Operation::LookUp => Outcome::LookUp(self.provider.read_look_up(&order_id, &reply.answer)),
         };
         let verdict = verdict(&outcome);
         metrics::histogram!("waybill_provider_call_seconds",
             "operation" => operation.as_str(), "outcome" => verdict.outcome)
         .record(reply.record.latency_ms as f64 / 1000.0);
-        if tokio::time::timeout(ACCOUNT_PATIENCE, self.heed_account(&outcome)).await.is_err() {
-            tracing::warn!(
-                account = self.provider.account_id(),
-                "the account's state could not be written down in time"
-            );
-        }
+        self.account.heed(account_news(&outcome)).await;
         CallConcluded {
-            order_id: call.order_id.clone(),
+            order_id,
             errand,
             record: reply.record,
             outcome,
@@ -253,43 +228,6 @@ impl OrderJobs {
             call,
         }
     }
-
-    /// A 429 holds the whole account; refused credentials pause its queues when they are refused again and again.
-    async fn heed_account(&self, outcome: &Outcome) {
-        let queues = [self.queues.create.name, self.queues.cancel.name];
-        let account = self.provider.account_id();
-        let result = match account_news(outcome) {
-            AccountNews::Throttled(wait) => self.queue_store.throttle(&queues, after(self.clock.now(), wait)).await,
-            AccountNews::Refused => match self.accounts.count_auth_failure(account).await {
-                Ok(count) if count >= AUTH_FAILURES_MAX => {
-                    tracing::error!(
-                        account,
-                        count,
-                        "credentials refused again and again: pausing the account's queues"
-                    );
-                    let reason = "The provider refused our credentials three times in a row.";
-                    let mut result = Ok(());
-                    for queue in queues {
-                        result = result.and(self.queue_store.set_paused(queue, Some(reason)).await);
-                    }
-                    result
-                }
-                counted => counted.map(drop),
-            },
-            AccountNews::Accepted => self.accounts.end_auth_failures(account).await,
-            AccountNews::None => Ok(()),
-        };
-        if let Err(error) = result {
-            tracing::warn!(account, %error, "the account's state could not be written down");
-        }
-    }
-}
-
-enum AccountNews {
-    Throttled(Duration),
-    Refused,
-    Accepted,
-    None,
 }
 
 fn account_news(outcome: &Outcome) -> AccountNews {

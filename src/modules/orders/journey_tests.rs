@@ -315,7 +315,7 @@ impl World {
         let verdict =
             Verdict { outcome: "tested", error_class: None, error_code: None, error_message: None, awb: None };
         CallConcluded {
-            order_id: call.order_id.clone(),
+            order_id: call.order_id.clone().unwrap_or_default(),
             errand,
             call,
             record,

@@ -19,7 +19,7 @@ use crate::{
     modules::{
         audit::ErrorClass,
         events::Actor,
-        providers::{AccountStore, Operation, parcelx::ParcelX},
+        providers::{AccountStore, AccountWatch, Operation, parcelx::ParcelX},
         queue::{Job, JobEnd, JobError, JobHandler, JobState, QueueStore, Retried, RetryJob},
     },
     platform::{batch::Lane, clock::Clock, exchange::Exchange},
@@ -37,8 +37,7 @@ pub(super) fn order_handlers() -> Handlers {
         lane: Lane::start("test", db.clone(), clock.clone()),
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
         provider: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
-        accounts: AccountStore::new(&db),
-        queue_store: QueueStore::new(db),
+        account: AccountWatch::new("parcelx/default", &[], AccountStore::new(&db), QueueStore::new(db), clock.clone()),
         queues: OrderQueues::default(),
         settling_delay: SETTLING_DELAY,
         clock,

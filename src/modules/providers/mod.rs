@@ -4,7 +4,9 @@
 //! Invariants: a provider's secrets are fetched right before sending and never stored. What an adapter does not
 //! understand is `unknown`, never a guess. Collection: `provider_accounts` (refused credentials in a row).
 
+mod account_watch;
 mod accounts;
+mod calling;
 mod outcome;
 pub mod parcelx;
 pub mod paygate;
@@ -14,7 +16,9 @@ use async_trait::async_trait;
 
 use crate::platform::exchange::{Answer, Credentials, Outbound};
 
+pub use account_watch::{AccountNews, AccountWatch};
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
+pub use calling::{NextTry, job_error, send_under_lease};
 pub use outcome::{CancelOutcome, CreateOutcome, Failure, LookUpOutcome, PlacedShipment, Repeat};
 pub use shipment::{Dimensions, Item, Party, PaymentMode, Service, Shipment};
 

@@ -61,7 +61,7 @@ fn differ<T: PartialEq + ToString>(
 /// # Errors
 /// What the driver says.
 pub async fn check_ledger(store: &WalletStore, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
-    let db = store.db();
+    let db = store.snapshots();
     check_lines(db, session, to).await?;
     check_wallets(db, session, to).await?;
     check_holds(db, session, to).await?;
@@ -72,8 +72,11 @@ pub async fn check_ledger(store: &WalletStore, session: &mut ClientSession, to: 
 async fn check_lines(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
     let ledger = db.collection::<Document>(LEDGER);
     let sum = doc! { "$sum": "$lines.amount" };
-    let foreign = doc! { "$filter": { "input": "$lines", "cond": { "$ne": ["$$this.currency", "$currency"] } } };
-    let wrong = doc! { "$or": [{ "$ne": [&sum, 0] }, { "$gt": [{ "$size": foreign }, 0] }, { "$lt": [{ "$size": "$lines" }, 2] }] };
+    // What has no lines is to be named, not to end the check.
+    let all = doc! { "$ifNull": ["$lines", []] };
+    let foreign = doc! { "$filter": { "input": &all, "cond": { "$ne": ["$$this.currency", "$currency"] } } };
+    let wrong =
+        doc! { "$or": [{ "$ne": [&sum, 0] }, { "$gt": [{ "$size": foreign }, 0] }, { "$lt": [{ "$size": all }, 2] }] };
     let pipeline = [doc! { "$match": { "$expr": wrong } }, doc! { "$project": { "sum": sum } }];
     let mut cursor = ledger.aggregate(pipeline).session(&mut *session).await?;
     while let Some(unbalanced) = cursor.next(session).await.transpose()? {

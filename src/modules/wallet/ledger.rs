@@ -220,7 +220,7 @@ fn checked_amount(amount: i64) -> Result<i64, Refusal> {
 
 /// The sum of shares that are each above zero.
 fn sum(shares: &[Share]) -> Result<i64, Refusal> {
-    let sum = shares.iter().try_fold(0_i64, |sum, share| Some(sum.checked_add(checked_amount(share.amount).ok()?)?));
+    let sum = shares.iter().try_fold(0_i64, |sum, share| sum.checked_add(checked_amount(share.amount).ok()?));
     sum.filter(|sum| *sum > 0).ok_or(Refusal::Amount)
 }
 

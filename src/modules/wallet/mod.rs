@@ -18,8 +18,10 @@ mod http;
 mod ledger;
 mod model;
 pub mod rates;
+mod reports;
 mod service;
 mod store;
+pub mod topups;
 
 #[cfg(test)]
 mod ledger_tests;
@@ -31,5 +33,6 @@ pub use ledger::{Entry, Refusal, Share, capture, credit, debit, open_hold, refun
 pub use model::{
     Account, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction, Line, Reference, WALLETS, Wallet,
 };
+pub use reports::router as reports_router;
 pub use service::WalletService;
 pub use store::{Balance, WalletStore};

@@ -2,7 +2,11 @@
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
-use mongodb::{ClientSession, Database, error::Result};
+use mongodb::{
+    ClientSession, Database,
+    error::Result,
+    options::{DatabaseOptions, ReadConcern},
+};
 
 use super::model::{HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
 use crate::platform::{
@@ -41,6 +45,7 @@ impl Balance {
 #[derive(Clone, Debug)]
 pub struct WalletStore {
     db: Database,
+    snapshots: Database,
 }
 
 impl WalletStore {
@@ -49,8 +54,12 @@ impl WalletStore {
 
     /// A store over `db`.
     #[must_use]
-    pub const fn new(db: Database) -> Self {
-        Self { db }
+    pub fn new(db: Database) -> Self {
+        // A snapshot session leaves a read concern as it is where there is one, and our client has one (majority): then
+        // every read would be of a moment of its own. So the snapshot is asked for here too.
+        let options = DatabaseOptions::builder().read_concern(ReadConcern::snapshot()).build();
+        let snapshots = db.client().database_with_options(db.name(), options);
+        Self { db, snapshots }
     }
 
     /// Indexes of this module, but the rate card's.
@@ -74,7 +83,13 @@ impl WalletStore {
         &self.db
     }
 
-    /// A session whose reads all see the same moment.
+    /// The database for reads in a session of [`WalletStore::snapshot`].
+    #[must_use]
+    pub const fn snapshots(&self) -> &Database {
+        &self.snapshots
+    }
+
+    /// A session whose reads of [`WalletStore::snapshots`] all see the same moment, that of the first one.
     ///
     /// # Errors
     /// What the driver says.
@@ -88,12 +103,12 @@ impl WalletStore {
     /// What the driver says.
     pub async fn balance(&self, user_id: &str, currency: Currency) -> Result<Balance> {
         let mut session = self.snapshot().await?;
-        let wallets = self.db.collection::<Wallet>(WALLETS);
+        let wallets = self.snapshots.collection::<Wallet>(WALLETS);
         let id = Wallet::id_of(user_id, currency);
         let wallet = wallets.find_one(doc! { "_id": id }).session(&mut session).await?;
         let open = doc! { "userId": user_id, "currency": currency.code(), "state": "open" };
         let pipeline = [doc! { "$match": open }, doc! { "$group": { "_id": null, "held": { "$sum": "$amount" } } }];
-        let mut sums = self.db.collection::<Document>(HOLDS).aggregate(pipeline).session(&mut session).await?;
+        let mut sums = self.snapshots.collection::<Document>(HOLDS).aggregate(pipeline).session(&mut session).await?;
         let held = sums.next(&mut session).await.transpose()?.and_then(|sum| sum.get_i64("held").ok()).unwrap_or(0);
         let (available, version) = wallet.map_or((0, 0), |wallet| (wallet.available, wallet.version));
         Ok(Balance { currency, available, held, version })

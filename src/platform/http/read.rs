@@ -49,6 +49,18 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate, const BYTES_MAX: usize> Fro
     }
 }
 
+/// A body as it came, byte by byte, for what is signed as a whole; more than `BYTES_MAX` bytes are 413.
+#[derive(Debug)]
+pub struct RawBody<const BYTES_MAX: usize>(pub bytes::Bytes);
+
+impl<S: Send + Sync, const BYTES_MAX: usize> FromRequest<S> for RawBody<BYTES_MAX> {
+    type Rejection = AppError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, AppError> {
+        read_body(request.into_body(), BYTES_MAX).await.map(Self)
+    }
+}
+
 /// Query parameters, read strictly and validated: unknown and out-of-range ones are 422 and named.
 #[derive(Debug)]
 pub struct ApiQuery<T>(pub T);

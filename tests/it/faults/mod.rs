@@ -6,6 +6,7 @@ mod batch;
 mod crash;
 mod handlers;
 mod lease;
+mod ledger;
 mod mongo;
 mod redis;
 mod restarts;

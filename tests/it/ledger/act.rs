@@ -290,7 +290,7 @@ impl Books {
         let owned =
             |((account, currency), sum): (&(&str, &'static str), &i64)| (((*account).to_owned(), *currency), *sum);
         let mut expected: BTreeMap<_, _> = model.house.iter().map(owned).collect();
-        // Both halves of every transfer.
+        // Transfers leave nothing, and what was reversed neither.
         house.retain(|_, sum| *sum != 0);
         expected.retain(|_, sum| *sum != 0);
         assert_eq!(house, expected, "accounts of the house");

@@ -5,6 +5,8 @@
 
 pub mod carrier;
 pub mod drive;
+pub mod gateway;
+pub mod ledger_chance;
 pub mod ledger_model;
 pub mod orders;
 pub mod process;
@@ -34,6 +36,7 @@ use waybill::{
 };
 
 pub use carrier::Carrier;
+pub use gateway::Gateway;
 
 pub const PASSWORD: &str = "correct horse battery";
 /// Opening credit of a test's merchant, in paise.
@@ -92,6 +95,7 @@ pub struct TestApp {
     pub app: App,
     pub worker: Worker,
     pub carrier: Carrier,
+    pub gateway: Gateway,
     pub base: String,
     pub client: reqwest::Client,
     pub mongodb_uri: String,
@@ -137,9 +141,11 @@ impl TestApp {
         let app = App::build(config).await.expect("the parts fit together");
         app.migrate().await.expect("the database can be prepared");
         let base = serve(&app).await;
+        let gateway = Gateway::beside(&carrier);
+        gateway.calls_back(&base).await;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let worker = app.worker();
-        Self { app, worker, carrier, base, client, mongodb_uri, redis_url, redis_prefix, finished: false }
+        Self { app, worker, carrier, gateway, base, client, mongodb_uri, redis_url, redis_prefix, finished: false }
     }
 
     pub fn db(&self) -> &Database {
@@ -247,6 +253,11 @@ impl TestApp {
     pub async fn finish(mut self) {
         self.finished = true;
         check_invariants(self.db(), &self.carrier).await;
+        assert_eq!(
+            self.gateway.books().await["violations"],
+            serde_json::json!([]),
+            "the gateway saw malformed requests"
+        );
         self.db().drop().await.unwrap();
     }
 
@@ -347,6 +358,7 @@ pub fn test_flags(
         "--heartbeat-ms=1000".to_owned(),
         "--shutdown-ms=10000".to_owned(),
     ];
+    all.extend(gateway::gateway_flags(carrier));
     for flag in flags {
         let name = flag.split('=').next().unwrap();
         all.retain(|have| have.split('=').next() != Some(name));

@@ -1,0 +1,57 @@
+//! The handlers of jobs that call a provider, put together.
+
+use std::{sync::Arc, time::Duration};
+
+use mongodb::Database;
+
+use crate::{
+    config::{Config, Secrets},
+    modules::{
+        orders::{self, OrderJobs},
+        providers::{AccountStore, AccountWatch, Provider, parcelx::ParcelX, paygate::PayGate},
+        queue::{JobHandler, QueueStore},
+        wallet::topups::{self, TopupJobs},
+    },
+    platform::{batch::Lane, clock::Clock, exchange::Exchange},
+};
+
+/// The payment gateway, where one is configured.
+pub(super) fn gateway(secrets: &Secrets) -> Option<Arc<PayGate>> {
+    let access = secrets.paygate.as_ref()?;
+    Some(Arc::new(PayGate::new(&access.base_url, &access.api_key, &access.webhook_secret)))
+}
+
+/// The handlers of every kind that somebody here can run.
+pub(super) fn handlers(
+    config: &Config,
+    secrets: &Secrets,
+    gateway: Option<Arc<PayGate>>,
+    db: &Database,
+    clock: &Clock,
+    queue_store: &QueueStore,
+) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
+    let lane = Lane::start("begin", db.clone(), clock.clone());
+    let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
+    // Each with a store of its own: it remembers when the account's row of refusals was ended.
+    let watch = |account_id: &str, queues: &[&'static str]| {
+        AccountWatch::new(account_id, queues, AccountStore::new(db), queue_store.clone(), clock.clone())
+    };
+    let provider: Arc<dyn Provider> =
+        Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));
+    let queues = config.order_queues();
+    let mut handlers = orders::handlers(OrderJobs {
+        lane: lane.clone(),
+        exchange: exchange.clone(),
+        account: watch(provider.account_id(), &[queues.create.name, queues.cancel.name]),
+        provider,
+        queues,
+        settling_delay: Duration::from_millis(config.worker.settling_delay_ms),
+        clock: clock.clone(),
+    });
+    if let Some(gateway) = gateway {
+        let queue = config.payments_queue();
+        let account = watch(gateway.account_id(), &[queue.name]);
+        handlers.extend(topups::handlers(TopupJobs { lane, exchange, gateway, account, queue }));
+    }
+    Ok(handlers)
+}

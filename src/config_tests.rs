@@ -1,0 +1,77 @@
+//! What a configuration must have.
+
+use super::*;
+
+fn complaints(flags: &[&str]) -> String {
+    config_from(flags.iter().map(ToString::to_string)).expect("well-formed flags").check().expect_err("incomplete")
+}
+
+const COMPLETE: &[&str] = &[
+    "--jwt-secret=0123456789abcdef0123456789abcdef",
+    "--sealing-key=0000000000000000000000000000000000000000000000000000000000000000",
+    "--parcelx-access-key=a",
+    "--parcelx-secret-key=b",
+];
+
+#[test]
+fn every_missing_or_weak_secret_is_named() {
+    let all = complaints(&["--jwt-secret=short", "--sealing-key=xyz"]);
+    for name in ["JWT_SECRET is too short", "SEALING_KEY must be", "PARCELX_ACCESS_KEY", "PARCELX_SECRET_KEY"] {
+        assert!(all.contains(name), "{name} is missing in: {all}");
+    }
+}
+
+#[test]
+fn a_complete_configuration_is_accepted_and_keeps_its_secrets() {
+    let config = config_from(COMPLETE.iter().map(ToString::to_string)).expect("well-formed flags");
+    assert!(config.check().is_ok());
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn a_payment_gateway_is_optional_and_whole() {
+    let with = |flags: &[&str]| -> Vec<String> { COMPLETE.iter().chain(flags).map(ToString::to_string).collect() };
+    for (flags, named) in [
+        (vec!["--paygate-base-url=https://pay.example/v1"], vec!["PAYGATE_API_KEY", "PAYGATE_WEBHOOK_SECRET"]),
+        (
+            vec!["--paygate-base-url=https://u@pay.example", "--paygate-api-key=", "--paygate-webhook-secret=short"],
+            vec!["PAYGATE_BASE_URL must hold", "PAYGATE_API_KEY is not set", "PAYGATE_WEBHOOK_SECRET is too short"],
+        ),
+        (
+            vec!["--paygate-base-url=pay.example", "--paygate-api-key=k", "--paygate-webhook-secret=0123456789abcdef"],
+            vec!["PAYGATE_BASE_URL must start"],
+        ),
+    ] {
+        let all = config_from(with(&flags)).expect("well-formed flags").check().expect_err("incomplete");
+        named.iter().for_each(|name| assert!(all.contains(name), "{name} is missing in: {all}"));
+        assert_eq!(all.lines().count(), named.len(), "{all}");
+    }
+    for flags in [&["--paygate-api-key=k"][..], &["--paygate-base-url="][..]] {
+        let secrets = config_from(with(flags)).expect("well-formed flags").check().expect("complete");
+        assert!(secrets.paygate.is_none());
+    }
+    let whole = [
+        "--paygate-base-url=https://pay.example/v1",
+        "--paygate-api-key=hidden",
+        "--paygate-webhook-secret=0123456789abcdef",
+    ];
+    let config = config_from(with(&whole)).expect("well-formed flags");
+    let secrets = config.check().expect("complete");
+    assert!(secrets.paygate.is_some());
+    assert!(!format!("{config:?}{secrets:?}").contains("hidden"));
+    assert_eq!(config.topup_expires_ms, 30 * 60 * 1000);
+}
+
+#[test]
+fn a_lease_must_outlast_a_call() {
+    let flags: Vec<&str> = COMPLETE.iter().copied().chain(["--lease-ms=20500"]).collect();
+    assert!(complaints(&flags).contains("LEASE_MS"));
+}
+
+#[test]
+fn credits_are_written_in_minor_units() {
+    assert_eq!(parse_credit("INR:1000000"), Ok(Money::new(1_000_000, Currency::INR)));
+    for bad in ["INR", "inr:5", "INR:0", "INR:-5", "INR:1.5", "RUPEE:5", "INR:9223372036854775807"] {
+        assert!(parse_credit(bad).is_err(), "{bad}");
+    }
+}

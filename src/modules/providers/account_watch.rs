@@ -1,0 +1,84 @@
+//! What an answer says of the whole account: a 429 holds its queues, credentials that are refused again and again pause
+//! them. Written down beside the answer, and never in its way.
+
+use std::time::Duration;
+
+use super::accounts::{AUTH_FAILURES_MAX, AccountStore};
+use crate::{
+    modules::queue::QueueStore,
+    platform::clock::{Clock, after},
+};
+
+/// What concerns the account must not hold up an answer for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an answer says of the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountNews {
+    /// Not before this long.
+    Throttled(Duration),
+    /// Its credentials were refused.
+    Refused,
+    /// Its credentials were accepted.
+    Accepted,
+    /// Nothing.
+    None,
+}
+
+/// Watches one account and holds its queues.
+#[derive(Clone, Debug)]
+pub struct AccountWatch {
+    account_id: String,
+    queues: Vec<&'static str>,
+    accounts: AccountStore,
+    queue_store: QueueStore,
+    clock: Clock,
+}
+
+impl AccountWatch {
+    /// A watch over the account whose calls the jobs of `queues` make. `accounts` is for this account alone.
+    #[must_use]
+    pub fn new(
+        account_id: &str,
+        queues: &[&'static str],
+        accounts: AccountStore,
+        queue_store: QueueStore,
+        clock: Clock,
+    ) -> Self {
+        Self { account_id: account_id.to_owned(), queues: queues.to_vec(), accounts, queue_store, clock }
+    }
+
+    /// Writes down what an answer says of the account; in vain where the database does not answer.
+    pub async fn heed(&self, news: AccountNews) {
+        let account = self.account_id.as_str();
+        match tokio::time::timeout(PATIENCE, self.write_down(news)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(account, %error, "the account's state could not be written down"),
+            Err(_) => tracing::warn!(account, "the account's state could not be written down in time"),
+        }
+    }
+
+    async fn write_down(&self, news: AccountNews) -> mongodb::error::Result<()> {
+        let account = self.account_id.as_str();
+        match news {
+            AccountNews::Throttled(wait) => {
+                self.queue_store.throttle(&self.queues, after(self.clock.now(), wait)).await
+            }
+            AccountNews::Refused => {
+                let count = self.accounts.count_auth_failure(account).await?;
+                if count < AUTH_FAILURES_MAX {
+                    return Ok(());
+                }
+                tracing::error!(account, count, "credentials refused again and again: pausing the account's queues");
+                let reason = "The provider refused our credentials three times in a row.";
+                let mut result = Ok(());
+                for queue in &self.queues {
+                    result = result.and(self.queue_store.set_paused(queue, Some(reason)).await);
+                }
+                result
+            }
+            AccountNews::Accepted => self.accounts.end_auth_failures(account).await,
+            AccountNews::None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A statement as a file: the whole period, between a row of the opening balance and one of the closing.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::{
+    Pieces, ReportError,
+    cells::{Rows, decimal, number, text, text_or_empty, time},
+    snapshot::Snapshot,
+    statement::Statement,
+};
+use crate::modules::wallet::{model::LedgerTransaction, store::WalletStore};
+
+/// Lines in memory at a time.
+const PIECE: usize = 500;
+const COLUMNS: [&str; 15] = [
+    "record",
+    "sequence",
+    "at",
+    "kind",
+    "direction",
+    "amountMinor",
+    "amount",
+    "balanceMinor",
+    "balance",
+    "currency",
+    "transactionId",
+    "referenceType",
+    "referenceId",
+    "referenceKind",
+    "reason",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Opening,
+    Lines,
+    Ended,
+}
+
+/// What is left to write.
+pub(super) struct StatementFile {
+    store: WalletStore,
+    statement: Statement,
+    stage: Stage,
+}
+
+impl StatementFile {
+    pub(super) const fn new(store: WalletStore, statement: Statement) -> Self {
+        Self { store, statement, stage: Stage::Opening }
+    }
+
+    /// `statement-INR-2026-01-01-2026-02-01.csv`
+    pub(super) fn name(statement: &Statement) -> String {
+        let day = |at| time(at).chars().take(10).collect::<String>();
+        format!("statement-{}-{}-{}.csv", statement.currency.code(), day(statement.from), day(statement.to))
+    }
+
+    fn balance_row(&self, rows: &mut Rows, record: &'static str, at: bson::DateTime) -> Result<(), ReportError> {
+        let (balance, currency) = (self.statement.balance(), self.statement.currency);
+        let mut cells = [const { Cow::Borrowed("") }; COLUMNS.len()];
+        cells[0] = record.into();
+        cells[2] = time(at);
+        cells[7] = number(balance);
+        cells[8] = decimal(balance, currency);
+        cells[9] = currency.code().into();
+        rows.add(cells)
+    }
+}
+
+impl Pieces for StatementFile {
+    const NAME: &'static str = "statement";
+
+    /// Each piece reads a snapshot of its own: the period's last line is known since the beginning, and no line of it can
+    /// be missing or be another one, however slowly the client reads.
+    async fn next(&mut self) -> Result<Option<Bytes>, ReportError> {
+        if self.stage == Stage::Ended {
+            return Ok(None);
+        }
+        let mut rows = Rows::new();
+        if self.stage == Stage::Opening {
+            rows.add_header(COLUMNS)?;
+            self.balance_row(&mut rows, "opening", self.statement.from)?;
+            self.stage = Stage::Lines;
+        }
+        let mut snapshot = Snapshot::take(&self.store).await?;
+        let lines = self.statement.read(&mut snapshot, PIECE).await?;
+        for line in &lines {
+            add_line(&mut rows, line)?;
+        }
+        if lines.len() < PIECE {
+            self.balance_row(&mut rows, "closing", self.statement.to)?;
+            self.stage = Stage::Ended;
+        }
+        rows.into_bytes().map(Some)
+    }
+}
+
+fn add_line(rows: &mut Rows, line: &LedgerTransaction) -> Result<(), ReportError> {
+    let change = line.change_of_available();
+    let amount = change.checked_abs().ok_or(ReportError::Overflow)?;
+    let balance = line.available_after.unwrap_or_default();
+    rows.add([
+        "line".into(),
+        number(line.wallet_seq.unwrap_or_default()),
+        time(line.at),
+        line.kind.as_str().into(),
+        if change > 0 { "credit" } else { "debit" }.into(),
+        number(amount),
+        decimal(amount, line.currency),
+        number(balance),
+        decimal(balance, line.currency),
+        line.currency.code().into(),
+        text(&line.id),
+        text(&line.reference_type),
+        text(&line.reference_id),
+        text(&line.reference_kind),
+        text_or_empty(line.reason.as_deref()),
+    ])
+}

@@ -1,0 +1,135 @@
+//! What a gateway tells, decided: believed already, taken once, each in one transaction.
+
+use super::{
+    commands::{credit, credit_keys, record},
+    flow::{Received, decline, dispute, receive},
+    model::{CallbackOutcome, PaymentCallback, TOPUPS, Topup, TopupStatus, kind_word, status_word},
+};
+use crate::{
+    modules::{
+        events::Actor,
+        providers::{
+            Failure,
+            paygate::{Callback, CallbackKind},
+        },
+    },
+    platform::batch::{Command, Key, View},
+};
+
+/// Takes a callback whose signature was verified.
+pub(super) struct TakeCallback {
+    pub(super) provider: &'static str,
+    pub(super) callback: Callback,
+    pub(super) actor: Actor,
+    pub(super) correlation_id: String,
+    pub(super) callback_id: String,
+    pub(super) event_id: String,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is written down now.
+    New(CallbackOutcome),
+    /// This event was written down before.
+    Replay,
+    /// It is about no top-up of ours.
+    UnknownPayment,
+}
+
+impl TakeCallback {
+    fn seen_key(&self) -> Key {
+        PaymentCallback::key(self.provider, &self.callback.event_id)
+    }
+
+    /// What it means for the top-up, and the event to record.
+    fn apply(&self, view: &mut View, topup: &mut Topup) -> (CallbackOutcome, Option<&'static str>) {
+        let payment = &self.callback.payment;
+        let differs = payment.amount != topup.money();
+        match self.callback.kind {
+            CallbackKind::Unknown => (CallbackOutcome::Ignored, None),
+            CallbackKind::Paid | CallbackKind::Failed if topup.status == TopupStatus::Paid => {
+                (CallbackOutcome::Ignored, None)
+            }
+            CallbackKind::Paid | CallbackKind::Failed if topup.disputed => (CallbackOutcome::Disputed, None),
+            CallbackKind::Paid if differs => {
+                let text = format!("{} was paid where {} was asked for.", payment.amount, topup.money());
+                dispute(topup, &Failure::new("topups.amount_differs", text));
+                (CallbackOutcome::AmountDiffers, Some("TopupNeedsAttention"))
+            }
+            // No money came, so nothing has to be settled.
+            CallbackKind::Failed if differs => (CallbackOutcome::AmountDiffers, None),
+            CallbackKind::Paid => {
+                self.learn(topup);
+                match receive(topup, |topup| credit(view, topup, &self.event_id, &self.actor)) {
+                    Received::Credited => (CallbackOutcome::Credited, Some("TopupPaid")),
+                    Received::Refused(_) => (CallbackOutcome::NotCredited, Some("TopupNeedsAttention")),
+                    Received::Before => (CallbackOutcome::Ignored, None),
+                    Received::Disputed => (CallbackOutcome::Disputed, None),
+                }
+            }
+            CallbackKind::Failed => {
+                self.learn(topup);
+                if decline(topup) {
+                    (CallbackOutcome::Failed, Some("TopupFailed"))
+                } else {
+                    (CallbackOutcome::Ignored, None)
+                }
+            }
+        }
+    }
+
+    fn learn(&self, topup: &mut Topup) {
+        topup.payment_id.get_or_insert_with(|| self.callback.payment.payment_id.clone());
+    }
+
+    fn record_of(&self, view: &View, topup: &Topup, outcome: CallbackOutcome) -> PaymentCallback {
+        let Callback { event_id, kind, payment, .. } = &self.callback;
+        PaymentCallback {
+            id: self.callback_id.clone(),
+            provider: self.provider.into(),
+            event_id: event_id.clone(),
+            topup_id: topup.id.clone(),
+            payment_id: payment.payment_id.clone(),
+            kind: kind_word(*kind).into(),
+            status: status_word(payment.status).into(),
+            amount: payment.amount.amount,
+            currency: payment.amount.currency,
+            outcome,
+            correlation_id: self.correlation_id.clone(),
+            received_at: view.now(),
+        }
+    }
+}
+
+impl Command for TakeCallback {
+    type Reply = Taken;
+
+    fn reads(&self, view: &View) -> Vec<Key> {
+        let topup = Key::id(TOPUPS, &*self.callback.reference);
+        let mut keys = vec![self.seen_key(), topup.clone()];
+        if view.has_read(&topup)
+            && let Some(topup) = view.find::<Topup>(&topup)
+        {
+            keys.extend(credit_keys(&topup.id, &topup.user_id, topup.money()));
+        }
+        keys
+    }
+
+    fn decide(&self, view: &mut View) -> Taken {
+        if let Some(seen) = view.find::<PaymentCallback>(&self.seen_key()) {
+            return if seen.id == self.callback_id { Taken::New(seen.outcome) } else { Taken::Replay };
+        }
+        let topup = view.by_id::<Topup>(&self.callback.reference).filter(|topup| topup.provider == self.provider);
+        let Some(mut topup) = topup else { return Taken::UnknownPayment };
+        let (outcome, event) = self.apply(view, &mut topup);
+        if let Some(kind) = event {
+            topup.updated_at = view.now();
+            record(view, &self.event_id, kind, &topup, &self.actor);
+        }
+        view.update(&topup);
+        let taken = self.record_of(view, &topup, outcome);
+        view.insert(&taken);
+        Taken::New(outcome)
+    }
+}

@@ -1,0 +1,147 @@
+//! What the API decides: asking for a top-up, in one transaction. And what all decisions write.
+
+use std::time::Duration;
+
+use bson::doc;
+
+use super::{
+    CHECK_KIND, START_KIND,
+    model::{OpenCalls, Topup, TopupStatus},
+};
+use crate::{
+    modules::{
+        events::{self, Actor, Event},
+        queue::{Job, QueueConfig},
+        wallet::{self, Account, Entry, LedgerKind, LedgerTransaction, Refusal, wallet_key},
+    },
+    platform::{
+        batch::{Command, Key, View},
+        clock::after,
+        ids::sibling_id,
+        money::Money,
+    },
+};
+
+/// Asks for a top-up, or finds that it was asked for.
+pub(super) struct RequestTopup {
+    pub(super) user_id: String,
+    pub(super) client_topup_id: String,
+    pub(super) provider: &'static str,
+    pub(super) money: Money,
+    pub(super) expires_in: Duration,
+    pub(super) actor: Actor,
+    pub(super) correlation_id: String,
+    pub(super) queue: QueueConfig,
+    pub(super) topup_id: String,
+    pub(super) start_job_id: String,
+    pub(super) check_job_id: String,
+    pub(super) event_id: String,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Requested {
+    /// It is new.
+    New(Box<Topup>),
+    /// It was there, over the same amount.
+    Replay(Box<Topup>),
+    /// The id stands for another amount.
+    Mismatch,
+}
+
+impl Command for RequestTopup {
+    type Reply = Requested;
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        vec![Topup::key(&self.user_id, &self.client_topup_id)]
+    }
+
+    fn decide(&self, view: &mut View) -> Requested {
+        if let Some(existing) = view.find::<Topup>(&Topup::key(&self.user_id, &self.client_topup_id)) {
+            return if existing.id == self.topup_id {
+                Requested::New(Box::new(existing))
+            } else if existing.money() == self.money {
+                Requested::Replay(Box::new(existing))
+            } else {
+                Requested::Mismatch
+            };
+        }
+        let now = view.now();
+        let topup = Topup {
+            id: self.topup_id.clone(),
+            user_id: self.user_id.clone(),
+            client_topup_id: self.client_topup_id.clone(),
+            provider: self.provider.into(),
+            status: TopupStatus::Created,
+            amount: self.money.amount,
+            currency: self.money.currency,
+            payment_id: None,
+            payment_url: None,
+            failure: None,
+            disputed: false,
+            transaction_id: None,
+            provider_request_ref_id: None,
+            provider_response_ref_id: None,
+            start_job_id: self.start_job_id.clone(),
+            check_job_id: self.check_job_id.clone(),
+            open_calls: OpenCalls::default(),
+            correlation_id: self.correlation_id.clone(),
+            expires_at: after(now, self.expires_in),
+            created_at: now,
+            updated_at: now,
+        };
+        let job = |id: &str, kind| {
+            Job::new(id.to_owned(), &self.queue, kind, doc! { "topupId": &self.topup_id }, &self.correlation_id, now)
+        };
+        view.insert(&topup);
+        view.insert(&job(&self.start_job_id, START_KIND));
+        view.insert(&Job { run_at: topup.expires_at, ..job(&self.check_job_id, CHECK_KIND) });
+        record(view, &self.event_id, "TopupRequested", &topup, &self.actor);
+        Requested::New(Box::new(topup))
+    }
+}
+
+/// What [`credit`] reads.
+pub(super) fn credit_keys(topup_id: &str, user_id: &str, money: Money) -> [Key; 2] {
+    [Topup::reference(topup_id).key(), wallet_key(user_id, money.currency)]
+}
+
+/// Books the money of a top-up, once; gives the transaction's id.
+///
+/// # Errors
+/// What the ledger says.
+pub(super) fn credit(view: &mut View, topup: &Topup, event_id: &str, actor: &Actor) -> Result<String, Refusal> {
+    let reference = Topup::reference(&topup.id);
+    if let Some(booked) = view.find::<LedgerTransaction>(&reference.key()) {
+        return Ok(booked.id);
+    }
+    let entry = Entry {
+        transaction_id: &sibling_id("txn", event_id),
+        kind: LedgerKind::Recharge,
+        reference,
+        client_reference: None,
+        reason: Some("Top-up"),
+        actor,
+    };
+    wallet::credit(view, &topup.user_id, topup.money(), Account::SettlementCash, &entry).map(|booked| booked.id)
+}
+
+/// Records what happened to a top-up.
+pub(super) fn record(view: &mut View, event_id: &str, kind: &str, topup: &Topup, actor: &Actor) {
+    let event = Event {
+        id: event_id.to_owned(),
+        kind: kind.into(),
+        subject_id: topup.id.clone(),
+        user_id: topup.user_id.clone(),
+        actor: actor.clone(),
+        data: doc! {
+            "clientTopupId": &topup.client_topup_id,
+            "provider": &topup.provider,
+            "status": topup.status.as_str(),
+            "paymentId": topup.payment_id.clone(),
+            "failureCode": topup.failure.as_ref().map(|failure| failure.code.clone()),
+        },
+        at: view.now(),
+    };
+    events::record(view, &event);
+}

@@ -1,0 +1,106 @@
+//! Asking for a top-up, decided over a view without a database.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+
+use super::{
+    PAYMENTS_QUEUE,
+    commands::{RequestTopup, Requested},
+    flow_tests::{MONEY, NOW, at},
+    model::{Topup, TopupStatus},
+};
+use crate::{
+    modules::{
+        events::{Actor, EVENTS},
+        queue::{Job, QueueConfig},
+    },
+    platform::{
+        batch::{Command, View},
+        money::{Currency, Money},
+    },
+};
+
+/// Reads what the command names, which is absent unless the test has put it there, and decides.
+pub(super) fn decide<C: Command>(view: &mut View, command: &C) -> C::Reply {
+    for _ in 0..3 {
+        command.reads(view).into_iter().for_each(|key| view.put_absent(key));
+    }
+    command.decide(view)
+}
+
+/// What a view would append to a collection.
+pub(super) fn appended(view: &View, collection: &str) -> Vec<Document> {
+    view.appended_to(collection).map(|raw| Document::try_from(raw.clone()).expect("a document")).collect()
+}
+
+/// Types of the events that a view would append.
+pub(super) fn event_types(view: &View) -> Vec<String> {
+    appended(view, EVENTS).iter().map(|event| event.get_str("type").expect("a type").to_owned()).collect()
+}
+
+fn request(number: u32) -> RequestTopup {
+    RequestTopup {
+        user_id: "usr_1".into(),
+        client_topup_id: "t-1001".into(),
+        provider: "paygate",
+        money: MONEY,
+        expires_in: Duration::from_secs(600),
+        actor: Actor::worker("usr_1", "rqs_1"),
+        correlation_id: format!("rqs_{number}"),
+        queue: QueueConfig::named(PAYMENTS_QUEUE),
+        topup_id: format!("top_{number}"),
+        start_job_id: format!("job_{number}a"),
+        check_job_id: format!("job_{number}b"),
+        event_id: format!("evt_{number}"),
+    }
+}
+
+/// The reply in a word, and the id of the top-up that it names.
+fn requested(reply: Requested) -> (&'static str, String) {
+    match reply {
+        Requested::New(topup) => ("new", topup.id),
+        Requested::Replay(topup) => ("replay", topup.id),
+        Requested::Mismatch => ("mismatch", String::new()),
+    }
+}
+
+#[test]
+fn a_top_up_is_written_with_its_jobs_and_its_event() {
+    let mut view = View::new(NOW);
+    assert_eq!(requested(decide(&mut view, &request(1))), ("new", "top_1".into()));
+    let stored = view.by_id::<Topup>("top_1").expect("the top-up");
+    assert_eq!(Some(&stored), view.find::<Topup>(&Topup::key("usr_1", "t-1001")).as_ref());
+    assert_eq!(
+        (stored.status, stored.money(), stored.expires_at, stored.created_at),
+        (TopupStatus::Created, MONEY, at(600_000), NOW)
+    );
+    for (id, kind, run_at) in [("job_1a", "start-payment", NOW), ("job_1b", "check-payment", at(600_000))] {
+        let job = view.by_id::<Job>(id).expect("the job");
+        assert_eq!((&*job.queue, &*job.kind, job.run_at), (PAYMENTS_QUEUE, kind, run_at));
+        assert_eq!(job.payload, doc! { "topupId": "top_1" }, "ids only");
+        assert_eq!((job.correlation_id.as_str(), job.never_attempted()), ("rqs_1", true));
+    }
+    assert_eq!((stored.start_job_id.as_str(), stored.check_job_id.as_str()), ("job_1a", "job_1b"));
+    let events = appended(&view, EVENTS);
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].get_str("type").expect("a type"), "TopupRequested");
+    assert_eq!(events[0].get_str("subjectId").expect("a subject"), "top_1");
+    let data = events[0].get_document("data").expect("data");
+    assert_eq!(data.get_str("status").expect("a status"), "created");
+}
+
+#[test]
+fn the_same_id_is_the_same_top_up_for_ever() {
+    let mut view = View::new(NOW);
+    assert_eq!(requested(decide(&mut view, &request(1))).0, "new");
+    assert_eq!(requested(decide(&mut view, &request(1))), ("new", "top_1".into()), "its own id is success");
+    assert_eq!(requested(decide(&mut view, &request(2))), ("replay", "top_1".into()));
+    let usd = Currency::from_code("USD").expect("a currency");
+    for money in [Money::new(MONEY.amount + 1, MONEY.currency), Money::new(MONEY.amount, usd)] {
+        assert_eq!(requested(decide(&mut view, &RequestTopup { money, ..request(3) })).0, "mismatch");
+    }
+    let other = RequestTopup { user_id: "usr_2".into(), ..request(4) };
+    assert_eq!(requested(decide(&mut view, &other)), ("new", "top_4".into()), "ids are a merchant's own");
+    assert_eq!(event_types(&view).len(), 2);
+}

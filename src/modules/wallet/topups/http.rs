@@ -1,0 +1,182 @@
+//! Routes of top-ups.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::{Validate, ValidationError};
+
+use super::{
+    super::http::AmountRequest,
+    model::{Topup, TopupFailure, TopupStatus},
+    service::{NewTopup, TopupService},
+};
+use crate::platform::{
+    clock::Rfc3339Time,
+    error::{AppError, Problem},
+    http::{ApiJson, ApiPath, ApiQuery, NoQuery},
+    identity::Merchant,
+    ids::is_id,
+    money::Money,
+};
+
+const PAGE: usize = 20;
+
+/// The routes.
+pub fn router(service: TopupService) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(request_topup, list_topups)).routes(routes!(get_topup)).with_state(service)
+}
+
+/// `POST /wallet/topups`
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TopupRequest {
+    /// Your id of the top-up: the same id is the same top-up, for ever.
+    #[validate(custom(function = "client_topup_id"))]
+    #[schema(example = "t-1001", min_length = 1, max_length = 128)]
+    client_topup_id: String,
+    /// How much is to be paid.
+    #[validate(nested)]
+    amount: AmountRequest,
+}
+
+/// `GET /wallet/topups`
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListTopupsQuery {
+    /// Top-ups on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    #[validate(custom(function = "topup_cursor"))]
+    cursor: Option<String>,
+    /// Status.
+    status: Option<TopupStatus>,
+}
+
+fn client_topup_id(id: &str) -> Result<(), ValidationError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+    if (1..=128).contains(&id.len()) && id.bytes().all(allowed) {
+        Ok(())
+    } else {
+        let message = "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -";
+        Err(ValidationError::new("format").with_message(message.into()))
+    }
+}
+
+fn topup_cursor(cursor: &str) -> Result<(), ValidationError> {
+    if is_id("top", cursor) {
+        Ok(())
+    } else {
+        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
+    }
+}
+
+/// A top-up, as answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TopupResponse {
+    topup_id: String,
+    client_topup_id: String,
+    status: TopupStatus,
+    amount: Money,
+    /// Where to pay while it is `pending`; null before and after. Whoever has the address may pay.
+    payment_url: Option<String>,
+    failure: Option<TopupFailure>,
+    created_at: Rfc3339Time,
+    updated_at: Rfc3339Time,
+    /// From then on it can't be paid.
+    expires_at: Rfc3339Time,
+}
+
+/// A page of top-ups.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TopupListResponse {
+    items: Vec<TopupResponse>,
+    /// Send it as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+impl From<Topup> for TopupResponse {
+    fn from(topup: Topup) -> Self {
+        Self {
+            amount: topup.money(),
+            topup_id: topup.id,
+            client_topup_id: topup.client_topup_id,
+            status: topup.status,
+            // What has ended is not to be paid again.
+            payment_url: topup.payment_url.filter(|_| topup.status == TopupStatus::Pending),
+            failure: topup.failure,
+            created_at: Rfc3339Time(topup.created_at),
+            updated_at: Rfc3339Time(topup.updated_at),
+            expires_at: Rfc3339Time(topup.expires_at),
+        }
+    }
+}
+
+/// Asks for a top-up of your wallet; its `paymentUrl` is there a moment later. Safe to repeat with the same
+/// `clientTopupId`.
+#[utoipa::path(post, path = "/wallet/topups", tag = "wallet", security(("bearer" = [])), request_body = TopupRequest,
+    responses(
+        (status = 201, description = "Acknowledged; it is stored and the payment will be started.", body = TopupResponse),
+        (status = 200, description = "Replay: the top-up as it stands, with `Idempotent-Replayed: true`.", body = TopupResponse),
+        (status = 422, description = "Not acceptable, or the id stands for another amount.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No payment gateway is configured (`topups.not_configured`), or try again with the same id.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn request_topup(
+    State(service): State<TopupService>,
+    Merchant(user): Merchant,
+    _: NoQuery,
+    ApiJson(request): ApiJson<TopupRequest>,
+) -> Result<Response, AppError> {
+    let new = NewTopup { client_topup_id: request.client_topup_id, money: request.amount.money() };
+    let (topup, replayed) = service.request(&user, new).await?;
+    let body = Json(TopupResponse::from(topup));
+    Ok(if replayed {
+        let replayed = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+        (StatusCode::OK, [replayed], body).into_response()
+    } else {
+        (StatusCode::CREATED, body).into_response()
+    })
+}
+
+/// Lists your top-ups, newest first.
+#[utoipa::path(get, path = "/wallet/topups", tag = "wallet", security(("bearer" = [])), params(ListTopupsQuery),
+    responses(
+        (status = 200, body = TopupListResponse),
+        (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_topups(
+    State(service): State<TopupService>,
+    Merchant(user): Merchant,
+    ApiQuery(query): ApiQuery<ListTopupsQuery>,
+) -> Result<Json<TopupListResponse>, AppError> {
+    let limit = query.limit.unwrap_or(PAGE);
+    let (topups, more) = service.list(&user, query.status, query.cursor.as_deref(), limit).await?;
+    let next_cursor = if more { topups.last().map(|topup| topup.id.clone()) } else { None };
+    Ok(Json(TopupListResponse { items: topups.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// One of your top-ups.
+#[utoipa::path(get, path = "/wallet/topups/{topupId}", tag = "wallet", security(("bearer" = [])),
+    params(("topupId" = String, Path, description = "`top_...`")),
+    responses(
+        (status = 200, body = TopupResponse),
+        (status = 404, description = "No such top-up of yours.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_topup(
+    State(service): State<TopupService>,
+    Merchant(user): Merchant,
+    _: NoQuery,
+    ApiPath(topup_id): ApiPath<String>,
+) -> Result<Json<TopupResponse>, AppError> {
+    Ok(Json(service.get(&user, &topup_id).await?.into()))
+}

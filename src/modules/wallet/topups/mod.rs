@@ -1,0 +1,50 @@
+//! Top-ups: a merchant pays money into its wallet through a payment gateway.
+//!
+//! Invariants: one (userId, clientTopupId) is one top-up, for ever. The gateway knows a top-up by its id, which is its
+//! idempotency key, so a start is safe to repeat. A paid top-up is credited exactly once, however often and in whatever
+//! order the gateway tells of it: the ledger's reference (topup, id, payment) is booked once. Nothing of a callback is
+//! believed before its signature, and one event is taken once (provider, eventId). A top-up's status changes only along
+//! [`transitions::next`], in one transaction with the event that says so, the logs, and the job. Money that came but could
+//! not be credited as it was asked for is disputed: no automatism touches that top-up any more, because a person may have
+//! booked it by hand. Nothing is ever deleted.
+//!
+//! Collections: `topups`, `payment_callbacks`. Jobs, on `payments-queue`: `start-payment`, and `check-payment`, which looks
+//! a payment up before its top-up expires. Events: `TopupRequested, TopupStarted, TopupPaid, TopupFailed, TopupExpired,
+//! TopupNeedsAttention, TopupRetried`.
+
+mod attempt;
+mod callback;
+mod commands;
+mod error;
+mod flow;
+mod http;
+mod jobs;
+mod model;
+mod service;
+mod store;
+pub mod transitions;
+mod webhook;
+
+#[cfg(test)]
+mod attempt_tests;
+#[cfg(test)]
+mod callback_tests;
+#[cfg(test)]
+mod commands_tests;
+#[cfg(test)]
+mod flow_tests;
+
+pub use error::{CallbackError, TopupError};
+pub use http::router;
+pub use jobs::{TopupJobs, handlers};
+pub use model::{CALLBACKS, CallbackOutcome, TOPUPS, Topup, TopupStatus};
+pub use service::{NewTopup, TopupService};
+pub use store::TopupStore;
+pub use webhook::router as webhook_router;
+
+/// Starts payments and looks them up.
+pub const PAYMENTS_QUEUE: &str = "payments-queue";
+/// Kind of the jobs that start payments.
+pub const START_KIND: &str = "start-payment";
+/// Kind of the jobs that look at a payment when its time is over.
+pub const CHECK_KIND: &str = "check-payment";

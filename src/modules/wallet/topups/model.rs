@@ -1,0 +1,273 @@
+//! Stored types of top-ups.
+
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::model::Reference;
+use crate::{
+    modules::{
+        audit::{Call, ErrorClass},
+        providers::{Failure, paygate::CallbackKind, paygate::PaymentStatus},
+    },
+    platform::{
+        batch::{Entity, Key},
+        money::{Currency, Money},
+    },
+};
+
+/// Top-ups.
+pub const TOPUPS: &str = "topups";
+/// What gateways told us, unasked.
+pub const CALLBACKS: &str = "payment_callbacks";
+
+/// Where a top-up is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TopupStatus {
+    /// The payment is not started yet.
+    Created,
+    /// The payment waits for the payer on its page.
+    Pending,
+    /// The money is in the wallet.
+    Paid,
+    /// The gateway refused it, or the payer tried in vain.
+    Failed,
+    /// Nobody paid in time.
+    Expired,
+    /// A person has to look.
+    NeedsAttention,
+}
+
+impl TopupStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Created, Self::Pending, Self::Paid, Self::Failed, Self::Expired, Self::NeedsAttention];
+
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::NeedsAttention => "needs_attention",
+        }
+    }
+}
+
+/// Why a top-up did not come to money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TopupFailure {
+    /// How it counts.
+    pub class: ErrorClass,
+    /// `provider.refused`, `topups.declined`, ...
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+}
+
+impl TopupFailure {
+    /// A failure of this class.
+    #[must_use]
+    pub fn new(class: ErrorClass, failure: &Failure) -> Self {
+        Self { class, code: failure.code.into(), message: failure.message.clone() }
+    }
+}
+
+/// Calls whose answers are not written down yet: one per job, because both jobs may call at the same time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpenCalls {
+    /// Of the job that starts the payment.
+    pub start: Option<Call>,
+    /// Of the job that looks it up.
+    pub check: Option<Call>,
+}
+
+/// A top-up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Topup {
+    /// `top_...`; our reference at the gateway.
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// Whose wallet.
+    pub user_id: String,
+    /// The merchant's own id.
+    pub client_topup_id: String,
+    /// The gateway: `paygate`.
+    pub provider: String,
+    /// Where it is.
+    pub status: TopupStatus,
+    /// Minor units.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: Currency,
+    /// The gateway's name for the payment, once it has one.
+    pub payment_id: Option<String>,
+    /// The page on which it is paid: who has it may pay.
+    pub payment_url: Option<String>,
+    /// Why it did not come to money.
+    pub failure: Option<TopupFailure>,
+    /// Money came that could not be credited as it was asked for: left to a person.
+    pub disputed: bool,
+    /// The booking of the money.
+    pub transaction_id: Option<String>,
+    /// The latest call about it.
+    pub provider_request_ref_id: Option<String>,
+    /// Its answer.
+    pub provider_response_ref_id: Option<String>,
+    /// Starts the payment.
+    pub start_job_id: String,
+    /// Looks it up when its time is over.
+    pub check_job_id: String,
+    /// Calls under way.
+    pub open_calls: OpenCalls,
+    /// `X-Request-Id` of the request behind it.
+    pub correlation_id: String,
+    /// From then on it can't be paid.
+    pub expires_at: DateTime,
+    /// When it was asked for.
+    pub created_at: DateTime,
+    /// Last change.
+    pub updated_at: DateTime,
+}
+
+impl Topup {
+    /// The key of a merchant's top-up by its own id.
+    #[must_use]
+    pub fn key(user_id: &str, client_topup_id: &str) -> Key {
+        Key::unique(TOPUPS, &["userId", "clientTopupId"], vec![user_id.into(), client_topup_id.into()])
+    }
+
+    /// What is to be paid.
+    #[must_use]
+    pub const fn money(&self) -> Money {
+        Money::new(self.amount, self.currency)
+    }
+
+    /// What its credit is booked for; once.
+    #[must_use]
+    pub fn reference(topup_id: &str) -> Reference {
+        Reference::new("topup", topup_id, "payment")
+    }
+}
+
+impl Entity for Topup {
+    const COLLECTION: &'static str = TOPUPS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        vec![Self::key(&self.user_id, &self.client_topup_id)]
+    }
+}
+
+/// What we made of a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackOutcome {
+    /// The money is in the wallet now.
+    Credited,
+    /// The top-up is failed now.
+    Failed,
+    /// It says nothing that counts: the top-up has ended, or the event is none of ours.
+    Ignored,
+    /// Another amount or currency than we asked for; nothing is credited.
+    AmountDiffers,
+    /// The wallet can't take it.
+    NotCredited,
+    /// The top-up is left to a person.
+    Disputed,
+}
+
+impl CallbackOutcome {
+    /// As stored and counted.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credited => "credited",
+            Self::Failed => "failed",
+            Self::Ignored => "ignored",
+            Self::AmountDiffers => "amount_differs",
+            Self::NotCredited => "not_credited",
+            Self::Disputed => "disputed",
+        }
+    }
+}
+
+/// A callback that the gateway signed. Never changed, never deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentCallback {
+    /// `cbk_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// The gateway: `paygate`.
+    pub provider: String,
+    /// The gateway's id of the event: taken once.
+    pub event_id: String,
+    /// What it is about.
+    pub topup_id: String,
+    /// The gateway's name for the payment.
+    pub payment_id: String,
+    /// `payment.paid`, `payment.failed`, `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Of the payment, in our words.
+    pub status: String,
+    /// Minor units, as the gateway says.
+    pub amount: i64,
+    /// ISO 4217, as the gateway says.
+    pub currency: Currency,
+    /// What we made of it.
+    pub outcome: CallbackOutcome,
+    /// `X-Request-Id` of its request.
+    pub correlation_id: String,
+    /// When it was written down.
+    pub received_at: DateTime,
+}
+
+impl PaymentCallback {
+    /// The key of a gateway's event.
+    #[must_use]
+    pub fn key(provider: &str, event_id: &str) -> Key {
+        Key::unique(CALLBACKS, &["provider", "eventId"], vec![provider.into(), event_id.into()])
+    }
+}
+
+impl Entity for PaymentCallback {
+    const COLLECTION: &'static str = CALLBACKS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        vec![Self::key(&self.provider, &self.event_id)]
+    }
+}
+
+/// A kind of callback, as stored.
+pub(super) const fn kind_word(kind: CallbackKind) -> &'static str {
+    match kind {
+        CallbackKind::Paid => "payment.paid",
+        CallbackKind::Failed => "payment.failed",
+        CallbackKind::Unknown => "unknown",
+    }
+}
+
+/// A payment's status, as stored.
+pub(super) const fn status_word(status: PaymentStatus) -> &'static str {
+    match status {
+        PaymentStatus::Created => "created",
+        PaymentStatus::Paid => "paid",
+        PaymentStatus::Failed => "failed",
+        PaymentStatus::Expired => "expired",
+        PaymentStatus::Unknown => "unknown",
+    }
+}

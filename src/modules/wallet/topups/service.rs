@@ -1,0 +1,205 @@
+//! The use cases of top-ups, one method each.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    callback::{TakeCallback, Taken},
+    commands::{RequestTopup, Requested},
+    error::{CallbackError, TopupError},
+    model::{CallbackOutcome, Topup, TopupStatus},
+    store::TopupStore,
+};
+use crate::{
+    modules::{
+        events::Actor,
+        providers::paygate::{self, CallbackRefused, PayGate},
+        queue::{QueueConfig, Waker},
+    },
+    platform::{batch::Lane, clock::Clock, identity::CurrentUser, ids::new_id, money::Money},
+};
+
+/// Top-ups, as the API offers them.
+#[derive(Clone, Debug)]
+pub struct TopupService {
+    lane: Lane,
+    store: TopupStore,
+    waker: Waker,
+    queue: QueueConfig,
+    /// None where no gateway is configured: what is there can be read, and nothing new is taken.
+    gateway: Option<Arc<PayGate>>,
+    expires_in: Duration,
+    clock: Clock,
+    indexes_present: Arc<AtomicBool>,
+}
+
+/// What a merchant asks for, after validation.
+#[derive(Debug)]
+pub struct NewTopup {
+    /// The merchant's id.
+    pub client_topup_id: String,
+    /// How much.
+    pub money: Money,
+}
+
+/// Who sent a callback, as the edge saw it.
+#[derive(Debug)]
+pub struct Sender {
+    /// Network address.
+    pub address: Option<String>,
+    /// `X-Request-Id` of its request.
+    pub request_id: String,
+}
+
+impl TopupService {
+    /// A service that writes through `lane` once `indexes_present` holds.
+    #[expect(clippy::too_many_arguments, reason = "called once, with parts of different types")]
+    #[must_use]
+    pub const fn new(
+        lane: Lane,
+        store: TopupStore,
+        waker: Waker,
+        queue: QueueConfig,
+        gateway: Option<Arc<PayGate>>,
+        expires_in: Duration,
+        clock: Clock,
+        indexes_present: Arc<AtomicBool>,
+    ) -> Self {
+        Self { lane, store, waker, queue, gateway, expires_in, clock, indexes_present }
+    }
+
+    /// Asks for a top-up; `true` where it was asked for before.
+    ///
+    /// # Errors
+    /// [`TopupError::NotConfigured`], [`TopupError::IdempotencyMismatch`], [`TopupError::NotReady`], [`TopupError::Lane`].
+    pub async fn request(&self, user: &CurrentUser, new: NewTopup) -> Result<(Topup, bool), TopupError> {
+        if self.gateway.is_none() {
+            return Err(TopupError::NotConfigured);
+        }
+        if !self.indexes_present.load(Ordering::Relaxed) {
+            return Err(TopupError::NotReady);
+        }
+        let command = RequestTopup {
+            user_id: user.user_id.clone(),
+            client_topup_id: new.client_topup_id,
+            provider: paygate::NAME,
+            money: new.money,
+            expires_in: self.expires_in,
+            actor: Actor::from(user),
+            correlation_id: user.request_id.clone(),
+            queue: self.queue.clone(),
+            topup_id: new_id("top"),
+            start_job_id: new_id("job"),
+            check_job_id: new_id("job"),
+            event_id: new_id("evt"),
+        };
+        match self.lane.submit(command).await? {
+            Requested::New(topup) => {
+                self.waker.wake(self.queue.name);
+                Ok((*topup, false))
+            }
+            Requested::Replay(topup) => Ok((*topup, true)),
+            Requested::Mismatch => Err(TopupError::IdempotencyMismatch),
+        }
+    }
+
+    /// One of the caller's top-ups.
+    ///
+    /// # Errors
+    /// [`TopupError::NotFound`], [`TopupError::Database`].
+    pub async fn get(&self, user: &CurrentUser, topup_id: &str) -> Result<Topup, TopupError> {
+        self.store.find(&user.user_id, topup_id).await?.ok_or(TopupError::NotFound)
+    }
+
+    /// The caller's top-ups, newest first, and whether there are more.
+    ///
+    /// # Errors
+    /// [`TopupError::Database`].
+    pub async fn list(
+        &self,
+        user: &CurrentUser,
+        status: Option<TopupStatus>,
+        before_id: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Topup>, bool), TopupError> {
+        let mut found = self.store.list(&user.user_id, status, before_id, limit).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+
+    /// Takes what the gateway `provider` tells, if the gateway signed it just now.
+    ///
+    /// # Errors
+    /// [`CallbackError`].
+    pub async fn take_callback(
+        &self,
+        provider: &str,
+        signature: Option<&str>,
+        body: &[u8],
+        sender: Sender,
+    ) -> Result<(), CallbackError> {
+        let taken = self.judge_callback(provider, signature, body, sender).await;
+        let outcome = match &taken {
+            Ok(Taken::New(outcome)) => outcome.as_str(),
+            Ok(Taken::Replay) => "replay",
+            Ok(Taken::UnknownPayment) | Err(CallbackError::UnknownPayment) => "unknown_payment",
+            Err(CallbackError::UnknownProvider) => "unknown_provider",
+            Err(CallbackError::Refused(CallbackRefused::Unsigned)) => "unsigned",
+            Err(CallbackError::Refused(CallbackRefused::BadSignature)) => "bad_signature",
+            Err(CallbackError::Refused(CallbackRefused::Stale)) => "stale",
+            Err(CallbackError::Refused(CallbackRefused::Unreadable(_))) => "unreadable",
+            Err(CallbackError::NotReady | CallbackError::Lane(_)) => "not_taken",
+        };
+        metrics::counter!("waybill_payment_callbacks_total", "provider" => paygate::NAME, "outcome" => outcome)
+            .increment(1);
+        match taken? {
+            Taken::New(_) | Taken::Replay => Ok(()),
+            Taken::UnknownPayment => Err(CallbackError::UnknownPayment),
+        }
+    }
+
+    async fn judge_callback(
+        &self,
+        provider: &str,
+        signature: Option<&str>,
+        body: &[u8],
+        sender: Sender,
+    ) -> Result<Taken, CallbackError> {
+        let gateway = self.gateway.as_ref().filter(|_| provider == paygate::NAME);
+        let gateway = gateway.ok_or(CallbackError::UnknownProvider)?;
+        let callback = gateway.verify_callback(signature, body, self.clock.now_ms())?;
+        if !self.indexes_present.load(Ordering::Relaxed) {
+            return Err(CallbackError::NotReady);
+        }
+        let topup_id = callback.reference.clone();
+        let command = TakeCallback {
+            provider: paygate::NAME,
+            callback,
+            actor: Actor {
+                kind: "provider".into(),
+                id: paygate::NAME.into(),
+                role: None,
+                address: sender.address,
+                request_id: Some(sender.request_id.clone()),
+            },
+            correlation_id: sender.request_id,
+            callback_id: new_id("cbk"),
+            event_id: new_id("evt"),
+        };
+        let taken = self.lane.submit(command).await?;
+        if let Taken::New(outcome @ (CallbackOutcome::AmountDiffers | CallbackOutcome::NotCredited)) = taken {
+            tracing::error!(
+                topup.id = topup_id,
+                outcome = outcome.as_str(),
+                "a payment could not be credited as asked"
+            );
+        }
+        Ok(taken)
+    }
+}

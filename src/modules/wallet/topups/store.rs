@@ -1,0 +1,72 @@
+//! Every read of top-ups. A merchant's finder takes the owner, always.
+
+use bson::doc;
+use futures_util::TryStreamExt;
+use mongodb::{Collection, Database, error::Result};
+
+use super::model::{CALLBACKS, TOPUPS, Topup, TopupStatus};
+use crate::platform::mongo::Index;
+
+/// Reads top-ups; they are written by commands only.
+#[derive(Clone, Debug)]
+pub struct TopupStore {
+    db: Database,
+}
+
+impl TopupStore {
+    /// Collections of this module.
+    pub const COLLECTIONS: &[&str] = &[TOPUPS, CALLBACKS];
+
+    /// A store over `db`.
+    #[must_use]
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// Indexes of this module.
+    #[must_use]
+    pub fn indexes() -> Vec<Index> {
+        vec![
+            Index::new(TOPUPS, "idempotency", doc! { "userId": 1, "clientTopupId": 1 }).unique(),
+            Index::new(TOPUPS, "owner", doc! { "userId": 1, "_id": -1 }),
+            Index::new(TOPUPS, "owner_status", doc! { "userId": 1, "status": 1, "_id": -1 }),
+            Index::new(CALLBACKS, "event", doc! { "provider": 1, "eventId": 1 }).unique(),
+            Index::new(CALLBACKS, "topup", doc! { "topupId": 1, "_id": 1 }),
+        ]
+    }
+
+    fn topups(&self) -> Collection<Topup> {
+        self.db.collection(TOPUPS)
+    }
+
+    /// A top-up of `user_id`.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn find(&self, user_id: &str, topup_id: &str) -> Result<Option<Topup>> {
+        self.topups().find_one(doc! { "_id": topup_id, "userId": user_id }).await
+    }
+
+    /// Top-ups of `user_id`, newest first, older than `before_id`; one more than `limit` where there are more.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list(
+        &self,
+        user_id: &str,
+        status: Option<TopupStatus>,
+        before_id: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Topup>> {
+        let mut query = doc! { "userId": user_id };
+        if let Some(status) = status {
+            query.insert("status", status.as_str());
+        }
+        if let Some(id) = before_id {
+            query.insert("_id", doc! { "$lt": id });
+        }
+        let topups = self.topups();
+        let found = topups.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1);
+        found.await?.try_collect().await
+    }
+}
