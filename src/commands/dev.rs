@@ -3,14 +3,17 @@
 use secrecy::SecretString;
 
 use super::{
-    embedded::{self, Programs, Servers},
+    embedded::{self, Programs, Servers, WEBHOOK_SECRET},
     serve::{self, Shutdown},
 };
 use crate::{
     app::App,
     config::{Config, DevArgs, config_from},
-    modules::auth::AuthError,
-    platform::identity::Role,
+    modules::auth::{AuthError, user_id_of},
+    platform::{
+        identity::Role,
+        money::{Currency, Money},
+    },
 };
 
 /// Users that are ready, one per role; the password is for all.
@@ -21,6 +24,8 @@ const USERS: [(Role, &str); 4] = [
     (Role::Admin, "admin@waybill.test"),
 ];
 const PASSWORD: &str = "correct horse battery";
+/// Ten thousand rupees, once.
+const OPENING_CREDIT: Money = Money::new(1_000_000, Currency::INR);
 
 /// Secrets and passwords of `dev` are public, so it touches nothing that others could reach.
 fn ensure_local(args: &DevArgs) -> Result<(), String> {
@@ -65,12 +70,13 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
         Some(url) => url.clone(),
         None => servers.start_redis(&programs, &folder).await?,
     };
-    let simulators = servers.start_simulators().await?;
+    let simulators = servers.start_simulators(args.http_addr).await?;
     let config = dev_config(&[
         format!("--mongodb-uri={mongodb_uri}"),
         format!("--redis-url={redis_url}"),
         format!("--http-addr={}", args.http_addr),
         format!("--parcelx-base-url={simulators}/parcelx/api/v3"),
+        format!("--paygate-base-url={simulators}/paygate/v1"),
     ])?;
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;
@@ -78,10 +84,14 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
     let listener = serve::listen(args.http_addr).await?;
     println!("api         http://{0}   (http://{0}/openapi.json, /metrics, /readyz)", args.http_addr);
     println!("carrier     {simulators}/parcelx   (/_books, /_control/rules)");
+    println!("payments    {simulators}/paygate   (/_books; a top-up's paymentUrl is a page with two buttons)");
     println!("mongodb     {mongodb_uri}");
     println!("redis       {redis_url}");
     for (role, email) in USERS {
-        ensure_user(&app, role, email).await?;
+        let user_id = ensure_user(&app, role, email).await?;
+        if role == Role::Merchant {
+            app.wallets.open_with(&user_id, OPENING_CREDIT).await.map_err(|error| error.to_string())?;
+        }
         println!("{:<11} {email}   password: {PASSWORD}", role.as_str());
     }
     println!("stop with Ctrl-C; data stays under {}", folder.display());
@@ -97,16 +107,21 @@ pub(super) fn dev_config(flags: &[String]) -> Result<Config, String> {
         format!("--sealing-key={}", "0".repeat(64)),
         "--parcelx-access-key=dev".to_owned(),
         "--parcelx-secret-key=dev".to_owned(),
+        "--paygate-api-key=dev".to_owned(),
+        format!("--paygate-webhook-secret={WEBHOOK_SECRET}"),
     ];
     config_from(own.into_iter().chain(flags.iter().cloned())).map_err(|error| error.to_string())
 }
 
-/// Creates the user if it isn't there and gives an access token if it was created.
-pub(super) async fn ensure_user(app: &App, role: Role, email: &str) -> Result<Option<String>, String> {
+/// Creates the user if it isn't there, and gives its id.
+async fn ensure_user(app: &App, role: Role, email: &str) -> Result<String, String> {
     let name = format!("Dev {}", role.as_str());
     match app.auth.create_user(email, &SecretString::from(PASSWORD), &name, role).await {
-        Ok((_, token)) => Ok(Some(token)),
-        Err(AuthError::EmailTaken) => Ok(None),
+        Ok((user, _)) => Ok(user.id),
+        Err(AuthError::EmailTaken) => {
+            let found = user_id_of(&app.db, email).await.map_err(|error| error.to_string())?;
+            found.ok_or_else(|| format!("{email} is taken and not there; try again"))
+        }
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! A private mongod, redis-server and the providers' stand-ins as child processes.
 
 use std::{
-    net::TcpListener as StdListener,
+    net::{SocketAddr, TcpListener as StdListener},
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -18,6 +18,8 @@ use tokio::{
     process::{Child, ChildStdin, Command},
 };
 
+/// What the gateway's stand-in signs callbacks with; everybody may know it.
+pub(super) const WEBHOOK_SECRET: &str = "waybill-dev-webhook-secret";
 /// A server has this long to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server has this long to end in order.
@@ -100,7 +102,7 @@ impl Servers {
     }
 
     /// Starts the providers' stand-ins and gives their base URL.
-    pub(super) async fn start_simulators(&mut self) -> Result<String, String> {
+    pub(super) async fn start_simulators(&mut self, api: SocketAddr) -> Result<String, String> {
         let own = std::env::current_exe().map_err(|error| format!("this program can't be located: {error}"))?;
         let program = own.with_file_name("waybill-simulators");
         if !program.is_file() {
@@ -108,6 +110,8 @@ impl Servers {
         }
         let mut command = Command::new(program);
         command.env("RUST_LOG", "warn");
+        command.args(["--paygate-callback-url", &format!("http://{api}/webhooks/payments/paygate")]);
+        command.args(["--paygate-callback-secret", WEBHOOK_SECRET]);
         command.args(["--addr", "127.0.0.1:0", "--exit-with-stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let child = self.spawn("waybill-simulators", command)?;
         let stdin = child.stdin.take();

@@ -40,6 +40,14 @@ struct Cli {
     /// Exit when standard input ends, so that the stand-ins never outlive who started them.
     #[arg(long)]
     exit_with_stdin: bool,
+
+    /// Where PayGate's callbacks go from the start; its control API can change it.
+    #[arg(long, env = "PAYGATE_CALLBACK_URL", requires = "paygate_callback_secret")]
+    paygate_callback_url: Option<String>,
+
+    /// What they are signed with.
+    #[arg(long, env = "PAYGATE_CALLBACK_SECRET", hide_env_values = true)]
+    paygate_callback_secret: Option<String>,
 }
 
 #[tokio::main]
@@ -54,7 +62,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         TcpListener::bind(&cli.addr).await.map_err(|error| format!("cannot listen on {}: {error}", cli.addr))?;
     announce(&listener)?;
 
-    let router = Router::new().nest("/parcelx", parcelx::router()).nest("/paygate", paygate::router());
+    let callbacks = cli.paygate_callback_url.zip(cli.paygate_callback_secret);
+    let router = Router::new().nest("/parcelx", parcelx::router()).nest("/paygate", paygate::router(callbacks));
     tokio::select! {
         () = server::serve(listener, router) => {}
         _ = terminate.recv() => tracing::info!("terminated"),

@@ -81,8 +81,9 @@ impl Shared {
 }
 
 /// All routes of the gateway, relative to its prefix.
-pub fn router() -> Router {
+pub fn router(callbacks: Option<(String, String)>) -> Router {
     let shared = Shared::new();
+    shared.lock().callbacks = callbacks.map(|(url, secret)| Target { url, secret });
     Router::new()
         .route("/v1/payments", post(create_payment).get(look_up_payment))
         .with_state(shared.clone())

@@ -12,6 +12,7 @@ pub(super) struct DemoClient {
     http: Client,
     api: String,
     carrier: String,
+    gateway: String,
     token: String,
 }
 
@@ -29,6 +30,7 @@ impl DemoClient {
             http: http.map_err(|error| error.to_string())?,
             api: api.to_owned(),
             carrier: format!("{simulators}/parcelx"),
+            gateway: format!("{simulators}/paygate"),
             token: String::new(),
         })
     }
@@ -38,6 +40,29 @@ impl DemoClient {
         let answer = self.post("/auth/register", &body).await?;
         self.token = answer.body["accessToken"].as_str().unwrap_or_default().to_owned();
         Ok(answer)
+    }
+
+    pub(super) async fn top_up(&self, client_topup_id: &str, paise: i64) -> Result<Answer, String> {
+        let amount = json!({ "amount": paise, "currency": "INR" });
+        self.post("/wallet/topups", &json!({ "clientTopupId": client_topup_id, "amount": amount })).await
+    }
+
+    /// The top-up once it has the status.
+    pub(super) async fn await_top_up(&self, topup_id: &str, status: &str) -> Result<Value, String> {
+        self.await_at(&format!("/wallet/topups/{topup_id}"), |topup| topup["status"] == status).await
+    }
+
+    /// Somebody pays on the gateway's page, and the gateway says so `times` times.
+    pub(super) async fn pay(&self, topup_id: &str, times: u32) -> Result<Answer, String> {
+        let url = format!("{}/_control/payments/{topup_id}", self.gateway);
+        self.send(Method::POST, &url, Some(&json!({ "do": "pay", "times": times }))).await
+    }
+
+    /// What is available and what is held, in paise.
+    pub(super) async fn wallet(&self) -> Result<(i64, i64), String> {
+        let wallet = self.send(Method::GET, &format!("{}/wallet", self.api), None).await?.body;
+        let paise = |name: &str| wallet[name].as_i64().unwrap_or(-1);
+        Ok((paise("available"), paise("held")))
     }
 
     pub(super) async fn create(&self, client_order_id: &str, weight_grams: i64) -> Result<Answer, String> {
@@ -50,14 +75,18 @@ impl DemoClient {
 
     /// The order once `there` holds.
     pub(super) async fn await_order(&self, order_id: &str, there: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        self.await_at(&format!("/orders/{order_id}"), there).await
+    }
+
+    async fn await_at(&self, path: &str, there: impl Fn(&Value) -> bool) -> Result<Value, String> {
         let began = Instant::now();
         loop {
-            let answer = self.send(Method::GET, &format!("{}/orders/{order_id}", self.api), None).await?;
+            let answer = self.send(Method::GET, &format!("{}{path}", self.api), None).await?;
             if there(&answer.body) {
                 return Ok(answer.body);
             }
             if began.elapsed() > PATIENCE {
-                return Err(format!("the order did not get there in {PATIENCE:?}: {}", answer.body));
+                return Err(format!("{path} did not get there in {PATIENCE:?}: {}", answer.body));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

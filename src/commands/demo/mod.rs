@@ -34,18 +34,21 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), String> {
 async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(), String> {
     let programs =
         Programs { home: args.home.clone(), mongod: args.mongod.clone(), redis_server: args.redis_server.clone() };
-    println!("Starting a MongoDB replica set, a Redis and a stand-in for the carrier, all on this machine ...");
+    println!(
+        "Starting a MongoDB replica set, a Redis and stand-ins for the carrier and the payment gateway, all on this machine ..."
+    );
     let mongodb = servers.start_mongod(&programs, folder).await?;
     let redis = servers.start_redis(&programs, folder).await?;
-    let simulators = servers.start_simulators().await?;
     let listener = serve::listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let simulators = servers.start_simulators(address).await?;
     // Times are shorter than in production, so that the story is told in seconds.
     let config = dev_config(&[
         format!("--mongodb-uri={mongodb}waybill?replicaSet=rs0"),
         format!("--redis-url={redis}"),
         format!("--http-addr={address}"),
         format!("--parcelx-base-url={simulators}/parcelx/api/v3"),
+        format!("--paygate-base-url={simulators}/paygate/v1"),
         "--backoff-base-ms=500".into(),
         "--settling-delay-ms=1000".into(),
         "--call-deadline-ms=2000".into(),

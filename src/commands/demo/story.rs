@@ -1,12 +1,18 @@
 //! The chapters.
 
 use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
 use serde_json::Value;
 
 use super::client::{Answer, DemoClient};
 use crate::{
     app::App,
-    modules::audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
+    modules::{
+        audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
+        inspection::check_all,
+        wallet::{Difference, Differences, WalletStore},
+    },
+    platform::money::{Currency, Money},
 };
 
 struct Story<'a> {
@@ -19,12 +25,14 @@ struct Story<'a> {
 pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), String> {
     let mut story = Story { app, client: DemoClient::new(api, simulators)?, chapter: 0 };
     story.register().await?;
+    story.top_up().await?;
     let first = story.create().await?;
     story.replay(&first).await?;
     story.mismatch().await?;
     story.fails_twice().await?;
     story.refused().await?;
     story.lost_answer().await?;
+    story.too_little_money().await?;
     story.cancelled(&first).await?;
     story.tables().await
 }
@@ -54,12 +62,62 @@ impl Story<'_> {
         claim(answer.status == 201, "201")
     }
 
+    async fn top_up(&mut self) -> Result<(), String> {
+        self.chapter("It tops its wallet up; the payment gateway calls back twice");
+        let answer = self.client.top_up("t-1", 20_000).await?;
+        let topup_id = text(&answer.body, "topupId").to_owned();
+        println!("   POST /wallet/topups t-1 ({}) -> {} {topup_id}", rupees(20_000), answer.status);
+        let started = self.client.await_top_up(&topup_id, "pending").await?;
+        println!("   a moment later it can be paid at {}", text(&started, "paymentUrl"));
+        let paid = self.client.pay(&topup_id, 2).await?;
+        println!("   the gateway's two callbacks were answered {}", paid.body["answers"]);
+        self.client.await_top_up(&topup_id, "paid").await?;
+        let wallet = self.wallet().await?;
+        println!();
+        claim(answer.status == 201 && paid.body["answers"] == serde_json::json!([200, 200]), "both are taken")?;
+        claim(wallet == (20_000, 0), "the wallet is credited once")
+    }
+
+    async fn too_little_money(&mut self) -> Result<(), String> {
+        self.chapter("An order that the wallet can't pay is not taken; after a top-up the same id is");
+        let refused = self.client.create("c-1005", 9_000).await?;
+        println!(
+            "   POST /orders/create c-1005 (9 kg) -> {} {}: needed {}, available {}",
+            refused.status,
+            text(&refused.body, "code"),
+            rupees(refused.body["needed"]["amount"].as_i64().unwrap_or(-1)),
+            rupees(refused.body["available"]["amount"].as_i64().unwrap_or(-1)),
+        );
+        let topup = self.client.top_up("t-2", 100_000).await?;
+        let topup_id = text(&topup.body, "topupId").to_owned();
+        self.client.await_top_up(&topup_id, "pending").await?;
+        self.client.pay(&topup_id, 1).await?;
+        self.client.await_top_up(&topup_id, "paid").await?;
+        let order_id = self.create_order("c-1005", 9_000).await?;
+        let order = self.settled(&order_id).await?;
+        println!("   {}, AWB {}", short(&order), text(&order["shipment"], "awb"));
+        self.wallet().await?;
+        println!();
+        claim(refused.status == 402 && refused.body["code"] == "wallet.insufficient_funds", "402")?;
+        claim(order["status"] == "confirmed", "the order is confirmed")
+    }
+
+    /// Prints what is in the wallet.
+    async fn wallet(&self) -> Result<(i64, i64), String> {
+        let (available, held) = self.client.wallet().await?;
+        println!("   wallet: available {}, held {}", rupees(available), rupees(held));
+        Ok((available, held))
+    }
+
     async fn create(&mut self) -> Result<String, String> {
         self.chapter("It creates an order; the answer does not wait for the carrier");
         let order_id = self.create_order("c-1001", 450).await?;
         let order = self.settled(&order_id).await?;
         println!("   a moment later: {}, AWB {}", short(&order), text(&order["shipment"], "awb"));
         claim(order["status"] == "confirmed", "the order is confirmed")?;
+        let price = order["charge"]["amount"].as_i64().unwrap_or(-1);
+        println!("   its price of {} was held with the order and is owed to the carrier now", rupees(price));
+        claim(self.wallet().await? == (20_000 - price, 0), "the price is taken once")?;
         let (requests, responses) = self.logs(&order_id).await?;
         println!("   what went to the carrier, as stored (names, telephone numbers and streets are not):");
         for (request, response) in requests.iter().zip(&responses) {
@@ -128,6 +186,7 @@ impl Story<'_> {
 
     async fn refused(&mut self) -> Result<(), String> {
         self.chapter("The carrier refuses for good");
+        let before = self.client.wallet().await?;
         self.client.misbehave("refuse", 1).await?;
         let order_id = self.create_order("c-1003", 450).await?;
         let order = self.settled(&order_id).await?;
@@ -138,6 +197,7 @@ impl Story<'_> {
             text(&order["failure"], "code"),
             text(&order["failure"], "message")
         );
+        claim(self.client.wallet().await? == before, "its price went back")?;
         claim(order["status"] == "failed", "the order has failed")?;
         claim(self.shipments(&order_id).await? == 0, "no shipment")
     }
@@ -161,6 +221,7 @@ impl Story<'_> {
 
     async fn cancelled(&mut self, order_id: &str) -> Result<(), String> {
         self.chapter("The merchant cancels the first order");
+        let before = self.client.wallet().await?;
         let answer = self.client.cancel("c-1001").await?;
         println!(
             "   POST /orders/cancel c-1001 -> {}, cancellation {}",
@@ -174,7 +235,11 @@ impl Story<'_> {
             text(&order, "status"),
             text(&order["cancellation"], "status")
         );
-        println!("   POST /orders/cancel c-1001 again -> {}\n", again.status);
+        println!("   POST /orders/cancel c-1001 again -> {}", again.status);
+        let price = order["charge"]["amount"].as_i64().unwrap_or(-1);
+        let wallet = self.wallet().await?;
+        println!();
+        claim(wallet == (before.0 + price, before.1), "its price went back once")?;
         claim(answer.status == 202 && again.status == 200 && order["status"] == "cancelled", "cancelled once")
     }
 
@@ -188,14 +253,15 @@ impl Story<'_> {
         let confirmed = count("orders", status("confirmed")).await?;
         let cancelled = count("orders", status("cancelled")).await?;
         let failed = count("orders", status("failed")).await?;
-        let requests = count("provider_request_logs", doc! {}).await?;
-        let responses = count("provider_response_logs", doc! {}).await?;
+        let carrier = doc! { "provider": "parcelx" };
+        let requests = count("provider_request_logs", carrier.clone()).await?;
+        let responses = count("provider_response_logs", carrier).await?;
         let rows = [
             ("orders confirmed", confirmed, "shipments", books["shipments"].to_string()),
             ("orders cancelled", cancelled, "of these cancelled", books["cancelled"].to_string()),
             ("orders failed", failed, "bought twice", books["duplicates"].to_string()),
-            ("provider requests on record", requests, "calls received", books["calls"].to_string()),
-            ("provider responses on record", responses, "", String::new()),
+            ("carrier requests on record", requests, "calls received", books["calls"].to_string()),
+            ("carrier responses on record", responses, "", String::new()),
             ("events", count("events", doc! {}).await?, "", String::new()),
             ("jobs done", count("jobs", doc! { "state": "done" }).await?, "", String::new()),
             ("jobs dead, for a person to see", count("jobs", doc! { "state": "dead" }).await?, "", String::new()),
@@ -206,8 +272,35 @@ impl Story<'_> {
         println!();
         claim(requests == responses && books["calls"] == requests, "every call is on record, with its answer")?;
         claim(books["duplicates"] == 0 && books["shipments"] == confirmed + cancelled, "the books agree")?;
-        println!("Nothing lost, nothing doubled, every call on record.");
+        self.books().await?;
+        println!("Nothing lost, nothing doubled, debits equal credits, every call on record.");
         Ok(())
+    }
+
+    /// The ledger's accounts, and what a reconciliation finds.
+    async fn books(&self) -> Result<(), String> {
+        let ledger = self.app.db.collection::<Document>("ledger_transactions");
+        let by_account = [
+            doc! { "$unwind": "$lines" },
+            doc! { "$group": { "_id": "$lines.account", "sum": { "$sum": "$lines.amount" } } },
+            doc! { "$sort": { "_id": 1 } },
+        ];
+        let found = ledger.aggregate(by_account).await.map_err(|error| error.to_string())?;
+        let accounts: Vec<Document> = found.try_collect().await.map_err(|error| error.to_string())?;
+        println!("The ledger                         debit        credit");
+        let mut total = 0;
+        for account in &accounts {
+            let sum = account.get_i64("sum").unwrap_or_default();
+            total += sum;
+            let (debit, credit) = if sum < 0 { (rupees(-sum), String::new()) } else { (String::new(), rupees(sum)) };
+            println!("  {:<26} {debit:>12}  {credit:>12}", account.get_str("_id").unwrap_or_default());
+        }
+        let mut counted = Counted::default();
+        let store = WalletStore::new(self.app.db.clone());
+        check_all(&store, &mut counted).await.map_err(|error| error.to_string())?;
+        println!("  differences between ledger, wallets, holds, orders and logs: {}\n", counted.0);
+        claim(total == 0 && !accounts.is_empty(), "debits equal credits")?;
+        claim(counted.0 == 0, "the books agree")
     }
 
     async fn create_order(&self, client_order_id: &str, weight_grams: i64) -> Result<String, String> {
@@ -245,6 +338,23 @@ impl Story<'_> {
         }
         Ok(())
     }
+}
+
+/// Counts what a reconciliation finds.
+#[derive(Default)]
+struct Counted(u64);
+
+impl Differences for Counted {
+    fn add(&mut self, difference: Difference) {
+        println!("  {difference:?}");
+        self.0 += 1;
+    }
+
+    fn looked_at(&mut self, _: &'static str, _: u64) {}
+}
+
+fn rupees(paise: i64) -> String {
+    Money::new(paise, Currency::INR).to_string()
 }
 
 /// Some fields of a stored body.

@@ -29,6 +29,14 @@ pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
     Ok(found.projection(doc! { "_id": 1 }).await?.is_some())
 }
 
+/// The id of the user with this e-mail address, as it is stored.
+///
+/// # Errors
+/// What the driver says.
+pub async fn user_id_of(db: &Database, email: &str) -> Result<Option<String>> {
+    Ok(db.collection::<User>(USERS).find_one(doc! { "email": email }).await?.map(|user| user.id))
+}
+
 /// The collections of this module.
 pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS];
 
