@@ -193,7 +193,12 @@ impl App {
             rates.clone(),
             Arc::clone(&indexes_present),
         );
-        let wallets = WalletService::new(api_lane.clone(), WalletStore::new(db.clone()), Arc::clone(&indexes_present));
+        let wallets = WalletService::new(
+            api_lane.clone(),
+            WalletStore::new(db.clone()),
+            clock.clone(),
+            Arc::clone(&indexes_present),
+        );
         let payments = config.payments_queue();
         let gateway = callers::gateway(secrets);
         let topups = TopupService::new(

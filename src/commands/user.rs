@@ -43,8 +43,8 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
         format!("{}{}", error.detail, fields.concat())
     })?;
     if let Some(credit) = args.credit {
-        let lane = Lane::start("user", db.clone(), clock);
-        let wallets = WalletService::new(lane, WalletStore::new(db), Arc::new(AtomicBool::new(true)));
+        let lane = Lane::start("user", db.clone(), clock.clone());
+        let wallets = WalletService::new(lane, WalletStore::new(db), clock, Arc::new(AtomicBool::new(true)));
         wallets.open_with(&user.id, credit).await.map_err(|error| format!("{}", AppError::from(error).detail))?;
     }
     if args.kyc_verified {

@@ -64,6 +64,7 @@ pub async fn check_ledger(store: &WalletStore, session: &mut ClientSession, to: 
     let db = store.snapshots();
     check_lines(db, session, to).await?;
     check_wallets(db, session, to).await?;
+    check_sequence(db, session, to).await?;
     check_holds(db, session, to).await?;
     check_held(db, session, to).await
 }
@@ -95,7 +96,6 @@ async fn check_wallets(db: &Database, session: &mut ClientSession, to: &mut impl
             "transactions": { "$sum": 1 },
             "touched": { "$sum": { "$cond": [touched, 1, 0] } },
             "last": { "$max": "$walletSeq" },
-            "first": { "$min": "$walletSeq" },
             "newest": { "$max": { "seq": "$walletSeq", "after": "$availableAfter" } },
         } },
         doc! { "$sort": { "_id": 1 } },
@@ -117,6 +117,7 @@ async fn check_wallets(db: &Database, session: &mut ClientSession, to: &mut impl
         let Ok(wallet) = bson::deserialize_from_document::<Wallet>(wallet.clone()) else {
             return to.add(Difference::new("wallet.readable", key, "a wallet", "something else"));
         };
+        differ(to, "wallet.owner", key, Wallet::id_of(&wallet.user_id, wallet.currency), wallet.id.clone());
         differ(to, "wallet.available", key, number(lines, "available"), wallet.available);
         differ(to, "wallet.version", key, number(lines, "last"), wallet.version);
         differ(to, "wallet.sequence", key, wallet.version, number(lines, "touched"));
@@ -129,6 +130,30 @@ async fn check_wallets(db: &Database, session: &mut ClientSession, to: &mut impl
     .await?;
     to.looked_at("ledger_transactions", transactions);
     to.looked_at("wallets", count);
+    Ok(())
+}
+
+/// A wallet's lines are numbered from 1 without gaps, and each says what was available after it.
+async fn check_sequence(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let pipeline = vec![
+        doc! { "$match": { "walletSeq": { "$gt": 0 } } },
+        doc! { "$project": { "walletSeq": 1, "availableAfter": 1, "wallet": wallet_id(),
+        "change": sum_of_lines("wallet.available") } },
+        doc! { "$setWindowFields": { "partitionBy": "$wallet", "sortBy": { "walletSeq": 1 }, "output": {
+            "position": { "$documentNumber": {} },
+            "before": { "$shift": { "output": "$availableAfter", "by": -1, "default": 0_i64 } },
+        } } },
+        doc! { "$set": { "after": { "$add": ["$before", "$change"] } } },
+        doc! { "$match": { "$expr": { "$or": [
+            { "$ne": ["$position", "$walletSeq"] },
+            { "$ne": ["$after", "$availableAfter"] },
+        ] } } },
+    ];
+    let mut wrong = aggregate(db, LEDGER, pipeline, session).await?;
+    while let Some(line) = wrong.next(session).await.transpose()? {
+        differ(to, "transaction.sequence", id(&line), number(&line, "position"), number(&line, "walletSeq"));
+        differ(to, "transaction.available_after", id(&line), number(&line, "after"), number(&line, "availableAfter"));
+    }
     Ok(())
 }
 

@@ -86,7 +86,7 @@ impl Book {
     const fn change(&self) -> i64 {
         match self.booking {
             Booking::Recharge | Booking::AdjustUp => self.money.amount,
-            Booking::AdjustDown | Booking::Transfer { .. } => -self.money.amount,
+            Booking::AdjustDown | Booking::Transfer { .. } => self.money.amount.saturating_neg(),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     modules::auth,
     platform::{
         clock::Rfc3339Time,
-        error::{AppError, ErrorKind, Problem},
+        error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiJson, ApiPath, ApiQuery, NoQuery},
         identity::{Finance, FinanceReader, Merchant},
         ids::is_id,
@@ -207,6 +207,9 @@ fn user_id(text: &str) -> Result<(), ValidationError> {
 }
 
 fn printable(text: &str) -> Result<(), ValidationError> {
+    if text.trim().is_empty() {
+        return Err(ValidationError::new("length").with_message("must say something".into()));
+    }
     if text.chars().any(char::is_control) {
         return Err(ValidationError::new("format").with_message("must hold no control characters".into()));
     }
@@ -350,6 +353,9 @@ async fn get_user_wallet(
         return Err(AppError::new(ErrorKind::NotFound, "finance.no_user", "There is no such user."));
     }
     let as_of = query.as_of.map(|time| time.0);
+    if as_of.is_some_and(|as_of| as_of > service.now()) {
+        return Err(AppError::invalid(vec![FieldError::new("asOf", "range", "must not be in the future")]));
+    }
     let balance = service.balance(&user_id, query.currency.unwrap_or(Currency::INR), as_of).await?;
     Ok(Json(WalletResponse::new(user_id, balance)))
 }

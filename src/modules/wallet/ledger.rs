@@ -132,7 +132,7 @@ pub fn open_hold(
 ) -> Result<Hold, Refusal> {
     let amount = checked_amount(money.amount)?;
     let lines = [(Account::Available, -amount), (Account::Held, amount)];
-    let extra = Extra { hold_id: Some(hold_id), reverses: None };
+    let extra = Extra { hold_id: Some(hold_id), ..Extra::default() };
     let booked = post(view, user_id, money.currency, &lines, extra, entry)?;
     let hold = Hold {
         id: hold_id.to_owned(),
@@ -155,7 +155,7 @@ pub fn open_hold(
 ///
 /// # Errors
 /// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is open, [`Refusal::Shares`] above what was set aside,
-/// [`Refusal::Amount`].
+/// [`Refusal::Amount`], [`Refusal::Overflow`].
 pub fn capture(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'_>) -> Result<Hold, Refusal> {
     let mut hold = hold_in(view, hold_id, HoldState::Open)?;
     let captured = sum(shares)?;
@@ -172,7 +172,7 @@ pub fn capture(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'
 /// Gives all of what was set aside back. Reads the hold and the wallet.
 ///
 /// # Errors
-/// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is open.
+/// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is open, [`Refusal::Overflow`].
 pub fn release(view: &mut View, hold_id: &str, entry: &Entry<'_>) -> Result<Hold, Refusal> {
     let hold = hold_in(view, hold_id, HoldState::Open)?;
     let lines = [(Account::Held, -hold.amount), (Account::Available, hold.amount)];
@@ -183,7 +183,7 @@ pub fn release(view: &mut View, hold_id: &str, entry: &Entry<'_>) -> Result<Hold
 ///
 /// # Errors
 /// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is captured, [`Refusal::Shares`] unless they are all of what was
-/// captured, [`Refusal::Amount`].
+/// captured, [`Refusal::Amount`], [`Refusal::Overflow`].
 pub fn refund(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'_>) -> Result<Hold, Refusal> {
     let hold = hold_in(view, hold_id, HoldState::Captured)?;
     if sum(shares)? != hold.captured {
@@ -204,7 +204,7 @@ pub fn reverse(view: &mut View, original: &LedgerTransaction, entry: &Entry<'_>)
         return Err(Refusal::NotReversible);
     }
     let lines: Vec<_> = original.lines.iter().map(|line| (line.account.clone(), -line.amount)).collect();
-    let extra = Extra { hold_id: None, reverses: Some(&original.id) };
+    let extra = Extra { reverses: Some(&original.id), ..Extra::default() };
     post(view, &original.user_id, original.currency, &lines, extra, entry)
 }
 
@@ -212,6 +212,8 @@ pub fn reverse(view: &mut View, original: &LedgerTransaction, entry: &Entry<'_>)
 struct Extra<'a> {
     hold_id: Option<&'a str>,
     reverses: Option<&'a str>,
+    /// The hold's last change: what follows from it is not dated before it, whatever two processes think of the time.
+    not_before: Option<DateTime>,
 }
 
 fn checked_amount(amount: i64) -> Result<i64, Refusal> {
@@ -236,7 +238,7 @@ fn close(
     lines: &[(Account, i64)],
     entry: &Entry<'_>,
 ) -> Result<Hold, Refusal> {
-    let extra = Extra { hold_id: Some(&hold.id), reverses: None };
+    let extra = Extra { hold_id: Some(&hold.id), not_before: Some(hold.updated_at), ..Extra::default() };
     let booked = post(view, &hold.user_id, hold.currency, lines, extra, entry)?;
     hold.state = state;
     hold.updated_at = booked.at;
@@ -280,10 +282,10 @@ fn post(
         client_reference: entry.client_reference.map(str::to_owned),
         reason: entry.reason.map(str::to_owned),
         actor: entry.actor.clone(),
-        at: view.now(),
+        at: extra.not_before.map_or(view.now(), |last| later(last, view.now())),
     };
     if touched {
-        let wallet = change_wallet(view, user_id, currency, change)?;
+        let wallet = change_wallet(view, user_id, currency, change, booked.at)?;
         booked.wallet_seq = Some(wallet.version);
         booked.available_after = Some(wallet.available);
         booked.at = wallet.last_at;
@@ -293,8 +295,13 @@ fn post(
 }
 
 /// Changes `available` by `change` and counts the wallet on.
-fn change_wallet(view: &mut View, user_id: &str, currency: Currency, change: i64) -> Result<Wallet, Refusal> {
-    let now = view.now();
+fn change_wallet(
+    view: &mut View,
+    user_id: &str,
+    currency: Currency,
+    change: i64,
+    now: DateTime,
+) -> Result<Wallet, Refusal> {
     let id = Wallet::id_of(user_id, currency);
     let known = view.by_id::<Wallet>(&id);
     let is_new = known.is_none();

@@ -17,6 +17,7 @@ use crate::{
     modules::events::Actor,
     platform::{
         batch::Lane,
+        clock::Clock,
         identity::CurrentUser,
         ids::new_id,
         money::{Currency, Money},
@@ -28,6 +29,7 @@ use crate::{
 pub struct WalletService {
     lane: Lane,
     store: WalletStore,
+    clock: Clock,
     indexes_present: Arc<AtomicBool>,
 }
 
@@ -49,8 +51,14 @@ pub struct NewBooking {
 impl WalletService {
     /// A service that writes through `lane` once `indexes_present` holds.
     #[must_use]
-    pub const fn new(lane: Lane, store: WalletStore, indexes_present: Arc<AtomicBool>) -> Self {
-        Self { lane, store, indexes_present }
+    pub const fn new(lane: Lane, store: WalletStore, clock: Clock, indexes_present: Arc<AtomicBool>) -> Self {
+        Self { lane, store, clock, indexes_present }
+    }
+
+    /// The time, as the ledger sees it.
+    #[must_use]
+    pub fn now(&self) -> DateTime {
+        self.clock.now()
     }
 
     /// What reports are read from.

@@ -98,7 +98,55 @@ async fn a_lines_amount() {
     let scene = Scene::new().await;
     let id = scene.transaction(&scene.confirmed, "hold").await;
     scene.add("ledger_transactions", &id, "lines.0.amount", 1).await;
-    scene.differs(&[("transaction.balance", &id), ("wallet.available", &scene.wallet)]).await;
+    let names =
+        [("transaction.balance", &*id), ("transaction.available_after", &id), ("wallet.available", &scene.wallet)];
+    scene.differs(&names).await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn an_older_lines_balance() {
+    let scene = Scene::new().await;
+    let id = scene.transaction(&scene.confirmed, "hold").await;
+    let next = scene.transaction(&scene.waiting, "hold").await;
+    scene.add("ledger_transactions", &id, "availableAfter", 1).await;
+    let name = "transaction.available_after";
+    scene.differs(&[(name, &id), (name, &next)]).await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_gap_in_the_sequence() {
+    let scene = Scene::new().await;
+    let opening = scene.transaction(&scene.user.user_id, "opening_credit").await;
+    scene.add("ledger_transactions", &opening, "walletSeq", -5).await;
+    let hold = scene.transaction(&scene.confirmed, "hold").await;
+    let next = scene.transaction(&scene.waiting, "hold").await;
+    // The line that lost its number leaves all that follow without their predecessor.
+    let names = [
+        ("transaction.sequence", &*hold),
+        ("transaction.available_after", &hold),
+        ("transaction.sequence", &next),
+        ("wallet.sequence", &scene.wallet),
+    ];
+    scene.differs(&names).await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_transaction_without_lines() {
+    let scene = Scene::new().await;
+    let id = scene.transaction(&scene.waiting, "hold").await;
+    let ledger = scene.app.db().collection::<Document>("ledger_transactions");
+    ledger.update_one(doc! { "_id": &id }, doc! { "$unset": { "lines": 1 } }).await.unwrap();
+    let names = [
+        ("transaction.balance", &*id),
+        ("transaction.available_after", &id),
+        ("wallet.available", &scene.wallet),
+        ("hold.held", &scene.hold),
+        ("wallet.held", &scene.wallet),
+    ];
+    scene.differs(&names).await;
     scene.end().await;
 }
 
