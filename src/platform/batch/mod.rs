@@ -3,7 +3,7 @@
 //! A [`Command`] says what it reads and decides, purely, over a [`View`] of what was read. A [`Lane`] takes
 //! whatever is queued, reads once, lets the commands decide one after the other (so the second of two duplicates
 //! sees the first), writes with one statement per collection, commits, and answers each. Idle, a command goes alone
-//! at once; under load a batch is what queued up while the last commit was in flight. There are no timers.
+//! at once; under load a batch is what queued up while the last commit was in flight, and in the millisecond after it.
 //!
 //! Invariants: a reply is given only after its writes are committed by a majority and journaled. Running a
 //! batch again gives the same result, because ids are made before the first try and a command that finds its own
@@ -35,6 +35,10 @@ use super::{
 pub const BATCH_MAX: usize = 64;
 /// Commands that may wait; beyond it the answer is 503.
 pub const QUEUE_MAX: usize = 4096;
+/// After a batch of so many, those who were just answered are about to ask again.
+const CROWD: usize = 8;
+/// They are waited for so long: without it, two halves of the callers take turns, and each pays for a transaction.
+const CROWD_PAUSE: Duration = Duration::from_millis(1);
 /// A command that is not committed this long after it was submitted is answered 503, waiting included.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The reason of a [`LaneError::Failed`] whose decision panicked.
@@ -235,9 +239,13 @@ impl Committer {
             for slot in batch.extract_if(.., |slot| slot.submitted() + PATIENCE <= started) {
                 slot_expired(slot);
             }
+            let crowded = batch.len() >= CROWD;
             self.settle(std::mem::take(&mut batch)).await;
             metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
             batch.clear();
+            if crowded {
+                tokio::time::sleep(CROWD_PAUSE).await;
+            }
         }
     }
 
