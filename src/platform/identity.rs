@@ -266,7 +266,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
-    /// `user`, `worker`, `command_line`.
+    /// `user`, `worker`, `provider`, `command_line`.
     pub kind: String,
     /// User id or worker id.
     pub id: String,
