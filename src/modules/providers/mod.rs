@@ -11,6 +11,7 @@ mod outcome;
 pub mod parcelx;
 pub mod paygate;
 mod shipment;
+mod transport;
 
 use async_trait::async_trait;
 

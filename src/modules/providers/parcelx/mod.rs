@@ -8,8 +8,6 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
@@ -20,13 +18,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, OrderToPlace, PlacedShipment, Provider, Repeat,
+    transport::{Transport, transport, unexpected},
 };
-use crate::platform::exchange::{Answer, AnswerBody, Credentials, Lost, NotSent, Outbound};
+use crate::platform::exchange::{Answer, Credentials, Outbound};
 
 /// As in orders and logs.
 pub const NAME: &str = "parcelx";
-/// Without `Retry-After`, a 429 holds the account this long.
-const THROTTLED_FOR: Duration = Duration::from_secs(5);
 
 /// The adapter.
 #[derive(Debug)]
@@ -91,9 +88,7 @@ impl Provider for ParcelX {
 
     fn read_create(&self, order_id: &str, answer: &Answer) -> CreateOutcome {
         match judge(answer) {
-            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => {
-                CreateOutcome::Retryable(failure, repeat)
-            }
+            Judged::NotDone(failure, repeat) => CreateOutcome::Retryable(failure, repeat),
             Judged::Unauthorized(failure) => CreateOutcome::Unauthorized(failure),
             Judged::Unclear(failure) => CreateOutcome::Unknown(failure),
             Judged::Refused(message) if message.asks_for_look_up() => {
@@ -115,9 +110,7 @@ impl Provider for ParcelX {
 
     fn read_cancel(&self, answer: &Answer) -> CancelOutcome {
         match judge(answer) {
-            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => {
-                CancelOutcome::Retryable(failure, repeat)
-            }
+            Judged::NotDone(failure, repeat) => CancelOutcome::Retryable(failure, repeat),
             Judged::Unauthorized(failure) => CancelOutcome::Unauthorized(failure),
             Judged::Unclear(failure) => CancelOutcome::Retryable(failure, Repeat::Counted),
             Judged::Refused(message) if message.says_cancelled_before() => CancelOutcome::Cancelled,
@@ -132,9 +125,7 @@ impl Provider for ParcelX {
     fn read_look_up(&self, order_id: &str, answer: &Answer) -> LookUpOutcome {
         let ok = matches!(answer, Answer::Http { status: 200..=299, .. });
         match judge(answer) {
-            Judged::NotSent(failure, repeat) | Judged::Throttled(failure, repeat) => {
-                LookUpOutcome::Failed(failure, repeat)
-            }
+            Judged::NotDone(failure, repeat) => LookUpOutcome::Failed(failure, repeat),
             Judged::Unauthorized(failure) => LookUpOutcome::Unauthorized(failure),
             Judged::Unclear(failure) => LookUpOutcome::Failed(failure, Repeat::Counted),
             Judged::Refused(message) if ok && message.says_no_record() => LookUpOutcome::Absent,
@@ -158,10 +149,8 @@ impl Provider for ParcelX {
 
 /// What an answer is, whatever was asked.
 enum Judged<'a> {
-    /// Provably not executed.
-    NotSent(Failure, Repeat),
-    /// 429.
-    Throttled(Failure, Repeat),
+    /// Provably not executed: not sent, or throttled.
+    NotDone(Failure, Repeat),
     /// 401, 403.
     Unauthorized(Failure),
     /// Nothing can be concluded.
@@ -173,50 +162,22 @@ enum Judged<'a> {
 }
 
 fn judge(answer: &Answer) -> Judged<'_> {
-    let unclear = |code, text: &str| Judged::Unclear(Failure::new(code, text));
-    match answer {
-        Answer::NotSent(NotSent::NotConnected) => Judged::NotSent(
-            Failure::new("exchange.not_connected", "No connection to the provider."),
-            Repeat::NotConnected,
-        ),
-        Answer::NotSent(NotSent::NoTime) => Judged::NotSent(
-            Failure::new("exchange.no_time", "The lease would not have outlasted the call."),
-            Repeat::NotConnected,
-        ),
-        Answer::NotSent(NotSent::NoCredentials) => {
-            Judged::Unauthorized(Failure::new("provider.no_credentials", "The account's credentials can't be used."))
-        }
-        Answer::Lost(Lost::TimedOut) => unclear("exchange.timed_out", "No answer within the deadline."),
-        Answer::Lost(Lost::ConnectionLost) => {
-            unclear("exchange.connection_lost", "The connection broke before the answer.")
-        }
-        Answer::Lost(Lost::TooLarge) => unclear("exchange.answer_too_large", "The answer was over the limit."),
-        Answer::Http { status: 429, retry_after, .. } => Judged::Throttled(
-            Failure::new("provider.throttled", "Too many requests."),
-            Repeat::Throttled(retry_after.unwrap_or(THROTTLED_FOR)),
-        ),
-        Answer::Http { status: status @ (401 | 403), .. } => Judged::Unauthorized(Failure::new(
-            "provider.unauthorized",
-            format!("The credentials were refused ({status})."),
-        )),
-        Answer::Http { status: status @ 500.., .. } => unclear("provider.server_error", &format!("Answered {status}.")),
-        Answer::Http { status: status @ (..=199 | 300..=399), .. } => {
-            unclear("provider.unexpected_status", &format!("Answered {status}."))
-        }
-        Answer::Http { body: AnswerBody::NotJson, status, .. } => {
-            unclear("provider.not_json", &format!("Answered {status} with a body that is not JSON."))
-        }
-        Answer::Http { body: AnswerBody::Json(body), status, .. } => match (wire::status(body), status) {
-            (Some(true), 200..=299) => Judged::Accepted(body),
-            (Some(false), 200..=299) | (Some(false) | None, 400 | 422) => match wire::message(body) {
-                Some(message) => Judged::Refused(message),
-                None if *status >= 400 => {
-                    Judged::Refused(wire::Message::new(format!("Refused with {status}, without a reason.")))
-                }
-                None => unclear("provider.no_reason", "Refused without a reason."),
-            },
-            _ => unclear("provider.unexpected_answer", &format!("Answered {status} in an unknown shape.")),
+    let (status, body) = match transport(answer) {
+        Transport::NotDone(failure, repeat) => return Judged::NotDone(failure, repeat),
+        Transport::Unauthorized(failure) => return Judged::Unauthorized(failure),
+        Transport::Unclear(failure) => return Judged::Unclear(failure),
+        Transport::Json(status, body) => (status, body),
+    };
+    match (wire::status(body), status) {
+        (Some(true), 200..=299) => Judged::Accepted(body),
+        (Some(false), 200..=299) | (Some(false) | None, 400 | 422) => match wire::message(body) {
+            Some(message) => Judged::Refused(message),
+            None if status >= 400 => {
+                Judged::Refused(wire::Message::new(format!("Refused with {status}, without a reason.")))
+            }
+            None => Judged::Unclear(Failure::new("provider.no_reason", "Refused without a reason.")),
         },
+        _ => Judged::Unclear(unexpected(status)),
     }
 }
 

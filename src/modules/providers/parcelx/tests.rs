@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::platform::exchange::{AnswerBody, Lost, NotSent};
 
 /// The order that every answer in these tests should be about.
 const ORDER_ID: &str = "ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6";

@@ -13,7 +13,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use bson::DateTime;
 use reqwest::{
@@ -23,9 +23,12 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::{Failure, Repeat};
+use super::{
+    Failure, Repeat,
+    transport::{Transport, transport, unexpected},
+};
 use crate::platform::{
-    exchange::{Answer, AnswerBody, Credentials, Lost, NotSent, Outbound},
+    exchange::{Answer, Credentials, Outbound},
     money::Money,
 };
 
@@ -37,8 +40,6 @@ pub const NAME: &str = "paygate";
 pub const START_PAYMENT: &str = "start_payment";
 /// Asks for a payment by our reference; as in logs.
 pub const LOOK_UP_PAYMENT: &str = "look_up_payment";
-/// Without `Retry-After`, a 429 holds the account this long.
-const THROTTLED_FOR: Duration = Duration::from_secs(5);
 
 /// The adapter.
 #[derive(Debug)]
@@ -256,52 +257,17 @@ enum Judged<'a> {
 }
 
 fn judge(answer: &Answer) -> Judged<'_> {
-    let unclear = |code, text: &str| Judged::Unclear(Failure::new(code, text));
-    match answer {
-        Answer::NotSent(NotSent::NotConnected) => Judged::NotDone(
-            Failure::new("exchange.not_connected", "No connection to the provider."),
-            Repeat::NotConnected,
-        ),
-        Answer::NotSent(NotSent::NoTime) => Judged::NotDone(
-            Failure::new("exchange.no_time", "The lease would not have outlasted the call."),
-            Repeat::NotConnected,
-        ),
-        Answer::NotSent(NotSent::NoCredentials) => {
-            Judged::Unauthorized(Failure::new("provider.no_credentials", "The account's credentials can't be used."))
-        }
-        Answer::Lost(Lost::TimedOut) => unclear("exchange.timed_out", "No answer within the deadline."),
-        Answer::Lost(Lost::ConnectionLost) => {
-            unclear("exchange.connection_lost", "The connection broke before the answer.")
-        }
-        Answer::Lost(Lost::TooLarge) => unclear("exchange.answer_too_large", "The answer was over the limit."),
-        Answer::Http { status: 429, retry_after, .. } => Judged::NotDone(
-            Failure::new("provider.throttled", "Too many requests."),
-            Repeat::Throttled(retry_after.unwrap_or(THROTTLED_FOR)),
-        ),
-        Answer::Http { status: status @ (401 | 403), .. } => Judged::Unauthorized(Failure::new(
-            "provider.unauthorized",
-            format!("The credentials were refused ({status})."),
-        )),
-        Answer::Http { status: status @ 500.., .. } => unclear("provider.server_error", &format!("Answered {status}.")),
-        Answer::Http { status: status @ (..=199 | 300..=399), .. } => {
-            unclear("provider.unexpected_status", &format!("Answered {status}."))
-        }
-        Answer::Http { status, body: AnswerBody::NotJson, .. } => {
-            unclear("provider.not_json", &format!("Answered {status} with a body that is not JSON."))
-        }
-        Answer::Http { status: status @ 200..=299, body: AnswerBody::Json(body), .. } => {
-            Judged::Accepted(*status, body)
-        }
+    match transport(answer) {
+        Transport::NotDone(failure, repeat) => Judged::NotDone(failure, repeat),
+        Transport::Unauthorized(failure) => Judged::Unauthorized(failure),
+        Transport::Unclear(failure) => Judged::Unclear(failure),
+        Transport::Json(status @ 200..=299, body) => Judged::Accepted(status, body),
         // A refusal is final, so it must come from the gateway, not from something in front of it.
-        Answer::Http { status, body: AnswerBody::Json(body), .. } => match wire::objection(body) {
-            Some(objection) => Judged::Objected(*status, objection),
-            None => Judged::Unclear(unexpected(*status)),
+        Transport::Json(status, body) => match wire::objection(body) {
+            Some(objection) => Judged::Objected(status, objection),
+            None => Judged::Unclear(unexpected(status)),
         },
     }
-}
-
-fn unexpected(status: u16) -> Failure {
-    Failure::new("provider.unexpected_answer", format!("Answered {status} in an unknown shape."))
 }
 
 /// The payment of an answer, if it is the one that we asked for.

@@ -4,10 +4,15 @@ mod callbacks;
 mod classification;
 mod requests;
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
-use crate::platform::money::Currency;
+use crate::platform::{
+    exchange::{AnswerBody, Lost, NotSent},
+    money::Currency,
+};
 
 /// The top-up that every answer in these tests should be about.
 const REFERENCE: &str = "top_0198f0c2b1e07c3e8a41b5d0f3a2c4e6";

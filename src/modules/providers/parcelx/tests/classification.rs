@@ -1,8 +1,7 @@
 //! The outcome table of DESIGN.md over every status and every body.
 
-use std::collections::BTreeMap;
-
 use super::*;
+use std::collections::BTreeMap;
 
 fn repeat(repeat: &Repeat) -> String {
     match repeat {
