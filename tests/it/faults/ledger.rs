@@ -2,8 +2,9 @@
 //! hold, no hold without its order. Every test ends with all checks of the books there are.
 
 use std::{
+    cell::Cell,
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bson::{Document, doc};
@@ -12,7 +13,7 @@ use reqwest::StatusCode;
 
 use super::{FAST, settled, text};
 use crate::support::{
-    TestApp, User, differences, orders,
+    TestApp, User, differences, eventually, orders,
     process::{Launch, free_port},
     read, server,
     servers::Mongod,
@@ -52,18 +53,18 @@ async fn ask(app: &TestApp, base: &str, user: &User, name: &str) -> Option<Statu
 
 /// Asks with the same id until it is decided; true where there is an order.
 async fn decided(app: &TestApp, base: &str, user: &User, name: &str) -> bool {
-    let began = Instant::now();
-    loop {
-        match ask(app, base, user, name).await {
-            Some(StatusCode::OK | StatusCode::CREATED) => return true,
-            Some(StatusCode::PAYMENT_REQUIRED) => return false,
-            Some(StatusCode::SERVICE_UNAVAILABLE) | None => {}
-            Some(other) => panic!("{name}: {other}"),
+    let there = Cell::new(false);
+    eventually(&format!("{name} is served"), PATIENCE, async || match ask(app, base, user, name).await {
+        Some(StatusCode::OK | StatusCode::CREATED) => {
+            there.set(true);
+            true
         }
-        assert!(began.elapsed() < PATIENCE, "{name} is not served");
-        // A client that was turned away waits before it asks again.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        Some(StatusCode::PAYMENT_REQUIRED) => true,
+        Some(StatusCode::SERVICE_UNAVAILABLE) | None => false,
+        Some(other) => panic!("{name}: {other}"),
+    })
+    .await;
+    there.get()
 }
 
 fn names() -> Vec<String> {

@@ -39,7 +39,7 @@ async fn acknowledged_orders_survive_a_database_that_steps_down_freezes_and_is_k
     load.acknowledges(100).await;
 
     mongod.freeze();
-    tokio::time::sleep(Duration::from_secs(4)).await; // that nothing happens for a while is the fault
+    app.get(&user, "/orders").await.expect(503); // frozen for long enough to be noticed
     mongod.thaw();
     load.acknowledges(100).await;
 
