@@ -6,6 +6,7 @@
 
 mod account_watch;
 mod accounts;
+pub mod call_job;
 mod calling;
 mod outcome;
 pub mod parcelx;
