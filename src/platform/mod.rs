@@ -19,4 +19,5 @@ pub mod mongo;
 pub mod open_files;
 pub mod rate_limit;
 pub mod redis;
+pub mod sealing;
 pub mod secret;

@@ -108,7 +108,7 @@ pub trait CallJob: Send + Sync + 'static {
     fn concerns(&self, subject: &Self::Subject) -> Concerned;
 
     /// What an attempt that begins now has to do.
-    fn step(&self, subject: &Self::Subject, now: DateTime) -> Step<Self::Asked>;
+    fn step(&self, subject: &Self::Subject, job: &Job, now: DateTime) -> Step<Self::Asked>;
 
     /// The call of this kind of jobs that has no answer on record yet.
     fn open_call<'a>(&self, subject: &'a mut Self::Subject) -> &'a mut Option<Call>;
@@ -128,7 +128,7 @@ pub trait CallJob: Send + Sync + 'static {
     }
 
     /// What follows from an answer; writes the subject.
-    fn follow(&self, view: &mut View, subject: Self::Subject, answered: &Answered<'_, Self>) -> JobEnd;
+    fn follow(&self, view: &mut View, subject: Self::Subject, answered: &Answered<'_, Self>) -> Concluded;
 
     /// The last attempt failed on our side; writes the subject.
     fn give_up(&self, view: &mut View, subject: Self::Subject, error: &JobError, event_id: &str, actor: &Actor);
@@ -334,7 +334,7 @@ impl<J: CallJob> Command for BeginAttempt<J> {
         if ours.is_none() {
             close_open_call(call_job, view, &mut subject, &self.closing_response_id);
         }
-        match (call_job.step(&subject, now), ours) {
+        match (call_job.step(&subject, &job, now), ours) {
             // An earlier run of this very transaction was committed after all.
             (Step::Call { outbound, asked }, Some(call)) => {
                 let logged = audit::recorded_before(self.prepared(outbound));
@@ -423,7 +423,7 @@ impl<J: CallJob> Conclusion for CallConcluded<J> {
             jitter: self.jitter,
             actor: &Actor::worker(&self.call.worker_id, &self.call.correlation_id),
         };
-        call_job.follow(view, subject, &answered).into()
+        call_job.follow(view, subject, &answered)
     }
 
     fn late_reads(&self) -> Vec<Key> {

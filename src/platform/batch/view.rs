@@ -53,6 +53,7 @@ enum Undo {
     Put { slot: usize, was: RawDocumentBuf },
     Insert { key_count: usize },
     Append,
+    Remove,
 }
 
 /// Documents as this batch sees them: read in one snapshot, with the changes of the commands before.
@@ -63,6 +64,7 @@ pub struct View {
     /// Keys in the order in which inserted entities brought them.
     inserted_keys: Vec<Key>,
     pub(super) appended: Vec<(&'static str, RawDocumentBuf)>,
+    pub(super) removed: Vec<(&'static str, String)>,
     undo: Vec<Undo>,
 }
 
@@ -76,6 +78,7 @@ impl View {
             index: HashMap::new(),
             inserted_keys: Vec::new(),
             appended: Vec::new(),
+            removed: Vec::new(),
             undo: Vec::new(),
         }
     }
@@ -121,6 +124,16 @@ impl View {
         let slot = self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads"));
         let value = slot.and_then(|slot| self.entries[slot].now.get(field).ok().flatten());
         value.is_none_or(|value| value.element_type() == bson::spec::ElementType::Null)
+    }
+
+    /// The text in `field` of what is under the key, without reading the rest of it; none where there is no such thing.
+    ///
+    /// # Panics
+    /// When the key was not read.
+    #[must_use]
+    pub fn text(&self, key: &Key, field: &str) -> Option<&str> {
+        let slot = self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads"));
+        slot.and_then(|slot| self.entries[slot].now.get(field).ok().flatten()).and_then(|value| value.as_str())
     }
 
     /// Whether something is under the key, whatever it is.
@@ -179,6 +192,13 @@ impl View {
         self.undo.push(Undo::Append);
     }
 
+    /// Removes a document that nobody in the batch reads, and that is there: the content of something whose record, which
+    /// is read, names it.
+    pub fn remove(&mut self, collection: &'static str, id: &str) {
+        self.removed.push((collection, id.to_owned()));
+        self.undo.push(Undo::Remove);
+    }
+
     /// Puts what was read under its keys; for the loader, and for tests of decisions.
     pub fn put_read<E: Entity>(&mut self, entity: &E) {
         let raw = encode(entity);
@@ -213,6 +233,11 @@ impl View {
         self.appended.iter().filter(move |(name, _)| *name == collection).map(|(_, raw)| raw)
     }
 
+    /// Ids that this view would remove from `collection`; for tests of decisions.
+    pub fn removed_from<'a>(&'a self, collection: &'a str) -> impl Iterator<Item = &'a str> {
+        self.removed.iter().filter(move |(name, _)| *name == collection).map(|(_, id)| id.as_str())
+    }
+
     /// From here on, [`View::undo`] takes back.
     pub(super) fn begin(&mut self) {
         self.undo.clear();
@@ -225,6 +250,9 @@ impl View {
                 Undo::Put { slot, was } => self.entries[slot].now = was,
                 Undo::Append => {
                     self.appended.pop();
+                }
+                Undo::Remove => {
+                    self.removed.pop();
                 }
                 Undo::Insert { key_count } => {
                     self.entries.pop();
@@ -297,10 +325,12 @@ mod tests {
         view.update(&thing("a", 2));
         view.insert(&thing("b", 1));
         view.append("events", &thing("e", 1));
+        view.remove("contents", "c");
         view.undo();
         assert_eq!(view.by_id::<Thing>("a"), Some(thing("a", 1)));
         assert_eq!(view.find::<Thing>(&by_name("b")), None);
         assert_eq!(view.appended_to("events").count(), 0);
+        assert_eq!(view.removed_from("contents").count(), 0);
         assert_eq!(view.entries.len(), 1);
     }
 

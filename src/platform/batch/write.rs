@@ -74,7 +74,7 @@ fn filter(fields: &[&str], keys: &[Key]) -> Document {
 
 type Counts = BTreeMap<&'static str, i64>;
 
-/// Writes what changed: updates first, because that is where conflicts show, then inserts.
+/// Writes what changed: updates first, because that is where conflicts show, then inserts, then removals.
 pub(super) async fn flush(db: &Database, session: &mut ClientSession, view: View) -> Result<(), Trouble> {
     let mut updates: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let mut inserts: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
@@ -97,6 +97,10 @@ pub(super) async fn flush(db: &Database, session: &mut ClientSession, view: View
         inserts.entry(collection).or_default().push(document);
         *inserted.entry(collection).or_default() += 1;
     }
+    let mut removed: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for (collection, id) in view.removed {
+        removed.entry(collection).or_default().push(id);
+    }
     for (collection, statements) in updates {
         let mut command = RawDocumentBuf::new();
         command.append(cstr!("update"), collection);
@@ -109,6 +113,12 @@ pub(super) async fn flush(db: &Database, session: &mut ClientSession, view: View
         let mut command = RawDocumentBuf::new();
         command.append(cstr!("insert"), collection);
         command.append(cstr!("documents"), documents);
+        run(db, session, command, collection, expected).await?;
+    }
+    for (collection, ids) in removed {
+        let expected = ids.len() as i64;
+        let command = doc! { "delete": collection, "deletes": [{ "q": { "_id": { "$in": ids } }, "limit": 0 }] };
+        let command = RawDocumentBuf::try_from(&command).map_err(|error| Trouble::Broken(error.to_string()))?;
         run(db, session, command, collection, expected).await?;
     }
     Ok(())
