@@ -4,6 +4,7 @@ pub mod audit;
 pub mod auth;
 pub mod events;
 pub mod inspection;
+pub mod kyc;
 pub mod orders;
 pub mod providers;
 pub mod queue;
