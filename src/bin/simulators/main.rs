@@ -13,6 +13,7 @@
 
 mod parcelx;
 mod paygate;
+mod rules;
 mod server;
 
 use std::{

@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answers::{Natural, Refusal};
-use crate::server::HangUp;
+use crate::{
+    rules::{self, Own},
+    server::HangUp,
+};
 
 /// Longest that a call is kept without an answer.
 const HANG: Duration = Duration::from_secs(120);
 /// More than any answer of the gateway has a right to be.
 const HUGE_BYTES: usize = 2 * 1024 * 1024;
-const RULES_MAX: usize = 10_000;
-const LATENCY_MAX_MS: u64 = 120_000;
 
 /// The gateway's operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -125,23 +126,20 @@ impl Mode {
     }
 }
 
-/// A rule, as asked for. Absent and null mean the default.
+/// What a rule asks for here. Absent and null mean the default.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NewRule {
+pub struct Asked {
     operation: Option<Operation>,
     reference: Option<String>,
     amount: Option<i64>,
     mode: Mode,
-    times: Option<u64>,
-    probability: Option<f64>,
-    latency_ms: Option<u64>,
     retry_after_seconds: Option<u64>,
     message: Option<String>,
     after_work: Option<bool>,
 }
 
-/// A rule in force.
+/// What a rule in force says here.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
@@ -150,49 +148,9 @@ pub struct Rule {
     /// The payment's amount: a client that makes its references itself does not know them beforehand.
     amount: Option<i64>,
     mode: Mode,
-    /// How often it still applies; null is always.
-    times_left: Option<u64>,
-    /// How often it has applied.
-    applied: u64,
-    probability: f64,
-    latency_ms: u64,
     retry_after_seconds: u64,
     message: Option<String>,
     after_work: bool,
-}
-
-impl TryFrom<NewRule> for Rule {
-    type Error = String;
-
-    fn try_from(new: NewRule) -> Result<Self, String> {
-        let probability = new.probability.unwrap_or(1.0);
-        if !(0.0..=1.0).contains(&probability) {
-            return Err("probability must be between 0 and 1".to_owned());
-        }
-        let latency_ms = new.latency_ms.unwrap_or(0);
-        if latency_ms > LATENCY_MAX_MS {
-            return Err(format!("latencyMs must be at most {LATENCY_MAX_MS}"));
-        }
-        if new.after_work == Some(false) && new.mode.needs_work() {
-            return Err("this mode answers out of the work, which cannot be left out".to_owned());
-        }
-        if new.mode.calls_back().is_some() && new.operation != Some(Operation::Create) {
-            return Err("this mode is for creates: say so".to_owned());
-        }
-        Ok(Self {
-            operation: new.operation,
-            reference: new.reference,
-            amount: new.amount,
-            mode: new.mode,
-            times_left: new.times,
-            applied: 0,
-            probability,
-            latency_ms,
-            retry_after_seconds: new.retry_after_seconds.unwrap_or(1),
-            message: new.message,
-            after_work: new.after_work.unwrap_or(new.mode.works()),
-        })
-    }
 }
 
 /// What a call is about.
@@ -206,59 +164,52 @@ pub struct Subject {
     pub amount: Option<i64>,
 }
 
-impl Rule {
+impl Own for Rule {
+    type Asked = Asked;
+    type Subject = Subject;
+    type Fault = Fault;
+
+    fn accept(asked: Asked) -> Result<Self, String> {
+        if asked.after_work == Some(false) && asked.mode.needs_work() {
+            return Err("this mode answers out of the work, which cannot be left out".to_owned());
+        }
+        if asked.mode.calls_back().is_some() && asked.operation != Some(Operation::Create) {
+            return Err("this mode is for creates: say so".to_owned());
+        }
+        Ok(Self {
+            operation: asked.operation,
+            reference: asked.reference,
+            amount: asked.amount,
+            mode: asked.mode,
+            retry_after_seconds: asked.retry_after_seconds.unwrap_or(1),
+            message: asked.message,
+            after_work: asked.after_work.unwrap_or(asked.mode.works()),
+        })
+    }
+
     fn matches(&self, subject: &Subject) -> bool {
-        self.times_left != Some(0)
-            && self.operation.is_none_or(|operation| operation == subject.operation)
+        self.operation.is_none_or(|operation| operation == subject.operation)
             && self.reference.as_ref().is_none_or(|reference| *reference == subject.reference)
             && (self.amount.is_none() || self.amount == subject.amount)
     }
-}
 
-/// The rules in force, in the order in which they were made.
-#[derive(Default)]
-pub struct Rules(Vec<Rule>);
-
-impl Rules {
-    /// Adds a rule behind the others.
-    pub fn add(&mut self, new: NewRule) -> Result<Rule, String> {
-        if self.0.len() >= RULES_MAX {
-            return Err(format!("there are {RULES_MAX} rules already"));
-        }
-        let rule = Rule::try_from(new)?;
-        self.0.push(rule.clone());
-        Ok(rule)
-    }
-
-    /// All of them, used-up ones included.
-    pub fn list(&self) -> &[Rule] {
-        &self.0
-    }
-
-    /// Removes all.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Uses the first rule that matches and, where it has a probability, wins its roll. A lost roll uses up nothing and
-    /// leaves the call to the rules behind.
-    pub fn pick(&mut self, subject: &Subject, mut roll: impl FnMut() -> f64) -> Option<Fault> {
-        let rule = self
-            .0
-            .iter_mut()
-            .find(|rule| rule.matches(subject) && (rule.probability >= 1.0 || roll() < rule.probability))?;
-        rule.applied += 1;
-        rule.times_left = rule.times_left.map(|left| left.saturating_sub(1));
-        Some(Fault {
+    fn fault(&self, subject: &Subject, latency: Duration) -> Fault {
+        Fault {
             operation: subject.operation,
-            mode: rule.mode,
-            latency_ms: rule.latency_ms,
-            retry_after_seconds: rule.retry_after_seconds,
-            message: rule.message.clone(),
-            after_work: rule.after_work,
-        })
+            mode: self.mode,
+            latency,
+            retry_after_seconds: self.retry_after_seconds,
+            message: self.message.clone(),
+            after_work: self.after_work,
+        }
     }
 }
+
+/// A rule, as asked for.
+pub type NewRule = rules::NewRule<Rule>;
+
+/// The rules in force.
+pub type Rules = rules::Rules<Rule>;
 
 /// What happens to one call.
 #[derive(Clone, Debug)]
@@ -269,7 +220,7 @@ pub struct Fault {
     pub mode: Mode,
     /// Whether the work is done all the same.
     pub after_work: bool,
-    latency_ms: u64,
+    latency: Duration,
     retry_after_seconds: u64,
     message: Option<String>,
 }
@@ -277,12 +228,19 @@ pub struct Fault {
 impl Fault {
     /// Nothing goes wrong.
     pub fn none(operation: Operation) -> Self {
-        Self { operation, mode: Mode::Ok, after_work: true, latency_ms: 0, retry_after_seconds: 0, message: None }
+        Self {
+            operation,
+            mode: Mode::Ok,
+            after_work: true,
+            latency: Duration::ZERO,
+            retry_after_seconds: 0,
+            message: None,
+        }
     }
 
     /// How long the call waits before anything is done.
     pub fn latency(&self) -> Duration {
-        Duration::from_millis(self.latency_ms)
+        self.latency
     }
 
     /// Answers the call. `natural` is the proper answer, if the work was done.
