@@ -7,10 +7,12 @@
 //! |---|---|
 //! | `/parcelx` | ParcelX, see [`parcelx`] |
 //! | `/paygate` | PayGate, see [`paygate`] |
+//! | `/idcheck` | IDCheck, see [`idcheck`] |
 //!
 //! Nothing here uses the `waybill` library: a stand-in that shared code with its client would share
 //! its misunderstandings too.
 
+mod idcheck;
 mod parcelx;
 mod paygate;
 mod rules;
@@ -64,7 +66,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     announce(&listener)?;
 
     let callbacks = cli.paygate_callback_url.zip(cli.paygate_callback_secret);
-    let router = Router::new().nest("/parcelx", parcelx::router()).nest("/paygate", paygate::router(callbacks));
+    let router = Router::new()
+        .nest("/parcelx", parcelx::router())
+        .nest("/paygate", paygate::router(callbacks))
+        .nest("/idcheck", idcheck::router());
     tokio::select! {
         () = server::serve(listener, router) => {}
         _ = terminate.recv() => tracing::info!("terminated"),
