@@ -1,5 +1,7 @@
 //! What may be stored of a call: an allow-list per operation. What is not named is stored as its type and length.
 
+use std::borrow::Cow;
+
 use bson::{Bson, Document};
 use serde_json::Value;
 
@@ -7,7 +9,7 @@ use serde_json::Value;
 const TEXT_CHARS_MAX: usize = 500;
 /// Longest scrubbed text that is stored.
 const SCRUBBED_CHARS_MAX: usize = 300;
-/// More digits in a word may be a telephone, account or document number.
+/// More digits in a number or a word may be a telephone, account or document number.
 const DIGITS_MAX: usize = 6;
 /// Entries of an array or an object that are stored.
 const ENTRIES_MAX: usize = 100;
@@ -118,6 +120,7 @@ fn is_plain_key(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.bytes().all(plain)
         && name.bytes().filter(u8::is_ascii_digit).count() <= DIGITS_MAX
+        && !contains_pan(name)
 }
 
 fn leaf(value: &Value, allowed: Allowed) -> Bson {
@@ -136,21 +139,42 @@ fn leaf(value: &Value, allowed: Allowed) -> Bson {
     }
 }
 
-/// Free text of a provider as it may be stored: cut, without control characters, e-mail addresses and long numbers,
-/// because providers repeat what they were sent.
+/// Free text of a provider as it may be stored: cut, without control characters, e-mail addresses, tax numbers and long
+/// numbers, because providers repeat what they were sent.
 #[must_use]
 pub fn scrub(text: &str) -> String {
-    let words = text.split_whitespace().map(|word| {
-        let digits = word.bytes().filter(u8::is_ascii_digit).count();
-        if word.contains('@') {
-            "[address]".to_owned()
-        } else if digits > DIGITS_MAX {
-            "[number]".to_owned()
-        } else {
-            word.chars().filter(|c| !c.is_control()).collect()
-        }
-    });
-    words.collect::<Vec<_>>().join(" ").chars().take(SCRUBBED_CHARS_MAX).collect()
+    let printable: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
+    let words: Vec<&str> = printable.split_whitespace().collect();
+    // A number may be written in groups: its parts are judged together.
+    let runs = words.chunk_by(|one, next| is_part_of_number(one) && is_part_of_number(next));
+    runs.map(scrubbed).collect::<Vec<_>>().join(" ").chars().take(SCRUBBED_CHARS_MAX).collect()
+}
+
+/// Nothing but digits and punctuation.
+fn is_part_of_number(word: &str) -> bool {
+    !word.contains(|c: char| c.is_alphabetic() || c == '@')
+}
+
+/// One word, or several that are parts of one number.
+fn scrubbed(run: &[&str]) -> Cow<'static, str> {
+    let digits: usize = run.iter().map(|word| word.bytes().filter(u8::is_ascii_digit).count()).sum();
+    if run.iter().any(|word| word.contains('@')) {
+        "[address]".into()
+    } else if digits > DIGITS_MAX || run.iter().any(|word| contains_pan(word)) {
+        "[number]".into()
+    } else {
+        run.join(" ").into()
+    }
+}
+
+/// Whether a tax number (PAN) is in it: five letters, four digits, a letter. A GSTIN is built around one.
+fn contains_pan(word: &str) -> bool {
+    let is_pan = |w: &[u8]| {
+        w[..5].iter().all(u8::is_ascii_alphabetic)
+            && w[5..9].iter().all(u8::is_ascii_digit)
+            && w[9].is_ascii_alphabetic()
+    };
+    word.as_bytes().windows(10).any(is_pan)
 }
 
 #[cfg(test)]
@@ -206,6 +230,47 @@ mod tests {
             assert_eq!(stored, bson!({ "words": [kept] }));
         }
         assert_eq!(scrub(&"x ".repeat(1000)).chars().count(), SCRUBBED_CHARS_MAX);
+    }
+
+    #[test]
+    fn identifiers_are_hidden_however_they_are_written() {
+        for (text, kept) in [
+            ("PAN ABCDE1234F is inactive", "PAN [number] is inactive"),
+            ("pan=abcde1234f; try again", "[number] try again"),
+            ("GSTIN 29ABCDE1234F1Z5, cancelled", "GSTIN [number] cancelled"),
+            ("ABCDE\u{0}1234F", "[number]"),
+            ("éABCDE1234Fé", "[number]"),
+            ("Aadhaar 9999 4105 7058 is no PAN", "Aadhaar [number] is no PAN"),
+            ("call 98765 43210", "call [number]"),
+            ("call (+91) 98765 - 43210, now", "call [number] now"),
+            ("98765\n43210 asha@example.com 98765\u{7} 43210", "[number] [address] [number]"),
+            ("1234 asha@example.com 5678", "1234 [address] 5678"),
+        ] {
+            assert_eq!(scrub(text), kept);
+            assert_eq!(scrub(kept), kept, "a second time changes nothing");
+        }
+    }
+
+    #[test]
+    fn words_that_only_resemble_identifiers_stay() {
+        for text in [
+            "Pincode 560001 not serviceable",
+            "Pincodes 560001 and 110001 differ",
+            "between 10 - 20 kg, 3 parcels",
+            "ABCD1234F ABCDE123F ABCDE12345 ABCDE 1234 F",
+            "IFSC HDFC0ABC123 unknown",
+            "- ... !",
+            "",
+        ] {
+            assert_eq!(scrub(text), text);
+        }
+    }
+
+    #[test]
+    fn a_tax_number_is_no_plain_key() {
+        let stored = RULES.response_body(&json!({ "ABCDE1234F": 1, "29abcde1234f1z5": 2, "name_at_bank": 3 }));
+        let keys: Vec<_> = stored.as_document().expect("a document").keys().cloned().collect();
+        assert_eq!(keys, ["[key 0]", "[key 1]", "name_at_bank"]);
     }
 
     #[test]
