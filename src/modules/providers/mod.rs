@@ -8,6 +8,7 @@ mod account_watch;
 mod accounts;
 pub mod call_job;
 mod calling;
+pub mod idcheck;
 mod outcome;
 pub mod parcelx;
 pub mod paygate;

@@ -1,0 +1,285 @@
+//! IDCheck, a verification provider: it asks the tax registers and the banks whether a number is somebody's, and whose.
+//!
+//! A check is asked under our reference, which is its idempotency key: asking again is the same as asking once, a
+//! deposit too. So an answer that is missing or unclear is never a reason to give up, only to ask again.
+//!
+//! Invariants: an answer counts only if it names our reference. Nothing is confirmed or refuted but by words that the
+//! contract knows; other words are for a person. Names and numbers are personal data: they are in no log.
+
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use reqwest::{
+    Method,
+    header::{HeaderName, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    Failure, Repeat,
+    transport::{Transport, transport, unexpected},
+};
+use crate::platform::exchange::{Answer, Credentials, Outbound};
+
+/// As in checks and logs.
+pub const NAME: &str = "idcheck";
+/// Asks the register of PANs; as in logs.
+pub const VERIFY_PAN: &str = "verify_pan";
+/// Asks the register of GSTINs; as in logs.
+pub const VERIFY_GSTIN: &str = "verify_gstin";
+/// Sends a rupee to a bank account; as in logs.
+pub const PENNY_DROP: &str = "penny_drop";
+
+/// The header that carries the key.
+const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The adapter.
+#[derive(Debug)]
+pub struct IdCheck {
+    base_url: String,
+    api_key: SecretString,
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// A person's or a company's tax number.
+    Pan,
+    /// A business' registration for the goods and services tax.
+    Gstin,
+    /// A bank account.
+    BankAccount,
+}
+
+impl CheckKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Pan, Self::Gstin, Self::BankAccount];
+
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pan => "pan",
+            Self::Gstin => "gstin",
+            Self::BankAccount => "bank_account",
+        }
+    }
+
+    /// What the provider is asked to do; as in logs.
+    #[must_use]
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::Pan => VERIFY_PAN,
+            Self::Gstin => VERIFY_GSTIN,
+            Self::BankAccount => PENNY_DROP,
+        }
+    }
+}
+
+/// What is to be checked, with its numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Inquiry<'a> {
+    /// A PAN.
+    Pan {
+        /// The number.
+        pan: &'a str,
+    },
+    /// A GSTIN.
+    Gstin {
+        /// The number.
+        gstin: &'a str,
+    },
+    /// A bank account.
+    BankAccount {
+        /// The number.
+        account_number: &'a str,
+        /// The branch.
+        ifsc: &'a str,
+    },
+}
+
+impl Inquiry<'_> {
+    /// What is checked.
+    #[must_use]
+    pub const fn kind(&self) -> CheckKind {
+        match self {
+            Self::Pan { .. } => CheckKind::Pan,
+            Self::Gstin { .. } => CheckKind::Gstin,
+            Self::BankAccount { .. } => CheckKind::BankAccount,
+        }
+    }
+}
+
+/// Without the numbers, so that no log line can hold them.
+impl fmt::Debug for Inquiry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inquiry({})", self.kind().as_str())
+    }
+}
+
+/// What the provider is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Question<'a> {
+    /// Our id of the check: its idempotency key.
+    pub reference: &'a str,
+    /// Whose it is said to be, as the applicant writes it.
+    pub name: &'a str,
+    /// What is to be checked.
+    pub inquiry: Inquiry<'a>,
+}
+
+/// Without the name and the numbers, so that no log line can hold them.
+impl fmt::Debug for Question<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question")
+            .field("reference", &self.reference)
+            .field("inquiry", &self.inquiry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a check came to.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// The register (or the bank) knows it, under this name.
+    Confirmed {
+        /// As the register or the bank writes it; at most 200 characters.
+        name: String,
+        /// The transfer's number (UTR), where there was a transfer and its number is usable.
+        transfer: Option<String>,
+    },
+    /// No good, for good.
+    Refuted(Failure),
+    /// An answer that nobody can judge by rule: a person has to look.
+    Inconclusive(Failure),
+    /// Not known or not done; asking again with the same reference is safe.
+    Retryable(Failure, Repeat),
+    /// Our credentials were refused.
+    Unauthorized(Failure),
+}
+
+/// Without the name, so that no log line can hold it.
+impl fmt::Debug for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Confirmed { transfer, .. } => {
+                f.debug_struct("Confirmed").field("transfer", transfer).finish_non_exhaustive()
+            }
+            Self::Refuted(failure) => f.debug_tuple("Refuted").field(failure).finish(),
+            Self::Inconclusive(failure) => f.debug_tuple("Inconclusive").field(failure).finish(),
+            Self::Retryable(failure, repeat) => f.debug_tuple("Retryable").field(failure).field(repeat).finish(),
+            Self::Unauthorized(failure) => f.debug_tuple("Unauthorized").field(failure).finish(),
+        }
+    }
+}
+
+impl IdCheck {
+    /// An adapter for the API under `base_url` (`https://.../idcheck/v1`) with the account's key.
+    #[must_use]
+    pub fn new(base_url: &str, api_key: &SecretString) -> Self {
+        Self { base_url: base_url.trim_end_matches('/').to_owned(), api_key: api_key.clone() }
+    }
+
+    /// The account that is used, as in logs.
+    #[must_use]
+    pub const fn account_id(&self) -> &'static str {
+        "idcheck/default"
+    }
+
+    /// Names of the headers that [`IdCheck::credentials`] will bring.
+    #[must_use]
+    pub const fn credential_headers(&self) -> &'static [&'static str] {
+        &["x-api-key"]
+    }
+
+    /// Proof of who we are, made right before sending. `None` where it can't be had; nothing is sent then.
+    pub async fn credentials(&self) -> Option<Credentials> {
+        let mut value = HeaderValue::from_str(self.api_key.expose_secret()).ok()?;
+        value.set_sensitive(true);
+        Some(vec![(API_KEY_HEADER, value)])
+    }
+
+    /// The request that asks `question`, for the first time or again.
+    #[must_use]
+    pub fn request(&self, question: &Question<'_>) -> Outbound {
+        let kind = question.inquiry.kind();
+        Outbound {
+            provider: NAME,
+            operation: kind.operation(),
+            method: Method::POST,
+            url: format!("{}/{}", self.base_url, wire::resource(kind)),
+            body: Some(wire::body(question)),
+            redaction: &wire::VERIFICATION,
+        }
+    }
+
+    /// What the answer to a question of this kind means for the check `reference`.
+    #[must_use]
+    pub fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Finding {
+        match transport(answer) {
+            Transport::NotDone(failure, repeat) => Finding::Retryable(failure, repeat),
+            Transport::Unauthorized(failure) => Finding::Unauthorized(failure),
+            Transport::Unclear(failure) => Finding::Retryable(failure, Repeat::Counted),
+            Transport::Json(status @ 200..=299, body) => accepted(kind, reference, status, body),
+            Transport::Json(status, body) => objected(kind, status, body),
+        }
+    }
+}
+
+/// 2xx with JSON.
+fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Finding {
+    match wire::text(body, "reference") {
+        Some(named) if named == reference => {}
+        Some(_) => return again("provider.wrong_reference", "The answer is about another check."),
+        None => return unusable(status, "reference"),
+    }
+    let finding = match kind {
+        CheckKind::Pan => wire::pan(body),
+        CheckKind::Gstin => wire::gstin(body),
+        CheckKind::BankAccount => wire::bank_account(body),
+    };
+    finding.unwrap_or_else(|field| unusable(status, field))
+}
+
+/// Another 4xx with JSON.
+fn objected(kind: CheckKind, status: u16, body: &Value) -> Finding {
+    // An objection is final, so it must come from the provider, not from something in front of it.
+    let Some(objection) = wire::objection(body) else {
+        return Finding::Retryable(unexpected(status), Repeat::Counted);
+    };
+    match (status, kind, &*objection.code) {
+        (400 | 422, CheckKind::BankAccount, "invalid_ifsc") => {
+            refuted("bank.invalid_ifsc", "There is no such bank branch.")
+        }
+        (400 | 422, CheckKind::BankAccount, "invalid_account") => {
+            refuted("bank.invalid_account", "That can't be an account's number.")
+        }
+        // Our reference has one content for ever, so asking again can't change this.
+        (400 | 409 | 422, ..) => odd(objection.explanation()),
+        _ => Finding::Retryable(unexpected(status), Repeat::Counted),
+    }
+}
+
+fn refuted(code: &'static str, message: &str) -> Finding {
+    Finding::Refuted(Failure::new(code, message))
+}
+
+fn odd(message: impl AsRef<str>) -> Finding {
+    Finding::Inconclusive(Failure::new("idcheck.odd_answer", message))
+}
+
+fn again(code: &'static str, message: &str) -> Finding {
+    Finding::Retryable(Failure::new(code, message), Repeat::Counted)
+}
+
+fn unusable(status: u16, field: &str) -> Finding {
+    again("provider.unexpected_answer", &format!("Answered {status} without a usable {field}."))
+}

@@ -1,0 +1,166 @@
+//! IDCheck's words, and both conversions.
+
+use serde_json::{Value, json};
+
+use super::{CheckKind, Finding, Inquiry, Question, again, odd, refuted};
+use crate::platform::exchange::Redaction;
+
+/// Longest id of theirs that we store.
+const ID_CHARS_MAX: usize = 64;
+/// Longest name that is taken over; the rest is cut.
+const NAME_CHARS_MAX: usize = 200;
+/// One of these within two words before another turns it around.
+const NEGATIONS: [&str; 4] = ["not", "no", "non", "never"];
+
+/// What may be stored of a check. Names and numbers are not: they are personal data.
+pub(super) static VERIFICATION: Redaction = Redaction {
+    request: &["reference"],
+    response: &["reference", "status", "account_exists", "utr", "amount_deposited", "error.code"],
+    free_text: &["message", "error.message"],
+    query: &[],
+};
+
+/// Where a check of this kind is asked for.
+pub(super) const fn resource(kind: CheckKind) -> &'static str {
+    match kind {
+        CheckKind::Pan => "pan-verifications",
+        CheckKind::Gstin => "gstin-verifications",
+        CheckKind::BankAccount => "penny-drops",
+    }
+}
+
+/// The body of a request.
+pub(super) fn body(question: &Question<'_>) -> Value {
+    let Question { reference, name, inquiry } = question;
+    match inquiry {
+        Inquiry::Pan { pan } => json!({ "reference": reference, "pan": pan, "name": name }),
+        Inquiry::Gstin { gstin } => json!({ "reference": reference, "gstin": gstin, "name": name }),
+        Inquiry::BankAccount { account_number, ifsc } => {
+            json!({ "reference": reference, "account_number": account_number, "ifsc": ifsc, "name": name })
+        }
+    }
+}
+
+/// The provider's own account of what it did not do.
+pub(super) struct Objection {
+    /// For programs.
+    pub(super) code: String,
+    message: String,
+}
+
+impl Objection {
+    /// For people.
+    pub(super) fn explanation(&self) -> String {
+        if self.message.trim().is_empty() { self.code.clone() } else { format!("{}: {}", self.code, self.message) }
+    }
+}
+
+/// `error` of an answer, where it has a code.
+pub(super) fn objection(body: &Value) -> Option<Objection> {
+    let error = body.get("error")?;
+    let code = id(error, "code")?;
+    Some(Objection { code, message: text(error, "message").unwrap_or_default().to_owned() })
+}
+
+/// What the register of PANs says, or the name of the field that can't be used.
+pub(super) fn pan(body: &Value) -> Result<Finding, &'static str> {
+    Ok(match text(body, "status").ok_or("status")? {
+        "valid" => confirmed(name(body, "registered_name"), None),
+        "invalid" => refuted("pan.invalid", "There is no such PAN."),
+        "inactive" => refuted("pan.inactive", "The PAN was deactivated."),
+        status => odd(format!("Unknown status: {status}")),
+    })
+}
+
+/// What the register of GSTINs says, or the name of the field that can't be used.
+pub(super) fn gstin(body: &Value) -> Result<Finding, &'static str> {
+    Ok(match text(body, "status").ok_or("status")? {
+        "active" => confirmed(name(body, "legal_name"), None),
+        "not_found" => refuted("gstin.not_found", "There is no such GSTIN."),
+        "cancelled" => refuted("gstin.cancelled", "The registration was cancelled."),
+        "suspended" => refuted("gstin.suspended", "The registration is suspended."),
+        status => odd(format!("Unknown status: {status}")),
+    })
+}
+
+/// What the bank says, or the name of the field that can't be used.
+pub(super) fn bank_account(body: &Value) -> Result<Finding, &'static str> {
+    let exists = body.get("account_exists").and_then(Value::as_bool).ok_or("account_exists")?;
+    let message = text(body, "message").ok_or("message")?;
+    Ok(match (exists, said(message)) {
+        (_, Some(Said::Blocked)) => refuted("bank.account_blocked", "The account is blocked."),
+        (_, Some(Said::Nre)) => refuted("bank.nre_account", "The account is an NRE account."),
+        (false, Some(Said::NotFound)) => refuted("bank.account_not_found", "There is no such account."),
+        (false, Some(Said::Invalid)) => refuted("bank.invalid_account", "That can't be an account's number."),
+        (false, Some(Said::Offline)) => again("bank.offline", "The bank is offline."),
+        (false, Some(Said::Unavailable)) => again("bank.network_unavailable", "The network of banks is unavailable."),
+        (true, Some(Said::Verified)) => confirmed(name(body, "name_at_bank"), id(body, "utr")),
+        _ => odd(format!("The account {}: {message}", if exists { "exists" } else { "does not exist" })),
+    })
+}
+
+/// A yes, if it says whose.
+fn confirmed(name: Option<String>, transfer: Option<String>) -> Finding {
+    match name {
+        Some(name) => Finding::Confirmed { name, transfer },
+        None => odd("Confirmed without a name."),
+    }
+}
+
+/// What a bank's message says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Blocked,
+    Nre,
+    NotFound,
+    Invalid,
+    Offline,
+    Unavailable,
+    Verified,
+}
+
+/// The first of these that a message says. A yes must be the whole message: whatever else it adds may be a "but".
+fn said(message: &str) -> Option<Said> {
+    let message = message.to_lowercase();
+    let words: Vec<&str> =
+        message.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|w| !w.is_empty()).collect();
+    let phrase = words.join(" ");
+    [
+        (says(&words, "blocked"), Said::Blocked),
+        (says(&words, "nre"), Said::Nre),
+        (phrase.contains("account") && phrase.contains("does not exist"), Said::NotFound),
+        (phrase.contains("invalid account"), Said::Invalid),
+        (says(&words, "offline"), Said::Offline),
+        (says(&words, "unavailable"), Said::Unavailable),
+        (phrase == "verified", Said::Verified),
+    ]
+    .into_iter()
+    .find_map(|(is_said, what)| is_said.then_some(what))
+}
+
+/// Whether `word` is among the words, and not as what is not the case ("not an NRE account").
+fn says(words: &[&str], word: &str) -> bool {
+    let is_negation = |word: &&str| NEGATIONS.contains(word) || word.ends_with("n't");
+    let mut places = words.iter().enumerate().filter(|(_, other)| **other == word);
+    places.any(|(at, _)| !words[at.saturating_sub(2)..at].iter().any(is_negation))
+}
+
+/// A name as it may be stored: on one line, printable, cut. What has no letter is no name.
+fn name(body: &Value, field: &str) -> Option<String> {
+    let printable: String = text(body, field)?.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
+    let words: Vec<&str> = printable.split_whitespace().collect();
+    let name: String = words.join(" ").chars().take(NAME_CHARS_MAX).collect();
+    name.contains(char::is_alphabetic).then(|| name.trim_end().to_owned())
+}
+
+/// A text of theirs as it is.
+pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
+    object.get(field)?.as_str()
+}
+
+/// An id of theirs: printable ASCII without blanks, of sane length.
+fn id(object: &Value, field: &str) -> Option<String> {
+    let text = text(object, field)?;
+    let sane = (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    sane.then(|| text.to_owned())
+}
