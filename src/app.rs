@@ -28,6 +28,7 @@ use crate::{
         auth::{self, AuthService},
         events::EventStore,
         inspection::{QueueBoard, Reconciler, queue_router, reconciliation_router},
+        kyc::{self, KycGate, KycService, KycStore},
         orders::{self, OrderQueues, OrderService, OrderStore},
         providers::{AccountStore, paygate},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker},
@@ -93,6 +94,8 @@ pub struct App {
     pub wallets: WalletService,
     /// Top-ups of wallets.
     pub topups: TopupService,
+    /// Who merchants are.
+    pub kyc: KycService,
     /// Jobs.
     pub queue_store: QueueStore,
     /// Wake-ups.
@@ -101,6 +104,8 @@ pub struct App {
     pub queues: OrderQueues,
     /// The queue of payments.
     pub payments: QueueConfig,
+    /// The queue of applications to check.
+    pub checks: QueueConfig,
     rates: RateCards,
     tokens: Arc<TokenKeys>,
     limiter: RateLimiter,
@@ -123,6 +128,7 @@ pub fn collections() -> Vec<&'static str> {
         AccountStore::COLLECTIONS,
         WalletStore::COLLECTIONS,
         TopupStore::COLLECTIONS,
+        KycStore::COLLECTIONS,
         rates::COLLECTIONS,
     ]
     .concat()
@@ -139,6 +145,7 @@ pub fn indexes() -> Vec<Index> {
         AuditStore::indexes(),
         WalletStore::indexes(),
         TopupStore::indexes(),
+        KycStore::indexes(),
         rates::indexes(),
     ]
     .concat()
@@ -183,8 +190,10 @@ impl App {
             auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             auth::Limits { register_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
         ));
+        let gate = KycGate::new(config.kyc_required);
         let orders = OrderService::new(
             api_lane.clone(),
+            gate,
             OrderStore::new(db.clone()),
             EventStore::new(db.clone()),
             AuditStore::new(db.clone()),
@@ -203,11 +212,25 @@ impl App {
         let gateway = callers::gateway(secrets);
         let topups = TopupService::new(
             api_lane.clone(),
+            gate,
             TopupStore::new(db.clone()),
             waker.clone(),
             payments.clone(),
             gateway.clone(),
             Duration::from_millis(config.topup_expires_ms),
+            clock.clone(),
+            Arc::clone(&indexes_present),
+        );
+        let checks = config.kyc_queue();
+        let kyc = KycService::new(
+            api_lane.clone(),
+            Lane::start("documents", db.clone(), clock.clone()),
+            KycStore::new(db.clone()),
+            AuditStore::new(db.clone()),
+            waker.clone(),
+            secrets.idcheck.as_ref().map(|_| checks.clone()),
+            Arc::clone(&secrets.sealing),
+            config.kyc_four_eyes,
             clock.clone(),
             Arc::clone(&indexes_present),
         );
@@ -222,11 +245,13 @@ impl App {
             orders,
             wallets,
             topups,
+            kyc,
             rates,
             queue_store,
             waker,
             queues,
             payments,
+            checks,
             tokens,
             limiter,
             handlers,
@@ -247,11 +272,24 @@ impl App {
         Ok(())
     }
 
-    /// Queues whose jobs somebody here can run: without a payment gateway, payments wait for a worker that has one.
+    /// Says that a user need not be verified; for whoever has the command line.
+    ///
+    /// # Errors
+    /// As [`kyc::grant`].
+    pub async fn grant_kyc(&self, user_id: &str) -> Result<(), kyc::KycError> {
+        kyc::grant(&self.api_lane, user_id).await
+    }
+
+    /// Queues whose jobs somebody here can run: without a payment gateway, payments wait for a worker that has
+    /// one, and so do applications without a verification provider.
     fn worked_queues(&self) -> Vec<QueueConfig> {
         let mut queues = vec![self.queues.create.clone(), self.queues.cancel.clone()];
-        if self.handlers.iter().any(|handler| handler.kind() == topups::START_KIND) {
+        let has = |kind| self.handlers.iter().any(|handler| handler.kind() == kind);
+        if has(topups::START_KIND) {
             queues.push(self.payments.clone());
+        }
+        if has(kyc::VERIFY_KIND) {
+            queues.push(self.checks.clone());
         }
         queues
     }
@@ -354,7 +392,12 @@ impl App {
             lane: self.api_lane.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
-            queues: Arc::new(vec![self.queues.create.clone(), self.queues.cancel.clone(), self.payments.clone()]),
+            queues: Arc::new(vec![
+                self.queues.create.clone(),
+                self.queues.cancel.clone(),
+                self.payments.clone(),
+                self.checks.clone(),
+            ]),
             handlers: Arc::new(handlers),
         };
         OpenApiRouter::with_openapi(ApiDoc::openapi())
@@ -365,6 +408,8 @@ impl App {
             .merge(wallet::reports_router(self.wallets.store().clone(), self.clock.clone()))
             .merge(topups::router(self.topups.clone()))
             .merge(topups::webhook_router(self.topups.clone()))
+            .merge(kyc::router(self.kyc.clone()))
+            .merge(kyc::review_router(self.kyc.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),
                 clock: self.clock.clone(),

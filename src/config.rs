@@ -1,12 +1,13 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     modules::{
+        kyc::KYC_QUEUE,
         orders::OrderQueues,
         queue::{Backoff, QueueConfig, WorkerSettings},
         wallet::topups::PAYMENTS_QUEUE,
@@ -18,6 +19,7 @@ use crate::{
         ids::new_id,
         money::{AMOUNT_MAX, Currency, Money},
         rate_limit::Limit,
+        sealing::SealingKeys,
     },
 };
 
@@ -60,6 +62,9 @@ pub enum Command {
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Manage the keys that seal what is personal.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
@@ -82,6 +87,28 @@ pub enum LedgerCommand {
     /// Compare balances with lines, holds with orders, and orders with provider logs; prints every difference and exits
     /// with 1 where there is one.
     Check(Stores),
+}
+
+/// `waybill keys ...`
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Wrap everything that is sealed under SEALING_KEY_PREVIOUS again, under SEALING_KEY. Goes on beside the API and the
+    /// workers, and can be stopped and run again; exits with 1 where something could not be opened.
+    Rotate(RotateArgs),
+}
+
+/// `waybill keys rotate`
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// Stores.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// Today's key; 64 hex digits.
+    #[arg(long, env = "SEALING_KEY", hide_env_values = true)]
+    pub sealing_key: SecretString,
+    /// The key before.
+    #[arg(long, env = "SEALING_KEY_PREVIOUS", hide_env_values = true)]
+    pub sealing_key_previous: Option<SecretString>,
 }
 
 /// `waybill user ...`
@@ -143,6 +170,25 @@ pub struct Config {
     /// Seals documents and account numbers at rest; 64 hex digits.
     #[arg(long, env = "SEALING_KEY", hide_env_values = true)]
     pub sealing_key: Option<SecretString>,
+    /// The sealing key before; what is sealed under it stays readable. Give a new key to every process here first, then
+    /// make it SEALING_KEY, then run `waybill keys rotate`.
+    #[arg(long, env = "SEALING_KEY_PREVIOUS", hide_env_values = true)]
+    pub sealing_key_previous: Option<SecretString>,
+    /// Merchants have to be verified before they create orders and top up: true or false.
+    #[arg(long, env = "KYC_REQUIRED", default_value_t = true, action = ArgAction::Set)]
+    pub kyc_required: bool,
+    /// Two reviewers have to approve an application: true or false.
+    #[arg(long, env = "KYC_FOUR_EYES", default_value_t = false, action = ArgAction::Set)]
+    pub kyc_four_eyes: bool,
+    /// A name in a register that is less similar than this to the applicant's is left to a person.
+    #[arg(long, env = "KYC_NAME_MATCH_MIN_PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub kyc_name_match_min_percent: u8,
+    /// Base URL of IDCheck, with its version. Without it persons check every application.
+    #[arg(long, env = "IDCHECK_BASE_URL")]
+    pub idcheck_base_url: Option<String>,
+    /// IDCheck API key.
+    #[arg(long, env = "IDCHECK_API_KEY", hide_env_values = true)]
+    pub idcheck_api_key: Option<SecretString>,
     /// Base URL of ParcelX, with its version.
     #[arg(long, env = "PARCELX_BASE_URL", default_value = "https://app.parcelx.in/api/v3")]
     pub parcelx_base_url: String,
@@ -271,7 +317,7 @@ pub struct CreateUserArgs {
     /// Role.
     #[arg(long, value_enum)]
     pub role: Role,
-    /// Known already: no verification needed. Without effect until verification exists.
+    /// Known already: the user need not be verified.
     #[arg(long)]
     pub kyc_verified: bool,
     /// Opening credit of the user's wallet in minor units, e.g. `INR:1000000`; booked in the ledger.
@@ -301,6 +347,10 @@ pub struct Secrets {
     pub parcelx_secret_key: SecretString,
     /// PayGate, where it is configured.
     pub paygate: Option<PaygateAccess>,
+    /// IDCheck, where it is configured.
+    pub idcheck: Option<IdcheckAccess>,
+    /// Seal what is personal.
+    pub sealing: Arc<SealingKeys>,
 }
 
 /// Where PayGate is, and its secrets.
@@ -312,6 +362,15 @@ pub struct PaygateAccess {
     pub api_key: SecretString,
     /// Signs its callbacks.
     pub webhook_secret: SecretString,
+}
+
+/// Where IDCheck is, and its secret.
+#[derive(Clone, Debug)]
+pub struct IdcheckAccess {
+    /// With its version.
+    pub base_url: String,
+    /// API key.
+    pub api_key: SecretString,
 }
 
 const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -372,11 +431,7 @@ impl Config {
     pub fn check(&self) -> Result<Secrets, String> {
         let mut wrong = Vec::new();
         let jwt = strong_jwt_secret(self.jwt_secret.as_ref()).map_err(|error| wrong.push(error)).ok();
-        match &self.sealing_key {
-            None => wrong.push("SEALING_KEY is not set; make one with `openssl rand -hex 32`".into()),
-            Some(key) if hex::decode(key.expose_secret()).is_ok_and(|bytes| bytes.len() == 32) => {}
-            Some(_) => wrong.push("SEALING_KEY must be 64 hex digits".into()),
-        }
+        let sealing = self.sealing_keys().map_err(|error| wrong.push(error)).ok();
         if self.jwt_secret_previous.as_ref().is_some_and(|s| s.expose_secret().len() < JWT_SECRET_BYTES_MIN) {
             wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
         }
@@ -384,6 +439,7 @@ impl Config {
         let secret_key = present("PARCELX_SECRET_KEY", &self.parcelx_secret_key, &mut wrong);
         check_base_url("PARCELX_BASE_URL", &self.parcelx_base_url, &mut wrong);
         let paygate = self.paygate(&mut wrong);
+        let idcheck = self.idcheck(&mut wrong);
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
             wrong.push(
@@ -398,16 +454,38 @@ impl Config {
                 "SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into(),
             );
         }
-        match (jwt, access_key, secret_key) {
-            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key)) if wrong.is_empty() => Ok(Secrets {
-                jwt,
-                jwt_previous: self.jwt_secret_previous.clone(),
-                parcelx_access_key,
-                parcelx_secret_key,
-                paygate,
-            }),
+        match (jwt, access_key, secret_key, sealing) {
+            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key), Some(sealing)) if wrong.is_empty() => {
+                Ok(Secrets {
+                    jwt,
+                    jwt_previous: self.jwt_secret_previous.clone(),
+                    parcelx_access_key,
+                    parcelx_secret_key,
+                    paygate,
+                    idcheck,
+                    sealing: Arc::new(sealing),
+                })
+            }
             _ => Err(wrong.join("\n")),
         }
+    }
+
+    /// The keys that seal what is personal.
+    ///
+    /// # Errors
+    /// Names the variable and what is wrong.
+    fn sealing_keys(&self) -> Result<SealingKeys, String> {
+        let key = self.sealing_key.as_ref().ok_or("SEALING_KEY is not set; make one with `openssl rand -hex 32`")?;
+        // Compose files hand on variables that nobody set as empty ones.
+        let previous = self.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
+        SealingKeys::new(key, previous)
+    }
+
+    /// IDCheck, where its address is set: its key has to be there then.
+    fn idcheck(&self, wrong: &mut Vec<String>) -> Option<IdcheckAccess> {
+        let base_url = self.idcheck_base_url.clone().filter(|url| !url.is_empty())?;
+        check_base_url("IDCHECK_BASE_URL", &base_url, wrong);
+        Some(IdcheckAccess { base_url, api_key: present("IDCHECK_API_KEY", &self.idcheck_api_key, wrong)? })
     }
 
     /// PayGate, where its address is set: all of it has to be there then.
@@ -442,6 +520,14 @@ impl Config {
     #[must_use]
     pub fn payments_queue(&self) -> QueueConfig {
         let mut queue = QueueConfig { rate_key: "paygate/default", ..QueueConfig::named(PAYMENTS_QUEUE) };
+        self.worker.apply_to(&mut queue);
+        queue
+    }
+
+    /// The queue of applications to check with these settings.
+    #[must_use]
+    pub fn kyc_queue(&self) -> QueueConfig {
+        let mut queue = QueueConfig { rate_key: "idcheck/default", ..QueueConfig::named(KYC_QUEUE) };
         self.worker.apply_to(&mut queue);
         queue
     }

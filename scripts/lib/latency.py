@@ -79,7 +79,7 @@ def main():
     waybill = release / "waybill"
     subprocess.run([waybill, "migrate"], env=env, check=True, stdout=subprocess.DEVNULL)
     created = subprocess.run([waybill, "user", "create", "--email", "bench@example.com", "--password", PASSWORD, "--role",
-                              "merchant"], env=env, check=True, capture_output=True, text=True).stdout
+                              "merchant", "--kyc-verified", "--credit", "INR:900000000000"], env=env, check=True, capture_output=True, text=True).stdout
     token = json.loads(created.strip().splitlines()[-1])["accessToken"]
     children = [subprocess.Popen([waybill, program], env=env) for program in ("api", "worker")]
     base = f"http://127.0.0.1:{port}"

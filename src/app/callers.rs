@@ -7,8 +7,12 @@ use mongodb::Database;
 use crate::{
     config::{Config, Secrets},
     modules::{
+        kyc::VerifyApplication,
         orders::{self, OrderJobs},
-        providers::{AccountStore, AccountWatch, Provider, parcelx::ParcelX, paygate::PayGate},
+        providers::{
+            AccountStore, AccountWatch, Provider, call_job::CallJobHandler, idcheck::IdCheck, parcelx::ParcelX,
+            paygate::PayGate,
+        },
         queue::{JobHandler, QueueStore},
         wallet::topups::{self, TopupJobs},
     },
@@ -51,7 +55,23 @@ pub(super) fn handlers(
     if let Some(gateway) = gateway {
         let queue = config.payments_queue();
         let account = watch(gateway.account_id(), &[queue.name]);
+        let (lane, exchange) = (lane.clone(), exchange.clone());
         handlers.extend(topups::handlers(TopupJobs { lane, exchange, gateway, account, queue }));
+    }
+    if let Some(access) = &secrets.idcheck {
+        let provider = Arc::new(IdCheck::new(&access.base_url, &access.api_key));
+        let queue = config.kyc_queue();
+        handlers.push(Arc::new(CallJobHandler {
+            account: watch(provider.account_id(), &[queue.name]),
+            job: Arc::new(VerifyApplication {
+                provider,
+                keys: Arc::clone(&secrets.sealing),
+                name_match_min_percent: config.kyc_name_match_min_percent,
+                queue,
+            }),
+            lane,
+            exchange,
+        }));
     }
     Ok(handlers)
 }

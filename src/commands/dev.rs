@@ -77,6 +77,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
         format!("--http-addr={}", args.http_addr),
         format!("--parcelx-base-url={simulators}/parcelx/api/v3"),
         format!("--paygate-base-url={simulators}/paygate/v1"),
+        format!("--idcheck-base-url={simulators}/idcheck/v1"),
     ])?;
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;
@@ -85,11 +86,13 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
     println!("api         http://{0}   (http://{0}/openapi.json, /metrics, /readyz)", args.http_addr);
     println!("carrier     {simulators}/parcelx   (/_books, /_control/rules)");
     println!("payments    {simulators}/paygate   (/_books; a top-up's paymentUrl is a page with two buttons)");
+    println!("identity    {simulators}/idcheck   (/_books, /_control/rules)");
     println!("mongodb     {mongodb_uri}");
     println!("redis       {redis_url}");
     for (role, email) in USERS {
         let user_id = ensure_user(&app, role, email).await?;
         if role == Role::Merchant {
+            app.grant_kyc(&user_id).await.map_err(|error| error.to_string())?;
             app.wallets.open_with(&user_id, OPENING_CREDIT).await.map_err(|error| error.to_string())?;
         }
         println!("{:<11} {email}   password: {PASSWORD}", role.as_str());
@@ -108,6 +111,7 @@ pub(super) fn dev_config(flags: &[String]) -> Result<Config, String> {
         "--parcelx-access-key=dev".to_owned(),
         "--parcelx-secret-key=dev".to_owned(),
         "--paygate-api-key=dev".to_owned(),
+        "--idcheck-api-key=dev".to_owned(),
         format!("--paygate-webhook-secret={WEBHOOK_SECRET}"),
     ];
     config_from(own.into_iter().chain(flags.iter().cloned())).map_err(|error| error.to_string())

@@ -3,13 +3,14 @@
 mod demo;
 mod dev;
 mod embedded;
+mod keys;
 mod ledger;
 mod serve;
 mod user;
 
 use crate::{
     app,
-    config::{Command, LedgerCommand, MigrateArgs, UserCommand},
+    config::{Command, KeysCommand, LedgerCommand, MigrateArgs, UserCommand},
     modules::wallet::rates,
     platform::mongo,
 };
@@ -27,6 +28,7 @@ pub async fn run(command: Command) -> Result<(), String> {
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate(args) => migrate(&args).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
+        Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(UserCommand::Create(args)) => user::create(args).await,
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     config::{CreateUserArgs, strong_jwt_secret},
     modules::{
         auth::{AuthService, Limits, RefreshKeys},
+        kyc,
         wallet::{WalletService, WalletStore},
     },
     platform::{
@@ -42,13 +43,14 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
         let fields: Vec<_> = error.fields.iter().map(|f| format!("; {} {}", f.field, f.message)).collect();
         format!("{}{}", error.detail, fields.concat())
     })?;
+    let lane = Lane::start("user", db.clone(), clock.clone());
     if let Some(credit) = args.credit {
-        let lane = Lane::start("user", db.clone(), clock.clone());
+        let lane = lane.clone();
         let wallets = WalletService::new(lane, WalletStore::new(db), clock, Arc::new(AtomicBool::new(true)));
         wallets.open_with(&user.id, credit).await.map_err(|error| format!("{}", AppError::from(error).detail))?;
     }
     if args.kyc_verified {
-        tracing::info!("--kyc-verified has no effect yet");
+        kyc::grant(&lane, &user.id).await.map_err(|error| format!("{}", AppError::from(error).detail))?;
     }
     println!("{}", serde_json::json!({ "userId": user.id, "accessToken": token, "role": args.role }));
     Ok(())

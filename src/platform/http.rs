@@ -1,6 +1,8 @@
 //! The HTTP edge: reading requests strictly, answering problems uniformly, serving with limits.
 
+pub mod cursor;
 mod fields;
+mod form;
 mod proxies;
 mod read;
 mod serve;
@@ -17,6 +19,7 @@ use axum::{
 };
 
 pub use fields::field_errors;
+pub use form::{Form, read_form};
 pub use proxies::TrustedProxies;
 pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, NoQuery, RawBody, parse_json};
 pub use serve::serve;

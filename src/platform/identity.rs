@@ -361,6 +361,30 @@ impl<S: Send + Sync> FromRequestParts<S> for FinanceReader {
     }
 }
 
+/// An administrator or an auditor, who may read everybody's applications.
+#[derive(Clone, Debug)]
+pub struct AdminReader(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for AdminReader {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Admin, Role::Auditor]).map(Self)
+    }
+}
+
+/// A merchant, about its own data, or an administrator, about everybody's.
+#[derive(Clone, Debug)]
+pub struct MerchantOrAdmin(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for MerchantOrAdmin {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Merchant, Role::Admin]).map(Self)
+    }
+}
+
 /// An administrator.
 #[derive(Clone, Debug)]
 pub struct Admin(pub CurrentUser);

@@ -1,11 +1,12 @@
-//! What crossed the border, on record: provider request logs and response logs.
+//! What crossed the border, on record: provider request logs and response logs. And who did and read what: audit events.
 //!
 //! Invariants: a request log exists, durably, before its request leaves ([`record_request`] is the only way to a
 //! [`Logged`]). Every request log gets a response log in the end, also when there was no answer. Logs are
 //! appended, never changed. Their fields are null where there is nothing, never absent.
 //!
-//! Collections: `provider_request_logs`, `provider_response_logs`. No jobs, no events.
+//! Collections: `provider_request_logs`, `provider_response_logs`, `audit_events`. No jobs, no events.
 
+mod event;
 mod model;
 mod store;
 
@@ -14,8 +15,9 @@ use crate::platform::{
     exchange::{Logged, Prepared},
 };
 
+pub use event::{AuditEvent, AuditOutcome};
 pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
-pub use store::{AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
+pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
 
 /// Appends the request log of `call` to the transaction and gives what may be sent once it is committed.
 pub fn record_request(view: &mut View, call: &Call, prepared: Prepared) -> Logged {
@@ -32,4 +34,9 @@ pub fn recorded_before(prepared: Prepared) -> Logged {
 /// Appends a response log to the transaction.
 pub fn record_response(view: &mut View, log: &ProviderResponseLog) {
     view.append(RESPONSE_LOGS, log);
+}
+
+/// Appends an audit event to the transaction that does what it says.
+pub fn record_event(view: &mut View, event: &AuditEvent) {
+    view.append(AUDIT_EVENTS, event);
 }

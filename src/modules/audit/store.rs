@@ -4,17 +4,22 @@ use bson::doc;
 use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result};
 
-use super::model::{ProviderRequestLog, ProviderResponseLog};
+use super::{
+    event::AuditEvent,
+    model::{ProviderRequestLog, ProviderResponseLog},
+};
 use crate::platform::mongo::Index;
 
 /// Requests to providers.
 pub const REQUEST_LOGS: &str = "provider_request_logs";
 /// Their answers.
 pub const RESPONSE_LOGS: &str = "provider_response_logs";
+/// Who did and read what.
+pub const AUDIT_EVENTS: &str = "audit_events";
 /// One order has a handful of calls, and hundreds where its provider was away for a day; the latest are shown.
 const PER_ORDER_MAX: i64 = 500;
 
-/// Reads the logs; they are written in transactions only.
+/// Reads the logs, which are written in transactions only; and writes down what was read.
 #[derive(Clone, Debug)]
 pub struct AuditStore {
     db: Database,
@@ -22,7 +27,7 @@ pub struct AuditStore {
 
 impl AuditStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[REQUEST_LOGS, RESPONSE_LOGS];
+    pub const COLLECTIONS: &[&str] = &[REQUEST_LOGS, RESPONSE_LOGS, AUDIT_EVENTS];
 
     /// A store over `db`.
     #[must_use]
@@ -36,7 +41,16 @@ impl AuditStore {
         vec![
             Index::new(REQUEST_LOGS, "order", doc! { "orderId": 1, "_id": 1 }),
             Index::new(RESPONSE_LOGS, "order", doc! { "orderId": 1, "_id": 1 }),
+            Index::new(AUDIT_EVENTS, "resource", doc! { "resourceId": 1, "_id": 1 }),
         ]
+    }
+
+    /// Writes down that something was read, before it is shown.
+    ///
+    /// # Errors
+    /// What the driver says; what was read must not be shown then.
+    pub async fn record_read(&self, event: &AuditEvent) -> Result<()> {
+        self.db.collection::<AuditEvent>(AUDIT_EVENTS).insert_one(event).await.map(drop)
     }
 
     /// The latest requests about an order, oldest first.

@@ -26,10 +26,9 @@ pub fn similarity_percent(a: &str, b: &str) -> u8 {
 /// The words that matter, sorted, in upper case, with single blanks.
 fn comparable(name: &str) -> String {
     let mut words = words(name);
-    // Some are called `Sri` or `Kumari` and nothing else.
-    if words.iter().any(|word| !is_title(word)) {
-        words.retain(|word| !is_title(word));
-    }
+    // Only before the name: `Kumari` is a surname too, and some are called so and nothing else.
+    let titles = words.iter().take_while(|word| is_title(word)).count();
+    words.drain(..titles.min(words.len().saturating_sub(1)));
     words.sort_unstable();
     words.join(" ").chars().take(COMPARED_MAX).collect()
 }

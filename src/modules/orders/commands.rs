@@ -13,6 +13,7 @@ use super::{
 use crate::{
     modules::{
         events::{self, Actor, Event},
+        kyc::{KycGate, NotVerified, Verified},
         providers::Shipment,
         queue::{Job, JobState, settle_job},
         wallet::{Refusal, rates::Quote, wallet_key},
@@ -25,6 +26,7 @@ use crate::{
 
 /// Creates an order, or finds that it exists.
 pub(super) struct CreateOrder {
+    pub(super) gate: KycGate,
     pub(super) user_id: String,
     pub(super) client_order_id: String,
     pub(super) provider: &'static str,
@@ -48,6 +50,8 @@ pub(super) enum Created {
     Replay(Box<Order>),
     /// The id stands for something else.
     Mismatch,
+    /// The merchant may not do business; nothing is stored.
+    NotVerified(NotVerified),
     /// The wallet refuses; nothing is stored.
     Unpaid(Refusal),
 }
@@ -57,7 +61,9 @@ impl Command for CreateOrder {
 
     fn reads(&self, _: &View) -> Vec<Key> {
         let wallet = wallet_key(&self.user_id, self.quote.total.currency);
-        vec![Order::key(&self.user_id, &self.client_order_id), wallet]
+        let mut keys = vec![Order::key(&self.user_id, &self.client_order_id), wallet];
+        keys.extend(self.gate.keys(&self.user_id));
+        keys
     }
 
     fn decide(&self, view: &mut View) -> Created {
@@ -70,6 +76,16 @@ impl Command for CreateOrder {
                 Created::Mismatch
             };
         }
+        match self.gate.verify(view, &self.user_id) {
+            Ok(verified) => self.place(view, verified),
+            Err(refusal) => Created::NotVerified(refusal),
+        }
+    }
+}
+
+impl CreateOrder {
+    /// A new order with its hold, its event and its job, for a merchant who may do business.
+    fn place(&self, view: &mut View, _: Verified) -> Created {
         let now = view.now();
         let mut order = Order {
             id: self.order_id.clone(),

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     modules::{
         events::{Actor, EVENTS},
+        kyc::{Application, KycGate, KycState},
         providers::{Service, Shipment},
         queue::{JOBS, Job, JobEnd, JobError, JobState},
         wallet::{Refusal, Wallet},
@@ -63,6 +64,7 @@ fn merchant(id: &str) -> Actor {
 
 fn create(number: u32) -> CreateOrder {
     CreateOrder {
+        gate: KycGate::new(false),
         user_id: "usr_1".into(),
         client_order_id: "c-1001".into(),
         provider: "parcelx",
@@ -125,7 +127,37 @@ fn created(reply: Created) -> (&'static str, String) {
         Created::Replay(order) => ("replay", order.id),
         Created::Mismatch => ("mismatch", String::new()),
         Created::Unpaid(_) => ("unpaid", String::new()),
+        Created::NotVerified(_) => ("not verified", String::new()),
     }
+}
+
+/// A merchant whose application is in this state.
+fn in_state(state: KycState) -> View {
+    let mut view = rich();
+    view.put_read(&Application { state, ..Application::new("usr_1", NOW) });
+    view
+}
+
+#[test]
+fn only_who_is_verified_creates_orders_and_others_leave_nothing() {
+    let gated = |number| CreateOrder { gate: KycGate::new(true), ..create(number) };
+    for state in KycState::ALL {
+        let mut view = in_state(state);
+        let expected = if state == KycState::Verified { "new" } else { "not verified" };
+        assert_eq!(created(decide(&mut view, &gated(1))).0, expected, "{state:?}");
+        let stored = view.find::<Order>(&Order::key("usr_1", "c-1001")).is_some();
+        assert_eq!((stored, appended(&view, EVENTS).is_empty()), (expected == "new", expected != "new"), "{state:?}");
+    }
+    let mut view = rich();
+    assert_eq!(created(decide(&mut view, &gated(1))).0, "not verified", "who has no application");
+}
+
+#[test]
+fn an_order_that_was_acknowledged_is_replayed_whatever_became_of_the_merchant() {
+    let mut view = in_state(KycState::Suspended);
+    decide(&mut view, &create(1));
+    let again = CreateOrder { gate: KycGate::new(true), ..create(2) };
+    assert_eq!(created(decide(&mut view, &again)), ("replay", "ord_1".into()));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How a use case of orders may fail.
 
 use crate::{
-    modules::wallet::Refusal,
+    modules::{kyc::NotVerified, wallet::Refusal},
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind},
@@ -14,6 +14,9 @@ pub enum OrderError {
     /// The id stands for an order with another meaning: use a new one.
     #[error("the clientOrderId stands for another order")]
     IdempotencyMismatch,
+    /// The merchant may not do business; nothing is stored, and the id may be used again.
+    #[error(transparent)]
+    NotVerified(#[from] NotVerified),
     /// The wallet has too little money; nothing is stored, and the id may be used again.
     #[error(transparent)]
     Unpaid(Refusal),
@@ -45,6 +48,7 @@ impl From<OrderError> for AppError {
                 "orders.idempotency_mismatch",
                 "This clientOrderId was used for an order with another content; use a new one for a new order.",
             ),
+            OrderError::NotVerified(refusal) => refusal.into(),
             OrderError::Unpaid(refusal) => refusal.into(),
             OrderError::NoRates => Self::unavailable(
                 "rates.unavailable",

@@ -27,6 +27,7 @@ use crate::{
     modules::{
         audit::{Call, REQUEST_LOGS, RESPONSE_LOGS, Verdict},
         events::{Actor, EVENTS},
+        kyc::KycGate,
         providers::{CancelOutcome, CreateOutcome, LookUpOutcome, Operation, Provider, Repeat, parcelx::ParcelX},
         queue::{Conclusion, JOBS, Job, JobError, JobState, Retried, RetryJob, settle_job},
         wallet::{Hold, LedgerTransaction, Wallet},
@@ -141,6 +142,7 @@ impl World {
 
     fn create(&mut self) {
         let command = CreateOrder {
+            gate: KycGate::new(false),
             user_id: "usr_1".into(),
             client_order_id: "c-1001".into(),
             provider: "parcelx",

@@ -16,6 +16,7 @@ use crate::{
     modules::{
         audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
         events::{Actor, Event, EventStore},
+        kyc::KycGate,
         providers::Shipment,
         queue::Waker,
         wallet::rates::{self, Parcel, RateCards},
@@ -27,6 +28,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct OrderService {
     lane: Lane,
+    gate: KycGate,
     store: OrderStore,
     events: EventStore,
     audit: AuditStore,
@@ -73,6 +75,7 @@ impl OrderService {
     #[must_use]
     pub const fn new(
         lane: Lane,
+        gate: KycGate,
         store: OrderStore,
         events: EventStore,
         audit: AuditStore,
@@ -81,19 +84,20 @@ impl OrderService {
         rates: RateCards,
         indexes_present: Arc<AtomicBool>,
     ) -> Self {
-        Self { lane, store, events, audit, waker, queues, rates, indexes_present }
+        Self { lane, gate, store, events, audit, waker, queues, rates, indexes_present }
     }
 
     /// Creates an order, or answers the one that the same request created before.
     ///
     /// # Errors
-    /// [`OrderError::IdempotencyMismatch`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
+    /// [`OrderError::IdempotencyMismatch`], [`OrderError::NotVerified`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
     /// [`OrderError::Lane`].
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<Answered, OrderError> {
         self.ensure_ready()?;
         let card = self.rates.current(new.provider).await?.ok_or(OrderError::NoRates)?;
         let quote = rates::quote(&card, &Parcel::from(&new.shipment)).map_err(|_| OrderError::NoRates)?;
         let command = CreateOrder {
+            gate: self.gate,
             user_id: user.user_id.clone(),
             client_order_id: new.client_order_id,
             provider: new.provider,
@@ -114,6 +118,7 @@ impl OrderService {
             }
             Created::Replay(order) => Ok(Answered { order: *order, replayed: true }),
             Created::Mismatch => Err(OrderError::IdempotencyMismatch),
+            Created::NotVerified(refusal) => Err(refusal.into()),
             Created::Unpaid(refusal) => Err(OrderError::Unpaid(refusal)),
         }
     }

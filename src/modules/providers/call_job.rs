@@ -141,6 +141,7 @@ pub trait CallJob: Send + Sync + 'static {
         &self,
         view: &mut View,
         subject: Self::Subject,
+        job: &Job,
         actor: &Actor,
         event_id: &str,
     ) -> Result<(), RetryRefused>;
@@ -241,7 +242,7 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
         let Some(subject) = self.subject_id(job).and_then(|id| view.by_id::<J::Subject>(id)) else {
             return Err(RetryRefused { reason: "What the job is about is not there any more." });
         };
-        self.job.revive(view, subject, actor, event_id)
+        self.job.revive(view, subject, job, actor, event_id)
     }
 }
 

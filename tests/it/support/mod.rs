@@ -178,9 +178,10 @@ impl TestApp {
         self.merchant_with(PLENTY).await
     }
 
-    /// A new merchant with a token and so many rupees, in paise.
+    /// A new merchant with a token and so many rupees, in paise; verified.
     pub async fn merchant_with(&self, amount: i64) -> User {
         let user = self.user(Role::Merchant).await;
+        self.app.grant_kyc(&user.user_id).await.expect("known already");
         if amount > 0 {
             self.credit(&user, amount).await;
         }

@@ -5,7 +5,6 @@
 //! in later snapshots with the same bounds and gives the same lines.
 
 mod cells;
-mod cursor;
 mod export;
 mod finance;
 mod http;

@@ -6,13 +6,13 @@ use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::{FindOptions, Hint};
 
-use super::{ReportError, cursor, snapshot::Snapshot};
+use super::{ReportError, snapshot::Snapshot};
 use crate::{
     modules::wallet::{
         model::{LEDGER, LedgerKind, LedgerTransaction},
         store::WalletStore,
     },
-    platform::money::Currency,
+    platform::{http::cursor, money::Currency},
 };
 
 /// A search that takes longer is given up: within the time that a client waits for an answer.

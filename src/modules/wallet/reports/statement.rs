@@ -4,10 +4,10 @@ use bson::{DateTime, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::{FindOptions, Hint};
 
-use super::{ReportError, cursor, snapshot::Snapshot};
+use super::{ReportError, snapshot::Snapshot};
 use crate::{
     modules::wallet::model::{LEDGER, LedgerTransaction, WALLETS, Wallet},
-    platform::money::Currency,
+    platform::{http::cursor, money::Currency},
 };
 
 /// A place in a wallet's lines.

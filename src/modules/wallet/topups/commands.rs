@@ -11,6 +11,7 @@ use super::{
 use crate::{
     modules::{
         events::{self, Actor, Event},
+        kyc::{KycGate, NotVerified, Verified},
         queue::{Job, QueueConfig},
         wallet::{self, Account, Entry, LedgerKind, LedgerTransaction, Refusal, wallet_key},
     },
@@ -24,6 +25,7 @@ use crate::{
 
 /// Asks for a top-up, or finds that it was asked for.
 pub(super) struct RequestTopup {
+    pub(super) gate: KycGate,
     pub(super) user_id: String,
     pub(super) client_topup_id: String,
     pub(super) provider: &'static str,
@@ -47,13 +49,17 @@ pub(super) enum Requested {
     Replay(Box<Topup>),
     /// The id stands for another amount.
     Mismatch,
+    /// The merchant may not do business; nothing is stored.
+    NotVerified(NotVerified),
 }
 
 impl Command for RequestTopup {
     type Reply = Requested;
 
     fn reads(&self, _: &View) -> Vec<Key> {
-        vec![Topup::key(&self.user_id, &self.client_topup_id)]
+        let mut keys = vec![Topup::key(&self.user_id, &self.client_topup_id)];
+        keys.extend(self.gate.keys(&self.user_id));
+        keys
     }
 
     fn decide(&self, view: &mut View) -> Requested {
@@ -66,6 +72,16 @@ impl Command for RequestTopup {
                 Requested::Mismatch
             };
         }
+        match self.gate.verify(view, &self.user_id) {
+            Ok(verified) => self.begin(view, verified),
+            Err(refusal) => Requested::NotVerified(refusal),
+        }
+    }
+}
+
+impl RequestTopup {
+    /// A new top-up with its event and its jobs, for a merchant who may do business.
+    fn begin(&self, view: &mut View, _: Verified) -> Requested {
         let now = view.now();
         let topup = Topup {
             id: self.topup_id.clone(),

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     modules::{
         events::{Actor, EVENTS},
+        kyc::{Application, KycGate, KycState},
         queue::{Job, QueueConfig},
     },
     platform::{
@@ -41,6 +42,7 @@ pub(super) fn event_types(view: &View) -> Vec<String> {
 
 fn request(number: u32) -> RequestTopup {
     RequestTopup {
+        gate: KycGate::new(false),
         user_id: "usr_1".into(),
         client_topup_id: "t-1001".into(),
         provider: "paygate",
@@ -62,6 +64,19 @@ fn requested(reply: Requested) -> (&'static str, String) {
         Requested::New(topup) => ("new", topup.id),
         Requested::Replay(topup) => ("replay", topup.id),
         Requested::Mismatch => ("mismatch", String::new()),
+        Requested::NotVerified(_) => ("not verified", String::new()),
+    }
+}
+
+#[test]
+fn only_who_is_verified_tops_up_and_others_leave_nothing() {
+    for state in KycState::ALL {
+        let mut view = View::new(NOW);
+        view.put_read(&Application { state, ..Application::new("usr_1", NOW) });
+        let gated = RequestTopup { gate: KycGate::new(true), ..request(1) };
+        let expected = if state == KycState::Verified { "new" } else { "not verified" };
+        assert_eq!(requested(decide(&mut view, &gated)).0, expected, "{state:?}");
+        assert_eq!(event_types(&view).is_empty(), expected != "new", "{state:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a use case of top-ups may fail.
 
 use crate::{
-    modules::providers::paygate::CallbackRefused,
+    modules::{kyc::NotVerified, providers::paygate::CallbackRefused},
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind},
@@ -17,6 +17,9 @@ pub enum TopupError {
     /// The id stands for a top-up of another amount: use a new one.
     #[error("the clientTopupId stands for another top-up")]
     IdempotencyMismatch,
+    /// The merchant may not do business; nothing is stored, and the id may be used again.
+    #[error(transparent)]
+    NotVerified(#[from] NotVerified),
     /// Absent, or somebody else's.
     #[error("there is no such top-up")]
     NotFound,
@@ -43,6 +46,7 @@ impl From<TopupError> for AppError {
                 "topups.idempotency_mismatch",
                 "This clientTopupId was used for a top-up of another amount; use a new one for a new top-up.",
             ),
+            TopupError::NotVerified(refusal) => refusal.into(),
             TopupError::NotFound => Self::new(ErrorKind::NotFound, "topups.not_found", "There is no such top-up."),
             TopupError::NotReady => Self::not_migrated(),
             TopupError::Lane(error) => error.into(),

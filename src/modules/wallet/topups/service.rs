@@ -18,6 +18,7 @@ use super::{
 use crate::{
     modules::{
         events::Actor,
+        kyc::KycGate,
         providers::paygate::{self, CallbackRefused, PayGate},
         queue::{QueueConfig, Waker},
     },
@@ -28,6 +29,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct TopupService {
     lane: Lane,
+    gate: KycGate,
     store: TopupStore,
     waker: Waker,
     queue: QueueConfig,
@@ -62,6 +64,7 @@ impl TopupService {
     #[must_use]
     pub const fn new(
         lane: Lane,
+        gate: KycGate,
         store: TopupStore,
         waker: Waker,
         queue: QueueConfig,
@@ -70,13 +73,13 @@ impl TopupService {
         clock: Clock,
         indexes_present: Arc<AtomicBool>,
     ) -> Self {
-        Self { lane, store, waker, queue, gateway, expires_in, clock, indexes_present }
+        Self { lane, gate, store, waker, queue, gateway, expires_in, clock, indexes_present }
     }
 
     /// Asks for a top-up; `true` where it was asked for before.
     ///
     /// # Errors
-    /// [`TopupError::NotConfigured`], [`TopupError::IdempotencyMismatch`], [`TopupError::NotReady`], [`TopupError::Lane`].
+    /// [`TopupError::NotConfigured`], [`TopupError::NotVerified`], [`TopupError::IdempotencyMismatch`], [`TopupError::NotReady`], [`TopupError::Lane`].
     pub async fn request(&self, user: &CurrentUser, new: NewTopup) -> Result<(Topup, bool), TopupError> {
         if self.gateway.is_none() {
             return Err(TopupError::NotConfigured);
@@ -85,6 +88,7 @@ impl TopupService {
             return Err(TopupError::NotReady);
         }
         let command = RequestTopup {
+            gate: self.gate,
             user_id: user.user_id.clone(),
             client_topup_id: new.client_topup_id,
             provider: paygate::NAME,
@@ -104,6 +108,7 @@ impl TopupService {
                 Ok((*topup, false))
             }
             Requested::Replay(topup) => Ok((*topup, true)),
+            Requested::NotVerified(refusal) => Err(refusal.into()),
             Requested::Mismatch => Err(TopupError::IdempotencyMismatch),
         }
     }

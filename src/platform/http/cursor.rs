@@ -10,12 +10,14 @@ const DIGEST_LEN: usize = 16;
 ///
 /// The digest has no key. It tells a cursor of another list or user, and one that was cut off, from ours; it doesn't have
 /// to keep anything out, because every query takes the user from the token and never from a cursor.
-pub(super) fn seal(scope: &str, place: &str) -> String {
+#[must_use]
+pub fn seal(scope: &str, place: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}{place}", digest(scope, place)))
 }
 
 /// The place in a cursor of `scope`.
-pub(super) fn open(scope: &str, cursor: &str) -> Option<String> {
+#[must_use]
+pub fn open(scope: &str, cursor: &str) -> Option<String> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (sealed, place) = text.split_at_checked(DIGEST_LEN)?;
     (sealed == digest(scope, place)).then(|| place.to_owned())

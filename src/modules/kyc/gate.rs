@@ -1,0 +1,60 @@
+//! The gate: who is not verified moves neither parcels nor money.
+
+use super::model::{Application, KycState};
+use crate::platform::{
+    batch::{Key, View},
+    error::{AppError, ErrorKind},
+};
+
+/// Proof that a user may do business. Only [`KycGate::verify`] gives one, from what the same transaction has read.
+#[derive(Debug)]
+pub struct Verified(());
+
+/// The user may not do business in this state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not verified: {}", .0.as_str())]
+pub struct NotVerified(pub KycState);
+
+impl From<NotVerified> for AppError {
+    fn from(NotVerified(state): NotVerified) -> Self {
+        let next_step = state.next_step();
+        let detail = match state {
+            KycState::Suspended => format!("Your account is suspended. {next_step}"),
+            _ => format!("You have to be verified first. {next_step}"),
+        };
+        Self::new(ErrorKind::Forbidden, "kyc.not_verified", detail).with("state", state).with("nextStep", next_step)
+    }
+}
+
+/// Whether users have to be verified here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KycGate {
+    required: bool,
+}
+
+impl KycGate {
+    /// A gate that is open to everybody unless verification is `required`.
+    #[must_use]
+    pub const fn new(required: bool) -> Self {
+        Self { required }
+    }
+
+    /// What [`KycGate::verify`] reads.
+    #[must_use]
+    pub fn keys(self, user_id: &str) -> Option<Key> {
+        self.required.then(|| Application::key(user_id))
+    }
+
+    /// Lets a user through who is verified.
+    ///
+    /// # Errors
+    /// [`NotVerified`] with the user's state.
+    pub fn verify(self, view: &View, user_id: &str) -> Result<Verified, NotVerified> {
+        let Some(key) = self.keys(user_id) else { return Ok(Verified(())) };
+        // A state that this version doesn't know lets nobody through.
+        let state = view
+            .text(&key, "state")
+            .map_or(KycState::NotStarted, |name| KycState::from_name(name).unwrap_or(KycState::UnderReview));
+        if state == KycState::Verified { Ok(Verified(())) } else { Err(NotVerified(state)) }
+    }
+}

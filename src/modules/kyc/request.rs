@@ -1,0 +1,351 @@
+//! Requests as merchants and reviewers write them, and their rules.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::{Validate, ValidationError};
+
+use super::{
+    draft::{Change, DraftChange},
+    identifiers::{Aadhaar, AccountNumber, Gstin, Holder, Ifsc, Pan},
+    model::{AadhaarRef, Address, BankAccount, KycState, Requirement, SealedNumber, field_place},
+    review::Verdict,
+    states,
+};
+use crate::platform::{clock::Rfc3339Time, error::FieldError, ids::new_id, sealing::SealingKeys};
+
+/// Longest name, address line and city.
+const LINE_CHARS_MAX: usize = 120;
+/// Longest reason.
+const REASON_CHARS_MAX: usize = 500;
+/// More can't be asked for at once.
+const REQUIREMENTS_MAX: u64 = 20;
+
+/// `PUT /kyc`. What is left out stays as it is, because numbers can't be read back; `null` empties a field.
+#[derive(Debug, Default, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SaveDraftRequest {
+    /// Who applies; the fourth letter of the PAN says the same.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Holder>)]
+    business_type: Option<Option<Holder>>,
+    /// As on the PAN card.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "Asha Rao", max_length = 120)]
+    legal_name: Option<Option<String>>,
+    /// Income tax number.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "ABCPR1234F")]
+    pan: Option<Option<SecretString>>,
+    /// Goods and services tax number.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "29ABCPR1234F1Z5")]
+    gstin: Option<Option<SecretString>>,
+    /// Of an individual. Only the last four digits and a random reference are kept.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "9999 4105 7058")]
+    aadhaar: Option<Option<SecretString>>,
+    /// Where money may be sent.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<BankAccountRequest>)]
+    bank_account: Option<Option<BankAccountRequest>>,
+    /// Where the business is.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<AddressRequest>)]
+    address: Option<Option<AddressRequest>>,
+}
+
+/// A bank account.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BankAccountRequest {
+    /// 9 to 18 digits.
+    #[schema(value_type = String, example = "123456789012")]
+    account_number: SecretString,
+    /// Bank and branch.
+    #[schema(example = "HDFC0000123")]
+    ifsc: String,
+}
+
+/// A postal address in India.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AddressRequest {
+    /// House and street.
+    #[schema(example = "12 MG Road", max_length = 120)]
+    line1: String,
+    /// More of it.
+    #[schema(max_length = 120)]
+    line2: Option<String>,
+    /// City.
+    #[schema(example = "Bengaluru", max_length = 120)]
+    city: String,
+    /// State or union territory, in any usual spelling.
+    #[schema(example = "Karnataka")]
+    state: String,
+    /// Six digits.
+    #[schema(example = "560001")]
+    pincode: String,
+}
+
+/// Tells a field that is null from one that is not there.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+fn change<T>(field: Option<Option<T>>) -> Change<T> {
+    match field {
+        None => Change::Keep,
+        Some(None) => Change::Clear,
+        Some(Some(value)) => Change::Set(value),
+    }
+}
+
+/// A draft's changes, every one of them well-formed.
+#[derive(Debug)]
+pub struct WellFormed {
+    business_type: Change<Holder>,
+    legal_name: Change<String>,
+    pan: Change<Pan>,
+    gstin: Change<Gstin>,
+    aadhaar: Change<Aadhaar>,
+    bank_account: Change<(AccountNumber, Ifsc)>,
+    address: Change<Address>,
+}
+
+/// Collects what is wrong with which field.
+#[derive(Default)]
+struct Wrong(Vec<FieldError>);
+
+impl Wrong {
+    fn read<T>(&mut self, field: &str, text: &str, parse: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
+        parse(text).map_err(|message| self.0.push(FieldError::new(field, "format", message))).ok()
+    }
+
+    fn set<T, U>(&mut self, field: Option<Option<T>>, read: impl FnOnce(&mut Self, T) -> Option<U>) -> Change<U> {
+        match change(field) {
+            Change::Keep => Change::Keep,
+            Change::Clear => Change::Clear,
+            // Nothing is written where anything is wrong.
+            Change::Set(value) => read(self, value).map_or(Change::Keep, Change::Set),
+        }
+    }
+
+    fn line(&mut self, field: &str, text: &str) -> Option<String> {
+        self.read(field, text, |text| {
+            let text = text.trim();
+            match text.chars().count() {
+                0 => Err("must not be empty"),
+                1..=LINE_CHARS_MAX if text.chars().any(char::is_control) => Err("must hold no control characters"),
+                1..=LINE_CHARS_MAX => Ok(text.to_owned()),
+                _ => Err("must have at most 120 characters"),
+            }
+        })
+    }
+}
+
+impl SaveDraftRequest {
+    /// Reads every number; all that is wrong is named at once.
+    ///
+    /// # Errors
+    /// A field error per field; none repeats a value.
+    pub fn read(self) -> Result<WellFormed, Vec<FieldError>> {
+        let mut wrong = Wrong::default();
+        let draft = WellFormed {
+            business_type: change(self.business_type),
+            legal_name: wrong.set(self.legal_name, |wrong, name| wrong.line("legalName", &name)),
+            pan: wrong.set(self.pan, |wrong, pan| wrong.read("pan", pan.expose_secret(), Pan::parse)),
+            gstin: wrong.set(self.gstin, |wrong, gstin| wrong.read("gstin", gstin.expose_secret(), Gstin::parse)),
+            aadhaar: wrong
+                .set(self.aadhaar, |wrong, number| wrong.read("aadhaar", number.expose_secret(), Aadhaar::parse)),
+            bank_account: wrong.set(self.bank_account, |wrong, account| account.read(wrong)),
+            address: wrong.set(self.address, |wrong, address| address.read(wrong)),
+        };
+        if wrong.0.is_empty() { Ok(draft) } else { Err(wrong.0) }
+    }
+}
+
+impl BankAccountRequest {
+    fn read(&self, wrong: &mut Wrong) -> Option<(AccountNumber, Ifsc)> {
+        let number = self.account_number.expose_secret();
+        let number = wrong.read("bankAccount.accountNumber", number, AccountNumber::parse);
+        let ifsc = wrong.read("bankAccount.ifsc", &self.ifsc, Ifsc::parse);
+        number.zip(ifsc)
+    }
+}
+
+impl AddressRequest {
+    fn read(&self, wrong: &mut Wrong) -> Option<Address> {
+        let line1 = wrong.line("address.line1", &self.line1);
+        let line2 = self.line2.as_ref().map(|line| wrong.line("address.line2", line));
+        let city = wrong.line("address.city", &self.city);
+        let state = wrong.read("address.state", &self.state, |name| {
+            states::find(name).ok_or("must be a state or union territory of India")
+        });
+        let pincode = wrong.read("address.pincode", &self.pincode, |code| {
+            let well_formed = code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()) && !code.starts_with('0');
+            well_formed.then(|| code.to_owned()).ok_or("must be six digits, the first not 0")
+        });
+        Some(Address {
+            line1: line1?,
+            line2: line2.flatten(),
+            city: city?,
+            state: state?.name.to_owned(),
+            pincode: pincode?,
+        })
+    }
+}
+
+impl WellFormed {
+    /// Seals what only reviewers may read; of an Aadhaar number nothing but its end goes on from here.
+    #[must_use]
+    pub fn seal(self, application_id: &str, keys: &SealingKeys) -> DraftChange {
+        let sealed = |field: &str, masked: String, number: &str| SealedNumber {
+            masked,
+            sealed: keys.seal(&field_place(application_id, field), number.as_bytes()),
+        };
+        DraftChange {
+            business_type: self.business_type,
+            legal_name: self.legal_name,
+            pan: self.pan.map(|pan| sealed("pan", pan.masked(), pan.as_str())),
+            gstin: self.gstin.map(|gstin| sealed("gstin", gstin.masked(), gstin.as_str())),
+            aadhaar: self
+                .aadhaar
+                .map(|number| AadhaarRef { last4: number.last4().to_owned(), reference: new_id("adr") }),
+            bank_account: self.bank_account.map(|(number, ifsc)| BankAccount {
+                number: sealed("accountNumber", number.masked(), number.as_str()),
+                ifsc: ifsc.as_str().to_owned(),
+            }),
+            address: self.address,
+        }
+    }
+}
+
+/// `POST /kyc/applications/{userId}/decision`
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[validate(schema(function = "requirements_match"))]
+pub struct DecisionRequest {
+    /// The word.
+    pub decision: Verdict,
+    /// Why; kept, and shown to the merchant.
+    #[validate(custom(function = "reason"))]
+    #[schema(min_length = 3, max_length = 500)]
+    pub reason: String,
+    /// What the merchant has to change; with `clarify`, and only then.
+    #[serde(default)]
+    #[validate(length(max = REQUIREMENTS_MAX), nested)]
+    pub requirements: Vec<RequirementRequest>,
+    /// `submission` of what you have looked at: an application that was handed in again since is not decided.
+    pub submission: Option<i32>,
+}
+
+/// What has to be changed.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequirementRequest {
+    /// A field of `PUT /kyc`, or `documents.<kind>`.
+    #[validate(custom(function = "requirement_field"))]
+    #[schema(example = "documents.address_proof")]
+    pub field: String,
+    /// For programs.
+    #[validate(custom(function = "requirement_code"))]
+    #[schema(example = "document.illegible", max_length = 64)]
+    pub code: String,
+    /// A sentence for the merchant.
+    #[validate(custom(function = "reason"))]
+    #[schema(min_length = 3, max_length = 500)]
+    pub reason: String,
+}
+
+impl From<RequirementRequest> for Requirement {
+    fn from(request: RequirementRequest) -> Self {
+        Self { field: request.field, code: request.code, reason: request.reason }
+    }
+}
+
+fn invalid(code: &'static str, message: &'static str) -> ValidationError {
+    ValidationError::new(code).with_message(message.into())
+}
+
+fn requirements_match(request: &DecisionRequest) -> Result<(), ValidationError> {
+    let mut error = match (request.decision == Verdict::Clarify, request.requirements.is_empty()) {
+        (true, true) => invalid("required", "must name what the merchant has to change"),
+        (false, false) => invalid("not_applicable", "goes with `clarify` only"),
+        _ => return Ok(()),
+    };
+    error.add_param("field".into(), &"requirements");
+    Err(error)
+}
+
+fn reason(text: &str) -> Result<(), ValidationError> {
+    let characters = text.trim().chars().count();
+    if !(3..=REASON_CHARS_MAX).contains(&characters) {
+        return Err(invalid("length", "must have between 3 and 500 characters"));
+    }
+    if text.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(invalid("format", "must hold no control characters"));
+    }
+    Ok(())
+}
+
+fn requirement_field(field: &str) -> Result<(), ValidationError> {
+    const FIELDS: [&str; 11] = [
+        "businessType",
+        "legalName",
+        "pan",
+        "gstin",
+        "aadhaar",
+        "bankAccount",
+        "address",
+        "documents.pan_card",
+        "documents.gst_certificate",
+        "documents.cancelled_cheque",
+        "documents.address_proof",
+    ];
+    if FIELDS.contains(&field) {
+        Ok(())
+    } else {
+        Err(invalid("unknown_value", "must be a field of PUT /kyc, or documents. and a kind of documents"))
+    }
+}
+
+fn requirement_code(code: &str) -> Result<(), ValidationError> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_');
+    if (1..=64).contains(&code.len()) && code.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(invalid("format", "must be 1 to 64 of the characters a-z 0-9 . _"))
+    }
+}
+
+/// `POST /kyc/applications/{userId}/erasure` and `POST /kyc/erasure`
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErasureRequest {
+    /// Why, and on whose request; kept.
+    #[validate(custom(function = "reason"))]
+    #[schema(min_length = 3, max_length = 500)]
+    pub reason: String,
+}
+
+/// `GET /kyc/applications`
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListApplicationsQuery {
+    /// Applications on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    pub limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    pub cursor: Option<String>,
+    /// State.
+    pub state: Option<KycState>,
+    /// Handed in from then on, RFC 3339.
+    #[param(value_type = Option<String>)]
+    pub from: Option<Rfc3339Time>,
+    /// Handed in before then, RFC 3339.
+    #[param(value_type = Option<String>)]
+    pub to: Option<Rfc3339Time>,
+}

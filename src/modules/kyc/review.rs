@@ -1,0 +1,177 @@
+//! What a reviewer decides.
+
+use bson::{DateTime, doc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    commands::{Changed, Happened, keys, record, was_done},
+    error::KycError,
+    model::{Application, Decision, KycState, Requirement},
+    transitions::{KycCommand, next},
+};
+use crate::{
+    modules::{
+        events::Actor,
+        queue::{JOBS, Job, JobEnd, JobState, settle_job},
+    },
+    platform::batch::{Command, Key, View},
+};
+
+/// A reviewer's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The merchant is known.
+    Approve,
+    /// Refused.
+    Reject,
+    /// Something has to be changed or added.
+    Clarify,
+    /// Was verified; no new business for now.
+    Suspend,
+    /// The suspension is lifted.
+    Reinstate,
+}
+
+impl Verdict {
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Clarify => "clarify",
+            Self::Suspend => "suspend",
+            Self::Reinstate => "reinstate",
+        }
+    }
+
+    const fn command(self) -> KycCommand {
+        match self {
+            Self::Approve => KycCommand::Approve,
+            Self::Reject => KycCommand::Reject,
+            Self::Clarify => KycCommand::Clarify,
+            Self::Suspend => KycCommand::Suspend,
+            Self::Reinstate => KycCommand::Reinstate,
+        }
+    }
+
+    /// Event and action.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Approve => ("KycApproved", "kyc.approved"),
+            Self::Reject => ("KycRejected", "kyc.rejected"),
+            Self::Clarify => ("KycClarificationAsked", "kyc.clarification_asked"),
+            Self::Suspend => ("KycSuspended", "kyc.suspended"),
+            Self::Reinstate => ("KycReinstated", "kyc.reinstated"),
+        }
+    }
+}
+
+/// Decides about an application.
+pub(super) struct Decide {
+    pub(super) user_id: String,
+    pub(super) verdict: Verdict,
+    pub(super) reason: String,
+    pub(super) requirements: Vec<Requirement>,
+    /// What the reviewer has seen; another one since then is not decided.
+    pub(super) submission: Option<i32>,
+    /// Two reviewers have to approve.
+    pub(super) four_eyes: bool,
+    pub(super) actor: Actor,
+    pub(super) event_id: String,
+}
+
+impl Decide {
+    fn decision(&self, now: DateTime) -> Decision {
+        Decision {
+            decision: self.verdict.as_str().into(),
+            by: self.actor.id.clone(),
+            reason: self.reason.clone(),
+            at: now,
+        }
+    }
+
+    /// The first of two approvals: the application waits for the second.
+    fn propose(&self, view: &mut View, mut application: Application) -> Changed {
+        let before = application.state;
+        application.first_approval = Some(self.decision(view.now()));
+        application.state = KycState::UnderReview;
+        application.updated_at = view.now();
+        stop_checks(view, &application);
+        view.update(&application);
+        let happened = Happened {
+            kind: "KycApprovalProposed",
+            action: "kyc.approval_proposed",
+            before: Some(before),
+            reason: Some(&self.reason),
+            ..Happened::default()
+        };
+        record(view, &application, &self.event_id, &self.actor, happened);
+        Ok(Box::new(application))
+    }
+}
+
+/// Ends a job that waits to make checks; one that runs finds out by itself that it is too late.
+fn stop_checks(view: &mut View, application: &Application) {
+    let job = application.job_id.as_ref().and_then(|id| view.by_id::<Job>(id));
+    if let Some(job) = job.filter(|job| job.state == JobState::Ready) {
+        settle_job(view, job, &JobEnd::Done { result: Some(doc! { "state": application.state.as_str() }) });
+    }
+}
+
+impl Command for Decide {
+    type Reply = Changed;
+
+    fn reads(&self, view: &View) -> Vec<Key> {
+        let mut wanted = keys(&self.user_id, &self.event_id);
+        let key = Application::key(&self.user_id);
+        if view.has_read(&key)
+            && let Some(job_id) = view.find::<Application>(&key).and_then(|application| application.job_id)
+        {
+            wanted.push(Key::id(JOBS, job_id));
+        }
+        wanted
+    }
+
+    fn decide(&self, view: &mut View) -> Changed {
+        let Some(mut application) = view.find::<Application>(&Application::key(&self.user_id)) else {
+            return Err(KycError::NotFound);
+        };
+        if was_done(view, &self.event_id) {
+            return Ok(Box::new(application));
+        }
+        let before = application.state;
+        let Some(state) = next(before, self.verdict.command()) else { return Err(KycError::NotDecidable(before)) };
+        if self.submission.is_some_and(|seen| seen != application.submission) {
+            return Err(KycError::Changed(application.submission));
+        }
+        if self.four_eyes && self.verdict == Verdict::Approve {
+            match &application.first_approval {
+                None => return self.propose(view, application),
+                Some(first) if first.by == self.actor.id => return Err(KycError::SecondPersonNeeded),
+                Some(_) => {}
+            }
+        }
+        let now = view.now();
+        application.state = state;
+        application.decision = Some(self.decision(now));
+        application.first_approval = application.first_approval.filter(|_| self.verdict == Verdict::Approve);
+        application.requirements.clone_from(&self.requirements);
+        application.updated_at = now;
+        stop_checks(view, &application);
+        view.update(&application);
+        let (kind, action) = self.verdict.names();
+        let asked: Vec<_> = self.requirements.iter().map(|asked| &*asked.field).collect();
+        let happened = Happened {
+            kind,
+            action,
+            before: Some(before),
+            reason: Some(&self.reason),
+            data: doc! { "requirements": asked },
+        };
+        record(view, &application, &self.event_id, &self.actor, happened);
+        Ok(Box::new(application))
+    }
+}

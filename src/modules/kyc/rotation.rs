@@ -1,0 +1,100 @@
+//! Wrapping again what is sealed under the service's previous key.
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::Database;
+
+use super::model::{APPLICATIONS, DOCUMENTS, document_place, field_place};
+use crate::platform::sealing::{Envelope, OpenError, SealingKeys};
+
+/// Where values are sealed: the collection, the path of the value, and the name that its place goes by.
+const SEALED: [(&str, &str, &str); 4] = [
+    (APPLICATIONS, "pan.sealed", "pan"),
+    (APPLICATIONS, "gstin.sealed", "gstin"),
+    (APPLICATIONS, "bankAccount.number.sealed", "accountNumber"),
+    (DOCUMENTS, "content", "content"),
+];
+/// A value that is written while it is wrapped again is looked at once more; who writes seals under today's key.
+const PASSES_MAX: usize = 10;
+
+/// How far a rotation came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotated {
+    /// Values that are wrapped by today's key now.
+    pub wrapped: u64,
+    /// Values that could not be opened: sealed under an unknown key, or damaged.
+    pub failed: u64,
+}
+
+/// Wraps every value under today's key. Values stay readable meanwhile, and it can be stopped and run again at any time.
+/// `progress` is told of every value that could not be opened (its place and why), and of every thousandth that was.
+///
+/// # Errors
+/// What the driver says.
+pub async fn rotate(
+    db: &Database,
+    keys: &SealingKeys,
+    mut progress: impl FnMut(Rotated, Option<(&str, &OpenError)>),
+) -> mongodb::error::Result<Rotated> {
+    let mut total = Rotated::default();
+    for (collection, path, name) in SEALED {
+        for _ in 0..PASSES_MAX {
+            let (before, missed) =
+                (total.failed, wrap_all(db, keys, (collection, path, name), &mut total, &mut progress).await?);
+            if missed == 0 {
+                break;
+            }
+            // The next pass meets what could not be opened again.
+            total.failed = before;
+        }
+    }
+    Ok(total)
+}
+
+/// One pass over a field; gives how many values were changed by somebody else meanwhile.
+async fn wrap_all(
+    db: &Database,
+    keys: &SealingKeys,
+    (collection, path, name): (&str, &str, &str),
+    total: &mut Rotated,
+    progress: &mut impl FnMut(Rotated, Option<(&str, &OpenError)>),
+) -> mongodb::error::Result<u64> {
+    const EVERY: u64 = 1_000;
+    let documents = db.collection::<Document>(collection);
+    let envelope_path = format!("{path}.envelope");
+    let key_path = format!("{envelope_path}.keyId");
+    let old = doc! { &key_path: { "$exists": true, "$ne": keys.current_id() } };
+    let mut found = documents.find(old).projection(doc! { &envelope_path: 1 }).await?;
+    let mut missed = 0;
+    while let Some(document) = found.try_next().await? {
+        let Ok(id) = document.get_str("_id") else { continue };
+        let place = if collection == DOCUMENTS { document_place(id) } else { field_place(id, name) };
+        let Some(envelope) = envelope_at(&document, &envelope_path) else { continue };
+        match keys.rewrap(&place, &envelope) {
+            Ok(Some(again)) => {
+                let unchanged = doc! { "_id": id, format!("{envelope_path}.wrappedKey"): &envelope.wrapped_key };
+                let fields = doc! { "keyId": again.key_id, "wrappedKey": again.wrapped_key };
+                let updated = documents.update_one(unchanged, doc! { "$set": { &envelope_path: fields } }).await?;
+                total.wrapped += updated.modified_count;
+                missed += 1 - updated.modified_count;
+                if total.wrapped.is_multiple_of(EVERY) {
+                    progress(*total, None);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                total.failed += 1;
+                progress(*total, Some((&place, &error)));
+            }
+        }
+    }
+    Ok(missed)
+}
+
+fn envelope_at(document: &Document, path: &str) -> Option<Envelope> {
+    let mut at = document;
+    for step in path.split('.') {
+        at = at.get_document(step).ok()?;
+    }
+    bson::deserialize_from_document(at.clone()).ok()
+}

@@ -1,0 +1,104 @@
+//! Every query of this module. A merchant's finder takes the owner, always.
+
+use bson::{DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::{Collection, Database, error::Result};
+
+use super::model::{APPLICATIONS, Application, DOCUMENTS, DocumentContent, KycState};
+use crate::platform::mongo::Index;
+
+/// Which applications are listed.
+#[derive(Clone, Debug, Default)]
+pub struct ApplicationFilter {
+    /// In this state.
+    pub state: Option<KycState>,
+    /// Handed in from then on.
+    pub from: Option<DateTime>,
+    /// Handed in before then.
+    pub to: Option<DateTime>,
+    /// Behind this one: when it was handed in, and its id.
+    pub after: Option<(DateTime, String)>,
+}
+
+/// Reads applications and documents; they are written by commands only.
+#[derive(Clone, Debug)]
+pub struct KycStore {
+    db: Database,
+}
+
+impl KycStore {
+    /// Collections of this module.
+    pub const COLLECTIONS: &[&str] = &[APPLICATIONS, DOCUMENTS];
+
+    /// A store over `db`.
+    #[must_use]
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// Indexes of this module.
+    #[must_use]
+    pub fn indexes() -> Vec<Index> {
+        vec![
+            Index::new(APPLICATIONS, "state_age", doc! { "state": 1, "submittedAt": 1, "_id": 1 }),
+            Index::new(APPLICATIONS, "age", doc! { "submittedAt": 1, "_id": 1 }),
+        ]
+    }
+
+    fn applications(&self) -> Collection<Application> {
+        self.db.collection(APPLICATIONS)
+    }
+
+    /// The application of `user_id`.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn find(&self, user_id: &str) -> Result<Option<Application>> {
+        self.applications().find_one(doc! { "_id": Application::id_of(user_id), "userId": user_id }).await
+    }
+
+    /// Applications that were handed in, oldest submission first; one more than `limit` where there are more.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list(&self, filter: &ApplicationFilter, limit: usize) -> Result<Vec<Application>> {
+        let mut query = Document::new();
+        if let Some(state) = filter.state {
+            query.insert("state", state.as_str());
+        }
+        let mut submitted = doc! { "$ne": null };
+        if let Some(from) = filter.from {
+            submitted.insert("$gte", from);
+        }
+        if let Some(to) = filter.to {
+            submitted.insert("$lt", to);
+        }
+        query.insert("submittedAt", submitted);
+        if let Some((at, id)) = &filter.after {
+            let later = doc! { "submittedAt": { "$gt": at } };
+            query.insert("$or", vec![later, doc! { "submittedAt": at, "_id": { "$gt": id } }]);
+        }
+        let applications = self.applications();
+        let found = applications.find(query).sort(doc! { "submittedAt": 1, "_id": 1 }).limit(limit as i64 + 1);
+        found.await?.try_collect().await
+    }
+
+    /// The content of a document of `user_id`.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn content(&self, user_id: &str, document_id: &str) -> Result<Option<DocumentContent>> {
+        let contents = self.db.collection::<DocumentContent>(DOCUMENTS);
+        contents.find_one(doc! { "_id": document_id, "userId": user_id }).await
+    }
+
+    /// Whose document it is, where there is one.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn owner_of(&self, document_id: &str) -> Result<Option<String>> {
+        let contents = self.db.collection::<Document>(DOCUMENTS);
+        let found = contents.find_one(doc! { "_id": document_id }).projection(doc! { "userId": 1 }).await?;
+        Ok(found.and_then(|content| content.get_str("userId").ok().map(str::to_owned)))
+    }
+}

@@ -1,0 +1,204 @@
+//! What may happen to an application in which state: one exhaustive table, printed in ARCHITECTURE.md.
+
+use super::model::KycState;
+
+/// What happens to an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KycCommand {
+    /// The merchant fills it in.
+    Save,
+    /// The merchant hands it in.
+    Submit,
+    /// Every automatic check passed.
+    Pass,
+    /// The checks leave it to a person.
+    Refer,
+    /// A check failed for good: the merchant has to change something.
+    Fail,
+    /// An operator has the checks run again.
+    Recheck,
+    /// A reviewer approves.
+    Approve,
+    /// A reviewer rejects.
+    Reject,
+    /// A reviewer asks the merchant for something.
+    Clarify,
+    /// A reviewer suspends the merchant.
+    Suspend,
+    /// A reviewer lifts the suspension.
+    Reinstate,
+    /// The merchant is known already: an operator on the machine says so.
+    Grant,
+    /// What is personal is erased.
+    Erase,
+}
+
+impl KycCommand {
+    /// Every command.
+    pub const ALL: [Self; 13] = [
+        Self::Save,
+        Self::Submit,
+        Self::Pass,
+        Self::Refer,
+        Self::Fail,
+        Self::Recheck,
+        Self::Approve,
+        Self::Reject,
+        Self::Clarify,
+        Self::Suspend,
+        Self::Reinstate,
+        Self::Grant,
+        Self::Erase,
+    ];
+}
+
+/// Where `command` leads from `state`; `None` where it is not allowed.
+#[must_use]
+pub const fn next(state: KycState, command: KycCommand) -> Option<KycState> {
+    use KycCommand as C;
+    use KycState as S;
+    match (state, command) {
+        (S::NotStarted, C::Save) => Some(S::Draft),
+        (S::NotStarted | S::Draft, C::Grant) => Some(S::Verified),
+        (
+            S::NotStarted,
+            C::Submit
+            | C::Pass
+            | C::Refer
+            | C::Fail
+            | C::Recheck
+            | C::Approve
+            | C::Reject
+            | C::Clarify
+            | C::Suspend
+            | C::Reinstate
+            | C::Erase,
+        ) => None,
+
+        (S::Draft | S::NeedsClarification, C::Save) => Some(state),
+        (S::Draft | S::NeedsClarification, C::Submit) => Some(S::Submitted),
+        // Who never answers must not wait for ever.
+        (S::NeedsClarification, C::Reject) => Some(S::Rejected),
+        (S::NeedsClarification, C::Grant) => None,
+        (S::Draft, C::Reject) => None,
+        (
+            S::Draft | S::NeedsClarification,
+            C::Pass | C::Refer | C::Fail | C::Recheck | C::Approve | C::Clarify | C::Suspend | C::Reinstate | C::Erase,
+        ) => None,
+
+        (S::Submitted, C::Pass) => Some(S::Verified),
+        (S::Submitted, C::Refer) => Some(S::UnderReview),
+        (S::Submitted, C::Fail) => Some(S::NeedsClarification),
+        // What comes after a person has decided is too late.
+        (S::UnderReview, C::Pass | C::Refer | C::Fail) => None,
+        (S::Submitted | S::UnderReview, C::Recheck) => Some(S::Submitted),
+        (S::Submitted | S::UnderReview, C::Approve) => Some(S::Verified),
+        (S::Submitted | S::UnderReview, C::Reject) => Some(S::Rejected),
+        (S::Submitted | S::UnderReview, C::Clarify) => Some(S::NeedsClarification),
+        (S::Submitted | S::UnderReview, C::Save | C::Submit | C::Suspend | C::Reinstate | C::Grant | C::Erase) => None,
+
+        (S::Verified, C::Suspend) => Some(S::Suspended),
+        (S::Suspended, C::Reinstate) => Some(S::Verified),
+        (S::Suspended, C::Reject) => Some(S::Rejected),
+        (S::Verified, C::Reject | C::Reinstate) | (S::Suspended, C::Suspend) => None,
+        (
+            S::Verified | S::Suspended,
+            C::Save
+            | C::Submit
+            | C::Pass
+            | C::Refer
+            | C::Fail
+            | C::Recheck
+            | C::Approve
+            | C::Clarify
+            | C::Grant
+            | C::Erase,
+        ) => None,
+
+        (S::Rejected, C::Erase) => Some(S::Rejected),
+        (
+            S::Rejected,
+            C::Save
+            | C::Submit
+            | C::Pass
+            | C::Refer
+            | C::Fail
+            | C::Recheck
+            | C::Approve
+            | C::Reject
+            | C::Clarify
+            | C::Suspend
+            | C::Reinstate
+            | C::Grant,
+        ) => None,
+    }
+}
+
+/// The table as Markdown: a row per state, a column per command, `-` where it is not allowed, `=` where the state stays.
+#[must_use]
+pub fn table() -> String {
+    let mut out = String::from("| state |");
+    for command in KycCommand::ALL {
+        out.push_str(&format!(" {command:?} |"));
+    }
+    out.push_str("\n|---|");
+    out.push_str(&"---|".repeat(KycCommand::ALL.len()));
+    for state in KycState::ALL {
+        out.push_str(&format!("\n| {} |", state.as_str()));
+        for command in KycCommand::ALL {
+            let cell = match next(state, command) {
+                None => "-",
+                Some(to) if to == state => "=",
+                Some(to) => to.as_str(),
+            };
+            out.push_str(&format!(" {cell} |"));
+        }
+    }
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_in_architecture_is_this_one() {
+        let page = include_str!("../../../ARCHITECTURE.md");
+        assert!(page.contains(&table()), "ARCHITECTURE.md lacks the current table:\n{}", table());
+    }
+
+    #[test]
+    fn only_a_person_or_every_check_makes_verified() {
+        for state in KycState::ALL {
+            for command in KycCommand::ALL {
+                let verifies = next(state, command) == Some(KycState::Verified);
+                let allowed = matches!(
+                    command,
+                    KycCommand::Pass | KycCommand::Approve | KycCommand::Reinstate | KycCommand::Grant
+                );
+                assert!(!verifies || allowed, "{state:?} {command:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_handed_in_is_locked_until_somebody_asks_for_more() {
+        for state in KycState::ALL {
+            let open = matches!(state, KycState::NotStarted | KycState::Draft | KycState::NeedsClarification);
+            assert_eq!(next(state, KycCommand::Save).is_some(), open, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_rejected_is_erased_and_nothing_leads_out_of_it() {
+        for state in KycState::ALL {
+            assert_eq!(next(state, KycCommand::Erase).is_some(), state == KycState::Rejected, "{state:?}");
+        }
+        assert!(
+            KycCommand::ALL
+                .iter()
+                .all(|command| next(KycState::Rejected, *command).is_none_or(|to| to == KycState::Rejected))
+        );
+    }
+}

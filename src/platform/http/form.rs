@@ -1,0 +1,155 @@
+//! Uploads: forms with a file (`multipart/form-data`, RFC 7578), read strictly and within limits.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, header},
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use multer::{Constraints, Field, Multipart, SizeLimit};
+
+use crate::platform::error::{AppError, ErrorKind, FieldError};
+
+use super::fields::unknown_field;
+
+/// An upload that takes longer to arrive is given up.
+const FORM_TIMEOUT: Duration = Duration::from_secs(25);
+/// Longest text field.
+const TEXT_BYTES_MAX: u64 = 256;
+/// What boundaries, headers and text fields may add to the file.
+const OVERHEAD_BYTES_MAX: u64 = 16 * 1024;
+/// The name of the file's part.
+const FILE: &str = "file";
+/// Who sends far too much is listened to for so long, and so many bytes, so that the answer is not lost with the
+/// connection.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A form with one file.
+#[derive(Debug)]
+pub struct Form {
+    /// Text fields.
+    pub texts: BTreeMap<&'static str, String>,
+    /// Content of the part `file`.
+    pub file: Bytes,
+}
+
+/// Reads a form of the text fields `names`, all of them required, and a file of at most `file_bytes_max` bytes.
+///
+/// # Errors
+/// 415 for another media type, 413 over the limit, 400 for what is cut off, too slow or no form, 422 naming fields.
+pub async fn read_form(
+    request: Request,
+    names: &'static [&'static str],
+    file_bytes_max: usize,
+) -> Result<Form, AppError> {
+    let (parts, body) = request.into_parts();
+    let boundary = boundary(&parts.headers)?;
+    let whole_max = file_bytes_max as u64 + OVERHEAD_BYTES_MAX;
+    if announced(&parts.headers).is_some_and(|length| length > whole_max) {
+        drain(body).await;
+        return Err(too_large(file_bytes_max));
+    }
+    let limits =
+        SizeLimit::new().whole_stream(whole_max).per_field(TEXT_BYTES_MAX).for_field(FILE, file_bytes_max as u64);
+    let form = Multipart::with_constraints(body.into_data_stream(), boundary, Constraints::new().size_limit(limits));
+    match tokio::time::timeout(FORM_TIMEOUT, collect(form, names, file_bytes_max)).await {
+        Ok(form) => form,
+        Err(_) => Err(unreadable("request.too_slow", "The upload did not arrive in time.")),
+    }
+}
+
+fn boundary(headers: &HeaderMap) -> Result<String, AppError> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    multer::parse_boundary(content_type).map_err(|_| {
+        let detail = "Send a form as `Content-Type: multipart/form-data; boundary=...`.";
+        AppError::new(ErrorKind::UnsupportedMediaType, "request.media_type", detail)
+    })
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn collect(
+    mut form: Multipart<'_>,
+    names: &'static [&'static str],
+    file_bytes_max: usize,
+) -> Result<Form, AppError> {
+    let failed = |error| form_error(&error, file_bytes_max);
+    let mut texts = BTreeMap::new();
+    let mut file = None;
+    while let Some(field) = form.next_field().await.map_err(failed)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let known = names.iter().find(|known| **known == name);
+        let repeated = known.is_some_and(|known| texts.contains_key(known)) || (name == FILE && file.is_some());
+        if repeated {
+            return Err(AppError::invalid(vec![FieldError::new(name, "duplicate", "is given twice")]));
+        }
+        match known {
+            Some(known) => {
+                texts.insert(*known, text(field, known, file_bytes_max).await?);
+            }
+            None if name == FILE => file = Some(field.bytes().await.map_err(failed)?),
+            None => return Err(AppError::invalid(vec![unknown_field(name)])),
+        }
+    }
+    let missing = names.iter().filter(|name| !texts.contains_key(*name)).copied();
+    let missing: Vec<_> = missing.chain(file.is_none().then_some(FILE)).collect();
+    match file {
+        Some(file) if missing.is_empty() => Ok(Form { texts, file }),
+        _ => Err(AppError::invalid(
+            missing.into_iter().map(|name| FieldError::new(name, "required", "is required")).collect(),
+        )),
+    }
+}
+
+async fn text(field: Field<'_>, name: &str, file_bytes_max: usize) -> Result<String, AppError> {
+    match field.bytes().await {
+        Ok(bytes) => String::from_utf8(bytes.into())
+            .map_err(|_| AppError::invalid(vec![FieldError::new(name, "type", "must be text in UTF-8")])),
+        Err(multer::Error::FieldSizeExceeded { .. }) => {
+            let message = format!("must have at most {TEXT_BYTES_MAX} bytes");
+            Err(AppError::invalid(vec![FieldError::new(name, "length", message)]))
+        }
+        Err(error) => Err(form_error(&error, file_bytes_max)),
+    }
+}
+
+fn form_error(error: &multer::Error, file_bytes_max: usize) -> AppError {
+    match error {
+        multer::Error::FieldSizeExceeded { .. } | multer::Error::StreamSizeExceeded { .. } => too_large(file_bytes_max),
+        multer::Error::IncompleteFieldData { .. }
+        | multer::Error::IncompleteHeaders
+        | multer::Error::IncompleteStream
+        | multer::Error::StreamReadFailed(_) => unreadable("request.cut_off", "The upload was cut off."),
+        _ => unreadable("request.not_a_form", "The body is not a well-formed form."),
+    }
+}
+
+fn too_large(file_bytes_max: usize) -> AppError {
+    let detail = format!("The file is over the limit of {file_bytes_max} bytes.");
+    AppError::new(ErrorKind::TooLarge, "request.too_large", detail)
+}
+
+fn unreadable(code: &'static str, detail: &'static str) -> AppError {
+    AppError::new(ErrorKind::Unreadable, code, detail)
+}
+
+/// Reads and forgets.
+async fn drain(body: Body) {
+    let mut chunks = body.into_data_stream();
+    let reading = async {
+        let mut read = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            read += chunk.len();
+            if read > DRAIN_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+}
