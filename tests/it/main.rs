@@ -14,6 +14,7 @@ mod finance;
 mod finance_export;
 mod finance_reports;
 mod journey;
+mod kyc;
 mod ledger;
 mod openapi;
 mod orders;

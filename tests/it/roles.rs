@@ -25,6 +25,10 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/webhooks/payments", None),
     ("/finance", Some(&[Role::Finance, Role::Auditor])),
     ("POST /finance", Some(&[Role::Finance])),
+    ("/kyc", Some(&[Role::Merchant])),
+    ("GET /kyc/documents/{documentId}", Some(&[Role::Merchant, Role::Admin])),
+    ("GET /kyc/applications", Some(&[Role::Auditor, Role::Admin])),
+    ("POST /kyc/applications", Some(&[Role::Admin])),
     ("/queues", Some(&[Role::Admin])),
 ];
 

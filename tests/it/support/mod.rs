@@ -6,6 +6,7 @@
 pub mod carrier;
 pub mod drive;
 pub mod gateway;
+pub mod kyc;
 pub mod ledger_chance;
 pub mod ledger_model;
 pub mod orders;
@@ -37,6 +38,7 @@ use waybill::{
 
 pub use carrier::Carrier;
 pub use gateway::Gateway;
+pub use kyc::IdCheck;
 
 pub const PASSWORD: &str = "correct horse battery";
 /// Opening credit of a test's merchant, in paise.
@@ -96,6 +98,7 @@ pub struct TestApp {
     pub worker: Worker,
     pub carrier: Carrier,
     pub gateway: Gateway,
+    pub idcheck: IdCheck,
     pub base: String,
     pub client: reqwest::Client,
     pub mongodb_uri: String,
@@ -143,9 +146,10 @@ impl TestApp {
         let base = serve(&app).await;
         let gateway = Gateway::beside(&carrier);
         gateway.calls_back(&base).await;
+        let idcheck = IdCheck::beside(&carrier);
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let worker = app.worker();
-        Self { app, worker, carrier, gateway, base, client, mongodb_uri, redis_url, redis_prefix, finished: false }
+        Self { app, worker, carrier, gateway, idcheck, base, client, mongodb_uri, redis_url, redis_prefix, finished: false }
     }
 
     pub fn db(&self) -> &Database {
@@ -259,6 +263,9 @@ impl TestApp {
             serde_json::json!([]),
             "the gateway saw malformed requests"
         );
+        let identity = self.idcheck.books().await;
+        let wrong = [&identity["deviations"], &identity["conflicts"], &identity["deposits"]["repeated"]];
+        assert_eq!(wrong, [&serde_json::json!([]); 3], "the verification provider saw malformed or doubled requests");
         self.db().drop().await.unwrap();
     }
 
@@ -360,6 +367,7 @@ pub fn test_flags(
         "--shutdown-ms=10000".to_owned(),
     ];
     all.extend(gateway::gateway_flags(carrier));
+    all.extend(kyc::idcheck_flags(carrier));
     for flag in flags {
         let name = flag.split('=').next().unwrap();
         all.retain(|have| have.split('=').next() != Some(name));

@@ -1,0 +1,152 @@
+//! Applications of tests, and the verification provider's stand-in.
+
+use reqwest::{
+    Method,
+    multipart::{Form, Part},
+};
+use serde_json::{Value, json};
+use waybill::platform::identity::Role;
+
+use super::{Answer, Carrier, TestApp, User, read};
+
+/// Where the carrier's API is in the stand-ins' process.
+const CARRIER: &str = "/parcelx/api/v3";
+
+pub const PAN: &str = "ABCPR1234F";
+pub const AADHAAR: &str = "999941057058";
+pub const ACCOUNT_NUMBER: &str = "123456789012";
+/// Of a company in Karnataka, with the state code 29.
+pub const COMPANY_PAN: &str = "AAGCB7383J";
+pub const COMPANY_GSTIN: &str = "29AAGCB7383J1Z4";
+
+/// A PNG of one pixel.
+pub const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\0\0\0\nIDATx\x9cc\
+\xf8\x0f\0\x01\x01\x01\0\x1b\xb6\xeeV\0\0\0\0IEND\xaeB`\x82";
+
+/// A PDF that says `words`, so that two of them differ.
+pub fn pdf(words: &str) -> Vec<u8> {
+    format!("%PDF-1.4\n{words}\n%%EOF\n").into_bytes()
+}
+
+/// What an individual fills in.
+pub fn individual() -> Value {
+    json!({
+        "businessType": "individual", "legalName": "Asha Rao", "pan": PAN, "aadhaar": AADHAAR,
+        "bankAccount": { "accountNumber": ACCOUNT_NUMBER, "ifsc": "HDFC0000123" },
+        "address": { "line1": "12 MG Road", "line2": null, "city": "Bengaluru", "state": "Karnataka", "pincode": "560001" },
+    })
+}
+
+/// What a company fills in.
+pub fn company() -> Value {
+    json!({
+        "businessType": "company", "legalName": "Blue Kite Private Limited", "pan": COMPANY_PAN, "gstin": COMPANY_GSTIN,
+        "bankAccount": { "accountNumber": ACCOUNT_NUMBER, "ifsc": "HDFC0000123" },
+        "address": { "line1": "12 MG Road", "city": "Bengaluru", "state": "Karnataka", "pincode": "560001" },
+    })
+}
+
+/// The verification provider's stand-in, in the carrier's process.
+pub struct IdCheck {
+    url: String,
+    client: reqwest::Client,
+}
+
+/// Settings for the verification provider beside the carrier whose base URL this is.
+pub fn idcheck_flags(carrier: &str) -> Vec<String> {
+    let Some(root) = carrier.strip_suffix(CARRIER) else { return Vec::new() };
+    vec![format!("--idcheck-base-url={root}/idcheck/v1"), "--idcheck-api-key=dev".to_owned()]
+}
+
+impl IdCheck {
+    pub fn beside(carrier: &Carrier) -> Self {
+        let base = carrier.base_url();
+        let root = base.strip_suffix(CARRIER).expect("the carrier's path");
+        Self { url: format!("{root}/idcheck"), client: reqwest::Client::builder().no_proxy().build().unwrap() }
+    }
+
+    /// Adds a rule; see the stand-in's `faults`.
+    pub async fn rule(&self, rule: Value) {
+        let request = self.client.post(format!("{}/_control/rules", self.url));
+        let response = request.header("content-type", "application/json").body(rule.to_string()).send().await.unwrap();
+        assert_eq!(response.status(), 201, "{rule}");
+    }
+
+    /// `times` calls of `operation` (pan, gstin, penny_drop, any) behave like `mode`.
+    pub async fn misbehave(&self, operation: &str, mode: &str, times: u32) {
+        self.rule(json!({ "operation": operation, "mode": mode, "times": times })).await;
+    }
+
+    /// Every call of `operation` behaves like `mode` until [`IdCheck::behave`].
+    pub async fn misbehave_always(&self, operation: &str, mode: &str) {
+        self.rule(json!({ "operation": operation, "mode": mode })).await;
+    }
+
+    /// Forgets the rules.
+    pub async fn behave(&self) {
+        self.client.delete(format!("{}/_control/rules", self.url)).send().await.unwrap();
+    }
+
+    pub async fn books(&self) -> Value {
+        self.read("/_books").await
+    }
+
+    /// Every check it was asked for.
+    pub async fn checks(&self) -> Vec<Value> {
+        self.read("/_books/checks").await.as_array().cloned().unwrap_or_default()
+    }
+
+    async fn read(&self, path: &str) -> Value {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default()
+    }
+}
+
+impl TestApp {
+    /// A new merchant of whom nothing is known.
+    pub async fn newcomer(&self) -> User {
+        self.user(Role::Merchant).await
+    }
+
+    pub async fn put(&self, user: &User, path: &str, body: &Value) -> Answer {
+        self.request(Method::PUT, path, Some(&user.token), Some(body)).await
+    }
+
+    /// The application as its merchant sees it.
+    pub async fn kyc(&self, user: &User) -> Value {
+        self.get(user, "/kyc").await.expect(200).body
+    }
+
+    pub async fn upload(&self, user: &User, kind: &str, content: impl Into<Vec<u8>>) -> Answer {
+        let file = Part::bytes(content.into()).file_name("file").mime_str("application/octet-stream").unwrap();
+        let form = Form::new().text("kind", kind.to_owned()).part("file", file);
+        let request = self.client.post(format!("{}/kyc/documents", self.base)).bearer_auth(&user.token);
+        read(request.multipart(form).send().await.expect("the api answers")).await
+    }
+
+    /// Fills in everything and adds every document, so that it can be handed in.
+    pub async fn complete(&self, user: &User, application: &Value) {
+        self.put(user, "/kyc", application).await.expect(200);
+        for kind in ["pan_card", "gst_certificate", "cancelled_cheque", "address_proof"] {
+            if kind != "gst_certificate" || application.get("gstin").is_some() {
+                self.upload(user, kind, pdf(kind)).await.expect(201);
+            }
+        }
+    }
+
+    pub async fn submit(&self, user: &User) -> Answer {
+        self.request(Method::POST, "/kyc/submit", Some(&user.token), None).await
+    }
+
+    /// A merchant whose application is handed in, and not checked yet.
+    pub async fn applicant(&self, application: &Value) -> User {
+        let user = self.newcomer().await;
+        self.complete(&user, application).await;
+        self.submit(&user).await.expect(202);
+        user
+    }
+
+    pub async fn decide(&self, reviewer: &User, user: &User, decision: &Value) -> Answer {
+        self.post(reviewer, &format!("/kyc/applications/{}/decision", user.user_id), decision).await
+    }
+}
