@@ -95,6 +95,11 @@ pub trait CallJob: Send + Sync + 'static {
     /// What is remembered of a job whose subject is not there.
     fn gone(&self) -> JobError;
 
+    /// What the operator is told who has such a job run again.
+    fn gone_reason(&self) -> &'static str {
+        "What the job is about is not there any more."
+    }
+
     /// The account that is used, as in logs.
     fn account_id(&self) -> &str;
 
@@ -240,7 +245,7 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
 
     fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused> {
         let Some(subject) = self.subject_id(job).and_then(|id| view.by_id::<J::Subject>(id)) else {
-            return Err(RetryRefused { reason: "What the job is about is not there any more." });
+            return Err(RetryRefused { reason: self.job.gone_reason() });
         };
         self.job.revive(view, subject, job, actor, event_id)
     }
@@ -332,6 +337,8 @@ impl<J: CallJob> Command for BeginAttempt<J> {
         let now = view.now();
         let open = call_job.open_call(&mut subject).clone();
         let ours = open.filter(|call| call.request_ref_id == self.request_ref_id);
+        // What was in time when it was begun is not too late now.
+        let now = ours.as_ref().map_or(now, |call| call.sent_at);
         if ours.is_none() {
             close_open_call(call_job, view, &mut subject, &self.closing_response_id);
         }
@@ -350,6 +357,8 @@ impl<J: CallJob> Command for BeginAttempt<J> {
                 Begun::Call(Box::new(BegunCall { logged, call, asked }))
             }
             (Step::End(end), _) => {
+                // Begun by that earlier run, before the subject went on; it was never sent.
+                close_open_call(call_job, view, &mut subject, &self.closing_response_id);
                 settle_job(view, job, &end);
                 Begun::Settled
             }

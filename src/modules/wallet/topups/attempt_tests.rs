@@ -6,11 +6,10 @@ use bson::{Bson, Document, doc};
 
 use super::{
     PAYMENTS_QUEUE,
-    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
     commands_tests::{appended, decide, event_types},
     flow::{Errand, Outcome},
     flow_tests::{MONEY, NOW, TOKEN, active_job, at, disputed, failure, found, in_status, started, topup},
-    jobs::verdict,
+    jobs::TopupJob,
     model::{OpenCalls, Topup, TopupStatus},
 };
 use crate::{
@@ -18,7 +17,8 @@ use crate::{
         audit::{Call, REQUEST_LOGS, RESPONSE_LOGS},
         providers::{
             Repeat,
-            paygate::{PayGate, PaymentLookUp, PaymentStatus, StartOutcome},
+            call_job::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded, CallJob},
+            paygate::{LOOK_UP_PAYMENT, PayGate, PaymentLookUp, PaymentStatus, START_PAYMENT, StartOutcome},
         },
         queue::{Conclusion, Job, JobEnd, JobError, JobState, QueueConfig},
         wallet::{LedgerTransaction, Wallet},
@@ -26,15 +26,27 @@ use crate::{
     platform::{batch::View, exchange::ResponseRecord, money::Currency},
 };
 
-fn begin(errand: Errand) -> BeginAttempt {
+fn topup_job(errand: Errand) -> Arc<TopupJob> {
     let keys = ["key", "secret"].map(|key| key.to_owned().into());
+    let gateway = Arc::new(PayGate::new("https://pay.example/v1", &keys[0], &keys[1]));
+    Arc::new(TopupJob { errand, gateway, queue: QueueConfig::named(PAYMENTS_QUEUE) })
+}
+
+/// What its calls are called in logs and metrics.
+fn operation(errand: Errand) -> &'static str {
+    match errand {
+        Errand::Start => START_PAYMENT,
+        Errand::Check => LOOK_UP_PAYMENT,
+    }
+}
+
+fn begin(errand: Errand) -> BeginAttempt<TopupJob> {
     BeginAttempt {
-        topup_id: "top_1".into(),
-        errand,
+        call_job: topup_job(errand),
+        subject_id: "top_1".into(),
         job_id: active_job(errand).id,
         token: TOKEN.into(),
         worker_id: "wrk_1".into(),
-        gateway: Arc::new(PayGate::new("https://pay.example/v1", &keys[0], &keys[1])),
         request_ref_id: "req_new".into(),
         closing_response_id: "res_closing".into(),
     }
@@ -48,7 +60,7 @@ fn call(errand: Errand) -> Call {
         client_order_id: None,
         resource_id: Some("top_1".into()),
         provider: "paygate".into(),
-        operation: errand.operation().into(),
+        operation: operation(errand).into(),
         attempt: 1,
         job_id: active_job(errand).id,
         worker_id: "wrk_1".into(),
@@ -82,32 +94,31 @@ fn text<'a>(document: &'a Document, field: &str) -> &'a str {
     document.get_str(field).unwrap_or_else(|error| panic!("{field}: {error}"))
 }
 
-fn concluded(errand: Errand, outcome: Outcome) -> CallConcluded {
+fn concluded(errand: Errand, outcome: Outcome) -> CallConcluded<TopupJob> {
+    let call_job = topup_job(errand);
     CallConcluded {
-        topup_id: "top_1".into(),
-        errand,
-        money: MONEY,
+        verdict: call_job.describe(&outcome).0,
+        call_job,
+        subject_id: "top_1".into(),
+        asked: MONEY,
         call: call(errand),
         record: ResponseRecord { http_status: Some(200), headers: doc! {}, body: Bson::Null, latency_ms: 12 },
-        verdict: verdict(&outcome),
         outcome,
         response_id: "res_1".into(),
         event_id: "evt_1".into(),
         jitter: 1.0,
-        queue: QueueConfig::named(PAYMENTS_QUEUE),
     }
 }
 
-fn failed(errand: Errand) -> AttemptFailed {
+fn failed(errand: Errand) -> AttemptFailed<TopupJob> {
     AttemptFailed {
-        topup_id: "top_1".into(),
-        errand,
+        call_job: topup_job(errand),
+        subject_id: "top_1".into(),
         error: JobError::new("panic", "queue.panicked", "It panicked."),
         worker_id: "wrk_1".into(),
         closing_response_id: "res_closing".into(),
         event_id: "evt_1".into(),
         jitter: 1.0,
-        queue: QueueConfig::named(PAYMENTS_QUEUE),
     }
 }
 
@@ -125,8 +136,8 @@ fn a_call_begins_with_its_log_and_a_note_on_the_top_up() {
     ] {
         let mut view = view_of(&topup(), &[&active_job(errand)]);
         let Begun::Call(begun) = decide(&mut view, &begin(errand)) else { panic!("no call") };
-        let BegunCall { logged, call, money } = *begun;
-        assert_eq!((logged.outbound().url.as_str(), money), (url, MONEY));
+        let BegunCall { logged, call, asked } = *begun;
+        assert_eq!((logged.outbound().url.as_str(), asked), (url, MONEY));
         let logs = appended(&view, REQUEST_LOGS);
         assert_eq!(logs.len(), 1);
         for (field, expected) in [
@@ -134,7 +145,7 @@ fn a_call_begins_with_its_log_and_a_note_on_the_top_up() {
             ("resourceId", "top_1"),
             ("userId", "usr_1"),
             ("provider", "paygate"),
-            ("operation", errand.operation()),
+            ("operation", operation(errand)),
             ("accountId", "paygate/default"),
             ("method", method),
             ("url", url),
@@ -182,6 +193,37 @@ fn a_transaction_that_was_committed_after_all_gives_the_same_call_again() {
 }
 
 #[test]
+fn a_call_that_was_begun_in_time_is_made_though_the_time_is_over_when_its_commit_is_known() {
+    let mut view = view_of(&topup(), &[&active_job(Errand::Start)]);
+    let Begun::Call(first) = decide(&mut view, &begin(Errand::Start)) else { panic!("no call") };
+    let mut later = View::new(at(600_000));
+    later.put_read(&stored(&view));
+    later.put_read(&active_job(Errand::Start));
+    let Begun::Call(again) = decide(&mut later, &begin(Errand::Start)) else { panic!("no call the second time") };
+    assert_eq!(again.call, first.call);
+    assert_eq!(again.logged.outbound().body, first.logged.outbound().body);
+    assert!(appended(&later, REQUEST_LOGS).is_empty() && appended(&later, RESPONSE_LOGS).is_empty());
+}
+
+#[test]
+fn a_call_that_was_begun_is_closed_where_the_top_up_ended_before_its_commit_was_known() {
+    for errand in [Errand::Start, Errand::Check] {
+        let job = active_job(errand);
+        let mut view = view_of(&topup(), &[&job]);
+        assert!(matches!(decide(&mut view, &begin(errand)), Begun::Call(_)));
+        let paid = Topup { open_calls: stored(&view).open_calls, ..in_status(TopupStatus::Paid) };
+        let mut later = view_of(&paid, &[&job]);
+        assert!(matches!(decide(&mut later, &begin(errand)), Begun::Settled), "{errand:?}");
+        assert_eq!(later.by_id::<Job>(&job.id).map(|job| job.state), Some(JobState::Done));
+        let closing = appended(&later, RESPONSE_LOGS);
+        assert_eq!((closing.len(), appended(&later, REQUEST_LOGS).len()), (1, 0));
+        assert_eq!((text(&closing[0], "_id"), text(&closing[0], "requestRefId")), ("res_closing", "req_new"));
+        let after = stored(&later);
+        assert_eq!((after.status, after.open_calls), (TopupStatus::Paid, OpenCalls::default()));
+    }
+}
+
+#[test]
 fn a_call_left_open_by_a_dead_worker_is_closed_first() {
     for errand in [Errand::Start, Errand::Check] {
         let mut view = view_of(&calling(topup(), errand), &[&active_job(errand)]);
@@ -192,7 +234,7 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
             ("_id", "res_closing"),
             ("requestRefId", "req_open"),
             ("resourceId", "top_1"),
-            ("operation", errand.operation()),
+            ("operation", operation(errand)),
             ("outcome", "retryable"),
             ("errorCode", "exchange.no_answer"),
         ] {

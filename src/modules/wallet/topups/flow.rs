@@ -11,7 +11,7 @@ use crate::modules::{
     audit::ErrorClass,
     providers::{
         Failure, NextTry, Repeat, job_error,
-        paygate::{LOOK_UP_PAYMENT, Payment, PaymentLookUp, PaymentStatus, START_PAYMENT, StartOutcome},
+        paygate::{Payment, PaymentLookUp, PaymentStatus, StartOutcome},
     },
     queue::{Backoff, Job, JobEnd},
     wallet::Refusal,
@@ -24,17 +24,6 @@ pub enum Errand {
     Start,
     /// Looks it up when its time is over.
     Check,
-}
-
-impl Errand {
-    /// What its calls are called in logs and metrics.
-    #[must_use]
-    pub const fn operation(self) -> &'static str {
-        match self {
-            Self::Start => START_PAYMENT,
-            Self::Check => LOOK_UP_PAYMENT,
-        }
-    }
 }
 
 /// What the gateway's answer means.

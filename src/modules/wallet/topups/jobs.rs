@@ -1,34 +1,35 @@
-//! The handlers of both kinds of jobs.
+//! Both kinds of jobs.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bson::DateTime;
 
 use super::{
     CHECK_KIND, START_KIND,
-    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
-    commands::record,
-    flow::{Errand, Outcome, try_again},
-    model::{TOPUPS, Topup},
+    commands::{credit, credit_keys, record},
+    flow::{Circumstances, Errand, Followed, Outcome, follow, give_up, has_to_call, try_again},
+    model::Topup,
 };
 use crate::{
     modules::{
-        audit::{ErrorClass, Verdict},
+        audit::{Call, ErrorClass, Verdict},
         events::Actor,
         providers::{
             AccountNews, AccountWatch, Failure, Repeat,
-            paygate::{PayGate, PaymentLookUp, StartOutcome},
-            send_under_lease,
+            call_job::{Answered, CallJob, CallJobHandler, Concerned, Step},
+            paygate::{PayGate, PaymentLookUp, PaymentToStart, StartOutcome},
         },
-        queue::{Attempt, Conclusion, Job, JobError, JobHandler, Lease, QueueConfig, RetryRefused},
+        queue::{Concluded, Job, JobError, JobHandler, QueueConfig, RetryRefused},
     },
     platform::{
-        batch::{Key, Lane, LaneError, View},
-        crash,
-        exchange::{Exchange, Reply},
-        ids::new_id,
+        batch::{Key, Lane, View},
+        exchange::{Answer, Credentials, Exchange, Outbound},
+        money::Money,
     },
 };
+
+const GONE: &str = "The top-up is not there.";
 
 /// What both handlers share.
 pub struct TopupJobs {
@@ -47,24 +48,46 @@ pub struct TopupJobs {
 /// The handlers of both kinds.
 #[must_use]
 pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
-    let jobs = Arc::new(jobs);
-    vec![
-        Arc::new(TopupHandler { errand: Errand::Start, jobs: Arc::clone(&jobs) }),
-        Arc::new(TopupHandler { errand: Errand::Check, jobs }),
-    ]
+    let handler = |errand| -> Arc<dyn JobHandler> {
+        let job = TopupJob { errand, gateway: Arc::clone(&jobs.gateway), queue: jobs.queue.clone() };
+        Arc::new(CallJobHandler {
+            job: Arc::new(job),
+            lane: jobs.lane.clone(),
+            exchange: jobs.exchange.clone(),
+            account: jobs.account.clone(),
+        })
+    };
+    vec![handler(Errand::Start), handler(Errand::Check)]
 }
 
-struct TopupHandler {
-    errand: Errand,
-    jobs: Arc<TopupJobs>,
+/// One of the two kinds. Both operations are safe to repeat.
+pub(super) struct TopupJob {
+    pub(super) errand: Errand,
+    pub(super) gateway: Arc<PayGate>,
+    pub(super) queue: QueueConfig,
 }
 
-fn topup_id(job: &Job) -> Option<&str> {
-    job.payload.get_str("topupId").ok()
+impl TopupJob {
+    fn outbound(&self, topup: &Topup) -> Outbound {
+        match self.errand {
+            Errand::Start => self.gateway.start_request(&PaymentToStart {
+                reference: &topup.id,
+                amount: topup.money(),
+                description: &format!("Wallet top-up {}", topup.client_topup_id),
+                expires_at: topup.expires_at,
+            }),
+            Errand::Check => self.gateway.look_up_request(&topup.id),
+        }
+    }
 }
 
 #[async_trait]
-impl JobHandler for TopupHandler {
+impl CallJob for TopupJob {
+    type Subject = Topup;
+    /// What is to be paid.
+    type Asked = Money;
+    type Outcome = Outcome;
+
     fn kind(&self) -> &'static str {
         match self.errand {
             Errand::Start => START_KIND,
@@ -72,91 +95,116 @@ impl JobHandler for TopupHandler {
         }
     }
 
-    async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
-        let Some(topup_id) = topup_id(job) else {
-            return Attempt::Failed(JobError::new("payload", "topups.no_topup", "The payload names no top-up."));
-        };
-        let begin = BeginAttempt {
-            topup_id: topup_id.to_owned(),
-            errand: self.errand,
-            job_id: job.id.clone(),
-            token: lease.token.clone(),
-            worker_id: lease.worker_id.clone(),
-            gateway: Arc::clone(&self.jobs.gateway),
-            request_ref_id: new_id("req"),
-            closing_response_id: new_id("res"),
-        };
-        match self.jobs.lane.submit(begin).await {
-            Ok(Begun::Call(begun)) => {
-                crash::point("request_logged");
-                let credentials = self.jobs.gateway.credentials();
-                let reply = send_under_lease(&self.jobs.exchange, &begun.logged, lease, credentials).await;
-                crash::point("answered");
-                Attempt::Concluded(Box::new(self.conclude(topup_id, *begun, reply).await))
-            }
-            Ok(Begun::Settled) => Attempt::Settled,
-            Ok(Begun::LeaseLost) => Attempt::LeaseLost,
-            Err(LaneError::Busy | LaneError::Away) => Attempt::NotBegun,
-            Err(LaneError::Failed(reason)) => Attempt::Failed(JobError::new("internal", "queue.begin_failed", reason)),
+    fn queue(&self) -> &QueueConfig {
+        &self.queue
+    }
+
+    fn subject_field(&self) -> &'static str {
+        "topupId"
+    }
+
+    fn gone(&self) -> JobError {
+        JobError::new("payload", "topups.gone", GONE)
+    }
+
+    fn gone_reason(&self) -> &'static str {
+        GONE
+    }
+
+    fn account_id(&self) -> &str {
+        self.gateway.account_id()
+    }
+
+    fn credential_headers(&self) -> &'static [&'static str] {
+        self.gateway.credential_headers()
+    }
+
+    async fn credentials(&self) -> Option<Credentials> {
+        self.gateway.credentials().await
+    }
+
+    fn concerns(&self, topup: &Topup) -> Concerned {
+        Concerned { user_id: topup.user_id.clone(), resource_id: Some(topup.id.clone()), ..Concerned::default() }
+    }
+
+    fn step(&self, topup: &Topup, _: &Job, now: DateTime) -> Step<Money> {
+        if has_to_call(topup, self.errand, now) {
+            Step::Call { outbound: self.outbound(topup), asked: topup.money() }
+        } else {
+            Step::End(Followed::done(topup, None).end)
         }
     }
 
-    fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
-        Some(Box::new(AttemptFailed {
-            topup_id: topup_id(job)?.to_owned(),
-            errand: self.errand,
-            error,
-            worker_id: job.lease_owner.clone().unwrap_or_default(),
-            closing_response_id: new_id("res"),
-            event_id: new_id("evt"),
-            jitter: rand::random(),
-            queue: self.jobs.queue.clone(),
-        }))
+    fn open_call<'a>(&self, topup: &'a mut Topup) -> &'a mut Option<Call> {
+        match self.errand {
+            Errand::Start => &mut topup.open_calls.start,
+            Errand::Check => &mut topup.open_calls.check,
+        }
     }
 
-    fn revive_reads(&self, _: &View, job: &Job) -> Vec<Key> {
-        topup_id(job).map(|id| Key::id(TOPUPS, id)).into_iter().collect()
+    /// The top-up shows the latest call of either kind; an answer to an earlier one is in the logs alone.
+    fn link(&self, topup: &mut Topup, call: &Call, response_id: Option<&str>, now: DateTime) {
+        if response_id.is_none() {
+            topup.provider_request_ref_id = Some(call.request_ref_id.clone());
+        }
+        if topup.provider_request_ref_id.as_deref() == Some(&*call.request_ref_id) {
+            topup.provider_response_ref_id = response_id.map(str::to_owned);
+        }
+        topup.updated_at = now;
     }
 
-    fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused> {
-        let Some(mut topup) = topup_id(job).and_then(|id| view.by_id::<Topup>(id)) else {
-            return Err(RetryRefused { reason: "The top-up is not there." });
-        };
+    fn read(&self, topup_id: &str, money: &Money, answer: &Answer) -> Outcome {
+        match self.errand {
+            Errand::Start => Outcome::Start(self.gateway.read_start(topup_id, *money, answer)),
+            Errand::Check => Outcome::LookUp(self.gateway.read_look_up(topup_id, *money, answer)),
+        }
+    }
+
+    fn describe(&self, outcome: &Outcome) -> (Verdict, AccountNews) {
+        (verdict(outcome), account_news(outcome))
+    }
+
+    fn follow_reads(&self, call: &Call, money: &Money, outcome: &Outcome) -> Vec<Key> {
+        match &call.resource_id {
+            Some(topup_id) if outcome.is_paid() => credit_keys(topup_id, &call.user_id, *money).into(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn follow(&self, view: &mut View, mut topup: Topup, answered: &Answered<'_, Self>) -> Concluded {
+        let Answered { job, outcome, event_id, actor, .. } = *answered;
+        let at = Circumstances { now: view.now(), jitter: answered.jitter, backoff: self.queue.backoff };
+        let followed = follow(&mut topup, job, outcome, &at, |topup| credit(view, topup, event_id, actor));
+        write_down(view, &topup, followed.event, event_id, actor);
+        followed.end.into()
+    }
+
+    fn give_up(&self, view: &mut View, mut topup: Topup, error: &JobError, event_id: &str, actor: &Actor) {
+        topup.updated_at = view.now();
+        let failure = Failure::new("queue.attempts_used_up", &error.message);
+        let followed = give_up(&mut topup, self.errand, &failure, ErrorClass::Unknown);
+        write_down(view, &topup, followed.event, event_id, actor);
+    }
+
+    fn revive(
+        &self,
+        view: &mut View,
+        mut topup: Topup,
+        _: &Job,
+        actor: &Actor,
+        event_id: &str,
+    ) -> Result<(), RetryRefused> {
         try_again(&mut topup, self.errand, view.now()).map_err(|reason| RetryRefused { reason })?;
-        record(view, event_id, "TopupRetried", &topup, actor);
-        view.update(&topup);
+        write_down(view, &topup, Some("TopupRetried"), event_id, actor);
         Ok(())
     }
 }
 
-impl TopupHandler {
-    /// Reads the answer, acts on what concerns the whole account, and prepares the conclusion.
-    async fn conclude(&self, topup_id: &str, begun: BegunCall, reply: Reply) -> CallConcluded {
-        let BegunCall { call, money, .. } = begun;
-        let gateway = &self.jobs.gateway;
-        let outcome = match self.errand {
-            Errand::Start => Outcome::Start(gateway.read_start(topup_id, money, &reply.answer)),
-            Errand::Check => Outcome::LookUp(gateway.read_look_up(topup_id, money, &reply.answer)),
-        };
-        let verdict = verdict(&outcome);
-        metrics::histogram!("waybill_provider_call_seconds",
-            "operation" => self.errand.operation(), "outcome" => verdict.outcome)
-        .record(reply.record.latency_ms as f64 / 1000.0);
-        self.jobs.account.heed(account_news(&outcome)).await;
-        CallConcluded {
-            topup_id: topup_id.to_owned(),
-            errand: self.errand,
-            money,
-            call,
-            record: reply.record,
-            outcome,
-            verdict,
-            response_id: new_id("res"),
-            event_id: new_id("evt"),
-            jitter: rand::random(),
-            queue: self.jobs.queue.clone(),
-        }
+fn write_down(view: &mut View, topup: &Topup, event: Option<&str>, event_id: &str, actor: &Actor) {
+    if let Some(kind) = event {
+        record(view, event_id, kind, topup, actor);
     }
+    view.update(topup);
 }
 
 fn account_news(outcome: &Outcome) -> AccountNews {
@@ -173,7 +221,7 @@ fn account_news(outcome: &Outcome) -> AccountNews {
 }
 
 /// The outcome in the words of the log.
-pub(super) fn verdict(outcome: &Outcome) -> Verdict {
+fn verdict(outcome: &Outcome) -> Verdict {
     let (word, failed): (_, Option<(ErrorClass, &Failure)>) = match outcome {
         Outcome::Start(StartOutcome::Started(_)) => ("done", None),
         Outcome::LookUp(PaymentLookUp::Found(_)) => ("found", None),

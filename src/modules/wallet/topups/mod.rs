@@ -12,7 +12,6 @@
 //! a payment up before its top-up expires. Events: `TopupRequested, TopupStarted, TopupPaid, TopupFailed, TopupExpired,
 //! TopupNeedsAttention, TopupRetried`.
 
-mod attempt;
 mod callback;
 mod commands;
 mod error;
