@@ -27,7 +27,7 @@ pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A call as an adapter wants it, without its credentials.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outbound {
     /// `parcelx`, ...
     pub provider: &'static str,
@@ -41,6 +41,16 @@ pub struct Outbound {
     pub body: Option<Value>,
     /// What of it may be stored.
     pub redaction: &'static Redaction,
+}
+
+/// Without the query and the body, which may hold what no log may.
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound")
+            .field("provider", &self.provider)
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is stored of a request.

@@ -149,7 +149,19 @@ impl TestApp {
         let idcheck = IdCheck::beside(&carrier);
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let worker = app.worker();
-        Self { app, worker, carrier, gateway, idcheck, base, client, mongodb_uri, redis_url, redis_prefix, finished: false }
+        Self {
+            app,
+            worker,
+            carrier,
+            gateway,
+            idcheck,
+            base,
+            client,
+            mongodb_uri,
+            redis_url,
+            redis_prefix,
+            finished: false,
+        }
     }
 
     pub fn db(&self) -> &Database {
