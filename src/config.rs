@@ -1,27 +1,22 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+mod secrets;
+mod worker;
+
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use crate::{
-    modules::{
-        kyc::KYC_QUEUE,
-        orders::OrderQueues,
-        queue::{Backoff, QueueConfig, WorkerSettings},
-        wallet::topups::PAYMENTS_QUEUE,
-    },
-    platform::{
-        crash,
-        http::TrustedProxies,
-        identity::Role,
-        ids::new_id,
-        money::{AMOUNT_MAX, Currency, Money},
-        rate_limit::Limit,
-        sealing::SealingKeys,
-    },
+use crate::platform::{
+    crash,
+    http::TrustedProxies,
+    identity::Role,
+    money::{AMOUNT_MAX, Currency, Money},
 };
+
+pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
+pub use worker::WorkerArgs;
 
 /// A provider integration platform: orders go in, provider calls come out, and nothing is lost, doubled or unrecorded.
 #[derive(Debug, Parser)]
@@ -221,44 +216,6 @@ pub struct Config {
     pub worker: WorkerArgs,
 }
 
-/// Times and counts of the worker.
-#[derive(Clone, Debug, Args)]
-pub struct WorkerArgs {
-    /// Jobs that one worker runs at once, per queue.
-    #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub concurrency: u16,
-    /// Attempts of a job.
-    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=100))]
-    pub max_attempts: i32,
-    /// First delay of the exponential backoff.
-    #[arg(long, env = "BACKOFF_BASE_MS", default_value_t = 2_000)]
-    pub backoff_base_ms: u64,
-    /// Longest delay of the backoff.
-    #[arg(long, env = "BACKOFF_MAX_MS", default_value_t = 300_000)]
-    pub backoff_max_ms: u64,
-    /// A provider call without an answer by then is lost.
-    #[arg(long, env = "CALL_DEADLINE_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(10..=120_000))]
-    pub call_deadline_ms: u64,
-    /// "No record" in a look-up counts only this long after the create was sent.
-    #[arg(long, env = "SETTLING_DELAY_MS", default_value_t = 5_000)]
-    pub settling_delay_ms: u64,
-    /// A silent worker's jobs return after this long.
-    #[arg(long, env = "LEASE_MS", default_value_t = 30_000)]
-    pub lease_ms: u64,
-    /// Leases are extended this often.
-    #[arg(long, env = "HEARTBEAT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub heartbeat_ms: u64,
-    /// Without a wake-up, queues are looked at this often.
-    #[arg(long, env = "POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
-    pub poll_ms: u64,
-    /// What runs at SIGTERM has this long.
-    #[arg(long, env = "SHUTDOWN_MS", default_value_t = 25_000)]
-    pub shutdown_ms: u64,
-    /// Calls a second to the carrier, over all workers; no limit by default.
-    #[arg(long, env = "PARCELX_RATE_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
-    pub parcelx_rate_per_second: Option<u32>,
-}
-
 /// `waybill dev`
 #[derive(Clone, Debug, Args)]
 pub struct DevArgs {
@@ -332,218 +289,6 @@ fn parse_credit(text: &str) -> Result<Money, String> {
     let amount =
         amount.ok_or_else(|| format!("the amount must be a whole number of minor units, 1 to {AMOUNT_MAX}"))?;
     Ok(Money::new(amount, currency))
-}
-
-/// What the programs need to start, with every secret present and strong enough.
-#[derive(Clone, Debug)]
-pub struct Secrets {
-    /// Signs access tokens.
-    pub jwt: SecretString,
-    /// The one before.
-    pub jwt_previous: Option<SecretString>,
-    /// ParcelX access key.
-    pub parcelx_access_key: SecretString,
-    /// ParcelX secret key.
-    pub parcelx_secret_key: SecretString,
-    /// PayGate, where it is configured.
-    pub paygate: Option<PaygateAccess>,
-    /// IDCheck, where it is configured.
-    pub idcheck: Option<IdcheckAccess>,
-    /// Seal what is personal.
-    pub sealing: Arc<SealingKeys>,
-}
-
-/// Where PayGate is, and its secrets.
-#[derive(Clone, Debug)]
-pub struct PaygateAccess {
-    /// With its version.
-    pub base_url: String,
-    /// API key.
-    pub api_key: SecretString,
-    /// Signs its callbacks.
-    pub webhook_secret: SecretString,
-}
-
-/// Where IDCheck is, and its secret.
-#[derive(Clone, Debug)]
-pub struct IdcheckAccess {
-    /// With its version.
-    pub base_url: String,
-    /// API key.
-    pub api_key: SecretString,
-}
-
-const JWT_SECRET_BYTES_MIN: usize = 32;
-const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
-
-/// A secret for tokens that is there and long enough.
-///
-/// # Errors
-/// Names the variable and what is wrong.
-pub fn strong_jwt_secret(secret: Option<&SecretString>) -> Result<SecretString, String> {
-    match secret {
-        None => Err("JWT_SECRET is not set; make one with `openssl rand -hex 32`".into()),
-        Some(secret) if secret.expose_secret().len() < JWT_SECRET_BYTES_MIN => {
-            Err(format!("JWT_SECRET is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"))
-        }
-        Some(secret) => Ok(secret.clone()),
-    }
-}
-
-/// A secret that is there.
-fn present(name: &str, value: &Option<SecretString>, wrong: &mut Vec<String>) -> Option<SecretString> {
-    match value {
-        Some(secret) if !secret.expose_secret().is_empty() => Some(secret.clone()),
-        _ => {
-            wrong.push(format!("{name} is not set; the provider gave it to you with the account"));
-            None
-        }
-    }
-}
-
-fn check_base_url(name: &str, url: &str, wrong: &mut Vec<String>) {
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        wrong.push(format!("{name} must start with http:// or https://"));
-    }
-    if url.contains(['@', '?', '#']) {
-        wrong.push(format!("{name} must hold no credentials and no query: it is stored with every request"));
-    }
-}
-
-impl WorkerArgs {
-    /// What all queues that call providers have in common.
-    fn apply_to(&self, queue: &mut QueueConfig) {
-        queue.concurrency = usize::from(self.concurrency);
-        queue.max_attempts = self.max_attempts;
-        queue.backoff = Backoff {
-            base: Duration::from_millis(self.backoff_base_ms),
-            max: Duration::from_millis(self.backoff_max_ms.max(self.backoff_base_ms)),
-        };
-        queue.timeout = Duration::from_millis(self.call_deadline_ms) + Duration::from_secs(40);
-    }
-}
-
-impl Config {
-    /// Checks what clap can't, and gives the secrets.
-    ///
-    /// # Errors
-    /// One line per thing that is wrong, each naming its variable.
-    pub fn check(&self) -> Result<Secrets, String> {
-        let mut wrong = Vec::new();
-        let jwt = strong_jwt_secret(self.jwt_secret.as_ref()).map_err(|error| wrong.push(error)).ok();
-        let sealing = self.sealing_keys().map_err(|error| wrong.push(error)).ok();
-        if self.jwt_secret_previous.as_ref().is_some_and(|s| s.expose_secret().len() < JWT_SECRET_BYTES_MIN) {
-            wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
-        }
-        let access_key = present("PARCELX_ACCESS_KEY", &self.parcelx_access_key, &mut wrong);
-        let secret_key = present("PARCELX_SECRET_KEY", &self.parcelx_secret_key, &mut wrong);
-        check_base_url("PARCELX_BASE_URL", &self.parcelx_base_url, &mut wrong);
-        let paygate = self.paygate(&mut wrong);
-        let idcheck = self.idcheck(&mut wrong);
-        let worker = &self.worker;
-        if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
-            wrong.push(
-                "LEASE_MS must be at least a second longer than CALL_DEADLINE_MS: a lease has to outlast a call".into(),
-            );
-        }
-        if worker.heartbeat_ms * 2 >= worker.lease_ms {
-            wrong.push("HEARTBEAT_MS must be less than half of LEASE_MS".into());
-        }
-        if worker.shutdown_ms < worker.call_deadline_ms {
-            wrong.push(
-                "SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into(),
-            );
-        }
-        match (jwt, access_key, secret_key, sealing) {
-            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key), Some(sealing)) if wrong.is_empty() => {
-                Ok(Secrets {
-                    jwt,
-                    jwt_previous: self.jwt_secret_previous.clone(),
-                    parcelx_access_key,
-                    parcelx_secret_key,
-                    paygate,
-                    idcheck,
-                    sealing: Arc::new(sealing),
-                })
-            }
-            _ => Err(wrong.join("\n")),
-        }
-    }
-
-    /// The keys that seal what is personal.
-    ///
-    /// # Errors
-    /// Names the variable and what is wrong.
-    fn sealing_keys(&self) -> Result<SealingKeys, String> {
-        let key = self.sealing_key.as_ref().ok_or("SEALING_KEY is not set; make one with `openssl rand -hex 32`")?;
-        // Compose files hand on variables that nobody set as empty ones.
-        let previous = self.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
-        SealingKeys::new(key, previous)
-    }
-
-    /// IDCheck, where its address is set: its key has to be there then.
-    fn idcheck(&self, wrong: &mut Vec<String>) -> Option<IdcheckAccess> {
-        let base_url = self.idcheck_base_url.clone().filter(|url| !url.is_empty())?;
-        check_base_url("IDCHECK_BASE_URL", &base_url, wrong);
-        Some(IdcheckAccess { base_url, api_key: present("IDCHECK_API_KEY", &self.idcheck_api_key, wrong)? })
-    }
-
-    /// PayGate, where its address is set: all of it has to be there then.
-    fn paygate(&self, wrong: &mut Vec<String>) -> Option<PaygateAccess> {
-        // Compose files hand on variables that nobody set as empty ones.
-        let base_url = self.paygate_base_url.clone().filter(|url| !url.is_empty())?;
-        check_base_url("PAYGATE_BASE_URL", &base_url, wrong);
-        let api_key = present("PAYGATE_API_KEY", &self.paygate_api_key, wrong);
-        let webhook_secret = present("PAYGATE_WEBHOOK_SECRET", &self.paygate_webhook_secret, wrong);
-        if webhook_secret.as_ref().is_some_and(|s| s.expose_secret().len() < WEBHOOK_SECRET_BYTES_MIN) {
-            wrong.push(format!(
-                "PAYGATE_WEBHOOK_SECRET is too short: it needs at least {WEBHOOK_SECRET_BYTES_MIN} bytes"
-            ));
-        }
-        Some(PaygateAccess { base_url, api_key: api_key?, webhook_secret: webhook_secret? })
-    }
-
-    /// The queues with these settings.
-    #[must_use]
-    pub fn order_queues(&self) -> OrderQueues {
-        let mut queues = OrderQueues::default();
-        for queue in [&mut queues.create, &mut queues.cancel] {
-            let rate = self.worker.parcelx_rate_per_second;
-            queue.rate = rate.map(|count| Limit { count, period: Duration::from_secs(1) });
-            queue.rate_key = "parcelx/default";
-            self.worker.apply_to(queue);
-        }
-        queues
-    }
-
-    /// The queue of payments with these settings.
-    #[must_use]
-    pub fn payments_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { rate_key: "paygate/default", ..QueueConfig::named(PAYMENTS_QUEUE) };
-        self.worker.apply_to(&mut queue);
-        queue
-    }
-
-    /// The queue of applications to check with these settings.
-    #[must_use]
-    pub fn kyc_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { rate_key: "idcheck/default", ..QueueConfig::named(KYC_QUEUE) };
-        self.worker.apply_to(&mut queue);
-        queue
-    }
-
-    /// Settings of a new worker.
-    #[must_use]
-    pub fn worker_settings(&self) -> WorkerSettings {
-        let worker = &self.worker;
-        WorkerSettings {
-            worker_id: new_id("wrk"),
-            lease: Duration::from_millis(worker.lease_ms),
-            heartbeat: Duration::from_millis(worker.heartbeat_ms),
-            poll: Duration::from_millis(worker.poll_ms),
-            shutdown: Duration::from_millis(worker.shutdown_ms),
-        }
-    }
 }
 
 impl Cli {

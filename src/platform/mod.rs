@@ -21,3 +21,4 @@ pub mod rate_limit;
 pub mod redis;
 pub mod sealing;
 pub mod secret;
+pub mod state_table;

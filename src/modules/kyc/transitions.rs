@@ -1,6 +1,7 @@
 //! What may happen to an application in which state: one exhaustive table, printed in ARCHITECTURE.md.
 
 use super::model::KycState;
+use crate::platform::state_table;
 
 /// What happens to an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,28 +135,10 @@ pub const fn next(state: KycState, command: KycCommand) -> Option<KycState> {
     }
 }
 
-/// The table as Markdown: a row per state, a column per command, `-` where it is not allowed, `=` where the state stays.
+/// The table, as printed in ARCHITECTURE.md.
 #[must_use]
 pub fn table() -> String {
-    let mut out = String::from("| state |");
-    for command in KycCommand::ALL {
-        out.push_str(&format!(" {command:?} |"));
-    }
-    out.push_str("\n|---|");
-    out.push_str(&"---|".repeat(KycCommand::ALL.len()));
-    for state in KycState::ALL {
-        out.push_str(&format!("\n| {} |", state.as_str()));
-        for command in KycCommand::ALL {
-            let cell = match next(state, command) {
-                None => "-",
-                Some(to) if to == state => "=",
-                Some(to) => to.as_str(),
-            };
-            out.push_str(&format!(" {cell} |"));
-        }
-    }
-    out.push('\n');
-    out
+    state_table::markdown("state", &KycState::ALL, &KycCommand::ALL, KycState::as_str, next)
 }
 
 #[cfg(test)]

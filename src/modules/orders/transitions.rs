@@ -1,6 +1,7 @@
 //! What may happen to an order in which state: one exhaustive table, printed in ARCHITECTURE.md.
 
 use super::model::OrderStatus;
+use crate::platform::state_table;
 
 /// What happens to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,29 +139,10 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
     }
 }
 
-/// The table as Markdown: a row per status, a column per command, `-` where it is not allowed, `=` where the status
-/// stays.
+/// The table, as printed in ARCHITECTURE.md.
 #[must_use]
 pub fn table() -> String {
-    let mut out = String::from("| status |");
-    for command in OrderCommand::ALL {
-        out.push_str(&format!(" {command:?} |"));
-    }
-    out.push_str("\n|---|");
-    out.push_str(&"---|".repeat(OrderCommand::ALL.len()));
-    for status in OrderStatus::ALL {
-        out.push_str(&format!("\n| {} |", status.as_str()));
-        for command in OrderCommand::ALL {
-            let cell = match next(status, command) {
-                None => "-",
-                Some(to) if to == status => "=",
-                Some(to) => to.as_str(),
-            };
-            out.push_str(&format!(" {cell} |"));
-        }
-    }
-    out.push('\n');
-    out
+    state_table::markdown("status", &OrderStatus::ALL, &OrderCommand::ALL, OrderStatus::as_str, next)
 }
 
 #[cfg(test)]

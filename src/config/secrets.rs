@@ -1,0 +1,165 @@
+//! What the programs need to start, checked: every secret is there and strong enough.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Config;
+use crate::platform::sealing::SealingKeys;
+
+/// What the programs need to start, with every secret present and strong enough.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Signs access tokens.
+    pub jwt: SecretString,
+    /// The one before.
+    pub jwt_previous: Option<SecretString>,
+    /// ParcelX access key.
+    pub parcelx_access_key: SecretString,
+    /// ParcelX secret key.
+    pub parcelx_secret_key: SecretString,
+    /// PayGate, where it is configured.
+    pub paygate: Option<PaygateAccess>,
+    /// IDCheck, where it is configured.
+    pub idcheck: Option<IdcheckAccess>,
+    /// Seal what is personal.
+    pub sealing: Arc<SealingKeys>,
+}
+
+/// Where PayGate is, and its secrets.
+#[derive(Clone, Debug)]
+pub struct PaygateAccess {
+    /// With its version.
+    pub base_url: String,
+    /// API key.
+    pub api_key: SecretString,
+    /// Signs its callbacks.
+    pub webhook_secret: SecretString,
+}
+
+/// Where IDCheck is, and its secret.
+#[derive(Clone, Debug)]
+pub struct IdcheckAccess {
+    /// With its version.
+    pub base_url: String,
+    /// API key.
+    pub api_key: SecretString,
+}
+
+const JWT_SECRET_BYTES_MIN: usize = 32;
+const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
+
+/// A secret for tokens that is there and long enough.
+///
+/// # Errors
+/// Names the variable and what is wrong.
+pub fn strong_jwt_secret(secret: Option<&SecretString>) -> Result<SecretString, String> {
+    match secret {
+        None => Err("JWT_SECRET is not set; make one with `openssl rand -hex 32`".into()),
+        Some(secret) if secret.expose_secret().len() < JWT_SECRET_BYTES_MIN => {
+            Err(format!("JWT_SECRET is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"))
+        }
+        Some(secret) => Ok(secret.clone()),
+    }
+}
+
+/// A secret that is there.
+fn present(name: &str, value: &Option<SecretString>, wrong: &mut Vec<String>) -> Option<SecretString> {
+    match value {
+        Some(secret) if !secret.expose_secret().is_empty() => Some(secret.clone()),
+        _ => {
+            wrong.push(format!("{name} is not set; the provider gave it to you with the account"));
+            None
+        }
+    }
+}
+
+fn check_base_url(name: &str, url: &str, wrong: &mut Vec<String>) {
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        wrong.push(format!("{name} must start with http:// or https://"));
+    }
+    if url.contains(['@', '?', '#']) {
+        wrong.push(format!("{name} must hold no credentials and no query: it is stored with every request"));
+    }
+}
+
+impl Config {
+    /// Checks what clap can't, and gives the secrets.
+    ///
+    /// # Errors
+    /// One line per thing that is wrong, each naming its variable.
+    pub fn check(&self) -> Result<Secrets, String> {
+        let mut wrong = Vec::new();
+        let jwt = strong_jwt_secret(self.jwt_secret.as_ref()).map_err(|error| wrong.push(error)).ok();
+        let sealing = self.sealing_keys().map_err(|error| wrong.push(error)).ok();
+        if self.jwt_secret_previous.as_ref().is_some_and(|s| s.expose_secret().len() < JWT_SECRET_BYTES_MIN) {
+            wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
+        }
+        let access_key = present("PARCELX_ACCESS_KEY", &self.parcelx_access_key, &mut wrong);
+        let secret_key = present("PARCELX_SECRET_KEY", &self.parcelx_secret_key, &mut wrong);
+        check_base_url("PARCELX_BASE_URL", &self.parcelx_base_url, &mut wrong);
+        let paygate = self.paygate(&mut wrong);
+        let idcheck = self.idcheck(&mut wrong);
+        let worker = &self.worker;
+        if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
+            wrong.push(
+                "LEASE_MS must be at least a second longer than CALL_DEADLINE_MS: a lease has to outlast a call".into(),
+            );
+        }
+        if worker.heartbeat_ms * 2 >= worker.lease_ms {
+            wrong.push("HEARTBEAT_MS must be less than half of LEASE_MS".into());
+        }
+        if worker.shutdown_ms < worker.call_deadline_ms {
+            wrong.push(
+                "SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into(),
+            );
+        }
+        match (jwt, access_key, secret_key, sealing) {
+            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key), Some(sealing)) if wrong.is_empty() => {
+                Ok(Secrets {
+                    jwt,
+                    jwt_previous: self.jwt_secret_previous.clone(),
+                    parcelx_access_key,
+                    parcelx_secret_key,
+                    paygate,
+                    idcheck,
+                    sealing: Arc::new(sealing),
+                })
+            }
+            _ => Err(wrong.join("\n")),
+        }
+    }
+
+    /// The keys that seal what is personal.
+    ///
+    /// # Errors
+    /// Names the variable and what is wrong.
+    fn sealing_keys(&self) -> Result<SealingKeys, String> {
+        let key = self.sealing_key.as_ref().ok_or("SEALING_KEY is not set; make one with `openssl rand -hex 32`")?;
+        // Compose files hand on variables that nobody set as empty ones.
+        let previous = self.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
+        SealingKeys::new(key, previous)
+    }
+
+    /// IDCheck, where its address is set: its key has to be there then.
+    fn idcheck(&self, wrong: &mut Vec<String>) -> Option<IdcheckAccess> {
+        let base_url = self.idcheck_base_url.clone().filter(|url| !url.is_empty())?;
+        check_base_url("IDCHECK_BASE_URL", &base_url, wrong);
+        Some(IdcheckAccess { base_url, api_key: present("IDCHECK_API_KEY", &self.idcheck_api_key, wrong)? })
+    }
+
+    /// PayGate, where its address is set: all of it has to be there then.
+    fn paygate(&self, wrong: &mut Vec<String>) -> Option<PaygateAccess> {
+        // Compose files hand on variables that nobody set as empty ones.
+        let base_url = self.paygate_base_url.clone().filter(|url| !url.is_empty())?;
+        check_base_url("PAYGATE_BASE_URL", &base_url, wrong);
+        let api_key = present("PAYGATE_API_KEY", &self.paygate_api_key, wrong);
+        let webhook_secret = present("PAYGATE_WEBHOOK_SECRET", &self.paygate_webhook_secret, wrong);
+        if webhook_secret.as_ref().is_some_and(|s| s.expose_secret().len() < WEBHOOK_SECRET_BYTES_MIN) {
+            wrong.push(format!(
+                "PAYGATE_WEBHOOK_SECRET is too short: it needs at least {WEBHOOK_SECRET_BYTES_MIN} bytes"
+            ));
+        }
+        Some(PaygateAccess { base_url, api_key: api_key?, webhook_secret: webhook_secret? })
+    }
+}

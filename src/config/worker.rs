@@ -1,0 +1,111 @@
+//! The worker's times and counts, and the queues that they make.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Config;
+use crate::{
+    modules::{
+        kyc::KYC_QUEUE,
+        orders::OrderQueues,
+        queue::{Backoff, QueueConfig, WorkerSettings},
+        wallet::topups::PAYMENTS_QUEUE,
+    },
+    platform::{ids::new_id, rate_limit::Limit},
+};
+
+/// Times and counts of the worker.
+#[derive(Clone, Debug, Args)]
+pub struct WorkerArgs {
+    /// Jobs that one worker runs at once, per queue.
+    #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    /// Attempts of a job.
+    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub max_attempts: i32,
+    /// First delay of the exponential backoff.
+    #[arg(long, env = "BACKOFF_BASE_MS", default_value_t = 2_000)]
+    pub backoff_base_ms: u64,
+    /// Longest delay of the backoff.
+    #[arg(long, env = "BACKOFF_MAX_MS", default_value_t = 300_000)]
+    pub backoff_max_ms: u64,
+    /// A provider call without an answer by then is lost.
+    #[arg(long, env = "CALL_DEADLINE_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(10..=120_000))]
+    pub call_deadline_ms: u64,
+    /// "No record" in a look-up counts only this long after the create was sent.
+    #[arg(long, env = "SETTLING_DELAY_MS", default_value_t = 5_000)]
+    pub settling_delay_ms: u64,
+    /// A silent worker's jobs return after this long.
+    #[arg(long, env = "LEASE_MS", default_value_t = 30_000)]
+    pub lease_ms: u64,
+    /// Leases are extended this often.
+    #[arg(long, env = "HEARTBEAT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub heartbeat_ms: u64,
+    /// Without a wake-up, queues are looked at this often.
+    #[arg(long, env = "POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub poll_ms: u64,
+    /// What runs at SIGTERM has this long.
+    #[arg(long, env = "SHUTDOWN_MS", default_value_t = 25_000)]
+    pub shutdown_ms: u64,
+    /// Calls a second to the carrier, over all workers; no limit by default.
+    #[arg(long, env = "PARCELX_RATE_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    pub parcelx_rate_per_second: Option<u32>,
+}
+
+impl WorkerArgs {
+    /// What all queues that call providers have in common.
+    fn apply_to(&self, queue: &mut QueueConfig) {
+        queue.concurrency = usize::from(self.concurrency);
+        queue.max_attempts = self.max_attempts;
+        queue.backoff = Backoff {
+            base: Duration::from_millis(self.backoff_base_ms),
+            max: Duration::from_millis(self.backoff_max_ms.max(self.backoff_base_ms)),
+        };
+        queue.timeout = Duration::from_millis(self.call_deadline_ms) + Duration::from_secs(40);
+    }
+}
+
+impl Config {
+    /// The queues with these settings.
+    #[must_use]
+    pub fn order_queues(&self) -> OrderQueues {
+        let mut queues = OrderQueues::default();
+        for queue in [&mut queues.create, &mut queues.cancel] {
+            let rate = self.worker.parcelx_rate_per_second;
+            queue.rate = rate.map(|count| Limit { count, period: Duration::from_secs(1) });
+            queue.rate_key = "parcelx/default";
+            self.worker.apply_to(queue);
+        }
+        queues
+    }
+
+    /// The queue of payments with these settings.
+    #[must_use]
+    pub fn payments_queue(&self) -> QueueConfig {
+        let mut queue = QueueConfig { rate_key: "paygate/default", ..QueueConfig::named(PAYMENTS_QUEUE) };
+        self.worker.apply_to(&mut queue);
+        queue
+    }
+
+    /// The queue of applications to check with these settings.
+    #[must_use]
+    pub fn kyc_queue(&self) -> QueueConfig {
+        let mut queue = QueueConfig { rate_key: "idcheck/default", ..QueueConfig::named(KYC_QUEUE) };
+        self.worker.apply_to(&mut queue);
+        queue
+    }
+
+    /// Settings of a new worker.
+    #[must_use]
+    pub fn worker_settings(&self) -> WorkerSettings {
+        let worker = &self.worker;
+        WorkerSettings {
+            worker_id: new_id("wrk"),
+            lease: Duration::from_millis(worker.lease_ms),
+            heartbeat: Duration::from_millis(worker.heartbeat_ms),
+            poll: Duration::from_millis(worker.poll_ms),
+            shutdown: Duration::from_millis(worker.shutdown_ms),
+        }
+    }
+}
