@@ -42,6 +42,37 @@ impl DemoClient {
         Ok(answer)
     }
 
+    pub(super) async fn fill_in_application(&self) -> Result<Answer, String> {
+        let body = json!({
+            "businessType": "individual", "legalName": "Asha Rao", "pan": "ABCPR1234F", "aadhaar": "9999 4105 7058",
+            "bankAccount": { "accountNumber": "123456789012", "ifsc": "HDFC0000123" },
+            "address": { "line1": "12 MG Road", "city": "Bengaluru", "state": "Karnataka", "pincode": "560001" },
+        });
+        self.send(Method::PUT, &format!("{}/kyc", self.api), Some(&body)).await
+    }
+
+    /// Uploads a paper of one page.
+    pub(super) async fn upload(&self, kind: &str) -> Result<Answer, String> {
+        const BOUNDARY: &str = "paper";
+        let part = |name: &str, content: &str| {
+            format!("--{BOUNDARY}\r\ncontent-disposition: form-data; {name}\r\n\r\n{content}\r\n")
+        };
+        let file = part("name=\"file\"; filename=\"paper.pdf\"", &format!("%PDF-1.4\n{kind}\n%%EOF\n"));
+        let form = [part("name=\"kind\"", kind), file, format!("--{BOUNDARY}--\r\n")].concat();
+        let request = self.http.post(format!("{}/kyc/documents", self.api)).bearer_auth(&self.token);
+        let media_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        read(request.header("content-type", media_type).body(form)).await
+    }
+
+    pub(super) async fn submit_application(&self) -> Result<Answer, String> {
+        self.send(Method::POST, &format!("{}/kyc/submit", self.api), None).await
+    }
+
+    /// The application once it is in the state.
+    pub(super) async fn await_application(&self, state: &str) -> Result<Value, String> {
+        self.await_at("/kyc", |application| application["state"] == state).await
+    }
+
     pub(super) async fn top_up(&self, client_topup_id: &str, paise: i64) -> Result<Answer, String> {
         let amount = json!({ "amount": paise, "currency": "INR" });
         self.post("/wallet/topups", &json!({ "clientTopupId": client_topup_id, "amount": amount })).await
@@ -114,12 +145,16 @@ impl DemoClient {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
-        let response = request.send().await.map_err(|error| error.to_string())?;
-        let status = response.status().as_u16();
-        let replayed = response.headers().contains_key("idempotent-replayed");
-        let text = response.text().await.map_err(|error| error.to_string())?;
-        Ok(Answer { status, replayed, body: serde_json::from_str(&text).unwrap_or_default() })
+        read(request).await
     }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> Result<Answer, String> {
+    let response = request.send().await.map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    let replayed = response.headers().contains_key("idempotent-replayed");
+    let text = response.text().await.map_err(|error| error.to_string())?;
+    Ok(Answer { status, replayed, body: serde_json::from_str(&text).unwrap_or_default() })
 }
 
 fn order(client_order_id: &str, weight_grams: i64) -> Value {

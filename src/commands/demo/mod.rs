@@ -35,7 +35,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
     let programs =
         Programs { home: args.home.clone(), mongod: args.mongod.clone(), redis_server: args.redis_server.clone() };
     println!(
-        "Starting a MongoDB replica set, a Redis and stand-ins for the carrier and the payment gateway, all on this machine ..."
+        "Starting a MongoDB replica set, a Redis and stand-ins for the carrier, the payment gateway and the verification provider, all on this machine ..."
     );
     let mongodb = servers.start_mongod(&programs, folder).await?;
     let redis = servers.start_redis(&programs, folder).await?;
@@ -49,6 +49,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
         format!("--http-addr={address}"),
         format!("--parcelx-base-url={simulators}/parcelx/api/v3"),
         format!("--paygate-base-url={simulators}/paygate/v1"),
+        format!("--idcheck-base-url={simulators}/idcheck/v1"),
         "--backoff-base-ms=500".into(),
         "--settling-delay-ms=1000".into(),
         "--call-deadline-ms=2000".into(),

@@ -25,6 +25,7 @@ struct Story<'a> {
 pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), String> {
     let mut story = Story { app, client: DemoClient::new(api, simulators)?, chapter: 0 };
     story.register().await?;
+    story.verify().await?;
     story.top_up().await?;
     let first = story.create().await?;
     story.replay(&first).await?;
@@ -60,6 +61,40 @@ impl Story<'_> {
         let answer = self.client.register().await?;
         println!("   POST /auth/register -> {} {}\n", answer.status, text(&answer.body, "userId"));
         claim(answer.status == 201, "201")
+    }
+
+    async fn verify(&mut self) -> Result<(), String> {
+        self.chapter("Nobody knows it yet, so its order is refused; it hands in its papers and is verified");
+        let refused = self.client.create("c-1001", 450).await?;
+        println!("   POST /orders/create c-1001 -> {} {}", refused.status, text(&refused.body, "code"));
+        println!("   {}", text(&refused.body, "nextStep"));
+        let draft = self.client.fill_in_application().await?;
+        println!(
+            "   PUT /kyc -> {} pan {}, aadhaar {}, account {}",
+            draft.status,
+            text(&draft.body, "pan"),
+            text(&draft.body, "aadhaar"),
+            text(&draft.body["bankAccount"], "accountNumber"),
+        );
+        let early = self.client.submit_application().await?;
+        let missing = early.body["errors"].as_array().cloned().unwrap_or_default();
+        let missing: Vec<_> = missing.iter().map(|error| text(error, "field")).collect();
+        println!("   POST /kyc/submit -> {} {}: {}", early.status, text(&early.body, "code"), missing.join(", "));
+        for kind in ["pan_card", "cancelled_cheque", "address_proof"] {
+            let answer = self.client.upload(kind).await?;
+            println!("   POST /kyc/documents {kind} -> {}", answer.status);
+            claim(answer.status == 201, "the document is taken")?;
+        }
+        let submitted = self.client.submit_application().await?;
+        println!("   POST /kyc/submit -> {} {}", submitted.status, text(&submitted.body, "state"));
+        let verified = self.client.await_application("verified").await?;
+        let checks = verified["checks"].as_array().cloned().unwrap_or_default();
+        let checks: Vec<_> =
+            checks.iter().map(|check| format!("{} {}", text(check, "check"), text(check, "status"))).collect();
+        println!("   a moment later: {} ({})\n", text(&verified, "state"), checks.join(", "));
+        claim(refused.status == 403 && refused.body["code"] == "kyc.not_verified", "403 before it is verified")?;
+        claim(early.status == 422 && missing.len() == 3, "what is missing is named")?;
+        claim(submitted.status == 202 && checks.len() == 2, "two checks passed")
     }
 
     async fn top_up(&mut self) -> Result<(), String> {
