@@ -32,6 +32,9 @@ pub mod states;
 mod store;
 pub mod transitions;
 
+#[cfg(test)]
+mod draft_tests;
+
 pub use error::KycError;
 pub use gate::{KycGate, NotVerified, Verified};
 pub use http::router;

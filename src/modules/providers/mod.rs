@@ -9,6 +9,7 @@ mod accounts;
 pub mod call_job;
 mod calling;
 pub mod idcheck;
+mod objection;
 mod outcome;
 pub mod parcelx;
 pub mod paygate;

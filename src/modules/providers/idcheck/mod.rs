@@ -24,6 +24,7 @@ use utoipa::ToSchema;
 
 use super::{
     Failure, Repeat,
+    objection::Objection,
     transport::{Transport, transport, unexpected},
 };
 use crate::platform::exchange::{Answer, Credentials, Outbound};
@@ -252,7 +253,7 @@ fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Find
 /// Another 4xx with JSON.
 fn objected(kind: CheckKind, status: u16, body: &Value) -> Finding {
     // An objection is final, so it must come from the provider, not from something in front of it.
-    let Some(objection) = wire::objection(body) else {
+    let Some(objection) = Objection::of(body) else {
         return Finding::Retryable(unexpected(status), Repeat::Counted);
     };
     match (status, kind, &*objection.code) {

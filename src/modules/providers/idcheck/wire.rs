@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{CheckKind, Finding, Inquiry, Question, again, odd, refuted};
+use super::{super::objection::id, CheckKind, Finding, Inquiry, Question, again, odd, refuted};
 use crate::platform::exchange::Redaction;
 
-/// Longest id of theirs that we store.
-const ID_CHARS_MAX: usize = 64;
 /// Longest name that is taken over; the rest is cut.
 const NAME_CHARS_MAX: usize = 200;
 /// One of these within two words before another turns it around.
@@ -39,27 +37,6 @@ pub(super) fn body(question: &Question<'_>) -> Value {
             json!({ "reference": reference, "account_number": account_number, "ifsc": ifsc, "name": name })
         }
     }
-}
-
-/// The provider's own account of what it did not do.
-pub(super) struct Objection {
-    /// For programs.
-    pub(super) code: String,
-    message: String,
-}
-
-impl Objection {
-    /// For people.
-    pub(super) fn explanation(&self) -> String {
-        if self.message.trim().is_empty() { self.code.clone() } else { format!("{}: {}", self.code, self.message) }
-    }
-}
-
-/// `error` of an answer, where it has a code.
-pub(super) fn objection(body: &Value) -> Option<Objection> {
-    let error = body.get("error")?;
-    let code = id(error, "code")?;
-    Some(Objection { code, message: text(error, "message").unwrap_or_default().to_owned() })
 }
 
 /// What the register of PANs says, or the name of the field that can't be used.
@@ -156,11 +133,4 @@ fn name(body: &Value, field: &str) -> Option<String> {
 /// A text of theirs as it is.
 pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
     object.get(field)?.as_str()
-}
-
-/// An id of theirs: printable ASCII without blanks, of sane length.
-fn id(object: &Value, field: &str) -> Option<String> {
-    let text = text(object, field)?;
-    let sane = (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    sane.then(|| text.to_owned())
 }

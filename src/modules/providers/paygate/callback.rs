@@ -6,7 +6,7 @@ use serde_json::Value;
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
-use super::{Payment, PaymentStatus, wire};
+use super::{super::objection::id, Payment, PaymentStatus, wire};
 use crate::platform::secret::hmac_sha256;
 
 /// The header that carries the signature: `t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, "<t>.<raw body>")>`.
@@ -121,7 +121,7 @@ impl<'a> Signed<'a> {
 }
 
 fn read(body: &Value) -> Result<Callback, &'static str> {
-    let event_id = wire::id(body, "eventId").ok_or("eventId")?;
+    let event_id = id(body, "eventId").ok_or("eventId")?;
     let kind = match body.get("type").and_then(Value::as_str).ok_or("type")? {
         "payment.paid" => CallbackKind::Paid,
         "payment.failed" => CallbackKind::Failed,

@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use super::{
     Failure, Repeat,
+    objection::Objection,
     transport::{Transport, transport, unexpected},
 };
 use crate::platform::{
@@ -251,7 +252,7 @@ enum Judged<'a> {
     /// Nothing can be concluded.
     Unclear(Failure),
     /// Another 4xx whose body explains itself.
-    Objected(u16, wire::Objection),
+    Objected(u16, Objection),
     /// 2xx with JSON.
     Accepted(u16, &'a Value),
 }
@@ -263,7 +264,7 @@ fn judge(answer: &Answer) -> Judged<'_> {
         Transport::Unclear(failure) => Judged::Unclear(failure),
         Transport::Json(status @ 200..=299, body) => Judged::Accepted(status, body),
         // A refusal is final, so it must come from the gateway, not from something in front of it.
-        Transport::Json(status, body) => match wire::objection(body) {
+        Transport::Json(status, body) => match Objection::of(body) {
             Some(objection) => Judged::Objected(status, objection),
             None => Judged::Unclear(unexpected(status)),
         },

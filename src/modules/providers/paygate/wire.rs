@@ -3,15 +3,13 @@
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::{Payment, PaymentStatus, PaymentToStart};
+use super::{super::objection::id, Payment, PaymentStatus, PaymentToStart};
 use crate::platform::{
     clock::Rfc3339Time,
     exchange::Redaction,
     money::{AMOUNT_MAX, Currency, Money},
 };
 
-/// Longest id of theirs that we store.
-const ID_CHARS_MAX: usize = 64;
 /// Longest address of a payment's page: it is stored with the top-up and shown to the merchant.
 const URL_CHARS_MAX: usize = 500;
 /// Longest description; the payer's page has one line for it.
@@ -48,28 +46,6 @@ pub(super) fn start_body(payment: &PaymentToStart<'_>) -> Value {
     })
 }
 
-/// The gateway's own account of what it did not do.
-pub(super) struct Objection {
-    /// For programs.
-    pub(super) code: String,
-    message: String,
-}
-
-impl Objection {
-    /// For people.
-    pub(super) fn explanation(&self) -> String {
-        if self.message.trim().is_empty() { self.code.clone() } else { format!("{}: {}", self.code, self.message) }
-    }
-}
-
-/// `error` of an answer, where it has a code.
-pub(super) fn objection(body: &Value) -> Option<Objection> {
-    let error = body.get("error")?;
-    let code = id(error, "code")?;
-    let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
-    Some(Objection { code, message: message.to_owned() })
-}
-
 /// Our reference, as the payment `object` names it, or the name of the field that can't be used.
 pub(super) fn reference(object: &Value) -> Result<String, &'static str> {
     id(object, "reference").ok_or("reference")
@@ -95,13 +71,6 @@ fn status(word: &str) -> PaymentStatus {
         "expired" => PaymentStatus::Expired,
         _ => PaymentStatus::Unknown,
     }
-}
-
-/// An id of theirs: printable ASCII without blanks, of sane length.
-pub(super) fn id(object: &Value, name: &str) -> Option<String> {
-    let text = object.get(name)?.as_str()?;
-    let sane = (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    sane.then(|| text.to_owned())
 }
 
 /// Whether a browser may be sent there: a `javascript:` address in a merchant's page would run as the merchant.
