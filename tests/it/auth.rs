@@ -424,6 +424,7 @@ async fn secrets_are_nowhere_in_the_database() {
         email: "asha@example.com".into(),
         token: registered["accessToken"].as_str().unwrap().into(),
     };
+    app.app.grant_kyc(&user.user_id).await.unwrap();
     app.credit(&user, 100_000).await;
     app.confirmed(&user, "c-1").await;
     let mut everything = String::new();

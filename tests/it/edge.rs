@@ -306,7 +306,7 @@ async fn expect_whole(app: &TestApp) {
         assert_eq!(app.all("events", doc! { "subjectId": id }).await.len(), 1);
     }
     assert_eq!(app.all("jobs", doc! {}).await.len(), orders.len());
-    assert_eq!(app.all("events", doc! {}).await.len(), orders.len());
+    assert_eq!(app.all_but_grants("events").await.len(), orders.len());
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn a_hundred_identical_creates_are_one_order_and_one_shipment() {
         assert_eq!(replayed, (answer.status == 200).then_some("true"));
     }
     for collection in ["orders", "jobs", "events"] {
-        assert_eq!(app.all(collection, doc! {}).await.len(), 1, "{collection}");
+        assert_eq!(app.all_but_grants(collection).await.len(), 1, "{collection}");
     }
     app.run_jobs().await;
     assert_eq!(app.carrier.books().await["shipments"], 1);

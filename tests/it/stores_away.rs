@@ -98,8 +98,8 @@ async fn before_migrate_writes_wait_and_say_why() {
     // Another process migrates; this one notices.
     bare.app.start_background();
     waybill::app::migrate(&bare.app.db).await.unwrap();
-    eventually("it lets writes in, as far as there is money", SOON, async || {
-        bare.send(Method::POST, "/orders/create", Role::Merchant, Some(order("c-1"))).await.status == 402
+    eventually("it lets writes in, of whom is verified", SOON, async || {
+        bare.send(Method::POST, "/orders/create", Role::Merchant, Some(order("c-1"))).await.status == 403
     })
     .await;
     bare.send(Method::GET, "/readyz", Role::Merchant, None).await.expect(200);

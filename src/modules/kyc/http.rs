@@ -243,7 +243,7 @@ fn answered(replayed: bool, fresh: StatusCode, body: impl Serialize) -> Response
 #[utoipa::path(get, path = "/kyc/documents/{documentId}", tag = "kyc", security(("bearer" = [])),
     params(("documentId" = String, Path, description = "`doc_...`")),
     responses(
-        (status = 200, description = "The file, as an attachment.", content_type = "application/octet-stream"),
+        (status = 200, description = "The file, as an attachment.", body = String, content_type = "application/octet-stream"),
         (status = 404, description = "No such document of yours.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn get_document(

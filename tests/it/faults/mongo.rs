@@ -187,7 +187,7 @@ async fn what_can_not_be_written_fails_and_holds_up_nobody() {
     }
     mongod.heal().await;
     for collection in ["orders", "jobs", "events"] {
-        assert_eq!(app.all(collection, doc! {}).await.len(), 0, "nothing is left of it: {collection}");
+        assert_eq!(app.all_but_grants(collection).await.len(), 0, "nothing is left of it: {collection}");
     }
     create(&app, &user, 0).await.expect(201);
     app.run_jobs().await;
