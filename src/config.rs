@@ -169,7 +169,8 @@ pub struct Config {
     /// make it SEALING_KEY, then run `waybill keys rotate`.
     #[arg(long, env = "SEALING_KEY_PREVIOUS", hide_env_values = true)]
     pub sealing_key_previous: Option<SecretString>,
-    /// Merchants have to be verified before they create orders and top up: true or false.
+    /// Merchants have to be verified before they create orders and top up: true or false. Who is suspended may not, either
+    /// way.
     #[arg(long, env = "KYC_REQUIRED", default_value_t = true, action = ArgAction::Set)]
     pub kyc_required: bool,
     /// Two reviewers have to approve an application: true or false.

@@ -51,12 +51,15 @@ impl MediaType {
         const PNG_END: &[u8] = b"\0\0\0\0IEND\xaeB`\x82";
         /// Readers accept trailing blanks and line ends, and so do we.
         const PDF_TAIL_BYTES: usize = 1024;
-        let tail = &content[content.len().saturating_sub(PDF_TAIL_BYTES)..];
-        if content.starts_with(b"%PDF-") && tail.windows(5).any(|window| window == b"%%EOF") {
+        /// Telephones put what they know of a picture behind it.
+        const JPEG_TAIL_BYTES: usize = 256 * 1024;
+        let end = |bytes: usize| &content[content.len().saturating_sub(bytes).max(4).min(content.len())..];
+        if content.starts_with(b"%PDF-") && end(PDF_TAIL_BYTES).windows(5).any(|window| window == b"%%EOF") {
             Some(Self::Pdf)
         } else if content.starts_with(PNG_START) && content.ends_with(PNG_END) {
             Some(Self::Png)
-        } else if content.starts_with(b"\xff\xd8\xff") && content.len() > 4 && content.ends_with(b"\xff\xd9") {
+        } else if content.starts_with(b"\xff\xd8\xff") && end(JPEG_TAIL_BYTES).windows(2).any(|end| end == b"\xff\xd9")
+        {
             Some(Self::Jpeg)
         } else {
             None
@@ -75,6 +78,7 @@ mod tests {
         assert_eq!(MediaType::of(PNG), Some(MediaType::Png));
         assert_eq!(MediaType::of(b"%PDF-1.7\n...\n%%EOF\n"), Some(MediaType::Pdf));
         assert_eq!(MediaType::of(b"\xff\xd8\xff\xe0....\xff\xd9"), Some(MediaType::Jpeg));
+        assert_eq!(MediaType::of(b"\xff\xd8\xff\xe0....\xff\xd9taken by a telephone"), Some(MediaType::Jpeg));
         for known in [MediaType::Pdf, MediaType::Png, MediaType::Jpeg] {
             assert_eq!(MediaType::from_name(known.as_str()), Some(known));
         }
@@ -92,6 +96,7 @@ mod tests {
             b"MZ",
             b"",
             b"\xff\xd8\xff\xd9",
+            b"\xff\xd8\xff",
             &PNG[..PNG.len() - 1],
         ] {
             assert_eq!(MediaType::of(pretender), None, "{:?}", String::from_utf8_lossy(pretender));

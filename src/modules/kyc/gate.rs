@@ -26,14 +26,14 @@ impl From<NotVerified> for AppError {
     }
 }
 
-/// Whether users have to be verified here.
+/// Who is let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KycGate {
     required: bool,
 }
 
 impl KycGate {
-    /// A gate that is open to everybody unless verification is `required`.
+    /// A gate for those who are verified; for everybody who is not suspended, where that is not `required`.
     #[must_use]
     pub const fn new(required: bool) -> Self {
         Self { required }
@@ -41,20 +41,24 @@ impl KycGate {
 
     /// What [`KycGate::verify`] reads.
     #[must_use]
-    pub fn keys(self, user_id: &str) -> Option<Key> {
-        self.required.then(|| Application::key(user_id))
+    pub fn key(self, user_id: &str) -> Key {
+        Application::key(user_id)
     }
 
-    /// Lets a user through who is verified.
+    /// Lets a user through.
     ///
     /// # Errors
     /// [`NotVerified`] with the user's state.
     pub fn verify(self, view: &View, user_id: &str) -> Result<Verified, NotVerified> {
-        let Some(key) = self.keys(user_id) else { return Ok(Verified(())) };
+        let state = view.text(&self.key(user_id), "state");
         // A state that this version doesn't know lets nobody through.
-        let state = view
-            .text(&key, "state")
-            .map_or(KycState::NotStarted, |name| KycState::from_name(name).unwrap_or(KycState::UnderReview));
-        if state == KycState::Verified { Ok(Verified(())) } else { Err(NotVerified(state)) }
+        let unknown = KycState::UnderReview;
+        let state = state.map_or(KycState::NotStarted, |name| KycState::from_name(name).unwrap_or(unknown));
+        match state {
+            KycState::Verified => Ok(Verified(())),
+            KycState::Suspended => Err(NotVerified(state)),
+            _ if self.required => Err(NotVerified(state)),
+            _ => Ok(Verified(())),
+        }
     }
 }

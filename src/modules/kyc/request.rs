@@ -7,7 +7,7 @@ use validator::{Validate, ValidationError};
 
 use super::{
     draft::{Change, DraftChange},
-    identifiers::{Aadhaar, AccountNumber, Gstin, Holder, Ifsc, Pan},
+    identifiers::{Aadhaar, AccountNumber, Gstin, Holder, Ifsc, Pan, holds_identifier},
     model::{AadhaarRef, Address, BankAccount, KycState, Requirement, SealedNumber, field_place},
     review::Verdict,
     states,
@@ -18,6 +18,8 @@ use crate::platform::{clock::Rfc3339Time, error::FieldError, ids::new_id, sealin
 const LINE_CHARS_MAX: usize = 120;
 /// Longest reason.
 const REASON_CHARS_MAX: usize = 500;
+/// Free text is stored as it is, and reasons for ever.
+const NO_IDENTIFIERS: &str = "must hold no Aadhaar number and no PAN";
 /// More can't be asked for at once.
 const REQUIREMENTS_MAX: u64 = 20;
 
@@ -137,6 +139,7 @@ impl Wrong {
             match text.chars().count() {
                 0 => Err("must not be empty"),
                 1..=LINE_CHARS_MAX if text.chars().any(char::is_control) => Err("must hold no control characters"),
+                1..=LINE_CHARS_MAX if holds_identifier(text) => Err(NO_IDENTIFIERS),
                 1..=LINE_CHARS_MAX => Ok(text.to_owned()),
                 _ => Err("must have at most 120 characters"),
             }
@@ -228,7 +231,7 @@ impl WellFormed {
 pub struct DecisionRequest {
     /// The word.
     pub decision: Verdict,
-    /// Why; kept, and shown to the merchant.
+    /// Why; kept for ever, and shown to the merchant: no names, no numbers.
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]
     pub reason: String,
@@ -236,7 +239,7 @@ pub struct DecisionRequest {
     #[serde(default)]
     #[validate(length(max = REQUIREMENTS_MAX), nested)]
     pub requirements: Vec<RequirementRequest>,
-    /// `submission` of what you have looked at: an application that was handed in again since is not decided.
+    /// `submission` of what you have looked at. Send it: an application that was handed in again since is not decided then.
     pub submission: Option<i32>,
 }
 
@@ -286,6 +289,9 @@ fn reason(text: &str) -> Result<(), ValidationError> {
     if text.chars().any(|c| c.is_control() && c != '\n') {
         return Err(invalid("format", "must hold no control characters"));
     }
+    if holds_identifier(text) {
+        return Err(invalid("format", NO_IDENTIFIERS));
+    }
     Ok(())
 }
 
@@ -323,7 +329,7 @@ fn requirement_code(code: &str) -> Result<(), ValidationError> {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ErasureRequest {
-    /// Why, and on whose request; kept.
+    /// Why, and on whose request; kept for ever: no names, no numbers.
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]
     pub reason: String,

@@ -61,9 +61,7 @@ impl Command for CreateOrder {
 
     fn reads(&self, _: &View) -> Vec<Key> {
         let wallet = wallet_key(&self.user_id, self.quote.total.currency);
-        let mut keys = vec![Order::key(&self.user_id, &self.client_order_id), wallet];
-        keys.extend(self.gate.keys(&self.user_id));
-        keys
+        vec![Order::key(&self.user_id, &self.client_order_id), wallet, self.gate.key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Created {

@@ -150,12 +150,18 @@ fn only_who_is_verified_creates_orders_and_others_leave_nothing() {
     }
     let mut view = rich();
     assert_eq!(created(decide(&mut view, &gated(1))).0, "not verified", "who has no application");
+    // Where nobody has to be verified, a suspension still holds.
+    for state in KycState::ALL {
+        let expected = if state == KycState::Suspended { "not verified" } else { "new" };
+        assert_eq!(created(decide(&mut in_state(state), &create(1))).0, expected, "{state:?}, not required");
+    }
 }
 
 #[test]
 fn an_order_that_was_acknowledged_is_replayed_whatever_became_of_the_merchant() {
-    let mut view = in_state(KycState::Suspended);
+    let mut view = in_state(KycState::Verified);
     decide(&mut view, &create(1));
+    view.update(&Application { state: KycState::Suspended, ..Application::new("usr_1", NOW) });
     let again = CreateOrder { gate: KycGate::new(true), ..create(2) };
     assert_eq!(created(decide(&mut view, &again)), ("replay", "ord_1".into()));
 }

@@ -57,9 +57,7 @@ impl Command for RequestTopup {
     type Reply = Requested;
 
     fn reads(&self, _: &View) -> Vec<Key> {
-        let mut keys = vec![Topup::key(&self.user_id, &self.client_topup_id)];
-        keys.extend(self.gate.keys(&self.user_id));
-        keys
+        vec![Topup::key(&self.user_id, &self.client_topup_id), self.gate.key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Requested {
