@@ -6,7 +6,7 @@ use bson::{DateTime, Document, doc};
 
 use super::{
     VERIFY_KIND,
-    draft::{DOCUMENTS_MAX, DraftChange, defects, documents_are_open, locked_fields, open_numbers, same_document},
+    draft::{DraftChange, defects, documents_are_open, has_room, locked_fields, open_numbers, same_document},
     error::KycError,
     model::{Application, Check, CheckStatus, DOCUMENTS, DocumentContent, DocumentEntry, KycState},
     transitions::{KycCommand, next},
@@ -193,7 +193,7 @@ impl Command for AddDocument {
         if !documents_are_open(&application, kind, false) {
             return Err(locked_document(before, &kind.field()));
         }
-        if application.documents.len() >= DOCUMENTS_MAX {
+        if !has_room(&application, kind) {
             return Err(KycError::TooManyDocuments);
         }
         let entry = DocumentEntry { uploaded_at: view.now(), ..self.entry.clone() };

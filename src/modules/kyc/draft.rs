@@ -178,7 +178,8 @@ fn goes_with(field: &str, asked: &str) -> bool {
     field == asked
         || field == top
         || (IDENTITY.contains(&field) && IDENTITY.contains(&top))
-        || (field == "address" && top == "gstin")
+        // A registration is of one state, the address's.
+        || (["address", "gstin"].contains(&field) && ["address", "gstin"].contains(&top))
 }
 
 /// Whether a document of `kind` may be added or removed now.
@@ -190,6 +191,14 @@ pub fn documents_are_open(application: &Application, kind: DocumentKind, removes
         KycState::NeedsClarification => !removes || asked(&kind.field()),
         state => next(state, KycCommand::Save).is_some(),
     }
+}
+
+/// Whether one more document of `kind` finds room. While something is to be clarified, the first of its kind always does:
+/// ten others may be locked.
+#[must_use]
+pub fn has_room(application: &Application, kind: DocumentKind) -> bool {
+    let is_first = || !application.documents.iter().any(|document| document.kind == kind);
+    application.documents.len() < DOCUMENTS_MAX || (application.state == KycState::NeedsClarification && is_first())
 }
 
 /// Whether the same content was added before, as the same.

@@ -4,7 +4,7 @@ use bson::DateTime;
 use secrecy::SecretString;
 
 use super::{
-    draft::{Change, DraftChange, defects, documents_are_open, locked_fields, open_numbers},
+    draft::{Change, DOCUMENTS_MAX, DraftChange, defects, documents_are_open, has_room, locked_fields, open_numbers},
     identifiers::{Holder, Pan},
     model::{
         AadhaarRef, Address, Application, BankAccount, Check, CheckStatus, DocumentEntry, DocumentKind, KycState,
@@ -126,7 +126,7 @@ fn only_what_was_asked_for_is_open_and_what_goes_with_it() {
         FIELDS.into_iter().filter(|field| !locked.iter().any(|locked| locked == field)).collect::<Vec<_>>()
     };
     assert_eq!(open("bankAccount"), ["bankAccount"]);
-    assert_eq!(open("address"), ["address"]);
+    assert_eq!(open("address"), ["gstin", "address"]);
     assert_eq!(open("pan"), ["businessType", "legalName", "pan", "gstin", "aadhaar"]);
     assert_eq!(open("gstin"), ["businessType", "legalName", "pan", "gstin", "aadhaar", "address"]);
     assert_eq!(open("documents.pan_card"), [""; 0]);
@@ -143,6 +143,20 @@ fn documents_are_added_while_open_and_taken_away_only_where_asked_for() {
         assert_eq!(may(DocumentKind::AddressProof, false), drafting || clarifying, "{state:?}");
         assert_eq!(may(DocumentKind::AddressProof, true), drafting, "{state:?}");
         assert_eq!(may(DocumentKind::PanCard, true), drafting || clarifying, "{state:?}");
+    }
+}
+
+#[test]
+fn ten_papers_are_enough_unless_one_of_another_kind_is_to_be_shown() {
+    for state in KycState::ALL {
+        let room = |documents: usize, kind| {
+            let documents = vec![document(DocumentKind::AddressProof); documents];
+            has_room(&Application { state, documents, ..company() }, kind)
+        };
+        let clarifying = state == KycState::NeedsClarification;
+        assert!(room(DOCUMENTS_MAX - 1, DocumentKind::AddressProof), "{state:?}");
+        assert!(!room(DOCUMENTS_MAX, DocumentKind::AddressProof), "{state:?}");
+        assert_eq!(room(DOCUMENTS_MAX, DocumentKind::PanCard), clarifying, "{state:?}");
     }
 }
 

@@ -22,7 +22,8 @@ pub(super) fn data_error(path: String, sentence: &str) -> FieldError {
     } else if sentence.starts_with("duplicate field") {
         FieldError::new(join(named()), "duplicate", "is given twice")
     } else if sentence.starts_with("unknown variant") {
-        let options = sentence.split_once("expected ").map_or("", |(_, rest)| rest);
+        // What was sent stands before, and may hold any words.
+        let options = sentence.rsplit_once("expected ").map_or("", |(_, rest)| rest);
         let options = options.split(" at line ").next().unwrap_or_default().replace('`', "");
         FieldError::new(path, "unknown_value", format!("must be {options}"))
     } else if let Some(("", own)) = sentence.split_once("must be ") {

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
-    body::Body,
+    body::BodyDataStream,
     extract::Request,
     http::{HeaderMap, header},
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
 use multer::{Constraints, Field, Multipart, SizeLimit};
+use tokio::time::{Instant, timeout_at};
 
 use crate::platform::error::{AppError, ErrorKind, FieldError};
 
@@ -23,8 +24,7 @@ const TEXT_BYTES_MAX: u64 = 256;
 const OVERHEAD_BYTES_MAX: u64 = 16 * 1024;
 /// The name of the file's part.
 const FILE: &str = "file";
-/// Who sends far too much is listened to for so long, and so many bytes, so that the answer is not lost with the
-/// connection.
+/// Who is refused is listened to for so long, and so many bytes, so that the answer is not lost with the connection.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -37,7 +37,8 @@ pub struct Form {
     pub file: Bytes,
 }
 
-/// Reads a form of the text fields `names`, all of them required, and a file of at most `file_bytes_max` bytes.
+/// Reads a form of the text fields `names`, all of them required, and a file of at most `file_bytes_max` bytes. What is
+/// refused is read to its end all the same, as far as that is not too much.
 ///
 /// # Errors
 /// 415 for another media type, 413 over the limit, 400 for what is cut off, too slow or no form, 422 naming fields.
@@ -47,19 +48,33 @@ pub async fn read_form(
     file_bytes_max: usize,
 ) -> Result<Form, AppError> {
     let (parts, body) = request.into_parts();
-    let boundary = boundary(&parts.headers)?;
+    let mut body = body.into_data_stream();
+    let end = Instant::now() + FORM_TIMEOUT;
+    match timeout_at(end, read_parts(&parts.headers, &mut body, names, file_bytes_max)).await {
+        Ok(Ok(form)) => Ok(form),
+        Ok(Err(refusal)) => {
+            drain(body, end.min(Instant::now() + DRAIN_TIMEOUT)).await;
+            Err(refusal)
+        }
+        Err(_) => Err(unreadable("request.too_slow", "The upload did not arrive in time.")),
+    }
+}
+
+async fn read_parts(
+    headers: &HeaderMap,
+    body: &mut BodyDataStream,
+    names: &'static [&'static str],
+    file_bytes_max: usize,
+) -> Result<Form, AppError> {
+    let boundary = boundary(headers)?;
     let whole_max = file_bytes_max as u64 + OVERHEAD_BYTES_MAX;
-    if announced(&parts.headers).is_some_and(|length| length > whole_max) {
-        drain(body).await;
+    if announced(headers).is_some_and(|length| length > whole_max) {
         return Err(too_large(file_bytes_max));
     }
     let limits =
         SizeLimit::new().whole_stream(whole_max).per_field(TEXT_BYTES_MAX).for_field(FILE, file_bytes_max as u64);
-    let form = Multipart::with_constraints(body.into_data_stream(), boundary, Constraints::new().size_limit(limits));
-    match tokio::time::timeout(FORM_TIMEOUT, collect(form, names, file_bytes_max)).await {
-        Ok(form) => form,
-        Err(_) => Err(unreadable("request.too_slow", "The upload did not arrive in time.")),
-    }
+    let form = Multipart::with_constraints(body, boundary, Constraints::new().size_limit(limits));
+    collect(form, names, file_bytes_max).await
 }
 
 fn boundary(headers: &HeaderMap) -> Result<String, AppError> {
@@ -139,17 +154,16 @@ fn unreadable(code: &'static str, detail: &'static str) -> AppError {
     AppError::new(ErrorKind::Unreadable, code, detail)
 }
 
-/// Reads and forgets.
-async fn drain(body: Body) {
-    let mut chunks = body.into_data_stream();
+/// Reads and forgets, for so long.
+async fn drain(mut body: BodyDataStream, until: Instant) {
     let reading = async {
         let mut read = 0;
-        while let Some(Ok(chunk)) = chunks.next().await {
+        while let Some(Ok(chunk)) = body.next().await {
             read += chunk.len();
             if read > DRAIN_BYTES_MAX {
                 break;
             }
         }
     };
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+    let _ = timeout_at(until, reading).await;
 }

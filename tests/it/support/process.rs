@@ -50,6 +50,11 @@ impl Launch {
         Self::program("worker", app, flags)
     }
 
+    /// API and worker in one process.
+    pub fn all(app: &TestApp, flags: &[&str]) -> Self {
+        Self::program("all", app, flags)
+    }
+
     fn program(program: &'static str, app: &TestApp, flags: &[&str]) -> Self {
         let flags = test_flags(&app.mongodb_uri, &app.redis_url, &app.redis_prefix, &app.carrier.base_url(), flags);
         let env = flags.iter().map(|flag| {
@@ -58,6 +63,12 @@ impl Launch {
             (name.replace('-', "_").to_uppercase(), value.to_owned())
         });
         Self { program, env: env.collect(), port: None }
+    }
+
+    /// With one more setting in its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
     }
 
     /// It kills itself at this point.
@@ -82,7 +93,7 @@ impl Launch {
     pub fn spawn(&self) -> Process {
         let address = format!("127.0.0.1:{}", self.port.unwrap_or_else(free_port));
         let log = std::env::temp_dir().join(format!("{}.log", unique("waybill-process")));
-        let variable = if self.program == "api" { "HTTP_ADDR" } else { "METRICS_ADDR" };
+        let variable = if self.program == "worker" { "METRICS_ADDR" } else { "HTTP_ADDR" };
         let child = Command::new(env!("CARGO_BIN_EXE_waybill"))
             .arg(self.program)
             .envs(&self.env)
@@ -98,7 +109,7 @@ impl Launch {
 
     /// Starts it and waits until it serves.
     pub async fn start(&self) -> Process {
-        let path = if self.program == "api" { "/readyz" } else { "/healthz" };
+        let path = if self.program == "worker" { "/healthz" } else { "/readyz" };
         for _ in 0..TRIES {
             let mut process = self.spawn();
             if process.is_up(path).await {
@@ -169,6 +180,14 @@ impl Process {
             stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
         })
         .await;
+    }
+
+    /// The most memory that it ever had, in KiB.
+    pub fn memory_peak_kib(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line about its memory");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// What it has written to stderr.
