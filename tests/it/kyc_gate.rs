@@ -182,9 +182,13 @@ async fn from_the_moment_of_a_suspension_nothing_new_comes_in() {
 }
 
 #[tokio::test]
-async fn where_nobody_has_to_be_verified_everybody_comes_in() {
+async fn where_nobody_has_to_be_verified_everybody_comes_in_who_is_not_suspended() {
     let app = TestApp::with(&["--kyc-required=false"]).await;
-    for state in ["not_started", "suspended", "rejected"] {
+    let suspended = applicant_in(&app, "suspended").await;
+    app.credit(&suspended, 1_000_000).await;
+    app.create(&suspended, "c-1").await.expect(403);
+    app.request_topup(&suspended, "t-1", 50_000).await.expect(403);
+    for state in ["not_started", "rejected"] {
         let user = applicant_in(&app, state).await;
         app.credit(&user, 1_000_000).await;
         app.create(&user, "c-1").await.expect(201);
