@@ -223,11 +223,13 @@ impl CallJob for VerifyApplication {
             }
             Finding::Unauthorized(failure) => ("fatal", Some((Some(ErrorClass::Fatal), failure)), AccountNews::Refused),
         };
+        // What they say in their own words may name somebody: it is with the check, not in the logs.
+        let own_words = matches!(finding, Finding::Inconclusive(_));
         let verdict = Verdict {
             outcome,
             error_class: failed.and_then(|(class, _)| class),
             error_code: failed.map(|(_, failure)| failure.code),
-            error_message: failed.map(|(_, failure)| failure.message.clone()),
+            error_message: failed.filter(|_| !own_words).map(|(_, failure)| failure.message.clone()),
             awb: None,
         };
         (verdict, news)

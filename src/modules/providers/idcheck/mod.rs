@@ -175,7 +175,8 @@ impl fmt::Debug for Finding {
                 f.debug_struct("Confirmed").field("transfer", transfer).finish_non_exhaustive()
             }
             Self::Refuted(failure) => f.debug_tuple("Refuted").field(failure).finish(),
-            Self::Inconclusive(failure) => f.debug_tuple("Inconclusive").field(failure).finish(),
+            // In their words, which may name somebody.
+            Self::Inconclusive(failure) => f.debug_tuple("Inconclusive").field(&failure.code).finish(),
             Self::Retryable(failure, repeat) => f.debug_tuple("Retryable").field(failure).field(repeat).finish(),
             Self::Unauthorized(failure) => f.debug_tuple("Unauthorized").field(failure).finish(),
         }
