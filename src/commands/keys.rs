@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use secrecy::ExposeSecret;
+
 use crate::{
     config::RotateArgs,
     modules::kyc,
@@ -10,7 +12,9 @@ use crate::{
 
 /// Wraps everything that is sealed under today's key; an error where something could not be opened.
 pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
-    let keys = SealingKeys::new(&args.sealing_key, args.sealing_key_previous.as_ref())?;
+    // Compose files hand on variables that nobody set as empty ones.
+    let previous = args.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
+    let keys = SealingKeys::new(&args.sealing_key, previous)?;
     let db = mongo::connect(&args.stores.mongodb_uri)
         .await
         .map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;

@@ -22,7 +22,7 @@ const PASSES_MAX: usize = 10;
 pub struct Rotated {
     /// Values that are wrapped by today's key now.
     pub wrapped: u64,
-    /// Values that could not be opened: sealed under an unknown key, or damaged.
+    /// Values that could not be wrapped: sealed under an unknown key, damaged, or written again and again meanwhile.
     pub failed: u64,
 }
 
@@ -38,14 +38,14 @@ pub async fn rotate(
 ) -> mongodb::error::Result<Rotated> {
     let mut total = Rotated::default();
     for (collection, path, name) in SEALED {
-        for _ in 0..PASSES_MAX {
-            let (before, missed) =
-                (total.failed, wrap_all(db, keys, (collection, path, name), &mut total, &mut progress).await?);
+        for pass in 1..=PASSES_MAX {
+            let before = total.failed;
+            let missed = wrap_all(db, keys, (collection, path, name), &mut total, &mut progress).await?;
             if missed == 0 {
                 break;
             }
-            // The next pass meets what could not be opened again.
-            total.failed = before;
+            // The next pass meets what could not be opened again; after the last one, what was missed is not wrapped.
+            total.failed = if pass < PASSES_MAX { before } else { total.failed + missed };
         }
     }
     Ok(total)
@@ -69,7 +69,11 @@ async fn wrap_all(
     while let Some(document) = found.try_next().await? {
         let Ok(id) = document.get_str("_id") else { continue };
         let place = if collection == DOCUMENTS { document_place(id) } else { field_place(id, name) };
-        let Some(envelope) = envelope_at(&document, &envelope_path) else { continue };
+        let Some(envelope) = envelope_at(&document, &envelope_path) else {
+            total.failed += 1;
+            progress(*total, Some((&place, &OpenError::Damaged)));
+            continue;
+        };
         match keys.rewrap(&place, &envelope) {
             Ok(Some(again)) => {
                 let unchanged = doc! { "_id": id, format!("{envelope_path}.wrappedKey"): &envelope.wrapped_key };
