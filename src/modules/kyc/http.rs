@@ -307,6 +307,7 @@ async fn submit_application(
 #[utoipa::path(post, path = "/kyc/erasure", tag = "kyc", security(("bearer" = [])), request_body = ErasureRequest,
     responses(
         (status = 204, description = "It is erased."),
+        (status = 404, description = "You have no application.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Only a rejected application can be erased (`kyc.not_erasable`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn erase_application(
