@@ -79,7 +79,9 @@ pub enum Sum {
 #[must_use]
 pub fn sum(application: &Application) -> Sum {
     let has = |status| application.checks.iter().any(|check| check.status == status);
-    if has(CheckStatus::Pending) {
+    if application.checks.is_empty() {
+        Sum::Unclear("Nothing was checked.")
+    } else if has(CheckStatus::Pending) {
         Sum::GoOn
     } else if has(CheckStatus::Failed) {
         let failed = application.checks.iter().filter(|check| check.status == CheckStatus::Failed);

@@ -33,7 +33,15 @@ mod store;
 pub mod transitions;
 
 #[cfg(test)]
+mod attempt_tests;
+#[cfg(test)]
+mod checking_tests;
+#[cfg(test)]
 mod draft_tests;
+#[cfg(test)]
+mod job_tests;
+#[cfg(test)]
+mod review_tests;
 
 pub use error::KycError;
 pub use gate::{KycGate, NotVerified, Verified};

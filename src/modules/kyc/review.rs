@@ -113,8 +113,12 @@ impl Decide {
     }
 }
 
-/// Ends a job that waits to make checks; one that runs finds out by itself that it is too late.
+/// Ends a job that waits to make checks; one that runs finds out by itself that it is too late, and so does one that has
+/// to close the call of a dead worker.
 fn stop_checks(view: &mut View, application: &Application) {
+    if application.open_call.is_some() {
+        return;
+    }
     let job = application.job_id.as_ref().and_then(|id| view.by_id::<Job>(id));
     if let Some(job) = job.filter(|job| job.state == JobState::Ready) {
         settle_job(view, job, &JobEnd::Done { result: Some(doc! { "state": application.state.as_str() }) });
@@ -136,7 +140,9 @@ impl Command for Decide {
     }
 
     fn decide(&self, view: &mut View) -> Changed {
-        let Some(mut application) = view.find::<Application>(&Application::key(&self.user_id)) else {
+        let found = view.find::<Application>(&Application::key(&self.user_id));
+        // Other ids with the same body lead to the same application.
+        let Some(mut application) = found.filter(|application| application.user_id == self.user_id) else {
             return Err(KycError::NotFound);
         };
         if was_done(view, &self.event_id) {

@@ -481,6 +481,10 @@ impl<J: CallJob> Conclusion for AttemptFailed<J> {
             let at = after(view.now(), call_job.queue().backoff.delay(job.attempts, self.jitter));
             return JobEnd::Retry { at, error: Some(self.error.clone()), counts: true }.into();
         }
+        // What went on without this job, or has another one since, is not given up with it.
+        if let Step::End(end) = call_job.step(&subject, job, view.now()) {
+            return end.into();
+        }
         let actor = Actor::worker(&self.worker_id, &job.correlation_id);
         call_job.give_up(view, subject, &self.error, &self.event_id, &actor);
         JobEnd::Dead { error: self.error.clone() }.into()
