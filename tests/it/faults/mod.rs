@@ -5,6 +5,7 @@ mod backlog;
 mod batch;
 mod crash;
 mod handlers;
+mod kyc;
 mod lease;
 mod ledger;
 mod mongo;

@@ -1,5 +1,6 @@
 //! Applications of tests, and the verification provider's stand-in.
 
+use bson::{Document, doc};
 use reqwest::{
     Method,
     multipart::{Form, Part},
@@ -45,6 +46,32 @@ pub fn company() -> Value {
         "bankAccount": { "accountNumber": ACCOUNT_NUMBER, "ifsc": "HDFC0000123" },
         "address": { "line1": "12 MG Road", "city": "Bengaluru", "state": "Karnataka", "pincode": "560001" },
     })
+}
+
+/// Of the PAN of [`individual`], in Karnataka.
+pub const GSTIN: &str = "29ABCPR1234F1ZU";
+
+/// What is nobody's business: of [`individual`] and [`company`], in lower case, with the stand-in's own invention.
+const PERSONAL: [&str; 10] = [
+    "asha rao",
+    "blue kite",
+    "vikram",
+    "abcpr1234f",
+    "aagcb7383j",
+    "999941057058",
+    "9999 4105 7058",
+    "123456789012",
+    "12 mg road",
+    "hdfc0000123",
+];
+
+/// Asserts that nothing of [`PERSONAL`] is in `text`.
+#[track_caller]
+pub fn assert_impersonal(text: &str) {
+    let text = text.to_lowercase();
+    for personal in PERSONAL {
+        assert!(!text.contains(personal), "{personal} is in {text}");
+    }
 }
 
 /// The verification provider's stand-in, in the carrier's process.
@@ -149,5 +176,72 @@ impl TestApp {
 
     pub async fn decide(&self, reviewer: &User, user: &User, decision: &Value) -> Answer {
         self.post(reviewer, &format!("/kyc/applications/{}/decision", user.user_id), decision).await
+    }
+
+    /// The application as it is stored.
+    pub async fn application(&self, user: &User) -> Document {
+        let mut found = self.all("kyc_applications", doc! { "userId": &user.user_id }).await;
+        assert_eq!(found.len(), 1);
+        found.pop().unwrap()
+    }
+
+    /// Where an application is.
+    pub async fn kyc_state(&self, user: &User) -> String {
+        self.kyc(user).await["state"].as_str().unwrap().to_owned()
+    }
+
+    /// The job of the latest submission.
+    pub async fn kyc_job(&self, user: &User) -> Document {
+        let application = self.application(user).await;
+        let id = application.get_str("jobId").unwrap();
+        self.all("jobs", doc! { "_id": id }).await.pop().expect("every submission has its job")
+    }
+
+    /// Types of the events about an application, oldest first.
+    pub async fn kyc_event_types(&self, user: &User) -> Vec<String> {
+        let application = self.application(user).await;
+        let events = self.all("events", doc! { "subjectId": application.get_str("_id").unwrap() }).await;
+        events.iter().map(|event| event.get_str("type").unwrap().to_owned()).collect()
+    }
+
+    /// Our reference of a check: `pan`, `gstin`, `bank_account`.
+    pub async fn reference(&self, user: &User, check: &str) -> String {
+        let application = self.application(user).await;
+        let mut checks = application.get_array("checks").unwrap().iter().map(|check| check.as_document().unwrap());
+        let found = checks.find(|found| found.get_str("kind").unwrap() == check).expect("the check");
+        found.get_str("reference").unwrap().to_owned()
+    }
+
+    /// `times` calls (or all) of `operation` about this application behave like `mode`.
+    pub async fn check_misbehaves(&self, user: &User, operation: &str, mode: &str, times: Option<u32>) {
+        let check = if operation == "penny_drop" { "bank_account" } else { operation };
+        let reference = self.reference(user, check).await;
+        let rule = json!({ "operation": operation, "reference": reference, "mode": mode, "times": times });
+        self.idcheck.rule(rule).await;
+    }
+
+    /// Codes of the answers about an application, as logged, oldest first; null for a good one. Asserts that every request
+    /// has its answer, that both say what they are about, and nothing else.
+    pub async fn answers_about(&self, user: &User) -> Vec<Option<String>> {
+        let application = self.application(user).await;
+        let about = doc! { "resourceId": application.get_str("_id").unwrap(), "userId": &user.user_id };
+        let requests = self.all("provider_request_logs", about.clone()).await;
+        let answers = self.all("provider_response_logs", about).await;
+        let ids = |logs: &[Document], field: &str| -> Vec<String> {
+            logs.iter().map(|log| log.get_str(field).unwrap().to_owned()).collect()
+        };
+        let mut answered = ids(&answers, "requestRefId");
+        answered.sort();
+        answered.dedup();
+        assert_eq!(answered, ids(&requests, "_id"), "an answer for every request");
+        requests.iter().chain(&answers).for_each(|log| assert_impersonal(&log.to_string()));
+        answers.iter().map(|answer| answer.get_str("errorCode").ok().map(str::to_owned)).collect()
+    }
+
+    /// Has a dead verification job tried again.
+    pub async fn retry_checks(&self, admin: &User, user: &User) -> Answer {
+        let job = self.kyc_job(user).await;
+        let path = format!("/queues/jobs/{}/retry", job.get_str("_id").unwrap());
+        self.request(Method::POST, &path, Some(&admin.token), None).await
     }
 }

@@ -14,7 +14,10 @@ pub mod process;
 pub mod proxy;
 pub mod servers;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
@@ -96,7 +99,7 @@ impl Answer {
 pub struct TestApp {
     pub app: App,
     pub worker: Worker,
-    pub carrier: Carrier,
+    pub carrier: Arc<Carrier>,
     pub gateway: Gateway,
     pub idcheck: IdCheck,
     pub base: String,
@@ -138,14 +141,32 @@ impl TestApp {
 
     /// Over given stores.
     pub async fn over(mongodb_uri: String, redis_url: String, flags: &[&str]) -> Self {
-        let carrier = Carrier::start().await;
-        let redis_prefix = unique("p");
+        let (carrier, redis_prefix) = (Arc::new(Carrier::start().await), unique("p"));
+        let app = Self::build(carrier, mongodb_uri, redis_url, redis_prefix, flags).await;
+        app.gateway.calls_back(&app.base).await;
+        app
+    }
+
+    /// Another one over the same stores and stand-ins, with settings of its own. The first one is to be finished.
+    pub async fn beside(&self, flags: &[&str]) -> Self {
+        let (uri, url, prefix) = (self.mongodb_uri.clone(), self.redis_url.clone(), self.redis_prefix.clone());
+        let mut other = Self::build(Arc::clone(&self.carrier), uri, url, prefix, flags).await;
+        other.finished = true;
+        other
+    }
+
+    async fn build(
+        carrier: Arc<Carrier>,
+        mongodb_uri: String,
+        redis_url: String,
+        redis_prefix: String,
+        flags: &[&str],
+    ) -> Self {
         let config = test_config(&mongodb_uri, &redis_url, &redis_prefix, &carrier.base_url(), flags);
         let app = App::build(config).await.expect("the parts fit together");
         app.migrate().await.expect("the database can be prepared");
         let base = serve(&app).await;
         let gateway = Gateway::beside(&carrier);
-        gateway.calls_back(&base).await;
         let idcheck = IdCheck::beside(&carrier);
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let worker = app.worker();
@@ -301,7 +322,8 @@ impl Drop for TestApp {
 /// What must hold once the dust has settled:
 /// every request log is closed; nobody holds a lease; every order is at the carrier at most once, exactly once where it is
 /// confirmed; what is cancelled or failed is not alive there; every order has its event and its job's end; the carrier saw
-/// nothing malformed; debits equal credits, balances equal their lines, and every hold is where its order wants it.
+/// nothing malformed; debits equal credits, balances equal their lines, and every hold is where its order wants it; no
+/// application waits for checks that nobody makes.
 pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     let all = async |name: &str| -> Vec<Document> {
         let documents = db.collection::<Document>(name);
@@ -316,8 +338,16 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     for request in all("provider_request_logs").await {
         assert!(answered.contains(request.get_str("_id").unwrap()), "a request log was left open: {request}");
     }
-    for job in all("jobs").await {
+    let jobs = all("jobs").await;
+    for job in &jobs {
         assert_ne!(job.get_str("state").unwrap(), "active", "a job is still in somebody's hands: {job}");
+    }
+    for application in all("kyc_applications").await {
+        let id = application.get_str("_id").unwrap();
+        let job = jobs.iter().find(|job| job.get_str("_id").ok() == application.get_str("jobId").ok());
+        let is_made = job.is_some_and(|job| job.get_str("state").unwrap() != "done");
+        assert!(is_made || application.get_str("state").unwrap() != "submitted", "nobody checks {id}");
+        assert_eq!(application.get("openCall"), Some(&bson::Bson::Null), "{id} has a call that nobody closed");
     }
     let created: std::collections::HashSet<String> = all("events")
         .await
