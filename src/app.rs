@@ -231,6 +231,7 @@ impl App {
             secrets.idcheck.as_ref().map(|_| checks.clone()),
             Arc::clone(&secrets.sealing),
             config.kyc_four_eyes,
+            config.kyc_name_match_min_percent,
             clock.clone(),
             Arc::clone(&indexes_present),
         );

@@ -7,7 +7,7 @@ use mongodb::Database;
 use crate::{
     config::{Config, Secrets},
     modules::{
-        kyc::VerifyApplication,
+        kyc::{KycGate, VerifyApplication},
         orders::{self, OrderJobs},
         providers::{
             AccountStore, AccountWatch, Provider, call_job::CallJobHandler, idcheck::IdCheck, parcelx::ParcelX,
@@ -44,6 +44,7 @@ pub(super) fn handlers(
         Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));
     let queues = config.order_queues();
     let mut handlers = orders::handlers(OrderJobs {
+        gate: KycGate::new(config.kyc_required),
         lane: lane.clone(),
         exchange: exchange.clone(),
         account: watch(provider.account_id(), &[queues.create.name, queues.cancel.name]),

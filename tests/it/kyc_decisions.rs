@@ -145,7 +145,11 @@ async fn an_answer_about_what_was_handed_in_before_does_not_count() {
     let asked = async || app.idcheck.books().await["calls"]["penny_drop"] == 1;
     join(app.run_jobs(), async {
         eventually("the bank is asked", SOON, asked).await;
-        app.decide(&admin, &user, &word("clarify")).await.expect(200);
+        let asked = json!([{ "field": "bankAccount", "code": "bank.other", "reason": "Another account, please." }]);
+        let clarify = json!({ "decision": "clarify", "reason": "Not this account.", "requirements": asked });
+        app.decide(&admin, &user, &clarify).await.expect(200);
+        let account = json!({ "accountNumber": "987654321098", "ifsc": "HDFC0000123" });
+        app.put(&user, "/kyc", &json!({ "bankAccount": account })).await.expect(200);
         app.submit(&user).await.expect(202);
         // Another worker takes the new submission to its end, while the old call is still under way.
         let other = app.app.worker();

@@ -25,20 +25,43 @@ pub fn conclude(
     check.checked_at = Some(now);
     match finding {
         Finding::Confirmed { name, transfer } => {
-            let similarity = similarity_percent(&applicant, name);
-            let passed = similarity >= threshold_percent;
-            check.status = if passed { CheckStatus::Passed } else { CheckStatus::NameMismatch };
-            check.name_similarity_percent = Some(i32::from(similarity));
             check.name_found = Some(name.clone());
             check.transfer.clone_from(transfer);
-            check.code = (!passed).then(|| "name.differs".into());
-            check.message = (!passed).then(|| "It is under another name than the application.".into());
+            compare_names(check, &applicant, threshold_percent);
         }
         Finding::Refuted(failure) => fail(check, CheckStatus::Failed, failure),
         Finding::Inconclusive(failure) => fail(check, CheckStatus::Inconclusive, failure),
         Finding::Retryable(failure, _) | Finding::Unauthorized(failure) => {
             fail(check, CheckStatus::Unavailable, failure)
         }
+    }
+}
+
+/// Judges a number that is good by whose it is.
+fn compare_names(check: &mut Check, applicant: &str, threshold_percent: u8) {
+    let similarity = similarity_percent(applicant, check.name_found.as_deref().unwrap_or_default());
+    let passed = similarity >= threshold_percent;
+    check.status = if passed { CheckStatus::Passed } else { CheckStatus::NameMismatch };
+    check.name_similarity_percent = Some(i32::from(similarity));
+    check.code = (!passed).then(|| "name.differs".into());
+    check.message = (!passed).then(|| "It is under another name than the application.".into());
+}
+
+/// A check as it stands when its number is handed in again, unchanged, under the name `applicant`. What is known stays
+/// known, and is compared with the name of today: nobody pays for it twice. What could not be told is asked for under its
+/// reference, which the provider knows; what was no good, under `reference`, as if for the first time.
+#[must_use]
+pub fn again(check: &Check, reference: &str, applicant: &str, threshold_percent: u8) -> Check {
+    match check.status {
+        CheckStatus::Passed | CheckStatus::NameMismatch => {
+            let mut check = check.clone();
+            compare_names(&mut check, applicant, threshold_percent);
+            check
+        }
+        CheckStatus::Pending | CheckStatus::Inconclusive | CheckStatus::Unavailable => {
+            Check::pending(check.kind, &check.reference)
+        }
+        CheckStatus::Failed => Check::pending(check.kind, reference),
     }
 }
 

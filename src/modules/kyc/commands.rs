@@ -6,10 +6,10 @@ use bson::{DateTime, Document, doc};
 
 use super::{
     VERIFY_KIND,
-    checking::next_check,
+    checking::{Sum, again, next_check, sum},
     draft::{DraftChange, defects, documents_are_open, has_room, locked_fields, open_numbers, same_document},
     error::KycError,
-    model::{Application, Check, CheckStatus, DOCUMENTS, DocumentContent, DocumentEntry, KycState},
+    model::{Application, Check, DOCUMENTS, DocumentContent, DocumentEntry, KycState},
     transitions::{KycCommand, next},
 };
 use crate::{
@@ -28,6 +28,9 @@ use crate::{
 
 /// Who checks where there is no verification provider.
 pub const MANUAL: &str = "manual";
+
+/// From the next submission on a person looks: who tries out numbers must not do it at our cost.
+const CHECKED_SUBMISSIONS_MAX: i32 = 5;
 
 /// An application after a command.
 pub(super) type Changed = Result<Box<Application>, KycError>;
@@ -56,12 +59,10 @@ pub(super) fn record(
     happened: Happened<'_>,
 ) {
     let now = view.now();
-    let mut data = doc! {
-        "state": application.state.as_str(),
-        "submission": application.submission,
-        "reason": happened.reason,
-    };
-    data.extend(happened.data);
+    let mut after = doc! { "state": application.state.as_str(), "submission": application.submission };
+    after.extend(happened.data);
+    let mut data = after.clone();
+    data.insert("reason", happened.reason);
     events::record(
         view,
         &Event {
@@ -70,7 +71,7 @@ pub(super) fn record(
             subject_id: application.id.clone(),
             user_id: application.user_id.clone(),
             actor: actor.clone(),
-            data: data.clone(),
+            data,
             at: now,
         },
     );
@@ -86,7 +87,7 @@ pub(super) fn record(
             outcome: AuditOutcome::Done,
             reason: happened.reason.map(str::to_owned),
             before: happened.before.map(|state| doc! { "state": state.as_str() }),
-            after: Some(data),
+            after: Some(after),
             at: now,
         },
     );
@@ -137,19 +138,15 @@ impl Command for SaveDraft {
         }
         let before = application.state;
         // Of what is locked as a whole nothing is said, not even whether it was repeated.
-        if before != KycState::NeedsClarification {
-            let locked = locked_fields(&application, &self.change.fields());
-            if !locked.is_empty() || next(before, KycCommand::Save).is_none() {
-                return Err(KycError::Locked(before, locked));
-            }
-        }
+        let Some(state) = next(before, KycCommand::Save) else {
+            return Err(KycError::Locked(before, locked_fields(&application, &self.change.fields())));
+        };
         let change = self.change.without_repetition(&application, &self.keys)?;
         let fields = change.fields();
         let locked = locked_fields(&application, &fields);
         if !locked.is_empty() {
             return Err(KycError::Locked(before, locked));
         }
-        let Some(state) = next(before, KycCommand::Save) else { return Err(KycError::Locked(before, locked)) };
         if fields.is_empty() && stored {
             return Ok(Box::new(application));
         }
@@ -190,6 +187,10 @@ impl Command for AddDocument {
         let (kind, before) = (self.entry.kind, application.state);
         if let Some(there) = same_document(&application, kind, &self.entry.sha256) {
             return Ok((there.clone(), there.id != self.entry.id));
+        }
+        if was_done(view, &self.event_id) {
+            // It was added, and somebody has removed it meanwhile.
+            return Ok((self.entry.clone(), false));
         }
         if !documents_are_open(&application, kind, false) {
             return Err(locked_document(before, &kind.field()));
@@ -268,6 +269,8 @@ pub(super) struct Submit {
     pub(super) keys: Arc<SealingKeys>,
     /// Where the checks are made; none where persons make them.
     pub(super) queue: Option<QueueConfig>,
+    /// A name that is less similar is left to a person.
+    pub(super) name_match_min_percent: u8,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
     pub(super) job_id: String,
@@ -276,41 +279,70 @@ pub(super) struct Submit {
 }
 
 impl Submit {
-    /// Keeps what passed, and adds what is still to be checked: something always is, because the last answer decides.
+    /// Keeps what is known of what stands in the application, and adds what is still to be checked.
     fn plan_checks(&self, application: &mut Application) {
         let references = CheckKind::ALL.into_iter().zip(&self.check_references);
         let has_gstin = application.gstin.is_some();
         let needed = references.filter(|(kind, _)| *kind != CheckKind::Gstin || has_gstin);
+        let name = application.legal_name.clone().unwrap_or_default();
         let planned = needed.map(|(kind, reference)| match application.check(kind) {
-            Some(check) if check.status == CheckStatus::Passed => check.clone(),
-            _ => Check::pending(kind, reference),
+            Some(check) => again(check, reference, &name, self.name_match_min_percent),
+            None => Check::pending(kind, reference),
         });
         application.checks = planned.collect();
-        if next_check(application).is_none()
-            && let Some(first) = application.checks.first_mut()
-        {
-            // Such as where a registration that is no good was taken out: all that is left has passed before.
-            *first = Check::pending(first.kind, &self.check_references[0]);
-        }
     }
 
+    /// Begins the checks; or settles it at once, where there is nobody to ask or nothing to be asked.
     fn start(&self, view: &mut View, application: &mut Application) {
+        let refer_because = |view: &mut View, application: &mut Application, why| {
+            refer(view, application, &self.event_ids[1], &self.actor, why);
+        };
         let now = view.now();
-        match &self.queue {
-            Some(queue) => {
-                self.plan_checks(application);
-                application.provider = Some(idcheck::NAME.into());
-                application.job_id = Some(self.job_id.clone());
-                let payload = doc! { "applicationId": &application.id };
-                view.insert(&Job::new(self.job_id.clone(), queue, VERIFY_KIND, payload, &self.correlation_id, now));
-            }
-            None => {
-                application.checks.clear();
-                application.provider = Some(MANUAL.into());
-                application.job_id = None;
-            }
+        application.job_id = None;
+        let Some(queue) = &self.queue else {
+            application.checks.clear();
+            application.provider = Some(MANUAL.into());
+            return refer_because(view, application, "There is no verification provider.");
+        };
+        application.provider = Some(idcheck::NAME.into());
+        self.plan_checks(application);
+        if application.submission > CHECKED_SUBMISSIONS_MAX {
+            return refer_because(view, application, "It was handed in too often to be checked once more.");
         }
+        if next_check(application).is_none() {
+            return settle(view, application, &self.event_ids[1], &self.actor);
+        }
+        application.job_id = Some(self.job_id.clone());
+        let payload = doc! { "applicationId": &application.id };
+        view.insert(&Job::new(self.job_id.clone(), queue, VERIFY_KIND, payload, &self.correlation_id, now));
     }
+}
+
+/// What the checks, all of them made, lead to.
+pub(super) fn settle(view: &mut View, application: &mut Application, event_id: &str, actor: &Actor) {
+    let before = application.state;
+    let (command, kind, action, reason) = match sum(application) {
+        Sum::GoOn => return,
+        Sum::Unclear(why) => return refer(view, application, event_id, actor, why),
+        // No check looks at papers: who has asked for one has to see it.
+        Sum::Passed if application.paper_was_asked_for => {
+            return refer(view, application, event_id, actor, "Every check passed; a reviewer has asked for a paper.");
+        }
+        Sum::Passed => (KycCommand::Pass, "KycVerified", "kyc.verified", "Every check passed."),
+        Sum::Failed(requirements) => {
+            application.requirements = requirements;
+            (KycCommand::Fail, "KycClarificationNeeded", "kyc.clarification_needed", "A check failed.")
+        }
+    };
+    application.state = next(before, command).unwrap_or(before);
+    let fields: Vec<_> = application.requirements.iter().map(|asked| &*asked.field).collect();
+    let data = if fields.is_empty() {
+        Document::new()
+    } else {
+        doc! { "requirements": fields }
+    };
+    let happened = Happened { kind, action, before: Some(before), reason: Some(reason), data };
+    record(view, application, event_id, actor, happened);
 }
 
 impl Command for Submit {
@@ -331,6 +363,7 @@ impl Command for Submit {
             return match before {
                 // A client that lost the answer asks again.
                 KycState::Submitted | KycState::UnderReview => Ok((Box::new(application), true)),
+                KycState::Verified if application.submission > 0 => Ok((Box::new(application), true)),
                 _ => Err(KycError::NotSubmittable(before)),
             };
         };
@@ -341,22 +374,16 @@ impl Command for Submit {
         let now = view.now();
         application.state = state;
         application.submission += 1;
+        application.paper_was_asked_for |=
+            application.requirements.iter().any(|asked| asked.field.starts_with("documents."));
         application.requirements.clear();
         application.first_approval = None;
         application.submitted_at = Some(now);
         application.updated_at = now;
-        self.start(view, &mut application);
-        let submitted = Happened {
-            kind: "KycSubmitted",
-            action: "kyc.submitted",
-            before: Some(before),
-            data: doc! { "provider": application.provider.clone() },
-            ..Happened::default()
-        };
+        let submitted =
+            Happened { kind: "KycSubmitted", action: "kyc.submitted", before: Some(before), ..Happened::default() };
         record(view, &application, &self.event_ids[0], &self.actor, submitted);
-        if self.queue.is_none() {
-            refer(view, &mut application, &self.event_ids[1], &self.actor, "There is no verification provider.");
-        }
+        self.start(view, &mut application);
         view.update(&application);
         Ok((Box::new(application), false))
     }

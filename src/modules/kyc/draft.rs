@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     identifiers::{Gstin, Holder, Pan},
     model::{
-        AadhaarRef, Address, Application, BankAccount, DocumentEntry, DocumentKind, KycState, SealedNumber, field_place,
+        AadhaarRef, Address, Application, BankAccount, CheckStatus, DocumentEntry, DocumentKind, KycState,
+        SealedNumber, field_place,
     },
     states,
     transitions::{KycCommand, next},
@@ -146,7 +147,10 @@ impl DraftChange {
         self.aadhaar.apply(&mut application.aadhaar);
         self.bank_account.apply(&mut application.bank_account);
         self.address.apply(&mut application.address);
-        application.checks.retain(|check| self.legal_name.is_keep() && self.keeps(check.kind));
+        // The name was sent with what has no answer yet; what has one is compared with the new name.
+        let asked_with_name = |status| !matches!(status, CheckStatus::Passed | CheckStatus::NameMismatch);
+        let renamed = !self.legal_name.is_keep();
+        application.checks.retain(|check| self.keeps(check.kind) && !(renamed && asked_with_name(check.status)));
         application.updated_at = now;
     }
 
@@ -178,8 +182,19 @@ fn goes_with(field: &str, asked: &str) -> bool {
     field == asked
         || field == top
         || (IDENTITY.contains(&field) && IDENTITY.contains(&top))
-        // A registration is of one state, the address's.
-        || (["address", "gstin"].contains(&field) && ["address", "gstin"].contains(&top))
+        // A registration is of one state, the address's, and comes with the PAN.
+        || (field == "gstin" && top == "address")
+        || (field == "address" && ["pan", "gstin"].contains(&top))
+}
+
+/// The field that a document proves.
+const fn proves(kind: DocumentKind) -> &'static str {
+    match kind {
+        DocumentKind::PanCard => "pan",
+        DocumentKind::GstCertificate => "gstin",
+        DocumentKind::CancelledCheque => "bankAccount",
+        DocumentKind::AddressProof => "address",
+    }
 }
 
 /// Whether a document of `kind` may be added or removed now.
@@ -187,8 +202,9 @@ fn goes_with(field: &str, asked: &str) -> bool {
 pub fn documents_are_open(application: &Application, kind: DocumentKind, removes: bool) -> bool {
     let asked = |field: &str| application.requirements.iter().any(|asked| asked.field == field);
     match application.state {
-        // More may be shown than was asked for, but nothing that was shown goes away unasked.
-        KycState::NeedsClarification => !removes || asked(&kind.field()),
+        // More may be shown than was asked for, but nothing that was shown goes away unasked: what proves a field may go
+        // with it.
+        KycState::NeedsClarification => !removes || asked(&kind.field()) || asked(proves(kind)),
         state => next(state, KycCommand::Save).is_some(),
     }
 }

@@ -127,7 +127,7 @@ fn only_what_was_asked_for_is_open_and_what_goes_with_it() {
     };
     assert_eq!(open("bankAccount"), ["bankAccount"]);
     assert_eq!(open("address"), ["gstin", "address"]);
-    assert_eq!(open("pan"), ["businessType", "legalName", "pan", "gstin", "aadhaar"]);
+    assert_eq!(open("pan"), ["businessType", "legalName", "pan", "gstin", "aadhaar", "address"]);
     assert_eq!(open("gstin"), ["businessType", "legalName", "pan", "gstin", "aadhaar", "address"]);
     assert_eq!(open("documents.pan_card"), [""; 0]);
 }
@@ -193,7 +193,16 @@ fn checks_are_kept_but_for_what_was_changed() {
     let account = DraftChange { bank_account: Change::Clear, ..DraftChange::default() };
     assert_eq!(kept(account), [CheckKind::Pan, CheckKind::Gstin]);
     let name = DraftChange { legal_name: Change::Set("Red Kite".into()), ..DraftChange::default() };
-    assert_eq!(kept(name), [], "every check compares the name");
+    assert_eq!(kept(name.clone()), CheckKind::ALL, "what is known is compared with the new name");
+    let open = |status| {
+        let check = |kind| Check { status, ..Check::pending(kind, "chk_1") };
+        let mut application = Application { checks: CheckKind::ALL.map(check).to_vec(), ..company() };
+        name.apply(&mut application, NOW);
+        application.checks.len()
+    };
+    for status in [CheckStatus::Pending, CheckStatus::Failed, CheckStatus::Inconclusive, CheckStatus::Unavailable] {
+        assert_eq!(open(status), 0, "{status:?} was asked for under the old name");
+    }
     let address = DraftChange { address: Change::Clear, ..DraftChange::default() };
     assert_eq!(kept(address), CheckKind::ALL);
 }

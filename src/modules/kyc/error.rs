@@ -25,6 +25,9 @@ pub enum KycError {
     /// It was handed in again since the reviewer looked: this is its submission now.
     #[error("it was handed in again")]
     Changed(i32),
+    /// Nobody decides about their own application.
+    #[error("it is the reviewer's own application")]
+    OwnApplication,
     /// Somebody else has to approve too.
     #[error("another reviewer has to approve")]
     SecondPersonNeeded,
@@ -92,10 +95,13 @@ impl From<KycError> for AppError {
                 "The application was handed in again since you looked at it; look at it again.",
             )
             .with("submission", submission),
+            KycError::OwnApplication => {
+                Self::new(ErrorKind::Forbidden, "kyc.own_application", "Nobody decides about their own application.")
+            }
             KycError::SecondPersonNeeded => Self::new(
                 ErrorKind::Conflict,
                 "kyc.second_person_needed",
-                "You have approved already; another reviewer has to approve too.",
+                "The decision before was yours; another reviewer has to agree.",
             ),
             KycError::TooManyDocuments => Self::new(
                 ErrorKind::Conflict,

@@ -6,6 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -16,6 +17,7 @@ use super::{
     model::{Address, Application, Check, CheckStatus, DocumentEntry, DocumentKind, KycState, Requirement},
     request::{ErasureRequest, SaveDraftRequest},
     service::KycService,
+    transfers,
 };
 use crate::{
     modules::providers::idcheck::CheckKind,
@@ -218,7 +220,7 @@ async fn add_document(
     _: NoQuery,
     request: Request,
 ) -> Result<Response, AppError> {
-    let _turn = service.upload_turn().await?;
+    let _turn = service.turn(&user).await?;
     let form = read_form(request, &["kind"], DOCUMENT_BYTES_MAX).await?;
     let kind = form.texts.get("kind").map(String::as_str).unwrap_or_default();
     let kind = DocumentKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(|| {
@@ -252,6 +254,7 @@ async fn get_document(
     _: NoQuery,
     ApiPath(document_id): ApiPath<String>,
 ) -> Result<Response, AppError> {
+    let turn = service.turn(&user).await?;
     let (entry, content) = match user.role {
         Role::Admin => service.reviewed_document(&user, &document_id).await?,
         Role::Merchant | Role::Finance | Role::Auditor => service.own_document(&user, &document_id).await?,
@@ -260,11 +263,12 @@ async fn get_document(
     let name = format!("attachment; filename=\"{}.{}\"", entry.kind.as_str(), media_type.extension());
     let headers = [
         (header::CONTENT_TYPE, media_type.as_str().to_owned()),
+        (header::CONTENT_LENGTH, content.len().to_string()),
         (header::CONTENT_DISPOSITION, name),
         // Somebody else made it: a browser that shows it all the same must not run it.
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".to_owned()),
     ];
-    Ok((headers, content.to_vec()).into_response())
+    Ok((headers, transfers::body(Bytes::copy_from_slice(&content), turn)).into_response())
 }
 
 /// Removes a document of yours, while your application is open.

@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     VERIFY_KIND,
-    checking::{Sum, conclude, give_up, next_check, sum},
-    commands::{Happened, record, refer},
+    checking::{conclude, give_up, next_check},
+    commands::{Happened, record, refer, settle},
     draft::open_numbers,
     model::{Application, CheckStatus, KycState},
     transitions::{KycCommand, next},
@@ -77,36 +77,14 @@ impl VerifyApplication {
 
     /// What the checks, as they stand, lead to.
     fn settle(&self, view: &mut View, mut application: Application, answered: &Answered<'_, Self>) -> Concluded {
-        let before = application.state;
-        let moved = |application: &mut Application, command| {
-            application.state = next(before, command).unwrap_or(before);
-        };
-        match sum(&application) {
-            Sum::GoOn => {
-                view.update(&application);
-                let end = JobEnd::Retry { at: view.now(), error: None, counts: false };
-                return Concluded { end, wake: Some(self.queue.name) };
-            }
-            Sum::Unclear(why) => refer(view, &mut application, answered.event_id, answered.actor, why),
-            Sum::Passed => {
-                moved(&mut application, KycCommand::Pass);
-                let happened = happened("KycVerified", "kyc.verified", before, "Every check passed.");
-                record(view, &application, answered.event_id, answered.actor, happened);
-            }
-            Sum::Failed(requirements) => {
-                moved(&mut application, KycCommand::Fail);
-                let fields: Vec<_> = requirements.iter().map(|asked| asked.field.clone()).collect();
-                application.requirements = requirements;
-                let happened = Happened {
-                    data: doc! { "requirements": fields },
-                    ..happened("KycClarificationNeeded", "kyc.clarification_needed", before, "A check failed.")
-                };
-                record(view, &application, answered.event_id, answered.actor, happened);
-            }
+        if next_check(&application).is_some() {
+            view.update(&application);
+            let end = JobEnd::Retry { at: view.now(), error: None, counts: false };
+            return Concluded { end, wake: Some(self.queue.name) };
         }
-        let end = done(&application);
+        settle(view, &mut application, answered.event_id, answered.actor);
         view.update(&application);
-        end.into()
+        done(&application).into()
     }
 
     /// Nobody can be asked: a person has to look, and an operator may have it tried again.
@@ -177,10 +155,11 @@ impl CallJob for VerifyApplication {
         match self.request(application, check.kind, &check.reference) {
             Ok(Some(outbound)) => Step::Call { outbound, asked },
             // What is to be checked was there when it was handed in, and is locked since.
-            Ok(None) => Step::End(JobEnd::Dead {
-                error: JobError::new("payload", "kyc.nothing_to_check", "The number to check is not there."),
-            }),
-            Err(error) => Step::End(JobEnd::Dead { error: JobError::new("fatal", "kyc.sealed", error.to_string()) }),
+            Ok(None) => {
+                Step::Fail(JobError::new("payload", "kyc.nothing_to_check", "The number to check is not there."))
+            }
+            // Another worker may have the key, or this one may get it.
+            Err(error) => Step::Fail(JobError::new("retryable", "kyc.sealed", error.to_string())),
         }
     }
 

@@ -333,6 +333,8 @@ pub struct Application {
     pub provider_request_ref_id: Option<String>,
     /// Its answer.
     pub provider_response_ref_id: Option<String>,
+    /// A reviewer has asked for a document, and not decided since.
+    pub paper_was_asked_for: bool,
     /// The first of two approvals.
     pub first_approval: Option<Decision>,
     /// The latest decision.
@@ -383,6 +385,7 @@ impl Application {
             open_call: None,
             provider_request_ref_id: None,
             provider_response_ref_id: None,
+            paper_was_asked_for: false,
             first_approval: None,
             decision: None,
             submitted_at: None,

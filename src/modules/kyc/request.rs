@@ -138,7 +138,7 @@ impl Wrong {
             let text = text.trim();
             match text.chars().count() {
                 0 => Err("must not be empty"),
-                1..=LINE_CHARS_MAX if text.chars().any(char::is_control) => Err("must hold no control characters"),
+                1..=LINE_CHARS_MAX if text.chars().any(is_unseen) => Err("must hold no control characters"),
                 1..=LINE_CHARS_MAX if holds_identifier(text) => Err(NO_IDENTIFIERS),
                 1..=LINE_CHARS_MAX => Ok(text.to_owned()),
                 _ => Err("must have at most 120 characters"),
@@ -267,6 +267,12 @@ impl From<RequirementRequest> for Requirement {
     }
 }
 
+/// Characters that show nothing, or change how others show: two names that look alike must be alike.
+fn is_unseen(c: char) -> bool {
+    let formats = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c.is_control() || formats
+}
+
 fn invalid(code: &'static str, message: &'static str) -> ValidationError {
     ValidationError::new(code).with_message(message.into())
 }
@@ -286,7 +292,7 @@ fn reason(text: &str) -> Result<(), ValidationError> {
     if !(3..=REASON_CHARS_MAX).contains(&characters) {
         return Err(invalid("length", "must have between 3 and 500 characters"));
     }
-    if text.chars().any(|c| c.is_control() && c != '\n') {
+    if text.chars().any(|c| is_unseen(c) && c != '\n') {
         return Err(invalid("format", "must hold no control characters"));
     }
     if holds_identifier(text) {

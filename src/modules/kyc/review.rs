@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{
     commands::{Changed, Happened, keys, record, was_done},
     error::KycError,
-    model::{Application, Decision, KycState, Requirement},
+    model::{Application, Decision, Requirement},
     transitions::{KycCommand, next},
 };
 use crate::{
@@ -97,7 +97,7 @@ impl Decide {
     fn propose(&self, view: &mut View, mut application: Application) -> Changed {
         let before = application.state;
         application.first_approval = Some(self.decision(view.now()));
-        application.state = KycState::UnderReview;
+        application.state = next(before, KycCommand::Refer).unwrap_or(before);
         application.updated_at = view.now();
         stop_checks(view, &application);
         view.update(&application);
@@ -153,6 +153,13 @@ impl Command for Decide {
         if self.submission.is_some_and(|seen| seen != application.submission) {
             return Err(KycError::Changed(application.submission));
         }
+        if self.actor.id == application.user_id {
+            return Err(KycError::OwnApplication);
+        }
+        let suspended_by_me = application.decision.as_ref().is_some_and(|decision| decision.by == self.actor.id);
+        if self.four_eyes && self.verdict == Verdict::Reinstate && suspended_by_me {
+            return Err(KycError::SecondPersonNeeded);
+        }
         if self.four_eyes && self.verdict == Verdict::Approve {
             match &application.first_approval {
                 None => return self.propose(view, application),
@@ -163,6 +170,7 @@ impl Command for Decide {
         let now = view.now();
         application.state = state;
         application.decision = Some(self.decision(now));
+        application.paper_was_asked_for = false;
         application.first_approval = application.first_approval.filter(|_| self.verdict == Verdict::Approve);
         application.requirements.clone_from(&self.requirements);
         application.updated_at = now;

@@ -1,5 +1,7 @@
 //! Wrapping again what is sealed under the service's previous key.
 
+use std::collections::BTreeSet;
+
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
@@ -14,7 +16,7 @@ const SEALED: [(&str, &str, &str); 4] = [
     (APPLICATIONS, "bankAccount.number.sealed", "accountNumber"),
     (DOCUMENTS, "content", "content"),
 ];
-/// A value that is written while it is wrapped again is looked at once more; who writes seals under today's key.
+/// What is written meanwhile is met by the next pass.
 const PASSES_MAX: usize = 10;
 
 /// How far a rotation came.
@@ -22,7 +24,7 @@ const PASSES_MAX: usize = 10;
 pub struct Rotated {
     /// Values that are wrapped by today's key now.
     pub wrapped: u64,
-    /// Values that could not be wrapped: sealed under an unknown key, damaged, or written again and again meanwhile.
+    /// Values that could not be wrapped: sealed under an unknown key, damaged, or still being written under another key.
     pub failed: u64,
 }
 
@@ -37,15 +39,24 @@ pub async fn rotate(
     mut progress: impl FnMut(Rotated, Option<(&str, &OpenError)>),
 ) -> mongodb::error::Result<Rotated> {
     let mut total = Rotated::default();
+    // A later pass meets what could not be opened again; it is named once.
+    let mut named = BTreeSet::new();
+    let mut progress = |so_far: Rotated, trouble: Option<(&str, &OpenError)>| {
+        if trouble.is_none_or(|(place, _)| named.insert(place.to_owned())) {
+            progress(so_far, trouble);
+        }
+    };
     for (collection, path, name) in SEALED {
         for pass in 1..=PASSES_MAX {
-            let before = total.failed;
+            let before = total;
             let missed = wrap_all(db, keys, (collection, path, name), &mut total, &mut progress).await?;
-            if missed == 0 {
+            let met = missed + total.wrapped - before.wrapped;
+            // Only a pass that meets nothing says that nothing is left: others write meanwhile, perhaps under the old key.
+            if met == 0 {
                 break;
             }
-            // The next pass meets what could not be opened again; after the last one, what was missed is not wrapped.
-            total.failed = if pass < PASSES_MAX { before } else { total.failed + missed };
+            // The next pass meets what could not be opened again; after the last one, what it met may not be all.
+            total.failed = if pass < PASSES_MAX { before.failed } else { total.failed + met };
         }
     }
     Ok(total)

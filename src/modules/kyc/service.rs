@@ -1,16 +1,12 @@
 //! The use cases of KYC, one method each.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
 use secrecy::zeroize::Zeroizing;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     commands::{AddDocument, Erase, Grant, RemoveDocument, SaveDraft, Submit},
@@ -21,6 +17,7 @@ use super::{
     request::WellFormed,
     review::{Decide, Verdict},
     store::{ApplicationFilter, KycStore},
+    transfers::{Transfers, Turn},
 };
 use crate::{
     modules::{
@@ -29,14 +26,14 @@ use crate::{
         queue::{QueueConfig, Waker},
     },
     platform::{
-        batch::Lane, clock::Clock, identity::CurrentUser, ids::new_id, sealing::SealingKeys, secret::sha256_hex,
+        batch::Lane,
+        clock::Clock,
+        identity::{CurrentUser, Role},
+        ids::new_id,
+        sealing::SealingKeys,
+        secret::sha256_hex,
     },
 };
-
-/// Uploads that one process takes at once: one batch holds them all, and a command of the database 48 MB.
-const UPLOADS_MAX: usize = 6;
-/// Who does not get its turn by then tries again.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A reviewer's word with what it is about.
 #[derive(Debug)]
@@ -73,8 +70,9 @@ pub struct KycService {
     queue: Option<QueueConfig>,
     keys: Arc<SealingKeys>,
     four_eyes: bool,
+    name_match_min_percent: u8,
     clock: Clock,
-    uploads: Arc<Semaphore>,
+    transfers: Transfers,
     indexes_present: Arc<AtomicBool>,
 }
 
@@ -91,11 +89,25 @@ impl KycService {
         queue: Option<QueueConfig>,
         keys: Arc<SealingKeys>,
         four_eyes: bool,
+        name_match_min_percent: u8,
         clock: Clock,
         indexes_present: Arc<AtomicBool>,
     ) -> Self {
-        let uploads = Arc::new(Semaphore::new(UPLOADS_MAX));
-        Self { lane, documents_lane, store, audit, waker, queue, keys, four_eyes, clock, uploads, indexes_present }
+        let transfers = Transfers::new();
+        Self {
+            lane,
+            documents_lane,
+            store,
+            audit,
+            waker,
+            queue,
+            keys,
+            four_eyes,
+            name_match_min_percent,
+            clock,
+            transfers,
+            indexes_present,
+        }
     }
 
     /// The caller's application, as it is or as it would begin.
@@ -123,13 +135,12 @@ impl KycService {
         self.lane.submit(command).await?.map(|application| *application)
     }
 
-    /// A turn to upload; to be had before the upload is read.
+    /// A turn to hold one document for `user`; to be had before it is read.
     ///
     /// # Errors
     /// [`KycError::Busy`].
-    pub async fn upload_turn(&self) -> Result<SemaphorePermit<'_>, KycError> {
-        let turn = tokio::time::timeout(UPLOAD_PATIENCE, self.uploads.acquire()).await;
-        turn.ok().and_then(Result::ok).ok_or(KycError::Busy)
+    pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, KycError> {
+        self.transfers.turn(&user.user_id).await
     }
 
     /// Adds a document to the caller's application; `true` where it had been added before. The caller holds a turn.
@@ -155,6 +166,7 @@ impl KycService {
             uploaded_at: self.clock.now(),
         };
         let place = document_place(&id);
+        let _turn = self.transfers.write_turn().await?;
         let sealing = tokio::task::spawn_blocking(move || (sha256_hex(&content), keys.seal(&place, &content)));
         let Ok((sha256, content)) = sealing.await else { return Err(KycError::Busy) };
         let command = AddDocument {
@@ -199,7 +211,6 @@ impl KycService {
         user_id: &str,
         document_id: &str,
     ) -> Result<(DocumentEntry, Zeroizing<Vec<u8>>), KycError> {
-        let _turn = self.upload_turn().await?;
         let application = self.store.find(user_id).await?.ok_or(KycError::NoDocument)?;
         let entry = application.documents.into_iter().find(|document| document.id == document_id);
         let entry = entry.ok_or(KycError::NoDocument)?;
@@ -236,6 +247,7 @@ impl KycService {
             user_id: user.user_id.clone(),
             keys: Arc::clone(&self.keys),
             queue: self.queue.clone(),
+            name_match_min_percent: self.name_match_min_percent,
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
             job_id: new_id("job"),
@@ -267,13 +279,20 @@ impl KycService {
         Ok((found, more))
     }
 
-    /// One application with its numbers, for a reviewer; written down before it is shown.
+    /// One application, with its numbers for a reviewer and without for an auditor; written down before it is shown.
     ///
     /// # Errors
     /// [`KycError::NotFound`], [`KycError::Sealed`], [`KycError::Database`].
-    pub async fn review(&self, reviewer: &CurrentUser, user_id: &str) -> Result<(Application, Numbers), KycError> {
+    pub async fn review(
+        &self,
+        reviewer: &CurrentUser,
+        user_id: &str,
+    ) -> Result<(Application, Option<Numbers>), KycError> {
         let application = self.store.find(user_id).await?.ok_or(KycError::NotFound)?;
-        let numbers = open_numbers(&application, &self.keys)?;
+        let numbers = match reviewer.role {
+            Role::Admin => Some(open_numbers(&application, &self.keys)?),
+            Role::Merchant | Role::Finance | Role::Auditor => None,
+        };
         let owner = Some(application.user_id.clone());
         self.write_down(reviewer, "kyc.application_read", "kyc_application", &application.id, owner).await?;
         Ok((application, numbers))

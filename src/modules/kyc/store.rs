@@ -42,6 +42,8 @@ impl KycStore {
         vec![
             Index::new(APPLICATIONS, "state_age", doc! { "state": 1, "submittedAt": 1, "_id": 1 }),
             Index::new(APPLICATIONS, "age", doc! { "submittedAt": 1, "_id": 1 }),
+            // A rotation looks for other keys, and must not read every document for that.
+            Index::new(DOCUMENTS, "sealing_key", doc! { "content.envelope.keyId": 1 }),
         ]
     }
 

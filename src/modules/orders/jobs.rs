@@ -17,6 +17,7 @@ use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
         events::Actor,
+        kyc::KycGate,
         providers::{
             AccountNews, AccountWatch, CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, Provider,
             Repeat, send_under_lease,
@@ -48,6 +49,8 @@ pub struct OrderJobs {
     pub settling_delay: Duration,
     /// Time.
     pub clock: Clock,
+    /// Keeps out merchants who may not do business.
+    pub gate: KycGate,
 }
 
 /// The handlers of both kinds.
@@ -132,8 +135,11 @@ impl JobHandler for OrderHandler {
     fn revive_reads(&self, view: &View, job: &Job) -> Vec<Key> {
         let Some(order) = order_id(job).map(|id| Key::id(ORDERS, id)) else { return Vec::new() };
         let mut keys = vec![order.clone()];
-        if view.has_read(&order) {
-            keys.extend(view.find::<Order>(&order).iter().flat_map(charging::keys));
+        if view.has_read(&order)
+            && let Some(order) = view.find::<Order>(&order)
+        {
+            keys.extend(charging::keys(&order));
+            keys.push(self.jobs.gate.key(&order.user_id));
         }
         keys
     }
@@ -152,6 +158,10 @@ impl JobHandler for OrderHandler {
                     let Some(status) = next(order.status, OrderCommand::Resend) else {
                         return refused("The order has ended, or the provider has it.");
                     };
+                    // To send it is new business.
+                    if self.jobs.gate.verify(view, &order.user_id).is_err() {
+                        return refused("The merchant is suspended, or not verified.");
+                    }
                     order.status = status;
                 }
                 if let Some(uncertain) = &mut order.uncertain {

@@ -19,6 +19,7 @@ use crate::{
     modules::{
         audit::ErrorClass,
         events::Actor,
+        kyc::KycGate,
         providers::{AccountStore, AccountWatch, Operation, parcelx::ParcelX},
         queue::{Job, JobEnd, JobError, JobHandler, JobState, QueueStore, Retried, RetryJob},
     },
@@ -34,6 +35,7 @@ pub(super) fn order_handlers() -> Handlers {
     let (db, clock) = (client.database("nothing"), Clock::default());
     let keys = ["access", "secret"].map(|key| key.to_owned().into());
     let jobs = OrderJobs {
+        gate: KycGate::new(false),
         lane: Lane::start("test", db.clone(), clock.clone()),
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
         provider: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),

@@ -42,6 +42,8 @@ pub enum Step<A> {
     },
     /// Nothing: the job ends so.
     End(JobEnd),
+    /// It can't be done here and now: the attempt has failed.
+    Fail(JobError),
 }
 
 /// Whom and what a call concerns, for its logs.
@@ -221,6 +223,7 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
                 Attempt::Concluded(Box::new(self.conclude(subject_id, *begun, reply).await))
             }
             Ok(Begun::Settled) => Attempt::Settled,
+            Ok(Begun::Failed(error)) => Attempt::Failed(error),
             Ok(Begun::LeaseLost) => Attempt::LeaseLost,
             Err(LaneError::Busy | LaneError::Away) => Attempt::NotBegun,
             Err(LaneError::Failed(reason)) => Attempt::Failed(JobError::new("internal", "queue.begin_failed", reason)),
@@ -275,6 +278,8 @@ pub enum Begun<J: CallJob> {
     Call(Box<BegunCall<J>>),
     /// It ended without one.
     Settled,
+    /// It can't be done here and now.
+    Failed(JobError),
     /// Somebody else has the job.
     LeaseLost,
 }
@@ -356,6 +361,7 @@ impl<J: CallJob> Command for BeginAttempt<J> {
                 view.update(&subject);
                 Begun::Call(Box::new(BegunCall { logged, call, asked }))
             }
+            (Step::Fail(error), _) => Begun::Failed(error),
             (Step::End(end), _) => {
                 // Begun by that earlier run, before the subject went on; it was never sent.
                 close_open_call(call_job, view, &mut subject, &self.closing_response_id);

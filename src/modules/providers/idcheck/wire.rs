@@ -14,8 +14,9 @@ const NEGATIONS: [&str; 4] = ["not", "no", "non", "never"];
 /// a name can't be told from what does not.
 pub(super) static VERIFICATION: Redaction = Redaction {
     request: &["reference"],
-    response: &["reference", "status", "account_exists", "utr", "amount_deposited", "error.code"],
-    free_text: &[],
+    response: &["reference", "account_exists", "utr", "amount_deposited"],
+    // Words of the contract, unless the provider says something else.
+    free_text: &["status", "error.code"],
     query: &[],
 };
 
