@@ -49,11 +49,13 @@ start_mongod() {
     # Afresh at every try: a replica set remembers the port it was made with.
     rm -rf "$SERVERS_DIR/mongo"
     mkdir "$SERVERS_DIR/mongo"
-    # enableTestCommands: tests make single commands fail (failCommand). The lifetime: as in ARCHITECTURE.md.
+    # enableTestCommands: tests make single commands fail (failCommand). The lifetime: as in ARCHITECTURE.md. What is
+    # dropped keeps its files open as long as a snapshot may see it, 300 s unless told: hundreds of tests drop databases.
     start_server mongod "$MONGOD" --replSet rs0 --bind_ip 127.0.0.1 --port "$port" \
         --dbpath "$SERVERS_DIR/mongo" --nounixsocket --wiredTigerCacheSizeGB 1 --oplogSize 512 \
         --setParameter enableTestCommands=1 --setParameter diagnosticDataCollectionEnabled=false \
-        --setParameter transactionLifetimeLimitSeconds=15
+        --setParameter transactionLifetimeLimitSeconds=15 --setParameter minSnapshotHistoryWindowInSeconds=20 \
+        --wiredTigerEngineConfigString 'file_manager=(close_idle_time=30,close_handle_minimum=500,close_scan_interval=5)'
     pid="${SERVER_PIDS[-1]}"
     if ! python3 "$ROOT/scripts/lib/replset.py" "127.0.0.1:$port" rs0 --pid "$pid"; then
         kill -KILL "$pid" 2>/dev/null || true
