@@ -24,10 +24,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     config::{Config, Secrets, Switch},
     modules::{
-        audit::AuditStore,
+        audit::{AuditStore, CallSearch},
         auth::{self, AuthService},
         events::EventStore,
-        inspection::{QueueBoard, Reconciler, queue_router, reconciliation_router},
+        inspection::{
+            ProviderCalls, QueueBoard, Reconciler, provider_call_router, queue_router, reconciliation_router,
+        },
         kyc::{self, KycGate, KycService, KycStore},
         orders::{self, OrderQueues, OrderService, OrderStore},
         providers::{AccountStore, paygate},
@@ -413,6 +415,10 @@ impl App {
             .merge(kyc::review_router(self.kyc.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),
+                clock: self.clock.clone(),
+            }))
+            .merge(provider_call_router(ProviderCalls {
+                search: CallSearch::new(self.db.clone()),
                 clock: self.clock.clone(),
             }))
             .merge(queue_router(board))

@@ -12,6 +12,12 @@ pub fn new_id(prefix: &str) -> String {
     id
 }
 
+/// The least id that [`new_id`] can give for `prefix` at this time (milliseconds since 1970), or later.
+#[must_use]
+pub fn first_id_at(prefix: &str, ms: i64) -> String {
+    format!("{prefix}_{:012x}{}", ms.clamp(0, (1 << 48) - 1), "0".repeat(20))
+}
+
 /// The id of another kind that goes with `id`: same body, other prefix. For what is made together with it, once.
 #[must_use]
 pub fn sibling_id(prefix: &str, id: &str) -> String {
@@ -56,6 +62,15 @@ mod tests {
         assert!(!is_id("usr", &ids[0]));
         assert!(!is_id("ord", "ord_123"));
         assert!(!is_id("ord", "{$ne:1}"));
+    }
+
+    #[test]
+    fn a_time_is_a_bound_on_ids() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+        let (id, now) = (new_id("req"), i64::try_from(now).expect("not that far"));
+        assert!(first_id_at("req", now) <= id && id < first_id_at("req", now + 1_000));
+        assert!(is_id("req", &first_id_at("req", 0)) && is_id("req", &first_id_at("req", i64::MAX)));
+        assert_eq!(first_id_at("req", -1), first_id_at("req", 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod event;
 mod model;
+mod search;
 mod store;
 
 use crate::platform::{
@@ -17,6 +18,7 @@ use crate::platform::{
 
 pub use event::{AuditEvent, AuditOutcome};
 pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
+pub use search::{CallFilter, CallPage, CallSearch, Direction, Exchange, LOOKED_AT_MAX, RANGE_MAX_MS};
 pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
 
 /// Appends the request log of `call` to the transaction and gives what may be sent once it is committed.

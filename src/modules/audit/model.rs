@@ -53,6 +53,18 @@ pub enum ErrorClass {
     Fatal,
 }
 
+impl ErrorClass {
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retryable => "retryable",
+            Self::Unknown => "unknown",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
 /// What an adapter made of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -229,11 +241,7 @@ impl ProviderResponseLog {
     pub fn without_answer(id: String, call: &Call, error_class: ErrorClass, now: DateTime) -> Self {
         let record = ResponseRecord { http_status: None, headers: Document::new(), body: Bson::Null, latency_ms: 0 };
         let verdict = Verdict {
-            outcome: match error_class {
-                ErrorClass::Unknown => "unknown",
-                ErrorClass::Retryable => "retryable",
-                ErrorClass::Fatal => "fatal",
-            },
+            outcome: error_class.as_str(),
             error_class: Some(error_class),
             error_code: Some("exchange.no_answer"),
             error_message: Some("The worker ended before an answer was written down.".into()),

@@ -40,7 +40,12 @@ impl AuditStore {
     pub fn indexes() -> Vec<Index> {
         vec![
             Index::new(REQUEST_LOGS, "order", doc! { "orderId": 1, "_id": 1 }),
+            Index::new(REQUEST_LOGS, "owner", doc! { "userId": 1, "_id": 1 }),
+            Index::new(REQUEST_LOGS, "client_order", doc! { "clientOrderId": 1, "_id": 1 }),
+            Index::new(REQUEST_LOGS, "correlation", doc! { "correlationId": 1, "_id": 1 }),
             Index::new(RESPONSE_LOGS, "order", doc! { "orderId": 1, "_id": 1 }),
+            Index::new(RESPONSE_LOGS, "request", doc! { "requestRefId": 1 }),
+            Index::new(RESPONSE_LOGS, "awb", doc! { "awb": 1, "_id": 1 }).partial(doc! { "awb": { "$gt": "" } }),
             Index::new(AUDIT_EVENTS, "resource", doc! { "resourceId": 1, "_id": 1 }),
         ]
     }

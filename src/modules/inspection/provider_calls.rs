@@ -1,0 +1,451 @@
+//! `/audit/provider-requests` and `/audit/provider-responses`: every call to a provider, with what was sent and answered.
+
+use axum::{Json, extract::State};
+use bson::{Bson, DateTime, Document};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::Validate;
+
+use crate::{
+    modules::audit::{
+        CallFilter, CallSearch, Direction, ErrorClass, Exchange, ProviderRequestLog, ProviderResponseLog,
+    },
+    platform::{
+        clock::{Clock, Rfc3339Time},
+        error::{AppError, ErrorKind, FieldError, Problem},
+        http::{ApiPath, ApiQuery, NoQuery, cursor},
+        identity::AdminReader,
+        secret::sha256_hex,
+    },
+};
+
+const PAGE: usize = 20;
+
+/// What the routes need.
+#[derive(Clone, Debug)]
+pub struct ProviderCalls {
+    /// Finds calls.
+    pub search: CallSearch,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// The routes.
+pub fn provider_call_router(calls: ProviderCalls) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list_provider_requests))
+        .routes(routes!(get_provider_request))
+        .routes(routes!(get_provider_response))
+        .with_state(calls)
+}
+
+/// Which way a list goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ListOrder {
+    /// Newest first.
+    #[default]
+    Newest,
+    /// Oldest first.
+    Oldest,
+}
+
+impl From<ListOrder> for Direction {
+    fn from(order: ListOrder) -> Self {
+        match order {
+            ListOrder::Newest => Self::Newest,
+            ListOrder::Oldest => Self::Oldest,
+        }
+    }
+}
+
+/// `GET /audit/provider-requests`
+#[derive(Clone, Debug, Deserialize, Serialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListCallsQuery {
+    /// Calls on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    limit: Option<usize>,
+    /// `nextCursor` of the page before, with the same filters.
+    #[serde(skip_serializing)]
+    cursor: Option<String>,
+    /// Newest or oldest first.
+    #[serde(default)]
+    #[param(inline)]
+    order: ListOrder,
+    /// About this order.
+    #[validate(length(max = 128))]
+    order_id: Option<String>,
+    /// Of this user.
+    #[validate(length(max = 128))]
+    user_id: Option<String>,
+    /// About the order that its merchant calls so.
+    #[validate(length(max = 128))]
+    client_order_id: Option<String>,
+    /// Following from the request with this id (`X-Request-Id`).
+    #[validate(length(max = 128))]
+    correlation_id: Option<String>,
+    /// Answered with this shipment.
+    #[validate(length(max = 128))]
+    awb: Option<String>,
+    /// To this provider: `parcelx`, `paygate`, `idcheck`.
+    #[validate(length(max = 64))]
+    provider: Option<String>,
+    /// This operation: `create_order`, `start_payment`, `verify_pan`, ...
+    #[validate(length(max = 64))]
+    operation: Option<String>,
+    /// With this account: `parcelx/default`, ...
+    #[validate(length(max = 128))]
+    account_id: Option<String>,
+    /// With this outcome: `done`, `found`, `absent`, `retryable`, `unknown`, `fatal`.
+    #[validate(length(max = 64))]
+    outcome: Option<String>,
+    /// With an error of this class.
+    #[param(inline)]
+    error_class: Option<ErrorClass>,
+    /// Answered with this status.
+    #[validate(range(min = 100, max = 599))]
+    #[param(minimum = 100, maximum = 599)]
+    http_status: Option<i32>,
+    /// From then on, RFC 3339.
+    #[param(value_type = Option<String>)]
+    from: Option<Rfc3339Time>,
+    /// Before then, RFC 3339.
+    #[param(value_type = Option<String>)]
+    to: Option<Rfc3339Time>,
+}
+
+/// A page of calls.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CallListResponse {
+    items: Vec<CallSummary>,
+    /// Send it as `cursor`, with the same filters, for the next page; null on the last one.
+    next_cursor: Option<String>,
+    /// There may be more that matches although this page is not full: looking ended here. Go on with the cursor.
+    partial: bool,
+    /// The time that was looked at: a day at most unless order, user, clientOrderId, AWB or correlation id is given.
+    range: RangeResponse,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RangeResponse {
+    from: Option<Rfc3339Time>,
+    to: Option<Rfc3339Time>,
+}
+
+/// A call in a list.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CallSummary {
+    #[serde(flatten)]
+    keys: CallKeys,
+    /// None while it runs.
+    responses: Vec<AnswerSummary>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AnswerSummary {
+    response_ref_id: String,
+    outcome: String,
+    error_class: Option<ErrorClass>,
+    error_code: Option<String>,
+    /// Null where there was no answer.
+    http_status: Option<i32>,
+    awb: Option<String>,
+    latency_ms: i64,
+    /// It came after its worker had lost the job; nothing followed from it.
+    late: bool,
+    received_at: Rfc3339Time,
+}
+
+/// A call with what was sent, redacted as it is stored.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CallResponse {
+    #[serde(flatten)]
+    keys: CallKeys,
+    method: String,
+    url: String,
+    #[schema(value_type = Object)]
+    headers: serde_json::Value,
+    #[schema(value_type = Object)]
+    body: serde_json::Value,
+    responses: Vec<AnswerResponse>,
+}
+
+/// The keys of a call.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CallKeys {
+    request_ref_id: String,
+    order_id: Option<String>,
+    user_id: String,
+    client_order_id: Option<String>,
+    /// What it was about where that is no order: a top-up, an application.
+    resource_id: Option<String>,
+    provider: String,
+    operation: String,
+    account_id: String,
+    attempt: i32,
+    job_id: String,
+    worker_id: String,
+    correlation_id: String,
+    sent_at: Rfc3339Time,
+}
+
+/// An answer, or the statement that there was none.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AnswerResponse {
+    #[serde(flatten)]
+    summary: AnswerSummary,
+    request_ref_id: String,
+    order_id: Option<String>,
+    user_id: String,
+    client_order_id: Option<String>,
+    resource_id: Option<String>,
+    provider: String,
+    operation: String,
+    attempt: i32,
+    correlation_id: String,
+    error_message: Option<String>,
+    #[schema(value_type = Object)]
+    headers: serde_json::Value,
+    #[schema(value_type = Object)]
+    body: serde_json::Value,
+}
+
+impl From<ProviderRequestLog> for CallKeys {
+    fn from(request: ProviderRequestLog) -> Self {
+        Self {
+            request_ref_id: request.id,
+            order_id: request.order_id,
+            user_id: request.user_id,
+            client_order_id: request.client_order_id,
+            resource_id: request.resource_id,
+            provider: request.provider,
+            operation: request.operation,
+            account_id: request.account_id,
+            attempt: request.attempt,
+            job_id: request.job_id,
+            worker_id: request.worker_id,
+            correlation_id: request.correlation_id,
+            sent_at: Rfc3339Time(request.sent_at),
+        }
+    }
+}
+
+impl From<&ProviderResponseLog> for AnswerSummary {
+    fn from(answer: &ProviderResponseLog) -> Self {
+        Self {
+            response_ref_id: answer.id.clone(),
+            outcome: answer.outcome.clone(),
+            error_class: answer.error_class,
+            error_code: answer.error_code.clone(),
+            http_status: answer.http_status,
+            awb: answer.awb.clone(),
+            latency_ms: answer.latency_ms,
+            late: answer.late,
+            received_at: Rfc3339Time(answer.received_at),
+        }
+    }
+}
+
+impl From<ProviderResponseLog> for AnswerResponse {
+    fn from(answer: ProviderResponseLog) -> Self {
+        Self {
+            summary: (&answer).into(),
+            request_ref_id: answer.request_ref_id,
+            order_id: answer.order_id,
+            user_id: answer.user_id,
+            client_order_id: answer.client_order_id,
+            resource_id: answer.resource_id,
+            provider: answer.provider,
+            operation: answer.operation,
+            attempt: answer.attempt,
+            correlation_id: answer.correlation_id,
+            error_message: answer.error_message,
+            headers: json(answer.headers),
+            body: answer.body.into_relaxed_extjson(),
+        }
+    }
+}
+
+impl From<Exchange> for CallSummary {
+    fn from(Exchange { request, responses }: Exchange) -> Self {
+        Self { responses: responses.iter().map(Into::into).collect(), keys: request.into() }
+    }
+}
+
+fn json(document: Document) -> serde_json::Value {
+    Bson::Document(document).into_relaxed_extjson()
+}
+
+impl ListCallsQuery {
+    fn filter(&self) -> CallFilter {
+        CallFilter {
+            order_id: self.order_id.clone(),
+            user_id: self.user_id.clone(),
+            client_order_id: self.client_order_id.clone(),
+            correlation_id: self.correlation_id.clone(),
+            awb: self.awb.clone(),
+            provider: self.provider.clone(),
+            operation: self.operation.clone(),
+            account_id: self.account_id.clone(),
+            outcome: self.outcome.clone(),
+            error_class: self.error_class,
+            http_status: self.http_status,
+            from: self.from.map(|time| time.0),
+            to: self.to.map(|time| time.0),
+        }
+    }
+
+    /// Whose list it is, and of what: a cursor goes with the filters under which it was given.
+    fn scope(&self, reader: &str) -> String {
+        let asked = Self { limit: None, ..self.clone() };
+        let asked = serde_json::to_string(&asked).unwrap_or_default();
+        format!("provider calls {reader} {}", sha256_hex(asked.as_bytes()))
+    }
+}
+
+/// 422 where a range ends before it begins.
+///
+/// # Errors
+/// Names `to`.
+pub(super) fn ensure_range(from: Option<DateTime>, to: Option<DateTime>) -> Result<(), AppError> {
+    match (from, to) {
+        (Some(from), Some(to)) if from >= to => {
+            Err(AppError::invalid(vec![FieldError::new("to", "range", "must be later than from")]))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The place in a cursor of `scope`.
+///
+/// # Errors
+/// 422 for what is not ours, or was given to somebody else or with other filters.
+pub(super) fn open_cursor(scope: &str, text: Option<&str>) -> Result<Option<String>, AppError> {
+    let Some(text) = text else { return Ok(None) };
+    let place = cursor::open(scope, text).ok_or_else(|| {
+        let message = "must be the nextCursor of the page before, asked for by the same user with the same filters";
+        AppError::invalid(vec![FieldError::new("cursor", "format", message)])
+    })?;
+    Ok(Some(place))
+}
+
+/// Lists calls to providers. Filters hold together. Without order, user, clientOrderId, AWB or correlation id a page stays
+/// within a day, and says so in `range`.
+#[utoipa::path(get, path = "/audit/provider-requests", tag = "audit", security(("bearer" = [])), params(ListCallsQuery),
+    responses(
+        (status = 200, body = CallListResponse),
+        (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_provider_requests(
+    State(calls): State<ProviderCalls>,
+    AdminReader(reader): AdminReader,
+    ApiQuery(query): ApiQuery<ListCallsQuery>,
+) -> Result<Json<CallListResponse>, AppError> {
+    let filter = query.filter();
+    ensure_range(filter.from, filter.to)?;
+    let scope = query.scope(&reader.user_id);
+    let place = open_cursor(&scope, query.cursor.as_deref())?;
+    // The range of the first page is that of all: it would move with the time otherwise.
+    let (filter, after) = match place.as_deref().map(Place::read) {
+        Some(place) => (place.within(filter), Some(place.id)),
+        None => (filter.bounded(query.order.into(), calls.clock.now()), None),
+    };
+    let found =
+        calls.search.list(&filter, query.order.into(), after.as_deref(), query.limit.unwrap_or(PAGE)).await?;
+    let next_cursor = found.next.map(|id| cursor::seal(&scope, &Place::of(&filter, id).write()));
+    Ok(Json(CallListResponse {
+        items: found.calls.into_iter().map(Into::into).collect(),
+        next_cursor,
+        partial: found.partial,
+        range: RangeResponse { from: filter.from.map(Rfc3339Time), to: filter.to.map(Rfc3339Time) },
+    }))
+}
+
+/// Where a list goes on: the range of time of its first page, and the last id.
+struct Place {
+    from: Option<i64>,
+    to: Option<i64>,
+    id: String,
+}
+
+impl Place {
+    fn of(filter: &CallFilter, id: String) -> Self {
+        let ms = |time: Option<DateTime>| time.map(DateTime::timestamp_millis);
+        Self { from: ms(filter.from), to: ms(filter.to), id }
+    }
+
+    fn write(&self) -> String {
+        let number = |ms: Option<i64>| ms.map(|ms| ms.to_string()).unwrap_or_default();
+        format!("{}|{}|{}", number(self.from), number(self.to), self.id)
+    }
+
+    fn read(text: &str) -> Self {
+        let mut parts = text.splitn(3, '|');
+        let mut number = || parts.next().and_then(|part| part.parse().ok());
+        let (from, to) = (number(), number());
+        Self { from, to, id: parts.next().unwrap_or_default().to_owned() }
+    }
+
+    fn within(&self, filter: CallFilter) -> CallFilter {
+        CallFilter {
+            from: self.from.map(DateTime::from_millis),
+            to: self.to.map(DateTime::from_millis),
+            ..filter
+        }
+    }
+}
+
+/// One call with all its answers: what was sent and what came back, as far as it may be stored.
+#[utoipa::path(get, path = "/audit/provider-requests/{requestRefId}", tag = "audit", security(("bearer" = [])),
+    params(("requestRefId" = String, Path, description = "`req_...`")),
+    responses(
+        (status = 200, body = CallResponse),
+        (status = 404, description = "No such call.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_provider_request(
+    State(calls): State<ProviderCalls>,
+    _: AdminReader,
+    _: NoQuery,
+    ApiPath(request_ref_id): ApiPath<String>,
+) -> Result<Json<CallResponse>, AppError> {
+    let call = calls.search.find(&request_ref_id).await?.ok_or_else(not_found)?;
+    let Exchange { request, responses } = call;
+    Ok(Json(CallResponse {
+        method: request.method.clone(),
+        url: request.url.clone(),
+        headers: json(request.headers.clone()),
+        body: request.body.clone().into_relaxed_extjson(),
+        keys: request.into(),
+        responses: responses.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// One answer.
+#[utoipa::path(get, path = "/audit/provider-responses/{responseRefId}", tag = "audit", security(("bearer" = [])),
+    params(("responseRefId" = String, Path, description = "`res_...`")),
+    responses(
+        (status = 200, body = AnswerResponse),
+        (status = 404, description = "No such answer.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_provider_response(
+    State(calls): State<ProviderCalls>,
+    _: AdminReader,
+    _: NoQuery,
+    ApiPath(response_ref_id): ApiPath<String>,
+) -> Result<Json<AnswerResponse>, AppError> {
+    Ok(Json(calls.search.find_response(&response_ref_id).await?.ok_or_else(not_found)?.into()))
+}
+
+fn not_found() -> AppError {
+    AppError::new(ErrorKind::NotFound, "audit.not_found", "There is no such record.")
+}
