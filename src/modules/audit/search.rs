@@ -146,10 +146,8 @@ impl CallFilter {
     }
 
     fn plan(&self) -> Plan {
-        let answers = given(&[
-            ("outcome", self.outcome.as_deref()),
-            ("errorClass", self.error_class.map(ErrorClass::as_str)),
-        ]);
+        let answers =
+            given(&[("outcome", self.outcome.as_deref()), ("errorClass", self.error_class.map(ErrorClass::as_str))]);
         let answers = with_status(answers, self.http_status);
         let shared = [
             ("userId", self.user_id.as_deref()),
@@ -349,7 +347,8 @@ impl CallSearch {
         let mut query = doc! { "requestRefId": { "$in": ids } };
         query.extend(conditions.clone());
         let answers = self.db.collection::<Document>(RESPONSE_LOGS);
-        let found = answers.find(query).hint(Hint::Name("request".into())).projection(doc! { "_id": 0, "requestRefId": 1 });
+        let found =
+            answers.find(query).hint(Hint::Name("request".into())).projection(doc! { "_id": 0, "requestRefId": 1 });
         let found: Vec<Document> = found.await?.try_collect().await?;
         let matching: std::collections::HashSet<&str> =
             found.iter().filter_map(|answer| answer.get_str("requestRefId").ok()).collect();

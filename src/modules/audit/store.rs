@@ -58,6 +58,19 @@ impl AuditStore {
         self.db.collection::<AuditEvent>(AUDIT_EVENTS).insert_one(event).await.map(drop)
     }
 
+    /// The latest that was done to or read of something, oldest first.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_events(&self, resource_id: &str) -> Result<Vec<AuditEvent>> {
+        let events = self.db.collection(AUDIT_EVENTS);
+        let found =
+            events.find(doc! { "resourceId": resource_id }).sort(doc! { "_id": -1 }).limit(PER_ORDER_MAX).await?;
+        let mut latest: Vec<_> = found.try_collect().await?;
+        latest.reverse();
+        Ok(latest)
+    }
+
     /// The latest requests about an order, oldest first.
     ///
     /// # Errors

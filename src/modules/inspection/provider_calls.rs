@@ -360,8 +360,7 @@ async fn list_provider_requests(
         Some(place) => (place.within(filter), Some(place.id)),
         None => (filter.bounded(query.order.into(), calls.clock.now()), None),
     };
-    let found =
-        calls.search.list(&filter, query.order.into(), after.as_deref(), query.limit.unwrap_or(PAGE)).await?;
+    let found = calls.search.list(&filter, query.order.into(), after.as_deref(), query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = found.next.map(|id| cursor::seal(&scope, &Place::of(&filter, id).write()));
     Ok(Json(CallListResponse {
         items: found.calls.into_iter().map(Into::into).collect(),
@@ -397,11 +396,7 @@ impl Place {
     }
 
     fn within(&self, filter: CallFilter) -> CallFilter {
-        CallFilter {
-            from: self.from.map(DateTime::from_millis),
-            to: self.to.map(DateTime::from_millis),
-            ..filter
-        }
+        CallFilter { from: self.from.map(DateTime::from_millis), to: self.to.map(DateTime::from_millis), ..filter }
     }
 }
 

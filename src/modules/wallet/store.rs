@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use mongodb::{
     ClientSession, Database,
     error::Result,
-    options::{DatabaseOptions, ReadConcern},
+    options::{DatabaseOptions, Hint, ReadConcern},
 };
 
 use super::model::{HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
@@ -134,6 +134,24 @@ impl WalletStore {
         let sums = found.try_next().await?.unwrap_or_default();
         let number = |name: &str| sums.get_i64(name).unwrap_or(0);
         Ok(Balance { currency, available: number("available"), held: number("held"), version: number("version") })
+    }
+
+    /// Transactions that were booked for something, or for what followed from it (`ord_...#2`), in the order of their ids.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn transactions_about(&self, reference_type: &str, id: &str) -> Result<Vec<LedgerTransaction>> {
+        // No id has anything below `$` but `#`; all kinds are asked for, so that the index is used to its end.
+        let about = doc! {
+            "referenceType": reference_type,
+            "referenceKind": { "$gt": "" },
+            "referenceId": { "$gte": id, "$lt": format!("{id}$") },
+        };
+        let ledger = self.db.collection::<LedgerTransaction>(LEDGER);
+        let mut found: Vec<LedgerTransaction> =
+            ledger.find(about).hint(Hint::Name("reference".into())).await?.try_collect().await?;
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
     }
 
     /// A transaction by its id.

@@ -1,0 +1,205 @@
+//! The routes of the API, put together and described.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use axum::{Extension, Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::App;
+use crate::{
+    config::Switch,
+    modules::{
+        audit::{AuditStore, CallSearch},
+        auth,
+        events::EventStore,
+        inspection::{
+            OrderStories, ProviderCalls, QueueBoard, Reconciler, order_story_router, provider_call_router,
+            queue_router, reconciliation_router,
+        },
+        kyc, orders,
+        providers::paygate,
+        wallet::{self, WalletStore, rates, topups},
+    },
+    platform::{
+        error::{AppError, ErrorKind, FieldError, Problem},
+        http,
+        identity::Gate,
+        mongo,
+        rate_limit::Limit,
+    },
+};
+
+/// A check of `/readyz` that takes longer counts as down.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl App {
+    /// The API.
+    pub fn router(&self) -> Router {
+        let (routes, openapi) = self.described_routes().split_for_parts();
+        let openapi: Arc<str> = openapi.to_json().unwrap_or_default().into();
+        let limit = Limit { count: self.config.rate_limit_per_second, period: Duration::from_secs(1) };
+        let gate = Gate {
+            tokens: Arc::clone(&self.tokens),
+            limiter: (self.config.rate_limit == Switch::On).then(|| (self.limiter.clone(), limit)),
+        };
+        let routes = routes
+            .route(
+                "/openapi.json",
+                get(move || async move { ([(header::CONTENT_TYPE, "application/json")], openapi.to_string()) }),
+            )
+            .merge(metrics_router(self.metrics.clone()));
+        http::finish(routes.layer(Extension(gate)), self.config.trusted_proxies.clone())
+    }
+
+    /// What the worker shows on METRICS_ADDR.
+    pub fn metrics_router(&self) -> Router {
+        let routes = metrics_router(self.metrics.clone()).route("/healthz", get(health));
+        http::finish(routes, http::TrustedProxies::default())
+    }
+
+    fn described_routes(&self) -> OpenApiRouter {
+        let handlers: HashMap<_, _> =
+            self.handlers.iter().map(|handler| (handler.kind(), Arc::clone(handler))).collect();
+        let board = QueueBoard {
+            store: self.queue_store.clone(),
+            lane: self.api_lane.clone(),
+            clock: self.clock.clone(),
+            waker: self.waker.clone(),
+            queues: Arc::new(vec![
+                self.queues.create.clone(),
+                self.queues.cancel.clone(),
+                self.payments.clone(),
+                self.checks.clone(),
+            ]),
+            handlers: Arc::new(handlers),
+        };
+        OpenApiRouter::with_openapi(ApiDoc::openapi())
+            .merge(auth::router(Arc::clone(&self.auth)))
+            .merge(orders::router(self.orders.clone()))
+            .merge(rates::router(self.rates.clone()))
+            .merge(wallet::router(self.wallets.clone()))
+            .merge(wallet::reports_router(self.wallets.store().clone(), self.clock.clone()))
+            .merge(topups::router(self.topups.clone()))
+            .merge(topups::webhook_router(self.topups.clone()))
+            .merge(kyc::router(self.kyc.clone()))
+            .merge(kyc::review_router(self.kyc.clone()))
+            .merge(reconciliation_router(Reconciler {
+                store: WalletStore::new(self.db.clone()),
+                clock: self.clock.clone(),
+            }))
+            .merge(provider_call_router(ProviderCalls {
+                search: CallSearch::new(self.db.clone()),
+                clock: self.clock.clone(),
+            }))
+            .merge(order_story_router(OrderStories {
+                db: self.db.clone(),
+                events: EventStore::new(self.db.clone()),
+                audit: AuditStore::new(self.db.clone()),
+                wallets: WalletStore::new(self.db.clone()),
+            }))
+            .merge(queue_router(board))
+            .merge(OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).with_state(self.clone()))
+    }
+
+    /// The OpenAPI description, for tests and tools.
+    #[must_use]
+    pub fn openapi(&self) -> utoipa::openapi::OpenApi {
+        self.described_routes().split_for_parts().1
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Waybill", description = "Orders to carriers and back: idempotent, on record, never doubled."),
+    modifiers(&BearerScheme),
+    components(schemas(Problem))
+)]
+struct ApiDoc;
+
+struct BearerScheme;
+
+impl utoipa::Modify for BearerScheme {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = openapi.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let signature = ApiKeyValue::with_description(
+            paygate::SIGNATURE_HEADER,
+            "`t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, \"<t>.<raw body>\")>`",
+        );
+        components.add_security_scheme("paygate_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
+    }
+}
+
+fn metrics_router(handle: PrometheusHandle) -> Router {
+    Router::new().route(
+        "/metrics",
+        get(move || async move {
+            handle.run_upkeep();
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
+        }),
+    )
+}
+
+#[derive(Serialize, ToSchema)]
+struct HealthResponse {
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ReadyResponse {
+    /// `ready`, or `degraded` without Redis.
+    status: &'static str,
+    mongodb: &'static str,
+    indexes: &'static str,
+    redis: &'static str,
+}
+
+/// The process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, body = HealthResponse)))]
+async fn health() -> Json<HealthResponse> {
+    Json(HealthResponse { status: "alive" })
+}
+
+/// Whether requests can be served; names what is down. Without Redis they can.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, body = ReadyResponse),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn ready(State(app): State<App>) -> Result<Json<ReadyResponse>, AppError> {
+    let (mongodb, redis) = tokio::join!(
+        tokio::time::timeout(READY_TIMEOUT, mongo::ping(&app.db)),
+        tokio::time::timeout(READY_TIMEOUT, app.redis.ping()),
+    );
+    let mut down = Vec::new();
+    if !matches!(mongodb, Ok(Ok(()))) {
+        down.push(FieldError::new("mongodb", "down", "does not answer"));
+    }
+    if !app.indexes_present.load(Ordering::Relaxed) {
+        down.push(FieldError::new("indexes", "missing", "required indexes are not there; run `waybill migrate`"));
+    }
+    let redis_up = matches!(redis, Ok(Ok(())));
+    if down.is_empty() {
+        return Ok(Json(ReadyResponse {
+            status: if redis_up { "ready" } else { "degraded" },
+            mongodb: "up",
+            indexes: "up",
+            redis: if redis_up { "up" } else { "down" },
+        }));
+    }
+    if !redis_up {
+        down.push(FieldError::new("redis", "down", "does not answer; Waybill works without it, slower"));
+    }
+    let error =
+        AppError::new(ErrorKind::Unavailable, "service.not_ready", "Something that is needed is down; see errors.");
+    Err(AppError { fields: down, ..error.retry_after(Duration::from_secs(2)) })
+}
