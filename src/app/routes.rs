@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{Extension, Json, Router, extract::State, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Extension, Json, Router, extract::State, http::header, middleware::from_fn_with_state, response::IntoResponse,
+    routing::get,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use utoipa::{
@@ -23,8 +26,8 @@ use crate::{
         auth,
         events::EventStore,
         inspection::{
-            OrderStories, ProviderCalls, QueueBoard, Reconciler, order_story_router, provider_call_router,
-            queue_router, reconciliation_router,
+            AccessLog, OrderStories, ProviderCalls, QueueBoard, Reconciler, order_story_router, provider_call_router,
+            queue_router, reconciliation_router, record_access,
         },
         kyc, orders,
         providers::paygate,
@@ -58,7 +61,9 @@ impl App {
                 get(move || async move { ([(header::CONTENT_TYPE, "application/json")], openapi.to_string()) }),
             )
             .merge(metrics_router(self.metrics.clone()));
-        http::finish(routes.layer(Extension(gate)), self.config.trusted_proxies.clone())
+        let access = AccessLog::new(AuditStore::new(self.db.clone()), self.clock.clone());
+        let routes = routes.layer(from_fn_with_state(access, record_access)).layer(Extension(gate));
+        http::finish(routes, self.config.trusted_proxies.clone())
     }
 
     /// What the worker shows on METRICS_ADDR.

@@ -1,6 +1,10 @@
 //! Who is asking: roles, access tokens, and the extractors by which a handler says whom it serves.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     extract::FromRequestParts,
@@ -224,6 +228,18 @@ pub struct CurrentUser {
     pub request_id: String,
 }
 
+/// Where a layer around the routes finds who asked, once somebody has looked at the token.
+#[derive(Clone, Debug, Default)]
+pub struct SeenUser(Arc<OnceLock<CurrentUser>>);
+
+impl SeenUser {
+    /// Who asked; none where no token was good, or nobody looked.
+    #[must_use]
+    pub fn get(&self) -> Option<&CurrentUser> {
+        self.0.get()
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = AppError;
 
@@ -253,12 +269,16 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
                 return Err(too_many(grant.retry_after));
             }
         }
-        Ok(Self {
+        let user = Self {
             user_id,
             role,
             address: parts.extensions.get::<ClientAddr>().map(|a| a.0),
             request_id: parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
-        })
+        };
+        if let Some(seen) = parts.extensions.get::<SeenUser>() {
+            let _ = seen.0.set(user.clone());
+        }
+        Ok(user)
     }
 }
 

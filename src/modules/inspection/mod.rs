@@ -3,11 +3,13 @@
 //! Invariants: administrators only for queues. A job is run again only if its subject allows it, decided in the
 //! transaction that revives it; only what has ended can be deleted. A reconciliation reads one moment and changes nothing.
 
+mod access;
 mod order_story;
 mod provider_calls;
 mod queues;
 mod reconciliation;
 
+pub use access::{AccessLog, record_access};
 pub use order_story::{OrderStories, order_story_router};
 pub use provider_calls::{ProviderCalls, provider_call_router};
 pub use queues::{QueueBoard, queue_router};
