@@ -8,6 +8,7 @@
 
 mod event;
 mod model;
+pub mod proof;
 mod search;
 mod store;
 

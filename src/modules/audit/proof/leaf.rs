@@ -1,0 +1,99 @@
+//! One leaf per record: `SHA-256(0x00, collection, seq, canonical record)`.
+
+use bson::RawDocument;
+use sha2::{Digest, Sha256};
+
+use super::{
+    bytes::{Bytes, Hash},
+    commitment::{Field, SaltSource, commitment},
+    encoding::{Commit, encode_committed, put_name},
+    scope::Scope,
+};
+
+/// What a hashed leaf begins with (RFC 6962, 2.1).
+const LEAF: u8 = 0x00;
+
+/// A record to be sealed or checked.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// Its collection, and what of it is personal.
+    pub scope: &'a Scope,
+    /// Its `_id`.
+    pub id: &'a str,
+    /// As it is stored.
+    pub document: &'a RawDocument,
+}
+
+/// Says which one it is, not what it says.
+impl std::fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("collection", &self.scope.collection())
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Its field at `path`.
+    #[must_use]
+    pub const fn field(&self, path: &'a str) -> Field<'a> {
+        Field { collection: self.scope.collection(), record_id: self.id, path }
+    }
+}
+
+/// Makes leaves, and keeps its memory from one to the next.
+#[derive(Default)]
+pub struct LeafHasher {
+    /// What was hashed last.
+    pub(super) bytes: Vec<u8>,
+    seq_at: usize,
+}
+
+impl std::fmt::Debug for LeafHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeafHasher").finish_non_exhaustive()
+    }
+}
+
+impl LeafHasher {
+    /// With no memory yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The leaf of `record`, which is number `seq` in the whole chain, from 1.
+    ///
+    /// # Errors
+    /// Where a personal field has no salt.
+    pub fn hash<S: SaltSource>(&mut self, record: &Record<'_>, seq: i64, salts: &S) -> Result<Hash, S::Error> {
+        self.bytes.clear();
+        self.bytes.push(LEAF);
+        put_name(&mut self.bytes, record.scope.collection().as_bytes());
+        self.seq_at = self.bytes.len();
+        self.bytes.extend_from_slice(&seq.to_le_bytes());
+        let mut fields = Salted { record, salts };
+        encode_committed(record.document, record.scope.paths(), &mut fields, &mut self.bytes)?;
+        Ok(Bytes(Sha256::digest(&self.bytes).into()))
+    }
+
+    /// The leaf of the same record, were its number another.
+    pub(super) fn hash_as(&mut self, seq: i64) -> Hash {
+        self.bytes[self.seq_at..self.seq_at + 8].copy_from_slice(&seq.to_le_bytes());
+        Bytes(Sha256::digest(&self.bytes).into())
+    }
+}
+
+struct Salted<'a, S> {
+    record: &'a Record<'a>,
+    salts: &'a S,
+}
+
+impl<S: SaltSource> Commit for Salted<'_, S> {
+    type Error = S::Error;
+
+    fn commit(&mut self, path: &str, value: &[u8]) -> Result<Hash, S::Error> {
+        Ok(commitment(&self.salts.salt(&self.record.field(path))?, value))
+    }
+}

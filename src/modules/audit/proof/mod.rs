@@ -1,0 +1,37 @@
+//! How audit records are sealed and proved: pure functions, without a database, a clock or a network.
+//!
+//! A sealer takes batches of records. Each record gives one leaf ([`LeafHasher`]): a hash over its canonical bytes
+//! ([`encode`]), in which personal fields stand as salted commitments ([`CommitmentKey`]), so that they can be erased
+//! and the leaf stays. A [`Seal`] has the leaves of a batch, the root of their Merkle tree, the hash of the seal before
+//! it and a signature. A [`Verifier`] reads seals and records again and names the first thing that is not as it was
+//! sealed. A [`Proof`] shows one record to somebody who has neither the database nor a secret.
+//!
+//! Invariants: the bytes are described in `docs/audit-proof.md` and never change; whatever has to change gets a new
+//! code ([`Rule::code`]) or a new domain (`waybill audit seal v2`). Nothing here panics on what was stored.
+
+mod bytes;
+mod commitment;
+mod encoding;
+mod inclusion;
+mod json;
+mod keys;
+mod leaf;
+mod merkle;
+mod scope;
+mod seal;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use bytes::{Bytes, Hash, Signature};
+pub use commitment::{CommitmentKey, Field, NoSalt, SaltSource, Salts, commitment_key, commitments, erase, erased};
+pub use encoding::encode;
+pub use inclusion::{Proof, ProofError};
+pub use json::{ExtendedJson, from_json};
+pub use keys::{NotSigned, PublicKey, PublicKeys, SigningKey};
+pub use leaf::{LeafHasher, Record};
+pub use merkle::{Tree, root, root_of_path};
+pub use scope::{Paths, Rule, Scope, Scopes};
+pub use seal::{Leaf, Seal, SealHeader};
+pub use verify::{Anchor, Finding, FindingKind, SealCheck, Verifier};

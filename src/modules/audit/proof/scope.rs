@@ -1,0 +1,148 @@
+//! Which collections are sealed, and which of their fields are personal.
+
+use std::sync::LazyLock;
+
+/// One sealed collection, as it is written down in a static list.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Number of this rule in seals. What records were sealed by stays; a collection whose personal fields change gets
+    /// another rule with another code.
+    pub code: u8,
+    /// Name of the collection.
+    pub collection: &'static str,
+    /// Paths of personal fields: `reason`, `actor.address`, `body.items[].name` for a field of every entry of an array,
+    /// `body.names[]` for every entry itself. What is inside of a personal field is personal with it.
+    pub personal: &'static [&'static str],
+}
+
+/// A rule, ready for use.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    rule: Rule,
+    paths: Paths,
+}
+
+impl Scope {
+    /// See [`Rule::code`].
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        self.rule.code
+    }
+
+    /// Name of the collection.
+    #[must_use]
+    pub const fn collection(&self) -> &'static str {
+        self.rule.collection
+    }
+
+    /// See [`Rule::personal`].
+    #[must_use]
+    pub const fn personal(&self) -> &'static [&'static str] {
+        self.rule.personal
+    }
+
+    /// The same, ready for use.
+    #[must_use]
+    pub const fn paths(&self) -> &Paths {
+        &self.paths
+    }
+}
+
+/// All rules there ever were.
+#[derive(Clone, Debug)]
+pub struct Scopes(Vec<Scope>);
+
+impl Scopes {
+    /// Rules from a static list. Of two with one code the first counts.
+    #[must_use]
+    pub fn new(rules: &[Rule]) -> Self {
+        Self(rules.iter().map(|rule| Scope { rule: *rule, paths: Paths::new(rule.personal) }).collect())
+    }
+
+    /// What this service seals.
+    #[must_use]
+    pub fn standard() -> &'static Self {
+        static STANDARD: LazyLock<Scopes> = LazyLock::new(|| Scopes::new(RULES));
+        &STANDARD
+    }
+
+    /// The rule of this code.
+    #[must_use]
+    pub fn of_code(&self, code: u8) -> Option<&Scope> {
+        self.0.iter().find(|scope| scope.rule.code == code)
+    }
+
+    /// The rule by which records of a collection are sealed today: its last.
+    #[must_use]
+    pub fn of_collection(&self, collection: &str) -> Option<&Scope> {
+        self.0.iter().rfind(|scope| scope.rule.collection == collection)
+    }
+}
+
+/// The sealed collections. Rules are added, never changed.
+const RULES: &[Rule] = &[
+    Rule {
+        code: 1,
+        collection: "provider_request_logs",
+        personal: &["body.consignee_name", "body.consignee_pincode", "body.consignee_city"],
+    },
+    Rule {
+        code: 2,
+        collection: "provider_response_logs",
+        personal: &["errorMessage", "body.responsemsg", "body.message", "body.description", "body.error.message"],
+    },
+    Rule { code: 3, collection: "events", personal: &["actor.address"] },
+    Rule { code: 4, collection: "audit_events", personal: &["actor.address", "reason"] },
+    Rule { code: 5, collection: "ledger_transactions", personal: &["actor.address", "reason"] },
+];
+
+/// Paths of fields, as a tree of names.
+#[derive(Clone, Debug, Default)]
+pub struct Paths {
+    personal: bool,
+    fields: Vec<(String, Paths)>,
+    entries: Option<Box<Paths>>,
+}
+
+impl Paths {
+    /// From paths as in [`Rule::personal`].
+    #[must_use]
+    pub fn new(paths: &[&str]) -> Self {
+        let mut root = Self::default();
+        for path in paths {
+            let mut node = &mut root;
+            for segment in path.split('.') {
+                let name = segment.trim_end_matches("[]");
+                node = node.field_or_new(name);
+                for _ in 0..(segment.len() - name.len()) / 2 {
+                    node = node.entries.get_or_insert_default();
+                }
+            }
+            node.personal = true;
+        }
+        root
+    }
+
+    fn field_or_new(&mut self, name: &str) -> &mut Self {
+        let position = self.fields.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.fields.push((name.to_owned(), Self::default()));
+            self.fields.len() - 1
+        });
+        &mut self.fields[position].1
+    }
+
+    /// Whether what is here is personal.
+    pub(super) const fn is_personal(&self) -> bool {
+        self.personal
+    }
+
+    /// What is listed below the field of this name.
+    pub(super) fn field(&self, name: &[u8]) -> Option<(&str, &Self)> {
+        self.fields.iter().find(|(known, _)| known.as_bytes() == name).map(|(known, below)| (known.as_str(), below))
+    }
+
+    /// What is listed below each entry of the array here.
+    pub(super) fn entry(&self) -> Option<&Self> {
+        self.entries.as_deref()
+    }
+}
