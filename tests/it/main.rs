@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod audit_calls;
 mod auth;
 mod cancel;
 mod edge;

@@ -29,6 +29,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("GET /kyc/documents/{documentId}", Some(&[Role::Merchant, Role::Admin])),
     ("GET /kyc/applications", Some(&[Role::Auditor, Role::Admin])),
     ("POST /kyc/applications", Some(&[Role::Admin])),
+    ("/audit", Some(&[Role::Auditor, Role::Admin])),
     ("/queues", Some(&[Role::Admin])),
 ];
 

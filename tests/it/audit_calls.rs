@@ -1,0 +1,295 @@
+//! What auditors find of provider calls: by every key, within limits, by an index; and one order's story.
+
+use std::collections::BTreeSet;
+
+use bson::{Document, doc};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use waybill::platform::identity::Role;
+
+use crate::support::{Answer, TestApp, User};
+
+/// Two merchants and their orders: one confirmed each, one refused, one confirmed after a 500.
+struct Scene {
+    app: TestApp,
+    auditor: User,
+    asha: User,
+    orders: [String; 4],
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let app = TestApp::start().await;
+        let (asha, kiran) = (app.merchant().await, app.merchant().await);
+        let confirmed = app.confirmed(&asha, "c-1").await;
+        app.carrier.misbehave("create", "refuse_422", 1).await;
+        let refused = app.created(&asha, "c-2").await;
+        app.run_jobs().await;
+        app.carrier.misbehave("create", "500", 1).await;
+        let twice = app.created(&asha, "c-3").await;
+        app.run_jobs_to_the_end().await;
+        let other = app.confirmed(&kiran, "c-1").await;
+        let auditor = app.user(Role::Auditor).await;
+        Self { app, auditor, asha, orders: [confirmed, refused, twice, other] }
+    }
+
+    async fn list(&self, query: &str) -> Answer {
+        self.app.get(&self.auditor, &format!("/audit/provider-requests?{query}")).await
+    }
+
+    /// Ids of everything that a query finds, page after page.
+    async fn all(&self, query: &str, limit: usize) -> Vec<String> {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.list(&format!("{query}&limit={limit}{cursor}")).await.expect(200).body;
+            let items = page["items"].as_array().unwrap();
+            assert!(items.len() <= limit);
+            found.extend(items.iter().map(|item| item["requestRefId"].as_str().unwrap().to_owned()));
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return found,
+            }
+        }
+    }
+
+    /// Ids of the requests whose log, or one of whose answers, is like this.
+    async fn stored(&self, request: Document, answer: Document) -> BTreeSet<String> {
+        let requests = self.app.all("provider_request_logs", request).await;
+        let answers = self.app.all("provider_response_logs", answer).await;
+        let answered: BTreeSet<&str> = answers.iter().map(|log| log.get_str("requestRefId").unwrap()).collect();
+        let ids = requests.iter().map(|log| log.get_str("_id").unwrap());
+        ids.filter(|id| answered.contains(id)).map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn every_filter_finds_what_is_like_it_in_both_orders_page_by_page() {
+    let scene = Scene::set().await;
+    let [confirmed, _, twice, _] = &scene.orders;
+    let first = &scene.app.all("provider_response_logs", doc! { "orderId": confirmed }).await[0];
+    let (awb, correlation) = (first.get_str("awb").unwrap(), first.get_str("correlationId").unwrap());
+    let user = &scene.asha.user_id;
+    for (query, request, answer) in [
+        (format!("orderId={twice}"), doc! { "orderId": twice }, doc! {}),
+        (format!("userId={user}"), doc! { "userId": user }, doc! {}),
+        ("clientOrderId=c-1".into(), doc! { "clientOrderId": "c-1" }, doc! {}),
+        (format!("correlationId={correlation}"), doc! { "correlationId": correlation }, doc! {}),
+        (format!("awb={awb}"), doc! {}, doc! { "awb": awb }),
+        ("provider=parcelx".into(), doc! { "provider": "parcelx" }, doc! {}),
+        ("operation=look_up_order".into(), doc! { "operation": "look_up_order" }, doc! {}),
+        ("accountId=parcelx/default".into(), doc! { "accountId": "parcelx/default" }, doc! {}),
+        ("outcome=unknown".into(), doc! {}, doc! { "outcome": "unknown" }),
+        ("errorClass=fatal".into(), doc! {}, doc! { "errorClass": "fatal" }),
+        ("httpStatus=500".into(), doc! {}, doc! { "httpStatus": 500 }),
+        (
+            format!("userId={user}&operation=create_order&outcome=done"),
+            doc! { "userId": user, "operation": "create_order" },
+            doc! { "outcome": "done" },
+        ),
+        (
+            format!("orderId={twice}&httpStatus=500&errorClass=unknown&provider=parcelx"),
+            doc! { "orderId": twice, "provider": "parcelx" },
+            doc! { "httpStatus": 500, "errorClass": "unknown" },
+        ),
+        (format!("awb={awb}&userId=usr_nobody"), doc! { "userId": "usr_nobody" }, doc! {}),
+    ] {
+        let expected = scene.stored(request, answer).await;
+        for limit in [1, 2, 100] {
+            let newest = scene.all(&format!("{query}&order=newest"), limit).await;
+            assert_eq!(newest.iter().cloned().collect::<BTreeSet<_>>(), expected, "{query}, {limit} a page");
+            assert!(newest.is_sorted_by(|a, b| a > b), "{query}: newest first");
+            let oldest = scene.all(&format!("{query}&order=oldest"), limit).await;
+            assert!(oldest.iter().rev().eq(newest.iter()), "{query}: the same backwards");
+        }
+    }
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn times_narrow_down_and_a_day_is_the_most_without_a_key() {
+    let scene = Scene::set().await;
+    let all = scene.all("provider=parcelx", 100).await;
+    let answer = scene.list("provider=parcelx").await.expect(200).body;
+    let time = |name: &str| {
+        let text = answer["range"][name].as_str().unwrap();
+        bson::DateTime::parse_rfc3339_str(text).unwrap().timestamp_millis()
+    };
+    assert_eq!(time("to") - time("from"), 86_400_000, "it says what it looked at");
+    assert_eq!(
+        scene.list(&format!("userId={}", scene.asha.user_id)).await.expect(200).body["range"]["from"],
+        Value::Null
+    );
+    for (query, expected) in [
+        ("from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z", 0),
+        ("from=2020-01-01T00:00:00Z", all.len()),
+        ("from=2020-01-01T00:00:00Z&order=oldest", 0),
+        ("to=2020-01-01T00:00:00Z", 0),
+        ("to=2999-01-01T00:00:00Z", 0),
+        ("to=2999-01-01T00:00:00Z&order=oldest", 0),
+    ] {
+        assert_eq!(scene.all(query, 100).await.len(), expected, "{query}");
+    }
+    let user = &scene.asha.user_id;
+    let long = format!("userId={user}&from=2020-01-01T00:00:00Z&to=2999-01-01T00:00:00Z");
+    assert_eq!(scene.all(&long, 100).await, scene.all(&format!("userId={user}"), 100).await, "a key needs no day");
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_no_question_is_refused() {
+    let scene = Scene::set().await;
+    for (query, field) in [
+        ("limit=0", "limit:range"),
+        ("limit=-1", "limit:type"),
+        ("limit=1000000000", "limit:range"),
+        ("httpStatus=99", "httpStatus:range"),
+        ("errorClass=bad", "errorClass:unknown_value"),
+        ("order=random", "order:unknown_value"),
+        ("from=yesterday", "from:format"),
+        ("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to:range"),
+        ("from=2026-01-01T00:00:00Z&to=2026-01-01T00:00:00Z", "to:range"),
+        ("cursor=abc", "cursor:format"),
+        ("password=x", "password:unknown"),
+    ] {
+        assert_eq!(scene.list(query).await.expect(422).blamed(), [field], "{query}");
+    }
+    // A cursor goes with who asked, and for what.
+    let next = scene.list("provider=parcelx&limit=1").await.expect(200).body["nextCursor"].clone();
+    let next = next.as_str().unwrap();
+    let other = scene.app.user(Role::Auditor).await;
+    let path = format!("/audit/provider-requests?provider=parcelx&cursor={next}");
+    assert_eq!(scene.app.get(&other, &path).await.expect(422).blamed(), ["cursor:format"]);
+    assert_eq!(scene.list(&format!("provider=paygate&cursor={next}")).await.expect(422).blamed(), ["cursor:format"]);
+    scene.list(&format!("provider=parcelx&limit=5&cursor={next}")).await.expect(200);
+    // What could be a query of ours is text.
+    assert_eq!(scene.list("userId[$ne]=x").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(scene.list("userId=%7B%22$ne%22:1%7D").await.expect(200).body["items"], json!([]));
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn every_question_is_answered_by_an_index() {
+    let scene = Scene::set().await;
+    let [confirmed, ..] = &scene.orders;
+    let user = &scene.asha.user_id;
+    for query in [
+        format!("orderId={confirmed}"),
+        format!("userId={user}"),
+        "clientOrderId=c-1".into(),
+        "correlationId=rqs_1".into(),
+        "awb=1".into(),
+        "provider=parcelx".into(),
+        "operation=create_order".into(),
+        "accountId=parcelx/default".into(),
+        "outcome=done".into(),
+        "errorClass=fatal".into(),
+        "httpStatus=500".into(),
+        format!("userId={user}&outcome=done&from=2020-01-01T00:00:00Z"),
+        format!("awb=1&userId={user}"),
+        "order=oldest".into(),
+    ] {
+        let db = scene.app.db();
+        db.run_command(doc! { "profile": 2 }).await.unwrap();
+        scene.list(&query).await.expect(200);
+        db.run_command(doc! { "profile": 0 }).await.unwrap();
+        let about = doc! { "ns": { "$regex": "\\.provider_" }, "op": { "$in": ["query", "command", "getmore"] } };
+        let carried_out = scene.app.all("system.profile", about).await;
+        assert!(!carried_out.is_empty(), "{query} asked nothing");
+        for operation in carried_out {
+            let plan = operation.get_str("planSummary").unwrap_or("none");
+            let indexed = plan.starts_with("IXSCAN") || plan.starts_with("IDHACK");
+            assert!(indexed && !plan.contains("COLLSCAN"), "{query}: {plan} in {operation}");
+            assert!(!operation.get_bool("hasSortStage").unwrap_or(false), "{query} sorts: {operation}");
+        }
+        db.collection::<Document>("system.profile").drop().await.unwrap();
+    }
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn one_call_is_shown_with_its_answers_and_without_secrets() {
+    let scene = Scene::set().await;
+    let [_, _, twice, _] = &scene.orders;
+    let ids = scene.all(&format!("orderId={twice}&operation=create_order&order=oldest"), 100).await;
+    let call = scene.app.get(&scene.auditor, &format!("/audit/provider-requests/{}", ids[0])).await.expect(200).body;
+    assert_eq!(
+        (&call["requestRefId"], &call["orderId"], &call["method"]),
+        (&json!(ids[0]), &json!(twice), &json!("POST"))
+    );
+    let headers = call["headers"].as_object().unwrap();
+    assert!(headers.values().any(|value| value == "[credential]"), "they are named, and not shown: {headers:?}");
+    assert_eq!(call["body"]["consignee_name"], "[string 8]");
+    let answer = &call["responses"][0];
+    assert_eq!(
+        (&answer["httpStatus"], &answer["outcome"], &answer["errorClass"]),
+        (&json!(500), &json!("unknown"), &json!("unknown"))
+    );
+    let path = format!("/audit/provider-responses/{}", answer["responseRefId"].as_str().unwrap());
+    let alone = scene.app.get(&scene.auditor, &path).await.expect(200).body;
+    assert_eq!(&alone, answer);
+    for path in ["/audit/provider-requests/req_1", "/audit/provider-responses/res_1", "/audit/orders/ord_1"] {
+        assert_eq!(scene.app.get(&scene.auditor, path).await.expect(404).code(), "audit.not_found");
+    }
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn an_order_has_one_story() {
+    let scene = Scene::set().await;
+    let [_, _, twice, _] = &scene.orders;
+    scene.app.cancel(&scene.asha, "c-3").await.expect(202);
+    scene.app.run_jobs_to_the_end().await;
+    let story = scene.app.get(&scene.auditor, &format!("/audit/orders/{twice}")).await.expect(200).body;
+    let entries = story["entries"].as_array().unwrap();
+    assert!(entries.is_sorted_by_key(|entry| entry["at"].as_str().unwrap().to_owned()), "in time order");
+    let of = |source: &str| -> Vec<&str> {
+        let entries = entries.iter().filter(|entry| entry["source"] == source);
+        entries.map(|entry| entry["name"].as_str().unwrap()).collect()
+    };
+    assert_eq!(of("event"), ["OrderCreated", "OrderConfirmed", "CancellationRequested", "OrderCancelled"]);
+    assert_eq!(of("ledger"), ["freight_hold", "freight_capture", "freight_refund"]);
+    assert_eq!(of("request"), ["create_order", "look_up_order", "create_order", "cancel_order"]);
+    assert_eq!(of("response").len(), 4);
+    let created = entries.iter().find(|entry| entry["name"] == "OrderCreated").unwrap();
+    assert_eq!((&created["actor"]["kind"], &created["actor"]["id"]), (&json!("user"), &json!(scene.asha.user_id)));
+    assert_eq!((&story["status"], &story["userId"]), (&json!("cancelled"), &json!(scene.asha.user_id)));
+    // A merchant sees its own, without what is ours.
+    let own = scene.app.get(&scene.asha, &format!("/orders/{twice}/timeline")).await.expect(200).text;
+    assert!(!own.contains("wrk_") && !own.contains("accountId"), "{own}");
+    scene.app.get(&scene.asha, &format!("/audit/orders/{twice}")).await.expect(403);
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn who_looks_and_who_is_turned_away_is_on_record() {
+    let scene = Scene::set().await;
+    let app = &scene.app;
+    scene.list("provider=parcelx").await.expect(200);
+    app.get(&scene.auditor, &format!("/audit/orders/{}", scene.orders[0])).await.expect(200);
+    app.get(&scene.auditor, "/audit/orders/ord_1").await.expect(404);
+    app.get(&scene.asha, "/audit/provider-requests").await.expect(403);
+    let auditor = doc! { "actor.id": &scene.auditor.user_id };
+    let looked = app.all("audit_events", auditor).await;
+    let said: Vec<(&str, &str, &str)> = looked
+        .iter()
+        .map(|event| {
+            (event.get_str("action").unwrap(), event.get_str("resourceId").unwrap(), event.get_str("outcome").unwrap())
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("request.read", "/audit/provider-requests", "done"),
+            ("request.read", &*scene.orders[0], "done"),
+            ("request.read", "ord_1", "failed"),
+        ]
+    );
+    assert_eq!(looked[0].get_document("after").unwrap().get_str("query").unwrap(), "provider=parcelx");
+    assert!(looked.iter().all(|event| event.get_document("actor").unwrap().get_str("requestId").is_ok()));
+    crate::support::eventually("the refusal is written down", std::time::Duration::from_secs(10), async || {
+        let denied = doc! { "outcome": "denied", "actor.id": &scene.asha.user_id };
+        app.all("audit_events", denied).await.len() == 1
+    })
+    .await;
+    scene.app.finish().await;
+}
