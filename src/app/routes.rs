@@ -26,8 +26,8 @@ use crate::{
         auth,
         events::EventStore,
         inspection::{
-            AccessLog, OrderStories, ProviderCalls, QueueBoard, Reconciler, order_story_router, provider_call_router,
-            queue_router, reconciliation_router, record_access,
+            AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, audit_event_router,
+            order_story_router, provider_call_router, queue_router, reconciliation_router, record_access,
         },
         kyc, orders,
         providers::paygate,
@@ -106,6 +106,7 @@ impl App {
                 search: CallSearch::new(self.db.clone()),
                 clock: self.clock.clone(),
             }))
+            .merge(audit_event_router(AuditTrail { db: self.db.clone(), clock: self.clock.clone() }))
             .merge(order_story_router(OrderStories {
                 db: self.db.clone(),
                 events: EventStore::new(self.db.clone()),

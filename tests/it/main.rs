@@ -7,6 +7,7 @@ mod support;
 
 mod architecture;
 mod audit_calls;
+mod audit_events;
 mod auth;
 mod cancel;
 mod edge;

@@ -52,6 +52,7 @@ const ROUTES: &[(&str, &str, bool)] = &[
     ("get", "/audit/provider-requests/{requestRefId}", true),
     ("get", "/audit/provider-responses/{responseRefId}", true),
     ("get", "/audit/orders/{orderId}", true),
+    ("get", "/audit/events", true),
     ("get", "/queues", true),
     ("get", "/queues/{queue}/jobs", true),
     ("get", "/queues/jobs/{jobId}", true),

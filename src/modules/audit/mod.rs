@@ -7,10 +7,12 @@
 //! Collections: `provider_request_logs`, `provider_response_logs`, `audit_events`. No jobs, no events.
 
 mod event;
+mod event_search;
 mod model;
 pub mod proof;
 mod search;
 mod store;
+mod walk;
 
 use crate::platform::{
     batch::View,
@@ -18,9 +20,11 @@ use crate::platform::{
 };
 
 pub use event::{AuditEvent, AuditOutcome};
+pub use event_search::{EventFilter, EventPage, list_events};
 pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
-pub use search::{CallFilter, CallPage, CallSearch, Direction, Exchange, LOOKED_AT_MAX, RANGE_MAX_MS};
+pub use search::{CallFilter, CallPage, CallSearch, Exchange, LOOKED_AT_MAX};
 pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
+pub use walk::{Direction, RANGE_MAX_MS, TimeRange};
 
 /// Appends the request log of `call` to the transaction and gives what may be sent once it is committed.
 pub fn record_request(view: &mut View, call: &Call, prepared: Prepared) -> Logged {

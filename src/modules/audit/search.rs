@@ -1,8 +1,7 @@
 //! Finding provider calls: which index serves which question, and how far one page may look.
 //!
-//! Ids begin with their time, so a range of time is a range of ids, and a page ends at an id. What no index narrows down is
-//! looked at record by record, at most [`LOOKED_AT_MAX`] for a page: it may come back with fewer than asked for, or none,
-//! and a place to go on from.
+//! What no index narrows down is looked at record by record, at most [`LOOKED_AT_MAX`] for a page: it may come back with
+//! fewer than asked for, or none, and a place to go on from.
 
 use std::collections::HashMap;
 
@@ -13,16 +12,13 @@ use mongodb::{Database, error::Result, options::Hint};
 use super::{
     model::{ErrorClass, ProviderRequestLog, ProviderResponseLog},
     store::{REQUEST_LOGS, RESPONSE_LOGS},
+    walk::{Direction, TimeRange, Walk, Walked, cut, given, next_place},
 };
-use crate::platform::ids::first_id_at;
 
 /// Records that one page looks at where no index narrows them down.
 pub const LOOKED_AT_MAX: usize = 4_000;
 /// The same where each has its answers looked up too.
 const JOINED_MAX: usize = 1_000;
-/// Without a key that few calls share, a page stays within so much time.
-pub const RANGE_MAX_MS: i64 = 24 * 3_600_000;
-
 /// Which calls are asked for; all that is given has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallFilter {
@@ -48,35 +44,8 @@ pub struct CallFilter {
     pub error_class: Option<ErrorClass>,
     /// Answered with this status.
     pub http_status: Option<i32>,
-    /// From then on.
-    pub from: Option<DateTime>,
-    /// Before then.
-    pub to: Option<DateTime>,
-}
-
-/// Which way a list goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Newest first.
-    Newest,
-    /// Oldest first.
-    Oldest,
-}
-
-impl Direction {
-    const fn sign(self) -> i32 {
-        match self {
-            Self::Newest => -1,
-            Self::Oldest => 1,
-        }
-    }
-
-    const fn beyond(self) -> &'static str {
-        match self {
-            Self::Newest => "$lt",
-            Self::Oldest => "$gt",
-        }
-    }
+    /// Within this time.
+    pub range: TimeRange,
 }
 
 /// A call with its answers: none yet, one, or more where an answer came late.
@@ -99,16 +68,11 @@ pub struct CallPage {
     pub partial: bool,
 }
 
-/// What leads through the records.
+/// What leads to the calls.
 #[derive(Clone, Debug, PartialEq)]
 struct Plan {
-    collection: &'static str,
-    index: &'static str,
-    /// The fields of the index that are given.
-    key: Document,
-    /// What is left to be compared, in the records that the index leads to.
-    rest: Document,
-    /// Conditions on answers, where the plan leads through requests.
+    walk: Walk,
+    /// Conditions on answers, where it leads through requests.
     answers: Document,
 }
 
@@ -126,22 +90,9 @@ impl CallFilter {
     /// The range of time that a page without a selective key stays within.
     #[must_use]
     pub fn bounded(mut self, direction: Direction, now: DateTime) -> Self {
-        if self.is_selective() {
-            return self;
+        if !self.is_selective() {
+            self.range = self.range.a_day(direction, now);
         }
-        let ms = |time: DateTime| time.timestamp_millis();
-        let (from, to) = match direction {
-            Direction::Newest => {
-                let to = self.to.map_or(ms(now) + 1, ms);
-                (self.from.map_or(to - RANGE_MAX_MS, ms).max(to - RANGE_MAX_MS), to)
-            }
-            Direction::Oldest => {
-                let from = self.from.map_or_else(|| self.to.map_or(ms(now) + 1, ms) - RANGE_MAX_MS, ms);
-                (from, self.to.map_or(ms(now) + 1, ms).min(from + RANGE_MAX_MS))
-            }
-        };
-        self.from = Some(DateTime::from_millis(from));
-        self.to = Some(DateTime::from_millis(to));
         self
     }
 
@@ -162,13 +113,15 @@ impl CallFilter {
             rest.extend(given(&[("orderId", self.order_id.as_deref())]));
             rest.extend(answers.clone());
             key.keys().for_each(|field| drop(rest.remove(field)));
-            Plan { collection: RESPONSE_LOGS, index, key, rest, answers: Document::new() }
+            let walk = Walk { collection: RESPONSE_LOGS, prefix: "res", index, key, rest };
+            Plan { walk, answers: Document::new() }
         };
         let by_request = |index, key: Document| {
             let mut rest = given(&shared);
             rest.extend(given(&[("orderId", self.order_id.as_deref())]));
             key.keys().for_each(|field| drop(rest.remove(field)));
-            Plan { collection: REQUEST_LOGS, index, key, rest, answers: answers.clone() }
+            let walk = Walk { collection: REQUEST_LOGS, prefix: "req", index, key, rest };
+            Plan { walk, answers: answers.clone() }
         };
         match self {
             Self { awb: Some(awb), .. } => by_answer("awb", doc! { "awb": awb }),
@@ -182,10 +135,6 @@ impl CallFilter {
     }
 }
 
-fn given(fields: &[(&str, Option<&str>)]) -> Document {
-    fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.into()))).collect()
-}
-
 fn with_status(mut conditions: Document, status: Option<i32>) -> Document {
     if let Some(status) = status {
         conditions.insert("httpStatus", status);
@@ -194,36 +143,9 @@ fn with_status(mut conditions: Document, status: Option<i32>) -> Document {
 }
 
 impl Plan {
-    const fn id_prefix(&self) -> &'static str {
-        match self.collection.as_bytes() {
-            b"provider_request_logs" => "req",
-            _ => "res",
-        }
-    }
-
-    /// Ids of the range of time, beyond `after`.
-    fn ids(&self, filter: &CallFilter, direction: Direction, after: Option<&str>) -> Document {
-        let mut ids = Document::new();
-        let bound = |time: DateTime| first_id_at(self.id_prefix(), time.timestamp_millis());
-        if let Some(from) = filter.from {
-            ids.insert("$gte", bound(from));
-        }
-        if let Some(to) = filter.to {
-            ids.insert("$lt", bound(to));
-        }
-        if let Some(after) = after {
-            // Of two bounds on the same side the one that was reached is the narrower.
-            if direction == Direction::Oldest {
-                ids.remove("$gte");
-            }
-            ids.insert(direction.beyond(), after);
-        }
-        ids
-    }
-
     /// How many records a page may look at; none where each of them matches.
     fn looks_at(&self) -> Option<usize> {
-        match (self.rest.is_empty(), self.answers.is_empty()) {
+        match (self.walk.rest.is_empty(), self.answers.is_empty()) {
             (_, false) => Some(JOINED_MAX),
             (false, true) => Some(LOOKED_AT_MAX),
             (true, true) => None,
@@ -274,65 +196,28 @@ impl CallSearch {
         limit: usize,
     ) -> Result<CallPage> {
         let plan = filter.plan();
-        let mut query = plan.key.clone();
-        let mut ids = plan.ids(filter, direction, after);
-        let last = match plan.looks_at() {
-            Some(count) => self.nth(&plan, &ids, direction, count).await?,
-            None => None,
-        };
-        if let Some(last) = &last {
-            // What the page looks at ends there.
-            ids.insert(if direction == Direction::Newest { "$gte" } else { "$lte" }, last);
-        }
-        if !ids.is_empty() {
-            query.insert("_id", ids);
-        }
-        query.extend(plan.rest.clone());
-        if plan.collection == REQUEST_LOGS {
-            self.by_requests(&plan, query, direction, limit, last).await
+        if plan.walk.collection == REQUEST_LOGS {
+            self.by_requests(&plan, filter.range, direction, after, limit).await
         } else {
-            self.by_answers(&plan, query, direction, limit, last).await
+            self.by_answers(&plan, filter.range, direction, after, limit).await
         }
-    }
-
-    /// The id of the `count`-th record that the plan leads to; none where there are fewer. Reads keys of the index only.
-    async fn nth(&self, plan: &Plan, ids: &Document, direction: Direction, count: usize) -> Result<Option<String>> {
-        let mut query = plan.key.clone();
-        if !ids.is_empty() {
-            query.insert("_id", ids.clone());
-        }
-        let records = self.db.collection::<Document>(plan.collection);
-        let found = records
-            .find(query)
-            .hint(Hint::Name(plan.index.into()))
-            .sort(doc! { "_id": direction.sign() })
-            .projection(doc! { "_id": 1 })
-            .skip(count as u64 - 1)
-            .limit(1);
-        Ok(found.await?.try_next().await?.and_then(|record| record.get_str("_id").ok().map(str::to_owned)))
     }
 
     async fn by_requests(
         &self,
         plan: &Plan,
-        query: Document,
+        range: TimeRange,
         direction: Direction,
+        after: Option<&str>,
         limit: usize,
-        last: Option<String>,
     ) -> Result<CallPage> {
         let joins = !plan.answers.is_empty();
         let take = if joins { JOINED_MAX } else { limit + 1 };
-        let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
-        let found = requests
-            .find(query)
-            .hint(Hint::Name(plan.index.into()))
-            .sort(doc! { "_id": direction.sign() })
-            .limit(take as i64)
-            .batch_size(take as u32);
-        let found: Vec<ProviderRequestLog> = found.await?.try_collect().await?;
+        let walked = plan.walk.go::<ProviderRequestLog>(&self.db, range, direction, after, take, plan.looks_at());
+        let Walked { found, ended_at } = walked.await?;
         let found = if joins { self.answered_so(found, &plan.answers).await? } else { found };
         let (page, more) = cut(found, limit);
-        let next = next_place(page.last().map(|request| &*request.id), more, last);
+        let next = next_place(page.last().map(|request| &*request.id), more, ended_at);
         let partial = !more && next.is_some();
         Ok(CallPage { calls: self.with_answers(page).await?, next, partial })
     }
@@ -358,20 +243,15 @@ impl CallSearch {
     async fn by_answers(
         &self,
         plan: &Plan,
-        query: Document,
+        range: TimeRange,
         direction: Direction,
+        after: Option<&str>,
         limit: usize,
-        last: Option<String>,
     ) -> Result<CallPage> {
-        let answers = self.db.collection::<ProviderResponseLog>(RESPONSE_LOGS);
-        let found = answers
-            .find(query)
-            .hint(Hint::Name(plan.index.into()))
-            .sort(doc! { "_id": direction.sign() })
-            .limit(limit as i64 + 1)
-            .batch_size(limit as u32 + 1);
-        let (page, more) = cut(found.await?.try_collect().await?, limit);
-        let next = next_place(page.last().map(|answer| &*answer.id), more, last);
+        let walked = plan.walk.go::<ProviderResponseLog>(&self.db, range, direction, after, limit + 1, plan.looks_at());
+        let Walked { found, ended_at } = walked.await?;
+        let (page, more) = cut(found, limit);
+        let next = next_place(page.last().map(|answer| &*answer.id), more, ended_at);
         let partial = !more && next.is_some();
         let mut ids: Vec<&str> = page.iter().map(|answer| &*answer.request_ref_id).collect();
         let order: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
@@ -406,16 +286,4 @@ impl CallSearch {
         };
         Ok(requests.into_iter().map(with).collect())
     }
-}
-
-/// The page, and whether there is more behind it.
-fn cut<T>(mut found: Vec<T>, limit: usize) -> (Vec<T>, bool) {
-    let more = found.len() > limit;
-    found.truncate(limit);
-    (found, more)
-}
-
-/// Behind the last record of a full page; else where looking ended, if it ended early.
-fn next_place(last_shown: Option<&str>, more: bool, last_looked_at: Option<String>) -> Option<String> {
-    if more { last_shown.map(str::to_owned) } else { last_looked_at }
 }

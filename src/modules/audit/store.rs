@@ -47,6 +47,9 @@ impl AuditStore {
             Index::new(RESPONSE_LOGS, "request", doc! { "requestRefId": 1 }),
             Index::new(RESPONSE_LOGS, "awb", doc! { "awb": 1, "_id": 1 }).partial(doc! { "awb": { "$gt": "" } }),
             Index::new(AUDIT_EVENTS, "resource", doc! { "resourceId": 1, "_id": 1 }),
+            Index::new(AUDIT_EVENTS, "request", doc! { "actor.requestId": 1, "_id": 1 }),
+            Index::new(AUDIT_EVENTS, "actor", doc! { "actor.id": 1, "_id": 1 }),
+            Index::new(AUDIT_EVENTS, "owner", doc! { "userId": 1, "_id": 1 }),
         ]
     }
 

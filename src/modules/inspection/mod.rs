@@ -4,12 +4,15 @@
 //! transaction that revives it; only what has ended can be deleted. A reconciliation reads one moment and changes nothing.
 
 mod access;
+mod audit_events;
 mod order_story;
+mod paging;
 mod provider_calls;
 mod queues;
 mod reconciliation;
 
 pub use access::{AccessLog, record_access};
+pub use audit_events::{AuditTrail, audit_event_router};
 pub use order_story::{OrderStories, order_story_router};
 pub use provider_calls::{ProviderCalls, provider_call_router};
 pub use queues::{QueueBoard, queue_router};

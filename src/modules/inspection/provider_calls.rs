@@ -1,22 +1,22 @@
 //! `/audit/provider-requests` and `/audit/provider-responses`: every call to a provider, with what was sent and answered.
 
 use axum::{Json, extract::State};
-use bson::{Bson, DateTime, Document};
+use bson::{Bson, Document};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::Validate;
 
+use super::paging::{ListOrder, Place, RangeResponse, scope_of};
 use crate::{
     modules::audit::{
-        CallFilter, CallSearch, Direction, ErrorClass, Exchange, ProviderRequestLog, ProviderResponseLog,
+        CallFilter, CallSearch, ErrorClass, Exchange, ProviderRequestLog, ProviderResponseLog, TimeRange,
     },
     platform::{
         clock::{Clock, Rfc3339Time},
-        error::{AppError, ErrorKind, FieldError, Problem},
-        http::{ApiPath, ApiQuery, NoQuery, cursor},
+        error::{AppError, ErrorKind, Problem},
+        http::{ApiPath, ApiQuery, NoQuery},
         identity::AdminReader,
-        secret::sha256_hex,
     },
 };
 
@@ -38,26 +38,6 @@ pub fn provider_call_router(calls: ProviderCalls) -> OpenApiRouter {
         .routes(routes!(get_provider_request))
         .routes(routes!(get_provider_response))
         .with_state(calls)
-}
-
-/// Which way a list goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ListOrder {
-    /// Newest first.
-    #[default]
-    Newest,
-    /// Oldest first.
-    Oldest,
-}
-
-impl From<ListOrder> for Direction {
-    fn from(order: ListOrder) -> Self {
-        match order {
-            ListOrder::Newest => Self::Newest,
-            ListOrder::Oldest => Self::Oldest,
-        }
-    }
 }
 
 /// `GET /audit/provider-requests`
@@ -129,12 +109,6 @@ struct CallListResponse {
     partial: bool,
     /// The time that was looked at: a day at most unless order, user, clientOrderId, AWB or correlation id is given.
     range: RangeResponse,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct RangeResponse {
-    from: Option<Rfc3339Time>,
-    to: Option<Rfc3339Time>,
 }
 
 /// A call in a list.
@@ -300,43 +274,14 @@ impl ListCallsQuery {
             outcome: self.outcome.clone(),
             error_class: self.error_class,
             http_status: self.http_status,
-            from: self.from.map(|time| time.0),
-            to: self.to.map(|time| time.0),
+            range: TimeRange { from: self.from.map(|time| time.0), to: self.to.map(|time| time.0) },
         }
     }
 
     /// Whose list it is, and of what: a cursor goes with the filters under which it was given.
     fn scope(&self, reader: &str) -> String {
-        let asked = Self { limit: None, ..self.clone() };
-        let asked = serde_json::to_string(&asked).unwrap_or_default();
-        format!("provider calls {reader} {}", sha256_hex(asked.as_bytes()))
+        scope_of("provider calls", reader, &Self { limit: None, ..self.clone() })
     }
-}
-
-/// 422 where a range ends before it begins.
-///
-/// # Errors
-/// Names `to`.
-pub(super) fn ensure_range(from: Option<DateTime>, to: Option<DateTime>) -> Result<(), AppError> {
-    match (from, to) {
-        (Some(from), Some(to)) if from >= to => {
-            Err(AppError::invalid(vec![FieldError::new("to", "range", "must be later than from")]))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The place in a cursor of `scope`.
-///
-/// # Errors
-/// 422 for what is not ours, or was given to somebody else or with other filters.
-pub(super) fn open_cursor(scope: &str, text: Option<&str>) -> Result<Option<String>, AppError> {
-    let Some(text) = text else { return Ok(None) };
-    let place = cursor::open(scope, text).ok_or_else(|| {
-        let message = "must be the nextCursor of the page before, asked for by the same user with the same filters";
-        AppError::invalid(vec![FieldError::new("cursor", "format", message)])
-    })?;
-    Ok(Some(place))
 }
 
 /// Lists calls to providers. Filters hold together. Without order, user, clientOrderId, AWB or correlation id a page stays
@@ -351,53 +296,24 @@ async fn list_provider_requests(
     AdminReader(reader): AdminReader,
     ApiQuery(query): ApiQuery<ListCallsQuery>,
 ) -> Result<Json<CallListResponse>, AppError> {
-    let filter = query.filter();
-    ensure_range(filter.from, filter.to)?;
+    let mut filter = query.filter();
+    let order = query.order.into();
     let scope = query.scope(&reader.user_id);
-    let place = open_cursor(&scope, query.cursor.as_deref())?;
+    let place = Place::open(&scope, query.cursor.as_deref(), filter.range)?;
     // The range of the first page is that of all: it would move with the time otherwise.
-    let (filter, after) = match place.as_deref().map(Place::read) {
-        Some(place) => (place.within(filter), Some(place.id)),
-        None => (filter.bounded(query.order.into(), calls.clock.now()), None),
+    filter = match &place {
+        Some(place) => CallFilter { range: place.range, ..filter },
+        None => filter.bounded(order, calls.clock.now()),
     };
-    let found = calls.search.list(&filter, query.order.into(), after.as_deref(), query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = found.next.map(|id| cursor::seal(&scope, &Place::of(&filter, id).write()));
+    let after = place.as_ref().map(|place| &*place.id);
+    let found = calls.search.list(&filter, order, after, query.limit.unwrap_or(PAGE)).await?;
+    let next_cursor = found.next.map(|id| Place { range: filter.range, id }.seal(&scope));
     Ok(Json(CallListResponse {
         items: found.calls.into_iter().map(Into::into).collect(),
         next_cursor,
         partial: found.partial,
-        range: RangeResponse { from: filter.from.map(Rfc3339Time), to: filter.to.map(Rfc3339Time) },
+        range: filter.range.into(),
     }))
-}
-
-/// Where a list goes on: the range of time of its first page, and the last id.
-struct Place {
-    from: Option<i64>,
-    to: Option<i64>,
-    id: String,
-}
-
-impl Place {
-    fn of(filter: &CallFilter, id: String) -> Self {
-        let ms = |time: Option<DateTime>| time.map(DateTime::timestamp_millis);
-        Self { from: ms(filter.from), to: ms(filter.to), id }
-    }
-
-    fn write(&self) -> String {
-        let number = |ms: Option<i64>| ms.map(|ms| ms.to_string()).unwrap_or_default();
-        format!("{}|{}|{}", number(self.from), number(self.to), self.id)
-    }
-
-    fn read(text: &str) -> Self {
-        let mut parts = text.splitn(3, '|');
-        let mut number = || parts.next().and_then(|part| part.parse().ok());
-        let (from, to) = (number(), number());
-        Self { from, to, id: parts.next().unwrap_or_default().to_owned() }
-    }
-
-    fn within(&self, filter: CallFilter) -> CallFilter {
-        CallFilter { from: self.from.map(DateTime::from_millis), to: self.to.map(DateTime::from_millis), ..filter }
-    }
 }
 
 /// One call with all its answers: what was sent and what came back, as far as it may be stored.

@@ -1,0 +1,178 @@
+//! `/audit/events`: who did what, and who looked at what.
+
+use axum::{Json, extract::State};
+use mongodb::Database;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::Validate;
+
+use super::{
+    order_story::{ActorResponse, json},
+    paging::{ListOrder, Place, RangeResponse, scope_of},
+};
+use crate::{
+    modules::audit::{AuditEvent, AuditOutcome, Direction, EventFilter, TimeRange, list_events},
+    platform::{
+        clock::{Clock, Rfc3339Time},
+        error::{AppError, Problem},
+        http::ApiQuery,
+        identity::AdminReader,
+    },
+};
+
+const PAGE: usize = 20;
+
+/// What the route needs.
+#[derive(Clone, Debug)]
+pub struct AuditTrail {
+    /// Where events are.
+    pub db: Database,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// The route.
+pub fn audit_event_router(trail: AuditTrail) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(list_audit_events)).with_state(trail)
+}
+
+/// `GET /audit/events`
+#[derive(Clone, Debug, Deserialize, Serialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListEventsQuery {
+    /// Events on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    limit: Option<usize>,
+    /// `nextCursor` of the page before, with the same filters.
+    #[serde(skip_serializing)]
+    cursor: Option<String>,
+    /// Newest or oldest first.
+    #[serde(default)]
+    #[param(inline)]
+    order: ListOrder,
+    /// Done to, or read of, this: an id, or a route.
+    #[validate(length(max = 300))]
+    resource_id: Option<String>,
+    /// Done in the request with this id (`X-Request-Id`).
+    #[validate(length(max = 128))]
+    request_id: Option<String>,
+    /// Done by this user, worker, provider or command.
+    #[validate(length(max = 128))]
+    actor_id: Option<String>,
+    /// Concerning what is this user's.
+    #[validate(length(max = 128))]
+    user_id: Option<String>,
+    /// This action: `kyc.approved`, `request.read`, ...
+    #[validate(length(max = 64))]
+    action: Option<String>,
+    /// With this outcome.
+    #[param(inline)]
+    outcome: Option<AuditOutcome>,
+    /// From then on, RFC 3339.
+    #[param(value_type = Option<String>)]
+    from: Option<Rfc3339Time>,
+    /// Before then, RFC 3339.
+    #[param(value_type = Option<String>)]
+    to: Option<Rfc3339Time>,
+}
+
+/// A page of audit events.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AuditEventListResponse {
+    items: Vec<AuditEventResponse>,
+    /// Send it as `cursor`, with the same filters, for the next page; null on the last one.
+    next_cursor: Option<String>,
+    /// There may be more that matches although this page is not full: looking ended here. Go on with the cursor.
+    partial: bool,
+    /// A day at most unless resource, request, actor or user is given.
+    range: RangeResponse,
+}
+
+/// One thing that somebody did to something, or read of it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AuditEventResponse {
+    event_id: String,
+    at: Rfc3339Time,
+    actor: ActorResponse,
+    action: String,
+    resource_type: String,
+    resource_id: String,
+    /// Whose it is, where that is known.
+    user_id: Option<String>,
+    outcome: AuditOutcome,
+    reason: Option<String>,
+    /// Changed fields before.
+    #[schema(value_type = Option<Object>)]
+    before: Option<serde_json::Value>,
+    /// The same fields after; of a request what it was.
+    #[schema(value_type = Option<Object>)]
+    after: Option<serde_json::Value>,
+}
+
+impl From<AuditEvent> for AuditEventResponse {
+    fn from(event: AuditEvent) -> Self {
+        Self {
+            event_id: event.id,
+            at: Rfc3339Time(event.at),
+            actor: event.actor.into(),
+            action: event.action,
+            resource_type: event.resource_type,
+            resource_id: event.resource_id,
+            user_id: event.user_id,
+            outcome: event.outcome,
+            reason: event.reason,
+            before: event.before.map(json),
+            after: event.after.map(json),
+        }
+    }
+}
+
+impl ListEventsQuery {
+    fn filter(&self) -> EventFilter {
+        EventFilter {
+            resource_id: self.resource_id.clone(),
+            request_id: self.request_id.clone(),
+            actor_id: self.actor_id.clone(),
+            user_id: self.user_id.clone(),
+            action: self.action.clone(),
+            outcome: self.outcome,
+            range: TimeRange { from: self.from.map(|time| time.0), to: self.to.map(|time| time.0) },
+        }
+    }
+}
+
+/// Lists who did what and who looked at what. Filters hold together. Without resource, request, actor or user a page stays
+/// within a day, and says so in `range`. What happened to an order is in its story, `/audit/orders/{orderId}`.
+#[utoipa::path(get, path = "/audit/events", tag = "audit", security(("bearer" = [])), params(ListEventsQuery),
+    responses(
+        (status = 200, body = AuditEventListResponse),
+        (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_audit_events(
+    State(trail): State<AuditTrail>,
+    AdminReader(reader): AdminReader,
+    ApiQuery(query): ApiQuery<ListEventsQuery>,
+) -> Result<Json<AuditEventListResponse>, AppError> {
+    let order: Direction = query.order.into();
+    let mut filter = query.filter();
+    let scope = scope_of("audit events", &reader.user_id, &ListEventsQuery { limit: None, ..query.clone() });
+    let place = Place::open(&scope, query.cursor.as_deref(), filter.range)?;
+    filter.range = match &place {
+        Some(place) => place.range,
+        None if filter.is_selective() => filter.range,
+        None => filter.range.a_day(order, trail.clock.now()),
+    };
+    let after = place.as_ref().map(|place| &*place.id);
+    let found = list_events(&trail.db, &filter, order, after, query.limit.unwrap_or(PAGE)).await?;
+    Ok(Json(AuditEventListResponse {
+        items: found.events.into_iter().map(Into::into).collect(),
+        next_cursor: found.next.map(|id| Place { range: filter.range, id }.seal(&scope)),
+        partial: found.partial,
+        range: filter.range.into(),
+    }))
+}
