@@ -28,6 +28,7 @@ use crate::{
         inspection::{
             AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, audit_event_router,
             order_story_router, provider_call_router, queue_router, reconciliation_router, record_access,
+            redaction_policy_router,
         },
         kyc, orders,
         providers::paygate,
@@ -106,6 +107,7 @@ impl App {
                 search: CallSearch::new(self.db.clone()),
                 clock: self.clock.clone(),
             }))
+            .merge(redaction_policy_router())
             .merge(audit_event_router(AuditTrail { db: self.db.clone(), clock: self.clock.clone() }))
             .merge(order_story_router(OrderStories {
                 db: self.db.clone(),

@@ -293,3 +293,44 @@ async fn who_looks_and_who_is_turned_away_is_on_record() {
     .await;
     scene.app.finish().await;
 }
+
+#[tokio::test]
+async fn the_redaction_policy_is_what_the_logs_go_by() {
+    let scene = Scene::set().await;
+    let policy = scene.app.get(&scene.auditor, "/audit/redaction-policy").await.expect(200).body;
+    let operations = policy["operations"].as_array().unwrap();
+    let named: BTreeSet<_> = operations
+        .iter()
+        .map(|operation| (operation["provider"].as_str().unwrap(), operation["operation"].as_str().unwrap()))
+        .collect();
+    assert_eq!(named.len(), 8, "{named:?}");
+    // Whatever is stored whole is named for its operation.
+    for log in scene.app.all("provider_request_logs", doc! {}).await {
+        let of = |name: &str| log.get_str(name).unwrap().to_owned();
+        let allowed = operations.iter().find(|o| o["provider"] == of("provider") && o["operation"] == of("operation"));
+        let allowed = allowed.unwrap_or_else(|| panic!("no policy for {log}"));
+        let mut whole = Vec::new();
+        leaves(log.get("body").unwrap(), String::new(), &mut whole);
+        for path in whole {
+            let listed = |list: &Value| list.as_array().unwrap().iter().any(|entry| *entry == json!(path));
+            assert!(listed(&allowed["request"]) || listed(&allowed["freeText"]), "{path} of {}", of("operation"));
+        }
+    }
+    scene.app.finish().await;
+}
+
+/// Paths of values that are stored as they were.
+fn leaves(value: &bson::Bson, path: String, found: &mut Vec<String>) {
+    match value {
+        bson::Bson::Document(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                leaves(value, path, found);
+            }
+        }
+        bson::Bson::Array(entries) => entries.iter().for_each(|entry| leaves(entry, format!("{path}[]"), found)),
+        bson::Bson::Null => {}
+        bson::Bson::String(text) if text.starts_with('[') && text.ends_with(']') => {}
+        _ => found.push(path),
+    }
+}

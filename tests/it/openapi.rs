@@ -53,6 +53,7 @@ const ROUTES: &[(&str, &str, bool)] = &[
     ("get", "/audit/provider-responses/{responseRefId}", true),
     ("get", "/audit/orders/{orderId}", true),
     ("get", "/audit/events", true),
+    ("get", "/audit/redaction-policy", true),
     ("get", "/queues", true),
     ("get", "/queues/{queue}/jobs", true),
     ("get", "/queues/jobs/{jobId}", true),

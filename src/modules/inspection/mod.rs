@@ -10,6 +10,7 @@ mod paging;
 mod provider_calls;
 mod queues;
 mod reconciliation;
+mod redaction_policy;
 
 pub use access::{AccessLog, record_access};
 pub use audit_events::{AuditTrail, audit_event_router};
@@ -17,3 +18,4 @@ pub use order_story::{OrderStories, order_story_router};
 pub use provider_calls::{ProviderCalls, provider_call_router};
 pub use queues::{QueueBoard, queue_router};
 pub use reconciliation::{Reconciler, check_all, reconciliation_router};
+pub use redaction_policy::redaction_policy_router;

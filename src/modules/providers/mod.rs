@@ -13,6 +13,7 @@ mod objection;
 mod outcome;
 pub mod parcelx;
 pub mod paygate;
+mod policy;
 mod shipment;
 mod transport;
 
@@ -24,6 +25,7 @@ pub use account_watch::{AccountNews, AccountWatch};
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
 pub use calling::{NextTry, job_error, send_under_lease};
 pub use outcome::{CancelOutcome, CreateOutcome, Failure, LookUpOutcome, PlacedShipment, Repeat};
+pub use policy::{Policy, policies};
 pub use shipment::{Dimensions, Item, Party, PaymentMode, Service, Shipment};
 
 /// What a provider is asked to do; the names are those in logs and metrics.

@@ -37,10 +37,11 @@ enum Allowed {
     ShapeOnly,
 }
 
-/// Headers of an answer that may be stored.
-const RESPONSE_HEADERS: &[&str] = &["content-type", "content-length", "date", "retry-after", "x-request-id", "server"];
-
 impl Redaction {
+    /// Headers of an answer that may be stored.
+    pub const RESPONSE_HEADERS: &'static [&'static str] =
+        &["content-type", "content-length", "date", "retry-after", "x-request-id", "server"];
+
     /// The stored form of a request's body.
     #[must_use]
     pub fn request_body(&self, body: &Value) -> Bson {
@@ -56,7 +57,7 @@ impl Redaction {
     /// Whether an answer's header may be stored.
     #[must_use]
     pub fn allows_header(name: &str) -> bool {
-        RESPONSE_HEADERS.contains(&name)
+        Self::RESPONSE_HEADERS.contains(&name)
     }
 
     /// The URL with values of parameters that are not named replaced by their length.

@@ -27,7 +27,7 @@ use super::{
     objection::Objection,
     transport::{Transport, transport, unexpected},
 };
-use crate::platform::exchange::{Answer, Credentials, Outbound};
+use crate::platform::exchange::{Answer, Credentials, Outbound, Redaction};
 
 /// As in checks and logs.
 pub const NAME: &str = "idcheck";
@@ -40,6 +40,9 @@ pub const PENNY_DROP: &str = "penny_drop";
 
 /// The header that carries the key.
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// What may be stored, whatever is checked.
+pub const REDACTION: &Redaction = &wire::VERIFICATION;
 
 /// The adapter.
 #[derive(Debug)]
@@ -219,7 +222,7 @@ impl IdCheck {
             method: Method::POST,
             url: format!("{}/{}", self.base_url, wire::resource(kind)),
             body: Some(wire::body(question)),
-            redaction: &wire::VERIFICATION,
+            redaction: REDACTION,
         }
     }
 

@@ -22,6 +22,8 @@ use super::{
 };
 use crate::platform::exchange::{Answer, Credentials, Outbound};
 
+pub use wire::redaction;
+
 /// As in orders and logs.
 pub const NAME: &str = "parcelx";
 
@@ -47,7 +49,7 @@ impl ParcelX {
             method,
             url: format!("{}{path}", self.base_url),
             body,
-            redaction: wire::redaction(operation),
+            redaction: redaction(operation),
         }
     }
 }

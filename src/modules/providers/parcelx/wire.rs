@@ -13,7 +13,7 @@ use crate::{
 const REFERENCE_CHARS_MAX: usize = 64;
 
 /// What may be stored of an operation. Names, telephone numbers, streets and e-mails are not.
-pub(super) fn redaction(operation: Operation) -> &'static Redaction {
+pub fn redaction(operation: Operation) -> &'static Redaction {
     const SAID: &[&str] = &["responsemsg", "responsemsg[]"];
     const ANSWER: &[&str] = &[
         "status",

@@ -29,7 +29,7 @@ use super::{
     transport::{Transport, transport, unexpected},
 };
 use crate::platform::{
-    exchange::{Answer, Credentials, Outbound},
+    exchange::{Answer, Credentials, Outbound, Redaction},
     money::Money,
 };
 
@@ -41,6 +41,9 @@ pub const NAME: &str = "paygate";
 pub const START_PAYMENT: &str = "start_payment";
 /// Asks for a payment by our reference; as in logs.
 pub const LOOK_UP_PAYMENT: &str = "look_up_payment";
+
+/// What may be stored, by operation.
+pub const REDACTIONS: [(&str, &Redaction); 2] = [(START_PAYMENT, &wire::START), (LOOK_UP_PAYMENT, &wire::LOOK_UP)];
 
 /// The adapter.
 #[derive(Debug)]
