@@ -14,7 +14,7 @@ use super::{
 use crate::{
     modules::{
         events::{Actor, EVENTS},
-        kyc::{Application, KycGate, KycState},
+        kyc::KycGate,
         providers::{Service, Shipment},
         queue::{JOBS, Job, JobEnd, JobError, JobState},
         wallet::{Refusal, Wallet},
@@ -62,7 +62,7 @@ fn merchant(id: &str) -> Actor {
     Actor { kind: "user".into(), id: id.into(), role, address, request_id }
 }
 
-fn create(number: u32) -> CreateOrder {
+pub(super) fn create(number: u32) -> CreateOrder {
     CreateOrder {
         gate: KycGate::new(false),
         user_id: "usr_1".into(),
@@ -100,7 +100,7 @@ fn cancel(number: u32) -> CancelOrder {
 }
 
 /// A view in which the merchants of these tests have money.
-fn rich() -> View {
+pub(super) fn rich() -> View {
     let mut view = View::new(NOW);
     for user_id in ["usr_1", "usr_2"] {
         view.put_read(&wallet(user_id, 1_000_000));
@@ -121,7 +121,7 @@ fn wallet(user_id: &str, available: i64) -> Wallet {
 }
 
 /// The reply in a word, and the id of the order that it names.
-fn created(reply: Created) -> (&'static str, String) {
+pub(super) fn created(reply: Created) -> (&'static str, String) {
     match reply {
         Created::New(order) => ("new", order.id),
         Created::Replay(order) => ("replay", order.id),
@@ -129,41 +129,6 @@ fn created(reply: Created) -> (&'static str, String) {
         Created::Unpaid(_) => ("unpaid", String::new()),
         Created::NotVerified(_) => ("not verified", String::new()),
     }
-}
-
-/// A merchant whose application is in this state.
-fn in_state(state: KycState) -> View {
-    let mut view = rich();
-    view.put_read(&Application { state, ..Application::new("usr_1", NOW) });
-    view
-}
-
-#[test]
-fn only_who_is_verified_creates_orders_and_others_leave_nothing() {
-    let gated = |number| CreateOrder { gate: KycGate::new(true), ..create(number) };
-    for state in KycState::ALL {
-        let mut view = in_state(state);
-        let expected = if state == KycState::Verified { "new" } else { "not verified" };
-        assert_eq!(created(decide(&mut view, &gated(1))).0, expected, "{state:?}");
-        let stored = view.find::<Order>(&Order::key("usr_1", "c-1001")).is_some();
-        assert_eq!((stored, appended(&view, EVENTS).is_empty()), (expected == "new", expected != "new"), "{state:?}");
-    }
-    let mut view = rich();
-    assert_eq!(created(decide(&mut view, &gated(1))).0, "not verified", "who has no application");
-    // Where nobody has to be verified, a suspension still holds.
-    for state in KycState::ALL {
-        let expected = if state == KycState::Suspended { "not verified" } else { "new" };
-        assert_eq!(created(decide(&mut in_state(state), &create(1))).0, expected, "{state:?}, not required");
-    }
-}
-
-#[test]
-fn an_order_that_was_acknowledged_is_replayed_whatever_became_of_the_merchant() {
-    let mut view = in_state(KycState::Verified);
-    decide(&mut view, &create(1));
-    view.update(&Application { state: KycState::Suspended, ..Application::new("usr_1", NOW) });
-    let again = CreateOrder { gate: KycGate::new(true), ..create(2) };
-    assert_eq!(created(decide(&mut view, &again)), ("replay", "ord_1".into()));
 }
 
 #[test]

@@ -33,6 +33,8 @@ mod flow_invariant_tests;
 #[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
 mod journey_tests;
 #[cfg(test)]
 mod request_tests;
