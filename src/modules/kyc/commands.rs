@@ -1,23 +1,19 @@
-//! What the API decides: filling in, handing in, erasing. And what all decisions write.
+//! What the API decides: filling in, erasing, granting. And what all decisions write. Handing in is in `submission`.
 
 use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
 
 use super::{
-    VERIFY_KIND,
-    checking::{Sum, again, next_check, sum},
-    draft::{DraftChange, defects, documents_are_open, has_room, locked_fields, open_numbers, same_document},
+    draft::{DraftChange, documents_are_open, has_room, locked_fields, same_document},
     error::KycError,
-    model::{Application, Check, DOCUMENTS, DocumentContent, DocumentEntry, KycState},
+    model::{Application, DOCUMENTS, DocumentContent, DocumentEntry, KycState},
     transitions::{KycCommand, next},
 };
 use crate::{
     modules::{
         audit::{self, AuditEvent, AuditOutcome},
         events::{self, Actor, EVENTS, Event},
-        providers::idcheck::{self, CheckKind},
-        queue::{Job, QueueConfig},
     },
     platform::{
         batch::{Command, Key, View},
@@ -25,12 +21,6 @@ use crate::{
         sealing::SealingKeys,
     },
 };
-
-/// Who checks where there is no verification provider.
-pub const MANUAL: &str = "manual";
-
-/// From the next submission on a person looks: who tries out numbers must not do it at our cost.
-const CHECKED_SUBMISSIONS_MAX: i32 = 5;
 
 /// An application after a command.
 pub(super) type Changed = Result<Box<Application>, KycError>;
@@ -94,7 +84,7 @@ pub(super) fn record(
 }
 
 /// A user's application, as it is or as it would begin; `true` where it is stored.
-fn application(view: &View, user_id: &str) -> (Application, bool) {
+pub(super) fn application(view: &View, user_id: &str) -> (Application, bool) {
     match view.find::<Application>(&Application::key(user_id)) {
         Some(application) => (application, true),
         None => (Application::new(user_id, view.now()), false),
@@ -261,147 +251,6 @@ impl Command for RemoveDocument {
         record(view, &application, &self.event_id, &self.actor, happened);
         Ok(())
     }
-}
-
-/// Hands an application in: everything is looked at once, the fields lock, and the checks begin.
-pub(super) struct Submit {
-    pub(super) user_id: String,
-    pub(super) keys: Arc<SealingKeys>,
-    /// Where the checks are made; none where persons make them.
-    pub(super) queue: Option<QueueConfig>,
-    /// A name that is less similar is left to a person.
-    pub(super) name_match_min_percent: u8,
-    pub(super) actor: Actor,
-    pub(super) correlation_id: String,
-    pub(super) job_id: String,
-    pub(super) check_references: [String; CheckKind::ALL.len()],
-    pub(super) event_ids: [String; 2],
-}
-
-impl Submit {
-    /// Keeps what is known of what stands in the application, and adds what is still to be checked.
-    fn plan_checks(&self, application: &mut Application) {
-        let references = CheckKind::ALL.into_iter().zip(&self.check_references);
-        let has_gstin = application.gstin.is_some();
-        let needed = references.filter(|(kind, _)| *kind != CheckKind::Gstin || has_gstin);
-        let name = application.legal_name.clone().unwrap_or_default();
-        let planned = needed.map(|(kind, reference)| match application.check(kind) {
-            Some(check) => again(check, reference, &name, self.name_match_min_percent),
-            None => Check::pending(kind, reference),
-        });
-        application.checks = planned.collect();
-    }
-
-    /// Begins the checks; or settles it at once, where there is nobody to ask or nothing to be asked.
-    fn start(&self, view: &mut View, application: &mut Application) {
-        let refer_because = |view: &mut View, application: &mut Application, why| {
-            refer(view, application, &self.event_ids[1], &self.actor, why);
-        };
-        let now = view.now();
-        application.job_id = None;
-        let Some(queue) = &self.queue else {
-            application.checks.clear();
-            application.provider = Some(MANUAL.into());
-            return refer_because(view, application, "There is no verification provider.");
-        };
-        application.provider = Some(idcheck::NAME.into());
-        self.plan_checks(application);
-        if application.submission > CHECKED_SUBMISSIONS_MAX {
-            return refer_because(view, application, "It was handed in too often to be checked once more.");
-        }
-        if next_check(application).is_none() {
-            return settle(view, application, &self.event_ids[1], &self.actor);
-        }
-        application.job_id = Some(self.job_id.clone());
-        let payload = doc! { "applicationId": &application.id };
-        view.insert(&Job::new(self.job_id.clone(), queue, VERIFY_KIND, payload, &self.correlation_id, now));
-    }
-}
-
-/// What the checks, all of them made, lead to.
-pub(super) fn settle(view: &mut View, application: &mut Application, event_id: &str, actor: &Actor) {
-    let before = application.state;
-    let (command, kind, action, reason) = match sum(application) {
-        Sum::GoOn => return,
-        Sum::Unclear(why) => return refer(view, application, event_id, actor, why),
-        // No check looks at papers: who has asked for one has to see it.
-        Sum::Passed if application.paper_was_asked_for => {
-            return refer(view, application, event_id, actor, "Every check passed; a reviewer has asked for a paper.");
-        }
-        Sum::Passed => (KycCommand::Pass, "KycVerified", "kyc.verified", "Every check passed."),
-        Sum::Failed(requirements) => {
-            application.requirements = requirements;
-            (KycCommand::Fail, "KycClarificationNeeded", "kyc.clarification_needed", "A check failed.")
-        }
-    };
-    application.state = next(before, command).unwrap_or(before);
-    let fields: Vec<_> = application.requirements.iter().map(|asked| &*asked.field).collect();
-    let data = if fields.is_empty() {
-        Document::new()
-    } else {
-        doc! { "requirements": fields }
-    };
-    let happened = Happened { kind, action, before: Some(before), reason: Some(reason), data };
-    record(view, application, event_id, actor, happened);
-}
-
-impl Command for Submit {
-    /// The application, and whether it had been handed in before.
-    type Reply = Result<(Box<Application>, bool), KycError>;
-
-    fn reads(&self, _: &View) -> Vec<Key> {
-        keys(&self.user_id, &self.event_ids[0])
-    }
-
-    fn decide(&self, view: &mut View) -> Self::Reply {
-        let (mut application, _) = application(view, &self.user_id);
-        if was_done(view, &self.event_ids[0]) {
-            return Ok((Box::new(application), false));
-        }
-        let before = application.state;
-        let Some(state) = next(before, KycCommand::Submit) else {
-            return match before {
-                // A client that lost the answer asks again.
-                KycState::Submitted | KycState::UnderReview => Ok((Box::new(application), true)),
-                KycState::Verified if application.submission > 0 => Ok((Box::new(application), true)),
-                _ => Err(KycError::NotSubmittable(before)),
-            };
-        };
-        let defects = defects(&application, &open_numbers(&application, &self.keys)?);
-        if !defects.is_empty() {
-            return Err(KycError::Incomplete(defects));
-        }
-        let now = view.now();
-        application.state = state;
-        application.submission += 1;
-        application.paper_was_asked_for |=
-            application.requirements.iter().any(|asked| asked.field.starts_with("documents."));
-        application.requirements.clear();
-        application.first_approval = None;
-        application.submitted_at = Some(now);
-        application.updated_at = now;
-        let submitted =
-            Happened { kind: "KycSubmitted", action: "kyc.submitted", before: Some(before), ..Happened::default() };
-        record(view, &application, &self.event_ids[0], &self.actor, submitted);
-        self.start(view, &mut application);
-        view.update(&application);
-        Ok((Box::new(application), false))
-    }
-}
-
-/// Leaves an application to a person; does nothing where one has decided.
-pub(super) fn refer(view: &mut View, application: &mut Application, event_id: &str, actor: &Actor, reason: &str) {
-    let before = application.state;
-    let Some(state) = next(before, KycCommand::Refer) else { return };
-    application.state = state;
-    let referred = Happened {
-        kind: "KycReferred",
-        action: "kyc.referred",
-        before: Some(before),
-        reason: Some(reason),
-        ..Happened::default()
-    };
-    record(view, application, event_id, actor, referred);
 }
 
 /// Erases what is personal of a rejected application, on request.

@@ -9,9 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     VERIFY_KIND,
     checking::{conclude, give_up, next_check},
-    commands::{Happened, record, refer, settle},
+    commands::{Happened, record},
     draft::open_numbers,
     model::{Application, CheckStatus, KycState},
+    submission::{refer, settle},
     transitions::{KycCommand, next},
 };
 use crate::{

@@ -30,6 +30,7 @@ mod rotation;
 mod service;
 pub mod states;
 mod store;
+mod submission;
 mod transfers;
 pub mod transitions;
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use secrecy::zeroize::Zeroizing;
 
 use super::{
-    commands::{AddDocument, Erase, Grant, RemoveDocument, SaveDraft, Submit},
+    commands::{AddDocument, Erase, Grant, RemoveDocument, SaveDraft},
     content::MediaType,
     draft::{Numbers, open_numbers},
     error::KycError,
@@ -17,6 +17,7 @@ use super::{
     request::WellFormed,
     review::{Decide, Verdict},
     store::{ApplicationFilter, KycStore},
+    submission::Submit,
     transfers::{Transfers, Turn},
 };
 use crate::{
