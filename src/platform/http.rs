@@ -13,7 +13,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -109,6 +109,18 @@ async fn edge(State(proxies): State<Arc<TrustedProxies>>, mut request: Request, 
         "status" => response.status().as_str().to_owned())
     .record(started.elapsed());
     response
+}
+
+/// An answer to a request that is safe to repeat: `fresh`, or 200 with `Idempotent-Replayed: true` where it had been
+/// carried out before.
+#[must_use]
+pub fn answered(replayed: bool, fresh: StatusCode, body: impl serde::Serialize) -> Response {
+    if replayed {
+        let header = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
+        (StatusCode::OK, [header], axum::Json(body)).into_response()
+    } else {
+        (fresh, axum::Json(body)).into_response()
+    }
 }
 
 /// What every answer says: that it is what its type says, and that nobody keeps it unless it says otherwise.

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, FieldError, Problem},
-        http::{ApiJson, ApiPath, NoQuery, read_form},
+        http::{ApiJson, ApiPath, NoQuery, answered, read_form},
         identity::{Merchant, MerchantOrAdmin, Role},
     },
 };
@@ -229,16 +229,6 @@ async fn add_document(
     })?;
     let (entry, replayed) = service.upload(&user, kind, form.file).await?;
     Ok(answered(replayed, StatusCode::CREATED, DocumentResponse::from(&entry)))
-}
-
-/// 200 and a word about it for what had been done before.
-fn answered(replayed: bool, fresh: StatusCode, body: impl Serialize) -> Response {
-    if replayed {
-        let header = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
-        (StatusCode::OK, [header], Json(body)).into_response()
-    } else {
-        (fresh, Json(body)).into_response()
-    }
 }
 
 /// The content of a document: of yours, or, for a reviewer, of anybody's; that is recorded.

@@ -2,12 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderName, HeaderValue, StatusCode},
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -23,7 +18,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
-        http::{ApiJson, ApiPath, ApiQuery, NoQuery},
+        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
         identity::Merchant,
         money::Money,
     },
@@ -234,14 +229,8 @@ impl From<Party> for PartyResponse {
     }
 }
 
-fn answer(answered: Answered, status: StatusCode) -> Response {
-    let body = Json(OrderResponse::from(answered.order));
-    if answered.replayed {
-        let replayed = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
-        (StatusCode::OK, [replayed], body).into_response()
-    } else {
-        (status, body).into_response()
-    }
+fn answer(Answered { order, replayed }: Answered, status: StatusCode) -> Response {
+    answered(replayed, status, OrderResponse::from(order))
 }
 
 /// Creates an order. Safe to repeat with the same `clientOrderId`.

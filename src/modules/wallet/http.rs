@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
-        http::{ApiJson, ApiPath, ApiQuery, NoQuery},
+        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
         identity::{Finance, FinanceReader, Merchant},
         ids::is_id,
         money::{AMOUNT_MAX, Currency, Money},
@@ -376,13 +376,7 @@ async fn book_transaction(
     ApiJson(request): ApiJson<BookRequest>,
 ) -> Result<Response, AppError> {
     let (booked, replayed) = service.book(&user, request.into_booking()).await?;
-    let body = Json(TransactionResponse::from(booked));
-    Ok(if replayed {
-        let replayed = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
-        (StatusCode::OK, [replayed], body).into_response()
-    } else {
-        (StatusCode::CREATED, body).into_response()
-    })
+    Ok(answered(replayed, StatusCode::CREATED, TransactionResponse::from(booked)))
 }
 
 /// Books the opposite of a recharge or a correction: the whole of it, once.

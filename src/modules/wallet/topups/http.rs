@@ -1,11 +1,6 @@
 //! Routes of top-ups.
 
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderName, HeaderValue, StatusCode},
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -19,7 +14,7 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
-    http::{ApiJson, ApiPath, ApiQuery, NoQuery},
+    http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
     identity::Merchant,
     ids::is_id,
     money::Money,
@@ -139,13 +134,7 @@ async fn request_topup(
 ) -> Result<Response, AppError> {
     let new = NewTopup { client_topup_id: request.client_topup_id, money: request.amount.money() };
     let (topup, replayed) = service.request(&user, new).await?;
-    let body = Json(TopupResponse::from(topup));
-    Ok(if replayed {
-        let replayed = (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
-        (StatusCode::OK, [replayed], body).into_response()
-    } else {
-        (StatusCode::CREATED, body).into_response()
-    })
+    Ok(answered(replayed, StatusCode::CREATED, TopupResponse::from(topup)))
 }
 
 /// Lists your top-ups, newest first.
