@@ -17,7 +17,7 @@ use mongodb::Database;
 use crate::{
     config::{Config, Secrets, Switch},
     modules::{
-        audit::AuditStore,
+        audit::{AuditStore, seals::SealStore},
         auth::{self, AuthService},
         events::EventStore,
         kyc::{self, KycGate, KycService, KycStore},
@@ -113,6 +113,7 @@ pub fn collections() -> Vec<&'static str> {
         EventStore::COLLECTIONS,
         QueueStore::COLLECTIONS,
         AuditStore::COLLECTIONS,
+        SealStore::COLLECTIONS,
         AccountStore::COLLECTIONS,
         WalletStore::COLLECTIONS,
         TopupStore::COLLECTIONS,
@@ -131,6 +132,7 @@ pub fn indexes() -> Vec<Index> {
         EventStore::indexes(),
         QueueStore::indexes(),
         AuditStore::indexes(),
+        SealStore::indexes(),
         WalletStore::indexes(),
         TopupStore::indexes(),
         KycStore::indexes(),

@@ -1,5 +1,6 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
+mod audit;
 mod secrets;
 mod worker;
 
@@ -15,6 +16,7 @@ use crate::platform::{
     money::{AMOUNT_MAX, Currency, Money},
 };
 
+pub use audit::{AuditArgs, AuditKeys};
 pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
 
@@ -212,6 +214,9 @@ pub struct Config {
     /// Requests a second that one user may make, with a burst of as many.
     #[arg(long, env = "RATE_LIMIT_PER_SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate_limit_per_second: u32,
+    /// Settings of the audit.
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Times of the worker.
     #[command(flatten)]
     pub worker: WorkerArgs,

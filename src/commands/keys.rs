@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::RotateArgs,
-    modules::kyc,
+    modules::{audit::seals, kyc},
     platform::{mongo, sealing::SealingKeys},
 };
 
@@ -26,8 +26,13 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
     })
     .await
     .map_err(|error| format!("the rotation stopped: {error}; run it again"))?;
-    println!("{} value(s) wrapped under the key {}", rotated.wrapped, keys.current_id());
-    match rotated.failed {
+    let commitments = seals::rotate_commitment_secret(&db, &keys).await;
+    if let Err(error) = &commitments {
+        eprintln!("{error}");
+    }
+    let wrapped = rotated.wrapped + u64::from(matches!(commitments, Ok(true)));
+    println!("{wrapped} value(s) wrapped under the key {}", keys.current_id());
+    match rotated.failed + u64::from(commitments.is_err()) {
         0 => {
             println!("nothing needs SEALING_KEY_PREVIOUS any more; take it away everywhere");
             Ok(())

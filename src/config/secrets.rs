@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Config;
+use super::{AuditKeys, Config};
 use crate::platform::sealing::SealingKeys;
 
 /// What the programs need to start, with every secret present and strong enough.
@@ -24,6 +24,8 @@ pub struct Secrets {
     pub idcheck: Option<IdcheckAccess>,
     /// Seal what is personal.
     pub sealing: Arc<SealingKeys>,
+    /// Sign and check the audit's seals.
+    pub audit: AuditKeys,
 }
 
 /// Where PayGate is, and its secrets.
@@ -100,6 +102,7 @@ impl Config {
         check_base_url("PARCELX_BASE_URL", &self.parcelx_base_url, &mut wrong);
         let paygate = self.paygate(&mut wrong);
         let idcheck = self.idcheck(&mut wrong);
+        let audit = self.audit.keys().map_err(|error| wrong.push(error)).ok();
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
             wrong.push(
@@ -114,8 +117,10 @@ impl Config {
                 "SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into(),
             );
         }
-        match (jwt, access_key, secret_key, sealing) {
-            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key), Some(sealing)) if wrong.is_empty() => {
+        match (jwt, access_key, secret_key, sealing, audit) {
+            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key), Some(sealing), Some(audit))
+                if wrong.is_empty() =>
+            {
                 Ok(Secrets {
                     jwt,
                     jwt_previous: self.jwt_secret_previous.clone(),
@@ -124,6 +129,7 @@ impl Config {
                     paygate,
                     idcheck,
                     sealing: Arc::new(sealing),
+                    audit,
                 })
             }
             _ => Err(wrong.join("\n")),

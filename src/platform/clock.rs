@@ -14,6 +14,8 @@ use bson::{DateTime, doc};
 use serde::{Serialize, Serializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::ids;
+
 /// How often a process looks at the database's clock again.
 pub const SYNC_EVERY: Duration = Duration::from_secs(30);
 /// A look that took longer says too little about the time.
@@ -79,6 +81,7 @@ impl Clock {
         let round_trip_ms = asked.elapsed().as_millis() as i64;
         if let Ok(theirs) = hello.get_datetime("localTime") {
             self.follow(theirs.timestamp_millis() + round_trip_ms / 2 - self.local_ms(), round_trip_ms);
+            ids::follow(self.local_ms() + self.shared.offset_ms.load(Ordering::Relaxed));
         }
         Ok(())
     }

@@ -1,6 +1,37 @@
 //! Public ids: a prefix that says what it is, and a time-ordered body (UUID version 7, RFC 9562).
 
-use uuid::Uuid;
+use std::{
+    sync::{
+        LazyLock, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use uuid::{ContextV7, Timestamp, Uuid};
+
+/// When this process began, by its host's clock, and how far that is from the database's.
+static STARTED: LazyLock<(Instant, i64)> = LazyLock::new(|| {
+    (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+});
+static OFFSET_MS: AtomicI64 = AtomicI64::new(0);
+/// Orders ids of one millisecond.
+static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
+fn local_ms() -> i64 {
+    STARTED.1 + STARTED.0.elapsed().as_millis() as i64
+}
+
+/// From now on ids carry this time, carried forward by the monotonic clock: that of the database. A host whose clock is
+/// wrong would make ids that nobody looks for where they are.
+pub fn follow(now_ms: i64) {
+    OFFSET_MS.store(now_ms - local_ms(), Ordering::Relaxed);
+}
+
+fn now() -> Timestamp {
+    let ms = u64::try_from(local_ms() + OFFSET_MS.load(Ordering::Relaxed)).unwrap_or_default();
+    Timestamp::from_unix(&CONTEXT, ms / 1_000, (ms % 1_000) as u32 * 1_000_000)
+}
 
 /// A new id such as `ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6`: sorts by time of creation.
 #[must_use]
@@ -8,7 +39,7 @@ pub fn new_id(prefix: &str) -> String {
     let mut id = String::with_capacity(prefix.len() + 33);
     id.push_str(prefix);
     id.push('_');
-    id.push_str(Uuid::now_v7().simple().encode_lower(&mut Uuid::encode_buffer()));
+    id.push_str(Uuid::new_v7(now()).simple().encode_lower(&mut Uuid::encode_buffer()));
     id
 }
 
@@ -16,6 +47,13 @@ pub fn new_id(prefix: &str) -> String {
 #[must_use]
 pub fn first_id_at(prefix: &str, ms: i64) -> String {
     format!("{prefix}_{:012x}{}", ms.clamp(0, (1 << 48) - 1), "0".repeat(20))
+}
+
+/// The time that an id carries, in milliseconds since 1970; none where it has not the shape of [`new_id`]'s.
+#[must_use]
+pub fn time_of_id(id: &str) -> Option<i64> {
+    let (prefix, body) = id.split_once('_')?;
+    if is_id(prefix, id) { i64::from_str_radix(&body[..12], 16).ok() } else { None }
 }
 
 /// The id of another kind that goes with `id`: same body, other prefix. For what is made together with it, once.
@@ -71,6 +109,9 @@ mod tests {
         assert!(first_id_at("req", now) <= id && id < first_id_at("req", now + 1_000));
         assert!(is_id("req", &first_id_at("req", 0)) && is_id("req", &first_id_at("req", i64::MAX)));
         assert_eq!(first_id_at("req", -1), first_id_at("req", 0));
+        assert_eq!(time_of_id(&first_id_at("req", now)), Some(now));
+        assert!(time_of_id(&id).is_some_and(|ms| (now..now + 1_000).contains(&ms)));
+        assert_eq!((time_of_id("req"), time_of_id("req_1"), time_of_id("{$ne:1}")), (None, None, None));
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! [`Logged`]). Every request log gets a response log in the end, also when there was no answer. Logs are
 //! appended, never changed. Their fields are null where there is nothing, never absent.
 //!
-//! Collections: `provider_request_logs`, `provider_response_logs`, `audit_events`. No jobs, no events.
+//! Collections: `provider_request_logs`, `provider_response_logs`, `audit_events`, and those of [`seals`]. No jobs, no
+//! events.
 
 mod event;
 mod event_search;
 mod model;
 pub mod proof;
+pub mod seals;
 mod search;
 mod store;
 mod walk;

@@ -1,6 +1,6 @@
 //! Keys that sign seals (Ed25519, RFC 8032), and the public ones by which they are checked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer, VerifyingKey};
@@ -67,6 +67,17 @@ impl PublicKey {
     #[must_use]
     pub fn id(&self) -> String {
         hex::encode(&Sha256::digest(self.0.as_bytes())[..8])
+    }
+}
+
+/// Base64url of the 32 bytes, without padding.
+impl FromStr for PublicKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let key = bytes.and_then(|bytes| Self::from_bytes(&bytes));
+        key.ok_or_else(|| format!("{text:?} is no public key of 32 bytes in base64url"))
     }
 }
 
@@ -154,9 +165,7 @@ impl NamedKey {
         if self.algorithm != ALGORITHM {
             return Err(format!("key {id}: only {ALGORITHM} is known"));
         }
-        let bytes = URL_SAFE_NO_PAD.decode(&self.public_key).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let key = bytes.and_then(|bytes| PublicKey::from_bytes(&bytes));
-        let key = key.ok_or_else(|| format!("key {id}: no public key of 32 bytes in base64url"))?;
+        let key: PublicKey = self.public_key.parse().map_err(|error| format!("key {id}: {error}"))?;
         if key.id() == *id { Ok(key) } else { Err(format!("key {id}: this is the id of another key")) }
     }
 }

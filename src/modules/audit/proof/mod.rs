@@ -34,4 +34,4 @@ pub use leaf::{LeafHasher, Record};
 pub use merkle::{Tree, root, root_of_path};
 pub use scope::{Paths, Rule, Scope, Scopes};
 pub use seal::{Leaf, Seal, SealHeader};
-pub use verify::{Anchor, Finding, FindingKind, SealCheck, Verifier};
+pub use verify::{Anchor, Finding, FindingKind, SealCheck, Sealed, Verifier};

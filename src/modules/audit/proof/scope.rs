@@ -10,6 +10,8 @@ pub struct Rule {
     pub code: u8,
     /// Name of the collection.
     pub collection: &'static str,
+    /// What the ids of its records begin with, before the underscore and the time.
+    pub id_prefix: &'static str,
     /// Paths of personal fields: `reason`, `actor.address`, `body.items[].name` for a field of every entry of an array,
     /// `body.names[]` for every entry itself. What is inside of a personal field is personal with it.
     pub personal: &'static [&'static str],
@@ -33,6 +35,12 @@ impl Scope {
     #[must_use]
     pub const fn collection(&self) -> &'static str {
         self.rule.collection
+    }
+
+    /// See [`Rule::id_prefix`].
+    #[must_use]
+    pub const fn id_prefix(&self) -> &'static str {
+        self.rule.id_prefix
     }
 
     /// See [`Rule::personal`].
@@ -72,6 +80,13 @@ impl Scopes {
         self.0.iter().find(|scope| scope.rule.code == code)
     }
 
+    /// The rules by which records are sealed today, one per collection.
+    pub fn today(&self) -> impl Iterator<Item = &Scope> {
+        self.0
+            .iter()
+            .filter(|scope| self.of_collection(scope.collection()).is_some_and(|last| last.code() == scope.code()))
+    }
+
     /// The rule by which records of a collection are sealed today: its last.
     #[must_use]
     pub fn of_collection(&self, collection: &str) -> Option<&Scope> {
@@ -84,16 +99,18 @@ const RULES: &[Rule] = &[
     Rule {
         code: 1,
         collection: "provider_request_logs",
+        id_prefix: "req",
         personal: &["body.consignee_name", "body.consignee_pincode", "body.consignee_city"],
     },
     Rule {
         code: 2,
         collection: "provider_response_logs",
+        id_prefix: "res",
         personal: &["errorMessage", "body.responsemsg", "body.message", "body.description", "body.error.message"],
     },
-    Rule { code: 3, collection: "events", personal: &["actor.address"] },
-    Rule { code: 4, collection: "audit_events", personal: &["actor.address", "reason"] },
-    Rule { code: 5, collection: "ledger_transactions", personal: &["actor.address", "reason"] },
+    Rule { code: 3, collection: "events", id_prefix: "evt", personal: &["actor.address"] },
+    Rule { code: 4, collection: "audit_events", id_prefix: "aud", personal: &["actor.address", "reason"] },
+    Rule { code: 5, collection: "ledger_transactions", id_prefix: "txn", personal: &["actor.address", "reason"] },
 ];
 
 /// Paths of fields, as a tree of names.

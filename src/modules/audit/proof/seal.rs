@@ -34,7 +34,7 @@ pub struct Leaf {
 
 /// A seal, as it is stored. Documented field by field at [`SealHeader`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Seal {
     /// From 1, without gaps; `_id` in the database, so that of two with one number only one is stored.
     #[serde(rename = "_id")]

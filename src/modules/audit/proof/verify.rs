@@ -85,13 +85,26 @@ impl From<&SealHeader> for Anchor {
     }
 }
 
+/// One record, as a seal names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed<'a> {
+    /// Number of the seal.
+    pub seal: i64,
+    /// Number of the record in the whole chain.
+    pub seq: i64,
+    /// Its collection.
+    pub collection: &'a str,
+    /// The leaf.
+    pub leaf: &'a Leaf,
+}
+
 /// Checks a chain of seals. See the module's words for how it is fed.
 pub struct Verifier<'a> {
     keys: &'a PublicKeys,
     scopes: &'a Scopes,
     /// Those that no seal has met yet.
     anchors: Vec<Anchor>,
-    purged: Box<dyn Fn(&Leaf) -> bool + Send + Sync + 'a>,
+    purged: Box<dyn Fn(&Sealed<'_>) -> bool + Send + Sync + 'a>,
     last: Last,
     hasher: LeafHasher,
 }
@@ -117,12 +130,12 @@ impl std::fmt::Debug for Verifier<'_> {
 }
 
 impl<'a> Verifier<'a> {
-    /// A verifier of a chain from its first seal on. `purged` says of which leaves the record was purged by rule.
+    /// A verifier of a chain from its first seal on. `purged` says which records were purged by rule.
     pub fn new(
         keys: &'a PublicKeys,
         scopes: &'a Scopes,
         anchors: impl IntoIterator<Item = Anchor>,
-        purged: impl Fn(&Leaf) -> bool + Send + Sync + 'a,
+        purged: impl Fn(&Sealed<'_>) -> bool + Send + Sync + 'a,
     ) -> Self {
         let last = Last { number: 0, hash: Hash::ZERO, next_seq: 1, totals: BTreeMap::new() };
         let anchors = anchors.into_iter().collect();
@@ -286,7 +299,8 @@ impl SealCheck<'_, '_> {
         }
         self.position += 1;
         let Some(document) = document else {
-            if (self.verifier.purged)(leaf) {
+            let seq = self.seal.first_seq + position as i64;
+            if (self.verifier.purged)(&Sealed { seal: self.seal.number, seq, collection, leaf }) {
                 return Ok(());
             }
             return Err(self.suspected_or(position, FindingKind::RecordRemoved, "the record is gone"));

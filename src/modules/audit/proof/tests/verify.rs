@@ -33,7 +33,7 @@ impl Chain {
         &self,
         keys: &PublicKeys,
         anchors: impl IntoIterator<Item = Anchor>,
-        purged: impl Fn(&Leaf) -> bool + Send + Sync,
+        purged: impl Fn(&Sealed<'_>) -> bool + Send + Sync,
     ) -> Result<Option<Anchor>, Finding> {
         let (scopes, salts) = (scopes(), commitments_key());
         let mut verifier = Verifier::new(keys, &scopes, anchors, purged);
@@ -209,9 +209,9 @@ fn a_record_that_is_gone_is_named_unless_it_was_purged() {
     assert_eq!((found.kind, found.seal, found.seq), (FindingKind::RecordRemoved, 3, Some(9)));
     assert_eq!((found.collection.as_deref(), found.record_id.as_deref()), (Some("plain"), Some("pla_8")));
     assert_eq!(found.to_string(), "seal 3: the record is gone");
-    let purged = |leaf: &Leaf| leaf.id == "pla_8";
+    let purged = |record: &Sealed<'_>| (record.seal, record.seq, record.leaf.id.as_str()) == (3, 9, "pla_8");
     assert_eq!(chain.check_with(&keys(&["a"]), [], purged), Ok(Some(chain.anchor(2))));
-    assert!(chain.check_with(&keys(&["a"]), [], |leaf| leaf.id == "pla_7").is_err());
+    assert!(chain.check_with(&keys(&["a"]), [], |record| record.leaf.id == "pla_7").is_err());
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_removed_record_does_not_hide_behind_the_name_of_a_purged_one() {
     let mut chain = chain();
     chain.0[2].1[1] = None;
     chain.0[2].0.leaves[1].id = "pla_1".into();
-    let found = chain.check_with(&keys(&["a"]), [], |leaf| leaf.id == "pla_1").expect_err("a finding");
+    let found = chain.check_with(&keys(&["a"]), [], |record| record.leaf.id == "pla_1").expect_err("a finding");
     assert_eq!((found.kind, found.seal), (FindingKind::SealChanged, 3));
 }
 

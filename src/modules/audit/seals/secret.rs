@@ -1,0 +1,77 @@
+//! The secret behind commitments: made once, at random, and kept sealed in the database, so that it outlives every
+//! change of keys.
+
+use bson::{Document, doc};
+use mongodb::Database;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::proof::{CommitmentKey, commitment_key},
+    store::AUDIT_KEYS,
+};
+use crate::platform::{
+    mongo,
+    sealing::{OpenError, Sealed, SealingKeys},
+};
+
+/// `_id` of the secret, and its place among sealed values.
+const ID: &str = "commitment_secret";
+const PLACE: &str = "audit_keys/commitment_secret";
+
+#[derive(Serialize, Deserialize)]
+struct StoredSecret {
+    #[serde(rename = "_id")]
+    id: String,
+    sealed: Sealed,
+}
+
+/// Why there is no commitment key.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// What the driver says.
+    #[error(transparent)]
+    Database(#[from] mongodb::error::Error),
+    /// The stored secret can't be opened.
+    #[error("the audit's commitment secret: {0}")]
+    Sealed(#[from] OpenError),
+}
+
+/// The commitment key of this database; makes its secret where there is none yet.
+///
+/// # Errors
+/// [`SecretError`].
+pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<CommitmentKey, SecretError> {
+    let secrets = db.collection::<StoredSecret>(AUDIT_KEYS);
+    let stored = match secrets.find_one(doc! { "_id": ID }).await? {
+        Some(stored) => stored,
+        None => {
+            let secret = hex::encode(rand::random::<[u8; 32]>());
+            let made = StoredSecret { id: ID.into(), sealed: keys.seal(PLACE, secret.as_bytes()) };
+            match secrets.insert_one(&made).await {
+                Err(error) if !mongo::is_duplicate_key(&error) => return Err(error.into()),
+                // Somebody else's counts where it was first.
+                _ => secrets.find_one(doc! { "_id": ID }).await?.unwrap_or(made),
+            }
+        }
+    };
+    let secret: SecretString = keys.open_text(PLACE, &stored.sealed)?;
+    Ok(commitment_key(&secret))
+}
+
+/// Wraps the secret under today's sealing key; whether that changed anything.
+///
+/// # Errors
+/// [`SecretError`].
+pub async fn rotate_commitment_secret(db: &Database, keys: &SealingKeys) -> Result<bool, SecretError> {
+    let Some(stored) = db.collection::<StoredSecret>(AUDIT_KEYS).find_one(doc! { "_id": ID }).await? else {
+        return Ok(false);
+    };
+    let Some(envelope) = keys.rewrap(PLACE, stored.sealed.envelope())? else {
+        return Ok(false);
+    };
+    let envelope = bson::serialize_to_bson(&envelope).map_err(mongodb::error::Error::from)?;
+    let change = doc! { "$set": { "sealed.envelope": envelope } };
+    db.collection::<Document>(AUDIT_KEYS).update_one(doc! { "_id": ID }, change).await?;
+    Ok(true)
+}

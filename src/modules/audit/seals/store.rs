@@ -1,0 +1,156 @@
+//! Queries over seals and what they seal.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bson::{Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
+use futures_util::TryStreamExt;
+use mongodb::{
+    Database,
+    error::{Error, Result},
+    options::Hint,
+};
+
+use super::super::proof::{Leaf, Scopes, Seal, SealHeader};
+use crate::platform::{
+    ids::time_of_id,
+    mongo::{self, Index},
+};
+
+/// Seals.
+pub const AUDIT_SEALS: &str = "audit_seals";
+/// The secret behind commitments, sealed.
+pub const AUDIT_KEYS: &str = "audit_keys";
+/// Records are fetched by so many ids at once.
+const FETCH_MAX: usize = 1_000;
+
+/// Reads and appends seals.
+#[derive(Clone, Debug)]
+pub struct SealStore {
+    db: Database,
+}
+
+impl SealStore {
+    /// Collections of this module.
+    pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS];
+
+    /// A store over `db`.
+    #[must_use]
+    pub const fn new(db: Database) -> Self {
+        Self { db }
+    }
+
+    /// Indexes of this module: the seals by the times that the ids of their records carry.
+    #[must_use]
+    pub fn indexes() -> Vec<Index> {
+        vec![Index::new(AUDIT_SEALS, "span", doc! { "span.newest": 1, "span.oldest": 1 })]
+    }
+
+    /// Appends a seal; false where there is one of its number.
+    ///
+    /// # Errors
+    /// What the driver says; whether it was stored is unknown then.
+    pub async fn insert(&self, seal: &Seal) -> Result<bool> {
+        let mut stored = bson::serialize_to_raw_document_buf(seal)?;
+        let times = || seal.leaves.iter().map(|leaf| time_of_id(&leaf.id).unwrap_or_default());
+        let (oldest, newest) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+        // Not signed: where to look for a record. Looking elsewhere finds nothing, and never something else.
+        stored.append(cstr!("span"), rawdoc! { "oldest": oldest, "newest": newest });
+        match self.db.collection::<RawDocumentBuf>(AUDIT_SEALS).insert_one(stored).await {
+            Ok(_) => Ok(true),
+            Err(error) if mongo::is_duplicate_key(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The header of the latest seal.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn last(&self) -> Result<Option<SealHeader>> {
+        let seals = self.db.collection::<SealHeader>(AUDIT_SEALS);
+        seals.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "leaves": 0 }).await
+    }
+
+    /// The seal of this number.
+    ///
+    /// # Errors
+    /// What the driver says, also where the seal can't be read.
+    pub async fn find(&self, number: i64) -> Result<Option<Seal>> {
+        self.db.collection::<Seal>(AUDIT_SEALS).find_one(doc! { "_id": number }).await
+    }
+
+    /// The seal that holds the record of this id; none where it is not sealed (yet).
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn find_by_record(&self, id: &str) -> Result<Option<Seal>> {
+        let at = time_of_id(id).unwrap_or_default();
+        let around = doc! { "span.newest": { "$gte": at }, "span.oldest": { "$lte": at }, "leaves.ids": id };
+        let seals = self.db.collection::<Seal>(AUDIT_SEALS);
+        seals.find_one(around).sort(doc! { "span.newest": 1 }).hint(Hint::Name("span".into())).await
+    }
+
+    /// At most `take` headers whose numbers follow `after`, in their order.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_headers(&self, filter: Document, ascending: bool, take: i64) -> Result<Vec<SealHeader>> {
+        let seals = self.db.collection::<SealHeader>(AUDIT_SEALS);
+        let found = seals.find(filter).sort(doc! { "_id": if ascending { 1 } else { -1 } });
+        found.projection(doc! { "leaves": 0 }).limit(take).await?.try_collect().await
+    }
+
+    /// Rule and id of every record that is sealed and whose id carries this time (ms) or a later one.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn for_each_sealed_since(&self, ms: i64, mut each: impl FnMut(u8, &str)) -> Result<()> {
+        let names = doc! { "leaves.codes": 1, "leaves.ids": 1 };
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        let mut found = seals.find(doc! { "span.newest": { "$gte": ms } }).projection(names).await?;
+        while let Some(seal) = found.try_next().await? {
+            let leaves = seal.get_document("leaves").map_err(Error::custom)?;
+            let codes = leaves.get_binary("codes").map_err(Error::custom)?.bytes;
+            for (code, id) in codes.iter().zip(leaves.get_array("ids").map_err(Error::custom)?) {
+                if let Some(id) = id?.as_str() {
+                    each(*code, id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The records of `leaves` as they are stored, in the order of the leaves; none where one is gone.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn records(&self, leaves: &[Leaf]) -> Result<Vec<Option<RawDocumentBuf>>> {
+        let mut by_collection: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (position, leaf) in leaves.iter().enumerate() {
+            if let Some(scope) = Scopes::standard().of_code(leaf.code) {
+                by_collection.entry(scope.collection()).or_default().push(position);
+            }
+        }
+        let mut records: Vec<Option<RawDocumentBuf>> = vec![None; leaves.len()];
+        for (collection, positions) in by_collection {
+            for chunk in positions.chunks(FETCH_MAX) {
+                let wanted: HashMap<&str, usize> =
+                    chunk.iter().map(|&position| (leaves[position].id.as_str(), position)).collect();
+                let ids: Vec<&str> = chunk.iter().map(|&position| leaves[position].id.as_str()).collect();
+                let stored = self.db.collection::<RawDocumentBuf>(collection);
+                let mut found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(FETCH_MAX as u32).await?;
+                while let Some(record) = found.try_next().await? {
+                    if let Some(&position) = id_of(&record).and_then(|id| wanted.get(id)) {
+                        records[position] = Some(record);
+                    }
+                }
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// `_id` of a record, where it is a text.
+pub(super) fn id_of(record: &RawDocument) -> Option<&str> {
+    record.get_str("_id").ok()
+}
