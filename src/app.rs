@@ -17,7 +17,10 @@ use mongodb::Database;
 use crate::{
     config::{Config, Secrets, Switch},
     modules::{
-        audit::{AuditStore, seals::SealStore},
+        audit::{
+            AuditStore,
+            seals::{AnchorPlaces, SealStore, Sealer},
+        },
         auth::{self, AuthService},
         events::EventStore,
         kyc::{self, KycGate, KycService, KycStore},
@@ -33,6 +36,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::{Clock, SYNC_EVERY},
+        exchange::Exchange,
         identity::TokenKeys,
         metrics,
         mongo::{self, Index},
@@ -43,6 +47,8 @@ use crate::{
 
 /// How often a process looks whether the unique indexes are there, until they are.
 const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);
+/// Posting an anchor takes at most this long; the sealer waits meanwhile.
+const ANCHOR_DEADLINE: Duration = Duration::from_secs(3);
 /// How often samples of histograms are put into their buckets.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -100,6 +106,7 @@ pub struct App {
     handlers: Vec<Arc<dyn JobHandler>>,
     api_lane: Lane,
     completion_lane: Lane,
+    sealer: Option<Arc<Sealer>>,
     indexes_present: Arc<AtomicBool>,
     metrics: PrometheusHandle,
 }
@@ -148,6 +155,28 @@ pub fn indexes() -> Vec<Index> {
 pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
     mongo::ensure_indexes(db, &collections(), &indexes()).await?;
     rates::ensure_defaults(db).await
+}
+
+fn sealer(config: &Config, secrets: &Secrets, db: &Database, clock: &Clock) -> reqwest::Result<Option<Arc<Sealer>>> {
+    let Some(signer) = secrets.audit.signer.clone() else {
+        return Ok(None);
+    };
+    let settings = &config.audit;
+    let places = AnchorPlaces {
+        file: settings.audit_anchor_file.clone().filter(|path| !path.as_os_str().is_empty()),
+        url: settings.audit_anchor_url.clone().filter(|url| !url.is_empty()),
+        every: Duration::from_millis(settings.audit_anchor_every_ms),
+    };
+    Ok(Some(Arc::new(Sealer::new(
+        db.clone(),
+        signer,
+        secrets.audit.public.clone(),
+        Arc::clone(&secrets.sealing),
+        clock.clone(),
+        Duration::from_millis(settings.audit_seal_every_ms),
+        places,
+        Exchange::new(ANCHOR_DEADLINE)?,
+    ))))
 }
 
 impl App {
@@ -225,6 +254,7 @@ impl App {
             clock.clone(),
             Arc::clone(&indexes_present),
         );
+        let sealer = sealer(&config, secrets, &db, &clock)?;
         let completion_lane = Lane::start("complete", db.clone(), clock.clone());
         let handlers = callers::handlers(&config, secrets, gateway, &db, &clock, &queue_store)?;
         Ok(Self {
@@ -248,6 +278,7 @@ impl App {
             handlers,
             api_lane,
             completion_lane,
+            sealer,
             indexes_present,
             metrics: metrics::install(),
         })
@@ -298,6 +329,12 @@ impl App {
             self.worked_queues(),
             self.handlers.clone(),
         )
+    }
+
+    /// Who seals audit records here; none where there is no key to sign by.
+    #[must_use]
+    pub fn sealer(&self) -> Option<Arc<Sealer>> {
+        self.sealer.clone()
     }
 
     /// Resolves once the database's clock was seen: no lease may be judged by the host's. [`App::start_background`] looks.

@@ -64,12 +64,20 @@ pub(super) async fn worker(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-/// The worker, from the moment at which time is the database's.
+/// The worker and the sealer, from the moment at which time is the database's.
 async fn run_worker(app: &App, shutdown: Shutdown) {
     tokio::select! {
-        () = app.clock_synced() => app.worker().run(shutdown.wait()).await,
-        () = shutdown.clone().wait() => {}
+        () = app.clock_synced() => {}
+        () = shutdown.clone().wait() => return,
     }
+    let seal = async {
+        match app.sealer() {
+            Some(sealer) => sealer.run(shutdown.clone().wait()).await,
+            None => tracing::warn!("AUDIT_SIGNING_KEY is not set: audit records are kept, but not sealed"),
+        }
+    };
+    let worker = app.worker();
+    tokio::join!(worker.run(shutdown.clone().wait()), seal);
 }
 
 pub(super) async fn all(config: Config) -> Result<(), String> {

@@ -17,6 +17,10 @@ pub const POINTS: &[&str] = &[
     "answered",
     "before_completion",
     "after_completion",
+    "seal_read",
+    "seal_built",
+    "seal_stored",
+    "seal_anchored",
 ];
 
 #[derive(Debug, Default)]

@@ -35,6 +35,10 @@ fn describe() {
     describe_histogram!("waybill_batch_commit_seconds", Unit::Seconds, "Time of a group commit, by lane.");
     describe_histogram!("waybill_batch_size", Unit::Count, "Commands that shared a commit, by lane.");
     describe_counter!("waybill_batch_retries_total", "Group commits that were run again, by lane.");
+    describe_counter!("waybill_audit_seals_total", "Audit seals made by this process.");
+    describe_counter!("waybill_audit_sealed_records_total", "Records in them.");
+    describe_counter!("waybill_audit_anchor_failures_total", "Anchors that could not be written.");
+    describe_histogram!("waybill_audit_sealing_seconds", Unit::Seconds, "Age of a seal's oldest record at sealing.");
     describe_counter!("waybill_jobs_total", "Ended attempts, by queue and result.");
     describe_gauge!("waybill_jobs_active", "Jobs in the hands of this worker, by queue.");
     describe_histogram!("waybill_provider_call_seconds", Unit::Seconds, "Provider calls, by operation and outcome.");

@@ -36,6 +36,7 @@ mod provider_faults;
 mod provider_outages;
 mod queues;
 mod roles;
+mod sealing;
 mod statement;
 mod stores_away;
 mod topups;

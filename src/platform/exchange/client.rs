@@ -10,6 +10,7 @@ use std::{
 
 use bson::{Bson, Document, bson};
 use reqwest::{Client, Response, header, redirect};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -56,6 +57,21 @@ impl Exchange {
     #[must_use]
     pub const fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// Posts JSON to a place of the operator's own, such as the one that keeps anchors. No provider, nobody's data, no
+    /// log; the answer's body is not read.
+    ///
+    /// # Errors
+    /// In words, without the URL, which may hold a token: not reached in time, or an answer other than 2xx.
+    pub async fn post<T: Serialize + Sync>(&self, url: &str, body: &T) -> Result<(), String> {
+        let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
+        let request = self.client.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+        match request.timeout(self.deadline).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
+            Err(error) => Err(error.without_url().to_string()),
+        }
     }
 
     /// Sends a logged request and waits for the whole answer, at most for the deadline, which runs from `since`. Never

@@ -16,7 +16,9 @@ const TRANSACTION_LIFETIME: &str = "transactionLifetimeLimitSeconds=1";
 #[tokio::test]
 async fn an_order_survives_a_worker_that_is_killed_at_any_point() {
     let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
-    join_all(POINTS.iter().map(|point| placed_despite(point, &mongod))).await;
+    // The sealer's own points are met beside the jobs; tests of the sealer kill it there.
+    let of_jobs = POINTS.iter().filter(|point| !point.starts_with("seal_"));
+    join_all(of_jobs.map(|point| placed_despite(point, &mongod))).await;
 }
 
 async fn placed_despite(point: &str, mongod: &Mongod) {

@@ -12,6 +12,7 @@ pub mod ledger_model;
 pub mod orders;
 pub mod process;
 pub mod proxy;
+pub mod seals;
 pub mod servers;
 
 use std::{
@@ -46,6 +47,8 @@ pub use kyc::IdCheck;
 pub const PASSWORD: &str = "correct horse battery";
 /// Opening credit of a test's merchant, in paise.
 pub const PLENTY: i64 = 1_000_000_000;
+/// Signs the audit's seals of a test.
+pub const SIGNING_KEY: &str = "5555555555555555555555555555555555555555555555555555555555555555";
 pub const JWT_SECRET: &str = "test-secret-test-secret-test-secret-test";
 
 /// A user of a test and its access token.
@@ -403,6 +406,7 @@ pub fn test_flags(
         format!("--redis-prefix={redis_prefix}"),
         format!("--jwt-secret={JWT_SECRET}"),
         format!("--sealing-key={}", "0".repeat(64)),
+        format!("--audit-signing-key={SIGNING_KEY}"),
         "--parcelx-access-key=key".to_owned(),
         "--parcelx-secret-key=secret".to_owned(),
         format!("--parcelx-base-url={carrier}"),

@@ -20,6 +20,8 @@ use crate::platform::{
 pub const AUDIT_SEALS: &str = "audit_seals";
 /// The secret behind commitments, sealed.
 pub const AUDIT_KEYS: &str = "audit_keys";
+/// The lease of who seals.
+pub const AUDIT_SEALER: &str = "audit_sealer";
 /// Records are fetched by so many ids at once.
 const FETCH_MAX: usize = 1_000;
 
@@ -31,7 +33,7 @@ pub struct SealStore {
 
 impl SealStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS];
+    pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS, AUDIT_SEALER];
 
     /// A store over `db`.
     #[must_use]

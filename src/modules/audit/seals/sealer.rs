@@ -1,0 +1,380 @@
+//! The sealer: puts every record into a seal within seconds.
+//!
+//! Each pass reads what came since the last one, by ids, which carry their time. A transaction may commit after others
+//! whose ids are later: so a pass also looks back over the last two minutes and takes what is in no seal yet. Which
+//! records are sealed is read from the seals themselves whenever this process begins to seal, so a sealer that was killed
+//! at any step leaves neither a gap nor a double.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bson::{RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use tokio::sync::Mutex;
+
+use super::{
+    anchor::{AnchorPlaces, Anchors},
+    known::Known,
+    lease::Lease,
+    secret::{SecretError, commitment_key_of},
+    store::{SealStore, id_of},
+};
+use crate::{
+    modules::audit::proof::{
+        Anchor, CommitmentKey, Hash, Leaf, NotSigned, PublicKeys, Record, Scope, Scopes, Seal, SealHeader, SigningKey,
+    },
+    platform::{
+        clock::Clock,
+        crash,
+        exchange::Exchange,
+        ids::{first_id_at, new_id, time_of_id},
+        sealing::SealingKeys,
+    },
+};
+
+/// A transaction commits at most so long after its ids were made: its own time limit and the retries together stay
+/// well below.
+pub const LOOK_BACK: Duration = Duration::from_secs(120);
+/// Looking back takes at most this part of the time.
+const LOOK_BACK_PAUSE: u32 = 20;
+/// But happens at least this often: what commits late is met before it is too old.
+const LOOK_BACK_EVERY_MAX: Duration = Duration::from_secs(45);
+/// What is younger is read again by the next pass: its neighbours may not be committed yet.
+const SETTLE_MS: i64 = 300;
+/// Records of one collection in one seal; five collections give at most 20,000 leaves, 1.7 MB.
+const RECORDS_MAX: usize = 4_000;
+/// And their bytes, which are held in memory.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why a pass ended early. The next one begins by reading where the chain stands.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// What the driver says.
+    #[error(transparent)]
+    Database(#[from] mongodb::error::Error),
+    /// No commitment key.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The chain may not be continued: what would follow could not be verified.
+    #[error(
+        "seal {number} is signed by the key {key_id}: {reason}. If AUDIT_SIGNING_KEY was changed, add the key before to AUDIT_PUBLIC_KEYS; \
+         otherwise run `waybill audit verify`"
+    )]
+    NotOurs {
+        /// The last seal.
+        number: i64,
+        /// Who signed it.
+        key_id: String,
+        /// What is wrong with that.
+        reason: NotSigned,
+    },
+    /// Hashing ended by a panic.
+    #[error("a seal could not be made: {0}")]
+    Build(String),
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Whether this process holds the lease.
+    pub holding: bool,
+    /// Seals made.
+    pub seals: u64,
+    /// Records in them.
+    pub records: u64,
+}
+
+/// Seals in the background. One per process; any of them takes over where another one ended.
+#[derive(Debug)]
+pub struct Sealer {
+    db: Database,
+    store: SealStore,
+    lease: Lease,
+    signer: Arc<SigningKey>,
+    keys: PublicKeys,
+    sealing: Arc<SealingKeys>,
+    clock: Clock,
+    every: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What is known of the chain, while this process continues it.
+    chain: Option<Chain>,
+    anchors: Anchors,
+}
+
+#[derive(Debug)]
+struct Chain {
+    last: Option<SealHeader>,
+    commitments: Arc<CommitmentKey>,
+    known: Known,
+    /// By rule: up to this id everything was read; what is found behind it later was committed late.
+    heads: BTreeMap<u8, String>,
+    /// Database time of the last complete pass, ms.
+    looked_at_ms: i64,
+    look_back_at: Instant,
+}
+
+/// Records of one seal to be, by rule and id.
+#[derive(Default)]
+struct Batch {
+    records: BTreeMap<(u8, String), RawDocumentBuf>,
+    /// A limit was met: there is more.
+    full: bool,
+    heads: BTreeMap<u8, String>,
+}
+
+impl Sealer {
+    /// A sealer that signs by `signer` and continues what any of `keys` has signed; looks for records `every` so often.
+    #[must_use]
+    pub fn new(
+        db: Database,
+        signer: Arc<SigningKey>,
+        keys: PublicKeys,
+        sealing: Arc<SealingKeys>,
+        clock: Clock,
+        every: Duration,
+        places: AnchorPlaces,
+        exchange: Exchange,
+    ) -> Self {
+        let lease = Lease::new(db.clone(), new_id("slr"));
+        let state = Mutex::new(State { chain: None, anchors: Anchors::new(places, exchange) });
+        Self { store: SealStore::new(db.clone()), db, lease, signer, keys, sealing, clock, every, state }
+    }
+
+    /// Seals until `shutdown`.
+    pub async fn run(&self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut trouble = String::new();
+        loop {
+            // A pass that was begun is ended: it is short, and nothing is lost by it either way.
+            match self.pass().await {
+                Ok(passed) => {
+                    trouble.clear();
+                    if passed.seals > 0 {
+                        tracing::debug!(seals = passed.seals, records = passed.records, "sealed");
+                    }
+                }
+                Err(error) if error.to_string() == trouble => tracing::debug!(%error, "sealing still fails"),
+                Err(error) => {
+                    trouble = error.to_string();
+                    tracing::error!(%error, "audit records are not sealed");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.every) => {}
+                () = &mut shutdown => break,
+            }
+        }
+        let _ = self.lease.release().await;
+    }
+
+    /// Seals what is there, if no other process does.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing is half done then.
+    pub async fn pass(&self) -> Result<Passed, SealError> {
+        let mut state = self.state.lock().await;
+        let Some(mut now_ms) = self.lease.hold().await? else {
+            state.chain = None;
+            return Ok(Passed::default());
+        };
+        // Whatever goes wrong below: the next pass reads where the chain stands.
+        let mut chain = match state.chain.take() {
+            Some(chain) => chain,
+            None => self.take_over(now_ms).await?,
+        };
+        let mut passed = Passed { holding: true, ..Passed::default() };
+        let low_ms = self.remember_from(&mut chain, now_ms).await?;
+        let mut batch = self.gather(&mut chain, low_ms, now_ms).await?;
+        crash::point("seal_read");
+        loop {
+            let (more, records) = (batch.full, batch.records.len() as u64);
+            if records > 0 {
+                if !self.seal(&mut chain, &mut batch).await? {
+                    // Another process continued the chain: the lease had ended.
+                    return Ok(passed);
+                }
+                passed.seals += 1;
+                passed.records += records;
+            }
+            chain.heads.append(&mut batch.heads);
+            if !more {
+                break;
+            }
+            match self.lease.hold().await? {
+                Some(ms) => now_ms = ms,
+                None => return Ok(passed),
+            }
+            batch = self.read_new(&chain, now_ms).await?;
+        }
+        chain.looked_at_ms = now_ms;
+        if let Some(last) = &chain.last {
+            let latest = Anchor::from(last);
+            state.anchors.keep(latest).await;
+            crash::point("seal_anchored");
+        }
+        state.chain = Some(chain);
+        Ok(passed)
+    }
+
+    /// Reads where the chain stands, and refuses one that could not be verified if it went on.
+    async fn take_over(&self, now_ms: i64) -> Result<Chain, SealError> {
+        let commitments = Arc::new(commitment_key_of(&self.db, &self.sealing).await?);
+        let last = self.store.last().await?;
+        if let Some(last) = &last {
+            let signed = self.keys.verify(&last.key_id, &last.signed_bytes(), &last.signature);
+            signed.map_err(|reason| SealError::NotOurs { number: last.number, key_id: last.key_id.clone(), reason })?;
+        }
+        // Before the first seal everything there is is new.
+        let looked_at_ms = last.as_ref().map_or(0, |last| last.sealed_at.timestamp_millis());
+        let from_ms = looked_at_ms.min(now_ms) - LOOK_BACK.as_millis() as i64;
+        let heads = Scopes::standard().today().map(|scope| (scope.code(), first_id_at(scope.id_prefix(), from_ms)));
+        tracing::info!(last = last.as_ref().map(|last| last.number), "sealing audit records");
+        Ok(Chain {
+            commitments,
+            known: Known::since(i64::MAX),
+            heads: heads.collect(),
+            last,
+            looked_at_ms,
+            look_back_at: Instant::now(),
+        })
+    }
+
+    /// From which time on this pass looks, ms; what is sealed since then is known afterwards.
+    async fn remember_from(&self, chain: &mut Chain, now_ms: i64) -> Result<i64, SealError> {
+        // By whichever clock is behind: the database's may have been set back, or stand still in another process.
+        let low_ms = self.clock.now_ms().min(now_ms).min(chain.looked_at_ms) - LOOK_BACK.as_millis() as i64;
+        if low_ms < chain.known.from_ms() {
+            let mut known = Known::since(low_ms);
+            self.store.for_each_sealed_since(low_ms, |code, id| known.add(code, id)).await?;
+            chain.known = known;
+            chain.look_back_at = Instant::now();
+        }
+        chain.known.forget_before(low_ms);
+        Ok(low_ms)
+    }
+
+    /// What came since the last pass, and what was committed late.
+    async fn gather(&self, chain: &mut Chain, low_ms: i64, now_ms: i64) -> Result<Batch, SealError> {
+        let mut batch = self.read_new(chain, now_ms).await?;
+        if Instant::now() < chain.look_back_at {
+            return Ok(batch);
+        }
+        let began = Instant::now();
+        let mut all = true;
+        for scope in Scopes::standard().today() {
+            let late = self.late_ids(chain, scope, low_ms).await?;
+            all &= late.len() < RECORDS_MAX;
+            if !late.is_empty() {
+                tracing::debug!(collection = scope.collection(), records = late.len(), "committed late");
+            }
+            for (leaf, record) in late.iter().zip(self.store.records(&late).await?) {
+                // Purged since: then it was sealed after all, or was never to be.
+                if let Some(record) = record {
+                    batch.records.insert((leaf.code, leaf.id.clone()), record);
+                }
+            }
+        }
+        if all {
+            chain.look_back_at = Instant::now() + (began.elapsed() * LOOK_BACK_PAUSE).min(LOOK_BACK_EVERY_MAX);
+        }
+        Ok(batch)
+    }
+
+    /// Ids behind the head that are in no seal, at most as many as a seal takes of a collection.
+    async fn late_ids(&self, chain: &Chain, scope: &Scope, low_ms: i64) -> Result<Vec<Leaf>, SealError> {
+        let (code, prefix) = (scope.code(), scope.id_prefix());
+        let head = chain.heads.get(&code).cloned().unwrap_or_default();
+        let range = doc! { "_id": { "$gte": first_id_at(prefix, low_ms), "$lte": head } };
+        let records = self.db.collection::<RawDocumentBuf>(scope.collection());
+        let mut found = records.find(range).projection(doc! { "_id": 1 }).batch_size(20_000).await?;
+        let mut late = Vec::new();
+        while late.len() < RECORDS_MAX && found.advance().await? {
+            if let Ok(id) = found.current().get_str("_id")
+                && !chain.known.has(code, id)
+            {
+                late.push(Leaf { code, id: id.to_owned(), hash: Hash::ZERO });
+            }
+        }
+        Ok(late)
+    }
+
+    /// What is beyond the heads.
+    async fn read_new(&self, chain: &Chain, now_ms: i64) -> Result<Batch, SealError> {
+        let mut batch = Batch::default();
+        for scope in Scopes::standard().today() {
+            self.read_new_of(chain, scope, now_ms, &mut batch).await?;
+        }
+        Ok(batch)
+    }
+
+    async fn read_new_of(&self, chain: &Chain, scope: &Scope, now_ms: i64, batch: &mut Batch) -> Result<(), SealError> {
+        let (code, prefix) = (scope.code(), scope.id_prefix());
+        let head = chain.heads.get(&code).cloned().unwrap_or_else(|| first_id_at(prefix, 0));
+        // A backquote follows the underscore: ids of this prefix and no others. No bound in time: another process may
+        // be ahead.
+        let beyond = doc! { "_id": { "$gt": &head, "$lt": format!("{prefix}`") } };
+        let records = self.db.collection::<RawDocumentBuf>(scope.collection());
+        let found = records.find(beyond).sort(doc! { "_id": 1 }).batch_size(RECORDS_MAX as u32);
+        let mut found = found.limit(RECORDS_MAX as i64).await?;
+        let (mut read, mut bytes, mut last) = (0, 0, None);
+        while let Some(record) = found.try_next().await? {
+            let Some(id) = id_of(&record).map(ToOwned::to_owned) else { continue };
+            (read, bytes) = (read + 1, bytes + record.as_bytes().len());
+            if !chain.known.has(code, &id) {
+                batch.records.insert((code, id.clone()), record);
+            }
+            last = Some(id);
+            if bytes >= BYTES_MAX {
+                break;
+            }
+        }
+        let full = read >= RECORDS_MAX || bytes >= BYTES_MAX;
+        batch.full |= full;
+        if let Some(last) = last {
+            // Of what is very young the neighbours may be missing still; it is read again. Older ones come by looking back.
+            let settled = first_id_at(prefix, now_ms - SETTLE_MS);
+            batch.heads.insert(code, if full { last } else { last.min(settled).max(head) });
+        }
+        Ok(())
+    }
+
+    /// Seals a batch; false where another process was first.
+    async fn seal(&self, chain: &mut Chain, batch: &mut Batch) -> Result<bool, SealError> {
+        let oldest_ms = batch.records.keys().filter_map(|(_, id)| time_of_id(id)).min();
+        let (last, commitments) = (chain.last.clone(), Arc::clone(&chain.commitments));
+        let (signer, now) = (Arc::clone(&self.signer), self.clock.now());
+        let records = std::mem::take(&mut batch.records);
+        let built = tokio::task::spawn_blocking(move || {
+            let scopes = Scopes::standard();
+            let records = records
+                .iter()
+                .filter_map(|((code, id), document)| scopes.of_code(*code).map(|scope| Record { scope, id, document }));
+            Seal::build(last.as_ref(), now, records, &commitments, &signer)
+        });
+        let seal = built.await.map_err(|error| SealError::Build(error.to_string()))?;
+        crash::point("seal_built");
+        if !self.store.insert(&seal).await? {
+            return Ok(false);
+        }
+        crash::point("seal_stored");
+        for leaf in &seal.leaves {
+            chain.known.add(leaf.code, &leaf.id);
+        }
+        metrics::counter!("waybill_audit_seals_total").increment(1);
+        metrics::counter!("waybill_audit_sealed_records_total").increment(seal.leaves.len() as u64);
+        if let Some(oldest_ms) = oldest_ms {
+            let waited = self.clock.now_ms().saturating_sub(oldest_ms).max(0);
+            metrics::histogram!("waybill_audit_sealing_seconds").record(waited as f64 / 1_000.0);
+        }
+        chain.last = Some(seal.header());
+        Ok(true)
+    }
+}
