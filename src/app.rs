@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use mongodb::Database;
 
 use crate::{
-    config::{Config, Secrets, Switch},
+    config::{AuditKeys, Config, Secrets, Switch},
     modules::{
         audit::{
             AuditStore,
@@ -42,6 +42,7 @@ use crate::{
         mongo::{self, Index},
         rate_limit::RateLimiter,
         redis::Redis,
+        sealing::SealingKeys,
     },
 };
 
@@ -107,6 +108,8 @@ pub struct App {
     api_lane: Lane,
     completion_lane: Lane,
     sealer: Option<Arc<Sealer>>,
+    audit_keys: AuditKeys,
+    sealing: Arc<SealingKeys>,
     indexes_present: Arc<AtomicBool>,
     metrics: PrometheusHandle,
 }
@@ -279,6 +282,8 @@ impl App {
             api_lane,
             completion_lane,
             sealer,
+            audit_keys: secrets.audit.clone(),
+            sealing: Arc::clone(&secrets.sealing),
             indexes_present,
             metrics: metrics::install(),
         })

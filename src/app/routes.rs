@@ -26,9 +26,9 @@ use crate::{
         auth,
         events::EventStore,
         inspection::{
-            AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, audit_event_router,
+            AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader, audit_event_router,
             order_story_router, provider_call_router, queue_router, reconciliation_router, record_access,
-            redaction_policy_router,
+            redaction_policy_router, seal_router,
         },
         kyc, orders,
         providers::paygate,
@@ -108,6 +108,11 @@ impl App {
                 clock: self.clock.clone(),
             }))
             .merge(redaction_policy_router())
+            .merge(seal_router(SealReader {
+                db: self.db.clone(),
+                sealing: Arc::clone(&self.sealing),
+                keys: self.audit_keys.public.clone(),
+            }))
             .merge(audit_event_router(AuditTrail { db: self.db.clone(), clock: self.clock.clone() }))
             .merge(order_story_router(OrderStories {
                 db: self.db.clone(),

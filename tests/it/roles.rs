@@ -30,6 +30,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("GET /kyc/applications", Some(&[Role::Auditor, Role::Admin])),
     ("POST /kyc/applications", Some(&[Role::Admin])),
     ("/audit", Some(&[Role::Auditor, Role::Admin])),
+    ("/.well-known/waybill-audit-keys", None),
     ("/queues", Some(&[Role::Admin])),
 ];
 

@@ -11,6 +11,7 @@ mod provider_calls;
 mod queues;
 mod reconciliation;
 mod redaction_policy;
+mod seals;
 
 pub use access::{AccessLog, record_access};
 pub use audit_events::{AuditTrail, audit_event_router};
@@ -19,3 +20,4 @@ pub use provider_calls::{ProviderCalls, provider_call_router};
 pub use queues::{QueueBoard, queue_router};
 pub use reconciliation::{Reconciler, check_all, reconciliation_router};
 pub use redaction_policy::redaction_policy_router;
+pub use seals::{SealReader, seal_router};
