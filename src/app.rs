@@ -19,7 +19,7 @@ use crate::{
     modules::{
         audit::{
             AuditStore,
-            seals::{AnchorPlaces, SealStore, Sealer},
+            seals::{AnchorPlaces, SealStore, Sealer, SealerKeys},
         },
         auth::{self, AuthService},
         events::EventStore,
@@ -170,11 +170,10 @@ fn sealer(config: &Config, secrets: &Secrets, db: &Database, clock: &Clock) -> r
         url: settings.audit_anchor_url.clone().filter(|url| !url.is_empty()),
         every: Duration::from_millis(settings.audit_anchor_every_ms),
     };
+    let keys = SealerKeys { signer, public: secrets.audit.public.clone(), sealing: Arc::clone(&secrets.sealing) };
     Ok(Some(Arc::new(Sealer::new(
         db.clone(),
-        signer,
-        secrets.audit.public.clone(),
-        Arc::clone(&secrets.sealing),
+        keys,
         clock.clone(),
         Duration::from_millis(settings.audit_seal_every_ms),
         places,

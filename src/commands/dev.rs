@@ -108,6 +108,7 @@ pub(super) fn dev_config(flags: &[String]) -> Result<Config, String> {
     let own = [
         "--jwt-secret=waybill-dev-only-waybill-dev-only-waybill".to_owned(),
         format!("--sealing-key={}", "0".repeat(64)),
+        format!("--audit-signing-key={}", "0".repeat(64)),
         "--parcelx-access-key=dev".to_owned(),
         "--parcelx-secret-key=dev".to_owned(),
         "--paygate-api-key=dev".to_owned(),

@@ -20,7 +20,7 @@ impl Known {
     }
 
     /// From which time on it knows all.
-    pub(super) const fn from_ms(&self) -> i64 {
+    pub(super) const fn since_ms(&self) -> i64 {
         self.from_ms
     }
 
@@ -84,6 +84,6 @@ mod tests {
         known.forget_before(5_000);
         assert!(!known.has(3, &old) && known.has(3, &new) && known.has(3, strange));
         known.forget_before(4_000);
-        assert_eq!((known.from_ms(), known.len()), (5_000, 2));
+        assert_eq!((known.since_ms(), known.len()), (5_000, 2));
     }
 }

@@ -94,12 +94,21 @@ pub struct Sealer {
     db: Database,
     store: SealStore,
     lease: Lease,
-    signer: Arc<SigningKey>,
-    keys: PublicKeys,
-    sealing: Arc<SealingKeys>,
+    keys: SealerKeys,
     clock: Clock,
     every: Duration,
     state: Mutex<State>,
+}
+
+/// Keys of a sealer.
+#[derive(Clone, Debug)]
+pub struct SealerKeys {
+    /// Signs.
+    pub signer: Arc<SigningKey>,
+    /// Whoever signed the last seal has to be among them.
+    pub public: PublicKeys,
+    /// Open the secret behind commitments.
+    pub sealing: Arc<SealingKeys>,
 }
 
 #[derive(Debug)]
@@ -131,13 +140,11 @@ struct Batch {
 }
 
 impl Sealer {
-    /// A sealer that signs by `signer` and continues what any of `keys` has signed; looks for records `every` so often.
+    /// A sealer that looks for records `every` so often.
     #[must_use]
     pub fn new(
         db: Database,
-        signer: Arc<SigningKey>,
-        keys: PublicKeys,
-        sealing: Arc<SealingKeys>,
+        keys: SealerKeys,
         clock: Clock,
         every: Duration,
         places: AnchorPlaces,
@@ -145,7 +152,7 @@ impl Sealer {
     ) -> Self {
         let lease = Lease::new(db.clone(), new_id("slr"));
         let state = Mutex::new(State { chain: None, anchors: Anchors::new(places, exchange) });
-        Self { store: SealStore::new(db.clone()), db, lease, signer, keys, sealing, clock, every, state }
+        Self { store: SealStore::new(db.clone()), db, lease, keys, clock, every, state }
     }
 
     /// Seals until `shutdown`.
@@ -226,10 +233,10 @@ impl Sealer {
 
     /// Reads where the chain stands, and refuses one that could not be verified if it went on.
     async fn take_over(&self, now_ms: i64) -> Result<Chain, SealError> {
-        let commitments = Arc::new(commitment_key_of(&self.db, &self.sealing).await?);
+        let commitments = Arc::new(commitment_key_of(&self.db, &self.keys.sealing).await?);
         let last = self.store.last().await?;
         if let Some(last) = &last {
-            let signed = self.keys.verify(&last.key_id, &last.signed_bytes(), &last.signature);
+            let signed = self.keys.public.verify(&last.key_id, &last.signed_bytes(), &last.signature);
             signed.map_err(|reason| SealError::NotOurs { number: last.number, key_id: last.key_id.clone(), reason })?;
         }
         // Before the first seal everything there is is new.
@@ -251,7 +258,7 @@ impl Sealer {
     async fn remember_from(&self, chain: &mut Chain, now_ms: i64) -> Result<i64, SealError> {
         // By whichever clock is behind: the database's may have been set back, or stand still in another process.
         let low_ms = self.clock.now_ms().min(now_ms).min(chain.looked_at_ms) - LOOK_BACK.as_millis() as i64;
-        if low_ms < chain.known.from_ms() {
+        if low_ms < chain.known.since_ms() {
             let mut known = Known::since(low_ms);
             self.store.for_each_sealed_since(low_ms, |code, id| known.add(code, id)).await?;
             chain.known = known;
@@ -350,7 +357,7 @@ impl Sealer {
     async fn seal(&self, chain: &mut Chain, batch: &mut Batch) -> Result<bool, SealError> {
         let oldest_ms = batch.records.keys().filter_map(|(_, id)| time_of_id(id)).min();
         let (last, commitments) = (chain.last.clone(), Arc::clone(&chain.commitments));
-        let (signer, now) = (Arc::clone(&self.signer), self.clock.now());
+        let (signer, now) = (Arc::clone(&self.keys.signer), self.clock.now());
         let records = std::mem::take(&mut batch.records);
         let built = tokio::task::spawn_blocking(move || {
             let scopes = Scopes::standard();
