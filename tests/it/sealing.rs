@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, Router, routing::post};
 use bson::{DateTime, Document, doc};
 use futures_util::future::join_all;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use waybill::{
@@ -199,6 +200,25 @@ async fn sealed_despite(point: &str) {
     })
     .await;
     healthy.terminate().await;
+    assert_each_sealed_once(&times_sealed(&app).await);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_sealer_that_was_frozen_does_not_seal_what_another_one_sealed_meanwhile() {
+    let app = TestApp::start().await;
+    an_order(&app, "c-1").await;
+    let mut frozen = Launch::worker(&app, OFTEN).freeze_at("seal_built").spawn();
+    frozen.frozen().await;
+    assert!(seals(&app).await.is_empty());
+    let healthy = app.beside(&[]).await;
+    eventually("another one takes over", PATIENCE, async || seal_all(&healthy).await.seals > 0).await;
+    an_order(&app, "c-2").await;
+    frozen.signal(Signal::SIGCONT);
+    end_lease(&app).await;
+    eventually("the thawed one goes on", PATIENCE, async || times_sealed(&app).await.values().all(|times| *times == 1))
+        .await;
+    frozen.terminate().await;
     assert_each_sealed_once(&times_sealed(&app).await);
     app.finish().await;
 }
