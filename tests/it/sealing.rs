@@ -14,6 +14,7 @@ use waybill::{
         seals::{Passed, SealError},
     },
     platform::{
+        batch::{Command, Key, LATE_RECORDS, Lane, View},
         crash::POINTS,
         ids::{first_id_at, new_id, time_of_id},
     },
@@ -103,6 +104,50 @@ async fn what_commits_after_others_were_sealed_is_sealed_by_the_next_pass() {
         times_sealed(&app).await.values().all(|times| *times == 1)
     })
     .await;
+    assert_each_sealed_once(&times_sealed(&app).await);
+    app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
+    app.finish().await;
+}
+
+/// Writes an event down whose id was made so long ago.
+struct Belated(String);
+
+impl Command for Belated {
+    type Reply = ();
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn decide(&self, view: &mut View) {
+        view.append("events", &event(&self.0));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_waited_for_the_database_longer_than_a_pass_looks_back_is_sealed() {
+    let app = TestApp::start().await;
+    let lane = Lane::start("test", app.db().clone(), app.app.clock.clone());
+    let now = app.app.clock.now_ms();
+    an_order(&app, "c-1").await;
+    seal_all(&app).await;
+    let late: Vec<_> = [3_600_000, 600_000, 40_000].map(|ago| first_id_at("evt", now - ago)).into();
+    for id in &late {
+        lane.submit(Belated(id.clone())).await.unwrap();
+    }
+    lane.submit(Belated(new_id("evt"))).await.unwrap();
+    let listed = app.all(LATE_RECORDS, doc! {}).await;
+    assert_eq!(listed.iter().map(|entry| entry.get_str("_id").unwrap()).collect::<Vec<_>>(), late);
+    // What is listed and of no sealed collection, or gone, goes off the list; what is sealed already stays sealed once.
+    let sealed = seals(&app).await[0].leaves[0].id.clone();
+    let more = [("kyc_applications", "kyc_1"), ("events", "evt_gone"), ("provider_request_logs", &sealed)];
+    let more = more.map(|(collection, id)| doc! { "_id": id, "collection": collection });
+    app.db().collection::<Document>(LATE_RECORDS).insert_many(more).await.unwrap();
+
+    assert_eq!(seal_all(&app).await.records, 4);
+    assert_each_sealed_once(&times_sealed(&app).await);
+    assert!(app.all(LATE_RECORDS, doc! {}).await.is_empty());
+    seal_all(&app).await;
     assert_each_sealed_once(&times_sealed(&app).await);
     app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
     app.finish().await;

@@ -23,6 +23,7 @@ use mongodb::{Client, ClientSession, Database, options::ReadConcern};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use view::{Entity, Key, View};
+pub use write::LATE_RECORDS;
 
 use super::{
     clock::Clock,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr};
+use bson::{Bson, DateTime, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
 use mongodb::{ClientSession, Database};
 
 use super::{
     Trouble,
     view::{Entry, Key, View},
 };
+use crate::platform::ids::time_of_id;
 
 /// Reads the documents that `wanted` names, inside the transaction.
 pub(super) async fn load(
@@ -74,11 +75,31 @@ fn filter(fields: &[&str], keys: &[Key]) -> Document {
 
 type Counts = BTreeMap<&'static str, i64>;
 
+/// Where records are listed that were committed long after their ids were made: `_id`, `collection`. Whoever follows a
+/// collection by ids, which carry their time, finds there what it must have missed: an answer that waited until the
+/// database was reachable again, a process that was stopped for an hour.
+pub const LATE_RECORDS: &str = "late_records";
+/// From this age on. The commit may take its time too; who follows has to look back further than both together.
+const LATE_AFTER_MS: i64 = 30_000;
+
+/// What is to be listed of a document that is written at `now`.
+fn late(collection: &str, document: &RawDocument, now: DateTime) -> Option<RawDocumentBuf> {
+    let id = text(document, "_id")?;
+    let made_at = time_of_id(id)?;
+    (now.timestamp_millis().saturating_sub(made_at) > LATE_AFTER_MS)
+        .then(|| rawdoc! { "_id": id, "collection": collection })
+}
+
 /// Writes what changed: updates first, because that is where conflicts show, then inserts, then removals.
 pub(super) async fn flush(db: &Database, session: &mut ClientSession, view: View) -> Result<(), Trouble> {
     let mut updates: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let mut inserts: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let (mut updated, mut inserted): (Counts, Counts) = Default::default();
+    let now = view.now();
+    let new = view.entries.iter().filter(|entry| entry.before.is_none()).map(|entry| (entry.collection, &entry.now));
+    let appended = view.appended.iter().map(|(collection, document)| (*collection, document));
+    let listed = new.chain(appended).filter_map(|(collection, document)| late(collection, document, now));
+    let listed: Vec<_> = listed.map(|document| (LATE_RECORDS, document)).collect();
     for entry in view.entries {
         match &entry.before {
             None => {
@@ -93,7 +114,7 @@ pub(super) async fn flush(db: &Database, session: &mut ClientSession, view: View
             }
         }
     }
-    for (collection, document) in view.appended {
+    for (collection, document) in view.appended.into_iter().chain(listed) {
         inserts.entry(collection).or_default().push(document);
         *inserted.entry(collection).or_default() += 1;
     }

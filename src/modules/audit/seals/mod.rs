@@ -3,7 +3,7 @@
 //!
 //! Invariants: the number of a seal is its `_id`, so there is one chain. A record is sealed once, from majority-committed
 //! data, and never changed after; but what is personal can be erased ([`super::proof::erase`]) and records can be purged
-//! by rule. Collections: `audit_seals`, `audit_keys`, `audit_sealer`.
+//! by rule. Collections: `audit_seals`, `audit_keys`, `audit_sealer`; the sealer empties `late_records`.
 
 mod anchor;
 mod known;

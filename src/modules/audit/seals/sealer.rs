@@ -45,6 +45,8 @@ const LOOK_BACK_PAUSE: u32 = 20;
 const LOOK_BACK_EVERY_MAX: Duration = Duration::from_secs(45);
 /// What is younger is read again by the next pass: its neighbours may not be committed yet.
 const SETTLE_MS: i64 = 300;
+/// Records of the list of late ones that a pass takes.
+const LISTED_MAX: i64 = 1_000;
 /// Records of one collection in one seal; five collections give at most 20,000 leaves, 1.7 MB.
 const RECORDS_MAX: usize = 4_000;
 /// And their bytes, which are held in memory.
@@ -134,6 +136,8 @@ struct Chain {
 #[derive(Default)]
 struct Batch {
     records: BTreeMap<(u8, String), RawDocumentBuf>,
+    /// Listed as late; off the list once it is sealed.
+    listed: Vec<String>,
     /// A limit was met: there is more.
     full: bool,
     heads: BTreeMap<u8, String>,
@@ -212,6 +216,7 @@ impl Sealer {
                 passed.records += records;
             }
             chain.heads.append(&mut batch.heads);
+            self.store.unlist_late(&batch.listed).await?;
             if !more {
                 break;
             }
@@ -271,6 +276,7 @@ impl Sealer {
     /// What came since the last pass, and what was committed late.
     async fn gather(&self, chain: &mut Chain, low_ms: i64, now_ms: i64) -> Result<Batch, SealError> {
         let mut batch = self.read_new(chain, now_ms).await?;
+        self.add_listed(chain, &mut batch).await?;
         if Instant::now() < chain.look_back_at {
             return Ok(batch);
         }
@@ -293,6 +299,20 @@ impl Sealer {
             chain.look_back_at = Instant::now() + (began.elapsed() * LOOK_BACK_PAUSE).min(LOOK_BACK_EVERY_MAX);
         }
         Ok(batch)
+    }
+
+    /// What was committed so late that looking back does not reach it is listed by whoever committed it.
+    async fn add_listed(&self, chain: &Chain, batch: &mut Batch) -> Result<(), SealError> {
+        for leaf in self.store.list_late(LISTED_MAX).await? {
+            let key = (leaf.code, leaf.id.clone());
+            let met = chain.known.has(leaf.code, &leaf.id) || batch.records.contains_key(&key);
+            if !met && !self.store.is_sealed(&leaf.id).await? {
+                let record = self.store.records(std::slice::from_ref(&leaf)).await?.pop().flatten();
+                batch.records.extend(record.map(|record| (key, record)));
+            }
+            batch.listed.push(leaf.id);
+        }
+        Ok(())
     }
 
     /// Ids behind the head that are in no seal, at most as many as a seal takes of a collection.

@@ -10,8 +10,9 @@ use mongodb::{
     options::Hint,
 };
 
-use super::super::proof::{Leaf, Scopes, Seal, SealHeader};
+use super::super::proof::{Hash, Leaf, Scopes, Seal, SealHeader};
 use crate::platform::{
+    batch::LATE_RECORDS,
     ids::time_of_id,
     mongo::{self, Index},
 };
@@ -33,7 +34,7 @@ pub struct SealStore {
 
 impl SealStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS, AUDIT_SEALER];
+    pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS, AUDIT_SEALER, LATE_RECORDS];
 
     /// A store over `db`.
     #[must_use]
@@ -86,10 +87,49 @@ impl SealStore {
     /// # Errors
     /// What the driver says.
     pub async fn find_by_record(&self, id: &str) -> Result<Option<Seal>> {
-        let at = time_of_id(id).unwrap_or_default();
-        let around = doc! { "span.newest": { "$gte": at }, "span.oldest": { "$lte": at }, "leaves.ids": id };
         let seals = self.db.collection::<Seal>(AUDIT_SEALS);
-        seals.find_one(around).sort(doc! { "span.newest": 1 }).hint(Hint::Name("span".into())).await
+        seals.find_one(around(id)).sort(doc! { "span.newest": 1 }).hint(Hint::Name("span".into())).await
+    }
+
+    /// Whether the record of this id is sealed.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) async fn is_sealed(&self, id: &str) -> Result<bool> {
+        let seals = self.db.collection::<Document>(AUDIT_SEALS);
+        let found = seals.find_one(around(id)).sort(doc! { "span.newest": 1 }).projection(doc! { "_id": 1 });
+        Ok(found.hint(Hint::Name("span".into())).await?.is_some())
+    }
+
+    /// Some of the records that are listed as committed late, if they belong to a sealed collection: rule and id. What is
+    /// listed of other collections is of nobody's interest and goes.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) async fn list_late(&self, take: i64) -> Result<Vec<Leaf>> {
+        let mut found = self.db.collection::<Document>(LATE_RECORDS).find(doc! {}).limit(take).await?;
+        let (mut late, mut foreign) = (Vec::new(), Vec::new());
+        while let Some(entry) = found.try_next().await? {
+            let id = entry.get_str("_id").map_err(Error::custom)?.to_owned();
+            match entry.get_str("collection").ok().and_then(|name| Scopes::standard().of_collection(name)) {
+                Some(scope) => late.push(Leaf { code: scope.code(), id, hash: Hash::ZERO }),
+                None => foreign.push(id),
+            }
+        }
+        self.unlist_late(&foreign).await?;
+        Ok(late)
+    }
+
+    /// Takes records off that list.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) async fn unlist_late(&self, ids: &[String]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let listed = self.db.collection::<Document>(LATE_RECORDS);
+        listed.delete_many(doc! { "_id": { "$in": ids } }).await.map(drop)
     }
 
     /// At most `take` headers whose numbers follow `after`, in their order.
@@ -150,6 +190,12 @@ impl SealStore {
         }
         Ok(records)
     }
+}
+
+/// The seal of this record, by the index over spans of time.
+fn around(id: &str) -> Document {
+    let at = time_of_id(id).unwrap_or_default();
+    doc! { "span.newest": { "$gte": at }, "span.oldest": { "$lte": at }, "leaves.ids": id }
 }
 
 /// `_id` of a record, where it is a text.
