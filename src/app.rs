@@ -19,6 +19,7 @@ use crate::{
     modules::{
         audit::{
             AuditStore,
+            retention::{self, Purger},
             seals::{AnchorPlaces, SealStore, Sealer, SealerKeys},
         },
         auth::{self, AuthService},
@@ -124,6 +125,7 @@ pub fn collections() -> Vec<&'static str> {
         QueueStore::COLLECTIONS,
         AuditStore::COLLECTIONS,
         SealStore::COLLECTIONS,
+        retention::COLLECTIONS,
         AccountStore::COLLECTIONS,
         WalletStore::COLLECTIONS,
         TopupStore::COLLECTIONS,
@@ -143,6 +145,7 @@ pub fn indexes() -> Vec<Index> {
         QueueStore::indexes(),
         AuditStore::indexes(),
         SealStore::indexes(),
+        retention::indexes(),
         WalletStore::indexes(),
         TopupStore::indexes(),
         KycStore::indexes(),
@@ -339,6 +342,12 @@ impl App {
     #[must_use]
     pub fn sealer(&self) -> Option<Arc<Sealer>> {
         self.sealer.clone()
+    }
+
+    /// What purges records that are older than they are kept.
+    #[must_use]
+    pub fn purger(&self) -> Purger {
+        Purger::new(self.db.clone(), self.clock.clone(), self.config.retention.retention())
     }
 
     /// Resolves once the database's clock was seen: no lease may be judged by the host's. [`App::start_background`] looks.

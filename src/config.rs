@@ -1,6 +1,7 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
 mod audit;
+mod retention;
 mod secrets;
 mod worker;
 
@@ -16,7 +17,8 @@ use crate::platform::{
     money::{AMOUNT_MAX, Currency, Money},
 };
 
-pub use audit::{AuditArgs, AuditKeys};
+pub use audit::{AuditArgs, AuditCommand, AuditKeys};
+pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
 
@@ -59,6 +61,9 @@ pub enum Command {
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Look after the audit's records.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Manage the keys that seal what is personal.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -217,6 +222,9 @@ pub struct Config {
     /// Settings of the audit.
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// How long records are kept.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// Times of the worker.
     #[command(flatten)]
     pub worker: WorkerArgs,

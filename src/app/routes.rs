@@ -26,9 +26,9 @@ use crate::{
         auth,
         events::EventStore,
         inspection::{
-            AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader, audit_event_router,
-            order_story_router, provider_call_router, queue_router, reconciliation_router, record_access,
-            redaction_policy_router, seal_router,
+            AccessLog, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader,
+            audit_event_router, legal_hold_router, order_story_router, provider_call_router, queue_router,
+            reconciliation_router, record_access, redaction_policy_router, seal_router,
         },
         kyc, orders,
         providers::paygate,
@@ -107,13 +107,18 @@ impl App {
                 search: CallSearch::new(self.db.clone()),
                 clock: self.clock.clone(),
             }))
-            .merge(redaction_policy_router())
+            .merge(redaction_policy_router(self.config.retention.retention()))
             .merge(seal_router(SealReader {
                 db: self.db.clone(),
                 sealing: Arc::clone(&self.sealing),
                 keys: self.audit_keys.public.clone(),
             }))
             .merge(audit_event_router(AuditTrail { db: self.db.clone(), clock: self.clock.clone() }))
+            .merge(legal_hold_router(LegalHolds {
+                db: self.db.clone(),
+                lane: self.api_lane.clone(),
+                indexes_present: Arc::clone(&self.indexes_present),
+            }))
             .merge(order_story_router(OrderStories {
                 db: self.db.clone(),
                 events: EventStore::new(self.db.clone()),

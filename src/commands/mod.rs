@@ -1,5 +1,6 @@
 //! One function per program.
 
+mod audit;
 mod demo;
 mod dev;
 mod embedded;
@@ -27,6 +28,7 @@ pub async fn run(command: Command) -> Result<(), String> {
         Command::Dev(args) => dev::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate(args) => migrate(&args).await,
+        Command::Audit(command) => audit::run(command).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(UserCommand::Create(args)) => user::create(args).await,

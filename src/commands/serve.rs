@@ -64,7 +64,7 @@ pub(super) async fn worker(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-/// The worker and the sealer, from the moment at which time is the database's.
+/// The worker, the sealer and the purge, from the moment at which time is the database's.
 async fn run_worker(app: &App, shutdown: Shutdown) {
     tokio::select! {
         () = app.clock_synced() => {}
@@ -76,8 +76,13 @@ async fn run_worker(app: &App, shutdown: Shutdown) {
             None => tracing::warn!("AUDIT_SIGNING_KEY is not set: audit records are kept, but not sealed"),
         }
     };
-    let worker = app.worker();
-    tokio::join!(worker.run(shutdown.clone().wait()), seal);
+    let (worker, purger) = (app.worker(), app.purger());
+    let work = async { tokio::join!(worker.run(shutdown.clone().wait()), seal) };
+    tokio::select! {
+        _ = work => {}
+        // Wherever it is when the others have ended, it goes on there another time.
+        () = purger.keep_purging() => {}
+    }
 }
 
 pub(super) async fn all(config: Config) -> Result<(), String> {

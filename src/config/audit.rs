@@ -2,10 +2,21 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::{EraseArgs, PurgeArgs};
 use crate::modules::audit::proof::{PublicKeys, SigningKey};
+
+/// `waybill audit ...`
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Remove records that are older than they are kept and under no legal hold, as the worker does every hour. Goes on
+    /// beside everything else, and can be stopped and run again.
+    Purge(PurgeArgs),
+    /// Erase what is personal in the records of one user or one order, for good. The records stay, and so do their proofs.
+    Erase(EraseArgs),
+}
 
 /// Settings of the audit.
 #[derive(Clone, Debug, Args)]

@@ -21,6 +21,8 @@ pub const POINTS: &[&str] = &[
     "seal_built",
     "seal_stored",
     "seal_anchored",
+    "purge_deleting",
+    "purge_committed",
 ];
 
 #[derive(Debug, Default)]

@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 
 use super::{
     clock::Clock,
+    erased,
     error::{AppError, ErrorKind},
     http::{ClientAddr, RequestId},
     rate_limit::{Limit, RateLimiter},
@@ -286,13 +287,14 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
-    /// `user`, `worker`, `provider`, `command_line`.
+    /// `user`, `worker`, `provider`, `command_line`, `system`.
     pub kind: String,
     /// User id or worker id.
     pub id: String,
     /// The user's role, else null.
     pub role: Option<String>,
     /// The user's network address, else null.
+    #[serde(default, deserialize_with = "erased::text")]
     pub address: Option<String>,
     /// `X-Request-Id` of the request behind it.
     pub request_id: Option<String>,
@@ -303,6 +305,12 @@ impl Actor {
     #[must_use]
     pub fn command_line(command: &str) -> Self {
         Self { kind: "command_line".into(), id: command.into(), role: None, address: None, request_id: None }
+    }
+
+    /// Waybill itself, by a rule that nobody asks for each time.
+    #[must_use]
+    pub fn system(rule: &str) -> Self {
+        Self { kind: "system".into(), id: rule.into(), role: None, address: None, request_id: None }
     }
 
     /// A worker process, on behalf of the request `correlation_id`.

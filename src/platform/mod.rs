@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod clock;
 pub mod crash;
+pub mod erased;
 pub mod error;
 pub mod exchange;
 pub mod http;

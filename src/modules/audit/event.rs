@@ -4,7 +4,7 @@ use bson::{DateTime, Document};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::platform::identity::Actor;
+use crate::platform::{erased, identity::Actor};
 
 /// Whether it was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +50,7 @@ pub struct AuditEvent {
     /// Whether it was done.
     pub outcome: AuditOutcome,
     /// Why, in the words of whoever did it.
+    #[serde(default, deserialize_with = "erased::text")]
     pub reason: Option<String>,
     /// Changed fields before; ids and states, never personal data.
     pub before: Option<Document>,

@@ -2,15 +2,16 @@
 //!
 //! Invariants: a request log exists, durably, before its request leaves ([`record_request`] is the only way to a
 //! [`Logged`]). Every request log gets a response log in the end, also when there was no answer. Logs are
-//! appended, never changed. Their fields are null where there is nothing, never absent.
+//! appended, never changed, but purged and erased by the rules of [`retention`]. Their fields are null where there is nothing, never absent.
 //!
-//! Collections: `provider_request_logs`, `provider_response_logs`, `audit_events`, and those of [`seals`]. No jobs, no
+//! Collections: `provider_request_logs`, `provider_response_logs`, `audit_events`, and those of [`seals`] and [`retention`]. No jobs, no
 //! events.
 
 mod event;
 mod event_search;
 mod model;
 pub mod proof;
+pub mod retention;
 pub mod seals;
 mod search;
 mod store;

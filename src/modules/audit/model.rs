@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::platform::{
     batch::{Entity, Key},
+    erased,
     exchange::{RequestRecord, ResponseRecord},
 };
 
@@ -194,6 +195,7 @@ pub struct ProviderResponseLog {
     /// See [`Verdict`].
     pub error_code: Option<String>,
     /// See [`Verdict`].
+    #[serde(default, deserialize_with = "erased::text")]
     pub error_message: Option<String>,
     /// From sending to the end of the answer.
     pub latency_ms: i64,

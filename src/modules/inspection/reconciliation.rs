@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     modules::{
-        audit::RESPONSE_LOGS,
+        audit::{RESPONSE_LOGS, retention::calls_purged_before},
         orders::{Due, ORDERS, Order, OrderStatus, due, is_settled},
         wallet::{Difference, Differences, HOLDS, Hold, HoldState, WalletStore, check_ledger, sorted},
     },
@@ -97,6 +97,8 @@ pub async fn check_all(store: &WalletStore, to: &mut impl Differences) -> Result
 
 /// Every order that costs something has the hold that its status wants, and every confirmed one has the provider's word.
 async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    // Of what was before that, an answer may have been there and have been purged.
+    let purged_before = calls_purged_before(db, session).await?;
     let mut cursor = sorted(db, ORDERS, doc! {}, session).await?;
     let mut count = 0;
     loop {
@@ -111,8 +113,9 @@ async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl 
         for order in &orders {
             check_order(order, &holds, to);
             let has_word = accepted.contains(&order.id);
+            let may_be_purged = purged_before.is_some_and(|purged| order.created_at < purged);
             match due(order.status) {
-                Due::Capture if !has_word => {
+                Due::Capture if !has_word && !may_be_purged => {
                     to.add(Difference::new("order.provider_word", &order.id, "an answer that accepts it", "none"));
                 }
                 Due::GiveBack if order.status == OrderStatus::Failed && has_word => {

@@ -1,18 +1,21 @@
-//! `/audit/redaction-policy`: what may be stored of calls to providers, and how the rest is hidden.
+//! `/audit/redaction-policy`: what may be stored of calls to providers, how the rest is hidden, and how long it is kept.
 
-use axum::Json;
+use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    modules::providers::{Policy, policies},
+    modules::{
+        audit::retention::{RecordClass, Retention},
+        providers::{Policy, policies},
+    },
     platform::{error::AppError, exchange::Redaction, http::NoQuery, identity::AdminReader},
 };
 
 /// The route.
-pub fn redaction_policy_router() -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(get_redaction_policy))
+pub fn redaction_policy_router(retention: Retention) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(get_redaction_policy)).with_state(retention)
 }
 
 /// What may be stored of calls to providers.
@@ -24,6 +27,29 @@ struct PolicyResponse {
     /// Headers of answers that are stored; of requests, credentials are named and never shown.
     response_headers: &'static [&'static str],
     operations: Vec<OperationPolicy>,
+    /// What is not kept for ever. A legal hold keeps it longer.
+    retention: Vec<RetentionPolicy>,
+}
+
+/// How long records of a class are kept.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RetentionPolicy {
+    #[schema(example = "provider_calls")]
+    class: &'static str,
+    collections: &'static [&'static str],
+    /// The audit events of the class; null where it has all records of its collections.
+    actions: Option<&'static [&'static str]>,
+    /// Null is for ever.
+    #[schema(example = 1095)]
+    days: Option<u64>,
+}
+
+impl RetentionPolicy {
+    fn of(class: RecordClass, retention: Retention) -> Self {
+        let days = retention.of(class).map(|kept| kept.as_secs() / 86_400);
+        Self { class: class.name(), collections: class.collections(), actions: class.actions(), days }
+    }
 }
 
 /// What may be stored of one operation. Paths are as in the body: `data.awb_number`, `products[].product_sku`.
@@ -51,13 +77,18 @@ impl From<Policy> for OperationPolicy {
     }
 }
 
-/// What may be stored of calls to providers, as the adapters declare it. The service itself goes by the same lists.
+/// What may be stored of calls to providers, as the adapters declare it, and how long it is kept. The service itself goes by the same lists.
 #[utoipa::path(get, path = "/audit/redaction-policy", tag = "audit", security(("bearer" = [])),
     responses((status = 200, body = PolicyResponse)))]
-async fn get_redaction_policy(_: AdminReader, _: NoQuery) -> Result<Json<PolicyResponse>, AppError> {
+async fn get_redaction_policy(
+    State(retention): State<Retention>,
+    _: AdminReader,
+    _: NoQuery,
+) -> Result<Json<PolicyResponse>, AppError> {
     Ok(Json(PolicyResponse {
         otherwise: "stored as its type and length only",
         response_headers: Redaction::RESPONSE_HEADERS,
         operations: policies().into_iter().map(Into::into).collect(),
+        retention: RecordClass::ALL.map(|class| RetentionPolicy::of(class, retention)).into(),
     }))
 }

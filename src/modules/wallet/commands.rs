@@ -8,6 +8,7 @@ use crate::{
     modules::{auth, events::Actor},
     platform::{
         batch::{Command, Key, View},
+        erased,
         money::Money,
     },
 };
@@ -95,7 +96,7 @@ impl Book {
             && booked.user_id == self.user_id
             && booked.currency == self.money.currency
             && booked.change_of_available() == self.change()
-            && booked.reason == self.reason
+            && erased::may_be(booked.reason.as_deref(), self.reason.as_deref())
             && payee.map(|half| half.user_id.as_str()) == self.payee()
     }
 

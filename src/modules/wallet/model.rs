@@ -8,6 +8,7 @@ use crate::{
     modules::events::Actor,
     platform::{
         batch::{Entity, Key},
+        erased,
         money::{Currency, Money},
     },
 };
@@ -227,7 +228,7 @@ pub struct LedgerTransaction {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_reference: Option<String>,
     /// In the words of whoever asked for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "erased::text", skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Who made it happen.
     pub actor: Actor,

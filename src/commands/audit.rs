@@ -1,0 +1,78 @@
+//! `waybill audit ...`.
+
+use bson::doc;
+use mongodb::Database;
+use secrecy::ExposeSecret;
+
+use crate::{
+    config::{AuditCommand, EraseArgs, PurgeArgs, Stores},
+    modules::{
+        audit::{
+            retention::{Eraser, Purger, Subject},
+            seals::commitment_key_of,
+        },
+        auth,
+        orders::{ORDERS, Order},
+    },
+    platform::{clock::Clock, mongo, sealing::SealingKeys},
+};
+
+pub(super) async fn run(command: AuditCommand) -> Result<(), String> {
+    match command {
+        AuditCommand::Purge(args) => purge(&args).await,
+        AuditCommand::Erase(args) => erase(&args).await,
+    }
+}
+
+/// The database, and its clock: what is old is old by that, and records' ids carry it.
+async fn open(stores: &Stores) -> Result<(Database, Clock), String> {
+    let db =
+        mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
+    let clock = Clock::default();
+    clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
+    if clock.is_synced() { Ok((db, clock)) } else { Err("the database's clock answers too slowly; try again".into()) }
+}
+
+async fn purge(args: &PurgeArgs) -> Result<(), String> {
+    let (db, clock) = open(&args.stores).await?;
+    let purger = Purger::new(db, clock, args.retention.retention());
+    let done = if args.dry_run { purger.preview().await.map(Some) } else { purger.run().await };
+    let done = done.map_err(|error| format!("the purge stopped: {error}; run it again"))?;
+    let report = done.ok_or("a worker is purging at the moment")?;
+    let verb = if args.dry_run { "would go" } else { "gone" };
+    for of in &report.collections {
+        println!("{:<24} {} {verb}, {} under a legal hold, {} seals", of.collection, of.records, of.held, of.seals);
+    }
+    if report.more {
+        println!("there is more; run it again");
+    }
+    println!("{} record(s) {verb}", report.records());
+    Ok(())
+}
+
+async fn erase(args: &EraseArgs) -> Result<(), String> {
+    // Compose files hand on variables that nobody set as empty ones.
+    let previous = args.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
+    let keys = SealingKeys::new(&args.sealing_key, previous)?;
+    let (db, clock) = open(&args.stores).await?;
+    let subject = subject(&db, args).await?;
+    let key = commitment_key_of(&db, &keys).await.map_err(|error| error.to_string())?;
+    let erased = Eraser::new(db, key, clock).erase(&subject, &args.reason).await.map_err(|error| error.to_string())?;
+    for (collection, records) in &erased.records {
+        println!("{collection:<24} {records} record(s)");
+    }
+    println!("{} field(s) erased of {}", erased.fields, subject.id());
+    Ok(())
+}
+
+async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {
+    let failed = |error: mongodb::error::Error| format!("the database can't be read: {error}");
+    if let Some(id) = &args.user {
+        let exists = auth::user_exists(db, id).await.map_err(failed)?;
+        return if exists { Ok(Subject::User(id.clone())) } else { Err(format!("there is no user {id}")) };
+    }
+    let id = args.order.clone().unwrap_or_default();
+    let order = db.collection::<Order>(ORDERS).find_one(doc! { "_id": &id }).await.map_err(failed)?;
+    let user_id = order.ok_or_else(|| format!("there is no order {id}"))?.user_id;
+    Ok(Subject::Order { id, user_id })
+}

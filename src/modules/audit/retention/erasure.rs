@@ -1,0 +1,259 @@
+//! Erasing what is personal in the records of one user or one order. The records stay, and so do their leaves.
+
+use std::collections::BTreeMap;
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use mongodb::{
+    ClientSession, Database,
+    error::{Error, Result},
+};
+
+use super::{
+    guard::{ensure, hold_fast},
+    holds::find_hold,
+    subjects::held,
+    transaction_options,
+};
+use crate::{
+    modules::audit::{
+        AUDIT_EVENTS, AuditEvent, AuditOutcome,
+        proof::{CommitmentKey, Record, Scope, Scopes, commitments, erased},
+    },
+    platform::{clock::Clock, identity::Actor, ids::new_id},
+};
+
+/// The action of the audit events about erasures. They are not erased themselves.
+const ERASED: &str = "audit.erased";
+/// Records of one transaction: an update each, in one statement of the database.
+const CHUNK: usize = 500;
+
+/// Whose or which records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A user's: what is about it and, of what it did elsewhere, from which address.
+    User(String),
+    /// Those about one order.
+    Order {
+        /// `ord_...`
+        id: String,
+        /// Whose it is: a hold on the owner covers the order.
+        user_id: String,
+    },
+}
+
+impl Subject {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::User(id) | Self::Order { id, .. } => id,
+        }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Order { .. } => "order",
+        }
+    }
+
+    /// Its records in a collection.
+    fn filter(&self, collection: &str) -> Document {
+        match (self, collection) {
+            (Self::User(id), "provider_request_logs" | "provider_response_logs") => doc! { "userId": id },
+            (Self::User(id), _) => doc! { "$or": [{ "userId": id }, { "actor.id": id }] },
+            (Self::Order { id, .. }, "events") => doc! { "subjectId": id },
+            (Self::Order { id, .. }, AUDIT_EVENTS) => doc! { "resourceId": id, "action": { "$ne": ERASED } },
+            // Later bookings for an order refer to it as `ord_...#2`; no id has anything below `$` but `#`.
+            (Self::Order { id, .. }, "ledger_transactions") => {
+                doc! { "referenceType": "order", "referenceKind": { "$gt": "" },
+                "referenceId": { "$gte": id, "$lt": format!("{id}$") } }
+            }
+            (Self::Order { id, .. }, _) => doc! { "orderId": id },
+        }
+    }
+
+    /// Whether it is the subject's to have `path` of `record` erased: of what a user did to others' only who it was.
+    fn may_erase(&self, record: &RawDocumentBuf, path: &str) -> bool {
+        match self {
+            Self::User(id) => record.get_str("userId").is_ok_and(|owner| owner == id) || path.starts_with("actor."),
+            Self::Order { .. } => true,
+        }
+    }
+}
+
+/// What was erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Records in which something was erased, by collection.
+    pub records: BTreeMap<&'static str, u64>,
+    /// Fields.
+    pub fields: u64,
+}
+
+/// Why nothing more was erased. What was erased before stays so, and running it again goes on there.
+#[derive(Debug, thiserror::Error)]
+pub enum ErasureError {
+    /// A legal hold covers it.
+    #[error("the legal hold {0} covers these records; it has to be released first")]
+    Held(String),
+    /// What the driver says.
+    #[error(transparent)]
+    Database(Error),
+}
+
+/// A hold stands in the way; travels through the driver.
+#[derive(Debug)]
+struct HeldBy(String);
+
+impl From<Error> for ErasureError {
+    fn from(error: Error) -> Self {
+        match error.get_custom::<HeldBy>() {
+            Some(HeldBy(hold)) => Self::Held(hold.clone()),
+            None => Self::Database(error),
+        }
+    }
+}
+
+/// Erases.
+#[derive(Debug)]
+pub struct Eraser {
+    db: Database,
+    key: CommitmentKey,
+    clock: Clock,
+}
+
+/// Some records of one collection.
+struct Part<'a> {
+    subject: &'a Subject,
+    scope: &'a Scope,
+    reason: &'a str,
+    ids: Vec<String>,
+}
+
+impl Eraser {
+    /// `key` has to be that of the database ([`super::super::seals::commitment_key_of`]).
+    #[must_use]
+    pub const fn new(db: Database, key: CommitmentKey, clock: Clock) -> Self {
+        Self { db, key, clock }
+    }
+
+    /// Replaces every personal field of the subject's records by a commitment to what it said. Each transaction has an audit
+    /// event with how many records it changed. It may run beside everything else; run again it finds nothing.
+    ///
+    /// # Errors
+    /// [`ErasureError`].
+    pub async fn erase(&self, subject: &Subject, reason: &str) -> std::result::Result<Erased, ErasureError> {
+        ensure(&self.db).await?;
+        let hold = match subject {
+            Subject::User(id) => find_hold(&self.db, &[id], Some(id)).await?,
+            Subject::Order { id, user_id } => find_hold(&self.db, &[id, user_id], None).await?,
+        };
+        if let Some(hold) = hold {
+            return Err(ErasureError::Held(hold.id));
+        }
+        let mut done = Erased::default();
+        for scope in Scopes::standard().today() {
+            let records = self.db.collection::<Document>(scope.collection());
+            let found = records.find(subject.filter(scope.collection())).projection(doc! { "_id": 1 }).await?;
+            let mut chunks = found.try_chunks(CHUNK);
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk.map_err(|stopped| stopped.1)?;
+                let ids = chunk.iter().filter_map(|record| record.get_str("_id").ok()).map(str::to_owned).collect();
+                let (records, fields) = self.erase_some(&Part { subject, scope, reason, ids }).await?;
+                if records > 0 {
+                    *done.records.entry(scope.collection()).or_default() += records;
+                    done.fields += fields;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// One transaction; gives how many records and fields it changed.
+    async fn erase_some(&self, part: &Part<'_>) -> Result<(u64, u64)> {
+        let mut session = self.db.client().start_session().await?;
+        let transaction = session.start_transaction().with_options(transaction_options());
+        transaction.and_run((self, part), |session, (eraser, part)| eraser.attempt(session, part).boxed()).await
+    }
+
+    async fn attempt(&self, session: &mut ClientSession, part: &Part<'_>) -> Result<(u64, u64)> {
+        let collection = part.scope.collection();
+        let records = self.db.collection::<RawDocumentBuf>(collection);
+        let mut found = records.find(doc! { "_id": { "$in": &part.ids } }).session(&mut *session).await?;
+        let (mut updates, mut touched, mut fields) = (Vec::new(), Vec::new(), 0);
+        let mut stream = found.stream(session);
+        while let Some(record) = stream.next().await.transpose()? {
+            let changes = self.changes(part, &record);
+            if changes.is_empty() {
+                continue;
+            }
+            fields += changes.len() as u64;
+            let id = record.get_str("_id").map_err(Error::custom)?;
+            updates.push(Bson::from(doc! { "q": { "_id": id }, "u": { "$set": changes } }));
+            touched.push(Document::try_from(&record).map_err(Error::custom)?);
+        }
+        drop(stream);
+        if updates.is_empty() {
+            session.abort_transaction().await?;
+            return Ok((0, 0));
+        }
+        if let Some(hold) = held(&self.db, session, &touched).await?.into_values().next() {
+            return Err(Error::custom(HeldBy(hold)));
+        }
+        let changed = updates.len() as i64;
+        let reply =
+            self.db.run_command(doc! { "update": collection, "updates": updates }).session(&mut *session).await?;
+        let n = reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or_default();
+        if n != changed || reply.contains_key("writeErrors") {
+            return Err(Error::custom(format!("{collection}: {n} of {changed} records were erased")));
+        }
+        let event = self.event(part, changed, fields);
+        self.db.collection::<AuditEvent>(AUDIT_EVENTS).insert_one(event).session(&mut *session).await?;
+        hold_fast(&self.db, session, None, self.clock.now()).await?;
+        Ok((changed as u64, fields))
+    }
+
+    /// What has to be set in a record: by the paths of its personal fields that say something.
+    fn changes(&self, part: &Part<'_>, record: &RawDocumentBuf) -> Document {
+        let Ok(id) = record.get_str("_id") else { return Document::new() };
+        let all = commitments(&Record { scope: part.scope, id, document: record }, &self.key);
+        let of_subject = all.into_iter().filter(|(path, _)| part.subject.may_erase(record, path));
+        of_subject.map(|(path, commitment)| (path, erased(&commitment).into())).collect()
+    }
+
+    fn event(&self, part: &Part<'_>, records: i64, fields: u64) -> AuditEvent {
+        AuditEvent {
+            id: new_id("aud"),
+            actor: Actor::command_line("audit erase"),
+            action: ERASED.into(),
+            resource_type: part.subject.kind().into(),
+            resource_id: part.subject.id().to_owned(),
+            // It is about the user, but none of what is to be erased.
+            user_id: None,
+            outcome: AuditOutcome::Done,
+            reason: Some(part.reason.to_owned()),
+            before: None,
+            after: Some(doc! { "collection": part.scope.collection(), "records": records, "fields": fields as i64 }),
+            at: self.clock.now(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A record is erased by today's rule of its collection. Once a collection has had two, records have to be erased by
+    /// the one that their seal names.
+    #[test]
+    fn every_collection_has_had_one_rule() {
+        let codes: Vec<u8> = (0..=u8::MAX).filter(|code| Scopes::standard().of_code(*code).is_some()).collect();
+        let names = codes.iter().filter_map(|code| Scopes::standard().of_code(*code));
+        let names: BTreeSet<&str> = names.map(Scope::collection).collect();
+        assert_eq!(names.len(), codes.len());
+    }
+}

@@ -1,0 +1,154 @@
+//! The one document that setting a hold, purging and erasing have in common.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc};
+use mongodb::{
+    ClientSession, Database,
+    error::{Error, Result},
+};
+use serde::{Deserialize, Serialize};
+
+use super::RETENTION;
+use crate::platform::{
+    batch::{Entity, Key},
+    clock::after,
+    ids::new_id,
+    mongo,
+};
+
+const ID: &str = "guard";
+const LOST: &str = "another purge has taken over";
+/// Whoever purges and says nothing for so long has died. A transaction that is under way then can't commit any more: its
+/// last write asks for the token.
+const LEASE: Duration = Duration::from_secs(60);
+/// A lease is extended so often, where no transaction does it.
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(15);
+
+/// Written by every transaction that sets or releases a hold, purges or erases: two at once conflict in the database, and
+/// the one that runs again sees what the other did. It is also the lease of the purge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guard {
+    #[serde(rename = "_id")]
+    id: String,
+    /// Counts such transactions, so that each of them writes something.
+    changes: i64,
+    /// Holds that were released so far: what they kept may go.
+    releases: i64,
+    /// Of whoever purges.
+    token: Option<String>,
+    lease_until: DateTime,
+    /// The purge is not due before.
+    due_at: DateTime,
+}
+
+impl Entity for Guard {
+    const COLLECTION: &'static str = RETENTION;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Guard {
+    /// As it is before anything happened.
+    pub(super) fn new() -> Self {
+        let never = DateTime::from_millis(0);
+        Self { id: ID.into(), changes: 0, releases: 0, token: None, lease_until: never, due_at: never }
+    }
+
+    /// After a change, and so many releases in it.
+    pub(super) fn after(mut self, releases: i64) -> Self {
+        self.changes += 1;
+        self.releases += releases;
+        self
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn key() -> Key {
+        Key::id(RETENTION, ID)
+    }
+}
+
+/// The right to purge.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    token: String,
+    /// [`Guard::releases`] when it was taken.
+    pub(super) releases: i64,
+}
+
+/// Takes the lease where nobody has it and, if asked, the purge is due.
+///
+/// # Errors
+/// What the driver says.
+pub(super) async fn claim(db: &Database, now: DateTime, only_if_due: bool) -> Result<Option<Lease>> {
+    ensure(db).await?;
+    let token = new_id("prg");
+    let mut free = doc! { "_id": ID, "leaseUntil": { "$lte": now } };
+    if only_if_due {
+        free.insert("dueAt", doc! { "$lte": now });
+    }
+    let take = doc! { "$set": { "token": &token, "leaseUntil": after(now, LEASE) } };
+    let taken = db.collection::<Guard>(RETENTION).find_one_and_update(free, take).await?;
+    Ok(taken.map(|guard| Lease { token, releases: guard.releases }))
+}
+
+/// Gives the lease back; the purge is due again at `due_at`.
+///
+/// # Errors
+/// What the driver says; it runs out then.
+pub(super) async fn release(db: &Database, lease: &Lease, due_at: DateTime) -> Result<()> {
+    let free = doc! { "$set": { "token": null, "leaseUntil": DateTime::from_millis(0), "dueAt": due_at } };
+    let ours = doc! { "_id": ID, "token": &lease.token };
+    db.collection::<Document>(RETENTION).update_one(ours, free).await.map(drop)
+}
+
+/// Makes this transaction one that conflicts with those that set holds, and extends the lease; one whose lease was lost
+/// must not commit.
+///
+/// # Errors
+/// What the driver says, a conflict among it; and that the lease was lost.
+pub(super) async fn hold_fast(
+    db: &Database,
+    session: &mut ClientSession,
+    lease: Option<&Lease>,
+    now: DateTime,
+) -> Result<()> {
+    let mut filter = doc! { "_id": ID };
+    let mut change = doc! { "$inc": { "changes": 1_i64 } };
+    if let Some(lease) = lease {
+        filter.insert("token", &lease.token);
+        change.insert("$set", doc! { "leaseUntil": after(now, LEASE) });
+    }
+    let written = db.collection::<Document>(RETENTION).update_one(filter, change).session(session).await?;
+    if written.matched_count == 1 { Ok(()) } else { Err(Error::custom(LOST)) }
+}
+
+/// Extends the lease.
+///
+/// # Errors
+/// What the driver says; and that the lease was lost.
+pub(super) async fn renew(db: &Database, lease: &Lease, now: DateTime) -> Result<()> {
+    let extended = doc! { "$set": { "leaseUntil": after(now, LEASE) } };
+    let ours = doc! { "_id": ID, "token": &lease.token };
+    let written = db.collection::<Document>(RETENTION).update_one(ours, extended).await?;
+    if written.matched_count == 1 { Ok(()) } else { Err(Error::custom(LOST)) }
+}
+
+/// Makes the guard where there is none yet.
+///
+/// # Errors
+/// What the driver says.
+pub(super) async fn ensure(db: &Database) -> Result<()> {
+    let guards = db.collection::<Guard>(RETENTION);
+    if guards.find_one(doc! { "_id": ID }).await?.is_some() {
+        return Ok(());
+    }
+    match guards.insert_one(Guard::new()).await {
+        Err(error) if !mongo::is_duplicate_key(&error) => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,296 @@
+//! Legal holds: what must not be purged or erased, whatever its age, until somebody says that it may.
+
+use bson::{DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::{Database, error::Result};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Guard, LEGAL_HOLDS};
+use crate::{
+    modules::audit::{AUDIT_EVENTS, AuditEvent, AuditOutcome, record_event},
+    platform::{
+        batch::{Command, Entity, Key, View},
+        identity::Actor,
+        ids::sibling_id,
+    },
+};
+
+/// What a hold is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldKind {
+    /// One order: every record that names it.
+    Order,
+    /// One user: every record that names it, of its orders too.
+    User,
+}
+
+impl HoldKind {
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Whether it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldState {
+    /// It holds.
+    InForce,
+    /// It held.
+    Released,
+}
+
+/// A hold, from its placing to its release and beyond.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LegalHold {
+    /// `lgh_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// What it is on.
+    pub kind: HoldKind,
+    /// `ord_...` or `usr_...`
+    pub subject_id: String,
+    /// Whose that is: the user, or the order's.
+    pub user_id: String,
+    /// Why it was placed.
+    pub reason: String,
+    /// User id of who placed it.
+    pub placed_by: String,
+    /// When.
+    pub placed_at: DateTime,
+    /// User id of who released it.
+    pub released_by: Option<String>,
+    /// When.
+    pub released_at: Option<DateTime>,
+    /// Why it was released.
+    pub release_reason: Option<String>,
+    /// `subjectId` while it holds, else null: what transactions look for, and unique.
+    pub in_force: Option<String>,
+}
+
+impl LegalHold {
+    /// Whether it holds.
+    #[must_use]
+    pub const fn state(&self) -> HoldState {
+        if self.in_force.is_some() { HoldState::InForce } else { HoldState::Released }
+    }
+
+    fn in_force_key(subject_id: &str) -> Key {
+        Key::unique(LEGAL_HOLDS, &["inForce"], vec![subject_id.to_owned()])
+    }
+}
+
+impl Entity for LegalHold {
+    const COLLECTION: &'static str = LEGAL_HOLDS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        self.in_force.iter().map(|subject| Self::in_force_key(subject)).collect()
+    }
+}
+
+/// Notes that holds have changed, so that no purge or erasure that looked before can commit.
+fn change_guard(view: &mut View, releases: i64) {
+    match view.find::<Guard>(&Guard::key()) {
+        Some(guard) => view.update(&guard.after(releases)),
+        None => view.insert(&Guard::new().after(releases)),
+    }
+}
+
+fn record(view: &mut View, hold: &LegalHold, actor: &Actor, action: &str, event_id: String, reason: &str) {
+    let (before, after) = match hold.state() {
+        HoldState::InForce => (None, doc! { "holdId": &hold.id, "state": "in_force" }),
+        HoldState::Released => (Some(doc! { "state": "in_force" }), doc! { "holdId": &hold.id, "state": "released" }),
+    };
+    let event = AuditEvent {
+        id: event_id,
+        actor: actor.clone(),
+        action: action.into(),
+        resource_type: hold.kind.as_str().into(),
+        resource_id: hold.subject_id.clone(),
+        user_id: Some(hold.user_id.clone()),
+        outcome: AuditOutcome::Done,
+        reason: Some(reason.to_owned()),
+        before,
+        after: Some(after),
+        at: view.now(),
+    };
+    record_event(view, &event);
+}
+
+/// Places a hold.
+#[derive(Debug)]
+pub struct PlaceHold {
+    /// Id of the hold, new.
+    pub hold_id: String,
+    /// On what.
+    pub kind: HoldKind,
+    /// Where that is, by its `_id`.
+    pub subject: Key,
+    /// The same id.
+    pub subject_id: String,
+    /// Why.
+    pub reason: String,
+    /// Who, a user.
+    pub actor: Actor,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Placed {
+    /// It holds from now on.
+    New(Box<LegalHold>),
+    /// This one holds already.
+    Before(Box<LegalHold>),
+    /// There is no such order or user.
+    NoSubject,
+}
+
+impl Command for PlaceHold {
+    type Reply = Placed;
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        let own = Key::id(LEGAL_HOLDS, &*self.hold_id);
+        vec![own, LegalHold::in_force_key(&self.subject_id), self.subject.clone(), Guard::key()]
+    }
+
+    fn decide(&self, view: &mut View) -> Placed {
+        // An earlier run of this very transaction was committed after all.
+        if let Some(own) = view.by_id::<LegalHold>(&self.hold_id) {
+            return Placed::New(Box::new(own));
+        }
+        let before = view.find::<LegalHold>(&LegalHold::in_force_key(&self.subject_id));
+        // Another command of this batch may have released it.
+        if let Some(before) = before.filter(|hold| hold.state() == HoldState::InForce) {
+            return Placed::Before(Box::new(before));
+        }
+        if !view.contains(&self.subject) {
+            return Placed::NoSubject;
+        }
+        let owner = view.text(&self.subject, if self.kind == HoldKind::Order { "userId" } else { "_id" });
+        let hold = LegalHold {
+            id: self.hold_id.clone(),
+            kind: self.kind,
+            subject_id: self.subject_id.clone(),
+            user_id: owner.unwrap_or_default().to_owned(),
+            reason: self.reason.clone(),
+            placed_by: self.actor.id.clone(),
+            placed_at: view.now(),
+            released_by: None,
+            released_at: None,
+            release_reason: None,
+            in_force: Some(self.subject_id.clone()),
+        };
+        view.insert(&hold);
+        change_guard(view, 0);
+        let event_id = sibling_id("aud", &self.hold_id);
+        record(view, &hold, &self.actor, "audit.hold_placed", event_id, &self.reason);
+        Placed::New(Box::new(hold))
+    }
+}
+
+/// Releases a hold.
+#[derive(Debug)]
+pub struct ReleaseHold {
+    /// Its id.
+    pub hold_id: String,
+    /// Why.
+    pub reason: String,
+    /// Who, a user.
+    pub actor: Actor,
+    /// Id of the audit event, new.
+    pub event_id: String,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Released {
+    /// It holds no more.
+    Now(Box<LegalHold>),
+    /// It was released before.
+    Before(Box<LegalHold>),
+    /// There is no such hold.
+    NotFound,
+}
+
+impl Command for ReleaseHold {
+    type Reply = Released;
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        vec![Key::id(LEGAL_HOLDS, &*self.hold_id), Key::id(AUDIT_EVENTS, &*self.event_id), Guard::key()]
+    }
+
+    fn decide(&self, view: &mut View) -> Released {
+        let Some(mut hold) = view.by_id::<LegalHold>(&self.hold_id) else { return Released::NotFound };
+        if view.contains(&Key::id(AUDIT_EVENTS, &*self.event_id)) {
+            return Released::Now(Box::new(hold));
+        }
+        if hold.state() == HoldState::Released {
+            return Released::Before(Box::new(hold));
+        }
+        hold.released_by = Some(self.actor.id.clone());
+        hold.released_at = Some(view.now());
+        hold.release_reason = Some(self.reason.clone());
+        hold.in_force = None;
+        view.update(&hold);
+        change_guard(view, 1);
+        record(view, &hold, &self.actor, "audit.hold_released", self.event_id.clone(), &self.reason);
+        Released::Now(Box::new(hold))
+    }
+}
+
+/// A page of holds.
+#[derive(Clone, Debug)]
+pub struct HoldPage {
+    /// Newest first.
+    pub holds: Vec<LegalHold>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// Holds in a state, or all, that are older than the one with the id `after`; newest first, at most `limit`.
+///
+/// # Errors
+/// What the driver says.
+pub async fn list_holds(
+    db: &Database,
+    state: Option<HoldState>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<HoldPage> {
+    let mut filter = match state {
+        Some(HoldState::InForce) => doc! { "inForce": { "$gt": "" } },
+        Some(HoldState::Released) => doc! { "inForce": null },
+        None => Document::new(),
+    };
+    if let Some(after) = after {
+        filter.insert("_id", doc! { "$lt": after });
+    }
+    let holds = db.collection::<LegalHold>(LEGAL_HOLDS);
+    let found = holds.find(filter).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).await?;
+    let mut holds: Vec<LegalHold> = found.try_collect().await?;
+    let more = holds.len() > limit;
+    holds.truncate(limit);
+    Ok(HoldPage { holds, more })
+}
+
+/// A hold in force that covers one of these orders and users, or an order of one of these users.
+///
+/// # Errors
+/// What the driver says.
+pub async fn find_hold(db: &Database, subjects: &[&str], owner: Option<&str>) -> Result<Option<LegalHold>> {
+    let mut covering = vec![doc! { "inForce": { "$in": subjects } }];
+    covering.extend(owner.map(|owner| doc! { "userId": owner, "inForce": { "$gt": "" } }));
+    db.collection(LEGAL_HOLDS).find_one(doc! { "$or": covering }).await
+}
