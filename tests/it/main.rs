@@ -7,7 +7,10 @@ mod support;
 
 mod architecture;
 mod audit_calls;
+mod audit_erasure;
 mod audit_events;
+mod audit_legal_holds;
+mod audit_retention;
 mod audit_seals;
 mod auth;
 mod cancel;

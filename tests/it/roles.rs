@@ -30,6 +30,8 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("GET /kyc/applications", Some(&[Role::Auditor, Role::Admin])),
     ("POST /kyc/applications", Some(&[Role::Admin])),
     ("/audit", Some(&[Role::Auditor, Role::Admin])),
+    ("POST /audit", Some(&[Role::Admin])),
+    ("DELETE /audit", Some(&[Role::Admin])),
     ("/.well-known/waybill-audit-keys", None),
     ("/queues", Some(&[Role::Admin])),
 ];

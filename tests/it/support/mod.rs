@@ -12,6 +12,7 @@ pub mod ledger_model;
 pub mod orders;
 pub mod process;
 pub mod proxy;
+pub mod retention;
 pub mod seals;
 pub mod servers;
 

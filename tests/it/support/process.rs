@@ -55,6 +55,11 @@ impl Launch {
         Self::program("all", app, flags)
     }
 
+    /// `waybill audit purge`, which ends by itself.
+    pub fn purge(app: &TestApp, flags: &[&str]) -> Self {
+        Self::program("audit purge", app, flags)
+    }
+
     fn program(program: &'static str, app: &TestApp, flags: &[&str]) -> Self {
         let flags = test_flags(&app.mongodb_uri, &app.redis_url, &app.redis_prefix, &app.carrier.base_url(), flags);
         let env = flags.iter().map(|flag| {
@@ -95,7 +100,7 @@ impl Launch {
         let log = std::env::temp_dir().join(format!("{}.log", unique("waybill-process")));
         let variable = if self.program == "worker" { "METRICS_ADDR" } else { "HTTP_ADDR" };
         let child = Command::new(env!("CARGO_BIN_EXE_waybill"))
-            .arg(self.program)
+            .args(self.program.split(' '))
             .envs(&self.env)
             .env(variable, &address)
             .stdin(Stdio::null())

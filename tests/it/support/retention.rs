@@ -1,0 +1,141 @@
+//! Old records, holds on them, and the chain of seals after they are gone.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bson::{Bson, Document, doc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use waybill::{
+    modules::audit::{
+        proof::{Finding, Scopes, Sealed, Verifier},
+        seals::{SealStore, commitment_key_of},
+    },
+    platform::{
+        ids::{first_id_at, time_of_id},
+        sealing::SealingKeys,
+    },
+};
+
+use super::{
+    Answer, TestApp, User,
+    seals::{public_keys, seals},
+};
+
+pub const REQUESTS: &str = "provider_request_logs";
+pub const RESPONSES: &str = "provider_response_logs";
+pub const AUDIT: &str = "audit_events";
+/// Calls and accesses are kept for thirty days.
+pub const THIRTY_DAYS: &[&str] = &["--retention-provider-calls-days=30", "--retention-access-days=30"];
+pub const DAY_MS: i64 = 86_400_000;
+
+/// Makes every call and audit event that is not sealed yet older: their ids carry their time.
+pub async fn backdate(app: &TestApp, days: i64) {
+    let sealed: BTreeSet<String> =
+        seals(app).await.into_iter().flat_map(|seal| seal.leaves).map(|leaf| leaf.id).collect();
+    let older = |id: &str| {
+        let (prefix, at) = (id.split('_').next().unwrap(), time_of_id(id).unwrap());
+        let first = first_id_at(prefix, at - days * DAY_MS);
+        let time = prefix.len() + 1 + 12;
+        format!("{}{}", &first[..time], &id[time..])
+    };
+    for collection in [REQUESTS, RESPONSES, AUDIT] {
+        for mut record in app.all(collection, doc! {}).await {
+            let id = record.get_str("_id").unwrap().to_owned();
+            if sealed.contains(&id) {
+                continue;
+            }
+            record.insert("_id", older(&id));
+            if let Ok(request) = record.get_str("requestRefId") {
+                let request = older(request);
+                record.insert("requestRefId", request);
+            }
+            let records = app.db().collection::<Document>(collection);
+            records.insert_one(record).await.unwrap();
+            records.delete_one(doc! { "_id": id }).await.unwrap();
+        }
+    }
+}
+
+/// Ids of records, in their order.
+pub async fn ids(app: &TestApp, collection: &str, filter: Document) -> Vec<String> {
+    app.all(collection, filter).await.iter().map(|record| record.get_str("_id").unwrap().to_owned()).collect()
+}
+
+/// What purge records say: by seal and collection, how many records went and which stayed.
+pub async fn purge_records(app: &TestApp) -> HashMap<(i64, String), Vec<(i64, BTreeSet<i64>)>> {
+    let mut records: HashMap<_, Vec<_>> = HashMap::new();
+    for event in app.all(AUDIT, doc! { "action": "audit.purged" }).await {
+        assert_eq!(event.get_str("resourceType").unwrap(), "audit_seal");
+        let after = event.get_document("after").unwrap();
+        let kept: BTreeSet<i64> = after.get_array("kept").unwrap().iter().map(|seq| seq.as_i64().unwrap()).collect();
+        let place =
+            (event.get_str("resourceId").unwrap().parse().unwrap(), after.get_str("collection").unwrap().to_owned());
+        records.entry(place).or_default().push((after.get_i64("records").unwrap(), kept));
+    }
+    records
+}
+
+/// How many records have been purged, by the purge records.
+pub async fn purged(app: &TestApp, collection: &str) -> i64 {
+    let records = purge_records(app).await;
+    records.iter().filter(|((_, of), _)| of == collection).flat_map(|(_, records)| records).map(|(n, _)| n).sum()
+}
+
+/// Reads the whole chain: the first thing found. No record that is there may be covered by a purge record.
+pub async fn verify(app: &TestApp) -> Result<(), Finding> {
+    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+    let key = commitment_key_of(app.db(), &sealing).await.unwrap();
+    let records = purge_records(app).await;
+    let is_purged = |sealed: &Sealed<'_>| {
+        let of = records.get(&(sealed.seal, sealed.collection.to_owned()));
+        of.is_some_and(|records| records.iter().any(|(_, kept)| !kept.contains(&sealed.seq)))
+    };
+    let (keys, scopes) = (public_keys(), Scopes::standard());
+    let store = SealStore::new(app.db().clone());
+    let mut verifier = Verifier::new(&keys, scopes, [], is_purged);
+    for seal in seals(app).await {
+        let stored = store.records(&seal.leaves).await.unwrap();
+        let mut check = verifier.seal(&seal)?;
+        for ((seq, leaf), record) in (seal.first_seq..).zip(&seal.leaves).zip(&stored) {
+            let collection = scopes.of_code(leaf.code).unwrap().collection();
+            let sealed = Sealed { seal: seal.number, seq, collection, leaf };
+            assert!(record.is_none() || !is_purged(&sealed), "{} is there and counts as purged", leaf.id);
+            check.record(collection, &leaf.id, record.as_deref(), &key)?;
+        }
+        check.finish()?;
+    }
+    verifier.finish().map(drop)
+}
+
+/// Frees the lease of a purge that was killed.
+pub async fn end_purge_lease(app: &TestApp) {
+    app.update_one("audit_retention", doc! { "_id": "guard" }, doc! { "leaseUntil": bson::DateTime::from_millis(0) })
+        .await;
+}
+
+/// Values of a field that is personal, wherever it stands in the records.
+pub async fn values_at(app: &TestApp, collection: &str, path: &str, filter: Document) -> Vec<Bson> {
+    let records = app.all(collection, filter).await;
+    let at = |record: &Document| {
+        let mut value = Bson::Document(record.clone());
+        for step in path.split('.') {
+            value = value.as_document()?.get(step)?.clone();
+        }
+        (value != Bson::Null).then_some(value)
+    };
+    records.iter().filter_map(at).collect()
+}
+
+impl TestApp {
+    pub async fn hold(&self, admin: &User, kind: &str, id: &str) -> Answer {
+        let body = json!({ "kind": kind, "id": id, "reason": "A dispute in court." });
+        self.post(admin, "/audit/legal-holds", &body).await
+    }
+
+    /// Releases the hold that an answer shows.
+    pub async fn release(&self, admin: &User, hold: &Value) -> Answer {
+        let path = format!("/audit/legal-holds/{}", hold["holdId"].as_str().unwrap());
+        let body = json!({ "reason": "It was settled." });
+        self.request(Method::DELETE, &path, Some(&admin.token), Some(&body)).await
+    }
+}
