@@ -1,6 +1,9 @@
 //! What a configuration must have.
 
+use std::time::Duration;
+
 use super::*;
+use crate::modules::audit::retention::Retention;
 
 fn complaints(flags: &[&str]) -> String {
     config_from(flags.iter().map(ToString::to_string)).expect("well-formed flags").check().expect_err("incomplete")
@@ -26,6 +29,19 @@ fn a_complete_configuration_is_accepted_and_keeps_its_secrets() {
     let config = config_from(COMPLETE.iter().map(ToString::to_string)).expect("well-formed flags");
     assert!(config.check().is_ok());
     assert!(!format!("{config:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn records_are_kept_for_three_years_unless_told_otherwise() {
+    let kept = |flags: &[&str]| {
+        let flags = COMPLETE.iter().chain(flags).map(ToString::to_string);
+        config_from(flags).map(|config| config.retention.retention()).ok()
+    };
+    let years = Some(Duration::from_secs(1_095 * 86_400));
+    assert_eq!(kept(&[]), Some(Retention { provider_calls: years, access: years }));
+    let flags = ["--retention-provider-calls-days=1", "--retention-access-days=0"];
+    assert_eq!(kept(&flags), Some(Retention { provider_calls: Some(Duration::from_secs(86_400)), access: None }));
+    assert_eq!(kept(&["--retention-access-days=-1"]), None);
 }
 
 #[test]

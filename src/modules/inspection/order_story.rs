@@ -79,7 +79,7 @@ struct StoryEntry {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ActorResponse {
-    /// `user`, `worker`, `provider`, `command_line`.
+    /// `user`, `worker`, `provider`, `command_line`, `system`.
     kind: String,
     id: String,
     role: Option<String>,

@@ -28,7 +28,7 @@ pub const AUDIT: &str = "audit_events";
 pub const THIRTY_DAYS: &[&str] = &["--retention-provider-calls-days=30", "--retention-access-days=30"];
 pub const DAY_MS: i64 = 86_400_000;
 
-/// Makes every call and audit event that is not sealed yet older: their ids carry their time.
+/// Makes every call and audit event that is not sealed yet older, and every order: ids of records carry their time.
 pub async fn backdate(app: &TestApp, days: i64) {
     let sealed: BTreeSet<String> =
         seals(app).await.into_iter().flat_map(|seal| seal.leaves).map(|leaf| leaf.id).collect();
@@ -38,6 +38,9 @@ pub async fn backdate(app: &TestApp, days: i64) {
         let time = prefix.len() + 1 + 12;
         format!("{}{}", &first[..time], &id[time..])
     };
+    let earlier = doc! { "$subtract": ["$createdAt", days * DAY_MS] };
+    let orders = app.db().collection::<Document>("orders");
+    orders.update_many(doc! {}, vec![doc! { "$set": { "createdAt": earlier } }]).await.unwrap();
     for collection in [REQUESTS, RESPONSES, AUDIT] {
         for mut record in app.all(collection, doc! {}).await {
             let id = record.get_str("_id").unwrap().to_owned();

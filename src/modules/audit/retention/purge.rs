@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
                 let part = Part { class, collection, older_than };
                 self.report.collections.push(PurgedOf { class, collection, records: 0, held: 0, seals: 0 });
                 self.kept_before(part).await?;
-                self.from_oldest(part).await?;
+                self.oldest_first(part).await?;
             }
         }
         Ok(self.report)
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
     }
 
     /// Seals that no run has come to yet, as far as they are old enough.
-    async fn from_oldest(&mut self, part: Part) -> Result<()> {
+    async fn oldest_first(&mut self, part: Part) -> Result<()> {
         let progress = self.state().find_one(doc! { "_id": part.collection }).await?;
         let mut next = progress.and_then(|progress| progress.get_i64("next").ok()).unwrap_or(1);
         loop {
