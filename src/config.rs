@@ -1,6 +1,7 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
 mod audit;
+mod audit_export;
 mod secrets;
 mod worker;
 
@@ -17,6 +18,7 @@ use crate::platform::{
 };
 
 pub use audit::{AuditArgs, AuditKeys};
+pub use audit_export::{AuditExportArgs, ExportFilterArgs};
 pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
 
@@ -56,6 +58,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Create collections, indexes and the first rate card. Safe to run again.
     Migrate(MigrateArgs),
+    /// Look after what is on record.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -76,6 +81,13 @@ pub struct MigrateArgs {
     /// A rate card to add, as JSON like `data/rate-cards/parcelx-1.json`: a new version, never a change of an old one.
     #[arg(long)]
     pub rate_card: Option<PathBuf>,
+}
+
+/// `waybill audit ...`
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Write sealed records to a file that can be checked with the public keys alone, ending in a signed manifest.
+    Export(Box<AuditExportArgs>),
 }
 
 /// `waybill ledger ...`

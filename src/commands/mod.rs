@@ -1,5 +1,6 @@
 //! One function per program.
 
+mod audit_export;
 mod demo;
 mod dev;
 mod embedded;
@@ -10,7 +11,7 @@ mod user;
 
 use crate::{
     app,
-    config::{Command, KeysCommand, LedgerCommand, MigrateArgs, UserCommand},
+    config::{AuditCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, UserCommand},
     modules::wallet::rates,
     platform::mongo,
 };
@@ -27,6 +28,7 @@ pub async fn run(command: Command) -> Result<(), String> {
         Command::Dev(args) => dev::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate(args) => migrate(&args).await,
+        Command::Audit(AuditCommand::Export(args)) => audit_export::export(*args).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(UserCommand::Create(args)) => user::create(args).await,

@@ -5,6 +5,7 @@
 
 mod access;
 mod audit_events;
+mod audit_export;
 mod order_story;
 mod paging;
 mod provider_calls;
@@ -15,6 +16,7 @@ mod seals;
 
 pub use access::{AccessLog, record_access};
 pub use audit_events::{AuditTrail, audit_event_router};
+pub use audit_export::{AuditExports, audit_export_router};
 pub use order_story::{OrderStories, order_story_router};
 pub use provider_calls::{ProviderCalls, provider_call_router};
 pub use queues::{QueueBoard, queue_router};
