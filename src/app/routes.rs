@@ -27,8 +27,8 @@ use crate::{
         events::EventStore,
         inspection::{
             AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader, audit_event_router,
-            audit_export_router,            order_story_router, provider_call_router, queue_router, reconciliation_router, record_access,
-            redaction_policy_router, seal_router,
+            audit_export_router, order_story_router, provider_call_router, queue_router, reconciliation_router,
+            record_access, redaction_policy_router, seal_router,
         },
         kyc, orders,
         providers::paygate,

@@ -1,9 +1,12 @@
 //! `waybill audit export`.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{IsTerminal, Write},
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -90,8 +93,8 @@ impl Target {
             TryLockError::WouldBlock => format!("{}: another export is writing it", part.display()),
             TryLockError::Error(error) => failed(error),
         })?;
-        // Of an export that was killed.
-        file.set_len(0).map_err(failed)?;
+        // One that was there is of an export that was killed; or somebody put it there, to read what comes into it.
+        file.set_permissions(Permissions::from_mode(MODE)).and_then(|()| file.set_len(0)).map_err(failed)?;
         Ok(Self { path: path.to_owned(), part, file })
     }
 

@@ -8,6 +8,7 @@ mod support;
 mod architecture;
 mod audit_calls;
 mod audit_events;
+mod audit_export;
 mod audit_seals;
 mod auth;
 mod cancel;
