@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use secrecy::ExposeSecret;
+
 use crate::{
     config::AuditExportArgs,
     modules::audit::{
@@ -34,7 +36,9 @@ pub(super) async fn export(args: AuditExportArgs) -> Result<(), String> {
     if !faults.is_empty() {
         return Err(faults.join("\n"));
     }
-    let sealing = Arc::new(SealingKeys::new(&args.sealing_key, args.sealing_key_previous.as_ref())?);
+    // Compose files hand on variables that nobody set as empty ones.
+    let previous = args.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
+    let sealing = Arc::new(SealingKeys::new(&args.sealing_key, previous)?);
     let signer = SigningKey::new(&args.audit_signing_key).map_err(|error| format!("AUDIT_SIGNING_KEY {error}"))?;
     let db = mongo::connect(&args.stores.mongodb_uri)
         .await

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{Document, RawDocumentBuf, doc};
 use reqwest::Response;
 use waybill::{
-    modules::audit::proof::{Scopes, Sealed},
-    platform::ids::new_id,
+    modules::audit::{
+        proof::{Record, Scopes, Sealed, erase},
+        seals::commitment_key_of,
+    },
+    platform::{ids::new_id, sealing::SealingKeys},
 };
 
 use super::{Scene, read::File};
@@ -129,5 +132,30 @@ async fn what_can_not_be_written_as_it_is_sealed_ends_an_export_without_a_manife
     {
         File::read(&scene.export(&format!("collection={collection}")).await).check_proofs();
     }
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_erased_is_exported_as_erased_and_can_still_be_checked() {
+    let scene = Scene::set().await;
+    let answer =
+        scene.app.all("provider_response_logs", doc! { "errorMessage": { "$type": "string" } }).await.remove(0);
+    let id = answer.get_str("_id").unwrap().to_owned();
+    let scope = Scopes::standard().of_collection("provider_response_logs").unwrap();
+    let key =
+        commitment_key_of(scene.app.db(), &SealingKeys::new(&"0".repeat(64).into(), None).unwrap()).await.unwrap();
+    let document = RawDocumentBuf::try_from(&answer).unwrap();
+    let record = Record { scope, id: &id, document: &document };
+    let erased = erase(&record, "errorMessage", &key).expect("something to erase");
+    let before = File::read(&scene.export("").await);
+    scene.app.update_one("provider_response_logs", doc! { "_id": &id }, doc! { "errorMessage": erased }).await;
+    let after = File::read(&scene.export("").await);
+    after.check_chain(None, |_| false);
+    File::read(&scene.export("provider=parcelx").await).check_proofs();
+    let salts = |file: &File| {
+        let record = file.records.iter().find(|record| record.id == id).unwrap();
+        record.salts.0.contains_key("errorMessage")
+    };
+    assert_eq!((salts(&before), salts(&after)), (true, false), "nobody can try out what it said");
     scene.app.finish().await;
 }

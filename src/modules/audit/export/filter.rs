@@ -77,7 +77,7 @@ impl ExportFilter {
     /// Whole seals, or records that match.
     #[must_use]
     pub fn mode(&self) -> ExportMode {
-        let narrows = self.collections.iter().next().is_some() || self.texts().next().is_some();
+        let narrows = !self.collections.is_empty() || self.texts().next().is_some();
         if narrows { ExportMode::Selection } else { ExportMode::Chain }
     }
 
