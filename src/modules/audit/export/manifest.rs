@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Export, ExportError, ExportFilter, ExportMode, file::Sums};
+use super::{Export, ExportError, ExportFilter, ExportMode, SealRange, file::Sums};
 use crate::{modules::audit::proof::Hash, platform::clock::Rfc3339Time};
 
 /// Of the format.
@@ -26,10 +26,18 @@ pub(super) struct Header<'a> {
     created_at: Rfc3339Time,
 }
 
+/// Null where there are none.
 #[derive(Serialize)]
 struct FromTo {
-    first: i64,
-    last: i64,
+    first: Option<i64>,
+    last: Option<i64>,
+}
+
+impl FromTo {
+    fn of(range: &SealRange) -> Self {
+        let there = |number| (range.first <= range.last).then_some(number);
+        Self { first: there(range.first), last: there(range.last) }
+    }
 }
 
 impl<'a> Header<'a> {
@@ -39,7 +47,7 @@ impl<'a> Header<'a> {
             version: VERSION,
             mode: export.filter.mode(),
             filters: &export.filter,
-            seals: FromTo { first: export.seals.first, last: export.seals.last },
+            seals: FromTo::of(&export.seals),
             created_at: Rfc3339Time(export.created_at),
         }
     }
@@ -66,9 +74,9 @@ struct Manifest<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Seals {
-    first: i64,
-    last: i64,
-    last_header_hash: Hash,
+    #[serde(flatten)]
+    numbers: FromTo,
+    last_header_hash: Option<Hash>,
 }
 
 /// The last line.
@@ -83,11 +91,7 @@ impl Signed {
             mode,
             filters: &export.filter,
             created_at: Rfc3339Time(export.created_at),
-            seals: Seals {
-                first: export.seals.first,
-                last: export.seals.last,
-                last_header_hash: export.seals.last_header_hash,
-            },
+            seals: Seals { numbers: FromTo::of(&export.seals), last_header_hash: export.seals.last_header_hash },
             counts: &sums.counts,
             purged: sums.purged,
             unsealed: (mode == ExportMode::Selection).then_some(sums.unsealed),

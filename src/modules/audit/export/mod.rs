@@ -109,7 +109,8 @@ pub struct Export {
 struct SealRange {
     first: i64,
     last: i64,
-    last_header_hash: Hash,
+    /// None where there are none.
+    last_header_hash: Option<Hash>,
     /// Records in them, by collection.
     totals: BTreeMap<String, i64>,
 }
@@ -217,7 +218,8 @@ impl SealRange {
         for (name, count) in before.map(|header| header.totals).unwrap_or_default() {
             *totals.entry(name).or_default() -= count;
         }
-        Ok(Self { first, last, last_header_hash: at_end.map_or(Hash::ZERO, |header| header.hash()), totals })
+        let last_header_hash = at_end.filter(|_| first <= last).map(|header| header.hash());
+        Ok(Self { first, last, last_header_hash, totals })
     }
 }
 
