@@ -19,11 +19,13 @@ use crate::{
     modules::{
         audit::{
             AuditStore,
+            export::Exporter,
             retention::{self, Purger},
             seals::{AnchorPlaces, SealStore, Sealer, SealerKeys},
         },
         auth::{self, AuthService},
         events::EventStore,
+        inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderQueues, OrderService, OrderStore},
         providers::AccountStore,
@@ -102,6 +104,7 @@ pub struct App {
     pub payments: QueueConfig,
     /// The queue of applications to check.
     pub checks: QueueConfig,
+    exports: AuditExports,
     rates: RateCards,
     tokens: Arc<TokenKeys>,
     limiter: RateLimiter,
@@ -260,6 +263,8 @@ impl App {
             Arc::clone(&indexes_present),
         );
         let sealer = sealer(&config, secrets, &db, &clock)?;
+        let exporter = Exporter::new(db.clone(), Arc::clone(&secrets.sealing), secrets.audit.signer.clone());
+        let exports = AuditExports::new(exporter, clock.clone());
         let completion_lane = Lane::start("complete", db.clone(), clock.clone());
         let handlers = callers::handlers(&config, secrets, gateway, &db, &clock, &queue_store)?;
         Ok(Self {
@@ -272,6 +277,7 @@ impl App {
             wallets,
             topups,
             kyc,
+            exports,
             rates,
             queue_store,
             waker,

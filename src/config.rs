@@ -1,6 +1,7 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
 mod audit;
+mod export;
 mod retention;
 mod secrets;
 mod worker;
@@ -18,6 +19,7 @@ use crate::platform::{
 };
 
 pub use audit::{AuditArgs, AuditCommand, AuditKeys};
+pub use export::{AuditExportArgs, ExportFilterArgs};
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
@@ -58,12 +60,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Create collections, indexes and the first rate card. Safe to run again.
     Migrate(MigrateArgs),
+    /// Check, export and look after what is on record.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
-    /// Look after the audit's records.
-    #[command(subcommand)]
-    Audit(AuditCommand),
     /// Manage the keys that seal what is personal.
     #[command(subcommand)]
     Keys(KeysCommand),

@@ -27,8 +27,8 @@ use crate::{
         events::EventStore,
         inspection::{
             AccessLog, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader,
-            audit_event_router, legal_hold_router, order_story_router, provider_call_router, queue_router,
-            reconciliation_router, record_access, redaction_policy_router, seal_router,
+            audit_event_router, audit_export_router, legal_hold_router, order_story_router, provider_call_router,
+            queue_router, reconciliation_router, record_access, redaction_policy_router, seal_router,
         },
         kyc, orders,
         providers::paygate,
@@ -113,6 +113,7 @@ impl App {
                 sealing: Arc::clone(&self.sealing),
                 keys: self.audit_keys.public.clone(),
             }))
+            .merge(audit_export_router(self.exports.clone()))
             .merge(audit_event_router(AuditTrail { db: self.db.clone(), clock: self.clock.clone() }))
             .merge(legal_hold_router(LegalHolds {
                 db: self.db.clone(),

@@ -5,12 +5,14 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{EraseArgs, PurgeArgs};
+use super::{AuditExportArgs, EraseArgs, PurgeArgs};
 use crate::modules::audit::proof::{PublicKeys, SigningKey};
 
 /// `waybill audit ...`
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
+    /// Write sealed records to a file that can be checked with the public keys alone, ending in a signed manifest.
+    Export(Box<AuditExportArgs>),
     /// Remove records that are older than they are kept and under no legal hold, as the worker does every hour. Goes on
     /// beside everything else, and can be stopped and run again.
     Purge(PurgeArgs),

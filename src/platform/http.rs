@@ -1,5 +1,6 @@
 //! The HTTP edge: reading requests strictly, answering problems uniformly, serving with limits.
 
+mod attachment;
 pub mod cursor;
 mod fields;
 mod form;
@@ -18,6 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+pub use attachment::{CSV, NDJSON, attachment};
 pub use fields::field_errors;
 pub use form::{Form, read_form};
 pub use proxies::TrustedProxies;

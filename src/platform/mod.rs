@@ -5,6 +5,7 @@
 //! small tools. Nothing in here knows an order, a wallet or a carrier.
 
 pub mod batch;
+pub mod cells;
 pub mod clock;
 pub mod crash;
 pub mod erased;

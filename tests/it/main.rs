@@ -9,6 +9,7 @@ mod architecture;
 mod audit_calls;
 mod audit_erasure;
 mod audit_events;
+mod audit_export;
 mod audit_legal_holds;
 mod audit_retention;
 mod audit_seals;

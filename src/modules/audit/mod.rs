@@ -9,6 +9,7 @@
 
 mod event;
 mod event_search;
+pub mod export;
 mod model;
 pub mod proof;
 pub mod retention;

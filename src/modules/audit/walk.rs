@@ -121,14 +121,7 @@ impl Walk {
     }
 
     fn ids(&self, range: TimeRange, direction: Direction, after: Option<&str>) -> Document {
-        let mut ids = Document::new();
-        let bound = |time: DateTime| first_id_at(self.prefix, time.timestamp_millis());
-        if let Some(from) = range.from {
-            ids.insert("$gte", bound(from));
-        }
-        if let Some(to) = range.to {
-            ids.insert("$lt", bound(to));
-        }
+        let mut ids = ids_within(self.prefix, range);
         // Of two bounds on the same side the one that was reached is the narrower.
         match (after, direction) {
             (Some(after), Direction::Newest) => drop(ids.insert("$lt", after)),
@@ -153,6 +146,19 @@ impl Walk {
             .limit(1);
         Ok(found.await?.try_next().await?.and_then(|record| record.get_str("_id").ok().map(str::to_owned)))
     }
+}
+
+/// A range of time as a condition on ids.
+pub(super) fn ids_within(prefix: &str, range: TimeRange) -> Document {
+    let mut ids = Document::new();
+    let bound = |time: DateTime| first_id_at(prefix, time.timestamp_millis());
+    if let Some(from) = range.from {
+        ids.insert("$gte", bound(from));
+    }
+    if let Some(to) = range.to {
+        ids.insert("$lt", bound(to));
+    }
+    ids
 }
 
 /// The page, and whether there is more behind it.

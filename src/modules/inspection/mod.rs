@@ -5,6 +5,7 @@
 
 mod access;
 mod audit_events;
+mod audit_export;
 mod legal_holds;
 mod order_story;
 mod paging;
@@ -16,6 +17,7 @@ mod seals;
 
 pub use access::{AccessLog, record_access};
 pub use audit_events::{AuditTrail, audit_event_router};
+pub use audit_export::{AuditExports, audit_export_router};
 pub use legal_holds::{LegalHolds, legal_hold_router};
 pub use order_story::{OrderStories, order_story_router};
 pub use provider_calls::{ProviderCalls, provider_call_router};

@@ -6,7 +6,7 @@
 //! is in it in either case, because nothing in the ledger changes or goes; of what was just being committed, the rest may
 //! have some. That is better than a limit on size: breaking off a large export for a slow client would be for ever.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 use bson::DateTime;
 use bytes::Bytes;
@@ -14,11 +14,13 @@ use mongodb::error::ErrorKind;
 
 use super::{
     Pieces, ReportError,
-    cells::{Rows, decimal, number, text, text_or_empty, time},
     search::{LedgerFilter, Position, newest_time, oldest},
     snapshot::Snapshot,
 };
-use crate::modules::wallet::{http::TransactionResponse, model::LedgerTransaction, store::WalletStore};
+use crate::{
+    modules::wallet::{http::TransactionResponse, model::LedgerTransaction, store::WalletStore},
+    platform::cells::{Rows, decimal, number, text, text_or_empty, time},
+};
 
 /// Transactions in memory at a time.
 const PIECE: usize = 500;
@@ -136,7 +138,7 @@ fn json_lines(transactions: Vec<LedgerTransaction>) -> Result<Bytes, ReportError
     Ok(lines.into())
 }
 
-fn rows(with_header: bool, transactions: &[LedgerTransaction]) -> Result<Bytes, ReportError> {
+fn rows(with_header: bool, transactions: &[LedgerTransaction]) -> io::Result<Bytes> {
     let mut rows = Rows::new();
     if with_header {
         rows.add_header(COLUMNS)?;

@@ -8,9 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
 use super::{
-    PAGE, Reports, body_of,
-    cells::{CSV, attachment},
-    ensure_period,
+    PAGE, Reports, body_of, ensure_period,
     export::{FileFormat, LedgerFile},
     search::{LedgerFilter, Position, newest},
     trial_balance::{FINAL_AFTER, TrialBalance, trial_balance},
@@ -23,15 +21,13 @@ use crate::{
     platform::{
         clock::{Rfc3339Time, after},
         error::{AppError, FieldError, Problem},
-        http::ApiQuery,
+        http::{ApiQuery, CSV, NDJSON, attachment},
         identity::FinanceReader,
         ids::is_id,
         money::Currency,
     },
 };
 
-/// A value per line.
-const NDJSON: &str = "application/x-ndjson";
 /// Cursors of the search. They name a place in the whole ledger, which all its readers share.
 const SCOPE: &str = "finance ledger";
 

@@ -11,9 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
 use super::{
-    PAGE, Reports, body_of,
-    cells::{CSV, attachment},
-    ensure_period,
+    PAGE, Reports, body_of, ensure_period,
     search::{LedgerFilter, Position, newest},
     snapshot::Snapshot,
     statement::Statement,
@@ -24,7 +22,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, FieldError, Problem},
-        http::ApiQuery,
+        http::{ApiQuery, CSV, attachment},
         identity::Merchant,
         money::Currency,
     },

@@ -4,7 +4,6 @@
 //! where they have to add up, the last sequence that was there when the first page was read. A read of many pages goes on
 //! in later snapshots with the same bounds and gives the same lines.
 
-mod cells;
 mod export;
 mod finance;
 mod http;

@@ -1,16 +1,14 @@
 //! A statement as a file: the whole period, between a row of the opening balance and one of the closing.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 use bytes::Bytes;
 
-use super::{
-    Pieces, ReportError,
-    cells::{Rows, decimal, number, text, text_or_empty, time},
-    snapshot::Snapshot,
-    statement::Statement,
+use super::{Pieces, ReportError, snapshot::Snapshot, statement::Statement};
+use crate::{
+    modules::wallet::{model::LedgerTransaction, store::WalletStore},
+    platform::cells::{Rows, decimal, number, text, text_or_empty, time},
 };
-use crate::modules::wallet::{model::LedgerTransaction, store::WalletStore};
 
 /// Lines in memory at a time.
 const PIECE: usize = 500;
@@ -57,7 +55,7 @@ impl StatementFile {
         format!("statement-{}-{}-{}.csv", statement.currency.code(), day(statement.from), day(statement.to))
     }
 
-    fn balance_row(&self, rows: &mut Rows, record: &'static str, at: bson::DateTime) -> Result<(), ReportError> {
+    fn balance_row(&self, rows: &mut Rows, record: &'static str, at: bson::DateTime) -> io::Result<()> {
         let (balance, currency) = (self.statement.balance(), self.statement.currency);
         let mut cells = [const { Cow::Borrowed("") }; COLUMNS.len()];
         cells[0] = record.into();
@@ -93,7 +91,7 @@ impl Pieces for StatementFile {
             self.balance_row(&mut rows, "closing", self.statement.to)?;
             self.stage = Stage::Ended;
         }
-        rows.into_bytes().map(Some)
+        Ok(Some(rows.into_bytes()?))
     }
 }
 
@@ -101,7 +99,7 @@ fn add_line(rows: &mut Rows, line: &LedgerTransaction) -> Result<(), ReportError
     let change = line.change_of_available();
     let amount = change.checked_abs().ok_or(ReportError::Overflow)?;
     let balance = line.available_after.unwrap_or_default();
-    rows.add([
+    Ok(rows.add([
         "line".into(),
         number(line.wallet_seq.unwrap_or_default()),
         time(line.at),
@@ -117,5 +115,5 @@ fn add_line(rows: &mut Rows, line: &LedgerTransaction) -> Result<(), ReportError
         text(&line.reference_id),
         text(&line.reference_kind),
         text_or_empty(line.reason.as_deref()),
-    ])
+    ])?)
 }

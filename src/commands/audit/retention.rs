@@ -1,11 +1,11 @@
-//! `waybill audit ...`.
+//! `waybill audit purge` and `waybill audit erase`.
 
 use bson::doc;
 use mongodb::Database;
 use secrecy::ExposeSecret;
 
 use crate::{
-    config::{AuditCommand, EraseArgs, PurgeArgs, Stores},
+    config::{EraseArgs, PurgeArgs, Stores},
     modules::{
         audit::{
             retention::{Eraser, Purger, Subject},
@@ -17,13 +17,6 @@ use crate::{
     platform::{clock::Clock, mongo, sealing::SealingKeys},
 };
 
-pub(super) async fn run(command: AuditCommand) -> Result<(), String> {
-    match command {
-        AuditCommand::Purge(args) => purge(&args).await,
-        AuditCommand::Erase(args) => erase(&args).await,
-    }
-}
-
 /// The database, and its clock: what is old is old by that, and records' ids carry it.
 async fn open(stores: &Stores) -> Result<(Database, Clock), String> {
     let db =
@@ -33,7 +26,7 @@ async fn open(stores: &Stores) -> Result<(Database, Clock), String> {
     if clock.is_synced() { Ok((db, clock)) } else { Err("the database's clock answers too slowly; try again".into()) }
 }
 
-async fn purge(args: &PurgeArgs) -> Result<(), String> {
+pub(super) async fn purge(args: &PurgeArgs) -> Result<(), String> {
     let (db, clock) = open(&args.stores).await?;
     let purger = Purger::new(db, clock, args.retention.retention());
     let done = if args.dry_run { purger.preview().await.map(Some) } else { purger.run().await };
@@ -50,7 +43,7 @@ async fn purge(args: &PurgeArgs) -> Result<(), String> {
     Ok(())
 }
 
-async fn erase(args: &EraseArgs) -> Result<(), String> {
+pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     // Compose files hand on variables that nobody set as empty ones.
     let previous = args.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
     let keys = SealingKeys::new(&args.sealing_key, previous)?;
