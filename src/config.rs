@@ -16,7 +16,7 @@ use crate::platform::{
     money::{AMOUNT_MAX, Currency, Money},
 };
 
-pub use audit::{AuditArgs, AuditKeys};
+pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
 
@@ -56,6 +56,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Create collections, indexes and the first rate card. Safe to run again.
     Migrate(MigrateArgs),
+    /// Prove what is on record.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),

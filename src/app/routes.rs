@@ -26,9 +26,9 @@ use crate::{
         auth,
         events::EventStore,
         inspection::{
-            AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader, audit_event_router,
-            order_story_router, provider_call_router, queue_router, reconciliation_router, record_access,
-            redaction_policy_router, seal_router,
+            AccessLog, AuditTrail, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader, Verifications,
+            audit_event_router, order_story_router, provider_call_router, queue_router, reconciliation_router,
+            record_access, redaction_policy_router, seal_router, verification_router,
         },
         kyc, orders,
         providers::paygate,
@@ -114,6 +114,12 @@ impl App {
                 keys: self.audit_keys.public.clone(),
             }))
             .merge(audit_event_router(AuditTrail { db: self.db.clone(), clock: self.clock.clone() }))
+            .merge(verification_router(Verifications::new(
+                self.db.clone(),
+                self.audit_keys.public.clone(),
+                Arc::clone(&self.sealing),
+                self.clock.clone(),
+            )))
             .merge(order_story_router(OrderStories {
                 db: self.db.clone(),
                 events: EventStore::new(self.db.clone()),

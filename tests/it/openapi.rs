@@ -57,6 +57,7 @@ const ROUTES: &[(&str, &str, bool)] = &[
     ("get", "/audit/seals", true),
     ("get", "/audit/proofs/{recordId}", true),
     ("get", "/.well-known/waybill-audit-keys", false),
+    ("get", "/audit/verification", true),
     ("get", "/queues", true),
     ("get", "/queues/{queue}/jobs", true),
     ("get", "/queues/jobs/{jobId}", true),

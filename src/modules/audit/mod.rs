@@ -14,6 +14,7 @@ pub mod proof;
 pub mod seals;
 mod search;
 mod store;
+pub mod verification;
 mod walk;
 
 use crate::platform::{

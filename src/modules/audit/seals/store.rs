@@ -1,6 +1,9 @@
 //! Queries over seals and what they seal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, HashMap},
+};
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
 use futures_util::TryStreamExt;
@@ -126,10 +129,11 @@ impl SealStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn records(&self, leaves: &[Leaf]) -> Result<Vec<Option<RawDocumentBuf>>> {
+    pub async fn records<L: Borrow<Leaf>>(&self, leaves: &[L]) -> Result<Vec<Option<RawDocumentBuf>>> {
         let mut by_collection: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (position, leaf) in leaves.iter().enumerate() {
-            if let Some(scope) = Scopes::standard().of_code(leaf.code) {
+        let leaf_at = |position: usize| -> &Leaf { leaves[position].borrow() };
+        for position in 0..leaves.len() {
+            if let Some(scope) = Scopes::standard().of_code(leaf_at(position).code) {
                 by_collection.entry(scope.collection()).or_default().push(position);
             }
         }
@@ -137,8 +141,8 @@ impl SealStore {
         for (collection, positions) in by_collection {
             for chunk in positions.chunks(FETCH_MAX) {
                 let wanted: HashMap<&str, usize> =
-                    chunk.iter().map(|&position| (leaves[position].id.as_str(), position)).collect();
-                let ids: Vec<&str> = chunk.iter().map(|&position| leaves[position].id.as_str()).collect();
+                    chunk.iter().map(|&position| (leaf_at(position).id.as_str(), position)).collect();
+                let ids: Vec<&str> = chunk.iter().map(|&position| leaf_at(position).id.as_str()).collect();
                 let stored = self.db.collection::<RawDocumentBuf>(collection);
                 let mut found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(FETCH_MAX as u32).await?;
                 while let Some(record) = found.try_next().await? {
