@@ -14,6 +14,7 @@ pub mod process;
 pub mod proxy;
 pub mod seals;
 pub mod servers;
+pub mod verify;
 
 use std::{
     sync::Arc,
