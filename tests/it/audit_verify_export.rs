@@ -233,7 +233,8 @@ async fn every_edit_of_an_exported_chain_is_found() {
     assert_eq!(edit(answers[0], "\"$numberInt\":\"200\"", "\"$numberInt\":\"201\""), RecordChanged);
     assert_eq!(edit(answers[0], "{\"$numberInt\":\"200\"}", "{\"$numberLong\":\"200\"}"), RecordChanged);
     // A personal field, and the salt that goes with it.
-    let audit = export.records_of("audit_events")[0];
+    let mut audit = export.records_of("audit_events").into_iter();
+    let audit = audit.find(|&at| export.lines[at].contains("\"address\":\"127.0.0.1\"")).expect("an address");
     assert_eq!(edit(audit, "\"address\":\"127.0.0.1\"", "\"address\":\"127.0.0.2\""), RecordChanged);
     assert_eq!(edit(audit, "\"actor.address\":\"", "\"actor.other\":\""), RecordChanged);
     assert_eq!(edit(at, "\"seq\":", "\"seq\":9"), RecordReordered);
@@ -258,7 +259,7 @@ async fn every_edit_of_an_exported_chain_is_found() {
         })
     };
     assert!(matches!(swapped(0, 1), SealChanged | RecordReordered));
-    assert!(matches!(swapped(0, 8), SealChanged | RecordReordered));
+    assert!(matches!(swapped(0, 6), SealChanged | RecordReordered));
     let fewer = export.kind_after(|lines| {
         let mut seal = leaves(&lines[seals[1]]);
         seal["leaves"].as_array_mut().unwrap().pop();

@@ -140,15 +140,23 @@ impl SealStore {
         let mut records: Vec<Option<RawDocumentBuf>> = vec![None; leaves.len()];
         for (collection, positions) in by_collection {
             for chunk in positions.chunks(FETCH_MAX) {
-                let wanted: HashMap<&str, usize> =
-                    chunk.iter().map(|&position| (leaf_at(position).id.as_str(), position)).collect();
-                let ids: Vec<&str> = chunk.iter().map(|&position| leaf_at(position).id.as_str()).collect();
+                let (mut wanted, mut again) = (HashMap::with_capacity(chunk.len()), Vec::new());
+                for &position in chunk {
+                    // Seals that were forged may name a record twice.
+                    if let Some(before) = wanted.insert(leaf_at(position).id.as_str(), position) {
+                        again.push((before, position));
+                    }
+                }
+                let ids: Vec<&str> = wanted.keys().copied().collect();
                 let stored = self.db.collection::<RawDocumentBuf>(collection);
                 let mut found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(FETCH_MAX as u32).await?;
                 while let Some(record) = found.try_next().await? {
                     if let Some(&position) = id_of(&record).and_then(|id| wanted.get(id)) {
                         records[position] = Some(record);
                     }
+                }
+                for (before, position) in again.into_iter().rev() {
+                    records[before] = records[position].clone();
                 }
             }
         }

@@ -14,11 +14,11 @@ use super::{
         proof::{
             Anchor, CommitmentKey, Finding, FindingKind, NotSigned, PublicKeys, Scopes, Seal, SealHeader, Verifier,
         },
-        seals::{AUDIT_SEALS, SealStore, SecretError, find_commitment_key},
+        seals::{AUDIT_SEALS, SecretError, find_commitment_key},
     },
     Report,
     purges::Purges,
-    reading::{ReadError, Source},
+    reading::{ReadError, Source, find_seal},
     sweep::{SEALED_WITHIN_MS, Sweep},
 };
 use crate::platform::sealing::SealingKeys;
@@ -95,7 +95,7 @@ pub async fn verify_chain(
     mut progress: impl FnMut(&Report) + Send,
 ) -> std::result::Result<Report, ChainError> {
     let mut report = Report::default();
-    let chain = Chain { db, keys, store: SealStore::new(db.clone()) };
+    let chain = Chain { db, keys };
     match chain.check(sealing, part, &mut report, &mut progress).await {
         Ok(()) => {}
         Err(Stop::Found(finding)) => report.finding = Some(*finding),
@@ -150,7 +150,6 @@ async fn sealed_since(db: &Database, at: DateTime, last: &SealedAt) -> Result<i6
 struct Chain<'a> {
     db: &'a Database,
     keys: &'a PublicKeys,
-    store: SealStore,
 }
 
 impl Chain<'_> {
@@ -165,7 +164,7 @@ impl Chain<'_> {
         let from_seal = from_seal.filter(|&from| from > 1);
         let commitments = match find_commitment_key(self.db, sealing).await? {
             Some(key) => key,
-            None if self.store.last().await?.is_none() && anchors.is_empty() => return Err(ChainError::NoSeals.into()),
+            None if anchors.is_empty() && self.is_empty().await? => return Err(ChainError::NoSeals.into()),
             None => return Err(ChainError::NoSecret.into()),
         };
         let trusted = match from_seal {
@@ -212,16 +211,20 @@ impl Chain<'_> {
         }
     }
 
+    async fn is_empty(&self) -> Result<bool> {
+        Ok(self.db.collection::<Document>(AUDIT_SEALS).find_one(doc! {}).await?.is_none())
+    }
+
     /// The seal that is believed: it is there, and a known key has signed it.
     async fn trusted(&self, number: i64) -> std::result::Result<SealHeader, Stop> {
         let found = |kind, detail: String| Err(Finding::of_seal(number, kind, detail).into());
-        let header = match self.store.find(number).await {
+        let header = match find_seal(self.db, number).await {
             Ok(Some(seal)) => seal.header(),
             Ok(None) => return found(FindingKind::SealMissing, "it is not there".into()),
-            Err(error) if is_unreadable(&error) => {
-                return found(FindingKind::SealChanged, format!("it can't be read: {error}"));
+            Err(ReadError::Seal(detail)) => {
+                return found(FindingKind::SealChanged, format!("it can't be read: {detail}"));
             }
-            Err(error) => return Err(error.into()),
+            Err(ReadError::Database(error)) => return Err(error.into()),
         };
         match self.keys.verify(&header.key_id, &header.signed_bytes(), &header.signature) {
             Ok(()) => Ok(header),
@@ -248,9 +251,10 @@ impl Chain<'_> {
         // A sealer that catches up puts older records into later seals: those count, also behind the part.
         let end = if whole { None } else { sealed_at(self.db, doc! { "$gt": last.number }, -1).await? };
         let end = match end {
-            Some(end) => match self.store.find(end.number).await {
-                Err(error) if !is_unreadable(&error) => return Err(error.into()),
-                found => found.ok().flatten(),
+            Some(end) => match find_seal(self.db, end.number).await {
+                Ok(found) => found,
+                Err(ReadError::Seal(_)) => None,
+                Err(ReadError::Database(error)) => return Err(error.into()),
             },
             None => None,
         };
@@ -287,11 +291,6 @@ fn stop(verifier: &Verifier<'_>, error: ReadError) -> Stop {
         ReadError::Database(error) => error.into(),
         ReadError::Seal(detail) => verifier.unreadable_seal(&detail).into(),
     }
-}
-
-/// Whether it is the document, and not the database.
-fn is_unreadable(error: &mongodb::error::Error) -> bool {
-    matches!(error.kind.as_ref(), mongodb::error::ErrorKind::BsonDeserialization(_))
 }
 
 async fn check_seal(

@@ -14,6 +14,9 @@ mod purges;
 mod reading;
 mod sweep;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;

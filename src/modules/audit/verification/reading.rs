@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{Cursor, Database, error::Error};
 use tokio::sync::mpsc;
@@ -70,9 +70,11 @@ impl Source {
         // Ends by itself: when everything is read, or when nobody listens any more.
         tokio::spawn(async move {
             let cut = stream::try_unfold(Pieces { cursor, rest: None, error: None }, async |mut pieces| {
-                Ok(pieces.next().await?.map(|piece| (piece, pieces)))
+                Ok::<_, ReadError>(pieces.next().await?.map(|piece| (piece, pieces)))
             });
-            let mut fetched = std::pin::pin!(cut.map_ok(|piece| fetch(&db, piece)).try_buffered(PIECES_AT_ONCE));
+            // In order, errors too: what was read before one is checked first.
+            let fetching = cut.map(async |piece| fetch(&db, piece?).await);
+            let mut fetched = std::pin::pin!(fetching.buffered(PIECES_AT_ONCE));
             while let Some(piece) = fetched.next().await {
                 if sender.send(piece).await.is_err() {
                     break;
@@ -177,10 +179,19 @@ impl Pieces {
     }
 
     async fn next_seal(&mut self) -> Result<Option<Arc<Seal>>, ReadError> {
-        let Some(stored) = self.cursor.try_next().await? else { return Ok(None) };
-        let seal = bson::deserialize_from_slice(stored.as_bytes());
-        seal.map(|seal| Some(Arc::new(seal))).map_err(|error| ReadError::Seal(error.to_string()))
+        let stored = self.cursor.try_next().await?;
+        stored.map(|stored| read(&stored).map(Arc::new)).transpose()
     }
+}
+
+/// The seal of this number.
+pub(super) async fn find_seal(db: &Database, number: i64) -> Result<Option<Seal>, ReadError> {
+    let stored = db.collection::<RawDocumentBuf>(AUDIT_SEALS).find_one(doc! { "_id": number }).await?;
+    stored.map(|stored| read(&stored)).transpose()
+}
+
+fn read(stored: &RawDocument) -> Result<Seal, ReadError> {
+    bson::deserialize_from_slice(stored.as_bytes()).map_err(|error| ReadError::Seal(error.to_string()))
 }
 
 async fn fetch(db: &Database, piece: Piece) -> Result<Fetched, ReadError> {
