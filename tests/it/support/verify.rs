@@ -62,15 +62,12 @@ impl Chain {
     }
 
     /// Everything is as it was sealed.
-    #[track_caller]
-    pub fn expect_verified(&self) -> impl Future<Output = Report> {
-        async {
-            let report = self.verify(Part::default()).await;
-            assert_eq!(report.finding, None);
-            let of_seals: i64 = self.seals().await.last().unwrap().totals.values().sum();
-            assert_eq!(report.records + report.purged, of_seals as u64);
-            report
-        }
+    pub async fn expect_verified(&self) -> Report {
+        let report = self.verify(Part::default()).await;
+        assert_eq!(report.finding, None);
+        let of_seals: i64 = self.seals().await.last().unwrap().totals.values().sum();
+        assert_eq!(report.records + report.purged, of_seals as u64);
+        report
     }
 
     /// What is found in the whole chain.
