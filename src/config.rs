@@ -18,7 +18,7 @@ use crate::platform::{
     money::{AMOUNT_MAX, Currency, Money},
 };
 
-pub use audit::{AuditArgs, AuditCommand, AuditKeys};
+pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use export::{AuditExportArgs, ExportFilterArgs};
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};

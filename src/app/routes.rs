@@ -27,8 +27,9 @@ use crate::{
         events::EventStore,
         inspection::{
             AccessLog, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader,
-            audit_event_router, audit_export_router, legal_hold_router, order_story_router, provider_call_router,
-            queue_router, reconciliation_router, record_access, redaction_policy_router, seal_router,
+            Verifications, audit_event_router, audit_export_router, legal_hold_router, order_story_router,
+            provider_call_router, queue_router, reconciliation_router, record_access, redaction_policy_router,
+            seal_router, verification_router,
         },
         kyc, orders,
         providers::paygate,
@@ -120,6 +121,12 @@ impl App {
                 lane: self.api_lane.clone(),
                 indexes_present: Arc::clone(&self.indexes_present),
             }))
+            .merge(verification_router(Verifications::new(
+                self.db.clone(),
+                self.audit_keys.public.clone(),
+                Arc::clone(&self.sealing),
+                self.clock.clone(),
+            )))
             .merge(order_story_router(OrderStories {
                 db: self.db.clone(),
                 events: EventStore::new(self.db.clone()),

@@ -9,6 +9,8 @@ mod ledger;
 mod serve;
 mod user;
 
+use std::process::ExitCode;
+
 use crate::{
     app,
     config::{Command, KeysCommand, LedgerCommand, MigrateArgs, UserCommand},
@@ -16,23 +18,24 @@ use crate::{
     platform::mongo,
 };
 
-/// Runs a program to its end.
+/// Runs a program to its end; gives what it exits with.
 ///
 /// # Errors
 /// A sentence (or a few lines) for the operator.
-pub async fn run(command: Command) -> Result<(), String> {
-    match command {
+pub async fn run(command: Command) -> Result<ExitCode, String> {
+    let done = match command {
         Command::Api(config) => serve::api(config).await,
         Command::Worker(config) => serve::worker(config).await,
         Command::All(config) => serve::all(config).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate(args) => migrate(&args).await,
-        Command::Audit(command) => audit::run(command).await,
+        Command::Audit(command) => return audit::run(command).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(UserCommand::Create(args)) => user::create(args).await,
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 async fn migrate(args: &MigrateArgs) -> Result<(), String> {

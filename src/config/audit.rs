@@ -5,12 +5,19 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{AuditExportArgs, EraseArgs, PurgeArgs};
-use crate::modules::audit::proof::{PublicKeys, SigningKey};
+use super::{AuditExportArgs, EraseArgs, PurgeArgs, Stores};
+use crate::{
+    modules::audit::proof::{PublicKeys, SigningKey},
+    platform::sealing::SealingKeys,
+};
 
 /// `waybill audit ...`
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
+    /// Check that nothing that is sealed was changed, removed, inserted or moved: in the database, or in an exported file,
+    /// for which neither a database nor a secret is needed. Exits with 0 where everything is as it was sealed, with 1 and
+    /// the first finding where something is not, and with 2 where it could not be checked.
+    Verify(VerifyArgs),
     /// Write sealed records to a file that can be checked with the public keys alone, ending in a signed manifest.
     Export(Box<AuditExportArgs>),
     /// Remove records that are older than they are kept and under no legal hold, as the worker does every hour. Goes on
@@ -59,16 +66,86 @@ impl AuditArgs {
     /// # Errors
     /// Names the variable and what is wrong.
     pub fn keys(&self) -> Result<AuditKeys, String> {
+        AuditKeys::read(self.audit_signing_key.as_ref(), &self.audit_public_keys)
+    }
+}
+
+impl AuditKeys {
+    fn read(signing_key: Option<&SecretString>, public_keys: &str) -> Result<Self, String> {
         // Compose files hand on variables that nobody set as empty ones.
-        let key = self.audit_signing_key.as_ref().filter(|key| !key.expose_secret().is_empty());
+        let key = signing_key.filter(|key| !key.expose_secret().is_empty());
         let signer = key.map(SigningKey::new).transpose().map_err(|error| format!("AUDIT_SIGNING_KEY {error}"))?;
         let mut public = PublicKeys::default();
-        for key in self.audit_public_keys.split(',').map(str::trim).filter(|key| !key.is_empty()) {
+        for key in public_keys.split(',').map(str::trim).filter(|key| !key.is_empty()) {
             public.add(key.parse().map_err(|error| format!("AUDIT_PUBLIC_KEYS: {error}"))?);
         }
         if let Some(signer) = &signer {
             public.add(signer.public());
         }
-        Ok(AuditKeys { signer: signer.map(Arc::new), public })
+        Ok(Self { signer: signer.map(Arc::new), public })
+    }
+}
+
+/// `waybill audit verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Stores.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// Opens the secret of personal fields; 64 hex digits.
+    #[arg(long, env = "SEALING_KEY", hide_env_values = true)]
+    pub sealing_key: Option<SecretString>,
+    /// The sealing key before.
+    #[arg(long, env = "SEALING_KEY_PREVIOUS", hide_env_values = true)]
+    pub sealing_key_previous: Option<SecretString>,
+    /// Its public key is trusted; 64 hex digits.
+    #[arg(long, env = "AUDIT_SIGNING_KEY", hide_env_values = true)]
+    pub audit_signing_key: Option<SecretString>,
+    /// Further public keys that are trusted (base64url), separated by commas.
+    #[arg(long, env = "AUDIT_PUBLIC_KEYS", default_value = "")]
+    pub audit_public_keys: String,
+    /// Trust the public keys in this file instead: the JSON of `/.well-known/waybill-audit-keys`.
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// Anchors, a line of JSON each, as AUDIT_ANCHOR_FILE has them. Without them a chain whose end was cut off looks whole.
+    #[arg(long, value_name = "FILE")]
+    pub anchors: Option<PathBuf>,
+    /// Begin at this seal, and believe the one before.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..), conflicts_with = "export")]
+    pub from_seal: Option<i64>,
+    /// End with this seal.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..), conflicts_with = "export")]
+    pub to_seal: Option<i64>,
+    /// Check this export (lines of JSON) instead of a database; `-` reads it from stdin.
+    #[arg(long, value_name = "FILE", requires = "keys")]
+    pub export: Option<PathBuf>,
+    /// Print the result as a line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl VerifyArgs {
+    /// The public keys of the settings; [`VerifyArgs::keys`] is not read here.
+    ///
+    /// # Errors
+    /// Names the variable and what is wrong.
+    pub fn configured_keys(&self) -> Result<PublicKeys, String> {
+        let keys = AuditKeys::read(self.audit_signing_key.as_ref(), &self.audit_public_keys)?.public;
+        if keys == PublicKeys::default() {
+            return Err(
+                "there is no key to check by: set AUDIT_SIGNING_KEY or AUDIT_PUBLIC_KEYS, or give --keys".into()
+            );
+        }
+        Ok(keys)
+    }
+
+    /// The keys that open the secret of personal fields.
+    ///
+    /// # Errors
+    /// Names the variable and what is wrong.
+    pub fn sealing_keys(&self) -> Result<SealingKeys, String> {
+        let given = |key: &Option<SecretString>| key.clone().filter(|key| !key.expose_secret().is_empty());
+        let key = given(&self.sealing_key).ok_or("SEALING_KEY is not set; records with personal fields need it")?;
+        SealingKeys::new(&key, given(&self.sealing_key_previous).as_ref())
     }
 }

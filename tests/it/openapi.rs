@@ -61,6 +61,7 @@ const ROUTES: &[(&str, &str, bool)] = &[
     ("get", "/audit/proofs/{recordId}", true),
     ("get", "/.well-known/waybill-audit-keys", false),
     ("get", "/audit/export", true),
+    ("get", "/audit/verification", true),
     ("get", "/queues", true),
     ("get", "/queues/{queue}/jobs", true),
     ("get", "/queues/jobs/{jobId}", true),

@@ -16,6 +16,7 @@ pub mod retention;
 pub mod seals;
 mod search;
 mod store;
+pub mod verification;
 mod walk;
 
 use crate::platform::{

@@ -14,6 +14,7 @@ mod queues;
 mod reconciliation;
 mod redaction_policy;
 mod seals;
+mod verification;
 
 pub use access::{AccessLog, record_access};
 pub use audit_events::{AuditTrail, audit_event_router};
@@ -25,3 +26,4 @@ pub use queues::{QueueBoard, queue_router};
 pub use reconciliation::{Reconciler, check_all, reconciliation_router};
 pub use redaction_policy::redaction_policy_router;
 pub use seals::{SealReader, seal_router};
+pub use verification::{Verifications, verification_router};

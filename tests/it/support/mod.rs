@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod retention;
 pub mod seals;
 pub mod servers;
+pub mod verify;
 
 use std::{
     sync::Arc,

@@ -3,13 +3,13 @@
 //! The verifier is fed the seals in their order, and after each its records in the order of its leaves. It remembers
 //! the seal before and the anchors, nothing else. A seal's signature is checked before anything that the seal says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bson::RawDocument;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bytes::Hash,
+    bytes::{Bytes, Hash},
     commitment::SaltSource,
     keys::{NotSigned, PublicKeys},
     leaf::{LeafHasher, Record},
@@ -41,6 +41,8 @@ pub enum FindingKind {
     RecordReordered,
     /// An anchor names a seal that is not there, or is another.
     TailCut,
+    /// An exported file is not what its manifest says.
+    ExportChanged,
 }
 
 /// The first thing found.
@@ -63,7 +65,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn of_seal(seal: i64, kind: FindingKind, detail: impl Into<String>) -> Self {
+    /// One that is about a seal, or about what ends with it, and not about a record.
+    pub fn of_seal(seal: i64, kind: FindingKind, detail: impl Into<String>) -> Self {
         Self { seal, seq: None, collection: None, record_id: None, kind, detail: detail.into() }
     }
 }
@@ -102,8 +105,8 @@ pub struct Sealed<'a> {
 pub struct Verifier<'a> {
     keys: &'a PublicKeys,
     scopes: &'a Scopes,
-    /// Those that no seal has met yet.
-    anchors: Vec<Anchor>,
+    /// Those that no seal has met yet, number and hash.
+    anchors: BTreeSet<(i64, Hash)>,
     purged: Box<dyn Fn(&Sealed<'_>) -> bool + Send + Sync + 'a>,
     last: Last,
     hasher: LeafHasher,
@@ -138,17 +141,39 @@ impl<'a> Verifier<'a> {
         purged: impl Fn(&Sealed<'_>) -> bool + Send + Sync + 'a,
     ) -> Self {
         let last = Last { number: 0, hash: Hash::ZERO, next_seq: 1, totals: BTreeMap::new() };
-        let anchors = anchors.into_iter().collect();
+        let anchors = anchors.into_iter().map(|anchor| (anchor.number, anchor.header_hash)).collect();
         Self { keys, scopes, anchors, purged: Box::new(purged), last, hasher: LeafHasher::new() }
     }
 
     /// The same verifier, to go on after a seal that was checked before. Anchors before that say nothing then.
     #[must_use]
     pub fn after(mut self, trusted: &SealHeader) -> Self {
-        let met = Anchor::from(trusted);
-        self.last = Last::of(trusted, met.header_hash);
-        self.anchors.retain(|anchor| anchor.number >= trusted.number && *anchor != met);
+        let hash = trusted.hash();
+        self.last = Last::of(trusted, hash);
+        self.forget_anchors(trusted.number, hash);
         self
+    }
+
+    /// The same verifier, to begin with this seal: what it says of those before is believed.
+    #[must_use]
+    pub fn from(mut self, first: &SealHeader) -> Self {
+        let mut totals = first.totals.clone();
+        for (name, count) in &first.counts {
+            if let Some(total) = totals.get_mut(name) {
+                *total = total.saturating_sub(*count);
+            }
+        }
+        totals.retain(|_, total| *total != 0);
+        let number = first.number.saturating_sub(1);
+        self.last = Last { number, hash: first.previous, next_seq: first.first_seq, totals };
+        self.forget_anchors(number, first.previous);
+        self
+    }
+
+    /// Those before this seal say nothing, and this one's was met.
+    fn forget_anchors(&mut self, number: i64, hash: Hash) {
+        self.anchors = self.anchors.split_off(&(number, Hash::ZERO));
+        self.anchors.remove(&(number, hash));
     }
 
     /// Checks the next seal. Its records are checked with what this gives.
@@ -187,10 +212,10 @@ impl<'a> Verifier<'a> {
     ///
     /// # Errors
     /// The finding that the tail was cut.
-    pub fn finish(self) -> Result<Option<Anchor>, Finding> {
+    pub fn finish(&self) -> Result<Option<Anchor>, Finding> {
         let last = Anchor { number: self.last.number, header_hash: self.last.hash };
-        match self.anchors.iter().map(|anchor| anchor.number).min() {
-            Some(anchored) => {
+        match self.anchors.first() {
+            Some((anchored, _)) => {
                 let detail = format!("an anchor names a seal {anchored} that is not among those up to {}", last.number);
                 Err(Finding::of_seal(last.number + 1, FindingKind::TailCut, detail))
             }
@@ -219,7 +244,8 @@ impl<'a> Verifier<'a> {
         if let Some(wrong) = self.break_at(header) {
             return found(FindingKind::ChainBroken, format!("its {wrong} does not continue the seal before"));
         }
-        if self.anchors.iter().any(|anchor| anchor.number == expected && anchor.header_hash != *hash) {
+        let mut anchored = self.anchors.range((expected, Hash::ZERO)..=(expected, Bytes([u8::MAX; 32])));
+        if anchored.any(|(_, anchored)| anchored != hash) {
             return found(FindingKind::TailCut, "an anchor names another seal of this number".into());
         }
         Ok(())
@@ -324,7 +350,7 @@ impl SealCheck<'_, '_> {
         if self.position < self.seal.leaves.len() {
             return Err(self.of_leaf(FindingKind::RecordRemoved, "the record was not given"));
         }
-        self.verifier.anchors.retain(|anchor| anchor.number != self.next.number);
+        self.verifier.anchors.remove(&(self.next.number, self.next.hash));
         self.verifier.last = self.next;
         Ok(())
     }

@@ -14,5 +14,5 @@ mod store;
 
 pub use anchor::AnchorPlaces;
 pub use sealer::{LOOK_BACK, Passed, SealError, Sealer, SealerKeys};
-pub use secret::{SecretError, commitment_key_of, rotate_commitment_secret};
+pub use secret::{SecretError, commitment_key_of, find_commitment_key, rotate_commitment_secret};
 pub use store::{AUDIT_KEYS, AUDIT_SEALER, AUDIT_SEALS, SealStore};

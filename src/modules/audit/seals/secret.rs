@@ -59,6 +59,18 @@ pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<Comm
     Ok(commitment_key(&secret))
 }
 
+/// The same, where the secret is there; makes none.
+///
+/// # Errors
+/// [`SecretError`].
+pub async fn find_commitment_key(db: &Database, keys: &SealingKeys) -> Result<Option<CommitmentKey>, SecretError> {
+    let Some(stored) = db.collection::<StoredSecret>(AUDIT_KEYS).find_one(doc! { "_id": ID }).await? else {
+        return Ok(None);
+    };
+    let secret: SecretString = keys.open_text(PLACE, &stored.sealed)?;
+    Ok(Some(commitment_key(&secret)))
+}
+
 /// Wraps the secret under today's sealing key; whether that changed anything.
 ///
 /// # Errors

@@ -1,6 +1,9 @@
 //! Queries over seals and what they seal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, HashMap},
+};
 
 use bson::{Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
 use futures_util::TryStreamExt;
@@ -166,25 +169,34 @@ impl SealStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn records(&self, leaves: &[Leaf]) -> Result<Vec<Option<RawDocumentBuf>>> {
+    pub async fn records<L: Borrow<Leaf>>(&self, leaves: &[L]) -> Result<Vec<Option<RawDocumentBuf>>> {
         let mut by_collection: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (position, leaf) in leaves.iter().enumerate() {
-            if let Some(scope) = Scopes::standard().of_code(leaf.code) {
+        let leaf_at = |position: usize| -> &Leaf { leaves[position].borrow() };
+        for position in 0..leaves.len() {
+            if let Some(scope) = Scopes::standard().of_code(leaf_at(position).code) {
                 by_collection.entry(scope.collection()).or_default().push(position);
             }
         }
         let mut records: Vec<Option<RawDocumentBuf>> = vec![None; leaves.len()];
         for (collection, positions) in by_collection {
             for chunk in positions.chunks(FETCH_MAX) {
-                let wanted: HashMap<&str, usize> =
-                    chunk.iter().map(|&position| (leaves[position].id.as_str(), position)).collect();
-                let ids: Vec<&str> = chunk.iter().map(|&position| leaves[position].id.as_str()).collect();
+                let (mut wanted, mut again) = (HashMap::with_capacity(chunk.len()), Vec::new());
+                for &position in chunk {
+                    // Seals that were forged may name a record twice.
+                    if let Some(before) = wanted.insert(leaf_at(position).id.as_str(), position) {
+                        again.push((before, position));
+                    }
+                }
+                let ids: Vec<&str> = wanted.keys().copied().collect();
                 let stored = self.db.collection::<RawDocumentBuf>(collection);
                 let mut found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(FETCH_MAX as u32).await?;
                 while let Some(record) = found.try_next().await? {
                     if let Some(&position) = id_of(&record).and_then(|id| wanted.get(id)) {
                         records[position] = Some(record);
                     }
+                }
+                for (before, position) in again.into_iter().rev() {
+                    records[before] = records[position].clone();
                 }
             }
         }

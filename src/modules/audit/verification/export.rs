@@ -1,0 +1,413 @@
+//! An exported file, checked line by line with public keys alone.
+//!
+//! Of a chain the seals and records are checked as in the database; a selection is checked proof by proof. The manifest
+//! at the end says whether the file is whole.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead},
+    sync::{Mutex, PoisonError},
+};
+
+use bson::RawDocumentBuf;
+
+use super::{
+    super::{
+        AUDIT_EVENTS,
+        proof::{
+            Anchor, Finding, FindingKind, Hash, Leaf, NotSigned, ProofError, PublicKeys, Salts, Scopes, Seal,
+            SealCheck, Sealed, Verifier,
+        },
+    },
+    Report,
+    lines::{Kind, LINE_BYTES_MAX, LineError, Lines, Mode, Opening, RecordLine, SealLine, SealSpan},
+    manifest::{Before, Counted, ManifestError, ManifestLine},
+    purges::{PURGED, Purges},
+};
+
+const VERSION: i64 = 1;
+/// Runs of records that are gone, until the file's end says whether they were purged; 32 bytes each.
+const GONE_RUNS_MAX: usize = 5_000_000;
+/// Of a selection, progress is told after so many records.
+const PROGRESS_EVERY: u64 = 1_000;
+/// So many of them are known by their ids too.
+const GONE_NAMED_MAX: usize = 200_000;
+
+/// Why a file could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// It can't be read.
+    #[error("the file can't be read: {0}")]
+    Read(#[from] io::Error),
+    /// It is something else.
+    #[error("this is no audit export as lines of JSON: {0}")]
+    NoExport(String),
+    /// A limit.
+    #[error("line {0} has more than {LINE_BYTES_MAX} bytes")]
+    LineTooLong(u64),
+    /// Another limit.
+    #[error("too many records are gone to be kept in mind; export and check the chain in parts")]
+    TooManyGone,
+}
+
+/// Hashes by the numbers of their seals.
+type Anchors = BTreeMap<i64, Vec<Hash>>;
+
+/// Why checking ended early.
+enum Stop {
+    Found(Box<Finding>),
+    Failed(ExportError),
+}
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Self {
+        Self::Found(Box::new(finding))
+    }
+}
+
+impl From<ExportError> for Stop {
+    fn from(error: ExportError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Checks an export as lines of JSON. `anchors` are those that were there when it was made. `progress` is told after
+/// every seal, or after every thousandth record of a selection.
+///
+/// A record that is gone has to be declared by a purge record in the same file.
+///
+/// # Errors
+/// [`ExportError`] where it could not be checked to its end. What is wrong is in the report.
+pub fn verify_export(
+    input: impl BufRead,
+    keys: &PublicKeys,
+    anchors: Vec<Anchor>,
+    progress: impl FnMut(&Report),
+) -> Result<Report, ExportError> {
+    let mut lines = Lines::new(input);
+    let opening = opening(&mut lines)?;
+    let mut file = File { lines, keys, opening, counted: Counted::default(), report: Report::default(), progress };
+    let checked = match file.opening.mode {
+        Mode::Chain => file.check_chain(anchors),
+        Mode::Selection => {
+            let mut by_number = Anchors::new();
+            for anchor in anchors {
+                by_number.entry(anchor.number).or_default().push(anchor.header_hash);
+            }
+            file.check_selection(&by_number)
+        }
+    };
+    match checked {
+        Ok(()) => {}
+        Err(Stop::Found(finding)) => file.report.finding = Some(*finding),
+        Err(Stop::Failed(error)) => return Err(error),
+    }
+    Ok(file.report)
+}
+
+fn opening<R: BufRead>(lines: &mut Lines<R>) -> Result<Opening, ExportError> {
+    let no_export = |reason: String| ExportError::NoExport(reason);
+    let line = match lines.next() {
+        Ok(Some(line)) => line,
+        Ok(None) => return Err(no_export("it is empty".into())),
+        Err(LineError::Read(error)) => return Err(error.into()),
+        Err(LineError::TooLong | LineError::NoText) => return Err(no_export("its first line can't be read".into())),
+    };
+    let kind: Kind<'_> = serde_json::from_str(line).map_err(|error| no_export(error.to_string()))?;
+    if kind.kind != "export" {
+        return Err(no_export(format!("it begins with a line of the type {:?}", kind.kind)));
+    }
+    let opening: Opening = serde_json::from_str(line).map_err(|error| no_export(error.to_string()))?;
+    if opening.version == VERSION { Ok(opening) } else { Err(no_export(format!("version {}", opening.version))) }
+}
+
+struct File<'a, R, P> {
+    lines: Lines<R>,
+    keys: &'a PublicKeys,
+    opening: Opening,
+    counted: Counted,
+    report: Report,
+    progress: P,
+}
+
+/// What a line says.
+enum Line {
+    Seal(Box<SealLine>),
+    Record(Box<RecordLine>),
+    /// The manifest's line, and what stands before it.
+    Manifest(Box<str>, Before),
+}
+
+impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
+    fn check_chain(&mut self, mut anchors: Vec<Anchor>) -> Result<(), Stop> {
+        if let (true, Some(last)) = (self.ends_early(), self.opening.seals.last) {
+            anchors.retain(|anchor| anchor.number <= last);
+        }
+        let gone = Mutex::new(Gone::default());
+        let remember = |sealed: &Sealed<'_>| gone.lock().unwrap_or_else(PoisonError::into_inner).add(sealed);
+        let mut verifier = Verifier::new(self.keys, Scopes::standard(), anchors, remember);
+        let mut purges = Purges::default();
+        let mut line = self.next()?;
+        while let Line::Seal(stored) = line {
+            let SealLine { header, leaves } = *stored;
+            if self.report.seals.count == 0 && header.number > 1 {
+                verifier = verifier.from(&header);
+                self.report.trusted = Some(Anchor { number: header.number - 1, header_hash: header.previous });
+            }
+            let seal = Seal::new(header.clone(), leaves);
+            line = self.check_seal(&mut verifier, &seal, &mut purges)?;
+            self.report.count(&header);
+            let seals = &mut self.counted.seals;
+            seals.first.get_or_insert(header.number);
+            seals.last = Some(header.number);
+            seals.last_header_hash = self.report.anchor.map(|anchor| anchor.header_hash);
+            (self.progress)(&self.report);
+            if gone.lock().unwrap_or_else(PoisonError::into_inner).runs.len() > GONE_RUNS_MAX {
+                return Err(ExportError::TooManyGone.into());
+            }
+        }
+        let first_gone = gone.lock().unwrap_or_else(PoisonError::into_inner).first_unaccounted(&purges);
+        match (first_gone, line) {
+            (_, Line::Seal(_)) => unreachable!("the loop above ends at another line"),
+            (_, Line::Record(record)) => Err(self.misplaced(&record, false).into()),
+            (Some(finding), Line::Manifest(..)) => Err(finding.into()),
+            (None, Line::Manifest(text, before)) => {
+                verifier.finish()?;
+                self.check_manifest(&text, &before).map(drop)
+            }
+        }
+    }
+
+    /// Checks a seal and the records behind it; gives the line after these.
+    fn check_seal(&mut self, verifier: &mut Verifier<'_>, seal: &Seal, purges: &mut Purges) -> Result<Line, Stop> {
+        let mut check = verifier.seal(seal)?;
+        let mut at = 0;
+        let next = loop {
+            let line = match self.next()? {
+                Line::Record(line) => line,
+                next => break next,
+            };
+            let index = usize::try_from(line.seq.saturating_sub(seal.first_seq)).unwrap_or(usize::MAX);
+            if index < at || index >= seal.leaves.len() {
+                let is_sealed = seal.leaves.iter().any(|leaf| leaf.id == line.id());
+                return Err(self.misplaced(&line, is_sealed).into());
+            }
+            self.skip(&mut check, &seal.leaves[at..index])?;
+            at = index + 1;
+            let record = self.raw(&line)?;
+            check.record(&line.collection, line.id(), Some(&record), &line.salts)?;
+            if line.collection == AUDIT_EVENTS && line.record.get_str("action").is_ok_and(|action| action == PURGED) {
+                purges.add(&record);
+            }
+            self.count(line.collection);
+        };
+        self.skip(&mut check, &seal.leaves[at..])?;
+        check.finish()?;
+        Ok(next)
+    }
+
+    /// The records of these leaves have no line.
+    fn skip(&mut self, check: &mut SealCheck<'_, '_>, leaves: &[Leaf]) -> Result<(), Finding> {
+        for leaf in leaves {
+            let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
+            check.record(collection, &leaf.id, None, &Salts::default())?;
+            self.report.purged += 1;
+            self.counted.purged += 1;
+        }
+        Ok(())
+    }
+
+    fn check_selection(&mut self, anchors: &Anchors) -> Result<(), Stop> {
+        loop {
+            match self.next()? {
+                Line::Record(line) => {
+                    self.check_proof(&line, anchors)?;
+                    self.count(line.collection);
+                    if self.report.records.is_multiple_of(PROGRESS_EVERY) {
+                        (self.progress)(&self.report);
+                    }
+                }
+                Line::Seal(_) => return Err(self.changed("a selection has no seals").into()),
+                Line::Manifest(text, before) => {
+                    self.counted.seals = self.opening.seals;
+                    let seals = self.check_manifest(&text, &before)?;
+                    if let (Some(number), Some(header_hash)) = (seals.last, seals.last_header_hash) {
+                        check_anchor(anchors, Anchor { number, header_hash })?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn check_proof(&mut self, line: &RecordLine, anchors: &Anchors) -> Result<(), Stop> {
+        let Some(proof) = &line.proof else {
+            return Err(self.changed("a record of a selection has no proof").into());
+        };
+        if (proof.seq, &proof.collection) != (line.seq, &line.collection) {
+            return Err(self.misplaced(line, true).into());
+        }
+        let record = self.raw(line)?;
+        proof.verify(&record, &line.salts, Scopes::standard(), self.keys).map_err(|error| Finding {
+            seal: proof.seal_number,
+            seq: Some(line.seq),
+            collection: Some(line.collection.clone()),
+            record_id: Some(proof.record_id.clone()),
+            kind: match error {
+                ProofError::Seal(NotSigned::UnknownKey) => FindingKind::UnknownKey,
+                ProofError::Seal(NotSigned::Wrong) => FindingKind::SealForged,
+                ProofError::Contradiction(_) | ProofError::WrongPath => FindingKind::SealChanged,
+                ProofError::RecordChanged | ProofError::NotGiven(_) => FindingKind::RecordChanged,
+            },
+            detail: error.to_string(),
+        })?;
+        check_anchor(anchors, (&proof.seal_header).into())?;
+        if !self.report.keys.contains(&proof.public_key_id) {
+            self.report.keys.insert(proof.public_key_id.clone());
+        }
+        Ok(())
+    }
+
+    /// Checks the manifest and that nothing follows it.
+    fn check_manifest(&mut self, text: &str, before: &Before) -> Result<SealSpan, Stop> {
+        let line: ManifestLine<'_> =
+            serde_json::from_str(text).map_err(|error| self.changed(format!("the manifest can't be read: {error}")))?;
+        let seals = line.check(self.keys, &self.opening, &self.counted, before).map_err(|error| match error {
+            ManifestError::UnknownKey => {
+                let detail = format!("the manifest is signed by the key {:?}, which is not known", line.key_id);
+                Finding { kind: FindingKind::UnknownKey, ..self.changed(detail) }
+            }
+            ManifestError::Differs(detail) => self.changed(detail),
+        })?;
+        match self.lines.next() {
+            Ok(None) => Ok(seals),
+            Err(LineError::Read(error)) => Err(ExportError::from(error).into()),
+            Ok(Some(_)) | Err(LineError::TooLong | LineError::NoText) => {
+                Err(self.changed("something stands behind the manifest").into())
+            }
+        }
+    }
+
+    /// The next line. There is one: the manifest is the last.
+    fn next(&mut self) -> Result<Line, Stop> {
+        let read = match self.lines.next() {
+            Ok(Some(line)) => read_line(line),
+            Ok(None) => return Err(self.changed("the file ends without its manifest: it was cut off").into()),
+            Err(LineError::Read(error)) => return Err(ExportError::from(error).into()),
+            Err(LineError::TooLong) => return Err(ExportError::LineTooLong(self.lines.number).into()),
+            Err(LineError::NoText) => Err("it is not UTF-8".into()),
+        };
+        match read {
+            Ok(Read::Line(line)) => Ok(line),
+            Ok(Read::Manifest(text)) => Ok(Line::Manifest(text, Before::of(&self.lines))),
+            Err(reason) => Err(self.changed(format!("line {} can't be read: {reason}", self.lines.number)).into()),
+        }
+    }
+
+    fn raw(&self, line: &RecordLine) -> Result<RawDocumentBuf, Finding> {
+        RawDocumentBuf::try_from(&line.record)
+            .map_err(|error| self.changed(format!("line {} can't be read: {error}", self.lines.number)))
+    }
+
+    fn count(&mut self, collection: String) {
+        self.report.records += 1;
+        *self.counted.counts.entry(collection).or_default() += 1;
+    }
+
+    /// Whether later seals were left out on purpose.
+    fn ends_early(&self) -> bool {
+        self.opening.filters.get("to").is_some_and(|to| !to.is_null())
+    }
+
+    fn changed(&self, detail: impl Into<String>) -> Finding {
+        Finding::of_seal(self.report.seals.last.unwrap_or_default(), FindingKind::ExportChanged, detail)
+    }
+
+    /// A record whose line is not where its number belongs, or that has no place at all.
+    fn misplaced(&self, line: &RecordLine, is_sealed: bool) -> Finding {
+        let (kind, what) = if is_sealed {
+            (FindingKind::RecordReordered, "belongs elsewhere")
+        } else {
+            (FindingKind::RecordInserted, "is in no seal here")
+        };
+        Finding {
+            seq: Some(line.seq),
+            collection: Some(line.collection.clone()),
+            record_id: Some(line.id().to_owned()),
+            kind,
+            ..self.changed(format!("line {}: the record {what}", self.lines.number))
+        }
+    }
+}
+
+/// A line, before it is known what stands before it.
+enum Read {
+    Line(Line),
+    Manifest(Box<str>),
+}
+
+fn read_line(line: &str) -> Result<Read, String> {
+    let words = |error: serde_json::Error| error.to_string();
+    let kind: Kind<'_> = serde_json::from_str(line).map_err(words)?;
+    match &*kind.kind {
+        "seal" => serde_json::from_str(line).map(|seal| Read::Line(Line::Seal(seal))).map_err(words),
+        "record" => serde_json::from_str(line).map(|record| Read::Line(Line::Record(record))).map_err(words),
+        "manifest" => Ok(Read::Manifest(line.into())),
+        other => Err(format!("its type is {other:?}")),
+    }
+}
+
+/// Whether an anchor names another seal of this number.
+fn check_anchor(anchors: &Anchors, seal: Anchor) -> Result<(), Finding> {
+    if anchors.get(&seal.number).is_none_or(|hashes| hashes.iter().all(|hash| *hash == seal.header_hash)) {
+        return Ok(());
+    }
+    Err(Finding::of_seal(seal.number, FindingKind::TailCut, "an anchor names another seal of this number"))
+}
+
+/// Records that have no line, in the order of their numbers.
+#[derive(Debug, Default)]
+struct Gone {
+    runs: Vec<Run>,
+    /// Ids by number.
+    ids: BTreeMap<i64, String>,
+}
+
+/// Records of one seal and collection that follow each other.
+#[derive(Debug)]
+struct Run {
+    seal: i64,
+    code: u8,
+    first: i64,
+    last: i64,
+}
+
+impl Gone {
+    /// Believes, until the end of the file, that the record was purged.
+    fn add(&mut self, sealed: &Sealed<'_>) -> bool {
+        let (seal, code, seq) = (sealed.seal, sealed.leaf.code, sealed.seq);
+        match self.runs.last_mut() {
+            Some(run) if (run.seal, run.code, run.last + 1) == (seal, code, seq) => run.last = seq,
+            _ => self.runs.push(Run { seal, code, first: seq, last: seq }),
+        }
+        if self.ids.len() < GONE_NAMED_MAX {
+            self.ids.insert(seq, sealed.leaf.id.clone());
+        }
+        true
+    }
+
+    /// The first record that no purge record accounts for.
+    fn first_unaccounted(&self, purges: &Purges) -> Option<Finding> {
+        self.runs.iter().find_map(|run| {
+            let collection = Scopes::standard().of_code(run.code).map_or("", |scope| scope.collection());
+            let seq = (run.first..=run.last).find(|&seq| !purges.cover(run.seal, collection, seq))?;
+            let detail = "the record is gone, and no purge record in this file says so";
+            Some(Finding {
+                seq: Some(seq),
+                collection: Some(collection.to_owned()),
+                record_id: self.ids.get(&seq).cloned(),
+                ..Finding::of_seal(run.seal, FindingKind::RecordRemoved, detail)
+            })
+        })
+    }
+}

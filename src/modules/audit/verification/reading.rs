@@ -1,0 +1,207 @@
+//! Seals and their records, read ahead: while one piece is hashed, the next ones are fetched.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Range,
+    sync::Arc,
+};
+
+use bson::{Document, RawDocument, RawDocumentBuf, doc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::{Cursor, Database, error::Error};
+use tokio::sync::mpsc;
+
+use super::{
+    super::{
+        proof::{Leaf, Seal},
+        seals::{AUDIT_SEALS, SealStore},
+    },
+    purges::purge_records,
+};
+
+/// Records of a piece. Three pieces are fetched at once, one waits, one is hashed: with records of 1 KB some 10 MB.
+const PIECE_RECORDS: usize = 2_000;
+/// Seals that begin in one piece: those without records count too.
+const PIECE_SEALS: usize = 500;
+const PIECES_AT_ONCE: usize = 3;
+/// Seals that the server hands out at once; one has 1.7 MB at most as the sealer makes them.
+const SEALS_AT_ONCE: u32 = 20;
+
+/// Why there is no next seal.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// What the driver says.
+    Database(Error),
+    /// There is one, but it can't be read.
+    Seal(String),
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// What was read at once: seals that begin here, and records from where the piece before ended.
+struct Fetched {
+    seals: Vec<Arc<Seal>>,
+    records: Vec<Option<RawDocumentBuf>>,
+    purges: Vec<RawDocumentBuf>,
+}
+
+/// Seals in their order, and the records of their leaves in theirs.
+pub(super) struct Source {
+    pieces: mpsc::Receiver<Result<Fetched, ReadError>>,
+    seals: VecDeque<Arc<Seal>>,
+    records: VecDeque<Option<RawDocumentBuf>>,
+    /// Purge records that came with what was read and nobody has taken yet.
+    purges: Vec<RawDocumentBuf>,
+    /// What came in place of a piece.
+    error: Option<ReadError>,
+}
+
+impl Source {
+    /// Begins to read the seals that match `filter`.
+    pub(super) async fn start(db: &Database, filter: Document) -> Result<Self, Error> {
+        let seals = db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        let cursor = seals.find(filter).sort(doc! { "_id": 1 }).batch_size(SEALS_AT_ONCE).await?;
+        let (sender, pieces) = mpsc::channel(1);
+        let db = db.clone();
+        // Ends by itself: when everything is read, or when nobody listens any more.
+        tokio::spawn(async move {
+            let cut = stream::try_unfold(Pieces { cursor, rest: None, error: None }, async |mut pieces| {
+                Ok::<_, ReadError>(pieces.next().await?.map(|piece| (piece, pieces)))
+            });
+            // In order, errors too: what was read before one is checked first.
+            let fetching = cut.map(async |piece| fetch(&db, piece?).await);
+            let mut fetched = std::pin::pin!(fetching.buffered(PIECES_AT_ONCE));
+            while let Some(piece) = fetched.next().await {
+                if sender.send(piece).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { pieces, seals: VecDeque::new(), records: VecDeque::new(), purges: Vec::new(), error: None })
+    }
+
+    /// The next seal; none at the end.
+    pub(super) async fn seal(&mut self) -> Result<Option<Arc<Seal>>, ReadError> {
+        while self.seals.is_empty() && self.more().await {}
+        match (self.seals.pop_front(), self.error.take()) {
+            (Some(seal), error) => {
+                self.error = error;
+                Ok(Some(seal))
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The record of the next leaf; none where it is gone.
+    pub(super) async fn record(&mut self) -> Result<Option<RawDocumentBuf>, ReadError> {
+        while self.records.is_empty() && self.more().await {}
+        match self.records.pop_front() {
+            Some(record) => Ok(record),
+            None => Err(self.error.take().unwrap_or_else(|| Error::custom("reading ended early").into())),
+        }
+    }
+
+    /// Purge records that came since this was asked the last time: all of the seals whose records were handed out.
+    pub(super) fn purges(&mut self) -> Vec<RawDocumentBuf> {
+        std::mem::take(&mut self.purges)
+    }
+
+    async fn more(&mut self) -> bool {
+        match self.pieces.recv().await {
+            Some(Ok(piece)) => {
+                self.seals.extend(piece.seals);
+                self.records.extend(piece.records);
+                self.purges.extend(piece.purges);
+                true
+            }
+            Some(Err(error)) => {
+                self.error = Some(error);
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+/// Parts of seals, as many as are fetched at once.
+#[derive(Default)]
+struct Piece {
+    /// Seals that begin here.
+    begun: Vec<Arc<Seal>>,
+    parts: Vec<(Arc<Seal>, Range<usize>)>,
+    records: usize,
+}
+
+struct Pieces {
+    cursor: Cursor<RawDocumentBuf>,
+    /// A seal of which only the leaves before this one were given.
+    rest: Option<(Arc<Seal>, usize)>,
+    /// Met behind the last piece.
+    error: Option<ReadError>,
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Result<Option<Piece>, ReadError> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let mut piece = Piece::default();
+        while piece.records < PIECE_RECORDS && piece.begun.len() < PIECE_SEALS {
+            let (seal, from) = match self.rest.take() {
+                Some(rest) => rest,
+                None => match self.next_seal().await {
+                    Ok(Some(seal)) => {
+                        piece.begun.push(Arc::clone(&seal));
+                        (seal, 0)
+                    }
+                    Ok(None) => break,
+                    // What was read before is checked first.
+                    Err(error) if !piece.begun.is_empty() || piece.records > 0 => {
+                        self.error = Some(error);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            let to = seal.leaves.len().min(from + PIECE_RECORDS - piece.records);
+            if to < seal.leaves.len() {
+                self.rest = Some((Arc::clone(&seal), to));
+            }
+            piece.records += to - from;
+            piece.parts.push((seal, from..to));
+        }
+        Ok((!piece.parts.is_empty()).then_some(piece))
+    }
+
+    async fn next_seal(&mut self) -> Result<Option<Arc<Seal>>, ReadError> {
+        let stored = self.cursor.try_next().await?;
+        stored.map(|stored| read(&stored).map(Arc::new)).transpose()
+    }
+}
+
+/// The seal of this number.
+pub(super) async fn find_seal(db: &Database, number: i64) -> Result<Option<Seal>, ReadError> {
+    let stored = db.collection::<RawDocumentBuf>(AUDIT_SEALS).find_one(doc! { "_id": number }).await?;
+    stored.map(|stored| read(&stored)).transpose()
+}
+
+fn read(stored: &RawDocument) -> Result<Seal, ReadError> {
+    bson::deserialize_from_slice(stored.as_bytes()).map_err(|error| ReadError::Seal(error.to_string()))
+}
+
+async fn fetch(db: &Database, piece: Piece) -> Result<Fetched, ReadError> {
+    let of_parts = |(seal, part): &(Arc<Seal>, Range<usize>)| vec![seal.number; part.len()];
+    let leaves: Vec<&Leaf> = piece.parts.iter().flat_map(|(seal, part)| &seal.leaves[part.clone()]).collect();
+    let records = SealStore::new(db.clone()).records(&leaves).await?;
+    let numbers = piece.parts.iter().flat_map(of_parts);
+    let lacking: BTreeSet<i64> =
+        numbers.zip(&records).filter(|(_, record)| record.is_none()).map(|(number, _)| number).collect();
+    // Read behind the records: a purge and its record are one transaction.
+    let purges = if lacking.is_empty() { Vec::new() } else { purge_records(db, &lacking).await? };
+    Ok(Fetched { seals: piece.begun, records, purges })
+}

@@ -1,0 +1,211 @@
+//! Records that should be sealed and are in no seal: somebody put them there by hand.
+//!
+//! Collection by collection the ids are read in their order, from the index alone, and compared with those of the seals
+//! around the same time. Ids that carry no time are looked up one by one: there are none unless somebody made them.
+
+use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use mongodb::{
+    Database,
+    error::{Error, Result},
+    options::Hint,
+};
+
+use super::super::{
+    proof::{Scope, Scopes, Seal},
+    seals::AUDIT_SEALS,
+};
+use crate::platform::ids::{first_id_at, is_id, time_of_id};
+
+/// A record is sealed within so much time, in ms: the sealer looks back for what was committed late, over two minutes
+/// and every 45 seconds at least.
+pub const SEALED_WITHIN_MS: i64 = 180_000;
+/// Ids that are compared at once.
+const CHUNK: usize = 50_000;
+/// Ids that the server hands out at once.
+const IDS_AT_ONCE: u32 = 20_000;
+/// Most seals have records of less time than that, in ms. Those with more are looked at only where something is missing.
+const USUAL_SPAN_MS: i64 = 600_000;
+
+/// Looks for records that are in no seal.
+pub(super) struct Sweep<'a> {
+    pub(super) db: &'a Database,
+    /// The end of the chain: what is sealed later does not count.
+    pub(super) last: &'a Seal,
+    /// The database's time, ms.
+    pub(super) now_ms: i64,
+    /// Only ids that carry a time of this range, ms; else all there are, also those that carry none.
+    pub(super) only: Option<(i64, i64)>,
+}
+
+/// A record, by its collection and its `_id` in words.
+pub(super) type Unsealed = (&'static str, String);
+
+/// Ids of one collection, ascending, and which of them were found in seals.
+#[derive(Default)]
+struct Chunk {
+    ids: Vec<u128>,
+    sealed: Vec<bool>,
+    open: usize,
+}
+
+impl Sweep<'_> {
+    /// The first record that is in no seal, in the order of collections and ids.
+    pub(super) async fn first(&self) -> Result<Option<Unsealed>> {
+        for scope in Scopes::standard().today() {
+            if let Some(id) = self.first_of(scope).await? {
+                return Ok(Some((scope.collection(), id)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn first_of(&self, scope: &Scope) -> Result<Option<String>> {
+        let (prefix, due_ms) = (scope.id_prefix(), self.due_before(scope));
+        let range = match self.only {
+            Some((from, to)) => {
+                doc! { "_id": { "$gte": first_id_at(prefix, from), "$lt": first_id_at(prefix, to.min(due_ms)) } }
+            }
+            None => doc! {},
+        };
+        let records = self.db.collection::<RawDocumentBuf>(scope.collection());
+        let ids = records.find(range).projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 });
+        let mut ids = ids.hint(Hint::Keys(doc! { "_id": 1 })).batch_size(IDS_AT_ONCE).await?;
+        let mut chunk = Chunk::default();
+        while ids.advance().await? {
+            let id = ids.current().get("_id").map_err(Error::custom)?.unwrap_or(RawBsonRef::Undefined);
+            match id {
+                RawBsonRef::String(id) if is_id(prefix, id) => {
+                    let at = time_of_id(id).unwrap_or_default();
+                    // What is far ahead of its time is no id of ours.
+                    if at < due_ms || at > self.now_ms.saturating_add(SEALED_WITHIN_MS) {
+                        chunk.ids.push(body(id));
+                    }
+                }
+                RawBsonRef::String(id) if self.is_sealed(scope, id).await? => {}
+                other => return Ok(Some(self.first_in(scope, chunk).await?.unwrap_or_else(|| words(other)))),
+            }
+            if chunk.ids.len() == CHUNK
+                && let Some(found) = self.first_in(scope, std::mem::take(&mut chunk)).await?
+            {
+                return Ok(Some(found));
+            }
+        }
+        self.first_in(scope, chunk).await
+    }
+
+    /// Records of a collection whose ids carry an earlier time than this are sealed, ms.
+    fn due_before(&self, scope: &Scope) -> i64 {
+        let sealed_ms = self.last.sealed_at.timestamp_millis().min(self.now_ms);
+        let usual_ms = sealed_ms.saturating_sub(SEALED_WITHIN_MS);
+        let of_scope = self.last.leaves.iter().filter(|leaf| is_of(leaf.code, scope));
+        // A sealer that was away catches up, oldest first: it has come to the newest of the last seal.
+        match of_scope.filter_map(|leaf| time_of_id(&leaf.id)).max() {
+            Some(newest_ms) if newest_ms < usual_ms => newest_ms.saturating_sub(SEALED_WITHIN_MS),
+            _ => usual_ms,
+        }
+    }
+
+    /// The first of these ids that is in no seal.
+    async fn first_in(&self, scope: &Scope, mut chunk: Chunk) -> Result<Option<String>> {
+        let (Some(&first), Some(&last)) = (chunk.ids.first(), chunk.ids.last()) else { return Ok(None) };
+        (chunk.sealed, chunk.open) = (vec![false; chunk.ids.len()], chunk.ids.len());
+        let (from_ms, to_ms) = (time_of(first), time_of(last));
+        let beyond_ms = to_ms.saturating_add(USUAL_SPAN_MS);
+        // What a seal says about the times of its records is not signed. So in the end all seals are asked.
+        let places = [
+            doc! { "span.newest": { "$gte": from_ms, "$lte": beyond_ms }, "span.oldest": { "$lte": to_ms } },
+            doc! { "span.newest": { "$gt": beyond_ms }, "span.oldest": { "$lte": to_ms } },
+            doc! {},
+        ];
+        for place in places {
+            self.mark(scope, place, &mut chunk).await?;
+            if chunk.open == 0 {
+                return Ok(None);
+            }
+        }
+        let open = chunk.sealed.iter().position(|sealed| !sealed);
+        Ok(open.map(|position| format!("{}_{:032x}", scope.id_prefix(), chunk.ids[position])))
+    }
+
+    /// Marks what is in the seals at a place.
+    async fn mark(&self, scope: &Scope, place: Document, chunk: &mut Chunk) -> Result<()> {
+        let mut seals = self.seals(place).await?;
+        while chunk.open > 0 && seals.advance().await? {
+            for_each_name(seals.current(), |code, id| {
+                if is_of(code, scope) && is_id(scope.id_prefix(), id) {
+                    chunk.mark(body(id));
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether a record whose id carries no time is in a seal.
+    async fn is_sealed(&self, scope: &Scope, id: &str) -> Result<bool> {
+        let without_time = doc! { "span.newest": { "$gte": 0_i64 }, "span.oldest": { "$lte": 0_i64 } };
+        for mut place in [without_time, doc! {}] {
+            place.insert("leaves.ids", id);
+            let mut seals = self.seals(place).await?;
+            let mut is_sealed = false;
+            while !is_sealed && seals.advance().await? {
+                for_each_name(seals.current(), |code, named| is_sealed |= is_of(code, scope) && named == id)?;
+            }
+            if is_sealed {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The names of leaves in seals at a place, up to the last seal.
+    async fn seals(&self, mut place: Document) -> Result<mongodb::Cursor<RawDocumentBuf>> {
+        let index = if place.contains_key("span.newest") { "span" } else { "_id_" };
+        place.insert("_id", doc! { "$lte": self.last.number });
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        let names = doc! { "leaves.codes": 1, "leaves.ids": 1 };
+        seals.find(place).projection(names).hint(Hint::Name(index.into())).await
+    }
+}
+
+impl Chunk {
+    fn mark(&mut self, id: u128) {
+        if let Ok(position) = self.ids.binary_search(&id)
+            && !std::mem::replace(&mut self.sealed[position], true)
+        {
+            self.open -= 1;
+        }
+    }
+}
+
+fn for_each_name(seal: &RawDocument, mut each: impl FnMut(u8, &str)) -> Result<()> {
+    let leaves = seal.get_document("leaves").map_err(Error::custom)?;
+    let codes = leaves.get_binary("codes").map_err(Error::custom)?.bytes;
+    for (code, id) in codes.iter().zip(leaves.get_array("ids").map_err(Error::custom)?) {
+        if let Some(id) = id.map_err(Error::custom)?.as_str() {
+            each(*code, id);
+        }
+    }
+    Ok(())
+}
+
+fn is_of(code: u8, scope: &Scope) -> bool {
+    Scopes::standard().of_code(code).is_some_and(|of_code| of_code.collection() == scope.collection())
+}
+
+/// The 128 bits of an id of our shape.
+fn body(id: &str) -> u128 {
+    id.split_once('_').and_then(|(_, body)| u128::from_str_radix(body, 16).ok()).unwrap_or_default()
+}
+
+/// The time that they carry, ms.
+const fn time_of(body: u128) -> i64 {
+    (body >> 80) as i64
+}
+
+/// An `_id` in words: a text as it is, anything else as JSON.
+fn words(id: RawBsonRef<'_>) -> String {
+    match id {
+        RawBsonRef::String(text) => text.to_owned(),
+        other => bson::Bson::try_from(other).map_or_else(|_| "(unreadable)".to_owned(), |id| id.to_string()),
+    }
+}

@@ -1,0 +1,442 @@
+//! Exported files that were edited by hand: checked with public keys alone, and every edit is found. The files are written
+//! here by the description of their format.
+
+use std::collections::BTreeMap;
+
+use bson::{RawDocumentBuf, doc};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use waybill::{
+    modules::audit::{
+        proof::{
+            Anchor, CommitmentKey, ExtendedJson, FindingKind, Proof, PublicKeys, Record, Scopes, Seal, SealHeader,
+        },
+        seals::{AUDIT_SEALS, SealStore, commitment_key_of},
+        verification::{ExportError, PURGED, Report, verify_export},
+    },
+    platform::{ids::new_id, sealing::SealingKeys},
+};
+
+use crate::support::{
+    SIGNING_KEY,
+    seals::{public_keys, seal_all, signing_key},
+    verify::{Chain, TestFile},
+};
+
+/// An export, line by line, with the manifest as the last line.
+#[derive(Clone)]
+struct Export {
+    lines: Vec<String>,
+    filters: Value,
+    mode: &'static str,
+}
+
+impl Export {
+    /// Of these seals, whole.
+    async fn of_chain(chain: &Chain, seals: std::ops::RangeInclusive<i64>, filters: Value) -> Self {
+        let commitments = commitments(chain).await;
+        let mut lines = vec![opening("chain", &filters, *seals.start(), *seals.end())];
+        let mut counted = Counted::default();
+        for seal in chain.seals().await.iter().filter(|seal| seals.contains(&seal.number)) {
+            let leaves: Vec<_> =
+                seal.leaves.iter().map(|leaf| json!([leaf.code.to_string(), leaf.id, leaf.hash])).collect();
+            lines.push(json!({ "type": "seal", "header": seal.header(), "leaves": leaves }).to_string());
+            counted.last = Some(seal.header());
+            let records = SealStore::new(chain.app.db().clone()).records(&seal.leaves).await.unwrap();
+            for (at, record) in records.iter().enumerate() {
+                match record {
+                    Some(record) => lines.push(counted.record(seal, at, record, &commitments, None)),
+                    None => counted.purged += 1,
+                }
+            }
+        }
+        let export = Self { lines, filters, mode: "chain" };
+        export.signed(&counted, SIGNING_KEY)
+    }
+
+    /// The records of some leaves, with proofs.
+    async fn of_selection(chain: &Chain, takes: impl Fn(u8) -> bool) -> Self {
+        let commitments = commitments(chain).await;
+        let filters = json!({ "clientOrderId": "c-2" });
+        let seals = chain.seals().await;
+        let mut lines = vec![opening("selection", &filters, 1, seals.len() as i64)];
+        let mut counted = Counted { last: seals.last().map(Seal::header), ..Counted::default() };
+        for seal in &seals {
+            let records = SealStore::new(chain.app.db().clone()).records(&seal.leaves).await.unwrap();
+            for (at, record) in records.iter().enumerate().filter(|(at, _)| takes(seal.leaves[*at].code)) {
+                let proof = Proof::of(seal, at, Scopes::standard());
+                lines.push(counted.record(seal, at, record.as_ref().unwrap(), &commitments, proof));
+            }
+        }
+        let export = Self { lines, filters, mode: "selection" };
+        export.signed(&counted, SIGNING_KEY)
+    }
+
+    fn signed(mut self, counted: &Counted, digits: &str) -> Self {
+        let before = self.text();
+        let opening: Value = serde_json::from_str(&self.lines[0]).unwrap();
+        let last = counted.last.as_ref();
+        let manifest = json!({
+            "version": 1, "mode": self.mode, "filters": self.filters, "createdAt": opening["createdAt"],
+            "seals": {
+                "first": opening["seals"]["first"], "last": opening["seals"]["last"],
+                "lastHeaderHash": last.map(SealHeader::hash),
+            },
+            "counts": counted.counts, "purged": counted.purged, "lines": self.lines.len(), "bytes": before.len(),
+            "sha256": hex::encode(Sha256::digest(&before)),
+        })
+        .to_string();
+        let key = signing_key(digits);
+        let message = [&b"waybill audit export v1"[..], &Sha256::digest(&manifest)].concat();
+        let (id, signature) = (key.public().id(), key.sign(&message).to_hex());
+        self.lines.push(format!(
+            "{{\"type\":\"manifest\",\"manifest\":{manifest},\"keyId\":\"{id}\",\"signature\":\"{signature}\"}}"
+        ));
+        self
+    }
+
+    fn text(&self) -> String {
+        self.lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    fn verify(&self) -> Report {
+        self.verify_with(&[])
+    }
+
+    fn verify_with(&self, anchors: &[Anchor]) -> Report {
+        verify(&self.text(), &public_keys(), anchors).expect("it can be checked")
+    }
+
+    #[track_caller]
+    fn expect_verified(&self) -> Report {
+        let report = self.verify();
+        assert_eq!(report.finding, None);
+        report
+    }
+
+    /// What is found after a change.
+    fn kind_after(&self, change: impl FnOnce(&mut Vec<String>)) -> FindingKind {
+        let mut changed = self.clone();
+        change(&mut changed.lines);
+        assert_ne!(changed.lines, self.lines, "something was changed");
+        changed.verify().finding.expect("a finding").kind
+    }
+
+    /// Where the record lines of a collection are.
+    fn records_of(&self, collection: &str) -> Vec<usize> {
+        let begins = "{\"type\":\"record\"";
+        let named = format!("\"collection\":\"{collection}\"");
+        (0..self.lines.len())
+            .filter(|&at| self.lines[at].starts_with(begins) && self.lines[at].contains(&named))
+            .collect()
+    }
+
+    fn seal_lines(&self) -> Vec<usize> {
+        (0..self.lines.len()).filter(|&at| self.lines[at].contains("\"type\":\"seal\"")).collect()
+    }
+}
+
+#[derive(Default)]
+struct Counted {
+    counts: BTreeMap<&'static str, i64>,
+    purged: i64,
+    last: Option<SealHeader>,
+}
+
+impl Counted {
+    fn record(
+        &mut self,
+        seal: &Seal,
+        at: usize,
+        record: &RawDocumentBuf,
+        commitments: &CommitmentKey,
+        proof: Option<Proof>,
+    ) -> String {
+        let leaf = &seal.leaves[at];
+        let scope = Scopes::standard().of_code(leaf.code).unwrap();
+        *self.counts.entry(scope.collection()).or_default() += 1;
+        let salts = commitments.salts(&Record { scope, id: &leaf.id, document: record });
+        let seq = seal.first_seq + at as i64;
+        let mut line = format!(
+            "{{\"type\":\"record\",\"seq\":{seq},\"collection\":\"{}\",\"record\":{}",
+            scope.collection(),
+            serde_json::to_string(&ExtendedJson(record)).unwrap()
+        );
+        if !salts.0.is_empty() {
+            line.push_str(&format!(",\"salts\":{}", serde_json::to_string(&salts).unwrap()));
+        }
+        if let Some(proof) = proof {
+            line.push_str(&format!(",\"proof\":{}", serde_json::to_string(&proof).unwrap()));
+        }
+        line.push('}');
+        line
+    }
+}
+
+fn opening(mode: &str, filters: &Value, first: i64, last: i64) -> String {
+    let seals = json!({ "first": first, "last": last });
+    json!({ "type": "export", "version": 1, "mode": mode, "filters": filters, "seals": seals, "createdAt": "2026-01-01T00:00:00.000Z" })
+        .to_string()
+}
+
+async fn commitments(chain: &Chain) -> CommitmentKey {
+    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+    commitment_key_of(chain.app.db(), &sealing).await.unwrap()
+}
+
+fn verify(text: &str, keys: &PublicKeys, anchors: &[Anchor]) -> Result<Report, ExportError> {
+    verify_export(text.as_bytes(), keys, anchors.to_vec(), |_| {})
+}
+
+#[tokio::test]
+async fn an_exported_chain_verifies_without_a_database_or_a_secret() {
+    let chain = Chain::new().await;
+    let whole = chain.expect_verified().await;
+    let export = Export::of_chain(&chain, 1..=3, json!({})).await;
+    let report = export.verify_with(&[chain.last_anchor().await]);
+    assert_eq!((report.finding, report.records, report.seals.count), (None, whole.records, 3));
+    assert_eq!((report.anchor, report.keys), (whole.anchor, whole.keys));
+    // A later part: what its first seal says of those before is believed.
+    let part = Export::of_chain(&chain, 2..=3, json!({ "from": "2026-01-01T00:00:00Z" })).await;
+    let report = part.expect_verified();
+    assert_eq!((report.seals.first, report.trusted.map(|seal| seal.number)), (Some(2), Some(1)));
+    let first: Anchor = (&chain.seals().await[0].header()).into();
+    assert_eq!(part.verify_with(&[first]).finding, None);
+    let wrong = Anchor { header_hash: chain.last_anchor().await.header_hash, ..first };
+    assert_eq!(part.verify_with(&[wrong]).finding.unwrap().kind, FindingKind::TailCut);
+    // An earlier part: anchors behind it say nothing of it, but of a whole chain they do.
+    let earlier = Export::of_chain(&chain, 1..=2, json!({ "to": "2026-01-01T00:00:00Z" })).await;
+    assert_eq!(earlier.verify_with(&[chain.last_anchor().await]).finding, None);
+    let cut = Export::of_chain(&chain, 1..=2, json!({})).await;
+    assert_eq!(cut.verify_with(&[chain.last_anchor().await]).finding.unwrap().kind, FindingKind::TailCut);
+    assert_eq!(cut.verify().finding, None, "without anchors nobody can tell");
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn every_edit_of_an_exported_chain_is_found() {
+    use FindingKind::{
+        ExportChanged, RecordChanged, RecordInserted, RecordRemoved, RecordReordered, SealChanged, SealForged,
+        SealMissing,
+    };
+    let chain = Chain::new().await;
+    let export = Export::of_chain(&chain, 1..=3, json!({})).await;
+    export.expect_verified();
+    let (events, answers, seals) =
+        (export.records_of("events"), export.records_of("provider_response_logs"), export.seal_lines());
+    let at = events[2];
+    let edit = |line: usize, from: &str, to: &str| {
+        assert!(export.lines[line].contains(from), "{from} in {}", export.lines[line]);
+        export.kind_after(|lines| lines[line] = lines[line].replacen(from, to, 1))
+    };
+    assert_eq!(edit(answers[0], "\"$numberInt\":\"200\"", "\"$numberInt\":\"201\""), RecordChanged);
+    assert_eq!(edit(answers[0], "{\"$numberInt\":\"200\"}", "{\"$numberLong\":\"200\"}"), RecordChanged);
+    // A personal field, and the salt that goes with it.
+    let mut audit = export.records_of("audit_events").into_iter();
+    let audit = audit.find(|&at| export.lines[at].contains("\"address\":\"127.0.0.1\"")).expect("an address");
+    assert_eq!(edit(audit, "\"address\":\"127.0.0.1\"", "\"address\":\"127.0.0.2\""), RecordChanged);
+    assert_eq!(edit(audit, "\"actor.address\":\"", "\"actor.other\":\""), RecordChanged);
+    assert_eq!(edit(at, "\"seq\":", "\"seq\":9"), RecordReordered);
+    assert_eq!(edit(at, "\"collection\":\"events\"", "\"collection\":\"audit_events\""), RecordReordered);
+    assert_eq!(edit(at, "\"type\":\"record\"", "\"type\":\"note\""), ExportChanged);
+    assert_eq!(edit(at, "{\"type\"", "{\"type"), ExportChanged);
+
+    assert_eq!(export.kind_after(|lines| drop(lines.remove(at))), RecordRemoved);
+    assert_eq!(export.kind_after(|lines| lines.insert(at, lines[at].clone())), RecordReordered);
+    assert_eq!(export.kind_after(|lines| lines.swap(events[0], events[1])), RecordReordered);
+    let inserted = export.lines[at].replace("\"_id\":\"evt_", "\"_id\":\"evt_9");
+    assert_eq!(export.kind_after(|lines| lines.insert(at + 1, inserted.clone())), RecordInserted);
+    assert_eq!(export.kind_after(|lines| lines.insert(1, inserted)), RecordInserted);
+
+    assert_eq!(edit(seals[1], "\"sealedAt\":\"2", "\"sealedAt\":\"1"), SealForged);
+    let leaves = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
+    let swapped = |a: usize, b: usize| {
+        export.kind_after(|lines| {
+            let mut seal = leaves(&lines[seals[1]]);
+            seal["leaves"].as_array_mut().unwrap().swap(a, b);
+            lines[seals[1]] = seal.to_string();
+        })
+    };
+    assert!(matches!(swapped(0, 1), SealChanged | RecordReordered));
+    assert!(matches!(swapped(0, 6), SealChanged | RecordReordered));
+    let fewer = export.kind_after(|lines| {
+        let mut seal = leaves(&lines[seals[1]]);
+        seal["leaves"].as_array_mut().unwrap().pop();
+        lines[seals[1]] = seal.to_string();
+    });
+    assert_eq!(fewer, SealChanged);
+    assert_eq!(export.kind_after(|lines| drop(lines.drain(seals[1]..seals[2]))), SealMissing);
+    assert_eq!(export.kind_after(|lines| drop(lines.drain(seals[2]..lines.len() - 1))), ExportChanged);
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_whole_or_whose_manifest_was_changed_is_found() {
+    use FindingKind::{ExportChanged, UnknownKey};
+    let chain = Chain::new().await;
+    let export = Export::of_chain(&chain, 1..=3, json!({})).await;
+    let text = export.text();
+    // Cut off anywhere: between lines, within a line, behind the manifest's beginning.
+    let first_line = export.lines[0].len() + 1;
+    let ends = (first_line..text.len() - 1).step_by(text.len() / 60);
+    for end in ends.chain([text.len() - 3]) {
+        let report = verify(&text[..end], &public_keys(), &[]).unwrap();
+        assert_eq!(report.finding.expect("a finding").kind, ExportChanged, "cut off at {end} of {}", text.len());
+    }
+    assert_eq!(
+        verify(text.trim_end(), &public_keys(), &[]).unwrap().finding,
+        None,
+        "the last line's end does not count"
+    );
+    for (line, from, to) in [
+        (0, "\"createdAt\":\"2026", "\"createdAt\":\"2025"),
+        (0, "\"last\":3", "\"last\":2"),
+        (0, "\"filters\":{}", "\"filters\":{\"to\":\"2020-01-01T00:00:00Z\"}"),
+        (0, "{\"", "{ \""),
+        (2, "{\"", "{ \""),
+        (export.lines.len() - 1, "\"purged\":0", "\"purged\":1"),
+        (export.lines.len() - 1, "\"version\":1", "\"version\":2"),
+        (export.lines.len() - 1, "\"signature\":\"", "\"signature\":\"0"),
+    ] {
+        assert!(export.lines[line].contains(from), "{from} in {}", export.lines[line]);
+        let kind = export.kind_after(|lines| lines[line] = lines[line].replacen(from, to, 1));
+        assert_eq!(kind, ExportChanged, "{from} to {to}");
+    }
+    assert_eq!(export.kind_after(|lines| lines.push(String::new())), ExportChanged);
+    assert_eq!(export.kind_after(|lines| lines.push(lines[1].clone())), ExportChanged);
+    // Another manifest, made by somebody who has no key of ours.
+    let mut resigned = export.clone();
+    resigned.lines.pop();
+    let resigned = resigned.signed(&Counted::default(), &"7".repeat(64));
+    assert_eq!(resigned.verify().finding.unwrap().kind, UnknownKey);
+    let finding = verify(&text, &PublicKeys::default(), &[]).unwrap().finding.unwrap();
+    assert_eq!((finding.kind, finding.seal), (UnknownKey, 1));
+
+    for (text, words) in [
+        (String::new(), "it is empty"),
+        ("id,at\n1,2\n".into(), "no audit export"),
+        (json!({ "type": "seal" }).to_string(), "begins with a line"),
+        (text.replacen("\"version\":1", "\"version\":2", 1), "version 2"),
+    ] {
+        let error = verify(&text, &public_keys(), &[]).expect_err("it can't be checked").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn in_an_exported_chain_what_is_gone_has_to_be_declared() {
+    let chain = Chain::new().await;
+    let seal = chain.seals().await.remove(0);
+    let gone: Vec<_> = seal.leaves.iter().enumerate().filter(|(_, leaf)| leaf.code == 1).collect();
+    let purge = |kept: &[i64]| {
+        let after = doc! { "collection": "provider_request_logs", "records": gone.len() as i64, "kept": kept,
+        "classOlderThan": bson::DateTime::now() };
+        doc! { "_id": new_id("aud"), "actor": { "kind": "system", "id": "retention", "role": null, "address": null, "requestId": null },
+        "action": PURGED, "resourceType": "audit_seal", "resourceId": "1", "userId": null, "outcome": "done",
+        "reason": null, "before": null, "after": after, "at": bson::DateTime::now() }
+    };
+    for (_, leaf) in &gone {
+        chain.remove("provider_request_logs", leaf.id.as_str()).await;
+    }
+    let undeclared = Export::of_chain(&chain, 1..=3, json!({})).await.verify().finding.unwrap();
+    let (at, leaf) = gone[0];
+    let named = (FindingKind::RecordRemoved, 1, Some(seal.first_seq + at as i64), Some(leaf.id.clone()));
+    assert_eq!((undeclared.kind, undeclared.seal, undeclared.seq, undeclared.record_id), named);
+
+    chain.put("audit_events", &purge(&[seal.first_seq + at as i64])).await;
+    seal_all(&chain.app).await;
+    let kept = Export::of_chain(&chain, 1..=4, json!({})).await.verify().finding.unwrap();
+    assert_eq!((kept.kind, kept.seal, kept.seq, kept.record_id), named);
+
+    chain.put("audit_events", &purge(&[])).await;
+    seal_all(&chain.app).await;
+    let export = Export::of_chain(&chain, 1..=5, json!({})).await;
+    assert_eq!(export.expect_verified().purged, gone.len() as u64);
+    // The purge record itself has to be what was sealed.
+    let line = export.lines.iter().position(|line| line.contains(PURGED)).unwrap();
+    let kind = export
+        .kind_after(|lines| lines[line] = lines[line].replacen("\"resourceId\":\"1\"", "\"resourceId\":\"2\"", 1));
+    assert_eq!(kind, FindingKind::RecordChanged);
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn every_edit_of_an_exported_selection_is_found() {
+    use FindingKind::{ExportChanged, RecordChanged, RecordReordered, SealChanged, SealForged, UnknownKey};
+    let chain = Chain::new().await;
+    let export = Export::of_selection(&chain, |code| code != 3).await;
+    let report = export.expect_verified();
+    assert!(report.records > 10 && report.seals.count == 0 && report.keys.len() == 1, "{report:?}");
+    let anchors: Vec<Anchor> = chain.seals().await.iter().map(|seal| (&seal.header()).into()).collect();
+    assert_eq!(export.verify_with(&anchors).finding, None);
+    let wrong = Anchor { header_hash: anchors[0].header_hash, ..anchors[1] };
+    assert_eq!(export.verify_with(&[wrong]).finding.unwrap().kind, FindingKind::TailCut);
+    let wrong = Anchor { header_hash: anchors[0].header_hash, ..anchors[2] };
+    assert_eq!(export.verify_with(&[wrong]).finding.unwrap().kind, FindingKind::TailCut);
+    assert_eq!(
+        verify(&export.text(), &PublicKeys::default(), &[]).unwrap().finding.map(|finding| finding.kind),
+        Some(UnknownKey)
+    );
+
+    let answers = export.records_of("provider_response_logs");
+    let line = answers[0];
+    for (from, to, kind) in [
+        ("\"$numberInt\":\"200\"", "\"$numberInt\":\"201\"", RecordChanged),
+        ("\"seq\":", "\"seq\":9", RecordReordered),
+        ("\"collection\":\"provider_response_logs\"", "\"collection\":\"events\"", RecordReordered),
+        ("\"index\":", "\"index\":1", SealChanged),
+        ("\"sealedAt\":\"2", "\"sealedAt\":\"1", SealForged),
+        (",\"proof\":{", ",\"prof\":{", ExportChanged),
+    ] {
+        assert!(export.lines[line].contains(from), "{from} in {}", export.lines[line]);
+        let found = export.kind_after(|lines| lines[line] = lines[line].replacen(from, to, 1));
+        assert_eq!(found, kind, "{from} to {to}");
+    }
+    assert_eq!(export.kind_after(|lines| drop(lines.remove(line))), ExportChanged);
+    assert_eq!(export.kind_after(|lines| lines.swap(answers[0], answers[1])), ExportChanged);
+    assert_eq!(export.kind_after(|lines| lines.insert(line, lines[line].clone())), ExportChanged);
+    assert_eq!(export.kind_after(|lines| lines.truncate(line)), ExportChanged);
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn the_command_checks_a_file_or_stdin_with_nothing_but_keys() {
+    let chain = Chain::new().await;
+    let export = Export::of_chain(&chain, 1..=3, json!({})).await;
+    let keys = TestFile::new(&serde_json::to_string(&public_keys()).unwrap());
+    let anchors = TestFile::new(&serde_json::to_string(&chain.last_anchor().await).unwrap());
+    let broken = export.text().replacen("\"$numberInt\":\"200\"", "\"$numberInt\":\"500\"", 1);
+    for (text, code, words) in
+        [(export.text(), 0, "verified     everything"), (broken, 1, "NOT VERIFIED record_changed: seal 1")]
+    {
+        let file = TestFile::new(&text);
+        for from_stdin in [false, true] {
+            let name = if from_stdin { "-" } else { file.path() };
+            let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_waybill"));
+            program.args(["audit", "verify", "--export", name, "--keys", keys.path(), "--anchors", anchors.path()]);
+            // Nothing of a database or of a secret: not even by accident.
+            program.env_clear().env("MONGODB_URI", "mongodb://127.0.0.1:1/none");
+            let pipe = std::process::Stdio::piped;
+            let mut running = program.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+            let mut stdin = running.stdin.take().unwrap();
+            if from_stdin {
+                // It stops reading at the first finding.
+                let _ = stdin.write_all(text.as_bytes()).await;
+            }
+            drop(stdin);
+            let output = running.wait_with_output().await.unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(
+                (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+                (Some(code), ""),
+                "{said}"
+            );
+            assert!(said.contains(words), "{said}");
+        }
+    }
+    chain.app.db().collection::<bson::Document>(AUDIT_SEALS).drop().await.unwrap();
+    export.expect_verified();
+    chain.app.finish().await;
+}
