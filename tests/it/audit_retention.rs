@@ -15,7 +15,7 @@ use waybill::{
         proof::FindingKind,
         retention::{PurgeReport, Purger},
     },
-    platform::identity::Role,
+    platform::{identity::Role, ids::new_id},
 };
 
 use crate::support::{
@@ -392,4 +392,31 @@ async fn a_worker_purges_by_itself() {
     let numbers: BTreeSet<i64> = seals(&scene.app).await.iter().map(|seal| seal.number).collect();
     assert!(purge_records(&scene.app).await.keys().all(|(seal, _)| numbers.contains(seal)));
     scene.finish().await;
+}
+
+#[tokio::test]
+async fn a_large_seal_goes_in_several_transactions() {
+    let app = TestApp::with(THIRTY_DAYS).await;
+    let user = app.merchant().await;
+    app.confirmed(&user, "c-1").await;
+    let answer = app.all(RESPONSES, doc! {}).await.remove(0);
+    let copy = |_| {
+        let mut copy = answer.clone();
+        copy.insert("_id", new_id("res"));
+        copy
+    };
+    let copies: Vec<Document> = (0..3_999).map(copy).collect();
+    app.db().collection::<Document>(RESPONSES).insert_many(copies).await.unwrap();
+    seal_all(&app).await;
+    app.app.clock.advance(Duration::from_secs(40 * 86_400));
+    let began = Instant::now();
+    let report = app.app.purger().run().await.unwrap().unwrap();
+    println!("{} records of one seal purged in {:?}", report.records(), began.elapsed());
+    let records = purge_records(&app).await;
+    let of_answers = records.iter().find(|((_, collection), _)| collection == RESPONSES).unwrap().1;
+    let mut said: Vec<_> = of_answers.iter().map(|(purged, kept)| (*purged, kept.len())).collect();
+    said.sort_unstable_by_key(|(_, kept)| *kept);
+    assert_eq!(said, [(2_000, 0), (2_000, 2_000)], "what is left at every moment is named");
+    assert_eq!(verify(&app).await, Ok(()));
+    app.finish().await;
 }
