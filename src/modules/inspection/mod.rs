@@ -14,6 +14,7 @@ mod queues;
 mod reconciliation;
 mod redaction_policy;
 mod seals;
+mod trail;
 
 pub use access::{AccessLog, record_access};
 pub use audit_events::{AuditTrail, audit_event_router};
