@@ -183,7 +183,8 @@ fn holds_secret(word: &str) -> bool {
 }
 
 /// Long, and of capitals, small letters and digits: random.
-fn is_opaque(part: &str) -> bool {
+#[must_use]
+pub fn is_opaque(part: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
     part.len() >= OPAQUE_CHARS_MIN
         && has(u8::is_ascii_uppercase)

@@ -40,6 +40,8 @@ mod orders_validation;
 mod provider_faults;
 mod provider_outages;
 mod queues;
+mod redaction;
+mod redaction_providers;
 mod roles;
 mod sealing;
 mod statement;

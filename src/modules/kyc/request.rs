@@ -327,10 +327,10 @@ fn requirement_field(field: &str) -> Result<(), ValidationError> {
 
 fn requirement_code(code: &str) -> Result<(), ValidationError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_');
-    if (1..=64).contains(&code.len()) && code.bytes().all(allowed) {
+    if (1..=64).contains(&code.len()) && code.bytes().all(allowed) && is_harmless(code) {
         Ok(())
     } else {
-        Err(invalid("format", "must be 1 to 64 of the characters a-z 0-9 . _"))
+        Err(invalid("format", "must be 1 to 64 of the characters a-z 0-9 . _, and no number of somebody"))
     }
 }
 

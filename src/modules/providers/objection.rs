@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::platform::scrub::is_name;
+
 /// Longest id of theirs that we store.
 const ID_CHARS_MAX: usize = 64;
 
@@ -26,9 +28,8 @@ impl Objection {
     }
 }
 
-/// An id of theirs: printable ASCII without blanks, of sane length.
+/// An id of theirs: printable ASCII without blanks, of sane length, and nothing that is recognised as a secret.
 pub(super) fn id(object: &Value, name: &str) -> Option<String> {
     let text = object.get(name)?.as_str()?;
-    let sane = (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    sane.then(|| text.to_owned())
+    (text.len() <= ID_CHARS_MAX && is_name(text)).then(|| text.to_owned())
 }

@@ -3,7 +3,9 @@
 use bson::{Bson, Document};
 use serde_json::Value;
 
-use crate::platform::scrub::{DIGITS_MAX, contains_key, contains_pan, is_name, is_request_id, is_time, scrub};
+use crate::platform::scrub::{
+    DIGITS_MAX, contains_key, contains_pan, is_name, is_opaque, is_request_id, is_time, scrub,
+};
 
 /// Greater numbers in free text may be telephone, account or document numbers.
 const NUMBER_MAX: i64 = 999_999;
@@ -132,6 +134,7 @@ fn is_plain_key(name: &str) -> bool {
         && name.bytes().filter(u8::is_ascii_digit).count() <= DIGITS_MAX
         && !contains_pan(name)
         && !contains_key(name)
+        && !is_opaque(name)
 }
 
 const fn is_small(number: i64) -> bool {
@@ -258,9 +261,11 @@ mod tests {
 
     #[test]
     fn keys_that_could_be_data_or_pass_for_a_path_are_not_stored() {
-        let stored = RULES.response_body(&json!({ "asha@example.com": 1, "9876543210": 2, "deep.ok": 3, "": 4 }));
+        let stored = RULES.response_body(&json!({
+            "asha@example.com": 1, "9876543210": 2, "deep.ok": 3, "": 4, "Kq7xB2mZ9wLpRtVbNyQa": 5, "sk_live_Mk7Qw2Zx9Lp": 6,
+        }));
         let keys: Vec<_> = stored.as_document().expect("a document").keys().cloned().collect();
-        assert_eq!(keys, ["[key 0]", "[key 1]", "[key 2]", "[key 3]"]);
+        assert_eq!(keys, ["[key 0]", "[key 1]", "[key 2]", "[key 3]", "[key 4]", "[key 5]"]);
         let wide: serde_json::Map<_, _> = (0..500).map(|n| (format!("k{n}"), json!(n))).collect();
         assert_eq!(RULES.response_body(&wide.into()).as_document().expect("a document").len(), ENTRIES_MAX + 1);
     }

@@ -9,11 +9,13 @@ pub mod gateway;
 pub mod kyc;
 pub mod ledger_chance;
 pub mod ledger_model;
+pub mod liar;
 pub mod orders;
 pub mod process;
 pub mod proxy;
 pub mod retention;
 pub mod seals;
+pub mod secrets;
 pub mod servers;
 
 use std::{
