@@ -70,7 +70,7 @@ pub fn is_harmless(text: &str) -> bool {
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let graphic = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'@' | b'<' | b'>'));
-    (1..=NAME_CHARS_MAX).contains(&text.len()) && graphic && !contains_pan(text) && !contains_key(text)
+    (1..=NAME_CHARS_MAX).contains(&text.len()) && graphic && !is_tax_number(text) && !contains_key(text)
 }
 
 /// Whether it can be an `X-Request-Id`, which is written down with everything that follows from the request: well-formed, and
@@ -80,14 +80,10 @@ pub fn is_request_id(value: &str) -> bool {
     const REFRESH_TOKEN_CHARS: usize = 43;
     let well_formed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
-    // Ids are often hexadecimal, and five letters, four digits and a letter may stand in these by chance.
-    let beyond_hex = |b: &u8| b.is_ascii_alphabetic() && !b.is_ascii_hexdigit();
-    let tax_number = value.split(['-', '_']).any(|word| matches!(word.len(), 10 | 15) && contains_pan(word))
-        || value.as_bytes().windows(10).any(|part| is_pan(part) && part.iter().any(beyond_hex));
     (8..=64).contains(&value.len())
         && value.bytes().all(well_formed)
         && (digits <= DIGITS_MAX || value.bytes().any(|b| b.is_ascii_alphabetic()))
-        && !tax_number
+        && !is_tax_number(value)
         && !contains_key(value)
         && !(value.len() == REFRESH_TOKEN_CHARS && is_opaque(value))
 }
@@ -106,6 +102,14 @@ pub fn is_time(text: &str) -> bool {
 #[must_use]
 pub fn contains_pan(word: &str) -> bool {
     word.as_bytes().windows(10).any(is_pan)
+}
+
+/// Whether an id is or holds a tax number, and not by chance: ids are random, and often hexadecimal.
+fn is_tax_number(id: &str) -> bool {
+    let beyond_hex = |b: &u8| b.is_ascii_alphabetic() && !b.is_ascii_hexdigit();
+    let is_long = id.len() > OPAQUE_CHARS_MIN;
+    id.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| matches!(word.len(), 10 | 15) && contains_pan(word))
+        || (!is_long && id.as_bytes().windows(10).any(|part| is_pan(part) && part.iter().any(beyond_hex)))
 }
 
 fn is_pan(word: &[u8]) -> bool {

@@ -90,7 +90,9 @@ fn words_that_only_resemble_keys_stay() {
 
 #[test]
 fn names_and_times_are_told_from_what_only_passes_for_them() {
-    for name in ["79123456789012", "ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6", "IDCH0011aabb", "a", "c-1001"] {
+    for name in
+        ["79123456789012", "ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6", "IDCH0011aabb", "a", "c-1001", "pay_0abcde1234f0"]
+    {
         assert!(is_name(name), "{name}");
     }
     let long = "x".repeat(129);

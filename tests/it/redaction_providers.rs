@@ -27,7 +27,8 @@ const KEPT: &[Kept] = &[Kept {
 }];
 
 /// What providers call things: any number or word may be a waybill number, a payment's or a transfer's. Nothing tells a number
-/// of somebody's from these, so only what is recognised by its letters is hidden there.
+/// of somebody's from these, so only what is recognised by its letters is hidden there, and only in logs: where the answer is
+/// believed, the name is stored with what it names.
 const NAMES: &[&str] = &[
     "data.awb_number",
     "data.order_number",
@@ -136,9 +137,12 @@ fn allowed(asked: &Asked) -> Vec<&'static str> {
     [redaction.response, redaction.free_text].concat()
 }
 
+/// A way to tell: its name, and what is said.
+type Way = (String, Box<dyn Fn(&Asked) -> Said + Send>);
+
 /// The ways in which all secrets are told, each with its name.
-fn ways(marks: &Marks, ours: &Marks) -> Vec<(String, Box<dyn Fn(&Asked) -> Said + Send>)> {
-    let mut ways: Vec<(String, Box<dyn Fn(&Asked) -> Said + Send>)> = Vec::new();
+fn ways(marks: &Marks, ours: &Marks) -> Vec<Way> {
+    let mut ways: Vec<Way> = Vec::new();
     let mut way = |name: String, said: Box<dyn Fn(&Asked) -> Said + Send>| ways.push((name, said));
     for sentence in marks.sentences() {
         let text = sentence.clone();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::shipment as placed_shipment;
 use crate::{
     modules::providers::{Operation, OrderToPlace, PaymentMode, PlacedShipment, Service},
-    platform::{exchange::Redaction, scrub::is_name},
+    platform::exchange::Redaction,
 };
 
 /// Longest number of theirs that we store.
@@ -217,14 +217,15 @@ fn named_order(object: &Value) -> Option<String> {
     }
 }
 
-/// A reference of theirs: text or a number, of sane length, and nothing that is recognised as a secret.
+/// A reference of theirs: text or a number, of sane length.
 fn reference(object: &Value, name: &str) -> Option<String> {
     let text = match object.get(name)? {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    (text.len() <= REFERENCE_CHARS_MAX && is_name(&text)).then_some(text)
+    let sane = !text.is_empty() && text.chars().count() <= REFERENCE_CHARS_MAX && !text.contains(char::is_control);
+    sane.then_some(text)
 }
 
 /// Codes come as text or as numbers.
