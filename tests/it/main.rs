@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod audit_bad_cases;
 mod audit_calls;
 mod audit_erasure;
 mod audit_events;
