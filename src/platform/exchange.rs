@@ -5,6 +5,7 @@
 //! commit; [`Exchange::send`] takes nothing else. So no request leaves before its log is durable.
 
 mod client;
+mod ours;
 mod redaction;
 
 use std::time::Duration;
@@ -17,7 +18,7 @@ use reqwest::{
 use serde_json::Value;
 
 pub use client::Exchange;
-pub use redaction::{Redaction, scrub};
+pub use redaction::Redaction;
 
 /// Answers over this size are given up: no provider of ours has a reason to send more.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;

@@ -26,12 +26,15 @@ pub use proxies::TrustedProxies;
 pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, NoQuery, RawBody, parse_json};
 pub use serve::serve;
 
-use super::error::{AppError, ErrorKind, Problem};
+use super::{
+    error::{AppError, ErrorKind, Problem},
+    scrub::is_request_id,
+};
 
 /// A request that is not answered by then is answered 503; whether it was carried out is not known.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `X-Request-Id` of a request: the client's where it is well-formed, else ours.
+/// `X-Request-Id` of a request: the client's where it is well-formed and looks like no secret, else ours.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
 
@@ -142,10 +145,6 @@ fn method_label(method: &axum::http::Method) -> &'static str {
         "HEAD" => "HEAD",
         _ => "other",
     }
-}
-
-fn is_request_id(value: &str) -> bool {
-    (8..=64).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn problem(error: &AppError, id: &RequestId) -> Response {

@@ -21,6 +21,7 @@ pub mod mongo;
 pub mod open_files;
 pub mod rate_limit;
 pub mod redis;
+pub mod scrub;
 pub mod sealing;
 pub mod secret;
 pub mod state_table;

@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod audit_bad_cases;
 mod audit_calls;
 mod audit_erasure;
 mod audit_events;
@@ -44,6 +45,8 @@ mod orders_validation;
 mod provider_faults;
 mod provider_outages;
 mod queues;
+mod redaction;
+mod redaction_providers;
 mod roles;
 mod sealing;
 mod statement;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::TestApp;
 
 /// Every route there is, but for the description itself and `/metrics`, and whether it takes a token.
-const ROUTES: &[(&str, &str, bool)] = &[
+pub const ROUTES: &[(&str, &str, bool)] = &[
     ("post", "/auth/register", false),
     ("post", "/auth/login", false),
     ("post", "/auth/refresh", false),

@@ -42,7 +42,7 @@ fn method_and_prefix(row: &str) -> (Option<&str>, &str) {
 }
 
 /// The row that decides about a route.
-fn rule(method: &Method, path: &str) -> Option<Option<&'static [Role]>> {
+pub fn rule(method: &Method, path: &str) -> Option<Option<&'static [Role]>> {
     let rows = MATRIX.iter().filter_map(|(row, allowed)| {
         let (only, prefix) = method_and_prefix(row);
         let applies = path.starts_with(prefix) && only.is_none_or(|only| only == method.as_str());

@@ -39,7 +39,7 @@ pub struct AuditEvent {
     pub id: String,
     /// Who, with address and request id.
     pub actor: Actor,
-    /// `kyc.application_read`, ...: module and verb in the past tense.
+    /// `kyc.application_read`, ...: module and verb in the past tense, with a dot between them, which types of events lack.
     pub action: String,
     /// `kyc_application`, ...
     pub resource_type: String,

@@ -8,7 +8,6 @@
 //! events.
 
 mod event;
-mod event_search;
 pub mod export;
 mod model;
 pub mod proof;
@@ -25,11 +24,10 @@ use crate::platform::{
 };
 
 pub use event::{AuditEvent, AuditOutcome};
-pub use event_search::{EventFilter, EventPage, list_events};
 pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
 pub use search::{CallFilter, CallPage, CallSearch, Exchange, LOOKED_AT_MAX};
 pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
-pub use walk::{Direction, RANGE_MAX_MS, TimeRange};
+pub use walk::{Direction, RANGE_MAX_MS, TimeRange, Walk, Walked, cut, given, next_place, place_of};
 
 /// Appends the request log of `call` to the transaction and gives what may be sent once it is committed.
 pub fn record_request(view: &mut View, call: &Call, prepared: Prepared) -> Logged {

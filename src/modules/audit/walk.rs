@@ -1,13 +1,14 @@
 //! Walking through records by an index, in the order of their ids, with a bound on how many are looked at.
 //!
-//! Ids begin with their time, so a range of time is a range of ids, and a page ends at an id.
+//! Ids begin with their time, so a range of time is a range of ids, and a page ends at an id. Walks through several
+//! collections go on from one id: theirs are in one order, by what follows the prefix, and by the prefix where that is the same.
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result, options::Hint};
 use serde::de::DeserializeOwned;
 
-use crate::platform::ids::first_id_at;
+use crate::platform::ids::{first_id_at, sibling_id};
 
 /// Without a key that few records share, a page stays within so much time.
 pub const RANGE_MAX_MS: i64 = 24 * 3_600_000;
@@ -58,32 +59,43 @@ impl TimeRange {
     }
 }
 
+/// Where a record is among those of all collections: records are in the order of their places.
+#[must_use]
+pub fn place_of(id: &str) -> (&str, &str) {
+    id.split_once('_').map_or((id, ""), |(prefix, body)| (body, prefix))
+}
+
 /// A way through a collection.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Walk {
+pub struct Walk {
     /// The collection.
-    pub(super) collection: &'static str,
+    pub collection: &'static str,
     /// Before the bodies of its ids.
-    pub(super) prefix: &'static str,
+    pub prefix: &'static str,
     /// The index, which ends in `_id`.
-    pub(super) index: &'static str,
+    pub index: &'static str,
     /// Its fields before that, given.
-    pub(super) key: Document,
+    pub key: Document,
     /// What is compared in the records to which the index leads.
-    pub(super) rest: Document,
+    pub rest: Document,
 }
 
 /// What a walk came by.
-pub(super) struct Walked<T> {
+#[derive(Clone, Debug)]
+pub struct Walked<T> {
     /// Records that match.
-    pub(super) found: Vec<T>,
+    pub found: Vec<T>,
     /// The id at which looking ended early.
-    pub(super) ended_at: Option<String>,
+    pub ended_at: Option<String>,
 }
 
 impl Walk {
-    /// At most `take` records in `range` beyond `after`, having looked at no more than `looks_at`.
-    pub(super) async fn go<T: DeserializeOwned + Unpin + Send + Sync>(
+    /// At most `take` records in `range` beyond `after`, having looked at no more than `looks_at`. `after` may be the id of
+    /// a record of another collection, whose records are in one order with these.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn go<T: DeserializeOwned + Unpin + Send + Sync>(
         &self,
         db: &Database,
         range: TimeRange,
@@ -122,15 +134,15 @@ impl Walk {
 
     fn ids(&self, range: TimeRange, direction: Direction, after: Option<&str>) -> Document {
         let mut ids = ids_within(self.prefix, range);
+        let Some(after) = after else { return ids };
         // Of two bounds on the same side the one that was reached is the narrower.
-        match (after, direction) {
-            (Some(after), Direction::Newest) => drop(ids.insert("$lt", after)),
-            (Some(after), Direction::Oldest) => {
-                ids.remove("$gte");
-                ids.insert("$gt", after);
-            }
-            (None, _) => {}
-        }
+        let reached = sibling_id(self.prefix, after);
+        let (bound, takes_part) = match direction {
+            Direction::Newest => (["$lt", "$lte"], *reached < *after),
+            Direction::Oldest => (["$gt", "$gte"], *reached > *after),
+        };
+        bound.iter().for_each(|bound| drop(ids.remove(bound)));
+        ids.insert(bound[usize::from(takes_part)], reached);
         ids
     }
 
@@ -162,18 +174,48 @@ pub(super) fn ids_within(prefix: &str, range: TimeRange) -> Document {
 }
 
 /// The page, and whether there is more behind it.
-pub(super) fn cut<T>(mut found: Vec<T>, limit: usize) -> (Vec<T>, bool) {
+#[must_use]
+pub fn cut<T>(mut found: Vec<T>, limit: usize) -> (Vec<T>, bool) {
     let more = found.len() > limit;
     found.truncate(limit);
     (found, more)
 }
 
 /// Behind the last record of a full page; else where looking ended, if it ended early.
-pub(super) fn next_place(last_shown: Option<&str>, more: bool, ended_at: Option<String>) -> Option<String> {
+#[must_use]
+pub fn next_place(last_shown: Option<&str>, more: bool, ended_at: Option<String>) -> Option<String> {
     if more { last_shown.map(str::to_owned) } else { ended_at }
 }
 
 /// Conditions for the fields that are given.
-pub(super) fn given(fields: &[(&str, Option<&str>)]) -> Document {
+#[must_use]
+pub fn given(fields: &[(&str, Option<&str>)]) -> Document {
     fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.into()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(prefix: &'static str, direction: Direction, after: &str) -> Document {
+        let walk = Walk { collection: "c", prefix, index: "_id_", key: Document::new(), rest: Document::new() };
+        let day = TimeRange { from: Some(DateTime::from_millis(1)), to: Some(DateTime::from_millis(2)) };
+        walk.ids(day, direction, Some(after))
+    }
+
+    #[test]
+    fn a_walk_goes_on_behind_a_record_of_another_collection() {
+        let (from, to) = (first_id_at("b", 1), first_id_at("b", 2));
+        for (prefix, direction, after, expected) in [
+            ("b", Direction::Newest, "b_7", doc! { "$gte": &from, "$lt": "b_7" }),
+            ("b", Direction::Newest, "a_7", doc! { "$gte": &from, "$lt": "b_7" }),
+            ("b", Direction::Newest, "c_7", doc! { "$gte": &from, "$lte": "b_7" }),
+            ("b", Direction::Oldest, "b_7", doc! { "$lt": &to, "$gt": "b_7" }),
+            ("b", Direction::Oldest, "a_7", doc! { "$lt": &to, "$gte": "b_7" }),
+            ("b", Direction::Oldest, "c_7", doc! { "$lt": &to, "$gt": "b_7" }),
+        ] {
+            assert_eq!(ids(prefix, direction, after), expected, "{prefix} behind {after}, {direction:?}");
+        }
+        assert!(place_of("b_7") < place_of("c_7") && place_of("c_7") < place_of("a_8"));
+    }
 }

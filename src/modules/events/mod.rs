@@ -23,7 +23,7 @@ pub struct Event {
     /// `evt_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// `OrderCreated`, ...
+    /// `OrderCreated`, ...: without a dot, which actions of audit events have.
     #[serde(rename = "type")]
     pub kind: String,
     /// Id of what it happened to.
@@ -62,7 +62,12 @@ impl EventStore {
     /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
-        vec![Index::new(EVENTS, "subject", doc! { "subjectId": 1, "_id": 1 })]
+        vec![
+            Index::new(EVENTS, "subject", doc! { "subjectId": 1, "_id": 1 }),
+            Index::new(EVENTS, "request", doc! { "actor.requestId": 1, "_id": 1 }),
+            Index::new(EVENTS, "actor", doc! { "actor.id": 1, "_id": 1 }),
+            Index::new(EVENTS, "owner", doc! { "userId": 1, "_id": 1 }),
+        ]
     }
 
     /// Events of one subject, oldest first.

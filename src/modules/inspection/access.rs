@@ -14,7 +14,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 
 use crate::{
     modules::audit::{AuditEvent, AuditOutcome, AuditStore},
@@ -24,6 +24,7 @@ use crate::{
         http::{ClientAddr, RequestId},
         identity::{Actor, CurrentUser, Role, SeenUser},
         ids::new_id,
+        scrub::{is_harmless, is_request_id},
     },
 };
 
@@ -87,17 +88,30 @@ impl Asked {
             method: request.method().clone(),
             route: route.to_owned(),
             path: plain(request.uri().path()),
-            query: plain(request.uri().query().unwrap_or_default()),
+            query: request.uri().query().unwrap_or_default().to_owned(),
             address: extensions.get::<ClientAddr>().map(|address| address.0.to_string()),
             request_id: extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
         }
     }
 
-    /// What it is about: the last part of the path that the route leaves open, else the route.
+    /// What it is about: the last part of the path that the route leaves open, else the route. What is neither an id nor a
+    /// name of ours may be anything, and only its length is kept.
     fn resource(&self) -> String {
         let parts = self.route.split('/').zip(self.path.split('/'));
-        let open = parts.filter(|(part, _)| part.starts_with('{')).map(|(_, part)| part.to_owned()).last();
-        open.unwrap_or_else(|| self.route.clone())
+        let open = parts.filter(|(part, _)| part.starts_with('{')).map(|(_, part)| part).last();
+        open.map_or_else(|| self.route.clone(), |part| if is_ours(part) { part.to_owned() } else { hidden(part) })
+    }
+
+    /// The query. Of a request that was not understood, or whose sender is not known, names of parameters only; of any, no
+    /// value that may be a secret: people paste what they have.
+    fn shown_query(&self, outcome: AuditOutcome) -> String {
+        let pairs = self.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = if is_parameter(name) { name.to_owned() } else { hidden(name) };
+            let shown = outcome == AuditOutcome::Done && is_plain(value);
+            format!("{name}={}", if shown { value.to_owned() } else { hidden(value) })
+        });
+        pairs.collect::<Vec<_>>().join("&").chars().take(TEXT_CHARS_MAX).collect()
     }
 
     fn is_under(&self, prefixes: &[&str]) -> bool {
@@ -128,7 +142,7 @@ impl Asked {
         let mut after: Document =
             doc! { "method": self.method.as_str(), "route": &self.route, "status": i32::from(status) };
         if !self.query.is_empty() {
-            after.insert("query", &self.query);
+            after.insert("query", self.shown_query(outcome));
         }
         AuditEvent {
             id: new_id("aud"),
@@ -144,6 +158,36 @@ impl Asked {
             at: clock.now(),
         }
     }
+}
+
+/// In place of what is not kept.
+fn hidden(text: &str) -> String {
+    format!("[{}]", text.len())
+}
+
+/// An id of ours (`ord_...`), or the name of a queue or a provider.
+fn is_ours(text: &str) -> bool {
+    let id = text.split_once('_').is_some_and(|(prefix, body)| {
+        (2..=4).contains(&prefix.len())
+            && prefix.bytes().all(|b| b.is_ascii_lowercase())
+            && (1..=32).contains(&body.len())
+            && body.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    });
+    id || (text.len() <= 64 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+}
+
+/// Letters: every parameter of ours is.
+fn is_parameter(name: &str) -> bool {
+    (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphabetic())
+}
+
+/// A value that is no secret by its shape, and can be shown as it was sent.
+fn is_plain(value: &str) -> bool {
+    let decoded =
+        form_urlencoded::parse(value.as_bytes()).next().map_or_else(String::new, |(text, _)| text.into_owned());
+    // Passwords and tokens have capitals too, ids of requests hardly ever.
+    let is_id = || is_request_id(&decoded) && !decoded.contains(|c: char| c.is_ascii_uppercase());
+    is_ours(&decoded) || is_id() || DateTime::parse_rfc3339_str(&decoded).is_ok() || is_harmless(&decoded)
 }
 
 /// Printable, and not too long: it came from outside.
@@ -243,6 +287,40 @@ mod tests {
         assert_eq!(asked("/finance/wallets/{userId}", "/finance/wallets/usr_1").resource(), "usr_1");
         assert_eq!(asked("/queues/jobs/{jobId}/retry", "/queues/jobs/job_1/retry").resource(), "job_1");
         assert_eq!(asked("/audit/events", "/audit/events").resource(), "/audit/events");
+        for secret in ["999941057058", "ABCPR1234F", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln", "hunter2", "a%20b", ""] {
+            let resource = asked("/kyc/documents/{documentId}", &format!("/kyc/documents/{secret}")).resource();
+            assert_eq!(resource, format!("[{}]", secret.len()));
+        }
+    }
+
+    #[test]
+    fn a_query_is_shown_without_what_may_be_a_secret() {
+        let shown = |query: &str, outcome| {
+            let (route, path, query) = (String::new(), String::new(), query.to_owned());
+            let asked = Asked { method: Method::GET, route, path, query, address: None, request_id: String::new() };
+            asked.shown_query(outcome)
+        };
+        for query in [
+            "userId=usr_0198f0c2b1e07c3e8a41b5d0f3a2c4e6&limit=20&order=oldest",
+            "clientOrderId=c-1001&httpStatus=500&accountId=parcelx/default",
+            "from=2026-01-01T00:00:00Z&to=2026-01-02T00%3A00%3A00.000Z",
+            "requestId=7d444840-9dc0-11d1-b245-5ffdce74fad2&action=%3Cscript%3E",
+        ] {
+            assert_eq!(shown(query, AuditOutcome::Done), query);
+        }
+        for (query, kept) in [
+            ("awb=999941057058&userId=ABCPR1234F", "awb=[12]&userId=[10]"),
+            ("userId=9999+4105+7058", "userId=[14]"),
+            ("requestId=Kq7xB2mZ9wLp4RtVb8NyQa", "requestId=[22]"),
+            ("userId=9999%204105%207058", "userId=[18]"),
+            ("actorId=%1b[31mred%0d%0aX", "actorId=[17]"),
+            ("999941057058=x&hunter2", "[12]=x&[7]="),
+            ("", ""),
+        ] {
+            assert_eq!(shown(query, AuditOutcome::Done), kept);
+        }
+        assert_eq!(shown("password=hunter&limit=5", AuditOutcome::Denied), "password=[6]&limit=[1]");
+        assert_eq!(shown("password=hunter&limit=5", AuditOutcome::Failed), "password=[6]&limit=[1]");
     }
 
     #[test]

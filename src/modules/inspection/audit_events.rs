@@ -10,9 +10,10 @@ use validator::Validate;
 use super::{
     order_story::{ActorResponse, json},
     paging::{ListOrder, Place, RangeResponse, scope_of},
+    trail::{TrailFilter, list_trail},
 };
 use crate::{
-    modules::audit::{AuditEvent, AuditOutcome, Direction, EventFilter, TimeRange, list_events},
+    modules::audit::{AuditEvent, AuditOutcome, Direction, TimeRange},
     platform::{
         clock::{Clock, Rfc3339Time},
         error::{AppError, Problem},
@@ -26,7 +27,7 @@ const PAGE: usize = 20;
 /// What the route needs.
 #[derive(Clone, Debug)]
 pub struct AuditTrail {
-    /// Where events are.
+    /// Where events and audit events are.
     pub db: Database,
     /// Time.
     pub clock: Clock,
@@ -56,7 +57,7 @@ struct ListEventsQuery {
     /// Done to, or read of, this: an id, or a route.
     #[validate(length(max = 300))]
     resource_id: Option<String>,
-    /// Done in the request with this id (`X-Request-Id`).
+    /// Done in, or following from, the request with this id (`X-Request-Id`).
     #[validate(length(max = 128))]
     request_id: Option<String>,
     /// Done by this user, worker, provider or command.
@@ -65,7 +66,7 @@ struct ListEventsQuery {
     /// Concerning what is this user's.
     #[validate(length(max = 128))]
     user_id: Option<String>,
-    /// This action: `kyc.approved`, `request.read`, ...
+    /// This action: `kyc.approved`, `request.read`, ...; or type of event: `OrderCreated`, ...
     #[validate(length(max = 64))]
     action: Option<String>,
     /// With this outcome.
@@ -96,20 +97,25 @@ struct AuditEventListResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct AuditEventResponse {
+    /// `aud_...`, or `evt_...` of an event. A change of an application has both: their ids differ in this prefix only.
     event_id: String,
     at: Rfc3339Time,
     actor: ActorResponse,
+    /// Module and verb, `request.read`; of an event its type, `OrderCreated`.
+    #[schema(example = "kyc.approved")]
     action: String,
+    /// `order`, `topup`, `kyc_application`, `route`, ...
+    #[schema(example = "order")]
     resource_type: String,
     resource_id: String,
     /// Whose it is, where that is known.
     user_id: Option<String>,
     outcome: AuditOutcome,
     reason: Option<String>,
-    /// Changed fields before.
+    /// Changed fields before; null for an event.
     #[schema(value_type = Option<Object>)]
     before: Option<serde_json::Value>,
-    /// The same fields after; of a request what it was.
+    /// The same fields after; of a request what it was, of an event ids and states.
     #[schema(value_type = Option<Object>)]
     after: Option<serde_json::Value>,
 }
@@ -133,8 +139,8 @@ impl From<AuditEvent> for AuditEventResponse {
 }
 
 impl ListEventsQuery {
-    fn filter(&self) -> EventFilter {
-        EventFilter {
+    fn filter(&self) -> TrailFilter {
+        TrailFilter {
             resource_id: self.resource_id.clone(),
             request_id: self.request_id.clone(),
             actor_id: self.actor_id.clone(),
@@ -146,8 +152,9 @@ impl ListEventsQuery {
     }
 }
 
-/// Lists who did what and who looked at what. Filters hold together. Without resource, request, actor or user a page stays
-/// within a day, and says so in `range`. What happened to an order is in its story, `/audit/orders/{orderId}`.
+/// Lists who did what and who looked at what: audit events, and the events of orders, top-ups and applications, in one order.
+/// Filters hold together. Without resource, request, actor or user a page stays within a day, and says so in `range`. An order's
+/// calls and money are in its story, `/audit/orders/{orderId}`.
 #[utoipa::path(get, path = "/audit/events", tag = "audit", security(("bearer" = [])), params(ListEventsQuery),
     responses(
         (status = 200, body = AuditEventListResponse),
@@ -168,9 +175,9 @@ async fn list_audit_events(
         None => filter.range.a_day(order, trail.clock.now()),
     };
     let after = place.as_ref().map(|place| &*place.id);
-    let found = list_events(&trail.db, &filter, order, after, query.limit.unwrap_or(PAGE)).await?;
+    let found = list_trail(&trail.db, &filter, order, after, query.limit.unwrap_or(PAGE)).await?;
     Ok(Json(AuditEventListResponse {
-        items: found.events.into_iter().map(Into::into).collect(),
+        items: found.records.into_iter().map(Into::into).collect(),
         next_cursor: found.next.map(|id| Place { range: filter.range, id }.seal(&scope)),
         partial: found.partial,
         range: filter.range.into(),

@@ -1,4 +1,5 @@
-//! What operators and finance look at, across modules: the routes of `/queues`, and `/finance/reconciliation`.
+//! What operators, finance and auditors look at, across modules: the routes of `/queues` and `/audit`, and
+//! `/finance/reconciliation`.
 //!
 //! Invariants: administrators only for queues. A job is run again only if its subject allows it, decided in the
 //! transaction that revives it; only what has ended can be deleted. A reconciliation reads one moment and changes nothing.
@@ -14,6 +15,7 @@ mod queues;
 mod reconciliation;
 mod redaction_policy;
 mod seals;
+mod trail;
 mod verification;
 
 pub use access::{AccessLog, record_access};

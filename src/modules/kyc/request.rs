@@ -12,7 +12,7 @@ use super::{
     review::Verdict,
     states,
 };
-use crate::platform::{clock::Rfc3339Time, error::FieldError, ids::new_id, sealing::SealingKeys};
+use crate::platform::{clock::Rfc3339Time, error::FieldError, ids::new_id, scrub::is_harmless, sealing::SealingKeys};
 
 /// Longest name, address line and city.
 const LINE_CHARS_MAX: usize = 120;
@@ -20,6 +20,9 @@ const LINE_CHARS_MAX: usize = 120;
 const REASON_CHARS_MAX: usize = 500;
 /// Free text is stored as it is, and reasons for ever.
 const NO_IDENTIFIERS: &str = "must hold no Aadhaar number and no PAN";
+/// Reasons are read by many.
+const NO_NUMBERS: &str =
+    "must hold no number of a person, an account or a card, no address of e-mail or web, and no key";
 /// More can't be asked for at once.
 const REQUIREMENTS_MAX: u64 = 20;
 
@@ -295,8 +298,8 @@ fn reason(text: &str) -> Result<(), ValidationError> {
     if text.chars().any(|c| is_unseen(c) && c != '\n') {
         return Err(invalid("format", "must hold no control characters"));
     }
-    if holds_identifier(text) {
-        return Err(invalid("format", NO_IDENTIFIERS));
+    if holds_identifier(text) || !is_harmless(text) {
+        return Err(invalid("format", NO_NUMBERS));
     }
     Ok(())
 }
@@ -324,10 +327,10 @@ fn requirement_field(field: &str) -> Result<(), ValidationError> {
 
 fn requirement_code(code: &str) -> Result<(), ValidationError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_');
-    if (1..=64).contains(&code.len()) && code.bytes().all(allowed) {
+    if (1..=64).contains(&code.len()) && code.bytes().all(allowed) && is_harmless(code) {
         Ok(())
     } else {
-        Err(invalid("format", "must be 1 to 64 of the characters a-z 0-9 . _"))
+        Err(invalid("format", "must be 1 to 64 of the characters a-z 0-9 . _, and no number of somebody"))
     }
 }
 

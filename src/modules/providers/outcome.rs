@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::platform::exchange::scrub;
+use crate::platform::scrub::scrub;
 
 /// A shipment that exists at the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     ANSWER_BYTES_MAX, Answer, AnswerBody, CONNECT_TIMEOUT, Credentials, Logged, Lost, NotSent, Redaction, Reply,
-    ResponseRecord,
+    ResponseRecord, ours::Ours,
 };
 use crate::platform::{crash, secret::sha256_hex};
 
@@ -83,13 +83,13 @@ impl Exchange {
         }
         let outbound = logged.outbound();
         let mut request = self.client.request(outbound.method.clone(), &outbound.url);
+        let mut seen = Seen { ours: Ours::of(&credentials), ..Seen::default() };
         for (name, value) in credentials {
             request = request.header(name, value);
         }
         if let Some(body) = &outbound.body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let mut seen = Seen::default();
         let outcome = {
             let mut exchange = pin!(async {
                 let response = request.send().await?;
@@ -137,6 +137,7 @@ impl Exchange {
 /// What was seen of the answer so far; it stays when the rest is lost.
 #[derive(Default)]
 struct Seen {
+    ours: Ours,
     status: Option<u16>,
     headers: Document,
     retry_after: Option<Duration>,
@@ -148,8 +149,8 @@ impl Seen {
     fn head(&mut self, response: &Response) {
         self.status = Some(response.status().as_u16());
         for (name, value) in response.headers() {
-            if Redaction::allows_header(name.as_str()) {
-                let text: String = String::from_utf8_lossy(value.as_bytes()).chars().take(200).collect();
+            let text = self.ours.without(&String::from_utf8_lossy(value.as_bytes()));
+            if let Some(text) = Redaction::header(name.as_str(), &text) {
                 self.headers.insert(name.as_str(), text);
             }
         }
@@ -167,7 +168,7 @@ impl Seen {
             }
             self.bytes.extend_from_slice(&chunk);
         }
-        self.json = serde_json::from_slice(&self.bytes).ok().map(Arc::new);
+        self.json = serde_json::from_slice(&self.bytes).ok().map(|json| Arc::new(self.ours.taken_out(json)));
         Ok(None)
     }
 

@@ -1,16 +1,16 @@
 //! What may be stored of a call: an allow-list per operation. What is not named is stored as its type and length.
 
-use std::borrow::Cow;
-
 use bson::{Bson, Document};
 use serde_json::Value;
 
-/// Longest text that is stored of an allowed field; the rest is cut.
-const TEXT_CHARS_MAX: usize = 500;
-/// Longest scrubbed text that is stored.
-const SCRUBBED_CHARS_MAX: usize = 300;
-/// More digits in a number or a word may be a telephone, account or document number.
-const DIGITS_MAX: usize = 6;
+use crate::platform::scrub::{
+    DIGITS_MAX, contains_key, contains_pan, is_name, is_opaque, is_request_id, is_time, scrub,
+};
+
+/// Greater numbers in free text may be telephone, account or document numbers.
+const NUMBER_MAX: i64 = 999_999;
+/// Longest answer, in bytes, that a header may announce; what is longer is no length.
+const LENGTH_MAX: u64 = 99_999_999;
 /// Entries of an array or an object that are stored.
 const ENTRIES_MAX: usize = 100;
 /// Depth to which a body is stored.
@@ -19,11 +19,11 @@ const DEPTH_MAX: usize = 12;
 /// Paths that may be stored: `data.awb_number`, `products[].product_sku`, `shipment_weight[]`.
 #[derive(Debug)]
 pub struct Redaction {
-    /// Of the request's body.
+    /// Of the request's body: numbers and names for things, which are stored whole; other text is scrubbed.
     pub request: &'static [&'static str],
-    /// Of the answer's body.
+    /// The same of the answer's body.
     pub response: &'static [&'static str],
-    /// Free text of either body, stored scrubbed: see [`scrub`].
+    /// Free text of either body, words included, stored scrubbed: see [`scrub`].
     pub free_text: &'static [&'static str],
     /// Query parameters of the URL.
     pub query: &'static [&'static str],
@@ -54,10 +54,21 @@ impl Redaction {
         self.redact(body, &mut String::new(), self.response, 0)
     }
 
-    /// Whether an answer's header may be stored.
+    /// The stored form of an answer's header; none where it may not be stored. A provider chooses its headers too, so each
+    /// is stored only as what it ought to be.
     #[must_use]
-    pub fn allows_header(name: &str) -> bool {
-        Self::RESPONSE_HEADERS.contains(&name)
+    pub fn header(name: &str, value: &str) -> Option<String> {
+        let value = value.trim();
+        let is_date = || httpdate::parse_http_date(value).is_ok();
+        let as_it_ought = match name {
+            _ if !Self::RESPONSE_HEADERS.contains(&name) => return None,
+            "content-length" => value.parse::<u64>().is_ok_and(|bytes| bytes <= LENGTH_MAX),
+            "date" => is_date(),
+            "retry-after" => value.parse::<u64>().is_ok_and(|seconds| seconds <= NUMBER_MAX as u64) || is_date(),
+            "x-request-id" => is_request_id(value),
+            _ => false,
+        };
+        Some(if as_it_ought { value.to_owned() } else { scrub(value) })
     }
 
     /// The URL with values of parameters that are not named replaced by their length.
@@ -122,6 +133,12 @@ fn is_plain_key(name: &str) -> bool {
         && name.bytes().all(plain)
         && name.bytes().filter(u8::is_ascii_digit).count() <= DIGITS_MAX
         && !contains_pan(name)
+        && !contains_key(name)
+        && !is_opaque(name)
+}
+
+const fn is_small(number: i64) -> bool {
+    number.unsigned_abs() <= NUMBER_MAX.unsigned_abs()
 }
 
 fn leaf(value: &Value, allowed: Allowed) -> Bson {
@@ -131,51 +148,18 @@ fn leaf(value: &Value, allowed: Allowed) -> Bson {
         (Value::Number(number), Allowed::Whole) => {
             number.as_i64().map_or_else(|| Bson::Double(number.as_f64().unwrap_or_default()), Bson::Int64)
         }
-        (Value::String(text), Allowed::Whole) => Bson::String(text.chars().take(TEXT_CHARS_MAX).collect()),
-        (Value::String(text), Allowed::Scrubbed) => Bson::String(scrub(text)),
+        (Value::String(text), Allowed::Whole) if is_name(text) => Bson::String(text.clone()),
+        (Value::String(text), Allowed::Whole | Allowed::Scrubbed) if is_time(text) => Bson::String(text.clone()),
+        (Value::String(text), Allowed::Whole | Allowed::Scrubbed) => Bson::String(scrub(text)),
+        (Value::Bool(flag), Allowed::Scrubbed) => Bson::Boolean(*flag),
+        (Value::Number(number), Allowed::Scrubbed) if number.as_i64().is_some_and(is_small) => {
+            Bson::Int64(number.as_i64().unwrap_or_default())
+        }
         (Value::Bool(_), _) => Bson::String("[boolean]".into()),
         (Value::Number(_), _) => Bson::String("[number]".into()),
         (Value::String(text), Allowed::ShapeOnly) => Bson::String(format!("[string {}]", text.chars().count())),
         (Value::Array(_) | Value::Object(_), _) => Bson::String("[nested]".into()),
     }
-}
-
-/// Free text of a provider as it may be stored: cut, without control characters, e-mail addresses, tax numbers and long
-/// numbers, because providers repeat what they were sent.
-#[must_use]
-pub fn scrub(text: &str) -> String {
-    let printable: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
-    let words: Vec<&str> = printable.split_whitespace().collect();
-    // A number may be written in groups: its parts are judged together.
-    let runs = words.chunk_by(|one, next| is_part_of_number(one) && is_part_of_number(next));
-    runs.map(scrubbed).collect::<Vec<_>>().join(" ").chars().take(SCRUBBED_CHARS_MAX).collect()
-}
-
-/// Nothing but digits and punctuation.
-fn is_part_of_number(word: &str) -> bool {
-    !word.contains(|c: char| c.is_alphabetic() || c == '@')
-}
-
-/// One word, or several that are parts of one number.
-fn scrubbed(run: &[&str]) -> Cow<'static, str> {
-    let digits: usize = run.iter().map(|word| word.bytes().filter(u8::is_ascii_digit).count()).sum();
-    if run.iter().any(|word| word.contains('@')) {
-        "[address]".into()
-    } else if digits > DIGITS_MAX || run.iter().any(|word| contains_pan(word)) {
-        "[number]".into()
-    } else {
-        run.join(" ").into()
-    }
-}
-
-/// Whether a tax number (PAN) is in it: five letters, four digits, a letter. A GSTIN is built around one.
-fn contains_pan(word: &str) -> bool {
-    let is_pan = |w: &[u8]| {
-        w[..5].iter().all(u8::is_ascii_alphabetic)
-            && w[5..9].iter().all(u8::is_ascii_digit)
-            && w[9].is_ascii_alphabetic()
-    };
-    word.as_bytes().windows(10).any(is_pan)
 }
 
 #[cfg(test)]
@@ -184,6 +168,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::platform::scrub::SCRUBBED_CHARS_MAX;
 
     const RULES: Redaction = Redaction {
         request: &["id", "items[].sku", "weights[]", "deep.ok"],
@@ -213,57 +198,57 @@ mod tests {
         let long = "x".repeat(10_000);
         let stored = RULES.response_body(&json!({ "status": long, "list": vec![1; 500], "k\u{0}ey": 1 }));
         let stored = stored.as_document().expect("a document");
-        assert_eq!(stored.get_str("status").expect("text").len(), TEXT_CHARS_MAX);
+        assert_eq!(stored.get_str("status").expect("text").len(), SCRUBBED_CHARS_MAX);
         assert_eq!(stored.get_array("list").expect("a list").len(), ENTRIES_MAX + 1);
         assert!(stored.contains_key("[key 0]"), "{stored}");
     }
 
     #[test]
-    fn free_text_keeps_its_sense_and_loses_personal_data() {
-        for (text, kept) in [
-            ("Pincode 560001 not serviceable", "Pincode 560001 not serviceable"),
-            ("Invalid mobile 9876543210, <asha@example.com>", "Invalid mobile [number] [address]"),
-            ("call +91-98765-43210 now", "call [number] now"),
-            ("two\r\nlines \u{1b}[31mred", "two lines [31mred"),
+    fn what_is_allowed_is_stored_as_what_it_ought_to_be() {
+        let stored = |status: Value| RULES.response_body(&json!({ "status": status }));
+        for (status, kept) in [
+            (json!("79123456789012"), bson!("79123456789012")),
+            (json!(79_123_456_789_012_i64), bson!(79_123_456_789_012_i64)),
+            (json!("2026-01-31 09:30:00"), bson!("2026-01-31 09:30:00")),
+            (json!("In transit"), bson!("In transit")),
+            (json!("of ABCDE1234F, 9876543210\r\n\u{1b}[2J"), bson!("of [number] [number] [2J")),
+            (json!("ABCDE1234F"), bson!("[number]")),
+            (json!("sk_live_51H8xQ2eZvKYlo2C"), bson!("[secret]")),
         ] {
-            assert_eq!(scrub(text), kept);
-            let stored = RULES.response_body(&json!({ "words": [text] }));
-            assert_eq!(stored, bson!({ "words": [kept] }));
+            assert_eq!(stored(status), bson!({ "status": kept }));
         }
-        assert_eq!(scrub(&"x ".repeat(1000)).chars().count(), SCRUBBED_CHARS_MAX);
-    }
-
-    #[test]
-    fn identifiers_are_hidden_however_they_are_written() {
-        for (text, kept) in [
-            ("PAN ABCDE1234F is inactive", "PAN [number] is inactive"),
-            ("pan=abcde1234f; try again", "[number] try again"),
-            ("GSTIN 29ABCDE1234F1Z5, cancelled", "GSTIN [number] cancelled"),
-            ("ABCDE\u{0}1234F", "[number]"),
-            ("éABCDE1234Fé", "[number]"),
-            ("Aadhaar 9999 4105 7058 is no PAN", "Aadhaar [number] is no PAN"),
-            ("call 98765 43210", "call [number]"),
-            ("call (+91) 98765 - 43210, now", "call [number] now"),
-            ("98765\n43210 asha@example.com 98765\u{7} 43210", "[number] [address] [number]"),
-            ("1234 asha@example.com 5678", "1234 [address] 5678"),
+        let words = |words: Value| RULES.response_body(&json!({ "words": words }));
+        for (said, kept) in [
+            (json!("call 9876543210"), bson!("call [number]")),
+            (json!(["two\r\nlines \u{1b}[31mred"]), bson!(["two lines [31mred"])),
+            (json!("31-01-2026 09:30:00"), bson!("31-01-2026 09:30:00")),
+            (json!(227), bson!(227_i64)),
+            (json!(9_876_543_210_i64), bson!("[number]")),
+            (json!(1.5), bson!("[number]")),
+            (json!(true), bson!(true)),
         ] {
-            assert_eq!(scrub(text), kept);
-            assert_eq!(scrub(kept), kept, "a second time changes nothing");
+            assert_eq!(words(said), bson!({ "words": kept }));
         }
     }
 
     #[test]
-    fn words_that_only_resemble_identifiers_stay() {
-        for text in [
-            "Pincode 560001 not serviceable",
-            "Pincodes 560001 and 110001 differ",
-            "between 10 - 20 kg, 3 parcels",
-            "ABCD1234F ABCDE123F ABCDE12345 ABCDE 1234 F",
-            "IFSC HDFC0ABC123 unknown",
-            "- ... !",
-            "",
+    fn headers_are_stored_as_what_they_ought_to_be() {
+        for (name, value, kept) in [
+            ("content-type", "application/json; charset=utf-8", Some("application/json; charset=utf-8")),
+            ("content-type", "text/999941057058", Some("[number]")),
+            ("content-length", "1048576", Some("1048576")),
+            ("content-length", "999941057058", Some("[number]")),
+            ("date", "Wed, 21 Oct 2026 07:28:00 GMT", Some("Wed, 21 Oct 2026 07:28:00 GMT")),
+            ("date", "9876543210", Some("[number]")),
+            ("retry-after", "120", Some("120")),
+            ("retry-after", "999941057058", Some("[number]")),
+            ("server", "nginx/1.25.3", Some("nginx/1.25.3")),
+            ("server", "host \u{1b}[2J sk_live_51H8xQ2eZvKYlo2C", Some("host [2J [secret]")),
+            ("x-request-id", "7d444840-9dc0-11d1-b245-5ffdce74fad2", Some("7d444840-9dc0-11d1-b245-5ffdce74fad2")),
+            ("x-request-id", "ABCDE1234F", Some("[number]")),
+            ("set-cookie", "a=b", None),
         ] {
-            assert_eq!(scrub(text), text);
+            assert_eq!(Redaction::header(name, value).as_deref(), kept, "{name}: {value}");
         }
     }
 
@@ -276,9 +261,11 @@ mod tests {
 
     #[test]
     fn keys_that_could_be_data_or_pass_for_a_path_are_not_stored() {
-        let stored = RULES.response_body(&json!({ "asha@example.com": 1, "9876543210": 2, "deep.ok": 3, "": 4 }));
+        let stored = RULES.response_body(&json!({
+            "asha@example.com": 1, "9876543210": 2, "deep.ok": 3, "": 4, "Kq7xB2mZ9wLpRtVbNyQa": 5, "sk_live_Mk7Qw2Zx9Lp": 6,
+        }));
         let keys: Vec<_> = stored.as_document().expect("a document").keys().cloned().collect();
-        assert_eq!(keys, ["[key 0]", "[key 1]", "[key 2]", "[key 3]"]);
+        assert_eq!(keys, ["[key 0]", "[key 1]", "[key 2]", "[key 3]", "[key 4]", "[key 5]"]);
         let wide: serde_json::Map<_, _> = (0..500).map(|n| (format!("k{n}"), json!(n))).collect();
         assert_eq!(RULES.response_body(&wide.into()).as_document().expect("a document").len(), ENTRIES_MAX + 1);
     }

@@ -9,11 +9,13 @@ pub mod gateway;
 pub mod kyc;
 pub mod ledger_chance;
 pub mod ledger_model;
+pub mod liar;
 pub mod orders;
 pub mod process;
 pub mod proxy;
 pub mod retention;
 pub mod seals;
+pub mod secrets;
 pub mod servers;
 pub mod verify;
 
@@ -354,8 +356,13 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
         assert!(is_made || application.get_str("state").unwrap() != "submitted", "nobody checks {id}");
         assert_eq!(application.get("openCall"), Some(&bson::Bson::Null), "{id} has a call that nobody closed");
     }
-    let created: std::collections::HashSet<String> = all("events")
-        .await
+    let events = all("events").await;
+    // By this it is told in which of the two books an action can be.
+    let has_dot = |record: &Document, name: &str| record.get_str(name).unwrap().contains('.');
+    assert!(events.iter().all(|event| !has_dot(event, "type")), "types of events have no dot: {events:?}");
+    let acts = all("audit_events").await;
+    assert!(acts.iter().all(|act| has_dot(act, "action")), "actions have a dot: {acts:?}");
+    let created: std::collections::HashSet<String> = events
         .iter()
         .filter(|event| event.get_str("type").unwrap() == "OrderCreated")
         .map(|event| event.get_str("subjectId").unwrap().to_owned())

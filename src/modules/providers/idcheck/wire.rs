@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{super::objection::id, CheckKind, Finding, Inquiry, Question, again, odd, refuted};
-use crate::platform::exchange::Redaction;
+use crate::platform::{exchange::Redaction, scrub::scrub};
 
 /// Longest name that is taken over; the rest is cut.
 const NAME_CHARS_MAX: usize = 200;
@@ -124,10 +124,11 @@ fn says(words: &[&str], word: &str) -> bool {
     places.any(|(at, _)| !words[at.saturating_sub(2)..at].iter().any(is_negation))
 }
 
-/// A name as it may be stored: on one line, printable, cut. What has no letter is no name.
+/// A name as it may be stored: on one line, printable, cut, without numbers and whatever else stands beside it. What has no
+/// letter is no name.
 fn name(body: &Value, field: &str) -> Option<String> {
-    let printable: String = text(body, field)?.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
-    let words: Vec<&str> = printable.split_whitespace().collect();
+    let scrubbed = scrub(text(body, field)?);
+    let words: Vec<&str> = scrubbed.split(' ').filter(|word| !word.starts_with('[')).collect();
     let name: String = words.join(" ").chars().take(NAME_CHARS_MAX).collect();
     name.contains(char::is_alphabetic).then(|| name.trim_end().to_owned())
 }

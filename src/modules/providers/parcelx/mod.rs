@@ -20,7 +20,10 @@ use super::{
     CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, OrderToPlace, PlacedShipment, Provider, Repeat,
     transport::{Transport, transport, unexpected},
 };
-use crate::platform::exchange::{Answer, Credentials, Outbound};
+use crate::platform::{
+    exchange::{Answer, Credentials, Outbound},
+    scrub::scrub,
+};
 
 pub use wire::redaction;
 
@@ -192,7 +195,7 @@ const fn is_cancelled(code: u32) -> bool {
 fn shipment(awb: &str, courier: Option<&str>, number: Option<&str>, status_code: Option<u32>) -> PlacedShipment {
     PlacedShipment {
         awb: awb.to_owned(),
-        courier_name: courier.filter(|text| !text.is_empty()).map(str::to_owned),
+        courier_name: courier.map(scrub).filter(|text| !text.is_empty()),
         provider_order_id: number.filter(|text| !text.is_empty()).map(str::to_owned),
         cancelled: status_code.is_some_and(is_cancelled),
     }

@@ -14,24 +14,15 @@ const REFERENCE_CHARS_MAX: usize = 64;
 
 /// What may be stored of an operation. Names, telephone numbers, streets and e-mails are not.
 pub fn redaction(operation: Operation) -> &'static Redaction {
-    const SAID: &[&str] = &["responsemsg", "responsemsg[]"];
-    const ANSWER: &[&str] = &[
-        "status",
-        "data.awb_number",
-        "data.order_number",
-        "data.job_id",
-        "data.lrnum",
-        "data.routing_code",
+    const WORDS: &[&str] = &[
+        "responsemsg",
+        "responsemsg[]",
         "data.payment_mode",
-        "data.client_order_id",
         "data.partner_display_name",
         "data.courier_code",
         "data.courier_name",
-        "data.pickup_id",
         "data.status_code",
         "data.status_title",
-        "awb_number",
-        "client_order_id",
         "current_status.status_title",
         "current_status.status_code",
         "current_status.event_date",
@@ -39,17 +30,31 @@ pub fn redaction(operation: Operation) -> &'static Redaction {
         "data[].status_title",
         "data[].event_date",
         "data[].status_location",
+        // What merchants write as they like.
+        "consignee_city",
+        "consignee_state",
+        "pickup_city",
+        "pickup_state",
+        "products[].product_sku",
+    ];
+    const ANSWER: &[&str] = &[
+        "status",
+        "data.awb_number",
+        "data.order_number",
+        "data.job_id",
+        "data.lrnum",
+        "data.routing_code",
+        "data.client_order_id",
+        "data.pickup_id",
+        "awb_number",
+        "client_order_id",
     ];
     static CREATE: Redaction = Redaction {
         request: &[
             "client_order_id",
             "invoice_number",
             "consignee_pincode",
-            "consignee_city",
-            "consignee_state",
             "pickup_pincode",
-            "pickup_city",
-            "pickup_state",
             "express_type",
             "address_type",
             "payment_mode",
@@ -65,18 +70,17 @@ pub fn redaction(operation: Operation) -> &'static Redaction {
             "shipment_width[]",
             "shipment_height[]",
             "shipment_weight[]",
-            "products[].product_sku",
             "products[].product_quantity",
             "products[].product_value",
             "products[].product_taxper",
         ],
         response: ANSWER,
-        free_text: SAID,
+        free_text: WORDS,
         query: &[],
     };
-    static CANCEL: Redaction = Redaction { request: &["awb"], response: ANSWER, free_text: SAID, query: &[] };
+    static CANCEL: Redaction = Redaction { request: &["awb"], response: ANSWER, free_text: WORDS, query: &[] };
     static LOOK_UP: Redaction =
-        Redaction { request: &[], response: ANSWER, free_text: SAID, query: &["awb", "channel_order_no"] };
+        Redaction { request: &[], response: ANSWER, free_text: WORDS, query: &["awb", "channel_order_no"] };
     match operation {
         Operation::Create => &CREATE,
         Operation::Cancel => &CANCEL,
