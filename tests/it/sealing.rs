@@ -10,18 +10,20 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use waybill::{
     modules::audit::{
-        proof::Anchor,
-        seals::{Passed, SealError},
+        proof::{Anchor, PublicKeys},
+        seals::{AUDIT_SEALS, Passed, SealError},
+        verification::{Part, verify_chain},
     },
     platform::{
         batch::{Command, Key, LATE_RECORDS, Lane, View},
         crash::POINTS,
         ids::{first_id_at, new_id, time_of_id},
+        sealing::SealingKeys,
     },
 };
 
 use crate::support::{
-    TestApp, eventually,
+    SIGNING_KEY, TestApp, eventually,
     process::Launch,
     seals::{assert_each_sealed_once, end_lease, look_back_ms, seal_all, seals, signing_key, times_sealed},
 };
@@ -39,6 +41,16 @@ async fn an_order(app: &TestApp, client_order_id: &str) {
     app.get(&auditor, &format!("/audit/provider-requests?clientOrderId={client_order_id}")).await.expect(200);
 }
 
+/// Every record is in one seal, and the chain is good; gives how many records there are.
+async fn sealed_once(app: &TestApp) -> usize {
+    let records = assert_each_sealed_once(&times_sealed(app).await);
+    let keys = PublicKeys::from_iter([SIGNING_KEY, &"6".repeat(64)].map(|key| signing_key(key).public()));
+    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+    let report = verify_chain(app.db(), &keys, &sealing, Part::default(), |_| {}).await.unwrap();
+    assert_eq!((report.finding, report.records), (None, records as u64));
+    records
+}
+
 fn event(id: &str) -> Document {
     let actor = doc! { "kind": "system", "id": null, "role": null, "address": null, "requestId": null };
     doc! { "_id": id, "type": "Tested", "subjectId": "s", "userId": "u", "actor": actor, "data": {}, "at": DateTime::now() }
@@ -53,7 +65,7 @@ async fn what_was_written_is_in_one_seal_after_a_pass() {
     let app = TestApp::start().await;
     an_order(&app, "c-1").await;
     let passed = seal_all(&app).await;
-    let records = assert_each_sealed_once(&times_sealed(&app).await);
+    let records = sealed_once(&app).await;
     assert_eq!(passed, Passed { holding: true, seals: 1, records: records as u64 });
     let seal = &seals(&app).await[0];
     let names: Vec<&str> = seal.counts.keys().map(String::as_str).collect();
@@ -67,7 +79,7 @@ async fn what_was_written_is_in_one_seal_after_a_pass() {
     );
     an_order(&app, "c-2").await;
     let second = seal_all(&app).await;
-    assert_eq!(assert_each_sealed_once(&times_sealed(&app).await) as u64, passed.records + second.records);
+    assert_eq!(sealed_once(&app).await as u64, passed.records + second.records);
     app.finish().await;
 }
 
@@ -78,7 +90,7 @@ async fn a_backlog_comes_into_several_seals() {
     app.db().collection("events").insert_many(events).await.unwrap();
     let passed = seal_all(&app).await;
     assert_eq!((passed.seals, passed.records), (3, 9_001));
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
     app.finish().await;
 }
@@ -104,7 +116,7 @@ async fn what_commits_after_others_were_sealed_is_sealed_by_the_next_pass() {
         times_sealed(&app).await.values().all(|times| *times == 1)
     })
     .await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
     app.finish().await;
 }
@@ -138,6 +150,14 @@ async fn an_answer_that_waited_for_the_database_longer_than_a_pass_looks_back_is
     lane.submit(Belated(new_id("evt"))).await.unwrap();
     let listed = app.all(LATE_RECORDS, doc! {}).await;
     assert_eq!(listed.iter().map(|entry| entry.get_str("_id").unwrap()).collect::<Vec<_>>(), late);
+    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+    let keys = crate::support::seals::public_keys();
+    let check = async || verify_chain(app.db(), &keys, &sealing, Part::default(), |_| {}).await.unwrap().finding;
+    assert_eq!(check().await, None, "what the sealer is going to seal was not inserted by hand");
+    let unlisted = app.db().collection::<Document>(LATE_RECORDS).find_one_and_delete(doc! { "_id": &late[0] }).await;
+    assert_eq!(check().await.and_then(|found| found.record_id).as_ref(), Some(&late[0]));
+    app.db().collection(LATE_RECORDS).insert_one(unlisted.unwrap().unwrap()).await.unwrap();
+
     // What is listed and of no sealed collection, or gone, goes off the list; what is sealed already stays sealed once.
     let sealed = seals(&app).await[0].leaves[0].id.clone();
     let more = [("kyc_applications", "kyc_1"), ("events", "evt_gone"), ("provider_request_logs", &sealed)];
@@ -145,10 +165,10 @@ async fn an_answer_that_waited_for_the_database_longer_than_a_pass_looks_back_is
     app.db().collection::<Document>(LATE_RECORDS).insert_many(more).await.unwrap();
 
     assert_eq!(seal_all(&app).await.records, 4);
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     assert!(app.all(LATE_RECORDS, doc! {}).await.is_empty());
     seal_all(&app).await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
     app.finish().await;
 }
@@ -161,14 +181,14 @@ async fn a_clock_that_steps_back_ten_minutes_leaves_no_gap_and_no_double() {
     for round in 0..3 {
         an_order(&app, &format!("c-{round}")).await;
         seal_all(&app).await;
-        assert_each_sealed_once(&times_sealed(&app).await);
+        sealed_once(&app).await;
     }
     // One that begins after the step, with the right time, takes over from seals of the future.
     let other = app.beside(&[]).await;
     end_lease(&app).await;
     an_order(&app, "c-4").await;
     seal_all(&other).await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     let chain = seals(&app).await;
     assert!(chain.last().unwrap().sealed_at < chain[0].sealed_at, "its clock is behind");
 
@@ -179,7 +199,7 @@ async fn a_clock_that_steps_back_ten_minutes_leaves_no_gap_and_no_double() {
         an_order(&app, &format!("c-{}", new_id("x"))).await;
     }
     seal_all(&other).await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
     app.finish().await;
 }
@@ -200,7 +220,7 @@ async fn of_two_sealers_one_seals_and_the_other_takes_over() {
     end_lease(&app).await;
     assert_eq!(seal_all(&app).await.seals, 0, "there is a seal of this number");
     assert_eq!(seal_all(&app).await.seals, 1, "it has read where the chain ends");
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
 
     // Both at once, over and over, each with a lease.
     for round in 0..20 {
@@ -217,7 +237,7 @@ async fn of_two_sealers_one_seals_and_the_other_takes_over() {
     end_lease(&app).await;
     while seal_all(&app).await.seals > 0 {}
     seal_all(&app).await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     let numbers: Vec<_> = seals(&app).await.iter().map(|seal| seal.number).collect();
     assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>());
     app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
@@ -245,7 +265,7 @@ async fn sealed_despite(point: &str) {
     })
     .await;
     healthy.terminate().await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     app.finish().await;
 }
 
@@ -264,7 +284,7 @@ async fn a_sealer_that_was_frozen_does_not_seal_what_another_one_sealed_meanwhil
     eventually("the thawed one goes on", PATIENCE, async || times_sealed(&app).await.values().all(|times| *times == 1))
         .await;
     frozen.terminate().await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     app.finish().await;
 }
 
@@ -288,9 +308,9 @@ async fn a_chain_goes_on_under_a_new_key_only_where_the_old_one_is_known() {
     an_order(&app, "c-2").await;
     end_lease(&app).await;
     seal_all(&heir).await;
-    assert_each_sealed_once(&times_sealed(&app).await);
+    sealed_once(&app).await;
     let signers: Vec<_> = seals(&app).await.into_iter().map(|seal| seal.key_id).collect();
-    assert_eq!(signers, [crate::support::SIGNING_KEY, &"6".repeat(64)].map(|key| signing_key(key).public().id()));
+    assert_eq!(signers, [SIGNING_KEY, &"6".repeat(64)].map(|key| signing_key(key).public().id()));
     app.finish().await;
 }
 
@@ -336,6 +356,22 @@ async fn the_latest_seal_is_anchored_in_a_file_and_at_a_webhook() {
     kept.dedup();
     assert_eq!(kept, expected, "what was written again after the refusal is the same line");
     std::fs::remove_file(&file).unwrap();
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_no_seal_among_the_seals_stops_nothing() {
+    let app = TestApp::start().await;
+    an_order(&app, "c-1").await;
+    seal_all(&app).await;
+    let odd = app.db().collection::<Document>(AUDIT_SEALS);
+    odd.insert_many([doc! { "_id": "9" }, doc! { "_id": { "n": 1 } }]).await.unwrap();
+    end_lease(&app).await;
+    let other = app.beside(&[]).await;
+    an_order(&app, "c-2").await;
+    assert_eq!(seal_all(&other).await.seals, 1);
+    odd.delete_many(doc! { "_id": { "$not": { "$type": "long" } } }).await.unwrap();
+    sealed_once(&app).await;
     app.finish().await;
 }
 

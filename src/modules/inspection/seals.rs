@@ -110,7 +110,7 @@ async fn list_seals(
     let filter = match after {
         Some(number) if ascending => doc! { "_id": { "$gt": number } },
         Some(number) => doc! { "_id": { "$lt": number } },
-        None => Document::new(),
+        None => doc! { "_id": { "$gte": 1_i64 } },
     };
     let take = query.limit.unwrap_or(PAGE);
     let mut headers = SealStore::new(reader.db).list_headers(filter, ascending, take + 1).await?;

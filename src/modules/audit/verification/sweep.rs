@@ -14,7 +14,10 @@ use super::super::{
     proof::{Scope, Scopes, Seal},
     seals::AUDIT_SEALS,
 };
-use crate::platform::ids::{first_id_at, is_id, time_of_id};
+use crate::platform::{
+    batch::LATE_RECORDS,
+    ids::{first_id_at, is_id, time_of_id},
+};
 
 /// A record is sealed within so much time, in ms: the sealer looks back for what was committed late, over two minutes
 /// and every 45 seconds at least.
@@ -123,8 +126,24 @@ impl Sweep<'_> {
                 return Ok(None);
             }
         }
-        let open = chunk.sealed.iter().position(|sealed| !sealed);
-        Ok(open.map(|position| format!("{}_{:032x}", scope.id_prefix(), chunk.ids[position])))
+        for (id, _) in chunk.ids.iter().zip(&chunk.sealed).filter(|(_, sealed)| !**sealed) {
+            let id = format!("{}_{id:032x}", scope.id_prefix());
+            if !self.is_pending(scope, &id).await? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it was committed long after its id was made, and the sealer comes to it with its next pass; or has come to
+    /// it since the seals were read.
+    async fn is_pending(&self, scope: &Scope, id: &str) -> Result<bool> {
+        let listed = self.db.collection::<Document>(LATE_RECORDS);
+        if listed.find_one(doc! { "_id": id, "collection": scope.collection() }).await?.is_some() {
+            return Ok(true);
+        }
+        let later = doc! { "_id": { "$gt": self.last.number }, "leaves.ids": id };
+        Ok(self.db.collection::<Document>(AUDIT_SEALS).find_one(later).await?.is_some())
     }
 
     /// Marks what is in the seals at a place.
