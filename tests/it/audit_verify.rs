@@ -190,6 +190,27 @@ async fn an_inserted_record_is_found_among_very_many_and_in_parts_of_the_chain()
 }
 
 #[tokio::test]
+async fn what_was_committed_late_is_not_called_inserted() {
+    let chain = Chain::new().await;
+    let (_, mut late) = chain.record(1, "events").await;
+    late.insert("_id", first_id_at("evt", chain.app.app.clock.now_ms() - 600_000));
+    let id = late.get_str("_id").unwrap();
+    chain.put("events", &late).await;
+    assert_eq!(chain.finding().await.record_id.as_deref(), Some(id));
+    chain.put("late_records", &doc! { "_id": id, "collection": "audit_events" }).await;
+    assert_eq!(chain.finding().await.record_id.as_deref(), Some(id), "something else is listed");
+    chain.put("late_records", &doc! { "_id": id, "collection": "events" }).await;
+    assert_eq!(chain.verify(Part::default()).await.finding, None);
+    seal_all(&chain.app).await;
+    assert_eq!(chain.app.all("late_records", doc! {}).await, []);
+    assert_eq!(chain.expect_verified().await.seals.last, Some(4));
+    chain.remove("events", id).await;
+    assert_eq!(chain.finding().await.kind, FindingKind::RecordRemoved);
+    chain.put("events", &late).await;
+    chain.app.finish().await;
+}
+
+#[tokio::test]
 async fn records_that_changed_places_are_named() {
     let chain = Chain::new().await;
     let seal = chain.seals().await.remove(1);

@@ -4,8 +4,9 @@ use bson::{Bson, Document, doc};
 use waybill::{
     modules::audit::{
         proof::{Anchor, FindingKind, PublicKeys, Seal, SealHeader},
+        retention::PURGED,
         seals::{AUDIT_SEALS, SealStore},
-        verification::{PURGED, Part},
+        verification::Part,
     },
     platform::ids::new_id,
 };

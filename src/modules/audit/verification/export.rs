@@ -18,11 +18,12 @@ use super::{
             Anchor, Finding, FindingKind, Hash, Leaf, NotSigned, ProofError, PublicKeys, Salts, Scopes, Seal,
             SealCheck, Sealed, Verifier,
         },
+        retention::PURGED,
     },
     Report,
     lines::{Kind, LINE_BYTES_MAX, LineError, Lines, Mode, Opening, RecordLine, SealLine, SealSpan},
     manifest::{Before, Counted, ManifestError, ManifestLine},
-    purges::{PURGED, Purges},
+    purges::Purges,
 };
 
 const VERSION: i64 = 1;

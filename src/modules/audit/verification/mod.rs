@@ -24,7 +24,6 @@ use serde::Serialize;
 pub use anchors::read_anchors;
 pub use chain::{ChainError, Limits, Part, sealed_between, verify_chain};
 pub use export::{ExportError, verify_export};
-pub use purges::PURGED;
 pub use sweep::SEALED_WITHIN_MS;
 
 use super::proof::{Anchor, Finding, SealHeader};

@@ -7,11 +7,9 @@ use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result, options::Hint};
 use serde::Deserialize;
 
-use super::super::{AUDIT_EVENTS, proof::Sealed};
+use super::super::{AUDIT_EVENTS, proof::Sealed, retention::PURGED};
 
-/// The action of a purge record. `resourceId` is the number of the seal; `after` names the `collection` whose records
-/// are gone, and in `kept` the numbers in the chain of those that stay.
-pub const PURGED: &str = "audit.purged";
+/// What purge records are about; `resourceId` is the number of the seal.
 const RESOURCE: &str = "audit_seal";
 
 /// One purge record, as far as it counts here.

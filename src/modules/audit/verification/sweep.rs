@@ -126,24 +126,24 @@ impl Sweep<'_> {
                 return Ok(None);
             }
         }
-        for (id, _) in chunk.ids.iter().zip(&chunk.sealed).filter(|(_, sealed)| !**sealed) {
-            let id = format!("{}_{id:032x}", scope.id_prefix());
-            if !self.is_pending(scope, &id).await? {
+        for (&open, _) in chunk.ids.iter().zip(&chunk.sealed).filter(|(_, sealed)| !**sealed) {
+            let id = format!("{}_{open:032x}", scope.id_prefix());
+            if !self.is_late(scope, &id).await? {
                 return Ok(Some(id));
             }
         }
         Ok(None)
     }
 
-    /// Whether it was committed long after its id was made, and the sealer comes to it with its next pass; or has come to
-    /// it since the seals were read.
-    async fn is_pending(&self, scope: &Scope, id: &str) -> Result<bool> {
-        let listed = self.db.collection::<Document>(LATE_RECORDS);
-        if listed.find_one(doc! { "_id": id, "collection": scope.collection() }).await?.is_some() {
+    /// Whether a record was committed long after its id was made: it is listed until it is sealed, behind the last seal.
+    async fn is_late(&self, scope: &Scope, id: &str) -> Result<bool> {
+        let listed = doc! { "_id": id, "collection": scope.collection() };
+        if self.db.collection::<Document>(LATE_RECORDS).find_one(listed).await?.is_some() {
             return Ok(true);
         }
-        let later = doc! { "_id": { "$gt": self.last.number }, "leaves.ids": id };
-        Ok(self.db.collection::<Document>(AUDIT_SEALS).find_one(later).await?.is_some())
+        // It is taken off the list when its seal is there.
+        let since = doc! { "_id": { "$gt": self.last.number }, "leaves.ids": id };
+        Ok(self.db.collection::<Document>(AUDIT_SEALS).find_one(since).projection(doc! { "_id": 1 }).await?.is_some())
     }
 
     /// Marks what is in the seals at a place.

@@ -5,7 +5,10 @@ use std::io::{BufReader, Read};
 use bson::{RawDocumentBuf, doc};
 
 use super::{super::proof::Hash, lines::LINE_BYTES_MAX, purges::Purges, *};
-use crate::modules::audit::proof::{FindingKind, PublicKeys};
+use crate::modules::audit::{
+    proof::{FindingKind, PublicKeys},
+    retention::PURGED,
+};
 
 const OPENING: &str = "{\"type\":\"export\",\"version\":1,\"mode\":\"chain\",\"filters\":{},\
                        \"seals\":{\"first\":null,\"last\":null},\"createdAt\":\"2026-01-01T00:00:00.000Z\"}\n";
