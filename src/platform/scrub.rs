@@ -66,11 +66,43 @@ pub fn is_harmless(text: &str) -> bool {
     blanks_apart(&hide(text)) == blanks_apart(text)
 }
 
+/// Whether keys, tokens or passwords are in it, as far as they are recognised without looking at numbers.
+#[must_use]
+pub fn holds_secrets(text: &str) -> bool {
+    text.split_whitespace().any(holds_secret)
+}
+
 /// Whether it could be what somebody calls something: a word without what is recognisable as a secret or a tax number.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let graphic = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'@' | b'<' | b'>'));
     (1..=NAME_CHARS_MAX).contains(&text.len()) && graphic && !is_tax_number(text) && !contains_key(text)
+}
+
+/// In place of what is not kept: its length.
+#[must_use]
+pub fn hidden(text: &str) -> String {
+    format!("[{}]", text.len())
+}
+
+/// An id of ours (`ord_...`), or the name of a queue or a provider.
+#[must_use]
+pub fn is_ours(text: &str) -> bool {
+    let id = text.split_once('_').is_some_and(|(prefix, body)| {
+        (2..=4).contains(&prefix.len())
+            && prefix.bytes().all(|b| b.is_ascii_lowercase())
+            && (1..=32).contains(&body.len())
+            && body.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    });
+    id || (text.len() <= 64 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+}
+
+/// Whether what somebody has asked for can be shown in the record of it: it is no secret by its shape.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    // Passwords and tokens have capitals too, ids of requests hardly ever.
+    let is_id = || is_request_id(text) && !text.contains(|c: char| c.is_ascii_uppercase());
+    is_ours(text) || is_id() || bson::DateTime::parse_rfc3339_str(text).is_ok() || is_harmless(text)
 }
 
 /// Whether it can be an `X-Request-Id`, which is written down with everything that follows from the request: well-formed, and

@@ -89,6 +89,16 @@ fn words_that_only_resemble_keys_stay() {
 }
 
 #[test]
+fn secrets_are_told_from_numbers() {
+    for text in ["key sk_live_51H8xQ2eZvKYlo2C", "password=hunter2", "Kq7xB2mZ9wLp4RtVb8NyQa"] {
+        assert!(holds_secrets(text), "{text}");
+    }
+    for text in ["", "Case 12345/2026 of 21-11-2026", "CNR DLHC01-012345-2026", "UTR 123456789012"] {
+        assert!(!holds_secrets(text), "{text}");
+    }
+}
+
+#[test]
 fn names_and_times_are_told_from_what_only_passes_for_them() {
     for name in
         ["79123456789012", "ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6", "IDCH0011aabb", "a", "c-1001", "pay_0abcde1234f0"]

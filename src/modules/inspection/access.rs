@@ -14,7 +14,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use bson::{DateTime, Document, doc};
+use bson::{Document, doc};
 
 use crate::{
     modules::audit::{AuditEvent, AuditOutcome, AuditStore},
@@ -24,7 +24,7 @@ use crate::{
         http::{ClientAddr, RequestId},
         identity::{Actor, CurrentUser, Role, SeenUser},
         ids::new_id,
-        scrub::{is_harmless, is_request_id},
+        scrub::{hidden, is_ours, is_plain},
     },
 };
 
@@ -108,7 +108,7 @@ impl Asked {
         let pairs = self.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = if is_parameter(name) { name.to_owned() } else { hidden(name) };
-            let shown = outcome == AuditOutcome::Done && is_plain(value);
+            let shown = outcome == AuditOutcome::Done && is_plain_value(value);
             format!("{name}={}", if shown { value.to_owned() } else { hidden(value) })
         });
         pairs.collect::<Vec<_>>().join("&").chars().take(TEXT_CHARS_MAX).collect()
@@ -160,34 +160,14 @@ impl Asked {
     }
 }
 
-/// In place of what is not kept.
-fn hidden(text: &str) -> String {
-    format!("[{}]", text.len())
-}
-
-/// An id of ours (`ord_...`), or the name of a queue or a provider.
-fn is_ours(text: &str) -> bool {
-    let id = text.split_once('_').is_some_and(|(prefix, body)| {
-        (2..=4).contains(&prefix.len())
-            && prefix.bytes().all(|b| b.is_ascii_lowercase())
-            && (1..=32).contains(&body.len())
-            && body.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    id || (text.len() <= 64 && !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
-}
-
 /// Letters: every parameter of ours is.
 fn is_parameter(name: &str) -> bool {
     (1..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-/// A value that is no secret by its shape, and can be shown as it was sent.
-fn is_plain(value: &str) -> bool {
-    let decoded =
-        form_urlencoded::parse(value.as_bytes()).next().map_or_else(String::new, |(text, _)| text.into_owned());
-    // Passwords and tokens have capitals too, ids of requests hardly ever.
-    let is_id = || is_request_id(&decoded) && !decoded.contains(|c: char| c.is_ascii_uppercase());
-    is_ours(&decoded) || is_id() || DateTime::parse_rfc3339_str(&decoded).is_ok() || is_harmless(&decoded)
+/// Whether a value can be shown as it was sent.
+fn is_plain_value(value: &str) -> bool {
+    form_urlencoded::parse(value.as_bytes()).next().is_none_or(|(decoded, _)| is_plain(&decoded))
 }
 
 /// Printable, and not too long: it came from outside.

@@ -16,6 +16,7 @@ use crate::{
     modules::{
         audit::retention::{HoldKind, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, list_holds},
         auth::user_key,
+        kyc::identifiers::holds_identifier,
         orders::ORDERS,
     },
     platform::{
@@ -25,6 +26,7 @@ use crate::{
         http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
         identity::{Actor, Admin, AdminReader},
         ids::{is_id, new_id},
+        scrub::holds_secrets,
     },
 };
 
@@ -77,6 +79,11 @@ fn printable(text: &str) -> Result<(), ValidationError> {
     }
     if text.chars().any(char::is_control) {
         return Err(ValidationError::new("format").with_message("must hold no control characters".into()));
+    }
+    // It is kept for ever and read by many. Numbers of files are long numbers too, so not every number is refused.
+    if holds_identifier(text) || holds_secrets(text) {
+        let message = "must hold no Aadhaar number, no PAN, no key and no password";
+        return Err(ValidationError::new("format").with_message(message.into()));
     }
     Ok(())
 }

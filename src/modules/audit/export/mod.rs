@@ -29,7 +29,13 @@ use super::{
     seals::{SealStore, SecretError, commitment_key_of},
     store::AuditStore,
 };
-use crate::platform::{clock::Rfc3339Time, identity::Actor, ids::new_id, sealing::SealingKeys};
+use crate::platform::{
+    clock::Rfc3339Time,
+    identity::Actor,
+    ids::new_id,
+    scrub::{hidden, is_ours, is_plain},
+    sealing::SealingKeys,
+};
 
 use file::ExportFile;
 pub use filter::{ExportFilter, ExportMode};
@@ -178,14 +184,20 @@ impl Export {
     }
 
     fn event(&self, actor: Actor) -> Result<AuditEvent, ExportError> {
-        let filters = bson::serialize_to_document(&self.filter).map_err(mongodb::error::Error::from)?;
+        let mut filters = bson::serialize_to_document(&self.filter).map_err(mongodb::error::Error::from)?;
+        for (_, value) in filters.iter_mut() {
+            // People paste what they have, and this is kept for ever.
+            if let Some(text) = value.as_str().filter(|text| !is_plain(text)) {
+                *value = hidden(text).into();
+            }
+        }
         Ok(AuditEvent {
             id: new_id("aud"),
             actor,
             action: "audit.exported".into(),
             resource_type: "audit_export".into(),
             resource_id: new_id("exp"),
-            user_id: self.filter.user_id.clone(),
+            user_id: self.filter.user_id.clone().filter(|id| is_ours(id)),
             outcome: AuditOutcome::Done,
             reason: None,
             before: None,
