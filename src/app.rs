@@ -22,6 +22,7 @@ use crate::{
             export::Exporter,
             retention::{self, Purger},
             seals::{AnchorPlaces, SealStore, Sealer, SealerKeys},
+            verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService},
         events::EventStore,
@@ -354,6 +355,14 @@ impl App {
     #[must_use]
     pub fn purger(&self) -> Purger {
         Purger::new(self.db.clone(), self.clock.clone(), self.config.retention.retention())
+    }
+
+    /// Checks the audit's seals with the keys of the configuration.
+    ///
+    /// # Errors
+    /// [`ChainError`] where they could not be checked; what is wrong is in the report.
+    pub async fn verify_audit(&self, part: Part) -> Result<Report, ChainError> {
+        verify_chain(&self.db, &self.audit_keys.public, &self.sealing, part, |_| {}).await
     }
 
     /// Resolves once the database's clock was seen: no lease may be judged by the host's. [`App::start_background`] looks.

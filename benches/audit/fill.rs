@@ -88,7 +88,12 @@ async fn write(db: &Database, history: &History) -> Result<(), String> {
         }
         if said.elapsed() >= Duration::from_secs(5) {
             said = Instant::now();
-            eprintln!("{}: {} of {} calls written", db.name(), next.load(Ordering::Relaxed).min(history.calls), history.calls);
+            eprintln!(
+                "{}: {} of {} calls written",
+                db.name(),
+                next.load(Ordering::Relaxed).min(history.calls),
+                history.calls
+            );
         }
     }
     let seconds = began.elapsed().as_secs_f64();

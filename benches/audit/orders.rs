@@ -15,7 +15,7 @@ use mongodb::Database;
 use tokio::task::JoinSet;
 use waybill::{
     modules::{
-        orders::{OrderQueues, ORDERS},
+        orders::{ORDERS, OrderQueues},
         queue::JOBS,
     },
     platform::mongo,

@@ -106,7 +106,8 @@ impl Settings {
     pub async fn user(&self, role: &str) -> Result<String, String> {
         let email = format!("{role}@example.com");
         let credit = ["--kyc-verified", "--credit", "INR:900000000000"];
-        let (said, _) = self.run(&[&["user", "create", "--email", &email, "--role", role], &credit[..]].concat()).await?;
+        let (said, _) =
+            self.run(&[&["user", "create", "--email", &email, "--role", role], &credit[..]].concat()).await?;
         let line = said.trim().lines().next_back().unwrap_or_default();
         let user: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         Ok(user["accessToken"].as_str().unwrap_or_default().to_owned())
@@ -129,7 +130,10 @@ impl Settings {
             }
             let ended = program.child.try_wait().map_err(|error| error.to_string())?;
             if ended.is_some() || began.elapsed() > PATIENCE {
-                return Err(format!("waybill {} does not come up", command.as_std().get_args().next().map_or("".into(), |a| a.to_string_lossy())));
+                return Err(format!(
+                    "waybill {} does not come up",
+                    command.as_std().get_args().next().map_or("".into(), |a| a.to_string_lossy())
+                ));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,6 +1,7 @@
 //! `waybill demo`: the main job on real servers, told as a story. Every chapter checks what it claims; the demo fails
 //! where a claim does not hold.
 
+mod audit;
 mod client;
 mod story;
 
@@ -55,6 +56,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
         "--call-deadline-ms=2000".into(),
         "--lease-ms=5000".into(),
         "--heartbeat-ms=1000".into(),
+        "--audit-seal-every-ms=500".into(),
     ])?;
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;

@@ -4,7 +4,10 @@ use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use serde_json::Value;
 
-use super::client::{Answer, DemoClient};
+use super::{
+    audit,
+    client::{Answer, DemoClient},
+};
 use crate::{
     app::App,
     modules::{
@@ -35,11 +38,19 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.lost_answer().await?;
     story.too_little_money().await?;
     story.cancelled(&first).await?;
+    story.chapter("Somebody changes what is on record, and an auditor is told what");
+    audit::tell(app, &first).await?;
     story.tables().await
 }
 
-fn claim(holds: bool, what: &str) -> Result<(), String> {
+/// Fails where a claim does not hold.
+pub(super) fn claim(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("this was expected and did not happen: {what}")) }
+}
+
+/// An error in words.
+pub(super) fn failed(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
