@@ -361,3 +361,54 @@ async fn two_wallets_that_pay_each_other_a_hundred_times_at_once_come_through() 
     assert_eq!((app.balance(&asha).await, app.balance(&ravi).await), ((hers, 0), (his, 0)));
     app.finish().await;
 }
+
+#[tokio::test]
+async fn every_booking_of_finance_leaves_one_audit_event_with_who_and_why() {
+    let app = TestApp::start().await;
+    let (finance, auditor) = (app.user(Role::Finance).await, app.user(Role::Auditor).await);
+    let (asha, ravi) = (app.merchant_with(0).await, app.merchant_with(0).await);
+    let body = booking("NEFT-1", "recharge", &asha, 1_000);
+    let recharge = booked(&app, &finance, &body).await;
+    app.post(&finance, "/finance/transactions", &body).await.expect(200);
+    app.post(&finance, "/finance/transactions", &booking("NEFT-1", "recharge", &asha, 1_001)).await.expect(409);
+    app.post(&finance, "/finance/transactions", &debit("A-1", &ravi, 5)).await.expect(402);
+    booked(&app, &finance, &transfer("T-1", &asha, &ravi, 300)).await;
+    let correction = booked(&app, &finance, &debit("A-2", &ravi, 100)).await;
+    let reversed = app.post(&finance, &reverse_path(&correction), &reversal("R-1")).await.expect(201).body;
+    app.post(&finance, &reverse_path(&correction), &reversal("R-1")).await.expect(409);
+
+    let told = app.get(&auditor, &format!("/audit/events?actorId={}&order=oldest", finance.user_id)).await.expect(200);
+    let events = told.body["items"].as_array().unwrap().clone();
+    let bookings: Vec<_> =
+        events.iter().filter(|event| event["action"].as_str().unwrap().starts_with("wallet.")).collect();
+    let seen: Vec<_> = bookings
+        .iter()
+        .map(|event| {
+            let (user, change) = (&event["userId"], event["after"]["changeOfAvailable"].as_i64().unwrap());
+            (event["action"].as_str().unwrap(), user == &json!(asha.user_id), change)
+        })
+        .collect();
+    let mut expected = vec![
+        ("wallet.booked", true, 1_000),
+        ("wallet.booked", true, -300),
+        ("wallet.booked", false, 300),
+        ("wallet.booked", false, -100),
+        ("wallet.reversed", false, 100),
+    ];
+    let mut sorted = seen.clone();
+    sorted.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(sorted, expected);
+    for event in &bookings {
+        assert_eq!(event["actor"]["id"], json!(finance.user_id));
+        assert!(event["actor"]["address"].is_string() && event["actor"]["requestId"].is_string(), "{event}");
+        assert_eq!((&event["resourceType"], &event["outcome"]), (&json!("ledger_transaction"), &json!("done")));
+    }
+    for (transaction, reason) in [(&recharge, "For a test"), (&reversed, "Booked by mistake")] {
+        let id = transaction["transactionId"].as_str().unwrap();
+        let found = app.get(&auditor, &format!("/audit/events?resourceId={id}")).await.expect(200).body;
+        assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
+        assert_eq!(found["items"][0]["reason"], reason);
+    }
+    app.finish().await;
+}

@@ -1,17 +1,49 @@
 //! What finance books, each in one transaction.
 
+use bson::doc;
+
 use super::{
     ledger::{self, Entry, Refusal, wallet_key},
     model::{Account, LEDGER, LedgerKind, LedgerTransaction, Reference},
 };
 use crate::{
-    modules::{auth, events::Actor},
+    modules::{
+        audit::{self, AuditEvent, AuditOutcome},
+        auth,
+        events::Actor,
+    },
     platform::{
         batch::{Command, Key, View},
         erased,
+        ids::sibling_id,
         money::Money,
     },
 };
+
+/// Actions of the audit events.
+const BOOKED: &str = "wallet.booked";
+const REVERSED: &str = "wallet.reversed";
+
+/// Writes down in the same transaction who booked what, beside the booking: auditors ask there.
+fn record(view: &mut View, booked: &LedgerTransaction, action: &str) {
+    let event = AuditEvent {
+        id: sibling_id("aud", &booked.id),
+        actor: booked.actor.clone(),
+        action: action.into(),
+        resource_type: "ledger_transaction".into(),
+        resource_id: booked.id.clone(),
+        user_id: Some(booked.user_id.clone()),
+        outcome: AuditOutcome::Done,
+        reason: booked.reason.clone(),
+        before: None,
+        after: Some(doc! {
+            "kind": booked.kind.as_str(), "currency": booked.currency.code(), "changeOfAvailable": booked.change_of_available(),
+            "reverses": booked.reverses.clone(),
+        }),
+        at: booked.at,
+    };
+    audit::record_event(view, &event);
+}
 
 /// What finance wants booked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +156,8 @@ impl Book {
                 ledger::check_credit(view, to_user_id, money)?;
                 let booked = ledger::debit(view, user_id, money, Account::Transfers, &first)?;
                 let second = entry(&self.transaction_ids[1], self.payee_reference());
-                ledger::credit(view, to_user_id, money, Account::Transfers, &second)?;
+                let received = ledger::credit(view, to_user_id, money, Account::Transfers, &second)?;
+                record(view, &received, BOOKED);
                 Ok(booked)
             }
         }
@@ -165,7 +198,10 @@ impl Command for Book {
             return Booked::NoUser("toUserId");
         }
         match self.book(view) {
-            Ok(booked) => Booked::New(Box::new(booked)),
+            Ok(booked) => {
+                record(view, &booked, BOOKED);
+                Booked::New(Box::new(booked))
+            }
             Err(refusal) => Booked::Refused(refusal),
         }
     }
@@ -237,7 +273,10 @@ impl Command for Reverse {
             actor: &self.actor,
         };
         match ledger::reverse(view, &original, &entry) {
-            Ok(booked) => Reversed::New(Box::new(booked)),
+            Ok(booked) => {
+                record(view, &booked, REVERSED);
+                Reversed::New(Box::new(booked))
+            }
             Err(refusal) => Reversed::Refused(refusal),
         }
     }
