@@ -15,7 +15,10 @@ use mongodb::{
 };
 use serde::Serialize;
 use tokio::task::JoinSet;
-use waybill::modules::audit::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
+use waybill::modules::{
+    audit::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS},
+    events::EVENTS,
+};
 
 use super::{
     history::{CALLS_PER_EVENT, History},
@@ -25,6 +28,8 @@ use super::{
 /// Calls that one task writes at once: 2 MB of each kind.
 const CHUNK: u64 = 2_000;
 const TASKS: usize = 4;
+/// What a history is made of.
+pub const FILLED: [&str; 4] = [REQUEST_LOGS, RESPONSE_LOGS, AUDIT_EVENTS, EVENTS];
 /// Orders of which there is more than calls.
 const STORIES: usize = 300;
 
@@ -36,7 +41,7 @@ pub struct Filled {
     pub token: String,
 }
 
-/// Fills an empty database: some orders by our API, then calls, answers and audit events by hand, then their indexes by
+/// Fills an empty database: some orders by our API, then calls, answers and both kinds of events by hand, then their indexes by
 /// `waybill migrate`, as on a database that is there already.
 pub async fn fill(db: &Database, settings: Settings, calls: u64, ended_ms: i64) -> Result<Filled, String> {
     settings.migrate().await?;
@@ -53,8 +58,9 @@ pub async fn fill(db: &Database, settings: Settings, calls: u64, ended_ms: i64) 
         return Err("an order that was created is not there".into());
     }
     api.stop().await?;
-    for collection in [REQUEST_LOGS, RESPONSE_LOGS, AUDIT_EVENTS] {
-        db.collection::<Document>(collection).drop().await.map_err(|error| error.to_string())?;
+    for collection in FILLED {
+        let records = db.collection::<Document>(collection);
+        records.drop_indexes().await.map_err(|error| error.to_string())?;
     }
     let history = History { calls, ended_ms, placed };
     write(db, &history).await?;
@@ -111,8 +117,10 @@ async fn chunk(db: &Database, history: &History, from: u64, to: u64) -> mongodb:
     insert(db, REQUEST_LOGS, requests).await?;
     insert(db, RESPONSE_LOGS, responses).await?;
     let events = from.div_ceil(CALLS_PER_EVENT)..to.div_ceil(CALLS_PER_EVENT).min(history.events());
-    let events: Vec<_> = events.map(|number| raw(&history.event(number))).collect::<Result<_, _>>()?;
-    insert(db, AUDIT_EVENTS, events).await
+    let audit: Vec<_> = events.clone().map(|number| raw(&history.event(number))).collect::<Result<_, _>>()?;
+    insert(db, AUDIT_EVENTS, audit).await?;
+    let happened: Vec<_> = events.map(|number| raw(&history.happened(number))).collect::<Result<_, _>>()?;
+    insert(db, EVENTS, happened).await
 }
 
 fn raw<T: Serialize>(record: &T) -> Result<RawDocumentBuf, bson::error::Error> {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use waybill::{
     modules::{
         audit::{AuditEvent, AuditOutcome, Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict},
+        events::Event,
         providers::{
             Dimensions, Item, Operation, OrderToPlace, Party, PaymentMode, Provider, Service, Shipment,
             parcelx::{self, ParcelX},
@@ -26,9 +27,9 @@ use waybill::{
 const STEP_MS: i64 = 3_456;
 /// Of so many calls the last is about the order of the one before.
 const CALLS_PER_ORDER: u64 = 8;
-/// Merchants; the first has an eighth of all orders, the hundredth a thousandth.
-const USERS: u64 = 2_000;
-/// One audit event to so many calls.
+/// Calls of one merchant, on average.
+const CALLS_PER_USER: u64 = 500;
+/// One audit event and one event to so many calls.
 pub const CALLS_PER_EVENT: u64 = 5;
 /// Auditors and administrators.
 const STAFF: u64 = 20;
@@ -58,7 +59,7 @@ enum Went {
 
 /// Numbers that look random and are always the same for the same seed (splitmix64).
 #[must_use]
-pub fn mixed(seed: u64) -> u64 {
+pub const fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -91,7 +92,7 @@ impl History {
         self.calls - self.calls / CALLS_PER_ORDER
     }
 
-    /// Audit events.
+    /// Audit events, and as many events.
     #[must_use]
     pub const fn events(&self) -> u64 {
         self.calls / CALLS_PER_EVENT
@@ -118,12 +119,11 @@ impl History {
         }
     }
 
-    /// Whose it is: few have many.
+    /// Whose it is. A longer history is one of more merchants, not of larger ones: what is measured is whether a question
+    /// costs more because of what others have.
     #[must_use]
-    pub fn owner(order: u64) -> u64 {
-        let share = (mixed(order) >> 11) as f64 / (1_u64 << 53) as f64;
-        // Of the density 1/rank.
-        ((USERS as f64 + 1.0).powf(share) - 1.0) as u64
+    pub const fn owner(&self, order: u64) -> u64 {
+        mixed(order) % (self.calls / CALLS_PER_USER + 1)
     }
 
     /// Its merchant's name for it; now and then two merchants have the same.
@@ -171,7 +171,7 @@ impl History {
         Call {
             request_ref_id: id_at("req", at, number),
             order_id: carries.then(|| self.order(order)),
-            user_id: user(Self::owner(order)),
+            user_id: user(self.owner(order)),
             client_order_id: carries.then(|| Self::client_order(order)),
             resource_id: (!carries).then(|| id_at("top", at - 30, number)),
             provider: provider.into(),
@@ -209,11 +209,34 @@ impl History {
             action: action.into(),
             resource_type: "route".into(),
             resource_id: self.order(order),
-            user_id: Some(user(Self::owner(order))),
+            user_id: Some(user(self.owner(order))),
             outcome,
             reason: None,
             before: None,
             after: Some(doc! { "method": "GET", "route": "/audit/orders/{orderId}", "status": status }),
+            at: DateTime::from_millis(at),
+        }
+    }
+
+    /// Something that happened to the order that the audit event of this number is about.
+    #[must_use]
+    pub fn happened(&self, number: u64) -> Event {
+        let call = number * CALLS_PER_EVENT;
+        let (at, order) = (self.at(call) + 2, call - call / CALLS_PER_ORDER);
+        let owner = user(self.owner(order));
+        Event {
+            id: id_at("evt", at, number),
+            kind: "OrderCreated".into(),
+            subject_id: self.order(order),
+            user_id: owner.clone(),
+            actor: Actor {
+                kind: "user".into(),
+                id: owner,
+                role: Some("merchant".into()),
+                address: Some("192.0.2.18".into()),
+                request_id: Some(self.correlation(order)),
+            },
+            data: doc! { "clientOrderId": Self::client_order(order), "provider": parcelx::NAME, "charge": 5_900_i64 },
             at: DateTime::from_millis(at),
         }
     }

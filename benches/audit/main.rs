@@ -20,12 +20,9 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use mongodb::Database;
-use waybill::{
-    modules::audit::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS},
-    platform::mongo,
-};
+use waybill::platform::mongo;
 
-use fill::{Filled, fill, sizes};
+use fill::{FILLED, Filled, fill, sizes};
 use programs::Stores;
 use verdict::Verdicts;
 
@@ -92,7 +89,7 @@ async fn filled(stores: &Stores, name: &str, calls: u64) -> Result<(Database, Fi
 /// Records of the history.
 async fn records(db: &Database) -> Result<i64, String> {
     let mut records = 0;
-    for collection in [REQUEST_LOGS, RESPONSE_LOGS, AUDIT_EVENTS] {
+    for collection in FILLED {
         let (count, bytes, indexes) = sizes(db, collection).await?;
         records += count;
         let (mean, indexes) = (bytes as f64 / count as f64, indexes as f64 / count as f64);

@@ -61,18 +61,17 @@ pub async fn seal(db: &Database, records: i64, verdicts: &mut Verdicts) -> Resul
 
 /// Verifies all seals and all records, by the command that operators use.
 pub async fn verify(settings: &Settings, records: i64, verdicts: &mut Verdicts) -> Result<(), String> {
-    let began = Instant::now();
     let (said, good) = settings.clone().sealing().run(&["audit", "verify", "--json"]).await?;
-    let seconds = began.elapsed().as_secs_f64();
     let report: Value = serde_json::from_str(said.trim()).map_err(|error| format!("{error} in {said}"))?;
     if !good {
         return Err(format!("what was sealed is not good: {report}"));
     }
-    println!("verified in {seconds:.1} s: {report}");
+    println!("verified: {report}");
     let checked = report["records"].as_i64().ok_or("it does not say how many records it checked")?;
     if checked < records {
         return Err(format!("of {records} records {checked} were checked"));
     }
-    verdicts.at_least("records verified a second", checked as f64 / seconds, VERIFIED_MIN);
+    let rate = report["recordsPerSecond"].as_f64().ok_or("it does not say how fast it was")?;
+    verdicts.at_least("records verified a second", rate, VERIFIED_MIN);
     Ok(())
 }

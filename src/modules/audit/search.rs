@@ -3,7 +3,7 @@
 //! What no index narrows down is looked at record by record, at most [`LOOKED_AT_MAX`] for a page: it may come back with
 //! fewer than asked for, or none, and a place to go on from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
@@ -17,8 +17,9 @@ use super::{
 
 /// Records that one page looks at where no index narrows them down.
 pub const LOOKED_AT_MAX: usize = 4_000;
-/// The same where each has its answers looked up too.
-const JOINED_MAX: usize = 1_000;
+/// The same where each has its answers looked up too, in stages: 1,000 in all.
+const JOINED: [usize; 3] = [100, 300, 600];
+
 /// Which calls are asked for; all that is given has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallFilter {
@@ -146,7 +147,7 @@ impl Plan {
     /// How many records a page may look at; none where each of them matches.
     fn looks_at(&self) -> Option<usize> {
         match (self.walk.rest.is_empty(), self.answers.is_empty()) {
-            (_, false) => Some(JOINED_MAX),
+            (_, false) => None,
             (false, true) => Some(LOOKED_AT_MAX),
             (true, true) => None,
         }
@@ -211,33 +212,56 @@ impl CallSearch {
         after: Option<&str>,
         limit: usize,
     ) -> Result<CallPage> {
-        let joins = !plan.answers.is_empty();
-        let take = if joins { JOINED_MAX } else { limit + 1 };
-        let walked = plan.walk.go::<ProviderRequestLog>(&self.db, range, direction, after, take, plan.looks_at());
+        if !plan.answers.is_empty() {
+            return self.by_requests_with_answers(plan, range, direction, after, limit).await;
+        }
+        let walked = plan.walk.go::<ProviderRequestLog>(&self.db, range, direction, after, limit + 1, plan.looks_at());
         let Walked { found, ended_at } = walked.await?;
-        let found = if joins { self.answered_so(found, &plan.answers).await? } else { found };
         let (page, more) = cut(found, limit);
         let next = next_place(page.last().map(|request| &*request.id), more, ended_at);
         let partial = !more && next.is_some();
         Ok(CallPage { calls: self.with_answers(page).await?, next, partial })
     }
 
-    /// Those of `requests` that have an answer like `conditions`.
-    async fn answered_so(
+    /// In stages: what most calls have fills a page soon, and only what few have is looked for further.
+    async fn by_requests_with_answers(
         &self,
-        requests: Vec<ProviderRequestLog>,
-        conditions: &Document,
-    ) -> Result<Vec<ProviderRequestLog>> {
-        let ids: Vec<&str> = requests.iter().map(|request| &*request.id).collect();
-        let mut query = doc! { "requestRefId": { "$in": ids } };
+        plan: &Plan,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<CallPage> {
+        let mut matching = Vec::new();
+        let mut place = after.map(str::to_owned);
+        for stage in JOINED {
+            let walked = plan.walk.names(&self.db, range, direction, place.as_deref(), stage);
+            let Walked { found, ended_at } = walked.await?;
+            matching.extend(self.answered_so(found, &plan.answers).await?);
+            place = ended_at;
+            if matching.len() > limit || place.is_none() {
+                break;
+            }
+        }
+        let (page, more) = cut(matching, limit);
+        let next = next_place(page.last().map(String::as_str), more, place);
+        let partial = !more && next.is_some();
+        let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
+        let found = requests.find(doc! { "_id": { "$in": &page } }).sort(doc! { "_id": direction.sign() });
+        let requests = found.hint(Hint::Keys(doc! { "_id": 1 })).await?.try_collect().await?;
+        Ok(CallPage { calls: self.with_answers(requests).await?, next, partial })
+    }
+
+    /// Ids of those of `requests` that have an answer like `conditions`.
+    async fn answered_so(&self, requests: Vec<String>, conditions: &Document) -> Result<Vec<String>> {
+        let mut query = doc! { "requestRefId": { "$in": &requests } };
         query.extend(conditions.clone());
         let answers = self.db.collection::<Document>(RESPONSE_LOGS);
         let found =
             answers.find(query).hint(Hint::Name("request".into())).projection(doc! { "_id": 0, "requestRefId": 1 });
         let found: Vec<Document> = found.await?.try_collect().await?;
-        let matching: std::collections::HashSet<&str> =
-            found.iter().filter_map(|answer| answer.get_str("requestRefId").ok()).collect();
-        Ok(requests.into_iter().filter(|request| matching.contains(&*request.id)).collect())
+        let matching: HashSet<&str> = found.iter().filter_map(|answer| answer.get_str("requestRefId").ok()).collect();
+        Ok(requests.into_iter().filter(|id| matching.contains(&**id)).collect())
     }
 
     async fn by_answers(

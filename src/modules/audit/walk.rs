@@ -23,7 +23,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    const fn sign(self) -> i32 {
+    pub(super) const fn sign(self) -> i32 {
         match self {
             Self::Newest => -1,
             Self::Oldest => 1,
@@ -104,6 +104,48 @@ impl Walk {
         take: usize,
         looks_at: Option<usize>,
     ) -> Result<Walked<T>> {
+        let (query, ended_at) = self.looking(db, range, direction, after, looks_at).await?;
+        let records = db.collection::<T>(self.collection);
+        let found = records
+            .find(query)
+            .hint(Hint::Name(self.index.into()))
+            .sort(doc! { "_id": direction.sign() })
+            .limit(take as i64)
+            .batch_size(take as u32);
+        Ok(Walked { found: found.await?.try_collect().await?, ended_at })
+    }
+
+    /// The ids of the records in `range` beyond `after` that match, having looked at no more than `looks_at`. Where nothing
+    /// is compared in the records, from the index alone.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn names(
+        &self,
+        db: &Database,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<&str>,
+        looks_at: usize,
+    ) -> Result<Walked<String>> {
+        let (query, ended_at) = self.looking(db, range, direction, after, Some(looks_at)).await?;
+        let records = db.collection::<Document>(self.collection);
+        let found = records.find(query).hint(Hint::Name(self.index.into())).sort(doc! { "_id": direction.sign() });
+        let found = found.projection(doc! { "_id": 1 });
+        let found: Vec<Document> = found.batch_size(looks_at as u32).await?.try_collect().await?;
+        let id = |record: Document| record.get_str("_id").ok().map(str::to_owned);
+        Ok(Walked { found: found.into_iter().filter_map(id).collect(), ended_at })
+    }
+
+    /// What to ask for, and where looking ends early.
+    async fn looking(
+        &self,
+        db: &Database,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<&str>,
+        looks_at: Option<usize>,
+    ) -> Result<(Document, Option<String>)> {
         let mut ids = self.ids(range, direction, after);
         let ended_at = match looks_at {
             Some(count) => self.nth(db, &ids, direction, count).await?,
@@ -114,14 +156,7 @@ impl Walk {
         }
         let mut query = self.query(ids);
         query.extend(self.rest.clone());
-        let records = db.collection::<T>(self.collection);
-        let found = records
-            .find(query)
-            .hint(Hint::Name(self.index.into()))
-            .sort(doc! { "_id": direction.sign() })
-            .limit(take as i64)
-            .batch_size(take as u32);
-        Ok(Walked { found: found.await?.try_collect().await?, ended_at })
+        Ok((query, ended_at))
     }
 
     fn query(&self, ids: Document) -> Document {
