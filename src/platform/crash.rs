@@ -5,8 +5,8 @@
 
 use std::sync::OnceLock;
 
-/// Every point there is; a name that is not here stops the start.
-pub const POINTS: &[&str] = &[
+/// Those that a job passes on its way.
+pub const OF_JOBS: &[&str] = &[
     "before_commit",
     "after_commit",
     "claimed",
@@ -17,13 +17,15 @@ pub const POINTS: &[&str] = &[
     "answered",
     "before_completion",
     "after_completion",
-    "seal_read",
-    "seal_built",
-    "seal_stored",
-    "seal_anchored",
-    "purge_deleting",
-    "purge_committed",
 ];
+/// Those of the sealer.
+pub const OF_SEALING: &[&str] = &["seal_read", "seal_built", "seal_stored", "seal_anchored"];
+/// Those of the purge.
+pub const OF_PURGING: &[&str] = &["purge_deleting", "purge_committed"];
+
+fn points() -> impl Iterator<Item = &'static str> {
+    [OF_JOBS, OF_SEALING, OF_PURGING].into_iter().flatten().copied()
+}
 
 #[derive(Debug, Default)]
 struct Armed {
@@ -39,8 +41,11 @@ static ARMED: OnceLock<Armed> = OnceLock::new();
 /// Names the point that doesn't exist.
 pub fn arm(crash: Option<String>, freeze: Option<String>) -> Result<(), String> {
     for name in crash.iter().chain(freeze.iter()) {
-        if !POINTS.contains(&name.as_str()) {
-            return Err(format!("no crash point is named {name}; there are {}", POINTS.join(", ")));
+        if !points().any(|point| point == name) {
+            return Err(format!(
+                "no crash point is named {name}; there are {}",
+                points().collect::<Vec<_>>().join(", ")
+            ));
         }
     }
     let _ = ARMED.set(Armed { crash, freeze });
@@ -52,7 +57,7 @@ pub fn arm(crash: Option<String>, freeze: Option<String>) -> Result<(), String> 
 pub fn point(name: &'static str) {
     #[cfg(debug_assertions)]
     if let Some(armed) = ARMED.get() {
-        debug_assert!(POINTS.contains(&name), "crash point {name} is not listed");
+        debug_assert!(points().any(|point| point == name), "crash point {name} is not listed");
         if armed.crash.as_deref() == Some(name) {
             let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
         }

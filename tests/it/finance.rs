@@ -370,7 +370,7 @@ async fn every_booking_of_finance_leaves_one_audit_event_with_who_and_why() {
     let body = booking("NEFT-1", "recharge", &asha, 1_000);
     let recharge = booked(&app, &finance, &body).await;
     app.post(&finance, "/finance/transactions", &body).await.expect(200);
-    app.post(&finance, "/finance/transactions", &booking("NEFT-1", "recharge", &asha, 1_001)).await.expect(409);
+    app.post(&finance, "/finance/transactions", &booking("NEFT-1", "recharge", &asha, 1_001)).await.expect(422);
     app.post(&finance, "/finance/transactions", &debit("A-1", &ravi, 5)).await.expect(402);
     booked(&app, &finance, &transfer("T-1", &asha, &ravi, 300)).await;
     let correction = booked(&app, &finance, &debit("A-2", &ravi, 100)).await;

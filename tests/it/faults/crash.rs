@@ -3,7 +3,7 @@
 use bson::doc;
 use futures_util::future::join_all;
 use serde_json::json;
-use waybill::platform::crash::POINTS;
+use waybill::platform::crash::OF_JOBS;
 
 use super::{FAST, PATIENCE, abandoned, confirmed_once, int, settled, text};
 use crate::support::{
@@ -16,9 +16,7 @@ const TRANSACTION_LIFETIME: &str = "transactionLifetimeLimitSeconds=1";
 #[tokio::test]
 async fn an_order_survives_a_worker_that_is_killed_at_any_point() {
     let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
-    // What seals and what purges have points of their own beside the jobs, and tests that kill them there.
-    let of_jobs = POINTS.iter().filter(|point| !point.starts_with("seal_") && !point.starts_with("purge_"));
-    join_all(of_jobs.map(|point| placed_despite(point, &mongod))).await;
+    join_all(OF_JOBS.iter().map(|point| placed_despite(point, &mongod))).await;
 }
 
 async fn placed_despite(point: &str, mongod: &Mongod) {

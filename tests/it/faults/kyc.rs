@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use waybill::{
     modules::kyc::KYC_QUEUE,
-    platform::{clock::after, crash::POINTS},
+    platform::{clock::after, crash::OF_JOBS},
 };
 
 use super::{FAST, settled, text};
@@ -39,7 +39,7 @@ async fn work(app: &TestApp, flags: &[&str]) {
 #[tokio::test]
 async fn an_application_is_verified_although_the_worker_is_killed_at_any_point() {
     let mongod = Mongod::with(&["transactionLifetimeLimitSeconds=1"]).await;
-    let points = POINTS.iter().filter(|point| **point != "looking_up");
+    let points = OF_JOBS.iter().filter(|point| **point != "looking_up");
     join_all(points.map(|point| verified_despite(point, &mongod))).await;
 }
 
