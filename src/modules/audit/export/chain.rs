@@ -22,10 +22,11 @@ use crate::modules::audit::{
 
 /// Seals that are read ahead: some 4 MB each, in both of its forms, where they are full.
 const SEALS_AHEAD: usize = 2;
-/// Records that are read at once: 8 MB where they are as large as a log gets.
-const PIECE: usize = 128;
+/// Records that are read at once: 2 MB where they are as large as a log gets, and as much again while they are copied out of
+/// the answer.
+const PIECE: usize = 32;
 /// Pieces that are read ahead.
-const PIECES_AHEAD: usize = 2;
+const PIECES_AHEAD: usize = 4;
 
 /// Some of the records of a seal, in the order of its leaves.
 struct Piece {

@@ -19,8 +19,8 @@ use super::{
     filter::{EVENTS, ExportFilter, LEDGER, place_of},
 };
 
-/// Records on a page: 8 MB where they are as large as a log gets.
-const PAGE: usize = 128;
+/// Records on a page: 4 MB where they are as large as a log gets.
+const PAGE: usize = 64;
 /// Records that one page looks at, so that no single question takes long.
 const LOOKED_AT_MAX: usize = 20_000;
 
