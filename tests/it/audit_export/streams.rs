@@ -39,8 +39,12 @@ impl Scene {
     }
 
     async fn begin(&self, query: &str) -> Response {
+        self.try_begin(query).await.unwrap()
+    }
+
+    async fn try_begin(&self, query: &str) -> reqwest::Result<Response> {
         let request = self.app.client.get(format!("{}/audit/export?{query}", self.app.base));
-        request.bearer_auth(&self.auditor.token).send().await.unwrap()
+        request.bearer_auth(&self.auditor.token).send().await
     }
 }
 
@@ -113,9 +117,9 @@ async fn what_can_not_be_written_as_it_is_sealed_ends_an_export_without_a_manife
     scene.app.db().collection::<Document>("audit_events").insert_one(event).await.unwrap();
     seal_all(&scene.app).await;
     for query in ["", "format=csv", "collection=audit_events"] {
-        let response = scene.begin(query).await;
+        // Where it is broken off at once, not even the head of the answer may have left.
+        let Ok(mut response) = scene.try_begin(query).await else { continue };
         assert_eq!(response.status(), 200);
-        let mut response = response;
         let mut bytes = Vec::new();
         let ended = loop {
             match response.chunk().await {
