@@ -1,7 +1,7 @@
 //! What may be stored of a call: an allow-list per operation. What is not named is stored as its type and length.
 
 use bson::{Bson, Document};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::platform::scrub::{
     DIGITS_MAX, contains_key, contains_pan, is_name, is_opaque, is_request_id, is_time, scrub,
@@ -15,6 +15,11 @@ const LENGTH_MAX: u64 = 99_999_999;
 const ENTRIES_MAX: usize = 100;
 /// Depth to which a body is stored.
 const DEPTH_MAX: usize = 12;
+/// Bytes that are stored of a body, about: a shape may be longer than what it stands for, so an answer's own limit is none
+/// for its log.
+const STORED_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that BSON adds to a field's name and value, about.
+const FIELD_BYTES: usize = 8;
 
 /// Paths that may be stored: `data.awb_number`, `products[].product_sku`, `shipment_weight[]`.
 #[derive(Debug)]
@@ -45,13 +50,13 @@ impl Redaction {
     /// The stored form of a request's body.
     #[must_use]
     pub fn request_body(&self, body: &Value) -> Bson {
-        self.redact(body, &mut String::new(), self.request, 0)
+        self.stored(body, self.request)
     }
 
     /// The stored form of an answer's body.
     #[must_use]
     pub fn response_body(&self, body: &Value) -> Bson {
-        self.redact(body, &mut String::new(), self.response, 0)
+        self.stored(body, self.response)
     }
 
     /// The stored form of an answer's header; none where it may not be stored. A provider chooses its headers too, so each
@@ -86,41 +91,81 @@ impl Redaction {
         format!("{path}?{}", pairs.join("&"))
     }
 
-    fn redact(&self, value: &Value, path: &mut String, whole: &[&str], depth: usize) -> Bson {
+    fn stored(&self, body: &Value, whole: &[&str]) -> Bson {
+        Storing { whole, free_text: self.free_text, path: String::new(), left: STORED_BYTES_MAX }.value(body, 0)
+    }
+}
+
+/// A body on its way into a log.
+struct Storing<'a> {
+    whole: &'a [&'a str],
+    free_text: &'a [&'a str],
+    /// Of the value at hand.
+    path: String,
+    /// Bytes that may still be stored.
+    left: usize,
+}
+
+impl Storing<'_> {
+    fn value(&mut self, value: &Value, depth: usize) -> Bson {
         if depth > DEPTH_MAX {
             return Bson::String("[too deep]".into());
         }
-        let length = path.len();
         match value {
-            Value::Object(fields) => {
-                let mut out = Document::new();
-                for (position, (name, value)) in fields.iter().take(ENTRIES_MAX).enumerate() {
-                    let name = if is_plain_key(name) { name.clone() } else { format!("[key {position}]") };
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(&name);
-                    out.insert(name, self.redact(value, path, whole, depth + 1));
-                    path.truncate(length);
-                }
-                if fields.len() > ENTRIES_MAX {
-                    out.insert("[more]", (fields.len() - ENTRIES_MAX) as i64);
-                }
-                Bson::Document(out)
+            Value::Object(fields) => self.object(fields, depth),
+            Value::Array(entries) => self.array(entries, depth),
+            scalar => {
+                let stored = leaf(scalar, self.allowed());
+                self.left = self.left.saturating_sub(stored.as_str().map_or(0, str::len));
+                stored
             }
-            Value::Array(entries) => {
-                path.push_str("[]");
-                let shown = entries.iter().take(ENTRIES_MAX);
-                let mut out: Vec<Bson> = shown.map(|entry| self.redact(entry, path, whole, depth + 1)).collect();
-                path.truncate(length);
-                if entries.len() > ENTRIES_MAX {
-                    out.push(Bson::String(format!("[{} more]", entries.len() - ENTRIES_MAX)));
-                }
-                Bson::Array(out)
+        }
+    }
+
+    fn object(&mut self, fields: &Map<String, Value>, depth: usize) -> Bson {
+        let (mut out, length) = (Document::new(), self.path.len());
+        for (position, (name, value)) in fields.iter().enumerate() {
+            let name = if is_plain_key(name) { name.clone() } else { format!("[key {position}]") };
+            if position == ENTRIES_MAX || !self.takes(name.len()) {
+                out.insert("[more]", (fields.len() - position) as i64);
+                break;
             }
-            scalar if whole.contains(&path.as_str()) => leaf(scalar, Allowed::Whole),
-            scalar if self.free_text.contains(&path.as_str()) => leaf(scalar, Allowed::Scrubbed),
-            scalar => leaf(scalar, Allowed::ShapeOnly),
+            if length > 0 {
+                self.path.push('.');
+            }
+            self.path.push_str(&name);
+            out.insert(name, self.value(value, depth + 1));
+            self.path.truncate(length);
+        }
+        Bson::Document(out)
+    }
+
+    fn array(&mut self, entries: &[Value], depth: usize) -> Bson {
+        let (mut out, length) = (Vec::new(), self.path.len());
+        self.path.push_str("[]");
+        for (position, entry) in entries.iter().enumerate() {
+            if position == ENTRIES_MAX || !self.takes(0) {
+                out.push(Bson::String(format!("[{} more]", entries.len() - position)));
+                break;
+            }
+            out.push(self.value(entry, depth + 1));
+        }
+        self.path.truncate(length);
+        Bson::Array(out)
+    }
+
+    /// Whether there is room for one more field with so long a name; takes it.
+    const fn takes(&mut self, name: usize) -> bool {
+        let is_room = self.left > 0;
+        self.left = self.left.saturating_sub(name + FIELD_BYTES);
+        is_room
+    }
+
+    fn allowed(&self) -> Allowed {
+        match &*self.path {
+            path if self.whole.contains(&path) => Allowed::Whole,
+            path if self.free_text.contains(&path) => Allowed::Scrubbed,
+            _ => Allowed::ShapeOnly,
         }
     }
 }
@@ -201,6 +246,22 @@ mod tests {
         assert_eq!(stored.get_str("status").expect("text").len(), SCRUBBED_CHARS_MAX);
         assert_eq!(stored.get_array("list").expect("a list").len(), ENTRIES_MAX + 1);
         assert!(stored.contains_key("[key 0]"), "{stored}");
+    }
+
+    #[test]
+    fn a_body_of_many_small_values_is_stored_small_too() {
+        let bytes = |stored: Bson| bson::serialize_to_vec(&bson::doc! { "body": stored }).expect("BSON").len();
+        let flat = Value::from(vec![0; ENTRIES_MAX]);
+        let nested = Value::from(vec![flat; 90]);
+        assert!(RULES.response_body(&nested).to_string().contains(" more]"), "what is not stored is counted");
+        let wide: Map<_, _> = (0..90).map(|n| (format!("words{n}"), Value::from(vec![0; 90]))).collect();
+        let texts = json!({ "words": vec!["Im Lager \u{1f4e6} ".repeat(40); 100], "status": &nested });
+        for body in [nested, wide.into(), texts] {
+            let (sent, kept) = (body.to_string().len(), bytes(RULES.response_body(&body)));
+            assert!(kept <= STORED_BYTES_MAX * 5 / 4, "{kept} bytes of {sent}");
+        }
+        let carriers = json!({ "list": vec![json!({"status": "In transit", "at": "2026-01-31 09:30:00"}); ENTRIES_MAX] });
+        assert!(!RULES.response_body(&carriers).to_string().contains("more]"), "an answer as long as they get is whole");
     }
 
     #[test]

@@ -19,8 +19,9 @@ use super::{
     purges::purge_records,
 };
 
-/// Records of a piece. Three pieces are fetched at once, one waits, one is hashed: with records of 1 KB some 10 MB.
-const PIECE_RECORDS: usize = 2_000;
+/// Records of a piece. Three pieces are fetched at once, one waits, one is hashed: with records of 1 KB some 3 MB, and
+/// 200 MB where all of them are as large as a log gets.
+const PIECE_RECORDS: usize = 500;
 /// Seals that begin in one piece: those without records count too.
 const PIECE_SEALS: usize = 500;
 const PIECES_AT_ONCE: usize = 3;
