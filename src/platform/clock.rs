@@ -80,8 +80,12 @@ impl Clock {
         let hello = db.run_command(doc! { "hello": 1 }).await?;
         let round_trip_ms = asked.elapsed().as_millis() as i64;
         if let Ok(theirs) = hello.get_datetime("localTime") {
-            self.follow(theirs.timestamp_millis() + round_trip_ms / 2 - self.local_ms(), round_trip_ms);
-            ids::follow(self.local_ms() + self.shared.offset_ms.load(Ordering::Relaxed));
+            let now_ms = theirs.timestamp_millis() + round_trip_ms / 2;
+            self.follow(now_ms - self.local_ms(), round_trip_ms);
+            if round_trip_ms <= ROUND_TRIP_MS_MAX {
+                // At once: nobody holds leases by ids, but they are looked for where their time is.
+                ids::follow(now_ms);
+            }
         }
         Ok(())
     }

@@ -49,6 +49,7 @@ mod redaction;
 mod redaction_providers;
 mod roles;
 mod sealing;
+mod sealing_recovery;
 mod statement;
 mod stores_away;
 mod topups;

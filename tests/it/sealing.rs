@@ -28,12 +28,12 @@ use crate::support::{
     seals::{assert_each_sealed_once, end_lease, look_back_ms, seal_all, seals, signing_key, times_sealed},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A sealer that passes often.
-const OFTEN: &[&str] = &["--audit-seal-every-ms=100"];
+pub const OFTEN: &[&str] = &["--audit-seal-every-ms=100"];
 
 /// An order from its creation to its end: records in all sealed collections but one.
-async fn an_order(app: &TestApp, client_order_id: &str) {
+pub async fn an_order(app: &TestApp, client_order_id: &str) {
     let user = app.merchant().await;
     app.create(&user, client_order_id).await.expect(201);
     app.run_jobs().await;
@@ -42,7 +42,7 @@ async fn an_order(app: &TestApp, client_order_id: &str) {
 }
 
 /// Every record is in one seal, and the chain is good; gives how many records there are.
-async fn sealed_once(app: &TestApp) -> usize {
+pub async fn sealed_once(app: &TestApp) -> usize {
     let records = assert_each_sealed_once(&times_sealed(app).await);
     let keys = PublicKeys::from_iter([SIGNING_KEY, &"6".repeat(64)].map(|key| signing_key(key).public()));
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
@@ -51,12 +51,12 @@ async fn sealed_once(app: &TestApp) -> usize {
     records
 }
 
-fn event(id: &str) -> Document {
+pub fn event(id: &str) -> Document {
     let actor = doc! { "kind": "system", "id": null, "role": null, "address": null, "requestId": null };
     doc! { "_id": id, "type": "Tested", "subjectId": "s", "userId": "u", "actor": actor, "data": {}, "at": DateTime::now() }
 }
 
-async fn insert_event(app: &TestApp, id: &str) {
+pub async fn insert_event(app: &TestApp, id: &str) {
     app.db().collection("events").insert_one(event(id)).await.unwrap();
 }
 
@@ -121,8 +121,8 @@ async fn what_commits_after_others_were_sealed_is_sealed_by_the_next_pass() {
     app.finish().await;
 }
 
-/// Writes an event down whose id was made so long ago.
-struct Belated(String);
+/// Writes an event down under an id that was made long ago.
+pub struct Belated(pub String);
 
 impl Command for Belated {
     type Reply = ();
@@ -190,7 +190,7 @@ async fn a_clock_that_steps_back_ten_minutes_leaves_no_gap_and_no_double() {
     seal_all(&other).await;
     sealed_once(&app).await;
     let chain = seals(&app).await;
-    assert!(chain.last().unwrap().sealed_at < chain[0].sealed_at, "its clock is behind");
+    assert!(chain.is_sorted_by_key(|seal| seal.sealed_at), "its clock is behind, and times of seals don't go back");
 
     // A process whose clock is ahead writes records of the future; they are sealed at once, and once.
     insert_event(&app, &first_id_at("evt", app.app.clock.now_ms() + 600_000)).await;

@@ -8,7 +8,7 @@ use super::{
     event::AuditEvent,
     model::{ProviderRequestLog, ProviderResponseLog},
 };
-use crate::platform::mongo::Index;
+use crate::platform::{batch::append_alone, mongo::Index};
 
 /// Requests to providers.
 pub const REQUEST_LOGS: &str = "provider_request_logs";
@@ -58,7 +58,7 @@ impl AuditStore {
     /// # Errors
     /// What the driver says; what was read must not be shown then.
     pub async fn record_read(&self, event: &AuditEvent) -> Result<()> {
-        self.db.collection::<AuditEvent>(AUDIT_EVENTS).insert_one(event).await.map(drop)
+        append_alone(&self.db, AUDIT_EVENTS, event).await
     }
 
     /// The latest that was done to or read of something, oldest first.

@@ -183,7 +183,7 @@ async fn prove(reader: &SealReader, store: &SealStore, seal: &Seal, id: &str) ->
     let scope: &Scope = Scopes::standard().of_code(leaf[0].code).ok_or_else(unreadable)?;
     let commitments = commitment_key_of(&reader.db, &reader.sealing).await.map_err(|error| match error {
         SecretError::Database(error) => error.into(),
-        SecretError::Sealed(error) => {
+        error => {
             tracing::error!(%error, "proofs can't be made");
             AppError::new(ErrorKind::Internal, "audit.no_commitment_key", "A key is missing; see the service's log.")
         }

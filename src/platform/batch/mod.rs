@@ -23,7 +23,7 @@ use mongodb::{Client, ClientSession, Database, options::ReadConcern};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use view::{Entity, Key, View};
-pub use write::LATE_RECORDS;
+pub use write::{LATE_RECORDS, append_alone};
 
 use super::{
     clock::Clock,
@@ -44,6 +44,8 @@ const CROWD_PAUSE: Duration = Duration::from_millis(1);
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The reason of a [`LaneError::Failed`] whose decision panicked.
 pub const PANICKED: &str = "it panicked";
+/// A commit that takes longer ends as one whose result is not known.
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Rounds of reading: a command may ask for more after it has seen the first documents.
 const READ_ROUNDS_MAX: usize = 4;
 /// A unique index may refuse a batch so often before it counts as the command's own fault.
@@ -375,7 +377,7 @@ impl Committer {
             .start_transaction()
             .read_concern(ReadConcern::snapshot())
             .write_concern(mongo::durable())
-            .max_commit_time(Duration::from_secs(5))
+            .max_commit_time(COMMIT_TIME_MAX)
             .await?;
         let written = self.decide_and_write(batch, &mut session).await;
         if let Err(trouble) = written {

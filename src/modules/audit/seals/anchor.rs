@@ -1,10 +1,12 @@
 //! Anchors: number and hash of the latest seal, kept outside of the database, so that a cut tail shows.
 
 use std::{
-    io::Write,
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+use tokio::task::JoinHandle;
 
 use super::super::proof::Anchor;
 use crate::platform::exchange::Exchange;
@@ -27,11 +29,18 @@ pub(super) struct Anchors {
     exchange: Exchange,
     /// What was written last, and when.
     written: Option<(Anchor, Instant)>,
+    /// A line that is being written still: a file on a disk that hangs must not hold up the sealing.
+    writing: Option<JoinHandle<io::Result<()>>>,
 }
+
+/// How long a file may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// An anchor has a hundred bytes.
+const LINE_BYTES_MAX: u64 = 1_000;
 
 impl Anchors {
     pub(super) const fn new(places: AnchorPlaces, exchange: Exchange) -> Self {
-        Self { places, exchange, written: None }
+        Self { places, exchange, written: None, writing: None }
     }
 
     /// Writes the latest seal down where it is time to. What fails is tried again at the next call.
@@ -41,11 +50,7 @@ impl Anchors {
             return;
         }
         let in_file = match self.places.file.clone() {
-            Some(path) => match tokio::task::spawn_blocking(move || append(&path, latest)).await {
-                Ok(Ok(())) => true,
-                Ok(Err(error)) => failed("file", &error),
-                Err(error) => failed("file", &error),
-            },
+            Some(path) => self.append(path, latest).await.map_or_else(|error| failed("file", &error), |()| true),
             None => true,
         };
         let posted = match &self.places.url {
@@ -61,13 +66,58 @@ impl Anchors {
     }
 }
 
+impl Anchors {
+    async fn append(&mut self, path: PathBuf, latest: Anchor) -> io::Result<()> {
+        // Whichever line it is: the next pass writes the latest.
+        let begun = self.writing.take().unwrap_or_else(|| tokio::task::spawn_blocking(move || append(&path, latest)));
+        within(self.writing.insert(begun)).await.inspect(|()| self.writing = None).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::TimedOut {
+                self.writing = None;
+            }
+        })
+    }
+
+    /// The anchor in the file's last line; none where there is no file, or it can't be read: that is said.
+    pub(super) async fn latest(&self) -> Option<Anchor> {
+        let path = self.places.file.clone()?;
+        let mut reading = tokio::task::spawn_blocking(move || read_last(&path));
+        within(&mut reading).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the file of anchors can't be read; whether the chain was cut is not looked at");
+            None
+        })
+    }
+}
+
+async fn within<T>(work: &mut JoinHandle<io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done.map_err(io::Error::other).flatten(),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the file's disk does not answer")),
+    }
+}
+
+fn read_last(path: &Path) -> io::Result<Option<Anchor>> {
+    let mut file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(LINE_BYTES_MAX)))?;
+    let mut tail = String::new();
+    file.take(LINE_BYTES_MAX).read_to_string(&mut tail)?;
+    let last = tail.lines().rev().find(|line| !line.trim().is_empty());
+    last.map(|line| serde_json::from_str(line).map_err(io::Error::from)).transpose()
+}
+
 fn failed(place: &str, error: &dyn std::fmt::Display) -> bool {
     metrics::counter!("waybill_audit_anchor_failures_total").increment(1);
     tracing::warn!(place, %error, "an anchor could not be written; the next pass tries again");
     false
 }
 
-fn append(path: &Path, anchor: Anchor) -> std::io::Result<()> {
+fn append(path: &Path, anchor: Anchor) -> io::Result<()> {
     let mut line = serde_json::to_vec(&anchor)?;
     line.push(b'\n');
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;

@@ -35,14 +35,11 @@ impl Known {
         self.ids.get(&code).is_some_and(|ids| ids.contains(&body(id)))
     }
 
-    /// What carries an earlier time is not asked for any more.
-    pub(super) fn forget_before(&mut self, ms: i64) {
-        if ms <= self.from_ms {
-            return;
-        }
-        self.from_ms = ms;
-        let least = u128::try_from(ms).unwrap_or_default() << 80;
-        for ids in self.ids.values_mut() {
+    /// Of this rule, what carries an earlier time is not asked for any more.
+    pub(super) fn forget(&mut self, code: u8, before_ms: i64) {
+        self.from_ms = self.from_ms.max(before_ms);
+        let least = u128::try_from(before_ms).unwrap_or_default() << 80;
+        if let Some(ids) = self.ids.get_mut(&code) {
             *ids = ids.split_off(&least);
         }
     }
@@ -81,9 +78,11 @@ mod tests {
         assert_eq!(known.len(), 3, "what is before its time is not kept");
         assert!(known.has(3, &old) && known.has(3, &new) && known.has(3, strange));
         assert!(!known.has(4, &old) && !known.has(3, "evt_by_foot"));
-        known.forget_before(5_000);
+        known.forget(4, 1_500);
+        assert!(known.has(3, &old), "that was another rule's");
+        known.forget(3, 5_000);
         assert!(!known.has(3, &old) && known.has(3, &new) && known.has(3, strange));
-        known.forget_before(4_000);
+        known.forget(3, 4_000);
         assert_eq!((known.since_ms(), known.len()), (5_000, 2));
     }
 }

@@ -31,17 +31,18 @@ impl Lease {
 
     /// Takes or extends the lease; gives the time by the database's clock in milliseconds, none while another holds it.
     pub(super) async fn hold(&self) -> Result<Option<i64>> {
-        // What is missing is less than any time.
-        let free = doc! { "$or": [{ "$eq": ["$holder", &self.holder] }, { "$lt": ["$until", "$$NOW"] }] };
         let until = doc! { "$add": ["$$NOW", LEASE.as_millis() as i64] };
+        // What is missing is less than any time. Longer than a lease is nobody's: the database's clock was set back since.
+        let ended = doc! { "$or": [{ "$lt": ["$until", "$$NOW"] }, { "$gt": ["$until", &until] }] };
+        let free = doc! { "$or": [{ "$eq": ["$holder", &self.holder] }, ended] };
         let mine = doc! { "_id": ID, "holder": &self.holder, "now": "$$NOW", "until": until };
         let taken = vec![doc! { "$replaceWith": { "$cond": [free, mine, "$$ROOT"] } }];
         let leases = self.db.collection::<Document>(AUDIT_SEALER);
         let held = leases.find_one_and_update(doc! { "_id": ID }, taken).upsert(true);
         match held.return_document(ReturnDocument::After).await {
-            Ok(Some(lease)) if lease.get_str("holder").is_ok_and(|holder| holder == self.holder) => {
-                Ok(Some(lease.get_datetime("now").map_err(Error::custom)?.timestamp_millis()))
-            }
+            Ok(Some(lease)) if lease.get_str("holder").is_ok_and(|holder| holder == self.holder) => Ok(Some(
+                lease.get_datetime("now").map_err(|error| Error::custom(error.to_string()))?.timestamp_millis(),
+            )),
             Ok(_) => Ok(None),
             // Two found none at once, and the other was first.
             Err(error) if mongo::is_duplicate_key(&error) => Ok(None),

@@ -6,6 +6,7 @@
 //! by rule. Collections: `audit_seals`, `audit_keys`, `audit_sealer`; the sealer empties `late_records`.
 
 mod anchor;
+mod chain;
 mod known;
 mod lease;
 mod sealer;
@@ -13,6 +14,7 @@ mod secret;
 mod store;
 
 pub use anchor::AnchorPlaces;
-pub use sealer::{LOOK_BACK, Passed, SealError, Sealer, SealerKeys};
+pub use chain::LOOK_BACK;
+pub use sealer::{Passed, SealError, Sealer, SealerKeys};
 pub use secret::{SecretError, commitment_key_of, find_commitment_key, rotate_commitment_secret};
 pub use store::{AUDIT_KEYS, AUDIT_SEALER, AUDIT_SEALS, SealStore};

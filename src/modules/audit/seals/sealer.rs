@@ -6,7 +6,6 @@
 //! at any step leaves neither a gap nor a double.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,15 +17,14 @@ use tokio::sync::Mutex;
 
 use super::{
     anchor::{AnchorPlaces, Anchors},
+    chain::{Batch, Chain},
     known::Known,
     lease::Lease,
     secret::{SecretError, commitment_key_of},
     store::{SealStore, id_of},
 };
 use crate::{
-    modules::audit::proof::{
-        Anchor, CommitmentKey, Hash, Leaf, NotSigned, PublicKeys, Record, Scope, Scopes, Seal, SealHeader, SigningKey,
-    },
+    modules::audit::proof::{Anchor, Hash, Leaf, NotSigned, PublicKeys, Record, Scope, Scopes, Seal, SigningKey},
     platform::{
         clock::Clock,
         crash,
@@ -36,17 +34,15 @@ use crate::{
     },
 };
 
-/// A transaction commits at most so long after its ids were made: its own time limit and the retries together stay
-/// well below.
-pub const LOOK_BACK: Duration = Duration::from_secs(120);
 /// Looking back takes at most this part of the time.
 const LOOK_BACK_PAUSE: u32 = 20;
-/// But happens at least this often: what commits late is met before it is too old.
+/// But happens at least this often.
 const LOOK_BACK_EVERY_MAX: Duration = Duration::from_secs(45);
 /// What is younger is read again by the next pass: its neighbours may not be committed yet.
 const SETTLE_MS: i64 = 300;
-/// Records of the list of late ones that a pass takes.
-const LISTED_MAX: i64 = 1_000;
+/// Records of the list of late ones that a pass takes, and of those of one collection that it meets by looking back; they
+/// are held in memory whatever their size.
+const LATE_MAX: usize = 500;
 /// Records of one collection in one seal; five collections give at most 20,000 leaves, 1.7 MB.
 const RECORDS_MAX: usize = 4_000;
 /// And their bytes, which are held in memory.
@@ -73,6 +69,15 @@ pub enum SealError {
         key_id: String,
         /// What is wrong with that.
         reason: NotSigned,
+    },
+    /// The chain may not be continued: what is not there any more would be sealed anew, changed or not.
+    #[error(
+        "seal {number} is not the one that was made: the chain was cut or changed. Run `waybill audit verify --anchors`. If a backup was \
+         restored on purpose, move AUDIT_ANCHOR_FILE away and restart the workers"
+    )]
+    Cut {
+        /// The seal that is known, from this process or from the anchors in the file.
+        number: i64,
     },
     /// Hashing ended by a panic.
     #[error("a seal could not be made: {0}")]
@@ -117,30 +122,9 @@ pub struct SealerKeys {
 struct State {
     /// What is known of the chain, while this process continues it.
     chain: Option<Chain>,
+    /// The last seal that this process made or continued: the chain still has it, or was changed.
+    latest: Option<Anchor>,
     anchors: Anchors,
-}
-
-#[derive(Debug)]
-struct Chain {
-    last: Option<SealHeader>,
-    commitments: Arc<CommitmentKey>,
-    known: Known,
-    /// By rule: up to this id everything was read; what is found behind it later was committed late.
-    heads: BTreeMap<u8, String>,
-    /// Database time of the last complete pass, ms.
-    looked_at_ms: i64,
-    look_back_at: Instant,
-}
-
-/// Records of one seal to be, by rule and id.
-#[derive(Default)]
-struct Batch {
-    records: BTreeMap<(u8, String), RawDocumentBuf>,
-    /// Listed as late; off the list once it is sealed.
-    listed: Vec<String>,
-    /// A limit was met: there is more.
-    full: bool,
-    heads: BTreeMap<u8, String>,
 }
 
 impl Sealer {
@@ -155,7 +139,7 @@ impl Sealer {
         exchange: Exchange,
     ) -> Self {
         let lease = Lease::new(db.clone(), new_id("slr"));
-        let state = Mutex::new(State { chain: None, anchors: Anchors::new(places, exchange) });
+        let state = Mutex::new(State { chain: None, latest: None, anchors: Anchors::new(places, exchange) });
         Self { store: SealStore::new(db.clone()), db, lease, keys, clock, every, state }
     }
 
@@ -164,8 +148,12 @@ impl Sealer {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut trouble = String::new();
         loop {
-            // A pass that was begun is ended: it is short, and nothing is lost by it either way.
-            match self.pass().await {
+            // Wherever a pass ends, the next one goes on: catching up with years holds up nobody who shuts down.
+            let passed = tokio::select! {
+                passed = self.pass() => passed,
+                () = &mut shutdown => break,
+            };
+            match passed {
                 Ok(passed) => {
                     trouble.clear();
                     if passed.seals > 0 {
@@ -199,14 +187,14 @@ impl Sealer {
         // Whatever goes wrong below: the next pass reads where the chain stands.
         let mut chain = match state.chain.take() {
             Some(chain) => chain,
-            None => self.take_over(now_ms).await?,
+            None => self.take_over(&mut state, now_ms).await?,
         };
         let mut passed = Passed { holding: true, ..Passed::default() };
         let low_ms = self.remember_from(&mut chain, now_ms).await?;
         let mut batch = self.gather(&mut chain, low_ms, now_ms).await?;
         crash::point("seal_read");
         loop {
-            let (more, records) = (batch.full, batch.records.len() as u64);
+            let (more, records) = (!batch.full.is_empty(), batch.records.len() as u64);
             if records > 0 {
                 if !self.seal(&mut chain, &mut batch).await? {
                     // Another process continued the chain: the lease had ended.
@@ -214,8 +202,9 @@ impl Sealer {
                 }
                 passed.seals += 1;
                 passed.records += records;
+                state.latest = chain.last.as_ref().map(Anchor::from);
             }
-            chain.heads.append(&mut batch.heads);
+            chain.go_on(&mut batch);
             self.store.unlist_late(&batch.listed).await?;
             if !more {
                 break;
@@ -226,9 +215,7 @@ impl Sealer {
             }
             batch = self.read_new(&chain, now_ms).await?;
         }
-        chain.looked_at_ms = now_ms;
-        if let Some(last) = &chain.last {
-            let latest = Anchor::from(last);
+        if let Some(latest) = state.latest {
             state.anchors.keep(latest).await;
             crash::point("seal_anchored");
         }
@@ -237,39 +224,32 @@ impl Sealer {
     }
 
     /// Reads where the chain stands, and refuses one that could not be verified if it went on.
-    async fn take_over(&self, now_ms: i64) -> Result<Chain, SealError> {
-        let commitments = Arc::new(commitment_key_of(&self.db, &self.keys.sealing).await?);
-        let last = self.store.last().await?;
-        if let Some(last) = &last {
+    async fn take_over(&self, state: &mut State, now_ms: i64) -> Result<Chain, SealError> {
+        let commitments = commitment_key_of(&self.db, &self.keys.sealing).await?;
+        let last = self.store.latest().await?;
+        if let Some(last) = last.as_ref().map(|last| &last.header) {
             let signed = self.keys.public.verify(&last.key_id, &last.signed_bytes(), &last.signature);
             signed.map_err(|reason| SealError::NotOurs { number: last.number, key_id: last.key_id.clone(), reason })?;
         }
-        // Before the first seal everything there is is new.
-        let looked_at_ms = last.as_ref().map_or(0, |last| last.sealed_at.timestamp_millis());
-        let from_ms = looked_at_ms.min(now_ms) - LOOK_BACK.as_millis() as i64;
-        let heads = Scopes::standard().today().map(|scope| (scope.code(), first_id_at(scope.id_prefix(), from_ms)));
-        tracing::info!(last = last.as_ref().map(|last| last.number), "sealing audit records");
-        Ok(Chain {
-            commitments,
-            known: Known::since(i64::MAX),
-            heads: heads.collect(),
-            last,
-            looked_at_ms,
-            look_back_at: Instant::now(),
-        })
+        for known in [state.latest, state.anchors.latest().await].into_iter().flatten() {
+            if self.store.anchor(known.number).await? != Some(known) {
+                return Err(SealError::Cut { number: known.number });
+            }
+        }
+        state.latest = last.as_ref().map(|last| Anchor::from(&last.header));
+        tracing::info!(last = last.as_ref().map(|last| last.header.number), "sealing audit records");
+        Ok(Chain::behind(last, commitments, now_ms))
     }
 
     /// From which time on this pass looks, ms; what is sealed since then is known afterwards.
     async fn remember_from(&self, chain: &mut Chain, now_ms: i64) -> Result<i64, SealError> {
-        // By whichever clock is behind: the database's may have been set back, or stand still in another process.
-        let low_ms = self.clock.now_ms().min(now_ms).min(chain.looked_at_ms) - LOOK_BACK.as_millis() as i64;
+        let low_ms = chain.low_ms(now_ms, self.clock.now_ms());
         if low_ms < chain.known.since_ms() {
             let mut known = Known::since(low_ms);
             self.store.for_each_sealed_since(low_ms, |code, id| known.add(code, id)).await?;
             chain.known = known;
             chain.look_back_at = Instant::now();
         }
-        chain.known.forget_before(low_ms);
         Ok(low_ms)
     }
 
@@ -284,7 +264,7 @@ impl Sealer {
         let mut all = true;
         for scope in Scopes::standard().today() {
             let late = self.late_ids(chain, scope, low_ms).await?;
-            all &= late.len() < RECORDS_MAX;
+            all &= late.len() < LATE_MAX;
             if !late.is_empty() {
                 tracing::debug!(collection = scope.collection(), records = late.len(), "committed late");
             }
@@ -296,6 +276,7 @@ impl Sealer {
             }
         }
         if all {
+            batch.looked_back_ms = Some(now_ms);
             chain.look_back_at = Instant::now() + (began.elapsed() * LOOK_BACK_PAUSE).min(LOOK_BACK_EVERY_MAX);
         }
         Ok(batch)
@@ -303,7 +284,7 @@ impl Sealer {
 
     /// What was committed so late that looking back does not reach it is listed by whoever committed it.
     async fn add_listed(&self, chain: &Chain, batch: &mut Batch) -> Result<(), SealError> {
-        for leaf in self.store.list_late(LISTED_MAX).await? {
+        for leaf in self.store.list_late(LATE_MAX as i64).await? {
             let key = (leaf.code, leaf.id.clone());
             let met = chain.known.has(leaf.code, &leaf.id) || batch.records.contains_key(&key);
             if !met && !self.store.is_sealed(&leaf.id).await? {
@@ -315,16 +296,15 @@ impl Sealer {
         Ok(())
     }
 
-    /// Ids behind the head that are in no seal, at most as many as a seal takes of a collection.
+    /// Ids behind the head that are in no seal, at most [`LATE_MAX`].
     async fn late_ids(&self, chain: &Chain, scope: &Scope, low_ms: i64) -> Result<Vec<Leaf>, SealError> {
         let (code, prefix) = (scope.code(), scope.id_prefix());
-        let head = chain.heads.get(&code).cloned().unwrap_or_default();
-        let range = doc! { "_id": { "$gte": first_id_at(prefix, low_ms), "$lte": head } };
+        let range = doc! { "_id": { "$gte": first_id_at(prefix, low_ms), "$lte": chain.head(scope) } };
         let records = self.db.collection::<RawDocumentBuf>(scope.collection());
         let mut found = records.find(range).projection(doc! { "_id": 1 }).batch_size(20_000).await?;
         let mut late = Vec::new();
-        while late.len() < RECORDS_MAX && found.advance().await? {
-            if let Ok(id) = found.current().get_str("_id")
+        while late.len() < LATE_MAX && found.advance().await? {
+            if let Some(id) = id_of(found.current())
                 && !chain.known.has(code, id)
             {
                 late.push(Leaf { code, id: id.to_owned(), hash: Hash::ZERO });
@@ -344,28 +324,29 @@ impl Sealer {
 
     async fn read_new_of(&self, chain: &Chain, scope: &Scope, now_ms: i64, batch: &mut Batch) -> Result<(), SealError> {
         let (code, prefix) = (scope.code(), scope.id_prefix());
-        let head = chain.heads.get(&code).cloned().unwrap_or_else(|| first_id_at(prefix, 0));
-        // A backquote follows the underscore: ids of this prefix and no others. No bound in time: another process may
-        // be ahead.
-        let beyond = doc! { "_id": { "$gt": &head, "$lt": format!("{prefix}`") } };
+        let head = chain.head(scope);
+        // Texts that are no hexadecimal digits behind the underscore come before these or behind. No bound in time: another
+        // process may be ahead.
+        let beyond = doc! { "_id": { "$gt": &head, "$lt": format!("{prefix}_g"), "$type": "string" } };
         let records = self.db.collection::<RawDocumentBuf>(scope.collection());
         let found = records.find(beyond).sort(doc! { "_id": 1 }).batch_size(RECORDS_MAX as u32);
         let mut found = found.limit(RECORDS_MAX as i64).await?;
         let (mut read, mut bytes, mut last) = (0, 0, None);
         while let Some(record) = found.try_next().await? {
-            let Some(id) = id_of(&record).map(ToOwned::to_owned) else { continue };
             (read, bytes) = (read + 1, bytes + record.as_bytes().len());
-            if !chain.known.has(code, &id) {
-                batch.records.insert((code, id.clone()), record);
+            if let Some(id) = id_of(&record).map(ToOwned::to_owned) {
+                if !chain.known.has(code, &id) {
+                    batch.records.insert((code, id.clone()), record);
+                }
+                last = Some(id);
             }
-            last = Some(id);
             if bytes >= BYTES_MAX {
                 break;
             }
         }
         let full = read >= RECORDS_MAX || bytes >= BYTES_MAX;
-        batch.full |= full;
         if let Some(last) = last {
+            batch.full.extend(full.then_some(code));
             // Of what is very young the neighbours may be missing still; it is read again. Older ones come by looking back.
             let settled = first_id_at(prefix, now_ms - SETTLE_MS);
             batch.heads.insert(code, if full { last } else { last.min(settled).max(head) });
@@ -377,7 +358,9 @@ impl Sealer {
     async fn seal(&self, chain: &mut Chain, batch: &mut Batch) -> Result<bool, SealError> {
         let oldest_ms = batch.records.keys().filter_map(|(_, id)| time_of_id(id)).min();
         let (last, commitments) = (chain.last.clone(), Arc::clone(&chain.commitments));
-        let (signer, now) = (Arc::clone(&self.keys.signer), self.clock.now());
+        let (signer, reached_ms) = (Arc::clone(&self.keys.signer), chain.reached_ms(batch));
+        // Times of seals never go back, so that whoever looks for one can halve the chain.
+        let now = last.as_ref().map_or(self.clock.now(), |last| last.sealed_at.max(self.clock.now()));
         let records = std::mem::take(&mut batch.records);
         let built = tokio::task::spawn_blocking(move || {
             let scopes = Scopes::standard();
@@ -388,7 +371,7 @@ impl Sealer {
         });
         let seal = built.await.map_err(|error| SealError::Build(error.to_string()))?;
         crash::point("seal_built");
-        if !self.store.insert(&seal).await? {
+        if !self.store.append(&seal, reached_ms).await? {
             return Ok(false);
         }
         crash::point("seal_stored");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::proof::{CommitmentKey, commitment_key},
-    store::AUDIT_KEYS,
+    store::{AUDIT_KEYS, SealStore},
 };
 use crate::platform::{
     mongo,
@@ -32,12 +32,18 @@ pub enum SecretError {
     /// What the driver says.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
+    /// There are seals, made with one.
+    #[error(
+        "the audit's commitment secret is not in the collection audit_keys, but there are seals: restore that collection from a backup. \
+         Without it no personal field can be verified, and another one would not fit"
+    )]
+    Lost,
     /// The stored secret can't be opened.
     #[error("the audit's commitment secret: {0}")]
     Sealed(#[from] OpenError),
 }
 
-/// The commitment key of this database; makes its secret where there is none yet.
+/// The commitment key of this database; makes its secret where there is none yet and nothing is sealed.
 ///
 /// # Errors
 /// [`SecretError`].
@@ -45,6 +51,9 @@ pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<Comm
     let secrets = db.collection::<StoredSecret>(AUDIT_KEYS);
     let stored = match secrets.find_one(doc! { "_id": ID }).await? {
         Some(stored) => stored,
+        None if SealStore::new(db.clone()).last().await?.is_some() => {
+            return Err(SecretError::Lost);
+        }
         None => {
             let secret = hex::encode(rand::random::<[u8; 32]>());
             let made = StoredSecret { id: ID.into(), sealed: keys.seal(PLACE, secret.as_bytes()) };

@@ -5,15 +5,11 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use bson::{Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
 use futures_util::TryStreamExt;
-use mongodb::{
-    Database,
-    error::{Error, Result},
-    options::Hint,
-};
+use mongodb::{Database, error::Result, options::Hint};
 
-use super::super::proof::{Hash, Leaf, Scopes, Seal, SealHeader};
+use super::super::proof::{Anchor, Hash, Leaf, Scopes, Seal, SealHeader};
 use crate::platform::{
     batch::LATE_RECORDS,
     ids::time_of_id,
@@ -28,6 +24,16 @@ pub const AUDIT_KEYS: &str = "audit_keys";
 pub const AUDIT_SEALER: &str = "audit_sealer";
 /// Records are fetched by so many ids at once.
 const FETCH_MAX: usize = 1_000;
+
+/// The latest seal, and how far whoever made it had read.
+#[derive(Clone, Debug)]
+pub(super) struct LastSeal {
+    /// The seal.
+    pub(super) header: SealHeader,
+    /// Everything that was committed before this time (ms) is sealed. Not signed: a wrong one leaves records unsealed, and
+    /// verification names them.
+    pub(super) reached_ms: i64,
+}
 
 /// Reads and appends seals.
 #[derive(Clone, Debug)]
@@ -51,16 +57,21 @@ impl SealStore {
         vec![Index::new(AUDIT_SEALS, "span", doc! { "span.newest": 1, "span.oldest": 1 })]
     }
 
-    /// Appends a seal; false where there is one of its number.
+    /// Appends a seal that was made when everything before it was sealed; false where there is one of its number.
     ///
     /// # Errors
     /// What the driver says; whether it was stored is unknown then.
     pub async fn insert(&self, seal: &Seal) -> Result<bool> {
+        self.append(seal, seal.sealed_at.timestamp_millis()).await
+    }
+
+    /// The same, of a seal behind which whoever continues has to look back from `reached_ms`.
+    pub(super) async fn append(&self, seal: &Seal, reached_ms: i64) -> Result<bool> {
         let mut stored = bson::serialize_to_raw_document_buf(seal)?;
         let times = || seal.leaves.iter().map(|leaf| time_of_id(&leaf.id).unwrap_or_default());
         let (oldest, newest) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
         // Not signed: where to look for a record. Looking elsewhere finds nothing, and never something else.
-        stored.append(cstr!("span"), rawdoc! { "oldest": oldest, "newest": newest });
+        stored.append(cstr!("span"), rawdoc! { "oldest": oldest, "newest": newest, "reached": reached_ms });
         match self.db.collection::<RawDocumentBuf>(AUDIT_SEALS).insert_one(stored).await {
             Ok(_) => Ok(true),
             Err(error) if mongo::is_duplicate_key(&error) => Ok(false),
@@ -73,13 +84,31 @@ impl SealStore {
     /// # Errors
     /// What the driver says.
     pub async fn last(&self) -> Result<Option<SealHeader>> {
-        let seals = self.db.collection::<SealHeader>(AUDIT_SEALS);
+        Ok(self.latest().await?.map(|last| last.header))
+    }
+
+    /// The latest seal.
+    pub(super) async fn latest(&self) -> Result<Option<LastSeal>> {
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
         // What has no number is no seal; whoever put it there must not stop the sealing. Verification names it.
-        seals
-            .find_one(doc! { "_id": { "$gte": 1_i64 } })
-            .sort(doc! { "_id": -1 })
-            .projection(doc! { "leaves": 0 })
-            .await
+        let numbered = doc! { "_id": { "$gte": 1_i64, "$type": "long" } };
+        let found = seals.find_one(numbered).sort(doc! { "_id": -1 }).projection(doc! { "leaves": 0 }).await?;
+        let Some(found) = found else { return Ok(None) };
+        let header: SealHeader = bson::deserialize_from_slice(found.as_bytes())?;
+        let sealed_ms = header.sealed_at.timestamp_millis();
+        let reached = found.get_document("span").and_then(|span| span.get_i64("reached"));
+        Ok(Some(LastSeal { reached_ms: reached.map_or(sealed_ms, |reached| reached.min(sealed_ms)), header }))
+    }
+
+    /// Number and hash of the seal of this number; none where there is none that can be read.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) async fn anchor(&self, number: i64) -> Result<Option<Anchor>> {
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        let found = seals.find_one(doc! { "_id": number }).projection(doc! { "leaves": 0 }).await?;
+        let header = found.and_then(|found| bson::deserialize_from_slice::<SealHeader>(found.as_bytes()).ok());
+        Ok(header.map(|header| Anchor::from(&header)))
     }
 
     /// The seal of this number.
@@ -115,16 +144,22 @@ impl SealStore {
     /// # Errors
     /// What the driver says.
     pub(super) async fn list_late(&self, take: i64) -> Result<Vec<Leaf>> {
-        let mut found = self.db.collection::<Document>(LATE_RECORDS).find(doc! {}).limit(take).await?;
+        let listed = self.db.collection::<Document>(LATE_RECORDS);
+        let mut found = listed.find(doc! {}).limit(take).await?;
         let (mut late, mut foreign) = (Vec::new(), Vec::new());
         while let Some(entry) = found.try_next().await? {
-            let id = entry.get_str("_id").map_err(Error::custom)?.to_owned();
-            match entry.get_str("collection").ok().and_then(|name| Scopes::standard().of_collection(name)) {
-                Some(scope) => late.push(Leaf { code: scope.code(), id, hash: Hash::ZERO }),
-                None => foreign.push(id),
+            let scope = entry.get_str("collection").ok().and_then(|name| Scopes::standard().of_collection(name));
+            match (scope, entry.get("_id")) {
+                (Some(scope), Some(Bson::String(id))) if time_of_id(id).is_some() => {
+                    late.push(Leaf { code: scope.code(), id: id.clone(), hash: Hash::ZERO });
+                }
+                (_, Some(id)) => foreign.push(id.clone()),
+                (_, None) => {}
             }
         }
-        self.unlist_late(&foreign).await?;
+        if !foreign.is_empty() {
+            listed.delete_many(doc! { "_id": { "$in": foreign } }).await?;
+        }
         Ok(late)
     }
 
@@ -159,9 +194,10 @@ impl SealStore {
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
         let mut found = seals.find(doc! { "span.newest": { "$gte": ms } }).projection(names).await?;
         while let Some(seal) = found.try_next().await? {
-            let leaves = seal.get_document("leaves").map_err(Error::custom)?;
-            let codes = leaves.get_binary("codes").map_err(Error::custom)?.bytes;
-            for (code, id) in codes.iter().zip(leaves.get_array("ids").map_err(Error::custom)?) {
+            // What is no seal holds nothing.
+            let Ok(leaves) = seal.get_document("leaves") else { continue };
+            let (Ok(codes), Ok(ids)) = (leaves.get_binary("codes"), leaves.get_array("ids")) else { continue };
+            for (code, id) in codes.bytes.iter().zip(ids) {
                 if let Some(id) = id?.as_str() {
                     each(*code, id);
                 }
@@ -215,7 +251,7 @@ fn around(id: &str) -> Document {
     doc! { "span.newest": { "$gte": at }, "span.oldest": { "$lte": at }, "leaves.ids": id }
 }
 
-/// `_id` of a record, where it is a text.
+/// `_id` of a record, where it has the shape of ours: what has another one is none of ours and is not sealed.
 pub(super) fn id_of(record: &RawDocument) -> Option<&str> {
-    record.get_str("_id").ok()
+    record.get_str("_id").ok().filter(|id| time_of_id(id).is_some())
 }
