@@ -71,6 +71,11 @@ impl Clock {
         self.shared.advanced_ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
     }
 
+    /// Moves the clock back; for tests.
+    pub fn set_back(&self, by: Duration) {
+        self.shared.advanced_ms.fetch_sub(by.as_millis() as i64, Ordering::Relaxed);
+    }
+
     /// Looks at the database's clock and follows it. The error is at most half the round trip.
     ///
     /// # Errors

@@ -6,12 +6,14 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use waybill::{
     modules::audit::{
+        AuditEvent, AuditStore,
         proof::Anchor,
         seals::{AUDIT_KEYS, AUDIT_SEALER, AUDIT_SEALS, SealError, SecretError},
     },
     platform::{
         batch::{LATE_RECORDS, Lane},
-        ids::{self, first_id_at, new_id},
+        clock::Clock,
+        ids::{first_id_at, new_id},
     },
 };
 
@@ -76,18 +78,18 @@ async fn a_process_whose_clocks_stood_still_lists_what_it_writes() {
     an_order(&app, "c-1").await;
     assert_eq!(listed.count_documents(doc! {}).await.unwrap(), 0, "in time");
     // Its ids and its clock are behind together, so that to itself it seems in time.
-    let lane = Lane::start("test", app.db().clone(), app.app.clock.clone());
-    let behind = app.app.clock.now_ms() - 300_000;
-    ids::follow(behind);
-    let belated = new_id("evt");
-    lane.submit(Belated(belated.clone())).await.unwrap();
-    let auditor = app.user(waybill::platform::identity::Role::Auditor).await;
-    app.get(&auditor, "/audit/provider-requests").await.expect(200);
-    ids::follow(app.app.clock.now_ms());
-    let names: Vec<String> =
-        listed.distinct("_id", doc! {}).await.unwrap().iter().filter_map(|id| id.as_str().map(Into::into)).collect();
-    assert!(names.contains(&belated), "{names:?}");
-    assert!(names.iter().any(|id| id.starts_with("aud_")), "the record of a reading too: {names:?}");
+    let stood_still = Clock::default();
+    stood_still.set_back(Duration::from_secs(300));
+    let behind = stood_still.now_ms();
+    let id = |prefix| first_id_at(prefix, behind);
+    let lane = Lane::start("test", app.db().clone(), stood_still.clone());
+    lane.submit(Belated(id("evt"))).await.unwrap();
+    let read: Document = app.db().collection("audit_events").find_one(doc! {}).await.unwrap().unwrap();
+    let mut read: AuditEvent = bson::deserialize_from_document(read).unwrap();
+    read.id = id("aud");
+    AuditStore::new(app.db().clone()).record_read(&read).await.unwrap();
+    let names = listed.distinct("_id", doc! {}).await.unwrap();
+    assert_eq!(names, [id("aud"), id("evt")].map(Bson::from), "the record of a reading too");
     seal_all(&app).await;
     sealed_once(&app).await;
     without_events_of_tests(app).await;
