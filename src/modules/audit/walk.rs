@@ -115,6 +115,33 @@ impl Walk {
         Ok(Walked { found: found.await?.try_collect().await?, ended_at })
     }
 
+    /// The same, having looked at no more than all of `stages` together: what many records have is found in the first one.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn go_in_stages<T: DeserializeOwned + Unpin + Send + Sync>(
+        &self,
+        db: &Database,
+        range: TimeRange,
+        direction: Direction,
+        after: Option<&str>,
+        take: usize,
+        stages: &[usize],
+    ) -> Result<Walked<T>> {
+        let mut all = Walked { found: Vec::new(), ended_at: after.map(str::to_owned) };
+        for stage in stages {
+            let left = take - all.found.len();
+            let place = all.ended_at.take();
+            let walked = self.go(db, range, direction, place.as_deref(), left, Some(*stage)).await?;
+            all.found.extend(walked.found);
+            all.ended_at = walked.ended_at;
+            if all.found.len() == take || all.ended_at.is_none() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
     /// The ids of the records in `range` beyond `after` that match, having looked at no more than `looks_at`. Where nothing
     /// is compared in the records, from the index alone.
     ///

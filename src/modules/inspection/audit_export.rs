@@ -1,6 +1,11 @@
 //! `/audit/export`: sealed records as a file, written while the client takes it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{body::Body, extract::State, response::Response};
 use bytes::BytesMut;
@@ -27,6 +32,8 @@ use crate::{
 
 /// Exports that one process writes at once: each reads as fast as its client takes it.
 const EXPORTS_MAX: usize = 2;
+/// Nobody takes longer than this, however slowly; what is larger is for `waybill audit export`.
+const EXPORT_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// Who finds no room tries again then.
 const BUSY_FOR: Duration = Duration::from_secs(10);
 /// What is written and not yet taken.
@@ -40,13 +47,39 @@ pub struct AuditExports {
     exporter: Exporter,
     clock: Clock,
     room: Arc<Semaphore>,
+    /// Who exports just now: one at a time, so that nobody takes all the room.
+    readers: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// A reader's place among those who export.
+struct Turn {
+    _place: OwnedSemaphorePermit,
+    reader: String,
+    readers: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.reader);
+    }
 }
 
 impl AuditExports {
     /// With all the room that a process has; to be made once.
     #[must_use]
     pub fn new(exporter: Exporter, clock: Clock) -> Self {
-        Self { exporter, clock, room: Arc::new(Semaphore::new(EXPORTS_MAX)) }
+        Self { exporter, clock, room: Arc::new(Semaphore::new(EXPORTS_MAX)), readers: Arc::default() }
+    }
+
+    fn turn_of(&self, reader: &str) -> Result<Turn, AppError> {
+        let busy = |detail| AppError::new(ErrorKind::RateLimited, "audit.exports_busy", detail).retry_after(BUSY_FOR);
+        let place = Arc::clone(&self.room).try_acquire_owned();
+        let place = place.map_err(|_| busy("Other exports are being written; try again when one of them is done."))?;
+        let readers = Arc::clone(&self.readers);
+        if !readers.lock().unwrap_or_else(PoisonError::into_inner).insert(reader.to_owned()) {
+            return Err(busy("An export of yours is being written; try again when it is done."));
+        }
+        Ok(Turn { _place: place, reader: reader.to_owned(), readers })
     }
 }
 
@@ -145,10 +178,7 @@ async fn export_audit(
         faults if faults.is_empty() => {}
         faults => return Err(AppError::invalid(faults)),
     }
-    let turn = Arc::clone(&exports.room).try_acquire_owned().map_err(|_| {
-        let detail = "Other exports are being written; try again when one of them is done.";
-        AppError::new(ErrorKind::RateLimited, "audit.exports_busy", detail).retry_after(BUSY_FOR)
-    })?;
+    let turn = exports.turn_of(&reader.user_id)?;
     let export = exports.exporter.begin(filter, format, Actor::from(&reader), exports.clock.now()).await?;
     let content_type = if format == ExportFormat::Csv { CSV } else { NDJSON };
     attachment(content_type, &export.file_name(), body_of(export, turn))
@@ -156,13 +186,14 @@ async fn export_audit(
 
 /// A body that is written as it is taken, by a task that ends with it: a client that hangs up ends the reading too. Where
 /// it fails, the body breaks off, and no client takes what it has for the whole.
-fn body_of(export: Export, turn: OwnedSemaphorePermit) -> Body {
+fn body_of(export: Export, turn: Turn) -> Body {
     let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
     // A set ends its tasks when it is dropped.
     let mut writing = JoinSet::new();
     writing.spawn(async move {
         let _turn = turn;
-        export.write_to(ours, |_| ()).await
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it was taken too slowly");
+        tokio::time::timeout(EXPORT_TIME_MAX, export.write_to(ours, |_| ())).await.map_err(late)?
     });
     Body::from_stream(stream::try_unfold((theirs, writing), |(mut theirs, mut writing)| async move {
         let mut piece = BytesMut::with_capacity(PIECE_BYTES);

@@ -6,11 +6,13 @@ use mongodb::{Database, error::Result};
 
 use crate::modules::{
     audit::{
-        AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, LOOKED_AT_MAX, TimeRange, Walk, Walked, cut, given,
-        next_place, place_of,
+        AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, TimeRange, Walk, Walked, cut, given, next_place, place_of,
     },
     events::{EVENTS, Event},
 };
+
+/// Records of a book that one page looks at where no index narrows them down, in stages.
+const LOOKED_AT: [usize; 3] = [500, 1_000, 2_500];
 
 /// What is asked for; all that is given has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -156,8 +158,10 @@ async fn records<T: serde::de::DeserializeOwned + Unpin + Send + Sync>(
     limit: usize,
 ) -> Result<Walked<T>> {
     let Some(walk) = walk else { return Ok(Walked { found: Vec::new(), ended_at: None }) };
-    let looks_at = (!walk.rest.is_empty()).then_some(LOOKED_AT_MAX);
-    walk.go(db, range, direction, after, limit + 1, looks_at).await
+    if walk.rest.is_empty() {
+        return walk.go(db, range, direction, after, limit + 1, None).await;
+    }
+    walk.go_in_stages(db, range, direction, after, limit + 1, &LOOKED_AT).await
 }
 
 /// Both books in one order, as far as both were looked through.

@@ -148,7 +148,7 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
             }),
             ExportFormat::Csv => serde_json::to_string(&ExtendedJson(record.document))
                 .map_err(std::io::Error::from)
-                .and_then(|json| self.row(cells(&entry, &json))),
+                .and_then(|json| self.row(cells(&entry, &one_cell(&json)))),
         };
         written.map_err(|error| ExportError::Record {
             collection: collection.into(),
@@ -218,6 +218,12 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
         self.out.flush().await?;
         Ok(())
     }
+}
+
+/// The same JSON, without the character at which some spreadsheets end a cell even within quotes: what a text holds behind
+/// it would be a cell of its own, and could be a formula.
+pub(super) fn one_cell(json: &str) -> Cow<'_, str> {
+    if json.contains(';') { json.replace(';', r"\u003b").into() } else { json.into() }
 }
 
 fn cells<'a>(entry: &Entry<'a>, json: &'a str) -> [Cow<'a, str>; COLUMNS.len()] {

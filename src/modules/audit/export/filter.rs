@@ -1,5 +1,6 @@
 //! What is asked for, and where records hold it.
 
+use bson::DateTime;
 use serde::Serialize;
 
 use super::super::{
@@ -127,6 +128,12 @@ impl ExportFilter {
             ("correlationId", &self.correlation_id),
         ];
         all.into_iter().filter_map(|(name, text)| text.as_deref().map(|text| (name, text)))
+    }
+
+    /// The same, of nothing later than `end`.
+    pub(super) fn until(mut self, end: DateTime) -> Self {
+        self.to = Some(self.to.map_or(Rfc3339Time(end), |to| to.min(Rfc3339Time(end))));
+        self
     }
 
     /// The same as a range.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Export, ExportError, ExportFilter, ExportMode, SealRange, file::Sums};
+use super::{
+    Export, ExportError, ExportFilter, ExportMode, SealRange,
+    file::{Sums, one_cell},
+};
 use crate::{modules::audit::proof::Hash, platform::clock::Rfc3339Time};
 
 /// Of the format.
@@ -100,7 +103,9 @@ impl Signed {
             sha256: sums.sha256(),
         };
         let text = serde_json::to_string(&manifest).map_err(std::io::Error::from)?;
-        let signature = export.signer.sign(&[DOMAIN, &Sha256::digest(&text)].concat());
+        // In whichever format: what is signed is the text as it stands there.
+        let text = one_cell(&text);
+        let signature = export.signer.sign(&[DOMAIN, &Sha256::digest(&*text)].concat());
         let key_id = export.signer.public().id();
         Ok(format!(r#"{{"type":"manifest","manifest":{text},"keyId":"{key_id}","signature":"{signature}"}}"#))
     }

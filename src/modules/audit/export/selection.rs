@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bson::DateTime;
 use tokio::io::AsyncWrite;
 
 use super::{
@@ -23,10 +24,15 @@ pub(super) async fn write<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send>(
     export: &Export,
     file: &mut ExportFile<W, P>,
 ) -> Result<(), ExportError> {
-    let mut places = Places::new(SealStore::new(export.db.clone()), export.seals.last);
+    let store = SealStore::new(export.db.clone());
+    // What is written while this goes on is not sealed in time: without a bound a busy database would never be read to its
+    // end. A process that is ahead of time may have been sealed already.
+    let newest_ms = store.newest_ms().await?.max(export.created_at.timestamp_millis());
+    let filter = export.filter.clone().until(DateTime::from_millis(newest_ms.saturating_add(1)));
+    let mut places = Places::new(store, export.seals.last);
     let collections = Scopes::standard().today().map(|scope| scope.collection());
     for collection in collections.filter(|collection| export.filter.reaches(collection)) {
-        let way = Way::to(collection, &export.filter);
+        let way = Way::to(collection, &filter);
         let mut after = None;
         loop {
             let page = way.page(&export.db, after.as_deref()).await?;

@@ -138,6 +138,17 @@ impl SealStore {
         Ok(found.hint(Hint::Name("span".into())).await?.is_some())
     }
 
+    /// The latest time (ms) that the id of a sealed record carries; 0 where nothing is sealed.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn newest_ms(&self) -> Result<i64> {
+        let seals = self.db.collection::<Document>(AUDIT_SEALS);
+        let found = seals.find_one(doc! { "span.newest": { "$type": "long" } }).sort(doc! { "span.newest": -1 });
+        let found = found.hint(Hint::Name("span".into())).projection(doc! { "span": 1 }).await?;
+        Ok(found.and_then(|seal| seal.get_document("span").ok()?.get_i64("newest").ok()).unwrap_or(0))
+    }
+
     /// Some of the records that are listed as committed late, if they belong to a sealed collection: rule and id. What is
     /// listed of other collections is of nobody's interest and goes.
     ///
