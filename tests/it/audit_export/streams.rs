@@ -14,7 +14,7 @@ use waybill::{
 
 use super::{Scene, read::File};
 use crate::support::{
-    eventually,
+    User, eventually,
     seals::{seal_all, seals},
 };
 
@@ -43,8 +43,12 @@ impl Scene {
     }
 
     async fn try_begin(&self, query: &str) -> reqwest::Result<Response> {
+        self.begin_as(&self.auditor, query).await
+    }
+
+    async fn begin_as(&self, reader: &User, query: &str) -> reqwest::Result<Response> {
         let request = self.app.client.get(format!("{}/audit/export?{query}", self.app.base));
-        request.bearer_auth(&self.auditor.token).send().await
+        request.bearer_auth(&reader.token).send().await
     }
 }
 
@@ -85,17 +89,19 @@ async fn an_export_is_of_the_moment_when_it_began_whatever_is_written_and_purged
 async fn there_is_room_for_two_and_who_hangs_up_makes_room() {
     let scene = Scene::set().await;
     scene.enlarge().await;
+    let (other, third) = (scene.app.admin().await, scene.app.admin().await);
     let first = scene.begin("").await;
-    let second = scene.begin("format=csv&provider=parcelx").await;
+    assert_eq!(scene.begin("").await.status(), 429, "one at a time of each reader");
+    let second = scene.begin_as(&other, "format=csv&provider=parcelx").await.unwrap();
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
-    let answer = scene.app.get(&scene.auditor, "/audit/export").await.expect(429);
+    let answer = scene.app.get(&third, "/audit/export").await.expect(429);
     assert_eq!((answer.code(), answer.headers["retry-after"].to_str().unwrap()), ("audit.exports_busy", "10"));
     // Refused before it counts for anything.
     assert_eq!(scene.app.all("audit_events", doc! { "action": "audit.exported" }).await.len(), 2);
     for held in [second, first] {
         drop(held);
         eventually("there is room again", Duration::from_secs(20), async || {
-            scene.begin("collection=ledger_transactions").await.status() == 200
+            scene.begin_as(&third, "collection=ledger_transactions").await.unwrap().status() == 200
         })
         .await;
     }
