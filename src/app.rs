@@ -18,7 +18,7 @@ use crate::{
     config::{AuditKeys, Config, Secrets, Switch},
     modules::{
         audit::{
-            AuditStore,
+            AuditStore, Refusals,
             export::Exporter,
             retention::{self, Purger},
             seals::{AnchorPlaces, SealStore, Sealer, SealerKeys},
@@ -109,6 +109,7 @@ pub struct App {
     rates: RateCards,
     tokens: Arc<TokenKeys>,
     limiter: RateLimiter,
+    refusals: Refusals,
     handlers: Vec<Arc<dyn JobHandler>>,
     api_lane: Lane,
     completion_lane: Lane,
@@ -210,8 +211,11 @@ impl App {
         let indexes_present = Arc::new(AtomicBool::new(false));
         let api_lane = Lane::start("api", db.clone(), clock.clone());
         let rates = RateCards::new(db.clone(), clock.clone());
+        let refusals = Refusals::new(AuditStore::new(db.clone()));
         let auth = Arc::new(AuthService::new(
             db.clone(),
+            api_lane.clone(),
+            refusals.clone(),
             clock.clone(),
             Arc::clone(&tokens),
             limiter.clone(),
@@ -287,6 +291,7 @@ impl App {
             checks,
             tokens,
             limiter,
+            refusals,
             handlers,
             api_lane,
             completion_lane,

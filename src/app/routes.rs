@@ -63,7 +63,7 @@ impl App {
                 get(move || async move { ([(header::CONTENT_TYPE, "application/json")], openapi.to_string()) }),
             )
             .merge(metrics_router(self.metrics.clone()));
-        let access = AccessLog::new(AuditStore::new(self.db.clone()), self.clock.clone());
+        let access = AccessLog::new(AuditStore::new(self.db.clone()), self.refusals.clone(), self.clock.clone());
         let routes = routes.layer(from_fn_with_state(access, record_access)).layer(Extension(gate));
         http::finish(routes, self.config.trusted_proxies.clone())
     }

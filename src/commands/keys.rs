@@ -2,12 +2,16 @@
 
 use std::io::IsTerminal;
 
+use bson::doc;
 use secrecy::ExposeSecret;
 
 use crate::{
     config::RotateArgs,
-    modules::{audit::seals, kyc},
-    platform::{mongo, sealing::SealingKeys},
+    modules::{
+        audit::{AuditEvent, AuditOutcome, AuditStore, seals},
+        kyc,
+    },
+    platform::{clock::Clock, identity::Actor, ids::new_id, mongo, sealing::SealingKeys},
 };
 
 /// Wraps everything that is sealed under today's key; an error where something could not be opened.
@@ -18,25 +22,49 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
     let db = mongo::connect(&args.stores.mongodb_uri)
         .await
         .map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
+    let clock = Clock::default();
+    clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
     let terminal = std::io::stderr().is_terminal();
     let rotated = kyc::rotate(&db, &keys, |so_far, trouble| match trouble {
         Some((place, error)) => eprintln!("{place}: {error}"),
         None if terminal => eprintln!("  {} values wrapped", so_far.wrapped),
         None => {}
     })
-    .await
-    .map_err(|error| format!("the rotation stopped: {error}; run it again"))?;
-    let commitments = seals::rotate_commitment_secret(&db, &keys).await;
-    if let Err(error) = &commitments {
-        eprintln!("{error}");
-    }
-    let wrapped = rotated.wrapped + u64::from(matches!(commitments, Ok(true)));
+    .await;
+    let commitments = match rotated {
+        Ok(_) => seals::rotate_commitment_secret(&db, &keys).await.map(u64::from).map_err(|error| eprintln!("{error}")),
+        Err(_) => Err(()),
+    };
+    let counted = rotated.as_ref().ok().map(|rotated| {
+        let failed = rotated.failed + u64::from(commitments.is_err());
+        (rotated.wrapped + commitments.unwrap_or_default(), failed)
+    });
+    let recorded = AuditStore::new(db).record_read(&event(&keys, counted, &clock)).await;
+    rotated.map_err(|error| format!("the rotation stopped: {error}; run it again"))?;
+    let (wrapped, failed) = counted.unwrap_or_default();
     println!("{wrapped} value(s) wrapped under the key {}", keys.current_id());
-    match rotated.failed + u64::from(commitments.is_err()) {
-        0 => {
-            println!("nothing needs SEALING_KEY_PREVIOUS any more; take it away everywhere");
-            Ok(())
-        }
-        failed => Err(format!("{failed} value(s) could not be opened; keep SEALING_KEY_PREVIOUS")),
+    recorded.map_err(|error| format!("the rotation could not be written down: {error}; run it again"))?;
+    if failed > 0 {
+        return Err(format!("{failed} value(s) could not be opened; keep SEALING_KEY_PREVIOUS"));
+    }
+    println!("nothing needs SEALING_KEY_PREVIOUS any more; take it away everywhere");
+    Ok(())
+}
+
+/// What is on record of a rotation: the key by its id, and how many values were wrapped and could not be; nothing of that
+/// where it stopped.
+fn event(keys: &SealingKeys, counted: Option<(u64, u64)>, clock: &Clock) -> AuditEvent {
+    AuditEvent {
+        id: new_id("aud"),
+        actor: Actor::command_line("keys rotate"),
+        action: "keys.rotated".into(),
+        resource_type: "sealing_key".into(),
+        resource_id: keys.current_id().to_owned(),
+        user_id: None,
+        outcome: if matches!(counted, Some((_, 0))) { AuditOutcome::Done } else { AuditOutcome::Failed },
+        reason: None,
+        before: None,
+        after: counted.map(|(wrapped, failed)| doc! { "wrapped": wrapped as i64, "failed": failed as i64 }),
+        at: clock.now(),
     }
 }

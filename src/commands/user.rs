@@ -6,6 +6,7 @@ use crate::{
     app,
     config::{CreateUserArgs, strong_jwt_secret},
     modules::{
+        audit::{AuditStore, Refusals},
         auth::{AuthService, Limits, RefreshKeys},
         kyc,
         wallet::{WalletService, WalletStore},
@@ -29,8 +30,11 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
     // The token that is printed expires by the database's clock.
     let clock = Clock::default();
     clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
+    let lane = Lane::start("user", db.clone(), clock.clone());
     let auth = AuthService::new(
         db.clone(),
+        lane.clone(),
+        Refusals::new(AuditStore::new(db.clone())),
         clock.clone(),
         Arc::new(TokenKeys::new(&secret, None, clock.clone())),
         RateLimiter::new(redis),
@@ -43,7 +47,6 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
         let fields: Vec<_> = error.fields.iter().map(|f| format!("; {} {}", f.field, f.message)).collect();
         format!("{}{}", error.detail, fields.concat())
     })?;
-    let lane = Lane::start("user", db.clone(), clock.clone());
     if let Some(credit) = args.credit {
         let lane = lane.clone();
         let wallets = WalletService::new(lane, WalletStore::new(db), clock, Arc::new(AtomicBool::new(true)));

@@ -1,5 +1,8 @@
 //! Who is asking: roles, access tokens, and the extractors by which a handler says whom it serves.
 
+mod about;
+mod caller;
+
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
@@ -21,11 +24,13 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
+pub use about::About;
+pub use caller::Caller;
+
 use super::{
     clock::Clock,
     erased,
     error::{AppError, ErrorKind},
-    http::{ClientAddr, RequestId},
     rate_limit::{Limit, RateLimiter},
     secret::{hmac_sha256, sha256_hex},
 };
@@ -244,7 +249,7 @@ impl SeenUser {
 impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = AppError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         let gate =
             parts.extensions.get::<Gate>().cloned().ok_or_else(|| {
                 AppError::new(ErrorKind::Internal, "internal", "The router was built without a gate.")
@@ -270,12 +275,8 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
                 return Err(too_many(grant.retry_after));
             }
         }
-        let user = Self {
-            user_id,
-            role,
-            address: parts.extensions.get::<ClientAddr>().map(|a| a.0),
-            request_id: parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
-        };
+        let Ok(Caller { address, request_id }) = Caller::from_request_parts(parts, state).await;
+        let user = Self { user_id, role, address, request_id };
         if let Some(seen) = parts.extensions.get::<SeenUser>() {
             let _ = seen.0.set(user.clone());
         }
@@ -287,7 +288,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
-    /// `user`, `worker`, `provider`, `command_line`, `system`.
+    /// `user`, `worker`, `provider`, `command_line`, `system`; `anonymous` of who was turned away unknown.
     pub kind: String,
     /// User id or worker id.
     pub id: String,

@@ -11,6 +11,7 @@ mod event;
 pub mod export;
 mod model;
 pub mod proof;
+mod refusals;
 pub mod retention;
 pub mod seals;
 mod search;
@@ -25,6 +26,7 @@ use crate::platform::{
 
 pub use event::{AuditEvent, AuditOutcome};
 pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
+pub use refusals::{Refusals, Sender};
 pub use search::{CallFilter, CallPage, CallSearch, Exchange, LOOKED_AT_MAX};
 pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
 pub use walk::{Direction, RANGE_MAX_MS, TimeRange, Walk, Walked, cut, given, next_place, place_of};

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::platform::error::{AppError, ErrorKind, FieldError};
+use crate::platform::{
+    batch::LaneError,
+    error::{AppError, ErrorKind, FieldError},
+};
 
 /// What a use case of this module ends with when it doesn't succeed.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,12 @@ pub enum AuthError {
     /// What else is not the caller's fault.
     #[error(transparent)]
     Internal(#[from] AppError),
+}
+
+impl From<LaneError> for AuthError {
+    fn from(error: LaneError) -> Self {
+        Self::Internal(error.into())
+    }
 }
 
 impl From<AuthError> for AppError {

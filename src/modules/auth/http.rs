@@ -1,9 +1,9 @@
 //! Requests, answers and routes of `/auth`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Json,
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
@@ -24,8 +24,8 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
-    http::{ApiJson, ClientAddr, NoQuery},
-    identity::{ACCESS_TOKEN_TTL, CurrentUser, Role},
+    http::{ApiJson, NoQuery},
+    identity::{ACCESS_TOKEN_TTL, Caller, CurrentUser, Role},
 };
 
 /// The routes of this module.
@@ -45,8 +45,6 @@ const BODY_BYTES_MAX: usize = 8 * 1024;
 
 type Auth = State<Arc<AuthService>>;
 type Body<T> = ApiJson<T, BODY_BYTES_MAX>;
-/// Absent where no connection stands behind the request, as in some tests.
-type Peer = Option<Extension<ClientAddr>>;
 
 /// A secret in a body. The validator wants to keep the values that it refuses, so this one serialises to nothing.
 struct Secret(SecretString);
@@ -181,11 +179,11 @@ struct MeResponse {
 ))]
 async fn register(
     State(auth): Auth,
-    peer: Peer,
+    caller: Caller,
     _: NoQuery,
     ApiJson(request): Body<RegisterRequest>,
 ) -> Result<impl IntoResponse, AppError> {
-    let tokens = auth.register(&request.email, &request.password, &request.name, address(peer)).await?;
+    let tokens = auth.register(&request.email, &request.password, &request.name, &caller).await?;
     Ok((StatusCode::CREATED, answer(&tokens)))
 }
 
@@ -200,11 +198,11 @@ async fn register(
 ))]
 async fn login(
     State(auth): Auth,
-    peer: Peer,
+    caller: Caller,
     _: NoQuery,
     ApiJson(request): Body<LoginRequest>,
 ) -> Result<impl IntoResponse, AppError> {
-    Ok(answer(&auth.login(&request.email, &request.password, address(peer)).await?))
+    Ok(answer(&auth.login(&request.email, &request.password, &caller).await?))
 }
 
 /// Exchange a refresh token
@@ -216,10 +214,11 @@ async fn login(
 ))]
 async fn refresh(
     State(auth): Auth,
+    caller: Caller,
     _: NoQuery,
     ApiJson(request): Body<RefreshRequest>,
 ) -> Result<impl IntoResponse, AppError> {
-    Ok(answer(&auth.refresh(&request.refresh_token).await?))
+    Ok(answer(&auth.refresh(&request.refresh_token, &caller).await?))
 }
 
 /// Sign out
@@ -227,8 +226,13 @@ async fn refresh(
     (status = 204, description = "Signed out, or not signed in to begin with."),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
 ))]
-async fn logout(State(auth): Auth, _: NoQuery, ApiJson(request): Body<LogoutRequest>) -> Result<StatusCode, AppError> {
-    auth.logout(&request.refresh_token).await?;
+async fn logout(
+    State(auth): Auth,
+    caller: Caller,
+    _: NoQuery,
+    ApiJson(request): Body<LogoutRequest>,
+) -> Result<StatusCode, AppError> {
+    auth.logout(&request.refresh_token, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -248,7 +252,7 @@ async fn change_password(
     _: NoQuery,
     ApiJson(request): Body<ChangePasswordRequest>,
 ) -> Result<StatusCode, AppError> {
-    auth.change_password(&user.user_id, &request.current_password, &request.new_password, user.address).await?;
+    auth.change_password(&user, &request.current_password, &request.new_password).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -275,7 +279,7 @@ async fn update_me(
     _: NoQuery,
     ApiJson(request): Body<UpdateMeRequest>,
 ) -> Result<Json<MeResponse>, AppError> {
-    Ok(Json(auth.rename(&user.user_id, &request.name).await?.into()))
+    Ok(Json(auth.rename(&user, &request.name).await?.into()))
 }
 
 impl From<User> for MeResponse {
@@ -300,10 +304,6 @@ fn answer(tokens: &Tokens) -> impl IntoResponse + use<> {
         expires_in: ACCESS_TOKEN_TTL.as_secs(),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(body))
-}
-
-fn address(peer: Peer) -> Option<IpAddr> {
-    peer.map(|Extension(ClientAddr(address))| address)
 }
 
 fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -12,16 +12,20 @@
 //! - A change of the password ends every session of the user in the same write: sessions carry the version of the
 //!   password they were opened with.
 //! - A wrong password is counted before (account) or before the next guess (address) can be verified.
+//! - Every change of a user, and the opening and ending of a session, has an audit event in its transaction; refreshing
+//!   goes on with a session and has none. A wrong password for a known user is recorded as far as there is room.
 //!
 //! Collections: `users`, `sessions`. No jobs, no events.
 
 mod attempts;
+mod commands;
 mod error;
 mod http;
 mod model;
 mod password;
 mod service;
 mod store;
+mod trail;
 
 pub use attempts::Limits;
 pub use error::AuthError;

@@ -7,16 +7,22 @@ use secrecy::SecretString;
 
 use super::{
     attempts::{Attempts, Limits},
+    commands::{AddUser, ChangePassword, OpenSession, Rename},
     error::AuthError,
     model::{RefreshKeys, Session, User, Verdict, check_new_user, judge, new_refresh_token, normalize_email, token_id},
     password::{Passwords, Turn, is_outdated},
     store::Store,
+    trail,
 };
-use crate::platform::{
-    clock::Clock,
-    identity::{Role, TokenKeys},
-    ids::new_id,
-    rate_limit::RateLimiter,
+use crate::{
+    modules::audit::{Refusals, Sender},
+    platform::{
+        batch::Lane,
+        clock::Clock,
+        identity::{Actor, Caller, CurrentUser, Role, TokenKeys},
+        ids::new_id,
+        rate_limit::RateLimiter,
+    },
 };
 
 /// A refresh looks, does one thing and looks again: three looks when alone. Others who refresh the same token at
@@ -38,6 +44,8 @@ pub struct Tokens {
 #[derive(Debug)]
 pub struct AuthService {
     store: Store,
+    lane: Lane,
+    refusals: Refusals,
     clock: Clock,
     tokens: Arc<TokenKeys>,
     attempts: Attempts,
@@ -46,10 +54,12 @@ pub struct AuthService {
 }
 
 impl AuthService {
-    /// A service over `db`; every process needs the same keys.
+    /// A service over `db`, which `lane` writes to; every process needs the same keys.
     #[must_use]
     pub fn new(
         db: Database,
+        lane: Lane,
+        refusals: Refusals,
         clock: Clock,
         tokens: Arc<TokenKeys>,
         limiter: RateLimiter,
@@ -57,7 +67,9 @@ impl AuthService {
         limits: Limits,
     ) -> Self {
         Self {
-            store: Store::new(&db),
+            store: Store::new(db),
+            lane,
+            refusals,
             clock,
             tokens,
             attempts: Attempts::new(limiter, limits),
@@ -75,11 +87,12 @@ impl AuthService {
         email: &str,
         password: &SecretString,
         name: &str,
-        address: Option<IpAddr>,
+        caller: &Caller,
     ) -> Result<Tokens, AuthError> {
-        self.attempts.take_registration(address).await?;
-        let user = self.add_user(email, password, name, Role::Merchant).await?;
-        self.open_session(&user).await
+        self.attempts.take_registration(caller.address).await?;
+        let by_itself = |user_id: &str| caller.user(user_id, Some(Role::Merchant));
+        let user = self.add_user(email, password, name, Role::Merchant, by_itself).await?;
+        self.open_session(&user, caller).await
     }
 
     /// Makes a user of any role, for whoever has the command line; gives an access token too.
@@ -98,7 +111,8 @@ impl AuthService {
         if !wrong.is_empty() {
             return Err(AuthError::Invalid(wrong));
         }
-        let user = self.add_user(&email, password, name, role).await?;
+        let by_operator = |_: &str| Actor::command_line("user create");
+        let user = self.add_user(&email, password, name, role, by_operator).await?;
         let access = self.tokens.issue(&user.id, user.role, self.clock.now_ms())?;
         Ok((user, access))
     }
@@ -108,13 +122,8 @@ impl AuthService {
     /// # Errors
     /// [`AuthError::InvalidCredentials`], [`AuthError::Disabled`] (to who knows the password),
     /// [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
-    pub async fn login(
-        &self,
-        email: &str,
-        password: &SecretString,
-        address: Option<IpAddr>,
-    ) -> Result<Tokens, AuthError> {
-        let outcome = self.try_login(email, password, address).await;
+    pub async fn login(&self, email: &str, password: &SecretString, caller: &Caller) -> Result<Tokens, AuthError> {
+        let outcome = self.try_login(email, password, caller).await;
         metrics::counter!("waybill_logins_total", "result" => login_label(&outcome)).increment(1);
         outcome
     }
@@ -127,15 +136,15 @@ impl AuthService {
     /// # Errors
     /// [`AuthError::InvalidRefresh`]; [`AuthError::RefreshReused`], and the family has ended;
     /// [`AuthError::Disabled`].
-    pub async fn refresh(&self, presented: &SecretString) -> Result<Tokens, AuthError> {
-        let (session, next) = self.advance(presented).await?;
+    pub async fn refresh(&self, presented: &SecretString, caller: &Caller) -> Result<Tokens, AuthError> {
+        let (session, next) = self.advance(presented, caller).await?;
         let user = self.store.find_user(&session.user_id).await?.ok_or(AuthError::InvalidRefresh)?;
         if user.disabled_at.is_some() {
             return Err(AuthError::Disabled);
         }
         // The password was changed and the sessions have not been ended yet, or were opened just then.
         if user.password_version != session.password_version {
-            self.store.revoke_family(&session.family_id, self.clock.now()).await?;
+            self.refuse_spent(&session, caller).await?;
             return Err(AuthError::RefreshReused);
         }
         self.pair(&user, next)
@@ -145,9 +154,11 @@ impl AuthService {
     ///
     /// # Errors
     /// [`AuthError::Database`].
-    pub async fn logout(&self, presented: &SecretString) -> Result<(), AuthError> {
+    pub async fn logout(&self, presented: &SecretString, caller: &Caller) -> Result<(), AuthError> {
         if let Some(session) = self.store.find_session(&token_id(presented)).await? {
-            self.store.revoke_family(&session.family_id, self.clock.now()).await?;
+            let now = self.clock.now();
+            let ended = trail::of_session("session.ended", &session, caller.user(&session.user_id, None), now);
+            self.store.revoke_family(&session.family_id, now, &ended).await?;
             tracing::info!(user.id = session.user_id, session.id = session.family_id, "signed out");
         }
         Ok(())
@@ -160,20 +171,27 @@ impl AuthService {
     /// [`AuthError::Disabled`], [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
     pub async fn change_password(
         &self,
-        user_id: &str,
+        asking: &CurrentUser,
         current: &SecretString,
         new: &SecretString,
-        address: Option<IpAddr>,
     ) -> Result<(), AuthError> {
-        let user = self.active_user(user_id).await?;
-        self.attempts.check_address(address).await?;
-        let (turn, matches) = self.verify(Some(&user), &user.email, current, address).await?;
+        let user = self.active_user(&asking.user_id).await?;
+        self.attempts.check_address(asking.address).await?;
+        let actor = Actor::from(asking);
+        let (turn, matches) = self.verify(Some(&user), &user.email, current, asking.address, &actor).await?;
         if !matches {
             return Err(AuthError::WrongPassword);
         }
         let (turn, hash) = turn.hash(new).await?;
         drop(turn);
-        if !self.store.change_password(&user, &hash, self.clock.now()).await? {
+        let change = ChangePassword {
+            user_id: user.id.clone(),
+            version: user.password_version,
+            hash,
+            actor,
+            event_id: new_id("aud"),
+        };
+        if !self.lane.submit(change).await? {
             return Err(AuthError::WrongPassword);
         }
         tracing::info!(user.id = user.id, "password changed");
@@ -197,14 +215,27 @@ impl AuthService {
     ///
     /// # Errors
     /// [`AuthError::UserGone`], [`AuthError::Disabled`].
-    pub async fn rename(&self, user_id: &str, name: &str) -> Result<User, AuthError> {
-        match self.store.rename(user_id, name, self.clock.now()).await? {
+    pub async fn rename(&self, asking: &CurrentUser, name: &str) -> Result<User, AuthError> {
+        let rename = Rename {
+            user_id: asking.user_id.clone(),
+            name: name.to_owned(),
+            actor: Actor::from(asking),
+            event_id: new_id("aud"),
+        };
+        match self.lane.submit(rename).await? {
             Some(user) => Ok(user),
-            None => self.active_user(user_id).await,
+            None => self.active_user(&asking.user_id).await,
         }
     }
 
-    async fn add_user(&self, email: &str, password: &SecretString, name: &str, role: Role) -> Result<User, AuthError> {
+    async fn add_user(
+        &self,
+        email: &str,
+        password: &SecretString,
+        name: &str,
+        role: Role,
+        actor: impl FnOnce(&str) -> Actor,
+    ) -> Result<User, AuthError> {
         // Saves the hash in the common case; the unique index decides.
         if self.store.find_user_by_email(email).await?.is_some() {
             return Err(AuthError::EmailTaken);
@@ -223,23 +254,20 @@ impl AuthService {
             created_at: now,
             updated_at: now,
         };
-        if !self.store.insert_user(&user).await? {
+        let actor = actor(&user.id);
+        if !self.lane.submit(AddUser { user: user.clone(), actor }).await? {
             return Err(AuthError::EmailTaken);
         }
         tracing::info!(user.id = user.id, user.role = role.as_str(), "user created");
         Ok(user)
     }
 
-    async fn try_login(
-        &self,
-        email: &str,
-        password: &SecretString,
-        address: Option<IpAddr>,
-    ) -> Result<Tokens, AuthError> {
+    async fn try_login(&self, email: &str, password: &SecretString, caller: &Caller) -> Result<Tokens, AuthError> {
         // Who is refused anyway must not take others' places in the queue for a turn.
-        self.attempts.check_address(address).await?;
+        self.attempts.check_address(caller.address).await?;
         let user = self.store.find_user_by_email(email).await?;
-        let (turn, matches) = self.verify(user.as_ref(), email, password, address).await?;
+        let actor = caller.anonymous();
+        let (turn, matches) = self.verify(user.as_ref(), email, password, caller.address, &actor).await?;
         let Some(user) = user.filter(|_| matches) else { return Err(AuthError::InvalidCredentials) };
         if user.disabled_at.is_some() {
             return Err(AuthError::Disabled);
@@ -248,7 +276,7 @@ impl AuthService {
             let (_, hash) = turn.hash(password).await?;
             self.store.rehash(&user, &hash, self.clock.now()).await?;
         }
-        self.open_session(&user).await
+        self.open_session(&user, caller).await
     }
 
     /// Whether the password is right, and the counting that goes with the answer: before it for the account,
@@ -259,6 +287,7 @@ impl AuthService {
         email: &str,
         password: &SecretString,
         address: Option<IpAddr>,
+        actor: &Actor,
     ) -> Result<(Turn, bool), AuthError> {
         let turn = self.passwords.turn().await?;
         self.attempts.check_address(address).await?;
@@ -269,12 +298,16 @@ impl AuthService {
         } else {
             self.attempts.count_wrong(address).await;
             tracing::info!(user.id = user.map(|user| user.id.as_str()), "wrong password");
+            if let Some(user) = user {
+                let refused = trail::wrong_password(user, actor, self.clock.now());
+                self.refusals.note(Sender::user(&user.id, user.role), refused);
+            }
         }
         Ok((turn, matches))
     }
 
     /// Brings the session of `presented` to where its successor is stored, live and unused, and gives the successor.
-    async fn advance(&self, presented: &SecretString) -> Result<(Session, SecretString), AuthError> {
+    async fn advance(&self, presented: &SecretString, caller: &Caller) -> Result<(Session, SecretString), AuthError> {
         let (id, now) = (token_id(presented), self.clock.now());
         let successors = self.refresh_keys.successors(presented);
         let derivable: Vec<_> = successors.iter().map(token_id).collect();
@@ -290,7 +323,7 @@ impl AuthService {
                     return Err(AuthError::InvalidRefresh);
                 }
                 Verdict::Reused(session) => {
-                    self.store.revoke_family(&session.family_id, now).await?;
+                    self.refuse_spent(session, caller).await?;
                     tracing::warn!(
                         user.id = session.user_id,
                         session.id = session.family_id,
@@ -312,11 +345,25 @@ impl AuthService {
         Err(AuthError::Busy)
     }
 
-    async fn open_session(&self, user: &User) -> Result<Tokens, AuthError> {
+    /// Ends the family of a token that must not be good any more. That is on record; where the family had ended before, that
+    /// the token was refused is, as far as there is room.
+    async fn refuse_spent(&self, session: &Session, caller: &Caller) -> Result<(), AuthError> {
+        let now = self.clock.now();
+        let reused = trail::spent_token("session.reused", session, caller, now);
+        if !self.store.revoke_family(&session.family_id, now, &reused).await? {
+            let refused = trail::spent_token("session.refused", session, caller, now);
+            // Whoever has an old token can present it without end, and is a stranger all the same.
+            self.refusals.note(Sender::Stranger, refused);
+        }
+        Ok(())
+    }
+
+    async fn open_session(&self, user: &User, caller: &Caller) -> Result<Tokens, AuthError> {
         let refresh = new_refresh_token();
         let family_id = new_id("ses");
         tracing::info!(user.id = user.id, session.id = family_id, "signed in");
-        self.store.ensure_session(&Session::first(token_id(&refresh), family_id, user, self.clock.now())).await?;
+        let session = Session::first(token_id(&refresh), family_id, user, self.clock.now());
+        self.lane.submit(OpenSession { session, actor: caller.user(&user.id, Some(user.role)) }).await?;
         self.pair(user, refresh)
     }
 

@@ -1,17 +1,25 @@
 //! Every query of this module, and the indexes it needs.
 
-use bson::{DateTime, doc};
-use futures_util::TryStreamExt;
-use mongodb::{Collection, Database, error::Result, options::ReturnDocument};
-
-use super::model::{Session, User};
-use crate::platform::{
-    batch::Key,
-    mongo::{Index, is_duplicate_key},
+use bson::{DateTime, Document, doc};
+use futures_util::{FutureExt, TryStreamExt};
+use mongodb::{
+    ClientSession, Collection, Database,
+    error::Result,
+    options::{ReadConcern, TransactionOptions},
 };
 
-const USERS: &str = "users";
-const SESSIONS: &str = "sessions";
+use super::model::{Session, User};
+use crate::{
+    modules::audit::{AUDIT_EVENTS, AuditEvent},
+    platform::{
+        batch::Key,
+        ids::new_id,
+        mongo::{self, Index, is_duplicate_key},
+    },
+};
+
+pub(super) const USERS: &str = "users";
+pub(super) const SESSIONS: &str = "sessions";
 
 /// The key of a user, for transactions that need to know that there is one.
 #[must_use]
@@ -57,65 +65,51 @@ pub fn indexes() -> Vec<Index> {
 /// Users and sessions.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
-    users: Collection<User>,
-    sessions: Collection<Session>,
+    db: Database,
 }
 
 impl Store {
-    pub(super) fn new(db: &Database) -> Self {
-        Self { users: db.collection(USERS), sessions: db.collection(SESSIONS) }
+    pub(super) const fn new(db: Database) -> Self {
+        Self { db }
     }
 
-    /// False when the e-mail address belongs to somebody.
-    pub(super) async fn insert_user(&self, user: &User) -> Result<bool> {
-        unless_duplicate(self.users.insert_one(user).await)
+    fn users(&self) -> Collection<User> {
+        self.db.collection(USERS)
+    }
+
+    fn sessions(&self) -> Collection<Session> {
+        self.db.collection(SESSIONS)
     }
 
     pub(super) async fn find_user(&self, user_id: &str) -> Result<Option<User>> {
-        self.users.find_one(doc! { "_id": user_id }).await
+        self.users().find_one(doc! { "_id": user_id }).await
     }
 
     pub(super) async fn find_user_by_email(&self, email: &str) -> Result<Option<User>> {
-        self.users.find_one(doc! { "email": email }).await
+        self.users().find_one(doc! { "email": email }).await
     }
 
     /// Replaces the hash of the same password; does nothing when the password was changed meanwhile.
     pub(super) async fn rehash(&self, user: &User, hash: &str, now: DateTime) -> Result<()> {
         let guard = doc! { "_id": &user.id, "passwordVersion": user.password_version };
         let update = doc! { "$set": { "passwordHash": hash, "updatedAt": now } };
-        self.users.update_one(guard, update).await.map(drop)
-    }
-
-    /// Changes the password, and with it the version that makes older sessions void. False when somebody else
-    /// changed it first.
-    pub(super) async fn change_password(&self, user: &User, hash: &str, now: DateTime) -> Result<bool> {
-        let guard = doc! { "_id": &user.id, "passwordVersion": user.password_version };
-        let update = doc! { "$set": { "passwordHash": hash, "updatedAt": now }, "$inc": { "passwordVersion": 1_i64 } };
-        Ok(self.users.update_one(guard, update).await?.matched_count == 1)
-    }
-
-    pub(super) async fn rename(&self, user_id: &str, name: &str, now: DateTime) -> Result<Option<User>> {
-        let update = doc! { "$set": { "name": name, "updatedAt": now } };
-        self.users
-            .find_one_and_update(doc! { "_id": user_id, "disabledAt": null }, update)
-            .return_document(ReturnDocument::After)
-            .await
+        self.users().update_one(guard, update).await.map(drop)
     }
 
     /// Does nothing when it is there already: the id follows from the token, so it is the same session.
     pub(super) async fn ensure_session(&self, session: &Session) -> Result<()> {
-        unless_duplicate(self.sessions.insert_one(session).await).map(drop)
+        unless_duplicate(self.sessions().insert_one(session).await).map(drop)
     }
 
     pub(super) async fn find_session(&self, id: &str) -> Result<Option<Session>> {
-        self.sessions.find_one(doc! { "_id": id }).await
+        self.sessions().find_one(doc! { "_id": id }).await
     }
 
     /// A session and the one that was chosen to follow from it, which is one of `derivable` but for changes of the
     /// secret.
     pub(super) async fn find_pair(&self, id: &str, derivable: &[String]) -> Result<(Option<Session>, Option<Session>)> {
         let ids: Vec<_> = derivable.iter().map(String::as_str).chain([id]).collect();
-        let mut found: Vec<Session> = self.sessions.find(doc! { "_id": { "$in": ids } }).await?.try_collect().await?;
+        let mut found: Vec<Session> = self.sessions().find(doc! { "_id": { "$in": ids } }).await?.try_collect().await?;
         let mut take = |id: &str| found.iter().position(|session| session.id == id).map(|at| found.swap_remove(at));
         let Some(token) = take(id) else { return Ok((None, None)) };
         let successor = match &token.successor_id {
@@ -131,12 +125,41 @@ impl Store {
     pub(super) async fn mark_used(&self, id: &str, successor_id: &str, now: DateTime) -> Result<()> {
         let guard = doc! { "_id": id, "usedAt": null, "revokedAt": null };
         let update = doc! { "$set": { "usedAt": now, "successorId": successor_id } };
-        self.sessions.update_one(guard, update).await.map(drop)
+        self.sessions().update_one(guard, update).await.map(drop)
     }
 
-    /// Ends all sessions of a family.
-    pub(super) async fn revoke_family(&self, family_id: &str, now: DateTime) -> Result<()> {
-        self.revoke("familyId", family_id, now).await
+    /// Ends all sessions of a family, in one transaction with the audit event that says so. False, and no event, where they
+    /// had ended before.
+    pub(super) async fn revoke_family(&self, family_id: &str, now: DateTime, event: &AuditEvent) -> Result<bool> {
+        let mut session = self.db.client().start_session().await?;
+        let options =
+            TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
+        let transaction = session.start_transaction().with_options(options);
+        let live = doc! { "familyId": family_id, "revokedAt": null };
+        let run = transaction.and_run((self, live, event), |session, (store, live, event)| {
+            store.end_recorded(session, live.clone(), now, event).boxed()
+        });
+        let ended = run.await?;
+        self.revoke("familyId", family_id, now).await?;
+        Ok(ended)
+    }
+
+    /// One run of that transaction.
+    async fn end_recorded(
+        &self,
+        session: &mut ClientSession,
+        live: Document,
+        now: DateTime,
+        event: &AuditEvent,
+    ) -> Result<bool> {
+        let end = doc! { "$set": { "revokedAt": now } };
+        if self.sessions().update_many(live, end).session(&mut *session).await?.modified_count == 0 {
+            return Ok(false);
+        }
+        // It may run again much later, and the time of an id has to be that of the write.
+        let event = AuditEvent { id: new_id("aud"), ..event.clone() };
+        self.db.collection(AUDIT_EVENTS).insert_one(event).session(session).await?;
+        Ok(true)
     }
 
     /// Ends all sessions of a user.
@@ -150,7 +173,7 @@ impl Store {
     async fn revoke(&self, field: &str, value: &str, now: DateTime) -> Result<()> {
         for _ in 0..REVOKE_PASSES_MAX {
             let live = doc! { field: value, "revokedAt": null };
-            let ended = self.sessions.update_many(live, doc! { "$set": { "revokedAt": now } }).await?;
+            let ended = self.sessions().update_many(live, doc! { "$set": { "revokedAt": now } }).await?;
             if ended.modified_count == 0 {
                 break;
             }

@@ -1,28 +1,24 @@
-//! Who looked, and who was turned away: audit events of requests, written beside whatever the request did.
+//! Who looked, who was turned away, and who tried in vain: audit events of requests, written beside whatever the request
+//! did. What was done is on record in the transaction that did it.
 //!
 //! What somebody other than its owner reads is on record before it is shown: where that can't be written down, nothing is
 //! shown. Requests that were turned away are on record too, as many as a flood of them leaves room for.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
-
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::Method,
+    http::{Method, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use bson::{Document, doc};
 
 use crate::{
-    modules::audit::{AuditEvent, AuditOutcome, AuditStore},
+    modules::audit::{AuditEvent, AuditOutcome, AuditStore, Refusals, Sender},
     platform::{
         clock::Clock,
         error::AppError,
         http::{ClientAddr, RequestId},
-        identity::{Actor, CurrentUser, Role, SeenUser},
+        identity::{About, Actor, Caller, CurrentUser, Role, SeenUser},
         ids::new_id,
         scrub::{hidden, is_ours, is_plain},
     },
@@ -31,11 +27,6 @@ use crate::{
 /// What others' data is under. Reading an application records itself, with its owner; jobs hold ids only, and boards that
 /// look at queues every few seconds would bury the rest.
 const OTHERS_DATA: [&str; 2] = ["/audit", "/finance"];
-/// Routes whose writes leave no record of their own.
-const UNRECORDED_WRITES: [&str; 1] = ["/queues"];
-/// Refusals that one process records, a second; more of them are counted.
-const DENIED_PER_SECOND: f64 = 10.0;
-const DENIED_BURST: f64 = 100.0;
 /// Longest text that is kept of a request.
 const TEXT_CHARS_MAX: usize = 300;
 
@@ -43,31 +34,8 @@ const TEXT_CHARS_MAX: usize = 300;
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     store: AuditStore,
+    refusals: Refusals,
     clock: Clock,
-    denied: Arc<Mutex<Room>>,
-}
-
-/// How many refusals may still be recorded.
-#[derive(Debug)]
-struct Room {
-    left: f64,
-    since: Instant,
-    suppressed: u64,
-}
-
-impl Room {
-    /// Takes one place; gives how many were left out since the last one.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        let passed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.left = (self.left + passed * DENIED_PER_SECOND).min(DENIED_BURST);
-        self.since = now;
-        if self.left < 1.0 {
-            self.suppressed += 1;
-            return None;
-        }
-        self.left -= 1.0;
-        Some(std::mem::take(&mut self.suppressed))
-    }
 }
 
 /// A request, as far as its record tells of it.
@@ -76,8 +44,7 @@ struct Asked {
     route: String,
     path: String,
     query: String,
-    address: Option<String>,
-    request_id: String,
+    caller: Caller,
 }
 
 impl Asked {
@@ -89,8 +56,10 @@ impl Asked {
             route: route.to_owned(),
             path: plain(request.uri().path()),
             query: request.uri().query().unwrap_or_default().to_owned(),
-            address: extensions.get::<ClientAddr>().map(|address| address.0.to_string()),
-            request_id: extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
+            caller: Caller {
+                address: extensions.get::<ClientAddr>().map(|address| address.0),
+                request_id: extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
+            },
         }
     }
 
@@ -114,21 +83,16 @@ impl Asked {
         pairs.collect::<Vec<_>>().join("&").chars().take(TEXT_CHARS_MAX).collect()
     }
 
-    fn is_under(&self, prefixes: &[&str]) -> bool {
-        prefixes.iter().any(|prefix| self.route.starts_with(prefix))
+    fn reads(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
     }
 
-    fn actor(&self, user: Option<&CurrentUser>) -> Actor {
-        user.map_or_else(
-            || Actor {
-                kind: "anonymous".into(),
-                id: String::new(),
-                role: None,
-                address: self.address.clone(),
-                request_id: Some(self.request_id.clone()),
-            },
-            Actor::from,
-        )
+    /// Whether `user` has to be on record with it. Who may read what is others', and what became of it; and what staff tried
+    /// to change in vain: what they changed records itself.
+    fn concerns(&self, user: &CurrentUser, status: Option<StatusCode>) -> bool {
+        let in_vain = status.is_none_or(|status| status.is_client_error() || status.is_server_error());
+        let others = OTHERS_DATA.iter().any(|prefix| self.route.starts_with(prefix));
+        user.role != Role::Merchant && if self.reads() { others && status.is_some() } else { in_vain }
     }
 
     fn event(
@@ -136,17 +100,17 @@ impl Asked {
         user: Option<&CurrentUser>,
         verb: &str,
         outcome: AuditOutcome,
-        status: u16,
+        status: Option<StatusCode>,
         clock: &Clock,
     ) -> AuditEvent {
-        let mut after: Document =
-            doc! { "method": self.method.as_str(), "route": &self.route, "status": i32::from(status) };
+        let status = status.map(|status| i32::from(status.as_u16()));
+        let mut after: Document = doc! { "method": self.method.as_str(), "route": &self.route, "status": status };
         if !self.query.is_empty() {
             after.insert("query", self.shown_query(outcome));
         }
         AuditEvent {
             id: new_id("aud"),
-            actor: self.actor(user),
+            actor: user.map_or_else(|| self.caller.anonymous(), Actor::from),
             action: format!("request.{verb}"),
             resource_type: "route".into(),
             resource_id: self.resource(),
@@ -176,65 +140,96 @@ fn plain(text: &str) -> String {
 }
 
 impl AccessLog {
-    /// A log that writes through `store`.
+    /// A log that writes through `store`, and what was refused where there is room.
     #[must_use]
-    pub fn new(store: AuditStore, clock: Clock) -> Self {
-        let room = Room { left: DENIED_BURST, since: Instant::now(), suppressed: 0 };
-        Self { store, clock, denied: Arc::new(Mutex::new(room)) }
+    pub const fn new(store: AuditStore, refusals: Refusals, clock: Clock) -> Self {
+        Self { store, refusals, clock }
     }
 
-    /// Writes down what others' data was read or changed; an answer that can't be written down is not given.
+    /// Writes down who was given others' data; an answer that can't be written down is not given. And what was tried in vain.
     async fn note(&self, asked: &Asked, user: &CurrentUser, response: Response) -> Response {
         let status = response.status();
-        let reads = matches!(asked.method, Method::GET | Method::HEAD);
-        let concerned = asked.is_under(if reads { &OTHERS_DATA } else { &UNRECORDED_WRITES });
-        if user.role == Role::Merchant || !concerned {
+        if !asked.concerns(user, Some(status)) {
+            return response;
+        }
+        if !asked.reads() {
+            self.note_failed(asked, user, Some(status)).await;
             return response;
         }
         let outcome = if status.is_success() { AuditOutcome::Done } else { AuditOutcome::Failed };
-        let event = asked.event(Some(user), if reads { "read" } else { "made" }, outcome, status.as_u16(), &self.clock);
+        let mut event = asked.event(Some(user), "read", outcome, Some(status), &self.clock);
+        if let Some(about) = response.extensions().get::<About>() {
+            event.user_id = about.user_id().map(str::to_owned);
+            if let (Some(after), Some(order_id)) = (&mut event.after, about.order_id()) {
+                after.insert("orderId", order_id);
+            }
+        }
         match self.store.record_read(&event).await {
             Ok(()) => response,
-            Err(error) if reads => AppError::from(error).into_response(),
-            Err(error) => {
-                tracing::error!(%error, request.id = asked.request_id, "what was done could not be written down");
-                response
-            }
+            Err(error) => AppError::from(error).into_response(),
         }
     }
 
-    /// Writes down that somebody was turned away, while there is room; never in the way of the answer.
-    fn note_denied(&self, asked: &Asked, user: Option<&CurrentUser>, status: u16) {
-        let room = self.denied.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
-        let Some(suppressed) = room else {
-            metrics::counter!("waybill_audit_denied_suppressed_total").increment(1);
-            return;
-        };
-        let mut event = asked.event(user, "denied", AuditOutcome::Denied, status, &self.clock);
-        if let (Some(after), 1..) = (&mut event.after, suppressed) {
-            after.insert("suppressedBefore", suppressed as i64);
-        }
+    /// Writes down that something was tried in vain, or (no status) that nobody waited for what became of it. In a task of its
+    /// own, because who asked may hang up.
+    fn note_failed(
+        &self,
+        asked: &Asked,
+        user: &CurrentUser,
+        status: Option<StatusCode>,
+    ) -> impl Future<Output = ()> + use<> {
+        let event = asked.event(Some(user), "made", AuditOutcome::Failed, status, &self.clock);
         let store = self.store.clone();
-        tokio::spawn(async move {
-            let writing = tokio::time::timeout(Duration::from_secs(10), store.record_read(&event));
-            if !matches!(writing.await, Ok(Ok(()))) {
-                tracing::warn!(action = event.action, "a refusal could not be written down");
+        let writing = tokio::spawn(async move {
+            if let Err(error) = store.record_read(&event).await {
+                let request_id = event.actor.request_id.as_deref();
+                tracing::error!(%error, request.id = request_id, "what was tried in vain could not be written down");
             }
         });
+        async move { drop(writing.await) }
+    }
+
+    /// Writes down that somebody was turned away, while there is room.
+    fn note_denied(&self, asked: &Asked, user: Option<&CurrentUser>, status: StatusCode) {
+        let sender = user.map_or(Sender::Stranger, |user| Sender::user(&user.user_id, user.role));
+        self.refusals.note(sender, asked.event(user, "denied", AuditOutcome::Denied, Some(status), &self.clock));
+    }
+}
+
+/// A request that is being answered. Dropped before it is, because its time is up or the client has gone, it leaves a record
+/// of what was asked for: what came of it, if anything, is in the records of what did it.
+struct Answering {
+    log: AccessLog,
+    asked: Asked,
+    seen: SeenUser,
+    answered: bool,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let given_up = self.seen.get().filter(|user| !self.answered && self.asked.concerns(user, None));
+        // No runtime is left where the process ends.
+        if let (Some(user), Ok(_)) = (given_up, tokio::runtime::Handle::try_current()) {
+            drop(self.log.note_failed(&self.asked, user, None));
+        }
     }
 }
 
 /// The layer.
 pub async fn record_access(State(log): State<AccessLog>, mut request: Request, next: Next) -> Response {
-    let asked = Asked::of(&request);
     let seen = SeenUser::default();
     request.extensions_mut().insert(seen.clone());
+    let mut answering = Answering { log, asked: Asked::of(&request), seen, answered: false };
     let response = next.run(request).await;
-    match (response.status().as_u16(), seen.get()) {
-        // Wrong passwords have limits and counts of their own, and no user yet.
-        (401, user) if !asked.route.starts_with("/auth") => log.note_denied(&asked, user, 401),
-        (403, user) => log.note_denied(&asked, user, 403),
-        (_, Some(user)) => return log.note(&asked, user, response).await,
+    answering.answered = true;
+    let Answering { log, asked, seen, .. } = &answering;
+    match (response.status(), seen.get()) {
+        // Wrong passwords have limits and records of their own, and no user yet.
+        (StatusCode::UNAUTHORIZED, user) if !asked.route.starts_with("/auth") => {
+            log.note_denied(asked, user, response.status());
+        }
+        (StatusCode::FORBIDDEN, user) => log.note_denied(asked, user, response.status()),
+        (_, Some(user)) => return log.note(asked, user, response).await,
         _ => {}
     }
     response
@@ -244,26 +239,36 @@ pub async fn record_access(State(log): State<AccessLog>, mut request: Request, n
 mod tests {
     use super::*;
 
+    fn asked(method: Method, route: &str, path: &str, query: &str) -> Asked {
+        let (route, path, query) = (route.to_owned(), path.to_owned(), query.to_owned());
+        Asked { method, route, path, query, caller: Caller::default() }
+    }
+
     #[test]
-    fn a_flood_of_refusals_is_counted_and_not_recorded() {
-        let start = Instant::now();
-        let mut room = Room { left: DENIED_BURST, since: start, suppressed: 0 };
-        let recorded = (0..500).filter(|_| room.take(start).is_some()).count();
-        assert_eq!(recorded, 100);
-        assert_eq!(
-            room.take(start + Duration::from_millis(150)),
-            Some(400),
-            "the next one says how many it stands for"
-        );
-        assert_eq!(room.take(start + Duration::from_millis(150)), None);
+    fn staff_are_on_record_with_what_is_others_and_with_what_failed() {
+        let user = |role| CurrentUser { user_id: "usr_1".into(), role, address: None, request_id: "r".into() };
+        let [ok, bad, broken] = [StatusCode::OK, StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE].map(Some);
+        for (method, route, status, concerns) in [
+            (Method::GET, "/audit/events", ok, true),
+            (Method::GET, "/audit/events", bad, true),
+            (Method::HEAD, "/finance/ledger", ok, true),
+            (Method::GET, "/audit/events", None, false),
+            (Method::GET, "/queues", bad, false),
+            (Method::POST, "/queues/{queue}/pause", ok, false),
+            (Method::POST, "/queues/{queue}/pause", bad, true),
+            (Method::POST, "/finance/transactions", broken, true),
+            (Method::DELETE, "/audit/legal-holds/{holdId}", bad, true),
+            (Method::POST, "/kyc/applications/{userId}/decision", None, true),
+        ] {
+            let asked = asked(method, route, route, "");
+            assert_eq!(asked.concerns(&user(Role::Admin), status), concerns, "{route} {status:?}");
+            assert!(!asked.concerns(&user(Role::Merchant), status), "{route}: their own");
+        }
     }
 
     #[test]
     fn a_request_is_about_the_last_open_part_of_its_path() {
-        let asked = |route: &str, path: &str| {
-            let (route, path) = (route.to_owned(), path.to_owned());
-            Asked { method: Method::GET, route, path, query: String::new(), address: None, request_id: String::new() }
-        };
+        let asked = |route: &str, path: &str| asked(Method::GET, route, path, "");
         assert_eq!(asked("/finance/wallets/{userId}", "/finance/wallets/usr_1").resource(), "usr_1");
         assert_eq!(asked("/queues/jobs/{jobId}/retry", "/queues/jobs/job_1/retry").resource(), "job_1");
         assert_eq!(asked("/audit/events", "/audit/events").resource(), "/audit/events");
@@ -275,11 +280,7 @@ mod tests {
 
     #[test]
     fn a_query_is_shown_without_what_may_be_a_secret() {
-        let shown = |query: &str, outcome| {
-            let (route, path, query) = (String::new(), String::new(), query.to_owned());
-            let asked = Asked { method: Method::GET, route, path, query, address: None, request_id: String::new() };
-            asked.shown_query(outcome)
-        };
+        let shown = |query: &str, outcome| asked(Method::GET, "", "", query).shown_query(outcome);
         for query in [
             "userId=usr_0198f0c2b1e07c3e8a41b5d0f3a2c4e6&limit=20&order=oldest",
             "clientOrderId=c-1001&httpStatus=500&accountId=parcelx/default",
