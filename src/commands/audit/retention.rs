@@ -1,6 +1,6 @@
 //! `waybill audit purge` and `waybill audit erase`.
 
-use bson::doc;
+use bson::{DateTime, doc};
 use mongodb::Database;
 use secrecy::ExposeSecret;
 
@@ -8,13 +8,14 @@ use crate::{
     config::{EraseArgs, PurgeArgs, Stores},
     modules::{
         audit::{
-            retention::{Eraser, Purger, Subject},
+            AuditEvent, AuditOutcome, AuditStore,
+            retention::{Eraser, ErasureError, Purger, Subject},
             seals::commitment_key_of,
         },
         auth,
         orders::{ORDERS, Order},
     },
-    platform::{clock::Clock, mongo, sealing::SealingKeys},
+    platform::{clock::Clock, identity::Actor, ids::new_id, mongo, sealing::SealingKeys},
 };
 
 /// The database, and its clock: what is old is old by that, and records' ids carry it.
@@ -50,12 +51,39 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     let (db, clock) = open(&args.stores).await?;
     let subject = subject(&db, args).await?;
     let key = commitment_key_of(&db, &keys).await.map_err(|error| error.to_string())?;
-    let erased = Eraser::new(db, key, clock).erase(&subject, &args.reason).await.map_err(|error| error.to_string())?;
+    let erased = match Eraser::new(db.clone(), key, clock.clone()).erase(&subject, &args.reason).await {
+        Err(ErasureError::Held(hold)) => {
+            let refused = refused(&subject, &hold, &args.reason, clock.now());
+            let recorded = AuditStore::new(db).record_read(&refused).await;
+            recorded.map_err(|error| format!("the refusal could not be written down: {error}"))?;
+            Err(ErasureError::Held(hold))
+        }
+        ended => ended,
+    };
+    let erased = erased.map_err(|error| error.to_string())?;
     for (collection, records) in &erased.records {
         println!("{collection:<24} {records} record(s)");
     }
     println!("{} field(s) erased of {}", erased.fields, subject.id());
     Ok(())
+}
+
+/// What is on record of an erasure that a legal hold stood in the way of.
+fn refused(subject: &Subject, hold: &str, reason: &str, at: DateTime) -> AuditEvent {
+    AuditEvent {
+        id: new_id("aud"),
+        actor: Actor::command_line("audit erase"),
+        action: "audit.erased".into(),
+        resource_type: if matches!(subject, Subject::User(_)) { "user" } else { "order" }.into(),
+        resource_id: subject.id().to_owned(),
+        // As of one that was done: it is none of what is to be erased.
+        user_id: None,
+        outcome: AuditOutcome::Failed,
+        reason: Some(reason.to_owned()),
+        before: None,
+        after: Some(doc! { "holdId": hold }),
+        at,
+    }
 }
 
 async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {

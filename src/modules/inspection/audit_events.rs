@@ -1,6 +1,6 @@
 //! `/audit/events`: who did what, and who looked at what.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,7 +18,7 @@ use crate::{
         clock::{Clock, Rfc3339Time},
         error::{AppError, Problem},
         http::ApiQuery,
-        identity::AdminReader,
+        identity::{About, AdminReader},
     },
 };
 
@@ -164,7 +164,7 @@ async fn list_audit_events(
     State(trail): State<AuditTrail>,
     AdminReader(reader): AdminReader,
     ApiQuery(query): ApiQuery<ListEventsQuery>,
-) -> Result<Json<AuditEventListResponse>, AppError> {
+) -> Result<(Extension<About>, Json<AuditEventListResponse>), AppError> {
     let order: Direction = query.order.into();
     let mut filter = query.filter();
     let scope = scope_of("audit events", &reader.user_id, &ListEventsQuery { limit: None, ..query.clone() });
@@ -176,10 +176,13 @@ async fn list_audit_events(
     };
     let after = place.as_ref().map(|place| &*place.id);
     let found = list_trail(&trail.db, &filter, order, after, query.limit.unwrap_or(PAGE)).await?;
-    Ok(Json(AuditEventListResponse {
+    let shown = found.records.iter().map(|record| (Some(&*record.resource_id), record.user_id.as_deref()));
+    let about = About::shared(shown).or(About::new(filter.resource_id.as_deref(), filter.user_id.as_deref()));
+    let page = AuditEventListResponse {
         items: found.records.into_iter().map(Into::into).collect(),
         next_cursor: found.next.map(|id| Place { range: filter.range, id }.seal(&scope)),
         partial: found.partial,
         range: filter.range.into(),
-    }))
+    };
+    Ok((Extension(about), Json(page)))
 }

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, extract::State, response::Response};
+use axum::{
+    Extension,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use bytes::BytesMut;
 use futures_util::stream;
 use serde::Deserialize;
@@ -26,7 +31,7 @@ use crate::{
         clock::{Clock, Rfc3339Time},
         error::{AppError, ErrorKind, Problem},
         http::{ApiQuery, CSV, NDJSON, attachment},
-        identity::{Actor, AdminReader},
+        identity::{About, Actor, AdminReader},
     },
 };
 
@@ -179,9 +184,11 @@ async fn export_audit(
         faults => return Err(AppError::invalid(faults)),
     }
     let turn = exports.turn_of(&reader.user_id)?;
+    let about = About::new(filter.order_id.as_deref(), filter.user_id.as_deref());
     let export = exports.exporter.begin(filter, format, Actor::from(&reader), exports.clock.now()).await?;
     let content_type = if format == ExportFormat::Csv { CSV } else { NDJSON };
-    attachment(content_type, &export.file_name(), body_of(export, turn))
+    let file = attachment(content_type, &export.file_name(), body_of(export, turn))?;
+    Ok((Extension(about), file).into_response())
 }
 
 /// A body that is written as it is taken, by a task that ends with it: a client that hangs up ends the reading too. Where

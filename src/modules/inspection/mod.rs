@@ -2,7 +2,7 @@
 //! `/finance/reconciliation`.
 //!
 //! Invariants: administrators only for queues. A job is run again only if its subject allows it, decided in the
-//! transaction that revives it; only what has ended can be deleted. A reconciliation reads one moment and changes nothing.
+//! transaction that revives it; only what has ended can be deleted. What operators do is recorded in the transaction that does it. A reconciliation reads one moment and changes nothing.
 
 mod access;
 mod audit_events;
@@ -11,6 +11,7 @@ mod legal_holds;
 mod order_story;
 mod paging;
 mod provider_calls;
+mod queue_changes;
 mod queues;
 mod reconciliation;
 mod redaction_policy;

@@ -1,6 +1,6 @@
 //! `/audit/orders/{orderId}`: all that happened to one order, in time order, from every book there is.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::Database;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use crate::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, Problem},
         http::{ApiPath, NoQuery},
-        identity::{Actor, AdminReader},
+        identity::{About, Actor, AdminReader},
     },
 };
 
@@ -183,11 +183,12 @@ async fn get_order_story(
     _: AdminReader,
     _: NoQuery,
     ApiPath(order_id): ApiPath<String>,
-) -> Result<Json<StoryResponse>, AppError> {
+) -> Result<(Extension<About>, Json<StoryResponse>), AppError> {
     let order: Option<Order> = stories.db.collection(ORDERS).find_one(doc! { "_id": &order_id }).await?;
     let order =
         order.ok_or_else(|| AppError::new(ErrorKind::NotFound, "audit.not_found", "There is no such order."))?;
-    Ok(Json(stories.tell(order).await?))
+    let about = About::new(Some(&order.id), Some(&order.user_id));
+    Ok((Extension(about), Json(stories.tell(order).await?)))
 }
 
 impl OrderStories {

@@ -1,6 +1,6 @@
 //! `/audit/provider-requests` and `/audit/provider-responses`: every call to a provider, with what was sent and answered.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use bson::{Bson, Document};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,7 +16,7 @@ use crate::{
         clock::{Clock, Rfc3339Time},
         error::{AppError, ErrorKind, Problem},
         http::{ApiPath, ApiQuery, NoQuery},
-        identity::AdminReader,
+        identity::{About, AdminReader},
     },
 };
 
@@ -295,7 +295,7 @@ async fn list_provider_requests(
     State(calls): State<ProviderCalls>,
     AdminReader(reader): AdminReader,
     ApiQuery(query): ApiQuery<ListCallsQuery>,
-) -> Result<Json<CallListResponse>, AppError> {
+) -> Result<(Extension<About>, Json<CallListResponse>), AppError> {
     let mut filter = query.filter();
     let order = query.order.into();
     let scope = query.scope(&reader.user_id);
@@ -308,12 +308,15 @@ async fn list_provider_requests(
     let after = place.as_ref().map(|place| &*place.id);
     let found = calls.search.list(&filter, order, after, query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = found.next.map(|id| Place { range: filter.range, id }.seal(&scope));
-    Ok(Json(CallListResponse {
+    let shown = found.calls.iter().map(|call| (call.request.order_id.as_deref(), Some(&*call.request.user_id)));
+    let about = About::shared(shown).or(About::new(query.order_id.as_deref(), query.user_id.as_deref()));
+    let page = CallListResponse {
         items: found.calls.into_iter().map(Into::into).collect(),
         next_cursor,
         partial: found.partial,
         range: filter.range.into(),
-    }))
+    };
+    Ok((Extension(about), Json(page)))
 }
 
 /// One call with all its answers: what was sent and what came back, as far as it may be stored.
@@ -328,17 +331,19 @@ async fn get_provider_request(
     _: AdminReader,
     _: NoQuery,
     ApiPath(request_ref_id): ApiPath<String>,
-) -> Result<Json<CallResponse>, AppError> {
+) -> Result<(Extension<About>, Json<CallResponse>), AppError> {
     let call = calls.search.find(&request_ref_id).await?.ok_or_else(not_found)?;
     let Exchange { request, responses } = call;
-    Ok(Json(CallResponse {
+    let about = About::new(request.order_id.as_deref(), Some(&request.user_id));
+    let call = CallResponse {
         method: request.method.clone(),
         url: request.url.clone(),
         headers: json(request.headers.clone()),
         body: request.body.clone().into_relaxed_extjson(),
         keys: request.into(),
         responses: responses.into_iter().map(Into::into).collect(),
-    }))
+    };
+    Ok((Extension(about), Json(call)))
 }
 
 /// One answer.
@@ -353,8 +358,10 @@ async fn get_provider_response(
     _: AdminReader,
     _: NoQuery,
     ApiPath(response_ref_id): ApiPath<String>,
-) -> Result<Json<AnswerResponse>, AppError> {
-    Ok(Json(calls.search.find_response(&response_ref_id).await?.ok_or_else(not_found)?.into()))
+) -> Result<(Extension<About>, Json<AnswerResponse>), AppError> {
+    let answer = calls.search.find_response(&response_ref_id).await?.ok_or_else(not_found)?;
+    let about = About::new(answer.order_id.as_deref(), Some(&answer.user_id));
+    Ok((Extension(about), Json(answer.into())))
 }
 
 fn not_found() -> AppError {

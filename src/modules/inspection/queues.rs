@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
+use super::queue_changes::{DeleteJob, Deleted, Doing, Retry, SetPaused};
 use crate::{
     modules::queue::{
         Job, JobHandler, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker,
@@ -30,9 +31,9 @@ const RETRY_DEAD_PAGES: usize = 10;
 /// What the routes need.
 #[derive(Clone)]
 pub struct QueueBoard {
-    /// Reads and deletes.
+    /// Reads.
     pub store: QueueStore,
-    /// Revives.
+    /// Writes.
     pub lane: Lane,
     /// Time.
     pub clock: Clock,
@@ -247,12 +248,15 @@ impl QueueBoard {
         let retry_id = new_id("rty");
         let retried = self
             .lane
-            .submit(RetryJob {
-                job_id: job_id.to_owned(),
-                retry_id,
-                event_id: new_id("evt"),
-                actor: actor.clone(),
-                handlers: Arc::clone(&self.handlers),
+            .submit(Retry {
+                job: RetryJob {
+                    job_id: job_id.to_owned(),
+                    retry_id,
+                    event_id: new_id("evt"),
+                    actor: actor.clone(),
+                    handlers: Arc::clone(&self.handlers),
+                },
+                doing: doing(actor.clone()),
             })
             .await?;
         if let Retried::Revived(job) = &retried {
@@ -260,6 +264,10 @@ impl QueueBoard {
         }
         Ok(retried)
     }
+}
+
+fn doing(actor: Actor) -> Doing {
+    Doing { actor, event_id: new_id("aud") }
 }
 
 fn job_not_found() -> AppError {
@@ -321,15 +329,18 @@ async fn get_job(
         (status = 409, description = "It hasn't ended.", body = Problem, content_type = "application/problem+json")))]
 async fn delete_job(
     State(board): State<QueueBoard>,
-    _: Admin,
+    Admin(user): Admin,
     _: NoQuery,
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
-    if board.store.delete_ended(&job_id).await? {
-        return Ok(StatusCode::NO_CONTENT);
+    match board.lane.submit(DeleteJob { job_id, doing: doing(Actor::from(&user)) }).await? {
+        Deleted::Gone => Ok(StatusCode::NO_CONTENT),
+        Deleted::NotFound => Err(job_not_found()),
+        Deleted::NotEnded => {
+            let detail = "Only jobs that are done or dead can be deleted.";
+            Err(AppError::new(ErrorKind::Conflict, "queues.not_ended", detail))
+        }
     }
-    board.store.find(&job_id).await?.ok_or_else(job_not_found)?;
-    Err(AppError::new(ErrorKind::Conflict, "queues.not_ended", "Only jobs that are done or dead can be deleted."))
 }
 
 /// Runs a dead job again.
@@ -368,7 +379,7 @@ async fn pause_queue(
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
-    board.store.set_paused(queue, Some(&format!("paused by {}", user.user_id))).await?;
+    board.lane.submit(SetPaused { queue, paused: true, doing: doing(Actor::from(&user)) }).await?;
     Ok(Json(board.describe(queue).await?))
 }
 
@@ -379,12 +390,12 @@ async fn pause_queue(
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn resume_queue(
     State(board): State<QueueBoard>,
-    _: Admin,
+    Admin(user): Admin,
     _: NoQuery,
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
-    board.store.set_paused(queue, None).await?;
+    board.lane.submit(SetPaused { queue, paused: false, doing: doing(Actor::from(&user)) }).await?;
     board.waker.wake(queue);
     Ok(Json(board.describe(queue).await?))
 }

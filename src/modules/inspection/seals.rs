@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
-use bson::{Document, doc};
+use bson::{Document, RawDocument, doc};
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -25,7 +25,7 @@ use crate::{
     platform::{
         error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiPath, ApiQuery, NoQuery, cursor},
-        identity::AdminReader,
+        identity::{About, AdminReader},
         ids::is_id,
         sealing::SealingKeys,
     },
@@ -188,13 +188,21 @@ async fn prove(reader: &SealReader, store: &SealStore, seal: &Seal, id: &str) ->
             AppError::new(ErrorKind::Internal, "audit.no_commitment_key", "A key is missing; see the service's log.")
         }
     })?;
+    let about = stored.as_deref().map(about).unwrap_or_default();
     let salts = stored.as_ref().map(|document| commitments.salts(&Record { scope, id, document })).unwrap_or_default();
     let record = stored.as_deref().map(ExtendedJson);
     let body = serde_json::to_vec(&ProofResponse { proof, record, salts }).map_err(|error| {
         tracing::error!(%error, record.id = id, "a record can't be written as JSON");
         AppError::new(ErrorKind::Internal, "audit.unreadable_record", "The record can't be written as JSON.")
     })?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok((Extension(about), [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Whom and what a record is about; what that is called differs from book to book.
+fn about(record: &RawDocument) -> About {
+    let text = |field: &str| record.get_str(field).ok();
+    let named = ["orderId", "subjectId", "referenceId", "resourceId"].into_iter().filter_map(text);
+    named.fold(About::new(None, text("userId")), |about, id| about.or(About::new(Some(id), None)))
 }
 
 /// The public keys by which seals are checked, with those by which nothing is signed any more. Whoever checks seals should

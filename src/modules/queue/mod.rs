@@ -25,7 +25,7 @@ pub use handler::{Attempt, Concluded, Conclusion, JobHandler, RetryRefused};
 pub use lease::Lease;
 pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};
-pub use store::{JobPage, QueueStore, QueueSummary};
+pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;
 pub use worker::{Worker, WorkerSettings};
 

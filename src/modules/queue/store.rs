@@ -15,9 +15,10 @@ use super::{
     JOBS,
     model::{Job, JobState, QueueConfig},
 };
-use crate::platform::{clock::after, mongo::Index};
+use crate::platform::{batch::Entity, clock::after, mongo::Index};
 
-const QUEUES: &str = "queues";
+/// What operators and providers asked of queues.
+pub const QUEUES: &str = "queues";
 const WORKERS: &str = "workers";
 /// A worker that did not say so for this long is not alive.
 const WORKER_SILENT_MAX: Duration = Duration::from_secs(60);
@@ -38,12 +39,31 @@ pub struct QueueStore {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Controls {
+    /// Name of the queue.
+    #[serde(rename = "_id")]
+    pub queue: String,
     /// Nobody claims.
     pub paused: bool,
     /// Why.
     pub paused_reason: Option<String>,
     /// Nobody claims until then.
     pub throttled_until: Option<DateTime>,
+}
+
+impl Controls {
+    /// Nothing was asked of this queue.
+    #[must_use]
+    pub fn of(queue: &str) -> Self {
+        Self { queue: queue.to_owned(), ..Self::default() }
+    }
+}
+
+impl Entity for Controls {
+    const COLLECTION: &'static str = QUEUES;
+
+    fn id(&self) -> &str {
+        &self.queue
+    }
 }
 
 /// A queue in numbers.
@@ -299,7 +319,8 @@ impl QueueStore {
         self.throttled.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied()
     }
 
-    /// Pauses a queue, or lets it go on (`reason` none).
+    /// Pauses a queue, or lets it go on (`reason` none), because a program says so; what a person does goes through a
+    /// transaction that records it.
     ///
     /// # Errors
     /// What the driver says.
@@ -408,15 +429,6 @@ impl QueueStore {
     /// What the driver says.
     pub async fn find(&self, job_id: &str) -> Result<Option<Job>> {
         Ok(self.db.collection::<Document>(JOBS).find_one(doc! { "_id": job_id }).await?.map(show))
-    }
-
-    /// Deletes a job that has ended. False where it is not there or hasn't ended.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn delete_ended(&self, job_id: &str) -> Result<bool> {
-        let ended = doc! { "_id": job_id, "state": { "$in": ["done", "dead"] } };
-        Ok(self.jobs().delete_one(ended).await?.deleted_count == 1)
     }
 
     /// When a lease taken now ends.

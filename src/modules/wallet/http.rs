@@ -1,7 +1,7 @@
 //! Routes of wallets and of what finance books.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -23,7 +23,7 @@ use crate::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
-        identity::{Finance, FinanceReader, Merchant},
+        identity::{About, Finance, FinanceReader, Merchant},
         ids::is_id,
         money::{AMOUNT_MAX, Currency, Money},
     },
@@ -348,7 +348,7 @@ async fn get_user_wallet(
     _: FinanceReader,
     ApiPath(user_id): ApiPath<String>,
     ApiQuery(query): ApiQuery<UserWalletQuery>,
-) -> Result<Json<WalletResponse>, AppError> {
+) -> Result<(Extension<About>, Json<WalletResponse>), AppError> {
     if !is_id("usr", &user_id) || !auth::user_exists(service.store().db(), &user_id).await? {
         return Err(AppError::new(ErrorKind::NotFound, "finance.no_user", "There is no such user."));
     }
@@ -357,7 +357,7 @@ async fn get_user_wallet(
         return Err(AppError::invalid(vec![FieldError::new("asOf", "range", "must not be in the future")]));
     }
     let balance = service.balance(&user_id, query.currency.unwrap_or(Currency::INR), as_of).await?;
-    Ok(Json(WalletResponse::new(user_id, balance)))
+    Ok((Extension(About::new(None, Some(&user_id))), Json(WalletResponse::new(user_id, balance))))
 }
 
 /// Books a recharge, a correction or a transfer. Safe to repeat with the same `clientReference`.

@@ -192,8 +192,8 @@ impl View {
         self.undo.push(Undo::Append);
     }
 
-    /// Removes a document that nobody in the batch reads, and that is there: the content of something whose record, which
-    /// is read, names it.
+    /// Removes a document that is there. Commands of the batch still find it: let nobody read it (the content of something
+    /// whose record, which is read, names it), or ask [`View::removed_from`].
     pub fn remove(&mut self, collection: &'static str, id: &str) {
         self.removed.push((collection, id.to_owned()));
         self.undo.push(Undo::Remove);
@@ -233,7 +233,7 @@ impl View {
         self.appended.iter().filter(move |(name, _)| *name == collection).map(|(_, raw)| raw)
     }
 
-    /// Ids that this view would remove from `collection`; for tests of decisions.
+    /// Ids that this view would remove from `collection`.
     pub fn removed_from<'a>(&'a self, collection: &'a str) -> impl Iterator<Item = &'a str> {
         self.removed.iter().filter(move |(name, _)| *name == collection).map(|(_, id)| id.as_str())
     }

@@ -11,10 +11,13 @@ pub struct About {
 }
 
 impl About {
-    /// This order and the user whose it is. What is no id of ours says nothing: it may be anything that somebody asked for.
+    /// This order, or what refers to it, and the user whose it is. What is no id of ours says nothing: it may be anything that
+    /// somebody asked for.
     #[must_use]
     pub fn new(order_id: Option<&str>, user_id: Option<&str>) -> Self {
         let ours = |prefix: &str, id: Option<&str>| id.filter(|id| is_id(prefix, id)).map(str::to_owned);
+        // Later bookings for an order refer to it as `ord_...#2`.
+        let order_id = order_id.and_then(|id| id.split('#').next());
         Self { order_id: ours("ord", order_id), user_id: ours("usr", user_id) }
     }
 
@@ -62,6 +65,8 @@ mod tests {
         assert_eq!(About::shared([(order, user), (other, user)]), About::new(None, user));
         assert_eq!(About::shared([(order, user), (None, user), (order, None)]), About::default());
         assert_eq!(About::shared([]).or(About::new(order, None)), About::new(order, None));
+        let later = order.map(|order| format!("{order}#2"));
+        assert_eq!(About::new(later.as_deref(), None), About::new(order, None));
         assert_eq!(About::new(Some("999941057058"), Some("usr_1")), About::default());
         assert_eq!(About::new(user, order), About::default(), "each in its place");
     }

@@ -10,20 +10,22 @@ use super::LEGAL_HOLDS;
 use crate::platform::ids::is_id;
 
 /// Fields of records that name an order or a user. An order's record names it as one of these: a call its order, an event
-/// its subject, an audit event its resource; and a user is also who did it.
+/// its subject, an audit event its resource, or what the reading that it tells of was about; and a user is also who did it.
 const FIELDS: [&str; 5] = ["orderId", "userId", "subjectId", "resourceId", "referenceId"];
 
 /// What has to be read of a record to know its subjects.
 pub(super) fn projection() -> Document {
     let mut fields: Document = FIELDS.iter().map(|field| ((*field).to_owned(), 1.into())).collect();
     fields.insert("actor.id", 1);
+    fields.insert("after.orderId", 1);
     fields
 }
 
 /// Ids of the orders and users that a record is about.
 pub(super) fn subjects(record: &Document) -> impl Iterator<Item = &str> {
     let actor = record.get_document("actor").ok().and_then(|actor| actor.get_str("id").ok());
-    let named = FIELDS.iter().filter_map(|field| record.get_str(field).ok()).chain(actor);
+    let read = record.get_document("after").ok().and_then(|after| after.get_str("orderId").ok());
+    let named = FIELDS.iter().filter_map(|field| record.get_str(field).ok()).chain(read).chain(actor);
     // Later bookings for an order refer to it as `ord_...#2`.
     named.map(|id| id.split('#').next().unwrap_or_default()).filter(|id| is_id("ord", id) || is_id("usr", id))
 }
@@ -63,9 +65,12 @@ mod tests {
         let all = |record: Document| subjects(&record).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(all(doc! { "orderId": &order, "userId": &user, "jobId": "job_1" }), [order.clone(), user.clone()]);
         assert_eq!(all(doc! { "orderId": null, "resourceId": &order, "userId": null }), std::slice::from_ref(&order));
-        assert_eq!(all(doc! { "referenceId": format!("{order}#2") }), [order]);
+        assert_eq!(all(doc! { "referenceId": format!("{order}#2") }), std::slice::from_ref(&order));
         let read = doc! { "resourceId": "/audit/events", "actor": { "id": format!("usr_{admin}"), "kind": "user" } };
         assert_eq!(all(read), [format!("usr_{admin}")]);
-        assert_eq!(all(doc! { "userId": 1, "orderId": "ord_1", "actor": "usr" }), Vec::<String>::new());
+        let sub_resource =
+            doc! { "resourceId": "req_1", "userId": &user, "after": { "orderId": &order, "route": "/" } };
+        assert_eq!(all(sub_resource), [user.clone(), order.clone()]);
+        assert_eq!(all(doc! { "userId": 1, "orderId": "ord_1", "actor": "usr", "after": null }), Vec::<String>::new());
     }
 }

@@ -1,6 +1,10 @@
 //! Routes of finance and auditors: search, export, trial balance.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{
+    Extension, Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -22,7 +26,7 @@ use crate::{
         clock::{Rfc3339Time, after},
         error::{AppError, FieldError, Problem},
         http::{ApiQuery, CSV, NDJSON, attachment},
-        identity::FinanceReader,
+        identity::{About, FinanceReader},
         ids::is_id,
         money::Currency,
     },
@@ -225,7 +229,7 @@ async fn search_ledger(
     State(reports): State<Reports>,
     _: FinanceReader,
     ApiQuery(query): ApiQuery<SearchQuery>,
-) -> Result<Json<LedgerResponse>, AppError> {
+) -> Result<(Extension<About>, Json<LedgerResponse>), AppError> {
     ensure_period(query.from, query.to)?;
     let before = query.cursor.map(|cursor| Position::open(SCOPE, &cursor)).transpose()?;
     let filter = LedgerFilter {
@@ -241,7 +245,10 @@ async fn search_ledger(
     };
     let (page, more) = newest(&reports.store, &filter, before.as_ref(), query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = page.last().filter(|_| more).map(|last| Position::of(last).seal(SCOPE));
-    Ok(Json(LedgerResponse { items: page.into_iter().map(Into::into).collect(), next_cursor }))
+    let shown = page.iter().map(|booked| (Some(&*booked.reference_id), Some(&*booked.user_id)));
+    let about = About::shared(shown).or(About::new(filter.reference_id.as_deref(), filter.user_id.as_deref()));
+    let page = LedgerResponse { items: page.into_iter().map(Into::into).collect(), next_cursor };
+    Ok((Extension(about), Json(page)))
 }
 
 /// The ledger as a file, oldest first, as it was when it was asked for. A file that ends before the answer does is not
@@ -258,6 +265,7 @@ async fn export_ledger(
     ApiQuery(query): ApiQuery<ExportQuery>,
 ) -> Result<Response, AppError> {
     ensure_period(query.from, query.to)?;
+    let about = About::new(None, query.user_id.as_deref());
     let filter = LedgerFilter {
         user_id: query.user_id,
         currency: query.currency,
@@ -271,7 +279,8 @@ async fn export_ledger(
     };
     let name = LedgerFile::name(format, reports.clock.now());
     let file = LedgerFile::begin(reports.store, filter, format).await?;
-    attachment(content_type, &name, body_of(file).await?)
+    let file = attachment(content_type, &name, body_of(file).await?)?;
+    Ok((Extension(about), file).into_response())
 }
 
 /// What every account comes to, from the lines, now or at a moment in the past. It reads the whole ledger: expect seconds

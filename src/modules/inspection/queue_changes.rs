@@ -1,0 +1,248 @@
+//! What operators do to queues and jobs: each in one transaction with the audit event that tells of it. So what took effect is
+//! on record as done, whatever becomes of the answer, and what is on record took effect.
+
+use bson::{DateTime, Document, doc};
+
+use crate::{
+    modules::{
+        audit::{AUDIT_EVENTS, AuditEvent, AuditOutcome, record_event},
+        queue::{Controls, JOBS, QUEUES, Retried, RetryJob},
+    },
+    platform::{
+        batch::{Command, Key, View},
+        identity::Actor,
+    },
+};
+
+/// Who does something, under which id it is recorded.
+pub(super) struct Doing {
+    pub(super) actor: Actor,
+    /// Id of the audit event, new.
+    pub(super) event_id: String,
+}
+
+impl Doing {
+    fn key(&self) -> Key {
+        Key::id(AUDIT_EVENTS, &*self.event_id)
+    }
+
+    /// Whether an earlier run of this very transaction was committed after all.
+    fn is_done(&self, view: &View) -> bool {
+        view.contains(&self.key())
+    }
+
+    fn record(
+        &self,
+        view: &mut View,
+        action: &str,
+        (resource_type, resource_id): (&str, &str),
+        before: Document,
+        after: Option<Document>,
+    ) {
+        let at: DateTime = view.now();
+        let event = AuditEvent {
+            id: self.event_id.clone(),
+            actor: self.actor.clone(),
+            action: action.into(),
+            resource_type: resource_type.into(),
+            resource_id: resource_id.into(),
+            user_id: None,
+            outcome: AuditOutcome::Done,
+            reason: None,
+            before: Some(before),
+            after,
+            at,
+        };
+        record_event(view, &event);
+    }
+}
+
+/// Pauses a queue, or lets it go on.
+pub(super) struct SetPaused {
+    pub(super) queue: &'static str,
+    pub(super) paused: bool,
+    pub(super) doing: Doing,
+}
+
+impl Command for SetPaused {
+    type Reply = ();
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        vec![Key::id(QUEUES, self.queue), self.doing.key()]
+    }
+
+    fn decide(&self, view: &mut View) {
+        if self.doing.is_done(view) {
+            return;
+        }
+        let told = |controls: &Controls| doc! { "paused": controls.paused, "pausedReason": &controls.paused_reason };
+        let known = view.by_id::<Controls>(self.queue);
+        let is_known = known.is_some();
+        let mut controls = known.unwrap_or_else(|| Controls::of(self.queue));
+        let before = told(&controls);
+        controls.paused = self.paused;
+        controls.paused_reason = self.paused.then(|| format!("paused by {}", self.doing.actor.id));
+        if is_known {
+            view.update(&controls);
+        } else {
+            view.insert(&controls);
+        }
+        let action = if self.paused { "queue.paused" } else { "queue.resumed" };
+        self.doing.record(view, action, ("queue", self.queue), before, Some(told(&controls)));
+    }
+}
+
+/// Runs a dead job again.
+pub(super) struct Retry {
+    pub(super) job: RetryJob,
+    pub(super) doing: Doing,
+}
+
+impl Command for Retry {
+    type Reply = Retried;
+
+    fn reads(&self, view: &View) -> Vec<Key> {
+        let mut keys = self.job.reads(view);
+        keys.push(self.doing.key());
+        keys
+    }
+
+    fn decide(&self, view: &mut View) -> Retried {
+        // Somebody else deletes it in this transaction.
+        if view.removed_from(JOBS).any(|id| id == self.job.job_id) {
+            return Retried::NotFound;
+        }
+        let retried = self.job.decide(view);
+        if let Retried::Revived(job) = &retried
+            && !self.doing.is_done(view)
+        {
+            let state = |state: &str| doc! { "queue": &job.queue, "kind": &job.kind, "state": state };
+            self.doing.record(view, "queue.job_retried", ("job", &job.id), state("dead"), Some(state("ready")));
+        }
+        retried
+    }
+}
+
+/// Deletes a job that is done or dead.
+pub(super) struct DeleteJob {
+    pub(super) job_id: String,
+    pub(super) doing: Doing,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deleted {
+    /// It is gone.
+    Gone,
+    /// There is no such job.
+    NotFound,
+    /// It hasn't ended.
+    NotEnded,
+}
+
+impl Command for DeleteJob {
+    type Reply = Deleted;
+
+    fn reads(&self, _: &View) -> Vec<Key> {
+        vec![Key::id(JOBS, &*self.job_id), self.doing.key()]
+    }
+
+    fn decide(&self, view: &mut View) -> Deleted {
+        if self.doing.is_done(view) {
+            return Deleted::Gone;
+        }
+        let key = Key::id(JOBS, &*self.job_id);
+        if !view.contains(&key) || view.removed_from(JOBS).any(|id| id == self.job_id) {
+            return Deleted::NotFound;
+        }
+        // By its fields: one that can't be read as a job can be deleted, too.
+        if !matches!(view.text(&key, "state"), Some("done" | "dead")) {
+            return Deleted::NotEnded;
+        }
+        let text = |field| view.text(&key, field);
+        let before = doc! { "queue": text("queue"), "kind": text("kind"), "state": text("state") };
+        view.remove(JOBS, &self.job_id);
+        self.doing.record(view, "queue.job_deleted", ("job", &self.job_id), before, None);
+        Deleted::Gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, sync::Arc};
+
+    use super::*;
+    use crate::{
+        modules::queue::{Job, JobEnd, JobError, QueueConfig},
+        platform::ids::new_id,
+    };
+
+    fn doing() -> Doing {
+        Doing { actor: Actor::command_line("test"), event_id: new_id("aud") }
+    }
+
+    /// A view in which one job is dead and no event was written.
+    fn dead_job(doings: &[&Doing]) -> View {
+        let at = DateTime::from_millis(0);
+        let mut view = View::new(at);
+        let mut job = Job::new("job_1".into(), &QueueConfig::named("q"), "kind", doc! {}, "rqs_1", at);
+        let error = JobError { class: "x".into(), code: "x".into(), message: "x".into() };
+        job.end(&JobEnd::Dead { error }, at);
+        view.put_read(&job);
+        doings.iter().for_each(|doing| view.put_absent(doing.key()));
+        view
+    }
+
+    fn actions(view: &View) -> Vec<String> {
+        view.appended_to(AUDIT_EVENTS).map(|event| event.get_str("action").unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn of_two_who_delete_a_job_in_one_transaction_the_second_is_told_and_nothing_is_recorded_twice() {
+        let (first, second, retry) = (doing(), doing(), doing());
+        let mut view = dead_job(&[&first, &second, &retry]);
+        let delete = |doing| DeleteJob { job_id: "job_1".into(), doing };
+        assert_eq!(delete(first).decide(&mut view), Deleted::Gone);
+        assert_eq!(delete(second).decide(&mut view), Deleted::NotFound);
+        let job = RetryJob {
+            job_id: "job_1".into(),
+            retry_id: "rty_1".into(),
+            event_id: "evt_1".into(),
+            actor: retry.actor.clone(),
+            handlers: Arc::new(HashMap::new()),
+        };
+        assert_eq!(Retry { job, doing: retry }.decide(&mut view), Retried::NotFound, "it must not come back");
+        assert_eq!(actions(&view), ["queue.job_deleted"]);
+        assert_eq!(view.removed_from(JOBS).count(), 1);
+    }
+
+    #[test]
+    fn a_transaction_that_runs_again_after_all_records_nothing_new() {
+        let (gone, pause) = (doing(), doing());
+        let mut view = View::new(DateTime::from_millis(0));
+        view.put_absent(Key::id(JOBS, "job_1"));
+        view.put_absent(Key::id(QUEUES, "q"));
+        for doing in [&gone, &pause] {
+            let mut written = View::new(DateTime::from_millis(0));
+            doing.record(&mut written, "queue.x", ("queue", "q"), doc! {}, None);
+            let event: AuditEvent =
+                bson::deserialize_from_slice(written.appended_to(AUDIT_EVENTS).next().unwrap().as_bytes()).unwrap();
+            view.put_read(&Written(event));
+        }
+        assert_eq!(DeleteJob { job_id: "job_1".into(), doing: gone }.decide(&mut view), Deleted::Gone);
+        SetPaused { queue: "q", paused: true, doing: pause }.decide(&mut view);
+        assert_eq!(actions(&view), [""; 0]);
+    }
+
+    /// An event that was read back.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Written(AuditEvent);
+
+    impl crate::platform::batch::Entity for Written {
+        const COLLECTION: &'static str = AUDIT_EVENTS;
+
+        fn id(&self) -> &str {
+            &self.0.id
+        }
+    }
+}
