@@ -244,10 +244,13 @@ async fn nothing_is_erased_under_a_hold() {
         for args in refused {
             let why = refusal(&erase(app, &args).await);
             assert!(why.contains("legal hold") && why.contains(hold["holdId"].as_str().unwrap()), "{args:?}: {why}");
+            let tried = app.all(AUDIT, doc! { "action": "audit.erased", "resourceId": args[1] }).await.pop().unwrap();
+            assert_eq!((tried.get_str("outcome").unwrap(), tried.get_str("reason").unwrap()), ("failed", REASON));
+            assert_eq!(tried.get_document("after").unwrap(), &doc! { "holdId": hold["holdId"].as_str().unwrap() });
         }
         if kind == "user" {
-            let personal =
-                scene.personal(|_| doc! { "action": { "$nin": ["audit.hold_placed", "audit.hold_released"] } }).await;
+            let bookkeeping = ["audit.hold_placed", "audit.hold_released", "audit.erased"];
+            let personal = scene.personal(|_| doc! { "action": { "$nin": bookkeeping } }).await;
             assert_eq!(personal, before, "nothing was erased");
         }
         for args in allowed {

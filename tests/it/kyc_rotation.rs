@@ -54,6 +54,20 @@ fn wrapped(output: &Output) -> u64 {
     out.split(' ').next().unwrap().parse().unwrap()
 }
 
+/// Every rotation so far is on record, with what became of it.
+async fn expect_recorded(app: &TestApp, outcome: &str, counts: &[Document]) {
+    let events = app.all("audit_events", doc! { "action": "keys.rotated" }).await;
+    let told: Vec<_> = events.iter().map(|event| event.get_document("after").unwrap().clone()).collect();
+    assert_eq!(told, counts);
+    for event in &events {
+        let actor = event.get_document("actor").unwrap();
+        let who = (actor.get_str("kind").unwrap(), actor.get_str("id").unwrap());
+        assert_eq!(who, ("command_line", "keys rotate"));
+        let (key, ended) = (event.get_str("resourceId").unwrap(), event.get_str("outcome").unwrap());
+        assert!([key_id(A), key_id(B)].contains(&key.to_owned()) && ended == outcome, "{event}");
+    }
+}
+
 /// The sealed value at a path, where there is one.
 fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Document> {
     path.split('.').try_fold(document, |at, step| at.get_document(step).ok())
@@ -172,6 +186,8 @@ async fn a_rotation_wraps_everything_once() {
     // There is a way back, too.
     assert_eq!(wrapped(&rotate(&app, A, Some(B)).await), 8);
     expect_readable(&app, &admin, &user).await;
+    let counts = [0_i64, 8, 0, 0, 0, 8].map(|wrapped| doc! { "wrapped": wrapped, "failed": 0_i64 });
+    expect_recorded(&app, "done", &counts).await;
     app.finish().await;
 }
 
@@ -208,6 +224,9 @@ async fn a_rotation_names_what_it_can_not_open_and_wraps_the_rest() {
         failed(&rotate(&app, B, Some(A)).await, &damaged, "is damaged or not where it belongs");
         assert_eq!((sealed_under(&app, A).await, sealed_under(&app, B).await), (2, 5));
     }
+    let failed = [(0_i64, 7_i64), (0, 7), (0, 7), (5, 2), (0, 2)];
+    expect_recorded(&app, "failed", &failed.map(|(wrapped, failed)| doc! { "wrapped": wrapped, "failed": failed }))
+        .await;
     for (key, previous, words) in [
         ("abc", None, "SEALING_KEY must be 64 hex digits"),
         (B, Some("abc"), "SEALING_KEY_PREVIOUS must be 64 hex digits"),

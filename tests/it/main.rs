@@ -6,12 +6,15 @@
 mod support;
 
 mod architecture;
+mod audit_accounts;
+mod audit_attempts;
 mod audit_bad_cases;
 mod audit_calls;
 mod audit_erasure;
 mod audit_events;
 mod audit_export;
 mod audit_legal_holds;
+mod audit_readings;
 mod audit_retention;
 mod audit_seals;
 mod audit_verify;
