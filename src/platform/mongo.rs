@@ -46,6 +46,8 @@ pub fn is_away(error: &Error) -> bool {
         | ErrorKind::Io(_)
         | ErrorKind::ConnectionPoolCleared { .. }
         | ErrorKind::DnsResolve { .. }
+        // While the driver knows no server, it says of transactions that there are none.
+        | ErrorKind::Transaction { .. }
         | ErrorKind::Shutdown => true,
         ErrorKind::Command(command) => is_state_change(command.code),
         ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => is_state_change(concern.code),

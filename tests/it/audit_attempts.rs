@@ -1,17 +1,22 @@
 //! What staff do, and what they try in vain: nothing of it is lost, and what was done is not told as a failure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use axum::{Extension, Router, body::Body, extract::Request, middleware::from_fn_with_state, routing::get};
 use bson::{Bson, Document, doc};
 use reqwest::Method;
+use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+use tower::ServiceExt;
+use waybill::{
+    modules::{
+        audit::{AuditStore, Refusals},
+        inspection::{AccessLog, record_access},
+    },
+    platform::identity::{CurrentUser, Gate, Role, TokenKeys},
 };
-use waybill::platform::identity::Role;
 
-use crate::support::{Answer, TestApp, User, eventually};
+use crate::support::{Answer, JWT_SECRET, TestApp, User, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 const QUEUE: &str = "parcelx-orders-queue";
@@ -86,28 +91,51 @@ async fn what_staff_try_in_vain_is_on_record() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_is_on_record_all_the_same() {
+async fn a_request_whose_time_is_up_is_on_record() {
+    let app = TestApp::start().await;
+    let (admin, merchant) = (app.admin().await, app.merchant().await);
+    let store = AuditStore::new(app.db().clone());
+    let log = AccessLog::new(store.clone(), Refusals::new(store), app.app.clock.clone());
+    let tokens = TokenKeys::new(&SecretString::from(JWT_SECRET), None, app.app.clock.clone());
+    let never = |_: CurrentUser| std::future::pending::<()>();
+    let routes = Router::new()
+        .route("/slow", get(never).post(never))
+        .layer(from_fn_with_state(log, record_access))
+        .layer(Extension(Gate { tokens: Arc::new(tokens), limiter: None }));
+    for (method, user) in [("POST", &merchant), ("GET", &admin), ("POST", &admin)] {
+        let request = Request::builder().method(method).uri("/slow");
+        let request = request.header("authorization", format!("Bearer {}", user.token)).body(Body::empty()).unwrap();
+        // As the edge does it at the deadline.
+        let answering = tokio::time::timeout(Duration::from_millis(50), routes.clone().oneshot(request));
+        assert!(answering.await.is_err(), "it is not answered");
+    }
+    let made = doc! { "action": "request.made" };
+    eventually("it is on record", SOON, async || !app.all("audit_events", made.clone()).await.is_empty()).await;
+    let made = app.all("audit_events", made).await;
+    assert_eq!(told(&made), [("request.made", "/slow", "failed")], "what staff tried to do, and nothing else");
+    assert_eq!(made[0].get_document("actor").unwrap().get_str("id").unwrap(), admin.user_id);
+    assert_eq!(made[0].get_document("after").unwrap().get("status"), Some(&Bson::Null), "nobody knows");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_client_did_not_wait_for_is_done_and_on_record() {
     let app = TestApp::start().await;
     let admin = app.admin().await;
-    let host = app.base.strip_prefix("http://").unwrap();
-    let mut line = TcpStream::connect(host).await.unwrap();
-    let head = format!(
-        "POST /audit/legal-holds HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\nx-request-id: rqs_hangs_up\r\n\
-         content-type: application/json\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n",
-        admin.token
-    );
-    line.write_all(head.as_bytes()).await.unwrap();
-    // By then it is known who asks, and the body is waited for.
-    let mut answer = [0; 12];
-    line.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 100");
-    drop(line);
-    let made = doc! { "actor.requestId": "rqs_hangs_up" };
-    eventually("it is on record", SOON, async || app.all("audit_events", made.clone()).await.len() == 1).await;
-    let made = app.all("audit_events", made).await;
-    assert_eq!(told(&made), [("request.made", "/audit/legal-holds", "failed")]);
-    let status = made[0].get_document("after").unwrap().get("status");
-    assert_eq!(status, Some(&Bson::Null), "nobody knows");
+    app.request(Method::POST, &format!("/queues/{QUEUE}/resume"), Some(&admin.token), None).await.expect(200);
+    // Somebody's open transaction has the queue, so the request has to wait.
+    let mut session = app.db().client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let queues = app.db().collection::<Document>("queues");
+    queues.update_one(doc! { "_id": QUEUE }, doc! { "$set": { "held": 1 } }).session(&mut session).await.unwrap();
+    let pausing = app.client.post(format!("{}/queues/{QUEUE}/pause", app.base)).bearer_auth(&admin.token);
+    let pausing = pausing.header("x-request-id", "rqs_hangs_up").send();
+    assert!(tokio::time::timeout(Duration::from_secs(2), pausing).await.is_err(), "it is not answered");
+    session.abort_transaction().await.unwrap();
+    let events = async || app.all("audit_events", doc! { "actor.requestId": "rqs_hangs_up" }).await;
+    eventually("it is on record", SOON, async || !events().await.is_empty()).await;
+    assert_eq!(told(&events().await), [("queue.paused", QUEUE, "done")]);
+    assert_eq!(app.all("queues", doc! { "_id": QUEUE, "paused": true }).await.len(), 1);
     app.finish().await;
 }
 

@@ -33,6 +33,8 @@ impl Scene {
         for (user, name) in [(&asha, "c-1"), (&asha, "c-2"), (&kiran, "c-1")] {
             orders.push(app.confirmed(user, name).await);
         }
+        // The purge goes from the oldest seal to the first that is not old enough.
+        backdate(&app, 50).await;
         seal_all(&app).await;
         Self { app, admin, auditor, finance, asha, orders }
     }

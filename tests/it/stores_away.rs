@@ -111,7 +111,7 @@ async fn without_the_database_every_answer_is_a_503_that_says_when_to_come_back(
     let uri =
         format!("mongodb://127.0.0.1:{}/waybill?directConnection=true&serverSelectionTimeoutMS=300", closed_port());
     let bare = Bare::over(&uri).await;
-    for (method, path, role, body) in [
+    let requests = [
         (Method::GET, "/orders", Role::Merchant, None),
         (Method::GET, "/orders/ord_1", Role::Merchant, None),
         (Method::GET, "/orders/ord_1/timeline", Role::Merchant, None),
@@ -131,8 +131,14 @@ async fn without_the_database_every_answer_is_a_503_that_says_when_to_come_back(
         (Method::GET, "/queues/jobs/job_1", Role::Admin, None),
         (Method::DELETE, "/queues/jobs/job_1", Role::Admin, None),
         (Method::POST, "/queues/parcelx-orders-queue/pause", Role::Admin, None),
-    ] {
-        let answer = bare.send(method, path, role, body).await.expect(503);
+    ];
+    // All at once: a write waits for ten seconds.
+    let answers = requests.map(|(method, path, role, body)| {
+        let bare = &bare;
+        async move { (path, bare.send(method, path, role, body).await) }
+    });
+    for (path, answer) in futures_util::future::join_all(answers).await {
+        let answer = answer.expect(503);
         assert!(["database.unavailable", "service.not_migrated"].contains(&answer.code()), "{path}: {}", answer.text);
         assert!(retry_after(&answer) >= 1, "{path}");
         assert!(!answer.text.to_lowercase().contains("mongo"), "{path}: nothing of the inside: {}", answer.text);

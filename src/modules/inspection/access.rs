@@ -171,7 +171,7 @@ impl AccessLog {
     }
 
     /// Writes down that something was tried in vain, or (no status) that nobody waited for what became of it. In a task of its
-    /// own, because who asked may hang up.
+    /// own, because the request's time may be up.
     fn note_failed(
         &self,
         asked: &Asked,
@@ -196,8 +196,8 @@ impl AccessLog {
     }
 }
 
-/// A request that is being answered. Dropped before it is, because its time is up or the client has gone, it leaves a record
-/// of what was asked for: what came of it, if anything, is in the records of what did it.
+/// A request that is being answered. Dropped before it is, because its time is up or a handler panics, it leaves a record of
+/// what was asked for: what came of it, if anything, is in the records of what did it.
 struct Answering {
     log: AccessLog,
     asked: Asked,
