@@ -252,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_merchants_and_staff_have_rooms_of_their_own() {
-        let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.unwrap();
+        let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("a well-formed URI");
         let refusals = Refusals::new(AuditStore::new(client.database("nowhere")));
         let now = Instant::now();
         let names: Vec<String> = (0..50).map(|n| format!("usr_{n}")).collect();

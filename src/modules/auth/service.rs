@@ -56,6 +56,7 @@ pub struct AuthService {
 impl AuthService {
     /// A service over `db`, which `lane` writes to; every process needs the same keys.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "called once, with parts of different types")]
     pub fn new(
         db: Database,
         lane: Lane,

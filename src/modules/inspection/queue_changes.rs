@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn actions(view: &View) -> Vec<String> {
-        view.appended_to(AUDIT_EVENTS).map(|event| event.get_str("action").unwrap().to_owned()).collect()
+        view.appended_to(AUDIT_EVENTS).map(|event| event.get_str("action").expect("an action").to_owned()).collect()
     }
 
     #[test]
@@ -225,9 +225,8 @@ mod tests {
         for doing in [&gone, &pause] {
             let mut written = View::new(DateTime::from_millis(0));
             doing.record(&mut written, "queue.x", ("queue", "q"), doc! {}, None);
-            let event: AuditEvent =
-                bson::deserialize_from_slice(written.appended_to(AUDIT_EVENTS).next().unwrap().as_bytes()).unwrap();
-            view.put_read(&Written(event));
+            let event = written.appended_to(AUDIT_EVENTS).next().expect("an event");
+            view.put_read(&Written(bson::deserialize_from_slice(event.as_bytes()).expect("an audit event")));
         }
         assert_eq!(DeleteJob { job_id: "job_1".into(), doing: gone }.decide(&mut view), Deleted::Gone);
         SetPaused { queue: "q", paused: true, doing: pause }.decide(&mut view);
