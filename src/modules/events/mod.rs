@@ -32,7 +32,7 @@ pub struct Event {
     pub user_id: String,
     /// Who did it.
     pub actor: Actor,
-    /// Ids and states; never names, addresses or amounts of documents.
+    /// Ids and states, and `reason` where somebody gave one; never names, addresses or amounts of documents.
     pub data: Document,
     /// When.
     pub at: DateTime,
