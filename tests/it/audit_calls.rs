@@ -261,6 +261,69 @@ async fn an_order_has_one_story() {
 }
 
 #[tokio::test]
+async fn of_a_long_story_the_latest_is_told() {
+    let scene = Scene::set().await;
+    let [order, ..] = &scene.orders;
+    let (app, story, timeline) = (&scene.app, format!("/audit/orders/{order}"), format!("/orders/{order}/timeline"));
+    let read = async |user: &User, path: &str| app.get(user, path).await.expect(200).body;
+    let truncated = async || {
+        (
+            read(&scene.auditor, &story).await["truncated"].clone(),
+            read(&scene.asha, &timeline).await["truncated"].clone(),
+        )
+    };
+    assert_eq!(truncated().await, (json!(false), json!(false)));
+
+    for (collection, prefix, field, source) in [
+        ("events", "evt", "subjectId", "event"),
+        ("provider_request_logs", "req", "orderId", "request"),
+        ("provider_response_logs", "res", "orderId", "response"),
+        ("ledger_transactions", "txn", "referenceId", "ledger"),
+        ("audit_events", "aud", "resourceId", "audit"),
+    ] {
+        let records = app.db().collection::<Document>(collection);
+        let model = app.all(collection, doc! { field: order }).await.remove(0);
+        let older = |n: u64| {
+            let mut older = model.clone();
+            older.insert("_id", format!("{prefix}_0000{n:028}"));
+            // Unique in the ledger.
+            if collection == "ledger_transactions" {
+                older.insert("referenceId", format!("{order}#{n}"));
+                older.remove("walletSeq");
+            }
+            older
+        };
+        let told = async || {
+            let story = read(&scene.auditor, &story).await;
+            let entries = story["entries"].as_array().unwrap();
+            let ids = entries.iter().filter(|entry| entry["source"] == source);
+            let ids: Vec<String> = ids.map(|entry| entry["recordId"].as_str().unwrap().to_owned()).collect();
+            (ids, story["truncated"].clone())
+        };
+        let before = told().await.0;
+        // As many older ones as are told just so, then one more. (Looking at the story is told of, too.)
+        let there = records.count_documents(doc! { field: order }).await.unwrap();
+        records.insert_many((1..=500 - there).map(older)).await.unwrap();
+        let (ids, cut) = told().await;
+        assert_eq!((ids.len(), cut), (500, json!(false)), "{collection}");
+        records.insert_one(older(0)).await.unwrap();
+        let (ids, cut) = told().await;
+        assert_eq!((ids.len(), cut), (500, json!(true)), "{collection}");
+        assert!(!ids.contains(&format!("{prefix}_0000{:028}", 0)), "{collection}: the oldest is left out");
+        assert!(before.iter().all(|id| ids.contains(id)), "{collection}: the latest are told");
+        let shown = read(&scene.asha, &timeline).await;
+        let to_merchants = !matches!(source, "ledger" | "audit");
+        assert_eq!(shown["truncated"], to_merchants, "{collection}");
+        if source == "event" {
+            let names: Vec<&Value> = shown["items"].as_array().unwrap().iter().map(|item| &item["name"]).collect();
+            assert!(names.contains(&&json!("OrderConfirmed")), "the latest");
+        }
+        records.delete_many(doc! { "_id": { "$regex": format!("^{prefix}_0000") } }).await.unwrap();
+    }
+    scene.app.finish().await;
+}
+
+#[tokio::test]
 async fn who_looks_and_who_is_turned_away_is_on_record() {
     let scene = Scene::set().await;
     let app = &scene.app;
