@@ -10,7 +10,7 @@ use validator::Validate;
 use super::paging::{ListOrder, Place, RangeResponse, scope_of};
 use crate::{
     modules::audit::{
-        CallFilter, CallSearch, ErrorClass, Exchange, ProviderRequestLog, ProviderResponseLog, TimeRange,
+        CallFilter, CallSearch, ErrorClass, Exchange, ListedCall, ProviderRequestLog, ProviderResponseLog, TimeRange,
     },
     platform::{
         clock::{Clock, Rfc3339Time},
@@ -90,7 +90,7 @@ struct ListCallsQuery {
     #[validate(range(min = 100, max = 599))]
     #[param(minimum = 100, maximum = 599)]
     http_status: Option<i32>,
-    /// From then on, RFC 3339.
+    /// From then on, RFC 3339; by the time that the list is ordered by.
     #[param(value_type = Option<String>)]
     from: Option<Rfc3339Time>,
     /// Before then, RFC 3339.
@@ -169,7 +169,8 @@ struct CallKeys {
     job_id: String,
     worker_id: String,
     correlation_id: String,
-    sent_at: Rfc3339Time,
+    /// Null in a list where the request was purged and an answer to it was not yet.
+    sent_at: Option<Rfc3339Time>,
 }
 
 /// An answer, or the statement that there was none.
@@ -209,7 +210,28 @@ impl From<ProviderRequestLog> for CallKeys {
             job_id: request.job_id,
             worker_id: request.worker_id,
             correlation_id: request.correlation_id,
-            sent_at: Rfc3339Time(request.sent_at),
+            sent_at: Some(Rfc3339Time(request.sent_at)),
+        }
+    }
+}
+
+/// Of a request that was purged: its answer has the same keys.
+impl From<&ProviderResponseLog> for CallKeys {
+    fn from(answer: &ProviderResponseLog) -> Self {
+        Self {
+            request_ref_id: answer.request_ref_id.clone(),
+            order_id: answer.order_id.clone(),
+            user_id: answer.user_id.clone(),
+            client_order_id: answer.client_order_id.clone(),
+            resource_id: answer.resource_id.clone(),
+            provider: answer.provider.clone(),
+            operation: answer.operation.clone(),
+            account_id: answer.account_id.clone(),
+            attempt: answer.attempt,
+            job_id: answer.job_id.clone(),
+            worker_id: answer.worker_id.clone(),
+            correlation_id: answer.correlation_id.clone(),
+            sent_at: None,
         }
     }
 }
@@ -250,9 +272,11 @@ impl From<ProviderResponseLog> for AnswerResponse {
     }
 }
 
-impl From<Exchange> for CallSummary {
-    fn from(Exchange { request, responses }: Exchange) -> Self {
-        Self { responses: responses.iter().map(Into::into).collect(), keys: request.into() }
+impl CallSummary {
+    /// None for a call of which nothing is left.
+    fn of(ListedCall { request, responses }: ListedCall) -> Option<Self> {
+        let keys = request.map(Into::into).or_else(|| responses.first().map(Into::into))?;
+        Some(Self { keys, responses: responses.iter().map(Into::into).collect() })
     }
 }
 
@@ -284,8 +308,10 @@ impl ListCallsQuery {
     }
 }
 
-/// Lists calls to providers. Filters hold together. Without order, user, clientOrderId, AWB or correlation id a page stays
-/// within a day, and says so in `range`.
+/// Lists calls to providers, each once. Filters hold together. Without order, user, clientOrderId, AWB or correlation id a page
+/// stays within a day, and says so in `range`. Order, `from` and `to` are by the time of the request; but with an AWB, and with
+/// outcome, error class or HTTP status where none of these keys is given, by the time of the answer: of several that match the
+/// newest counts in a list from the newest, the oldest in one from the oldest.
 #[utoipa::path(get, path = "/audit/provider-requests", tag = "audit", security(("bearer" = [])), params(ListCallsQuery),
     responses(
         (status = 200, body = CallListResponse),
@@ -309,7 +335,7 @@ async fn list_provider_requests(
     let found = calls.search.list(&filter, order, after, query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = found.next.map(|id| Place { range: filter.range, id }.seal(&scope));
     Ok(Json(CallListResponse {
-        items: found.calls.into_iter().map(Into::into).collect(),
+        items: found.calls.into_iter().filter_map(CallSummary::of).collect(),
         next_cursor,
         partial: found.partial,
         range: filter.range.into(),
