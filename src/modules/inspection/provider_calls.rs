@@ -57,31 +57,31 @@ struct ListCallsQuery {
     #[param(inline)]
     order: ListOrder,
     /// About this order.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     order_id: Option<String>,
     /// Of this user.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     user_id: Option<String>,
     /// About the order that its merchant calls so.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     client_order_id: Option<String>,
     /// Following from the request with this id (`X-Request-Id`).
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     correlation_id: Option<String>,
     /// Answered with this shipment.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     awb: Option<String>,
     /// To this provider: `parcelx`, `paygate`, `idcheck`.
-    #[validate(length(max = 64))]
+    #[validate(length(min = 1, max = 64))]
     provider: Option<String>,
     /// This operation: `create_order`, `start_payment`, `verify_pan`, ...
-    #[validate(length(max = 64))]
+    #[validate(length(min = 1, max = 64))]
     operation: Option<String>,
     /// With this account: `parcelx/default`, ...
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     account_id: Option<String>,
     /// With this outcome: `done`, `found`, `absent`, `retryable`, `unknown`, `fatal`.
-    #[validate(length(max = 64))]
+    #[validate(length(min = 1, max = 64))]
     outcome: Option<String>,
     /// With an error of this class.
     #[param(inline)]
