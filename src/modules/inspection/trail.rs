@@ -7,7 +7,8 @@ use mongodb::{Database, error::Result};
 use crate::{
     modules::{
         audit::{
-            AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, TimeRange, Walk, Walked, cut, given, next_place, place_of,
+            AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, TimeRange, Walk, Walked, cut, given, next_place,
+            place_of,
         },
         events::{EVENTS, Event},
     },
