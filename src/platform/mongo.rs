@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::{
     Client, Database, IndexModel,
+    action::Find,
     error::{Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure},
     options::{Acknowledgment, ClientOptions, IndexOptions, ReadConcern, WriteConcern},
 };
+use serde::de::DeserializeOwned;
 
 /// How long a call waits for a primary before it says that the database is away.
 pub const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +39,32 @@ pub async fn connect(uri: &str) -> Result<Database> {
 #[must_use]
 pub fn durable() -> WriteConcern {
     WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(Duration::from_secs(10)).build()
+}
+
+/// Most records of one kind about one thing that are read at once: an order has a handful, and hundreds of calls where its
+/// provider was away for a day.
+const LATEST_MAX: usize = 500;
+
+/// The latest records of one kind about one thing.
+#[derive(Clone, Debug)]
+pub struct Latest<T> {
+    /// Oldest first, at most 500.
+    pub records: Vec<T>,
+    /// Whether there are older ones.
+    pub truncated: bool,
+}
+
+/// The latest of the records that are asked for, by their ids.
+///
+/// # Errors
+/// What the driver says.
+pub async fn latest<T: DeserializeOwned + Unpin + Send + Sync>(asked: Find<'_, T>) -> Result<Latest<T>> {
+    let found = asked.sort(doc! { "_id": -1 }).limit(LATEST_MAX as i64 + 1).await?;
+    let mut records: Vec<T> = found.try_collect().await?;
+    let truncated = records.len() > LATEST_MAX;
+    records.truncate(LATEST_MAX);
+    records.reverse();
+    Ok(Latest { records, truncated })
 }
 
 /// Whether the database could not be reached or had no primary: trying again later makes sense.

@@ -62,6 +62,28 @@ async fn what_is_no_question_is_refused_by_every_list() {
     app.finish().await;
 }
 
+/// An empty filter would be no narrower than none, but taken for one that few records share.
+#[tokio::test]
+async fn an_empty_filter_is_refused_by_every_list_and_export() {
+    let app = TestApp::start().await;
+    let auditor = app.user(Role::Auditor).await;
+    let calls =
+        ["orderId", "userId", "clientOrderId", "correlationId", "awb", "provider", "operation", "accountId", "outcome"];
+    let exported = ["orderId", "userId", "clientOrderId", "provider", "operation", "awb", "correlationId"];
+    for (path, filters) in [
+        (LISTS[0], &calls[..]),
+        (LISTS[1], &["resourceId", "requestId", "actorId", "userId", "action"]),
+        ("/audit/export", &exported),
+    ] {
+        for filter in filters {
+            let answer = app.get(&auditor, &format!("{path}?{filter}=")).await.expect(422);
+            assert_eq!(answer.blamed(), [format!("{filter}:length")], "{path}");
+        }
+    }
+    app.get(&auditor, "/audit/export?collection=").await.expect(422);
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn a_cursor_goes_with_who_asked_and_for_what() {
     let app = TestApp::start().await;

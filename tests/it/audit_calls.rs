@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bson::{Document, doc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use waybill::platform::identity::Role;
+use waybill::platform::{clock::Rfc3339Time, identity::Role, ids::first_id_at};
 
 use crate::support::{Answer, TestApp, User};
 
@@ -233,6 +233,96 @@ async fn one_call_is_shown_with_its_answers_and_without_secrets() {
     scene.app.finish().await;
 }
 
+impl Scene {
+    /// Pages of a list: what each has, and whether it says that it is not full.
+    async fn pages(&self, query: &str, limit: usize) -> Vec<(Vec<String>, bool)> {
+        let (mut pages, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.list(&format!("{query}&limit={limit}{cursor}")).await.expect(200).body;
+            let ids =
+                page["items"].as_array().unwrap().iter().map(|item| item["requestRefId"].as_str().unwrap().to_owned());
+            pages.push((ids.collect(), page["partial"] == true));
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return pages,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_with_several_answers_is_listed_once_at_the_first() {
+    let scene = Scene::set().await;
+    let app = &scene.app;
+    let model = app.all("provider_response_logs", doc! { "orderId": &scene.orders[0] }).await.remove(0);
+    let request = app.all("provider_request_logs", doc! { "orderId": &scene.orders[0] }).await.remove(0);
+    let answers = app.db().collection::<Document>("provider_response_logs");
+    let requests = app.db().collection::<Document>("provider_request_logs");
+    // Seven calls are answered one after the other, then all but the last once more, and the first a third time.
+    let at = model.get_datetime("receivedAt").unwrap().timestamp_millis() - 60_000;
+    let call = |n: i64| first_id_at("req", at + 1_000 * n);
+    let answer = |n: i64, to: i64| {
+        let mut answer = model.clone();
+        let id = first_id_at("res", at + 1_000 * n);
+        answer
+            .extend(doc! { "_id": id, "requestRefId": call(to), "awb": "AWB-TWICE", "httpStatus": 299, "late": n > 7 });
+        answer
+    };
+    for n in 1..=7 {
+        let mut request = request.clone();
+        request.insert("_id", call(n));
+        requests.insert_one(request).await.unwrap();
+        answers.insert_one(answer(n, n)).await.unwrap();
+    }
+    for (n, to) in [(8, 1), (9, 2), (10, 3), (11, 4), (12, 5), (13, 6), (14, 1)] {
+        answers.insert_one(answer(n, to)).await.unwrap();
+    }
+    let calls = |numbers: &[i64]| numbers.iter().map(|n| call(*n)).collect::<Vec<_>>();
+    let day = |from: i64, to: i64| {
+        let time = |n: i64| Rfc3339Time(bson::DateTime::from_millis(at + 1_000 * n)).to_string();
+        format!("from={}&to={}", time(from), time(to))
+    };
+    for (query, order, expected) in [
+        ("awb=AWB-TWICE".to_owned(), "newest", calls(&[1, 6, 5, 4, 3, 2, 7])),
+        ("awb=AWB-TWICE".to_owned(), "oldest", calls(&[1, 2, 3, 4, 5, 6, 7])),
+        (format!("httpStatus=299&{}", day(0, 60)), "newest", calls(&[1, 6, 5, 4, 3, 2, 7])),
+        (format!("httpStatus=299&{}", day(0, 60)), "oldest", calls(&[1, 2, 3, 4, 5, 6, 7])),
+        // Only answers within the time count.
+        (format!("httpStatus=299&{}", day(6, 12)), "newest", calls(&[4, 3, 2, 1, 7, 6])),
+        (format!("awb=AWB-TWICE&{}", day(6, 12)), "oldest", calls(&[6, 7, 1, 2, 3, 4])),
+    ] {
+        for limit in [1, 2, 3, 100] {
+            let pages = scene.pages(&format!("{query}&order={order}"), limit).await;
+            let context = format!("{query} {order} {limit}");
+            assert_eq!(pages.iter().flat_map(|(ids, _)| ids.clone()).collect::<Vec<_>>(), expected, "{context}");
+            let (last, full) = pages.split_last().unwrap();
+            assert!(full.iter().all(|(ids, partial)| ids.len() == limit || *partial), "{context}: {pages:?}");
+            assert!(!last.1, "{context}");
+        }
+    }
+    // All answers are shown with the call, and an answer outlives its request.
+    let listed = scene.list("awb=AWB-TWICE&limit=1").await.expect(200).body["items"][0].clone();
+    assert_eq!(listed["responses"].as_array().unwrap().len(), 3);
+    assert!(listed["sentAt"].is_string());
+    requests.delete_one(doc! { "_id": call(1) }).await.unwrap();
+    let without = scene.list("awb=AWB-TWICE&limit=1").await.expect(200).body["items"][0].clone();
+    assert_eq!((&without["requestRefId"], &without["sentAt"]), (&json!(call(1)), &Value::Null));
+    for name in ["orderId", "userId", "accountId", "jobId", "workerId", "correlationId", "responses"] {
+        assert_eq!(without[name], listed[name], "{name}");
+    }
+    // One that comes while somebody pages takes no call out of the pages that follow.
+    let first = scene.list("awb=AWB-TWICE&limit=2").await.expect(200).body;
+    let now = app.app.clock.now().timestamp_millis() - at;
+    answers.insert_one(answer(now / 1_000 + 2, 3)).await.unwrap();
+    let rest = format!("awb=AWB-TWICE&limit=100&cursor={}", first["nextCursor"].as_str().unwrap());
+    let rest = scene.list(&rest).await.expect(200).body;
+    let rest: Vec<&Value> = rest["items"].as_array().unwrap().iter().map(|item| &item["requestRefId"]).collect();
+    assert_eq!(json!(rest), json!(calls(&[5, 4, 3, 2, 7])));
+    answers.delete_many(doc! { "awb": "AWB-TWICE" }).await.unwrap();
+    requests.delete_many(doc! { "_id": { "$in": calls(&[1, 2, 3, 4, 5, 6, 7]) } }).await.unwrap();
+    scene.app.finish().await;
+}
+
 #[tokio::test]
 async fn an_order_has_one_story() {
     let scene = Scene::set().await;
@@ -257,6 +347,69 @@ async fn an_order_has_one_story() {
     let own = scene.app.get(&scene.asha, &format!("/orders/{twice}/timeline")).await.expect(200).text;
     assert!(!own.contains("wrk_") && !own.contains("accountId"), "{own}");
     scene.app.get(&scene.asha, &format!("/audit/orders/{twice}")).await.expect(403);
+    scene.app.finish().await;
+}
+
+#[tokio::test]
+async fn of_a_long_story_the_latest_is_told() {
+    let scene = Scene::set().await;
+    let [order, ..] = &scene.orders;
+    let (app, story, timeline) = (&scene.app, format!("/audit/orders/{order}"), format!("/orders/{order}/timeline"));
+    let read = async |user: &User, path: &str| app.get(user, path).await.expect(200).body;
+    let truncated = async || {
+        (
+            read(&scene.auditor, &story).await["truncated"].clone(),
+            read(&scene.asha, &timeline).await["truncated"].clone(),
+        )
+    };
+    assert_eq!(truncated().await, (json!(false), json!(false)));
+
+    for (collection, prefix, field, source) in [
+        ("events", "evt", "subjectId", "event"),
+        ("provider_request_logs", "req", "orderId", "request"),
+        ("provider_response_logs", "res", "orderId", "response"),
+        ("ledger_transactions", "txn", "referenceId", "ledger"),
+        ("audit_events", "aud", "resourceId", "audit"),
+    ] {
+        let records = app.db().collection::<Document>(collection);
+        let model = app.all(collection, doc! { field: order }).await.remove(0);
+        let older = |n: u64| {
+            let mut older = model.clone();
+            older.insert("_id", format!("{prefix}_0000{n:028}"));
+            // Unique in the ledger.
+            if collection == "ledger_transactions" {
+                older.insert("referenceId", format!("{order}#{n}"));
+                older.remove("walletSeq");
+            }
+            older
+        };
+        let told = async || {
+            let story = read(&scene.auditor, &story).await;
+            let entries = story["entries"].as_array().unwrap();
+            let ids = entries.iter().filter(|entry| entry["source"] == source);
+            let ids: Vec<String> = ids.map(|entry| entry["recordId"].as_str().unwrap().to_owned()).collect();
+            (ids, story["truncated"].clone())
+        };
+        let before = told().await.0;
+        // As many older ones as are told just so, then one more. (Looking at the story is told of, too.)
+        let there = records.count_documents(doc! { field: order }).await.unwrap();
+        records.insert_many((1..=500 - there).map(older)).await.unwrap();
+        let (ids, cut) = told().await;
+        assert_eq!((ids.len(), cut), (500, json!(false)), "{collection}");
+        records.insert_one(older(0)).await.unwrap();
+        let (ids, cut) = told().await;
+        assert_eq!((ids.len(), cut), (500, json!(true)), "{collection}");
+        assert!(!ids.contains(&format!("{prefix}_0000{:028}", 0)), "{collection}: the oldest is left out");
+        assert!(before.iter().all(|id| ids.contains(id)), "{collection}: the latest are told");
+        let shown = read(&scene.asha, &timeline).await;
+        let to_merchants = !matches!(source, "ledger" | "audit");
+        assert_eq!(shown["truncated"], to_merchants, "{collection}");
+        if source == "event" {
+            let names: Vec<&Value> = shown["items"].as_array().unwrap().iter().map(|item| &item["name"]).collect();
+            assert!(names.contains(&&json!("OrderConfirmed")), "the latest");
+        }
+        records.delete_many(doc! { "_id": { "$regex": format!("^{prefix}_0000") } }).await.unwrap();
+    }
     scene.app.finish().await;
 }
 

@@ -6,12 +6,15 @@ use std::process::Output;
 use bson::{Bson, Document, doc};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use waybill::{modules::audit::proof::Scopes, platform::identity::Role};
+use waybill::{
+    modules::audit::{proof::Scopes, verification::verify_export},
+    platform::identity::Role,
+};
 
 use crate::support::{
     TestApp, User, kyc,
     retention::{AUDIT, REQUESTS, RESPONSES, values_at, verify},
-    seals::seal_all,
+    seals::{public_keys, seal_all},
 };
 
 const REASON: &str = "Erasure asked for in ticket 12.";
@@ -109,7 +112,11 @@ async fn a_users_records_say_nothing_personal_and_are_what_they_were() {
     for place in [
         "provider_request_logs body.consignee_name",
         "provider_response_logs errorMessage",
+        "provider_request_logs body.consignee_state",
+        "provider_request_logs body.products[].product_sku",
+        "provider_response_logs body.responsemsg",
         "events actor.address",
+        "events data.reason",
         "audit_events reason",
         "ledger_transactions actor.address",
         "ledger_transactions reason",
@@ -172,6 +179,8 @@ async fn who_reads_what_was_erased_is_shown_so() {
     assert_eq!(of("ledger")["actor"]["address"], erased);
     let trail = scene.get(auditor, &format!("/audit/events?userId={asha}&action=kyc.approved")).await;
     assert_eq!((&trail["items"][0]["reason"], &trail["items"][0]["actor"]["address"]), (&erased, &erased));
+    let trail = scene.get(auditor, &format!("/audit/events?userId={asha}&action=KycApproved")).await;
+    assert_eq!(trail["items"][0]["reason"], erased);
     let proof = scene.get(auditor, &format!("/audit/proofs/{request}")).await;
     assert!(!proof.to_string().contains("Asha"), "{proof}");
 
@@ -229,6 +238,67 @@ async fn an_orders_records_are_erased_apart_from_the_others() {
     assert_eq!(fields(&erase(app, &["--order", order]).await), 0);
     scene.get(&scene.auditor, &format!("/audit/orders/{order}")).await;
     scene.app.finish().await;
+}
+
+/// What a chain export says after it was checked with public keys alone.
+async fn exported(app: &TestApp, auditor: &User) -> String {
+    let export = app.get(auditor, "/audit/export").await.expect(200).text;
+    let report = verify_export(export.as_bytes(), &public_keys(), Vec::new(), |_| {}).expect("it can be checked");
+    assert_eq!(report.finding, None);
+    export
+}
+
+#[tokio::test]
+async fn words_of_providers_are_erased_wherever_they_stand() {
+    let app = TestApp::start().await;
+    let (asha, auditor) = (app.merchant().await, app.user(Role::Auditor).await);
+    // The carrier has the order, and tells its story when it is looked up.
+    app.carrier.misbehave("create", "drop_after_work", 1).await;
+    let order = app.created(&asha, "c-1").await;
+    app.run_jobs_to_the_end().await;
+    let told = doc! { "orderId": &order, "operation": "look_up_order", "outcome": "found" };
+    for path in [
+        "body.data.0.status_title",
+        "body.data.0.status_location",
+        "body.current_status.status_title",
+        "body.responsemsg",
+    ] {
+        app.update_one(RESPONSES, told.clone(), doc! { path: "Delivered to Asha Rao" }).await;
+    }
+    // Scans further down the list count as well, and what stands there need not be text.
+    let scan = doc! { "status_title": ["Left with Asha Rao"], "status_location": Bson::Null };
+    let pushed = doc! { "$push": { "body.data": scan } };
+    app.db().collection::<Document>(RESPONSES).update_one(told.clone(), pushed).await.unwrap();
+    seal_all(&app).await;
+    let before = exported(&app, &auditor).await;
+    assert!(before.contains("Asha Rao") && before.contains("Karnataka") && before.contains("560001"));
+    assert!(before.contains("\"body.data.1.status_title\":\""), "a salt for each entry");
+
+    assert!(fields(&erase(&app, &["--order", &order]).await) > 0);
+    let about = |collection: &str| match collection {
+        REQUESTS | RESPONSES => doc! { "orderId": &order },
+        "events" => doc! { "subjectId": &order },
+        _ => doc! { "_id": Bson::Null },
+    };
+    for collection in [REQUESTS, RESPONSES, "events"] {
+        for record in app.all(collection, about(collection)).await {
+            let record = record.to_string();
+            for word in ["Asha", "Karnataka", "560001", "110020", "Delhi", "TS-BLK-M"] {
+                assert!(!record.contains(word), "{word} in {record}");
+            }
+        }
+    }
+    let answer = app.all(RESPONSES, told).await.remove(0);
+    assert_eq!(
+        (answer.get_str("awb").is_ok(), answer.get_str("outcome").unwrap()),
+        (true, "found"),
+        "how it ended stays"
+    );
+    assert_eq!(verify(&app).await, Ok(()));
+    seal_all(&app).await;
+    let after = exported(&app, &auditor).await;
+    assert!(!after.contains("Asha Rao") && !after.contains("\"body.data.1.status_title\":\""), "and no salt of it");
+    app.finish().await;
 }
 
 #[tokio::test]

@@ -1,14 +1,17 @@
 //! Legal holds over HTTP: who may set them, what happens twice, and what is on record of it.
 
+use std::time::{Duration, Instant};
+
 use bson::doc;
+use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::platform::identity::Role;
 
-use crate::support::{TestApp, User, eventually};
+use crate::support::{TestApp, User, eventually, kyc, process::Launch, read};
 
 const HOLDS: &str = "/audit/legal-holds";
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn events(app: &TestApp, action: &str) -> Vec<bson::Document> {
     app.all("audit_events", doc! { "action": action }).await
@@ -155,5 +158,82 @@ async fn only_administrators_change_holds_and_it_is_known_who_tried() {
     }
     let now = app.get(&admin, HOLDS).await.expect(200).body;
     assert_eq!(now["items"], json!([placed]), "nothing has changed");
+    app.finish().await;
+}
+
+/// The path of the first document of somebody's application.
+async fn document_of(app: &TestApp, user: &User) -> String {
+    let listed = app.get(user, "/kyc/documents").await.expect(200).body;
+    format!("/kyc/documents/{}", listed["items"][0]["documentId"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_hold_keeps_a_users_application_and_documents() {
+    let app = TestApp::start().await;
+    let (admin, other) = (app.admin().await, app.newcomer().await);
+    let user = app.applicant(&kyc::individual()).await;
+    let reject = json!({ "decision": "reject", "reason": "I reject this." });
+    app.decide(&admin, &user, &reject).await.expect(200);
+    let drafting = app.newcomer().await;
+    for newcomer in [&drafting, &other] {
+        app.complete(newcomer, &kyc::individual()).await;
+    }
+    let reviewed = format!("/kyc/applications/{}/erasure", user.user_id);
+    let asked = json!({ "reason": "The merchant asks for it." });
+    let holds = [
+        app.hold(&admin, "user", &user.user_id).await.expect(201).body,
+        app.hold(&admin, "user", &drafting.user_id).await.expect(201).body,
+    ];
+    let before = [app.application(&user).await, app.application(&drafting).await];
+    let refused = [
+        app.post(&user, "/kyc/erasure", &asked).await.expect(409),
+        app.post(&admin, &reviewed, &asked).await.expect(409),
+        app.request(Method::DELETE, &document_of(&app, &drafting).await, Some(&drafting.token), None).await.expect(409),
+    ];
+    for answer in refused {
+        assert_eq!(answer.code(), "audit.held");
+        assert!(answer.text.contains("legal hold") && !answer.text.contains("court"), "{}", answer.text);
+    }
+    assert_eq!([app.application(&user).await, app.application(&drafting).await], before);
+    app.get(&drafting, &document_of(&app, &drafting).await).await.expect(200);
+    // Nobody else is concerned.
+    let path = document_of(&app, &other).await;
+    app.request(Method::DELETE, &path, Some(&other.token), None).await.expect(204);
+
+    for hold in &holds {
+        app.release(&admin, hold).await.expect(200);
+    }
+    app.post(&admin, &reviewed, &asked).await.expect(204);
+    let path = document_of(&app, &drafting).await;
+    app.request(Method::DELETE, &path, Some(&drafting.token), None).await.expect(204);
+    // What was erased before a hold stays so, and nothing is left to be refused.
+    app.hold(&admin, "user", &user.user_id).await.expect(201);
+    app.post(&user, "/kyc/erasure", &asked).await.expect(204);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_document_waits_for_a_hold_that_is_being_set() {
+    let app = TestApp::start().await;
+    let (admin, user) = (app.admin().await, app.newcomer().await);
+    app.complete(&user, &kyc::individual()).await;
+    let path = document_of(&app, &user).await;
+    let api = Launch::api(&app, &[]).freeze_at("before_commit").start().await;
+    let body = json!({ "kind": "user", "id": user.user_id, "reason": "A dispute in court." });
+    let send = |request: reqwest::RequestBuilder, user: &User| tokio::spawn(request.bearer_auth(&user.token).send());
+    let placing = app.client.post(format!("{}{HOLDS}", api.base)).header("content-type", "application/json");
+    let placing = send(placing.body(body.to_string()), &admin);
+    api.frozen().await;
+    // The hold is written and not committed: who removes the document now can't see it, and must not get ahead of it.
+    let removing = send(app.client.delete(format!("{}{path}", app.base)), &user);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        assert!(!removing.is_finished(), "it did not wait");
+        tokio::task::yield_now().await;
+    }
+    api.signal(Signal::SIGCONT);
+    read(placing.await.unwrap().unwrap()).await.expect(201);
+    assert_eq!(read(removing.await.unwrap().unwrap()).await.expect(409).code(), "audit.held");
+    app.get(&user, &path).await.expect(200);
     app.finish().await;
 }

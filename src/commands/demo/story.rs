@@ -369,7 +369,7 @@ impl Story<'_> {
         let store = AuditStore::new(self.app.db.clone());
         let requests = store.list_requests(order_id).await.map_err(|error| error.to_string())?;
         let responses = store.list_responses(order_id).await.map_err(|error| error.to_string())?;
-        Ok((requests, responses))
+        Ok((requests.records, responses.records))
     }
 
     /// One line per call, from the logs.

@@ -112,9 +112,11 @@ pub struct ProviderRequestLog {
     pub method: String,
     /// Redacted URL.
     pub url: String,
-    /// Headers, credentials named only.
+    /// Headers, credentials named only. Lists leave them out.
+    #[serde(default)]
     pub headers: Document,
-    /// Redacted body or null.
+    /// Redacted body or null. Lists leave it out.
+    #[serde(default)]
     pub body: Bson,
     /// See [`Call`].
     pub correlation_id: String,
@@ -184,9 +186,11 @@ pub struct ProviderResponseLog {
     pub awb: Option<String>,
     /// Null without an answer.
     pub http_status: Option<i32>,
-    /// Allowed headers.
+    /// Allowed headers. Lists leave them out.
+    #[serde(default)]
     pub headers: Document,
-    /// Redacted body or null.
+    /// Redacted body or null. Lists leave it out.
+    #[serde(default)]
     pub body: Bson,
     /// See [`Verdict`].
     pub outcome: String,

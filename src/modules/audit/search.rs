@@ -8,17 +8,20 @@ use std::collections::{HashMap, HashSet};
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result, options::Hint};
+use serde::Deserialize;
 
 use super::{
     model::{ErrorClass, ProviderRequestLog, ProviderResponseLog},
     store::{REQUEST_LOGS, RESPONSE_LOGS},
-    walk::{Direction, TimeRange, Walk, Walked, cut, given, next_place},
+    walk::{Direction, TimeRange, Walk, Walked, cut, given, ids_within, next_place},
 };
 
 /// Records that one page looks at where no index narrows them down.
 pub const LOOKED_AT_MAX: usize = 4_000;
 /// The same where each has its answers looked up too, in stages: 1,000 in all.
 const JOINED: [usize; 3] = [100, 300, 600];
+/// How often a page goes on where answers were to calls that it does not show again.
+const ROUNDS: usize = 4;
 
 /// Which calls are asked for; all that is given has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,11 +61,30 @@ pub struct Exchange {
     pub responses: Vec<ProviderResponseLog>,
 }
 
+/// A call in a list, without headers and bodies.
+#[derive(Clone, Debug)]
+pub struct ListedCall {
+    /// The request; none where it was purged before its answer. There are answers then.
+    pub request: Option<ProviderRequestLog>,
+    /// Its answers, oldest first.
+    pub responses: Vec<ProviderResponseLog>,
+}
+
+impl ListedCall {
+    /// The order, where it was about one, and its user.
+    #[must_use]
+    pub fn concerns(&self) -> Option<(Option<&str>, Option<&str>)> {
+        let of_request = self.request.as_ref().map(|request| (request.order_id.as_deref(), &*request.user_id));
+        let of_answer = || self.responses.first().map(|answer| (answer.order_id.as_deref(), &*answer.user_id));
+        of_request.or_else(of_answer).map(|(order_id, user_id)| (order_id, Some(user_id)))
+    }
+}
+
 /// A page of calls.
 #[derive(Clone, Debug)]
 pub struct CallPage {
-    /// Calls that match.
-    pub calls: Vec<Exchange>,
+    /// Calls that match, each once in the whole list.
+    pub calls: Vec<ListedCall>,
     /// Where to go on; none at the end.
     pub next: Option<String>,
     /// It ended before it was full, because it had looked at enough.
@@ -88,11 +110,14 @@ impl CallFilter {
             || self.awb.is_some()
     }
 
-    /// The range of time that a page without a selective key stays within.
+    /// With the range of time that all pages stay within: a day without a selective key. An answer that comes while somebody
+    /// pages from the newest counts for no page: the call would be missing where an older answer to it stands.
     #[must_use]
     pub fn bounded(mut self, direction: Direction, now: DateTime) -> Self {
         if !self.is_selective() {
             self.range = self.range.a_day(direction, now);
+        } else if self.awb.is_some() && direction == Direction::Newest {
+            self.range.to.get_or_insert(DateTime::from_millis(now.timestamp_millis() + 1));
         }
         self
     }
@@ -154,6 +179,15 @@ impl Plan {
     }
 }
 
+/// An answer, as far as a list needs it that it leads.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    #[serde(rename = "_id")]
+    id: String,
+    request_ref_id: String,
+}
+
 /// Finds calls.
 #[derive(Clone, Debug)]
 pub struct CallSearch {
@@ -174,7 +208,8 @@ impl CallSearch {
     pub async fn find(&self, request_ref_id: &str) -> Result<Option<Exchange>> {
         let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
         let Some(request) = requests.find_one(doc! { "_id": request_ref_id }).await? else { return Ok(None) };
-        Ok(self.with_answers(vec![request]).await?.pop())
+        let responses = self.answers_to(&[request_ref_id], Document::new()).await?.remove(request_ref_id);
+        Ok(Some(Exchange { request, responses: responses.unwrap_or_default() }))
     }
 
     /// An answer.
@@ -185,7 +220,9 @@ impl CallSearch {
         self.db.collection(RESPONSE_LOGS).find_one(doc! { "_id": response_ref_id }).await
     }
 
-    /// Calls that match, at most `limit`, beyond `after`; a filter without a selective key has to be bounded.
+    /// Calls that match, at most `limit`, beyond `after`; a filter without a selective key has to be bounded. They are in
+    /// the order of their requests, and in the range by these; by answers where these lead to them: an AWB is given, or
+    /// how they were answered without a selective key. A call is then where its first matching answer in this direction is.
     ///
     /// # Errors
     /// What the driver says.
@@ -220,7 +257,13 @@ impl CallSearch {
         let (page, more) = cut(found, limit);
         let next = next_place(page.last().map(|request| &*request.id), more, ended_at);
         let partial = !more && next.is_some();
-        Ok(CallPage { calls: self.with_answers(page).await?, next, partial })
+        let ids: Vec<&str> = page.iter().map(|request| &*request.id).collect();
+        let mut answers = self.answers_to(&ids, without_bodies()).await?;
+        let with_answers = |request: ProviderRequestLog| {
+            let responses = answers.remove(&request.id).unwrap_or_default();
+            ListedCall { request: Some(request), responses }
+        };
+        Ok(CallPage { calls: page.into_iter().map(with_answers).collect(), next, partial })
     }
 
     /// In stages: what most calls have fills a page soon, and only what few have is looked for further.
@@ -246,10 +289,8 @@ impl CallSearch {
         let (page, more) = cut(matching, limit);
         let next = next_place(page.last().map(String::as_str), more, place);
         let partial = !more && next.is_some();
-        let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
-        let found = requests.find(doc! { "_id": { "$in": &page } }).sort(doc! { "_id": direction.sign() });
-        let requests = found.hint(Hint::Keys(doc! { "_id": 1 })).await?.try_collect().await?;
-        Ok(CallPage { calls: self.with_answers(requests).await?, next, partial })
+        let calls = self.listed(page.iter().map(|id| &**id).collect()).await?;
+        Ok(CallPage { calls, next, partial })
     }
 
     /// Ids of those of `requests` that have an answer like `conditions`.
@@ -272,42 +313,89 @@ impl CallSearch {
         after: Option<&str>,
         limit: usize,
     ) -> Result<CallPage> {
-        let walked = plan.walk.go::<ProviderResponseLog>(&self.db, range, direction, after, limit + 1, plan.looks_at());
-        let Walked { found, ended_at } = walked.await?;
-        let (page, more) = cut(found, limit);
-        let next = next_place(page.last().map(|answer| &*answer.id), more, ended_at);
+        let mut matching = Vec::new();
+        let mut place = after.map(str::to_owned);
+        for _ in 0..ROUNDS {
+            let walked =
+                plan.walk.go::<Answer>(&self.db, range, direction, place.as_deref(), limit + 1, plan.looks_at());
+            let Walked { found, ended_at } = walked.await?;
+            let looked_enough = ended_at.is_some();
+            place = next_place(found.last().map(|answer| &*answer.id), found.len() > limit, ended_at);
+            matching.extend(self.first_met(&plan.walk, range, direction, found).await?);
+            if matching.len() > limit || place.is_none() || looked_enough {
+                break;
+            }
+        }
+        let (page, more) = cut(matching, limit);
+        let next = next_place(page.last().map(|answer| &*answer.id), more, place);
         let partial = !more && next.is_some();
-        let mut ids: Vec<&str> = page.iter().map(|answer| &*answer.request_ref_id).collect();
-        let order: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
-        let requests: Vec<ProviderRequestLog> =
-            requests.find(doc! { "_id": { "$in": ids } }).await?.try_collect().await?;
-        let calls = self.with_answers(requests).await?;
-        let mut calls: HashMap<String, Exchange> =
-            calls.into_iter().map(|call| (call.request.id.clone(), call)).collect();
-        // Two answers to one request on a page are one call.
-        Ok(CallPage { calls: order.iter().filter_map(|id| calls.remove(id)).collect(), next, partial })
+        let calls = self.listed(page.iter().map(|answer| &*answer.request_ref_id).collect()).await?;
+        Ok(CallPage { calls, next, partial })
     }
 
-    async fn with_answers(&self, requests: Vec<ProviderRequestLog>) -> Result<Vec<Exchange>> {
-        if requests.is_empty() {
-            return Ok(Vec::new());
+    /// Those of `answers` before which the walk comes to no other answer to the same request: at these the list shows it.
+    async fn first_met(
+        &self,
+        walk: &Walk,
+        range: TimeRange,
+        direction: Direction,
+        answers: Vec<Answer>,
+    ) -> Result<Vec<Answer>> {
+        let requests: HashSet<&str> = answers.iter().map(|answer| &*answer.request_ref_id).collect();
+        let mut query = walk.key.clone();
+        query.extend(walk.rest.clone());
+        query.insert("requestRefId", doc! { "$in": requests.into_iter().collect::<Vec<_>>() });
+        let within = ids_within(walk.prefix, range);
+        if !within.is_empty() {
+            query.insert("_id", within);
         }
-        let ids: Vec<&str> = requests.iter().map(|request| &*request.id).collect();
+        let all = self.db.collection::<Answer>(RESPONSE_LOGS);
+        let all = all.find(query).hint(Hint::Name("request".into())).projection(doc! { "requestRefId": 1 });
+        let mut all: Vec<Answer> = all.await?.try_collect().await?;
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        if direction == Direction::Newest {
+            all.reverse();
+        }
+        let mut met = HashSet::new();
+        let first: HashSet<&str> =
+            all.iter().filter(|answer| met.insert(&*answer.request_ref_id)).map(|answer| &*answer.id).collect();
+        Ok(answers.into_iter().filter(|answer| first.contains(&*answer.id)).collect())
+    }
+
+    /// These calls in this order, without headers and bodies.
+    async fn listed(&self, ids: Vec<&str>) -> Result<Vec<ListedCall>> {
+        let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
+        let found = requests.find(doc! { "_id": { "$in": &ids } }).hint(Hint::Keys(doc! { "_id": 1 }));
+        let found: Vec<ProviderRequestLog> = found.projection(without_bodies()).await?.try_collect().await?;
+        let mut requests: HashMap<String, ProviderRequestLog> =
+            found.into_iter().map(|request| (request.id.clone(), request)).collect();
+        let mut answers = self.answers_to(&ids, without_bodies()).await?;
+        let call =
+            |id: &str| ListedCall { request: requests.remove(id), responses: answers.remove(id).unwrap_or_default() };
+        // What was purged meanwhile, request and answers, is not there.
+        let is_there = |call: &ListedCall| call.request.is_some() || !call.responses.is_empty();
+        Ok(ids.into_iter().map(call).filter(is_there).collect())
+    }
+
+    /// The answers to these requests, oldest first, as far as `projection` says.
+    async fn answers_to(
+        &self,
+        requests: &[&str],
+        projection: Document,
+    ) -> Result<HashMap<String, Vec<ProviderResponseLog>>> {
         let answers = self.db.collection::<ProviderResponseLog>(RESPONSE_LOGS);
-        let found = answers.find(doc! { "requestRefId": { "$in": ids } }).hint(Hint::Name("request".into()));
-        let mut found: Vec<ProviderResponseLog> = found.await?.try_collect().await?;
+        let found = answers.find(doc! { "requestRefId": { "$in": requests } }).hint(Hint::Name("request".into()));
+        let mut found: Vec<ProviderResponseLog> = found.projection(projection).await?.try_collect().await?;
         found.sort_by(|a, b| a.id.cmp(&b.id));
         let mut by_request: HashMap<String, Vec<ProviderResponseLog>> = HashMap::new();
         for answer in found {
             by_request.entry(answer.request_ref_id.clone()).or_default().push(answer);
         }
-        let with = |request: ProviderRequestLog| {
-            let responses = by_request.remove(&request.id).unwrap_or_default();
-            Exchange { request, responses }
-        };
-        Ok(requests.into_iter().map(with).collect())
+        Ok(by_request)
     }
+}
+
+/// What lists don't show.
+fn without_bodies() -> Document {
+    doc! { "headers": 0, "body": 0 }
 }

@@ -1,14 +1,16 @@
 //! Queries over the logs, and their indexes.
 
 use bson::doc;
-use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result};
 
 use super::{
     event::AuditEvent,
     model::{ProviderRequestLog, ProviderResponseLog},
 };
-use crate::platform::{batch::append_alone, mongo::Index};
+use crate::platform::{
+    batch::append_alone,
+    mongo::{Index, Latest, latest},
+};
 
 /// Requests to providers.
 pub const REQUEST_LOGS: &str = "provider_request_logs";
@@ -16,8 +18,6 @@ pub const REQUEST_LOGS: &str = "provider_request_logs";
 pub const RESPONSE_LOGS: &str = "provider_response_logs";
 /// Who did and read what.
 pub const AUDIT_EVENTS: &str = "audit_events";
-/// One order has a handful of calls, and hundreds where its provider was away for a day; the latest are shown.
-const PER_ORDER_MAX: i64 = 500;
 
 /// Reads the logs, which are written in transactions only; and writes down what was read.
 #[derive(Clone, Debug)]
@@ -61,40 +61,27 @@ impl AuditStore {
         append_alone(&self.db, AUDIT_EVENTS, event).await
     }
 
-    /// The latest that was done to or read of something, oldest first.
+    /// The latest that was done to or read of something.
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn list_events(&self, resource_id: &str) -> Result<Vec<AuditEvent>> {
-        let events = self.db.collection(AUDIT_EVENTS);
-        let found =
-            events.find(doc! { "resourceId": resource_id }).sort(doc! { "_id": -1 }).limit(PER_ORDER_MAX).await?;
-        let mut latest: Vec<_> = found.try_collect().await?;
-        latest.reverse();
-        Ok(latest)
+    pub async fn list_events(&self, resource_id: &str) -> Result<Latest<AuditEvent>> {
+        latest(self.db.collection(AUDIT_EVENTS).find(doc! { "resourceId": resource_id })).await
     }
 
-    /// The latest requests about an order, oldest first.
+    /// The latest requests about an order.
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn list_requests(&self, order_id: &str) -> Result<Vec<ProviderRequestLog>> {
-        let logs = self.db.collection(REQUEST_LOGS);
-        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": -1 }).limit(PER_ORDER_MAX).await?;
-        let mut latest: Vec<_> = found.try_collect().await?;
-        latest.reverse();
-        Ok(latest)
+    pub async fn list_requests(&self, order_id: &str) -> Result<Latest<ProviderRequestLog>> {
+        latest(self.db.collection(REQUEST_LOGS).find(doc! { "orderId": order_id })).await
     }
 
-    /// The latest answers about an order, oldest first.
+    /// The latest answers about an order.
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn list_responses(&self, order_id: &str) -> Result<Vec<ProviderResponseLog>> {
-        let logs = self.db.collection(RESPONSE_LOGS);
-        let found = logs.find(doc! { "orderId": order_id }).sort(doc! { "_id": -1 }).limit(PER_ORDER_MAX).await?;
-        let mut latest: Vec<_> = found.try_collect().await?;
-        latest.reverse();
-        Ok(latest)
+    pub async fn list_responses(&self, order_id: &str) -> Result<Latest<ProviderResponseLog>> {
+        latest(self.db.collection(RESPONSE_LOGS).find(doc! { "orderId": order_id })).await
     }
 }

@@ -4,17 +4,17 @@
 //! carries who asked for it, so an order's events are its history. Collection: `events`.
 
 use bson::{DateTime, Document, doc};
-use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result};
 use serde::{Deserialize, Serialize};
 
 pub use crate::platform::identity::Actor;
-use crate::platform::{batch::View, mongo::Index};
+use crate::platform::{
+    batch::View,
+    mongo::{Index, Latest, latest},
+};
 
 /// The collection.
 pub const EVENTS: &str = "events";
-/// One order's history is read at most this far.
-const PER_SUBJECT_MAX: i64 = 500;
 
 /// One event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Event {
     pub user_id: String,
     /// Who did it.
     pub actor: Actor,
-    /// Ids and states; never names, addresses or amounts of documents.
+    /// Ids and states, and `reason` where somebody gave one; never names, addresses or amounts of documents.
     pub data: Document,
     /// When.
     pub at: DateTime,
@@ -70,13 +70,11 @@ impl EventStore {
         ]
     }
 
-    /// Events of one subject, oldest first.
+    /// The latest events of one subject.
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn list_for(&self, subject_id: &str) -> Result<Vec<Event>> {
-        let events = self.db.collection(EVENTS);
-        let found = events.find(doc! { "subjectId": subject_id }).sort(doc! { "_id": 1 }).limit(PER_SUBJECT_MAX);
-        found.await?.try_collect().await
+    pub async fn list_for(&self, subject_id: &str) -> Result<Latest<Event>> {
+        latest(self.db.collection(EVENTS).find(doc! { "subjectId": subject_id })).await
     }
 }

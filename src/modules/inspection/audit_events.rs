@@ -55,19 +55,19 @@ struct ListEventsQuery {
     #[param(inline)]
     order: ListOrder,
     /// Done to, or read of, this: an id, or a route.
-    #[validate(length(max = 300))]
+    #[validate(length(min = 1, max = 300))]
     resource_id: Option<String>,
     /// Done in, or following from, the request with this id (`X-Request-Id`).
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     request_id: Option<String>,
     /// Done by this user, worker, provider or command.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     actor_id: Option<String>,
     /// Concerning what is this user's.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     user_id: Option<String>,
     /// This action: `kyc.approved`, `request.read`, ...; or type of event: `OrderCreated`, ...
-    #[validate(length(max = 64))]
+    #[validate(length(min = 1, max = 64))]
     action: Option<String>,
     /// With this outcome.
     #[param(inline)]

@@ -19,6 +19,7 @@ use crate::{
         error::{AppError, ErrorKind, Problem},
         http::{ApiPath, NoQuery},
         identity::{About, Actor, AdminReader},
+        mongo::Latest,
     },
 };
 
@@ -52,8 +53,10 @@ struct StoryResponse {
     status: OrderStatus,
     provider_sync_status: ProviderSyncStatus,
     awb: Option<String>,
-    /// Everything, oldest first. Of each kind the latest 500 are shown.
+    /// Everything, oldest first.
     entries: Vec<StoryEntry>,
+    /// There is more, and older: of each source only the latest 500 are shown.
+    truncated: bool,
 }
 
 /// One thing that happened.
@@ -171,6 +174,11 @@ impl From<AuditEvent> for StoryEntry {
     }
 }
 
+/// The entries of one source, and whether there are older ones.
+fn told<T: Into<StoryEntry>>(source: Latest<T>) -> (Vec<StoryEntry>, bool) {
+    (source.records.into_iter().map(Into::into).collect(), source.truncated)
+}
+
 /// Everything that happened to one order: who asked for what, changes of its state, calls and answers, money.
 #[utoipa::path(get, path = "/audit/orders/{orderId}", tag = "audit", security(("bearer" = [])),
     params(("orderId" = String, Path, description = "`ord_...`")),
@@ -200,12 +208,16 @@ impl OrderStories {
             self.wallets.transactions_about("order", &order.id),
             self.audit.list_events(&order.id),
         )?;
-        let mut entries: Vec<StoryEntry> = Vec::new();
-        entries.extend(events.into_iter().map(StoryEntry::from));
-        entries.extend(requests.into_iter().map(StoryEntry::from));
-        entries.extend(responses.into_iter().map(StoryEntry::from));
-        entries.extend(booked.into_iter().map(StoryEntry::from));
-        entries.extend(acts.into_iter().map(StoryEntry::from));
+        let (mut entries, mut truncated) = (Vec::new(), false);
+        let mut add = |(told, more): (Vec<StoryEntry>, bool)| {
+            entries.extend(told);
+            truncated |= more;
+        };
+        add(told(events));
+        add(told(requests));
+        add(told(responses));
+        add(told(booked));
+        add(told(acts));
         // What shares a millisecond stays in the order in which one thing leads to the next.
         entries.sort_by_key(|entry| entry.at);
         Ok(StoryResponse {
@@ -218,6 +230,7 @@ impl OrderStories {
             provider_sync_status: order.provider_sync_status,
             awb: order.refs.awb,
             entries,
+            truncated,
         })
     }
 }

@@ -10,7 +10,7 @@ use validator::Validate;
 use super::paging::{ListOrder, Place, RangeResponse, scope_of};
 use crate::{
     modules::audit::{
-        CallFilter, CallSearch, ErrorClass, Exchange, ProviderRequestLog, ProviderResponseLog, TimeRange,
+        CallFilter, CallSearch, ErrorClass, Exchange, ListedCall, ProviderRequestLog, ProviderResponseLog, TimeRange,
     },
     platform::{
         clock::{Clock, Rfc3339Time},
@@ -57,31 +57,31 @@ struct ListCallsQuery {
     #[param(inline)]
     order: ListOrder,
     /// About this order.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     order_id: Option<String>,
     /// Of this user.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     user_id: Option<String>,
     /// About the order that its merchant calls so.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     client_order_id: Option<String>,
     /// Following from the request with this id (`X-Request-Id`).
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     correlation_id: Option<String>,
     /// Answered with this shipment.
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     awb: Option<String>,
     /// To this provider: `parcelx`, `paygate`, `idcheck`.
-    #[validate(length(max = 64))]
+    #[validate(length(min = 1, max = 64))]
     provider: Option<String>,
     /// This operation: `create_order`, `start_payment`, `verify_pan`, ...
-    #[validate(length(max = 64))]
+    #[validate(length(min = 1, max = 64))]
     operation: Option<String>,
     /// With this account: `parcelx/default`, ...
-    #[validate(length(max = 128))]
+    #[validate(length(min = 1, max = 128))]
     account_id: Option<String>,
     /// With this outcome: `done`, `found`, `absent`, `retryable`, `unknown`, `fatal`.
-    #[validate(length(max = 64))]
+    #[validate(length(min = 1, max = 64))]
     outcome: Option<String>,
     /// With an error of this class.
     #[param(inline)]
@@ -90,7 +90,7 @@ struct ListCallsQuery {
     #[validate(range(min = 100, max = 599))]
     #[param(minimum = 100, maximum = 599)]
     http_status: Option<i32>,
-    /// From then on, RFC 3339.
+    /// From then on, RFC 3339; by the time that the list is ordered by.
     #[param(value_type = Option<String>)]
     from: Option<Rfc3339Time>,
     /// Before then, RFC 3339.
@@ -169,7 +169,8 @@ struct CallKeys {
     job_id: String,
     worker_id: String,
     correlation_id: String,
-    sent_at: Rfc3339Time,
+    /// Null in a list where the request was purged and an answer to it was not yet.
+    sent_at: Option<Rfc3339Time>,
 }
 
 /// An answer, or the statement that there was none.
@@ -209,7 +210,28 @@ impl From<ProviderRequestLog> for CallKeys {
             job_id: request.job_id,
             worker_id: request.worker_id,
             correlation_id: request.correlation_id,
-            sent_at: Rfc3339Time(request.sent_at),
+            sent_at: Some(Rfc3339Time(request.sent_at)),
+        }
+    }
+}
+
+/// Of a request that was purged: its answer has the same keys.
+impl From<&ProviderResponseLog> for CallKeys {
+    fn from(answer: &ProviderResponseLog) -> Self {
+        Self {
+            request_ref_id: answer.request_ref_id.clone(),
+            order_id: answer.order_id.clone(),
+            user_id: answer.user_id.clone(),
+            client_order_id: answer.client_order_id.clone(),
+            resource_id: answer.resource_id.clone(),
+            provider: answer.provider.clone(),
+            operation: answer.operation.clone(),
+            account_id: answer.account_id.clone(),
+            attempt: answer.attempt,
+            job_id: answer.job_id.clone(),
+            worker_id: answer.worker_id.clone(),
+            correlation_id: answer.correlation_id.clone(),
+            sent_at: None,
         }
     }
 }
@@ -250,9 +272,11 @@ impl From<ProviderResponseLog> for AnswerResponse {
     }
 }
 
-impl From<Exchange> for CallSummary {
-    fn from(Exchange { request, responses }: Exchange) -> Self {
-        Self { responses: responses.iter().map(Into::into).collect(), keys: request.into() }
+impl CallSummary {
+    /// None for a call of which nothing is left.
+    fn of(ListedCall { request, responses }: ListedCall) -> Option<Self> {
+        let keys = request.map(Into::into).or_else(|| responses.first().map(Into::into))?;
+        Some(Self { keys, responses: responses.iter().map(Into::into).collect() })
     }
 }
 
@@ -284,8 +308,10 @@ impl ListCallsQuery {
     }
 }
 
-/// Lists calls to providers. Filters hold together. Without order, user, clientOrderId, AWB or correlation id a page stays
-/// within a day, and says so in `range`.
+/// Lists calls to providers, each once. Filters hold together. Without order, user, clientOrderId, AWB or correlation id a page
+/// stays within a day, and says so in `range`. Order, `from` and `to` are by the time of the request; but with an AWB, and with
+/// outcome, error class or HTTP status where none of these keys is given, by the time of the answer: of several that match the
+/// newest counts in a list from the newest, the oldest in one from the oldest.
 #[utoipa::path(get, path = "/audit/provider-requests", tag = "audit", security(("bearer" = [])), params(ListCallsQuery),
     responses(
         (status = 200, body = CallListResponse),
@@ -308,10 +334,10 @@ async fn list_provider_requests(
     let after = place.as_ref().map(|place| &*place.id);
     let found = calls.search.list(&filter, order, after, query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = found.next.map(|id| Place { range: filter.range, id }.seal(&scope));
-    let shown = found.calls.iter().map(|call| (call.request.order_id.as_deref(), Some(&*call.request.user_id)));
+    let shown = found.calls.iter().filter_map(ListedCall::concerns);
     let about = About::shared(shown).or(About::new(query.order_id.as_deref(), query.user_id.as_deref()));
     let page = CallListResponse {
-        items: found.calls.into_iter().map(Into::into).collect(),
+        items: found.calls.into_iter().filter_map(CallSummary::of).collect(),
         next_cursor,
         partial: found.partial,
         range: filter.range.into(),

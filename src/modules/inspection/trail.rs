@@ -4,11 +4,15 @@
 
 use mongodb::{Database, error::Result};
 
-use crate::modules::{
-    audit::{
-        AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, TimeRange, Walk, Walked, cut, given, next_place, place_of,
+use crate::{
+    modules::{
+        audit::{
+            AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, TimeRange, Walk, Walked, cut, given, next_place,
+            place_of,
+        },
+        events::{EVENTS, Event},
     },
-    events::{EVENTS, Event},
+    platform::erased,
 };
 
 /// Records of a book that one page looks at where no index narrows them down, in stages.
@@ -104,7 +108,7 @@ fn is_audit_action(action: &str) -> bool {
 /// What happened, as something that was done: an event is recorded in the transaction that did it.
 fn told(event: Event) -> AuditEvent {
     let mut after = event.data;
-    let reason = after.remove("reason").and_then(|reason| reason.as_str().map(str::to_owned));
+    let reason = after.remove("reason").and_then(|reason| erased::text(bson::Deserializer::new(reason)).ok().flatten());
     AuditEvent {
         resource_type: resource_type(&event.subject_id).into(),
         id: event.id,

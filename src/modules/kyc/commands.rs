@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     modules::{
-        audit::{self, AuditEvent, AuditOutcome},
+        audit::{
+            self, AuditEvent, AuditOutcome,
+            retention::{ensure_not_held, keys_of_hold},
+        },
         events::{self, Actor, EVENTS, Event},
     },
     platform::{
@@ -98,6 +101,13 @@ fn put(view: &mut View, application: &Application, stored: bool) {
 /// What every command here reads; finding one's own event means that it was carried out.
 pub(super) fn keys(user_id: &str, event_id: &str) -> Vec<Key> {
     vec![Application::key(user_id), Key::id(EVENTS, event_id)]
+}
+
+/// The same of commands that destroy what a legal hold keeps.
+fn keys_to_destroy(user_id: &str, event_id: &str) -> Vec<Key> {
+    let mut wanted = keys(user_id, event_id);
+    wanted.extend(keys_of_hold(user_id));
+    wanted
 }
 
 /// Whether an earlier run of this very transaction was committed after all.
@@ -223,7 +233,7 @@ impl Command for RemoveDocument {
     type Reply = Result<(), KycError>;
 
     fn reads(&self, _: &View) -> Vec<Key> {
-        keys(&self.user_id, &self.event_id)
+        keys_to_destroy(&self.user_id, &self.event_id)
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
@@ -237,6 +247,7 @@ impl Command for RemoveDocument {
         if !documents_are_open(&application, kind, true) {
             return Err(locked_document(application.state, &kind.field()));
         }
+        ensure_not_held(view, &self.user_id)?;
         application.documents.remove(position);
         application.updated_at = view.now();
         view.update(&application);
@@ -285,7 +296,7 @@ impl Command for Erase {
     type Reply = Result<(), KycError>;
 
     fn reads(&self, _: &View) -> Vec<Key> {
-        keys(&self.user_id, &self.event_id)
+        keys_to_destroy(&self.user_id, &self.event_id)
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
@@ -300,6 +311,7 @@ impl Command for Erase {
         if next(application.state, KycCommand::Erase).is_none() {
             return Err(KycError::NotErasable(application.state));
         }
+        ensure_not_held(view, &self.user_id)?;
         let kept = erased(&application, view.now());
         view.update(&kept);
         for document in &application.documents {

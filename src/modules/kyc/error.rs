@@ -1,10 +1,13 @@
 //! How a use case of KYC may fail.
 
 use super::model::KycState;
-use crate::platform::{
-    batch::LaneError,
-    error::{AppError, ErrorKind, FieldError},
-    sealing::OpenError,
+use crate::{
+    modules::audit::retention::Held,
+    platform::{
+        batch::LaneError,
+        error::{AppError, ErrorKind, FieldError},
+        sealing::OpenError,
+    },
 };
 
 /// Each variant is a decision for the caller.
@@ -49,6 +52,9 @@ pub enum KycError {
     /// Only rejected applications can be erased.
     #[error("an application can't be erased in the state {}", .0.as_str())]
     NotErasable(KycState),
+    /// A legal hold keeps what was to go.
+    #[error(transparent)]
+    Held(#[from] Held),
     /// A sealed value can't be opened here.
     #[error(transparent)]
     Sealed(#[from] OpenError),
@@ -122,6 +128,12 @@ impl From<KycError> for AppError {
                 "kyc.not_erasable",
                 format!("The application is {}; only a rejected one is erased.", state.as_str()),
                 state,
+            ),
+            // Why is not the merchant's to know.
+            KycError::Held(Held) => Self::new(
+                ErrorKind::Conflict,
+                "audit.held",
+                "A legal hold keeps this; nothing of it can be removed or erased until the hold is released.",
             ),
             KycError::Sealed(error @ OpenError::UnknownKey(_)) => Self::unavailable(
                 "kyc.sealing_key_missing",

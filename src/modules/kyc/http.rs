@@ -267,7 +267,7 @@ async fn get_document(
     responses(
         (status = 204, description = "It is gone, with its content."),
         (status = 404, description = "No such document of yours.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It was handed in (`kyc.field_locked`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It was handed in (`kyc.field_locked`), or a legal hold keeps it (`audit.held`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn remove_document(
     State(service): State<KycService>,
@@ -302,7 +302,7 @@ async fn submit_application(
     responses(
         (status = 204, description = "It is erased."),
         (status = 404, description = "You have no application.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Only a rejected application can be erased (`kyc.not_erasable`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Only a rejected application can be erased (`kyc.not_erasable`), and none that a legal hold keeps (`audit.held`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn erase_application(
     State(service): State<KycService>,

@@ -277,7 +277,7 @@ async fn decide_application(
     responses(
         (status = 204, description = "It is erased."),
         (status = 404, description = "The user has no application.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Only a rejected application can be erased (`kyc.not_erasable`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Only a rejected application can be erased (`kyc.not_erasable`), and none that a legal hold keeps (`audit.held`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn erase_rejected(
     State(service): State<KycService>,

@@ -130,6 +130,8 @@ struct OrderListResponse {
 #[derive(Debug, Serialize, ToSchema)]
 struct TimelineResponse {
     items: Vec<TimelineEntry>,
+    /// There is more, and older: of changes and of calls only the latest 500 are shown.
+    truncated: bool,
 }
 
 /// A change of state, or a call to the provider.
@@ -363,5 +365,5 @@ fn timeline(history: History) -> TimelineResponse {
     });
     let mut items: Vec<_> = events.chain(calls).collect();
     items.sort_by_key(|entry| entry.at);
-    TimelineResponse { items }
+    TimelineResponse { items, truncated: history.truncated }
 }

@@ -67,6 +67,8 @@ pub struct History {
     pub requests: Vec<ProviderRequestLog>,
     /// Their answers.
     pub responses: Vec<ProviderResponseLog>,
+    /// Whether there is more, and older, of one of these.
+    pub truncated: bool,
 }
 
 impl OrderService {
@@ -194,7 +196,9 @@ impl OrderService {
             self.audit.list_requests(&order.id),
             self.audit.list_responses(&order.id),
         )?;
-        Ok(History { events, requests, responses })
+        let truncated = events.truncated || requests.truncated || responses.truncated;
+        let (events, requests, responses) = (events.records, requests.records, responses.records);
+        Ok(History { events, requests, responses, truncated })
     }
 
     fn ensure_ready(&self) -> Result<(), OrderError> {

@@ -11,7 +11,7 @@ use mongodb::{
 use super::model::{HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
 use crate::platform::{
     money::{Currency, Money},
-    mongo::Index,
+    mongo::{Index, Latest, latest},
 };
 
 /// A balance, at one moment.
@@ -136,11 +136,11 @@ impl WalletStore {
         Ok(Balance { currency, available: number("available"), held: number("held"), version: number("version") })
     }
 
-    /// Transactions that were booked for something, or for what followed from it (`ord_...#2`), in the order of their ids.
+    /// The latest transactions that were booked for something, or for what followed from it (`ord_...#2`).
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn transactions_about(&self, reference_type: &str, id: &str) -> Result<Vec<LedgerTransaction>> {
+    pub async fn transactions_about(&self, reference_type: &str, id: &str) -> Result<Latest<LedgerTransaction>> {
         // No id has anything below `$` but `#`; all kinds are asked for, so that the index is used to its end.
         let about = doc! {
             "referenceType": reference_type,
@@ -148,10 +148,7 @@ impl WalletStore {
             "referenceId": { "$gte": id, "$lt": format!("{id}$") },
         };
         let ledger = self.db.collection::<LedgerTransaction>(LEDGER);
-        let mut found: Vec<LedgerTransaction> =
-            ledger.find(about).hint(Hint::Name("reference".into())).await?.try_collect().await?;
-        found.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(found)
+        latest(ledger.find(about).hint(Hint::Name("reference".into()))).await
     }
 
     /// A transaction by its id.

@@ -166,6 +166,8 @@ async fn a_key_that_few_share_is_found_by_its_index() {
             "{ correlationId: 1, _id: 1 }",
         ),
         ("correlationId=rqs_1&collection=audit_events".into(), &COLLECTIONS[3..4], "{ actor.requestId: 1, _id: 1 }"),
+        ("correlationId=rqs_1&collection=events".into(), &COLLECTIONS[2..3], "{ actor.requestId: 1, _id: 1 }"),
+        (format!("userId={user}&collection=events"), &COLLECTIONS[2..3], "{ userId: 1, _id: 1 }"),
         ("awb=1&collection=provider_response_logs".into(), &COLLECTIONS[1..2], "{ awb: 1, _id: 1 }"),
         (format!("userId={user}&collection=provider_response_logs"), &COLLECTIONS[..2], "{ "),
     ] {

@@ -125,17 +125,18 @@ pub async fn end_purge_lease(app: &TestApp) {
         .await;
 }
 
-/// Values of a field that is personal, wherever it stands in the records.
+/// Values of a field that is personal, wherever it stands in the records; `items[].name` is that of every entry.
 pub async fn values_at(app: &TestApp, collection: &str, path: &str, filter: Document) -> Vec<Bson> {
-    let records = app.all(collection, filter).await;
-    let at = |record: &Document| {
-        let mut value = Bson::Document(record.clone());
-        for step in path.split('.') {
-            value = value.as_document()?.get(step)?.clone();
+    let mut values: Vec<Bson> = app.all(collection, filter).await.into_iter().map(Bson::from).collect();
+    for step in path.split('.') {
+        let name = step.trim_end_matches("[]");
+        values = values.iter().filter_map(|value| value.as_document()?.get(name).cloned()).collect();
+        if name != step {
+            values = values.iter().filter_map(Bson::as_array).flatten().cloned().collect();
         }
-        (value != Bson::Null).then_some(value)
-    };
-    records.iter().filter_map(at).collect()
+    }
+    values.retain(|value| *value != Bson::Null);
+    values
 }
 
 impl TestApp {

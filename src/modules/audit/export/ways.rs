@@ -159,7 +159,11 @@ fn index_for(collection: &str, filter: &ExportFilter) -> &'static str {
             (filter.user_id.is_some(), "owner"),
         ],
         RESPONSE_LOGS => &[(filter.awb.is_some(), "awb"), (filter.order_id.is_some(), "order")],
-        EVENTS => &[(filter.order_id.is_some(), "subject")],
+        EVENTS => &[
+            (filter.order_id.is_some(), "subject"),
+            (filter.correlation_id.is_some(), "request"),
+            (filter.user_id.is_some(), "owner"),
+        ],
         AUDIT_EVENTS => &[
             (filter.order_id.is_some(), "resource"),
             (filter.correlation_id.is_some(), "request"),

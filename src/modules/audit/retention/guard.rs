@@ -25,7 +25,7 @@ const LEASE: Duration = Duration::from_secs(60);
 /// A lease is extended so often, where no transaction does it.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(15);
 
-/// Written by every transaction that sets or releases a hold, purges or erases: two at once conflict in the database, and
+/// Written by every transaction that sets or releases a hold, purges, erases, or destroys what a hold would keep: two at once conflict in the database, and
 /// the one that runs again sees what the other did. It is also the lease of the purge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -250,6 +250,32 @@ impl Command for ReleaseHold {
     }
 }
 
+/// A legal hold keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a legal hold keeps it")]
+pub struct Held;
+
+/// What a command has to read that destroys something of a user's, for [`ensure_not_held`].
+#[must_use]
+pub fn keys_of_hold(user_id: &str) -> [Key; 2] {
+    [LegalHold::in_force_key(user_id), Guard::key()]
+}
+
+/// Asked by a command right before it destroys something of a user's. Where that may go, the transaction is from then on one
+/// that can't commit beside the placing of a hold: of two at once one runs again and sees the other.
+///
+/// # Errors
+/// A hold on the user is in force.
+pub fn ensure_not_held(view: &mut View, user_id: &str) -> std::result::Result<(), Held> {
+    let hold = view.find::<LegalHold>(&LegalHold::in_force_key(user_id));
+    // Another command of this batch may have released it.
+    if hold.is_some_and(|hold| hold.state() == HoldState::InForce) {
+        return Err(Held);
+    }
+    change_guard(view, 0);
+    Ok(())
+}
+
 /// A page of holds.
 #[derive(Clone, Debug)]
 pub struct HoldPage {

@@ -3,8 +3,8 @@
 //!
 //! Invariants: only sealed records are purged, by rule alone, and what is gone is named by a purge record in the same
 //! transaction: an audit event `audit.purged` about the seal, which says what of the seal's collection is still there. No
-//! record goes while a legal hold is in force that covers it: the transaction that sets a hold and those that purge and
-//! erase write one document, the [`Guard`], so of two at once one runs again and sees the other. Purge records are never
+//! record goes while a legal hold is in force that covers it: the transaction that sets a hold and those that purge, erase
+//! and destroy evidence elsewhere ([`ensure_not_held`]) write one document, the [`Guard`], so of two at once one runs again and sees the other. Purge records are never
 //! purged. An erased field leaves the record's leaf what it was.
 //!
 //! Collections: `audit_legal_holds`, `audit_retention`.
@@ -32,7 +32,8 @@ pub use chunk::PURGED;
 pub use erasure::{Erased, Eraser, ErasureError, Subject};
 pub use guard::Guard;
 pub use holds::{
-    HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, find_hold, list_holds,
+    Held, HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, ensure_not_held,
+    find_hold, keys_of_hold, list_holds,
 };
 pub use purge::{PurgeReport, PurgedOf, Purger};
 
