@@ -351,10 +351,11 @@ impl App {
         self.sealer.clone()
     }
 
-    /// What purges records that are older than they are kept.
+    /// What purges records that are older than they are kept; none where there is no key to sign purge records by.
     #[must_use]
-    pub fn purger(&self) -> Purger {
-        Purger::new(self.db.clone(), self.clock.clone(), self.config.retention.retention())
+    pub fn purger(&self) -> Option<Purger> {
+        let keys = self.audit_keys.purge_keys()?;
+        Some(Purger::new(self.db.clone(), self.clock.clone(), self.config.retention.retention(), keys))
     }
 
     /// Checks the audit's seals with the keys of the configuration.

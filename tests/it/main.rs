@@ -12,6 +12,7 @@ mod audit_erasure;
 mod audit_events;
 mod audit_export;
 mod audit_legal_holds;
+mod audit_purge_records;
 mod audit_retention;
 mod audit_seals;
 mod audit_verify;

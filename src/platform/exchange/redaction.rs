@@ -260,8 +260,12 @@ mod tests {
             let (sent, kept) = (body.to_string().len(), bytes(RULES.response_body(&body)));
             assert!(kept <= STORED_BYTES_MAX * 5 / 4, "{kept} bytes of {sent}");
         }
-        let carriers = json!({ "list": vec![json!({"status": "In transit", "at": "2026-01-31 09:30:00"}); ENTRIES_MAX] });
-        assert!(!RULES.response_body(&carriers).to_string().contains("more]"), "an answer as long as they get is whole");
+        let carriers =
+            json!({ "list": vec![json!({"status": "In transit", "at": "2026-01-31 09:30:00"}); ENTRIES_MAX] });
+        assert!(
+            !RULES.response_body(&carriers).to_string().contains("more]"),
+            "an answer as long as they get is whole"
+        );
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Chain<'_> {
         if let Some(trusted) = &trusted {
             verifier = verifier.after(trusted);
         }
-        let mut source = Source::start(self.db, seals_of(from_seal, to_seal)).await?;
+        let mut source = Source::start(self.db, self.keys, seals_of(from_seal, to_seal)).await?;
         let began = Instant::now();
         let mut last = None;
         while let Some(seal) = source.seal().await.map_err(|error| stop(&verifier, error))? {
@@ -309,11 +309,11 @@ async fn check_seal(
     let mut check = verifier.seal(seal)?;
     for leaf in &seal.leaves {
         let record = source.record().await.map_err(failed)?;
-        for purge in source.purges() {
-            purges.lock().unwrap_or_else(PoisonError::into_inner).add(&purge);
-        }
+        purges.lock().unwrap_or_else(PoisonError::into_inner).extend(source.purges());
         let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
-        check.record(collection, &leaf.id, record.as_deref(), commitments)?;
+        check
+            .record(collection, &leaf.id, record.as_deref(), commitments)
+            .map_err(|finding| purges.lock().unwrap_or_else(PoisonError::into_inner).explain(finding))?;
         if record.is_some() { report.records += 1 } else { report.purged += 1 }
     }
     Ok(check.finish()?)
