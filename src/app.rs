@@ -264,7 +264,12 @@ impl App {
             Arc::clone(&indexes_present),
         );
         let sealer = sealer(&config, secrets, &db, &clock)?;
-        let exporter = Exporter::new(db.clone(), Arc::clone(&secrets.sealing), secrets.audit.signer.clone());
+        let exporter = Exporter::new(
+            db.clone(),
+            Arc::clone(&secrets.sealing),
+            secrets.audit.signer.clone(),
+            secrets.audit.public.clone(),
+        );
         let exports = AuditExports::new(exporter, clock.clone());
         let completion_lane = Lane::start("complete", db.clone(), clock.clone());
         let handlers = callers::handlers(&config, secrets, gateway, &db, &clock, &queue_store)?;

@@ -18,6 +18,7 @@ mod audit_seals;
 mod audit_verify;
 mod audit_verify_command;
 mod audit_verify_export;
+mod audit_verify_parts;
 mod audit_verify_seals;
 mod auth;
 mod cancel;
