@@ -21,7 +21,7 @@ use waybill::{
     modules::audit::{
         RESPONSE_LOGS,
         export::{ExportFilter, ExportFormat, Exporter},
-        proof::{CommitmentKey, Record, Scopes, Seal, SealHeader, SigningKey},
+        proof::{CommitmentKey, PublicKeys, Record, Scopes, Seal, SealHeader, SigningKey},
         seals::{SealStore, commitment_key_of},
     },
     platform::{identity::Actor, ids::new_id, mongo, sealing::SealingKeys},
@@ -140,7 +140,7 @@ fn peak_kb() -> Anyhow<u64> {
 /// Whether it went as we promise.
 async fn measure(args: &Args, format: ExportFormat) -> Anyhow<bool> {
     let db = mongo::connect(&args.mongodb_uri).await?;
-    let exporter = Exporter::new(db, Arc::new(sealing()?), Some(Arc::new(signer()?)));
+    let exporter = Exporter::new(db, Arc::new(sealing()?), Some(Arc::new(signer()?)), PublicKeys::default());
     let mut filter = ExportFilter::default();
     if args.selection {
         filter.collections.push(RESPONSE_LOGS.into());

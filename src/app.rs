@@ -268,7 +268,12 @@ impl App {
             Arc::clone(&indexes_present),
         );
         let sealer = sealer(&config, secrets, &db, &clock)?;
-        let exporter = Exporter::new(db.clone(), Arc::clone(&secrets.sealing), secrets.audit.signer.clone());
+        let exporter = Exporter::new(
+            db.clone(),
+            Arc::clone(&secrets.sealing),
+            secrets.audit.signer.clone(),
+            secrets.audit.public.clone(),
+        );
         let exports = AuditExports::new(exporter, clock.clone());
         let completion_lane = Lane::start("complete", db.clone(), clock.clone());
         let handlers = callers::handlers(&config, secrets, gateway, &db, &clock, &queue_store)?;
@@ -356,10 +361,11 @@ impl App {
         self.sealer.clone()
     }
 
-    /// What purges records that are older than they are kept.
+    /// What purges records that are older than they are kept; none where there is no key to sign purge records by.
     #[must_use]
-    pub fn purger(&self) -> Purger {
-        Purger::new(self.db.clone(), self.clock.clone(), self.config.retention.retention())
+    pub fn purger(&self) -> Option<Purger> {
+        let keys = self.audit_keys.purge_keys()?;
+        Some(Purger::new(self.db.clone(), self.clock.clone(), self.config.retention.retention(), keys))
     }
 
     /// Checks the audit's seals with the keys of the configuration.

@@ -73,15 +73,23 @@ async fn run_worker(app: &App, shutdown: Shutdown) {
     let seal = async {
         match app.sealer() {
             Some(sealer) => sealer.run(shutdown.clone().wait()).await,
-            None => tracing::warn!("AUDIT_SIGNING_KEY is not set: audit records are kept, but not sealed"),
+            None => {
+                tracing::warn!("AUDIT_SIGNING_KEY is not set: audit records are kept, but neither sealed nor purged");
+            }
         }
     };
-    let (worker, purger) = (app.worker(), app.purger());
+    let purge = async {
+        match app.purger() {
+            Some(purger) => purger.keep_purging().await,
+            None => std::future::pending().await,
+        }
+    };
+    let worker = app.worker();
     let work = async { tokio::join!(worker.run(shutdown.clone().wait()), seal) };
     tokio::select! {
         _ = work => {}
         // Wherever it is when the others have ended, it goes on there another time.
-        () = purger.keep_purging() => {}
+        () = purge => {}
     }
 }
 

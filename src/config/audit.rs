@@ -7,7 +7,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{AuditExportArgs, EraseArgs, PurgeArgs, Stores};
 use crate::{
-    modules::audit::proof::{PublicKeys, SigningKey},
+    modules::audit::{
+        proof::{PublicKeys, SigningKey},
+        retention::PurgeKeys,
+    },
     platform::sealing::SealingKeys,
 };
 
@@ -30,7 +33,7 @@ pub enum AuditCommand {
 /// Settings of the audit.
 #[derive(Clone, Debug, Args)]
 pub struct AuditArgs {
-    /// Signs audit seals; 64 hex digits. Without it nothing is sealed.
+    /// Signs audit seals and purge records; 64 hex digits. Without it nothing is sealed, and nothing purged.
     #[arg(long, env = "AUDIT_SIGNING_KEY", hide_env_values = true)]
     pub audit_signing_key: Option<SecretString>,
     /// Public keys by which older seals are checked, as `/.well-known/waybill-audit-keys` shows them (base64url), separated
@@ -71,7 +74,13 @@ impl AuditArgs {
 }
 
 impl AuditKeys {
-    fn read(signing_key: Option<&SecretString>, public_keys: &str) -> Result<Self, String> {
+    /// Those of the purge; none where there is none to sign by.
+    #[must_use]
+    pub fn purge_keys(&self) -> Option<PurgeKeys> {
+        Some(PurgeKeys { signer: Arc::clone(self.signer.as_ref()?), public: self.public.clone() })
+    }
+
+    pub(super) fn read(signing_key: Option<&SecretString>, public_keys: &str) -> Result<Self, String> {
         // Compose files hand on variables that nobody set as empty ones.
         let key = signing_key.filter(|key| !key.expose_secret().is_empty());
         let signer = key.map(SigningKey::new).transpose().map_err(|error| format!("AUDIT_SIGNING_KEY {error}"))?;

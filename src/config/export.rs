@@ -3,7 +3,7 @@
 use clap::Args;
 use secrecy::SecretString;
 
-use super::Stores;
+use super::{AuditKeys, Stores};
 use crate::{
     modules::audit::export::{ExportFilter, ExportFormat},
     platform::clock::Rfc3339Time,
@@ -24,6 +24,9 @@ pub struct AuditExportArgs {
     /// Signs the manifest; 64 hex digits.
     #[arg(long, env = "AUDIT_SIGNING_KEY", hide_env_values = true)]
     pub audit_signing_key: SecretString,
+    /// Public keys by which older seals are signed (base64url), separated by commas.
+    #[arg(long, env = "AUDIT_PUBLIC_KEYS", default_value = "")]
+    pub audit_public_keys: String,
     /// The file to write, or - for stdout. While it is written it is called FILE.part; FILE.manifest.json gets the manifest.
     #[arg(long)]
     pub out: String,
@@ -33,6 +36,17 @@ pub struct AuditExportArgs {
     /// What is exported.
     #[command(flatten)]
     pub filter: ExportFilterArgs,
+}
+
+impl AuditExportArgs {
+    /// The keys, one that signs among them.
+    ///
+    /// # Errors
+    /// Names the variable and what is wrong.
+    pub fn keys(&self) -> Result<AuditKeys, String> {
+        let keys = AuditKeys::read(Some(&self.audit_signing_key), &self.audit_public_keys)?;
+        if keys.signer.is_some() { Ok(keys) } else { Err("AUDIT_SIGNING_KEY must be 64 hex digits".into()) }
+    }
 }
 
 /// Which records. With none of them, or with times only, whole seals with all their records.

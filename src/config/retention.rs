@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::SecretString;
 
-use super::Stores;
-use crate::modules::audit::retention::Retention;
+use super::{AuditKeys, Stores};
+use crate::modules::audit::retention::{PurgeKeys, Retention};
 
 /// How long records are kept. Everything else is kept for ever: events, the ledger, and who did what.
 #[derive(Clone, Debug, Args)]
@@ -37,9 +37,29 @@ pub struct PurgeArgs {
     /// How long records are kept.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// Signs purge records; 64 hex digits.
+    #[arg(long, env = "AUDIT_SIGNING_KEY", hide_env_values = true)]
+    pub audit_signing_key: Option<SecretString>,
+    /// Public keys by which older seals and purge records are checked (base64url), separated by commas.
+    #[arg(long, env = "AUDIT_PUBLIC_KEYS", default_value = "")]
+    pub audit_public_keys: String,
     /// Only say what would go.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl PurgeArgs {
+    /// The keys.
+    ///
+    /// # Errors
+    /// Names the variable and what is wrong.
+    pub fn keys(&self) -> Result<PurgeKeys, String> {
+        let keys = AuditKeys::read(self.audit_signing_key.as_ref(), &self.audit_public_keys)?;
+        keys.purge_keys().ok_or_else(|| {
+            "AUDIT_SIGNING_KEY is not set: nothing is purged without it, because what declares a purge has to be signed"
+                .into()
+        })
+    }
 }
 
 /// `waybill audit erase`

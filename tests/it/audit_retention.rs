@@ -34,17 +34,17 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Orders with old, sealed records, each in a seal of its own.
-struct Scene {
-    app: TestApp,
+pub struct Scene {
+    pub app: TestApp,
     admin: User,
     asha: User,
     kiran: User,
     /// Of Asha, Asha and Kiran.
-    orders: [String; 3],
+    pub orders: [String; 3],
 }
 
 impl Scene {
-    async fn old() -> Self {
+    pub async fn old() -> Self {
         Self::over(&server("MONGODB_URI")).await
     }
 
@@ -73,11 +73,11 @@ impl Scene {
         Self { app, admin, asha, kiran, orders: orders.try_into().unwrap() }
     }
 
-    fn purger(&self, chunk: usize) -> Purger {
-        self.app.app.purger().with_chunks_of(chunk)
+    pub fn purger(&self, chunk: usize) -> Purger {
+        self.app.app.purger().expect("a signing key").with_chunks_of(chunk)
     }
 
-    async fn purge(&self) -> PurgeReport {
+    pub async fn purge(&self) -> PurgeReport {
         let report = self.purger(2_000).run().await.unwrap().expect("nobody else purges");
         assert!(!report.more);
         report
@@ -88,18 +88,18 @@ impl Scene {
     }
 
     /// Seals what came meanwhile, checks the chain and what must hold in general.
-    async fn finish(self) {
+    pub async fn finish(self) {
         seal_all(&self.app).await;
         assert_eq!(verify(&self.app).await, Ok(()));
         self.app.finish().await;
     }
 }
 
-fn accesses() -> Document {
+pub fn accesses() -> Document {
     doc! { "action": { "$in": ["request.read", "request.denied"] } }
 }
 
-fn of_order(order: &str) -> Document {
+pub fn of_order(order: &str) -> Document {
     doc! { "orderId": order }
 }
 
@@ -117,7 +117,7 @@ async fn what_is_old_enough_goes_once_and_nothing_else_does() {
     ];
     assert!(before.iter().all(|count| *count >= 3) && bookkeeping.len() >= 6, "{before:?}");
 
-    let would = app.app.purger().preview().await.unwrap();
+    let would = app.app.purger().unwrap().preview().await.unwrap();
     assert_eq!(would.collections.iter().map(|of| of.records as usize).collect::<Vec<_>>(), before);
     assert_eq!(purge_records(app).await.len(), 0, "looking changes nothing");
     assert_eq!(scene.purge().await, would, "what was said is what is done");
@@ -136,6 +136,8 @@ async fn what_is_old_enough_goes_once_and_nothing_else_does() {
         assert_eq!(!of[0].1.is_empty(), kept_for_ever, "{collection} of seal {seal}: what stays is named");
     }
     let event = app.all(AUDIT, doc! { "action": "audit.purged" }).await.remove(0);
+    let after = event.get_document("after").unwrap();
+    assert_eq!((after.get_str("trigger").unwrap(), after.get_i64("keptDays").unwrap()), ("worker", 30));
     assert_eq!(event.get_document("actor").unwrap().get_str("kind").unwrap(), "system");
     assert!(event.get_document("after").unwrap().get_datetime("classOlderThan").is_ok());
 
@@ -183,11 +185,11 @@ async fn what_is_young_or_kept_for_ever_or_not_sealed_stays() {
     let old = app.confirmed(&user, "c-1").await;
     app.get(&auditor, "/audit/events").await.expect(200);
     backdate(&app, 40).await;
-    assert_eq!(app.app.purger().run().await.unwrap().unwrap().records(), 0, "nothing is sealed");
+    assert_eq!(app.app.purger().unwrap().run().await.unwrap().unwrap().records(), 0, "nothing is sealed");
     seal_all(&app).await;
     let young = app.confirmed(&user, "c-2").await;
     seal_all(&app).await;
-    let report = app.app.purger().run().await.unwrap().unwrap();
+    let report = app.app.purger().unwrap().run().await.unwrap().unwrap();
     assert_eq!(report.collections.iter().map(|of| of.collection).collect::<Vec<_>>(), [REQUESTS, RESPONSES]);
     assert_eq!(ids(&app, REQUESTS, of_order(&old)).await, [""; 0]);
     assert_eq!(ids(&app, REQUESTS, of_order(&young)).await.len(), 1);
@@ -247,7 +249,7 @@ async fn a_hold_that_is_set_while_a_purge_is_under_way_wins() {
     purge.frozen().await;
     // It has deleted the first order's call, in a transaction that is not committed.
     app.hold(&scene.admin, "order", &scene.orders[0]).await.expect(201);
-    assert!(app.app.purger().run().await.unwrap().is_none(), "one purge at a time");
+    assert!(app.app.purger().unwrap().run().await.unwrap().is_none(), "one purge at a time");
     purge.signal(Signal::SIGCONT);
     assert_eq!(purge.end().await.code(), Some(0), "{}", purge.log());
     for collection in [REQUESTS, RESPONSES] {
@@ -325,7 +327,7 @@ async fn nothing_goes_once_its_hold_was_confirmed() {
         confirmed
     };
     let purging = async {
-        let report = app.app.purger().with_chunks_of(1).run().await.unwrap().unwrap();
+        let report = app.app.purger().unwrap().with_chunks_of(1).run().await.unwrap().unwrap();
         over.store(true, Ordering::Relaxed);
         report
     };
@@ -410,7 +412,7 @@ async fn a_large_seal_goes_in_several_transactions() {
     seal_all(&app).await;
     app.app.clock.advance(Duration::from_secs(40 * 86_400));
     let began = Instant::now();
-    let report = app.app.purger().run().await.unwrap().unwrap();
+    let report = app.app.purger().unwrap().run().await.unwrap().unwrap();
     println!("{} records of one seal purged in {:?}", report.records(), began.elapsed());
     let records = purge_records(&app).await;
     let of_answers = records.iter().find(|((_, collection), _)| collection == RESPONSES).unwrap().1;

@@ -142,9 +142,12 @@ async fn an_auditor_checks_a_range_of_time_and_it_is_recorded() {
     let rest = check(format!("from={}&fromSeal=3", at(1))).await;
     assert_eq!(rest["seals"], json!({ "first": 3, "last": 3, "count": 1 }));
     let nothing = check(format!("from={}&fromSeal=9000", at(1))).await;
-    assert_eq!((&nothing["seals"]["count"], &nothing["verified"]), (&json!(0), &json!(true)));
+    assert_eq!((&nothing["seals"]["count"], &nothing["complete"]), (&json!(0), &json!(false)));
+    // Where nothing was sealed the seal after it is checked; what is to come can't be.
     let long_ago = check("from=2020-01-01T00:00:00Z&to=2020-02-01T00:00:00Z".to_owned()).await;
-    assert_eq!(long_ago["seals"]["count"], 0);
+    assert_eq!((&long_ago["seals"]["last"], &long_ago["complete"]), (&json!(1), &json!(true)));
+    let to_come = check("from=2090-01-01T00:00:00Z&to=2090-02-01T00:00:00Z".to_owned()).await;
+    assert_eq!((&to_come["seals"]["count"], &to_come["complete"]), (&json!(0), &json!(false)));
 
     let (seq, record) = chain.record(2, "ledger_transactions").await;
     chain.remove("ledger_transactions", record.get_str("_id").unwrap()).await;

@@ -6,16 +6,16 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use waybill::{
     modules::audit::{
-        proof::{Anchor, FindingKind, PublicKeys},
-        retention::PURGED,
+        proof::{Anchor, FindingKind, PURGED, PublicKeys},
         seals::AUDIT_SEALS,
         verification::{ExportError, Report, verify_export},
     },
-    platform::{clock::Rfc3339Time, ids::new_id},
+    platform::clock::Rfc3339Time,
 };
 
 use crate::support::{
     SIGNING_KEY,
+    retention::purge_record,
     seals::{public_keys, seal_all, signing_key},
     verify::{Chain, TestFile},
 };
@@ -256,13 +256,7 @@ async fn in_an_exported_chain_what_is_gone_has_to_be_declared() {
     let chain = Chain::new().await;
     let seal = chain.seals().await.remove(0);
     let gone: Vec<_> = seal.leaves.iter().enumerate().filter(|(_, leaf)| leaf.code == 1).collect();
-    let purge = |kept: &[i64]| {
-        let after = doc! { "collection": "provider_request_logs", "records": gone.len() as i64, "kept": kept,
-        "classOlderThan": bson::DateTime::now() };
-        doc! { "_id": new_id("aud"), "actor": { "kind": "system", "id": "retention", "role": null, "address": null, "requestId": null },
-        "action": PURGED, "resourceType": "audit_seal", "resourceId": "1", "userId": null, "outcome": "done",
-        "reason": null, "before": null, "after": after, "at": bson::DateTime::now() }
-    };
+    let purge = |kept: &[i64]| purge_record(SIGNING_KEY, 1, "provider_request_logs", kept);
     for (_, leaf) in &gone {
         chain.remove("provider_request_logs", leaf.id.as_str()).await;
     }
@@ -271,17 +265,25 @@ async fn in_an_exported_chain_what_is_gone_has_to_be_declared() {
     let named = (FindingKind::RecordRemoved, 1, Some(seal.first_seq + at as i64), Some(leaf.id.clone()));
     assert_eq!((undeclared.kind, undeclared.seal, undeclared.seq, undeclared.record_id), named);
 
+    let mut unsigned = purge(&[]);
+    unsigned.get_document_mut("after").unwrap().remove("signature");
+    chain.put("audit_events", &unsigned).await;
+    seal_all(&chain.app).await;
+    let by_hand = Export::of_seals(&chain, 1, 4).await.verify().finding.unwrap();
+    assert_eq!((by_hand.kind, by_hand.seal, by_hand.seq, by_hand.record_id), named);
+    assert!(by_hand.detail.contains(unsigned.get_str("_id").unwrap()), "{}", by_hand.detail);
+
     chain.put("audit_events", &purge(&[seal.first_seq + at as i64])).await;
     seal_all(&chain.app).await;
-    let kept = Export::of_seals(&chain, 1, 4).await.verify().finding.unwrap();
+    let kept = Export::of_seals(&chain, 1, 5).await.verify().finding.unwrap();
     assert_eq!((kept.kind, kept.seal, kept.seq, kept.record_id), named);
 
     chain.put("audit_events", &purge(&[])).await;
     seal_all(&chain.app).await;
-    let export = Export::of_seals(&chain, 1, 5).await;
+    let export = Export::of_seals(&chain, 1, 6).await;
     assert_eq!(export.expect_verified().purged, gone.len() as u64);
     // The purge record itself has to be what was sealed.
-    let line = export.lines.iter().position(|line| line.contains(PURGED)).unwrap();
+    let line = export.lines.iter().rposition(|line| line.contains(PURGED)).unwrap();
     let kind = export
         .kind_after(|lines| lines[line] = lines[line].replacen("\"resourceId\":\"1\"", "\"resourceId\":\"2\"", 1));
     assert_eq!(kind, FindingKind::RecordChanged);

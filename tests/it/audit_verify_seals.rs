@@ -3,15 +3,16 @@
 use bson::{Bson, Document, doc};
 use waybill::{
     modules::audit::{
-        proof::{Anchor, FindingKind, PublicKeys, Seal, SealHeader},
-        retention::PURGED,
+        proof::{Anchor, FindingKind, PublicKeys, Seal, SealHeader, sign_purge},
         seals::{AUDIT_SEALS, SealStore},
         verification::Part,
     },
-    platform::ids::new_id,
+    platform::ids::time_of_id,
 };
 
 use crate::support::{
+    SIGNING_KEY,
+    retention::purge_record,
     seals::{end_lease, public_keys, seal_all, signing_key},
     verify::{Chain, SEALED, assert_found},
 };
@@ -208,13 +209,7 @@ async fn what_a_purge_record_names_may_be_gone_and_nothing_else() {
         chain.remove("provider_request_logs", id.as_str()).await;
     }
     assert_eq!(chain.finding().await.kind, FindingKind::RecordRemoved);
-    let record = |seal: i64, kept: &[i64]| {
-        let after = doc! { "collection": "provider_request_logs", "records": purged.len() as i64, "kept": kept,
-        "classOlderThan": bson::DateTime::now() };
-        doc! { "_id": new_id("aud"), "actor": { "kind": "system", "id": "retention", "role": null, "address": null, "requestId": null },
-        "action": PURGED, "resourceType": "audit_seal", "resourceId": seal.to_string(), "userId": null, "outcome": "done",
-        "reason": null, "before": null, "after": after, "at": bson::DateTime::now() }
-    };
+    let record = |seal: i64, kept: &[i64]| purge_record(SIGNING_KEY, seal, "provider_request_logs", kept);
     // One that is kept is no longer there; then a later purge takes it too.
     chain.put("audit_events", &record(1, &[purged[0].0])).await;
     seal_all(&chain.app).await;
@@ -249,6 +244,43 @@ async fn what_a_purge_record_names_may_be_gone_and_nothing_else() {
         chain.put("provider_request_logs", &taken).await;
         chain.remove("audit_events", like.get_str("_id").unwrap()).await;
     }
+    // One that somebody made who has no key, or has another one: whether it is sealed or not, it is named.
+    let mut unsigned = record(2, &[]);
+    unsigned.get_document_mut("after").unwrap().remove("signature");
+    let mut longer = record(2, &[]);
+    longer.get_document_mut("after").unwrap().insert("classOlderThan", bson::DateTime::MAX);
+    for like in [unsigned, longer, purge_record(OTHER_KEY, 2, "provider_request_logs", &[])] {
+        chain.put("audit_events", &like).await;
+        chain.remove("provider_request_logs", others[0].1.as_str()).await;
+        seal_all(&chain.app).await;
+        let finding = chain.finding().await;
+        assert_eq!((finding.kind, finding.seq), (FindingKind::RecordRemoved, Some(others[0].0)), "{finding}");
+        assert!(finding.detail.contains("the purge record \"aud_"), "{finding}");
+        chain.put("provider_request_logs", &taken).await;
+    }
+    // A signed one about what is never purged; and one about a time before that of the record.
+    let (seq, event) = chain.record(1, "events").await;
+    chain.put("audit_events", &purge_record(SIGNING_KEY, 1, "events", &[])).await;
+    chain.remove("events", event.get_str("_id").unwrap()).await;
+    assert_found(&chain.finding().await, FindingKind::RecordRemoved, 1, Some((seq, "events", &event)));
+    chain.put("events", &event).await;
+    let (seq, early) = (others[0].0, sign_purge_until(time_of_id(&others[0].1).unwrap()));
+    chain.put("audit_events", &early).await;
+    chain.remove("provider_request_logs", others[0].1.as_str()).await;
+    seal_all(&chain.app).await;
+    assert_eq!(chain.finding().await.seq, Some(seq), "it was not old enough to go");
+    chain.put("provider_request_logs", &taken).await;
     chain.expect_verified().await;
     chain.app.finish().await;
+}
+
+/// A purge record of calls of the second seal that are older than this, ms.
+fn sign_purge_until(older_than_ms: i64) -> Document {
+    let mut record = purge_record(SIGNING_KEY, 2, "provider_request_logs", &[]);
+    let mut after = record.get_document("after").unwrap().clone();
+    after.remove("signature");
+    after.insert("classOlderThan", bson::DateTime::from_millis(older_than_ms));
+    let id = record.get_str("_id").unwrap().to_owned();
+    record.insert("after", sign_purge(&id, 2, after, &signing_key(SIGNING_KEY)));
+    record
 }

@@ -16,10 +16,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::AuditExportArgs,
-    modules::audit::{
-        export::{Export, ExportFilter, Exporter},
-        proof::SigningKey,
-    },
+    modules::audit::export::{Export, ExportFilter, Exporter},
     platform::{clock::Clock, identity::Actor, mongo, sealing::SealingKeys},
 };
 
@@ -30,6 +27,7 @@ const MODE: u32 = 0o600;
 
 /// Writes an export to a file, which is there only once it is whole, or to stdout.
 pub(super) async fn export(args: AuditExportArgs) -> Result<(), String> {
+    let keys = args.keys()?;
     let filter = ExportFilter::from(args.filter);
     let faults: Vec<String> =
         filter.faults().iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
@@ -39,13 +37,12 @@ pub(super) async fn export(args: AuditExportArgs) -> Result<(), String> {
     // Compose files hand on variables that nobody set as empty ones.
     let previous = args.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
     let sealing = Arc::new(SealingKeys::new(&args.sealing_key, previous)?);
-    let signer = SigningKey::new(&args.audit_signing_key).map_err(|error| format!("AUDIT_SIGNING_KEY {error}"))?;
     let db = mongo::connect(&args.stores.mongodb_uri)
         .await
         .map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
     let clock = Clock::default();
     clock.sync(&db).await.map_err(|error| format!("the database can't be read: {error}"))?;
-    let exporter = Exporter::new(db, sealing, Some(Arc::new(signer)));
+    let exporter = Exporter::new(db, sealing, keys.signer, keys.public);
     let begin = exporter.begin(filter, args.format, Actor::command_line("audit export"), clock.now());
     if args.out == "-" {
         let export = begin.await.map_err(|error| error.to_string())?;

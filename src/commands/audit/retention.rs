@@ -28,9 +28,10 @@ async fn open(stores: &Stores) -> Result<(Database, Clock), String> {
 }
 
 pub(super) async fn purge(args: &PurgeArgs) -> Result<(), String> {
+    let keys = args.keys()?;
     let (db, clock) = open(&args.stores).await?;
-    let purger = Purger::new(db, clock, args.retention.retention());
-    let done = if args.dry_run { purger.preview().await.map(Some) } else { purger.run().await };
+    let purger = Purger::new(db, clock, args.retention.retention(), keys);
+    let done = if args.dry_run { purger.preview().await.map(Some) } else { purger.run_on_request().await };
     let done = done.map_err(|error| format!("the purge stopped: {error}; run it again"))?;
     let report = done.ok_or("a worker is purging at the moment")?;
     let verb = if args.dry_run { "would go" } else { "gone" };

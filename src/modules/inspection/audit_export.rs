@@ -152,11 +152,14 @@ impl From<ExportError> for AppError {
                 "No key signs audit records here; an operator has to set AUDIT_SIGNING_KEY.",
             ),
             ExportError::Database(error) => error.into(),
-            ExportError::Secret(_)
-            | ExportError::Seal { .. }
-            | ExportError::Record { .. }
-            | ExportError::Write(_)
-            | ExportError::Task(_) => Self::internal(error),
+            // Where the times begin or end: exporting what is left would pass it off as all there was.
+            ExportError::Seal { number, reason } => {
+                let detail = format!("Seal {number} {reason}. Nothing can be exported up to it or from it on.");
+                Self::new(ErrorKind::Conflict, "audit.seal_not_usable", detail).caused_by(error)
+            }
+            ExportError::Secret(_) | ExportError::Record { .. } | ExportError::Write(_) | ExportError::Task(_) => {
+                Self::internal(error)
+            }
         }
     }
 }
@@ -168,6 +171,7 @@ impl From<ExportError> for AppError {
     responses(
         (status = 200, description = "A value per line as JSON, or with `csv` a record per row.",
             content((String = "application/x-ndjson"), (String = "text/csv"))),
+        (status = 409, description = "A seal at which the times begin or end is missing, or no known key has signed it.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Others are being written; try again later.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "No key signs here.", body = Problem, content_type = "application/problem+json"),

@@ -80,7 +80,8 @@ struct VerificationQuery {
 struct VerificationResponse {
     /// Whether everything that was checked is as it was sealed.
     verified: bool,
-    /// Whether all seals of the range were checked; false where the limits ended it or something was found.
+    /// Whether all seals of the range were checked; false where the limits ended it, something was found, or nothing was
+    /// sealed from then on.
     complete: bool,
     /// Where to go on: send it as `fromSeal`, with the same range. Null where nothing is left.
     next_from_seal: Option<i64>,
@@ -162,7 +163,7 @@ impl VerificationQuery {
 }
 
 /// Checks the seals of a time with all their records against the database, and that there are no records of that time
-/// besides. The seal before the first one is believed. At most 200,000 records or about ten seconds an answer: go on with
+/// besides; where nothing was sealed within it, the seal after it. The seal before the first one is believed. At most 200,000 records or about ten seconds an answer: go on with
 /// `nextFromSeal`. The whole chain, and anchors, are checked by `waybill audit verify`.
 #[utoipa::path(get, path = "/audit/verification", tag = "audit", security(("bearer" = [])), params(VerificationQuery),
     responses(
@@ -186,7 +187,7 @@ async fn get_verification(
     }
     Ok(Json(VerificationResponse {
         verified: report.is_verified(),
-        complete: report.is_verified() && report.next_seal.is_none(),
+        complete: report.is_verified() && report.next_seal.is_none() && report.seals.count > 0,
         next_from_seal: report.next_seal,
         from: Rfc3339Time(from),
         to: Rfc3339Time(to),
@@ -207,7 +208,9 @@ async fn check(
     from_seal: Option<i64>,
 ) -> Result<Report, AppError> {
     let db = &verifications.db;
-    let Some((first, last)) = sealed_between(db, from, to).await? else { return Ok(Report::default()) };
+    let Some((first, last)) = sealed_between(db, &verifications.keys, from, to).await? else {
+        return Ok(Report::default());
+    };
     let first = first.max(from_seal.unwrap_or(1));
     if first > last {
         return Ok(Report::default());

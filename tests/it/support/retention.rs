@@ -7,19 +7,19 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::{
     modules::audit::{
-        proof::{Finding, Scopes, Sealed, Verifier},
+        proof::{Finding, PURGED, Scopes, Sealed, Verifier, sign_purge},
         seals::{SealStore, commitment_key_of},
         verification::{Part, verify_chain},
     },
     platform::{
-        ids::{first_id_at, time_of_id},
+        ids::{first_id_at, new_id, time_of_id},
         sealing::SealingKeys,
     },
 };
 
 use super::{
     Answer, TestApp, User,
-    seals::{public_keys, seals},
+    seals::{public_keys, seals, signing_key},
 };
 
 pub const REQUESTS: &str = "provider_request_logs";
@@ -110,7 +110,8 @@ async fn verify_by_hand(app: &TestApp) -> Result<(), Finding> {
         let mut check = verifier.seal(&seal)?;
         for ((seq, leaf), record) in (seal.first_seq..).zip(&seal.leaves).zip(&stored) {
             let collection = scopes.of_code(leaf.code).unwrap().collection();
-            let sealed = Sealed { seal: seal.number, seq, collection, leaf };
+            let at_ms = leaf.at_ms(seal.sealed_at);
+            let sealed = Sealed { seal: seal.number, seq, collection, leaf, at_ms };
             assert!(record.is_none() || !is_purged(&sealed), "{} is there and counts as purged", leaf.id);
             check.record(collection, &leaf.id, record.as_deref(), &key)?;
         }
@@ -151,4 +152,15 @@ impl TestApp {
         let body = json!({ "reason": "It was settled." });
         self.request(Method::DELETE, &path, Some(&admin.token), Some(&body)).await
     }
+}
+
+/// The purge record that the rule would write, signed by a key: whatever is older than now went from a seal, but for `kept`.
+pub fn purge_record(digits: &str, seal: i64, collection: &str, kept: &[i64]) -> Document {
+    let id = new_id("aud");
+    let after = doc! { "collection": collection, "records": 1_i64, "kept": kept, "classOlderThan": bson::DateTime::now(),
+    "keptDays": 30_i64, "trigger": "worker" };
+    let after = sign_purge(&id, seal, after, &signing_key(digits));
+    doc! { "_id": id, "actor": { "kind": "system", "id": "retention", "role": null, "address": null, "requestId": null },
+    "action": PURGED, "resourceType": "audit_seal", "resourceId": seal.to_string(), "userId": null, "outcome": "done",
+    "reason": null, "before": null, "after": after, "at": bson::DateTime::now() }
 }

@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 use super::{
     event::{AuditEvent, AuditOutcome},
-    proof::{CommitmentKey, Hash, SealHeader, SigningKey},
+    proof::{CommitmentKey, Hash, NotSigned, PublicKeys, SealHeader, SigningKey},
     seals::{SealStore, SecretError, commitment_key_of},
     store::AuditStore,
 };
@@ -96,6 +96,7 @@ pub struct Exporter {
     db: Database,
     sealing: Arc<SealingKeys>,
     signer: Option<Arc<SigningKey>>,
+    keys: PublicKeys,
 }
 
 /// An export that is on record and can be written.
@@ -123,9 +124,15 @@ struct SealRange {
 
 impl Exporter {
     /// Over `db`. Salts are kept under `sealing`; manifests are signed by `signer`, and without one there are no exports.
+    /// Seals are signed by one of `keys`.
     #[must_use]
-    pub const fn new(db: Database, sealing: Arc<SealingKeys>, signer: Option<Arc<SigningKey>>) -> Self {
-        Self { db, sealing, signer }
+    pub const fn new(
+        db: Database,
+        sealing: Arc<SealingKeys>,
+        signer: Option<Arc<SigningKey>>,
+        keys: PublicKeys,
+    ) -> Self {
+        Self { db, sealing, signer, keys }
     }
 
     /// Fixes what is exported, and writes down who exports what. The filter has no [`ExportFilter::faults`].
@@ -141,7 +148,7 @@ impl Exporter {
     ) -> Result<Export, ExportError> {
         let signer = Arc::clone(self.signer.as_ref().ok_or(ExportError::NotSigned)?);
         let commitments = commitment_key_of(&self.db, &self.sealing).await?;
-        let seals = SealRange::of(&SealStore::new(self.db.clone()), &filter).await?;
+        let seals = SealRange::of(&SealStore::new(self.db.clone()), &self.keys, &filter).await?;
         let export = Export { db: self.db.clone(), filter, format, created_at: now, seals, commitments, signer };
         AuditStore::new(self.db.clone()).record_read(&export.event(actor)?).await?;
         Ok(export)
@@ -213,16 +220,21 @@ impl Export {
 }
 
 impl SealRange {
-    /// All seals there are; of a chain export those that were sealed within its time.
-    async fn of(store: &SealStore, filter: &ExportFilter) -> Result<Self, ExportError> {
+    /// All seals there are; of a chain export those that were sealed within its time. What seals say of their times counts
+    /// where a known key has signed it, or a chain that was shortened would look like one that ends there.
+    async fn of(store: &SealStore, keys: &PublicKeys, filter: &ExportFilter) -> Result<Self, ExportError> {
         let newest = store.last().await?.map_or(0, |header| header.number);
         let (mut first, mut last) = (1, newest);
         if filter.mode() == ExportMode::Chain {
             if let Some(Rfc3339Time(from)) = filter.from {
                 first = first_sealed_at(store, from, newest).await?;
+                signed(store, keys, first - 1).await?;
             }
             if let Some(Rfc3339Time(to)) = filter.to {
                 last = (first_sealed_at(store, to, newest).await? - 1).max(first - 1);
+                if last < newest {
+                    signed(store, keys, last + 1).await?;
+                }
             }
         }
         let (before, at_end) = (header(store, first - 1).await?, header(store, last).await?);
@@ -246,6 +258,18 @@ async fn first_sealed_at(store: &SealStore, time: DateTime, newest: i64) -> Resu
         }
     }
     Ok(least)
+}
+
+/// The header of a seal whose time counts; before the first one there is none.
+async fn signed(store: &SealStore, keys: &PublicKeys, number: i64) -> Result<(), ExportError> {
+    let Some(header) = header(store, number).await? else { return Ok(()) };
+    header.check_signature(keys).map_err(|error| {
+        let reason = match error {
+            NotSigned::UnknownKey => "is signed by a key that is not known; AUDIT_PUBLIC_KEYS has to have it",
+            NotSigned::Wrong => "is not what its key signed",
+        };
+        ExportError::Seal { number, reason }
+    })
 }
 
 /// The header of a seal that has to be there; before the first one there is none.

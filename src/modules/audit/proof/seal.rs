@@ -10,11 +10,12 @@ use super::{
     bytes::{Bytes, Hash, Signature, binary},
     commitment::CommitmentKey,
     encoding::{Elements, put_name},
-    keys::SigningKey,
+    keys::{NotSigned, PublicKeys, SigningKey},
     leaf::{LeafHasher, Record},
     merkle::root,
     scope::Scopes,
 };
+use crate::platform::ids::time_of_id;
 
 /// What a signed message begins with.
 const DOMAIN: &[u8] = b"waybill audit seal v1";
@@ -30,6 +31,15 @@ pub struct Leaf {
     pub id: String,
     /// See [`LeafHasher`].
     pub hash: Hash,
+}
+
+impl Leaf {
+    /// The time of its record, ms: what its id carries. No record is younger than its seal, nor is one without a time.
+    #[must_use]
+    pub fn at_ms(&self, sealed_at: DateTime) -> i64 {
+        let sealed_at = sealed_at.timestamp_millis();
+        time_of_id(&self.id).map_or(sealed_at, |at| at.min(sealed_at))
+    }
 }
 
 /// A seal, as it is stored. Documented field by field at [`SealHeader`].
@@ -125,6 +135,20 @@ impl SealHeader {
         [DOMAIN, &self.hash().0].concat()
     }
 
+    /// Whether a known key signed it: it is what the sealer wrote, at the place that its number says.
+    ///
+    /// # Errors
+    /// [`NotSigned`].
+    pub fn check_signature(&self, keys: &PublicKeys) -> Result<(), NotSigned> {
+        keys.verify(&self.key_id, &self.signed_bytes(), &self.signature)
+    }
+
+    /// Whether these are the codes and ids of its leaves.
+    #[must_use]
+    pub fn has_names<'a>(&self, names: impl IntoIterator<Item = (u8, &'a str)>) -> bool {
+        names_hash(names) == self.names
+    }
+
     /// Number of its leaves.
     #[must_use]
     pub fn size(&self) -> i64 {
@@ -185,6 +209,13 @@ impl Seal {
         Self { number, sealed_at, first_seq, leaves, counts, totals, root, names, previous, key_id, signature }
     }
 
+    /// Whether a known key signed it and these are the codes and ids that were signed: what it names is what was sealed.
+    #[must_use]
+    pub fn is_sound(&self, keys: &PublicKeys) -> bool {
+        let header = self.header();
+        header.check_signature(keys).is_ok() && names_of(&self.leaves) == header.names
+    }
+
     /// Everything but the leaves.
     #[must_use]
     pub fn header(&self) -> SealHeader {
@@ -227,11 +258,14 @@ pub(super) fn root_of(leaves: &[Leaf]) -> Hash {
 
 /// The hash over their names.
 pub(super) fn names_of(leaves: &[Leaf]) -> Hash {
-    let mut bytes = Vec::with_capacity(1 + leaves.iter().map(|leaf| leaf.id.len() + 5).sum::<usize>());
-    bytes.push(NAMES);
-    for leaf in leaves {
-        bytes.push(leaf.code);
-        put_name(&mut bytes, leaf.id.as_bytes());
+    names_hash(leaves.iter().map(|leaf| (leaf.code, &*leaf.id)))
+}
+
+fn names_hash<'a>(names: impl IntoIterator<Item = (u8, &'a str)>) -> Hash {
+    let mut bytes = vec![NAMES];
+    for (code, id) in names {
+        bytes.push(code);
+        put_name(&mut bytes, id.as_bytes());
     }
     Bytes(Sha256::digest(bytes).into())
 }

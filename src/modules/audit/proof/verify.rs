@@ -99,6 +99,8 @@ pub struct Sealed<'a> {
     pub collection: &'a str,
     /// The leaf.
     pub leaf: &'a Leaf,
+    /// Its time, see [`Leaf::at_ms`].
+    pub at_ms: i64,
 }
 
 /// Checks a chain of seals. See the module's words for how it is fed.
@@ -226,7 +228,7 @@ impl<'a> Verifier<'a> {
     fn check_header(&self, header: &SealHeader, hash: &Hash) -> Result<(), Finding> {
         let expected = self.last.number + 1;
         let found = |kind, detail: String| Err(Finding::of_seal(expected, kind, detail));
-        match self.keys.verify(&header.key_id, &header.signed_bytes(), &header.signature) {
+        match header.check_signature(self.keys) {
             Err(NotSigned::UnknownKey) => {
                 return found(FindingKind::UnknownKey, format!("the key {:?} is not known", header.key_id));
             }
@@ -326,7 +328,8 @@ impl SealCheck<'_, '_> {
         self.position += 1;
         let Some(document) = document else {
             let seq = self.seal.first_seq + position as i64;
-            if (self.verifier.purged)(&Sealed { seal: self.seal.number, seq, collection, leaf }) {
+            let at_ms = leaf.at_ms(self.seal.sealed_at);
+            if (self.verifier.purged)(&Sealed { seal: self.seal.number, seq, collection, leaf, at_ms }) {
                 return Ok(());
             }
             return Err(self.suspected_or(position, FindingKind::RecordRemoved, "the record is gone"));

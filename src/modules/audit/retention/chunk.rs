@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::{FutureExt, StreamExt};
 use mongodb::{
     ClientSession, Database,
@@ -13,18 +13,17 @@ use mongodb::{
 use super::{
     RETENTION, RecordClass,
     guard::{Lease, hold_fast},
+    purge::{PurgeKeys, Trigger},
     subjects::{held, projection},
     transaction_options,
 };
 use crate::{
-    modules::audit::{AUDIT_EVENTS, AuditEvent, AuditOutcome},
+    modules::audit::{
+        AUDIT_EVENTS, AuditEvent, AuditOutcome,
+        proof::{PURGED, PURGED_FROM, Purge, sign_purge},
+    },
     platform::{clock::Clock, crash, identity::Actor, ids::new_id},
 };
-
-/// The action of purge records.
-pub const PURGED: &str = "audit.purged";
-/// What purge records are about.
-const RESOURCE_TYPE: &str = "audit_seal";
 
 /// A record, as its seal names it.
 #[derive(Clone, Debug)]
@@ -39,12 +38,16 @@ pub(super) struct SealedRecord {
 pub(super) struct Purging<'a> {
     pub(super) db: &'a Database,
     pub(super) clock: &'a Clock,
+    pub(super) keys: &'a PurgeKeys,
+    pub(super) trigger: Trigger,
     pub(super) seal: i64,
     pub(super) class: RecordClass,
     pub(super) collection: &'static str,
     pub(super) records: &'a [SealedRecord],
     /// What is older than this goes; it is said in the purge record.
     pub(super) older_than: DateTime,
+    /// After so many days; it is said too.
+    pub(super) kept_days: i64,
     /// None where nothing is to be changed.
     pub(super) lease: Option<&'a Lease>,
 }
@@ -81,7 +84,7 @@ impl Purging<'_> {
         let records = self.db.collection::<Document>(self.collection);
         let deleted = records.delete_many(doc! { "_id": { "$in": &go } }).session(&mut *session).await?;
         if deleted.deleted_count != outcome.purged {
-            return Err(Error::custom("records went that the transaction had seen"));
+            return Err(Error::custom("records went that the transaction had seen".to_owned()));
         }
         crash::point("purge_deleting");
         let gone: HashSet<&str> = go.into_iter().collect();
@@ -94,19 +97,20 @@ impl Purging<'_> {
         Ok(outcome)
     }
 
-    /// Numbers of the records that no purge record covers.
+    /// Numbers of the records that no purge has taken. Purge records that are not signed say nothing: what they name was
+    /// removed by somebody else, and no signed one must cover that.
     async fn not_purged(&self, session: &mut ClientSession) -> Result<HashSet<i64>> {
         let mut left: HashSet<i64> = self.records.iter().map(|record| record.seq).collect();
-        let events = self.db.collection::<Document>(AUDIT_EVENTS);
-        let about = doc! { "resourceId": self.seal.to_string(), "resourceType": RESOURCE_TYPE, "action": PURGED,
+        let events = self.db.collection::<RawDocumentBuf>(AUDIT_EVENTS);
+        let about = doc! { "resourceId": self.seal.to_string(), "resourceType": PURGED_FROM, "action": PURGED,
         "after.collection": self.collection };
-        let found = events.find(about).hint(Hint::Name("resource".into())).projection(doc! { "after.kept": 1 });
+        let found = events.find(about).hint(Hint::Name("resource".into()));
         let mut found = found.session(&mut *session).await?;
         let mut stream = found.stream(session);
         while let Some(event) = stream.next().await.transpose()? {
-            let kept = event.get_document("after").and_then(|after| after.get_array("kept")).map_err(Error::custom)?;
-            let kept: HashSet<i64> = kept.iter().filter_map(Bson::as_i64).collect();
-            left.retain(|seq| kept.contains(seq));
+            if let Some(Ok(purge)) = Purge::read(&event, &self.keys.public) {
+                left.retain(|seq| purge.kept.contains(seq));
+            }
         }
         Ok(left)
     }
@@ -143,18 +147,20 @@ impl Purging<'_> {
         let state = self.db.collection::<Document>(RETENTION);
         state.update_one(doc! { "_id": self.collection }, progress).upsert(true).session(&mut *session).await?;
         // Made last: the sealer expects records to be committed soon after their ids were made.
+        let id = new_id("aud");
+        let after = doc! { "collection": self.collection, "records": purged as i64, "kept": kept,
+        "classOlderThan": self.older_than, "keptDays": self.kept_days, "trigger": self.trigger.as_str() };
         let event = AuditEvent {
-            id: new_id("aud"),
+            after: Some(sign_purge(&id, self.seal, after, &self.keys.signer)),
+            id,
             actor: Actor::system("retention"),
             action: PURGED.into(),
-            resource_type: RESOURCE_TYPE.into(),
+            resource_type: PURGED_FROM.into(),
             resource_id: self.seal.to_string(),
             user_id: None,
             outcome: AuditOutcome::Done,
             reason: None,
             before: None,
-            after: Some(doc! { "collection": self.collection, "records": purged as i64, "kept": kept,
-            "classOlderThan": self.older_than }),
             at: self.clock.now(),
         };
         self.db.collection::<AuditEvent>(AUDIT_EVENTS).insert_one(event).session(session).await.map(drop)

@@ -18,7 +18,6 @@ use crate::platform::{
 };
 
 const ID: &str = "guard";
-const LOST: &str = "another purge has taken over";
 /// Whoever purges and says nothing for so long has died. A transaction that is under way then can't commit any more: its
 /// last write asks for the token.
 const LEASE: Duration = Duration::from_secs(60);
@@ -75,7 +74,8 @@ impl Guard {
 /// The right to purge.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
-    token: String,
+    /// `prg_...`
+    pub(super) token: String,
     /// [`Guard::releases`] when it was taken.
     pub(super) releases: i64,
 }
@@ -124,7 +124,7 @@ pub(super) async fn hold_fast(
         change.insert("$set", doc! { "leaseUntil": after(now, LEASE) });
     }
     let written = db.collection::<Document>(RETENTION).update_one(filter, change).session(session).await?;
-    if written.matched_count == 1 { Ok(()) } else { Err(Error::custom(LOST)) }
+    if written.matched_count == 1 { Ok(()) } else { Err(lost()) }
 }
 
 /// Extends the lease.
@@ -135,7 +135,7 @@ pub(super) async fn renew(db: &Database, lease: &Lease, now: DateTime) -> Result
     let extended = doc! { "$set": { "leaseUntil": after(now, LEASE) } };
     let ours = doc! { "_id": ID, "token": &lease.token };
     let written = db.collection::<Document>(RETENTION).update_one(ours, extended).await?;
-    if written.matched_count == 1 { Ok(()) } else { Err(Error::custom(LOST)) }
+    if written.matched_count == 1 { Ok(()) } else { Err(lost()) }
 }
 
 /// Makes the guard where there is none yet.
@@ -151,4 +151,9 @@ pub(super) async fn ensure(db: &Database) -> Result<()> {
         Err(error) if !mongo::is_duplicate_key(&error) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// The driver prints texts of ours only where they are owned.
+fn lost() -> Error {
+    Error::custom("another purge has taken over".to_owned())
 }

@@ -2,9 +2,10 @@
 //! holds, the purge, and the erasure of what is personal.
 //!
 //! Invariants: only sealed records are purged, by rule alone, and what is gone is named by a purge record in the same
-//! transaction: an audit event `audit.purged` about the seal, which says what of the seal's collection is still there. No
-//! record goes while a legal hold is in force that covers it: the transaction that sets a hold and those that purge, erase
-//! and destroy evidence elsewhere ([`ensure_not_held`]) write one document, the [`Guard`], so of two at once one runs again and sees the other. Purge records are never
+//! transaction: an audit event `audit.purged` about the seal, signed, which says what of the seal's collection is still
+//! there. No record goes while a legal hold is in force that covers it: the transaction that sets a hold and those that
+//! purge, erase and destroy evidence elsewhere ([`ensure_not_held`]) write one document, the [`Guard`], so of two at once
+//! one runs again and sees the other. Purge records are never
 //! purged. An erased field leaves the record's leaf what it was.
 //!
 //! Collections: `audit_legal_holds`, `audit_retention`.
@@ -18,7 +19,7 @@ mod subjects;
 
 use std::time::Duration;
 
-use bson::{DateTime, doc};
+use bson::{Bson, DateTime, Document, doc};
 use mongodb::{
     ClientSession, Database,
     error::Result,
@@ -28,14 +29,13 @@ use mongodb::{
 use super::store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
 use crate::platform::mongo::{self, Index};
 
-pub use chunk::PURGED;
 pub use erasure::{Erased, Eraser, ErasureError, Subject};
 pub use guard::Guard;
 pub use holds::{
     Held, HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, ensure_not_held,
     find_hold, keys_of_hold, list_holds,
 };
-pub use purge::{PurgeReport, PurgedOf, Purger};
+pub use purge::{PurgeKeys, PurgeReport, PurgedOf, Purger};
 
 /// Legal holds, those released among them.
 pub const LEGAL_HOLDS: &str = "audit_legal_holds";
@@ -108,6 +108,14 @@ pub struct Retention {
 }
 
 impl Retention {
+    /// Days that each class is kept, by its name; null is for ever.
+    #[must_use]
+    pub fn kept_days(&self) -> Document {
+        let days =
+            |class: RecordClass| (class.name().to_owned(), self.of(class).map_or(Bson::Null, |kept| days(kept).into()));
+        RecordClass::ALL.into_iter().map(days).collect()
+    }
+
     /// How long a class is kept; none is for ever.
     #[must_use]
     pub const fn of(&self, class: RecordClass) -> Option<Duration> {
@@ -118,13 +126,18 @@ impl Retention {
     }
 }
 
+/// Whole days.
+const fn days(kept: Duration) -> i64 {
+    (kept.as_secs() / 86_400) as i64
+}
+
 /// The time before which provider calls have been purged; none where there was no purge yet. Of what is older nobody can
 /// tell any more whether there was a call.
 ///
 /// # Errors
 /// What the driver says.
 pub async fn calls_purged_before(db: &Database, session: &mut ClientSession) -> Result<Option<DateTime>> {
-    let progress = db.collection::<bson::Document>(RETENTION);
+    let progress = db.collection::<Document>(RETENTION);
     let found = progress.find_one(doc! { "_id": RESPONSE_LOGS }).session(session).await?;
     Ok(found.and_then(|progress| progress.get_datetime("olderThan").ok().copied()))
 }

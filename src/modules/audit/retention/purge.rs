@@ -1,6 +1,9 @@
 //! The purge: seal by seal from the oldest, one at a time, within limits; stopped at any moment and run again, it goes on.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
@@ -9,17 +12,20 @@ use mongodb::{Database, error::Result};
 use super::{
     RETENTION, RecordClass, Retention,
     chunk::{Outcome, Purging, SealedRecord},
+    days,
     guard::{Lease, RENEW_EVERY, claim, release, renew},
 };
 use crate::{
     modules::audit::{
-        proof::{Leaf, Scopes, Seal},
+        AuditEvent, AuditOutcome, AuditStore,
+        proof::{Leaf, PublicKeys, Scopes, Seal, SigningKey},
         seals::SealStore,
     },
     platform::{
         clock::{Clock, after},
         crash,
-        ids::time_of_id,
+        identity::Actor,
+        ids::new_id,
     },
 };
 
@@ -35,6 +41,34 @@ const PAUSE: Duration = Duration::from_millis(20);
 const TRANSACTIONS_MAX: u64 = 10_000;
 /// Headers and kept seals that are read at once.
 const PAGE: i64 = 100;
+
+/// What signs purge records, and by which keys earlier ones are checked, that of today among them.
+#[derive(Clone, Debug)]
+pub struct PurgeKeys {
+    /// Signs.
+    pub signer: Arc<SigningKey>,
+    /// Those by which purge records and seals are checked.
+    pub public: PublicKeys,
+}
+
+/// Why it purges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// It was due.
+    Worker,
+    /// Somebody asked for it on the machine, with settings that may be their own.
+    CommandLine,
+}
+
+impl Trigger {
+    /// In purge records.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::CommandLine => "command_line",
+        }
+    }
+}
 
 /// What was purged of one collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +109,15 @@ pub struct Purger {
     seals: SealStore,
     clock: Clock,
     retention: Retention,
+    keys: PurgeKeys,
     chunk: usize,
 }
 
 impl Purger {
     /// A purger; `clock` has to be the database's.
     #[must_use]
-    pub fn new(db: Database, clock: Clock, retention: Retention) -> Self {
-        Self { seals: SealStore::new(db.clone()), db, clock, retention, chunk: CHUNK }
+    pub fn new(db: Database, clock: Clock, retention: Retention, keys: PurgeKeys) -> Self {
+        Self { seals: SealStore::new(db.clone()), db, clock, retention, keys, chunk: CHUNK }
     }
 
     /// The same with so many records a transaction; for tests.
@@ -94,7 +129,7 @@ impl Purger {
     /// Purges whenever it is due, until it is dropped. Errors are logged, and it tries again.
     pub async fn keep_purging(&self) {
         loop {
-            match self.lease_and_run(true).await {
+            match self.lease_and_run(Trigger::Worker, true).await {
                 Ok(Some(report)) => log(&report),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "the purge stopped; it goes on later"),
@@ -103,12 +138,20 @@ impl Purger {
         }
     }
 
-    /// Purges now; none where somebody else does.
+    /// Purges now, by rule; none where somebody else does.
     ///
     /// # Errors
     /// What the driver says; what was purged until then is purged, and the next run goes on there.
     pub async fn run(&self) -> Result<Option<PurgeReport>> {
-        self.lease_and_run(false).await
+        self.lease_and_run(Trigger::Worker, false).await
+    }
+
+    /// The same, because somebody asks for it with `waybill audit purge`: that is on record before anything goes.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn run_on_request(&self) -> Result<Option<PurgeReport>> {
+        self.lease_and_run(Trigger::CommandLine, false).await
     }
 
     /// What would go now. Changes nothing.
@@ -116,16 +159,38 @@ impl Purger {
     /// # Errors
     /// What the driver says.
     pub async fn preview(&self) -> Result<PurgeReport> {
-        Run::new(self, None).go().await
+        Run::new(self, Trigger::CommandLine, None).go().await
     }
 
-    async fn lease_and_run(&self, only_if_due: bool) -> Result<Option<PurgeReport>> {
+    async fn lease_and_run(&self, trigger: Trigger, only_if_due: bool) -> Result<Option<PurgeReport>> {
         let Some(lease) = claim(&self.db, self.clock.now(), only_if_due).await? else { return Ok(None) };
-        let done = Run::new(self, Some(&lease)).go().await;
+        let noted = if trigger == Trigger::CommandLine { self.note_request(&lease).await } else { Ok(()) };
+        let done = match noted {
+            Ok(()) => Run::new(self, trigger, Some(&lease)).go().await,
+            Err(error) => Err(error),
+        };
         let more = done.as_ref().map_or(true, |report| report.more);
         let due_at = if more { self.clock.now() } else { after(self.clock.now(), EVERY) };
         release(&self.db, &lease, due_at).await?;
         done.map(Some)
+    }
+
+    /// Who reads purge records can tell a person's settings from the rule's.
+    async fn note_request(&self, lease: &Lease) -> Result<()> {
+        let event = AuditEvent {
+            id: new_id("aud"),
+            actor: Actor::command_line("audit purge"),
+            action: "audit.purge_requested".into(),
+            resource_type: "audit_purge".into(),
+            resource_id: lease.token.clone(),
+            user_id: None,
+            outcome: AuditOutcome::Done,
+            reason: None,
+            before: None,
+            after: Some(doc! { "keptDays": self.retention.kept_days() }),
+            at: self.clock.now(),
+        };
+        AuditStore::new(self.db.clone()).record_read(&event).await
     }
 }
 
@@ -139,6 +204,7 @@ fn log(report: &PurgeReport) {
 /// One run. Without a lease it looks and changes nothing.
 struct Run<'a> {
     purger: &'a Purger,
+    trigger: Trigger,
     lease: Option<&'a Lease>,
     transactions: u64,
     renewed: Instant,
@@ -151,11 +217,12 @@ struct Part {
     class: RecordClass,
     collection: &'static str,
     older_than: DateTime,
+    kept_days: i64,
 }
 
 impl<'a> Run<'a> {
-    fn new(purger: &'a Purger, lease: Option<&'a Lease>) -> Self {
-        Self { purger, lease, transactions: 0, renewed: Instant::now(), report: PurgeReport::default() }
+    fn new(purger: &'a Purger, trigger: Trigger, lease: Option<&'a Lease>) -> Self {
+        Self { purger, trigger, lease, transactions: 0, renewed: Instant::now(), report: PurgeReport::default() }
     }
 
     async fn go(mut self) -> Result<PurgeReport> {
@@ -164,7 +231,7 @@ impl<'a> Run<'a> {
             let Some(kept) = self.purger.retention.of(class) else { continue };
             let older_than = DateTime::from_millis(now_ms.saturating_sub(kept.as_millis() as i64));
             for collection in class.collections() {
-                let part = Part { class, collection, older_than };
+                let part = Part { class, collection, older_than, kept_days: days(kept) };
                 self.report.collections.push(PurgedOf { class, collection, records: 0, held: 0, seals: 0 });
                 self.kept_before(part).await?;
                 self.oldest_first(part).await?;
@@ -223,6 +290,11 @@ impl<'a> Run<'a> {
     async fn seal(&mut self, part: Part, number: i64) -> Result<bool> {
         // A seal that is not there is for the verification to name.
         let Some(seal) = self.purger.seals.find(number).await? else { return Ok(true) };
+        // One that names other records than were sealed must not make those go; it may be put right, or its key known later.
+        if !seal.is_sound(&self.purger.keys.public) {
+            tracing::error!(seal = number, "the purge waits: this seal is not what a known key has signed");
+            return Ok(false);
+        }
         let records = records_of(&seal, part.collection);
         if records.iter().any(|(_, at)| *at >= part.older_than.timestamp_millis()) {
             return Ok(false);
@@ -231,11 +303,14 @@ impl<'a> Run<'a> {
         let purging = Purging {
             db: &self.purger.db,
             clock: &self.purger.clock,
+            keys: &self.purger.keys,
+            trigger: self.trigger,
             seal: number,
             class: part.class,
             collection: part.collection,
             records: &records,
             older_than: part.older_than,
+            kept_days: part.kept_days,
             lease: self.lease,
         };
         let mut of_seal = Outcome::default();
@@ -292,15 +367,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The records of one collection in a seal, with their times (ms): those that their ids carry. No record is younger than
-/// its seal.
+/// The records of one collection in a seal, with their times (ms).
 fn records_of(seal: &Seal, collection: &str) -> Vec<(SealedRecord, i64)> {
-    let sealed_at = seal.sealed_at.timestamp_millis();
     let of_collection = |code| Scopes::standard().of_code(code).is_some_and(|scope| scope.collection() == collection);
     let numbered = (seal.first_seq..).zip(&seal.leaves).filter(|(_, leaf)| of_collection(leaf.code));
-    let timed = |(seq, leaf): (i64, &Leaf)| {
-        let at = time_of_id(&leaf.id).map_or(sealed_at, |at| at.min(sealed_at));
-        (SealedRecord { seq, id: leaf.id.clone() }, at)
-    };
+    let timed = |(seq, leaf): (i64, &Leaf)| (SealedRecord { seq, id: leaf.id.clone() }, leaf.at_ms(seal.sealed_at));
     numbered.map(timed).collect()
 }

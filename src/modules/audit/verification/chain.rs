@@ -6,8 +6,10 @@ use std::{
 };
 
 use bson::{DateTime, Document, doc};
-use mongodb::{Database, error::Result};
-use serde::Deserialize;
+use mongodb::{
+    Database,
+    error::{Error, Result},
+};
 
 use super::{
     super::{
@@ -18,6 +20,7 @@ use super::{
     },
     Report,
     purges::Purges,
+    range::last_seal,
     reading::{ReadError, Source, find_seal},
     sweep::{SEALED_WITHIN_MS, Sweep},
 };
@@ -104,49 +107,6 @@ pub async fn verify_chain(
     Ok(report)
 }
 
-/// Numbers of the first and the last seal that were sealed from `from` on and before `to`, by what the seals say; none
-/// where there are none.
-///
-/// # Errors
-/// What the driver says.
-pub async fn sealed_between(db: &Database, from: DateTime, to: DateTime) -> Result<Option<(i64, i64)>> {
-    let Some(last) = sealed_at(db, doc! { "$gte": 0_i64 }, -1).await? else { return Ok(None) };
-    let (first, after) = (sealed_since(db, from, &last).await?, sealed_since(db, to, &last).await?);
-    Ok((first < after).then_some((first, after - 1)))
-}
-
-/// What a seal says about itself.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SealedAt {
-    #[serde(rename = "_id")]
-    number: i64,
-    sealed_at: DateTime,
-}
-
-/// The first or the last seal whose number is in this range. Those that can't be read are passed over: checking finds
-/// them.
-async fn sealed_at(db: &Database, numbers: Document, direction: i32) -> Result<Option<SealedAt>> {
-    let mut filter = doc! { "_id": numbers, "sealedAt": { "$type": "date" } };
-    filter.insert("$expr", doc! { "$in": [{ "$type": "$_id" }, ["int", "long"]] });
-    let seals = db.collection::<SealedAt>(AUDIT_SEALS);
-    seals.find_one(filter).sort(doc! { "_id": direction }).projection(doc! { "sealedAt": 1 }).await
-}
-
-/// Number of the first seal that was sealed then or later, else the one after the last. Later seals are sealed later:
-/// halving finds it among millions with some twenty look-ups.
-async fn sealed_since(db: &Database, at: DateTime, last: &SealedAt) -> Result<i64> {
-    let (mut low, mut high) = (1, last.number.saturating_add(1));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match sealed_at(db, doc! { "$gte": middle, "$lt": high }, 1).await? {
-            Some(seal) if seal.sealed_at < at => low = seal.number + 1,
-            _ => high = middle,
-        }
-    }
-    Ok(low)
-}
-
 struct Chain<'a> {
     db: &'a Database,
     keys: &'a PublicKeys,
@@ -168,7 +128,7 @@ impl Chain<'_> {
             None => return Err(ChainError::NoSecret.into()),
         };
         let trusted = match from_seal {
-            Some(from) => Some(self.trusted(from - 1).await?),
+            Some(from) => Some(self.believed(from - 1).await?.header()),
             None => None,
         };
         report.trusted = trusted.as_ref().map(Anchor::from);
@@ -180,7 +140,7 @@ impl Chain<'_> {
         if let Some(trusted) = &trusted {
             verifier = verifier.after(trusted);
         }
-        let mut source = Source::start(self.db, seals_of(from_seal, to_seal)).await?;
+        let mut source = Source::start(self.db, self.keys, seals_of(from_seal, to_seal)).await?;
         let began = Instant::now();
         let mut last = None;
         while let Some(seal) = source.seal().await.map_err(|error| stop(&verifier, error))? {
@@ -204,8 +164,9 @@ impl Chain<'_> {
         let Some(last) = last else {
             return if trusted.is_some() { Ok(()) } else { Err(ChainError::NoSeals.into()) };
         };
+        let first = report.seals.first.unwrap_or(last.number);
         let whole = trusted.is_none() && to_seal.is_none() && report.next_seal.is_none();
-        match self.unsealed(whole, trusted.as_ref(), &last).await? {
+        match self.unsealed(whole, trusted.as_ref(), first, &last).await? {
             Some((collection, id)) => Err(verifier.unsealed(collection, &id).into()),
             None => Ok(()),
         }
@@ -215,19 +176,20 @@ impl Chain<'_> {
         Ok(self.db.collection::<Document>(AUDIT_SEALS).find_one(doc! {}).await?.is_none())
     }
 
-    /// The seal that is believed: it is there, and a known key has signed it.
-    async fn trusted(&self, number: i64) -> std::result::Result<SealHeader, Stop> {
+    /// A seal that is believed: it is there, and a known key has signed it.
+    async fn believed(&self, number: i64) -> std::result::Result<Seal, Stop> {
         let found = |kind, detail: String| Err(Finding::of_seal(number, kind, detail).into());
-        let header = match find_seal(self.db, number).await {
-            Ok(Some(seal)) => seal.header(),
+        let seal = match find_seal(self.db, number).await {
+            Ok(Some(seal)) => seal,
             Ok(None) => return found(FindingKind::SealMissing, "it is not there".into()),
             Err(ReadError::Seal(detail)) => {
                 return found(FindingKind::SealChanged, format!("it can't be read: {detail}"));
             }
             Err(ReadError::Database(error)) => return Err(error.into()),
         };
-        match self.keys.verify(&header.key_id, &header.signed_bytes(), &header.signature) {
-            Ok(()) => Ok(header),
+        let header = seal.header();
+        match header.check_signature(self.keys) {
+            Ok(()) => Ok(seal),
             Err(NotSigned::UnknownKey) => {
                 found(FindingKind::UnknownKey, format!("the key {:?} is not known", header.key_id))
             }
@@ -237,29 +199,36 @@ impl Chain<'_> {
         }
     }
 
-    /// The first record that should be sealed and is not: among all, or among those of the time of a part.
+    /// The first record that should be sealed and is not: among all, or among those of the time of a part, whose first seal
+    /// is `first`.
     async fn unsealed(
         &self,
         whole: bool,
         trusted: Option<&SealHeader>,
+        first: i64,
         last: &Seal,
     ) -> std::result::Result<Option<(&'static str, String)>, Stop> {
         let hello = self.db.run_command(doc! { "hello": 1 }).await?;
-        let now_ms = hello.get_datetime("localTime").map_err(mongodb::error::Error::custom)?.timestamp_millis();
+        let now_ms = hello.get_datetime("localTime").map_err(|error| Error::custom(error.to_string()))?;
+        let now_ms = now_ms.timestamp_millis();
         let sealed_by = |at: DateTime| at.timestamp_millis().saturating_sub(SEALED_WITHIN_MS);
         let only = (!whole).then(|| (trusted.map_or(0, |seal| sealed_by(seal.sealed_at)), sealed_by(last.sealed_at)));
         // A sealer that catches up puts older records into later seals: those count, also behind the part.
-        let end = if whole { None } else { sealed_at(self.db, doc! { "$gt": last.number }, -1).await? };
-        let end = match end {
-            Some(end) => match find_seal(self.db, end.number).await {
-                Ok(found) => found,
-                Err(ReadError::Seal(_)) => None,
-                Err(ReadError::Database(error)) => return Err(error.into()),
-            },
-            None => None,
-        };
-        let last = end.as_ref().unwrap_or(last);
-        Ok(Sweep { db: self.db, last, now_ms, only }.first().await?)
+        let end = if whole { None } else { self.end_behind(last.number).await? };
+        let (checked, last) = (first..=last.number, end.as_ref().unwrap_or(last));
+        Ok(Sweep { db: self.db, keys: self.keys, checked, last, now_ms, only }.first().await?)
+    }
+
+    /// The last seal of the chain, if it is behind this one. It was not checked, and says up to when records are sealed: so
+    /// a known key has to have signed it, with these leaves.
+    async fn end_behind(&self, number: i64) -> std::result::Result<Option<Seal>, Stop> {
+        let Some(number) = last_seal(self.db, number).await? else { return Ok(None) };
+        let seal = self.believed(number).await?;
+        if seal.is_sound(self.keys) {
+            return Ok(Some(seal));
+        }
+        let detail = "the ids of its leaves are not those that were sealed";
+        Err(Finding::of_seal(number, FindingKind::SealChanged, detail).into())
     }
 }
 
@@ -303,17 +272,17 @@ async fn check_seal(
 ) -> std::result::Result<(), Stop> {
     let failed = |error: ReadError| match error {
         ReadError::Database(error) => Stop::from(error),
-        ReadError::Seal(detail) => Stop::from(mongodb::error::Error::custom(detail)),
+        ReadError::Seal(detail) => Stop::from(Error::custom(detail)),
     };
     purges.lock().unwrap_or_else(PoisonError::into_inner).forget_before(seal.number);
     let mut check = verifier.seal(seal)?;
     for leaf in &seal.leaves {
         let record = source.record().await.map_err(failed)?;
-        for purge in source.purges() {
-            purges.lock().unwrap_or_else(PoisonError::into_inner).add(&purge);
-        }
+        purges.lock().unwrap_or_else(PoisonError::into_inner).extend(source.purges());
         let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
-        check.record(collection, &leaf.id, record.as_deref(), commitments)?;
+        check
+            .record(collection, &leaf.id, record.as_deref(), commitments)
+            .map_err(|finding| purges.lock().unwrap_or_else(PoisonError::into_inner).explain(finding))?;
         if record.is_some() { report.records += 1 } else { report.purged += 1 }
     }
     Ok(check.finish()?)

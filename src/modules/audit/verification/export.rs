@@ -18,7 +18,6 @@ use super::{
             Anchor, Finding, FindingKind, Hash, Leaf, NotSigned, ProofError, PublicKeys, Salts, Scopes, Seal,
             SealCheck, Sealed, Verifier,
         },
-        retention::PURGED,
     },
     Report,
     lines::{Kind, LINE_BYTES_MAX, LineError, Lines, Mode, Opening, RecordLine, SealLine, SealSpan},
@@ -27,7 +26,7 @@ use super::{
 };
 
 const VERSION: i64 = 1;
-/// Runs of records that are gone, until the file's end says whether they were purged; 32 bytes each.
+/// Runs of records that are gone, until the file's end says whether they were purged; 40 bytes each.
 const GONE_RUNS_MAX: usize = 5_000_000;
 /// Of a selection, progress is told after so many records.
 const PROGRESS_EVERY: u64 = 1_000;
@@ -197,8 +196,8 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             at = index + 1;
             let record = self.raw(&line)?;
             check.record(&line.collection, line.id(), Some(&record), &line.salts)?;
-            if line.collection == AUDIT_EVENTS && line.record.get_str("action").is_ok_and(|action| action == PURGED) {
-                purges.add(&record);
+            if line.collection == AUDIT_EVENTS {
+                purges.add(&record, self.keys);
             }
             self.count(line.collection);
         };
@@ -370,8 +369,8 @@ fn check_anchor(anchors: &Anchors, seal: Anchor) -> Result<(), Finding> {
 #[derive(Debug, Default)]
 struct Gone {
     runs: Vec<Run>,
-    /// Ids by number.
-    ids: BTreeMap<i64, String>,
+    /// Ids and times by number.
+    named: BTreeMap<i64, (String, i64)>,
 }
 
 /// Records of one seal and collection that follow each other.
@@ -381,6 +380,8 @@ struct Run {
     code: u8,
     first: i64,
     last: i64,
+    /// The time of the youngest, ms.
+    newest_ms: i64,
 }
 
 impl Gone {
@@ -388,11 +389,14 @@ impl Gone {
     fn add(&mut self, sealed: &Sealed<'_>) -> bool {
         let (seal, code, seq) = (sealed.seal, sealed.leaf.code, sealed.seq);
         match self.runs.last_mut() {
-            Some(run) if (run.seal, run.code, run.last + 1) == (seal, code, seq) => run.last = seq,
-            _ => self.runs.push(Run { seal, code, first: seq, last: seq }),
+            Some(run) if (run.seal, run.code, run.last + 1) == (seal, code, seq) => {
+                run.last = seq;
+                run.newest_ms = run.newest_ms.max(sealed.at_ms);
+            }
+            _ => self.runs.push(Run { seal, code, first: seq, last: seq, newest_ms: sealed.at_ms }),
         }
-        if self.ids.len() < GONE_NAMED_MAX {
-            self.ids.insert(seq, sealed.leaf.id.clone());
+        if self.named.len() < GONE_NAMED_MAX {
+            self.named.insert(seq, (sealed.leaf.id.clone(), sealed.at_ms));
         }
         true
     }
@@ -401,14 +405,15 @@ impl Gone {
     fn first_unaccounted(&self, purges: &Purges) -> Option<Finding> {
         self.runs.iter().find_map(|run| {
             let collection = Scopes::standard().of_code(run.code).map_or("", |scope| scope.collection());
-            let seq = (run.first..=run.last).find(|&seq| !purges.cover(run.seal, collection, seq))?;
+            let at_ms = |seq| self.named.get(&seq).map_or(run.newest_ms, |(_, at_ms)| *at_ms);
+            let seq = (run.first..=run.last).find(|&seq| !purges.cover(run.seal, collection, seq, at_ms(seq)))?;
             let detail = "the record is gone, and no purge record in this file says so";
-            Some(Finding {
+            Some(purges.explain(Finding {
                 seq: Some(seq),
                 collection: Some(collection.to_owned()),
-                record_id: self.ids.get(&seq).cloned(),
+                record_id: self.named.get(&seq).map(|(id, _)| id.clone()),
                 ..Finding::of_seal(run.seal, FindingKind::RecordRemoved, detail)
-            })
+            }))
         })
     }
 }

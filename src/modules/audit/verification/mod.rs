@@ -11,6 +11,7 @@ mod export;
 mod lines;
 mod manifest;
 mod purges;
+mod range;
 mod reading;
 mod sweep;
 
@@ -22,8 +23,9 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 pub use anchors::read_anchors;
-pub use chain::{ChainError, Limits, Part, sealed_between, verify_chain};
+pub use chain::{ChainError, Limits, Part, verify_chain};
 pub use export::{ExportError, verify_export};
+pub use range::sealed_between;
 pub use sweep::SEALED_WITHIN_MS;
 
 use super::proof::{Anchor, Finding, SealHeader};

@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 
 use super::{
     super::{
-        proof::{Leaf, Seal},
+        proof::{Leaf, PublicKeys, Seal},
         seals::{AUDIT_SEALS, SealStore},
     },
-    purges::purge_records,
+    purges::{Purges, purges_of},
 };
 
 /// Records of a piece. Three pieces are fetched at once, one waits, one is hashed: with records of 1 KB some 3 MB, and
@@ -47,7 +47,7 @@ impl From<Error> for ReadError {
 struct Fetched {
     seals: Vec<Arc<Seal>>,
     records: Vec<Option<RawDocumentBuf>>,
-    purges: Vec<RawDocumentBuf>,
+    purges: Purges,
 }
 
 /// Seals in their order, and the records of their leaves in theirs.
@@ -56,25 +56,25 @@ pub(super) struct Source {
     seals: VecDeque<Arc<Seal>>,
     records: VecDeque<Option<RawDocumentBuf>>,
     /// Purge records that came with what was read and nobody has taken yet.
-    purges: Vec<RawDocumentBuf>,
+    purges: Purges,
     /// What came in place of a piece.
     error: Option<ReadError>,
 }
 
 impl Source {
-    /// Begins to read the seals that match `filter`.
-    pub(super) async fn start(db: &Database, filter: Document) -> Result<Self, Error> {
+    /// Begins to read the seals that match `filter`. Purge records count that one of `keys` has signed.
+    pub(super) async fn start(db: &Database, keys: &PublicKeys, filter: Document) -> Result<Self, Error> {
         let seals = db.collection::<RawDocumentBuf>(AUDIT_SEALS);
         let cursor = seals.find(filter).sort(doc! { "_id": 1 }).batch_size(SEALS_AT_ONCE).await?;
         let (sender, pieces) = mpsc::channel(1);
-        let db = db.clone();
+        let (db, keys) = (db.clone(), keys.clone());
         // Ends by itself: when everything is read, or when nobody listens any more.
         tokio::spawn(async move {
             let cut = stream::try_unfold(Pieces { cursor, rest: None, error: None }, async |mut pieces| {
                 Ok::<_, ReadError>(pieces.next().await?.map(|piece| (piece, pieces)))
             });
             // In order, errors too: what was read before one is checked first.
-            let fetching = cut.map(async |piece| fetch(&db, piece?).await);
+            let fetching = cut.map(async |piece| fetch(&db, &keys, piece?).await);
             let mut fetched = std::pin::pin!(fetching.buffered(PIECES_AT_ONCE));
             while let Some(piece) = fetched.next().await {
                 if sender.send(piece).await.is_err() {
@@ -82,7 +82,7 @@ impl Source {
                 }
             }
         });
-        Ok(Self { pieces, seals: VecDeque::new(), records: VecDeque::new(), purges: Vec::new(), error: None })
+        Ok(Self { pieces, seals: VecDeque::new(), records: VecDeque::new(), purges: Purges::default(), error: None })
     }
 
     /// The next seal; none at the end.
@@ -108,7 +108,7 @@ impl Source {
     }
 
     /// Purge records that came since this was asked the last time: all of the seals whose records were handed out.
-    pub(super) fn purges(&mut self) -> Vec<RawDocumentBuf> {
+    pub(super) fn purges(&mut self) -> Purges {
         std::mem::take(&mut self.purges)
     }
 
@@ -195,7 +195,7 @@ fn read(stored: &RawDocument) -> Result<Seal, ReadError> {
     bson::deserialize_from_slice(stored.as_bytes()).map_err(|error| ReadError::Seal(error.to_string()))
 }
 
-async fn fetch(db: &Database, piece: Piece) -> Result<Fetched, ReadError> {
+async fn fetch(db: &Database, keys: &PublicKeys, piece: Piece) -> Result<Fetched, ReadError> {
     let of_parts = |(seal, part): &(Arc<Seal>, Range<usize>)| vec![seal.number; part.len()];
     let leaves: Vec<&Leaf> = piece.parts.iter().flat_map(|(seal, part)| &seal.leaves[part.clone()]).collect();
     let records = SealStore::new(db.clone()).records(&leaves).await?;
@@ -203,6 +203,6 @@ async fn fetch(db: &Database, piece: Piece) -> Result<Fetched, ReadError> {
     let lacking: BTreeSet<i64> =
         numbers.zip(&records).filter(|(_, record)| record.is_none()).map(|(number, _)| number).collect();
     // Read behind the records: a purge and its record are one transaction.
-    let purges = if lacking.is_empty() { Vec::new() } else { purge_records(db, &lacking).await? };
+    let purges = if lacking.is_empty() { Purges::default() } else { purges_of(db, &lacking, keys).await? };
     Ok(Fetched { seals: piece.begun, records, purges })
 }

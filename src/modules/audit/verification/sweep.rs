@@ -3,6 +3,8 @@
 //! Collection by collection the ids are read in their order, from the index alone, and compared with those of the seals
 //! around the same time. Ids that carry no time are looked up one by one: there are none unless somebody made them.
 
+use std::ops::RangeInclusive;
+
 use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use mongodb::{
     Database,
@@ -11,7 +13,7 @@ use mongodb::{
 };
 
 use super::super::{
-    proof::{Scope, Scopes, Seal},
+    proof::{PublicKeys, Scope, Scopes, Seal, SealHeader},
     seals::AUDIT_SEALS,
 };
 use crate::platform::{
@@ -32,6 +34,10 @@ const USUAL_SPAN_MS: i64 = 600_000;
 /// Looks for records that are in no seal.
 pub(super) struct Sweep<'a> {
     pub(super) db: &'a Database,
+    /// Those by which seals are checked that were not checked yet.
+    pub(super) keys: &'a PublicKeys,
+    /// Numbers of the seals that were.
+    pub(super) checked: RangeInclusive<i64>,
     /// The end of the chain: what is sealed later does not count.
     pub(super) last: &'a Seal,
     /// The database's time, ms.
@@ -75,7 +81,11 @@ impl Sweep<'_> {
         let mut ids = ids.hint(Hint::Keys(doc! { "_id": 1 })).batch_size(IDS_AT_ONCE).await?;
         let mut chunk = Chunk::default();
         while ids.advance().await? {
-            let id = ids.current().get("_id").map_err(Error::custom)?.unwrap_or(RawBsonRef::Undefined);
+            let id = ids
+                .current()
+                .get("_id")
+                .map_err(|error| Error::custom(error.to_string()))?
+                .unwrap_or(RawBsonRef::Undefined);
             match id {
                 RawBsonRef::String(id) if is_id(prefix, id) => {
                     let at = time_of_id(id).unwrap_or_default();
@@ -143,18 +153,19 @@ impl Sweep<'_> {
         }
         // It is taken off the list when its seal is there.
         let since = doc! { "_id": { "$gt": self.last.number }, "leaves.ids": id };
-        Ok(self.db.collection::<Document>(AUDIT_SEALS).find_one(since).projection(doc! { "_id": 1 }).await?.is_some())
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        self.is_named(scope, id, seals.find(since).projection(doc! { "leaves.hashes": 0 }).await?).await
     }
 
     /// Marks what is in the seals at a place.
     async fn mark(&self, scope: &Scope, place: Document, chunk: &mut Chunk) -> Result<()> {
         let mut seals = self.seals(place).await?;
         while chunk.open > 0 && seals.advance().await? {
-            for_each_name(seals.current(), |code, id| {
+            for (code, id) in self.names(seals.current()) {
                 if is_of(code, scope) && is_id(scope.id_prefix(), id) {
                     chunk.mark(body(id));
                 }
-            })?;
+            }
         }
         Ok(())
     }
@@ -164,25 +175,40 @@ impl Sweep<'_> {
         let without_time = doc! { "span.newest": { "$gte": 0_i64 }, "span.oldest": { "$lte": 0_i64 } };
         for mut place in [without_time, doc! {}] {
             place.insert("leaves.ids", id);
-            let mut seals = self.seals(place).await?;
-            let mut is_sealed = false;
-            while !is_sealed && seals.advance().await? {
-                for_each_name(seals.current(), |code, named| is_sealed |= is_of(code, scope) && named == id)?;
-            }
-            if is_sealed {
+            if self.is_named(scope, id, self.seals(place).await?).await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// The names of leaves in seals at a place, up to the last seal.
+    async fn is_named(&self, scope: &Scope, id: &str, mut seals: mongodb::Cursor<RawDocumentBuf>) -> Result<bool> {
+        while seals.advance().await? {
+            if self.names(seals.current()).into_iter().any(|(code, named)| is_of(code, scope) && named == id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Codes and ids of the leaves of a seal. One that was not checked names nothing unless a known key has signed it with
+    /// these names.
+    fn names<'s>(&self, seal: &'s RawDocument) -> Vec<(u8, &'s str)> {
+        let Some(names) = names_in(seal) else { return Vec::new() };
+        if seal.get_i64("_id").is_ok_and(|number| self.checked.contains(&number)) {
+            return names;
+        }
+        let sound = bson::deserialize_from_slice::<SealHeader>(seal.as_bytes())
+            .is_ok_and(|header| header.check_signature(self.keys).is_ok() && header.has_names(names.iter().copied()));
+        if sound { names } else { Vec::new() }
+    }
+
+    /// The seals at a place, up to the last one.
     async fn seals(&self, mut place: Document) -> Result<mongodb::Cursor<RawDocumentBuf>> {
         let index = if place.contains_key("span.newest") { "span" } else { "_id_" };
         place.insert("_id", doc! { "$lte": self.last.number });
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        let names = doc! { "leaves.codes": 1, "leaves.ids": 1 };
-        seals.find(place).projection(names).hint(Hint::Name(index.into())).await
+        seals.find(place).projection(doc! { "leaves.hashes": 0 }).hint(Hint::Name(index.into())).await
     }
 }
 
@@ -196,15 +222,10 @@ impl Chunk {
     }
 }
 
-fn for_each_name(seal: &RawDocument, mut each: impl FnMut(u8, &str)) -> Result<()> {
-    let leaves = seal.get_document("leaves").map_err(Error::custom)?;
-    let codes = leaves.get_binary("codes").map_err(Error::custom)?.bytes;
-    for (code, id) in codes.iter().zip(leaves.get_array("ids").map_err(Error::custom)?) {
-        if let Some(id) = id.map_err(Error::custom)?.as_str() {
-            each(*code, id);
-        }
-    }
-    Ok(())
+fn names_in(seal: &RawDocument) -> Option<Vec<(u8, &str)>> {
+    let leaves = seal.get_document("leaves").ok()?;
+    let (codes, ids) = (leaves.get_binary("codes").ok()?.bytes, leaves.get_array("ids").ok()?);
+    codes.iter().zip(ids).map(|(code, id)| Some((*code, id.ok()?.as_str()?))).collect()
 }
 
 fn is_of(code: u8, scope: &Scope) -> bool {

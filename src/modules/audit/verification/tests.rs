@@ -2,13 +2,10 @@
 
 use std::io::{BufReader, Read};
 
-use bson::{RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 
 use super::{super::proof::Hash, lines::LINE_BYTES_MAX, purges::Purges, *};
-use crate::modules::audit::{
-    proof::{FindingKind, PublicKeys},
-    retention::PURGED,
-};
+use crate::modules::audit::proof::{FindingKind, PURGED, PublicKeys, SigningKey, sign_purge};
 
 const OPENING: &str = "{\"type\":\"export\",\"version\":1,\"mode\":\"chain\",\"filters\":{},\
                        \"seals\":{\"first\":null,\"last\":null},\"createdAt\":\"2026-01-01T00:00:00.000Z\"}\n";
@@ -48,24 +45,91 @@ fn anchors_are_read_line_by_line() {
     }
 }
 
+/// A purge record of records up to the time 1,000 ms, signed by a key of so many times a digit.
+fn purge_record(collection: &str, seal: i64, kept: &[i64], digit: &str) -> Document {
+    let after = doc! { "collection": collection, "kept": kept, "classOlderThan": DateTime::from_millis(1_000) };
+    doc! {
+        "_id": "aud_1", "actor": { "kind": "system" }, "action": PURGED, "resourceType": "audit_seal",
+        "resourceId": seal.to_string(), "outcome": "done", "after": sign_purge("aud_1", seal, after, &key(digit)),
+    }
+}
+
+fn key(digit: &str) -> SigningKey {
+    SigningKey::new(&digit.repeat(64).into()).expect("a key")
+}
+
+fn purges(records: &[Document]) -> Purges {
+    let (mut purges, keys) = (Purges::default(), PublicKeys::from_iter([key("1").public()]));
+    for record in records {
+        purges.add(&RawDocumentBuf::try_from(record).expect("BSON"), &keys);
+    }
+    purges
+}
+
 #[test]
-fn of_purges_of_the_same_records_the_one_that_keeps_least_counts() {
-    let record = |seal: &str, kept: &[i64]| {
-        let event = doc! {
-            "_id": "aud_1", "actor": { "kind": "system" }, "action": PURGED, "resourceType": "audit_seal",
-            "resourceId": seal, "outcome": "done", "after": { "collection": "events", "records": 2_i64, "kept": kept },
-        };
-        RawDocumentBuf::try_from(&event).expect("BSON")
+fn of_purges_of_the_same_records_any_may_cover_one() {
+    const LOGS: &str = "provider_request_logs";
+    let record = |kept: &[i64]| purge_record(LOGS, 7, kept, "1");
+    let mut all = vec![record(&[70, 71])];
+    let first = purges(&all);
+    assert!(!first.cover(7, LOGS, 70, 0) && first.cover(7, LOGS, 72, 999) && !first.cover(7, LOGS, 72, 1_000));
+    all.extend([record(&[71]), record(&[70, 71, 72])]);
+    let mut all = purges(&all);
+    assert!(all.cover(7, LOGS, 70, 0) && !all.cover(7, LOGS, 71, 0) && all.cover(7, LOGS, 72, 0));
+    assert!(!all.cover(8, LOGS, 70, 0) && !all.cover(7, "audit_events", 70, 0));
+    let mut together = purges(&[record(&[70])]);
+    together.extend(purges(&[record(&[71])]));
+    assert!(together.cover(7, LOGS, 70, 0) && together.cover(7, LOGS, 71, 0));
+    all.forget_before(8);
+    assert!(!all.cover(7, LOGS, 70, 0));
+}
+
+#[test]
+fn a_purge_record_that_is_not_as_a_known_key_signed_it_is_named_and_does_not_count() {
+    const LOGS: &str = "provider_request_logs";
+    let good = purge_record(LOGS, 7, &[], "1");
+    let with = |path: &[&str], value: Bson| {
+        let mut record = good.clone();
+        match path {
+            [name] => drop(record.insert(*name, value)),
+            [name, below] => drop(record.get_document_mut(name).expect("a document").insert(*below, value)),
+            _ => unreachable!("one or two names"),
+        }
+        record
     };
-    let mut purges = Purges::default();
-    assert!(!purges.cover(7, "events", 70));
-    purges.add(&record("7", &[70, 71]));
-    assert!(!purges.cover(7, "events", 70) && purges.cover(7, "events", 72));
-    purges.add(&record("7", &[71]));
-    purges.add(&record("7", &[70, 71, 72]));
-    purges.add(&record("seven", &[]));
-    assert!(purges.cover(7, "events", 70) && !purges.cover(7, "events", 71) && purges.cover(7, "events", 72));
-    assert!(!purges.cover(8, "events", 70) && !purges.cover(7, "audit_events", 70));
-    purges.forget_before(8);
-    assert!(!purges.cover(7, "events", 70));
+    let unsigned = with(&["after", "signature"], Bson::Null);
+    let changed = "is not signed by the key";
+    for (record, words) in [
+        (unsigned, "is not signed"),
+        (with(&["_id"], "aud_2".into()), changed),
+        (with(&["after", "kept"], bson::bson!([1_i64])), changed),
+        (with(&["after", "classOlderThan"], DateTime::MAX.into()), changed),
+        (with(&["after", "keptDays"], 1_095_i64.into()), changed),
+        (with(&["after", "keyId"], key("2").public().id().into()), "the key is not known"),
+        (purge_record(LOGS, 7, &[], "2"), "the key is not known"),
+    ] {
+        let purges = purges(&[record.clone()]);
+        assert!(!purges.cover(7, LOGS, 70, 0), "{record}");
+        let gone = Finding { collection: Some(LOGS.into()), ..Finding::of_seal(7, FindingKind::RecordRemoved, "gone") };
+        let detail = purges.explain(gone).detail;
+        let id = record.get_str("_id").expect("an id");
+        assert!(detail.contains(words) && detail.contains(id), "{record}: {detail}");
+    }
+    // A good one was about another seal; it stays about that.
+    let moved = purges(&[with(&["resourceId"], "8".into())]);
+    assert!(!moved.cover(7, LOGS, 70, 0) && !moved.cover(8, LOGS, 70, 0));
+    // Nothing is ever purged of these, whoever signs it.
+    let events = purges(&[purge_record("events", 7, &[], "1")]);
+    assert!(!events.cover(7, "events", 70, 0) && purges(std::slice::from_ref(&good)).cover(7, LOGS, 70, 0));
+    // What is no purge record at all is none, and says nothing.
+    for (name, value) in [
+        ("action", "audit.purge"),
+        ("resourceType", "seal"),
+        ("outcome", "failed"),
+        ("resourceId", "+7"),
+        ("resourceId", "seven"),
+    ] {
+        assert!(!purges(&[with(&[name], value.into())]).cover(7, LOGS, 70, 0), "{name}");
+    }
+    assert!(!purges(&[with(&["actor", "kind"], "user".into())]).cover(7, LOGS, 70, 0));
 }
