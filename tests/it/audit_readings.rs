@@ -147,11 +147,11 @@ async fn a_hold_on_an_order_keeps_the_records_of_who_read_it() {
     { "after.orderId": &scene.orders[0] }, { "resourceId": &scene.orders[0] }] };
     let covered = ids(app, AUDIT, about).await;
     assert!(covered.len() > readings.len() && before.len() > covered.len() + 2, "{covered:?}");
-    app.app.purger().run().await.unwrap().unwrap();
+    app.app.purger().unwrap().run().await.unwrap().unwrap();
     assert_eq!(ids(app, AUDIT, reads.clone()).await, covered, "those stay, and no others");
     assert_eq!(verify(app).await, Ok(()));
     app.release(&scene.admin, &hold).await.expect(200);
-    app.app.purger().run().await.unwrap().unwrap();
+    app.app.purger().unwrap().run().await.unwrap().unwrap();
     assert_eq!(ids(app, AUDIT, reads).await, [""; 0]);
     seal_all(app).await;
     assert_eq!(verify(app).await, Ok(()));

@@ -22,7 +22,7 @@ use crate::{
 pub enum HoldKind {
     /// One order: every record that names it.
     Order,
-    /// One user: every record that names it. Calls and events of its orders do, looks at them do not.
+    /// One user: every record that names it. Calls and events of its orders do, and looks at one of them.
     User,
 }
 

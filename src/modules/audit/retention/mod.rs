@@ -45,7 +45,16 @@ pub const RETENTION: &str = "audit_retention";
 pub const COLLECTIONS: &[&str] = &[LEGAL_HOLDS, RETENTION];
 
 /// Audit events that only say who read something or was turned away. All others are bookkeeping and kept for ever.
-pub const ACCESS_ACTIONS: [&str; 4] = ["request.read", "request.denied", "kyc.application_read", "kyc.document_read"];
+pub const ACCESS_ACTIONS: [&str; 8] = [
+    "request.read",
+    "request.denied",
+    "request.made",
+    "session.opened",
+    "session.ended",
+    "session.refused",
+    "kyc.application_read",
+    "kyc.document_read",
+];
 
 /// Indexes of this module.
 #[must_use]
