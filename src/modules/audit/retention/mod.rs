@@ -44,7 +44,8 @@ pub const RETENTION: &str = "audit_retention";
 /// Collections of this module.
 pub const COLLECTIONS: &[&str] = &[LEGAL_HOLDS, RETENTION];
 
-/// Audit events that only say who read something or was turned away. All others are bookkeeping and kept for ever.
+/// Audit events that only say who came, read something, tried something in vain or was turned away. All others are
+/// bookkeeping and kept for ever.
 pub const ACCESS_ACTIONS: [&str; 8] = [
     "request.read",
     "request.denied",
