@@ -203,7 +203,12 @@ async fn what_was_committed_late_is_not_called_inserted() {
     assert_eq!(chain.verify(Part::default()).await.finding, None);
     seal_all(&chain.app).await;
     assert_eq!(chain.app.all("late_records", doc! {}).await, []);
-    assert_eq!(chain.expect_verified().await.seals.last, Some(4));
+    let report = chain.expect_verified().await;
+    assert_eq!((report.seals.last, report.sealed_late), (Some(4), 1), "that it was sealed late is told");
+    let since_two = chain.verify(Part { to_seal: Some(3), ..Part::default() }).await;
+    assert_eq!((since_two.finding, since_two.sealed_late), (None, 0));
+    let told = chain.app.get(&chain.auditor, "/audit/verification").await.expect(200).body;
+    assert_eq!(told["sealedLate"], 1, "{told}");
     chain.remove("events", id).await;
     assert_eq!(chain.finding().await.kind, FindingKind::RecordRemoved);
     chain.put("events", &late).await;
@@ -329,5 +334,42 @@ async fn a_check_beside_running_writes_finds_nothing() {
     seal_all(app).await;
     let report = chain.expect_verified().await;
     assert!(checks == 15 && report.seals.count > 3, "{report:?}");
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn records_that_no_memory_should_hold_at_once_are_checked_one_by_one() {
+    let chain = Chain::new().await;
+    let (_, template) = chain.record(1, "events").await;
+    let large: Vec<Document> = (0..5)
+        .map(|n| {
+            let mut event = template.clone();
+            event.insert("_id", new_id("evt"));
+            event.insert("note", n.to_string().repeat(10 * 1024 * 1024));
+            event
+        })
+        .collect();
+    for event in &large {
+        chain.put("events", event).await;
+    }
+    seal_all(&chain.app).await;
+    chain.expect_verified().await;
+    for at in [0, 4] {
+        let mut changed = large[at].clone();
+        changed.insert("note", "short");
+        chain.put("events", &changed).await;
+        let finding = chain.finding().await;
+        let named = (finding.kind, finding.record_id.as_deref());
+        assert_eq!(named, (FindingKind::RecordChanged, changed.get_str("_id").ok()), "{finding}");
+        chain.remove("events", changed.get_str("_id").unwrap()).await;
+        let finding = chain.finding().await;
+        let named = (finding.kind, finding.record_id.as_deref());
+        assert_eq!(named, (FindingKind::RecordRemoved, changed.get_str("_id").ok()), "{finding}");
+        chain.put("events", &large[at]).await;
+    }
+    chain.expect_verified().await;
+    for event in &large {
+        chain.remove("events", event.get_str("_id").unwrap()).await;
+    }
     chain.app.finish().await;
 }

@@ -1,6 +1,6 @@
 //! Exported files that were edited by hand: checked with public keys alone, and every edit is found.
 
-use bson::doc;
+use bson::{RawDocumentBuf, doc, raw::cstr};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -10,7 +10,7 @@ use waybill::{
         seals::AUDIT_SEALS,
         verification::{ExportError, Report, verify_export},
     },
-    platform::clock::Rfc3339Time,
+    platform::{clock::Rfc3339Time, ids::new_id},
 };
 
 use crate::support::{
@@ -328,6 +328,18 @@ async fn every_edit_of_an_exported_selection_is_found() {
     assert_eq!(export.kind_after(|lines| lines.swap(answers[0], answers[1])), ExportChanged);
     assert_eq!(export.kind_after(|lines| lines.insert(line, lines[line].clone())), ExportChanged);
     assert_eq!(export.kind_after(|lines| lines.truncate(line)), ExportChanged);
+    // That something was left out is told.
+    assert_eq!(report.unsealed, Some(0));
+    let mut event = chain.record(1, "events").await.1;
+    event.insert("_id", new_id("evt"));
+    chain.put("events", &event).await;
+    let export = Export::of(&chain, "collection=events").await;
+    assert_eq!(export.expect_verified().unsealed, Some(1));
+    let (file, keys) = (TestFile::new(&export.text()), TestFile::new(&serde_json::to_string(&public_keys()).unwrap()));
+    let output = chain.command(&["--export", file.path(), "--keys", keys.path()]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("left out     1 that matched and were not sealed yet"), "{said}");
+    chain.remove("events", event.get_str("_id").unwrap()).await;
     chain.app.finish().await;
 }
 
@@ -369,4 +381,69 @@ async fn the_command_checks_a_file_or_stdin_with_nothing_but_keys() {
     chain.app.db().collection::<bson::Document>(AUDIT_SEALS).drop().await.unwrap();
     export.expect_verified();
     chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_record_with_a_name_twice_is_neither_exported_nor_read() {
+    let chain = Chain::new().await;
+    let export = Export::of_seals(&chain, 1, 3).await;
+    let line = export.records_of("events")[0];
+    // What is read first, or last, is what was sealed: some would show the other one.
+    for (from, to) in [
+        ("\"type\":\"Order", "\"type\":\"OrderCancelled\",\"type\":\"Order"),
+        ("\"record\":{", "\"record\":{\"type\":\"OrderCancelled\","),
+        ("\"seq\":", "\"seq\":1,\"seq\":"),
+    ] {
+        let mut edited = export.clone();
+        assert!(edited.lines[line].contains(from), "{from} in {}", edited.lines[line]);
+        edited.lines[line] = edited.lines[line].replacen(from, to, 1);
+        let finding = edited.verify().finding.expect("a finding");
+        assert_eq!(finding.kind, FindingKind::ExportChanged, "{finding}");
+        assert!(finding.detail.contains("stands twice in one document"), "{finding}");
+    }
+    // Neither is there memory for a line of nothing but values.
+    let mut vast = export.clone();
+    vast.lines[line] = format!("{{\"type\":\"record\",\"record\":{{\"a\":[{}0]}}}}", "0,".repeat(1_000_000));
+    let finding = vast.verify().finding.expect("a finding");
+    assert!(finding.kind == FindingKind::ExportChanged && finding.detail.contains("too many values"), "{finding}");
+
+    // It is stored with both, and sealed so.
+    let (_, event) = chain.record(1, "events").await;
+    let (id, mut sealed) = (new_id("evt"), event);
+    sealed.insert("_id", &id);
+    let mut doubled = RawDocumentBuf::try_from(&sealed).unwrap();
+    doubled.append(cstr!("type"), "OrderCancelled");
+    chain.app.db().collection::<RawDocumentBuf>("events").insert_one(&doubled).await.unwrap();
+    seal_all(&chain.app).await;
+    chain.expect_verified().await;
+    let url = format!("{}/audit/export", chain.app.base);
+    let broken = chain.app.client.get(url).bearer_auth(&chain.auditor.token).send().await;
+    let whole = async { broken?.error_for_status()?.text().await };
+    assert!(whole.await.is_err_and(|error| error.status().is_none()), "it breaks off");
+    chain.remove("events", id).await;
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_hostile_file_says_is_shown_and_not_obeyed() {
+    let keys = TestFile::new(&serde_json::to_string(&public_keys()).unwrap());
+    let opening = "{\"type\":\"export\",\"version\":1,\"mode\":\"chain\",\"filters\":{},\
+                   \"seals\":{\"first\":null,\"last\":null},\"createdAt\":\"2026-01-01T00:00:00.000Z\"}\n";
+    let hostile = "\\u001b[2J\\u009b1A\\u202e";
+    for (text, code) in [
+        (opening.replace("\"chain\"", &format!("\"{hostile}\"")), 2),
+        (format!("{{\"type\":\"{hostile}\"}}\n"), 2),
+        (format!("{opening}{{\"type\":\"record\",\"seq\":\"{hostile}\"}}\n"), 1),
+    ] {
+        let file = TestFile::new(&text);
+        for json in [&[][..], &["--json"]] {
+            let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_waybill"));
+            program.args(["audit", "verify", "--export", file.path(), "--keys", keys.path()]).args(json);
+            let output = program.env_clear().output().await.unwrap();
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert_eq!(output.status.code(), Some(code), "{said:?}");
+            assert!(said.chars().all(|c| c == '\n' || !(c.is_control() || c == '\u{202e}')), "{said:?}");
+            assert!(said.contains("[2J"), "it is shown: {said:?}");
+        }
+    }
 }

@@ -3,11 +3,11 @@
 use bson::{Bson, Document, doc};
 use waybill::{
     modules::audit::{
-        proof::{Anchor, FindingKind, PublicKeys, Seal, SealHeader, sign_purge},
-        seals::{AUDIT_SEALS, SealStore},
+        proof::{Anchor, FindingKind, PublicKeys, Record, Scopes, Seal, SealHeader, sign_purge},
+        seals::{AUDIT_SEALS, SealStore, commitment_key_of},
         verification::Part,
     },
-    platform::ids::time_of_id,
+    platform::{ids::time_of_id, sealing::SealingKeys},
 };
 
 use crate::support::{
@@ -166,6 +166,30 @@ async fn seals_that_can_not_be_read_or_do_not_belong_there_are_named() {
         assert_eq!(chain.finding().await.kind, FindingKind::SealChanged, "{id}");
         chain.remove(AUDIT_SEALS, id).await;
     }
+    chain.expect_verified().await;
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_in_two_seals_is_named() {
+    let chain = Chain::new().await;
+    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+    let key = commitment_key_of(chain.app.db(), &sealing).await.unwrap();
+    let (last, signer) = (chain.seals().await.pop().unwrap(), signing_key(SIGNING_KEY));
+    let scope = Scopes::standard().of_collection("events").unwrap();
+    let of_events: Vec<&str> = last.leaves.iter().filter(|leaf| leaf.code == 3).map(|leaf| &*leaf.id).collect();
+    let (id, at) = (of_events[0], bson::DateTime::from_millis(last.sealed_at.timestamp_millis() + 3_000));
+    let document = bson::RawDocumentBuf::try_from(&chain.find("events", id).await).unwrap();
+    let record = || Record { scope, id, document: &document };
+    // By a sealer that forgot what it had sealed; and that took it twice at once.
+    for records in [vec![record()], vec![record(), record()]] {
+        let again = Seal::build(Some(&last.header()), at, records, &key, &signer);
+        chain.put_seal(&again).await;
+        let finding = chain.finding().await;
+        assert_found(&finding, FindingKind::RecordDoubled, 4, None);
+        assert_eq!((finding.collection.as_deref(), finding.record_id.as_deref()), (Some("events"), Some(id)));
+    }
+    chain.remove(AUDIT_SEALS, 4_i64).await;
     chain.expect_verified().await;
     chain.app.finish().await;
 }

@@ -44,7 +44,7 @@ pub(super) async fn verify(args: VerifyArgs) -> ExitCode {
             if report.is_verified() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
         }
         Err(reason) => {
-            eprintln!("waybill: not checked: {reason}");
+            eprintln!("waybill: not checked: {}", plain(&reason));
             ExitCode::from(NOT_CHECKED)
         }
     }
@@ -143,7 +143,7 @@ fn print(report: &Report, elapsed: Duration, json: bool) -> io::Result<()> {
     if json {
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let printed = Printed { verified: report.is_verified(), report, elapsed_ms, records_per_second: rate };
-        return writeln!(out, "{}", serde_json::to_string(&printed)?);
+        return writeln!(out, "{}", plain(&serde_json::to_string(&printed)?));
     }
     let seals = &report.seals;
     match (seals.first, seals.last, seals.last_sealed_at) {
@@ -157,6 +157,12 @@ fn print(report: &Report, elapsed: Duration, json: bool) -> io::Result<()> {
     }
     let seconds = elapsed.as_secs_f64();
     writeln!(out, "records      {}, and {} purged, in {seconds:.1} s ({rate}/s)", report.records, report.purged)?;
+    if report.sealed_late > 0 {
+        writeln!(out, "sealed late  {} more than three minutes after the time in their ids", report.sealed_late)?;
+    }
+    if let Some(unsealed) = report.unsealed.filter(|unsealed| *unsealed != 0) {
+        writeln!(out, "left out     {unsealed} that matched and were not sealed yet")?;
+    }
     writeln!(out, "signed by    {}", report.keys.iter().cloned().collect::<Vec<_>>().join(", "))?;
     if let Some(anchor) = &report.anchor {
         writeln!(out, "last anchor  {}", serde_json::to_string(anchor)?)?;
@@ -177,9 +183,22 @@ fn words(finding: &Finding) -> io::Result<String> {
         ("_id", finding.record_id.clone()),
     ] {
         if let Some(value) = value {
-            // What is stored may hold anything; a terminal is to show it, not to obey it.
-            words.push_str(&format!(", {name} {}", value.escape_debug()));
+            words.push_str(&format!(", {name} {value}"));
         }
     }
-    Ok(words)
+    Ok(plain(&words))
+}
+
+/// What is stored or in a file may hold anything; a terminal is to show it, not to obey it. Escaped as in JSON.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns_text = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns_text {
+            plain.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }

@@ -92,6 +92,9 @@ struct VerificationResponse {
     records: u64,
     /// Records that are gone and are declared purged.
     purged: u64,
+    /// Of both, those that were sealed more than three minutes after the time in their ids: nothing was sealed for a while,
+    /// or somebody put them there later.
+    sealed_late: u64,
     /// The first thing that is wrong; nothing behind it was looked at.
     finding: Option<FindingResponse>,
     /// The seal before the first one. It is believed, but for its signature: what is before it was not checked.
@@ -129,7 +132,7 @@ impl From<Anchor> for AnchorResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct FindingResponse {
-    /// `record_changed`, `record_removed`, `record_inserted`, `record_reordered`, `seal_missing`, `seal_forged`,
+    /// `record_changed`, `record_removed`, `record_inserted`, `record_reordered`, `record_doubled`, `seal_missing`, `seal_forged`,
     /// `seal_changed`, `unknown_key`, `chain_broken`.
     #[schema(value_type = String)]
     kind: serde_json::Value,
@@ -194,6 +197,7 @@ async fn get_verification(
         seals: VerifiedSeals { first: report.seals.first, last: report.seals.last, count: report.seals.count },
         records: report.records,
         purged: report.purged,
+        sealed_late: report.sealed_late,
         finding: report.finding.map(Into::into),
         trusted: report.trusted.map(Into::into),
         anchor: report.anchor.map(Into::into),

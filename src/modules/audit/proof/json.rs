@@ -1,15 +1,23 @@
 //! Records as they are exported: canonical extended JSON that keeps the order of fields, which counts in a leaf. The
 //! driver's own goes by way of a map that sorts them.
 
+use std::{borrow::Cow, fmt};
+
 use bson::{Bson, Document, RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
 use serde::{
-    Serialize, Serializer,
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
     ser::{Error, SerializeMap},
 };
 
+/// Values of a record at most. A log has some thousands, a purge record as many as its seal has records; what is read
+/// takes some hundred bytes of memory for each.
+pub const RECORD_VALUES_MAX: usize = 250_000;
+const TWICE: &str = "stands twice in one document";
+
 /// A document, to be written as canonical extended JSON. What was read again with [`from_json`] gives the same leaf.
-/// Refused, because it would read as something else: a field whose name begins with `$`, a double that is no number and
-/// has other bits than usual, and bytes that are not BSON.
+/// Refused, because it would read as something else: a field whose name begins with `$`, or that is there twice, a double
+/// that is no number and has other bits than usual, and bytes that are not BSON.
 #[derive(Clone, Copy, Debug)]
 pub struct ExtendedJson<'a>(pub &'a RawDocument);
 
@@ -18,21 +26,105 @@ pub struct ExtendedJson<'a>(pub &'a RawDocument);
 /// # Errors
 /// What can't be read.
 pub fn from_json(text: &str) -> Result<RawDocumentBuf, String> {
+    check_json(text, RECORD_VALUES_MAX)?;
     let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
     RawDocumentBuf::try_from(&document).map_err(|error| error.to_string())
+}
+
+/// Whether JSON can be read in one way only, and within some memory: no name stands twice in one object, of which readers
+/// would take either, and there are at most so many values, objects and arrays among them.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_json(text: &str, values_max: usize) -> Result<(), String> {
+    let mut left = values_max;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Check(&mut left).deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| error.to_string())
+}
+
+/// Counts values down, and keeps none.
+struct Check<'a>(&'a mut usize);
+
+impl<'de> DeserializeSeed<'de> for Check<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        *self.0 = self.0.checked_sub(1).ok_or_else(|| de::Error::custom("it has too many values"))?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while entries.next_element_seed(Check(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut names = Vec::new();
+        while let Some(Name(name)) = entries.next_key()? {
+            entries.next_value_seed(Check(self.0))?;
+            names.push(name);
+        }
+        twice(&mut names).map_or(Ok(()), |name| Err(de::Error::custom(format!("{name:?} {TWICE}"))))
+    }
+}
+
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A name that is there twice.
+fn twice<N: Ord>(names: &mut [N]) -> Option<&N> {
+    names.sort_unstable();
+    names.windows(2).find(|two| two[0] == two[1]).map(|two| &two[0])
 }
 
 impl Serialize for ExtendedJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
+        let mut names = Vec::new();
         for element in self.0 {
             let (name, value) = element.map_err(S::Error::custom)?;
             if name.as_str().starts_with('$') {
                 return Err(S::Error::custom("the name of a field begins with $"));
             }
             map.serialize_entry(name.as_str(), &Value(value))?;
+            names.push(name.as_str());
         }
-        map.end()
+        match twice(&mut names) {
+            Some(_) => Err(S::Error::custom(format!("the name of a field {TWICE}"))),
+            None => map.end(),
+        }
     }
 }
 

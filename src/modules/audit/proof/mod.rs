@@ -29,7 +29,7 @@ pub use bytes::{Bytes, Hash, Signature};
 pub use commitment::{CommitmentKey, Field, NoSalt, SaltSource, Salts, commitment_key, commitments, erase, erased};
 pub use encoding::encode;
 pub use inclusion::{Proof, ProofError};
-pub use json::{ExtendedJson, from_json};
+pub use json::{ExtendedJson, RECORD_VALUES_MAX, check_json, from_json};
 pub use keys::{NotSigned, PublicKey, PublicKeys, SigningKey};
 pub use leaf::{LeafHasher, Record};
 pub use merkle::{Tree, root, root_of_path};

@@ -16,6 +16,13 @@ use super::{
     scope::Scopes,
     seal::{Leaf, Seal, SealHeader, counts_of, names_of, root_of, sum},
 };
+use crate::platform::ids::is_id;
+
+/// Records are met twice where their ids carry a time of so long before their second seal, ms: twice as long as a sealer
+/// looks back, and more.
+const RECENT_MS: i64 = 300_000;
+/// As many as come in that time where much is written; some 40 MB.
+const RECENT_MAX: usize = 1_000_000;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +48,8 @@ pub enum FindingKind {
     RecordReordered,
     /// An anchor names a seal that is not there, or is another.
     TailCut,
+    /// A record is in two seals, or twice in one.
+    RecordDoubled,
     /// An exported file is not what its manifest says.
     ExportChanged,
 }
@@ -111,7 +120,26 @@ pub struct Verifier<'a> {
     anchors: BTreeSet<(i64, Hash)>,
     purged: Box<dyn Fn(&Sealed<'_>) -> bool + Send + Sync + 'a>,
     last: Last,
+    recent: Recent,
     hasher: LeafHasher,
+}
+
+/// What was sealed of a short time, by the times that ids carry: a sealer that goes wrong seals twice what is young. How
+/// much that is does not grow with the chain.
+#[derive(Default)]
+struct Recent(BTreeSet<(u128, u8)>);
+
+impl Recent {
+    /// The first leaf whose record was met before.
+    fn first_met<'s>(&mut self, seal: &'s Seal) -> Option<&'s Leaf> {
+        let from_ms = u128::try_from(seal.sealed_at.timestamp_millis() - RECENT_MS).unwrap_or_default();
+        let met =
+            seal.leaves.iter().find(|leaf| bits_of_id(&leaf.id).is_some_and(|id| !self.0.insert((id, leaf.code))));
+        while self.0.len() > RECENT_MAX || self.0.first().is_some_and(|(id, _)| id >> 80 < from_ms) {
+            self.0.pop_first();
+        }
+        met
+    }
 }
 
 /// What the next seal has to continue.
@@ -144,7 +172,8 @@ impl<'a> Verifier<'a> {
     ) -> Self {
         let last = Last { number: 0, hash: Hash::ZERO, next_seq: 1, totals: BTreeMap::new() };
         let anchors = anchors.into_iter().map(|anchor| (anchor.number, anchor.header_hash)).collect();
-        Self { keys, scopes, anchors, purged: Box::new(purged), last, hasher: LeafHasher::new() }
+        let (recent, hasher) = (Recent::default(), LeafHasher::new());
+        Self { keys, scopes, anchors, purged: Box::new(purged), last, recent, hasher }
     }
 
     /// The same verifier, to go on after a seal that was checked before. Anchors before that say nothing then.
@@ -187,6 +216,13 @@ impl<'a> Verifier<'a> {
         let hash = header.hash();
         self.check_header(&header, &hash)?;
         let suspicion = self.check_leaves(seal)?;
+        if let (None, Some(leaf)) = (&suspicion, self.recent.first_met(seal)) {
+            return Err(Finding {
+                collection: self.scopes.of_code(leaf.code).map(|scope| scope.collection().to_owned()),
+                record_id: Some(leaf.id.clone()),
+                ..Finding::of_seal(seal.number, FindingKind::RecordDoubled, "a record was sealed before")
+            });
+        }
         let next = Last::of(&header, hash);
         Ok(SealCheck { verifier: self, seal, next, position: 0, suspicion })
     }
@@ -394,4 +430,10 @@ impl SealCheck<'_, '_> {
             detail: detail.into(),
         }
     }
+}
+
+/// The 128 bits of an id of our shape.
+fn bits_of_id(id: &str) -> Option<u128> {
+    let (prefix, bits) = id.split_once('_')?;
+    if is_id(prefix, id) { u128::from_str_radix(bits, 16).ok() } else { None }
 }

@@ -283,6 +283,7 @@ async fn check_seal(
         check
             .record(collection, &leaf.id, record.as_deref(), commitments)
             .map_err(|finding| purges.lock().unwrap_or_else(PoisonError::into_inner).explain(finding))?;
+        report.count_if_late(&leaf.id, seal.sealed_at);
         if record.is_some() { report.records += 1 } else { report.purged += 1 }
     }
     Ok(check.finish()?)

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, BufRead},
+    ops::Range,
     sync::{Mutex, PoisonError},
 };
 
@@ -15,8 +16,8 @@ use super::{
     super::{
         AUDIT_EVENTS,
         proof::{
-            Anchor, Finding, FindingKind, Hash, Leaf, NotSigned, ProofError, PublicKeys, Salts, Scopes, Seal,
-            SealCheck, Sealed, Verifier,
+            Anchor, Finding, FindingKind, Hash, NotSigned, ProofError, PublicKeys, RECORD_VALUES_MAX, Salts, Scopes,
+            Seal, SealCheck, Sealed, Verifier, check_json,
         },
     },
     Report,
@@ -32,6 +33,11 @@ const GONE_RUNS_MAX: usize = 5_000_000;
 const PROGRESS_EVERY: u64 = 1_000;
 /// So many of them are known by their ids too.
 const GONE_NAMED_MAX: usize = 200_000;
+
+/// Values of a seal's line: four for each of its leaves, of which a line has room for some 200,000.
+const SEAL_VALUES_MAX: usize = 1_000_000;
+/// Values of the first line and the last one: what was asked for, and numbers by collection.
+const OTHER_VALUES_MAX: usize = 10_000;
 
 /// Why a file could not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +119,7 @@ fn opening<R: BufRead>(lines: &mut Lines<R>) -> Result<Opening, ExportError> {
         Err(LineError::Read(error)) => return Err(error.into()),
         Err(LineError::TooLong | LineError::NoText) => return Err(no_export("its first line can't be read".into())),
     };
+    check_json(line, OTHER_VALUES_MAX).map_err(no_export)?;
     let kind: Kind<'_> = serde_json::from_str(line).map_err(|error| no_export(error.to_string()))?;
     if kind.kind != "export" {
         return Err(no_export(format!("it begins with a line of the type {:?}", kind.kind)));
@@ -192,23 +199,25 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
                 let is_sealed = seal.leaves.iter().any(|leaf| leaf.id == line.id());
                 return Err(self.misplaced(&line, is_sealed).into());
             }
-            self.skip(&mut check, &seal.leaves[at..index])?;
+            self.skip(&mut check, seal, at..index)?;
             at = index + 1;
             let record = self.raw(&line)?;
             check.record(&line.collection, line.id(), Some(&record), &line.salts)?;
+            self.report.count_if_late(line.id(), seal.sealed_at);
             if line.collection == AUDIT_EVENTS {
                 purges.add(&record, self.keys);
             }
             self.count(line.collection);
         };
-        self.skip(&mut check, &seal.leaves[at..])?;
+        self.skip(&mut check, seal, at..seal.leaves.len())?;
         check.finish()?;
         Ok(next)
     }
 
     /// The records of these leaves have no line.
-    fn skip(&mut self, check: &mut SealCheck<'_, '_>, leaves: &[Leaf]) -> Result<(), Finding> {
-        for leaf in leaves {
+    fn skip(&mut self, check: &mut SealCheck<'_, '_>, seal: &Seal, at: Range<usize>) -> Result<(), Finding> {
+        for leaf in &seal.leaves[at] {
+            self.report.count_if_late(&leaf.id, seal.sealed_at);
             let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
             check.record(collection, &leaf.id, None, &Salts::default())?;
             self.report.purged += 1;
@@ -230,7 +239,8 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
                 Line::Seal(_) => return Err(self.changed("a selection has no seals").into()),
                 Line::Manifest(text, before) => {
                     self.counted.seals = self.opening.seals;
-                    let seals = self.check_manifest(&text, &before)?;
+                    let (seals, unsealed) = self.check_manifest(&text, &before)?;
+                    self.report.unsealed = unsealed;
                     if let (Some(number), Some(header_hash)) = (seals.last, seals.last_header_hash) {
                         check_anchor(anchors, Anchor { number, header_hash })?;
                     }
@@ -262,17 +272,18 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             detail: error.to_string(),
         })?;
         check_anchor(anchors, (&proof.seal_header).into())?;
+        self.report.count_if_late(&proof.record_id, proof.seal_header.sealed_at);
         if !self.report.keys.contains(&proof.public_key_id) {
             self.report.keys.insert(proof.public_key_id.clone());
         }
         Ok(())
     }
 
-    /// Checks the manifest and that nothing follows it.
-    fn check_manifest(&mut self, text: &str, before: &Before) -> Result<SealSpan, Stop> {
+    /// Checks the manifest and that nothing follows it; gives its seals, and how many records it says were left out.
+    fn check_manifest(&mut self, text: &str, before: &Before) -> Result<(SealSpan, Option<i64>), Stop> {
         let line: ManifestLine<'_> =
             serde_json::from_str(text).map_err(|error| self.changed(format!("the manifest can't be read: {error}")))?;
-        let seals = line.check(self.keys, &self.opening, &self.counted, before).map_err(|error| match error {
+        let said = line.check(self.keys, &self.opening, &self.counted, before).map_err(|error| match error {
             ManifestError::UnknownKey => {
                 let detail = format!("the manifest is signed by the key {:?}, which is not known", line.key_id);
                 Finding { kind: FindingKind::UnknownKey, ..self.changed(detail) }
@@ -280,7 +291,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             ManifestError::Differs(detail) => self.changed(detail),
         })?;
         match self.lines.next() {
-            Ok(None) => Ok(seals),
+            Ok(None) => Ok(said),
             Err(LineError::Read(error)) => Err(ExportError::from(error).into()),
             Ok(Some(_)) | Err(LineError::TooLong | LineError::NoText) => {
                 Err(self.changed("something stands behind the manifest").into())
@@ -349,6 +360,12 @@ enum Read {
 fn read_line(line: &str) -> Result<Read, String> {
     let words = |error: serde_json::Error| error.to_string();
     let kind: Kind<'_> = serde_json::from_str(line).map_err(words)?;
+    let values_max = match &*kind.kind {
+        "seal" => SEAL_VALUES_MAX,
+        "record" => RECORD_VALUES_MAX,
+        _ => OTHER_VALUES_MAX,
+    };
+    check_json(line, values_max)?;
     match &*kind.kind {
         "seal" => serde_json::from_str(line).map(|seal| Read::Line(Line::Seal(seal))).map_err(words),
         "record" => serde_json::from_str(line).map(|record| Read::Line(Line::Record(record))).map_err(words),

@@ -35,6 +35,8 @@ struct Manifest {
     seals: SealSpan,
     counts: BTreeMap<String, i64>,
     purged: i64,
+    #[serde(default)]
+    unsealed: Option<i64>,
     lines: u64,
     bytes: u64,
     sha256: Hash,
@@ -59,14 +61,15 @@ pub(super) enum ManifestError {
 }
 
 impl ManifestLine<'_> {
-    /// Checks its signature, and that it says what was read before it; gives the seals that it names.
+    /// Checks its signature, and that it says what was read before it; gives the seals that it names, and how many records
+    /// it says were not sealed.
     pub(super) fn check(
         &self,
         keys: &PublicKeys,
         opening: &Opening,
         counted: &Counted,
         before: &Before,
-    ) -> Result<SealSpan, ManifestError> {
+    ) -> Result<(SealSpan, Option<i64>), ManifestError> {
         let message = [DOMAIN, &Sha256::digest(self.manifest.get())].concat();
         match keys.verify(&self.key_id, &message, &self.signature) {
             Err(NotSigned::UnknownKey) => return Err(ManifestError::UnknownKey),
@@ -96,7 +99,7 @@ impl ManifestLine<'_> {
         ];
         match agree.into_iter().find(|(_, agrees)| !agrees) {
             Some((name, _)) => Err(ManifestError::Differs(format!("the file is not what its manifest says: {name}"))),
-            None => Ok(said.seals),
+            None => Ok((said.seals, said.unsealed)),
         }
     }
 }

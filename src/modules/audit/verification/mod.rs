@@ -20,6 +20,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use bson::DateTime;
 use serde::Serialize;
 
 pub use anchors::read_anchors;
@@ -29,7 +30,7 @@ pub use range::sealed_between;
 pub use sweep::SEALED_WITHIN_MS;
 
 use super::proof::{Anchor, Finding, SealHeader};
-use crate::platform::clock::Rfc3339Time;
+use crate::platform::{clock::Rfc3339Time, ids::time_of_id};
 
 /// What was checked, and what was found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -43,6 +44,11 @@ pub struct Report {
     pub records: u64,
     /// Records that are gone and are declared purged.
     pub purged: u64,
+    /// Of both, those that were sealed more than three minutes after the time in their ids: a sealer was away then, or
+    /// somebody put them there later.
+    pub sealed_late: u64,
+    /// Records that an export left out because they were not sealed yet; none where it does not say.
+    pub unsealed: Option<i64>,
     /// Ids of the keys that signed.
     pub keys: BTreeSet<String>,
     /// The seal before the first one, which was believed; none where the chain was checked from its beginning.
@@ -72,6 +78,12 @@ impl Report {
     #[must_use]
     pub const fn is_verified(&self) -> bool {
         self.finding.is_none()
+    }
+
+    /// A record was sealed then.
+    fn count_if_late(&mut self, id: &str, sealed_at: DateTime) {
+        let due_ms = sealed_at.timestamp_millis().saturating_sub(SEALED_WITHIN_MS);
+        self.sealed_late += u64::from(time_of_id(id).is_some_and(|at| at < due_ms));
     }
 
     /// A seal was checked to its end.

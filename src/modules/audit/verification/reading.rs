@@ -1,7 +1,7 @@
 //! Seals and their records, read ahead: while one piece is hashed, the next ones are fetched.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     ops::Range,
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{
     super::{
-        proof::{Leaf, PublicKeys, Seal},
+        proof::{PublicKeys, Scopes, Seal},
         seals::{AUDIT_SEALS, SealStore},
     },
     purges::{Purges, purges_of},
@@ -24,6 +24,9 @@ use super::{
 const PIECE_RECORDS: usize = 500;
 /// Seals that begin in one piece: those without records count too.
 const PIECE_SEALS: usize = 500;
+/// Bytes of records of a piece, and one record more: ours have some KB, but one may have been replaced by whatever the
+/// database stores.
+const PIECE_BYTES: usize = 32 * 1024 * 1024;
 const PIECES_AT_ONCE: usize = 3;
 /// Seals that the server hands out at once; one has 1.7 MB at most as the sealer makes them.
 const SEALS_AT_ONCE: u32 = 20;
@@ -46,15 +49,25 @@ impl From<Error> for ReadError {
 /// What was read at once: seals that begin here, and records from where the piece before ended.
 struct Fetched {
     seals: Vec<Arc<Seal>>,
-    records: Vec<Option<RawDocumentBuf>>,
+    records: Vec<Slot>,
     purges: Purges,
+}
+
+/// The record of a leaf.
+enum Slot {
+    Here(RawDocumentBuf),
+    Gone,
+    /// There was no room for it: it is fetched when its turn comes. By its seal and its position in it.
+    Later(Arc<Seal>, usize),
 }
 
 /// Seals in their order, and the records of their leaves in theirs.
 pub(super) struct Source {
+    db: Database,
+    keys: PublicKeys,
     pieces: mpsc::Receiver<Result<Fetched, ReadError>>,
     seals: VecDeque<Arc<Seal>>,
-    records: VecDeque<Option<RawDocumentBuf>>,
+    records: VecDeque<Slot>,
     /// Purge records that came with what was read and nobody has taken yet.
     purges: Purges,
     /// What came in place of a piece.
@@ -67,6 +80,15 @@ impl Source {
         let seals = db.collection::<RawDocumentBuf>(AUDIT_SEALS);
         let cursor = seals.find(filter).sort(doc! { "_id": 1 }).batch_size(SEALS_AT_ONCE).await?;
         let (sender, pieces) = mpsc::channel(1);
+        let source = Self {
+            db: db.clone(),
+            keys: keys.clone(),
+            pieces,
+            seals: VecDeque::new(),
+            records: VecDeque::new(),
+            purges: Purges::default(),
+            error: None,
+        };
         let (db, keys) = (db.clone(), keys.clone());
         // Ends by itself: when everything is read, or when nobody listens any more.
         tokio::spawn(async move {
@@ -82,7 +104,7 @@ impl Source {
                 }
             }
         });
-        Ok(Self { pieces, seals: VecDeque::new(), records: VecDeque::new(), purges: Purges::default(), error: None })
+        Ok(source)
     }
 
     /// The next seal; none at the end.
@@ -102,9 +124,19 @@ impl Source {
     pub(super) async fn record(&mut self) -> Result<Option<RawDocumentBuf>, ReadError> {
         while self.records.is_empty() && self.more().await {}
         match self.records.pop_front() {
-            Some(record) => Ok(record),
-            None => Err(self.error.take().unwrap_or_else(|| Error::custom("reading ended early").into())),
+            Some(Slot::Here(record)) => Ok(Some(record)),
+            Some(Slot::Gone) => Ok(None),
+            Some(Slot::Later(seal, at)) => self.fetch_one(&seal, at).await,
+            None => Err(self.error.take().unwrap_or_else(|| Error::custom("reading ended early".to_owned()).into())),
         }
+    }
+
+    async fn fetch_one(&mut self, seal: &Seal, at: usize) -> Result<Option<RawDocumentBuf>, ReadError> {
+        let record = SealStore::new(self.db.clone()).records(&seal.leaves[at..=at]).await?.pop().flatten();
+        if record.is_none() {
+            self.purges.extend(purges_of(&self.db, &BTreeSet::from([seal.number]), &self.keys).await?);
+        }
+        Ok(record)
     }
 
     /// Purge records that came since this was asked the last time: all of the seals whose records were handed out.
@@ -195,14 +227,47 @@ fn read(stored: &RawDocument) -> Result<Seal, ReadError> {
     bson::deserialize_from_slice(stored.as_bytes()).map_err(|error| ReadError::Seal(error.to_string()))
 }
 
+/// The records of a piece, as far as there is room for them.
 async fn fetch(db: &Database, keys: &PublicKeys, piece: Piece) -> Result<Fetched, ReadError> {
-    let of_parts = |(seal, part): &(Arc<Seal>, Range<usize>)| vec![seal.number; part.len()];
-    let leaves: Vec<&Leaf> = piece.parts.iter().flat_map(|(seal, part)| &seal.leaves[part.clone()]).collect();
-    let records = SealStore::new(db.clone()).records(&leaves).await?;
-    let numbers = piece.parts.iter().flat_map(of_parts);
+    let places: Vec<(&Arc<Seal>, usize)> =
+        piece.parts.iter().flat_map(|(seal, part)| part.clone().map(move |at| (seal, at))).collect();
+    let mut by_collection: BTreeMap<&str, HashMap<&str, Vec<usize>>> = BTreeMap::new();
+    for (position, (seal, at)) in places.iter().enumerate() {
+        let leaf = &seal.leaves[*at];
+        if let Some(scope) = Scopes::standard().of_code(leaf.code) {
+            // Seals that were forged may name a record twice.
+            by_collection.entry(scope.collection()).or_default().entry(&leaf.id).or_default().push(position);
+        }
+    }
+    let mut records = vec![None; places.len()];
+    let mut left = PIECE_BYTES;
+    for (collection, wanted) in &by_collection {
+        let ids: Vec<&str> = wanted.keys().copied().collect();
+        let stored = db.collection::<RawDocumentBuf>(collection);
+        let mut found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(PIECE_RECORDS as u32).await?;
+        while left > 0
+            && let Some(record) = found.try_next().await?
+        {
+            let positions = record.get_str("_id").ok().and_then(|id| wanted.get(id));
+            for position in positions.into_iter().flatten() {
+                if left > 0 {
+                    left = left.saturating_sub(record.as_bytes().len());
+                    records[*position] = Some(record.clone());
+                }
+            }
+        }
+    }
+    let full = left == 0;
+    let slots = records.into_iter().zip(&places).map(|(record, (seal, at))| match record {
+        Some(record) => Slot::Here(record),
+        None if full => Slot::Later(Arc::clone(seal), *at),
+        None => Slot::Gone,
+    });
+    let slots: Vec<Slot> = slots.collect();
+    let numbers = places.iter().map(|(seal, _)| seal.number);
     let lacking: BTreeSet<i64> =
-        numbers.zip(&records).filter(|(_, record)| record.is_none()).map(|(number, _)| number).collect();
+        numbers.zip(&slots).filter(|(_, slot)| matches!(slot, Slot::Gone)).map(|(number, _)| number).collect();
     // Read behind the records: a purge and its record are one transaction.
     let purges = if lacking.is_empty() { Purges::default() } else { purges_of(db, &lacking, keys).await? };
-    Ok(Fetched { seals: piece.begun, records, purges })
+    Ok(Fetched { seals: piece.begun, records: slots, purges })
 }

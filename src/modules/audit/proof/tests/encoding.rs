@@ -293,3 +293,35 @@ fn a_name_like_those_of_extended_json_is_not_exported() {
     let document = raw(&doc! { "a": { "$oid": "0198f0c2b1e07c3e8a41b5d0" } });
     assert!(serde_json::to_string(&ExtendedJson(&document)).is_err());
 }
+
+#[test]
+fn a_name_that_is_there_twice_is_neither_written_nor_read() {
+    let twice = |name: &std::ffi::CStr| {
+        let mut document = RawDocumentBuf::new();
+        for (name, value) in [("type", "a"), ("x", "b"), (name.to_str().expect("text"), "c")] {
+            document.append(bson::raw::CString::try_from(name).expect("a name"), value);
+        }
+        document
+    };
+    assert!(serde_json::to_string(&ExtendedJson(&twice(c"y"))).is_ok());
+    let mut outer = RawDocumentBuf::new();
+    outer.append(bson::raw::cstr!("in"), twice(c"type"));
+    for document in [&twice(c"type"), &outer] {
+        let error = serde_json::to_string(&ExtendedJson(document)).expect_err("it is there twice").to_string();
+        assert!(error.contains("twice"), "{error}");
+    }
+    for text in [
+        r#"{"type":"a","x":"b","type":"c"}"#,
+        r#"{"type":"a","typ\u0065":"c"}"#,
+        r#"{"in":[{"type":"a","type":"a"}]}"#,
+        r#"{"n":{"$numberInt":"1","$numberInt":"2"}}"#,
+    ] {
+        let error = from_json(text).expect_err("it is there twice");
+        assert!(error.contains("stands twice"), "{error}");
+    }
+    assert!(from_json(r#"{"in":[{"type":"a"},{"type":"a"}],"type":null}"#).is_ok());
+    let many = |values: usize| format!(r#"{{"a":[{}0]}}"#, "0,".repeat(values - 3));
+    assert!(from_json(&many(RECORD_VALUES_MAX)).is_ok());
+    let error = from_json(&many(RECORD_VALUES_MAX + 1)).expect_err("more than a record has");
+    assert!(error.contains("too many values"), "{error}");
+}
