@@ -108,7 +108,7 @@ fn a_purge_record_that_is_not_as_a_known_key_signed_it_is_named_and_does_not_cou
         (with(&["after", "keyId"], key("2").public().id().into()), "the key is not known"),
         (purge_record(LOGS, 7, &[], "2"), "the key is not known"),
     ] {
-        let purges = purges(&[record.clone()]);
+        let purges = purges(std::slice::from_ref(&record));
         assert!(!purges.cover(7, LOGS, 70, 0), "{record}");
         let gone = Finding { collection: Some(LOGS.into()), ..Finding::of_seal(7, FindingKind::RecordRemoved, "gone") };
         let detail = purges.explain(gone).detail;
