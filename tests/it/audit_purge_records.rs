@@ -79,7 +79,7 @@ async fn a_purge_covers_nothing_that_somebody_else_removed_or_put_in_its_way() {
     };
     put(&changed).await;
     scene.purge().await;
-    assert_eq!(ids(app, AUDIT, doc! { "_id": &name }).await, [name.clone()], "the purge does not touch it");
+    assert_eq!(ids(app, AUDIT, doc! { "_id": &name }).await.len(), 1, "the purge does not touch it");
     put(&kept).await;
     app.db().collection::<Document>(AUDIT).delete_one(doc! { "_id": &name }).await.unwrap();
     scene.purge().await;
