@@ -21,11 +21,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(commands::run(cli.command)) {
-        Ok(code) => code,
-        Err(reason) => {
-            eprintln!("waybill: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    let code = runtime.block_on(commands::run(cli.command)).unwrap_or_else(|reason| {
+        eprintln!("waybill: {reason}");
+        ExitCode::FAILURE
+    });
+    // What still runs is nobody's work any more and ends with the process: the database driver's own tasks panic where the
+    // runtime is taken down under them.
+    std::mem::forget(runtime);
+    code
 }

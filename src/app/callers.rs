@@ -7,6 +7,7 @@ use mongodb::Database;
 use crate::{
     config::{Config, Secrets},
     modules::{
+        audit::AuditStore,
         kyc::{KycGate, VerifyApplication},
         orders::{self, OrderJobs},
         providers::{
@@ -38,7 +39,8 @@ pub(super) fn handlers(
     let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
     // Each with a store of its own: it remembers when the account's row of refusals was ended.
     let watch = |account_id: &str, queues: &[&'static str]| {
-        AccountWatch::new(account_id, queues, AccountStore::new(db), queue_store.clone(), clock.clone())
+        let audit = AuditStore::new(db.clone());
+        AccountWatch::new(account_id, queues, AccountStore::new(db), queue_store.clone(), audit, clock.clone())
     };
     let provider: Arc<dyn Provider> =
         Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));

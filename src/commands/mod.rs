@@ -11,11 +11,16 @@ mod user;
 
 use std::process::ExitCode;
 
+use bson::{DateTime, doc};
+
 use crate::{
     app,
     config::{Command, KeysCommand, LedgerCommand, MigrateArgs, UserCommand},
-    modules::wallet::rates,
-    platform::mongo,
+    modules::{
+        audit::{AuditEvent, AuditOutcome, AuditStore},
+        wallet::rates::{self, RateCard},
+    },
+    platform::{clock::Clock, identity::Actor, ids::new_id, mongo},
 };
 
 /// Runs a program to its end; gives what it exits with.
@@ -53,9 +58,31 @@ async fn migrate(args: &MigrateArgs) -> Result<(), String> {
         .map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
     app::migrate(&db).await.map_err(|error| format!("migrating failed: {error}"))?;
     if let Some(card) = card {
-        rates::insert_card(&db, &card).await.map_err(|error| error.to_string())?;
+        let clock = Clock::default();
+        clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
+        if rates::insert_card(&db, &card).await.map_err(|error| error.to_string())? {
+            let recorded = AuditStore::new(db.clone()).record_read(&rate_card_added(&card, clock.now())).await;
+            recorded.map_err(|error| format!("rate card {} is there, but not on record: {error}", card.id))?;
+        }
         println!("rate card {} is there, in force from {}", card.id, card.effective_from);
     }
     println!("{}: {} collections and their indexes are there", db.name(), app::collections().len());
     Ok(())
+}
+
+/// What is on record of a new rate card.
+fn rate_card_added(card: &RateCard, at: DateTime) -> AuditEvent {
+    AuditEvent {
+        id: new_id("aud"),
+        actor: Actor::command_line("migrate"),
+        action: "rate_card.added".into(),
+        resource_type: "rate_card".into(),
+        resource_id: card.id.clone(),
+        user_id: None,
+        outcome: AuditOutcome::Done,
+        reason: None,
+        before: None,
+        after: Some(doc! { "provider": &card.provider, "version": card.version, "effectiveFrom": card.effective_from }),
+        at,
+    }
 }

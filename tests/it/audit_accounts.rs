@@ -185,3 +185,23 @@ async fn operators_at_the_command_line_are_on_record() {
     assert_eq!(created.get_document("after").unwrap(), &doc! { "role": "auditor" });
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_new_rate_card_is_on_record_once() {
+    let app = TestApp::start().await;
+    let card = include_str!("../../data/rate-cards/parcelx-1.json").replace("\"version\": 1", "\"version\": 2");
+    let path = std::env::temp_dir().join(format!("{}.json", unique("card")));
+    std::fs::write(&path, card.replace("2025-01-01T00:00:00Z", "2090-01-01T00:00:00Z")).unwrap();
+    for _ in 0..2 {
+        let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_waybill"));
+        program.args(["migrate", "--rate-card"]).arg(&path).env("MONGODB_URI", &app.mongodb_uri);
+        let output = program.output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    std::fs::remove_file(&path).unwrap();
+    let recorded = app.all("audit_events", doc! { "action": "rate_card.added" }).await;
+    assert_eq!(recorded.len(), 1, "adding it again adds nothing");
+    let after = recorded[0].get_document("after").unwrap();
+    assert_eq!((after.get_str("provider").unwrap(), after.get_i64("version").unwrap()), ("parcelx", 2));
+    app.finish().await;
+}

@@ -100,6 +100,9 @@ async fn credentials_refused_three_times_in_a_row_pause_both_queues() {
     assert_eq!(place("g", "403").await, 2, "three in a row");
     let reason = queues(&app, &admin).await[0]["pausedReason"].as_str().unwrap().to_owned();
     assert!(reason.contains("credentials"), "{reason}");
+    let recorded = app.all("audit_events", doc! { "action": "queue.paused" }).await;
+    let who = |event: &Document| event.get_document("actor").unwrap().get_str("id").unwrap().to_owned();
+    assert_eq!(recorded.iter().map(who).collect::<Vec<_>>(), ["parcelx/default"; 2], "each queue, by itself");
 
     for queue in ["parcelx-orders-queue", "parcelx-order-cancellation-queue"] {
         app.request(Method::POST, &format!("/queues/{queue}/resume"), Some(&admin.token), None).await.expect(200);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     modules::{
-        audit::ErrorClass,
+        audit::{AuditStore, ErrorClass},
         events::Actor,
         kyc::KycGate,
         providers::{AccountStore, AccountWatch, Operation, parcelx::ParcelX},
@@ -39,7 +39,14 @@ pub(super) fn order_handlers() -> Handlers {
         lane: Lane::start("test", db.clone(), clock.clone()),
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
         provider: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
-        account: AccountWatch::new("parcelx/default", &[], AccountStore::new(&db), QueueStore::new(db), clock.clone()),
+        account: AccountWatch::new(
+            "parcelx/default",
+            &[],
+            AccountStore::new(&db),
+            QueueStore::new(db.clone()),
+            AuditStore::new(db),
+            clock.clone(),
+        ),
         queues: OrderQueues::default(),
         settling_delay: SETTLING_DELAY,
         clock,

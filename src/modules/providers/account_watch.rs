@@ -3,14 +3,26 @@
 
 use std::time::Duration;
 
+use bson::doc;
+
 use super::accounts::{AUTH_FAILURES_MAX, AccountStore};
 use crate::{
-    modules::queue::QueueStore,
-    platform::clock::{Clock, after},
+    modules::{
+        audit::{AuditEvent, AuditOutcome, AuditStore},
+        queue::QueueStore,
+    },
+    platform::{
+        clock::{Clock, after},
+        identity::Actor,
+        ids::new_id,
+    },
 };
 
 /// What concerns the account must not hold up an answer for longer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a queue is paused, as operators and auditors read it.
+const REFUSED: &str = "The provider refused our credentials three times in a row.";
 
 /// What an answer says of the account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +44,7 @@ pub struct AccountWatch {
     queues: Vec<&'static str>,
     accounts: AccountStore,
     queue_store: QueueStore,
+    audit: AuditStore,
     clock: Clock,
 }
 
@@ -43,9 +56,10 @@ impl AccountWatch {
         queues: &[&'static str],
         accounts: AccountStore,
         queue_store: QueueStore,
+        audit: AuditStore,
         clock: Clock,
     ) -> Self {
-        Self { account_id: account_id.to_owned(), queues: queues.to_vec(), accounts, queue_store, clock }
+        Self { account_id: account_id.to_owned(), queues: queues.to_vec(), accounts, queue_store, audit, clock }
     }
 
     /// Writes down what an answer says of the account; in vain where the database does not answer.
@@ -70,15 +84,37 @@ impl AccountWatch {
                     return Ok(());
                 }
                 tracing::error!(account, count, "credentials refused again and again: pausing the account's queues");
-                let reason = "The provider refused our credentials three times in a row.";
                 let mut result = Ok(());
                 for queue in &self.queues {
-                    result = result.and(self.queue_store.set_paused(queue, Some(reason)).await);
+                    result = result.and(self.queue_store.set_paused(queue, Some(REFUSED)).await);
+                }
+                // Answers to calls that were under way then find the queues paused.
+                if count == AUTH_FAILURES_MAX {
+                    for queue in &self.queues {
+                        result = result.and(self.audit.record_read(&self.paused(queue)).await);
+                    }
                 }
                 result
             }
             AccountNews::Accepted => self.accounts.end_auth_failures(account).await,
             AccountNews::None => Ok(()),
+        }
+    }
+
+    /// What is on record of a pause.
+    fn paused(&self, queue: &str) -> AuditEvent {
+        AuditEvent {
+            id: new_id("aud"),
+            actor: Actor::system(&self.account_id),
+            action: "queue.paused".into(),
+            resource_type: "queue".into(),
+            resource_id: queue.to_owned(),
+            user_id: None,
+            outcome: AuditOutcome::Done,
+            reason: Some(REFUSED.into()),
+            before: None,
+            after: Some(doc! { "paused": true }),
+            at: self.clock.now(),
         }
     }
 }

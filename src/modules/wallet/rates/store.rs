@@ -61,14 +61,14 @@ pub async fn ensure_defaults(db: &Database) -> Result<()> {
     Ok(())
 }
 
-/// Adds a card. Adding the same one again is fine.
+/// Adds a card; false where the same one is there already.
 ///
 /// # Errors
 /// [`RateCardError`]; nothing is changed then.
-pub async fn insert_card(db: &Database, card: &RateCard) -> std::result::Result<(), RateCardError> {
+pub async fn insert_card(db: &Database, card: &RateCard) -> std::result::Result<bool, RateCardError> {
     card.check().map_err(RateCardError::Invalid)?;
     if let Some(stored) = find(db, card).await? {
-        return same(&stored, card);
+        return same(&stored, card).map(|()| false);
     }
     let newest = cards(db).find_one(doc! { "provider": &card.provider }).sort(doc! { "version": -1 }).await?;
     if let Some(newest) = newest.filter(|newest| newest.version >= card.version) {
@@ -76,9 +76,9 @@ pub async fn insert_card(db: &Database, card: &RateCard) -> std::result::Result<
     }
     // Whoever adds a higher version in this moment wins: that one is in force, and this one does no harm.
     match cards(db).insert_one(card).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         Err(error) if mongo::is_duplicate_key(&error) => match find(db, card).await? {
-            Some(stored) => same(&stored, card),
+            Some(stored) => same(&stored, card).map(|()| false),
             None => Err(error.into()),
         },
         Err(error) => Err(error.into()),
