@@ -39,7 +39,7 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
         let failed = rotated.failed + u64::from(commitments.is_err());
         (rotated.wrapped + commitments.unwrap_or_default(), failed)
     });
-    let recorded = AuditStore::new(db).record_read(&event(&keys, counted, &clock)).await;
+    let recorded = AuditStore::new(db).record(&event(&keys, counted, &clock)).await;
     rotated.map_err(|error| format!("the rotation stopped: {error}; run it again"))?;
     let (wrapped, failed) = counted.unwrap_or_default();
     println!("{wrapped} value(s) wrapped under the key {}", keys.current_id());

@@ -61,7 +61,7 @@ async fn migrate(args: &MigrateArgs) -> Result<(), String> {
         let clock = Clock::default();
         clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
         if rates::insert_card(&db, &card).await.map_err(|error| error.to_string())? {
-            let recorded = AuditStore::new(db.clone()).record_read(&rate_card_added(&card, clock.now())).await;
+            let recorded = AuditStore::new(db.clone()).record(&rate_card_added(&card, clock.now())).await;
             recorded.map_err(|error| format!("rate card {} is there, but not on record: {error}", card.id))?;
         }
         println!("rate card {} is there, in force from {}", card.id, card.effective_from);

@@ -87,7 +87,7 @@ async fn a_process_whose_clocks_stood_still_lists_what_it_writes() {
     let read: Document = app.db().collection("audit_events").find_one(doc! {}).await.unwrap().unwrap();
     let mut read: AuditEvent = bson::deserialize_from_document(read).unwrap();
     read.id = id("aud");
-    AuditStore::new(app.db().clone()).record_read(&read).await.unwrap();
+    AuditStore::new(app.db().clone()).record(&read).await.unwrap();
     let names = listed.distinct("_id", doc! {}).await.unwrap();
     assert_eq!(names, [id("aud"), id("evt")].map(Bson::from), "the record of a reading too");
     seal_all(&app).await;

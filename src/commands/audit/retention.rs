@@ -55,7 +55,7 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     let erased = match Eraser::new(db.clone(), key, clock.clone()).erase(&subject, &args.reason).await {
         Err(ErasureError::Held(hold)) => {
             let refused = refused(&subject, &hold, &args.reason, clock.now());
-            let recorded = AuditStore::new(db).record_read(&refused).await;
+            let recorded = AuditStore::new(db).record(&refused).await;
             recorded.map_err(|error| format!("the refusal could not be written down: {error}"))?;
             Err(ErasureError::Held(hold))
         }

@@ -27,9 +27,9 @@ use crate::platform::{
 pub use event::{AuditEvent, AuditOutcome};
 pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
 pub use refusals::{Refusals, Sender};
-pub use search::{CallFilter, CallPage, CallSearch, Exchange, LOOKED_AT_MAX, ListedCall};
+pub use search::{CallFilter, CallPage, CallSearch, Exchange, ListedCall};
 pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
-pub use walk::{Direction, RANGE_MAX_MS, TimeRange, Walk, Walked, cut, given, next_place, place_of};
+pub use walk::{Direction, Paged, RANGE_MAX_MS, TimeRange, Walk, Walked, given, paged, place_of};
 
 /// Appends the request log of `call` to the transaction and gives what may be sent once it is committed.
 pub fn record_request(view: &mut View, call: &Call, prepared: Prepared) -> Logged {

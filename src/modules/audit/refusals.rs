@@ -166,7 +166,7 @@ impl Refusals {
         }
         let store = self.store.clone();
         tokio::spawn(async move {
-            let writing = tokio::time::timeout(WRITING_MAX, store.record_read(&event));
+            let writing = tokio::time::timeout(WRITING_MAX, store.record(&event));
             if !matches!(writing.await, Ok(Ok(()))) {
                 tracing::warn!(action = event.action, "a refusal could not be written down");
             }

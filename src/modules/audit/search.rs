@@ -1,6 +1,6 @@
 //! Finding provider calls: which index serves which question, and how far one page may look.
 //!
-//! What no index narrows down is looked at record by record, at most [`LOOKED_AT_MAX`] for a page: it may come back with
+//! What no index narrows down is looked at record by record, at most 4,000 for a page: it may come back with
 //! fewer than asked for, or none, and a place to go on from.
 
 use std::collections::{HashMap, HashSet};
@@ -13,11 +13,11 @@ use serde::Deserialize;
 use super::{
     model::{ErrorClass, ProviderRequestLog, ProviderResponseLog},
     store::{REQUEST_LOGS, RESPONSE_LOGS},
-    walk::{Direction, TimeRange, Walk, Walked, cut, given, ids_within, next_place},
+    walk::{Direction, Paged, TimeRange, Walk, Walked, given, ids_within, next_place, paged},
 };
 
 /// Records that one page looks at where no index narrows them down.
-pub const LOOKED_AT_MAX: usize = 4_000;
+const LOOKED_AT_MAX: usize = 4_000;
 /// The same where each has its answers looked up too, in stages: 1,000 in all.
 const JOINED: [usize; 3] = [100, 300, 600];
 /// How often a page goes on where answers were to calls that it does not show again.
@@ -254,16 +254,14 @@ impl CallSearch {
         }
         let walked = plan.walk.go::<ProviderRequestLog>(&self.db, range, direction, after, limit + 1, plan.looks_at());
         let Walked { found, ended_at } = walked.await?;
-        let (page, more) = cut(found, limit);
-        let next = next_place(page.last().map(|request| &*request.id), more, ended_at);
-        let partial = !more && next.is_some();
-        let ids: Vec<&str> = page.iter().map(|request| &*request.id).collect();
+        let Paged { shown, next, partial } = paged(found, limit, ended_at, |request| &request.id);
+        let ids: Vec<&str> = shown.iter().map(|request| &*request.id).collect();
         let mut answers = self.answers_to(&ids, without_bodies()).await?;
         let with_answers = |request: ProviderRequestLog| {
             let responses = answers.remove(&request.id).unwrap_or_default();
             ListedCall { request: Some(request), responses }
         };
-        Ok(CallPage { calls: page.into_iter().map(with_answers).collect(), next, partial })
+        Ok(CallPage { calls: shown.into_iter().map(with_answers).collect(), next, partial })
     }
 
     /// In stages: what most calls have fills a page soon, and only what few have is looked for further.
@@ -286,10 +284,8 @@ impl CallSearch {
                 break;
             }
         }
-        let (page, more) = cut(matching, limit);
-        let next = next_place(page.last().map(String::as_str), more, place);
-        let partial = !more && next.is_some();
-        let calls = self.listed(page.iter().map(|id| &**id).collect()).await?;
+        let Paged { shown, next, partial } = paged(matching, limit, place, |id| id);
+        let calls = self.listed(shown.iter().map(|id| &**id).collect()).await?;
         Ok(CallPage { calls, next, partial })
     }
 
@@ -326,10 +322,8 @@ impl CallSearch {
                 break;
             }
         }
-        let (page, more) = cut(matching, limit);
-        let next = next_place(page.last().map(|answer| &*answer.id), more, place);
-        let partial = !more && next.is_some();
-        let calls = self.listed(page.iter().map(|answer| &*answer.request_ref_id).collect()).await?;
+        let Paged { shown, next, partial } = paged(matching, limit, place, |answer| &answer.id);
+        let calls = self.listed(shown.iter().map(|answer| &*answer.request_ref_id).collect()).await?;
         Ok(CallPage { calls, next, partial })
     }
 

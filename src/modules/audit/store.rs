@@ -53,11 +53,11 @@ impl AuditStore {
         ]
     }
 
-    /// Writes down that something was read, before it is shown.
+    /// Writes down what goes with no other change: a reading, before it is shown; a refusal; what a command did.
     ///
     /// # Errors
     /// What the driver says; what was read must not be shown then.
-    pub async fn record_read(&self, event: &AuditEvent) -> Result<()> {
+    pub async fn record(&self, event: &AuditEvent) -> Result<()> {
         append_alone(&self.db, AUDIT_EVENTS, event).await
     }
 

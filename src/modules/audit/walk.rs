@@ -235,17 +235,29 @@ pub(super) fn ids_within(prefix: &str, range: TimeRange) -> Document {
     ids
 }
 
-/// The page, and whether there is more behind it.
-#[must_use]
-pub fn cut<T>(mut found: Vec<T>, limit: usize) -> (Vec<T>, bool) {
-    let more = found.len() > limit;
-    found.truncate(limit);
-    (found, more)
+/// What is shown of what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paged<T> {
+    /// At most as many as were asked for.
+    pub shown: Vec<T>,
+    /// The id to go on behind; none at the end.
+    pub next: Option<String>,
+    /// It ended before it was full, because looking ended early.
+    pub partial: bool,
 }
 
-/// Behind the last record of a full page; else where looking ended, if it ended early.
+/// A page of `limit` out of `found`, for which one more was looked for; looking ended early at `ended_at`.
 #[must_use]
-pub fn next_place(last_shown: Option<&str>, more: bool, ended_at: Option<String>) -> Option<String> {
+pub fn paged<T>(mut found: Vec<T>, limit: usize, ended_at: Option<String>, id: impl Fn(&T) -> &str) -> Paged<T> {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = next_place(found.last().map(id), more, ended_at);
+    Paged { partial: !more && next.is_some(), shown: found, next }
+}
+
+/// Behind the last one shown where there are more, else where looking ended early.
+#[must_use]
+pub(super) fn next_place(last_shown: Option<&str>, more: bool, ended_at: Option<String>) -> Option<String> {
     if more { last_shown.map(str::to_owned) } else { ended_at }
 }
 

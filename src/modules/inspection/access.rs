@@ -164,7 +164,7 @@ impl AccessLog {
                 after.insert("orderId", order_id);
             }
         }
-        match self.store.record_read(&event).await {
+        match self.store.record(&event).await {
             Ok(()) => response,
             Err(error) => AppError::from(error).into_response(),
         }
@@ -181,7 +181,7 @@ impl AccessLog {
         let event = asked.event(Some(user), "made", AuditOutcome::Failed, status, &self.clock);
         let store = self.store.clone();
         let writing = tokio::spawn(async move {
-            if let Err(error) = store.record_read(&event).await {
+            if let Err(error) = store.record(&event).await {
                 let request_id = event.actor.request_id.as_deref();
                 tracing::error!(%error, request.id = request_id, "what was tried in vain could not be written down");
             }

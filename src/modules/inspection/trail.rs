@@ -7,8 +7,7 @@ use mongodb::{Database, error::Result};
 use crate::{
     modules::{
         audit::{
-            AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, TimeRange, Walk, Walked, cut, given, next_place,
-            place_of,
+            AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, Paged, TimeRange, Walk, Walked, given, paged, place_of,
         },
         events::{EVENTS, Event},
     },
@@ -183,10 +182,8 @@ fn merged(books: [Walked<AuditEvent>; 2], direction: Direction, limit: usize) ->
         found.retain(|record: &AuditEvent| order(&record.id, end).is_le());
     }
     found.sort_by(|one, other| order(&one.id, &other.id));
-    let (records, more) = cut(found, limit);
-    let next = next_place(records.last().map(|record| &*record.id), more, ended_at);
-    let partial = !more && next.is_some();
-    TrailPage { records, next, partial }
+    let Paged { shown, next, partial } = paged(found, limit, ended_at, |record| &record.id);
+    TrailPage { records: shown, next, partial }
 }
 
 #[cfg(test)]

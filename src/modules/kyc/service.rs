@@ -360,7 +360,7 @@ impl KycService {
             after: None,
             at: self.clock.now(),
         };
-        Ok(self.audit.record_read(&read).await?)
+        Ok(self.audit.record(&read).await?)
     }
 
     fn ensure_ready(&self) -> Result<(), KycError> {

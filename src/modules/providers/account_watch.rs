@@ -91,7 +91,7 @@ impl AccountWatch {
                 // Answers to calls that were under way then find the queues paused.
                 if count == AUTH_FAILURES_MAX {
                     for queue in &self.queues {
-                        result = result.and(self.audit.record_read(&self.paused(queue)).await);
+                        result = result.and(self.audit.record(&self.paused(queue)).await);
                     }
                 }
                 result

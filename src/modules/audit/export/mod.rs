@@ -150,7 +150,7 @@ impl Exporter {
         let commitments = commitment_key_of(&self.db, &self.sealing).await?;
         let seals = SealRange::of(&SealStore::new(self.db.clone()), &self.keys, &filter).await?;
         let export = Export { db: self.db.clone(), filter, format, created_at: now, seals, commitments, signer };
-        AuditStore::new(self.db.clone()).record_read(&export.event(actor)?).await?;
+        AuditStore::new(self.db.clone()).record(&export.event(actor)?).await?;
         Ok(export)
     }
 }

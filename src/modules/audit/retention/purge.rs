@@ -190,7 +190,7 @@ impl Purger {
             after: Some(doc! { "keptDays": self.retention.kept_days() }),
             at: self.clock.now(),
         };
-        AuditStore::new(self.db.clone()).record_read(&event).await
+        AuditStore::new(self.db.clone()).record(&event).await
     }
 }
 
