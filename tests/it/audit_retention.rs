@@ -28,7 +28,6 @@ use crate::support::{
     seals::{seal_all, seals},
     server,
     servers::Mongod,
-    unique, with_database,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,7 +48,7 @@ impl Scene {
     }
 
     async fn over(mongodb: &str) -> Self {
-        let app = TestApp::over(with_database(mongodb, &unique("waybill")), server("REDIS_URL"), THIRTY_DAYS).await;
+        let app = TestApp::on(mongodb, THIRTY_DAYS).await;
         let (admin, auditor) = (app.admin().await, app.user(Role::Auditor).await);
         let (asha, kiran) = (app.merchant().await, app.merchant().await);
         let mut orders = Vec::new();

@@ -15,8 +15,8 @@ use waybill::{
 };
 
 use crate::support::{
-    Answer, JWT_SECRET, PASSWORD, TestApp, User, drive::closed_port, eventually, orders::order, proxy::Proxy, read,
-    serve, server, test_config, unique, with_database,
+    Answer, JWT_SECRET, PASSWORD, TestApp, User, drive::closed_port, eventually, http_client, orders::order,
+    proxy::Proxy, read, serve, server, test_config, unique, with_database,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -62,7 +62,7 @@ impl Bare {
         let config = test_config(mongodb_uri, &server("REDIS_URL"), &unique("p"), &carrier, &[]);
         let app = App::build(config).await.expect("it starts while the stores are away");
         let base = serve(&app).await;
-        Self { base, client: reqwest::Client::builder().no_proxy().build().unwrap(), app }
+        Self { base, client: http_client(Duration::from_secs(30)), app }
     }
 
     fn token(role: Role) -> String {

@@ -6,9 +6,7 @@ use serde_json::json;
 use waybill::platform::crash::OF_JOBS;
 
 use super::{FAST, PATIENCE, abandoned, confirmed_once, int, settled, text};
-use crate::support::{
-    TestApp, User, eventually, orders, process::Launch, read, server, servers::Mongod, unique, with_database,
-};
+use crate::support::{TestApp, User, eventually, orders, process::Launch, read, server, servers::Mongod};
 
 /// A killed process leaves its transaction open. The server ends it after this long (60 s unless told).
 const TRANSACTION_LIFETIME: &str = "transactionLifetimeLimitSeconds=1";
@@ -21,7 +19,7 @@ async fn an_order_survives_a_worker_that_is_killed_at_any_point() {
 
 async fn placed_despite(point: &str, mongod: &Mongod) {
     let uri = if point == "before_commit" { mongod.uri() } else { server("MONGODB_URI") };
-    let app = TestApp::over(with_database(&uri, &unique("waybill")), server("REDIS_URL"), FAST).await;
+    let app = TestApp::on(&uri, FAST).await;
     let user = app.merchant().await;
     // Requests that are left open where the worker dies; what was asked of the carrier after that.
     let open = match point {
@@ -97,7 +95,7 @@ async fn an_order_is_created_once_although_the_api_is_killed_around_its_commit()
 }
 
 async fn created_despite(point: &str, status_of_the_retry: u16, mongod: &Mongod) {
-    let app = TestApp::over(with_database(&mongod.uri(), &unique("waybill")), server("REDIS_URL"), FAST).await;
+    let app = TestApp::on(&mongod.uri(), FAST).await;
     let user = app.merchant().await;
     let mut doomed = Launch::api(&app, FAST).crash_at(point).start().await;
     assert!(send_create(&app, &doomed.base, &user).await.is_err(), "{point}: the connection breaks");

@@ -11,7 +11,7 @@ use waybill::{
 };
 
 use super::{FAST, settled, text};
-use crate::support::{TestApp, User, kyc, process::Launch, server, servers::Mongod, unique, with_database};
+use crate::support::{TestApp, User, kyc, process::Launch, server, servers::Mongod};
 
 /// Requests that were closed because their worker ended without an answer.
 async fn abandoned(app: &TestApp, user: &User) -> usize {
@@ -45,7 +45,7 @@ async fn an_application_is_verified_although_the_worker_is_killed_at_any_point()
 
 async fn verified_despite(point: &str, mongod: &Mongod) {
     let uri = if point == "before_commit" { mongod.uri() } else { server("MONGODB_URI") };
-    let app = TestApp::over(with_database(&uri, &unique("waybill")), server("REDIS_URL"), FAST).await;
+    let app = TestApp::on(&uri, FAST).await;
     let user = nearly_checked(&app, point).await;
     Launch::worker(&app, FAST).crash_at(point).spawn().crash().await;
     let sent = app.idcheck.books().await["calls"]["penny_drop"].clone();

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{FAST, PATIENCE, confirmed_once, int, settled, text};
-use crate::support::{TestApp, eventually, process::Launch, server, servers::Mongod, unique, with_database};
+use crate::support::{TestApp, eventually, process::Launch, server, servers::Mongod};
 
 /// Everything about orders but the answers.
 async fn state(app: &TestApp) -> Vec<Vec<Document>> {
@@ -22,7 +22,7 @@ async fn state(app: &TestApp) -> Vec<Vec<Document>> {
 /// A worker is frozen at `point` for longer than its lease while another one takes over; then it goes on, and ends. Gives
 /// what it had to say and the carrier's books.
 async fn taken_over_at(point: &str, mongodb_uri: &str) -> (Vec<Document>, Value) {
-    let app = TestApp::over(with_database(mongodb_uri, &unique("waybill")), server("REDIS_URL"), FAST).await;
+    let app = TestApp::on(mongodb_uri, FAST).await;
     let user = app.merchant().await;
     if point == "sent" {
         app.carrier.rule(json!({ "operation": "create", "mode": "ok", "latencyMs": 400, "times": 1 })).await;

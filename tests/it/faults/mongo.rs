@@ -15,7 +15,7 @@ use crate::support::{Answer, TestApp, User, server, servers::Mongod, unique, wit
 const TRANSACTION_LIFETIME: &str = "transactionLifetimeLimitSeconds=2";
 
 async fn app_over(mongod: &Mongod, flags: &[&str]) -> TestApp {
-    TestApp::over(with_database(&mongod.uri(), &unique("waybill")), server("REDIS_URL"), flags).await
+    TestApp::on(&mongod.uri(), flags).await
 }
 
 /// The same for fail points. They say "shutting down" when nothing of the kind happens, so the driver hears of no change

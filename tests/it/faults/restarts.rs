@@ -13,9 +13,7 @@ use super::{
 use crate::support::{
     TestApp,
     process::{Launch, free_port},
-    server,
     servers::Mongod,
-    unique, with_database,
 };
 
 const SETTINGS: &[&str] = &["--poll-ms=100", "--shutdown-ms=8000"];
@@ -66,7 +64,7 @@ async fn rolling_restarts_under_load_lose_and_repeat_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_and_the_api_killed_under_load_lose_and_repeat_nothing() {
     let mongod = Mongod::with(&["transactionLifetimeLimitSeconds=1"]).await;
-    let app = TestApp::over(with_database(&mongod.uri(), &unique("waybill")), server("REDIS_URL"), FAST).await;
+    let app = TestApp::on(&mongod.uri(), FAST).await;
     let user = app.merchant().await;
     app.carrier.rule(json!({ "operation": "create", "mode": "ok", "latencyMs": 100 })).await;
     let launch_api = Launch::api(&app, FAST).on(free_port());

@@ -1,6 +1,6 @@
 //! The carrier's stand-in: a process of its own, with books of its own.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -8,9 +8,15 @@ use tokio::{
     process::{Child, ChildStdin, Command},
 };
 
+use super::http_client;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub struct Carrier {
     url: String,
-    client: reqwest::Client,
+    /// For whatever a test asks.
+    pub(super) client: reqwest::Client,
     _stdin: ChildStdin,
     _child: Child,
 }
@@ -29,9 +35,7 @@ impl Carrier {
         let line = BufReader::new(child.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap();
         let hello: Value = serde_json::from_str(&line).unwrap();
         let url = format!("{}/parcelx", hello["listening"].as_str().unwrap());
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url, client, _stdin: stdin, _child: child }
+        Self { url, client: http_client(PATIENCE), _stdin: stdin, _child: child }
     }
 
     /// For `PARCELX_BASE_URL`.

@@ -46,8 +46,7 @@ impl Gateway {
     pub fn beside(carrier: &Carrier) -> Self {
         let base = carrier.base_url();
         let root = base.strip_suffix(CARRIER).expect("the carrier's path");
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url: format!("{root}/paygate"), client }
+        Self { url: format!("{root}/paygate"), client: carrier.client.clone() }
     }
 
     async fn control(&self, path: &str, body: &Value) -> Value {

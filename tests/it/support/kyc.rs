@@ -90,7 +90,7 @@ impl IdCheck {
     pub fn beside(carrier: &Carrier) -> Self {
         let base = carrier.base_url();
         let root = base.strip_suffix(CARRIER).expect("the carrier's path");
-        Self { url: format!("{root}/idcheck"), client: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { url: format!("{root}/idcheck"), client: carrier.client.clone() }
     }
 
     /// Adds a rule; see the stand-in's `faults`.

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod carrier;
+pub mod databases;
 pub mod drive;
 pub mod gateway;
 pub mod kyc;
@@ -114,12 +115,19 @@ pub struct TestApp {
     pub mongodb_uri: String,
     pub redis_url: String,
     pub redis_prefix: String,
+    took_database: bool,
     finished: bool,
 }
 
 /// The environment that `scripts/test` sets.
 pub fn server(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with scripts/test"))
+}
+
+/// A client for tests. Reading the root certificates takes its time, and nobody here speaks TLS.
+pub fn http_client(timeout: Duration) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(timeout).build().unwrap()
 }
 
 /// A name that no other test has.
@@ -142,14 +150,27 @@ impl TestApp {
 
     /// The same with further flags.
     pub async fn with(flags: &[&str]) -> Self {
-        let mongodb_uri = with_database(&server("MONGODB_URI"), &unique("waybill"));
-        Self::over(mongodb_uri, server("REDIS_URL"), flags).await
+        let mongodb_uri = with_database(&server("MONGODB_URI"), &databases::take().await);
+        Self::begin(mongodb_uri, server("REDIS_URL"), flags, true).await
     }
 
-    /// Over given stores.
+    /// With a database of its own in the mongod of this URI.
+    pub async fn on(mongodb_uri: &str, flags: &[&str]) -> Self {
+        if mongodb_uri == server("MONGODB_URI") {
+            Self::with(flags).await
+        } else {
+            Self::over(with_database(mongodb_uri, &unique("waybill")), server("REDIS_URL"), flags).await
+        }
+    }
+
+    /// Over given stores. The database stays: its server has few of them, or ends with the test.
     pub async fn over(mongodb_uri: String, redis_url: String, flags: &[&str]) -> Self {
+        Self::begin(mongodb_uri, redis_url, flags, false).await
+    }
+
+    async fn begin(mongodb_uri: String, redis_url: String, flags: &[&str], took_database: bool) -> Self {
         let (carrier, redis_prefix) = (Arc::new(Carrier::start().await), unique("p"));
-        let app = Self::build(carrier, mongodb_uri, redis_url, redis_prefix, flags).await;
+        let app = Self::build(carrier, mongodb_uri, redis_url, redis_prefix, flags, took_database).await;
         app.gateway.calls_back(&app.base).await;
         app
     }
@@ -157,7 +178,7 @@ impl TestApp {
     /// Another one over the same stores and stand-ins, with settings of its own. The first one is to be finished.
     pub async fn beside(&self, flags: &[&str]) -> Self {
         let (uri, url, prefix) = (self.mongodb_uri.clone(), self.redis_url.clone(), self.redis_prefix.clone());
-        let mut other = Self::build(Arc::clone(&self.carrier), uri, url, prefix, flags).await;
+        let mut other = Self::build(Arc::clone(&self.carrier), uri, url, prefix, flags, false).await;
         other.finished = true;
         other
     }
@@ -168,14 +189,18 @@ impl TestApp {
         redis_url: String,
         redis_prefix: String,
         flags: &[&str],
+        took_database: bool,
     ) -> Self {
         let config = test_config(&mongodb_uri, &redis_url, &redis_prefix, &carrier.base_url(), flags);
         let app = App::build(config).await.expect("the parts fit together");
+        if took_database {
+            databases::empty(&app.db).await;
+        }
         app.migrate().await.expect("the database can be prepared");
         let base = serve(&app).await;
         let gateway = Gateway::beside(&carrier);
         let idcheck = IdCheck::beside(&carrier);
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let client = carrier.client.clone();
         let worker = app.worker();
         Self {
             app,
@@ -188,6 +213,7 @@ impl TestApp {
             mongodb_uri,
             redis_url,
             redis_prefix,
+            took_database,
             finished: false,
         }
     }
@@ -294,7 +320,7 @@ impl TestApp {
         collection.find(filter).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
     }
 
-    /// Checks what must hold after every test, and removes the database.
+    /// Checks what must hold after every test, and leaves the database.
     pub async fn finish(mut self) {
         self.finished = true;
         check_invariants(self.db(), &self.carrier).await;
@@ -310,13 +336,19 @@ impl TestApp {
             serde_json::json!([[], 0, []]),
             "the verification provider saw malformed or doubled requests"
         );
-        self.db().drop().await.unwrap();
+        self.leave_database().await;
     }
 
-    /// Removes the database of a test whose carrier was told to break the invariants.
+    /// Ends a test whose carrier was told to break the invariants.
     pub async fn finish_unchecked(mut self) {
         self.finished = true;
-        self.db().drop().await.unwrap();
+        self.leave_database().await;
+    }
+
+    async fn leave_database(&self) {
+        if self.took_database {
+            databases::leave(self.db()).await;
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use nix::{
 };
 use tokio::process::{Child, Command};
 
-use super::{TestApp, eventually, test_flags, unique};
+use super::{TestApp, eventually, http_client, test_flags, unique};
 
 /// A process has this long to come up or to end; a debug build on a busy machine needs some of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,7 +130,7 @@ impl Launch {
 impl Process {
     /// Waits until it serves; false where it ended instead.
     async fn is_up(&mut self, path: &str) -> bool {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+        let client = http_client(Duration::from_secs(5));
         let began = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             let answer = client.get(format!("{}{path}", self.base)).send().await;

@@ -1,0 +1,52 @@
+//! Databases that go from test to test: to create every collection and index, and to drop them, costs mongod half a second
+//! of work; to empty them costs some milliseconds.
+//!
+//! The names of those that are free are a list in Redis. A test that fails keeps its database.
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use redis::{Cmd, FromRedisValue, cmd};
+use waybill::app::collections;
+
+use super::{server, unique};
+
+const FREE: &str = "waybill-tests:free-databases";
+/// So many are left alone, so that the processes of a test have ended when another one gets its database.
+const RESTING: usize = 6;
+
+/// The name of a database that nobody else uses: new, or left behind by another test.
+pub async fn take() -> String {
+    let free: usize = run(cmd("LLEN").arg(FREE)).await;
+    let left: Option<String> = if free > RESTING { run(cmd("LPOP").arg(FREE)).await } else { None };
+    left.unwrap_or_else(|| unique("waybill"))
+}
+
+/// Empties a database that was taken.
+pub async fn empty(db: &Database) {
+    for name in db.list_collection_names().await.unwrap() {
+        db.collection::<Document>(&name).delete_many(doc! {}).await.unwrap();
+    }
+}
+
+/// Leaves a database to another test. One that doesn't have the collections that it was made with, and no others, is
+/// dropped; missing indexes are made again.
+pub async fn leave(db: &Database) {
+    let found = db.run_cursor_command(doc! { "listCollections": 1 }).await.unwrap();
+    let found: Vec<Document> = found.try_collect().await.unwrap();
+    let mut names: Vec<&str> = found.iter().map(|collection| collection.get_str("name").unwrap()).collect();
+    let mut made = collections();
+    names.sort_unstable();
+    made.sort_unstable();
+    if names == made && found.iter().all(|collection| collection.get_document("options").unwrap().is_empty()) {
+        let _: usize = run(cmd("RPUSH").arg(FREE).arg(db.name())).await;
+    } else {
+        db.drop().await.unwrap();
+    }
+}
+
+async fn run<T: FromRedisValue>(command: &Cmd) -> T {
+    let client = redis::Client::open(server("REDIS_URL")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    command.query_async(&mut connection).await.unwrap()
+}
