@@ -15,6 +15,8 @@ pub mod parcelx;
 pub mod paygate;
 mod policy;
 mod shipment;
+#[cfg(test)]
+mod status_tests;
 mod transport;
 
 use async_trait::async_trait;

@@ -266,7 +266,8 @@ fn verhoeff_notices_every_swap_at_every_place() {
 /// at 0: `0` and `Z`, as `0` and `9` to the base 10.
 #[test]
 fn a_check_character_misses_only_the_swap_of_0_and_z() {
-    for at in 0..14 {
+    // The factors are the same at every other place.
+    for at in [0, 1, 6, 7, 12, 13] {
         let unnoticed = unnoticed_swaps(DIGITS_AND_LETTERS, 15, at, has_valid_check);
         assert_eq!(unnoticed, BTreeSet::from([('0', 'Z')]), "{at}");
     }

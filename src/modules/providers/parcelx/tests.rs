@@ -8,7 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::platform::exchange::{AnswerBody, Lost, NotSent};
+use crate::{
+    modules::providers::status_tests::statuses,
+    platform::exchange::{AnswerBody, Lost, NotSent},
+};
 
 /// The order that every answer in these tests should be about.
 const ORDER_ID: &str = "ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6";
@@ -116,7 +119,7 @@ fn every_answer() -> Vec<(String, Answer)> {
     let mut all: Vec<(String, Answer)> =
         not_sent().into_iter().chain(lost()).map(|answer| (format!("{answer:?}"), answer)).collect();
     for (name, body) in bodies() {
-        all.extend((100..=599).map(|status| (format!("{status} {name}"), http(status, &body))));
+        all.extend(statuses().map(|status| (format!("{status} {name}"), http(status, &body))));
         let retry_after = Some(Duration::from_secs(7));
         let throttled = Answer::Http { status: 429, retry_after, body: body.clone() };
         all.push((format!("429 in 7 s {name}"), throttled));

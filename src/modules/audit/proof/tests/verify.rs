@@ -77,13 +77,18 @@ fn an_untouched_chain_has_no_finding() {
     assert_eq!(Chain(Vec::new()).check(), Ok(None));
 }
 
+/// All bits of so many bytes, or one of each byte.
+fn bits(bytes: usize, all: bool) -> impl Iterator<Item = usize> {
+    (0..bytes * 8).filter(move |bit| all || bit % 8 == bit / 8 % 8)
+}
+
 #[test]
 fn every_bit_of_a_record_is_found() {
     for (seal, position) in [(0, 0), (0, 4), (2, 2)] {
         let honest = chain();
         let seq = honest.0[seal].0.first_seq + position as i64;
         let bytes = honest.0[seal].1[position].clone().expect("a record").document.into_bytes();
-        for bit in 0..bytes.len() * 8 {
+        for bit in bits(bytes.len(), seal == 2) {
             let mut chain = honest.clone();
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
@@ -99,7 +104,7 @@ fn every_bit_of_a_record_is_found() {
 fn every_bit_of_a_leaf_is_found() {
     let honest = chain();
     for position in 0..7 {
-        for bit in 0..256 {
+        for bit in bits(32, position == 0) {
             let mut chain = honest.clone();
             chain.0[0].0.leaves[position].hash.0[bit / 8] ^= 1 << (bit % 8);
             let kind = (FindingKind::SealChanged, 1, None);
@@ -144,7 +149,7 @@ fn every_change_of_a_header_is_found() {
             change(&mut chain.0[number].0);
             assert_eq!(chain.named(), expected, "{name}");
         }
-        for bit in 0..256 {
+        for bit in bits(32, number == 1) {
             let flip = |hash: &mut Hash| hash.0[bit / 8] ^= 1 << (bit % 8);
             let fields: [fn(&mut Seal) -> &mut Hash; 3] =
                 [|seal| &mut seal.root, |seal| &mut seal.names, |seal| &mut seal.previous];
@@ -154,7 +159,7 @@ fn every_change_of_a_header_is_found() {
                 assert_eq!(chain.named(), expected, "bit {bit}");
             }
         }
-        for bit in 0..512 {
+        for bit in bits(64, number == 1) {
             let mut chain = honest.clone();
             chain.0[number].0.signature.0[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(chain.named(), expected, "signature, bit {bit}");

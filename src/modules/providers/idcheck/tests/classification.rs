@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::modules::providers::status_tests::statuses;
 
 fn of(kind: CheckKind, answer: &Answer) -> String {
     match read(kind, answer) {
@@ -191,7 +192,7 @@ fn every_status_with_every_body_is_in_the_table() {
         assert_eq!(names.len(), bodies(kind).len(), "a name is in the table twice");
         assert!(OBJECTIONS.iter().all(|name| names.contains(*name)));
         for (name, body, ok) in bodies(kind) {
-            for status in 100..=599 {
+            for status in statuses() {
                 let found = of(kind, &http(status, body.clone()));
                 assert_eq!(found, expected(kind, status, &name, ok), "{kind:?} {status} {name}");
             }
@@ -218,7 +219,7 @@ fn without_an_answer_a_check_is_asked_again() {
 #[test]
 fn what_is_not_json_is_judged_by_its_status_alone() {
     for kind in CheckKind::ALL {
-        for status in 100..=599 {
+        for status in statuses() {
             let answer = Answer::Http { status, retry_after: None, body: AnswerBody::NotJson };
             let expected = match expected(kind, status, "not JSON", NOT_JSON) {
                 UNUSABLE => NOT_JSON,
