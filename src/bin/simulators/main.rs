@@ -9,10 +9,13 @@
 //! | `/paygate` | PayGate, see [`paygate`] |
 //! | `/idcheck` | IDCheck, see [`idcheck`] |
 //!
+//! All of them exist once more in each namespace, under `/ns/{name}`, see [`namespace`].
+//!
 //! Nothing here uses the `waybill` library: a stand-in that shared code with its client would share
 //! its misunderstandings too.
 
 mod idcheck;
+mod namespace;
 mod parcelx;
 mod paygate;
 mod rules;
@@ -66,10 +69,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     announce(&listener)?;
 
     let callbacks = cli.paygate_callback_url.zip(cli.paygate_callback_secret);
-    let router = Router::new()
-        .nest("/parcelx", parcelx::router())
-        .nest("/paygate", paygate::router(callbacks))
-        .nest("/idcheck", idcheck::router());
+    let client = paygate::client();
+    let router = namespace::router(move |base| {
+        Router::new()
+            .nest("/parcelx", parcelx::router(base))
+            .nest("/paygate", paygate::router(base, client.clone(), callbacks.clone()))
+            .nest("/idcheck", idcheck::router())
+    });
     tokio::select! {
         () = server::serve(listener, router) => {}
         _ = terminate.recv() => tracing::info!("terminated"),

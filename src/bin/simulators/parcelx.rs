@@ -61,24 +61,27 @@ impl Shared {
 struct Api {
     carrier: Shared,
     faults_apply: bool,
+    /// The path in front of `/parcelx`.
+    base: String,
 }
 
 /// All routes of the carrier, relative to its prefix.
-pub fn router() -> Router {
+pub fn router(base: &str) -> Router {
     let carrier = Shared::default();
+    let api = |faults_apply| api(Api { carrier: carrier.clone(), faults_apply, base: base.to_owned() });
     Router::new()
-        .nest("/api/v3", api(carrier.clone(), true))
-        .nest(faults::MOVED_TO, api(carrier.clone(), false))
+        .nest("/api/v3", api(true))
+        .nest(faults::MOVED_TO, api(false))
         .merge(control::router(carrier))
         .fallback(|| async { answers::not_found() })
 }
 
-fn api(carrier: Shared, faults_apply: bool) -> Router {
+fn api(api: Api) -> Router {
     Router::new()
         .route("/order/create_order", post(create_order))
         .route("/order/cancel_order", post(cancel_order))
         .route("/track_order", get(track_order))
-        .with_state(Api { carrier, faults_apply })
+        .with_state(api)
 }
 
 async fn create_order(State(api): State<Api>, headers: HeaderMap, body: Bytes) -> Response {
@@ -181,7 +184,7 @@ where
         works.then(|| work(&mut carrier.lock().books))
     });
     match task.await {
-        Ok(natural) => fault.respond(natural, path).await,
+        Ok(natural) => fault.respond(natural, &format!("{}/parcelx", api.base), path).await,
         Err(error) => {
             tracing::error!(%error, "the stand-in itself failed");
             answers::simulator_failed()

@@ -38,6 +38,7 @@ use serde_json::Value;
 
 use answers::{Natural, Refusal};
 use books::{Books, Deed, Placed};
+pub use callbacks::client;
 use callbacks::{Plan, Target};
 use contract::{Create, Deviation};
 use faults::{CallsBack, Fault, Operation, Rules, Subject};
@@ -61,10 +62,12 @@ struct Gateway {
 struct Shared {
     gateway: Arc<Mutex<Gateway>>,
     client: reqwest::Client,
+    /// The path in front of `/paygate`.
+    base: String,
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(base: &str, client: reqwest::Client) -> Self {
         let gateway = Gateway {
             books: Books::default(),
             rules: Rules::default(),
@@ -72,7 +75,7 @@ impl Shared {
             callbacks: None,
             auto_after: None,
         };
-        Self { gateway: Arc::new(Mutex::new(gateway)), client: callbacks::client() }
+        Self { gateway: Arc::new(Mutex::new(gateway)), client, base: base.to_owned() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Gateway> {
@@ -81,8 +84,8 @@ impl Shared {
 }
 
 /// All routes of the gateway, relative to its prefix.
-pub fn router(callbacks: Option<(String, String)>) -> Router {
-    let shared = Shared::new();
+pub fn router(base: &str, client: reqwest::Client, callbacks: Option<(String, String)>) -> Router {
+    let shared = Shared::new(base, client);
     shared.lock().callbacks = callbacks.map(|(url, secret)| Target { url, secret });
     Router::new()
         .route("/v1/payments", post(create_payment).get(look_up_payment))
@@ -113,7 +116,7 @@ async fn create_payment(State(shared): State<Shared>, headers: HeaderMap, body: 
         let fault = gateway.rules.pick(&subject, rand::random).unwrap_or_else(|| Fault::none(Operation::Create));
         (create, fault)
     };
-    let base = page::base_url(&headers);
+    let base = page::base_url(&headers, &shared.base);
     carry_out(shared, fault, move |shared, calls_back| async move { place(&shared, create, &base, calls_back).await })
         .await
 }
@@ -172,7 +175,7 @@ async fn look_up_payment(State(shared): State<Shared>, headers: HeaderMap, RawQu
         let fault = gateway.rules.pick(&subject, rand::random).unwrap_or_else(|| Fault::none(Operation::LookUp));
         (reference, fault)
     };
-    let base = page::base_url(&headers);
+    let base = page::base_url(&headers, &shared.base);
     carry_out(shared, fault, move |shared, _| async move {
         match shared.lock().books.payment(&reference) {
             Some(payment) => Natural { status: StatusCode::OK, body: answers::payment(payment, &base) },

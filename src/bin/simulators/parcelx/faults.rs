@@ -243,8 +243,8 @@ impl Fault {
     }
 
     /// Answers the call. `natural` is the proper answer, if the work was done; `path` is where in the
-    /// API the call went.
-    pub async fn respond(self, natural: Option<Value>, path: &str) -> Response {
+    /// API the call went, `base` where the carrier is.
+    pub async fn respond(self, natural: Option<Value>, base: &str, path: &str) -> Response {
         use Operation::{Cancel, Create, Track};
         let or = |fallback: &str| self.message.clone().unwrap_or_else(|| fallback.to_owned());
         let refuse = |status: StatusCode, fallback: &str| Refusal::text(&or(fallback)).with(status).into_response();
@@ -289,7 +289,7 @@ impl Fault {
             Mode::Huge => Json(padded(proper)).into_response(),
             Mode::SlowBody => slow(&proper),
             Mode::Redirect => {
-                let location = format!("/parcelx{MOVED_TO}{path}");
+                let location = format!("{base}{MOVED_TO}{path}");
                 (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
             }
         }

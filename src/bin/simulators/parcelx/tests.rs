@@ -18,7 +18,7 @@ struct Stand(Router);
 
 impl Stand {
     fn new() -> Self {
-        Self(Router::new().nest("/parcelx", router()))
+        Self(Router::new().nest("/parcelx", router("")))
     }
 
     async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Response {

@@ -22,9 +22,9 @@ pub fn router(shared: Shared) -> Router {
 }
 
 /// Where the gateway's pages are, as seen by who sent these headers.
-pub fn base_url(headers: &HeaderMap) -> String {
+pub fn base_url(headers: &HeaderMap, base: &str) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("http://{host}/paygate")
+    format!("http://{host}{base}/paygate")
 }
 
 async fn show(State(shared): State<Shared>, Path(payment_id): Path<String>) -> Response {

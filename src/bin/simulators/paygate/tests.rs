@@ -26,7 +26,7 @@ struct Stand(Router);
 
 impl Stand {
     fn new() -> Self {
-        Self(Router::new().nest("/paygate", router(None)))
+        Self(Router::new().nest("/paygate", router("", client(), None)))
     }
 
     async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Response {
