@@ -63,8 +63,23 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn every_filter_finds_what_is_like_it_in_both_orders_page_by_page() {
-    let scene = Scene::set().await;
+async fn auditors_find_what_providers_were_asked() {
+    let scene = crate::each_on!(
+        Scene::set().await,
+        every_filter_finds_what_is_like_it_in_both_orders_page_by_page,
+        times_narrow_down_and_a_day_is_the_most_without_a_key,
+        what_is_no_question_is_refused,
+        every_question_is_answered_by_an_index,
+        one_call_is_shown_with_its_answers_and_without_secrets,
+        a_call_with_several_answers_is_listed_once_at_the_first,
+        of_a_long_story_the_latest_is_told,
+        who_looks_and_who_is_turned_away_is_on_record,
+        the_redaction_policy_is_what_the_logs_go_by,
+    );
+    scene.app.finish().await;
+}
+
+async fn every_filter_finds_what_is_like_it_in_both_orders_page_by_page(scene: &Scene) {
     let [confirmed, _, twice, _] = &scene.orders;
     let first = &scene.app.all("provider_response_logs", doc! { "orderId": confirmed }).await[0];
     let (awb, correlation) = (first.get_str("awb").unwrap(), first.get_str("correlationId").unwrap());
@@ -102,12 +117,9 @@ async fn every_filter_finds_what_is_like_it_in_both_orders_page_by_page() {
             assert!(oldest.iter().rev().eq(newest.iter()), "{query}: the same backwards");
         }
     }
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn times_narrow_down_and_a_day_is_the_most_without_a_key() {
-    let scene = Scene::set().await;
+async fn times_narrow_down_and_a_day_is_the_most_without_a_key(scene: &Scene) {
     let all = scene.all("provider=parcelx", 100).await;
     let answer = scene.list("provider=parcelx").await.expect(200).body;
     let time = |name: &str| {
@@ -132,12 +144,9 @@ async fn times_narrow_down_and_a_day_is_the_most_without_a_key() {
     let user = &scene.asha.user_id;
     let long = format!("userId={user}&from=2020-01-01T00:00:00Z&to=2999-01-01T00:00:00Z");
     assert_eq!(scene.all(&long, 100).await, scene.all(&format!("userId={user}"), 100).await, "a key needs no day");
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn what_is_no_question_is_refused() {
-    let scene = Scene::set().await;
+async fn what_is_no_question_is_refused(scene: &Scene) {
     for (query, field) in [
         ("limit=0", "limit:range"),
         ("limit=-1", "limit:type"),
@@ -164,12 +173,9 @@ async fn what_is_no_question_is_refused() {
     // What could be a query of ours is text.
     assert_eq!(scene.list("userId[$ne]=x").await.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(scene.list("userId=%7B%22$ne%22:1%7D").await.expect(200).body["items"], json!([]));
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn every_question_is_answered_by_an_index() {
-    let scene = Scene::set().await;
+async fn every_question_is_answered_by_an_index(scene: &Scene) {
     let [confirmed, ..] = &scene.orders;
     let user = &scene.asha.user_id;
     for query in [
@@ -203,12 +209,9 @@ async fn every_question_is_answered_by_an_index() {
         }
         db.collection::<Document>("system.profile").drop().await.unwrap();
     }
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn one_call_is_shown_with_its_answers_and_without_secrets() {
-    let scene = Scene::set().await;
+async fn one_call_is_shown_with_its_answers_and_without_secrets(scene: &Scene) {
     let [_, _, twice, _] = &scene.orders;
     let ids = scene.all(&format!("orderId={twice}&operation=create_order&order=oldest"), 100).await;
     let call = scene.app.get(&scene.auditor, &format!("/audit/provider-requests/{}", ids[0])).await.expect(200).body;
@@ -230,7 +233,6 @@ async fn one_call_is_shown_with_its_answers_and_without_secrets() {
     for path in ["/audit/provider-requests/req_1", "/audit/provider-responses/res_1", "/audit/orders/ord_1"] {
         assert_eq!(scene.app.get(&scene.auditor, path).await.expect(404).code(), "audit.not_found");
     }
-    scene.app.finish().await;
 }
 
 impl Scene {
@@ -250,9 +252,7 @@ impl Scene {
     }
 }
 
-#[tokio::test]
-async fn a_call_with_several_answers_is_listed_once_at_the_first() {
-    let scene = Scene::set().await;
+async fn a_call_with_several_answers_is_listed_once_at_the_first(scene: &Scene) {
     let app = &scene.app;
     let model = app.all("provider_response_logs", doc! { "orderId": &scene.orders[0] }).await.remove(0);
     let request = app.all("provider_request_logs", doc! { "orderId": &scene.orders[0] }).await.remove(0);
@@ -320,7 +320,6 @@ async fn a_call_with_several_answers_is_listed_once_at_the_first() {
     assert_eq!(json!(rest), json!(calls(&[5, 4, 3, 2, 7])));
     answers.delete_many(doc! { "awb": "AWB-TWICE" }).await.unwrap();
     requests.delete_many(doc! { "_id": { "$in": calls(&[1, 2, 3, 4, 5, 6, 7]) } }).await.unwrap();
-    scene.app.finish().await;
 }
 
 #[tokio::test]
@@ -350,9 +349,7 @@ async fn an_order_has_one_story() {
     scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn of_a_long_story_the_latest_is_told() {
-    let scene = Scene::set().await;
+async fn of_a_long_story_the_latest_is_told(scene: &Scene) {
     let [order, ..] = &scene.orders;
     let (app, story, timeline) = (&scene.app, format!("/audit/orders/{order}"), format!("/orders/{order}/timeline"));
     let read = async |user: &User, path: &str| app.get(user, path).await.expect(200).body;
@@ -410,12 +407,9 @@ async fn of_a_long_story_the_latest_is_told() {
         }
         records.delete_many(doc! { "_id": { "$regex": format!("^{prefix}_0000") } }).await.unwrap();
     }
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn who_looks_and_who_is_turned_away_is_on_record() {
-    let scene = Scene::set().await;
+async fn who_looks_and_who_is_turned_away_is_on_record(scene: &Scene) {
     let app = &scene.app;
     scene.list("provider=parcelx").await.expect(200);
     app.get(&scene.auditor, &format!("/audit/orders/{}", scene.orders[0])).await.expect(200);
@@ -444,12 +438,9 @@ async fn who_looks_and_who_is_turned_away_is_on_record() {
         app.all("audit_events", denied).await.len() == 1
     })
     .await;
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn the_redaction_policy_is_what_the_logs_go_by() {
-    let scene = Scene::set().await;
+async fn the_redaction_policy_is_what_the_logs_go_by(scene: &Scene) {
     let policy = scene.app.get(&scene.auditor, "/audit/redaction-policy").await.expect(200).body;
     let operations = policy["operations"].as_array().unwrap();
     let named: BTreeSet<_> = operations
@@ -469,7 +460,6 @@ async fn the_redaction_policy_is_what_the_logs_go_by() {
             assert!(listed(&allowed["request"]) || listed(&allowed["freeText"]), "{path} of {}", of("operation"));
         }
     }
-    scene.app.finish().await;
 }
 
 /// Paths of values that are stored as they were.

@@ -29,7 +29,7 @@ use crate::support::{
     ledger_model::{CURRENCIES, Deed, Model, Purse, REPLIES, Reply, USERS, What},
 };
 
-const SEQUENCES: u64 = 300;
+const SEQUENCES: u64 = 100;
 const STEPS: usize = 200;
 
 /// Says how to see a failure again.

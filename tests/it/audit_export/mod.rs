@@ -55,8 +55,16 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_chain_export_has_every_sealed_record_once_and_can_be_checked() {
-    let scene = Scene::set().await;
+async fn what_is_sealed_is_exported_whole() {
+    let scene = crate::each_on!(
+        Scene::set().await,
+        a_chain_export_has_every_sealed_record_once_and_can_be_checked,
+        times_choose_whole_seals_by_when_they_were_sealed,
+    );
+    scene.app.finish().await;
+}
+
+async fn a_chain_export_has_every_sealed_record_once_and_can_be_checked(scene: &Scene) {
     let times = times_sealed(&scene.app).await;
     let sealed = assert_each_sealed_once(&times);
     assert!(sealed > 30, "{sealed}");
@@ -79,12 +87,9 @@ async fn a_chain_export_has_every_sealed_record_once_and_can_be_checked() {
     assert_eq!(exported, times, "what is sealed, once each, and nothing else");
     let personal = file.records.iter().filter(|record| !record.salts.0.is_empty()).count();
     assert!(personal > 0 && personal < file.records.len(), "salts go with personal fields");
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn times_choose_whole_seals_by_when_they_were_sealed() {
-    let scene = Scene::set().await;
+async fn times_choose_whole_seals_by_when_they_were_sealed(scene: &Scene) {
     let stored = seals(&scene.app).await;
     let time = |seal: usize, later_ms: i64| {
         let ms = stored[seal].sealed_at.timestamp_millis() + later_ms;
@@ -107,7 +112,6 @@ async fn times_choose_whole_seals_by_when_they_were_sealed() {
         let before = stored.get((first - 2) as usize).filter(|_| first > 1).map(|seal| seal.header());
         file.check_chain(before.as_ref(), |_| false);
     }
-    scene.app.finish().await;
 }
 
 #[tokio::test]

@@ -24,8 +24,17 @@ async fn stored(scene: &Scene, like: [Option<Document>; 5]) -> BTreeSet<String> 
 }
 
 #[tokio::test]
-async fn every_filter_gives_what_is_like_it_with_proofs() {
-    let scene = Scene::set().await;
+async fn selections_are_what_they_name() {
+    let scene = crate::each_on!(
+        Scene::set().await,
+        every_filter_gives_what_is_like_it_with_proofs,
+        times_narrow_a_selection_down_record_by_record,
+        a_key_that_few_share_is_found_by_its_index,
+    );
+    scene.app.finish().await;
+}
+
+async fn every_filter_gives_what_is_like_it_with_proofs(scene: &Scene) {
     let [confirmed, _, twice, other] = &scene.orders;
     let user = &scene.asha.user_id;
     let answer = scene.app.answers(other).await.remove(0);
@@ -91,12 +100,9 @@ async fn every_filter_gives_what_is_like_it_with_proofs() {
         // Exports before this one are not sealed; they are of all users' audit events, or of the one asked for.
         assert_eq!(file.manifest["purged"], 0);
     }
-    scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn times_narrow_a_selection_down_record_by_record() {
-    let scene = Scene::set().await;
+async fn times_narrow_a_selection_down_record_by_record(scene: &Scene) {
     let user = &scene.asha.user_id;
     for query in [format!("userId={user}"), "collection=events".into(), "provider=parcelx".into()] {
         let all = File::read(&scene.export(&query).await).ids();
@@ -114,7 +120,6 @@ async fn times_narrow_a_selection_down_record_by_record() {
             assert_eq!(found, expected, "{query}, {bound}");
         }
     }
-    scene.app.finish().await;
 }
 
 #[tokio::test]
@@ -148,9 +153,7 @@ async fn an_answer_that_came_late_brings_its_request_once_and_what_is_not_sealed
     scene.app.finish().await;
 }
 
-#[tokio::test]
-async fn a_key_that_few_share_is_found_by_its_index() {
-    let scene = Scene::set().await;
+async fn a_key_that_few_share_is_found_by_its_index(scene: &Scene) {
     let user = &scene.asha.user_id;
     for (query, collections, index) in [
         (format!("orderId={}", scene.orders[0]), &COLLECTIONS[..], "Id: 1"),
@@ -188,5 +191,4 @@ async fn a_key_that_few_share_is_found_by_its_index() {
         }
         db.collection::<Document>("system.profile").drop().await.unwrap();
     }
-    scene.app.finish().await;
 }

@@ -12,6 +12,7 @@ use crate::support::{TestApp, User};
 struct Scene {
     app: TestApp,
     user: User,
+    auditor: User,
     confirmed: String,
     waiting: String,
     /// Of the order that waits.
@@ -28,7 +29,8 @@ impl Scene {
         let order = app.all("orders", doc! { "_id": &waiting }).await.remove(0);
         let hold = order.get_document("billing").unwrap().get_str("holdId").unwrap().to_owned();
         let wallet = format!("wal_{}_INR", user.user_id.strip_prefix("usr_").unwrap());
-        let scene = Self { app, user, confirmed, waiting, hold, wallet };
+        let auditor = app.user(Role::Auditor).await;
+        let scene = Self { app, user, auditor, confirmed, waiting, hold, wallet };
         scene.differs(&[]).await;
         scene
     }
@@ -61,8 +63,7 @@ impl Scene {
         let expected: BTreeSet<(String, String)> =
             expected.iter().map(|(check, subject)| ((*check).to_owned(), (*subject).to_owned())).collect();
 
-        let auditor = self.app.user(Role::Auditor).await;
-        let report = self.app.get(&auditor, "/finance/reconciliation").await.expect(200).body;
+        let report = self.app.get(&self.auditor, "/finance/reconciliation").await.expect(200).body;
         let listed = report["differences"].as_array().unwrap().iter();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         let found: BTreeSet<_> =
@@ -87,37 +88,49 @@ impl Scene {
         assert_eq!(summary.len(), 1, "{printed}");
         assert!(summary[0].ends_with(&format!(": {} difference(s)", expected.len())), "{printed}");
     }
-
-    async fn end(self) {
-        self.app.finish_unchecked().await;
-    }
 }
 
 #[tokio::test]
-async fn a_lines_amount() {
-    let scene = Scene::new().await;
+async fn whatever_is_damaged_is_named_and_nothing_else() {
+    let scene = crate::each_on!(
+        Scene::new().await,
+        a_lines_amount,
+        an_older_lines_balance,
+        a_gap_in_the_sequence,
+        a_transaction_without_lines,
+        both_sides_of_a_capture,
+        a_wallets_balance,
+        a_deleted_wallet,
+        a_deleted_hold,
+        a_deleted_transaction,
+        a_deleted_capture,
+        an_orders_status,
+        a_holds_state,
+        a_deleted_order,
+        somebody_elses_hold,
+        a_holds_amount,
+        documents_that_can_not_be_read,
+    );
+    scene.app.finish().await;
+}
+
+async fn a_lines_amount(scene: &Scene) {
     let id = scene.transaction(&scene.confirmed, "hold").await;
     scene.add("ledger_transactions", &id, "lines.0.amount", 1).await;
     let names =
         [("transaction.balance", &*id), ("transaction.available_after", &id), ("wallet.available", &scene.wallet)];
     scene.differs(&names).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn an_older_lines_balance() {
-    let scene = Scene::new().await;
+async fn an_older_lines_balance(scene: &Scene) {
     let id = scene.transaction(&scene.confirmed, "hold").await;
     let next = scene.transaction(&scene.waiting, "hold").await;
     scene.add("ledger_transactions", &id, "availableAfter", 1).await;
     let name = "transaction.available_after";
     scene.differs(&[(name, &id), (name, &next)]).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_gap_in_the_sequence() {
-    let scene = Scene::new().await;
+async fn a_gap_in_the_sequence(scene: &Scene) {
     let opening = scene.transaction(&scene.user.user_id, "opening_credit").await;
     scene.add("ledger_transactions", &opening, "walletSeq", -5).await;
     let hold = scene.transaction(&scene.confirmed, "hold").await;
@@ -130,12 +143,9 @@ async fn a_gap_in_the_sequence() {
         ("wallet.sequence", &scene.wallet),
     ];
     scene.differs(&names).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_transaction_without_lines() {
-    let scene = Scene::new().await;
+async fn a_transaction_without_lines(scene: &Scene) {
     let id = scene.transaction(&scene.waiting, "hold").await;
     let ledger = scene.app.db().collection::<Document>("ledger_transactions");
     ledger.update_one(doc! { "_id": &id }, doc! { "$unset": { "lines": 1 } }).await.unwrap();
@@ -147,49 +157,34 @@ async fn a_transaction_without_lines() {
         ("wallet.held", &scene.wallet),
     ];
     scene.differs(&names).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn both_sides_of_a_capture() {
-    let scene = Scene::new().await;
+async fn both_sides_of_a_capture(scene: &Scene) {
     let id = scene.transaction(&scene.confirmed, "capture").await;
     let hold = scene.app.all("holds", doc! { "referenceId": &scene.confirmed }).await.remove(0);
     scene.add("ledger_transactions", &id, "lines.0.amount", -1).await;
     scene.add("ledger_transactions", &id, "lines.1.amount", 1).await;
     let hold = hold.get_str("_id").unwrap();
     scene.differs(&[("hold.held", hold), ("hold.captured", hold), ("wallet.held", &scene.wallet)]).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_wallets_balance() {
-    let scene = Scene::new().await;
+async fn a_wallets_balance(scene: &Scene) {
     scene.add("wallets", &scene.wallet, "available", 1).await;
     scene.differs(&[("wallet.available", &scene.wallet), ("wallet.available_after", &scene.wallet)]).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_deleted_wallet() {
-    let scene = Scene::new().await;
+async fn a_deleted_wallet(scene: &Scene) {
     scene.delete("wallets", &scene.wallet).await;
     scene.differs(&[("wallet.exists", &scene.wallet)]).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_deleted_hold() {
-    let scene = Scene::new().await;
+async fn a_deleted_hold(scene: &Scene) {
     scene.delete("holds", &scene.hold).await;
     let named = [("hold.exists", &scene.hold), ("order.hold", &scene.waiting), ("wallet.held", &scene.wallet)];
     scene.differs(&named.map(|(check, subject)| (check, subject.as_str()))).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_deleted_transaction() {
-    let scene = Scene::new().await;
+async fn a_deleted_transaction(scene: &Scene) {
     let id = scene.transaction(&scene.waiting, "hold").await;
     scene.delete("ledger_transactions", &id).await;
     let of_wallet = ["available", "version", "sequence", "available_after", "held"];
@@ -197,23 +192,17 @@ async fn a_deleted_transaction() {
     let mut named: Vec<_> = of_wallet.iter().map(|(check, subject)| (check.as_str(), *subject)).collect();
     named.push(("hold.lines", &scene.hold));
     scene.differs(&named).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_deleted_capture() {
-    let scene = Scene::new().await;
+async fn a_deleted_capture(scene: &Scene) {
     let id = scene.transaction(&scene.confirmed, "capture").await;
     let hold = scene.app.all("holds", doc! { "referenceId": &scene.confirmed }).await.remove(0);
     scene.delete("ledger_transactions", &id).await;
     let hold = hold.get_str("_id").unwrap();
     scene.differs(&[("hold.held", hold), ("hold.captured", hold), ("wallet.held", &scene.wallet)]).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn an_orders_status() {
-    let scene = Scene::new().await;
+async fn an_orders_status(scene: &Scene) {
     scene.app.update_one("orders", doc! { "_id": &scene.waiting }, doc! { "status": "cancelled" }).await;
     scene.differs(&[("order.hold_state", &scene.waiting)]).await;
     scene.app.update_one("orders", doc! { "_id": &scene.waiting }, doc! { "status": "confirmed" }).await;
@@ -221,29 +210,20 @@ async fn an_orders_status() {
     scene.app.update_one("orders", doc! { "_id": &scene.waiting }, doc! { "status": "created" }).await;
     scene.app.update_one("orders", doc! { "_id": &scene.confirmed }, doc! { "status": "failed" }).await;
     scene.differs(&[("order.hold_state", &scene.confirmed), ("order.provider_word", &scene.confirmed)]).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_holds_state() {
-    let scene = Scene::new().await;
+async fn a_holds_state(scene: &Scene) {
     scene.app.update_one("holds", doc! { "_id": &scene.hold }, doc! { "state": "released" }).await;
     let named = [("hold.held", &scene.hold), ("wallet.held", &scene.wallet), ("order.hold_state", &scene.waiting)];
     scene.differs(&named.map(|(check, subject)| (check, subject.as_str()))).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_deleted_order() {
-    let scene = Scene::new().await;
+async fn a_deleted_order(scene: &Scene) {
     scene.delete("orders", &scene.waiting).await;
     scene.differs(&[("hold.order", &scene.hold)]).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn somebody_elses_hold() {
-    let scene = Scene::new().await;
+async fn somebody_elses_hold(scene: &Scene) {
     let other = scene.app.merchant().await;
     scene.app.update_one("holds", doc! { "_id": &scene.hold }, doc! { "userId": &other.user_id }).await;
     let theirs = format!("wal_{}_INR", other.user_id.strip_prefix("usr_").unwrap());
@@ -251,24 +231,17 @@ async fn somebody_elses_hold() {
         .differs(&[("order.hold_owner", &scene.waiting), ("wallet.held", &scene.wallet), ("wallet.held", &theirs)])
         .await;
     assert_ne!(scene.user.user_id, other.user_id);
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn a_holds_amount() {
-    let scene = Scene::new().await;
+async fn a_holds_amount(scene: &Scene) {
     scene.add("holds", &scene.hold, "amount", 1).await;
     let named = [("hold.held", &scene.hold), ("wallet.held", &scene.wallet), ("order.hold_amount", &scene.waiting)];
     scene.differs(&named.map(|(check, subject)| (check, subject.as_str()))).await;
-    scene.end().await;
 }
 
-#[tokio::test]
-async fn documents_that_can_not_be_read() {
-    let scene = Scene::new().await;
+async fn documents_that_can_not_be_read(scene: &Scene) {
     scene.app.update_one("wallets", doc! { "_id": &scene.wallet }, doc! { "available": "much" }).await;
     scene.app.update_one("orders", doc! { "_id": &scene.waiting }, doc! { "status": "odd" }).await;
     let named = [("wallet.readable", &scene.wallet), ("order.readable", &scene.waiting), ("hold.order", &scene.hold)];
     scene.differs(&named.map(|(check, subject)| (check, subject.as_str()))).await;
-    scene.end().await;
 }

@@ -18,6 +18,7 @@ pub mod retention;
 pub mod seals;
 pub mod secrets;
 pub mod servers;
+pub mod snapshot;
 pub mod verify;
 
 use std::{

@@ -6,13 +6,20 @@ use waybill::{modules::kyc::identifiers::verhoeff_check_digit, platform::secret:
 
 use super::TestApp;
 
-/// What is looked for, byte by byte.
-pub struct Search(Vec<Needle>);
+/// What is looked for, byte by byte, by its first two bytes: logs are long, and there are a hundred needles.
+pub struct Search {
+    needles: Vec<Needle>,
+    begins: Vec<bool>,
+}
 
 struct Needle {
     name: String,
-    /// Each byte as a character, so that any bytes can be looked for as text.
-    text: String,
+    bytes: Vec<u8>,
+}
+
+/// Place in [`Search::begins`].
+fn begin(bytes: &[u8], at: usize) -> usize {
+    usize::from(bytes[at]) << 8 | usize::from(bytes[at + 1])
 }
 
 /// What may hold secrets all the same: fields of a collection, and why.
@@ -48,14 +55,13 @@ pub fn marked() -> Vec<Secret> {
     ]
 }
 
-fn as_text(bytes: &[u8]) -> String {
-    bytes.iter().copied().map(char::from).collect()
-}
-
 impl Search {
     /// For these, as they are.
     pub fn new(needles: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
-        Self(needles.into_iter().map(|(name, bytes)| Needle { name, text: as_text(&bytes) }).collect())
+        let needles: Vec<_> = needles.into_iter().map(|(name, bytes)| Needle { name, bytes }).collect();
+        let mut begins = vec![false; 1 << 16];
+        needles.iter().for_each(|needle| begins[begin(&needle.bytes, 0)] = true);
+        Self { needles, begins }
     }
 
     /// For secrets in every spelling.
@@ -69,12 +75,17 @@ impl Search {
 
     /// The first secret in `bytes`: its name, and what is around it.
     pub fn find(&self, bytes: &[u8]) -> Option<(String, String)> {
-        let text = as_text(bytes);
-        self.0.iter().find_map(|needle| {
-            let at = text.find(&needle.text)?;
-            let around = text.chars().skip(text[..at].chars().count().saturating_sub(200)).take(400).collect();
-            Some((needle.name.clone(), around))
-        })
+        let mut at = 0;
+        while at + 1 < bytes.len() {
+            if self.begins[begin(bytes, at)]
+                && let Some(needle) = self.needles.iter().find(|needle| bytes[at..].starts_with(&needle.bytes))
+            {
+                let around = &bytes[at.saturating_sub(200)..bytes.len().min(at + 200)];
+                return Some((needle.name.clone(), String::from_utf8_lossy(around).into_owned()));
+            }
+            at += 1;
+        }
+        None
     }
 
     /// None of them is in these bytes.
