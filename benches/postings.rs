@@ -122,7 +122,7 @@ struct Fund {
 impl Command for Fund {
     type Reply = Result<LedgerTransaction, Refusal>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         vec![wallet_key(&self.user_id, Currency::INR)]
     }
 
@@ -159,7 +159,7 @@ impl Post {
 impl Command for Post {
     type Reply = Result<(), Refusal>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         // The reference is read too, as every command does that may be asked for again.
         vec![self.reference().key(), wallet_key(&self.user_id, Currency::INR)]
     }
@@ -360,7 +360,7 @@ async fn run(args: Args) -> Result<bool, String> {
     let connect = async || mongo::connect(&args.mongodb_uri).await.map_err(|error| error.to_string());
     let (db, clock) = (connect().await?, Clock::default());
     clock.sync(&db).await.map_err(|error| error.to_string())?;
-    let lane = Lane::start("bench", db.clone(), clock.clone());
+    let lane = Lane::start("bench", db.clone(), clock.clone(), waybill::modules::audit::journal());
     prepare(&db, &lane).await?;
     // A pool of its own.
     let theirs = connect().await?;

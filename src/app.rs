@@ -18,14 +18,14 @@ use crate::{
     config::{AuditKeys, Config, Secrets, Switch},
     modules::{
         audit::{
-            AuditStore, Refusals,
+            self, AuditStore, Refusals,
             export::Exporter,
             retention::{self, Purger},
             seals::{AnchorPlaces, SealStore, Sealer, SealerKeys},
             verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService},
-        events::EventStore,
+        events::{EventStore, Relay},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderQueues, OrderService, OrderStore},
@@ -38,7 +38,7 @@ use crate::{
         },
     },
     platform::{
-        batch::Lane,
+        batch::{self, Lane},
         clock::{Clock, SYNC_EVERY},
         exchange::Exchange,
         identity::TokenKeys,
@@ -47,6 +47,7 @@ use crate::{
         rate_limit::RateLimiter,
         redis::Redis,
         sealing::SealingKeys,
+        singleton::SINGLETONS,
     },
 };
 
@@ -136,9 +137,14 @@ pub fn collections() -> Vec<&'static str> {
         TopupStore::COLLECTIONS,
         KycStore::COLLECTIONS,
         rates::COLLECTIONS,
+        batch::COLLECTIONS,
+        &[SINGLETONS],
     ]
     .concat()
 }
+
+/// Collections of which nobody knows anything any more. Data beside them has older shapes.
+const OLDER_COLLECTIONS: &[&str] = &["late_records", "audit_sealer"];
 
 /// Every index, for `migrate`.
 #[must_use]
@@ -155,6 +161,7 @@ pub fn indexes() -> Vec<Index> {
         TopupStore::indexes(),
         KycStore::indexes(),
         rates::indexes(),
+        batch::indexes(),
     ]
     .concat()
 }
@@ -162,8 +169,16 @@ pub fn indexes() -> Vec<Index> {
 /// Creates what is missing in the database.
 ///
 /// # Errors
-/// What the driver says.
+/// What the driver says; and that its data is of an older version, by name.
 pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
+    let names = db.list_collection_names().await?;
+    if let Some(older) = OLDER_COLLECTIONS.iter().find(|older| names.iter().any(|name| name == *older)) {
+        return Err(mongodb::error::Error::custom(format!(
+            "the database {} has the collection {older}, which an unreleased version wrote; its records were sealed in another way. \
+             Use a new database",
+            db.name()
+        )));
+    }
     mongo::ensure_indexes(db, &collections(), &indexes()).await?;
     rates::ensure_defaults(db).await
 }
@@ -209,7 +224,8 @@ impl App {
         let queue_store = QueueStore::new(db.clone());
         let queues = config.order_queues();
         let indexes_present = Arc::new(AtomicBool::new(false));
-        let api_lane = Lane::start("api", db.clone(), clock.clone());
+        let journal = audit::journal();
+        let api_lane = Lane::start("api", db.clone(), clock.clone(), journal.clone());
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));
         let auth = Arc::new(AuthService::new(
@@ -256,7 +272,7 @@ impl App {
         let checks = config.kyc_queue();
         let kyc = KycService::new(
             api_lane.clone(),
-            Lane::start("documents", db.clone(), clock.clone()),
+            Lane::start("documents", db.clone(), clock.clone(), journal.clone()),
             KycStore::new(db.clone()),
             AuditStore::new(db.clone()),
             waker.clone(),
@@ -275,8 +291,9 @@ impl App {
             secrets.audit.public.clone(),
         );
         let exports = AuditExports::new(exporter, clock.clone());
-        let completion_lane = Lane::start("complete", db.clone(), clock.clone());
-        let handlers = callers::handlers(&config, secrets, gateway, &db, &clock, &queue_store)?;
+        let completion_lane = Lane::start("complete", db.clone(), clock.clone(), journal.clone());
+        let begin_lane = Lane::start("begin", db.clone(), clock.clone(), journal);
+        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &db, &clock, &queue_store)?;
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -359,6 +376,12 @@ impl App {
     #[must_use]
     pub fn sealer(&self) -> Option<Arc<Sealer>> {
         self.sealer.clone()
+    }
+
+    /// Who consumes events here.
+    #[must_use]
+    pub fn relay(&self) -> Relay {
+        Relay::new(self.db.clone(), self.clock.clone())
     }
 
     /// What purges records that are older than they are kept; none where there is no key to sign purge records by.

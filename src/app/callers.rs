@@ -31,11 +31,11 @@ pub(super) fn handlers(
     config: &Config,
     secrets: &Secrets,
     gateway: Option<Arc<PayGate>>,
+    lane: &Lane,
     db: &Database,
     clock: &Clock,
     queue_store: &QueueStore,
 ) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
-    let lane = Lane::start("begin", db.clone(), clock.clone());
     let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
     // Each with a store of its own: it remembers when the account's row of refusals was ended.
     let watch = |account_id: &str, queues: &[&'static str]| {
@@ -72,7 +72,7 @@ pub(super) fn handlers(
                 name_match_min_percent: config.kyc_name_match_min_percent,
                 queue,
             }),
-            lane,
+            lane: lane.clone(),
             exchange,
         }));
     }

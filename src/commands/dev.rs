@@ -98,9 +98,9 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
         println!("{:<11} {email}   password: {PASSWORD}", role.as_str());
     }
     println!("stop with Ctrl-C; data stays under {}", folder.display());
-    serve::run_all(&app, listener, shutdown).await;
+    let ended = serve::run_all(&app, listener, shutdown).await;
     servers.stop().await;
-    Ok(())
+    ended
 }
 
 /// Settings for one machine: secrets that everybody may know.

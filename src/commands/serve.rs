@@ -1,6 +1,6 @@
 //! API and worker.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{
@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     app::App,
     config::Config,
+    modules::audit::seals::Sealer,
     platform::{http, open_files},
 };
 
@@ -56,28 +57,30 @@ pub(super) async fn api(config: Config) -> Result<(), String> {
 pub(super) async fn worker(config: Config) -> Result<(), String> {
     let shutdown = Shutdown::on_signals()?;
     let app = start(config).await?;
+    let sealer = sealer_of(&app)?;
     if let Some(address) = app.config.metrics_addr {
         serve_in_background(address, app.metrics_router(), shutdown.clone()).await?;
     }
     tracing::info!("worker is up");
-    run_worker(&app, shutdown).await;
+    run_worker(&app, &sealer, shutdown).await;
     Ok(())
 }
 
-/// The worker, the sealer and the purge, from the moment at which time is the database's.
-async fn run_worker(app: &App, shutdown: Shutdown) {
+/// Who seals what a worker's transactions write.
+fn sealer_of(app: &App) -> Result<Arc<Sealer>, String> {
+    app.sealer().ok_or_else(|| {
+        "AUDIT_SIGNING_KEY is not set: a worker seals audit records with it; make one with `openssl rand -hex 32`"
+            .into()
+    })
+}
+
+/// The worker, the sealer, the relay and the purge, from the moment at which time is the database's.
+async fn run_worker(app: &App, sealer: &Sealer, shutdown: Shutdown) {
     tokio::select! {
         () = app.clock_synced() => {}
         () = shutdown.clone().wait() => return,
     }
-    let seal = async {
-        match app.sealer() {
-            Some(sealer) => sealer.run(shutdown.clone().wait()).await,
-            None => {
-                tracing::warn!("AUDIT_SIGNING_KEY is not set: audit records are kept, but neither sealed nor purged");
-            }
-        }
-    };
+    let relay = app.relay();
     let purge = async {
         match app.purger() {
             Some(purger) => purger.keep_purging().await,
@@ -85,7 +88,13 @@ async fn run_worker(app: &App, shutdown: Shutdown) {
         }
     };
     let worker = app.worker();
-    let work = async { tokio::join!(worker.run(shutdown.clone().wait()), seal) };
+    let work = async {
+        tokio::join!(
+            worker.run(shutdown.clone().wait()),
+            sealer.run(shutdown.clone().wait()),
+            relay.run(shutdown.clone().wait())
+        )
+    };
     tokio::select! {
         _ = work => {}
         // Wherever it is when the others have ended, it goes on there another time.
@@ -98,13 +107,18 @@ pub(super) async fn all(config: Config) -> Result<(), String> {
     let app = start(config).await?;
     let listener = listen(app.config.http_addr).await?;
     tracing::info!(address = %app.config.http_addr, "api and worker are up");
-    run_all(&app, listener, shutdown).await;
-    Ok(())
+    run_all(&app, listener, shutdown).await
 }
 
 /// API and worker over one set of parts, until `shutdown`.
-pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown) {
-    tokio::join!(http::serve(listener, app.router(), shutdown.clone().wait(), grace(app)), run_worker(app, shutdown),);
+///
+/// # Errors
+/// In words, where it can't begin.
+pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown) -> Result<(), String> {
+    let sealer = sealer_of(app)?;
+    let serving = http::serve(listener, app.router(), shutdown.clone().wait(), grace(app));
+    tokio::join!(serving, run_worker(app, &sealer, shutdown));
+    Ok(())
 }
 
 async fn start(config: Config) -> Result<App, String> {

@@ -6,7 +6,7 @@ use crate::{
     app,
     config::{CreateUserArgs, strong_jwt_secret},
     modules::{
-        audit::{AuditStore, Refusals},
+        audit::{self, AuditStore, Refusals},
         auth::{AuthService, Limits, RefreshKeys},
         kyc,
         wallet::{WalletService, WalletStore},
@@ -30,7 +30,7 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
     // The token that is printed expires by the database's clock.
     let clock = Clock::default();
     clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
-    let lane = Lane::start("user", db.clone(), clock.clone());
+    let lane = Lane::start("user", db.clone(), clock.clone(), audit::journal());
     let auth = AuthService::new(
         db.clone(),
         lane.clone(),

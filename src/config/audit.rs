@@ -33,7 +33,7 @@ pub enum AuditCommand {
 /// Settings of the audit.
 #[derive(Clone, Debug, Args)]
 pub struct AuditArgs {
-    /// Signs audit seals and purge records; 64 hex digits. Without it nothing is sealed, and nothing purged.
+    /// Signs audit seals and purge records; 64 hex digits. Workers need it; the API signs exports with it.
     #[arg(long, env = "AUDIT_SIGNING_KEY", hide_env_values = true)]
     pub audit_signing_key: Option<SecretString>,
     /// Public keys by which older seals are checked, as `/.well-known/waybill-audit-keys` shows them (base64url), separated

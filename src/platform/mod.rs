@@ -24,4 +24,5 @@ pub mod redis;
 pub mod scrub;
 pub mod sealing;
 pub mod secret;
+pub mod singleton;
 pub mod state_table;

@@ -107,7 +107,7 @@ pub fn is_duplicate_key(error: &Error) -> bool {
 /// unknown after a change of the primary), for which it has no label.
 #[must_use]
 pub fn is_transient(error: &Error) -> bool {
-    error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+    is_labelled_transient(error)
         || matches!(error.kind.as_ref(), ErrorKind::Command(command) if is_interruption(command.code))
 }
 
@@ -124,6 +124,13 @@ pub fn is_write_conflict(error: &Error) -> bool {
     const LOCK_TIMEOUT: i32 = 24;
     const WRITE_CONFLICT: i32 = 112;
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, LOCK_TIMEOUT | WRITE_CONFLICT))
+}
+
+/// Whether the server itself says that the transaction is not there and may be run again. Of a commit this is certain: the
+/// label comes only with an answer that a majority has confirmed.
+#[must_use]
+pub fn is_labelled_transient(error: &Error) -> bool {
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR)
 }
 
 /// Whether it is not known if the transaction committed; committing again is safe.
@@ -145,15 +152,15 @@ pub struct Index {
     pub unique: bool,
     /// Only documents that match are in the index.
     pub partial: Option<Document>,
-    /// Documents are removed at the time that the (only) key holds.
-    pub expires: bool,
+    /// Documents are removed so long after the time that the (only) key holds.
+    pub expires_after: Option<Duration>,
 }
 
 impl Index {
     /// A plain index.
     #[must_use]
     pub const fn new(collection: &'static str, name: &'static str, keys: Document) -> Self {
-        Self { collection, name, keys, unique: false, partial: None, expires: false }
+        Self { collection, name, keys, unique: false, partial: None, expires_after: None }
     }
 
     /// Makes it unique. Writes of the API wait until every unique index exists.
@@ -172,8 +179,14 @@ impl Index {
 
     /// Removes documents when the time in the key has passed.
     #[must_use]
-    pub const fn expires(mut self) -> Self {
-        self.expires = true;
+    pub const fn expires(self) -> Self {
+        self.expires_after(Duration::ZERO)
+    }
+
+    /// Removes documents when the time in the key is so long ago.
+    #[must_use]
+    pub const fn expires_after(mut self, kept: Duration) -> Self {
+        self.expires_after = Some(kept);
         self
     }
 
@@ -181,7 +194,7 @@ impl Index {
         let mut options = IndexOptions::builder().name(self.name.to_owned()).build();
         options.unique = self.unique.then_some(true);
         options.partial_filter_expression.clone_from(&self.partial);
-        options.expire_after = self.expires.then_some(Duration::ZERO);
+        options.expire_after = self.expires_after;
         IndexModel::builder().keys(self.keys.clone()).options(options).build()
     }
 }

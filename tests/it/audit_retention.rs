@@ -25,7 +25,7 @@ use crate::support::{
     retention::{
         AUDIT, REQUESTS, RESPONSES, THIRTY_DAYS, backdate, end_purge_lease, ids, purge_records, purged, verify,
     },
-    seals::{seal_all, seals},
+    seals::{seal_all, seals, write_records},
     server,
     servers::Mongod,
 };
@@ -407,7 +407,7 @@ async fn a_large_seal_goes_in_several_transactions() {
         copy
     };
     let copies: Vec<Document> = (0..3_999).map(copy).collect();
-    app.db().collection::<Document>(RESPONSES).insert_many(copies).await.unwrap();
+    write_records(&app, RESPONSES, &copies).await;
     seal_all(&app).await;
     app.app.clock.advance(Duration::from_secs(40 * 86_400));
     let began = Instant::now();

@@ -16,7 +16,7 @@ use waybill::{
 use crate::support::{
     SIGNING_KEY,
     retention::purge_record,
-    seals::{public_keys, seal_all, signing_key},
+    seals::{public_keys, seal_all, signing_key, write_records},
     verify::{Chain, TestFile},
 };
 
@@ -267,18 +267,18 @@ async fn in_an_exported_chain_what_is_gone_has_to_be_declared() {
 
     let mut unsigned = purge(&[]);
     unsigned.get_document_mut("after").unwrap().remove("signature");
-    chain.put("audit_events", &unsigned).await;
+    chain.write("audit_events", &unsigned).await;
     seal_all(&chain.app).await;
     let by_hand = Export::of_seals(&chain, 1, 4).await.verify().finding.unwrap();
     assert_eq!((by_hand.kind, by_hand.seal, by_hand.seq, by_hand.record_id), named);
     assert!(by_hand.detail.contains(unsigned.get_str("_id").unwrap()), "{}", by_hand.detail);
 
-    chain.put("audit_events", &purge(&[seal.first_seq + at as i64])).await;
+    chain.write("audit_events", &purge(&[seal.first_seq + at as i64])).await;
     seal_all(&chain.app).await;
     let kept = Export::of_seals(&chain, 1, 5).await.verify().finding.unwrap();
     assert_eq!((kept.kind, kept.seal, kept.seq, kept.record_id), named);
 
-    chain.put("audit_events", &purge(&[])).await;
+    chain.write("audit_events", &purge(&[])).await;
     seal_all(&chain.app).await;
     let export = Export::of_seals(&chain, 1, 6).await;
     assert_eq!(export.expect_verified().purged, gone.len() as u64);
@@ -414,7 +414,7 @@ async fn a_record_with_a_name_twice_is_neither_exported_nor_read() {
     sealed.insert("_id", &id);
     let mut doubled = RawDocumentBuf::try_from(&sealed).unwrap();
     doubled.append(cstr!("type"), "OrderCancelled");
-    chain.app.db().collection::<RawDocumentBuf>("events").insert_one(&doubled).await.unwrap();
+    write_records(&chain.app, "events", &[doubled]).await;
     seal_all(&chain.app).await;
     chain.expect_verified().await;
     let url = format!("{}/audit/export", chain.app.base);

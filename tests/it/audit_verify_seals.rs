@@ -235,12 +235,12 @@ async fn what_a_purge_record_names_may_be_gone_and_nothing_else() {
     assert_eq!(chain.finding().await.kind, FindingKind::RecordRemoved);
     let record = |seal: i64, kept: &[i64]| purge_record(SIGNING_KEY, seal, "provider_request_logs", kept);
     // One that is kept is no longer there; then a later purge takes it too.
-    chain.put("audit_events", &record(1, &[purged[0].0])).await;
+    chain.write("audit_events", &record(1, &[purged[0].0])).await;
     seal_all(&chain.app).await;
     let finding = chain.finding().await;
     assert_eq!((finding.kind, finding.seq), (FindingKind::RecordRemoved, Some(purged[0].0)));
     assert_eq!(finding.record_id.as_ref(), Some(&purged[0].1));
-    chain.put("audit_events", &record(1, &[])).await;
+    chain.write("audit_events", &record(1, &[])).await;
     seal_all(&chain.app).await;
     let report = chain.expect_verified().await;
     assert_eq!(report.purged, purged.len() as u64);
@@ -274,7 +274,7 @@ async fn what_a_purge_record_names_may_be_gone_and_nothing_else() {
     let mut longer = record(2, &[]);
     longer.get_document_mut("after").unwrap().insert("classOlderThan", bson::DateTime::MAX);
     for like in [unsigned, longer, purge_record(OTHER_KEY, 2, "provider_request_logs", &[])] {
-        chain.put("audit_events", &like).await;
+        chain.write("audit_events", &like).await;
         chain.remove("provider_request_logs", others[0].1.as_str()).await;
         seal_all(&chain.app).await;
         let finding = chain.finding().await;
@@ -284,12 +284,12 @@ async fn what_a_purge_record_names_may_be_gone_and_nothing_else() {
     }
     // A signed one about what is never purged; and one about a time before that of the record.
     let (seq, event) = chain.record(1, "events").await;
-    chain.put("audit_events", &purge_record(SIGNING_KEY, 1, "events", &[])).await;
+    chain.write("audit_events", &purge_record(SIGNING_KEY, 1, "events", &[])).await;
     chain.remove("events", event.get_str("_id").unwrap()).await;
     assert_found(&chain.finding().await, FindingKind::RecordRemoved, 1, Some((seq, "events", &event)));
     chain.put("events", &event).await;
     let (seq, early) = (others[0].0, sign_purge_until(time_of_id(&others[0].1).unwrap()));
-    chain.put("audit_events", &early).await;
+    chain.write("audit_events", &early).await;
     chain.remove("provider_request_logs", others[0].1.as_str()).await;
     seal_all(&chain.app).await;
     assert_eq!(chain.finding().await.seq, Some(seq), "it was not old enough to go");

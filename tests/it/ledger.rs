@@ -109,18 +109,12 @@ impl Shelf {
     /// Runs commands as a batch does: reads, decisions one after the other, and what they wrote.
     fn commit(&mut self, acts: &[Act], now: DateTime) -> Vec<Reply> {
         let mut view = View::new(now);
-        for _ in 0..4 {
-            let wanted: Vec<Key> = acts.iter().flat_map(|act| act.reads(&view)).collect();
-            for key in wanted {
-                if !view.has_read(&key) {
-                    match self.0.get(&key) {
-                        Some(Stored::User(user)) => view.put_read(user),
-                        Some(Stored::Wallet(wallet)) => view.put_read(wallet),
-                        Some(Stored::Hold(hold)) => view.put_read(hold),
-                        Some(Stored::Booked(booked)) => view.put_read(&**booked),
-                        None => view.put_absent(key),
-                    }
-                }
+        for stored in self.0.values() {
+            match stored {
+                Stored::User(user) => view.put_read(user),
+                Stored::Wallet(wallet) => view.put_read(wallet),
+                Stored::Hold(hold) => view.put_read(hold),
+                Stored::Booked(booked) => view.put_read(&**booked),
             }
         }
         let replies = acts.iter().map(|act| act.decide(&mut view)).collect();
@@ -135,10 +129,7 @@ impl Shelf {
     }
 
     fn keep<E: Entity + Clone>(&mut self, view: &View, id: &str, stored: impl FnOnce(E) -> Stored) {
-        let key = Key::id(E::COLLECTION, id);
-        if view.has_read(&key)
-            && let Some(entity) = view.find::<E>(&key)
-        {
+        if let Some(entity) = view.by_id::<E>(id) {
             self.put(&entity, stored);
         }
     }
@@ -236,7 +227,7 @@ async fn differences(db: &Database) -> Vec<Difference> {
 async fn lane_of_its_own(app: &TestApp) -> Lane {
     let (db, clock) = (mongo::connect(&app.mongodb_uri).await.unwrap(), Clock::default());
     clock.sync(&db).await.unwrap();
-    Lane::start("model", db, clock)
+    Lane::start("model", db, clock, waybill::modules::audit::journal())
 }
 
 async fn app_with_users() -> TestApp {
@@ -369,7 +360,7 @@ struct Twin {
 impl Command for Twin {
     type Reply = ();
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         vec![Key::id(LEDGER, &*self.of)]
     }
 

@@ -10,12 +10,13 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use waybill::{
     modules::audit::{
-        proof::{Anchor, PublicKeys},
+        journal,
+        proof::{Anchor, FindingKind, PublicKeys},
         seals::{AUDIT_SEALS, Passed, SealError},
         verification::{Part, verify_chain},
     },
     platform::{
-        batch::{Command, Key, LATE_RECORDS, Lane, View},
+        batch::SEAL_QUEUE,
         crash::OF_SEALING,
         ids::{first_id_at, new_id, time_of_id},
         sealing::SealingKeys,
@@ -25,7 +26,10 @@ use waybill::{
 use crate::support::{
     SIGNING_KEY, TestApp, eventually,
     process::Launch,
-    seals::{assert_each_sealed_once, end_lease, look_back_ms, seal_all, seals, signing_key, times_sealed},
+    seals::{
+        assert_each_sealed_once, end_lease, public_keys, queued, seal_all, seals, signing_key, times_sealed,
+        write_records,
+    },
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,16 +61,23 @@ pub fn event(id: &str) -> Document {
 }
 
 pub async fn insert_event(app: &TestApp, id: &str) {
-    app.db().collection("events").insert_one(event(id)).await.unwrap();
+    write_records(app, "events", &[event(id)]).await;
+}
+
+pub async fn without_events_of_tests(app: TestApp) {
+    app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
+    app.finish().await;
 }
 
 #[tokio::test]
 async fn what_was_written_is_in_one_seal_after_a_pass() {
     let app = TestApp::start().await;
     an_order(&app, "c-1").await;
+    assert!(queued(&app).await > 0);
     let passed = seal_all(&app).await;
     let records = sealed_once(&app).await;
     assert_eq!(passed, Passed { holding: true, seals: 1, records: records as u64 });
+    assert_eq!(queued(&app).await, 0, "what is sealed is acknowledged");
     let seal = &seals(&app).await[0];
     let names: Vec<&str> = seal.counts.keys().map(String::as_str).collect();
     let sealed = ["audit_events", "events", "ledger_transactions", "provider_request_logs", "provider_response_logs"];
@@ -83,16 +94,22 @@ async fn what_was_written_is_in_one_seal_after_a_pass() {
     app.finish().await;
 }
 
+/// More records than one seal has, with ids that `id` makes of the prefix.
+const BACKLOG: u64 = 20_001;
+
+pub async fn backlog(app: &TestApp, id: impl Fn(&str) -> String) {
+    let events: Vec<_> = (0..BACKLOG).map(|_| event(&id("evt"))).collect();
+    write_records(app, "events", &events).await;
+}
+
 #[tokio::test]
 async fn a_backlog_comes_into_several_seals() {
     let app = TestApp::start().await;
-    let events: Vec<_> = (0..9_001).map(|_| event(&new_id("evt"))).collect();
-    app.db().collection("events").insert_many(events).await.unwrap();
+    backlog(&app, new_id).await;
     let passed = seal_all(&app).await;
-    assert_eq!((passed.seals, passed.records), (3, 9_001));
+    assert_eq!((passed.seals, passed.records), (2, BACKLOG));
     sealed_once(&app).await;
-    app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
-    app.finish().await;
+    without_events_of_tests(app).await;
 }
 
 #[tokio::test]
@@ -101,76 +118,65 @@ async fn what_commits_after_others_were_sealed_is_sealed_by_the_next_pass() {
     let mut session = app.db().client().start_session().await.unwrap();
     session.start_transaction().await.unwrap();
     let late = new_id("evt");
-    app.db().collection("events").insert_one(event(&late)).session(&mut session).await.unwrap();
+    journal().insert(app.db(), &mut session, "events", &[event(&late)]).await.unwrap();
     an_order(&app, "c-1").await;
     seal_all(&app).await;
     assert!(!times_sealed(&app).await.contains_key(&("events".into(), late.clone())), "it is not committed");
     session.commit_transaction().await.unwrap();
-    // As if it had been open for a minute, and for nearly as long as a pass looks back.
-    let now = time_of_id(&new_id("evt")).unwrap();
-    for ago in [60_000, look_back_ms() - 5_000] {
+    // As if they had been open for a minute, an hour, a year.
+    let now = time_of_id(&late).unwrap();
+    for ago in [60_000, 3_600_000, 31_536_000_000] {
         insert_event(&app, &first_id_at("evt", now - ago)).await;
     }
-    eventually("late records are sealed", PATIENCE, async || {
-        seal_all(&app).await;
-        times_sealed(&app).await.values().all(|times| *times == 1)
-    })
-    .await;
+    let check = async || {
+        let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+        verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap().finding
+    };
+    assert_eq!(check().await, None, "what waits for its seal was not inserted by hand");
+    assert_eq!(seal_all(&app).await.records, 4);
     sealed_once(&app).await;
-    app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
-    app.finish().await;
-}
-
-/// Writes an event down under an id that was made long ago.
-pub struct Belated(pub String);
-
-impl Command for Belated {
-    type Reply = ();
-
-    fn reads(&self, _: &View) -> Vec<Key> {
-        Vec::new()
-    }
-
-    fn decide(&self, view: &mut View) {
-        view.append("events", &event(&self.0));
-    }
+    without_events_of_tests(app).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_waited_for_the_database_longer_than_a_pass_looks_back_is_sealed() {
+async fn a_record_that_is_named_twice_is_sealed_once() {
     let app = TestApp::start().await;
-    let lane = Lane::start("test", app.db().clone(), app.app.clock.clone());
-    let now = app.app.clock.now_ms();
     an_order(&app, "c-1").await;
+    let queue = app.db().collection::<Document>(SEAL_QUEUE);
+    let mut again = queue.find_one(doc! {}).await.unwrap().unwrap();
+    again.insert("_id", new_id("bat"));
+    queue.insert_one(&again).await.unwrap();
     seal_all(&app).await;
-    let late: Vec<_> = [3_600_000, 600_000, 40_000].map(|ago| first_id_at("evt", now - ago)).into();
-    for id in &late {
-        lane.submit(Belated(id.clone())).await.unwrap();
-    }
-    lane.submit(Belated(new_id("evt"))).await.unwrap();
-    let listed = app.all(LATE_RECORDS, doc! {}).await;
-    assert_eq!(listed.iter().map(|entry| entry.get_str("_id").unwrap()).collect::<Vec<_>>(), late);
-    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
-    let keys = crate::support::seals::public_keys();
-    let check = async || verify_chain(app.db(), &keys, &sealing, Part::default(), |_| {}).await.unwrap().finding;
-    assert_eq!(check().await, None, "what the sealer is going to seal was not inserted by hand");
-    let unlisted = app.db().collection::<Document>(LATE_RECORDS).find_one_and_delete(doc! { "_id": &late[0] }).await;
-    assert_eq!(check().await.and_then(|found| found.record_id).as_ref(), Some(&late[0]));
-    app.db().collection(LATE_RECORDS).insert_one(unlisted.unwrap().unwrap()).await.unwrap();
-
-    // What is listed and of no sealed collection, or gone, goes off the list; what is sealed already stays sealed once.
-    let sealed = seals(&app).await[0].leaves[0].id.clone();
-    let more = [("kyc_applications", "kyc_1"), ("events", "evt_gone"), ("provider_request_logs", &sealed)];
-    let more = more.map(|(collection, id)| doc! { "_id": id, "collection": collection });
-    app.db().collection::<Document>(LATE_RECORDS).insert_many(more).await.unwrap();
-
-    assert_eq!(seal_all(&app).await.records, 4);
-    sealed_once(&app).await;
-    assert!(app.all(LATE_RECORDS, doc! {}).await.is_empty());
-    seal_all(&app).await;
-    sealed_once(&app).await;
-    app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
+    let records = sealed_once(&app).await;
+    // And once more, when all of them are sealed.
+    queue.insert_one(&again).await.unwrap();
+    assert_eq!(seal_all(&app).await.seals, 0);
+    assert_eq!((sealed_once(&app).await, queued(&app).await), (records, 0));
     app.finish().await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_named_and_gone_is_a_finding_and_holds_up_no_other() {
+    let app = TestApp::start().await;
+    let (gone, stays) = (new_id("evt"), new_id("evt"));
+    write_records(&app, "events", &[event(&gone), event(&stays)]).await;
+    let events = app.db().collection::<Document>("events");
+    events.delete_one(doc! { "_id": &gone }).await.unwrap();
+    an_order(&app, "c-1").await;
+    for _ in 0..2 {
+        seal_all(&app).await;
+        assert!(times_sealed(&app).await.values().all(|times| *times == 1), "what is there is sealed");
+        assert_eq!(queued(&app).await, 1, "the entry is not acknowledged");
+    }
+    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+    let report = verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap();
+    let found = report.finding.expect("a finding");
+    assert_eq!((found.kind, found.record_id.as_ref()), (FindingKind::RecordRemoved, Some(&gone)));
+    events.insert_one(event(&gone)).await.unwrap();
+    seal_all(&app).await;
+    assert_eq!(queued(&app).await, 0);
+    sealed_once(&app).await;
+    without_events_of_tests(app).await;
 }
 
 #[tokio::test]
@@ -200,8 +206,7 @@ async fn a_clock_that_steps_back_ten_minutes_leaves_no_gap_and_no_double() {
     }
     seal_all(&other).await;
     sealed_once(&app).await;
-    app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
-    app.finish().await;
+    without_events_of_tests(app).await;
 }
 
 #[tokio::test]
@@ -240,8 +245,7 @@ async fn of_two_sealers_one_seals_and_the_other_takes_over() {
     sealed_once(&app).await;
     let numbers: Vec<_> = seals(&app).await.iter().map(|seal| seal.number).collect();
     assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>());
-    app.db().collection::<Document>("events").delete_many(doc! { "type": "Tested" }).await.unwrap();
-    app.finish().await;
+    without_events_of_tests(app).await;
 }
 
 #[tokio::test]

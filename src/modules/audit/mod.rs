@@ -20,7 +20,7 @@ pub mod verification;
 mod walk;
 
 use crate::platform::{
-    batch::View,
+    batch::{Journal, View},
     exchange::{Logged, Prepared},
 };
 
@@ -30,6 +30,12 @@ pub use refusals::{Refusals, Sender};
 pub use search::{CallFilter, CallPage, CallSearch, Exchange, ListedCall};
 pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
 pub use walk::{Direction, Paged, RANGE_MAX_MS, TimeRange, Walk, Walked, given, paged, place_of};
+
+/// Puts what transactions write into the sealer's queue and the relay's.
+#[must_use]
+pub fn journal() -> Journal {
+    Journal::new(|collection| proof::Scopes::standard().of_collection(collection).is_some(), "events")
+}
 
 /// Appends the request log of `call` to the transaction and gives what may be sent once it is committed.
 pub fn record_request(view: &mut View, call: &Call, prepared: Prepared) -> Logged {

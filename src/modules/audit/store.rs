@@ -5,12 +5,10 @@ use mongodb::{Database, error::Result};
 
 use super::{
     event::AuditEvent,
+    journal,
     model::{ProviderRequestLog, ProviderResponseLog},
 };
-use crate::platform::{
-    batch::append_alone,
-    mongo::{Index, Latest, latest},
-};
+use crate::platform::mongo::{Index, Latest, latest};
 
 /// Requests to providers.
 pub const REQUEST_LOGS: &str = "provider_request_logs";
@@ -58,7 +56,7 @@ impl AuditStore {
     /// # Errors
     /// What the driver says; what was read must not be shown then.
     pub async fn record(&self, event: &AuditEvent) -> Result<()> {
-        append_alone(&self.db, AUDIT_EVENTS, event).await
+        journal().insert_alone(&self.db, AUDIT_EVENTS, event).await
     }
 
     /// The latest that was done to or read of something.

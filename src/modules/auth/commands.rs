@@ -8,7 +8,7 @@ use super::{
     trail,
 };
 use crate::{
-    modules::audit::{AUDIT_EVENTS, record_event},
+    modules::audit::record_event,
     platform::{
         batch::{Command, Entity, Key, View},
         identity::Actor,
@@ -50,16 +50,12 @@ pub(super) struct AddUser {
 impl Command for AddUser {
     type Reply = bool;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        vec![user_key(&self.user.id), email_key(&self.user.email)]
+    fn reads(&self) -> Vec<Key> {
+        vec![email_key(&self.user.email)]
     }
 
     fn decide(&self, view: &mut View) -> bool {
         let Self { user, actor } = self;
-        // An earlier run of this very transaction was committed after all.
-        if view.contains(&user_key(&user.id)) {
-            return true;
-        }
         if view.contains(&email_key(&user.email)) {
             return false;
         }
@@ -84,14 +80,11 @@ pub(super) struct ChangePassword {
 impl Command for ChangePassword {
     type Reply = bool;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        vec![user_key(&self.user_id), Key::id(AUDIT_EVENTS, &*self.event_id)]
+    fn reads(&self) -> Vec<Key> {
+        vec![user_key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> bool {
-        if view.contains(&Key::id(AUDIT_EVENTS, &*self.event_id)) {
-            return true;
-        }
         let Some(mut user) = view.by_id::<User>(&self.user_id).filter(|user| user.password_version == self.version)
         else {
             return false;
@@ -120,7 +113,7 @@ pub(super) struct Rename {
 impl Command for Rename {
     type Reply = Option<User>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         vec![user_key(&self.user_id)]
     }
 
@@ -148,7 +141,7 @@ pub(super) struct OpenSession {
 impl Command for OpenSession {
     type Reply = ();
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         vec![Key::id(SESSIONS, &*self.session.id)]
     }
 

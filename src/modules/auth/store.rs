@@ -10,10 +10,9 @@ use mongodb::{
 
 use super::model::{Session, User};
 use crate::{
-    modules::audit::{AUDIT_EVENTS, AuditEvent},
+    modules::audit::{self, AUDIT_EVENTS, AuditEvent},
     platform::{
         batch::Key,
-        ids::new_id,
         mongo::{self, Index, is_duplicate_key},
     },
 };
@@ -156,9 +155,7 @@ impl Store {
         if self.sessions().update_many(live, end).session(&mut *session).await?.modified_count == 0 {
             return Ok(false);
         }
-        // It may run again much later, and the time of an id has to be that of the write.
-        let event = AuditEvent { id: new_id("aud"), ..event.clone() };
-        self.db.collection(AUDIT_EVENTS).insert_one(event).session(session).await?;
+        audit::journal().insert(&self.db, session, AUDIT_EVENTS, &[event]).await?;
         Ok(true)
     }
 

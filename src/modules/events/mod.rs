@@ -1,12 +1,15 @@
 //! What happened, in the past tense, written in the transaction that made it happen.
 //!
 //! Invariants: events are appended, never changed; every change of an order's state has exactly one, and it
-//! carries who asked for it, so an order's events are its history. Collection: `events`.
+//! carries who asked for it, so an order's events are its history. Collection: `events`; the relay empties `outbox`.
+
+mod relay;
 
 use bson::{DateTime, Document, doc};
 use mongodb::{Database, error::Result};
 use serde::{Deserialize, Serialize};
 
+pub use self::relay::Relay;
 pub use crate::platform::identity::Actor;
 use crate::platform::{
     batch::View,

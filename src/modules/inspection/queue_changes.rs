@@ -5,7 +5,7 @@ use bson::{DateTime, Document, doc};
 
 use crate::{
     modules::{
-        audit::{AUDIT_EVENTS, AuditEvent, AuditOutcome, record_event},
+        audit::{AuditEvent, AuditOutcome, record_event},
         queue::{Controls, JOBS, QUEUES, Retried, RetryJob},
     },
     platform::{
@@ -22,15 +22,6 @@ pub(super) struct Doing {
 }
 
 impl Doing {
-    fn key(&self) -> Key {
-        Key::id(AUDIT_EVENTS, &*self.event_id)
-    }
-
-    /// Whether an earlier run of this very transaction was committed after all.
-    fn is_done(&self, view: &View) -> bool {
-        view.contains(&self.key())
-    }
-
     fn record(
         &self,
         view: &mut View,
@@ -67,14 +58,11 @@ pub(super) struct SetPaused {
 impl Command for SetPaused {
     type Reply = ();
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        vec![Key::id(QUEUES, self.queue), self.doing.key()]
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(QUEUES, self.queue)]
     }
 
     fn decide(&self, view: &mut View) {
-        if self.doing.is_done(view) {
-            return;
-        }
         let told = |controls: &Controls| doc! { "paused": controls.paused, "pausedReason": &controls.paused_reason };
         let known = view.by_id::<Controls>(self.queue);
         let is_known = known.is_some();
@@ -101,10 +89,8 @@ pub(super) struct Retry {
 impl Command for Retry {
     type Reply = Retried;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let mut keys = self.job.reads(view);
-        keys.push(self.doing.key());
-        keys
+    fn reads(&self) -> Vec<Key> {
+        self.job.reads()
     }
 
     fn decide(&self, view: &mut View) -> Retried {
@@ -113,9 +99,7 @@ impl Command for Retry {
             return Retried::NotFound;
         }
         let retried = self.job.decide(view);
-        if let Retried::Revived(job) = &retried
-            && !self.doing.is_done(view)
-        {
+        if let Retried::Revived(job) = &retried {
             let state = |state: &str| doc! { "queue": &job.queue, "kind": &job.kind, "state": state };
             self.doing.record(view, "queue.job_retried", ("job", &job.id), state("dead"), Some(state("ready")));
         }
@@ -143,14 +127,11 @@ pub(super) enum Deleted {
 impl Command for DeleteJob {
     type Reply = Deleted;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        vec![Key::id(JOBS, &*self.job_id), self.doing.key()]
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(JOBS, &*self.job_id)]
     }
 
     fn decide(&self, view: &mut View) -> Deleted {
-        if self.doing.is_done(view) {
-            return Deleted::Gone;
-        }
         let key = Key::id(JOBS, &*self.job_id);
         if !view.contains(&key) || view.removed_from(JOBS).any(|id| id == self.job_id) {
             return Deleted::NotFound;
@@ -173,7 +154,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        modules::queue::{Job, JobEnd, JobError, QueueConfig},
+        modules::{
+            audit::AUDIT_EVENTS,
+            queue::{Job, JobEnd, JobError, QueueConfig},
+        },
         platform::ids::new_id,
     };
 
@@ -181,15 +165,14 @@ mod tests {
         Doing { actor: Actor::command_line("test"), event_id: new_id("aud") }
     }
 
-    /// A view in which one job is dead and no event was written.
-    fn dead_job(doings: &[&Doing]) -> View {
+    /// A view in which one job is dead.
+    fn dead_job() -> View {
         let at = DateTime::from_millis(0);
         let mut view = View::new(at);
         let mut job = Job::new("job_1".into(), &QueueConfig::named("q"), "kind", doc! {}, "rqs_1", at);
         let error = JobError { class: "x".into(), code: "x".into(), message: "x".into() };
         job.end(&JobEnd::Dead { error }, at);
         view.put_read(&job);
-        doings.iter().for_each(|doing| view.put_absent(doing.key()));
         view
     }
 
@@ -200,13 +183,12 @@ mod tests {
     #[test]
     fn of_two_who_delete_a_job_in_one_transaction_the_second_is_told_and_nothing_is_recorded_twice() {
         let (first, second, retry) = (doing(), doing(), doing());
-        let mut view = dead_job(&[&first, &second, &retry]);
+        let mut view = dead_job();
         let delete = |doing| DeleteJob { job_id: "job_1".into(), doing };
         assert_eq!(delete(first).decide(&mut view), Deleted::Gone);
         assert_eq!(delete(second).decide(&mut view), Deleted::NotFound);
         let job = RetryJob {
             job_id: "job_1".into(),
-            retry_id: "rty_1".into(),
             event_id: "evt_1".into(),
             actor: retry.actor.clone(),
             handlers: Arc::new(HashMap::new()),
@@ -214,34 +196,5 @@ mod tests {
         assert_eq!(Retry { job, doing: retry }.decide(&mut view), Retried::NotFound, "it must not come back");
         assert_eq!(actions(&view), ["queue.job_deleted"]);
         assert_eq!(view.removed_from(JOBS).count(), 1);
-    }
-
-    #[test]
-    fn a_transaction_that_runs_again_after_all_records_nothing_new() {
-        let (gone, pause) = (doing(), doing());
-        let mut view = View::new(DateTime::from_millis(0));
-        view.put_absent(Key::id(JOBS, "job_1"));
-        view.put_absent(Key::id(QUEUES, "q"));
-        for doing in [&gone, &pause] {
-            let mut written = View::new(DateTime::from_millis(0));
-            doing.record(&mut written, "queue.x", ("queue", "q"), doc! {}, None);
-            let event = written.appended_to(AUDIT_EVENTS).next().expect("an event");
-            view.put_read(&Written(bson::deserialize_from_slice(event.as_bytes()).expect("an audit event")));
-        }
-        assert_eq!(DeleteJob { job_id: "job_1".into(), doing: gone }.decide(&mut view), Deleted::Gone);
-        SetPaused { queue: "q", paused: true, doing: pause }.decide(&mut view);
-        assert_eq!(actions(&view), [""; 0]);
-    }
-
-    /// An event that was read back.
-    #[derive(serde::Serialize, serde::Deserialize)]
-    struct Written(AuditEvent);
-
-    impl crate::platform::batch::Entity for Written {
-        const COLLECTION: &'static str = AUDIT_EVENTS;
-
-        fn id(&self) -> &str {
-            &self.0.id
-        }
     }
 }

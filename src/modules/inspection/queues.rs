@@ -245,13 +245,11 @@ impl QueueBoard {
         if !readable {
             return Ok(Retried::Refused(RetryRefused { reason: "The job can't be read; look at it and delete it." }));
         }
-        let retry_id = new_id("rty");
         let retried = self
             .lane
             .submit(Retry {
                 job: RetryJob {
                     job_id: job_id.to_owned(),
-                    retry_id,
                     event_id: new_id("evt"),
                     actor: actor.clone(),
                     handlers: Arc::clone(&self.handlers),

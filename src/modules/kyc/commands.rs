@@ -16,7 +16,7 @@ use crate::{
             self, AuditEvent, AuditOutcome,
             retention::{ensure_not_held, keys_of_hold},
         },
-        events::{self, Actor, EVENTS, Event},
+        events::{self, Actor, Event},
     },
     platform::{
         batch::{Command, Key, View},
@@ -98,21 +98,11 @@ fn put(view: &mut View, application: &Application, stored: bool) {
     if stored { view.update(application) } else { view.insert(application) }
 }
 
-/// What every command here reads; finding one's own event means that it was carried out.
-pub(super) fn keys(user_id: &str, event_id: &str) -> Vec<Key> {
-    vec![Application::key(user_id), Key::id(EVENTS, event_id)]
-}
-
-/// The same of commands that destroy what a legal hold keeps.
-fn keys_to_destroy(user_id: &str, event_id: &str) -> Vec<Key> {
-    let mut wanted = keys(user_id, event_id);
+/// What commands read that destroy what a legal hold keeps.
+fn keys_to_destroy(user_id: &str) -> Vec<Key> {
+    let mut wanted = vec![Application::key(user_id)];
     wanted.extend(keys_of_hold(user_id));
     wanted
-}
-
-/// Whether an earlier run of this very transaction was committed after all.
-pub(super) fn was_done(view: &View, event_id: &str) -> bool {
-    view.contains(&Key::id(EVENTS, event_id))
 }
 
 /// Fills in a draft.
@@ -127,15 +117,12 @@ pub(super) struct SaveDraft {
 impl Command for SaveDraft {
     type Reply = Changed;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        keys(&self.user_id, &self.event_id)
+    fn reads(&self) -> Vec<Key> {
+        vec![Application::key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Changed {
         let (mut application, stored) = application(view, &self.user_id);
-        if was_done(view, &self.event_id) {
-            return Ok(Box::new(application));
-        }
         let before = application.state;
         // Of what is locked as a whole nothing is said, not even whether it was repeated.
         let Some(state) = next(before, KycCommand::Save) else {
@@ -178,19 +165,15 @@ impl Command for AddDocument {
     /// The document, and whether it was there.
     type Reply = Result<(DocumentEntry, bool), KycError>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        keys(&self.user_id, &self.event_id)
+    fn reads(&self) -> Vec<Key> {
+        vec![Application::key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
         let (mut application, stored) = application(view, &self.user_id);
         let (kind, before) = (self.entry.kind, application.state);
         if let Some(there) = same_document(&application, kind, &self.entry.sha256) {
-            return Ok((there.clone(), there.id != self.entry.id));
-        }
-        if was_done(view, &self.event_id) {
-            // It was added, and somebody has removed it meanwhile.
-            return Ok((self.entry.clone(), false));
+            return Ok((there.clone(), true));
         }
         if !documents_are_open(&application, kind, false) {
             return Err(locked_document(before, &kind.field()));
@@ -232,14 +215,11 @@ pub(super) struct RemoveDocument {
 impl Command for RemoveDocument {
     type Reply = Result<(), KycError>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        keys_to_destroy(&self.user_id, &self.event_id)
+    fn reads(&self) -> Vec<Key> {
+        keys_to_destroy(&self.user_id)
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
-        if was_done(view, &self.event_id) {
-            return Ok(());
-        }
         let (mut application, _) = application(view, &self.user_id);
         let position = application.documents.iter().position(|document| document.id == self.document_id);
         let position = position.ok_or(KycError::NoDocument)?;
@@ -295,8 +275,8 @@ fn erased(application: &Application, now: DateTime) -> Application {
 impl Command for Erase {
     type Reply = Result<(), KycError>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        keys_to_destroy(&self.user_id, &self.event_id)
+    fn reads(&self) -> Vec<Key> {
+        keys_to_destroy(&self.user_id)
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
@@ -339,8 +319,8 @@ pub(super) struct Grant {
 impl Command for Grant {
     type Reply = Result<(), KycError>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        keys(&self.user_id, &self.event_id)
+    fn reads(&self) -> Vec<Key> {
+        vec![Application::key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {

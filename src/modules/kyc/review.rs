@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    commands::{Changed, Happened, keys, record, was_done},
+    commands::{Changed, Happened, record},
     error::KycError,
     model::{Application, Decision, Requirement},
     transitions::{KycCommand, next},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     modules::{
         events::Actor,
-        queue::{JOBS, Job, JobEnd, JobState, settle_job},
+        queue::{Job, JobEnd, JobState, settle_job},
     },
     platform::batch::{Command, Key, View},
 };
@@ -128,15 +128,8 @@ fn stop_checks(view: &mut View, application: &Application) {
 impl Command for Decide {
     type Reply = Changed;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let mut wanted = keys(&self.user_id, &self.event_id);
-        let key = Application::key(&self.user_id);
-        if view.has_read(&key)
-            && let Some(job_id) = view.find::<Application>(&key).and_then(|application| application.job_id)
-        {
-            wanted.push(Key::id(JOBS, job_id));
-        }
-        wanted
+    fn reads(&self) -> Vec<Key> {
+        vec![Application::key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Changed {
@@ -145,9 +138,6 @@ impl Command for Decide {
         let Some(mut application) = found.filter(|application| application.user_id == self.user_id) else {
             return Err(KycError::NotFound);
         };
-        if was_done(view, &self.event_id) {
-            return Ok(Box::new(application));
-        }
         let before = application.state;
         let Some(state) = next(before, self.verdict.command()) else { return Err(KycError::NotDecidable(before)) };
         if self.submission.is_some_and(|seen| seen != application.submission) {

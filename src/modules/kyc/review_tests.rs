@@ -15,7 +15,7 @@ use crate::{
         events::{Actor, EVENTS},
         queue::{Job, JobState},
     },
-    platform::batch::{Entity, View},
+    platform::batch::View,
 };
 
 const VERDICTS: [Verdict; 5] =
@@ -165,32 +165,6 @@ fn nobody_and_somebody_else_s_id_is_not_found() {
         let word = Decide { user_id: user_id.into(), ..says(Verdict::Approve) };
         assert_eq!(decided(&mut view, &word), Err("not found".into()), "{user_id}");
         assert_eq!(recorded(&view), Vec::<String>::new(), "{user_id}");
-    }
-}
-
-#[test]
-fn a_transaction_that_was_committed_after_all_is_not_repeated() {
-    let before = Application { state: KycState::Verified, ..submitted() };
-    for verdict in VERDICTS {
-        let mut view = view_of(&before, &job());
-        view.put_read(&Stored { id: "evt_9".into() });
-        assert_eq!(decided(&mut view, &says(verdict)), Ok(KycState::Verified), "{verdict:?}");
-        assert_eq!((stored(&view), recorded(&view).len()), (before.clone(), 0), "{verdict:?}");
-    }
-}
-
-/// An event of which only the id counts.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Stored {
-    #[serde(rename = "_id")]
-    id: String,
-}
-
-impl Entity for Stored {
-    const COLLECTION: &'static str = EVENTS;
-
-    fn id(&self) -> &str {
-        &self.id
     }
 }
 

@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use super::{
     VERIFY_KIND,
     checking::{Sum, again, next_check, sum},
-    commands::{Happened, application, keys, record, was_done},
+    commands::{Happened, application, record},
     draft::{defects, open_numbers},
     error::KycError,
     model::{Application, Check, KycState},
@@ -117,15 +117,12 @@ impl Command for Submit {
     /// The application, and whether it had been handed in before.
     type Reply = Result<(Box<Application>, bool), KycError>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
-        keys(&self.user_id, &self.event_ids[0])
+    fn reads(&self) -> Vec<Key> {
+        vec![Application::key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
         let (mut application, _) = application(view, &self.user_id);
-        if was_done(view, &self.event_ids[0]) {
-            return Ok((Box::new(application), false));
-        }
         let before = application.state;
         let Some(state) = next(before, KycCommand::Submit) else {
             return match before {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     modules::{
-        audit::{self, Call, ErrorClass, ProviderResponseLog, RESPONSE_LOGS},
+        audit::{self, Call, ErrorClass, ProviderResponseLog},
         events::Actor,
         providers::{Failure, Operation, OrderToPlace, Provider},
         queue::{Concluded, Conclusion, JOBS, Job, JobEnd, JobError, QueueConfig, holds_lease, settle_job},
@@ -112,14 +112,8 @@ impl BeginAttempt {
 impl Command for BeginAttempt {
     type Reply = Begun;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let order = Key::id(ORDERS, &*self.order_id);
-        let mut keys = vec![Key::id(JOBS, &*self.job_id), order.clone()];
-        // Only an order that waits for its cancellation can end here, without a call.
-        if view.has_read(&order) && !view.is_null(&order, "cancellation") {
-            keys.extend(view.find::<Order>(&order).iter().flat_map(charging::keys));
-        }
-        keys
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(JOBS, &*self.job_id), Key::id(ORDERS, &*self.order_id)]
     }
 
     fn decide(&self, view: &mut View) -> Begun {
@@ -303,10 +297,6 @@ impl Conclusion for CallConcluded {
         let (job_id, event_id) = (&self.cancel_job_id, &self.event_id);
         let wake = conclude_order(view, &mut order, &followed, &self.queues, job_id, event_id, &self.call.worker_id);
         Concluded { end: followed.end, wake }
-    }
-
-    fn late_reads(&self) -> Vec<Key> {
-        vec![Key::id(RESPONSE_LOGS, &*self.response_id)]
     }
 
     fn conclude_late(&self, view: &mut View) {

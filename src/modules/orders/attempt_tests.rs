@@ -388,7 +388,6 @@ fn a_late_answer_is_kept_as_late_and_changes_nothing_else() {
     let mut view = view_of(&order, &[&job]);
     let outcome = Outcome::Create(CreateOutcome::Placed(placed(false)));
     let late = concluded(Errand::Create, Operation::Create, outcome);
-    late.late_reads().into_iter().for_each(|key| view.put_absent(key));
     late.conclude_late(&mut view);
     let logs = appended(&view, RESPONSE_LOGS);
     assert_eq!(logs.len(), 1);

@@ -100,11 +100,6 @@ impl ChargeKeys {
     }
 }
 
-/// What [`settle`] and [`hold_again`] read.
-pub(super) fn keys(order: &Order) -> Vec<Key> {
-    ChargeKeys::of(order).map(|keys| vec![keys.hold, keys.wallet]).unwrap_or_default()
-}
-
 /// Sets the price of a new order aside. Reads the wallet. The ids of hold and transaction follow from `event_id`.
 pub(super) fn hold(
     view: &mut View,
@@ -117,7 +112,7 @@ pub(super) fn hold(
     open(view, order, 1, quote.pricing.clone(), event_id, actor)
 }
 
-/// Sets the price aside again for an order that is sent again, where it was given back. Reads [`keys`].
+/// Sets the price aside again for an order that is sent again, where it was given back.
 pub(super) fn hold_again(view: &mut View, order: &mut Order, event_id: &str, actor: &Actor) -> Result<(), Refusal> {
     let Some(billing) = order.billing.clone() else { return Ok(()) };
     match view.by_id::<Hold>(&billing.hold_id).map(|hold| hold.state) {

@@ -59,16 +59,14 @@ pub(super) enum Created {
 impl Command for CreateOrder {
     type Reply = Created;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         let wallet = wallet_key(&self.user_id, self.quote.total.currency);
         vec![Order::key(&self.user_id, &self.client_order_id), wallet, self.gate.key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Created {
         if let Some(existing) = view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id)) {
-            return if existing.id == self.order_id {
-                Created::New(Box::new(existing))
-            } else if existing.means(&self.fingerprint) {
+            return if existing.means(&self.fingerprint) {
                 Created::Replay(Box::new(existing))
             } else {
                 Created::Mismatch
@@ -186,23 +184,13 @@ impl CancelOrder {
 impl Command for CancelOrder {
     type Reply = CancelAsked;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let key = Order::key(&self.user_id, &self.client_order_id);
-        if !view.has_read(&key) {
-            return vec![key];
-        }
-        let Some(order) = self.order(view) else { return Vec::new() };
-        let mut keys = charging::keys(&order);
-        keys.push(Key::id(crate::modules::queue::JOBS, order.job_id));
-        keys
+    fn reads(&self) -> Vec<Key> {
+        vec![Order::key(&self.user_id, &self.client_order_id)]
     }
 
     fn decide(&self, view: &mut View) -> CancelAsked {
         let Some(mut order) = self.order(view) else { return CancelAsked::NotFound };
         if let Some(cancellation) = &order.cancellation {
-            if cancellation.id == self.cancellation_id {
-                return CancelAsked::Accepted(Box::new(order), None);
-            }
             let carried_out = cancellation.job_id.is_some() || !self.create_job_has_ended(view, &order);
             if order.cancellation_pending() && !carried_out {
                 // The create's job ended without looking at the order, so nobody would carry the cancellation out.

@@ -16,21 +16,18 @@ use crate::{
         events::{Actor, EVENTS},
         kyc::KycGate,
         providers::{Service, Shipment},
-        queue::{JOBS, Job, JobEnd, JobError, JobState},
+        queue::{Job, JobEnd, JobError, JobState},
         wallet::{Refusal, Wallet},
     },
     platform::{
-        batch::{Command, Key, View},
+        batch::{Command, View},
         clock::after,
         money::{Currency, Money},
     },
 };
 
-/// Reads what the command names, which is absent unless the test has put it there, and decides.
+/// Decides; what the test has not put there is absent.
 pub(super) fn decide<C: Command>(view: &mut View, command: &C) -> C::Reply {
-    for _ in 0..3 {
-        command.reads(view).into_iter().for_each(|key| view.put_absent(key));
-    }
     command.decide(view)
 }
 
@@ -54,7 +51,7 @@ pub(super) fn event_types(view: &View) -> Vec<String> {
 
 /// A job that a view has read or would insert.
 pub(super) fn find_job(view: &View, id: &str) -> Option<Job> {
-    view.has_read(&Key::id(JOBS, id)).then(|| view.by_id::<Job>(id)).flatten()
+    view.by_id(id)
 }
 
 fn merchant(id: &str) -> Actor {
@@ -169,8 +166,6 @@ fn of_creates_with_one_key_in_one_batch_the_first_wins() {
         (create_of_other_meaning(3), ("mismatch", "")),
         (other_user, ("new", "ord_4")),
         (other_id, ("new", "ord_5")),
-        // The batch runs again and finds its own order.
-        (create(1), ("new", "ord_1")),
     ] {
         assert_eq!(created(decide(&mut view, &command)), (reply.0, reply.1.to_owned()), "{}", command.order_id);
     }
@@ -186,7 +181,6 @@ fn a_stored_order_is_answered_as_it_stands() {
     for (stored, command, reply) in [
         (&moved_on, create(2), "replay"),
         (&moved_on, create_of_other_meaning(2), "mismatch"),
-        (&moved_on, create(1), "new"),
         (&before_change, create(2), "replay"),
         (&before_change, create_of_other_meaning(2), "mismatch"),
     ] {
@@ -393,8 +387,6 @@ fn of_two_cancels_in_one_batch_the_second_replays() {
         assert!(matches!(decide(&mut view, &cancel(1)), CancelAsked::Accepted(..)), "{name}");
         let events = event_types(&view);
         assert!(matches!(decide(&mut view, &cancel(2)), CancelAsked::Replay(_)), "{name}");
-        // The batch runs again and finds its own request.
-        assert!(matches!(decide(&mut view, &cancel(1)), CancelAsked::Accepted(..)), "{name}");
         assert_eq!((event_types(&view), find_job(&view, "job_cancel_2")), (events, None), "{name}");
     }
 }

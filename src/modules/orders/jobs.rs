@@ -10,7 +10,7 @@ use super::{
     charging,
     charging::ChargeKeys,
     flow::{Errand, Outcome},
-    model::{CancellationStatus, ORDERS, Order, OrderStatus, ProviderSyncStatus},
+    model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         queue::{Attempt, Conclusion, Job, JobError, JobHandler, Lease, RetryRefused},
     },
     platform::{
-        batch::{Key, Lane, LaneError, View},
+        batch::{Lane, LaneError, View},
         clock::Clock,
         crash,
         exchange::{Exchange, Reply},
@@ -130,18 +130,6 @@ impl JobHandler for OrderHandler {
             jitter: rand::random(),
             queues: self.jobs.queues.clone(),
         }))
-    }
-
-    fn revive_reads(&self, view: &View, job: &Job) -> Vec<Key> {
-        let Some(order) = order_id(job).map(|id| Key::id(ORDERS, id)) else { return Vec::new() };
-        let mut keys = vec![order.clone()];
-        if view.has_read(&order)
-            && let Some(order) = view.find::<Order>(&order)
-        {
-            keys.extend(charging::keys(&order));
-            keys.push(self.jobs.gate.key(&order.user_id));
-        }
-        keys
     }
 
     fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused> {

@@ -29,11 +29,11 @@ use crate::{
         events::{Actor, EVENTS},
         kyc::KycGate,
         providers::{CancelOutcome, CreateOutcome, LookUpOutcome, Operation, Provider, Repeat, parcelx::ParcelX},
-        queue::{Conclusion, JOBS, Job, JobError, JobState, Retried, RetryJob, settle_job},
+        queue::{Conclusion, Job, JobError, JobState, Retried, RetryJob, settle_job},
         wallet::{Hold, LedgerTransaction, Wallet},
     },
     platform::{
-        batch::{Command, Entity, Key, View},
+        batch::{Command, Entity, View},
         clock::after,
         exchange::ResponseRecord,
     },
@@ -115,11 +115,9 @@ impl World {
         let reply = run(&mut view);
         self.keep_money(&view);
         let order_key = Order::key("usr_1", "c-1001");
-        self.order = if view.has_read(&order_key) { view.find(&order_key) } else { None };
+        self.order = view.find(&order_key);
         for id in (1..=self.ids).map(|id| format!("job_{id:04}")) {
-            if view.has_read(&Key::id(JOBS, &*id))
-                && let Some(job) = view.by_id::<Job>(&id)
-            {
+            if let Some(job) = view.by_id::<Job>(&id) {
                 self.jobs.insert(id, job);
             }
         }
@@ -132,12 +130,7 @@ impl World {
     }
 
     fn submit<C: Command>(&mut self, command: &C) -> C::Reply {
-        self.commit(|view| {
-            for _ in 0..3 {
-                command.reads(view).into_iter().for_each(|key| view.put_absent(key));
-            }
-            command.decide(view)
-        })
+        self.commit(|view| command.decide(view))
     }
 
     fn create(&mut self) {
@@ -181,7 +174,6 @@ impl World {
         for job_id in dead {
             let command = RetryJob {
                 job_id,
-                retry_id: self.id("retry"),
                 event_id: self.id("evt"),
                 actor: Actor::worker("usr_admin", "rqs_3"),
                 handlers: Arc::clone(&self.handlers),
@@ -372,10 +364,7 @@ impl World {
             30..40 => self.fail(&job, errand),
             40..50 => {
                 self.reclaim(&job.id);
-                self.commit(|view| {
-                    conclusion.late_reads().into_iter().for_each(|key| view.put_absent(key));
-                    conclusion.conclude_late(view);
-                });
+                self.commit(|view| conclusion.conclude_late(view));
             }
             50.. => self.conclude(&job, &conclusion),
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     modules::{
-        audit::{self, Call, ErrorClass, ProviderResponseLog, RESPONSE_LOGS, Verdict},
+        audit::{self, Call, ErrorClass, ProviderResponseLog, Verdict},
         queue::{
             Attempt, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
             holds_lease, settle_job,
@@ -129,11 +129,6 @@ pub trait CallJob: Send + Sync + 'static {
     /// The outcome in the words of the log, and what it says of the whole account.
     fn describe(&self, outcome: &Self::Outcome) -> (Verdict, AccountNews);
 
-    /// What [`CallJob::follow`] reads, besides job and subject.
-    fn follow_reads(&self, _call: &Call, _asked: &Self::Asked, _outcome: &Self::Outcome) -> Vec<Key> {
-        Vec::new()
-    }
-
     /// What follows from an answer; writes the subject.
     fn follow(&self, view: &mut View, subject: Self::Subject, answered: &Answered<'_, Self>) -> Concluded;
 
@@ -242,10 +237,6 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
         }))
     }
 
-    fn revive_reads(&self, _: &View, job: &Job) -> Vec<Key> {
-        self.subject_id(job).map(|id| Key::id(J::Subject::COLLECTION, id)).into_iter().collect()
-    }
-
     fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused> {
         let Some(subject) = self.subject_id(job).and_then(|id| view.by_id::<J::Subject>(id)) else {
             return Err(RetryRefused { reason: self.job.gone_reason() });
@@ -322,7 +313,7 @@ impl<J: CallJob> BeginAttempt<J> {
 impl<J: CallJob> Command for BeginAttempt<J> {
     type Reply = Begun<J>;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         vec![Key::id(JOBS, &*self.job_id), Key::id(J::Subject::COLLECTION, &*self.subject_id)]
     }
 
@@ -414,9 +405,7 @@ impl<J: CallJob> CallConcluded<J> {
 
 impl<J: CallJob> Conclusion for CallConcluded<J> {
     fn reads(&self) -> Vec<Key> {
-        let mut keys = vec![Key::id(J::Subject::COLLECTION, &*self.subject_id)];
-        keys.extend(self.call_job.follow_reads(&self.call, &self.asked, &self.outcome));
-        keys
+        vec![Key::id(J::Subject::COLLECTION, &*self.subject_id)]
     }
 
     fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
@@ -440,10 +429,6 @@ impl<J: CallJob> Conclusion for CallConcluded<J> {
             actor: &Actor::worker(&self.call.worker_id, &self.call.correlation_id),
         };
         call_job.follow(view, subject, &answered)
-    }
-
-    fn late_reads(&self) -> Vec<Key> {
-        vec![Key::id(RESPONSE_LOGS, &*self.response_id)]
     }
 
     fn conclude_late(&self, view: &mut View) {

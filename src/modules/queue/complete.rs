@@ -58,17 +58,10 @@ impl CompleteJob {
 impl Command for CompleteJob {
     type Reply = Completed;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let job = Key::id(super::JOBS, &*self.job_id);
-        if !view.has_read(&job) {
-            let mut keys = self.conclusion.reads();
-            keys.push(job);
-            return keys;
-        }
-        match self.standing(view) {
-            Standing::Lost => self.conclusion.late_reads(),
-            Standing::Held(_) | Standing::Already => Vec::new(),
-        }
+    fn reads(&self) -> Vec<Key> {
+        let mut keys = self.conclusion.reads();
+        keys.push(Key::id(super::JOBS, &*self.job_id));
+        keys
     }
 
     fn decide(&self, view: &mut View) -> Completed {
@@ -109,10 +102,6 @@ mod tests {
             Concluded { end: self.0.clone(), wake: Some("other-queue") }
         }
 
-        fn late_reads(&self) -> Vec<Key> {
-            vec![Key::id("notes", "res_1")]
-        }
-
         fn conclude_late(&self, view: &mut View) {
             view.append("notes", &doc! { "late": true });
         }
@@ -127,17 +116,16 @@ mod tests {
         job
     }
 
-    fn complete(job: Option<&Job>, end: JobEnd) -> (View, Completed, Vec<Key>) {
+    fn complete(job: Option<&Job>, end: JobEnd) -> (View, Completed) {
         let command = CompleteJob { job_id: "job_1".into(), token: "mine".into(), conclusion: Arc::new(Noted(end)) };
         let mut view = View::new(NOW);
-        assert_eq!(command.reads(&view), [Key::id("orders", "ord_1"), Key::id("jobs", "job_1")]);
+        assert_eq!(command.reads(), [Key::id("orders", "ord_1"), Key::id("jobs", "job_1")]);
         match job {
             Some(job) => view.put_read(job),
             None => view.put_absent(Key::id("jobs", "job_1")),
         }
-        let further = command.reads(&view);
         let completed = command.decide(&mut view);
-        (view, completed, further)
+        (view, completed)
     }
 
     fn notes(view: &View) -> Vec<bool> {
@@ -152,21 +140,21 @@ mod tests {
             (JobEnd::Dead { error: error.clone() }, JobState::Dead),
             (JobEnd::Retry { at: NOW, error: Some(error), counts: true }, JobState::Ready),
         ] {
-            let (view, completed, further) = complete(Some(&held_by("mine")), end.clone());
+            let (view, completed) = complete(Some(&held_by("mine")), end.clone());
             assert!(matches!(completed, Completed::Ended(how, Some("other-queue")) if how == end.as_str()));
             let job = view.by_id::<Job>("job_1").expect("the job");
             assert_eq!((job.state, job.lease_token, job.ended_by.as_deref()), (state, None, Some("mine")));
-            assert_eq!((notes(&view), further), (vec![false], Vec::new()));
+            assert_eq!(notes(&view), [false]);
         }
     }
 
     #[test]
-    fn an_attempt_that_was_ended_by_an_earlier_run_of_the_transaction_is_not_ended_twice() {
+    fn an_attempt_that_was_ended_by_an_earlier_submission_is_not_ended_twice() {
         let mut ended = held_by("mine");
         ended.end(&JobEnd::Done { result: None }, NOW);
-        let (view, completed, further) = complete(Some(&ended), JobEnd::Done { result: None });
+        let (view, completed) = complete(Some(&ended), JobEnd::Done { result: None });
         assert!(matches!(completed, Completed::Already));
-        assert_eq!((view.by_id::<Job>("job_1"), notes(&view), further), (Some(ended), Vec::new(), Vec::new()));
+        assert_eq!((view.by_id::<Job>("job_1"), notes(&view)), (Some(ended), Vec::new()));
     }
 
     #[test]
@@ -175,9 +163,8 @@ mod tests {
         given_back.state = JobState::Ready;
         given_back.lease_token = None;
         for job in [Some(held_by("another")), Some(given_back), None] {
-            let (view, completed, further) = complete(job.as_ref(), JobEnd::Done { result: None });
+            let (view, completed) = complete(job.as_ref(), JobEnd::Done { result: None });
             assert!(matches!(completed, Completed::Late));
-            assert_eq!(further, [Key::id("notes", "res_1")], "it asks whether the answer is there already");
             assert_eq!(notes(&view), [true]);
             if let Some(job) = job {
                 assert_eq!(view.by_id::<Job>("job_1"), Some(job), "the job is somebody else's");

@@ -28,16 +28,11 @@ impl From<JobEnd> for Concluded {
 
 /// What an attempt wants committed together with its end. Pure, like every command; may be asked several times.
 pub trait Conclusion: Send + Sync + 'static {
-    /// What it reads, besides the job.
+    /// What it is going to look for besides the job, as far as it knows beforehand.
     fn reads(&self) -> Vec<Key>;
 
     /// Writes the results and decides what becomes of the job.
     fn conclude(&self, view: &mut View, job: &Job) -> Concluded;
-
-    /// What it reads when the lease was lost meanwhile.
-    fn late_reads(&self) -> Vec<Key> {
-        Vec::new()
-    }
 
     /// Writes what must not be lost although the lease was: the answer, marked late. Changes nothing else.
     fn conclude_late(&self, _view: &mut View) {}
@@ -76,9 +71,6 @@ pub trait JobHandler: Send + Sync + 'static {
     /// The conclusion of an attempt that panicked or timed out, or of a job whose attempts were used up by workers
     /// that died. `None` where the payload can't be read: the job dies alone.
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>>;
-
-    /// What [`JobHandler::revive`] reads, besides the job; asked again after the first documents.
-    fn revive_reads(&self, view: &View, job: &Job) -> Vec<Key>;
 
     /// Decides whether a dead job may run again and brings its subject back to where it can.
     ///

@@ -116,9 +116,6 @@ pub struct Job {
     pub lease_until: Option<DateTime>,
     /// The token under which the last attempt ended: finding one's own there means success.
     pub ended_by: Option<String>,
-    /// The request of a person that last revived it.
-    #[serde(default)]
-    pub revived_by: Option<String>,
     /// Why the last attempt failed.
     pub last_error: Option<JobError>,
     /// What a handler left behind.
@@ -210,7 +207,6 @@ impl Job {
             lease_owner: None,
             lease_until: None,
             ended_by: None,
-            revived_by: None,
             last_error: None,
             result: None,
             history: Vec::new(),
@@ -305,9 +301,8 @@ impl Job {
         }
     }
 
-    /// Puts a dead job back to the start; `retry_id` marks whose doing it was.
-    pub fn revive(&mut self, retry_id: &str, now: DateTime) {
-        self.revived_by = Some(retry_id.to_owned());
+    /// Puts a dead job back to the start.
+    pub fn revive(&mut self, now: DateTime) {
         self.state = JobState::Ready;
         self.run_at = now;
         self.attempts = 0;

@@ -16,8 +16,6 @@ use crate::platform::{
 pub struct RetryJob {
     /// The job.
     pub job_id: String,
-    /// Marks this very request, so that a repeated transaction recognises it.
-    pub retry_id: String,
     /// Id of the event, where the subject records one.
     pub event_id: String,
     /// Who says so.
@@ -48,20 +46,12 @@ impl RetryJob {
 impl Command for RetryJob {
     type Reply = Retried;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let key = Key::id(JOBS, &*self.job_id);
-        if !view.has_read(&key) {
-            return vec![key];
-        }
-        let job = view.by_id::<Job>(&self.job_id);
-        job.and_then(|job| self.handler(&job).map(|handler| handler.revive_reads(view, &job))).unwrap_or_default()
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(JOBS, &*self.job_id)]
     }
 
     fn decide(&self, view: &mut View) -> Retried {
         let Some(mut job) = view.by_id::<Job>(&self.job_id) else { return Retried::NotFound };
-        if job.revived_by.as_deref() == Some(&*self.retry_id) {
-            return Retried::Revived(Box::new(job));
-        }
         if job.state != JobState::Dead {
             return Retried::NotDead(job.state);
         }
@@ -71,7 +61,7 @@ impl Command for RetryJob {
         if let Err(refused) = handler.revive(view, &job, &self.actor, &self.event_id) {
             return Retried::Refused(refused);
         }
-        job.revive(&self.retry_id, view.now());
+        job.revive(view.now());
         view.update(&job);
         Retried::Revived(Box::new(job))
     }

@@ -169,7 +169,7 @@ impl Book {
 impl Command for Book {
     type Reply = Booked;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         let mut keys = vec![
             self.reference.key(),
             self.payee_reference().key(),
@@ -185,9 +185,7 @@ impl Command for Book {
     fn decide(&self, view: &mut View) -> Booked {
         if let Some(booked) = view.find::<LedgerTransaction>(&self.reference.key()) {
             let payee = view.find::<LedgerTransaction>(&self.payee_reference().key());
-            return if booked.id == self.transaction_ids[0] {
-                Booked::New(Box::new(booked))
-            } else if self.means(&booked, payee.as_ref()) {
+            return if self.means(&booked, payee.as_ref()) {
                 Booked::Replay(Box::new(booked))
             } else {
                 Booked::Mismatch
@@ -246,25 +244,14 @@ impl Reverse {
 impl Command for Reverse {
     type Reply = Reversed;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let original = Key::id(LEDGER, &*self.original_id);
-        let mut keys = vec![original.clone(), self.reference().key()];
-        if view.has_read(&original)
-            && let Some(original) = view.find::<LedgerTransaction>(&original)
-        {
-            keys.push(wallet_key(&original.user_id, original.currency));
-        }
-        keys
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(LEDGER, &*self.original_id), self.reference().key()]
     }
 
     fn decide(&self, view: &mut View) -> Reversed {
         let Some(original) = view.by_id::<LedgerTransaction>(&self.original_id) else { return Reversed::NotFound };
         if let Some(before) = view.find::<LedgerTransaction>(&self.reference().key()) {
-            return if before.id == self.transaction_id {
-                Reversed::New(Box::new(before))
-            } else {
-                Reversed::Before(before.id)
-            };
+            return Reversed::Before(before.id);
         }
         let entry = Entry {
             transaction_id: &self.transaction_id,

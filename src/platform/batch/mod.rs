@@ -1,14 +1,16 @@
 //! Group commit: concurrent commands share a transaction.
 //!
-//! A [`Command`] says what it reads and decides, purely, over a [`View`] of what was read. A [`Lane`] takes
-//! whatever is queued, reads once, lets the commands decide one after the other (so the second of two duplicates
-//! sees the first), writes with one statement per collection, commits, and answers each. Idle, a command goes alone
-//! at once; under load a batch is what queued up while the last commit was in flight, and in the millisecond after it.
+//! A [`Command`] decides, purely, over a [`View`] of the database. A [`Lane`] takes whatever is queued, reads once what
+//! the commands expect to need, lets them decide one after the other (so the second of two duplicates sees the first),
+//! writes with one statement per collection, commits, and answers each. Idle, a command goes alone at once; under load a
+//! batch is what queued up while the last commit was in flight, and in the millisecond after it.
 //!
-//! Invariants: a reply is given only after its writes are committed by a majority and journaled. Running a
-//! batch again gives the same result, because ids are made before the first try and a command that finds its own
-//! id has succeeded. A command that panics or can't be written takes no neighbour along.
+//! Invariants: a reply is given only after its writes are committed by a majority and journaled. A command that panics or
+//! can't be written takes no neighbour along. Every try of a batch that writes inserts the batch's marker, so at most one
+//! of them commits; once a commit was sent whose result is not known, the batch keeps its members until that is known, and
+//! its marker tells which try's replies are true.
 
+mod journal;
 mod view;
 mod write;
 
@@ -18,17 +20,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bson::doc;
 use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub use journal::{BATCHES, COLLECTIONS, Journal, OUTBOX, SEAL_QUEUE, indexes};
 pub use view::{Entity, Key, View};
-pub use write::{LATE_RECORDS, append_alone};
 
 use super::{
     clock::Clock,
     crash,
     error::{AppError, ErrorKind},
+    ids::new_id,
     mongo,
 };
 
@@ -46,8 +50,11 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const PANICKED: &str = "it panicked";
 /// A commit that takes longer ends as one whose result is not known.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(5);
-/// Rounds of reading: a command may ask for more after it has seen the first documents.
-const READ_ROUNDS_MAX: usize = 4;
+/// Rounds of reading: a command may look for more after it has seen the first documents. Running a dead job again takes
+/// five: the job, its order, the merchant's application, the hold, the wallet.
+const READ_ROUNDS_MAX: usize = 6;
+/// The reason of a [`LaneError::Failed`] that went on looking for more.
+const INSATIABLE: &str = "it looked for new documents in every round";
 /// A unique index may refuse a batch so often before it counts as the command's own fault.
 const DUPLICATE_RETRIES_MAX: u32 = 3;
 
@@ -64,10 +71,11 @@ pub trait Command: Send + 'static {
     /// What the caller learns.
     type Reply: Send + 'static;
 
-    /// What has to be read before deciding, given what was read so far. Asked again until nothing is new.
-    fn reads(&self, view: &View) -> Vec<Key>;
+    /// What it is going to look for, as far as it knows beforehand: read in one round with that of its neighbours.
+    fn reads(&self) -> Vec<Key>;
 
-    /// Decides. Pure: no IO, no clock but `view.now()`, no fresh ids; may run several times.
+    /// Decides. Pure: no IO, no clock but `view.now()`, no fresh ids; may run several times, also over a view in which
+    /// what it did not announce seems to be absent: such a run is undone, what it looked for is read, and it decides again.
     fn decide(&self, view: &mut View) -> Self::Reply;
 }
 
@@ -115,10 +123,11 @@ pub struct Lane {
 impl Lane {
     /// Starts the committer as a task of its own; it ends when the last handle is gone.
     #[must_use]
-    pub fn start(name: &'static str, db: Database, clock: Clock) -> Self {
+    pub fn start(name: &'static str, db: Database, clock: Clock, journal: Journal) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let aside = Arc::new(Semaphore::new(ASIDE_MAX));
-        tokio::spawn(Arc::new(Committer { name, client: db.client().clone(), db, clock, aside }).run(receiver));
+        let committer = Committer { name, client: db.client().clone(), db, clock, journal, aside };
+        tokio::spawn(Arc::new(committer).run(receiver));
         Self { sender }
     }
 
@@ -128,27 +137,41 @@ impl Lane {
     /// [`LaneError`]; after `Away` it is not known whether the command was carried out.
     pub async fn submit<C: Command>(&self, command: C) -> Result<C::Reply, LaneError> {
         let (answer, answered) = oneshot::channel();
-        let slot = Typed { command, submitted: Instant::now(), reply: None, answer: Some(answer) };
+        let slot = Typed { command, submitted: Instant::now(), replies: Vec::new(), answer: Some(answer) };
         self.sender.try_send(Box::new(slot)).map_err(|_| LaneError::Busy)?;
         answered.await.unwrap_or(Err(LaneError::Away))
     }
 }
 
+/// A command with its caller. Each try leaves a reply; one of them is given in the end.
 trait Slot: Send {
     fn submitted(&self) -> Instant;
-    fn reads(&self, view: &View) -> Vec<Key>;
-    fn decide(&mut self, view: &mut View);
-    fn succeed(&mut self);
+    fn reads(&self) -> Vec<Key>;
+    fn decide(&mut self, number: u32, view: &mut View);
+    /// What it decided in this try does not count: it can't be carried out.
+    fn refuse(&mut self, number: u32, reason: &str);
+    /// This try was not committed.
+    fn forget(&mut self, number: u32);
+    /// Gives the reply of the try that was committed.
+    fn answer(&mut self, number: u32);
     fn fail(&mut self, error: LaneError);
-    /// Whether it has its answer: nothing of it may be written any more.
-    fn is_answered(&self) -> bool;
 }
 
 struct Typed<C: Command> {
     command: C,
     submitted: Instant,
-    reply: Option<C::Reply>,
+    /// By the number of the try.
+    replies: Vec<(u32, Result<C::Reply, LaneError>)>,
     answer: Option<oneshot::Sender<Result<C::Reply, LaneError>>>,
+}
+
+impl<C: Command> Typed<C> {
+    fn give(&mut self, reply: Result<C::Reply, LaneError>) {
+        if let Some(answer) = self.answer.take() {
+            // The caller may have hung up; what was committed stays committed.
+            let _ = answer.send(reply);
+        }
+    }
 }
 
 impl<C: Command> Slot for Typed<C> {
@@ -156,35 +179,64 @@ impl<C: Command> Slot for Typed<C> {
         self.submitted
     }
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        self.command.reads(view)
+    fn reads(&self) -> Vec<Key> {
+        self.command.reads()
     }
 
-    fn decide(&mut self, view: &mut View) {
-        self.reply = None;
-        self.reply = Some(self.command.decide(view));
+    fn decide(&mut self, number: u32, view: &mut View) {
+        self.forget(number);
+        let reply = self.command.decide(view);
+        self.replies.push((number, Ok(reply)));
     }
 
-    fn succeed(&mut self) {
-        if let (Some(answer), Some(reply)) = (self.answer.take(), self.reply.take()) {
-            // The caller may have hung up; what was committed stays committed.
-            let _ = answer.send(Ok(reply));
-        }
+    fn refuse(&mut self, number: u32, reason: &str) {
+        self.forget(number);
+        self.replies.push((number, Err(LaneError::Failed(reason.to_owned()))));
+    }
+
+    fn forget(&mut self, number: u32) {
+        self.replies.retain(|(of, _)| *of != number);
+    }
+
+    fn answer(&mut self, number: u32) {
+        let position = self.replies.iter().position(|(of, _)| *of == number);
+        let reply = position.map_or(Err(LaneError::Away), |position| self.replies.swap_remove(position).1);
+        self.give(reply);
     }
 
     fn fail(&mut self, error: LaneError) {
-        if let Some(answer) = self.answer.take() {
-            let _ = answer.send(Err(error));
-        }
-    }
-
-    fn is_answered(&self) -> bool {
-        self.answer.is_none()
+        self.give(Err(error));
     }
 }
 
-fn slot_expired(mut slot: Box<dyn Slot>) {
-    slot.fail(LaneError::Away);
+/// Commands that are tried together. From the first commit whose result is not known they stay together, under one id,
+/// until it is known which of their tries was committed: another batch might do again what was done.
+struct Batch {
+    /// The `_id` of the marker that every try inserts.
+    id: String,
+    slots: Vec<Box<dyn Slot>>,
+    tries: u32,
+    /// Whether a commit was sent whose result is not known.
+    in_doubt: bool,
+}
+
+impl Batch {
+    fn of(slots: Vec<Box<dyn Slot>>) -> Self {
+        Self { id: new_id("bat"), slots, tries: 0, in_doubt: false }
+    }
+
+    /// When the first of them is out of time.
+    fn deadline(&self) -> Option<Instant> {
+        self.slots.iter().map(|slot| slot.submitted() + PATIENCE).min()
+    }
+
+    fn answer(&mut self, number: u32) {
+        self.slots.iter_mut().for_each(|slot| slot.answer(number));
+    }
+
+    fn fail(&mut self, error: &LaneError) {
+        self.slots.iter_mut().for_each(|slot| slot.fail(error.clone()));
+    }
 }
 
 /// How a try of a batch ended short of success.
@@ -214,7 +266,7 @@ impl From<mongodb::error::Error> for Trouble {
     }
 }
 
-/// Why a part of a batch is not committed.
+/// Why a batch is not committed.
 enum Stop {
     /// One of it spoils the rest.
     Spoiled(String),
@@ -224,28 +276,37 @@ enum Stop {
     Away,
 }
 
+/// What became of a commit.
+enum Committed {
+    Done,
+    /// The server says that it is not there and never will be.
+    Never(mongodb::error::Error),
+    /// It may be there, or may still come.
+    Unknown(mongodb::error::Error),
+}
+
 struct Committer {
     name: &'static str,
     client: Client,
     db: Database,
     clock: Clock,
+    journal: Journal,
     aside: Arc<Semaphore>,
 }
 
 impl Committer {
     async fn run(self: Arc<Self>, mut receiver: mpsc::Receiver<Box<dyn Slot>>) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            metrics::histogram!("waybill_batch_size", "lane" => self.name).record(batch.len() as f64);
+        let mut waiting = Vec::with_capacity(BATCH_MAX);
+        while receiver.recv_many(&mut waiting, BATCH_MAX).await > 0 {
+            metrics::histogram!("waybill_batch_size", "lane" => self.name).record(waiting.len() as f64);
             let started = Instant::now();
             // What waited too long behind an outage is turned away, not carried out for nobody.
-            for slot in batch.extract_if(.., |slot| slot.submitted() + PATIENCE <= started) {
-                slot_expired(slot);
+            for mut slot in waiting.extract_if(.., |slot| slot.submitted() + PATIENCE <= started) {
+                slot.fail(LaneError::Away);
             }
-            let crowded = batch.len() >= CROWD;
-            self.settle(std::mem::take(&mut batch)).await;
+            let crowded = waiting.len() >= CROWD;
+            self.settle(Batch::of(std::mem::take(&mut waiting))).await;
             metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
-            batch.clear();
             if crowded {
                 tokio::time::sleep(CROWD_PAUSE).await;
             }
@@ -254,87 +315,75 @@ impl Committer {
 
     /// Carries the batch out, splitting it where one of it spoils the rest. Every slot has its answer afterwards, or waits
     /// for a lock beside the lane.
-    async fn settle(self: &Arc<Self>, batch: Vec<Box<dyn Slot>>) {
+    async fn settle(self: &Arc<Self>, batch: Batch) {
         let mut lock_patience =
             if self.aside.available_permits() < ASIDE_MAX { LOCK_PATIENCE_IN_TROUBLE } else { LOCK_PATIENCE };
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
-            let Some(oldest) = part.iter().map(|slot| slot.submitted()).min() else { continue };
-            match self.persist(&mut part, oldest + PATIENCE, lock_patience).await {
-                Ok(()) => part.iter_mut().for_each(|slot| slot.succeed()),
+            let Some(deadline) = part.deadline() else { continue };
+            match self.persist(&mut part, deadline, lock_patience).await {
+                Ok(number) => part.answer(number),
+                // What became of it may come to light later, but nobody runs it again.
+                Err(_) if part.in_doubt => part.fail(&LaneError::Away),
                 Err(Stop::Away) => {
                     // Only those whose own time is up; the younger ones have some left.
                     let now = Instant::now();
-                    part.sort_by_key(|slot| slot.submitted());
-                    let expired = part.partition_point(|slot| slot.submitted() + PATIENCE <= now).max(1);
-                    parts.push(part.split_off(expired));
-                    part.iter_mut().for_each(|slot| slot.fail(LaneError::Away));
+                    part.slots.sort_by_key(|slot| slot.submitted());
+                    let expired = part.slots.partition_point(|slot| slot.submitted() + PATIENCE <= now).max(1);
+                    parts.push(Batch::of(part.slots.split_off(expired)));
+                    part.fail(&LaneError::Away);
                 }
-                Err(Stop::Spoiled(reason)) if part.len() > 1 => {
+                Err(Stop::Spoiled(reason)) if part.slots.len() > 1 => {
                     tracing::warn!(
                         lane = self.name,
-                        size = part.len(),
+                        size = part.slots.len(),
                         reason,
                         "splitting a batch that can't be written"
                     );
-                    parts.push(part.split_off(part.len() / 2));
-                    parts.push(part);
+                    parts.push(Batch::of(part.slots.split_off(part.slots.len() / 2)));
+                    parts.push(Batch::of(part.slots));
                 }
-                Err(Stop::Spoiled(reason)) => {
-                    part.iter_mut().for_each(|slot| slot.fail(LaneError::Failed(reason.clone())));
-                }
-                Err(Stop::Locked) if part.len() > 1 => {
+                Err(Stop::Spoiled(reason)) => part.fail(&LaneError::Failed(reason)),
+                Err(Stop::Locked) if part.slots.len() > 1 => {
                     tracing::warn!(
                         lane = self.name,
-                        size = part.len(),
+                        size = part.slots.len(),
                         "taking a batch apart: something in it is locked"
                     );
                     lock_patience = Duration::ZERO;
-                    parts.extend(part.into_iter().rev().map(|slot| vec![slot]));
+                    parts.extend(part.slots.into_iter().rev().map(|slot| Batch::of(vec![slot])));
                 }
-                Err(Stop::Locked) => part.into_iter().for_each(|slot| self.set_aside(slot)),
+                Err(Stop::Locked) => self.set_aside(part),
             }
         }
     }
 
     /// Goes on trying beside the lane, so that nobody else waits for the lock.
-    fn set_aside(self: &Arc<Self>, mut slot: Box<dyn Slot>) {
+    fn set_aside(self: &Arc<Self>, mut batch: Batch) {
         let Ok(permit) = Arc::clone(&self.aside).try_acquire_owned() else {
-            return slot.fail(LaneError::Busy);
+            return batch.fail(&LaneError::Busy);
         };
         let committer = Arc::clone(self);
         tokio::spawn(async move {
-            let deadline = slot.submitted() + PATIENCE;
-            let mut alone = [slot];
-            let persisted = committer.persist(&mut alone, deadline, PATIENCE).await;
-            let [slot] = &mut alone;
-            match persisted {
-                Ok(()) => slot.succeed(),
-                Err(Stop::Spoiled(reason)) => slot.fail(LaneError::Failed(reason)),
-                Err(Stop::Locked | Stop::Away) => slot.fail(LaneError::Away),
+            let Some(deadline) = batch.deadline() else { return };
+            match committer.persist(&mut batch, deadline, PATIENCE).await {
+                Ok(number) => batch.answer(number),
+                Err(Stop::Spoiled(reason)) if !batch.in_doubt => batch.fail(&LaneError::Failed(reason)),
+                Err(_) => batch.fail(&LaneError::Away),
             }
             drop(permit);
         });
     }
 
-    /// Tries a part of a batch until it is committed, broken, locked for `lock_patience`, or out of time. Whatever panics
-    /// in there, the lane lives on: without it the process could not write any more.
-    async fn persist(
-        &self,
-        part: &mut [Box<dyn Slot>],
-        deadline: Instant,
-        lock_patience: Duration,
-    ) -> Result<(), Stop> {
-        let tries = AssertUnwindSafe(self.try_until(part, deadline, lock_patience)).catch_unwind().await;
+    /// Tries a batch until one of its tries is committed, and gives its number; or until it is broken, locked for
+    /// `lock_patience`, or out of time. Whatever panics in there, the lane lives on: without it the process could not write
+    /// any more.
+    async fn persist(&self, batch: &mut Batch, deadline: Instant, lock_patience: Duration) -> Result<u32, Stop> {
+        let tries = AssertUnwindSafe(self.try_until(batch, deadline, lock_patience)).catch_unwind().await;
         tries.unwrap_or_else(|_| Err(Stop::Spoiled(PANICKED.into())))
     }
 
-    async fn try_until(
-        &self,
-        part: &mut [Box<dyn Slot>],
-        deadline: Instant,
-        lock_patience: Duration,
-    ) -> Result<(), Stop> {
+    async fn try_until(&self, batch: &mut Batch, deadline: Instant, lock_patience: Duration) -> Result<u32, Stop> {
         let mut duplicates = 0;
         let mut locked_since = None;
         for tries in 0_u32.. {
@@ -342,13 +391,16 @@ impl Committer {
             if left.is_zero() {
                 return Err(Stop::Away);
             }
-            let trouble = match tokio::time::timeout(left, self.attempt(part, deadline)).await {
-                Ok(Ok(())) => return Ok(()),
+            let trouble = match tokio::time::timeout(left, self.try_once(batch, deadline)).await {
+                Ok(Ok(number)) => return Ok(number),
                 Ok(Err(trouble)) => trouble,
                 Err(_) => return Err(Stop::Away),
             };
             metrics::counter!("waybill_batch_retries_total", "lane" => self.name).increment(1);
             match trouble {
+                trouble if batch.in_doubt => {
+                    tracing::debug!(lane = self.name, tries, ?trouble, "what became of a commit is not known yet");
+                }
                 Trouble::Broken(reason) => return Err(Stop::Spoiled(reason)),
                 Trouble::Duplicate(reason) => {
                     duplicates += 1;
@@ -370,8 +422,20 @@ impl Committer {
         Err(Stop::Away)
     }
 
+    /// Looks whether an earlier try was committed after all, else makes one; gives the number of the one that was.
+    async fn try_once(&self, batch: &mut Batch, deadline: Instant) -> Result<u32, Trouble> {
+        if batch.in_doubt
+            && let Some(number) = journal::committed_try(&self.db, &batch.id).await?
+        {
+            return Ok(number);
+        }
+        self.attempt(batch, deadline).await
+    }
+
     /// One transaction: read, decide, write, commit.
-    async fn attempt(&self, batch: &mut [Box<dyn Slot>], deadline: Instant) -> Result<(), Trouble> {
+    async fn attempt(&self, batch: &mut Batch, deadline: Instant) -> Result<u32, Trouble> {
+        batch.tries += 1;
+        let number = batch.tries;
         let mut session = self.client.start_session().await?;
         session
             .start_transaction()
@@ -379,52 +443,89 @@ impl Committer {
             .write_concern(mongo::durable())
             .max_commit_time(COMMIT_TIME_MAX)
             .await?;
-        let written = self.decide_and_write(batch, &mut session).await;
-        if let Err(trouble) = written {
-            let _ = session.abort_transaction().await;
-            return Err(trouble);
-        }
+        let wrote = match self.decide_and_write(batch, &mut session).await {
+            Ok(wrote) => wrote,
+            Err(trouble) => {
+                let _ = session.abort_transaction().await;
+                batch.slots.iter_mut().for_each(|slot| slot.forget(number));
+                return Err(trouble);
+            }
+        };
         crash::point("before_commit");
-        commit(&mut session, deadline).await?;
-        crash::point("after_commit");
-        Ok(())
+        // Whoever stops waiting from here on does not know. What was only read may be read again.
+        let in_doubt_before = batch.in_doubt;
+        batch.in_doubt |= wrote;
+        match commit(&mut session, deadline).await {
+            Committed::Done => {
+                crash::point("after_commit");
+                Ok(number)
+            }
+            Committed::Never(error) => {
+                batch.in_doubt = in_doubt_before;
+                batch.slots.iter_mut().for_each(|slot| slot.forget(number));
+                Err(Trouble::Again(error))
+            }
+            Committed::Unknown(error) => Err(Trouble::Again(error)),
+        }
     }
 
-    async fn decide_and_write(&self, batch: &mut [Box<dyn Slot>], session: &mut ClientSession) -> Result<(), Trouble> {
+    /// Whether anything was written.
+    async fn decide_and_write(&self, batch: &mut Batch, session: &mut ClientSession) -> Result<bool, Trouble> {
         let mut view = View::new(self.clock.now());
-        for _ in 0..READ_ROUNDS_MAX {
-            let wanted: Vec<Key> =
-                batch.iter().flat_map(|slot| slot.reads(&view)).filter(|key| !view.has_read(key)).collect();
-            if wanted.is_empty() {
+        let mut wanted: Vec<Key> = batch.slots.iter().flat_map(|slot| slot.reads()).collect();
+        for round in 1..=READ_ROUNDS_MAX {
+            write::load(&self.db, session, &mut view, wanted).await?;
+            wanted = self.decide(batch, &mut view);
+            if wanted.is_empty() || round == READ_ROUNDS_MAX {
                 break;
             }
-            write::load(&self.db, session, &mut view, wanted).await?;
+            view.undo_to(0);
         }
-        for slot in batch.iter_mut().filter(|slot| !slot.is_answered()) {
-            view.begin();
-            if catch_unwind(AssertUnwindSafe(|| slot.decide(&mut view))).is_err() {
-                view.undo();
+        let marker = doc! { "_id": &batch.id, "try": i64::from(batch.tries), "at": view.now() };
+        // Where an earlier try may be there, this one has to collide with it, also if it has nothing to write.
+        let marker = (batch.in_doubt || view.has_changes()).then_some(marker);
+        let wrote = marker.is_some();
+        write::flush(&self.db, session, view, &self.journal, marker).await?;
+        Ok(wrote)
+    }
+
+    /// Lets each command decide over what those before it left, and gives what they looked for and was not read. What such
+    /// commands did is undone.
+    fn decide(&self, batch: &mut Batch, view: &mut View) -> Vec<Key> {
+        let mut wanted = Vec::new();
+        for slot in &mut batch.slots {
+            let mark = view.mark();
+            let decided = catch_unwind(AssertUnwindSafe(|| slot.decide(batch.tries, view)));
+            let unread = view.take_unread();
+            if !unread.is_empty() {
+                view.undo_to(mark);
+                slot.refuse(batch.tries, INSATIABLE);
+                wanted.extend(unread);
+            } else if decided.is_err() {
+                view.undo_to(mark);
+                slot.refuse(batch.tries, PANICKED);
                 tracing::error!(lane = self.name, "a command panicked while deciding");
-                slot.fail(LaneError::Failed(PANICKED.into()));
             }
         }
-        write::flush(&self.db, session, view).await
+        wanted
     }
 }
 
 /// Commits, again where the result is not known: the server answers a repeated commit with the first one's result.
-async fn commit(session: &mut ClientSession, deadline: Instant) -> Result<(), Trouble> {
-    for tries in 0_u32.. {
+async fn commit(session: &mut ClientSession, deadline: Instant) -> Committed {
+    let mut tries = 0;
+    loop {
         match session.commit_transaction().await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Committed::Done,
             Err(error) if mongo::is_unknown_commit(&error) && Instant::now() < deadline => {
                 tracing::debug!(%error, "the commit's result is not known; committing again");
                 tokio::time::sleep(pause(tries)).await;
+                tries += 1;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) if mongo::is_labelled_transient(&error) => return Committed::Never(error),
+            Err(error) => return Committed::Unknown(error),
         }
     }
-    Ok(())
 }
 
 /// Grows from about a millisecond to about 200, with jitter so that two processes don't meet again.

@@ -1,6 +1,9 @@
 //! What a batch has read and what it is going to write.
 
-use std::collections::HashMap;
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+};
 
 use bson::{DateTime, RawDocumentBuf};
 use serde::{Serialize, de::DeserializeOwned};
@@ -50,8 +53,14 @@ pub(super) struct Entry {
 }
 
 enum Undo {
-    Put { slot: usize, was: RawDocumentBuf },
-    Insert { key_count: usize },
+    Put {
+        slot: usize,
+        was: RawDocumentBuf,
+    },
+    /// What its keys led to before; none where they were not read.
+    Insert {
+        shadowed: Vec<(Key, Option<Option<usize>>)>,
+    },
     Append,
     Remove,
 }
@@ -61,11 +70,11 @@ pub struct View {
     now: DateTime,
     pub(super) entries: Vec<Entry>,
     index: HashMap<Key, Option<usize>>,
-    /// Keys in the order in which inserted entities brought them.
-    inserted_keys: Vec<Key>,
     pub(super) appended: Vec<(&'static str, RawDocumentBuf)>,
     pub(super) removed: Vec<(&'static str, String)>,
     undo: Vec<Undo>,
+    /// Keys that a decision looked for and nobody has read.
+    unread: RefCell<BTreeSet<Key>>,
 }
 
 impl View {
@@ -76,10 +85,10 @@ impl View {
             now,
             entries: Vec::new(),
             index: HashMap::new(),
-            inserted_keys: Vec::new(),
             appended: Vec::new(),
             removed: Vec::new(),
             undo: Vec::new(),
+            unread: RefCell::default(),
         }
     }
 
@@ -89,16 +98,26 @@ impl View {
         self.now
     }
 
-    /// Finds an entity by a key that `reads` named.
+    /// Where the document under the key is. One that was not read seems to be absent, and the lane lets the command decide
+    /// again once it is read.
+    fn slot(&self, key: &Key) -> Option<usize> {
+        match self.index.get(key) {
+            Some(slot) => *slot,
+            None => {
+                self.unread.borrow_mut().insert(key.clone());
+                None
+            }
+        }
+    }
+
+    /// Finds an entity.
     ///
     /// # Panics
-    /// When the key was not read, or when the stored document is not of this shape: both would lead to a decision
-    /// over something that is not there. The panic ends this command alone.
+    /// When the stored document is not of this shape. The panic ends this command alone.
     #[must_use]
     pub fn find<E: Entity>(&self, key: &Key) -> Option<E> {
         debug_assert_eq!(key.collection, E::COLLECTION, "the key is of another collection");
-        let slot = self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads"));
-        slot.map(|slot| {
+        self.slot(key).map(|slot| {
             let entry = &self.entries[slot];
             bson::deserialize_from_slice(entry.now.as_bytes()).unwrap_or_else(|error| {
                 panic!("{}/{} is not of the expected shape: {error}", entry.collection, entry.id)
@@ -116,39 +135,34 @@ impl View {
     }
 
     /// Whether what is under the key is not there, or has null in `field`; without reading the rest of it.
-    ///
-    /// # Panics
-    /// When the key was not read.
     #[must_use]
     pub fn is_null(&self, key: &Key, field: &str) -> bool {
-        let slot = self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads"));
-        let value = slot.and_then(|slot| self.entries[slot].now.get(field).ok().flatten());
+        let value = self.slot(key).and_then(|slot| self.entries[slot].now.get(field).ok().flatten());
         value.is_none_or(|value| value.element_type() == bson::spec::ElementType::Null)
     }
 
     /// The text in `field` of what is under the key, without reading the rest of it; none where there is no such thing.
-    ///
-    /// # Panics
-    /// When the key was not read.
     #[must_use]
     pub fn text(&self, key: &Key, field: &str) -> Option<&str> {
-        let slot = self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads"));
-        slot.and_then(|slot| self.entries[slot].now.get(field).ok().flatten()).and_then(|value| value.as_str())
+        self.slot(key)
+            .and_then(|slot| self.entries[slot].now.get(field).ok().flatten())
+            .and_then(|value| value.as_str())
     }
 
     /// Whether something is under the key, whatever it is.
-    ///
-    /// # Panics
-    /// When the key was not read.
     #[must_use]
     pub fn contains(&self, key: &Key) -> bool {
-        self.index.get(key).unwrap_or_else(|| panic!("{key:?} was not named in reads")).is_some()
+        self.slot(key).is_some()
     }
 
-    /// Whether the key was read already.
-    #[must_use]
-    pub fn has_read(&self, key: &Key) -> bool {
-        self.index.contains_key(key)
+    /// What was looked for since the last call and was not read.
+    pub(super) fn take_unread(&mut self) -> BTreeSet<Key> {
+        self.unread.take()
+    }
+
+    /// Whether there is anything to write.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.undo.is_empty()
     }
 
     /// Inserts an entity, which later commands of the batch will find.
@@ -165,11 +179,8 @@ impl View {
         });
         let mut keys = entity.unique_keys();
         keys.push(Key::id(E::COLLECTION, entity.id()));
-        self.undo.push(Undo::Insert { key_count: keys.len() });
-        for key in keys {
-            self.index.insert(key.clone(), Some(slot));
-            self.inserted_keys.push(key);
-        }
+        let shadowed = keys.into_iter().map(|key| (key.clone(), self.index.insert(key, Some(slot)))).collect();
+        self.undo.push(Undo::Insert { shadowed });
     }
 
     /// Changes an entity that was read or inserted. Only the top-level fields that differ are written.
@@ -238,14 +249,14 @@ impl View {
         self.removed.iter().filter(move |(name, _)| *name == collection).map(|(_, id)| id.as_str())
     }
 
-    /// From here on, [`View::undo`] takes back.
-    pub(super) fn begin(&mut self) {
-        self.undo.clear();
+    /// The place to which [`View::undo_to`] can go back.
+    pub(super) const fn mark(&self) -> usize {
+        self.undo.len()
     }
 
-    /// Takes back what the command that panicked did.
-    pub(super) fn undo(&mut self) {
-        while let Some(step) = self.undo.pop() {
+    /// Takes back what was done since the mark.
+    pub(super) fn undo_to(&mut self, mark: usize) {
+        for step in self.undo.split_off(mark).into_iter().rev() {
             match step {
                 Undo::Put { slot, was } => self.entries[slot].now = was,
                 Undo::Append => {
@@ -254,12 +265,13 @@ impl View {
                 Undo::Remove => {
                     self.removed.pop();
                 }
-                Undo::Insert { key_count } => {
+                Undo::Insert { shadowed } => {
                     self.entries.pop();
-                    for _ in 0..key_count {
-                        if let Some(key) = self.inserted_keys.pop() {
-                            self.index.insert(key, None);
-                        }
+                    for (key, before) in shadowed {
+                        match before {
+                            Some(slot) => self.index.insert(key, slot),
+                            None => self.index.remove(&key),
+                        };
                     }
                 }
             }
@@ -317,16 +329,16 @@ mod tests {
     }
 
     #[test]
-    fn a_panicking_command_leaves_no_trace() {
+    fn what_is_undone_leaves_no_trace() {
         let mut view = View::new(DateTime::from_millis(0));
         view.put_read(&thing("a", 1));
         view.put_absent(by_name("b"));
-        view.begin();
+        let mark = view.mark();
         view.update(&thing("a", 2));
         view.insert(&thing("b", 1));
         view.append("events", &thing("e", 1));
         view.remove("contents", "c");
-        view.undo();
+        view.undo_to(mark);
         assert_eq!(view.by_id::<Thing>("a"), Some(thing("a", 1)));
         assert_eq!(view.find::<Thing>(&by_name("b")), None);
         assert_eq!(view.appended_to("events").count(), 0);
@@ -335,8 +347,25 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "was not named in reads")]
-    fn deciding_over_what_was_not_read_is_a_bug() {
-        let _ = View::new(DateTime::from_millis(0)).by_id::<Thing>("a");
+    fn what_was_not_read_seems_absent_and_is_asked_for() {
+        let mut view = View::new(DateTime::from_millis(0));
+        view.put_absent(by_name("a"));
+        assert_eq!(view.find::<Thing>(&by_name("a")), None);
+        assert!(view.take_unread().is_empty());
+        assert!(view.by_id::<Thing>("b").is_none() && !view.contains(&by_name("c")));
+        let wanted = [Key::id("things", "b"), by_name("c")];
+        assert_eq!(view.take_unread().into_iter().collect::<Vec<_>>(), wanted);
+        assert!(view.take_unread().is_empty(), "once");
+    }
+
+    #[test]
+    fn an_insert_that_is_undone_leaves_its_keys_as_they_were() {
+        let mut view = View::new(DateTime::from_millis(0));
+        view.put_absent(by_name("a"));
+        view.insert(&thing("a", 1));
+        view.undo_to(0);
+        assert_eq!(view.find::<Thing>(&by_name("a")), None);
+        assert!(view.take_unread().is_empty(), "it is known to be absent");
+        assert!(!view.index.contains_key(&Key::id("things", "a")), "this was never looked for");
     }
 }

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
-use futures_util::FutureExt;
-use mongodb::{ClientSession, Database, error::Error};
-use serde::Serialize;
+use bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr};
+use mongodb::{ClientSession, Database};
 
 use super::{
-    COMMIT_TIME_MAX, Trouble,
+    BATCHES, Journal, Trouble,
     view::{Entry, Key, View},
 };
-use crate::platform::{ids::time_of_id, mongo};
 
 /// Reads the documents that `wanted` names, inside the transaction.
 pub(super) async fn load(
@@ -77,79 +74,28 @@ fn filter(fields: &[&str], keys: &[Key]) -> Document {
 
 type Counts = BTreeMap<&'static str, i64>;
 
-/// Where records are listed that were committed long after their ids were made: `_id`, `collection`. Whoever follows a
-/// collection by ids, which carry their time, finds there what it must have missed: an answer that waited until the
-/// database was reachable again, a process that was stopped for an hour.
-pub const LATE_RECORDS: &str = "late_records";
-/// From this age on. The commit may take its time too; who follows has to look back further than both together.
-const LATE_AFTER_MS: i64 = 30_000;
-
-/// A document whose id carries a time.
-struct Made {
-    collection: &'static str,
-    id: String,
-    at_ms: i64,
-}
-
-impl Made {
-    fn new(collection: &'static str, document: &RawDocument) -> Option<Self> {
-        let id = text(document, "_id")?;
-        Some(Self { collection, id: id.to_owned(), at_ms: time_of_id(id)? })
-    }
-}
-
-/// Lists what is late, in the transaction that writes it. By the database's time, of which each of its answers tells: a
-/// process that was stopped has slow clocks, and finds its ids young.
-async fn list_late(db: &Database, session: &mut ClientSession, made: Vec<Made>, now_ms: i64) -> Result<(), Trouble> {
-    let theirs_ms = session.operation_time().map_or(0, |at| i64::from(at.time) * 1_000);
-    let is_late = |made: &Made| theirs_ms.max(now_ms).saturating_sub(made.at_ms) > LATE_AFTER_MS;
-    let (mut late, mut expected) = (RawArrayBuf::new(), 0);
-    for made in made.into_iter().filter(is_late) {
-        late.push(rawdoc! { "_id": made.id, "collection": made.collection });
-        expected += 1;
-    }
-    if expected > 0 { insert(db, session, LATE_RECORDS, late, expected).await } else { Ok(()) }
-}
-
-/// Writes a document that nothing else is written with, in a transaction of its own, listed where it is late.
-///
-/// # Errors
-/// What the driver says.
-pub async fn append_alone<T: Serialize>(db: &Database, collection: &'static str, document: &T) -> Result<(), Error> {
-    let alone = Alone { db, collection, document: bson::serialize_to_raw_document_buf(document)? };
-    let mut session = db.client().start_session().await?;
-    let transaction = session.start_transaction().write_concern(mongo::durable()).max_commit_time(COMMIT_TIME_MAX);
-    transaction.and_run(alone, |session, alone| alone.write(session).boxed()).await
-}
-
-struct Alone<'a> {
-    db: &'a Database,
-    collection: &'static str,
-    document: RawDocumentBuf,
-}
-
-impl Alone<'_> {
-    async fn write(&self, session: &mut ClientSession) -> Result<(), Error> {
-        let documents = self.db.collection::<RawDocumentBuf>(self.collection);
-        documents.insert_one(&self.document).session(&mut *session).await?;
-        let made = Made::new(self.collection, &self.document).into_iter().collect();
-        list_late(self.db, session, made, 0).await.map_err(|trouble| match trouble {
-            Trouble::Again(error) | Trouble::Away(error) => error,
-            Trouble::Duplicate(reason) | Trouble::Broken(reason) => Error::custom(reason),
-        })
-    }
-}
-
-/// Writes what changed: updates first, because that is where conflicts show, then inserts, then removals.
-pub(super) async fn flush(db: &Database, session: &mut ClientSession, view: View) -> Result<(), Trouble> {
+/// Writes what changed: updates first, because that is where conflicts show, then inserts with the batch's marker and the
+/// entries for those who follow, then removals.
+pub(super) async fn flush(
+    db: &Database,
+    session: &mut ClientSession,
+    view: View,
+    journal: &Journal,
+    marker: Option<Document>,
+) -> Result<(), Trouble> {
     let mut updates: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let mut inserts: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let (mut updated, mut inserted): (Counts, Counts) = Default::default();
-    let now_ms = view.now().timestamp_millis();
-    let new = view.entries.iter().filter(|entry| entry.before.is_none()).map(|entry| (entry.collection, &entry.now));
-    let appended = view.appended.iter().map(|(collection, document)| (*collection, document));
-    let made: Vec<_> =
-        new.chain(appended).filter_map(|(collection, document)| Made::new(collection, document)).collect();
+    let new = view.entries.iter().filter(|entry| entry.before.is_none()).map(|entry| (entry.collection, &*entry.now));
+    let new = new.chain(view.appended.iter().map(|(collection, document)| (*collection, &**document)));
+    let id = marker.as_ref().and_then(|marker| marker.get_str("_id").ok()).unwrap_or_default();
+    let entries = journal.entries(id, view.now(), new);
+    let marker = marker.map(|marker| RawDocumentBuf::try_from(&marker)).transpose();
+    let marker = marker.map_err(|error| Trouble::Broken(error.to_string()))?;
+    for (collection, document) in entries.into_iter().chain(marker.map(|marker| (BATCHES, marker))) {
+        inserts.entry(collection).or_default().push(document);
+        *inserted.entry(collection).or_default() += 1;
+    }
     for entry in view.entries {
         match &entry.before {
             None => {
@@ -183,7 +129,6 @@ pub(super) async fn flush(db: &Database, session: &mut ClientSession, view: View
         let expected = inserted.get(collection).copied().unwrap_or_default();
         insert(db, session, collection, documents, expected).await?;
     }
-    list_late(db, session, made, now_ms).await?;
     for (collection, ids) in removed {
         let expected = ids.len() as i64;
         let command = doc! { "delete": collection, "deletes": [{ "q": { "_id": { "$in": ids } }, "limit": 0 }] };

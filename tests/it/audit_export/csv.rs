@@ -1,13 +1,16 @@
 //! Exports for spreadsheets: a record per row, whatever is in it, and nothing that a spreadsheet would run.
 
-use bson::{Document, doc};
+use bson::doc;
 use waybill::{modules::audit::proof::from_json, platform::ids::new_id};
 
 use super::{
     Scene,
     read::{File, manifest_of},
 };
-use crate::{statement::rows, support::seals::seal_all};
+use crate::{
+    statement::rows,
+    support::seals::{seal_all, write_records},
+};
 
 /// Rows of records, and the manifest, which is right.
 #[track_caller]
@@ -87,7 +90,7 @@ async fn nothing_is_run_and_no_row_is_torn_whatever_is_stored() {
         log.insert("_id", new_id("res"));
         log
     });
-    scene.app.db().collection::<Document>("provider_response_logs").insert_many(&logs).await.unwrap();
+    write_records(&scene.app, "provider_response_logs", &logs).await;
     seal_all(&scene.app).await;
     for query in ["", "collection=provider_response_logs"] {
         let (rows, _) = checked(&scene.export(&format!("format=csv&{query}")).await);

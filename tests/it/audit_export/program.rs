@@ -18,7 +18,11 @@ use waybill::{
 };
 
 use super::{Scene, read::File};
-use crate::support::{SIGNING_KEY, TestApp, seals::signing_key, unique};
+use crate::support::{
+    SIGNING_KEY, TestApp,
+    seals::{signing_key, write_records},
+    unique,
+};
 
 /// Most memory that an export may take, release or debug.
 const RESIDENT_KB_MAX: u64 = 100 * 1024;
@@ -156,14 +160,13 @@ async fn memory_does_not_grow_with_the_records_of_a_seal() {
         "body": { "padding": "x".repeat(64 * 1024) }, "outcome": "done", "errorMessage": "Somebody's words.",
         "receivedAt": bson::DateTime::now(),
     };
-    let logs = app.db().collection::<Document>("provider_response_logs");
     for _ in 0..RECORDS / 200 {
         let some = (0..200).map(|_| {
             let mut log = doc! { "_id": new_id("res") };
             log.extend(pattern.clone());
             log
         });
-        logs.insert_many(some.collect::<Vec<_>>()).await.unwrap();
+        write_records(&app, "provider_response_logs", &some.collect::<Vec<_>>()).await;
     }
     one_seal(&app).await;
     for filters in [&[][..], &["--collection", "provider_response_logs"]] {

@@ -7,6 +7,7 @@ use serde_json::json;
 use waybill::platform::{clock::Rfc3339Time, ids::time_of_id};
 
 use super::{Scene, read::File};
+use crate::support::seals::{seal_all, write_records};
 
 const COLLECTIONS: [&str; 5] =
     ["provider_request_logs", "provider_response_logs", "events", "audit_events", "ledger_transactions"];
@@ -135,8 +136,7 @@ async fn an_answer_that_came_late_brings_its_request_once_and_what_is_not_sealed
         late.insert("_id", waybill::platform::ids::new_id("res"));
         late
     });
-    let logs = scene.app.db().collection::<Document>("provider_response_logs");
-    logs.insert_many(late.collect::<Vec<_>>()).await.unwrap();
+    write_records(&scene.app, "provider_response_logs", &late.collect::<Vec<_>>()).await;
     for query in [format!("awb={awb}"), format!("awb={awb}&provider=parcelx")] {
         let file = File::read(&scene.export(&query).await);
         file.check_proofs();
@@ -146,7 +146,7 @@ async fn an_answer_that_came_late_brings_its_request_once_and_what_is_not_sealed
     let correlation = answer.get_str("correlationId").unwrap();
     let query = format!("correlationId={correlation}&collection=provider_response_logs");
     assert_eq!(File::read(&scene.export(&query).await).manifest["unsealed"], 300);
-    crate::support::seals::seal_all(&scene.app).await;
+    seal_all(&scene.app).await;
     let file = File::read(&scene.export(&format!("awb={awb}")).await);
     file.check_proofs();
     assert_eq!(file.records.len(), before.records.len() + 300);

@@ -15,7 +15,7 @@ use waybill::{
 use super::{Scene, read::File};
 use crate::support::{
     User, eventually,
-    seals::{seal_all, seals},
+    seals::{seal_all, seals, write_records},
 };
 
 /// More than the buffers between a server and a client that does not read.
@@ -25,7 +25,6 @@ impl Scene {
     /// Adds answers by hand until an export takes more than a client's buffers, and seals them.
     async fn enlarge(&self) {
         let pattern = self.app.all("provider_response_logs", doc! {}).await.remove(0);
-        let logs = self.app.db().collection::<Document>("provider_response_logs");
         let large = (0..LARGE / 16_384).map(|_| {
             let mut log = pattern.clone();
             log.insert("body", doc! { "padding": "x".repeat(16_384) });
@@ -33,7 +32,7 @@ impl Scene {
             log
         });
         for some in large.collect::<Vec<_>>().chunks(500) {
-            logs.insert_many(some).await.unwrap();
+            write_records(&self.app, "provider_response_logs", some).await;
         }
         assert!(seal_all(&self.app).await.seals > 0);
     }
@@ -120,7 +119,7 @@ async fn what_can_not_be_written_as_it_is_sealed_ends_an_export_without_a_manife
         "action": "test.done", "resourceType": "test", "resourceId": "x", "userId": null, "outcome": "done",
         "reason": null, "before": null, "after": { "$date": "would read as a time" }, "at": bson::DateTime::now(),
     };
-    scene.app.db().collection::<Document>("audit_events").insert_one(event).await.unwrap();
+    write_records(&scene.app, "audit_events", &[event]).await;
     seal_all(&scene.app).await;
     for query in ["", "format=csv", "collection=audit_events"] {
         // Where it is broken off at once, not even the head of the answer may have left.

@@ -66,7 +66,7 @@ impl Add {
 impl Command for Add {
     type Reply = (String, i64);
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         assert!(self.deed != Deed::PanicsReading, "told to panic while reading");
         vec![Key::id(THINGS, &*self.counter)]
     }
@@ -95,7 +95,7 @@ impl Command for Add {
 
 async fn lane_over_things(app: &TestApp) -> Lane {
     app.db().create_collection(THINGS).await.unwrap();
-    Lane::start("test", app.db().clone(), app.app.clock.clone())
+    Lane::start("test", app.db().clone(), app.app.clock.clone(), waybill::modules::audit::journal())
 }
 
 async fn count(app: &TestApp, counter: &str) -> Option<i64> {
@@ -225,7 +225,7 @@ async fn two_processes_that_want_the_same_document_lose_no_update() {
     let lane = lane_over_things(&app).await;
     // Pools of their own, as in two processes.
     let other_db = waybill::platform::mongo::connect(&app.mongodb_uri).await.unwrap();
-    let other = Lane::start("other", other_db, app.app.clock.clone());
+    let other = Lane::start("other", other_db, app.app.clock.clone(), waybill::modules::audit::journal());
     let callers = (0..40).map(|n| {
         let lane = if n % 2 == 0 { lane.clone() } else { other.clone() };
         tokio::spawn(async move {

@@ -42,11 +42,17 @@ pub struct Load {
 impl Load {
     /// `count` clients of one merchant, on the API at `base`.
     pub fn start(app: &TestApp, user: &User, base: &str, count: usize) -> Self {
+        Self::over(app, user, &[base], count)
+    }
+
+    /// The same, who take turns over several API processes.
+    pub fn over(app: &TestApp, user: &User, bases: &[&str], count: usize) -> Self {
         let (going, acknowledged) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let clients = (0..count)
             .map(|client| {
                 let (going, acknowledged) = (Arc::clone(&going), Arc::clone(&acknowledged));
-                let (http, base, token) = (app.client.clone(), base.to_owned(), user.token.clone());
+                let (http, base, token) =
+                    (app.client.clone(), bases[client % bases.len()].to_owned(), user.token.clone());
                 tokio::spawn(async move {
                     let mut all = Vec::new();
                     while going.load(Ordering::Relaxed) {

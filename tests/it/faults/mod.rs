@@ -3,6 +3,7 @@
 
 mod backlog;
 mod batch;
+mod chance;
 mod crash;
 mod handlers;
 mod kyc;

@@ -120,6 +120,9 @@ async fn an_order_is_created_once_although_the_result_of_its_commit_is_unknown()
             created_despite(&mongod, times, doc! { "failCommands": commit, "writeConcernError": concern }).await;
         }
     }
+    // Committed, and the answer says nothing of it: only the batch's marker tells, and whose replies are true.
+    let concern = doc! { "code": 100, "errmsg": "not enough members" };
+    created_despite(&mongod, 1, doc! { "failCommands": commit, "writeConcernError": concern }).await;
 }
 
 #[tokio::test]

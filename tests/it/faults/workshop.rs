@@ -76,10 +76,6 @@ impl JobHandler for Handler {
         number(job).map(|_| Box::new(Failed(error)) as Box<dyn Conclusion>)
     }
 
-    fn revive_reads(&self, _: &View, _: &Job) -> Vec<Key> {
-        Vec::new()
-    }
-
     fn revive(&self, _: &mut View, _: &Job, _: &Actor, _: &str) -> Result<(), RetryRefused> {
         Ok(())
     }
@@ -107,7 +103,7 @@ pub fn worker(app: &TestApp, script: impl Fn(&Job) -> BoxFuture<'static, Attempt
     Worker::new(
         settings,
         app.app.queue_store.clone(),
-        Lane::start("workshop", app.app.db.clone(), app.app.clock.clone()),
+        Lane::start("workshop", app.app.db.clone(), app.app.clock.clone(), waybill::modules::audit::journal()),
         app.app.clock.clone(),
         app.app.waker.clone(),
         RateLimiter::new(app.app.redis.clone()),

@@ -132,22 +132,15 @@ impl Act {
 impl Command for Act {
     type Reply = Reply;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         match &self.0.what {
-            What::Book { .. } => self.book().unwrap().reads(view),
-            What::Reverse { .. } => self.reversal().unwrap().reads(view),
+            What::Book { .. } => self.book().unwrap().reads(),
+            What::Reverse { .. } => self.reversal().unwrap().reads(),
             What::Credit { purse, .. } | What::Debit { purse, .. } | What::Hold { purse, .. } => {
                 vec![self.reference().key(), wallet_of(*purse)]
             }
             What::Capture { hold, .. } | What::Release { hold } | What::Refund { hold, .. } => {
-                let hold = Key::id(HOLDS, hold.as_str());
-                let mut keys = vec![self.reference().key(), hold.clone()];
-                if view.has_read(&hold)
-                    && let Some(hold) = view.find::<Hold>(&hold)
-                {
-                    keys.push(wallet_key(&hold.user_id, hold.currency));
-                }
-                keys
+                vec![self.reference().key(), Key::id(HOLDS, hold.as_str())]
             }
         }
     }

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TRIES: usize = 3;
 
 /// What is going to be started: over the stores and the carrier of a [`TestApp`], with its settings in the environment.
+#[derive(Clone)]
 pub struct Launch {
     program: &'static str,
     env: BTreeMap<String, String>,
@@ -184,12 +185,13 @@ impl Process {
 
     /// Waits until a freeze point has stopped it.
     pub async fn frozen(&self) {
-        let pid = self.child.id().expect("it runs");
-        eventually("the process is frozen", PATIENCE, async || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
-        })
-        .await;
+        eventually("the process is frozen", PATIENCE, async || self.is_frozen()).await;
+    }
+
+    /// Whether it is stopped.
+    pub fn is_frozen(&self) -> bool {
+        let stat = self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        stat.is_some_and(|stat| stat.rsplit(')').next().unwrap().trim_start().starts_with('T'))
     }
 
     /// The most memory that it ever had, in KiB.

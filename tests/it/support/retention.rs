@@ -12,6 +12,7 @@ use waybill::{
         verification::{Part, verify_chain},
     },
     platform::{
+        batch::SEAL_QUEUE,
         ids::{first_id_at, new_id, time_of_id},
         sealing::SealingKeys,
     },
@@ -57,6 +58,21 @@ pub async fn backdate(app: &TestApp, days: i64) {
             records.insert_one(record).await.unwrap();
             records.delete_one(doc! { "_id": id }).await.unwrap();
         }
+    }
+    // They wait for their seal under their new ids.
+    let queue = app.db().collection::<Document>(SEAL_QUEUE);
+    for mut entry in app.all(SEAL_QUEUE, doc! {}).await {
+        let waiting = entry.get_document_mut("records").unwrap();
+        for (_, named) in
+            waiting.iter_mut().filter(|(collection, _)| [REQUESTS, RESPONSES, AUDIT].contains(&collection.as_str()))
+        {
+            for record in named.as_array_mut().unwrap() {
+                let record = record.as_document_mut().unwrap();
+                let id = older(record.get_str("id").unwrap());
+                record.insert("id", id);
+            }
+        }
+        queue.replace_one(doc! { "_id": entry.get("_id") }, entry).await.unwrap();
     }
 }
 

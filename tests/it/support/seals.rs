@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use secrecy::SecretString;
-use waybill::modules::audit::{
-    proof::{PublicKeys, Scopes, Seal, SigningKey},
-    seals::{AUDIT_SEALS, LOOK_BACK, Passed},
+use serde::Serialize;
+use waybill::{
+    modules::audit::{
+        journal,
+        proof::{PublicKeys, Scopes, Seal, SigningKey},
+        seals::{AUDIT_SEALS, Passed},
+    },
+    platform::{batch::SEAL_QUEUE, singleton::SINGLETONS},
 };
 
 use super::TestApp;
@@ -63,10 +68,32 @@ pub fn assert_each_sealed_once(times: &BTreeMap<(String, String), usize>) -> usi
 
 /// Takes the lease away from whoever has it.
 pub async fn end_lease(app: &TestApp) {
-    app.db().collection::<Document>("audit_sealer").delete_many(doc! {}).await.unwrap();
+    app.db().collection::<Document>(SINGLETONS).delete_many(doc! { "_id": "sealer" }).await.unwrap();
 }
 
-/// How far back a pass looks, in milliseconds.
-pub fn look_back_ms() -> i64 {
-    LOOK_BACK.as_millis() as i64
+/// Writes records as the application does, with their entries in the sealer's queue.
+pub async fn write_records<T: Serialize>(app: &TestApp, collection: &str, records: &[T]) {
+    let mut session = app.db().client().start_session().await.unwrap();
+    for some in records.chunks(1_000) {
+        session.start_transaction().await.unwrap();
+        journal().insert(app.db(), &mut session, collection, some).await.unwrap();
+        session.commit_transaction().await.unwrap();
+    }
+}
+
+/// Has the records of a seal wait again, as somebody does who removes it and wants nobody to notice.
+pub async fn requeue(app: &TestApp, seal: &Seal) {
+    let mut records = BTreeMap::<&str, Vec<Document>>::new();
+    for leaf in &seal.leaves {
+        let collection = Scopes::standard().of_code(leaf.code).unwrap().collection();
+        records.entry(collection).or_default().push(doc! { "id": &leaf.id });
+    }
+    let records: Document = records.into_iter().map(|(name, records)| (name.to_owned(), records.into())).collect();
+    let entry = doc! { "_id": format!("bat_{}", seal.number), "at": DateTime::now(), "records": records };
+    app.db().collection(SEAL_QUEUE).insert_one(entry).await.unwrap();
+}
+
+/// Entries that wait for the sealer.
+pub async fn queued(app: &TestApp) -> u64 {
+    app.db().collection::<Document>(SEAL_QUEUE).count_documents(doc! {}).await.unwrap()
 }

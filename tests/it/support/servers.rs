@@ -119,6 +119,10 @@ impl Mongod {
         mongod
     }
 
+    pub const fn port(&self) -> u16 {
+        self.server.port
+    }
+
     /// For `MONGODB_URI`, without a database.
     pub fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", self.server.port)

@@ -16,7 +16,7 @@ use waybill::{
 
 use super::{
     TestApp, User,
-    seals::{public_keys, seal_all, seals},
+    seals::{public_keys, seal_all, seals, write_records},
     unique,
 };
 
@@ -101,6 +101,11 @@ impl Chain {
     pub async fn put(&self, collection: &str, document: &Document) {
         let documents = self.app.db().collection::<Document>(collection);
         documents.replace_one(doc! { "_id": document.get("_id") }, document).upsert(true).await.unwrap();
+    }
+
+    /// Writes a new record as the application does: it will be sealed.
+    pub async fn write(&self, collection: &str, record: &Document) {
+        write_records(&self.app, collection, std::slice::from_ref(record)).await;
     }
 
     pub async fn remove(&self, collection: &str, id: impl Into<Bson>) {

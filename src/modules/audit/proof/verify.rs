@@ -246,6 +246,16 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// The finding that a record was removed while it waited for its seal.
+    #[must_use]
+    pub fn removed_unsealed(&self, collection: &str, record_id: &str) -> Finding {
+        Finding {
+            kind: FindingKind::RecordRemoved,
+            detail: "a record that was to be sealed after this one is gone".into(),
+            ..self.unsealed(collection, record_id)
+        }
+    }
+
     /// After the last seal: are the anchored ones there? Gives the anchor of the last seal, none where there was no seal.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     modules::audit::{
-        AUDIT_EVENTS, AuditEvent, AuditOutcome,
+        AUDIT_EVENTS, AuditEvent, AuditOutcome, journal,
         proof::{PURGED, PURGED_FROM, Purge, sign_purge},
     },
     platform::{clock::Clock, crash, identity::Actor, ids::new_id},
@@ -146,7 +146,6 @@ impl Purging<'_> {
         let progress = doc! { "$max": { "olderThan": self.older_than }, "$setOnInsert": { "next": 1_i64 } };
         let state = self.db.collection::<Document>(RETENTION);
         state.update_one(doc! { "_id": self.collection }, progress).upsert(true).session(&mut *session).await?;
-        // Made last: the sealer expects records to be committed soon after their ids were made.
         let id = new_id("aud");
         let after = doc! { "collection": self.collection, "records": purged as i64, "kept": kept,
         "classOlderThan": self.older_than, "keptDays": self.kept_days, "trigger": self.trigger.as_str() };
@@ -163,6 +162,6 @@ impl Purging<'_> {
             before: None,
             at: self.clock.now(),
         };
-        self.db.collection::<AuditEvent>(AUDIT_EVENTS).insert_one(event).session(session).await.map(drop)
+        journal().insert(self.db, session, AUDIT_EVENTS, &[event]).await
     }
 }

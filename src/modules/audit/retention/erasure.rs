@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     modules::audit::{
-        AUDIT_EVENTS, AuditEvent, AuditOutcome,
+        AUDIT_EVENTS, AuditEvent, AuditOutcome, journal,
         proof::{CommitmentKey, Record, Scope, Scopes, commitments, erased},
     },
     platform::{clock::Clock, identity::Actor, ids::new_id},
@@ -212,7 +212,7 @@ impl Eraser {
             return Err(Error::custom(format!("{collection}: {n} of {changed} records were erased")));
         }
         let event = self.event(part, changed, fields);
-        self.db.collection::<AuditEvent>(AUDIT_EVENTS).insert_one(event).session(&mut *session).await?;
+        journal().insert(&self.db, session, AUDIT_EVENTS, &[event]).await?;
         hold_fast(&self.db, session, None, self.clock.now()).await?;
         Ok((changed as u64, fields))
     }

@@ -160,7 +160,7 @@ pub enum Placed {
 impl Command for PlaceHold {
     type Reply = Placed;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         let own = Key::id(LEGAL_HOLDS, &*self.hold_id);
         vec![own, LegalHold::in_force_key(&self.subject_id), self.subject.clone(), Guard::key()]
     }
@@ -227,7 +227,7 @@ pub enum Released {
 impl Command for ReleaseHold {
     type Reply = Released;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         vec![Key::id(LEGAL_HOLDS, &*self.hold_id), Key::id(AUDIT_EVENTS, &*self.event_id), Guard::key()]
     }
 

@@ -3,18 +3,16 @@
 //!
 //! Invariants: the number of a seal is its `_id`, so there is one chain. A record is sealed once, from majority-committed
 //! data, and never changed after; but what is personal can be erased ([`super::proof::erase`]) and records can be purged
-//! by rule. Collections: `audit_seals`, `audit_keys`, `audit_sealer`; the sealer empties `late_records`.
+//! by rule. Collections: `audit_seals`, `audit_keys`; the sealer empties
+//! `seal_queue`.
 
 mod anchor;
-mod chain;
-mod known;
-mod lease;
+mod queue;
 mod sealer;
 mod secret;
 mod store;
 
 pub use anchor::AnchorPlaces;
-pub use chain::LOOK_BACK;
 pub use sealer::{Passed, SealError, Sealer, SealerKeys};
 pub use secret::{SecretError, commitment_key_of, find_commitment_key, rotate_commitment_secret};
-pub use store::{AUDIT_KEYS, AUDIT_SEALER, AUDIT_SEALS, SealStore};
+pub use store::{AUDIT_KEYS, AUDIT_SEALS, SealStore};

@@ -2,16 +2,18 @@
 
 use std::{
     borrow::Borrow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
 };
 
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
-use futures_util::TryStreamExt;
-use mongodb::{Database, error::Result, options::Hint};
+use bson::{Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
+use futures_util::{StreamExt, TryStreamExt};
+use mongodb::{ClientSession, Database, error::Result, options::Hint};
 
-use super::super::proof::{Anchor, Hash, Leaf, Scopes, Seal, SealHeader};
+use super::{
+    super::proof::{Anchor, Leaf, Scopes, Seal, SealHeader},
+    queue::RecordKey,
+};
 use crate::platform::{
-    batch::LATE_RECORDS,
     ids::time_of_id,
     mongo::{self, Index},
 };
@@ -20,20 +22,10 @@ use crate::platform::{
 pub const AUDIT_SEALS: &str = "audit_seals";
 /// The secret behind commitments, sealed.
 pub const AUDIT_KEYS: &str = "audit_keys";
-/// The lease of who seals.
-pub const AUDIT_SEALER: &str = "audit_sealer";
+/// Records whose ids are this close in time are looked for together, ms.
+const TOGETHER_MS: i64 = 10_000;
 /// Records are fetched by so many ids at once.
 const FETCH_MAX: usize = 1_000;
-
-/// The latest seal, and how far whoever made it had read.
-#[derive(Clone, Debug)]
-pub(super) struct LastSeal {
-    /// The seal.
-    pub(super) header: SealHeader,
-    /// Everything that was committed before this time (ms) is sealed. Not signed: a wrong one leaves records unsealed, and
-    /// verification names them.
-    pub(super) reached_ms: i64,
-}
 
 /// Reads and appends seals.
 #[derive(Clone, Debug)]
@@ -43,7 +35,7 @@ pub struct SealStore {
 
 impl SealStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS, AUDIT_SEALER, LATE_RECORDS];
+    pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS];
 
     /// A store over `db`.
     #[must_use]
@@ -57,26 +49,22 @@ impl SealStore {
         vec![Index::new(AUDIT_SEALS, "span", doc! { "span.newest": 1, "span.oldest": 1 })]
     }
 
-    /// Appends a seal that was made when everything before it was sealed; false where there is one of its number.
+    /// Appends a seal; false where there is one of its number.
     ///
     /// # Errors
     /// What the driver says; whether it was stored is unknown then.
     pub async fn insert(&self, seal: &Seal) -> Result<bool> {
-        self.append(seal, seal.sealed_at.timestamp_millis()).await
-    }
-
-    /// The same, of a seal behind which whoever continues has to look back from `reached_ms`.
-    pub(super) async fn append(&self, seal: &Seal, reached_ms: i64) -> Result<bool> {
-        let mut stored = bson::serialize_to_raw_document_buf(seal)?;
-        let times = || seal.leaves.iter().map(|leaf| time_of_id(&leaf.id).unwrap_or_default());
-        let (oldest, newest) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-        // Not signed: where to look for a record. Looking elsewhere finds nothing, and never something else.
-        stored.append(cstr!("span"), rawdoc! { "oldest": oldest, "newest": newest, "reached": reached_ms });
-        match self.db.collection::<RawDocumentBuf>(AUDIT_SEALS).insert_one(stored).await {
+        match self.db.collection::<RawDocumentBuf>(AUDIT_SEALS).insert_one(stored(seal)?).await {
             Ok(_) => Ok(true),
             Err(error) if mongo::is_duplicate_key(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The same, in a transaction, which a seal of the same number fails.
+    pub(super) async fn append(&self, session: &mut ClientSession, seal: &Seal) -> Result<()> {
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        seals.insert_one(stored(seal)?).session(session).await.map(drop)
     }
 
     /// The header of the latest seal.
@@ -84,20 +72,11 @@ impl SealStore {
     /// # Errors
     /// What the driver says.
     pub async fn last(&self) -> Result<Option<SealHeader>> {
-        Ok(self.latest().await?.map(|last| last.header))
-    }
-
-    /// The latest seal.
-    pub(super) async fn latest(&self) -> Result<Option<LastSeal>> {
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
         // What has no number is no seal; whoever put it there must not stop the sealing. Verification names it.
         let numbered = doc! { "_id": { "$gte": 1_i64, "$type": "long" } };
         let found = seals.find_one(numbered).sort(doc! { "_id": -1 }).projection(doc! { "leaves": 0 }).await?;
-        let Some(found) = found else { return Ok(None) };
-        let header: SealHeader = bson::deserialize_from_slice(found.as_bytes())?;
-        let sealed_ms = header.sealed_at.timestamp_millis();
-        let reached = found.get_document("span").and_then(|span| span.get_i64("reached"));
-        Ok(Some(LastSeal { reached_ms: reached.map_or(sealed_ms, |reached| reached.min(sealed_ms)), header }))
+        Ok(found.map(|found| bson::deserialize_from_slice(found.as_bytes())).transpose()?)
     }
 
     /// Number and hash of the seal of this number; none where there is none that can be read.
@@ -128,14 +107,33 @@ impl SealStore {
         seals.find_one(around(id)).sort(doc! { "span.newest": 1 }).hint(Hint::Name("span".into())).await
     }
 
-    /// Whether the record of this id is sealed.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub(super) async fn is_sealed(&self, id: &str) -> Result<bool> {
-        let seals = self.db.collection::<Document>(AUDIT_SEALS);
-        let found = seals.find_one(around(id)).sort(doc! { "span.newest": 1 }).projection(doc! { "_id": 1 });
-        Ok(found.hint(Hint::Name("span".into())).await?.is_some())
+    /// Which of these records are sealed, by their ids.
+    pub(super) async fn sealed_among(
+        &self,
+        session: &mut ClientSession,
+        records: &[&RecordKey],
+    ) -> Result<BTreeSet<String>> {
+        let mut timed: Vec<(i64, &str)> =
+            records.iter().map(|(_, id)| (time_of_id(id).unwrap_or_default(), id.as_str())).collect();
+        timed.sort_unstable();
+        let mut sealed = BTreeSet::new();
+        // Some that were committed late must not lead through all the seals in between.
+        for together in timed.chunk_by(|(before, _), (at, _)| at - before <= TOGETHER_MS) {
+            let (Some((oldest, _)), Some((newest, _))) = (together.first(), together.last()) else { continue };
+            let ids: HashSet<&str> = together.iter().map(|(_, id)| *id).collect();
+            let named: Vec<&str> = ids.iter().copied().collect();
+            let around = doc! { "span.newest": { "$gte": oldest }, "span.oldest": { "$lte": newest }, "leaves.ids": { "$in": named } };
+            let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+            let found = seals.find(around).hint(Hint::Name("span".into())).projection(doc! { "leaves.ids": 1 });
+            let mut found = found.session(&mut *session).await?;
+            let mut stream = found.stream(session);
+            while let Some(seal) = stream.next().await.transpose()? {
+                for id in seal.get_document("leaves").and_then(|leaves| leaves.get_array("ids")).into_iter().flatten() {
+                    sealed.extend(id?.as_str().filter(|id| ids.contains(id)).map(ToOwned::to_owned));
+                }
+            }
+        }
+        Ok(sealed)
     }
 
     /// The latest time (ms) that the id of a sealed record carries; 0 where nothing is sealed.
@@ -149,43 +147,6 @@ impl SealStore {
         Ok(found.and_then(|seal| seal.get_document("span").ok()?.get_i64("newest").ok()).unwrap_or(0))
     }
 
-    /// Some of the records that are listed as committed late, if they belong to a sealed collection: rule and id. What is
-    /// listed of other collections is of nobody's interest and goes.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub(super) async fn list_late(&self, take: i64) -> Result<Vec<Leaf>> {
-        let listed = self.db.collection::<Document>(LATE_RECORDS);
-        let mut found = listed.find(doc! {}).limit(take).await?;
-        let (mut late, mut foreign) = (Vec::new(), Vec::new());
-        while let Some(entry) = found.try_next().await? {
-            let scope = entry.get_str("collection").ok().and_then(|name| Scopes::standard().of_collection(name));
-            match (scope, entry.get("_id")) {
-                (Some(scope), Some(Bson::String(id))) if time_of_id(id).is_some() => {
-                    late.push(Leaf { code: scope.code(), id: id.clone(), hash: Hash::ZERO });
-                }
-                (_, Some(id)) => foreign.push(id.clone()),
-                (_, None) => {}
-            }
-        }
-        if !foreign.is_empty() {
-            listed.delete_many(doc! { "_id": { "$in": foreign } }).await?;
-        }
-        Ok(late)
-    }
-
-    /// Takes records off that list.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub(super) async fn unlist_late(&self, ids: &[String]) -> Result<()> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let listed = self.db.collection::<Document>(LATE_RECORDS);
-        listed.delete_many(doc! { "_id": { "$in": ids } }).await.map(drop)
-    }
-
     /// At most `take` headers whose numbers follow `after`, in their order.
     ///
     /// # Errors
@@ -194,27 +155,6 @@ impl SealStore {
         let seals = self.db.collection::<SealHeader>(AUDIT_SEALS);
         let found = seals.find(filter).sort(doc! { "_id": if ascending { 1 } else { -1 } });
         found.projection(doc! { "leaves": 0 }).limit(take).await?.try_collect().await
-    }
-
-    /// Rule and id of every record that is sealed and whose id carries this time (ms) or a later one.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn for_each_sealed_since(&self, ms: i64, mut each: impl FnMut(u8, &str)) -> Result<()> {
-        let names = doc! { "leaves.codes": 1, "leaves.ids": 1 };
-        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        let mut found = seals.find(doc! { "span.newest": { "$gte": ms } }).projection(names).await?;
-        while let Some(seal) = found.try_next().await? {
-            // What is no seal holds nothing.
-            let Ok(leaves) = seal.get_document("leaves") else { continue };
-            let (Ok(codes), Ok(ids)) = (leaves.get_binary("codes"), leaves.get_array("ids")) else { continue };
-            for (code, id) in codes.bytes.iter().zip(ids) {
-                if let Some(id) = id?.as_str() {
-                    each(*code, id);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The records of `leaves` as they are stored, in the order of the leaves; none where one is gone.
@@ -254,6 +194,16 @@ impl SealStore {
         }
         Ok(records)
     }
+}
+
+/// A seal as it is stored. Beside it stands, unsigned, the span of times that its records' ids carry: where to look for a
+/// record. Looking elsewhere finds nothing, and never something else.
+fn stored(seal: &Seal) -> Result<RawDocumentBuf> {
+    let mut stored = bson::serialize_to_raw_document_buf(seal)?;
+    let times = || seal.leaves.iter().map(|leaf| time_of_id(&leaf.id).unwrap_or_default());
+    let (oldest, newest) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+    stored.append(cstr!("span"), rawdoc! { "oldest": oldest, "newest": newest });
+    Ok(stored)
 }
 
 /// The seal of this record, by the index over spans of time.

@@ -18,11 +18,10 @@ use super::{
         },
         seals::{AUDIT_SEALS, SecretError, find_commitment_key},
     },
-    Report,
+    Report, SEALED_WITHIN_MS,
     purges::Purges,
-    range::last_seal,
     reading::{ReadError, Source, find_seal},
-    sweep::{SEALED_WITHIN_MS, Sweep},
+    sweep::Sweep,
 };
 use crate::platform::sealing::SealingKeys;
 
@@ -166,8 +165,12 @@ impl Chain<'_> {
         };
         let first = report.seals.first.unwrap_or(last.number);
         let whole = trusted.is_none() && to_seal.is_none() && report.next_seal.is_none();
-        match self.unsealed(whole, trusted.as_ref(), first, &last).await? {
-            Some((collection, id)) => Err(verifier.unsealed(collection, &id).into()),
+        let sweep = self.sweep(whole, trusted.as_ref(), first, &last);
+        if let Some((collection, id)) = sweep.first().await? {
+            return Err(verifier.unsealed(collection, &id).into());
+        }
+        match if whole { sweep.first_missing().await? } else { None } {
+            Some((collection, id)) => Err(verifier.removed_unsealed(collection, &id).into()),
             None => Ok(()),
         }
     }
@@ -199,36 +202,12 @@ impl Chain<'_> {
         }
     }
 
-    /// The first record that should be sealed and is not: among all, or among those of the time of a part, whose first seal
-    /// is `first`.
-    async fn unsealed(
-        &self,
-        whole: bool,
-        trusted: Option<&SealHeader>,
-        first: i64,
-        last: &Seal,
-    ) -> std::result::Result<Option<(&'static str, String)>, Stop> {
-        let hello = self.db.run_command(doc! { "hello": 1 }).await?;
-        let now_ms = hello.get_datetime("localTime").map_err(|error| Error::custom(error.to_string()))?;
-        let now_ms = now_ms.timestamp_millis();
+    /// Looks for records that should be sealed and are not: among all, or among those of the time of a part, whose first
+    /// seal is `first`.
+    fn sweep(&self, whole: bool, trusted: Option<&SealHeader>, first: i64, last: &Seal) -> Sweep<'_> {
         let sealed_by = |at: DateTime| at.timestamp_millis().saturating_sub(SEALED_WITHIN_MS);
         let only = (!whole).then(|| (trusted.map_or(0, |seal| sealed_by(seal.sealed_at)), sealed_by(last.sealed_at)));
-        // A sealer that catches up puts older records into later seals: those count, also behind the part.
-        let end = if whole { None } else { self.end_behind(last.number).await? };
-        let (checked, last) = (first..=last.number, end.as_ref().unwrap_or(last));
-        Ok(Sweep { db: self.db, keys: self.keys, checked, last, now_ms, only }.first().await?)
-    }
-
-    /// The last seal of the chain, if it is behind this one. It was not checked, and says up to when records are sealed: so
-    /// a known key has to have signed it, with these leaves.
-    async fn end_behind(&self, number: i64) -> std::result::Result<Option<Seal>, Stop> {
-        let Some(number) = last_seal(self.db, number).await? else { return Ok(None) };
-        let seal = self.believed(number).await?;
-        if seal.is_sound(self.keys) {
-            return Ok(Some(seal));
-        }
-        let detail = "the ids of its leaves are not those that were sealed";
-        Err(Finding::of_seal(number, FindingKind::SealChanged, detail).into())
+        Sweep { db: self.db, keys: self.keys, checked: first..=last.number, only }
     }
 }
 

@@ -27,10 +27,12 @@ pub use anchors::read_anchors;
 pub use chain::{ChainError, Limits, Part, verify_chain};
 pub use export::{ExportError, verify_export};
 pub use range::sealed_between;
-pub use sweep::SEALED_WITHIN_MS;
 
 use super::proof::{Anchor, Finding, SealHeader};
 use crate::platform::{clock::Rfc3339Time, ids::time_of_id};
+
+/// A record that is sealed later than this after the time in its id, ms, is counted as sealed late.
+pub const SEALED_WITHIN_MS: i64 = 180_000;
 
 /// What was checked, and what was found.
 #[derive(Clone, Debug, Default, Serialize)]

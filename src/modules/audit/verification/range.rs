@@ -34,11 +34,6 @@ pub async fn sealed_between(
     Ok(Some((first, if ends_before { after - 1 } else { after })))
 }
 
-/// Number of the last seal behind this one; none where there is none.
-pub(super) async fn last_seal(db: &Database, number: i64) -> Result<Option<i64>> {
-    Ok(sealed_at(db, doc! { "$gt": number }, -1).await?.map(|seal| seal.number))
-}
-
 /// Whether no seal has this number or a later one, whatever else it says.
 async fn is_end(db: &Database, number: i64) -> Result<bool> {
     let seals = db.collection::<Document>(AUDIT_SEALS);

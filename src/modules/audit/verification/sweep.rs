@@ -1,9 +1,10 @@
-//! Records that should be sealed and are in no seal: somebody put them there by hand.
+//! Records that are in no seal and wait for none: somebody put them there by hand.
 //!
 //! Collection by collection the ids are read in their order, from the index alone, and compared with those of the seals
-//! around the same time. Ids that carry no time are looked up one by one: there are none unless somebody made them.
+//! around the same time. Ids that carry no time are looked up one by one: there are none unless somebody made them. What is
+//! not found is asked for again in one snapshot: it may have been written, sealed or purged since it was read.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use bson::{Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use mongodb::{
@@ -13,17 +14,14 @@ use mongodb::{
 };
 
 use super::super::{
-    proof::{PublicKeys, Scope, Scopes, Seal, SealHeader},
+    proof::{PublicKeys, Scope, Scopes, SealHeader},
     seals::AUDIT_SEALS,
 };
 use crate::platform::{
-    batch::LATE_RECORDS,
-    ids::{first_id_at, is_id, time_of_id},
+    batch::SEAL_QUEUE,
+    ids::{first_id_at, is_id},
 };
 
-/// A record is sealed within so much time, in ms: the sealer looks back for what was committed late, over two minutes
-/// and every 45 seconds at least.
-pub const SEALED_WITHIN_MS: i64 = 180_000;
 /// Ids that are compared at once.
 const CHUNK: usize = 50_000;
 /// Ids that the server hands out at once.
@@ -38,10 +36,6 @@ pub(super) struct Sweep<'a> {
     pub(super) keys: &'a PublicKeys,
     /// Numbers of the seals that were.
     pub(super) checked: RangeInclusive<i64>,
-    /// The end of the chain: what is sealed later does not count.
-    pub(super) last: &'a Seal,
-    /// The database's time, ms.
-    pub(super) now_ms: i64,
     /// Only ids that carry a time of this range, ms; else all there are, also those that carry none.
     pub(super) only: Option<(i64, i64)>,
 }
@@ -58,7 +52,7 @@ struct Chunk {
 }
 
 impl Sweep<'_> {
-    /// The first record that is in no seal, in the order of collections and ids.
+    /// The first record that is in no seal and waits for none, in the order of collections and ids.
     pub(super) async fn first(&self) -> Result<Option<Unsealed>> {
         for scope in Scopes::standard().today() {
             if let Some(id) = self.first_of(scope).await? {
@@ -68,11 +62,40 @@ impl Sweep<'_> {
         Ok(None)
     }
 
+    /// The first record that waits for its seal and is not there: it was removed before it could be sealed.
+    pub(super) async fn first_missing(&self) -> Result<Option<Unsealed>> {
+        let mut session = self.db.client().start_session().snapshot(true).await?;
+        let queue = self.db.collection::<RawDocumentBuf>(SEAL_QUEUE);
+        let mut entries = queue.find(doc! {}).sort(doc! { "_id": 1 }).session(&mut session).await?;
+        while entries.advance(&mut session).await? {
+            let entry = entries.current().to_owned();
+            for scope in Scopes::standard().today() {
+                let mut gone: BTreeSet<String> = waiting_in(&entry, scope).map(ToOwned::to_owned).collect();
+                if gone.is_empty() {
+                    continue;
+                }
+                let ids: Vec<&str> = gone.iter().map(String::as_str).collect();
+                let records = self.db.collection::<RawDocumentBuf>(scope.collection());
+                let found = records.find(doc! { "_id": { "$in": ids } }).projection(doc! { "_id": 1 });
+                let mut found = found.session(&mut session).await?;
+                while found.advance(&mut session).await? {
+                    gone.remove(found.current().get_str("_id").unwrap_or_default());
+                }
+                for id in gone {
+                    if !self.is_sealed(scope, &id).await? {
+                        return Ok(Some((scope.collection(), id)));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
     async fn first_of(&self, scope: &Scope) -> Result<Option<String>> {
-        let (prefix, due_ms) = (scope.id_prefix(), self.due_before(scope));
+        let prefix = scope.id_prefix();
         let range = match self.only {
             Some((from, to)) => {
-                doc! { "_id": { "$gte": first_id_at(prefix, from), "$lt": first_id_at(prefix, to.min(due_ms)) } }
+                doc! { "_id": { "$gte": first_id_at(prefix, from), "$lt": first_id_at(prefix, to) } }
             }
             None => doc! {},
         };
@@ -87,13 +110,7 @@ impl Sweep<'_> {
                 .map_err(|error| Error::custom(error.to_string()))?
                 .unwrap_or(RawBsonRef::Undefined);
             match id {
-                RawBsonRef::String(id) if is_id(prefix, id) => {
-                    let at = time_of_id(id).unwrap_or_default();
-                    // What is far ahead of its time is no id of ours.
-                    if at < due_ms || at > self.now_ms.saturating_add(SEALED_WITHIN_MS) {
-                        chunk.ids.push(body(id));
-                    }
-                }
+                RawBsonRef::String(id) if is_id(prefix, id) => chunk.ids.push(body(id)),
                 RawBsonRef::String(id) if self.is_sealed(scope, id).await? => {}
                 other => return Ok(Some(self.first_in(scope, chunk).await?.unwrap_or_else(|| words(other)))),
             }
@@ -104,18 +121,6 @@ impl Sweep<'_> {
             }
         }
         self.first_in(scope, chunk).await
-    }
-
-    /// Records of a collection whose ids carry an earlier time than this are sealed, ms.
-    fn due_before(&self, scope: &Scope) -> i64 {
-        let sealed_ms = self.last.sealed_at.timestamp_millis().min(self.now_ms);
-        let usual_ms = sealed_ms.saturating_sub(SEALED_WITHIN_MS);
-        let of_scope = self.last.leaves.iter().filter(|leaf| is_of(leaf.code, scope));
-        // A sealer that was away catches up, oldest first: it has come to the newest of the last seal.
-        match of_scope.filter_map(|leaf| time_of_id(&leaf.id)).max() {
-            Some(newest_ms) if newest_ms < usual_ms => newest_ms.saturating_sub(SEALED_WITHIN_MS),
-            _ => usual_ms,
-        }
     }
 
     /// The first of these ids that is in no seal.
@@ -136,25 +141,38 @@ impl Sweep<'_> {
                 return Ok(None);
             }
         }
-        for (&open, _) in chunk.ids.iter().zip(&chunk.sealed).filter(|(_, sealed)| !**sealed) {
-            let id = format!("{}_{open:032x}", scope.id_prefix());
-            if !self.is_late(scope, &id).await? {
+        self.ask_again(scope, &chunk).await
+    }
+
+    /// The first of the open ids of which one snapshot says that the record is there, in no seal, and waits for none.
+    async fn ask_again(&self, scope: &Scope, chunk: &Chunk) -> Result<Option<String>> {
+        let open = chunk.ids.iter().zip(&chunk.sealed).filter(|(_, sealed)| !**sealed);
+        let mut candidates: BTreeSet<String> = open.map(|(id, _)| format!("{}_{id:032x}", scope.id_prefix())).collect();
+        let mut session = self.db.client().start_session().snapshot(true).await?;
+        let queue = self.db.collection::<RawDocumentBuf>(SEAL_QUEUE);
+        let named = format!("records.{}.id", scope.collection());
+        let mut entries = queue.find(doc! {}).projection(doc! { &named: 1 }).session(&mut session).await?;
+        while entries.advance(&mut session).await? {
+            waiting_in(entries.current(), scope).for_each(|id| {
+                candidates.remove(id);
+            });
+        }
+        let since = doc! { "_id": { "$gt": self.checked.end() } };
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        let mut seals = seals.find(since).projection(doc! { "leaves.hashes": 0 }).session(&mut session).await?;
+        while !candidates.is_empty() && seals.advance(&mut session).await? {
+            for (_, id) in self.names(seals.current()).into_iter().filter(|(code, _)| is_of(*code, scope)) {
+                candidates.remove(id);
+            }
+        }
+        for id in candidates {
+            let records = self.db.collection::<RawDocumentBuf>(scope.collection());
+            let there = records.find_one(doc! { "_id": &id }).projection(doc! { "_id": 1 }).session(&mut session);
+            if there.await?.is_some() {
                 return Ok(Some(id));
             }
         }
         Ok(None)
-    }
-
-    /// Whether a record was committed long after its id was made: it is listed until it is sealed, behind the last seal.
-    async fn is_late(&self, scope: &Scope, id: &str) -> Result<bool> {
-        let listed = doc! { "_id": id, "collection": scope.collection() };
-        if self.db.collection::<Document>(LATE_RECORDS).find_one(listed).await?.is_some() {
-            return Ok(true);
-        }
-        // It is taken off the list when its seal is there.
-        let since = doc! { "_id": { "$gt": self.last.number }, "leaves.ids": id };
-        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        self.is_named(scope, id, seals.find(since).projection(doc! { "leaves.hashes": 0 }).await?).await
     }
 
     /// Marks what is in the seals at a place.
@@ -203,10 +221,9 @@ impl Sweep<'_> {
         if sound { names } else { Vec::new() }
     }
 
-    /// The seals at a place, up to the last one.
-    async fn seals(&self, mut place: Document) -> Result<mongodb::Cursor<RawDocumentBuf>> {
+    /// The seals at a place.
+    async fn seals(&self, place: Document) -> Result<mongodb::Cursor<RawDocumentBuf>> {
         let index = if place.contains_key("span.newest") { "span" } else { "_id_" };
-        place.insert("_id", doc! { "$lte": self.last.number });
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
         seals.find(place).projection(doc! { "leaves.hashes": 0 }).hint(Hint::Name(index.into())).await
     }
@@ -220,6 +237,13 @@ impl Chunk {
             self.open -= 1;
         }
     }
+}
+
+/// Ids of the records of a collection that an entry of the queue names.
+fn waiting_in<'e>(entry: &'e RawDocument, scope: &Scope) -> impl Iterator<Item = &'e str> {
+    let named = entry.get_document("records").and_then(|records| records.get_array(scope.collection()));
+    let records = named.into_iter().flatten().flatten();
+    records.filter_map(|record| record.as_document()?.get_str("id").ok())
 }
 
 fn names_in(seal: &RawDocument) -> Option<Vec<(u8, &str)>> {

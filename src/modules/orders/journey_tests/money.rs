@@ -1,6 +1,6 @@
 //! The money of a random journey.
 
-use super::{Actor, Entity, Key, Order, View, World};
+use super::{Actor, Entity, Order, View, World};
 use crate::{
     modules::{
         orders::{
@@ -15,9 +15,7 @@ use crate::{
 impl World {
     /// Keeps what a transaction wrote of wallet, holds and ledger.
     pub(super) fn keep_money(&mut self, view: &View) {
-        if view.has_read(&wallet_key("usr_1", Currency::INR)) {
-            self.wallet = view.find(&wallet_key("usr_1", Currency::INR));
-        }
+        self.wallet = view.find(&wallet_key("usr_1", Currency::INR));
         for body in (1..=self.ids).map(|id| format!("{id:04}")) {
             if let Some(hold) = found::<Hold>(view, &format!("hld_{body}")) {
                 self.holds.insert(hold.id.clone(), hold);
@@ -72,6 +70,5 @@ impl World {
 }
 
 fn found<E: Entity>(view: &View, id: &str) -> Option<E> {
-    let key = Key::id(E::COLLECTION, id);
-    if view.has_read(&key) { view.find(&key) } else { None }
+    view.by_id(id)
 }

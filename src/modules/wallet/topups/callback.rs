@@ -1,7 +1,7 @@
 //! What a gateway tells, decided: believed already, taken once, each in one transaction.
 
 use super::{
-    commands::{credit, credit_keys, record},
+    commands::{credit, record},
     flow::{Received, decline, dispute, receive},
     model::{CallbackOutcome, PaymentCallback, TOPUPS, Topup, TopupStatus, kind_word, status_word},
 };
@@ -105,20 +105,17 @@ impl TakeCallback {
 impl Command for TakeCallback {
     type Reply = Taken;
 
-    fn reads(&self, view: &View) -> Vec<Key> {
-        let topup = Key::id(TOPUPS, &*self.callback.reference);
-        let mut keys = vec![self.seen_key(), topup.clone()];
-        if view.has_read(&topup)
-            && let Some(topup) = view.find::<Topup>(&topup)
-        {
-            keys.extend(credit_keys(&topup.id, &topup.user_id, topup.money()));
-        }
-        keys
+    fn reads(&self) -> Vec<Key> {
+        vec![
+            self.seen_key(),
+            Key::id(TOPUPS, &*self.callback.reference),
+            Topup::reference(&self.callback.reference).key(),
+        ]
     }
 
     fn decide(&self, view: &mut View) -> Taken {
-        if let Some(seen) = view.find::<PaymentCallback>(&self.seen_key()) {
-            return if seen.id == self.callback_id { Taken::New(seen.outcome) } else { Taken::Replay };
+        if view.contains(&self.seen_key()) {
+            return Taken::Replay;
         }
         let topup = view.by_id::<Topup>(&self.callback.reference).filter(|topup| topup.provider == self.provider);
         let Some(mut topup) = topup else { return Taken::UnknownPayment };

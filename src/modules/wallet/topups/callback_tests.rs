@@ -13,7 +13,7 @@ use crate::{
         wallet::{Account, LedgerKind, LedgerTransaction, Wallet},
     },
     platform::{
-        batch::{Command, Key, View},
+        batch::{Key, View},
         money::{Currency, Money},
     },
 };
@@ -84,7 +84,6 @@ fn the_same_event_is_taken_once() {
     let mut view = view_of(&in_status(TopupStatus::Pending));
     let first = tell(1, CallbackKind::Paid);
     assert_eq!(decide(&mut view, &first), Taken::New(CallbackOutcome::Credited));
-    assert_eq!(decide(&mut view, &first), Taken::New(CallbackOutcome::Credited), "its own record is success");
     let again = TakeCallback { callback_id: "cbk_2".into(), ..tell(1, CallbackKind::Paid) };
     assert_eq!(decide(&mut view, &again), Taken::Replay);
     assert_eq!(decide(&mut view, &tell(3, CallbackKind::Paid)), Taken::New(CallbackOutcome::Ignored));
@@ -196,14 +195,4 @@ fn a_payment_that_is_none_of_ours_leaves_nothing() {
     assert_eq!((view.by_id::<Topup>("top_of_nobody"), event_types(&view).len()), (None, 0));
     let mut view = view_of(&Topup { provider: "another".into(), ..topup() });
     assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::UnknownPayment);
-}
-
-#[test]
-fn every_key_is_named_whatever_others_have_read() {
-    let told = tell(1, CallbackKind::Paid);
-    let mut view = View::new(NOW);
-    assert_eq!(told.reads(&view).len(), 2);
-    view.put_read(&topup());
-    view.put_absent(Topup::reference("top_1").key());
-    assert_eq!(told.reads(&view).len(), 4);
 }

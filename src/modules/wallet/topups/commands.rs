@@ -13,7 +13,7 @@ use crate::{
         events::{self, Actor, Event},
         kyc::{KycGate, NotVerified, Verified},
         queue::{Job, QueueConfig},
-        wallet::{self, Account, Entry, LedgerKind, LedgerTransaction, Refusal, wallet_key},
+        wallet::{self, Account, Entry, LedgerKind, LedgerTransaction, Refusal},
     },
     platform::{
         batch::{Command, Key, View},
@@ -56,15 +56,13 @@ pub(super) enum Requested {
 impl Command for RequestTopup {
     type Reply = Requested;
 
-    fn reads(&self, _: &View) -> Vec<Key> {
+    fn reads(&self) -> Vec<Key> {
         vec![Topup::key(&self.user_id, &self.client_topup_id), self.gate.key(&self.user_id)]
     }
 
     fn decide(&self, view: &mut View) -> Requested {
         if let Some(existing) = view.find::<Topup>(&Topup::key(&self.user_id, &self.client_topup_id)) {
-            return if existing.id == self.topup_id {
-                Requested::New(Box::new(existing))
-            } else if existing.money() == self.money {
+            return if existing.money() == self.money {
                 Requested::Replay(Box::new(existing))
             } else {
                 Requested::Mismatch
@@ -113,11 +111,6 @@ impl RequestTopup {
         record(view, &self.event_id, "TopupRequested", &topup, &self.actor);
         Requested::New(Box::new(topup))
     }
-}
-
-/// What [`credit`] reads.
-pub(super) fn credit_keys(topup_id: &str, user_id: &str, money: Money) -> [Key; 2] {
-    [Topup::reference(topup_id).key(), wallet_key(user_id, money.currency)]
 }
 
 /// Books the money of a top-up, once; gives the transaction's id.

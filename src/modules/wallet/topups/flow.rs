@@ -35,19 +35,6 @@ pub enum Outcome {
     LookUp(PaymentLookUp),
 }
 
-impl Outcome {
-    /// Whether it says that the money is there: it is credited then.
-    #[must_use]
-    pub fn is_paid(&self) -> bool {
-        match self {
-            Self::Start(StartOutcome::Started(payment)) | Self::LookUp(PaymentLookUp::Found(payment)) => {
-                payment.status == PaymentStatus::Paid
-            }
-            Self::Start(_) | Self::LookUp(_) => false,
-        }
-    }
-}
-
 /// What a decision needs besides the top-up.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {

@@ -7,7 +7,7 @@ use bson::DateTime;
 
 use super::{
     CHECK_KIND, START_KIND,
-    commands::{credit, credit_keys, record},
+    commands::{credit, record},
     flow::{Circumstances, Errand, Followed, Outcome, follow, give_up, has_to_call, try_again},
     model::Topup,
 };
@@ -23,7 +23,7 @@ use crate::{
         queue::{Concluded, Job, JobError, JobHandler, QueueConfig, RetryRefused},
     },
     platform::{
-        batch::{Key, Lane, View},
+        batch::{Lane, View},
         exchange::{Answer, Credentials, Exchange, Outbound},
         money::Money,
     },
@@ -162,13 +162,6 @@ impl CallJob for TopupJob {
 
     fn describe(&self, outcome: &Outcome) -> (Verdict, AccountNews) {
         (verdict(outcome), account_news(outcome))
-    }
-
-    fn follow_reads(&self, call: &Call, money: &Money, outcome: &Outcome) -> Vec<Key> {
-        match &call.resource_id {
-            Some(topup_id) if outcome.is_paid() => credit_keys(topup_id, &call.user_id, *money).into(),
-            _ => Vec::new(),
-        }
     }
 
     fn follow(&self, view: &mut View, mut topup: Topup, answered: &Answered<'_, Self>) -> Concluded {

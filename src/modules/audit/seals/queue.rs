@@ -1,0 +1,167 @@
+//! What waits to be sealed: entries that transactions left in `seal_queue`, read in one snapshot with the records that
+//! they name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use futures_util::StreamExt;
+use mongodb::{
+    ClientSession, Database,
+    error::{Error, Result},
+};
+
+use super::store::{SealStore, id_of};
+use crate::{
+    modules::audit::proof::Scopes,
+    platform::{batch::SEAL_QUEUE, ids::time_of_id},
+};
+
+/// Records in one seal.
+const RECORDS_MAX: usize = 20_000;
+/// And their bytes, which are held in memory.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Entries are read by so many, of which some are kept until they name so many records: a record has 64 KB at most.
+const ENTRIES_AT_ONCE: i64 = 100;
+const RECORDS_AT_ONCE: usize = 500;
+
+/// By the code of its rule, and its id.
+pub(super) type RecordKey = (u8, String);
+
+/// Entries that one seal acknowledges.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Records that are in no seal yet.
+    pub(super) records: BTreeMap<RecordKey, RawDocumentBuf>,
+    /// The entries that name them, and those of which all records are sealed already.
+    pub(super) entries: Vec<Bson>,
+    /// Records that are named and are not there: their entries stay.
+    pub(super) missing: Vec<(String, String)>,
+    /// When the oldest of these transactions decided, ms.
+    pub(super) oldest_ms: Option<i64>,
+    /// There are further entries.
+    pub(super) more: bool,
+}
+
+/// An entry, as far as it can be read.
+struct Entry {
+    id: Bson,
+    at_ms: Option<i64>,
+    /// None where it names what can't be a record of ours.
+    records: Option<Vec<RecordKey>>,
+}
+
+/// Takes the oldest entries, in the transaction of `session`.
+pub(super) async fn take(db: &Database, session: &mut ClientSession) -> Result<Taken> {
+    let mut taken = Taken::default();
+    let mut bytes = 0;
+    let mut last = Bson::MinKey;
+    loop {
+        let entries = read(db, session, &last, RECORDS_AT_ONCE.min(RECORDS_MAX - taken.records.len())).await?;
+        let Some(newest) = entries.last() else { return Ok(taken) };
+        last = newest.id.clone();
+        let all: BTreeSet<&RecordKey> = entries.iter().filter_map(|entry| entry.records.as_ref()).flatten().collect();
+        let new: Vec<&RecordKey> = all.into_iter().filter(|key| !taken.records.contains_key(*key)).collect();
+        let sealed = SealStore::new(db.clone()).sealed_among(session, &new).await?;
+        let wanted: Vec<&RecordKey> = new.into_iter().filter(|(_, id)| !sealed.contains(id)).collect();
+        let found = fetch(db, session, &wanted).await?;
+        bytes += found.values().map(|record| record.as_bytes().len()).sum::<usize>();
+        taken.records.extend(found);
+        for entry in &entries {
+            let is_there = |key: &&RecordKey| !taken.records.contains_key(*key) && !sealed.contains(&key.1);
+            let missing: Vec<_> = entry.records.iter().flatten().filter(is_there).collect();
+            if entry.records.is_none() {
+                taken.missing.push((SEAL_QUEUE.to_owned(), entry.id.to_string()));
+            } else if missing.is_empty() {
+                taken.entries.push(entry.id.clone());
+                taken.oldest_ms = taken.oldest_ms.into_iter().chain(entry.at_ms).min();
+            }
+            taken.missing.extend(missing.into_iter().map(|(code, id)| (collection_of(*code), id.clone())));
+        }
+        if taken.records.len() >= RECORDS_MAX || bytes >= BYTES_MAX {
+            taken.more = true;
+            return Ok(taken);
+        }
+    }
+}
+
+fn collection_of(code: u8) -> String {
+    Scopes::standard().of_code(code).map_or_else(String::new, |scope| scope.collection().to_owned())
+}
+
+/// The entries behind one, with `records_max` records at most; but one in any case.
+async fn read(db: &Database, session: &mut ClientSession, after: &Bson, records_max: usize) -> Result<Vec<Entry>> {
+    let queue = db.collection::<RawDocumentBuf>(SEAL_QUEUE);
+    let found = queue.find(doc! { "_id": { "$gt": after } }).sort(doc! { "_id": 1 }).limit(ENTRIES_AT_ONCE);
+    let mut found = found.session(&mut *session).await?;
+    let mut stream = found.stream(session);
+    let (mut entries, mut named) = (Vec::new(), 0);
+    while let Some(entry) = stream.next().await.transpose()? {
+        let records = records_in(&entry);
+        named += records.as_ref().map_or(0, Vec::len);
+        if named > records_max && !entries.is_empty() {
+            break;
+        }
+        entries.push(Entry {
+            id: entry
+                .get("_id")
+                .map_err(Error::custom)?
+                .map_or(Ok(Bson::Null), Bson::try_from)
+                .map_err(Error::custom)?,
+            at_ms: entry.get_datetime("at").ok().map(bson::DateTime::timestamp_millis),
+            records,
+        });
+    }
+    Ok(entries)
+}
+
+fn records_in(entry: &RawDocument) -> Option<Vec<RecordKey>> {
+    let mut records = Vec::new();
+    for element in entry.get_document("records").ok()? {
+        let (collection, named) = element.ok()?;
+        let scope = Scopes::standard().of_collection(collection.as_str())?;
+        for record in named.as_array()? {
+            let id = record.ok()?.as_document()?.get_str("id").ok()?;
+            records.push((scope.code(), id.to_owned()));
+        }
+    }
+    records.iter().all(|(_, id)| time_of_id(id).is_some()).then_some(records)
+}
+
+/// The records of these keys that are there.
+async fn fetch(
+    db: &Database,
+    session: &mut ClientSession,
+    wanted: &[&RecordKey],
+) -> Result<BTreeMap<RecordKey, RawDocumentBuf>> {
+    let mut by_code: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
+    for (code, id) in wanted {
+        by_code.entry(*code).or_default().push(id);
+    }
+    let mut records = BTreeMap::new();
+    for (code, ids) in by_code {
+        let Some(scope) = Scopes::standard().of_code(code) else { continue };
+        let stored = db.collection::<RawDocumentBuf>(scope.collection());
+        let mut found = stored.find(doc! { "_id": { "$in": ids } }).session(&mut *session).await?;
+        let mut stream = found.stream(session);
+        while let Some(record) = stream.next().await.transpose()? {
+            if let Some(id) = id_of(&record) {
+                records.insert((code, id.to_owned()), record);
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Deletes what was taken; fails where another sealer was first.
+pub(super) async fn acknowledge(db: &Database, session: &mut ClientSession, entries: &[Bson]) -> Result<()> {
+    let queue = db.collection::<Document>(SEAL_QUEUE);
+    let deleted = queue.delete_many(doc! { "_id": { "$in": entries } }).session(session).await?.deleted_count;
+    if deleted == entries.len() as u64 {
+        Ok(())
+    } else {
+        Err(Error::custom(format!(
+            "{deleted} of {} entries of {SEAL_QUEUE} were there to be acknowledged",
+            entries.len()
+        )))
+    }
+}
