@@ -89,7 +89,7 @@ async fn every_filter_gives_what_is_like_it_with_proofs(scene: &Scene) {
         (format!("awb={awb}&userId={user}"), call(doc! { "awb": "of another merchant" })),
         ("orderId=ord_nothing".into(), about("ord_nothing")),
     ] {
-        let expected = stored(&scene, like).await;
+        let expected = stored(scene, like).await;
         let file = File::read(&scene.export(&query).await);
         file.check_proofs();
         assert_eq!(file.manifest["mode"], "selection");
