@@ -86,8 +86,10 @@ async fn a_purge_covers_nothing_that_somebody_else_removed_or_put_in_its_way() {
     let found = finding().await.expect("one is gone");
     assert_eq!((found.kind, found.record_id.as_deref()), (FindingKind::RecordRemoved, Some(id)), "{found}");
     app.db().collection::<Document>(RESPONSES).insert_one(&stolen).await.unwrap();
+    let (found, by_hand) = (finding().await.expect("one is there by hand"), by_hand.get_str("_id").unwrap());
+    assert_eq!((found.kind, found.record_id.as_deref()), (FindingKind::RecordInserted, Some(by_hand)), "{found}");
+    app.db().collection::<Document>(AUDIT).delete_one(doc! { "_id": by_hand }).await.unwrap();
     assert_eq!(finding().await, None, "{real} went by rule or is there");
-    app.db().collection::<Document>(AUDIT).delete_one(doc! { "_id": by_hand.get_str("_id").unwrap() }).await.unwrap();
     scene.purge().await;
     scene.finish().await;
 }
