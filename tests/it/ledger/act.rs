@@ -152,10 +152,8 @@ impl Command for Act {
                     assert_eq!(booked.id, self.0.transaction());
                     Reply::Done
                 }
-                Booked::Replay(booked) => {
-                    assert_ne!(booked.id, self.0.transaction());
-                    Reply::Replayed
-                }
+                Booked::Replay(booked) if booked.id == self.0.transaction() => Reply::Done,
+                Booked::Replay(_) => Reply::Replayed,
                 Booked::Mismatch => Reply::Mismatch,
                 Booked::NoUser(field) => Reply::NoUser(field),
                 Booked::Refused(refusal) => refused(refusal),
@@ -168,6 +166,7 @@ impl Command for Act {
                     Reply::Done
                 }
                 Reversed::NotFound => Reply::NotFound,
+                Reversed::Before(by) if by == self.0.transaction() => Reply::Done,
                 Reversed::Before(by) => Reply::Before(by),
                 Reversed::Refused(refusal) => refused(refusal),
             };
