@@ -105,7 +105,7 @@ impl Line {
         self.state.send_replace(LineState::Deaf);
         tokio::time::sleep(lasts).await; // the misfortune itself
         self.state.send_replace(LineState::Cut);
-        tokio::time::sleep(lasts / 4).await;
+        tokio::time::sleep(lasts / 4).await; // so are connections that are refused
         self.state.send_replace(LineState::Open);
     }
 }

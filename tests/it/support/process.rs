@@ -37,9 +37,13 @@ pub struct Process {
     pub base: String,
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now. It lies below those that the kernel hands out, or a connection or a server of another
+/// test might take it before it is used.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::iter::repeat_with(|| rand::random_range(10_000..32_000))
+        .take(1_000)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 impl Launch {
@@ -136,7 +140,8 @@ impl Process {
         while self.child.try_wait().unwrap().is_none() {
             let answer = client.get(format!("{}{path}", self.base)).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {
-                return true;
+                // Whoever took its port may have answered for it.
+                return self.child.try_wait().unwrap().is_none();
             }
             assert!(began.elapsed() < PATIENCE, "it does not come up:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
