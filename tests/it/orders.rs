@@ -244,7 +244,7 @@ async fn lists_are_narrowed_by_filters() {
         ("?clientOrderId=ol".into(), vec![]),
         ("?status=confirmed".into(), vec![&old]),
         ("?status=created".into(), vec![&new]),
-        ("?status=delivered".into(), vec![]),
+        ("?status=failed".into(), vec![]),
         ("?provider=parcelx".into(), vec![&new, &old]),
         (format!("?from={boundary}"), vec![&new, &old]),
         (format!("?from={later}"), vec![&new]),

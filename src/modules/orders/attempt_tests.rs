@@ -260,16 +260,16 @@ fn attempts_that_need_no_call_end_at_once() {
             (JobState::Done, OrderStatus::Confirmed, None, None),
         ),
         (
-            "on its way",
+            "not to be cancelled any more",
             Errand::Cancel,
-            asked(OrderStatus::PickedUp),
-            (JobState::Dead, OrderStatus::PickedUp, Some(Refused), refused),
+            asked(OrderStatus::Failed),
+            (JobState::Dead, OrderStatus::Failed, Some(Refused), refused),
         ),
         (
             "nothing asked",
             Errand::Cancel,
-            Order { status: OrderStatus::Booked, ..order() },
-            (JobState::Done, OrderStatus::Booked, None, None),
+            Order { status: OrderStatus::Confirmed, ..order() },
+            (JobState::Done, OrderStatus::Confirmed, None, None),
         ),
     ] {
         let mut view = view_of(&order, &[&active_job(errand)]);

@@ -52,25 +52,7 @@ pub const fn due(status: OrderStatus) -> Due {
         // Whether the provider has it is not known, or not settled: a person decides.
         S::Created | S::NeedsAttention => Due::Keep,
         S::Failed | S::Cancelled => Due::GiveBack,
-        S::Confirmed
-        | S::Pending
-        | S::Booked
-        | S::PickupScheduled
-        | S::OutForPickup
-        | S::PickupFailed
-        | S::PickedUp
-        | S::InTransit
-        | S::OutForDelivery
-        | S::DeliveryFailed
-        | S::Delivered
-        | S::RtoInitiated
-        | S::RtoInTransit
-        | S::RtoOutForDelivery
-        | S::RtoDelivered
-        | S::Lost
-        | S::Damaged
-        | S::OnHold
-        | S::Unknown => Due::Capture,
+        S::Confirmed => Due::Capture,
     }
 }
 

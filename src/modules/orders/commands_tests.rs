@@ -176,7 +176,7 @@ fn of_creates_with_one_key_in_one_batch_the_first_wins() {
 
 #[test]
 fn a_stored_order_is_answered_as_it_stands() {
-    let moved_on = Order { status: OrderStatus::InTransit, attempts: 3, ..order() };
+    let moved_on = Order { status: OrderStatus::Confirmed, attempts: 3, ..order() };
     let before_change = Order { fingerprint_version: 0, fingerprint: "of another code".into(), ..moved_on.clone() };
     for (stored, command, reply) in [
         (&moved_on, create(2), "replay"),
@@ -209,7 +209,7 @@ fn create_job_in(state: JobState) -> Job {
 
 #[test]
 fn what_a_cancel_does_depends_on_how_far_the_create_is() {
-    use OrderStatus::{Booked, Cancelled, Confirmed, Created as New, NeedsAttention};
+    use OrderStatus::{Cancelled, Confirmed, Created as New, NeedsAttention};
     let fresh = fresh_job(Errand::Create);
     let scheduled = Job { run_at: after(NOW, std::time::Duration::from_secs(60)), ..fresh.clone() };
     let overdue = Job { run_at: before_now(500), ..in_backoff(true) };
@@ -268,7 +268,7 @@ fn what_a_cancel_does_depends_on_how_far_the_create_is() {
             (Confirmed, Some(done), Some(before_now(60_000)), true, Some(CANCEL_QUEUE)),
             &later,
         ),
-        ("placed long ago", Booked, None, (Booked, None, None, true, Some(CANCEL_QUEUE)), &later),
+        ("placed long ago", Confirmed, None, (Confirmed, None, None, true, Some(CANCEL_QUEUE)), &later),
     ] {
         let mut view = view_of(&Order { status, ..order() }, &job.iter().collect::<Vec<_>>());
         let CancelAsked::Accepted(answered, woken) = decide(&mut view, &cancel(1)) else { panic!("{name}") };
@@ -329,7 +329,6 @@ fn an_open_or_finished_cancellation_is_replayed_and_a_failed_one_may_be_asked_fo
     for (status, asked, replayed) in [
         (OrderStatus::Created, Requested, true),
         (OrderStatus::Confirmed, InProgress, true),
-        (OrderStatus::InTransit, InProgress, true),
         (OrderStatus::Cancelled, Done, true),
         (OrderStatus::Confirmed, Refused, false),
         (OrderStatus::NeedsAttention, NeedsAttention, false),

@@ -36,7 +36,7 @@ pub enum Step {
     Call(Operation),
     /// Nothing was placed and a cancellation waits: done without a call.
     CancelUnplaced,
-    /// It can't be cancelled any more: picked up meanwhile.
+    /// It can't be cancelled any more: the order has ended meanwhile.
     TooLate,
     /// There is nothing left to do.
     Nothing,
@@ -285,9 +285,9 @@ fn cancelled(order: &mut Order) -> Followed {
     Followed::with(JobEnd::Done { result }, "OrderCancelled")
 }
 
-/// Picked up meanwhile: the cancellation ends as refused.
+/// Ended meanwhile: the cancellation is refused.
 pub fn too_late(order: &mut Order) -> Followed {
-    let failure = Failure::new("orders.not_cancellable", "The shipment is on its way already.");
+    let failure = Failure::new("orders.not_cancellable", "The order can't be cancelled any more.");
     set_cancellation(order, CancellationStatus::Refused, Some((ErrorClass::Fatal, &failure)));
     Followed::with(JobEnd::Dead { error: job_error(ErrorClass::Fatal, &failure) }, "CancellationRefused")
 }

@@ -223,12 +223,12 @@ fn a_cancelled_order_shows_no_work_and_no_failure() {
 
 #[test]
 fn a_cancellation_that_comes_too_late_is_refused_and_says_why() {
-    let mut order = Order { status: OrderStatus::InTransit, ..order() };
+    let mut order = Order { status: OrderStatus::Failed, ..order() };
     order.cancellation = Some(cancellation(CancellationStatus::InProgress));
     let followed = too_late(&mut order);
-    let error = JobError::new("fatal", "orders.not_cancellable", "The shipment is on its way already.");
+    let error = JobError::new("fatal", "orders.not_cancellable", "The order can't be cancelled any more.");
     assert_eq!((followed.end, followed.event), (JobEnd::Dead { error }, Some("CancellationRefused")));
-    assert_eq!((order.status, order.failure), (OrderStatus::InTransit, None));
+    assert_eq!((order.status, order.failure), (OrderStatus::Failed, None));
     let cancellation = order.cancellation.expect("it was asked for");
     assert_eq!(cancellation.status, CancellationStatus::Refused);
     assert_eq!(cancellation.failure.map(|failure| failure.code).as_deref(), Some("orders.not_cancellable"));

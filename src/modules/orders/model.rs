@@ -22,7 +22,7 @@ pub const ORDERS: &str = "orders";
 /// Version of [`fingerprint`]; raised when its meaning changes.
 const FINGERPRINT_VERSION: u32 = 1;
 
-/// Where an order is. After `confirmed` follows the shipment vocabulary that all carriers are mapped to.
+/// Where an order is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
@@ -30,44 +30,8 @@ pub enum OrderStatus {
     Created,
     /// The provider has accepted it.
     Confirmed,
-    /// Shipment vocabulary.
-    Pending,
-    /// Shipment vocabulary.
-    Booked,
-    /// Shipment vocabulary.
-    PickupScheduled,
-    /// Shipment vocabulary.
-    OutForPickup,
-    /// Shipment vocabulary.
-    PickupFailed,
-    /// Shipment vocabulary.
-    PickedUp,
-    /// Shipment vocabulary.
-    InTransit,
-    /// Shipment vocabulary.
-    OutForDelivery,
-    /// Shipment vocabulary.
-    DeliveryFailed,
-    /// Shipment vocabulary.
-    Delivered,
-    /// Taken back before pickup.
+    /// Taken back.
     Cancelled,
-    /// Shipment vocabulary.
-    RtoInitiated,
-    /// Shipment vocabulary.
-    RtoInTransit,
-    /// Shipment vocabulary.
-    RtoOutForDelivery,
-    /// Shipment vocabulary.
-    RtoDelivered,
-    /// Shipment vocabulary.
-    Lost,
-    /// Shipment vocabulary.
-    Damaged,
-    /// Shipment vocabulary.
-    OnHold,
-    /// A state of theirs that we don't know.
-    Unknown,
     /// Refused for good.
     Failed,
     /// Not known, or not possible, after every attempt: a person decides.
@@ -76,31 +40,7 @@ pub enum OrderStatus {
 
 impl OrderStatus {
     /// Every status, in the order of the table in ARCHITECTURE.md.
-    pub const ALL: [Self; 23] = [
-        Self::Created,
-        Self::Confirmed,
-        Self::Pending,
-        Self::Booked,
-        Self::PickupScheduled,
-        Self::OutForPickup,
-        Self::PickupFailed,
-        Self::PickedUp,
-        Self::InTransit,
-        Self::OutForDelivery,
-        Self::DeliveryFailed,
-        Self::Delivered,
-        Self::Cancelled,
-        Self::RtoInitiated,
-        Self::RtoInTransit,
-        Self::RtoOutForDelivery,
-        Self::RtoDelivered,
-        Self::Lost,
-        Self::Damaged,
-        Self::OnHold,
-        Self::Unknown,
-        Self::Failed,
-        Self::NeedsAttention,
-    ];
+    pub const ALL: [Self; 5] = [Self::Created, Self::Confirmed, Self::Cancelled, Self::Failed, Self::NeedsAttention];
 
     /// As stored and answered.
     #[must_use]
@@ -108,25 +48,7 @@ impl OrderStatus {
         match self {
             Self::Created => "created",
             Self::Confirmed => "confirmed",
-            Self::Pending => "pending",
-            Self::Booked => "booked",
-            Self::PickupScheduled => "pickup_scheduled",
-            Self::OutForPickup => "out_for_pickup",
-            Self::PickupFailed => "pickup_failed",
-            Self::PickedUp => "picked_up",
-            Self::InTransit => "in_transit",
-            Self::OutForDelivery => "out_for_delivery",
-            Self::DeliveryFailed => "delivery_failed",
-            Self::Delivered => "delivered",
             Self::Cancelled => "cancelled",
-            Self::RtoInitiated => "rto_initiated",
-            Self::RtoInTransit => "rto_in_transit",
-            Self::RtoOutForDelivery => "rto_out_for_delivery",
-            Self::RtoDelivered => "rto_delivered",
-            Self::Lost => "lost",
-            Self::Damaged => "damaged",
-            Self::OnHold => "on_hold",
-            Self::Unknown => "unknown",
             Self::Failed => "failed",
             Self::NeedsAttention => "needs_attention",
         }

@@ -8,38 +8,29 @@ use crate::platform::state_table;
 pub enum OrderCommand {
     /// The merchant asks for a cancellation.
     RequestCancel,
-    /// A worker calls the provider to place it, or to look it up.
-    Place,
     /// The provider has it.
     Accept,
     /// The provider refuses for good.
     Refuse,
-    /// It will be tried again.
-    Retry,
     /// Every attempt is used up, or a person has to look.
     GiveUp,
     /// Nothing was placed and nothing will be: the cancellation is done.
     CancelUnplaced,
     /// The provider has cancelled it.
     CancelPlaced,
-    /// The cancellation was refused or given up.
-    KeepAfterCancel,
     /// A person has it placed again.
     Resend,
 }
 
 impl OrderCommand {
     /// Every command, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 7] = [
         Self::RequestCancel,
-        Self::Place,
         Self::Accept,
         Self::Refuse,
-        Self::Retry,
         Self::GiveUp,
         Self::CancelUnplaced,
         Self::CancelPlaced,
-        Self::KeepAfterCancel,
         Self::Resend,
     ];
 }
@@ -50,90 +41,31 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
     use OrderCommand as C;
     use OrderStatus as S;
     match (status, command) {
-        (S::Created, C::RequestCancel | C::Place | C::Retry) => Some(S::Created),
-        (S::Created, C::Accept) => Some(S::Confirmed),
+        (S::Created, C::RequestCancel) => Some(S::Created),
         (S::Created, C::Refuse) => Some(S::Failed),
-        (S::Created, C::GiveUp) => Some(S::NeedsAttention),
-        (S::Created, C::CancelUnplaced | C::CancelPlaced) => Some(S::Cancelled),
-        (S::Created, C::KeepAfterCancel | C::Resend) => None,
+        (S::NeedsAttention, C::RequestCancel) => Some(S::NeedsAttention),
+        (S::Created | S::NeedsAttention, C::Accept) => Some(S::Confirmed),
+        (S::Created | S::NeedsAttention, C::GiveUp) => Some(S::NeedsAttention),
+        (S::Created | S::NeedsAttention, C::CancelUnplaced | C::CancelPlaced) => Some(S::Cancelled),
+        (S::NeedsAttention | S::Failed, C::Resend) => Some(S::Created),
+        (S::Confirmed, C::RequestCancel) => Some(S::Confirmed),
+        (S::Confirmed, C::CancelPlaced) => Some(S::Cancelled),
 
-        (S::NeedsAttention, C::RequestCancel | C::Retry | C::GiveUp | C::KeepAfterCancel) => Some(S::NeedsAttention),
-        (S::NeedsAttention, C::Accept) => Some(S::Confirmed),
-        (S::NeedsAttention, C::CancelUnplaced | C::CancelPlaced) => Some(S::Cancelled),
-        (S::NeedsAttention, C::Resend) => Some(S::Created),
-        (S::NeedsAttention, C::Place | C::Refuse) => None,
-
-        (S::Failed, C::Resend) => Some(S::Created),
-        (
+        (S::Created, C::Resend)
+        | (S::NeedsAttention, C::Refuse)
+        | (S::Confirmed, C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend)
+        | (
             S::Failed,
-            C::RequestCancel
-            | C::Place
-            | C::Accept
-            | C::Refuse
-            | C::Retry
-            | C::GiveUp
-            | C::CancelUnplaced
-            | C::CancelPlaced
-            | C::KeepAfterCancel,
-        ) => None,
-
-        // At the provider and not picked up yet: it can be taken back.
-        (
-            S::Confirmed
-            | S::Pending
-            | S::Booked
-            | S::PickupScheduled
-            | S::OutForPickup
-            | S::PickupFailed
-            | S::OnHold
-            | S::Unknown,
-            command,
-        ) => match command {
-            C::RequestCancel | C::Retry | C::KeepAfterCancel => Some(status),
-            C::CancelPlaced => Some(S::Cancelled),
-            C::Place | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend => None,
-        },
-
-        // At its end. A cancellation that was under way is refused.
-        (S::Delivered | S::RtoDelivered | S::Lost | S::Damaged, command) => match command {
-            C::KeepAfterCancel | C::Retry => Some(status),
-            C::RequestCancel
-            | C::Place
-            | C::Accept
-            | C::Refuse
-            | C::GiveUp
-            | C::CancelUnplaced
-            | C::CancelPlaced
-            | C::Resend => None,
-        },
-
-        // On its way. A cancellation that was under way may still come to its own end.
-        (
-            S::PickedUp
-            | S::InTransit
-            | S::OutForDelivery
-            | S::DeliveryFailed
-            | S::RtoInitiated
-            | S::RtoInTransit
-            | S::RtoOutForDelivery,
-            command,
-        ) => match command {
-            C::KeepAfterCancel | C::Retry => Some(status),
-            C::CancelPlaced => Some(S::Cancelled),
-            C::RequestCancel | C::Place | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend => None,
-        },
-
-        (
+            C::RequestCancel | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::CancelPlaced,
+        )
+        | (
             S::Cancelled,
             C::RequestCancel
-            | C::Place
             | C::Accept
             | C::Refuse
-            | C::Retry
             | C::GiveUp
             | C::CancelUnplaced
             | C::CancelPlaced
-            | C::KeepAfterCancel
             | C::Resend,
         ) => None,
     }
