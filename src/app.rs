@@ -239,17 +239,17 @@ impl App {
             auth::Limits { register_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
         ));
         let gate = KycGate::new(config.kyc_required);
-        let orders = OrderService::new(
-            api_lane.clone(),
+        let orders = OrderService {
+            lane: api_lane.clone(),
             gate,
-            OrderStore::new(db.clone()),
-            EventStore::new(db.clone()),
-            AuditStore::new(db.clone()),
-            waker.clone(),
-            queues.clone(),
-            rates.clone(),
-            Arc::clone(&indexes_present),
-        );
+            store: OrderStore::new(db.clone()),
+            events: EventStore::new(db.clone()),
+            audit: AuditStore::new(db.clone()),
+            waker: waker.clone(),
+            queues: queues.clone(),
+            rates: rates.clone(),
+            indexes_present: Arc::clone(&indexes_present),
+        };
         let wallets = WalletService::new(
             api_lane.clone(),
             WalletStore::new(db.clone()),
@@ -258,17 +258,17 @@ impl App {
         );
         let payments = config.payments_queue();
         let gateway = callers::gateway(secrets);
-        let topups = TopupService::new(
-            api_lane.clone(),
+        let topups = TopupService {
+            lane: api_lane.clone(),
             gate,
-            TopupStore::new(db.clone()),
-            waker.clone(),
-            payments.clone(),
-            gateway.clone(),
-            Duration::from_millis(config.topup_expires_ms),
-            clock.clone(),
-            Arc::clone(&indexes_present),
-        );
+            store: TopupStore::new(db.clone()),
+            waker: waker.clone(),
+            queue: payments.clone(),
+            gateway: gateway.clone(),
+            expires_in: Duration::from_millis(config.topup_expires_ms),
+            clock: clock.clone(),
+            indexes_present: Arc::clone(&indexes_present),
+        };
         let checks = config.kyc_queue();
         let kyc = KycService::new(
             api_lane.clone(),

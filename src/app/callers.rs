@@ -11,8 +11,8 @@ use crate::{
         kyc::{KycGate, VerifyApplication},
         orders::{self, OrderJobs},
         providers::{
-            AccountStore, AccountWatch, Provider, call_job::CallJobHandler, idcheck::IdCheck, parcelx::ParcelX,
-            paygate::PayGate,
+            AccountStore, AccountWatch, Carrier, Provider, call_job::CallJobHandler, idcheck::IdCheck,
+            parcelx::ParcelX, paygate::PayGate,
         },
         queue::{JobHandler, QueueStore},
         wallet::topups::{self, TopupJobs},
@@ -42,15 +42,15 @@ pub(super) fn handlers(
         let audit = AuditStore::new(db.clone());
         AccountWatch::new(account_id, queues, AccountStore::new(db), queue_store.clone(), audit, clock.clone())
     };
-    let provider: Arc<dyn Provider> =
+    let carrier: Arc<dyn Carrier> =
         Arc::new(ParcelX::new(&config.parcelx_base_url, &secrets.parcelx_access_key, &secrets.parcelx_secret_key));
     let queues = config.order_queues();
     let mut handlers = orders::handlers(OrderJobs {
         gate: KycGate::new(config.kyc_required),
         lane: lane.clone(),
         exchange: exchange.clone(),
-        account: watch(provider.account_id(), &[queues.create.name, queues.cancel.name]),
-        provider,
+        account: watch(carrier.account_id(), &[queues.create.name, queues.cancel.name]),
+        carrier,
         queues,
         settling_delay: Duration::from_millis(config.worker.settling_delay_ms),
         clock: clock.clone(),

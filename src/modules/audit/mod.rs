@@ -43,12 +43,6 @@ pub fn record_request(view: &mut View, call: &Call, prepared: Prepared) -> Logge
     Logged::after_append(prepared)
 }
 
-/// Gives what may be sent for a record that an earlier run of the same transaction has committed.
-#[must_use]
-pub fn recorded_before(prepared: Prepared) -> Logged {
-    Logged::after_append(prepared)
-}
-
 /// Appends a response log to the transaction.
 pub fn record_response(view: &mut View, log: &ProviderResponseLog) {
     view.append(RESPONSE_LOGS, log);

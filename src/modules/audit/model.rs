@@ -81,6 +81,26 @@ pub struct Verdict {
     pub awb: Option<String>,
 }
 
+impl Verdict {
+    /// It went well.
+    #[must_use]
+    pub const fn done(outcome: &'static str) -> Self {
+        Self { outcome, error_class: None, error_code: None, error_message: None, awb: None }
+    }
+
+    /// It failed; the outcome is the class.
+    #[must_use]
+    pub fn failed(class: ErrorClass, code: &'static str, message: &str) -> Self {
+        Self {
+            outcome: class.as_str(),
+            error_class: Some(class),
+            error_code: Some(code),
+            error_message: Some(message.to_owned()),
+            awb: None,
+        }
+    }
+}
+
 /// A request that left, or was about to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -246,13 +266,8 @@ impl ProviderResponseLog {
     #[must_use]
     pub fn without_answer(id: String, call: &Call, error_class: ErrorClass, now: DateTime) -> Self {
         let record = ResponseRecord { http_status: None, headers: Document::new(), body: Bson::Null, latency_ms: 0 };
-        let verdict = Verdict {
-            outcome: error_class.as_str(),
-            error_class: Some(error_class),
-            error_code: Some("exchange.no_answer"),
-            error_message: Some("The worker ended before an answer was written down.".into()),
-            awb: None,
-        };
+        let message = "The worker ended before an answer was written down.";
+        let verdict = Verdict::failed(error_class, "exchange.no_answer", message);
         let mut log = Self::new(id, call, &record, verdict, now);
         log.latency_ms = now.timestamp_millis().saturating_sub(call.sent_at.timestamp_millis());
         log

@@ -14,11 +14,11 @@ use crate::{
         audit::{Call, REQUEST_LOGS, RESPONSE_LOGS},
         events::Actor,
         providers::{
-            Repeat,
-            call_job::{AttemptFailed, Begun, CallJob},
-            idcheck::{CheckKind, Finding},
+            Outcome, Retry,
+            call_job::{AttemptFailed, By, CallJob},
+            idcheck::CheckKind,
         },
-        queue::{Conclusion, Job, JobEnd, JobError, JobState},
+        queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState},
     },
     platform::{batch::View, sealing::SealingKeys},
 };
@@ -34,9 +34,12 @@ fn broken(application: &Application, job: &Job) -> (View, JobEnd) {
         jitter: 1.0,
     };
     let mut view = view_of(application, job);
-    failed.reads().into_iter().for_each(|key| view.put_absent(key));
     let end = failed.conclude(&mut view, job).end;
     (view, end)
+}
+
+const fn by(actor: &Actor) -> By<'_> {
+    By { actor, event_id: "evt_2" }
 }
 
 #[test]
@@ -47,7 +50,7 @@ fn an_attempt_begins_with_its_log_and_asks_the_next_check() {
         (&[CheckStatus::Failed, CheckStatus::NameMismatch], "penny_drop", "https://idcheck.example/v1/penny-drops"),
     ] {
         let mut view = view_of(&checked(statuses), &active_job());
-        let Begun::Call(begun) = decide(&mut view, &begin()) else { panic!("no call") };
+        let Ok(begun) = decide(&mut view, &begin()) else { panic!("no call") };
         assert_eq!(begun.logged.outbound().url, url);
         let body = begun.logged.outbound().body.clone().expect("a body");
         let asked_about = CheckKind::ALL[statuses.len()];
@@ -77,16 +80,6 @@ fn an_attempt_begins_with_its_log_and_asks_the_next_check() {
     }
 }
 
-#[test]
-fn a_transaction_that_was_committed_after_all_gives_the_same_call_again() {
-    let mut view = view_of(&submitted(), &active_job());
-    let Begun::Call(first) = decide(&mut view, &begin()) else { panic!("no call") };
-    let before = stored(&view);
-    let Begun::Call(again) = decide(&mut view, &begin()) else { panic!("no call the second time") };
-    assert_eq!((again.call, stored(&view)), (first.call, before));
-    assert_eq!((appended(&view, REQUEST_LOGS).len(), appended(&view, RESPONSE_LOGS).len()), (1, 0));
-}
-
 fn left_open(application: &Application) -> Application {
     let call = Call { request_ref_id: "req_open".into(), ..calling(application).call };
     Application {
@@ -113,7 +106,7 @@ fn assert_closed(view: &View, context: &str) {
 #[test]
 fn a_call_left_open_by_a_killed_worker_is_closed_and_asked_again() {
     let mut view = view_of(&left_open(&submitted()), &active_job());
-    let Begun::Call(begun) = decide(&mut view, &begin()) else { panic!("no call") };
+    let Ok(begun) = decide(&mut view, &begin()) else { panic!("no call") };
     assert_closed(&view, "begun again");
     let body = begun.logged.outbound().body.clone().expect("a body");
     assert_eq!(body["reference"], "chk_pan", "under the same reference");
@@ -127,7 +120,7 @@ fn what_is_decided_is_settled_without_a_call_and_open_calls_are_closed() {
         let Application { open_call, provider_request_ref_id, .. } = open.clone();
         let before = Application { open_call, provider_request_ref_id, ..before };
         let mut view = view_of(&before, &active_job());
-        assert!(matches!(decide(&mut view, &begin()), Begun::Settled), "{:?}", before.state);
+        assert!(matches!(decide(&mut view, &begin()), Err(Attempt::Settled)), "{:?}", before.state);
         assert_closed(&view, before.state.as_str());
         assert_eq!(appended(&view, REQUEST_LOGS), []);
         assert_eq!(view.by_id::<Job>("job_1").map(|job| job.state), Some(JobState::Done), "{:?}", before.state);
@@ -146,10 +139,10 @@ fn numbers_that_are_gone_or_can_not_be_opened_fail_the_attempt() {
         // Another worker may have the key; in the end a person looks, see below.
         let mut view = view_of(&application, &active_job());
         let begun = decide(&mut view, &begin());
-        assert!(matches!(&begun, Begun::Failed(error) if error.code == code), "{code}");
+        assert!(matches!(&begun, Err(Attempt::Failed(error)) if error.code == code), "{code}");
         assert_eq!((stored(&view), view.by_id::<Job>("job_1")), (application, Some(active_job())), "{code}");
         let (before, actor) = (stored(&view), Actor::command_line("test"));
-        assert_eq!(verifier().revive(&mut view, before, &dead_job(), &actor, "evt_2"), Ok(()), "{code}");
+        assert_eq!(verifier().revive(&mut view, before, &dead_job(), by(&actor)), Ok(()), "{code}");
     }
 }
 
@@ -186,12 +179,12 @@ fn an_attempt_that_broke_after_a_person_has_decided_changes_nothing() {
 
 #[test]
 fn a_person_has_the_checks_run_again() {
-    let (view, _) = answered(&nearly_checked(), &last_attempt(), Finding::Retryable(failure(), Repeat::Counted));
+    let (view, _) = answered(&nearly_checked(), &last_attempt(), Outcome::Retryable(failure(), Retry::Counted));
     let given_up = stored(&view);
     assert_eq!(given_up.state, KycState::UnderReview);
     let mut view = view_of(&given_up, &dead_job());
     let actor = Actor::command_line("test");
-    assert_eq!(verifier().revive(&mut view, given_up, &dead_job(), &actor, "evt_2"), Ok(()));
+    assert_eq!(verifier().revive(&mut view, given_up, &dead_job(), by(&actor)), Ok(()));
     let after = stored(&view);
     let statuses: Vec<_> = after.checks.iter().map(|check| check.status).collect();
     assert_eq!(statuses, [CheckStatus::Passed, CheckStatus::Passed, CheckStatus::Pending], "what passed is kept");
@@ -219,7 +212,7 @@ fn checks_are_not_run_again_where_they_decide_nothing() {
     for before in refused {
         let mut view = view_of(&before, &dead_job());
         let actor = Actor::command_line("test");
-        let answer = verifier().revive(&mut view, before.clone(), &dead_job(), &actor, "evt_2");
+        let answer = verifier().revive(&mut view, before.clone(), &dead_job(), by(&actor));
         assert!(answer.is_err(), "{:?}", before.state);
         assert_eq!((stored(&view), recorded(&view).len()), (before, 0));
     }
@@ -229,7 +222,7 @@ fn checks_are_not_run_again_where_they_decide_nothing() {
 fn a_job_without_its_application_dies_alone() {
     let mut view = View::new(NOW);
     view.put_read(&active_job());
-    assert!(matches!(decide(&mut view, &begin()), Begun::Settled));
+    assert!(matches!(decide(&mut view, &begin()), Err(Attempt::Settled)));
     let job = view.by_id::<Job>("job_1").expect("the job");
     assert_eq!((job.state, job.last_error.map(|error| error.code)), (JobState::Dead, Some("kyc.gone".into())));
     assert_eq!(verifier().queue().name, KYC_QUEUE);

@@ -12,7 +12,6 @@ use crate::modules::providers::{
 };
 
 /// Writes what was found into the check of `kind`. `threshold_percent`: a name that is less similar is left to a person.
-/// Nothing for what is to be asked again.
 pub fn conclude(
     application: &mut Application,
     kind: CheckKind,
@@ -25,21 +24,18 @@ pub fn conclude(
     check.checked_at = Some(now);
     match finding {
         Finding::Confirmed { name, transfer } => {
-            check.name_found = Some(name.clone());
             check.transfer.clone_from(transfer);
-            compare_names(check, &applicant, threshold_percent);
+            compare_names(check, name, &applicant, threshold_percent);
         }
         Finding::Refuted(failure) => fail(check, CheckStatus::Failed, failure),
         Finding::Inconclusive(failure) => fail(check, CheckStatus::Inconclusive, failure),
-        Finding::Retryable(failure, _) | Finding::Unauthorized(failure) => {
-            fail(check, CheckStatus::Unavailable, failure)
-        }
     }
 }
 
 /// Judges a number that is good by whose it is.
-fn compare_names(check: &mut Check, applicant: &str, threshold_percent: u8) {
-    let similarity = similarity_percent(applicant, check.name_found.as_deref().unwrap_or_default());
+fn compare_names(check: &mut Check, found: &str, applicant: &str, threshold_percent: u8) {
+    let similarity = similarity_percent(applicant, found);
+    check.name_found = Some(found.to_owned());
     let passed = similarity >= threshold_percent;
     check.status = if passed { CheckStatus::Passed } else { CheckStatus::NameMismatch };
     check.name_similarity_percent = Some(i32::from(similarity));
@@ -52,16 +48,18 @@ fn compare_names(check: &mut Check, applicant: &str, threshold_percent: u8) {
 /// reference, which the provider knows; what was no good, under `reference`, as if for the first time.
 #[must_use]
 pub fn again(check: &Check, reference: &str, applicant: &str, threshold_percent: u8) -> Check {
-    match check.status {
-        CheckStatus::Passed | CheckStatus::NameMismatch => {
-            let mut check = check.clone();
-            compare_names(&mut check, applicant, threshold_percent);
-            check
+    match (check.status, &check.name_found) {
+        (CheckStatus::Passed | CheckStatus::NameMismatch, Some(found)) => {
+            let mut known = check.clone();
+            compare_names(&mut known, found, applicant, threshold_percent);
+            known
         }
-        CheckStatus::Pending | CheckStatus::Inconclusive | CheckStatus::Unavailable => {
+        // A name that was found and is not there is asked for again, as what could not be told.
+        (CheckStatus::Passed | CheckStatus::NameMismatch, None)
+        | (CheckStatus::Pending | CheckStatus::Inconclusive | CheckStatus::Unavailable, _) => {
             Check::pending(check.kind, &check.reference)
         }
-        CheckStatus::Failed => Check::pending(check.kind, reference),
+        (CheckStatus::Failed, _) => Check::pending(check.kind, reference),
     }
 }
 

@@ -1,7 +1,5 @@
 //! What follows from findings, check by check, and from all checks together.
 
-use std::time::Duration;
-
 use bson::DateTime;
 
 use super::{
@@ -9,7 +7,7 @@ use super::{
     model::{Application, Check, CheckStatus, Requirement},
 };
 use crate::modules::providers::{
-    Failure, Repeat,
+    Failure,
     idcheck::{CheckKind, Finding},
 };
 
@@ -142,10 +140,6 @@ fn every_other_finding_is_written_down_in_its_own_words() {
         for (finding, status) in [
             (Finding::Refuted(failure()), CheckStatus::Failed),
             (Finding::Inconclusive(failure()), CheckStatus::Inconclusive),
-            (Finding::Retryable(failure(), Repeat::Counted), CheckStatus::Unavailable),
-            (Finding::Retryable(failure(), Repeat::NotConnected), CheckStatus::Unavailable),
-            (Finding::Retryable(failure(), Repeat::Throttled(Duration::ZERO)), CheckStatus::Unavailable),
-            (Finding::Unauthorized(failure()), CheckStatus::Unavailable),
         ] {
             let mut application = with(&[CheckStatus::Pending; 3]);
             conclude(&mut application, kind, &finding, THRESHOLD, NOW);

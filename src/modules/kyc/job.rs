@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bson::{DateTime, doc};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -18,18 +17,17 @@ use super::{
 use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
-        events::Actor,
         providers::{
-            AccountNews, Failure, NextTry, Repeat,
-            call_job::{Answered, CallJob, Concerned, Step},
+            Decision, Failure, Outcome, Provider, Retry,
+            call_job::{Answered, By, CallJob, Concerned, Step},
             idcheck::{CheckKind, Finding, IdCheck, Inquiry, Question},
             job_error,
         },
-        queue::{Concluded, Job, JobEnd, JobError, QueueConfig, RetryRefused},
+        queue::{Job, JobEnd, JobError, QueueConfig, RetryRefused},
     },
     platform::{
         batch::View,
-        exchange::{Answer, Credentials, Outbound},
+        exchange::{Answer, Outbound},
         sealing::{OpenError, SealingKeys},
     },
 };
@@ -72,44 +70,36 @@ impl VerifyApplication {
                 .zip(application.bank_account.as_ref())
                 .map(|(account_number, account)| Inquiry::BankAccount { account_number, ifsc: &account.ifsc }),
         };
-        let name = application.legal_name.as_deref().unwrap_or_default();
-        Ok(inquiry.map(|inquiry| self.provider.request(&Question { reference, name, inquiry })))
+        let named = inquiry.zip(application.legal_name.as_deref());
+        Ok(named.map(|(inquiry, name)| self.provider.request(&Question { reference, name, inquiry })))
     }
 
     /// What the checks, as they stand, lead to.
-    fn settle(&self, view: &mut View, mut application: Application, answered: &Answered<'_, Self>) -> Concluded {
-        if next_check(&application).is_some() {
-            view.update(&application);
-            let end = JobEnd::Retry { at: view.now(), error: None, counts: false };
-            return Concluded { end, wake: Some(self.queue.name) };
+    fn settle(&self, view: &mut View, application: &mut Application, by: By<'_>) -> Decision {
+        if next_check(application).is_some() {
+            return JobEnd::Retry { at: view.now(), error: None, counts: false }.into();
         }
-        settle(view, &mut application, answered.event_id, answered.actor);
-        view.update(&application);
-        done(&application).into()
-    }
-
-    /// Nobody can be asked: a person has to look, and an operator may have it tried again.
-    fn leave(&self, view: &mut View, mut application: Application, failure: &Failure, event_id: &str, actor: &Actor) {
-        give_up(&mut application, failure, view.now());
-        application.updated_at = view.now();
-        refer(view, &mut application, event_id, actor, "The verification provider could not be asked.");
-        view.update(&application);
+        settle(view, application, by.event_id, by.actor);
+        done(application).into()
     }
 }
 
-fn happened<'a>(kind: &'static str, action: &'static str, before: KycState, reason: &'a str) -> Happened<'a> {
-    Happened { kind, action, before: Some(before), reason: Some(reason), ..Happened::default() }
+/// Nobody can be asked: a person has to look, and an operator may have it tried again.
+fn leave(view: &mut View, application: &mut Application, failure: &Failure, class: ErrorClass, by: By<'_>) -> Decision {
+    give_up(application, failure, view.now());
+    application.updated_at = view.now();
+    refer(view, application, by.event_id, by.actor, "The verification provider could not be asked.");
+    JobEnd::Dead { error: job_error(class, failure) }.into()
 }
 
 fn done(application: &Application) -> JobEnd {
     JobEnd::Done { result: Some(doc! { "state": application.state.as_str() }) }
 }
 
-#[async_trait]
 impl CallJob for VerifyApplication {
     type Subject = Application;
     type Asked = Asked;
-    type Outcome = Finding;
+    type Done = Finding;
 
     fn kind(&self) -> &'static str {
         VERIFY_KIND
@@ -119,24 +109,16 @@ impl CallJob for VerifyApplication {
         &self.queue
     }
 
+    fn provider(&self) -> &dyn Provider {
+        &*self.provider
+    }
+
     fn subject_field(&self) -> &'static str {
         "applicationId"
     }
 
-    fn gone(&self) -> JobError {
-        JobError::new("payload", "kyc.gone", "The application is not there.")
-    }
-
-    fn account_id(&self) -> &str {
-        self.provider.account_id()
-    }
-
-    fn credential_headers(&self) -> &'static [&'static str] {
-        self.provider.credential_headers()
-    }
-
-    async fn credentials(&self) -> Option<Credentials> {
-        self.provider.credentials().await
+    fn gone(&self) -> (&'static str, &'static str) {
+        ("kyc.gone", "The application is not there.")
     }
 
     fn concerns(&self, application: &Application) -> Concerned {
@@ -147,14 +129,14 @@ impl CallJob for VerifyApplication {
         }
     }
 
-    fn step(&self, application: &Application, job: &Job, _: DateTime) -> Step<Asked> {
+    fn step(&self, application: &mut Application, job: &Job, _: DateTime) -> Step<(Outbound, Asked)> {
         let wanted = application.state == KycState::Submitted && application.job_id.as_deref() == Some(&*job.id);
         let Some(check) = next_check(application).filter(|_| wanted) else {
-            return Step::End(done(application));
+            return Step::End(done(application).into());
         };
         let asked = Asked { kind: check.kind, reference: check.reference.clone(), submission: application.submission };
         match self.request(application, check.kind, &check.reference) {
-            Ok(Some(outbound)) => Step::Call { outbound, asked },
+            Ok(Some(outbound)) => Step::Call((outbound, asked)),
             // What is to be checked was there when it was handed in, and is locked since.
             Ok(None) => {
                 Step::Fail(JobError::new("payload", "kyc.nothing_to_check", "The number to check is not there."))
@@ -182,85 +164,70 @@ impl CallJob for VerifyApplication {
         application.updated_at = now;
     }
 
-    fn read(&self, _: &str, asked: &Asked, answer: &Answer) -> Finding {
+    fn read(&self, _: &Job, _: &str, asked: &Asked, answer: &Answer) -> Outcome<Finding> {
         self.provider.read(asked.kind, &asked.reference, answer)
     }
 
-    fn describe(&self, finding: &Finding) -> (Verdict, AccountNews) {
-        let (outcome, failed, news) = match finding {
-            Finding::Confirmed { .. } => ("done", None, AccountNews::Accepted),
+    fn describe(&self, _: &Asked, finding: &Finding) -> Verdict {
+        match finding {
+            Finding::Confirmed { .. } => Verdict::done("done"),
             // The provider did what it was asked to: the answer is not the one that the merchant hoped for.
-            Finding::Refuted(failure) => ("done", Some((None, failure)), AccountNews::Accepted),
+            Finding::Refuted(failure) => Verdict {
+                error_code: Some(failure.code),
+                error_message: Some(failure.message.clone()),
+                ..Verdict::done("done")
+            },
+            // What they say in their own words may name somebody: it is with the check, not in the logs.
             Finding::Inconclusive(failure) => {
-                ("unknown", Some((Some(ErrorClass::Unknown), failure)), AccountNews::Accepted)
+                Verdict { error_message: None, ..Verdict::failed(ErrorClass::Unknown, failure.code, "") }
             }
-            Finding::Retryable(failure, repeat) => {
-                let news = match repeat {
-                    Repeat::Throttled(wait) => AccountNews::Throttled(*wait),
-                    Repeat::Counted | Repeat::NotConnected => AccountNews::None,
-                };
-                ("retryable", Some((Some(ErrorClass::Retryable), failure)), news)
-            }
-            Finding::Unauthorized(failure) => ("fatal", Some((Some(ErrorClass::Fatal), failure)), AccountNews::Refused),
-        };
-        // What they say in their own words may name somebody: it is with the check, not in the logs.
-        let own_words = matches!(finding, Finding::Inconclusive(_));
-        let verdict = Verdict {
-            outcome,
-            error_class: failed.and_then(|(class, _)| class),
-            error_code: failed.map(|(_, failure)| failure.code),
-            error_message: failed.filter(|_| !own_words).map(|(_, failure)| failure.message.clone()),
-            awb: None,
-        };
-        (verdict, news)
+        }
     }
 
-    fn follow(&self, view: &mut View, mut application: Application, answered: &Answered<'_, Self>) -> Concluded {
-        let Answered { job, asked, outcome, .. } = answered;
-        let now = view.now();
+    fn follow(
+        &self,
+        view: &mut View,
+        application: &mut Application,
+        answered: &Answered<'_, Asked, Finding>,
+        by: By<'_>,
+    ) -> Decision {
+        let Answered { job, asked, outcome, timing, .. } = answered;
         // A person has decided meanwhile, or it was handed in again: the answer is on record, and that is all.
         if application.state != KycState::Submitted
             || application.submission != asked.submission
             || application.job_id.as_deref() != Some(&*job.id)
         {
-            view.update(&application);
-            return done(&application).into();
+            return done(application).into();
         }
-        match outcome {
-            Finding::Retryable(failure, repeat) => {
-                if let Some(NextTry { at, counts }) = repeat.next_try(job, self.queue.backoff, answered.jitter, now) {
-                    view.update(&application);
-                    let error = Some(job_error(ErrorClass::Retryable, failure));
-                    return JobEnd::Retry { at, error, counts }.into();
-                }
-                self.leave(view, application, failure, answered.event_id, answered.actor);
-                JobEnd::Dead { error: job_error(ErrorClass::Retryable, failure) }.into()
+        let (failure, how) = match outcome {
+            Outcome::Done(finding) => {
+                conclude(application, asked.kind, finding, self.name_match_min_percent, timing.now);
+                application.updated_at = timing.now;
+                return self.settle(view, application, by);
             }
-            Finding::Unauthorized(failure) => {
-                self.leave(view, application, failure, answered.event_id, answered.actor);
-                JobEnd::Dead { error: job_error(ErrorClass::Fatal, failure) }.into()
+            Outcome::Refused(failure) | Outcome::Unauthorized(failure) => {
+                return leave(view, application, failure, ErrorClass::Fatal, by);
             }
-            Finding::Confirmed { .. } | Finding::Refuted(_) | Finding::Inconclusive(_) => {
-                conclude(&mut application, asked.kind, outcome, self.name_match_min_percent, now);
-                application.updated_at = now;
-                self.settle(view, application, answered)
-            }
+            Outcome::Retryable(failure, how) => (failure, *how),
+            Outcome::Unknown(failure) => (failure, Retry::Counted),
+        };
+        match how.end(job, ErrorClass::Retryable, failure, timing) {
+            Some(end) => end.into(),
+            None => leave(view, application, failure, ErrorClass::Retryable, by),
         }
     }
 
-    fn give_up(&self, view: &mut View, application: Application, error: &JobError, event_id: &str, actor: &Actor) {
-        let failure = Failure::new("queue.attempts_used_up", &error.message);
-        self.leave(view, application, &failure, event_id, actor);
+    fn give_up(&self, view: &mut View, application: &mut Application, failure: &Failure, by: By<'_>) -> Decision {
+        leave(view, application, failure, ErrorClass::Unknown, by)
     }
 
-    fn revive(
-        &self,
-        view: &mut View,
-        mut application: Application,
-        job: &Job,
-        actor: &Actor,
-        event_id: &str,
-    ) -> Result<(), RetryRefused> {
+    /// The next check is not waited for.
+    fn write(&self, view: &mut View, application: Application, decision: &Decision, _: By<'_>) -> Option<&'static str> {
+        view.update(&application);
+        matches!(decision.end, JobEnd::Retry { error: None, .. }).then_some(self.queue.name)
+    }
+
+    fn revive(&self, view: &mut View, mut application: Application, job: &Job, by: By<'_>) -> Result<(), RetryRefused> {
         if application.job_id.as_deref() != Some(&*job.id) {
             return Err(RetryRefused {
                 reason: "The application was handed in again since; that has a job of its own.",
@@ -278,13 +245,14 @@ impl CallJob for VerifyApplication {
         }
         application.updated_at = view.now();
         view.update(&application);
-        record(
-            view,
-            &application,
-            event_id,
-            actor,
-            happened("KycRechecked", "kyc.rechecked", before, "The checks run again."),
-        );
+        let happened = Happened {
+            kind: "KycRechecked",
+            action: "kyc.rechecked",
+            before: Some(before),
+            reason: Some("The checks run again."),
+            ..Happened::default()
+        };
+        record(view, &application, by.event_id, by.actor, happened);
         Ok(())
     }
 }

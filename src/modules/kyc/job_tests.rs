@@ -18,8 +18,8 @@ use crate::{
         audit::{AUDIT_EVENTS, Call, RESPONSE_LOGS},
         events::EVENTS,
         providers::{
-            Failure, Repeat,
-            call_job::{BeginAttempt, Begun, CallConcluded, CallJob},
+            Failure, Outcome, Retry,
+            call_job::{BeginAttempt, CallConcluded},
             idcheck::{CheckKind, Finding, IdCheck},
         },
         queue::{Concluded, Conclusion, Job, JobEnd, JobError, JobState, QueueConfig},
@@ -154,6 +154,7 @@ pub(super) fn begin() -> BeginAttempt<VerifyApplication> {
         worker_id: "wrk_1".into(),
         request_ref_id: "req_1".into(),
         closing_response_id: "res_closing".into(),
+        event_id: "evt_1".into(),
     }
 }
 
@@ -168,56 +169,62 @@ pub(super) struct Calling {
 
 pub(super) fn calling(application: &Application) -> Calling {
     let mut view = view_of(application, &active_job());
-    let Begun::Call(begun) = decide(&mut view, &begin()) else { panic!("no call") };
+    let Ok(begun) = decide(&mut view, &begin()) else { panic!("no call") };
     Calling { application: stored(&view), call: begun.call, asked: begun.asked }
 }
 
 /// Concludes a call with what was found: over the application as it stands by now.
-fn conclude(calling: &Calling, application: &Application, job: &Job, finding: Finding) -> (View, Concluded) {
-    let call_job = verifier();
+fn conclude(calling: &Calling, application: &Application, job: &Job, outcome: Outcome<Finding>) -> (View, Concluded) {
     let concluded = CallConcluded {
-        verdict: call_job.describe(&finding).0,
-        call_job,
+        call_job: verifier(),
         subject_id: application.id.clone(),
         asked: calling.asked.clone(),
         call: calling.call.clone(),
         record: ResponseRecord { http_status: Some(200), headers: doc! {}, body: Bson::Null, latency_ms: 12 },
-        outcome: finding,
+        outcome,
+        prefetch: Vec::new(),
         response_id: "res_1".into(),
         event_id: "evt_1".into(),
         jitter: 1.0,
     };
     let mut view = view_of(application, job);
-    concluded.reads().into_iter().for_each(|key| view.put_absent(key));
     let end = concluded.conclude(&mut view, job);
     (view, end)
 }
 
 /// Calls about an application as it is and concludes.
-pub(super) fn answered(application: &Application, job: &Job, finding: Finding) -> (View, Concluded) {
+pub(super) fn answered(application: &Application, job: &Job, outcome: Outcome<Finding>) -> (View, Concluded) {
     let calling = calling(application);
-    conclude(&calling, &calling.application, job, finding)
+    conclude(&calling, &calling.application, job, outcome)
 }
 
 pub(super) fn failure() -> Failure {
     Failure::new("provider.said_so", "They said so.")
 }
 
-pub(super) fn confirmed(name: &str) -> Finding {
-    Finding::Confirmed { name: name.into(), transfer: Some("UTR1".into()) }
+pub(super) fn confirmed(name: &str) -> Outcome<Finding> {
+    Outcome::Done(Finding::Confirmed { name: name.into(), transfer: Some("UTR1".into()) })
+}
+
+fn refuted() -> Outcome<Finding> {
+    Outcome::Done(Finding::Refuted(failure()))
+}
+
+fn inconclusive() -> Outcome<Finding> {
+    Outcome::Done(Finding::Inconclusive(failure()))
 }
 
 /// One of each.
-fn findings() -> Vec<Finding> {
+fn findings() -> Vec<Outcome<Finding>> {
     vec![
         confirmed("BLUE KITE PVT LTD"),
         confirmed("VIKRAM CHAUDHARY"),
-        Finding::Refuted(failure()),
-        Finding::Inconclusive(failure()),
-        Finding::Retryable(failure(), Repeat::Counted),
-        Finding::Retryable(failure(), Repeat::NotConnected),
-        Finding::Retryable(failure(), Repeat::Throttled(Duration::from_secs(1))),
-        Finding::Unauthorized(failure()),
+        refuted(),
+        inconclusive(),
+        Outcome::Retryable(failure(), Retry::Counted),
+        Outcome::Retryable(failure(), Retry::NotConnected),
+        Outcome::Retryable(failure(), Retry::Throttled(Duration::from_secs(1))),
+        Outcome::Unauthorized(failure()),
     ]
 }
 
@@ -238,9 +245,9 @@ fn the_answer_to_the_last_check_decides() {
     for (finding, state, check, end, record) in [
         (confirmed("BLUE KITE PVT LTD"), S::Verified, CheckStatus::Passed, "done", VERIFIED),
         (confirmed("VIKRAM CHAUDHARY"), S::UnderReview, CheckStatus::NameMismatch, "done", REFERRED),
-        (Finding::Refuted(failure()), S::NeedsClarification, CheckStatus::Failed, "done", CLARIFY),
-        (Finding::Inconclusive(failure()), S::UnderReview, CheckStatus::Inconclusive, "done", REFERRED),
-        (Finding::Unauthorized(failure()), S::UnderReview, CheckStatus::Unavailable, "dead", REFERRED),
+        (refuted(), S::NeedsClarification, CheckStatus::Failed, "done", CLARIFY),
+        (inconclusive(), S::UnderReview, CheckStatus::Inconclusive, "done", REFERRED),
+        (Outcome::Unauthorized(failure()), S::UnderReview, CheckStatus::Unavailable, "dead", REFERRED),
     ] {
         let (view, concluded) = answered(&nearly_checked(), &active_job(), finding.clone());
         let after = stored(&view);
@@ -264,7 +271,7 @@ fn the_answer_to_the_last_check_decides() {
 
 #[test]
 fn a_change_says_who_did_it_and_what_it_was() {
-    let (view, _) = answered(&nearly_checked(), &active_job(), Finding::Refuted(failure()));
+    let (view, _) = answered(&nearly_checked(), &active_job(), refuted());
     let (event, audit) = (&appended(&view, EVENTS)[0], &appended(&view, AUDIT_EVENTS)[0]);
     let data = event.get_document("data").expect("data");
     assert_eq!((text(event, "_id"), text(event, "subjectId"), text(event, "userId")), ("evt_1", "kyc_1", "usr_1"));
@@ -290,8 +297,8 @@ fn an_answer_before_the_last_one_leads_to_the_next_check() {
         for (finding, status) in [
             (confirmed("BLUE KITE PVT LTD"), CheckStatus::Passed),
             (confirmed("VIKRAM CHAUDHARY"), CheckStatus::NameMismatch),
-            (Finding::Refuted(failure()), CheckStatus::Failed),
-            (Finding::Inconclusive(failure()), CheckStatus::Inconclusive),
+            (refuted(), CheckStatus::Failed),
+            (inconclusive(), CheckStatus::Inconclusive),
         ] {
             let before = checked(&[CheckStatus::Passed; 2][..position]);
             let (view, concluded) = answered(&before, &active_job(), finding.clone());
@@ -314,7 +321,7 @@ fn what_an_earlier_check_found_counts_in_the_end() {
         let (view, _) = answered(&checked(&[earlier, CheckStatus::Passed]), &active_job(), confirmed(NAME));
         assert_eq!(stored(&view).state, state, "{earlier:?}");
     }
-    let (view, _) = answered(&checked(&[CheckStatus::Failed; 2]), &active_job(), Finding::Refuted(failure()));
+    let (view, _) = answered(&checked(&[CheckStatus::Failed; 2]), &active_job(), refuted());
     let fields: Vec<_> = stored(&view).requirements.into_iter().map(|asked| asked.field).collect();
     assert_eq!(fields, ["pan", "gstin", "bankAccount"], "all that is wrong is named at once");
 }
@@ -322,11 +329,11 @@ fn what_an_earlier_check_found_counts_in_the_end() {
 #[test]
 fn what_is_unclear_is_asked_again_until_the_attempts_are_used_up() {
     for (repeat, counts, delay_ms) in [
-        (Repeat::Counted, true, 2_000),
-        (Repeat::NotConnected, false, 2_000),
-        (Repeat::Throttled(Duration::from_secs(30)), false, 31_000),
+        (Retry::Counted, true, 2_000),
+        (Retry::NotConnected, false, 2_000),
+        (Retry::Throttled(Duration::from_secs(30)), false, 31_000),
     ] {
-        let finding = Finding::Retryable(failure(), repeat);
+        let finding = Outcome::Retryable(failure(), repeat);
         let before = calling(&submitted());
         let (view, concluded) = conclude(&before, &before.application, &active_job(), finding.clone());
         let error = Some(JobError::new("retryable", "provider.said_so", "They said so."));

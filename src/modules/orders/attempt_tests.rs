@@ -6,66 +6,63 @@ use bson::{Bson, Document, doc};
 
 use super::{
     CANCEL_QUEUE, OrderQueues, SETTLING_DELAY,
-    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
     commands_tests::{appended, decide, event_types, find_job, view_of},
-    flow::{Errand, Outcome},
-    flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, failure, order, placed, uncertain},
+    flow::{AtCarrier, JobKind},
+    flow_tests::{
+        NOW, Said, TOKEN, active_job, before_now, call, cancellation, failure, job_in, order, placed, uncertain,
+    },
+    jobs::OrderJob,
     model::{CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain},
 };
 use crate::{
     modules::{
-        audit::{Call, ErrorClass, REQUEST_LOGS, RESPONSE_LOGS, Verdict},
-        providers::{CancelOutcome, CreateOutcome, LookUpOutcome, Operation, parcelx::ParcelX},
-        queue::{Conclusion, Job, JobEnd, JobError, JobState},
+        audit::{ErrorClass, ProviderResponseLog, REQUEST_LOGS, RESPONSE_LOGS},
+        kyc::KycGate,
+        providers::{
+            Operation, Outcome,
+            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
+            parcelx::ParcelX,
+        },
+        queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState},
     },
-    platform::{batch::View, exchange::ResponseRecord},
+    platform::{batch::View, clock::Clock, exchange::ResponseRecord},
 };
 
-fn begin(errand: Errand) -> BeginAttempt {
+pub(super) fn order_job(kind: JobKind) -> Arc<OrderJob> {
     let keys = ["access", "secret"].map(|key| key.to_owned().into());
+    Arc::new(OrderJob {
+        kind,
+        carrier: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
+        queues: OrderQueues::default(),
+        settling_delay: SETTLING_DELAY,
+        clock: Clock::default(),
+        gate: KycGate::new(false),
+    })
+}
+
+fn begin(kind: JobKind) -> BeginAttempt<OrderJob> {
     BeginAttempt {
-        order_id: "ord_1".into(),
-        errand,
-        job_id: active_job(errand).id,
+        call_job: order_job(kind),
+        subject_id: "ord_1".into(),
+        job_id: active_job(kind).id,
         token: TOKEN.into(),
         worker_id: "wrk_1".into(),
-        provider: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
-        queues: OrderQueues::default(),
         request_ref_id: "req_new".into(),
         closing_response_id: "res_closing".into(),
-        cancel_job_id: "job_cancel_new".into(),
         event_id: "evt_1".into(),
     }
 }
 
-fn call(operation: Operation, errand: Errand) -> Call {
-    Call {
-        request_ref_id: "req_open".into(),
-        order_id: Some("ord_1".into()),
-        user_id: "usr_1".into(),
-        client_order_id: Some("c-1001".into()),
-        resource_id: None,
-        provider: "parcelx".into(),
-        operation: operation.as_str().into(),
-        attempt: 1,
-        job_id: active_job(errand).id,
-        worker_id: "wrk_1".into(),
-        account_id: "parcelx/default".into(),
-        correlation_id: "rqs_job".into(),
-        sent_at: before_now(40_000),
-    }
-}
-
 /// An order whose call is under way, as [`BeginAttempt`] leaves it.
-fn calling(operation: Operation, errand: Errand) -> Order {
-    let mut order = Order { open_call: Some(call(operation, errand)), ..order() };
-    match errand {
-        Errand::Create => {
+fn calling(operation: Operation, kind: JobKind) -> Order {
+    let mut order = Order { open_call: Some(call(operation, kind)), ..order() };
+    match kind {
+        JobKind::Create => {
             order.provider_request_ref_id = Some("req_open".into());
             order.provider_sync_status = ProviderSyncStatus::InProgress;
             order.attempts = 1;
         }
-        Errand::Cancel => {
+        JobKind::Cancel => {
             order.status = OrderStatus::Confirmed;
             order.refs.awb = Some("PX0001".into());
             let mut cancellation = cancellation(CancellationStatus::InProgress);
@@ -81,20 +78,17 @@ fn text<'a>(document: &'a Document, field: &str) -> &'a str {
 }
 
 /// The operation of the call that an attempt begins with.
-fn operation(begun: Begun) -> Option<Operation> {
-    match begun {
-        Begun::Call(begun) => Some(begun.operation),
-        Begun::Settled | Begun::LeaseLost => None,
-    }
+fn operation(begun: Result<Box<Begun<OrderJob>>, Attempt>) -> Option<Operation> {
+    begun.ok().map(|begun| begun.asked)
 }
 
 #[test]
 fn a_call_begins_with_its_log_and_a_note_on_the_order() {
-    let mut view = view_of(&order(), &[&active_job(Errand::Create)]);
-    let Begun::Call(begun) = decide(&mut view, &begin(Errand::Create)) else { panic!("no call") };
-    let BegunCall { logged, call, operation, order_created_at, charge } = *begun;
-    assert!(charge.is_none(), "this order costs nothing");
-    assert_eq!((operation, order_created_at), (Operation::Create, before_now(60_000)));
+    let mut view = view_of(&order(), &[&active_job(JobKind::Create)]);
+    let Ok(begun) = decide(&mut view, &begin(JobKind::Create)) else { panic!("no call") };
+    let Begun { logged, call, asked, prefetch } = *begun;
+    assert!(prefetch.is_empty(), "this order costs nothing");
+    assert_eq!(asked, Operation::Create);
     assert_eq!(logged.outbound().body.as_ref().expect("a body")["client_order_id"], "ord_1");
     let logs = appended(&view, REQUEST_LOGS);
     assert_eq!(logs.len(), 1);
@@ -127,20 +121,17 @@ fn a_call_begins_with_its_log_and_a_note_on_the_order() {
 }
 
 #[test]
-fn a_transaction_that_was_committed_after_all_gives_the_same_call_again() {
-    for (errand, order) in [
-        (Errand::Create, order()),
-        (Errand::Create, Order { uncertain: Some(uncertain(before_now(60_000))), ..order() }),
-        (Errand::Cancel, Order { open_call: None, ..calling(Operation::Cancel, Errand::Cancel) }),
+fn a_call_that_an_earlier_submission_began_is_left_to_the_next_attempt() {
+    for (kind, order) in [
+        (JobKind::Create, order()),
+        (JobKind::Create, Order { uncertain: Some(uncertain(before_now(60_000))), ..order() }),
+        (JobKind::Cancel, Order { open_call: None, ..calling(Operation::Cancel, JobKind::Cancel) }),
     ] {
-        let mut view = view_of(&order, &[&active_job(errand)]);
-        let Begun::Call(begun) = decide(&mut view, &begin(errand)) else { panic!("no call") };
-        let BegunCall { call, operation, .. } = *begun;
+        let mut view = view_of(&order, &[&active_job(kind)]);
+        assert!(decide(&mut view, &begin(kind)).is_ok());
         let stored = view.by_id::<Order>("ord_1").expect("the order");
-        let Begun::Call(again) = decide(&mut view, &begin(errand)) else { panic!("no call the second time") };
-        assert_eq!((&again.call, again.operation), (&call, operation));
-        assert_eq!(again.logged.outbound().operation, operation.as_str());
-        assert_eq!(appended(&view, REQUEST_LOGS).len(), 1, "{operation:?} is logged once");
+        assert!(matches!(decide(&mut view, &begin(kind)), Err(Attempt::LeaseLost)), "{kind:?}");
+        assert_eq!(appended(&view, REQUEST_LOGS).len(), 1, "{kind:?}: it is logged once");
         assert_eq!(appended(&view, RESPONSE_LOGS).len(), 0, "its own call is not closed");
         assert_eq!(view.by_id::<Order>("ord_1"), Some(stored), "nothing is counted twice");
     }
@@ -148,19 +139,19 @@ fn a_transaction_that_was_committed_after_all_gives_the_same_call_again() {
 
 #[test]
 fn what_a_cancel_and_a_look_up_note_on_the_order() {
-    let confirmed = Order { open_call: None, ..calling(Operation::Cancel, Errand::Cancel) };
+    let confirmed = Order { open_call: None, ..calling(Operation::Cancel, JobKind::Cancel) };
     let mut asked = confirmed.clone();
     asked.cancellation = Some(cancellation(CancellationStatus::Requested));
-    let mut view = view_of(&asked, &[&active_job(Errand::Cancel)]);
-    assert_eq!(operation(decide(&mut view, &begin(Errand::Cancel))), Some(Operation::Cancel));
+    let mut view = view_of(&asked, &[&active_job(JobKind::Cancel)]);
+    assert_eq!(operation(decide(&mut view, &begin(JobKind::Cancel))), Some(Operation::Cancel));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     let noted = stored.cancellation.expect("a cancellation");
     assert_eq!((noted.status, noted.request_ref_id.as_deref()), (CancellationStatus::InProgress, Some("req_new")));
     assert_eq!((stored.provider_request_ref_id, stored.attempts), (asked.provider_request_ref_id, asked.attempts));
 
     let unsure = Order { uncertain: Some(uncertain(before_now(60_000))), attempts: 1, ..order() };
-    let mut view = view_of(&unsure, &[&active_job(Errand::Create)]);
-    assert_eq!(operation(decide(&mut view, &begin(Errand::Create))), Some(Operation::LookUp));
+    let mut view = view_of(&unsure, &[&active_job(JobKind::Create)]);
+    assert_eq!(operation(decide(&mut view, &begin(JobKind::Create))), Some(Operation::LookUp));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!(stored.provider_request_ref_id.as_deref(), Some("req_new"));
     assert_eq!(stored.attempts, 1, "a look-up tries to place nothing");
@@ -172,20 +163,25 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
         |order: &Order| order.uncertain.as_ref().map(|uncertain| (uncertain.request_ref_id.clone(), uncertain.since));
     let before = Some(("req_lost".to_owned(), before_now(60_000)));
     let now = Some(("req_open".to_owned(), NOW));
-    for (open, errand, unsure, (class, doubt, sync, step)) in [
-        (Operation::Create, Errand::Create, false, ("unknown", now, ProviderSyncStatus::Unknown, Operation::LookUp)),
+    for (open, kind, unsure, (class, doubt, sync, step)) in [
+        (Operation::Create, JobKind::Create, false, ("unknown", now, ProviderSyncStatus::Unknown, Operation::LookUp)),
         (
             Operation::LookUp,
-            Errand::Create,
+            JobKind::Create,
             true,
             ("retryable", before, ProviderSyncStatus::InProgress, Operation::LookUp),
         ),
-        (Operation::Cancel, Errand::Cancel, false, ("retryable", None, ProviderSyncStatus::Pending, Operation::Cancel)),
+        (
+            Operation::Cancel,
+            JobKind::Cancel,
+            false,
+            ("retryable", None, ProviderSyncStatus::Pending, Operation::Cancel),
+        ),
     ] {
-        let mut left = calling(open, errand);
+        let mut left = calling(open, kind);
         left.uncertain = unsure.then(|| uncertain(before_now(60_000)));
-        let mut view = view_of(&left, &[&active_job(errand)]);
-        assert_eq!(operation(decide(&mut view, &begin(errand))), Some(step), "{open:?}");
+        let mut view = view_of(&left, &[&active_job(kind)]);
+        assert_eq!(operation(decide(&mut view, &begin(kind))), Some(step), "{open:?}");
         let closing = appended(&view, RESPONSE_LOGS);
         assert_eq!(closing.len(), 1, "{open:?}");
         for (field, expected) in [
@@ -213,28 +209,19 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
 
 #[test]
 fn without_the_lease_nothing_begins() {
-    let held = active_job(Errand::Create);
+    let held = active_job(JobKind::Create);
     let of_another = Some("lease-2".to_owned());
-    for (name, job, settled) in [
-        ("gone", None, false),
-        ("given back", Some(Job { state: JobState::Ready, lease_token: None, ..held.clone() }), false),
-        ("taken over", Some(Job { lease_token: of_another.clone(), ..held.clone() }), false),
-        (
-            "ended by another",
-            Some(Job { state: JobState::Done, lease_token: None, ended_by: of_another, ..held.clone() }),
-            false,
-        ),
-        (
-            "ended by itself",
-            Some(Job { state: JobState::Done, lease_token: None, ended_by: Some(TOKEN.into()), ..held }),
-            true,
-        ),
+    let ended = |ended_by| Job { state: JobState::Done, lease_token: None, ended_by, ..held.clone() };
+    for (name, job) in [
+        ("gone", None),
+        ("given back", Some(Job { state: JobState::Ready, lease_token: None, ..held.clone() })),
+        ("taken over", Some(Job { lease_token: of_another.clone(), ..held.clone() })),
+        ("ended by another", Some(ended(of_another.clone()))),
+        ("ended by itself", Some(ended(Some(TOKEN.into())))),
     ] {
-        let left = calling(Operation::Create, Errand::Create);
+        let left = calling(Operation::Create, JobKind::Create);
         let mut view = view_of(&left, &job.iter().collect::<Vec<_>>());
-        let begun = decide(&mut view, &begin(Errand::Create));
-        assert_eq!(matches!(begun, Begun::Settled), settled, "{name}");
-        assert_eq!(matches!(begun, Begun::LeaseLost), !settled, "{name}");
+        assert!(matches!(decide(&mut view, &begin(JobKind::Create)), Err(Attempt::LeaseLost)), "{name}");
         assert_eq!((view.by_id::<Order>("ord_1"), find_job(&view, "job_create")), (Some(left), job), "{name}");
         let written = [REQUEST_LOGS, RESPONSE_LOGS].map(|logs| appended(&view, logs).len());
         assert_eq!((written, event_types(&view).len()), ([0, 0], 0), "{name}");
@@ -246,42 +233,42 @@ fn attempts_that_need_no_call_end_at_once() {
     use CancellationStatus::{Done, Refused, Requested};
     let asked = |status| Order { status, cancellation: Some(cancellation(Requested)), ..order() };
     let (cancelled, refused) = (Some("OrderCancelled"), Some("CancellationRefused"));
-    for (name, errand, order, (job, status, cancellation, event)) in [
+    for (name, kind, order, (job, status, cancellation, event)) in [
         (
             "called off",
-            Errand::Create,
+            JobKind::Create,
             asked(OrderStatus::Created),
             (JobState::Done, OrderStatus::Cancelled, Some(Done), cancelled),
         ),
         (
             "placed already",
-            Errand::Create,
+            JobKind::Create,
             Order { status: OrderStatus::Confirmed, ..order() },
             (JobState::Done, OrderStatus::Confirmed, None, None),
         ),
         (
             "not to be cancelled any more",
-            Errand::Cancel,
+            JobKind::Cancel,
             asked(OrderStatus::Failed),
             (JobState::Dead, OrderStatus::Failed, Some(Refused), refused),
         ),
         (
             "nothing asked",
-            Errand::Cancel,
+            JobKind::Cancel,
             Order { status: OrderStatus::Confirmed, ..order() },
             (JobState::Done, OrderStatus::Confirmed, None, None),
         ),
     ] {
-        let mut view = view_of(&order, &[&active_job(errand)]);
-        assert!(matches!(decide(&mut view, &begin(errand)), Begun::Settled), "{name}");
+        let mut view = view_of(&order, &[&active_job(kind)]);
+        assert!(matches!(decide(&mut view, &begin(kind)), Err(Attempt::Settled)), "{name}");
         let stored = view.by_id::<Order>("ord_1").expect("the order");
-        let ended = find_job(&view, &active_job(errand).id).expect("the job");
+        let ended = find_job(&view, &active_job(kind).id).expect("the job");
         assert_eq!((ended.state, ended.ended_by.as_deref(), stored.status), (job, Some(TOKEN), status), "{name}");
         assert_eq!(stored.cancellation.map(|cancellation| cancellation.status), cancellation, "{name}");
         assert_eq!(event_types(&view), event.into_iter().collect::<Vec<_>>(), "{name}");
         assert_eq!(appended(&view, REQUEST_LOGS).len(), 0, "{name}");
-        // The transaction runs again and finds its own end.
-        assert!(matches!(decide(&mut view, &begin(errand)), Begun::Settled), "{name}");
+        // A second submission finds its own end.
+        assert!(matches!(decide(&mut view, &begin(kind)), Err(Attempt::LeaseLost)), "{name}");
         assert_eq!(event_types(&view).len(), usize::from(event.is_some()), "{name}");
     }
 }
@@ -289,41 +276,41 @@ fn attempts_that_need_no_call_end_at_once() {
 #[test]
 fn a_job_without_its_order_is_dead() {
     let mut view = View::new(NOW);
-    view.put_read(&active_job(Errand::Create));
-    assert!(matches!(decide(&mut view, &begin(Errand::Create)), Begun::Settled));
+    view.put_read(&active_job(JobKind::Create));
+    assert!(matches!(decide(&mut view, &begin(JobKind::Create)), Err(Attempt::Settled)));
     let job = find_job(&view, "job_create").expect("the job");
     assert_eq!((job.state, job.last_error.map(|error| error.code).as_deref()), (JobState::Dead, Some("orders.gone")));
 }
 
-fn concluded(errand: Errand, operation: Operation, outcome: Outcome) -> CallConcluded {
+#[test]
+fn a_shipment_without_a_number_is_not_cancelled_by_guess() {
+    let step = |operation| order_job(JobKind::Cancel).outbound(&order(), operation);
+    assert!(step(Operation::Cancel).is_none() && step(Operation::LookUp).is_some());
+}
+
+fn concluded(kind: JobKind, (asked, outcome): Said) -> CallConcluded<OrderJob> {
     CallConcluded {
-        charge: None,
-        order_id: "ord_1".into(),
-        errand,
-        call: call(operation, errand),
+        call_job: order_job(kind),
+        subject_id: "ord_1".into(),
+        call: call(asked, kind),
+        asked,
+        prefetch: Vec::new(),
         record: ResponseRecord { http_status: Some(200), headers: doc! {}, body: Bson::Null, latency_ms: 12 },
         outcome,
-        verdict: Verdict {
-            outcome: "tested",
-            error_class: None,
-            error_code: None,
-            error_message: None,
-            awb: Some("PX0001".into()),
-        },
         response_id: "res_new".into(),
-        cancel_job_id: "job_cancel_new".into(),
         event_id: "evt_1".into(),
         jitter: 0.0,
-        settling_delay: SETTLING_DELAY,
-        queues: OrderQueues::default(),
     }
+}
+
+fn accepted() -> Said {
+    (Operation::Create, Outcome::Done(AtCarrier::Placed(placed(false))))
 }
 
 #[test]
 fn an_answer_is_written_with_what_follows_from_it() {
-    let mut view = view_of(&calling(Operation::Create, Errand::Create), &[]);
-    let outcome = Outcome::Create(CreateOutcome::Placed(placed(false)));
-    let ended = concluded(Errand::Create, Operation::Create, outcome).conclude(&mut view, &active_job(Errand::Create));
+    let mut view = view_of(&calling(Operation::Create, JobKind::Create), &[]);
+    let ended = concluded(JobKind::Create, accepted()).conclude(&mut view, &active_job(JobKind::Create));
     assert_eq!((ended.end.as_str(), ended.wake), ("done", None));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!((stored.status, stored.provider_sync_status), (OrderStatus::Confirmed, ProviderSyncStatus::Synced));
@@ -335,8 +322,7 @@ fn an_answer_is_written_with_what_follows_from_it() {
     );
     let logs = appended(&view, RESPONSE_LOGS);
     assert_eq!(logs.len(), 1);
-    for (field, expected) in
-        [("_id", "res_new"), ("requestRefId", "req_open"), ("outcome", "tested"), ("awb", "PX0001")]
+    for (field, expected) in [("_id", "res_new"), ("requestRefId", "req_open"), ("outcome", "done"), ("awb", "PX0001")]
     {
         assert_eq!(text(&logs[0], field), expected, "{field}");
     }
@@ -346,37 +332,34 @@ fn an_answer_is_written_with_what_follows_from_it() {
 
 #[test]
 fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
-    for (outcome, last, kind) in
-        [(CreateOutcome::Placed(placed(false)), false, "done"), (CreateOutcome::Unauthorized(failure()), false, "dead")]
-    {
-        let mut waiting = calling(Operation::Create, Errand::Create);
+    for (said, end) in [(accepted(), "done"), ((Operation::Create, Outcome::Unauthorized(failure())), "dead")] {
+        let mut waiting = calling(Operation::Create, JobKind::Create);
         waiting.cancellation = Some(cancellation(CancellationStatus::Requested));
         let mut view = view_of(&waiting, &[]);
-        let job = super::flow_tests::job_in(Errand::Create, last, false);
-        let ended = concluded(Errand::Create, Operation::Create, Outcome::Create(outcome)).conclude(&mut view, &job);
-        assert_eq!((ended.end.as_str(), ended.wake), (kind, Some(CANCEL_QUEUE)));
-        let started = find_job(&view, "job_cancel_new").expect("the cancel job");
+        let ended = concluded(JobKind::Create, said).conclude(&mut view, &active_job(JobKind::Create));
+        assert_eq!((ended.end.as_str(), ended.wake), (end, Some(CANCEL_QUEUE)));
+        let started = find_job(&view, "job_1").expect("the cancel job");
         assert_eq!((&*started.queue, &*started.correlation_id, started.run_at), (CANCEL_QUEUE, "rqs_cancel", NOW));
         let noted = view.by_id::<Order>("ord_1").and_then(|order| order.cancellation).expect("a cancellation");
-        assert_eq!((noted.status, noted.job_id.as_deref()), (CancellationStatus::Requested, Some("job_cancel_new")));
+        assert_eq!((noted.status, noted.job_id.as_deref()), (CancellationStatus::Requested, Some("job_1")));
     }
 }
 
 #[test]
 fn an_answer_is_linked_where_its_request_is_and_closes_no_other_call() {
-    let mut view = view_of(&calling(Operation::Cancel, Errand::Cancel), &[]);
-    let outcome = || Outcome::Cancel(CancelOutcome::Cancelled);
-    let _ = concluded(Errand::Cancel, Operation::Cancel, outcome()).conclude(&mut view, &active_job(Errand::Cancel));
+    let mut view = view_of(&calling(Operation::Cancel, JobKind::Cancel), &[]);
+    let cancelled = || concluded(JobKind::Cancel, (Operation::Cancel, Outcome::Done(AtCarrier::Cancelled)));
+    let _ = cancelled().conclude(&mut view, &active_job(JobKind::Cancel));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!((stored.open_call, stored.provider_response_ref_id), (None, None));
     assert_eq!(stored.cancellation.and_then(|cancellation| cancellation.response_ref_id).as_deref(), Some("res_new"));
 
-    let mut other = calling(Operation::Cancel, Errand::Cancel);
+    let mut other = calling(Operation::Cancel, JobKind::Cancel);
     if let Some(call) = &mut other.open_call {
         call.request_ref_id = "req_other".into();
     }
     let mut view = view_of(&other, &[]);
-    let _ = concluded(Errand::Cancel, Operation::Cancel, outcome()).conclude(&mut view, &active_job(Errand::Cancel));
+    let _ = cancelled().conclude(&mut view, &active_job(JobKind::Cancel));
     assert_eq!(view.by_id::<Order>("ord_1").and_then(|order| order.open_call), other.open_call);
 }
 
@@ -384,28 +367,21 @@ fn an_answer_is_linked_where_its_request_is_and_closes_no_other_call() {
 fn a_late_answer_is_kept_as_late_and_changes_nothing_else() {
     let order =
         Order { uncertain: Some(Uncertain { request_ref_id: "req_open".into(), since: NOW, last: false }), ..order() };
-    let job = Job { lease_token: Some("lease-2".into()), ..active_job(Errand::Create) };
+    let job = Job { lease_token: Some("lease-2".into()), ..active_job(JobKind::Create) };
     let mut view = view_of(&order, &[&job]);
-    let outcome = Outcome::Create(CreateOutcome::Placed(placed(false)));
-    let late = concluded(Errand::Create, Operation::Create, outcome);
+    let late = concluded(JobKind::Create, accepted());
     late.conclude_late(&mut view);
     let logs = appended(&view, RESPONSE_LOGS);
     assert_eq!(logs.len(), 1);
     assert_eq!((text(&logs[0], "_id"), logs[0].get_bool("late").ok()), ("res_new", Some(true)));
     assert_eq!((view.by_id::<Order>("ord_1"), find_job(&view, "job_create")), (Some(order), Some(job)));
-    assert_eq!((event_types(&view).len(), find_job(&view, "job_cancel_new")), (0, None));
+    assert_eq!((event_types(&view).len(), find_job(&view, "job_1")), (0, None));
 }
 
 #[test]
 fn a_late_answer_that_is_on_record_is_not_written_again() {
-    let late = concluded(Errand::Create, Operation::Create, Outcome::Create(CreateOutcome::Unknown(failure())));
-    let on_record = crate::modules::audit::ProviderResponseLog::new(
-        "res_new".into(),
-        &late.call,
-        &late.record,
-        late.verdict.clone(),
-        NOW,
-    );
+    let late = concluded(JobKind::Create, (Operation::Create, Outcome::Unknown(failure())));
+    let on_record = ProviderResponseLog::new("res_new".into(), &late.call, &late.record, late.verdict(), NOW);
     let mut view = View::new(NOW);
     view.put_read(&on_record);
     late.conclude_late(&mut view);
@@ -414,56 +390,61 @@ fn a_late_answer_that_is_on_record_is_not_written_again() {
 
 #[test]
 fn an_answer_about_an_order_that_is_gone_is_kept() {
-    let gone = concluded(Errand::Create, Operation::LookUp, Outcome::LookUp(LookUpOutcome::Absent));
+    let gone = concluded(JobKind::Create, (Operation::LookUp, Outcome::Done(AtCarrier::Absent)));
     let mut view = View::new(NOW);
-    gone.reads().into_iter().for_each(|key| view.put_absent(key));
-    assert_eq!(gone.conclude(&mut view, &active_job(Errand::Create)).end.as_str(), "dead");
+    assert_eq!(gone.conclude(&mut view, &active_job(JobKind::Create)).end.as_str(), "dead");
     assert_eq!(appended(&view, RESPONSE_LOGS).len(), 1);
 }
 
 #[test]
 fn an_attempt_that_broke_off_closes_its_call_and_is_counted() {
-    use OrderStatus::{Confirmed, Created, NeedsAttention};
+    use OrderStatus::{Cancelled, Confirmed, Created, NeedsAttention};
     let error = JobError::new("panic", "queue.panic", "index out of bounds");
     let gave_up = Some("OrderNeedsAttention");
     let stuck = Some("CancellationNeedsAttention");
-    for (errand, open, last, asked, (status, sync, end, event, cancel_job)) in [
-        (Errand::Create, true, false, false, (Created, ProviderSyncStatus::Unknown, "retry", None, false)),
-        (Errand::Create, false, false, false, (Created, ProviderSyncStatus::InProgress, "retry", None, false)),
-        (Errand::Create, true, true, false, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, false)),
-        (Errand::Create, true, true, true, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, true)),
-        (Errand::Cancel, true, false, true, (Confirmed, ProviderSyncStatus::Pending, "retry", None, false)),
-        (Errand::Cancel, true, true, true, (Confirmed, ProviderSyncStatus::Pending, "dead", stuck, false)),
+    for (kind, open, last, asked, (status, sync, end, event, cancel_job)) in [
+        (JobKind::Create, true, false, false, (Created, ProviderSyncStatus::Unknown, "retry", None, false)),
+        (JobKind::Create, false, false, false, (Created, ProviderSyncStatus::InProgress, "retry", None, false)),
+        (JobKind::Create, true, true, false, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, false)),
+        (JobKind::Create, true, true, true, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, true)),
+        // Nothing was sent: the cancellation that waits for it needs no call.
+        (
+            JobKind::Create,
+            false,
+            true,
+            true,
+            (Cancelled, ProviderSyncStatus::Synced, "done", Some("OrderCancelled"), false),
+        ),
+        (JobKind::Cancel, true, false, true, (Confirmed, ProviderSyncStatus::Pending, "retry", None, false)),
+        (JobKind::Cancel, true, true, true, (Confirmed, ProviderSyncStatus::Pending, "dead", stuck, false)),
     ] {
-        let case = format!("{errand:?}, open: {open}, last: {last}, asked: {asked}");
-        let operation = if errand == Errand::Create { Operation::Create } else { Operation::Cancel };
-        let mut broken = calling(operation, errand);
+        let case = format!("{kind:?}, open: {open}, last: {last}, asked: {asked}");
+        let operation = if kind == JobKind::Create { Operation::Create } else { Operation::Cancel };
+        let mut broken = calling(operation, kind);
         if !open {
             broken.open_call = None;
         }
-        if asked && errand == Errand::Create {
+        if asked && kind == JobKind::Create {
             broken.cancellation = Some(cancellation(CancellationStatus::Requested));
         }
         let mut view = view_of(&broken, &[]);
         let failed = AttemptFailed {
-            order_id: "ord_1".into(),
-            errand,
+            call_job: order_job(kind),
+            subject_id: "ord_1".into(),
             error: error.clone(),
             worker_id: "wrk_1".into(),
             closing_response_id: "res_closing".into(),
-            cancel_job_id: "job_cancel_new".into(),
             event_id: "evt_1".into(),
             jitter: 1.0,
-            queues: OrderQueues::default(),
         };
-        let ended = failed.conclude(&mut view, &super::flow_tests::job_in(errand, last, false));
+        let ended = failed.conclude(&mut view, &job_in(kind, last, false));
         assert_eq!(ended.end.as_str(), end, "{case}");
         if let JobEnd::Retry { at, error: why, counts } = ended.end {
             assert_eq!((at, why.as_ref(), counts), (before_now(-2_000), Some(&error), true), "{case}");
         }
         let stored = view.by_id::<Order>("ord_1").expect("the order");
         assert_eq!((stored.status, stored.provider_sync_status, &stored.open_call), (status, sync, &None), "{case}");
-        assert_eq!(stored.uncertain.is_some(), open && errand == Errand::Create, "{case}");
+        assert_eq!(stored.uncertain.is_some(), open && kind == JobKind::Create, "{case}");
         assert_eq!(
             stored.failure.map(|failure| failure.class),
             (event == gave_up).then_some(ErrorClass::Unknown),
@@ -475,6 +456,6 @@ fn an_attempt_that_broke_off_closes_its_call_and_is_counted() {
             (event, cancel_job),
             "{case}"
         );
-        assert_eq!(find_job(&view, "job_cancel_new").is_some(), cancel_job, "{case}");
+        assert_eq!(find_job(&view, "job_1").is_some(), cancel_job, "{case}");
     }
 }

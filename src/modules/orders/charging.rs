@@ -4,9 +4,7 @@
 //! What is due follows from the order's status alone ([`due`]), and [`settle`] brings the hold there. So it does not
 //! matter on which way an order came to its status, or how often it is looked at.
 
-use serde::{Deserialize, Serialize};
-
-use super::model::{Order, OrderStatus};
+use super::model::{Billing, Order, OrderStatus};
 use crate::{
     modules::{
         events::Actor,
@@ -20,18 +18,6 @@ use crate::{
         ids::sibling_id,
     },
 };
-
-/// How an order is paid for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Billing {
-    /// The last hold.
-    pub hold_id: String,
-    /// Holds so far: a second one where it is sent again after the first was released.
-    pub holds: i32,
-    /// How the price came about.
-    pub pricing: Pricing,
-}
 
 /// What is to become of an order's hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,23 +52,18 @@ pub const fn is_settled(due: Due, state: HoldState) -> bool {
     }
 }
 
-/// The documents that settling an order may change.
-#[derive(Clone, Debug)]
-pub(super) struct ChargeKeys {
-    pub(super) hold: Key,
-    pub(super) wallet: Key,
+/// The key of an order's hold; none where it costs nothing.
+pub(super) fn hold_key(order: &Order) -> Option<Key> {
+    order.billing.as_ref().map(|billing| Key::id(HOLDS, &*billing.hold_id))
 }
 
-impl ChargeKeys {
-    /// Those of `order`; none where it costs nothing.
-    pub(super) fn of(order: &Order) -> Option<Self> {
-        let (billing, charge) = (order.billing.as_ref()?, order.charge?);
-        let wallet = wallet::wallet_key(&order.user_id, charge.currency);
-        Some(Self { hold: Key::id(HOLDS, &*billing.hold_id), wallet })
-    }
+/// The keys of an order's hold and wallet; none where it costs nothing.
+pub(super) fn keys(order: &Order) -> Vec<Key> {
+    let wallet = order.charge.map(|charge| wallet::wallet_key(&order.user_id, charge.currency));
+    hold_key(order).into_iter().chain(wallet).collect()
 }
 
-/// Sets the price of a new order aside. Reads the wallet. The ids of hold and transaction follow from `event_id`.
+/// Sets the price of a new order aside. The ids of hold and transaction follow from `event_id`.
 pub(super) fn hold(
     view: &mut View,
     order: &mut Order,
@@ -105,13 +86,11 @@ pub(super) fn hold_again(view: &mut View, order: &mut Order, event_id: &str, act
     }
 }
 
-/// Brings the hold to where the order's status wants it. Reads the hold, and the wallet unless a capture is due.
+/// Brings the hold to where the order's status wants it.
 pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Actor) {
     let Some(billing) = &order.billing else { return };
-    let Some(hold) = view.by_id::<Hold>(&billing.hold_id) else {
-        tracing::error!(order.id = %order.id, "the order's hold is not there");
-        return;
-    };
+    // One that is not there is shown by reconciliation, and is not a reason to forget what the provider said.
+    let Some(hold) = view.by_id::<Hold>(&billing.hold_id) else { return };
     let id = sibling_id("txn", event_id);
     let entry = |kind, booking| Entry {
         transaction_id: &id,

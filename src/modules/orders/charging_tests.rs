@@ -1,9 +1,9 @@
 //! What is held, captured and given back as an order goes its way.
 
 use super::{
-    charging::{self, Billing, Due, due, is_settled},
+    charging::{self, Due, due, is_settled},
     flow_tests::{NOW, order},
-    model::{Order, OrderStatus},
+    model::{Billing, Order, OrderStatus},
 };
 use crate::{
     modules::{
@@ -174,4 +174,5 @@ fn an_order_from_before_there_were_wallets_costs_nothing() {
     order.billing = None::<Billing>;
     charging::settle(&mut view, &order, "evt_1", &actor());
     charging::hold_again(&mut view, &mut order, "evt_2", &actor()).expect("nothing to do");
+    assert!(charging::hold_key(&order).is_none());
 }

@@ -4,6 +4,7 @@ use bson::doc;
 
 use super::{
     CANCEL_KIND, CREATE_KIND, OrderQueues, charging,
+    error::OrderError,
     flow::cancel_unplaced,
     model::{
         Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, fingerprint_version,
@@ -13,10 +14,10 @@ use super::{
 use crate::{
     modules::{
         events::{self, Actor, Event},
-        kyc::{KycGate, NotVerified, Verified},
+        kyc::{KycGate, Verified},
         providers::Shipment,
         queue::{Job, JobState, settle_job},
-        wallet::{Refusal, rates::Quote, wallet_key},
+        wallet::{rates::Quote, wallet_key},
     },
     platform::{
         batch::{Command, Key, View},
@@ -41,47 +42,50 @@ pub(super) struct CreateOrder {
     pub(super) event_id: String,
 }
 
-/// What became of a create.
+/// An order as a command leaves it.
 #[derive(Debug)]
-pub(super) enum Created {
-    /// It is new.
-    New(Box<Order>),
-    /// It was there, with the same meaning.
-    Replay(Box<Order>),
-    /// The id stands for something else.
-    Mismatch,
-    /// The merchant may not do business; nothing is stored.
-    NotVerified(NotVerified),
-    /// The wallet refuses; nothing is stored.
-    Unpaid(Refusal),
+pub struct OrderReply {
+    /// As it stands.
+    pub order: Order,
+    /// Nothing changed: the request had been carried out before.
+    pub replayed: bool,
+    /// A queue that has new work.
+    pub wake: Option<&'static str>,
+}
+
+impl OrderReply {
+    const fn changed(order: Order, wake: Option<&'static str>) -> Self {
+        Self { order, replayed: false, wake }
+    }
+
+    const fn replay(order: Order) -> Self {
+        Self { order, replayed: true, wake: None }
+    }
 }
 
 impl Command for CreateOrder {
-    type Reply = Created;
+    type Reply = Result<OrderReply, OrderError>;
 
     fn reads(&self) -> Vec<Key> {
         let wallet = wallet_key(&self.user_id, self.quote.total.currency);
         vec![Order::key(&self.user_id, &self.client_order_id), wallet, self.gate.key(&self.user_id)]
     }
 
-    fn decide(&self, view: &mut View) -> Created {
-        if let Some(existing) = view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id)) {
-            return if existing.means(&self.fingerprint) {
-                Created::Replay(Box::new(existing))
-            } else {
-                Created::Mismatch
-            };
-        }
-        match self.gate.verify(view, &self.user_id) {
-            Ok(verified) => self.place(view, verified),
-            Err(refusal) => Created::NotVerified(refusal),
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        match view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id)) {
+            Some(existing) if existing.means(&self.fingerprint) => Ok(OrderReply::replay(existing)),
+            Some(_) => Err(OrderError::IdempotencyMismatch),
+            None => {
+                let verified = self.gate.verify(view, &self.user_id)?;
+                self.place(view, verified)
+            }
         }
     }
 }
 
 impl CreateOrder {
     /// A new order with its hold, its event and its job, for a merchant who may do business.
-    fn place(&self, view: &mut View, _: Verified) -> Created {
+    fn place(&self, view: &mut View, _: Verified) -> Result<OrderReply, OrderError> {
         let now = view.now();
         let mut order = Order {
             id: self.order_id.clone(),
@@ -109,15 +113,13 @@ impl CreateOrder {
             created_at: now,
             updated_at: now,
         };
-        if let Err(refusal) = charging::hold(view, &mut order, &self.quote, &self.event_id, &self.actor) {
-            return Created::Unpaid(refusal);
-        }
+        charging::hold(view, &mut order, &self.quote, &self.event_id, &self.actor).map_err(OrderError::Unpaid)?;
         let payload = doc! { "orderId": &self.order_id };
         let job = Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now);
         view.insert(&order);
         view.insert(&job);
         record(view, &self.event_id, "OrderCreated", &order, &self.actor);
-        Created::New(Box::new(order))
+        Ok(OrderReply::changed(order, Some(self.queues.create.name)))
     }
 }
 
@@ -129,29 +131,11 @@ pub(super) struct CancelOrder {
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
     pub(super) queues: OrderQueues,
-    pub(super) cancellation_id: String,
     pub(super) job_id: String,
     pub(super) event_ids: [String; 2],
 }
 
-/// What became of a cancel.
-#[derive(Debug)]
-pub(super) enum CancelAsked {
-    /// There is no such order.
-    NotFound,
-    /// It was asked for before.
-    Replay(Box<Order>),
-    /// It is asked for now; a queue may have new work.
-    Accepted(Box<Order>, Option<&'static str>),
-    /// It can't be taken back.
-    NotCancellable(OrderStatus),
-}
-
 impl CancelOrder {
-    fn order(&self, view: &View) -> Option<Order> {
-        view.find(&Order::key(&self.user_id, &self.client_order_id))
-    }
-
     fn create_job_has_ended(&self, view: &View, order: &Order) -> bool {
         view.by_id::<Job>(&order.job_id).is_none_or(|job| matches!(job.state, JobState::Dead | JobState::Done))
     }
@@ -162,8 +146,7 @@ impl CancelOrder {
         let create_job = view.by_id::<Job>(&order.job_id);
         match (order.status, create_job) {
             (OrderStatus::Created, Some(job)) if job.never_attempted() && order.open_call.is_none() => {
-                let followed = cancel_unplaced(order);
-                settle_job(view, job, &followed.end);
+                settle_job(view, job, &cancel_unplaced(order).end);
                 None
             }
             (OrderStatus::Created, Some(mut job)) if job.state == JobState::Ready => {
@@ -182,32 +165,32 @@ impl CancelOrder {
 }
 
 impl Command for CancelOrder {
-    type Reply = CancelAsked;
+    type Reply = Result<OrderReply, OrderError>;
 
     fn reads(&self) -> Vec<Key> {
         vec![Order::key(&self.user_id, &self.client_order_id)]
     }
 
-    fn decide(&self, view: &mut View) -> CancelAsked {
-        let Some(mut order) = self.order(view) else { return CancelAsked::NotFound };
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        let found = view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id));
+        let mut order = found.ok_or(OrderError::NotFound)?;
         if let Some(cancellation) = &order.cancellation {
             let carried_out = cancellation.job_id.is_some() || !self.create_job_has_ended(view, &order);
             if order.cancellation_pending() && !carried_out {
                 // The create's job ended without looking at the order, so nobody would carry the cancellation out.
                 insert_cancel_job(view, &mut order, &self.queues, &self.job_id);
                 view.update(&order);
-                return CancelAsked::Accepted(Box::new(order), Some(self.queues.cancel.name));
+                return Ok(OrderReply::changed(order, Some(self.queues.cancel.name)));
             }
             if order.cancellation_pending() || cancellation.status == CancellationStatus::Done {
-                return CancelAsked::Replay(Box::new(order));
+                return Ok(OrderReply::replay(order));
             }
         }
         if next(order.status, OrderCommand::RequestCancel).is_none() {
-            return CancelAsked::NotCancellable(order.status);
+            return Err(OrderError::NotCancellable(order.status.as_str()));
         }
         let now = view.now();
         order.cancellation = Some(Cancellation {
-            id: self.cancellation_id.clone(),
             status: CancellationStatus::Requested,
             reason: self.reason.clone(),
             requested_at: now,
@@ -225,7 +208,7 @@ impl Command for CancelOrder {
             record(view, &self.event_ids[1], "OrderCancelled", &order, &self.actor);
         }
         view.update(&order);
-        CancelAsked::Accepted(Box::new(order), wake)
+        Ok(OrderReply::changed(order, wake))
     }
 }
 

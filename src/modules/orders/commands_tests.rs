@@ -5,8 +5,9 @@ use bson::Document;
 use super::{
     CANCEL_QUEUE, CREATE_QUEUE, OrderQueues,
     charging_tests::quote,
-    commands::{CancelAsked, CancelOrder, CreateOrder, Created},
-    flow::Errand,
+    commands::{CancelOrder, CreateOrder, OrderReply},
+    error::OrderError,
+    flow::JobKind,
     flow_tests::{NOW, active_job, before_now, cancellation, fresh_job, order, shipment, uncertain},
     model::{Cancellation, CancellationStatus, Order, OrderStatus, ProviderSyncStatus, fingerprint},
     transitions::{OrderCommand, next},
@@ -90,7 +91,6 @@ fn cancel(number: u32) -> CancelOrder {
         actor: merchant("usr_1"),
         correlation_id: "rqs_cancel".into(),
         queues: OrderQueues::default(),
-        cancellation_id: format!("can_new_{number}"),
         job_id: format!("job_cancel_{number}"),
         event_ids: [format!("evt_{number}a"), format!("evt_{number}b")],
     }
@@ -118,14 +118,23 @@ fn wallet(user_id: &str, available: i64) -> Wallet {
 }
 
 /// The reply in a word, and the id of the order that it names.
-pub(super) fn created(reply: Created) -> (&'static str, String) {
+pub(super) fn created(reply: Result<OrderReply, OrderError>) -> (&'static str, String) {
     match reply {
-        Created::New(order) => ("new", order.id),
-        Created::Replay(order) => ("replay", order.id),
-        Created::Mismatch => ("mismatch", String::new()),
-        Created::Unpaid(_) => ("unpaid", String::new()),
-        Created::NotVerified(_) => ("not verified", String::new()),
+        Ok(OrderReply { order, replayed, .. }) => (if replayed { "replay" } else { "new" }, order.id),
+        Err(OrderError::IdempotencyMismatch) => ("mismatch", String::new()),
+        Err(OrderError::Unpaid(_)) => ("unpaid", String::new()),
+        Err(OrderError::NotVerified(_)) => ("not verified", String::new()),
+        Err(other) => panic!("{other}"),
     }
+}
+
+/// The order whose cancellation was asked for now, and the queue to wake.
+fn asked(reply: Result<OrderReply, OrderError>) -> Option<(Order, Option<&'static str>)> {
+    reply.ok().filter(|reply| !reply.replayed).map(|reply| (reply.order, reply.wake))
+}
+
+fn replayed(reply: Result<OrderReply, OrderError>) -> Option<Order> {
+    reply.ok().filter(|reply| reply.replayed).map(|reply| reply.order)
 }
 
 #[test]
@@ -186,8 +195,8 @@ fn a_stored_order_is_answered_as_it_stands() {
     ] {
         let mut view = view_of(stored, &[]);
         let found = decide(&mut view, &command);
-        if let Created::New(order) | Created::Replay(order) = &found {
-            assert_eq!(&**order, stored);
+        if let Ok(reply) = &found {
+            assert_eq!(&reply.order, stored);
         }
         assert_eq!(created(found).0, reply);
         assert_eq!(view.by_id::<Order>("ord_1").as_ref(), Some(stored), "nothing is changed");
@@ -197,20 +206,20 @@ fn a_stored_order_is_answered_as_it_stands() {
 
 /// A create job in backoff after one failure that counted, or did not.
 fn in_backoff(counts: bool) -> Job {
-    let mut job = active_job(Errand::Create);
+    let mut job = active_job(JobKind::Create);
     let error = Some(JobError::new("retryable", "a.b", "c"));
     job.end(&JobEnd::Retry { at: after(NOW, std::time::Duration::from_secs(60)), error, counts }, before_now(1_000));
     job
 }
 
 fn create_job_in(state: JobState) -> Job {
-    Job { state, ..active_job(Errand::Create) }
+    Job { state, ..active_job(JobKind::Create) }
 }
 
 #[test]
 fn what_a_cancel_does_depends_on_how_far_the_create_is() {
     use OrderStatus::{Cancelled, Confirmed, Created as New, NeedsAttention};
-    let fresh = fresh_job(Errand::Create);
+    let fresh = fresh_job(JobKind::Create);
     let scheduled = Job { run_at: after(NOW, std::time::Duration::from_secs(60)), ..fresh.clone() };
     let overdue = Job { run_at: before_now(500), ..in_backoff(true) };
     let (at_once, later) = (vec!["CancellationRequested", "OrderCancelled"], vec!["CancellationRequested"]);
@@ -271,9 +280,9 @@ fn what_a_cancel_does_depends_on_how_far_the_create_is() {
         ("placed long ago", Confirmed, None, (Confirmed, None, None, true, Some(CANCEL_QUEUE)), &later),
     ] {
         let mut view = view_of(&Order { status, ..order() }, &job.iter().collect::<Vec<_>>());
-        let CancelAsked::Accepted(answered, woken) = decide(&mut view, &cancel(1)) else { panic!("{name}") };
+        let (answered, woken) = asked(decide(&mut view, &cancel(1))).expect(name);
         let stored = view.by_id::<Order>("ord_1").expect("the order");
-        assert_eq!(*answered, stored, "{name}");
+        assert_eq!(answered, stored, "{name}");
         let create_job = find_job(&view, "job_create");
         let cancel_job = (cancel_job, find_job(&view, "job_cancel_1"));
         assert_eq!((stored.status, woken), (after_status, wake), "{name}");
@@ -313,7 +322,7 @@ fn an_uncertain_order_is_never_cancelled_at_once() {
     let unsure = Order { uncertain: Some(uncertain(before_now(60_000))), ..order() };
     for job in [in_backoff(true), create_job_in(JobState::Active), create_job_in(JobState::Dead)] {
         let mut view = view_of(&unsure, &[&job]);
-        let CancelAsked::Accepted(answered, _) = decide(&mut view, &cancel(1)) else { panic!("{:?}", job.state) };
+        let (answered, _) = asked(decide(&mut view, &cancel(1))).expect("it is asked for");
         assert_eq!(
             (answered.status, &answered.uncertain),
             (OrderStatus::Created, &unsure.uncertain),
@@ -339,19 +348,18 @@ fn an_open_or_finished_cancellation_is_replayed_and_a_failed_one_may_be_asked_fo
         let stored = Order { status, cancellation: Some(Cancellation { job_id, ..cancellation(asked) }), ..order() };
         let create_job = create_job_in(if under_way { JobState::Active } else { JobState::Done });
         let mut view = view_of(&stored, &[&create_job]);
-        match decide(&mut view, &cancel(1)) {
-            CancelAsked::Replay(answered) => {
+        match decide(&mut view, &cancel(1)).expect("it may be asked for") {
+            OrderReply { order: answered, replayed: true, .. } => {
                 assert!(replayed, "{asked:?}");
-                assert_eq!((&*answered, &view.by_id("ord_1").expect("the order")), (&stored, &stored), "{asked:?}");
+                assert_eq!((&answered, &view.by_id("ord_1").expect("the order")), (&stored, &stored), "{asked:?}");
                 assert_eq!((event_types(&view).len(), find_job(&view, "job_cancel_1")), (0, None), "{asked:?}");
             }
-            CancelAsked::Accepted(answered, wake) => {
+            OrderReply { order: answered, wake, .. } => {
                 assert!(!replayed, "{asked:?}");
                 let anew = answered.cancellation.expect("it is asked for");
-                assert_eq!((&*anew.id, anew.status, anew.failure), ("can_new_1", Requested, None), "{asked:?}");
+                assert_eq!((anew.status, anew.failure), (Requested, None), "{asked:?}");
                 assert_eq!((anew.job_id.as_deref(), wake), (Some("job_cancel_1"), Some(CANCEL_QUEUE)), "{asked:?}");
             }
-            other => panic!("{asked:?}: {other:?}"),
         }
     }
 }
@@ -370,8 +378,9 @@ fn a_cancellation_that_nobody_would_carry_out_gets_its_job() {
         waiting.cancellation = Some(asked);
         let mut view = view_of(&waiting, &[&create_job_in(state)]);
         let reply = decide(&mut view, &cancel(2));
-        assert_eq!(matches!(reply, CancelAsked::Accepted(_, Some(CANCEL_QUEUE))), revived, "{state:?} {job_id:?}");
-        assert_eq!(matches!(reply, CancelAsked::Replay(_)), !revived, "{state:?} {job_id:?}");
+        let reply = reply.expect("it may be asked for");
+        let wake = revived.then_some(CANCEL_QUEUE);
+        assert_eq!((reply.replayed, reply.wake), (!revived, wake), "{state:?} {job_id:?}");
         assert_eq!(find_job(&view, "job_cancel_2").is_some(), revived, "{state:?} {job_id:?}");
     }
 }
@@ -379,13 +388,13 @@ fn a_cancellation_that_nobody_would_carry_out_gets_its_job() {
 #[test]
 fn of_two_cancels_in_one_batch_the_second_replays() {
     for (name, order, job) in [
-        ("settled at once", order(), fresh_job(Errand::Create)),
+        ("settled at once", order(), fresh_job(JobKind::Create)),
         ("asked for", Order { status: OrderStatus::Confirmed, ..order() }, create_job_in(JobState::Done)),
     ] {
         let mut view = view_of(&order, &[&job]);
-        assert!(matches!(decide(&mut view, &cancel(1)), CancelAsked::Accepted(..)), "{name}");
+        assert!(asked(decide(&mut view, &cancel(1))).is_some(), "{name}");
         let events = event_types(&view);
-        assert!(matches!(decide(&mut view, &cancel(2)), CancelAsked::Replay(_)), "{name}");
+        assert!(replayed(decide(&mut view, &cancel(2))).is_some(), "{name}");
         assert_eq!((event_types(&view), find_job(&view, "job_cancel_2")), (events, None), "{name}");
     }
 }
@@ -393,10 +402,10 @@ fn of_two_cancels_in_one_batch_the_second_replays() {
 #[test]
 fn a_create_and_its_cancel_in_one_batch_settle_each_other() {
     let mut view = rich();
-    assert!(matches!(decide(&mut view, &cancel(1)), CancelAsked::NotFound), "nothing to cancel yet");
+    assert!(matches!(decide(&mut view, &cancel(1)), Err(OrderError::NotFound)), "nothing to cancel yet");
     let mut view = rich();
     assert_eq!(created(decide(&mut view, &create(1))).0, "new");
-    let CancelAsked::Accepted(order, None) = decide(&mut view, &cancel(1)) else { panic!("it settles at once") };
+    let Some((order, None)) = asked(decide(&mut view, &cancel(1))) else { panic!("it settles at once") };
     assert_eq!((order.status, order.provider_sync_status), (OrderStatus::Cancelled, ProviderSyncStatus::Pending));
     assert_eq!(find_job(&view, "job_1").map(|job| job.state), Some(JobState::Done));
     assert_eq!(event_types(&view), ["OrderCreated", "CancellationRequested", "OrderCancelled"]);
@@ -410,9 +419,9 @@ fn only_what_the_table_allows_can_be_cancelled_and_only_by_its_owner() {
         let mut view = view_of(&stored, &[&create_job_in(JobState::Done)]);
         let allowed = next(status, OrderCommand::RequestCancel).is_some();
         match decide(&mut view, &cancel(1)) {
-            CancelAsked::Accepted(..) => assert!(allowed, "{status:?}"),
-            CancelAsked::NotCancellable(named) => {
-                assert!(!allowed && named == status, "{status:?}");
+            Ok(_) => assert!(allowed, "{status:?}"),
+            Err(OrderError::NotCancellable(named)) => {
+                assert!(!allowed && named == status.as_str(), "{status:?}");
                 assert_eq!(view.by_id::<Order>("ord_1"), Some(stored), "{status:?}");
                 assert_eq!((event_types(&view).len(), find_job(&view, "job_cancel_1")), (0, None), "{status:?}");
             }
@@ -421,12 +430,12 @@ fn only_what_the_table_allows_can_be_cancelled_and_only_by_its_owner() {
     }
     let mut view = view_of(&order(), &[]);
     let stranger = CancelOrder { user_id: "usr_2".into(), ..cancel(1) };
-    assert!(matches!(decide(&mut view, &stranger), CancelAsked::NotFound));
+    assert!(matches!(decide(&mut view, &stranger), Err(OrderError::NotFound)));
 }
 
 #[test]
 fn events_of_a_cancel_say_who_and_what_but_nothing_personal() {
-    let mut view = view_of(&order(), &[&fresh_job(Errand::Create)]);
+    let mut view = view_of(&order(), &[&fresh_job(JobKind::Create)]);
     let _ = decide(&mut view, &cancel(1));
     for (event, status) in appended(&view, EVENTS).iter().zip(["created", "cancelled"]) {
         let actor = event.get_document("actor").expect("an actor");
@@ -447,7 +456,7 @@ fn without_the_money_nothing_is_written_and_the_id_stays_free() {
     let mut view = View::new(NOW);
     let price = quote().total;
     view.put_read(&wallet("usr_1", price.amount - 1));
-    let Created::Unpaid(refusal) = decide(&mut view, &create(1)) else { panic!("it was taken") };
+    let Err(OrderError::Unpaid(refusal)) = decide(&mut view, &create(1)) else { panic!("it was taken") };
     let available = Money::new(price.amount - 1, Currency::INR);
     assert_eq!(refusal, Refusal::Insufficient { needed: price, available });
     assert_eq!(view.find::<Order>(&Order::key("usr_1", "c-1001")), None);

@@ -1,4 +1,4 @@
-//! The way of an order at its provider, decided purely: what the next attempt does, and what follows from an answer.
+//! The way of an order at its carrier, decided purely: what the next attempt does, and what follows from an answer.
 //! Every attempt makes at most one call.
 
 use std::time::Duration;
@@ -6,327 +6,250 @@ use std::time::Duration;
 use bson::{DateTime, doc};
 
 use super::{
-    model::{CancellationStatus, Order, OrderFailure, OrderStatus, ProviderSyncStatus, Uncertain},
+    model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
 use crate::{
     modules::{
         audit::ErrorClass,
         providers::{
-            CancelOutcome, CreateOutcome, Failure, LookUpOutcome, NextTry, Operation, PlacedShipment, Repeat, job_error,
+            Decision, Failure, Operation, Outcome, PlacedShipment, Retry, StoredFailure,
+            call_job::{self, Step},
+            job_error,
         },
-        queue::{Backoff, Job, JobEnd},
+        queue::JobEnd,
     },
     platform::clock::after,
 };
 
 /// The two kinds of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum JobKind {
     /// Places the order.
     Create,
     /// Takes it back.
     Cancel,
 }
 
-/// What an attempt is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Call the provider.
-    Call(Operation),
-    /// Nothing was placed and a cancellation waits: done without a call.
-    CancelUnplaced,
-    /// It can't be cancelled any more: the order has ended meanwhile.
-    TooLate,
-    /// There is nothing left to do.
-    Nothing,
-}
-
-/// What the provider's answer means, for one of the operations.
+/// How an order stands at the carrier, by its answer to a create, a look-up or a cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Of a create.
-    Create(CreateOutcome),
-    /// Of a cancel.
-    Cancel(CancelOutcome),
-    /// Of a look-up.
-    LookUp(LookUpOutcome),
+pub enum AtCarrier {
+    /// The carrier has it.
+    Placed(PlacedShipment),
+    /// A clear "no record".
+    Absent,
+    /// It was taken back, now or before.
+    Cancelled,
 }
 
-impl Outcome {
-    /// Whether it says that the order is at the provider, alive: nothing is given back then.
-    #[must_use]
-    pub const fn is_alive(&self) -> bool {
-        match self {
-            Self::Create(CreateOutcome::Placed(placed)) | Self::LookUp(LookUpOutcome::Found(placed)) => {
-                !placed.cancelled
-            }
-            Self::Create(_) | Self::Cancel(_) | Self::LookUp(_) => false,
-        }
-    }
-}
+/// An answer about an order, with what a decision needs besides the order.
+pub type Answered<'a> = call_job::Answered<'a, Operation, AtCarrier>;
 
-/// What a decision needs besides the order.
-#[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
-    /// Now.
-    pub now: DateTime,
-    /// Jitter of the backoff, in `0.0..1.0`.
-    pub jitter: f64,
-    /// Backoff of the queue.
-    pub backoff: Backoff,
-    /// An absence counts only this long after the create was sent.
-    pub settling_delay: Duration,
-}
-
-/// What a decision led to, besides the changed order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Followed {
-    /// What becomes of the job.
-    pub end: JobEnd,
-    /// The event to record, where the order's state changed.
-    pub event: Option<&'static str>,
-    /// A cancel job is to be inserted.
-    pub start_cancel: bool,
-}
-
-impl Followed {
-    fn end(end: JobEnd) -> Self {
-        Self { end, event: None, start_cancel: false }
-    }
-
-    fn with(end: JobEnd, event: &'static str) -> Self {
-        Self { end, event: Some(event), start_cancel: false }
-    }
-}
-
-/// What the attempt that begins now is to do. A call that a dead worker left open counts as uncertain by now.
+/// What the attempt that begins now is to do; changes the order where it ends without a call. A call that a dead worker
+/// left open counts as uncertain by now.
 #[must_use]
-pub fn next_step(order: &Order, errand: Errand) -> Step {
-    match errand {
-        Errand::Create if order.status != OrderStatus::Created => Step::Nothing,
-        Errand::Create if order.uncertain.is_some() => Step::Call(Operation::LookUp),
-        Errand::Create if order.cancellation_pending() => Step::CancelUnplaced,
-        Errand::Create => Step::Call(Operation::Create),
-        Errand::Cancel if !order.cancellation_pending() || order.status == OrderStatus::Cancelled => Step::Nothing,
-        Errand::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::TooLate,
+pub fn next_step(order: &mut Order, kind: JobKind) -> Step<Operation> {
+    let nothing = || Step::End(JobEnd::Done { result: None }.into());
+    match kind {
+        JobKind::Create if order.status != OrderStatus::Created => nothing(),
+        JobKind::Create if order.uncertain.is_some() => Step::Call(Operation::LookUp),
+        JobKind::Create if order.cancellation_pending() => Step::End(cancel_unplaced(order)),
+        JobKind::Create => Step::Call(Operation::Create),
+        JobKind::Cancel if !order.cancellation_pending() || order.status == OrderStatus::Cancelled => nothing(),
+        JobKind::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::End(too_late(order)),
         // While a create may have been executed, a shipment that we know need not be the one that exists.
-        Errand::Cancel if order.refs.awb.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
-        Errand::Cancel => Step::Call(Operation::Cancel),
+        JobKind::Cancel if order.refs.awb.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
+        JobKind::Cancel => Step::Call(Operation::Cancel),
     }
 }
 
-/// What follows from an answer. Changes the order; `job` is the job as the attempt found it.
-pub fn follow(order: &mut Order, errand: Errand, job: &Job, outcome: &Outcome, at: &Circumstances) -> Followed {
-    order.updated_at = at.now;
-    match (errand, outcome) {
-        (_, Outcome::Create(outcome)) => follow_create(order, job, outcome, at),
-        (_, Outcome::Cancel(outcome)) => follow_cancel(order, job, outcome, at),
-        (errand, Outcome::LookUp(outcome)) => follow_look_up(order, errand, job, outcome, at),
-    }
-}
-
-fn follow_create(order: &mut Order, job: &Job, outcome: &CreateOutcome, at: &Circumstances) -> Followed {
-    match outcome {
-        CreateOutcome::Placed(placed) => accept(order, placed),
-        CreateOutcome::Retryable(failure, repeat) => {
+/// What follows from an answer; changes the order. An absence counts only `settling_delay` after the create was sent.
+pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settling_delay: Duration) -> Decision {
+    let now = answered.timing.now;
+    order.updated_at = now;
+    match (answered.outcome, answered.asked) {
+        (Outcome::Done(AtCarrier::Placed(placed)), _) => match kind {
+            JobKind::Create => accept(order, placed),
+            JobKind::Cancel => find_to_cancel(order, placed, now),
+        },
+        (Outcome::Done(AtCarrier::Absent), _) => miss(order, kind, settling_delay, now),
+        (Outcome::Done(AtCarrier::Cancelled), _) => cancelled(order),
+        (Outcome::Retryable(failure, how), Operation::Create) => {
             if order.cancellation_pending() && order.uncertain.is_none() {
                 return cancel_unplaced(order);
             }
             order.provider_sync_status = ProviderSyncStatus::Retrying;
-            retry(order, Errand::Create, job, failure, ErrorClass::Retryable, *repeat, at)
+            retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
         }
-        CreateOutcome::Unknown(failure) => {
-            order.provider_sync_status = ProviderSyncStatus::Unknown;
-            order.uncertain = Some(Uncertain {
-                request_ref_id: order.provider_request_ref_id.clone().unwrap_or_default(),
-                since: at.now,
-                last: job.is_last_attempt(),
-            });
-            if job.is_last_attempt() && !job.deferred_too_long(at.now) {
-                // Nothing will be sent any more, but what became of this one is still worth a look.
-                let delay = at.backoff.delay(job.attempts, at.jitter);
-                let error = Some(job_error(ErrorClass::Unknown, failure));
-                return Followed::end(JobEnd::Retry { at: after(at.now, delay), error, counts: false });
-            }
-            retry(order, Errand::Create, job, failure, ErrorClass::Unknown, Repeat::Counted, at)
+        (Outcome::Retryable(failure, how), Operation::LookUp | Operation::Cancel) => {
+            retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
         }
-        CreateOutcome::Refused(failure) => refuse(order, failure),
-        CreateOutcome::Unauthorized(failure) => give_up(order, Errand::Create, failure, ErrorClass::Fatal),
+        (Outcome::Unknown(failure), Operation::Create) => doubt(order, kind, answered, failure),
+        // A failed look-up says nothing, whatever it says.
+        (Outcome::Unknown(failure), Operation::LookUp | Operation::Cancel)
+        | (Outcome::Refused(failure), Operation::LookUp) => {
+            retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Counted)
+        }
+        (Outcome::Refused(failure), Operation::Create) => refuse(order, failure),
+        (Outcome::Refused(failure), Operation::Cancel) => refuse_cancellation(order, failure),
+        (Outcome::Unauthorized(failure), _) => give_up(order, kind, failure, ErrorClass::Fatal),
     }
 }
 
-fn follow_look_up(
-    order: &mut Order,
-    errand: Errand,
-    job: &Job,
-    outcome: &LookUpOutcome,
-    at: &Circumstances,
-) -> Followed {
-    match (outcome, errand) {
-        (LookUpOutcome::Found(placed), Errand::Create) => accept(order, placed),
-        (LookUpOutcome::Found(placed), Errand::Cancel) => {
-            order.refs.learn(placed);
-            order.uncertain = None;
-            if placed.cancelled {
-                return cancelled(order);
-            }
-            if let Some(status) = next(order.status, OrderCommand::Accept) {
-                order.status = status;
-                order.provider_sync_status = ProviderSyncStatus::Synced;
-                order.failure = None;
-                return Followed::with(again(at.now), "OrderConfirmed");
-            }
-            Followed::end(again(at.now))
-        }
-        (LookUpOutcome::Absent, errand) => {
-            let settled = order.uncertain.as_ref().map(|uncertain| after(uncertain.since, at.settling_delay));
-            let was_last = order.uncertain.as_ref().is_some_and(|uncertain| uncertain.last);
-            match (settled, errand) {
-                (Some(settled), _) if settled > at.now => Followed::end(again(settled)),
-                (_, _) if order.cancellation_pending() => {
-                    order.uncertain = None;
-                    cancel_unplaced(order)
-                }
-                (_, _) if was_last => {
-                    // The look after the last create: it was not executed, and there is no attempt left.
-                    order.uncertain = None;
-                    let failure = Failure::new("provider.not_executed", "No attempt was executed by the provider.");
-                    give_up(order, errand, &failure, ErrorClass::Retryable)
-                }
-                (_, _) => {
-                    order.uncertain = None;
-                    order.provider_sync_status = ProviderSyncStatus::Retrying;
-                    Followed::end(again(at.now))
-                }
-            }
-        }
-        (LookUpOutcome::Failed(failure, repeat), errand) => {
-            retry(order, errand, job, failure, ErrorClass::Retryable, *repeat, at)
-        }
-        (LookUpOutcome::Unauthorized(failure), errand) => give_up(order, errand, failure, ErrorClass::Fatal),
-    }
+/// Whether a cancel job is to be inserted with the end of an attempt: nobody else would carry the cancellation out.
+#[must_use]
+pub fn starts_cancel(order: &Order, end: &JobEnd) -> bool {
+    let waits = order.cancellation.as_ref().is_some_and(|cancellation| cancellation.job_id.is_none());
+    waits && order.cancellation_pending() && !matches!(end, JobEnd::Retry { .. })
 }
 
-fn follow_cancel(order: &mut Order, job: &Job, outcome: &CancelOutcome, at: &Circumstances) -> Followed {
-    match outcome {
-        CancelOutcome::Cancelled => cancelled(order),
-        CancelOutcome::Retryable(failure, repeat) => {
-            retry(order, Errand::Cancel, job, failure, ErrorClass::Retryable, *repeat, at)
-        }
-        CancelOutcome::Refused(failure) => {
-            set_cancellation(order, CancellationStatus::Refused, Some((ErrorClass::Fatal, failure)));
-            Followed::with(JobEnd::Dead { error: job_error(ErrorClass::Fatal, failure) }, "CancellationRefused")
-        }
-        CancelOutcome::Unauthorized(failure) => give_up(order, Errand::Cancel, failure, ErrorClass::Fatal),
+/// A create that may have been executed is looked up before anything else.
+fn doubt(order: &mut Order, kind: JobKind, answered: &Answered<'_>, failure: &Failure) -> Decision {
+    let (job, timing) = (answered.job, &answered.timing);
+    order.doubt(answered.call, timing.now, job.is_last_attempt());
+    if job.is_last_attempt() && !job.deferred_too_long(timing.now) {
+        // Nothing will be sent any more, but what became of this one is still worth a look.
+        let at = after(timing.now, timing.backoff.delay(job.attempts, timing.jitter));
+        let error = Some(job_error(ErrorClass::Unknown, failure));
+        return JobEnd::Retry { at, error, counts: false }.into();
     }
+    retry(order, kind, answered, failure, ErrorClass::Unknown, Retry::Counted)
 }
 
-/// The provider has it. Where it exists only as a cancelled one, nothing is carried and nothing may be sent again.
-fn accept(order: &mut Order, placed: &PlacedShipment) -> Followed {
+/// The carrier has it. Where it exists only as a cancelled one, nothing is carried and nothing may be sent again.
+fn accept(order: &mut Order, placed: &PlacedShipment) -> Decision {
     order.refs.learn(placed);
     order.uncertain = None;
     if placed.cancelled {
         return if order.cancellation_pending() {
             cancelled(order)
         } else {
-            give_up(order, Errand::Create, &cancelled_there(), ErrorClass::Unknown)
+            give_up(order, JobKind::Create, &cancelled_there(), ErrorClass::Unknown)
         };
     }
-    let Some(status) = next(order.status, OrderCommand::Accept) else {
-        return Followed::end(JobEnd::Done { result: None });
-    };
-    order.status = status;
-    order.provider_sync_status = ProviderSyncStatus::Synced;
-    order.failure = None;
-    let result = Some(doc! { "status": status.as_str(), "awb": &placed.awb });
-    Followed { end: JobEnd::Done { result }, event: Some("OrderConfirmed"), start_cancel: order.cancellation_pending() }
+    let event = confirm(order);
+    let result = event.map(|_| doc! { "status": order.status.as_str(), "awb": &placed.awb });
+    Decision { end: JobEnd::Done { result }, event }
 }
 
-/// An order of ours that the provider has only as a cancelled one.
+/// The carrier has what is to be taken back.
+fn find_to_cancel(order: &mut Order, placed: &PlacedShipment, now: DateTime) -> Decision {
+    order.refs.learn(placed);
+    order.uncertain = None;
+    if placed.cancelled {
+        return cancelled(order);
+    }
+    Decision { end: again(now), event: confirm(order) }
+}
+
+fn confirm(order: &mut Order) -> Option<&'static str> {
+    order.status = next(order.status, OrderCommand::Accept)?;
+    order.provider_sync_status = ProviderSyncStatus::Synced;
+    order.failure = None;
+    Some("OrderConfirmed")
+}
+
+/// The carrier has no record of it.
+fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTime) -> Decision {
+    let settled_at = order.uncertain.as_ref().map(|uncertain| after(uncertain.since, settling_delay));
+    if let Some(settled_at) = settled_at.filter(|settled_at| *settled_at > now) {
+        return again(settled_at).into();
+    }
+    let was_last = order.uncertain.take().is_some_and(|uncertain| uncertain.last);
+    if order.cancellation_pending() {
+        cancel_unplaced(order)
+    } else if was_last {
+        let failure = Failure::new("provider.not_executed", "No attempt was executed by the provider.");
+        give_up(order, kind, &failure, ErrorClass::Retryable)
+    } else {
+        order.provider_sync_status = ProviderSyncStatus::Retrying;
+        again(now).into()
+    }
+}
+
+/// An order of ours that the carrier has only as a cancelled one.
+#[must_use]
 pub fn cancelled_there() -> Failure {
     Failure::new("provider.cancelled_there", "The provider has this order, but as a cancelled one.")
 }
 
-fn refuse(order: &mut Order, failure: &Failure) -> Followed {
+fn refuse(order: &mut Order, failure: &Failure) -> Decision {
     order.provider_sync_status = ProviderSyncStatus::Failed;
-    order.failure = Some(order_failure(ErrorClass::Fatal, failure));
+    order.failure = Some(StoredFailure::new(ErrorClass::Fatal, failure));
     if order.cancellation_pending() {
         return cancel_unplaced(order);
     }
     if let Some(status) = next(order.status, OrderCommand::Refuse) {
         order.status = status;
     }
-    Followed::with(JobEnd::Dead { error: job_error(ErrorClass::Fatal, failure) }, "OrderFailed")
+    Decision::dead(ErrorClass::Fatal, failure, "OrderFailed")
 }
 
-/// Nothing was placed: the cancellation is done without the provider, and both sides agree that nothing is there.
-pub fn cancel_unplaced(order: &mut Order) -> Followed {
-    if let Some(status) = next(order.status, OrderCommand::CancelUnplaced) {
-        order.status = status;
-    }
+fn refuse_cancellation(order: &mut Order, failure: &Failure) -> Decision {
+    set_cancellation(order, CancellationStatus::Refused, Some((ErrorClass::Fatal, failure)));
+    Decision::dead(ErrorClass::Fatal, failure, "CancellationRefused")
+}
+
+/// Nothing was placed: the cancellation is done without the carrier, and both sides agree that nothing is there.
+pub fn cancel_unplaced(order: &mut Order) -> Decision {
     if order.provider_sync_status != ProviderSyncStatus::Pending {
         order.provider_sync_status = ProviderSyncStatus::Synced;
     }
-    order.failure = None;
-    set_cancellation(order, CancellationStatus::Done, None);
+    cancel(order, OrderCommand::CancelUnplaced);
     let result = Some(doc! { "status": order.status.as_str(), "placed": false });
-    Followed::with(JobEnd::Done { result }, "OrderCancelled")
+    Decision { end: JobEnd::Done { result }, event: Some("OrderCancelled") }
 }
 
-fn cancelled(order: &mut Order) -> Followed {
-    if let Some(status) = next(order.status, OrderCommand::CancelPlaced) {
+fn cancelled(order: &mut Order) -> Decision {
+    order.provider_sync_status = ProviderSyncStatus::Synced;
+    cancel(order, OrderCommand::CancelPlaced);
+    let result = Some(doc! { "status": order.status.as_str(), "awb": order.refs.awb.clone() });
+    Decision { end: JobEnd::Done { result }, event: Some("OrderCancelled") }
+}
+
+fn cancel(order: &mut Order, command: OrderCommand) {
+    if let Some(status) = next(order.status, command) {
         order.status = status;
     }
-    order.provider_sync_status = ProviderSyncStatus::Synced;
     order.failure = None;
     set_cancellation(order, CancellationStatus::Done, None);
-    let result = Some(doc! { "status": order.status.as_str(), "awb": order.refs.awb.clone() });
-    Followed::with(JobEnd::Done { result }, "OrderCancelled")
 }
 
 /// Ended meanwhile: the cancellation is refused.
-pub fn too_late(order: &mut Order) -> Followed {
-    let failure = Failure::new("orders.not_cancellable", "The order can't be cancelled any more.");
-    set_cancellation(order, CancellationStatus::Refused, Some((ErrorClass::Fatal, &failure)));
-    Followed::with(JobEnd::Dead { error: job_error(ErrorClass::Fatal, &failure) }, "CancellationRefused")
+fn too_late(order: &mut Order) -> Decision {
+    refuse_cancellation(order, &Failure::new("orders.not_cancellable", "The order can't be cancelled any more."))
 }
 
 fn retry(
     order: &mut Order,
-    errand: Errand,
-    job: &Job,
+    kind: JobKind,
+    answered: &Answered<'_>,
     failure: &Failure,
     class: ErrorClass,
-    repeat: Repeat,
-    at: &Circumstances,
-) -> Followed {
-    match repeat.next_try(job, at.backoff, at.jitter, at.now) {
-        Some(NextTry { at, counts }) => {
-            Followed::end(JobEnd::Retry { at, error: Some(job_error(class, failure)), counts })
-        }
-        None => give_up(order, errand, failure, class),
+    how: Retry,
+) -> Decision {
+    match how.end(answered.job, class, failure, &answered.timing) {
+        Some(end) => end.into(),
+        None => give_up(order, kind, failure, class),
     }
 }
 
-/// A person has to look. The order's hold, if any, is kept.
-pub fn give_up(order: &mut Order, errand: Errand, failure: &Failure, class: ErrorClass) -> Followed {
-    let dead = JobEnd::Dead { error: job_error(class, failure) };
-    match errand {
-        Errand::Create => {
-            let Some(status) = next(order.status, OrderCommand::GiveUp) else { return Followed::end(dead) };
+/// A person has to look. The order's hold, if any, is kept. Where the merchant waits for a cancellation, a job of its own
+/// looks the order up and takes it back, see [`starts_cancel`].
+pub fn give_up(order: &mut Order, kind: JobKind, failure: &Failure, class: ErrorClass) -> Decision {
+    match kind {
+        JobKind::Create => {
+            let Some(status) = next(order.status, OrderCommand::GiveUp) else {
+                return JobEnd::Dead { error: job_error(class, failure) }.into();
+            };
             order.status = status;
             order.provider_sync_status = ProviderSyncStatus::Failed;
-            order.failure = Some(order_failure(class, failure));
-            if order.cancellation_pending() {
-                // The merchant waits for a cancellation: a job of its own looks the order up and takes it back.
-                return Followed { end: dead, event: Some("OrderNeedsAttention"), start_cancel: true };
-            }
-            Followed::with(dead, "OrderNeedsAttention")
+            order.failure = Some(StoredFailure::new(class, failure));
+            Decision::dead(class, failure, "OrderNeedsAttention")
         }
-        Errand::Cancel => {
+        JobKind::Cancel => {
             set_cancellation(order, CancellationStatus::NeedsAttention, Some((class, failure)));
-            Followed::with(dead, "CancellationNeedsAttention")
+            Decision::dead(class, failure, "CancellationNeedsAttention")
         }
     }
 }
@@ -339,10 +262,6 @@ const fn again(at: DateTime) -> JobEnd {
 fn set_cancellation(order: &mut Order, status: CancellationStatus, failure: Option<(ErrorClass, &Failure)>) {
     if let Some(cancellation) = &mut order.cancellation {
         cancellation.status = status;
-        cancellation.failure = failure.map(|(class, failure)| order_failure(class, failure));
+        cancellation.failure = failure.map(|(class, failure)| StoredFailure::new(class, failure));
     }
-}
-
-fn order_failure(class: ErrorClass, failure: &Failure) -> OrderFailure {
-    OrderFailure { class, code: failure.code.into(), message: failure.message.clone() }
 }

@@ -9,15 +9,15 @@ use super::{
     CANCEL_KIND, CREATE_KIND, OrderQueues, SETTLING_DELAY,
     flow::*,
     model::{
-        Cancellation, CancellationStatus, Order, OrderFailure, OrderStatus, ProviderRefs, ProviderSyncStatus,
-        Uncertain, fingerprint, fingerprint_version,
+        Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain, fingerprint,
+        fingerprint_version,
     },
 };
 use crate::modules::{
-    audit::ErrorClass,
+    audit::{Call, ErrorClass},
     providers::{
-        CancelOutcome, CreateOutcome, Dimensions, Failure, Item, LookUpOutcome, Operation, Party, PaymentMode,
-        PlacedShipment, Repeat, Service, Shipment,
+        Decision, Dimensions, Failure, Item, Operation, Outcome, Party, PaymentMode, PlacedShipment, Retry, Service,
+        Shipment, StoredFailure, Timing, call_job::Step,
     },
     queue::{Backoff, Job, JobEnd, JobState},
 };
@@ -92,7 +92,6 @@ pub(super) fn order() -> Order {
 
 pub(super) fn cancellation(status: CancellationStatus) -> Cancellation {
     Cancellation {
-        id: "can_1".into(),
         status,
         reason: Some("Customer changed their mind".into()),
         requested_at: before_now(30_000),
@@ -109,24 +108,24 @@ pub(super) fn uncertain(since: DateTime) -> Uncertain {
 }
 
 /// A job that was never attempted.
-pub(super) fn fresh_job(errand: Errand) -> Job {
+pub(super) fn fresh_job(kind: JobKind) -> Job {
     let queues = OrderQueues::default();
-    let (id, queue, kind) = match errand {
-        Errand::Create => ("job_create", &queues.create, CREATE_KIND),
-        Errand::Cancel => ("job_cancel", &queues.cancel, CANCEL_KIND),
+    let (id, queue, name) = match kind {
+        JobKind::Create => ("job_create", &queues.create, CREATE_KIND),
+        JobKind::Cancel => ("job_cancel", &queues.cancel, CANCEL_KIND),
     };
-    Job::new(id.into(), queue, kind, bson::doc! { "orderId": "ord_1" }, "rqs_job", before_now(60_000))
+    Job::new(id.into(), queue, name, bson::doc! { "orderId": "ord_1" }, "rqs_job", before_now(60_000))
 }
 
 /// A job in its first attempt, held under [`TOKEN`].
-pub(super) fn active_job(errand: Errand) -> Job {
+pub(super) fn active_job(kind: JobKind) -> Job {
     Job {
         state: JobState::Active,
         attempts: 1,
         lease_token: Some(TOKEN.into()),
         lease_owner: Some("wrk_1".into()),
         lease_until: Some(NOW),
-        ..fresh_job(errand)
+        ..fresh_job(kind)
     }
 }
 
@@ -143,58 +142,86 @@ pub(super) fn failure() -> Failure {
     Failure::new("provider.said_so", "They said so.")
 }
 
-pub(super) fn circumstances() -> Circumstances {
+pub(super) fn timing() -> Timing {
     let backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
-    Circumstances { now: NOW, jitter: 1.0, backoff, settling_delay: SETTLING_DELAY }
+    Timing { now: NOW, jitter: 1.0, backoff }
 }
 
-const REPEATS: [(&str, Repeat); 3] = [
-    ("failed", Repeat::Counted),
-    ("not_connected", Repeat::NotConnected),
-    ("throttled", Repeat::Throttled(Duration::from_secs(30))),
-];
-
-/// Every outcome of an operation, by a name for tables.
-pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome)> {
-    let repeated =
-        |make: &dyn Fn(Failure, Repeat) -> Outcome| REPEATS.map(|(name, repeat)| (name, make(failure(), repeat)));
-    match operation {
-        Operation::Create => [
-            ("placed", CreateOutcome::Placed(placed(false))),
-            ("placed/cancelled", CreateOutcome::Placed(placed(true))),
-            ("unknown", CreateOutcome::Unknown(failure())),
-            ("refused", CreateOutcome::Refused(failure())),
-            ("unauthorized", CreateOutcome::Unauthorized(failure())),
-        ]
-        .map(|(name, outcome)| (name, Outcome::Create(outcome)))
-        .into_iter()
-        .chain(repeated(&|failure, repeat| Outcome::Create(CreateOutcome::Retryable(failure, repeat))))
-        .collect(),
-        Operation::LookUp => [
-            ("found", LookUpOutcome::Found(placed(false))),
-            ("found/cancelled", LookUpOutcome::Found(placed(true))),
-            ("absent", LookUpOutcome::Absent),
-            ("unauthorized", LookUpOutcome::Unauthorized(failure())),
-        ]
-        .map(|(name, outcome)| (name, Outcome::LookUp(outcome)))
-        .into_iter()
-        .chain(repeated(&|failure, repeat| Outcome::LookUp(LookUpOutcome::Failed(failure, repeat))))
-        .collect(),
-        Operation::Cancel => [
-            ("cancelled", CancelOutcome::Cancelled),
-            ("refused", CancelOutcome::Refused(failure())),
-            ("unauthorized", CancelOutcome::Unauthorized(failure())),
-        ]
-        .map(|(name, outcome)| (name, Outcome::Cancel(outcome)))
-        .into_iter()
-        .chain(repeated(&|failure, repeat| Outcome::Cancel(CancelOutcome::Retryable(failure, repeat))))
-        .collect(),
+/// A call that is under way.
+pub(super) fn call(operation: Operation, kind: JobKind) -> Call {
+    Call {
+        request_ref_id: "req_open".into(),
+        order_id: Some("ord_1".into()),
+        user_id: "usr_1".into(),
+        client_order_id: Some("c-1001".into()),
+        resource_id: None,
+        provider: "parcelx".into(),
+        operation: operation.as_str().into(),
+        attempt: 1,
+        job_id: active_job(kind).id,
+        worker_id: "wrk_1".into(),
+        account_id: "parcelx/default".into(),
+        correlation_id: "rqs_job".into(),
+        sent_at: before_now(40_000),
     }
 }
 
+/// An operation and what became of it.
+pub(super) type Said = (Operation, Outcome<AtCarrier>);
+
+/// What follows at that time.
+pub(super) fn follow_at(order: &mut Order, kind: JobKind, job: &Job, said: &Said, timing: Timing) -> Decision {
+    let (asked, outcome) = said;
+    follow(order, kind, &Answered { job, call: &call(*asked, kind), asked, outcome, timing }, SETTLING_DELAY)
+}
+
+/// What follows now.
+pub(super) fn followed(order: &mut Order, kind: JobKind, job: &Job, said: &Said) -> Decision {
+    follow_at(order, kind, job, said, timing())
+}
+
+/// The call that an attempt makes now, or the event with which it ends without one.
+pub(super) fn stepped(order: &Order, kind: JobKind) -> Result<Operation, Option<&'static str>> {
+    match next_step(&mut order.clone(), kind) {
+        Step::Call(operation) => Ok(operation),
+        Step::End(decision) => Err(decision.event),
+        Step::Fail(error) => panic!("{error:?}"),
+    }
+}
+
+const RETRIES: [(&str, Retry); 3] = [
+    ("failed", Retry::Counted),
+    ("not_connected", Retry::NotConnected),
+    ("throttled", Retry::Throttled(Duration::from_secs(30))),
+];
+
+/// Every outcome of an operation, by a name for tables.
+pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome<AtCarrier>)> {
+    let at_carrier = |cancelled| Outcome::Done(AtCarrier::Placed(placed(cancelled)));
+    let mut all = vec![("unauthorized", Outcome::Unauthorized(failure()))];
+    all.extend(RETRIES.map(|(name, how)| (name, Outcome::Retryable(failure(), how))));
+    all.extend(match operation {
+        Operation::Create => vec![
+            ("placed", at_carrier(false)),
+            ("placed/cancelled", at_carrier(true)),
+            ("unknown", Outcome::Unknown(failure())),
+            ("refused", Outcome::Refused(failure())),
+        ],
+        Operation::LookUp => vec![
+            ("found", at_carrier(false)),
+            ("found/cancelled", at_carrier(true)),
+            ("absent", Outcome::Done(AtCarrier::Absent)),
+        ],
+        Operation::Cancel => {
+            vec![("cancelled", Outcome::Done(AtCarrier::Cancelled)), ("refused", Outcome::Refused(failure()))]
+        }
+    });
+    all
+}
+
 /// A job on its last attempt, or one that was deferred for a day.
-pub(super) fn job_in(errand: Errand, last: bool, day: bool) -> Job {
-    let mut job = active_job(errand);
+pub(super) fn job_in(kind: JobKind, last: bool, day: bool) -> Job {
+    let mut job = active_job(kind);
     if last {
         job.attempts = job.max_attempts;
     }
@@ -207,41 +234,41 @@ pub(super) fn job_in(errand: Errand, last: bool, day: bool) -> Job {
 #[test]
 fn the_next_step_follows_from_what_is_known() {
     use CancellationStatus::{InProgress, NeedsAttention as Stuck, Refused, Requested};
-    use Errand::{Cancel, Create};
+    use JobKind::{Cancel, Create};
     use OrderStatus as S;
-    let call = Step::Call;
-    for (errand, status, asked, unsure, awb, step) in [
-        (Create, S::Created, None, false, false, call(Operation::Create)),
-        (Create, S::Created, None, true, false, call(Operation::LookUp)),
-        (Create, S::Created, Some(Requested), true, false, call(Operation::LookUp)),
-        (Create, S::Created, Some(Requested), false, false, Step::CancelUnplaced),
-        (Create, S::Created, Some(InProgress), false, false, Step::CancelUnplaced),
-        (Create, S::Created, Some(Refused), false, false, call(Operation::Create)),
-        (Create, S::Confirmed, None, false, true, Step::Nothing),
-        (Create, S::NeedsAttention, None, true, false, Step::Nothing),
-        (Create, S::NeedsAttention, Some(Requested), true, false, Step::Nothing),
-        (Create, S::Failed, None, false, false, Step::Nothing),
-        (Create, S::Cancelled, None, false, false, Step::Nothing),
-        (Cancel, S::Confirmed, Some(Requested), false, true, call(Operation::Cancel)),
-        (Cancel, S::Confirmed, Some(InProgress), false, true, call(Operation::Cancel)),
-        (Cancel, S::NeedsAttention, Some(Requested), false, false, call(Operation::LookUp)),
-        (Cancel, S::NeedsAttention, Some(Requested), true, false, call(Operation::LookUp)),
+    let (unplaced, too_late, nothing) = (Err(Some("OrderCancelled")), Err(Some("CancellationRefused")), Err(None));
+    for (kind, status, asked, unsure, awb, step) in [
+        (Create, S::Created, None, false, false, Ok(Operation::Create)),
+        (Create, S::Created, None, true, false, Ok(Operation::LookUp)),
+        (Create, S::Created, Some(Requested), true, false, Ok(Operation::LookUp)),
+        (Create, S::Created, Some(Requested), false, false, unplaced),
+        (Create, S::Created, Some(InProgress), false, false, unplaced),
+        (Create, S::Created, Some(Refused), false, false, Ok(Operation::Create)),
+        (Create, S::Confirmed, None, false, true, nothing),
+        (Create, S::NeedsAttention, None, true, false, nothing),
+        (Create, S::NeedsAttention, Some(Requested), true, false, nothing),
+        (Create, S::Failed, None, false, false, nothing),
+        (Create, S::Cancelled, None, false, false, nothing),
+        (Cancel, S::Confirmed, Some(Requested), false, true, Ok(Operation::Cancel)),
+        (Cancel, S::Confirmed, Some(InProgress), false, true, Ok(Operation::Cancel)),
+        (Cancel, S::NeedsAttention, Some(Requested), false, false, Ok(Operation::LookUp)),
+        (Cancel, S::NeedsAttention, Some(Requested), true, false, Ok(Operation::LookUp)),
         // The number is that of an earlier shipment; a later create may have made another one.
-        (Cancel, S::NeedsAttention, Some(Requested), true, true, call(Operation::LookUp)),
-        (Cancel, S::Created, Some(Requested), false, false, call(Operation::LookUp)),
-        (Cancel, S::Failed, Some(InProgress), false, true, Step::TooLate),
-        (Cancel, S::Failed, Some(Requested), false, false, Step::TooLate),
-        (Cancel, S::Confirmed, None, false, true, Step::Nothing),
-        (Cancel, S::Confirmed, Some(Refused), false, true, Step::Nothing),
-        (Cancel, S::Confirmed, Some(Stuck), false, true, Step::Nothing),
-        (Cancel, S::Cancelled, Some(CancellationStatus::Done), false, true, Step::Nothing),
-        (Cancel, S::Cancelled, Some(Requested), false, true, Step::Nothing),
+        (Cancel, S::NeedsAttention, Some(Requested), true, true, Ok(Operation::LookUp)),
+        (Cancel, S::Created, Some(Requested), false, false, Ok(Operation::LookUp)),
+        (Cancel, S::Failed, Some(InProgress), false, true, too_late),
+        (Cancel, S::Failed, Some(Requested), false, false, too_late),
+        (Cancel, S::Confirmed, None, false, true, nothing),
+        (Cancel, S::Confirmed, Some(Refused), false, true, nothing),
+        (Cancel, S::Confirmed, Some(Stuck), false, true, nothing),
+        (Cancel, S::Cancelled, Some(CancellationStatus::Done), false, true, nothing),
+        (Cancel, S::Cancelled, Some(Requested), false, true, nothing),
     ] {
         let mut order = Order { status, cancellation: asked.map(cancellation), ..order() };
         order.uncertain = unsure.then(|| uncertain(before_now(60_000)));
         order.refs.awb = awb.then(|| "PX0001".into());
-        let found = next_step(&order, errand);
-        assert_eq!(found, step, "{errand:?} {status:?} {asked:?}, unsure: {unsure}, awb: {awb}");
+        let found = stepped(&order, kind);
+        assert_eq!(found, step, "{kind:?} {status:?} {asked:?}, unsure: {unsure}, awb: {awb}");
     }
 }
 
@@ -352,7 +379,7 @@ fn rows(table: &str) -> BTreeMap<(String, bool, bool, bool), String> {
 }
 
 /// An order and what followed, in the words of the tables.
-fn in_words(order: &Order, followed: &Followed) -> String {
+fn in_words(order: &Order, followed: &Decision) -> String {
     let word = |value: serde_json::Value| value.as_str().unwrap_or("-").to_owned();
     let job = match &followed.end {
         JobEnd::Done { .. } => "done",
@@ -367,30 +394,31 @@ fn in_words(order: &Order, followed: &Followed) -> String {
         word(serde_json::json!(order.provider_sync_status)),
         word(serde_json::json!(order.cancellation.as_ref().map(|cancellation| cancellation.status))),
         if order.uncertain.is_some() { "yes" } else { "no" }.into(),
-        format!("{job}{}", if followed.start_cancel { "+cancel" } else { "" }),
+        format!("{job}{}", if starts_cancel(order, &followed.end) { "+cancel" } else { "" }),
         followed.event.unwrap_or("-").into(),
     ]
     .join(" ")
 }
 
 /// Has every answer to `operation` checked in all circumstances; `order_for` gives the order as it was called for.
-fn check(table: &str, errand: Errand, operation: Operation, order_for: impl Fn() -> Order) {
+fn check(table: &str, kind: JobKind, operation: Operation, order_for: impl Fn() -> Order) {
     let mut rows = rows(table);
     let scene = order_for();
-    assert_eq!(next_step(&scene, errand), Step::Call(operation), "the scene is set wrongly");
+    assert_eq!(stepped(&scene, kind), Ok(operation), "the scene is set wrongly");
     for (name, outcome) in outcomes(operation) {
         for (cancel, last, day) in [0, 1, 2, 3, 4, 5, 6, 7].map(|bits| (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0)) {
             let mut order = order_for();
-            match errand {
+            match kind {
                 // It may be asked for while the call is under way.
-                Errand::Create => order.cancellation = cancel.then(|| cancellation(CancellationStatus::Requested)),
-                Errand::Cancel if !cancel => continue,
-                Errand::Cancel => {}
+                JobKind::Create => order.cancellation = cancel.then(|| cancellation(CancellationStatus::Requested)),
+                JobKind::Cancel if !cancel => continue,
+                JobKind::Cancel => {}
             }
-            let followed = follow(&mut order, errand, &job_in(errand, last, day), &outcome, &circumstances());
+            let said = (operation, outcome.clone());
+            let decision = followed(&mut order, kind, &job_in(kind, last, day), &said);
             let case = (name.to_owned(), cancel, last, day);
             let expected = rows.remove(&case).unwrap_or_else(|| panic!("no row for {case:?}"));
-            assert_eq!(in_words(&order, &followed), expected, "{case:?}");
+            assert_eq!(in_words(&order, &decision), expected, "{case:?}");
             assert_eq!(order.updated_at, NOW, "{case:?}");
         }
     }
@@ -399,7 +427,7 @@ fn check(table: &str, errand: Errand, operation: Operation, order_for: impl Fn()
 
 #[test]
 fn what_follows_from_a_create() {
-    check(CREATE_CALLED, Errand::Create, Operation::Create, || Order {
+    check(CREATE_CALLED, JobKind::Create, Operation::Create, || Order {
         provider_sync_status: ProviderSyncStatus::InProgress,
         ..order()
     });
@@ -407,7 +435,7 @@ fn what_follows_from_a_create() {
 
 #[test]
 fn what_follows_from_a_look_up() {
-    check(LOOKED_UP, Errand::Create, Operation::LookUp, || Order {
+    check(LOOKED_UP, JobKind::Create, Operation::LookUp, || Order {
         provider_sync_status: ProviderSyncStatus::Unknown,
         uncertain: Some(uncertain(before_now(60_000))),
         ..order()
@@ -416,20 +444,45 @@ fn what_follows_from_a_look_up() {
 
 #[test]
 fn what_follows_from_the_look_up_of_an_order_that_was_given_up() {
-    check(LOOKED_UP_TO_CANCEL, Errand::Cancel, Operation::LookUp, || Order {
+    check(LOOKED_UP_TO_CANCEL, JobKind::Cancel, Operation::LookUp, || Order {
         status: OrderStatus::NeedsAttention,
         provider_sync_status: ProviderSyncStatus::Failed,
         uncertain: Some(uncertain(before_now(60_000))),
-        failure: Some(OrderFailure { class: ErrorClass::Unknown, code: "a.b".into(), message: "c".into() }),
+        failure: Some(StoredFailure { class: ErrorClass::Unknown, code: "a.b".into(), message: "c".into() }),
         cancellation: Some(cancellation(CancellationStatus::InProgress)),
         ..order()
     });
 }
 
 #[test]
+fn what_is_unclear_counts_as_failed_where_it_is_safe_to_repeat() {
+    let unsure = Order { uncertain: Some(uncertain(before_now(60_000))), ..order() };
+    let confirmed = Order {
+        status: OrderStatus::Confirmed,
+        cancellation: Some(cancellation(CancellationStatus::InProgress)),
+        ..order()
+    };
+    for (kind, order, operation, outcome) in [
+        (JobKind::Create, &unsure, Operation::LookUp, Outcome::Unknown(failure())),
+        (JobKind::Create, &unsure, Operation::LookUp, Outcome::Refused(failure())),
+        (JobKind::Cancel, &confirmed, Operation::Cancel, Outcome::Unknown(failure())),
+    ] {
+        for last in [false, true] {
+            let [(mut unclear, said), (mut failed, expected)] =
+                [outcome.clone(), Outcome::Retryable(failure(), Retry::Counted)].map(|outcome| {
+                    let mut after = order.clone();
+                    let decision = followed(&mut after, kind, &job_in(kind, last, false), &(operation, outcome));
+                    (after, decision)
+                });
+            assert_eq!((&mut unclear, said), (&mut failed, expected), "{operation:?} {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn what_follows_from_a_cancel() {
     let refs = ProviderRefs { awb: Some("PX0001".into()), ..ProviderRefs::default() };
-    check(CANCEL_CALLED, Errand::Cancel, Operation::Cancel, || Order {
+    check(CANCEL_CALLED, JobKind::Cancel, Operation::Cancel, || Order {
         status: OrderStatus::Confirmed,
         provider_sync_status: ProviderSyncStatus::Synced,
         refs: refs.clone(),

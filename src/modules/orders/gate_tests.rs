@@ -43,7 +43,7 @@ fn only_who_is_verified_creates_orders_and_others_leave_nothing() {
 #[test]
 fn an_order_that_was_acknowledged_is_replayed_whatever_became_of_the_merchant() {
     let mut view = in_state(KycState::Verified);
-    decide(&mut view, &create(1));
+    let _ = decide(&mut view, &create(1));
     view.update(&Application { state: KycState::Suspended, ..Application::new("usr_1", NOW) });
     let again = CreateOrder { gate: KycGate::new(true), ..create(2) };
     assert_eq!(created(decide(&mut view, &again)), ("replay", "ord_1".into()));

@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    model::{CancellationStatus, Order, OrderFailure, OrderStatus, ProviderSyncStatus},
+    commands::OrderReply,
+    model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     request::{CancelOrderRequest, CreateOrderRequest, ListOrdersQuery},
-    service::{Answered, History, OrderService},
+    service::{History, OrderService},
     store::OrderFilter,
 };
 use crate::{
-    modules::providers::{Party, Shipment},
+    modules::providers::{Party, PaymentMode, Service, Shipment, StoredFailure},
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
@@ -54,7 +55,7 @@ struct OrderResponse {
     /// What it costs: held at the create, owed once the provider has it, given back where it comes to nothing.
     charge: Option<Money>,
     cancellation: Option<CancellationResponse>,
-    failure: Option<OrderFailure>,
+    failure: Option<StoredFailure>,
     attempts: i32,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
@@ -63,8 +64,8 @@ struct OrderResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ShipmentResponse {
-    service: String,
-    payment_mode: String,
+    service: Service,
+    payment_mode: PaymentMode,
     currency: String,
     cod_amount: i64,
     weight_grams: i64,
@@ -189,14 +190,8 @@ impl From<Order> for OrderResponse {
 impl From<Shipment> for ShipmentResponse {
     fn from(shipment: Shipment) -> Self {
         Self {
-            service: match shipment.service {
-                crate::modules::providers::Service::Surface => "surface".into(),
-                crate::modules::providers::Service::Air => "air".into(),
-            },
-            payment_mode: match shipment.payment_mode {
-                crate::modules::providers::PaymentMode::Prepaid => "prepaid".into(),
-                crate::modules::providers::PaymentMode::Cod => "cod".into(),
-            },
+            service: shipment.service,
+            payment_mode: shipment.payment_mode,
             currency: shipment.currency,
             cod_amount: shipment.cod_amount,
             weight_grams: shipment.weight_grams,
@@ -231,7 +226,7 @@ impl From<Party> for PartyResponse {
     }
 }
 
-fn answer(Answered { order, replayed }: Answered, status: StatusCode) -> Response {
+fn answer(OrderReply { order, replayed, .. }: OrderReply, status: StatusCode) -> Response {
     answered(replayed, status, OrderResponse::from(order))
 }
 

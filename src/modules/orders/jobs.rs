@@ -1,35 +1,31 @@
-//! The handlers of the two queues.
+//! Both kinds of jobs.
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
+use bson::DateTime;
 
 use super::{
-    CANCEL_KIND, CREATE_KIND, OrderQueues,
-    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
-    charging,
-    charging::ChargeKeys,
-    flow::{Errand, Outcome},
+    CANCEL_KIND, CREATE_KIND, OrderQueues, charging,
+    commands::{insert_cancel_job, record},
+    flow::{Answered, AtCarrier, JobKind, cancelled_there, follow, give_up, next_step, starts_cancel},
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
 use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
-        events::Actor,
         kyc::KycGate,
         providers::{
-            AccountNews, AccountWatch, CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, Provider,
-            Repeat, send_under_lease,
+            AccountWatch, Carrier, Decision, Failure, Operation, OrderToPlace, Outcome, Provider,
+            call_job::{By, CallJob, CallJobHandler, Concerned, Step},
         },
-        queue::{Attempt, Conclusion, Job, JobError, JobHandler, Lease, RetryRefused},
+        queue::{Job, JobError, JobHandler, QueueConfig, RetryRefused},
     },
     platform::{
-        batch::{Lane, LaneError, View},
+        batch::{Key, Lane, View},
         clock::Clock,
-        crash,
-        exchange::{Exchange, Reply},
-        ids::new_id,
+        exchange::{Answer, Exchange, Outbound},
+        ids::sibling_id,
     },
 };
 
@@ -40,7 +36,7 @@ pub struct OrderJobs {
     /// Sends.
     pub exchange: Exchange,
     /// Speaks the carrier's words.
-    pub provider: Arc<dyn Provider>,
+    pub carrier: Arc<dyn Carrier>,
     /// Heeds what an answer says of the whole account.
     pub account: AccountWatch,
     /// The two queues.
@@ -56,227 +52,241 @@ pub struct OrderJobs {
 /// The handlers of both kinds.
 #[must_use]
 pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
-    let jobs = Arc::new(jobs);
-    vec![
-        Arc::new(OrderHandler { errand: Errand::Create, jobs: Arc::clone(&jobs) }),
-        Arc::new(OrderHandler { errand: Errand::Cancel, jobs }),
-    ]
+    let handler = |kind| -> Arc<dyn JobHandler> {
+        Arc::new(CallJobHandler {
+            job: Arc::new(OrderJob {
+                kind,
+                carrier: Arc::clone(&jobs.carrier),
+                queues: jobs.queues.clone(),
+                settling_delay: jobs.settling_delay,
+                clock: jobs.clock.clone(),
+                gate: jobs.gate,
+            }),
+            lane: jobs.lane.clone(),
+            exchange: jobs.exchange.clone(),
+            account: jobs.account.clone(),
+        })
+    };
+    vec![handler(JobKind::Create), handler(JobKind::Cancel)]
 }
 
-struct OrderHandler {
-    errand: Errand,
-    jobs: Arc<OrderJobs>,
+/// One of the two kinds.
+pub(super) struct OrderJob {
+    pub(super) kind: JobKind,
+    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) queues: OrderQueues,
+    pub(super) settling_delay: Duration,
+    pub(super) clock: Clock,
+    pub(super) gate: KycGate,
 }
 
-fn order_id(job: &Job) -> Option<&str> {
-    job.payload.get_str("orderId").ok()
+impl OrderJob {
+    /// None where the shipment to cancel has no number.
+    pub(super) fn outbound(&self, order: &Order, operation: Operation) -> Option<Outbound> {
+        Some(match operation {
+            Operation::Create => self.carrier.create_request(&OrderToPlace {
+                order_id: &order.id,
+                client_order_id: &order.client_order_id,
+                shipment: &order.shipment,
+            }),
+            Operation::Cancel => self.carrier.cancel_request(order.refs.awb.as_deref()?),
+            Operation::LookUp => self.carrier.look_up_request(&order.id),
+        })
+    }
+
+    /// Brings the order back to where it can be sent, which is new business where it had ended.
+    fn send_again(&self, view: &mut View, order: &mut Order, by: By<'_>) -> Result<(), &'static str> {
+        if order.cancellation.is_some() {
+            return Err("A cancellation was asked for.");
+        }
+        // Looked for together, because what is looked for one after the other is read one after the other.
+        for key in charging::keys(order).iter().chain([&self.gate.key(&order.user_id)]) {
+            let _ = view.contains(key);
+        }
+        if order.status != OrderStatus::Created {
+            order.status =
+                next(order.status, OrderCommand::Resend).ok_or("The order has ended, or the provider has it.")?;
+            if self.gate.verify(view, &order.user_id).is_err() {
+                return Err("The merchant is suspended, or not verified.");
+            }
+        }
+        if let Some(uncertain) = &mut order.uncertain {
+            uncertain.last = false;
+        }
+        order.provider_sync_status =
+            if order.uncertain.is_some() { ProviderSyncStatus::Unknown } else { ProviderSyncStatus::Pending };
+        order.failure = None;
+        charging::hold_again(view, order, by.event_id, by.actor)
+            .map_err(|_| "The merchant's wallet has too little money for it by now.")
+    }
 }
 
-#[async_trait]
-impl JobHandler for OrderHandler {
+/// Brings a cancellation back to where `job` can carry it out.
+fn cancel_again(order: &mut Order, job: &Job) -> Result<(), &'static str> {
+    let Some(cancellation) = &mut order.cancellation else { return Err("No cancellation was asked for.") };
+    if cancellation.job_id.as_deref() != Some(&*job.id) || cancellation.status == CancellationStatus::Done {
+        return Err("The cancellation has ended, or another job carries it out.");
+    }
+    cancellation.status = CancellationStatus::Requested;
+    cancellation.failure = None;
+    next(order.status, OrderCommand::RequestCancel).map(drop).ok_or("The order can't be cancelled any more.")
+}
+
+impl CallJob for OrderJob {
+    type Subject = Order;
+    type Asked = Operation;
+    type Done = AtCarrier;
+
     fn kind(&self) -> &'static str {
-        match self.errand {
-            Errand::Create => CREATE_KIND,
-            Errand::Cancel => CANCEL_KIND,
+        match self.kind {
+            JobKind::Create => CREATE_KIND,
+            JobKind::Cancel => CANCEL_KIND,
         }
     }
 
-    async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
-        let Some(order_id) = order_id(job) else {
-            return Attempt::Failed(JobError::new("payload", "orders.no_order", "The payload names no order."));
-        };
-        let begin = BeginAttempt {
-            order_id: order_id.to_owned(),
-            errand: self.errand,
-            job_id: job.id.clone(),
-            token: lease.token.clone(),
-            worker_id: lease.worker_id.clone(),
-            provider: Arc::clone(&self.jobs.provider),
-            queues: self.jobs.queues.clone(),
-            request_ref_id: new_id("req"),
-            closing_response_id: new_id("res"),
-            cancel_job_id: new_id("job"),
-            event_id: new_id("evt"),
-        };
-        match self.jobs.lane.submit(begin).await {
-            Ok(Begun::Call(begun)) => {
-                let BegunCall { logged, call, operation, order_created_at, charge } = *begun;
-                crash::point("request_logged");
-                let credentials = self.jobs.provider.credentials();
-                let reply = send_under_lease(&self.jobs.exchange, &logged, lease, credentials).await;
-                crash::point("answered");
-                let waited_ms = self.jobs.clock.now_ms() - order_created_at.timestamp_millis();
-                if operation == Operation::Create {
-                    metrics::histogram!("waybill_order_settled_seconds").record(waited_ms.max(0) as f64 / 1000.0);
-                }
-                Attempt::Concluded(Box::new(self.jobs.conclude(self.errand, call, charge, operation, reply).await))
-            }
-            Ok(Begun::Settled) => Attempt::Settled,
-            Ok(Begun::LeaseLost) => Attempt::LeaseLost,
-            Err(LaneError::Busy | LaneError::Away) => Attempt::NotBegun,
-            Err(LaneError::Failed(reason)) => Attempt::Failed(JobError::new("internal", "queue.begin_failed", reason)),
+    fn queue(&self) -> &QueueConfig {
+        match self.kind {
+            JobKind::Create => &self.queues.create,
+            JobKind::Cancel => &self.queues.cancel,
         }
     }
 
-    fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
-        Some(Box::new(AttemptFailed {
-            order_id: order_id(job)?.to_owned(),
-            errand: self.errand,
-            error,
-            worker_id: job.lease_owner.clone().unwrap_or_default(),
-            closing_response_id: new_id("res"),
-            cancel_job_id: new_id("job"),
-            event_id: new_id("evt"),
-            jitter: rand::random(),
-            queues: self.jobs.queues.clone(),
-        }))
+    fn provider(&self) -> &dyn Provider {
+        &*self.carrier
     }
 
-    fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused> {
-        let refused = |reason| Err(RetryRefused { reason });
-        let Some(mut order) = order_id(job).and_then(|id| view.by_id::<Order>(id)) else {
-            return refused("The order is not there.");
-        };
-        match self.errand {
-            Errand::Create => {
-                if order.cancellation.is_some() {
-                    return refused("A cancellation was asked for.");
-                }
-                if order.status != OrderStatus::Created {
-                    let Some(status) = next(order.status, OrderCommand::Resend) else {
-                        return refused("The order has ended, or the provider has it.");
-                    };
-                    // To send it is new business.
-                    if self.jobs.gate.verify(view, &order.user_id).is_err() {
-                        return refused("The merchant is suspended, or not verified.");
-                    }
-                    order.status = status;
-                }
-                if let Some(uncertain) = &mut order.uncertain {
-                    uncertain.last = false;
-                }
-                order.provider_sync_status =
-                    if order.uncertain.is_some() { ProviderSyncStatus::Unknown } else { ProviderSyncStatus::Pending };
-                order.failure = None;
-                order.updated_at = view.now();
-                if charging::hold_again(view, &mut order, event_id, actor).is_err() {
-                    return refused("The merchant's wallet has too little money for it by now.");
-                }
-                super::commands::record(view, event_id, "OrderResent", &order, actor);
+    fn subject_field(&self) -> &'static str {
+        "orderId"
+    }
+
+    fn gone(&self) -> (&'static str, &'static str) {
+        ("orders.gone", "The order is not there.")
+    }
+
+    fn concerns(&self, order: &Order) -> Concerned {
+        Concerned {
+            user_id: order.user_id.clone(),
+            order_id: Some(order.id.clone()),
+            client_order_id: Some(order.client_order_id.clone()),
+            resource_id: None,
+        }
+    }
+
+    fn step(&self, order: &mut Order, _: &Job, _: DateTime) -> Step<(Outbound, Operation)> {
+        match next_step(order, self.kind) {
+            Step::Call(operation) => match self.outbound(order, operation) {
+                Some(outbound) => Step::Call((outbound, operation)),
+                None => Step::Fail(JobError::new("internal", "orders.no_awb", "The shipment has no number.")),
+            },
+            Step::End(decision) => Step::End(decision),
+            Step::Fail(error) => Step::Fail(error),
+        }
+    }
+
+    fn open_call<'a>(&self, order: &'a mut Order) -> &'a mut Option<Call> {
+        &mut order.open_call
+    }
+
+    fn link(&self, order: &mut Order, call: &Call, response_id: Option<&str>, now: DateTime) {
+        order.updated_at = now;
+        if let Some(id) = response_id {
+            order.link_response(&call.request_ref_id, id);
+            return;
+        }
+        match self.kind {
+            JobKind::Create => {
+                order.provider_request_ref_id = Some(call.request_ref_id.clone());
+                order.provider_response_ref_id = None;
             }
-            Errand::Cancel => {
-                let Some(cancellation) = &mut order.cancellation else {
-                    return refused("No cancellation was asked for.");
-                };
-                let ended =
-                    matches!(cancellation.status, CancellationStatus::Refused | CancellationStatus::NeedsAttention);
-                let pending =
-                    matches!(cancellation.status, CancellationStatus::Requested | CancellationStatus::InProgress);
-                if cancellation.job_id.as_deref() != Some(&*job.id) || !(ended || pending) {
-                    return refused("The cancellation has ended, or another job carries it out.");
+            JobKind::Cancel => {
+                if let Some(cancellation) = &mut order.cancellation {
+                    cancellation.status = CancellationStatus::InProgress;
+                    cancellation.request_ref_id = Some(call.request_ref_id.clone());
+                    cancellation.response_ref_id = None;
                 }
-                cancellation.status = CancellationStatus::Requested;
-                cancellation.failure = None;
-                if next(order.status, OrderCommand::RequestCancel).is_none() {
-                    return refused("The order can't be cancelled any more.");
-                }
-                order.updated_at = view.now();
-                super::commands::record(view, event_id, "CancellationRequested", &order, actor);
             }
         }
+        if call.operation == Operation::Create.as_str() {
+            order.attempts += 1;
+            order.provider_sync_status = ProviderSyncStatus::InProgress;
+        }
+    }
+
+    fn is_safe_to_repeat(&self, operation: &str) -> bool {
+        operation != Operation::Create.as_str()
+    }
+
+    fn unanswered(&self, order: &mut Order, call: &Call, now: DateTime) {
+        order.doubt(call, now, false);
+    }
+
+    /// The wallet is changed only where the price is given back.
+    fn prefetch(&self, order: &Order) -> Vec<Key> {
+        charging::hold_key(order).into_iter().collect()
+    }
+
+    fn read(&self, job: &Job, order_id: &str, operation: &Operation, answer: &Answer) -> Outcome<AtCarrier> {
+        match operation {
+            Operation::Create => {
+                let waited_ms = self.clock.now_ms() - job.created_at.timestamp_millis();
+                metrics::histogram!("waybill_order_settled_seconds").record(waited_ms.max(0) as f64 / 1000.0);
+                self.carrier.read_create(order_id, answer).map(AtCarrier::Placed)
+            }
+            Operation::Cancel => self.carrier.read_cancel(answer).map(|()| AtCarrier::Cancelled),
+            Operation::LookUp => self
+                .carrier
+                .read_look_up(order_id, answer)
+                .map(|found| found.map_or(AtCarrier::Absent, AtCarrier::Placed)),
+        }
+    }
+
+    fn describe(&self, operation: &Operation, done: &AtCarrier) -> Verdict {
+        let with_awb = |verdict, awb: &String| Verdict { awb: Some(awb.clone()), ..verdict };
+        match (done, operation) {
+            // "Done" says that it is alive there.
+            (AtCarrier::Placed(placed), Operation::Create) if placed.cancelled => {
+                let failure = cancelled_there();
+                with_awb(Verdict::failed(ErrorClass::Unknown, failure.code, &failure.message), &placed.awb)
+            }
+            (AtCarrier::Placed(placed), Operation::Create) => with_awb(Verdict::done("done"), &placed.awb),
+            (AtCarrier::Placed(placed), _) => with_awb(Verdict::done("found"), &placed.awb),
+            (AtCarrier::Absent, _) => Verdict::done("absent"),
+            (AtCarrier::Cancelled, _) => Verdict::done("done"),
+        }
+    }
+
+    fn follow(&self, _: &mut View, order: &mut Order, answered: &Answered<'_>, _: By<'_>) -> Decision {
+        follow(order, self.kind, answered, self.settling_delay)
+    }
+
+    fn give_up(&self, _: &mut View, order: &mut Order, failure: &Failure, _: By<'_>) -> Decision {
+        give_up(order, self.kind, failure, ErrorClass::Unknown)
+    }
+
+    fn write(&self, view: &mut View, mut order: Order, decision: &Decision, by: By<'_>) -> Option<&'static str> {
+        let starts_cancel = starts_cancel(&order, &decision.end);
+        if starts_cancel {
+            insert_cancel_job(view, &mut order, &self.queues, &sibling_id("job", by.event_id));
+        }
+        if let Some(event) = decision.event {
+            charging::settle(view, &order, by.event_id, by.actor);
+            record(view, by.event_id, event, &order, by.actor);
+        }
+        // Changed always, so that it can't pass by a cancellation that is being asked for.
+        order.updated_at = view.now();
+        view.update(&order);
+        starts_cancel.then_some(self.queues.cancel.name)
+    }
+
+    fn revive(&self, view: &mut View, mut order: Order, job: &Job, by: By<'_>) -> Result<(), RetryRefused> {
+        let (revived, event) = match self.kind {
+            JobKind::Create => (self.send_again(view, &mut order, by), "OrderResent"),
+            JobKind::Cancel => (cancel_again(&mut order, job), "CancellationRequested"),
+        };
+        revived.map_err(|reason| RetryRefused { reason })?;
+        order.updated_at = view.now();
+        record(view, by.event_id, event, &order, by.actor);
         view.update(&order);
         Ok(())
-    }
-}
-
-impl OrderJobs {
-    /// Reads the answer, acts on what concerns the whole account, and prepares the conclusion.
-    async fn conclude(
-        &self,
-        errand: Errand,
-        call: Call,
-        charge: Option<ChargeKeys>,
-        operation: Operation,
-        reply: Reply,
-    ) -> CallConcluded {
-        let order_id = call.order_id.clone().unwrap_or_default();
-        let outcome = match operation {
-            Operation::Create => Outcome::Create(self.provider.read_create(&order_id, &reply.answer)),
-            Operation::Cancel => Outcome::Cancel(self.provider.read_cancel(&reply.answer)),
-            Operation::LookUp => Outcome::LookUp(self.provider.read_look_up(&order_id, &reply.answer)),
-        };
-        let verdict = verdict(&outcome);
-        metrics::histogram!("waybill_provider_call_seconds",
-            "operation" => operation.as_str(), "outcome" => verdict.outcome)
-        .record(reply.record.latency_ms as f64 / 1000.0);
-        self.account.heed(account_news(&outcome)).await;
-        CallConcluded {
-            order_id,
-            errand,
-            record: reply.record,
-            outcome,
-            verdict,
-            charge,
-            response_id: new_id("res"),
-            cancel_job_id: new_id("job"),
-            event_id: new_id("evt"),
-            jitter: rand::random(),
-            settling_delay: self.settling_delay,
-            queues: self.queues.clone(),
-            call,
-        }
-    }
-}
-
-fn account_news(outcome: &Outcome) -> AccountNews {
-    match outcome {
-        Outcome::Create(CreateOutcome::Retryable(_, Repeat::Throttled(wait)))
-        | Outcome::Cancel(CancelOutcome::Retryable(_, Repeat::Throttled(wait)))
-        | Outcome::LookUp(LookUpOutcome::Failed(_, Repeat::Throttled(wait))) => AccountNews::Throttled(*wait),
-        Outcome::Create(CreateOutcome::Unauthorized(_))
-        | Outcome::Cancel(CancelOutcome::Unauthorized(_))
-        | Outcome::LookUp(LookUpOutcome::Unauthorized(_)) => AccountNews::Refused,
-        Outcome::Create(CreateOutcome::Placed(_) | CreateOutcome::Refused(_))
-        | Outcome::Cancel(CancelOutcome::Cancelled | CancelOutcome::Refused(_))
-        | Outcome::LookUp(LookUpOutcome::Found(_) | LookUpOutcome::Absent) => AccountNews::Accepted,
-        Outcome::Create(CreateOutcome::Retryable(..) | CreateOutcome::Unknown(_))
-        | Outcome::Cancel(CancelOutcome::Retryable(..))
-        | Outcome::LookUp(LookUpOutcome::Failed(..)) => AccountNews::None,
-    }
-}
-
-/// The outcome in the words of the log.
-fn verdict(outcome: &Outcome) -> Verdict {
-    let failed = |outcome, class, failure: &Failure| Verdict {
-        outcome,
-        error_class: Some(class),
-        error_code: Some(failure.code),
-        error_message: Some(failure.message.clone()),
-        awb: None,
-    };
-    let well = |outcome, awb: Option<&str>| Verdict {
-        outcome,
-        error_class: None,
-        error_code: None,
-        error_message: None,
-        awb: awb.map(str::to_owned),
-    };
-    match outcome {
-        // "Done" says that it is alive there.
-        Outcome::Create(CreateOutcome::Placed(placed)) if placed.cancelled => {
-            let failure = super::flow::cancelled_there();
-            Verdict { awb: Some(placed.awb.clone()), ..failed("unknown", ErrorClass::Unknown, &failure) }
-        }
-        Outcome::Create(CreateOutcome::Placed(placed)) => well("done", Some(&placed.awb)),
-        Outcome::Cancel(CancelOutcome::Cancelled) => well("done", None),
-        Outcome::LookUp(LookUpOutcome::Found(placed)) => well("found", Some(&placed.awb)),
-        Outcome::LookUp(LookUpOutcome::Absent) => well("absent", None),
-        Outcome::Create(CreateOutcome::Retryable(failure, _))
-        | Outcome::Cancel(CancelOutcome::Retryable(failure, _))
-        | Outcome::LookUp(LookUpOutcome::Failed(failure, _)) => failed("retryable", ErrorClass::Retryable, failure),
-        Outcome::Create(CreateOutcome::Unknown(failure)) => failed("unknown", ErrorClass::Unknown, failure),
-        Outcome::Create(CreateOutcome::Refused(failure) | CreateOutcome::Unauthorized(failure))
-        | Outcome::Cancel(CancelOutcome::Refused(failure) | CancelOutcome::Unauthorized(failure))
-        | Outcome::LookUp(LookUpOutcome::Unauthorized(failure)) => failed("fatal", ErrorClass::Fatal, failure),
     }
 }

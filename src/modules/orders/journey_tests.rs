@@ -14,21 +14,25 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     OrderQueues, SETTLING_DELAY,
-    attempt::{AttemptFailed, BeginAttempt, Begun, BegunCall, CallConcluded},
-    charging::ChargeKeys,
+    attempt_tests::order_job,
     charging_tests::quote,
-    commands::{CancelAsked, CancelOrder, CreateOrder, Created},
-    flow::{Errand, Outcome},
+    commands::{CancelOrder, CreateOrder},
+    error::OrderError,
+    flow::{AtCarrier, JobKind},
     flow_tests::{NOW, failure, placed, shipment},
+    jobs::OrderJob,
     model::{CancellationStatus, Order, OrderStatus, fingerprint},
     retry_tests::{Handlers, order_handlers},
 };
 use crate::{
     modules::{
-        audit::{Call, REQUEST_LOGS, RESPONSE_LOGS, Verdict},
+        audit::{REQUEST_LOGS, RESPONSE_LOGS},
         events::{Actor, EVENTS},
         kyc::KycGate,
-        providers::{CancelOutcome, CreateOutcome, LookUpOutcome, Operation, Provider, Repeat, parcelx::ParcelX},
+        providers::{
+            Operation, Outcome, Retry,
+            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded, CallJob},
+        },
         queue::{Conclusion, Job, JobError, JobState, Retried, RetryJob, settle_job},
         wallet::{Hold, LedgerTransaction, Wallet},
     },
@@ -75,14 +79,12 @@ struct World {
     responses: Vec<Document>,
     events: Vec<Document>,
     books: Vec<There>,
-    provider: Arc<dyn Provider>,
     handlers: Handlers,
     ids: u32,
 }
 
 impl World {
     fn new(handlers: &Handlers) -> Self {
-        let keys = ["access", "secret"].map(|key| key.to_owned().into());
         Self {
             now: NOW,
             order: None,
@@ -94,7 +96,6 @@ impl World {
             responses: Vec::new(),
             events: Vec::new(),
             books: Vec::new(),
-            provider: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
             handlers: Arc::clone(handlers),
             ids: 0,
         }
@@ -149,7 +150,7 @@ impl World {
             job_id: self.id("job"),
             event_id: self.id("evt"),
         };
-        assert!(matches!(self.submit(&command), Created::New(_)));
+        assert!(self.submit(&command).is_ok_and(|reply| !reply.replayed));
     }
 
     fn cancel(&mut self) {
@@ -160,11 +161,10 @@ impl World {
             actor: Actor::worker("usr_1", "rqs_2"),
             correlation_id: "rqs_2".into(),
             queues: OrderQueues::default(),
-            cancellation_id: self.id("can"),
             job_id: self.id("job"),
             event_ids: [self.id("evt"), self.id("evt")],
         };
-        assert!(!matches!(self.submit(&command), CancelAsked::NotFound));
+        assert!(!matches!(self.submit(&command), Err(OrderError::NotFound)));
     }
 
     /// A person has every dead job run again that may be.
@@ -183,7 +183,7 @@ impl World {
     }
 
     /// Claims the next job, waiting for its time, if there is one.
-    fn claim(&mut self) -> Option<(Job, Errand)> {
+    fn claim(&mut self) -> Option<(Job, JobKind)> {
         let ready = self.jobs.values().filter(|job| job.state == JobState::Ready);
         let id = ready.min_by_key(|job| job.run_at)?.id.clone();
         let token = self.id("lease");
@@ -193,8 +193,8 @@ impl World {
         job.attempts += 1;
         job.lease_token = Some(token);
         job.lease_owner = Some("wrk_1".into());
-        let errand = if job.queue == super::CREATE_QUEUE { Errand::Create } else { Errand::Cancel };
-        Some((job.clone(), errand))
+        let kind = if job.queue == super::CREATE_QUEUE { JobKind::Create } else { JobKind::Cancel };
+        Some((job.clone(), kind))
     }
 
     /// The lease of a silent worker ends and its job goes back.
@@ -215,102 +215,94 @@ impl World {
     }
 
     /// What the carrier does with a call, and what its answer means by the rules of the adapter.
-    fn carry_out(&mut self, operation: Operation, chance: u8) -> Outcome {
+    fn carry_out(&mut self, operation: Operation, chance: u8) -> Outcome<AtCarrier> {
         let (failure, now) = (failure(), self.now);
         match operation {
-            Operation::Create => Outcome::Create(match chance {
-                0..20 => CreateOutcome::Retryable(failure, Repeat::NotConnected),
-                20..35 => CreateOutcome::Retryable(failure, Repeat::Throttled(Duration::from_secs(3))),
-                35..40 => CreateOutcome::Unauthorized(failure),
-                40..50 => CreateOutcome::Refused(failure),
-                50..100 => CreateOutcome::Unknown(failure),
+            Operation::Create => match chance {
+                0..20 => Outcome::Retryable(failure, Retry::NotConnected),
+                20..35 => Outcome::Retryable(failure, Retry::Throttled(Duration::from_secs(3))),
+                35..40 => Outcome::Unauthorized(failure),
+                40..50 => Outcome::Refused(failure),
+                50..100 => Outcome::Unknown(failure),
                 100..160 => {
                     self.books.push(There::Since(now));
-                    CreateOutcome::Unknown(failure)
+                    Outcome::Unknown(failure)
                 }
                 160..200 => {
                     // It goes on with it after it has hung up; that is what the settling delay is for.
                     self.books.push(There::Since(after(now, SETTLING_DELAY)));
-                    CreateOutcome::Unknown(failure)
+                    Outcome::Unknown(failure)
                 }
                 200.. => {
                     self.books.push(There::Since(now));
-                    CreateOutcome::Placed(placed(false))
+                    Outcome::Done(AtCarrier::Placed(placed(false)))
                 }
-            }),
-            Operation::LookUp => Outcome::LookUp(match chance {
-                0..60 => LookUpOutcome::Failed(failure, Repeat::Counted),
-                60..80 => LookUpOutcome::Failed(failure, Repeat::NotConnected),
-                80..85 => LookUpOutcome::Unauthorized(failure),
-                85.. if self.exists() => LookUpOutcome::Found(placed(false)),
-                85.. if self.books.contains(&There::Cancelled) => LookUpOutcome::Found(placed(true)),
-                85.. => LookUpOutcome::Absent,
-            }),
-            Operation::Cancel => Outcome::Cancel(match chance {
-                0..40 => CancelOutcome::Retryable(failure, Repeat::Counted),
-                40..60 => CancelOutcome::Retryable(failure, Repeat::Throttled(Duration::from_secs(3))),
-                60..65 => CancelOutcome::Unauthorized(failure),
-                65..80 => CancelOutcome::Refused(failure),
+            },
+            Operation::LookUp => match chance {
+                0..60 => Outcome::Unknown(failure),
+                60..80 => Outcome::Retryable(failure, Retry::NotConnected),
+                80..85 => Outcome::Unauthorized(failure),
+                85.. if self.exists() => Outcome::Done(AtCarrier::Placed(placed(false))),
+                85.. if self.books.contains(&There::Cancelled) => Outcome::Done(AtCarrier::Placed(placed(true))),
+                85.. => Outcome::Done(AtCarrier::Absent),
+            },
+            Operation::Cancel => match chance {
+                0..40 => Outcome::Unknown(failure),
+                40..60 => Outcome::Retryable(failure, Retry::Throttled(Duration::from_secs(3))),
+                60..65 => Outcome::Unauthorized(failure),
+                65..80 => Outcome::Refused(failure),
                 80.. => {
                     self.books.fill(There::Cancelled);
-                    if chance < 120 {
-                        CancelOutcome::Retryable(failure, Repeat::Counted)
-                    } else {
-                        CancelOutcome::Cancelled
-                    }
+                    if chance < 120 { Outcome::Unknown(failure) } else { Outcome::Done(AtCarrier::Cancelled) }
                 }
-            }),
+            },
         }
     }
 
     fn conclusion(
         &mut self,
-        errand: Errand,
-        call: Call,
-        charge: Option<ChargeKeys>,
-        outcome: Outcome,
-    ) -> CallConcluded {
-        let record =
-            ResponseRecord { http_status: None, headers: Document::new(), body: bson::Bson::Null, latency_ms: 0 };
-        let verdict =
-            Verdict { outcome: "tested", error_class: None, error_code: None, error_message: None, awb: None };
+        kind: JobKind,
+        begun: Begun<OrderJob>,
+        outcome: Outcome<AtCarrier>,
+    ) -> CallConcluded<OrderJob> {
+        let call_job = order_job(kind);
+        let repeatable = call_job.is_safe_to_repeat(begun.asked.as_str());
         CallConcluded {
-            order_id: call.order_id.clone().unwrap_or_default(),
-            errand,
-            call,
-            record,
-            outcome,
-            verdict,
-            charge,
+            call_job,
+            subject_id: begun.call.order_id.clone().expect("an order"),
+            call: begun.call,
+            asked: begun.asked,
+            prefetch: begun.prefetch,
+            record: ResponseRecord {
+                http_status: None,
+                headers: Document::new(),
+                body: bson::Bson::Null,
+                latency_ms: 0,
+            },
+            outcome: if repeatable { outcome.or_repeat() } else { outcome },
             response_id: self.id("res"),
-            cancel_job_id: self.id("job"),
             event_id: self.id("evt"),
             jitter: 0.0,
-            settling_delay: SETTLING_DELAY,
-            queues: OrderQueues::default(),
         }
     }
 
     fn conclude(&mut self, job: &Job, conclusion: &dyn Conclusion) {
         self.commit(|view| {
-            conclusion.reads().into_iter().for_each(|key| view.put_absent(key));
             let job = view.by_id::<Job>(&job.id).expect("the job");
             let end = conclusion.conclude(view, &job).end;
             settle_job(view, job, &end);
         });
     }
 
-    fn fail(&mut self, job: &Job, errand: Errand) {
+    fn fail(&mut self, job: &Job, kind: JobKind) {
         let failed = AttemptFailed {
-            order_id: job.payload.get_str("orderId").expect("an order").to_owned(),
-            errand,
+            call_job: order_job(kind),
+            subject_id: job.payload.get_str("orderId").expect("an order").to_owned(),
             error: JobError::new("timeout", "queue.timeout", "The attempt took too long."),
             worker_id: "wrk_1".into(),
             closing_response_id: self.id("res"),
-            cancel_job_id: self.id("job"),
             event_id: self.id("evt"),
             jitter: 0.0,
-            queues: OrderQueues::default(),
         };
         self.conclude(job, &failed);
     }
@@ -323,45 +315,41 @@ impl World {
         if (50..80).contains(&chance.people) {
             self.retry_dead();
         }
-        let Some((job, errand)) = self.claim() else { return false };
+        let Some((job, kind)) = self.claim() else { return false };
         if chance.worker < 10 {
             self.reclaim(&job.id);
             return true;
         }
         if job.attempts > job.max_attempts {
-            self.fail(&job, errand);
+            self.fail(&job, kind);
             return true;
         }
         let token = job.lease_token.clone().expect("claimed");
         let begin = BeginAttempt {
-            order_id: job.payload.get_str("orderId").expect("an order").to_owned(),
-            errand,
+            call_job: order_job(kind),
+            subject_id: job.payload.get_str("orderId").expect("an order").to_owned(),
             job_id: job.id.clone(),
             token: token.clone(),
             worker_id: "wrk_1".into(),
-            provider: Arc::clone(&self.provider),
-            queues: OrderQueues::default(),
             request_ref_id: self.id("req"),
             closing_response_id: self.id("res"),
-            cancel_job_id: self.id("job"),
             event_id: self.id("evt"),
         };
-        let Begun::Call(begun) = self.submit(&begin) else { return true };
-        let BegunCall { call, operation, charge, .. } = *begun;
+        let Ok(begun) = self.submit(&begin) else { return true };
         if chance.worker < 20 {
             // Killed after the log was durable and before anything was sent.
             self.reclaim(&job.id);
             return true;
         }
-        let outcome = self.carry_out(operation, chance.answer);
+        let outcome = self.carry_out(begun.asked, chance.answer);
         if (30..50).contains(&chance.people) {
             self.cancel();
         }
-        let conclusion = self.conclusion(errand, call, charge, outcome);
+        let conclusion = self.conclusion(kind, *begun, outcome);
         match chance.worker {
             // Killed after the call, or stopped because it took too long.
             0..30 => self.reclaim(&job.id),
-            30..40 => self.fail(&job, errand),
+            30..40 => self.fail(&job, kind),
             40..50 => {
                 self.reclaim(&job.id);
                 self.commit(|view| conclusion.conclude_late(view));

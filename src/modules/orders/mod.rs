@@ -9,7 +9,6 @@
 //! `parcelx-order-cancellation-queue`. Events: `OrderCreated, OrderConfirmed, OrderFailed, OrderNeedsAttention, OrderResent,
 //! CancellationRequested, OrderCancelled, CancellationRefused, CancellationNeedsAttention`.
 
-mod attempt;
 mod charging;
 mod commands;
 mod error;

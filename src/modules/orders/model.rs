@@ -4,11 +4,11 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::charging::Billing;
 use crate::{
     modules::{
-        audit::{Call, ErrorClass},
-        providers::{PlacedShipment, Shipment},
+        audit::Call,
+        providers::{PlacedShipment, Shipment, StoredFailure},
+        wallet::rates::Pricing,
     },
     platform::{
         batch::{Entity, Key},
@@ -93,8 +93,6 @@ pub enum CancellationStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cancellation {
-    /// `can_...`: by it a repeated transaction recognises its own request.
-    pub id: String,
     /// Where it is.
     pub status: CancellationStatus,
     /// The merchant's words.
@@ -108,20 +106,9 @@ pub struct Cancellation {
     /// The job that carries it out, once there is one.
     pub job_id: Option<String>,
     /// Why it was refused or given up.
-    pub failure: Option<OrderFailure>,
+    pub failure: Option<StoredFailure>,
     /// `X-Request-Id` of the request for it.
     pub correlation_id: String,
-}
-
-/// Why an order did not go through.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct OrderFailure {
-    /// How it counts.
-    pub class: ErrorClass,
-    /// `provider.refused`, ...
-    pub code: String,
-    /// What the provider said.
-    pub message: String,
 }
 
 /// The provider's names for it.
@@ -143,6 +130,18 @@ impl ProviderRefs {
         self.courier_name = placed.courier_name.clone().or_else(|| self.courier_name.take());
         self.provider_order_id = placed.provider_order_id.clone().or_else(|| self.provider_order_id.take());
     }
+}
+
+/// How an order is paid for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Billing {
+    /// The last hold.
+    pub hold_id: String,
+    /// Holds so far: a second one where it is sent again after the first was released.
+    pub holds: i32,
+    /// How the price came about.
+    pub pricing: Pricing,
 }
 
 /// A create that may have been executed.
@@ -193,7 +192,7 @@ pub struct Order {
     /// A cancellation, where one was asked for.
     pub cancellation: Option<Cancellation>,
     /// Why it did not go through.
-    pub failure: Option<OrderFailure>,
+    pub failure: Option<StoredFailure>,
     /// Calls that tried to place it.
     pub attempts: i32,
     /// The job that places it.
@@ -229,6 +228,24 @@ impl Order {
             || self::fingerprint(&self.provider, &self.shipment) == fingerprint
     }
 
+    /// Links an answer where its request is linked.
+    pub fn link_response(&mut self, request_ref_id: &str, response_ref_id: &str) {
+        if self.provider_request_ref_id.as_deref() == Some(request_ref_id) {
+            self.provider_response_ref_id = Some(response_ref_id.to_owned());
+        }
+        if let Some(cancellation) = &mut self.cancellation
+            && cancellation.request_ref_id.as_deref() == Some(request_ref_id)
+        {
+            cancellation.response_ref_id = Some(response_ref_id.to_owned());
+        }
+    }
+
+    /// The create `call` may have been executed: it is looked up before anything else.
+    pub fn doubt(&mut self, call: &Call, now: DateTime, last: bool) {
+        self.provider_sync_status = ProviderSyncStatus::Unknown;
+        self.uncertain = Some(Uncertain { request_ref_id: call.request_ref_id.clone(), since: now, last });
+    }
+
     /// Whether the merchant has asked for a cancellation that is still open.
     #[must_use]
     pub fn cancellation_pending(&self) -> bool {
@@ -258,8 +275,11 @@ pub const fn fingerprint_version() -> u32 {
 
 /// The meaning of a create request: SHA-256 over the parsed request in canonical form. Order of keys, white space, nulls
 /// and spelled-out defaults don't count, because they are gone after parsing.
+///
+/// # Panics
+/// Never for a shipment that was parsed.
 #[must_use]
 pub fn fingerprint(provider: &str, shipment: &Shipment) -> String {
-    let canonical = serde_json::to_vec(&(provider, shipment)).unwrap_or_default();
+    let canonical = serde_json::to_vec(&(provider, shipment)).expect("a shipment is JSON: it came as JSON");
     sha256_hex(&canonical)
 }

@@ -6,7 +6,7 @@ use validator::{Validate, ValidationError};
 
 use super::{model::OrderStatus, service::NewOrder};
 use crate::{
-    modules::providers::{Dimensions, Item, Party, PaymentMode, Service, Shipment, parcelx},
+    modules::providers::{Dimensions, Item, Party, PaymentMode, ProviderName, Service, Shipment},
     platform::clock::Rfc3339Time,
 };
 
@@ -30,25 +30,6 @@ pub struct CreateOrderRequest {
     pub shipment: Option<ShipmentRequest>,
 }
 
-/// Providers that orders can be sent to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderName {
-    /// ParcelX, a carrier.
-    #[default]
-    Parcelx,
-}
-
-impl ProviderName {
-    /// As stored.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Parcelx => parcelx::NAME,
-        }
-    }
-}
-
 /// A parcel and its way.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -56,9 +37,9 @@ impl ProviderName {
 pub struct ShipmentRequest {
     /// How fast.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub service: ServiceName,
+    pub service: Service,
     /// Who pays for the goods.
-    pub payment_mode: PaymentModeName,
+    pub payment_mode: PaymentMode,
     /// ISO 4217; this carrier takes rupees only.
     #[serde(default = "rupees", deserialize_with = "null_is_rupees")]
     #[validate(custom(function = "inr"))]
@@ -83,27 +64,6 @@ pub struct ShipmentRequest {
     /// What.
     #[validate(nested, length(min = 1, max = 100))]
     pub items: Vec<ItemRequest>,
-}
-
-/// How fast.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceName {
-    /// By road.
-    #[default]
-    Surface,
-    /// By air.
-    Air,
-}
-
-/// Who pays for the goods, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PaymentModeName {
-    /// Paid already.
-    Prepaid,
-    /// Cash on delivery.
-    Cod,
 }
 
 /// Outer dimensions in centimetres.
@@ -224,14 +184,8 @@ impl CreateOrderRequest {
 impl From<ShipmentRequest> for Shipment {
     fn from(request: ShipmentRequest) -> Self {
         Self {
-            service: match request.service {
-                ServiceName::Surface => Service::Surface,
-                ServiceName::Air => Service::Air,
-            },
-            payment_mode: match request.payment_mode {
-                PaymentModeName::Prepaid => PaymentMode::Prepaid,
-                PaymentModeName::Cod => PaymentMode::Cod,
-            },
+            service: request.service,
+            payment_mode: request.payment_mode,
             currency: request.currency,
             cod_amount: request.cod_amount,
             weight_grams: request.weight_grams,
@@ -348,9 +302,9 @@ fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), Validatio
 
 fn cod_matches_mode(shipment: &ShipmentRequest) -> Result<(), ValidationError> {
     match (shipment.payment_mode, shipment.cod_amount) {
-        (PaymentModeName::Prepaid, 0) | (PaymentModeName::Cod, 1..) => Ok(()),
-        (PaymentModeName::Prepaid, _) => Err(blame("codAmount", "cod", "must be 0 or absent when prepaid")),
-        (PaymentModeName::Cod, _) => Err(blame("codAmount", "cod", "must be above 0 for cash on delivery")),
+        (PaymentMode::Prepaid, 0) | (PaymentMode::Cod, 1..) => Ok(()),
+        (PaymentMode::Prepaid, _) => Err(blame("codAmount", "cod", "must be 0 or absent when prepaid")),
+        (PaymentMode::Cod, _) => Err(blame("codAmount", "cod", "must be above 0 for cash on delivery")),
     }
 }
 

@@ -10,17 +10,17 @@ use mongodb::{
 use super::{
     CREATE_KIND, OrderQueues, SETTLING_DELAY,
     commands_tests::{decide, event_types, find_job, view_of},
-    flow::{Errand, Step, next_step},
-    flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, job_in, order, uncertain},
+    flow::JobKind,
+    flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, job_in, order, stepped, uncertain},
     jobs::{OrderJobs, handlers},
-    model::{CancellationStatus, Order, OrderFailure, OrderStatus, ProviderSyncStatus},
+    model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
 };
 use crate::{
     modules::{
         audit::{AuditStore, ErrorClass},
         events::Actor,
         kyc::KycGate,
-        providers::{AccountStore, AccountWatch, Operation, parcelx::ParcelX},
+        providers::{AccountStore, AccountWatch, Operation, StoredFailure, parcelx::ParcelX},
         queue::{Job, JobEnd, JobError, JobHandler, JobState, QueueStore, Retried, RetryJob},
     },
     platform::{batch::Lane, clock::Clock, exchange::Exchange},
@@ -38,7 +38,7 @@ pub(super) fn order_handlers() -> Handlers {
         gate: KycGate::new(false),
         lane: Lane::start("test", db.clone(), clock.clone(), crate::modules::audit::journal()),
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
-        provider: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
+        carrier: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
         account: AccountWatch::new(
             "parcelx/default",
             &[],
@@ -64,14 +64,14 @@ fn retry(handlers: &Handlers, job_id: &str) -> RetryJob {
 }
 
 /// A job that died on its last attempt.
-fn dead_job(errand: Errand) -> Job {
-    let mut job = job_in(errand, true, true);
+fn dead_job(kind: JobKind) -> Job {
+    let mut job = job_in(kind, true, true);
     job.end(&JobEnd::Dead { error: JobError::new("unknown", "a.b", "c") }, before_now(1_000));
     job
 }
 
 fn given_up() -> Order {
-    let failure = OrderFailure { class: ErrorClass::Unknown, code: "a.b".into(), message: "c".into() };
+    let failure = StoredFailure { class: ErrorClass::Unknown, code: "a.b".into(), message: "c".into() };
     let (status, provider_sync_status) = (OrderStatus::NeedsAttention, ProviderSyncStatus::Failed);
     Order { status, provider_sync_status, failure: Some(failure), ..order() }
 }
@@ -103,17 +103,17 @@ async fn an_order_that_was_given_up_or_refused_is_placed_again() {
         ("refused", refused, ProviderSyncStatus::Pending, Operation::Create),
         ("left behind", order(), ProviderSyncStatus::Pending, Operation::Create),
     ] {
-        let dead = dead_job(Errand::Create);
+        let dead = dead_job(JobKind::Create);
         let mut view = view_of(&stored, &[&dead]);
         let Retried::Revived(job) = decide(&mut view, &retry(&handlers, "job_create")) else { panic!("{name}") };
-        assert_eq!(find_job(&view, "job_create"), Some((*job).clone()), "{name}");
+        assert_eq!(find_job(&view, "job_create").as_ref(), Some(&*job), "{name}");
         assert_eq!((job.state, job.attempts, job.deferrals, job.run_at), (JobState::Ready, 0, 0, NOW), "{name}");
         assert_eq!((job.deferring_since, &job.history), (None, &dead.history), "{name}");
         assert!(!job.never_attempted(), "{name}: it was sent before");
         let order = view.by_id::<Order>("ord_1").expect("the order");
         assert_eq!((order.status, order.provider_sync_status), (OrderStatus::Created, sync), "{name}");
         assert_eq!((&order.failure, order.updated_at), (&None, NOW), "{name}");
-        assert_eq!(next_step(&order, Errand::Create), Step::Call(step), "{name}");
+        assert_eq!(stepped(&order, JobKind::Create), Ok(step), "{name}");
         assert_eq!(event_types(&view), ["OrderResent"], "{name}");
     }
 }
@@ -133,7 +133,7 @@ async fn a_create_is_not_revived_for_an_order_that_has_ended_or_is_there() {
     refused.push(cancelling(OrderStatus::NeedsAttention, CancellationStatus::NeedsAttention));
     assert_eq!(refused.len(), 6);
     for stored in refused {
-        let dead = dead_job(Errand::Create);
+        let dead = dead_job(JobKind::Create);
         let mut view = view_of(&stored, &[&dead]);
         assert_eq!(in_a_word(&decide(&mut view, &retry(&handlers, "job_create"))), "refused", "{:?}", stored.status);
         assert_eq!((view.by_id::<Order>("ord_1"), find_job(&view, "job_create")), (Some(stored), Some(dead)));
@@ -160,7 +160,7 @@ async fn a_cancel_is_revived_while_it_is_the_one_that_counts() {
         ("not asked for", Order { status: OrderStatus::Confirmed, ..order() }, "refused"),
         ("another job's", of_another_job, "refused"),
     ] {
-        let dead = dead_job(Errand::Cancel);
+        let dead = dead_job(JobKind::Cancel);
         let mut view = view_of(&stored, &[&dead]);
         let retried = decide(&mut view, &retry(&handlers, "job_cancel"));
         assert_eq!(in_a_word(&retried), reply, "{name}");
@@ -187,8 +187,8 @@ async fn a_cancel_is_revived_while_it_is_the_one_that_counts() {
 #[tokio::test]
 async fn only_dead_jobs_that_somebody_runs_are_revived() {
     let handlers = order_handlers();
-    let dead = dead_job(Errand::Create);
-    let in_state = |state| Job { state, ..active_job(Errand::Create) };
+    let dead = dead_job(JobKind::Create);
+    let in_state = |state| Job { state, ..active_job(JobKind::Create) };
     let unreadable = Job { payload: bson::doc! { "orderId": 7 }, ..dead.clone() };
     let of_another_order = Job { payload: bson::doc! { "orderId": "ord_2" }, ..dead.clone() };
     for (name, job, reply) in [
@@ -214,7 +214,7 @@ async fn only_dead_jobs_that_somebody_runs_are_revived() {
 async fn a_broken_attempt_without_a_readable_payload_concludes_nothing() {
     let handlers = order_handlers();
     let error = JobError::new("panic", "queue.panic", "boom");
-    let job = Job { lease_token: Some(TOKEN.into()), ..active_job(Errand::Create) };
+    let job = Job { lease_token: Some(TOKEN.into()), ..active_job(JobKind::Create) };
     assert!(handlers[CREATE_KIND].failed(&job, error.clone()).is_some());
     let unreadable = Job { payload: bson::doc! {}, ..job };
     assert!(handlers[CREATE_KIND].failed(&unreadable, error).is_none());

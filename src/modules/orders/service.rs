@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{
     OrderQueues,
-    commands::{CancelAsked, CancelOrder, CreateOrder, Created},
+    commands::{CancelOrder, CreateOrder, OrderReply},
     error::OrderError,
     model::{Order, fingerprint},
     store::{OrderFilter, OrderStore},
@@ -27,15 +27,24 @@ use crate::{
 /// Orders, as the API offers them.
 #[derive(Clone, Debug)]
 pub struct OrderService {
-    lane: Lane,
-    gate: KycGate,
-    store: OrderStore,
-    events: EventStore,
-    audit: AuditStore,
-    waker: Waker,
-    queues: OrderQueues,
-    rates: RateCards,
-    indexes_present: Arc<AtomicBool>,
+    /// Writes.
+    pub lane: Lane,
+    /// Keeps out merchants who may not do business.
+    pub gate: KycGate,
+    /// Reads.
+    pub store: OrderStore,
+    /// What happened.
+    pub events: EventStore,
+    /// Calls to providers.
+    pub audit: AuditStore,
+    /// Wakes workers.
+    pub waker: Waker,
+    /// The two queues.
+    pub queues: OrderQueues,
+    /// Prices.
+    pub rates: RateCards,
+    /// Nothing is written before.
+    pub indexes_present: Arc<AtomicBool>,
 }
 
 /// A create request after validation.
@@ -47,15 +56,6 @@ pub struct NewOrder {
     pub provider: &'static str,
     /// What is to be carried.
     pub shipment: Shipment,
-}
-
-/// An answer to a create or a cancel, and whether it was given before.
-#[derive(Debug)]
-pub struct Answered {
-    /// The order as it stands.
-    pub order: Order,
-    /// Nothing changed: the request had been carried out before.
-    pub replayed: bool,
 }
 
 /// What happened to an order and what was said to its provider.
@@ -72,29 +72,12 @@ pub struct History {
 }
 
 impl OrderService {
-    /// A service that writes through `lane` once `indexes_present` holds.
-    #[expect(clippy::too_many_arguments, reason = "called once, with parts of different types")]
-    #[must_use]
-    pub const fn new(
-        lane: Lane,
-        gate: KycGate,
-        store: OrderStore,
-        events: EventStore,
-        audit: AuditStore,
-        waker: Waker,
-        queues: OrderQueues,
-        rates: RateCards,
-        indexes_present: Arc<AtomicBool>,
-    ) -> Self {
-        Self { lane, gate, store, events, audit, waker, queues, rates, indexes_present }
-    }
-
     /// Creates an order, or answers the one that the same request created before.
     ///
     /// # Errors
     /// [`OrderError::IdempotencyMismatch`], [`OrderError::NotVerified`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
     /// [`OrderError::Lane`].
-    pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<Answered, OrderError> {
+    pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
         let card = self.rates.current(new.provider).await?.ok_or(OrderError::NoRates)?;
         let quote = rates::quote(&card, &Parcel::from(&new.shipment)).map_err(|_| OrderError::NoRates)?;
@@ -113,16 +96,7 @@ impl OrderService {
             job_id: new_id("job"),
             event_id: new_id("evt"),
         };
-        match self.lane.submit(command).await? {
-            Created::New(order) => {
-                self.waker.wake(self.queues.create.name);
-                Ok(Answered { order: *order, replayed: false })
-            }
-            Created::Replay(order) => Ok(Answered { order: *order, replayed: true }),
-            Created::Mismatch => Err(OrderError::IdempotencyMismatch),
-            Created::NotVerified(refusal) => Err(refusal.into()),
-            Created::Unpaid(refusal) => Err(OrderError::Unpaid(refusal)),
-        }
+        self.reply(self.lane.submit(command).await??)
     }
 
     /// Cancels an order: at once, or by asking its provider.
@@ -134,7 +108,7 @@ impl OrderService {
         user: &CurrentUser,
         client_order_id: String,
         reason: Option<String>,
-    ) -> Result<Answered, OrderError> {
+    ) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
         let command = CancelOrder {
             user_id: user.user_id.clone(),
@@ -143,21 +117,17 @@ impl OrderService {
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
             queues: self.queues.clone(),
-            cancellation_id: new_id("can"),
             job_id: new_id("job"),
             event_ids: [new_id("evt"), new_id("evt")],
         };
-        match self.lane.submit(command).await? {
-            CancelAsked::NotFound => Err(OrderError::NotFound),
-            CancelAsked::NotCancellable(status) => Err(OrderError::NotCancellable(status.as_str())),
-            CancelAsked::Replay(order) => Ok(Answered { order: *order, replayed: true }),
-            CancelAsked::Accepted(order, wake) => {
-                if let Some(queue) = wake {
-                    self.waker.wake(queue);
-                }
-                Ok(Answered { order: *order, replayed: false })
-            }
+        self.reply(self.lane.submit(command).await??)
+    }
+
+    fn reply(&self, reply: OrderReply) -> Result<OrderReply, OrderError> {
+        if let Some(queue) = reply.wake {
+            self.waker.wake(queue);
         }
+        Ok(reply)
     }
 
     /// One of the caller's orders.

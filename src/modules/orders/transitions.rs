@@ -54,19 +54,10 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
         (S::Created, C::Resend)
         | (S::NeedsAttention, C::Refuse)
         | (S::Confirmed, C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend)
-        | (
-            S::Failed,
-            C::RequestCancel | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::CancelPlaced,
-        )
+        | (S::Failed, C::RequestCancel | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::CancelPlaced)
         | (
             S::Cancelled,
-            C::RequestCancel
-            | C::Accept
-            | C::Refuse
-            | C::GiveUp
-            | C::CancelUnplaced
-            | C::CancelPlaced
-            | C::Resend,
+            C::RequestCancel | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::CancelPlaced | C::Resend,
         ) => None,
     }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bson::doc;
 
-use super::accounts::{AUTH_FAILURES_MAX, AccountStore};
+use super::{
+    accounts::{AUTH_FAILURES_MAX, AccountStore},
+    outcome::{Outcome, Retry},
+};
 use crate::{
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
@@ -23,19 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a queue is paused, as operators and auditors read it.
 const REFUSED: &str = "The provider refused our credentials three times in a row.";
-
-/// What an answer says of the account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccountNews {
-    /// Not before this long.
-    Throttled(Duration),
-    /// Its credentials were refused.
-    Refused,
-    /// Its credentials were accepted.
-    Accepted,
-    /// Nothing.
-    None,
-}
 
 /// Watches one account and holds its queues.
 #[derive(Clone, Debug)]
@@ -63,22 +53,22 @@ impl AccountWatch {
     }
 
     /// Writes down what an answer says of the account; in vain where the database does not answer.
-    pub async fn heed(&self, news: AccountNews) {
+    pub async fn heed<T: Sync>(&self, outcome: &Outcome<T>) {
         let account = self.account_id.as_str();
-        match tokio::time::timeout(PATIENCE, self.write_down(news)).await {
+        match tokio::time::timeout(PATIENCE, self.write_down(outcome)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(account, %error, "the account's state could not be written down"),
             Err(_) => tracing::warn!(account, "the account's state could not be written down in time"),
         }
     }
 
-    async fn write_down(&self, news: AccountNews) -> mongodb::error::Result<()> {
+    async fn write_down<T: Sync>(&self, outcome: &Outcome<T>) -> mongodb::error::Result<()> {
         let account = self.account_id.as_str();
-        match news {
-            AccountNews::Throttled(wait) => {
-                self.queue_store.throttle(&self.queues, after(self.clock.now(), wait)).await
+        match outcome {
+            Outcome::Retryable(_, Retry::Throttled(wait)) => {
+                self.queue_store.throttle(&self.queues, after(self.clock.now(), *wait)).await
             }
-            AccountNews::Refused => {
+            Outcome::Unauthorized(_) => {
                 let count = self.accounts.count_auth_failure(account).await?;
                 if count < AUTH_FAILURES_MAX {
                     return Ok(());
@@ -96,8 +86,8 @@ impl AccountWatch {
                 }
                 result
             }
-            AccountNews::Accepted => self.accounts.end_auth_failures(account).await,
-            AccountNews::None => Ok(()),
+            Outcome::Done(_) | Outcome::Refused(_) => self.accounts.end_auth_failures(account).await,
+            Outcome::Retryable(..) | Outcome::Unknown(_) => Ok(()),
         }
     }
 

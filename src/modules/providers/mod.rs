@@ -6,8 +6,8 @@
 
 mod account_watch;
 mod accounts;
+mod attempt;
 pub mod call_job;
-mod calling;
 pub mod idcheck;
 mod objection;
 mod outcome;
@@ -23,12 +23,11 @@ use async_trait::async_trait;
 
 use crate::platform::exchange::{Answer, Credentials, Outbound};
 
-pub use account_watch::{AccountNews, AccountWatch};
+pub use account_watch::AccountWatch;
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
-pub use calling::{NextTry, job_error, send_under_lease};
-pub use outcome::{CancelOutcome, CreateOutcome, Failure, LookUpOutcome, PlacedShipment, Repeat};
+pub use outcome::{Decision, Failure, Outcome, PlacedShipment, Retry, StoredFailure, Timing, job_error};
 pub use policy::{Policy, policies};
-pub use shipment::{Dimensions, Item, Party, PaymentMode, Service, Shipment};
+pub use shipment::{Dimensions, Item, Party, PaymentMode, ProviderName, Service, Shipment};
 
 /// What a provider is asked to do; the names are those in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,12 +75,9 @@ pub struct OrderToPlace<'a> {
     pub shipment: &'a Shipment,
 }
 
-/// A carrier.
+/// An outside service.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
-    /// As in orders and logs.
-    fn name(&self) -> &'static str;
-
     /// The account that is used, as in logs.
     fn account_id(&self) -> &str;
 
@@ -90,7 +86,10 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Proof of who we are, made right before sending. `None` where it can't be had; nothing is sent then.
     async fn credentials(&self) -> Option<Credentials>;
+}
 
+/// A provider that carries orders.
+pub trait Carrier: Provider {
     /// The request that places the order.
     fn create_request(&self, order: &OrderToPlace<'_>) -> Outbound;
 
@@ -101,11 +100,11 @@ pub trait Provider: Send + Sync + 'static {
     fn look_up_request(&self, order_id: &str) -> Outbound;
 
     /// What the answer to a create means for the order `order_id`.
-    fn read_create(&self, order_id: &str, answer: &Answer) -> CreateOutcome;
+    fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<PlacedShipment>;
 
-    /// What the answer to a cancel means.
-    fn read_cancel(&self, answer: &Answer) -> CancelOutcome;
+    /// What the answer to a cancel means: done where it is cancelled, now or before.
+    fn read_cancel(&self, answer: &Answer) -> Outcome<()>;
 
-    /// What the answer to a look-up means for the order `order_id`.
-    fn read_look_up(&self, order_id: &str, answer: &Answer) -> LookUpOutcome;
+    /// What the answer to a look-up means for the order `order_id`; none is a clear "no record".
+    fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<PlacedShipment>>;
 }

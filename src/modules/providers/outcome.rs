@@ -1,8 +1,18 @@
-//! What an answer means, in our words.
+//! What an answer means, in our words: one type for every operation of every provider. And what is decided about it.
 
 use std::time::Duration;
 
-use crate::platform::scrub::scrub;
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    modules::{
+        audit::{ErrorClass, Verdict},
+        queue::{Backoff, Job, JobEnd, JobError},
+    },
+    platform::{clock::after, scrub::scrub},
+};
 
 /// A shipment that exists at the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +43,28 @@ impl Failure {
     }
 }
 
-/// How an operation that may be repeated is to be repeated.
+/// A failure as it is stored with what failed, and answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoredFailure {
+    /// How it counts.
+    pub class: ErrorClass,
+    /// `provider.refused`, ...
+    pub code: String,
+    /// What the provider said, or what happened.
+    pub message: String,
+}
+
+impl StoredFailure {
+    /// A failure of this class.
+    #[must_use]
+    pub fn new(class: ErrorClass, failure: &Failure) -> Self {
+        Self { class, code: failure.code.into(), message: failure.message.clone() }
+    }
+}
+
+/// How a failed call is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
+pub enum Retry {
     /// After backoff; the attempt is used up.
     Counted,
     /// Not connected: after backoff; no attempt is used up.
@@ -44,14 +73,14 @@ pub enum Repeat {
     Throttled(Duration),
 }
 
-/// What became of a create.
+/// What became of a call; `T` is what the provider says where it did as it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CreateOutcome {
-    /// Accepted; the answer is about our order.
-    Placed(PlacedShipment),
-    /// Provably not executed.
-    Retryable(Failure, Repeat),
-    /// It may have been executed.
+pub enum Outcome<T> {
+    /// Done, or answered.
+    Done(T),
+    /// Not executed, or safe to repeat: try again.
+    Retryable(Failure, Retry),
+    /// No clear answer: it may have been executed.
     Unknown(Failure),
     /// Refused for good.
     Refused(Failure),
@@ -59,28 +88,125 @@ pub enum CreateOutcome {
     Unauthorized(Failure),
 }
 
-/// What became of a cancel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CancelOutcome {
-    /// Cancelled now or before.
-    Cancelled,
-    /// Not known or not done; asking again is safe.
-    Retryable(Failure, Repeat),
-    /// Refused for good: picked up, unknown there.
-    Refused(Failure),
-    /// Our credentials were refused.
-    Unauthorized(Failure),
+impl<T> Outcome<T> {
+    /// An unclear one.
+    pub fn unknown(code: &'static str, message: impl AsRef<str>) -> Self {
+        Self::Unknown(Failure::new(code, message))
+    }
+
+    /// A refusal.
+    pub fn refused(code: &'static str, message: impl AsRef<str>) -> Self {
+        Self::Refused(Failure::new(code, message))
+    }
+
+    /// Reads what was done further.
+    pub fn and_then<U>(self, read: impl FnOnce(T) -> Outcome<U>) -> Outcome<U> {
+        match self {
+            Self::Done(done) => read(done),
+            Self::Retryable(failure, retry) => Outcome::Retryable(failure, retry),
+            Self::Unknown(failure) => Outcome::Unknown(failure),
+            Self::Refused(failure) => Outcome::Refused(failure),
+            Self::Unauthorized(failure) => Outcome::Unauthorized(failure),
+        }
+    }
+
+    /// The same in other words.
+    pub fn map<U>(self, name: impl FnOnce(T) -> U) -> Outcome<U> {
+        self.and_then(|done| Outcome::Done(name(done)))
+    }
+
+    /// Of an operation that is safe to repeat: what is unclear is asked again.
+    #[must_use]
+    pub fn or_repeat(self) -> Self {
+        match self {
+            Self::Unknown(failure) => Self::Retryable(failure, Retry::Counted),
+            other => other,
+        }
+    }
+
+    /// As it is logged; `describe` says it of what was done.
+    pub fn verdict(&self, describe: impl FnOnce(&T) -> Verdict) -> Verdict {
+        match self {
+            Self::Done(done) => describe(done),
+            Self::Retryable(failure, _) => Verdict::failed(ErrorClass::Retryable, failure.code, &failure.message),
+            Self::Unknown(failure) => Verdict::failed(ErrorClass::Unknown, failure.code, &failure.message),
+            Self::Refused(failure) | Self::Unauthorized(failure) => {
+                Verdict::failed(ErrorClass::Fatal, failure.code, &failure.message)
+            }
+        }
+    }
 }
 
-/// What a look-up says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LookUpOutcome {
-    /// It exists.
-    Found(PlacedShipment),
-    /// A clear "no record".
-    Absent,
-    /// The look-up itself failed and says nothing about the order.
-    Failed(Failure, Repeat),
-    /// Our credentials were refused.
-    Unauthorized(Failure),
+/// What decides when a job tries again.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Now.
+    pub now: DateTime,
+    /// Of the job's queue.
+    pub backoff: Backoff,
+    /// In `0.0..1.0`.
+    pub jitter: f64,
+}
+
+impl Retry {
+    /// How a failed attempt of `job` ends; `None` where it has tried often or long enough.
+    #[must_use]
+    pub fn end(self, job: &Job, class: ErrorClass, failure: &Failure, timing: &Timing) -> Option<JobEnd> {
+        let Timing { now, backoff, jitter } = *timing;
+        let (counts, delay) = match self {
+            Self::Counted => (true, backoff.delay(job.attempts, jitter)),
+            Self::NotConnected => (false, backoff.delay(job.deferrals + 1, jitter)),
+            // A second of jitter, so that a throttled account's jobs don't all come at once.
+            Self::Throttled(wait) => (false, wait + Duration::from_secs(1).mul_f64(jitter)),
+        };
+        let used_up = if counts { job.is_last_attempt() } else { job.deferred_too_long(now) };
+        let error = Some(job_error(class, failure));
+        (!used_up).then(|| JobEnd::Retry { at: after(now, delay), error, counts })
+    }
+}
+
+/// A failure as a job remembers it.
+#[must_use]
+pub fn job_error(class: ErrorClass, failure: &Failure) -> JobError {
+    JobError::new(class.as_str(), failure.code, failure.message.clone())
+}
+
+/// What is decided about an attempt, besides the changed subject.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What becomes of the job.
+    pub end: JobEnd,
+    /// The event to record, where the subject's state changed.
+    pub event: Option<&'static str>,
+}
+
+impl Decision {
+    /// The job is dead.
+    #[must_use]
+    pub fn dead(class: ErrorClass, failure: &Failure, event: &'static str) -> Self {
+        Self { end: JobEnd::Dead { error: job_error(class, failure) }, event: Some(event) }
+    }
+}
+
+impl From<JobEnd> for Decision {
+    fn from(end: JobEnd) -> Self {
+        Self { end, event: None }
+    }
+}
+
+#[cfg(test)]
+impl<T> Outcome<T> {
+    /// In the words of the adapters' tables.
+    pub(super) fn in_words(&self, done: impl FnOnce(&T) -> String) -> String {
+        let (class, failure) = match self {
+            Self::Done(it) => return done(it),
+            Self::Retryable(failure, Retry::Counted) => ("counted".to_owned(), failure),
+            Self::Retryable(failure, Retry::NotConnected) => ("deferred".to_owned(), failure),
+            Self::Retryable(failure, Retry::Throttled(wait)) => (format!("in {} s", wait.as_secs()), failure),
+            Self::Unknown(failure) => ("unknown".to_owned(), failure),
+            Self::Refused(failure) => ("fatal".to_owned(), failure),
+            Self::Unauthorized(failure) => ("unauthorized".to_owned(), failure),
+        };
+        format!("{class} {}", failure.code)
+    }
 }

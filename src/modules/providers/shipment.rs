@@ -1,22 +1,52 @@
-//! A shipment in our own words: what is stored, and what carriers' adapters translate.
+//! A shipment in our own words: what is stored, and what carriers' adapters translate. The enums are those of requests and
+//! answers too.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::parcelx;
+
+/// Providers that orders can be sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderName {
+    /// ParcelX, a carrier.
+    #[default]
+    Parcelx,
+}
+
+impl ProviderName {
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Parcelx => parcelx::NAME,
+        }
+    }
+}
 
 /// How fast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {
     /// By road.
+    #[default]
     Surface,
     /// By air.
     Air,
 }
 
+impl Service {
+    /// Every service.
+    pub const ALL: [Self; 2] = [Self::Surface, Self::Air];
+}
+
 /// Who pays for the goods, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PaymentMode {
     /// Paid already.
+    #[default]
     Prepaid,
     /// Cash on delivery.
     Cod,

@@ -13,6 +13,7 @@ mod tests;
 
 use std::fmt;
 
+use async_trait::async_trait;
 use reqwest::{
     Method,
     header::{HeaderName, HeaderValue},
@@ -23,9 +24,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    Failure, Repeat,
-    objection::Objection,
-    transport::{Transport, transport, unexpected},
+    Failure, Outcome, Provider,
+    objection::{Objection, reply},
+    transport::{unexpected, unusable},
 };
 use crate::platform::exchange::{Answer, Credentials, Outbound, Redaction};
 
@@ -164,10 +165,6 @@ pub enum Finding {
     Refuted(Failure),
     /// An answer that nobody can judge by rule: a person has to look.
     Inconclusive(Failure),
-    /// Not known or not done; asking again with the same reference is safe.
-    Retryable(Failure, Repeat),
-    /// Our credentials were refused.
-    Unauthorized(Failure),
 }
 
 /// Without the name, so that no log line can hold it.
@@ -180,8 +177,6 @@ impl fmt::Debug for Finding {
             Self::Refuted(failure) => f.debug_tuple("Refuted").field(failure).finish(),
             // In their words, which may name somebody.
             Self::Inconclusive(failure) => f.debug_tuple("Inconclusive").field(&failure.code).finish(),
-            Self::Retryable(failure, repeat) => f.debug_tuple("Retryable").field(failure).field(repeat).finish(),
-            Self::Unauthorized(failure) => f.debug_tuple("Unauthorized").field(failure).finish(),
         }
     }
 }
@@ -191,25 +186,6 @@ impl IdCheck {
     #[must_use]
     pub fn new(base_url: &str, api_key: &SecretString) -> Self {
         Self { base_url: base_url.trim_end_matches('/').to_owned(), api_key: api_key.clone() }
-    }
-
-    /// The account that is used, as in logs.
-    #[must_use]
-    pub const fn account_id(&self) -> &'static str {
-        "idcheck/default"
-    }
-
-    /// Names of the headers that [`IdCheck::credentials`] will bring.
-    #[must_use]
-    pub const fn credential_headers(&self) -> &'static [&'static str] {
-        &["x-api-key"]
-    }
-
-    /// Proof of who we are, made right before sending. `None` where it can't be had; nothing is sent then.
-    pub async fn credentials(&self) -> Option<Credentials> {
-        let mut value = HeaderValue::from_str(self.api_key.expose_secret()).ok()?;
-        value.set_sensitive(true);
-        Some(vec![(API_KEY_HEADER, value)])
     }
 
     /// The request that asks `question`, for the first time or again.
@@ -228,39 +204,49 @@ impl IdCheck {
 
     /// What the answer to a question of this kind means for the check `reference`.
     #[must_use]
-    pub fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Finding {
-        match transport(answer) {
-            Transport::NotDone(failure, repeat) => Finding::Retryable(failure, repeat),
-            Transport::Unauthorized(failure) => Finding::Unauthorized(failure),
-            Transport::Unclear(failure) => Finding::Retryable(failure, Repeat::Counted),
-            Transport::Json(status @ 200..=299, body) => accepted(kind, reference, status, body),
-            Transport::Json(status, body) => objected(kind, status, body),
-        }
+    pub fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Outcome<Finding> {
+        reply(answer).and_then(|reply| match reply {
+            Ok((status, body)) => accepted(kind, reference, status, body),
+            Err(objection) => objected(kind, &objection),
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for IdCheck {
+    fn account_id(&self) -> &str {
+        "idcheck/default"
+    }
+
+    fn credential_headers(&self) -> &'static [&'static str] {
+        &["x-api-key"]
+    }
+
+    async fn credentials(&self) -> Option<Credentials> {
+        let mut value = HeaderValue::from_str(self.api_key.expose_secret()).ok()?;
+        value.set_sensitive(true);
+        Some(vec![(API_KEY_HEADER, value)])
     }
 }
 
 /// 2xx with JSON.
-fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Finding {
+fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Outcome<Finding> {
     match wire::text(body, "reference") {
         Some(named) if named == reference => {}
-        Some(_) => return again("provider.wrong_reference", "The answer is about another check."),
+        Some(_) => return Outcome::unknown("provider.wrong_reference", "The answer is about another check."),
         None => return unusable(status, "reference"),
     }
-    let finding = match kind {
+    let found = match kind {
         CheckKind::Pan => wire::pan(body),
         CheckKind::Gstin => wire::gstin(body),
         CheckKind::BankAccount => wire::bank_account(body),
     };
-    finding.unwrap_or_else(|field| unusable(status, field))
+    found.unwrap_or_else(|field| unusable(status, field))
 }
 
-/// Another 4xx with JSON.
-fn objected(kind: CheckKind, status: u16, body: &Value) -> Finding {
-    // An objection is final, so it must come from the provider, not from something in front of it.
-    let Some(objection) = Objection::of(body) else {
-        return Finding::Retryable(unexpected(status), Repeat::Counted);
-    };
-    match (status, kind, &*objection.code) {
+/// Another 4xx in which they explain themselves.
+fn objected(kind: CheckKind, objection: &Objection) -> Outcome<Finding> {
+    match (objection.status, kind, &*objection.code) {
         (400 | 422, CheckKind::BankAccount, "invalid_ifsc") => {
             refuted("bank.invalid_ifsc", "There is no such bank branch.")
         }
@@ -269,22 +255,14 @@ fn objected(kind: CheckKind, status: u16, body: &Value) -> Finding {
         }
         // Our reference has one content for ever, so asking again can't change this.
         (400 | 409 | 422, ..) => odd(objection.explanation()),
-        _ => Finding::Retryable(unexpected(status), Repeat::Counted),
+        (status, ..) => unexpected(status),
     }
 }
 
-fn refuted(code: &'static str, message: &str) -> Finding {
-    Finding::Refuted(Failure::new(code, message))
+fn refuted(code: &'static str, message: &str) -> Outcome<Finding> {
+    Outcome::Done(Finding::Refuted(Failure::new(code, message)))
 }
 
-fn odd(message: impl AsRef<str>) -> Finding {
-    Finding::Inconclusive(Failure::new("idcheck.odd_answer", message))
-}
-
-fn again(code: &'static str, message: &str) -> Finding {
-    Finding::Retryable(Failure::new(code, message), Repeat::Counted)
-}
-
-fn unusable(status: u16, field: &str) -> Finding {
-    again("provider.unexpected_answer", &format!("Answered {status} without a usable {field}."))
+fn odd(message: impl AsRef<str>) -> Outcome<Finding> {
+    Outcome::Done(Finding::Inconclusive(Failure::new("idcheck.odd_answer", message)))
 }

@@ -78,6 +78,6 @@ fn http(status: u16, body: Value) -> Answer {
     Answer::Http { status, retry_after: None, body: AnswerBody::Json(body) }
 }
 
-fn read(kind: CheckKind, answer: &Answer) -> Finding {
+fn read(kind: CheckKind, answer: &Answer) -> Outcome<Finding> {
     adapter().read(kind, REFERENCE, answer)
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{super::objection::id, CheckKind, Finding, Inquiry, Question, again, odd, refuted};
+use super::{
+    super::{Outcome, objection::id},
+    CheckKind, Finding, Inquiry, Question, odd, refuted,
+};
 use crate::platform::{exchange::Redaction, scrub::scrub};
 
 /// Longest name that is taken over; the rest is cut.
@@ -42,7 +45,7 @@ pub(super) fn body(question: &Question<'_>) -> Value {
 }
 
 /// What the register of PANs says, or the name of the field that can't be used.
-pub(super) fn pan(body: &Value) -> Result<Finding, &'static str> {
+pub(super) fn pan(body: &Value) -> Result<Outcome<Finding>, &'static str> {
     Ok(match text(body, "status").ok_or("status")? {
         "valid" => confirmed(name(body, "registered_name"), None),
         "invalid" => refuted("pan.invalid", "There is no such PAN."),
@@ -52,7 +55,7 @@ pub(super) fn pan(body: &Value) -> Result<Finding, &'static str> {
 }
 
 /// What the register of GSTINs says, or the name of the field that can't be used.
-pub(super) fn gstin(body: &Value) -> Result<Finding, &'static str> {
+pub(super) fn gstin(body: &Value) -> Result<Outcome<Finding>, &'static str> {
     Ok(match text(body, "status").ok_or("status")? {
         "active" => confirmed(name(body, "legal_name"), None),
         "not_found" => refuted("gstin.not_found", "There is no such GSTIN."),
@@ -63,7 +66,7 @@ pub(super) fn gstin(body: &Value) -> Result<Finding, &'static str> {
 }
 
 /// What the bank says, or the name of the field that can't be used.
-pub(super) fn bank_account(body: &Value) -> Result<Finding, &'static str> {
+pub(super) fn bank_account(body: &Value) -> Result<Outcome<Finding>, &'static str> {
     let exists = body.get("account_exists").and_then(Value::as_bool).ok_or("account_exists")?;
     let message = text(body, "message").ok_or("message")?;
     Ok(match (exists, said(message)) {
@@ -71,17 +74,19 @@ pub(super) fn bank_account(body: &Value) -> Result<Finding, &'static str> {
         (_, Some(Said::Nre)) => refuted("bank.nre_account", "The account is an NRE account."),
         (false, Some(Said::NotFound)) => refuted("bank.account_not_found", "There is no such account."),
         (false, Some(Said::Invalid)) => refuted("bank.invalid_account", "That can't be an account's number."),
-        (false, Some(Said::Offline)) => again("bank.offline", "The bank is offline."),
-        (false, Some(Said::Unavailable)) => again("bank.network_unavailable", "The network of banks is unavailable."),
+        (false, Some(Said::Offline)) => Outcome::unknown("bank.offline", "The bank is offline."),
+        (false, Some(Said::Unavailable)) => {
+            Outcome::unknown("bank.network_unavailable", "The network of banks is unavailable.")
+        }
         (true, Some(Said::Verified)) => confirmed(name(body, "name_at_bank"), id(body, "utr")),
         _ => odd(format!("The account {}: {message}", if exists { "exists" } else { "does not exist" })),
     })
 }
 
 /// A yes, if it says whose.
-fn confirmed(name: Option<String>, transfer: Option<String>) -> Finding {
+fn confirmed(name: Option<String>, transfer: Option<String>) -> Outcome<Finding> {
     match name {
-        Some(name) => Finding::Confirmed { name, transfer },
+        Some(name) => Outcome::Done(Finding::Confirmed { name, transfer }),
         None => odd("Confirmed without a name."),
     }
 }

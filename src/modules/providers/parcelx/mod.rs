@@ -17,8 +17,8 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    CancelOutcome, CreateOutcome, Failure, LookUpOutcome, Operation, OrderToPlace, PlacedShipment, Provider, Repeat,
-    transport::{Transport, transport, unexpected},
+    Carrier, Operation, OrderToPlace, Outcome, PlacedShipment, Provider,
+    transport::{json, unexpected},
 };
 use crate::platform::{
     exchange::{Answer, Credentials, Outbound},
@@ -59,10 +59,6 @@ impl ParcelX {
 
 #[async_trait]
 impl Provider for ParcelX {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn account_id(&self) -> &str {
         "parcelx/default"
     }
@@ -76,7 +72,9 @@ impl Provider for ParcelX {
         value.set_sensitive(true);
         Some(vec![(HeaderName::from_static("access-token"), value)])
     }
+}
 
+impl Carrier for ParcelX {
     fn create_request(&self, order: &OrderToPlace<'_>) -> Outbound {
         self.outbound(Operation::Create, Method::POST, "/order/create_order", Some(wire::create_body(order)))
     }
@@ -91,98 +89,69 @@ impl Provider for ParcelX {
         self.outbound(Operation::LookUp, Method::GET, &format!("/track_order?channel_order_no={order_id}"), None)
     }
 
-    fn read_create(&self, order_id: &str, answer: &Answer) -> CreateOutcome {
-        match judge(answer) {
-            Judged::NotDone(failure, repeat) => CreateOutcome::Retryable(failure, repeat),
-            Judged::Unauthorized(failure) => CreateOutcome::Unauthorized(failure),
-            Judged::Unclear(failure) => CreateOutcome::Unknown(failure),
-            Judged::Refused(message) if message.asks_for_look_up() => {
-                CreateOutcome::Unknown(Failure::new("provider.already_exists", message.text))
-            }
-            Judged::Refused(message) if message.is_vague() => {
-                CreateOutcome::Unknown(Failure::new("provider.vague_refusal", message.text))
-            }
-            Judged::Refused(message) => CreateOutcome::Refused(Failure::new("provider.refused", message.text)),
-            Judged::Accepted(body) => match wire::placed(body) {
-                Some((_, Some(id))) if id != order_id => {
-                    CreateOutcome::Unknown(Failure::new("provider.wrong_order", "The answer is about another order."))
-                }
-                Some((shipment, _)) => CreateOutcome::Placed(shipment),
-                None => CreateOutcome::Unknown(Failure::new("provider.no_awb", "Accepted without a shipment number.")),
-            },
-        }
+    fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<PlacedShipment> {
+        reply(answer).and_then(|reply| match reply {
+            Ok(body) => about(order_id, wire::placed(body), "Accepted without a shipment number."),
+            Err(message) if message.asks_for_look_up() => Outcome::unknown("provider.already_exists", message.text),
+            Err(message) if message.is_vague() => vague(message),
+            Err(message) => refused(message),
+        })
     }
 
-    fn read_cancel(&self, answer: &Answer) -> CancelOutcome {
-        match judge(answer) {
-            Judged::NotDone(failure, repeat) => CancelOutcome::Retryable(failure, repeat),
-            Judged::Unauthorized(failure) => CancelOutcome::Unauthorized(failure),
-            Judged::Unclear(failure) => CancelOutcome::Retryable(failure, Repeat::Counted),
-            Judged::Refused(message) if message.says_cancelled_before() => CancelOutcome::Cancelled,
-            Judged::Refused(message) if message.is_vague() => {
-                CancelOutcome::Retryable(Failure::new("provider.vague_refusal", message.text), Repeat::Counted)
-            }
-            Judged::Refused(message) => CancelOutcome::Refused(Failure::new("provider.refused", message.text)),
-            Judged::Accepted(_) => CancelOutcome::Cancelled,
-        }
+    fn read_cancel(&self, answer: &Answer) -> Outcome<()> {
+        reply(answer).and_then(|reply| match reply {
+            Ok(_) => Outcome::Done(()),
+            Err(message) if message.says_cancelled_before() => Outcome::Done(()),
+            Err(message) if message.is_vague() => vague(message),
+            Err(message) => refused(message),
+        })
     }
 
-    fn read_look_up(&self, order_id: &str, answer: &Answer) -> LookUpOutcome {
+    fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<PlacedShipment>> {
         let ok = matches!(answer, Answer::Http { status: 200..=299, .. });
-        match judge(answer) {
-            Judged::NotDone(failure, repeat) => LookUpOutcome::Failed(failure, repeat),
-            Judged::Unauthorized(failure) => LookUpOutcome::Unauthorized(failure),
-            Judged::Unclear(failure) => LookUpOutcome::Failed(failure, Repeat::Counted),
-            Judged::Refused(message) if ok && message.says_no_record() => LookUpOutcome::Absent,
-            Judged::Refused(message) => {
-                LookUpOutcome::Failed(Failure::new("provider.look_up_refused", message.text), Repeat::Counted)
-            }
-            Judged::Accepted(body) => match wire::tracked(body) {
-                Some((_, Some(id))) if id != order_id => LookUpOutcome::Failed(
-                    Failure::new("provider.wrong_order", "The answer is about another order."),
-                    Repeat::Counted,
-                ),
-                Some((shipment, _)) => LookUpOutcome::Found(shipment),
-                None => LookUpOutcome::Failed(
-                    Failure::new("provider.no_awb", "Found without a shipment number."),
-                    Repeat::Counted,
-                ),
-            },
-        }
+        reply(answer).and_then(|reply| match reply {
+            Ok(body) => about(order_id, wire::tracked(body), "Found without a shipment number.").map(Some),
+            Err(message) if ok && message.says_no_record() => Outcome::Done(None),
+            Err(message) => Outcome::unknown("provider.look_up_refused", message.text),
+        })
     }
 }
 
-/// What an answer is, whatever was asked.
-enum Judged<'a> {
-    /// Provably not executed: not sent, or throttled.
-    NotDone(Failure, Repeat),
-    /// 401, 403.
-    Unauthorized(Failure),
-    /// Nothing can be concluded.
-    Unclear(Failure),
-    /// `status: false` with a message, on any status that does not say more.
-    Refused(wire::Message),
-    /// `status: true`.
-    Accepted(&'a serde_json::Value),
+/// What they say: a body with `status: true`, or why not, which counts on a 2xx, a 400 and a 422.
+fn reply(answer: &Answer) -> Outcome<Result<&serde_json::Value, wire::Message>> {
+    json(answer).and_then(|(status, body)| match (wire::status(body), status) {
+        (Some(true), 200..=299) => Outcome::Done(Ok(body)),
+        (Some(false), 200..=299) | (Some(false) | None, 400 | 422) => match wire::message(body) {
+            Some(message) => Outcome::Done(Err(message)),
+            None if status >= 400 => {
+                Outcome::Done(Err(wire::Message::new(format!("Refused with {status}, without a reason."))))
+            }
+            None => Outcome::unknown("provider.no_reason", "Refused without a reason."),
+        },
+        _ => unexpected(status),
+    })
 }
 
-fn judge(answer: &Answer) -> Judged<'_> {
-    let (status, body) = match transport(answer) {
-        Transport::NotDone(failure, repeat) => return Judged::NotDone(failure, repeat),
-        Transport::Unauthorized(failure) => return Judged::Unauthorized(failure),
-        Transport::Unclear(failure) => return Judged::Unclear(failure),
-        Transport::Json(status, body) => (status, body),
-    };
-    match (wire::status(body), status) {
-        (Some(true), 200..=299) => Judged::Accepted(body),
-        (Some(false), 200..=299) | (Some(false) | None, 400 | 422) => match wire::message(body) {
-            Some(message) => Judged::Refused(message),
-            None if status >= 400 => {
-                Judged::Refused(wire::Message::new(format!("Refused with {status}, without a reason.")))
-            }
-            None => Judged::Unclear(Failure::new("provider.no_reason", "Refused without a reason.")),
-        },
-        _ => Judged::Unclear(unexpected(status)),
+fn vague<T>(message: wire::Message) -> Outcome<T> {
+    Outcome::unknown("provider.vague_refusal", message.text)
+}
+
+fn refused<T>(message: wire::Message) -> Outcome<T> {
+    Outcome::refused("provider.refused", message.text)
+}
+
+/// The shipment of an answer, if it has one and names no order but ours.
+fn about(
+    order_id: &str,
+    named: Option<(PlacedShipment, Option<String>)>,
+    without: &'static str,
+) -> Outcome<PlacedShipment> {
+    match named {
+        Some((_, Some(id))) if id != order_id => {
+            Outcome::unknown("provider.wrong_order", "The answer is about another order.")
+        }
+        Some((shipment, _)) => Outcome::Done(shipment),
+        None => Outcome::unknown("provider.no_awb", without),
     }
 }
 

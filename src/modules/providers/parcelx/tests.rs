@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    modules::providers::status_tests::statuses,
+    modules::providers::{Failure, status_tests::statuses},
     platform::exchange::{AnswerBody, Lost, NotSent},
 };
 

@@ -117,7 +117,7 @@ pub(super) fn create_body(order: &OrderToPlace<'_>) -> Value {
         "address_type": "Home",
         "payment_mode": match shipment.payment_mode { PaymentMode::Prepaid => "Prepaid", PaymentMode::Cod => "Cod" },
         "cod_amount": if shipment.cod_amount == 0 { "0".to_owned() } else { rupees(shipment.cod_amount) },
-        "order_amount": rupees(shipment.goods_value_minor().unwrap_or(i64::MAX)),
+        "order_amount": rupees(shipment.goods_value_minor().expect("validation bounds the value of the goods")),
         "tax_amount": "0.00", "extra_charges": "0.00",
         "b2b": false, "mps": "0", "courier_type": 0, "courier_code": "",
         "shipment_length": [shipment.dimensions_cm.length.to_string()],

@@ -15,6 +15,7 @@ mod tests;
 
 use std::fmt;
 
+use async_trait::async_trait;
 use bson::DateTime;
 use reqwest::{
     Method,
@@ -24,9 +25,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::{
-    Failure, Repeat,
-    objection::Objection,
-    transport::{Transport, transport, unexpected},
+    Outcome, Provider,
+    objection::reply,
+    transport::{unexpected, unusable},
 };
 use crate::platform::{
     exchange::{Answer, Credentials, Outbound, Redaction},
@@ -106,32 +107,6 @@ impl fmt::Debug for Payment {
     }
 }
 
-/// What became of a start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StartOutcome {
-    /// It exists, now or since an earlier start: our reference, our amount.
-    Started(Payment),
-    /// Not known or not done; starting it again is safe.
-    Retryable(Failure, Repeat),
-    /// Refused for good.
-    Refused(Failure),
-    /// Our credentials were refused.
-    Unauthorized(Failure),
-}
-
-/// What a look-up says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PaymentLookUp {
-    /// It exists: our reference, our amount.
-    Found(Payment),
-    /// A clear "no such payment".
-    Absent,
-    /// The look-up itself failed and says nothing about the payment.
-    Failed(Failure, Repeat),
-    /// Our credentials were refused.
-    Unauthorized(Failure),
-}
-
 impl PayGate {
     /// An adapter for the API under `base_url` (`https://.../v1`) with the account's key and the secret that signs its
     /// callbacks.
@@ -142,25 +117,6 @@ impl PayGate {
             api_key: api_key.clone(),
             webhook_secret: webhook_secret.clone(),
         }
-    }
-
-    /// The account that is used, as in logs.
-    #[must_use]
-    pub const fn account_id(&self) -> &'static str {
-        "paygate/default"
-    }
-
-    /// Names of the headers that [`PayGate::credentials`] will bring.
-    #[must_use]
-    pub const fn credential_headers(&self) -> &'static [&'static str] {
-        &["authorization"]
-    }
-
-    /// Proof of who we are, made right before sending. `None` where it can't be had; nothing is sent then.
-    pub async fn credentials(&self) -> Option<Credentials> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.api_key.expose_secret())).ok()?;
-        value.set_sensitive(true);
-        Some(vec![(AUTHORIZATION, value)])
     }
 
     /// The request that starts a payment, or finds the one that was started before.
@@ -190,45 +146,35 @@ impl PayGate {
         }
     }
 
-    /// What the answer to a start means for the payment of `amount` under `reference`.
+    /// What the answer to a start means for the payment of `amount` under `reference`: done where it exists, now or
+    /// since an earlier start.
     #[must_use]
-    pub fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> StartOutcome {
-        match judge(answer) {
-            Judged::NotDone(failure, repeat) => StartOutcome::Retryable(failure, repeat),
-            Judged::Unauthorized(failure) => StartOutcome::Unauthorized(failure),
-            Judged::Unclear(failure) => StartOutcome::Retryable(failure, Repeat::Counted),
-            Judged::Objected(400 | 422, error) => {
-                StartOutcome::Refused(Failure::new("provider.refused", error.explanation()))
-            }
-            // Our reference has one amount for ever, so asking again can't change this.
-            Judged::Objected(409, error) if error.code == wire::REFERENCE_CONFLICT => {
-                StartOutcome::Refused(Failure::new("provider.reference_conflict", error.explanation()))
-            }
-            Judged::Objected(status, _) => StartOutcome::Retryable(unexpected(status), Repeat::Counted),
-            Judged::Accepted(status, body) => match ours(reference, amount, status, body) {
-                Ok(payment) => StartOutcome::Started(payment),
-                Err(failure) => StartOutcome::Retryable(failure, Repeat::Counted),
+    pub fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Payment> {
+        reply(answer).and_then(|reply| match reply {
+            Ok((status, body)) => ours(reference, amount, status, body),
+            Err(error) => match error.status {
+                400 | 422 => Outcome::refused("provider.refused", error.explanation()),
+                // Our reference has one amount for ever, so asking again can't change this.
+                409 if error.code == wire::REFERENCE_CONFLICT => {
+                    Outcome::refused("provider.reference_conflict", error.explanation())
+                }
+                status => unexpected(status),
             },
-        }
+        })
     }
 
-    /// What the answer to a look-up means for the payment of `amount` under `reference`.
+    /// What the answer to a look-up means for the payment of `amount` under `reference`; none is a clear "no such
+    /// payment".
     #[must_use]
-    pub fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> PaymentLookUp {
-        match judge(answer) {
-            Judged::NotDone(failure, repeat) => PaymentLookUp::Failed(failure, repeat),
-            Judged::Unauthorized(failure) => PaymentLookUp::Unauthorized(failure),
-            Judged::Unclear(failure) => PaymentLookUp::Failed(failure, Repeat::Counted),
-            Judged::Objected(404, error) if error.code == wire::PAYMENT_NOT_FOUND => PaymentLookUp::Absent,
-            Judged::Objected(400 | 422, error) => {
-                PaymentLookUp::Failed(Failure::new("provider.look_up_refused", error.explanation()), Repeat::Counted)
-            }
-            Judged::Objected(status, _) => PaymentLookUp::Failed(unexpected(status), Repeat::Counted),
-            Judged::Accepted(status, body) => match ours(reference, amount, status, body) {
-                Ok(payment) => PaymentLookUp::Found(payment),
-                Err(failure) => PaymentLookUp::Failed(failure, Repeat::Counted),
+    pub fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Payment>> {
+        reply(answer).and_then(|reply| match reply {
+            Ok((status, body)) => ours(reference, amount, status, body).map(Some),
+            Err(error) => match error.status {
+                404 if error.code == wire::PAYMENT_NOT_FOUND => Outcome::Done(None),
+                400 | 422 => Outcome::unknown("provider.look_up_refused", error.explanation()),
+                status => unexpected(status),
             },
-        }
+        })
     }
 
     /// Reads a callback, if the gateway sent it just now. `signature_header` is `Paygate-Signature`, `body` what came,
@@ -246,47 +192,34 @@ impl PayGate {
     }
 }
 
-/// What an answer is, whatever was asked.
-enum Judged<'a> {
-    /// Provably not executed: not sent, or throttled.
-    NotDone(Failure, Repeat),
-    /// 401, 403, or no credentials to send.
-    Unauthorized(Failure),
-    /// Nothing can be concluded.
-    Unclear(Failure),
-    /// Another 4xx whose body explains itself.
-    Objected(u16, Objection),
-    /// 2xx with JSON.
-    Accepted(u16, &'a Value),
-}
+#[async_trait]
+impl Provider for PayGate {
+    fn account_id(&self) -> &str {
+        "paygate/default"
+    }
 
-fn judge(answer: &Answer) -> Judged<'_> {
-    match transport(answer) {
-        Transport::NotDone(failure, repeat) => Judged::NotDone(failure, repeat),
-        Transport::Unauthorized(failure) => Judged::Unauthorized(failure),
-        Transport::Unclear(failure) => Judged::Unclear(failure),
-        Transport::Json(status @ 200..=299, body) => Judged::Accepted(status, body),
-        // A refusal is final, so it must come from the gateway, not from something in front of it.
-        Transport::Json(status, body) => match Objection::of(body) {
-            Some(objection) => Judged::Objected(status, objection),
-            None => Judged::Unclear(unexpected(status)),
-        },
+    fn credential_headers(&self) -> &'static [&'static str] {
+        &["authorization"]
+    }
+
+    async fn credentials(&self) -> Option<Credentials> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.api_key.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some(vec![(AUTHORIZATION, value)])
     }
 }
 
 /// The payment of an answer, if it is the one that we asked for.
-fn ours(reference: &str, amount: Money, status: u16, body: &Value) -> Result<Payment, Failure> {
-    let named = wire::reference(body).map_err(|field| unusable(status, field))?;
-    if named != reference {
-        return Err(Failure::new("provider.wrong_reference", "The answer is about another payment."));
+fn ours(reference: &str, amount: Money, status: u16, body: &Value) -> Outcome<Payment> {
+    match (wire::reference(body), wire::payment(body)) {
+        (Err(field), _) => unusable(status, field),
+        (Ok(named), _) if named != reference => {
+            Outcome::unknown("provider.wrong_reference", "The answer is about another payment.")
+        }
+        (Ok(_), Err(field)) => unusable(status, field),
+        (Ok(_), Ok(payment)) if payment.amount != amount => {
+            Outcome::unknown("provider.wrong_amount", "The payment is over another amount.")
+        }
+        (Ok(_), Ok(payment)) => Outcome::Done(payment),
     }
-    let payment = wire::payment(body).map_err(|field| unusable(status, field))?;
-    if payment.amount != amount {
-        return Err(Failure::new("provider.wrong_amount", "The payment is over another amount."));
-    }
-    Ok(payment)
-}
-
-fn unusable(status: u16, field: &str) -> Failure {
-    Failure::new("provider.unexpected_answer", format!("Answered {status} without a usable {field}."))
 }

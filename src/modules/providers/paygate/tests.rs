@@ -9,9 +9,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::platform::{
-    exchange::{AnswerBody, Lost, NotSent},
-    money::Currency,
+use crate::{
+    modules::providers::Failure,
+    platform::{
+        exchange::{AnswerBody, Lost, NotSent},
+        money::Currency,
+    },
 };
 
 /// The top-up that every answer in these tests should be about.
@@ -47,10 +50,10 @@ fn http(status: u16, body: &AnswerBody) -> Answer {
     Answer::Http { status, retry_after: None, body: body.clone() }
 }
 
-fn start(answer: &Answer) -> StartOutcome {
+fn start(answer: &Answer) -> Outcome<Payment> {
     adapter().read_start(REFERENCE, money(50_000), answer)
 }
 
-fn look_up(answer: &Answer) -> PaymentLookUp {
+fn look_up(answer: &Answer) -> Outcome<Option<Payment>> {
     adapter().read_look_up(REFERENCE, money(50_000), answer)
 }

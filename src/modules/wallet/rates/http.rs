@@ -12,7 +12,7 @@ use super::{
     quote::{Parcel, Place, QuoteError, quote},
 };
 use crate::{
-    modules::providers::{Dimensions, PaymentMode, Service, parcelx},
+    modules::providers::{Dimensions, PaymentMode, ProviderName, Service},
     platform::{
         error::{AppError, Problem},
         http::ApiQuery,
@@ -34,13 +34,13 @@ pub fn router(rates: RateCards) -> OpenApiRouter {
 pub(super) struct ListRatesQuery {
     /// Who carries it; ParcelX by default.
     #[param(inline)]
-    provider: Option<RateProvider>,
+    provider: Option<ProviderName>,
     /// How fast; all services by default.
     #[param(inline)]
-    service: Option<RateService>,
+    service: Option<Service>,
     /// Who pays for the goods; prepaid by default.
     #[param(inline)]
-    payment_mode: Option<RatePaymentMode>,
+    payment_mode: Option<PaymentMode>,
     /// Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`.
     #[validate(range(min = 0, max = 1_000_000_000_i64))]
     #[param(default = 0, minimum = 0, maximum = 1_000_000_000)]
@@ -79,66 +79,6 @@ pub(super) struct ListRatesQuery {
     delivery_state: String,
 }
 
-/// Providers that have rate cards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RateProvider {
-    /// ParcelX, a carrier.
-    #[default]
-    Parcelx,
-}
-
-impl RateProvider {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Parcelx => parcelx::NAME,
-        }
-    }
-}
-
-/// How fast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RateService {
-    /// By road.
-    Surface,
-    /// By air.
-    Air,
-}
-
-impl RateService {
-    const ALL: [Self; 2] = [Self::Surface, Self::Air];
-}
-
-impl From<RateService> for Service {
-    fn from(service: RateService) -> Self {
-        match service {
-            RateService::Surface => Self::Surface,
-            RateService::Air => Self::Air,
-        }
-    }
-}
-
-/// Who pays for the goods, and when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RatePaymentMode {
-    /// Paid already.
-    #[default]
-    Prepaid,
-    /// Cash on delivery.
-    Cod,
-}
-
-impl From<RatePaymentMode> for PaymentMode {
-    fn from(mode: RatePaymentMode) -> Self {
-        match mode {
-            RatePaymentMode::Prepaid => Self::Prepaid,
-            RatePaymentMode::Cod => Self::Cod,
-        }
-    }
-}
-
 /// What each service would cost.
 #[derive(Debug, Serialize, ToSchema)]
 struct RateListResponse {
@@ -149,8 +89,8 @@ struct RateListResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RateResponse {
-    provider: RateProvider,
-    service: RateService,
+    provider: ProviderName,
+    service: Service,
     zone: Zone,
     /// The greater of dead and volumetric weight, in full slabs.
     chargeable_weight_grams: i64,
@@ -168,10 +108,10 @@ struct RateResponse {
 }
 
 impl ListRatesQuery {
-    fn price(&self, card: &RateCard, service: RateService) -> Result<RateResponse, QuoteError> {
+    fn price(&self, card: &RateCard, service: Service) -> Result<RateResponse, QuoteError> {
         let parcel = Parcel {
-            service: service.into(),
-            payment_mode: self.payment_mode.unwrap_or_default().into(),
+            service,
+            payment_mode: self.payment_mode.unwrap_or_default(),
             // A quote is in the currency of the card.
             currency: card.currency.code(),
             cod_amount: self.cod_amount.unwrap_or_default(),
@@ -214,7 +154,7 @@ async fn list_rates(
             "There is no rate card in effect for this provider; try again later.",
         )
     })?;
-    let asked = query.service.map(|service| vec![service]).unwrap_or_else(|| RateService::ALL.to_vec());
+    let asked = query.service.map(|service| vec![service]).unwrap_or_else(|| Service::ALL.to_vec());
     let items: Result<_, _> = asked.into_iter().map(|service| query.price(&card, service)).collect();
     // The parcel is validated and the card is checked: what is left is a bug.
     Ok(Json(RateListResponse { items: items.map_err(AppError::internal)? }))
@@ -236,9 +176,9 @@ fn text(text: &str) -> Result<(), ValidationError> {
 
 fn cod_matches_mode(query: &ListRatesQuery) -> Result<(), ValidationError> {
     let message = match (query.payment_mode.unwrap_or_default(), query.cod_amount.unwrap_or_default()) {
-        (RatePaymentMode::Prepaid, 0) | (RatePaymentMode::Cod, 1..) => return Ok(()),
-        (RatePaymentMode::Prepaid, _) => "must be 0 or absent when prepaid",
-        (RatePaymentMode::Cod, _) => "must be above 0 for cash on delivery",
+        (PaymentMode::Prepaid, 0) | (PaymentMode::Cod, 1..) => return Ok(()),
+        (PaymentMode::Prepaid, _) => "must be 0 or absent when prepaid",
+        (PaymentMode::Cod, _) => "must be above 0 for cash on delivery",
     };
     let mut error = ValidationError::new("cod").with_message(message.into());
     error.add_param("field".into(), &"codAmount");

@@ -6,12 +6,13 @@ use bson::doc;
 
 use super::{
     CHECK_KIND, START_KIND,
+    error::TopupError,
     model::{OpenCalls, Topup, TopupStatus},
 };
 use crate::{
     modules::{
         events::{self, Actor, Event},
-        kyc::{KycGate, NotVerified, Verified},
+        kyc::{KycGate, Verified},
         queue::{Job, QueueConfig},
         wallet::{self, Account, Entry, LedgerKind, LedgerTransaction, Refusal},
     },
@@ -40,44 +41,29 @@ pub(super) struct RequestTopup {
     pub(super) event_id: String,
 }
 
-/// What became of it.
-#[derive(Debug)]
-pub(super) enum Requested {
-    /// It is new.
-    New(Box<Topup>),
-    /// It was there, over the same amount.
-    Replay(Box<Topup>),
-    /// The id stands for another amount.
-    Mismatch,
-    /// The merchant may not do business; nothing is stored.
-    NotVerified(NotVerified),
-}
-
 impl Command for RequestTopup {
-    type Reply = Requested;
+    /// The top-up, and whether it was there.
+    type Reply = Result<(Topup, bool), TopupError>;
 
     fn reads(&self) -> Vec<Key> {
         vec![Topup::key(&self.user_id, &self.client_topup_id), self.gate.key(&self.user_id)]
     }
 
-    fn decide(&self, view: &mut View) -> Requested {
-        if let Some(existing) = view.find::<Topup>(&Topup::key(&self.user_id, &self.client_topup_id)) {
-            return if existing.money() == self.money {
-                Requested::Replay(Box::new(existing))
-            } else {
-                Requested::Mismatch
-            };
-        }
-        match self.gate.verify(view, &self.user_id) {
-            Ok(verified) => self.begin(view, verified),
-            Err(refusal) => Requested::NotVerified(refusal),
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        match view.find::<Topup>(&Topup::key(&self.user_id, &self.client_topup_id)) {
+            Some(existing) if existing.money() == self.money => Ok((existing, true)),
+            Some(_) => Err(TopupError::IdempotencyMismatch),
+            None => {
+                let verified = self.gate.verify(view, &self.user_id)?;
+                Ok((self.begin(view, verified), false))
+            }
         }
     }
 }
 
 impl RequestTopup {
     /// A new top-up with its event and its jobs, for a merchant who may do business.
-    fn begin(&self, view: &mut View, _: Verified) -> Requested {
+    fn begin(&self, view: &mut View, _: Verified) -> Topup {
         let now = view.now();
         let topup = Topup {
             id: self.topup_id.clone(),
@@ -109,7 +95,7 @@ impl RequestTopup {
         view.insert(&job(&self.start_job_id, START_KIND));
         view.insert(&Job { run_at: topup.expires_at, ..job(&self.check_job_id, CHECK_KIND) });
         record(view, &self.event_id, "TopupRequested", &topup, &self.actor);
-        Requested::New(Box::new(topup))
+        topup
     }
 }
 

@@ -6,7 +6,8 @@ use bson::{Document, doc};
 
 use super::{
     PAYMENTS_QUEUE,
-    commands::{RequestTopup, Requested},
+    commands::RequestTopup,
+    error::TopupError,
     flow_tests::{MONEY, NOW, at},
     model::{Topup, TopupStatus},
 };
@@ -56,12 +57,12 @@ fn request(number: u32) -> RequestTopup {
 }
 
 /// The reply in a word, and the id of the top-up that it names.
-fn requested(reply: Requested) -> (&'static str, String) {
+fn requested(reply: Result<(Topup, bool), TopupError>) -> (&'static str, String) {
     match reply {
-        Requested::New(topup) => ("new", topup.id),
-        Requested::Replay(topup) => ("replay", topup.id),
-        Requested::Mismatch => ("mismatch", String::new()),
-        Requested::NotVerified(_) => ("not verified", String::new()),
+        Ok((topup, replayed)) => (if replayed { "replay" } else { "new" }, topup.id),
+        Err(TopupError::IdempotencyMismatch) => ("mismatch", String::new()),
+        Err(TopupError::NotVerified(_)) => ("not verified", String::new()),
+        Err(other) => panic!("{other}"),
     }
 }
 

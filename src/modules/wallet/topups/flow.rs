@@ -4,82 +4,53 @@
 use bson::{DateTime, doc};
 
 use super::{
-    model::{Topup, TopupFailure, TopupStatus},
+    model::{Topup, TopupStatus},
     transitions::{TopupCommand, next},
 };
-use crate::modules::{
-    audit::ErrorClass,
-    providers::{
-        Failure, NextTry, Repeat, job_error,
-        paygate::{Payment, PaymentLookUp, PaymentStatus, StartOutcome},
+use crate::{
+    modules::{
+        audit::ErrorClass,
+        providers::{
+            Decision, Failure, Outcome, Retry, StoredFailure, call_job, job_error,
+            paygate::{Payment, PaymentStatus},
+        },
+        queue::JobEnd,
+        wallet::Refusal,
     },
-    queue::{Backoff, Job, JobEnd},
-    wallet::Refusal,
+    platform::money::Money,
 };
 
 /// The two kinds of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum JobKind {
     /// Starts the payment.
     Start,
     /// Looks it up when its time is over.
     Check,
 }
 
-/// What the gateway's answer means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Of a start.
-    Start(StartOutcome),
-    /// Of a look-up.
-    LookUp(PaymentLookUp),
-}
+/// An answer about a payment; none where the gateway has no such payment. What is asked is the amount.
+pub type Answered<'a> = call_job::Answered<'a, Money, Option<Payment>>;
 
-/// What a decision needs besides the top-up.
-#[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
-    /// Now.
-    pub now: DateTime,
-    /// Jitter of the backoff, in `0.0..1.0`.
-    pub jitter: f64,
-    /// Backoff of the queue.
-    pub backoff: Backoff,
-}
-
-/// What a decision led to, besides the changed top-up.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Followed {
-    /// What becomes of the job.
-    pub end: JobEnd,
-    /// The event to record, where the top-up's status changed.
-    pub event: Option<&'static str>,
-}
-
-impl Followed {
-    /// The job is done with the top-up as it stands.
-    pub fn done(topup: &Topup, event: Option<&'static str>) -> Self {
-        let result = doc! { "status": topup.status.as_str(), "paymentId": topup.payment_id.clone() };
-        Self { end: JobEnd::Done { result: Some(result) }, event }
-    }
-
-    fn dead(class: ErrorClass, failure: &Failure, event: Option<&'static str>) -> Self {
-        Self { end: JobEnd::Dead { error: job_error(class, failure) }, event }
-    }
+/// The job is done with the top-up as it stands.
+pub fn done(topup: &Topup, event: Option<&'static str>) -> Decision {
+    let result = doc! { "status": topup.status.as_str(), "paymentId": topup.payment_id.clone() };
+    Decision { end: JobEnd::Done { result: Some(result) }, event }
 }
 
 /// Whether an attempt that begins now has to call the gateway.
 #[must_use]
-pub fn has_to_call(topup: &Topup, errand: Errand, now: DateTime) -> bool {
-    match (errand, topup.status) {
+pub fn has_to_call(topup: &Topup, kind: JobKind, now: DateTime) -> bool {
+    match (kind, topup.status) {
         // What is too late to be paid is not started; the look-up settles it.
-        (Errand::Start, TopupStatus::Created) => now < topup.expires_at,
-        (Errand::Start, _) => false,
+        (JobKind::Start, TopupStatus::Created) => now < topup.expires_at,
+        (JobKind::Start, _) => false,
         // Left to a person.
-        (Errand::Check, _) if topup.disputed => false,
-        (Errand::Check, TopupStatus::Created | TopupStatus::Pending | TopupStatus::NeedsAttention) => true,
+        (JobKind::Check, _) if topup.disputed => false,
+        (JobKind::Check, TopupStatus::Created | TopupStatus::Pending | TopupStatus::NeedsAttention) => true,
         // The payer may have tried again on the same page, and the word of it may have been lost.
-        (Errand::Check, TopupStatus::Failed) => topup.payment_id.is_some(),
-        (Errand::Check, TopupStatus::Paid | TopupStatus::Expired) => false,
+        (JobKind::Check, TopupStatus::Failed) => topup.payment_id.is_some(),
+        (JobKind::Check, TopupStatus::Paid | TopupStatus::Expired) => false,
     }
 }
 
@@ -125,7 +96,7 @@ pub fn dispute(topup: &mut Topup, failure: &Failure) {
     if let Some(status) = next(topup.status, TopupCommand::Dispute) {
         topup.status = status;
         topup.disputed = true;
-        topup.failure = Some(TopupFailure::new(ErrorClass::Fatal, failure));
+        topup.failure = Some(StoredFailure::new(ErrorClass::Fatal, failure));
     }
 }
 
@@ -135,9 +106,9 @@ pub fn decline(topup: &mut Topup) -> bool {
     end_without_money(topup, TopupCommand::Fail, Some(&failure))
 }
 
-fn expire(topup: &mut Topup) -> Followed {
+fn expire(topup: &mut Topup) -> Decision {
     let expired = end_without_money(topup, TopupCommand::Expire, None);
-    Followed::done(topup, expired.then_some("TopupExpired"))
+    done(topup, expired.then_some("TopupExpired"))
 }
 
 fn end_without_money(topup: &mut Topup, command: TopupCommand, failure: Option<&Failure>) -> bool {
@@ -146,79 +117,49 @@ fn end_without_money(topup: &mut Topup, command: TopupCommand, failure: Option<&
     }
     let Some(status) = next(topup.status, command) else { return false };
     topup.status = status;
-    topup.failure = failure.map(|failure| TopupFailure::new(ErrorClass::Fatal, failure));
+    topup.failure = failure.map(|failure| StoredFailure::new(ErrorClass::Fatal, failure));
     true
 }
 
-/// What follows from an answer. Changes the top-up; `job` is the job as the attempt found it.
+/// What follows from an answer; changes the top-up. `credit` books the money and gives the transaction's id.
 pub fn follow(
     topup: &mut Topup,
-    job: &Job,
-    outcome: &Outcome,
-    at: &Circumstances,
+    kind: JobKind,
+    answered: &Answered<'_>,
     credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
-) -> Followed {
-    topup.updated_at = at.now;
-    match outcome {
-        Outcome::Start(outcome) => follow_start(topup, job, outcome, at, credit),
-        Outcome::LookUp(outcome) => follow_look_up(topup, job, outcome, at, credit),
-    }
-}
-
-fn follow_start(
-    topup: &mut Topup,
-    job: &Job,
-    outcome: &StartOutcome,
-    at: &Circumstances,
-    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
-) -> Followed {
-    match outcome {
-        StartOutcome::Started(payment) => {
+) -> Decision {
+    topup.updated_at = answered.timing.now;
+    match answered.outcome {
+        Outcome::Done(Some(payment)) => {
             learn(topup, payment);
-            match payment.status {
-                PaymentStatus::Paid => follow_received(topup, credit),
-                PaymentStatus::Failed => follow_declined(topup),
-                PaymentStatus::Expired => expire(topup),
-                PaymentStatus::Created | PaymentStatus::Unknown if topup.payment_url.is_none() => {
-                    let failure = Failure::new("provider.no_page", "The payment was started, but has no page.");
-                    retry(topup, Errand::Start, job, &failure, Repeat::Counted, at)
+            match (payment.status, kind) {
+                (PaymentStatus::Paid, _) => follow_received(topup, credit),
+                (PaymentStatus::Failed, _) => follow_declined(topup),
+                (PaymentStatus::Expired, _) | (PaymentStatus::Created, JobKind::Check) => expire(topup),
+                (PaymentStatus::Unknown, JobKind::Check) => {
+                    let text = "The payment has a status that we don't know.";
+                    again(topup, kind, answered, &Failure::new("provider.unknown_status", text))
                 }
-                PaymentStatus::Created | PaymentStatus::Unknown => started(topup),
+                (PaymentStatus::Created | PaymentStatus::Unknown, JobKind::Start) if topup.payment_url.is_none() => {
+                    let text = "The payment was started, but has no page.";
+                    again(topup, kind, answered, &Failure::new("provider.no_page", text))
+                }
+                (PaymentStatus::Created | PaymentStatus::Unknown, JobKind::Start) => started(topup),
             }
         }
-        StartOutcome::Retryable(failure, repeat) => retry(topup, Errand::Start, job, failure, *repeat, at),
-        StartOutcome::Refused(failure) => {
-            let refused = end_without_money(topup, TopupCommand::Refuse, Some(failure));
-            Followed::dead(ErrorClass::Fatal, failure, refused.then_some("TopupFailed"))
-        }
-        StartOutcome::Unauthorized(failure) => give_up(topup, Errand::Start, failure, ErrorClass::Fatal),
-    }
-}
-
-fn follow_look_up(
-    topup: &mut Topup,
-    job: &Job,
-    outcome: &PaymentLookUp,
-    at: &Circumstances,
-    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
-) -> Followed {
-    match outcome {
-        PaymentLookUp::Found(payment) => {
-            learn(topup, payment);
-            match payment.status {
-                PaymentStatus::Paid => follow_received(topup, credit),
-                PaymentStatus::Failed => follow_declined(topup),
-                PaymentStatus::Created | PaymentStatus::Expired => expire(topup),
-                PaymentStatus::Unknown => {
-                    let failure =
-                        Failure::new("provider.unknown_status", "The payment has a status that we don't know.");
-                    retry(topup, Errand::Check, job, &failure, Repeat::Counted, at)
-                }
+        Outcome::Done(None) => expire(topup),
+        Outcome::Retryable(failure, how) => retry(topup, kind, answered, failure, *how),
+        Outcome::Unknown(failure) => again(topup, kind, answered, failure),
+        Outcome::Refused(failure) => match kind {
+            JobKind::Start => {
+                let refused = end_without_money(topup, TopupCommand::Refuse, Some(failure));
+                let end = JobEnd::Dead { error: job_error(ErrorClass::Fatal, failure) };
+                Decision { end, event: refused.then_some("TopupFailed") }
             }
-        }
-        PaymentLookUp::Absent => expire(topup),
-        PaymentLookUp::Failed(failure, repeat) => retry(topup, Errand::Check, job, failure, *repeat, at),
-        PaymentLookUp::Unauthorized(failure) => give_up(topup, Errand::Check, failure, ErrorClass::Fatal),
+            // A failed look-up says nothing, whatever it says.
+            JobKind::Check => again(topup, kind, answered, failure),
+        },
+        Outcome::Unauthorized(failure) => give_up(topup, kind, failure, ErrorClass::Fatal, answered.timing.now),
     }
 }
 
@@ -231,83 +172,77 @@ fn learn(topup: &mut Topup, payment: &Payment) {
 }
 
 /// A top-up that went on while the answer was on its way stays where it is.
-fn started(topup: &mut Topup) -> Followed {
+fn started(topup: &mut Topup) -> Decision {
     let from = topup.status;
     if let Some(status) = next(from, TopupCommand::Start) {
         topup.status = status;
         topup.failure = None;
     }
     let event = (topup.status != from).then_some("TopupStarted");
-    Followed::done(topup, event)
+    done(topup, event)
 }
 
-fn follow_received(topup: &mut Topup, credit: impl FnOnce(&Topup) -> Result<String, Refusal>) -> Followed {
+fn follow_received(topup: &mut Topup, credit: impl FnOnce(&Topup) -> Result<String, Refusal>) -> Decision {
     match receive(topup, credit) {
-        Received::Credited => Followed::done(topup, Some("TopupPaid")),
-        Received::Before | Received::Disputed => Followed::done(topup, None),
-        Received::Refused(refusal) => {
-            Followed::dead(ErrorClass::Fatal, &not_credited(&refusal), Some("TopupNeedsAttention"))
-        }
+        Received::Credited => done(topup, Some("TopupPaid")),
+        Received::Before | Received::Disputed => done(topup, None),
+        Received::Refused(refusal) => Decision::dead(ErrorClass::Fatal, &not_credited(&refusal), "TopupNeedsAttention"),
     }
 }
 
-fn follow_declined(topup: &mut Topup) -> Followed {
+fn follow_declined(topup: &mut Topup) -> Decision {
     let declined = decline(topup);
-    Followed::done(topup, declined.then_some("TopupFailed"))
+    done(topup, declined.then_some("TopupFailed"))
 }
 
-fn retry(
-    topup: &mut Topup,
-    errand: Errand,
-    job: &Job,
-    failure: &Failure,
-    repeat: Repeat,
-    at: &Circumstances,
-) -> Followed {
-    if !is_wanted(topup, errand) {
-        return Followed::done(topup, None);
+fn again(topup: &mut Topup, kind: JobKind, answered: &Answered<'_>, failure: &Failure) -> Decision {
+    retry(topup, kind, answered, failure, Retry::Counted)
+}
+
+fn retry(topup: &mut Topup, kind: JobKind, answered: &Answered<'_>, failure: &Failure, how: Retry) -> Decision {
+    let Answered { job, timing, .. } = answered;
+    if !is_wanted(topup, kind, timing.now) {
+        return done(topup, None);
     }
-    match repeat.next_try(job, at.backoff, at.jitter, at.now) {
-        Some(NextTry { at, counts }) => {
-            let error = Some(job_error(ErrorClass::Retryable, failure));
-            Followed { end: JobEnd::Retry { at, error, counts }, event: None }
-        }
-        None => give_up(topup, errand, failure, ErrorClass::Retryable),
+    match how.end(job, ErrorClass::Retryable, failure, timing) {
+        Some(end) => end.into(),
+        None => give_up(topup, kind, failure, ErrorClass::Retryable, timing.now),
     }
 }
 
-/// Whether the errand still has a purpose: the top-up may have gone on while an answer was on its way.
-fn is_wanted(topup: &Topup, errand: Errand) -> bool {
-    match errand {
-        Errand::Start => topup.status == TopupStatus::Created,
-        Errand::Check => has_to_call(topup, errand, topup.updated_at),
+/// Whether the job still has a purpose: the top-up may have gone on while an answer was on its way.
+fn is_wanted(topup: &Topup, kind: JobKind, now: DateTime) -> bool {
+    match kind {
+        JobKind::Start => topup.status == TopupStatus::Created,
+        JobKind::Check => has_to_call(topup, kind, now),
     }
 }
 
 /// A person has to look.
-pub fn give_up(topup: &mut Topup, errand: Errand, failure: &Failure, class: ErrorClass) -> Followed {
-    let status = if is_wanted(topup, errand) { next(topup.status, TopupCommand::GiveUp) } else { None };
-    let Some(status) = status else { return Followed::done(topup, None) };
+pub fn give_up(topup: &mut Topup, kind: JobKind, failure: &Failure, class: ErrorClass, now: DateTime) -> Decision {
+    let status = if is_wanted(topup, kind, now) { next(topup.status, TopupCommand::GiveUp) } else { None };
+    let Some(status) = status else { return done(topup, None) };
+    topup.updated_at = now;
     topup.status = status;
-    topup.failure = Some(TopupFailure::new(class, failure));
-    Followed::dead(class, failure, Some("TopupNeedsAttention"))
+    topup.failure = Some(StoredFailure::new(class, failure));
+    Decision::dead(class, failure, "TopupNeedsAttention")
 }
 
 /// A person has the job tried again; the words to refuse it with, where the top-up has ended.
 ///
 /// # Errors
 /// A sentence for the operator.
-pub fn try_again(topup: &mut Topup, errand: Errand, now: DateTime) -> Result<(), &'static str> {
+pub fn try_again(topup: &mut Topup, kind: JobKind, now: DateTime) -> Result<(), &'static str> {
     if topup.disputed {
         return Err("Money came that could not be credited as asked: finance has to book it by hand.");
     }
     let Some(mut status) = next(topup.status, TopupCommand::Retry) else {
         return Err("The top-up has ended.");
     };
-    match errand {
-        Errand::Start if topup.payment_url.is_some() => return Err("The payment is started already."),
-        Errand::Start if topup.expires_at <= now => return Err("Its time is over; have the look-up tried again."),
-        Errand::Start | Errand::Check => {}
+    match kind {
+        JobKind::Start if topup.payment_url.is_some() => return Err("The payment is started already."),
+        JobKind::Start if topup.expires_at <= now => return Err("Its time is over; have the look-up tried again."),
+        JobKind::Start | JobKind::Check => {}
     }
     if topup.payment_url.is_some() {
         status = next(status, TopupCommand::Start).unwrap_or(status);

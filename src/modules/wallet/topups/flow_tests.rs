@@ -6,15 +6,15 @@ use bson::{DateTime, doc};
 
 use super::{
     CHECK_KIND, PAYMENTS_QUEUE, START_KIND,
-    flow::{Circumstances, Errand, Followed, Outcome, follow, give_up, has_to_call, try_again},
-    model::{OpenCalls, Topup, TopupFailure, TopupStatus},
+    flow::{Answered, JobKind, follow, give_up, has_to_call, try_again},
+    model::{OpenCalls, Topup, TopupStatus},
 };
 use crate::{
     modules::{
-        audit::ErrorClass,
+        audit::{Call, ErrorClass},
         providers::{
-            Failure, Repeat,
-            paygate::{Payment, PaymentLookUp, PaymentStatus, StartOutcome},
+            Decision, Failure, Outcome, Retry, StoredFailure, Timing,
+            paygate::{LOOK_UP_PAYMENT, Payment, PaymentStatus, START_PAYMENT},
         },
         queue::{Backoff, Job, JobEnd, JobState, QueueConfig},
         wallet::Refusal,
@@ -67,7 +67,7 @@ pub(super) fn in_status(status: TopupStatus) -> Topup {
         ..created.clone()
     };
     let failed = |code: &str| {
-        Some(TopupFailure { class: ErrorClass::Fatal, code: code.into(), message: "They said so.".into() })
+        Some(StoredFailure { class: ErrorClass::Fatal, code: code.into(), message: "They said so.".into() })
     };
     match status {
         TopupStatus::Created => created,
@@ -83,10 +83,10 @@ pub(super) fn disputed() -> Topup {
     Topup { disputed: true, ..in_status(TopupStatus::NeedsAttention) }
 }
 
-pub(super) fn active_job(errand: Errand) -> Job {
-    let (id, kind) = match errand {
-        Errand::Start => ("job_start", START_KIND),
-        Errand::Check => ("job_check", CHECK_KIND),
+pub(super) fn active_job(kind: JobKind) -> Job {
+    let (id, name) = match kind {
+        JobKind::Start => ("job_start", START_KIND),
+        JobKind::Check => ("job_check", CHECK_KIND),
     };
     let queue = QueueConfig::named(PAYMENTS_QUEUE);
     Job {
@@ -95,7 +95,7 @@ pub(super) fn active_job(errand: Errand) -> Job {
         lease_token: Some(TOKEN.into()),
         lease_owner: Some("wrk_1".into()),
         lease_until: Some(NOW),
-        ..Job::new(id.into(), &queue, kind, doc! { "topupId": "top_1" }, "rqs_1", at(-60_000))
+        ..Job::new(id.into(), &queue, name, doc! { "topupId": "top_1" }, "rqs_1", at(-60_000))
     }
 }
 
@@ -108,38 +108,68 @@ pub(super) fn failure() -> Failure {
     Failure::new("provider.said_so", "They said so.")
 }
 
-pub(super) fn started(status: PaymentStatus) -> Outcome {
-    Outcome::Start(StartOutcome::Started(payment(status)))
+/// Which job asked, and what became of it.
+pub(super) type Said = (JobKind, Outcome<Option<Payment>>);
+
+pub(super) fn started(status: PaymentStatus) -> Said {
+    (JobKind::Start, Outcome::Done(Some(payment(status))))
 }
 
-pub(super) fn found(status: PaymentStatus) -> Outcome {
-    Outcome::LookUp(PaymentLookUp::Found(payment(status)))
+pub(super) fn found(status: PaymentStatus) -> Said {
+    (JobKind::Check, Outcome::Done(Some(payment(status))))
 }
 
-fn errand_of(outcome: &Outcome) -> Errand {
-    match outcome {
-        Outcome::Start(_) => Errand::Start,
-        Outcome::LookUp(_) => Errand::Check,
+/// A call that is under way.
+pub(super) fn call(kind: JobKind) -> Call {
+    Call {
+        request_ref_id: "req_open".into(),
+        order_id: None,
+        user_id: "usr_1".into(),
+        client_order_id: None,
+        resource_id: Some("top_1".into()),
+        provider: "paygate".into(),
+        operation: operation(kind).into(),
+        attempt: 1,
+        job_id: active_job(kind).id,
+        worker_id: "wrk_1".into(),
+        account_id: "paygate/default".into(),
+        correlation_id: "rqs_1".into(),
+        sent_at: at(-40_000),
     }
 }
 
-fn circumstances() -> Circumstances {
+/// What its calls are called in logs and metrics.
+pub(super) const fn operation(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Start => START_PAYMENT,
+        JobKind::Check => LOOK_UP_PAYMENT,
+    }
+}
+
+/// What follows, on whatever attempt.
+fn followed_with(
+    topup: &mut Topup,
+    job: &Job,
+    (kind, outcome): &Said,
+    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
+) -> Decision {
     let backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
-    Circumstances { now: NOW, jitter: 1.0, backoff }
+    let timing = Timing { now: NOW, jitter: 1.0, backoff };
+    follow(topup, *kind, &Answered { job, call: &call(*kind), asked: &MONEY, outcome, timing }, credit)
 }
 
-/// What follows, on whatever attempt; the wallet takes everything.
-fn followed(topup: &mut Topup, job: &Job, outcome: &Outcome) -> Followed {
-    follow(topup, job, outcome, &circumstances(), |_| Ok("txn_1".into()))
+/// The same; the wallet takes everything.
+fn followed(topup: &mut Topup, job: &Job, said: &Said) -> Decision {
+    followed_with(topup, job, said, |_| Ok("txn_1".into()))
 }
 
-fn first(topup: &mut Topup, outcome: &Outcome) -> Followed {
-    followed(topup, &active_job(errand_of(outcome)), outcome)
+fn first(topup: &mut Topup, said: &Said) -> Decision {
+    followed(topup, &active_job(said.0), said)
 }
 
-fn last(topup: &mut Topup, outcome: &Outcome) -> Followed {
-    let job = active_job(errand_of(outcome));
-    followed(topup, &Job { attempts: job.max_attempts, ..job }, outcome)
+fn last(topup: &mut Topup, said: &Said) -> Decision {
+    let job = active_job(said.0);
+    followed(topup, &Job { attempts: job.max_attempts, ..job }, said)
 }
 
 fn code(topup: &Topup) -> Option<&str> {
@@ -149,7 +179,7 @@ fn code(topup: &Topup) -> Option<&str> {
 #[test]
 fn a_started_payment_waits_for_its_payer() {
     let mut topup = topup();
-    let Followed { end, event } = first(&mut topup, &started(PaymentStatus::Created));
+    let Decision { end, event } = first(&mut topup, &started(PaymentStatus::Created));
     assert_eq!((end.as_str(), event), ("done", Some("TopupStarted")));
     assert_eq!(
         (topup.status, topup.payment_id.as_deref(), topup.payment_url.as_deref(), topup.updated_at),
@@ -171,7 +201,7 @@ fn an_answer_says_what_it_says_whoever_asked() {
         (found(P::Paid), S::Paid, "TopupPaid"),
         (found(P::Failed), S::Failed, "TopupFailed"),
         (found(P::Expired), S::Expired, "TopupExpired"),
-        (Outcome::LookUp(PaymentLookUp::Absent), S::Expired, "TopupExpired"),
+        ((JobKind::Check, Outcome::Done(None)), S::Expired, "TopupExpired"),
     ] {
         let mut topup = topup();
         let followed = first(&mut topup, &outcome);
@@ -185,13 +215,13 @@ fn an_answer_that_comes_after_the_callback_undoes_nothing() {
     for status in [TopupStatus::Paid, TopupStatus::Failed, TopupStatus::Expired] {
         for outcome in [
             started(PaymentStatus::Created),
-            Outcome::Start(StartOutcome::Retryable(failure(), Repeat::Counted)),
-            Outcome::Start(StartOutcome::Unauthorized(failure())),
+            (JobKind::Start, Outcome::Retryable(failure(), Retry::Counted)),
+            (JobKind::Start, Outcome::Unauthorized(failure())),
         ] {
             let before = Topup { payment_url: None, payment_id: None, ..in_status(status) };
             let mut topup = before.clone();
             let followed = last(&mut topup, &outcome);
-            let page = matches!(outcome, Outcome::Start(StartOutcome::Started(_)));
+            let page = matches!(outcome.1, Outcome::Done(_));
             assert_eq!((topup.status, topup.failure, followed.event), (status, before.failure, None), "{outcome:?}");
             assert_eq!((topup.transaction_id, topup.payment_url.is_some()), (before.transaction_id, page));
             assert_eq!(followed.end.as_str(), "done", "{status:?} {outcome:?}");
@@ -205,7 +235,7 @@ fn money_is_credited_wherever_it_finds_the_top_up_but_once() {
         for outcome in [started(PaymentStatus::Paid), found(PaymentStatus::Paid)] {
             let mut topup = in_status(status);
             let mut booked = 0;
-            let followed = follow(&mut topup, &active_job(errand_of(&outcome)), &outcome, &circumstances(), |topup| {
+            let followed = followed_with(&mut topup, &active_job(outcome.0), &outcome, |topup| {
                 booked += 1;
                 assert_eq!(topup.money(), MONEY);
                 Ok("txn_1".into())
@@ -222,8 +252,7 @@ fn money_is_credited_wherever_it_finds_the_top_up_but_once() {
 fn money_that_the_wallet_can_not_take_is_left_to_a_person() {
     let mut topup = in_status(TopupStatus::Pending);
     let outcome = found(PaymentStatus::Paid);
-    let followed =
-        follow(&mut topup, &active_job(Errand::Check), &outcome, &circumstances(), |_| Err(Refusal::Overflow));
+    let followed = followed_with(&mut topup, &active_job(JobKind::Check), &outcome, |_| Err(Refusal::Overflow));
     assert_eq!((topup.status, topup.disputed), (TopupStatus::NeedsAttention, true));
     assert_eq!(code(&topup), Some("topups.not_credited"));
     assert_eq!((followed.end.as_str(), followed.event), ("dead", Some("TopupNeedsAttention")));
@@ -238,8 +267,8 @@ fn money_that_the_wallet_can_not_take_is_left_to_a_person() {
 
 #[test]
 fn a_payment_without_a_page_is_started_again() {
-    let no_page =
-        Outcome::Start(StartOutcome::Started(Payment { payment_url: None, ..payment(PaymentStatus::Created) }));
+    let payment = Payment { payment_url: None, ..payment(PaymentStatus::Created) };
+    let no_page = (JobKind::Start, Outcome::Done(Some(payment)));
     let mut topup = topup();
     assert!(matches!(first(&mut topup, &no_page).end, JobEnd::Retry { counts: true, .. }));
     assert_eq!((topup.status, topup.payment_id.as_deref()), (TopupStatus::Created, Some("pay_1")));
@@ -249,29 +278,31 @@ fn a_payment_without_a_page_is_started_again() {
 
 #[test]
 fn what_is_unclear_is_tried_again_until_the_attempts_are_used_up() {
-    let repeats = [
-        (Repeat::Counted, true, 2_000),
-        (Repeat::NotConnected, false, 2_000),
-        (Repeat::Throttled(Duration::from_secs(30)), false, 31_000),
+    let retry = |how| Outcome::Retryable(failure(), how);
+    let unclear = [
+        (retry(Retry::Counted), true, 2_000),
+        (Outcome::Unknown(failure()), true, 2_000),
+        (retry(Retry::NotConnected), false, 2_000),
+        (retry(Retry::Throttled(Duration::from_secs(30))), false, 31_000),
     ];
-    for (repeat, counts, delay_ms) in repeats {
-        for outcome in [
-            Outcome::Start(StartOutcome::Retryable(failure(), repeat)),
-            Outcome::LookUp(PaymentLookUp::Failed(failure(), repeat)),
-        ] {
-            let mut topup = topup();
-            let followed = first(&mut topup, &outcome);
-            let JobEnd::Retry { at: when, error: Some(error), counts: counted } = followed.end else {
-                panic!("{outcome:?} is not tried again");
-            };
-            assert_eq!((when, counted, &*error.class), (at(delay_ms), counts, "retryable"), "{outcome:?}");
-            assert_eq!((topup.status, topup.failure.as_ref(), followed.event), (TopupStatus::Created, None, None));
-            let job = active_job(errand_of(&outcome));
-            let used_up = Job { attempts: job.max_attempts, deferring_since: Some(at(-86_400_000)), ..job };
-            let end = self::followed(&mut topup, &used_up, &outcome);
-            assert_eq!((end.end.as_str(), end.event), ("dead", Some("TopupNeedsAttention")), "{outcome:?}");
-            assert_eq!((topup.status, code(&topup)), (TopupStatus::NeedsAttention, Some("provider.said_so")));
-        }
+    let refused_look_up = (JobKind::Check, Outcome::Refused(failure()), true, 2_000);
+    let both = |(outcome, counts, delay_ms): (Outcome<_>, _, _)| {
+        [JobKind::Start, JobKind::Check].map(|kind| (kind, outcome.clone(), counts, delay_ms))
+    };
+    for (kind, outcome, counts, delay_ms) in unclear.into_iter().flat_map(both).chain([refused_look_up]) {
+        let said = (kind, outcome);
+        let mut topup = topup();
+        let decision = first(&mut topup, &said);
+        let JobEnd::Retry { at: when, error: Some(error), counts: counted } = decision.end else {
+            panic!("{said:?} is not tried again");
+        };
+        assert_eq!((when, counted, &*error.class), (at(delay_ms), counts, "retryable"), "{said:?}");
+        assert_eq!((topup.status, topup.failure.as_ref(), decision.event), (TopupStatus::Created, None, None));
+        let job = active_job(kind);
+        let used_up = Job { attempts: job.max_attempts, deferring_since: Some(at(-86_400_000)), ..job };
+        let decision = followed(&mut topup, &used_up, &said);
+        assert_eq!((decision.end.as_str(), decision.event), ("dead", Some("TopupNeedsAttention")), "{said:?}");
+        assert_eq!((topup.status, code(&topup)), (TopupStatus::NeedsAttention, Some("provider.said_so")));
     }
     let mut topup = topup();
     assert!(matches!(first(&mut topup, &found(PaymentStatus::Unknown)).end, JobEnd::Retry { counts: true, .. }));
@@ -281,9 +312,9 @@ fn what_is_unclear_is_tried_again_until_the_attempts_are_used_up() {
 #[test]
 fn refusals_end_at_once() {
     for (outcome, status, event) in [
-        (Outcome::Start(StartOutcome::Refused(failure())), TopupStatus::Failed, "TopupFailed"),
-        (Outcome::Start(StartOutcome::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
-        (Outcome::LookUp(PaymentLookUp::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
+        ((JobKind::Start, Outcome::Refused(failure())), TopupStatus::Failed, "TopupFailed"),
+        ((JobKind::Start, Outcome::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
+        ((JobKind::Check, Outcome::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
     ] {
         let mut topup = topup();
         let followed = first(&mut topup, &outcome);
@@ -305,13 +336,13 @@ fn who_has_to_call() {
         (S::NeedsAttention, false, true),
     ] {
         let topup = in_status(status);
-        assert_eq!(has_to_call(&topup, Errand::Start, before), start, "{status:?}");
-        assert_eq!(has_to_call(&topup, Errand::Check, after), check, "{status:?}");
-        assert!(!has_to_call(&topup, Errand::Start, after), "{status:?}: too late to be paid");
+        assert_eq!(has_to_call(&topup, JobKind::Start, before), start, "{status:?}");
+        assert_eq!(has_to_call(&topup, JobKind::Check, after), check, "{status:?}");
+        assert!(!has_to_call(&topup, JobKind::Start, after), "{status:?}: too late to be paid");
     }
-    assert!(!has_to_call(&disputed(), Errand::Check, after), "left to a person");
+    assert!(!has_to_call(&disputed(), JobKind::Check, after), "left to a person");
     let refused = Topup { payment_id: None, ..in_status(S::Failed) };
-    assert!(!has_to_call(&refused, Errand::Check, after), "there is no payment that could have been paid");
+    assert!(!has_to_call(&refused, JobKind::Check, after), "there is no payment that could have been paid");
 }
 
 #[test]
@@ -333,7 +364,7 @@ fn a_payment_that_failed_stays_failed_unless_it_was_paid_after_all() {
 fn giving_up_a_start_leaves_a_payment_that_has_started_alone() {
     for status in TopupStatus::ALL.into_iter().filter(|status| *status != TopupStatus::Created) {
         let mut topup = in_status(status);
-        let followed = give_up(&mut topup, Errand::Start, &failure(), ErrorClass::Retryable);
+        let followed = give_up(&mut topup, JobKind::Start, &failure(), ErrorClass::Retryable, NOW);
         assert_eq!((&topup, followed.end.as_str(), followed.event), (&in_status(status), "done", None));
     }
 }
@@ -341,23 +372,23 @@ fn giving_up_a_start_leaves_a_payment_that_has_started_alone() {
 #[test]
 fn a_person_may_have_it_tried_again_until_it_has_ended() {
     use TopupStatus as S;
-    for errand in [Errand::Start, Errand::Check] {
+    for kind in [JobKind::Start, JobKind::Check] {
         for status in [S::Paid, S::Failed, S::Expired] {
             let mut topup = in_status(status);
-            assert_eq!(try_again(&mut topup, errand, NOW), Err("The top-up has ended."), "{status:?}");
+            assert_eq!(try_again(&mut topup, kind, NOW), Err("The top-up has ended."), "{status:?}");
             assert_eq!(topup, in_status(status));
         }
-        assert!(try_again(&mut disputed(), errand, NOW).is_err());
+        assert!(try_again(&mut disputed(), kind, NOW).is_err());
         let mut topup = in_status(S::NeedsAttention);
-        assert_eq!(try_again(&mut topup, errand, NOW), Ok(()));
+        assert_eq!(try_again(&mut topup, kind, NOW), Ok(()));
         assert_eq!((topup.status, topup.failure, topup.updated_at), (S::Created, None, NOW));
     }
     let lost = Topup { status: S::NeedsAttention, ..in_status(S::Pending) };
     let mut topup = lost.clone();
-    assert_eq!(try_again(&mut topup, Errand::Start, NOW), Err("The payment is started already."));
-    assert_eq!(try_again(&mut topup, Errand::Check, NOW), Ok(()));
+    assert_eq!(try_again(&mut topup, JobKind::Start, NOW), Err("The payment is started already."));
+    assert_eq!(try_again(&mut topup, JobKind::Check, NOW), Ok(()));
     assert_eq!(topup.status, S::Pending);
     let mut late = in_status(S::NeedsAttention);
-    assert!(try_again(&mut late, Errand::Start, at(600_000)).is_err());
-    assert_eq!(try_again(&mut late, Errand::Check, at(600_000)), Ok(()));
+    assert!(try_again(&mut late, JobKind::Start, at(600_000)).is_err());
+    assert_eq!(try_again(&mut late, JobKind::Check, at(600_000)), Ok(()));
 }

@@ -8,16 +8,19 @@ use validator::{Validate, ValidationError};
 
 use super::{
     super::http::AmountRequest,
-    model::{Topup, TopupFailure, TopupStatus},
+    model::{Topup, TopupStatus},
     service::{NewTopup, TopupService},
 };
-use crate::platform::{
-    clock::Rfc3339Time,
-    error::{AppError, Problem},
-    http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
-    identity::Merchant,
-    ids::is_id,
-    money::Money,
+use crate::{
+    modules::providers::StoredFailure,
+    platform::{
+        clock::Rfc3339Time,
+        error::{AppError, Problem},
+        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
+        identity::Merchant,
+        ids::is_id,
+        money::Money,
+    },
 };
 
 const PAGE: usize = 20;
@@ -84,7 +87,7 @@ struct TopupResponse {
     amount: Money,
     /// Where to pay while it is `pending`; null before and after. Whoever has the address may pay.
     payment_url: Option<String>,
-    failure: Option<TopupFailure>,
+    failure: Option<StoredFailure>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
     /// From then on it can't be paid.

@@ -2,34 +2,30 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bson::DateTime;
 
 use super::{
     CHECK_KIND, START_KIND,
     commands::{credit, record},
-    flow::{Circumstances, Errand, Followed, Outcome, follow, give_up, has_to_call, try_again},
+    flow::{Answered, JobKind, done, follow, give_up, has_to_call, try_again},
     model::Topup,
 };
 use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
-        events::Actor,
         providers::{
-            AccountNews, AccountWatch, Failure, Repeat,
-            call_job::{Answered, CallJob, CallJobHandler, Concerned, Step},
-            paygate::{PayGate, PaymentLookUp, PaymentToStart, StartOutcome},
+            AccountWatch, Decision, Failure, Outcome, Provider,
+            call_job::{By, CallJob, CallJobHandler, Concerned, Step},
+            paygate::{PayGate, Payment, PaymentToStart},
         },
-        queue::{Concluded, Job, JobError, JobHandler, QueueConfig, RetryRefused},
+        queue::{Job, JobHandler, QueueConfig, RetryRefused},
     },
     platform::{
         batch::{Lane, View},
-        exchange::{Answer, Credentials, Exchange, Outbound},
+        exchange::{Answer, Exchange, Outbound},
         money::Money,
     },
 };
-
-const GONE: &str = "The top-up is not there.";
 
 /// What both handlers share.
 pub struct TopupJobs {
@@ -48,8 +44,8 @@ pub struct TopupJobs {
 /// The handlers of both kinds.
 #[must_use]
 pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
-    let handler = |errand| -> Arc<dyn JobHandler> {
-        let job = TopupJob { errand, gateway: Arc::clone(&jobs.gateway), queue: jobs.queue.clone() };
+    let handler = |kind| -> Arc<dyn JobHandler> {
+        let job = TopupJob { kind, gateway: Arc::clone(&jobs.gateway), queue: jobs.queue.clone() };
         Arc::new(CallJobHandler {
             job: Arc::new(job),
             lane: jobs.lane.clone(),
@@ -57,41 +53,41 @@ pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
             account: jobs.account.clone(),
         })
     };
-    vec![handler(Errand::Start), handler(Errand::Check)]
+    vec![handler(JobKind::Start), handler(JobKind::Check)]
 }
 
 /// One of the two kinds. Both operations are safe to repeat.
 pub(super) struct TopupJob {
-    pub(super) errand: Errand,
+    pub(super) kind: JobKind,
     pub(super) gateway: Arc<PayGate>,
     pub(super) queue: QueueConfig,
 }
 
 impl TopupJob {
     fn outbound(&self, topup: &Topup) -> Outbound {
-        match self.errand {
-            Errand::Start => self.gateway.start_request(&PaymentToStart {
+        match self.kind {
+            JobKind::Start => self.gateway.start_request(&PaymentToStart {
                 reference: &topup.id,
                 amount: topup.money(),
                 description: &format!("Wallet top-up {}", topup.client_topup_id),
                 expires_at: topup.expires_at,
             }),
-            Errand::Check => self.gateway.look_up_request(&topup.id),
+            JobKind::Check => self.gateway.look_up_request(&topup.id),
         }
     }
 }
 
-#[async_trait]
 impl CallJob for TopupJob {
     type Subject = Topup;
     /// What is to be paid.
     type Asked = Money;
-    type Outcome = Outcome;
+    /// None where the gateway has no such payment.
+    type Done = Option<Payment>;
 
     fn kind(&self) -> &'static str {
-        match self.errand {
-            Errand::Start => START_KIND,
-            Errand::Check => CHECK_KIND,
+        match self.kind {
+            JobKind::Start => START_KIND,
+            JobKind::Check => CHECK_KIND,
         }
     }
 
@@ -99,46 +95,34 @@ impl CallJob for TopupJob {
         &self.queue
     }
 
+    fn provider(&self) -> &dyn Provider {
+        &*self.gateway
+    }
+
     fn subject_field(&self) -> &'static str {
         "topupId"
     }
 
-    fn gone(&self) -> JobError {
-        JobError::new("payload", "topups.gone", GONE)
-    }
-
-    fn gone_reason(&self) -> &'static str {
-        GONE
-    }
-
-    fn account_id(&self) -> &str {
-        self.gateway.account_id()
-    }
-
-    fn credential_headers(&self) -> &'static [&'static str] {
-        self.gateway.credential_headers()
-    }
-
-    async fn credentials(&self) -> Option<Credentials> {
-        self.gateway.credentials().await
+    fn gone(&self) -> (&'static str, &'static str) {
+        ("topups.gone", "The top-up is not there.")
     }
 
     fn concerns(&self, topup: &Topup) -> Concerned {
         Concerned { user_id: topup.user_id.clone(), resource_id: Some(topup.id.clone()), ..Concerned::default() }
     }
 
-    fn step(&self, topup: &Topup, _: &Job, now: DateTime) -> Step<Money> {
-        if has_to_call(topup, self.errand, now) {
-            Step::Call { outbound: self.outbound(topup), asked: topup.money() }
+    fn step(&self, topup: &mut Topup, _: &Job, now: DateTime) -> Step<(Outbound, Money)> {
+        if has_to_call(topup, self.kind, now) {
+            Step::Call((self.outbound(topup), topup.money()))
         } else {
-            Step::End(Followed::done(topup, None).end)
+            Step::End(done(topup, None))
         }
     }
 
     fn open_call<'a>(&self, topup: &'a mut Topup) -> &'a mut Option<Call> {
-        match self.errand {
-            Errand::Start => &mut topup.open_calls.start,
-            Errand::Check => &mut topup.open_calls.check,
+        match self.kind {
+            JobKind::Start => &mut topup.open_calls.start,
+            JobKind::Check => &mut topup.open_calls.check,
         }
     }
 
@@ -153,83 +137,41 @@ impl CallJob for TopupJob {
         topup.updated_at = now;
     }
 
-    fn read(&self, topup_id: &str, money: &Money, answer: &Answer) -> Outcome {
-        match self.errand {
-            Errand::Start => Outcome::Start(self.gateway.read_start(topup_id, *money, answer)),
-            Errand::Check => Outcome::LookUp(self.gateway.read_look_up(topup_id, *money, answer)),
+    fn read(&self, _: &Job, topup_id: &str, money: &Money, answer: &Answer) -> Outcome<Option<Payment>> {
+        match self.kind {
+            JobKind::Start => self.gateway.read_start(topup_id, *money, answer).map(Some),
+            JobKind::Check => self.gateway.read_look_up(topup_id, *money, answer),
         }
     }
 
-    fn describe(&self, outcome: &Outcome) -> (Verdict, AccountNews) {
-        (verdict(outcome), account_news(outcome))
+    fn describe(&self, _: &Money, payment: &Option<Payment>) -> Verdict {
+        Verdict::done(match (payment, self.kind) {
+            (None, _) => "absent",
+            (Some(_), JobKind::Start) => "done",
+            (Some(_), JobKind::Check) => "found",
+        })
     }
 
-    fn follow(&self, view: &mut View, mut topup: Topup, answered: &Answered<'_, Self>) -> Concluded {
-        let Answered { job, outcome, event_id, actor, .. } = *answered;
-        let at = Circumstances { now: view.now(), jitter: answered.jitter, backoff: self.queue.backoff };
-        let followed = follow(&mut topup, job, outcome, &at, |topup| credit(view, topup, event_id, actor));
-        write_down(view, &topup, followed.event, event_id, actor);
-        followed.end.into()
+    fn follow(&self, view: &mut View, topup: &mut Topup, answered: &Answered<'_>, by: By<'_>) -> Decision {
+        follow(topup, self.kind, answered, |topup| credit(view, topup, by.event_id, by.actor))
     }
 
-    fn give_up(&self, view: &mut View, mut topup: Topup, error: &JobError, event_id: &str, actor: &Actor) {
-        topup.updated_at = view.now();
-        let failure = Failure::new("queue.attempts_used_up", &error.message);
-        let followed = give_up(&mut topup, self.errand, &failure, ErrorClass::Unknown);
-        write_down(view, &topup, followed.event, event_id, actor);
+    fn give_up(&self, view: &mut View, topup: &mut Topup, failure: &Failure, _: By<'_>) -> Decision {
+        give_up(topup, self.kind, failure, ErrorClass::Unknown, view.now())
     }
 
-    fn revive(
-        &self,
-        view: &mut View,
-        mut topup: Topup,
-        _: &Job,
-        actor: &Actor,
-        event_id: &str,
-    ) -> Result<(), RetryRefused> {
-        try_again(&mut topup, self.errand, view.now()).map_err(|reason| RetryRefused { reason })?;
-        write_down(view, &topup, Some("TopupRetried"), event_id, actor);
+    fn write(&self, view: &mut View, topup: Topup, decision: &Decision, by: By<'_>) -> Option<&'static str> {
+        if let Some(event) = decision.event {
+            record(view, by.event_id, event, &topup, by.actor);
+        }
+        view.update(&topup);
+        None
+    }
+
+    fn revive(&self, view: &mut View, mut topup: Topup, _: &Job, by: By<'_>) -> Result<(), RetryRefused> {
+        try_again(&mut topup, self.kind, view.now()).map_err(|reason| RetryRefused { reason })?;
+        record(view, by.event_id, "TopupRetried", &topup, by.actor);
+        view.update(&topup);
         Ok(())
-    }
-}
-
-fn write_down(view: &mut View, topup: &Topup, event: Option<&str>, event_id: &str, actor: &Actor) {
-    if let Some(kind) = event {
-        record(view, event_id, kind, topup, actor);
-    }
-    view.update(topup);
-}
-
-fn account_news(outcome: &Outcome) -> AccountNews {
-    match outcome {
-        Outcome::Start(StartOutcome::Retryable(_, Repeat::Throttled(wait)))
-        | Outcome::LookUp(PaymentLookUp::Failed(_, Repeat::Throttled(wait))) => AccountNews::Throttled(*wait),
-        Outcome::Start(StartOutcome::Unauthorized(_)) | Outcome::LookUp(PaymentLookUp::Unauthorized(_)) => {
-            AccountNews::Refused
-        }
-        Outcome::Start(StartOutcome::Started(_) | StartOutcome::Refused(_))
-        | Outcome::LookUp(PaymentLookUp::Found(_) | PaymentLookUp::Absent) => AccountNews::Accepted,
-        Outcome::Start(StartOutcome::Retryable(..)) | Outcome::LookUp(PaymentLookUp::Failed(..)) => AccountNews::None,
-    }
-}
-
-/// The outcome in the words of the log.
-fn verdict(outcome: &Outcome) -> Verdict {
-    let (word, failed): (_, Option<(ErrorClass, &Failure)>) = match outcome {
-        Outcome::Start(StartOutcome::Started(_)) => ("done", None),
-        Outcome::LookUp(PaymentLookUp::Found(_)) => ("found", None),
-        Outcome::LookUp(PaymentLookUp::Absent) => ("absent", None),
-        Outcome::Start(StartOutcome::Retryable(failure, _)) | Outcome::LookUp(PaymentLookUp::Failed(failure, _)) => {
-            ("retryable", Some((ErrorClass::Retryable, failure)))
-        }
-        Outcome::Start(StartOutcome::Refused(failure) | StartOutcome::Unauthorized(failure))
-        | Outcome::LookUp(PaymentLookUp::Unauthorized(failure)) => ("fatal", Some((ErrorClass::Fatal, failure))),
-    };
-    Verdict {
-        outcome: word,
-        error_class: failed.map(|(class, _)| class),
-        error_code: failed.map(|(_, failure)| failure.code),
-        error_message: failed.map(|(_, failure)| failure.message.clone()),
-        awb: None,
     }
 }

@@ -7,8 +7,11 @@ use utoipa::ToSchema;
 use super::super::model::Reference;
 use crate::{
     modules::{
-        audit::{Call, ErrorClass},
-        providers::{Failure, paygate::CallbackKind, paygate::PaymentStatus},
+        audit::Call,
+        providers::{
+            StoredFailure,
+            paygate::{CallbackKind, PaymentStatus},
+        },
     },
     platform::{
         batch::{Entity, Key},
@@ -58,25 +61,6 @@ impl TopupStatus {
     }
 }
 
-/// Why a top-up did not come to money.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TopupFailure {
-    /// How it counts.
-    pub class: ErrorClass,
-    /// `provider.refused`, `topups.declined`, ...
-    pub code: String,
-    /// A sentence.
-    pub message: String,
-}
-
-impl TopupFailure {
-    /// A failure of this class.
-    #[must_use]
-    pub fn new(class: ErrorClass, failure: &Failure) -> Self {
-        Self { class, code: failure.code.into(), message: failure.message.clone() }
-    }
-}
-
 /// Calls whose answers are not written down yet: one per job, because both jobs may call at the same time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OpenCalls {
@@ -110,7 +94,7 @@ pub struct Topup {
     /// The page on which it is paid: who has it may pay.
     pub payment_url: Option<String>,
     /// Why it did not come to money.
-    pub failure: Option<TopupFailure>,
+    pub failure: Option<StoredFailure>,
     /// Money came that could not be credited as it was asked for: left to a person.
     pub disputed: bool,
     /// The booking of the money.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     callback::{TakeCallback, Taken},
-    commands::{RequestTopup, Requested},
+    commands::RequestTopup,
     error::{CallbackError, TopupError},
     model::{CallbackOutcome, Topup, TopupStatus},
     store::TopupStore,
@@ -28,16 +28,24 @@ use crate::{
 /// Top-ups, as the API offers them.
 #[derive(Clone, Debug)]
 pub struct TopupService {
-    lane: Lane,
-    gate: KycGate,
-    store: TopupStore,
-    waker: Waker,
-    queue: QueueConfig,
+    /// Writes.
+    pub lane: Lane,
+    /// Keeps out merchants who may not do business.
+    pub gate: KycGate,
+    /// Reads.
+    pub store: TopupStore,
+    /// Wakes workers.
+    pub waker: Waker,
+    /// [`super::PAYMENTS_QUEUE`].
+    pub queue: QueueConfig,
     /// None where no gateway is configured: what is there can be read, and nothing new is taken.
-    gateway: Option<Arc<PayGate>>,
-    expires_in: Duration,
-    clock: Clock,
-    indexes_present: Arc<AtomicBool>,
+    pub gateway: Option<Arc<PayGate>>,
+    /// A payment can't be paid later.
+    pub expires_in: Duration,
+    /// Time.
+    pub clock: Clock,
+    /// Nothing is written before.
+    pub indexes_present: Arc<AtomicBool>,
 }
 
 /// What a merchant asks for, after validation.
@@ -59,23 +67,6 @@ pub struct Sender {
 }
 
 impl TopupService {
-    /// A service that writes through `lane` once `indexes_present` holds.
-    #[expect(clippy::too_many_arguments, reason = "called once, with parts of different types")]
-    #[must_use]
-    pub const fn new(
-        lane: Lane,
-        gate: KycGate,
-        store: TopupStore,
-        waker: Waker,
-        queue: QueueConfig,
-        gateway: Option<Arc<PayGate>>,
-        expires_in: Duration,
-        clock: Clock,
-        indexes_present: Arc<AtomicBool>,
-    ) -> Self {
-        Self { lane, gate, store, waker, queue, gateway, expires_in, clock, indexes_present }
-    }
-
     /// Asks for a top-up; `true` where it was asked for before.
     ///
     /// # Errors
@@ -102,15 +93,11 @@ impl TopupService {
             check_job_id: new_id("job"),
             event_id: new_id("evt"),
         };
-        match self.lane.submit(command).await? {
-            Requested::New(topup) => {
-                self.waker.wake(self.queue.name);
-                Ok((*topup, false))
-            }
-            Requested::Replay(topup) => Ok((*topup, true)),
-            Requested::NotVerified(refusal) => Err(refusal.into()),
-            Requested::Mismatch => Err(TopupError::IdempotencyMismatch),
+        let (topup, replayed) = self.lane.submit(command).await??;
+        if !replayed {
+            self.waker.wake(self.queue.name);
         }
+        Ok((topup, replayed))
     }
 
     /// One of the caller's top-ups.

@@ -3,45 +3,21 @@
 use super::*;
 use std::collections::BTreeMap;
 
-fn repeat(repeat: &Repeat) -> String {
-    match repeat {
-        Repeat::Counted => "counted".into(),
-        Repeat::NotConnected => "deferred".into(),
-        Repeat::Throttled(wait) => format!("in {} s", wait.as_secs()),
-    }
-}
-
-fn shipment(shipment: &PlacedShipment) -> &'static str {
-    if shipment.cancelled { "found, cancelled" } else { "found" }
+fn shipment(shipment: &PlacedShipment) -> String {
+    if shipment.cancelled { "found, cancelled" } else { "found" }.into()
 }
 
 fn create(answer: &Answer) -> String {
-    match adapter().read_create(ORDER_ID, answer) {
-        CreateOutcome::Placed(placed) => shipment(&placed).into(),
-        CreateOutcome::Retryable(failure, again) => format!("{} {}", repeat(&again), failure.code),
-        CreateOutcome::Unknown(failure) => format!("unknown {}", failure.code),
-        CreateOutcome::Refused(failure) => format!("fatal {}", failure.code),
-        CreateOutcome::Unauthorized(failure) => format!("unauthorized {}", failure.code),
-    }
+    adapter().read_create(ORDER_ID, answer).in_words(shipment)
 }
 
 fn cancel(answer: &Answer) -> String {
-    // No arm for "unknown": there is no such outcome of a cancel.
-    match adapter().read_cancel(answer) {
-        CancelOutcome::Cancelled => "cancelled".into(),
-        CancelOutcome::Retryable(failure, again) => format!("{} {}", repeat(&again), failure.code),
-        CancelOutcome::Refused(failure) => format!("fatal {}", failure.code),
-        CancelOutcome::Unauthorized(failure) => format!("unauthorized {}", failure.code),
-    }
+    adapter().read_cancel(answer).or_repeat().in_words(|()| "cancelled".into())
 }
 
 fn look_up(answer: &Answer) -> String {
-    match adapter().read_look_up(ORDER_ID, answer) {
-        LookUpOutcome::Found(placed) => shipment(&placed).into(),
-        LookUpOutcome::Absent => "absent".into(),
-        LookUpOutcome::Failed(failure, again) => format!("{} {}", repeat(&again), failure.code),
-        LookUpOutcome::Unauthorized(failure) => format!("unauthorized {}", failure.code),
-    }
+    let outcome = adapter().read_look_up(ORDER_ID, answer).or_repeat();
+    outcome.in_words(|found| found.as_ref().map_or_else(|| "absent".into(), shipment))
 }
 
 #[test]
@@ -196,7 +172,7 @@ fn a_throttled_account_waits_as_long_as_it_is_told_to() {
 #[test]
 fn a_create_is_sent_again_only_when_it_was_provably_not_executed() {
     for (name, answer) in every_answer() {
-        let retryable = matches!(adapter().read_create(ORDER_ID, &answer), CreateOutcome::Retryable(..));
+        let retryable = matches!(adapter().read_create(ORDER_ID, &answer), Outcome::Retryable(..));
         let proven = matches!(
             answer,
             Answer::NotSent(NotSent::NotConnected | NotSent::NoTime) | Answer::Http { status: 429, .. }
@@ -208,7 +184,7 @@ fn a_create_is_sent_again_only_when_it_was_provably_not_executed() {
 #[test]
 fn placed_is_only_what_names_our_order_or_none_and_a_shipment() {
     for (name, answer) in every_answer() {
-        let placed = matches!(adapter().read_create(ORDER_ID, &answer), CreateOutcome::Placed(_));
+        let placed = matches!(adapter().read_create(ORDER_ID, &answer), Outcome::Done(_));
         let Answer::Http { status, body: AnswerBody::Json(body), .. } = &answer else {
             assert!(!placed, "{name}");
             continue;
@@ -226,7 +202,7 @@ fn placed_is_only_what_names_our_order_or_none_and_a_shipment() {
 fn absent_is_only_a_clear_no_record() {
     let mut absences = 0;
     for (name, answer) in every_answer() {
-        let absent = adapter().read_look_up(ORDER_ID, &answer) == LookUpOutcome::Absent;
+        let absent = adapter().read_look_up(ORDER_ID, &answer) == Outcome::Done(None);
         let clear = match &answer {
             Answer::Http { status: 200..=299, body: AnswerBody::Json(body), .. } => {
                 body["status"] == false
@@ -267,7 +243,7 @@ fn what_they_name_is_taken_over() {
     let answer = http(200, &placed(|_| {}));
     assert_eq!(
         adapter().read_create(ORDER_ID, &answer),
-        CreateOutcome::Placed(PlacedShipment {
+        Outcome::Done(PlacedShipment {
             awb: "PX0001".into(),
             courier_name: Some("Delhivery Surface".into()),
             provider_order_id: Some("77".into()),
@@ -277,12 +253,12 @@ fn what_they_name_is_taken_over() {
     let answer = http(200, &tracked(|body| body["awb_number"] = json!(" PX0002 ")));
     assert_eq!(
         adapter().read_look_up(ORDER_ID, &answer),
-        LookUpOutcome::Found(PlacedShipment {
+        Outcome::Done(Some(PlacedShipment {
             awb: "PX0002".into(),
             courier_name: None,
             provider_order_id: None,
             cancelled: false,
-        })
+        }))
     );
 }
 
@@ -296,7 +272,7 @@ fn what_they_say_is_kept_short_and_printable() {
         let answer = http(200, &refused(message));
         assert_eq!(
             adapter().read_create(ORDER_ID, &answer),
-            CreateOutcome::Refused(Failure { code: "provider.refused", message: kept })
+            Outcome::Refused(Failure { code: "provider.refused", message: kept })
         );
     }
 }

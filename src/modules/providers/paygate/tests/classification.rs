@@ -5,30 +5,13 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::modules::providers::status_tests::statuses;
 
-fn repeat(repeat: &Repeat) -> String {
-    match repeat {
-        Repeat::Counted => "counted".into(),
-        Repeat::NotConnected => "deferred".into(),
-        Repeat::Throttled(wait) => format!("in {} s", wait.as_secs()),
-    }
-}
-
 fn of_start(answer: &Answer) -> String {
-    match start(answer) {
-        StartOutcome::Started(payment) => format!("{:?}", payment.status),
-        StartOutcome::Retryable(failure, again) => format!("{} {}", repeat(&again), failure.code),
-        StartOutcome::Refused(failure) => format!("fatal {}", failure.code),
-        StartOutcome::Unauthorized(failure) => format!("unauthorized {}", failure.code),
-    }
+    start(answer).or_repeat().in_words(|payment| format!("{:?}", payment.status))
 }
 
 fn of_look_up(answer: &Answer) -> String {
-    match look_up(answer) {
-        PaymentLookUp::Found(payment) => format!("{:?}", payment.status),
-        PaymentLookUp::Absent => "absent".into(),
-        PaymentLookUp::Failed(failure, again) => format!("{} {}", repeat(&again), failure.code),
-        PaymentLookUp::Unauthorized(failure) => format!("unauthorized {}", failure.code),
-    }
+    let outcome = look_up(answer).or_repeat();
+    outcome.in_words(|found| found.as_ref().map_or_else(|| "absent".into(), |payment| format!("{:?}", payment.status)))
 }
 
 fn changed(field: &str, value: Value) -> AnswerBody {
@@ -153,9 +136,9 @@ fn a_throttled_account_waits_as_long_as_it_is_told_to() {
 #[test]
 fn what_they_name_is_taken_over() {
     let answer = http(201, &AnswerBody::Json(body(|_| {})));
-    assert_eq!(start(&answer), StartOutcome::Started(payment(PaymentStatus::Created)));
+    assert_eq!(start(&answer), Outcome::Done(payment(PaymentStatus::Created)));
     let answer = http(200, &changed("status", json!("paid")));
-    assert_eq!(look_up(&answer), PaymentLookUp::Found(payment(PaymentStatus::Paid)));
+    assert_eq!(look_up(&answer), Outcome::Done(Some(payment(PaymentStatus::Paid))));
 }
 
 #[test]
@@ -178,12 +161,12 @@ fn a_page_is_one_that_a_browser_may_be_sent_to() {
         ("https://pay.example/\np".into(), false),
         (String::new(), false),
     ] {
-        let StartOutcome::Started(payment) = start(&http(201, &changed("paymentUrl", json!(url)))) else {
+        let Outcome::Done(payment) = start(&http(201, &changed("paymentUrl", json!(url)))) else {
             panic!("{url}: a page is not what makes a payment");
         };
         assert_eq!(payment.payment_url, is_page.then(|| url.clone()), "{url}");
     }
-    let StartOutcome::Started(payment) = start(&http(201, &changed("paymentUrl", json!(5)))) else { panic!() };
+    let Outcome::Done(payment) = start(&http(201, &changed("paymentUrl", json!(5)))) else { panic!() };
     assert_eq!(payment.payment_url, None);
 }
 
@@ -197,6 +180,6 @@ fn what_they_say_is_kept_short_and_printable() {
         (json!({ "code": "e", "message": "é".repeat(1000) }), format!("e: {}", "é".repeat(297))),
     ] {
         let answer = http(422, &AnswerBody::Json(json!({ "error": error })));
-        assert_eq!(start(&answer), StartOutcome::Refused(Failure { code: "provider.refused", message: kept }));
+        assert_eq!(start(&answer), Outcome::Refused(Failure { code: "provider.refused", message: kept }));
     }
 }
