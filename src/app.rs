@@ -27,7 +27,7 @@ use crate::{
         auth::{self, AuthService},
         events::{EventStore, Relay},
         inspection::AuditExports,
-        kyc::{self, KycGate, KycService, KycStore},
+        kyc::{self, KycGate, KycService, KycStore, Transfers},
         orders::{OrderQueues, OrderService, OrderStore},
         providers::AccountStore,
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker},
@@ -270,19 +270,20 @@ impl App {
             indexes_present: Arc::clone(&indexes_present),
         };
         let checks = config.kyc_queue();
-        let kyc = KycService::new(
-            api_lane.clone(),
-            Lane::start("documents", db.clone(), clock.clone(), journal.clone()),
-            KycStore::new(db.clone()),
-            AuditStore::new(db.clone()),
-            waker.clone(),
-            secrets.idcheck.as_ref().map(|_| checks.clone()),
-            Arc::clone(&secrets.sealing),
-            config.kyc_four_eyes,
-            config.kyc_name_match_min_percent,
-            clock.clone(),
-            Arc::clone(&indexes_present),
-        );
+        let kyc = KycService {
+            lane: api_lane.clone(),
+            documents_lane: Lane::start("documents", db.clone(), clock.clone(), journal.clone()),
+            store: KycStore::new(db.clone()),
+            audit: AuditStore::new(db.clone()),
+            waker: waker.clone(),
+            queue: secrets.idcheck.as_ref().map(|_| checks.clone()),
+            keys: Arc::clone(&secrets.sealing),
+            four_eyes: config.kyc_four_eyes,
+            name_match_min_percent: config.kyc_name_match_min_percent,
+            clock: clock.clone(),
+            transfers: Transfers::default(),
+            indexes_present: Arc::clone(&indexes_present),
+        };
         let sealer = sealer(&config, secrets, &db, &clock)?;
         let exporter = Exporter::new(
             db.clone(),

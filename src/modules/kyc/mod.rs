@@ -55,6 +55,7 @@ pub use review_http::router as review_router;
 pub use rotation::{Rotated, rotate};
 pub use service::{KycService, grant};
 pub use store::KycStore;
+pub use transfers::Transfers;
 
 /// Has applications checked.
 pub const KYC_QUEUE: &str = "kyc-verification-queue";

@@ -61,56 +61,33 @@ pub async fn grant(lane: &Lane, user_id: &str) -> Result<(), KycError> {
 /// Applications, as the API offers them.
 #[derive(Clone)]
 pub struct KycService {
-    lane: Lane,
+    /// Writes.
+    pub lane: Lane,
     /// Documents go a way of their own: they are large, and orders must not wait behind them.
-    documents_lane: Lane,
-    store: KycStore,
-    audit: AuditStore,
-    waker: Waker,
+    pub documents_lane: Lane,
+    /// Reads.
+    pub store: KycStore,
+    /// Records who reads.
+    pub audit: AuditStore,
+    /// Wakes workers.
+    pub waker: Waker,
     /// None where persons do all checks.
-    queue: Option<QueueConfig>,
-    keys: Arc<SealingKeys>,
-    four_eyes: bool,
-    name_match_min_percent: u8,
-    clock: Clock,
-    transfers: Transfers,
-    indexes_present: Arc<AtomicBool>,
+    pub queue: Option<QueueConfig>,
+    /// Opens and seals numbers and documents.
+    pub keys: Arc<SealingKeys>,
+    /// An approval takes two reviewers.
+    pub four_eyes: bool,
+    /// A name that is less similar is left to a person.
+    pub name_match_min_percent: u8,
+    /// Time.
+    pub clock: Clock,
+    /// Documents that are on their way to clients.
+    pub transfers: Transfers,
+    /// Nothing is written before.
+    pub indexes_present: Arc<AtomicBool>,
 }
 
 impl KycService {
-    /// A service that writes once `indexes_present` holds.
-    #[expect(clippy::too_many_arguments, reason = "called once, with parts of different types")]
-    #[must_use]
-    pub fn new(
-        lane: Lane,
-        documents_lane: Lane,
-        store: KycStore,
-        audit: AuditStore,
-        waker: Waker,
-        queue: Option<QueueConfig>,
-        keys: Arc<SealingKeys>,
-        four_eyes: bool,
-        name_match_min_percent: u8,
-        clock: Clock,
-        indexes_present: Arc<AtomicBool>,
-    ) -> Self {
-        let transfers = Transfers::new();
-        Self {
-            lane,
-            documents_lane,
-            store,
-            audit,
-            waker,
-            queue,
-            keys,
-            four_eyes,
-            name_match_min_percent,
-            clock,
-            transfers,
-            indexes_present,
-        }
-    }
-
     /// The caller's application, as it is or as it would begin.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ type Users = Arc<Mutex<HashMap<String, Arc<Semaphore>>>>;
 
 /// Room for documents on their way.
 #[derive(Clone, Debug)]
-pub(super) struct Transfers {
+pub struct Transfers {
     room: Arc<Semaphore>,
     users: Users,
     writes: Arc<Semaphore>,
@@ -60,15 +60,17 @@ impl Drop for Own {
     }
 }
 
-impl Transfers {
-    pub(super) fn new() -> Self {
+impl Default for Transfers {
+    fn default() -> Self {
         Self {
             room: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             users: Users::default(),
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
         }
     }
+}
 
+impl Transfers {
     /// A turn for a document of `user_id`; to be had before it is read.
     pub(super) async fn turn(&self, user_id: &str) -> Result<Turn, KycError> {
         let mut own = Own { permit: None, user_id: user_id.to_owned(), users: Arc::clone(&self.users) };
@@ -112,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_user_leaves_room_for_others() {
-        let transfers = Transfers::new();
+        let transfers = Transfers::default();
         let mut turns = Vec::new();
         for _ in 0..TRANSFERS_PER_USER_MAX {
             turns.push(transfers.turn("usr_1").await.expect("a turn"));
@@ -127,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_whole_and_keeps_its_turn_to_the_end() {
-        let transfers = Transfers::new();
+        let transfers = Transfers::default();
         let content = Bytes::from(vec![7; 3 * PIECE_BYTES + 1]);
         let mut body = body(content.clone(), transfers.turn("usr_1").await.expect("a turn"));
         let first = body.frame().await.expect("a frame").expect("data").into_data().expect("data");
