@@ -249,7 +249,7 @@ async fn every_missing_paper_is_named_by_its_kind() {
     }
     app.run_jobs_to_the_end().await;
     assert_eq!(app.kyc(&user).await["state"], "verified");
-    assert_eq!(app.idcheck.books().await["calls"], json!({ "pan": 1, "gstin": 1, "penny_drop": 1 }));
+    assert_eq!(app.idcheck.books().await["callsByOperation"], json!({ "pan": 1, "gstin": 1, "penny_drop": 1 }));
     app.finish().await;
 }
 
@@ -279,7 +279,7 @@ async fn handed_in_twice_is_handed_in_once() {
     assert_eq!((jobs.len(), text(&jobs[0], "_id")), (1, text(&stored, "jobId")));
     assert_eq!(stored.get_i32("submission").unwrap(), 1);
     app.run_jobs_to_the_end().await;
-    assert_eq!(app.idcheck.books().await["calls"], json!({ "pan": 2, "gstin": 0, "penny_drop": 2 }));
+    assert_eq!(app.idcheck.books().await["callsByOperation"], json!({ "pan": 2, "gstin": 0, "penny_drop": 2 }));
     app.finish().await;
 }
 

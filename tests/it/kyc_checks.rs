@@ -48,14 +48,14 @@ const FINDINGS: &[Row] = &[
 /// Operation, what the stand-in does, and the code under which that is logged: nothing that can be judged.
 fn faults() -> Vec<(&'static str, &'static str, &'static str)> {
     let everywhere = [
-        ("server_error", "provider.server_error"),
-        ("done_then_error", "provider.server_error"),
-        ("hang", "exchange.timed_out"),
-        ("drop_before", "exchange.connection_lost"),
-        ("drop_after", "exchange.connection_lost"),
-        ("throttle", "provider.throttled"),
-        ("not_json", "provider.not_json"),
-        ("cut_off", "provider.not_json"),
+        ("500", "provider.server_error"),
+        ("500_after_work", "provider.server_error"),
+        ("hang_after_work", "exchange.timed_out"),
+        ("drop", "exchange.connection_lost"),
+        ("drop_after_work", "exchange.connection_lost"),
+        ("429", "provider.throttled"),
+        ("html", "provider.not_json"),
+        ("truncated_after_work", "provider.not_json"),
         ("wrong_reference", "provider.wrong_reference"),
         ("huge", "exchange.answer_too_large"),
     ];
@@ -201,7 +201,7 @@ async fn not_connected_uses_up_no_attempt_and_is_given_up_after_a_day() {
 async fn refused_credentials_leave_it_to_a_person_and_pause_the_queue_in_the_end() {
     let app = TestApp::start().await;
     let admin = app.admin().await;
-    app.idcheck.misbehave_always("pan", "unauthorized").await;
+    app.idcheck.misbehave_always("pan", "401").await;
     let mut applicants = Vec::new();
     for n in 1..=3 {
         let user = app.applicant(&kyc::individual()).await;
@@ -245,7 +245,7 @@ async fn what_passed_is_not_checked_again_and_what_was_changed_is() {
     app.run_jobs().await;
     assert_eq!(app.kyc_state(&user).await, "verified");
     let books = app.idcheck.books().await;
-    assert_eq!(books["calls"], json!({ "pan": 1, "gstin": 1, "penny_drop": 2 }));
+    assert_eq!(books["callsByOperation"], json!({ "pan": 1, "gstin": 1, "penny_drop": 2 }));
     assert_ne!(app.reference(&user, "bank_account").await, first, "another question has a reference of its own");
     expect_deposits(&app, 1).await;
     app.finish().await;
@@ -274,7 +274,7 @@ async fn how_similar_a_name_has_to_be_is_a_setting() {
         let app = TestApp::with(flags).await;
         let user = app.applicant(&kyc::individual()).await;
         // 75 percent of the applicant's.
-        app.idcheck.rule(json!({ "operation": "pan", "mode": "name_mismatch", "name": "ASHA R" })).await;
+        app.idcheck.rule(json!({ "operation": "pan", "mode": "name_mismatch", "message": "ASHA R" })).await;
         app.run_jobs().await;
         assert_eq!(app.kyc_state(&user).await, state);
         let admin = app.admin().await;

@@ -58,7 +58,7 @@ impl TestApp {
 
     /// How often the verification provider was asked about what.
     async fn calls(&self) -> Value {
-        self.idcheck.books().await["calls"].clone()
+        self.idcheck.books().await["callsByOperation"].clone()
     }
 }
 

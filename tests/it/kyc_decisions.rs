@@ -101,7 +101,7 @@ async fn decided_meanwhile(app: &TestApp, admin: &User, user: &User, said: &str)
     let reference = app.reference(user, "bank_account").await;
     let slow = json!({ "operation": "penny_drop", "reference": reference, "mode": "ok", "latencyMs": 2000 });
     app.idcheck.rule(slow).await;
-    let calls = async || app.idcheck.books().await["calls"]["penny_drop"].as_u64().unwrap();
+    let calls = async || app.idcheck.books().await["callsByOperation"]["penny_drop"].as_u64().unwrap();
     let before = calls().await;
     join(app.run_jobs(), async {
         eventually("the bank is asked", SOON, async || calls().await > before).await;
@@ -142,7 +142,7 @@ async fn an_answer_about_what_was_handed_in_before_does_not_count() {
     let reference = app.reference(&user, "bank_account").await;
     let slow = json!({ "operation": "penny_drop", "reference": reference, "mode": "blocked", "latencyMs": 2000 });
     app.idcheck.rule(slow).await;
-    let asked = async || app.idcheck.books().await["calls"]["penny_drop"] == 1;
+    let asked = async || app.idcheck.books().await["callsByOperation"]["penny_drop"] == 1;
     join(app.run_jobs(), async {
         eventually("the bank is asked", SOON, asked).await;
         let asked = json!([{ "field": "bankAccount", "code": "bank.other", "reason": "Another account, please." }]);

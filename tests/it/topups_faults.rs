@@ -38,7 +38,7 @@ async fn whatever_the_gateway_does_there_is_one_payment() {
         "500_after_work",
         "html",
         "html_502",
-        "truncated",
+        "truncated_after_work",
         "drop",
         "drop_after_work",
         "hang",
@@ -234,8 +234,17 @@ async fn a_look_up_may_misbehave_too() {
     let app = TestApp::with(QUICK).await;
     let user = app.merchant_with(0).await;
     let mut expected = 0;
-    for mode in ["500", "html", "drop", "hang", "429", "truncated", "wrong_reference", "wrong_amount", "unknown_status"]
-    {
+    for mode in [
+        "500",
+        "html",
+        "drop",
+        "hang",
+        "429",
+        "truncated_after_work",
+        "wrong_reference",
+        "wrong_amount",
+        "unknown_status",
+    ] {
         app.gateway.behave().await;
         let topup_id = app.pending(&user, mode).await;
         app.tell(&topup_id, "pay", json!({ "deliver": false })).await;

@@ -9,17 +9,28 @@
 //! | `/paygate` | PayGate, see [`paygate`] |
 //! | `/idcheck` | IDCheck, see [`idcheck`] |
 //!
-//! All of them exist once more in each namespace, under `/ns/{name}`, see [`namespace`].
+//! A provider's stand-in is a [`stand::Provider`]: its contract, its books and its own modes. Credentials, rules
+//! ([`rules`]), what goes wrong on the way ([`transport`]), the control API ([`control`]) and the order of events in a call
+//! ([`stand`]) are the same for all of them. All of them exist once more in each namespace, under `/ns/{name}`, see [`namespace`].
 //!
 //! Nothing here uses the `waybill` library: a stand-in that shared code with its client would share
 //! its misunderstandings too.
 
+mod answer;
+mod contract;
+mod control;
 mod idcheck;
 mod namespace;
 mod parcelx;
 mod paygate;
 mod rules;
 mod server;
+mod stand;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod transport;
 
 use std::{
     error::Error,
@@ -72,9 +83,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = paygate::client();
     let router = namespace::router(move |base| {
         Router::new()
-            .nest("/parcelx", parcelx::router(base))
-            .nest("/paygate", paygate::router(base, client.clone(), callbacks.clone()))
-            .nest("/idcheck", idcheck::router())
+            .merge(control::router(&parcelx::stand(base)))
+            .merge(control::router(&paygate::stand(base, client.clone(), callbacks.clone())))
+            .merge(control::router(&idcheck::stand(base)))
     });
     tokio::select! {
         () = server::serve(listener, router) => {}

@@ -1,77 +1,142 @@
-//! Rules that match calls, the same for every stand-in: the first that matches is used, as often and as likely as it
-//! says. What a rule looks for, and what it does to a call, is each provider's own.
+//! Rules that match calls: the first that matches is used, as often and as likely as it says.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, de, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use crate::transport::Transport;
+
 const RULES_MAX: usize = 10_000;
 const LATENCY_MAX_MS: u64 = 120_000;
 
-/// What a provider's rule says beside what every rule says.
-pub trait Own: Clone + Serialize {
-    /// The same as asked for, with nothing filled in.
-    type Asked: DeserializeOwned;
-    /// What a call is about.
-    type Subject;
-    /// What happens to a call.
-    type Fault;
+/// A provider's operations.
+pub trait Operation: Copy + Debug + Ord + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
-    /// Fills in the defaults, or says why there can be no such rule.
-    fn accept(asked: Self::Asked) -> Result<Self, String>;
+impl<T: Copy + Debug + Ord + Serialize + DeserializeOwned + Send + Sync + 'static> Operation for T {}
 
-    /// Whether it is about this call.
-    fn matches(&self, subject: &Self::Subject) -> bool;
+/// What can become of a call at one provider only.
+pub trait OwnMode: Copy + Debug + Eq + Serialize + DeserializeOwned + Send + Sync + 'static {
+    type Operation: Operation;
 
-    /// What happens to this call.
-    fn fault(&self, subject: &Self::Subject, latency: Duration) -> Self::Fault;
-}
+    fn work(self) -> Work;
 
-/// A rule, as asked for. Absent and null mean the default.
-pub struct NewRule<O: Own> {
-    times: Option<u64>,
-    probability: Option<f64>,
-    latency_ms: Option<u64>,
-    asked: O::Asked,
-}
-
-/// By hand: a derived one would no longer see which fields neither part knows.
-impl<'de, O: Own> Deserialize<'de> for NewRule<O> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Map::deserialize(deserializer)?;
-        Ok(Self {
-            times: take(&mut fields, "times")?,
-            probability: take(&mut fields, "probability")?,
-            latency_ms: take(&mut fields, "latencyMs")?,
-            asked: serde_json::from_value(Value::Object(fields)).map_err(de::Error::custom)?,
-        })
+    /// The only operation that it can happen to.
+    fn only_for(self) -> Option<Self::Operation> {
+        None
     }
 }
 
-fn take<T: DeserializeOwned, E: de::Error>(fields: &mut Map<String, Value>, name: &str) -> Result<Option<T>, E> {
-    let value = fields.remove(name).unwrap_or_default();
-    serde_json::from_value(value).map_err(|error| E::custom(format!("{name}: {error}")))
+/// Whether a call is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Yes: the answer is made out of the real one.
+    Needed,
+    /// Yes, unless the rule says otherwise.
+    Done,
+    /// No, unless the rule says otherwise.
+    LeftOut,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged, bound = "M: OwnMode")]
+pub enum Mode<M> {
+    Transport(Transport),
+    Own(M),
+}
+
+impl<M: OwnMode> Mode<M> {
+    fn work(self) -> Work {
+        match self {
+            Self::Transport(mode) if mode.needs_work() => Work::Needed,
+            Self::Transport(mode) if mode.works() => Work::Done,
+            Self::Transport(_) => Work::LeftOut,
+            Self::Own(mode) => mode.work(),
+        }
+    }
+}
+
+/// What a call is about: values under the names by which a rule may ask for them.
+pub type Subject = Vec<(&'static str, Value)>;
+
+/// A rule, as asked for. Absent and null mean the default.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound = "M: OwnMode")]
+pub struct NewRule<M: OwnMode> {
+    #[serde(default, deserialize_with = "one_or_any")]
+    operation: Option<M::Operation>,
+    mode: Mode<M>,
+    times: Option<u64>,
+    probability: Option<f64>,
+    latency_ms: Option<u64>,
+    retry_after_seconds: Option<u64>,
+    message: Option<String>,
+    after_work: Option<bool>,
+    #[serde(flatten)]
+    subject: Map<String, Value>,
+}
+
+/// `any` is the same as no operation.
+fn one_or_any<'de, D: Deserializer<'de>, O: Operation>(deserializer: D) -> Result<Option<O>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    if value == "any" { Ok(None) } else { serde_json::from_value(value).map_err(de::Error::custom) }
 }
 
 /// A rule in force.
 #[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rule<O> {
+#[serde(rename_all = "camelCase", bound = "M: OwnMode")]
+pub struct Rule<M: OwnMode> {
+    operation: Option<M::Operation>,
+    mode: Mode<M>,
+    /// What the call must be about.
     #[serde(flatten)]
-    own: O,
+    subject: Map<String, Value>,
     /// How often it still applies; null is always.
     times_left: Option<u64>,
-    /// How often it has applied.
     applied: u64,
     probability: f64,
     latency_ms: u64,
+    retry_after_seconds: u64,
+    /// What the answer says, where the mode has words.
+    message: Option<String>,
+    after_work: bool,
 }
 
-impl<O: Own> TryFrom<NewRule<O>> for Rule<O> {
-    type Error = String;
+/// What happens to one call.
+#[derive(Clone, Debug)]
+pub struct Fault<M> {
+    pub mode: Mode<M>,
+    /// Whether the work is done all the same.
+    pub after_work: bool,
+    pub latency: Duration,
+    pub retry_after_seconds: u64,
+    pub message: Option<String>,
+}
 
-    fn try_from(new: NewRule<O>) -> Result<Self, String> {
+impl<M: Copy> Fault<M> {
+    /// Nothing goes wrong.
+    pub fn none() -> Self {
+        Self {
+            mode: Mode::Transport(Transport::Ok),
+            after_work: true,
+            latency: Duration::ZERO,
+            retry_after_seconds: 0,
+            message: None,
+        }
+    }
+
+    /// The mode, where it is one of the provider's.
+    pub fn own(&self) -> Option<M> {
+        match self.mode {
+            Mode::Own(mode) => Some(mode),
+            Mode::Transport(_) => None,
+        }
+    }
+}
+
+impl<M: OwnMode> Rule<M> {
+    fn of(new: NewRule<M>, names: &[&str]) -> Result<Self, String> {
         let probability = new.probability.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&probability) {
             return Err("probability must be between 0 and 1".to_owned());
@@ -80,49 +145,88 @@ impl<O: Own> TryFrom<NewRule<O>> for Rule<O> {
         if latency_ms > LATENCY_MAX_MS {
             return Err(format!("latencyMs must be at most {LATENCY_MAX_MS}"));
         }
-        Ok(Self { own: O::accept(new.asked)?, times_left: new.times, applied: 0, probability, latency_ms })
+        let work = new.mode.work();
+        if work == Work::Needed && new.after_work == Some(false) {
+            return Err("this mode answers out of the work, which cannot be left out".to_owned());
+        }
+        if let Mode::Own(mode) = new.mode
+            && let Some(operation) = mode.only_for()
+            && new.operation != Some(operation)
+        {
+            return Err(format!("this mode is for {operation:?}: say so"));
+        }
+        let mut subject = new.subject;
+        subject.retain(|_, value| !value.is_null());
+        if let Some(unknown) = subject.keys().find(|name| !names.contains(&name.as_str())) {
+            return Err(format!("unknown field `{unknown}`"));
+        }
+        Ok(Self {
+            operation: new.operation,
+            mode: new.mode,
+            subject,
+            times_left: new.times,
+            applied: 0,
+            probability,
+            latency_ms,
+            retry_after_seconds: new.retry_after_seconds.unwrap_or(1),
+            message: new.message,
+            after_work: new.after_work.unwrap_or(work != Work::LeftOut),
+        })
+    }
+
+    fn matches(&self, operation: M::Operation, subject: &Subject) -> bool {
+        let is_about = |(name, value): (&String, &Value)| subject.iter().any(|(is, has)| is == name && has == value);
+        self.times_left != Some(0)
+            && self.operation.is_none_or(|asked| asked == operation)
+            && self.subject.iter().all(is_about)
     }
 }
 
 /// The rules in force, in the order in which they were made.
-pub struct Rules<O>(Vec<Rule<O>>);
+pub struct Rules<M: OwnMode>(Vec<Rule<M>>);
 
-impl<O> Default for Rules<O> {
+impl<M: OwnMode> Default for Rules<M> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<O: Own> Rules<O> {
-    /// Adds a rule behind the others.
-    pub fn add(&mut self, new: NewRule<O>) -> Result<Rule<O>, String> {
+impl<M: OwnMode> Rules<M> {
+    /// Adds a rule behind the others. `names` are those that it may ask for in a call's subject.
+    pub fn add(&mut self, new: NewRule<M>, names: &[&str]) -> Result<Rule<M>, String> {
         if self.0.len() >= RULES_MAX {
             return Err(format!("there are {RULES_MAX} rules already"));
         }
-        let rule = Rule::try_from(new)?;
+        let rule = Rule::of(new, names)?;
         self.0.push(rule.clone());
         Ok(rule)
     }
 
     /// All of them, used-up ones included.
-    pub fn list(&self) -> &[Rule<O>] {
+    pub fn list(&self) -> &[Rule<M>] {
         &self.0
     }
 
-    /// Removes all.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
     /// Uses the first rule that matches and, where it has a probability, wins its roll. A lost roll uses up nothing and
     /// leaves the call to the rules behind.
-    pub fn pick(&mut self, subject: &O::Subject, mut roll: impl FnMut() -> f64) -> Option<O::Fault> {
-        let rule = self.0.iter_mut().find(|rule| {
-            let matches = rule.times_left != Some(0) && rule.own.matches(subject);
-            matches && (rule.probability >= 1.0 || roll() < rule.probability)
-        })?;
+    pub fn pick(&mut self, operation: M::Operation, subject: &Subject, mut roll: impl FnMut() -> f64) -> Fault<M> {
+        let wins = |rule: &Rule<M>, roll: &mut dyn FnMut() -> f64| rule.probability >= 1.0 || roll() < rule.probability;
+        let picked = self.0.iter_mut().find(|rule| rule.matches(operation, subject) && wins(rule, &mut roll));
+        let Some(rule) = picked else {
+            return Fault::none();
+        };
         rule.applied += 1;
         rule.times_left = rule.times_left.map(|left| left.saturating_sub(1));
-        Some(rule.own.fault(subject, Duration::from_millis(rule.latency_ms)))
+        Fault {
+            mode: rule.mode,
+            after_work: rule.after_work,
+            latency: Duration::from_millis(rule.latency_ms),
+            retry_after_seconds: rule.retry_after_seconds,
+            message: rule.message.clone(),
+        }
     }
 }

@@ -48,7 +48,7 @@ async fn verified_despite(point: &str, mongod: &Mongod) {
     let app = TestApp::on(&uri, FAST).await;
     let user = nearly_checked(&app, point).await;
     Launch::worker(&app, FAST).crash_at(point).spawn().crash().await;
-    let sent = app.idcheck.books().await["calls"]["penny_drop"].clone();
+    let sent = app.idcheck.books().await["callsByOperation"]["penny_drop"].clone();
     let died_before_sending =
         matches!(point, "claimed" | "before_commit" | "after_commit" | "request_logged" | "sending");
     assert_eq!(sent, json!(i32::from(!died_before_sending)), "{point}");
@@ -79,7 +79,7 @@ async fn what_is_decided_before_a_killed_worker_s_job_is_taken_up_has_its_call_c
     assert_eq!((app.kyc_state(&user).await, abandoned(&app, &user).await), ("rejected".to_owned(), 1));
     assert_eq!(app.answers_about(&user).await.len(), 2);
     assert_eq!(text(&app.kyc_job(&user).await, "state"), "done");
-    assert_eq!(app.idcheck.books().await["calls"]["penny_drop"], 1, "it is not asked again");
+    assert_eq!(app.idcheck.books().await["callsByOperation"]["penny_drop"], 1, "it is not asked again");
     app.finish().await;
 }
 

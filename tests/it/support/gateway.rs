@@ -63,7 +63,7 @@ impl Gateway {
         self.control("callback", &json!({ "url": url, "secret": SECRET })).await;
     }
 
-    /// Adds a rule; see the stand-in's `faults`.
+    /// Adds a rule; see the stand-ins' `rules`, `transport` and the provider's `modes`.
     pub async fn rule(&self, rule: Value) {
         self.control("rules", &rule).await;
     }

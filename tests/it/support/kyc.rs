@@ -93,7 +93,7 @@ impl IdCheck {
         Self { url: format!("{root}/idcheck"), client: carrier.client.clone() }
     }
 
-    /// Adds a rule; see the stand-in's `faults`.
+    /// Adds a rule; see the stand-ins' `rules`, `transport` and the provider's `modes`.
     pub async fn rule(&self, rule: Value) {
         let request = self.client.post(format!("{}/_control/rules", self.url));
         let response = request.header("content-type", "application/json").body(rule.to_string()).send().await.unwrap();

@@ -331,7 +331,7 @@ impl TestApp {
             "the gateway saw malformed requests"
         );
         let identity = self.idcheck.books().await;
-        let wrong = [&identity["deviations"], &identity["conflicts"], &identity["deposits"]["repeated"]];
+        let wrong = [&identity["violations"], &identity["conflicts"], &identity["deposits"]["repeated"]];
         assert_eq!(
             serde_json::json!(wrong),
             serde_json::json!([[], 0, []]),

@@ -1,78 +1,14 @@
 //! The provider's answers, in its own words.
 
-use axum::{
-    Json,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::contract::{Operation, Request};
-
-/// An answer with nothing wrong about it: what was found, or a refusal with a reason.
-pub struct Natural {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// JSON.
-    pub body: Value,
-}
-
-impl IntoResponse for Natural {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
-    }
-}
+use crate::answer::Answer;
 
 /// `error` with a code for programs and a message for people.
-pub struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
-
-impl Refusal {
-    /// A refusal.
-    pub fn new(status: StatusCode, code: &'static str, message: &str) -> Self {
-        Self { status, code, message: message.to_owned() }
-    }
-
-    /// Another verification has the reference.
-    pub fn reference_conflict() -> Self {
-        Self::new(StatusCode::CONFLICT, "reference_conflict", "A verification of something else has this reference")
-    }
-
-    /// Something broke.
-    pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
-    }
-}
-
-impl From<Refusal> for Natural {
-    fn from(refusal: Refusal) -> Self {
-        let body = json!({"error": {"code": refusal.code, "message": refusal.message}});
-        Self { status: refusal.status, body }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        Natural::from(self).into_response()
-    }
-}
-
-/// The refusal of a key.
-pub fn invalid_key() -> Response {
-    Refusal::new(StatusCode::UNAUTHORIZED, "invalid_key", "The API key is not valid").into_response()
-}
-
-/// A path that does not exist.
-pub fn not_found() -> Response {
-    Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here").into_response()
-}
-
-/// A defect of the stand-in; no fault rule answers 501.
-pub fn simulator_failed() -> Response {
-    Refusal::new(StatusCode::NOT_IMPLEMENTED, "simulator_failed", "the simulator itself failed").into_response()
+pub fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
+    Answer::json(status, json!({"error": {"code": code, "message": message}}))
 }
 
 /// How an identifier stands.

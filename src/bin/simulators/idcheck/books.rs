@@ -3,17 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    answers::{self, Finding, Refusal},
-    contract::{self, Deviation, Operation, Request},
+    answers::{self, Finding},
+    contract::{Operation, Request},
 };
-
-/// Deviations kept; more than that say nothing new.
-const DEVIATIONS_MAX: usize = 1_000;
+use crate::{answer::Answer, stand::Books};
 
 /// A verification that was done.
 struct Done {
@@ -37,37 +34,19 @@ impl Entry {
     }
 }
 
-/// A deviation from the contract, and in which call.
-#[derive(Clone, Serialize)]
-struct Deviated {
-    operation: Operation,
-    reference: Option<String>,
-    #[serde(flatten)]
-    deviation: Deviation,
-}
-
 /// The provider's books.
 #[derive(Default)]
-pub struct Books {
-    /// Calls refused for their key.
-    pub unauthorized: u64,
-    calls: BTreeMap<Operation, u64>,
+pub struct Checks {
     entries: BTreeMap<String, Entry>,
     /// Rupees transferred. Apart from the entries, so that it would show if one of them forgot.
     deposits: BTreeMap<String, u64>,
     conflicts: u64,
-    deviations: Vec<Deviated>,
 }
 
-impl Books {
-    /// Counts a call, whatever becomes of it.
-    pub fn count(&mut self, operation: Operation) {
-        *self.calls.entry(operation).or_default() += 1;
-    }
-
+impl Checks {
     /// Notes a call under its reference, whatever becomes of it.
     pub fn note(&mut self, request: &Request) {
-        let entry = self.entry(request.operation, &request.reference);
+        let entry = self.entry_mut(request.operation, &request.reference);
         entry.calls += 1;
         // Once done, it is about what was done.
         if entry.done.is_none() {
@@ -75,38 +54,30 @@ impl Books {
         }
     }
 
-    fn entry(&mut self, operation: Operation, reference: &str) -> &mut Entry {
+    fn entry_mut(&mut self, operation: Operation, reference: &str) -> &mut Entry {
         let new = || Entry { operation, identifier: None, calls: 0, done: None };
         self.entries.entry(reference.to_owned()).or_insert_with(new)
     }
 
-    /// Records deviations, notes the call under its reference, if it has one, and refuses it.
-    pub fn object(&mut self, operation: Operation, reference: Option<String>, deviations: Vec<Deviation>) -> Response {
-        if let Some(reference) = &reference {
-            self.entry(operation, reference).calls += 1;
+    /// Notes a call that cannot be read, if it has a reference.
+    pub fn note_unreadable(&mut self, operation: Operation, reference: Option<&str>) {
+        if let Some(reference) = reference {
+            self.entry_mut(operation, reference).calls += 1;
         }
-        let messages: Vec<String> = deviations.iter().map(Deviation::to_string).collect();
-        let (status, code) = contract::refused_with(&deviations);
-        for deviation in deviations {
-            tracing::warn!(?operation, %deviation, "off contract");
-            if self.deviations.len() < DEVIATIONS_MAX {
-                self.deviations.push(Deviated { operation, reference: reference.clone(), deviation });
-            }
-        }
-        Refusal::new(status, code, &messages.join("; ")).into_response()
     }
 
     /// Finds something out, once per reference, and gives the answer. What could not be found out is not remembered.
-    pub fn verify(&mut self, request: &Request, finding: &Finding) -> Result<Value, Refusal> {
+    pub fn verify(&mut self, request: &Request, finding: &Finding) -> Result<Value, Answer> {
         let fingerprint = request.fingerprint();
         // Made anew where the books were cleared since the call was noted.
-        let entry = self.entry(request.operation, &request.reference);
+        let entry = self.entry_mut(request.operation, &request.reference);
         if let Some(done) = &entry.done {
             if done.fingerprint == fingerprint {
                 return Ok(done.answer.clone());
             }
             self.conflicts += 1;
-            return Err(Refusal::reference_conflict());
+            let message = "A verification of something else has this reference";
+            return Err(answers::refusal(StatusCode::CONFLICT, "reference_conflict", message));
         }
         let answer = answers::found(request, finding);
         if finding.standing.is_final() {
@@ -117,32 +88,6 @@ impl Books {
             *self.deposits.entry(request.reference.clone()).or_default() += 1;
         }
         Ok(answer)
-    }
-
-    /// The sums a test asserts on.
-    pub fn totals(&self) -> Value {
-        let calls: BTreeMap<_, _> = Operation::ALL
-            .map(|operation| (operation.word(), self.calls.get(&operation).copied().unwrap_or_default()))
-            .into();
-        let repeated: Vec<_> = self.deposits.iter().filter(|(_, times)| **times > 1).map(|(name, _)| name).collect();
-        json!({
-            "calls": calls,
-            "references": self.entries.len(),
-            "deposits": {"done": self.deposits.values().sum::<u64>(), "repeated": repeated},
-            "conflicts": self.conflicts,
-            "deviations": self.deviations,
-            "unauthorized": self.unauthorized,
-        })
-    }
-
-    /// Everything known of one reference.
-    pub fn check(&self, reference: &str) -> Option<Value> {
-        self.entries.get(reference).map(|entry| self.check_view(reference, entry))
-    }
-
-    /// Everything known, by reference.
-    pub fn checks(&self) -> Vec<Value> {
-        self.entries.iter().map(|(reference, entry)| self.check_view(reference, entry)).collect()
     }
 
     fn check_view(&self, reference: &str, entry: &Entry) -> Value {
@@ -156,9 +101,27 @@ impl Books {
             "result": entry.done.as_ref().map(|done| &done.answer),
         })
     }
+}
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+impl Books for Checks {
+    fn totals(&self) -> Value {
+        let repeated: Vec<_> = self.deposits.iter().filter(|(_, times)| **times > 1).map(|(name, _)| name).collect();
+        json!({
+            "references": self.entries.len(),
+            "deposits": {"done": self.deposits.values().sum::<u64>(), "repeated": repeated},
+            "conflicts": self.conflicts,
+        })
+    }
+
+    fn entry(&self, reference: &str) -> Option<Value> {
+        self.entries.get(reference).map(|entry| self.check_view(reference, entry))
+    }
+
+    fn entries(&self) -> Vec<Value> {
+        self.entries.iter().map(|(reference, entry)| self.check_view(reference, entry)).collect()
+    }
+
+    fn clear(&mut self) {
         *self = Self::default();
     }
 }

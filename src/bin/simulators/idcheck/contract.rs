@@ -1,18 +1,15 @@
 //! What a call must look like. Every deviation goes into the books: a client that sends an account number as a number
 //! works against a lenient stand-in and loses leading zeros in the field.
 
-use std::fmt;
-
-use axum::{
-    body::Bytes,
-    http::{HeaderMap, StatusCode, header},
-};
-use serde::Serialize;
+use axum::{body::Bytes, http::HeaderMap};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::contract::{self, Deviation};
+
 /// The provider's operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// `POST pan-verifications`
@@ -24,18 +21,6 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pan, Self::Gstin, Self::PennyDrop];
-
-    /// As rules and books word it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pan => "pan",
-            Self::Gstin => "gstin",
-            Self::PennyDrop => "penny_drop",
-        }
-    }
-
     /// The field that names what is verified.
     pub fn identifier(self) -> &'static Field {
         match self {
@@ -55,7 +40,7 @@ impl Operation {
 }
 
 /// The code of a call that cannot be read; a misspelled identifier has a code of its own.
-const UNREADABLE: &str = "invalid_request";
+pub const UNREADABLE: &str = "invalid_request";
 
 /// A field, always text.
 pub struct Field {
@@ -108,44 +93,15 @@ const IFSC_FORM: &str = "AAAA0******";
 
 impl Field {
     fn deviation(&self, value: Option<&Value>) -> Option<Deviation> {
-        let wrong = |code, problem| Some(Deviation { field: self.name.to_owned(), problem, code });
         match value {
-            None => wrong(UNREADABLE, "is missing"),
+            None => Some(Deviation::new(self.name, "is missing")),
             Some(Value::String(text)) if (self.is_right)(text) => None,
-            Some(Value::String(_)) => wrong(self.code, self.problem),
-            Some(_) => wrong(UNREADABLE, "must be a string"),
+            Some(Value::String(_)) => {
+                let code = Some(self.code).filter(|code| *code != UNREADABLE);
+                Some(Deviation { code, ..Deviation::new(self.name, self.problem) })
+            }
+            Some(_) => Some(Deviation::new(self.name, "must be a string")),
         }
-    }
-}
-
-/// One way in which a call is not as agreed. It never says what was sent instead: that may be an identifier.
-#[derive(Clone, Debug, Serialize)]
-pub struct Deviation {
-    field: String,
-    problem: &'static str,
-    #[serde(skip)]
-    code: &'static str,
-}
-
-impl Deviation {
-    fn new(field: &str, problem: &'static str) -> Self {
-        Self { field: field.to_owned(), problem, code: UNREADABLE }
-    }
-}
-
-impl fmt::Display for Deviation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.problem)
-    }
-}
-
-/// With what a call is refused: 422 where nothing but the spelling of an identifier is wrong.
-pub fn refused_with(deviations: &[Deviation]) -> (StatusCode, &'static str) {
-    match deviations.first() {
-        Some(first) if deviations.iter().all(|deviation| deviation.code != UNREADABLE) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, first.code)
-        }
-        _ => (StatusCode::BAD_REQUEST, UNREADABLE),
     }
 }
 
@@ -180,19 +136,14 @@ impl Request {
 
 /// Reads a call, or lists everything that is wrong with it.
 pub fn read(operation: Operation, headers: &HeaderMap, body: &Bytes) -> Result<Request, Vec<Deviation>> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if !content_type.is_some_and(|value| value.starts_with("application/json")) {
-        return Err(vec![Deviation::new("content-type", "must be application/json")]);
-    }
-    let body: Value = serde_json::from_slice(body).map_err(|_| vec![Deviation::new("body", "is not JSON")])?;
-    let Some(sent) = body.as_object() else {
+    let body = contract::read_json(headers, body).map_err(|deviation| vec![deviation])?;
+    if !body.is_object() {
         return Err(vec![Deviation::new("body", "must be an object")]);
-    };
+    }
     let fields = operation.fields();
     let is_known = |name: &str| fields.iter().any(|field| field.name == name);
-    let unknown = sent.keys().filter(|name| !is_known(name));
-    let mut wrong: Vec<Deviation> = unknown.map(|name| Deviation::new(name, "is not a field of this call")).collect();
-    wrong.extend(fields.iter().filter_map(|field| field.deviation(sent.get(field.name))));
+    let mut wrong: Vec<Deviation> = contract::unknown_fields(&body, is_known).collect();
+    wrong.extend(fields.iter().filter_map(|field| field.deviation(body.get(field.name))));
     if !wrong.is_empty() {
         return Err(wrong);
     }

@@ -1,16 +1,17 @@
 //! The carrier's answers, in its own words.
 
-use axum::{
-    Json,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
-use serde_json::{Value, json};
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
 
 use super::{
     books::{Cancellation, Shipment, Status},
-    contract::Create,
+    contract::{Create, Request},
+    modes::Mode,
 };
+use crate::answer::Answer;
+
+const OTHER_ORDER: &str = "ord_of-somebody-else";
+const OTHER_AWB: &str = "000000000000";
 
 /// Where scans happen; the carrier has one depot here.
 const DEPOT: &str = "New Delhi";
@@ -27,47 +28,8 @@ const COURIERS: &[(&str, &str)] = &[
 ];
 
 /// `status: false` with a message, which the carrier sends as text or as a list of texts.
-pub struct Refusal {
-    status: StatusCode,
-    message: Value,
-}
-
-impl Refusal {
-    /// One message, with HTTP 200 as the carrier mostly does.
-    pub fn text(message: &str) -> Self {
-        Self { status: StatusCode::OK, message: json!(message) }
-    }
-
-    /// Several messages.
-    pub fn of(messages: Vec<String>) -> Self {
-        Self { status: StatusCode::OK, message: json!(messages) }
-    }
-
-    /// The same with another HTTP status.
-    pub fn with(self, status: StatusCode) -> Self {
-        Self { status, ..self }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.status, Json(json!({"status": false, "responsemsg": self.message}))).into_response()
-    }
-}
-
-/// The refusal of a token.
-pub fn invalid_token() -> Response {
-    Refusal::text("Invalid access token").with(StatusCode::UNAUTHORIZED).into_response()
-}
-
-/// A path that does not exist.
-pub fn not_found() -> Response {
-    Refusal::text("Not found").with(StatusCode::NOT_FOUND).into_response()
-}
-
-/// A defect of the stand-in; no fault rule answers 501.
-pub fn simulator_failed() -> Response {
-    Refusal::text("the simulator itself failed").with(StatusCode::NOT_IMPLEMENTED).into_response()
+pub fn refusal(status: StatusCode, message: Value) -> Answer {
+    Answer::json(status, json!({"status": false, "responsemsg": message}))
 }
 
 /// The answer to an accepted create call.
@@ -139,4 +101,54 @@ pub fn tracked(shipment: Option<&Shipment>) -> Value {
         },
         "data": scans.collect::<Vec<_>>(),
     })
+}
+
+/// The answer to a look-up, as if the shipment were cancelled.
+fn show_cancelled(body: &mut Value) {
+    if let Some(current) = body.get_mut("current_status") {
+        let (title, code) = Status::Cancelled.words();
+        current["status_title"] = json!(title);
+        current["status_code"] = json!(code);
+    }
+}
+
+/// The answer to a call that goes wrong. `worked` is the proper one, where the work was done.
+pub fn reply(mode: Mode, request: &Request, message: Option<&str>, worked: Option<Answer>) -> Answer {
+    let refuse = |status, words: &str| refusal(status, json!(message.unwrap_or(words)));
+    let proper = worked.unwrap_or_else(|| refuse(StatusCode::NOT_IMPLEMENTED, "this mode answers out of the work"));
+    match mode {
+        Mode::Refuse => refuse(StatusCode::OK, "Pincode not serviceable"),
+        Mode::RefuseArray => refusal(StatusCode::OK, json!([message.unwrap_or("Pincode not serviceable")])),
+        Mode::Refuse400 => refuse(StatusCode::BAD_REQUEST, "Invalid pincode"),
+        Mode::Refuse422 => refuse(StatusCode::UNPROCESSABLE_ENTITY, "Invalid pincode"),
+        Mode::AlreadyCancelled => match request {
+            Request::Create(_) => proper,
+            Request::Cancel(_) => refuse(StatusCode::OK, "Order already cancelled"),
+            Request::Track(_) => proper.with(show_cancelled),
+        },
+        Mode::WrongOrder => proper.with(name_another_order),
+        Mode::AlreadyExists | Mode::AlreadyExistsAfterWork => refuse(StatusCode::OK, "Order already exists"),
+        Mode::Deduplicate => proper,
+        Mode::SomethingWentWrong => refuse(StatusCode::OK, "Something went wrong, please try again"),
+        Mode::NoAwb => proper.with(|body| {
+            naming_part(body).map(|part| part.remove("awb_number"));
+        }),
+        Mode::NotFound => refuse(StatusCode::NOT_FOUND, "Not found"),
+    }
+}
+
+/// The part of an answer that names the shipment: `data` of a create, the top level of a look-up.
+fn naming_part(body: &mut Value) -> Option<&mut Map<String, Value>> {
+    let part = if body["data"].is_object() { &mut body["data"] } else { body };
+    part.as_object_mut()
+}
+
+fn name_another_order(body: &mut Value) {
+    if let Some(part) = naming_part(body) {
+        for (field, other) in [("client_order_id", OTHER_ORDER), ("awb_number", OTHER_AWB)] {
+            if let Some(value) = part.get_mut(field) {
+                *value = json!(other);
+            }
+        }
+    }
 }

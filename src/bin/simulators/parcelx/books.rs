@@ -8,12 +8,10 @@ use serde_json::{Value, json, value::RawValue};
 use time::{OffsetDateTime, UtcOffset};
 
 use super::{
-    contract::{Create, Deviation},
-    faults::{Mode, Operation, Subject},
+    contract::{Create, Lookup, Request},
+    modes::Mode,
 };
-
-/// Deviations kept; more than that say nothing new.
-const VIOLATIONS_MAX: usize = 1_000;
+use crate::stand::Books;
 
 /// Where a shipment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -92,24 +90,6 @@ struct Order {
     last_body: Option<Box<RawValue>>,
 }
 
-/// A deviation from the contract, and in which call.
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Violation {
-    operation: Operation,
-    client_order_id: Option<String>,
-    #[serde(flatten)]
-    deviation: Deviation,
-}
-
-/// How a shipment is looked up.
-pub enum Lookup {
-    /// By the carrier's number.
-    Awb(String),
-    /// By the client's reference.
-    ClientOrderId(String),
-}
-
 /// What became of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancellation {
@@ -125,91 +105,60 @@ pub enum Cancellation {
 
 /// The carrier's books.
 #[derive(Default)]
-pub struct Books {
-    /// Calls of the carrier's API, refused ones included.
-    pub calls: u64,
-    /// Calls refused for their token.
-    pub unauthorized: u64,
+pub struct Shipments {
     orders: BTreeMap<String, Order>,
     by_awb: HashMap<String, String>,
-    violations: Vec<Violation>,
     /// AWBs made so far by this process: never reset, so that no AWB is given out twice.
     awbs: u64,
     awb_prefix: Option<u32>,
 }
 
-impl Books {
-    /// Notes a create call under its reference, whatever becomes of it.
-    pub fn note_create(&mut self, create: &Create, body: &Bytes) {
-        let Some(id) = &create.client_order_id else {
-            return;
+impl Shipments {
+    /// Notes a call under its order, whatever becomes of it; gives the order's reference and the invoice number last sent
+    /// with it, as far as known.
+    pub fn note(&mut self, request: &Request, body: &Bytes) -> (Option<String>, Option<String>) {
+        let id = match request {
+            Request::Create(create) => create.client_order_id.clone(),
+            Request::Cancel(awb) | Request::Track(Lookup::Awb(awb)) => self.by_awb.get(awb).cloned(),
+            Request::Track(Lookup::ClientOrderId(id)) => Some(id.clone()),
         };
-        let order = self.orders.entry(id.clone()).or_default();
-        order.create_calls += 1;
-        if create.invoice_number.is_some() {
-            order.invoice_number.clone_from(&create.invoice_number);
-        }
-        order.last_body = serde_json::from_slice(body).ok();
-    }
-
-    /// Notes a cancel call and says which order it is about.
-    pub fn note_cancel(&mut self, awb: &str) -> Subject {
-        let id = self.by_awb.get(awb).cloned();
-        self.note(Operation::Cancel, id, |order| order.cancel_calls += 1)
-    }
-
-    /// Notes a look-up and says which order it is about.
-    pub fn note_track(&mut self, lookup: &Lookup) -> Subject {
-        let id = match lookup {
-            Lookup::Awb(awb) => self.by_awb.get(awb).cloned(),
-            Lookup::ClientOrderId(id) => Some(id.clone()),
+        let order = match (&id, request) {
+            (Some(id), Request::Create(_)) => Some(self.orders.entry(id.clone()).or_default()),
+            (Some(id), _) => self.orders.get_mut(id),
+            (None, _) => None,
         };
-        self.note(Operation::Track, id, |order| order.track_calls += 1)
-    }
-
-    fn note(&mut self, operation: Operation, id: Option<String>, count: fn(&mut Order)) -> Subject {
-        let order = id.as_ref().and_then(|id| self.orders.get_mut(id));
-        let invoice_number = order.and_then(|order| {
-            count(order);
-            order.invoice_number.clone()
-        });
-        Subject { operation, client_order_id: id, invoice_number }
-    }
-
-    /// Records deviations; with any, the messages to refuse the call with.
-    pub fn object(&mut self, subject: &Subject, deviations: Vec<Deviation>) -> Result<(), Vec<String>> {
-        if deviations.is_empty() {
-            return Ok(());
-        }
-        let messages = deviations.iter().map(Deviation::to_string).collect();
-        for deviation in deviations {
-            tracing::warn!(operation = ?subject.operation, %deviation, "off contract");
-            if self.violations.len() < VIOLATIONS_MAX {
-                self.violations.push(Violation {
-                    operation: subject.operation,
-                    client_order_id: subject.client_order_id.clone(),
-                    deviation,
-                });
+        let Some(order) = order else {
+            return (id, None);
+        };
+        match request {
+            Request::Create(create) => {
+                order.create_calls += 1;
+                order.last_body = serde_json::from_slice(body).ok();
+                if create.invoice_number.is_some() {
+                    order.invoice_number.clone_from(&create.invoice_number);
+                }
             }
+            Request::Cancel(_) => order.cancel_calls += 1,
+            Request::Track(_) => order.track_calls += 1,
         }
-        Err(messages)
+        (id, order.invoice_number.clone())
     }
 
     /// Books one more shipment. The mode may have it cancelled at once, or deduplicated.
-    pub fn create(&mut self, create: &Create, mode: Mode) -> &Shipment {
+    pub fn create(&mut self, create: &Create, mode: Option<Mode>) -> &Shipment {
         let id = create.client_order_id.clone().unwrap_or_default();
         let awb = self.next_awb();
         let order = self.orders.entry(id.clone()).or_default();
-        if mode != Mode::Deduplicate || order.shipments.is_empty() {
+        if mode != Some(Mode::Deduplicate) || order.shipments.is_empty() {
             let mut shipment = Shipment { awb: awb.clone(), client_order_id: id.clone(), scans: Vec::new() };
             shipment.set(Status::Booked);
-            if mode == Mode::AlreadyCancelled {
+            if mode == Some(Mode::AlreadyCancelled) {
                 shipment.set(Status::Cancelled);
             }
             order.shipments.push(shipment);
             self.by_awb.insert(awb, id);
         }
-        let shown = if mode == Mode::Deduplicate { 0 } else { order.shipments.len() - 1 };
+        let shown = if mode == Some(Mode::Deduplicate) { 0 } else { order.shipments.len() - 1 };
         &order.shipments[shown]
     }
 
@@ -251,45 +200,6 @@ impl Books {
         Some(shipment.summary())
     }
 
-    /// The sums a test asserts on.
-    pub fn totals(&self) -> Value {
-        let per_order = || self.orders.values().map(|order| order.shipments.len());
-        let shipments = self.orders.values().flat_map(|order| &order.shipments);
-        json!({
-            "calls": self.calls,
-            "unauthorized": self.unauthorized,
-            "orders": self.orders.len(),
-            "shipments": per_order().sum::<usize>(),
-            "duplicates": per_order().map(|shipments| shipments.saturating_sub(1)).sum::<usize>(),
-            "cancelled": shipments.filter(|shipment| shipment.status() == Status::Cancelled).count(),
-            "violations": self.violations,
-        })
-    }
-
-    /// Everything known of one reference.
-    pub fn order(&self, client_order_id: &str) -> Option<Value> {
-        self.orders.get(client_order_id).map(|order| order_entry(client_order_id, order))
-    }
-
-    /// Everything known, by reference.
-    pub fn orders(&self) -> Vec<Value> {
-        self.orders.iter().map(|(id, order)| order_entry(id, order)).collect()
-    }
-
-    /// Everything known of one invoice number, which several references may carry.
-    pub fn invoice(&self, invoice_number: &str) -> Vec<Value> {
-        self.orders
-            .iter()
-            .filter(|(_, order)| order.invoice_number.as_deref() == Some(invoice_number))
-            .map(|(id, order)| order_entry(id, order))
-            .collect()
-    }
-
-    /// Forgets everything, except which AWBs were given out.
-    pub fn clear(&mut self) {
-        *self = Self { awbs: self.awbs, awb_prefix: self.awb_prefix, ..Self::default() };
-    }
-
     fn shipment_mut(&mut self, awb: &str) -> Option<&mut Shipment> {
         let order = self.orders.get_mut(self.by_awb.get(awb)?)?;
         order.shipments.iter_mut().find(|shipment| shipment.awb == awb)
@@ -301,6 +211,32 @@ impl Books {
         let prefix = *self.awb_prefix.get_or_insert_with(|| rand::random_range(10_000..100_000));
         self.awbs += 1;
         format!("{prefix}{:07}", self.awbs)
+    }
+}
+
+impl Books for Shipments {
+    fn totals(&self) -> Value {
+        let per_order = || self.orders.values().map(|order| order.shipments.len());
+        let shipments = self.orders.values().flat_map(|order| &order.shipments);
+        json!({
+            "orders": self.orders.len(),
+            "shipments": per_order().sum::<usize>(),
+            "duplicates": per_order().map(|shipments| shipments.saturating_sub(1)).sum::<usize>(),
+            "cancelled": shipments.filter(|shipment| shipment.status() == Status::Cancelled).count(),
+        })
+    }
+
+    fn entry(&self, client_order_id: &str) -> Option<Value> {
+        self.orders.get(client_order_id).map(|order| order_entry(client_order_id, order))
+    }
+
+    fn entries(&self) -> Vec<Value> {
+        self.orders.iter().map(|(id, order)| order_entry(id, order)).collect()
+    }
+
+    /// Forgets everything, except which AWBs were given out.
+    fn clear(&mut self) {
+        *self = Self { awbs: self.awbs, awb_prefix: self.awb_prefix, ..Self::default() };
     }
 }
 

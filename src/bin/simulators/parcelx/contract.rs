@@ -1,31 +1,69 @@
 //! What a call must look like. Every deviation goes into the books: a client that sends amounts as
 //! numbers works against a lenient stand-in and fails in the field.
 
-use std::fmt;
-
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// One way in which a call is not as agreed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Deviation {
-    /// Path of the field.
-    pub field: String,
-    /// What is wrong with it.
-    pub problem: String,
+use crate::{
+    contract::{self, Deviation},
+    stand::Call,
+};
+
+/// The carrier's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    Create,
+    Cancel,
+    Track,
 }
 
-impl Deviation {
-    /// `field` does not satisfy the contract because of `problem`.
-    pub fn new(field: &str, problem: &str) -> Self {
-        Self { field: field.to_owned(), problem: problem.to_owned() }
+/// A call, as far as it can be read.
+pub enum Request {
+    Create(Create),
+    /// The AWB; empty if none.
+    Cancel(String),
+    Track(Lookup),
+}
+
+/// How a shipment is looked up.
+pub enum Lookup {
+    /// By the carrier's number.
+    Awb(String),
+    /// By the client's reference.
+    ClientOrderId(String),
+}
+
+/// Takes what is there, right or wrong, and says everything that is wrong with it.
+pub fn read(operation: Operation, call: &Call) -> (Request, Vec<Deviation>) {
+    if operation == Operation::Track {
+        return read_track(call.uri.query().unwrap_or_default());
     }
+    let (body, unreadable) = match contract::read_json(&call.headers, &call.body) {
+        Ok(body) => (body, None),
+        Err(deviation) => (Value::Null, Some(vec![deviation])),
+    };
+    if operation == Operation::Create {
+        return (Request::Create(Create::read(&body)), unreadable.unwrap_or_else(|| check_create(&body)));
+    }
+    let awb = body["awb"].as_str().unwrap_or_default().to_owned();
+    let alone = !awb.is_empty() && body.as_object().is_some_and(|fields| fields.len() == 1);
+    let problem = "must be there alone, as a string that is not empty";
+    let wrong = if alone { vec![] } else { vec![Deviation::new("awb", problem)] };
+    (Request::Cancel(awb), unreadable.unwrap_or(wrong))
 }
 
-/// As the carrier words it.
-impl fmt::Display for Deviation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Invalid {}: {}", self.field, self.problem)
+fn read_track(query: &str) -> (Request, Vec<Deviation>) {
+    let named = |name: &str| {
+        form_urlencoded::parse(query.as_bytes()).find(|(is, _)| is == name).map(|(_, value)| value.into_owned())
+    };
+    match (named("awb"), named("channel_order_no")) {
+        (Some(awb), None) if !awb.is_empty() => (Request::Track(Lookup::Awb(awb)), vec![]),
+        (None, Some(id)) if !id.is_empty() => (Request::Track(Lookup::ClientOrderId(id)), vec![]),
+        _ => {
+            let problem = "give one of awb and channel_order_no";
+            (Request::Track(Lookup::Awb(String::new())), vec![Deviation::new("awb", problem)])
+        }
     }
 }
 
@@ -140,7 +178,7 @@ const PRODUCT: &[(&str, Shape)] = &[
 ];
 
 /// Everything that is wrong with the body of a create call.
-pub fn check_create(body: &Value) -> Vec<Deviation> {
+fn check_create(body: &Value) -> Vec<Deviation> {
     let Some(fields) = body.as_object() else {
         return vec![Deviation::new("body", "must be an object")];
     };
@@ -156,23 +194,8 @@ pub fn check_create(body: &Value) -> Vec<Deviation> {
     let known = |field: &str| {
         [CREATE, REGISTERED_PICKUP, SPELLED_PICKUP].iter().any(|shapes| shapes.iter().any(|(name, _)| *name == field))
     };
-    for field in fields.keys().filter(|field| *field != "products" && !known(field)) {
-        found.push(Deviation::new(field, "is not a field of the contract"));
-    }
+    found.extend(contract::unknown_fields(body, |field| field == "products" || known(field)));
     found
-}
-
-/// Everything that is wrong with the body of a cancel call.
-pub fn check_cancel(body: &Value) -> Vec<Deviation> {
-    match body.as_object() {
-        Some(fields) if fields.len() == 1 && !cancel_awb(body).is_empty() => Vec::new(),
-        _ => vec![Deviation::new("awb", "must be there alone, as a string that is not empty")],
-    }
-}
-
-/// The AWB a cancel call names; empty if none.
-pub fn cancel_awb(body: &Value) -> String {
-    body["awb"].as_str().unwrap_or_default().to_owned()
 }
 
 fn check(fields: &Map<String, Value>, path: &str, shapes: &[(&str, Shape)], found: &mut Vec<Deviation>) {

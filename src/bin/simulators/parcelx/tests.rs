@@ -7,37 +7,27 @@ mod books;
 mod contract;
 mod modes;
 
-use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response};
-use http_body_util::BodyExt;
+use std::ops::Deref;
+
+use axum::{http::StatusCode, response::Response};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
-use super::*;
+use crate::testing::{Caller, changed, read, seen};
 
-struct Stand(Router);
+struct ParcelX(Caller);
 
-impl Stand {
+impl Deref for ParcelX {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl ParcelX {
     fn new() -> Self {
-        Self(Router::new().nest("/parcelx", router("")))
-    }
-
-    async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Response {
-        let mut request = Request::builder().method(method).uri(format!("/parcelx{path}"));
-        if let Some(token) = token {
-            request = request.header("access-token", BASE64.encode(token));
-        }
-        let body = match body {
-            Some(body) => {
-                request = request.header("content-type", "application/json");
-                Body::from(body.to_string())
-            }
-            None => Body::empty(),
-        };
-        self.0.clone().oneshot(request.body(body).unwrap()).await.unwrap()
-    }
-
-    async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
-        self.send(method, path, Some("key:secret"), body).await
+        Self(Caller::of(&super::stand(""), "access-token", &BASE64.encode("key:secret")))
     }
 
     async fn create(&self, id: &str) -> Response {
@@ -56,23 +46,6 @@ impl Stand {
         let answer = read(self.create(id).await).await;
         answer["data"]["awb_number"].as_str().unwrap().to_owned()
     }
-
-    async fn rule(&self, rule: Value) {
-        let response = self.call("POST", "/_control/rules", Some(&rule)).await;
-        assert_eq!(response.status(), StatusCode::CREATED, "{rule}");
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        read(self.send("GET", path, None, None).await).await
-    }
-}
-
-async fn bytes(response: Response) -> Vec<u8> {
-    response.into_body().collect().await.unwrap().to_bytes().to_vec()
-}
-
-async fn read(response: Response) -> Value {
-    serde_json::from_slice(&bytes(response).await).unwrap()
 }
 
 fn create_body(id: &str) -> Value {

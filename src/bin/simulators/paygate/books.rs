@@ -1,25 +1,22 @@
 //! The gateway's books: what it was asked to do and what it did, per reference.
 
-use std::collections::{BTreeMap, HashMap};
-
-use axum::{
-    body::Bytes,
-    http::StatusCode,
-    response::{IntoResponse, Response},
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
 };
+
+use axum::{body::Bytes, http::StatusCode};
+use reqwest::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use time::OffsetDateTime;
 
 use super::{
-    answers::Refusal,
-    callbacks::Sign,
-    contract::{CURRENCIES, Create, Deviation},
-    faults::Operation,
+    answers::refusal,
+    contract::{CURRENCIES, Create},
 };
+use crate::{answer::Answer, stand::Books};
 
-/// Deviations kept; more than that say nothing new.
-const VIOLATIONS_MAX: usize = 1_000;
 /// Callbacks kept per payment; all are counted.
 const CALLBACKS_MAX: usize = 1_000;
 
@@ -97,6 +94,19 @@ impl Payment {
         if self.settled == Status::Created && !in_time { Status::Expired } else { self.settled }
     }
 
+    /// As the gateway shows it; its pages are below `home`.
+    pub fn shown(&self, home: &str) -> Value {
+        json!({
+            "paymentId": self.id,
+            "reference": self.create.reference,
+            "status": self.status().word(),
+            "amount": self.create.amount,
+            "currency": self.create.currency,
+            "paymentUrl": format!("{home}/pay/{}", self.id),
+            "expiresAt": self.create.expires_at_text,
+        })
+    }
+
     /// Whether the payer may try.
     pub fn is_payable(&self) -> bool {
         matches!(self.status(), Status::Created | Status::Failed)
@@ -110,6 +120,22 @@ pub struct Placed<'a> {
     pub payment: &'a Payment,
     /// Whether this call made it.
     pub is_new: bool,
+}
+
+/// How a callback is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sign {
+    /// As agreed.
+    Valid,
+    /// With a key nobody agreed upon.
+    WrongSecret,
+    /// Not at all.
+    None,
+    /// Ten minutes ago.
+    Stale,
+    /// As agreed; then the amount is changed.
+    AlteredBody,
 }
 
 /// A callback that was sent, once.
@@ -137,31 +163,35 @@ struct Entry {
     last_body: Option<Box<RawValue>>,
 }
 
-/// A deviation from the contract, and in which call.
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Violation {
-    operation: Operation,
-    reference: Option<String>,
-    #[serde(flatten)]
-    deviation: Deviation,
+/// Where callbacks go.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Absolute.
+    pub url: String,
+    /// The key they are signed with.
+    pub secret: String,
+}
+
+/// The gateway: its books, and how it calls back.
+pub struct Gateway {
+    pub books: Payments,
+    pub client: Client,
+    pub callbacks: Option<Target>,
+    /// How long after its creation a payment is paid by itself.
+    pub auto_after: Option<Duration>,
 }
 
 /// The gateway's books.
 #[derive(Default)]
-pub struct Books {
-    /// Calls of the gateway's API, refused ones included.
-    pub calls: u64,
-    /// Calls refused for their token.
-    pub unauthorized: u64,
+pub struct Payments {
     entries: BTreeMap<String, Entry>,
     by_id: HashMap<String, String>,
     callbacks_sent: u64,
     callbacks_accepted: u64,
-    violations: Vec<Violation>,
 }
 
-impl Books {
+impl Payments {
     /// Notes a create call under its reference, whatever becomes of it.
     pub fn note_create(&mut self, reference: Option<&str>, body: &Bytes) {
         let Some(reference) = reference else {
@@ -180,38 +210,27 @@ impl Books {
         body["amount"].as_i64()
     }
 
-    /// Records deviations and refuses the call for them.
-    pub fn object(&mut self, operation: Operation, reference: Option<String>, deviations: Vec<Deviation>) -> Response {
-        let messages: Vec<String> = deviations.iter().map(Deviation::to_string).collect();
-        for deviation in deviations {
-            tracing::warn!(?operation, %deviation, "off contract");
-            if self.violations.len() < VIOLATIONS_MAX {
-                self.violations.push(Violation { operation, reference: reference.clone(), deviation });
-            }
-        }
-        Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", &messages.join("; ")).into_response()
-    }
-
     /// Books a payment, or finds the one of that reference.
-    pub fn create(&mut self, create: Create) -> Result<Placed<'_>, Refusal> {
+    pub fn create(&mut self, create: &Create) -> Result<Placed<'_>, Answer> {
         let entry = self.entries.entry(create.reference.clone()).or_default();
         if let Some(payment) = &entry.payment {
             let same = payment.create.amount == create.amount && payment.create.currency == create.currency;
             if !same {
-                return Err(Refusal::reference_conflict());
+                let message = "A payment of another amount has this reference";
+                return Err(refusal(StatusCode::CONFLICT, "reference_conflict", message));
             }
         } else if !CURRENCIES.iter().any(|(code, _)| *code == create.currency) {
             let message = format!("{} is not supported", create.currency);
-            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "unsupported_currency", &message));
+            return Err(refusal(StatusCode::UNPROCESSABLE_ENTITY, "unsupported_currency", &message));
         } else if create.expires_at <= OffsetDateTime::now_utc() {
             let message = "expiresAt is in the past";
-            return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "expires_in_past", message));
+            return Err(refusal(StatusCode::UNPROCESSABLE_ENTITY, "expires_in_past", message));
         }
         let is_new = entry.payment.is_none();
         let payment = entry.payment.get_or_insert_with(|| {
             let id = format!("pay_{}", hex::encode(rand::random::<[u8; 12]>()));
             self.by_id.insert(id.clone(), create.reference.clone());
-            Payment { id, create, settled: Status::Created }
+            Payment { id, create: create.clone(), settled: Status::Created }
         });
         Ok(Placed { payment, is_new })
     }
@@ -251,36 +270,31 @@ impl Books {
     pub fn callbacks(&self, reference: &str) -> &[Sent] {
         self.entries.get(reference).map_or(&[], |entry| &entry.callbacks)
     }
+}
 
-    /// The sums a test asserts on.
-    pub fn totals(&self) -> Value {
-        let payments = || self.entries.values().filter_map(|entry| entry.payment.as_ref());
+impl Books for Gateway {
+    fn totals(&self) -> Value {
+        let payments = || self.books.entries.values().filter_map(|entry| entry.payment.as_ref());
         let with = |status: Status| payments().filter(|payment| payment.status() == status).count();
         json!({
-            "calls": self.calls,
-            "unauthorized": self.unauthorized,
             "payments": payments().count(),
             "paid": with(Status::Paid),
             "failed": with(Status::Failed),
-            "callbacksSent": self.callbacks_sent,
-            "callbacksAccepted": self.callbacks_accepted,
-            "violations": self.violations,
+            "callbacksSent": self.books.callbacks_sent,
+            "callbacksAccepted": self.books.callbacks_accepted,
         })
     }
 
-    /// Everything known of one reference.
-    pub fn entry(&self, reference: &str) -> Option<Value> {
-        self.entries.get(reference).map(|entry| entry_view(reference, entry))
+    fn entry(&self, reference: &str) -> Option<Value> {
+        self.books.entries.get(reference).map(|entry| entry_view(reference, entry))
     }
 
-    /// Everything known, by reference.
-    pub fn entries(&self) -> Vec<Value> {
-        self.entries.iter().map(|(reference, entry)| entry_view(reference, entry)).collect()
+    fn entries(&self) -> Vec<Value> {
+        self.books.entries.iter().map(|(reference, entry)| entry_view(reference, entry)).collect()
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+    fn clear(&mut self) {
+        self.books = Payments::default();
     }
 }
 

@@ -6,15 +6,13 @@ use axum::http::StatusCode;
 use futures_util::future;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Client, redirect};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Number, Value, json};
 use sha2::Sha256;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{
-    Shared,
-    books::{Deed, Payment, Sent},
-};
+use super::books::{Deed, Gateway, Payment, Sent, Sign, Target};
+use crate::stand::Stand;
 
 /// How often one delivery is tried.
 const TRIES_MAX: u32 = 5;
@@ -24,32 +22,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How old a stale signature is.
 const STALE_SECONDS: i64 = 600;
-
-/// Where callbacks go.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// Absolute.
-    pub url: String,
-    /// The key they are signed with.
-    pub secret: String,
-}
-
-/// How a callback is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sign {
-    /// As agreed.
-    Valid,
-    /// With a key nobody agreed upon.
-    WrongSecret,
-    /// Not at all.
-    None,
-    /// Ten minutes ago.
-    Stale,
-    /// As agreed; then the amount is changed.
-    AlteredBody,
-}
 
 /// What happens to a payment, and how it is told.
 pub struct Plan {
@@ -144,19 +116,19 @@ pub fn client() -> Client {
 }
 
 /// Lets a deed happen and tells it; in a task of its own, so that it ends even if nobody waits for it.
-pub async fn carry_out(shared: &Shared, reference: &str, plan: Plan) -> Result<Told, Problem> {
-    let (target, event) = {
-        let mut gateway = shared.lock();
-        let target = gateway.callbacks.clone();
+pub async fn carry_out(stand: &Stand<Gateway>, reference: &str, plan: Plan) -> Result<Told, Problem> {
+    let (client, target, event) = {
+        let gateway = &mut stand.lock().provider;
+        let (client, target) = (gateway.client.clone(), gateway.callbacks.clone());
         let payment = gateway.books.settle(reference, plan.deed).ok_or(Problem::NoPayment)?;
-        (target, Event::about(payment, &plan))
+        (client, target, Event::about(payment, &plan))
     };
     let Some(event) = event.filter(|_| plan.deliver) else {
         return Ok(Told { event_id: None, answers: Vec::new() });
     };
     let target = target.ok_or(Problem::NoTarget)?;
     let event_id = Some(event.id.clone());
-    let delivery = Delivery { shared: shared.clone(), target, reference: reference.to_owned(), event, plan };
+    let delivery = Delivery { stand: stand.clone(), client, target, reference: reference.to_owned(), event, plan };
     let answers = tokio::spawn(delivery.all()).await.unwrap_or_default();
     Ok(Told { event_id, answers })
 }
@@ -187,7 +159,8 @@ impl Event {
 }
 
 struct Delivery {
-    shared: Shared,
+    stand: Stand<Gateway>,
+    client: Client,
     target: Target,
     reference: String,
     event: Event,
@@ -235,7 +208,7 @@ impl Delivery {
             Sign::None => None,
         };
         let sent_body = if sign == Sign::AlteredBody { altered } else { body };
-        let mut request = self.shared.client.post(&self.target.url).header("content-type", "application/json");
+        let mut request = self.client.post(&self.target.url).header("content-type", "application/json");
         if let Some(signature) = signature {
             request = request.header("paygate-signature", signature);
         }
@@ -247,7 +220,7 @@ impl Delivery {
             }
         };
         let sent = Sent { event_id: id.clone(), kind, sign, answer };
-        self.shared.lock().books.note_callback(&self.reference, sent);
+        self.stand.lock().provider.books.note_callback(&self.reference, sent);
         answer
     }
 }

@@ -1,11 +1,29 @@
 //! What a call must look like. Every deviation goes into the books: a client that sends amounts with a fraction works
 //! against a lenient stand-in and fails in the field.
 
-use std::fmt;
-
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    contract::{self, Deviation},
+    stand::Call,
+};
+
+/// The gateway's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    Create,
+    LookUp,
+}
+
+/// A call that is as agreed, and where the gateway is for who calls.
+pub enum Request {
+    Create(Create, String),
+    /// By the client's reference.
+    LookUp(String, String),
+}
 
 const FIELDS: [&str; 5] = ["reference", "amount", "currency", "description", "expiresAt"];
 const REFERENCE_CHARS_MAX: usize = 64;
@@ -15,28 +33,6 @@ const DESCRIPTION_CHARS_MAX: usize = 250;
 /// deviation: it is spelled like a currency.
 pub const CURRENCIES: &[(&str, usize)] =
     &[("INR", 2), ("USD", 2), ("EUR", 2), ("GBP", 2), ("AED", 2), ("SGD", 2), ("RUB", 2), ("JPY", 0), ("KWD", 3)];
-
-/// One way in which a call is not as agreed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Deviation {
-    /// The field.
-    pub field: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-impl Deviation {
-    /// `field` does not satisfy the contract because of `problem`.
-    pub fn new(field: &str, problem: &str) -> Self {
-        Self { field: field.to_owned(), problem: problem.to_owned() }
-    }
-}
-
-impl fmt::Display for Deviation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.problem)
-    }
-}
 
 /// A create call that is as agreed.
 #[derive(Clone, Debug)]
@@ -55,16 +51,26 @@ pub struct Create {
     pub expires_at_text: String,
 }
 
-/// Reads a create call, or lists everything that is wrong with it.
-pub fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
-    let Some(fields) = body.as_object() else {
+/// Reads a call, or lists everything that is wrong with it.
+pub fn read(operation: Operation, call: &Call) -> Result<Request, Vec<Deviation>> {
+    let home = call.home.clone();
+    match operation {
+        Operation::Create => {
+            let body = contract::read_json(&call.headers, &call.body).map_err(|deviation| vec![deviation])?;
+            Ok(Request::Create(read_create(&body)?, home))
+        }
+        Operation::LookUp => {
+            let reference = read_look_up(call.uri.query().unwrap_or_default());
+            Ok(Request::LookUp(reference.map_err(|deviation| vec![deviation])?, home))
+        }
+    }
+}
+
+fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
+    if !body.is_object() {
         return Err(vec![Deviation::new("body", "must be an object")]);
-    };
-    let mut wrong: Vec<Deviation> = fields
-        .keys()
-        .filter(|name| !FIELDS.contains(&name.as_str()))
-        .map(|name| Deviation::new(name, "is not a field of this call"))
-        .collect();
+    }
+    let mut wrong: Vec<_> = contract::unknown_fields(body, |name| FIELDS.contains(&name)).collect();
     let mut take = |field: &str, problem: &str, is_right: &dyn Fn(&str) -> bool| {
         let value = body[field].as_str().filter(|text| is_right(text)).map(str::to_owned);
         if value.is_none() {
@@ -99,7 +105,7 @@ pub fn named_reference(body: &[u8]) -> Option<String> {
 }
 
 /// The reference that a look-up asks for.
-pub fn read_look_up(query: &str) -> Result<String, Deviation> {
+fn read_look_up(query: &str) -> Result<String, Deviation> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     match (pairs.next(), pairs.next()) {
         (Some((name, reference)), None) if name == "reference" && is_reference(&reference) => {

@@ -1,4 +1,4 @@
-//! Books to read and knobs to turn; not part of the gateway's API, and open to anybody who can reach the port.
+//! Where callbacks go, and what happens to payments.
 
 use std::time::Duration;
 
@@ -7,91 +7,35 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::post,
 };
 use serde::Deserialize;
-use serde_json::{Number, Value, json};
+use serde_json::Number;
 
 use super::{
-    Shared,
-    books::Deed,
-    callbacks::{self, Plan, Sign, Target},
-    faults::NewRule,
+    books::{Deed, Gateway, Sign, Target},
+    callbacks::{self, Plan},
 };
+use crate::{control::failed, stand::Stand};
 
 /// Deliveries of one event; more than that prove nothing new.
 const TIMES_MAX: u32 = 100;
 
-/// Routes under `_books` and `_control`.
-pub fn router(shared: Shared) -> Router {
+pub fn router() -> Router<Stand<Gateway>> {
     Router::new()
-        .route("/_books", get(read_totals).delete(clear_books))
-        .route("/_books/payments", get(list_payments))
-        .route("/_books/payments/{reference}", get(read_payment))
-        .route("/_control/rules", get(list_rules).post(add_rule).delete(clear_rules))
-        .route("/_control/token", post(set_token))
         .route("/_control/callback", post(set_callback))
         .route("/_control/auto", post(set_auto))
         .route("/_control/payments/{reference}", post(change_payment))
-        .with_state(shared)
 }
 
-async fn read_totals(State(shared): State<Shared>) -> Json<Value> {
-    Json(shared.lock().books.totals())
-}
-
-async fn clear_books(State(shared): State<Shared>) -> StatusCode {
-    shared.lock().books.clear();
-    StatusCode::NO_CONTENT
-}
-
-async fn list_payments(State(shared): State<Shared>) -> Json<Vec<Value>> {
-    Json(shared.lock().books.entries())
-}
-
-async fn read_payment(State(shared): State<Shared>, Path(reference): Path<String>) -> Response {
-    match shared.lock().books.entry(&reference) {
-        Some(entry) => Json(entry).into_response(),
-        None => failed(StatusCode::NOT_FOUND, "no create call carried this reference"),
-    }
-}
-
-async fn list_rules(State(shared): State<Shared>) -> Response {
-    Json(shared.lock().rules.list()).into_response()
-}
-
-async fn add_rule(State(shared): State<Shared>, Json(rule): Json<NewRule>) -> Response {
-    match shared.lock().rules.add(rule) {
-        Ok(rule) => (StatusCode::CREATED, Json(rule)).into_response(),
-        Err(problem) => failed(StatusCode::UNPROCESSABLE_ENTITY, &problem),
-    }
-}
-
-async fn clear_rules(State(shared): State<Shared>) -> StatusCode {
-    shared.lock().rules.clear();
-    StatusCode::NO_CONTENT
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SetToken {
-    /// What follows `Bearer`; null accepts any.
-    expected: Option<String>,
-}
-
-async fn set_token(State(shared): State<Shared>, Json(asked): Json<SetToken>) -> StatusCode {
-    shared.lock().expected_token = asked.expected;
-    StatusCode::NO_CONTENT
-}
-
-async fn set_callback(State(shared): State<Shared>, Json(target): Json<Target>) -> Response {
+async fn set_callback(State(stand): State<Stand<Gateway>>, Json(target): Json<Target>) -> Response {
     if !reqwest::Url::parse(&target.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
         return failed(StatusCode::UNPROCESSABLE_ENTITY, "url must be an absolute http or https address");
     }
     if target.secret.is_empty() {
         return failed(StatusCode::UNPROCESSABLE_ENTITY, "secret must not be empty");
     }
-    shared.lock().callbacks = Some(target);
+    stand.lock().provider.callbacks = Some(target);
     StatusCode::NO_CONTENT.into_response()
 }
 
@@ -102,8 +46,8 @@ struct SetAuto {
     delay_ms: Option<u64>,
 }
 
-async fn set_auto(State(shared): State<Shared>, Json(asked): Json<SetAuto>) -> StatusCode {
-    shared.lock().auto_after = asked.delay_ms.map(Duration::from_millis);
+async fn set_auto(State(stand): State<Stand<Gateway>>, Json(asked): Json<SetAuto>) -> StatusCode {
+    stand.lock().provider.auto_after = asked.delay_ms.map(Duration::from_millis);
     StatusCode::NO_CONTENT
 }
 
@@ -124,7 +68,7 @@ struct Change {
 }
 
 async fn change_payment(
-    State(shared): State<Shared>,
+    State(stand): State<Stand<Gateway>>,
     Path(reference): Path<String>,
     Json(change): Json<Change>,
 ) -> Response {
@@ -145,12 +89,8 @@ async fn change_payment(
         event_id: change.event_id,
         signed_at_seconds: change.signed_at_seconds,
     };
-    match callbacks::carry_out(&shared, &reference, plan).await {
+    match callbacks::carry_out(&stand, &reference, plan).await {
         Ok(told) => Json(told).into_response(),
         Err(problem) => failed(problem.status(), problem.text()),
     }
-}
-
-fn failed(status: StatusCode, problem: &str) -> Response {
-    (status, Json(json!({"error": problem}))).into_response()
 }

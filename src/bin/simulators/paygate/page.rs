@@ -4,57 +4,51 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::StatusCode,
     response::{Html, IntoResponse, Response},
     routing::get,
 };
 
 use super::{
-    Shared,
-    books::{Books, Deed, Payment},
+    books::{Deed, Gateway, Payment, Payments},
     callbacks::{self, Plan},
     contract::CURRENCIES,
 };
+use crate::{answer::Answer, stand::Stand};
 
 /// The route of the page.
-pub fn router(shared: Shared) -> Router {
-    Router::new().route("/pay/{payment_id}", get(show).post(settle)).with_state(shared)
+pub fn router() -> Router<Stand<Gateway>> {
+    Router::new().route("/pay/{payment_id}", get(show).post(settle))
 }
 
-/// Where the gateway's pages are, as seen by who sent these headers.
-pub fn base_url(headers: &HeaderMap, base: &str) -> String {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("http://{host}{base}/paygate")
+async fn show(State(stand): State<Stand<Gateway>>, Path(payment_id): Path<String>) -> Response {
+    page(&stand.lock().provider.books, &payment_id, "")
 }
 
-async fn show(State(shared): State<Shared>, Path(payment_id): Path<String>) -> Response {
-    page(&shared.lock().books, &payment_id, "")
-}
-
-async fn settle(State(shared): State<Shared>, Path(payment_id): Path<String>, form: Bytes) -> Response {
+async fn settle(State(stand): State<Stand<Gateway>>, Path(payment_id): Path<String>, form: Bytes) -> Response {
     let asked = form_urlencoded::parse(&form).find(|(name, _)| name == "do").map(|(_, value)| value.into_owned());
     let deed = match asked.as_deref() {
         Some("pay") => Deed::Pay,
         Some("fail") => Deed::Fail,
-        _ => return text(StatusCode::BAD_REQUEST, "Pay or Fail?"),
+        _ => return Answer::page(StatusCode::BAD_REQUEST, "Pay or Fail?").into_response(),
     };
     // Who presses twice pays once, as at any shop.
     let reference = {
-        let books = &shared.lock().books;
+        let books = &stand.lock().provider.books;
         let reference = books.reference_of(&payment_id).map(str::to_owned);
         reference.filter(|reference| books.payment(reference).is_some_and(Payment::is_payable))
     };
     let note = match reference {
-        Some(reference) => callbacks::carry_out(&shared, &reference, Plan::of(deed)).await.err(),
+        Some(reference) => callbacks::carry_out(&stand, &reference, Plan::of(deed)).await.err(),
         None => None,
     };
-    page(&shared.lock().books, &payment_id, note.map_or("", callbacks::Problem::text))
+    page(&stand.lock().provider.books, &payment_id, note.map_or("", callbacks::Problem::text))
 }
 
-fn page(books: &Books, payment_id: &str, note: &str) -> Response {
+fn page(books: &Payments, payment_id: &str, note: &str) -> Response {
     let found = books.reference_of(payment_id).and_then(|reference| books.payment(reference));
     let Some(payment) = found else {
-        return text(StatusCode::NOT_FOUND, "There is no such payment");
+        return Answer::page(StatusCode::NOT_FOUND, "There is no such payment").into_response();
     };
     let create = &payment.create;
     let buttons = if payment.is_payable() {
@@ -82,10 +76,6 @@ fn page(books: &Books, payment_id: &str, note: &str) -> Response {
         note = escape(note),
     );
     Html(html).into_response()
-}
-
-fn text(status: StatusCode, text: &str) -> Response {
-    (status, Html(format!("<!doctype html>\n<title>PayGate</title>\n<h1>{text}</h1>\n"))).into_response()
 }
 
 /// Minor units as a person reads them.

@@ -9,44 +9,43 @@ mod contract;
 mod modes;
 mod page;
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    ops::Deref,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response};
-use http_body_util::BodyExt;
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::post,
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
-use tower::ServiceExt;
 
-use super::*;
-use crate::server;
+use crate::{
+    server,
+    testing::{Caller, changed, read, seen},
+};
 
 const SECRET: &str = "whsec-shared";
 
-struct Stand(Router);
+struct PayGate(Caller);
 
-impl Stand {
+impl Deref for PayGate {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl PayGate {
     fn new() -> Self {
-        Self(Router::new().nest("/paygate", router("", client(), None)))
-    }
-
-    async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Response {
-        let mut request =
-            Request::builder().method(method).uri(format!("/paygate{path}")).header("host", "gateway.test:4900");
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let body = match body {
-            Some(body) => {
-                request = request.header("content-type", "application/json");
-                Body::from(body.to_string())
-            }
-            None => Body::empty(),
-        };
-        self.0.clone().oneshot(request.body(body).unwrap()).await.unwrap()
-    }
-
-    async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
-        self.send(method, path, Some("dev"), body).await
+        Self(Caller::of(&super::stand("", super::client(), None), "authorization", "Bearer dev"))
     }
 
     async fn create(&self, reference: &str) -> Response {
@@ -57,39 +56,18 @@ impl Stand {
         self.call("GET", &format!("/v1/payments?reference={reference}"), None).await
     }
 
-    async fn control(&self, what: &str, body: Value) -> Response {
-        self.call("POST", &format!("/_control/{what}"), Some(&body)).await
-    }
-
-    async fn rule(&self, rule: Value) {
-        let shown = rule.to_string();
-        assert_eq!(self.control("rules", rule).await.status(), StatusCode::CREATED, "{shown}");
-    }
-
     /// Changes the payment `top_1`; gives what was told.
     async fn change(&self, change: Value) -> Value {
-        let response = self.control("payments/top_1", change).await;
+        let response = self.control("payments/top_1", &change).await;
         assert_eq!(response.status(), StatusCode::OK);
         read(response).await
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        read(self.send("GET", path, None, None).await).await
     }
 
     /// Has callbacks go to `receiver`.
     async fn call_back(&self, receiver: &Receiver) {
         let target = json!({"url": receiver.url, "secret": SECRET});
-        assert_eq!(self.control("callback", target).await.status(), StatusCode::NO_CONTENT);
+        assert_eq!(self.control("callback", &target).await.status(), StatusCode::NO_CONTENT);
     }
-}
-
-async fn bytes(response: Response) -> Vec<u8> {
-    response.into_body().collect().await.unwrap().to_bytes().to_vec()
-}
-
-async fn read(response: Response) -> Value {
-    serde_json::from_slice(&bytes(response).await).unwrap()
 }
 
 fn create_body(reference: &str) -> Value {

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn everything_is_good_and_on_record_under_the_name_sent() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     assert_eq!(
         read(stand.usual(PANS, 1).await).await,
         json!({"reference": reference(1), "status": "valid", "registered_name": "ASHA RAO"})
@@ -27,7 +27,7 @@ async fn everything_is_good_and_on_record_under_the_name_sent() {
 
 #[tokio::test]
 async fn a_reference_is_one_verification_however_often_it_is_sent() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     for (number, what) in [(1, PANS), (2, GSTINS), (3, DROPS)] {
         let first = read(stand.usual(what, number).await).await;
         // What would be found now does not matter any more.
@@ -38,21 +38,20 @@ async fn a_reference_is_one_verification_however_often_it_is_sent() {
         assert_eq!((&check["calls"], &check["result"]), (&json!(3), &first), "{what}");
     }
     assert_eq!(
-        stand.get("/_books").await,
+        stand.books().await,
         json!({
-            "calls": {"pan": 3, "gstin": 3, "penny_drop": 3}, "references": 3, "conflicts": 0,
-            "deposits": {"done": 1, "repeated": []}, "deviations": [], "unauthorized": 0,
+            "calls": 9, "callsByOperation": {"pan": 3, "gstin": 3, "penny_drop": 3}, "unauthorized": 0,
+            "references": 3, "conflicts": 0, "deposits": {"done": 1, "repeated": []}, "violations": [],
         })
     );
-    stand.send("DELETE", "/_books", None, None).await;
-    let totals = stand.get("/_books").await;
-    assert_eq!((&totals["references"], &totals["calls"]["pan"]), (&json!(0), &json!(0)));
+    stand.call("DELETE", "/_books", None).await;
+    assert_eq!(stand.books().await["references"], 0);
     assert_eq!(stand.get("/_books/checks").await, json!([]));
 }
 
 #[tokio::test]
 async fn many_at_once_under_a_reference_are_one_deposit() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     stand.rule(json!({"mode": "ok", "latencyMs": 20})).await;
     let answers = futures_util::future::join_all((0..20).map(|_| stand.usual(DROPS, 1))).await;
     let mut utrs = Vec::new();
@@ -76,7 +75,7 @@ async fn other_content_under_a_reference_is_a_conflict() {
         (DROPS, "ifsc", "HDFC0001235"),
         (DROPS, "name", "Asha R"),
     ] {
-        let stand = Stand::new();
+        let stand = IdCheck::new();
         stand.usual(what, 1).await;
         let before = stand.check(1).await;
         let mut sent = body(what, 1);
@@ -86,15 +85,15 @@ async fn other_content_under_a_reference_is_a_conflict() {
         assert_eq!(read(refused).await["error"]["code"], "reference_conflict", "{what} {field}");
         let after = stand.check(1).await;
         assert_eq!((&after["result"], &after["identifier"]), (&before["result"], &before["identifier"]));
-        let totals = stand.get("/_books").await;
-        assert_eq!((&totals["conflicts"], &totals["deviations"]), (&json!(1), &json!([])), "{what} {field}");
+        let totals = stand.books().await;
+        assert_eq!((&totals["conflicts"], &totals["violations"]), (&json!(1), &json!([])), "{what} {field}");
         assert_eq!(totals["deposits"]["done"], u8::from(what == DROPS), "{what} {field}");
     }
 }
 
 #[tokio::test]
 async fn another_operation_under_a_reference_is_a_conflict() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     stand.usual(PANS, 1).await;
     assert_eq!(stand.usual(DROPS, 1).await.status(), StatusCode::CONFLICT);
     let check = stand.check(1).await;
@@ -104,8 +103,8 @@ async fn another_operation_under_a_reference_is_a_conflict() {
 
 #[tokio::test]
 async fn what_could_not_be_done_is_not_remembered() {
-    for mode in ["bank_offline", "npci_unavailable", "server_error", "throttle", "drop_before", "unprocessable"] {
-        let stand = Stand::with_rule(json!({"operation": "penny_drop", "mode": mode, "times": 1})).await;
+    for mode in ["bank_offline", "npci_unavailable", "500", "drop", "unprocessable"] {
+        let stand = IdCheck::with_rule(json!({"operation": "penny_drop", "mode": mode, "times": 1})).await;
         stand.usual(DROPS, 1).await;
         let check = stand.check(1).await;
         assert_eq!((&check["done"], &check["result"]), (&json!(false), &Value::Null), "{mode}");
@@ -120,9 +119,9 @@ async fn what_could_not_be_done_is_not_remembered() {
 
 #[tokio::test]
 async fn the_books_say_what_became_of_a_reference() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     let result = read(stand.usual(DROPS, 1).await).await;
-    stand.rule(json!({"mode": "server_error"})).await;
+    stand.rule(json!({"mode": "500"})).await;
     stand.usual(PANS, 2).await;
     let done = json!({
         "reference": reference(1), "operation": "penny_drop", "identifier": "****7890", "calls": 1, "done": true,
@@ -138,7 +137,7 @@ async fn the_books_say_what_became_of_a_reference() {
 
 #[tokio::test]
 async fn the_books_show_no_identifier_in_full() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     for (number, (what, field, wrong)) in
         [(PANS, "pan", "abcpe1234f"), (GSTINS, "gstin", "27ABCPE1234F1X5"), (DROPS, "account_number", "0012345")]
             .into_iter()

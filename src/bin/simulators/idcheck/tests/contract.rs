@@ -2,50 +2,23 @@
 
 use super::*;
 
-#[tokio::test]
-async fn the_key_is_checked() {
-    let stand = Stand::new();
-    let send = |key| {
-        let stand = &stand;
-        async move { stand.send("POST", "/v1/pan-verifications", key, Some(&body(PANS, 1))).await }
-    };
-    for (key, status) in [(None, 401), (Some(""), 401), (Some("other"), 401), (Some("dev"), 200)] {
-        assert_eq!(send(key).await.status(), status, "{key:?}");
-    }
-    stand.control("key", &json!({"expected": "right"})).await;
-    let refused = send(Some("dev")).await;
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(read(refused).await["error"]["code"], "invalid_key");
-    assert_eq!(send(Some("right")).await.status(), StatusCode::OK);
-    stand.control("key", &json!({"expected": null})).await;
-    assert_eq!(send(Some("anything")).await.status(), StatusCode::OK);
-    assert_eq!(send(None).await.status(), StatusCode::UNAUTHORIZED);
-    let totals = stand.get("/_books").await;
-    assert_eq!((&totals["unauthorized"], &totals["calls"]["pan"]), (&json!(5), &json!(8)));
-    assert_eq!(stand.check(1).await["calls"], 3, "refused calls say nothing of a reference");
-}
-
 /// A change to a good body, null taking the field away, and what it is refused with; 200 is not.
 async fn sent_with(what: &str, field: &str, value: &Value, status: u16, code: &str) {
-    let stand = Stand::new();
-    let mut sent = body(what, 1);
-    match value {
-        Value::Null => drop(sent.as_object_mut().unwrap().remove(field)),
-        value => sent[field] = value.clone(),
-    }
+    let stand = IdCheck::new();
+    let sent = changed(body(what, 1), &json!({field: value}));
     let answer = stand.verify(what, &sent).await;
     assert_eq!(answer.status(), status, "{what} {field} {value}");
     let answer = read(answer).await;
-    let totals = stand.get("/_books").await;
+    let totals = stand.books().await;
     if status == 200 {
-        assert_eq!(totals["deviations"], json!([]), "{what} {field} {value}");
+        assert_eq!(totals["violations"], json!([]), "{what} {field} {value}");
         return;
     }
     assert_eq!(answer["error"]["code"], code, "{what} {field} {value}");
     assert!(answer["error"]["message"].as_str().unwrap().starts_with(field), "{what} {field} {value}");
-    assert_eq!(totals["deviations"].as_array().unwrap().len(), 1, "{what} {field} {value}");
+    assert_eq!(totals["violations"].as_array().unwrap().len(), 1, "{what} {field} {value}");
     let named = if field == "reference" { Value::Null } else { json!(reference(1)) };
-    let deviation = &totals["deviations"][0];
+    let deviation = &totals["violations"][0];
     assert_eq!((&deviation["field"], &deviation["reference"]), (&json!(field), &named), "{what} {value}");
     assert_eq!(totals["deposits"]["done"], 0, "{what} {field} {value}");
     if field != "reference" {
@@ -103,35 +76,27 @@ async fn identifiers_are_checked_by_their_spelling() {
 
 #[tokio::test]
 async fn an_unreadable_call_is_told_so_before_its_identifier() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     let mut sent = body(DROPS, 1);
     sent["ifsc"] = json!("?");
     sent["account_number"] = json!(5);
     let refused = stand.verify(DROPS, &sent).await;
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
     assert_eq!(read(refused).await["error"]["code"], "invalid_request");
-    assert_eq!(stand.get("/_books").await["deviations"].as_array().unwrap().len(), 2);
+    assert_eq!(stand.books().await["violations"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn calls_that_cannot_be_read_are_recorded() {
-    let stand = Stand::new();
+    let stand = IdCheck::new();
     for (path, body) in [(PANS, None), (GSTINS, Some(json!([]))), (DROPS, Some(json!("text")))] {
-        let refused = stand.send("POST", &format!("/v1/{path}"), Some("dev"), body.as_ref()).await;
+        let refused = stand.call("POST", &format!("/v1/{path}"), body.as_ref()).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{path}");
     }
-    let totals = stand.get("/_books").await;
-    let deviations = totals["deviations"].as_array().unwrap().iter();
+    let totals = stand.books().await;
+    let deviations = totals["violations"].as_array().unwrap().iter();
     let seen: Vec<_> =
         deviations.map(|it| (it["operation"].as_str().unwrap(), it["field"].as_str().unwrap())).collect();
     assert_eq!(seen, [("pan", "content-type"), ("gstin", "body"), ("penny_drop", "body")]);
     assert_eq!(totals["references"], 0);
-}
-
-#[tokio::test]
-async fn absence_is_said_clearly() {
-    let stand = Stand::new();
-    for path in ["/_books/checks/chk_none", "/v1/aadhaar-verifications"] {
-        assert_eq!(stand.send("GET", path, Some("dev"), None).await.status(), StatusCode::NOT_FOUND, "{path}");
-    }
 }

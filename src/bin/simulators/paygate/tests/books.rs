@@ -1,4 +1,4 @@
-//! Payments and the books about them.
+//! PayGate and the books about them.
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_reference_is_one_payment_however_often_it_is_sent() {
-    let stand = Stand::new();
+    let stand = PayGate::new();
     let created = stand.create("top_1").await;
     assert_eq!(created.status(), StatusCode::CREATED);
     let created = read(created).await;
@@ -15,7 +15,7 @@ async fn a_reference_is_one_payment_however_often_it_is_sent() {
         created,
         json!({
             "paymentId": id, "reference": "top_1", "status": "created", "amount": 50_000, "currency": "INR",
-            "paymentUrl": format!("http://gateway.test:4900/paygate/pay/{id}"),
+            "paymentUrl": format!("http://stand.test:4900/paygate/pay/{id}"),
             "expiresAt": "2999-01-01T00:00:00.000Z",
         })
     );
@@ -37,19 +37,19 @@ async fn a_reference_is_one_payment_however_often_it_is_sent() {
         })
     );
     assert_eq!(stand.get("/_books/payments").await[0], entry);
-    let totals = json!({"calls": 4, "unauthorized": 0, "payments": 2, "paid": 0, "failed": 0, "callbacksSent": 0,
-        "callbacksAccepted": 0, "violations": []});
-    assert_eq!(stand.get("/_books").await, totals);
+    let totals = json!({"calls": 4, "callsByOperation": {"create": 3, "look_up": 1}, "unauthorized": 0, "payments": 2,
+        "paid": 0, "failed": 0, "callbacksSent": 0, "callbacksAccepted": 0, "violations": []});
+    assert_eq!(stand.books().await, totals);
 
     stand.call("DELETE", "/_books", None).await;
-    assert_eq!(stand.get("/_books").await["payments"], 0);
+    assert_eq!(stand.books().await["payments"], 0);
     assert_eq!(stand.look_up("top_1").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn another_amount_under_a_reference_is_a_conflict() {
     for (field, other) in [("amount", json!(50_001)), ("currency", json!("USD"))] {
-        let stand = Stand::new();
+        let stand = PayGate::new();
         stand.create("top_1").await;
         let mut body = create_body("top_1");
         body[field] = other;
@@ -58,26 +58,26 @@ async fn another_amount_under_a_reference_is_a_conflict() {
         assert_eq!(read(refused).await["error"]["code"], "reference_conflict", "{field}");
         let payment = &stand.get("/_books/payments/top_1").await["payment"];
         assert_eq!((&payment["amount"], &payment["currency"]), (&json!(50_000), &json!("INR")));
-        assert_eq!(stand.get("/_books").await["violations"], json!([]));
+        assert_eq!(stand.books().await["violations"], json!([]));
     }
 }
 
 #[tokio::test]
 async fn absence_is_said_clearly() {
-    let stand = Stand::new();
+    let stand = PayGate::new();
     let absent = stand.look_up("top_none").await;
     assert_eq!(absent.status(), StatusCode::NOT_FOUND);
     assert_eq!(read(absent).await["error"]["code"], "payment_not_found");
     for path in ["/_books/payments/top_none", "/v1/refunds", "/pay/pay_none"] {
         assert_eq!(stand.call("GET", path, None).await.status(), StatusCode::NOT_FOUND, "{path}");
     }
-    let unknown = stand.control("payments/top_none", json!({"do": "pay"})).await;
+    let unknown = stand.control("payments/top_none", &json!({"do": "pay"})).await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn what_happens_to_a_payment_shows_everywhere() {
-    let stand = Stand::new();
+    let stand = PayGate::new();
     stand.create("top_1").await;
     for (deed, status, paid, failed) in [
         ("fail", "failed", 0, 1),
@@ -91,15 +91,15 @@ async fn what_happens_to_a_payment_shows_everywhere() {
         assert_eq!(told, json!({"eventId": null, "answers": []}), "{deed}");
         assert_eq!(read(stand.look_up("top_1").await).await["status"], status, "{deed}");
         assert_eq!(read(stand.create("top_1").await).await["status"], status, "{deed}");
-        let totals = stand.get("/_books").await;
+        let totals = stand.books().await;
         assert_eq!((&totals["paid"], &totals["failed"]), (&json!(paid), &json!(failed)), "{deed}");
     }
-    assert_eq!(stand.get("/_books").await["callbacksSent"], 0);
+    assert_eq!(stand.books().await["callbacksSent"], 0);
 }
 
 #[tokio::test]
 async fn time_runs_out() {
-    let stand = Stand::new();
+    let stand = PayGate::new();
     let soon = OffsetDateTime::now_utc() + Duration::from_secs(1);
     let mut body = create_body("top_1");
     body["expiresAt"] = json!(soon.format(&Rfc3339).unwrap());

@@ -6,8 +6,8 @@ use super::*;
 use crate::paygate::callbacks::signature;
 
 /// A payment `top_1` and somebody who is called back, who answers so before he accepts.
-async fn prepared(answers: &[u16]) -> (Stand, Receiver) {
-    let stand = Stand::new();
+async fn prepared(answers: &[u16]) -> (PayGate, Receiver) {
+    let stand = PayGate::new();
     let receiver = Receiver::start(answers).await;
     stand.call_back(&receiver).await;
     stand.create("top_1").await;
@@ -68,7 +68,7 @@ async fn a_callback_is_tried_again_until_it_is_taken() {
         assert_eq!(arrived.len(), expected.len());
         assert!(arrived.iter().all(|callback| callback.body == arrived[0].body), "the same event each time");
         assert!(arrived.iter().all(|callback| callback.signed_at().is_some()));
-        let totals = stand.get("/_books").await;
+        let totals = stand.books().await;
         let taken = usize::from(expected.last().is_some_and(|status| *status < 300));
         assert_eq!((&totals["callbacksSent"], &totals["callbacksAccepted"]), (&json!(expected.len()), &json!(taken)));
     }
@@ -160,9 +160,9 @@ async fn a_payment_can_be_paid_in_silence() {
 
 #[tokio::test]
 async fn without_anybody_to_tell_it_says_so() {
-    let stand = Stand::new();
+    let stand = PayGate::new();
     stand.create("top_1").await;
-    let response = stand.control("payments/top_1", json!({"do": "pay"})).await;
+    let response = stand.control("payments/top_1", &json!({"do": "pay"})).await;
     assert_eq!(response.status(), StatusCode::CONFLICT);
     assert_eq!(read(stand.look_up("top_1").await).await["status"], "paid", "it happened all the same");
 
@@ -175,7 +175,7 @@ async fn without_anybody_to_tell_it_says_so() {
     }
     let told = stand.change(json!({"do": "pay", "retry": false})).await;
     assert_eq!(told["answers"], json!([null]));
-    let totals = stand.get("/_books").await;
+    let totals = stand.books().await;
     assert_eq!((&totals["callbacksSent"], &totals["callbacksAccepted"]), (&json!(1), &json!(0)));
 }
 
@@ -194,10 +194,10 @@ async fn settings_that_make_no_sense_are_refused() {
         ("payments/top_1", json!({"do": "pay", "nonsense": 1})),
         ("auto", json!({"delayMs": -1})),
     ] {
-        let status = stand.control(what, body.clone()).await.status();
+        let status = stand.control(what, &body).await.status();
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{what} {body}");
     }
-    assert_eq!(stand.get("/_books").await["callbacksSent"], 0);
+    assert_eq!(stand.books().await["callbacksSent"], 0);
 }
 
 #[tokio::test]
@@ -215,14 +215,14 @@ async fn payments_can_pay_themselves() {
             panic!("never told: {:?}", receiver.arrived());
         }
     };
-    assert_eq!(stand.control("auto", json!({"delayMs": 20})).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(stand.control("auto", &json!({"delayMs": 20})).await.status(), StatusCode::NO_CONTENT);
     // Found, not made: not paid.
     stand.create("top_1").await;
     stand.create("top_2").await;
     assert_eq!(told(1).await, "top_2");
-    stand.control("auto", json!({"delayMs": null})).await;
+    stand.control("auto", &json!({"delayMs": null})).await;
     stand.create("top_3").await;
-    stand.control("auto", json!({"delayMs": 20})).await;
+    stand.control("auto", &json!({"delayMs": 20})).await;
     stand.create("top_4").await;
     assert_eq!(told(2).await, "top_4");
     for (reference, status) in [("top_1", "created"), ("top_2", "paid"), ("top_3", "created"), ("top_4", "paid")] {

@@ -1,31 +1,35 @@
 //! The page for developers.
 
+use axum::{body::Body, extract::Request};
+use tower::ServiceExt;
+
 use super::*;
+use crate::testing::text;
 
 struct Page {
     status: StatusCode,
     text: String,
 }
 
-impl Stand {
+impl PayGate {
     async fn page(&self, method: &str, id: &str, form: &'static str) -> Page {
         let request = Request::builder().method(method).uri(format!("/paygate/pay/{id}"));
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(Body::from(form));
-        let response = self.0.clone().oneshot(request.unwrap()).await.unwrap();
+        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
-        Page { status: response.status(), text: String::from_utf8(bytes(response).await).unwrap() }
+        Page { status: response.status(), text: text(response).await }
     }
 
     async fn payment_id(&self, body: &Value) -> String {
         let created = read(self.call("POST", "/v1/payments", Some(body)).await).await;
         let url = created["paymentUrl"].as_str().unwrap();
-        url.strip_prefix("http://gateway.test:4900/paygate/pay/").unwrap().to_owned()
+        url.strip_prefix("http://stand.test:4900/paygate/pay/").unwrap().to_owned()
     }
 }
 
 #[tokio::test]
 async fn a_person_fails_then_pays() {
-    let stand = Stand::new();
+    let stand = PayGate::new();
     let receiver = Receiver::start(&[]).await;
     stand.call_back(&receiver).await;
     let id = stand.payment_id(&create_body("top_1")).await;
@@ -53,7 +57,7 @@ async fn a_person_fails_then_pays() {
 
 #[tokio::test]
 async fn a_page_says_what_is_wrong() {
-    let stand = Stand::new();
+    let stand = PayGate::new();
     let id = stand.payment_id(&create_body("top_1")).await;
     for form in ["", "do=", "do=refund", "pay"] {
         assert_eq!(stand.page("POST", &id, form).await.status, StatusCode::BAD_REQUEST, "{form}");
@@ -66,7 +70,7 @@ async fn a_page_says_what_is_wrong() {
     assert!(paid.text.contains("no callback address is set"), "{}", paid.text);
 
     let late = stand.payment_id(&create_body("top_2")).await;
-    stand.control("payments/top_2", json!({"do": "expire"})).await;
+    stand.control("payments/top_2", &json!({"do": "expire"})).await;
     let shown = stand.page("POST", &late, "do=pay").await;
     assert!(shown.text.contains("<strong>expired</strong>") && !shown.text.contains("<button"), "{}", shown.text);
 }
@@ -80,7 +84,7 @@ async fn a_page_shows_text_as_text_and_amounts_as_people_read_them() {
         (5, "KWD", "0.005 KWD"),
         (1_000, "KWD", "1.000 KWD"),
     ] {
-        let stand = Stand::new();
+        let stand = PayGate::new();
         let mut body = create_body("top_1");
         body["amount"] = json!(amount);
         body["currency"] = json!(currency);
