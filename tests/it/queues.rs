@@ -280,12 +280,12 @@ async fn poison_is_dead_not_stuck_and_hurts_nobody() {
     let order_id = app.created(&user, "healthy").await;
     let healthy = app.create_job(&order_id).await;
     let poison: Vec<(&str, &str, Bson, &str)> = vec![
-        ("job_00000000000000000000000000000001", "payload", Bson::Document(doc! {}), "orders.no_order"),
+        ("job_00000000000000000000000000000001", "payload", Bson::Document(doc! {}), "queue.unreadable_payload"),
         (
             "job_00000000000000000000000000000002",
             "payload",
             Bson::Document(doc! { "orderId": { "$ne": 1 } }),
-            "orders.no_order",
+            "queue.unreadable_payload",
         ),
         (
             "job_00000000000000000000000000000003",
