@@ -53,6 +53,8 @@ async fn enter(State(worlds): State<Worlds>, Path((name, _)): Path<(String, Stri
         return StatusCode::BAD_REQUEST.into_response();
     };
     parts.uri = uri;
+    // What was read of the outer path would be taken for parts of the inner one.
+    parts.extensions.clear();
     let Ok(response) = world.oneshot(Request::from_parts(parts, body)).await;
     response
 }
@@ -82,7 +84,7 @@ mod tests {
     /// A world that counts its calls and says where it is and what it was asked.
     fn counting(base: &str) -> Router {
         let (base, calls) = (base.to_owned(), Arc::new(Mutex::new(0)));
-        let answer = move |uri: Uri| async move {
+        let answer = move |Path(_): Path<String>, uri: Uri| async move {
             let mut calls = calls.lock().unwrap();
             *calls += 1;
             format!("{calls} {base} {uri}")
