@@ -83,6 +83,24 @@ start_redis() {
     return 1
 }
 
+# start_simulators PROGRAM: the providers' stand-ins, one process for all tests; each test has a namespace of its own.
+# Sets SIMULATORS_URL.
+start_simulators() {
+    local waited
+    say "starting the providers' stand-ins"
+    start_server simulators "$1" --addr 127.0.0.1:0
+    for ((waited = 0; waited < 100; waited++)); do
+        SIMULATORS_URL="$(sed -n 's/.*"listening":"\([^"]*\)".*/\1/p' "$SERVERS_DIR/simulators.log")"
+        if [ -n "$SIMULATORS_URL" ]; then
+            export SIMULATORS_URL
+            return 0
+        fi
+        kill -0 "${SERVER_PIDS[-1]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    fail "the stand-ins don't start; their last words: $(tail -n 2 "$SERVERS_DIR/simulators.log")"
+}
+
 answers_ping() {
     local reply=''
     # In a subshell: a refused connection must not end the script.
