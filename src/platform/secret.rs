@@ -13,9 +13,31 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// HMAC-SHA-256 (RFC 2104) of `message` under `key`; a key of any length is fine.
 #[must_use]
 pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(message);
-    mac.finalize().into_bytes().into()
+    MacKey::new(key).mac(message)
+}
+
+/// A key of HMAC-SHA-256, prepared for many messages. Says nothing when printed.
+#[derive(Clone)]
+pub struct MacKey(Hmac<Sha256>);
+
+impl std::fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MacKey").finish_non_exhaustive()
+    }
+}
+
+impl MacKey {
+    /// A key of any length is fine.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Self {
+        Self(<Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length"))
+    }
+
+    /// The code of `message`.
+    #[must_use]
+    pub fn mac(&self, message: &[u8]) -> [u8; 32] {
+        self.0.clone().chain_update(message).finalize().into_bytes().into()
+    }
 }
 
 /// A key for one purpose, derived from a secret so that no two purposes share a key.

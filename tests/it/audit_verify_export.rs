@@ -160,7 +160,10 @@ async fn every_edit_of_an_exported_chain_is_found() {
     let mut audit = export.records_of("audit_events").into_iter();
     let audit = audit.find(|&at| export.lines[at].contains("\"address\":\"127.0.0.1\"")).expect("an address");
     assert_eq!(edit(audit, "\"address\":\"127.0.0.1\"", "\"address\":\"127.0.0.2\""), RecordChanged);
-    assert_eq!(edit(audit, "\"actor.address\":\"", "\"actor.other\":\""), RecordChanged);
+    assert_eq!(edit(audit, "\"salts\":\"", "\"other\":\""), RecordChanged);
+    let (_, salt) = export.lines[audit].split_once("\"salts\":\"").expect("a salt");
+    let other = if salt.starts_with('0') { "1" } else { "0" };
+    assert_eq!(edit(audit, &salt[..64], &format!("{other}{}", &salt[1..64])), RecordChanged);
     assert_eq!(edit(at, "\"seq\":", "\"seq\":9"), RecordReordered);
     assert_eq!(edit(at, "\"collection\":\"events\"", "\"collection\":\"audit_events\""), RecordReordered);
     assert_eq!(edit(at, "\"type\":\"record\"", "\"type\":\"note\""), ExportChanged);

@@ -134,7 +134,7 @@ fn in_all_allowed(asked: &Asked, text: &str) -> Value {
 fn allowed(asked: &Asked) -> Vec<&'static str> {
     let of_this = |policy: &Policy| policy.provider == asked.provider && policy.operation == asked.operation;
     let redaction = policies().into_iter().find(of_this).expect("every operation has a policy").redaction;
-    [redaction.response, redaction.free_text].concat()
+    [redaction.not_personal, redaction.response, redaction.free_text].concat()
 }
 
 /// A way to tell: its name, and what is said.

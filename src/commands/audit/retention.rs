@@ -14,6 +14,7 @@ use crate::{
         },
         auth,
         orders::{ORDERS, Order},
+        providers,
     },
     platform::{clock::Clock, identity::Actor, ids::new_id, mongo, sealing::SealingKeys},
 };
@@ -52,7 +53,8 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     let (db, clock) = open(&args.stores).await?;
     let subject = subject(&db, args).await?;
     let key = commitment_key_of(&db, &keys).await.map_err(|error| error.to_string())?;
-    let erased = match Eraser::new(db.clone(), key, clock.clone()).erase(&subject, &args.reason).await {
+    let eraser = Eraser::new(db.clone(), key, clock.clone(), providers::not_personal);
+    let erased = match eraser.erase(&subject, &args.reason).await {
         Err(ErasureError::Held(hold)) => {
             let refused = refused(&subject, &hold, &args.reason, clock.now());
             let recorded = AuditStore::new(db).record(&refused).await;

@@ -61,9 +61,11 @@ struct OperationPolicy {
     #[schema(example = "create_order")]
     operation: &'static str,
     /// Fields of the request's body that are stored whole.
-    request: &'static [&'static str],
+    request: Vec<&'static str>,
     /// Fields of the answer's body that are stored whole.
-    response: &'static [&'static str],
+    response: Vec<&'static str>,
+    /// Which of them stay when a record is erased; everything else in a body is erased.
+    not_personal: &'static [&'static str],
     /// Fields of either that are stored without addresses, long numbers and tax numbers.
     free_text: &'static [&'static str],
     /// Parameters of the address that are stored.
@@ -72,8 +74,16 @@ struct OperationPolicy {
 
 impl From<Policy> for OperationPolicy {
     fn from(policy: Policy) -> Self {
-        let Redaction { request, response, free_text, query } = policy.redaction;
-        Self { provider: policy.provider, operation: policy.operation, request, response, free_text, query }
+        let Redaction { not_personal, request, response, free_text, query } = policy.redaction;
+        Self {
+            provider: policy.provider,
+            operation: policy.operation,
+            request: [*not_personal, request].concat(),
+            response: [*not_personal, response].concat(),
+            not_personal,
+            free_text,
+            query,
+        }
     }
 }
 

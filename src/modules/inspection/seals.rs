@@ -137,7 +137,7 @@ struct ProofResponse<'a> {
     /// The record as it is stored, in canonical extended JSON whose order of fields counts; null where it was purged.
     #[schema(value_type = Option<Object>)]
     record: Option<ExtendedJson<'a>>,
-    /// Salts of its personal fields that are not erased, by their paths.
+    /// Its salt; where something of it is erased, those of its other personal fields, by their paths.
     #[schema(value_type = Object)]
     salts: Salts,
 }

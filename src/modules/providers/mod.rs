@@ -26,7 +26,7 @@ use crate::platform::exchange::{Answer, Credentials, Outbound};
 pub use account_watch::AccountWatch;
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
 pub use outcome::{Decision, Failure, Outcome, PlacedShipment, Retry, StoredFailure, Timing, job_error};
-pub use policy::{Policy, policies};
+pub use policy::{Policy, not_personal, policies};
 pub use shipment::{Dimensions, Item, Party, PaymentMode, ProviderName, Service, Shipment};
 
 /// What a provider is asked to do; the names are those in logs and metrics.

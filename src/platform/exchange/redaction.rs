@@ -21,9 +21,12 @@ const STORED_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that BSON adds to a field's name and value, about.
 const FIELD_BYTES: usize = 8;
 
-/// Paths that may be stored: `data.awb_number`, `products[].product_sku`, `shipment_weight[]`.
+/// Paths that may be stored: `data.awb_number`, `products[].product_sku`, `shipment_weight[]`. Each stands in one list.
 #[derive(Debug)]
 pub struct Redaction {
+    /// Of either body, stored whole: what names things, amounts, weights and counts. They stay when a record is erased;
+    /// everything else in a body is taken for personal.
+    pub not_personal: &'static [&'static str],
     /// Of the request's body: numbers and names for things, which are stored whole; other text is scrubbed.
     pub request: &'static [&'static str],
     /// The same of the answer's body.
@@ -92,13 +95,19 @@ impl Redaction {
     }
 
     fn stored(&self, body: &Value, whole: &[&str]) -> Bson {
-        Storing { whole, free_text: self.free_text, path: String::new(), left: STORED_BYTES_MAX }.value(body, 0)
+        Storing {
+            whole: [self.not_personal, whole],
+            free_text: self.free_text,
+            path: String::new(),
+            left: STORED_BYTES_MAX,
+        }
+        .value(body, 0)
     }
 }
 
 /// A body on its way into a log.
 struct Storing<'a> {
-    whole: &'a [&'a str],
+    whole: [&'a [&'a str]; 2],
     free_text: &'a [&'a str],
     /// Of the value at hand.
     path: String,
@@ -163,7 +172,7 @@ impl Storing<'_> {
 
     fn allowed(&self) -> Allowed {
         match &*self.path {
-            path if self.whole.contains(&path) => Allowed::Whole,
+            path if self.whole.iter().any(|whole| whole.contains(&path)) => Allowed::Whole,
             path if self.free_text.contains(&path) => Allowed::Scrubbed,
             _ => Allowed::ShapeOnly,
         }
@@ -216,7 +225,8 @@ mod tests {
     use crate::platform::scrub::SCRUBBED_CHARS_MAX;
 
     const RULES: Redaction = Redaction {
-        request: &["id", "items[].sku", "weights[]", "deep.ok"],
+        not_personal: &["id"],
+        request: &["items[].sku", "weights[]", "deep.ok"],
         response: &["status"],
         free_text: &["words", "words[]"],
         query: &["awb"],

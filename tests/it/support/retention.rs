@@ -6,10 +6,13 @@ use bson::{Bson, Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::{
-    modules::audit::{
-        proof::{Finding, PURGED, Scopes, Sealed, Verifier, sign_purge},
-        seals::{SealStore, commitment_key_of},
-        verification::{Part, verify_chain},
+    modules::{
+        audit::{
+            proof::{Finding, PURGED, Scopes, Sealed, Verifier, sign_purge},
+            seals::{SealStore, commitment_key_of},
+            verification::{Part, verify_chain},
+        },
+        providers::not_personal,
     },
     platform::{
         batch::SEAL_QUEUE,
@@ -142,18 +145,39 @@ pub async fn end_purge_lease(app: &TestApp) {
         .await;
 }
 
-/// Values of a field that is personal, wherever it stands in the records; `items[].name` is that of every entry.
-pub async fn values_at(app: &TestApp, collection: &str, path: &str, filter: Document) -> Vec<Bson> {
-    let mut values: Vec<Bson> = app.all(collection, filter).await.into_iter().map(Bson::from).collect();
-    for step in path.split('.') {
-        let name = step.trim_end_matches("[]");
-        values = values.iter().filter_map(|value| value.as_document()?.get(name).cloned()).collect();
-        if name != step {
-            values = values.iter().filter_map(Bson::as_array).flatten().cloned().collect();
-        }
+/// Values of a field that is personal, wherever it stands in the records, each with its path: `items[].name` is that of every
+/// entry, `body.**` every value in `body` but what its provider declares as not personal.
+pub async fn values_at(app: &TestApp, collection: &str, path: &str, filter: Document) -> Vec<(String, Bson)> {
+    let mut found = Vec::new();
+    for record in app.all(collection, filter).await {
+        let of = |name: &str| record.get_str(name).unwrap_or_default();
+        let stays = not_personal(of("provider"), of("operation"));
+        let mut values = Vec::new();
+        walk(&Bson::from(record.clone()), String::new(), &mut values);
+        let wanted = |at: &str| match path.strip_suffix(".**") {
+            Some(field) => at.strip_prefix(field).is_some_and(|rest| {
+                rest.is_empty() || rest.strip_prefix('.').is_some_and(|below| !stays.contains(&below))
+            }),
+            None => at == path,
+        };
+        found.extend(values.into_iter().filter(|(at, _)| wanted(at)));
     }
-    values.retain(|value| *value != Bson::Null);
-    values
+    found
+}
+
+/// Every value of a document that says something, with its path; an erased one is a value.
+fn walk(value: &Bson, path: String, found: &mut Vec<(String, Bson)>) {
+    match value {
+        Bson::Document(fields) if !fields.contains_key("commitment") => {
+            for (name, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                walk(value, format!("{path}{dot}{name}"), found);
+            }
+        }
+        Bson::Array(entries) => entries.iter().for_each(|entry| walk(entry, format!("{path}[]"), found)),
+        Bson::Null => {}
+        value => found.push((path, value.clone())),
+    }
 }
 
 impl TestApp {

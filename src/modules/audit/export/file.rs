@@ -143,7 +143,7 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
                 seq: entry.seq,
                 collection,
                 record: ExtendedJson(record.document),
-                salts: Some(key.salts(&record)).filter(|salts| !salts.0.is_empty()),
+                salts: Some(key.salts(&record)).filter(|salts| !salts.is_empty()),
                 proof: entry.proof,
             }),
             ExportFormat::Csv => serde_json::to_string(&ExtendedJson(record.document))

@@ -1,9 +1,9 @@
 //! Personal fields: in a leaf stands not what they say but a commitment to it, so that they can be erased later.
 //!
-//! `salt = HMAC-SHA-256(commitment key, collection, record id, path)`, each with its length before it;
-//! `commitment = SHA-256(0x02, salt, canonical value)`. Without the salt nobody can guess a value and see whether it is
-//! the one. Whoever has the commitment key can, also after the field was erased. A field that is null or absent says so
-//! in the leaf.
+//! `salt of a record = HMAC-SHA-256(commitment key, collection, record id)`, each with its length before it;
+//! `salt of a field = HMAC-SHA-256(salt of its record, path)`; `commitment = SHA-256(0x02, salt, canonical value)`. Without
+//! the salt nobody can guess a value and see whether it is the one. Whoever has the commitment key can, also after the
+//! field was erased. A field that is null or absent says so in the leaf.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
@@ -14,35 +14,21 @@ use sha2::{Digest, Sha256};
 
 use super::{
     bytes::{Bytes, Hash},
-    encoding::{Commit, encode_committed, put_name},
+    encoding::{encode_committed, put_name},
     leaf::Record,
 };
-use crate::platform::secret::{derive_key, hmac_sha256};
+use crate::platform::secret::{MacKey, derive_key, hmac_sha256};
 
 /// What a hashed commitment begins with.
 const COMMITMENT: u8 = 0x02;
 
-/// One field of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field<'a> {
-    /// Name of the collection.
-    pub collection: &'a str,
-    /// `_id` of the record.
-    pub record_id: &'a str,
-    /// As in an update of the database: `actor.address`, `body.items.0.name`.
-    pub path: &'a str,
-}
-
-/// Where salts come from: the commitment key, or a list that was handed over.
+/// Where salts come from: the commitment key, or what was handed over.
 pub trait SaltSource {
     /// Why there is no salt.
     type Error;
 
-    /// The salt of a field.
-    ///
-    /// # Errors
-    /// Where there is none.
-    fn salt(&self, field: &Field<'_>) -> Result<Hash, Self::Error>;
+    /// Gives the salts of a record's fields by their paths: `actor.address`, `body.items.0.name`.
+    fn salts_of(&self, record: &Record<'_>) -> impl FnMut(&str) -> Result<Hash, Self::Error>;
 }
 
 /// The secret from which all salts come. Says nothing when printed.
@@ -63,43 +49,90 @@ impl std::fmt::Debug for CommitmentKey {
 impl SaltSource for CommitmentKey {
     type Error = Infallible;
 
-    fn salt(&self, field: &Field<'_>) -> Result<Hash, Infallible> {
-        let parts = [field.collection, field.record_id, field.path];
-        let mut message = Vec::with_capacity(parts.iter().map(|part| part.len() + 4).sum());
-        for part in parts {
-            put_name(&mut message, part.as_bytes());
-        }
-        Ok(Bytes(hmac_sha256(self.0.expose_secret(), &message)))
+    fn salts_of(&self, record: &Record<'_>) -> impl FnMut(&str) -> Result<Hash, Infallible> {
+        // Most records have no personal field that says something.
+        let mut key = None;
+        move |path| Ok(salt_of_field(key.get_or_insert_with(|| MacKey::new(&self.salt_of_record(record).0)), path))
     }
 }
 
 impl CommitmentKey {
-    /// The salts of a record's personal fields, for somebody who checks it and must not have the key. Erased fields
-    /// have none: it could be guessed then what they were.
+    fn salt_of_record(&self, record: &Record<'_>) -> Hash {
+        let mut message = Vec::with_capacity(128);
+        put_name(&mut message, record.scope.collection().as_bytes());
+        put_name(&mut message, record.id.as_bytes());
+        Bytes(hmac_sha256(self.0.expose_secret(), &message))
+    }
+
+    /// What somebody needs who checks a record and must not have the key. Erased fields have no salts: it could be guessed
+    /// then what they were.
     #[must_use]
     pub fn salts(&self, record: &Record<'_>) -> Salts {
-        let of_path = |path: &String| {
-            let Ok(salt) = self.salt(&record.field(path));
-            salt
-        };
-        Salts(commitments(record, self).into_keys().map(|path| (path.clone(), of_path(&path))).collect())
+        let (mut fields, mut salt_of) = (BTreeMap::new(), self.salts_of(record));
+        let Ok(any_erased) = encode_committed(
+            record.document,
+            record.scope.paths(),
+            |path, _| {
+                fields.insert(path.to_owned(), salt_of(path)?);
+                Ok::<_, Infallible>(Hash::ZERO)
+            },
+            &mut Vec::new(),
+        );
+        if any_erased || fields.is_empty() {
+            Salts::OfFields(fields)
+        } else {
+            Salts::OfRecord(self.salt_of_record(record))
+        }
     }
 }
 
-/// Salts of one record by the paths of its fields; in JSON `{"actor.address": "<hex>"}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Salts(pub BTreeMap<String, Hash>);
+fn salt_of_field(record: &MacKey, path: &str) -> Hash {
+    Bytes(record.mac(path.as_bytes()))
+}
+
+/// Salts that were handed over with a record. JSON: `"<hex>"` or `{"actor.address": "<hex>"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Salts {
+    /// The record's own, from which those of its fields come: nothing of it is erased.
+    OfRecord(Hash),
+    /// Those of its personal fields that are not erased, by their paths.
+    OfFields(BTreeMap<String, Hash>),
+}
+
+impl Salts {
+    /// Whether there is nothing that would need one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::OfFields(fields) if fields.is_empty())
+    }
+}
+
+impl Default for Salts {
+    fn default() -> Self {
+        Self::OfFields(BTreeMap::new())
+    }
+}
 
 /// A personal field whose salt was not handed over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no salt is given for {0}")]
 pub struct NoSalt(pub String);
 
+type SaltOf<'a> = Box<dyn FnMut(&str) -> Result<Hash, NoSalt> + 'a>;
+
 impl SaltSource for Salts {
     type Error = NoSalt;
 
-    fn salt(&self, field: &Field<'_>) -> Result<Hash, NoSalt> {
-        self.0.get(field.path).copied().ok_or_else(|| NoSalt(field.path.to_owned()))
+    fn salts_of(&self, _: &Record<'_>) -> impl FnMut(&str) -> Result<Hash, NoSalt> {
+        let salt_of: SaltOf<'_> = match self {
+            Self::OfRecord(salt) => {
+                let key = MacKey::new(&salt.0);
+                Box::new(move |path| Ok(salt_of_field(&key, path)))
+            }
+            Self::OfFields(fields) => Box::new(|path| fields.get(path).copied().ok_or_else(|| NoSalt(path.to_owned()))),
+        };
+        salt_of
     }
 }
 
@@ -112,9 +145,14 @@ pub(super) fn commitment(salt: &Hash, value: &[u8]) -> Hash {
 /// Commitments of all personal fields of a record that have a value and are not erased, by path.
 #[must_use]
 pub fn commitments(record: &Record<'_>, key: &CommitmentKey) -> BTreeMap<String, Hash> {
-    let mut all = Collect { record, key, found: BTreeMap::new() };
-    let Ok(()) = encode_committed(record.document, record.scope.paths(), &mut all, &mut Vec::new());
-    all.found
+    let (mut found, mut salt_of) = (BTreeMap::new(), key.salts_of(record));
+    let commit = |path: &str, value: &[u8]| {
+        let made = commitment(&salt_of(path)?, value);
+        found.insert(path.to_owned(), made);
+        Ok::<_, Infallible>(made)
+    };
+    let Ok(_) = encode_committed(record.document, record.scope.paths(), commit, &mut Vec::new());
+    found
 }
 
 /// What the field at `path` is to be replaced by, so that the record's leaf stays what it is; none where there is
@@ -128,20 +166,4 @@ pub fn erase(record: &Record<'_>, path: &str, key: &CommitmentKey) -> Option<Doc
 #[must_use]
 pub fn erased(commitment: &Hash) -> Document {
     doc! { "erased": true, "commitment": commitment.to_hex() }
-}
-
-struct Collect<'a> {
-    record: &'a Record<'a>,
-    key: &'a CommitmentKey,
-    found: BTreeMap<String, Hash>,
-}
-
-impl Commit for Collect<'_> {
-    type Error = Infallible;
-
-    fn commit(&mut self, path: &str, value: &[u8]) -> Result<Hash, Infallible> {
-        let made = commitment(&self.key.salt(&self.record.field(path))?, value);
-        self.found.insert(path.to_owned(), made);
-        Ok(made)
-    }
 }

@@ -11,7 +11,10 @@ use std::{convert::Infallible, fmt::Write};
 
 use bson::RawDocument;
 
-use super::{bytes::Hash, scope::Paths};
+use super::{
+    bytes::Hash,
+    scope::{Paths, Personal},
+};
 
 /// Type of a personal value: its commitment follows. No type of BSON.
 pub(super) const COMMITTED: u8 = 0xC0;
@@ -35,39 +38,24 @@ const ERASED: &[u8] = b"\x5f\0\0\0\x08erased\0\x01\x02commitment\0\x41\0\0\0";
 
 /// Appends the canonical encoding of `document` to `out`, personal fields and all.
 pub fn encode(document: &RawDocument, out: &mut Vec<u8>) {
-    let Ok(()) = encode_committed(document, &Paths::default(), &mut Nothing, out);
+    let Ok(_) = encode_committed(document, &Paths::default(), |_, _| Ok::<_, Infallible>(Hash::ZERO), out);
 }
 
-/// Appends the canonical encoding of `document` to `out`, with commitments in place of what is personal.
+/// Appends the canonical encoding of `document` to `out`, with commitments in place of what is personal. `commit` makes the
+/// commitment of a field, given its path (`actor.address`, `body.items.0.name`) and the canonical encoding of its value.
+/// Gives whether a field is erased; of those, the commitment that was left is taken.
 ///
 /// # Errors
-/// Those of `fields`.
-pub(super) fn encode_committed<C: Commit>(
+/// Those of `commit`.
+pub(super) fn encode_committed<E>(
     document: &RawDocument,
     paths: &Paths,
-    fields: &mut C,
+    commit: impl FnMut(&str, &[u8]) -> Result<Hash, E>,
     out: &mut Vec<u8>,
-) -> Result<(), C::Error> {
-    Encoder { fields, path: String::new(), out }.elements(document.as_bytes(), Kind::Named, Some(paths), 0)
-}
-
-/// Makes the commitment of a personal field.
-pub(super) trait Commit {
-    type Error;
-
-    /// The commitment of the value with this canonical encoding, at this path: `actor.address`, `body.items.0.name`.
-    fn commit(&mut self, path: &str, value: &[u8]) -> Result<Hash, Self::Error>;
-}
-
-/// For documents of which nothing is personal.
-struct Nothing;
-
-impl Commit for Nothing {
-    type Error = Infallible;
-
-    fn commit(&mut self, _: &str, _: &[u8]) -> Result<Hash, Infallible> {
-        Ok(Hash::ZERO)
-    }
+) -> Result<bool, E> {
+    let mut encoder = Encoder { commit, path: String::new(), out, any_erased: false };
+    encoder.elements(document.as_bytes(), Kind::Named, Some(paths), 0)?;
+    Ok(encoder.any_erased)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,15 +67,16 @@ enum Kind {
 }
 
 struct Encoder<'a, C> {
-    fields: &'a mut C,
+    commit: C,
     /// Of the document at hand, where something below it may be personal.
     path: String,
     out: &'a mut Vec<u8>,
+    any_erased: bool,
 }
 
-impl<C: Commit> Encoder<'_, C> {
+impl<E, C: FnMut(&str, &[u8]) -> Result<Hash, E>> Encoder<'_, C> {
     /// A document or an array, of `bytes` that begin with their length and end with a zero.
-    fn elements(&mut self, bytes: &[u8], kind: Kind, paths: Option<&Paths>, depth: usize) -> Result<(), C::Error> {
+    fn elements(&mut self, bytes: &[u8], kind: Kind, paths: Option<&Paths>, depth: usize) -> Result<(), E> {
         let mut rest = &bytes[4..bytes.len() - 1];
         let count_at = self.out.len();
         let mut count = 0_u32;
@@ -116,7 +105,7 @@ impl<C: Commit> Encoder<'_, C> {
         position: u32,
         paths: Option<&Paths>,
         depth: usize,
-    ) -> Result<(), C::Error> {
+    ) -> Result<(), E> {
         let tag_at = self.out.len();
         self.out.push(element.tag);
         if kind == Kind::Named {
@@ -125,7 +114,7 @@ impl<C: Commit> Encoder<'_, C> {
         let path_end = self.path.len();
         let below = paths.and_then(|paths| self.descend(paths, element.name, kind, position));
         match below {
-            Some(below) if below.is_personal() && element.tag != NULL => {
+            Some(below) if element.is_committed(below.personal()) => {
                 let commitment = self.commitment(element, depth)?;
                 self.out[tag_at] = COMMITTED;
                 self.out.extend_from_slice(&commitment.0);
@@ -141,9 +130,9 @@ impl<C: Commit> Encoder<'_, C> {
         let dot = if self.path.is_empty() { "" } else { "." };
         match kind {
             Kind::Named => {
-                let (name, below) = paths.field(name)?;
+                let below = paths.field(name)?;
                 self.path.push_str(dot);
-                self.path.push_str(name);
+                self.path.push_str(&String::from_utf8_lossy(name));
                 Some(below)
             }
             Kind::Counted => {
@@ -155,19 +144,20 @@ impl<C: Commit> Encoder<'_, C> {
     }
 
     /// That of a personal value, or the one that was left when it was erased.
-    fn commitment(&mut self, element: &Element<'_>, depth: usize) -> Result<Hash, C::Error> {
+    fn commitment(&mut self, element: &Element<'_>, depth: usize) -> Result<Hash, E> {
         if let Some(left) = element.erased() {
+            self.any_erased = true;
             return Ok(left);
         }
         let start = self.out.len();
         self.out.push(element.tag);
         self.value(element, None, depth)?;
-        let commitment = self.fields.commit(&self.path, &self.out[start..]);
+        let commitment = (self.commit)(&self.path, &self.out[start..]);
         self.out.truncate(start);
         commitment
     }
 
-    fn value(&mut self, element: &Element<'_>, paths: Option<&Paths>, depth: usize) -> Result<(), C::Error> {
+    fn value(&mut self, element: &Element<'_>, paths: Option<&Paths>, depth: usize) -> Result<(), E> {
         let value = element.value;
         match element.tag {
             TEXT => put_sized(self.out, &value[4..value.len() - 1]),
@@ -204,6 +194,15 @@ impl<'a> Element<'a> {
             _ => true,
         };
         is_whole.then_some((Self { tag, name, value }, rest))
+    }
+
+    /// Whether its commitment stands in its place.
+    fn is_committed(&self, personal: Personal) -> bool {
+        match personal {
+            Personal::No => false,
+            Personal::Whole => self.tag != NULL,
+            Personal::EveryValue => !matches!(self.tag, NULL | DOCUMENT | ARRAY) || self.erased().is_some(),
+        }
     }
 
     /// The commitment of an erased value.

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     bytes::{Bytes, Hash},
-    commitment::{Field, SaltSource, commitment},
-    encoding::{Commit, encode_committed, put_name},
+    commitment::{SaltSource, commitment},
+    encoding::{encode_committed, put_name},
     scope::Scope,
 };
 
@@ -31,14 +31,6 @@ impl std::fmt::Debug for Record<'_> {
             .field("collection", &self.scope.collection())
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Record<'a> {
-    /// Its field at `path`.
-    #[must_use]
-    pub const fn field(&self, path: &'a str) -> Field<'a> {
-        Field { collection: self.scope.collection(), record_id: self.id, path }
     }
 }
 
@@ -73,8 +65,9 @@ impl LeafHasher {
         put_name(&mut self.bytes, record.scope.collection().as_bytes());
         self.seq_at = self.bytes.len();
         self.bytes.extend_from_slice(&seq.to_le_bytes());
-        let mut fields = Salted { record, salts };
-        encode_committed(record.document, record.scope.paths(), &mut fields, &mut self.bytes)?;
+        let mut salt_of = salts.salts_of(record);
+        let commit = |path: &str, value: &[u8]| Ok(commitment(&salt_of(path)?, value));
+        encode_committed(record.document, record.scope.paths(), commit, &mut self.bytes)?;
         Ok(Bytes(Sha256::digest(&self.bytes).into()))
     }
 
@@ -82,18 +75,5 @@ impl LeafHasher {
     pub(super) fn hash_as(&mut self, seq: i64) -> Hash {
         self.bytes[self.seq_at..self.seq_at + 8].copy_from_slice(&seq.to_le_bytes());
         Bytes(Sha256::digest(&self.bytes).into())
-    }
-}
-
-struct Salted<'a, S> {
-    record: &'a Record<'a>,
-    salts: &'a S,
-}
-
-impl<S: SaltSource> Commit for Salted<'_, S> {
-    type Error = S::Error;
-
-    fn commit(&mut self, path: &str, value: &[u8]) -> Result<Hash, S::Error> {
-        Ok(commitment(&self.salts.salt(&self.record.field(path))?, value))
     }
 }

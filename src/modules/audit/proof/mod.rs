@@ -26,7 +26,7 @@ mod verify;
 mod tests;
 
 pub use bytes::{Bytes, Hash, Signature};
-pub use commitment::{CommitmentKey, Field, NoSalt, SaltSource, Salts, commitment_key, commitments, erase, erased};
+pub use commitment::{CommitmentKey, NoSalt, SaltSource, Salts, commitment_key, commitments, erase, erased};
 pub use encoding::encode;
 pub use inclusion::{Proof, ProofError};
 pub use json::{ExtendedJson, RECORD_VALUES_MAX, check_json, from_json};

@@ -13,7 +13,8 @@ pub struct Rule {
     /// What the ids of its records begin with, before the underscore and the time.
     pub id_prefix: &'static str,
     /// Paths of personal fields: `reason`, `actor.address`, `body.items[].name` for a field of every entry of an array,
-    /// `body.names[]` for every entry itself. What is inside of a personal field is personal with it.
+    /// `body.names[]` for every entry itself. What is inside of a personal field is personal with it. `body.**` is every
+    /// value in `body`, each by itself, however deep.
     pub personal: &'static [&'static str],
 }
 
@@ -94,40 +95,10 @@ impl Scopes {
     }
 }
 
-/// What is personal of a call, in its request and in its answer: what providers word as they like (all free text of
-/// their redaction policies), and whom and where it is about. Erasing more than is needed does no harm: whose call it was,
-/// about what, and how it ended stand beside the body.
-const CALL: &[&str] = &[
-    "errorMessage",
-    "body.consignee_name",
-    "body.consignee_pincode",
-    "body.consignee_city",
-    "body.consignee_state",
-    "body.pickup_pincode",
-    "body.pickup_city",
-    "body.pickup_state",
-    "body.products[].product_sku",
-    "body.status",
-    "body.currency",
-    "body.responsemsg",
-    "body.message",
-    "body.description",
-    "body.error.code",
-    "body.error.message",
-    "body.data.payment_mode",
-    "body.data.partner_display_name",
-    "body.data.courier_code",
-    "body.data.courier_name",
-    "body.data.status_code",
-    "body.data.status_title",
-    "body.data[].status_title",
-    "body.data[].event_date",
-    "body.data[].status_location",
-    "body.current_status.status_title",
-    "body.current_status.status_code",
-    "body.current_status.event_date",
-    "body.current_status.status_location",
-];
+/// What is personal of a call, in its request and in its answer: all that is in a body, whichever provider's it is, and
+/// what was said of an error. Each value of a body is committed by itself, so that it can be decided when a record is erased
+/// what of it goes; whose call it was, about what, and how it ended stand beside the body.
+const CALL: &[&str] = &["errorMessage", "body.**"];
 
 /// The sealed collections. Rules are added, never changed.
 const RULES: &[Rule] = &[
@@ -147,9 +118,20 @@ const RULES: &[Rule] = &[
 /// Paths of fields, as a tree of names.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
-    personal: bool,
+    personal: Personal,
     fields: Vec<(String, Paths)>,
     entries: Option<Box<Paths>>,
+}
+
+/// Whether a field is personal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Personal {
+    #[default]
+    No,
+    /// With all that is in it.
+    Whole,
+    /// What is in it is, value by value.
+    EveryValue,
 }
 
 impl Paths {
@@ -158,6 +140,10 @@ impl Paths {
     pub fn new(paths: &[&str]) -> Self {
         let mut root = Self::default();
         for path in paths {
+            let (path, personal) = match path.strip_suffix(".**") {
+                Some(path) => (path, Personal::EveryValue),
+                None => (*path, Personal::Whole),
+            };
             let mut node = &mut root;
             for segment in path.split('.') {
                 let name = segment.trim_end_matches("[]");
@@ -166,7 +152,7 @@ impl Paths {
                     node = node.entries.get_or_insert_default();
                 }
             }
-            node.personal = true;
+            node.personal = personal;
         }
         root
     }
@@ -179,18 +165,20 @@ impl Paths {
         &mut self.fields[position].1
     }
 
-    /// Whether what is here is personal.
-    pub(super) const fn is_personal(&self) -> bool {
+    pub(super) const fn personal(&self) -> Personal {
         self.personal
     }
 
     /// What is listed below the field of this name.
-    pub(super) fn field(&self, name: &[u8]) -> Option<(&str, &Self)> {
-        self.fields.iter().find(|(known, _)| known.as_bytes() == name).map(|(known, below)| (known.as_str(), below))
+    pub(super) fn field(&self, name: &[u8]) -> Option<&Self> {
+        if self.personal == Personal::EveryValue {
+            return Some(self);
+        }
+        self.fields.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, below)| below)
     }
 
     /// What is listed below each entry of the array here.
     pub(super) fn entry(&self) -> Option<&Self> {
-        self.entries.as_deref()
+        if self.personal == Personal::EveryValue { Some(self) } else { self.entries.as_deref() }
     }
 }

@@ -23,6 +23,7 @@ static RULES: &[Rule] = &[
         id_prefix: "ltr",
         personal: &["reason", "actor.address", "body.items[].name", "body.tags[]"],
     },
+    Rule { code: 3, collection: "calls", id_prefix: "cal", personal: &["note", "body.**"] },
 ];
 
 fn scopes() -> Scopes {

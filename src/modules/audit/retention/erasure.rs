@@ -27,6 +27,14 @@ use crate::{
 const ERASED: &str = "audit.erased";
 /// Records of one transaction: an update each, in one statement of the database.
 const CHUNK: usize = 500;
+/// Erased fields of one transaction, about: each takes some 130 bytes, and a provider's answer may have thousands.
+const CHUNK_FIELDS: u64 = 20_000;
+/// What the body of a call is called in its records.
+const BODY: &str = "body.";
+
+/// Which paths of bodies stay when records of a call are erased, by its provider and operation: the rest is taken for
+/// personal.
+pub type NotPersonal = fn(provider: &str, operation: &str) -> &'static [&'static str];
 
 /// Whose or which records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +132,16 @@ pub struct Eraser {
     db: Database,
     key: CommitmentKey,
     clock: Clock,
+    not_personal: NotPersonal,
+}
+
+/// What one transaction did.
+#[derive(Default)]
+struct Done {
+    records: u64,
+    fields: u64,
+    /// There is more in these records than one transaction takes.
+    more: bool,
 }
 
 /// Some records of one collection.
@@ -137,8 +155,8 @@ struct Part<'a> {
 impl Eraser {
     /// `key` has to be that of the database ([`super::super::seals::commitment_key_of`]).
     #[must_use]
-    pub const fn new(db: Database, key: CommitmentKey, clock: Clock) -> Self {
-        Self { db, key, clock }
+    pub const fn new(db: Database, key: CommitmentKey, clock: Clock, not_personal: NotPersonal) -> Self {
+        Self { db, key, clock, not_personal }
     }
 
     /// Replaces every personal field of the subject's records by a commitment to what it said. Each transaction has an audit
@@ -163,43 +181,53 @@ impl Eraser {
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|stopped| stopped.1)?;
                 let ids = chunk.iter().filter_map(|record| record.get_str("_id").ok()).map(str::to_owned).collect();
-                let (records, fields) = self.erase_some(&Part { subject, scope, reason, ids }).await?;
-                if records > 0 {
-                    *done.records.entry(scope.collection()).or_default() += records;
-                    done.fields += fields;
+                let part = Part { subject, scope, reason, ids };
+                loop {
+                    let some = self.erase_some(&part).await?;
+                    if some.records > 0 {
+                        *done.records.entry(scope.collection()).or_default() += some.records;
+                        done.fields += some.fields;
+                    }
+                    if !some.more {
+                        break;
+                    }
                 }
             }
         }
         Ok(done)
     }
 
-    /// One transaction; gives how many records and fields it changed.
-    async fn erase_some(&self, part: &Part<'_>) -> Result<(u64, u64)> {
+    /// One transaction.
+    async fn erase_some(&self, part: &Part<'_>) -> Result<Done> {
         let mut session = self.db.client().start_session().await?;
         let transaction = session.start_transaction().with_options(transaction_options());
         transaction.and_run((self, part), |session, (eraser, part)| eraser.attempt(session, part).boxed()).await
     }
 
-    async fn attempt(&self, session: &mut ClientSession, part: &Part<'_>) -> Result<(u64, u64)> {
+    async fn attempt(&self, session: &mut ClientSession, part: &Part<'_>) -> Result<Done> {
         let collection = part.scope.collection();
         let records = self.db.collection::<RawDocumentBuf>(collection);
         let mut found = records.find(doc! { "_id": { "$in": &part.ids } }).session(&mut *session).await?;
-        let (mut updates, mut touched, mut fields) = (Vec::new(), Vec::new(), 0);
+        let (mut updates, mut touched, mut done) = (Vec::new(), Vec::new(), Done::default());
         let mut stream = found.stream(session);
         while let Some(record) = stream.next().await.transpose()? {
             let changes = self.changes(part, &record);
             if changes.is_empty() {
                 continue;
             }
-            fields += changes.len() as u64;
+            done.fields += changes.len() as u64;
             let id = record.get_str("_id").map_err(Error::custom)?;
             updates.push(Bson::from(doc! { "q": { "_id": id }, "u": { "$set": changes } }));
             touched.push(Document::try_from(&record).map_err(Error::custom)?);
+            if done.fields >= CHUNK_FIELDS {
+                done.more = true;
+                break;
+            }
         }
         drop(stream);
         if updates.is_empty() {
             session.abort_transaction().await?;
-            return Ok((0, 0));
+            return Ok(done);
         }
         if let Some(hold) = held(&self.db, session, &touched).await?.into_values().next() {
             return Err(Error::custom(HeldBy(hold)));
@@ -211,21 +239,30 @@ impl Eraser {
         if n != changed || reply.contains_key("writeErrors") {
             return Err(Error::custom(format!("{collection}: {n} of {changed} records were erased")));
         }
-        let event = self.event(part, changed, fields);
+        done.records = changed as u64;
+        let event = self.event(part, &done);
         journal().insert(&self.db, session, AUDIT_EVENTS, &[event]).await?;
         hold_fast(&self.db, session, None, self.clock.now()).await?;
-        Ok((changed as u64, fields))
+        Ok(done)
     }
 
     /// What has to be set in a record: by the paths of its personal fields that say something.
     fn changes(&self, part: &Part<'_>, record: &RawDocumentBuf) -> Document {
         let Ok(id) = record.get_str("_id") else { return Document::new() };
         let all = commitments(&Record { scope: part.scope, id, document: record }, &self.key);
-        let of_subject = all.into_iter().filter(|(path, _)| part.subject.may_erase(record, path));
-        of_subject.map(|(path, commitment)| (path, erased(&commitment).into())).collect()
+        let stays = match (record.get_str("provider"), record.get_str("operation")) {
+            (Ok(provider), Ok(operation)) => (self.not_personal)(provider, operation),
+            _ => &[],
+        };
+        let goes = |path: &str| {
+            part.subject.may_erase(record, path)
+                && !path.strip_prefix(BODY).is_some_and(|path| stays.contains(&&*as_declared(path)))
+        };
+        let changes = all.into_iter().filter(|(path, _)| goes(path));
+        changes.map(|(path, commitment)| (path, erased(&commitment).into())).collect()
     }
 
-    fn event(&self, part: &Part<'_>, records: i64, fields: u64) -> AuditEvent {
+    fn event(&self, part: &Part<'_>, done: &Done) -> AuditEvent {
         AuditEvent {
             id: new_id("aud"),
             actor: Actor::command_line("audit erase"),
@@ -237,10 +274,26 @@ impl Eraser {
             outcome: AuditOutcome::Done,
             reason: Some(part.reason.to_owned()),
             before: None,
-            after: Some(doc! { "collection": part.scope.collection(), "records": records, "fields": fields as i64 }),
+            after: Some(doc! {
+                "collection": part.scope.collection(), "records": done.records as i64, "fields": done.fields as i64,
+            }),
             at: self.clock.now(),
         }
     }
+}
+
+/// The path of a value as providers declare it: `products.0.price` is `products[].price`.
+fn as_declared(path: &str) -> String {
+    let mut declared = String::with_capacity(path.len() + 2);
+    for name in path.split('.') {
+        if name.bytes().all(|byte| byte.is_ascii_digit()) {
+            declared.push_str("[]");
+        } else {
+            declared.extend((!declared.is_empty()).then_some('.'));
+            declared.push_str(name);
+        }
+    }
+    declared
 }
 
 #[cfg(test)]
@@ -248,6 +301,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn positions_are_not_declared() {
+        for (path, declared) in [
+            ("order_amount", "order_amount"),
+            ("products.12.product_value", "products[].product_value"),
+            ("shipment_weight.0", "shipment_weight[]"),
+            ("data.0.1.a", "data[][].a"),
+        ] {
+            assert_eq!(as_declared(path), declared);
+        }
+    }
 
     /// A record is erased by today's rule of its collection. Once a collection has had two, records have to be erased by
     /// the one that their seal names.

@@ -29,7 +29,7 @@ use mongodb::{
 use super::store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
 use crate::platform::mongo::{self, Index};
 
-pub use erasure::{Erased, Eraser, ErasureError, Subject};
+pub use erasure::{Erased, Eraser, ErasureError, NotPersonal, Subject};
 pub use guard::Guard;
 pub use holds::{
     Held, HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, ensure_not_held,

@@ -16,8 +16,9 @@ const NEGATIONS: [&str; 4] = ["not", "no", "non", "never"];
 /// What may be stored of a check. Names and numbers are not: they are personal data. Nor are their sentences: what repeats
 /// a name can't be told from what does not.
 pub(super) static VERIFICATION: Redaction = Redaction {
-    request: &["reference"],
-    response: &["reference", "account_exists", "utr", "amount_deposited"],
+    not_personal: &["reference", "utr", "amount_deposited"],
+    request: &[],
+    response: &["account_exists"],
     // Words of the contract, unless the provider says something else.
     free_text: &["status", "error.code"],
     query: &[],

@@ -14,6 +14,36 @@ const REFERENCE_CHARS_MAX: usize = 64;
 
 /// What may be stored of an operation. Names, telephone numbers, streets and e-mails are not.
 pub fn redaction(operation: Operation) -> &'static Redaction {
+    const NOT_PERSONAL: &[&str] = &[
+        "client_order_id",
+        "invoice_number",
+        "express_type",
+        "address_type",
+        "payment_mode",
+        "cod_amount",
+        "order_amount",
+        "tax_amount",
+        "extra_charges",
+        "b2b",
+        "mps",
+        "courier_type",
+        "courier_code",
+        "shipment_length[]",
+        "shipment_width[]",
+        "shipment_height[]",
+        "shipment_weight[]",
+        "products[].product_quantity",
+        "products[].product_value",
+        "products[].product_taxper",
+        "awb",
+        "awb_number",
+        "data.awb_number",
+        "data.client_order_id",
+        "data.order_number",
+        "data.job_id",
+        "data.lrnum",
+        "data.pickup_id",
+    ];
     const WORDS: &[&str] = &[
         "responsemsg",
         "responsemsg[]",
@@ -37,50 +67,23 @@ pub fn redaction(operation: Operation) -> &'static Redaction {
         "pickup_state",
         "products[].product_sku",
     ];
-    const ANSWER: &[&str] = &[
-        "status",
-        "data.awb_number",
-        "data.order_number",
-        "data.job_id",
-        "data.lrnum",
-        "data.routing_code",
-        "data.client_order_id",
-        "data.pickup_id",
-        "awb_number",
-        "client_order_id",
-    ];
+    const ANSWER: &[&str] = &["status", "data.routing_code"];
     static CREATE: Redaction = Redaction {
-        request: &[
-            "client_order_id",
-            "invoice_number",
-            "consignee_pincode",
-            "pickup_pincode",
-            "express_type",
-            "address_type",
-            "payment_mode",
-            "cod_amount",
-            "order_amount",
-            "tax_amount",
-            "extra_charges",
-            "b2b",
-            "mps",
-            "courier_type",
-            "courier_code",
-            "shipment_length[]",
-            "shipment_width[]",
-            "shipment_height[]",
-            "shipment_weight[]",
-            "products[].product_quantity",
-            "products[].product_value",
-            "products[].product_taxper",
-        ],
+        not_personal: NOT_PERSONAL,
+        request: &["consignee_pincode", "pickup_pincode"],
         response: ANSWER,
         free_text: WORDS,
         query: &[],
     };
-    static CANCEL: Redaction = Redaction { request: &["awb"], response: ANSWER, free_text: WORDS, query: &[] };
-    static LOOK_UP: Redaction =
-        Redaction { request: &[], response: ANSWER, free_text: WORDS, query: &["awb", "channel_order_no"] };
+    static CANCEL: Redaction =
+        Redaction { not_personal: NOT_PERSONAL, request: &[], response: ANSWER, free_text: WORDS, query: &[] };
+    static LOOK_UP: Redaction = Redaction {
+        not_personal: NOT_PERSONAL,
+        request: &[],
+        response: ANSWER,
+        free_text: WORDS,
+        query: &["awb", "channel_order_no"],
+    };
     match operation {
         Operation::Create => &CREATE,
         Operation::Cancel => &CANCEL,

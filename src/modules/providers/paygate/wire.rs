@@ -20,22 +20,18 @@ pub(super) const REFERENCE_CONFLICT: &str = "reference_conflict";
 /// No payment has our reference.
 pub(super) const PAYMENT_NOT_FOUND: &str = "payment_not_found";
 
-/// What of an answer may be stored. `paymentUrl` is not: who has it may pay.
-const ANSWER: &[&str] = &["paymentId", "reference", "amount", "expiresAt"];
+/// What may be stored whole. `paymentUrl` is not: who has it may pay.
+const NOT_PERSONAL: &[&str] = &["paymentId", "reference", "amount", "expiresAt"];
 /// Words of the contract, unless the gateway says something else.
 const WORDS: &[&str] = &["description", "status", "currency", "error.code", "error.message"];
 
 /// What may be stored of a start.
-pub(super) static START: Redaction = Redaction {
-    request: &["reference", "amount", "currency", "expiresAt"],
-    response: ANSWER,
-    free_text: WORDS,
-    query: &[],
-};
+pub(super) static START: Redaction =
+    Redaction { not_personal: NOT_PERSONAL, request: &["currency"], response: &[], free_text: WORDS, query: &[] };
 
 /// What may be stored of a look-up.
 pub(super) static LOOK_UP: Redaction =
-    Redaction { request: &[], response: ANSWER, free_text: WORDS, query: &["reference"] };
+    Redaction { not_personal: NOT_PERSONAL, request: &[], response: &[], free_text: WORDS, query: &["reference"] };
 
 /// The body of a start.
 pub(super) fn start_body(payment: &PaymentToStart<'_>) -> Value {

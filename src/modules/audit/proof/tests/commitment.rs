@@ -1,6 +1,7 @@
 //! Personal fields: hidden, erasable, and not to be replaced by others.
 
 use bson::{Bson, doc};
+use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
@@ -23,17 +24,100 @@ fn leaf(document: &Document) -> Hash {
     leaf_of(&Stored::new("letters", document), 7)
 }
 
+/// A letter without its last personal field.
+fn partly_erased() -> Document {
+    let mut document = letter("let_1");
+    let stored = Stored::new("letters", &document);
+    let replacement = erase(&stored.record(&scopes()), PATHS[4], &commitments_key()).expect("something to erase");
+    set(&mut document, PATHS[4], replacement.into());
+    document
+}
+
+/// What a body may be, of whichever provider.
+fn bodies() -> impl Strategy<Value = Bson> {
+    let scalar = prop_oneof![
+        Just(Bson::Null),
+        any::<bool>().prop_map(Bson::from),
+        any::<i64>().prop_map(Bson::from),
+        any::<f64>().prop_map(Bson::from),
+        "[a-z ]{0,12}".prop_map(Bson::from),
+    ];
+    scalar.prop_recursive(4, 40, 6, |below| {
+        prop_oneof![
+            vec(below.clone(), 0..6).prop_map(Bson::from),
+            vec(("[a-z_]{1,8}", below), 0..6).prop_map(|fields| Document::from_iter(fields).into()),
+        ]
+    })
+}
+
+/// Paths of all values in a body, but those that say nothing.
+fn values(body: &Bson, path: &str, found: &mut Vec<String>) {
+    match body {
+        Bson::Document(fields) => {
+            fields.iter().for_each(|(name, value)| values(value, &format!("{path}.{name}"), found))
+        }
+        Bson::Array(entries) => {
+            entries.iter().enumerate().for_each(|(n, value)| values(value, &format!("{path}.{n}"), found));
+        }
+        Bson::Null => {}
+        _ => found.push(path.to_owned()),
+    }
+}
+
+proptest! {
+    /// Whatever a provider says, each value of it can be erased without the others, and the leaf stays.
+    #[test]
+    fn every_value_of_a_body_is_personal_by_itself(body in bodies(), n in any::<usize>()) {
+        let mut document = doc! { "_id": "cal_1", "note": null, "status": "done", "body": &body };
+        let (scopes, key) = (scopes(), commitments_key());
+        let of = |document: &Document| Stored::new("calls", document);
+        let before = leaf_of(&of(&document), 7);
+        let mut paths = Vec::new();
+        values(&body, "body", &mut paths);
+        paths.sort();
+        let found = commitments(&of(&document).record(&scopes), &key);
+        prop_assert_eq!(found.keys().collect::<Vec<_>>(), paths.iter().collect::<Vec<_>>());
+        if !paths.is_empty() {
+            let path = &paths[n % paths.len()];
+            set(&mut document, path, erased(&found[path]).into());
+            prop_assert_eq!(leaf_of(&of(&document), 7), before);
+            set(&mut document, path, erased(&Hash::ZERO).into());
+            prop_assert_ne!(leaf_of(&of(&document), 7), before);
+        }
+        for path in &paths {
+            set(&mut document, path, erased(&found[path]).into());
+        }
+        prop_assert_eq!(leaf_of(&of(&document), 7), before);
+        prop_assert!(key.salts(&of(&document).record(&scopes)).is_empty());
+    }
+}
+
+#[test]
+fn a_document_in_a_body_is_not_erased_at_once() {
+    let document = doc! { "_id": "cal_1", "body": { "data": { "name": "Asha" } } };
+    let before = leaf_of(&Stored::new("calls", &document), 7);
+    for commitment in commitments(&Stored::new("calls", &document).record(&scopes()), &commitments_key()).values() {
+        for forged in [doc! { "data": erased(commitment) }, erased(commitment)] {
+            let forged = doc! { "_id": "cal_1", "body": forged };
+            assert_ne!(leaf_of(&Stored::new("calls", &forged), 7), before);
+        }
+    }
+}
+
 #[test]
 fn personal_fields_are_found_where_they_have_a_value() {
     let stored = Stored::new("letters", &letter("let_1"));
     let found = commitments(&stored.record(&scopes()), &commitments_key());
     assert_eq!(found.keys().collect::<Vec<_>>(), PATHS);
-    let salts = commitments_key().salts(&stored.record(&scopes()));
-    assert_eq!(salts.0.keys().collect::<Vec<_>>(), PATHS);
-    let mut different: Vec<_> = salts.0.values().collect();
+    let Salts::OfFields(salts) = commitments_key().salts(&Stored::new("letters", &partly_erased()).record(&scopes()))
+    else {
+        panic!("something is erased")
+    };
+    assert_eq!(salts.keys().collect::<Vec<_>>(), PATHS[..4]);
+    let mut different: Vec<_> = salts.values().collect();
     different.sort();
     different.dedup();
-    assert_eq!(different.len(), PATHS.len(), "every field has a salt of its own");
+    assert_eq!(different.len(), 4, "every field has a salt of its own");
 }
 
 #[test]
@@ -60,7 +144,8 @@ fn an_erased_field_leaves_the_leaf_as_it_was() {
         assert_eq!(leaf(&document), before, "{path}");
         let stored = Stored::new("letters", &document);
         assert_eq!(erase(&stored.record(&scopes), path, &key), None, "{path}: erased already");
-        assert!(!key.salts(&stored.record(&scopes)).0.contains_key(path), "no salt helps to guess what was erased");
+        let Salts::OfFields(salts) = key.salts(&stored.record(&scopes)) else { panic!("something is erased") };
+        assert!(!salts.contains_key(path), "no salt helps to guess what was erased");
     }
     assert!(!document.to_string().contains("Asha"));
     for path in ["_id", "actor", "actor.kind", "actor.role", "body.items.1.name", "body.items.2.name", "nothing"] {
@@ -122,15 +207,19 @@ fn elsewhere_an_erased_field_is_a_document_like_others() {
 #[test]
 fn salts_differ_by_collection_record_and_path_and_not_by_how_they_are_cut() {
     let key = commitments_key();
-    let salt = |collection: &str, record_id: &str, path: &str| {
-        let Ok(salt) = key.salt(&Field { collection, record_id, path });
+    let rules = ["a", "ab", "b", ""].map(|collection| Rule { code: 1, collection, id_prefix: "x", personal: &[] });
+    let (scopes, document) = (Scopes::new(&rules), raw(&doc! {}));
+    let salt = |key: &CommitmentKey, collection: &str, id: &str, path: &str| {
+        let scope = scopes.of_collection(collection).expect("a rule");
+        let Ok(salt) = key.salts_of(&Record { scope, id, document: &document })(path);
         salt
     };
-    let mut all = vec![salt("a", "b", "c"), salt("ab", "", "c"), salt("", "ab", "c"), salt("a", "", "bc")];
-    all.extend([salt("b", "a", "c"), salt("a", "b", "d"), salt("a", "d", "c")]);
-    let Ok(other) =
-        commitment_key(&SecretString::from("another")).salt(&Field { collection: "a", record_id: "b", path: "c" });
-    all.push(other);
+    let mut all: Vec<_> = [("a", "b", "c"), ("ab", "", "c"), ("", "ab", "c"), ("a", "", "bc"), ("b", "a", "c")]
+        .into_iter()
+        .chain([("a", "b", "d"), ("a", "d", "c")])
+        .map(|(collection, id, path)| salt(&key, collection, id, path))
+        .collect();
+    all.push(salt(&commitment_key(&SecretString::from("another")), "a", "b", "c"));
     let count = all.len();
     all.sort();
     all.dedup();
@@ -139,18 +228,31 @@ fn salts_differ_by_collection_record_and_path_and_not_by_how_they_are_cut() {
 
 #[test]
 fn salts_that_were_handed_over_do_for_the_key() {
-    let stored = Stored::new("letters", &letter("let_1"));
-    let (scopes, mut salts) = (scopes(), Salts::default());
-    let record = stored.record(&scopes);
-    assert_eq!(LeafHasher::new().hash(&record, 7, &salts), Err(NoSalt("reason".into())));
-    let exported = serde_json::to_string(&commitments_key().salts(&record)).expect("JSON");
-    salts = serde_json::from_str(&exported).expect("salts");
-    assert_eq!(LeafHasher::new().hash(&record, 7, &salts), Ok(leaf_of(&stored, 7)));
-    for path in PATHS {
+    let hash = |document: &Document, salts: &Salts| {
+        LeafHasher::new().hash(&Stored::new("letters", document).record(&scopes()), 7, salts)
+    };
+    let handed_over = |document: &Document| {
+        let stored = Stored::new("letters", document);
+        let json = serde_json::to_string(&commitments_key().salts(&stored.record(&scopes()))).expect("JSON");
+        serde_json::from_str::<Salts>(&json).expect("salts")
+    };
+    let whole = letter("let_1");
+    let right = leaf(&whole);
+    assert_eq!(hash(&whole, &Salts::default()), Err(NoSalt("reason".into())));
+    let Salts::OfRecord(mut salt) = handed_over(&whole) else { panic!("nothing is erased") };
+    assert_eq!(hash(&whole, &Salts::OfRecord(salt)), Ok(right));
+    salt.0[31] ^= 1;
+    assert_ne!(hash(&whole, &Salts::OfRecord(salt)), Ok(right));
+
+    let erased = partly_erased();
+    let Salts::OfFields(salts) = handed_over(&erased) else { panic!("something is erased") };
+    assert_eq!(hash(&erased, &Salts::OfFields(salts.clone())), Ok(right));
+    for path in salts.keys() {
         let mut wrong = salts.clone();
-        wrong.0.get_mut(path).expect("a salt").0[31] ^= 1;
-        assert_ne!(LeafHasher::new().hash(&record, 7, &wrong), Ok(leaf_of(&stored, 7)), "{path}");
+        wrong.get_mut(path).expect("a salt").0[31] ^= 1;
+        assert_ne!(hash(&erased, &Salts::OfFields(wrong)), Ok(right), "{path}");
     }
+    assert!(handed_over(&doc! { "_id": "let_1", "reason": null }).is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bson::doc;
+use bson::{Bson, doc};
 
 use super::*;
 
@@ -18,9 +18,20 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let audit = raw(&doc! {
         "_id": "aud_1", "actor": { "kind": "user", "address": "192.0.2.1" }, "reason": null, "at": AT,
     });
+    let call = |note: Bson| {
+        raw(&doc! {
+            "_id": "res_1", "httpStatus": 200_i32, "errorMessage": null,
+            "body": { "status": true, "data": [{ "note": note }], "more": null },
+        })
+    };
+    let (answer, path) = (call("Left with Asha".into()), "body.data.0.note");
     let record =
         |collection, id, document| Record { scope: scopes.of_collection(collection).expect("known"), id, document };
-    let records = [record("events", "evt_1", &*event), record("audit_events", "aud_1", &*audit)];
+    let records = [
+        record("events", "evt_1", &*event),
+        record("audit_events", "aud_1", &*audit),
+        record("provider_response_logs", "res_1", &*answer),
+    ];
     let seal = Seal::build(None, AT, records, &key, &signer);
     let header = seal.header();
     let proof = Proof::of(&seal, 1, scopes).expect("a leaf");
@@ -34,6 +45,16 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         let Ok(_) = hasher.hash(record, seq, &key);
         hasher.bytes
     };
+    let after = call(erase(&records[2], path, &key).expect("a note").into());
+    assert_eq!(hashed(&record("provider_response_logs", "res_1", &after), 3), hashed(&records[2], 3));
+    let salt_of_record = |record| match key.salts(record) {
+        Salts::OfRecord(salt) => salt.into(),
+        Salts::OfFields(fields) => panic!("nothing is erased: {fields:?}"),
+    };
+    let salt = |record, path| {
+        let Ok(salt) = key.salts_of(record)(path);
+        salt.into()
+    };
     // Of the only element: its type, and what follows its name.
     let element = encoded(&doc! { "address": "192.0.2.1" });
     let value = [&element[4..5], &element[9 + "address".len()..]].concat();
@@ -41,10 +62,16 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         ("leaf 1 input", hashed(&records[0], 1)),
         ("leaf 1", seal.leaves[0].hash.into()),
         ("value", value),
-        ("salt", key.salts(&records[1]).0["actor.address"].into()),
+        ("salt of aud_1", salt_of_record(&records[1])),
+        ("salt", salt(&records[1], "actor.address")),
         ("commitment", commitments(&records[1], &key)["actor.address"].into()),
         ("leaf 2 input", hashed(&records[1], 2)),
         ("leaf 2", seal.leaves[1].hash.into()),
+        ("salt of res_1", salt_of_record(&records[2])),
+        ("commitment of body.status", commitments(&records[2], &key)["body.status"].into()),
+        ("commitment of body.data.0.note", commitments(&records[2], &key)[path].into()),
+        ("leaf 3 input", hashed(&records[2], 3)),
+        ("leaf 3", seal.leaves[2].hash.into()),
         ("root", header.root.into()),
         ("names", header.names.into()),
         ("header input", header.canonical()),
