@@ -3,9 +3,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::redis::Redis;
 
@@ -110,7 +112,7 @@ impl RateLimiter {
         call.arg(limit.interval_us()).arg(unused);
         if self.redis.script::<i64>(&call).await.is_err() {
             let interval = Duration::from_micros(limit.interval_us()) * share_of.max(1);
-            let mut counts = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = self.local.lock();
             if let Some(arrival) = counts.get_mut(key) {
                 *arrival = arrival.checked_sub(interval * unused).unwrap_or(*arrival);
             }
@@ -119,14 +121,14 @@ impl RateLimiter {
 
     /// Forgets what was taken from `key`.
     pub async fn reset(&self, key: &str) {
-        self.local.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.local.lock().remove(key);
         let _ = self.redis.run::<i64>(redis::cmd("DEL").arg(self.redis.key(&format!("limit:{key}")))).await;
     }
 
     fn take_local(&self, key: &str, limit: Limit, wanted: u32, share_of: u32) -> Grant {
         let now = Instant::now();
         let interval = Duration::from_micros(limit.interval_us()) * share_of;
-        let mut counts = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.local.lock();
         if counts.len() >= LOCAL_KEYS_MAX {
             counts.retain(|_, arrival| *arrival > now);
             if counts.len() >= LOCAL_KEYS_MAX {

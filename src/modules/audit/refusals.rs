@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bson::Document;
+use parking_lot::Mutex;
 
 use super::{event::AuditEvent, store::AuditStore};
 use crate::platform::identity::Role;
@@ -174,7 +175,7 @@ impl Refusals {
     }
 
     fn take(&self, sender: Sender<'_>, now: Instant) -> Option<i64> {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self.rooms.lock();
         match sender {
             Sender::Stranger => rooms.strangers.take(None, now),
             Sender::Merchant(user_id) => rooms.merchants.take(Some(user_id), now),

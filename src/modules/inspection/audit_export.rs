@@ -1,11 +1,6 @@
 //! `/audit/export`: sealed records as a file, written while the client takes it.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -15,6 +10,7 @@ use axum::{
 };
 use bytes::BytesMut;
 use futures_util::stream;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::{
     io::AsyncReadExt,
@@ -65,7 +61,7 @@ struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.reader);
+        self.readers.lock().remove(&self.reader);
     }
 }
 
@@ -81,7 +77,7 @@ impl AuditExports {
         let place = Arc::clone(&self.room).try_acquire_owned();
         let place = place.map_err(|_| busy("Other exports are being written; try again when one of them is done."))?;
         let readers = Arc::clone(&self.readers);
-        if !readers.lock().unwrap_or_else(PoisonError::into_inner).insert(reader.to_owned()) {
+        if !readers.lock().insert(reader.to_owned()) {
             return Err(busy("An export of yours is being written; try again when it is done."));
         }
         Ok(Turn { _place: place, reader: reader.to_owned(), readers })

@@ -1,14 +1,11 @@
 //! Documents on their way in and out: how many at once, so that nobody's slow line holds up everybody.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::KycError;
@@ -52,7 +49,7 @@ struct Own {
 impl Drop for Own {
     fn drop(&mut self) {
         self.permit = None;
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.users.lock();
         // Whoever waits for one of them holds it too.
         if users.get(&self.user_id).is_some_and(|turns| Arc::strong_count(turns) == 1) {
             users.remove(&self.user_id);
@@ -75,7 +72,7 @@ impl Transfers {
     pub(super) async fn turn(&self, user_id: &str) -> Result<Turn, KycError> {
         let mut own = Own { permit: None, user_id: user_id.to_owned(), users: Arc::clone(&self.users) };
         let turns = {
-            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut users = self.users.lock();
             let turns = users.entry(user_id.to_owned());
             Arc::clone(turns.or_insert_with(|| Arc::new(Semaphore::new(TRANSFERS_PER_USER_MAX))))
         };
@@ -124,7 +121,7 @@ mod tests {
         turns.pop();
         assert!(transfers.turn("usr_1").await.is_ok(), "a turn that was given back is free");
         turns.clear();
-        assert!(transfers.users.lock().expect("unpoisoned").is_empty(), "nobody is remembered for nothing");
+        assert!(transfers.users.lock().is_empty(), "nobody is remembered for nothing");
     }
 
     #[tokio::test]

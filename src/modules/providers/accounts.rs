@@ -1,12 +1,13 @@
 //! Provider accounts: how often their credentials were refused in a row.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bson::{Document, doc};
 use mongodb::{Collection, Database, error::Result, options::ReturnDocument};
+use parking_lot::Mutex;
 
 /// Refused so often in a row, the account's queues are paused.
 pub const AUTH_FAILURES_MAX: i64 = 3;
@@ -38,7 +39,7 @@ impl AccountStore {
     /// # Errors
     /// What the driver says.
     pub async fn count_auth_failure(&self, account_id: &str) -> Result<i64> {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.ended.lock() = None;
         let update = doc! { "$inc": { "authFailures": 1_i64 } };
         let after = self
             .accounts
@@ -55,7 +56,7 @@ impl AccountStore {
     /// What the driver says.
     pub async fn end_auth_failures(&self, account_id: &str) -> Result<()> {
         {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ended = self.ended.lock();
             if ended.is_some_and(|at| at.elapsed() < END_AGAIN_AFTER) {
                 return Ok(());
             }

@@ -1,9 +1,11 @@
 //! Leases: the right to end one attempt, with its end on the monotonic clock.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::{store::QueueStore, worker::WorkerSettings};
 use crate::platform::clock::{Clock, after};
@@ -66,17 +68,17 @@ impl Lease {
     }
 
     fn is_valid_for(&self, needed: Duration) -> bool {
-        let until = *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self.valid_until.lock();
         until.is_some_and(|until| until > Instant::now() + needed)
     }
 
     /// Valid from when we asked, not from when we were answered.
     pub(super) fn renew(&self, asked: Instant) {
-        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked + self.length);
+        *self.valid_until.lock() = Some(asked + self.length);
     }
 
     /// Somebody else has the job.
     pub(super) fn lose(&self) {
-        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.valid_until.lock() = None;
     }
 }

@@ -1,14 +1,11 @@
 //! Every query over jobs. Claiming, leases, pausing, trimming, and what operators look at.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -316,7 +313,7 @@ impl QueueStore {
     /// Until when this process itself was told to keep away from a queue.
     #[must_use]
     pub fn throttled_here(&self, queue: &str) -> Option<DateTime> {
-        self.throttled.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied()
+        self.throttled.lock().get(queue).copied()
     }
 
     /// Pauses a queue, or lets it go on (`reason` none), because a program says so; what a person does goes through a
@@ -335,7 +332,7 @@ impl QueueStore {
     /// What the driver says.
     pub async fn throttle(&self, queues: &[&str], until: DateTime) -> Result<()> {
         {
-            let mut throttled = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut throttled = self.throttled.lock();
             for queue in queues {
                 let known = throttled.entry((*queue).to_owned()).or_insert(until);
                 *known = until.max(*known);

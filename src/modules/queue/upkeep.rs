@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -24,8 +24,7 @@ impl Inner {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let held: Vec<Lease> =
-                self.leases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            let held: Vec<Lease> = self.leases.lock().values().cloned().collect();
             if !held.is_empty() {
                 let asked = Instant::now();
                 let until = after(self.clock.now(), self.settings.lease);

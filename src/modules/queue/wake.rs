@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::platform::redis::Redis;
@@ -36,7 +37,7 @@ impl Waker {
     /// Says that `queue` has work. Never waits; what was said while the last word was under way goes out as one.
     pub fn wake(&self, queue: &str) {
         self.wake_here(queue);
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         if !pending.contains(queue) {
             pending.insert(queue.to_owned());
         }
@@ -47,12 +48,12 @@ impl Waker {
     /// Changes at every wake-up of `queue`; none is missed between two looks.
     #[must_use]
     pub fn watch(&self, queue: &str) -> watch::Receiver<u64> {
-        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut here = self.here.lock();
         here.entry(queue.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
     fn wake_here(&self, queue: &str) {
-        let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = self.here.lock();
         if let Some(sender) = here.get(queue) {
             sender.send_modify(|count| *count = count.wrapping_add(1));
         }
@@ -62,7 +63,7 @@ impl Waker {
     pub async fn run_publisher(&self) {
         loop {
             self.publish.notified().await;
-            let queues = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+            let queues = std::mem::take(&mut *self.pending.lock());
             for queue in queues {
                 let channel = self.redis.key(CHANNEL);
                 let _ = self.redis.run::<i64>(redis::cmd("PUBLISH").arg(channel).arg(queue)).await;

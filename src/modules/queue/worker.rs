@@ -4,13 +4,14 @@ use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -246,7 +247,7 @@ impl Inner {
         if !claim.jobs.is_empty() {
             crash::point("claimed");
         }
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.leases.lock();
         let jobs = claim.jobs.into_iter().map(|job| {
             let lease = Lease::new(&job.id, &token, &self.settings, asked, &self.store, &self.clock);
             leases.insert(job.id.clone(), lease.clone());
@@ -265,7 +266,7 @@ impl Inner {
     ) {
         let result = self.attempt(&queue, &job, &lease).await;
         metrics::counter!("waybill_jobs_total", "queue" => queue.name, "result" => result).increment(1);
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leases = self.leases.lock();
         if leases.get(&job.id).is_some_and(|held| held.token == lease.token) {
             leases.remove(&job.id);
         }

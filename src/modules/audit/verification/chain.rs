@@ -1,15 +1,13 @@
 //! A chain in the database, checked from its first seal or from a later one on.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bson::{DateTime, Document, doc};
 use mongodb::{
     Database,
     error::{Error, Result},
 };
+use parking_lot::Mutex;
 
 use super::{
     super::{
@@ -133,9 +131,8 @@ impl Chain<'_> {
         report.trusted = trusted.as_ref().map(Anchor::from);
         let purges = Mutex::new(Purges::default());
         let anchors = anchors.into_iter().filter(|anchor| to_seal.is_none_or(|to| anchor.number <= to));
-        let mut verifier = Verifier::new(self.keys, Scopes::standard(), anchors, |sealed| {
-            purges.lock().unwrap_or_else(PoisonError::into_inner).cover_sealed(sealed)
-        });
+        let mut verifier =
+            Verifier::new(self.keys, Scopes::standard(), anchors, |sealed| purges.lock().cover_sealed(sealed));
         if let Some(trusted) = &trusted {
             verifier = verifier.after(trusted);
         }
@@ -253,15 +250,15 @@ async fn check_seal(
         ReadError::Database(error) => Stop::from(error),
         ReadError::Seal(detail) => Stop::from(Error::custom(detail)),
     };
-    purges.lock().unwrap_or_else(PoisonError::into_inner).forget_before(seal.number);
+    purges.lock().forget_before(seal.number);
     let mut check = verifier.seal(seal)?;
     for leaf in &seal.leaves {
         let record = source.record().await.map_err(failed)?;
-        purges.lock().unwrap_or_else(PoisonError::into_inner).extend(source.purges());
+        purges.lock().extend(source.purges());
         let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
         check
             .record(collection, &leaf.id, record.as_deref(), commitments)
-            .map_err(|finding| purges.lock().unwrap_or_else(PoisonError::into_inner).explain(finding))?;
+            .map_err(|finding| purges.lock().explain(finding))?;
         report.count_if_late(&leaf.id, seal.sealed_at);
         if record.is_some() { report.records += 1 } else { report.purged += 1 }
     }

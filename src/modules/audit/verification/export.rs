@@ -7,10 +7,10 @@ use std::{
     collections::BTreeMap,
     io::{self, BufRead},
     ops::Range,
-    sync::{Mutex, PoisonError},
 };
 
 use bson::RawDocumentBuf;
+use parking_lot::Mutex;
 
 use super::{
     super::{
@@ -151,7 +151,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             anchors.retain(|anchor| anchor.number <= last);
         }
         let gone = Mutex::new(Gone::default());
-        let remember = |sealed: &Sealed<'_>| gone.lock().unwrap_or_else(PoisonError::into_inner).add(sealed);
+        let remember = |sealed: &Sealed<'_>| gone.lock().add(sealed);
         let mut verifier = Verifier::new(self.keys, Scopes::standard(), anchors, remember);
         let mut purges = Purges::default();
         let mut line = self.next()?;
@@ -169,11 +169,11 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             seals.last = Some(header.number);
             seals.last_header_hash = self.report.anchor.map(|anchor| anchor.header_hash);
             (self.progress)(&self.report);
-            if gone.lock().unwrap_or_else(PoisonError::into_inner).runs.len() > GONE_RUNS_MAX {
+            if gone.lock().runs.len() > GONE_RUNS_MAX {
                 return Err(ExportError::TooManyGone.into());
             }
         }
-        let first_gone = gone.lock().unwrap_or_else(PoisonError::into_inner).first_unaccounted(&purges);
+        let first_gone = gone.lock().first_unaccounted(&purges);
         match (first_gone, line) {
             (_, Line::Seal(_)) => unreachable!("the loop above ends at another line"),
             (_, Line::Record(record)) => Err(self.misplaced(&record, false).into()),

@@ -1,7 +1,7 @@
 //! The rate cards in memory.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,6 +9,7 @@ use mongodb::{
     Database,
     error::{Error, Result},
 };
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
@@ -94,7 +95,7 @@ impl RateCards {
 impl Shared {
     /// The card in force by what is in memory, and the age of that; `None` where the database has to be asked first.
     fn remembered(&self, provider: &str) -> Option<(Option<Arc<RateCard>>, Duration)> {
-        let cached = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        let cached = self.cached.read();
         // No cards at all is not remembered: `waybill migrate` is about to bring some.
         let cached = cached.as_ref().filter(|cached| !cached.cards.is_empty())?;
         let age = cached.looked.elapsed();
@@ -122,7 +123,7 @@ impl Shared {
     }
 
     fn settle(&self, loaded: Result<Vec<RateCard>>) -> Result<Cards> {
-        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.cached.write();
         let looked = Instant::now();
         match (loaded, cached.as_mut().filter(|old| !old.cards.is_empty())) {
             (Ok(loaded), _) => {
@@ -150,7 +151,7 @@ impl RateCards {
         let rates = Self::new(db, Clock::default());
         let looked = Instant::now().checked_sub(age).expect("the host runs for longer");
         let cards = cards.into_iter().map(Arc::new).collect();
-        *rates.shared.cached.write().expect("not poisoned") = Some(Cached { cards, looked });
+        *rates.shared.cached.write() = Some(Cached { cards, looked });
         rates
     }
 
@@ -161,6 +162,6 @@ impl RateCards {
     /// How long ago the last look was, once nobody is at it.
     pub(super) async fn looked_ago(&self) -> Option<Duration> {
         let _turn = self.shared.looking.lock().await;
-        self.shared.cached.read().expect("not poisoned").as_ref().map(|cached| cached.looked.elapsed())
+        self.shared.cached.read().as_ref().map(|cached| cached.looked.elapsed())
     }
 }
