@@ -54,17 +54,8 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
 /// What is on record of a rotation: the key by its id, and how many values were wrapped and could not be; nothing of that
 /// where it stopped.
 fn event(keys: &SealingKeys, counted: Option<(u64, u64)>, clock: &Clock) -> AuditEvent {
-    AuditEvent {
-        id: new_id("aud"),
-        actor: Actor::command_line("keys rotate"),
-        action: "keys.rotated".into(),
-        resource_type: "sealing_key".into(),
-        resource_id: keys.current_id().to_owned(),
-        user_id: None,
-        outcome: if matches!(counted, Some((_, 0))) { AuditOutcome::Done } else { AuditOutcome::Failed },
-        reason: None,
-        before: None,
-        after: counted.map(|(wrapped, failed)| doc! { "wrapped": wrapped as i64, "failed": failed as i64 }),
-        at: clock.now(),
-    }
+    let outcome = if matches!(counted, Some((_, 0))) { AuditOutcome::Done } else { AuditOutcome::Failed };
+    let (actor, key) = (Actor::command_line("keys rotate"), ("sealing_key", keys.current_id()));
+    AuditEvent::new(outcome, actor, "keys.rotated", key, clock.now())
+        .after(counted.map(|(wrapped, failed)| doc! { "wrapped": wrapped as i64, "failed": failed as i64 }))
 }

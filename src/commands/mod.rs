@@ -72,17 +72,8 @@ async fn migrate(args: &MigrateArgs) -> Result<(), String> {
 
 /// What is on record of a new rate card.
 fn rate_card_added(card: &RateCard, at: DateTime) -> AuditEvent {
-    AuditEvent {
-        id: new_id("aud"),
-        actor: Actor::command_line("migrate"),
-        action: "rate_card.added".into(),
-        resource_type: "rate_card".into(),
-        resource_id: card.id.clone(),
-        user_id: None,
-        outcome: AuditOutcome::Done,
-        reason: None,
-        before: None,
-        after: Some(doc! { "provider": &card.provider, "version": card.version, "effectiveFrom": card.effective_from }),
-        at,
-    }
+    let (actor, about) = (Actor::command_line("migrate"), ("rate_card", &*card.id));
+    AuditEvent::new(AuditOutcome::Done, actor, "rate_card.added", about, at).after(doc! {
+        "provider": &card.provider, "version": card.version, "effectiveFrom": card.effective_from,
+    })
 }

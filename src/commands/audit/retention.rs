@@ -1,6 +1,6 @@
 //! `waybill audit purge` and `waybill audit erase`.
 
-use bson::{DateTime, doc};
+use bson::doc;
 use mongodb::Database;
 use secrecy::ExposeSecret;
 
@@ -8,7 +8,7 @@ use crate::{
     config::{EraseArgs, PurgeArgs, Stores},
     modules::{
         audit::{
-            AuditEvent, AuditOutcome, AuditStore,
+            AuditOutcome, AuditStore,
             retention::{Eraser, ErasureError, Purger, Subject},
             seals::commitment_key_of,
         },
@@ -16,7 +16,7 @@ use crate::{
         orders::{ORDERS, Order},
         providers,
     },
-    platform::{clock::Clock, identity::Actor, ids::new_id, mongo, sealing::SealingKeys},
+    platform::{clock::Clock, mongo, sealing::SealingKeys},
 };
 
 /// The database, and its clock: what is old is old by that, and records' ids carry it.
@@ -56,7 +56,7 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     let eraser = Eraser::new(db.clone(), key, clock.clone(), providers::not_personal);
     let erased = match eraser.erase(&subject, &args.reason).await {
         Err(ErasureError::Held(hold)) => {
-            let refused = refused(&subject, &hold, &args.reason, clock.now());
+            let refused = subject.told(AuditOutcome::Failed, &args.reason, doc! { "holdId": &hold }, clock.now());
             let recorded = AuditStore::new(db).record(&refused).await;
             recorded.map_err(|error| format!("the refusal could not be written down: {error}"))?;
             Err(ErasureError::Held(hold))
@@ -69,24 +69,6 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     }
     println!("{} field(s) erased of {}", erased.fields, subject.id());
     Ok(())
-}
-
-/// What is on record of an erasure that a legal hold stood in the way of.
-fn refused(subject: &Subject, hold: &str, reason: &str, at: DateTime) -> AuditEvent {
-    AuditEvent {
-        id: new_id("aud"),
-        actor: Actor::command_line("audit erase"),
-        action: "audit.erased".into(),
-        resource_type: if matches!(subject, Subject::User(_)) { "user" } else { "order" }.into(),
-        resource_id: subject.id().to_owned(),
-        // As of one that was done: it is none of what is to be erased.
-        user_id: None,
-        outcome: AuditOutcome::Failed,
-        reason: Some(reason.to_owned()),
-        before: None,
-        after: Some(doc! { "holdId": hold }),
-        at,
-    }
 }
 
 async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {

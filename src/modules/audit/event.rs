@@ -4,7 +4,7 @@ use bson::{DateTime, Document};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::platform::{erased, identity::Actor};
+use crate::platform::{erased, identity::Actor, ids::new_id};
 
 /// Whether it was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,4 +58,60 @@ pub struct AuditEvent {
     pub after: Option<Document>,
     /// When.
     pub at: DateTime,
+}
+
+impl AuditEvent {
+    /// That an actor did something to a resource (type and id), or tried to, at a time. Nothing is said of why, of whose it
+    /// is, and of what changed.
+    pub fn new(
+        outcome: AuditOutcome,
+        actor: Actor,
+        action: impl Into<String>,
+        (resource_type, resource_id): (&str, &str),
+        at: DateTime,
+    ) -> Self {
+        Self {
+            id: new_id("aud"),
+            actor,
+            action: action.into(),
+            resource_type: resource_type.to_owned(),
+            resource_id: resource_id.to_owned(),
+            user_id: None,
+            outcome,
+            reason: None,
+            before: None,
+            after: None,
+            at,
+        }
+    }
+
+    /// Under an id that was made before: a transaction that may run twice inserts the same.
+    #[must_use]
+    pub fn with_id(self, id: String) -> Self {
+        Self { id, ..self }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn of_user(self, user_id: impl Into<Option<String>>) -> Self {
+        Self { user_id: user_id.into(), ..self }
+    }
+
+    /// Why, in the words of whoever did it.
+    #[must_use]
+    pub fn because(self, reason: impl Into<Option<String>>) -> Self {
+        Self { reason: reason.into(), ..self }
+    }
+
+    /// What changed, as it was.
+    #[must_use]
+    pub fn before(self, before: impl Into<Option<Document>>) -> Self {
+        Self { before: before.into(), ..self }
+    }
+
+    /// What changed, as it is now, or what else there is to say.
+    #[must_use]
+    pub fn after(self, after: impl Into<Option<Document>>) -> Self {
+        Self { after: after.into(), ..self }
+    }
 }

@@ -61,8 +61,8 @@ impl Command for AddUser {
         }
         view.insert(user);
         let after = doc! { "role": user.role.as_str() };
-        let event = trail::of_user("user.created", &user.id, actor, (None, Some(after)), view.now());
-        record_event(view, &trail::with_id(event, sibling_id("aud", &user.id)));
+        let event = trail::of_user("user.created", &user.id, actor, view.now()).after(after);
+        record_event(view, &event.with_id(sibling_id("aud", &user.id)));
         true
     }
 }
@@ -93,10 +93,11 @@ impl Command for ChangePassword {
         user.password_version += 1;
         user.updated_at = view.now();
         view.update(&user);
-        let version = |version: i64| Some(doc! { "passwordVersion": version });
-        let states = (version(self.version), version(user.password_version));
-        let event = trail::of_user("user.password_changed", &user.id, &self.actor, states, view.now());
-        record_event(view, &trail::with_id(event, self.event_id.clone()));
+        let version = |version: i64| doc! { "passwordVersion": version };
+        let event = trail::of_user("user.password_changed", &user.id, &self.actor, view.now())
+            .before(version(self.version))
+            .after(version(user.password_version));
+        record_event(view, &event.with_id(self.event_id.clone()));
         true
     }
 }
@@ -125,8 +126,8 @@ impl Command for Rename {
             view.update(&user);
             // That it was changed; names themselves are not for the trail.
             let after = doc! { "changed": ["name"] };
-            let event = trail::of_user("user.renamed", &user.id, &self.actor, (None, Some(after)), view.now());
-            record_event(view, &trail::with_id(event, self.event_id.clone()));
+            let event = trail::of_user("user.renamed", &user.id, &self.actor, view.now()).after(after);
+            record_event(view, &event.with_id(self.event_id.clone()));
         }
         Some(user)
     }
@@ -150,7 +151,7 @@ impl Command for OpenSession {
         if !view.contains(&Key::id(SESSIONS, &*session.id)) {
             view.insert(session);
             let event = trail::of_session("session.opened", session, actor.clone(), view.now());
-            record_event(view, &trail::with_id(event, sibling_id("aud", &session.family_id)));
+            record_event(view, &event.with_id(sibling_id("aud", &session.family_id)));
         }
     }
 }

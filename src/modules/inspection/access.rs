@@ -108,19 +108,9 @@ impl Asked {
         if !self.query.is_empty() {
             after.insert("query", self.shown_query(outcome));
         }
-        AuditEvent {
-            id: new_id("aud"),
-            actor: user.map_or_else(|| self.caller.anonymous(), Actor::from),
-            action: format!("request.{verb}"),
-            resource_type: "route".into(),
-            resource_id: self.resource(),
-            user_id: None,
-            outcome,
-            reason: None,
-            before: None,
-            after: Some(after),
-            at: clock.now(),
-        }
+        let actor = user.map_or_else(|| self.caller.anonymous(), Actor::from);
+        AuditEvent::new(outcome, actor, format!("request.{verb}"), ("route", &self.resource()), clock.now())
+            .after(after)
     }
 }
 

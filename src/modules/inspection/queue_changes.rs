@@ -1,7 +1,7 @@
 //! What operators do to queues and jobs: each in one transaction with the audit event that tells of it. So what took effect is
 //! on record as done, whatever becomes of the answer, and what is on record took effect.
 
-use bson::{DateTime, Document, doc};
+use bson::{Document, doc};
 
 use crate::{
     modules::{
@@ -22,28 +22,11 @@ pub(super) struct Doing {
 }
 
 impl Doing {
-    fn record(
-        &self,
-        view: &mut View,
-        action: &str,
-        (resource_type, resource_id): (&str, &str),
-        before: Document,
-        after: Option<Document>,
-    ) {
-        let at: DateTime = view.now();
-        let event = AuditEvent {
-            id: self.event_id.clone(),
-            actor: self.actor.clone(),
-            action: action.into(),
-            resource_type: resource_type.into(),
-            resource_id: resource_id.into(),
-            user_id: None,
-            outcome: AuditOutcome::Done,
-            reason: None,
-            before: Some(before),
-            after,
-            at,
-        };
+    fn record(&self, view: &mut View, action: &str, resource: (&str, &str), before: Document, after: Option<Document>) {
+        let event = AuditEvent::new(AuditOutcome::Done, self.actor.clone(), action, resource, view.now())
+            .with_id(self.event_id.clone())
+            .before(before)
+            .after(after);
         record_event(view, &event);
     }
 }
@@ -151,6 +134,8 @@ impl Command for DeleteJob {
 #[cfg(test)]
 mod tests {
     use std::{collections::HashMap, sync::Arc};
+
+    use bson::DateTime;
 
     use super::*;
     use crate::{

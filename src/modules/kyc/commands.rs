@@ -68,22 +68,14 @@ pub(super) fn record(
             at: now,
         },
     );
-    audit::record_event(
-        view,
-        &AuditEvent {
-            id: sibling_id("aud", event_id),
-            actor: actor.clone(),
-            action: happened.action.into(),
-            resource_type: "kyc_application".into(),
-            resource_id: application.id.clone(),
-            user_id: Some(application.user_id.clone()),
-            outcome: AuditOutcome::Done,
-            reason: happened.reason.map(str::to_owned),
-            before: happened.before.map(|state| doc! { "state": state.as_str() }),
-            after: Some(after),
-            at: now,
-        },
-    );
+    let about = ("kyc_application", &*application.id);
+    let event = AuditEvent::new(AuditOutcome::Done, actor.clone(), happened.action, about, now)
+        .with_id(sibling_id("aud", event_id))
+        .of_user(application.user_id.clone())
+        .because(happened.reason.map(str::to_owned))
+        .before(happened.before.map(|state| doc! { "state": state.as_str() }))
+        .after(after);
+    audit::record_event(view, &event);
 }
 
 /// A user's application, as it is or as it would begin; `true` where it is stored.

@@ -180,7 +180,7 @@ impl KycService {
     ) -> Result<(DocumentEntry, Zeroizing<Vec<u8>>), KycError> {
         let owner = self.store.owner_of(document_id).await?.ok_or(KycError::NoDocument)?;
         let found = self.document_of(&owner, document_id).await?;
-        self.write_down(reviewer, "kyc.document_read", "kyc_document", document_id, Some(owner)).await?;
+        self.write_down(reviewer, "kyc.document_read", ("kyc_document", document_id), Some(owner)).await?;
         Ok(found)
     }
 
@@ -253,7 +253,7 @@ impl KycService {
         let more = found.len() > limit;
         found.truncate(limit);
         let state = filter.state.map_or("any", super::model::KycState::as_str);
-        self.write_down(reviewer, "kyc.applications_listed", "kyc_applications", state, None).await?;
+        self.write_down(reviewer, "kyc.applications_listed", ("kyc_applications", state), None).await?;
         Ok((found, more))
     }
 
@@ -272,7 +272,7 @@ impl KycService {
             Role::Merchant | Role::Finance | Role::Auditor => None,
         };
         let owner = Some(application.user_id.clone());
-        self.write_down(reviewer, "kyc.application_read", "kyc_application", &application.id, owner).await?;
+        self.write_down(reviewer, "kyc.application_read", ("kyc_application", &application.id), owner).await?;
         Ok((application, numbers))
     }
 
@@ -320,24 +320,11 @@ impl KycService {
         &self,
         reader: &CurrentUser,
         action: &str,
-        resource_type: &str,
-        resource_id: &str,
+        resource: (&str, &str),
         owner: Option<String>,
     ) -> Result<(), KycError> {
-        let read = AuditEvent {
-            id: new_id("aud"),
-            actor: Actor::from(reader),
-            action: action.into(),
-            resource_type: resource_type.into(),
-            resource_id: resource_id.into(),
-            user_id: owner,
-            outcome: AuditOutcome::Done,
-            reason: None,
-            before: None,
-            after: None,
-            at: self.clock.now(),
-        };
-        Ok(self.audit.record(&read).await?)
+        let read = AuditEvent::new(AuditOutcome::Done, Actor::from(reader), action, resource, self.clock.now());
+        Ok(self.audit.record(&read.of_user(owner)).await?)
     }
 
     fn ensure_ready(&self) -> Result<(), KycError> {

@@ -93,18 +93,9 @@ impl AccountWatch {
 
     /// What is on record of a pause.
     fn paused(&self, queue: &str) -> AuditEvent {
-        AuditEvent {
-            id: new_id("aud"),
-            actor: Actor::system(&self.account_id),
-            action: "queue.paused".into(),
-            resource_type: "queue".into(),
-            resource_id: queue.to_owned(),
-            user_id: None,
-            outcome: AuditOutcome::Done,
-            reason: Some(REFUSED.into()),
-            before: None,
-            after: Some(doc! { "paused": true }),
-            at: self.clock.now(),
-        }
+        let actor = Actor::system(&self.account_id);
+        AuditEvent::new(AuditOutcome::Done, actor, "queue.paused", ("queue", queue), self.clock.now())
+            .because(REFUSED.to_owned())
+            .after(doc! { "paused": true })
     }
 }

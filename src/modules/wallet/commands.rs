@@ -27,23 +27,16 @@ const REVERSED: &str = "wallet.reversed";
 
 /// Writes down in the same transaction who booked what, beside the booking: auditors ask there.
 fn record(view: &mut View, booked: &LedgerTransaction, action: &str) {
-    let event = AuditEvent {
-        id: sibling_id("aud", &booked.id),
-        actor: booked.actor.clone(),
-        action: action.into(),
-        resource_type: "ledger_transaction".into(),
-        resource_id: booked.id.clone(),
-        user_id: Some(booked.user_id.clone()),
-        outcome: AuditOutcome::Done,
+    let transaction = ("ledger_transaction", &*booked.id);
+    let event = AuditEvent::new(AuditOutcome::Done, booked.actor.clone(), action, transaction, booked.at)
+        .with_id(sibling_id("aud", &booked.id))
+        .of_user(booked.user_id.clone())
         // As the ledger has it, but for what looks like a secret: who reads audit events need not see the ledger.
-        reason: booked.reason.as_deref().map(scrub),
-        before: None,
-        after: Some(doc! {
+        .because(booked.reason.as_deref().map(scrub))
+        .after(doc! {
             "kind": booked.kind.as_str(), "currency": booked.currency.code(), "changeOfAvailable": booked.change_of_available(),
             "reverses": booked.reverses.clone(),
-        }),
-        at: booked.at,
-    };
+        });
     audit::record_event(view, &event);
 }
 

@@ -6,12 +6,13 @@ use std::{
 };
 
 use axum::http::HeaderMap;
+use ipnet::{IpNet, Ipv4Net};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Proxies whose `X-Forwarded-For` is believed; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Vec<Network>);
+pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
     /// The client behind `peer`. Each proxy appends whom it heard from, so the header is walked from the right, and
@@ -38,7 +39,7 @@ impl TrustedProxies {
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        self.0.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -48,7 +49,7 @@ impl FromStr for TrustedProxies {
     /// Addresses and networks (`10.0.0.0/8`), separated by commas.
     fn from_str(text: &str) -> Result<Self, String> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        entries.map(str::parse).collect::<Result<_, _>>().map(Self)
+        entries.map(network).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -58,48 +59,17 @@ fn address(hop: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Addresses that share their first bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    prefix_bits: u8,
-}
-
-impl Network {
-    fn contains(self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                let other = u32::BITS - u32::from(self.prefix_bits);
-                (ours.to_bits() ^ theirs.to_bits()).checked_shr(other).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                let other = u128::BITS - u32::from(self.prefix_bits);
-                (ours.to_bits() ^ theirs.to_bits()).checked_shr(other).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is neither an address nor a network such as 10.0.0.0/8");
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let written: IpAddr = address.parse().map_err(|_| wrong())?;
-        let bits_max = if written.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = prefix.map_or(Ok(bits_max), str::parse::<u8>).map_err(|_| wrong())?;
-        if prefix_bits > bits_max {
-            return Err(wrong());
-        }
-        let address = written.to_canonical();
-        // ::ffff:10.0.0.0/104 is 10.0.0.0/8; a shorter prefix is a network of IPv6.
-        Ok(match prefix_bits.checked_sub(96) {
-            Some(prefix_bits) if written != address => Self { address, prefix_bits },
-            _ => Self { address: written, prefix_bits },
-        })
-    }
+/// A network, or the one of a single address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let read = text.parse().or_else(|_| text.parse().map(|address: IpAddr| IpNet::from(address)));
+    let network: IpNet =
+        read.map_err(|_| format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"))?;
+    // ::ffff:10.0.0.0/104 is 10.0.0.0/8; a shorter prefix is a network of IPv6.
+    let mapped = match (network, network.addr().to_canonical(), network.prefix_len().checked_sub(96)) {
+        (IpNet::V6(_), IpAddr::V4(address), Some(prefix)) => Ipv4Net::new(address, prefix).ok(),
+        _ => None,
+    };
+    Ok(mapped.map_or(network, IpNet::from))
 }
 
 #[cfg(test)]

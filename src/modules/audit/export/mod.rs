@@ -198,24 +198,16 @@ impl Export {
                 *value = hidden(text).into();
             }
         }
-        Ok(AuditEvent {
-            id: new_id("aud"),
-            actor,
-            action: "audit.exported".into(),
-            resource_type: "audit_export".into(),
-            resource_id: new_id("exp"),
-            user_id: self.filter.user_id.clone().filter(|id| is_ours(id)),
-            outcome: AuditOutcome::Done,
-            reason: None,
-            before: None,
-            after: Some(doc! {
+        let export = ("audit_export", &*new_id("exp"));
+        let event = AuditEvent::new(AuditOutcome::Done, actor, "audit.exported", export, self.created_at)
+            .of_user(self.filter.user_id.clone().filter(|id| is_ours(id)))
+            .after(doc! {
                 "format": if self.format == ExportFormat::Csv { "csv" } else { "ndjson" },
                 "mode": self.filter.mode().as_str(),
                 "filters": filters,
                 "seals": { "first": self.seals.first, "last": self.seals.last },
-            }),
-            at: self.created_at,
-        })
+            });
+        Ok(event)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One transaction of the purge: some records of one collection that one seal has.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
 use futures_util::{FutureExt, StreamExt};
@@ -13,17 +13,44 @@ use mongodb::{
 use super::{
     RETENTION, RecordClass,
     guard::{Lease, hold_fast},
-    purge::{PurgeKeys, Trigger},
     subjects::{held, projection},
     transaction_options,
 };
 use crate::{
     modules::audit::{
         AUDIT_EVENTS, AuditEvent, AuditOutcome, journal,
-        proof::{PURGED, PURGED_FROM, Purge, sign_purge},
+        proof::{PURGED, PURGED_FROM, PublicKeys, Purge, SigningKey, sign_purge},
     },
-    platform::{clock::Clock, crash, identity::Actor, ids::new_id},
+    platform::{clock::Clock, crash, identity::Actor},
 };
+
+/// What signs purge records, and by which keys earlier ones are checked, that of today among them.
+#[derive(Clone, Debug)]
+pub struct PurgeKeys {
+    /// Signs.
+    pub signer: Arc<SigningKey>,
+    /// Those by which purge records and seals are checked.
+    pub public: PublicKeys,
+}
+
+/// Why it purges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// It was due.
+    Worker,
+    /// Somebody asked for it on the machine, with settings that may be their own.
+    CommandLine,
+}
+
+impl Trigger {
+    /// In purge records.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::CommandLine => "command_line",
+        }
+    }
+}
 
 /// A record, as its seal names it.
 #[derive(Clone, Debug)]
@@ -146,22 +173,12 @@ impl Purging<'_> {
         let progress = doc! { "$max": { "olderThan": self.older_than }, "$setOnInsert": { "next": 1_i64 } };
         let state = self.db.collection::<Document>(RETENTION);
         state.update_one(doc! { "_id": self.collection }, progress).upsert(true).session(&mut *session).await?;
-        let id = new_id("aud");
+        let seal = self.seal.to_string();
+        let (actor, about) = (Actor::system("retention"), (PURGED_FROM, &*seal));
+        let event = AuditEvent::new(AuditOutcome::Done, actor, PURGED, about, self.clock.now());
         let after = doc! { "collection": self.collection, "records": purged as i64, "kept": kept,
         "classOlderThan": self.older_than, "keptDays": self.kept_days, "trigger": self.trigger.as_str() };
-        let event = AuditEvent {
-            after: Some(sign_purge(&id, self.seal, after, &self.keys.signer)),
-            id,
-            actor: Actor::system("retention"),
-            action: PURGED.into(),
-            resource_type: PURGED_FROM.into(),
-            resource_id: self.seal.to_string(),
-            user_id: None,
-            outcome: AuditOutcome::Done,
-            reason: None,
-            before: None,
-            at: self.clock.now(),
-        };
-        journal().insert(self.db, session, AUDIT_EVENTS, &[event]).await
+        let signed = sign_purge(&event.id, self.seal, after, &self.keys.signer);
+        journal().insert(self.db, session, AUDIT_EVENTS, &[event.after(signed)]).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use mongodb::{
     ClientSession, Database,
@@ -20,7 +20,7 @@ use crate::{
         AUDIT_EVENTS, AuditEvent, AuditOutcome, journal,
         proof::{CommitmentKey, Record, Scope, Scopes, commitments, erased},
     },
-    platform::{clock::Clock, identity::Actor, ids::new_id},
+    platform::{clock::Clock, identity::Actor},
 };
 
 /// The action of the audit events about erasures. They are not erased themselves.
@@ -64,6 +64,13 @@ impl Subject {
             Self::User(_) => "user",
             Self::Order { .. } => "order",
         }
+    }
+
+    /// What is on record of an erasure. It is about the subject, but none of what is to be erased: so it is not its user's.
+    #[must_use]
+    pub fn told(&self, outcome: AuditOutcome, reason: &str, after: Document, at: DateTime) -> AuditEvent {
+        let actor = Actor::command_line("audit erase");
+        AuditEvent::new(outcome, actor, ERASED, (self.kind(), self.id()), at).because(reason.to_owned()).after(after)
     }
 
     /// Its records in a collection. Those of an order are found by an index. For a user the whole of two collections is looked
@@ -263,22 +270,10 @@ impl Eraser {
     }
 
     fn event(&self, part: &Part<'_>, done: &Done) -> AuditEvent {
-        AuditEvent {
-            id: new_id("aud"),
-            actor: Actor::command_line("audit erase"),
-            action: ERASED.into(),
-            resource_type: part.subject.kind().into(),
-            resource_id: part.subject.id().to_owned(),
-            // It is about the user, but none of what is to be erased.
-            user_id: None,
-            outcome: AuditOutcome::Done,
-            reason: Some(part.reason.to_owned()),
-            before: None,
-            after: Some(doc! {
-                "collection": part.scope.collection(), "records": done.records as i64, "fields": done.fields as i64,
-            }),
-            at: self.clock.now(),
-        }
+        let after = doc! {
+            "collection": part.scope.collection(), "records": done.records as i64, "fields": done.fields as i64,
+        };
+        part.subject.told(AuditOutcome::Done, part.reason, after, self.clock.now())
     }
 }
 

@@ -113,19 +113,13 @@ fn record(view: &mut View, hold: &LegalHold, actor: &Actor, action: &str, event_
         HoldState::InForce => (None, doc! { "holdId": &hold.id, "state": "in_force" }),
         HoldState::Released => (Some(doc! { "state": "in_force" }), doc! { "holdId": &hold.id, "state": "released" }),
     };
-    let event = AuditEvent {
-        id: event_id,
-        actor: actor.clone(),
-        action: action.into(),
-        resource_type: hold.kind.as_str().into(),
-        resource_id: hold.subject_id.clone(),
-        user_id: Some(hold.user_id.clone()),
-        outcome: AuditOutcome::Done,
-        reason: Some(reason.to_owned()),
-        before,
-        after: Some(after),
-        at: view.now(),
-    };
+    let held = (hold.kind.as_str(), &*hold.subject_id);
+    let event = AuditEvent::new(AuditOutcome::Done, actor.clone(), action, held, view.now())
+        .with_id(event_id)
+        .of_user(hold.user_id.clone())
+        .because(reason.to_owned())
+        .before(before)
+        .after(after);
     record_event(view, &event);
 }
 

@@ -29,13 +29,14 @@ use mongodb::{
 use super::store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
 use crate::platform::mongo::{self, Index};
 
+pub use chunk::PurgeKeys;
 pub use erasure::{Erased, Eraser, ErasureError, NotPersonal, Subject};
 pub use guard::Guard;
 pub use holds::{
     Held, HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, ensure_not_held,
     find_hold, keys_of_hold, list_holds,
 };
-pub use purge::{PurgeKeys, PurgeReport, PurgedOf, Purger};
+pub use purge::{PurgeReport, PurgedOf, Purger};
 
 /// Legal holds, those released among them.
 pub const LEGAL_HOLDS: &str = "audit_legal_holds";

@@ -1,9 +1,6 @@
 //! The purge: seal by seal from the oldest, one at a time, within limits; stopped at any moment and run again, it goes on.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
@@ -11,21 +8,20 @@ use mongodb::{Database, error::Result};
 
 use super::{
     RETENTION, RecordClass, Retention,
-    chunk::{Outcome, Purging, SealedRecord},
+    chunk::{Outcome, PurgeKeys, Purging, SealedRecord, Trigger},
     days,
     guard::{Lease, RENEW_EVERY, claim, release, renew},
 };
 use crate::{
     modules::audit::{
         AuditEvent, AuditOutcome, AuditStore,
-        proof::{Leaf, PublicKeys, Scopes, Seal, SigningKey},
+        proof::{Leaf, Scopes, Seal},
         seals::SealStore,
     },
     platform::{
         clock::{Clock, after},
         crash,
         identity::Actor,
-        ids::new_id,
     },
 };
 
@@ -41,34 +37,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const TRANSACTIONS_MAX: u64 = 10_000;
 /// Headers and kept seals that are read at once.
 const PAGE: i64 = 100;
-
-/// What signs purge records, and by which keys earlier ones are checked, that of today among them.
-#[derive(Clone, Debug)]
-pub struct PurgeKeys {
-    /// Signs.
-    pub signer: Arc<SigningKey>,
-    /// Those by which purge records and seals are checked.
-    pub public: PublicKeys,
-}
-
-/// Why it purges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trigger {
-    /// It was due.
-    Worker,
-    /// Somebody asked for it on the machine, with settings that may be their own.
-    CommandLine,
-}
-
-impl Trigger {
-    /// In purge records.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Worker => "worker",
-            Self::CommandLine => "command_line",
-        }
-    }
-}
 
 /// What was purged of one collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,19 +145,9 @@ impl Purger {
 
     /// Who reads purge records can tell a person's settings from the rule's.
     async fn note_request(&self, lease: &Lease) -> Result<()> {
-        let event = AuditEvent {
-            id: new_id("aud"),
-            actor: Actor::command_line("audit purge"),
-            action: "audit.purge_requested".into(),
-            resource_type: "audit_purge".into(),
-            resource_id: lease.token.clone(),
-            user_id: None,
-            outcome: AuditOutcome::Done,
-            reason: None,
-            before: None,
-            after: Some(doc! { "keptDays": self.retention.kept_days() }),
-            at: self.clock.now(),
-        };
+        let (actor, run) = (Actor::command_line("audit purge"), ("audit_purge", &*lease.token));
+        let event = AuditEvent::new(AuditOutcome::Done, actor, "audit.purge_requested", run, self.clock.now())
+            .after(doc! { "keptDays": self.retention.kept_days() });
         AuditStore::new(self.db.clone()).record(&event).await
     }
 }
