@@ -30,7 +30,7 @@ use crate::{
         kyc::{self, KycGate, KycService, KycStore, Transfers},
         orders::{OrderQueues, OrderService, OrderStore},
         providers::AccountStore,
-        queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker},
+        queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         wallet::{
             WalletService, WalletStore,
             rates::{self, RateCards},
@@ -228,16 +228,16 @@ impl App {
         let api_lane = Lane::start("api", db.clone(), clock.clone(), journal.clone());
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));
-        let auth = Arc::new(AuthService::new(
-            db.clone(),
-            api_lane.clone(),
-            refusals.clone(),
-            clock.clone(),
-            Arc::clone(&tokens),
-            limiter.clone(),
-            auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
-            auth::Limits { register_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
-        ));
+        let auth = Arc::new(AuthService::new(auth::AuthParts {
+            db: db.clone(),
+            lane: api_lane.clone(),
+            refusals: refusals.clone(),
+            clock: clock.clone(),
+            tokens: Arc::clone(&tokens),
+            limiter: limiter.clone(),
+            refresh_keys: auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
+            limits: auth::Limits { register_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
+        }));
         let gate = KycGate::new(config.kyc_required);
         let orders = OrderService {
             lane: api_lane.clone(),
@@ -361,16 +361,16 @@ impl App {
     /// A worker over these parts.
     #[must_use]
     pub fn worker(&self) -> Worker {
-        Worker::new(
-            self.config.worker_settings(),
-            self.queue_store.clone(),
-            self.completion_lane.clone(),
-            self.clock.clone(),
-            self.waker.clone(),
-            self.limiter.clone(),
-            self.worked_queues(),
-            self.handlers.clone(),
-        )
+        Worker::new(WorkerParts {
+            settings: self.config.worker_settings(),
+            store: self.queue_store.clone(),
+            lane: self.completion_lane.clone(),
+            clock: self.clock.clone(),
+            waker: self.waker.clone(),
+            limiter: self.limiter.clone(),
+            queues: self.worked_queues(),
+            handlers: self.handlers.clone(),
+        })
     }
 
     /// Who seals audit records here; none where there is no key to sign by.

@@ -51,7 +51,7 @@ impl App {
     /// The API.
     pub fn router(&self) -> Router {
         let (routes, openapi) = self.described_routes().split_for_parts();
-        let openapi: Arc<str> = openapi.to_json().unwrap_or_default().into();
+        let openapi: Arc<str> = openapi.to_json().expect("the description has JSON").into();
         let limit = Limit { count: self.config.rate_limit_per_second, period: Duration::from_secs(1) };
         let gate = Gate {
             tokens: Arc::clone(&self.tokens),

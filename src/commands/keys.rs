@@ -11,7 +11,7 @@ use crate::{
         audit::{AuditEvent, AuditOutcome, AuditStore, seals},
         kyc,
     },
-    platform::{clock::Clock, identity::Actor, ids::new_id, mongo, sealing::SealingKeys},
+    platform::{clock::Clock, identity::Actor, mongo, sealing::SealingKeys},
 };
 
 /// Wraps everything that is sealed under today's key; an error where something could not be opened.

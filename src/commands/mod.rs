@@ -20,7 +20,7 @@ use crate::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
         wallet::rates::{self, RateCard},
     },
-    platform::{clock::Clock, identity::Actor, ids::new_id, mongo},
+    platform::{clock::Clock, identity::Actor, mongo},
 };
 
 /// Runs a program to its end; gives what it exits with.

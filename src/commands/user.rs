@@ -7,7 +7,7 @@ use crate::{
     config::{CreateUserArgs, strong_jwt_secret},
     modules::{
         audit::{self, AuditStore, Refusals},
-        auth::{AuthService, Limits, RefreshKeys},
+        auth::{AuthParts, AuthService, Limits, RefreshKeys},
         kyc,
         wallet::{WalletService, WalletStore},
     },
@@ -31,16 +31,16 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
     let clock = Clock::default();
     clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
     let lane = Lane::start("user", db.clone(), clock.clone(), audit::journal());
-    let auth = AuthService::new(
-        db.clone(),
-        lane.clone(),
-        Refusals::new(AuditStore::new(db.clone())),
-        clock.clone(),
-        Arc::new(TokenKeys::new(&secret, None, clock.clone())),
-        RateLimiter::new(redis),
-        RefreshKeys::derive(&secret, None),
-        Limits::default(),
-    );
+    let auth = AuthService::new(AuthParts {
+        db: db.clone(),
+        lane: lane.clone(),
+        refusals: Refusals::new(AuditStore::new(db.clone())),
+        clock: clock.clone(),
+        tokens: Arc::new(TokenKeys::new(&secret, None, clock.clone())),
+        limiter: RateLimiter::new(redis),
+        refresh_keys: RefreshKeys::derive(&secret, None),
+        limits: Limits::default(),
+    });
     let name = args.name.clone().unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
     let (user, token) = auth.create_user(&args.email, &args.password, &name, args.role).await.map_err(|error| {
         let error = AppError::from(error);

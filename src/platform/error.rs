@@ -211,7 +211,7 @@ impl AppError {
     /// Adds a member to the problem.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Serialize) -> Self {
-        self.members.insert(name.into(), serde_json::to_value(value).unwrap_or_default());
+        self.members.insert(name.into(), serde_json::to_value(value).expect("members have JSON"));
         self
     }
 

@@ -77,7 +77,7 @@ async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {
         let exists = auth::user_exists(db, id).await.map_err(failed)?;
         return if exists { Ok(Subject::User(id.clone())) } else { Err(format!("there is no user {id}")) };
     }
-    let id = args.order.clone().unwrap_or_default();
+    let id = args.order.clone().ok_or("name a user or an order")?;
     let order = db.collection::<Order>(ORDERS).find_one(doc! { "_id": &id }).await.map_err(failed)?;
     let user_id = order.ok_or_else(|| format!("there is no order {id}"))?.user_id;
     Ok(Subject::Order { id, user_id })

@@ -31,5 +31,5 @@ pub use attempts::Limits;
 pub use error::AuthError;
 pub use http::router;
 pub use model::{RefreshKeys, Session, User, Verdict, judge};
-pub use service::{AuthService, Tokens};
+pub use service::{AuthParts, AuthService, Tokens};
 pub use store::{COLLECTIONS, indexes, user_exists, user_id_of, user_key};

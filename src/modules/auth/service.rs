@@ -40,6 +40,27 @@ pub struct Tokens {
     pub refresh: SecretString,
 }
 
+/// What [`AuthService`] is made of.
+#[derive(Debug)]
+pub struct AuthParts {
+    /// Where users and sessions are.
+    pub db: Database,
+    /// Writes there.
+    pub lane: Lane,
+    /// Who was turned away.
+    pub refusals: Refusals,
+    /// The database's.
+    pub clock: Clock,
+    /// Those of access tokens; every process needs the same.
+    pub tokens: Arc<TokenKeys>,
+    /// Counts attempts.
+    pub limiter: RateLimiter,
+    /// Those of refresh tokens; every process needs the same.
+    pub refresh_keys: RefreshKeys,
+    /// How many attempts there are.
+    pub limits: Limits,
+}
+
 /// Users, passwords and sessions.
 #[derive(Debug)]
 pub struct AuthService {
@@ -54,29 +75,12 @@ pub struct AuthService {
 }
 
 impl AuthService {
-    /// A service over `db`, which `lane` writes to; every process needs the same keys.
+    /// A service of these parts.
     #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "called once, with parts of different types")]
-    pub fn new(
-        db: Database,
-        lane: Lane,
-        refusals: Refusals,
-        clock: Clock,
-        tokens: Arc<TokenKeys>,
-        limiter: RateLimiter,
-        refresh_keys: RefreshKeys,
-        limits: Limits,
-    ) -> Self {
-        Self {
-            store: Store::new(db),
-            lane,
-            refusals,
-            clock,
-            tokens,
-            attempts: Attempts::new(limiter, limits),
-            passwords: Passwords::new(),
-            refresh_keys,
-        }
+    pub fn new(parts: AuthParts) -> Self {
+        let AuthParts { db, lane, refusals, clock, tokens, limiter, refresh_keys, limits } = parts;
+        let (store, attempts) = (Store::new(db), Attempts::new(limiter, limits));
+        Self { store, lane, refusals, clock, tokens, attempts, passwords: Passwords::new(), refresh_keys }
     }
 
     /// Lets a new merchant in. The fields have been checked at the edge.

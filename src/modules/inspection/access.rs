@@ -19,7 +19,6 @@ use crate::{
         error::AppError,
         http::{ClientAddr, RequestId},
         identity::{About, Actor, Caller, CurrentUser, Role, SeenUser},
-        ids::new_id,
         scrub::{hidden, is_ours, is_plain},
     },
 };

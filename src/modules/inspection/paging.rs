@@ -50,7 +50,7 @@ impl From<TimeRange> for RangeResponse {
 /// Whose list it is, and of what: a cursor goes with the filters under which it was given. `asked` without its cursor and
 /// its limit.
 pub(super) fn scope_of(list: &str, reader: &str, asked: &impl Serialize) -> String {
-    let asked = serde_json::to_string(asked).unwrap_or_default();
+    let asked = serde_json::to_string(asked).expect("what was read from a query can be written");
     format!("{list} {reader} {}", sha256_hex(asked.as_bytes()))
 }
 

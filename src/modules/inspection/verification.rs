@@ -13,7 +13,7 @@ use validator::Validate;
 
 use crate::{
     modules::audit::{
-        proof::{Anchor, Finding, PublicKeys},
+        proof::{Anchor, Finding, FindingKind, PublicKeys},
         verification::{ChainError, Limits, Part, Report, sealed_between, verify_chain},
     },
     platform::{
@@ -135,7 +135,7 @@ struct FindingResponse {
     /// `record_changed`, `record_removed`, `record_inserted`, `record_reordered`, `record_doubled`, `seal_missing`, `seal_forged`,
     /// `seal_changed`, `unknown_key`, `chain_broken`.
     #[schema(value_type = String)]
-    kind: serde_json::Value,
+    kind: FindingKind,
     /// Number of the seal, as it should be.
     seal: i64,
     /// The record's number in the whole chain, where it is sealed.
@@ -149,7 +149,7 @@ struct FindingResponse {
 impl From<Finding> for FindingResponse {
     fn from(finding: Finding) -> Self {
         let Finding { seal, seq, collection, record_id, kind, detail } = finding;
-        Self { kind: serde_json::to_value(kind).unwrap_or_default(), seal, seq, collection, record_id, detail }
+        Self { kind, seal, seq, collection, record_id, detail }
     }
 }
 

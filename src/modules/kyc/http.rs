@@ -23,7 +23,7 @@ use crate::{
     modules::providers::idcheck::CheckKind,
     platform::{
         clock::Rfc3339Time,
-        error::{AppError, FieldError, Problem},
+        error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiJson, ApiPath, NoQuery, answered, read_form},
         identity::{Merchant, MerchantOrAdmin, Role},
     },
@@ -249,7 +249,10 @@ async fn get_document(
         Role::Admin => service.reviewed_document(&user, &document_id).await?,
         Role::Merchant | Role::Finance | Role::Auditor => service.own_document(&user, &document_id).await?,
     };
-    let media_type = MediaType::from_name(&entry.media_type).unwrap_or(MediaType::Pdf);
+    let media_type = MediaType::from_name(&entry.media_type).ok_or_else(|| {
+        tracing::error!(document.id = document_id, "a document is of a kind that is not accepted");
+        AppError::new(ErrorKind::Internal, "kyc.unreadable_document", "The document can't be read.")
+    })?;
     let name = format!("attachment; filename=\"{}.{}\"", entry.kind.as_str(), media_type.extension());
     let headers = [
         (header::CONTENT_TYPE, media_type.as_str().to_owned()),

@@ -102,7 +102,7 @@ pub(super) fn settle(view: &mut View, application: &mut Application, event_id: &
             (KycCommand::Fail, "KycClarificationNeeded", "kyc.clarification_needed", "A check failed.")
         }
     };
-    application.state = next(before, command).unwrap_or(before);
+    application.state = next(before, command).expect("checks are settled of what is submitted");
     let fields: Vec<_> = application.requirements.iter().map(|asked| &*asked.field).collect();
     let data = if fields.is_empty() {
         Document::new()

@@ -17,7 +17,6 @@ use crate::{
     platform::{
         clock::{Clock, after},
         identity::Actor,
-        ids::new_id,
     },
 };
 

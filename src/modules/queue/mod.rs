@@ -27,7 +27,7 @@ pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABL
 pub use retry::{Retried, RetryJob};
 pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;
-pub use worker::{Worker, WorkerSettings};
+pub use worker::{Worker, WorkerParts, WorkerSettings};
 
 /// The collection of jobs.
 pub const JOBS: &str = "jobs";

@@ -132,7 +132,8 @@ impl QueueStore {
         if let Some(error) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
             return Err(mongodb::error::Error::custom(error.to_string()));
         }
-        Ok(reply.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))).unwrap_or_default() as u64)
+        let n = reply.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from)));
+        n.map(|n| n as u64).ok_or_else(|| mongodb::error::Error::custom("an update did not say how many it matched"))
     }
 
     /// Gives back everything that was claimed under `token` by a claim that failed half-way.

@@ -61,6 +61,26 @@ pub struct WorkerSettings {
     pub shutdown: Duration,
 }
 
+/// What a [`Worker`] is made of.
+pub struct WorkerParts {
+    /// How it works.
+    pub settings: WorkerSettings,
+    /// Where jobs are.
+    pub store: QueueStore,
+    /// That of completions.
+    pub lane: Lane,
+    /// The database's.
+    pub clock: Clock,
+    /// Says when there are jobs.
+    pub waker: Waker,
+    /// Keeps queues to their rates.
+    pub limiter: RateLimiter,
+    /// Those it works on.
+    pub queues: Vec<QueueConfig>,
+    /// What runs their jobs.
+    pub handlers: Vec<Arc<dyn JobHandler>>,
+}
+
 /// Runs jobs. Cloning gives the same worker.
 #[derive(Clone)]
 pub struct Worker {
@@ -83,19 +103,10 @@ pub(super) struct Inner {
 }
 
 impl Worker {
-    /// A worker over `lane`, the lane of completions.
-    #[expect(clippy::too_many_arguments, reason = "every part is named once, in the composition root")]
+    /// A worker of these parts.
     #[must_use]
-    pub fn new(
-        settings: WorkerSettings,
-        store: QueueStore,
-        lane: Lane,
-        clock: Clock,
-        waker: Waker,
-        limiter: RateLimiter,
-        queues: Vec<QueueConfig>,
-        handlers: Vec<Arc<dyn JobHandler>>,
-    ) -> Self {
+    pub fn new(parts: WorkerParts) -> Self {
+        let WorkerParts { settings, store, lane, clock, waker, limiter, queues, handlers } = parts;
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
         Self {
             inner: Arc::new(Inner {

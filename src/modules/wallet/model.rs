@@ -249,6 +249,15 @@ impl LedgerTransaction {
         self.sum_of(&Account::Available)
     }
 
+    /// Of one that a wallet's statement has: its number there, and what could be spent after it.
+    ///
+    /// # Panics
+    /// For one that changed no wallet.
+    #[must_use]
+    pub fn statement_line(&self) -> (i64, i64) {
+        self.wallet_seq.zip(self.available_after).expect("what is in a statement is numbered")
+    }
+
     /// The sum of its lines on `account`.
     #[must_use]
     pub fn sum_of(&self, account: &Account) -> i64 {

@@ -1,10 +1,10 @@
 //! Reads of wallets and holds, and the indexes of the ledger. Writes happen in commands only.
 
-use bson::{DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{
     ClientSession, Database,
-    error::Result,
+    error::{Error, Result},
     options::{DatabaseOptions, Hint, ReadConcern},
 };
 
@@ -109,7 +109,7 @@ impl WalletStore {
         let open = doc! { "userId": user_id, "currency": currency.code(), "state": "open" };
         let pipeline = [doc! { "$match": open }, doc! { "$group": { "_id": null, "held": { "$sum": "$amount" } } }];
         let mut sums = self.snapshots.collection::<Document>(HOLDS).aggregate(pipeline).session(&mut session).await?;
-        let held = sums.next(&mut session).await.transpose()?.and_then(|sum| sum.get_i64("held").ok()).unwrap_or(0);
+        let held = sums.next(&mut session).await.transpose()?.map_or(Ok(0), |sum| integer(&sum, "held"))?;
         let (available, version) = wallet.map_or((0, 0), |wallet| (wallet.available, wallet.version));
         Ok(Balance { currency, available, held, version })
     }
@@ -132,8 +132,8 @@ impl WalletStore {
         let ledger = self.db.collection::<Document>(LEDGER);
         let mut found = ledger.aggregate(pipeline).await?;
         let sums = found.try_next().await?.unwrap_or_default();
-        let number = |name: &str| sums.get_i64(name).unwrap_or(0);
-        Ok(Balance { currency, available: number("available"), held: number("held"), version: number("version") })
+        let number = |name: &str| integer(&sums, name);
+        Ok(Balance { currency, available: number("available")?, held: number("held")?, version: number("version")? })
     }
 
     /// The latest transactions that were booked for something, or for what followed from it (`ord_...#2`).
@@ -157,5 +157,15 @@ impl WalletStore {
     /// What the driver says.
     pub async fn transaction(&self, transaction_id: &str) -> Result<Option<LedgerTransaction>> {
         self.db.collection(LEDGER).find_one(doc! { "_id": transaction_id }).await
+    }
+}
+
+/// A sum, which is 0 where there is nothing to add up.
+fn integer(sums: &Document, name: &str) -> Result<i64> {
+    match sums.get(name) {
+        None | Some(Bson::Null) => Ok(0),
+        Some(Bson::Int32(sum)) => Ok((*sum).into()),
+        Some(Bson::Int64(sum)) => Ok(*sum),
+        Some(_) => Err(Error::custom(format!("the sum of {name} is no whole number"))),
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use waybill::{
     modules::queue::{
         Attempt, Backoff, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
-        Worker, WorkerSettings,
+        Worker, WorkerParts, WorkerSettings,
     },
     platform::{
         batch::{Key, Lane, View},
@@ -100,16 +100,16 @@ pub fn worker(app: &TestApp, script: impl Fn(&Job) -> BoxFuture<'static, Attempt
         poll: Duration::from_millis(50),
         shutdown: Duration::from_secs(10),
     };
-    Worker::new(
+    Worker::new(WorkerParts {
         settings,
-        app.app.queue_store.clone(),
-        Lane::start("workshop", app.app.db.clone(), app.app.clock.clone(), waybill::modules::audit::journal()),
-        app.app.clock.clone(),
-        app.app.waker.clone(),
-        RateLimiter::new(app.app.redis.clone()),
-        vec![queue()],
-        vec![Arc::new(Handler(Box::new(script)))],
-    )
+        store: app.app.queue_store.clone(),
+        lane: Lane::start("workshop", app.app.db.clone(), app.app.clock.clone(), waybill::modules::audit::journal()),
+        clock: app.app.clock.clone(),
+        waker: app.app.waker.clone(),
+        limiter: RateLimiter::new(app.app.redis.clone()),
+        queues: vec![queue()],
+        handlers: vec![Arc::new(Handler(Box::new(script)))],
+    })
 }
 
 /// Inserts jobs with the numbers from 0, each changed as the test wants it.

@@ -177,7 +177,7 @@ impl Command for PlaceHold {
             id: self.hold_id.clone(),
             kind: self.kind,
             subject_id: self.subject_id.clone(),
-            user_id: owner.unwrap_or_default().to_owned(),
+            user_id: owner.expect("orders and users say whose they are").to_owned(),
             reason: self.reason.clone(),
             placed_by: self.actor.id.clone(),
             placed_at: view.now(),

@@ -216,13 +216,14 @@ struct StatementLineResponse {
 impl From<LedgerTransaction> for StatementLineResponse {
     fn from(booked: LedgerTransaction) -> Self {
         let change = booked.change_of_available();
+        let (sequence, balance_after) = booked.statement_line();
         Self {
-            sequence: booked.wallet_seq.unwrap_or_default(),
+            sequence,
             at: Rfc3339Time(booked.at),
             kind: booked.kind,
             direction: if change > 0 { Movement::Credit } else { Movement::Debit },
             amount: change.saturating_abs(),
-            balance_after: booked.available_after.unwrap_or_default(),
+            balance_after,
             transaction_id: booked.id,
             reference: BookedForResponse {
                 kind_of_thing: booked.reference_type,

@@ -98,10 +98,10 @@ impl Pieces for StatementFile {
 fn add_line(rows: &mut Rows, line: &LedgerTransaction) -> Result<(), ReportError> {
     let change = line.change_of_available();
     let amount = change.checked_abs().ok_or(ReportError::Overflow)?;
-    let balance = line.available_after.unwrap_or_default();
+    let (sequence, balance) = line.statement_line();
     Ok(rows.add([
         "line".into(),
-        number(line.wallet_seq.unwrap_or_default()),
+        number(sequence),
         time(line.at),
         line.kind.as_str().into(),
         if change > 0 { "credit" } else { "debit" }.into(),
