@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::{
     bytes::{Bytes, Hash},
     encoding::{encode_committed, put_name},
-    leaf::Record,
+    record::Record,
 };
 use crate::platform::secret::{MacKey, derive_key, hmac_sha256};
 

@@ -7,8 +7,9 @@ use super::{
     bytes::Hash,
     commitment::SaltSource,
     keys::{NotSigned, PublicKeys},
-    leaf::{LeafHasher, Record},
+    leaf::LeafHasher,
     merkle::{Tree, root_of_path},
+    record::Record,
     scope::Scopes,
     seal::{Seal, SealHeader},
 };

@@ -1,38 +1,16 @@
 //! One leaf per record: `SHA-256(0x00, collection, seq, canonical record)`.
 
-use bson::RawDocument;
 use sha2::{Digest, Sha256};
 
 use super::{
     bytes::{Bytes, Hash},
     commitment::{SaltSource, commitment},
     encoding::{encode_committed, put_name},
-    scope::Scope,
+    record::Record,
 };
 
 /// What a hashed leaf begins with (RFC 6962, 2.1).
 const LEAF: u8 = 0x00;
-
-/// A record to be sealed or checked.
-#[derive(Clone, Copy)]
-pub struct Record<'a> {
-    /// Its collection, and what of it is personal.
-    pub scope: &'a Scope,
-    /// Its `_id`.
-    pub id: &'a str,
-    /// As it is stored.
-    pub document: &'a RawDocument,
-}
-
-/// Says which one it is, not what it says.
-impl std::fmt::Debug for Record<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Record")
-            .field("collection", &self.scope.collection())
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Makes leaves, and keeps its memory from one to the next.
 #[derive(Default)]

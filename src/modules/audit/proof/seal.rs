@@ -11,8 +11,9 @@ use super::{
     commitment::CommitmentKey,
     encoding::{Elements, put_name},
     keys::{NotSigned, PublicKeys, SigningKey},
-    leaf::{LeafHasher, Record},
+    leaf::LeafHasher,
     merkle::root,
+    record::Record,
     scope::Scopes,
 };
 use crate::platform::ids::time_of_id;

@@ -12,7 +12,8 @@ use super::{
     bytes::{Bytes, Hash},
     commitment::SaltSource,
     keys::{NotSigned, PublicKeys},
-    leaf::{LeafHasher, Record},
+    leaf::LeafHasher,
+    record::Record,
     scope::Scopes,
     seal::{Leaf, Seal, SealHeader, counts_of, names_of, root_of, sum},
 };
