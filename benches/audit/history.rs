@@ -12,7 +12,7 @@ use waybill::{
         audit::{AuditEvent, AuditOutcome, Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict},
         events::Event,
         providers::{
-            Dimensions, Item, Operation, OrderToPlace, Party, PaymentMode, Provider, Service, Shipment,
+            Carrier, Dimensions, Item, Operation, OrderToPlace, Party, PaymentMode, Provider, Service, Shipment,
             parcelx::{self, ParcelX},
         },
     },
