@@ -14,7 +14,7 @@ use waybill::{
 use crate::support::{
     TestApp, User, kyc,
     retention::{AUDIT, REQUESTS, RESPONSES, values_at, verify},
-    seals::{public_keys, seal_all},
+    seals::{public_keys, seal_all, write_records},
 };
 
 const REASON: &str = "Erasure asked for in ticket 12.";
@@ -323,18 +323,20 @@ async fn a_new_providers_records_are_erased_but_for_what_it_declares() {
         let prefix = if collection == REQUESTS { "req" } else { "res" };
         record.insert("_id", new_id(prefix));
         record.extend(doc! { "provider": "postx", "operation": "announce", "body": body.clone() });
-        app.db().collection::<Document>(collection).insert_one(record).await.unwrap();
+        write_records(app, collection, &[record]).await;
     }
     // Nor need a body be an object; and one may be long, so long that one transaction does not take all of them.
-    let mut text = app.all(RESPONSES, doc! { "provider": "postx" }).await.remove(0);
-    text.extend(doc! { "_id": new_id("res"), "body": "Asha Rao" });
-    let mut long = text.clone();
     let rows = vec![Bson::from(vec![Bson::from("Asha"); 100]); 40];
-    app.db().collection::<Document>(RESPONSES).insert_one(text).await.unwrap();
-    for _ in 0..6 {
-        long.extend(doc! { "_id": new_id("res"), "body": rows.clone() });
-        app.db().collection::<Document>(RESPONSES).insert_one(&long).await.unwrap();
-    }
+    let answer = app.all(RESPONSES, doc! { "provider": "postx" }).await.remove(0);
+    let bodies = std::iter::once(Bson::from("Asha Rao")).chain(std::iter::repeat_n(Bson::from(rows), 6));
+    let answers: Vec<_> = bodies
+        .map(|body| {
+            let mut answer = answer.clone();
+            answer.extend(doc! { "_id": new_id("res"), "body": body });
+            answer
+        })
+        .collect();
+    write_records(app, RESPONSES, &answers).await;
     seal_all(app).await;
     assert!(fields(&erase(app, &["--order", order]).await) > 24_000);
     for collection in [REQUESTS, RESPONSES] {
