@@ -21,7 +21,7 @@ use waybill::{
     modules::audit::{
         RESPONSE_LOGS,
         export::{ExportFilter, ExportFormat, Exporter},
-        proof::{CommitmentKey, PublicKeys, Record, Scopes, Seal, SealHeader, SigningKey},
+        proof::{CommitmentKey, Leaf, PublicKeys, Record, Scopes, Seal, SealHeader, SigningKey},
         seals::{SealStore, commitment_key_of},
     },
     platform::{identity::Actor, ids::new_id, mongo, sealing::SealingKeys},
@@ -106,7 +106,8 @@ impl Filler {
             let id = document.get_str("_id").unwrap_or_default();
             Record { scope, id, document }
         });
-        let seal = Seal::build(self.last.as_ref(), DateTime::now(), records, &self.commitments, &self.signer);
+        let leaves = Leaf::of_all(records, &self.commitments);
+        let seal = Seal::build(self.last.as_ref(), DateTime::now(), leaves, Scopes::standard(), &self.signer);
         SealStore::new(self.db.clone()).insert(&seal).await?;
         self.last = Some(seal.header());
         Ok(())

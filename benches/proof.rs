@@ -11,7 +11,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use secrecy::SecretString;
 use waybill::modules::audit::{
     AUDIT_EVENTS, RESPONSE_LOGS,
-    proof::{CommitmentKey, LeafHasher, PublicKeys, Record, Scopes, Seal, SigningKey, Tree, Verifier, commitment_key},
+    proof::{
+        CommitmentKey, Leaf, LeafHasher, PublicKeys, Record, Scopes, Seal, SigningKey, Tree, Verifier, commitment_key,
+    },
 };
 
 const NOW: DateTime = DateTime::from_millis(1_700_000_000_000);
@@ -69,7 +71,7 @@ fn leaves(c: &mut Criterion) {
         let mut hasher = LeafHasher::new();
         let name = format!("{name} of {} bytes", document.as_bytes().len());
         group.bench_function(name, |b| {
-            b.iter(|| hasher.hash(&Record { scope, id: &id, document: black_box(document) }, 1, &key));
+            b.iter(|| hasher.hash(&Record { scope, id: &id, document: black_box(document) }, &key));
         });
     }
     group.finish();
@@ -83,7 +85,7 @@ fn seals(c: &mut Criterion) {
     let keys = PublicKeys::from_iter([signer.public()]);
     let build = || {
         let records = records.iter().map(|(id, document)| Record { scope, id, document });
-        Seal::build(None, NOW, records, &key, &signer)
+        Seal::build(None, NOW, Leaf::of_all(records, &key), scopes, &signer)
     };
     let seal = build();
     let hashes: Vec<_> = seal.leaves.iter().map(|leaf| leaf.hash).collect();

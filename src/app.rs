@@ -21,7 +21,7 @@ use crate::{
             self, AuditStore, Refusals,
             export::Exporter,
             retention::{self, Purger},
-            seals::{AnchorPlaces, SealStore, Sealer, SealerKeys},
+            seals::{AnchorPlaces, SealStore, Sealer, SealerKeys, leaf_hashes},
             verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService},
@@ -224,7 +224,7 @@ impl App {
         let queue_store = QueueStore::new(db.clone());
         let queues = config.order_queues();
         let indexes_present = Arc::new(AtomicBool::new(false));
-        let journal = audit::journal();
+        let journal = audit::journal().hashing(leaf_hashes(&db, &secrets.sealing));
         let api_lane = Lane::start("api", db.clone(), clock.clone(), journal.clone());
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));

@@ -3,7 +3,7 @@
 use bson::{Bson, Document, doc};
 use waybill::{
     modules::audit::{
-        proof::{Anchor, FindingKind, PublicKeys, Record, Scopes, Seal, SealHeader, sign_purge},
+        proof::{Anchor, FindingKind, Leaf, PublicKeys, Record, Scopes, Seal, SealHeader, sign_purge},
         seals::{AUDIT_SEALS, SealStore, commitment_key_of},
         verification::Part,
     },
@@ -183,7 +183,8 @@ async fn a_record_that_is_in_two_seals_is_named() {
     let record = || Record { scope, id, document: &document };
     // By a sealer that forgot what it had sealed; and that took it twice at once.
     for records in [vec![record()], vec![record(), record()]] {
-        let again = Seal::build(Some(&last.header()), at, records, &key, &signer);
+        let leaves = Leaf::of_all(records, &key);
+        let again = Seal::build(Some(&last.header()), at, leaves, Scopes::standard(), &signer);
         chain.put_seal(&again).await;
         let finding = chain.finding().await;
         assert_found(&finding, FindingKind::RecordDoubled, 4, None);

@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use tokio::process::Command;
 use waybill::{
     modules::audit::{
-        proof::{Record, Scopes, Seal},
+        proof::{Leaf, Record, Scopes, Seal},
         seals::{SealStore, commitment_key_of},
     },
     platform::{ids::new_id, sealing::SealingKeys},
@@ -147,7 +147,8 @@ async fn one_seal(app: &TestApp) {
         let id = document.get_str("_id").unwrap();
         Record { scope, id, document }
     });
-    let seal = Seal::build(None, bson::DateTime::now(), records, &commitments, &signing_key(SIGNING_KEY));
+    let (leaves, signer) = (Leaf::of_all(records, &commitments), signing_key(SIGNING_KEY));
+    let seal = Seal::build(None, bson::DateTime::now(), leaves, Scopes::standard(), &signer);
     assert!(SealStore::new(app.db().clone()).insert(&seal).await.unwrap());
 }
 

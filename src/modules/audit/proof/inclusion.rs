@@ -109,7 +109,7 @@ impl Proof {
         let scope = scopes.of_code(self.code).filter(|scope| scope.collection() == self.collection);
         let scope = scope.ok_or_else(|| ProofError::NotGiven(format!("rule {} is not known", self.code)))?;
         let record = Record { scope, id: &self.record_id, document: record };
-        let leaf = LeafHasher::new().hash(&record, self.seq, salts);
+        let leaf = LeafHasher::new().hash(&record, salts);
         if leaf.map_err(|error| ProofError::NotGiven(error.to_string()))? != self.leaf_hash {
             return Err(ProofError::RecordChanged);
         }

@@ -1,4 +1,4 @@
-//! One leaf per record: `SHA-256(0x00, collection, seq, canonical record)`.
+//! One leaf per record: `SHA-256(0x00, collection, canonical record)`.
 
 use sha2::{Digest, Sha256};
 
@@ -17,7 +17,6 @@ const LEAF: u8 = 0x00;
 pub struct LeafHasher {
     /// What was hashed last.
     pub(super) bytes: Vec<u8>,
-    seq_at: usize,
 }
 
 impl std::fmt::Debug for LeafHasher {
@@ -33,25 +32,17 @@ impl LeafHasher {
         Self::default()
     }
 
-    /// The leaf of `record`, which is number `seq` in the whole chain, from 1.
+    /// The leaf of `record`. Its place in the chain is that of the leaf in the tree of its seal.
     ///
     /// # Errors
     /// Where a personal field has no salt.
-    pub fn hash<S: SaltSource>(&mut self, record: &Record<'_>, seq: i64, salts: &S) -> Result<Hash, S::Error> {
+    pub fn hash<S: SaltSource>(&mut self, record: &Record<'_>, salts: &S) -> Result<Hash, S::Error> {
         self.bytes.clear();
         self.bytes.push(LEAF);
         put_name(&mut self.bytes, record.scope.collection().as_bytes());
-        self.seq_at = self.bytes.len();
-        self.bytes.extend_from_slice(&seq.to_le_bytes());
         let mut salt_of = salts.salts_of(record);
         let commit = |path: &str, value: &[u8]| Ok(commitment(&salt_of(path)?, value));
         encode_committed(record.document, record.scope.paths(), commit, &mut self.bytes)?;
         Ok(Bytes(Sha256::digest(&self.bytes).into()))
-    }
-
-    /// The leaf of the same record, were its number another.
-    pub(super) fn hash_as(&mut self, seq: i64) -> Hash {
-        self.bytes[self.seq_at..self.seq_at + 8].copy_from_slice(&seq.to_le_bytes());
-        Bytes(Sha256::digest(&self.bytes).into())
     }
 }

@@ -35,6 +35,17 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// The leaves of records, in their order.
+    #[must_use]
+    pub fn of_all<'a>(records: impl IntoIterator<Item = Record<'a>>, commitments: &CommitmentKey) -> Vec<Self> {
+        let mut hasher = LeafHasher::new();
+        let leaf = |record: Record<'_>| {
+            let Ok(hash) = hasher.hash(&record, commitments);
+            Self { code: record.scope.code(), id: record.id.to_owned(), hash }
+        };
+        records.into_iter().map(leaf).collect()
+    }
+
     /// The time of its record, ms: what its id carries. No record is younger than its seal, nor is one without a time.
     #[must_use]
     pub fn at_ms(&self, sealed_at: DateTime) -> i64 {
@@ -168,28 +179,25 @@ fn numbers(of: &BTreeMap<String, i64>) -> Elements {
 }
 
 impl Seal {
-    /// Seals `records`, which may be none, after `previous`.
+    /// Seals records by their leaves, which may be none, after `previous`. Leaves of a rule that `scopes` do not know are
+    /// left out.
     #[must_use]
-    pub fn build<'a>(
+    pub fn build(
         previous: Option<&SealHeader>,
         sealed_at: DateTime,
-        records: impl IntoIterator<Item = Record<'a>>,
-        commitments: &CommitmentKey,
+        mut leaves: Vec<Leaf>,
+        scopes: &Scopes,
         signer: &SigningKey,
     ) -> Self {
-        let first_seq = previous.map_or(1, SealHeader::next_seq);
-        let mut hasher = LeafHasher::new();
         let mut counts = BTreeMap::new();
-        let mut leaves = Vec::new();
-        for (seq, record) in (first_seq..).zip(records) {
-            let Ok(hash) = hasher.hash(&record, seq, commitments);
-            leaves.push(Leaf { code: record.scope.code(), id: record.id.to_owned(), hash });
-            count(&mut counts, record.scope.collection());
-        }
+        leaves.retain(|leaf| {
+            let scope = scopes.of_code(leaf.code);
+            scope.inspect(|scope| count(&mut counts, scope.collection())).is_some()
+        });
         let mut header = SealHeader {
             number: previous.map_or(1, |previous| previous.number + 1),
             sealed_at,
-            first_seq,
+            first_seq: previous.map_or(1, SealHeader::next_seq),
             totals: sum(previous.map(|previous| &previous.totals), &counts),
             counts,
             root: root_of(&leaves),

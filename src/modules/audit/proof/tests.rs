@@ -95,10 +95,11 @@ fn sealed(previous: Option<&Seal>, records: &[Stored], signer: &SigningKey) -> S
     let (scopes, key) = (scopes(), commitments_key());
     let previous = previous.map(Seal::header);
     let at = DateTime::from_millis(AT.timestamp_millis() + previous.as_ref().map_or(0, |seal| seal.number));
-    Seal::build(previous.as_ref(), at, records.iter().map(|record| record.record(&scopes)), &key, signer)
+    let records = records.iter().map(|record| record.record(&scopes));
+    Seal::build(previous.as_ref(), at, Leaf::of_all(records, &key), &scopes, signer)
 }
 
-fn leaf_of(record: &Stored, seq: i64) -> Hash {
-    let Ok(hash) = LeafHasher::new().hash(&record.record(&scopes()), seq, &commitments_key());
+fn leaf_of(record: &Stored) -> Hash {
+    let Ok(hash) = LeafHasher::new().hash(&record.record(&scopes()), &commitments_key());
     hash
 }

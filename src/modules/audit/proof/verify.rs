@@ -382,9 +382,9 @@ impl SealCheck<'_, '_> {
             return Err(self.suspected_or(position, FindingKind::RecordRemoved, "the record is gone"));
         };
         let record = Record { scope, id, document };
-        match self.verifier.hasher.hash(&record, self.seal.first_seq + position as i64, salts) {
+        match self.verifier.hasher.hash(&record, salts) {
             Ok(hash) if hash == leaf.hash => Ok(()),
-            Ok(_) => Err(self.differs(position)),
+            Ok(hash) => Err(self.differs(position, &hash)),
             Err(error) => Err(self.suspected_or(position, FindingKind::RecordChanged, &error.to_string())),
         }
     }
@@ -406,14 +406,10 @@ impl SealCheck<'_, '_> {
     }
 
     /// What it means that the record just hashed is not the one of its leaf.
-    fn differs(&mut self, position: usize) -> Finding {
-        let (own, size) = (self.seal.first_seq + position as i64, self.seal.leaves.len() as i64);
-        let leaf = &self.seal.leaves[position];
-        let hasher = &mut self.verifier.hasher;
-        let mut others = (self.seal.first_seq..self.seal.first_seq + size).filter(|&seq| seq != own);
-        match others.find(|&seq| hasher.hash_as(seq) == leaf.hash) {
-            Some(seq) => {
-                let detail = format!("the record was sealed as number {seq}");
+    fn differs(&self, position: usize, hash: &Hash) -> Finding {
+        match self.seal.leaves.iter().position(|leaf| leaf.hash == *hash) {
+            Some(other) => {
+                let detail = format!("the record's leaf stands at number {}", self.seal.first_seq + other as i64);
                 self.at(position, FindingKind::RecordReordered, &detail)
             }
             None => self.suspected_or(position, FindingKind::RecordChanged, "the record is not what was sealed"),

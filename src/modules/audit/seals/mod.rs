@@ -14,5 +14,5 @@ mod store;
 
 pub use anchor::AnchorPlaces;
 pub use sealer::{Passed, SealError, Sealer, SealerKeys};
-pub use secret::{SecretError, commitment_key_of, find_commitment_key, rotate_commitment_secret};
+pub use secret::{SecretError, commitment_key_of, find_commitment_key, leaf_hashes, rotate_commitment_secret};
 pub use store::{AUDIT_KEYS, AUDIT_SEALS, SealStore};

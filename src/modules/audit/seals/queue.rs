@@ -1,9 +1,9 @@
-//! What waits to be sealed: entries that transactions left in `seal_queue`, read in one snapshot with the records that
-//! they name.
+//! What waits to be sealed: entries that transactions left in `seal_queue`, read in one snapshot with those of the records
+//! that were not hashed by who wrote them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
 use mongodb::{
     ClientSession, Database,
@@ -12,14 +12,12 @@ use mongodb::{
 
 use super::store::{SealStore, id_of};
 use crate::{
-    modules::audit::proof::Scopes,
+    modules::audit::proof::{CommitmentKey, Hash, LeafHasher, Record, Scopes},
     platform::{batch::SEAL_QUEUE, ids::time_of_id},
 };
 
 /// Records in one seal.
 const RECORDS_MAX: usize = 20_000;
-/// And their bytes, which are held in memory.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Entries are read by so many, of which some are kept until they name so many records: a record has 64 KB at most.
 const ENTRIES_AT_ONCE: i64 = 100;
 const RECORDS_AT_ONCE: usize = 500;
@@ -30,8 +28,8 @@ pub(super) type RecordKey = (u8, String);
 /// Entries that one seal acknowledges.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// Records that are in no seal yet.
-    pub(super) records: BTreeMap<RecordKey, RawDocumentBuf>,
+    /// Records that are in no seal yet, with the hashes of their leaves.
+    pub(super) records: BTreeMap<RecordKey, Hash>,
     /// The entries that name them, and those of which all records are sealed already.
     pub(super) entries: Vec<Bson>,
     /// Records that are named and are not there: their entries stay.
@@ -46,29 +44,35 @@ pub(super) struct Taken {
 struct Entry {
     id: Bson,
     at_ms: Option<i64>,
-    /// None where it names what can't be a record of ours.
-    records: Option<Vec<RecordKey>>,
+    /// With the hash that who wrote it has made. None where it names what can't be a record of ours.
+    records: Option<BTreeMap<RecordKey, Option<Hash>>>,
+}
+
+impl Entry {
+    fn records(&self) -> impl Iterator<Item = (&RecordKey, Option<Hash>)> {
+        self.records.iter().flatten().map(|(key, hash)| (key, *hash))
+    }
 }
 
 /// Takes the oldest entries, in the transaction of `session`.
-pub(super) async fn take(db: &Database, session: &mut ClientSession) -> Result<Taken> {
+pub(super) async fn take(db: &Database, session: &mut ClientSession, commitments: &CommitmentKey) -> Result<Taken> {
     let mut taken = Taken::default();
-    let mut bytes = 0;
     let mut last = Bson::MinKey;
     loop {
         let entries = read(db, session, &last, RECORDS_AT_ONCE.min(RECORDS_MAX - taken.records.len())).await?;
         let Some(newest) = entries.last() else { return Ok(taken) };
         last = newest.id.clone();
-        let all: BTreeSet<&RecordKey> = entries.iter().filter_map(|entry| entry.records.as_ref()).flatten().collect();
-        let new: Vec<&RecordKey> = all.into_iter().filter(|key| !taken.records.contains_key(*key)).collect();
-        let sealed = SealStore::new(db.clone()).sealed_among(session, &new).await?;
-        let wanted: Vec<&RecordKey> = new.into_iter().filter(|(_, id)| !sealed.contains(id)).collect();
-        let found = fetch(db, session, &wanted).await?;
-        bytes += found.values().map(|record| record.as_bytes().len()).sum::<usize>();
-        taken.records.extend(found);
+        let named: BTreeMap<&RecordKey, Option<Hash>> =
+            entries.iter().flat_map(Entry::records).filter(|(key, _)| !taken.records.contains_key(*key)).collect();
+        let sealed = SealStore::new(db.clone()).sealed_among(session, named.keys().copied()).await?;
+        let (hashed, unread): (Vec<_>, Vec<_>) =
+            named.into_iter().filter(|((_, id), _)| !sealed.contains(id)).partition(|(_, hash)| hash.is_some());
+        taken.records.extend(hashed.into_iter().filter_map(|(key, hash)| Some((key.clone(), hash?))));
+        let unread: Vec<&RecordKey> = unread.into_iter().map(|(key, _)| key).collect();
+        taken.records.extend(hash(db, session, &unread, commitments).await?);
         for entry in &entries {
-            let is_there = |key: &&RecordKey| !taken.records.contains_key(*key) && !sealed.contains(&key.1);
-            let missing: Vec<_> = entry.records.iter().flatten().filter(is_there).collect();
+            let is_missing = |key: &&RecordKey| !taken.records.contains_key(*key) && !sealed.contains(&key.1);
+            let missing: Vec<_> = entry.records().map(|(key, _)| key).filter(is_missing).collect();
             if entry.records.is_none() {
                 taken.missing.push((SEAL_QUEUE.to_owned(), entry.id.to_string()));
             } else if missing.is_empty() {
@@ -77,7 +81,7 @@ pub(super) async fn take(db: &Database, session: &mut ClientSession) -> Result<T
             }
             taken.missing.extend(missing.into_iter().map(|(code, id)| (collection_of(*code), id.clone())));
         }
-        if taken.records.len() >= RECORDS_MAX || bytes >= BYTES_MAX {
+        if taken.records.len() >= RECORDS_MAX {
             taken.more = true;
             return Ok(taken);
         }
@@ -97,7 +101,7 @@ async fn read(db: &Database, session: &mut ClientSession, after: &Bson, records_
     let (mut entries, mut named) = (Vec::new(), 0);
     while let Some(entry) = stream.next().await.transpose()? {
         let records = records_in(&entry);
-        named += records.as_ref().map_or(0, Vec::len);
+        named += records.as_ref().map_or(0, BTreeMap::len);
         if named > records_max && !entries.is_empty() {
             break;
         }
@@ -114,30 +118,38 @@ async fn read(db: &Database, session: &mut ClientSession, after: &Bson, records_
     Ok(entries)
 }
 
-fn records_in(entry: &RawDocument) -> Option<Vec<RecordKey>> {
-    let mut records = Vec::new();
+fn records_in(entry: &RawDocument) -> Option<BTreeMap<RecordKey, Option<Hash>>> {
+    let mut records = BTreeMap::new();
     for element in entry.get_document("records").ok()? {
         let (collection, named) = element.ok()?;
         let scope = Scopes::standard().of_collection(collection.as_str())?;
         for record in named.as_array()? {
-            let id = record.ok()?.as_document()?.get_str("id").ok()?;
-            records.push((scope.code(), id.to_owned()));
+            let record = record.ok()?.as_document()?;
+            let id = record.get_str("id").ok().filter(|id| time_of_id(id).is_some())?;
+            let leaf = match record.get("leaf").ok()? {
+                Some(RawBsonRef::Binary(leaf)) => Some(leaf.bytes.to_vec().try_into().ok()?),
+                Some(_) => return None,
+                None => None,
+            };
+            records.insert((scope.code(), id.to_owned()), leaf);
         }
     }
-    records.iter().all(|(_, id)| time_of_id(id).is_some()).then_some(records)
+    Some(records)
 }
 
-/// The records of these keys that are there.
-async fn fetch(
+/// Reads and hashes those of these records that are there.
+async fn hash(
     db: &Database,
     session: &mut ClientSession,
     wanted: &[&RecordKey],
-) -> Result<BTreeMap<RecordKey, RawDocumentBuf>> {
+    commitments: &CommitmentKey,
+) -> Result<BTreeMap<RecordKey, Hash>> {
+    let mut hasher = LeafHasher::new();
     let mut by_code: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
     for (code, id) in wanted {
         by_code.entry(*code).or_default().push(id);
     }
-    let mut records = BTreeMap::new();
+    let mut hashes = BTreeMap::new();
     for (code, ids) in by_code {
         let Some(scope) = Scopes::standard().of_code(code) else { continue };
         let stored = db.collection::<RawDocumentBuf>(scope.collection());
@@ -145,11 +157,12 @@ async fn fetch(
         let mut stream = found.stream(session);
         while let Some(record) = stream.next().await.transpose()? {
             if let Some(id) = id_of(&record) {
-                records.insert((code, id.to_owned()), record);
+                let Ok(hash) = hasher.hash(&Record { scope, id, document: &record }, commitments);
+                hashes.insert((code, id.to_owned()), hash);
             }
         }
     }
-    Ok(records)
+    Ok(hashes)
 }
 
 /// Deletes what was taken; fails where another sealer was first.

@@ -4,25 +4,22 @@
 //! are one transaction, so a sealer that is killed, frozen or doubled at any step leaves neither a gap nor a double.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, doc};
 use mongodb::{ClientSession, Database, options::ReadConcern};
 use tokio::sync::Mutex;
 
 use super::{
     anchor::{AnchorPlaces, Anchors},
-    queue::{self, RecordKey},
+    queue,
     secret::{SecretError, commitment_key_of},
     store::SealStore,
 };
 use crate::{
-    modules::audit::proof::{
-        Anchor, CommitmentKey, NotSigned, PublicKeys, Record, Scopes, Seal, SealHeader, SigningKey,
-    },
+    modules::audit::proof::{Anchor, CommitmentKey, Leaf, NotSigned, PublicKeys, Scopes, Seal, SealHeader, SigningKey},
     platform::{
         batch::SEAL_QUEUE, clock::Clock, crash, exchange::Exchange, mongo, sealing::SealingKeys, singleton::Singleton,
     },
@@ -64,9 +61,6 @@ pub enum SealError {
         /// The seal that is known, from this process or from the anchors in the file.
         number: i64,
     },
-    /// Hashing ended by a panic.
-    #[error("a seal could not be made: {0}")]
-    Build(String),
 }
 
 /// What a pass did.
@@ -107,7 +101,7 @@ pub struct SealerKeys {
 #[derive(Debug)]
 struct Chain {
     last: Option<SealHeader>,
-    commitments: Arc<CommitmentKey>,
+    commitments: CommitmentKey,
 }
 
 /// What one transaction of a pass did.
@@ -231,7 +225,7 @@ impl Sealer {
         }
         state.latest = last.as_ref().map(Anchor::from);
         tracing::info!(last = last.as_ref().map(|last| last.number), "sealing audit records");
-        Ok(Chain { last, commitments: Arc::new(commitments) })
+        Ok(Chain { last, commitments })
     }
 
     /// Seals the oldest entries of the queue and acknowledges them, in one transaction; none where another process was
@@ -274,7 +268,7 @@ impl Sealer {
         session: &mut ClientSession,
         chain: &Chain,
     ) -> Result<(Option<SealHeader>, Step), SealError> {
-        let taken = queue::take(&self.db, session).await?;
+        let taken = queue::take(&self.db, session, &chain.commitments).await?;
         crash::point("seal_read");
         metrics::gauge!("waybill_audit_missing_records").set(taken.missing.len() as f64);
         if let Some((collection, id)) = taken.missing.first() {
@@ -294,7 +288,10 @@ impl Sealer {
         };
         let mut header = None;
         if !taken.records.is_empty() {
-            let seal = self.build(chain, taken.records).await?;
+            // Times of seals never go back, so that whoever looks for one can halve the chain.
+            let now = chain.last.as_ref().map_or(self.clock.now(), |last| last.sealed_at.max(self.clock.now()));
+            let leaves = taken.records.into_iter().map(|((code, id), hash)| Leaf { code, id, hash }).collect();
+            let seal = Seal::build(chain.last.as_ref(), now, leaves, Scopes::standard(), &self.keys.signer);
             crash::point("seal_built");
             self.store.append(session, &seal).await?;
             header = Some(seal.header());
@@ -303,21 +300,6 @@ impl Sealer {
             queue::acknowledge(&self.db, session, &taken.entries).await?;
         }
         Ok((header, step))
-    }
-
-    async fn build(&self, chain: &Chain, records: BTreeMap<RecordKey, RawDocumentBuf>) -> Result<Seal, SealError> {
-        let (last, commitments, signer) =
-            (chain.last.clone(), Arc::clone(&chain.commitments), Arc::clone(&self.keys.signer));
-        // Times of seals never go back, so that whoever looks for one can halve the chain.
-        let now = last.as_ref().map_or(self.clock.now(), |last| last.sealed_at.max(self.clock.now()));
-        let built = tokio::task::spawn_blocking(move || {
-            let scopes = Scopes::standard();
-            let records = records
-                .iter()
-                .filter_map(|((code, id), document)| scopes.of_code(*code).map(|scope| Record { scope, id, document }));
-            Seal::build(last.as_ref(), now, records, &commitments, &signer)
-        });
-        built.await.map_err(|error| SealError::Build(error.to_string()))
     }
 
     /// Says once that records wait for their seal although somebody seals.

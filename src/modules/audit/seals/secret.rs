@@ -1,5 +1,10 @@
-//! The secret behind commitments: made once, at random, and kept sealed in the database, so that it outlives every
-//! change of keys.
+//! The secret behind commitments: made once, at random, by the first sealer, and kept sealed in the database, so that it
+//! outlives every change of keys. Whoever writes records reads it, and hashes them on the way.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bson::{Document, doc};
 use mongodb::Database;
@@ -7,10 +12,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::proof::{CommitmentKey, commitment_key},
-    store::{AUDIT_KEYS, SealStore},
+    super::proof::{CommitmentKey, LeafHasher, Record, Scopes, commitment_key},
+    store::{AUDIT_KEYS, SealStore, id_of},
 };
 use crate::platform::{
+    batch::LeafHash,
     mongo,
     sealing::{OpenError, Sealed, SealingKeys},
 };
@@ -18,6 +24,8 @@ use crate::platform::{
 /// `_id` of the secret, and its place among sealed values.
 const ID: &str = "commitment_secret";
 const PLACE: &str = "audit_keys/commitment_secret";
+/// Somebody who writes looks for the key so often, until it has it.
+const LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Serialize, Deserialize)]
 struct StoredSecret {
@@ -59,8 +67,9 @@ pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<Comm
             let made = StoredSecret { id: ID.into(), sealed: keys.seal(PLACE, secret.as_bytes()) };
             match secrets.insert_one(&made).await {
                 Err(error) if !mongo::is_duplicate_key(&error) => return Err(error.into()),
-                // Somebody else's counts where it was first.
-                _ => secrets.find_one(doc! { "_id": ID }).await?.unwrap_or(made),
+                Ok(_) => made,
+                // Somebody else was first. Until a majority has theirs, neither counts.
+                Err(error) => secrets.find_one(doc! { "_id": ID }).await?.ok_or(error)?,
             }
         }
     };
@@ -78,6 +87,29 @@ pub async fn find_commitment_key(db: &Database, keys: &SealingKeys) -> Result<Op
     };
     let secret: SecretString = keys.open_text(PLACE, &stored.sealed)?;
     Ok(Some(commitment_key(&secret)))
+}
+
+/// Hashes what this process writes, so that the sealer need not read it, from when the commitment key is there. It is
+/// looked for in the background; the sealer reads what was written before.
+pub fn leaf_hashes(db: &Database, keys: &Arc<SealingKeys>) -> LeafHash {
+    let known: Arc<OnceLock<CommitmentKey>> = Arc::default();
+    let (found, db, keys) = (Arc::clone(&known), db.clone(), Arc::clone(keys));
+    tokio::spawn(async move {
+        loop {
+            match find_commitment_key(&db, &keys).await {
+                Ok(Some(key)) => return drop(found.set(key)),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "no commitment key yet"),
+            }
+            tokio::time::sleep(LOOKED_FOR_EVERY).await;
+        }
+    });
+    Arc::new(move |collection, document| {
+        let (commitments, scope) = (known.get()?, Scopes::standard().of_collection(collection)?);
+        let record = Record { scope, id: id_of(document)?, document };
+        let Ok(hash) = LeafHasher::new().hash(&record, commitments);
+        Some(hash.0)
+    })
 }
 
 /// Wraps the secret under today's sealing key; whether that changed anything.

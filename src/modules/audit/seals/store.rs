@@ -111,10 +111,10 @@ impl SealStore {
     pub(super) async fn sealed_among(
         &self,
         session: &mut ClientSession,
-        records: &[&RecordKey],
+        records: impl Iterator<Item = &RecordKey>,
     ) -> Result<BTreeSet<String>> {
         let mut timed: Vec<(i64, &str)> =
-            records.iter().map(|(_, id)| (time_of_id(id).unwrap_or_default(), id.as_str())).collect();
+            records.map(|(_, id)| (time_of_id(id).unwrap_or_default(), id.as_str())).collect();
         timed.sort_unstable();
         let mut sealed = BTreeSet::new();
         // Some that were committed late must not lead through all the seals in between.

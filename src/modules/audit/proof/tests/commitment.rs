@@ -21,7 +21,7 @@ fn set(document: &mut Document, path: &str, value: Bson) {
 }
 
 fn leaf(document: &Document) -> Hash {
-    leaf_of(&Stored::new("letters", document), 7)
+    leaf_of(&Stored::new("letters", document))
 }
 
 /// A letter without its last personal field.
@@ -71,7 +71,7 @@ proptest! {
         let mut document = doc! { "_id": "cal_1", "note": null, "status": "done", "body": &body };
         let (scopes, key) = (scopes(), commitments_key());
         let of = |document: &Document| Stored::new("calls", document);
-        let before = leaf_of(&of(&document), 7);
+        let before = leaf_of(&of(&document));
         let mut paths = Vec::new();
         values(&body, "body", &mut paths);
         paths.sort();
@@ -80,14 +80,14 @@ proptest! {
         if !paths.is_empty() {
             let path = &paths[n % paths.len()];
             set(&mut document, path, erased(&found[path]).into());
-            prop_assert_eq!(leaf_of(&of(&document), 7), before);
+            prop_assert_eq!(leaf_of(&of(&document)), before);
             set(&mut document, path, erased(&Hash::ZERO).into());
-            prop_assert_ne!(leaf_of(&of(&document), 7), before);
+            prop_assert_ne!(leaf_of(&of(&document)), before);
         }
         for path in &paths {
             set(&mut document, path, erased(&found[path]).into());
         }
-        prop_assert_eq!(leaf_of(&of(&document), 7), before);
+        prop_assert_eq!(leaf_of(&of(&document)), before);
         prop_assert!(key.salts(&of(&document).record(&scopes)).is_empty());
     }
 }
@@ -95,11 +95,11 @@ proptest! {
 #[test]
 fn a_document_in_a_body_is_not_erased_at_once() {
     let document = doc! { "_id": "cal_1", "body": { "data": { "name": "Asha" } } };
-    let before = leaf_of(&Stored::new("calls", &document), 7);
+    let before = leaf_of(&Stored::new("calls", &document));
     for commitment in commitments(&Stored::new("calls", &document).record(&scopes()), &commitments_key()).values() {
         for forged in [doc! { "data": erased(commitment) }, erased(commitment)] {
             let forged = doc! { "_id": "cal_1", "body": forged };
-            assert_ne!(leaf_of(&Stored::new("calls", &forged), 7), before);
+            assert_ne!(leaf_of(&Stored::new("calls", &forged)), before);
         }
     }
 }
@@ -125,7 +125,7 @@ fn what_a_personal_field_says_is_not_in_the_hashed_bytes() {
     let (scopes, key) = (scopes(), commitments_key());
     let stored = Stored::new("letters", &letter("let_1"));
     let mut hasher = LeafHasher::new();
-    let Ok(_) = hasher.hash(&stored.record(&scopes), 1, &key);
+    let Ok(_) = hasher.hash(&stored.record(&scopes), &key);
     let bytes = &hasher.bytes;
     for said in ["because", "192.0.2.1", "Asha"] {
         assert!(!bytes.windows(said.len()).any(|window| window == said.as_bytes()), "{said}");
@@ -200,7 +200,7 @@ fn elsewhere_an_erased_field_is_a_document_like_others() {
     let right = commitments(&Stored::new("letters", &letter("let_1")).record(&scopes()), &commitments_key());
     let forged = doc! { "_id": "pla_1", "reason": erased(&right["reason"]) };
     let honest = doc! { "_id": "pla_1", "reason": "because let_1" };
-    let plain = |document: &Document| leaf_of(&Stored::new("plain", document), 1);
+    let plain = |document: &Document| leaf_of(&Stored::new("plain", document));
     assert_ne!(plain(&forged), plain(&honest));
 }
 
@@ -229,7 +229,7 @@ fn salts_differ_by_collection_record_and_path_and_not_by_how_they_are_cut() {
 #[test]
 fn salts_that_were_handed_over_do_for_the_key() {
     let hash = |document: &Document, salts: &Salts| {
-        LeafHasher::new().hash(&Stored::new("letters", document).record(&scopes()), 7, salts)
+        LeafHasher::new().hash(&Stored::new("letters", document).record(&scopes()), salts)
     };
     let handed_over = |document: &Document| {
         let stored = Stored::new("letters", document);

@@ -32,7 +32,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         record("audit_events", "aud_1", &*audit),
         record("provider_response_logs", "res_1", &*answer),
     ];
-    let seal = Seal::build(None, AT, records, &key, &signer);
+    let seal = Seal::build(None, AT, Leaf::of_all(records, &key), scopes, &signer);
     let header = seal.header();
     let proof = Proof::of(&seal, 1, scopes).expect("a leaf");
     assert_eq!(
@@ -40,13 +40,13 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         Ok(())
     );
 
-    let hashed = |record: &Record<'_>, seq: i64| {
+    let hashed = |record: &Record<'_>| {
         let mut hasher = LeafHasher::new();
-        let Ok(_) = hasher.hash(record, seq, &key);
+        let Ok(_) = hasher.hash(record, &key);
         hasher.bytes
     };
     let after = call(erase(&records[2], path, &key).expect("a note").into());
-    assert_eq!(hashed(&record("provider_response_logs", "res_1", &after), 3), hashed(&records[2], 3));
+    assert_eq!(hashed(&record("provider_response_logs", "res_1", &after)), hashed(&records[2]));
     let salt_of_record = |record| match key.salts(record) {
         Salts::OfRecord(salt) => salt.into(),
         Salts::OfFields(fields) => panic!("nothing is erased: {fields:?}"),
@@ -59,18 +59,18 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     let element = encoded(&doc! { "address": "192.0.2.1" });
     let value = [&element[4..5], &element[9 + "address".len()..]].concat();
     BTreeMap::from([
-        ("leaf 1 input", hashed(&records[0], 1)),
+        ("leaf 1 input", hashed(&records[0])),
         ("leaf 1", seal.leaves[0].hash.into()),
         ("value", value),
         ("salt of aud_1", salt_of_record(&records[1])),
         ("salt", salt(&records[1], "actor.address")),
         ("commitment", commitments(&records[1], &key)["actor.address"].into()),
-        ("leaf 2 input", hashed(&records[1], 2)),
+        ("leaf 2 input", hashed(&records[1])),
         ("leaf 2", seal.leaves[1].hash.into()),
         ("salt of res_1", salt_of_record(&records[2])),
         ("commitment of body.status", commitments(&records[2], &key)["body.status"].into()),
         ("commitment of body.data.0.note", commitments(&records[2], &key)[path].into()),
-        ("leaf 3 input", hashed(&records[2], 3)),
+        ("leaf 3 input", hashed(&records[2])),
         ("leaf 3", seal.leaves[2].hash.into()),
         ("root", header.root.into()),
         ("names", header.names.into()),

@@ -17,7 +17,7 @@ fn a_seal_continues_the_one_before() {
     assert_eq!((first.number, first.first_seq, first.previous), (1, 1, Hash::ZERO));
     assert_eq!(first.counts, numbers(&[("letters", 2), ("plain", 2)]));
     assert_eq!(first.totals, first.counts);
-    assert_eq!(first.leaves[3].hash, leaf_of(&stored(3..4)[0], 4));
+    assert_eq!(first.leaves[3].hash, leaf_of(&stored(3..4)[0]));
 
     let empty = sealed(Some(&first), &[], &signer);
     assert_eq!((empty.number, empty.first_seq, empty.previous), (2, 5, first.header().hash()));
