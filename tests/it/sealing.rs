@@ -180,6 +180,39 @@ async fn a_record_that_is_named_and_gone_is_a_finding_and_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn what_is_changed_before_its_seal_is_a_finding() {
+    let app = TestApp::start().await;
+    seal_all(&app).await;
+    let user = app.merchant().await;
+    let events = app.db().collection::<Document>("events");
+    let queue = app.db().collection::<Document>(SEAL_QUEUE);
+    let hashed = doc! { "records.events.leaf": { "$type": "binData" } };
+    eventually("records are hashed by who writes them", PATIENCE, async || {
+        app.create(&user, &new_id("c")).await.expect(201);
+        queue.count_documents(hashed.clone()).await.unwrap() > 0
+    })
+    .await;
+    let entry = queue.find_one(hashed).await.unwrap().unwrap();
+    let named = entry.get_document("records").unwrap().get_array("events").unwrap();
+    let id = named[0].as_document().unwrap().get_str("id").unwrap().to_owned();
+    let written = events.find_one(doc! { "_id": &id }).await.unwrap().unwrap();
+    let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
+    let finding = async || {
+        let report = verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap();
+        report.finding.map(|finding| (finding.kind, finding.record_id.unwrap()))
+    };
+
+    events.update_one(doc! { "_id": &id }, doc! { "$set": { "type": "Forged" } }).await.unwrap();
+    seal_all(&app).await;
+    assert_eq!((finding().await, queued(&app).await), (Some((FindingKind::RecordChanged, id.clone())), 0));
+    events.delete_one(doc! { "_id": &id }).await.unwrap();
+    assert_eq!(finding().await, Some((FindingKind::RecordRemoved, id)));
+    events.insert_one(written).await.unwrap();
+    sealed_once(&app).await;
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_clock_that_steps_back_ten_minutes_leaves_no_gap_and_no_double() {
     let app = TestApp::start().await;
     // The sealer's clock goes on where the database's was set back: records carry times ten minutes before its own.
