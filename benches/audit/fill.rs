@@ -8,16 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::{
     Database,
     options::{Acknowledgment, WriteConcern},
 };
 use serde::Serialize;
 use tokio::task::JoinSet;
-use waybill::modules::{
-    audit::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS},
-    events::EVENTS,
+use waybill::{
+    modules::{
+        audit::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS, journal},
+        events::EVENTS,
+    },
+    platform::ids::new_id,
 };
 
 use super::{
@@ -132,6 +135,10 @@ async fn insert(db: &Database, collection: &str, documents: Vec<RawDocumentBuf>)
         return Ok(());
     }
     let hasty = WriteConcern::builder().w(Acknowledgment::Nodes(1)).journal(false).build();
+    let named = documents.iter().map(|document| (collection, &**document));
+    for (queue, entry) in journal().entries(&new_id("bat"), DateTime::now(), named) {
+        db.collection::<RawDocumentBuf>(queue).insert_one(entry).write_concern(hasty.clone()).await?;
+    }
     let records = db.collection::<RawDocumentBuf>(collection);
     records.insert_many(documents).ordered(false).write_concern(hasty).await.map(drop)
 }

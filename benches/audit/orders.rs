@@ -18,7 +18,7 @@ use waybill::{
         orders::{ORDERS, OrderQueues},
         queue::JOBS,
     },
-    platform::mongo,
+    platform::{mongo, singleton::Singleton},
 };
 
 use super::{
@@ -52,16 +52,30 @@ struct Place {
     settings: Settings,
     token: String,
     number: Arc<AtomicU64>,
+    /// Holds the sealer's lease where nothing is to be sealed.
+    _idle: JoinSet<()>,
 }
 
 impl Place {
     async fn prepare(stores: &Stores, name: &str, carrier: &str, seals: bool) -> Result<Self, String> {
         let settings = stores.settings(name).with("PARCELX_BASE_URL", &format!("{carrier}/parcelx/api/v3"));
-        let settings = if seals { settings.sealing() } else { settings };
         settings.migrate().await?;
         let token = settings.user("merchant").await?;
         let db = mongo::connect(&stores.database(name)).await.map_err(|error| error.to_string())?;
-        Ok(Self { db, settings, token, number: Arc::default() })
+        let mut idle = JoinSet::new();
+        if !seals {
+            let lease = Singleton::new(db.clone(), "sealer");
+            if !lease.hold().await.map_err(|error| error.to_string())? {
+                return Err("somebody seals already".into());
+            }
+            idle.spawn(async move {
+                loop {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let _ = lease.hold().await;
+                }
+            });
+        }
+        Ok(Self { db, settings, token, number: Arc::default(), _idle: idle })
     }
 
     /// Creates orders for so long; how many.

@@ -56,6 +56,7 @@ impl Stores {
             ("REDIS_PREFIX", name.to_owned()),
             ("JWT_SECRET", "j".repeat(40)),
             ("SEALING_KEY", SEALING_KEY.into()),
+            ("AUDIT_SIGNING_KEY", SIGNING_KEY.into()),
             ("WAYBILL_PASSWORD", PASSWORD.into()),
             ("RATE_LIMIT", "off".into()),
             ("PARCELX_ACCESS_KEY", "a".into()),
@@ -72,12 +73,6 @@ impl Settings {
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.env.push((name, value.into()));
         self
-    }
-
-    /// With a key by which seals are signed.
-    #[must_use]
-    pub fn sealing(self) -> Self {
-        self.with("AUDIT_SIGNING_KEY", SIGNING_KEY)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

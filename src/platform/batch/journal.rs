@@ -74,7 +74,8 @@ impl Journal {
     }
 
     /// The entries of a transaction that inserts these documents, with the collections that they belong to.
-    pub(super) fn entries<'a>(
+    #[must_use]
+    pub fn entries<'a>(
         &self,
         id: &str,
         at: DateTime,
