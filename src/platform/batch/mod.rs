@@ -25,7 +25,7 @@ use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-pub use journal::{BATCHES, COLLECTIONS, Journal, OUTBOX, SEAL_QUEUE, indexes};
+pub use journal::{BATCHES, COLLECTIONS, Journal, LeafHash, OUTBOX, SEAL_QUEUE, indexes};
 pub use view::{Entity, Key, View};
 
 use super::{

@@ -1,7 +1,7 @@
 //! What waits to be sealed: entries that transactions left in `seal_queue`, read in one snapshot with those of the records
 //! that were not hashed by who wrote them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
