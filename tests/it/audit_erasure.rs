@@ -318,10 +318,14 @@ async fn a_new_providers_records_are_erased_but_for_what_it_declares() {
         "receiver": { "fullName": "Asha Rao", "lines": ["12 MG Road", ["Bengaluru"]] }, "note": "for Asha", "weight": 450,
         "flags": [true, { "said": "Asha" }], "nothing": Bson::Null,
     };
+    let request_id = new_id("req");
     for collection in [REQUESTS, RESPONSES] {
         let mut record = app.all(collection, doc! { "orderId": order }).await.remove(0);
-        let prefix = if collection == REQUESTS { "req" } else { "res" };
-        record.insert("_id", new_id(prefix));
+        if collection == REQUESTS {
+            record.insert("_id", &request_id);
+        } else {
+            record.extend(doc! { "_id": new_id("res"), "requestRefId": &request_id });
+        }
         record.extend(doc! { "provider": "postx", "operation": "announce", "body": body.clone() });
         write_records(app, collection, &[record]).await;
     }

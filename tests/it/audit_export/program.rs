@@ -154,7 +154,7 @@ async fn one_seal(app: &TestApp) {
 
 #[tokio::test]
 async fn memory_does_not_grow_with_the_records_of_a_seal() {
-    const RECORDS: usize = 3_000;
+    const RECORDS: usize = 2_000;
     let app = TestApp::start().await;
     let pattern = doc! {
         "requestRefId": "req_1", "orderId": null, "userId": "usr_1", "provider": "parcelx", "operation": "create_order",

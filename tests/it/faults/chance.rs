@@ -57,7 +57,7 @@ const SETTINGS: &[&str] = &[
 ];
 /// A process that ended leaves its transaction open; the server ends it after this long.
 const TRANSACTION_LIFETIME: &str = "transactionLifetimeLimitSeconds=2";
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 6;
 /// Between two misfortunes so many orders are acknowledged.
 const ORDERS_BETWEEN: usize = 6;
 /// A named point is passed within this time, or not in this round.

@@ -33,20 +33,20 @@ async fn acknowledged_orders_survive_a_database_that_steps_down_freezes_and_is_k
     let user = app.merchant().await;
     let worker = app.start_worker();
     let load = Load::start(&app, &user, &app.base, 8);
-    load.acknowledges(100).await;
+    load.acknowledges(40).await;
 
     mongod.step_down().await;
-    load.acknowledges(100).await;
+    load.acknowledges(40).await;
 
     mongod.freeze();
     app.get(&user, "/orders").await.expect(503); // frozen for long enough to be noticed
     mongod.thaw();
-    load.acknowledges(100).await;
+    load.acknowledges(40).await;
 
     mongod.kill().await;
     mongod.restart();
     mongod.up().await;
-    load.acknowledges(100).await;
+    load.acknowledges(40).await;
 
     let all = load.stop().await;
     all_confirmed_once(&app, &user, &all).await;

@@ -24,20 +24,20 @@ async fn orders_go_through_while_redis_is_emptied_frozen_killed_and_back() {
     let user = app.merchant().await;
     let worker = app.start_worker();
     let load = Load::start(&app, &user, &app.base, 8);
-    for _ in 0..10 {
+    for _ in 0..5 {
         load.acknowledges(10).await;
         redis.run("FLUSHALL").await.expect("it is emptied");
     }
     redis.freeze();
-    load.acknowledges(50).await;
+    load.acknowledges(25).await;
     redis.thaw();
-    load.acknowledges(20).await;
+    load.acknowledges(10).await;
     redis.kill().await;
-    load.acknowledges(100).await;
+    load.acknowledges(40).await;
     let ready = app.request(Method::GET, "/readyz", None, None).await.expect(200);
     assert_eq!((&ready.body["status"], &ready.body["redis"]), (&json!("degraded"), &json!("down")));
     redis.restart().await;
-    load.acknowledges(50).await;
+    load.acknowledges(20).await;
     let all = load.stop().await;
     all_confirmed_once(&app, &user, &all).await;
     worker.stop().await;

@@ -31,12 +31,12 @@ async fn rolling_restarts_under_load_lose_and_repeat_nothing() {
     let mut workers = [launch_worker.start().await, launch_worker.start().await];
     let load = Load::start(&app, &user, &api.base, 6);
     for _ in 0..ROUNDS {
-        load.acknowledges(30).await;
+        load.acknowledges(15).await;
         for worker in &mut workers {
             let took = worker.terminate().await;
             assert!(took < Duration::from_secs(5), "a worker ends when its calls do: {took:?}");
             *worker = launch_worker.start().await;
-            load.acknowledges(10).await;
+            load.acknowledges(5).await;
         }
         let took = api.terminate().await;
         assert!(took < Duration::from_secs(5), "the api ends when its requests do: {took:?}");
@@ -74,15 +74,15 @@ async fn workers_and_the_api_killed_under_load_lose_and_repeat_nothing() {
     let load = Load::start(&app, &user, &api.base, 6);
     for _ in 0..ROUNDS {
         for worker in &mut workers {
-            load.acknowledges(25).await;
+            load.acknowledges(10).await;
             worker.kill().await;
             *worker = launch_worker.start().await;
         }
-        load.acknowledges(25).await;
+        load.acknowledges(10).await;
         api.kill().await;
         api = launch_api.start().await;
     }
-    load.acknowledges(25).await;
+    load.acknowledges(10).await;
     let all = load.stop().await;
     all_confirmed_once(&app, &user, &all).await;
     for worker in &mut workers {

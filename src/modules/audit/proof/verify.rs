@@ -384,7 +384,7 @@ impl SealCheck<'_, '_> {
         let record = Record { scope, id, document };
         match self.verifier.hasher.hash(&record, salts) {
             Ok(hash) if hash == leaf.hash => Ok(()),
-            Ok(hash) => Err(self.differs(position, &hash)),
+            Ok(_) => Err(self.suspected_or(position, FindingKind::RecordChanged, "the record is not what was sealed")),
             Err(error) => Err(self.suspected_or(position, FindingKind::RecordChanged, &error.to_string())),
         }
     }
@@ -403,17 +403,6 @@ impl SealCheck<'_, '_> {
         self.verifier.anchors.remove(&(self.next.number, self.next.hash));
         self.verifier.last = self.next;
         Ok(())
-    }
-
-    /// What it means that the record just hashed is not the one of its leaf.
-    fn differs(&self, position: usize, hash: &Hash) -> Finding {
-        match self.seal.leaves.iter().position(|leaf| leaf.hash == *hash) {
-            Some(other) => {
-                let detail = format!("the record's leaf stands at number {}", self.seal.first_seq + other as i64);
-                self.at(position, FindingKind::RecordReordered, &detail)
-            }
-            None => self.suspected_or(position, FindingKind::RecordChanged, "the record is not what was sealed"),
-        }
     }
 
     /// What is found at a leaf of a seal that was changed itself says nothing about the record.
