@@ -60,7 +60,7 @@ impl Load {
                         all.push(create(&http, &base, &token, id).await);
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                         // Fast clients on a slow machine would only measure the machine.
-                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        tokio::time::sleep(Duration::from_millis(80)).await;
                     }
                     all
                 })
