@@ -90,7 +90,7 @@ start_simulators() {
     say "starting the providers' stand-ins"
     start_server simulators "$1" --addr 127.0.0.1:0
     for ((waited = 0; waited < 100; waited++)); do
-        SIMULATORS_URL="$(sed -n 's/.*"listening":"\([^"]*\)".*/\1/p' "$SERVERS_DIR/simulators.log")"
+        SIMULATORS_URL="$(sed -n 's/.*"listening":"\([^"]*\)".*/\1/p' "$SERVERS_DIR/simulators.log" 2>/dev/null)" || true
         if [ -n "$SIMULATORS_URL" ]; then
             export SIMULATORS_URL
             return 0

@@ -14,7 +14,7 @@ use waybill::platform::{
     error::AppError,
 };
 
-use crate::support::{TestApp, eventually};
+use crate::support::{TestApp, eventually, servers::Mongod};
 
 const THINGS: &str = "things";
 
@@ -43,6 +43,8 @@ enum Deed {
     PanicsReading,
     /// Writes and panics.
     PanicsDeciding,
+    /// Keeps the lane busy for so long, then panics.
+    PanicsAfter(Duration),
     /// Inserts an `_id` that is there already, without having looked.
     InsertsWhatIsThere,
     /// Inserts so many bytes.
@@ -87,6 +89,10 @@ impl Command for Add {
         };
         if self.deed == Deed::InsertsWhatIsThere {
             view.append(THINGS, &doc! { "_id": "there", "count": 0_i64, "ballast": "" });
+        }
+        if let Deed::PanicsAfter(busy) = self.deed {
+            std::thread::sleep(busy); // what it is told to do
+            panic!("told to panic after a while");
         }
         assert!(self.deed != Deed::PanicsDeciding, "told to panic while deciding");
         (self.counter.clone(), count)
@@ -280,5 +286,37 @@ async fn a_document_that_somebody_has_locked_holds_up_only_those_who_want_it() {
     session.abort_transaction().await.unwrap();
     assert_eq!(stuck.await.unwrap().1, 1);
     assert_eq!(count(&app, "locked").await, Some(1));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_commit_is_unknown_to_the_end_is_given_up_whole_and_not_run_again() {
+    let mongod = Mongod::start().await;
+    let app = TestApp::on(&mongod.uri(), &[]).await;
+    let lane = lane_over_things(&app).await;
+    let submit = |command: Add| {
+        let lane = lane.clone();
+        tokio::spawn(async move { lane.submit(command).await })
+    };
+    // An older and a younger command meet in one batch, because the lane is busy meanwhile.
+    let busy = Duration::from_secs(3);
+    let busy = submit(Add { deed: Deed::PanicsAfter(busy), ..Add::to("busy") });
+    tokio::time::sleep(Duration::from_millis(300)).await; // the age of one
+    let older = submit(Add::to("older"));
+    tokio::time::sleep(Duration::from_secs(2)).await; // the age of the other
+    let younger = submit(Add::to("younger"));
+    // The busy one's own commit goes well.
+    let concern = doc! { "code": 64, "errmsg": "waiting for replication timed out" };
+    let data = doc! { "failCommands": ["commitTransaction"], "writeConcernError": concern };
+    let fail = doc! { "configureFailPoint": "failCommand", "mode": { "skip": 1 }, "data": data };
+    mongod.run(fail).await.unwrap();
+    assert!(matches!(busy.await.unwrap(), Err(LaneError::Failed(_))));
+    let (older, younger) = (older.await.unwrap(), younger.await.unwrap());
+    mongod.heal().await;
+    assert!(matches!((&older, &younger), (Err(LaneError::Away), Err(LaneError::Away))), "{older:?}, {younger:?}");
+    // It was committed all the same: what runs behind it finds it once.
+    for counter in ["older", "younger"] {
+        assert_eq!(lane.submit(Add::to(counter)).await.unwrap().1, 2, "{counter}");
+    }
     app.finish().await;
 }
