@@ -55,10 +55,10 @@ impl Rows {
 }
 
 /// A text that others chose. Spreadsheets run cells that begin with one of these as formulas; an apostrophe in front
-/// makes them text, and is not shown.
+/// makes them text, and is not shown. One that begins with an apostrophe gets another, so that no two texts are one cell.
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\'']) {
         Cow::Owned(format!("'{text}"))
     } else {
         Cow::Borrowed(text)
@@ -95,10 +95,10 @@ mod tests {
 
     #[test]
     fn texts_never_become_formulas_and_numbers_stay_numbers() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"] {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "'=1", "'quoted'"] {
             assert_eq!(text(formula), format!("'{formula}"));
         }
-        for plain in ["", "Diwali credit", "1-2", "'quoted'", " =1"] {
+        for plain in ["", "Diwali credit", "1-2", "it's", " =1"] {
             assert_eq!(text(plain), plain);
         }
         assert_eq!(number(-5), "-5");

@@ -220,14 +220,17 @@ fn named_order(object: &Value) -> Option<String> {
     }
 }
 
-/// A reference of theirs: text or a number, of sane length.
+/// A reference of theirs, as text or a number: letters, digits, `-`, `_` and `/`, and one digit at least that is not 0. Anything
+/// else (`N/A`, `0`, a piece of a page) names nothing.
 fn reference(object: &Value, name: &str) -> Option<String> {
     let text = match object.get(name)? {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    let sane = !text.is_empty() && text.chars().count() <= REFERENCE_CHARS_MAX && !text.contains(char::is_control);
+    let names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/');
+    let sane =
+        text.len() <= REFERENCE_CHARS_MAX && text.chars().all(names) && text.contains(|c| ('1'..='9').contains(&c));
     sane.then_some(text)
 }
 
