@@ -11,7 +11,7 @@ use super::{
 use crate::answer::Answer;
 
 const OTHER_ORDER: &str = "ord_of-somebody-else";
-const OTHER_AWB: &str = "000000000000";
+const OTHER_AWB: &str = "999999999999";
 
 /// Where scans happen; the carrier has one depot here.
 const DEPOT: &str = "New Delhi";

@@ -47,7 +47,7 @@ async fn modes_of_a_cancel_and_of_a_look_up() {
         ("cancel", "refuse", 200, "Pincode not serviceable", false),
         ("track", "not_found", 404, "Not found", false),
         ("track", "wrong_order", 200, r#""client_order_id":"ord_of-somebody-else""#, false),
-        ("track", "wrong_order", 200, r#""awb_number":"000000000000""#, false),
+        ("track", "wrong_order", 200, r#""awb_number":"999999999999""#, false),
         ("track", "already_cancelled", 200, r#""status_code":"227""#, false),
     ];
     for (operation, mode, http, word, cancelled) in cases {
