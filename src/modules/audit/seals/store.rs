@@ -24,6 +24,8 @@ pub const AUDIT_SEALS: &str = "audit_seals";
 pub const AUDIT_KEYS: &str = "audit_keys";
 /// Records whose ids are this close in time are looked for together, ms.
 const TOGETHER_MS: i64 = 10_000;
+/// And farther apart where there would be more questions than this: a backlog of quiet days.
+const QUESTIONS_MAX: usize = 8;
 /// Records are fetched by so many ids at once.
 const FETCH_MAX: usize = 1_000;
 
@@ -118,7 +120,10 @@ impl SealStore {
         timed.sort_unstable();
         let mut sealed = BTreeSet::new();
         // Some that were committed late must not lead through all the seals in between.
-        for together in timed.chunk_by(|(before, _), (at, _)| at - before <= TOGETHER_MS) {
+        let mut gaps: Vec<i64> = timed.windows(2).map(|of| of[1].0 - of[0].0).collect();
+        gaps.sort_unstable_by(|a, b| b.cmp(a));
+        let apart = gaps.get(QUESTIONS_MAX - 1).map_or(TOGETHER_MS, |gap| TOGETHER_MS.max(*gap));
+        for together in timed.chunk_by(|(before, _), (at, _)| at - before <= apart) {
             let (Some((oldest, _)), Some((newest, _))) = (together.first(), together.last()) else { continue };
             let ids: HashSet<&str> = together.iter().map(|(_, id)| *id).collect();
             let named: Vec<&str> = ids.iter().copied().collect();
