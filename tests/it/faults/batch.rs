@@ -299,7 +299,7 @@ async fn a_batch_whose_commit_is_unknown_to_the_end_is_given_up_whole_and_not_ru
         tokio::spawn(async move { lane.submit(command).await })
     };
     // An older and a younger command meet in one batch, because the lane is busy meanwhile.
-    let busy = Duration::from_secs(3);
+    let busy = Duration::from_secs(5);
     let busy = submit(Add { deed: Deed::PanicsAfter(busy), ..Add::to("busy") });
     tokio::time::sleep(Duration::from_millis(300)).await; // the age of one
     let older = submit(Add::to("older"));
