@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod http;
 pub mod identity;
 pub mod ids;
+pub mod india;
 pub mod json;
 pub mod metrics;
 pub mod money;

@@ -10,13 +10,13 @@ use super::{
         AadhaarRef, Address, Application, BankAccount, CheckStatus, DocumentEntry, DocumentKind, KycState,
         SealedNumber, field_place,
     },
-    states,
     transitions::{KycCommand, next},
 };
 use crate::{
     modules::providers::idcheck::CheckKind,
     platform::{
         error::FieldError,
+        india::states,
         sealing::{OpenError, SealingKeys},
     },
 };

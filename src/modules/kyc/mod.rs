@@ -28,7 +28,6 @@ mod review;
 mod review_http;
 mod rotation;
 mod service;
-pub mod states;
 mod store;
 mod submission;
 mod transfers;

@@ -10,9 +10,10 @@ use super::{
     identifiers::{Aadhaar, AccountNumber, Gstin, Holder, Ifsc, Pan, holds_identifier},
     model::{AadhaarRef, Address, BankAccount, KycState, Requirement, SealedNumber, field_place},
     review::Verdict,
-    states,
 };
-use crate::platform::{clock::Rfc3339Time, error::FieldError, ids::new_id, scrub::is_harmless, sealing::SealingKeys};
+use crate::platform::{
+    clock::Rfc3339Time, error::FieldError, ids::new_id, india::states, scrub::is_harmless, sealing::SealingKeys,
+};
 
 /// Longest name, address line and city.
 const LINE_CHARS_MAX: usize = 120;
@@ -185,9 +186,10 @@ impl AddressRequest {
         let line1 = wrong.line("address.line1", &self.line1);
         let line2 = self.line2.as_ref().map(|line| wrong.line("address.line2", line));
         let city = wrong.line("address.city", &self.city);
-        let state = wrong.read("address.state", &self.state, |name| {
-            states::find(name).ok_or("must be a state or union territory of India")
-        });
+        let state = states::find(&self.state);
+        if state.is_none() {
+            wrong.0.push(FieldError::new("address.state", "format", states::unknown(&self.state)));
+        }
         let pincode = wrong.read("address.pincode", &self.pincode, |code| {
             let well_formed = code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()) && !code.starts_with('0');
             well_formed.then(|| code.to_owned()).ok_or("must be six digits, the first not 0")

@@ -56,7 +56,7 @@ impl Gstin {
     }
 
     /// Where it is registered: 1 to 38, 97 (other territory) or 99 (centre jurisdiction). See
-    /// [`State::has_gst_code`](crate::modules::kyc::states::State::has_gst_code).
+    /// [`State::has_gst_code`](crate::platform::india::states::State::has_gst_code).
     #[must_use]
     pub const fn state_code(&self) -> u8 {
         self.state_code

@@ -5,6 +5,11 @@ use std::{collections::HashMap, sync::LazyLock};
 /// Other territory, and centre jurisdiction: registrations that are not of one state.
 const CODES_OF_NO_STATE: [u8; 2] = [97, 99];
 
+/// Longer than any name of a state, as far as a slip in typing is looked for.
+const NAME_CHARS_MAX: usize = 60;
+/// Codes of states are no longer than this.
+const CODE_CHARS_MAX: usize = 2;
+
 /// A state or a union territory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct State {
@@ -36,7 +41,11 @@ pub static STATES: [State; 36] = [
     state("Chandigarh", &[4], &["CH"]),
     state("Uttarakhand", &[5], &["UK", "UT", "UA", "Uttaranchal", "Uttrakhand"]),
     state("Haryana", &[6], &["HR"]),
-    state("Delhi", &[7], &["DL", "New Delhi", "NCT of Delhi", "Delhi NCT", "National Capital Territory of Delhi"]),
+    state(
+        "Delhi",
+        &[7],
+        &["DL", "New Delhi", "NCT of Delhi", "Delhi NCT", "Delhi NCR", "National Capital Territory of Delhi"],
+    ),
     state("Rajasthan", &[8], &["RJ"]),
     state("Uttar Pradesh", &[9], &["UP"]),
     state("Bihar", &[10], &["BR"]),
@@ -58,7 +67,7 @@ pub static STATES: [State; 36] = [
     state(
         "Dadra and Nagar Haveli and Daman and Diu",
         &[25, 26],
-        &["DH", "DN", "DD", "DNHDD", "Dadra and Nagar Haveli", "Daman and Diu"],
+        &["DH", "DN", "DD", "DNH", "DNHDD", "DNH and DD", "Dadra and Nagar Haveli", "Daman and Diu", "Daman", "Diu"],
     ),
     state("Maharashtra", &[27], &["MH", "Maharastra"]),
     state("Karnataka", &[29], &["KA"]),
@@ -67,7 +76,7 @@ pub static STATES: [State; 36] = [
     state("Kerala", &[32], &["KL"]),
     state("Tamil Nadu", &[33], &["TN"]),
     state("Puducherry", &[34], &["PY", "Pondicherry"]),
-    state("Andaman and Nicobar Islands", &[35], &["AN", "Andaman and Nicobar"]),
+    state("Andaman and Nicobar Islands", &[35], &["AN", "Andaman and Nicobar", "A and N Islands", "Andaman"]),
     state("Telangana", &[36], &["TG", "TS", "Telengana"]),
     // 28 was the undivided state.
     state("Andhra Pradesh", &[28, 37], &["AP", "AD"]),
@@ -88,6 +97,28 @@ pub fn find(name: &str) -> Option<&'static State> {
     keys(name).iter().find_map(|key| BY_KEY.get(key)).copied()
 }
 
+/// The state whose name differs from this one by a slip in typing: by a third of its letters at most.
+fn nearest(name: &str) -> Option<&'static State> {
+    let [written, _] = keys(name);
+    let length = written.chars().count();
+    if length > NAME_CHARS_MAX {
+        return None;
+    }
+    let slips = |key: &str| strsim::damerau_levenshtein(&written, key);
+    // Short names are codes: another code is as near as the one that was meant.
+    let names = BY_KEY.iter().filter(|(key, _)| key.len() > CODE_CHARS_MAX);
+    let (slips, state) =
+        names.map(|(key, state)| (slips(key), *state)).min_by_key(|(slips, state)| (*slips, state.name))?;
+    (slips * 3 <= length).then_some(state)
+}
+
+/// What to tell somebody whose state is none that [`find`] knows.
+#[must_use]
+pub fn unknown(name: &str) -> String {
+    let known = "is no state or union territory of India";
+    nearest(name).map_or_else(|| known.to_owned(), |nearest| format!("{known}; did you mean {}?", nearest.name))
+}
+
 /// Its letters in lower case; and the same without the word `and`, which `&` stands for.
 fn keys(name: &str) -> [String; 2] {
     let spelled = name.to_lowercase().replace('&', " and ");
@@ -101,7 +132,6 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
-    use serde_json::Value;
 
     use super::*;
 
@@ -189,18 +219,25 @@ mod tests {
         }
     }
 
-    /// A parcel is priced and a merchant is checked by the same map.
     #[test]
-    fn the_rate_card_means_the_same_states() {
-        let card: Value =
-            serde_json::from_str(include_str!("../../../data/rate-cards/parcelx-1.json")).expect("the card is JSON");
-        let aliases = card["stateAliases"].as_object().expect("a map");
-        assert!(!aliases.is_empty());
-        for (alias, name) in aliases {
-            assert_eq!(found(alias), name.as_str(), "{alias}");
+    fn a_slip_in_typing_is_told_from_another_name() {
+        let near = |name: &str| nearest(name).map(|state| state.name);
+        for (slip, name) in [
+            ("Karnatka", "Karnataka"),
+            ("Kerela", "Kerala"),
+            ("Gujrat", "Gujarat"),
+            ("Andra Pardesh", "Andhra Pradesh"),
+            ("Himanchal Pradesh", "Himachal Pradesh"),
+            ("West Bangal", "West Bengal"),
+            ("Jammu and Kasmir", "Jammu and Kashmir"),
+            ("Dadra & Nagar Havelli", "Dadra and Nagar Haveli and Daman and Diu"),
+            ("Pondichery", "Puducherry"),
+            ("Aasam", "Assam"),
+        ] {
+            assert_eq!(near(slip), Some(name), "{slip}");
         }
-        for name in card["specialStates"].as_array().expect("a list") {
-            assert_eq!(name.as_str().and_then(found), name.as_str());
+        for other in ["", "XX", "Bavaria", "Assamese people", "Pradesh", &"Karnataka".repeat(100)] {
+            assert_eq!(near(other), None, "{other}");
         }
     }
 
