@@ -268,6 +268,31 @@ async fn several_faults_are_named_together() {
     app.finish().await;
 }
 
+/// The price comes from the pincodes: no state makes it another one.
+#[tokio::test]
+async fn an_address_fits_its_pincode() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    let mut body = changed("c-1", "/shipment/consignee/pincode", json!("781001"));
+    body["shipment"]["pickup"]["state"] = json!("Dehli");
+    let answer = app.post(&user, "/orders/create", &body).await.expect(422);
+    assert_eq!(answer.blamed(), ["shipment.consignee.state:pincode_differs", "shipment.pickup.state:pincode_differs"]);
+    let told = |at: usize| answer.body["errors"][at]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(told(0).contains("Assam") && told(1).contains("did you mean Delhi?"), "{} {}", told(0), told(1));
+    body["shipment"]["consignee"]["pincode"] = json!("540001");
+    let nowhere = app.post(&user, "/orders/create", &body).await.expect(422);
+    assert!(nowhere.blamed().contains(&"shipment.consignee.pincode:no_place".to_owned()), "{:?}", nowhere.blamed());
+    expect_untouched(&app, &user).await;
+    for (number, spelling) in ["J&K", "Jammu & Kashmir", "ladakh"].into_iter().enumerate() {
+        let mut far = order(&format!("far-{number}"));
+        far["shipment"]["consignee"]["pincode"] = json!("194101");
+        far["shipment"]["consignee"]["state"] = json!(spelling);
+        let placed = app.post(&user, "/orders/create", &far).await.expect(201);
+        assert_eq!(placed.body["charge"]["amount"], 7_500, "{spelling}");
+    }
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn letters_of_the_world_arrive_as_they_are() {
     let app = TestApp::start().await;

@@ -21,6 +21,7 @@ use crate::{
     },
     platform::{
         batch::{Command, Key, View},
+        error::FieldError,
         ids::readable_number,
     },
 };
@@ -33,6 +34,8 @@ pub(super) struct CreateOrder {
     pub(super) provider: &'static str,
     pub(super) shipment: Shipment,
     pub(super) quote: Quote,
+    /// What of it does not fit together: not taken, but what was taken before is replayed.
+    pub(super) misfits: Vec<FieldError>,
     pub(super) fingerprint: String,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
@@ -75,6 +78,7 @@ impl Command for CreateOrder {
         match view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id)) {
             Some(existing) if existing.means(&self.fingerprint) => Ok(OrderReply::replay(existing)),
             Some(_) => Err(OrderError::IdempotencyMismatch),
+            None if !self.misfits.is_empty() => Err(OrderError::Misfit(self.misfits.clone())),
             None => {
                 let verified = self.gate.verify(view, &self.user_id)?;
                 self.place(view, verified)

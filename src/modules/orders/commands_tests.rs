@@ -23,6 +23,7 @@ use crate::{
     platform::{
         batch::{Command, View},
         clock::after,
+        error::FieldError,
         money::{Currency, Money},
     },
 };
@@ -68,6 +69,7 @@ pub(super) fn create(number: u32) -> CreateOrder {
         provider: "parcelx",
         shipment: shipment(),
         quote: quote(),
+        misfits: Vec::new(),
         fingerprint: fingerprint("parcelx", &shipment()),
         actor: merchant("usr_1"),
         correlation_id: format!("rqs_{number}"),
@@ -202,6 +204,18 @@ fn a_stored_order_is_answered_as_it_stands() {
         assert_eq!(view.by_id::<Order>("ord_1").as_ref(), Some(stored), "nothing is changed");
         assert_eq!((event_types(&view).len(), find_job(&view, "job_2")), (0, None), "nothing is written");
     }
+}
+
+/// What was taken before its address had to fit its postal code is still the same order.
+#[test]
+fn an_address_that_does_not_fit_is_refused_but_replayed() {
+    let misfits = vec![FieldError::new("shipment.pickup.state", "pincode_differs", "can't be")];
+    let misfit = CreateOrder { misfits: misfits.clone(), ..create(2) };
+    let mut view = rich();
+    assert!(matches!(decide(&mut view, &misfit), Err(OrderError::Misfit(named)) if named == misfits));
+    assert_eq!((event_types(&view).len(), find_job(&view, "job_2")), (0, None), "nothing is written");
+    assert_eq!(created(decide(&mut view, &create(1))).0, "new");
+    assert_eq!(created(decide(&mut view, &misfit)), ("replay", "ord_1".into()));
 }
 
 /// A create job in backoff after one failure that counted, or did not.

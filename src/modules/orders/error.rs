@@ -4,7 +4,7 @@ use crate::{
     modules::{kyc::NotVerified, wallet::Refusal},
     platform::{
         batch::LaneError,
-        error::{AppError, ErrorKind},
+        error::{AppError, ErrorKind, FieldError},
     },
 };
 
@@ -14,6 +14,9 @@ pub enum OrderError {
     /// The id stands for an order with another meaning: use a new one.
     #[error("the clientOrderId stands for another order")]
     IdempotencyMismatch,
+    /// Fields of the request that don't fit together; nothing is stored.
+    #[error("fields of the request don't fit together")]
+    Misfit(Vec<FieldError>),
     /// The merchant may not do business; nothing is stored, and the id may be used again.
     #[error(transparent)]
     NotVerified(#[from] NotVerified),
@@ -48,6 +51,7 @@ impl From<OrderError> for AppError {
                 "orders.idempotency_mismatch",
                 "This clientOrderId was used for an order with another content; use a new one for a new order.",
             ),
+            OrderError::Misfit(fields) => Self::invalid(fields),
             OrderError::NotVerified(refusal) => refusal.into(),
             OrderError::Unpaid(refusal) => refusal.into(),
             OrderError::NoRates => Self::unavailable(

@@ -143,6 +143,7 @@ impl World {
             fingerprint: fingerprint("parcelx", &shipment()),
             shipment: shipment(),
             quote: quote(),
+            misfits: Vec::new(),
             actor: Actor::worker("usr_1", "rqs_1"),
             correlation_id: "rqs_1".into(),
             queues: OrderQueues::default(),

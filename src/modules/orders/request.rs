@@ -104,7 +104,7 @@ pub struct PartyRequest {
     /// City.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
     pub city: String,
-    /// State.
+    /// State or union territory, in any usual spelling; one that the pincode can be of.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
     pub state: String,
     /// Six digits, the first not 0.

@@ -17,11 +17,17 @@ use crate::{
         audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
         events::{Actor, Event, EventStore},
         kyc::KycGate,
-        providers::Shipment,
+        providers::{Party, Shipment},
         queue::Waker,
         wallet::rates::{self, Parcel, RateCards},
     },
-    platform::{batch::Lane, identity::CurrentUser, ids::new_id},
+    platform::{
+        batch::Lane,
+        error::FieldError,
+        identity::CurrentUser,
+        ids::new_id,
+        india::pincodes::{self, Misfit},
+    },
 };
 
 /// Orders, as the API offers them.
@@ -75,7 +81,7 @@ impl OrderService {
     /// Creates an order, or answers the one that the same request created before.
     ///
     /// # Errors
-    /// [`OrderError::IdempotencyMismatch`], [`OrderError::NotVerified`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
+    /// [`OrderError::IdempotencyMismatch`], [`OrderError::Misfit`], [`OrderError::NotVerified`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
     /// [`OrderError::Lane`].
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
@@ -87,6 +93,7 @@ impl OrderService {
             client_order_id: new.client_order_id,
             provider: new.provider,
             fingerprint: fingerprint(new.provider, &new.shipment),
+            misfits: misfits(&new.shipment),
             shipment: new.shipment,
             quote,
             actor: Actor::from(user),
@@ -174,4 +181,17 @@ impl OrderService {
     fn ensure_ready(&self) -> Result<(), OrderError> {
         if self.indexes_present.load(Ordering::Relaxed) { Ok(()) } else { Err(OrderError::NotReady) }
     }
+}
+
+/// What of a shipment's addresses does not fit together. Not a rule of the request: an order that was taken before there
+/// was such a rule is replayed all the same.
+fn misfits(shipment: &Shipment) -> Vec<FieldError> {
+    let parties = [("consignee", &shipment.consignee), ("pickup", &shipment.pickup)];
+    let misfit = |(party, Party { pincode, state, .. }): (&str, &Party)| {
+        Some(match pincodes::fit(pincode, state).err()? {
+            Misfit::Pincode(message) => FieldError::new(format!("shipment.{party}.pincode"), "no_place", message),
+            Misfit::State(message) => FieldError::new(format!("shipment.{party}.state"), "pincode_differs", message),
+        })
+    };
+    parties.into_iter().filter_map(misfit).collect()
 }

@@ -1,14 +1,14 @@
 //! A rate card: as stored, as written in a file, and what makes it fit for use.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bson::DateTime;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use utoipa::ToSchema;
 
 use crate::{
     modules::providers::Service,
-    platform::{clock::Rfc3339Time, json::Strict, money::Currency},
+    platform::{clock::Rfc3339Time, india::states, json::Strict, money::Currency},
 };
 
 /// One slab, or the flat fee, costs at most this, in minor units: ten million in the major unit. With the limits on slab
@@ -20,7 +20,7 @@ const SLAB_GRAMS: std::ops::RangeInclusive<i64> = 100..=10_000;
 const VOLUMETRIC_DIVISOR: std::ops::RangeInclusive<i64> = 1_000..=10_000;
 /// Hundredths of a percent; the whole of it is 100 %.
 const BASIS_POINTS_MAX: i64 = 10_000;
-/// Entries of a list or a map of the card: there are 780 sorting districts, and 36 states.
+/// Entries of a list of the card: there are 780 sorting districts, and 36 states.
 const ENTRIES_MAX: usize = 1_000;
 
 /// How far a parcel goes, as carriers count it. The order is that of the price.
@@ -143,8 +143,6 @@ pub struct RateCard {
     pub special_pincode_prefixes: Vec<String>,
     /// States that are hard to reach.
     pub special_states: Vec<String>,
-    /// Other names of states, each with the name that it stands for.
-    pub state_aliases: BTreeMap<String, String>,
 }
 
 /// A rate card as people write it: times in RFC 3339, states as on a map.
@@ -162,21 +160,17 @@ struct CardFile {
     metro_pincode_prefixes: Vec<String>,
     special_pincode_prefixes: Vec<String>,
     special_states: Vec<String>,
-    state_aliases: BTreeMap<String, String>,
+    /// Cards named other spellings of states before a parcel was priced by its postal codes alone.
+    #[serde(default, rename = "stateAliases")]
+    _state_aliases: IgnoredAny,
 }
 
 impl CardFile {
     fn into_card(self) -> Result<RateCard, String> {
-        let mut state_aliases = BTreeMap::new();
-        for (alias, state) in &self.state_aliases {
-            let (alias, state) = (state_key(alias), state_key(state));
-            // `J&K` and `JK` are one alias; they must not stand for two states.
-            if let Some(other) = state_aliases.insert(alias.clone(), state.clone())
-                && other != state
-            {
-                return Err(format!("stateAliases: `{alias}` stands for `{other}` and for `{state}`"));
-            }
-        }
+        let special_state = |name: &String| {
+            let state = states::find(name).ok_or_else(|| format!("specialStates: `{name}` is no state"))?;
+            Ok(state_key(state.name))
+        };
         Ok(RateCard {
             id: format!("{}-{}", self.provider, self.version),
             provider: self.provider,
@@ -189,8 +183,7 @@ impl CardFile {
             cod_fee: self.cod_fee,
             metro_pincode_prefixes: self.metro_pincode_prefixes,
             special_pincode_prefixes: self.special_pincode_prefixes,
-            special_states: self.special_states.iter().map(|state| state_key(state)).collect(),
-            state_aliases,
+            special_states: self.special_states.iter().map(special_state).collect::<Result<_, String>>()?,
         })
     }
 }
@@ -246,22 +239,11 @@ impl RateCard {
 
     fn check_states(&self) -> Result<(), String> {
         ensure(self.special_states.len() <= ENTRIES_MAX, || format!("specialStates: more than {ENTRIES_MAX}"))?;
-        ensure(self.state_aliases.len() <= ENTRIES_MAX, || format!("stateAliases: more than {ENTRIES_MAX}"))?;
-        let states = self.special_states.iter().map(|state| ("specialStates", state));
-        let names = self.state_aliases.iter().flat_map(|(alias, state)| [alias, state]);
-        for (field, name) in states.chain(names.map(|name| ("stateAliases", name))) {
+        self.special_states.iter().try_for_each(|name| {
             ensure(!name.is_empty() && *name == state_key(name), || {
-                format!("{field}: `{name}` must be lower case letters only")
-            })?;
-        }
-        // Names are looked up once; one that is an alias as well would never match.
-        let states = self.special_states.iter().map(|state| ("specialStates", state));
-        for (field, name) in states.chain(self.state_aliases.values().map(|state| ("stateAliases", state))) {
-            ensure(!self.state_aliases.contains_key(name), || {
-                format!("{field}: `{name}` is an alias; write the name that it stands for")
-            })?;
-        }
-        Ok(())
+                format!("specialStates: `{name}` must be lower case letters only")
+            })
+        })
     }
 }
 
@@ -272,7 +254,7 @@ pub fn in_force<'a>(cards: &'a [Arc<RateCard>], provider: &str, now: DateTime) -
     cards.iter().filter(in_effect).max_by_key(|card| card.version)
 }
 
-/// The name of a state without what differs from writer to writer: lower case, letters only. Empty where there are none.
+/// How a card names a state: its name in lower case, letters only.
 pub(super) fn state_key(name: &str) -> String {
     name.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect()
 }

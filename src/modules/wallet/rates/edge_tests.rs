@@ -148,6 +148,9 @@ async fn parameters_are_read_strictly() {
         ("pickupState", "", "length"),
         ("pickupState", "%20", "blank"),
         ("deliveryState", "a%00b", "characters"),
+        ("deliveryState", "Delhi", "pincode_differs"),
+        ("pickupState", "Dehli", "pincode_differs"),
+        ("deliveryPincode", "100001", "no_place"),
         ("codAmount", "5", "cod"),
         ("codAmount", "-1", "range"),
         ("codAmount", "1000000001", "range"),
@@ -164,6 +167,31 @@ async fn parameters_are_read_strictly() {
         let named = body["errors"].as_array().expect("errors").iter();
         let named: Vec<_> = named.map(|error| (error["field"].clone(), error["code"].clone())).collect();
         assert!(named.contains(&(json!(field), json!(code))), "{query}: {named:?}");
+    }
+}
+
+/// A state that decided the price let a merchant write itself a cheaper one.
+#[tokio::test]
+async fn a_price_depends_on_pincodes_and_not_on_what_is_written_beside_them() {
+    let to = |pincode: &str, state: &str| {
+        let parcel = PARCEL.replace("deliveryPincode=560001", &format!("deliveryPincode={pincode}"));
+        parcel.replace("deliveryState=Karnataka", &format!("deliveryState={state}"))
+    };
+    for (pincode, states, zone) in [
+        ("781001", &["Assam", "AS", "assam."][..], "E"),
+        ("795001", &["Manipur"], "E"),
+        ("194101", &["Ladakh", "J%26K", "Jammu%20%26%20Kashmir"], "E"),
+        ("560001", &["Karnataka", "KA"], "C"),
+        ("500001", &["Telangana", "Telengana", "Andhra%20Pradesh"], "C"),
+        ("605001", &["Pondicherry", "Tamilnadu"], "D"),
+        ("751001", &["Odisha", "Orissa"], "D"),
+    ] {
+        for state in states {
+            assert_eq!(quoted(&to(pincode, state)).await["items"][0]["zone"], zone, "{pincode} {state}");
+        }
+        let rates = RateCards::remembering(vec![card()], FRESH).await;
+        let (status, body, _) = get(rates, &to(pincode, "Delhi")).await;
+        assert_eq!((status, &body["errors"][0]["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("deliveryState")));
     }
 }
 

@@ -9,14 +9,15 @@ use validator::{Validate, ValidationError};
 use super::{
     cache::RateCards,
     card::{RateCard, Zone},
-    quote::{Parcel, Place, QuoteError, quote},
+    quote::{Parcel, QuoteError, quote},
 };
 use crate::{
     modules::providers::{Dimensions, PaymentMode, ProviderName, Service},
     platform::{
-        error::{AppError, Problem},
+        error::{AppError, FieldError, Problem},
         http::ApiQuery,
         identity::CurrentUser,
+        india::pincodes::{self, Misfit},
         money::Money,
     },
 };
@@ -65,7 +66,7 @@ pub(super) struct ListRatesQuery {
     #[validate(custom(function = "pincode"))]
     #[param(example = "110020")]
     pickup_pincode: String,
-    /// State, in any usual spelling.
+    /// State, in any usual spelling; one that the pincode can be of. It does not change the price.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
     #[param(min_length = 1, max_length = 80, example = "Delhi")]
     pickup_state: String,
@@ -73,7 +74,7 @@ pub(super) struct ListRatesQuery {
     #[validate(custom(function = "pincode"))]
     #[param(example = "560001")]
     delivery_pincode: String,
-    /// State, in any usual spelling.
+    /// State, in any usual spelling; one that the pincode can be of. It does not change the price.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
     #[param(min_length = 1, max_length = 80, example = "Karnataka")]
     delivery_state: String,
@@ -108,6 +109,20 @@ struct RateResponse {
 }
 
 impl ListRatesQuery {
+    fn misfits(&self) -> Vec<FieldError> {
+        let ends = [
+            ("pickup", &self.pickup_pincode, &self.pickup_state),
+            ("delivery", &self.delivery_pincode, &self.delivery_state),
+        ];
+        let misfit = |(end, pincode, state): (&str, &String, &String)| {
+            Some(match pincodes::fit(pincode, state).err()? {
+                Misfit::Pincode(message) => FieldError::new(format!("{end}Pincode"), "no_place", message),
+                Misfit::State(message) => FieldError::new(format!("{end}State"), "pincode_differs", message),
+            })
+        };
+        ends.into_iter().filter_map(misfit).collect()
+    }
+
     fn price(&self, card: &RateCard, service: Service) -> Result<RateResponse, QuoteError> {
         let parcel = Parcel {
             service,
@@ -117,8 +132,8 @@ impl ListRatesQuery {
             cod_amount: self.cod_amount.unwrap_or_default(),
             weight_grams: self.weight_grams,
             dimensions: Dimensions { length: self.length, width: self.width, height: self.height },
-            pickup: Place { pincode: &self.pickup_pincode, state: &self.pickup_state },
-            delivery: Place { pincode: &self.delivery_pincode, state: &self.delivery_state },
+            pickup: &self.pickup_pincode,
+            delivery: &self.delivery_pincode,
         };
         let quoted = quote(card, &parcel)?;
         Ok(RateResponse {
@@ -147,6 +162,10 @@ async fn list_rates(
     _: CurrentUser,
     ApiQuery(query): ApiQuery<ListRatesQuery>,
 ) -> Result<Json<RateListResponse>, AppError> {
+    let misfits = query.misfits();
+    if !misfits.is_empty() {
+        return Err(AppError::invalid(misfits));
+    }
     let provider = query.provider.unwrap_or_default().as_str();
     let card = rates.current(provider).await?.ok_or_else(|| {
         AppError::unavailable(

@@ -20,5 +20,5 @@ mod tests;
 pub use cache::RateCards;
 pub use card::{CodFee, RateCard, Services, SlabPrice, Zone, ZonePrices, in_force, parse_card};
 pub use http::router;
-pub use quote::{Parcel, Place, Pricing, Quote, QuoteError, quote, zone_between};
+pub use quote::{Parcel, Pricing, Quote, QuoteError, quote, zone_between};
 pub use store::{COLLECTIONS, RateCardError, ensure_defaults, indexes, insert_card};

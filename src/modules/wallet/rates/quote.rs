@@ -6,7 +6,10 @@ use utoipa::ToSchema;
 use super::card::{CodFee, RateCard, SlabPrice, Zone, state_key};
 use crate::{
     modules::providers::{Dimensions, PaymentMode, Service, Shipment},
-    platform::money::{AMOUNT_MAX, Money},
+    platform::{
+        india::{pincodes, states::State},
+        money::{AMOUNT_MAX, Money},
+    },
 };
 
 const GRAMS_PER_KILOGRAM: i64 = 1_000;
@@ -14,15 +17,6 @@ const GRAMS_PER_KILOGRAM: i64 = 1_000;
 const BASIS_POINTS: i64 = 10_000;
 /// The first digits of a postal code name its sorting district, which is a city or a part of the country.
 const DISTRICT_DIGITS: usize = 3;
-
-/// Where a parcel is picked up or handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
-    /// Postal code: six digits.
-    pub pincode: &'a str,
-    /// State, in any usual spelling.
-    pub state: &'a str,
-}
 
 /// What a price depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +33,10 @@ pub struct Parcel<'a> {
     pub weight_grams: i64,
     /// Outer dimensions in centimetres.
     pub dimensions: Dimensions,
-    /// From where.
-    pub pickup: Place<'a>,
-    /// To where.
-    pub delivery: Place<'a>,
+    /// Postal code from where.
+    pub pickup: &'a str,
+    /// Postal code to where.
+    pub delivery: &'a str,
 }
 
 impl<'a> From<&'a Shipment> for Parcel<'a> {
@@ -54,8 +48,8 @@ impl<'a> From<&'a Shipment> for Parcel<'a> {
             cod_amount: shipment.cod_amount,
             weight_grams: shipment.weight_grams,
             dimensions: shipment.dimensions_cm,
-            pickup: Place { pincode: &shipment.pickup.pincode, state: &shipment.pickup.state },
-            delivery: Place { pincode: &shipment.consignee.pincode, state: &shipment.consignee.state },
+            pickup: &shipment.pickup.pincode,
+            delivery: &shipment.consignee.pincode,
         }
     }
 }
@@ -133,46 +127,41 @@ pub fn quote(card: &RateCard, parcel: &Parcel<'_>) -> Result<Quote, QuoteError> 
     Ok(Quote { total: Money::new(total, card.currency), pricing })
 }
 
-/// The zone between two places. The first rule that holds decides, and the last one always does:
+/// The zone between two postal codes. What else an address says is not looked at, or a merchant could write itself a
+/// cheaper price. Each code is in one state ([`pincodes::priced_state`]), also where its first digits are shared by two.
+/// The first rule that holds decides, and the last one always does:
 ///
-/// 1. A: both are in one sorting district, that is, the postal codes share the first three digits.
-/// 2. B: both are in one state, whatever way its name is spelt. So a way within a special state is B, not E.
-/// 3. E: one of them, or both, is in a special place, by postal code or by state.
-/// 4. C: both are in metros, by postal code.
+/// 1. A: both are in one sorting district, that is, they share the first three digits.
+/// 2. B: both are in one state. So a way within a special state is B, not E.
+/// 3. E: one of them, or both, is in a special place or state.
+/// 4. C: both are in metros.
 /// 5. D: everything else.
 ///
 /// # Errors
 /// [`QuoteError::Parcel`] for a postal code that is not six digits.
-pub fn zone_between(card: &RateCard, pickup: Place<'_>, delivery: Place<'_>) -> Result<Zone, QuoteError> {
-    let (from, to) = (district(pickup)?, district(delivery)?);
-    if from == to {
+pub fn zone_between(card: &RateCard, pickup: &str, delivery: &str) -> Result<Zone, QuoteError> {
+    if district(pickup)? == district(delivery)? {
         return Ok(Zone::A);
     }
-    let (from, to) = (state_of(card, pickup), state_of(card, delivery));
-    // A name without letters names no state, and is in none with another.
-    if from == to && !from.is_empty() {
+    let (from, to) = (pincodes::priced_state(pickup), pincodes::priced_state(delivery));
+    // Two of the army's post offices are in no state, and so in none together.
+    if from == to && from.is_some() {
         return Ok(Zone::B);
     }
-    let special = |place: Place<'_>, state: &String| {
-        starts_with_any(place.pincode, &card.special_pincode_prefixes) || card.special_states.contains(state)
+    let special = |pincode: &str, state: Option<&State>| {
+        starts_with_any(pincode, &card.special_pincode_prefixes)
+            || state.is_some_and(|state| card.special_states.contains(&state_key(state.name)))
     };
-    if special(pickup, &from) || special(delivery, &to) {
+    if special(pickup, from) || special(delivery, to) {
         return Ok(Zone::E);
     }
-    let metro = |place: Place<'_>| starts_with_any(place.pincode, &card.metro_pincode_prefixes);
+    let metro = |pincode: &str| starts_with_any(pincode, &card.metro_pincode_prefixes);
     Ok(if metro(pickup) && metro(delivery) { Zone::C } else { Zone::D })
 }
 
-fn district(place: Place<'_>) -> Result<&str, QuoteError> {
-    let pincode = place.pincode;
+fn district(pincode: &str) -> Result<&str, QuoteError> {
     let digits = pincode.len() == 6 && pincode.bytes().all(|b| b.is_ascii_digit());
     pincode.get(..DISTRICT_DIGITS).filter(|_| digits).ok_or(QuoteError::Parcel("postal code"))
-}
-
-/// The state's one name.
-fn state_of(card: &RateCard, place: Place<'_>) -> String {
-    let written = state_key(place.state);
-    card.state_aliases.get(&written).cloned().unwrap_or(written)
 }
 
 fn starts_with_any(pincode: &str, prefixes: &[String]) -> bool {
