@@ -178,6 +178,7 @@ async fn a_lost_callback_is_made_up_for_when_the_time_is_over() {
     app.tell(&failed_then_paid, "pay", json!({ "deliver": false })).await;
     app.tell(&failed, "fail", json!({})).await;
     app.tell(&unheard, "fail", json!({ "deliver": false })).await;
+    app.tell(&unpaid, "expire", json!({})).await;
     assert_eq!(app.available(&user).await, 0);
 
     app.app.clock.advance(EXPIRED);
@@ -191,7 +192,8 @@ async fn a_lost_callback_is_made_up_for_when_the_time_is_over() {
     ] {
         assert_eq!(app.topup(&user, topup_id).await["status"], status);
         assert_eq!(app.topup_events(topup_id).await.last().unwrap(), event);
-        assert_eq!(app.topup_job(topup_id, "check-payment").await.get_str("state").unwrap(), "done");
+        let ended = if status == "paid" { "done" } else { "ready" };
+        assert_eq!(app.topup_job(topup_id, "check-payment").await.get_str("state").unwrap(), ended, "{status}");
     }
     assert_eq!(app.available(&user).await, 100_000);
     app.expect_agreement().await;
@@ -201,11 +203,60 @@ async fn a_lost_callback_is_made_up_for_when_the_time_is_over() {
     app.finish().await;
 }
 
+/// Its time is over by our clock; the gateway has its own, and the last word.
+#[tokio::test]
+async fn a_payment_is_looked_at_until_the_gateway_ends_it_and_once_more() {
+    let app = TestApp::start().await;
+    let user = app.merchant_with(0).await;
+    let (late, never) = (app.pending(&user, "late").await, app.pending(&user, "never").await);
+    app.app.clock.advance(EXPIRED);
+    app.run_jobs().await;
+    for topup_id in [&late, &never] {
+        assert_eq!(app.topup(&user, topup_id).await["status"], "pending");
+        app.tell(topup_id, "expire", json!({})).await;
+    }
+    app.app.clock.advance(Duration::from_secs(120));
+    app.run_jobs().await;
+    for topup_id in [&late, &never] {
+        assert_eq!(app.topup(&user, topup_id).await["status"], "expired");
+    }
+    // A bank settles late, and nobody tells.
+    app.tell(&late, "pay", json!({ "deliver": false })).await;
+    app.app.clock.advance(Duration::from_secs(86_400));
+    app.run_jobs().await;
+    for (topup_id, status) in [(&late, "paid"), (&never, "expired")] {
+        assert_eq!(app.topup(&user, topup_id).await["status"], status);
+        assert_eq!(app.topup_job(topup_id, "check-payment").await.get_str("state").unwrap(), "done");
+    }
+    assert_eq!(app.available(&user).await, 50_000);
+    app.expect_agreement().await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_second_payment_is_left_to_a_person() {
+    let app = TestApp::start().await;
+    let user = app.merchant_with(0).await;
+    let topup_id = app.pending(&user, "t-1").await;
+    assert_eq!(app.tell(&topup_id, "pay", json!({})).await, [200]);
+    let mut second = event("pev_second", "paid", &topup_id, 50_000, "INR");
+    second["payment"]["paymentId"] = json!("pay_second");
+    app.call_back(&second).await.expect(200);
+    let topup = app.topup(&user, &topup_id).await;
+    assert_eq!((&topup["status"], &topup["failure"]["code"]), (&json!("needs_attention"), &json!("topups.paid_twice")));
+    assert_eq!(
+        (app.available(&user).await, app.outcomes(&topup_id).await),
+        (50_000, to_vec(&["credited", "paid_twice"]))
+    );
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn money_that_comes_after_the_end_is_credited() {
     let app = TestApp::start().await;
     let user = app.merchant_with(0).await;
     let topup_id = app.pending(&user, "t-1").await;
+    app.tell(&topup_id, "expire", json!({})).await;
     app.app.clock.advance(EXPIRED);
     app.run_jobs().await;
     assert_eq!(app.topup(&user, &topup_id).await["status"], "expired");

@@ -187,7 +187,6 @@ fn what_has_ended_is_settled_without_a_call_and_open_calls_are_closed() {
         (JobKind::Start, in_status(TopupStatus::Pending)),
         (JobKind::Start, Topup { expires_at: NOW, ..topup() }),
         (JobKind::Check, in_status(TopupStatus::Paid)),
-        (JobKind::Check, in_status(TopupStatus::Expired)),
         (JobKind::Check, Topup { payment_id: None, ..in_status(TopupStatus::Failed) }),
         (JobKind::Check, disputed()),
     ] {

@@ -48,11 +48,9 @@ impl TakeCallback {
         let differs = payment.amount != topup.money();
         match self.callback.kind {
             CallbackKind::Unknown => (CallbackOutcome::Ignored, None),
-            CallbackKind::Paid | CallbackKind::Failed if topup.status == TopupStatus::Paid => {
-                (CallbackOutcome::Ignored, None)
-            }
+            CallbackKind::Failed if topup.status == TopupStatus::Paid => (CallbackOutcome::Ignored, None),
             CallbackKind::Paid | CallbackKind::Failed if topup.disputed => (CallbackOutcome::Disputed, None),
-            CallbackKind::Paid if differs => {
+            CallbackKind::Paid if differs && topup.status != TopupStatus::Paid => {
                 let text = format!("{} was paid where {} was asked for.", payment.amount, topup.money());
                 dispute(topup, &Failure::new("topups.amount_differs", text));
                 (CallbackOutcome::AmountDiffers, Some("TopupNeedsAttention"))
@@ -61,8 +59,9 @@ impl TakeCallback {
             CallbackKind::Failed if differs => (CallbackOutcome::AmountDiffers, None),
             CallbackKind::Paid => {
                 self.learn(topup);
-                match receive(topup, |topup| credit(view, topup, &self.event_id, &self.actor)) {
+                match receive(topup, &payment.payment_id, |topup| credit(view, topup, &self.event_id, &self.actor)) {
                     Received::Credited => (CallbackOutcome::Credited, Some("TopupPaid")),
+                    Received::Twice(_) => (CallbackOutcome::PaidTwice, Some("TopupNeedsAttention")),
                     Received::Refused(_) => (CallbackOutcome::NotCredited, Some("TopupNeedsAttention")),
                     Received::Before => (CallbackOutcome::Ignored, None),
                     Received::Disputed => (CallbackOutcome::Disputed, None),

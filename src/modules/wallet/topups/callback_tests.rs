@@ -157,6 +157,27 @@ fn another_amount_or_currency_is_credited_to_nobody() {
 }
 
 #[test]
+fn another_payment_for_a_paid_top_up_is_disputed() {
+    let mut view = view_of(&in_status(TopupStatus::Pending));
+    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::New(CallbackOutcome::Credited));
+    assert_eq!(decide(&mut view, &tell(2, CallbackKind::Paid)), Taken::New(CallbackOutcome::Ignored), "the same one");
+    let mut second = tell(3, CallbackKind::Paid);
+    second.callback.payment.payment_id = "pay_2".into();
+    assert_eq!(decide(&mut view, &second), Taken::New(CallbackOutcome::PaidTwice));
+    let topup = stored(&view);
+    assert_eq!((topup.status, topup.disputed), (TopupStatus::NeedsAttention, true));
+    assert_eq!(
+        (topup.failure.expect("a failure").code.as_str(), topup.transaction_id.is_some()),
+        ("topups.paid_twice", true)
+    );
+    assert_eq!(
+        (balance(&view), event_types(&view)),
+        (Some(50_000), vec!["TopupPaid".into(), "TopupNeedsAttention".into()])
+    );
+    assert_eq!(decide(&mut view, &tell(4, CallbackKind::Paid)), Taken::New(CallbackOutcome::Disputed));
+}
+
+#[test]
 fn a_wallet_that_is_full_takes_nothing_and_a_person_has_to_look() {
     let mut view = view_of(&in_status(TopupStatus::Pending));
     let full = Wallet {

@@ -85,6 +85,7 @@ impl RequestTopup {
             open_calls: OpenCalls::default(),
             correlation_id: self.correlation_id.clone(),
             expires_at: after(now, self.expires_in),
+            last_look_at: None,
             created_at: now,
             updated_at: now,
         };

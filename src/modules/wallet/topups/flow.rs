@@ -1,6 +1,8 @@
 //! The way of a top-up at its gateway, decided purely: what an attempt does, and what follows from an answer.
 //! Every attempt makes at most one call.
 
+use std::time::Duration;
+
 use bson::{DateTime, doc};
 
 use super::{
@@ -17,15 +19,24 @@ use crate::{
         queue::JobEnd,
         wallet::Refusal,
     },
-    platform::money::Money,
+    platform::{clock::after, money::Money},
 };
+
+/// A payment whose time is over and that the gateway still calls open is looked at again, after as long as it has been over.
+const OPEN_LOOK_MIN: Duration = Duration::from_secs(60);
+/// The same, at most.
+const OPEN_LOOK_MAX: Duration = Duration::from_secs(3_600);
+/// Open for longer than this it is a matter for a person.
+const OPEN_MAX: Duration = Duration::from_secs(3 * 86_400);
+/// A payment that came to nothing is looked at once more after this: banks settle late.
+const LAST_LOOK_AFTER: Duration = Duration::from_secs(86_400);
 
 /// The two kinds of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobKind {
     /// Starts the payment.
     Start,
-    /// Looks it up when its time is over.
+    /// Looks it up when its time is over, until the gateway says what came of it, and a day later.
     Check,
 }
 
@@ -50,7 +61,9 @@ pub fn has_to_call(topup: &Topup, kind: JobKind, now: DateTime) -> bool {
         (JobKind::Check, TopupStatus::Created | TopupStatus::Pending | TopupStatus::NeedsAttention) => true,
         // The payer may have tried again on the same page, and the word of it may have been lost.
         (JobKind::Check, TopupStatus::Failed) => topup.payment_id.is_some(),
-        (JobKind::Check, TopupStatus::Paid | TopupStatus::Expired) => false,
+        // Money may come late.
+        (JobKind::Check, TopupStatus::Expired) => true,
+        (JobKind::Check, TopupStatus::Paid) => false,
     }
 }
 
@@ -61,21 +74,36 @@ pub enum Received {
     Credited,
     /// It was credited before.
     Before,
+    /// Another payment was credited before: left to a person.
+    Twice(Failure),
     /// The wallet can't take it: left to a person.
     Refused(Refusal),
     /// It had been left to a person before.
     Disputed,
 }
 
-/// The gateway has the money that we asked for. `credit` books it and gives the transaction's id.
-pub fn receive(topup: &mut Topup, credit: impl FnOnce(&Topup) -> Result<String, Refusal>) -> Received {
+/// The gateway has the money that we asked for, by this payment. `credit` books it and gives the transaction's id.
+pub fn receive(
+    topup: &mut Topup,
+    payment_id: &str,
+    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
+) -> Received {
     if topup.disputed {
         return Received::Disputed;
     }
-    let Some(paid) = next(topup.status, TopupCommand::Pay) else { return Received::Before };
+    let Some(paid) = next(topup.status, TopupCommand::Pay) else {
+        if topup.payment_id.as_deref().is_none_or(|credited| credited == payment_id) {
+            return Received::Before;
+        }
+        let text = format!("The payment {payment_id} was paid too, after the one that is credited.");
+        let twice = Failure::new("topups.paid_twice", text);
+        dispute(topup, &twice);
+        return Received::Twice(twice);
+    };
     match credit(topup) {
         Ok(transaction_id) => {
             topup.status = paid;
+            topup.payment_id = Some(payment_id.to_owned());
             topup.failure = None;
             topup.transaction_id = Some(transaction_id);
             Received::Credited
@@ -106,9 +134,35 @@ pub fn decline(topup: &mut Topup) -> bool {
     end_without_money(topup, TopupCommand::Fail, Some(&failure))
 }
 
-fn expire(topup: &mut Topup) -> Decision {
+/// The gateway says that nobody paid in time, or knows no such payment.
+fn expire(topup: &mut Topup, kind: JobKind, now: DateTime) -> Decision {
     let expired = end_without_money(topup, TopupCommand::Expire, None);
-    done(topup, expired.then_some("TopupExpired"))
+    closed(topup, kind, now, expired.then_some("TopupExpired"))
+}
+
+/// It came to nothing, says the gateway: one more look is left.
+fn closed(topup: &mut Topup, kind: JobKind, now: DateTime, event: Option<&'static str>) -> Decision {
+    if kind == JobKind::Start || topup.last_look_at.is_some() || !has_to_call(topup, kind, now) {
+        return done(topup, event);
+    }
+    let at = after(now, LAST_LOOK_AFTER);
+    topup.last_look_at = Some(at);
+    Decision { end: JobEnd::Retry { at, error: None, counts: false }, event }
+}
+
+/// Its time is over, and the gateway has not ended it: money may still come.
+fn still_open(topup: &mut Topup, now: DateTime) -> Decision {
+    if !has_to_call(topup, JobKind::Check, now) {
+        return done(topup, None);
+    }
+    let overdue_ms = now.timestamp_millis().saturating_sub(topup.expires_at.timestamp_millis());
+    let overdue = Duration::from_millis(u64::try_from(overdue_ms).unwrap_or(0));
+    if overdue >= OPEN_MAX {
+        let text = "The gateway calls the payment open, days after its time is over.";
+        return give_up(topup, JobKind::Check, &Failure::new("topups.still_open", text), ErrorClass::Unknown, now);
+    }
+    let at = after(now, overdue.clamp(OPEN_LOOK_MIN, OPEN_LOOK_MAX));
+    JobEnd::Retry { at, error: None, counts: false }.into()
 }
 
 fn end_without_money(topup: &mut Topup, command: TopupCommand, failure: Option<&Failure>) -> bool {
@@ -128,14 +182,19 @@ pub fn follow(
     answered: &Answered<'_>,
     credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
 ) -> Decision {
-    topup.updated_at = answered.timing.now;
+    let now = answered.timing.now;
+    topup.updated_at = now;
     match answered.outcome {
         Outcome::Done(Some(payment)) => {
             learn(topup, payment);
             match (payment.status, kind) {
-                (PaymentStatus::Paid, _) => follow_received(topup, credit),
-                (PaymentStatus::Failed, _) => follow_declined(topup),
-                (PaymentStatus::Expired, _) | (PaymentStatus::Created, JobKind::Check) => expire(topup),
+                (PaymentStatus::Paid, _) => follow_received(topup, &payment.payment_id, credit),
+                (PaymentStatus::Failed, _) => {
+                    let declined = decline(topup);
+                    closed(topup, kind, now, declined.then_some("TopupFailed"))
+                }
+                (PaymentStatus::Expired, _) => expire(topup, kind, now),
+                (PaymentStatus::Created, JobKind::Check) => still_open(topup, now),
                 (PaymentStatus::Unknown, JobKind::Check) => {
                     let text = "The payment has a status that we don't know.";
                     again(topup, kind, answered, &Failure::new("provider.unknown_status", text))
@@ -147,7 +206,7 @@ pub fn follow(
                 (PaymentStatus::Created | PaymentStatus::Unknown, JobKind::Start) => started(topup),
             }
         }
-        Outcome::Done(None) => expire(topup),
+        Outcome::Done(None) => expire(topup, kind, now),
         Outcome::Retryable(failure, how) => retry(topup, kind, answered, failure, *how),
         Outcome::Unknown(failure) => again(topup, kind, answered, failure),
         Outcome::Refused(failure) => match kind {
@@ -159,7 +218,7 @@ pub fn follow(
             // A failed look-up says nothing, whatever it says.
             JobKind::Check => again(topup, kind, answered, failure),
         },
-        Outcome::Unauthorized(failure) => give_up(topup, kind, failure, ErrorClass::Fatal, answered.timing.now),
+        Outcome::Unauthorized(failure) => give_up(topup, kind, failure, ErrorClass::Fatal, now),
     }
 }
 
@@ -182,17 +241,17 @@ fn started(topup: &mut Topup) -> Decision {
     done(topup, event)
 }
 
-fn follow_received(topup: &mut Topup, credit: impl FnOnce(&Topup) -> Result<String, Refusal>) -> Decision {
-    match receive(topup, credit) {
+fn follow_received(
+    topup: &mut Topup,
+    payment_id: &str,
+    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
+) -> Decision {
+    match receive(topup, payment_id, credit) {
         Received::Credited => done(topup, Some("TopupPaid")),
         Received::Before | Received::Disputed => done(topup, None),
+        Received::Twice(failure) => Decision::dead(ErrorClass::Fatal, &failure, "TopupNeedsAttention"),
         Received::Refused(refusal) => Decision::dead(ErrorClass::Fatal, &not_credited(&refusal), "TopupNeedsAttention"),
     }
-}
-
-fn follow_declined(topup: &mut Topup) -> Decision {
-    let declined = decline(topup);
-    done(topup, declined.then_some("TopupFailed"))
 }
 
 fn again(topup: &mut Topup, kind: JobKind, answered: &Answered<'_>, failure: &Failure) -> Decision {

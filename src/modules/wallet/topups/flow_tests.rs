@@ -53,6 +53,7 @@ pub(super) fn topup() -> Topup {
         open_calls: OpenCalls::default(),
         correlation_id: "rqs_1".into(),
         expires_at: at(600_000),
+        last_look_at: None,
         created_at: at(-60_000),
         updated_at: at(-60_000),
     }
@@ -197,7 +198,6 @@ fn an_answer_says_what_it_says_whoever_asked() {
         (started(P::Paid), S::Paid, "TopupPaid"),
         (started(P::Failed), S::Failed, "TopupFailed"),
         (started(P::Expired), S::Expired, "TopupExpired"),
-        (found(P::Created), S::Expired, "TopupExpired"),
         (found(P::Paid), S::Paid, "TopupPaid"),
         (found(P::Failed), S::Failed, "TopupFailed"),
         (found(P::Expired), S::Expired, "TopupExpired"),
@@ -205,7 +205,9 @@ fn an_answer_says_what_it_says_whoever_asked() {
     ] {
         let mut topup = topup();
         let followed = first(&mut topup, &outcome);
-        assert_eq!((topup.status, followed.end.as_str(), followed.event), (status, "done", Some(event)), "{outcome:?}");
+        // What came to nothing is looked at once more.
+        let end = if outcome.0 == JobKind::Check && status != S::Paid { "retry" } else { "done" };
+        assert_eq!((topup.status, followed.end.as_str(), followed.event), (status, end, Some(event)), "{outcome:?}");
         assert_eq!(topup.transaction_id.is_some(), status == S::Paid, "{outcome:?}");
     }
 }
@@ -332,7 +334,7 @@ fn who_has_to_call() {
         (S::Pending, false, true),
         (S::Paid, false, false),
         (S::Failed, false, true),
-        (S::Expired, false, false),
+        (S::Expired, false, true),
         (S::NeedsAttention, false, true),
     ] {
         let topup = in_status(status);
@@ -345,6 +347,72 @@ fn who_has_to_call() {
     assert!(!has_to_call(&refused, JobKind::Check, after), "there is no payment that could have been paid");
 }
 
+/// When the check looks again, in seconds from now; none where it is done.
+fn looks_again_in(topup: &mut Topup, said: &Said) -> Option<i64> {
+    match first(topup, said).end {
+        JobEnd::Retry { at, error: None, counts: false } => {
+            Some((at.timestamp_millis() - NOW.timestamp_millis()) / 1_000)
+        }
+        JobEnd::Done { .. } => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_payment_is_looked_at_until_the_gateway_says_what_came_of_it() {
+    for (overdue_s, again_in_s) in [(0, 60), (300, 300), (7_200, 3_600), (259_199, 3_600)] {
+        let mut open = Topup { expires_at: at(-1_000 * overdue_s), ..in_status(TopupStatus::Pending) };
+        assert_eq!(looks_again_in(&mut open, &found(PaymentStatus::Created)), Some(again_in_s), "{overdue_s}");
+        assert_eq!((open.status, open.last_look_at), (TopupStatus::Pending, None), "not ended by us");
+    }
+    let mut open = Topup { expires_at: at(-259_200_000), ..in_status(TopupStatus::Pending) };
+    let given_up = first(&mut open, &found(PaymentStatus::Created));
+    assert_eq!((given_up.end.as_str(), given_up.event), ("dead", Some("TopupNeedsAttention")));
+    assert_eq!((open.status, code(&open)), (TopupStatus::NeedsAttention, Some("topups.still_open")));
+}
+
+#[test]
+fn what_came_to_nothing_is_looked_at_once_more_a_day_later() {
+    for (said, status) in [
+        (found(PaymentStatus::Expired), TopupStatus::Expired),
+        (found(PaymentStatus::Failed), TopupStatus::Failed),
+        ((JobKind::Check, Outcome::Done(None)), TopupStatus::Expired),
+    ] {
+        let mut topup = in_status(TopupStatus::Pending);
+        assert_eq!(looks_again_in(&mut topup, &said), Some(86_400), "{said:?}");
+        assert_eq!((topup.status, topup.last_look_at), (status, Some(at(86_400_000))), "{said:?}");
+        assert!(has_to_call(&topup, JobKind::Check, at(86_400_000)), "{said:?}");
+        let settled = topup.clone();
+        assert_eq!(looks_again_in(&mut topup, &said), None, "{said:?}: that was the last time");
+        assert_eq!(topup.status, status);
+        // Late money, and nobody who answers.
+        let mut late = settled.clone();
+        assert_eq!(first(&mut late, &found(PaymentStatus::Paid)).event, Some("TopupPaid"), "{said:?}");
+        let mut unheard = settled;
+        let unclear = (JobKind::Check, Outcome::Unknown(failure()));
+        assert_eq!(last(&mut unheard, &unclear).event, Some("TopupNeedsAttention"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_second_payment_is_disputed_and_credited_to_nobody() {
+    let second = Payment { payment_id: "pay_2".into(), ..payment(PaymentStatus::Paid) };
+    for kind in [JobKind::Start, JobKind::Check] {
+        let mut topup = in_status(TopupStatus::Paid);
+        let said = (kind, Outcome::Done(Some(second.clone())));
+        let followed = followed_with(&mut topup, &active_job(kind), &said, |_| panic!("credited twice"));
+        assert_eq!((followed.end.as_str(), followed.event), ("dead", Some("TopupNeedsAttention")), "{kind:?}");
+        assert_eq!((topup.status, topup.disputed), (TopupStatus::NeedsAttention, true));
+        assert_eq!((code(&topup), topup.transaction_id.as_deref()), (Some("topups.paid_twice"), Some("txn_before")));
+    }
+    // The payment that is credited is the one that was paid, not the one that was tried first.
+    let mut topup = in_status(TopupStatus::Failed);
+    first(&mut topup, &(JobKind::Check, Outcome::Done(Some(second.clone()))));
+    assert_eq!((topup.status, topup.payment_id.as_deref()), (TopupStatus::Paid, Some("pay_2")));
+    let again = first(&mut topup, &(JobKind::Check, Outcome::Done(Some(second))));
+    assert_eq!((topup.status, again.event), (TopupStatus::Paid, None), "told twice is not paid twice");
+}
+
 #[test]
 fn a_payment_that_failed_stays_failed_unless_it_was_paid_after_all() {
     for (status, expected) in [
@@ -355,7 +423,8 @@ fn a_payment_that_failed_stays_failed_unless_it_was_paid_after_all() {
     ] {
         let mut topup = in_status(TopupStatus::Failed);
         let followed = first(&mut topup, &found(status));
-        assert_eq!((topup.status, followed.end.as_str()), (expected, "done"), "{status:?}");
+        let end = if expected == TopupStatus::Paid { "done" } else { "retry" };
+        assert_eq!((topup.status, followed.end.as_str()), (expected, end), "{status:?}");
         assert_eq!(followed.event, (expected == TopupStatus::Paid).then_some("TopupPaid"));
     }
 }

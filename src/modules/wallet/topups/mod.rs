@@ -8,8 +8,11 @@
 //! not be credited as it was asked for is disputed: no automatism touches that top-up any more, because a person may have
 //! booked it by hand. Nothing is ever deleted.
 //!
+//! A top-up whose time is over is looked up until the gateway says what came of it, and once more a day later. Another
+//! payment for a paid top-up is disputed too.
+//!
 //! Collections: `topups`, `payment_callbacks`. Jobs, on `payments-queue`: `start-payment`, and `check-payment`, which looks
-//! a payment up before its top-up expires. Events: `TopupRequested, TopupStarted, TopupPaid, TopupFailed, TopupExpired,
+//! a payment up when its top-up's time is over. Events: `TopupRequested, TopupStarted, TopupPaid, TopupFailed, TopupExpired,
 //! TopupNeedsAttention, TopupRetried`.
 
 mod callback;

@@ -105,7 +105,7 @@ pub struct Topup {
     pub provider_response_ref_id: Option<String>,
     /// Starts the payment.
     pub start_job_id: String,
-    /// Looks it up when its time is over.
+    /// Looks it up when its time is over, until the gateway says what came of it.
     pub check_job_id: String,
     /// Calls under way.
     pub open_calls: OpenCalls,
@@ -113,6 +113,9 @@ pub struct Topup {
     pub correlation_id: String,
     /// From then on it can't be paid.
     pub expires_at: DateTime,
+    /// The gateway has said that it came to nothing; then it is asked for the last time.
+    #[serde(default)]
+    pub last_look_at: Option<DateTime>,
     /// When it was asked for.
     pub created_at: DateTime,
     /// Last change.
@@ -165,6 +168,8 @@ pub enum CallbackOutcome {
     AmountDiffers,
     /// The wallet can't take it.
     NotCredited,
+    /// Another payment than the one that is credited; nothing more is credited.
+    PaidTwice,
     /// The top-up is left to a person.
     Disputed,
 }
@@ -179,6 +184,7 @@ impl CallbackOutcome {
             Self::Ignored => "ignored",
             Self::AmountDiffers => "amount_differs",
             Self::NotCredited => "not_credited",
+            Self::PaidTwice => "paid_twice",
             Self::Disputed => "disputed",
         }
     }

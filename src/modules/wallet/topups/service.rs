@@ -185,7 +185,10 @@ impl TopupService {
             event_id: new_id("evt"),
         };
         let taken = self.lane.submit(command).await?;
-        if let Taken::New(outcome @ (CallbackOutcome::AmountDiffers | CallbackOutcome::NotCredited)) = taken {
+        if let Taken::New(
+            outcome @ (CallbackOutcome::AmountDiffers | CallbackOutcome::NotCredited | CallbackOutcome::PaidTwice),
+        ) = taken
+        {
             tracing::error!(
                 topup.id = topup_id,
                 outcome = outcome.as_str(),
