@@ -1,10 +1,11 @@
-//! Holding the books against each other: the ledger against itself, holds against orders, orders against provider logs.
+//! Holding the books against each other: the ledger against itself, holds against orders, orders against provider logs,
+//! paid top-ups against credits; and what is open against the jobs that are to settle it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::{Json, extract::State};
 use bson::{DateTime, Document, doc};
-use mongodb::{ClientSession, Database, error::Result};
+use mongodb::{ClientSession, Database, error::Result, options::Hint};
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -13,13 +14,19 @@ use crate::{
     modules::{
         audit::{RESPONSE_LOGS, retention::calls_purged_before},
         orders::{Due, ORDERS, Order, OrderStatus, due, is_settled},
-        wallet::{Difference, Differences, HOLDS, Hold, HoldState, WalletStore, check_ledger, sorted},
+        queue::{JOBS, JobState},
+        wallet::{
+            Account, Difference, Differences, HOLDS, Hold, HoldState, LEDGER, LedgerTransaction, WalletStore,
+            check_ledger, sorted,
+            topups::{TOPUPS, Topup, TopupStatus},
+        },
     },
     platform::{
         clock::{Clock, Rfc3339Time},
         error::AppError,
         http::NoQuery,
         identity::FinanceReader,
+        money::Money,
     },
 };
 
@@ -68,8 +75,9 @@ impl Differences for ReconciliationResponse {
     }
 }
 
-/// Compares stored balances with lines, holds with orders, and orders with provider logs, all at one moment, and lists
-/// every difference. It reads everything once: expect seconds per million transactions.
+/// Compares stored balances with lines, holds with orders, orders with provider logs, and top-ups with credits, all at one
+/// moment, and lists every difference; and what is open without a job that would settle it. It reads everything once:
+/// expect seconds per million transactions.
 #[utoipa::path(get, path = "/finance/reconciliation", tag = "finance", security(("bearer" = [])),
     responses((status = 200, body = ReconciliationResponse)))]
 async fn reconcile(
@@ -92,7 +100,9 @@ pub async fn check_all(store: &WalletStore, to: &mut impl Differences) -> Result
     let mut session = store.snapshot().await?;
     check_ledger(store, &mut session, to).await?;
     check_orders(store.snapshots(), &mut session, to).await?;
-    check_order_holds(store.snapshots(), &mut session, to).await
+    check_order_holds(store.snapshots(), &mut session, to).await?;
+    check_topups(store.snapshots(), &mut session, to).await?;
+    check_topup_credits(store.snapshots(), &mut session, to).await
 }
 
 /// Every order that costs something has the hold that its status wants, and every confirmed one has the provider's word.
@@ -110,6 +120,8 @@ async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl 
         let hold_ids = orders.iter().filter_map(|order| order.billing.as_ref()).map(|billing| billing.hold_id.as_str());
         let holds: HashMap<String, Hold> = by_ids(db, HOLDS, hold_ids.collect(), session).await?;
         let accepted = accepted_orders(db, &orders, session).await?;
+        let awaited = orders.iter().filter_map(|order| Some((order.id.as_str(), awaited_job(order)?)));
+        check_jobs(db, "order.job", awaited.collect(), session, to).await?;
         for order in &orders {
             check_order(order, &holds, to);
             let has_word = accepted.contains(&order.id);
@@ -149,6 +161,106 @@ fn check_order(order: &Order, holds: &HashMap<String, Hold>, to: &mut impl Diffe
     if order.charge != Some(hold.money()) {
         let charge = order.charge.map_or_else(|| "none".to_owned(), |charge| charge.to_string());
         to.add(Difference::new("order.hold_amount", &order.id, charge, hold.money()));
+    }
+}
+
+/// The job that has to settle an open order or its cancellation; none where nothing is open, or a person has to decide.
+fn awaited_job(order: &Order) -> Option<&str> {
+    let cancels = order.cancellation.as_ref().filter(|_| order.cancellation_pending());
+    let creates = (order.status == OrderStatus::Created).then_some(order.job_id.as_str());
+    cancels.and_then(|cancellation| cancellation.job_id.as_deref()).or(creates)
+}
+
+/// Each of these things waits for a job that is still to run: one whose job is dead or gone would wait for ever, with its
+/// money, and nobody would know.
+async fn check_jobs(
+    db: &Database,
+    check: &'static str,
+    awaited: Vec<(&str, &str)>,
+    session: &mut ClientSession,
+    to: &mut impl Differences,
+) -> Result<()> {
+    let ids: Vec<&str> = awaited.iter().map(|(_, job_id)| *job_id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let jobs = db.collection::<Document>(JOBS);
+    let states = jobs.find(doc! { "_id": { "$in": ids } }).projection(doc! { "state": 1 });
+    let mut found = states.session(&mut *session).await?;
+    let mut state_of = HashMap::new();
+    while let Some(job) = found.next(session).await.transpose()? {
+        let text = |name| job.get_str(name).unwrap_or_default().to_owned();
+        state_of.insert(text("_id"), text("state"));
+    }
+    let live = [JobState::Ready, JobState::Active].map(JobState::as_str);
+    for (subject, job_id) in awaited {
+        let state = state_of.get(job_id).map_or("none", String::as_str);
+        if !live.contains(&state) {
+            to.add(Difference::new(check, subject, "a job that is ready or active", format!("{job_id}: {state}")));
+        }
+    }
+    Ok(())
+}
+
+/// Every top-up that names a credit has it, over its amount, every paid one names one, and no other has one.
+async fn check_topups(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let mut cursor = sorted(db, TOPUPS, doc! {}, session).await?;
+    let mut count = 0;
+    loop {
+        let topups: Vec<Topup> = chunk(&mut cursor, session, to, "topup.readable").await?;
+        if topups.is_empty() {
+            break;
+        }
+        count += topups.len() as u64;
+        let waiting = topups.iter().filter(|topup| matches!(topup.status, TopupStatus::Created | TopupStatus::Pending));
+        let awaited = waiting.map(|topup| (topup.id.as_str(), topup.check_job_id.as_str()));
+        check_jobs(db, "topup.job", awaited.collect(), session, to).await?;
+        let ids: Vec<&str> = topups.iter().map(|topup| topup.id.as_str()).collect();
+        let booked = doc! { "referenceType": "topup", "referenceKind": "payment", "referenceId": { "$in": ids } };
+        let ledger = db.collection::<Document>(LEDGER);
+        let mut found = ledger.find(booked).hint(Hint::Name("reference".into())).session(&mut *session).await?;
+        let credits: Vec<LedgerTransaction> = chunk(&mut found, session, to, "transaction.readable").await?;
+        let credits: HashMap<_, _> = credits.iter().map(|credit| (credit.reference_id.as_str(), credit)).collect();
+        for topup in &topups {
+            check_topup(topup, credits.get(topup.id.as_str()).copied(), to);
+        }
+    }
+    to.looked_at("topups", count);
+    Ok(())
+}
+
+fn check_topup(topup: &Topup, credit: Option<&LedgerTransaction>, to: &mut impl Differences) {
+    let found = credit.map_or("none", |credit| credit.id.as_str());
+    let named = topup.transaction_id.as_deref().unwrap_or("none");
+    if named != found || (topup.status == TopupStatus::Paid && credit.is_none()) {
+        let expected = format!("{named} ({})", topup.status.as_str());
+        return to.add(Difference::new("topup.credit", &topup.id, expected, found));
+    }
+    let Some(credit) = credit else { return };
+    let credited = credit.lines.iter().filter(|line| line.account == Account::Available).map(|line| line.amount).sum();
+    if (topup.amount, topup.currency, &topup.user_id) != (credited, credit.currency, &credit.user_id) {
+        let of = |amount: i64, currency, user: &str| format!("{} of {user}", Money::new(amount, currency));
+        let expected = of(topup.amount, topup.currency, &topup.user_id);
+        let found = of(credited, credit.currency, &credit.user_id);
+        to.add(Difference::new("topup.amount", &topup.id, expected, found));
+    }
+}
+
+/// Every credit for a top-up has its top-up.
+async fn check_topup_credits(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let ledger = db.collection::<Document>(LEDGER);
+    let credits = ledger.find(doc! { "referenceType": "topup" }).hint(Hint::Name("reference".into()));
+    let mut cursor = credits.session(&mut *session).await?;
+    loop {
+        let credits: Vec<LedgerTransaction> = chunk(&mut cursor, session, to, "transaction.readable").await?;
+        if credits.is_empty() {
+            return Ok(());
+        }
+        let ids = credits.iter().map(|credit| credit.reference_id.as_str()).collect();
+        let topups: HashMap<String, Topup> = by_ids(db, TOPUPS, ids, session).await?;
+        for credit in credits.iter().filter(|credit| !topups.contains_key(&credit.reference_id)) {
+            to.add(Difference::new("credit.topup", &credit.id, &credit.reference_id, "none"));
+        }
     }
 }
 

@@ -110,6 +110,8 @@ async fn whatever_is_damaged_is_named_and_nothing_else() {
         somebody_elses_hold,
         a_holds_amount,
         documents_that_can_not_be_read,
+        a_job_that_is_dead,
+        a_top_up_and_its_credit,
     );
     scene.app.finish().await;
 }
@@ -244,4 +246,39 @@ async fn documents_that_can_not_be_read(scene: &Scene) {
     scene.app.update_one("orders", doc! { "_id": &scene.waiting }, doc! { "status": "odd" }).await;
     let named = [("wallet.readable", &scene.wallet), ("order.readable", &scene.waiting), ("hold.order", &scene.hold)];
     scene.differs(&named.map(|(check, subject)| (check, subject.as_str()))).await;
+}
+
+/// A job whose payload was damaged dies without its order.
+async fn a_job_that_is_dead(scene: &Scene) {
+    let of_waiting = doc! { "payload.orderId": &scene.waiting };
+    scene.app.update_one("jobs", of_waiting.clone(), doc! { "state": "dead" }).await;
+    scene.differs(&[("order.job", &scene.waiting)]).await;
+    let job = scene.app.all("jobs", of_waiting).await.remove(0);
+    scene.delete("jobs", job.get_str("_id").unwrap()).await;
+    scene.differs(&[("order.job", &scene.waiting)]).await;
+}
+
+async fn a_top_up_and_its_credit(scene: &Scene) {
+    let user = scene.app.merchant_with(0).await;
+    let (paid, open) = (scene.app.pending(&user, "paid").await, scene.app.pending(&user, "open").await);
+    scene.app.tell(&paid, "pay", serde_json::json!({})).await;
+    scene.differs(&[]).await;
+    let topup = |id: &str| doc! { "_id": id };
+    scene.app.update_one("topups", topup(&paid), doc! { "status": "expired", "transactionId": null }).await;
+    scene.differs(&[("topup.credit", &paid)]).await;
+    let credit = scene.transaction(&paid, "payment").await;
+    scene.app.update_one("topups", topup(&paid), doc! { "status": "paid", "transactionId": &credit }).await;
+    scene.differs(&[]).await;
+    scene.add("topups", &paid, "amount", 1).await;
+    scene.differs(&[("topup.amount", &paid)]).await;
+    scene.delete("topups", &paid).await;
+    scene.differs(&[("credit.topup", &credit)]).await;
+    scene.app.update_one("topups", topup(&open), doc! { "status": "paid" }).await;
+    scene.differs(&[("topup.credit", &open), ("credit.topup", &credit)]).await;
+    scene.app.update_one("topups", topup(&open), doc! { "status": "pending" }).await;
+    scene
+        .app
+        .update_one("jobs", doc! { "payload.topupId": &open, "kind": "check-payment" }, doc! { "state": "dead" })
+        .await;
+    scene.differs(&[("topup.job", &open), ("credit.topup", &credit)]).await;
 }
