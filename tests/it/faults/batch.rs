@@ -298,18 +298,20 @@ async fn a_batch_whose_commit_is_unknown_to_the_end_is_given_up_whole_and_not_ru
         let lane = lane.clone();
         tokio::spawn(async move { lane.submit(command).await })
     };
-    // An older and a younger command meet in one batch, because the lane is busy meanwhile.
-    let busy = Duration::from_secs(5);
-    let busy = submit(Add { deed: Deed::PanicsAfter(busy), ..Add::to("busy") });
-    tokio::time::sleep(Duration::from_millis(300)).await; // the age of one
-    let older = submit(Add::to("older"));
-    tokio::time::sleep(Duration::from_secs(2)).await; // the age of the other
-    let younger = submit(Add::to("younger"));
     // The busy one's own commit goes well.
     let concern = doc! { "code": 64, "errmsg": "waiting for replication timed out" };
     let data = doc! { "failCommands": ["commitTransaction"], "writeConcernError": concern };
     let fail = doc! { "configureFailPoint": "failCommand", "mode": { "skip": 1 }, "data": data };
     mongod.run(fail).await.unwrap();
+    // An older and a younger command meet in one batch, because the lane is busy meanwhile.
+    let decided: Arc<Mutex<Vec<String>>> = Arc::default();
+    let deed = Deed::PanicsAfter(Duration::from_secs(5));
+    let busy = submit(Add { deed, decided: Arc::clone(&decided), ..Add::to("busy") });
+    let deciding = async || !decided.lock().unwrap().is_empty();
+    eventually("the lane is busy", Duration::from_secs(10), deciding).await;
+    let older = submit(Add::to("older"));
+    tokio::time::sleep(Duration::from_secs(2)).await; // the difference of their ages
+    let younger = submit(Add::to("younger"));
     assert!(matches!(busy.await.unwrap(), Err(LaneError::Failed(_))));
     let (older, younger) = (older.await.unwrap(), younger.await.unwrap());
     mongod.heal().await;
