@@ -82,7 +82,8 @@ impl Submit {
         }
         application.job_id = Some(self.job_id.clone());
         let payload = doc! { "applicationId": &application.id };
-        view.insert(&Job::new(self.job_id.clone(), queue, VERIFY_KIND, payload, &self.correlation_id, now));
+        let job = Job::new(self.job_id.clone(), queue, VERIFY_KIND, payload, &self.correlation_id, now);
+        view.insert(&job.owned_by(&application.user_id));
     }
 }
 

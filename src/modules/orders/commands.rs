@@ -119,7 +119,8 @@ impl CreateOrder {
         };
         charging::hold(view, &mut order, &self.quote, &self.event_id, &self.actor).map_err(OrderError::Unpaid)?;
         let payload = doc! { "orderId": &self.order_id };
-        let job = Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now);
+        let job = Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now)
+            .owned_by(&self.user_id);
         view.insert(&order);
         view.insert(&job);
         record(view, &self.event_id, "OrderCreated", &order, &self.actor);
@@ -155,7 +156,7 @@ impl CancelOrder {
             }
             (OrderStatus::Created, Some(mut job)) if job.state == JobState::Ready => {
                 // In backoff, and possibly sent. No reason to wait any longer before looking.
-                job.run_at = job.run_at.min(now);
+                job.schedule(job.run_at.min(now), now);
                 view.update(&job);
                 Some(self.queues.create.name)
             }
@@ -222,7 +223,8 @@ pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queues: &Ord
     let Some(cancellation) = &mut order.cancellation else { return };
     cancellation.job_id = Some(job_id.to_owned());
     let payload = doc! { "orderId": &order.id };
-    view.insert(&Job::new(job_id.to_owned(), &queues.cancel, CANCEL_KIND, payload, &cancellation.correlation_id, now));
+    let job = Job::new(job_id.to_owned(), &queues.cancel, CANCEL_KIND, payload, &cancellation.correlation_id, now);
+    view.insert(&job.owned_by(&order.user_id));
 }
 
 /// Records what happened to an order.

@@ -216,6 +216,10 @@ impl CallJob for OrderJob {
         operation != Operation::Create.as_str()
     }
 
+    fn is_in_doubt(&self, order: &Order) -> bool {
+        order.uncertain.is_some()
+    }
+
     fn unanswered(&self, order: &mut Order, call: &Call, now: DateTime) {
         order.doubt(call, now, false);
     }

@@ -130,6 +130,11 @@ fn gone<J: CallJob>(call_job: &J) -> JobError {
     JobError::new("payload", code, reason)
 }
 
+/// What is in doubt goes before the queue's other jobs.
+fn priority<J: CallJob>(call_job: &J, subject: &J::Subject) -> Option<i32> {
+    Some(call_job.queue().priority - i32::from(call_job.is_in_doubt(subject)))
+}
+
 /// Writes down that a call which a dead worker left open has no answer.
 fn close_open_call<J: CallJob>(call_job: &J, view: &mut View, subject: &mut J::Subject, response_id: &str) {
     let Some(call) = call_job.open_call(subject).take() else { return };
@@ -208,8 +213,9 @@ impl<J: CallJob> Conclusion for CallConcluded<J> {
         let actor = Actor::worker(&self.call.worker_id, &self.call.correlation_id);
         let by = By { actor: &actor, event_id: &self.event_id };
         let decision = call_job.follow(view, &mut subject, &answered, by);
+        let priority = priority(call_job, &subject);
         let wake = call_job.write(view, subject, &decision, by);
-        Concluded { end: decision.end, wake }
+        Concluded { end: decision.end, wake, priority }
     }
 
     fn conclude_late(&self, view: &mut View) {
@@ -269,7 +275,8 @@ impl<J: CallJob> Conclusion for AttemptFailed<J> {
         let actor = Actor::worker(&self.worker_id, &job.correlation_id);
         let by = By { actor: &actor, event_id: &self.event_id };
         let decision = self.decide(view, &mut subject, job, by);
+        let priority = priority(call_job, &subject);
         let wake = call_job.write(view, subject, &decision, by);
-        Concluded { end: decision.end, wake }
+        Concluded { end: decision.end, wake, priority }
     }
 }

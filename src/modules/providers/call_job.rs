@@ -129,6 +129,11 @@ pub trait CallJob: Send + Sync + 'static {
     /// A call that is not safe to repeat got no answer: it may have been executed.
     fn unanswered(&self, _subject: &mut Self::Subject, _call: &Call, _now: DateTime) {}
 
+    /// Whether a call may have been executed and nobody knows: such jobs don't wait behind the others of their queue.
+    fn is_in_doubt(&self, _subject: &Self::Subject) -> bool {
+        false
+    }
+
     /// What the answer will change besides job and subject, where that is known already: read with them at once.
     fn prefetch(&self, _subject: &Self::Subject) -> Vec<Key> {
         Vec::new()

@@ -66,8 +66,9 @@ impl Command for CompleteJob {
 
     fn decide(&self, view: &mut View) -> Completed {
         match self.standing(view) {
-            Standing::Held(job) => {
+            Standing::Held(mut job) => {
                 let concluded = self.conclusion.conclude(view, &job);
+                job.priority = concluded.priority.unwrap_or(job.priority);
                 settle_job(view, *job, &concluded.end);
                 Completed::Ended(concluded.end.as_str(), concluded.wake)
             }
@@ -99,7 +100,7 @@ mod tests {
 
         fn conclude(&self, view: &mut View, _: &Job) -> Concluded {
             view.append("notes", &doc! { "late": false });
-            Concluded { end: self.0.clone(), wake: Some("other-queue") }
+            Concluded { end: self.0.clone(), wake: Some("other-queue"), priority: None }
         }
 
         fn conclude_late(&self, view: &mut View) {

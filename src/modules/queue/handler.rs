@@ -18,11 +18,13 @@ pub struct Concluded {
     pub end: JobEnd,
     /// A queue to wake.
     pub wake: Option<&'static str>,
+    /// The job's priority from now on; lower goes first. None where it stays.
+    pub priority: Option<i32>,
 }
 
 impl From<JobEnd> for Concluded {
     fn from(end: JobEnd) -> Self {
-        Self { end, wake: None }
+        Self { end, wake: None, priority: None }
     }
 }
 

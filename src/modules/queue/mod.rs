@@ -2,8 +2,8 @@
 //!
 //! Invariants: a job is run by one worker at a time, the one whose lease token it carries; only the holder of
 //! the token ends an attempt, in the transaction that writes the attempt's result. A killed worker's job returns
-//! when its lease ends. A job that ended stays ended. Dead jobs stay until a person acts. Nothing depends on Redis:
-//! it only shortens the wait.
+//! when its lease ends. A job that ended stays ended. Dead jobs stay until a person acts. Claims take turns over the owners
+//! of due jobs, so a long backlog of one holds up no other. Nothing depends on Redis: it only shortens the wait.
 //!
 //! Collections: `jobs`, `queues` (pause and throttle), `workers` (who is alive). Other modules insert jobs in their own
 //! transactions with [`Job::new`] and run them with a [`JobHandler`].
@@ -25,7 +25,7 @@ pub use handler::{Attempt, Concluded, Conclusion, JobHandler, RetryRefused};
 pub use lease::Lease;
 pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};
-pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
+pub use store::{Claim, Claiming, Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;
 pub use worker::{Worker, WorkerParts, WorkerSettings};
 

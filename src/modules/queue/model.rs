@@ -98,6 +98,12 @@ pub struct Job {
     pub state: JobState,
     /// Lower goes first.
     pub priority: i32,
+    /// Whose work it is: claims take turns over owners. None where it is nobody's in particular.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// The owner once the job is due, until it has ended: what claims go round by. None while it waits for its time.
+    #[serde(default)]
+    pub turn: Option<String>,
     /// Not before this time; for ended jobs, when they ended.
     pub run_at: DateTime,
     /// Attempts begun.
@@ -181,7 +187,7 @@ impl JobEnd {
 }
 
 impl Job {
-    /// A job that is due at once.
+    /// A job that is due at once, and nobody's in particular.
     #[must_use]
     pub fn new(
         id: String,
@@ -198,6 +204,8 @@ impl Job {
             payload,
             state: JobState::Ready,
             priority: queue.priority,
+            owner: None,
+            turn: Some(String::new()),
             run_at: now,
             attempts: 0,
             max_attempts: queue.max_attempts,
@@ -216,6 +224,20 @@ impl Job {
         }
     }
 
+    /// The same, as the work of `owner`.
+    #[must_use]
+    pub fn owned_by(mut self, owner: &str) -> Self {
+        self.owner = Some(owner.to_owned());
+        self.turn = self.turn.and(self.owner.clone());
+        self
+    }
+
+    /// Has it run at `at`, at once where that is no later than `now`.
+    pub fn schedule(&mut self, at: DateTime, now: DateTime) {
+        self.run_at = at;
+        self.turn = (at <= now).then(|| self.owner.clone().unwrap_or_default());
+    }
+
     /// What is shown of a stored document that is not a job: a dead one, with that document as its payload.
     #[must_use]
     pub fn unreadable(document: Document, reason: &str, now: DateTime) -> Self {
@@ -224,6 +246,7 @@ impl Job {
         Self {
             queue: text("queue"),
             state: JobState::Dead,
+            turn: None,
             last_error: Some(JobError::new("payload", UNREADABLE, reason)),
             payload: doc! { "unreadable": document.clone() },
             ..Self::new(text("_id"), &queue, &text("kind"), Document::new(), &text("correlationId"), now)
@@ -274,6 +297,7 @@ impl Job {
         self.state = state;
         self.last_error = error.cloned().or_else(|| self.last_error.take().filter(|_| state == JobState::Ready));
         self.run_at = now;
+        self.turn = None;
         self.ended_by = self.lease_token.take();
         self.lease_until = None;
         match end {
@@ -283,7 +307,7 @@ impl Job {
             }
             JobEnd::Dead { .. } => self.dedupe_key = None,
             JobEnd::Retry { at, counts, error } => {
-                self.run_at = *at;
+                self.schedule(*at, now);
                 if *counts {
                     self.deferrals = 0;
                     self.deferring_since = None;
@@ -304,7 +328,7 @@ impl Job {
     /// Puts a dead job back to the start.
     pub fn revive(&mut self, now: DateTime) {
         self.state = JobState::Ready;
-        self.run_at = now;
+        self.schedule(now, now);
         self.attempts = 0;
         self.deferrals = 0;
         self.deferring_since = None;

@@ -23,6 +23,13 @@ const WORKER_SILENT_MAX: Duration = Duration::from_secs(60);
 const UPDATE_MS_MAX: i64 = 2_000;
 /// Done jobs deleted in one statement.
 const TRIM_BATCH: i64 = 1000;
+/// Jobs made due in one statement.
+const PROMOTE_BATCH: usize = 1000;
+/// A claim takes at most one part in so many from one owner while others wait.
+const SHARES: usize = 16;
+/// A look for further owners reads so many times what it may take of one: many owners with a job or two are found at
+/// once, and of a long backlog little is read in vain.
+const SHARES_READ: usize = 4;
 
 /// Reads and changes jobs outside of commands.
 #[derive(Clone, Debug)]
@@ -94,6 +101,29 @@ pub struct Claim {
     pub jobs: Vec<Job>,
     /// Due jobs that the round saw, ours or not.
     pub seen: usize,
+    /// The last owner served: the next round begins after it.
+    pub turn: String,
+}
+
+/// Where and how a claim round looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Claiming<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// Jobs wanted.
+    pub limit: usize,
+    /// The owner after whom it begins.
+    pub after: &'a str,
+    /// Due jobs that it passes over first: others are at them.
+    pub skip: u64,
+    /// Who claims.
+    pub worker_id: &'a str,
+    /// Under which token.
+    pub token: &'a str,
+    /// Now.
+    pub now: DateTime,
+    /// End of the lease.
+    pub until: DateTime,
 }
 
 impl QueueStore {
@@ -106,11 +136,12 @@ impl QueueStore {
         Self { db, throttled: Arc::default() }
     }
 
-    /// Indexes of this module. One serves claiming (a far `runAt` is never looked at), reclaiming, trimming and lists.
+    /// Indexes of this module. One serves claiming (what is not due has no turn and is never looked at), promoting,
+    /// reclaiming, trimming and lists.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
-            Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "priority": 1, "runAt": 1 }),
+            Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "priority": 1, "turn": 1, "runAt": 1 }),
             Index::new(JOBS, "dedupe", doc! { "queue": 1, "dedupeKey": 1 })
                 .unique()
                 .partial(doc! { "dedupeKey": { "$type": "string" } }),
@@ -119,12 +150,12 @@ impl QueueStore {
 
     /// Updates many jobs outside of a transaction, and gives how many matched. Waits at most two seconds for a job that
     /// somebody's open transaction holds: the others must not wait with it.
-    async fn update_jobs(&self, filter: Document, update: Document) -> Result<u64> {
+    async fn update_jobs(&self, filter: Document, update: impl Into<Bson> + Send) -> Result<u64> {
         let reply = self
             .db
             .run_command(doc! {
                 "update": JOBS,
-                "updates": [{ "q": filter, "u": update, "multi": true }],
+                "updates": [{ "q": filter, "u": update.into(), "multi": true }],
                 "maxTimeMS": UPDATE_MS_MAX,
                 "writeConcern": { "w": "majority", "j": true },
             })
@@ -153,30 +184,86 @@ impl QueueStore {
         self.db.collection(JOBS)
     }
 
-    /// Takes up to `limit` due jobs for `worker_id` under `token`, skipping the first `skip` due ones.
+    /// Makes due what has waited for its time, and gives how many jobs that were.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn promote(&self, queue: &str, now: DateTime) -> Result<u64> {
+        let waiting = doc! { "queue": queue, "state": "ready", "turn": null, "runAt": { "$lte": now } };
+        let jobs = self.db.collection::<Document>(JOBS);
+        let found = jobs.find(waiting.clone()).projection(doc! { "_id": 1 }).limit(PROMOTE_BATCH as i64).await?;
+        let ids: Vec<Bson> = found.map_ok(|mut job| job.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let mut these = waiting;
+        these.insert("_id", doc! { "$in": ids });
+        let due = vec![doc! { "$set": { "turn": { "$ifNull": ["$owner", ""] } } }];
+        self.update_jobs(these, due).await
+    }
+
+    /// Due jobs of one priority, at most `wanted`: of each owner its share, the longest waiting first, beginning with the
+    /// owner after `claiming.after`; then more of the same owners, where there are no others.
+    async fn take_turns(&self, claiming: &Claiming<'_>, priority: &Bson, wanted: usize) -> Result<Vec<Document>> {
+        let share = wanted.div_ceil(SHARES);
+        let jobs = self.db.collection::<Document>(JOBS);
+        let (mut taken, mut more) = (Vec::new(), Vec::new());
+        let mut page_size = wanted;
+        let mut skip = claiming.skip;
+        for (from, to) in [(claiming.after, None), ("", Some(claiming.after))] {
+            let mut after = from.to_owned();
+            // Nobody's jobs are those of an owner without a name.
+            let mut bound = if to.is_some() { "$gte" } else { "$gt" };
+            while taken.len() < wanted {
+                let mut range = doc! { bound: &after };
+                if let Some(to) = to {
+                    range.insert("$lte", to);
+                }
+                let due = doc! {
+                    "queue": claiming.queue, "state": "ready", "priority": priority, "turn": range,
+                    "_id": { "$type": "string" },
+                };
+                let found = jobs.find(due).sort(doc! { "turn": 1, "runAt": 1 });
+                let found = found.projection(doc! { "_id": 1, "attempts": 1, "turn": 1 }).skip(skip);
+                let page: Vec<Document> = found.limit(page_size as i64).await?.try_collect().await?;
+                let was_full = page.len() == page_size;
+                let mut of_owner = 0;
+                for job in page {
+                    let turn = job.get_str("turn").unwrap_or_default();
+                    if turn != after || of_owner == 0 {
+                        after = turn.to_owned();
+                        of_owner = 0;
+                    }
+                    of_owner += 1;
+                    if of_owner <= share { taken.push(job) } else { more.push(job) }
+                }
+                if !was_full {
+                    break;
+                }
+                (bound, page_size, skip) = ("$gt", (share * SHARES_READ).min(wanted), 0);
+            }
+        }
+        taken.extend(more);
+        taken.truncate(wanted);
+        Ok(taken)
+    }
+
+    /// Takes due jobs, the most urgent first, and of these in turns over their owners.
     ///
     /// # Errors
     /// What the driver says. Jobs claimed by a call whose answer was lost return when their lease ends.
-    pub async fn claim(
-        &self,
-        queue: &str,
-        limit: usize,
-        skip: u64,
-        (worker_id, token): (&str, &str),
-        (now, until): (DateTime, DateTime),
-    ) -> Result<Claim> {
-        let due = doc! { "queue": queue, "state": "ready", "runAt": { "$lte": now }, "_id": { "$type": "string" } };
-        let found: Vec<Document> = self
-            .db
-            .collection::<Document>(JOBS)
-            .find(due)
-            .sort(doc! { "priority": 1, "runAt": 1 })
-            .projection(doc! { "_id": 1, "attempts": 1 })
-            .skip(skip)
-            .limit(limit as i64)
-            .await?
-            .try_collect()
-            .await?;
+    pub async fn claim(&self, claiming: &Claiming<'_>) -> Result<Claim> {
+        let Claiming { queue, limit, worker_id, token, now, until, .. } = *claiming;
+        let ready = doc! { "queue": queue, "state": "ready" };
+        let mut priorities = self.db.collection::<Document>(JOBS).distinct("priority", ready).await?;
+        priorities.sort_by_key(|priority| priority.as_i32());
+        let mut found = Vec::new();
+        for priority in &priorities {
+            found.extend(self.take_turns(claiming, priority, limit - found.len()).await?);
+            if found.len() >= limit {
+                break;
+            }
+        }
         let seen = found.len();
         let mut ids = Vec::with_capacity(seen);
         for found in &found {
@@ -189,16 +276,17 @@ impl QueueStore {
                 self.bury_unreadable(unclaimed, "attempts is not a whole number", now).await?;
             }
         }
+        let turn = found.last().and_then(|job| job.get_str("turn").ok()).unwrap_or_default().to_owned();
         if ids.is_empty() {
-            return Ok(Claim { jobs: Vec::new(), seen });
+            return Ok(Claim { jobs: Vec::new(), seen, turn });
         }
         let claimed = doc! {
             "$set": { "state": "active", "leaseToken": token, "leaseOwner": worker_id, "leaseUntil": until },
             "$inc": { "attempts": 1 },
         };
-        let mine = doc! { "_id": { "$in": &ids }, "state": "ready", "runAt": { "$lte": now } };
+        let mine = doc! { "_id": { "$in": &ids }, "state": "ready", "turn": { "$type": "string" } };
         if self.update_jobs(mine, claimed).await? == 0 {
-            return Ok(Claim { jobs: Vec::new(), seen });
+            return Ok(Claim { jobs: Vec::new(), seen, turn });
         }
         let raw_jobs = self.db.collection::<RawDocumentBuf>(JOBS);
         let found = raw_jobs.find(doc! { "_id": { "$in": ids }, "leaseToken": token }).batch_size(512).await?;
@@ -214,7 +302,7 @@ impl QueueStore {
             }
         }
         jobs.sort_by_key(|job| (job.priority, job.run_at));
-        Ok(Claim { jobs, seen })
+        Ok(Claim { jobs, seen, turn })
     }
 
     /// A document that is not a job is dead, not stuck. It becomes a job that can be listed, with itself as payload.
@@ -248,7 +336,10 @@ impl QueueStore {
     /// What the driver says.
     pub async fn give_back(&self, job_id: &str, token: &str, run_at: DateTime) -> Result<()> {
         let back = doc! {
-            "$set": { "state": "ready", "runAt": run_at, "leaseToken": null, "leaseOwner": null, "leaseUntil": null },
+            "$set": {
+                "state": "ready", "turn": null, "runAt": run_at,
+                "leaseToken": null, "leaseOwner": null, "leaseUntil": null,
+            },
             "$inc": { "attempts": -1 },
         };
         self.jobs().update_one(doc! { "_id": job_id, "leaseToken": token, "state": "active" }, back).await.map(drop)

@@ -22,7 +22,7 @@ use super::{
     handler::{Attempt, Concluded, Conclusion, JobHandler},
     lease::Lease,
     model::{Job, JobEnd, JobError, QueueConfig},
-    store::QueueStore,
+    store::{Claim, Claiming, Controls, QueueStore},
     wake::Waker,
 };
 use crate::platform::{
@@ -155,8 +155,10 @@ impl Worker {
     pub async fn run_due(&self) -> usize {
         let mut running = JoinSet::new();
         for queue in &self.inner.queues {
-            let _ = self.inner.store.reclaim_expired(queue.name, self.inner.clock.now()).await;
-            for (job, lease) in self.inner.claim(queue, CLAIM_MAX, 0).await.0 {
+            let now = self.inner.clock.now();
+            let _ = self.inner.store.reclaim_expired(queue.name, now).await;
+            while self.inner.store.promote(queue.name, now).await.is_ok_and(|promoted| promoted > 0) {}
+            for (job, lease) in self.inner.claim(queue, CLAIM_MAX, &mut Turn::default()).await.0 {
                 running.spawn(Arc::clone(&self.inner).run_one(queue.clone(), job, lease, None));
             }
         }
@@ -166,14 +168,24 @@ impl Worker {
     }
 }
 
+/// Where the next round of claiming begins.
+#[derive(Default)]
+struct Turn {
+    /// The last owner served.
+    after: String,
+    /// Due jobs to pass over, because others are at them.
+    skip: u64,
+}
+
 impl Inner {
     /// Serves one queue: claims while there are free slots and due jobs.
     async fn serve(self: Arc<Self>, queue: QueueConfig) {
         let slots = Arc::new(Semaphore::new(queue.concurrency));
         let mut woken = self.waker.watch(queue.name);
         let mut running = JoinSet::new();
-        let mut controls = (super::store::Controls::default(), None::<Instant>);
+        let mut controls = (Controls::default(), None::<Instant>);
         let (mut contended, mut backlog) = (false, false);
+        let (mut turn, mut promoted) = (Turn::default(), None::<Instant>);
         while !self.stopping.load(Ordering::SeqCst) {
             while running.try_join_next().is_some() {}
             let enough = (queue.concurrency / 2).max(1) as u32;
@@ -188,14 +200,18 @@ impl Inner {
                 controls = (fresh, Some(Instant::now()));
             }
             woken.borrow_and_update();
+            if promoted.is_none_or(|at| at.elapsed() >= self.settings.poll) {
+                promoted = self.promote(&queue).await.then(Instant::now);
+            }
             let free = slots.available_permits().min(CLAIM_MAX);
             let allowed = if self.may_claim(&queue, &controls.0) { self.allowance(&queue, free).await } else { 0 };
-            let skip = if contended { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
-            let (jobs, seen) = if allowed == 0 { (Vec::new(), 0) } else { self.claim(&queue, allowed, skip).await };
+            turn.skip = if contended { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
+            let (jobs, seen) =
+                if allowed == 0 { (Vec::new(), 0) } else { self.claim(&queue, allowed, &mut turn).await };
             self.give_allowance_back(&queue, allowed - jobs.len().min(allowed)).await;
             contended = backlog && seen > 0 && jobs.len() * 4 < seen * 3;
             backlog = allowed > 0 && seen == allowed;
-            let found_nothing_past_skip = skip > 0 && seen < allowed;
+            let found_nothing_past_skip = turn.skip > 0 && seen < allowed;
             metrics::gauge!("waybill_jobs_active", "queue" => queue.name)
                 .set((queue.concurrency - slots.available_permits() + jobs.len()) as f64);
             for (job, lease) in jobs {
@@ -213,7 +229,7 @@ impl Inner {
         while running.join_next().await.is_some() {}
     }
 
-    fn may_claim(&self, queue: &QueueConfig, controls: &super::store::Controls) -> bool {
+    fn may_claim(&self, queue: &QueueConfig, controls: &Controls) -> bool {
         let over = |until: Option<bson::DateTime>| until.is_none_or(|until| until <= self.clock.now());
         !controls.paused && over(controls.throttled_until) && over(self.store.throttled_here(queue.name))
     }
@@ -234,13 +250,32 @@ impl Inner {
         }
     }
 
-    async fn claim(&self, queue: &QueueConfig, limit: usize, skip: u64) -> (Vec<(Job, Lease)>, usize) {
+    /// Makes due what has waited for its time; whether all of it is.
+    async fn promote(&self, queue: &QueueConfig) -> bool {
+        match tokio::time::timeout(STORE_PATIENCE, self.store.promote(queue.name, self.clock.now())).await {
+            Ok(Ok(promoted)) => promoted == 0,
+            Ok(Err(error)) => {
+                tracing::warn!(queue = queue.name, %error, "jobs whose time has come could not be made due");
+                true
+            }
+            Err(_) => true,
+        }
+    }
+
+    async fn claim(&self, queue: &QueueConfig, limit: usize, turn: &mut Turn) -> (Vec<(Job, Lease)>, usize) {
         let token = new_id("lse");
         let (asked, now) = (Instant::now(), self.clock.now());
-        let until = after(now, self.settings.lease);
-        let owner = (&*self.settings.worker_id, &*token);
-        let claiming = self.store.claim(queue.name, limit, skip, owner, (now, until));
-        let claim = match tokio::time::timeout(self.settings.lease, claiming).await {
+        let claiming = Claiming {
+            queue: queue.name,
+            limit,
+            after: &turn.after,
+            skip: turn.skip,
+            worker_id: &self.settings.worker_id,
+            token: &token,
+            now,
+            until: after(now, self.settings.lease),
+        };
+        let claim: Claim = match tokio::time::timeout(self.settings.lease, self.store.claim(&claiming)).await {
             Ok(Ok(claim)) => claim,
             failed => {
                 let error = failed.map_or_else(
@@ -255,6 +290,9 @@ impl Inner {
                 return (Vec::new(), limit);
             }
         };
+        if claim.seen > 0 {
+            turn.after = claim.turn;
+        }
         if !claim.jobs.is_empty() {
             crash::point("claimed");
         }

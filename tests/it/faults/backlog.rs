@@ -1,7 +1,7 @@
 //! Long queues: nothing is run twice, nothing is left, and what is far away or less urgent holds up nobody.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicUsize, Ordering},
@@ -9,12 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Document, doc};
-use futures_util::future::join_all;
+use bson::{DateTime, Document, doc};
+use futures_util::{TryStreamExt, future::join_all};
 use tokio::sync::watch;
-use waybill::{modules::queue::JobState, platform::clock::after};
+use waybill::{
+    modules::queue::{Claim, Job, JobState},
+    platform::clock::after,
+};
 
-use super::workshop::{QUEUE, done, job, jobs, number, queue, worker};
+use super::workshop::{QUEUE, claim, done, job, jobs, number, queue, worker};
 use crate::support::{TestApp, eventually};
 
 /// A hundred rounds of claiming.
@@ -70,11 +73,10 @@ async fn jobs_that_are_far_away_hold_up_nobody() {
     let app = TestApp::start().await;
     let far = after(app.app.clock.now(), YEAR);
     jobs(&app, 2_001, |n, job| {
-        (job.priority, job.run_at) = match n {
-            0 => (0, job.run_at),
-            1..=1_000 => (-1, far),
-            _ => (1, far),
-        };
+        job.priority = [0, -1, 1][usize::from(n > 0) + usize::from(n > 1_000)];
+        if n > 0 {
+            job.schedule(far, job.created_at);
+        }
     })
     .await;
     let worker = worker(&app, |_| Box::pin(async { done() }));
@@ -82,15 +84,6 @@ async fn jobs_that_are_far_away_hold_up_nobody() {
     assert_eq!(job(&app, 0).await.state, JobState::Done);
     assert_eq!(open(&app).await, 2_000, "the others wait for their year");
     assert_eq!(worker.run_due().await, 0);
-
-    // Nor does looking for due ones get slower with them.
-    let find = doc! {
-        "find": "jobs", "filter": { "queue": QUEUE, "state": "ready", "runAt": { "$lte": app.app.clock.now() } },
-        "sort": { "priority": 1, "runAt": 1 }, "limit": 64,
-    };
-    let plan = app.db().run_command(doc! { "explain": find, "verbosity": "executionStats" }).await.unwrap();
-    let keys = plan.get_document("executionStats").unwrap().get_i32("totalKeysExamined").unwrap();
-    assert!(keys < 20, "{keys} keys looked at to find nothing");
 
     app.app.clock.advance(YEAR + Duration::from_secs(1));
     assert_eq!(worker.run_due().await, 64, "a round of them, when their time has come");
@@ -109,9 +102,8 @@ async fn what_is_urgent_goes_first_and_then_what_has_waited_longest() {
     .await;
     let mut order = Vec::new();
     for round in 0..10 {
-        let (now, until) = (app.app.clock.now(), after(app.app.clock.now(), Duration::from_secs(30)));
         let token = format!("token-{round}");
-        let claim = app.app.queue_store.claim(QUEUE, 3, 0, ("wrk_test", &token), (now, until)).await.unwrap();
+        let claim = claim(&app.app.queue_store, 3, ("wrk_test", &token), "", app.app.clock.now()).await;
         assert_eq!((claim.jobs.len(), claim.seen), (3, 3));
         order.extend(claim.jobs.into_iter().map(|job| (job.priority, job.run_at)));
     }
@@ -130,10 +122,8 @@ async fn no_two_claimers_get_the_same_job() {
         tokio::spawn(async move {
             let mut mine = Vec::new();
             for round in 0.. {
-                let (now, token) = (clock.now(), format!("token-{claimer}-{round}"));
-                let until = after(now, Duration::from_secs(60));
-                let owner = (&*format!("wrk_{claimer}"), &*token);
-                let claim = store.claim(QUEUE, 64, 0, owner, (now, until)).await.unwrap();
+                let token = format!("token-{claimer}-{round}");
+                let claim = claim(&store, 64, (&format!("wrk_{claimer}"), &token), "", clock.now()).await;
                 if claim.seen == 0 {
                     break;
                 }
@@ -152,5 +142,81 @@ async fn no_two_claimers_get_the_same_job() {
     }
     assert_eq!((count, all.len()), (JOBS, JOBS), "everybody's together are all of them, none twice");
     assert_eq!(queue().name, QUEUE);
+    app.finish_unchecked().await;
+}
+
+/// Keys of indexes that were looked at for jobs since the last call.
+async fn keys_examined(app: &TestApp) -> i64 {
+    let profile = app.db().collection::<Document>("system.profile");
+    let of_jobs = doc! { "ns": format!("{}.jobs", app.db().name()) };
+    let seen: Vec<Document> = profile.find(of_jobs).await.unwrap().try_collect().await.unwrap();
+    app.db().run_command(doc! { "profile": 0 }).await.unwrap();
+    profile.drop().await.unwrap();
+    app.db().run_command(doc! { "profile": 2 }).await.unwrap();
+    let keys =
+        |entry: &Document| entry.get("keysExamined").and_then(|keys| keys.as_i64().or(keys.as_i32().map(i64::from)));
+    seen.iter().filter_map(keys).sum()
+}
+
+#[tokio::test]
+async fn a_claim_looks_at_little_more_than_it_takes_whatever_waits() {
+    const JOBS: usize = 20_000;
+    let app = TestApp::start().await;
+    let now = app.app.clock.now();
+    let round = async |token: &str| {
+        keys_examined(&app).await;
+        let claim = claim(&app.app.queue_store, 64, ("wrk_test", token), "usr_5", now).await;
+        let keys = keys_examined(&app).await;
+        assert!(keys <= 10 * claim.jobs.len() as i64 + 50, "{token}: {keys} keys for {} jobs", claim.jobs.len());
+        claim.jobs.len()
+    };
+    let owned = |owners: usize, n: usize, job: &mut Job| *job = job.clone().owned_by(&format!("usr_{}", n % owners));
+    jobs(&app, JOBS, |n, job| {
+        owned(10_000, n, job);
+        job.schedule(after(now, YEAR), now);
+    })
+    .await;
+    assert_eq!(round("all delayed").await, 0);
+    for (name, owners) in [("one owner", 1), ("a hundred owners", 100), ("as many owners as jobs", 10_000)] {
+        jobs(&app, 10_000, |n, job| owned(owners, n, job)).await;
+        assert_eq!(round(name).await, 64);
+        let due = doc! { "turn": { "$type": "string" } };
+        app.db().collection::<Document>("jobs").delete_many(due).await.unwrap();
+    }
+    app.finish_unchecked().await;
+}
+
+#[tokio::test]
+async fn the_long_backlog_of_one_holds_up_no_other() {
+    let app = TestApp::start().await;
+    let now = app.app.clock.now();
+    jobs(&app, 1_003, |n, job| {
+        let owner = ["usr_large", "usr_small", "usr_third"][usize::from(n >= 1_000) + usize::from(n >= 1_002)];
+        *job = job.clone().owned_by(owner);
+        job.schedule(DateTime::from_millis(now.timestamp_millis() - 1_003 + n as i64), now);
+    })
+    .await;
+    let owners = |claim: &Claim| {
+        let mut owners: Vec<String> = claim.jobs.iter().filter_map(|job| job.owner.clone()).collect();
+        owners.dedup();
+        owners
+    };
+    // Wherever a round begins, everybody is served in it,
+    let store = &app.app.queue_store;
+    let all = claim(store, 64, ("wrk_a", "token-a"), "", now).await;
+    assert_eq!(
+        (all.jobs.len(), owners(&all)),
+        (64, ["usr_large", "usr_small", "usr_third"].map(str::to_owned).to_vec())
+    );
+    // and where there is one place only, it goes round.
+    jobs(&app, 2, |n, job| *job = job.clone().owned_by(["usr_small", "usr_third"][n])).await;
+    let mut turn = all.turn;
+    let mut served = BTreeSet::new();
+    for round in 0..3 {
+        let one = claim(store, 1, ("wrk_a", &format!("token-{round}")), &turn, now).await;
+        served.extend(owners(&one));
+        turn = one.turn;
+    }
+    assert_eq!(served.len(), 3, "{served:?}");
     app.finish_unchecked().await;
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{FAST, PATIENCE, confirmed_once, int, settled, text};
 use crate::support::{TestApp, eventually, process::Launch, server, servers::Mongod};
+use waybill::modules::queue::Claiming;
 
 /// Everything about orders but the answers.
 async fn state(app: &TestApp) -> Vec<Vec<Document>> {
@@ -160,7 +161,9 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
     for death in 1..=3 {
         let (now, lease) = (app.app.clock.now(), Duration::from_secs(5));
         let until = waybill::platform::clock::after(now, lease);
-        let claim = app.app.queue_store.claim(queue, 1, 0, ("wrk_doomed", "token"), (now, until)).await.unwrap();
+        let claiming =
+            Claiming { queue, limit: 1, after: "", skip: 0, worker_id: "wrk_doomed", token: "token", now, until };
+        let claim = app.app.queue_store.claim(&claiming).await.unwrap();
         assert_eq!(claim.jobs.len(), 1, "death {death}: it is due again");
         assert_eq!(
             app.app.queue_store.reclaim_expired(queue, app.app.clock.now()).await.unwrap(),

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bson::doc;
+use bson::{DateTime, doc};
 use futures_util::future::BoxFuture;
 use waybill::{
     modules::queue::{
-        Attempt, Backoff, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
-        Worker, WorkerParts, WorkerSettings,
+        Attempt, Backoff, Claim, Claiming, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease,
+        QueueConfig, QueueStore, RetryRefused, Worker, WorkerParts, WorkerSettings,
     },
     platform::{
         batch::{Key, Lane, View},
@@ -131,4 +131,12 @@ pub async fn jobs(app: &TestApp, count: usize, change: impl Fn(usize, &mut Job))
 pub async fn job(app: &TestApp, number: usize) -> Job {
     let filter = doc! { "queue": QUEUE, "payload.number": number as i64 };
     app.db().collection::<Job>("jobs").find_one(filter).await.unwrap().expect("the job is there")
+}
+
+/// Has the test's queue claimed once, by a worker of that name, beginning after that owner.
+pub async fn claim(store: &QueueStore, limit: usize, by: (&str, &str), after_owner: &str, now: DateTime) -> Claim {
+    let (worker_id, token) = by;
+    let until = after(now, Duration::from_secs(60));
+    let claiming = Claiming { queue: QUEUE, limit, after: after_owner, skip: 0, worker_id, token, now, until };
+    store.claim(&claiming).await.unwrap()
 }

@@ -91,10 +91,13 @@ impl RequestTopup {
         };
         let job = |id: &str, kind| {
             Job::new(id.to_owned(), &self.queue, kind, doc! { "topupId": &self.topup_id }, &self.correlation_id, now)
+                .owned_by(&self.user_id)
         };
         view.insert(&topup);
         view.insert(&job(&self.start_job_id, START_KIND));
-        view.insert(&Job { run_at: topup.expires_at, ..job(&self.check_job_id, CHECK_KIND) });
+        let mut check = job(&self.check_job_id, CHECK_KIND);
+        check.schedule(topup.expires_at, now);
+        view.insert(&check);
         record(view, &self.event_id, "TopupRequested", &topup, &self.actor);
         topup
     }
