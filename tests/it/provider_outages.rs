@@ -82,6 +82,29 @@ async fn throttled_the_whole_account_waits_as_long_as_it_is_told() {
 }
 
 #[tokio::test]
+async fn resuming_a_queue_lifts_its_throttle_in_every_process_and_for_every_job() {
+    let app = TestApp::start().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    app.carrier.rule(json!({ "operation": "create", "mode": "429", "times": 1, "retryAfterSeconds": 3600 })).await;
+    let worker = app.start_worker();
+    let order_id = app.created(&user, "c-1").await;
+    let throttled = async || queues(&app, &admin).await.iter().any(|queue| queue["throttledUntil"].is_string());
+    eventually("it is throttled", SOON, &throttled).await;
+    for queue in ["parcelx-orders-queue", "parcelx-order-cancellation-queue"] {
+        app.request(Method::POST, &format!("/queues/{queue}/resume"), Some(&admin.token), None).await.expect(200);
+    }
+    // An attempt that ended meanwhile is made due by the next resume.
+    eventually("it goes on", SOON, async || {
+        app.request(Method::POST, "/queues/parcelx-orders-queue/resume", Some(&admin.token), None).await.expect(200);
+        app.order(&user, &order_id).await["status"] == "confirmed"
+    })
+    .await;
+    assert!(!throttled().await);
+    worker.stop().await;
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn credentials_refused_three_times_in_a_row_pause_both_queues() {
     let app = TestApp::with(&[SLOW]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);

@@ -212,6 +212,9 @@ impl From<Job> for JobResponse {
     }
 }
 
+/// Deferred jobs are made due a thousand at a time; a call makes due at most so many times that.
+const PROMOTE_PAGES: usize = 200;
+
 impl QueueBoard {
     fn queue(&self, name: &str) -> Result<&'static str, AppError> {
         self.queues.iter().map(|queue| queue.name).find(|queue| *queue == name).ok_or_else(|| {
@@ -381,7 +384,8 @@ async fn pause_queue(
     Ok(Json(board.describe(queue).await?))
 }
 
-/// Lets workers claim again.
+/// Lets workers claim again: a throttle is lifted, and jobs that wait because the provider was away or throttled us are due
+/// now.
 #[utoipa::path(post, path = "/queues/{queue}/resume", tag = "queues", security(("bearer" = [])),
     params(("queue" = String, Path)),
     responses((status = 200, body = QueueResponse),
@@ -394,6 +398,11 @@ async fn resume_queue(
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
     board.lane.submit(SetPaused { queue, paused: false, doing: doing(Actor::from(&user)) }).await?;
+    for _ in 0..PROMOTE_PAGES {
+        if board.store.promote_deferred(queue, board.clock.now()).await? == 0 {
+            break;
+        }
+    }
     board.waker.wake(queue);
     Ok(Json(board.describe(queue).await?))
 }

@@ -14,10 +14,7 @@ use crate::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
         queue::QueueStore,
     },
-    platform::{
-        clock::{Clock, after},
-        identity::Actor,
-    },
+    platform::{clock::Clock, identity::Actor},
 };
 
 /// What concerns the account must not hold up an answer for longer.
@@ -65,7 +62,7 @@ impl AccountWatch {
         let account = self.account_id.as_str();
         match outcome {
             Outcome::Retryable(_, Retry::Throttled(wait)) => {
-                self.queue_store.throttle(&self.queues, after(self.clock.now(), *wait)).await
+                self.queue_store.throttle(&self.queues, self.clock.now(), *wait).await
             }
             Outcome::Unauthorized(_) => {
                 let count = self.accounts.count_auth_failure(account).await?;

@@ -35,8 +35,14 @@ const SHARES_READ: usize = 4;
 #[derive(Clone, Debug)]
 pub struct QueueStore {
     db: Database,
-    /// Throttles that this process set itself: they hold at once, before anybody reads them back.
-    throttled: Arc<Mutex<HashMap<String, DateTime>>>,
+    /// Throttles that this process set itself, by queue: they hold at once, before anybody reads them back.
+    throttled: Arc<Mutex<HashMap<String, Throttle>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Throttle {
+    until: DateTime,
+    set_at: DateTime,
 }
 
 /// What an operator may set on a queue, and what a provider asked for.
@@ -52,6 +58,8 @@ pub struct Controls {
     pub paused_reason: Option<String>,
     /// Nobody claims until then.
     pub throttled_until: Option<DateTime>,
+    /// When a person last let it go on: what throttled it before holds no longer, in no process.
+    pub resumed_at: Option<DateTime>,
 }
 
 impl Controls {
@@ -184,12 +192,25 @@ impl QueueStore {
         self.db.collection(JOBS)
     }
 
-    /// Makes due what has waited for its time, and gives how many jobs that were.
+    /// Makes due what has waited for its time, some of it, and gives how many jobs that were.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn promote(&self, queue: &str, now: DateTime) -> Result<u64> {
         let waiting = doc! { "queue": queue, "state": "ready", "turn": null, "runAt": { "$lte": now } };
+        self.make_due(waiting, doc! {}).await
+    }
+
+    /// Makes due what waits because its provider was away or wanted fewer calls, whatever its time; some of it.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn promote_deferred(&self, queue: &str, now: DateTime) -> Result<u64> {
+        let waiting = doc! { "queue": queue, "state": "ready", "turn": null, "deferrals": { "$gt": 0 } };
+        self.make_due(waiting, doc! { "runAt": now }).await
+    }
+
+    async fn make_due(&self, waiting: Document, mut set: Document) -> Result<u64> {
         let jobs = self.db.collection::<Document>(JOBS);
         let found = jobs.find(waiting.clone()).projection(doc! { "_id": 1 }).limit(PROMOTE_BATCH as i64).await?;
         let ids: Vec<Bson> = found.map_ok(|mut job| job.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
@@ -198,8 +219,8 @@ impl QueueStore {
         }
         let mut these = waiting;
         these.insert("_id", doc! { "$in": ids });
-        let due = vec![doc! { "$set": { "turn": { "$ifNull": ["$owner", ""] } } }];
-        self.update_jobs(these, due).await
+        set.insert("turn", doc! { "$ifNull": ["$owner", ""] });
+        self.update_jobs(these, vec![doc! { "$set": set }]).await
     }
 
     /// Due jobs of one priority, at most `wanted`: of each owner its share, the longest waiting first, beginning with the
@@ -402,10 +423,11 @@ impl QueueStore {
         Ok(self.db.collection::<Controls>(QUEUES).find_one(doc! { "_id": queue }).await?.unwrap_or_default())
     }
 
-    /// Until when this process itself was told to keep away from a queue.
+    /// Until when this process itself was told to keep away from a queue, unless that was before `resumed_at`.
     #[must_use]
-    pub fn throttled_here(&self, queue: &str) -> Option<DateTime> {
-        self.throttled.lock().get(queue).copied()
+    pub fn throttled_here(&self, queue: &str, resumed_at: Option<DateTime>) -> Option<DateTime> {
+        let throttle = self.throttled.lock().get(queue).copied()?;
+        (Some(throttle.set_at) > resumed_at).then_some(throttle.until)
     }
 
     /// Pauses a queue, or lets it go on (`reason` none), because a program says so; what a person does goes through a
@@ -418,16 +440,17 @@ impl QueueStore {
         self.db.collection::<Document>(QUEUES).update_one(doc! { "_id": queue }, set).upsert(true).await.map(drop)
     }
 
-    /// Keeps everybody from claiming until `until`; the latest such time counts.
+    /// Keeps everybody from claiming for `wait` from `now` on; the latest such time counts.
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn throttle(&self, queues: &[&str], until: DateTime) -> Result<()> {
+    pub async fn throttle(&self, queues: &[&str], now: DateTime, wait: Duration) -> Result<()> {
+        let until = after(now, wait);
         {
             let mut throttled = self.throttled.lock();
             for queue in queues {
-                let known = throttled.entry((*queue).to_owned()).or_insert(until);
-                *known = until.max(*known);
+                let known = throttled.entry((*queue).to_owned()).or_insert(Throttle { until, set_at: now });
+                *known = Throttle { until: until.max(known.until), set_at: now };
             }
         }
         for queue in queues {

@@ -231,7 +231,9 @@ impl Inner {
 
     fn may_claim(&self, queue: &QueueConfig, controls: &Controls) -> bool {
         let over = |until: Option<bson::DateTime>| until.is_none_or(|until| until <= self.clock.now());
-        !controls.paused && over(controls.throttled_until) && over(self.store.throttled_here(queue.name))
+        !controls.paused
+            && over(controls.throttled_until)
+            && over(self.store.throttled_here(queue.name, controls.resumed_at))
     }
 
     /// How many of `free` the queue's rate limit allows now.
