@@ -27,3 +27,4 @@ pub mod sealing;
 pub mod secret;
 pub mod singleton;
 pub mod state_table;
+pub mod text;

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::text::without_unseen;
+
 /// Longest scrubbed text.
 pub const SCRUBBED_CHARS_MAX: usize = 300;
 /// More digits in a number or a word may be a telephone, account, card or document number.
@@ -45,8 +47,8 @@ pub fn scrub(text: &str) -> String {
 }
 
 fn hide(text: &str) -> String {
-    let printable: String = text.chars().filter(|c| c.is_whitespace() || !is_unseen(*c)).collect();
-    let words: Vec<&str> = printable.split_whitespace().collect();
+    let printable: Vec<_> = text.split_whitespace().map(without_unseen).collect();
+    let words: Vec<&str> = printable.iter().map(AsRef::as_ref).filter(|word: &&str| !word.is_empty()).collect();
     // A number may be written in groups: its parts are judged together.
     let runs = words.chunk_by(|one, next| may_begin_number(one) && is_part_of_number(next));
     let mut kept: Vec<Cow<'_, str>> = Vec::new();
@@ -156,14 +158,6 @@ pub fn contains_key(word: &str) -> bool {
     let in_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let mut parts = word.split(|c: char| !in_key(c));
     parts.any(|part| part.len() >= KEY_CHARS_MIN && KEY_PREFIXES.iter().any(|prefix| part.starts_with(prefix)))
-}
-
-/// Control characters, and those that have no width or turn the direction of writing around.
-#[must_use]
-pub fn is_unseen(c: char) -> bool {
-    let unseen =
-        |c| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
-    c.is_control() || unseen(c) || c == '\u{feff}'
 }
 
 /// Nothing but digits and punctuation.

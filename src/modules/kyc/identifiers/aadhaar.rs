@@ -2,34 +2,10 @@
 
 use std::fmt;
 
+use crate::platform::text::verhoeff_sum;
+
 const SHAPE: &str = "must be 12 digits, the first of them 2 to 9";
 const WRONG_CHECK: &str = "has a wrong check digit";
-
-/// Verhoeff's multiplication: the dihedral group of the pentagon.
-const PRODUCT: [[u8; 10]; 10] = [
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
-    [1, 2, 3, 4, 0, 6, 7, 8, 9, 5],
-    [2, 3, 4, 0, 1, 7, 8, 9, 5, 6],
-    [3, 4, 0, 1, 2, 8, 9, 5, 6, 7],
-    [4, 0, 1, 2, 3, 9, 5, 6, 7, 8],
-    [5, 9, 8, 7, 6, 0, 4, 3, 2, 1],
-    [6, 5, 9, 8, 7, 1, 0, 4, 3, 2],
-    [7, 6, 5, 9, 8, 2, 1, 0, 4, 3],
-    [8, 7, 6, 5, 9, 3, 2, 1, 0, 4],
-    [9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
-];
-
-/// Verhoeff's permutation of a digit, by its distance from the end.
-const PERMUTED: [[u8; 10]; 8] = [
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
-    [1, 5, 7, 6, 2, 8, 3, 0, 9, 4],
-    [5, 8, 0, 3, 7, 9, 6, 1, 4, 2],
-    [8, 9, 1, 6, 0, 4, 3, 5, 2, 7],
-    [9, 4, 5, 3, 1, 2, 6, 8, 7, 0],
-    [4, 2, 8, 6, 5, 7, 3, 9, 0, 1],
-    [2, 7, 9, 3, 8, 0, 6, 4, 1, 5],
-    [7, 0, 4, 6, 9, 1, 3, 2, 5, 8],
-];
 
 /// What may be kept of a well-formed Aadhaar number: its last four digits.
 ///
@@ -104,17 +80,9 @@ pub fn verhoeff_check_digit(digits: &str) -> Option<char> {
     if !is_all_digits(digits) {
         return None;
     }
-    let sum = verhoeff_sum(std::iter::once(0).chain(digits.bytes().rev().map(|byte| byte - b'0')));
-    let inverse = (b'0'..=b'9').zip(PRODUCT[usize::from(sum)]).find(|(_, product)| *product == 0)?;
-    Some(char::from(inverse.0))
+    ('0'..='9').find(|check| verhoeff_is_valid(&format!("{digits}{check}")))
 }
 
 fn is_all_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// The product of all permuted digits, the last of them first; 0 for a number that ends in its check digit.
-fn verhoeff_sum(digits_from_the_end: impl Iterator<Item = u8>) -> u8 {
-    let permuted = digits_from_the_end.zip(PERMUTED.iter().cycle()).map(|(digit, row)| row[usize::from(digit)]);
-    permuted.fold(0, |sum, digit| PRODUCT[usize::from(sum)][usize::from(digit)])
 }

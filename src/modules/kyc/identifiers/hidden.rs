@@ -1,18 +1,18 @@
 //! Identifiers in free text, where nobody looks for them and nothing hides them.
 
-use super::{Aadhaar, Pan};
+use unicode_normalization::UnicodeNormalization;
 
-const AADHAAR_DIGITS: usize = 12;
+use super::Pan;
+use crate::platform::text::holds_identity_number;
+
 const PAN_CHARS: usize = 10;
 
 /// Whether somewhere in `text` there is what could be an Aadhaar number or a PAN: free text is stored as it is.
 #[must_use]
 pub fn holds_identifier(text: &str) -> bool {
-    let groups = text.split(|c: char| !c.is_ascii_digit() && c != ' ' && c != '-');
-    let digits = |group: &str| group.bytes().filter(u8::is_ascii_digit).map(char::from).collect::<String>();
-    let aadhaar = groups.map(digits).any(|run| run.len() == AADHAAR_DIGITS && Aadhaar::parse(&run).is_ok());
-    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
-    aadhaar || words.any(|word| windows(word, PAN_CHARS).any(|part| Pan::parse(part).is_ok()))
+    let letters: String = text.nfkc().collect();
+    let mut words = letters.split(|c: char| !c.is_ascii_alphanumeric());
+    holds_identity_number(text) || words.any(|word| windows(word, PAN_CHARS).any(|part| Pan::parse(part).is_ok()))
 }
 
 fn windows(word: &str, size: usize) -> impl Iterator<Item = &str> {
@@ -32,6 +32,8 @@ mod tests {
             "my pan is abcpr1234f",
             "29ABCPR1234F1Z5",
             "(ABCPR1234F)",
+            "ＡＢＣＰＲ１２３４Ｆ",
+            "９９９９ ４１０５ ７０５８",
         ] {
             assert!(holds_identifier(text), "{text}");
         }
