@@ -6,7 +6,10 @@ use clap::Args;
 use secrecy::SecretString;
 
 use super::{AuditKeys, Stores};
-use crate::modules::audit::retention::{PurgeKeys, Retention};
+use crate::{
+    modules::audit::retention::{PurgeKeys, Retention},
+    platform::text::{holds_identity_number, holds_unseen, normal},
+};
 
 /// How long records are kept. Everything else is kept for ever: events, the ledger, and who did what.
 #[derive(Clone, Debug, Args)]
@@ -86,9 +89,12 @@ pub struct EraseArgs {
 }
 
 fn reason(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if !(3..=300).contains(&text.chars().count()) || text.chars().any(char::is_control) {
-        return Err("write 3 to 300 characters, none of them control characters".into());
+    let text = normal(text);
+    if !(3..=300).contains(&text.chars().count()) || holds_unseen(&text) {
+        return Err("write 3 to 300 characters, none of them control characters or others that nobody can see".into());
     }
-    Ok(text.to_owned())
+    if holds_identity_number(&text) {
+        return Err("write no Aadhaar number".into());
+    }
+    Ok(text.into_owned())
 }

@@ -171,13 +171,15 @@ impl AppError {
         }
     }
 
-    /// 422 with the fields to blame.
+    /// 422 with the fields to blame. Where one field alone is, and for a reason of a module's own (`module.reason`), the
+    /// problem has its code.
     #[must_use]
     pub fn invalid(fields: Vec<FieldError>) -> Self {
-        Self {
-            fields,
-            ..Self::new(ErrorKind::Invalid, "request.invalid", "Some fields are not acceptable; see errors.")
-        }
+        let code = match &fields[..] {
+            [FieldError { code: Cow::Borrowed(code), .. }] if code.contains('.') => code,
+            _ => "request.invalid",
+        };
+        Self { fields, ..Self::new(ErrorKind::Invalid, code, "Some fields are not acceptable; see errors.") }
     }
 
     /// 500: the cause goes to the log, the client learns nothing of it.

@@ -2,6 +2,7 @@
 
 mod attachment;
 pub mod cursor;
+mod faults;
 mod fields;
 mod form;
 mod proxies;
@@ -23,7 +24,7 @@ pub use attachment::{CSV, NDJSON, attachment};
 pub use fields::field_errors;
 pub use form::{Form, read_form};
 pub use proxies::TrustedProxies;
-pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, NoQuery, RawBody, parse_json};
+pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, NoQuery, RawBody, read_json};
 pub use serve::serve;
 
 use super::{

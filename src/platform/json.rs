@@ -1,21 +1,37 @@
 //! JSON taken at its word. Serde's derives also read a struct from an array of its fields and a variant from an object,
 //! and the parser calls any other type in a variant's place a syntax error. [`Strict`] refuses both as wrong types:
-//! a struct is an object, a variant is a string.
+//! a struct is an object, a variant is a string. Text is in its normal form, and nothing unseen is in it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserializer,
     de::{DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Visitor},
 };
 
+use super::text::Reading;
+
 /// Around a deserializer, its visitors and accesses: it goes along wherever serde descends.
-pub struct Strict<T>(pub T);
+pub struct Strict<T> {
+    inner: T,
+    reading: Reading,
+}
+
+impl<T> Strict<T> {
+    /// Around this deserializer.
+    pub fn new(inner: T) -> Self {
+        Self { inner, reading: Reading::default() }
+    }
+}
+
+const fn around<T>(reading: Reading, inner: T) -> Strict<T> {
+    Strict { inner, reading }
+}
 
 macro_rules! deserialize {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.0.$method(Strict(visitor))
+            self.inner.$method(around(self.reading, visitor))
         }
     )*};
 }
@@ -29,7 +45,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(Strict(visitor))
+        self.inner.deserialize_map(around(self.reading, visitor))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -38,20 +54,21 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let variant: String = serde::Deserialize::deserialize(self.0)?;
+        let variant: String = serde::Deserialize::deserialize(self.inner)?;
         visitor.visit_enum(variant.into_deserializer())
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_unit_struct(name, Strict(visitor))
+        self.inner.deserialize_unit_struct(name, around(self.reading, visitor))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_newtype_struct(name, Strict(visitor))
+        let reading = Reading::named(name).unwrap_or(self.reading);
+        self.inner.deserialize_newtype_struct(name, around(reading, visitor))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_tuple(len, Strict(visitor))
+        self.inner.deserialize_tuple(len, around(self.reading, visitor))
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -60,11 +77,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_tuple_struct(name, len, Strict(visitor))
+        self.inner.deserialize_tuple_struct(name, len, around(self.reading, visitor))
     }
 
     fn is_human_readable(&self) -> bool {
-        self.0.is_human_readable()
+        self.inner.is_human_readable()
     }
 
     deserialize! {
@@ -78,7 +95,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
 macro_rules! visit {
     ($($method:ident: $type:ty,)*) => {$(
         fn $method<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
-            self.0.$method(value)
+            self.inner.$method(value)
         }
     )*};
 }
@@ -87,7 +104,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
     type Value = V::Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(formatter)
+        self.inner.expecting(formatter)
     }
 
     visit! {
@@ -105,40 +122,57 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
         visit_f32: f32,
         visit_f64: f64,
         visit_char: char,
-        visit_str: &str,
-        visit_borrowed_str: &'de str,
-        visit_string: String,
         visit_bytes: &[u8],
         visit_borrowed_bytes: &'de [u8],
         visit_byte_buf: Vec<u8>,
     }
 
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<V::Value, E> {
+        match self.reading.read(text) {
+            Some(Cow::Borrowed(text)) => self.inner.visit_str(text),
+            Some(Cow::Owned(text)) => self.inner.visit_string(text),
+            None => Err(E::custom("holds what nobody can see")),
+        }
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<V::Value, E> {
+        match self.reading.read(text) {
+            Some(Cow::Borrowed(text)) => self.inner.visit_borrowed_str(text),
+            Some(Cow::Owned(text)) => self.inner.visit_string(text),
+            None => Err(E::custom("holds what nobody can see")),
+        }
+    }
+
+    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<V::Value, E> {
+        self.visit_str(&text)
+    }
+
     fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
-        self.0.visit_none()
+        self.inner.visit_none()
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
-        self.0.visit_unit()
+        self.inner.visit_unit()
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_some(Strict(deserializer))
+        self.inner.visit_some(around(self.reading, deserializer))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_newtype_struct(Strict(deserializer))
+        self.inner.visit_newtype_struct(around(self.reading, deserializer))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_seq(Strict(access))
+        self.inner.visit_seq(around(self.reading, access))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Strict(access))
+        self.inner.visit_map(around(self.reading, access))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        self.0.visit_enum(access)
+        self.inner.visit_enum(access)
     }
 }
 
@@ -146,7 +180,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.0.deserialize(Strict(deserializer))
+        self.inner.deserialize(around(self.reading, deserializer))
     }
 }
 
@@ -154,11 +188,11 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_element_seed(Strict(seed))
+        self.inner.next_element_seed(around(self.reading, seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
+        self.inner.size_hint()
     }
 }
 
@@ -166,15 +200,15 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(seed)
+        self.inner.next_key_seed(seed)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.next_value_seed(Strict(seed))
+        self.inner.next_value_seed(around(self.reading, seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
+        self.inner.size_hint()
     }
 }
 
@@ -197,7 +231,7 @@ mod tests {
     }
 
     fn read<T: for<'de> Deserialize<'de>>(json: &str) -> serde_json::Result<T> {
-        T::deserialize(Strict(&mut serde_json::Deserializer::from_str(json)))
+        T::deserialize(Strict::new(&mut serde_json::Deserializer::from_str(json)))
     }
 
     #[test]

@@ -15,10 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::Validate;
 
 use super::{
-    model::{
-        User, check_email, check_name, check_new_password, check_presented_password, check_presented_token,
-        normalize_email,
-    },
+    model::{User, check_email, check_name, check_new_password, check_presented_password, check_presented_token},
     service::{AuthService, Tokens},
 };
 use crate::platform::{
@@ -26,6 +23,7 @@ use crate::platform::{
     error::{AppError, Problem},
     http::{ApiJson, NoQuery},
     identity::{ACCESS_TOKEN_TTL, Caller, CurrentUser, Role},
+    text,
 };
 
 /// The routes of this module.
@@ -59,7 +57,7 @@ impl std::ops::Deref for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(SecretString::from(text)))
+        text::verbatim::<String, D>(deserializer).map(|text| Self(SecretString::from(text)))
     }
 }
 
@@ -73,15 +71,14 @@ impl Serialize for Secret {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RegisterRequest {
-    /// Case and surrounding white space don't count.
-    #[serde(deserialize_with = "email")]
+    /// Case and surrounding white space don't count. Before `@` only ASCII; the domain in any script.
+    #[serde(deserialize_with = "text::read_email")]
     #[validate(custom(function = "check_email"))]
     #[schema(format = Email, max_length = 254, example = "asha@example.com")]
     email: String,
     #[validate(custom(function = "check_new_password"))]
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     password: Secret,
-    #[serde(deserialize_with = "trimmed")]
     #[validate(custom(function = "check_name"))]
     #[schema(min_length = 1, max_length = 120, example = "Asha Rao")]
     name: String,
@@ -91,8 +88,8 @@ struct RegisterRequest {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LoginRequest {
-    /// Case and surrounding white space don't count.
-    #[serde(deserialize_with = "email")]
+    /// Case and surrounding white space don't count. Before `@` only ASCII; the domain in any script.
+    #[serde(deserialize_with = "text::read_email")]
     #[validate(custom(function = "check_email"))]
     #[schema(format = Email, max_length = 254, example = "asha@example.com")]
     email: String,
@@ -135,7 +132,6 @@ struct ChangePasswordRequest {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct UpdateMeRequest {
-    #[serde(deserialize_with = "trimmed")]
     #[validate(custom(function = "check_name"))]
     #[schema(min_length = 1, max_length = 120, example = "Asha Rao")]
     name: String,
@@ -306,36 +302,22 @@ fn answer(tokens: &Tokens) -> impl IntoResponse + use<> {
     ([(header::CACHE_CONTROL, "no-store")], Json(body))
 }
 
-fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    String::deserialize(deserializer).map(|text| normalize_email(&text))
-}
-
-fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    String::deserialize(deserializer).map(|text| text.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::{
-        error::FieldError,
-        http::{field_errors, parse_json},
-    };
+    use crate::platform::{error::FieldError, http::read_json};
 
     /// What is wrong with a body, as `field code`.
     fn wrong<T: serde::de::DeserializeOwned + Validate>(body: serde_json::Value) -> Vec<String> {
-        let fields: Vec<FieldError> = match parse_json::<T>(body.to_string().as_bytes()) {
-            Ok(value) => value.validate().err().map(|errors| field_errors(&errors)).unwrap_or_default(),
-            Err(error) => error.fields,
-        };
+        let fields: Vec<FieldError> =
+            read_json::<T>(body.to_string().as_bytes()).err().map(|error| error.fields).unwrap_or_default();
         fields.iter().map(|error| format!("{} {}", error.field, error.code)).collect()
     }
 
     #[test]
     fn a_body_is_normalised_before_it_is_checked() {
         let body = serde_json::json!({"email": " Asha@Example.COM ", "password": " 0123456789 ", "name": " Asha "});
-        let request: RegisterRequest = parse_json(body.to_string().as_bytes()).expect("well-formed");
-        assert!(request.validate().is_ok());
+        let request: RegisterRequest = read_json(body.to_string().as_bytes()).expect("well-formed");
         assert_eq!((request.email.as_str(), request.name.as_str()), ("asha@example.com", "Asha"));
         assert_eq!(request.password.expose_secret(), " 0123456789 ", "passwords are taken as they are");
     }
@@ -350,13 +332,19 @@ mod tests {
         );
         assert_eq!(register(json!({"email": "a@example.com", "name": "A"})), ["password required"]);
         assert_eq!(register(json!({"email": "a@example.com", "password": 1, "name": "A"})), ["password type"]);
-        assert_eq!(register(json!({"email": "a@example.com", "role": "admin"})), ["role unknown"]);
+        assert_eq!(
+            register(json!({"email": "a@example.com", "role": "admin"})),
+            ["name required", "password required", "role unknown"]
+        );
         assert_eq!(
             wrong::<ChangePasswordRequest>(json!({"currentPassword": "", "newPassword": "short"})),
             ["currentPassword length", "newPassword length"]
         );
         assert_eq!(wrong::<RefreshRequest>(json!({"refreshToken": ""})), ["refreshToken length"]);
-        assert_eq!(wrong::<RefreshRequest>(json!({"refresh_token": "x"})), ["refresh_token unknown"]);
+        assert_eq!(
+            wrong::<RefreshRequest>(json!({"refresh_token": "x"})),
+            ["refreshToken required", "refresh_token unknown"]
+        );
         assert_eq!(wrong::<LoginRequest>(json!({"email": "a@example.com", "password": "x"})), Vec::<String>::new());
     }
 }

@@ -6,13 +6,14 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::DateTime;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::{Deserialize, Serialize};
-use validator::{ValidateEmail, ValidationError};
+use validator::ValidationError;
 
 use crate::platform::{
     clock::after,
     error::FieldError,
     identity::Role,
     secret::{derive_key, hmac_sha256, sha256_hex},
+    text::{free_text, holds_unseen, normal_email},
 };
 
 /// Lifetime of a refresh token.
@@ -40,7 +41,7 @@ pub struct User {
     /// `usr_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// Trimmed, lower case; unique.
+    /// In its normal form; unique.
     pub email: String,
     /// As shown to people.
     pub name: String,
@@ -220,30 +221,25 @@ fn encode_token(bytes: &[u8; 32]) -> SecretString {
     SecretString::from(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// The form in which e-mail addresses are stored and compared.
-pub(super) fn normalize_email(email: &str) -> String {
-    email.trim().to_lowercase()
-}
-
-/// A deliverable address, already normalised.
+/// A deliverable address in its normal form.
 pub(super) fn check_email(email: &str) -> Result<(), ValidationError> {
     if email.chars().count() > EMAIL_CHARS_MAX {
         Err(refuse("length", format!("must have at most {EMAIL_CHARS_MAX} characters")))
-    } else if !email.validate_email() {
+    } else if normal_email(email).as_deref() != Some(email) {
         Err(refuse("email", "must be an e-mail address"))
     } else {
         Ok(())
     }
 }
 
-/// A name, already trimmed.
+/// A name in its normal form.
 pub(super) fn check_name(name: &str) -> Result<(), ValidationError> {
     if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
         Err(refuse("length", format!("must have between 1 and {NAME_CHARS_MAX} characters")))
-    } else if name.chars().any(char::is_control) {
-        Err(refuse("characters", "must have no control characters"))
+    } else if holds_unseen(name) {
+        Err(refuse("characters", "must not hold control characters or others that nobody can see"))
     } else {
-        Ok(())
+        free_text(name)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     attempts::{Attempts, Limits},
     commands::{AddUser, ChangePassword, OpenSession, Rename},
     error::AuthError,
-    model::{RefreshKeys, Session, User, Verdict, check_new_user, judge, new_refresh_token, normalize_email, token_id},
+    model::{RefreshKeys, Session, User, Verdict, check_new_user, judge, new_refresh_token, token_id},
     password::{Passwords, Turn, is_outdated},
     store::Store,
     trail,
@@ -22,6 +22,7 @@ use crate::{
         identity::{Actor, Caller, CurrentUser, Role, TokenKeys},
         ids::new_id,
         rate_limit::RateLimiter,
+        text::{normal, normal_email},
     },
 };
 
@@ -111,13 +112,14 @@ impl AuthService {
         name: &str,
         role: Role,
     ) -> Result<(User, String), AuthError> {
-        let (email, name) = (normalize_email(email), name.trim());
-        let wrong = check_new_user(&email, password, name);
+        let email = normal_email(email).unwrap_or_else(|| email.to_owned());
+        let name = normal(name);
+        let wrong = check_new_user(&email, password, &name);
         if !wrong.is_empty() {
             return Err(AuthError::Invalid(wrong));
         }
         let by_operator = |_: &str| Actor::command_line("user create");
-        let user = self.add_user(&email, password, name, role, by_operator).await?;
+        let user = self.add_user(&email, password, &name, role, by_operator).await?;
         let access = self.tokens.issue(&user.id, user.role, self.clock.now_ms())?;
         Ok((user, access))
     }

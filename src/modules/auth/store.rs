@@ -41,7 +41,16 @@ pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
 /// # Errors
 /// What the driver says.
 pub async fn user_id_of(db: &Database, email: &str) -> Result<Option<String>> {
-    Ok(db.collection::<User>(USERS).find_one(doc! { "email": email }).await?.map(|user| user.id))
+    Ok(db.collection::<User>(USERS).find_one(with_email(email)).await?.map(|user| user.id))
+}
+
+/// Who has this address, in its normal form. Domains in other scripts were stored as they were typed once.
+fn with_email(email: &str) -> Document {
+    let typed = email.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--"));
+    match typed.map(|(local, domain)| (local, idna::domain_to_unicode(domain))) {
+        Some((local, (domain, Ok(())))) => doc! { "email": { "$in": [email, format!("{local}@{domain}")] } },
+        _ => doc! { "email": email },
+    }
 }
 
 /// The collections of this module.
@@ -85,7 +94,7 @@ impl Store {
     }
 
     pub(super) async fn find_user_by_email(&self, email: &str) -> Result<Option<User>> {
-        self.users().find_one(doc! { "email": email }).await
+        self.users().find_one(with_email(email)).await
     }
 
     /// Replaces the hash of the same password; does nothing when the password was changed meanwhile.

@@ -27,6 +27,7 @@ use crate::{
         identity::{Actor, Admin, AdminReader},
         ids::{is_id, new_id},
         scrub::holds_secrets,
+        text::holds_unseen,
     },
 };
 
@@ -60,7 +61,7 @@ struct PlaceHoldRequest {
     #[validate(length(min = 1, max = 128))]
     id: String,
     /// Why; it is recorded.
-    #[validate(length(min = 3, max = 300), custom(function = "printable"))]
+    #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
 
@@ -69,15 +70,12 @@ struct PlaceHoldRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReleaseHoldRequest {
     /// Why; it is recorded.
-    #[validate(length(min = 3, max = 300), custom(function = "printable"))]
+    #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
 
-fn printable(text: &str) -> Result<(), ValidationError> {
-    if text.trim().is_empty() {
-        return Err(ValidationError::new("length").with_message("must say something".into()));
-    }
-    if text.chars().any(char::is_control) {
+fn reason(text: &str) -> Result<(), ValidationError> {
+    if holds_unseen(text) {
         return Err(ValidationError::new("format").with_message("must hold no control characters".into()));
     }
     // It is kept for ever and read by many. Numbers of files are long numbers too, so not every number is refused.

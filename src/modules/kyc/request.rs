@@ -1,9 +1,11 @@
 //! Requests as merchants and reviewers write them, and their rules.
 
+use std::collections::HashMap;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use validator::{Validate, ValidationError};
+use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use super::{
     draft::{Change, DraftChange},
@@ -12,7 +14,13 @@ use super::{
     review::Verdict,
 };
 use crate::platform::{
-    clock::Rfc3339Time, error::FieldError, ids::new_id, india::states, scrub::is_harmless, sealing::SealingKeys,
+    clock::Rfc3339Time,
+    error::FieldError,
+    ids::new_id,
+    india::states,
+    scrub::is_harmless,
+    sealing::SealingKeys,
+    text::{holds_unseen, lines, read_pincode},
 };
 
 /// Longest name, address line and city.
@@ -28,7 +36,7 @@ const NO_NUMBERS: &str =
 const REQUIREMENTS_MAX: u64 = 20;
 
 /// `PUT /kyc`. What is left out stays as it is, because numbers can't be read back; `null` empties a field.
-#[derive(Debug, Default, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SaveDraftRequest {
     /// Who applies; the fourth letter of the PAN says the same.
@@ -89,7 +97,8 @@ pub struct AddressRequest {
     /// State or union territory, in any usual spelling.
     #[schema(example = "Karnataka")]
     state: String,
-    /// Six digits.
+    /// Six digits; blanks don't count.
+    #[serde(deserialize_with = "read_pincode")]
     #[schema(example = "560001")]
     pincode: String,
 }
@@ -97,14 +106,6 @@ pub struct AddressRequest {
 /// Tells a field that is null from one that is not there.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
-}
-
-fn change<T>(field: Option<Option<T>>) -> Change<T> {
-    match field {
-        None => Change::Keep,
-        Some(None) => Change::Clear,
-        Some(Some(value)) => Change::Set(value),
-    }
 }
 
 /// A draft's changes, every one of them well-formed.
@@ -128,25 +129,29 @@ impl Wrong {
         parse(text).map_err(|message| self.0.push(FieldError::new(field, "format", message))).ok()
     }
 
-    fn set<T, U>(&mut self, field: Option<Option<T>>, read: impl FnOnce(&mut Self, T) -> Option<U>) -> Change<U> {
-        match change(field) {
-            Change::Keep => Change::Keep,
-            Change::Clear => Change::Clear,
+    fn set<T, U>(&mut self, field: &Option<Option<T>>, read: impl FnOnce(&mut Self, &T) -> Option<U>) -> Change<U> {
+        match field {
+            None => Change::Keep,
+            Some(None) => Change::Clear,
             // Nothing is written where anything is wrong.
-            Change::Set(value) => read(self, value).map_or(Change::Keep, Change::Set),
+            Some(Some(value)) => read(self, value).map_or(Change::Keep, Change::Set),
         }
     }
 
+    fn gstin(&mut self, text: &str) -> Option<Gstin> {
+        let Some(kind) = Gstin::other_kind(text) else { return self.read("gstin", text, Gstin::parse) };
+        let message = format!("is the number of {kind}; only regular registrations are taken here");
+        self.0.push(FieldError::new("gstin", "kyc.gstin_kind_not_supported", message));
+        None
+    }
+
     fn line(&mut self, field: &str, text: &str) -> Option<String> {
-        self.read(field, text, |text| {
-            let text = text.trim();
-            match text.chars().count() {
-                0 => Err("must not be empty"),
-                1..=LINE_CHARS_MAX if text.chars().any(is_unseen) => Err("must hold no control characters"),
-                1..=LINE_CHARS_MAX if holds_identifier(text) => Err(NO_IDENTIFIERS),
-                1..=LINE_CHARS_MAX => Ok(text.to_owned()),
-                _ => Err("must have at most 120 characters"),
-            }
+        self.read(field, text, |text| match text.chars().count() {
+            0 => Err("must not be empty"),
+            1..=LINE_CHARS_MAX if holds_unseen(text) => Err("must hold no control characters"),
+            1..=LINE_CHARS_MAX if holds_identifier(text) => Err(NO_IDENTIFIERS),
+            1..=LINE_CHARS_MAX => Ok(text.to_owned()),
+            _ => Err("must have at most 120 characters"),
         })
     }
 }
@@ -156,19 +161,31 @@ impl SaveDraftRequest {
     ///
     /// # Errors
     /// A field error per field; none repeats a value.
-    pub fn read(self) -> Result<WellFormed, Vec<FieldError>> {
+    pub fn read(&self) -> Result<WellFormed, Vec<FieldError>> {
         let mut wrong = Wrong::default();
         let draft = WellFormed {
-            business_type: change(self.business_type),
-            legal_name: wrong.set(self.legal_name, |wrong, name| wrong.line("legalName", &name)),
-            pan: wrong.set(self.pan, |wrong, pan| wrong.read("pan", pan.expose_secret(), Pan::parse)),
-            gstin: wrong.set(self.gstin, |wrong, gstin| wrong.read("gstin", gstin.expose_secret(), Gstin::parse)),
+            business_type: wrong.set(&self.business_type, |_, holder| Some(*holder)),
+            legal_name: wrong.set(&self.legal_name, |wrong, name| wrong.line("legalName", name)),
+            pan: wrong.set(&self.pan, |wrong, pan| wrong.read("pan", pan.expose_secret(), Pan::parse)),
+            gstin: wrong.set(&self.gstin, |wrong, gstin| wrong.gstin(gstin.expose_secret())),
             aadhaar: wrong
-                .set(self.aadhaar, |wrong, number| wrong.read("aadhaar", number.expose_secret(), Aadhaar::parse)),
-            bank_account: wrong.set(self.bank_account, |wrong, account| account.read(wrong)),
-            address: wrong.set(self.address, |wrong, address| address.read(wrong)),
+                .set(&self.aadhaar, |wrong, number| wrong.read("aadhaar", number.expose_secret(), Aadhaar::parse)),
+            bank_account: wrong.set(&self.bank_account, |wrong, account| account.read(wrong)),
+            address: wrong.set(&self.address, |wrong, address| address.read(wrong)),
         };
         if wrong.0.is_empty() { Ok(draft) } else { Err(wrong.0) }
+    }
+}
+
+/// So that what is malformed is named together with what is of a wrong type.
+impl Validate for SaveDraftRequest {
+    fn validate(&self) -> Result<(), ValidationErrors> {
+        let Err(wrong) = self.read() else { return Ok(()) };
+        let rule = |fault: FieldError| {
+            let rule = ValidationError { code: fault.code, message: Some(fault.message), params: HashMap::new() };
+            (fault.field.into(), ValidationErrorsKind::Field(vec![rule]))
+        };
+        Err(ValidationErrors(wrong.into_iter().map(rule).collect()))
     }
 }
 
@@ -237,6 +254,7 @@ pub struct DecisionRequest {
     /// The word.
     pub decision: Verdict,
     /// Why; kept for ever, and shown to the merchant: no names, no numbers.
+    #[serde(deserialize_with = "lines")]
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]
     pub reason: String,
@@ -261,6 +279,7 @@ pub struct RequirementRequest {
     #[schema(example = "document.illegible", max_length = 64)]
     pub code: String,
     /// A sentence for the merchant.
+    #[serde(deserialize_with = "lines")]
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]
     pub reason: String,
@@ -270,12 +289,6 @@ impl From<RequirementRequest> for Requirement {
     fn from(request: RequirementRequest) -> Self {
         Self { field: request.field, code: request.code, reason: request.reason }
     }
-}
-
-/// Characters that show nothing, or change how others show: two names that look alike must be alike.
-fn is_unseen(c: char) -> bool {
-    let formats = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    c.is_control() || formats
 }
 
 fn invalid(code: &'static str, message: &'static str) -> ValidationError {
@@ -293,11 +306,11 @@ fn requirements_match(request: &DecisionRequest) -> Result<(), ValidationError> 
 }
 
 fn reason(text: &str) -> Result<(), ValidationError> {
-    let characters = text.trim().chars().count();
+    let characters = text.chars().count();
     if !(3..=REASON_CHARS_MAX).contains(&characters) {
         return Err(invalid("length", "must have between 3 and 500 characters"));
     }
-    if text.chars().any(|c| is_unseen(c) && c != '\n') {
+    if text.split('\n').any(holds_unseen) {
         return Err(invalid("format", "must hold no control characters"));
     }
     if holds_identifier(text) || !is_harmless(text) {
@@ -341,6 +354,7 @@ fn requirement_code(code: &str) -> Result<(), ValidationError> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ErasureRequest {
     /// Why, and on whose request; kept for ever: no names, no numbers.
+    #[serde(deserialize_with = "lines")]
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]
     pub reason: String,

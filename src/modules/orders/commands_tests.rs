@@ -189,7 +189,14 @@ fn of_creates_with_one_key_in_one_batch_the_first_wins() {
 fn a_stored_order_is_answered_as_it_stands() {
     let moved_on = Order { status: OrderStatus::Confirmed, attempts: 3, ..order() };
     let before_change = Order { fingerprint_version: 0, fingerprint: "of another code".into(), ..moved_on.clone() };
+    // As it was stored when text was taken as it came.
+    let mut as_typed = Order { shipment: shipment(), ..moved_on.clone() };
+    as_typed.shipment.consignee.name = format!(" {} ", shipment().consignee.name);
+    as_typed.shipment.pickup.line2 = shipment().pickup.line2.or_else(|| Some(" ".into()));
+    as_typed.fingerprint = fingerprint("parcelx", &as_typed.shipment);
     for (stored, command, reply) in [
+        (&as_typed, create(2), "replay"),
+        (&as_typed, create_of_other_meaning(2), "mismatch"),
         (&moved_on, create(2), "replay"),
         (&moved_on, create_of_other_meaning(2), "mismatch"),
         (&before_change, create(2), "replay"),

@@ -220,12 +220,12 @@ impl Order {
         Key::unique(ORDERS, &["userId", "clientOrderId"], vec![user_id.into(), client_order_id.into()])
     }
 
-    /// Whether a create request for `provider` and `shipment` means this order. The stored order is fingerprinted again
-    /// by today's code before it is refused, so a change of the fingerprint refuses no retry.
+    /// Whether the create request with this fingerprint means this order. The stored order is read and fingerprinted again
+    /// by today's code before it is refused, so a change of the normal form or of the fingerprint refuses no retry.
     #[must_use]
     pub fn means(&self, fingerprint: &str) -> bool {
         (self.fingerprint_version == FINGERPRINT_VERSION && self.fingerprint == fingerprint)
-            || self::fingerprint(&self.provider, &self.shipment) == fingerprint
+            || self::fingerprint(&self.provider, &self.shipment.normalized()) == fingerprint
     }
 
     /// Links an answer where its request is linked.

@@ -7,7 +7,10 @@ use validator::{Validate, ValidationError};
 use super::{model::OrderStatus, service::NewOrder};
 use crate::{
     modules::providers::{Dimensions, Item, Party, PaymentMode, ProviderName, Service, Shipment},
-    platform::clock::Rfc3339Time,
+    platform::{
+        clock::Rfc3339Time,
+        text::{free_text, normal_email, read_email_if_any, read_phone, read_pincode},
+    },
 };
 
 /// Goods of one order are worth at most this, in minor units: ten million in the major unit.
@@ -88,18 +91,21 @@ pub struct PartyRequest {
     /// Name.
     #[validate(length(min = 1, max = 120), custom(function = "text"))]
     pub name: String,
-    /// Ten digits, the first 6 to 9.
+    /// Of a mobile: ten digits, the first 6 to 9, in any usual spelling (`+91 98765 43210`).
+    #[serde(deserialize_with = "read_phone")]
     #[validate(custom(function = "phone"))]
     #[schema(example = "9876543210")]
     pub phone: String,
     /// E-mail.
-    #[validate(email, length(max = 254), custom(function = "text"))]
+    #[serde(default, deserialize_with = "read_email_if_any")]
+    #[validate(custom(function = "email_address"))]
+    #[schema(max_length = 254)]
     pub email: Option<String>,
     /// Street.
     #[validate(length(min = 3, max = 200), custom(function = "text"))]
     pub line1: String,
     /// More of it.
-    #[validate(length(max = 200), custom(function = "text_or_empty"))]
+    #[validate(length(max = 200), custom(function = "free_text"))]
     pub line2: Option<String>,
     /// City.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
@@ -107,7 +113,8 @@ pub struct PartyRequest {
     /// State or union territory, in any usual spelling; one that the pincode can be of.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
     pub state: String,
-    /// Six digits, the first not 0.
+    /// Six digits, the first not 0; blanks don't count.
+    #[serde(deserialize_with = "read_pincode")]
     #[validate(custom(function = "pincode"))]
     #[schema(example = "560001")]
     pub pincode: String,
@@ -123,7 +130,7 @@ pub struct PartyRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ItemRequest {
     /// Your article number.
-    #[validate(length(min = 1, max = 64), custom(function = "text"))]
+    #[validate(length(min = 1, max = 64), custom(function = "article_number"))]
     pub sku: String,
     /// Its name.
     #[validate(length(min = 1, max = 200), custom(function = "text"))]
@@ -144,7 +151,7 @@ pub struct CancelOrderRequest {
     #[validate(custom(function = "client_order_id_shape"))]
     pub client_order_id: String,
     /// Why; for your own records.
-    #[validate(length(max = 300), custom(function = "text_or_empty"))]
+    #[validate(length(max = 300), custom(function = "free_text"))]
     pub reason: Option<String>,
 }
 
@@ -268,16 +275,32 @@ fn order_cursor(cursor: &str) -> Result<(), ValidationError> {
 
 fn text(text: &str) -> Result<(), ValidationError> {
     ensure(!text.trim().is_empty(), "blank", "must not be blank")?;
-    text_or_empty(text)
+    free_text(text)
 }
 
-fn text_or_empty(text: &str) -> Result<(), ValidationError> {
-    ensure(!text.contains(char::is_control), "characters", "must not hold control characters")
+/// Article numbers of trade have twelve digits too.
+fn article_number(text: &str) -> Result<(), ValidationError> {
+    if is_upc(text) { Ok(()) } else { self::text(text) }
+}
+
+/// A Universal Product Code, by its check digit.
+fn is_upc(text: &str) -> bool {
+    let weighted =
+        text.bytes().zip([3, 1].into_iter().cycle()).map(|(b, weight)| u32::from(b.wrapping_sub(b'0')) * weight);
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) && weighted.sum::<u32>() % 10 == 0
+}
+
+fn email_address(email: &str) -> Result<(), ValidationError> {
+    ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
 }
 
 fn phone(phone: &str) -> Result<(), ValidationError> {
     let digits = phone.len() == 10 && phone.bytes().all(|b| b.is_ascii_digit());
-    ensure(digits && phone.as_bytes()[0] >= b'6', "format", "must be ten digits, the first 6 to 9")
+    ensure(
+        digits && phone.as_bytes()[0] >= b'6',
+        "format",
+        "must be an Indian mobile number: ten digits, the first 6 to 9",
+    )
 }
 
 fn pincode(pincode: &str) -> Result<(), ValidationError> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::parcelx;
+use crate::platform::text::{normal, normal_email};
 
 /// Providers that orders can be sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -124,7 +125,40 @@ pub struct Shipment {
     pub items: Vec<Item>,
 }
 
+impl Party {
+    /// As a request is read today: text in its normal form, an empty second line as none.
+    fn normalized(&self) -> Self {
+        let text = |text: &String| normal(text).into_owned();
+        Self {
+            name: text(&self.name),
+            phone: self.phone.clone(),
+            email: self.email.as_ref().map(|email| normal_email(email).unwrap_or_else(|| email.clone())),
+            line1: text(&self.line1),
+            line2: self.line2.as_ref().map(text).filter(|line| !line.is_empty()),
+            city: text(&self.city),
+            state: text(&self.state),
+            pincode: self.pincode.clone(),
+            country: self.country.clone(),
+        }
+    }
+}
+
 impl Shipment {
+    /// The same as a request for it is read today: what is stored may have been written before there was a normal form.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        let item = |item: &Item| {
+            let (sku, name) = (normal(&item.sku).into_owned(), normal(&item.name).into_owned());
+            Item { sku, name, ..item.clone() }
+        };
+        Self {
+            consignee: self.consignee.normalized(),
+            pickup: self.pickup.normalized(),
+            items: self.items.iter().map(item).collect(),
+            ..self.clone()
+        }
+    }
+
     /// Value of the goods in minor units; `None` on overflow, which validation has excluded for stored shipments.
     #[must_use]
     pub fn goods_value_minor(&self) -> Option<i64> {

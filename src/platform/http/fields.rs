@@ -4,56 +4,58 @@ use validator::{ValidationErrors, ValidationErrorsKind};
 
 use crate::platform::error::FieldError;
 
-/// Turns serde's sentence into a field error. Serde has no codes, so its fixed phrases stand in for them; the
-/// offending value is never repeated.
-pub(super) fn data_error(path: String, sentence: &str) -> FieldError {
-    // The whole body has no name.
-    let path = if path == "." { String::new() } else { path };
-    let named = || sentence.split('`').nth(1).unwrap_or_default();
-    let join = |name: &str| match path.as_str() {
-        "" | "?" => name.to_owned(),
-        path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
-        path => format!("{path}.{name}"),
-    };
-    if sentence.starts_with("missing field") {
-        FieldError::new(join(named()), "required", "is required")
-    } else if sentence.starts_with("unknown field") {
-        unknown_field(join(named()))
-    } else if sentence.starts_with("duplicate field") {
-        FieldError::new(join(named()), "duplicate", "is given twice")
-    } else if sentence.starts_with("unknown variant") {
-        // What was sent stands before, and may hold any words.
-        let options = sentence.rsplit_once("expected ").map_or("", |(_, rest)| rest);
-        let options = options.split(" at line ").next().unwrap_or_default().replace('`', "");
-        FieldError::new(path, "unknown_value", format!("must be {options}"))
-    } else if let Some(("", own)) = sentence.split_once("must be ") {
-        let own = own.split(" at line ").next().unwrap_or_default();
-        FieldError::new(path, "format", format!("must be {own}"))
-    } else {
-        let expected = sentence.rsplit_once("expected ").map_or("another type", |(_, rest)| rest);
-        let expected = expected.split(" at line ").next().unwrap_or_default();
-        let expected = if expected.starts_with("struct ") { "an object" } else { expected };
-        FieldError::new(path, "type", format!("has the wrong type: expected {expected}"))
-    }
+/// Of a field's name that nothing here has, so much is repeated.
+const NAME_CHARS_MAX: usize = 128;
+
+/// What a type says that refused a value, which is never repeated.
+pub(super) fn sentence_error(path: String, sentence: &str) -> FieldError {
+    let own = sentence.split(" at line ").next().unwrap_or_default();
+    let message = if own.starts_with("must ") { own.to_owned() } else { "can't be read".to_owned() };
+    FieldError::new(path, "format", message)
 }
 
 /// A field, or a query parameter, that nothing here has.
 pub(super) fn unknown_field(name: impl Into<String>) -> FieldError {
-    FieldError::new(name, "unknown", "is not a field here")
+    let name: String = name.into();
+    FieldError::new(name.chars().take(NAME_CHARS_MAX).collect::<String>(), "unknown", "is not a field here")
 }
 
 /// Flattens what `validator` found into paths as the client wrote them.
 #[must_use]
 pub fn field_errors(errors: &ValidationErrors) -> Vec<FieldError> {
-    let mut out = Vec::new();
-    flatten(errors, "", &mut out);
-    out.sort_by(|a, b| a.field.cmp(&b.field));
-    out
+    let mut broken = broken_rules(errors, &[]);
+    broken.sort_by(|a, b| a.field.cmp(&b.field));
+    broken
 }
 
-fn flatten(errors: &ValidationErrors, prefix: &str, out: &mut Vec<FieldError>) {
+/// The same of a value that was made up where these faults are: rules about what was made up say nothing.
+pub(super) fn broken_rules(errors: &ValidationErrors, faults: &[FieldError]) -> Vec<FieldError> {
+    let mut broken = Vec::new();
+    flatten(errors, "", &mut broken);
+    let made_up = |rule: &BrokenRule| {
+        faults.iter().any(|fault| {
+            is_within(&rule.error.field, &fault.field)
+                || rule.about.as_ref().is_some_and(|about| is_within(&fault.field, about))
+        })
+    };
+    broken.into_iter().filter(|rule| !made_up(rule)).map(|rule| rule.error).collect()
+}
+
+struct BrokenRule {
+    error: FieldError,
+    /// The object that it is about, where it is about several fields.
+    about: Option<String>,
+}
+
+/// Whether `path` is `outer`, or in it.
+fn is_within(path: &str, outer: &str) -> bool {
+    outer.is_empty() || path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+fn flatten(errors: &ValidationErrors, prefix: &str, out: &mut Vec<BrokenRule>) {
     for (name, kind) in errors.errors() {
         let name = camel_case(name);
+        let about = (name == "__all__").then(|| prefix.to_owned());
         let path = match (prefix, name.as_str()) {
             (prefix, "__all__") => prefix.to_owned(),
             ("", name) => name.to_owned(),
@@ -67,7 +69,7 @@ fn flatten(errors: &ValidationErrors, prefix: &str, out: &mut Vec<FieldError>) {
                     None => path.clone(),
                 };
                 let message = error.message.clone().unwrap_or_else(|| default_message(error).into());
-                FieldError::new(path, error.code.clone(), message)
+                BrokenRule { error: FieldError::new(path, error.code.clone(), message), about: about.clone() }
             })),
             ValidationErrorsKind::Struct(inner) => flatten(inner, &path, out),
             ValidationErrorsKind::List(items) => {
@@ -81,10 +83,12 @@ fn flatten(errors: &ValidationErrors, prefix: &str, out: &mut Vec<FieldError>) {
 
 fn default_message(error: &validator::ValidationError) -> String {
     let bound = |name| error.params.get(name).map(ToString::to_string);
+    let things =
+        if error.params.get("value").is_some_and(serde_json::Value::is_array) { "entries" } else { "characters" };
     match (error.code.as_ref(), bound("min"), bound("max")) {
-        ("length", Some(min), Some(max)) => format!("must have between {min} and {max} characters or entries"),
-        ("length", None, Some(max)) => format!("must have at most {max} characters or entries"),
-        ("length", Some(min), None) => format!("must have at least {min} characters or entries"),
+        ("length", Some(min), Some(max)) => format!("must have between {min} and {max} {things}"),
+        ("length", None, Some(max)) => format!("must have at most {max} {things}"),
+        ("length", Some(min), None) => format!("must have at least {min} {things}"),
         ("range", Some(min), Some(max)) => format!("must be between {min} and {max}"),
         ("range", None, Some(max)) => format!("must be at most {max}"),
         ("range", Some(min), None) => format!("must be at least {min}"),

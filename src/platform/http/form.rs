@@ -14,7 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::platform::error::{AppError, ErrorKind, FieldError};
 
-use super::fields::unknown_field;
+use super::{
+    fields::unknown_field,
+    read::{ensure_plain, is_utf8},
+};
 
 /// An upload that takes longer to arrive is given up.
 const FORM_TIMEOUT: Duration = Duration::from_secs(25);
@@ -67,6 +70,7 @@ async fn read_parts(
     file_bytes_max: usize,
 ) -> Result<Form, AppError> {
     let boundary = boundary(headers)?;
+    ensure_plain(headers)?;
     let whole_max = file_bytes_max as u64 + OVERHEAD_BYTES_MAX;
     if announced(headers).is_some_and(|length| length > whole_max) {
         return Err(too_large(file_bytes_max));
@@ -79,8 +83,8 @@ async fn read_parts(
 
 fn boundary(headers: &HeaderMap) -> Result<String, AppError> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    multer::parse_boundary(content_type).map_err(|_| {
-        let detail = "Send a form as `Content-Type: multipart/form-data; boundary=...`.";
+    multer::parse_boundary(content_type).ok().filter(|_| is_utf8(content_type)).ok_or_else(|| {
+        let detail = "Send a form as `Content-Type: multipart/form-data; boundary=...`, in UTF-8.";
         AppError::new(ErrorKind::UnsupportedMediaType, "request.media_type", detail)
     })
 }
@@ -123,6 +127,11 @@ async fn collect(
 }
 
 async fn text(field: Field<'_>, name: &str, file_bytes_max: usize) -> Result<String, AppError> {
+    let content_type = field.headers().get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    if !content_type.is_none_or(is_utf8) {
+        let detail = format!("The field {name} has to be in UTF-8.");
+        return Err(AppError::new(ErrorKind::UnsupportedMediaType, "request.media_type", detail));
+    }
     match field.bytes().await {
         Ok(bytes) => String::from_utf8(bytes.into())
             .map_err(|_| AppError::invalid(vec![FieldError::new(name, "type", "must be text in UTF-8")])),

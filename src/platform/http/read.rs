@@ -5,14 +5,16 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderValue, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use validator::Validate;
 
 use super::{
-    fields::{data_error, field_errors, unknown_field},
+    faults::{FAULTS_MAX, Sent, read},
+    fields::{field_errors, unknown_field},
     not_found,
 };
 use crate::platform::{
@@ -27,7 +29,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const JSON: &str = "application/json";
 
 /// A JSON body, read strictly and validated: unknown fields, wrong types and failed rules are 422 and name
-/// the field; what is not JSON is 400; what has more than `BYTES_MAX` bytes is 413.
+/// the fields, all of them; what is not JSON is 400; what has more than `BYTES_MAX` bytes is 413.
 #[derive(Debug)]
 pub struct ApiJson<T, const BYTES_MAX: usize = BODY_BYTES_MAX>(pub T);
 
@@ -35,17 +37,16 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate, const BYTES_MAX: usize> Fro
     type Rejection = AppError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, AppError> {
-        if !is_json(request.headers().get(header::CONTENT_TYPE)) {
+        if !is_json(request.headers()) {
             return Err(AppError::new(
                 ErrorKind::UnsupportedMediaType,
                 "request.media_type",
-                "Send the body as `Content-Type: application/json`.",
+                "Send the body as `Content-Type: application/json`, in UTF-8.",
             ));
         }
+        ensure_plain(request.headers())?;
         let bytes = read_body(request.into_body(), BYTES_MAX).await?;
-        let value = parse_json::<T>(&bytes)?;
-        value.validate().map_err(|errors| AppError::invalid(field_errors(&errors)))?;
-        Ok(Self(value))
+        read_json(&bytes).map(Self)
     }
 }
 
@@ -57,6 +58,7 @@ impl<S: Send + Sync, const BYTES_MAX: usize> FromRequest<S> for RawBody<BYTES_MA
     type Rejection = AppError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, AppError> {
+        ensure_plain(request.headers())?;
         read_body(request.into_body(), BYTES_MAX).await.map(Self)
     }
 }
@@ -69,18 +71,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequestParts<S> for Api
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
-        let query = parts.uri.query().unwrap_or_default();
-        let pairs = serde_urlencoded::Deserializer::new(url_pairs(query));
-        let value: T = serde_path_to_error::deserialize(pairs).map_err(|error| {
-            let path = error.path().to_string();
-            AppError::invalid(vec![data_error(path, &error.into_inner().to_string())])
-        })?;
-        value.validate().map_err(|errors| AppError::invalid(field_errors(&errors)))?;
-        Ok(Self(value))
+        let pairs: Vec<_> = url_pairs(parts.uri.query().unwrap_or_default()).collect();
+        read(Sent::Query(&pairs)).map(Self).map_err(AppError::invalid)
     }
 }
 
-/// No query parameters: the first one there is gets 422 and is named. Comes after who asks and before the body.
+/// No query parameters: those that are there are 422 and named. Comes after who asks and before the body.
 #[derive(Clone, Copy, Debug)]
 pub struct NoQuery;
 
@@ -88,10 +84,11 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
-        match url_pairs(parts.uri.query().unwrap_or_default()).next() {
-            None => Ok(Self),
-            Some((name, _)) => Err(AppError::invalid(vec![unknown_field(name)])),
-        }
+        let unknown: Vec<_> = url_pairs(parts.uri.query().unwrap_or_default())
+            .take(FAULTS_MAX)
+            .map(|(name, _)| unknown_field(name))
+            .collect();
+        if unknown.is_empty() { Ok(Self) } else { Err(AppError::invalid(unknown)) }
     }
 }
 
@@ -114,10 +111,42 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for ApiPath
     }
 }
 
-fn is_json(content_type: Option<&HeaderValue>) -> bool {
-    content_type
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(JSON)))
+/// `application/json`, once, in no other encoding of characters than UTF-8.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(Ok(only)), None) = (types.next().map(HeaderValue::to_str), types.next()) else { return false };
+    only.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(JSON)) && is_utf8(only)
+}
+
+/// Whether the parameters of a content type name no encoding of characters but UTF-8.
+pub(super) fn is_utf8(content_type: &str) -> bool {
+    let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).all(|(_, value)| {
+        let value = value.trim().trim_matches('"');
+        value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8")
+    })
+}
+
+/// A body is read as it comes: what was compressed, or changed in any other way, is not guessed at.
+///
+/// # Errors
+/// 415.
+pub(super) fn ensure_plain(headers: &HeaderMap) -> Result<(), AppError> {
+    let is_plain = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|codings| {
+            codings
+                .split(',')
+                .all(|coding| matches!(coding.trim(), "") || coding.trim().eq_ignore_ascii_case("identity"))
+        })
+    };
+    if headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        return Ok(());
+    }
+    Err(AppError::new(
+        ErrorKind::UnsupportedMediaType,
+        "request.content_encoding",
+        "Send the body as it is, without a `Content-Encoding`.",
+    ))
 }
 
 async fn read_body(body: Body, bytes_max: usize) -> Result<bytes::Bytes, AppError> {
@@ -133,19 +162,24 @@ async fn read_body(body: Body, bytes_max: usize) -> Result<bytes::Bytes, AppErro
     }
 }
 
-/// Reads JSON strictly; the parser limits how deep it may be nested to 128.
+/// Reads JSON strictly and holds it to its rules; the parser limits how deep it may be nested to 128.
 ///
 /// # Errors
-/// 400 for what is not JSON, 422 naming the field for what is JSON of another shape.
-pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AppError> {
+/// 400 for what is not JSON, 422 naming every field that is wrong.
+pub fn read_json<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T, AppError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        if inner.is_data() { AppError::invalid(vec![data_error(path, &inner.to_string())]) } else { not_json(&inner) }
-    })?;
-    json.end().map_err(|error| not_json(&error))?;
-    Ok(value)
+    match T::deserialize(Strict::new(&mut json)) {
+        Ok(value) => {
+            json.end().map_err(|error| not_json(&error))?;
+            value.validate().map_err(|errors| AppError::invalid(field_errors(&errors)))?;
+            Ok(value)
+        }
+        Err(error) if error.is_data() => {
+            let whole: &RawValue = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+            read(Sent::Json(whole)).map_err(AppError::invalid)
+        }
+        Err(error) => Err(not_json(&error)),
+    }
 }
 
 fn not_json(error: &serde_json::Error) -> AppError {

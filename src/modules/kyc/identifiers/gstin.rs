@@ -9,6 +9,17 @@ const NO_STATE: &str = "has an unknown state code";
 const NO_PAN: &str = "has no well-formed PAN in it";
 const WRONG_CHECK: &str = "has a wrong check character";
 
+/// Numbers that the tax office gives to others than those who sell. They are built around a PAN or a TAN, or around a country
+/// and a serial number.
+const OTHER_KINDS: [(&str, &str); 6] = [
+    ("99AAAA*9999A*D*", "somebody who deducts tax at source (TDS)"),
+    ("99AAAA*9999A*C*", "somebody who collects tax at source (TCS)"),
+    ("9999AAA99999NR*", "a non-resident"),
+    ("9999AAA99999UN*", "a body of the United Nations or an embassy (UIN)"),
+    ("9999AAA99999ON*", "another notified person (UIN)"),
+    ("9999AAA99999OS*", "somebody who serves online from abroad (OIDAR)"),
+];
+
 /// Digits and letters, each a digit to the base 36.
 const BASE: u32 = 36;
 
@@ -41,6 +52,13 @@ impl Gstin {
             return Err(WRONG_CHECK);
         }
         Ok(Self { text, state_code, pan })
+    }
+
+    /// Whose number it is, where it is of a kind that begins and ends otherwise than that of a regular registration.
+    #[must_use]
+    pub fn other_kind(text: &str) -> Option<&'static str> {
+        let text = tidied(text);
+        OTHER_KINDS.iter().find(|(pattern, _)| fits(&text, pattern)).map(|(_, kind)| *kind)
     }
 
     /// All fifteen characters. Secret, as there is a PAN in it: for comparing and for sealing.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::{fits, masked, tidied};
 
 const SHAPE: &str = "must be 5 letters, 4 digits and a letter";
+const NO_SERIAL: &str = "has 0000 for a number, which is given to nobody";
 const NO_HOLDER: &str = "has a fourth letter that stands for no kind of holder";
 
 /// What kind of person or body a [`Pan`] was issued to: its fourth letter.
@@ -104,6 +105,9 @@ impl Pan {
         let text = tidied(text);
         if !fits(&text, "AAAAA9999A") {
             return Err(SHAPE);
+        }
+        if &text[5..9] == "0000" {
+            return Err(NO_SERIAL);
         }
         let [.., fourth, fifth] = text.as_bytes()[..5] else { return Err(SHAPE) };
         let holder = Holder::ALL.into_iter().find(|holder| holder.letter() == char::from(fourth)).ok_or(NO_HOLDER)?;

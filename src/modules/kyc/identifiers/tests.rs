@@ -67,7 +67,7 @@ fn has_valid_check(text: &str) -> bool {
 }
 
 fn any_pan() -> impl Strategy<Value = String> {
-    "[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]"
+    "[A-Z]{3}[ABCFGHJLPT][A-Z]([0-9]{3}[1-9]|[1-9][0-9]{2}0)[A-Z]"
 }
 
 fn any_gstin() -> impl Strategy<Value = String> {
@@ -140,6 +140,30 @@ fn what_is_no_pan() {
     for text in ["", "AAPFU0939", "AAPFU0939FF", "AAPFU0939 F", "AAPF10939F", "AAPFU093OF", "AAPFU09391", "ÀAPFU939F"]
     {
         assert_eq!(Pan::parse(text), Err("must be 5 letters, 4 digits and a letter"), "{text}");
+    }
+}
+
+#[test]
+fn nobody_has_the_pan_number_0000() {
+    assert_eq!(Pan::parse("AAPFU0000F"), Err("has 0000 for a number, which is given to nobody"));
+    assert!(Pan::parse("AAPFU0001F").is_ok() && Pan::parse("AAPFU1000F").is_ok());
+}
+
+#[test]
+fn other_kinds_of_registrations_are_told_by_their_form() {
+    for (text, kind) in [
+        ("29AAGCB7383J1D4", "(TDS)"),
+        ("29BLRA12345G1DA", "(TDS)"),
+        ("29aagcb7383j1c4", "(TCS)"),
+        ("0717USA00001NR5", "non-resident"),
+        ("0717UNO00157UNO", "United Nations"),
+        ("0717IND00157ON1", "notified"),
+        ("9917USA29002OSS", "(OIDAR)"),
+    ] {
+        assert!(Gstin::other_kind(text).is_some_and(|told| told.contains(kind)), "{text}");
+    }
+    for text in GSTINS.into_iter().chain(["", "29AAGCB7383J1Y4", "29AAGCB7383J1D", "0717USA00001NR55"]) {
+        assert_eq!(Gstin::other_kind(text), None, "{text}");
     }
 }
 

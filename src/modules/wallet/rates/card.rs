@@ -194,7 +194,7 @@ impl CardFile {
 /// A sentence for the operator that names what is wrong, and where.
 pub fn parse_card(json: &str) -> Result<RateCard, String> {
     let mut text = serde_json::Deserializer::from_str(json);
-    let file: CardFile = serde_path_to_error::deserialize(Strict(&mut text)).map_err(|error| error.to_string())?;
+    let file: CardFile = serde_path_to_error::deserialize(Strict::new(&mut text)).map_err(|error| error.to_string())?;
     text.end().map_err(|error| error.to_string())?;
     let card = file.into_card()?;
     card.check()?;

@@ -19,6 +19,7 @@ use crate::{
         identity::CurrentUser,
         india::pincodes::{self, Misfit},
         money::Money,
+        text::{holds_unseen, read_pincode},
     },
 };
 
@@ -63,6 +64,7 @@ pub(super) struct ListRatesQuery {
     #[param(minimum = 1, maximum = 300, example = 8)]
     height: i32,
     /// Six digits, the first not 0.
+    #[serde(deserialize_with = "read_pincode")]
     #[validate(custom(function = "pincode"))]
     #[param(example = "110020")]
     pickup_pincode: String,
@@ -71,6 +73,7 @@ pub(super) struct ListRatesQuery {
     #[param(min_length = 1, max_length = 80, example = "Delhi")]
     pickup_state: String,
     /// Six digits, the first not 0.
+    #[serde(deserialize_with = "read_pincode")]
     #[validate(custom(function = "pincode"))]
     #[param(example = "560001")]
     delivery_pincode: String,
@@ -190,7 +193,7 @@ fn pincode(pincode: &str) -> Result<(), ValidationError> {
 
 fn text(text: &str) -> Result<(), ValidationError> {
     ensure(!text.trim().is_empty(), "blank", "must not be blank")?;
-    ensure(!text.contains(char::is_control), "characters", "must not hold control characters")
+    ensure(!holds_unseen(text), "characters", "must not hold control characters or others that nobody can see")
 }
 
 fn cod_matches_mode(query: &ListRatesQuery) -> Result<(), ValidationError> {
