@@ -188,9 +188,10 @@ async fn a_recharge_and_a_correction_are_reversed_once() {
         let original = booked(&app, &finance, &body).await;
         assert_eq!(app.balance(&user).await, (balance, 0));
         let path = reverse_path(&original);
-        let body = reversal("REV");
+        let name = format!("REV-{n}");
+        let body = reversal(&name);
         let requests = (0..10).map(|_| app.post(&finance, &path, &body));
-        // Ten at once: one is booked, the others hear by which.
+        // Ten at once: one is booked, the others are told of it.
         let answers = join_all(requests).await;
         let reversed = answers.iter().find(|answer| answer.status == 201).expect("one is booked").body.clone();
         assert_eq!(reversed["reverses"], original["transactionId"]);
@@ -198,19 +199,54 @@ async fn a_recharge_and_a_correction_are_reversed_once() {
         let opposite: Vec<_> = lines(&original).into_iter().map(|(account, amount)| (account, -amount)).collect();
         assert_eq!(lines(&reversed), opposite);
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
-        let later =
-            [app.post(&finance, &path, &reversal("REV")).await, app.post(&finance, &path, &reversal("X")).await];
+        let later = [app.post(&finance, &path, &body).await];
         for answer in answers.into_iter().filter(|answer| answer.status != 201).chain(later) {
-            let answer = answer.expect(409);
-            assert_eq!(
-                (answer.code(), &answer.body["transactionId"]),
-                ("finance.already_reversed", &reversed["transactionId"])
-            );
+            let answer = answer.expect(200);
+            assert_eq!(answer.headers["idempotent-replayed"], "true");
+            assert_eq!(answer.body, reversed);
         }
+        let under_another = app.post(&finance, &path, &reversal("X")).await.expect(409);
+        assert_eq!(
+            (under_another.code(), &under_another.body["transactionId"]),
+            ("finance.already_reversed", &reversed["transactionId"])
+        );
         assert_eq!(app.balance(&user).await, (1_000, 0), "{n}");
         let again = app.post(&finance, &reverse_path(&reversed), &reversal("REV-2")).await.expect(409);
         assert_eq!(again.code(), "finance.not_reversible", "a reversal stays");
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_reference_stands_for_one_booking_or_one_reversal() {
+    let app = TestApp::start().await;
+    let (finance, user) = (app.user(Role::Finance).await, app.merchant_with(1_000).await);
+    let one = booked(&app, &finance, &booking("A", "recharge", &user, 100)).await;
+    let two = booked(&app, &finance, &booking("B", "recharge", &user, 100)).await;
+    app.post(&finance, &reverse_path(&one), &reversal("REV")).await.expect(201);
+    let before = books(&app).await;
+    let mut reworded = reversal("REV");
+    reworded["reason"] = json!("For another reason");
+    let reverse = |original: &Value, body: Value| (reverse_path(original), body);
+    let book = |body: Value| ("/finance/transactions".to_owned(), body);
+    for (what, (path, body)) in [
+        ("a reversal of another", reverse(&two, reversal("REV"))),
+        ("another reason", reverse(&one, reworded)),
+        ("a booking's", reverse(&two, reversal("A"))),
+        ("its own booking's", reverse(&two, reversal("B"))),
+        ("a booking with a reversal's", book(booking("REV", "recharge", &user, 100))),
+    ] {
+        let answer = app.post(&finance, &path, &body).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (422, "finance.idempotency_mismatch"), "{what}");
+    }
+    assert_eq!(books(&app).await, before);
+
+    // What was booked before names were noted.
+    app.db().collection::<bson::Document>("finance_references").drop().await.unwrap();
+    app.post(&finance, &reverse_path(&one), &reversal("REV")).await.expect(200);
+    let taken = app.post(&finance, &reverse_path(&two), &reversal("A")).await.expect(422);
+    assert_eq!(taken.code(), "finance.idempotency_mismatch");
+    app.post(&finance, &reverse_path(&two), &reversal("REV-2")).await.expect(201);
     app.finish().await;
 }
 

@@ -4,7 +4,7 @@ use bson::doc;
 
 use super::{
     ledger::{self, Entry, Refusal, wallet_key},
-    model::{Account, LEDGER, LedgerKind, LedgerTransaction, Reference},
+    model::{Account, FinanceReference, LEDGER, LedgerKind, LedgerTransaction, Reference},
 };
 use crate::{
     modules::{
@@ -38,6 +38,19 @@ fn record(view: &mut View, booked: &LedgerTransaction, action: &str) {
             "reverses": booked.reverses.clone(),
         });
     audit::record_event(view, &event);
+}
+
+/// The reference of a booking that finance asked for under a name of its own.
+#[must_use]
+pub fn finance_reference(client_reference: &str) -> Reference {
+    Reference::new("finance", client_reference, "transaction")
+}
+
+/// Notes what a name of finance's stands for from now on.
+fn name(view: &mut View, client_reference: Option<&str>, booked: &LedgerTransaction) {
+    if let Some(client_reference) = client_reference {
+        view.insert(&FinanceReference { id: client_reference.to_owned(), transaction_id: booked.id.clone() });
+    }
 }
 
 /// What finance wants booked.
@@ -172,6 +185,7 @@ impl Command for Book {
         if let Some(payee) = self.payee() {
             keys.extend([wallet_key(payee, self.money.currency), auth::user_key(payee)]);
         }
+        keys.extend(self.client_reference.as_deref().map(FinanceReference::key));
         keys
     }
 
@@ -184,6 +198,10 @@ impl Command for Book {
                 Booked::Mismatch
             };
         }
+        // It stands for a reversal: a booking was found above.
+        if self.client_reference.as_deref().is_some_and(|name| view.contains(&FinanceReference::key(name))) {
+            return Booked::Mismatch;
+        }
         if !view.contains(&auth::user_key(&self.user_id)) {
             return Booked::NoUser("userId");
         }
@@ -193,6 +211,7 @@ impl Command for Book {
         match self.book(view) {
             Ok(booked) => {
                 record(view, &booked, BOOKED);
+                name(view, self.client_reference.as_deref(), &booked);
                 Booked::New(Box::new(booked))
             }
             Err(refusal) => Booked::Refused(refusal),
@@ -207,7 +226,7 @@ pub struct Reverse {
     pub transaction_id: String,
     /// The transaction to take back.
     pub original_id: String,
-    /// Finance's own id.
+    /// Finance's own id, of one scope with those of bookings.
     pub client_reference: String,
     /// Why.
     pub reason: String,
@@ -220,9 +239,13 @@ pub struct Reverse {
 pub enum Reversed {
     /// It is booked now.
     New(Box<LedgerTransaction>),
+    /// It was booked before under this name, with the same meaning.
+    Replay(Box<LedgerTransaction>),
+    /// The name stands for something else.
+    Mismatch,
     /// There is no such transaction.
     NotFound,
-    /// It was taken back before, by this transaction.
+    /// It was taken back before, by this transaction and under another name.
     Before(String),
     /// It can't be taken back.
     Refused(Refusal),
@@ -238,13 +261,32 @@ impl Command for Reverse {
     type Reply = Reversed;
 
     fn reads(&self) -> Vec<Key> {
-        vec![Key::id(LEDGER, &*self.original_id), self.reference().key()]
+        vec![
+            Key::id(LEDGER, &*self.original_id),
+            self.reference().key(),
+            FinanceReference::key(&self.client_reference),
+            finance_reference(&self.client_reference).key(),
+        ]
     }
 
     fn decide(&self, view: &mut View) -> Reversed {
         let Some(original) = view.by_id::<LedgerTransaction>(&self.original_id) else { return Reversed::NotFound };
-        if let Some(before) = view.find::<LedgerTransaction>(&self.reference().key()) {
-            return Reversed::Before(before.id);
+        let before = view.find::<LedgerTransaction>(&self.reference().key());
+        // Names were not noted once: neither those of bookings, which are found by them, nor those of reversals.
+        let named = view.by_id::<FinanceReference>(&self.client_reference).map(|name| name.transaction_id);
+        let is_before = |id: &String| before.as_ref().is_some_and(|before| before.id == *id);
+        if named.is_some_and(|id| !is_before(&id)) || view.contains(&finance_reference(&self.client_reference).key()) {
+            return Reversed::Mismatch;
+        }
+        match before {
+            Some(before) if before.client_reference.as_deref() != Some(&*self.client_reference) => {
+                return Reversed::Before(before.id);
+            }
+            Some(before) if erased::may_be(before.reason.as_deref(), Some(&self.reason)) => {
+                return Reversed::Replay(Box::new(before));
+            }
+            Some(_) => return Reversed::Mismatch,
+            None => {}
         }
         let entry = Entry {
             transaction_id: &self.transaction_id,
@@ -257,6 +299,7 @@ impl Command for Reverse {
         match ledger::reverse(view, &original, &entry) {
             Ok(booked) => {
                 record(view, &booked, REVERSED);
+                name(view, Some(&self.client_reference), &booked);
                 Reversed::New(Box::new(booked))
             }
             Err(refusal) => Reversed::Refused(refusal),

@@ -1,11 +1,6 @@
 //! Routes of wallets and of what finance books.
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, Json, extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -26,6 +21,7 @@ use crate::{
         identity::{About, Finance, FinanceReader, Merchant},
         ids::is_id,
         money::{AMOUNT_MAX, Currency, Money},
+        text::{free_text, holds_unseen},
     },
 };
 
@@ -139,7 +135,7 @@ enum Direction {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[validate(schema(function = "booking_fits_kind"))]
 struct BookRequest {
-    /// Your id: the same id is the same transaction, for ever.
+    /// Your id, of all bookings and reversals of finance: the same id is the same one, for ever.
     #[validate(custom(function = "client_reference"))]
     #[schema(example = "NEFT-2026-11-21-0042", min_length = 1, max_length = 128)]
     client_reference: String,
@@ -155,7 +151,7 @@ struct BookRequest {
     #[validate(nested)]
     amount: AmountRequest,
     /// Why; it is shown to the merchant.
-    #[validate(length(min = 3, max = 300), custom(function = "printable"))]
+    #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
 
@@ -181,11 +177,12 @@ impl BookRequest {
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReverseRequest {
-    /// Your id of the reversal.
+    /// Your id, of all bookings and reversals of finance: the same id is the same one, for ever.
     #[validate(custom(function = "client_reference"))]
+    #[schema(example = "NEFT-2026-11-21-0042-R", min_length = 1, max_length = 128)]
     client_reference: String,
     /// Why; it is shown to the merchant.
-    #[validate(length(min = 3, max = 300), custom(function = "printable"))]
+    #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
 
@@ -206,14 +203,11 @@ fn user_id(text: &str) -> Result<(), ValidationError> {
     }
 }
 
-fn printable(text: &str) -> Result<(), ValidationError> {
-    if text.trim().is_empty() {
-        return Err(ValidationError::new("length").with_message("must say something".into()));
-    }
-    if text.chars().any(char::is_control) {
+fn reason(text: &str) -> Result<(), ValidationError> {
+    if holds_unseen(text) {
         return Err(ValidationError::new("format").with_message("must hold no control characters".into()));
     }
-    Ok(())
+    free_text(text)
 }
 
 fn booking_fits_kind(request: &BookRequest) -> Result<(), ValidationError> {
@@ -379,15 +373,17 @@ async fn book_transaction(
     Ok(answered(replayed, StatusCode::CREATED, TransactionResponse::from(booked)))
 }
 
-/// Books the opposite of a recharge or a correction: the whole of it, once.
+/// Books the opposite of a recharge or a correction: the whole of it, once. Safe to repeat with the same `clientReference`.
 #[utoipa::path(post, path = "/finance/transactions/{transactionId}/reverse", tag = "finance",
     security(("bearer" = [])), params(("transactionId" = String, Path, description = "`txn_...`")),
     request_body = ReverseRequest,
     responses(
         (status = 201, description = "Booked.", body = TransactionResponse),
+        (status = 200, description = "Replay: booked before, with `Idempotent-Replayed: true`.", body = TransactionResponse),
         (status = 402, description = "The money is spent.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such transaction.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Reversed before (`transactionId` names the reversal), or not reversible.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Reversed before under another reference (`transactionId` names the reversal), or not reversible.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not acceptable, or the reference stands for another booking or reversal (`finance.idempotency_mismatch`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn reverse_transaction(
     State(service): State<WalletService>,
@@ -396,6 +392,6 @@ async fn reverse_transaction(
     _: NoQuery,
     ApiJson(request): ApiJson<ReverseRequest>,
 ) -> Result<Response, AppError> {
-    let booked = service.reverse(&user, transaction_id, request.client_reference, request.reason).await?;
-    Ok((StatusCode::CREATED, Json(TransactionResponse::from(booked))).into_response())
+    let (booked, replayed) = service.reverse(&user, transaction_id, request.client_reference, request.reason).await?;
+    Ok(answered(replayed, StatusCode::CREATED, TransactionResponse::from(booked)))
 }

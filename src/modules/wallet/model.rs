@@ -19,6 +19,8 @@ pub const WALLETS: &str = "wallets";
 pub const HOLDS: &str = "holds";
 /// What was booked.
 pub const LEDGER: &str = "ledger_transactions";
+/// Names that finance gave to what it booked.
+pub const FINANCE_REFERENCES: &str = "finance_references";
 
 /// An account of the ledger. The wallet's two accounts belong to the transaction's user; the others are the house's, are
 /// derived from lines, and have no document that could be contended.
@@ -274,6 +276,32 @@ impl Entity for LedgerTransaction {
 
     fn unique_keys(&self) -> Vec<Key> {
         vec![reference_key(&self.reference_type, &self.reference_id, &self.reference_kind)]
+    }
+}
+
+/// A name that finance gave to a booking or to a reversal: it stands for that one, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FinanceReference {
+    /// The name.
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// What it stands for.
+    pub transaction_id: String,
+}
+
+impl FinanceReference {
+    /// The key of a name.
+    pub fn key(client_reference: &str) -> Key {
+        Key::id(FINANCE_REFERENCES, client_reference)
+    }
+}
+
+impl Entity for FinanceReference {
+    const COLLECTION: &'static str = FINANCE_REFERENCES;
+
+    fn id(&self) -> &str {
+        &self.id
     }
 }
 

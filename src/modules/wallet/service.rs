@@ -8,7 +8,7 @@ use std::sync::{
 use bson::DateTime;
 
 use super::{
-    commands::{Book, Booked, Booking, Reverse, Reversed},
+    commands::{Book, Booked, Booking, Reverse, Reversed, finance_reference},
     error::WalletError,
     model::{LedgerTransaction, Reference},
     store::{Balance, WalletStore},
@@ -91,7 +91,7 @@ impl WalletService {
     pub async fn book(&self, user: &CurrentUser, new: NewBooking) -> Result<(LedgerTransaction, bool), WalletError> {
         let command = Book {
             transaction_ids: [new_id("txn"), new_id("txn")],
-            reference: Reference::new("finance", new.client_reference.clone(), "transaction"),
+            reference: finance_reference(&new.client_reference),
             client_reference: Some(new.client_reference),
             booking: new.booking,
             user_id: new.user_id,
@@ -131,10 +131,10 @@ impl WalletService {
         }
     }
 
-    /// Books the opposite of a transaction.
+    /// Books the opposite of a transaction; `true` where it had been booked before under the same reference.
     ///
     /// # Errors
-    /// [`WalletError::NotFound`], [`WalletError::ReversedBefore`], [`WalletError::Refused`], [`WalletError::NotReady`],
+    /// [`WalletError::Mismatch`], [`WalletError::NotFound`], [`WalletError::ReversedBefore`], [`WalletError::Refused`], [`WalletError::NotReady`],
     /// [`WalletError::Lane`].
     pub async fn reverse(
         &self,
@@ -142,7 +142,7 @@ impl WalletService {
         transaction_id: String,
         client_reference: String,
         reason: String,
-    ) -> Result<LedgerTransaction, WalletError> {
+    ) -> Result<(LedgerTransaction, bool), WalletError> {
         self.ensure_ready()?;
         let command = Reverse {
             transaction_id: new_id("txn"),
@@ -152,7 +152,9 @@ impl WalletService {
             actor: Actor::from(user),
         };
         match self.lane.submit(command).await? {
-            Reversed::New(booked) => Ok(*booked),
+            Reversed::New(booked) => Ok((*booked, false)),
+            Reversed::Replay(booked) => Ok((*booked, true)),
+            Reversed::Mismatch => Err(WalletError::Mismatch),
             Reversed::NotFound => Err(WalletError::NotFound),
             Reversed::Before(by) => Err(WalletError::ReversedBefore(by)),
             Reversed::Refused(refusal) => Err(WalletError::Refused(refusal)),

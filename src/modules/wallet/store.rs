@@ -8,7 +8,7 @@ use mongodb::{
     options::{DatabaseOptions, Hint, ReadConcern},
 };
 
-use super::model::{HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
+use super::model::{FINANCE_REFERENCES, HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
 use crate::platform::{
     money::{Currency, Money},
     mongo::{Index, Latest, latest},
@@ -50,7 +50,7 @@ pub struct WalletStore {
 
 impl WalletStore {
     /// Collections of this module, but the rate card's.
-    pub const COLLECTIONS: &[&str] = &[WALLETS, HOLDS, LEDGER];
+    pub const COLLECTIONS: &[&str] = &[WALLETS, HOLDS, LEDGER, FINANCE_REFERENCES];
 
     /// A store over `db`.
     #[must_use]

@@ -165,8 +165,12 @@ impl Command for Act {
                     assert_eq!(booked.id, self.0.transaction());
                     Reply::Done
                 }
+                Reversed::Replay(booked) => {
+                    assert_eq!(booked.id, self.0.transaction());
+                    Reply::Done
+                }
+                Reversed::Mismatch => Reply::Mismatch,
                 Reversed::NotFound => Reply::NotFound,
-                Reversed::Before(by) if by == self.0.transaction() => Reply::Done,
                 Reversed::Before(by) => Reply::Before(by),
                 Reversed::Refused(refusal) => refused(refusal),
             };
