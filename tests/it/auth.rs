@@ -102,6 +102,32 @@ async fn one_address_registers_once() {
 }
 
 #[tokio::test]
+async fn one_mailbox_is_one_account_however_it_is_written() {
+    let app = TestApp::start().await;
+    let kate = register(&app, "kate@example.com").await;
+    for same in ["KATE@EXAMPLE.COM", " kate@ｅｘａｍｐｌｅ.com", "kate@example。com"] {
+        let body = json!({ "email": same, "password": PASSWORD, "name": "Kate" });
+        assert_eq!(post(&app, "/auth/register", body).await.expect(409).code(), "auth.email_taken", "{same}");
+        assert_eq!(login(&app, same, PASSWORD).await.expect(200).body["userId"], kate["userId"], "{same}");
+    }
+    for other in ["\u{212a}ate@example.com", "ka\u{ad}te@example.com", "kate@exam\u{ad}ple.com", "ｋate@example.com"] {
+        let body = json!({ "email": other, "password": PASSWORD, "name": "Kate" });
+        assert_eq!(post(&app, "/auth/register", body).await.expect(422).blamed(), ["email:email"], "{other}");
+        assert_eq!(login(&app, other, PASSWORD).await.expect(422).blamed(), ["email:email"], "{other}");
+    }
+    // As accounts were stored once.
+    let old = register(&app, "eva@exämple.com").await;
+    assert_eq!(app.all("users", doc! { "email": "eva@xn--exmple-cua.com" }).await.len(), 1);
+    let users = app.db().collection::<bson::Document>("users");
+    let typed = doc! { "$set": { "email": "eva@exämple.com" } };
+    users.update_one(doc! { "email": "eva@xn--exmple-cua.com" }, typed).await.unwrap();
+    assert_eq!(login(&app, "Eva@EXÄMPLE.com", PASSWORD).await.expect(200).body["userId"], old["userId"]);
+    let again = json!({ "email": "eva@exämple.com", "password": PASSWORD, "name": "Eva" });
+    assert_eq!(post(&app, "/auth/register", again).await.expect(409).code(), "auth.email_taken");
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn fields_that_are_not_acceptable_are_named() {
     let app = TestApp::start().await;
     for (path, body, blamed) in [

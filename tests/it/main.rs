@@ -57,6 +57,7 @@ mod sealing;
 mod sealing_recovery;
 mod statement;
 mod stores_away;
+mod text;
 mod topups;
 mod topups_callbacks;
 mod topups_faults;

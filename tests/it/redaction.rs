@@ -56,7 +56,7 @@ const NAMES: &[&str] = &["clientOrderId", "clientTopupId", "clientReference"];
 
 /// A body that each route takes, with `#` where it has to be new every time; none where it takes none. A route whose
 /// description has a body and that is not here fails the test.
-fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
+pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
     let user_id = &merchant.user_id;
     let amount = json!({ "amount": 1000, "currency": "INR" });
     Some(match (method, path) {
@@ -287,7 +287,7 @@ fn bodies(good: &Value, kind: usize, hidden: &str) -> Vec<String> {
 }
 
 /// Where texts and numbers are.
-fn leaves(value: &Value, pointer: String, found: &mut Vec<String>) {
+pub fn leaves(value: &Value, pointer: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             fields.iter().for_each(|(name, value)| leaves(value, format!("{pointer}/{name}"), found));
