@@ -128,14 +128,23 @@ fn is_something_else(groups: &[Group], digits: &[u8]) -> bool {
         }
         // Postal codes begin with 1 to 8.
         [6, 6] => [digits[0], digits[6]].iter().all(|digit| (1..=8).contains(digit)),
-        // Numbers beside each other, such as those of a house and a street or of a date and a time, are not one number.
+        // Thousands of an amount.
+        [3, 3, 3, 3] if groups[1..].iter().all(|group| group.before == ",") => true,
+        // Numbers beside each other, such as those of a house and a street, a telephone or a date and a time, are not one.
         _ => {
             let even = lengths.windows(2).all(|pair| pair[0] == pair[1]);
             let gap = &groups[1].before;
             let one_separator = gap.chars().count() == 1 && groups[1..].iter().all(|group| group.before == *gap);
-            !even && (!one_separator || [",", ";", ":"].contains(&gap.as_str()))
+            !even && (!one_separator || [",", ";", ":"].contains(&gap.as_str()) || holds_mobile(groups))
         }
     }
+}
+
+/// Whether a group, or two of five digits, are a mobile number.
+fn holds_mobile(groups: &[Group]) -> bool {
+    let begins = |group: &Group, length| group.digits.len() == length && group.digits[0] >= 6;
+    groups.iter().any(|group| begins(group, 10))
+        || groups.windows(2).any(|pair| begins(&pair[0], 5) && pair[1].digits.len() == 5)
 }
 
 #[cfg(test)]
@@ -224,6 +233,9 @@ mod tests {
             "UTR no. 412345678901",
             "560001, 110020",
             "Flat 45, 1234, 560001",
+            "Rs 234,567,890,123",
+            "gate 22 9876543210",
+            "98765 43210 22",
         ] {
             let right = |text: &str| {
                 let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_digit).map(|b| b - b'0').collect();
