@@ -81,8 +81,8 @@ fn all_faults_are_found_at_once() {
     assert_eq!(blamed(read_json::<Wide>(br#"{"from":1,"from":2,"to":"x"}"#)).len(), 6, "and what is given twice");
     // What is made up for an object has no faults of its own.
     assert_eq!(
-        blamed(read_json::<Outer>(br#"{"innerPart":5,"items":[7,{"unitPrice":10},{}]}"#)),
-        ["innerPart:type", "items[0]:type", "items[1].unitPrice:range", "items[2].unitPrice:required",]
+        blamed(read_json::<Outer>(br#"{"innerPart":5,"items":[7,{"unitPrice":10}]}"#)),
+        ["innerPart:type", "items[0]:type", "items[1].unitPrice:range"]
     );
     let many = format!(r#"{{"innerPart":{{"unitPrice":1}},"items":[{}0]}}"#, "0,".repeat(10_000));
     assert_eq!(blamed(read_json::<Outer>(many.as_bytes())).len(), 100);

@@ -104,12 +104,13 @@ pub fn read_pincode<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Err
     String::deserialize(from).map(|text| pincode(&text))
 }
 
-/// For `#[serde(deserialize_with)]`: an e-mail address in its normal form, where it has one.
+/// For `#[serde(deserialize_with)]`: an e-mail address in its normal form, where it has one. It is taken as it was sent:
+/// the composed form of some letters beyond ASCII is ASCII.
 ///
 /// # Errors
 /// What the deserializer says.
 pub fn read_email<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    String::deserialize(from).map(|text| normal_email(&text).unwrap_or(text))
+    verbatim::<String, D>(from).map(|text| normal_email(&text).unwrap_or(text))
 }
 
 /// The same where there may be none.
@@ -117,7 +118,7 @@ pub fn read_email<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error
 /// # Errors
 /// What the deserializer says.
 pub fn read_email_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let text = Option::<String>::deserialize(from)?;
+    let text: Option<String> = verbatim(from)?;
     Ok(text.map(|text| normal_email(&text).unwrap_or(text)))
 }
 

@@ -408,7 +408,10 @@ async fn every_route_blames_a_query_parameter_that_it_does_not_know() {
                 let answer = app.send(method.clone(), &url, Some(user), JSON, "{").await;
                 if answer.status != 403 {
                     allowed += 1;
-                    assert_eq!(answer.expect(422).blamed(), ["unknown:unknown"], "{method} {path}");
+                    // Beside what the route requires.
+                    let mut blamed = answer.expect(422).blamed();
+                    blamed.retain(|blamed| !blamed.ends_with(":required"));
+                    assert_eq!(blamed, ["unknown:unknown"], "{method} {path}");
                 }
             }
             assert!(allowed > 0, "nobody may {method} {path}");
