@@ -211,7 +211,7 @@ async fn a_recharge_and_a_correction_are_reversed_once() {
             ("finance.already_reversed", &reversed["transactionId"])
         );
         assert_eq!(app.balance(&user).await, (1_000, 0), "{n}");
-        let again = app.post(&finance, &reverse_path(&reversed), &reversal("REV-2")).await.expect(409);
+        let again = app.post(&finance, &reverse_path(&reversed), &reversal("AGAIN")).await.expect(409);
         assert_eq!(again.code(), "finance.not_reversible", "a reversal stays");
     }
     app.finish().await;
@@ -411,7 +411,7 @@ async fn every_booking_of_finance_leaves_one_audit_event_with_who_and_why() {
     booked(&app, &finance, &transfer("T-1", &asha, &ravi, 300)).await;
     let correction = booked(&app, &finance, &debit("A-2", &ravi, 100)).await;
     let reversed = app.post(&finance, &reverse_path(&correction), &reversal("R-1")).await.expect(201).body;
-    app.post(&finance, &reverse_path(&correction), &reversal("R-1")).await.expect(409);
+    app.post(&finance, &reverse_path(&correction), &reversal("R-2")).await.expect(409);
 
     let told = app.get(&auditor, &format!("/audit/events?actorId={}&order=oldest", finance.user_id)).await.expect(200);
     let events = told.body["items"].as_array().unwrap().clone();

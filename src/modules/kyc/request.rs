@@ -20,7 +20,7 @@ use crate::platform::{
     india::states,
     scrub::is_harmless,
     sealing::SealingKeys,
-    text::{holds_unseen, lines, read_pincode},
+    text::{holds_unseen, lines, read_pincode, verbatim},
 };
 
 /// Longest name, address line and city.
@@ -48,15 +48,15 @@ pub struct SaveDraftRequest {
     #[schema(value_type = Option<String>, example = "Asha Rao", max_length = 120)]
     legal_name: Option<Option<String>>,
     /// Income tax number.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_number")]
     #[schema(value_type = Option<String>, example = "ABCPR1234F")]
     pan: Option<Option<SecretString>>,
     /// Goods and services tax number.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_number")]
     #[schema(value_type = Option<String>, example = "29ABCPR1234F1Z5")]
     gstin: Option<Option<SecretString>>,
     /// Of an individual. Only the last four digits and a random reference are kept.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_number")]
     #[schema(value_type = Option<String>, example = "9999 4105 7058")]
     aadhaar: Option<Option<SecretString>>,
     /// Where money may be sent.
@@ -74,9 +74,11 @@ pub struct SaveDraftRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BankAccountRequest {
     /// 9 to 18 digits.
+    #[serde(deserialize_with = "verbatim")]
     #[schema(value_type = String, example = "123456789012")]
     account_number: SecretString,
     /// Bank and branch.
+    #[serde(deserialize_with = "verbatim")]
     #[schema(example = "HDFC0000123")]
     ifsc: String,
 }
@@ -106,6 +108,11 @@ pub struct AddressRequest {
 /// Tells a field that is null from one that is not there.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
+}
+
+/// The same of a number, whose form says all that may be in it.
+fn given_number<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    verbatim(from).map(Some)
 }
 
 /// A draft's changes, every one of them well-formed.
