@@ -4,6 +4,7 @@
 //! module puts that record into a transaction and gives a [`Logged`] for it, which leaves the lane only after the
 //! commit; [`Exchange::send`] takes nothing else. So no request leaves before its log is durable.
 
+mod body;
 mod client;
 mod ours;
 mod redaction;
@@ -17,10 +18,11 @@ use reqwest::{
 };
 use serde_json::Value;
 
+pub use body::{Body, read_body};
 pub use client::Exchange;
 pub use redaction::Redaction;
 
-/// Answers over this size are given up: no provider of ours has a reason to send more.
+/// Answers over this size, packed or unpacked, are given up: no provider of ours has a reason to send more.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// A call that has no answer by then is lost.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
@@ -147,6 +149,8 @@ pub enum Lost {
 pub enum AnswerBody {
     /// Well-formed JSON.
     Json(Value),
+    /// JSON that contradicts itself: says nothing.
+    Contradictory,
     /// Anything else: HTML, cut off, empty.
     NotJson,
 }
@@ -176,7 +180,7 @@ pub struct ResponseRecord {
     pub http_status: Option<i32>,
     /// Headers on the allow-list.
     pub headers: Document,
-    /// The redacted body; for what is not JSON its type, length and digest.
+    /// The redacted body; of one that contradicts itself both readings; for what is not JSON its type, length and digest.
     pub body: Bson,
     /// From sending to the end of the answer.
     pub latency_ms: i64,

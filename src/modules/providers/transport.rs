@@ -10,7 +10,7 @@ use crate::platform::exchange::{Answer, AnswerBody, Lost, NotSent};
 /// Without `Retry-After`, a 429 holds the account this long.
 const THROTTLED_FOR: Duration = Duration::from_secs(5);
 
-/// The provider's own words: JSON with a 2xx, or with a 4xx that does not say enough by itself, and that status. Every
+/// The provider's own words: JSON with a 2xx, or with a 4xx that says nothing of the request by itself, and that status. Every
 /// adapter begins here, so that what was sent and not answered counts the same everywhere.
 #[must_use]
 pub fn json(answer: &Answer) -> Outcome<(u16, &Value)> {
@@ -42,12 +42,16 @@ pub fn json(answer: &Answer) -> Outcome<(u16, &Value)> {
         Answer::Http { status: status @ 500.., .. } => {
             Outcome::unknown("provider.server_error", format!("Answered {status}."))
         }
-        Answer::Http { status: status @ (..=199 | 300..=399), .. } => {
+        Answer::Http { status: status @ (..=199 | 300..=399 | 408 | 425), .. } => {
             Outcome::unknown("provider.unexpected_status", format!("Answered {status}."))
         }
         Answer::Http { body: AnswerBody::NotJson, status, .. } => {
             Outcome::unknown("provider.not_json", format!("Answered {status} with a body that is not JSON."))
         }
+        Answer::Http { body: AnswerBody::Contradictory, status, .. } => Outcome::unknown(
+            "provider.contradiction",
+            format!("Answered {status} with a body that contradicts itself."),
+        ),
         Answer::Http { body: AnswerBody::Json(body), status, .. } => Outcome::Done((*status, body)),
     }
 }

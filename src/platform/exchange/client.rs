@@ -3,19 +3,23 @@
 use std::{
     future::poll_fn,
     pin::pin,
-    sync::Arc,
     task::Poll,
     time::{Duration, Instant, SystemTime},
 };
 
 use bson::{Bson, Document, bson};
-use reqwest::{Client, Response, header, redirect};
+use reqwest::{
+    Client, Response,
+    header::{self, HeaderMap},
+    redirect,
+};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{
-    ANSWER_BYTES_MAX, Answer, AnswerBody, CONNECT_TIMEOUT, Credentials, Logged, Lost, NotSent, Redaction, Reply,
-    ResponseRecord, ours::Ours,
+    ANSWER_BYTES_MAX, Answer, AnswerBody, Body, CONNECT_TIMEOUT, Credentials, Logged, Lost, NotSent, Redaction, Reply,
+    ResponseRecord,
+    body::{TooLarge, read_body, unpacked},
+    ours::Ours,
 };
 use crate::platform::{crash, secret::sha256_hex};
 
@@ -83,7 +87,7 @@ impl Exchange {
         }
         let outbound = logged.outbound();
         let mut request = self.client.request(outbound.method.clone(), &outbound.url);
-        let mut seen = Seen { ours: Ours::of(&credentials), ..Seen::default() };
+        let mut seen = Seen::with(Ours::of(&credentials));
         for (name, value) in credentials {
             request = request.header(name, value);
         }
@@ -124,9 +128,11 @@ impl Exchange {
             (None, Some(status)) => Answer::Http {
                 status,
                 retry_after: seen.retry_after,
-                body: seen.json.map_or(AnswerBody::NotJson, |json| {
-                    AnswerBody::Json(Arc::try_unwrap(json).unwrap_or_else(|shared| (*shared).clone()))
-                }),
+                body: match seen.said {
+                    Body::Json(json) => AnswerBody::Json(json),
+                    Body::Contradictory(_) => AnswerBody::Contradictory,
+                    Body::NotJson => AnswerBody::NotJson,
+                },
             },
             (lost, _) => Answer::Lost(lost.unwrap_or(Lost::ConnectionLost)),
         };
@@ -135,17 +141,20 @@ impl Exchange {
 }
 
 /// What was seen of the answer so far; it stays when the rest is lost.
-#[derive(Default)]
 struct Seen {
     ours: Ours,
     status: Option<u16>,
     headers: Document,
     retry_after: Option<Duration>,
     bytes: Vec<u8>,
-    json: Option<Arc<Value>>,
+    said: Body,
 }
 
 impl Seen {
+    fn with(ours: Ours) -> Self {
+        Self { ours, status: None, headers: Document::new(), retry_after: None, bytes: Vec::new(), said: Body::NotJson }
+    }
+
     fn head(&mut self, response: &Response) {
         self.status = Some(response.status().as_u16());
         for (name, value) in response.headers() {
@@ -168,15 +177,34 @@ impl Seen {
             }
             self.bytes.extend_from_slice(&chunk);
         }
-        self.json = serde_json::from_slice(&self.bytes).ok().map(|json| Arc::new(self.ours.taken_out(json)));
-        Ok(None)
+        Ok(self.read(response.headers()).err().map(|TooLarge| Lost::TooLarge))
+    }
+
+    /// What the bytes say, without our credentials.
+    fn read(&mut self, headers: &HeaderMap) -> Result<(), TooLarge> {
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let codings = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let codings = codings.collect::<Vec<_>>().join(",");
+        self.said = match read_body(&unpacked(&self.bytes, &codings)?, content_type) {
+            Body::Json(json) => Body::Json(self.ours.taken_out(json)),
+            Body::Contradictory(readings) => {
+                Body::Contradictory(Box::new((*readings).map(|json| self.ours.taken_out(json))))
+            }
+            Body::NotJson => Body::NotJson,
+        };
+        Ok(())
     }
 
     fn record(&self, redaction: &Redaction, started: Instant) -> ResponseRecord {
-        let body = match &self.json {
-            Some(json) => redaction.response_body(json),
-            None if self.bytes.is_empty() => Bson::Null,
-            None => bson!({ "notJson": { "bytes": self.bytes.len() as i64, "sha256": sha256_hex(&self.bytes) } }),
+        let body = match &self.said {
+            Body::Json(json) => redaction.response_body(json),
+            Body::Contradictory(readings) => {
+                bson!({ "contradictory": readings.iter().map(|json| redaction.response_body(json)).collect::<Vec<_>>() })
+            }
+            Body::NotJson if self.bytes.is_empty() => Bson::Null,
+            Body::NotJson => {
+                bson!({ "notJson": { "bytes": self.bytes.len() as i64, "sha256": sha256_hex(&self.bytes) } })
+            }
         };
         ResponseRecord {
             http_status: self.status.map(i32::from),
