@@ -14,6 +14,7 @@ mod outcome;
 pub mod parcelx;
 pub mod paygate;
 mod policy;
+mod reading;
 mod shipment;
 #[cfg(test)]
 mod status_tests;

@@ -1,36 +1,45 @@
-//! The usual shape in which a provider says what it did not do: `{"error": {"code", "message"}}`.
+//! The usual shape in which a provider says what it did not do: `{"error": {"code", "message"}}`, or words anywhere.
 
 use serde_json::Value;
 
 use super::{
     outcome::Outcome,
+    reading::{object, part, sentences, text},
     transport::{json, unexpected},
 };
 use crate::platform::exchange::Answer;
 
-/// Longest id of theirs that we store.
-const ID_CHARS_MAX: usize = 64;
+/// Longest code of theirs.
+const CODE_CHARS_MAX: usize = 64;
 
 /// A provider's own account of what it did not do.
 pub(super) struct Objection {
     /// A 4xx.
     pub(super) status: u16,
-    /// For programs.
+    /// For programs; empty where there are words only.
     pub(super) code: String,
     message: String,
 }
 
 impl Objection {
-    /// `error` of an answer, where it has a code.
+    /// `error` of an answer, where it has a code; on a 400 and a 422, which are about what was sent, words are enough.
     fn of(status: u16, body: &Value) -> Option<Self> {
-        let error = body.get("error")?;
-        let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
-        Some(Self { status, code: id(error, "code")?, message: message.to_owned() })
+        let code = object(body, "error").and_then(|error| text(error, "code")).filter(|code| is_code(code));
+        match (code, sentences(body)) {
+            (None, Some(message)) if matches!(status, 400 | 422) => Some(Self { status, code: String::new(), message }),
+            (None, _) => None,
+            (Some(code), message) => {
+                // Where nothing else is said, that is the code again.
+                let message = message.filter(|message| *message != format!("code: {code}")).unwrap_or_default();
+                Some(Self { status, code: code.to_owned(), message })
+            }
+        }
     }
 
     /// For people.
     pub(super) fn explanation(&self) -> String {
-        if self.message.trim().is_empty() { self.code.clone() } else { format!("{}: {}", self.code, self.message) }
+        let parts = [&*self.code, &*self.message];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }
 }
 
@@ -38,14 +47,12 @@ impl Objection {
 /// not from something in front of it.
 pub(super) fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), Objection>> {
     json(answer).and_then(|(status, body)| match status {
-        200..=299 => Outcome::Done(Ok((status, body))),
+        200..=299 => Outcome::Done(Ok((status, part(body)))),
         _ => Objection::of(status, body).map_or_else(|| unexpected(status), |objection| Outcome::Done(Err(objection))),
     })
 }
 
-/// An id of theirs: printable ASCII without blanks, of sane length.
-pub(super) fn id(object: &Value, name: &str) -> Option<String> {
-    let text = object.get(name)?.as_str()?;
-    let sane = (1..=ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    sane.then(|| text.to_owned())
+/// Printable ASCII without blanks.
+fn is_code(text: &str) -> bool {
+    (1..=CODE_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

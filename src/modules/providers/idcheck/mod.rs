@@ -26,7 +26,8 @@ use utoipa::ToSchema;
 use super::{
     Failure, Outcome, Provider,
     objection::{Objection, reply},
-    transport::{unexpected, unusable},
+    reading,
+    transport::unusable,
 };
 use crate::platform::exchange::{Answer, Credentials, Outbound, Redaction};
 
@@ -231,7 +232,7 @@ impl Provider for IdCheck {
 
 /// 2xx with JSON.
 fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Outcome<Finding> {
-    match wire::text(body, "reference") {
+    match reading::reference(body, "reference") {
         Some(named) if named == reference => {}
         Some(_) => return Outcome::unknown("provider.wrong_reference", "The answer is about another check."),
         None => return unusable(status, "reference"),
@@ -254,8 +255,7 @@ fn objected(kind: CheckKind, objection: &Objection) -> Outcome<Finding> {
             refuted("bank.invalid_account", "That can't be an account's number.")
         }
         // Our reference has one content for ever, so asking again can't change this.
-        (400 | 409 | 422, ..) => odd(objection.explanation()),
-        (status, ..) => unexpected(status),
+        _ => odd(objection.explanation()),
     }
 }
 

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{Outcome, objection::id},
+    super::{
+        Outcome,
+        reading::{flag, reference, text},
+    },
     CheckKind, Finding, Inquiry, Question, odd, refuted,
 };
 use crate::platform::{exchange::Redaction, scrub::scrub};
@@ -68,7 +71,7 @@ pub(super) fn gstin(body: &Value) -> Result<Outcome<Finding>, &'static str> {
 
 /// What the bank says, or the name of the field that can't be used.
 pub(super) fn bank_account(body: &Value) -> Result<Outcome<Finding>, &'static str> {
-    let exists = body.get("account_exists").and_then(Value::as_bool).ok_or("account_exists")?;
+    let exists = flag(body, "account_exists").ok_or("account_exists")?;
     let message = text(body, "message").ok_or("message")?;
     Ok(match (exists, said(message)) {
         (_, Some(Said::Blocked)) => refuted("bank.account_blocked", "The account is blocked."),
@@ -79,7 +82,7 @@ pub(super) fn bank_account(body: &Value) -> Result<Outcome<Finding>, &'static st
         (false, Some(Said::Unavailable)) => {
             Outcome::unknown("bank.network_unavailable", "The network of banks is unavailable.")
         }
-        (true, Some(Said::Verified)) => confirmed(name(body, "name_at_bank"), id(body, "utr")),
+        (true, Some(Said::Verified)) => confirmed(name(body, "name_at_bank"), reference(body, "utr")),
         _ => odd(format!("The account {}: {message}", if exists { "exists" } else { "does not exist" })),
     })
 }
@@ -137,9 +140,4 @@ fn name(body: &Value, field: &str) -> Option<String> {
     let words: Vec<&str> = scrubbed.split(' ').filter(|word| !word.starts_with('[')).collect();
     let name: String = words.join(" ").chars().take(NAME_CHARS_MAX).collect();
     name.contains(char::is_alphabetic).then(|| name.trim_end().to_owned())
-}
-
-/// A text of theirs as it is.
-pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
-    object.get(field)?.as_str()
 }

@@ -18,12 +18,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     Carrier, Operation, OrderToPlace, Outcome, PlacedShipment, Provider,
+    reading::{flag, part, sentences},
     transport::{json, unexpected},
 };
-use crate::platform::{
-    exchange::{Answer, Credentials, Outbound},
-    scrub::scrub,
-};
+use crate::platform::exchange::{Answer, Credentials, Outbound};
 
 pub use wire::redaction;
 
@@ -92,6 +90,7 @@ impl Carrier for ParcelX {
     fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<PlacedShipment> {
         reply(answer).and_then(|reply| match reply {
             Ok(body) => about(order_id, wire::placed(body), "Accepted without a shipment number."),
+            Err(message) if message.names_shipment => contradiction(),
             Err(message) if message.asks_for_look_up() => Outcome::unknown("provider.already_exists", message.text),
             Err(message) if message.is_vague() => vague(message),
             Err(message) => refused(message),
@@ -111,25 +110,35 @@ impl Carrier for ParcelX {
         let ok = matches!(answer, Answer::Http { status: 200..=299, .. });
         reply(answer).and_then(|reply| match reply {
             Ok(body) => about(order_id, wire::tracked(body), "Found without a shipment number.").map(Some),
-            Err(message) if ok && message.says_no_record() => Outcome::Done(None),
+            Err(message) if message.names_shipment => contradiction(),
+            Err(message) if ok && message.says_no_record() && !message.is_vague() => Outcome::Done(None),
             Err(message) => Outcome::unknown("provider.look_up_refused", message.text),
         })
     }
 }
 
-/// What they say: a body with `status: true`, or why not, which counts on a 2xx, a 400 and a 422.
+/// What they say: a body with `status: true`, or why not, which counts on a 2xx and on any 4xx. A 400 and a 422 are refusals
+/// without a `status` too.
 fn reply(answer: &Answer) -> Outcome<Result<&serde_json::Value, wire::Message>> {
-    json(answer).and_then(|(status, body)| match (wire::status(body), status) {
-        (Some(true), 200..=299) => Outcome::Done(Ok(body)),
-        (Some(false), 200..=299) | (Some(false) | None, 400 | 422) => match wire::message(body) {
-            Some(message) => Outcome::Done(Err(message)),
-            None if status >= 400 => {
-                Outcome::Done(Err(wire::Message::new(format!("Refused with {status}, without a reason."))))
-            }
-            None => Outcome::unknown("provider.no_reason", "Refused without a reason."),
-        },
-        _ => unexpected(status),
+    json(answer).and_then(|(status, body)| {
+        let body = part(body);
+        match (flag(body, "status"), status) {
+            (Some(true), 200..=299) => Outcome::Done(Ok(body)),
+            (Some(false), 200..=299 | 400..=499) | (None, 400 | 422) => match (sentences(body), status) {
+                (Some(text), _) => Outcome::Done(Err(wire::Message::new(text, body))),
+                (None, 400 | 422) => {
+                    let text = format!("Refused with {status}, without a reason.");
+                    Outcome::Done(Err(wire::Message::new(text, body)))
+                }
+                (None, _) => Outcome::unknown("provider.no_reason", "Refused without a reason."),
+            },
+            _ => unexpected(status),
+        }
     })
+}
+
+fn contradiction<T>() -> Outcome<T> {
+    Outcome::unknown("provider.contradiction", "Refused, and yet with a shipment.")
 }
 
 fn vague<T>(message: wire::Message) -> Outcome<T> {
@@ -140,32 +149,16 @@ fn refused<T>(message: wire::Message) -> Outcome<T> {
     Outcome::refused("provider.refused", message.text)
 }
 
-/// The shipment of an answer, if it has one and names no order but ours.
-fn about(
-    order_id: &str,
-    named: Option<(PlacedShipment, Option<String>)>,
-    without: &'static str,
-) -> Outcome<PlacedShipment> {
+/// The shipment of an answer, if it has one, names no order but ours, and says whether it is alive.
+fn about(order_id: &str, named: Option<wire::Named>, without: &'static str) -> Outcome<PlacedShipment> {
     match named {
-        Some((_, Some(id))) if id != order_id => {
+        None => Outcome::unknown("provider.no_awb", without),
+        Some(named) if named.order.as_deref().is_some_and(|id| id != order_id) => {
             Outcome::unknown("provider.wrong_order", "The answer is about another order.")
         }
-        Some((shipment, _)) => Outcome::Done(shipment),
-        None => Outcome::unknown("provider.no_awb", without),
-    }
-}
-
-/// Reads a status code of theirs: whether the shipment is cancelled.
-const fn is_cancelled(code: u32) -> bool {
-    code == 227
-}
-
-/// Keeps `PlacedShipment` in one place for both answers.
-fn shipment(awb: &str, courier: Option<&str>, number: Option<&str>, status_code: Option<u32>) -> PlacedShipment {
-    PlacedShipment {
-        awb: awb.to_owned(),
-        courier_name: courier.map(scrub).filter(|text| !text.is_empty()),
-        provider_order_id: number.filter(|text| !text.is_empty()).map(str::to_owned),
-        cancelled: status_code.is_some_and(is_cancelled),
+        Some(named) => named.shipment().map_or_else(
+            || Outcome::unknown("provider.unclear_status", "Whether the shipment is cancelled can't be told."),
+            Outcome::Done,
+        ),
     }
 }

@@ -79,18 +79,80 @@ fn bodies() -> Vec<(&'static str, AnswerBody)> {
         ("placed, cancelled", placed(|data| data["status_code"] = json!("227"))),
         ("placed, cancelled number", placed(|data| data["status_code"] = json!(227))),
         ("placed, cancelled nested", placed(|data| data["current_status"] = json!({ "status_code": " 227 " }))),
+        ("placed, cancelled fraction", placed(|data| data["status_code"] = json!("227.0"))),
+        ("placed, cancelled by title", placed(|data| data["status_title"] = json!("Order Cancelled"))),
+        ("placed, cancelled by a title alone", placed(|data| data["current_status"] = json!("Cancelled"))),
+        ("placed, cancelled in a list", placed(|data| data["current_status"] = json!([{ "status_code": 227.0 }]))),
+        (
+            "placed, cancelled and booked",
+            placed(|data| {
+                data["status_code"] = json!("221");
+                data["current_status"] = json!({ "status_code": "227" });
+            }),
+        ),
+        ("placed, code is a list", placed(|data| data["status_code"] = json!([221]))),
+        ("placed, code is odd", placed(|data| data["status_code"] = json!("C-1"))),
+        ("placed, code is blank", placed(|data| data["status_code"] = json!(" "))),
         ("placed, booked", placed(|data| data["status_code"] = json!("221"))),
+        (
+            "placed, data is a list of one",
+            AnswerBody::Json({
+                let AnswerBody::Json(mut body) = placed(|_| {}) else { unreachable!() };
+                body["data"] = json!([body["data"]]);
+                body
+            }),
+        ),
+        ("placed, data is a list of two", placed(|data| *data = json!([data, data]))),
+        ("placed, awb is long", placed(|data| data["awb_number"] = json!("18446744073709551616"))),
         ("tracked", tracked(|_| {})),
         ("tracked, names no order", tracked(|body| body["client_order_id"] = Value::Null)),
         ("tracked, other order", tracked(|body| body["client_order_id"] = json!(other))),
         ("tracked, no awb", tracked(|body| body["awb_number"] = Value::Null)),
         ("tracked, cancelled", tracked(|body| body["current_status"]["status_code"] = json!("227"))),
+        (
+            "tracked, cancelled by title",
+            tracked(|body| body["current_status"] = json!({ "status_title": "Cancelled" })),
+        ),
+        (
+            "tracked, maybe cancelled",
+            tracked(|body| {
+                body["current_status"] = json!({ "status_title": "Cancellation Requested" });
+            }),
+        ),
+        (
+            "tracked, booked and maybe cancelled",
+            tracked(|body| {
+                body["current_status"]["status_title"] = json!("Cancellation Rejected");
+            }),
+        ),
+        (
+            "tracked, booked and cancelled",
+            tracked(|body| {
+                body["current_status"]["status_title"] = json!("Cancelled by seller");
+            }),
+        ),
+        ("tracked, no status", tracked(|body| body["current_status"] = Value::Null)),
+        ("tracked, several statuses", tracked(|body| body["current_status"] = json!([{}, {}]))),
         ("refused", refused(json!("Consignee pincode is not serviceable."))),
+        ("refused by a word", AnswerBody::Json(json!({ "status": "false", "responsemsg": "No." }))),
+        ("refused by a number", AnswerBody::Json(json!({ "status": 0, "message": "No." }))),
+        (
+            "refused with a shipment",
+            AnswerBody::Json(json!({
+                "status": false, "responsemsg": "No record found.", "data": { "awb_number": "PX0001" },
+            })),
+        ),
+        ("refused, map of lists", refused(json!({ "mobile": ["Invalid mobile."], "pin": [["Invalid pincode."]] }))),
+        (
+            "refused, errors",
+            AnswerBody::Json(json!({ "status": false, "errors": [{ "message": "Invalid pincode." }] })),
+        ),
         ("refused, list", refused(json!(["Invalid mobile.", "Invalid pincode."]))),
         ("refused, blank", refused(json!(" "))),
         ("refused, empty list", refused(json!([]))),
         ("refused, list of numbers", refused(json!([1, 2]))),
         ("refused, object", refused(json!({ "mobile": "invalid" }))),
+        ("refused, object of nothing", refused(json!({ "mobile": [], "pin": null }))),
         ("refused, null", refused(Value::Null)),
         ("refused, no message", AnswerBody::Json(json!({ "status": false }))),
         ("already exists", refused(json!("Client order id ALREADY EXISTS."))),
@@ -99,12 +161,16 @@ fn bodies() -> Vec<(&'static str, AnswerBody)> {
         ("try again", refused(json!(["Please", "Try Again later."]))),
         ("no record found", refused(json!("No Record Found."))),
         ("already cancelled", refused(json!("Shipment already cancelled."))),
+        ("no record found, or so", refused(json!("Something went wrong: no record found."))),
         ("not JSON", AnswerBody::NotJson),
+        ("contradictory", AnswerBody::Contradictory),
         ("a list", AnswerBody::Json(json!([true]))),
         ("a number", AnswerBody::Json(json!(1))),
         ("a text", AnswerBody::Json(json!("true"))),
         ("null", AnswerBody::Json(Value::Null)),
         ("no status", AnswerBody::Json(json!({ "data": { "awb_number": "PX0001" } }))),
+        ("a list of one", AnswerBody::Json(json!([{ "status": true, "data": { "awb_number": "PX0001" } }]))),
+        ("status is another number", AnswerBody::Json(json!({ "status": 200, "data": { "awb_number": "PX0001" } }))),
         ("status is a text", AnswerBody::Json(json!({ "status": "true", "data": { "awb_number": "PX0001" } }))),
         ("status is a number", AnswerBody::Json(json!({ "status": 1, "data": { "awb_number": "PX0001" } }))),
     ]

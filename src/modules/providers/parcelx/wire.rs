@@ -3,14 +3,39 @@
 
 use serde_json::{Value, json};
 
-use super::shipment as placed_shipment;
 use crate::{
-    modules::providers::{Operation, OrderToPlace, PaymentMode, PlacedShipment, Service},
-    platform::exchange::Redaction,
+    modules::providers::{
+        Operation, OrderToPlace, PaymentMode, PlacedShipment, Service,
+        reading::{field, object, part, reference, text, whole_number},
+    },
+    platform::{exchange::Redaction, scrub::scrub},
 };
 
-/// Longest number of theirs that we store.
-const REFERENCE_CHARS_MAX: usize = 64;
+/// The status code of a shipment that was cancelled.
+const CANCELLED: i64 = 227;
+/// What says so in a title,
+const CANCELLED_WORDS: [&str; 2] = ["cancelled", "canceled"];
+/// and what may stand beside it without saying "but".
+const ABOUT_WORDS: [&str; 18] = [
+    "order",
+    "shipment",
+    "parcel",
+    "awb",
+    "status",
+    "is",
+    "was",
+    "has",
+    "been",
+    "by",
+    "the",
+    "seller",
+    "client",
+    "customer",
+    "merchant",
+    "shipper",
+    "user",
+    "successfully",
+];
 
 /// What may be stored of an operation. Names, telephone numbers, streets and e-mails are not.
 pub fn redaction(operation: Operation) -> &'static Redaction {
@@ -38,7 +63,9 @@ pub fn redaction(operation: Operation) -> &'static Redaction {
         "awb",
         "awb_number",
         "data.awb_number",
+        "data[].awb_number",
         "data.client_order_id",
+        "data[].client_order_id",
         "data.order_number",
         "data.job_id",
         "data.lrnum",
@@ -142,21 +169,22 @@ fn kilograms(grams: i64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// `status` of an answer.
-pub(super) fn status(body: &Value) -> Option<bool> {
-    body.get("status").and_then(Value::as_bool)
-}
-
-/// What they say of a failure: text, or several texts.
+/// What they say of a failure.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) text: String,
     lower: String,
+    /// A shipment is named beside it all the same.
+    pub(super) names_shipment: bool,
 }
 
 impl Message {
-    pub(super) fn new(text: String) -> Self {
-        Self { lower: text.to_lowercase(), text }
+    pub(super) fn new(text: String, body: &Value) -> Self {
+        let names_shipment = [Some(body), object(body, "data")]
+            .into_iter()
+            .flatten()
+            .any(|place| reference(place, "awb_number").is_some());
+        Self { lower: text.to_lowercase(), text, names_shipment }
     }
 
     fn has(&self, words: &[&str]) -> bool {
@@ -184,61 +212,100 @@ impl Message {
     }
 }
 
-/// `responsemsg` of an answer, where it says something.
-pub(super) fn message(body: &Value) -> Option<Message> {
-    let text = match body.get("responsemsg")? {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
-        _ => return None,
-    };
-    (!text.trim().is_empty()).then(|| Message::new(text))
+/// A shipment as an answer names it.
+pub(super) struct Named {
+    awb: String,
+    courier: Option<String>,
+    number: Option<String>,
+    /// None where what is said of it can't be read, or contradicts itself.
+    cancelled: Option<bool>,
+    /// The order that it names, if it names one.
+    pub(super) order: Option<String>,
 }
 
-/// The shipment of a create's answer and the order it names.
-pub(super) fn placed(body: &Value) -> Option<(PlacedShipment, Option<String>)> {
-    let data = body.get("data")?;
-    let awb = reference(data, "awb_number")?;
-    let courier = data.get("courier_name").and_then(Value::as_str);
-    let number = reference(data, "order_number");
-    let code = status_code(data).or_else(|| data.get("current_status").and_then(status_code));
-    Some((placed_shipment(&awb, courier, number.as_deref(), code), named_order(data)))
+impl Named {
+    /// None where nobody can tell whether it is alive.
+    pub(super) fn shipment(self) -> Option<PlacedShipment> {
+        Some(PlacedShipment {
+            awb: self.awb,
+            courier_name: self.courier,
+            provider_order_id: self.number,
+            cancelled: self.cancelled?,
+        })
+    }
 }
 
-/// The shipment of a look-up's answer and the order it names.
-pub(super) fn tracked(body: &Value) -> Option<(PlacedShipment, Option<String>)> {
-    let awb = reference(body, "awb_number")?;
-    let code = body.get("current_status").and_then(status_code);
-    Some((placed_shipment(&awb, None, None, code), named_order(body)))
+/// The shipment of a create's answer.
+pub(super) fn placed(body: &Value) -> Option<Named> {
+    let data = object(body, "data")?;
+    Some(Named {
+        awb: reference(data, "awb_number")?,
+        courier: text(data, "courier_name").map(scrub).filter(|name| !name.is_empty()),
+        number: reference(data, "order_number"),
+        cancelled: is_cancelled(&[Some(data), field(data, "current_status")]),
+        order: named_order(data),
+    })
+}
+
+/// The shipment of a look-up's answer.
+pub(super) fn tracked(body: &Value) -> Option<Named> {
+    Some(Named {
+        awb: reference(body, "awb_number")?,
+        courier: None,
+        number: None,
+        cancelled: is_cancelled(&[Some(body), field(body, "current_status")]),
+        order: named_order(body),
+    })
 }
 
 /// The order that an answer names, if it names one. A name of another kind or size than ours names another order.
 fn named_order(object: &Value) -> Option<String> {
-    match object.get("client_order_id")? {
-        Value::Null => None,
+    match field(object, "client_order_id")? {
         Value::String(text) if text.trim().is_empty() => None,
         _ => Some(reference(object, "client_order_id").unwrap_or_default()),
     }
 }
 
-/// A reference of theirs, as text or a number: letters, digits, `-`, `_` and `/`, and one digit at least that is not 0. Anything
-/// else (`N/A`, `0`, a piece of a page) names nothing.
-fn reference(object: &Value, name: &str) -> Option<String> {
-    let text = match object.get(name)? {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/');
-    let sane =
-        text.len() <= REFERENCE_CHARS_MAX && text.chars().all(names) && text.contains(|c| ('1'..='9').contains(&c));
-    sane.then_some(text)
+/// Whether a shipment is cancelled, by all that is said of it. What is said and can't be read leaves it open, and so do two
+/// that contradict each other; of what nobody says anything is alive.
+fn is_cancelled(places: &[Option<&Value>]) -> Option<bool> {
+    let mut said: Vec<Option<bool>> = Vec::new();
+    for place in places.iter().flatten().map(|place| part(place)) {
+        if let Value::String(title) = place {
+            said.extend(by_title(title));
+        } else if !place.is_object() {
+            said.push(None);
+        }
+        let before = said.len();
+        let code = field(place, "status_code").filter(|code| code.as_str().is_none_or(|code| !code.trim().is_empty()));
+        if let Some(code) = code {
+            let by_number = whole_number(code).map(|code| code == CANCELLED);
+            said.push(by_number.or_else(|| code.as_str().and_then(by_title).flatten()));
+        }
+        match text(place, "status_title").and_then(by_title) {
+            // A code says it better than words that leave it open.
+            Some(None) if said.len() > before => {}
+            title => said.extend(title),
+        }
+    }
+    let is_said = |what| said.contains(&what);
+    match (is_said(Some(true)), is_said(Some(false))) {
+        _ if is_said(None) => None,
+        (true, true) => None,
+        (cancelled, _) => Some(cancelled),
+    }
 }
 
-/// Codes come as text or as numbers.
-fn status_code(object: &Value) -> Option<u32> {
-    match object.get("status_code")? {
-        Value::String(text) => text.trim().parse().ok(),
-        Value::Number(number) => number.as_u64().and_then(|code| code.try_into().ok()),
-        _ => None,
+/// What a title says of being cancelled: that it is so, something about it (none), or nothing.
+fn by_title(title: &str) -> Option<Option<bool>> {
+    let title = title.to_lowercase();
+    let words: Vec<&str> = title.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let is_plain = |word: &&str| CANCELLED_WORDS.contains(word) || ABOUT_WORDS.contains(word);
+    if !title.contains("cancel") {
+        None
+    } else if words.iter().all(is_plain) && words.iter().any(|word| CANCELLED_WORDS.contains(word)) {
+        Some(Some(true))
+    } else {
+        Some(None)
     }
 }

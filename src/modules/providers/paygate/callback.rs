@@ -6,8 +6,14 @@ use serde_json::Value;
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
-use super::{super::objection::id, Payment, PaymentStatus, wire};
-use crate::platform::secret::hmac_sha256;
+use super::{
+    super::reading::{id, object, text},
+    Payment, PaymentStatus, wire,
+};
+use crate::platform::{
+    exchange::{Body, read_body},
+    secret::hmac_sha256,
+};
 
 /// The header that carries the signature: `t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, "<t>.<raw body>")>`.
 pub const SIGNATURE_HEADER: &str = "Paygate-Signature";
@@ -74,8 +80,10 @@ pub(super) fn verify(
     if (signed.seconds.saturating_mul(1000)).abs_diff(now_ms) > tolerance_ms {
         return Err(CallbackRefused::Stale);
     }
-    let body: Value = serde_json::from_slice(body).map_err(|_| CallbackRefused::Unreadable("body"))?;
-    read(&body).map_err(CallbackRefused::Unreadable)
+    match read_body(body, None) {
+        Body::Json(body) => read(&body).map_err(CallbackRefused::Unreadable),
+        Body::Contradictory(_) | Body::NotJson => Err(CallbackRefused::Unreadable("body")),
+    }
 }
 
 /// What a header claims.
@@ -122,14 +130,14 @@ impl<'a> Signed<'a> {
 
 fn read(body: &Value) -> Result<Callback, &'static str> {
     let event_id = id(body, "eventId").ok_or("eventId")?;
-    let kind = match body.get("type").and_then(Value::as_str).ok_or("type")? {
+    let kind = match text(body, "type").ok_or("type")? {
         "payment.paid" => CallbackKind::Paid,
         "payment.failed" => CallbackKind::Failed,
         _ => CallbackKind::Unknown,
     };
-    let object = body.get("payment").ok_or("payment")?;
-    let reference = wire::reference(object)?;
-    let payment = wire::payment(object)?;
+    let payment = object(body, "payment").ok_or("payment")?;
+    let reference = wire::reference(payment)?;
+    let payment = wire::payment(payment)?;
     // An event that contradicts its own payment moves no money.
     let agrees = match kind {
         CallbackKind::Paid => payment.status == PaymentStatus::Paid,

@@ -152,14 +152,13 @@ impl PayGate {
     pub fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Payment> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => ours(reference, amount, status, body),
-            Err(error) => match error.status {
-                400 | 422 => Outcome::refused("provider.refused", error.explanation()),
-                // Our reference has one amount for ever, so asking again can't change this.
-                409 if error.code == wire::REFERENCE_CONFLICT => {
-                    Outcome::refused("provider.reference_conflict", error.explanation())
-                }
-                status => unexpected(status),
-            },
+            // Our reference has one amount for ever, so asking again can't change this.
+            Err(error) if error.status == 409 && error.code == wire::REFERENCE_CONFLICT => {
+                Outcome::refused("provider.reference_conflict", error.explanation())
+            }
+            // Nobody asked for it.
+            Err(error) if error.code == wire::PAYMENT_NOT_FOUND && error.status == 404 => unexpected(error.status),
+            Err(error) => Outcome::refused("provider.refused", error.explanation()),
         })
     }
 

@@ -3,7 +3,10 @@
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::{super::objection::id, Payment, PaymentStatus, PaymentToStart};
+use super::{
+    super::reading::{field, id, text, whole_number},
+    Payment, PaymentStatus, PaymentToStart,
+};
 use crate::platform::{
     clock::Rfc3339Time,
     exchange::Redaction,
@@ -51,13 +54,13 @@ pub(super) fn reference(object: &Value) -> Result<String, &'static str> {
 
 /// The payment that `object` describes, or the name of the field that can't be used.
 pub(super) fn payment(object: &Value) -> Result<Payment, &'static str> {
-    let amount = object.get("amount").and_then(Value::as_i64).filter(|amount| (1..=AMOUNT_MAX).contains(amount));
-    let currency = object.get("currency").and_then(Value::as_str).and_then(Currency::from_code);
+    let amount = field(object, "amount").and_then(whole_number).filter(|amount| (1..=AMOUNT_MAX).contains(amount));
+    let currency = text(object, "currency").and_then(Currency::from_code);
     Ok(Payment {
         payment_id: id(object, "paymentId").ok_or("paymentId")?,
-        status: status(object.get("status").and_then(Value::as_str).ok_or("status")?),
+        status: status(text(object, "status").ok_or("status")?),
         amount: Money::new(amount.ok_or("amount")?, currency.ok_or("currency")?),
-        payment_url: object.get("paymentUrl").and_then(Value::as_str).filter(|url| is_page(url)).map(str::to_owned),
+        payment_url: text(object, "paymentUrl").filter(|url| is_page(url)).map(str::to_owned),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::modules::providers::status_tests::statuses;
+use crate::modules::providers::{reading::sentences, status_tests::statuses};
 
 fn of(kind: CheckKind, answer: &Answer) -> String {
     read(kind, answer).or_repeat().in_words(|finding| match finding {
@@ -50,7 +50,17 @@ fn of_bank() -> Vec<Row> {
     let mut rows = vec![
         row("no utr", with("utr", Value::Null), CONFIRMED),
         row("no amount", with("amount_deposited", Value::Null), CONFIRMED),
-        row("existence is a text", with("account_exists", json!("true")), UNUSABLE),
+        row("existence is a text", with("account_exists", json!("true")), CONFIRMED),
+        row("existence is a number", with("account_exists", json!(1)), CONFIRMED),
+        row("existence is odd", with("account_exists", json!("perhaps")), UNUSABLE),
+        row(
+            "existence is none",
+            body(kind, |body| {
+                body["account_exists"] = json!("0");
+                body["message"] = json!("Account does not exist");
+            }),
+            NOT_FOUND,
+        ),
         row("no existence", with("account_exists", Value::Null), UNUSABLE),
         row("message is a number", with("message", json!(1)), UNUSABLE),
         row("no message", with("message", Value::Null), UNUSABLE),
@@ -140,11 +150,13 @@ fn bodies(kind: CheckKind) -> Vec<Row> {
         row("name is a list", with(name, json!([REGISTERED])), ODD),
         row("other reference", with("reference", json!(REFERENCE.replace("e6", "e7"))), OTHER_REFERENCE),
         row("reference in capitals", with("reference", json!(REFERENCE.to_uppercase())), OTHER_REFERENCE),
-        row("reference with a blank", with("reference", json!(format!("{REFERENCE} "))), OTHER_REFERENCE),
-        row("empty reference", with("reference", json!("")), OTHER_REFERENCE),
+        row("reference with a blank", with("reference", json!(format!("{REFERENCE} "))), CONFIRMED),
+        row("empty reference", with("reference", json!("")), UNUSABLE),
+        row("reference is none", with("reference", json!("N/A")), UNUSABLE),
         row("no reference", with("reference", Value::Null), UNUSABLE),
         row("reference is a list", with("reference", json!([REFERENCE])), UNUSABLE),
-        row("a list", json!([body(kind, |_| {})]), UNUSABLE),
+        row("a list of one", json!([body(kind, |_| {})]), CONFIRMED),
+        row("a list of two", json!([body(kind, |_| {}), body(kind, |_| {})]), UNUSABLE),
         row("null", Value::Null, UNUSABLE),
         row("nothing", json!({}), UNUSABLE),
         row("only a reference", json!({ "reference": REFERENCE }), UNUSABLE),
@@ -165,18 +177,19 @@ fn bodies(kind: CheckKind) -> Vec<Row> {
 /// Bodies in which the provider itself objects.
 const OBJECTIONS: [&str; 7] =
     ["invalid_ifsc", "invalid_account", "invalid_pan", "reference_conflict", "invalid_key", "internal", "INVALID_IFSC"];
-
 /// What `status` with the body `name` means, which means `ok` with a 2xx.
-fn expected(kind: CheckKind, status: u16, name: &str, ok: &'static str) -> &'static str {
+fn expected(kind: CheckKind, status: u16, name: &str, body: &Value, ok: &'static str) -> &'static str {
     match status {
         200..=299 => ok,
         401 | 403 => "unauthorized provider.unauthorized",
         429 => "in 5 s provider.throttled",
-        100..=199 | 300..=399 => "counted provider.unexpected_status",
+        100..=199 | 300..=399 | 408 | 425 => "counted provider.unexpected_status",
         500.. => "counted provider.server_error",
         400 | 422 if kind == CheckKind::BankAccount && name == "invalid_ifsc" => "refuted bank.invalid_ifsc",
         400 | 422 if kind == CheckKind::BankAccount && name == "invalid_account" => "refuted bank.invalid_account",
-        400 | 409 | 422 if OBJECTIONS.contains(&name) => ODD,
+        _ if OBJECTIONS.contains(&name) => ODD,
+        // Words are enough where it is about what was sent.
+        400 | 422 if sentences(body).is_some() => ODD,
         _ => UNUSABLE,
     }
 }
@@ -190,7 +203,7 @@ fn every_status_with_every_body_is_in_the_table() {
         for (name, body, ok) in bodies(kind) {
             for status in statuses() {
                 let found = of(kind, &http(status, body.clone()));
-                assert_eq!(found, expected(kind, status, &name, ok), "{kind:?} {status} {name}");
+                assert_eq!(found, expected(kind, status, &name, &body, ok), "{kind:?} {status} {name}");
             }
         }
     }
@@ -217,7 +230,7 @@ fn what_is_not_json_is_judged_by_its_status_alone() {
     for kind in CheckKind::ALL {
         for status in statuses() {
             let answer = Answer::Http { status, retry_after: None, body: AnswerBody::NotJson };
-            let expected = match expected(kind, status, "not JSON", NOT_JSON) {
+            let expected = match expected(kind, status, "not JSON", &Value::Null, NOT_JSON) {
                 UNUSABLE => NOT_JSON,
                 other => other,
             };
@@ -288,7 +301,8 @@ fn a_transfer_has_a_sane_number_or_none() {
         (json!("U 1"), false),
         (json!("U\n1"), false),
         (json!("Ü1"), false),
-        (json!(12), false),
+        (json!("N/A"), false),
+        (json!(0), false),
         (Value::Null, false),
     ] {
         let answer = http(200, body(kind, |body| body["utr"] = utr.clone()));

@@ -171,20 +171,22 @@ fn nothing_is_read_before_its_signature_and_no_time_before_it_either() {
 #[test]
 fn a_part_that_can_not_be_used_is_named() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 19] = [
+    let cases: [(&str, Change); 21] = [
         ("eventId", |event| event["eventId"] = Value::Null),
         ("eventId", |event| event["eventId"] = json!("")),
         ("eventId", |event| event["eventId"] = json!("x".repeat(65))),
         ("eventId", |event| event["eventId"] = json!("pev 1")),
         ("type", |event| event["type"] = json!(1)),
         ("payment", |event| drop(event.as_object_mut().and_then(|event| event.remove("payment")))),
-        ("reference", |event| event["payment"] = json!("pay_0001")),
-        ("reference", |event| event["payment"]["reference"] = json!(5)),
+        ("payment", |event| event["payment"] = json!("pay_0001")),
+        ("payment", |event| event["payment"] = json!([])),
+        ("eventId", |event| event["eventId"] = json!("N/A")),
+        ("reference", |event| event["payment"]["reference"] = json!(true)),
         ("paymentId", |event| event["payment"]["paymentId"] = Value::Null),
         ("status", |event| event["payment"]["status"] = Value::Null),
         ("amount", |event| event["payment"]["amount"] = json!(-1)),
         ("amount", |event| event["payment"]["amount"] = json!(0.5)),
-        ("amount", |event| event["payment"]["amount"] = json!("50000")),
+        ("amount", |event| event["payment"]["amount"] = json!("a lot")),
         ("currency", |event| event["payment"]["currency"] = json!("rupees")),
         // These contradict themselves.
         ("status", |event| event["payment"]["status"] = json!("created")),
@@ -205,4 +207,25 @@ fn a_callback_says_its_own_amount() {
     let other = event(|event| event["payment"]["amount"] = json!(1));
     let callback = signed(&other).expect("it is signed");
     assert_eq!(callback.payment.amount, money(1), "whether that is our amount is for the caller to judge");
+}
+
+#[test]
+fn a_callback_is_read_as_tolerantly_as_an_answer_and_never_where_it_contradicts_itself() {
+    let plain = String::from_utf8(event(|_| {})).expect("text");
+    let expected = signed(plain.as_bytes()).expect("it is signed");
+    let in_lists = event(|event| event["payment"] = json!([event["payment"]]));
+    let with_text = event(|event| event["payment"]["amount"] = json!("50000.0"));
+    let twice = plain.replacen("\"amount\":", "\"amount\":50000,\"amount\":", 1);
+    for body in [format!("\u{feff}{plain}").into_bytes(), in_lists, with_text, twice.clone().into_bytes()] {
+        assert_eq!(signed(&body), Ok(expected.clone()), "{}", String::from_utf8_lossy(&body));
+    }
+    for (one, other) in [
+        ("\"amount\":50000", "\"amount\":50000,\"amount\":1"),
+        ("\"status\":\"paid\"", "\"status\":\"failed\",\"status\":\"paid\""),
+        ("\"type\":", "\"type\":\"payment.failed\",\"type\":"),
+    ] {
+        let body = plain.replacen(one, other, 1);
+        assert_ne!(body, plain);
+        assert_eq!(signed(body.as_bytes()), Err(CallbackRefused::Unreadable("body")), "{body}");
+    }
 }

@@ -26,6 +26,7 @@ const UNUSABLE: &str = "counted provider.unexpected_answer";
 const OTHER_REFERENCE: &str = "counted provider.wrong_reference";
 const OTHER_AMOUNT: &str = "counted provider.wrong_amount";
 const NOT_JSON: &str = "counted provider.not_json";
+const CONTRADICTORY: &str = "counted provider.contradiction";
 
 /// Every body these tests know, by name, and what it means with a 2xx: the same for a start and for a look-up.
 fn bodies() -> Vec<(&'static str, AnswerBody, &'static str)> {
@@ -44,14 +45,16 @@ fn bodies() -> Vec<(&'static str, AnswerBody, &'static str)> {
         ("reference in capitals", changed("reference", json!(REFERENCE.to_uppercase())), OTHER_REFERENCE),
         ("no reference", changed("reference", Value::Null), UNUSABLE),
         ("reference is a list", changed("reference", json!([REFERENCE])), UNUSABLE),
-        ("reference with a blank", changed("reference", json!(format!("{REFERENCE} "))), UNUSABLE),
+        ("reference with a blank", changed("reference", json!(format!("{REFERENCE} "))), "Created"),
         ("other amount", changed("amount", json!(50_001)), OTHER_AMOUNT),
         ("other currency", changed("currency", json!("USD")), OTHER_AMOUNT),
         ("amount is 0", changed("amount", json!(0)), UNUSABLE),
         ("amount is negative", changed("amount", json!(-50_000)), UNUSABLE),
         ("amount is fractional", changed("amount", json!(50_000.5)), UNUSABLE),
-        ("amount is a float", changed("amount", json!(50_000.0)), UNUSABLE),
-        ("amount is text", changed("amount", json!("50000")), UNUSABLE),
+        ("amount is a float", changed("amount", json!(50_000.0)), "Created"),
+        ("amount is text", changed("amount", json!("50000")), "Created"),
+        ("amount is other text", changed("amount", json!("500.00")), OTHER_AMOUNT),
+        ("amount is in words", changed("amount", json!("50,000")), UNUSABLE),
         ("amount is huge", changed("amount", json!(u64::MAX)), UNUSABLE),
         ("amount is over our limit", changed("amount", json!(1_000_000_000_000_001_i64)), UNUSABLE),
         ("no amount", changed("amount", Value::Null), UNUSABLE),
@@ -60,24 +63,31 @@ fn bodies() -> Vec<(&'static str, AnswerBody, &'static str)> {
         ("no currency", changed("currency", Value::Null), UNUSABLE),
         ("no id", changed("paymentId", Value::Null), UNUSABLE),
         ("empty id", changed("paymentId", json!("")), UNUSABLE),
-        ("id is a number", changed("paymentId", json!(7)), UNUSABLE),
+        ("id is a number", changed("paymentId", json!(7)), "Created"),
+        ("id is none", changed("paymentId", json!("N/A")), UNUSABLE),
+        ("id is nought", changed("paymentId", json!(0)), UNUSABLE),
         ("id is a novel", changed("paymentId", json!("x".repeat(65))), UNUSABLE),
         ("id with a line end", changed("paymentId", json!("pay\n1")), UNUSABLE),
-        ("a list", AnswerBody::Json(json!([body(|_| {})])), UNUSABLE),
+        ("a list of one", AnswerBody::Json(json!([body(|_| {})])), "Created"),
+        ("a list of two", AnswerBody::Json(json!([body(|_| {}), body(|_| {})])), UNUSABLE),
         ("null", AnswerBody::Json(Value::Null), UNUSABLE),
         ("nothing", AnswerBody::Json(json!({})), UNUSABLE),
         ("not JSON", AnswerBody::NotJson, NOT_JSON),
+        ("contradictory", AnswerBody::Contradictory, CONTRADICTORY),
         ("unsupported currency", error("unsupported_currency"), UNUSABLE),
         ("reference conflict", error("reference_conflict"), UNUSABLE),
         ("payment not found", error("payment_not_found"), UNUSABLE),
         ("error without a code", AnswerBody::Json(json!({ "error": { "message": "No." } })), UNUSABLE),
         ("error is text", AnswerBody::Json(json!({ "error": "payment_not_found" })), UNUSABLE),
         ("error code is a novel", error(&"x".repeat(65)), UNUSABLE),
+        ("errors", AnswerBody::Json(json!({ "errors": { "amount": ["is too small"] } })), UNUSABLE),
     ]
 }
 
 /// Bodies in which the gateway itself objects.
 const OBJECTIONS: [&str; 3] = ["unsupported currency", "reference conflict", "payment not found"];
+/// Bodies with words that come from anybody.
+const WORDS: [&str; 4] = ["error without a code", "error is text", "error code is a novel", "errors"];
 
 /// What a start and a look-up make of `status` with the body `name`, which means `ok` with a 2xx.
 fn expected(status: u16, name: &str, ok: &'static str) -> [&'static str; 2] {
@@ -86,12 +96,14 @@ fn expected(status: u16, name: &str, ok: &'static str) -> [&'static str; 2] {
         200..=299 => [ok; 2],
         401 | 403 => ["unauthorized provider.unauthorized"; 2],
         429 => ["in 5 s provider.throttled"; 2],
-        100..=199 | 300..=399 => ["counted provider.unexpected_status"; 2],
+        100..=199 | 300..=399 | 408 | 425 => ["counted provider.unexpected_status"; 2],
         500.. => ["counted provider.server_error"; 2],
         _ if name == "not JSON" => [NOT_JSON; 2],
-        400 | 422 if objects => ["fatal provider.refused", "counted provider.look_up_refused"],
+        _ if name == "contradictory" => [CONTRADICTORY; 2],
+        400 | 422 if objects || WORDS.contains(&name) => ["fatal provider.refused", "counted provider.look_up_refused"],
         409 if name == "reference conflict" => ["fatal provider.reference_conflict", UNUSABLE],
         404 if name == "payment not found" => [UNUSABLE, "absent"],
+        _ if objects => ["fatal provider.refused", UNUSABLE],
         _ => [UNUSABLE; 2],
     }
 }
