@@ -164,11 +164,16 @@ async fn refused_by_the_carrier_the_order_stays_and_may_be_asked_for_again() {
     app.cancel(&user, "c-1").await.expect(202);
     app.run_jobs().await;
     assert_eq!(states(&app.order(&user, &order_id).await), ("confirmed", "refused"));
+    let failure = app.order(&user, &order_id).await["cancellation"]["failure"].clone();
+    assert_eq!((&failure["class"], &failure["code"]), (&json!("fatal"), &json!("provider.refused")));
+    assert!(failure["message"].as_str().unwrap().contains("already picked up"), "the merchant sees why: {failure}");
     let jobs = app.jobs_of(&order_id, "cancel-order").await;
     assert_eq!((jobs.len(), jobs[0].get_str("state").unwrap()), (1, "dead"));
-    let answer = app.answers(&order_id).await.pop().unwrap();
+    let answers = app.answers(&order_id).await;
+    let [.., answer, looked_up] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!((answer.get_str("outcome").unwrap(), answer.get_str("errorClass").unwrap()), ("fatal", "fatal"));
     assert!(answer.get_str("errorMessage").unwrap().contains("already picked up"));
+    assert_eq!(looked_up.get_str("outcome").unwrap(), "found", "before it counts");
 
     // Back at the depot.
     app.carrier.set_status(&awb, "booked").await;

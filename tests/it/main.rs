@@ -44,6 +44,7 @@ mod kyc_review;
 mod kyc_rotation;
 mod kyc_uploads;
 mod ledger;
+mod odd_answers;
 mod openapi;
 mod orders;
 mod orders_validation;

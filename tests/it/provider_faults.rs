@@ -53,6 +53,7 @@ const CASES: &[Case] = &[
     case("refuse_array", Some(200), "fatal", "provider.refused", 1, "failed", "dead"),
     case("refuse_400", Some(400), "fatal", "provider.refused", 1, "failed", "dead"),
     case("refuse_422", Some(422), "fatal", "provider.refused", 1, "failed", "dead"),
+    case("not_found", Some(404), "fatal", "provider.refused", 1, "failed", "dead"),
     case("401", Some(401), "fatal", "provider.unauthorized", 1, "needs_attention", "dead"),
     case("403", Some(403), "fatal", "provider.unauthorized", 1, "needs_attention", "dead"),
     // Provably not executed.
@@ -66,7 +67,6 @@ const CASES: &[Case] = &[
     case("drop", None, "unknown", "exchange.connection_lost", 2, "confirmed", "done"),
     case("already_exists", Some(200), "unknown", "provider.already_exists", 2, "confirmed", "done"),
     case("something_went_wrong", Some(200), "unknown", "provider.vague_refusal", 2, "confirmed", "done"),
-    case("not_found", Some(404), "unknown", "provider.unexpected_answer", 2, "confirmed", "done"),
     case("redirect", Some(307), "unknown", "provider.unexpected_status", 2, "confirmed", "done"),
     // Executed, but nobody could know: looked up, and found.
     case("500_after_work", Some(500), "unknown", "provider.server_error", 1, "confirmed", "done"),
@@ -135,17 +135,7 @@ async fn one_misbehaving_create_is_told_apart_and_never_doubled() {
 
 #[tokio::test]
 async fn a_create_that_always_misbehaves_is_given_up_and_can_be_sent_again() {
-    let modes = [
-        "500",
-        "html",
-        "html_502",
-        "truncated",
-        "drop",
-        "something_went_wrong",
-        "not_found",
-        "redirect",
-        "already_exists",
-    ];
+    let modes = ["500", "html", "html_502", "truncated", "drop", "something_went_wrong", "redirect", "already_exists"];
     let app = TestApp::with(&["--max-attempts=3"]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);
     let mut orders = Vec::new();

@@ -153,7 +153,6 @@ async fn a_cancel_is_repeated_until_it_is_done() {
         ("drop", 2),
         ("drop_after_work", 2),
         ("something_went_wrong", 2),
-        ("not_found", 2),
         ("huge", 2),
         ("slow_body", 2),
         ("redirect", 2),
@@ -198,6 +197,7 @@ async fn a_cancel_that_is_refused_changes_nothing() {
         ("refuse_array", "refused"),
         ("refuse_400", "refused"),
         ("refuse_422", "refused"),
+        ("not_found", "refused"),
         ("401", "needs_attention"),
         ("403", "needs_attention"),
     ] {

@@ -103,6 +103,7 @@ impl CreateOrder {
             provider_response_ref_id: None,
             shipment: self.shipment.clone(),
             refs: ProviderRefs::default(),
+            live_awb: None,
             charge: Some(self.quote.total),
             billing: None,
             cancellation: None,

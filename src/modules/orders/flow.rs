@@ -17,7 +17,7 @@ use crate::{
             call_job::{self, Step},
             job_error,
         },
-        queue::JobEnd,
+        queue::{JobEnd, JobError},
     },
     platform::clock::after,
 };
@@ -59,6 +59,8 @@ pub fn next_step(order: &mut Order, kind: JobKind) -> Step<Operation> {
         JobKind::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::End(too_late(order)),
         // While a create may have been executed, a shipment that we know need not be the one that exists.
         JobKind::Cancel if order.refs.awb.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
+        // What is refused may be cancelled already, or gone: money is neither kept nor given back before it was looked up.
+        JobKind::Cancel if order.refusal_to_check().is_some() => Step::Call(Operation::LookUp),
         JobKind::Cancel => Step::Call(Operation::Cancel),
     }
 }
@@ -70,7 +72,10 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
     match (answered.outcome, answered.asked) {
         (Outcome::Done(AtCarrier::Placed(placed)), _) => match kind {
             JobKind::Create => accept(order, placed),
-            JobKind::Cancel => find_to_cancel(order, placed, now),
+            JobKind::Cancel => match order.refusal_to_check().cloned() {
+                Some(refusal) => check_refusal(order, placed, refusal),
+                None => find_to_cancel(order, placed, now),
+            },
         },
         (Outcome::Done(AtCarrier::Absent), _) => miss(order, kind, settling_delay, now),
         (Outcome::Done(AtCarrier::Cancelled), _) => cancelled(order),
@@ -91,7 +96,11 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
             retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Counted)
         }
         (Outcome::Refused(failure), Operation::Create) => refuse(order, failure),
-        (Outcome::Refused(failure), Operation::Cancel) => refuse_cancellation(order, failure),
+        (Outcome::Refused(failure), Operation::Cancel) => {
+            let stored = StoredFailure::new(ErrorClass::Fatal, failure);
+            order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = Some(stored.clone()));
+            again(now).into()
+        }
         (Outcome::Unauthorized(failure), _) => give_up(order, kind, failure, ErrorClass::Fatal),
     }
 }
@@ -149,8 +158,36 @@ fn confirm(order: &mut Order) -> Option<&'static str> {
     Some("OrderConfirmed")
 }
 
+/// What a cancel was refused for is alive, or was cancelled before.
+fn check_refusal(order: &mut Order, placed: &PlacedShipment, refusal: StoredFailure) -> Decision {
+    if order.refs.awb.as_ref() != Some(&placed.awb) {
+        let failure = Failure::new("provider.other_shipment", "The provider refuses, and names another shipment.");
+        return give_up(order, JobKind::Cancel, &failure, ErrorClass::Unknown);
+    }
+    if placed.cancelled {
+        return cancelled(order);
+    }
+    let error = JobError::new(refusal.class.as_str(), &refusal.code, &*refusal.message);
+    set_cancellation(order, CancellationStatus::Refused, Some(refusal));
+    Decision { end: JobEnd::Dead { error }, event: Some("CancellationRefused") }
+}
+
+/// The waybill number that the carrier names is that of another live order, so what this one has there is not known.
+pub fn miss_own_awb(order: &mut Order, kind: JobKind, answered: &Answered<'_>) -> Decision {
+    order.updated_at = answered.timing.now;
+    if *answered.asked == Operation::Create {
+        order.doubt(answered.call, answered.timing.now, false);
+    }
+    let failure = Failure::new("provider.awb_taken", "The provider names a waybill number that another order has.");
+    give_up(order, kind, &failure, ErrorClass::Unknown)
+}
+
 /// The carrier has no record of it.
 fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTime) -> Decision {
+    if kind == JobKind::Cancel && order.refusal_to_check().is_some() {
+        let failure = Failure::new("provider.no_record", "The provider refuses, and has no record of the order.");
+        return give_up(order, JobKind::Cancel, &failure, ErrorClass::Unknown);
+    }
     let settled_at = order.uncertain.as_ref().map(|uncertain| after(uncertain.since, settling_delay));
     if let Some(settled_at) = settled_at.filter(|settled_at| *settled_at > now) {
         return again(settled_at).into();
@@ -185,11 +222,6 @@ fn refuse(order: &mut Order, failure: &Failure) -> Decision {
     Decision::dead(ErrorClass::Fatal, failure, "OrderFailed")
 }
 
-fn refuse_cancellation(order: &mut Order, failure: &Failure) -> Decision {
-    set_cancellation(order, CancellationStatus::Refused, Some((ErrorClass::Fatal, failure)));
-    Decision::dead(ErrorClass::Fatal, failure, "CancellationRefused")
-}
-
 /// Nothing was placed: the cancellation is done without the carrier, and both sides agree that nothing is there.
 pub fn cancel_unplaced(order: &mut Order) -> Decision {
     if order.provider_sync_status != ProviderSyncStatus::Pending {
@@ -217,7 +249,10 @@ fn cancel(order: &mut Order, command: OrderCommand) {
 
 /// Ended meanwhile: the cancellation is refused.
 fn too_late(order: &mut Order) -> Decision {
-    refuse_cancellation(order, &Failure::new("orders.not_cancellable", "The order can't be cancelled any more."))
+    let failure = Failure::new("orders.not_cancellable", "The order can't be cancelled any more.");
+    let refusal = StoredFailure::new(ErrorClass::Fatal, &failure);
+    set_cancellation(order, CancellationStatus::Refused, Some(refusal));
+    Decision::dead(ErrorClass::Fatal, &failure, "CancellationRefused")
 }
 
 fn retry(
@@ -248,7 +283,7 @@ pub fn give_up(order: &mut Order, kind: JobKind, failure: &Failure, class: Error
             Decision::dead(class, failure, "OrderNeedsAttention")
         }
         JobKind::Cancel => {
-            set_cancellation(order, CancellationStatus::NeedsAttention, Some((class, failure)));
+            set_cancellation(order, CancellationStatus::NeedsAttention, Some(StoredFailure::new(class, failure)));
             Decision::dead(class, failure, "CancellationNeedsAttention")
         }
     }
@@ -259,9 +294,9 @@ const fn again(at: DateTime) -> JobEnd {
     JobEnd::Retry { at, error: None, counts: false }
 }
 
-fn set_cancellation(order: &mut Order, status: CancellationStatus, failure: Option<(ErrorClass, &Failure)>) {
+fn set_cancellation(order: &mut Order, status: CancellationStatus, failure: Option<StoredFailure>) {
     if let Some(cancellation) = &mut order.cancellation {
         cancellation.status = status;
-        cancellation.failure = failure.map(|(class, failure)| StoredFailure::new(class, failure));
+        cancellation.failure = failure;
     }
 }

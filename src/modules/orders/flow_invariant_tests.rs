@@ -48,7 +48,10 @@ fn every_order() -> Vec<Order> {
                     let mut order = Order { status, cancellation: asked.map(cancellation), ..order() };
                     order.uncertain = since.map(uncertain);
                     order.refs.awb = awb;
-                    all.push(order);
+                    let refused = StoredFailure { class: ErrorClass::Fatal, code: "a.b".into(), message: "c".into() };
+                    let mut with_refusal = order.clone();
+                    with_refusal.cancellation.iter_mut().for_each(|it| it.failure = Some(refused.clone()));
+                    all.extend([order, with_refusal]);
                 }
             }
         }

@@ -74,6 +74,7 @@ pub(super) fn order() -> Order {
         provider_response_ref_id: None,
         shipment: shipment(),
         refs: ProviderRefs::default(),
+        live_awb: None,
         charge: None,
         billing: None,
         cancellation: None,
@@ -344,7 +345,7 @@ const LOOKED_UP_TO_CANCEL: &str = "
 const CANCEL_CALLED: &str = "
     answer        cancel last day status    sync   cancellation    unsure job      event
     cancelled     yes    *    *   cancelled synced done            no     done     OrderCancelled
-    refused       yes    *    *   confirmed synced refused         no     dead     CancellationRefused
+    refused       yes    *    *   confirmed synced in_progress     no     goes_on  -
     unauthorized  yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
     failed        yes    no   *   confirmed synced in_progress     no     retry    -
     failed        yes    yes  *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
@@ -352,6 +353,21 @@ const CANCEL_CALLED: &str = "
     not_connected yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
     throttled     yes    *    no  confirmed synced in_progress     no     deferred -
     throttled     yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
+";
+
+/// The carrier has refused a cancel: before money is kept or given back, it is looked up.
+const REFUSAL_CHECKED: &str = "
+    answer          cancel last day status    sync   cancellation    unsure job      event
+    found           yes    *    *   confirmed synced refused         no     dead     CancellationRefused
+    found/cancelled yes    *    *   cancelled synced done            no     done     OrderCancelled
+    absent          yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    unauthorized    yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    failed          yes    no   *   confirmed synced in_progress     no     retry    -
+    failed          yes    yes  *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    not_connected   yes    *    no  confirmed synced in_progress     no     deferred -
+    not_connected   yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    throttled       yes    *    no  confirmed synced in_progress     no     deferred -
+    throttled       yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
 ";
 
 /// The rows of a table by answer and circumstances, `*` spelled out.
@@ -489,4 +505,54 @@ fn what_follows_from_a_cancel() {
         cancellation: Some(cancellation(CancellationStatus::InProgress)),
         ..order()
     });
+}
+
+/// A confirmed order whose cancel the carrier has refused.
+fn refused() -> Order {
+    let mut order = Order {
+        status: OrderStatus::Confirmed,
+        provider_sync_status: ProviderSyncStatus::Synced,
+        refs: ProviderRefs { awb: Some("PX0001".into()), ..ProviderRefs::default() },
+        cancellation: Some(cancellation(CancellationStatus::InProgress)),
+        ..order()
+    };
+    let refusal = (Operation::Cancel, Outcome::Refused(failure()));
+    let decision = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &refusal);
+    assert_eq!(decision.end, JobEnd::Retry { at: NOW, error: None, counts: false });
+    order
+}
+
+#[test]
+fn what_follows_from_a_cancel_that_was_refused() {
+    check(REFUSAL_CHECKED, JobKind::Cancel, Operation::LookUp, refused);
+}
+
+#[test]
+fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_again() {
+    let found = |awb: &str, cancelled| {
+        let shipment = PlacedShipment { awb: awb.into(), ..placed(cancelled) };
+        (Operation::LookUp, Outcome::Done(AtCarrier::Placed(shipment)))
+    };
+    for (said, status, code) in [
+        (found("PX0001", false), CancellationStatus::Refused, Some("provider.said_so")),
+        (found("PX0001", true), CancellationStatus::Done, None),
+        (found("PX0002", false), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
+        (found("PX0002", true), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
+        (
+            (Operation::LookUp, Outcome::Done(AtCarrier::Absent)),
+            CancellationStatus::NeedsAttention,
+            Some("provider.no_record"),
+        ),
+    ] {
+        let mut order = refused();
+        let _ = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &said);
+        assert_eq!(order.refs.awb.as_deref(), Some("PX0001"), "{said:?}");
+        let cancellation = order.cancellation.as_mut().expect("it was asked for");
+        let found = cancellation.failure.take().map(|failure| failure.code);
+        assert_eq!((cancellation.status, found.as_deref()), (status, code), "{said:?}");
+        cancellation.status = CancellationStatus::Requested;
+        if order.status == OrderStatus::Confirmed {
+            assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::Cancel), "{said:?}");
+        }
+    }
 }

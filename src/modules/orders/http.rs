@@ -116,6 +116,8 @@ struct CancellationResponse {
     requested_at: Rfc3339Time,
     request_ref_id: Option<String>,
     response_ref_id: Option<String>,
+    /// Why it was refused or given up.
+    failure: Option<StoredFailure>,
 }
 
 /// A page of orders.
@@ -173,6 +175,8 @@ impl From<Order> for OrderResponse {
             },
             charge: order.charge,
             cancellation: order.cancellation.map(|cancellation| CancellationResponse {
+                // What is still to be checked is no news yet.
+                failure: cancellation.failure.filter(|_| !cancellation.status.is_pending()),
                 status: cancellation.status,
                 reason: cancellation.reason,
                 requested_at: Rfc3339Time(cancellation.requested_at),

@@ -7,7 +7,7 @@ use bson::DateTime;
 use super::{
     CANCEL_KIND, CREATE_KIND, OrderQueues, charging,
     commands::{insert_cancel_job, record},
-    flow::{Answered, AtCarrier, JobKind, cancelled_there, follow, give_up, next_step, starts_cancel},
+    flow::{Answered, AtCarrier, JobKind, cancelled_there, follow, give_up, miss_own_awb, next_step, starts_cancel},
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
@@ -16,13 +16,13 @@ use crate::{
         audit::{Call, ErrorClass, Verdict},
         kyc::KycGate,
         providers::{
-            AccountWatch, Carrier, Decision, Failure, Operation, OrderToPlace, Outcome, Provider,
+            AccountWatch, Carrier, Decision, Failure, Operation, OrderToPlace, Outcome, PlacedShipment, Provider,
             call_job::{By, CallJob, CallJobHandler, Concerned, Step},
         },
         queue::{Job, JobError, JobHandler, QueueConfig, RetryRefused},
     },
     platform::{
-        batch::{Key, Lane, View},
+        batch::{Entity, Key, Lane, View},
         clock::Clock,
         exchange::{Answer, Exchange, Outbound},
         ids::sibling_id,
@@ -92,6 +92,17 @@ impl OrderJob {
             Operation::Cancel => self.carrier.cancel_request(order.refs.awb.as_deref()?),
             Operation::LookUp => self.carrier.look_up_request(&order.id),
         })
+    }
+
+    /// Whether the shipment is another live order's. The index of claims says so before it is looked for, but for what would be
+    /// cancelled, which claims nothing.
+    fn is_of_another(&self, view: &View, order: &Order, placed: &PlacedShipment) -> bool {
+        if !view.collided() && !placed.cancelled {
+            return false;
+        }
+        let key = Order::awb_key(self.carrier.account_id(), &placed.awb);
+        let other = view.find::<Order>(&key);
+        other.is_some_and(|other| other.id != order.id && other.unique_keys().contains(&key))
     }
 
     /// Brings the order back to where it can be sent, which is new business where it had ended.
@@ -259,7 +270,12 @@ impl CallJob for OrderJob {
         }
     }
 
-    fn follow(&self, _: &mut View, order: &mut Order, answered: &Answered<'_>, _: By<'_>) -> Decision {
+    fn follow(&self, view: &mut View, order: &mut Order, answered: &Answered<'_>, _: By<'_>) -> Decision {
+        if let Outcome::Done(AtCarrier::Placed(placed)) = answered.outcome
+            && self.is_of_another(view, order, placed)
+        {
+            return miss_own_awb(order, self.kind, answered);
+        }
         follow(order, self.kind, answered, self.settling_delay)
     }
 
@@ -276,6 +292,7 @@ impl CallJob for OrderJob {
             charging::settle(view, &order, by.event_id, by.actor);
             record(view, by.event_id, event, &order, by.actor);
         }
+        order.claim_awb(self.carrier.account_id());
         // Changed always, so that it can't pass by a cancellation that is being asked for.
         order.updated_at = view.now();
         view.update(&order);

@@ -371,6 +371,8 @@ impl World {
                 assert_eq!(self.books.len(), 1, "confirmed");
                 let kept = [None, Some(CancellationStatus::Refused), Some(CancellationStatus::NeedsAttention)];
                 assert!(kept.contains(&asked), "{asked:?}");
+                let is_alive = self.books != [There::Cancelled];
+                assert!(is_alive || asked != Some(CancellationStatus::Refused), "refused, and cancelled there");
             }
             OrderStatus::Cancelled => {
                 assert!(!self.books.iter().any(|there| matches!(there, There::Since(_))), "a shipment nobody knows of");

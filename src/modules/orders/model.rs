@@ -19,6 +19,8 @@ use crate::{
 
 /// The collection.
 pub const ORDERS: &str = "orders";
+/// The field of [`Order::awb_key`].
+const LIVE_AWB: &[&str] = &["liveAwb"];
 /// Version of [`fingerprint`]; raised when its meaning changes.
 const FINGERPRINT_VERSION: u32 = 1;
 
@@ -89,6 +91,14 @@ pub enum CancellationStatus {
     NeedsAttention,
 }
 
+impl CancellationStatus {
+    /// Whether it is still to be carried out.
+    #[must_use]
+    pub const fn is_pending(self) -> bool {
+        matches!(self, Self::Requested | Self::InProgress)
+    }
+}
+
 /// A cancellation as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,7 +115,7 @@ pub struct Cancellation {
     pub response_ref_id: Option<String>,
     /// The job that carries it out, once there is one.
     pub job_id: Option<String>,
-    /// Why it was refused or given up.
+    /// Why it was refused or given up. While it is pending: why the provider refuses it, which is still to be checked.
     pub failure: Option<StoredFailure>,
     /// `X-Request-Id` of the request for it.
     pub correlation_id: String,
@@ -184,6 +194,9 @@ pub struct Order {
     pub shipment: Shipment,
     /// The provider's names for it.
     pub refs: ProviderRefs,
+    /// Account and waybill number while the order lives: no two orders share them. See [`Order::claim_awb`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_awb: Option<String>,
     /// What it costs; none for orders from before there were wallets.
     pub charge: Option<Money>,
     /// How it is paid for; none where it costs nothing.
@@ -228,6 +241,18 @@ impl Order {
             || self::fingerprint(&self.provider, &self.shipment.normalized()) == fingerprint
     }
 
+    /// The key of the order that lives under a waybill number of `account_id`.
+    #[must_use]
+    pub fn awb_key(account_id: &str, awb: &str) -> Key {
+        Key::unique(ORDERS, LIVE_AWB, vec![live_awb(account_id, awb)])
+    }
+
+    /// Claims its waybill number where the order lives, else gives it up. To be called whenever either may have changed.
+    pub fn claim_awb(&mut self, account_id: &str) {
+        let is_live = !matches!(self.status, OrderStatus::Cancelled | OrderStatus::Failed);
+        self.live_awb = self.refs.awb.as_ref().filter(|_| is_live).map(|awb| live_awb(account_id, awb));
+    }
+
     /// Links an answer where its request is linked.
     pub fn link_response(&mut self, request_ref_id: &str, response_ref_id: &str) {
         if self.provider_request_ref_id.as_deref() == Some(request_ref_id) {
@@ -246,13 +271,22 @@ impl Order {
         self.uncertain = Some(Uncertain { request_ref_id: call.request_ref_id.clone(), since: now, last });
     }
 
+    /// Why the provider refuses the cancellation, while it is not known yet whether the shipment is alive.
+    #[must_use]
+    pub fn refusal_to_check(&self) -> Option<&StoredFailure> {
+        let is_open = self.cancellation_pending() && self.uncertain.is_none();
+        self.cancellation.as_ref().filter(|_| is_open)?.failure.as_ref()
+    }
+
     /// Whether the merchant has asked for a cancellation that is still open.
     #[must_use]
     pub fn cancellation_pending(&self) -> bool {
-        self.cancellation.as_ref().is_some_and(|cancellation| {
-            matches!(cancellation.status, CancellationStatus::Requested | CancellationStatus::InProgress)
-        })
+        self.cancellation.as_ref().is_some_and(|cancellation| cancellation.status.is_pending())
     }
+}
+
+fn live_awb(account_id: &str, awb: &str) -> String {
+    format!("{account_id}/{awb}")
 }
 
 impl Entity for Order {
@@ -263,7 +297,8 @@ impl Entity for Order {
     }
 
     fn unique_keys(&self) -> Vec<Key> {
-        vec![Self::key(&self.user_id, &self.client_order_id)]
+        let claim = self.live_awb.clone().map(|claim| Key::unique(ORDERS, LIVE_AWB, vec![claim]));
+        [Self::key(&self.user_id, &self.client_order_id)].into_iter().chain(claim).collect()
     }
 }
 

@@ -218,11 +218,13 @@ struct Batch {
     tries: u32,
     /// Whether a commit was sent whose result is not known.
     in_doubt: bool,
+    /// Tries that a unique index has refused.
+    collisions: u32,
 }
 
 impl Batch {
     fn of(slots: Vec<Box<dyn Slot>>) -> Self {
-        Self { id: new_id("bat"), slots, tries: 0, in_doubt: false }
+        Self { id: new_id("bat"), slots, tries: 0, in_doubt: false, collisions: 0 }
     }
 
     /// When the first of them is out of time.
@@ -384,7 +386,6 @@ impl Committer {
     }
 
     async fn try_until(&self, batch: &mut Batch, deadline: Instant, lock_patience: Duration) -> Result<u32, Stop> {
-        let mut duplicates = 0;
         let mut locked_since = None;
         for tries in 0_u32.. {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -403,8 +404,8 @@ impl Committer {
                 }
                 Trouble::Broken(reason) => return Err(Stop::Spoiled(reason)),
                 Trouble::Duplicate(reason) => {
-                    duplicates += 1;
-                    if duplicates > DUPLICATE_RETRIES_MAX {
+                    batch.collisions += 1;
+                    if batch.collisions > DUPLICATE_RETRIES_MAX {
                         return Err(Stop::Spoiled(reason));
                     }
                 }
@@ -471,7 +472,8 @@ impl Committer {
 
     /// Whether anything was written.
     async fn decide_and_write(&self, batch: &mut Batch, session: &mut ClientSession) -> Result<bool, Trouble> {
-        let mut view = View::new(self.clock.now());
+        let now = self.clock.now();
+        let mut view = if batch.collisions == 0 { View::new(now) } else { View::after_collision(now) };
         let mut wanted: Vec<Key> = batch.slots.iter().flat_map(|slot| slot.reads()).collect();
         for round in 1..=READ_ROUNDS_MAX {
             write::load(&self.db, session, &mut view, wanted).await?;

@@ -56,6 +56,7 @@ enum Undo {
     Put {
         slot: usize,
         was: RawDocumentBuf,
+        shadowed: Vec<(Key, Option<Option<usize>>)>,
     },
     /// What its keys led to before; none where they were not read.
     Insert {
@@ -68,6 +69,7 @@ enum Undo {
 /// Documents as this batch sees them: read in one snapshot, with the changes of the commands before.
 pub struct View {
     now: DateTime,
+    collided: bool,
     pub(super) entries: Vec<Entry>,
     index: HashMap<Key, Option<usize>>,
     pub(super) appended: Vec<(&'static str, RawDocumentBuf)>,
@@ -83,6 +85,7 @@ impl View {
     pub fn new(now: DateTime) -> Self {
         Self {
             now,
+            collided: false,
             entries: Vec::new(),
             index: HashMap::new(),
             appended: Vec::new(),
@@ -90,6 +93,19 @@ impl View {
             undo: Vec::new(),
             unread: RefCell::default(),
         }
+    }
+
+    /// The same, after a unique index has refused what the commands decided without looking.
+    #[must_use]
+    pub fn after_collision(now: DateTime) -> Self {
+        Self { collided: true, ..Self::new(now) }
+    }
+
+    /// Whether a unique index has refused an earlier try of the batch. What is almost never there need not be looked for before:
+    /// it is the index that finds it, and costs nobody else a read.
+    #[must_use]
+    pub const fn collided(&self) -> bool {
+        self.collided
     }
 
     /// The time of the decision.
@@ -179,7 +195,7 @@ impl View {
         });
         let mut keys = entity.unique_keys();
         keys.push(Key::id(E::COLLECTION, entity.id()));
-        let shadowed = keys.into_iter().map(|key| (key.clone(), self.index.insert(key, Some(slot)))).collect();
+        let shadowed = self.point(keys, slot);
         self.undo.push(Undo::Insert { shadowed });
     }
 
@@ -191,7 +207,24 @@ impl View {
         let key = Key::id(E::COLLECTION, entity.id());
         let slot = self.index.get(&key).copied().flatten().unwrap_or_else(|| panic!("{key:?} was not read"));
         let was = std::mem::replace(&mut self.entries[slot].now, encode(entity));
-        self.undo.push(Undo::Put { slot, was });
+        // Whoever looks for keys that were changed does so after a collision.
+        let keys = if self.collided { entity.unique_keys() } else { Vec::new() };
+        let shadowed = self.point(keys, slot);
+        self.undo.push(Undo::Put { slot, was, shadowed });
+    }
+
+    /// Lets the keys lead to `slot`; gives what they led to.
+    fn point(&mut self, keys: Vec<Key>, slot: usize) -> Vec<(Key, Option<Option<usize>>)> {
+        keys.into_iter().map(|key| (key.clone(), self.index.insert(key, Some(slot)))).collect()
+    }
+
+    fn point_back(&mut self, shadowed: Vec<(Key, Option<Option<usize>>)>) {
+        for (key, before) in shadowed {
+            match before {
+                Some(slot) => self.index.insert(key, slot),
+                None => self.index.remove(&key),
+            };
+        }
     }
 
     /// Appends a document that nobody in the batch reads: an event, a log record.
@@ -258,7 +291,10 @@ impl View {
     pub(super) fn undo_to(&mut self, mark: usize) {
         for step in self.undo.split_off(mark).into_iter().rev() {
             match step {
-                Undo::Put { slot, was } => self.entries[slot].now = was,
+                Undo::Put { slot, was, shadowed } => {
+                    self.entries[slot].now = was;
+                    self.point_back(shadowed);
+                }
                 Undo::Append => {
                     self.appended.pop();
                 }
@@ -267,12 +303,7 @@ impl View {
                 }
                 Undo::Insert { shadowed } => {
                     self.entries.pop();
-                    for (key, before) in shadowed {
-                        match before {
-                            Some(slot) => self.index.insert(key, slot),
-                            None => self.index.remove(&key),
-                        };
-                    }
+                    self.point_back(shadowed);
                 }
             }
         }
@@ -344,6 +375,21 @@ mod tests {
         assert_eq!(view.appended_to("events").count(), 0);
         assert_eq!(view.removed_from("contents").count(), 0);
         assert_eq!(view.entries.len(), 1);
+    }
+
+    #[test]
+    fn after_a_collision_a_changed_key_is_found_and_undone() {
+        for (mut view, is_found) in
+            [(View::new(DateTime::from_millis(0)), false), (View::after_collision(DateTime::from_millis(0)), true)]
+        {
+            view.put_read(&thing("a", 1));
+            view.put_absent(by_name("b"));
+            view.update(&Thing { name: "name of b".into(), ..thing("a", 1) });
+            assert_eq!(view.find::<Thing>(&by_name("b")).is_some(), is_found);
+            view.undo_to(0);
+            assert_eq!(view.find::<Thing>(&by_name("b")), None);
+            assert_eq!(view.find::<Thing>(&by_name("a")), Some(thing("a", 1)));
+        }
     }
 
     #[test]

@@ -49,13 +49,19 @@ impl Said {
 }
 
 impl Asked {
+    /// The waybill number of an order: each has its own.
+    pub fn awb(&self) -> String {
+        let end = &self.reference[self.reference.len().saturating_sub(12)..];
+        format!("77{end}")
+    }
+
     /// What an honest provider would answer.
     pub fn honest(&self) -> Value {
         let reference = &self.reference;
         match self.operation {
             "create_order" => json!({
                 "status": true, "responsemsg": "Order Placed Successfully.",
-                "data": { "awb_number": "7788990011", "client_order_id": reference, "courier_name": "Swift" },
+                "data": { "awb_number": self.awb(), "client_order_id": reference, "courier_name": "Swift" },
             }),
             "cancel_order" => json!({ "status": true, "responsemsg": "Cancelled." }),
             "look_up_order" => json!({ "status": false, "responsemsg": "No record found" }),
