@@ -1,5 +1,7 @@
 //! What a stand-in answers with.
 
+use std::slice;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -7,12 +9,14 @@ use axum::{
 };
 use serde_json::Value;
 
+use crate::payload::Payload;
+
 /// An answer that can still be changed, before it is sent.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: StatusCode,
     content: Content,
-    retry_after_seconds: Option<u64>,
+    retry_after: Vec<HeaderValue>,
 }
 
 #[derive(Clone, Debug)]
@@ -23,7 +27,7 @@ enum Content {
 
 impl Answer {
     pub fn json(status: StatusCode, body: Value) -> Self {
-        Self { status, content: Content::Json(body), retry_after_seconds: None }
+        Self { status, content: Content::Json(body), retry_after: Vec::new() }
     }
 
     /// 200 with JSON.
@@ -34,19 +38,30 @@ impl Answer {
     /// An HTML page that says no more than its title.
     pub fn page(status: StatusCode, title: &str) -> Self {
         let page = format!("<!doctype html><title>{title}</title><h1>{title}</h1>\n");
-        Self { status, content: Content::Page(page), retry_after_seconds: None }
+        Self { status, content: Content::Page(page), retry_after: Vec::new() }
     }
 
-    pub fn retry_after(self, seconds: u64) -> Self {
-        Self { retry_after_seconds: Some(seconds), ..self }
+    /// With these `Retry-After` headers.
+    pub fn retry_after(self, retry_after: Vec<HeaderValue>) -> Self {
+        Self { retry_after, ..self }
     }
 
-    /// The JSON changed; a page stays as it is.
+    /// The JSON changed; anything else stays as it is.
     pub fn with(mut self, change: impl FnOnce(&mut Value)) -> Self {
         if let Content::Json(body) = &mut self.content {
             change(body);
         }
         self
+    }
+
+    /// Each entry of the list changed, or else the whole, but nothing that lacks the field.
+    pub fn with_each(self, list: &str, field: &str, mut change: impl FnMut(&mut Value)) -> Self {
+        self.with(|body| {
+            let is_list = body.get(list).is_some_and(Value::is_array);
+            let found =
+                if is_list { body[list].as_array_mut().map(Vec::as_mut_slice) } else { Some(slice::from_mut(body)) };
+            found.into_iter().flatten().filter(|it| it.get(field).is_some()).for_each(&mut change);
+        })
     }
 
     /// One field set, where the answer has it.
@@ -58,11 +73,11 @@ impl Answer {
         })
     }
 
-    /// The body as it is sent, and its content type.
-    pub fn text(&self) -> (&'static str, String) {
-        match &self.content {
-            Content::Json(body) => ("application/json", body.to_string()),
-            Content::Page(page) => ("text/html; charset=utf-8", page.clone()),
+    /// The body as it is sent.
+    pub fn payload(self) -> Payload {
+        match self.content {
+            Content::Json(body) => Payload::of("application/json", body.to_string()),
+            Content::Page(page) => Payload::of("text/html; charset=utf-8", page),
         }
     }
 }
@@ -74,8 +89,8 @@ impl IntoResponse for Answer {
             Content::Page(page) => Html(page).into_response(),
         };
         let mut response = (self.status, body).into_response();
-        if let Some(seconds) = self.retry_after_seconds {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        for value in self.retry_after {
+            response.headers_mut().append(header::RETRY_AFTER, value);
         }
         response
     }
@@ -95,6 +110,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// In plain words, for providers that have none of their own.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "The user name or the password is not right",
+            Self::Forbidden => "The account is suspended",
+            Self::TooManyRequests => "Too many requests",
+            Self::InternalError => "Internal error",
+            Self::NoSuchPath => "There is nothing here",
+            Self::SimulatorFailed => "the simulator itself failed",
+        }
+    }
+
     pub fn status(self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,

@@ -6,7 +6,8 @@
 //! | `GET _books/{entries}` | all entries; `?field=text` gives those where it says that |
 //! | `GET _books/{entries}/{reference}` | one entry |
 //! | `GET`, `POST`, `DELETE _control/rules` | see [`crate::rules`] |
-//! | `POST _control/credentials` | `{"expected": text or null}`, null accepting any |
+//! | `POST _control/credentials` | `{"expected": text, texts or null}`: one account, several, any |
+//! | `GET _traffic` | when calls arrived, see [`crate::traffic`] |
 
 use axum::{
     Json, Router,
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     rules::NewRule,
-    stand::{Provider, Stand},
+    stand::{ACCOUNT, Provider, Stand},
 };
 
 /// Everything of one provider, relative to the path of its namespace.
@@ -31,6 +32,7 @@ pub fn router<P: Provider>(stand: &Stand<P>) -> Router {
         .route(&format!("/_books/{}/{{reference}}", P::ENTRIES), get(read_entry::<P>))
         .route("/_control/rules", get(list_rules::<P>).post(add_rule::<P>).delete(clear_rules::<P>))
         .route("/_control/credentials", post(set_credentials::<P>))
+        .route("/_traffic", get(read_traffic::<P>))
         .with_state(stand.clone());
     Router::new().nest(&format!("/{}", P::NAME), stand.api().merge(control))
 }
@@ -41,6 +43,7 @@ async fn read_totals<P: Provider>(State(stand): State<Stand<P>>) -> Json<Value> 
 
 async fn clear_books<P: Provider>(State(stand): State<Stand<P>>) -> StatusCode {
     stand.lock().clear_books();
+    stand.traffic.clear();
     StatusCode::NO_CONTENT
 }
 
@@ -62,7 +65,7 @@ async fn list_rules<P: Provider>(State(stand): State<Stand<P>>) -> Response {
 }
 
 async fn add_rule<P: Provider>(State(stand): State<Stand<P>>, Json(rule): Json<NewRule<P::Mode>>) -> Response {
-    match stand.lock().rules.add(rule, P::SUBJECT) {
+    match stand.lock().rules.add(rule, &[P::SUBJECT, &[ACCOUNT]].concat()) {
         Ok(rule) => (StatusCode::CREATED, Json(rule)).into_response(),
         Err(problem) => failed(StatusCode::UNPROCESSABLE_ENTITY, &problem),
     }
@@ -76,12 +79,26 @@ async fn clear_rules<P: Provider>(State(stand): State<Stand<P>>) -> StatusCode {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetCredentials {
-    expected: Option<String>,
+    expected: Option<OneOrMany>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 async fn set_credentials<P: Provider>(State(stand): State<Stand<P>>, Json(asked): Json<SetCredentials>) -> StatusCode {
-    stand.lock().expected = asked.expected;
+    stand.lock().expected = asked.expected.map(|expected| match expected {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    });
     StatusCode::NO_CONTENT
+}
+
+async fn read_traffic<P: Provider>(State(stand): State<Stand<P>>) -> Json<Value> {
+    Json(stand.traffic.shown())
 }
 
 /// What was looked for, or why it is not there.

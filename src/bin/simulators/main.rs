@@ -8,10 +8,11 @@
 //! | `/parcelx` | ParcelX, see [`parcelx`] |
 //! | `/paygate` | PayGate, see [`paygate`] |
 //! | `/idcheck` | IDCheck, see [`idcheck`] |
+//! | `/xapi` | X-API, see [`xapi`] |
 //!
 //! A provider's stand-in is a [`stand::Provider`]: its contract, its books and its own modes. Credentials, rules
-//! ([`rules`]), what goes wrong on the way ([`transport`]), the control API ([`control`]) and the order of events in a call
-//! ([`stand`]) are the same for all of them. All of them exist once more in each namespace, under `/ns/{name}`, see [`namespace`].
+//! ([`rules`]), what goes wrong on the way ([`transport`]), when calls arrive ([`traffic`]), the control API ([`control`]) and
+//! the order of events in a call ([`stand`]) are the same for all of them. All of them exist once more in each namespace, under `/ns/{name}`, see [`namespace`].
 //!
 //! Nothing here uses the `waybill` library: a stand-in that shared code with its client would share
 //! its misunderstandings too.
@@ -19,10 +20,12 @@
 mod answer;
 mod contract;
 mod control;
+mod entries;
 mod idcheck;
 mod namespace;
 mod parcelx;
 mod paygate;
+mod payload;
 mod rules;
 mod server;
 mod stand;
@@ -30,7 +33,9 @@ mod stand;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transport;
+mod xapi;
 
 use std::{
     error::Error,
@@ -86,6 +91,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .merge(control::router(&parcelx::stand(base)))
             .merge(control::router(&paygate::stand(base, client.clone(), callbacks.clone())))
             .merge(control::router(&idcheck::stand(base)))
+            .merge(control::router(&xapi::stand(base)))
     });
     tokio::select! {
         () = server::serve(listener, router) => {}

@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
+use axum::http::HeaderValue;
 use serde::{Deserialize, Deserializer, Serialize, de, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -71,8 +72,10 @@ pub struct NewRule<M: OwnMode> {
     probability: Option<f64>,
     latency_ms: Option<u64>,
     retry_after_seconds: Option<u64>,
+    retry_after: Option<Vec<String>>,
     message: Option<String>,
     after_work: Option<bool>,
+    work_after_ms: Option<u64>,
     #[serde(flatten)]
     subject: Map<String, Value>,
 }
@@ -98,19 +101,27 @@ pub struct Rule<M: OwnMode> {
     probability: f64,
     latency_ms: u64,
     retry_after_seconds: u64,
+    /// `Retry-After` headers of a refusal, as they are sent, in place of the usual one of a 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<Vec<String>>,
     /// What the answer says, where the mode has words.
     message: Option<String>,
     after_work: bool,
+    /// The work is done that long after the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    work_after_ms: Option<u64>,
 }
 
 /// What happens to one call.
 #[derive(Clone, Debug)]
 pub struct Fault<M> {
     pub mode: Mode<M>,
-    /// Whether the work is done all the same.
+    /// Whether the work is done all the same, before the answer.
     pub after_work: bool,
+    /// How long after the answer it is done, if it is.
+    pub work_after: Option<Duration>,
     pub latency: Duration,
-    pub retry_after_seconds: u64,
+    pub retry_after: Vec<HeaderValue>,
     pub message: Option<String>,
 }
 
@@ -120,8 +131,9 @@ impl<M: Copy> Fault<M> {
         Self {
             mode: Mode::Transport(Transport::Ok),
             after_work: true,
+            work_after: None,
             latency: Duration::ZERO,
-            retry_after_seconds: 0,
+            retry_after: Vec::new(),
             message: None,
         }
     }
@@ -142,12 +154,18 @@ impl<M: OwnMode> Rule<M> {
             return Err("probability must be between 0 and 1".to_owned());
         }
         let latency_ms = new.latency_ms.unwrap_or(0);
-        if latency_ms > LATENCY_MAX_MS {
-            return Err(format!("latencyMs must be at most {LATENCY_MAX_MS}"));
+        if latency_ms > LATENCY_MAX_MS || new.work_after_ms.is_some_and(|late| late > LATENCY_MAX_MS) {
+            return Err(format!("latencyMs and workAfterMs must be at most {LATENCY_MAX_MS}"));
+        }
+        if new.retry_after.iter().flatten().any(|value| HeaderValue::from_str(value).is_err()) {
+            return Err("retryAfter must be texts that a header can hold".to_owned());
         }
         let work = new.mode.work();
-        if work == Work::Needed && new.after_work == Some(false) {
-            return Err("this mode answers out of the work, which cannot be left out".to_owned());
+        if work == Work::Needed && (new.after_work == Some(false) || new.work_after_ms.is_some()) {
+            return Err("this mode answers out of the work, which can neither be left out nor be late".to_owned());
+        }
+        if new.after_work == Some(true) && new.work_after_ms.is_some() {
+            return Err("the work is done either before the answer or after it".to_owned());
         }
         if let Mode::Own(mode) = new.mode
             && let Some(operation) = mode.only_for()
@@ -169,9 +187,19 @@ impl<M: OwnMode> Rule<M> {
             probability,
             latency_ms,
             retry_after_seconds: new.retry_after_seconds.unwrap_or(1),
+            retry_after: new.retry_after,
             message: new.message,
-            after_work: new.after_work.unwrap_or(work != Work::LeftOut),
+            after_work: new.after_work.unwrap_or(work != Work::LeftOut && new.work_after_ms.is_none()),
+            work_after_ms: new.work_after_ms,
         })
+    }
+
+    fn retry_after(&self) -> Vec<HeaderValue> {
+        match &self.retry_after {
+            Some(values) => values.iter().filter_map(|value| HeaderValue::from_str(value).ok()).collect(),
+            None if self.mode == Mode::Transport(Transport::TooManyRequests) => vec![self.retry_after_seconds.into()],
+            None => Vec::new(),
+        }
     }
 
     fn matches(&self, operation: M::Operation, subject: &Subject) -> bool {
@@ -224,8 +252,9 @@ impl<M: OwnMode> Rules<M> {
         Fault {
             mode: rule.mode,
             after_work: rule.after_work,
+            work_after: rule.work_after_ms.map(Duration::from_millis),
             latency: Duration::from_millis(rule.latency_ms),
-            retry_after_seconds: rule.retry_after_seconds,
+            retry_after: rule.retry_after(),
             message: rule.message.clone(),
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::State,
+    extract::{RawPathParams, State},
     http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
@@ -24,8 +24,11 @@ use crate::{
     answer::{Answer, Refusal},
     contract::{Deviating, Deviation},
     rules::{Fault, Mode, OwnMode, Rules, Subject},
+    traffic::Traffic,
 };
 
+/// What every rule may ask for: the user name of who calls.
+pub const ACCOUNT: &str = "account";
 /// Deviations kept; more than that say nothing new.
 const VIOLATIONS_MAX: usize = 1_000;
 /// In front of the same API without faults, so that a client that follows a redirect shows up in the books instead of
@@ -57,12 +60,12 @@ pub trait Provider: Books + Send + Sized + 'static {
     const CALLS: &'static [(MethodFilter, &'static str, OperationOf<Self>)];
     /// What entries of the books are called in paths.
     const ENTRIES: &'static str;
-    /// Names by which rules may ask what a call is about.
+    /// Names by which rules may ask what a call is about, beside `account`.
     const SUBJECT: &'static [&'static str];
 
     type Mode: OwnMode;
     /// A call as agreed.
-    type Request: Send + Sync;
+    type Request: Send + Sync + 'static;
 
     /// What a call shows to prove whose it is; `None` where that is not well-formed.
     fn credentials(headers: &HeaderMap) -> Option<String>;
@@ -102,14 +105,25 @@ pub struct Call {
     pub body: Bytes,
     /// Where the stand-in is, as seen by who calls.
     pub home: String,
+    /// The user name of who calls; empty where credentials have none.
+    pub account: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Call {
+    /// What stands in the path in the place of `{name}`.
+    pub fn parameter(&self, name: &str) -> String {
+        let found = self.parameters.iter().find(|(is, _)| is == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
 }
 
 /// Everything one stand-in knows.
 pub struct Known<P: Provider> {
     pub provider: P,
     pub rules: Rules<P::Mode>,
-    /// `None` accepts any that are well-formed.
-    pub expected: Option<String>,
+    /// Those of all accounts; `None` accepts any that are well-formed.
+    pub expected: Option<Vec<String>>,
     calls: BTreeMap<OperationOf<P>, u64>,
     unauthorized: u64,
     violations: Vec<Value>,
@@ -118,13 +132,14 @@ pub struct Known<P: Provider> {
 /// A stand-in, shared by all its handlers.
 pub struct Stand<P: Provider> {
     known: Arc<Mutex<Known<P>>>,
+    pub traffic: Traffic,
     /// Its path, with that of its namespace.
     base: Arc<str>,
 }
 
 impl<P: Provider> Clone for Stand<P> {
     fn clone(&self) -> Self {
-        Self { known: self.known.clone(), base: self.base.clone() }
+        Self { known: self.known.clone(), traffic: self.traffic.clone(), base: self.base.clone() }
     }
 }
 
@@ -134,12 +149,13 @@ impl<P: Provider> Stand<P> {
         let known = Known {
             provider,
             rules: Rules::default(),
-            expected: expected.map(str::to_owned),
+            expected: expected.map(|expected| vec![expected.to_owned()]),
             calls: BTreeMap::new(),
             unauthorized: 0,
             violations: Vec::new(),
         };
-        Self { known: Arc::new(Mutex::new(known)), base: format!("{namespace}/{}", P::NAME).into() }
+        let base = format!("{namespace}/{}", P::NAME).into();
+        Self { known: Arc::new(Mutex::new(known)), traffic: Traffic::default(), base }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Known<P>> {
@@ -151,9 +167,24 @@ impl<P: Provider> Stand<P> {
         let calls = |faults_apply: bool| {
             P::CALLS.iter().fold(Router::new(), |router, (method, path, operation)| {
                 let operation = *operation;
-                let handler = move |State(stand): State<Self>, uri: Uri, headers: HeaderMap, body: Bytes| async move {
-                    let call = Call { home: stand.home(&headers), headers, uri, body };
-                    stand.answer(operation, call, faults_apply).await
+                let handler = async move |State(stand): State<Self>,
+                                          uri: Uri,
+                                          parameters: RawPathParams,
+                                          headers: HeaderMap,
+                                          body: Bytes| {
+                    let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                    let credentials = P::credentials(&headers).filter(|shown| !shown.is_empty());
+                    let account = credentials.as_deref().and_then(|shown| shown.split_once(':'));
+                    let call = Call {
+                        home: stand.home(&headers),
+                        account: account.map_or("", |(user, _)| user).to_owned(),
+                        parameters: parameters.collect(),
+                        headers,
+                        uri,
+                        body,
+                    };
+                    let open = stand.traffic.begin(json!(operation), &call.account);
+                    open.hold(stand.answer(operation, call, credentials, faults_apply).await)
                 };
                 router.route(path, on(*method, handler))
             })
@@ -171,25 +202,42 @@ impl<P: Provider> Stand<P> {
         format!("http://{host}{}", self.base)
     }
 
-    async fn answer(self, operation: OperationOf<P>, call: Call, faults_apply: bool) -> Response {
+    async fn answer(
+        self,
+        operation: OperationOf<P>,
+        call: Call,
+        credentials: Option<String>,
+        faults_apply: bool,
+    ) -> Response {
         let (request, fault) = {
             let mut known = self.lock();
-            if !known.admits(operation, &call.headers) {
+            if !known.admits(operation, credentials) {
                 return P::refuse(Refusal::Unauthorized, None).into_response();
             }
             match known.provider.read(operation, &call) {
                 Err(deviating) => return known.object(operation, deviating).into_response(),
                 Ok((request, _)) if !faults_apply => (request, Fault::none()),
-                Ok((request, subject)) => (request, known.rules.pick(operation, &subject, rand::random)),
+                Ok((request, mut subject)) => {
+                    subject.push((ACCOUNT, json!(call.account)));
+                    (request, known.rules.pick(operation, &subject, rand::random))
+                }
             }
         };
         tracing::debug!(provider = P::NAME, ?operation, mode = ?fault.mode, "call");
         let moved_to = format!("{}{MOVED}{}{}", self.base, P::API, call.uri);
+        let request = Arc::new(request);
         let task = tokio::spawn(async move {
             if !fault.latency.is_zero() {
                 tokio::time::sleep(fault.latency).await;
             }
             let worked = if fault.after_work { Some(P::work(&self, &request, &fault).await) } else { None };
+            if let Some(delay) = fault.work_after {
+                let (request, fault) = (request.clone(), fault.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    P::work(&self, &request, &fault).await
+                });
+            }
             (request, fault, worked)
         });
         match task.await {
@@ -199,7 +247,7 @@ impl<P: Provider> Stand<P> {
                     Mode::Own(mode) => P::reply(mode, &request, message, worked).into_response(),
                     Mode::Transport(mode) => {
                         let refuse = |refusal| P::refuse(refusal, message);
-                        mode.respond(worked, fault.retry_after_seconds, &moved_to, refuse).await
+                        mode.respond(worked, fault.retry_after.clone(), &moved_to, refuse).await
                     }
                 }
             }
@@ -213,10 +261,10 @@ impl<P: Provider> Stand<P> {
 
 impl<P: Provider> Known<P> {
     /// Counts the call and checks its credentials.
-    fn admits(&mut self, operation: OperationOf<P>, headers: &HeaderMap) -> bool {
+    fn admits(&mut self, operation: OperationOf<P>, credentials: Option<String>) -> bool {
         *self.calls.entry(operation).or_default() += 1;
-        let shown = P::credentials(headers).filter(|shown| !shown.is_empty());
-        let accepted = shown.is_some_and(|shown| self.expected.as_ref().is_none_or(|expected| *expected == shown));
+        let accepted =
+            credentials.is_some_and(|shown| self.expected.as_ref().is_none_or(|expected| expected.contains(&shown)));
         self.unauthorized += u64::from(!accepted);
         accepted
     }

@@ -4,7 +4,14 @@
 
 use std::time::Duration;
 
-use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Request,
+    http::StatusCode,
+    response::Response,
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -33,6 +40,11 @@ impl Caller {
     /// The same stand-in, called with other credentials.
     pub fn with_credentials(&self, credentials: Option<(&'static str, String)>) -> Self {
         Self { router: self.router.clone(), name: self.name, credentials }
+    }
+
+    /// The same stand-in, called by this user.
+    pub fn with_user(&self, user: &str) -> Self {
+        self.with_credentials(Some(basic(user, "secret")))
     }
 
     pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
@@ -77,6 +89,23 @@ impl Caller {
         let all = books["violations"].as_array().unwrap().iter();
         all.map(|violation| violation[part].as_str().unwrap_or_default().to_owned()).collect()
     }
+}
+
+/// HTTP Basic.
+pub fn basic(user: &str, password: &str) -> (&'static str, String) {
+    ("authorization", format!("Basic {}", BASE64.encode(format!("{user}:{password}"))))
+}
+
+/// The body, as far as it comes, and whether that was all.
+pub async fn bytes(response: Response) -> (Bytes, bool) {
+    let (mut body, mut all) = (response.into_body(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => all.extend_from_slice(&frame.into_data().unwrap()),
+            Err(_) => return (all.into(), false),
+        }
+    }
+    (all.into(), true)
 }
 
 pub async fn text(response: Response) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     http::{HeaderMap, StatusCode},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::MethodFilter,
 };
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,9 @@ use crate::{
     rules::{Fault, Mode, NewRule, OwnMode, Rules, Subject, Work},
     server,
     stand::{Books, Call, Provider, Stand},
-    testing::{Caller, PATIENCE, read, seen, text},
+    testing::{Caller, PATIENCE, bytes, read, seen, text},
     transport::Transport,
+    xapi,
 };
 
 /// A provider that counts how often it was asked and how often it did something.
@@ -144,6 +145,15 @@ impl Caller {
     async fn done(&self) -> Value {
         self.books().await["done"].clone()
     }
+
+    async fn comes_to_be_done(&self) {
+        let done = async {
+            while self.done().await != 1 {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), done).await.expect("it is done all the same");
+    }
 }
 
 #[tokio::test]
@@ -159,7 +169,9 @@ async fn every_mode_does_what_it_says() {
         ("500", 500, 0, "no"),
         ("500_after_work", 500, 1, "no"),
         ("401", 401, 0, "no"),
+        ("503", 503, 0, "no"),
         ("403", 403, 0, "no"),
+        ("html_403", 403, 0, "<!doctype html>"),
         ("drop", 0, 0, ""),
         ("drop_after_work", 0, 1, ""),
         ("huge", 201, 1, r#"{"done":1}"#),
@@ -175,7 +187,7 @@ async fn every_mode_does_what_it_says() {
         assert!(body.contains(word), "{mode}: {body}");
         assert_eq!(body.len() > 2 * 1024 * 1024, mode == "huge", "{mode}");
         let json = serde_json::from_str::<Value>(&body).is_ok();
-        let is_json = !["html", "html_502", "drop", "drop_after_work", "redirect"].contains(&mode);
+        let is_json = !["html", "html_403", "html_502", "drop", "drop_after_work", "redirect"].contains(&mode);
         assert_eq!(json, is_json && !mode.starts_with("truncated"), "{mode}: {body}");
         assert_eq!(counter.done().await, done, "{mode}");
         assert_eq!(counter.books().await["noted"], 1, "{mode}");
@@ -200,17 +212,35 @@ async fn modes_that_keep_the_client_waiting() {
 }
 
 #[tokio::test]
+async fn an_answer_is_cut_short() {
+    for (mode, promised, whole) in [("truncated_after_work", "5", true), ("cut_after_work", "10", false)] {
+        let counter = counter();
+        counter.rule(json!({"mode": mode})).await;
+        let answer = counter.add().await;
+        assert_eq!(answer.headers()["content-length"], promised, "{mode}");
+        assert_eq!(bytes(answer).await, ("{\"don".into(), whole), "{mode}");
+        assert_eq!(counter.done().await, 1, "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn the_work_may_come_after_the_answer() {
+    for (mode, status) in [("500", 500), ("drop_after_work", 0), ("refused_after_work", 409)] {
+        let counter = counter();
+        counter.rule(json!({"operation": "add", "mode": mode, "workAfterMs": 50})).await;
+        assert_eq!(seen(counter.add().await).await.0, status, "{mode}");
+        assert_eq!(counter.done().await, 0, "{mode}");
+        counter.comes_to_be_done().await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_during_the_latency_does_not_stop_the_work() {
     let counter = counter();
     counter.rule(json!({"operation": "add", "mode": "ok", "latencyMs": 300})).await;
     assert!(tokio::time::timeout(Duration::from_millis(50), counter.add()).await.is_err());
     assert_eq!(counter.done().await, 0);
-    let done = async {
-        while counter.done().await != 1 {
-            tokio::task::yield_now().await
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), done).await.expect("it is done all the same");
+    counter.comes_to_be_done().await;
 }
 
 #[tokio::test]
@@ -233,12 +263,25 @@ async fn credentials_are_checked_first() {
         let caller = counter.with_credentials(key.map(|key| ("x-key", key.to_owned())));
         assert_eq!(caller.add().await.status(), status, "{key:?}");
     }
-    for (expected, status) in [(json!("right"), 401), (Value::Null, 201), (json!("dev"), 201)] {
+    for (expected, status) in
+        [(json!("right"), 401), (json!(["right", "left"]), 401), (Value::Null, 201), (json!(["right", "dev"]), 201)]
+    {
         counter.control("credentials", &json!({"expected": expected})).await;
         assert_eq!(counter.add().await.status(), status, "{expected}");
     }
     let books = counter.books().await;
-    assert_eq!((&books["unauthorized"], &books["calls"], &books["noted"]), (&json!(4), &json!(8), &json!(4)));
+    assert_eq!((&books["unauthorized"], &books["calls"], &books["noted"]), (&json!(5), &json!(9), &json!(4)));
+}
+
+#[tokio::test]
+async fn a_rule_may_ask_for_an_account() {
+    let counter = counter();
+    counter.rule(json!({"account": "one", "mode": "403"})).await;
+    for (key, status) in [("one:a", 403), ("one:b", 403), ("two:a", 201), ("dev", 201)] {
+        counter.control("credentials", &json!({"expected": null})).await;
+        let caller = counter.with_credentials(Some(("x-key", key.to_owned())));
+        assert_eq!(caller.add().await.status(), status, "{key}");
+    }
 }
 
 #[tokio::test]
@@ -303,6 +346,14 @@ async fn rules_carry_their_own_settings() {
     assert_eq!(read(throttled).await, "slow down");
     counter.rule(json!({"mode": "429", "times": 1})).await;
     assert_eq!(counter.add().await.headers()["retry-after"], "1");
+    for mode in ["429", "503"] {
+        for sent in [json!([]), json!(["soon", "Thu, 01 Jan 1970 00:00:00 GMT"]), json!(["99999999999999999999"])] {
+            counter.rule(json!({"mode": mode, "retryAfter": sent, "times": 1})).await;
+            let refused = counter.add().await;
+            let seen = refused.headers().get_all("retry-after").iter().map(|value| value.to_str().unwrap());
+            assert_eq!(json!(seen.collect::<Vec<_>>()), sent, "{mode}");
+        }
+    }
     counter.rule(json!({"mode": "html", "afterWork": true, "times": 1})).await;
     assert_eq!(counter.add().await.headers()["content-type"], "text/html; charset=utf-8");
     assert_eq!(counter.done().await, 1);
@@ -325,6 +376,10 @@ async fn rules_that_cannot_be_are_refused() {
         json!({"mode": "ok", "afterWork": false}),
         json!({"mode": "doubled", "operation": "add", "afterWork": false}),
         json!({"mode": "doubled"}),
+        json!({"mode": "ok", "workAfterMs": 1}),
+        json!({"mode": "500", "workAfterMs": 999_999_999}),
+        json!({"mode": "500", "workAfterMs": 1, "afterWork": true}),
+        json!({"mode": "429", "retryAfter": ["1\n"]}),
         json!({"mode": "doubled", "operation": "look"}),
     ] {
         assert_eq!(counter.control("rules", &wrong).await.status(), StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
@@ -366,23 +421,25 @@ async fn a_dropped_call_is_closed_without_an_answer() {
     serving.abort();
 }
 
-#[test]
-fn each_provider_refuses_in_its_own_words() {
-    fn words<P: Provider>(_: &Stand<P>) -> Vec<String> {
-        [Refusal::Unauthorized, Refusal::Forbidden, Refusal::TooManyRequests, Refusal::InternalError]
-            .map(|refusal| P::refuse(refusal, None).text().1)
-            .into()
+#[tokio::test]
+async fn each_provider_refuses_in_its_own_words() {
+    async fn words<P: Provider>(_: &Stand<P>) -> Vec<String> {
+        let mut words = Vec::new();
+        for refusal in [Refusal::Unauthorized, Refusal::Forbidden, Refusal::TooManyRequests, Refusal::InternalError] {
+            words.push(text(P::refuse(refusal, None).into_response()).await);
+        }
+        words
     }
     let status_false = |words| format!(r#"{{"responsemsg":"{words}","status":false}}"#);
     assert_eq!(
-        words(&parcelx::stand("")),
+        words(&parcelx::stand("")).await,
         ["Invalid access token", "Account suspended", "Too many requests", "Internal server error"].map(status_false)
     );
     let coded = |(code, words)| format!(r#"{{"error":{{"code":"{code}","message":"{words}"}}}}"#);
     let suspended = ("account_suspended", "The account is suspended");
     let throttled = ("too_many_requests", "Too many requests");
     assert_eq!(
-        words(&paygate::stand("", paygate::client(), None)),
+        words(&paygate::stand("", paygate::client(), None)).await,
         [
             ("invalid_token", "The access token is not valid"),
             suspended,
@@ -392,7 +449,70 @@ fn each_provider_refuses_in_its_own_words() {
         .map(coded)
     );
     assert_eq!(
-        words(&idcheck::stand("")),
+        words(&idcheck::stand("")).await,
         [("invalid_key", "The API key is not valid"), suspended, throttled, ("internal", "Internal error")].map(coded)
     );
+    let [unauthorized, forbidden, throttled, failed] = [
+        "The user name or the password is not right",
+        "The account is suspended",
+        "Too many requests",
+        "Internal error",
+    ];
+    assert_eq!(
+        words(&xapi::stand("")).await,
+        [
+            ("Authentication_InvalidCredentials", unauthorized),
+            ("Authorization_Forbidden", forbidden),
+            ("Internal_TooManyRequests", throttled),
+            ("Internal_ServerError", failed)
+        ]
+        .map(coded)
+    );
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_account_and_second() {
+    let counter = counter();
+    counter.control("credentials", &json!({"expected": ["one:a", "two:a"]})).await;
+    let [one, two, wrong] =
+        ["one:a", "two:a", "two:b"].map(|key| counter.with_credentials(Some(("x-key", key.to_owned()))));
+    counter.rule(json!({"account": "one", "mode": "ok", "latencyMs": 20})).await;
+    tokio::join!(one.add(), one.add(), two.add());
+    two.add().await;
+    wrong.add().await;
+    counter.rule(json!({"mode": "drop"})).await;
+    two.add().await;
+    let traffic = counter.get("/_traffic").await;
+    let accounts = json!({
+        "one": {"calls": 2, "atOnce": 2, "inASecond": 2},
+        "two": {"calls": 4, "atOnce": 1, "inASecond": 4},
+    });
+    assert_eq!(traffic["accounts"], accounts);
+    let calls = traffic["calls"].as_array().unwrap();
+    let statuses: Vec<_> = calls.iter().map(|call| call["status"].clone()).collect();
+    assert_eq!(json!(statuses), json!([201, 201, 201, 201, 401, null]));
+    assert!(calls.iter().all(|call| call["operation"] == "add" && call["tookMicros"].is_u64()), "{traffic}");
+    assert!(calls[0]["tookMicros"].as_u64().unwrap() >= 20_000, "{traffic}");
+    assert!(calls.is_sorted_by_key(|call| call["atMicros"].as_u64().unwrap()), "{traffic}");
+
+    counter.call("DELETE", "/_books", None).await;
+    assert_eq!(counter.get("/_traffic").await, json!({"accounts": {}, "calls": []}));
+}
+
+#[tokio::test]
+async fn a_call_is_open_until_its_client_leaves() {
+    let counter = counter();
+    counter.rule(json!({"mode": "hang", "times": 1})).await;
+    counter.rule(json!({"mode": "slow_body"})).await;
+    let hanging = tokio::time::timeout(PATIENCE, counter.add());
+    let both = async {
+        let slow = counter.add().await;
+        assert_eq!(counter.get("/_traffic").await["accounts"][""]["atOnce"], 2);
+        slow
+    };
+    let (left, slow) = tokio::join!(hanging, both);
+    assert!(left.is_err());
+    drop(slow);
+    counter.call("DELETE", "/_books", None).await;
+    assert_eq!(counter.get("/_traffic").await["accounts"], json!({}), "none is open any more");
 }

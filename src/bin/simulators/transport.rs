@@ -1,25 +1,23 @@
 //! What can go wrong with a call whatever the provider: on the way, at a gateway, by a limit.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     answer::{Answer, Refusal},
+    payload::Payload,
     server::HangUp,
 };
 
 /// Longest that a call is kept without an answer.
 const HANG: Duration = Duration::from_secs(120);
-/// One blank a second before the answer: longer in all than a client should wait, 30 s.
-const TRICKLE: Duration = Duration::from_secs(1);
-const TRICKLES: u32 = 45;
+/// Longer than a client should wait for the end of an answer, 30 s.
+const TRICKLE: Duration = Duration::from_secs(45);
 /// More than any answer has a right to be.
 const HUGE_BYTES: usize = 2 * 1024 * 1024;
 /// The beginning of an answer to a call that was not done.
@@ -40,6 +38,8 @@ pub enum Transport {
     Truncated,
     /// Done; the answer ends in the middle.
     TruncatedAfterWork,
+    /// Done; the connection is closed in the middle of the answer.
+    CutAfterWork,
     /// 429 with `Retry-After`.
     #[serde(rename = "429")]
     TooManyRequests,
@@ -48,10 +48,15 @@ pub enum Transport {
     /// Done, then 500.
     #[serde(rename = "500_after_work")]
     InternalErrorAfterWork,
+    #[serde(rename = "503")]
+    Unavailable,
     #[serde(rename = "401")]
     Unauthorized,
     #[serde(rename = "403")]
     Forbidden,
+    /// 403 with a page, as a firewall answers.
+    #[serde(rename = "html_403")]
+    Html403,
     /// No answer, until the client leaves.
     Hang,
     /// Done, then no answer.
@@ -62,7 +67,7 @@ pub enum Transport {
     DropAfterWork,
     /// Done; the answer is right and 2 MiB long.
     Huge,
-    /// Done; head of the answer at once, the body only after 45 s of blanks.
+    /// Done; head of the answer at once, the body bit by bit over 45 s.
     SlowBody,
     /// 307 to another path, where the call would be done.
     Redirect,
@@ -71,7 +76,7 @@ pub enum Transport {
 impl Transport {
     /// Whether the answer is made out of the real one, so that the work cannot be left out.
     pub fn needs_work(self) -> bool {
-        matches!(self, Self::Ok | Self::TruncatedAfterWork | Self::Huge | Self::SlowBody)
+        matches!(self, Self::Ok | Self::TruncatedAfterWork | Self::CutAfterWork | Self::Huge | Self::SlowBody)
     }
 
     /// Whether the call is done, unless a rule says otherwise.
@@ -84,56 +89,45 @@ impl Transport {
     pub async fn respond(
         self,
         worked: Option<Answer>,
-        retry_after_seconds: u64,
+        retry_after: Vec<HeaderValue>,
         moved_to: &str,
         refuse: impl Fn(Refusal) -> Answer,
     ) -> Response {
+        let refused = |refusal| refuse(refusal).retry_after(retry_after.clone());
         let proper = || worked.clone().unwrap_or_else(|| refuse(Refusal::SimulatorFailed));
+        let changed = |change: fn(Payload) -> Payload| {
+            let answer = proper();
+            (answer.status, change(answer.payload())).into_response()
+        };
         match self {
             Self::Ok => proper().into_response(),
             Self::Html => Answer::page(StatusCode::OK, "Maintenance").into_response(),
             Self::Html502 => Answer::page(StatusCode::BAD_GATEWAY, "502 Bad Gateway").into_response(),
-            Self::Truncated | Self::TruncatedAfterWork => truncated(worked),
-            Self::TooManyRequests => refuse(Refusal::TooManyRequests).retry_after(retry_after_seconds).into_response(),
-            Self::InternalError | Self::InternalErrorAfterWork => refuse(Refusal::InternalError).into_response(),
-            Self::Unauthorized => refuse(Refusal::Unauthorized).into_response(),
-            Self::Forbidden => refuse(Refusal::Forbidden).into_response(),
+            Self::Html403 => Answer::page(StatusCode::FORBIDDEN, "Request blocked").into_response(),
+            Self::Truncated | Self::TruncatedAfterWork if worked.is_some() => changed(Payload::halved),
+            Self::Truncated | Self::TruncatedAfterWork => {
+                Payload::of("application/json", HALF_AN_ANSWER).into_response()
+            }
+            Self::CutAfterWork => changed(Payload::cut),
+            Self::TooManyRequests => refused(Refusal::TooManyRequests).into_response(),
+            Self::InternalError | Self::InternalErrorAfterWork => refused(Refusal::InternalError).into_response(),
+            Self::Unavailable => {
+                let mut answer = refused(Refusal::InternalError);
+                answer.status = StatusCode::SERVICE_UNAVAILABLE;
+                answer.into_response()
+            }
+            Self::Unauthorized => refused(Refusal::Unauthorized).into_response(),
+            Self::Forbidden => refused(Refusal::Forbidden).into_response(),
             Self::Hang | Self::HangAfterWork => {
                 tokio::time::sleep(HANG).await;
                 HangUp::response()
             }
             Self::Drop | Self::DropAfterWork => HangUp::response(),
-            Self::Huge => {
-                let answer = proper();
-                let (content_type, text) = answer.text();
-                let padding = " ".repeat(HUGE_BYTES);
-                (answer.status, [(header::CONTENT_TYPE, content_type)], text + &padding).into_response()
-            }
-            Self::SlowBody => slow(&proper()),
+            Self::Huge => changed(|payload| payload.padded(HUGE_BYTES)),
+            Self::SlowBody => changed(|payload| payload.slow(TRICKLE)),
             Self::Redirect => {
                 (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, moved_to.to_owned())]).into_response()
             }
         }
     }
-}
-
-fn truncated(worked: Option<Answer>) -> Response {
-    let Some(answer) = worked else {
-        return ([(header::CONTENT_TYPE, "application/json")], HALF_AN_ANSWER).into_response();
-    };
-    let (content_type, whole) = answer.text();
-    let half: String = whole.chars().take(whole.chars().count() / 2).collect();
-    (answer.status, [(header::CONTENT_TYPE, content_type)], half).into_response()
-}
-
-fn slow(answer: &Answer) -> Response {
-    let (content_type, whole) = answer.text();
-    let chunks = stream::unfold((0, Some(whole)), |(sent, whole)| async move {
-        if sent < TRICKLES {
-            tokio::time::sleep(TRICKLE).await;
-            return Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), (sent + 1, whole)));
-        }
-        whole.map(|whole| (Ok(Bytes::from(whole)), (sent, None)))
-    });
-    (answer.status, [(header::CONTENT_TYPE, content_type)], Body::from_stream(chunks)).into_response()
 }

@@ -159,8 +159,7 @@ pub fn read(operation: Operation, headers: &HeaderMap, body: &Bytes) -> Result<R
 
 /// The reference of a body that may be wrong in every other way.
 pub fn named_reference(body: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    body["reference"].as_str().filter(|text| is_reference(text)).map(str::to_owned)
+    contract::text_in(body, "reference").filter(|text| is_reference(text))
 }
 
 fn is_reference(text: &str) -> bool {

@@ -60,8 +60,8 @@ pub fn read(operation: Operation, call: &Call) -> Result<Request, Vec<Deviation>
             Ok(Request::Create(read_create(&body)?, home))
         }
         Operation::LookUp => {
-            let reference = read_look_up(call.uri.query().unwrap_or_default());
-            Ok(Request::LookUp(reference.map_err(|deviation| vec![deviation])?, home))
+            let reference = contract::only_parameter(&call.uri, "reference").map_err(|deviation| vec![deviation])?;
+            Ok(Request::LookUp(reference, home))
         }
     }
 }
@@ -100,19 +100,7 @@ fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
 
 /// The reference of a body that may be wrong in every other way.
 pub fn named_reference(body: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    body["reference"].as_str().filter(|text| is_reference(text)).map(str::to_owned)
-}
-
-/// The reference that a look-up asks for.
-fn read_look_up(query: &str) -> Result<String, Deviation> {
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    match (pairs.next(), pairs.next()) {
-        (Some((name, reference)), None) if name == "reference" && is_reference(&reference) => {
-            Ok(reference.into_owned())
-        }
-        _ => Err(Deviation::new("reference", "must be there once, and nothing else")),
-    }
+    contract::text_in(body, "reference").filter(|text| is_reference(text))
 }
 
 fn is_reference(text: &str) -> bool {
