@@ -23,6 +23,7 @@ pub struct Answer {
 enum Content {
     Json(Value),
     Page(String),
+    File(Box<Payload>),
 }
 
 impl Answer {
@@ -39,6 +40,11 @@ impl Answer {
     pub fn page(status: StatusCode, title: &str) -> Self {
         let page = format!("<!doctype html><title>{title}</title><h1>{title}</h1>\n");
         Self { status, content: Content::Page(page), retry_after: Vec::new() }
+    }
+
+    /// 200 with a file.
+    pub fn file(payload: Payload) -> Self {
+        Self { status: StatusCode::OK, content: Content::File(Box::new(payload)), retry_after: Vec::new() }
     }
 
     /// With these `Retry-After` headers.
@@ -78,6 +84,7 @@ impl Answer {
         match self.content {
             Content::Json(body) => Payload::of("application/json", body.to_string()),
             Content::Page(page) => Payload::of("text/html; charset=utf-8", page),
+            Content::File(payload) => *payload,
         }
     }
 }
@@ -87,6 +94,7 @@ impl IntoResponse for Answer {
         let body = match self.content {
             Content::Json(body) => Json(body).into_response(),
             Content::Page(page) => Html(page).into_response(),
+            Content::File(payload) => payload.into_response(),
         };
         let mut response = (self.status, body).into_response();
         for value in self.retry_after {

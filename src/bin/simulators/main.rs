@@ -9,6 +9,7 @@
 //! | `/paygate` | PayGate, see [`paygate`] |
 //! | `/idcheck` | IDCheck, see [`idcheck`] |
 //! | `/xapi` | X-API, see [`xapi`] |
+//! | `/rosreestr` | Rosreestr, see [`rosreestr`] |
 //!
 //! A provider's stand-in is a [`stand::Provider`]: its contract, its books and its own modes. Credentials, rules
 //! ([`rules`]), what goes wrong on the way ([`transport`]), when calls arrive ([`traffic`]), the control API ([`control`]) and
@@ -26,6 +27,7 @@ mod namespace;
 mod parcelx;
 mod paygate;
 mod payload;
+mod rosreestr;
 mod rules;
 mod server;
 mod stand;
@@ -92,6 +94,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .merge(control::router(&paygate::stand(base, client.clone(), callbacks.clone())))
             .merge(control::router(&idcheck::stand(base)))
             .merge(control::router(&xapi::stand(base)))
+            .merge(control::router(&rosreestr::stand(base)))
     });
     tokio::select! {
         () = server::serve(listener, router) => {}

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     answer::{Answer, Refusal},
     contract::{Deviating, Deviation, read_json},
-    idcheck, parcelx, paygate,
+    idcheck, parcelx, paygate, rosreestr,
     rules::{Fault, Mode, NewRule, OwnMode, Rules, Subject, Work},
     server,
     stand::{Books, Call, Provider, Stand},
@@ -468,6 +468,8 @@ async fn each_provider_refuses_in_its_own_words() {
         ]
         .map(coded)
     );
+    let only_words = |words| format!(r#"{{"message":"{words}"}}"#);
+    assert_eq!(words(&rosreestr::stand("")).await, [unauthorized, forbidden, throttled, failed].map(only_words));
 }
 
 #[tokio::test]
