@@ -212,11 +212,19 @@ impl App {
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let secrets = config.check().map_err(BuildError::Config)?;
         let db = mongo::connect(&config.stores.mongodb_uri).await?;
+        // Connections of their own: who polls lists must not keep writes from one.
+        let lanes = mongo::connect(&config.stores.mongodb_uri).await?;
         let redis = Redis::new(&config.stores.redis_url, &config.stores.redis_prefix)?;
-        Self::assemble(config, &secrets, db, redis)
+        Self::assemble(config, &secrets, db, &lanes, redis)
     }
 
-    fn assemble(config: Config, secrets: &Secrets, db: Database, redis: Redis) -> Result<Self, BuildError> {
+    fn assemble(
+        config: Config,
+        secrets: &Secrets,
+        db: Database,
+        lanes: &Database,
+        redis: Redis,
+    ) -> Result<Self, BuildError> {
         let clock = Clock::default();
         let tokens = Arc::new(TokenKeys::new(&secrets.jwt, secrets.jwt_previous.as_ref(), clock.clone()));
         let limiter = RateLimiter::new(redis.clone());
@@ -225,7 +233,8 @@ impl App {
         let queues = config.order_queues();
         let indexes_present = Arc::new(AtomicBool::new(false));
         let journal = audit::journal().hashing(leaf_hashes(&db, &secrets.sealing));
-        let api_lane = Lane::start("api", db.clone(), clock.clone(), journal.clone());
+        let lane = |name| Lane::start(name, lanes.clone(), clock.clone(), journal.clone());
+        let api_lane = lane("api");
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));
         let auth = Arc::new(AuthService::new(auth::AuthParts {
@@ -272,7 +281,7 @@ impl App {
         let checks = config.kyc_queue();
         let kyc = KycService {
             lane: api_lane.clone(),
-            documents_lane: Lane::start("documents", db.clone(), clock.clone(), journal.clone()),
+            documents_lane: lane("documents"),
             store: KycStore::new(db.clone()),
             audit: AuditStore::new(db.clone()),
             waker: waker.clone(),
@@ -292,8 +301,7 @@ impl App {
             secrets.audit.public.clone(),
         );
         let exports = AuditExports::new(exporter, clock.clone());
-        let completion_lane = Lane::start("complete", db.clone(), clock.clone(), journal.clone());
-        let begin_lane = Lane::start("begin", db.clone(), clock.clone(), journal);
+        let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
         let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &db, &clock, &queue_store)?;
         Ok(Self {
             config: Arc::new(config),

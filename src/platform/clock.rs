@@ -68,12 +68,14 @@ impl Clock {
 
     /// Moves the clock; for tests.
     pub fn advance(&self, by: Duration) {
-        self.shared.advanced_ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+        let by_ms = by.as_millis() as i64;
+        ids::allow_for(self.shared.advanced_ms.fetch_add(by_ms, Ordering::Relaxed) + by_ms);
     }
 
     /// Moves the clock back; for tests.
     pub fn set_back(&self, by: Duration) {
-        self.shared.advanced_ms.fetch_sub(by.as_millis() as i64, Ordering::Relaxed);
+        let by_ms = by.as_millis() as i64;
+        ids::allow_for(self.shared.advanced_ms.fetch_sub(by_ms, Ordering::Relaxed) - by_ms);
     }
 
     /// Looks at the database's clock and follows it. The error is at most half the round trip.

@@ -28,6 +28,19 @@ pub fn follow(now_ms: i64) {
     OFFSET_MS.store(now_ms - local_ms(), Ordering::Relaxed);
 }
 
+/// How far tests have moved their clocks from the one that ids follow.
+static MOVED_MS: AtomicI64 = AtomicI64::new(0);
+
+/// A test has moved its clock so far; ids don't go along.
+pub(super) fn allow_for(moved_ms: i64) {
+    MOVED_MS.fetch_max(moved_ms.saturating_abs(), Ordering::Relaxed);
+}
+
+/// How far the time of a record may be from that of its id for that; 0 outside of tests.
+pub(super) fn moved_ms() -> i64 {
+    MOVED_MS.load(Ordering::Relaxed)
+}
+
 fn now() -> Timestamp {
     let ms = u64::try_from(local_ms() + OFFSET_MS.load(Ordering::Relaxed)).unwrap_or_default();
     Timestamp::from_unix(&CONTEXT, ms / 1_000, (ms % 1_000) as u32 * 1_000_000)

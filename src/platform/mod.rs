@@ -28,3 +28,4 @@ pub mod secret;
 pub mod singleton;
 pub mod state_table;
 pub mod text;
+pub mod walk;

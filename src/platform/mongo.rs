@@ -18,6 +18,9 @@ pub const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The database's name where the URI names none.
 pub const DEFAULT_DATABASE: &str = "waybill";
 
+/// A read that somebody waits for is given up by the server after this long, so that it can't pile up behind its client.
+pub const READ_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Makes a client for `uri`; connects lazily, so it succeeds while the database is away.
 ///
 /// # Errors
@@ -59,7 +62,7 @@ pub struct Latest<T> {
 /// # Errors
 /// What the driver says.
 pub async fn latest<T: DeserializeOwned + Unpin + Send + Sync>(asked: Find<'_, T>) -> Result<Latest<T>> {
-    let found = asked.sort(doc! { "_id": -1 }).limit(LATEST_MAX as i64 + 1).await?;
+    let found = asked.sort(doc! { "_id": -1 }).limit(LATEST_MAX as i64 + 1).max_time(READ_TIME_MAX).await?;
     let mut records: Vec<T> = found.try_collect().await?;
     let truncated = records.len() > LATEST_MAX;
     records.truncate(LATEST_MAX);

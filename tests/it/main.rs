@@ -30,6 +30,7 @@ mod faults;
 mod finance;
 mod finance_export;
 mod finance_reports;
+mod histories;
 mod journey;
 mod kyc;
 mod kyc_application;

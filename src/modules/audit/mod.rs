@@ -17,7 +17,6 @@ pub mod seals;
 mod search;
 mod store;
 pub mod verification;
-mod walk;
 
 use crate::platform::{
     batch::{Journal, View},
@@ -29,7 +28,6 @@ pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdi
 pub use refusals::{Refusals, Sender};
 pub use search::{CallFilter, CallPage, CallSearch, Exchange, ListedCall};
 pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
-pub use walk::{Direction, Paged, RANGE_MAX_MS, TimeRange, Walk, Walked, given, paged, place_of};
 
 /// Puts what transactions write into the sealer's queue and the relay's.
 #[must_use]

@@ -13,6 +13,9 @@ use serde::Deserialize;
 use super::{
     model::{ErrorClass, ProviderRequestLog, ProviderResponseLog},
     store::{REQUEST_LOGS, RESPONSE_LOGS},
+};
+use crate::platform::{
+    mongo::READ_TIME_MAX,
     walk::{Direction, Paged, TimeRange, Walk, Walked, given, ids_within, next_place, paged},
 };
 
@@ -207,7 +210,9 @@ impl CallSearch {
     /// What the driver says.
     pub async fn find(&self, request_ref_id: &str) -> Result<Option<Exchange>> {
         let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
-        let Some(request) = requests.find_one(doc! { "_id": request_ref_id }).await? else { return Ok(None) };
+        let Some(request) = requests.find_one(doc! { "_id": request_ref_id }).max_time(READ_TIME_MAX).await? else {
+            return Ok(None);
+        };
         let responses = self.answers_to(&[request_ref_id], Document::new()).await?.remove(request_ref_id);
         Ok(Some(Exchange { request, responses: responses.unwrap_or_default() }))
     }
@@ -217,7 +222,7 @@ impl CallSearch {
     /// # Errors
     /// What the driver says.
     pub async fn find_response(&self, response_ref_id: &str) -> Result<Option<ProviderResponseLog>> {
-        self.db.collection(RESPONSE_LOGS).find_one(doc! { "_id": response_ref_id }).await
+        self.db.collection(RESPONSE_LOGS).find_one(doc! { "_id": response_ref_id }).max_time(READ_TIME_MAX).await
     }
 
     /// Calls that match, at most `limit`, beyond `after`; a filter without a selective key has to be bounded. They are in
@@ -294,8 +299,11 @@ impl CallSearch {
         let mut query = doc! { "requestRefId": { "$in": &requests } };
         query.extend(conditions.clone());
         let answers = self.db.collection::<Document>(RESPONSE_LOGS);
-        let found =
-            answers.find(query).hint(Hint::Name("request".into())).projection(doc! { "_id": 0, "requestRefId": 1 });
+        let found = answers
+            .find(query)
+            .hint(Hint::Name("request".into()))
+            .projection(doc! { "_id": 0, "requestRefId": 1 })
+            .max_time(READ_TIME_MAX);
         let found: Vec<Document> = found.await?.try_collect().await?;
         let matching: HashSet<&str> = found.iter().filter_map(|answer| answer.get_str("requestRefId").ok()).collect();
         Ok(requests.into_iter().filter(|id| matching.contains(&**id)).collect())
@@ -344,7 +352,11 @@ impl CallSearch {
             query.insert("_id", within);
         }
         let all = self.db.collection::<Answer>(RESPONSE_LOGS);
-        let all = all.find(query).hint(Hint::Name("request".into())).projection(doc! { "requestRefId": 1 });
+        let all = all
+            .find(query)
+            .hint(Hint::Name("request".into()))
+            .projection(doc! { "requestRefId": 1 })
+            .max_time(READ_TIME_MAX);
         let mut all: Vec<Answer> = all.await?.try_collect().await?;
         all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         if direction == Direction::Newest {
@@ -359,7 +371,8 @@ impl CallSearch {
     /// These calls in this order, without headers and bodies.
     async fn listed(&self, ids: Vec<&str>) -> Result<Vec<ListedCall>> {
         let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
-        let found = requests.find(doc! { "_id": { "$in": &ids } }).hint(Hint::Keys(doc! { "_id": 1 }));
+        let found =
+            requests.find(doc! { "_id": { "$in": &ids } }).hint(Hint::Keys(doc! { "_id": 1 })).max_time(READ_TIME_MAX);
         let found: Vec<ProviderRequestLog> = found.projection(without_bodies()).await?.try_collect().await?;
         let mut requests: HashMap<String, ProviderRequestLog> =
             found.into_iter().map(|request| (request.id.clone(), request)).collect();
@@ -378,7 +391,10 @@ impl CallSearch {
         projection: Document,
     ) -> Result<HashMap<String, Vec<ProviderResponseLog>>> {
         let answers = self.db.collection::<ProviderResponseLog>(RESPONSE_LOGS);
-        let found = answers.find(doc! { "requestRefId": { "$in": requests } }).hint(Hint::Name("request".into()));
+        let found = answers
+            .find(doc! { "requestRefId": { "$in": requests } })
+            .hint(Hint::Name("request".into()))
+            .max_time(READ_TIME_MAX);
         let mut found: Vec<ProviderResponseLog> = found.projection(projection).await?.try_collect().await?;
         found.sort_by(|a, b| a.id.cmp(&b.id));
         let mut by_request: HashMap<String, Vec<ProviderResponseLog>> = HashMap::new();

@@ -13,12 +13,13 @@ use super::{
     trail::{TrailFilter, list_trail},
 };
 use crate::{
-    modules::audit::{AuditEvent, AuditOutcome, Direction, TimeRange},
+    modules::audit::{AuditEvent, AuditOutcome},
     platform::{
         clock::{Clock, Rfc3339Time},
         error::{AppError, Problem},
         http::ApiQuery,
         identity::{About, AdminReader},
+        walk::{Direction, TimeRange},
     },
 };
 

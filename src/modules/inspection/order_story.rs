@@ -19,7 +19,7 @@ use crate::{
         error::{AppError, ErrorKind, Problem},
         http::{ApiPath, NoQuery},
         identity::{About, Actor, AdminReader},
-        mongo::Latest,
+        mongo::{Latest, READ_TIME_MAX},
     },
 };
 
@@ -192,7 +192,8 @@ async fn get_order_story(
     _: NoQuery,
     ApiPath(order_id): ApiPath<String>,
 ) -> Result<(Extension<About>, Json<StoryResponse>), AppError> {
-    let order: Option<Order> = stories.db.collection(ORDERS).find_one(doc! { "_id": &order_id }).await?;
+    let order: Option<Order> =
+        stories.db.collection(ORDERS).find_one(doc! { "_id": &order_id }).max_time(READ_TIME_MAX).await?;
     let order =
         order.ok_or_else(|| AppError::new(ErrorKind::NotFound, "audit.not_found", "There is no such order."))?;
     let about = About::new(Some(&order.id), Some(&order.user_id));

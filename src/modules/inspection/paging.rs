@@ -4,14 +4,12 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{
-    modules::audit::{Direction, TimeRange},
-    platform::{
-        clock::Rfc3339Time,
-        error::{AppError, FieldError},
-        http::cursor,
-        secret::sha256_hex,
-    },
+use crate::platform::{
+    clock::Rfc3339Time,
+    error::{AppError, FieldError},
+    http::cursor,
+    secret::sha256_hex,
+    walk::{Direction, TimeRange},
 };
 
 /// Which way a list goes.

@@ -10,13 +10,14 @@ use validator::Validate;
 use super::paging::{ListOrder, Place, RangeResponse, scope_of};
 use crate::{
     modules::audit::{
-        CallFilter, CallSearch, ErrorClass, Exchange, ListedCall, ProviderRequestLog, ProviderResponseLog, TimeRange,
+        CallFilter, CallSearch, ErrorClass, Exchange, ListedCall, ProviderRequestLog, ProviderResponseLog,
     },
     platform::{
         clock::{Clock, Rfc3339Time},
         error::{AppError, ErrorKind, Problem},
         http::{ApiPath, ApiQuery, NoQuery},
         identity::{About, AdminReader},
+        walk::TimeRange,
     },
 };
 

@@ -303,8 +303,7 @@ async fn list_jobs(
 ) -> Result<Json<JobListResponse>, AppError> {
     let queue = board.queue(&queue)?;
     let page = board.store.list(queue, query.state, query.cursor.as_deref(), query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = if page.more { page.items.last().map(|job| job.id.clone()) } else { None };
-    Ok(Json(JobListResponse { items: page.items.into_iter().map(Into::into).collect(), next_cursor }))
+    Ok(Json(JobListResponse { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// One job.
@@ -434,8 +433,8 @@ async fn retry_dead(
                 Err(_) => failed += 1,
             }
         }
-        after = page.items.last().map(|job| job.id.clone());
-        more = page.more;
+        after = page.next;
+        more = after.is_some();
         if !more || failed > 0 {
             break;
         }

@@ -27,6 +27,7 @@ use crate::{
         http::{ApiPath, ApiQuery, NoQuery, cursor},
         identity::{About, AdminReader},
         ids::is_id,
+        mongo::READ_TIME_MAX,
         sealing::SealingKeys,
     },
 };
@@ -162,14 +163,16 @@ async fn get_proof(
     let store = SealStore::new(reader.db.clone());
     let Some(seal) = store.find_by_record(&id).await? else {
         let records = reader.db.collection::<Document>(scope.collection());
-        return Err(match records.find_one(doc! { "_id": &id }).projection(doc! { "_id": 1 }).await? {
-            Some(_) => {
-                let detail = "The record is not sealed yet. That takes some seconds; if it stays so, look whether a worker \
+        return Err(
+            match records.find_one(doc! { "_id": &id }).projection(doc! { "_id": 1 }).max_time(READ_TIME_MAX).await? {
+                Some(_) => {
+                    let detail = "The record is not sealed yet. That takes some seconds; if it stays so, look whether a worker \
                               has AUDIT_SIGNING_KEY.";
-                AppError::new(ErrorKind::NotFound, "audit.not_sealed", detail)
-            }
-            None => not_found(),
-        });
+                    AppError::new(ErrorKind::NotFound, "audit.not_sealed", detail)
+                }
+                None => not_found(),
+            },
+        );
     };
     prove(&reader, &store, &seal, &id).await
 }

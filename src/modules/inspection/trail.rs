@@ -6,12 +6,13 @@ use mongodb::{Database, error::Result};
 
 use crate::{
     modules::{
-        audit::{
-            AUDIT_EVENTS, AuditEvent, AuditOutcome, Direction, Paged, TimeRange, Walk, Walked, given, paged, place_of,
-        },
+        audit::{AUDIT_EVENTS, AuditEvent, AuditOutcome},
         events::{EVENTS, Event},
     },
-    platform::erased,
+    platform::{
+        erased,
+        walk::{Direction, Paged, TimeRange, Walk, Walked, given, paged, place_of},
+    },
 };
 
 /// Records of a book that one page looks at where no index narrows them down, in stages.

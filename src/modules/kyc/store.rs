@@ -2,10 +2,10 @@
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, Database, error::Result};
+use mongodb::{Collection, Database, error::Result, options::Hint};
 
 use super::model::{APPLICATIONS, Application, DOCUMENTS, DocumentContent, KycState};
-use crate::platform::mongo::Index;
+use crate::platform::mongo::{Index, READ_TIME_MAX};
 
 /// Which applications are listed.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,10 @@ impl KycStore {
     /// # Errors
     /// What the driver says.
     pub async fn find(&self, user_id: &str) -> Result<Option<Application>> {
-        self.applications().find_one(doc! { "_id": Application::id_of(user_id), "userId": user_id }).await
+        self.applications()
+            .find_one(doc! { "_id": Application::id_of(user_id), "userId": user_id })
+            .max_time(READ_TIME_MAX)
+            .await
     }
 
     /// Applications that were handed in, oldest submission first; one more than `limit` where there are more.
@@ -68,10 +71,9 @@ impl KycStore {
         if let Some(state) = filter.state {
             query.insert("state", state.as_str());
         }
-        let mut submitted = doc! { "$ne": null };
-        if let Some(from) = filter.from {
-            submitted.insert("$gte", from);
-        }
+        // The bound on the time gives the place in the index; the rest only tells those of the same millisecond apart.
+        let reached = filter.after.as_ref().map(|(at, _)| *at);
+        let mut submitted = doc! { "$gte": filter.from.max(reached).unwrap_or(DateTime::MIN) };
         if let Some(to) = filter.to {
             submitted.insert("$lt", to);
         }
@@ -81,8 +83,9 @@ impl KycStore {
             query.insert("$or", vec![later, doc! { "submittedAt": at, "_id": { "$gt": id } }]);
         }
         let applications = self.applications();
+        let index = if filter.state.is_some() { "state_age" } else { "age" };
         let found = applications.find(query).sort(doc! { "submittedAt": 1, "_id": 1 }).limit(limit as i64 + 1);
-        found.await?.try_collect().await
+        found.hint(Hint::Name(index.into())).max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
     /// The content of a document of `user_id`.
@@ -91,7 +94,7 @@ impl KycStore {
     /// What the driver says.
     pub async fn content(&self, user_id: &str, document_id: &str) -> Result<Option<DocumentContent>> {
         let contents = self.db.collection::<DocumentContent>(DOCUMENTS);
-        contents.find_one(doc! { "_id": document_id, "userId": user_id }).await
+        contents.find_one(doc! { "_id": document_id, "userId": user_id }).max_time(READ_TIME_MAX).await
     }
 
     /// Whose document it is, where there is one.
@@ -100,7 +103,11 @@ impl KycStore {
     /// What the driver says.
     pub async fn owner_of(&self, document_id: &str) -> Result<Option<String>> {
         let contents = self.db.collection::<Document>(DOCUMENTS);
-        let found = contents.find_one(doc! { "_id": document_id }).projection(doc! { "userId": 1 }).await?;
+        let found = contents
+            .find_one(doc! { "_id": document_id })
+            .projection(doc! { "userId": 1 })
+            .max_time(READ_TIME_MAX)
+            .await?;
         Ok(found.and_then(|content| content.get_str("userId").ok().map(str::to_owned)))
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
         identity::Merchant,
         money::Money,
+        walk::TimeRange,
     },
 };
 
@@ -125,7 +126,8 @@ struct CancellationResponse {
 #[serde(rename_all = "camelCase")]
 struct OrderListResponse {
     items: Vec<OrderResponse>,
-    /// Send it as `cursor` for the next page; null on the last one.
+    /// Send it as `cursor` for the next page; null on the last one. By provider a page may have fewer than asked for, or none,
+    /// before the last one.
     next_cursor: Option<String>,
 }
 
@@ -292,13 +294,11 @@ async fn list_orders(
         client_order_id: query.client_order_id,
         status: query.status,
         provider: query.provider.map(|provider| provider.as_str().to_owned()),
-        from: query.from.map(|time| time.0),
-        to: query.to.map(|time| time.0),
+        created: TimeRange { from: query.from.map(|time| time.0), to: query.to.map(|time| time.0) },
     };
     let limit = query.limit.unwrap_or(PAGE);
-    let (orders, more) = service.list(&user, &filter, query.cursor.as_deref(), limit).await?;
-    let next_cursor = if more { orders.last().map(|order| order.id.clone()) } else { None };
-    Ok(Json(OrderListResponse { items: orders.into_iter().map(Into::into).collect(), next_cursor }))
+    let page = service.list(&user, &filter, query.cursor.as_deref(), limit).await?;
+    Ok(Json(OrderListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// One of your orders.

@@ -27,6 +27,7 @@ use crate::{
         identity::CurrentUser,
         ids::new_id,
         india::pincodes::{self, Misfit},
+        walk::Paged,
     },
 };
 
@@ -145,7 +146,7 @@ impl OrderService {
         self.store.find(&user.user_id, order_id).await?.ok_or(OrderError::NotFound)
     }
 
-    /// The caller's orders, newest first, and whether there are more.
+    /// The caller's orders, newest first, and where the list goes on.
     ///
     /// # Errors
     /// [`OrderError::Database`].
@@ -155,11 +156,8 @@ impl OrderService {
         filter: &OrderFilter,
         before_id: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Order>, bool), OrderError> {
-        let mut found = self.store.list(&user.user_id, filter, before_id, limit).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
+    ) -> Result<Paged<Order>, OrderError> {
+        Ok(self.store.list(&user.user_id, filter, before_id, limit).await?)
     }
 
     /// The history of one of the caller's orders.

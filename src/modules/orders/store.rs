@@ -1,11 +1,13 @@
 //! Every read of orders. A merchant's finder takes the owner, always.
 
-use bson::{DateTime, Document, doc};
-use futures_util::TryStreamExt;
+use bson::{Document, doc};
 use mongodb::{Collection, Database, error::Result};
 
 use super::model::{ORDERS, Order, OrderStatus};
-use crate::platform::mongo::Index;
+use crate::platform::{
+    mongo::{Index, READ_TIME_MAX},
+    walk::{Direction, Paged, STAGES, TimeRange, Walk, paged},
+};
 
 /// Reads orders; they are written by commands only.
 #[derive(Clone, Debug)]
@@ -22,10 +24,8 @@ pub struct OrderFilter {
     pub status: Option<OrderStatus>,
     /// Provider.
     pub provider: Option<String>,
-    /// Created at or after.
-    pub from: Option<DateTime>,
-    /// Created before.
-    pub to: Option<DateTime>,
+    /// When it was created.
+    pub created: TimeRange,
 }
 
 impl OrderStore {
@@ -60,10 +60,11 @@ impl OrderStore {
     /// # Errors
     /// What the driver says.
     pub async fn find(&self, user_id: &str, order_id: &str) -> Result<Option<Order>> {
-        self.orders().find_one(doc! { "_id": order_id, "userId": user_id }).await
+        self.orders().find_one(doc! { "_id": order_id, "userId": user_id }).max_time(READ_TIME_MAX).await
     }
 
-    /// Orders of `user_id`, newest first, older than `before_id`; one more than `limit` where there are more.
+    /// Orders of `user_id`, newest first, older than `before_id`. A range of time is a range of ids; by provider, for which
+    /// there is no index, a page looks at so many orders and no more.
     ///
     /// # Errors
     /// What the driver says.
@@ -73,32 +74,43 @@ impl OrderStore {
         filter: &OrderFilter,
         before_id: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Order>> {
-        let mut query = doc! { "userId": user_id };
-        if let Some(id) = &filter.client_order_id {
-            query.insert("clientOrderId", id);
-        }
-        if let Some(status) = filter.status {
-            query.insert("status", status.as_str());
-        }
-        if let Some(provider) = &filter.provider {
-            query.insert("provider", provider);
+    ) -> Result<Paged<Order>> {
+        let walk = filter.walk(user_id);
+        let (range, direction, take) = (filter.created.of_ids(), Direction::Newest, limit + 1);
+        let found = if filter.provider.is_some() {
+            walk.go_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
+        } else {
+            walk.go(&self.db, range, direction, before_id, take, None).await?
+        };
+        Ok(paged(found.found, limit, found.ended_at, |order: &Order| &order.id))
+    }
+}
+
+impl OrderFilter {
+    fn walk(&self, user_id: &str) -> Walk {
+        let mut key = doc! { "userId": user_id };
+        let mut rest = Document::new();
+        let index = match (&self.client_order_id, self.status) {
+            (Some(id), status) => {
+                key.insert("clientOrderId", id);
+                rest.extend(status.map(|status| ("status".to_owned(), status.as_str().into())));
+                "idempotency"
+            }
+            (None, Some(status)) => {
+                key.insert("status", status.as_str());
+                "owner_status"
+            }
+            (None, None) => "owner",
+        };
+        if let Some(provider) = &self.provider {
+            rest.insert("provider", provider);
         }
         let mut created = Document::new();
-        if let Some(from) = filter.from {
-            created.insert("$gte", from);
-        }
-        if let Some(to) = filter.to {
-            created.insert("$lt", to);
-        }
+        created.extend(self.created.from.map(|from| ("$gte".to_owned(), from.into())));
+        created.extend(self.created.to.map(|to| ("$lt".to_owned(), to.into())));
         if !created.is_empty() {
-            query.insert("createdAt", created);
+            rest.insert("createdAt", created);
         }
-        if let Some(id) = before_id {
-            query.insert("_id", doc! { "$lt": id });
-        }
-        let orders = self.orders();
-        let found = orders.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1);
-        found.await?.try_collect().await
+        Walk { collection: ORDERS, prefix: "ord", index, key, rest }
     }
 }

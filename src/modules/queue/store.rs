@@ -12,7 +12,12 @@ use super::{
     JOBS,
     model::{Job, JobState, QueueConfig},
 };
-use crate::platform::{batch::Entity, clock::after, mongo::Index};
+use crate::platform::{
+    batch::Entity,
+    clock::after,
+    mongo::{Index, READ_TIME_MAX},
+    walk::{Direction, STAGES, TimeRange, Walk, paged},
+};
 
 /// What operators and providers asked of queues.
 pub const QUEUES: &str = "queues";
@@ -98,8 +103,8 @@ pub struct QueueSummary {
 pub struct JobPage {
     /// Jobs in order of id.
     pub items: Vec<Job>,
-    /// Whether there are more.
-    pub more: bool,
+    /// The id to go on behind; none at the end. Before it a page may have fewer than asked for, or none.
+    pub next: Option<String>,
 }
 
 /// What a claim round found and got.
@@ -145,11 +150,13 @@ impl QueueStore {
     }
 
     /// Indexes of this module. One serves claiming (what is not due has no turn and is never looked at), promoting,
-    /// reclaiming, trimming and lists.
+    /// reclaiming and trimming.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
             Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "priority": 1, "turn": 1, "runAt": 1 }),
+            // For operators; small, because few jobs are dead.
+            Index::new(JOBS, "dead", doc! { "queue": 1, "_id": 1 }).partial(doc! { "state": "dead" }),
             Index::new(JOBS, "dedupe", doc! { "queue": 1, "dedupeKey": 1 })
                 .unique()
                 .partial(doc! { "dedupeKey": { "$type": "string" } }),
@@ -420,7 +427,13 @@ impl QueueStore {
     /// # Errors
     /// What the driver says.
     pub async fn controls(&self, queue: &str) -> Result<Controls> {
-        Ok(self.db.collection::<Controls>(QUEUES).find_one(doc! { "_id": queue }).await?.unwrap_or_default())
+        Ok(self
+            .db
+            .collection::<Controls>(QUEUES)
+            .find_one(doc! { "_id": queue })
+            .max_time(READ_TIME_MAX)
+            .await?
+            .unwrap_or_default())
     }
 
     /// Until when this process itself was told to keep away from a queue, unless that was before `resumed_at`.
@@ -500,7 +513,7 @@ impl QueueStore {
             if let Some(when) = when {
                 filter.insert("runAt", when);
             }
-            self.jobs().count_documents(filter).await
+            self.jobs().count_documents(filter).max_time(READ_TIME_MAX).await
         };
         Ok(QueueSummary {
             ready: count(JobState::Ready, Some(doc! { "$lte": now })).await?,
@@ -511,7 +524,8 @@ impl QueueStore {
         })
     }
 
-    /// Jobs of a queue in order of age, starting after `after_id`.
+    /// Jobs of a queue in order of age, starting after `after_id`. Ready and done ones have no index in this order: a page
+    /// looks at so many jobs and no more.
     ///
     /// # Errors
     /// What the driver says.
@@ -522,17 +536,26 @@ impl QueueStore {
         after_id: Option<&str>,
         limit: usize,
     ) -> Result<JobPage> {
-        let states = state.map_or_else(|| vec!["ready", "active", "dead", "done"], |state| vec![state.as_str()]);
-        let mut filter = doc! { "queue": queue, "state": { "$in": states } };
-        if let Some(id) = after_id {
-            filter.insert("_id", doc! { "$gt": id });
-        }
-        let documents = self.db.collection::<Document>(JOBS);
-        let found = documents.find(filter).sort(doc! { "_id": 1 }).limit(limit as i64 + 1).await?;
-        let mut items: Vec<Job> = found.map_ok(show).try_collect().await?;
-        let more = items.len() > limit;
-        items.truncate(limit);
-        Ok(JobPage { items, more })
+        let in_queue = doc! { "queue": queue };
+        let state_is = state.map(|state| ("state".to_owned(), Bson::from(state.as_str())));
+        let (index, key, rest, is_sparse) = match state {
+            Some(JobState::Dead) => ("dead", in_queue, Document::from_iter(state_is), false),
+            // As many as workers have slots.
+            Some(JobState::Active) => ("claim", in_queue.into_iter().chain(state_is).collect(), Document::new(), false),
+            None | Some(JobState::Ready | JobState::Done) => {
+                ("_id_", Document::new(), in_queue.into_iter().chain(state_is).collect(), true)
+            }
+        };
+        let walk = Walk { collection: JOBS, prefix: "job", index, key, rest };
+        let (range, direction, take) = (TimeRange::default(), Direction::Oldest, limit + 1);
+        let walked = if is_sparse {
+            walk.go_in_stages(&self.db, range, direction, after_id, take, &STAGES).await?
+        } else {
+            walk.go(&self.db, range, direction, after_id, take, None).await?
+        };
+        let found = walked.found.into_iter().map(show).collect();
+        let page = paged(found, limit, walked.ended_at, |job: &Job| &job.id);
+        Ok(JobPage { items: page.shown, next: page.next })
     }
 
     /// One job.
@@ -540,7 +563,13 @@ impl QueueStore {
     /// # Errors
     /// What the driver says.
     pub async fn find(&self, job_id: &str) -> Result<Option<Job>> {
-        Ok(self.db.collection::<Document>(JOBS).find_one(doc! { "_id": job_id }).await?.map(show))
+        Ok(self
+            .db
+            .collection::<Document>(JOBS)
+            .find_one(doc! { "_id": job_id })
+            .max_time(READ_TIME_MAX)
+            .await?
+            .map(show))
     }
 
     /// When a lease taken now ends.

@@ -11,7 +11,7 @@ use mongodb::{
 use super::model::{FINANCE_REFERENCES, HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
 use crate::platform::{
     money::{Currency, Money},
-    mongo::{Index, Latest, latest},
+    mongo::{Index, Latest, READ_TIME_MAX, latest},
 };
 
 /// A balance, at one moment.
@@ -105,10 +105,16 @@ impl WalletStore {
         let mut session = self.snapshot().await?;
         let wallets = self.snapshots.collection::<Wallet>(WALLETS);
         let id = Wallet::id_of(user_id, currency);
-        let wallet = wallets.find_one(doc! { "_id": id }).session(&mut session).await?;
+        let wallet = wallets.find_one(doc! { "_id": id }).max_time(READ_TIME_MAX).session(&mut session).await?;
         let open = doc! { "userId": user_id, "currency": currency.code(), "state": "open" };
         let pipeline = [doc! { "$match": open }, doc! { "$group": { "_id": null, "held": { "$sum": "$amount" } } }];
-        let mut sums = self.snapshots.collection::<Document>(HOLDS).aggregate(pipeline).session(&mut session).await?;
+        let mut sums = self
+            .snapshots
+            .collection::<Document>(HOLDS)
+            .aggregate(pipeline)
+            .max_time(READ_TIME_MAX)
+            .session(&mut session)
+            .await?;
         let held = sums.next(&mut session).await.transpose()?.map_or(Ok(0), |sum| integer(&sum, "held"))?;
         let (available, version) = wallet.map_or((0, 0), |wallet| (wallet.available, wallet.version));
         Ok(Balance { currency, available, held, version })
@@ -130,7 +136,7 @@ impl WalletStore {
             "version": { "$max": "$walletSeq" } } },
         ];
         let ledger = self.db.collection::<Document>(LEDGER);
-        let mut found = ledger.aggregate(pipeline).await?;
+        let mut found = ledger.aggregate(pipeline).max_time(READ_TIME_MAX).await?;
         let sums = found.try_next().await?.unwrap_or_default();
         let number = |name: &str| integer(&sums, name);
         Ok(Balance { currency, available: number("available")?, held: number("held")?, version: number("version")? })
@@ -156,7 +162,7 @@ impl WalletStore {
     /// # Errors
     /// What the driver says.
     pub async fn transaction(&self, transaction_id: &str) -> Result<Option<LedgerTransaction>> {
-        self.db.collection(LEDGER).find_one(doc! { "_id": transaction_id }).await
+        self.db.collection(LEDGER).find_one(doc! { "_id": transaction_id }).max_time(READ_TIME_MAX).await
     }
 }
 

@@ -6,9 +6,8 @@ use serde::Serialize;
 use super::super::{
     proof::Scopes,
     store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS},
-    walk::TimeRange,
 };
-use crate::platform::{clock::Rfc3339Time, error::FieldError};
+use crate::platform::{clock::Rfc3339Time, error::FieldError, walk::TimeRange};
 
 /// What is recorded about events.
 pub(super) const EVENTS: &str = "events";

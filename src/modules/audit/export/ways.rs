@@ -14,10 +14,10 @@ use super::{
     super::{
         proof::Scopes,
         store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS},
-        walk::{Direction, TimeRange, Walk, Walked, ids_within},
     },
     filter::{EVENTS, ExportFilter, LEDGER, place_of},
 };
+use crate::platform::walk::{Direction, TimeRange, Walk, Walked, ids_within};
 
 /// Records on a page: 4 MB where they are as large as a log gets.
 const PAGE: usize = 64;

@@ -13,6 +13,7 @@ use crate::{
         batch::{Command, Entity, Key, View},
         identity::Actor,
         ids::sibling_id,
+        mongo::READ_TIME_MAX,
     },
 };
 
@@ -298,7 +299,7 @@ pub async fn list_holds(
         filter.insert("_id", doc! { "$lt": after });
     }
     let holds = db.collection::<LegalHold>(LEGAL_HOLDS);
-    let found = holds.find(filter).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).await?;
+    let found = holds.find(filter).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).max_time(READ_TIME_MAX).await?;
     let mut holds: Vec<LegalHold> = found.try_collect().await?;
     let more = holds.len() > limit;
     holds.truncate(limit);

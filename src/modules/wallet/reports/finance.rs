@@ -162,7 +162,7 @@ fn account_shape(name: &str) -> Result<(), ValidationError> {
 #[serde(rename_all = "camelCase")]
 struct LedgerResponse {
     items: Vec<TransactionResponse>,
-    /// Send it as `cursor` for the next page; null on the last one.
+    /// Send it as `cursor` for the next page; null on the last one. Before that a page may have fewer than asked for, or none.
     next_cursor: Option<String>,
 }
 
@@ -217,8 +217,8 @@ impl CurrencyBalanceResponse {
 
 /// Transactions of all users with all their lines, newest first.
 ///
-/// Quick with `referenceId`, with `userId`, or without any other filter; each narrows the others. With neither, the
-/// remaining filters are looked for backwards in time: give `from` where what you look for is rare.
+/// What neither `referenceId`, `userId` nor a period narrows down is looked for backwards in time, 4,000 transactions a
+/// page: where it is rare, a page may have fewer than asked for, or none, and a cursor to go on.
 #[utoipa::path(get, path = "/finance/ledger", tag = "finance", security(("bearer" = [])), params(SearchQuery),
     responses(
         (status = 200, body = LedgerResponse),
@@ -243,8 +243,8 @@ async fn search_ledger(
         to: query.to.map(|time| time.0),
         until: None,
     };
-    let (page, more) = newest(&reports.store, &filter, before.as_ref(), query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = page.last().filter(|_| more).map(|last| Position::of(last).seal(SCOPE));
+    let (page, next) = newest(&reports.store, &filter, before.as_ref(), query.limit.unwrap_or(PAGE)).await?;
+    let next_cursor = next.map(|place| place.seal(SCOPE));
     let shown = page.iter().map(|booked| (Some(&*booked.reference_id), Some(&*booked.user_id)));
     let about = About::shared(shown).or(About::new(filter.reference_id.as_deref(), filter.user_id.as_deref()));
     let page = LedgerResponse { items: page.into_iter().map(Into::into).collect(), next_cursor };

@@ -276,8 +276,8 @@ async fn list_own_ledger(
         to: query.to.map(|time| time.0),
         ..LedgerFilter::default()
     };
-    let (page, more) = newest(&reports.store, &filter, before.as_ref(), query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = page.last().filter(|_| more).map(|last| Position::of(last).seal(&scope));
+    let (page, next) = newest(&reports.store, &filter, before.as_ref(), query.limit.unwrap_or(PAGE)).await?;
+    let next_cursor = next.map(|place| place.seal(&scope));
     Ok(Json(OwnLedgerResponse { items: page.into_iter().map(Into::into).collect(), next_cursor }))
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
-use mongodb::options::{FindOptions, Hint};
+use mongodb::{
+    Collection,
+    options::{FindOptions, Hint},
+};
 
 use super::{ReportError, snapshot::Snapshot};
 use crate::{
@@ -12,11 +15,14 @@ use crate::{
         model::{LEDGER, LedgerKind, LedgerTransaction},
         store::WalletStore,
     },
-    platform::{http::cursor, money::Currency},
+    platform::{
+        http::cursor,
+        ids::time_of_id,
+        money::Currency,
+        mongo::READ_TIME_MAX,
+        walk::{STAGES, TimeRange, ids_within},
+    },
 };
-
-/// A search that takes longer is given up: within the time that a client waits for an answer.
-const SEARCH_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// What a list is narrowed to.
 #[derive(Clone, Debug, Default)]
@@ -95,9 +101,17 @@ impl LedgerFilter {
         }
     }
 
+    /// Whether something is asked for that is compared in the records, one by one.
+    const fn compares_records(&self) -> bool {
+        self.kind.is_some()
+            || self.account.is_some()
+            || self.currency.is_some()
+            || (self.reference_type.is_some() && self.reference_id.is_none())
+    }
+
     /// The query: what is asked for, beyond `position` in `order`.
     fn query(&self, order: Order, position: Option<&Position>) -> Document {
-        let mut query = Document::new();
+        let mut query = self.keys(order, position);
         let equal = [
             ("userId", self.user_id.as_deref()),
             ("currency", self.currency.map(Currency::code)),
@@ -120,6 +134,68 @@ impl LedgerFilter {
             query.insert("referenceKind", doc! { "$gt": "" });
             query.insert("referenceId", doc! { "$gte": id, "$lt": format!("{id}$") });
         }
+        if self.plan() == Plan::Reference {
+            let beyond = if order == Order::Newest { "$lt" } else { "$gt" };
+            if let Some(position) = position {
+                query.insert("$or", [doc! { "at": { beyond: position.at } }, doc! { "_id": { beyond: &position.id } }]);
+            }
+        }
+        // The keys of the other plan have the times already.
+        if self.plan() != Plan::Time {
+            let mut times = self.times();
+            if self.plan() == Plan::Reference
+                && let Some(position) = position
+            {
+                narrow(&mut times, order, position.at);
+            }
+            if !times.is_empty() {
+                query.insert("at", times);
+            }
+        }
+        query
+    }
+
+    /// What of the query the index alone answers, where the plan goes along it in order.
+    fn keys(&self, order: Order, position: Option<&Position>) -> Document {
+        let beyond = if order == Order::Newest { "$lt" } else { "$gt" };
+        match (self.plan(), &self.user_id) {
+            (Plan::Owner, Some(user_id)) => {
+                let until = self.until.map(|until| DateTime::from_millis(until.timestamp_millis().saturating_add(1)));
+                let to = self.to.into_iter().chain(until).min();
+                let mut ids = ids_within("txn", TimeRange { from: self.from, to }.of_ids());
+                if let Some(position) = position {
+                    // Of two bounds on one side, that of the place is the narrower.
+                    ids.remove(if order == Order::Newest { "$lt" } else { "$gte" });
+                    ids.insert(beyond, &position.id);
+                }
+                let mut keys = doc! { "userId": user_id };
+                if !ids.is_empty() {
+                    keys.insert("_id", ids);
+                }
+                keys
+            }
+            (Plan::Time, _) => {
+                let mut keys = Document::new();
+                let mut times = self.times();
+                if let Some(position) = position {
+                    // The bound on the time gives the place in the index; the rest only tells those of the same millisecond
+                    // apart.
+                    narrow(&mut times, order, position.at);
+                    keys.insert(
+                        "$or",
+                        [doc! { "at": { beyond: position.at } }, doc! { "_id": { beyond: &position.id } }],
+                    );
+                }
+                if !times.is_empty() {
+                    keys.insert("at", times);
+                }
+                keys
+            }
+            (Plan::Reference | Plan::Owner, _) => Document::new(),
+        }
+    }
+
+    fn times(&self) -> Document {
         let mut times = Document::new();
         if let Some(from) = self.from {
             times.insert("$gte", from);
@@ -127,39 +203,60 @@ impl LedgerFilter {
         if let Some(to) = self.to {
             times.insert("$lt", to);
         }
-        let mut last = self.until;
-        if let Some(position) = position {
-            self.continue_after(order, position, &mut query, &mut times, &mut last);
+        if let Some(until) = self.until {
+            times.insert("$lte", until);
         }
-        if let Some(last) = last {
-            times.insert("$lte", last);
-        }
-        if !times.is_empty() {
-            query.insert("at", times);
-        }
-        query
+        times
     }
 
-    fn continue_after(
+    /// The place of the transaction that is so many behind `before`; none where there are fewer. Reads the index only.
+    async fn nth(
         &self,
-        order: Order,
-        position: &Position,
-        query: &mut Document,
-        times: &mut Document,
-        last: &mut Option<DateTime>,
-    ) {
-        let beyond = if order == Order::Newest { "$lt" } else { "$gt" };
-        if self.plan() == Plan::Owner {
-            query.insert("_id", doc! { beyond: &position.id });
-            return;
-        }
-        // The bound on the time gives the place in the index; the rest only tells those of the same millisecond apart.
-        if order == Order::Newest {
-            *last = Some(last.map_or(position.at, |last| last.min(position.at)));
+        ledger: &Collection<Document>,
+        before: Option<&Position>,
+        count: usize,
+    ) -> mongodb::error::Result<Option<Position>> {
+        let mut options = self.options(Order::Newest, 1);
+        options.skip = Some(count as u64 - 1);
+        let by_owner = self.plan() == Plan::Owner;
+        options.projection = Some(if by_owner {
+            doc! { "_id": 1 }
         } else {
-            times.insert("$gte", self.from.map_or(position.at, |from| from.max(position.at)));
+            doc! { "_id": 1, "at": 1 }
+        });
+        let keys = match before {
+            // By time only, which the index answers without the records: those of the same millisecond don't count.
+            Some(before) if !by_owner => {
+                let mut times = self.times();
+                times.remove("$lte");
+                times.insert("$lt", before.at);
+                doc! { "at": times }
+            }
+            _ => self.keys(Order::Newest, before),
+        };
+        let last = ledger.find(keys).with_options(options).await?.try_next().await?;
+        Ok(last.and_then(|last| {
+            let id = last.get_str("_id").ok()?.to_owned();
+            // By owner only the id says where to go on.
+            let at = if by_owner { DateTime::from_millis(time_of_id(&id)?) } else { *last.get_datetime("at").ok()? };
+            Some(Position { at, id })
+        }))
+    }
+
+    /// Nothing older than `place`.
+    fn end_at(&self, place: &Position, query: &mut Document) {
+        let (field, least) = match self.plan() {
+            Plan::Owner => ("_id", bson::Bson::from(&place.id)),
+            Plan::Time | Plan::Reference => ("at", place.at.into()),
+        };
+        match query.get_document_mut(field) {
+            Ok(bounds) => drop(bounds.insert("$gte", least)),
+            Err(_) => drop(query.insert(field, doc! { "$gte": least })),
         }
-        query.insert("$or", [doc! { "at": { beyond: position.at } }, doc! { "_id": { beyond: &position.id } }]);
+        if self.plan() == Plan::Time {
+            // Of the same millisecond, but behind it.
+            query.insert("$nor", [doc! { "at": place.at, "_id": { "$lt": &place.id } }]);
+        }
     }
 
     fn options(&self, order: Order, limit: usize) -> FindOptions {
@@ -170,7 +267,7 @@ impl LedgerFilter {
             Plan::Time => ("time", Some(doc! { "at": direction, "_id": direction })),
         };
         let size = u32::try_from(limit).unwrap_or(u32::MAX);
-        let mut options = FindOptions::builder().hint(Hint::Name(index.into())).max_time(SEARCH_TIME_MAX).build();
+        let mut options = FindOptions::builder().hint(Hint::Name(index.into())).max_time(READ_TIME_MAX).build();
         options.sort = sort;
         if self.plan() != Plan::Reference {
             options.limit = Some(i64::from(size));
@@ -180,33 +277,80 @@ impl LedgerFilter {
     }
 }
 
-/// What matches, newest first, beyond `before`; and whether there is more.
+/// Narrows times to those from a place on.
+fn narrow(times: &mut Document, order: Order, at: DateTime) {
+    let bound = if order == Order::Newest { "$lte" } else { "$gte" };
+    let narrower =
+        times.get_datetime(bound).map_or(at, |old| if order == Order::Newest { at.min(*old) } else { at.max(*old) });
+    times.insert(bound, narrower);
+}
+
+/// What matches, newest first, beyond `before`; and where to go on. Where no index narrows down what is asked for, a page
+/// looks at so many transactions ([`STAGES`]): it may have fewer than asked for, or none, before the last one.
 pub(super) async fn newest(
     store: &WalletStore,
     filter: &LedgerFilter,
     before: Option<&Position>,
     limit: usize,
-) -> Result<(Vec<LedgerTransaction>, bool), ReportError> {
-    let ledger = store.db().collection::<LedgerTransaction>(LEDGER);
+) -> Result<(Vec<LedgerTransaction>, Option<Position>), ReportError> {
     let one_more = limit + 1;
-    let query = filter.query(Order::Newest, before);
-    let mut found = ledger.find(query).with_options(filter.options(Order::Newest, one_more)).await?;
-    let mut page: Vec<_> = if filter.plan() == Plan::Reference {
-        // The index has no order in time, so this sorts; it keeps no more of them than the page takes.
-        let mut newest = BTreeMap::new();
-        while let Some(transaction) = found.try_next().await? {
-            newest.insert(Position::of(&transaction), transaction);
-            if newest.len() > one_more {
-                newest.pop_first();
+    let mut page = Vec::new();
+    let mut ended_at = None;
+    if filter.plan() == Plan::Reference {
+        page = newest_by_reference(store, filter, before, one_more).await?;
+    } else if filter.compares_records() {
+        ended_at = before.cloned();
+        for stage in STAGES {
+            let place = ended_at.take();
+            ended_at = filter.nth(&store.db().collection(LEDGER), place.as_ref(), stage).await?;
+            page.extend(stretch(store, filter, place.as_ref(), ended_at.as_ref(), one_more - page.len()).await?);
+            if page.len() == one_more || ended_at.is_none() {
+                break;
             }
         }
-        newest.into_values().rev().collect()
     } else {
-        found.try_collect().await?
-    };
+        page = stretch(store, filter, before, None, one_more).await?;
+    }
     let more = page.len() > limit;
     page.truncate(limit);
-    Ok((page, more))
+    let next = if more { page.last().map(Position::of) } else { ended_at };
+    Ok((page, next))
+}
+
+/// What matches beyond `before`, as far as `end`.
+async fn stretch(
+    store: &WalletStore,
+    filter: &LedgerFilter,
+    before: Option<&Position>,
+    end: Option<&Position>,
+    limit: usize,
+) -> mongodb::error::Result<Vec<LedgerTransaction>> {
+    let mut query = filter.query(Order::Newest, before);
+    if let Some(place) = end {
+        filter.end_at(place, &mut query);
+    }
+    let ledger = store.db().collection::<LedgerTransaction>(LEDGER);
+    ledger.find(query).with_options(filter.options(Order::Newest, limit)).await?.try_collect().await
+}
+
+/// The index has no order in time, so this sorts; it keeps no more of them than the page takes.
+async fn newest_by_reference(
+    store: &WalletStore,
+    filter: &LedgerFilter,
+    before: Option<&Position>,
+    limit: usize,
+) -> mongodb::error::Result<Vec<LedgerTransaction>> {
+    let ledger = store.db().collection::<LedgerTransaction>(LEDGER);
+    let query = filter.query(Order::Newest, before);
+    let mut found = ledger.find(query).with_options(filter.options(Order::Newest, limit)).await?;
+    let mut newest = BTreeMap::new();
+    while let Some(transaction) = found.try_next().await? {
+        newest.insert(Position::of(&transaction), transaction);
+        if newest.len() > limit {
+            newest.pop_first();
+        }
+    }
+    Ok(newest.into_values().rev().collect())
 }
 
 /// The next that match, oldest first, beyond `after`. Not by reference.
@@ -227,5 +371,5 @@ pub(super) async fn oldest(
 pub(super) async fn newest_time(snapshot: &mut Snapshot) -> mongodb::error::Result<Option<DateTime>> {
     let ledger = snapshot.collection::<LedgerTransaction>(LEDGER);
     let newest = ledger.find_one(doc! {}).sort(doc! { "at": -1, "_id": -1 }).hint(Hint::Name("time".into()));
-    Ok(newest.session(&mut snapshot.session).await?.map(|transaction| transaction.at))
+    Ok(newest.max_time(READ_TIME_MAX).session(&mut snapshot.session).await?.map(|transaction| transaction.at))
 }

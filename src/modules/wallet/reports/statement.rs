@@ -7,7 +7,7 @@ use mongodb::options::{FindOptions, Hint};
 use super::{ReportError, snapshot::Snapshot};
 use crate::{
     modules::wallet::model::{LEDGER, LedgerTransaction, WALLETS, Wallet},
-    platform::{http::cursor, money::Currency},
+    platform::{http::cursor, money::Currency, mongo::READ_TIME_MAX},
 };
 
 /// A place in a wallet's lines.
@@ -48,7 +48,8 @@ impl Statement {
     ) -> Result<Self, ReportError> {
         let wallets = snapshot.collection::<Wallet>(WALLETS);
         let id = Wallet::id_of(user_id, currency);
-        let wallet = wallets.find_one(doc! { "_id": id }).session(&mut snapshot.session).await?;
+        let wallet =
+            wallets.find_one(doc! { "_id": id }).max_time(READ_TIME_MAX).session(&mut snapshot.session).await?;
         let to = to.unwrap_or_else(|| {
             // Whoever wrote the last line may have had another idea of the time than this process.
             let after_all = wallet.as_ref().map_or(now, |wallet| next_millisecond(wallet.last_at));
@@ -80,7 +81,7 @@ impl Statement {
         let line = doc! { "userId": user_id, "currency": statement.currency.code(), "at": statement.place.at,
         "walletSeq": statement.place.sequence };
         let ledger = snapshot.collection::<LedgerTransaction>(LEDGER);
-        let line = ledger.find_one(line).hint(index()).session(&mut snapshot.session).await?;
+        let line = ledger.find_one(line).hint(index()).max_time(READ_TIME_MAX).session(&mut snapshot.session).await?;
         statement.place.balance = position(&line.ok_or(ReportError::Cursor)?)?.1;
         Ok(statement)
     }
@@ -127,7 +128,8 @@ impl Statement {
             "at": { "$gte": self.place.at, "$lt": self.to },
             "walletSeq": { "$gt": self.place.sequence, "$lte": self.until },
         };
-        let mut options = FindOptions::builder().sort(doc! { "at": 1, "walletSeq": 1 }).hint(index()).build();
+        let mut options =
+            FindOptions::builder().sort(doc! { "at": 1, "walletSeq": 1 }).hint(index()).max_time(READ_TIME_MAX).build();
         let size = u32::try_from(limit).unwrap_or(u32::MAX);
         (options.limit, options.batch_size) = (Some(i64::from(size)), Some(size));
         let ledger = snapshot.collection::<LedgerTransaction>(LEDGER);
@@ -160,7 +162,8 @@ impl Statement {
         let before = doc! { "userId": &self.user_id, "currency": self.currency.code(), "at": { "$lt": at },
         "walletSeq": { "$gt": 0 } };
         let ledger = snapshot.collection::<LedgerTransaction>(LEDGER);
-        let last = ledger.find_one(before).sort(doc! { "at": -1, "walletSeq": -1 }).hint(index());
+        let last =
+            ledger.find_one(before).sort(doc! { "at": -1, "walletSeq": -1 }).hint(index()).max_time(READ_TIME_MAX);
         Ok(last.session(&mut snapshot.session).await?)
     }
 }

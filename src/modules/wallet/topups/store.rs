@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 
 use super::model::{CALLBACKS, TOPUPS, Topup, TopupStatus};
-use crate::platform::mongo::Index;
+use crate::platform::mongo::{Index, READ_TIME_MAX};
 
 /// Reads top-ups; they are written by commands only.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl TopupStore {
     /// # Errors
     /// What the driver says.
     pub async fn find(&self, user_id: &str, topup_id: &str) -> Result<Option<Topup>> {
-        self.topups().find_one(doc! { "_id": topup_id, "userId": user_id }).await
+        self.topups().find_one(doc! { "_id": topup_id, "userId": user_id }).max_time(READ_TIME_MAX).await
     }
 
     /// Top-ups of `user_id`, newest first, older than `before_id`; one more than `limit` where there are more.
@@ -67,6 +67,6 @@ impl TopupStore {
         }
         let topups = self.topups();
         let found = topups.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1);
-        found.await?.try_collect().await
+        found.max_time(READ_TIME_MAX).await?.try_collect().await
     }
 }

@@ -8,7 +8,19 @@ use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result, options::Hint};
 use serde::de::DeserializeOwned;
 
-use crate::platform::ids::{first_id_at, sibling_id};
+use super::{
+    ids::{first_id_at, moved_ms, sibling_id},
+    mongo::READ_TIME_MAX,
+};
+
+/// Records that a page looks at where no index narrows down what is asked for, in stages: 4,000 in all. It may come back with
+/// fewer than asked for, or none, and a place to go on from; what many records have is found in the first stage.
+pub const STAGES: [usize; 2] = [200, 3_800];
+
+/// An id is made before its record is written: up to so long, which is what a lane waits, and the rest for clocks.
+const WRITTEN_WITHIN_MS: i64 = 15_000;
+/// The clock behind both is moved by as much at a time.
+const CLOCK_STEP_MS: i64 = 1_000;
 
 /// Without a key that few records share, a page stays within so much time.
 pub const RANGE_MAX_MS: i64 = 24 * 3_600_000;
@@ -23,7 +35,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    pub(super) const fn sign(self) -> i32 {
+    const fn sign(self) -> i32 {
         match self {
             Self::Newest => -1,
             Self::Oldest => 1,
@@ -56,6 +68,19 @@ impl TimeRange {
             }
         };
         Self { from: Some(DateTime::from_millis(from)), to: Some(DateTime::from_millis(to)) }
+    }
+}
+
+impl TimeRange {
+    /// The range of the ids of what was written in this range. It is the wider one, so the time itself has to be compared
+    /// as well.
+    #[must_use]
+    pub fn of_ids(self) -> Self {
+        let moved = |time: Option<DateTime>, ms: i64| {
+            time.map(|time| DateTime::from_millis(time.timestamp_millis().saturating_add(ms)))
+        };
+        let tests_ms = moved_ms();
+        Self { from: moved(self.from, -WRITTEN_WITHIN_MS - tests_ms), to: moved(self.to, CLOCK_STEP_MS + tests_ms) }
     }
 }
 
@@ -111,7 +136,8 @@ impl Walk {
             .hint(Hint::Name(self.index.into()))
             .sort(doc! { "_id": direction.sign() })
             .limit(take as i64)
-            .batch_size(take as u32);
+            .batch_size(take as u32)
+            .max_time(READ_TIME_MAX);
         Ok(Walked { found: found.await?.try_collect().await?, ended_at })
     }
 
@@ -158,7 +184,7 @@ impl Walk {
         let (query, ended_at) = self.looking(db, range, direction, after, Some(looks_at)).await?;
         let records = db.collection::<Document>(self.collection);
         let found = records.find(query).hint(Hint::Name(self.index.into())).sort(doc! { "_id": direction.sign() });
-        let found = found.projection(doc! { "_id": 1 });
+        let found = found.projection(doc! { "_id": 1 }).max_time(READ_TIME_MAX);
         let found: Vec<Document> = found.batch_size(looks_at as u32).await?.try_collect().await?;
         let id = |record: Document| record.get_str("_id").ok().map(str::to_owned);
         Ok(Walked { found: found.into_iter().filter_map(id).collect(), ended_at })
@@ -217,13 +243,15 @@ impl Walk {
             .sort(doc! { "_id": direction.sign() })
             .projection(doc! { "_id": 1 })
             .skip(count as u64 - 1)
-            .limit(1);
+            .limit(1)
+            .max_time(READ_TIME_MAX);
         Ok(found.await?.try_next().await?.and_then(|record| record.get_str("_id").ok().map(str::to_owned)))
     }
 }
 
 /// A range of time as a condition on ids.
-pub(super) fn ids_within(prefix: &str, range: TimeRange) -> Document {
+#[must_use]
+pub fn ids_within(prefix: &str, range: TimeRange) -> Document {
     let mut ids = Document::new();
     let bound = |time: DateTime| first_id_at(prefix, time.timestamp_millis());
     if let Some(from) = range.from {
@@ -257,7 +285,7 @@ pub fn paged<T>(mut found: Vec<T>, limit: usize, ended_at: Option<String>, id: i
 
 /// Behind the last one shown where there are more, else where looking ended early.
 #[must_use]
-pub(super) fn next_place(last_shown: Option<&str>, more: bool, ended_at: Option<String>) -> Option<String> {
+pub fn next_place(last_shown: Option<&str>, more: bool, ended_at: Option<String>) -> Option<String> {
     if more { last_shown.map(str::to_owned) } else { ended_at }
 }
 
