@@ -1,23 +1,29 @@
-//! Redis, for what may be lost: wake-ups and counters. Nobody waits long for it, and nobody fails
-//! because of it: after a failure it is left alone for a second.
+//! Redis, for what may be lost: wake-ups and counters. Nobody waits long for it, and nobody fails because of it: after a
+//! failure everybody goes on without it, and one probe at a time, which nobody waits for, finds out when it is back.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use redis::{
-    Client, FromRedisValue, RedisError,
+    Client, FromRedisValue, IntoConnectionInfo, RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig, PubSub},
+    io::tcp::TcpSettings,
 };
 
 /// How long one command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long Redis is left alone after a failure.
-const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Between two probes of a Redis that is away.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// A connection on which nothing is acknowledged for this long is given up by the kernel: on one that swallows packets a
+/// probe would never learn that Redis is back.
+const SWALLOWED_AFTER: Duration = Duration::from_secs(1);
+/// A Redis that comes and goes is complained of this often.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Redis can't be used now; go on without it.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +36,15 @@ pub struct Redis {
     client: Client,
     manager: ConnectionManager,
     prefix: Arc<str>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
     started: Instant,
-    resting_until_ms: Arc<AtomicI64>,
+    away: AtomicBool,
+    /// When it was complained of last; 0 for never.
+    warned_ms: AtomicI64,
 }
 
 impl std::fmt::Debug for Redis {
@@ -46,13 +59,17 @@ impl Redis {
     /// # Errors
     /// When the URL can't be read.
     pub fn new(url: &str, prefix: &str) -> Result<Self, RedisError> {
-        let client = Client::open(url)?;
+        let tcp = TcpSettings::default().set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(SWALLOWED_AFTER);
+        let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(COMMAND_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT));
         let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        Ok(Self { client, manager, prefix: prefix.into(), started: Instant::now(), resting_until_ms: Arc::default() })
+        let state = State { started: Instant::now(), away: AtomicBool::new(false), warned_ms: AtomicI64::new(0) };
+        Ok(Self { client, manager, prefix: prefix.into(), state: Arc::new(state) })
     }
 
     /// The full name of a key or channel.
@@ -64,7 +81,7 @@ impl Redis {
     /// Runs one command.
     ///
     /// # Errors
-    /// [`Away`], at once while Redis is left alone after a failure, else within 250 ms.
+    /// [`Away`], at once while Redis is known to be away, else within half a second.
     pub async fn run<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Away> {
         self.guard(async { command.query_async(&mut self.manager.clone()).await }).await
     }
@@ -103,20 +120,39 @@ impl Redis {
     }
 
     async fn guard<T>(&self, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, Away> {
-        let now_ms = self.started.elapsed().as_millis() as i64;
-        if now_ms < self.resting_until_ms.load(Ordering::Relaxed) {
+        if self.state.away.load(Ordering::Relaxed) {
             return Err(Away(None));
         }
-        let outcome = tokio::time::timeout(COMMAND_TIMEOUT * 2, work).await;
-        let error = match outcome {
+        let error = match tokio::time::timeout(COMMAND_TIMEOUT * 2, work).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         };
-        let until = self.started.elapsed().as_millis() as i64 + REST_AFTER_FAILURE.as_millis() as i64;
-        if self.resting_until_ms.swap(until, Ordering::Relaxed) + 60_000 < until {
-            tracing::warn!(error = error.as_ref().map(tracing::field::display), "redis is away; going on without it");
+        if !self.state.away.swap(true, Ordering::Relaxed) {
+            self.warn(error.as_ref());
+            tokio::spawn(self.clone().probe());
         }
         Err(Away(error))
+    }
+
+    fn warn(&self, error: Option<&RedisError>) {
+        let now_ms = self.state.started.elapsed().as_millis() as i64 + 1;
+        let warned_ms = self.state.warned_ms.load(Ordering::Relaxed);
+        if warned_ms == 0 || now_ms - warned_ms > WARN_EVERY.as_millis() as i64 {
+            self.state.warned_ms.store(now_ms, Ordering::Relaxed);
+            tracing::warn!(error = error.map(tracing::field::display), "redis is away; going on without it");
+        }
+    }
+
+    /// Asks now and then until it answers. There is one of these while Redis is away.
+    async fn probe(self) {
+        loop {
+            tokio::time::sleep(PROBE_EVERY).await;
+            let (mut connection, ping) = (self.manager.clone(), redis::cmd("PING"));
+            let asking = ping.query_async::<String>(&mut connection);
+            if let Ok(Ok(_)) = tokio::time::timeout(COMMAND_TIMEOUT * 2, asking).await {
+                break self.state.away.store(false, Ordering::Relaxed);
+            }
+        }
     }
 }
