@@ -113,6 +113,8 @@ pub struct App {
     refusals: Refusals,
     handlers: Vec<Arc<dyn JobHandler>>,
     api_lane: Lane,
+    /// For what writes the guard of legal holds, which a purge writes too.
+    guard_lane: Lane,
     completion_lane: Lane,
     sealer: Option<Arc<Sealer>>,
     audit_keys: AuditKeys,
@@ -235,6 +237,7 @@ impl App {
         let journal = audit::journal().hashing(leaf_hashes(&db, &secrets.sealing));
         let lane = |name| Lane::start(name, lanes.clone(), clock.clone(), journal.clone());
         let api_lane = lane("api");
+        let guard_lane = lane("guard");
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));
         let auth = Arc::new(AuthService::new(auth::AuthParts {
@@ -282,6 +285,7 @@ impl App {
         let kyc = KycService {
             lane: api_lane.clone(),
             documents_lane: lane("documents"),
+            guard_lane: guard_lane.clone(),
             store: KycStore::new(db.clone()),
             audit: AuditStore::new(db.clone()),
             waker: waker.clone(),
@@ -325,6 +329,7 @@ impl App {
             refusals,
             handlers,
             api_lane,
+            guard_lane,
             completion_lane,
             sealer,
             audit_keys: secrets.audit.clone(),

@@ -118,7 +118,7 @@ impl App {
             .merge(audit_event_router(AuditTrail { db: self.db.clone(), clock: self.clock.clone() }))
             .merge(legal_hold_router(LegalHolds {
                 db: self.db.clone(),
-                lane: self.api_lane.clone(),
+                lane: self.guard_lane.clone(),
                 indexes_present: Arc::clone(&self.indexes_present),
             }))
             .merge(verification_router(Verifications::new(

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::platform::identity::Role;
 
-use crate::support::{TestApp, User, eventually, kyc, process::Launch, read};
+use crate::support::{TestApp, User, eventually, held::Held, kyc, process::Launch, read};
 
 const HOLDS: &str = "/audit/legal-holds";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -227,7 +227,8 @@ async fn a_document_waits_for_a_hold_that_is_being_set() {
     // The hold is written and not committed: who removes the document now can't see it, and must not get ahead of it.
     let removing = send(app.client.delete(format!("{}{path}", app.base)), &user);
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(1) {
+    // Not for as long that it would be taken for one that died.
+    while began.elapsed() < Duration::from_millis(600) {
         assert!(!removing.is_finished(), "it did not wait");
         tokio::task::yield_now().await;
     }
@@ -236,4 +237,27 @@ async fn a_document_waits_for_a_hold_that_is_being_set() {
     assert_eq!(read(removing.await.unwrap().unwrap()).await.expect(409).code(), "audit.held");
     app.get(&user, &path).await.expect(200);
     app.finish().await;
+}
+
+#[tokio::test]
+async fn orders_do_not_wait_for_who_removes_a_document() {
+    let app = TestApp::start().await;
+    let (admin, user, merchant) = (app.admin().await, app.newcomer().await, app.merchant().await);
+    app.complete(&user, &kyc::individual()).await;
+    let hold = app.hold(&admin, "user", &user.user_id).await.expect(201).body;
+    app.release(&admin, &hold).await.expect(200);
+    // As a purge has it in its transactions.
+    let purging = Held::begin(app.db(), "audit_retention", "guard").await;
+    let removing = app.client.delete(format!("{}{}", app.base, document_of(&app, &user).await));
+    let removing = tokio::spawn(removing.bearer_auth(&user.token).send());
+    let runs_again = async |lane: &str| {
+        let metrics = app.request(Method::GET, "/metrics", None, None).await.text;
+        metrics.contains(&format!("waybill_batch_retries_total{{lane=\"{lane}\"}}"))
+    };
+    eventually("the document waits", PATIENCE, async || runs_again("guard").await).await;
+    app.created(&merchant, "c-1").await;
+    assert!(!runs_again("api").await, "the lane of orders has nothing to do with it");
+    purging.release().await;
+    read(removing.await.unwrap().unwrap()).await.expect(204);
+    app.finish_unchecked().await;
 }

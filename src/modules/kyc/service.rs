@@ -65,6 +65,8 @@ pub struct KycService {
     pub lane: Lane,
     /// Documents go a way of their own: they are large, and orders must not wait behind them.
     pub documents_lane: Lane,
+    /// So does what destroys something: it writes the guard of legal holds, and orders must not wait for a purge.
+    pub guard_lane: Lane,
     /// Reads.
     pub store: KycStore,
     /// Records who reads.
@@ -211,7 +213,7 @@ impl KycService {
             actor: Actor::from(user),
             event_id: new_id("evt"),
         };
-        self.lane.submit(command).await?
+        self.guard_lane.submit(command).await?
     }
 
     /// Hands the caller's application in; `true` where it had been handed in before.
@@ -307,7 +309,7 @@ impl KycService {
     /// [`KycError::NotFound`], [`KycError::NotErasable`], [`KycError::NotReady`], [`KycError::Lane`].
     pub async fn erase(&self, who: &CurrentUser, user_id: String, reason: String) -> Result<(), KycError> {
         self.ensure_ready()?;
-        self.lane.submit(Erase { user_id, reason, actor: Actor::from(who), event_id: new_id("evt") }).await?
+        self.guard_lane.submit(Erase { user_id, reason, actor: Actor::from(who), event_id: new_id("evt") }).await?
     }
 
     /// The time by which ages are told.

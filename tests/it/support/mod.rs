@@ -7,6 +7,7 @@ pub mod carrier;
 pub mod databases;
 pub mod drive;
 pub mod gateway;
+pub mod held;
 pub mod kyc;
 pub mod ledger_chance;
 pub mod ledger_model;
