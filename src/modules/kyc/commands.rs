@@ -189,6 +189,10 @@ impl Command for AddDocument {
         record(view, &application, &self.event_id, &self.actor, happened);
         Ok((entry, false))
     }
+
+    fn bytes(&self) -> usize {
+        usize::try_from(self.entry.bytes).unwrap_or_default()
+    }
 }
 
 fn locked_document(state: KycState, field: &str) -> KycError {

@@ -15,7 +15,7 @@ use crate::{
     modules::{
         events::{self, Actor, Event},
         kyc::{KycGate, Verified},
-        providers::Shipment,
+        providers::{Item, Shipment},
         queue::{Job, JobState, settle_job},
         wallet::{rates::Quote, wallet_key},
     },
@@ -84,6 +84,11 @@ impl Command for CreateOrder {
                 self.place(view, verified)
             }
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let items = self.shipment.items.iter();
+        items.map(|item| size_of::<Item>() + item.sku.len() + item.name.len()).sum()
     }
 }
 

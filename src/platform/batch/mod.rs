@@ -23,7 +23,7 @@ use std::{
 use bson::doc;
 use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use journal::{BATCHES, COLLECTIONS, Journal, LeafHash, OUTBOX, SEAL_QUEUE, indexes};
 pub use view::{Entity, Key, View};
@@ -40,6 +40,10 @@ use super::{
 pub const BATCH_MAX: usize = 64;
 /// Commands that may wait; beyond it the answer is 503.
 pub const QUEUE_MAX: usize = 4096;
+/// What the commands of a lane may hold in memory, waiting or under way; beyond it the answer is 503 too.
+pub const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a command with its caller and its reply takes, besides what it [holds](Command::bytes).
+const COMMAND_BYTES: usize = 4 * 1024;
 /// After a batch of so many, those who were just answered are about to ask again.
 const CROWD: usize = 8;
 /// They are waited for so long: without it, two halves of the callers take turns, and each pays for a transaction.
@@ -77,12 +81,17 @@ pub trait Command: Send + 'static {
     /// Decides. Pure: no IO, no clock but `view.now()`, no fresh ids; may run several times, also over a view in which
     /// what it did not announce seems to be absent: such a run is undone, what it looked for is read, and it decides again.
     fn decide(&self, view: &mut View) -> Self::Reply;
+
+    /// What it holds of what somebody sent, where that may be more than a few kilobytes.
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Why a command has no reply.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LaneError {
-    /// The queue is full.
+    /// The queue is full, or what waits in it takes too much memory.
     #[error("too many commands are waiting")]
     Busy,
     /// The database did not take it in time. Whether it did is not known; asking again is safe.
@@ -118,6 +127,8 @@ impl From<LaneError> for AppError {
 #[derive(Clone, Debug)]
 pub struct Lane {
     sender: mpsc::Sender<Box<dyn Slot>>,
+    /// Of [`LANE_BYTES_MAX`].
+    room: Arc<Semaphore>,
 }
 
 impl Lane {
@@ -128,7 +139,7 @@ impl Lane {
         let aside = Arc::new(Semaphore::new(ASIDE_MAX));
         let committer = Committer { name, client: db.client().clone(), db, clock, journal, aside };
         tokio::spawn(Arc::new(committer).run(receiver));
-        Self { sender }
+        Self { sender, room: Arc::new(Semaphore::new(LANE_BYTES_MAX)) }
     }
 
     /// Has `command` carried out. Dropping the future does not take it back.
@@ -137,7 +148,9 @@ impl Lane {
     /// [`LaneError`]; after `Away` it is not known whether the command was carried out.
     pub async fn submit<C: Command>(&self, command: C) -> Result<C::Reply, LaneError> {
         let (answer, answered) = oneshot::channel();
-        let slot = Typed { command, submitted: Instant::now(), replies: Vec::new(), answer: Some(answer) };
+        let bytes = u32::try_from(COMMAND_BYTES + command.bytes()).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| LaneError::Busy)?;
+        let slot = Typed { command, submitted: Instant::now(), replies: Vec::new(), answer: Some(answer), _room: room };
         self.sender.try_send(Box::new(slot)).map_err(|_| LaneError::Busy)?;
         answered.await.unwrap_or(Err(LaneError::Away))
     }
@@ -163,6 +176,8 @@ struct Typed<C: Command> {
     /// By the number of the try.
     replies: Vec<(u32, Result<C::Reply, LaneError>)>,
     answer: Option<oneshot::Sender<Result<C::Reply, LaneError>>>,
+    /// Given back when the command is gone.
+    _room: OwnedSemaphorePermit,
 }
 
 impl<C: Command> Typed<C> {

@@ -14,7 +14,7 @@ use waybill::platform::{
     error::AppError,
 };
 
-use crate::support::{TestApp, eventually, servers::Mongod};
+use crate::support::{TestApp, eventually, held::Held, servers::Mongod};
 
 const THINGS: &str = "things";
 
@@ -49,6 +49,8 @@ enum Deed {
     InsertsWhatIsThere,
     /// Inserts so many bytes.
     Bytes(usize),
+    /// Holds so many bytes while it waits.
+    Holds(usize),
 }
 
 /// Adds one to a counter, or makes it.
@@ -96,6 +98,10 @@ impl Command for Add {
         }
         assert!(self.deed != Deed::PanicsDeciding, "told to panic while deciding");
         (self.counter.clone(), count)
+    }
+
+    fn bytes(&self) -> usize {
+        if let Deed::Holds(bytes) = self.deed { bytes } else { 0 }
     }
 }
 
@@ -212,6 +218,21 @@ async fn a_full_queue_turns_callers_away_and_serves_the_others() {
         sum += count(&app, &format!("t-{n}")).await.unwrap();
     }
     assert_eq!(sum, QUEUE_MAX as i64, "each served one counts once");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_queue_whose_commands_are_large_turns_callers_away_before_it_is_full() {
+    let app = TestApp::start().await;
+    let lane = lane_over_things(&app).await;
+    let large = |n: usize| {
+        let deed = Deed::Holds(LANE_BYTES_MAX / 8);
+        lane.submit(Add { counter: format!("t-{n}"), deed, decided: Arc::default() })
+    };
+    let replies = join_all((0..10).map(large)).await;
+    let busy = replies.iter().filter(|reply| matches!(reply, Err(LaneError::Busy))).count();
+    assert_eq!((busy, replies.iter().filter(|reply| reply.is_ok()).count()), (3, 7), "{replies:?}");
+    large(10).await.expect("there is room again");
     app.finish().await;
 }
 
