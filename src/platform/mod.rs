@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod money;
 pub mod mongo;
 pub mod open_files;
+pub mod orphans;
 pub mod rate_limit;
 pub mod redis;
 pub mod scrub;

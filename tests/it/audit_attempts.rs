@@ -16,7 +16,7 @@ use waybill::{
     platform::identity::{CurrentUser, Gate, Role, TokenKeys},
 };
 
-use crate::support::{Answer, JWT_SECRET, TestApp, User, eventually};
+use crate::support::{Answer, JWT_SECRET, TestApp, User, eventually, held::Held};
 
 const SOON: Duration = Duration::from_secs(10);
 const QUEUE: &str = "parcelx-orders-queue";
@@ -124,14 +124,11 @@ async fn what_a_client_did_not_wait_for_is_done_and_on_record() {
     let admin = app.admin().await;
     app.request(Method::POST, &format!("/queues/{QUEUE}/resume"), Some(&admin.token), None).await.expect(200);
     // Somebody's open transaction has the queue, so the request has to wait.
-    let mut session = app.db().client().start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
-    let queues = app.db().collection::<Document>("queues");
-    queues.update_one(doc! { "_id": QUEUE }, doc! { "$set": { "held": 1 } }).session(&mut session).await.unwrap();
+    let held = Held::begin(app.db(), "queues", QUEUE).await;
     let pausing = app.client.post(format!("{}/queues/{QUEUE}/pause", app.base)).bearer_auth(&admin.token);
     let pausing = pausing.header("x-request-id", "rqs_hangs_up").send();
     assert!(tokio::time::timeout(Duration::from_secs(2), pausing).await.is_err(), "it is not answered");
-    session.abort_transaction().await.unwrap();
+    held.release().await;
     let events = async || app.all("audit_events", doc! { "actor.requestId": "rqs_hangs_up" }).await;
     eventually("it is on record", SOON, async || !events().await.is_empty()).await;
     assert_eq!(told(&events().await), [("queue.paused", QUEUE, "done")]);

@@ -11,7 +11,7 @@ use mongodb::{
     options::{ReadConcern, TransactionOptions},
 };
 
-use crate::platform::{batch::OUTBOX, clock::Clock, crash, mongo, singleton::Singleton};
+use crate::platform::{batch::OUTBOX, clock::Clock, crash, mongo, orphans, singleton::Singleton};
 
 /// How often the outbox is looked at.
 const EVERY: Duration = Duration::from_millis(500);
@@ -123,7 +123,14 @@ async fn take(db: &Database, session: &mut ClientSession) -> Result<Taken> {
         return Ok(taken);
     }
     crash::point("relay_taken");
-    let deleted = outbox.delete_many(doc! { "_id": { "$in": &taken.entries } }).session(session).await?.deleted_count;
+    let deleting = outbox.delete_many(doc! { "_id": { "$in": &taken.entries } }).session(session);
+    let deleted = deleting.await.inspect_err(|error| {
+        if mongo::is_write_conflict(error) {
+            // Another relay was frozen or killed over them.
+            orphans::look_for(db);
+        }
+    });
+    let deleted = deleted?.deleted_count;
     if deleted == taken.entries.len() as u64 {
         Ok(taken)
     } else {

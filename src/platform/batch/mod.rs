@@ -33,7 +33,7 @@ use super::{
     crash,
     error::{AppError, ErrorKind},
     ids::new_id,
-    mongo,
+    mongo, orphans,
 };
 
 /// Commands in one transaction, at most.
@@ -63,7 +63,7 @@ const INSATIABLE: &str = "it looked for new documents in every round";
 const DUPLICATE_RETRIES_MAX: u32 = 3;
 
 /// A batch that keeps losing to another writer is taken apart after this long: a document may be locked by a process that
-/// was killed, until the server ends its transaction. Long enough for the crowd at a document that many want.
+/// was killed, until its transaction is ended. Long enough for the crowd at a document that many want.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// The same while somebody waits for a lock already.
 const LOCK_PATIENCE_IN_TROUBLE: Duration = Duration::from_millis(100);
@@ -413,6 +413,15 @@ impl Committer {
                 Err(_) => return Err(Stop::Away),
             };
             metrics::counter!("waybill_batch_retries_total", "lane" => self.name).increment(1);
+            let locked_for = match &trouble {
+                Trouble::Again(error) if mongo::is_write_conflict(error) => {
+                    Some(locked_since.get_or_insert_with(Instant::now).elapsed())
+                }
+                _ => None,
+            };
+            if locked_for.is_some_and(|locked_for| locked_for >= orphans::SUSPECTED_AFTER) {
+                orphans::look_for(&self.db);
+            }
             match trouble {
                 trouble if batch.in_doubt => {
                     tracing::debug!(lane = self.name, tries, ?trouble, "what became of a commit is not known yet");
@@ -424,10 +433,8 @@ impl Committer {
                         return Err(Stop::Spoiled(reason));
                     }
                 }
-                Trouble::Again(error) if mongo::is_write_conflict(&error) => {
-                    if locked_since.get_or_insert_with(Instant::now).elapsed() >= lock_patience {
-                        return Err(Stop::Locked);
-                    }
+                Trouble::Again(_) if locked_for.is_some_and(|locked_for| locked_for >= lock_patience) => {
+                    return Err(Stop::Locked);
                 }
                 Trouble::Again(error) | Trouble::Away(error) => {
                     tracing::debug!(lane = self.name, tries, %error, "running a batch again");

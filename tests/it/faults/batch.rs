@@ -10,7 +10,7 @@ use bson::{Document, doc};
 use futures_util::{FutureExt, future::join_all};
 use serde::{Deserialize, Serialize};
 use waybill::platform::{
-    batch::{BATCH_MAX, Command, Entity, Key, Lane, LaneError, QUEUE_MAX, View},
+    batch::{BATCH_MAX, Command, Entity, Key, LANE_BYTES_MAX, Lane, LaneError, QUEUE_MAX, View},
     error::AppError,
 };
 
@@ -281,14 +281,7 @@ async fn a_document_that_somebody_has_locked_holds_up_only_those_who_want_it() {
     let lane = lane_over_things(&app).await;
     let things = app.db().collection::<Document>(THINGS);
     things.insert_one(doc! { "_id": "locked", "count": 0_i64, "ballast": "" }).await.unwrap();
-    // As a process leaves it that was killed before its commit.
-    let mut session = app.db().client().start_session().await.unwrap();
-    session.start_transaction().await.unwrap();
-    things
-        .update_one(doc! { "_id": "locked" }, doc! { "$inc": { "count": 1_i64 } })
-        .session(&mut session)
-        .await
-        .unwrap();
+    let held = Held::begin(app.db(), THINGS, "locked").await;
 
     let mut stuck = Box::pin(lane.submit(Add::to("locked")));
     assert!(stuck.as_mut().now_or_never().is_none(), "it is queued");
@@ -304,7 +297,7 @@ async fn a_document_that_somebody_has_locked_holds_up_only_those_who_want_it() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(1), "those behind wait for {took:?}");
     assert!(stuck.as_mut().now_or_never().is_none(), "it is still tried");
-    session.abort_transaction().await.unwrap();
+    held.release().await;
     assert_eq!(stuck.await.unwrap().1, 1);
     assert_eq!(count(&app, "locked").await, Some(1));
     app.finish().await;

@@ -6,22 +6,17 @@ use serde_json::json;
 use waybill::platform::crash::OF_JOBS;
 
 use super::{FAST, PATIENCE, abandoned, confirmed_once, int, settled, text};
-use crate::support::{TestApp, User, eventually, orders, process::Launch, read, server, servers::Mongod};
-
-/// A killed process leaves its transaction open. The server ends it after this long (60 s unless told).
-const TRANSACTION_LIFETIME: &str = "transactionLifetimeLimitSeconds=1";
+use crate::support::{TestApp, User, eventually, orders, process::Launch, read};
 
 #[tokio::test]
 async fn an_order_survives_a_worker_that_is_killed_at_any_point() {
-    let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
     // A few at once: leases end where many processes have to share a core.
-    let all = stream::iter(OF_JOBS.iter().map(|point| placed_despite(point, &mongod)));
+    let all = stream::iter(OF_JOBS.iter().copied().map(placed_despite));
     all.buffer_unordered(3).collect::<Vec<()>>().await;
 }
 
-async fn placed_despite(point: &str, mongod: &Mongod) {
-    let uri = if point == "before_commit" { mongod.uri() } else { server("MONGODB_URI") };
-    let app = TestApp::on(&uri, FAST).await;
+async fn placed_despite(point: &str) {
+    let app = TestApp::with(FAST).await;
     let user = app.merchant().await;
     // Requests that are left open where the worker dies; what was asked of the carrier after that.
     let open = match point {
@@ -89,15 +84,12 @@ async fn taken_back_despite(point: &str) {
 
 #[tokio::test]
 async fn an_order_is_created_once_although_the_api_is_killed_around_its_commit() {
-    let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
-    join_all(
-        [("before_commit", 201), ("after_commit", 200)].map(|(point, status)| created_despite(point, status, &mongod)),
-    )
-    .await;
+    join_all([("before_commit", 201), ("after_commit", 200)].map(|(point, status)| created_despite(point, status)))
+        .await;
 }
 
-async fn created_despite(point: &str, status_of_the_retry: u16, mongod: &Mongod) {
-    let app = TestApp::on(&mongod.uri(), FAST).await;
+async fn created_despite(point: &str, status_of_the_retry: u16) {
+    let app = TestApp::with(FAST).await;
     let user = app.merchant().await;
     let mut doomed = Launch::api(&app, FAST).crash_at(point).start().await;
     assert!(send_create(&app, &doomed.base, &user).await.is_err(), "{point}: the connection breaks");

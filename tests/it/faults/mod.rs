@@ -10,6 +10,7 @@ mod kyc;
 mod lease;
 mod ledger;
 mod mongo;
+mod orphans;
 mod redis;
 mod restarts;
 

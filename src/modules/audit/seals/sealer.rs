@@ -21,7 +21,8 @@ use super::{
 use crate::{
     modules::audit::proof::{Anchor, CommitmentKey, Leaf, NotSigned, PublicKeys, Scopes, Seal, SealHeader, SigningKey},
     platform::{
-        batch::SEAL_QUEUE, clock::Clock, crash, exchange::Exchange, mongo, sealing::SealingKeys, singleton::Singleton,
+        batch::SEAL_QUEUE, clock::Clock, crash, exchange::Exchange, mongo, orphans, sealing::SealingKeys,
+        singleton::Singleton,
     },
 };
 
@@ -237,7 +238,7 @@ impl Sealer {
         match self.write_seal(&mut session, chain).await {
             Ok((seal, step)) if step.entries > 0 => {
                 match commit(&mut session).await {
-                    Err(error) if is_another_first(&error) => return Ok(None),
+                    Err(error) if self.is_another_first(&error) => return Ok(None),
                     committed => committed?,
                 }
                 crash::point("seal_stored");
@@ -256,7 +257,7 @@ impl Sealer {
                 let _ = session.abort_transaction().await;
                 match written {
                     Ok((_, step)) => Ok(Some(step)),
-                    Err(SealError::Database(error)) if is_another_first(&error) => Ok(None),
+                    Err(SealError::Database(error)) if self.is_another_first(&error) => Ok(None),
                     Err(error) => Err(error),
                 }
             }
@@ -302,6 +303,15 @@ impl Sealer {
         Ok((header, step))
     }
 
+    /// Whether a seal of this number is there, or is being written: by another sealer, which may have died over it.
+    fn is_another_first(&self, error: &mongodb::error::Error) -> bool {
+        let is_written = mongo::is_write_conflict(error);
+        if is_written {
+            orphans::look_for(&self.db);
+        }
+        is_written || mongo::is_duplicate_key(error)
+    }
+
     /// Says once that records wait for their seal although somebody seals.
     async fn look_for_overdue(&self, known: bool) -> Result<bool, SealError> {
         let queue = self.db.collection::<Document>(SEAL_QUEUE);
@@ -326,9 +336,4 @@ async fn commit(session: &mut ClientSession) -> mongodb::error::Result<()> {
             committed => return committed,
         }
     }
-}
-
-/// Whether a seal of this number is there, or is being written.
-fn is_another_first(error: &mongodb::error::Error) -> bool {
-    mongo::is_duplicate_key(error) || mongo::is_write_conflict(error)
 }
