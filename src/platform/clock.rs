@@ -83,18 +83,21 @@ impl Clock {
     /// # Errors
     /// What the driver says when the database can't be asked; the clock then goes on as it was.
     pub async fn sync(&self, db: &mongodb::Database) -> mongodb::error::Result<()> {
-        let asked = Instant::now();
-        let hello = db.run_command(doc! { "hello": 1 }).await?;
-        let round_trip_ms = asked.elapsed().as_millis() as i64;
-        if let Ok(theirs) = hello.get_datetime("localTime") {
-            let now_ms = theirs.timestamp_millis() + round_trip_ms / 2;
-            self.follow(now_ms - self.local_ms(), round_trip_ms);
-            if round_trip_ms <= ROUND_TRIP_MS_MAX {
-                // At once: nobody holds leases by ids, but they are looked for where their time is.
-                ids::follow(now_ms);
-            }
+        if let Some(theirs) = look(db).await? {
+            self.follow(theirs.now_ms - self.local_ms());
+            // At once: nobody holds leases by ids, but they are looked for where their time is.
+            ids::follow(theirs.now_ms);
         }
         Ok(())
+    }
+
+    /// How far this clock is ahead of the database's, without following it; none where a look took too long to tell.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn offset(&self, db: &mongodb::Database) -> mongodb::error::Result<Option<Offset>> {
+        let theirs = look(db).await?;
+        Ok(theirs.map(|theirs| Offset { ahead_ms: self.now_ms() - theirs.now_ms, primary: theirs.primary }))
     }
 
     /// Whether the database's clock was seen. Before, this is the host's.
@@ -103,16 +106,38 @@ impl Clock {
         self.shared.synced.load(Ordering::Acquire)
     }
 
-    fn follow(&self, seen_ms: i64, round_trip_ms: i64) {
-        if round_trip_ms > ROUND_TRIP_MS_MAX {
-            return;
-        }
+    fn follow(&self, seen_ms: i64) {
         let known_ms = self.shared.offset_ms.load(Ordering::Relaxed);
         let next_ms =
             if self.is_synced() { seen_ms.clamp(known_ms - SLEW_MS_MAX, known_ms + SLEW_MS_MAX) } else { seen_ms };
         self.shared.offset_ms.store(next_ms, Ordering::Relaxed);
         self.shared.synced.store(true, Ordering::Release);
     }
+}
+
+/// How far a clock is ahead of the database's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// Milliseconds; below zero where it is behind.
+    pub ahead_ms: i64,
+    /// Which primary that was, by its election: offsets from different ones can't be compared.
+    pub primary: String,
+}
+
+/// What the database's clock says at the moment of the answer.
+struct Theirs {
+    now_ms: i64,
+    primary: String,
+}
+
+/// None where the answer came too late to say anything about the time.
+async fn look(db: &mongodb::Database) -> mongodb::error::Result<Option<Theirs>> {
+    let asked = Instant::now();
+    let hello = db.run_command(doc! { "hello": 1 }).await?;
+    let round_trip_ms = asked.elapsed().as_millis() as i64;
+    let at = hello.get_datetime("localTime").ok().filter(|_| round_trip_ms <= ROUND_TRIP_MS_MAX);
+    let primary = hello.get_object_id("electionId").map(|id| id.to_hex()).unwrap_or_default();
+    Ok(at.map(|at| Theirs { now_ms: at.timestamp_millis() + round_trip_ms / 2, primary }))
 }
 
 /// `at` plus `by`, saturating.
@@ -194,13 +219,11 @@ mod tests {
     fn the_first_look_counts_whole_and_later_ones_move_the_clock_gently() {
         let clock = Clock::default();
         let offset = || clock.shared.offset_ms.load(Ordering::Relaxed);
-        clock.follow(90_000, 2_000);
-        assert_eq!((offset(), clock.is_synced()), (0, false), "a slow look says nothing");
-        clock.follow(90_000, 3);
+        clock.follow(90_000);
         assert_eq!((offset(), clock.is_synced()), (90_000, true));
-        clock.follow(-90_000, 3);
+        clock.follow(-90_000);
         assert_eq!(offset(), 89_000);
-        clock.follow(89_400, 3);
+        clock.follow(89_400);
         assert_eq!(offset(), 89_400);
     }
 

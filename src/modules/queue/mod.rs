@@ -5,7 +5,7 @@
 //! when its lease ends. A job that ended stays ended. Dead jobs stay until a person acts. Claims take turns over the owners
 //! of due jobs, so a long backlog of one holds up no other. Nothing depends on Redis: it only shortens the wait.
 //!
-//! Collections: `jobs`, `queues` (pause and throttle), `workers` (who is alive). Other modules insert jobs in their own
+//! Collections: `jobs`, `queues` (pause and throttle), `workers` (who is alive, and how far its clock is off). Other modules insert jobs in their own
 //! transactions with [`Job::new`] and run them with a [`JobHandler`].
 
 use crate::platform::batch::View;
@@ -19,6 +19,7 @@ mod store;
 mod upkeep;
 mod wake;
 mod worker;
+mod workers;
 
 pub use complete::{holds_lease, settle_job};
 pub use handler::{Attempt, Concluded, Conclusion, JobHandler, RetryRefused};

@@ -11,19 +11,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     JOBS,
     model::{Job, JobState, QueueConfig},
+    workers::WORKERS,
 };
 use crate::platform::{
     batch::Entity,
     clock::after,
     mongo::{Index, READ_TIME_MAX},
+    orphans,
     walk::{Direction, STAGES, TimeRange, Walk, paged},
 };
 
 /// What operators and providers asked of queues.
 pub const QUEUES: &str = "queues";
-const WORKERS: &str = "workers";
-/// A worker that did not say so for this long is not alive.
-const WORKER_SILENT_MAX: Duration = Duration::from_secs(60);
 /// Longest wait of an update over many jobs.
 const UPDATE_MS_MAX: i64 = 2_000;
 /// Done jobs deleted in one statement.
@@ -39,7 +38,7 @@ const SHARES_READ: usize = 4;
 /// Reads and changes jobs outside of commands.
 #[derive(Clone, Debug)]
 pub struct QueueStore {
-    db: Database,
+    pub(super) db: Database,
     /// Throttles that this process set itself, by queue: they hold at once, before anybody reads them back.
     throttled: Arc<Mutex<HashMap<String, Throttle>>>,
 }
@@ -150,13 +149,14 @@ impl QueueStore {
     }
 
     /// Indexes of this module. One serves claiming (what is not due has no turn and is never looked at), promoting,
-    /// reclaiming and trimming.
+    /// trimming; another finds the leases that have ended, however many hold.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
             Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "priority": 1, "turn": 1, "runAt": 1 }),
             // For operators; small, because few jobs are dead.
             Index::new(JOBS, "dead", doc! { "queue": 1, "_id": 1 }).partial(doc! { "state": "dead" }),
+            Index::new(JOBS, "leases", doc! { "queue": 1, "leaseUntil": 1 }).partial(doc! { "state": "active" }),
             Index::new(JOBS, "dedupe", doc! { "queue": 1, "dedupeKey": 1 })
                 .unique()
                 .partial(doc! { "dedupeKey": { "$type": "string" } }),
@@ -166,15 +166,20 @@ impl QueueStore {
     /// Updates many jobs outside of a transaction, and gives how many matched. Waits at most two seconds for a job that
     /// somebody's open transaction holds: the others must not wait with it.
     async fn update_jobs(&self, filter: Document, update: impl Into<Bson> + Send) -> Result<u64> {
-        let reply = self
-            .db
-            .run_command(doc! {
-                "update": JOBS,
-                "updates": [{ "q": filter, "u": update.into(), "multi": true }],
-                "maxTimeMS": UPDATE_MS_MAX,
-                "writeConcern": { "w": "majority", "j": true },
-            })
-            .await?;
+        let updating = self.db.run_command(doc! {
+            "update": JOBS,
+            "updates": [{ "q": filter, "u": update.into(), "multi": true }],
+            "maxTimeMS": UPDATE_MS_MAX,
+            "writeConcern": { "w": "majority", "j": true },
+        });
+        let mut updating = std::pin::pin!(updating.into_future());
+        let reply = match tokio::time::timeout(orphans::SUSPECTED_AFTER, &mut updating).await {
+            Ok(reply) => reply?,
+            Err(_) => {
+                orphans::look_for(&self.db);
+                updating.await?
+            }
+        };
         if let Some(error) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
             return Err(mongodb::error::Error::custom(error.to_string()));
         }
@@ -379,12 +384,17 @@ impl QueueStore {
     /// # Errors
     /// What the driver says.
     pub async fn reclaim_expired(&self, queue: &str, now: DateTime) -> Result<u64> {
-        let expired = doc! { "queue": queue, "state": "active", "leaseUntil": { "$lt": now } };
         let back = doc! { "$set": {
             "state": "ready", "runAt": now, "leaseToken": null, "leaseOwner": null, "leaseUntil": null,
             "lastError": { "class": "lease", "code": "queue.lease_expired", "message": "The worker was silent for too long." },
         } };
-        self.update_jobs(expired, back).await
+        self.update_jobs(Self::expired(queue, now), back).await
+    }
+
+    /// Jobs of a queue whose lease has ended by `now`; to be answered from the index over leases.
+    #[must_use]
+    pub fn expired(queue: &str, now: DateTime) -> Document {
+        doc! { "queue": queue, "state": "active", "leaseUntil": { "$lt": now } }
     }
 
     /// Deletes done jobs that are too old or, of one priority, too many, in small portions.
@@ -471,36 +481,6 @@ impl QueueStore {
             self.db.collection::<Document>(QUEUES).update_one(doc! { "_id": *queue }, set).upsert(true).await?;
         }
         Ok(())
-    }
-
-    /// Says that a worker is alive.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn report_alive(&self, worker_id: &str, now: DateTime) -> Result<()> {
-        let workers = self.db.collection::<Document>(WORKERS);
-        workers.update_one(doc! { "_id": worker_id }, doc! { "$set": { "seenAt": now } }).upsert(true).await?;
-        let silent = DateTime::from_millis(now.timestamp_millis() - 60 * WORKER_SILENT_MAX.as_millis() as i64);
-        workers.delete_many(doc! { "seenAt": { "$lt": silent } }).await.map(drop)
-    }
-
-    /// Workers that are alive, at least 1.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn count_alive(&self, now: DateTime) -> Result<u32> {
-        let since = DateTime::from_millis(now.timestamp_millis() - WORKER_SILENT_MAX.as_millis() as i64);
-        let workers = self.db.collection::<Document>(WORKERS);
-        let alive = workers.count_documents(doc! { "seenAt": { "$gte": since } }).await?;
-        Ok(u32::try_from(alive).unwrap_or(u32::MAX).max(1))
-    }
-
-    /// A worker that ends in order says so.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn report_gone(&self, worker_id: &str) -> Result<()> {
-        self.db.collection::<Document>(WORKERS).delete_one(doc! { "_id": worker_id }).await.map(drop)
     }
 
     /// A queue in numbers.

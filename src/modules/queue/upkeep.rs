@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, interval_at, timeout};
 
 use super::{
     lease::Lease,
     worker::{Inner, STORE_PATIENCE},
+    workers::{are_unheard, is_in_step},
 };
 use crate::platform::clock::after;
 
@@ -18,9 +19,9 @@ use crate::platform::clock::after;
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 
 impl Inner {
-    /// Extends the leases of what runs, and says that this worker is alive.
+    /// Extends the leases of what runs, and says that this worker is alive, from one heart-beat on.
     pub(super) async fn beat(self: Arc<Self>) {
-        let mut ticks = interval(self.settings.heartbeat);
+        let mut ticks = interval_at(tokio::time::Instant::now() + self.settings.heartbeat, self.settings.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -41,12 +42,36 @@ impl Inner {
                     Err(_) => tracing::warn!("leases could not be extended: the database does not answer"),
                 }
             }
-            let now = self.clock.now();
-            let _ = timeout(STORE_PATIENCE, self.store.report_alive(&self.settings.worker_id, now)).await;
-            if let Ok(Ok(alive)) = timeout(STORE_PATIENCE, self.store.count_alive(now)).await {
-                self.alive.store(alive, Ordering::Relaxed);
-            }
+            let _ = timeout(STORE_PATIENCE, self.say_alive()).await;
         }
+    }
+
+    /// Says that this worker is alive and what its clock is like, and learns whether it may claim beside the others.
+    pub(super) async fn say_alive(&self) -> mongodb::error::Result<()> {
+        let me = &*self.settings.worker_id;
+        let alive = self.store.list_alive().await?;
+        let others = alive.iter().filter(|beat| beat.worker_id != me).count();
+        self.alive.store(u32::try_from(others + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let offset = self.store.offset(&self.clock).await?;
+        let was_in_step = self.in_step.load(Ordering::Relaxed);
+        let in_step = match &offset {
+            None => was_in_step || others == 0,
+            Some(offset) => {
+                metrics::gauge!("waybill_clock_ahead_seconds").set(offset.ahead_ms as f64 / 1_000.0);
+                // Who has just been started waits for a word of those that compared themselves with an earlier primary.
+                let young = !was_in_step && self.started.elapsed() < 2 * self.settings.heartbeat;
+                is_in_step(me, offset, &alive) && !(young && are_unheard(me, offset, &alive))
+            }
+        };
+        if self.in_step.swap(in_step, Ordering::Relaxed) != in_step || !in_step {
+            tracing::info!(
+                in_step,
+                ?offset,
+                others,
+                "comparing clocks with the other workers: it claims while they agree"
+            );
+        }
+        self.store.report_alive(me, offset.as_ref(), in_step).await
     }
 
     /// Takes back what dead workers left.
@@ -55,6 +80,9 @@ impl Inner {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            if !self.in_step.load(Ordering::Relaxed) {
+                continue;
+            }
             for queue in &self.queues {
                 let reclaiming = self.store.reclaim_expired(queue.name, self.clock.now());
                 match timeout(STORE_PATIENCE, reclaiming).await {

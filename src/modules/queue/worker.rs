@@ -100,6 +100,9 @@ pub(super) struct Inner {
     stopping: AtomicBool,
     stop: Notify,
     pub(super) alive: AtomicU32,
+    pub(super) started: Instant,
+    /// Whether its clock agrees with those of the workers that claim; unknown, it claims nothing.
+    pub(super) in_step: AtomicBool,
 }
 
 impl Worker {
@@ -122,6 +125,8 @@ impl Worker {
                 stopping: AtomicBool::new(false),
                 stop: Notify::new(),
                 alive: AtomicU32::new(1),
+                started: Instant::now(),
+                in_step: AtomicBool::new(false),
             }),
         }
     }
@@ -129,6 +134,7 @@ impl Worker {
     /// Works until `shutdown` resolves; then stops claiming, lets what runs finish, and gives back the rest.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let inner = &self.inner;
+        let _ = tokio::time::timeout(STORE_PATIENCE, inner.say_alive()).await;
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(inner).beat());
         background.spawn(Arc::clone(inner).take_back());
@@ -231,7 +237,8 @@ impl Inner {
 
     fn may_claim(&self, queue: &QueueConfig, controls: &Controls) -> bool {
         let over = |until: Option<bson::DateTime>| until.is_none_or(|until| until <= self.clock.now());
-        !controls.paused
+        self.in_step.load(Ordering::Relaxed)
+            && !controls.paused
             && over(controls.throttled_until)
             && over(self.store.throttled_here(queue.name, controls.resumed_at))
     }

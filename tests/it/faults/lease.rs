@@ -7,9 +7,13 @@ use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{FAST, PATIENCE, confirmed_once, int, settled, text};
-use crate::support::{TestApp, eventually, process::Launch, server, servers::Mongod};
-use waybill::modules::queue::Claiming;
+use waybill::{
+    modules::queue::{Claiming, JobState, QueueStore},
+    platform::clock::after,
+};
+
+use super::{FAST, PATIENCE, confirmed_once, int, settled, text, workshop};
+use crate::support::{TestApp, eventually, process::Launch};
 
 /// Everything about orders but the answers.
 async fn state(app: &TestApp) -> Vec<Vec<Document>> {
@@ -22,8 +26,8 @@ async fn state(app: &TestApp) -> Vec<Vec<Document>> {
 
 /// A worker is frozen at `point` for longer than its lease while another one takes over; then it goes on, and ends. Gives
 /// what it had to say and the carrier's books.
-async fn taken_over_at(point: &str, mongodb_uri: &str) -> (Vec<Document>, Value) {
-    let app = TestApp::on(mongodb_uri, FAST).await;
+async fn taken_over_at(point: &str) -> (Vec<Document>, Value) {
+    let app = TestApp::with(FAST).await;
     let user = app.merchant().await;
     if point == "sent" {
         app.carrier.rule(json!({ "operation": "create", "mode": "ok", "latencyMs": 400, "times": 1 })).await;
@@ -48,11 +52,10 @@ async fn taken_over_at(point: &str, mongodb_uri: &str) -> (Vec<Document>, Value)
 
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_does_not_send() {
-    // Frozen in the middle of a transaction: the server has to end it before the second worker can go on.
-    let mongod = Mongod::with(&["transactionLifetimeLimitSeconds=1"]).await;
+    // Frozen before the commit, in the middle of a transaction, the second worker has to end it; thawed, it begins again in
+    // a new one, and finds its lease gone.
     let points = ["claimed", "before_commit", "after_commit", "request_logged", "sending"];
-    let uri = &|point| if point == "before_commit" { mongod.uri() } else { server("MONGODB_URI") };
-    let all = join_all(points.map(|point| async move { taken_over_at(point, &uri(point)).await }));
+    let all = join_all(points.map(taken_over_at));
     for (point, (late, theirs)) in points.iter().zip(all.await) {
         assert_eq!(theirs["createCalls"], 1, "{point}: only the second worker's");
         if matches!(*point, "claimed" | "before_commit") {
@@ -68,8 +71,7 @@ async fn a_worker_that_lost_its_lease_does_not_send() {
 #[tokio::test]
 async fn an_answer_that_comes_after_the_lease_is_on_record_and_changes_nothing() {
     let points = ["sent", "answered", "before_completion"];
-    let uri = server("MONGODB_URI");
-    let all = join_all(points.map(|point| taken_over_at(point, &uri)));
+    let all = join_all(points.map(taken_over_at));
     for (point, (late, theirs)) in points.iter().zip(all.await) {
         assert_eq!(theirs["trackCalls"], 1, "{point}: the second worker looked it up");
         assert_eq!(late.len(), 1, "{point}");
@@ -160,7 +162,7 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
     let queue = app.app.queues.create.name;
     for death in 1..=3 {
         let (now, lease) = (app.app.clock.now(), Duration::from_secs(5));
-        let until = waybill::platform::clock::after(now, lease);
+        let until = after(now, lease);
         let claiming =
             Claiming { queue, limit: 1, after: "", skip: 0, worker_id: "wrk_doomed", token: "token", now, until };
         let claim = app.app.queue_store.claim(&claiming).await.unwrap();
@@ -182,4 +184,54 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
     assert_eq!((&order["status"], &order["providerSyncStatus"]), (&json!("needs_attention"), &json!("failed")));
     assert!(app.carrier.order(&order_id).await.is_null(), "nothing was ever sent");
     app.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_clock_is_ahead_claims_nothing_beside_those_that_agree() {
+    let app = TestApp::with(PATIENT).await;
+    let user = app.merchant().await;
+    let first = app.start_worker();
+    let in_step = async |wanted: bool| app.all("workers", doc! { "inStep": wanted }).await;
+    eventually("the first works", PATIENCE, async || in_step(true).await.len() == 1).await;
+    // As if it had been started after a change of the primary, ahead by more than a lease.
+    let ahead = app.beside(PATIENT).await;
+    ahead.app.clock.advance(Duration::from_secs(10));
+    let second = ahead.start_worker();
+    eventually("the second knows", PATIENCE, async || in_step(false).await.len() == 1).await;
+    assert!((9_000..11_000).contains(&in_step(false).await[0].get_i64("aheadMs").unwrap()), "it is published");
+
+    app.carrier.rule(json!({ "operation": "create", "mode": "ok", "latencyMs": 1500, "times": 1 })).await;
+    let order_id = app.created(&user, "c-1").await;
+    settled(&app).await;
+    let theirs = confirmed_once(&app, &user, &order_id, "the lease was its worker's").await;
+    assert_eq!(theirs["trackCalls"], 0, "nobody took it back early: {theirs}");
+
+    first.stop().await;
+    let order_id = app.created(&user, "c-2").await;
+    settled(&app).await;
+    confirmed_once(&app, &user, &order_id, "alone, the second goes on").await;
+    second.stop().await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn leases_that_have_ended_are_found_without_reading_those_that_hold() {
+    let app = TestApp::start().await;
+    let now = app.app.clock.now();
+    let (later, earlier) = (after(now, Duration::from_secs(60)), after(now, Duration::ZERO));
+    workshop::jobs(&app, 500, |n, job| {
+        job.state = JobState::Active;
+        job.lease_token = Some("token".into());
+        job.lease_until = Some(if n < 3 { earlier } else { later });
+    })
+    .await;
+    let now = after(now, Duration::from_secs(1));
+    let update =
+        doc! { "q": QueueStore::expired(workshop::QUEUE, now), "u": { "$set": { "state": "ready" } }, "multi": true };
+    let explain = doc! { "explain": { "update": "jobs", "updates": [update] }, "verbosity": "executionStats" };
+    let explained = app.db().run_command(explain).await.unwrap();
+    let stats = explained.get_document("executionStats").unwrap();
+    assert!(int(stats, "totalKeysExamined") <= 5 && int(stats, "totalDocsExamined") == 3, "{stats}");
+    assert_eq!(app.app.queue_store.reclaim_expired(workshop::QUEUE, now).await.unwrap(), 3);
+    app.finish_unchecked().await;
 }
