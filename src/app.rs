@@ -53,6 +53,8 @@ use crate::{
 
 /// How often a process looks whether the unique indexes are there, until they are.
 const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);
+/// Until a process has seen the database's clock it looks this often.
+const FIRST_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Posting an anchor takes at most this long; the sealer waits meanwhile.
 const ANCHOR_DEADLINE: Duration = Duration::from_secs(3);
 /// How often samples of histograms are put into their buckets.
@@ -426,7 +428,9 @@ impl App {
         tokio::spawn(async move {
             loop {
                 let pause = match clock.sync(&db).await {
-                    Ok(()) => SYNC_EVERY,
+                    Ok(()) if clock.is_synced() => SYNC_EVERY,
+                    // It took too long to tell the time, and workers wait for that.
+                    Ok(()) => FIRST_LOOK_EVERY,
                     Err(error) => {
                         tracing::debug!(%error, "the database's clock can't be read");
                         INDEX_CHECK_EVERY
