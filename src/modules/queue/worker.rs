@@ -261,6 +261,9 @@ impl Inner {
 
     /// Makes due what has waited for its time; whether all of it is.
     async fn promote(&self, queue: &QueueConfig) -> bool {
+        if !self.in_step.load(Ordering::Relaxed) {
+            return true;
+        }
         match tokio::time::timeout(STORE_PATIENCE, self.store.promote(queue.name, self.clock.now())).await {
             Ok(Ok(promoted)) => promoted == 0,
             Ok(Err(error)) => {
