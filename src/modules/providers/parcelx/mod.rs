@@ -107,11 +107,12 @@ impl Carrier for ParcelX {
     }
 
     fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<PlacedShipment>> {
-        let ok = matches!(answer, Answer::Http { status: 200..=299, .. });
+        // These two are about the question.
+        let is_misunderstood = matches!(answer, Answer::Http { status: 400 | 422, .. });
         reply(answer).and_then(|reply| match reply {
             Ok(body) => about(order_id, wire::tracked(body), "Found without a shipment number.").map(Some),
             Err(message) if message.names_shipment => contradiction(),
-            Err(message) if ok && message.says_no_record() && !message.is_vague() => Outcome::Done(None),
+            Err(message) if message.says_no_record() && !message.is_vague() && !is_misunderstood => Outcome::Done(None),
             Err(message) => Outcome::unknown("provider.look_up_refused", message.text),
         })
     }

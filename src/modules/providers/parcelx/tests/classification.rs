@@ -161,8 +161,8 @@ fn by_status(status: u16, body: &str) -> Option<[&'static str; 3]> {
         }
         500.. => Some(unclear(["unknown provider.server_error", "counted provider.server_error"])),
         _ if ["not JSON", "contradictory"].contains(&body) => None,
-        // A refusal counts on all others; absence is believed on a 2xx only.
-        _ if body == "no record found" => Some(REFUSED),
+        // A refusal counts on all others; absence is not believed of these two.
+        400 | 422 if body == "no record found" => Some(REFUSED),
         // These two are refusals without a reason, and without a word that we understand.
         400 | 422 if ["no status", "status is another number"].contains(&body) => {
             Some(["unknown provider.contradiction", REFUSED[1], "counted provider.contradiction"])
@@ -231,13 +231,18 @@ fn placed_is_only_what_names_our_order_or_none_and_a_shipment() {
     }
 }
 
+/// Whether the words decide with this status, and it is not about the question.
+fn may_be_absent(status: u16) -> bool {
+    matches!(status, 200..=299 | 400..=499) && ![400, 401, 403, 408, 422, 425, 429].contains(&status)
+}
+
 #[test]
 fn absent_is_only_a_clear_no_record() {
     let mut absences = 0;
     for (name, answer) in every_answer() {
         let absent = adapter().read_look_up(ORDER_ID, &answer) == Outcome::Done(None);
         let clear = match &answer {
-            Answer::Http { status: 200..=299, body: AnswerBody::Json(body), .. } => {
+            Answer::Http { status, body: AnswerBody::Json(body), .. } if may_be_absent(*status) => {
                 body["status"] == false
                     && body["responsemsg"].as_str().is_some_and(|text| text.to_lowercase() == "no record found.")
                     && body["data"].is_null()
@@ -247,8 +252,8 @@ fn absent_is_only_a_clear_no_record() {
         assert_eq!(absent, clear, "{name}");
         absences += usize::from(absent);
     }
-    let successes = statuses().filter(|status| (200..=299).contains(status)).count();
-    assert_eq!(absences, successes, "one body on every 2xx");
+    let expected = statuses().filter(|status| may_be_absent(*status)).count();
+    assert_eq!(absences, expected, "one body on every one of these");
 }
 
 #[test]
