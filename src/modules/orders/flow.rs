@@ -59,8 +59,8 @@ pub fn next_step(order: &mut Order, kind: JobKind) -> Step<Operation> {
         JobKind::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::End(too_late(order)),
         // While a create may have been executed, a shipment that we know need not be the one that exists.
         JobKind::Cancel if order.refs.awb.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
-        // What is refused may be cancelled already, or gone: money is neither kept nor given back before it was looked up.
-        JobKind::Cancel if order.refusal_to_check().is_some() => Step::Call(Operation::LookUp),
+        // What could not be cancelled may be so already, or gone.
+        JobKind::Cancel if order.failed_cancel().is_some() => Step::Call(Operation::LookUp),
         JobKind::Cancel => Step::Call(Operation::Cancel),
     }
 }
@@ -72,8 +72,8 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
     match (answered.outcome, answered.asked) {
         (Outcome::Done(AtCarrier::Placed(placed)), _) => match kind {
             JobKind::Create => accept(order, placed),
-            JobKind::Cancel => match order.refusal_to_check().cloned() {
-                Some(refusal) => check_refusal(order, placed, refusal),
+            JobKind::Cancel => match order.failed_cancel().cloned() {
+                Some(failure) => check_failure(order, placed, failure),
                 None => find_to_cancel(order, placed, now),
             },
         },
@@ -86,6 +86,12 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
             order.provider_sync_status = ProviderSyncStatus::Retrying;
             retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
         }
+        // Any of the attempts may have been carried out.
+        (Outcome::Retryable(failure, Retry::Counted) | Outcome::Unknown(failure), Operation::Cancel)
+            if answered.job.is_last_attempt() =>
+        {
+            look_before(order, ErrorClass::Retryable, failure, now)
+        }
         (Outcome::Retryable(failure, how), Operation::LookUp | Operation::Cancel) => {
             retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
         }
@@ -96,11 +102,7 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
             retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Counted)
         }
         (Outcome::Refused(failure), Operation::Create) => refuse(order, failure),
-        (Outcome::Refused(failure), Operation::Cancel) => {
-            let stored = StoredFailure::new(ErrorClass::Fatal, failure);
-            order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = Some(stored.clone()));
-            again(now).into()
-        }
+        (Outcome::Refused(failure), Operation::Cancel) => look_before(order, ErrorClass::Fatal, failure, now),
         (Outcome::Unauthorized(failure), _) => give_up(order, kind, failure, ErrorClass::Fatal),
     }
 }
@@ -158,18 +160,30 @@ fn confirm(order: &mut Order) -> Option<&'static str> {
     Some("OrderConfirmed")
 }
 
-/// What a cancel was refused for is alive, or was cancelled before.
-fn check_refusal(order: &mut Order, placed: &PlacedShipment, refusal: StoredFailure) -> Decision {
+/// A cancel ends so unless the shipment is cancelled after all: nothing is decided about the money before it was looked up.
+fn look_before(order: &mut Order, class: ErrorClass, failure: &Failure, now: DateTime) -> Decision {
+    let stored = StoredFailure::new(class, failure);
+    order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = Some(stored.clone()));
+    again(now).into()
+}
+
+/// What could not be cancelled is alive, or was cancelled before.
+fn check_failure(order: &mut Order, placed: &PlacedShipment, failure: StoredFailure) -> Decision {
     if order.refs.awb.as_ref() != Some(&placed.awb) {
-        let failure = Failure::new("provider.other_shipment", "The provider refuses, and names another shipment.");
+        let failure =
+            Failure::new("provider.other_shipment", "The provider cancels nothing, and names another shipment.");
         return give_up(order, JobKind::Cancel, &failure, ErrorClass::Unknown);
     }
     if placed.cancelled {
         return cancelled(order);
     }
-    let error = JobError::new(refusal.class.as_str(), &refusal.code, &*refusal.message);
-    set_cancellation(order, CancellationStatus::Refused, Some(refusal));
-    Decision { end: JobEnd::Dead { error }, event: Some("CancellationRefused") }
+    let (status, event) = match failure.class {
+        ErrorClass::Fatal => (CancellationStatus::Refused, "CancellationRefused"),
+        _ => (CancellationStatus::NeedsAttention, "CancellationNeedsAttention"),
+    };
+    let error = JobError::new(failure.class.as_str(), &failure.code, &*failure.message);
+    set_cancellation(order, status, Some(failure));
+    Decision { end: JobEnd::Dead { error }, event: Some(event) }
 }
 
 /// The waybill number that the carrier names is that of another live order, so what this one has there is not known.
@@ -184,8 +198,9 @@ pub fn miss_own_awb(order: &mut Order, kind: JobKind, answered: &Answered<'_>) -
 
 /// The carrier has no record of it.
 fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTime) -> Decision {
-    if kind == JobKind::Cancel && order.refusal_to_check().is_some() {
-        let failure = Failure::new("provider.no_record", "The provider refuses, and has no record of the order.");
+    if kind == JobKind::Cancel && order.failed_cancel().is_some() {
+        let failure =
+            Failure::new("provider.no_record", "The provider cancels nothing, and has no record of the order.");
         return give_up(order, JobKind::Cancel, &failure, ErrorClass::Unknown);
     }
     let settled_at = order.uncertain.as_ref().map(|uncertain| after(uncertain.since, settling_delay));

@@ -348,7 +348,7 @@ const CANCEL_CALLED: &str = "
     refused       yes    *    *   confirmed synced in_progress     no     goes_on  -
     unauthorized  yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
     failed        yes    no   *   confirmed synced in_progress     no     retry    -
-    failed        yes    yes  *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    failed        yes    yes  *   confirmed synced in_progress     no     goes_on  -
     not_connected yes    *    no  confirmed synced in_progress     no     deferred -
     not_connected yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
     throttled     yes    *    no  confirmed synced in_progress     no     deferred -
@@ -525,6 +525,27 @@ fn refused() -> Order {
 #[test]
 fn what_follows_from_a_cancel_that_was_refused() {
     check(REFUSAL_CHECKED, JobKind::Cancel, Operation::LookUp, refused);
+}
+
+#[test]
+fn a_cancel_that_is_given_up_is_looked_up_first() {
+    for (cancelled_there, status, code) in
+        [(true, CancellationStatus::Done, None), (false, CancellationStatus::NeedsAttention, Some("provider.said_so"))]
+    {
+        let mut order = refused();
+        order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = None);
+        let mut job = job_in(JobKind::Cancel, true, false);
+        let failed = (Operation::Cancel, Outcome::Retryable(failure(), Retry::Counted));
+        let decision = followed(&mut order, JobKind::Cancel, &job, &failed);
+        job.end(&decision.end, NOW);
+        assert!(!job.is_last_attempt(), "the look-up has one left");
+        assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::LookUp));
+        let found = (Operation::LookUp, Outcome::Done(AtCarrier::Placed(placed(cancelled_there))));
+        let _ = followed(&mut order, JobKind::Cancel, &job, &found);
+        let cancellation = order.cancellation.expect("it was asked for");
+        assert_eq!(cancellation.status, status);
+        assert_eq!(cancellation.failure.map(|failure| failure.code).as_deref(), code);
+    }
 }
 
 #[test]

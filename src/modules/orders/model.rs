@@ -115,7 +115,7 @@ pub struct Cancellation {
     pub response_ref_id: Option<String>,
     /// The job that carries it out, once there is one.
     pub job_id: Option<String>,
-    /// Why it was refused or given up. While it is pending: why the provider refuses it, which is still to be checked.
+    /// Why it was refused or given up. While it is pending: why the provider has not cancelled it, which is still to be checked.
     pub failure: Option<StoredFailure>,
     /// `X-Request-Id` of the request for it.
     pub correlation_id: String,
@@ -271,9 +271,9 @@ impl Order {
         self.uncertain = Some(Uncertain { request_ref_id: call.request_ref_id.clone(), since: now, last });
     }
 
-    /// Why the provider refuses the cancellation, while it is not known yet whether the shipment is alive.
+    /// Why the provider has not cancelled it, while it is not known yet whether the shipment is alive.
     #[must_use]
-    pub fn refusal_to_check(&self) -> Option<&StoredFailure> {
+    pub fn failed_cancel(&self) -> Option<&StoredFailure> {
         let is_open = self.cancellation_pending() && self.uncertain.is_none();
         self.cancellation.as_ref().filter(|_| is_open)?.failure.as_ref()
     }
