@@ -24,7 +24,7 @@ use crate::{
             seals::{AnchorPlaces, SealStore, Sealer, SealerKeys, leaf_hashes},
             verification::{ChainError, Part, Report, verify_chain},
         },
-        auth::{self, AuthService},
+        auth::{self, AuthService, Users},
         events::{EventStore, Relay},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore, Transfers},
@@ -41,7 +41,7 @@ use crate::{
         batch::{self, Lane},
         clock::{Clock, SYNC_EVERY},
         exchange::Exchange,
-        identity::TokenKeys,
+        identity::{Revocations, TokenKeys},
         metrics,
         mongo::{self, Index},
         rate_limit::RateLimiter,
@@ -90,6 +90,8 @@ pub struct App {
     pub clock: Clock,
     /// Users and sessions.
     pub auth: Arc<AuthService>,
+    /// Everybody's accounts, for administrators.
+    pub users: Users,
     /// Orders.
     pub orders: OrderService,
     /// Wallets and the ledger.
@@ -111,6 +113,7 @@ pub struct App {
     exports: AuditExports,
     rates: RateCards,
     tokens: Arc<TokenKeys>,
+    revocations: Revocations,
     limiter: RateLimiter,
     refusals: Refusals,
     handlers: Vec<Arc<dyn JobHandler>>,
@@ -242,6 +245,8 @@ impl App {
         let guard_lane = lane("guard");
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));
+        let revocations = Revocations::default();
+        let users = Users::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone());
         let auth = Arc::new(AuthService::new(auth::AuthParts {
             db: db.clone(),
             lane: api_lane.clone(),
@@ -250,7 +255,9 @@ impl App {
             tokens: Arc::clone(&tokens),
             limiter: limiter.clone(),
             refresh_keys: auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
-            limits: auth::Limits { register_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
+            device_keys: auth::DeviceKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
+            revocations: revocations.clone(),
+            limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
         }));
         let gate = KycGate::new(config.kyc_required);
         let orders = OrderService {
@@ -315,6 +322,7 @@ impl App {
             redis,
             clock,
             auth,
+            users,
             orders,
             wallets,
             topups,
@@ -327,6 +335,7 @@ impl App {
             payments,
             checks,
             tokens,
+            revocations,
             limiter,
             refusals,
             handlers,

@@ -120,6 +120,18 @@ pub struct RotateArgs {
 pub enum UserCommand {
     /// Create a user of any role; prints, last, a line of JSON with `userId` and `accessToken`.
     Create(CreateUserArgs),
+    /// List users, newest first, a JSON line each.
+    List(ListUsersArgs),
+    /// Disable a user: every session ends, and nobody signs in.
+    Disable(UserArgs),
+    /// Let a disabled user sign in again.
+    Enable(UserArgs),
+    /// Give a user another role; every session ends.
+    SetRole(SetRoleArgs),
+    /// End every session of a user.
+    EndSessions(UserArgs),
+    /// Give a user a random password, which is printed, and end every session.
+    ResetPassword(UserArgs),
 }
 
 /// Where things are kept.
@@ -267,6 +279,42 @@ pub struct DemoArgs {
     /// The redis-server program; else PATH, else `bin/redis-server` under the home.
     #[arg(long, env = "REDIS_SERVER")]
     pub redis_server: Option<PathBuf>,
+}
+
+/// `waybill user list`
+#[derive(Debug, Args)]
+pub struct ListUsersArgs {
+    /// Stores.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// With this role only.
+    #[arg(long, value_enum)]
+    pub role: Option<Role>,
+    /// Those who are disabled only.
+    #[arg(long)]
+    pub disabled: bool,
+}
+
+/// `waybill user set-role`
+#[derive(Debug, Args)]
+pub struct SetRoleArgs {
+    /// Whose.
+    #[command(flatten)]
+    pub user: UserArgs,
+    /// The new role.
+    #[arg(long, value_enum)]
+    pub role: Role,
+}
+
+/// A user, for commands that change one.
+#[derive(Debug, Args)]
+pub struct UserArgs {
+    /// Stores.
+    #[command(flatten)]
+    pub stores: Stores,
+    /// The user's id or e-mail address.
+    #[arg(long)]
+    pub user: String,
 }
 
 /// `waybill user create`

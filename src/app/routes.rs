@@ -55,6 +55,7 @@ impl App {
         let limit = Limit { count: self.config.rate_limit_per_second, period: Duration::from_secs(1) };
         let gate = Gate {
             tokens: Arc::clone(&self.tokens),
+            revocations: self.revocations.clone(),
             limiter: (self.config.rate_limit == Switch::On).then(|| (self.limiter.clone(), limit)),
         };
         let routes = routes
@@ -92,6 +93,7 @@ impl App {
         };
         OpenApiRouter::with_openapi(ApiDoc::openapi())
             .merge(auth::router(Arc::clone(&self.auth)))
+            .merge(auth::users_router(self.users.clone()))
             .merge(orders::router(self.orders.clone()))
             .merge(rates::router(self.rates.clone()))
             .merge(wallet::router(self.wallets.clone()))

@@ -15,7 +15,7 @@ use bson::{DateTime, doc};
 
 use crate::{
     app,
-    config::{Command, KeysCommand, LedgerCommand, MigrateArgs, UserCommand},
+    config::{Command, KeysCommand, LedgerCommand, MigrateArgs},
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
         wallet::rates::{self, RateCard},
@@ -38,7 +38,7 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Audit(command) => return audit::run(command).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
-        Command::User(UserCommand::Create(args)) => user::create(args).await,
+        Command::User(command) => user::run(command).await,
     };
     done.map(|()| ExitCode::SUCCESS)
 }

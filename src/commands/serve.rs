@@ -50,7 +50,7 @@ pub(super) async fn api(config: Config) -> Result<(), String> {
     let app = start(config).await?;
     let listener = listen(app.config.http_addr).await?;
     tracing::info!(address = %app.config.http_addr, "api is up");
-    http::serve(listener, app.router(), shutdown.wait(), grace(&app)).await;
+    serve(&app, listener, shutdown).await;
     Ok(())
 }
 
@@ -116,9 +116,16 @@ pub(super) async fn all(config: Config) -> Result<(), String> {
 /// In words, where it can't begin.
 pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown) -> Result<(), String> {
     let sealer = sealer_of(app)?;
-    let serving = http::serve(listener, app.router(), shutdown.clone().wait(), grace(app));
-    tokio::join!(serving, run_worker(app, &sealer, shutdown));
+    tokio::join!(serve(app, listener, shutdown.clone()), run_worker(app, &sealer, shutdown));
     Ok(())
+}
+
+/// Serves the API, and follows whose access is ended meanwhile.
+async fn serve(app: &App, listener: TcpListener, shutdown: Shutdown) {
+    tokio::select! {
+        () = http::serve(listener, app.router(), shutdown.wait(), grace(app)) => {}
+        () = app.users.follow_access() => {}
+    }
 }
 
 async fn start(config: Config) -> Result<App, String> {

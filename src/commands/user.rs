@@ -1,36 +1,129 @@
-//! `waybill user create`.
+//! `waybill user ...`.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
+use mongodb::Database;
+use secrecy::ExposeSecret;
+
 use crate::{
     app,
-    config::{CreateUserArgs, strong_jwt_secret},
+    config::{CreateUserArgs, ListUsersArgs, Stores, UserArgs, UserCommand, strong_jwt_secret},
     modules::{
         audit::{self, AuditStore, Refusals},
-        auth::{AuthParts, AuthService, Limits, RefreshKeys},
+        auth::{AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, RefreshKeys, User, UserFilter, Users},
         kyc,
         wallet::{WalletService, WalletStore},
     },
     platform::{
-        batch::Lane, clock::Clock, error::AppError, identity::TokenKeys, mongo, rate_limit::RateLimiter, redis::Redis,
+        batch::Lane,
+        clock::{Clock, Rfc3339Time},
+        error::AppError,
+        identity::{Revocations, Role, TokenKeys},
+        mongo,
+        rate_limit::RateLimiter,
+        redis::Redis,
     },
 };
 
-pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
-    let secret = strong_jwt_secret(args.jwt_secret.as_ref())?;
-    let stores = &args.stores;
+/// Users that are read at once.
+const PAGE: usize = 100;
+
+/// Runs one of them.
+pub(super) async fn run(command: UserCommand) -> Result<(), String> {
+    match command {
+        UserCommand::Create(args) => create(args).await,
+        UserCommand::List(args) => list(&args).await,
+        UserCommand::Disable(args) => update(&args, "user disable", None, Some(true)).await,
+        UserCommand::Enable(args) => update(&args, "user enable", None, Some(false)).await,
+        UserCommand::SetRole(args) => update(&args.user, "user set-role", Some(args.role), None).await,
+        UserCommand::EndSessions(args) => {
+            let (users, user) = find(&args).await?;
+            users.end_sessions(By::CommandLine("user end-sessions"), &user.id).await.map_err(in_words)?;
+            println!("{}", serde_json::json!({ "userId": user.id, "sessions": "ended" }));
+            Ok(())
+        }
+        UserCommand::ResetPassword(args) => {
+            let (users, user) = find(&args).await?;
+            let password = users.reset_password(By::CommandLine("user reset-password"), &user.id).await;
+            let password = password.map_err(in_words)?;
+            let password = password.expose_secret();
+            println!("{}", serde_json::json!({ "userId": user.id, "temporaryPassword": password }));
+            Ok(())
+        }
+    }
+}
+
+/// The database, and what writes there, by the database's clock.
+async fn open(stores: &Stores) -> Result<(Database, Clock, Lane), String> {
     let db =
         mongo::connect(&stores.mongodb_uri).await.map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
-    let redis = Redis::new(&stores.redis_url, &stores.redis_prefix)
-        .map_err(|error| format!("REDIS_URL can't be used: {error}"))?;
     let missing = mongo::missing_unique_indexes(&db, &app::indexes()).await.map_err(|error| error.to_string())?;
     if !missing.is_empty() {
         return Err("the database is not prepared; run `waybill migrate` first".into());
     }
-    // The token that is printed expires by the database's clock.
     let clock = Clock::default();
     clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
     let lane = Lane::start("user", db.clone(), clock.clone(), audit::journal());
+    Ok((db, clock, lane))
+}
+
+async fn users(stores: &Stores) -> Result<Users, String> {
+    let (db, clock, lane) = open(stores).await?;
+    // Processes that run read what is changed here from the database.
+    Ok(Users::new(db, lane, clock, Revocations::default()))
+}
+
+async fn find(args: &UserArgs) -> Result<(Users, User), String> {
+    let users = users(&args.stores).await?;
+    let user = users.get_by_name(&args.user).await.map_err(in_words)?;
+    Ok((users, user))
+}
+
+async fn update(
+    args: &UserArgs,
+    command: &'static str,
+    role: Option<Role>,
+    disabled: Option<bool>,
+) -> Result<(), String> {
+    let (users, user) = find(args).await?;
+    let user = users.update(By::CommandLine(command), &user.id, role, disabled).await.map_err(in_words)?;
+    println!("{}", line(&user));
+    Ok(())
+}
+
+async fn list(args: &ListUsersArgs) -> Result<(), String> {
+    let users = users(&args.stores).await?;
+    let mut filter = UserFilter { role: args.role, disabled: args.disabled.then_some(true), ..UserFilter::default() };
+    loop {
+        let (page, more) = users.list(&filter, PAGE).await.map_err(in_words)?;
+        page.iter().for_each(|user| println!("{}", line(user)));
+        if !more {
+            return Ok(());
+        }
+        filter.after = page.last().map(|user| user.id.clone());
+    }
+}
+
+fn line(user: &User) -> serde_json::Value {
+    serde_json::json!({
+        "userId": user.id, "email": user.email, "name": user.name, "role": user.role,
+        "disabled": user.disabled_at.is_some(), "createdAt": Rfc3339Time(user.created_at),
+    })
+}
+
+fn in_words(error: AuthError) -> String {
+    let error = AppError::from(error);
+    let fields: Vec<_> = error.fields.iter().map(|f| format!("; {} {}", f.field, f.message)).collect();
+    format!("{}{}", error.detail, fields.concat())
+}
+
+async fn create(args: CreateUserArgs) -> Result<(), String> {
+    let secret = strong_jwt_secret(args.jwt_secret.as_ref())?;
+    let stores = &args.stores;
+    let redis = Redis::new(&stores.redis_url, &stores.redis_prefix)
+        .map_err(|error| format!("REDIS_URL can't be used: {error}"))?;
+    // The token that is printed expires by the database's clock.
+    let (db, clock, lane) = open(stores).await?;
     let auth = AuthService::new(AuthParts {
         db: db.clone(),
         lane: lane.clone(),
@@ -39,14 +132,13 @@ pub(super) async fn create(args: CreateUserArgs) -> Result<(), String> {
         tokens: Arc::new(TokenKeys::new(&secret, None, clock.clone())),
         limiter: RateLimiter::new(redis),
         refresh_keys: RefreshKeys::derive(&secret, None),
+        device_keys: DeviceKeys::derive(&secret, None),
+        revocations: Revocations::default(),
         limits: Limits::default(),
     });
     let name = args.name.clone().unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
-    let (user, token) = auth.create_user(&args.email, &args.password, &name, args.role).await.map_err(|error| {
-        let error = AppError::from(error);
-        let fields: Vec<_> = error.fields.iter().map(|f| format!("; {} {}", f.field, f.message)).collect();
-        format!("{}{}", error.detail, fields.concat())
-    })?;
+    let created = auth.create_user(&args.email, &args.password, &name, args.role).await;
+    let (user, token) = created.map_err(in_words)?;
     if let Some(credit) = args.credit {
         let lane = lane.clone();
         let wallets = WalletService::new(lane, WalletStore::new(db), clock, Arc::new(AtomicBool::new(true)));

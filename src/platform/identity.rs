@@ -2,6 +2,7 @@
 
 mod about;
 mod caller;
+mod revocations;
 
 use std::{
     net::IpAddr,
@@ -11,7 +12,7 @@ use std::{
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
@@ -26,6 +27,7 @@ use utoipa::ToSchema;
 
 pub use about::About;
 pub use caller::Caller;
+pub use revocations::Revocations;
 
 use super::{
     clock::Clock,
@@ -75,8 +77,22 @@ struct Claims {
     aud: String,
     sub: String,
     role: Role,
+    /// The user's access version when it was issued.
+    #[serde(default)]
+    ver: i64,
     iat: u64,
     exp: u64,
+}
+
+/// What a good access token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessToken {
+    /// `usr_...`
+    pub user_id: String,
+    /// What the user was there for.
+    pub role: Role,
+    /// The user's access version: where the user has another one by now, the token is void.
+    pub access_version: i64,
 }
 
 struct Key {
@@ -123,17 +139,18 @@ impl TokenKeys {
         Self { current: Key::new(secret), previous: previous.map(Key::new), clock, validation }
     }
 
-    /// A token for `user_id`, valid from `now_ms` for [`ACCESS_TOKEN_TTL`].
+    /// A token for `user_id`, valid from `now_ms` for [`ACCESS_TOKEN_TTL`], or until the user's `access_version` grows.
     ///
     /// # Errors
     /// When signing fails, which is a bug.
-    pub fn issue(&self, user_id: &str, role: Role, now_ms: i64) -> Result<String, AppError> {
+    pub fn issue(&self, user_id: &str, role: Role, access_version: i64, now_ms: i64) -> Result<String, AppError> {
         let iat = (now_ms / 1000) as u64;
         let claims = Claims {
             iss: ISSUER.into(),
             aud: AUDIENCE.into(),
             sub: user_id.into(),
             role,
+            ver: access_version,
             iat,
             exp: iat + ACCESS_TOKEN_TTL.as_secs(),
         };
@@ -145,7 +162,7 @@ impl TokenKeys {
     ///
     /// # Errors
     /// 401 whatever is wrong with it, naming the reason only where the client can act on it (expired).
-    pub fn verify(&self, token: &str) -> Result<(String, Role), AppError> {
+    pub fn verify(&self, token: &str) -> Result<AccessToken, AppError> {
         let refuse = |code, detail| AppError::new(ErrorKind::Unauthenticated, code, detail);
         let invalid = || refuse("auth.invalid_token", "The access token is not valid; sign in again.");
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
@@ -162,7 +179,7 @@ impl TokenKeys {
         if claims.exp.saturating_add(LEEWAY_SECONDS) < (self.clock.now_ms() / 1000) as u64 {
             return Err(refuse("auth.token_expired", "The access token has expired; refresh it."));
         }
-        Ok((claims.sub, claims.role))
+        Ok(AccessToken { user_id: claims.sub, role: claims.role, access_version: claims.ver })
     }
 }
 
@@ -217,6 +234,8 @@ static HMAC_PROVIDER: CryptoProvider = CryptoProvider {
 pub struct Gate {
     /// Checks tokens.
     pub tokens: Arc<TokenKeys>,
+    /// Tokens that are void before they expire.
+    pub revocations: Revocations,
     /// Limits requests per user; absent with `RATE_LIMIT=off`.
     pub limiter: Option<(RateLimiter, Limit)>,
 }
@@ -228,6 +247,8 @@ pub struct CurrentUser {
     pub user_id: String,
     /// The role in the token.
     pub role: Role,
+    /// The access version in the token.
+    pub access_version: i64,
     /// The peer's address.
     pub address: Option<IpAddr>,
     /// `X-Request-Id`.
@@ -246,6 +267,20 @@ impl SeenUser {
     }
 }
 
+/// The access token of a request.
+#[must_use]
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// 401: the token was good, and its user has signed out, been disabled or got another role since.
+#[must_use]
+pub fn token_revoked() -> AppError {
+    let detail = "The access token is not good any more; refresh it or sign in again.";
+    AppError::new(ErrorKind::Unauthenticated, "auth.token_revoked", detail)
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = AppError;
 
@@ -254,21 +289,17 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
             parts.extensions.get::<Gate>().cloned().ok_or_else(|| {
                 AppError::new(ErrorKind::Internal, "internal", "The router was built without a gate.")
             })?;
-        let token = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| {
-                AppError::new(
-                    ErrorKind::Unauthenticated,
-                    "auth.required",
-                    "Send the access token as `Authorization: Bearer ...`.",
-                )
-            })?;
-        let (user_id, role) = gate.tokens.verify(token)?;
+        let token = bearer_token(&parts.headers).ok_or_else(|| {
+            AppError::new(
+                ErrorKind::Unauthenticated,
+                "auth.required",
+                "Send the access token as `Authorization: Bearer ...`.",
+            )
+        })?;
+        let AccessToken { user_id, role, access_version } = gate.tokens.verify(token)?;
+        if gate.revocations.void(&user_id, access_version) {
+            return Err(token_revoked());
+        }
         if let Some((limiter, limit)) = &gate.limiter {
             let grant = limiter.take(&format!("user:{user_id}"), *limit, 1, 1).await;
             if grant.granted == 0 {
@@ -276,7 +307,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
             }
         }
         let Ok(Caller { address, request_id }) = Caller::from_request_parts(parts, state).await;
-        let user = Self { user_id, role, address, request_id };
+        let user = Self { user_id, role, access_version, address, request_id };
         if let Some(seen) = parts.extensions.get::<SeenUser>() {
             let _ = seen.0.set(user.clone());
         }

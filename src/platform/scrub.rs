@@ -108,10 +108,10 @@ pub fn is_plain(text: &str) -> bool {
 }
 
 /// Whether it can be an `X-Request-Id`, which is written down with everything that follows from the request: well-formed, and
-/// not by its shape a number of somebody's, a key, or one of our refresh tokens.
+/// not by its shape a number of somebody's, a key, or a token of 256 bits.
 #[must_use]
 pub fn is_request_id(value: &str) -> bool {
-    const REFRESH_TOKEN_CHARS: usize = 43;
+    const TOKEN_CHARS: usize = 43;
     let well_formed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     (8..=64).contains(&value.len())
@@ -119,7 +119,7 @@ pub fn is_request_id(value: &str) -> bool {
         && (digits <= DIGITS_MAX || value.bytes().any(|b| b.is_ascii_alphabetic()))
         && !is_tax_number(value)
         && !contains_key(value)
-        && !(value.len() == REFRESH_TOKEN_CHARS && is_opaque(value))
+        && !(value.len() == TOKEN_CHARS && is_opaque(value))
 }
 
 /// A point in time as `2026-01-31 09:30:00` or `31-01-2026 09:30:00`, with or without its end.

@@ -88,12 +88,12 @@ async fn the_whole_way_of_an_account_is_on_record() {
     assert_eq!(events[0].get_document("after").unwrap(), &doc! { "role": "merchant" });
     assert_eq!(events[0].get_document("actor").unwrap().get("requestId"), Some(&request_id(&registered)));
     assert_eq!(events[3].get_document("after").unwrap(), &doc! { "changed": ["name"] });
-    let families = app.all("sessions", doc! { "userId": &user_id }).await;
-    assert_eq!(families.len(), 4, "two in the second family");
-    assert_eq!(events[2].get("resourceId"), events[4].get("resourceId"), "the family that was signed out");
+    let sessions = app.all("sessions", doc! { "userId": &user_id }).await;
+    assert_eq!(sessions.len(), 3, "one each sign-in");
+    assert_eq!(events[2].get("resourceId"), events[4].get("resourceId"), "the session that was signed out");
     assert_eq!(events[4].get_document("actor").unwrap().get("requestId"), Some(&request_id(&ended)));
     let states = (events[5].get_document("before").unwrap(), events[5].get_document("after").unwrap());
-    assert_eq!(states, (&doc! { "passwordVersion": 1_i64 }, &doc! { "passwordVersion": 2_i64 }));
+    assert_eq!(states, (&doc! { "accessVersion": 0_i64 }, &doc! { "accessVersion": 1_i64 }));
     app.finish().await;
 }
 
@@ -165,7 +165,7 @@ async fn a_token_presented_again_is_on_record_with_what_followed() {
     let reused = app.all("audit_events", doc! { "action": "session.reused" }).await;
     assert_eq!((told(&reused), reused.len()), (vec![("session.reused", "session", "denied")], 1));
     assert_eq!(text(reused[0].get_document("actor").unwrap(), "kind"), "anonymous", "it may be somebody else");
-    let family = app.all("sessions", doc! { "userId": &user.user_id }).await[0].get_str("familyId").unwrap().to_owned();
+    let family = app.all("sessions", doc! { "userId": &user.user_id }).await[0].get_str("_id").unwrap().to_owned();
     assert_eq!((text(&reused[0], "resourceId"), text(&reused[0], "userId")), (&*family, &*user.user_id));
     // The family has ended by now: a further try ends nothing.
     post(&app, "/auth/refresh", refresh(&second)).await.expect(401);

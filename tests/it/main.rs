@@ -63,3 +63,4 @@ mod text;
 mod topups;
 mod topups_callbacks;
 mod topups_faults;
+mod users;

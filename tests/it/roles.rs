@@ -18,6 +18,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/auth/logout", None),
     ("/auth/me", Some(ALL)),
     ("/auth/password", Some(ALL)),
+    ("/users", Some(&[Role::Admin])),
     ("/rates", Some(ALL)),
     ("/orders", Some(&[Role::Merchant])),
     ("/wallet", Some(&[Role::Merchant])),

@@ -67,7 +67,7 @@ impl Bare {
 
     fn token(role: Role) -> String {
         let now_ms = bson::DateTime::now().timestamp_millis();
-        TokenKeys::new(&SecretString::from(JWT_SECRET), None, Clock::default()).issue("usr_1", role, now_ms).unwrap()
+        TokenKeys::new(&SecretString::from(JWT_SECRET), None, Clock::default()).issue("usr_1", role, 0, now_ms).unwrap()
     }
 
     async fn send(&self, method: Method, path: &str, role: Role, body: Option<Value>) -> Answer {

@@ -1,10 +1,11 @@
-//! How often somebody may be wrong. The account's limit is taken before a password is verified and given back
-//! when it was right, so parallel guesses can't get past it.
+//! How often somebody may be wrong.
 //!
-//! An address is counted after a wrong password only: many people behind one address may sign in as often as they
-//! like, and signing in to an account of one's own does not wipe one's guesses at others. It is looked at while
-//! the caller holds its turn to compute, and counted before the turn is given up, so parallel guesses get past it
-//! by no more than one less than the turns there are.
+//! A guess counts against the account from this network, against the network, and against the account. The first limit is
+//! low, so that guessing at one account from somewhere shuts out nobody but that network; the others are high, for those who
+//! guess at many accounts, or from many networks. Whoever has signed in before, on this device or in this session, is counted
+//! alone: strangers' guesses don't shut the owner out.
+//!
+//! All of it is taken before a password is verified and given back when it was right, so parallel guesses can't get past it.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -17,30 +18,66 @@ use crate::platform::{
     secret::sha256_hex,
 };
 
-/// How often somebody may try.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How often somebody may try. Limits per network are those of an IPv4 address or an IPv6 /64; a /56 has twice as much, a /48
+/// four times.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Wrong passwords for one account.
+    /// Wrong passwords for one account from one network.
+    pub login_account_network: Limit,
+    /// Wrong passwords from one network, for any account: an office mistypes, too.
+    pub login_network: Limit,
+    /// Wrong passwords for one account from anywhere. It comes back quickly, so that who uses it up has to go on guessing from
+    /// many networks; a password that is not among the common ones is safe from 24,000 guesses a day.
     pub login_account: Limit,
-    /// Wrong passwords from one address.
-    pub login_address: Limit,
-    /// New accounts from one address.
-    pub register_address: Limit,
-    /// Whether `register_address` applies; the limits of sign-ins always do.
-    pub register_limited: bool,
+    /// Wrong passwords from a device or a session of the user's own.
+    pub login_known: Limit,
+    /// New accounts from one network.
+    pub register_network: Limit,
+    /// Refreshes and sign-outs of one session.
+    pub session: Limit,
+    /// Refreshes and sign-outs from one network.
+    pub session_network: Limit,
+    /// Whether the last three apply; the limits on wrong passwords always do.
+    pub requests_limited: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let wrong = Limit { count: 20, period: Duration::from_secs(15 * 60) };
+        let wrong = Limit { count: 20, period: 15 * MINUTE };
         Self {
-            login_account: wrong,
-            login_address: wrong,
+            login_account_network: wrong,
+            login_network: Limit { count: 200, period: 15 * MINUTE },
+            login_account: Limit { count: 1_000, period: 60 * MINUTE },
+            login_known: wrong,
             // An office that moves in behind one address must fit.
-            register_address: Limit { count: 60, period: Duration::from_secs(60 * 60) },
-            register_limited: false,
+            register_network: Limit { count: 60, period: 60 * MINUTE },
+            // One is needed every fifteen minutes.
+            session: Limit { count: 60, period: 10 * MINUTE },
+            session_network: Limit { count: 600, period: MINUTE },
+            requests_limited: false,
         }
     }
+}
+
+/// Who tries a password.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Guesser<'a> {
+    /// Anybody.
+    Stranger { email: &'a str, address: Option<IpAddr> },
+    /// A device or a session of the user's, by a name that no other has.
+    Known(&'a str),
+}
+
+/// What an attempt counts against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Counter {
+    key: String,
+    limit: Limit,
+    /// A right password clears what was counted before; else it gives back its own attempt alone, so that signing in to an
+    /// account of one's own does not wipe one's guesses at others.
+    cleared: bool,
 }
 
 /// Counts attempts.
@@ -55,34 +92,87 @@ impl Attempts {
         Self { limiter, limits }
     }
 
-    /// Refuses an address that was wrong too often; counts nothing.
-    pub(super) async fn check_address(&self, address: Option<IpAddr>) -> Result<(), AuthError> {
-        let Some(address) = address else { return Ok(()) };
-        let key = address_key("login", address);
-        granted(self.limiter.take(&key, peek(self.limits.login_address), 1, 1).await)
+    /// What a guess of `guesser` counts against.
+    pub(super) fn counters(&self, guesser: Guesser<'_>) -> Vec<Counter> {
+        let (email, address) = match guesser {
+            Guesser::Known(id) => {
+                let key = format!("login:known:{id}");
+                return vec![Counter { key, limit: self.limits.login_known, cleared: true }];
+            }
+            Guesser::Stranger { email, address } => (account_name(email), address),
+        };
+        let mut counters = Vec::new();
+        for (network, times) in address.into_iter().flat_map(networks) {
+            let of = |what: &str, limit: Limit, cleared| Counter {
+                key: format!("login:{what}:{network}"),
+                limit: Limit { count: limit.count * times, ..limit },
+                cleared,
+            };
+            counters.push(of(&email, self.limits.login_account_network, true));
+            counters.push(of("network", self.limits.login_network, false));
+        }
+        let key = format!("login:account:{email}");
+        counters.push(Counter { key, limit: self.limits.login_account, cleared: false });
+        counters
     }
 
-    /// Takes one attempt from the account, before it is known whether the password is right.
-    pub(super) async fn take_account(&self, email: &str) -> Result<(), AuthError> {
-        granted(self.limiter.take(&account_key(email), self.limits.login_account, 1, 1).await)
+    /// Refuses who was wrong too often; counts nothing.
+    pub(super) async fn check(&self, counters: &[Counter]) -> Result<(), AuthError> {
+        for counter in counters {
+            granted(self.limiter.take(&counter.key, peek(counter.limit), 1, 1).await)?;
+        }
+        Ok(())
     }
 
-    /// Gives the account its attempts back: the password was right.
-    pub(super) async fn forgive_account(&self, email: &str) {
-        self.limiter.reset(&account_key(email)).await;
+    /// Takes an attempt, before it is known whether the password is right: from every counter, or from none.
+    pub(super) async fn take(&self, counters: &[Counter]) -> Result<(), AuthError> {
+        for (taken, counter) in counters.iter().enumerate() {
+            let grant = granted(self.limiter.take(&counter.key, counter.limit, 1, 1).await);
+            if grant.is_err() {
+                for counter in &counters[..taken] {
+                    self.limiter.give_back(&counter.key, counter.limit, 1, 1).await;
+                }
+                return grant;
+            }
+        }
+        Ok(())
     }
 
-    /// Counts a wrong password against the address.
-    pub(super) async fn count_wrong(&self, address: Option<IpAddr>) {
-        if let Some(address) = address {
-            self.limiter.take(&address_key("login", address), self.limits.login_address, 1, 1).await;
+    /// Gives back what was taken: the password was right.
+    pub(super) async fn forgive(&self, counters: &[Counter]) {
+        for counter in counters {
+            if counter.cleared {
+                self.limiter.reset(&counter.key).await;
+            } else {
+                self.limiter.give_back(&counter.key, counter.limit, 1, 1).await;
+            }
         }
     }
 
-    /// Takes one new account from the address.
+    /// Takes one new account from the network.
     pub(super) async fn take_registration(&self, address: Option<IpAddr>) -> Result<(), AuthError> {
-        let Some(address) = address.filter(|_| self.limits.register_limited) else { return Ok(()) };
-        granted(self.limiter.take(&address_key("register", address), self.limits.register_address, 1, 1).await)
+        self.take_from_network("register", self.limits.register_network, address).await
+    }
+
+    /// Takes one refresh or sign-out from the network; to be asked before anything is done for it.
+    pub(super) async fn take_session_request(&self, address: Option<IpAddr>) -> Result<(), AuthError> {
+        self.take_from_network("session", self.limits.session_network, address).await
+    }
+
+    /// Takes one refresh or sign-out of this session.
+    pub(super) async fn take_of_session(&self, session_id: &str) -> Result<(), AuthError> {
+        if !self.limits.requests_limited {
+            return Ok(());
+        }
+        granted(self.limiter.take(&format!("session:{session_id}"), self.limits.session, 1, 1).await)
+    }
+
+    async fn take_from_network(&self, what: &str, limit: Limit, address: Option<IpAddr>) -> Result<(), AuthError> {
+        for (network, times) in address.filter(|_| self.limits.requests_limited).into_iter().flat_map(networks) {
+            let limit = Limit { count: limit.count * times, ..limit };
+            granted(self.limiter.take(&format!("{what}:{network}"), limit, 1, 1).await)?;
+        }
+        Ok(())
     }
 }
 
@@ -101,18 +191,21 @@ fn peek(limit: Limit) -> Limit {
 }
 
 /// Hashed: an e-mail address has no business in a cache.
-fn account_key(email: &str) -> String {
-    format!("login:account:{}", sha256_hex(email.as_bytes()))
+fn account_name(email: &str) -> String {
+    sha256_hex(email.as_bytes())
 }
 
-/// Whoever has one IPv6 address has its whole /64.
-fn address_key(what: &str, address: IpAddr) -> String {
+/// The networks that an address is in, and how many times the limit of one address each has. Whoever has one IPv6 address has
+/// its whole /64, and providers give customers a /56 or a /48.
+fn networks(address: IpAddr) -> Vec<(String, u32)> {
     match address.to_canonical() {
-        IpAddr::V4(address) => format!("{what}:address:{address}"),
-        IpAddr::V6(address) => {
-            let network = Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX));
-            format!("{what}:address:{network}")
-        }
+        IpAddr::V4(address) => vec![(address.to_string(), 1)],
+        IpAddr::V6(address) => [(64, 1), (56, 2), (48, 4)]
+            .map(|(prefix, times)| {
+                let network = Ipv6Addr::from_bits(address.to_bits() >> (128 - prefix) << (128 - prefix));
+                (format!("{network}/{prefix}"), times)
+            })
+            .into(),
     }
 }
 
@@ -121,60 +214,118 @@ mod tests {
     use super::*;
     use crate::platform::redis::Redis;
 
-    const HOME: Option<IpAddr> = Some(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    const HOME: &str = "192.0.2.1";
 
     /// Counts in this process, as with Redis away.
     fn attempts(limits: Limits) -> Attempts {
         Attempts::new(RateLimiter::new(Redis::new("redis://127.0.0.1:1", "test").expect("a well-formed URL")), limits)
     }
 
+    fn guess(attempts: &Attempts, email: &str, address: &str) -> Vec<Counter> {
+        let address = Some(address.parse().expect("an address"));
+        attempts.counters(Guesser::Stranger { email, address })
+    }
+
+    /// How many of `guesses` are let through.
+    async fn let_through(attempts: &Attempts, guesses: impl Iterator<Item = Vec<Counter>>) -> usize {
+        let mut count = 0;
+        for counters in guesses {
+            count += usize::from(attempts.take(&counters).await.is_ok());
+        }
+        count
+    }
+
     #[tokio::test]
-    async fn twenty_wrong_ones_from_an_address_are_allowed_and_looking_is_free() {
+    async fn twenty_guesses_at_an_account_shut_out_the_network_from_that_account_alone() {
         let attempts = attempts(Limits::default());
+        let [here, elsewhere, other] = [("a@x.org", HOME), ("a@x.org", "192.0.2.2"), ("b@x.org", HOME)]
+            .map(|(email, at)| guess(&attempts, email, at));
         for wrong in 0..20 {
             for _ in 0..50 {
-                assert!(attempts.check_address(HOME).await.is_ok(), "after {wrong} wrong ones");
+                assert!(attempts.check(&here).await.is_ok(), "looking is free, after {wrong} wrong ones");
             }
-            attempts.count_wrong(HOME).await;
+            assert!(attempts.take(&here).await.is_ok());
         }
-        let Err(AuthError::TooManyAttempts { retry_after }) = attempts.check_address(HOME).await else {
-            panic!("the address should be refused");
-        };
-        assert!(retry_after > Duration::from_secs(40) && retry_after <= Duration::from_secs(45), "{retry_after:?}");
-        assert!(attempts.check_address(None).await.is_ok());
+        for refused in [attempts.check(&here).await, attempts.take(&here).await] {
+            let Err(AuthError::TooManyAttempts { retry_after }) = refused else { panic!("should be refused") };
+            assert!(retry_after > Duration::from_secs(40) && retry_after <= Duration::from_secs(45), "{retry_after:?}");
+        }
+        for open in [&elsewhere, &other, &attempts.counters(Guesser::Known("device"))] {
+            assert!(attempts.check(open).await.is_ok() && attempts.take(open).await.is_ok());
+        }
     }
 
     #[tokio::test]
-    async fn an_account_has_twenty_until_one_is_right() {
+    async fn a_right_password_clears_its_account_here_and_no_guesses_at_others() {
+        let limits = Limits { login_network: Limit { count: 30, period: MINUTE }, ..Limits::default() };
+        let attempts = attempts(limits);
+        let own = guess(&attempts, "own@x.org", HOME);
+        for round in 0..3 {
+            let guesses = (0..9).map(|n| guess(&attempts, &format!("{round}-{n}@x.org"), HOME));
+            assert_eq!(let_through(&attempts, guesses).await, 9);
+            attempts.take(&own).await.expect("an attempt");
+            attempts.forgive(&own).await;
+        }
+        let guesses = (0..9).map(|n| guess(&attempts, &format!("{n}@y.org"), HOME));
+        assert_eq!(let_through(&attempts, guesses).await, 3, "thirty from the network, whoever signed in between");
+    }
+
+    #[tokio::test]
+    async fn many_networks_together_have_a_ceiling_and_the_owner_is_let_in() {
+        let limits = Limits { login_account: Limit { count: 50, period: MINUTE }, ..Limits::default() };
+        let attempts = attempts(limits);
+        let guesses = (0..60).map(|n| guess(&attempts, "a@x.org", &format!("198.51.100.{n}")));
+        assert_eq!(let_through(&attempts, guesses).await, 50);
+        assert!(attempts.take(&guess(&attempts, "a@x.org", HOME)).await.is_err());
+        assert!(attempts.take(&attempts.counters(Guesser::Known("device"))).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_guess_that_is_refused_counts_nowhere() {
         let attempts = attempts(Limits::default());
-        for _ in 0..2 {
-            for _ in 0..20 {
-                assert!(attempts.take_account("a@example.com").await.is_ok());
-            }
-            assert!(matches!(attempts.take_account("a@example.com").await, Err(AuthError::TooManyAttempts { .. })));
-            assert!(attempts.take_account("b@example.com").await.is_ok());
-            attempts.forgive_account("a@example.com").await;
-            attempts.forgive_account("b@example.com").await;
-        }
+        let guesses = (0..300).map(|_| guess(&attempts, "a@x.org", HOME));
+        assert_eq!(let_through(&attempts, guesses).await, 20);
+        let others = (0..300).map(|n| guess(&attempts, &format!("{n}@x.org"), HOME));
+        assert_eq!(let_through(&attempts, others).await, 180, "twenty of two hundred are used up, not three hundred");
     }
 
     #[tokio::test]
-    async fn new_accounts_are_limited_only_where_that_is_on() {
-        let one = Limit { count: 1, period: Duration::from_secs(60) };
-        let off = attempts(Limits { register_address: one, ..Limits::default() });
-        let on = attempts(Limits { register_address: one, register_limited: true, ..Limits::default() });
-        assert!(off.take_registration(HOME).await.is_ok() && off.take_registration(HOME).await.is_ok());
-        assert!(on.take_registration(HOME).await.is_ok());
-        assert!(matches!(on.take_registration(HOME).await, Err(AuthError::TooManyAttempts { .. })));
+    async fn whoever_has_many_networks_of_ipv6_has_four_times_as_much_at_most() {
+        let attempts = attempts(Limits::default());
+        let within_56 = (0..200).map(|n| guess(&attempts, "a@x.org", &format!("2001:db8:1:{:x}::1", n % 256)));
+        assert_eq!(let_through(&attempts, within_56).await, 40);
+        let within_48 =
+            (0..200).map(|n| guess(&attempts, "a@x.org", &format!("2001:db8:1:{:x}::1", 256 * (1 + n % 200))));
+        assert_eq!(let_through(&attempts, within_48).await, 40, "eighty in all");
+        assert!(attempts.take(&guess(&attempts, "a@x.org", "2001:db8:2::1")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn requests_are_limited_only_where_that_is_on() {
+        let one = Limit { count: 1, period: MINUTE };
+        let limits = Limits { register_network: one, session: one, session_network: one, ..Limits::default() };
+        let (off, on) = (attempts(limits), attempts(Limits { requests_limited: true, ..limits }));
+        let home = Some(HOME.parse().expect("an address"));
+        for (attempts, second) in [(off, true), (on, false)] {
+            assert!(attempts.take_registration(home).await.is_ok());
+            assert_eq!(attempts.take_registration(home).await.is_ok(), second);
+            assert!(attempts.take_session_request(home).await.is_ok());
+            assert_eq!(attempts.take_session_request(home).await.is_ok(), second);
+            assert!(attempts.take_of_session("ses_1").await.is_ok());
+            assert_eq!(attempts.take_of_session("ses_1").await.is_ok(), second);
+            assert!(attempts.take_of_session("ses_2").await.is_ok(), "another session");
+        }
     }
 
     #[test]
-    fn keys_hold_no_email_and_addresses_count_by_network() {
-        assert!(!account_key("a@example.com").contains('@'));
-        let key = |address: &str| address_key("login", address.parse().expect("an address"));
-        assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
-        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
-        assert_eq!(key("::ffff:192.0.2.7"), key("192.0.2.7"));
-        assert_ne!(key("192.0.2.7"), key("192.0.2.8"));
+    fn keys_hold_no_email_and_networks_nest() {
+        let attempts = attempts(Limits::default());
+        let counters = guess(&attempts, "a@example.com", "2001:db8:1:2:3::4");
+        assert!(counters.iter().all(|counter| !counter.key.contains('@')), "{counters:?}");
+        let of = |address: &str| networks(address.parse().expect("an address"));
+        let named = |name: &str, times| (name.to_owned(), times);
+        let nested = [named("2001:db8:1:12::/64", 1), named("2001:db8:1::/56", 2), named("2001:db8:1::/48", 4)];
+        assert_eq!(of("2001:db8:1:12:3::4"), nested);
+        assert_eq!(of("::ffff:192.0.2.7"), [named("192.0.2.7", 1)]);
     }
 }

@@ -1,17 +1,18 @@
 //! Writes of accounts, each in one transaction with the audit event that tells of it.
 
-use bson::doc;
+use bson::{Document, doc};
 
 use super::{
-    model::{Session, User},
+    model::User,
+    session::Session,
     store::{SESSIONS, USERS, user_key},
     trail,
 };
 use crate::{
-    modules::audit::record_event,
+    modules::audit::{AuditEvent, record_event},
     platform::{
         batch::{Command, Entity, Key, View},
-        identity::Actor,
+        identity::{Actor, Role},
         ids::sibling_id,
     },
 };
@@ -67,10 +68,10 @@ impl Command for AddUser {
     }
 }
 
-/// Changes a password, and with it the version that makes older sessions void; false where it is not of `version` any more.
+/// Changes a password, which ends every session; false where the user came in by another access version.
 pub(super) struct ChangePassword {
     pub(super) user_id: String,
-    pub(super) version: i64,
+    pub(super) access_version: i64,
     pub(super) hash: String,
     pub(super) actor: Actor,
     /// Id of the audit event, new.
@@ -78,27 +79,118 @@ pub(super) struct ChangePassword {
 }
 
 impl Command for ChangePassword {
-    type Reply = bool;
+    /// The user.
+    type Reply = Option<User>;
 
     fn reads(&self) -> Vec<Key> {
         vec![user_key(&self.user_id)]
     }
 
-    fn decide(&self, view: &mut View) -> bool {
-        let Some(mut user) = view.by_id::<User>(&self.user_id).filter(|user| user.password_version == self.version)
-        else {
-            return false;
-        };
+    fn decide(&self, view: &mut View) -> Option<User> {
+        let user = view.by_id::<User>(&self.user_id);
+        let mut user = user.filter(|user| user.access_version == self.access_version)?;
         user.password_hash.clone_from(&self.hash);
-        user.password_version += 1;
-        user.updated_at = view.now();
-        view.update(&user);
-        let version = |version: i64| doc! { "passwordVersion": version };
-        let event = trail::of_user("user.password_changed", &user.id, &self.actor, view.now())
-            .before(version(self.version))
-            .after(version(user.password_version));
-        record_event(view, &event.with_id(self.event_id.clone()));
-        true
+        end_access(view, &mut user, "user.password_changed", &self.actor, &self.event_id, None);
+        Some(user)
+    }
+}
+
+/// Makes what the user came in by void, and records why; `states`: what of the user was changed, before and after.
+fn end_access(
+    view: &mut View,
+    user: &mut User,
+    action: &str,
+    actor: &Actor,
+    event_id: &str,
+    states: Option<(Document, Document)>,
+) {
+    let version = |version: i64| doc! { "accessVersion": version };
+    let (mut before, mut after) = states.unwrap_or_default();
+    before.extend(version(user.access_version));
+    user.end_access(view.now());
+    after.extend(version(user.access_version));
+    view.update(user);
+    let event = trail::of_user(action, &user.id, actor, view.now()).before(before).after(after);
+    record_event(view, &event.with_id(event_id.to_owned()));
+}
+
+/// What an administrator does to somebody else's account.
+#[derive(Debug)]
+pub(super) enum UserChange {
+    /// What is given is changed, where it is another.
+    Update {
+        role: Option<Role>,
+        disabled: Option<bool>,
+    },
+    EndSessions,
+    ResetPassword {
+        hash: String,
+    },
+}
+
+/// Changes an account. Whatever is changed, but for letting somebody in again, ends every session.
+pub(super) struct ChangeUser {
+    pub(super) user_id: String,
+    pub(super) change: UserChange,
+    pub(super) actor: Actor,
+    /// Ids of the audit events, new.
+    pub(super) event_ids: [String; 2],
+}
+
+/// Why an account was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotChanged {
+    NoUser,
+    /// Nobody locks out or promotes oneself.
+    OwnAccount,
+}
+
+impl Command for ChangeUser {
+    /// The user, and whether access was ended.
+    type Reply = Result<(User, bool), NotChanged>;
+
+    fn reads(&self) -> Vec<Key> {
+        vec![user_key(&self.user_id)]
+    }
+
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        let Self { user_id, change, actor, event_ids: [first, second] } = self;
+        let mut user = view.by_id::<User>(user_id).ok_or(NotChanged::NoUser)?;
+        if actor.id == user.id {
+            return Err(NotChanged::OwnAccount);
+        }
+        let version = user.access_version;
+        match change {
+            UserChange::EndSessions => end_access(view, &mut user, "user.sessions_ended", actor, first, None),
+            UserChange::ResetPassword { hash } => {
+                user.password_hash.clone_from(hash);
+                end_access(view, &mut user, "user.password_reset", actor, first, None);
+            }
+            UserChange::Update { role, disabled } => {
+                if let Some(role) = role.filter(|role| *role != user.role) {
+                    let told = |role: Role| doc! { "role": role.as_str() };
+                    let states = (told(user.role), told(role));
+                    user.role = role;
+                    end_access(view, &mut user, "user.role_changed", actor, first, Some(states));
+                }
+                match disabled {
+                    Some(true) if user.disabled_at.is_none() => {
+                        user.disabled_at = Some(view.now());
+                        end_access(view, &mut user, "user.disabled", actor, second, None);
+                    }
+                    Some(false) if user.disabled_at.is_some() => {
+                        user.disabled_at = None;
+                        user.updated_at = view.now();
+                        view.update(&user);
+                        let event = trail::of_user("user.enabled", &user.id, actor, view.now());
+                        record_event(view, &event.with_id(second.clone()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let access_ended = user.access_version != version;
+        Ok((user, access_ended))
     }
 }
 
@@ -133,7 +225,7 @@ impl Command for Rename {
     }
 }
 
-/// Stores the first session of a family.
+/// Stores a new session.
 pub(super) struct OpenSession {
     pub(super) session: Session,
     pub(super) actor: Actor,
@@ -151,7 +243,108 @@ impl Command for OpenSession {
         if !view.contains(&Key::id(SESSIONS, &*session.id)) {
             view.insert(session);
             let event = trail::of_session("session.opened", session, actor.clone(), view.now());
-            record_event(view, &event.with_id(sibling_id("aud", &session.family_id)));
+            record_event(view, &event.with_id(sibling_id("aud", &session.id)));
         }
+    }
+}
+
+/// Ends a session, and records it; false, and nothing, where it had ended before.
+pub(super) struct EndSession {
+    pub(super) session_id: String,
+    pub(super) event: AuditEvent,
+}
+
+impl Command for EndSession {
+    type Reply = bool;
+
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(SESSIONS, &*self.session_id)]
+    }
+
+    fn decide(&self, view: &mut View) -> bool {
+        let session = view.by_id::<Session>(&self.session_id);
+        let Some(mut session) = session.filter(|session| session.ended_at.is_none()) else { return false };
+        session.ended_at = Some(view.now());
+        view.update(&session);
+        record_event(view, &self.event);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::DateTime;
+
+    use super::*;
+    use crate::modules::audit::AUDIT_EVENTS;
+
+    fn user(role: Role) -> User {
+        let at = DateTime::from_millis(0);
+        User {
+            id: "usr_1".into(),
+            email: "a@example.com".into(),
+            name: "A".into(),
+            password_hash: "old".into(),
+            access_version: 4,
+            access_changed_at: None,
+            role,
+            disabled_at: None,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    fn decide(view: &mut View, change: UserChange, by: &str) -> Result<User, NotChanged> {
+        let actor = Actor { id: by.into(), ..Actor::command_line("test") };
+        let event_ids = ["aud_1".into(), "aud_2".into()];
+        ChangeUser { user_id: "usr_1".into(), change, actor, event_ids }.decide(view).map(|(user, _)| user)
+    }
+
+    #[test]
+    fn whatever_takes_something_away_ends_access_and_is_recorded_once() {
+        let update = |role, disabled| UserChange::Update { role, disabled };
+        for (change, actions, versions) in [
+            (update(None, Some(true)), vec!["user.disabled"], 1),
+            (update(Some(Role::Auditor), None), vec!["user.role_changed"], 1),
+            (update(Some(Role::Auditor), Some(true)), vec!["user.role_changed", "user.disabled"], 2),
+            (update(Some(Role::Finance), Some(false)), vec![], 0),
+            (update(None, None), vec![], 0),
+            (UserChange::EndSessions, vec!["user.sessions_ended"], 1),
+            (UserChange::ResetPassword { hash: "new".into() }, vec!["user.password_reset"], 1),
+        ] {
+            let mut view = View::new(DateTime::from_millis(1_000));
+            view.put_read(&user(Role::Finance));
+            let shown = format!("{change:?}");
+            let changed = decide(&mut view, change, "usr_2").expect("somebody else's");
+            assert_eq!(changed.access_version, 4 + versions, "{shown}");
+            assert_eq!(changed.access_changed_at.is_some(), versions > 0, "{shown}");
+            let recorded: Vec<_> =
+                view.appended_to(AUDIT_EVENTS).map(|event| event.get_str("action").expect("an action")).collect();
+            assert_eq!(recorded, actions, "{shown}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_let_in_again_has_to_sign_in() {
+        let mut view = View::new(DateTime::from_millis(1_000));
+        view.put_read(&user(Role::Finance));
+        let update = |disabled| UserChange::Update { role: None, disabled: Some(disabled) };
+        let disabled = decide(&mut view, update(true), "usr_2").expect("somebody else's");
+        let enabled = decide(&mut view, update(false), "usr_2").expect("somebody else's");
+        assert_eq!((enabled.disabled_at, enabled.access_version), (None, disabled.access_version));
+    }
+
+    #[test]
+    fn nobody_changes_the_own_account_this_way() {
+        let mut view = View::new(DateTime::from_millis(1_000));
+        view.put_read(&user(Role::Admin));
+        for change in [
+            UserChange::Update { role: Some(Role::Finance), disabled: None },
+            UserChange::EndSessions,
+            UserChange::ResetPassword { hash: "new".into() },
+        ] {
+            assert_eq!(decide(&mut view, change, "usr_1").err(), Some(NotChanged::OwnAccount));
+        }
+        assert_eq!(view.appended_to(AUDIT_EVENTS).count(), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::standing::Revoked;
 use crate::platform::{
     batch::LaneError,
     error::{AppError, ErrorKind, FieldError},
@@ -10,7 +11,7 @@ use crate::platform::{
 /// What a use case of this module ends with when it doesn't succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Fields of a new user are not acceptable.
+    /// Fields of a user are not acceptable.
     #[error("some fields are not acceptable")]
     Invalid(Vec<FieldError>),
     /// Another user has this e-mail address.
@@ -28,7 +29,13 @@ pub enum AuthError {
     /// The access token is good, but its user is gone.
     #[error("no such user")]
     UserGone,
-    /// Too many wrong passwords, or new accounts from one address.
+    /// There is no user with this id, for an administrator.
+    #[error("no such user")]
+    NoUser,
+    /// An administrator's own account: another one has to change it.
+    #[error("the own account")]
+    OwnAccount,
+    /// Too many wrong passwords, new accounts or refreshes.
     #[error("too many attempts")]
     TooManyAttempts {
         /// When one more is allowed.
@@ -43,6 +50,9 @@ pub enum AuthError {
     /// More passwords are waiting to be hashed than we let wait, or others kept us from finishing.
     #[error("too busy")]
     Busy,
+    /// Whoever asks may not do it any more.
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
     /// The database said no.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
@@ -82,16 +92,19 @@ impl From<AuthError> for AppError {
                 wrong.fields = vec![FieldError::new("currentPassword", "wrong", "is not the current password")];
                 wrong
             }
-            AuthError::Disabled => Self::new(
-                ErrorKind::Forbidden,
-                "auth.account_disabled",
-                "This account is disabled; ask an administrator.",
-            ),
+            AuthError::Disabled => Revoked::Disabled.into(),
             AuthError::UserGone => Self::new(
                 ErrorKind::Unauthenticated,
                 "auth.invalid_token",
                 "The access token is not valid; sign in again.",
             ),
+            AuthError::NoUser => Self::new(ErrorKind::NotFound, "users.not_found", "There is no such user."),
+            AuthError::OwnAccount => Self::new(
+                ErrorKind::Conflict,
+                "users.own_account",
+                "This is your own account; another administrator has to change it.",
+            ),
+            AuthError::Revoked(revoked) => revoked.into(),
             AuthError::TooManyAttempts { retry_after } => Self::new(
                 ErrorKind::RateLimited,
                 "auth.too_many_attempts",
@@ -129,6 +142,10 @@ mod tests {
             (AuthError::WrongPassword, ErrorKind::Invalid, "auth.wrong_password"),
             (AuthError::Disabled, ErrorKind::Forbidden, "auth.account_disabled"),
             (AuthError::UserGone, ErrorKind::Unauthenticated, "auth.invalid_token"),
+            (AuthError::NoUser, ErrorKind::NotFound, "users.not_found"),
+            (AuthError::OwnAccount, ErrorKind::Conflict, "users.own_account"),
+            (AuthError::Revoked(Revoked::Disabled), ErrorKind::Forbidden, "auth.account_disabled"),
+            (AuthError::Revoked(Revoked::Void), ErrorKind::Unauthenticated, "auth.token_revoked"),
             (AuthError::TooManyAttempts { retry_after }, ErrorKind::RateLimited, "auth.too_many_attempts"),
             (AuthError::InvalidRefresh, ErrorKind::Unauthenticated, "auth.invalid_refresh"),
             (AuthError::RefreshReused, ErrorKind::Unauthenticated, "auth.refresh_reused"),

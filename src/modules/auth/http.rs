@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -107,7 +107,7 @@ struct RefreshRequest {
     refresh_token: Secret,
 }
 
-/// A refresh token whose family should end.
+/// A refresh token whose session should end.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LogoutRequest {
@@ -145,7 +145,7 @@ struct TokenResponse {
     user_id: String,
     /// Send as `Authorization: Bearer ...`.
     access_token: String,
-    /// Good once, for 30 days, at `/auth/refresh`; repeating a refresh within 30 seconds gives the same answer.
+    /// Good once, at `/auth/refresh`, until 30 days after signing in; repeating a refresh within 30 seconds gives the same answer.
     refresh_token: String,
     /// Always `Bearer`.
     token_type: &'static str,
@@ -180,10 +180,11 @@ async fn register(
     ApiJson(request): Body<RegisterRequest>,
 ) -> Result<impl IntoResponse, AppError> {
     let tokens = auth.register(&request.email, &request.password, &request.name, &caller).await?;
-    Ok((StatusCode::CREATED, answer(&tokens)))
+    Ok((StatusCode::CREATED, answer(&tokens)?))
 }
 
-/// Sign in
+/// Sign in. A browser's cookie of an earlier sign-in, or the user's access token, keeps others' wrong passwords from shutting
+/// the user out.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginRequest, responses(
     (status = 200, description = "Signed in.", body = TokenResponse),
     (status = 401, description = "`auth.invalid_credentials`", body = Problem, content_type = "application/problem+json"),
@@ -195,10 +196,11 @@ async fn register(
 async fn login(
     State(auth): Auth,
     caller: Caller,
+    headers: HeaderMap,
     _: NoQuery,
     ApiJson(request): Body<LoginRequest>,
-) -> Result<impl IntoResponse, AppError> {
-    Ok(answer(&auth.login(&request.email, &request.password, &caller).await?))
+) -> Result<Response, AppError> {
+    answer(&auth.login(&request.email, &request.password, &headers, &caller).await?)
 }
 
 /// Exchange a refresh token
@@ -207,20 +209,22 @@ async fn login(
     (status = 401, description = "`auth.invalid_refresh`, `auth.refresh_reused`", body = Problem, content_type = "application/problem+json"),
     (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn refresh(
     State(auth): Auth,
     caller: Caller,
     _: NoQuery,
     ApiJson(request): Body<RefreshRequest>,
-) -> Result<impl IntoResponse, AppError> {
-    Ok(answer(&auth.refresh(&request.refresh_token, &caller).await?))
+) -> Result<Response, AppError> {
+    answer(&auth.refresh(&request.refresh_token, &caller).await?)
 }
 
 /// Sign out
 #[utoipa::path(post, path = "/auth/logout", tag = "auth", request_body = LogoutRequest, responses(
     (status = 204, description = "Signed out, or not signed in to begin with."),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn logout(
     State(auth): Auth,
@@ -235,7 +239,7 @@ async fn logout(
 /// Change the password; signs out everywhere
 #[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = ChangePasswordRequest,
     security(("bearer" = [])), responses(
-    (status = 204, description = "Changed; every refresh token of the user has ended."),
+    (status = 204, description = "Changed; every refresh token and access token of the user has ended."),
     (status = 401, description = "No valid access token.", body = Problem, content_type = "application/problem+json"),
     (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "`auth.wrong_password`, or some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
@@ -291,7 +295,7 @@ impl From<User> for MeResponse {
 }
 
 /// Tokens must not be kept by anybody on the way (RFC 6749, 5.1).
-fn answer(tokens: &Tokens) -> impl IntoResponse + use<> {
+fn answer(tokens: &Tokens) -> Result<Response, AppError> {
     let body = TokenResponse {
         user_id: tokens.user_id.clone(),
         access_token: tokens.access.expose_secret().to_owned(),
@@ -299,7 +303,12 @@ fn answer(tokens: &Tokens) -> impl IntoResponse + use<> {
         token_type: "Bearer",
         expires_in: ACCESS_TOKEN_TTL.as_secs(),
     };
-    ([(header::CACHE_CONTROL, "no-store")], Json(body))
+    let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
+    if let Some(cookie) = &tokens.device_cookie {
+        let cookie = HeaderValue::from_str(cookie).map_err(AppError::internal)?;
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 #[cfg(test)]

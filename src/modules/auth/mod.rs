@@ -3,15 +3,19 @@
 //! What holds:
 //!
 //! - An e-mail address, trimmed and in lower case, belongs to one user (unique index).
-//! - A password is stored as an argon2id hash alone, a refresh token as its SHA-256 alone.
-//! - A refresh token is good once. Its successor is derived from it, so repeating a refresh whose answer was
-//!   lost gives the same successor, for 30 s and while nobody used that one. Every other reuse ends the whole family.
-//! - Which successor a token has is decided once, where it is marked used. A process that can't derive that one (the
-//!   secret is being changed) refuses, and never stores another.
-//! - One family has at most one live token, however many refreshes run at once and wherever a process dies.
-//! - A change of the password ends every session of the user in the same write: sessions carry the version of the
-//!   password they were opened with.
-//! - A wrong password is counted before (account) or before the next guess (address) can be verified.
+//! - A password is stored as an argon2id hash alone, a refresh token not at all.
+//! - A refresh token is good once. Repeating a refresh whose answer was lost gives the same successor, for 30 s and while nobody
+//!   used that one. Every other reuse ends the whole session.
+//! - One session has one live token, however many refreshes run at once and wherever a process dies, and ends 30 days after the
+//!   sign-in. It is one document.
+//! - Under which key the live token was made is decided once, where the one before is spent. A process that doesn't have that
+//!   key (the secret is being changed) refuses, and never stores another.
+//! - A change of the password or the role, disabling a user and ending the sessions make every session and access token of the
+//!   user void in the same write: they carry the access version that they were opened with. Commands of finance and
+//!   administrators read the user in their transaction ([`AsUser`]); everything else learns of it within seconds, from what
+//!   each API process reads from the database every second ([`Users::follow_access`]).
+//! - A guess counts before it is known whether it is right: against the account from its network, the network, and the account.
+//!   Strangers' guesses shut out nobody who has signed in on the same device before.
 //! - Every change of a user, and the opening and ending of a session, has an audit event in its transaction; refreshing
 //!   goes on with a session and has none. A wrong password for a known user is recorded as far as there is room.
 //!
@@ -19,17 +23,27 @@
 
 mod attempts;
 mod commands;
+mod device;
 mod error;
 mod http;
 mod model;
 mod password;
 mod service;
+mod session;
+mod standing;
 mod store;
 mod trail;
+mod users;
+mod users_http;
 
 pub use attempts::Limits;
+pub use device::DeviceKeys;
 pub use error::AuthError;
 pub use http::router;
-pub use model::{RefreshKeys, Session, User, Verdict, judge};
+pub use model::User;
 pub use service::{AuthParts, AuthService, Tokens};
-pub use store::{COLLECTIONS, indexes, user_exists, user_id_of, user_key};
+pub use session::{Presented, RefreshKeys, Session, Verdict, judge};
+pub use standing::{AsUser, Revoked};
+pub use store::{COLLECTIONS, UserFilter, indexes, user_exists, user_id_of, user_key};
+pub use users::{By, Users};
+pub use users_http::users_router;

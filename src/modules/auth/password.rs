@@ -1,5 +1,6 @@
 //! Passwords: argon2id, a few at a time. A hash takes 19 MiB and some 20 ms of a core, so how many run at once and
-//! how many wait is limited; who comes after them is told to come back.
+//! how many wait is limited; who comes after them is told to come back. Whoever opens accounts waits among themselves: a crowd
+//! of them keeps nobody from signing in.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,9 +10,10 @@ use argon2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zxcvbn::zxcvbn;
 
 use super::error::AuthError;
-use crate::platform::error::AppError;
+use crate::platform::error::{AppError, FieldError};
 
 /// OWASP's recommendation for argon2id (19 MiB, two passes, one lane).
 const MEMORY_KIB: u32 = 19_456;
@@ -21,8 +23,15 @@ const OUTPUT_BYTES: usize = 32;
 
 /// Computations at once: they take a core each, and the API needs the others.
 const RUNNING_MAX: usize = 2;
-/// Requests that wait for a turn: at 20 ms each, the last one waits well under a second.
+/// Of these, for new accounts.
+const REGISTERING_MAX: usize = 1;
+/// Requests that wait for a turn: at 20 ms each, the last one waits well under two seconds.
 const WAITING_MAX: usize = 64;
+/// The same for new accounts.
+const REGISTRATIONS_WAITING_MAX: usize = 32;
+/// Guesses after which a password is found by whoever tries the likely ones first; fewer are refused. What limits let through
+/// at one account takes 40 days for so many.
+const GUESSES_MIN: u64 = 1_000_000;
 
 /// A hash that no password has, so that an unknown user takes as long as a known one.
 static NOBODY: LazyLock<String> = LazyLock::new(|| {
@@ -30,23 +39,57 @@ static NOBODY: LazyLock<String> = LazyLock::new(|| {
     format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${output}")
 });
 
+/// What a password is computed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An account that is there.
+    Account,
+    /// A new one.
+    Registration,
+}
+
 /// Hashes and verifies passwords within limits.
 #[derive(Debug)]
 pub(super) struct Passwords {
+    turns: Arc<Semaphore>,
+    accounts: Arc<Semaphore>,
+    registrations: Registrations,
+}
+
+/// Room for those who open accounts.
+#[derive(Debug)]
+struct Registrations {
     room: Arc<Semaphore>,
     turns: Arc<Semaphore>,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(RUNNING_MAX + WAITING_MAX)), turns: Arc::new(Semaphore::new(RUNNING_MAX)) }
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self {
+            turns: semaphore(RUNNING_MAX),
+            accounts: semaphore(RUNNING_MAX + WAITING_MAX),
+            registrations: Registrations {
+                room: semaphore(REGISTERING_MAX + REGISTRATIONS_WAITING_MAX),
+                turns: semaphore(REGISTERING_MAX),
+            },
+        }
     }
 
     /// Waits for a turn. [`AuthError::Busy`] when too many wait already.
-    pub(super) async fn turn(&self) -> Result<Turn, AuthError> {
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| AuthError::Busy)?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| AuthError::Busy)?;
-        Ok(Turn { _permits: [room, turn] })
+    pub(super) async fn turn(&self, purpose: Purpose) -> Result<Turn, AuthError> {
+        let room = match purpose {
+            Purpose::Account => &self.accounts,
+            Purpose::Registration => &self.registrations.room,
+        };
+        let mut permits = vec![Arc::clone(room).try_acquire_owned().map_err(|_| AuthError::Busy)?];
+        // One of them at most stands in the queue of all.
+        if purpose == Purpose::Registration {
+            let turns = Arc::clone(&self.registrations.turns);
+            permits.push(turns.acquire_owned().await.map_err(|_| AuthError::Busy)?);
+        }
+        permits.push(Arc::clone(&self.turns).acquire_owned().await.map_err(|_| AuthError::Busy)?);
+        Ok(Turn { _permits: permits })
     }
 }
 
@@ -54,10 +97,27 @@ impl Passwords {
 /// for the result any more.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _permits: [OwnedSemaphorePermit; 2],
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Turn {
+    /// The PHC string of a password that somebody wants to have, with a new salt. `field` names it in a refusal: where it is
+    /// among the first that are tried, also knowing `words`, which are the user's own.
+    pub(super) async fn hash_new(
+        self,
+        password: &SecretString,
+        field: &'static str,
+        words: &[&str],
+    ) -> Result<(Self, String), AuthError> {
+        let (asked, words) = (password.clone(), words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let (turn, likely) = self.run(move || Ok(is_likely(&asked, &words))).await?;
+        if likely {
+            let message = "is among the first that somebody would try; take a longer one, or several words that don't go together";
+            return Err(AuthError::Invalid(vec![FieldError::new(field, "common", message)]));
+        }
+        turn.hash(password).await
+    }
+
     /// The PHC string of `password`, with a new salt.
     pub(super) async fn hash(self, password: &SecretString) -> Result<(Self, String), AuthError> {
         let password = password.clone();
@@ -91,6 +151,13 @@ pub(super) fn is_outdated(stored: &str) -> bool {
         || (params.m_cost(), params.t_cost(), params.p_cost()) != (MEMORY_KIB, PASSES, LANES)
 }
 
+/// Whether a password is among those that are tried first: common ones and what people make of them (zxcvbn knows lists of
+/// leaked passwords, words, names, keyboards, dates and repetitions), or the user's own words.
+fn is_likely(password: &SecretString, words: &[String]) -> bool {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    zxcvbn(password.expose_secret(), &words).guesses() < GUESSES_MIN
+}
+
 fn hash(password: &SecretString) -> Result<String, HashError> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(OUTPUT_BYTES))?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -117,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_password_matches_its_own_hash_only() {
         let passwords = Passwords::new();
-        let turn = passwords.turn().await.expect("nobody waits");
+        let turn = passwords.turn(Purpose::Account).await.expect("nobody waits");
         let (turn, stored) = turn.hash(&secret("correct horse")).await.expect("hashing works");
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         let (turn, again) = turn.hash(&secret("correct horse")).await.expect("hashing works");
@@ -158,17 +225,65 @@ mod tests {
         assert!(verify(&secret("correct horse"), "not a hash").is_err());
     }
 
+    #[test]
+    fn passwords_that_are_tried_first_are_refused() {
+        let likely = |password: &str| is_likely(&secret(password), &["asha.rao@example.com".into(), "Asha Rao".into()]);
+        for bad in [
+            "1234567890",
+            "0123456789",
+            "qwertyuiop",
+            "1q2w3e4r5t",
+            "Password123",
+            "P@ssw0rd123",
+            "password1234!",
+            "passwordpassword",
+            "iloveyou123",
+            "aaaaaaaaaa",
+            "abcabcabcabc",
+            "abcdefghij",
+            "administrator",
+            "welcome2026",
+            "changeme123",
+            "asha.rao@example.com",
+            "asha.rao123",
+            "basketball",
+            "superman1987",
+        ] {
+            assert!(likely(bad), "{bad}");
+        }
+        for good in
+            ["correct horse battery", "battery staple", "k8#Lq0vZ!x", "tumhara ghar kahan", "🔑🐎🔋🏠🔑🌳🚲🎺🧊🪁"]
+        {
+            assert!(!likely(good), "{good}");
+        }
+    }
+
     #[tokio::test]
     async fn two_compute_sixty_four_wait_and_the_next_is_sent_away() {
         use futures_util::FutureExt;
         let passwords = Passwords::new();
-        let running = [passwords.turn().await.expect("free"), passwords.turn().await.expect("free")];
-        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(passwords.turn())).collect();
+        let turn = || passwords.turn(Purpose::Account);
+        let running = [turn().await.expect("free"), turn().await.expect("free")];
+        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(turn())).collect();
         assert!(waiting.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
-        assert!(matches!(passwords.turn().await, Err(AuthError::Busy)));
+        assert!(matches!(turn().await, Err(AuthError::Busy)));
         drop(running);
         let first = waiting.remove(0).await.expect("its turn has come");
         drop((first, waiting));
-        assert!(passwords.turn().await.is_ok(), "who gave up takes no room");
+        assert!(turn().await.is_ok(), "who gave up takes no room");
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_opens_accounts_leaves_room_to_sign_in() {
+        use futures_util::FutureExt;
+        let passwords = Passwords::new();
+        let registering = passwords.turn(Purpose::Registration).await.expect("free");
+        let mut crowd: Vec<_> =
+            (0..REGISTRATIONS_WAITING_MAX).map(|_| Box::pin(passwords.turn(Purpose::Registration))).collect();
+        assert!(crowd.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
+        assert!(matches!(passwords.turn(Purpose::Registration).await, Err(AuthError::Busy)));
+        let signing_in = passwords.turn(Purpose::Account).now_or_never();
+        assert!(signing_in.is_some_and(|turn| turn.is_ok()), "at once");
+        drop((registering, crowd));
     }
 }

@@ -1,16 +1,19 @@
 //! The use cases: who comes in, who stays, who goes.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use mongodb::Database;
 use secrecy::SecretString;
 
 use super::{
-    attempts::{Attempts, Limits},
-    commands::{AddUser, ChangePassword, OpenSession, Rename},
+    attempts::{Attempts, Counter, Guesser, Limits},
+    commands::{AddUser, ChangePassword, EndSession, OpenSession, Rename},
+    device::DeviceKeys,
     error::AuthError,
-    model::{RefreshKeys, Session, User, Verdict, check_new_user, judge, new_refresh_token, token_id},
-    password::{Passwords, Turn, is_outdated},
+    model::{User, check_new_user},
+    password::{Passwords, Purpose, Turn, is_outdated},
+    session::{RefreshKeys, Session, Verdict, judge},
     store::Store,
     trail,
 };
@@ -19,15 +22,15 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
-        identity::{Actor, Caller, CurrentUser, Role, TokenKeys},
+        identity::{Actor, Caller, CurrentUser, Revocations, Role, TokenKeys, bearer_token},
         ids::new_id,
         rate_limit::RateLimiter,
         text::{normal, normal_email},
     },
 };
 
-/// A refresh looks, does one thing and looks again: three looks when alone. Others who refresh the same token at
-/// the same time do part of the work, and cost a look at most each time.
+/// A refresh looks and writes once when alone. Others who refresh the same token at the same time do so first, and cost a look
+/// at most each time.
 const REFRESH_LOOKS_MAX: usize = 8;
 
 /// What somebody who came in holds.
@@ -39,6 +42,8 @@ pub struct Tokens {
     pub access: SecretString,
     /// Good once, for the next pair.
     pub refresh: SecretString,
+    /// `Set-Cookie` for a device on which the user has not signed in before.
+    pub device_cookie: Option<String>,
 }
 
 /// What [`AuthService`] is made of.
@@ -58,6 +63,10 @@ pub struct AuthParts {
     pub limiter: RateLimiter,
     /// Those of refresh tokens; every process needs the same.
     pub refresh_keys: RefreshKeys,
+    /// Those of device cookies; every process needs the same.
+    pub device_keys: DeviceKeys,
+    /// Access tokens that are void before they expire.
+    pub revocations: Revocations,
     /// How many attempts there are.
     pub limits: Limits,
 }
@@ -73,21 +82,33 @@ pub struct AuthService {
     attempts: Attempts,
     passwords: Passwords,
     refresh_keys: RefreshKeys,
+    device_keys: DeviceKeys,
+    revocations: Revocations,
 }
 
 impl AuthService {
     /// A service of these parts.
     #[must_use]
     pub fn new(parts: AuthParts) -> Self {
-        let AuthParts { db, lane, refusals, clock, tokens, limiter, refresh_keys, limits } = parts;
-        let (store, attempts) = (Store::new(db), Attempts::new(limiter, limits));
-        Self { store, lane, refusals, clock, tokens, attempts, passwords: Passwords::new(), refresh_keys }
+        Self {
+            store: Store::new(parts.db),
+            lane: parts.lane,
+            refusals: parts.refusals,
+            clock: parts.clock,
+            tokens: parts.tokens,
+            attempts: Attempts::new(parts.limiter, parts.limits),
+            passwords: Passwords::new(),
+            refresh_keys: parts.refresh_keys,
+            device_keys: parts.device_keys,
+            revocations: parts.revocations,
+        }
     }
 
     /// Lets a new merchant in. The fields have been checked at the edge.
     ///
     /// # Errors
-    /// [`AuthError::EmailTaken`], [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
+    /// [`AuthError::Invalid`] where the password is a common one, [`AuthError::EmailTaken`], [`AuthError::TooManyAttempts`],
+    /// [`AuthError::Busy`].
     pub async fn register(
         &self,
         email: &str,
@@ -98,7 +119,8 @@ impl AuthService {
         self.attempts.take_registration(caller.address).await?;
         let by_itself = |user_id: &str| caller.user(user_id, Some(Role::Merchant));
         let user = self.add_user(email, password, name, Role::Merchant, by_itself).await?;
-        self.open_session(&user, caller).await
+        let tokens = self.open_session(&user, caller).await?;
+        Ok(Tokens { device_cookie: Some(self.device_keys.cookie(&user.id)), ..tokens })
     }
 
     /// Makes a user of any role, for whoever has the command line; gives an access token too.
@@ -120,54 +142,84 @@ impl AuthService {
         }
         let by_operator = |_: &str| Actor::command_line("user create");
         let user = self.add_user(&email, password, &name, role, by_operator).await?;
-        let access = self.tokens.issue(&user.id, user.role, self.clock.now_ms())?;
+        let access = self.tokens.issue(&user.id, user.role, user.access_version, self.clock.now_ms())?;
         Ok((user, access))
     }
 
-    /// Lets somebody in who knows the password.
+    /// Lets somebody in who knows the password. What the request presents besides (a device cookie, an access token) says whether
+    /// it counts with strangers' attempts.
     ///
     /// # Errors
     /// [`AuthError::InvalidCredentials`], [`AuthError::Disabled`] (to who knows the password),
     /// [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
-    pub async fn login(&self, email: &str, password: &SecretString, caller: &Caller) -> Result<Tokens, AuthError> {
-        let outcome = self.try_login(email, password, caller).await;
+    pub async fn login(
+        &self,
+        email: &str,
+        password: &SecretString,
+        headers: &HeaderMap,
+        caller: &Caller,
+    ) -> Result<Tokens, AuthError> {
+        let outcome = self.try_login(email, password, headers, caller).await;
         metrics::counter!("waybill_logins_total", "result" => login_label(&outcome)).increment(1);
         outcome
     }
 
-    /// Exchanges a refresh token for the next pair; see [`judge`] for what counts as a repetition.
-    ///
-    /// Every step is a write that changes nothing when it was made already, followed by another look, so any number
-    /// of calls with one token end at the same successor, wherever one of them stops.
+    /// Exchanges a refresh token for the next pair; see [`judge`] for what counts as a repetition. What we did not make, or what
+    /// is asked for too often, never reaches the database.
     ///
     /// # Errors
-    /// [`AuthError::InvalidRefresh`]; [`AuthError::RefreshReused`], and the family has ended;
-    /// [`AuthError::Disabled`].
-    pub async fn refresh(&self, presented: &SecretString, caller: &Caller) -> Result<Tokens, AuthError> {
-        let (session, next) = self.advance(presented, caller).await?;
-        let user = self.store.find_user(&session.user_id).await?.ok_or(AuthError::InvalidRefresh)?;
-        if user.disabled_at.is_some() {
-            return Err(AuthError::Disabled);
+    /// [`AuthError::InvalidRefresh`]; [`AuthError::RefreshReused`], and the session has ended;
+    /// [`AuthError::Disabled`], [`AuthError::TooManyAttempts`].
+    pub async fn refresh(&self, token: &SecretString, caller: &Caller) -> Result<Tokens, AuthError> {
+        self.attempts.take_session_request(caller.address).await?;
+        let presented = self.refresh_keys.read(token).ok_or(AuthError::InvalidRefresh)?;
+        self.attempts.take_of_session(&presented.session_id).await?;
+        for _ in 0..REFRESH_LOOKS_MAX {
+            let session = self.store.find_session(&presented.session_id).await?.ok_or(AuthError::InvalidRefresh)?;
+            let user = self.store.find_user(&session.user_id).await?.ok_or(AuthError::InvalidRefresh)?;
+            if user.disabled_at.is_some() {
+                return Err(AuthError::Disabled);
+            }
+            let (now, has_key) = (self.clock.now(), self.refresh_keys.has(&session.key_id));
+            let verdict = judge(Some(&session), &presented, has_key, now);
+            let live = match verdict {
+                // Where the version has grown, the session is void and may not have been marked as ended yet.
+                Verdict::Fresh | Verdict::Repeat if user.access_version != session.access_version => {
+                    return self.refuse_spent(&session, caller).await;
+                }
+                Verdict::Fresh => session.rotated(self.refresh_keys.current_id(), now),
+                Verdict::Repeat => session.clone(),
+                Verdict::Reused => return self.refuse_spent(&session, caller).await,
+                Verdict::Unknown | Verdict::Expired => return Err(AuthError::InvalidRefresh),
+                Verdict::Foreign => {
+                    tracing::warn!(
+                        session.id = session.id,
+                        "a refresh token was used under a secret that this process doesn't have"
+                    );
+                    return Err(AuthError::InvalidRefresh);
+                }
+            };
+            if verdict == Verdict::Repeat || self.store.rotate(&session, &live).await? {
+                return self.pair(&user, &live);
+            }
         }
-        // The password was changed and the sessions have not been ended yet, or were opened just then.
-        if user.password_version != session.password_version {
-            self.refuse_spent(&session, caller).await?;
-            return Err(AuthError::RefreshReused);
-        }
-        self.pair(&user, next)
+        Err(AuthError::Busy)
     }
 
-    /// Ends the family of a refresh token, whatever its state; an unknown token has none.
+    /// Ends the session of a refresh token, whatever its state; what we did not make has none.
     ///
     /// # Errors
-    /// [`AuthError::Database`].
-    pub async fn logout(&self, presented: &SecretString, caller: &Caller) -> Result<(), AuthError> {
-        if let Some(session) = self.store.find_session(&token_id(presented)).await? {
-            let now = self.clock.now();
-            let ended = trail::of_session("session.ended", &session, caller.user(&session.user_id, None), now);
-            self.store.revoke_family(&session.family_id, now, &ended).await?;
-            tracing::info!(user.id = session.user_id, session.id = session.family_id, "signed out");
-        }
+    /// [`AuthError::Database`], [`AuthError::TooManyAttempts`].
+    pub async fn logout(&self, token: &SecretString, caller: &Caller) -> Result<(), AuthError> {
+        self.attempts.take_session_request(caller.address).await?;
+        let Some(presented) = self.refresh_keys.read(token) else { return Ok(()) };
+        self.attempts.take_of_session(&presented.session_id).await?;
+        let session = self.store.find_session(&presented.session_id).await?;
+        let Some(session) = session.filter(|session| session.ended_at.is_none()) else { return Ok(()) };
+        let actor = caller.user(&session.user_id, None);
+        let event = trail::of_session("session.ended", &session, actor, self.clock.now());
+        self.lane.submit(EndSession { session_id: session.id.clone(), event }).await?;
+        tracing::info!(user.id = session.user_id, session.id = session.id, "signed out");
         Ok(())
     }
 
@@ -183,28 +235,29 @@ impl AuthService {
         new: &SecretString,
     ) -> Result<(), AuthError> {
         let user = self.active_user(&asking.user_id).await?;
-        self.attempts.check_address(asking.address).await?;
         let actor = Actor::from(asking);
-        let (turn, matches) = self.verify(Some(&user), &user.email, current, asking.address, &actor).await?;
+        // Strangers' guesses are not the user's.
+        let counters = self.attempts.counters(Guesser::Known(&user.id));
+        let (turn, matches) = self.verify(Some(&user), current, &counters, &actor).await?;
         if !matches {
             return Err(AuthError::WrongPassword);
         }
-        let (turn, hash) = turn.hash(new).await?;
+        let (turn, hash) = turn.hash_new(new, "newPassword", &[&user.email, &user.name]).await?;
         drop(turn);
         let change = ChangePassword {
             user_id: user.id.clone(),
-            version: user.password_version,
+            access_version: user.access_version,
             hash,
             actor,
             event_id: new_id("aud"),
         };
-        if !self.lane.submit(change).await? {
-            return Err(AuthError::WrongPassword);
-        }
+        let user = self.lane.submit(change).await?.ok_or(AuthError::WrongPassword)?;
         tracing::info!(user.id = user.id, "password changed");
+        let now = self.clock.now();
+        self.revocations.note(&user.id, user.access_version, now.timestamp_millis());
         // The change has made the sessions void; this only says so in each of them. Failing here would make the
         // client try again with a password that is no longer the current one.
-        if let Err(error) = self.store.revoke_user(&user.id, self.clock.now()).await {
+        if let Err(error) = self.store.end_sessions(&user.id, now).await {
             tracing::warn!(user.id = user.id, %error, "sessions of an older password were not marked as ended");
         }
         Ok(())
@@ -247,7 +300,8 @@ impl AuthService {
         if self.store.find_user_by_email(email).await?.is_some() {
             return Err(AuthError::EmailTaken);
         }
-        let (turn, password_hash) = self.passwords.turn().await?.hash(password).await?;
+        let turn = self.passwords.turn(Purpose::Registration).await?;
+        let (turn, password_hash) = turn.hash_new(password, "password", &[email, name]).await?;
         drop(turn);
         let now = self.clock.now();
         let user = User {
@@ -255,7 +309,8 @@ impl AuthService {
             email: email.to_owned(),
             name: name.to_owned(),
             password_hash,
-            password_version: 1,
+            access_version: 0,
+            access_changed_at: None,
             role,
             disabled_at: None,
             created_at: now,
@@ -269,12 +324,20 @@ impl AuthService {
         Ok(user)
     }
 
-    async fn try_login(&self, email: &str, password: &SecretString, caller: &Caller) -> Result<Tokens, AuthError> {
-        // Who is refused anyway must not take others' places in the queue for a turn.
-        self.attempts.check_address(caller.address).await?;
+    async fn try_login(
+        &self,
+        email: &str,
+        password: &SecretString,
+        headers: &HeaderMap,
+        caller: &Caller,
+    ) -> Result<Tokens, AuthError> {
         let user = self.store.find_user_by_email(email).await?;
+        let device = user.as_ref().and_then(|user| self.device_keys.device_of(headers, &user.id));
+        let known = device.clone().or_else(|| user.as_ref().and_then(|user| self.session_of(headers, user)));
+        let stranger = Guesser::Stranger { email, address: caller.address };
+        let counters = self.attempts.counters(known.as_deref().map_or(stranger, Guesser::Known));
         let actor = caller.anonymous();
-        let (turn, matches) = self.verify(user.as_ref(), email, password, caller.address, &actor).await?;
+        let (turn, matches) = self.verify(user.as_ref(), password, &counters, &actor).await?;
         let Some(user) = user.filter(|_| matches) else { return Err(AuthError::InvalidCredentials) };
         if user.disabled_at.is_some() {
             return Err(AuthError::Disabled);
@@ -283,27 +346,32 @@ impl AuthService {
             let (_, hash) = turn.hash(password).await?;
             self.store.rehash(&user, &hash, self.clock.now()).await?;
         }
-        self.open_session(&user, caller).await
+        let tokens = self.open_session(&user, caller).await?;
+        Ok(Tokens { device_cookie: device.is_none().then(|| self.device_keys.cookie(&user.id)), ..tokens })
     }
 
-    /// Whether the password is right, and the counting that goes with the answer: before it for the account,
-    /// while holding the turn for the address.
+    /// Who asks with an access token of `user`'s, by the name under which the user's own attempts count.
+    fn session_of(&self, headers: &HeaderMap, user: &User) -> Option<String> {
+        let token = self.tokens.verify(bearer_token(headers)?).ok()?;
+        (token.user_id == user.id && token.access_version == user.access_version).then(|| user.id.clone())
+    }
+
+    /// Whether the password is right, and the counting that goes with the answer.
     async fn verify(
         &self,
         user: Option<&User>,
-        email: &str,
         password: &SecretString,
-        address: Option<IpAddr>,
+        counters: &[Counter],
         actor: &Actor,
     ) -> Result<(Turn, bool), AuthError> {
-        let turn = self.passwords.turn().await?;
-        self.attempts.check_address(address).await?;
-        self.attempts.take_account(email).await?;
+        // Who is refused anyway must not take others' places in the queue for a turn.
+        self.attempts.check(counters).await?;
+        let turn = self.passwords.turn(Purpose::Account).await?;
+        self.attempts.take(counters).await?;
         let (turn, matches) = turn.verify(password, user.map(|user| user.password_hash.as_str())).await?;
         if matches {
-            self.attempts.forgive_account(email).await;
+            self.attempts.forgive(counters).await;
         } else {
-            self.attempts.count_wrong(address).await;
             tracing::info!(user.id = user.map(|user| user.id.as_str()), "wrong password");
             if let Some(user) = user {
                 let refused = trail::wrong_password(user, actor, self.clock.now());
@@ -313,70 +381,37 @@ impl AuthService {
         Ok((turn, matches))
     }
 
-    /// Brings the session of `presented` to where its successor is stored, live and unused, and gives the successor.
-    async fn advance(&self, presented: &SecretString, caller: &Caller) -> Result<(Session, SecretString), AuthError> {
-        let (id, now) = (token_id(presented), self.clock.now());
-        let successors = self.refresh_keys.successors(presented);
-        let derivable: Vec<_> = successors.iter().map(token_id).collect();
-        for _ in 0..REFRESH_LOOKS_MAX {
-            let (token, successor) = self.store.find_pair(&id, &derivable).await?;
-            match judge(token.as_ref(), &derivable, successor.as_ref(), now) {
-                Verdict::Unknown | Verdict::Expired => return Err(AuthError::InvalidRefresh),
-                Verdict::Foreign => {
-                    tracing::warn!(
-                        session.id = token.map(|token| token.family_id),
-                        "a refresh token was used under a secret that this process doesn't have"
-                    );
-                    return Err(AuthError::InvalidRefresh);
-                }
-                Verdict::Reused(session) => {
-                    self.refuse_spent(session, caller).await?;
-                    tracing::warn!(
-                        user.id = session.user_id,
-                        session.id = session.family_id,
-                        "a refresh token was presented again; its family has ended"
-                    );
-                    return Err(AuthError::RefreshReused);
-                }
-                Verdict::Fresh => self.store.mark_used(&id, &derivable[0], now).await?,
-                Verdict::HalfDone { token, successor_id } => {
-                    self.store.ensure_session(&token.successor(successor_id.to_owned(), now)).await?;
-                }
-                Verdict::Repeat(session) => {
-                    let mut ours = successors.into_iter().zip(&derivable);
-                    let next = ours.find_map(|(next, id)| (*id == session.id).then_some(next));
-                    return next.map(|next| (session.clone(), next)).ok_or(AuthError::InvalidRefresh);
-                }
-            }
-        }
-        Err(AuthError::Busy)
-    }
-
-    /// Ends the family of a token that must not be good any more. That is on record; where the family had ended before, that
+    /// Ends the session of a token that must not be good any more. That is on record; where the session had ended before, that
     /// the token was refused is, as far as there is room.
-    async fn refuse_spent(&self, session: &Session, caller: &Caller) -> Result<(), AuthError> {
-        let now = self.clock.now();
-        let reused = trail::spent_token("session.reused", session, caller, now);
-        if !self.store.revoke_family(&session.family_id, now, &reused).await? {
-            let refused = trail::spent_token("session.refused", session, caller, now);
+    async fn refuse_spent(&self, session: &Session, caller: &Caller) -> Result<Tokens, AuthError> {
+        let event = trail::spent_token("session.reused", session, caller, self.clock.now());
+        let ends = session.ended_at.is_none();
+        if ends && self.lane.submit(EndSession { session_id: session.id.clone(), event }).await? {
+            tracing::warn!(
+                user.id = session.user_id,
+                session.id = session.id,
+                "a refresh token was presented again; its session has ended"
+            );
+        } else {
+            let refused = trail::spent_token("session.refused", session, caller, self.clock.now());
             // Whoever has an old token can present it without end, and is a stranger all the same.
             self.refusals.note(Sender::Stranger, refused);
         }
-        Ok(())
+        Err(AuthError::RefreshReused)
     }
 
     async fn open_session(&self, user: &User, caller: &Caller) -> Result<Tokens, AuthError> {
-        let refresh = new_refresh_token();
-        let family_id = new_id("ses");
-        tracing::info!(user.id = user.id, session.id = family_id, "signed in");
-        let session = Session::first(token_id(&refresh), family_id, user, self.clock.now());
-        self.lane.submit(OpenSession { session, actor: caller.user(&user.id, Some(user.role)) }).await?;
-        self.pair(user, refresh)
+        let session = Session::new(new_id("ses"), user, self.refresh_keys.current_id(), self.clock.now());
+        tracing::info!(user.id = user.id, session.id = session.id, "signed in");
+        let actor = caller.user(&user.id, Some(user.role));
+        self.lane.submit(OpenSession { session: session.clone(), actor }).await?;
+        self.pair(user, &session)
     }
 
-    fn pair(&self, user: &User, refresh: SecretString) -> Result<Tokens, AuthError> {
-        let access = self.tokens.issue(&user.id, user.role, self.clock.now_ms())?;
-        Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh })
+    fn pair(&self, user: &User, session: &Session) -> Result<Tokens, AuthError> {
+        let access = self.tokens.issue(&user.id, user.role, user.access_version, self.clock.now_ms())?;
+        let refresh = self.refresh_keys.token(session).ok_or(AuthError::InvalidRefresh)?;
+        Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh, device_cookie: None })
     }
 
     async fn active_user(&self, user_id: &str) -> Result<User, AuthError> {

@@ -1,21 +1,12 @@
 //! Every query of this module, and the indexes it needs.
 
 use bson::{DateTime, Document, doc};
-use futures_util::{FutureExt, TryStreamExt};
-use mongodb::{
-    ClientSession, Collection, Database,
-    error::Result,
-    options::{ReadConcern, TransactionOptions},
-};
+use futures_util::TryStreamExt;
+use mongodb::{Collection, Database, error::Result};
+use serde::Deserialize;
 
-use super::model::{Session, User};
-use crate::{
-    modules::audit::{self, AUDIT_EVENTS, AuditEvent},
-    platform::{
-        batch::Key,
-        mongo::{self, Index, is_duplicate_key},
-    },
-};
+use super::{model::User, session::Session};
+use crate::platform::{batch::Key, identity::Role, mongo::Index};
 
 pub(super) const USERS: &str = "users";
 pub(super) const SESSIONS: &str = "sessions";
@@ -53,18 +44,46 @@ fn with_email(email: &str) -> Document {
     }
 }
 
+/// Before everything that has a time.
+const EPOCH: DateTime = DateTime::from_millis(0);
+
 /// The collections of this module.
 pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS];
 
-/// A family that is still being refreshed while it ends needs a second look, rarely a third.
-const REVOKE_PASSES_MAX: usize = 8;
+/// Which users are listed.
+#[derive(Clone, Debug, Default)]
+pub struct UserFilter {
+    /// With this address, as it is stored.
+    pub email: Option<String>,
+    /// With this role.
+    pub role: Option<Role>,
+    /// Disabled, or not.
+    pub disabled: Option<bool>,
+    /// Older than the user with this id.
+    pub after: Option<String>,
+}
+
+/// A user whose access version has grown.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AccessChange {
+    #[serde(rename = "_id")]
+    pub(super) user_id: String,
+    pub(super) access_version: i64,
+    pub(super) access_changed_at: DateTime,
+}
 
 /// The indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![
         Index::new(USERS, "users_email", doc! { "email": 1 }).unique(),
-        Index::new(SESSIONS, "sessions_family", doc! { "familyId": 1 }),
+        // Followed every second by every API process: few users are in it, and no document is read.
+        Index::new(USERS, "users_access_changed", doc! { "accessChangedAt": 1, "accessVersion": 1, "_id": 1 })
+            .partial(doc! { "accessChangedAt": { "$gt": EPOCH } }),
+        Index::new(USERS, "users_role", doc! { "role": 1, "_id": -1 }),
+        Index::new(USERS, "users_disabled", doc! { "disabledAt": 1, "_id": -1 })
+            .partial(doc! { "disabledAt": { "$gt": EPOCH } }),
         Index::new(SESSIONS, "sessions_user", doc! { "userId": 1 }),
         Index::new(SESSIONS, "sessions_expiry", doc! { "expiresAt": 1 }).expires(),
     ]
@@ -97,101 +116,63 @@ impl Store {
         self.users().find_one(with_email(email)).await
     }
 
-    /// Replaces the hash of the same password; does nothing when the password was changed meanwhile.
-    pub(super) async fn rehash(&self, user: &User, hash: &str, now: DateTime) -> Result<()> {
-        let guard = doc! { "_id": &user.id, "passwordVersion": user.password_version };
-        let update = doc! { "$set": { "passwordHash": hash, "updatedAt": now } };
-        self.users().update_one(guard, update).await.map(drop)
+    /// Users, newest first; one more than `limit` where there are more.
+    pub(super) async fn list_users(&self, filter: &UserFilter, limit: usize) -> Result<Vec<User>> {
+        let mut query = Document::new();
+        if let Some(email) = &filter.email {
+            query.insert("email", email);
+        }
+        if let Some(role) = filter.role {
+            query.insert("role", role.as_str());
+        }
+        if let Some(disabled) = filter.disabled {
+            query.insert(
+                "disabledAt",
+                if disabled {
+                    doc! { "$gt": EPOCH }
+                } else {
+                    doc! { "$eq": null }
+                },
+            );
+        }
+        if let Some(after) = &filter.after {
+            query.insert("_id", doc! { "$lt": after });
+        }
+        let users = self.users();
+        let found = users.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1);
+        found.await?.try_collect().await
     }
 
-    /// Does nothing when it is there already: the id follows from the token, so it is the same session.
-    pub(super) async fn ensure_session(&self, session: &Session) -> Result<()> {
-        unless_duplicate(self.sessions().insert_one(session).await).map(drop)
+    /// Whose access versions have grown since then.
+    pub(super) async fn access_changes(&self, since: DateTime) -> Result<Vec<AccessChange>> {
+        let users = self.db.collection::<AccessChange>(USERS);
+        let changes = users.find(doc! { "accessChangedAt": { "$gte": since } });
+        changes.projection(doc! { "accessVersion": 1, "accessChangedAt": 1 }).await?.try_collect().await
+    }
+
+    /// Replaces the hash of the same password; does nothing when the password was changed meanwhile.
+    pub(super) async fn rehash(&self, user: &User, hash: &str, now: DateTime) -> Result<()> {
+        let guard = doc! { "_id": &user.id, "passwordHash": &user.password_hash };
+        let update = doc! { "$set": { "passwordHash": hash, "updatedAt": now } };
+        self.users().update_one(guard, update).await.map(drop)
     }
 
     pub(super) async fn find_session(&self, id: &str) -> Result<Option<Session>> {
         self.sessions().find_one(doc! { "_id": id }).await
     }
 
-    /// A session and the one that was chosen to follow from it, which is one of `derivable` but for changes of the
-    /// secret.
-    pub(super) async fn find_pair(&self, id: &str, derivable: &[String]) -> Result<(Option<Session>, Option<Session>)> {
-        let ids: Vec<_> = derivable.iter().map(String::as_str).chain([id]).collect();
-        let mut found: Vec<Session> = self.sessions().find(doc! { "_id": { "$in": ids } }).await?.try_collect().await?;
-        let mut take = |id: &str| found.iter().position(|session| session.id == id).map(|at| found.swap_remove(at));
-        let Some(token) = take(id) else { return Ok((None, None)) };
-        let successor = match &token.successor_id {
-            None => None,
-            Some(chosen) if derivable.contains(chosen) => take(chosen),
-            Some(chosen) => self.find_session(chosen).await?,
+    /// Stores the next token of a session in place of the live one; false where that is not the live one any more.
+    pub(super) async fn rotate(&self, session: &Session, next: &Session) -> Result<bool> {
+        let guard = doc! { "_id": &session.id, "generation": i64::from(session.generation), "endedAt": null };
+        let rotated = doc! {
+            "generation": i64::from(next.generation), "keyId": &next.key_id, "rotatedAt": next.rotated_at,
         };
-        Ok((Some(token), successor))
+        Ok(self.sessions().update_one(guard, doc! { "$set": rotated }).await?.matched_count > 0)
     }
 
-    /// Marks a session used, and chooses its successor, unless it is used or ended. Who was first shows on the next
-    /// look: a write that found nothing to do is acknowledged after the one that did it.
-    pub(super) async fn mark_used(&self, id: &str, successor_id: &str, now: DateTime) -> Result<()> {
-        let guard = doc! { "_id": id, "usedAt": null, "revokedAt": null };
-        let update = doc! { "$set": { "usedAt": now, "successorId": successor_id } };
-        self.sessions().update_one(guard, update).await.map(drop)
-    }
-
-    /// Ends all sessions of a family, in one transaction with the audit event that says so. False, and no event, where they
-    /// had ended before.
-    pub(super) async fn revoke_family(&self, family_id: &str, now: DateTime, event: &AuditEvent) -> Result<bool> {
-        let mut session = self.db.client().start_session().await?;
-        let options =
-            TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
-        let transaction = session.start_transaction().with_options(options);
-        let live = doc! { "familyId": family_id, "revokedAt": null };
-        let run = transaction.and_run((self, live, event), |session, (store, live, event)| {
-            store.end_recorded(session, live.clone(), now, event).boxed()
-        });
-        let ended = run.await?;
-        self.revoke("familyId", family_id, now).await?;
-        Ok(ended)
-    }
-
-    /// One run of that transaction.
-    async fn end_recorded(
-        &self,
-        session: &mut ClientSession,
-        live: Document,
-        now: DateTime,
-        event: &AuditEvent,
-    ) -> Result<bool> {
-        let end = doc! { "$set": { "revokedAt": now } };
-        if self.sessions().update_many(live, end).session(&mut *session).await?.modified_count == 0 {
-            return Ok(false);
-        }
-        audit::journal().insert(&self.db, session, AUDIT_EVENTS, &[event]).await?;
-        Ok(true)
-    }
-
-    /// Ends all sessions of a user.
-    pub(super) async fn revoke_user(&self, user_id: &str, now: DateTime) -> Result<()> {
-        self.revoke("userId", user_id, now).await
-    }
-
-    /// Repeats until there is nothing left to end. A refresh stores a successor and then looks whether the token
-    /// it follows has been ended; a pass may have gone by before the successor was there, but then it ended the
-    /// token, so either the refresh sees that or the next pass sees the successor.
-    async fn revoke(&self, field: &str, value: &str, now: DateTime) -> Result<()> {
-        for _ in 0..REVOKE_PASSES_MAX {
-            let live = doc! { field: value, "revokedAt": null };
-            let ended = self.sessions().update_many(live, doc! { "$set": { "revokedAt": now } }).await?;
-            if ended.modified_count == 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn unless_duplicate<T>(inserted: Result<T>) -> Result<bool> {
-    match inserted {
-        Ok(_) => Ok(true),
-        Err(error) if is_duplicate_key(&error) => Ok(false),
-        Err(error) => Err(error),
+    /// Marks all sessions of a user as ended.
+    pub(super) async fn end_sessions(&self, user_id: &str, now: DateTime) -> Result<()> {
+        let live = doc! { "userId": user_id, "endedAt": null };
+        self.sessions().update_many(live, doc! { "$set": { "endedAt": now } }).await.map(drop)
     }
 }

@@ -2,7 +2,7 @@
 
 use bson::{DateTime, doc};
 
-use super::model::{Session, User};
+use super::{model::User, session::Session};
 use crate::{
     modules::audit::{AuditEvent, AuditOutcome},
     platform::identity::{Actor, Caller},
@@ -13,13 +13,13 @@ pub(super) fn of_user(action: &str, user_id: &str, actor: &Actor, at: DateTime) 
     AuditEvent::new(AuditOutcome::Done, actor.clone(), action, ("user", user_id), at).of_user(user_id.to_owned())
 }
 
-/// What was done to the family of a session.
+/// What was done to a session.
 pub(super) fn of_session(action: &str, session: &Session, actor: Actor, at: DateTime) -> AuditEvent {
     about_session(AuditOutcome::Done, action, session, actor, at)
 }
 
 fn about_session(outcome: AuditOutcome, action: &str, session: &Session, actor: Actor, at: DateTime) -> AuditEvent {
-    AuditEvent::new(outcome, actor, action, ("session", &session.family_id), at).of_user(session.user_id.clone())
+    AuditEvent::new(outcome, actor, action, ("session", &session.id), at).of_user(session.user_id.clone())
 }
 
 /// Somebody did not know the password of a user.

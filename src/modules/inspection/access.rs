@@ -25,7 +25,7 @@ use crate::{
 
 /// What others' data is under. Reading an application records itself, with its owner; jobs hold ids only, and boards that
 /// look at queues every few seconds would bury the rest.
-const OTHERS_DATA: [&str; 2] = ["/audit", "/finance"];
+const OTHERS_DATA: [&str; 3] = ["/audit", "/finance", "/users"];
 /// Longest text that is kept of a request.
 const TEXT_CHARS_MAX: usize = 300;
 
@@ -235,7 +235,13 @@ mod tests {
 
     #[test]
     fn staff_are_on_record_with_what_is_others_and_with_what_failed() {
-        let user = |role| CurrentUser { user_id: "usr_1".into(), role, address: None, request_id: "r".into() };
+        let user = |role| CurrentUser {
+            user_id: "usr_1".into(),
+            role,
+            access_version: 0,
+            address: None,
+            request_id: "r".into(),
+        };
         let [ok, bad, broken] = [StatusCode::OK, StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE].map(Some);
         for (method, route, status, concerns) in [
             (Method::GET, "/audit/events", ok, true),

@@ -15,7 +15,7 @@ use validator::{Validate, ValidationError};
 use crate::{
     modules::{
         audit::retention::{HoldKind, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, list_holds},
-        auth::user_key,
+        auth::{AsUser, user_key},
         kyc::identifiers::holds_identifier,
         orders::ORDERS,
     },
@@ -215,7 +215,7 @@ async fn place_legal_hold(
         reason: request.reason,
         actor: Actor::from(&user),
     };
-    let (before, hold) = match holds.lane.submit(command).await? {
+    let (before, hold) = match holds.lane.submit(AsUser::new(&user, command)).await?? {
         Placed::New(hold) => (false, hold),
         Placed::Before(hold) => (true, hold),
         Placed::NoSubject => return Err(not_found("There is no such order or user.")),
@@ -240,7 +240,7 @@ async fn release_legal_hold(
 ) -> Result<Response, AppError> {
     holds.ready()?;
     let command = ReleaseHold { hold_id, reason: request.reason, actor: Actor::from(&user), event_id: new_id("aud") };
-    let (before, hold) = match holds.lane.submit(command).await? {
+    let (before, hold) = match holds.lane.submit(AsUser::new(&user, command)).await?? {
         Released::Now(hold) => (false, hold),
         Released::Before(hold) => (true, hold),
         Released::NotFound => return Err(not_found("There is no such legal hold.")),

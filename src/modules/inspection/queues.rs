@@ -10,15 +10,18 @@ use validator::{Validate, ValidationError};
 
 use super::queue_changes::{DeleteJob, Deleted, Doing, Retry, SetPaused};
 use crate::{
-    modules::queue::{
-        Job, JobHandler, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker,
+    modules::{
+        auth::AsUser,
+        queue::{
+            Job, JobHandler, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker,
+        },
     },
     platform::{
-        batch::Lane,
+        batch::{Command, Lane},
         clock::{Clock, Rfc3339Time},
         error::{AppError, ErrorKind, Problem},
         http::{ApiPath, ApiQuery, NoQuery},
-        identity::{Actor, Admin},
+        identity::{Actor, Admin, CurrentUser},
         ids::{is_id, new_id},
     },
 };
@@ -240,7 +243,17 @@ impl QueueBoard {
         })
     }
 
-    async fn retry(&self, job_id: &str, actor: &Actor) -> Result<Retried, AppError> {
+    /// Has something done that `user` wants, who has to be an administrator still.
+    async fn submit<C: Command>(
+        &self,
+        user: &CurrentUser,
+        command: impl FnOnce(Doing) -> C,
+    ) -> Result<C::Reply, AppError> {
+        let doing = Doing { actor: Actor::from(user), event_id: new_id("aud") };
+        Ok(self.lane.submit(AsUser::new(user, command(doing))).await??)
+    }
+
+    async fn retry(&self, job_id: &str, user: &CurrentUser) -> Result<Retried, AppError> {
         let readable = match self.store.find(job_id).await? {
             None => return Ok(Retried::NotFound),
             Some(job) => job.last_error.is_none_or(|error| error.code != UNREADABLE),
@@ -248,27 +261,18 @@ impl QueueBoard {
         if !readable {
             return Ok(Retried::Refused(RetryRefused { reason: "The job can't be read; look at it and delete it." }));
         }
-        let retried = self
-            .lane
-            .submit(Retry {
-                job: RetryJob {
-                    job_id: job_id.to_owned(),
-                    event_id: new_id("evt"),
-                    actor: actor.clone(),
-                    handlers: Arc::clone(&self.handlers),
-                },
-                doing: doing(actor.clone()),
-            })
-            .await?;
+        let job = RetryJob {
+            job_id: job_id.to_owned(),
+            event_id: new_id("evt"),
+            actor: Actor::from(user),
+            handlers: Arc::clone(&self.handlers),
+        };
+        let retried = self.submit(user, |doing| Retry { job, doing }).await?;
         if let Retried::Revived(job) = &retried {
             self.waker.wake(&job.queue);
         }
         Ok(retried)
     }
-}
-
-fn doing(actor: Actor) -> Doing {
-    Doing { actor, event_id: new_id("aud") }
 }
 
 fn job_not_found() -> AppError {
@@ -333,7 +337,7 @@ async fn delete_job(
     _: NoQuery,
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
-    match board.lane.submit(DeleteJob { job_id, doing: doing(Actor::from(&user)) }).await? {
+    match board.submit(&user, |doing| DeleteJob { job_id, doing }).await? {
         Deleted::Gone => Ok(StatusCode::NO_CONTENT),
         Deleted::NotFound => Err(job_not_found()),
         Deleted::NotEnded => {
@@ -357,7 +361,7 @@ async fn retry_job(
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<Json<JobResponse>, AppError> {
     let conflict = |code, detail: String| Err(AppError::new(ErrorKind::Conflict, code, detail));
-    match board.retry(&job_id, &Actor::from(&user)).await? {
+    match board.retry(&job_id, &user).await? {
         Retried::Revived(job) => Ok(Json((*job).into())),
         Retried::NotFound => Err(job_not_found()),
         Retried::NotDead(state) => {
@@ -379,7 +383,7 @@ async fn pause_queue(
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
-    board.lane.submit(SetPaused { queue, paused: true, doing: doing(Actor::from(&user)) }).await?;
+    board.submit(&user, |doing| SetPaused { queue, paused: true, doing }).await?;
     Ok(Json(board.describe(queue).await?))
 }
 
@@ -396,7 +400,7 @@ async fn resume_queue(
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
-    board.lane.submit(SetPaused { queue, paused: false, doing: doing(Actor::from(&user)) }).await?;
+    board.submit(&user, |doing| SetPaused { queue, paused: false, doing }).await?;
     for _ in 0..PROMOTE_PAGES {
         if board.store.promote_deferred(queue, board.clock.now()).await? == 0 {
             break;
@@ -418,18 +422,21 @@ async fn retry_dead(
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<RetryDeadResponse>, AppError> {
     let queue = board.queue(&queue)?;
-    let actor = Actor::from(&user);
     let (mut retried, mut refused, mut failed) = (0, 0, 0);
     let mut after: Option<String> = None;
     let mut more = true;
     // Refused ones stay dead, so the way goes on past them, page by page.
     for _ in 0..RETRY_DEAD_PAGES {
         let page = board.store.list(queue, Some(JobState::Dead), after.as_deref(), RETRY_DEAD_PAGE).await?;
-        let retries = page.items.iter().map(|job| board.retry(&job.id, &actor));
+        let retries = page.items.iter().map(|job| board.retry(&job.id, &user));
         for result in futures_util::future::join_all(retries).await {
             match result {
                 Ok(Retried::Revived(_)) => retried += 1,
                 Ok(Retried::NotFound | Retried::NotDead(_) | Retried::Refused(_)) => refused += 1,
+                // Whoever may not do it any more is told so.
+                Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Unauthenticated) => {
+                    return Err(error);
+                }
                 Err(_) => failed += 1,
             }
         }

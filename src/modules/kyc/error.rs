@@ -2,7 +2,7 @@
 
 use super::model::KycState;
 use crate::{
-    modules::audit::retention::Held,
+    modules::{audit::retention::Held, auth::Revoked},
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind, FieldError},
@@ -64,6 +64,9 @@ pub enum KycError {
     /// The batch lane could not carry it out.
     #[error(transparent)]
     Lane(#[from] LaneError),
+    /// Whoever asks may not do it any more.
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
     /// The database could not be read.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
@@ -143,6 +146,7 @@ impl From<KycError> for AppError {
             KycError::Sealed(error @ OpenError::Damaged) => Self::internal(error),
             KycError::NotReady => Self::not_migrated(),
             KycError::Lane(error) => error.into(),
+            KycError::Revoked(revoked) => revoked.into(),
             KycError::Database(error) => error.into(),
         }
     }

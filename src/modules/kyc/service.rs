@@ -23,6 +23,7 @@ use super::{
 use crate::{
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
+        auth::AsUser,
         events::Actor,
         queue::{QueueConfig, Waker},
     },
@@ -300,7 +301,7 @@ impl KycService {
             actor: Actor::from(reviewer),
             event_id: new_id("evt"),
         };
-        self.lane.submit(command).await?.map(|application| *application)
+        self.lane.submit(AsUser::new(reviewer, command)).await??.map(|application| *application)
     }
 
     /// Erases what is personal of a rejected application.
@@ -309,7 +310,8 @@ impl KycService {
     /// [`KycError::NotFound`], [`KycError::NotErasable`], [`KycError::NotReady`], [`KycError::Lane`].
     pub async fn erase(&self, who: &CurrentUser, user_id: String, reason: String) -> Result<(), KycError> {
         self.ensure_ready()?;
-        self.guard_lane.submit(Erase { user_id, reason, actor: Actor::from(who), event_id: new_id("evt") }).await?
+        let command = Erase { user_id, reason, actor: Actor::from(who), event_id: new_id("evt") };
+        self.guard_lane.submit(AsUser::new(who, command)).await??
     }
 
     /// The time by which ages are told.

@@ -1,9 +1,12 @@
 //! How a booking may fail, as clients are told.
 
 use super::ledger::Refusal;
-use crate::platform::{
-    batch::LaneError,
-    error::{AppError, ErrorKind, FieldError},
+use crate::{
+    modules::auth::Revoked,
+    platform::{
+        batch::LaneError,
+        error::{AppError, ErrorKind, FieldError},
+    },
 };
 
 impl From<Refusal> for AppError {
@@ -58,6 +61,9 @@ pub enum WalletError {
     /// The batch lane could not carry it out.
     #[error(transparent)]
     Lane(#[from] LaneError),
+    /// Whoever asks may not do it any more.
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
     /// The database could not be read.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
@@ -84,6 +90,7 @@ impl From<WalletError> for AppError {
             WalletError::Refused(refusal) => refusal.into(),
             WalletError::NotReady => Self::not_migrated(),
             WalletError::Lane(error) => error.into(),
+            WalletError::Revoked(revoked) => revoked.into(),
             WalletError::Database(error) => error.into(),
         }
     }

@@ -14,7 +14,7 @@ use super::{
     store::{Balance, WalletStore},
 };
 use crate::{
-    modules::events::Actor,
+    modules::{auth::AsUser, events::Actor},
     platform::{
         batch::Lane,
         clock::Clock,
@@ -87,7 +87,7 @@ impl WalletService {
     ///
     /// # Errors
     /// [`WalletError::Mismatch`], [`WalletError::NoUser`], [`WalletError::Refused`], [`WalletError::NotReady`],
-    /// [`WalletError::Lane`].
+    /// [`WalletError::Revoked`], [`WalletError::Lane`].
     pub async fn book(&self, user: &CurrentUser, new: NewBooking) -> Result<(LedgerTransaction, bool), WalletError> {
         let command = Book {
             transaction_ids: [new_id("txn"), new_id("txn")],
@@ -99,7 +99,8 @@ impl WalletService {
             reason: Some(new.reason),
             actor: Actor::from(user),
         };
-        self.submit(command).await
+        self.ensure_ready()?;
+        outcome(self.lane.submit(AsUser::new(user, command)).await??)
     }
 
     /// Gives a new user's wallet an opening credit, once.
@@ -117,18 +118,8 @@ impl WalletService {
             reason: Some("Opening credit".into()),
             actor: Actor::command_line("user create"),
         };
-        self.submit(command).await.map(drop)
-    }
-
-    async fn submit(&self, command: Book) -> Result<(LedgerTransaction, bool), WalletError> {
         self.ensure_ready()?;
-        match self.lane.submit(command).await? {
-            Booked::New(booked) => Ok((*booked, false)),
-            Booked::Replay(booked) => Ok((*booked, true)),
-            Booked::Mismatch => Err(WalletError::Mismatch),
-            Booked::NoUser(field) => Err(WalletError::NoUser(field)),
-            Booked::Refused(refusal) => Err(WalletError::Refused(refusal)),
-        }
+        outcome(self.lane.submit(command).await?).map(drop)
     }
 
     /// Books the opposite of a transaction; `true` where it had been booked before under the same reference.
@@ -151,7 +142,7 @@ impl WalletService {
             reason,
             actor: Actor::from(user),
         };
-        match self.lane.submit(command).await? {
+        match self.lane.submit(AsUser::new(user, command)).await?? {
             Reversed::New(booked) => Ok((*booked, false)),
             Reversed::Replay(booked) => Ok((*booked, true)),
             Reversed::Mismatch => Err(WalletError::Mismatch),
@@ -163,5 +154,16 @@ impl WalletService {
 
     fn ensure_ready(&self) -> Result<(), WalletError> {
         if self.indexes_present.load(Ordering::Relaxed) { Ok(()) } else { Err(WalletError::NotReady) }
+    }
+}
+
+/// What became of a booking; `true` where the same had been booked before.
+fn outcome(booked: Booked) -> Result<(LedgerTransaction, bool), WalletError> {
+    match booked {
+        Booked::New(booked) => Ok((*booked, false)),
+        Booked::Replay(booked) => Ok((*booked, true)),
+        Booked::Mismatch => Err(WalletError::Mismatch),
+        Booked::NoUser(field) => Err(WalletError::NoUser(field)),
+        Booked::Refused(refusal) => Err(WalletError::Refused(refusal)),
     }
 }

@@ -44,7 +44,7 @@ pub fn marked() -> Vec<Secret> {
     let secret = |kind, value: &str| Secret { kind, value: value.to_owned() };
     vec![
         secret("an access token", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c3JfbWFya2VkIn0.bm90LWEtc2lnbmF0dXJlLWJ1dC1sb25n"),
-        secret("a refresh token", "Qm9keS1vZi1hLXJlZnJlc2gtdG9rZW4tMTIzNDU2Nzg"),
+        secret("a refresh token", "Qm9keS1vZi1hLXJlZnJlc2gtdG9rZW4td2l0aC1pdHMtc2Vzc2lvbi1hbmQtbnVtYmVyIQ"),
         secret("a password", "Marked7Passw0rdOfNobody9"),
         secret("a PAN", "AKXPM7731Q"),
         secret("an Aadhaar number", &format!("{aadhaar}{}", verhoeff_check_digit(aadhaar).unwrap())),

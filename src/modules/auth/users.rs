@@ -1,0 +1,200 @@
+//! What administrators do to others' accounts: find them, take away what a thief could use, let the owner in again.
+
+use std::{sync::Arc, time::Duration};
+
+use bson::DateTime;
+use mongodb::Database;
+use secrecy::SecretString;
+
+use super::{
+    commands::{ChangeUser, NotChanged, UserChange},
+    error::AuthError,
+    model::User,
+    password::{Passwords, Purpose},
+    standing::AsUser,
+    store::{Store, UserFilter},
+};
+use crate::platform::{
+    batch::{Lane, PATIENCE},
+    clock::Clock,
+    identity::{ACCESS_TOKEN_TTL, Actor, CurrentUser, Revocations, Role},
+    ids::new_id,
+    text::normal_email,
+};
+
+/// How often a process looks whose access was ended.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// A change is looked for so long after its time: it is committed later than it was decided.
+const OVERLAP: Duration = Duration::from_secs(3 * PATIENCE.as_secs());
+/// Tokens of before a change have expired so long after it.
+const REMEMBERED: Duration = Duration::from_secs(ACCESS_TOKEN_TTL.as_secs() + 60);
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// An administrator, who has to be one still.
+    Admin(&'a CurrentUser),
+    /// An operator on the machine, by the name of the command.
+    CommandLine(&'static str),
+}
+
+/// Everybody's accounts.
+#[derive(Clone, Debug)]
+pub struct Users {
+    store: Store,
+    lane: Lane,
+    clock: Clock,
+    passwords: Arc<Passwords>,
+    revocations: Revocations,
+}
+
+impl Users {
+    /// Accounts in `db`, changed through `lane`; `revocations` learns of every change.
+    #[must_use]
+    pub fn new(db: Database, lane: Lane, clock: Clock, revocations: Revocations) -> Self {
+        Self { store: Store::new(db), lane, clock, passwords: Arc::new(Passwords::new()), revocations }
+    }
+
+    /// Users, newest first, and whether there are more.
+    ///
+    /// # Errors
+    /// [`AuthError::Database`].
+    pub async fn list(&self, filter: &UserFilter, limit: usize) -> Result<(Vec<User>, bool), AuthError> {
+        let mut users = self.store.list_users(filter, limit).await?;
+        let more = users.len() > limit;
+        users.truncate(limit);
+        Ok((users, more))
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// [`AuthError::NoUser`], [`AuthError::Database`].
+    pub async fn get(&self, user_id: &str) -> Result<User, AuthError> {
+        self.store.find_user(user_id).await?.ok_or(AuthError::NoUser)
+    }
+
+    /// The user with this id or e-mail address.
+    ///
+    /// # Errors
+    /// As [`Users::get`].
+    pub async fn get_by_name(&self, name: &str) -> Result<User, AuthError> {
+        match normal_email(name) {
+            Some(email) => self.store.find_user_by_email(&email).await?.ok_or(AuthError::NoUser),
+            None => self.get(name).await,
+        }
+    }
+
+    /// Gives a user another role, disables the user or lets it in again; what is none stays. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// [`AuthError::NoUser`], [`AuthError::OwnAccount`], [`AuthError::Revoked`].
+    pub async fn update(
+        &self,
+        by: By<'_>,
+        user_id: &str,
+        role: Option<Role>,
+        disabled: Option<bool>,
+    ) -> Result<User, AuthError> {
+        self.change(by, user_id, UserChange::Update { role, disabled }).await
+    }
+
+    /// Ends every session of a user.
+    ///
+    /// # Errors
+    /// As [`Users::update`].
+    pub async fn end_sessions(&self, by: By<'_>, user_id: &str) -> Result<User, AuthError> {
+        self.change(by, user_id, UserChange::EndSessions).await
+    }
+
+    /// Gives a user a random password in place of the own one, and ends every session; gives that password.
+    ///
+    /// # Errors
+    /// As [`Users::update`], and [`AuthError::Busy`].
+    pub async fn reset_password(&self, by: By<'_>, user_id: &str) -> Result<SecretString, AuthError> {
+        let password = random_password();
+        let (turn, hash) = self.passwords.turn(Purpose::Account).await?.hash(&password).await?;
+        drop(turn);
+        self.change(by, user_id, UserChange::ResetPassword { hash }).await?;
+        Ok(password)
+    }
+
+    async fn change(&self, by: By<'_>, user_id: &str, change: UserChange) -> Result<User, AuthError> {
+        let actor = match by {
+            By::Admin(admin) => Actor::from(admin),
+            By::CommandLine(command) => Actor::command_line(command),
+        };
+        let event_ids = [new_id("aud"), new_id("aud")];
+        let command = ChangeUser { user_id: user_id.to_owned(), change, actor, event_ids };
+        let changed = match by {
+            By::Admin(admin) => self.lane.submit(AsUser::new(admin, command)).await??,
+            By::CommandLine(_) => self.lane.submit(command).await?,
+        };
+        let (user, access_ended) = changed.map_err(|refused| match refused {
+            NotChanged::NoUser => AuthError::NoUser,
+            NotChanged::OwnAccount => AuthError::OwnAccount,
+        })?;
+        if access_ended {
+            let now = self.clock.now();
+            self.revocations.note(&user.id, user.access_version, now.timestamp_millis());
+            // The version has made the sessions void; this only says so in each of them.
+            if let Err(error) = self.store.end_sessions(&user.id, now).await {
+                tracing::warn!(user.id = user.id, %error, "void sessions were not marked as ended");
+            }
+        }
+        Ok(user)
+    }
+
+    /// Keeps learning whose access was ended through other processes, for as long as it is polled. With the database away the
+    /// list stays as it is: what could be done meanwhile needs the database too.
+    pub async fn follow_access(&self) {
+        while !self.clock.is_synced() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut followed_until: Option<DateTime> = None;
+        loop {
+            let now = self.clock.now();
+            let remembered = before(now, REMEMBERED);
+            let since = followed_until.map_or(remembered, |until| before(until, OVERLAP));
+            match self.store.access_changes(since).await {
+                Ok(changes) => {
+                    for change in changes {
+                        let at_ms = change.access_changed_at.timestamp_millis();
+                        self.revocations.note(&change.user_id, change.access_version, at_ms);
+                    }
+                    followed_until = Some(now);
+                }
+                Err(error) => tracing::debug!(%error, "whose access was ended can't be read"),
+            }
+            self.revocations.forget_before(remembered.timestamp_millis());
+            tokio::time::sleep(FOLLOW_EVERY).await;
+        }
+    }
+}
+
+fn before(at: DateTime, by: Duration) -> DateTime {
+    DateTime::from_millis(at.timestamp_millis() - by.as_millis() as i64)
+}
+
+/// A hundred random bits, as people can read them out: no I, L, O and U.
+fn random_password() -> SecretString {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let letters: [u8; 20] = std::array::from_fn(|_| ALPHABET[usize::from(rand::random::<u8>() % 32)]);
+    let groups: Vec<_> = letters.chunks(4).map(|group| String::from_utf8_lossy(group).into_owned()).collect();
+    SecretString::from(groups.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn reset_passwords_are_acceptable_and_new() {
+        let [one, two] = [random_password(), random_password()];
+        assert_ne!(one.expose_secret(), two.expose_secret());
+        assert_eq!(one.expose_secret().len(), 24);
+        assert!(super::super::model::check_new_password(&one).is_ok());
+    }
+}
