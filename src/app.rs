@@ -300,6 +300,7 @@ impl App {
             waker: waker.clone(),
             queue: secrets.idcheck.as_ref().map(|_| checks.clone()),
             keys: Arc::clone(&secrets.sealing),
+            papers_key: Arc::default(),
             four_eyes: config.kyc_four_eyes,
             name_match_min_percent: config.kyc_name_match_min_percent,
             clock: clock.clone(),

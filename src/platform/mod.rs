@@ -16,6 +16,7 @@ pub mod identity;
 pub mod ids;
 pub mod india;
 pub mod json;
+pub mod kept_secret;
 pub mod metrics;
 pub mod money;
 pub mod mongo;

@@ -159,7 +159,7 @@ fn only_the_journal_inserts_sealed_records_and_events() {
     const OTHER_COLLECTIONS: &[&str] = &[
         "modules/audit/retention/guard.rs", // the guard
         "modules/audit/seals/store.rs",     // seals
-        "modules/audit/seals/secret.rs",    // the commitment secret
+        "platform/kept_secret.rs",          // secrets that the service makes for itself
         "modules/wallet/rates/store.rs",    // rate cards
         "commands/demo/audit.rs",           // what somebody does who changes the database by hand
     ];

@@ -38,6 +38,7 @@ mod kyc_checks;
 mod kyc_clarification;
 mod kyc_decisions;
 mod kyc_documents;
+mod kyc_duplicates;
 mod kyc_form;
 mod kyc_gate;
 mod kyc_privacy;

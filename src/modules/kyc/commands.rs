@@ -8,6 +8,7 @@ use super::{
     draft::{DraftChange, documents_are_open, has_room, locked_fields, same_document},
     error::KycError,
     model::{Application, DOCUMENTS, DocumentContent, DocumentEntry, KycState},
+    papers,
     transitions::{KycCommand, next},
 };
 use crate::{
@@ -288,6 +289,7 @@ impl Command for Erase {
             return Err(KycError::NotErasable(application.state));
         }
         ensure_not_held(view, &self.user_id)?;
+        papers::forget(view, &application);
         let kept = erased(&application, view.now());
         view.update(&kept);
         for document in &application.documents {

@@ -6,6 +6,7 @@ use crate::{
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind, FieldError},
+        kept_secret::KeptSecretError,
         sealing::OpenError,
     },
 };
@@ -74,6 +75,15 @@ pub enum KycError {
 
 fn conflict(code: &'static str, detail: String, state: KycState) -> AppError {
     AppError::new(ErrorKind::Conflict, code, detail).with("state", state)
+}
+
+impl From<KeptSecretError> for KycError {
+    fn from(error: KeptSecretError) -> Self {
+        match error {
+            KeptSecretError::Database(error) => error.into(),
+            KeptSecretError::Sealed(error) => error.into(),
+        }
+    }
 }
 
 impl From<KycError> for AppError {

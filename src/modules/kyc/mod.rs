@@ -5,9 +5,10 @@
 //! Aadhaar number only the last four digits and a random reference exist anywhere. PAN, GSTIN, account number and
 //! documents are sealed; everybody but a reviewer sees them masked, and what a reviewer reads is written down before it
 //! is shown. What the verification provider says after a person has decided is on record and changes nothing. Nobody
-//! gets a [`Verified`] but from the state that the same transaction has read.
+//! gets a [`Verified`] but from the state that the same transaction has read. Whoever hands in a number that another account
+//! has handed in is verified by a person or not at all.
 //!
-//! Collections: `kyc_applications`, `kyc_documents`. Job, on `kyc-verification-queue`: `verify-application`. Events:
+//! Collections: `kyc_applications`, `kyc_documents`, `kyc_papers`, `kyc_keys`. Job, on `kyc-verification-queue`: `verify-application`. Events:
 //! `KycDraftSaved, KycDocumentAdded, KycDocumentRemoved, KycSubmitted, KycReferred, KycVerified, KycClarificationNeeded,
 //! KycRechecked, KycApprovalProposed, KycApproved, KycRejected, KycClarificationAsked, KycSuspended, KycReinstated,
 //! KycGranted, KycErased`.
@@ -23,6 +24,7 @@ pub mod identifiers;
 mod job;
 mod model;
 pub mod names;
+mod papers;
 mod request;
 mod review;
 mod review_http;
@@ -49,6 +51,7 @@ pub use gate::{KycGate, NotVerified, Verified};
 pub use http::router;
 pub use job::VerifyApplication;
 pub use model::{APPLICATIONS, Application, DOCUMENTS, KycState};
+pub use papers::LinkedAccount;
 pub use review::Verdict;
 pub use review_http::router as review_router;
 pub use rotation::{Rotated, rotate};

@@ -333,6 +333,10 @@ pub struct Application {
     pub provider_request_ref_id: Option<String>,
     /// Its answer.
     pub provider_response_ref_id: Option<String>,
+    /// What was handed in last, as ids of papers: keyed hashes of its numbers.
+    pub papers: Vec<String>,
+    /// Another account had handed in one of them by then: a person decides.
+    pub papers_shared: bool,
     /// A reviewer has asked for a document, and not decided since.
     pub paper_was_asked_for: bool,
     /// The first of two approvals.
@@ -385,6 +389,8 @@ impl Application {
             open_call: None,
             provider_request_ref_id: None,
             provider_response_ref_id: None,
+            papers: Vec::new(),
+            papers_shared: false,
             paper_was_asked_for: false,
             first_approval: None,
             decision: None,

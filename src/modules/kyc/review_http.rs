@@ -12,6 +12,7 @@ use super::{
     http::ApplicationResponse,
     identifiers::Holder,
     model::{Application, Check, CheckStatus, Decision, KycState},
+    papers::LinkedAccount,
     request::{DecisionRequest, ErasureRequest, ListApplicationsQuery},
     service::{KycService, NewDecision},
     store::ApplicationFilter,
@@ -54,6 +55,8 @@ struct ApplicationSummary {
     age_seconds: i64,
     /// One of two reviewers has approved.
     awaits_second_approval: bool,
+    /// When it was handed in, another account had handed in the same PAN, GSTIN or account number.
+    papers_shared: bool,
 }
 
 /// A page of applications.
@@ -74,6 +77,8 @@ struct ReviewResponse {
     application: ApplicationResponse,
     /// What the checks found.
     check_results: Vec<CheckResult>,
+    /// Other accounts that have handed in the same PAN, GSTIN or account number; twenty at most.
+    linked_accounts: Vec<LinkedAccountResponse>,
     /// Who checks: `idcheck`, or `manual`.
     provider: Option<String>,
     /// The first of two approvals.
@@ -82,6 +87,18 @@ struct ReviewResponse {
     decision: Option<DecisionResponse>,
     erased_at: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
+}
+
+/// Another account with the same papers.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LinkedAccountResponse {
+    /// Whose.
+    user_id: String,
+    /// Where its application is.
+    state: KycState,
+    /// What is the same: `pan`, `gstin`, `bankAccount`.
+    shared: Vec<String>,
 }
 
 /// What a check found.
@@ -150,14 +167,21 @@ impl ApplicationSummary {
             submission: application.submission,
             submitted_at: application.submitted_at.map(Rfc3339Time),
             age_seconds: (now.timestamp_millis() - submitted.timestamp_millis()).max(0) / 1000,
+            papers_shared: application.papers_shared,
             awaits_second_approval: application.first_approval.is_some() && application.state == KycState::UnderReview,
         }
     }
 }
 
-impl From<&Application> for ReviewResponse {
-    fn from(application: &Application) -> Self {
+impl ReviewResponse {
+    fn new(application: &Application, linked: Vec<LinkedAccount>) -> Self {
+        let linked = linked.into_iter().map(|LinkedAccount { user_id, state, shared }| LinkedAccountResponse {
+            user_id,
+            state,
+            shared,
+        });
         Self {
+            linked_accounts: linked.collect(),
             user_id: application.user_id.clone(),
             application: application.into(),
             check_results: application.checks.iter().map(Into::into).collect(),
@@ -168,9 +192,7 @@ impl From<&Application> for ReviewResponse {
             created_at: Rfc3339Time(application.created_at),
         }
     }
-}
 
-impl ReviewResponse {
     fn unmasked(mut self, numbers: &Numbers) -> Self {
         let text = |number: &Option<SecretString>| number.as_ref().map(|number| number.expose_secret().to_owned());
         self.application.pan = text(&numbers.pan);
@@ -238,8 +260,8 @@ async fn review_application(
     _: NoQuery,
     ApiPath(user_id): ApiPath<String>,
 ) -> Result<Json<ReviewResponse>, AppError> {
-    let (application, numbers) = service.review(&reviewer, &user_id).await?;
-    let masked = ReviewResponse::from(&application);
+    let (application, numbers, linked) = service.review(&reviewer, &user_id).await?;
+    let masked = ReviewResponse::new(&application, linked);
     Ok(Json(match numbers {
         Some(numbers) => masked.unmasked(&numbers),
         None => masked,
@@ -268,7 +290,9 @@ async fn decide_application(
         requirements: request.requirements.into_iter().map(Into::into).collect(),
         submission: request.submission,
     };
-    Ok(Json((&service.decide(&reviewer, user_id, decision).await?).into()))
+    let application = service.decide(&reviewer, user_id, decision).await?;
+    let linked = service.linked(&application).await?;
+    Ok(Json(ReviewResponse::new(&application, linked)))
 }
 
 /// Erases what is personal of a rejected application, on the merchant's request. What stays is that there was one.

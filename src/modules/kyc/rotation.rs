@@ -6,8 +6,14 @@ use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
 
-use super::model::{APPLICATIONS, DOCUMENTS, document_place, field_place};
-use crate::platform::sealing::{Envelope, OpenError, SealingKeys};
+use super::{
+    model::{APPLICATIONS, DOCUMENTS, document_place, field_place},
+    papers::{KYC_KEYS, PAPERS_KEY},
+};
+use crate::platform::{
+    kept_secret::KeptSecretError,
+    sealing::{Envelope, OpenError, SealingKeys},
+};
 
 /// Where values are sealed: the collection, the path of the value, and the name that its place goes by.
 const SEALED: [(&str, &str, &str); 4] = [
@@ -57,6 +63,14 @@ pub async fn rotate(
             }
             // The next pass meets what could not be opened again; after the last one, what it met may not be all.
             total.failed = if pass < PASSES_MAX { before.failed } else { total.failed + met };
+        }
+    }
+    match PAPERS_KEY.rewrap(db, keys).await {
+        Ok(changed) => total.wrapped += u64::from(changed),
+        Err(KeptSecretError::Database(error)) => return Err(error),
+        Err(KeptSecretError::Sealed(error)) => {
+            total.failed += 1;
+            progress(total, Some((&format!("{KYC_KEYS}/{}", PAPERS_KEY.id), &error)));
         }
     }
     Ok(total)

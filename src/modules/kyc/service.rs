@@ -7,6 +7,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use secrecy::zeroize::Zeroizing;
+use tokio::sync::OnceCell;
 
 use super::{
     commands::{AddDocument, Erase, Grant, RemoveDocument, SaveDraft},
@@ -14,6 +15,7 @@ use super::{
     draft::{Numbers, open_numbers},
     error::KycError,
     model::{Application, DocumentContent, DocumentEntry, DocumentKind, Requirement, document_place},
+    papers::LinkedAccount,
     request::WellFormed,
     review::{Decide, Verdict},
     store::{ApplicationFilter, KycStore},
@@ -33,7 +35,7 @@ use crate::{
         identity::{CurrentUser, Role},
         ids::new_id,
         sealing::SealingKeys,
-        secret::sha256_hex,
+        secret::{MacKey, sha256_hex},
     },
 };
 
@@ -78,6 +80,8 @@ pub struct KycService {
     pub queue: Option<QueueConfig>,
     /// Opens and seals numbers and documents.
     pub keys: Arc<SealingKeys>,
+    /// Hashes numbers, once it was read.
+    pub papers_key: Arc<OnceCell<MacKey>>,
     /// An approval takes two reviewers.
     pub four_eyes: bool,
     /// A name that is less similar is left to a person.
@@ -121,7 +125,7 @@ impl KycService {
     /// # Errors
     /// [`KycError::Busy`].
     pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, KycError> {
-        self.transfers.turn(&user.user_id).await
+        self.transfers.turn(user).await
     }
 
     /// Adds a document to the caller's application; `true` where it had been added before. The caller holds a turn.
@@ -224,9 +228,11 @@ impl KycService {
     /// [`KycError::Lane`].
     pub async fn submit(&self, user: &CurrentUser) -> Result<(Application, bool), KycError> {
         self.ensure_ready()?;
+        let papers_key = self.papers_key.get_or_try_init(|| self.store.papers_key(&self.keys)).await?.clone();
         let command = Submit {
             user_id: user.user_id.clone(),
             keys: Arc::clone(&self.keys),
+            papers_key,
             queue: self.queue.clone(),
             name_match_min_percent: self.name_match_min_percent,
             actor: Actor::from(user),
@@ -268,7 +274,7 @@ impl KycService {
         &self,
         reviewer: &CurrentUser,
         user_id: &str,
-    ) -> Result<(Application, Option<Numbers>), KycError> {
+    ) -> Result<(Application, Option<Numbers>, Vec<LinkedAccount>), KycError> {
         let application = self.store.find(user_id).await?.ok_or(KycError::NotFound)?;
         let numbers = match reviewer.role {
             Role::Admin => Some(open_numbers(&application, &self.keys)?),
@@ -276,7 +282,16 @@ impl KycService {
         };
         let owner = Some(application.user_id.clone());
         self.write_down(reviewer, "kyc.application_read", ("kyc_application", &application.id), owner).await?;
-        Ok((application, numbers))
+        let linked = self.linked(&application).await?;
+        Ok((application, numbers, linked))
+    }
+
+    /// Other accounts that have handed in the same numbers, for who reviews.
+    ///
+    /// # Errors
+    /// [`KycError::Database`].
+    pub async fn linked(&self, application: &Application) -> Result<Vec<LinkedAccount>, KycError> {
+        Ok(self.store.linked(application).await?)
     }
 
     /// Decides about an application.

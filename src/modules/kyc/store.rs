@@ -1,11 +1,19 @@
 //! Every query of this module. A merchant's finder takes the owner, always.
 
+use std::collections::BTreeMap;
+
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result, options::Hint};
 
-use super::model::{APPLICATIONS, Application, DOCUMENTS, DocumentContent, KycState};
-use crate::platform::mongo::{Index, READ_TIME_MAX};
+use super::{
+    model::{APPLICATIONS, Application, DOCUMENTS, DocumentContent, KycState},
+    papers::{KYC_KEYS, LinkedAccount, PAPERS, Paper, field_of, papers_key},
+};
+use crate::platform::{kept_secret::KeptSecretError, mongo::{Index, READ_TIME_MAX}, sealing::SealingKeys, secret::MacKey};
+
+/// Accounts that a reviewer is shown beside one.
+const LINKED_MAX: usize = 20;
 
 /// Which applications are listed.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +36,7 @@ pub struct KycStore {
 
 impl KycStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[APPLICATIONS, DOCUMENTS];
+    pub const COLLECTIONS: &[&str] = &[APPLICATIONS, DOCUMENTS, PAPERS, KYC_KEYS];
 
     /// A store over `db`.
     #[must_use]
@@ -42,6 +50,7 @@ impl KycStore {
         vec![
             Index::new(APPLICATIONS, "state_age", doc! { "state": 1, "submittedAt": 1, "_id": 1 }),
             Index::new(APPLICATIONS, "age", doc! { "submittedAt": 1, "_id": 1 }),
+            Index::new(PAPERS, "emptied", doc! { "emptiedAt": 1 }).expires(),
             // A rotation looks for other keys, and must not read every document for that.
             Index::new(DOCUMENTS, "sealing_key", doc! { "content.envelope.keyId": 1 }),
         ]
@@ -60,6 +69,40 @@ impl KycStore {
             .find_one(doc! { "_id": Application::id_of(user_id), "userId": user_id })
             .max_time(READ_TIME_MAX)
             .await
+    }
+
+    /// The key that numbers are hashed by.
+    pub(super) async fn papers_key(&self, keys: &SealingKeys) -> std::result::Result<MacKey, KeptSecretError> {
+        papers_key(&self.db, keys).await
+    }
+
+    /// Other accounts that have handed in one of the numbers that `application` has; the first ones, where there are many.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn linked(&self, application: &Application) -> Result<Vec<LinkedAccount>> {
+        if application.papers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let papers = self.db.collection::<Paper>(PAPERS);
+        let papers: Vec<Paper> =
+            papers.find(doc! { "_id": { "$in": &application.papers } }).max_time(READ_TIME_MAX).await?.try_collect().await?;
+        let mut shared: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for paper in &papers {
+            for user_id in paper.user_ids.iter().filter(|user_id| **user_id != application.user_id) {
+                shared.entry(user_id.clone()).or_default().push(field_of(&paper.id).to_owned());
+            }
+        }
+        let ids: Vec<String> = shared.keys().take(LINKED_MAX).map(|user_id| Application::id_of(user_id)).collect();
+        let mut linked = Vec::new();
+        let applications = self.applications();
+        let mut found = applications.find(doc! { "_id": { "$in": ids } }).sort(doc! { "_id": 1 }).max_time(READ_TIME_MAX).await?;
+        while let Some(Application { user_id, state, .. }) = found.try_next().await? {
+            let mut shared = shared.remove(&user_id).unwrap_or_default();
+            shared.sort_unstable();
+            linked.push(LinkedAccount { user_id, state, shared });
+        }
+        Ok(linked)
     }
 
     /// Applications that were handed in, oldest submission first; one more than `limit` where there are more.

@@ -11,6 +11,7 @@ use super::{
     draft::{defects, open_numbers},
     error::KycError,
     model::{Application, Check, KycState},
+    papers::{hand_in, paper_ids},
     transitions::{KycCommand, next},
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     platform::{
         batch::{Command, Key, View},
         sealing::SealingKeys,
+        secret::MacKey,
     },
 };
 
@@ -35,6 +37,8 @@ const CHECKED_SUBMISSIONS_MAX: i32 = 5;
 pub(super) struct Submit {
     pub(super) user_id: String,
     pub(super) keys: Arc<SealingKeys>,
+    /// Hashes the numbers, so that other accounts' are found.
+    pub(super) papers_key: MacKey,
     /// Where the checks are made; none where persons make them.
     pub(super) queue: Option<QueueConfig>,
     /// A name that is less similar is left to a person.
@@ -93,6 +97,10 @@ pub(super) fn settle(view: &mut View, application: &mut Application, event_id: &
     let (command, kind, action, reason) = match sum(application) {
         Sum::GoOn => return,
         Sum::Unclear(why) => return refer(view, application, event_id, actor, why),
+        Sum::Passed if application.papers_shared => {
+            let why = "Every check passed; another account has handed in the same numbers.";
+            return refer(view, application, event_id, actor, why);
+        }
         // No check looks at papers: who has asked for one has to see it.
         Sum::Passed if application.paper_was_asked_for => {
             return refer(view, application, event_id, actor, "Every check passed; a reviewer has asked for a paper.");
@@ -133,11 +141,14 @@ impl Command for Submit {
                 _ => Err(KycError::NotSubmittable(before)),
             };
         };
-        let defects = defects(&application, &open_numbers(&application, &self.keys)?);
+        let numbers = open_numbers(&application, &self.keys)?;
+        let defects = defects(&application, &numbers);
         if !defects.is_empty() {
             return Err(KycError::Incomplete(defects));
         }
         let now = view.now();
+        let papers = paper_ids(&self.papers_key, &application, &numbers);
+        application.papers_shared = hand_in(view, &mut application, papers);
         application.state = state;
         application.submission += 1;
         application.paper_was_asked_for |=

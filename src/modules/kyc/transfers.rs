@@ -1,24 +1,30 @@
-//! Documents on their way in and out: how many at once, so that nobody's slow line holds up everybody.
+//! Documents on their way in and out: how many at once and for how long, so that nobody's slow line holds up everybody, and no
+//! merchants' lines those who review them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::error::KycError;
+use crate::platform::identity::{CurrentUser, Role};
 
-/// Documents that one process holds in memory for its clients: 5 MiB each.
-const TRANSFERS_MAX: usize = 32;
+/// Documents that one process holds in memory for merchants: 5 MiB each.
+const TRANSFERS_MAX: usize = 24;
+/// The same for reviewers, whom merchants must not keep from their work: anybody can open accounts.
+const STAFF_TRANSFERS_MAX: usize = 8;
 /// Of these, one user's.
 const TRANSFERS_PER_USER_MAX: usize = 4;
 /// Documents that are sealed and written at once: one batch holds them all, and a command of the database 48 MB.
 const WRITES_MAX: usize = 6;
 /// Who does not get its turn by then tries again.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Pieces in which a document goes out: what a client has not taken yet is held once, not copied.
+/// A document has this long to go out, however slowly its client reads: 5 MiB at 350 kbit/s. (Coming in, a request has 30 s.)
+const DOWNLOAD_TIME_MAX: Duration = Duration::from_secs(120);
+/// Pieces in which a document goes out.
 const PIECE_BYTES: usize = 64 * 1024;
 
 type Users = Arc<Mutex<HashMap<String, Arc<Semaphore>>>>;
@@ -27,6 +33,7 @@ type Users = Arc<Mutex<HashMap<String, Arc<Semaphore>>>>;
 #[derive(Clone, Debug)]
 pub struct Transfers {
     room: Arc<Semaphore>,
+    staff_room: Arc<Semaphore>,
     users: Users,
     writes: Arc<Semaphore>,
 }
@@ -61,6 +68,7 @@ impl Default for Transfers {
     fn default() -> Self {
         Self {
             room: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            staff_room: Arc::new(Semaphore::new(STAFF_TRANSFERS_MAX)),
             users: Users::default(),
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
         }
@@ -68,8 +76,12 @@ impl Default for Transfers {
 }
 
 impl Transfers {
-    /// A turn for a document of `user_id`; to be had before it is read.
-    pub(super) async fn turn(&self, user_id: &str) -> Result<Turn, KycError> {
+    /// A turn for a document that `user` sends or reads; to be had before it is read.
+    pub(super) async fn turn(&self, user: &CurrentUser) -> Result<Turn, KycError> {
+        let (user_id, room) = match user.role {
+            Role::Merchant => (&user.user_id, &self.room),
+            Role::Finance | Role::Auditor | Role::Admin => (&user.user_id, &self.staff_room),
+        };
         let mut own = Own { permit: None, user_id: user_id.to_owned(), users: Arc::clone(&self.users) };
         let turns = {
             let mut users = self.users.lock();
@@ -78,7 +90,7 @@ impl Transfers {
         };
         own.permit = Some(wait(&turns).await?);
         drop(turns);
-        Ok(Turn { _place: wait(&self.room).await?, _own: own })
+        Ok(Turn { _place: wait(room).await?, _own: own })
     }
 
     /// A turn to seal and write.
@@ -92,14 +104,40 @@ async fn wait(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, KycErr
     turn.ok().and_then(Result::ok).ok_or(KycError::Busy)
 }
 
-/// A body that keeps its turn until the client has taken it.
+/// A body that keeps its turn until the client has taken it, or its time is up. Then it breaks off with an error, so that nobody
+/// takes half a document for the whole.
 pub(super) fn body(content: Bytes, turn: Turn) -> Body {
-    Body::from_stream(stream::unfold((content, turn), |(mut rest, turn)| async move {
-        if rest.is_empty() {
+    body_within(DOWNLOAD_TIME_MAX, content, turn)
+}
+
+fn body_within(time_max: Duration, content: Bytes, turn: Turn) -> Body {
+    let (sender, receiver) = mpsc::channel(1);
+    let bytes = content.len();
+    tokio::spawn(async move {
+        let sending = async {
+            for piece in content.chunks(PIECE_BYTES) {
+                // A copy: what a client is stuck with must not keep the rest in memory.
+                if sender.send(Bytes::copy_from_slice(piece)).await.is_err() {
+                    return;
+                }
+            }
+            sender.closed().await;
+        };
+        // Whether the client is being waited for or not: nobody polls a body whose client doesn't read.
+        let _ = tokio::time::timeout(time_max, sending).await;
+        drop(turn);
+    });
+    Body::from_stream(stream::unfold((receiver, bytes), |(mut receiver, left)| async move {
+        if left == 0 {
             return None;
         }
-        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        Some((Ok::<_, std::convert::Infallible>(piece), (rest, turn)))
+        Some(match receiver.recv().await {
+            Some(piece) => {
+                let left = left - piece.len();
+                (Ok(piece), (receiver, left))
+            }
+            None => (Err(io::Error::new(io::ErrorKind::TimedOut, "the document took too long")), (receiver, 0)),
+        })
     }))
 }
 
@@ -109,30 +147,79 @@ mod tests {
 
     use super::*;
 
+    fn user(user_id: &str, role: Role) -> CurrentUser {
+        CurrentUser { user_id: user_id.into(), role, access_version: 0, address: None, request_id: "rqs_1".into() }
+    }
+
+    async fn turn(transfers: &Transfers, user_id: &str) -> Result<Turn, KycError> {
+        transfers.turn(&user(user_id, Role::Merchant)).await
+    }
+
+    /// Waits until no merchant has a place; fails where that takes too long.
+    async fn all_places_free(transfers: &Transfers) {
+        let all = transfers.room.acquire_many(TRANSFERS_MAX as u32);
+        drop(tokio::time::timeout(Duration::from_secs(20), all).await.expect("they come free").expect("places"));
+    }
+
     #[tokio::test]
     async fn one_user_leaves_room_for_others() {
         let transfers = Transfers::default();
         let mut turns = Vec::new();
         for _ in 0..TRANSFERS_PER_USER_MAX {
-            turns.push(transfers.turn("usr_1").await.expect("a turn"));
+            turns.push(turn(&transfers, "usr_1").await.expect("a turn"));
         }
-        assert!(matches!(transfers.turn("usr_1").await, Err(KycError::Busy)));
-        assert!(transfers.turn("usr_2").await.is_ok());
+        assert!(matches!(turn(&transfers, "usr_1").await, Err(KycError::Busy)));
+        assert!(turn(&transfers, "usr_2").await.is_ok());
         turns.pop();
-        assert!(transfers.turn("usr_1").await.is_ok(), "a turn that was given back is free");
+        assert!(turn(&transfers, "usr_1").await.is_ok(), "a turn that was given back is free");
         turns.clear();
         assert!(transfers.users.lock().is_empty(), "nobody is remembered for nothing");
     }
 
     #[tokio::test]
+    async fn merchants_keep_no_reviewer_from_a_document() {
+        let transfers = Transfers::default();
+        let mut turns = Vec::new();
+        for place in 0..TRANSFERS_MAX {
+            turns.push(turn(&transfers, &format!("usr_{}", place / TRANSFERS_PER_USER_MAX)).await.expect("a turn"));
+        }
+        assert!(matches!(turn(&transfers, "usr_more").await, Err(KycError::Busy)));
+        for reviewer in ["usr_a", "usr_b"] {
+            for _ in 0..TRANSFERS_PER_USER_MAX {
+                turns.push(transfers.turn(&user(reviewer, Role::Admin)).await.expect("a turn"));
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_body_is_whole_and_keeps_its_turn_to_the_end() {
         let transfers = Transfers::default();
-        let content = Bytes::from(vec![7; 3 * PIECE_BYTES + 1]);
-        let mut body = body(content.clone(), transfers.turn("usr_1").await.expect("a turn"));
+        let content = Bytes::from(vec![7; 5 * PIECE_BYTES + 1]);
+        let mut body = body(content.clone(), turn(&transfers, "usr_1").await.expect("a turn"));
         let first = body.frame().await.expect("a frame").expect("data").into_data().expect("data");
         assert_eq!((first.len(), transfers.room.available_permits()), (PIECE_BYTES, TRANSFERS_MAX - 1));
         let rest = body.collect().await.expect("the rest").to_bytes();
         assert_eq!(rest.len() + first.len(), content.len());
-        assert_eq!(transfers.room.available_permits(), TRANSFERS_MAX);
+        all_places_free(&transfers).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_gives_its_turn_back() {
+        let transfers = Transfers::default();
+        let content = Bytes::from(vec![7; 5 * PIECE_BYTES]);
+        drop(body(content, turn(&transfers, "usr_1").await.expect("a turn")));
+        all_places_free(&transfers).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_too_slowly_loses_its_turn_and_is_told() {
+        let transfers = Transfers::default();
+        let content = Bytes::from(vec![7; 5 * PIECE_BYTES]);
+        let turn = turn(&transfers, "usr_1").await.expect("a turn");
+        let mut body = body_within(Duration::from_millis(20), content, turn);
+        body.frame().await.expect("a frame").expect("data");
+        // Nobody reads on.
+        all_places_free(&transfers).await;
+        assert!(body.collect().await.is_err(), "half a document is none");
     }
 }

@@ -48,6 +48,41 @@ pub fn company() -> Value {
     })
 }
 
+/// The application with numbers that the applicants before the `nth` don't have, where it has the usual ones.
+fn with_own_numbers(application: &Value, nth: usize) -> Value {
+    let mut application = application.clone();
+    for usual in [PAN, COMPANY_PAN] {
+        let number: usize = usual[5..9].parse().unwrap();
+        let own = format!("{}{:04}{}", &usual[..5], (number + nth) % 10_000, &usual[9..]);
+        if application["pan"] == usual {
+            application["pan"] = json!(own);
+        }
+        let gstin = application["gstin"].as_str().filter(|gstin| nth > 0 && gstin.contains(usual)).map(str::to_owned);
+        if let Some(gstin) = gstin {
+            let first14 = format!("{}{own}{}", &gstin[..2], &gstin[12..14]);
+            application["gstin"] = json!(format!("{first14}{}", check_character(&first14)));
+        }
+    }
+    if application["bankAccount"]["accountNumber"] == ACCOUNT_NUMBER {
+        let number: usize = ACCOUNT_NUMBER.parse().unwrap();
+        application["bankAccount"]["accountNumber"] = json!((number + nth).to_string());
+    }
+    application
+}
+
+/// The last character of a GSTIN: weights of one and two in turn, digits in base 36 added up.
+fn check_character(first14: &str) -> char {
+    let sum: u32 = first14
+        .chars()
+        .enumerate()
+        .map(|(at, c)| {
+            let product = c.to_digit(36).unwrap() * (1 + at as u32 % 2);
+            product / 36 + product % 36
+        })
+        .sum();
+    char::from_digit((36 - sum % 36) % 36, 36).unwrap().to_ascii_uppercase()
+}
+
 /// Of the PAN of [`individual`], in Karnataka.
 pub const GSTIN: &str = "29ABCPR1234F1ZU";
 
@@ -152,8 +187,15 @@ impl TestApp {
         read(request.multipart(form).send().await.expect("the api answers")).await
     }
 
-    /// Fills in everything and adds every document, so that it can be handed in.
+    /// Fills in everything and adds every document, so that it can be handed in. The first applicant of a test has these numbers,
+    /// each further one its own.
     pub async fn complete(&self, user: &User, application: &Value) {
+        let nth = self.applicants.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.complete_as_it_is(user, &with_own_numbers(application, nth)).await;
+    }
+
+    /// The same with exactly these numbers.
+    pub async fn complete_as_it_is(&self, user: &User, application: &Value) {
         self.put(user, "/kyc", application).await.expect(200);
         for kind in ["pan_card", "gst_certificate", "cancelled_cheque", "address_proof"] {
             if kind != "gst_certificate" || application.get("gstin").is_some() {

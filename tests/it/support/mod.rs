@@ -117,6 +117,8 @@ pub struct TestApp {
     pub mongodb_uri: String,
     pub redis_url: String,
     pub redis_prefix: String,
+    /// Applicants so far: each has papers of its own.
+    applicants: std::sync::atomic::AtomicUsize,
     took_database: bool,
     finished: bool,
 }
@@ -215,6 +217,7 @@ impl TestApp {
             mongodb_uri,
             redis_url,
             redis_prefix,
+            applicants: Default::default(),
             took_database,
             finished: false,
         }

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bson::{Document, doc};
 use mongodb::Database;
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 
 use super::{
     super::proof::{CommitmentKey, LeafHasher, Record, Scopes, commitment_key},
@@ -17,22 +14,14 @@ use super::{
 };
 use crate::platform::{
     batch::LeafHash,
-    mongo,
-    sealing::{OpenError, Sealed, SealingKeys},
+    kept_secret::{KeptSecret, KeptSecretError},
+    sealing::{OpenError, SealingKeys},
 };
 
-/// `_id` of the secret, and its place among sealed values.
-const ID: &str = "commitment_secret";
-const PLACE: &str = "audit_keys/commitment_secret";
+/// Where it is kept.
+const SECRET: KeptSecret = KeptSecret { collection: AUDIT_KEYS, id: "commitment_secret" };
 /// Somebody who writes looks for the key so often, until it has it.
 const LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
-
-#[derive(Serialize, Deserialize)]
-struct StoredSecret {
-    #[serde(rename = "_id")]
-    id: String,
-    sealed: Sealed,
-}
 
 /// Why there is no commitment key.
 #[derive(Debug, thiserror::Error)]
@@ -51,30 +40,27 @@ pub enum SecretError {
     Sealed(#[from] OpenError),
 }
 
+impl From<KeptSecretError> for SecretError {
+    fn from(error: KeptSecretError) -> Self {
+        match error {
+            KeptSecretError::Database(error) => Self::Database(error),
+            KeptSecretError::Sealed(error) => Self::Sealed(error),
+        }
+    }
+}
+
 /// The commitment key of this database; makes its secret where there is none yet and nothing is sealed.
 ///
 /// # Errors
 /// [`SecretError`].
 pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<CommitmentKey, SecretError> {
-    let secrets = db.collection::<StoredSecret>(AUDIT_KEYS);
-    let stored = match secrets.find_one(doc! { "_id": ID }).await? {
-        Some(stored) => stored,
-        None if SealStore::new(db.clone()).last().await?.is_some() => {
-            return Err(SecretError::Lost);
-        }
-        None => {
-            let secret = hex::encode(rand::random::<[u8; 32]>());
-            let made = StoredSecret { id: ID.into(), sealed: keys.seal(PLACE, secret.as_bytes()) };
-            match secrets.insert_one(&made).await {
-                Err(error) if !mongo::is_duplicate_key(&error) => return Err(error.into()),
-                Ok(_) => made,
-                // Somebody else was first. Until a majority has theirs, neither counts.
-                Err(error) => secrets.find_one(doc! { "_id": ID }).await?.ok_or(error)?,
-            }
-        }
-    };
-    let secret: SecretString = keys.open_text(PLACE, &stored.sealed)?;
-    Ok(commitment_key(&secret))
+    if let Some(key) = find_commitment_key(db, keys).await? {
+        return Ok(key);
+    }
+    if SealStore::new(db.clone()).last().await?.is_some() {
+        return Err(SecretError::Lost);
+    }
+    Ok(commitment_key(&SECRET.ensure(db, keys).await?))
 }
 
 /// The same, where the secret is there; makes none.
@@ -82,11 +68,7 @@ pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<Comm
 /// # Errors
 /// [`SecretError`].
 pub async fn find_commitment_key(db: &Database, keys: &SealingKeys) -> Result<Option<CommitmentKey>, SecretError> {
-    let Some(stored) = db.collection::<StoredSecret>(AUDIT_KEYS).find_one(doc! { "_id": ID }).await? else {
-        return Ok(None);
-    };
-    let secret: SecretString = keys.open_text(PLACE, &stored.sealed)?;
-    Ok(Some(commitment_key(&secret)))
+    Ok(SECRET.find(db, keys).await?.map(|secret| commitment_key(&secret)))
 }
 
 /// Hashes what this process writes, so that the sealer need not read it, from when the commitment key is there. It is
@@ -117,14 +99,5 @@ pub fn leaf_hashes(db: &Database, keys: &Arc<SealingKeys>) -> LeafHash {
 /// # Errors
 /// [`SecretError`].
 pub async fn rotate_commitment_secret(db: &Database, keys: &SealingKeys) -> Result<bool, SecretError> {
-    let Some(stored) = db.collection::<StoredSecret>(AUDIT_KEYS).find_one(doc! { "_id": ID }).await? else {
-        return Ok(false);
-    };
-    let Some(envelope) = keys.rewrap(PLACE, stored.sealed.envelope())? else {
-        return Ok(false);
-    };
-    let envelope = bson::serialize_to_bson(&envelope).map_err(mongodb::error::Error::from)?;
-    let change = doc! { "$set": { "sealed.envelope": envelope } };
-    db.collection::<Document>(AUDIT_KEYS).update_one(doc! { "_id": ID }, change).await?;
-    Ok(true)
+    Ok(SECRET.rewrap(db, keys).await?)
 }
