@@ -227,7 +227,7 @@ pub struct Config {
     /// A top-up that is not paid by then has expired.
     #[arg(long, env = "TOPUP_EXPIRES_MS", default_value_t = 1_800_000, value_parser = clap::value_parser!(u64).range(100..=604_800_000))]
     pub topup_expires_ms: u64,
-    /// Limit requests per user and registrations per address. Limits on wrong passwords always hold.
+    /// Limit requests per user, and registrations, refreshes and sign-outs per network. Limits on wrong passwords always hold.
     #[arg(long, env = "RATE_LIMIT", value_enum, default_value_t = Switch::On)]
     pub rate_limit: Switch,
     /// Requests a second that one user may make, with a burst of as many.

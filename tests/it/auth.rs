@@ -253,10 +253,12 @@ async fn a_changed_secret_does_not_fork_a_family() {
     assert_eq!(successors.len(), 1, "one successor for all");
     assert_eq!(sessions().await, (1, 4));
 
-    // A reuse is a reuse under any secret.
+    // A reuse is a reuse to whoever knows the token.
     let fourth = json!({ "refreshToken": successors.first().unwrap() });
     refresh(&new, &fourth).await.expect(200);
-    assert_eq!(refresh(&old, &third).await.expect(401).code(), "auth.refresh_reused");
+    assert_eq!(refresh(&old, &third).await.expect(401).code(), "auth.invalid_refresh");
+    assert_eq!(sessions().await, (1, 5));
+    assert_eq!(refresh(&new, &third).await.expect(401).code(), "auth.refresh_reused");
     assert_eq!(sessions().await, (0, 5));
     new.finish().await;
     old.finish().await;

@@ -35,7 +35,8 @@ async fn a_decision_is_made_once() {
     for (first, state) in [("approve", "verified"), ("reject", "rejected"), ("clarify", "needs_clarification")] {
         let user = app.applicant(&kyc::individual()).await;
         let decided = app.decide(&admin, &user, &word(first)).await.expect(200).body;
-        assert_eq!((&decided["state"], &decided["pan"]), (&json!(state), &json!("XXXXXX234F")), "{first}");
+        let pan = decided["pan"].as_str().unwrap();
+        assert_eq!((&decided["state"], &pan[..6], pan.len()), (&json!(state), "XXXXXX", 10), "{first}");
         assert_eq!(
             (&decided["decision"]["decision"], &decided["decision"]["by"]),
             (&json!(first), &json!(admin.user_id))
@@ -233,7 +234,8 @@ async fn who_is_suspended_orders_nothing_until_that_is_lifted() {
 /// Everything the database has, as text.
 async fn dump(app: &TestApp) -> String {
     let mut dump = String::new();
-    for name in app.db().list_collection_names().await.unwrap() {
+    // The service's own key is nobody's.
+    for name in app.db().list_collection_names().await.unwrap().into_iter().filter(|name| name != "kyc_keys") {
         for document in app.all(&name, doc! {}).await {
             dump.push_str(&format!("{name} {document}\n"));
         }

@@ -232,7 +232,7 @@ fn staff_writes(
 async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_this_process() {
     let app = TestApp::start().await;
     let (admin, finance, merchant) = (app.admin().await, app.user(Role::Finance).await, app.merchant().await);
-    app.carrier.misbehave("create_order", "refuse", 1).await;
+    app.carrier.misbehave("create", "refuse", 1).await;
     let order_id = app.created(&merchant, "c-1").await;
     app.run_jobs().await;
     let job = app.create_job(&order_id).await;

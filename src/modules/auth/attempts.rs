@@ -317,8 +317,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn keys_hold_no_email_and_networks_nest() {
+    #[tokio::test]
+    async fn keys_hold_no_email_and_networks_nest() {
         let attempts = attempts(Limits::default());
         let counters = guess(&attempts, "a@example.com", "2001:db8:1:2:3::4");
         assert!(counters.iter().all(|counter| !counter.key.contains('@')), "{counters:?}");

@@ -32,6 +32,10 @@ const REGISTRATIONS_WAITING_MAX: usize = 32;
 /// Guesses after which a password is found by whoever tries the likely ones first; fewer are refused. What limits let through
 /// at one account takes 40 days for so many.
 const GUESSES_MIN: u64 = 1_000_000;
+/// Characters of a password that are looked at for that.
+const LOOKED_AT_CHARS_MAX: usize = 64;
+/// Letters and digits of a password are looked at for themselves where there are so many.
+const PLAIN_BYTES_MIN: usize = 6;
 
 /// A hash that no password has, so that an unknown user takes as long as a known one.
 static NOBODY: LazyLock<String> = LazyLock::new(|| {
@@ -152,10 +156,17 @@ pub(super) fn is_outdated(stored: &str) -> bool {
 }
 
 /// Whether a password is among those that are tried first: common ones and what people make of them (zxcvbn knows lists of
-/// leaked passwords, words, names, keyboards, dates and repetitions), or the user's own words.
+/// leaked passwords, words, names, keyboards, dates and repetitions), or the user's own words. Signs between words and numbers
+/// (`Welcome@123`) are looked at as if they were not there, too: so do those who guess.
 fn is_likely(password: &SecretString, words: &[String]) -> bool {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    zxcvbn(password.expose_secret(), &words).guesses() < GUESSES_MIN
+    // What stands behind these makes nothing easier to guess, and would take long.
+    let password: String = password.expose_secret().chars().take(LOOKED_AT_CHARS_MAX).collect();
+    // Whole, what stands before and behind the @, and word by word.
+    let parts = |word| str::split(word, '@').chain(str::split(word, |c: char| !c.is_alphanumeric()));
+    let words: Vec<&str> = words.iter().flat_map(|word| std::iter::once(&**word).chain(parts(word))).collect();
+    let is_likely = |password: &str| zxcvbn(password, &words).guesses() < GUESSES_MIN;
+    let plain: String = password.chars().filter(|c| c.is_alphanumeric()).collect();
+    is_likely(&password) || (plain.len() >= PLAIN_BYTES_MIN && is_likely(&plain))
 }
 
 fn hash(password: &SecretString) -> Result<String, HashError> {
@@ -248,6 +259,11 @@ mod tests {
             "asha.rao123",
             "basketball",
             "superman1987",
+            "Welcome@123",
+            "admin@1234",
+            "Mumbai@12345",
+            "AshaRao@2026",
+            "summer-2026!",
         ] {
             assert!(likely(bad), "{bad}");
         }

@@ -72,6 +72,10 @@ impl<C: Command> Command for AsUser<C> {
         self.standing(view)?;
         Ok(self.command.decide(view))
     }
+
+    fn bytes(&self) -> usize {
+        self.command.bytes()
+    }
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl Store {
     pub(super) async fn list_users(&self, filter: &UserFilter, limit: usize) -> Result<Vec<User>> {
         let mut query = Document::new();
         if let Some(email) = &filter.email {
-            query.insert("email", email);
+            query.extend(with_email(email));
         }
         if let Some(role) = filter.role {
             query.insert("role", role.as_str());

@@ -65,7 +65,7 @@ fn with_own_numbers(application: &Value, nth: usize) -> Value {
     }
     if application["bankAccount"]["accountNumber"] == ACCOUNT_NUMBER {
         let number: usize = ACCOUNT_NUMBER.parse().unwrap();
-        application["bankAccount"]["accountNumber"] = json!((number + nth).to_string());
+        application["bankAccount"]["accountNumber"] = json!((number + 1_000 * nth).to_string());
     }
     application
 }

@@ -118,7 +118,7 @@ pub struct TestApp {
     pub redis_url: String,
     pub redis_prefix: String,
     /// Applicants so far: each has papers of its own.
-    applicants: std::sync::atomic::AtomicUsize,
+    applicants: Arc<std::sync::atomic::AtomicUsize>,
     took_database: bool,
     finished: bool,
 }
@@ -184,6 +184,7 @@ impl TestApp {
         let (uri, url, prefix) = (self.mongodb_uri.clone(), self.redis_url.clone(), self.redis_prefix.clone());
         let mut other = Self::build(Arc::clone(&self.carrier), uri, url, prefix, flags, false).await;
         other.finished = true;
+        other.applicants = Arc::clone(&self.applicants);
         other
     }
 
