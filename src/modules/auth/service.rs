@@ -242,7 +242,7 @@ impl AuthService {
         if !matches {
             return Err(AuthError::WrongPassword);
         }
-        let (turn, hash) = turn.hash_new(new, "newPassword", &[&user.email, &user.name]).await?;
+        let (turn, hash) = turn.hash_new(new, "newPassword", (&user.email, &user.name)).await?;
         drop(turn);
         let change = ChangePassword {
             user_id: user.id.clone(),
@@ -301,7 +301,7 @@ impl AuthService {
             return Err(AuthError::EmailTaken);
         }
         let turn = self.passwords.turn(Purpose::Registration).await?;
-        let (turn, password_hash) = turn.hash_new(password, "password", &[email, name]).await?;
+        let (turn, password_hash) = turn.hash_new(password, "password", (email, name)).await?;
         drop(turn);
         let now = self.clock.now();
         let user = User {
