@@ -6,7 +6,11 @@ use mongodb::{Collection, Database, error::Result};
 use serde::Deserialize;
 
 use super::{model::User, session::Session};
-use crate::platform::{batch::Key, identity::Role, mongo::Index};
+use crate::platform::{
+    batch::Key,
+    identity::Role,
+    mongo::{Index, READ_TIME_MAX},
+};
 
 pub(super) const USERS: &str = "users";
 pub(super) const SESSIONS: &str = "sessions";
@@ -139,7 +143,7 @@ impl Store {
             query.insert("_id", doc! { "$lt": after });
         }
         let users = self.users();
-        let found = users.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1);
+        let found = users.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).max_time(READ_TIME_MAX);
         found.await?.try_collect().await
     }
 
@@ -147,7 +151,12 @@ impl Store {
     pub(super) async fn access_changes(&self, since: DateTime) -> Result<Vec<AccessChange>> {
         let users = self.db.collection::<AccessChange>(USERS);
         let changes = users.find(doc! { "accessChangedAt": { "$gte": since } });
-        changes.projection(doc! { "accessVersion": 1, "accessChangedAt": 1 }).await?.try_collect().await
+        changes
+            .projection(doc! { "accessVersion": 1, "accessChangedAt": 1 })
+            .max_time(READ_TIME_MAX)
+            .await?
+            .try_collect()
+            .await
     }
 
     /// Replaces the hash of the same password; does nothing when the password was changed meanwhile.

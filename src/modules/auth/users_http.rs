@@ -135,12 +135,7 @@ async fn list_users(
     _: Admin,
     ApiQuery(query): ApiQuery<ListUsersQuery>,
 ) -> Result<Json<UserListResponse>, AppError> {
-    let filter = UserFilter {
-        email: query.email,
-        role: query.role,
-        disabled: query.disabled,
-        after: query.cursor,
-    };
+    let filter = UserFilter { email: query.email, role: query.role, disabled: query.disabled, after: query.cursor };
     let (found, more) = users.list(&filter, query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = if more { found.last().map(|user| user.id.clone()) } else { None };
     Ok(Json(UserListResponse { items: found.into_iter().map(Into::into).collect(), next_cursor }))

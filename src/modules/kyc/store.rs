@@ -10,7 +10,12 @@ use super::{
     model::{APPLICATIONS, Application, DOCUMENTS, DocumentContent, KycState},
     papers::{KYC_KEYS, LinkedAccount, PAPERS, Paper, field_of, papers_key},
 };
-use crate::platform::{kept_secret::KeptSecretError, mongo::{Index, READ_TIME_MAX}, sealing::SealingKeys, secret::MacKey};
+use crate::platform::{
+    kept_secret::KeptSecretError,
+    mongo::{Index, READ_TIME_MAX},
+    sealing::SealingKeys,
+    secret::MacKey,
+};
 
 /// Accounts that a reviewer is shown beside one.
 const LINKED_MAX: usize = 20;
@@ -85,8 +90,12 @@ impl KycStore {
             return Ok(Vec::new());
         }
         let papers = self.db.collection::<Paper>(PAPERS);
-        let papers: Vec<Paper> =
-            papers.find(doc! { "_id": { "$in": &application.papers } }).max_time(READ_TIME_MAX).await?.try_collect().await?;
+        let papers: Vec<Paper> = papers
+            .find(doc! { "_id": { "$in": &application.papers } })
+            .max_time(READ_TIME_MAX)
+            .await?
+            .try_collect()
+            .await?;
         let mut shared: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for paper in &papers {
             for user_id in paper.user_ids.iter().filter(|user_id| **user_id != application.user_id) {
@@ -96,7 +105,8 @@ impl KycStore {
         let ids: Vec<String> = shared.keys().take(LINKED_MAX).map(|user_id| Application::id_of(user_id)).collect();
         let mut linked = Vec::new();
         let applications = self.applications();
-        let mut found = applications.find(doc! { "_id": { "$in": ids } }).sort(doc! { "_id": 1 }).max_time(READ_TIME_MAX).await?;
+        let mut found =
+            applications.find(doc! { "_id": { "$in": ids } }).sort(doc! { "_id": 1 }).max_time(READ_TIME_MAX).await?;
         while let Some(Application { user_id, state, .. }) = found.try_next().await? {
             let mut shared = shared.remove(&user_id).unwrap_or_default();
             shared.sort_unstable();
