@@ -45,7 +45,7 @@ impl Scene {
             .repeat("orders", "ord", doc! {}, |n, id, at| {
                 // What is rare is old.
                 let status = if n < 3 { "cancelled" } else { "confirmed" };
-                doc! { "clientOrderId": id, "createdAt": at, "status": status }
+                doc! { "clientOrderId": id, "createdAt": at, "status": status, "liveAwb": Bson::Null }
             })
             .await;
         scene
