@@ -426,8 +426,10 @@ impl<'a> Deserializer<'a> for Place<'a> {
         let variant = match text.as_deref().map(|text| variants.iter().find(|variant| **variant == text)) {
             Some(Some(variant)) => variant,
             other => {
-                let code = if other.is_none() { "type" } else { "unknown_value" };
-                self.wrong(code, format!("must be {}", one_of(variants)));
+                match other {
+                    Some(_) => self.wrong("unknown_value", format!("must be {}", one_of(variants))),
+                    None => self.wrong("type", "must be text"),
+                };
                 variants.first().copied().unwrap_or_default()
             }
         };
