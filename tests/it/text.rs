@@ -128,7 +128,8 @@ async fn no_text_holds_an_identity_number() {
     ];
     let mut spellings = spellings.into_iter().cycle();
     for route in routes(&app).await {
-        for pointer in route.leaves().into_iter().filter(|pointer| pointer != "/aadhaar") {
+        // The number itself, and a name under which nothing is found, are in no free text.
+        for pointer in route.leaves().into_iter().filter(|pointer| !["/aadhaar", "/id"].contains(&pointer.as_str())) {
             if route.good.pointer(&pointer).is_some_and(Value::is_string) {
                 let (mut body, number) = (route.good.clone(), spellings.next().unwrap());
                 set(&mut body, &pointer, json!(number));

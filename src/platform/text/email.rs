@@ -11,11 +11,10 @@ const LOCAL_BYTES_MAX: usize = 64;
 /// account must not get into another. `None` where it is no address.
 #[must_use]
 pub fn normal_email(text: &str) -> Option<String> {
-    let text = text.trim();
     if holds_unseen(text) {
         return None;
     }
-    let (local, domain) = text.rsplit_once('@')?;
+    let (local, domain) = text.trim().rsplit_once('@')?;
     let in_word = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b);
     let is_local =
         local.len() <= LOCAL_BYTES_MAX && local.split('.').all(|word| !word.is_empty() && word.bytes().all(in_word));
@@ -67,6 +66,7 @@ mod tests {
             "ka\u{ad}te@example.com",
             "kate@exa\u{ad}mple.com",
             "kate@example.com\u{200b}",
+            "kate@example.com\n",
             "kate\u{ff20}example.com",
             "ka te@example.com",
             "\"kate\"@example.com",
