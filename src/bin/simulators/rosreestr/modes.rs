@@ -79,7 +79,7 @@ pub fn reply(mode: Mode, message: Option<&str>, worked: Answer) -> Answer {
 fn change(mode: Mode, docflow: &mut Value) {
     match mode {
         Mode::OtherDocflow => {
-            for (field, other) in [("docflowId", "df-of-somebody-else"), ("requestId", "of-somebody-else")] {
+            for (field, other) in [("docflowId", "df-7-of-somebody-else"), ("requestId", "7-of-somebody-else")] {
                 docflow.get_mut(field).into_iter().for_each(|value| *value = json!(other));
             }
         }

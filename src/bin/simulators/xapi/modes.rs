@@ -97,5 +97,5 @@ fn change(mode: Mode, order: &mut Value) {
 }
 
 fn other_order() -> Value {
-    json!({"orderNo": "SO-OTHER", NUMBER: "of-somebody-else", "status": "Open"})
+    json!({"orderNo": "SO-7-OTHER", NUMBER: "7-of-somebody-else", "status": "Open"})
 }
