@@ -105,6 +105,30 @@ async fn resuming_a_queue_lifts_its_throttle_in_every_process_and_for_every_job(
 }
 
 #[tokio::test]
+async fn an_outage_of_hours_uses_up_one_create_and_settles_by_itself() {
+    const ROUNDS: u32 = 12;
+    let app = TestApp::with(&[SLOW]).await;
+    let user = app.merchant().await;
+    let to_cancel = app.confirmed(&user, "c-1").await;
+    app.cancel(&user, "c-1").await.expect(202);
+    let order_id = app.created(&user, "c-2").await;
+    for (operation, times) in [("create", 1), ("track", ROUNDS), ("cancel", ROUNDS)] {
+        app.carrier.misbehave(operation, "500", times).await;
+    }
+    for _ in 0..ROUNDS {
+        app.run_jobs().await;
+        app.app.clock.advance(Duration::from_secs(3600));
+    }
+    let (waiting, cancelling) = (app.order(&user, &order_id).await, app.order(&user, &to_cancel).await);
+    assert_eq!((&waiting["status"], &waiting["attempts"]), (&json!("created"), &json!(1)));
+    assert_eq!(cancelling["cancellation"]["status"], "in_progress");
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.order(&user, &order_id).await["status"], "confirmed");
+    assert_eq!(app.order(&user, &to_cancel).await["status"], "cancelled");
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn credentials_refused_three_times_in_a_row_pause_both_queues() {
     let app = TestApp::with(&[SLOW]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);

@@ -222,7 +222,7 @@ fn findings() -> Vec<Outcome<Finding>> {
         refuted(),
         inconclusive(),
         Outcome::Retryable(failure(), Retry::Counted),
-        Outcome::Retryable(failure(), Retry::NotConnected),
+        Outcome::Retryable(failure(), Retry::Deferred),
         Outcome::Retryable(failure(), Retry::Throttled(Duration::from_secs(1))),
         Outcome::Unauthorized(failure()),
     ]
@@ -330,7 +330,7 @@ fn what_an_earlier_check_found_counts_in_the_end() {
 fn what_is_unclear_is_asked_again_until_the_attempts_are_used_up() {
     for (repeat, counts, delay_ms) in [
         (Retry::Counted, true, 2_000),
-        (Retry::NotConnected, false, 2_000),
+        (Retry::Deferred, false, 2_000),
         (Retry::Throttled(Duration::from_secs(30)), false, 31_000),
     ] {
         let finding = Outcome::Retryable(failure(), repeat);

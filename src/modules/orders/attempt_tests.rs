@@ -365,8 +365,10 @@ fn an_answer_is_linked_where_its_request_is_and_closes_no_other_call() {
 
 #[test]
 fn a_late_answer_is_kept_as_late_and_changes_nothing_else() {
-    let order =
-        Order { uncertain: Some(Uncertain { request_ref_id: "req_open".into(), since: NOW, last: false }), ..order() };
+    let order = Order {
+        uncertain: Some(Uncertain { request_ref_id: "req_open".into(), since: NOW, last: false, refusal: None }),
+        ..order()
+    };
     let job = Job { lease_token: Some("lease-2".into()), ..active_job(JobKind::Create) };
     let mut view = view_of(&order, &[&job]);
     let late = concluded(JobKind::Create, accepted());

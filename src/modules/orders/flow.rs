@@ -17,7 +17,7 @@ use crate::{
             call_job::{self, Step},
             job_error,
         },
-        queue::{JobEnd, JobError},
+        queue::JobEnd,
     },
     platform::clock::after,
 };
@@ -86,22 +86,35 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
             order.provider_sync_status = ProviderSyncStatus::Retrying;
             retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
         }
-        // Any of the attempts may have been carried out.
+        // After a day; any of the attempts may have been carried out.
         (Outcome::Retryable(failure, Retry::Counted) | Outcome::Unknown(failure), Operation::Cancel)
-            if answered.job.is_last_attempt() =>
+            if answered.job.deferred_too_long(now) =>
         {
             look_before(order, ErrorClass::Retryable, failure, now)
         }
-        (Outcome::Retryable(failure, how), Operation::LookUp | Operation::Cancel) => {
+        (Outcome::Retryable(failure, how @ Retry::Throttled(_)), Operation::LookUp | Operation::Cancel) => {
             retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
+        }
+        // Safe to repeat: for as long as a provider may be away, and without using up what creates have.
+        (Outcome::Retryable(failure, _), Operation::LookUp | Operation::Cancel) => {
+            retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Deferred)
         }
         (Outcome::Unknown(failure), Operation::Create) => doubt(order, kind, answered, failure),
         // A failed look-up says nothing, whatever it says.
         (Outcome::Unknown(failure), Operation::LookUp | Operation::Cancel)
         | (Outcome::Refused(failure), Operation::LookUp) => {
-            retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Counted)
+            retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Deferred)
         }
-        (Outcome::Refused(failure), Operation::Create) => refuse(order, failure),
+        (Outcome::Refused(failure), Operation::Create) => {
+            let refusal = StoredFailure::new(ErrorClass::Fatal, failure);
+            // One that was sent before may be what it is refused for.
+            if order.attempts > 1 {
+                order.doubt(answered.call, now, answered.job.is_last_attempt());
+                order.uncertain.iter_mut().for_each(|uncertain| uncertain.refusal = Some(refusal.clone()));
+                return again(now).into();
+            }
+            refuse(order, refusal)
+        }
         (Outcome::Refused(failure), Operation::Cancel) => look_before(order, ErrorClass::Fatal, failure, now),
         (Outcome::Unauthorized(failure), _) => give_up(order, kind, failure, ErrorClass::Fatal),
     }
@@ -181,7 +194,7 @@ fn check_failure(order: &mut Order, placed: &PlacedShipment, failure: StoredFail
         ErrorClass::Fatal => (CancellationStatus::Refused, "CancellationRefused"),
         _ => (CancellationStatus::NeedsAttention, "CancellationNeedsAttention"),
     };
-    let error = JobError::new(failure.class.as_str(), &failure.code, &*failure.message);
+    let error = failure.job_error();
     set_cancellation(order, status, Some(failure));
     Decision { end: JobEnd::Dead { error }, event: Some(event) }
 }
@@ -207,7 +220,11 @@ fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTim
     if let Some(settled_at) = settled_at.filter(|settled_at| *settled_at > now) {
         return again(settled_at).into();
     }
-    let was_last = order.uncertain.take().is_some_and(|uncertain| uncertain.last);
+    let uncertain = order.uncertain.take();
+    if let Some(refusal) = uncertain.as_ref().and_then(|uncertain| uncertain.refusal.clone()) {
+        return refuse(order, refusal);
+    }
+    let was_last = uncertain.is_some_and(|uncertain| uncertain.last);
     if order.cancellation_pending() {
         cancel_unplaced(order)
     } else if was_last {
@@ -225,16 +242,17 @@ pub fn cancelled_there() -> Failure {
     Failure::new("provider.cancelled_there", "The provider has this order, but as a cancelled one.")
 }
 
-fn refuse(order: &mut Order, failure: &Failure) -> Decision {
+fn refuse(order: &mut Order, refusal: StoredFailure) -> Decision {
+    let error = refusal.job_error();
     order.provider_sync_status = ProviderSyncStatus::Failed;
-    order.failure = Some(StoredFailure::new(ErrorClass::Fatal, failure));
+    order.failure = Some(refusal);
     if order.cancellation_pending() {
         return cancel_unplaced(order);
     }
     if let Some(status) = next(order.status, OrderCommand::Refuse) {
         order.status = status;
     }
-    Decision::dead(ErrorClass::Fatal, failure, "OrderFailed")
+    Decision { end: JobEnd::Dead { error }, event: Some("OrderFailed") }
 }
 
 /// Nothing was placed: the cancellation is done without the carrier, and both sides agree that nothing is there.

@@ -269,8 +269,9 @@ fn retries_wait_for_as_long_as_they_should() {
         }
     };
     let unknown = || Outcome::Unknown(failure());
-    let unconnected = || Outcome::Retryable(failure(), Retry::NotConnected);
+    let unconnected = || Outcome::Retryable(failure(), Retry::Deferred);
     let throttled = || Outcome::Retryable(failure(), Retry::Throttled(Duration::from_secs(30)));
+    let at_once = || Outcome::Retryable(failure(), Retry::Throttled(Duration::ZERO));
     for (name, outcome, attempts, deferrals, jitter, wait_ms) in [
         ("first failure, least", unknown(), 1, 0, 0.0, 1_000),
         ("first failure, most", unknown(), 1, 0, 1.0, 2_000),
@@ -280,7 +281,8 @@ fn retries_wait_for_as_long_as_they_should() {
         ("third time not connected", unconnected(), 1, 2, 1.0, 8_000),
         ("not connected for long", unconnected(), 1, 500, 1.0, 300_000),
         ("throttled, least", throttled(), 1, 0, 0.0, 30_000),
-        ("throttled again, most", throttled(), 1, 9, 1.0, 31_000),
+        ("throttled again, most", throttled(), 1, 4, 1.0, 31_000),
+        ("throttled in no time, the third time", at_once(), 1, 2, 0.0, 4_000),
     ] {
         assert_eq!(run_at(outcome, attempts, deferrals, jitter), wait_ms, "{name}");
     }
@@ -337,4 +339,29 @@ fn the_last_create_is_looked_up_once_more_and_nothing_is_sent_after_it() {
     let decision = follow_at(&mut order, JobKind::Create, &job, &look_up(AtCarrier::Absent), later);
     assert!(matches!(decision.end, JobEnd::Dead { .. }), "{decision:?}");
     assert_eq!((order.status, order.uncertain), (OrderStatus::NeedsAttention, None));
+}
+
+#[test]
+fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
+    let refused = (Operation::Create, Outcome::Refused(failure()));
+    let look_up = |at_carrier| (Operation::LookUp, Outcome::Done(at_carrier));
+    let job = active_job(JobKind::Create);
+    let mut sent_before = Order { attempts: 2, ..order() };
+    let decision = followed(&mut sent_before, JobKind::Create, &job, &refused);
+    assert_eq!(decision.end, JobEnd::Retry { at: NOW, error: None, counts: false });
+    assert_eq!(stepped(&sent_before, JobKind::Create), Ok(Operation::LookUp));
+
+    let mut found = sent_before.clone();
+    let _ = followed(&mut found, JobKind::Create, &job, &look_up(AtCarrier::Placed(placed(false))));
+    assert_eq!(found.status, OrderStatus::Confirmed, "the earlier one is there");
+
+    let mut absent = sent_before;
+    let later = Timing { now: after(NOW, Duration::from_secs(60)), ..timing() };
+    let decision = follow_at(&mut absent, JobKind::Create, &job, &look_up(AtCarrier::Absent), later);
+    assert_eq!((absent.status, decision.event), (OrderStatus::Failed, Some("OrderFailed")));
+    assert_eq!(absent.failure, Some(StoredFailure::new(ErrorClass::Fatal, &failure())), "what the refusal said");
+
+    let mut first = Order { attempts: 1, ..order() };
+    let _ = followed(&mut first, JobKind::Create, &job, &refused);
+    assert_eq!(first.status, OrderStatus::Failed, "nothing else was sent");
 }

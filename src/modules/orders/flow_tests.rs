@@ -105,7 +105,7 @@ pub(super) fn cancellation(status: CancellationStatus) -> Cancellation {
 }
 
 pub(super) fn uncertain(since: DateTime) -> Uncertain {
-    Uncertain { request_ref_id: "req_lost".into(), since, last: false }
+    Uncertain { request_ref_id: "req_lost".into(), since, last: false, refusal: None }
 }
 
 /// A job that was never attempted.
@@ -192,7 +192,7 @@ pub(super) fn stepped(order: &Order, kind: JobKind) -> Result<Operation, Option<
 
 const RETRIES: [(&str, Retry); 3] = [
     ("failed", Retry::Counted),
-    ("not_connected", Retry::NotConnected),
+    ("not_connected", Retry::Deferred),
     ("throttled", Retry::Throttled(Duration::from_secs(30))),
 ];
 
@@ -313,10 +313,10 @@ const LOOKED_UP: &str = "
     absent          yes    *    *   cancelled       synced   done         no     done        OrderCancelled
     unauthorized    no     *    *   needs_attention failed   -            yes    dead        OrderNeedsAttention
     unauthorized    yes    *    *   needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
-    failed          no     no   *   created         unknown  -            yes    retry       -
-    failed          yes    no   *   created         unknown  requested    yes    retry       -
-    failed          no     yes  *   needs_attention failed   -            yes    dead        OrderNeedsAttention
-    failed          yes    yes  *   needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
+    failed          no     *    no  created         unknown  -            yes    deferred    -
+    failed          yes    *    no  created         unknown  requested    yes    deferred    -
+    failed          no     *    yes needs_attention failed   -            yes    dead        OrderNeedsAttention
+    failed          yes    *    yes needs_attention failed   requested    yes    dead+cancel OrderNeedsAttention
     not_connected   no     *    no  created         unknown  -            yes    deferred    -
     not_connected   yes    *    no  created         unknown  requested    yes    deferred    -
     not_connected   no     *    yes needs_attention failed   -            yes    dead        OrderNeedsAttention
@@ -334,8 +334,8 @@ const LOOKED_UP_TO_CANCEL: &str = "
     found/cancelled yes    *    *   cancelled       synced done            no     done     OrderCancelled
     absent          yes    *    *   cancelled       synced done            no     done     OrderCancelled
     unauthorized    yes    *    *   needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
-    failed          yes    no   *   needs_attention failed in_progress     yes    retry    -
-    failed          yes    yes  *   needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
+    failed          yes    *    no  needs_attention failed in_progress     yes    deferred -
+    failed          yes    *    yes needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
     not_connected   yes    *    no  needs_attention failed in_progress     yes    deferred -
     not_connected   yes    *    yes needs_attention failed needs_attention yes    dead     CancellationNeedsAttention
     throttled       yes    *    no  needs_attention failed in_progress     yes    deferred -
@@ -347,8 +347,8 @@ const CANCEL_CALLED: &str = "
     cancelled     yes    *    *   cancelled synced done            no     done     OrderCancelled
     refused       yes    *    *   confirmed synced in_progress     no     goes_on  -
     unauthorized  yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
-    failed        yes    no   *   confirmed synced in_progress     no     retry    -
-    failed        yes    yes  *   confirmed synced in_progress     no     goes_on  -
+    failed        yes    *    no  confirmed synced in_progress     no     deferred -
+    failed        yes    *    yes confirmed synced in_progress     no     goes_on  -
     not_connected yes    *    no  confirmed synced in_progress     no     deferred -
     not_connected yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
     throttled     yes    *    no  confirmed synced in_progress     no     deferred -
@@ -362,8 +362,8 @@ const REFUSAL_CHECKED: &str = "
     found/cancelled yes    *    *   cancelled synced done            no     done     OrderCancelled
     absent          yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
     unauthorized    yes    *    *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
-    failed          yes    no   *   confirmed synced in_progress     no     retry    -
-    failed          yes    yes  *   confirmed synced needs_attention no     dead     CancellationNeedsAttention
+    failed          yes    *    no  confirmed synced in_progress     no     deferred -
+    failed          yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
     not_connected   yes    *    no  confirmed synced in_progress     no     deferred -
     not_connected   yes    *    yes confirmed synced needs_attention no     dead     CancellationNeedsAttention
     throttled       yes    *    no  confirmed synced in_progress     no     deferred -
@@ -471,7 +471,7 @@ fn what_follows_from_the_look_up_of_an_order_that_was_given_up() {
 }
 
 #[test]
-fn what_is_unclear_counts_as_failed_where_it_is_safe_to_repeat() {
+fn what_is_unclear_is_put_off_where_it_is_safe_to_repeat() {
     let unsure = Order { uncertain: Some(uncertain(before_now(60_000))), ..order() };
     let confirmed = Order {
         status: OrderStatus::Confirmed,
@@ -485,7 +485,7 @@ fn what_is_unclear_counts_as_failed_where_it_is_safe_to_repeat() {
     ] {
         for last in [false, true] {
             let [(mut unclear, said), (mut failed, expected)] =
-                [outcome.clone(), Outcome::Retryable(failure(), Retry::Counted)].map(|outcome| {
+                [outcome.clone(), Outcome::Retryable(failure(), Retry::Deferred)].map(|outcome| {
                     let mut after = order.clone();
                     let decision = followed(&mut after, kind, &job_in(kind, last, false), &(operation, outcome));
                     (after, decision)

@@ -220,7 +220,7 @@ impl World {
         let (failure, now) = (failure(), self.now);
         match operation {
             Operation::Create => match chance {
-                0..20 => Outcome::Retryable(failure, Retry::NotConnected),
+                0..20 => Outcome::Retryable(failure, Retry::Deferred),
                 20..35 => Outcome::Retryable(failure, Retry::Throttled(Duration::from_secs(3))),
                 35..40 => Outcome::Unauthorized(failure),
                 40..50 => Outcome::Refused(failure),
@@ -241,7 +241,7 @@ impl World {
             },
             Operation::LookUp => match chance {
                 0..60 => Outcome::Unknown(failure),
-                60..80 => Outcome::Retryable(failure, Retry::NotConnected),
+                60..80 => Outcome::Retryable(failure, Retry::Deferred),
                 80..85 => Outcome::Unauthorized(failure),
                 85.. if self.exists() => Outcome::Done(AtCarrier::Placed(placed(false))),
                 85.. if self.books.contains(&There::Cancelled) => Outcome::Done(AtCarrier::Placed(placed(true))),

@@ -165,6 +165,9 @@ pub struct Uncertain {
     /// It was the last attempt: where it turns out not to be executed, nothing is sent any more.
     #[serde(default)]
     pub last: bool,
+    /// It was refused, after an earlier one was sent: final where a look-up finds neither.
+    #[serde(default)]
+    pub refusal: Option<StoredFailure>,
 }
 
 /// An order as stored.
@@ -268,7 +271,8 @@ impl Order {
     /// The create `call` may have been executed: it is looked up before anything else.
     pub fn doubt(&mut self, call: &Call, now: DateTime, last: bool) {
         self.provider_sync_status = ProviderSyncStatus::Unknown;
-        self.uncertain = Some(Uncertain { request_ref_id: call.request_ref_id.clone(), since: now, last });
+        self.uncertain =
+            Some(Uncertain { request_ref_id: call.request_ref_id.clone(), since: now, last, refusal: None });
     }
 
     /// Why the provider has not cancelled it, while it is not known yet whether the shipment is alive.

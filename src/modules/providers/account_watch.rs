@@ -1,9 +1,10 @@
 //! What an answer says of the whole account: a 429 holds its queues, credentials that are refused again and again pause
 //! them. Written down beside the answer, and never in its way.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bson::doc;
+use bson::{DateTime, doc};
+use parking_lot::Mutex;
 
 use super::{
     accounts::{AUTH_FAILURES_MAX, AccountStore},
@@ -12,9 +13,12 @@ use super::{
 use crate::{
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
-        queue::QueueStore,
+        queue::{Backoff, QueueStore},
     },
-    platform::{clock::Clock, identity::Actor},
+    platform::{
+        clock::{Clock, after},
+        identity::Actor,
+    },
 };
 
 /// What concerns the account must not hold up an answer for longer.
@@ -22,6 +26,34 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a queue is paused, as operators and auditors read it.
 const REFUSED: &str = "The provider refused our credentials three times in a row.";
+
+/// An account that is throttled again and again waits for this long at least, whatever it is told.
+const THROTTLED_AGAIN: Backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
+
+/// Throttles in a row, as this process saw them.
+#[derive(Debug)]
+struct Throttles {
+    row: i32,
+    until: DateTime,
+}
+
+impl Throttles {
+    /// How long to wait after an answer at `now` that asks for `told`. Answers to calls that were under way don't lengthen the
+    /// row.
+    fn wait(&mut self, now: DateTime, told: Duration) -> Duration {
+        self.row += i32::from(self.until <= now);
+        let wait = told.max(THROTTLED_AGAIN.delay(self.row, 0.0));
+        self.until = self.until.max(after(now, wait));
+        wait
+    }
+
+    /// Another answer came at `now`.
+    fn end(&mut self, now: DateTime) {
+        if self.until <= now {
+            self.row = 0;
+        }
+    }
+}
 
 /// Watches one account and holds its queues.
 #[derive(Clone, Debug)]
@@ -32,6 +64,7 @@ pub struct AccountWatch {
     queue_store: QueueStore,
     audit: AuditStore,
     clock: Clock,
+    throttles: Arc<Mutex<Throttles>>,
 }
 
 impl AccountWatch {
@@ -45,7 +78,9 @@ impl AccountWatch {
         audit: AuditStore,
         clock: Clock,
     ) -> Self {
-        Self { account_id: account_id.to_owned(), queues: queues.to_vec(), accounts, queue_store, audit, clock }
+        let throttles = Arc::new(Mutex::new(Throttles { row: 0, until: DateTime::MIN }));
+        let (account_id, queues) = (account_id.to_owned(), queues.to_vec());
+        Self { account_id, queues, accounts, queue_store, audit, clock, throttles }
     }
 
     /// Writes down what an answer says of the account; in vain where the database does not answer.
@@ -62,7 +97,9 @@ impl AccountWatch {
         let account = self.account_id.as_str();
         match outcome {
             Outcome::Retryable(_, Retry::Throttled(wait)) => {
-                self.queue_store.throttle(&self.queues, self.clock.now(), *wait).await
+                let now = self.clock.now();
+                let wait = self.throttles.lock().wait(now, *wait);
+                self.queue_store.throttle(&self.queues, now, wait).await
             }
             Outcome::Unauthorized(_) => {
                 let count = self.accounts.count_auth_failure(account).await?;
@@ -82,7 +119,10 @@ impl AccountWatch {
                 }
                 result
             }
-            Outcome::Done(_) | Outcome::Refused(_) => self.accounts.end_auth_failures(account).await,
+            Outcome::Done(_) | Outcome::Refused(_) => {
+                self.throttles.lock().end(self.clock.now());
+                self.accounts.end_auth_failures(account).await
+            }
             Outcome::Retryable(..) | Outcome::Unknown(_) => Ok(()),
         }
     }
@@ -93,5 +133,24 @@ impl AccountWatch {
         AuditEvent::new(AuditOutcome::Done, actor, "queue.paused", ("queue", queue), self.clock.now())
             .because(REFUSED.to_owned())
             .after(doc! { "paused": true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_throttles_again_and_again_is_asked_less_and_less() {
+        let at = DateTime::from_millis;
+        let mut throttles = Throttles { row: 0, until: DateTime::MIN };
+        let mut wait = |ms, told_s| throttles.wait(at(ms), Duration::from_secs(told_s)).as_secs();
+        assert_eq!([wait(0, 0), wait(10, 0), wait(20, 0)], [1, 1, 1], "calls that were under way together");
+        assert_eq!([wait(2_000, 0), wait(5_000, 0), wait(10_000, 0)], [2, 4, 8]);
+        assert_eq!(wait(30_000, 120), 120, "as long as it is told");
+        throttles.end(at(40_000));
+        assert_eq!(throttles.row, 5, "an answer to a call that was under way");
+        throttles.end(at(200_000));
+        assert_eq!(throttles.wait(at(200_000), Duration::ZERO).as_secs(), 1);
     }
 }

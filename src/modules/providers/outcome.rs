@@ -60,6 +60,12 @@ impl StoredFailure {
     pub fn new(class: ErrorClass, failure: &Failure) -> Self {
         Self { class, code: failure.code.into(), message: failure.message.clone() }
     }
+
+    /// As a job remembers it.
+    #[must_use]
+    pub fn job_error(&self) -> JobError {
+        JobError::new(self.class.as_str(), &self.code, &*self.message)
+    }
 }
 
 /// How a failed call is retried.
@@ -67,8 +73,8 @@ impl StoredFailure {
 pub enum Retry {
     /// After backoff; the attempt is used up.
     Counted,
-    /// Not connected: after backoff; no attempt is used up.
-    NotConnected,
+    /// Not connected, or safe to repeat for a day: after backoff; no attempt is used up.
+    Deferred,
     /// Throttled: not before this long, for the whole account; no attempt is used up.
     Throttled(Duration),
 }
@@ -155,9 +161,13 @@ impl Retry {
         let Timing { now, backoff, jitter } = *timing;
         let (counts, delay) = match self {
             Self::Counted => (true, backoff.delay(job.attempts, jitter)),
-            Self::NotConnected => (false, backoff.delay(job.deferrals + 1, jitter)),
-            // A second of jitter, so that a throttled account's jobs don't all come at once.
-            Self::Throttled(wait) => (false, wait + Duration::from_secs(1).mul_f64(jitter)),
+            Self::Deferred => (false, backoff.delay(job.deferrals + 1, jitter)),
+            // A second of jitter, so that a throttled account's jobs don't all come at once. Who says again and again that
+            // it is over in no time is not believed.
+            Self::Throttled(wait) => {
+                let wait = wait.max(backoff.delay(job.deferrals + 1, 0.0));
+                (false, wait + Duration::from_secs(1).mul_f64(jitter))
+            }
         };
         let used_up = if counts { job.is_last_attempt() } else { job.deferred_too_long(now) };
         let error = Some(job_error(class, failure));
@@ -201,7 +211,7 @@ impl<T> Outcome<T> {
         let (class, failure) = match self {
             Self::Done(it) => return done(it),
             Self::Retryable(failure, Retry::Counted) => ("counted".to_owned(), failure),
-            Self::Retryable(failure, Retry::NotConnected) => ("deferred".to_owned(), failure),
+            Self::Retryable(failure, Retry::Deferred) => ("deferred".to_owned(), failure),
             Self::Retryable(failure, Retry::Throttled(wait)) => (format!("in {} s", wait.as_secs()), failure),
             Self::Unknown(failure) => ("unknown".to_owned(), failure),
             Self::Refused(failure) => ("fatal".to_owned(), failure),

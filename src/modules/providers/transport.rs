@@ -18,10 +18,10 @@ pub fn json(answer: &Answer) -> Outcome<(u16, &Value)> {
     let unauthorized = |code, text: &str| Outcome::Unauthorized(Failure::new(code, text));
     match answer {
         Answer::NotSent(NotSent::NotConnected) => {
-            not_executed("exchange.not_connected", "No connection to the provider.", Retry::NotConnected)
+            not_executed("exchange.not_connected", "No connection to the provider.", Retry::Deferred)
         }
         Answer::NotSent(NotSent::NoTime) => {
-            not_executed("exchange.no_time", "The lease would not have outlasted the call.", Retry::NotConnected)
+            not_executed("exchange.no_time", "The lease would not have outlasted the call.", Retry::Deferred)
         }
         Answer::NotSent(NotSent::NoCredentials) => {
             unauthorized("provider.no_credentials", "The account's credentials can't be used.")
@@ -36,6 +36,10 @@ pub fn json(answer: &Answer) -> Outcome<(u16, &Value)> {
             "Too many requests.",
             Retry::Throttled(retry_after.unwrap_or(THROTTLED_FOR)),
         ),
+        // A firewall or a proxy said so, and perhaps after the provider had done the work.
+        Answer::Http { status: 403, body: AnswerBody::NotJson, .. } => {
+            Outcome::unknown("provider.blocked", "Answered 403 with a page: not the provider's own words.")
+        }
         Answer::Http { status: status @ (401 | 403), .. } => {
             unauthorized("provider.unauthorized", &format!("The credentials were refused ({status})."))
         }

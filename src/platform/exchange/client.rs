@@ -163,11 +163,8 @@ impl Seen {
                 self.headers.insert(name.as_str(), text);
             }
         }
-        self.retry_after = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| retry_after(value, SystemTime::now()));
+        let waits = response.headers().get_all(header::RETRY_AFTER).iter().filter_map(|value| value.to_str().ok());
+        self.retry_after = waits.filter_map(|value| retry_after(value, SystemTime::now())).max();
     }
 
     async fn body(&mut self, mut response: Response) -> Result<Option<Lost>, reqwest::Error> {
@@ -218,9 +215,12 @@ impl Seen {
 /// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds or an HTTP date; at most an hour.
 fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     const HOUR: Duration = Duration::from_secs(3600);
-    let wait = match value.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value.trim()).ok()?.duration_since(now).unwrap_or_default(),
+    let value = value.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        // More than can be counted is more than an hour.
+        value.parse().map_or(HOUR, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
     };
     Some(wait.min(HOUR))
 }
@@ -236,6 +236,9 @@ mod tests {
         assert_eq!(retry_after("Wed, 21 Oct 2026 07:28:30 GMT", now), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("Wed, 21 Oct 2020 07:28:30 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("999999999", now), Some(Duration::from_secs(3600)));
-        assert_eq!(retry_after("soon", now), None);
+        assert_eq!(retry_after("99999999999999999999999", now), Some(Duration::from_secs(3600)));
+        for rubbish in ["soon", "", "-1", "1.5", "+7"] {
+            assert_eq!(retry_after(rubbish, now), None, "{rubbish}");
+        }
     }
 }

@@ -284,7 +284,7 @@ fn what_is_unclear_is_tried_again_until_the_attempts_are_used_up() {
     let unclear = [
         (retry(Retry::Counted), true, 2_000),
         (Outcome::Unknown(failure()), true, 2_000),
-        (retry(Retry::NotConnected), false, 2_000),
+        (retry(Retry::Deferred), false, 2_000),
         (retry(Retry::Throttled(Duration::from_secs(30))), false, 31_000),
     ];
     let refused_look_up = (JobKind::Check, Outcome::Refused(failure()), true, 2_000);

@@ -181,6 +181,7 @@ const OBJECTIONS: [&str; 7] =
 fn expected(kind: CheckKind, status: u16, name: &str, body: &Value, ok: &'static str) -> &'static str {
     match status {
         200..=299 => ok,
+        403 if name == "not JSON" => "counted provider.blocked",
         401 | 403 => "unauthorized provider.unauthorized",
         429 => "in 5 s provider.throttled",
         100..=199 | 300..=399 | 408 | 425 => "counted provider.unexpected_status",

@@ -154,6 +154,7 @@ fn by_status(status: u16, body: &str) -> Option<[&'static str; 3]> {
     let row = OK.iter().find(|(name, _)| *name == body).map(|(_, row)| *row);
     match status {
         200..=299 => None,
+        403 if body == "not JSON" => Some(unclear(["unknown provider.blocked", "counted provider.blocked"])),
         401 | 403 => Some(["unauthorized provider.unauthorized"; 3]),
         429 => Some(["in 5 s provider.throttled"; 3]),
         100..=199 | 300..=399 | 408 | 425 => {
@@ -259,8 +260,10 @@ fn absent_is_only_a_clear_no_record() {
 #[test]
 fn refused_credentials_are_never_taken_for_anything_else() {
     for (name, answer) in every_answer() {
-        let expected =
-            matches!(answer, Answer::NotSent(NotSent::NoCredentials) | Answer::Http { status: 401 | 403, .. });
+        // A page with 403 is a firewall's.
+        let blocked = matches!(answer, Answer::Http { status: 403, body: AnswerBody::NotJson, .. });
+        let expected = !blocked
+            && matches!(answer, Answer::NotSent(NotSent::NoCredentials) | Answer::Http { status: 401 | 403, .. });
         let found = [create(&answer), cancel(&answer), look_up(&answer)].map(|class| class.starts_with("unauthorized"));
         assert_eq!(found, [expected; 3], "{name}");
     }

@@ -94,6 +94,7 @@ fn expected(status: u16, name: &str, ok: &'static str) -> [&'static str; 2] {
     let objects = OBJECTIONS.contains(&name);
     match status {
         200..=299 => [ok; 2],
+        403 if name == "not JSON" => ["counted provider.blocked"; 2],
         401 | 403 => ["unauthorized provider.unauthorized"; 2],
         429 => ["in 5 s provider.throttled"; 2],
         100..=199 | 300..=399 | 408 | 425 => ["counted provider.unexpected_status"; 2],
