@@ -278,7 +278,8 @@ async fn a_refused_cancel_is_looked_up_before_money_is_kept_or_given_back() {
         ),
     ];
     let liar = Liar::start().await;
-    let app = app_of(&liar, &["--max-attempts=3"]).await;
+    // A day of backoff in a few rounds.
+    let app = app_of(&liar, &["--backoff-base-ms=21600000", "--backoff-max-ms=21600000"]).await;
     let user = app.merchant().await;
     let price = app.quote(&user).await;
     for (name, cancel, look_up, status, failure) in cases {
@@ -294,8 +295,8 @@ async fn a_refused_cancel_is_looked_up_before_money_is_kept_or_given_back() {
         assert_eq!(cancellation["status"], status, "{name}: {order}");
         let told = ["code", "message"].map(|part| cancellation["failure"][part].as_str().unwrap_or_default());
         assert_eq!(told, failure, "{name}");
-        let cancels = if name.starts_with("both") { 3 } else { 1 };
-        assert_eq!(count(&calls, "cancel_order"), cancels, "{name}: once is enough where the answer is clear");
+        let (cancels, clear) = (count(&calls, "cancel_order"), !name.starts_with("both"));
+        assert!(if clear { cancels == 1 } else { cancels > 2 }, "{name}: {cancels}; once is enough where it is clear");
         let back = if status == "done" { price } else { 0 };
         assert_eq!(app.balance(&user).await.0, before + back, "{name}");
         assert_eq!(order["status"], if status == "done" { "cancelled" } else { "confirmed" }, "{name}");

@@ -230,10 +230,10 @@ async fn only_dead_jobs_of_open_orders_run_again() {
 
 #[tokio::test]
 async fn a_dead_cancel_runs_again() {
-    let app = TestApp::with(&["--max-attempts=1"]).await;
+    let app = TestApp::start().await;
     let (user, admin) = (app.merchant().await, app.admin().await);
     let order_id = app.confirmed(&user, "c-1").await;
-    app.carrier.misbehave("cancel", "500", 1).await;
+    app.carrier.misbehave("cancel", "401", 1).await;
     app.cancel(&user, "c-1").await.expect(202);
     app.run_jobs().await;
     assert_eq!(app.order(&user, &order_id).await["cancellation"]["status"], "needs_attention");

@@ -534,11 +534,11 @@ fn a_cancel_that_is_given_up_is_looked_up_first() {
     {
         let mut order = refused();
         order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = None);
-        let mut job = job_in(JobKind::Cancel, true, false);
+        let mut job = job_in(JobKind::Cancel, false, true);
         let failed = (Operation::Cancel, Outcome::Retryable(failure(), Retry::Counted));
         let decision = followed(&mut order, JobKind::Cancel, &job, &failed);
         job.end(&decision.end, NOW);
-        assert!(!job.is_last_attempt(), "the look-up has one left");
+        assert_eq!(job.deferring_since, None, "the look-up has a day of its own");
         assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::LookUp));
         let found = (Operation::LookUp, Outcome::Done(AtCarrier::Placed(placed(cancelled_there))));
         let _ = followed(&mut order, JobKind::Cancel, &job, &found);
