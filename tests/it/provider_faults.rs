@@ -245,7 +245,8 @@ async fn a_look_up_that_fails_says_nothing_and_nothing_is_sent_again() {
 
 #[tokio::test]
 async fn without_any_look_up_nothing_is_ever_sent_again() {
-    let app = TestApp::start().await;
+    // A day of backoff in a few rounds.
+    let app = TestApp::with(&["--backoff-base-ms=21600000", "--backoff-max-ms=21600000"]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);
     let mut orders = Vec::new();
     for (create, creates) in [("drop", 2), ("drop_after_work", 1)] {
@@ -260,7 +261,8 @@ async fn without_any_look_up_nothing_is_ever_sent_again() {
     for (order_id, name, _) in &orders {
         assert_eq!(app.order(&user, order_id).await["status"], "needs_attention", "{name}");
         let books = app.carrier.order(order_id).await;
-        assert_eq!((&books["createCalls"], &books["trackCalls"]), (&json!(1), &json!(7)), "{name}");
+        assert_eq!(books["createCalls"], 1, "{name}");
+        assert!(books["trackCalls"].as_i64() > Some(3), "{name}: for a day");
     }
     app.carrier.behave().await;
     let all = app

@@ -116,6 +116,7 @@ impl CreateOrder {
             attempts: 0,
             job_id: self.job_id.clone(),
             uncertain: None,
+            doubted: false,
             open_call: None,
             fingerprint_version: fingerprint_version(),
             fingerprint: self.fingerprint.clone(),

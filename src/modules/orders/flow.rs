@@ -107,8 +107,8 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
         }
         (Outcome::Refused(failure), Operation::Create) => {
             let refusal = StoredFailure::new(ErrorClass::Fatal, failure);
-            // One that was sent before may be what it is refused for.
-            if order.attempts > 1 {
+            // An earlier one that nobody answered for may be what it is refused for.
+            if order.doubted {
                 order.doubt(answered.call, now, answered.job.is_last_attempt());
                 order.uncertain.iter_mut().for_each(|uncertain| uncertain.refusal = Some(refusal.clone()));
                 return again(now).into();
@@ -246,6 +246,7 @@ fn refuse(order: &mut Order, refusal: StoredFailure) -> Decision {
     let error = refusal.job_error();
     order.provider_sync_status = ProviderSyncStatus::Failed;
     order.failure = Some(refusal);
+    order.doubted = false;
     if order.cancellation_pending() {
         return cancel_unplaced(order);
     }

@@ -346,7 +346,7 @@ fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
     let refused = (Operation::Create, Outcome::Refused(failure()));
     let look_up = |at_carrier| (Operation::LookUp, Outcome::Done(at_carrier));
     let job = active_job(JobKind::Create);
-    let mut sent_before = Order { attempts: 2, ..order() };
+    let mut sent_before = Order { doubted: true, ..order() };
     let decision = followed(&mut sent_before, JobKind::Create, &job, &refused);
     assert_eq!(decision.end, JobEnd::Retry { at: NOW, error: None, counts: false });
     assert_eq!(stepped(&sent_before, JobKind::Create), Ok(Operation::LookUp));
@@ -361,7 +361,7 @@ fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
     assert_eq!((absent.status, decision.event), (OrderStatus::Failed, Some("OrderFailed")));
     assert_eq!(absent.failure, Some(StoredFailure::new(ErrorClass::Fatal, &failure())), "what the refusal said");
 
-    let mut first = Order { attempts: 1, ..order() };
+    let mut first = Order { attempts: 2, ..order() };
     let _ = followed(&mut first, JobKind::Create, &job, &refused);
-    assert_eq!(first.status, OrderStatus::Failed, "nothing else was sent");
+    assert_eq!(first.status, OrderStatus::Failed, "what was sent before was answered clearly");
 }

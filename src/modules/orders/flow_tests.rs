@@ -82,6 +82,7 @@ pub(super) fn order() -> Order {
         attempts: 0,
         job_id: "job_create".into(),
         uncertain: None,
+        doubted: false,
         open_call: None,
         fingerprint_version: fingerprint_version(),
         fingerprint: fingerprint("parcelx", &shipment()),

@@ -215,6 +215,9 @@ pub struct Order {
     pub job_id: String,
     /// A create that may have been executed.
     pub uncertain: Option<Uncertain>,
+    /// There was such a create, and no final answer since.
+    #[serde(default)]
+    pub doubted: bool,
     /// A call whose answer is not written down yet.
     pub open_call: Option<Call>,
     /// Version of the fingerprint.
@@ -271,6 +274,7 @@ impl Order {
     /// The create `call` may have been executed: it is looked up before anything else.
     pub fn doubt(&mut self, call: &Call, now: DateTime, last: bool) {
         self.provider_sync_status = ProviderSyncStatus::Unknown;
+        self.doubted = true;
         self.uncertain =
             Some(Uncertain { request_ref_id: call.request_ref_id.clone(), since: now, last, refusal: None });
     }
