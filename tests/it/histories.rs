@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
-use mongodb::options::{CollectionOptions, WriteConcern};
 use serde_json::Value;
 use waybill::platform::{
     clock::Rfc3339Time,
@@ -45,7 +44,7 @@ impl Scene {
             .repeat("orders", "ord", doc! {}, |n, id, at| {
                 // What is rare is old.
                 let status = if n < 3 { "cancelled" } else { "confirmed" };
-                doc! { "clientOrderId": id, "createdAt": at, "status": status, "liveAwb": Bson::Null }
+                doc! { "clientOrderId": id, "createdAt": at, "status": status, "liveAwb": id }
             })
             .await;
         scene
@@ -86,9 +85,7 @@ impl Scene {
             template.clone()
         });
         let copies: Vec<_> = copies.collect();
-        // None of this has to survive anything.
-        let options = CollectionOptions::builder().write_concern(WriteConcern::nodes(1)).build();
-        let collection = self.app.db().collection_with_options::<Document>(name, options);
+        let collection = self.app.db().collection::<Document>(name);
         collection.insert_many(copies).ordered(false).await.unwrap();
     }
 
