@@ -241,7 +241,7 @@ impl App {
         let indexes_present = Arc::new(AtomicBool::new(false));
         let journal = audit::journal().hashing(leaf_hashes(&db, &secrets.sealing));
         let lane = |name| Lane::start(name, lanes.clone(), clock.clone(), journal.clone());
-        let api_lane = lane("api");
+        let api_lane = Lane::start_in_turns("api", lanes.clone(), clock.clone(), journal.clone(), redis.clone());
         let guard_lane = lane("guard");
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));

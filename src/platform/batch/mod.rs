@@ -11,6 +11,8 @@
 //! its marker tells which try's replies are true.
 
 mod journal;
+mod slots;
+mod turns;
 mod view;
 mod write;
 
@@ -23,7 +25,7 @@ use std::{
 use bson::doc;
 use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use journal::{BATCHES, COLLECTIONS, Journal, LeafHash, OUTBOX, SEAL_QUEUE, indexes};
 pub use view::{Entity, Key, View};
@@ -32,9 +34,11 @@ use super::{
     clock::Clock,
     crash,
     error::{AppError, ErrorKind},
-    ids::new_id,
     mongo, orphans,
+    redis::Redis,
 };
+use slots::{Batch, Queue, Slot, Typed};
+use turns::Turns;
 
 /// Commands in one transaction, at most.
 pub const BATCH_MAX: usize = 64;
@@ -67,6 +71,9 @@ const DUPLICATE_RETRIES_MAX: u32 = 3;
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// The same while somebody waits for a lock already.
 const LOCK_PATIENCE_IN_TROUBLE: Duration = Duration::from_millis(100);
+/// A batch that lost to another writer tries again within some 5 ms, which is about how long a transaction takes: with longer
+/// pauses the others, who come back at once, would keep it out.
+const CONFLICT_PAUSE_TRIES: u32 = 2;
 /// Commands that wait for a lock beside the lane; beyond it the answer is 503.
 const ASIDE_MAX: usize = 64;
 
@@ -135,9 +142,20 @@ impl Lane {
     /// Starts the committer as a task of its own; it ends when the last handle is gone.
     #[must_use]
     pub fn start(name: &'static str, db: Database, clock: Clock, journal: Journal) -> Self {
+        Self::start_with(name, db, clock, journal, Turns::default())
+    }
+
+    /// The same for a lane whose processes want the same documents: at those that they conflict over they take turns, which
+    /// Redis gives.
+    #[must_use]
+    pub fn start_in_turns(name: &'static str, db: Database, clock: Clock, journal: Journal, redis: Redis) -> Self {
+        Self::start_with(name, db, clock, journal, Turns::over(redis))
+    }
+
+    fn start_with(name: &'static str, db: Database, clock: Clock, journal: Journal, turns: Turns) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let aside = Arc::new(Semaphore::new(ASIDE_MAX));
-        let committer = Committer { name, client: db.client().clone(), db, clock, journal, aside };
+        let committer = Committer { name, client: db.client().clone(), db, clock, journal, aside, turns };
         tokio::spawn(Arc::new(committer).run(receiver));
         Self { sender, room: Arc::new(Semaphore::new(LANE_BYTES_MAX)) }
     }
@@ -150,109 +168,9 @@ impl Lane {
         let (answer, answered) = oneshot::channel();
         let bytes = u32::try_from(COMMAND_BYTES + command.bytes()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| LaneError::Busy)?;
-        let slot = Typed { command, submitted: Instant::now(), replies: Vec::new(), answer: Some(answer), _room: room };
+        let slot = Typed::new(command, Instant::now(), answer, room);
         self.sender.try_send(Box::new(slot)).map_err(|_| LaneError::Busy)?;
         answered.await.unwrap_or(Err(LaneError::Away))
-    }
-}
-
-/// A command with its caller. Each try leaves a reply; one of them is given in the end.
-trait Slot: Send {
-    fn submitted(&self) -> Instant;
-    fn reads(&self) -> Vec<Key>;
-    fn decide(&mut self, number: u32, view: &mut View);
-    /// What it decided in this try does not count: it can't be carried out.
-    fn refuse(&mut self, number: u32, reason: &str);
-    /// This try was not committed.
-    fn forget(&mut self, number: u32);
-    /// Gives the reply of the try that was committed.
-    fn answer(&mut self, number: u32);
-    fn fail(&mut self, error: LaneError);
-}
-
-struct Typed<C: Command> {
-    command: C,
-    submitted: Instant,
-    /// By the number of the try.
-    replies: Vec<(u32, Result<C::Reply, LaneError>)>,
-    answer: Option<oneshot::Sender<Result<C::Reply, LaneError>>>,
-    /// Given back when the command is gone.
-    _room: OwnedSemaphorePermit,
-}
-
-impl<C: Command> Typed<C> {
-    fn give(&mut self, reply: Result<C::Reply, LaneError>) {
-        if let Some(answer) = self.answer.take() {
-            // The caller may have hung up; what was committed stays committed.
-            let _ = answer.send(reply);
-        }
-    }
-}
-
-impl<C: Command> Slot for Typed<C> {
-    fn submitted(&self) -> Instant {
-        self.submitted
-    }
-
-    fn reads(&self) -> Vec<Key> {
-        self.command.reads()
-    }
-
-    fn decide(&mut self, number: u32, view: &mut View) {
-        self.forget(number);
-        let reply = self.command.decide(view);
-        self.replies.push((number, Ok(reply)));
-    }
-
-    fn refuse(&mut self, number: u32, reason: &str) {
-        self.forget(number);
-        self.replies.push((number, Err(LaneError::Failed(reason.to_owned()))));
-    }
-
-    fn forget(&mut self, number: u32) {
-        self.replies.retain(|(of, _)| *of != number);
-    }
-
-    fn answer(&mut self, number: u32) {
-        let position = self.replies.iter().position(|(of, _)| *of == number);
-        let reply = position.map_or(Err(LaneError::Away), |position| self.replies.swap_remove(position).1);
-        self.give(reply);
-    }
-
-    fn fail(&mut self, error: LaneError) {
-        self.give(Err(error));
-    }
-}
-
-/// Commands that are tried together. From the first commit whose result is not known they stay together, under one id,
-/// until it is known which of their tries was committed: another batch might do again what was done.
-struct Batch {
-    /// The `_id` of the marker that every try inserts.
-    id: String,
-    slots: Vec<Box<dyn Slot>>,
-    tries: u32,
-    /// Whether a commit was sent whose result is not known.
-    in_doubt: bool,
-    /// Tries that a unique index has refused.
-    collisions: u32,
-}
-
-impl Batch {
-    fn of(slots: Vec<Box<dyn Slot>>) -> Self {
-        Self { id: new_id("bat"), slots, tries: 0, in_doubt: false, collisions: 0 }
-    }
-
-    /// When the first of them is out of time.
-    fn deadline(&self) -> Option<Instant> {
-        self.slots.iter().map(|slot| slot.submitted() + PATIENCE).min()
-    }
-
-    fn answer(&mut self, number: u32) {
-        self.slots.iter_mut().for_each(|slot| slot.answer(number));
-    }
-
-    fn fail(&mut self, error: &LaneError) {
-        self.slots.iter_mut().for_each(|slot| slot.fail(error.clone()));
     }
 }
 
@@ -309,10 +227,11 @@ struct Committer {
     clock: Clock,
     journal: Journal,
     aside: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Committer {
-    async fn run(self: Arc<Self>, mut receiver: mpsc::Receiver<Box<dyn Slot>>) {
+    async fn run(self: Arc<Self>, mut receiver: Queue) {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
         while receiver.recv_many(&mut waiting, BATCH_MAX).await > 0 {
             metrics::histogram!("waybill_batch_size", "lane" => self.name).record(waiting.len() as f64);
@@ -322,7 +241,7 @@ impl Committer {
                 slot.fail(LaneError::Away);
             }
             let crowded = waiting.len() >= CROWD;
-            self.settle(Batch::of(std::mem::take(&mut waiting))).await;
+            self.settle(Batch::of(std::mem::take(&mut waiting)), &mut receiver).await;
             metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
             if crowded {
                 tokio::time::sleep(CROWD_PAUSE).await;
@@ -332,13 +251,15 @@ impl Committer {
 
     /// Carries the batch out, splitting it where one of it spoils the rest. Every slot has its answer afterwards, or waits
     /// for a lock beside the lane.
-    async fn settle(self: &Arc<Self>, batch: Batch) {
+    async fn settle(self: &Arc<Self>, batch: Batch, queue: &mut Queue) {
         let mut lock_patience =
             if self.aside.available_permits() < ASIDE_MAX { LOCK_PATIENCE_IN_TROUBLE } else { LOCK_PATIENCE };
         let mut parts = vec![batch];
+        let mut whole = true;
         while let Some(mut part) = parts.pop() {
             let Some(deadline) = part.deadline() else { continue };
-            match self.persist(&mut part, deadline, lock_patience).await {
+            let whole = std::mem::take(&mut whole);
+            match self.persist(&mut part, deadline, lock_patience, whole.then_some(&mut *queue)).await {
                 Ok(number) => part.answer(number),
                 // What became of it may come to light later, but nobody runs it again.
                 Err(_) if part.in_doubt => part.fail(&LaneError::Away),
@@ -383,7 +304,7 @@ impl Committer {
         let committer = Arc::clone(self);
         tokio::spawn(async move {
             let Some(deadline) = batch.deadline() else { return };
-            match committer.persist(&mut batch, deadline, PATIENCE).await {
+            match committer.persist(&mut batch, deadline, PATIENCE, None).await {
                 Ok(number) => batch.answer(number),
                 Err(Stop::Spoiled(reason)) if !batch.in_doubt => batch.fail(&LaneError::Failed(reason)),
                 Err(_) => batch.fail(&LaneError::Away),
@@ -395,19 +316,41 @@ impl Committer {
     /// Tries a batch until one of its tries is committed, and gives its number; or until it is broken, locked for
     /// `lock_patience`, or out of time. Whatever panics in there, the lane lives on: without it the process could not write
     /// any more.
-    async fn persist(&self, batch: &mut Batch, deadline: Instant, lock_patience: Duration) -> Result<u32, Stop> {
-        let tries = AssertUnwindSafe(self.try_until(batch, deadline, lock_patience)).catch_unwind().await;
+    async fn persist(
+        &self,
+        batch: &mut Batch,
+        deadline: Instant,
+        lock_patience: Duration,
+        queue: Option<&mut Queue>,
+    ) -> Result<u32, Stop> {
+        let tries = AssertUnwindSafe(self.try_until(batch, deadline, lock_patience, queue)).catch_unwind().await;
         tries.unwrap_or_else(|_| Err(Stop::Spoiled(PANICKED.into())))
     }
 
-    async fn try_until(&self, batch: &mut Batch, deadline: Instant, lock_patience: Duration) -> Result<u32, Stop> {
+    async fn try_until(
+        &self,
+        batch: &mut Batch,
+        deadline: Instant,
+        lock_patience: Duration,
+        mut queue: Option<&mut Queue>,
+    ) -> Result<u32, Stop> {
         let mut locked_since = None;
         for tries in 0_u32.. {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Stop::Away);
             }
-            let trouble = match tokio::time::timeout(left, self.try_once(batch, deadline)).await {
+            let hot = self.turns.hot_among(&batch.slots);
+            let turn = self.turns.take(hot).await;
+            // What came while others had their turn goes along: each turn is one transaction's.
+            if let Some(queue) =
+                queue.as_deref_mut().filter(|_| !batch.in_doubt && (turn.is_some() || locked_since.is_some()))
+            {
+                batch.fill_up(queue);
+            }
+            let tried = tokio::time::timeout(left, self.try_once(batch, deadline)).await;
+            drop(turn);
+            let trouble = match tried {
                 Ok(Ok(number)) => return Ok(number),
                 Ok(Err(trouble)) => trouble,
                 Err(_) => return Err(Stop::Away),
@@ -440,7 +383,11 @@ impl Committer {
                     tracing::debug!(lane = self.name, tries, %error, "running a batch again");
                 }
             }
-            tokio::time::sleep(pause(tries)).await;
+            if locked_for.is_some() {
+                self.turns.lost(&batch.changes);
+            }
+            let crowded = locked_for.is_some_and(|locked_for| locked_for < orphans::SUSPECTED_AFTER);
+            tokio::time::sleep(pause(if crowded { tries.min(CONFLICT_PAUSE_TRIES) } else { tries })).await;
         }
         Err(Stop::Away)
     }
@@ -509,6 +456,7 @@ impl Committer {
         // Where an earlier try may be there, this one has to collide with it, also if it has nothing to write.
         let marker = (batch.in_doubt || view.has_changes()).then_some(marker);
         let wrote = marker.is_some();
+        batch.changes = view.changes().collect();
         write::flush(&self.db, session, view, &self.journal, marker).await?;
         Ok(wrote)
     }

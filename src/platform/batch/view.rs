@@ -181,6 +181,13 @@ impl View {
         !self.undo.is_empty()
     }
 
+    /// Documents that were there and are going to be changed, as `collection/_id`.
+    pub(super) fn changes(&self) -> impl Iterator<Item = String> {
+        let changed =
+            |entry: &&Entry| entry.before.as_ref().is_some_and(|before| before.as_bytes() != entry.now.as_bytes());
+        self.entries.iter().filter(changed).map(|entry| format!("{}/{}", entry.collection, entry.id))
+    }
+
     /// Inserts an entity, which later commands of the batch will find.
     ///
     /// # Panics

@@ -249,29 +249,39 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_that_want_the_same_document_lose_no_update() {
     let app = TestApp::start().await;
-    let lane = lane_over_things(&app).await;
-    // Pools of their own, as in two processes.
-    let other_db = waybill::platform::mongo::connect(&app.mongodb_uri).await.unwrap();
-    let other = Lane::start("other", other_db, app.app.clock.clone(), waybill::modules::audit::journal());
-    let callers = (0..40).map(|n| {
-        let lane = if n % 2 == 0 { lane.clone() } else { other.clone() };
-        tokio::spawn(async move {
-            let mut seen = Vec::new();
-            for _ in 0..10 {
-                seen.push(lane.submit(Add::to("contended")).await.unwrap().1);
+    app.db().create_collection(THINGS).await.unwrap();
+    // By conflicts alone, and in turns that Redis gives.
+    for (counter, in_turns) in [("fought for", false), ("in turns", true)] {
+        // Pools of their own, as in two processes.
+        let start = async |name| {
+            let db = waybill::platform::mongo::connect(&app.mongodb_uri).await.unwrap();
+            let (clock, journal) = (app.app.clock.clone(), waybill::modules::audit::journal());
+            match in_turns {
+                true => Lane::start_in_turns(name, db, clock, journal, app.app.redis.clone()),
+                false => Lane::start(name, db, clock, journal),
             }
-            seen
-        })
-    });
-    let mut seen = Vec::new();
-    for caller in join_all(callers).await {
-        let replies = caller.unwrap();
-        assert!(replies.is_sorted(), "a caller sees its own updates in order");
-        seen.extend(replies);
+        };
+        let lanes = [start("one").await, start("other").await];
+        let callers = (0..40).map(|n| {
+            let lane = lanes[n % 2].clone();
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                for _ in 0..10 {
+                    seen.push(lane.submit(Add::to(counter)).await.unwrap().1);
+                }
+                seen
+            })
+        });
+        let mut seen = Vec::new();
+        for caller in join_all(callers).await {
+            let replies = caller.unwrap();
+            assert!(replies.is_sorted(), "a caller sees its own updates in order");
+            seen.extend(replies);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=400).collect::<Vec<i64>>(), "{counter}: every reply is true of one moment");
+        assert_eq!(count(&app, counter).await, Some(400));
     }
-    seen.sort_unstable();
-    assert_eq!(seen, (1..=400).collect::<Vec<i64>>(), "every reply is true of one moment");
-    assert_eq!(count(&app, "contended").await, Some(400));
     app.finish().await;
 }
 
