@@ -332,7 +332,7 @@ pub struct CreateUserArgs {
     /// Password, at least 10 characters; better given by the environment than on the command line.
     #[arg(long, env = "WAYBILL_PASSWORD", hide_env_values = true)]
     pub password: SecretString,
-    /// Name; the e-mail's local part by default.
+    /// Name; by default the e-mail's local part, or the role where that holds an identity number.
     #[arg(long)]
     pub name: Option<String>,
     /// Role.

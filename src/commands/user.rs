@@ -22,6 +22,7 @@ use crate::{
         mongo,
         rate_limit::RateLimiter,
         redis::Redis,
+        text::holds_identity_number,
     },
 };
 
@@ -136,7 +137,8 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
         revocations: Revocations::default(),
         limits: Limits::default(),
     });
-    let name = args.name.clone().unwrap_or_else(|| args.email.split('@').next().unwrap_or_default().to_owned());
+    let local_part = args.email.split('@').next().filter(|name| !holds_identity_number(name));
+    let name = args.name.clone().unwrap_or_else(|| local_part.unwrap_or(args.role.as_str()).to_owned());
     let created = auth.create_user(&args.email, &args.password, &name, args.role).await;
     let (user, token) = created.map_err(in_words)?;
     if let Some(credit) = args.credit {
