@@ -11,7 +11,7 @@ use crate::{
         audit::{AuditEvent, AuditOutcome, AuditStore, seals},
         kyc,
     },
-    platform::{clock::Clock, identity::Actor, mongo, sealing::SealingKeys},
+    platform::{clock::Clock, identity::Actor, mongo, rewrap::Rotation, sealing::SealingKeys},
 };
 
 /// Wraps everything that is sealed under today's key; an error where something could not be opened.
@@ -25,12 +25,13 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
     let clock = Clock::default();
     clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
     let terminal = std::io::stderr().is_terminal();
-    let rotated = kyc::rotate(&db, &keys, |so_far, trouble| match trouble {
+    let mut rotation = Rotation::new(&db, &keys, |so_far, trouble| match trouble {
         Some((place, error)) => eprintln!("{place}: {error}"),
         None if terminal => eprintln!("  {} values wrapped", so_far.wrapped),
         None => {}
-    })
-    .await;
+    });
+    let rotated = kyc::rotate(&mut rotation).await.map(|()| rotation.total());
+    drop(rotation);
     let commitments = match rotated {
         Ok(_) => seals::rotate_commitment_secret(&db, &keys).await.map(u64::from).map_err(|error| eprintln!("{error}")),
         Err(_) => Err(()),

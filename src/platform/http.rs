@@ -9,6 +9,7 @@ mod proxies;
 mod read;
 mod serve;
 mod stall;
+pub mod transfers;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -24,6 +24,7 @@ pub mod open_files;
 pub mod orphans;
 pub mod rate_limit;
 pub mod redis;
+pub mod rewrap;
 pub mod scrub;
 pub mod sealing;
 pub mod secret;

@@ -4,7 +4,10 @@ use bson::doc;
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use waybill::{modules::kyc, platform::sealing::SealingKeys};
+use waybill::{
+    modules::kyc,
+    platform::{rewrap::Rotation, sealing::SealingKeys},
+};
 
 use crate::support::{TestApp, User, kyc::individual};
 
@@ -120,8 +123,10 @@ async fn a_changed_sealing_key_leaves_the_links_alone() {
     hand_in(&app, &individual()).await;
     let (old, new) = ("0".repeat(64), "7".repeat(64));
     let keys = SealingKeys::new(&SecretString::from(new.clone()), Some(&SecretString::from(old))).unwrap();
-    let rotated = kyc::rotate(app.db(), &keys, |_, _| {}).await.unwrap();
-    assert_eq!(rotated.failed, 0);
+    let mut rotation = Rotation::new(app.db(), &keys, |_, _| {});
+    kyc::rotate(&mut rotation).await.unwrap();
+    assert_eq!(rotation.total().failed, 0);
+    drop(rotation);
     let after = app.beside(&[&format!("--sealing-key={new}")]).await;
     let again = hand_in(&after, &individual()).await;
     assert_eq!(after.kyc_state(&again).await, "under_review");

@@ -6,6 +6,7 @@ use crate::{
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind, FieldError},
+        http::transfers::Busy,
         kept_secret::KeptSecretError,
         sealing::OpenError,
     },
@@ -83,6 +84,12 @@ impl From<KeptSecretError> for KycError {
             KeptSecretError::Database(error) => error.into(),
             KeptSecretError::Sealed(error) => error.into(),
         }
+    }
+}
+
+impl From<Busy> for KycError {
+    fn from(_: Busy) -> Self {
+        Self::Busy
     }
 }
 

@@ -17,14 +17,13 @@ use super::{
     model::{Address, Application, Check, CheckStatus, DocumentEntry, DocumentKind, KycState, Requirement},
     request::{ErasureRequest, SaveDraftRequest},
     service::KycService,
-    transfers,
 };
 use crate::{
     modules::providers::idcheck::CheckKind,
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
-        http::{ApiJson, ApiPath, NoQuery, answered, read_form},
+        http::{ApiJson, ApiPath, NoQuery, answered, read_form, transfers},
         identity::{Merchant, MerchantOrAdmin, Role},
     },
 };

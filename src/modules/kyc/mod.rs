@@ -32,7 +32,6 @@ mod rotation;
 mod service;
 mod store;
 mod submission;
-mod transfers;
 pub mod transitions;
 
 #[cfg(test)]
@@ -54,10 +53,9 @@ pub use model::{APPLICATIONS, Application, DOCUMENTS, KycState};
 pub use papers::LinkedAccount;
 pub use review::Verdict;
 pub use review_http::router as review_router;
-pub use rotation::{Rotated, rotate};
+pub use rotation::rotate;
 pub use service::{KycService, grant};
 pub use store::KycStore;
-pub use transfers::Transfers;
 
 /// Has applications checked.
 pub const KYC_QUEUE: &str = "kyc-verification-queue";

@@ -20,7 +20,6 @@ use super::{
     review::{Decide, Verdict},
     store::{ApplicationFilter, KycStore},
     submission::Submit,
-    transfers::{Transfers, Turn},
 };
 use crate::{
     modules::{
@@ -32,6 +31,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
+        http::transfers::{Transfers, Turn},
         identity::{CurrentUser, Role},
         ids::new_id,
         sealing::SealingKeys,
@@ -125,7 +125,7 @@ impl KycService {
     /// # Errors
     /// [`KycError::Busy`].
     pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, KycError> {
-        self.transfers.turn(user).await
+        Ok(self.transfers.turn(user).await?)
     }
 
     /// Adds a document to the caller's application; `true` where it had been added before. The caller holds a turn.

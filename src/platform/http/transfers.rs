@@ -1,15 +1,14 @@
 //! Documents on their way in and out: how many at once and for how long, so that nobody's slow line holds up everybody, and no
 //! merchants' lines those who review them.
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::error::KycError;
 use crate::platform::identity::{CurrentUser, Role};
 
 /// Documents that one process holds in memory for merchants: 5 MiB each.
@@ -22,12 +21,19 @@ const TRANSFERS_PER_USER_MAX: usize = 4;
 const WRITES_MAX: usize = 6;
 /// Who does not get its turn by then tries again.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// A document has this long to go out, however slowly its client reads: 5 MiB at 350 kbit/s. (Coming in, a request has 30 s.)
-const DOWNLOAD_TIME_MAX: Duration = Duration::from_secs(120);
+/// A document has this long to go out, however slowly its client reads, and longer where it is larger than 5 MiB: 350 kbit/s.
+/// (Coming in, a request has 30 s.)
+const DOWNLOAD_TIME_MIN: Duration = Duration::from_secs(120);
+const DOWNLOAD_BYTES_PER_SECOND: u64 = 43_750;
 /// Pieces in which a document goes out.
 const PIECE_BYTES: usize = 64 * 1024;
 
 type Users = Arc<Mutex<HashMap<String, Arc<Semaphore>>>>;
+
+/// Too many documents are on their way: to be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many documents are on their way")]
+pub struct Busy;
 
 /// Room for documents on their way.
 #[derive(Clone, Debug)]
@@ -77,7 +83,10 @@ impl Default for Transfers {
 
 impl Transfers {
     /// A turn for a document that `user` sends or reads; to be had before it is read.
-    pub(super) async fn turn(&self, user: &CurrentUser) -> Result<Turn, KycError> {
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, Busy> {
         let (user_id, room) = match user.role {
             Role::Merchant => (&user.user_id, &self.room),
             Role::Finance | Role::Auditor | Role::Admin => (&user.user_id, &self.staff_room),
@@ -94,30 +103,51 @@ impl Transfers {
     }
 
     /// A turn to seal and write.
-    pub(super) async fn write_turn(&self) -> Result<OwnedSemaphorePermit, KycError> {
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub async fn write_turn(&self) -> Result<OwnedSemaphorePermit, Busy> {
         wait(&self.writes).await
     }
 }
 
-async fn wait(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, KycError> {
+async fn wait(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Busy> {
     let turn = tokio::time::timeout(PATIENCE, Arc::clone(semaphore).acquire_owned()).await;
-    turn.ok().and_then(Result::ok).ok_or(KycError::Busy)
+    turn.ok().and_then(Result::ok).ok_or(Busy)
 }
 
 /// A body that keeps its turn until the client has taken it, or its time is up. Then it breaks off with an error, so that nobody
 /// takes half a document for the whole.
-pub(super) fn body(content: Bytes, turn: Turn) -> Body {
-    body_within(DOWNLOAD_TIME_MAX, content, turn)
+#[must_use]
+pub fn body(content: Bytes, turn: Turn) -> Body {
+    let bytes = content.len() as u64;
+    // A copy: what a client is stuck with must not keep the rest in memory.
+    let pieces = (0..content.len()).step_by(PIECE_BYTES).map(move |start| {
+        let piece = &content[start..content.len().min(start + PIECE_BYTES)];
+        Ok(Bytes::copy_from_slice(piece))
+    });
+    body_of(stream::iter(pieces), bytes, turn)
 }
 
-fn body_within(time_max: Duration, content: Bytes, turn: Turn) -> Body {
+/// The same of a document that is fetched piece by piece, `bytes` in all. Where a piece can't be had, it breaks off.
+pub fn body_of(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static, bytes: u64, turn: Turn) -> Body {
+    let time_max = DOWNLOAD_TIME_MIN.max(Duration::from_secs(bytes / DOWNLOAD_BYTES_PER_SECOND));
+    body_within(time_max, pieces, bytes, turn)
+}
+
+fn body_within(
+    time_max: Duration,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    bytes: u64,
+    turn: Turn,
+) -> Body {
     let (sender, receiver) = mpsc::channel(1);
-    let bytes = content.len();
     tokio::spawn(async move {
         let sending = async {
-            for piece in content.chunks(PIECE_BYTES) {
-                // A copy: what a client is stuck with must not keep the rest in memory.
-                if sender.send(Bytes::copy_from_slice(piece)).await.is_err() {
+            let mut pieces = pin!(pieces);
+            while let Some(piece) = pieces.next().await {
+                let failed = piece.is_err();
+                if sender.send(piece).await.is_err() || failed {
                     return;
                 }
             }
@@ -132,10 +162,11 @@ fn body_within(time_max: Duration, content: Bytes, turn: Turn) -> Body {
             return None;
         }
         Some(match receiver.recv().await {
-            Some(piece) => {
-                let left = left - piece.len();
+            Some(Ok(piece)) => {
+                let left = left.saturating_sub(piece.len() as u64);
                 (Ok(piece), (receiver, left))
             }
+            Some(Err(error)) => (Err(error), (receiver, 0)),
             None => (Err(io::Error::new(io::ErrorKind::TimedOut, "the document took too long")), (receiver, 0)),
         })
     }))
@@ -151,7 +182,7 @@ mod tests {
         CurrentUser { user_id: user_id.into(), role, access_version: 0, address: None, request_id: "rqs_1".into() }
     }
 
-    async fn turn(transfers: &Transfers, user_id: &str) -> Result<Turn, KycError> {
+    async fn turn(transfers: &Transfers, user_id: &str) -> Result<Turn, Busy> {
         transfers.turn(&user(user_id, Role::Merchant)).await
     }
 
@@ -168,7 +199,7 @@ mod tests {
         for _ in 0..TRANSFERS_PER_USER_MAX {
             turns.push(turn(&transfers, "usr_1").await.expect("a turn"));
         }
-        assert!(matches!(turn(&transfers, "usr_1").await, Err(KycError::Busy)));
+        assert!(matches!(turn(&transfers, "usr_1").await, Err(Busy)));
         assert!(turn(&transfers, "usr_2").await.is_ok());
         turns.pop();
         assert!(turn(&transfers, "usr_1").await.is_ok(), "a turn that was given back is free");
@@ -183,7 +214,7 @@ mod tests {
         for place in 0..TRANSFERS_MAX {
             turns.push(turn(&transfers, &format!("usr_{}", place / TRANSFERS_PER_USER_MAX)).await.expect("a turn"));
         }
-        assert!(matches!(turn(&transfers, "usr_more").await, Err(KycError::Busy)));
+        assert!(matches!(turn(&transfers, "usr_more").await, Err(Busy)));
         for reviewer in ["usr_a", "usr_b"] {
             for _ in 0..TRANSFERS_PER_USER_MAX {
                 turns.push(transfers.turn(&user(reviewer, Role::Admin)).await.expect("a turn"));
@@ -212,11 +243,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_piece_that_cannot_be_had_breaks_the_document_off() {
+        let transfers = Transfers::default();
+        let pieces = vec![Ok(Bytes::from_static(b"half")), Err(io::Error::other("the other half is not there"))];
+        let body = body_of(stream::iter(pieces), 8, turn(&transfers, "usr_1").await.expect("a turn"));
+        assert!(body.collect().await.is_err(), "half a document is none");
+        all_places_free(&transfers).await;
+    }
+
+    #[tokio::test]
     async fn whoever_reads_too_slowly_loses_its_turn_and_is_told() {
         let transfers = Transfers::default();
         let content = Bytes::from(vec![7; 5 * PIECE_BYTES]);
         let turn = turn(&transfers, "usr_1").await.expect("a turn");
-        let mut body = body_within(Duration::from_millis(20), content, turn);
+        let pieces = stream::iter((0..5).map(move |_| Ok(content.slice(..PIECE_BYTES))));
+        let mut body = body_within(Duration::from_millis(20), pieces, 5 * PIECE_BYTES as u64, turn);
         body.frame().await.expect("a frame").expect("data");
         // Nobody reads on.
         all_places_free(&transfers).await;
