@@ -118,7 +118,6 @@ async fn wait(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Busy> 
 
 /// A body that keeps its turn until the client has taken it, or its time is up. Then it breaks off with an error, so that nobody
 /// takes half a document for the whole.
-#[must_use]
 pub fn body(content: Bytes, turn: Turn) -> Body {
     let bytes = content.len() as u64;
     // A copy: what a client is stuck with must not keep the rest in memory.
