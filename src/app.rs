@@ -28,8 +28,8 @@ use crate::{
         events::{EventStore, Relay},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
-        orders::{OrderQueues, OrderService, OrderStore},
-        providers::AccountStore,
+        orders::{OrderService, OrderStore},
+        providers::{AccountStore, Providers},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         wallet::{
             WalletService, WalletStore,
@@ -105,8 +105,8 @@ pub struct App {
     pub queue_store: QueueStore,
     /// Wake-ups.
     pub waker: Waker,
-    /// The queues of orders.
-    pub queues: OrderQueues,
+    /// The providers of orders.
+    pub providers: Providers,
     /// The queue of payments.
     pub payments: QueueConfig,
     /// The queue of applications to check.
@@ -238,7 +238,7 @@ impl App {
         let limiter = RateLimiter::new(redis.clone());
         let waker = Waker::new(redis.clone());
         let queue_store = QueueStore::new(db.clone());
-        let queues = config.order_queues();
+        let providers = config.order_providers();
         let indexes_present = Arc::new(AtomicBool::new(false));
         let journal = audit::journal().hashing(leaf_hashes(&db, &secrets.sealing));
         let lane = |name| Lane::start(name, lanes.clone(), clock.clone(), journal.clone());
@@ -268,7 +268,7 @@ impl App {
             events: EventStore::new(db.clone()),
             audit: AuditStore::new(db.clone()),
             waker: waker.clone(),
-            queues: queues.clone(),
+            providers: providers.clone(),
             rates: rates.clone(),
             indexes_present: Arc::clone(&indexes_present),
         };
@@ -317,7 +317,8 @@ impl App {
         );
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
-        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &db, &clock, &queue_store)?;
+        let handlers =
+            callers::handlers(&config, secrets, &providers, gateway, &begin_lane, &db, &clock, &queue_store)?;
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -333,7 +334,7 @@ impl App {
             rates,
             queue_store,
             waker,
-            queues,
+            providers,
             payments,
             checks,
             tokens,
@@ -370,10 +371,15 @@ impl App {
         kyc::grant(&self.api_lane, user_id).await
     }
 
+    /// The queues of all providers of orders.
+    fn order_queues(&self) -> Vec<QueueConfig> {
+        self.providers.all().flat_map(|provider| [provider.create.clone(), provider.cancel.clone()]).collect()
+    }
+
     /// Queues whose jobs somebody here can run: without a payment gateway, payments wait for a worker that has
     /// one, and so do applications without a verification provider.
     fn worked_queues(&self) -> Vec<QueueConfig> {
-        let mut queues = vec![self.queues.create.clone(), self.queues.cancel.clone()];
+        let mut queues = self.order_queues();
         let has = |kind| self.handlers.iter().any(|handler| handler.kind() == kind);
         if has(topups::START_KIND) {
             queues.push(self.payments.clone());

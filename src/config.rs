@@ -2,6 +2,7 @@
 
 mod audit;
 mod export;
+mod providers;
 mod retention;
 mod secrets;
 mod worker;
@@ -20,6 +21,7 @@ use crate::platform::{
 
 pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use export::{AuditExportArgs, ExportFilterArgs};
+pub use providers::ProviderArgs;
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
@@ -206,15 +208,9 @@ pub struct Config {
     /// IDCheck API key.
     #[arg(long, env = "IDCHECK_API_KEY", hide_env_values = true)]
     pub idcheck_api_key: Option<SecretString>,
-    /// Base URL of ParcelX, with its version.
-    #[arg(long, env = "PARCELX_BASE_URL", default_value = "https://app.parcelx.in/api/v3")]
-    pub parcelx_base_url: String,
-    /// ParcelX access key.
-    #[arg(long, env = "PARCELX_ACCESS_KEY", hide_env_values = true)]
-    pub parcelx_access_key: Option<SecretString>,
-    /// ParcelX secret key.
-    #[arg(long, env = "PARCELX_SECRET_KEY", hide_env_values = true)]
-    pub parcelx_secret_key: Option<SecretString>,
+    /// The providers of orders.
+    #[command(flatten)]
+    pub providers: ProviderArgs,
     /// Base URL of PayGate, with its version. Without it wallets can't be topped up; everything else works.
     #[arg(long, env = "PAYGATE_BASE_URL")]
     pub paygate_base_url: Option<String>,

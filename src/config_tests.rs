@@ -19,8 +19,29 @@ const COMPLETE: &[&str] = &[
 #[test]
 fn every_missing_or_weak_secret_is_named() {
     let all = complaints(&["--jwt-secret=short", "--sealing-key=xyz"]);
-    for name in ["JWT_SECRET is too short", "SEALING_KEY must be", "PARCELX_ACCESS_KEY", "PARCELX_SECRET_KEY"] {
+    for name in ["JWT_SECRET is too short", "SEALING_KEY must be"] {
         assert!(all.contains(name), "{name} is missing in: {all}");
+    }
+}
+
+#[test]
+fn a_provider_needs_no_account_in_the_environment_but_a_whole_one() {
+    let (whole, keys) = COMPLETE.split_at(2);
+    let with = |flags: &[&str]| {
+        let flags = whole.iter().chain(flags).map(ToString::to_string);
+        let config = config_from(flags).expect("well-formed flags");
+        config.check().map(|_| config.providers.accounts().len())
+    };
+    assert_eq!((with(&[]), with(&["--parcelx-access-key="])), (Ok(0), Ok(0)));
+    assert_eq!(with(keys), Ok(1));
+    for (flags, named) in [
+        (vec!["--parcelx-access-key=a"], "PARCELX_SECRET_KEY is not set"),
+        (vec!["--parcelx-base-url=carrier.example"], "PARCELX_BASE_URL must start"),
+        (vec!["--parcelx-rate-per-second=0"], "PARCELX_RATE_PER_SECOND must be"),
+        (vec!["--parcelx-rate-per-second=many"], "PARCELX_RATE_PER_SECOND must be"),
+    ] {
+        let all = with(&flags).expect_err("incomplete");
+        assert!(all.contains(named) && all.lines().count() == 1, "{named}: {all}");
     }
 }
 

@@ -14,10 +14,7 @@ use bson::{Document, doc};
 use mongodb::Database;
 use tokio::task::JoinSet;
 use waybill::{
-    modules::{
-        orders::{ORDERS, OrderQueues},
-        queue::JOBS,
-    },
+    modules::{orders::ORDERS, providers::registry::PROVIDERS, queue::JOBS},
     platform::{mongo, singleton::Singleton},
 };
 
@@ -108,7 +105,7 @@ impl Place {
 
     /// Waits until every order is carried.
     async fn drain(&self) -> Result<(), String> {
-        let queue = OrderQueues::default().create.name;
+        let queue = PROVIDERS[0].create_queue;
         let open = doc! { "queue": queue, "state": { "$in": ["ready", "active"] } };
         let (jobs, began) = (self.db.collection::<Document>(JOBS), Instant::now());
         while jobs.count_documents(open.clone()).await.map_err(|error| error.to_string())? > 0 {

@@ -1,7 +1,6 @@
 //! The routes of the API, put together and described.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -33,6 +32,7 @@ use crate::{
         },
         kyc, orders,
         providers::paygate,
+        queue::by_queue_and_kind,
         wallet::{self, WalletStore, rates, topups},
     },
     platform::{
@@ -76,20 +76,13 @@ impl App {
     }
 
     fn described_routes(&self) -> OpenApiRouter {
-        let handlers: HashMap<_, _> =
-            self.handlers.iter().map(|handler| (handler.kind(), Arc::clone(handler))).collect();
         let board = QueueBoard {
             store: self.queue_store.clone(),
             lane: self.api_lane.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
-            queues: Arc::new(vec![
-                self.queues.create.clone(),
-                self.queues.cancel.clone(),
-                self.payments.clone(),
-                self.checks.clone(),
-            ]),
-            handlers: Arc::new(handlers),
+            queues: Arc::new([self.order_queues(), vec![self.payments.clone(), self.checks.clone()]].concat()),
+            handlers: Arc::new(by_queue_and_kind(&self.handlers)),
         };
         OpenApiRouter::with_openapi(ApiDoc::openapi())
             .merge(auth::router(Arc::clone(&self.auth)))

@@ -14,10 +14,6 @@ pub struct Secrets {
     pub jwt: SecretString,
     /// The one before.
     pub jwt_previous: Option<SecretString>,
-    /// ParcelX access key.
-    pub parcelx_access_key: SecretString,
-    /// ParcelX secret key.
-    pub parcelx_secret_key: SecretString,
     /// PayGate, where it is configured.
     pub paygate: Option<PaygateAccess>,
     /// IDCheck, where it is configured.
@@ -76,7 +72,7 @@ fn present(name: &str, value: &Option<SecretString>, wrong: &mut Vec<String>) ->
     }
 }
 
-fn check_base_url(name: &str, url: &str, wrong: &mut Vec<String>) {
+pub(super) fn check_base_url(name: &str, url: &str, wrong: &mut Vec<String>) {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         wrong.push(format!("{name} must start with http:// or https://"));
     }
@@ -97,9 +93,7 @@ impl Config {
         if self.jwt_secret_previous.as_ref().is_some_and(|s| s.expose_secret().len() < JWT_SECRET_BYTES_MIN) {
             wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
         }
-        let access_key = present("PARCELX_ACCESS_KEY", &self.parcelx_access_key, &mut wrong);
-        let secret_key = present("PARCELX_SECRET_KEY", &self.parcelx_secret_key, &mut wrong);
-        check_base_url("PARCELX_BASE_URL", &self.parcelx_base_url, &mut wrong);
+        self.providers.check(&mut wrong);
         let paygate = self.paygate(&mut wrong);
         let idcheck = self.idcheck(&mut wrong);
         let audit = self.audit.keys().map_err(|error| wrong.push(error)).ok();
@@ -117,21 +111,15 @@ impl Config {
                 "SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into(),
             );
         }
-        match (jwt, access_key, secret_key, sealing, audit) {
-            (Some(jwt), Some(parcelx_access_key), Some(parcelx_secret_key), Some(sealing), Some(audit))
-                if wrong.is_empty() =>
-            {
-                Ok(Secrets {
-                    jwt,
-                    jwt_previous: self.jwt_secret_previous.clone(),
-                    parcelx_access_key,
-                    parcelx_secret_key,
-                    paygate,
-                    idcheck,
-                    sealing: Arc::new(sealing),
-                    audit,
-                })
-            }
+        match (jwt, sealing, audit) {
+            (Some(jwt), Some(sealing), Some(audit)) if wrong.is_empty() => Ok(Secrets {
+                jwt,
+                jwt_previous: self.jwt_secret_previous.clone(),
+                paygate,
+                idcheck,
+                sealing: Arc::new(sealing),
+                audit,
+            }),
             _ => Err(wrong.join("\n")),
         }
     }

@@ -8,7 +8,7 @@ use super::Config;
 use crate::{
     modules::{
         kyc::KYC_QUEUE,
-        orders::OrderQueues,
+        providers::{Declaration, Providers, RATE_PER_SECOND},
         queue::{Backoff, QueueConfig, WorkerSettings},
         wallet::topups::PAYMENTS_QUEUE,
     },
@@ -48,9 +48,6 @@ pub struct WorkerArgs {
     /// What runs at SIGTERM has this long.
     #[arg(long, env = "SHUTDOWN_MS", default_value_t = 25_000)]
     pub shutdown_ms: u64,
-    /// Calls a second to the carrier, over all workers; no limit by default.
-    #[arg(long, env = "PARCELX_RATE_PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
-    pub parcelx_rate_per_second: Option<u32>,
 }
 
 impl WorkerArgs {
@@ -67,17 +64,18 @@ impl WorkerArgs {
 }
 
 impl Config {
-    /// The queues with these settings.
+    /// The providers of orders with these settings.
     #[must_use]
-    pub fn order_queues(&self) -> OrderQueues {
-        let mut queues = OrderQueues::default();
-        for queue in [&mut queues.create, &mut queues.cancel] {
-            let rate = self.worker.parcelx_rate_per_second;
-            queue.rate = rate.map(|count| Limit { count, period: Duration::from_secs(1) });
-            queue.rate_key = "parcelx/default";
-            self.worker.apply_to(queue);
-        }
-        queues
+    pub fn order_providers(&self) -> Providers {
+        let call_deadline = Duration::from_millis(self.worker.call_deadline_ms);
+        let queue = |provider: &'static Declaration, name| {
+            let rate = self.providers.of(provider).number(RATE_PER_SECOND).and_then(|rate| u32::try_from(rate).ok());
+            let rate = rate.map(|count| Limit { count, period: Duration::from_secs(1) });
+            let mut queue = QueueConfig { rate, rate_key: provider.name, ..QueueConfig::named(name) };
+            self.worker.apply_to(&mut queue);
+            queue
+        };
+        Providers::new(|provider| self.providers.of(provider), queue, call_deadline)
     }
 
     /// The queue of payments with these settings.

@@ -44,7 +44,7 @@ impl Scene {
             .repeat("orders", "ord", doc! {}, |n, id, at| {
                 // What is rare is old.
                 let status = if n < 3 { "cancelled" } else { "confirmed" };
-                doc! { "clientOrderId": id, "createdAt": at, "status": status, "liveAwb": id }
+                doc! { "clientOrderId": id, "createdAt": at, "status": status, "liveReference": id }
             })
             .await;
         scene

@@ -229,7 +229,7 @@ impl OrderStories {
             provider: order.provider,
             status: order.status,
             provider_sync_status: order.provider_sync_status,
-            awb: order.refs.awb,
+            awb: order.reference,
             entries,
             truncated,
         })

@@ -140,7 +140,7 @@ impl Command for DeleteJob {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, sync::Arc};
+    use std::sync::Arc;
 
     use bson::DateTime;
 
@@ -183,7 +183,7 @@ mod tests {
             job_id: "job_1".into(),
             event_id: "evt_1".into(),
             actor: retry.actor.clone(),
-            handlers: Arc::new(HashMap::new()),
+            handlers: Arc::default(),
         };
         assert_eq!(Retry { job, doing: retry }.decide(&mut view), Retried::NotFound, "it must not come back");
         assert_eq!(actions(&view), ["queue.job_deleted"]);

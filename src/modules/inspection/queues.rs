@@ -1,6 +1,6 @@
 //! `/queues`: counts, jobs, retry, delete, pause.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,7 @@ use super::queue_changes::{DeleteJob, Deleted, Doing, Retry, SetPaused};
 use crate::{
     modules::{
         auth::AsUser,
-        queue::{
-            Job, JobHandler, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker,
-        },
+        queue::{Handlers, Job, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker},
     },
     platform::{
         batch::{Command, Lane},
@@ -45,7 +43,7 @@ pub struct QueueBoard {
     /// Queues there are.
     pub queues: Arc<Vec<QueueConfig>>,
     /// Handlers by kind: they decide whether a job may run again.
-    pub handlers: Arc<HashMap<&'static str, Arc<dyn JobHandler>>>,
+    pub handlers: Arc<Handlers>,
 }
 
 /// The routes.

@@ -138,7 +138,7 @@ pub(super) fn stored(view: &View) -> Application {
 
 pub(super) fn verifier() -> Arc<VerifyApplication> {
     Arc::new(VerifyApplication {
-        provider: Arc::new(IdCheck::new("https://idcheck.example/v1", &"key".to_owned().into())),
+        provider: Arc::new(IdCheck::new("https://idcheck.example/v1")),
         keys: Arc::clone(&KEYS),
         name_match_min_percent: 85,
         queue: QueueConfig::named(KYC_QUEUE),
@@ -147,6 +147,7 @@ pub(super) fn verifier() -> Arc<VerifyApplication> {
 
 pub(super) fn begin() -> BeginAttempt<VerifyApplication> {
     BeginAttempt {
+        account_id: "idcheck/default".into(),
         call_job: verifier(),
         subject_id: Application::id_of("usr_1"),
         job_id: "job_1".into(),

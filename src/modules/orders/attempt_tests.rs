@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bson::{Bson, Document, doc};
 
 use super::{
-    CANCEL_QUEUE, OrderQueues, SETTLING_DELAY,
+    SETTLING_DELAY,
     commands_tests::{appended, decide, event_types, find_job, view_of},
-    flow::{AtCarrier, JobKind},
+    flow::{AtProvider, JobKind},
     flow_tests::{
-        NOW, Said, TOKEN, active_job, before_now, call, cancellation, failure, job_in, order, placed, uncertain,
+        NOW, Said, TOKEN, active_job, before_now, call, cancellation, carrier, failure, job_in, order, placed,
+        uncertain,
     },
     jobs::OrderJob,
     model::{CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain},
@@ -21,7 +22,6 @@ use crate::{
         providers::{
             Operation, Outcome,
             call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
-            parcelx::ParcelX,
         },
         queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState},
     },
@@ -29,11 +29,9 @@ use crate::{
 };
 
 pub(super) fn order_job(kind: JobKind) -> Arc<OrderJob> {
-    let keys = ["access", "secret"].map(|key| key.to_owned().into());
     Arc::new(OrderJob {
         kind,
-        carrier: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
-        queues: OrderQueues::default(),
+        at: carrier(),
         settling_delay: SETTLING_DELAY,
         clock: Clock::default(),
         gate: KycGate::new(false),
@@ -47,6 +45,7 @@ fn begin(kind: JobKind) -> BeginAttempt<OrderJob> {
         job_id: active_job(kind).id,
         token: TOKEN.into(),
         worker_id: "wrk_1".into(),
+        account_id: "parcelx/default".into(),
         request_ref_id: "req_new".into(),
         closing_response_id: "res_closing".into(),
         event_id: "evt_1".into(),
@@ -64,7 +63,7 @@ fn calling(operation: Operation, kind: JobKind) -> Order {
         }
         JobKind::Cancel => {
             order.status = OrderStatus::Confirmed;
-            order.refs.awb = Some("PX0001".into());
+            order.reference = Some("PX0001".into());
             let mut cancellation = cancellation(CancellationStatus::InProgress);
             cancellation.request_ref_id = Some("req_open".into());
             order.cancellation = Some(cancellation);
@@ -304,7 +303,7 @@ fn concluded(kind: JobKind, (asked, outcome): Said) -> CallConcluded<OrderJob> {
 }
 
 fn accepted() -> Said {
-    (Operation::Create, Outcome::Done(AtCarrier::Placed(placed(false))))
+    (Operation::Create, Outcome::Done(AtProvider::Placed(placed(false))))
 }
 
 #[test]
@@ -316,10 +315,8 @@ fn an_answer_is_written_with_what_follows_from_it() {
     assert_eq!((stored.status, stored.provider_sync_status), (OrderStatus::Confirmed, ProviderSyncStatus::Synced));
     assert_eq!((stored.open_call, stored.provider_response_ref_id.as_deref()), (None, Some("res_new")));
     let courier_name = Some("Delhivery".into());
-    assert_eq!(
-        stored.refs,
-        ProviderRefs { awb: Some("PX0001".into()), courier_name, provider_order_id: Some("77".into()) }
-    );
+    assert_eq!(stored.reference.as_deref(), Some("PX0001"));
+    assert_eq!(stored.refs, ProviderRefs { courier_name, provider_order_id: Some("77".into()) });
     let logs = appended(&view, RESPONSE_LOGS);
     assert_eq!(logs.len(), 1);
     for (field, expected) in [("_id", "res_new"), ("requestRefId", "req_open"), ("outcome", "done"), ("awb", "PX0001")]
@@ -337,9 +334,12 @@ fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
         waiting.cancellation = Some(cancellation(CancellationStatus::Requested));
         let mut view = view_of(&waiting, &[]);
         let ended = concluded(JobKind::Create, said).conclude(&mut view, &active_job(JobKind::Create));
-        assert_eq!((ended.end.as_str(), ended.wake), (end, Some(CANCEL_QUEUE)));
+        assert_eq!((ended.end.as_str(), ended.wake), (end, Some("parcelx-order-cancellation-queue")));
         let started = find_job(&view, "job_1").expect("the cancel job");
-        assert_eq!((&*started.queue, &*started.correlation_id, started.run_at), (CANCEL_QUEUE, "rqs_cancel", NOW));
+        assert_eq!(
+            (&*started.queue, &*started.correlation_id, started.run_at),
+            ("parcelx-order-cancellation-queue", "rqs_cancel", NOW)
+        );
         let noted = view.by_id::<Order>("ord_1").and_then(|order| order.cancellation).expect("a cancellation");
         assert_eq!((noted.status, noted.job_id.as_deref()), (CancellationStatus::Requested, Some("job_1")));
     }
@@ -348,7 +348,7 @@ fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
 #[test]
 fn an_answer_is_linked_where_its_request_is_and_closes_no_other_call() {
     let mut view = view_of(&calling(Operation::Cancel, JobKind::Cancel), &[]);
-    let cancelled = || concluded(JobKind::Cancel, (Operation::Cancel, Outcome::Done(AtCarrier::Cancelled)));
+    let cancelled = || concluded(JobKind::Cancel, (Operation::Cancel, Outcome::Done(AtProvider::Cancelled)));
     let _ = cancelled().conclude(&mut view, &active_job(JobKind::Cancel));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!((stored.open_call, stored.provider_response_ref_id), (None, None));
@@ -392,7 +392,7 @@ fn a_late_answer_that_is_on_record_is_not_written_again() {
 
 #[test]
 fn an_answer_about_an_order_that_is_gone_is_kept() {
-    let gone = concluded(JobKind::Create, (Operation::LookUp, Outcome::Done(AtCarrier::Absent)));
+    let gone = concluded(JobKind::Create, (Operation::LookUp, Outcome::Done(AtProvider::Absent)));
     let mut view = View::new(NOW);
     assert_eq!(gone.conclude(&mut view, &active_job(JobKind::Create)).end.as_str(), "dead");
     assert_eq!(appended(&view, RESPONSE_LOGS).len(), 1);

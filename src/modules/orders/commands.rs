@@ -3,7 +3,7 @@
 use bson::doc;
 
 use super::{
-    CANCEL_KIND, CREATE_KIND, OrderQueues, charging,
+    CANCEL_KIND, CREATE_KIND, charging,
     error::OrderError,
     flow::cancel_unplaced,
     model::{
@@ -15,8 +15,8 @@ use crate::{
     modules::{
         events::{self, Actor, Event},
         kyc::{KycGate, Verified},
-        providers::{Item, Shipment},
-        queue::{Job, JobState, settle_job},
+        providers::{Configured, Detail, Providers},
+        queue::{Job, JobState, QueueConfig, settle_job},
         wallet::{rates::Quote, wallet_key},
     },
     platform::{
@@ -32,14 +32,15 @@ pub(super) struct CreateOrder {
     pub(super) user_id: String,
     pub(super) client_order_id: String,
     pub(super) provider: &'static str,
-    pub(super) shipment: Shipment,
-    pub(super) quote: Quote,
+    pub(super) detail: Detail,
+    /// None where it costs nothing.
+    pub(super) quote: Option<Quote>,
     /// What of it does not fit together: not taken, but what was taken before is replayed.
     pub(super) misfits: Vec<FieldError>,
     pub(super) fingerprint: String,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
-    pub(super) queues: OrderQueues,
+    pub(super) queue: QueueConfig,
     pub(super) order_id: String,
     pub(super) job_id: String,
     pub(super) event_id: String,
@@ -70,8 +71,9 @@ impl Command for CreateOrder {
     type Reply = Result<OrderReply, OrderError>;
 
     fn reads(&self) -> Vec<Key> {
-        let wallet = wallet_key(&self.user_id, self.quote.total.currency);
-        vec![Order::key(&self.user_id, &self.client_order_id), wallet, self.gate.key(&self.user_id)]
+        let wallet = self.quote.as_ref().map(|quote| wallet_key(&self.user_id, quote.total.currency));
+        let keys = [Order::key(&self.user_id, &self.client_order_id), self.gate.key(&self.user_id)];
+        keys.into_iter().chain(wallet).collect()
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
@@ -87,8 +89,7 @@ impl Command for CreateOrder {
     }
 
     fn bytes(&self) -> usize {
-        let items = self.shipment.items.iter();
-        items.map(|item| size_of::<Item>() + item.sku.len() + item.name.len()).sum()
+        self.detail.bytes()
     }
 }
 
@@ -106,10 +107,12 @@ impl CreateOrder {
             provider_sync_status: ProviderSyncStatus::Pending,
             provider_request_ref_id: None,
             provider_response_ref_id: None,
-            shipment: self.shipment.clone(),
+            detail: self.detail.clone(),
+            account_id: None,
+            reference: None,
             refs: ProviderRefs::default(),
-            live_awb: None,
-            charge: Some(self.quote.total),
+            live_reference: None,
+            charge: None,
             billing: None,
             cancellation: None,
             failure: None,
@@ -124,14 +127,16 @@ impl CreateOrder {
             created_at: now,
             updated_at: now,
         };
-        charging::hold(view, &mut order, &self.quote, &self.event_id, &self.actor).map_err(OrderError::Unpaid)?;
+        if let Some(quote) = &self.quote {
+            charging::hold(view, &mut order, quote, &self.event_id, &self.actor).map_err(OrderError::Unpaid)?;
+        }
         let payload = doc! { "orderId": &self.order_id };
-        let job = Job::new(self.job_id.clone(), &self.queues.create, CREATE_KIND, payload, &self.correlation_id, now)
+        let job = Job::new(self.job_id.clone(), &self.queue, CREATE_KIND, payload, &self.correlation_id, now)
             .owned_by(&self.user_id);
         view.insert(&order);
         view.insert(&job);
         record(view, &self.event_id, "OrderCreated", &order, &self.actor);
-        Ok(OrderReply::changed(order, Some(self.queues.create.name)))
+        Ok(OrderReply::changed(order, Some(self.queue.name)))
     }
 }
 
@@ -142,7 +147,7 @@ pub(super) struct CancelOrder {
     pub(super) reason: Option<String>,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
-    pub(super) queues: OrderQueues,
+    pub(super) providers: Providers,
     pub(super) job_id: String,
     pub(super) event_ids: [String; 2],
 }
@@ -153,7 +158,7 @@ impl CancelOrder {
     }
 
     /// Settles, or marks, or starts a job: whatever the state of the create allows.
-    fn start(&self, view: &mut View, order: &mut Order) -> Option<&'static str> {
+    fn start(&self, view: &mut View, order: &mut Order, at: &Configured) -> Option<&'static str> {
         let now = view.now();
         let create_job = view.by_id::<Job>(&order.job_id);
         match (order.status, create_job) {
@@ -165,12 +170,12 @@ impl CancelOrder {
                 // In backoff, and possibly sent. No reason to wait any longer before looking.
                 job.schedule(job.run_at.min(now), now);
                 view.update(&job);
-                Some(self.queues.create.name)
+                Some(at.create.name)
             }
             (OrderStatus::Created, Some(job)) if job.state == JobState::Active => None,
             _ => {
-                insert_cancel_job(view, order, &self.queues, &self.job_id);
-                Some(self.queues.cancel.name)
+                insert_cancel_job(view, order, &at.cancel, &self.job_id);
+                Some(at.cancel.name)
             }
         }
     }
@@ -186,13 +191,14 @@ impl Command for CancelOrder {
     fn decide(&self, view: &mut View) -> Self::Reply {
         let found = view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id));
         let mut order = found.ok_or(OrderError::NotFound)?;
+        let at = self.providers.get(&order.provider).ok_or(OrderError::NotCancellable(order.status.as_str()))?;
         if let Some(cancellation) = &order.cancellation {
             let carried_out = cancellation.job_id.is_some() || !self.create_job_has_ended(view, &order);
             if order.cancellation_pending() && !carried_out {
                 // The create's job ended without looking at the order, so nobody would carry the cancellation out.
-                insert_cancel_job(view, &mut order, &self.queues, &self.job_id);
+                insert_cancel_job(view, &mut order, &at.cancel, &self.job_id);
                 view.update(&order);
-                return Ok(OrderReply::changed(order, Some(self.queues.cancel.name)));
+                return Ok(OrderReply::changed(order, Some(at.cancel.name)));
             }
             if order.cancellation_pending() || cancellation.status == CancellationStatus::Done {
                 return Ok(OrderReply::replay(order));
@@ -214,7 +220,7 @@ impl Command for CancelOrder {
         });
         order.updated_at = now;
         record(view, &self.event_ids[0], "CancellationRequested", &order, &self.actor);
-        let wake = self.start(view, &mut order);
+        let wake = self.start(view, &mut order, at);
         if order.status == OrderStatus::Cancelled {
             charging::settle(view, &order, &self.event_ids[1], &self.actor);
             record(view, &self.event_ids[1], "OrderCancelled", &order, &self.actor);
@@ -225,12 +231,12 @@ impl Command for CancelOrder {
 }
 
 /// Inserts the job that takes the order back at the provider.
-pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queues: &OrderQueues, job_id: &str) {
+pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queue: &QueueConfig, job_id: &str) {
     let now = view.now();
     let Some(cancellation) = &mut order.cancellation else { return };
     cancellation.job_id = Some(job_id.to_owned());
     let payload = doc! { "orderId": &order.id };
-    let job = Job::new(job_id.to_owned(), &queues.cancel, CANCEL_KIND, payload, &cancellation.correlation_id, now);
+    let job = Job::new(job_id.to_owned(), queue, CANCEL_KIND, payload, &cancellation.correlation_id, now);
     view.insert(&job.owned_by(&order.user_id));
 }
 
@@ -246,7 +252,7 @@ pub(super) fn record(view: &mut View, event_id: &str, kind: &str, order: &Order,
             "clientOrderId": &order.client_order_id,
             "provider": &order.provider,
             "status": order.status.as_str(),
-            "awb": order.refs.awb.clone(),
+            "reference": order.reference.clone(),
             "failureCode": order.failure.as_ref().map(|failure| failure.code.clone()),
         },
         at: view.now(),

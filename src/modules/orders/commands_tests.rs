@@ -3,12 +3,13 @@
 use bson::Document;
 
 use super::{
-    CANCEL_QUEUE, CREATE_QUEUE, OrderQueues,
     charging_tests::quote,
     commands::{CancelOrder, CreateOrder, OrderReply},
     error::OrderError,
     flow::JobKind,
-    flow_tests::{NOW, active_job, before_now, cancellation, fresh_job, order, shipment, uncertain},
+    flow_tests::{
+        NOW, active_job, before_now, cancellation, carrier, detail, fresh_job, order, providers, shipment, uncertain,
+    },
     model::{Cancellation, CancellationStatus, Order, OrderStatus, ProviderSyncStatus, fingerprint},
     transitions::{OrderCommand, next},
 };
@@ -16,7 +17,7 @@ use crate::{
     modules::{
         events::{Actor, EVENTS},
         kyc::KycGate,
-        providers::{Service, Shipment},
+        providers::{Detail, Service, Shipment},
         queue::{Job, JobEnd, JobError, JobState},
         wallet::{Refusal, Wallet},
     },
@@ -67,13 +68,13 @@ pub(super) fn create(number: u32) -> CreateOrder {
         user_id: "usr_1".into(),
         client_order_id: "c-1001".into(),
         provider: "parcelx",
-        shipment: shipment(),
-        quote: quote(),
+        detail: detail(),
+        quote: Some(quote()),
         misfits: Vec::new(),
-        fingerprint: fingerprint("parcelx", &shipment()),
+        fingerprint: fingerprint("parcelx", &detail()),
         actor: merchant("usr_1"),
         correlation_id: format!("rqs_{number}"),
-        queues: OrderQueues::default(),
+        queue: carrier().create,
         order_id: format!("ord_{number}"),
         job_id: format!("job_{number}"),
         event_id: format!("evt_{number}"),
@@ -81,8 +82,8 @@ pub(super) fn create(number: u32) -> CreateOrder {
 }
 
 fn create_of_other_meaning(number: u32) -> CreateOrder {
-    let shipment = Shipment { service: Service::Air, ..shipment() };
-    CreateOrder { fingerprint: fingerprint("parcelx", &shipment), shipment, ..create(number) }
+    let detail = Detail::Shipment(Shipment { service: Service::Air, ..shipment() });
+    CreateOrder { fingerprint: fingerprint("parcelx", &detail), detail, ..create(number) }
 }
 
 fn cancel(number: u32) -> CancelOrder {
@@ -92,7 +93,7 @@ fn cancel(number: u32) -> CancelOrder {
         reason: Some("Out of stock".into()),
         actor: merchant("usr_1"),
         correlation_id: "rqs_cancel".into(),
-        queues: OrderQueues::default(),
+        providers: providers(),
         job_id: format!("job_cancel_{number}"),
         event_ids: [format!("evt_{number}a"), format!("evt_{number}b")],
     }
@@ -149,13 +150,13 @@ fn an_order_is_written_with_its_job_and_its_event() {
         (stored.status, stored.provider_sync_status, &*stored.provider, &*stored.job_id, stored.attempts),
         (OrderStatus::Created, ProviderSyncStatus::Pending, "parcelx", "job_1", 0)
     );
-    assert_eq!((stored.created_at, stored.updated_at, &stored.shipment), (NOW, NOW, &shipment()));
+    assert_eq!((stored.created_at, stored.updated_at, &stored.detail), (NOW, NOW, &detail()));
     assert_eq!(stored.order_number.len(), 14);
     let job = find_job(&view, "job_1").expect("the job");
     assert!(job.never_attempted());
     assert_eq!(
         (&*job.queue, &*job.kind, job.run_at, &*job.correlation_id),
-        (CREATE_QUEUE, "create-order", NOW, "rqs_1")
+        ("parcelx-orders-queue", "create-order", NOW, "rqs_1")
     );
     assert_eq!(job.payload, bson::doc! { "orderId": "ord_1" }, "ids only");
     let events = appended(&view, EVENTS);
@@ -190,10 +191,11 @@ fn a_stored_order_is_answered_as_it_stands() {
     let moved_on = Order { status: OrderStatus::Confirmed, attempts: 3, ..order() };
     let before_change = Order { fingerprint_version: 0, fingerprint: "of another code".into(), ..moved_on.clone() };
     // As it was stored when text was taken as it came.
-    let mut as_typed = Order { shipment: shipment(), ..moved_on.clone() };
-    as_typed.shipment.consignee.name = format!(" {} ", shipment().consignee.name);
-    as_typed.shipment.pickup.line2 = shipment().pickup.line2.or_else(|| Some(" ".into()));
-    as_typed.fingerprint = fingerprint("parcelx", &as_typed.shipment);
+    let mut typed = shipment();
+    typed.consignee.name = format!(" {} ", typed.consignee.name);
+    typed.pickup.line2 = typed.pickup.line2.or_else(|| Some(" ".into()));
+    let mut as_typed = Order { detail: Detail::Shipment(typed), ..moved_on.clone() };
+    as_typed.fingerprint = fingerprint("parcelx", &as_typed.detail);
     for (stored, command, reply) in [
         (&as_typed, create(2), "replay"),
         (&as_typed, create_of_other_meaning(2), "mismatch"),
@@ -252,21 +254,21 @@ fn what_a_cancel_does_depends_on_how_far_the_create_is() {
             "in backoff",
             New,
             Some(in_backoff(true)),
-            (New, Some(JobState::Ready), Some(NOW), false, Some(CREATE_QUEUE)),
+            (New, Some(JobState::Ready), Some(NOW), false, Some("parcelx-orders-queue")),
             &later,
         ),
         (
             "deferred, so never executed: but only the worker says so",
             New,
             Some(in_backoff(false)),
-            (New, Some(JobState::Ready), Some(NOW), false, Some(CREATE_QUEUE)),
+            (New, Some(JobState::Ready), Some(NOW), false, Some("parcelx-orders-queue")),
             &later,
         ),
         (
             "due again",
             New,
             Some(overdue),
-            (New, Some(JobState::Ready), Some(before_now(500)), false, Some(CREATE_QUEUE)),
+            (New, Some(JobState::Ready), Some(before_now(500)), false, Some("parcelx-orders-queue")),
             &later,
         ),
         (
@@ -280,25 +282,37 @@ fn what_a_cancel_does_depends_on_how_far_the_create_is() {
             "dead",
             New,
             Some(create_job_in(JobState::Dead)),
-            (New, Some(JobState::Dead), Some(before_now(60_000)), true, Some(CANCEL_QUEUE)),
+            (New, Some(JobState::Dead), Some(before_now(60_000)), true, Some("parcelx-order-cancellation-queue")),
             &later,
         ),
-        ("without a job", New, None, (New, None, None, true, Some(CANCEL_QUEUE)), &later),
+        ("without a job", New, None, (New, None, None, true, Some("parcelx-order-cancellation-queue")), &later),
         (
             "given up",
             NeedsAttention,
             Some(create_job_in(JobState::Dead)),
-            (NeedsAttention, Some(JobState::Dead), Some(before_now(60_000)), true, Some(CANCEL_QUEUE)),
+            (
+                NeedsAttention,
+                Some(JobState::Dead),
+                Some(before_now(60_000)),
+                true,
+                Some("parcelx-order-cancellation-queue"),
+            ),
             &later,
         ),
         (
             "placed",
             Confirmed,
             Some(create_job_in(done)),
-            (Confirmed, Some(done), Some(before_now(60_000)), true, Some(CANCEL_QUEUE)),
+            (Confirmed, Some(done), Some(before_now(60_000)), true, Some("parcelx-order-cancellation-queue")),
             &later,
         ),
-        ("placed long ago", Confirmed, None, (Confirmed, None, None, true, Some(CANCEL_QUEUE)), &later),
+        (
+            "placed long ago",
+            Confirmed,
+            None,
+            (Confirmed, None, None, true, Some("parcelx-order-cancellation-queue")),
+            &later,
+        ),
     ] {
         let mut view = view_of(&Order { status, ..order() }, &job.iter().collect::<Vec<_>>());
         let (answered, woken) = asked(decide(&mut view, &cancel(1))).expect(name);
@@ -331,7 +345,7 @@ fn what_a_cancel_does_depends_on_how_far_the_create_is() {
             assert!(job.never_attempted() && job.run_at == NOW, "{name}");
             assert_eq!(
                 (&*job.queue, &*job.kind, &*job.correlation_id),
-                (CANCEL_QUEUE, "cancel-order", "rqs_cancel"),
+                ("parcelx-order-cancellation-queue", "cancel-order", "rqs_cancel"),
                 "{name}"
             );
         }
@@ -379,7 +393,11 @@ fn an_open_or_finished_cancellation_is_replayed_and_a_failed_one_may_be_asked_fo
                 assert!(!replayed, "{asked:?}");
                 let anew = answered.cancellation.expect("it is asked for");
                 assert_eq!((anew.status, anew.failure), (Requested, None), "{asked:?}");
-                assert_eq!((anew.job_id.as_deref(), wake), (Some("job_cancel_1"), Some(CANCEL_QUEUE)), "{asked:?}");
+                assert_eq!(
+                    (anew.job_id.as_deref(), wake),
+                    (Some("job_cancel_1"), Some("parcelx-order-cancellation-queue")),
+                    "{asked:?}"
+                );
             }
         }
     }
@@ -400,7 +418,7 @@ fn a_cancellation_that_nobody_would_carry_out_gets_its_job() {
         let mut view = view_of(&waiting, &[&create_job_in(state)]);
         let reply = decide(&mut view, &cancel(2));
         let reply = reply.expect("it may be asked for");
-        let wake = revived.then_some(CANCEL_QUEUE);
+        let wake = revived.then_some("parcelx-order-cancellation-queue");
         assert_eq!((reply.replayed, reply.wake), (!revived, wake), "{state:?} {job_id:?}");
         assert_eq!(find_job(&view, "job_cancel_2").is_some(), revived, "{state:?} {job_id:?}");
     }

@@ -1,4 +1,4 @@
-//! The way of an order at its carrier, decided purely: what the next attempt does, and what follows from an answer.
+//! The way of an order at its provider, decided purely: what the next attempt does, and what follows from an answer.
 //! Every attempt makes at most one call.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::{
     modules::{
         audit::ErrorClass,
         providers::{
-            Decision, Failure, Operation, Outcome, PlacedShipment, Retry, StoredFailure,
+            Decision, Failure, Operation, Outcome, Placed, Retry, StoredFailure,
             call_job::{self, Step},
             job_error,
         },
@@ -31,11 +31,11 @@ pub enum JobKind {
     Cancel,
 }
 
-/// How an order stands at the carrier, by its answer to a create, a look-up or a cancel.
+/// How an order stands at the provider, by its answer to a create, a look-up or a cancel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AtCarrier {
-    /// The carrier has it.
-    Placed(PlacedShipment),
+pub enum AtProvider {
+    /// The provider has it.
+    Placed(Placed),
     /// A clear "no record".
     Absent,
     /// It was taken back, now or before.
@@ -43,7 +43,7 @@ pub enum AtCarrier {
 }
 
 /// An answer about an order, with what a decision needs besides the order.
-pub type Answered<'a> = call_job::Answered<'a, Operation, AtCarrier>;
+pub type Answered<'a> = call_job::Answered<'a, Operation, AtProvider>;
 
 /// What the attempt that begins now is to do; changes the order where it ends without a call. A call that a dead worker
 /// left open counts as uncertain by now.
@@ -58,7 +58,7 @@ pub fn next_step(order: &mut Order, kind: JobKind) -> Step<Operation> {
         JobKind::Cancel if !order.cancellation_pending() || order.status == OrderStatus::Cancelled => nothing(),
         JobKind::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::End(too_late(order)),
         // While a create may have been executed, a shipment that we know need not be the one that exists.
-        JobKind::Cancel if order.refs.awb.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
+        JobKind::Cancel if order.reference.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
         // What could not be cancelled may be so already, or gone.
         JobKind::Cancel if order.failed_cancel().is_some() => Step::Call(Operation::LookUp),
         JobKind::Cancel => Step::Call(Operation::Cancel),
@@ -70,15 +70,15 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
     let now = answered.timing.now;
     order.updated_at = now;
     match (answered.outcome, answered.asked) {
-        (Outcome::Done(AtCarrier::Placed(placed)), _) => match kind {
+        (Outcome::Done(AtProvider::Placed(placed)), _) => match kind {
             JobKind::Create => accept(order, placed),
             JobKind::Cancel => match order.failed_cancel().cloned() {
                 Some(failure) => check_failure(order, placed, failure),
                 None => find_to_cancel(order, placed, now),
             },
         },
-        (Outcome::Done(AtCarrier::Absent), _) => miss(order, kind, settling_delay, now),
-        (Outcome::Done(AtCarrier::Cancelled), _) => cancelled(order),
+        (Outcome::Done(AtProvider::Absent), _) => miss(order, kind, settling_delay, now),
+        (Outcome::Done(AtProvider::Cancelled), _) => cancelled(order),
         (Outcome::Retryable(failure, how), Operation::Create) => {
             if order.cancellation_pending() && order.uncertain.is_none() {
                 return cancel_unplaced(order);
@@ -140,9 +140,9 @@ fn doubt(order: &mut Order, kind: JobKind, answered: &Answered<'_>, failure: &Fa
     retry(order, kind, answered, failure, ErrorClass::Unknown, Retry::Counted)
 }
 
-/// The carrier has it. Where it exists only as a cancelled one, nothing is carried and nothing may be sent again.
-fn accept(order: &mut Order, placed: &PlacedShipment) -> Decision {
-    order.refs.learn(placed);
+/// The provider has it. Where it exists only as a cancelled one, nothing is carried and nothing may be sent again.
+fn accept(order: &mut Order, placed: &Placed) -> Decision {
+    order.learn(placed);
     order.uncertain = None;
     if placed.cancelled {
         return if order.cancellation_pending() {
@@ -152,13 +152,13 @@ fn accept(order: &mut Order, placed: &PlacedShipment) -> Decision {
         };
     }
     let event = confirm(order);
-    let result = event.map(|_| doc! { "status": order.status.as_str(), "awb": &placed.awb });
+    let result = event.map(|_| doc! { "status": order.status.as_str(), "reference": &placed.reference });
     Decision { end: JobEnd::Done { result }, event }
 }
 
-/// The carrier has what is to be taken back.
-fn find_to_cancel(order: &mut Order, placed: &PlacedShipment, now: DateTime) -> Decision {
-    order.refs.learn(placed);
+/// The provider has what is to be taken back.
+fn find_to_cancel(order: &mut Order, placed: &Placed, now: DateTime) -> Decision {
+    order.learn(placed);
     order.uncertain = None;
     if placed.cancelled {
         return cancelled(order);
@@ -181,8 +181,8 @@ fn look_before(order: &mut Order, class: ErrorClass, failure: &Failure, now: Dat
 }
 
 /// What could not be cancelled is alive, or was cancelled before.
-fn check_failure(order: &mut Order, placed: &PlacedShipment, failure: StoredFailure) -> Decision {
-    if order.refs.awb.as_ref() != Some(&placed.awb) {
+fn check_failure(order: &mut Order, placed: &Placed, failure: StoredFailure) -> Decision {
+    if order.reference.as_ref() != Some(&placed.reference) {
         let failure =
             Failure::new("provider.other_shipment", "The provider cancels nothing, and names another shipment.");
         return give_up(order, JobKind::Cancel, &failure, ErrorClass::Unknown);
@@ -199,17 +199,17 @@ fn check_failure(order: &mut Order, placed: &PlacedShipment, failure: StoredFail
     Decision { end: JobEnd::Dead { error }, event: Some(event) }
 }
 
-/// The waybill number that the carrier names is that of another live order, so what this one has there is not known.
-pub fn miss_own_awb(order: &mut Order, kind: JobKind, answered: &Answered<'_>) -> Decision {
+/// The reference that the provider names is that of another live order, so what this one has there is not known.
+pub fn miss_own_reference(order: &mut Order, kind: JobKind, answered: &Answered<'_>) -> Decision {
     order.updated_at = answered.timing.now;
     if *answered.asked == Operation::Create {
         order.doubt(answered.call, answered.timing.now, false);
     }
-    let failure = Failure::new("provider.awb_taken", "The provider names a waybill number that another order has.");
+    let failure = Failure::new("provider.reference_taken", "The provider names a reference that another order has.");
     give_up(order, kind, &failure, ErrorClass::Unknown)
 }
 
-/// The carrier has no record of it.
+/// The provider has no record of it.
 fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTime) -> Decision {
     if kind == JobKind::Cancel && order.failed_cancel().is_some() {
         let failure =
@@ -236,7 +236,7 @@ fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTim
     }
 }
 
-/// An order of ours that the carrier has only as a cancelled one.
+/// An order of ours that the provider has only as a cancelled one.
 #[must_use]
 pub fn cancelled_there() -> Failure {
     Failure::new("provider.cancelled_there", "The provider has this order, but as a cancelled one.")
@@ -256,7 +256,7 @@ fn refuse(order: &mut Order, refusal: StoredFailure) -> Decision {
     Decision { end: JobEnd::Dead { error }, event: Some("OrderFailed") }
 }
 
-/// Nothing was placed: the cancellation is done without the carrier, and both sides agree that nothing is there.
+/// Nothing was placed: the cancellation is done without the provider, and both sides agree that nothing is there.
 pub fn cancel_unplaced(order: &mut Order) -> Decision {
     if order.provider_sync_status != ProviderSyncStatus::Pending {
         order.provider_sync_status = ProviderSyncStatus::Synced;
@@ -269,7 +269,7 @@ pub fn cancel_unplaced(order: &mut Order) -> Decision {
 fn cancelled(order: &mut Order) -> Decision {
     order.provider_sync_status = ProviderSyncStatus::Synced;
     cancel(order, OrderCommand::CancelPlaced);
-    let result = Some(doc! { "status": order.status.as_str(), "awb": order.refs.awb.clone() });
+    let result = Some(doc! { "status": order.status.as_str(), "reference": order.reference.clone() });
     Decision { end: JobEnd::Done { result }, event: Some("OrderCancelled") }
 }
 

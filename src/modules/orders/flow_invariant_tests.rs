@@ -14,7 +14,7 @@ use super::{
 use crate::{
     modules::{
         audit::ErrorClass,
-        providers::{Decision, Operation, Outcome, PlacedShipment, Retry, StoredFailure, Timing, call_job::Step},
+        providers::{Decision, Operation, Outcome, Placed, Retry, StoredFailure, Timing, call_job::Step},
         queue::{JobEnd, JobError},
     },
     platform::clock::after,
@@ -47,7 +47,7 @@ fn every_order() -> Vec<Order> {
                 for awb in [None, Some("PX0001".to_owned())] {
                     let mut order = Order { status, cancellation: asked.map(cancellation), ..order() };
                     order.uncertain = since.map(uncertain);
-                    order.refs.awb = awb;
+                    order.reference = awb;
                     let refused = StoredFailure { class: ErrorClass::Fatal, code: "a.b".into(), message: "c".into() };
                     let mut with_refusal = order.clone();
                     with_refusal.cancellation.iter_mut().for_each(|it| it.failure = Some(refused.clone()));
@@ -103,7 +103,7 @@ fn an_uncertain_order_counts_as_unplaced_only_after_a_settled_absence() {
         let Some(since) = before.uncertain.as_ref().map(|uncertain| uncertain.since) else { continue };
         let JobEnd::Done { result: Some(result) } = &followed.end else { continue };
         if result.get_bool("placed").is_ok_and(|placed| !placed) {
-            assert_eq!(said, (Operation::LookUp, Outcome::Done(AtCarrier::Absent)), "{before:#?}");
+            assert_eq!(said, (Operation::LookUp, Outcome::Done(AtProvider::Absent)), "{before:#?}");
             assert_eq!((since, after.uncertain), (before_now(60_000), None));
             unplaced += 1;
         }
@@ -114,7 +114,7 @@ fn an_uncertain_order_counts_as_unplaced_only_after_a_settled_absence() {
 #[test]
 fn doubt_ends_only_with_an_answer_about_the_order() {
     for (before, kind, said, after, _) in every_answered_call() {
-        let ends = matches!(said.1, Outcome::Done(AtCarrier::Placed(_) | AtCarrier::Absent));
+        let ends = matches!(said.1, Outcome::Done(AtProvider::Placed(_) | AtProvider::Absent));
         let begins = matches!(said, (Operation::Create, Outcome::Unknown(_)));
         match (&before.uncertain, &after.uncertain) {
             (Some(_), None) => assert!(ends, "{kind:?} {said:?}"),
@@ -259,7 +259,7 @@ fn giving_up_names_the_failure_where_it_belongs() {
 
 #[test]
 fn retries_wait_for_as_long_as_they_should() {
-    let run_at = |outcome: Outcome<AtCarrier>, attempts: i32, deferrals: i32, jitter: f64| {
+    let run_at = |outcome: Outcome<AtProvider>, attempts: i32, deferrals: i32, jitter: f64| {
         let mut job = active_job(JobKind::Create);
         (job.attempts, job.deferrals) = (attempts, deferrals);
         let at = Timing { jitter, ..timing() };
@@ -293,7 +293,7 @@ fn an_absence_counts_from_the_settling_delay_on() {
     for (waited_ms, settled) in [(0, false), (4_999, false), (5_000, true), (60_000, true)] {
         let since = before_now(waited_ms);
         let mut order = Order { uncertain: Some(uncertain(since)), ..order() };
-        let absent = (Operation::LookUp, Outcome::Done(AtCarrier::Absent));
+        let absent = (Operation::LookUp, Outcome::Done(AtProvider::Absent));
         let followed = followed(&mut order, JobKind::Create, &active_job(JobKind::Create), &absent);
         let at = if settled { NOW } else { after(since, SETTLING_DELAY) };
         assert_eq!(followed.end, JobEnd::Retry { at, error: None, counts: false }, "{waited_ms}");
@@ -307,16 +307,16 @@ fn an_absence_counts_from_the_settling_delay_on() {
 #[test]
 fn a_look_up_names_less_and_takes_nothing_away() {
     let mut order = Order { uncertain: Some(uncertain(before_now(60_000))), ..order() };
-    order.refs.learn(&placed(false));
-    let found = PlacedShipment { awb: "PX0002".into(), courier_name: None, provider_order_id: None, cancelled: false };
-    let found = (Operation::LookUp, Outcome::Done(AtCarrier::Placed(found)));
+    order.learn(&placed(false));
+    let found = Placed { reference: "PX0002".into(), courier_name: None, provider_order_id: None, cancelled: false };
+    let found = (Operation::LookUp, Outcome::Done(AtProvider::Placed(found)));
     let followed = followed(&mut order, JobKind::Create, &active_job(JobKind::Create), &found);
     let refs = &order.refs;
     assert_eq!(
-        [&refs.awb, &refs.courier_name, &refs.provider_order_id].map(|name| name.as_deref()),
+        [&order.reference, &refs.courier_name, &refs.provider_order_id].map(|name| name.as_deref()),
         [Some("PX0002"), Some("Delhivery"), Some("77")]
     );
-    assert_eq!(followed.end, JobEnd::Done { result: Some(doc! { "status": "confirmed", "awb": "PX0002" }) });
+    assert_eq!(followed.end, JobEnd::Done { result: Some(doc! { "status": "confirmed", "reference": "PX0002" }) });
 }
 
 #[test]
@@ -332,11 +332,11 @@ fn the_last_create_is_looked_up_once_more_and_nothing_is_sent_after_it() {
 
     let mut found = order.clone();
     let look_up = |at_carrier| (Operation::LookUp, Outcome::Done(at_carrier));
-    let _ = followed(&mut found, JobKind::Create, &job, &look_up(AtCarrier::Placed(placed(false))));
+    let _ = followed(&mut found, JobKind::Create, &job, &look_up(AtProvider::Placed(placed(false))));
     assert_eq!(found.status, OrderStatus::Confirmed);
 
     let later = Timing { now: after(NOW, Duration::from_secs(60)), ..timing() };
-    let decision = follow_at(&mut order, JobKind::Create, &job, &look_up(AtCarrier::Absent), later);
+    let decision = follow_at(&mut order, JobKind::Create, &job, &look_up(AtProvider::Absent), later);
     assert!(matches!(decision.end, JobEnd::Dead { .. }), "{decision:?}");
     assert_eq!((order.status, order.uncertain), (OrderStatus::NeedsAttention, None));
 }
@@ -352,12 +352,12 @@ fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
     assert_eq!(stepped(&sent_before, JobKind::Create), Ok(Operation::LookUp));
 
     let mut found = sent_before.clone();
-    let _ = followed(&mut found, JobKind::Create, &job, &look_up(AtCarrier::Placed(placed(false))));
+    let _ = followed(&mut found, JobKind::Create, &job, &look_up(AtProvider::Placed(placed(false))));
     assert_eq!(found.status, OrderStatus::Confirmed, "the earlier one is there");
 
     let mut absent = sent_before;
     let later = Timing { now: after(NOW, Duration::from_secs(60)), ..timing() };
-    let decision = follow_at(&mut absent, JobKind::Create, &job, &look_up(AtCarrier::Absent), later);
+    let decision = follow_at(&mut absent, JobKind::Create, &job, &look_up(AtProvider::Absent), later);
     assert_eq!((absent.status, decision.event), (OrderStatus::Failed, Some("OrderFailed")));
     assert_eq!(absent.failure, Some(StoredFailure::new(ErrorClass::Fatal, &failure())), "what the refusal said");
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bson::DateTime;
 
 use super::{
-    CANCEL_KIND, CREATE_KIND, OrderQueues, SETTLING_DELAY,
+    CANCEL_KIND, CREATE_KIND, SETTLING_DELAY,
     flow::*,
     model::{
         Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain, fingerprint,
@@ -16,10 +16,10 @@ use super::{
 use crate::modules::{
     audit::{Call, ErrorClass},
     providers::{
-        Decision, Dimensions, Failure, Item, Operation, Outcome, Party, PaymentMode, PlacedShipment, Retry, Service,
-        Shipment, StoredFailure, Timing, call_job::Step,
+        Configured, Decision, Detail, Dimensions, Failure, Item, Operation, Outcome, Party, PaymentMode, Placed,
+        ProviderSettings, Providers, Retry, Service, Shipment, StoredFailure, Timing, call_job::Step,
     },
-    queue::{Backoff, Job, JobEnd, JobState},
+    queue::{Backoff, Job, JobEnd, JobState, QueueConfig},
 };
 
 /// When every decision in these tests is made: well after everything else happened.
@@ -44,6 +44,25 @@ fn party(name: &str) -> Party {
         pincode: "560001".into(),
         country: "IN".into(),
     }
+}
+
+/// The providers as they are where nobody sets anything.
+pub(super) fn providers() -> Providers {
+    let address = || ("BASE_URL", "https://carrier.example".to_owned().into());
+    Providers::new(
+        |_| ProviderSettings::new(vec![address()]),
+        |_, name| QueueConfig::named(name),
+        Duration::from_secs(20),
+    )
+}
+
+/// The carrier.
+pub(super) fn carrier() -> Configured {
+    providers().get("parcelx").expect("the carrier").clone()
+}
+
+pub(super) fn detail() -> Detail {
+    Detail::Shipment(shipment())
 }
 
 pub(super) fn shipment() -> Shipment {
@@ -72,9 +91,11 @@ pub(super) fn order() -> Order {
         provider_sync_status: ProviderSyncStatus::Pending,
         provider_request_ref_id: None,
         provider_response_ref_id: None,
-        shipment: shipment(),
+        detail: detail(),
+        account_id: Some("parcelx/default".into()),
+        reference: None,
         refs: ProviderRefs::default(),
-        live_awb: None,
+        live_reference: None,
         charge: None,
         billing: None,
         cancellation: None,
@@ -85,7 +106,7 @@ pub(super) fn order() -> Order {
         doubted: false,
         open_call: None,
         fingerprint_version: fingerprint_version(),
-        fingerprint: fingerprint("parcelx", &shipment()),
+        fingerprint: fingerprint("parcelx", &detail()),
         correlation_id: "rqs_create".into(),
         created_at: before_now(60_000),
         updated_at: before_now(60_000),
@@ -111,12 +132,12 @@ pub(super) fn uncertain(since: DateTime) -> Uncertain {
 
 /// A job that was never attempted.
 pub(super) fn fresh_job(kind: JobKind) -> Job {
-    let queues = OrderQueues::default();
+    let carrier = carrier();
     let (id, queue, name) = match kind {
-        JobKind::Create => ("job_create", &queues.create, CREATE_KIND),
-        JobKind::Cancel => ("job_cancel", &queues.cancel, CANCEL_KIND),
+        JobKind::Create => ("job_create", carrier.create, CREATE_KIND),
+        JobKind::Cancel => ("job_cancel", carrier.cancel, CANCEL_KIND),
     };
-    Job::new(id.into(), queue, name, bson::doc! { "orderId": "ord_1" }, "rqs_job", before_now(60_000))
+    Job::new(id.into(), &queue, name, bson::doc! { "orderId": "ord_1" }, "rqs_job", before_now(60_000))
 }
 
 /// A job in its first attempt, held under [`TOKEN`].
@@ -131,9 +152,9 @@ pub(super) fn active_job(kind: JobKind) -> Job {
     }
 }
 
-pub(super) fn placed(cancelled: bool) -> PlacedShipment {
-    PlacedShipment {
-        awb: "PX0001".into(),
+pub(super) fn placed(cancelled: bool) -> Placed {
+    Placed {
+        reference: "PX0001".into(),
         courier_name: Some("Delhivery".into()),
         provider_order_id: Some("77".into()),
         cancelled,
@@ -169,7 +190,7 @@ pub(super) fn call(operation: Operation, kind: JobKind) -> Call {
 }
 
 /// An operation and what became of it.
-pub(super) type Said = (Operation, Outcome<AtCarrier>);
+pub(super) type Said = (Operation, Outcome<AtProvider>);
 
 /// What follows at that time.
 pub(super) fn follow_at(order: &mut Order, kind: JobKind, job: &Job, said: &Said, timing: Timing) -> Decision {
@@ -198,8 +219,8 @@ const RETRIES: [(&str, Retry); 3] = [
 ];
 
 /// Every outcome of an operation, by a name for tables.
-pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome<AtCarrier>)> {
-    let at_carrier = |cancelled| Outcome::Done(AtCarrier::Placed(placed(cancelled)));
+pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome<AtProvider>)> {
+    let at_carrier = |cancelled| Outcome::Done(AtProvider::Placed(placed(cancelled)));
     let mut all = vec![("unauthorized", Outcome::Unauthorized(failure()))];
     all.extend(RETRIES.map(|(name, how)| (name, Outcome::Retryable(failure(), how))));
     all.extend(match operation {
@@ -212,10 +233,10 @@ pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome<AtCar
         Operation::LookUp => vec![
             ("found", at_carrier(false)),
             ("found/cancelled", at_carrier(true)),
-            ("absent", Outcome::Done(AtCarrier::Absent)),
+            ("absent", Outcome::Done(AtProvider::Absent)),
         ],
         Operation::Cancel => {
-            vec![("cancelled", Outcome::Done(AtCarrier::Cancelled)), ("refused", Outcome::Refused(failure()))]
+            vec![("cancelled", Outcome::Done(AtProvider::Cancelled)), ("refused", Outcome::Refused(failure()))]
         }
     });
     all
@@ -268,7 +289,7 @@ fn the_next_step_follows_from_what_is_known() {
     ] {
         let mut order = Order { status, cancellation: asked.map(cancellation), ..order() };
         order.uncertain = unsure.then(|| uncertain(before_now(60_000)));
-        order.refs.awb = awb.then(|| "PX0001".into());
+        order.reference = awb.then(|| "PX0001".into());
         let found = stepped(&order, kind);
         assert_eq!(found, step, "{kind:?} {status:?} {asked:?}, unsure: {unsure}, awb: {awb}");
     }
@@ -498,11 +519,10 @@ fn what_is_unclear_is_put_off_where_it_is_safe_to_repeat() {
 
 #[test]
 fn what_follows_from_a_cancel() {
-    let refs = ProviderRefs { awb: Some("PX0001".into()), ..ProviderRefs::default() };
     check(CANCEL_CALLED, JobKind::Cancel, Operation::Cancel, || Order {
         status: OrderStatus::Confirmed,
         provider_sync_status: ProviderSyncStatus::Synced,
-        refs: refs.clone(),
+        reference: Some("PX0001".into()),
         cancellation: Some(cancellation(CancellationStatus::InProgress)),
         ..order()
     });
@@ -513,7 +533,7 @@ fn refused() -> Order {
     let mut order = Order {
         status: OrderStatus::Confirmed,
         provider_sync_status: ProviderSyncStatus::Synced,
-        refs: ProviderRefs { awb: Some("PX0001".into()), ..ProviderRefs::default() },
+        reference: Some("PX0001".into()),
         cancellation: Some(cancellation(CancellationStatus::InProgress)),
         ..order()
     };
@@ -541,7 +561,7 @@ fn a_cancel_that_is_given_up_is_looked_up_first() {
         job.end(&decision.end, NOW);
         assert_eq!(job.deferring_since, None, "the look-up has a day of its own");
         assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::LookUp));
-        let found = (Operation::LookUp, Outcome::Done(AtCarrier::Placed(placed(cancelled_there))));
+        let found = (Operation::LookUp, Outcome::Done(AtProvider::Placed(placed(cancelled_there))));
         let _ = followed(&mut order, JobKind::Cancel, &job, &found);
         let cancellation = order.cancellation.expect("it was asked for");
         assert_eq!(cancellation.status, status);
@@ -552,8 +572,8 @@ fn a_cancel_that_is_given_up_is_looked_up_first() {
 #[test]
 fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_again() {
     let found = |awb: &str, cancelled| {
-        let shipment = PlacedShipment { awb: awb.into(), ..placed(cancelled) };
-        (Operation::LookUp, Outcome::Done(AtCarrier::Placed(shipment)))
+        let shipment = Placed { reference: awb.into(), ..placed(cancelled) };
+        (Operation::LookUp, Outcome::Done(AtProvider::Placed(shipment)))
     };
     for (said, status, code) in [
         (found("PX0001", false), CancellationStatus::Refused, Some("provider.said_so")),
@@ -561,14 +581,14 @@ fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_aga
         (found("PX0002", false), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
         (found("PX0002", true), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
         (
-            (Operation::LookUp, Outcome::Done(AtCarrier::Absent)),
+            (Operation::LookUp, Outcome::Done(AtProvider::Absent)),
             CancellationStatus::NeedsAttention,
             Some("provider.no_record"),
         ),
     ] {
         let mut order = refused();
         let _ = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &said);
-        assert_eq!(order.refs.awb.as_deref(), Some("PX0001"), "{said:?}");
+        assert_eq!(order.reference.as_deref(), Some("PX0001"), "{said:?}");
         let cancellation = order.cancellation.as_mut().expect("it was asked for");
         let found = cancellation.failure.take().map(|failure| failure.code);
         assert_eq!((cancellation.status, found.as_deref()), (status, code), "{said:?}");

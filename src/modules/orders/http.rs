@@ -15,7 +15,7 @@ use super::{
     store::OrderFilter,
 };
 use crate::{
-    modules::providers::{Party, PaymentMode, Service, Shipment, StoredFailure},
+    modules::providers::{Detail, Party, PaymentMode, Service, Shipment, StoredFailure},
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
@@ -52,7 +52,12 @@ struct OrderResponse {
     provider_sync_status: ProviderSyncStatus,
     provider_request_ref_id: Option<String>,
     provider_response_ref_id: Option<String>,
-    shipment: ShipmentResponse,
+    /// The account with which it was sent.
+    account_id: Option<String>,
+    /// The provider's name for it, once it has one: a waybill number, an order number, ...
+    reference: Option<String>,
+    #[serde(flatten)]
+    detail: DetailResponse,
     /// What it costs: held at the create, owed once the provider has it, given back where it comes to nothing.
     charge: Option<Money>,
     cancellation: Option<CancellationResponse>,
@@ -60,6 +65,13 @@ struct OrderResponse {
     attempts: i32,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
+}
+
+/// What it is about, under the name of its kind.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum DetailResponse {
+    Shipment(ShipmentResponse),
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -169,12 +181,16 @@ impl From<Order> for OrderResponse {
             provider_sync_status: order.provider_sync_status,
             provider_request_ref_id: order.provider_request_ref_id,
             provider_response_ref_id: order.provider_response_ref_id,
-            shipment: ShipmentResponse {
-                awb: order.refs.awb,
-                courier_name: order.refs.courier_name,
-                provider_order_id: order.refs.provider_order_id,
-                ..order.shipment.into()
+            account_id: order.account_id,
+            detail: match order.detail {
+                Detail::Shipment(shipment) => DetailResponse::Shipment(ShipmentResponse {
+                    awb: order.reference.clone(),
+                    courier_name: order.refs.courier_name,
+                    provider_order_id: order.refs.provider_order_id,
+                    ..shipment.into()
+                }),
             },
+            reference: order.reference,
             charge: order.charge,
             cancellation: order.cancellation.map(|cancellation| CancellationResponse {
                 // What is still to be checked is no news yet.

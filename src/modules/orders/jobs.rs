@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use bson::DateTime;
 
 use super::{
-    CANCEL_KIND, CREATE_KIND, OrderQueues, charging,
+    CANCEL_KIND, CREATE_KIND, charging,
     commands::{insert_cancel_job, record},
-    flow::{Answered, AtCarrier, JobKind, cancelled_there, follow, give_up, miss_own_awb, next_step, starts_cancel},
+    flow::{
+        Answered, AtProvider, JobKind, cancelled_there, follow, give_up, miss_own_reference, next_step, starts_cancel,
+    },
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
@@ -16,7 +18,7 @@ use crate::{
         audit::{Call, ErrorClass, Verdict},
         kyc::KycGate,
         providers::{
-            AccountWatch, Carrier, Decision, Failure, Operation, OrderToPlace, Outcome, PlacedShipment, Provider,
+            AccountWatch, Accounts, Configured, Decision, Failure, Operation, OrderToPlace, Outcome, Placed, Provider,
             call_job::{By, CallJob, CallJobHandler, Concerned, Step},
         },
         queue::{Job, JobError, JobHandler, QueueConfig, RetryRefused},
@@ -29,18 +31,18 @@ use crate::{
     },
 };
 
-/// What both handlers share.
+/// What both handlers of a provider share.
 pub struct OrderJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
     /// Sends.
     pub exchange: Exchange,
-    /// Speaks the carrier's words.
-    pub carrier: Arc<dyn Carrier>,
+    /// Whose orders they are for.
+    pub provider: Configured,
+    /// Whose credentials are used.
+    pub accounts: Accounts,
     /// Heeds what an answer says of the whole account.
     pub account: AccountWatch,
-    /// The two queues.
-    pub queues: OrderQueues,
     /// See [`super::SETTLING_DELAY`].
     pub settling_delay: Duration,
     /// Time.
@@ -56,14 +58,14 @@ pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
         Arc::new(CallJobHandler {
             job: Arc::new(OrderJob {
                 kind,
-                carrier: Arc::clone(&jobs.carrier),
-                queues: jobs.queues.clone(),
+                at: jobs.provider.clone(),
                 settling_delay: jobs.settling_delay,
                 clock: jobs.clock.clone(),
                 gate: jobs.gate,
             }),
             lane: jobs.lane.clone(),
             exchange: jobs.exchange.clone(),
+            accounts: jobs.accounts.clone(),
             account: jobs.account.clone(),
         })
     };
@@ -73,34 +75,35 @@ pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
 /// One of the two kinds.
 pub(super) struct OrderJob {
     pub(super) kind: JobKind,
-    pub(super) carrier: Arc<dyn Carrier>,
-    pub(super) queues: OrderQueues,
+    pub(super) at: Configured,
     pub(super) settling_delay: Duration,
     pub(super) clock: Clock,
     pub(super) gate: KycGate,
 }
 
 impl OrderJob {
-    /// None where the shipment to cancel has no number.
+    /// None where the provider can't be asked so: it does not take such orders, does not take them back, or has no name for
+    /// this one.
     pub(super) fn outbound(&self, order: &Order, operation: Operation) -> Option<Outbound> {
-        Some(match operation {
-            Operation::Create => self.carrier.create_request(&OrderToPlace {
+        let adapter = &self.at.adapter;
+        match operation {
+            Operation::Create => adapter.create_request(&OrderToPlace {
                 order_id: &order.id,
                 client_order_id: &order.client_order_id,
-                shipment: &order.shipment,
+                detail: &order.detail,
             }),
-            Operation::Cancel => self.carrier.cancel_request(order.refs.awb.as_deref()?),
-            Operation::LookUp => self.carrier.look_up_request(&order.id),
-        })
+            Operation::Cancel => Some(adapter.cancelling()?.cancel_request(order.reference.as_deref()?)),
+            Operation::LookUp => Some(adapter.look_up_request(&order.id)),
+        }
     }
 
-    /// Whether the shipment is another live order's. The index of claims says so before it is looked for, but for what would be
+    /// Whether what the provider has is another live order's. The index of claims says so before it is looked for, but for what would be
     /// cancelled, which claims nothing.
-    fn is_of_another(&self, view: &View, order: &Order, placed: &PlacedShipment) -> bool {
+    fn is_of_another(&self, view: &View, order: &Order, placed: &Placed) -> bool {
         if !view.collided() && !placed.cancelled {
             return false;
         }
-        let key = Order::awb_key(self.carrier.account_id(), &placed.awb);
+        let Some(key) = order.reference_key(&placed.reference) else { return false };
         let other = view.find::<Order>(&key);
         other.is_some_and(|other| other.id != order.id && other.unique_keys().contains(&key))
     }
@@ -146,7 +149,7 @@ fn cancel_again(order: &mut Order, job: &Job) -> Result<(), &'static str> {
 impl CallJob for OrderJob {
     type Subject = Order;
     type Asked = Operation;
-    type Done = AtCarrier;
+    type Done = AtProvider;
 
     fn kind(&self) -> &'static str {
         match self.kind {
@@ -157,13 +160,13 @@ impl CallJob for OrderJob {
 
     fn queue(&self) -> &QueueConfig {
         match self.kind {
-            JobKind::Create => &self.queues.create,
-            JobKind::Cancel => &self.queues.cancel,
+            JobKind::Create => &self.at.create,
+            JobKind::Cancel => &self.at.cancel,
         }
     }
 
     fn provider(&self) -> &dyn Provider {
-        &*self.carrier
+        &*self.at.adapter
     }
 
     fn subject_field(&self) -> &'static str {
@@ -187,7 +190,9 @@ impl CallJob for OrderJob {
         match next_step(order, self.kind) {
             Step::Call(operation) => match self.outbound(order, operation) {
                 Some(outbound) => Step::Call((outbound, operation)),
-                None => Step::Fail(JobError::new("internal", "orders.no_awb", "The shipment has no number.")),
+                None => {
+                    Step::Fail(JobError::new("internal", "orders.no_request", "The provider can't be asked for this."))
+                }
             },
             Step::End(decision) => Step::End(decision),
             Step::Fail(error) => Step::Fail(error),
@@ -218,6 +223,7 @@ impl CallJob for OrderJob {
             }
         }
         if call.operation == Operation::Create.as_str() {
+            order.account_id = Some(call.account_id.clone());
             order.attempts += 1;
             order.provider_sync_status = ProviderSyncStatus::InProgress;
         }
@@ -240,41 +246,45 @@ impl CallJob for OrderJob {
         charging::hold_key(order).into_iter().collect()
     }
 
-    fn read(&self, job: &Job, order_id: &str, operation: &Operation, answer: &Answer) -> Outcome<AtCarrier> {
+    fn read(&self, job: &Job, order_id: &str, operation: &Operation, answer: &Answer) -> Outcome<AtProvider> {
         match operation {
             Operation::Create => {
                 let waited_ms = self.clock.now_ms() - job.created_at.timestamp_millis();
                 metrics::histogram!("waybill_order_settled_seconds").record(waited_ms.max(0) as f64 / 1000.0);
-                self.carrier.read_create(order_id, answer).map(AtCarrier::Placed)
+                self.at.adapter.read_create(order_id, answer).map(AtProvider::Placed)
             }
-            Operation::Cancel => self.carrier.read_cancel(answer).map(|()| AtCarrier::Cancelled),
+            Operation::Cancel => match self.at.adapter.cancelling() {
+                Some(cancelling) => cancelling.read_cancel(answer).map(|()| AtProvider::Cancelled),
+                None => Outcome::unknown("provider.cancels_nothing", "The provider takes nothing back."),
+            },
             Operation::LookUp => self
-                .carrier
+                .at
+                .adapter
                 .read_look_up(order_id, answer)
-                .map(|found| found.map_or(AtCarrier::Absent, AtCarrier::Placed)),
+                .map(|found| found.map_or(AtProvider::Absent, AtProvider::Placed)),
         }
     }
 
-    fn describe(&self, operation: &Operation, done: &AtCarrier) -> Verdict {
-        let with_awb = |verdict, awb: &String| Verdict { awb: Some(awb.clone()), ..verdict };
+    fn describe(&self, operation: &Operation, done: &AtProvider) -> Verdict {
+        let with_reference = |verdict, reference: &String| Verdict { awb: Some(reference.clone()), ..verdict };
         match (done, operation) {
             // "Done" says that it is alive there.
-            (AtCarrier::Placed(placed), Operation::Create) if placed.cancelled => {
+            (AtProvider::Placed(placed), Operation::Create) if placed.cancelled => {
                 let failure = cancelled_there();
-                with_awb(Verdict::failed(ErrorClass::Unknown, failure.code, &failure.message), &placed.awb)
+                with_reference(Verdict::failed(ErrorClass::Unknown, failure.code, &failure.message), &placed.reference)
             }
-            (AtCarrier::Placed(placed), Operation::Create) => with_awb(Verdict::done("done"), &placed.awb),
-            (AtCarrier::Placed(placed), _) => with_awb(Verdict::done("found"), &placed.awb),
-            (AtCarrier::Absent, _) => Verdict::done("absent"),
-            (AtCarrier::Cancelled, _) => Verdict::done("done"),
+            (AtProvider::Placed(placed), Operation::Create) => with_reference(Verdict::done("done"), &placed.reference),
+            (AtProvider::Placed(placed), _) => with_reference(Verdict::done("found"), &placed.reference),
+            (AtProvider::Absent, _) => Verdict::done("absent"),
+            (AtProvider::Cancelled, _) => Verdict::done("done"),
         }
     }
 
     fn follow(&self, view: &mut View, order: &mut Order, answered: &Answered<'_>, _: By<'_>) -> Decision {
-        if let Outcome::Done(AtCarrier::Placed(placed)) = answered.outcome
+        if let Outcome::Done(AtProvider::Placed(placed)) = answered.outcome
             && self.is_of_another(view, order, placed)
         {
-            return miss_own_awb(order, self.kind, answered);
+            return miss_own_reference(order, self.kind, answered);
         }
         follow(order, self.kind, answered, self.settling_delay)
     }
@@ -286,17 +296,17 @@ impl CallJob for OrderJob {
     fn write(&self, view: &mut View, mut order: Order, decision: &Decision, by: By<'_>) -> Option<&'static str> {
         let starts_cancel = starts_cancel(&order, &decision.end);
         if starts_cancel {
-            insert_cancel_job(view, &mut order, &self.queues, &sibling_id("job", by.event_id));
+            insert_cancel_job(view, &mut order, &self.at.cancel, &sibling_id("job", by.event_id));
         }
         if let Some(event) = decision.event {
             charging::settle(view, &order, by.event_id, by.actor);
             record(view, by.event_id, event, &order, by.actor);
         }
-        order.claim_awb(self.carrier.account_id());
+        order.claim_reference();
         // Changed always, so that it can't pass by a cancellation that is being asked for.
         order.updated_at = view.now();
         view.update(&order);
-        starts_cancel.then_some(self.queues.cancel.name)
+        starts_cancel.then_some(self.at.cancel.name)
     }
 
     fn revive(&self, view: &mut View, mut order: Order, job: &Job, by: By<'_>) -> Result<(), RetryRefused> {

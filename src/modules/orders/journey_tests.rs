@@ -13,16 +13,16 @@ use bson::{DateTime, Document};
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    OrderQueues, SETTLING_DELAY,
+    SETTLING_DELAY,
     attempt_tests::order_job,
     charging_tests::quote,
     commands::{CancelOrder, CreateOrder},
     error::OrderError,
-    flow::{AtCarrier, JobKind},
-    flow_tests::{NOW, failure, placed, shipment},
+    flow::{AtProvider, JobKind},
+    flow_tests::{NOW, carrier, detail, failure, placed, providers},
     jobs::OrderJob,
     model::{CancellationStatus, Order, OrderStatus, fingerprint},
-    retry_tests::{Handlers, order_handlers},
+    retry_tests::order_handlers,
 };
 use crate::{
     modules::{
@@ -33,7 +33,7 @@ use crate::{
             Operation, Outcome, Retry,
             call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded, CallJob},
         },
-        queue::{Conclusion, Job, JobError, JobState, Retried, RetryJob, settle_job},
+        queue::{Conclusion, Handlers, Job, JobError, JobState, Retried, RetryJob, settle_job},
         wallet::{Hold, LedgerTransaction, Wallet},
     },
     platform::{
@@ -79,12 +79,12 @@ struct World {
     responses: Vec<Document>,
     events: Vec<Document>,
     books: Vec<There>,
-    handlers: Handlers,
+    handlers: Arc<Handlers>,
     ids: u32,
 }
 
 impl World {
-    fn new(handlers: &Handlers) -> Self {
+    fn new(handlers: &Arc<Handlers>) -> Self {
         Self {
             now: NOW,
             order: None,
@@ -140,13 +140,13 @@ impl World {
             user_id: "usr_1".into(),
             client_order_id: "c-1001".into(),
             provider: "parcelx",
-            fingerprint: fingerprint("parcelx", &shipment()),
-            shipment: shipment(),
-            quote: quote(),
+            fingerprint: fingerprint("parcelx", &detail()),
+            detail: detail(),
+            quote: Some(quote()),
             misfits: Vec::new(),
             actor: Actor::worker("usr_1", "rqs_1"),
             correlation_id: "rqs_1".into(),
-            queues: OrderQueues::default(),
+            queue: carrier().create,
             order_id: self.id("ord"),
             job_id: self.id("job"),
             event_id: self.id("evt"),
@@ -161,7 +161,7 @@ impl World {
             reason: None,
             actor: Actor::worker("usr_1", "rqs_2"),
             correlation_id: "rqs_2".into(),
-            queues: OrderQueues::default(),
+            providers: providers(),
             job_id: self.id("job"),
             event_ids: [self.id("evt"), self.id("evt")],
         };
@@ -194,7 +194,7 @@ impl World {
         job.attempts += 1;
         job.lease_token = Some(token);
         job.lease_owner = Some("wrk_1".into());
-        let kind = if job.queue == super::CREATE_QUEUE { JobKind::Create } else { JobKind::Cancel };
+        let kind = if job.kind == super::CREATE_KIND { JobKind::Create } else { JobKind::Cancel };
         Some((job.clone(), kind))
     }
 
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// What the carrier does with a call, and what its answer means by the rules of the adapter.
-    fn carry_out(&mut self, operation: Operation, chance: u8) -> Outcome<AtCarrier> {
+    fn carry_out(&mut self, operation: Operation, chance: u8) -> Outcome<AtProvider> {
         let (failure, now) = (failure(), self.now);
         match operation {
             Operation::Create => match chance {
@@ -236,16 +236,16 @@ impl World {
                 }
                 200.. => {
                     self.books.push(There::Since(now));
-                    Outcome::Done(AtCarrier::Placed(placed(false)))
+                    Outcome::Done(AtProvider::Placed(placed(false)))
                 }
             },
             Operation::LookUp => match chance {
                 0..60 => Outcome::Unknown(failure),
                 60..80 => Outcome::Retryable(failure, Retry::Deferred),
                 80..85 => Outcome::Unauthorized(failure),
-                85.. if self.exists() => Outcome::Done(AtCarrier::Placed(placed(false))),
-                85.. if self.books.contains(&There::Cancelled) => Outcome::Done(AtCarrier::Placed(placed(true))),
-                85.. => Outcome::Done(AtCarrier::Absent),
+                85.. if self.exists() => Outcome::Done(AtProvider::Placed(placed(false))),
+                85.. if self.books.contains(&There::Cancelled) => Outcome::Done(AtProvider::Placed(placed(true))),
+                85.. => Outcome::Done(AtProvider::Absent),
             },
             Operation::Cancel => match chance {
                 0..40 => Outcome::Unknown(failure),
@@ -254,7 +254,7 @@ impl World {
                 65..80 => Outcome::Refused(failure),
                 80.. => {
                     self.books.fill(There::Cancelled);
-                    if chance < 120 { Outcome::Unknown(failure) } else { Outcome::Done(AtCarrier::Cancelled) }
+                    if chance < 120 { Outcome::Unknown(failure) } else { Outcome::Done(AtProvider::Cancelled) }
                 }
             },
         }
@@ -264,7 +264,7 @@ impl World {
         &mut self,
         kind: JobKind,
         begun: Begun<OrderJob>,
-        outcome: Outcome<AtCarrier>,
+        outcome: Outcome<AtProvider>,
     ) -> CallConcluded<OrderJob> {
         let call_job = order_job(kind);
         let repeatable = call_job.is_safe_to_repeat(begun.asked.as_str());
@@ -327,6 +327,7 @@ impl World {
         }
         let token = job.lease_token.clone().expect("claimed");
         let begin = BeginAttempt {
+            account_id: "parcelx/default".into(),
             call_job: order_job(kind),
             subject_id: job.payload.get_str("orderId").expect("an order").to_owned(),
             job_id: job.id.clone(),
@@ -402,8 +403,8 @@ impl World {
 }
 
 /// The real handlers, made once; the runtime they want never runs anything.
-fn handlers() -> Handlers {
-    static MADE: OnceLock<(Handlers, tokio::runtime::Runtime)> = OnceLock::new();
+fn handlers() -> Arc<Handlers> {
+    static MADE: OnceLock<(Arc<Handlers>, tokio::runtime::Runtime)> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let _entered = runtime.enter();

@@ -5,8 +5,8 @@
 //! answer there is a look-up first. An order's state changes only along [`transitions::next`], in one transaction with the event
 //! that says so, the logs, and the job.
 //!
-//! Collection: `orders`. Jobs: `create-order` on `parcelx-orders-queue`, `cancel-order` on
-//! `parcelx-order-cancellation-queue`. Events: `OrderCreated, OrderConfirmed, OrderFailed, OrderNeedsAttention, OrderResent,
+//! Collection: `orders`. Jobs: `create-order` on `<provider>-orders-queue`, `cancel-order` on
+//! `<provider>-order-cancellation-queue`. Events: `OrderCreated, OrderConfirmed, OrderFailed, OrderNeedsAttention, OrderResent,
 //! CancellationRequested, OrderCancelled, CancellationRefused, CancellationNeedsAttention`.
 
 mod charging;
@@ -50,30 +50,9 @@ pub use model::{ORDERS, Order, OrderStatus, ProviderSyncStatus};
 pub use service::OrderService;
 pub use store::OrderStore;
 
-use crate::modules::queue::QueueConfig;
-
-/// Places orders at ParcelX.
-pub const CREATE_QUEUE: &str = "parcelx-orders-queue";
-/// Takes them back.
-pub const CANCEL_QUEUE: &str = "parcelx-order-cancellation-queue";
 /// Kind of the jobs that place orders.
 pub const CREATE_KIND: &str = "create-order";
 /// Kind of the jobs that take them back.
 pub const CANCEL_KIND: &str = "cancel-order";
 /// An absence in a look-up counts only this long after the create was sent: the provider may still be at it.
 pub const SETTLING_DELAY: Duration = Duration::from_secs(5);
-
-/// The two queues of this module.
-#[derive(Clone, Debug)]
-pub struct OrderQueues {
-    /// [`CREATE_QUEUE`].
-    pub create: QueueConfig,
-    /// [`CANCEL_QUEUE`].
-    pub cancel: QueueConfig,
-}
-
-impl Default for OrderQueues {
-    fn default() -> Self {
-        Self { create: QueueConfig::named(CREATE_QUEUE), cancel: QueueConfig::named(CANCEL_QUEUE) }
-    }
-}

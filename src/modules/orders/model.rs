@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     modules::{
         audit::Call,
-        providers::{PlacedShipment, Shipment, StoredFailure},
+        providers::{Detail, Placed, StoredFailure},
         wallet::rates::Pricing,
     },
     platform::{
@@ -19,10 +19,10 @@ use crate::{
 
 /// The collection.
 pub const ORDERS: &str = "orders";
-/// The field of [`Order::awb_key`].
-const LIVE_AWB: &[&str] = &["liveAwb"];
+/// The field of [`Order::reference_key`].
+const LIVE_REFERENCE: &[&str] = &["liveReference"];
 /// Version of [`fingerprint`]; raised when its meaning changes.
-const FINGERPRINT_VERSION: u32 = 1;
+const FINGERPRINT_VERSION: u32 = 2;
 
 /// Where an order is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -121,25 +121,14 @@ pub struct Cancellation {
     pub correlation_id: String,
 }
 
-/// The provider's names for it.
+/// What else the provider says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderRefs {
-    /// Air waybill.
-    pub awb: Option<String>,
     /// Who carries it.
     pub courier_name: Option<String>,
-    /// Their order number.
+    /// Their order number, besides the reference.
     pub provider_order_id: Option<String>,
-}
-
-impl ProviderRefs {
-    /// Takes over what an answer names; a look-up names less and takes nothing away.
-    pub fn learn(&mut self, placed: &PlacedShipment) {
-        self.awb = Some(placed.awb.clone());
-        self.courier_name = placed.courier_name.clone().or_else(|| self.courier_name.take());
-        self.provider_order_id = placed.provider_order_id.clone().or_else(|| self.provider_order_id.take());
-    }
 }
 
 /// How an order is paid for.
@@ -183,7 +172,7 @@ pub struct Order {
     pub user_id: String,
     /// The owner's id; unique per owner, for ever.
     pub client_order_id: String,
-    /// `parcelx`, ...
+    /// One of the registry's.
     pub provider: String,
     /// Where it is.
     pub status: OrderStatus,
@@ -193,13 +182,19 @@ pub struct Order {
     pub provider_request_ref_id: Option<String>,
     /// Its answer.
     pub provider_response_ref_id: Option<String>,
-    /// What is to be carried.
-    pub shipment: Shipment,
-    /// The provider's names for it.
+    /// What it is about.
+    pub detail: Detail,
+    /// The account with which it was sent last: that account looks it up and takes it back.
+    #[serde(default)]
+    pub account_id: Option<String>,
+    /// The provider's name for it: a waybill number, an order number, ...
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// What else the provider says of it.
     pub refs: ProviderRefs,
-    /// Account and waybill number while the order lives: no two orders share them. See [`Order::claim_awb`].
+    /// Account and reference while the order lives: no two orders share them. See [`Order::claim_reference`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live_awb: Option<String>,
+    pub live_reference: Option<String>,
     /// What it costs; none for orders from before there were wallets.
     pub charge: Option<Money>,
     /// How it is paid for; none where it costs nothing.
@@ -244,19 +239,32 @@ impl Order {
     #[must_use]
     pub fn means(&self, fingerprint: &str) -> bool {
         (self.fingerprint_version == FINGERPRINT_VERSION && self.fingerprint == fingerprint)
-            || self::fingerprint(&self.provider, &self.shipment.normalized()) == fingerprint
+            || self::fingerprint(&self.provider, &self.detail.normalized()) == fingerprint
     }
 
-    /// The key of the order that lives under a waybill number of `account_id`.
+    /// Takes over what an answer names; a look-up names less and takes nothing away.
+    pub fn learn(&mut self, placed: &Placed) {
+        self.reference = Some(placed.reference.clone());
+        let refs = &mut self.refs;
+        refs.courier_name = placed.courier_name.clone().or_else(|| refs.courier_name.take());
+        refs.provider_order_id = placed.provider_order_id.clone().or_else(|| refs.provider_order_id.take());
+    }
+
+    /// The key of the live order that the provider knows as `reference` with this order's account; none where this one was
+    /// never sent.
     #[must_use]
-    pub fn awb_key(account_id: &str, awb: &str) -> Key {
-        Key::unique(ORDERS, LIVE_AWB, vec![live_awb(account_id, awb)])
+    pub fn reference_key(&self, reference: &str) -> Option<Key> {
+        Some(Key::unique(ORDERS, LIVE_REFERENCE, vec![self.live_as(reference)?]))
     }
 
-    /// Claims its waybill number where the order lives, else gives it up. To be called whenever either may have changed.
-    pub fn claim_awb(&mut self, account_id: &str) {
+    /// Claims its reference where the order lives, else gives it up. To be called whenever either may have changed.
+    pub fn claim_reference(&mut self) {
         let is_live = !matches!(self.status, OrderStatus::Cancelled | OrderStatus::Failed);
-        self.live_awb = self.refs.awb.as_ref().filter(|_| is_live).map(|awb| live_awb(account_id, awb));
+        self.live_reference = self.reference.as_ref().filter(|_| is_live).and_then(|reference| self.live_as(reference));
+    }
+
+    fn live_as(&self, reference: &str) -> Option<String> {
+        Some(format!("{}/{reference}", self.account_id.as_ref()?))
     }
 
     /// Links an answer where its request is linked.
@@ -293,10 +301,6 @@ impl Order {
     }
 }
 
-fn live_awb(account_id: &str, awb: &str) -> String {
-    format!("{account_id}/{awb}")
-}
-
 impl Entity for Order {
     const COLLECTION: &'static str = ORDERS;
 
@@ -305,7 +309,7 @@ impl Entity for Order {
     }
 
     fn unique_keys(&self) -> Vec<Key> {
-        let claim = self.live_awb.clone().map(|claim| Key::unique(ORDERS, LIVE_AWB, vec![claim]));
+        let claim = self.live_reference.clone().map(|claim| Key::unique(ORDERS, LIVE_REFERENCE, vec![claim]));
         [Self::key(&self.user_id, &self.client_order_id)].into_iter().chain(claim).collect()
     }
 }
@@ -320,9 +324,9 @@ pub const fn fingerprint_version() -> u32 {
 /// and spelled-out defaults don't count, because they are gone after parsing.
 ///
 /// # Panics
-/// Never for a shipment that was parsed.
+/// Never for a detail object that was parsed.
 #[must_use]
-pub fn fingerprint(provider: &str, shipment: &Shipment) -> String {
-    let canonical = serde_json::to_vec(&(provider, shipment)).expect("a shipment is JSON: it came as JSON");
+pub fn fingerprint(provider: &str, detail: &Detail) -> String {
+    let canonical = serde_json::to_vec(&(provider, detail)).expect("a detail object is JSON: it came as JSON");
     sha256_hex(&canonical)
 }

@@ -66,7 +66,7 @@ fn with(path: &str, value: Option<Value>) -> Value {
 fn meaning(body: &Value) -> String {
     let request = read(body.to_string().as_bytes()).expect("it can be read");
     let order = request.into_order().expect("a shipment");
-    fingerprint(order.provider, &order.shipment)
+    fingerprint(order.provider.name, &order.detail)
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn the_examples_are_valid() {
     for (name, body, client_order_id) in [("design", EXAMPLE, "c-1001"), ("benchmark", BENCHMARK, "b-1")] {
         let request = read(body.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let order = request.into_order().expect("a shipment");
-        assert_eq!((&*order.client_order_id, order.provider), (client_order_id, "parcelx"), "{name}");
+        assert_eq!((&*order.client_order_id, order.provider.name), (client_order_id, "parcelx"), "{name}");
     }
 }
 
@@ -318,7 +318,7 @@ fn order_of_keys_and_white_space_mean_nothing() {
         "{body}"
     );
     let order = read(body.as_bytes()).expect("it is valid").into_order().expect("a shipment");
-    assert_eq!(fingerprint(order.provider, &order.shipment), meaning(&example()));
+    assert_eq!(fingerprint(order.provider.name, &order.detail), meaning(&example()));
 }
 
 /// The same order, typed on another telephone.

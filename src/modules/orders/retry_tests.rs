@@ -1,6 +1,6 @@
 //! Running dead jobs of orders again, decided over a view without a database.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use mongodb::{
     Client,
@@ -8,10 +8,10 @@ use mongodb::{
 };
 
 use super::{
-    CREATE_KIND, OrderQueues, SETTLING_DELAY,
+    CREATE_KIND, SETTLING_DELAY,
     commands_tests::{decide, event_types, find_job, view_of},
     flow::JobKind,
-    flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, job_in, order, stepped, uncertain},
+    flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, carrier, job_in, order, stepped, uncertain},
     jobs::{OrderJobs, handlers},
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
 };
@@ -20,25 +20,23 @@ use crate::{
         audit::{AuditStore, ErrorClass},
         events::Actor,
         kyc::KycGate,
-        providers::{AccountStore, AccountWatch, Operation, StoredFailure, parcelx::ParcelX},
-        queue::{Job, JobEnd, JobError, JobHandler, JobState, QueueStore, Retried, RetryJob},
+        providers::{AccountStore, AccountWatch, Accounts, Operation, StoredFailure},
+        queue::{Handlers, Job, JobEnd, JobError, JobState, QueueStore, Retried, RetryJob, by_queue_and_kind},
     },
     platform::{batch::Lane, clock::Clock, exchange::Exchange},
 };
 
-pub(super) type Handlers = Arc<HashMap<&'static str, Arc<dyn JobHandler>>>;
-
 /// The real handlers; to be made inside a runtime. Nothing here sends or asks the database, which is at an address where nobody listens.
-pub(super) fn order_handlers() -> Handlers {
+pub(super) fn order_handlers() -> Arc<Handlers> {
     let nobody = ServerAddress::Tcp { host: "127.0.0.1".into(), port: Some(1) };
     let client = Client::with_options(ClientOptions::builder().hosts(vec![nobody]).build()).expect("a client");
     let (db, clock) = (client.database("nothing"), Clock::default());
-    let keys = ["access", "secret"].map(|key| key.to_owned().into());
     let jobs = OrderJobs {
         gate: KycGate::new(false),
         lane: Lane::start("test", db.clone(), clock.clone(), crate::modules::audit::journal()),
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
-        carrier: Arc::new(ParcelX::new("https://carrier.example", &keys[0], &keys[1])),
+        provider: carrier(),
+        accounts: Accounts::default(),
         account: AccountWatch::new(
             "parcelx/default",
             &[],
@@ -47,14 +45,13 @@ pub(super) fn order_handlers() -> Handlers {
             AuditStore::new(db),
             clock.clone(),
         ),
-        queues: OrderQueues::default(),
         settling_delay: SETTLING_DELAY,
         clock,
     };
-    Arc::new(handlers(jobs).into_iter().map(|handler| (handler.kind(), handler)).collect())
+    Arc::new(by_queue_and_kind(&handlers(jobs)))
 }
 
-fn retry(handlers: &Handlers, job_id: &str) -> RetryJob {
+fn retry(handlers: &Arc<Handlers>, job_id: &str) -> RetryJob {
     RetryJob {
         job_id: job_id.into(),
         event_id: "evt_1".into(),
@@ -215,7 +212,7 @@ async fn a_broken_attempt_without_a_readable_payload_concludes_nothing() {
     let handlers = order_handlers();
     let error = JobError::new("panic", "queue.panic", "boom");
     let job = Job { lease_token: Some(TOKEN.into()), ..active_job(JobKind::Create) };
-    assert!(handlers[CREATE_KIND].failed(&job, error.clone()).is_some());
+    assert!(handlers[&("parcelx-orders-queue", CREATE_KIND)].failed(&job, error.clone()).is_some());
     let unreadable = Job { payload: bson::doc! {}, ..job };
-    assert!(handlers[CREATE_KIND].failed(&unreadable, error).is_none());
+    assert!(handlers[&("parcelx-orders-queue", CREATE_KIND)].failed(&unreadable, error).is_none());
 }

@@ -6,7 +6,6 @@ use std::sync::{
 };
 
 use super::{
-    OrderQueues,
     commands::{CancelOrder, CreateOrder, OrderReply},
     error::OrderError,
     model::{Order, fingerprint},
@@ -17,9 +16,9 @@ use crate::{
         audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
         events::{Actor, Event, EventStore},
         kyc::KycGate,
-        providers::{Party, Shipment},
+        providers::{Declaration, Detail, Party, PricedBy, Providers},
         queue::Waker,
-        wallet::rates::{self, Parcel, RateCards},
+        wallet::rates::{self, Parcel, Quote, RateCards},
     },
     platform::{
         batch::Lane,
@@ -46,8 +45,8 @@ pub struct OrderService {
     pub audit: AuditStore,
     /// Wakes workers.
     pub waker: Waker,
-    /// The two queues.
-    pub queues: OrderQueues,
+    /// Where orders go.
+    pub providers: Providers,
     /// Prices.
     pub rates: RateCards,
     /// Nothing is written before.
@@ -60,9 +59,9 @@ pub struct NewOrder {
     /// The merchant's id.
     pub client_order_id: String,
     /// The provider.
-    pub provider: &'static str,
-    /// What is to be carried.
-    pub shipment: Shipment,
+    pub provider: &'static Declaration,
+    /// What it is about.
+    pub detail: Detail,
 }
 
 /// What happened to an order and what was said to its provider.
@@ -86,20 +85,20 @@ impl OrderService {
     /// [`OrderError::Lane`].
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
-        let card = self.rates.current(new.provider).await?.ok_or(OrderError::NoRates)?;
-        let quote = rates::quote(&card, &Parcel::from(&new.shipment)).map_err(|_| OrderError::NoRates)?;
+        let at = self.providers.get(new.provider.name).ok_or(OrderError::NoRates)?;
+        let quote = self.quote(new.provider, &new.detail).await?;
         let command = CreateOrder {
             gate: self.gate,
             user_id: user.user_id.clone(),
             client_order_id: new.client_order_id,
-            provider: new.provider,
-            fingerprint: fingerprint(new.provider, &new.shipment),
-            misfits: misfits(&new.shipment),
-            shipment: new.shipment,
+            provider: new.provider.name,
+            fingerprint: fingerprint(new.provider.name, &new.detail),
+            misfits: [misfits(&new.detail), (new.provider.misfits)(&new.detail)].concat(),
+            detail: new.detail,
             quote,
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
-            queues: self.queues.clone(),
+            queue: at.create.clone(),
             order_id: new_id("ord"),
             job_id: new_id("job"),
             event_id: new_id("evt"),
@@ -124,11 +123,22 @@ impl OrderService {
             reason,
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
-            queues: self.queues.clone(),
+            providers: self.providers.clone(),
             job_id: new_id("job"),
             event_ids: [new_id("evt"), new_id("evt")],
         };
         self.reply(self.lane.submit(command).await??)
+    }
+
+    /// What the order costs; none where it costs nothing.
+    async fn quote(&self, provider: &'static Declaration, detail: &Detail) -> Result<Option<Quote>, OrderError> {
+        match (provider.priced_by, detail) {
+            (PricedBy::RateCard(_), Detail::Shipment(shipment)) => {
+                let card = self.rates.current(provider.name).await?.ok_or(OrderError::NoRates)?;
+                rates::quote(&card, &Parcel::from(shipment)).map(Some).map_err(|_| OrderError::NoRates)
+            }
+            (PricedBy::Nothing, _) => Ok(None),
+        }
     }
 
     fn reply(&self, reply: OrderReply) -> Result<OrderReply, OrderError> {
@@ -183,7 +193,8 @@ impl OrderService {
 
 /// What of a shipment's addresses does not fit together. Not a rule of the request: an order that was taken before there
 /// was such a rule is replayed all the same.
-fn misfits(shipment: &Shipment) -> Vec<FieldError> {
+fn misfits(detail: &Detail) -> Vec<FieldError> {
+    let Detail::Shipment(shipment) = detail;
     let parties = [("consignee", &shipment.consignee), ("pickup", &shipment.pickup)];
     let misfit = |(party, Party { pincode, state, .. }): (&str, &Party)| {
         Some(match pincodes::fit(pincode, state).err()? {

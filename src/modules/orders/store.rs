@@ -43,9 +43,9 @@ impl OrderStore {
     pub fn indexes() -> Vec<Index> {
         vec![
             Index::new(ORDERS, "idempotency", doc! { "userId": 1, "clientOrderId": 1 }).unique(),
-            Index::new(ORDERS, "live_awb", doc! { "liveAwb": 1 })
+            Index::new(ORDERS, "live_reference", doc! { "liveReference": 1 })
                 .unique()
-                .partial(doc! { "liveAwb": { "$exists": true } }),
+                .partial(doc! { "liveReference": { "$exists": true } }),
             Index::new(ORDERS, "owner", doc! { "userId": 1, "_id": -1 }),
             Index::new(ORDERS, "owner_status", doc! { "userId": 1, "status": 1, "_id": -1 }),
         ]

@@ -33,6 +33,8 @@ pub struct BeginAttempt<J: CallJob> {
     pub token: String,
     /// Who runs it.
     pub worker_id: String,
+    /// The account that is used.
+    pub account_id: String,
     /// For the request's log.
     pub request_ref_id: String,
     /// For the log that closes a call which was left open.
@@ -67,7 +69,7 @@ impl<J: CallJob> BeginAttempt<J> {
             attempt: job.attempts,
             job_id: job.id.clone(),
             worker_id: self.worker_id.clone(),
-            account_id: self.call_job.provider().account_id().to_owned(),
+            account_id: self.account_id.clone(),
             correlation_id: job.correlation_id.clone(),
             sent_at: now,
         }

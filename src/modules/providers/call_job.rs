@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use bson::DateTime;
 
 use super::{
-    Provider,
+    Accounts, Provider,
     account_watch::AccountWatch,
+    default_account,
     outcome::{Decision, Failure, Outcome, Timing},
 };
 use crate::{
@@ -175,6 +176,8 @@ pub struct CallJobHandler<J: CallJob> {
     pub lane: Lane,
     /// Sends.
     pub exchange: Exchange,
+    /// Whose credentials are used.
+    pub accounts: Accounts,
     /// Heeds what an answer says of the whole account.
     pub account: AccountWatch,
 }
@@ -186,12 +189,13 @@ impl<J: CallJob> CallJobHandler<J> {
 
     /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
     /// process that is stopped between the two must not send when it goes on.
-    async fn send(&self, logged: &Logged, lease: &Lease) -> Reply {
+    async fn send(&self, logged: &Logged, account_id: &str, lease: &Lease) -> Reply {
         let since = Instant::now();
         if !lease.outlasts(self.exchange.deadline() + LEASE_MARGIN).await {
             return Reply::not_sent(NotSent::NoTime);
         }
-        let Some(credentials) = self.job.provider().credentials().await else {
+        let secrets = self.accounts.secrets(account_id).await;
+        let Some(credentials) = secrets.and_then(|secrets| self.job.provider().sign(&secrets)) else {
             return Reply::not_sent(NotSent::NoCredentials);
         };
         crash::point("sending");
@@ -201,7 +205,7 @@ impl<J: CallJob> CallJobHandler<J> {
     /// Calls, reads the answer, heeds what it says of the whole account, and prepares the end of the attempt.
     async fn call(&self, job: &Job, subject_id: &str, begun: Begun<J>, lease: &Lease) -> CallConcluded<J> {
         crash::point("request_logged");
-        let Reply { answer, record } = self.send(&begun.logged, lease).await;
+        let Reply { answer, record } = self.send(&begun.logged, &begun.call.account_id, lease).await;
         crash::point("answered");
         let operation = begun.logged.outbound().operation;
         let mut outcome = self.job.read(job, subject_id, &begun.asked, &answer);
@@ -234,6 +238,10 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
         self.job.kind()
     }
 
+    fn queue(&self) -> &'static str {
+        self.job.queue().name
+    }
+
     async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
         let Some(subject_id) = self.subject_id(job) else {
             let reason = format!("The payload has no {}.", self.job.subject_field());
@@ -245,6 +253,7 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
             job_id: job.id.clone(),
             token: lease.token.clone(),
             worker_id: lease.worker_id.clone(),
+            account_id: default_account(self.job.provider().name()),
             request_ref_id: new_id("req"),
             closing_response_id: new_id("res"),
             event_id: new_id("evt"),

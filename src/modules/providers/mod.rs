@@ -2,12 +2,15 @@
 //! database and never sends: [`crate::platform::exchange`] does.
 //!
 //! Invariants: a provider's secrets are fetched right before sending and never stored. What an adapter does not
-//! understand is `unknown`, never a guess. Collection: `provider_accounts` (refused credentials in a row).
+//! understand is `unknown`, never a guess. Nothing outside of a provider's folder and [`registry`] names a provider of orders.
+//! Collection: `provider_accounts` (refused credentials in a row).
 
 mod account_watch;
 mod accounts;
 mod attempt;
 pub mod call_job;
+mod declaration;
+mod detail;
 pub mod idcheck;
 mod objection;
 mod outcome;
@@ -15,20 +18,25 @@ pub mod parcelx;
 pub mod paygate;
 mod policy;
 mod reading;
-mod shipment;
+pub mod registry;
+mod secrets;
 #[cfg(test)]
 mod status_tests;
 mod transport;
-
-use async_trait::async_trait;
 
 use crate::platform::exchange::{Answer, Credentials, Outbound};
 
 pub use account_watch::AccountWatch;
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
-pub use outcome::{Decision, Failure, Outcome, PlacedShipment, Retry, StoredFailure, Timing, job_error};
+pub use declaration::{
+    AccountLimits, BASE_URL, CredentialField, Declaration, Kind, PricedBy, ProviderSettings, QueuePolicy,
+    RATE_PER_SECOND, Setting,
+};
+pub use detail::{Detail, Dimensions, Item, Party, PaymentMode, Service, Shipment};
+pub use outcome::{Decision, Failure, Outcome, Placed, Retry, StoredFailure, Timing, job_error};
 pub use policy::{Policy, not_personal, policies};
-pub use shipment::{Dimensions, Item, Party, PaymentMode, ProviderName, Service, Shipment};
+pub use registry::{Configured, ProviderName, Providers};
+pub use secrets::{AccountSecrets, Accounts, default_account};
 
 /// What a provider is asked to do; the names are those in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,40 +80,47 @@ pub struct OrderToPlace<'a> {
     pub order_id: &'a str,
     /// The merchant's id.
     pub client_order_id: &'a str,
-    /// What is to be carried.
-    pub shipment: &'a Shipment,
+    /// What it is about.
+    pub detail: &'a Detail,
 }
 
-/// An outside service.
-#[async_trait]
+/// An outside service. Knows no account: what a call is signed by is brought to it.
 pub trait Provider: Send + Sync + 'static {
-    /// The account that is used, as in logs.
-    fn account_id(&self) -> &str;
+    /// As in logs.
+    fn name(&self) -> &'static str;
 
-    /// Names of the headers that [`Provider::credentials`] will bring.
+    /// Names of the headers that [`Provider::sign`] brings.
     fn credential_headers(&self) -> &'static [&'static str];
 
-    /// Proof of who we are, made right before sending. `None` where it can't be had; nothing is sent then.
-    async fn credentials(&self) -> Option<Credentials>;
+    /// Proof of who we are, made right before sending. `None` where it can't be made of these; nothing is sent then.
+    fn sign(&self, secrets: &AccountSecrets) -> Option<Credentials>;
 }
 
-/// A provider that carries orders.
-pub trait Carrier: Provider {
-    /// The request that places the order.
-    fn create_request(&self, order: &OrderToPlace<'_>) -> Outbound;
+/// A provider that takes orders.
+pub trait OrderProvider: Provider {
+    /// The request that places the order; `None` where it is about something else than this provider takes.
+    fn create_request(&self, order: &OrderToPlace<'_>) -> Option<Outbound>;
 
-    /// The request that cancels the shipment `awb`.
-    fn cancel_request(&self, awb: &str) -> Outbound;
+    /// What the answer to a create means for the order `order_id`.
+    fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<Placed>;
 
     /// The request that asks for an order by our reference.
     fn look_up_request(&self, order_id: &str) -> Outbound;
 
-    /// What the answer to a create means for the order `order_id`.
-    fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<PlacedShipment>;
+    /// What the answer to a look-up means for the order `order_id`; none is a clear "no record".
+    fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<Placed>>;
+
+    /// How it takes an order back; none where what was sent can't be taken back.
+    fn cancelling(&self) -> Option<&dyn Cancelling> {
+        None
+    }
+}
+
+/// Takes orders back.
+pub trait Cancelling {
+    /// The request that cancels what the provider knows as `reference`.
+    fn cancel_request(&self, reference: &str) -> Outbound;
 
     /// What the answer to a cancel means: done where it is cancelled, now or before.
     fn read_cancel(&self, answer: &Answer) -> Outcome<()>;
-
-    /// What the answer to a look-up means for the order `order_id`; none is a clear "no record".
-    fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<PlacedShipment>>;
 }

@@ -14,14 +14,14 @@ use crate::{
     platform::{clock::after, scrub::scrub},
 };
 
-/// A shipment that exists at the provider.
+/// An order that exists at the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedShipment {
-    /// Air waybill number: the provider's name for it.
-    pub awb: String,
-    /// Who carries it.
+pub struct Placed {
+    /// The provider's name for it: a waybill number, an order number, ...
+    pub reference: String,
+    /// Who carries it, where it is carried.
     pub courier_name: Option<String>,
-    /// The provider's order number.
+    /// The provider's order number, where it has one besides.
     pub provider_order_id: Option<String>,
     /// It exists, but as a cancelled one.
     pub cancelled: bool,

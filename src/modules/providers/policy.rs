@@ -1,6 +1,6 @@
 //! What may be stored of calls, as the adapters themselves declare it: nothing is written down twice.
 
-use super::{Operation, idcheck, parcelx, paygate};
+use super::{idcheck, paygate, registry::PROVIDERS};
 use crate::platform::exchange::Redaction;
 
 /// What may be stored of one operation of one provider.
@@ -17,10 +17,12 @@ pub struct Policy {
 /// The policies of all adapters.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
-    let carrier = Operation::ALL.map(|operation| Policy {
-        provider: parcelx::NAME,
-        operation: operation.as_str(),
-        redaction: parcelx::redaction(operation),
+    let orders = PROVIDERS.iter().flat_map(|provider| {
+        provider.operations.iter().map(|(operation, redaction)| Policy {
+            provider: provider.name,
+            operation: operation.as_str(),
+            redaction: *redaction,
+        })
     });
     let payments = paygate::REDACTIONS.iter().map(|(operation, redaction)| Policy {
         provider: paygate::NAME,
@@ -32,7 +34,7 @@ pub fn policies() -> Vec<Policy> {
         operation: kind.operation(),
         redaction: idcheck::REDACTION,
     });
-    carrier.into_iter().chain(payments).chain(checks).collect()
+    orders.chain(payments).chain(checks).collect()
 }
 
 /// Paths of bodies that stay when the records of such a call are erased. Of an operation that no adapter has, none.

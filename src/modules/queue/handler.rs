@@ -1,5 +1,7 @@
 //! What a module gives the queue to run its jobs.
 
+use std::{collections::HashMap, sync::Arc};
+
 use async_trait::async_trait;
 
 use super::{
@@ -61,11 +63,14 @@ pub struct RetryRefused {
     pub reason: &'static str,
 }
 
-/// Runs the jobs of one kind.
+/// Runs the jobs of one kind in one queue.
 #[async_trait]
 pub trait JobHandler: Send + Sync + 'static {
     /// The kind.
     fn kind(&self) -> &'static str;
+
+    /// The queue that they are in.
+    fn queue(&self) -> &'static str;
 
     /// Runs one attempt.
     async fn run(&self, job: &Job, lease: &Lease) -> Attempt;
@@ -79,4 +84,13 @@ pub trait JobHandler: Send + Sync + 'static {
     /// # Errors
     /// When the subject has ended, or is on another way.
     fn revive(&self, view: &mut View, job: &Job, actor: &Actor, event_id: &str) -> Result<(), RetryRefused>;
+}
+
+/// Handlers by queue and kind.
+pub type Handlers = HashMap<(&'static str, &'static str), Arc<dyn JobHandler>>;
+
+/// The same by queue and kind.
+#[must_use]
+pub fn by_queue_and_kind(handlers: &[Arc<dyn JobHandler>]) -> Handlers {
+    handlers.iter().map(|handler| ((handler.queue(), handler.kind()), Arc::clone(handler))).collect()
 }

@@ -22,7 +22,7 @@ mod worker;
 mod workers;
 
 pub use complete::{holds_lease, settle_job};
-pub use handler::{Attempt, Concluded, Conclusion, JobHandler, RetryRefused};
+pub use handler::{Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
 pub use lease::Lease;
 pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};

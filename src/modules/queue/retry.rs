@@ -1,10 +1,10 @@
 //! Running a dead job again, because a person says so.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     JOBS,
-    handler::{JobHandler, RetryRefused},
+    handler::{Handlers, JobHandler, RetryRefused},
     model::{Job, JobState},
 };
 use crate::platform::{
@@ -20,8 +20,8 @@ pub struct RetryJob {
     pub event_id: String,
     /// Who says so.
     pub actor: Actor,
-    /// By kind.
-    pub handlers: Arc<HashMap<&'static str, Arc<dyn JobHandler>>>,
+    /// Who runs such jobs.
+    pub handlers: Arc<Handlers>,
 }
 
 /// What became of it.
@@ -38,8 +38,8 @@ pub enum Retried {
 }
 
 impl RetryJob {
-    fn handler(&self, job: &Job) -> Option<&Arc<dyn JobHandler>> {
-        self.handlers.get(job.kind.as_str())
+    fn handler(&self, job: &Job) -> Option<Arc<dyn JobHandler>> {
+        self.handlers.get(&(job.queue.as_str(), job.kind.as_str())).cloned()
     }
 }
 

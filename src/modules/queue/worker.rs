@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     complete::{CompleteJob, Completed},
-    handler::{Attempt, Concluded, Conclusion, JobHandler},
+    handler::{Attempt, Concluded, Conclusion, Handlers, JobHandler, by_queue_and_kind},
     lease::Lease,
     model::{Job, JobEnd, JobError, QueueConfig},
     store::{Claim, Claiming, Controls, QueueStore},
@@ -95,7 +95,7 @@ pub(super) struct Inner {
     pub(super) waker: Waker,
     limiter: RateLimiter,
     pub(super) queues: Vec<QueueConfig>,
-    handlers: HashMap<&'static str, Arc<dyn JobHandler>>,
+    handlers: Handlers,
     pub(super) leases: Mutex<HashMap<String, Lease>>,
     stopping: AtomicBool,
     stop: Notify,
@@ -110,7 +110,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         let WorkerParts { settings, store, lane, clock, waker, limiter, queues, handlers } = parts;
-        let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
+        let handlers = by_queue_and_kind(&handlers);
         Self {
             inner: Arc::new(Inner {
                 settings,
@@ -339,7 +339,7 @@ impl Inner {
         if self.stopping.load(Ordering::SeqCst) {
             return self.give_back(job, lease, Duration::ZERO).await;
         }
-        let Some(handler) = self.handlers.get(job.kind.as_str()) else {
+        let Some(handler) = self.handlers.get(&(queue.name, job.kind.as_str())) else {
             let error =
                 JobError::new("payload", "queue.unknown_kind", format!("Nobody runs jobs of the kind {}.", job.kind));
             return self.complete(queue, job, lease, Arc::new(Alone { end: JobEnd::Dead { error } })).await;

@@ -37,6 +37,11 @@ pub struct Redaction {
     pub query: &'static [&'static str],
 }
 
+impl Redaction {
+    /// Nothing but the length of what was said.
+    pub const NOTHING: Self = Self { not_personal: &[], request: &[], response: &[], free_text: &[], query: &[] };
+}
+
 /// How a field may be stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Allowed {

@@ -159,7 +159,7 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
     let app = TestApp::with(&["--max-attempts=3", "--lease-ms=5000"]).await;
     let user = app.merchant().await;
     let order_id = app.created(&user, "c-1").await;
-    let queue = app.app.queues.create.name;
+    let queue = "parcelx-orders-queue";
     for death in 1..=3 {
         let (now, lease) = (app.app.clock.now(), Duration::from_secs(5));
         let until = after(now, lease);

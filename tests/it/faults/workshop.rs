@@ -68,6 +68,10 @@ impl JobHandler for Handler {
         KIND
     }
 
+    fn queue(&self) -> &'static str {
+        QUEUE
+    }
+
     async fn run(&self, job: &Job, _: &Lease) -> Attempt {
         (self.0)(job).await
     }

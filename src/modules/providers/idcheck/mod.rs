@@ -13,18 +13,16 @@ mod tests;
 
 use std::fmt;
 
-use async_trait::async_trait;
 use reqwest::{
     Method,
     header::{HeaderName, HeaderValue},
 };
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    Failure, Outcome, Provider,
+    AccountSecrets, Failure, Outcome, Provider,
     objection::{Objection, reply},
     reading,
     transport::unusable,
@@ -33,6 +31,8 @@ use crate::platform::exchange::{Answer, Credentials, Outbound, Redaction};
 
 /// As in checks and logs.
 pub const NAME: &str = "idcheck";
+/// The field of its accounts' credentials.
+pub const API_KEY: &str = "apiKey";
 /// Asks the register of PANs; as in logs.
 pub const VERIFY_PAN: &str = "verify_pan";
 /// Asks the register of GSTINs; as in logs.
@@ -50,7 +50,6 @@ pub const REDACTION: &Redaction = &wire::VERIFICATION;
 #[derive(Debug)]
 pub struct IdCheck {
     base_url: String,
-    api_key: SecretString,
 }
 
 /// What is checked.
@@ -183,10 +182,10 @@ impl fmt::Debug for Finding {
 }
 
 impl IdCheck {
-    /// An adapter for the API under `base_url` (`https://.../idcheck/v1`) with the account's key.
+    /// An adapter for the API under `base_url` (`https://.../idcheck/v1`).
     #[must_use]
-    pub fn new(base_url: &str, api_key: &SecretString) -> Self {
-        Self { base_url: base_url.trim_end_matches('/').to_owned(), api_key: api_key.clone() }
+    pub fn new(base_url: &str) -> Self {
+        Self { base_url: base_url.trim_end_matches('/').to_owned() }
     }
 
     /// The request that asks `question`, for the first time or again.
@@ -213,18 +212,17 @@ impl IdCheck {
     }
 }
 
-#[async_trait]
 impl Provider for IdCheck {
-    fn account_id(&self) -> &str {
-        "idcheck/default"
+    fn name(&self) -> &'static str {
+        NAME
     }
 
     fn credential_headers(&self) -> &'static [&'static str] {
         &["x-api-key"]
     }
 
-    async fn credentials(&self) -> Option<Credentials> {
-        let mut value = HeaderValue::from_str(self.api_key.expose_secret()).ok()?;
+    fn sign(&self, secrets: &AccountSecrets) -> Option<Credentials> {
+        let mut value = HeaderValue::from_str(secrets.get(API_KEY)?).ok()?;
         value.set_sensitive(true);
         Some(vec![(API_KEY_HEADER, value)])
     }

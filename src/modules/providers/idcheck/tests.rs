@@ -25,7 +25,7 @@ const TRADE: &str = "Rao Textiles";
 const UTR: &str = "HDFCN52026010100000001";
 
 fn adapter() -> IdCheck {
-    IdCheck::new("https://idcheck.example/idcheck/v1/", &API_KEY.to_owned().into())
+    IdCheck::new("https://idcheck.example/idcheck/v1/")
 }
 
 fn question(kind: CheckKind) -> Question<'static> {

@@ -8,78 +8,93 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use async_trait::async_trait;
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
     Method,
     header::{HeaderName, HeaderValue},
 };
-use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Carrier, Operation, OrderToPlace, Outcome, PlacedShipment, Provider,
+    AccountLimits, AccountSecrets, Cancelling, CredentialField, Declaration, Kind, Operation, OrderProvider,
+    OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy,
     reading::{flag, part, sentences},
     transport::{json, unexpected},
 };
 use crate::platform::exchange::{Answer, Credentials, Outbound};
 
-pub use wire::redaction;
-
 /// As in orders and logs.
 pub const NAME: &str = "parcelx";
+
+/// What ParcelX says of itself.
+pub static DECLARATION: Declaration = Declaration {
+    name: NAME,
+    title: "ParcelX",
+    kind: Kind::Carrier,
+    create_queue: "parcelx-orders-queue",
+    cancel_queue: "parcelx-order-cancellation-queue",
+    queue_policy: QueuePolicy { max_attempts: None, backoff: None, keep_done_count: None },
+    call_deadline: None,
+    priced_by: PricedBy::RateCard(include_str!("../../../../data/rate-cards/parcelx-1.json")),
+    operations: &[
+        (Operation::Create, &wire::CREATE),
+        (Operation::Cancel, &wire::CANCEL),
+        (Operation::LookUp, &wire::LOOK_UP),
+    ],
+    base_url: Some("https://app.parcelx.in/api/v3"),
+    credential_fields: &[
+        CredentialField { name: ACCESS_KEY, env: "ACCESS_KEY" },
+        CredentialField { name: SECRET_KEY, env: "SECRET_KEY" },
+    ],
+    limits: AccountLimits { concurrency: None, rate_per_second: None },
+    settings: &[],
+    misfits: |_| Vec::new(),
+    adapter: |settings| Arc::new(ParcelX::new(&settings.base_url())),
+};
+
+const ACCESS_KEY: &str = "accessKey";
+const SECRET_KEY: &str = "secretKey";
 
 /// The adapter.
 #[derive(Debug)]
 pub struct ParcelX {
     base_url: String,
-    token: SecretString,
 }
 
 impl ParcelX {
-    /// An adapter for the API under `base_url` (`https://.../api/v3`) with the account's key pair.
+    /// An adapter for the API under `base_url` (`https://.../api/v3`).
     #[must_use]
-    pub fn new(base_url: &str, access_key: &SecretString, secret_key: &SecretString) -> Self {
-        let token = STANDARD.encode(format!("{}:{}", access_key.expose_secret(), secret_key.expose_secret()));
-        Self { base_url: base_url.trim_end_matches('/').to_owned(), token: token.into() }
+    pub fn new(base_url: &str) -> Self {
+        Self { base_url: base_url.trim_end_matches('/').to_owned() }
     }
 
     fn outbound(&self, operation: Operation, method: Method, path: &str, body: Option<serde_json::Value>) -> Outbound {
-        Outbound {
-            provider: NAME,
-            operation: operation.as_str(),
-            method,
-            url: format!("{}{path}", self.base_url),
-            body,
-            redaction: redaction(operation),
-        }
+        DECLARATION.outbound(operation, method, format!("{}{path}", self.base_url), body)
     }
 }
 
-#[async_trait]
 impl Provider for ParcelX {
-    fn account_id(&self) -> &str {
-        "parcelx/default"
+    fn name(&self) -> &'static str {
+        NAME
     }
 
     fn credential_headers(&self) -> &'static [&'static str] {
         &["access-token"]
     }
 
-    async fn credentials(&self) -> Option<Credentials> {
-        let mut value = HeaderValue::from_str(self.token.expose_secret()).ok()?;
+    fn sign(&self, secrets: &AccountSecrets) -> Option<Credentials> {
+        let token = STANDARD.encode(format!("{}:{}", secrets.get(ACCESS_KEY)?, secrets.get(SECRET_KEY)?));
+        let mut value = HeaderValue::from_str(&token).ok()?;
         value.set_sensitive(true);
         Some(vec![(HeaderName::from_static("access-token"), value)])
     }
 }
 
-impl Carrier for ParcelX {
-    fn create_request(&self, order: &OrderToPlace<'_>) -> Outbound {
-        self.outbound(Operation::Create, Method::POST, "/order/create_order", Some(wire::create_body(order)))
-    }
-
-    fn cancel_request(&self, awb: &str) -> Outbound {
-        let body = serde_json::json!({ "awb": awb });
-        self.outbound(Operation::Cancel, Method::POST, "/order/cancel_order", Some(body))
+impl OrderProvider for ParcelX {
+    fn create_request(&self, order: &OrderToPlace<'_>) -> Option<Outbound> {
+        let body = wire::create_body(order, order.detail.shipment()?);
+        Some(self.outbound(Operation::Create, Method::POST, "/order/create_order", Some(body)))
     }
 
     fn look_up_request(&self, order_id: &str) -> Outbound {
@@ -87,7 +102,11 @@ impl Carrier for ParcelX {
         self.outbound(Operation::LookUp, Method::GET, &format!("/track_order?channel_order_no={order_id}"), None)
     }
 
-    fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<PlacedShipment> {
+    fn cancelling(&self) -> Option<&dyn Cancelling> {
+        Some(self)
+    }
+
+    fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<Placed> {
         reply(answer).and_then(|reply| match reply {
             Ok(body) => about(order_id, wire::placed(body), "Accepted without a shipment number."),
             Err(message) if message.names_shipment => contradiction(),
@@ -97,16 +116,7 @@ impl Carrier for ParcelX {
         })
     }
 
-    fn read_cancel(&self, answer: &Answer) -> Outcome<()> {
-        reply(answer).and_then(|reply| match reply {
-            Ok(_) => Outcome::Done(()),
-            Err(message) if message.says_cancelled_before() => Outcome::Done(()),
-            Err(message) if message.is_vague() => vague(message),
-            Err(message) => refused(message),
-        })
-    }
-
-    fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<PlacedShipment>> {
+    fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<Placed>> {
         // These two are about the question.
         let is_misunderstood = matches!(answer, Answer::Http { status: 400 | 422, .. });
         reply(answer).and_then(|reply| match reply {
@@ -114,6 +124,22 @@ impl Carrier for ParcelX {
             Err(message) if message.names_shipment => contradiction(),
             Err(message) if message.says_no_record() && !message.is_vague() && !is_misunderstood => Outcome::Done(None),
             Err(message) => Outcome::unknown("provider.look_up_refused", message.text),
+        })
+    }
+}
+
+impl Cancelling for ParcelX {
+    fn cancel_request(&self, reference: &str) -> Outbound {
+        let body = serde_json::json!({ "awb": reference });
+        self.outbound(Operation::Cancel, Method::POST, "/order/cancel_order", Some(body))
+    }
+
+    fn read_cancel(&self, answer: &Answer) -> Outcome<()> {
+        reply(answer).and_then(|reply| match reply {
+            Ok(_) => Outcome::Done(()),
+            Err(message) if message.says_cancelled_before() => Outcome::Done(()),
+            Err(message) if message.is_vague() => vague(message),
+            Err(message) => refused(message),
         })
     }
 }
@@ -151,7 +177,7 @@ fn refused<T>(message: wire::Message) -> Outcome<T> {
 }
 
 /// The shipment of an answer, if it has one, names no order but ours, and says whether it is alive.
-fn about(order_id: &str, named: Option<wire::Named>, without: &'static str) -> Outcome<PlacedShipment> {
+fn about(order_id: &str, named: Option<wire::Named>, without: &'static str) -> Outcome<Placed> {
     match named {
         None => Outcome::unknown("provider.no_awb", without),
         Some(named) if named.order.as_deref().is_some_and(|id| id != order_id) => {

@@ -17,7 +17,7 @@ use crate::{
 const ORDER_ID: &str = "ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6";
 
 fn adapter() -> ParcelX {
-    ParcelX::new("https://carrier.example/api/v3/", &"access".to_owned().into(), &"hush-hush".to_owned().into())
+    ParcelX::new("https://carrier.example/api/v3/")
 }
 
 fn http(status: u16, body: &AnswerBody) -> Answer {

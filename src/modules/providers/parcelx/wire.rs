@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     modules::providers::{
-        Operation, OrderToPlace, PaymentMode, PlacedShipment, Service,
+        OrderToPlace, PaymentMode, Placed, Service, Shipment,
         reading::{field, object, part, reference, text, whole_number},
     },
     platform::{exchange::Redaction, scrub::scrub},
@@ -37,90 +37,85 @@ const ABOUT_WORDS: [&str; 18] = [
     "successfully",
 ];
 
-/// What may be stored of an operation. Names, telephone numbers, streets and e-mails are not.
-pub fn redaction(operation: Operation) -> &'static Redaction {
-    const NOT_PERSONAL: &[&str] = &[
-        "client_order_id",
-        "invoice_number",
-        "express_type",
-        "address_type",
-        "payment_mode",
-        "cod_amount",
-        "order_amount",
-        "tax_amount",
-        "extra_charges",
-        "b2b",
-        "mps",
-        "courier_type",
-        "courier_code",
-        "shipment_length[]",
-        "shipment_width[]",
-        "shipment_height[]",
-        "shipment_weight[]",
-        "products[].product_quantity",
-        "products[].product_value",
-        "products[].product_taxper",
-        "awb",
-        "awb_number",
-        "data.awb_number",
-        "data[].awb_number",
-        "data.client_order_id",
-        "data[].client_order_id",
-        "data.order_number",
-        "data.job_id",
-        "data.lrnum",
-        "data.pickup_id",
-    ];
-    const WORDS: &[&str] = &[
-        "responsemsg",
-        "responsemsg[]",
-        "data.payment_mode",
-        "data.partner_display_name",
-        "data.courier_code",
-        "data.courier_name",
-        "data.status_code",
-        "data.status_title",
-        "current_status.status_title",
-        "current_status.status_code",
-        "current_status.event_date",
-        "current_status.status_location",
-        "data[].status_title",
-        "data[].event_date",
-        "data[].status_location",
-        // What merchants write as they like.
-        "consignee_city",
-        "consignee_state",
-        "pickup_city",
-        "pickup_state",
-        "products[].product_sku",
-    ];
-    const ANSWER: &[&str] = &["status", "data.routing_code"];
-    static CREATE: Redaction = Redaction {
-        not_personal: NOT_PERSONAL,
-        request: &["consignee_pincode", "pickup_pincode"],
-        response: ANSWER,
-        free_text: WORDS,
-        query: &[],
-    };
-    static CANCEL: Redaction =
-        Redaction { not_personal: NOT_PERSONAL, request: &[], response: ANSWER, free_text: WORDS, query: &[] };
-    static LOOK_UP: Redaction = Redaction {
-        not_personal: NOT_PERSONAL,
-        request: &[],
-        response: ANSWER,
-        free_text: WORDS,
-        query: &["awb", "channel_order_no"],
-    };
-    match operation {
-        Operation::Create => &CREATE,
-        Operation::Cancel => &CANCEL,
-        Operation::LookUp => &LOOK_UP,
-    }
-}
+const NOT_PERSONAL: &[&str] = &[
+    "client_order_id",
+    "invoice_number",
+    "express_type",
+    "address_type",
+    "payment_mode",
+    "cod_amount",
+    "order_amount",
+    "tax_amount",
+    "extra_charges",
+    "b2b",
+    "mps",
+    "courier_type",
+    "courier_code",
+    "shipment_length[]",
+    "shipment_width[]",
+    "shipment_height[]",
+    "shipment_weight[]",
+    "products[].product_quantity",
+    "products[].product_value",
+    "products[].product_taxper",
+    "awb",
+    "awb_number",
+    "data.awb_number",
+    "data[].awb_number",
+    "data.client_order_id",
+    "data[].client_order_id",
+    "data.order_number",
+    "data.job_id",
+    "data.lrnum",
+    "data.pickup_id",
+];
+const WORDS: &[&str] = &[
+    "responsemsg",
+    "responsemsg[]",
+    "data.payment_mode",
+    "data.partner_display_name",
+    "data.courier_code",
+    "data.courier_name",
+    "data.status_code",
+    "data.status_title",
+    "current_status.status_title",
+    "current_status.status_code",
+    "current_status.event_date",
+    "current_status.status_location",
+    "data[].status_title",
+    "data[].event_date",
+    "data[].status_location",
+    // What merchants write as they like.
+    "consignee_city",
+    "consignee_state",
+    "pickup_city",
+    "pickup_state",
+    "products[].product_sku",
+];
+const ANSWER: &[&str] = &["status", "data.routing_code"];
+
+/// What may be stored of a create. Names, telephone numbers, streets and e-mails are not.
+pub(super) static CREATE: Redaction = Redaction {
+    not_personal: NOT_PERSONAL,
+    request: &["consignee_pincode", "pickup_pincode"],
+    response: ANSWER,
+    free_text: WORDS,
+    query: &[],
+};
+/// Of a cancel.
+pub(super) static CANCEL: Redaction =
+    Redaction { not_personal: NOT_PERSONAL, request: &[], response: ANSWER, free_text: WORDS, query: &[] };
+/// Of a look-up.
+pub(super) static LOOK_UP: Redaction = Redaction {
+    not_personal: NOT_PERSONAL,
+    request: &[],
+    response: ANSWER,
+    free_text: WORDS,
+    query: &["awb", "channel_order_no"],
+};
 
 /// The body of a create. `client_order_id` is our order id, because the merchant's is unique only per merchant.
-pub(super) fn create_body(order: &OrderToPlace<'_>) -> Value {
-    let shipment = order.shipment;
+pub(super) fn create_body(order: &OrderToPlace<'_>, shipment: &Shipment) -> Value {
     let (to, from) = (&shipment.consignee, &shipment.pickup);
     let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
     let products: Vec<Value> = shipment
@@ -225,9 +220,9 @@ pub(super) struct Named {
 
 impl Named {
     /// None where nobody can tell whether it is alive.
-    pub(super) fn shipment(self) -> Option<PlacedShipment> {
-        Some(PlacedShipment {
-            awb: self.awb,
+    pub(super) fn shipment(self) -> Option<Placed> {
+        Some(Placed {
+            reference: self.awb,
             courier_name: self.courier,
             provider_order_id: self.number,
             cancelled: self.cancelled?,

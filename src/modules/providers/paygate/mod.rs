@@ -15,7 +15,6 @@ mod tests;
 
 use std::fmt;
 
-use async_trait::async_trait;
 use bson::DateTime;
 use reqwest::{
     Method,
@@ -25,7 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::{
-    Outcome, Provider,
+    AccountSecrets, Outcome, Provider,
     objection::reply,
     transport::{unexpected, unusable},
 };
@@ -38,6 +37,8 @@ pub use callback::{Callback, CallbackKind, CallbackRefused, SIGNATURE_HEADER, SI
 
 /// As in top-ups and logs.
 pub const NAME: &str = "paygate";
+/// The field of its accounts' credentials.
+pub const API_KEY: &str = "apiKey";
 /// Starts a payment; as in logs.
 pub const START_PAYMENT: &str = "start_payment";
 /// Asks for a payment by our reference; as in logs.
@@ -50,7 +51,6 @@ pub const REDACTIONS: [(&str, &Redaction); 2] = [(START_PAYMENT, &wire::START), 
 #[derive(Debug)]
 pub struct PayGate {
     base_url: String,
-    api_key: SecretString,
     webhook_secret: SecretString,
 }
 
@@ -108,15 +108,10 @@ impl fmt::Debug for Payment {
 }
 
 impl PayGate {
-    /// An adapter for the API under `base_url` (`https://.../v1`) with the account's key and the secret that signs its
-    /// callbacks.
+    /// An adapter for the API under `base_url` (`https://.../v1`) and the secret that signs its callbacks.
     #[must_use]
-    pub fn new(base_url: &str, api_key: &SecretString, webhook_secret: &SecretString) -> Self {
-        Self {
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            api_key: api_key.clone(),
-            webhook_secret: webhook_secret.clone(),
-        }
+    pub fn new(base_url: &str, webhook_secret: &SecretString) -> Self {
+        Self { base_url: base_url.trim_end_matches('/').to_owned(), webhook_secret: webhook_secret.clone() }
     }
 
     /// The request that starts a payment, or finds the one that was started before.
@@ -191,18 +186,17 @@ impl PayGate {
     }
 }
 
-#[async_trait]
 impl Provider for PayGate {
-    fn account_id(&self) -> &str {
-        "paygate/default"
+    fn name(&self) -> &'static str {
+        NAME
     }
 
     fn credential_headers(&self) -> &'static [&'static str] {
         &["authorization"]
     }
 
-    async fn credentials(&self) -> Option<Credentials> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.api_key.expose_secret())).ok()?;
+    fn sign(&self, secrets: &AccountSecrets) -> Option<Credentials> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", secrets.get(API_KEY)?)).ok()?;
         value.set_sensitive(true);
         Some(vec![(AUTHORIZATION, value)])
     }

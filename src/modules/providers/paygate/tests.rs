@@ -24,7 +24,7 @@ const SECRET: &str = "whsec-hush-hush";
 const PAGE: &str = "https://pay.example/p/pay_0001?k=capability";
 
 fn adapter() -> PayGate {
-    PayGate::new("https://gateway.example/v1/", &API_KEY.to_owned().into(), &SECRET.to_owned().into())
+    PayGate::new("https://gateway.example/v1/", &SECRET.to_owned().into())
 }
 
 fn money(amount: i64) -> Money {

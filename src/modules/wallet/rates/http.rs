@@ -12,7 +12,7 @@ use super::{
     quote::{Parcel, QuoteError, quote},
 };
 use crate::{
-    modules::providers::{Dimensions, PaymentMode, ProviderName, Service},
+    modules::providers::{Dimensions, PaymentMode, PricedBy, ProviderName, Service},
     platform::{
         error::{AppError, FieldError, Problem},
         http::ApiQuery,
@@ -34,7 +34,7 @@ pub fn router(rates: RateCards) -> OpenApiRouter {
 #[into_params(parameter_in = Query)]
 #[validate(schema(function = "cod_matches_mode"))]
 pub(super) struct ListRatesQuery {
-    /// Who carries it; ParcelX by default.
+    /// Who carries it; the first of the list by default.
     #[param(inline)]
     provider: Option<ProviderName>,
     /// How fast; all services by default.
@@ -169,7 +169,13 @@ async fn list_rates(
     if !misfits.is_empty() {
         return Err(AppError::invalid(misfits));
     }
-    let provider = query.provider.unwrap_or_default().as_str();
+    let provider = query.provider.unwrap_or_default();
+    if !matches!(provider.declaration().priced_by, PricedBy::RateCard(_)) {
+        let fault =
+            FieldError::new("provider", "no_rates", "must be a carrier: this provider has no rate card for parcels");
+        return Err(AppError::invalid(vec![fault]));
+    }
+    let provider = provider.as_str();
     let card = rates.current(provider).await?.ok_or_else(|| {
         AppError::unavailable(
             "rates.unavailable",

@@ -6,13 +6,14 @@ use mongodb::{Collection, Database, error::Result};
 use serde::de::Error as _;
 
 use super::card::{RateCard, parse_card};
-use crate::platform::mongo::{self, Index};
+use crate::{
+    modules::providers::{PricedBy, registry::PROVIDERS},
+    platform::mongo::{self, Index},
+};
 
 /// Collections of this module.
 pub const COLLECTIONS: &[&str] = &[RATE_CARDS];
 const RATE_CARDS: &str = "rate_cards";
-/// Prices of a fresh installation, one card per provider.
-const DEFAULTS: &[&str] = &[include_str!("../../../../data/rate-cards/parcelx-1.json")];
 /// Cards that are read, the newest of all providers first: prices change a few times a year.
 const CARDS_MAX: i64 = 1_000;
 
@@ -47,7 +48,8 @@ pub fn indexes() -> Vec<Index> {
 /// # Errors
 /// What the driver says.
 pub async fn ensure_defaults(db: &Database) -> Result<()> {
-    for json in DEFAULTS {
+    for provider in PROVIDERS {
+        let PricedBy::RateCard(json) = provider.priced_by else { continue };
         let card = parse_card(json).map_err(unusable)?;
         if let Err(error) = cards(db).insert_one(&card).await {
             if !mongo::is_duplicate_key(&error) {

@@ -29,13 +29,13 @@ use crate::{
 };
 
 fn topup_job(kind: JobKind) -> Arc<TopupJob> {
-    let keys = ["key", "secret"].map(|key| key.to_owned().into());
-    let gateway = Arc::new(PayGate::new("https://pay.example/v1", &keys[0], &keys[1]));
+    let gateway = Arc::new(PayGate::new("https://pay.example/v1", &"secret".to_owned().into()));
     Arc::new(TopupJob { kind, gateway, queue: QueueConfig::named(PAYMENTS_QUEUE) })
 }
 
 fn begin(kind: JobKind) -> BeginAttempt<TopupJob> {
     BeginAttempt {
+        account_id: "paygate/default".into(),
         call_job: topup_job(kind),
         subject_id: "top_1".into(),
         job_id: active_job(kind).id,

@@ -14,7 +14,7 @@ use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
         providers::{
-            AccountWatch, Decision, Failure, Outcome, Provider,
+            AccountWatch, Accounts, Decision, Failure, Outcome, Provider,
             call_job::{By, CallJob, CallJobHandler, Concerned, Step},
             paygate::{PayGate, Payment, PaymentToStart},
         },
@@ -35,6 +35,8 @@ pub struct TopupJobs {
     pub exchange: Exchange,
     /// Speaks the gateway's words.
     pub gateway: Arc<PayGate>,
+    /// Whose credentials are used.
+    pub accounts: Accounts,
     /// Heeds what an answer says of the whole account.
     pub account: AccountWatch,
     /// [`super::PAYMENTS_QUEUE`].
@@ -50,6 +52,7 @@ pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
             job: Arc::new(job),
             lane: jobs.lane.clone(),
             exchange: jobs.exchange.clone(),
+            accounts: jobs.accounts.clone(),
             account: jobs.account.clone(),
         })
     };

@@ -50,7 +50,7 @@ fn every_call_says_whose_and_what_it_is() {
     assert_eq!(calls.each_ref().map(|call| call.provider), ["idcheck"; 3]);
     assert_eq!(calls.map(|call| call.operation), ["verify_pan", "verify_gstin", "penny_drop"]);
     assert_eq!(CheckKind::ALL.map(CheckKind::operation), ["verify_pan", "verify_gstin", "penny_drop"]);
-    assert_eq!(adapter().account_id(), "idcheck/default");
+    assert_eq!(adapter().name(), "idcheck");
 }
 
 #[test]
@@ -63,9 +63,10 @@ fn a_kind_has_one_word() {
     }
 }
 
-#[tokio::test]
-async fn the_key_has_its_header_and_can_not_be_printed() {
-    let credentials = adapter().credentials().await.expect("credentials");
+#[test]
+fn the_key_has_its_header_and_can_not_be_printed() {
+    let of = |key: &str| -> AccountSecrets { [(super::super::API_KEY, key.to_owned().into())].into_iter().collect() };
+    let credentials = adapter().sign(&of(API_KEY)).expect("credentials");
     let [(name, value)] = &credentials[..] else { panic!("one header: {credentials:?}") };
     assert_eq!((name.as_str(), value.to_str().expect("text")), ("x-api-key", API_KEY));
     assert!(value.is_sensitive());
@@ -73,8 +74,7 @@ async fn the_key_has_its_header_and_can_not_be_printed() {
     let printed = format!("{:?} {credentials:?}", adapter());
     assert!(!printed.contains("hush-hush"), "{printed}");
 
-    let unusable = IdCheck::new("https://idcheck.example", &"two\nlines".to_owned().into());
-    assert!(unusable.credentials().await.is_none());
+    assert!(adapter().sign(&of("two\nlines")).is_none());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use std::collections::BTreeMap;
 
-fn shipment(shipment: &PlacedShipment) -> String {
+fn shipment(shipment: &Placed) -> String {
     if shipment.cancelled { "found, cancelled" } else { "found" }.into()
 }
 
@@ -285,8 +285,8 @@ fn what_they_name_is_taken_over() {
     let answer = http(200, &placed(|_| {}));
     assert_eq!(
         adapter().read_create(ORDER_ID, &answer),
-        Outcome::Done(PlacedShipment {
-            awb: "PX0001".into(),
+        Outcome::Done(Placed {
+            reference: "PX0001".into(),
             courier_name: Some("Delhivery Surface".into()),
             provider_order_id: Some("77".into()),
             cancelled: false,
@@ -295,8 +295,8 @@ fn what_they_name_is_taken_over() {
     let answer = http(200, &tracked(|body| body["awb_number"] = json!(" PX0002 ")));
     assert_eq!(
         adapter().read_look_up(ORDER_ID, &answer),
-        Outcome::Done(Some(PlacedShipment {
-            awb: "PX0002".into(),
+        Outcome::Done(Some(Placed {
+            reference: "PX0002".into(),
             courier_name: None,
             provider_order_id: None,
             cancelled: false,

@@ -1,37 +1,17 @@
-//! Requests as clients write them, and their rules.
+//! A parcel, as merchants write it.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::{model::OrderStatus, service::NewOrder};
+use super::{blame, ensure, null_is_default, text};
 use crate::{
-    modules::providers::{Dimensions, Item, Party, PaymentMode, ProviderName, Service, Shipment},
-    platform::{
-        clock::Rfc3339Time,
-        text::{free_text, normal_email, read_email_if_any, read_phone, read_pincode},
-    },
+    modules::providers::{Dimensions, Item, Party, PaymentMode, Service, Shipment},
+    platform::text::{free_text, normal_email, read_email_if_any, read_phone, read_pincode},
 };
 
 /// Goods of one order are worth at most this, in minor units: ten million in the major unit.
 const GOODS_VALUE_MAX: i64 = 1_000_000_000;
-
-/// `POST /orders/create`.
-#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[validate(schema(function = "detail_matches_provider"))]
-pub struct CreateOrderRequest {
-    /// Your id of the order: the same id is the same order, for ever.
-    #[validate(custom(function = "client_order_id_shape"))]
-    #[schema(example = "c-1001", min_length = 1, max_length = 128)]
-    pub client_order_id: String,
-    /// Who carries it.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub provider: ProviderName,
-    /// What is to be carried; required for a carrier.
-    #[validate(nested)]
-    pub shipment: Option<ShipmentRequest>,
-}
 
 /// A parcel and its way.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
@@ -143,51 +123,6 @@ pub struct ItemRequest {
     pub unit_price: i64,
 }
 
-/// `POST /orders/cancel`.
-#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CancelOrderRequest {
-    /// The id under which the order was created.
-    #[validate(custom(function = "client_order_id_shape"))]
-    pub client_order_id: String,
-    /// Why; for your own records.
-    #[validate(length(max = 300), custom(function = "free_text"))]
-    pub reason: Option<String>,
-}
-
-/// `GET /orders`.
-#[derive(Debug, Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ListOrdersQuery {
-    /// Orders on a page.
-    #[validate(range(min = 1, max = 100))]
-    #[param(default = 20, minimum = 1, maximum = 100)]
-    pub limit: Option<usize>,
-    /// `nextCursor` of the page before.
-    #[validate(custom(function = "order_cursor"))]
-    pub cursor: Option<String>,
-    /// Your id.
-    #[validate(custom(function = "client_order_id_shape"))]
-    pub client_order_id: Option<String>,
-    /// Status.
-    pub status: Option<OrderStatus>,
-    /// Provider.
-    pub provider: Option<ProviderName>,
-    /// Created at or after (RFC 3339).
-    pub from: Option<Rfc3339Time>,
-    /// Created before (RFC 3339).
-    pub to: Option<Rfc3339Time>,
-}
-
-impl CreateOrderRequest {
-    /// The meaning of the request; `None` where the detail object is missing, which validation has excluded.
-    pub(super) fn into_order(self) -> Option<NewOrder> {
-        let provider = self.provider.as_str();
-        Some(NewOrder { client_order_id: self.client_order_id, provider, shipment: self.shipment?.into() })
-    }
-}
-
 impl From<ShipmentRequest> for Shipment {
     fn from(request: ShipmentRequest) -> Self {
         Self {
@@ -224,11 +159,6 @@ impl From<ItemRequest> for Item {
     }
 }
 
-/// A null says as little as an absent field.
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(field: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(field)?.unwrap_or_default())
-}
-
 fn null_is_rupees<'de, D: Deserializer<'de>>(field: D) -> Result<String, D::Error> {
     Ok(Option::deserialize(field)?.unwrap_or_else(rupees))
 }
@@ -243,39 +173,6 @@ fn rupees() -> String {
 
 fn india() -> String {
     "IN".into()
-}
-
-fn fault(code: &'static str, message: &'static str) -> ValidationError {
-    ValidationError::new(code).with_message(message.into())
-}
-
-fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
-    if holds { Ok(()) } else { Err(fault(code, message)) }
-}
-
-/// Blames a field of the struct that a rule is about.
-fn blame(field: &'static str, code: &'static str, message: &'static str) -> ValidationError {
-    let mut error = fault(code, message);
-    error.add_param("field".into(), &field);
-    error
-}
-
-fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-    ensure(
-        (1..=128).contains(&id.len()) && id.bytes().all(allowed),
-        "format",
-        "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -",
-    )
-}
-
-fn order_cursor(cursor: &str) -> Result<(), ValidationError> {
-    ensure(crate::platform::ids::is_id("ord", cursor), "format", "must be the nextCursor of the page before")
-}
-
-fn text(text: &str) -> Result<(), ValidationError> {
-    ensure(!text.trim().is_empty(), "blank", "must not be blank")?;
-    free_text(text)
 }
 
 /// Article numbers of trade have twelve digits too.
@@ -314,13 +211,6 @@ fn country(country: &str) -> Result<(), ValidationError> {
 
 fn inr(currency: &str) -> Result<(), ValidationError> {
     ensure(currency == "INR", "currency", "must be INR: this carrier takes rupees only")
-}
-
-fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), ValidationError> {
-    match (request.provider, &request.shipment) {
-        (ProviderName::Parcelx, None) => Err(blame("shipment", "required", "is required for a carrier")),
-        (ProviderName::Parcelx, Some(_)) => Ok(()),
-    }
 }
 
 fn cod_matches_mode(shipment: &ShipmentRequest) -> Result<(), ValidationError> {

@@ -1,30 +1,9 @@
-//! A shipment in our own words: what is stored, and what carriers' adapters translate. The enums are those of requests and
-//! answers too.
+//! A shipment in our own words: what carriers carry. The enums are those of requests and answers too.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::parcelx;
 use crate::platform::text::{normal, normal_email};
-
-/// Providers that orders can be sent to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderName {
-    /// ParcelX, a carrier.
-    #[default]
-    Parcelx,
-}
-
-impl ProviderName {
-    /// As stored.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Parcelx => parcelx::NAME,
-        }
-    }
-}
 
 /// How fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,0 +1,176 @@
+//! Requests as clients write them, and their rules.
+
+mod shipment;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema,
+        schema::{AdditionalProperties, Type},
+    },
+};
+use validator::{Validate, ValidationError};
+
+pub use shipment::ShipmentRequest;
+
+use super::{model::OrderStatus, service::NewOrder};
+use crate::{
+    modules::providers::{Declaration, Detail, Kind, ProviderName, registry::PROVIDERS},
+    platform::{clock::Rfc3339Time, text::free_text},
+};
+
+/// `POST /orders/create`.
+#[derive(Debug, Deserialize, Serialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[validate(schema(function = "detail_matches_provider"))]
+pub struct CreateOrderRequest {
+    /// Your id of the order: the same id is the same order, for ever.
+    #[validate(custom(function = "client_order_id_shape"))]
+    pub client_order_id: String,
+    /// Where it goes.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub provider: ProviderName,
+    /// What is to be carried; required for a carrier.
+    #[validate(nested)]
+    pub shipment: Option<ShipmentRequest>,
+}
+
+/// `POST /orders/cancel`.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CancelOrderRequest {
+    /// The id under which the order was created.
+    #[validate(custom(function = "client_order_id_shape"))]
+    pub client_order_id: String,
+    /// Why; for your own records.
+    #[validate(length(max = 300), custom(function = "free_text"))]
+    pub reason: Option<String>,
+}
+
+/// `GET /orders`.
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListOrdersQuery {
+    /// Orders on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    pub limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    #[validate(custom(function = "order_cursor"))]
+    pub cursor: Option<String>,
+    /// Your id.
+    #[validate(custom(function = "client_order_id_shape"))]
+    pub client_order_id: Option<String>,
+    /// Status.
+    pub status: Option<OrderStatus>,
+    /// Provider.
+    pub provider: Option<ProviderName>,
+    /// Created at or after (RFC 3339).
+    pub from: Option<Rfc3339Time>,
+    /// Created before (RFC 3339).
+    pub to: Option<Rfc3339Time>,
+}
+
+impl CreateOrderRequest {
+    /// The meaning of the request; `None` where the detail object is missing, which validation has excluded.
+    pub(super) fn into_order(self) -> Option<NewOrder> {
+        let provider = self.provider.declaration();
+        let detail = match provider.kind {
+            Kind::Carrier => Detail::Shipment(self.shipment?.into()),
+        };
+        Some(NewOrder { client_order_id: self.client_order_id, provider, detail })
+    }
+}
+
+/// A null says as little as an absent field.
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(field: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(field)?.unwrap_or_default())
+}
+
+fn fault(code: &'static str, message: &'static str) -> ValidationError {
+    ValidationError::new(code).with_message(message.into())
+}
+
+fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
+    if holds { Ok(()) } else { Err(fault(code, message)) }
+}
+
+/// Blames a field of the struct that a rule is about.
+fn blame(field: &'static str, code: &'static str, message: &'static str) -> ValidationError {
+    let mut error = fault(code, message);
+    error.add_param("field".into(), &field);
+    error
+}
+
+fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+    ensure(
+        (1..=128).contains(&id.len()) && id.bytes().all(allowed),
+        "format",
+        "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -",
+    )
+}
+
+fn order_cursor(cursor: &str) -> Result<(), ValidationError> {
+    ensure(crate::platform::ids::is_id("ord", cursor), "format", "must be the nextCursor of the page before")
+}
+
+fn text(text: &str) -> Result<(), ValidationError> {
+    ensure(!text.trim().is_empty(), "blank", "must not be blank")?;
+    free_text(text)
+}
+
+fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), ValidationError> {
+    let kind = request.provider.declaration().kind;
+    let details = [(Kind::Carrier, request.shipment.is_some())];
+    for (of, is_given) in details {
+        match (of == kind, is_given) {
+            (true, false) => return Err(blame(of.detail_name(), "required", "is required for this provider")),
+            (false, true) => return Err(blame(of.detail_name(), "unexpected", "is not what this provider takes")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// One shape per provider: its name, and the detail object of its kind.
+impl PartialSchema for CreateOrderRequest {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let id = || {
+            text()
+                .description(Some("Your id of the order: the same id is the same order, for ever."))
+                .examples([json!("c-1001")])
+                .min_length(Some(1))
+                .max_length(Some(128))
+        };
+        let shape = |provider: &&Declaration| {
+            let (detail, schema) = match provider.kind {
+                Kind::Carrier => (Kind::Carrier.detail_name(), ShipmentRequest::name()),
+            };
+            let name = text().description(Some("Where it goes.")).enum_values(Some([provider.name]));
+            let is_default = provider.name == ProviderName::default().as_str();
+            let name = if is_default { name.default(Some(json!(provider.name))) } else { name };
+            let object = ObjectBuilder::new()
+                .title(Some(provider.title))
+                .property("clientOrderId", id())
+                .property("provider", name)
+                .property(detail, Ref::from_schema_name(schema))
+                .required("clientOrderId")
+                .required(detail)
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+            if is_default { object } else { object.required("provider") }
+        };
+        PROVIDERS.iter().map(shape).fold(OneOfBuilder::new(), |all, one| all.item(one)).into()
+    }
+}
+
+impl ToSchema for CreateOrderRequest {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((ShipmentRequest::name().into_owned(), ShipmentRequest::schema()));
+        ShipmentRequest::schemas(schemas);
+    }
+}

@@ -1,0 +1,187 @@
+//! What a provider says of itself: all that the rest of the program knows of it.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::{Detail, Operation, OrderProvider};
+use crate::{
+    modules::queue::{Backoff, QueueConfig},
+    platform::{
+        error::FieldError,
+        exchange::{Outbound, Redaction},
+    },
+};
+
+/// What a provider does for an order; each kind has a detail object of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Carries parcels: `shipment`.
+    Carrier,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 1] = [Self::Carrier];
+
+    /// The name of its detail object in requests, answers and the database.
+    #[must_use]
+    pub const fn detail_name(self) -> &'static str {
+        match self {
+            Self::Carrier => "shipment",
+        }
+    }
+}
+
+/// How an order's price comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PricedBy {
+    /// By the rate card in force: of a fresh installation this one, as JSON.
+    RateCard(&'static str),
+    /// It costs the merchant nothing.
+    Nothing,
+}
+
+/// A setting of a provider's own, besides its address, its credentials and its rate.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// What comes after the provider's name: `POLL_MS`.
+    pub name: &'static str,
+    /// Where nobody sets it.
+    pub default: Option<&'static str>,
+    /// A line for `--help`.
+    pub help: &'static str,
+}
+
+/// What differs from other queues; none of it where the operator's settings hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueuePolicy {
+    /// Attempts of a job.
+    pub max_attempts: Option<i32>,
+    /// Between attempts.
+    pub backoff: Option<Backoff>,
+    /// Done jobs that are kept.
+    pub keep_done_count: Option<u64>,
+}
+
+impl QueuePolicy {
+    /// Makes `queue` differ.
+    pub fn apply_to(&self, queue: &mut QueueConfig) {
+        queue.max_attempts = self.max_attempts.unwrap_or(queue.max_attempts);
+        queue.backoff = self.backoff.unwrap_or(queue.backoff);
+        queue.keep_done_count = self.keep_done_count.unwrap_or(queue.keep_done_count);
+    }
+}
+
+/// What an account may do at once and a second, over all workers; none where there is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Calls at once.
+    pub concurrency: Option<u32>,
+    /// Calls a second.
+    pub rate_per_second: Option<u32>,
+}
+
+/// A part of an account's credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialField {
+    /// As in requests: `accessKey`.
+    pub name: &'static str,
+    /// What comes after the provider's name in the environment: `ACCESS_KEY`.
+    pub env: &'static str,
+}
+
+/// A provider of orders.
+pub struct Declaration {
+    /// As in orders, logs and paths: lower case letters and digits.
+    pub name: &'static str,
+    /// As people write it.
+    pub title: &'static str,
+    /// What it does.
+    pub kind: Kind,
+    /// Places orders: `<name>-orders-queue`.
+    pub create_queue: &'static str,
+    /// Takes them back: `<name>-order-cancellation-queue`.
+    pub cancel_queue: &'static str,
+    /// What differs of both.
+    pub queue_policy: QueuePolicy,
+    /// An answer is lost after this long; the operator's setting where it is none.
+    pub call_deadline: Option<Duration>,
+    /// How its orders are priced.
+    pub priced_by: PricedBy,
+    /// What is stored of each of its operations.
+    pub operations: &'static [(Operation, &'static Redaction)],
+    /// Where it is, with its version; none where an operator has to say so.
+    pub base_url: Option<&'static str>,
+    /// What its accounts' credentials are made of.
+    pub credential_fields: &'static [CredentialField],
+    /// What its accounts may do where nobody says otherwise.
+    pub limits: AccountLimits,
+    /// Settings of its own.
+    pub settings: &'static [Setting],
+    /// What it does not take of what its kind takes, by field: paths are those of the request.
+    pub misfits: fn(&Detail) -> Vec<FieldError>,
+    /// Speaks its words.
+    pub adapter: fn(&ProviderSettings) -> Arc<dyn OrderProvider>,
+}
+
+impl Declaration {
+    /// A call to it. Of an operation that it does not declare nothing is stored.
+    #[must_use]
+    pub fn outbound(&self, operation: Operation, method: Method, url: String, body: Option<Value>) -> Outbound {
+        let declared = self.operations.iter().find(|(known, _)| *known == operation);
+        let redaction = declared.map_or(&Redaction::NOTHING, |(_, redaction)| *redaction);
+        Outbound { provider: self.name, operation: operation.as_str(), method, url, body, redaction }
+    }
+}
+
+impl std::fmt::Debug for Declaration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Declaration").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The settings of one provider, as the operator has set them.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderSettings {
+    values: Vec<(&'static str, SecretString)>,
+}
+
+impl ProviderSettings {
+    /// Settings by what comes after the provider's name; empty ones are none.
+    #[must_use]
+    pub fn new(values: Vec<(&'static str, SecretString)>) -> Self {
+        Self { values: values.into_iter().filter(|(_, value)| !value.expose_secret().is_empty()).collect() }
+    }
+
+    /// Where the provider is, without a slash at the end; empty where nobody said so.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        self.text(BASE_URL).unwrap_or_default().trim_end_matches('/').to_owned()
+    }
+
+    /// What is set under `name`.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.secret(name).map(ExposeSecret::expose_secret)
+    }
+
+    /// A number that was checked when the program started.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The secret under `name`.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<&SecretString> {
+        self.values.iter().find(|(set, _)| *set == name).map(|(_, value)| value)
+    }
+}
+
+/// Every provider's setting of its address.
+pub const BASE_URL: &str = "BASE_URL";
+/// Every provider's setting of calls a second with the account of the environment.
+pub const RATE_PER_SECOND: &str = "RATE_PER_SECOND";

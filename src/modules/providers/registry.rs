@@ -1,0 +1,191 @@
+//! Every provider of orders. A new one is a folder beside this file and a line in the list.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{EnumAccess, VariantAccess, Visitor},
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
+
+use super::{Declaration, OrderProvider, ProviderSettings, parcelx};
+use crate::modules::queue::QueueConfig;
+
+/// The list; the first is meant where a request names none.
+pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION];
+
+static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| PROVIDERS.iter().map(|provider| provider.name).collect());
+
+/// The provider of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Declaration> {
+    PROVIDERS.iter().find(|provider| provider.name == name).copied()
+}
+
+/// A provider in a request or an answer: one of the list.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderName(&'static Declaration);
+
+impl ProviderName {
+    /// What it says of itself.
+    #[must_use]
+    pub const fn declaration(self) -> &'static Declaration {
+        self.0
+    }
+
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0.name
+    }
+}
+
+impl Default for ProviderName {
+    fn default() -> Self {
+        Self(PROVIDERS[0])
+    }
+}
+
+impl Serialize for ProviderName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProviderName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Named;
+
+        impl<'de> Visitor<'de> for Named {
+            type Value = ProviderName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a provider")
+            }
+
+            fn visit_enum<A: EnumAccess<'de>>(self, named: A) -> Result<ProviderName, A::Error> {
+                let (name, rest) = named.variant::<String>()?;
+                rest.unit_variant()?;
+                find(&name).map(ProviderName).ok_or_else(|| serde::de::Error::unknown_variant(&name, &NAMES))
+            }
+        }
+
+        deserializer.deserialize_enum("ProviderName", &NAMES, Named)
+    }
+}
+
+impl PartialSchema for ProviderName {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A provider that orders can be sent to."))
+            .enum_values(Some(NAMES.iter().copied()))
+            .into()
+    }
+}
+
+impl ToSchema for ProviderName {}
+
+/// A provider as this installation works with it.
+#[derive(Clone)]
+pub struct Configured {
+    /// What it says of itself.
+    pub declaration: &'static Declaration,
+    /// Speaks its words.
+    pub adapter: Arc<dyn OrderProvider>,
+    /// Places orders.
+    pub create: QueueConfig,
+    /// Takes them back.
+    pub cancel: QueueConfig,
+    /// An answer is lost after this long.
+    pub call_deadline: Duration,
+}
+
+impl fmt::Debug for Configured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configured").field("provider", &self.declaration.name).finish_non_exhaustive()
+    }
+}
+
+/// Every provider of the list, by name.
+#[derive(Clone, Debug)]
+pub struct Providers(Arc<HashMap<&'static str, Configured>>);
+
+impl Providers {
+    /// All of them, with what an operator has set: of each its settings, and what its queues begin with.
+    #[must_use]
+    pub fn new(
+        settings: impl Fn(&'static Declaration) -> ProviderSettings,
+        queue: impl Fn(&'static Declaration, &'static str) -> QueueConfig,
+        call_deadline: Duration,
+    ) -> Self {
+        let configured = |declaration: &'static Declaration| {
+            let queue = |name| {
+                let mut queue = queue(declaration, name);
+                declaration.queue_policy.apply_to(&mut queue);
+                queue
+            };
+            Configured {
+                declaration,
+                adapter: (declaration.adapter)(&settings(declaration)),
+                create: queue(declaration.create_queue),
+                cancel: queue(declaration.cancel_queue),
+                call_deadline: declaration.call_deadline.unwrap_or(call_deadline),
+            }
+        };
+        Self(Arc::new(PROVIDERS.iter().map(|declaration| (declaration.name, configured(declaration))).collect()))
+    }
+
+    /// The provider of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Configured> {
+        self.0.get(name)
+    }
+
+    /// All of them, in the order of the list.
+    pub fn all(&self) -> impl Iterator<Item = &Configured> {
+        PROVIDERS.iter().filter_map(|declaration| self.0.get(declaration.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::modules::providers::Operation;
+
+    #[test]
+    fn names_queues_and_credentials_are_as_operators_expect_them() {
+        let mut names = HashSet::new();
+        for provider in PROVIDERS {
+            let name = provider.name;
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()), "{name}");
+            assert!(names.insert(name), "{name} is there twice");
+            assert_eq!(provider.create_queue, format!("{name}-orders-queue"));
+            assert_eq!(provider.cancel_queue, format!("{name}-order-cancellation-queue"));
+            assert!(!provider.credential_fields.is_empty(), "{name}");
+            for operation in [Operation::Create, Operation::LookUp] {
+                assert!(provider.operations.iter().any(|(known, _)| *known == operation), "{name}: {operation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_and_written_as_it_is() {
+        for provider in PROVIDERS {
+            let name: ProviderName = serde_json::from_value(provider.name.into()).expect("a provider");
+            assert_eq!(serde_json::to_value(name).expect("JSON"), provider.name);
+        }
+        let unknown = serde_json::from_value::<ProviderName>("nobody".into()).expect_err("no provider");
+        assert!(unknown.to_string().contains("unknown variant"), "{unknown}");
+    }
+}
