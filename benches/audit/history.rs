@@ -14,7 +14,7 @@ use waybill::{
         providers::{
             Cancelling, Detail, Dimensions, Item, Operation, OrderProvider, OrderToPlace, Party, PaymentMode, Provider,
             Service, Shipment,
-            parcelx::{self, ParcelX},
+            registry::parcelx::{self, ParcelX},
         },
     },
     platform::{

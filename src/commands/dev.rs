@@ -9,7 +9,10 @@ use super::{
 use crate::{
     app::App,
     config::{Config, DevArgs, config_from},
-    modules::auth::{AuthError, user_id_of},
+    modules::{
+        auth::{AuthError, user_id_of},
+        providers::{BASE_URL, registry::PROVIDERS},
+    },
     platform::{
         identity::Role,
         money::{Currency, Money},
@@ -71,20 +74,22 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
         None => servers.start_redis(&programs, &folder).await?,
     };
     let simulators = servers.start_simulators(args.http_addr).await?;
-    let config = dev_config(&[
-        format!("--mongodb-uri={mongodb_uri}"),
-        format!("--redis-url={redis_url}"),
-        format!("--http-addr={}", args.http_addr),
-        format!("--parcelx-base-url={simulators}/parcelx/api/v3"),
-        format!("--paygate-base-url={simulators}/paygate/v1"),
-        format!("--idcheck-base-url={simulators}/idcheck/v1"),
-    ])?;
+    let config = dev_config(
+        &[
+            format!("--mongodb-uri={mongodb_uri}"),
+            format!("--redis-url={redis_url}"),
+            format!("--http-addr={}", args.http_addr),
+        ],
+        &simulators,
+    )?;
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;
     app.start_background();
     let listener = serve::listen(args.http_addr).await?;
     println!("api         http://{0}   (http://{0}/openapi.json, /metrics, /readyz)", args.http_addr);
-    println!("carrier     {simulators}/parcelx   (/_books, /_control/rules)");
+    for provider in PROVIDERS {
+        println!("{:<11} {simulators}/{}   (/_books, /_control/rules)", provider.kind.as_str(), provider.name);
+    }
     println!("payments    {simulators}/paygate   (/_books; a top-up's paymentUrl is a page with two buttons)");
     println!("identity    {simulators}/idcheck   (/_books, /_control/rules)");
     println!("mongodb     {mongodb_uri}");
@@ -103,19 +108,25 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
     ended
 }
 
-/// Settings for one machine: secrets that everybody may know.
-pub(super) fn dev_config(flags: &[String]) -> Result<Config, String> {
+/// Settings for one machine, with stand-ins for all providers: secrets that everybody may know.
+pub(super) fn dev_config(flags: &[String], simulators: &str) -> Result<Config, String> {
+    let at_stand_ins = PROVIDERS.iter().flat_map(|provider| {
+        let variable = |name: &str| format!("--{}-{}", provider.name, name.to_lowercase().replace('_', "-"));
+        let credentials = provider.credential_fields.iter().map(|field| format!("{}=dev", variable(field.env)));
+        let address = format!("{}={simulators}{}", variable(BASE_URL), provider.stand_in);
+        credentials.chain([address]).collect::<Vec<_>>()
+    });
     let own = [
         "--jwt-secret=waybill-dev-only-waybill-dev-only-waybill".to_owned(),
         format!("--sealing-key={}", "0".repeat(64)),
         format!("--audit-signing-key={}", "0".repeat(64)),
-        "--parcelx-access-key=dev".to_owned(),
-        "--parcelx-secret-key=dev".to_owned(),
         "--paygate-api-key=dev".to_owned(),
         "--idcheck-api-key=dev".to_owned(),
+        format!("--paygate-base-url={simulators}/paygate/v1"),
+        format!("--idcheck-base-url={simulators}/idcheck/v1"),
         format!("--paygate-webhook-secret={WEBHOOK_SECRET}"),
     ];
-    config_from(own.into_iter().chain(flags.iter().cloned())).map_err(|error| error.to_string())
+    config_from(own.into_iter().chain(at_stand_ins).chain(flags.iter().cloned())).map_err(|error| error.to_string())
 }
 
 /// Creates the user if it isn't there, and gives its id.

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use waybill::modules::providers::registry::PROVIDERS;
+
 /// Modules and what they may use besides `platform`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("audit", &[]),
@@ -138,6 +140,41 @@ fn only_in(words: &str, only: &[&str]) {
         }
     }
     assert!(found, "`{words}` appears nowhere: the check checks nothing");
+}
+
+/// Everything else takes providers as they come, from the list.
+#[test]
+fn only_its_folder_and_the_list_name_a_provider() {
+    const STAND_INS_AND_DEMO: [&str; 2] = ["src/bin/simulators", "src/commands/demo"];
+    for provider in PROVIDERS {
+        let folder = format!("modules/providers/{}/", provider.name);
+        let mut named_in_folder = false;
+        for path in sources(&root().join("src")) {
+            let name = path.display().to_string();
+            if STAND_INS_AND_DEMO.iter().any(|part| name.contains(part)) || name.contains("tests") {
+                continue;
+            }
+            let code = code_lines(&path);
+            let tests = code.iter().position(|(_, line)| line.trim() == "mod tests {").unwrap_or(code.len());
+            for (line, code) in &code[..tests] {
+                if !code.to_lowercase().contains(provider.name) || is_example(code) {
+                    continue;
+                }
+                named_in_folder |= name.contains(&folder);
+                assert!(
+                    name.contains(&folder) || name.ends_with("providers/registry.rs"),
+                    "{name}:{line}: takes {} for granted",
+                    provider.name
+                );
+            }
+        }
+        assert!(named_in_folder, "{folder} does not name it: the check checks nothing");
+    }
+}
+
+/// A line that shows readers of the API an example.
+fn is_example(code: &str) -> bool {
+    code.contains("example = ")
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use waybill::modules::providers::registry::PROVIDERS;
 
 use crate::support::TestApp;
 
@@ -197,6 +198,34 @@ async fn the_description_is_complete_in_itself() {
     app.finish().await;
 }
 
+/// The detail objects of all kinds of providers.
+const DETAILS: [&str; 3] = ["shipment", "sale", "extract"];
+
+/// Names of properties, those of the parts of a schema included.
+fn properties<'a>(schema: &'a Value, found: &mut BTreeSet<&'a String>) {
+    found.extend(schema["properties"].as_object().into_iter().flat_map(|properties| properties.keys()));
+    for parts in [&schema["allOf"], &schema["oneOf"]] {
+        parts.as_array().into_iter().flatten().for_each(|part| properties(part, found));
+    }
+}
+
+/// A client needs no second look to know what an order for a provider has to hold.
+#[tokio::test]
+async fn an_order_to_create_is_described_by_provider() {
+    let app = TestApp::start().await;
+    let openapi = description(&app).await;
+    let shapes = openapi["components"]["schemas"]["CreateOrderRequest"]["oneOf"].as_array().unwrap();
+    assert_eq!(shapes.len(), PROVIDERS.len());
+    for (shape, provider) in shapes.iter().zip(PROVIDERS) {
+        let detail = provider.kind.detail_name();
+        assert_eq!(shape["properties"]["provider"]["enum"], json!([provider.name]));
+        assert!(shape["required"].as_array().unwrap().contains(&json!(detail)), "{shape}");
+        let reference = shape["properties"][detail]["$ref"].as_str().unwrap();
+        assert!(openapi.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+    app.finish().await;
+}
+
 #[tokio::test]
 async fn an_order_is_described_field_by_field() {
     let app = TestApp::start().await;
@@ -210,8 +239,10 @@ async fn an_order_is_described_field_by_field() {
         ("PartyResponse", &answered["shipment"]["pickup"]),
         ("ItemResponse", &answered["shipment"]["items"][0]),
     ] {
-        let described: BTreeSet<_> =
-            openapi["components"]["schemas"][schema]["properties"].as_object().unwrap().keys().collect();
+        let mut described = BTreeSet::new();
+        properties(&openapi["components"]["schemas"][schema], &mut described);
+        // Of the detail objects an order has one.
+        described.retain(|name| value.get(*name).is_some() || !DETAILS.contains(&name.as_str()));
         let there: BTreeSet<_> = value.as_object().unwrap().keys().collect();
         assert_eq!(described, there, "{schema}: null, never absent");
     }

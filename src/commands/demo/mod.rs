@@ -44,20 +44,20 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let simulators = servers.start_simulators(address).await?;
     // Times are shorter than in production, so that the story is told in seconds.
-    let config = dev_config(&[
-        format!("--mongodb-uri={mongodb}waybill?replicaSet=rs0"),
-        format!("--redis-url={redis}"),
-        format!("--http-addr={address}"),
-        format!("--parcelx-base-url={simulators}/parcelx/api/v3"),
-        format!("--paygate-base-url={simulators}/paygate/v1"),
-        format!("--idcheck-base-url={simulators}/idcheck/v1"),
-        "--backoff-base-ms=500".into(),
-        "--settling-delay-ms=1000".into(),
-        "--call-deadline-ms=2000".into(),
-        "--lease-ms=5000".into(),
-        "--heartbeat-ms=1000".into(),
-        "--audit-seal-every-ms=500".into(),
-    ])?;
+    let config = dev_config(
+        &[
+            format!("--mongodb-uri={mongodb}waybill?replicaSet=rs0"),
+            format!("--redis-url={redis}"),
+            format!("--http-addr={address}"),
+            "--backoff-base-ms=500".into(),
+            "--settling-delay-ms=1000".into(),
+            "--call-deadline-ms=2000".into(),
+            "--lease-ms=5000".into(),
+            "--heartbeat-ms=1000".into(),
+            "--audit-seal-every-ms=500".into(),
+        ],
+        &simulators,
+    )?;
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;
     app.start_background();

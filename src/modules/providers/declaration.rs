@@ -23,6 +23,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// As people write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Carrier => "carrier",
+        }
+    }
+
     /// Every kind.
     pub const ALL: [Self; 1] = [Self::Carrier];
 
@@ -115,6 +123,8 @@ pub struct Declaration {
     pub operations: &'static [(Operation, &'static Redaction)],
     /// Where it is, with its version; none where an operator has to say so.
     pub base_url: Option<&'static str>,
+    /// Where its stand-in is, below the address of the stand-ins.
+    pub stand_in: &'static str,
     /// What its accounts' credentials are made of.
     pub credential_fields: &'static [CredentialField],
     /// What its accounts may do where nobody says otherwise.

@@ -14,7 +14,6 @@ mod detail;
 pub mod idcheck;
 mod objection;
 mod outcome;
-pub mod parcelx;
 pub mod paygate;
 mod policy;
 mod reading;

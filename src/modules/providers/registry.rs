@@ -16,8 +16,11 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
 };
 
-use super::{Declaration, OrderProvider, ProviderSettings, parcelx};
+use super::{Declaration, OrderProvider, ProviderSettings};
 use crate::modules::queue::QueueConfig;
+
+#[path = "parcelx/mod.rs"]
+pub mod parcelx;
 
 /// The list; the first is meant where a request names none.
 pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION];
@@ -161,7 +164,105 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::modules::providers::Operation;
+    use crate::{
+        modules::providers::{Operation, Outcome},
+        platform::exchange::{Answer, AnswerBody, Lost, NotSent},
+    };
+
+    fn in_words<T>(outcome: Outcome<T>) -> String {
+        outcome.in_words(|_| "done".into())
+    }
+
+    fn http(status: u16, body: AnswerBody) -> Answer {
+        Answer::Http { status, retry_after: Some(Duration::from_secs(7)), body }
+    }
+
+    /// What goes wrong on the way says nothing of the provider, so it means the same of every one: whether the create may have
+    /// been executed. Columns: a create; what is safe to repeat.
+    #[test]
+    fn every_adapter_tells_faults_on_the_way_apart() {
+        const DEFERRED: &str = "deferred exchange.not_connected";
+        let faults = [
+            (Answer::NotSent(NotSent::NotConnected), DEFERRED, DEFERRED),
+            (Answer::NotSent(NotSent::NoTime), "deferred exchange.no_time", "deferred exchange.no_time"),
+            (
+                Answer::NotSent(NotSent::NoCredentials),
+                "unauthorized provider.no_credentials",
+                "unauthorized provider.no_credentials",
+            ),
+            (Answer::Lost(Lost::TimedOut), "unknown exchange.timed_out", "counted exchange.timed_out"),
+            (
+                Answer::Lost(Lost::ConnectionLost),
+                "unknown exchange.connection_lost",
+                "counted exchange.connection_lost",
+            ),
+            (Answer::Lost(Lost::TooLarge), "unknown exchange.answer_too_large", "counted exchange.answer_too_large"),
+            (http(429, AnswerBody::NotJson), "in 7 s provider.throttled", "in 7 s provider.throttled"),
+            (
+                http(401, AnswerBody::NotJson),
+                "unauthorized provider.unauthorized",
+                "unauthorized provider.unauthorized",
+            ),
+            (http(403, AnswerBody::NotJson), "unknown provider.blocked", "counted provider.blocked"),
+            (http(500, AnswerBody::NotJson), "unknown provider.server_error", "counted provider.server_error"),
+            (
+                http(503, AnswerBody::Json(serde_json::json!({}))),
+                "unknown provider.server_error",
+                "counted provider.server_error",
+            ),
+            (
+                http(302, AnswerBody::NotJson),
+                "unknown provider.unexpected_status",
+                "counted provider.unexpected_status",
+            ),
+            (
+                http(408, AnswerBody::NotJson),
+                "unknown provider.unexpected_status",
+                "counted provider.unexpected_status",
+            ),
+            (http(200, AnswerBody::NotJson), "unknown provider.not_json", "counted provider.not_json"),
+            (http(404, AnswerBody::NotJson), "unknown provider.not_json", "counted provider.not_json"),
+            (http(200, AnswerBody::Contradictory), "unknown provider.contradiction", "counted provider.contradiction"),
+        ];
+        for provider in PROVIDERS {
+            let adapter = (provider.adapter)(&ProviderSettings::default());
+            for (answer, create, others) in &faults {
+                let said = [
+                    in_words(adapter.read_create("ord_1", answer)),
+                    in_words(adapter.read_look_up("ord_1", answer).or_repeat()),
+                ];
+                assert_eq!(said, [*create, *others], "{}: {answer:?}", provider.name);
+                if let Some(cancelling) = adapter.cancelling() {
+                    assert_eq!(
+                        in_words(cancelling.read_cancel(answer).or_repeat()),
+                        *others,
+                        "{}: {answer:?}",
+                        provider.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_adapter_asks_only_what_its_provider_declares_and_where_it_is() {
+        for provider in PROVIDERS {
+            let address = vec![("BASE_URL", "https://provider.example/v1/".to_owned().into())];
+            let adapter = (provider.adapter)(&ProviderSettings::new(address));
+            assert_eq!(adapter.name(), provider.name);
+            assert!(adapter.sign(&crate::modules::providers::AccountSecrets::default()).is_none(), "{}", provider.name);
+            let cancel = adapter.cancelling().map(|cancelling| cancelling.cancel_request("REF-1"));
+            for call in [Some(adapter.look_up_request("ord_1")), cancel].into_iter().flatten() {
+                assert!(call.url.starts_with("https://provider.example/v1/"), "{}", call.url);
+                assert_eq!(call.provider, provider.name);
+                assert!(
+                    provider.operations.iter().any(|(known, _)| known.as_str() == call.operation),
+                    "{}",
+                    call.operation
+                );
+            }
+        }
+    }
 
     #[test]
     fn names_queues_and_credentials_are_as_operators_expect_them() {

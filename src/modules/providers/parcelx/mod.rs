@@ -16,13 +16,15 @@ use reqwest::{
     header::{HeaderName, HeaderValue},
 };
 
-use super::{
-    AccountLimits, AccountSecrets, Cancelling, CredentialField, Declaration, Kind, Operation, OrderProvider,
-    OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy,
-    reading::{flag, part, sentences},
-    transport::{json, unexpected},
+use crate::{
+    modules::providers::{
+        AccountLimits, AccountSecrets, Cancelling, CredentialField, Declaration, Kind, Operation, OrderProvider,
+        OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy,
+        reading::{flag, part, sentences},
+        transport::{json, unexpected},
+    },
+    platform::exchange::{Answer, Credentials, Outbound},
 };
-use crate::platform::exchange::{Answer, Credentials, Outbound};
 
 /// As in orders and logs.
 pub const NAME: &str = "parcelx";
@@ -43,6 +45,7 @@ pub static DECLARATION: Declaration = Declaration {
         (Operation::LookUp, &wire::LOOK_UP),
     ],
     base_url: Some("https://app.parcelx.in/api/v3"),
+    stand_in: "/parcelx/api/v3",
     credential_fields: &[
         CredentialField { name: ACCESS_KEY, env: "ACCESS_KEY" },
         CredentialField { name: SECRET_KEY, env: "SECRET_KEY" },

@@ -150,11 +150,7 @@ fn reference_id_shape(text: &str) -> Result<(), ValidationError> {
 fn account_shape(name: &str) -> Result<(), ValidationError> {
     // Names of providers are short; a limit on length belongs to every text that goes into a query.
     let known = name.len() <= 64 && Account::try_from(name.to_owned()).is_ok();
-    if known {
-        Ok(())
-    } else {
-        Err(fault("must be the name of an account, such as wallet.available or payable.parcelx"))
-    }
+    if known { Ok(()) } else { Err(fault("must be the name of an account, such as wallet.available or revenue")) }
 }
 
 /// A page of the ledger.

@@ -20,28 +20,6 @@ fn look_up(answer: &Answer) -> String {
     outcome.in_words(|found| found.as_ref().map_or_else(|| "absent".into(), shipment))
 }
 
-#[test]
-fn without_an_answer_it_matters_whether_the_request_may_have_arrived() {
-    for (answer, of_create, of_others) in [
-        (Answer::NotSent(NotSent::NotConnected), "deferred exchange.not_connected", "deferred exchange.not_connected"),
-        (Answer::NotSent(NotSent::NoTime), "deferred exchange.no_time", "deferred exchange.no_time"),
-        (
-            Answer::NotSent(NotSent::NoCredentials),
-            "unauthorized provider.no_credentials",
-            "unauthorized provider.no_credentials",
-        ),
-        (Answer::Lost(Lost::TimedOut), "unknown exchange.timed_out", "counted exchange.timed_out"),
-        (Answer::Lost(Lost::ConnectionLost), "unknown exchange.connection_lost", "counted exchange.connection_lost"),
-        (Answer::Lost(Lost::TooLarge), "unknown exchange.answer_too_large", "counted exchange.answer_too_large"),
-    ] {
-        assert_eq!(
-            [create(&answer), cancel(&answer), look_up(&answer)],
-            [of_create, of_others, of_others],
-            "{answer:?}"
-        );
-    }
-}
-
 /// What a 2xx means, by its body. Columns: create, cancel, look-up.
 const OK: &[(&str, [&str; 3])] = &[
     ("placed", ["found", "cancelled", "counted provider.no_awb"]),
