@@ -317,8 +317,7 @@ impl App {
         );
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
-        let handlers =
-            callers::handlers(&config, secrets, &providers, gateway, &begin_lane, &db, &clock, &queue_store)?;
+        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &db, &clock, &queue_store)?;
         Ok(Self {
             config: Arc::new(config),
             db,

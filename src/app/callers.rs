@@ -12,7 +12,7 @@ use crate::{
         kyc::{KycGate, VerifyApplication},
         orders::{self, OrderJobs},
         providers::{
-            AccountStore, AccountWatch, Accounts, Providers,
+            AccountStore, AccountWatch, Accounts,
             call_job::CallJobHandler,
             default_account,
             idcheck::{self, IdCheck},
@@ -49,7 +49,6 @@ fn accounts(config: &Config, secrets: &Secrets) -> Accounts {
 pub(super) fn handlers(
     config: &Config,
     secrets: &Secrets,
-    providers: &Providers,
     gateway: Option<Arc<PayGate>>,
     lane: &Lane,
     db: &Database,
@@ -64,7 +63,7 @@ pub(super) fn handlers(
         AccountWatch::new(account_id, queues, AccountStore::new(db), queue_store.clone(), audit, clock.clone())
     };
     let mut handlers = Vec::new();
-    for provider in providers.all() {
+    for provider in config.order_providers().all() {
         let account = default_account(provider.declaration.name);
         handlers.extend(orders::handlers(OrderJobs {
             gate: KycGate::new(config.kyc_required),

@@ -21,7 +21,7 @@ pub fn policies() -> Vec<Policy> {
         provider.operations.iter().map(|(operation, redaction)| Policy {
             provider: provider.name,
             operation: operation.as_str(),
-            redaction: *redaction,
+            redaction,
         })
     });
     let payments = paygate::REDACTIONS.iter().map(|(operation, redaction)| Policy {
