@@ -333,7 +333,7 @@ async fn a_waybill_number_is_one_live_orders() {
     assert_eq!((&first.1["status"], &first.1["shipment"]["awb"]), (&json!("confirmed"), &json!("PX0001")));
     let (taker, taken) = (second.0, second.1);
     assert_eq!((&taken["status"], &taken["shipment"]["awb"]), (&json!("needs_attention"), &Value::Null));
-    assert_eq!(taken["failure"]["code"], "provider.awb_taken");
+    assert_eq!(taken["failure"]["code"], "provider.reference_taken");
     assert_eq!(app.balance(taker).await.1, price, "kept until a person decides");
     assert_eq!(count(&calls, "create_order"), 3);
 
@@ -346,7 +346,7 @@ async fn a_waybill_number_is_one_live_orders() {
         (&taken["status"], &taken["cancellation"]["status"]),
         (&json!("needs_attention"), &json!("needs_attention"))
     );
-    assert_eq!(taken["cancellation"]["failure"]["code"], "provider.awb_taken");
+    assert_eq!(taken["cancellation"]["failure"]["code"], "provider.reference_taken");
     assert_eq!(count(&calls, "cancel_order"), 0);
 
     // Once the number is free again, a person may have it looked up again.

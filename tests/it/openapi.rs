@@ -202,10 +202,14 @@ async fn the_description_is_complete_in_itself() {
 const DETAILS: [&str; 3] = ["shipment", "sale", "extract"];
 
 /// Names of properties, those of the parts of a schema included.
-fn properties<'a>(schema: &'a Value, found: &mut BTreeSet<&'a String>) {
+fn properties<'a>(openapi: &'a Value, schema: &'a Value, found: &mut BTreeSet<&'a String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let named = openapi.pointer(reference.trim_start_matches('#')).unwrap();
+        return properties(openapi, named, found);
+    }
     found.extend(schema["properties"].as_object().into_iter().flat_map(|properties| properties.keys()));
     for parts in [&schema["allOf"], &schema["oneOf"]] {
-        parts.as_array().into_iter().flatten().for_each(|part| properties(part, found));
+        parts.as_array().into_iter().flatten().for_each(|part| properties(openapi, part, found));
     }
 }
 
@@ -240,7 +244,7 @@ async fn an_order_is_described_field_by_field() {
         ("ItemResponse", &answered["shipment"]["items"][0]),
     ] {
         let mut described = BTreeSet::new();
-        properties(&openapi["components"]["schemas"][schema], &mut described);
+        properties(&openapi, &openapi["components"]["schemas"][schema], &mut described);
         // Of the detail objects an order has one.
         described.retain(|name| value.get(*name).is_some() || !DETAILS.contains(&name.as_str()));
         let there: BTreeSet<_> = value.as_object().unwrap().keys().collect();

@@ -26,7 +26,7 @@ use crate::{
 const KEPT: &[Kept] = &[
     Kept {
         collection: "orders",
-        field: "shipment",
+        field: "detail",
         why: "the merchant's own order: who gets what, in the merchant's words",
     },
     Kept {
