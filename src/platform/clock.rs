@@ -12,7 +12,7 @@ use std::{
 
 use bson::{DateTime, doc};
 use serde::{Serialize, Serializer};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::ids;
 
@@ -170,11 +170,18 @@ impl std::fmt::Display for Rfc3339Time {
     }
 }
 
-impl std::str::FromStr for Rfc3339Time {
-    type Err = time::error::Parse;
+/// A text is no point in time that can be written in RFC 3339.
+#[derive(Debug, thiserror::Error)]
+#[error("must be an RFC 3339 time such as 2026-01-31T12:00:00Z")]
+pub struct NotATime;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let at = OffsetDateTime::parse(text, &Rfc3339)?;
+impl std::str::FromStr for Rfc3339Time {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATime)?;
+        // With its offset it may be in a year that UTC writes with a sign or with five digits.
+        let at = at.checked_to_offset(UtcOffset::UTC).filter(|at| (0..=9999).contains(&at.year())).ok_or(NotATime)?;
         Ok(Self(DateTime::from_millis((at.unix_timestamp_nanos() / 1_000_000) as i64)))
     }
 }
@@ -188,7 +195,7 @@ impl Serialize for Rfc3339Time {
 impl<'de> serde::Deserialize<'de> for Rfc3339Time {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(|_| serde::de::Error::custom("must be an RFC 3339 time such as 2026-01-31T12:00:00Z"))
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -212,7 +219,12 @@ mod tests {
         let at = Rfc3339Time(DateTime::from_millis(1_767_225_600_042));
         assert_eq!(at.to_string(), "2026-01-01T00:00:00.042Z");
         assert_eq!("2026-01-01T05:30:00.042+05:30".parse::<Rfc3339Time>().ok(), Some(at));
-        assert!("yesterday".parse::<Rfc3339Time>().is_err());
+        for text in ["yesterday", "9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+            assert!(text.parse::<Rfc3339Time>().is_err(), "{text}");
+        }
+        for text in ["9999-12-31T23:59:59.999Z", "0000-01-01T00:00:00.000Z"] {
+            assert_eq!(text.parse::<Rfc3339Time>().map(|at| at.to_string()).ok().as_deref(), Some(text));
+        }
     }
 
     #[test]
