@@ -13,7 +13,7 @@ use validator::ValidationError;
 
 pub use email::normal_email;
 pub use identity_number::{holds_identity_number, verhoeff_sum};
-pub use phone::{pincode, ten_digits};
+pub use phone::{international, pincode, ten_digits};
 pub use unseen::{holds_unseen, without_unseen};
 
 /// How a text is read.
@@ -94,6 +94,14 @@ pub fn lines<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<
 /// What the deserializer says.
 pub fn read_phone<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     String::deserialize(from).map(|text| ten_digits(&text).unwrap_or(text))
+}
+
+/// For `#[serde(deserialize_with)]`: a telephone number of any country as `+` and digits, where it can be read as one.
+///
+/// # Errors
+/// What the deserializer says.
+pub fn read_international_phone<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    String::deserialize(from).map(|text| international(&text).unwrap_or(text))
 }
 
 /// For `#[serde(deserialize_with)]`: a postal code without blanks.
