@@ -57,6 +57,7 @@ impl WorkerArgs {
         queue.max_attempts = self.max_attempts;
         queue.backoff = Backoff {
             base: Duration::from_millis(self.backoff_base_ms),
+            factor: 2,
             max: Duration::from_millis(self.backoff_max_ms.max(self.backoff_base_ms)),
         };
         queue.timeout = Duration::from_millis(self.call_deadline_ms) + Duration::from_secs(40);

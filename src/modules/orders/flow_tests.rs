@@ -166,7 +166,7 @@ pub(super) fn failure() -> Failure {
 }
 
 pub(super) fn timing() -> Timing {
-    let backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
+    let backoff = Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) };
     Timing { now: NOW, jitter: 1.0, backoff }
 }
 

@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 use super::{store::QueueStore, worker::WorkerSettings};
 use crate::platform::clock::{Clock, after};
 
+/// A lease that would not outlast what comes is made so much longer than that, for what comes before it.
+const LENGTHENING: Duration = Duration::from_secs(1);
+
 /// The right to end one attempt.
 #[derive(Clone, Debug)]
 pub struct Lease {
@@ -56,11 +59,12 @@ impl Lease {
         if self.is_valid_for(needed) {
             return true;
         }
-        let asked = Instant::now();
-        let until = after(self.clock.now(), self.length);
+        // Longer than usual where the effect takes longer.
+        let (asked, length) = (Instant::now(), self.length.max(needed + LENGTHENING));
+        let until = after(self.clock.now(), length);
         let held = self.store.extend(&[(self.job_id.clone(), self.token.clone())], until).await;
         match held {
-            Ok(held) if !held.is_empty() => self.renew(asked),
+            Ok(held) if !held.is_empty() => self.hold_until(asked + length),
             Ok(_) => self.lose(),
             Err(_) => {}
         }
@@ -74,7 +78,13 @@ impl Lease {
 
     /// Valid from when we asked, not from when we were answered.
     pub(super) fn renew(&self, asked: Instant) {
-        *self.valid_until.lock() = Some(asked + self.length);
+        self.hold_until(asked + self.length);
+    }
+
+    /// A lease that was made longer stays so.
+    fn hold_until(&self, until: Instant) {
+        let mut valid_until = self.valid_until.lock();
+        *valid_until = (*valid_until).max(Some(until));
     }
 
     /// Somebody else has the job.

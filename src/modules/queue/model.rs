@@ -341,17 +341,19 @@ impl Job {
 pub struct Backoff {
     /// After the first failure.
     pub base: Duration,
+    /// How many times as long after each further one.
+    pub factor: u32,
     /// At most.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// Delay after the `failures`-th failure in a row (from 1): `base` doubled each time up to `max`, of which
-    /// between half and all is waited; `jitter` is in `0.0..1.0`.
+    /// Delay after the `failures`-th failure in a row (from 1): `base` times `factor` for each before it, up to `max`, of
+    /// which between half and all is waited; `jitter` is in `0.0..1.0`.
     #[must_use]
     pub fn delay(&self, failures: i32, jitter: f64) -> Duration {
-        let doublings = u32::try_from(failures.clamp(1, 30) - 1).unwrap_or_default();
-        let full = self.base.saturating_mul(1_u32 << doublings.min(20)).min(self.max);
+        let earlier = u32::try_from(failures.max(1) - 1).unwrap_or_default();
+        let full = self.base.saturating_mul(self.factor.saturating_pow(earlier)).min(self.max);
         full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
 }
@@ -391,7 +393,7 @@ impl QueueConfig {
             rate: None,
             rate_key: name,
             max_attempts: 8,
-            backoff: Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) },
+            backoff: Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) },
             priority: 0,
             timeout: Duration::from_secs(60),
             keep_done_for: Duration::from_secs(24 * 3600),
@@ -468,7 +470,7 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {
-        let backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
+        let backoff = Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) };
         let full = |failures| backoff.delay(failures, 1.0).as_secs();
         assert_eq!([1, 2, 3, 4, 8, 9, 100].map(full), [2, 4, 8, 16, 256, 300, 300]);
         assert_eq!(backoff.delay(1, 0.0), Duration::from_secs(1));

@@ -345,14 +345,14 @@ impl QueueStore {
         self.jobs().replace_one(filter, Job::unreadable(found, reason, now)).await.map(drop)
     }
 
-    /// Extends leases that still are ours and gives the ids of those jobs.
+    /// Extends leases that still are ours, and shortens none; gives the ids of those jobs.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn extend(&self, leases: &[(String, String)], until: DateTime) -> Result<Vec<String>> {
         let (ids, tokens): (Vec<&str>, Vec<&str>) = leases.iter().map(|(id, token)| (&**id, &**token)).unzip();
         let held = doc! { "_id": { "$in": ids }, "leaseToken": { "$in": tokens }, "state": "active" };
-        let extended = self.update_jobs(held.clone(), doc! { "$set": { "leaseUntil": until } }).await?;
+        let extended = self.update_jobs(held.clone(), doc! { "$max": { "leaseUntil": until } }).await?;
         if extended == leases.len() as u64 {
             return Ok(leases.iter().map(|(id, _)| id.clone()).collect());
         }

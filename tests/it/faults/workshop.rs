@@ -23,7 +23,7 @@ use crate::support::TestApp;
 
 pub const QUEUE: &str = "workshop-queue";
 pub const KIND: &str = "work";
-const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(2) };
+const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(2) };
 
 /// Ends its job as it says.
 pub struct End(pub JobEnd);

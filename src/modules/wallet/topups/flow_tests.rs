@@ -154,7 +154,7 @@ fn followed_with(
     (kind, outcome): &Said,
     credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
 ) -> Decision {
-    let backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
+    let backoff = Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) };
     let timing = Timing { now: NOW, jitter: 1.0, backoff };
     follow(topup, *kind, &Answered { job, call: &call(*kind), asked: &MONEY, outcome, timing }, credit)
 }
