@@ -11,9 +11,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::secrets::check_base_url;
 use crate::modules::providers::{
-    AccountSecrets, BASE_URL, CredentialField, Declaration, ProviderSettings, RATE_PER_SECOND, default_account,
-    registry::PROVIDERS,
+    AccountSecrets, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, ProviderSettings, RATE_PER_SECOND,
+    default_account, registry::PROVIDERS,
 };
+
+/// How long an answer may be waited for: as with `CALL_DEADLINE_MS`.
+const DEADLINE_MS: std::ops::RangeInclusive<u64> = 10..=120_000;
 
 /// One variable.
 struct Variable {
@@ -42,6 +45,12 @@ fn variables_of(provider: &'static Declaration) -> Vec<Variable> {
     };
     let title = provider.title;
     let address = variable(BASE_URL, format!("Base URL of {title}, with its version"), provider.base_url, false);
+    let deadline = match provider.call_deadline {
+        Some(deadline) => format!("{} by default", deadline.as_millis()),
+        None => "by default CALL_DEADLINE_MS".to_owned(),
+    };
+    let deadline = format!("An answer of {title} that has not come by then is lost; {deadline}");
+    let deadline = variable(CALL_DEADLINE_MS, deadline, None, false);
     let rate = format!("Calls a second to {title} with the account of the environment, over all workers");
     let rate = variable(RATE_PER_SECOND, rate, None, false);
     let credentials = provider.credential_fields.iter().map(|field| {
@@ -49,7 +58,7 @@ fn variables_of(provider: &'static Declaration) -> Vec<Variable> {
     });
     let own =
         provider.settings.iter().map(|setting| variable(setting.name, setting.help.into(), setting.default, false));
-    [address].into_iter().chain(credentials).chain([rate]).chain(own).collect()
+    [address].into_iter().chain(credentials).chain([rate, deadline]).chain(own).collect()
 }
 
 /// What is set of all providers of orders, by variable.
@@ -98,6 +107,10 @@ impl ProviderArgs {
             }
             if settings.text(RATE_PER_SECOND).is_some_and(|rate| !rate.parse().is_ok_and(|rate: u32| rate > 0)) {
                 wrong.push(format!("{} must be a whole number above 0", variable(RATE_PER_SECOND)));
+            }
+            if settings.text(CALL_DEADLINE_MS).is_some_and(|ms| !ms.parse().is_ok_and(|ms| DEADLINE_MS.contains(&ms))) {
+                let (from, to) = (DEADLINE_MS.start(), DEADLINE_MS.end());
+                wrong.push(format!("{} must be a whole number from {from} to {to}", variable(CALL_DEADLINE_MS)));
             }
         }
     }

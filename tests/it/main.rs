@@ -65,3 +65,4 @@ mod topups;
 mod topups_callbacks;
 mod topups_faults;
 mod users;
+mod xapi;

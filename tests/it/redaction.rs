@@ -51,6 +51,9 @@ const KEPT: &[Kept] = &[
 /// Requests under way.
 const AT_ONCE: usize = 8;
 
+/// Fields that hold amounts, which may be any number.
+const AMOUNTS: &[&str] = &["/amount", "/unitPrice", "/shippingCost"];
+
 /// Names that somebody gives to what is theirs. They may be any word, and are the names under which it is found again.
 const NAMES: &[&str] = &["clientOrderId", "clientTopupId", "clientReference"];
 
@@ -89,6 +92,14 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("post", "/webhooks/payments/{provider}") => gateway::event("evt_of_a_test", "paid", "top_1", 1000, "INR"),
         _ => return None,
     })
+}
+
+/// Bodies of other kinds that a route takes too.
+pub fn other_bodies(method: &str, path: &str) -> Vec<Value> {
+    match (method, path) {
+        ("post", "/orders/create") => vec![orders::sale("s-#")],
+        _ => Vec::new(),
+    }
 }
 
 /// What stands in a path where nothing is hidden there.
@@ -229,7 +240,8 @@ impl Sender<'_> {
         // Why something is held names files by their numbers, which nothing tells from numbers of accounts and cards.
         let is_file =
             path.starts_with("/audit/legal-holds") && matches!(hidden.kind, "an account number" | "a card number");
-        let bodies = good.iter().filter(|_| !is_file).flat_map(|good| bodies(good, kind, &hidden.value));
+        let all = good.into_iter().chain(other_bodies(method, path)).filter(|_| !is_file);
+        let bodies = all.flat_map(|good| bodies(&good, kind, &hidden.value));
         requests.extend(bodies.map(|body| (writer, usual.clone(), Some(body))));
         let sent = requests.into_iter().map(|(user, path, body)| {
             let body = body.map(|body| body.replace('#', &self.number().to_string()));
@@ -278,7 +290,8 @@ fn bodies(good: &Value, kind: usize, hidden: &str) -> Vec<String> {
         set(&mut body, pointer, json!(hidden));
         all.push(body.to_string());
         // A number in place of an amount is an amount.
-        if let Some(number) = hidden.parse::<i64>().ok().filter(|_| !pointer.ends_with("/amount")) {
+        let is_amount = AMOUNTS.iter().any(|name| pointer.ends_with(name));
+        if let Some(number) = hidden.parse::<i64>().ok().filter(|_| !is_amount) {
             set(&mut body, pointer, json!(number));
             all.push(body.to_string());
         }

@@ -6,7 +6,7 @@ use waybill::platform::identity::Role;
 
 use crate::{
     kyc_documents::{FORM, upload_of},
-    redaction::{good_body, leaves},
+    redaction::{good_body, leaves, other_bodies},
     roles::rule,
     support::{
         Answer, TestApp, User,
@@ -82,12 +82,16 @@ async fn routes(app: &TestApp) -> Vec<Route> {
                 continue;
             }
             let good = good_body(method, path, &users[0].1).unwrap_or_else(|| panic!("{method} {path} is in no list"));
-            let good = serde_json::from_str(&good.to_string().replace('#', "1")).unwrap();
+            let all = [vec![good], other_bodies(method, path)].concat();
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let roles = rule(&method, path).unwrap();
             let may = |role: &Role| roles.is_some_and(|roles| roles.contains(role));
             let user = users.iter().find(|(role, _)| may(role)).map(|(_, user)| user.clone());
-            routes.push(Route { method, path: path.replace(['{', '}'], ""), user, good });
+            for good in all {
+                let good = serde_json::from_str(&good.to_string().replace('#', "1")).unwrap();
+                let (method, user) = (method.clone(), user.clone());
+                routes.push(Route { method, path: path.replace(['{', '}'], ""), user, good });
+            }
         }
     }
     assert!(routes.len() >= 15, "only {} routes were found", routes.len());

@@ -207,6 +207,9 @@ impl Command for CancelOrder {
         if next(order.status, OrderCommand::RequestCancel).is_none() {
             return Err(OrderError::NotCancellable(order.status.as_str()));
         }
+        if at.adapter.cancelling().is_none() && order.may_be_placed() {
+            return Err(OrderError::Sent);
+        }
         let now = view.now();
         order.cancellation = Some(Cancellation {
             status: CancellationStatus::Requested,

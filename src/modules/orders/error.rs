@@ -32,6 +32,9 @@ pub enum OrderError {
     /// It is on its way, or has ended: nothing can be taken back.
     #[error("the order can't be cancelled in the status {0}")]
     NotCancellable(&'static str),
+    /// It was sent to a provider that takes nothing back.
+    #[error("the provider may have the order and takes nothing back")]
+    Sent,
     /// Unique indexes are missing: a duplicate could slip in. Run `waybill migrate`.
     #[error("required indexes are missing")]
     NotReady,
@@ -63,6 +66,11 @@ impl From<OrderError> for AppError {
                 ErrorKind::Conflict,
                 "orders.not_cancellable",
                 format!("An order in the status {status} can't be cancelled."),
+            ),
+            OrderError::Sent => Self::new(
+                ErrorKind::Conflict,
+                "orders.not_cancellable",
+                "The order was sent, and its provider takes nothing back.",
             ),
             OrderError::NotReady => Self::not_migrated(),
             OrderError::Lane(error) => error.into(),

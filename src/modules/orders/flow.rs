@@ -281,8 +281,8 @@ fn cancel(order: &mut Order, command: OrderCommand) {
     set_cancellation(order, CancellationStatus::Done, None);
 }
 
-/// Ended meanwhile: the cancellation is refused.
-fn too_late(order: &mut Order) -> Decision {
+/// Ended meanwhile, or placed where nothing is taken back: the cancellation is refused.
+pub fn too_late(order: &mut Order) -> Decision {
     let failure = Failure::new("orders.not_cancellable", "The order can't be cancelled any more.");
     let refusal = StoredFailure::new(ErrorClass::Fatal, &failure);
     set_cancellation(order, CancellationStatus::Refused, Some(refusal));

@@ -1,11 +1,15 @@
 //! Routes of orders.
 
+mod sale;
+
 use std::collections::HashMap;
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+use sale::SaleResponse;
 
 use super::{
     commands::OrderReply,
@@ -72,6 +76,7 @@ struct OrderResponse {
 #[serde(rename_all = "camelCase")]
 enum DetailResponse {
     Shipment(ShipmentResponse),
+    Sale(SaleResponse),
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -189,6 +194,7 @@ impl From<Order> for OrderResponse {
                     provider_order_id: order.refs.provider_order_id,
                     ..shipment.into()
                 }),
+                Detail::Sale(sale) => DetailResponse::Sale(sale.into()),
             },
             reference: order.reference,
             charge: order.charge,

@@ -9,6 +9,7 @@ use super::{
     commands::{insert_cancel_job, record},
     flow::{
         Answered, AtProvider, JobKind, cancelled_there, follow, give_up, miss_own_reference, next_step, starts_cancel,
+        too_late,
     },
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
@@ -190,6 +191,9 @@ impl CallJob for OrderJob {
         match next_step(order, self.kind) {
             Step::Call(operation) => match self.outbound(order, operation) {
                 Some(outbound) => Step::Call((outbound, operation)),
+                None if operation == Operation::Cancel && self.at.adapter.cancelling().is_none() => {
+                    Step::End(too_late(order))
+                }
                 None => {
                     Step::Fail(JobError::new("internal", "orders.no_request", "The provider can't be asked for this."))
                 }

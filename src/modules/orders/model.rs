@@ -294,6 +294,12 @@ impl Order {
         self.cancellation.as_ref().filter(|_| is_open)?.failure.as_ref()
     }
 
+    /// Whether the provider has it, or nobody knows that it has not.
+    #[must_use]
+    pub const fn may_be_placed(&self) -> bool {
+        self.reference.is_some() || self.uncertain.is_some() || self.open_call.is_some()
+    }
+
     /// Whether the merchant has asked for a cancellation that is still open.
     #[must_use]
     pub fn cancellation_pending(&self) -> bool {

@@ -20,6 +20,8 @@ use crate::{
 pub enum Kind {
     /// Carries parcels: `shipment`.
     Carrier,
+    /// Keeps a merchant's books: `sale`.
+    Erp,
 }
 
 impl Kind {
@@ -28,17 +30,19 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Carrier => "carrier",
+            Self::Erp => "erp",
         }
     }
 
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Carrier];
+    pub const ALL: [Self; 2] = [Self::Carrier, Self::Erp];
 
     /// The name of its detail object in requests, answers and the database.
     #[must_use]
     pub const fn detail_name(self) -> &'static str {
         match self {
             Self::Carrier => "shipment",
+            Self::Erp => "sale",
         }
     }
 }
@@ -70,16 +74,24 @@ pub struct QueuePolicy {
     pub max_attempts: Option<i32>,
     /// Between attempts.
     pub backoff: Option<Backoff>,
-    /// Done jobs that are kept.
+    /// An attempt is given up after this long.
+    pub timeout: Option<Duration>,
+    /// So many done jobs are kept, however old they are.
     pub keep_done_count: Option<u64>,
 }
+
+/// Longer than anything here is kept.
+const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 impl QueuePolicy {
     /// Makes `queue` differ.
     pub fn apply_to(&self, queue: &mut QueueConfig) {
         queue.max_attempts = self.max_attempts.unwrap_or(queue.max_attempts);
         queue.backoff = self.backoff.unwrap_or(queue.backoff);
-        queue.keep_done_count = self.keep_done_count.unwrap_or(queue.keep_done_count);
+        queue.timeout = self.timeout.unwrap_or(queue.timeout);
+        if let Some(count) = self.keep_done_count {
+            (queue.keep_done_for, queue.keep_done_count) = (FOR_EVER, count);
+        }
     }
 }
 
@@ -115,7 +127,8 @@ pub struct Declaration {
     pub cancel_queue: &'static str,
     /// What differs of both.
     pub queue_policy: QueuePolicy,
-    /// An answer is lost after this long; the operator's setting where it is none.
+    /// An answer is lost after this long, where the operator says nothing else of this provider; the setting for all where it
+    /// is none.
     pub call_deadline: Option<Duration>,
     /// How its orders are priced.
     pub priced_by: PricedBy,
@@ -172,6 +185,12 @@ impl ProviderSettings {
         self.text(BASE_URL).unwrap_or_default().trim_end_matches('/').to_owned()
     }
 
+    /// How long an answer is waited for; none where nobody said so.
+    #[must_use]
+    pub fn call_deadline(&self) -> Option<Duration> {
+        self.number(CALL_DEADLINE_MS).map(Duration::from_millis)
+    }
+
     /// What is set under `name`.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -193,5 +212,7 @@ impl ProviderSettings {
 
 /// Every provider's setting of its address.
 pub const BASE_URL: &str = "BASE_URL";
+/// Every provider's setting of how long an answer is waited for.
+pub const CALL_DEADLINE_MS: &str = "CALL_DEADLINE_MS";
 /// Every provider's setting of calls a second with the account of the environment.
 pub const RATE_PER_SECOND: &str = "RATE_PER_SECOND";

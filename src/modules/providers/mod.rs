@@ -28,10 +28,12 @@ use crate::platform::exchange::{Answer, Credentials, Outbound};
 pub use account_watch::AccountWatch;
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
 pub use declaration::{
-    AccountLimits, BASE_URL, CredentialField, Declaration, Kind, PricedBy, ProviderSettings, QueuePolicy,
-    RATE_PER_SECOND, Setting,
+    AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, Kind, PricedBy, ProviderSettings,
+    QueuePolicy, RATE_PER_SECOND, Setting,
 };
-pub use detail::{Detail, Dimensions, Item, Party, PaymentMode, Service, Shipment};
+pub use detail::{
+    Address, Customer, Detail, Dimensions, Gender, Item, Party, PaymentMode, Sale, SaleLine, Service, Shipment,
+};
 pub use outcome::{Decision, Failure, Outcome, Placed, Retry, StoredFailure, Timing, job_error};
 pub use policy::{Policy, not_personal, policies};
 pub use registry::{Configured, ProviderName, Providers};

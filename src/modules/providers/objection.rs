@@ -23,7 +23,7 @@ pub(super) struct Objection {
 
 impl Objection {
     /// `error` of an answer, where it has a code; on a 400 and a 422, which are about what was sent, words are enough.
-    fn of(status: u16, body: &Value) -> Option<Self> {
+    pub(super) fn of(status: u16, body: &Value) -> Option<Self> {
         let code = object(body, "error").and_then(|error| text(error, "code")).filter(|code| is_code(code));
         match (code, sentences(body)) {
             (None, Some(message)) if matches!(status, 400 | 422) => Some(Self { status, code: String::new(), message }),

@@ -21,9 +21,11 @@ use crate::modules::queue::QueueConfig;
 
 #[path = "parcelx/mod.rs"]
 pub mod parcelx;
+#[path = "xapi/mod.rs"]
+pub mod xapi;
 
 /// The list; the first is meant where a request names none.
-pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION];
+pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION, &xapi::DECLARATION];
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| PROVIDERS.iter().map(|provider| provider.name).collect());
 
@@ -136,12 +138,13 @@ impl Providers {
                 declaration.queue_policy.apply_to(&mut queue);
                 queue
             };
+            let settings = settings(declaration);
             Configured {
                 declaration,
-                adapter: (declaration.adapter)(&settings(declaration)),
+                adapter: (declaration.adapter)(&settings),
                 create: queue(declaration.create_queue),
                 cancel: queue(declaration.cancel_queue),
-                call_deadline: declaration.call_deadline.unwrap_or(call_deadline),
+                call_deadline: settings.call_deadline().or(declaration.call_deadline).unwrap_or(call_deadline),
             }
         };
         Self(Arc::new(PROVIDERS.iter().map(|declaration| (declaration.name, configured(declaration))).collect()))

@@ -20,6 +20,7 @@ pub mod seals;
 pub mod secrets;
 pub mod servers;
 pub mod snapshot;
+pub mod stand;
 pub mod verify;
 
 use std::{
@@ -50,6 +51,7 @@ use waybill::{
 pub use carrier::Carrier;
 pub use gateway::Gateway;
 pub use kyc::IdCheck;
+use stand::Stand;
 
 pub const PASSWORD: &str = "correct horse battery";
 /// Opening credit of a test's merchant, in paise.
@@ -369,9 +371,9 @@ impl Drop for TestApp {
 }
 
 /// What must hold once the dust has settled:
-/// every request log is closed; nobody holds a lease; every order is at the carrier at most once, exactly once where it is
-/// confirmed; what is cancelled or failed is not alive there; every order has its event and its job's end; the carrier saw
-/// nothing malformed; debits equal credits, balances equal their lines, and every hold is where its order wants it; no
+/// every request log is closed; nobody holds a lease; every order is at its provider at most once, exactly once where it is
+/// confirmed; what is cancelled or failed is not alive there; every order has its event and its job's end; no provider saw
+/// anything malformed; debits equal credits, balances equal their lines, and every hold is where its order wants it; no
 /// application waits for checks that nobody makes.
 pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     let all = async |name: &str| -> Vec<Document> {
@@ -382,6 +384,11 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     let books = carrier.books().await;
     assert_eq!(books["duplicates"], 0, "a shipment was bought twice: {books}");
     assert_eq!(books["violations"], serde_json::json!([]), "the carrier saw malformed requests");
+    if stand::root(&carrier.base_url()).is_some() {
+        let books = Stand::beside(carrier, "xapi").books().await;
+        let wrong = [&books["violations"], &books["duplicates"]];
+        assert_eq!(serde_json::json!(wrong), serde_json::json!([[], 0]), "the ERP saw malformed or doubled requests");
+    }
     let answered: std::collections::HashSet<String> =
         all("provider_response_logs").await.iter().map(|log| log.get_str("requestRefId").unwrap().to_owned()).collect();
     for request in all("provider_request_logs").await {
@@ -413,12 +420,15 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     for order in all("orders").await {
         let id = order.get_str("_id").unwrap();
         assert!(created.contains(id), "an order without its event: {id}");
-        let shipments = carrier.shipments_of(id).await;
-        let alive = shipments.iter().filter(|shipment| shipment["cancelled"] == false).count();
+        let theirs = match order.get_str("provider").unwrap() {
+            "xapi" => Stand::beside(carrier, "xapi").orders_of(id).await,
+            _ => carrier.shipments_of(id).await,
+        };
+        let alive = theirs.iter().filter(|one| one["cancelled"] != true && one["status"] != "Cancelled").count();
         match order.get_str("status").unwrap() {
-            "confirmed" => assert_eq!(alive, 1, "{id} is confirmed, the carrier has {shipments:?}"),
-            "cancelled" | "failed" => assert_eq!(alive, 0, "{id} has ended, the carrier has {shipments:?}"),
-            _ => assert!(alive <= 1, "{id}: the carrier has {shipments:?}"),
+            "confirmed" => assert_eq!(alive, 1, "{id} is confirmed, the provider has {theirs:?}"),
+            "cancelled" | "failed" => assert_eq!(alive, 0, "{id} has ended, the provider has {theirs:?}"),
+            _ => assert!(alive <= 1, "{id}: the provider has {theirs:?}"),
         }
         assert_eq!(order.get("openCall"), Some(&bson::Bson::Null), "{id} has a call that nobody closed");
     }
@@ -470,6 +480,7 @@ pub fn test_flags(
     ];
     all.extend(gateway::gateway_flags(carrier));
     all.extend(kyc::idcheck_flags(carrier));
+    all.extend(stand::erp_flags(carrier));
     for flag in flags {
         let name = flag.split('=').next().unwrap();
         all.retain(|have| have.split('=').next() != Some(name));

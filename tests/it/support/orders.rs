@@ -21,3 +21,26 @@ pub fn order(client_order_id: &str) -> Value {
         },
     })
 }
+
+/// A valid order of another kind: a sale, for an ERP.
+pub fn sale(client_order_id: &str) -> Value {
+    json!({
+        "clientOrderId": client_order_id, "provider": "xapi",
+        "sale": {
+            "currency": "EUR", "orderedAt": "2026-11-29T10:00:00.000Z", "paymentId": "pay_1",
+            "customer": {
+                "gender": "female", "firstName": "Eva", "lastName": "Muster", "email": "eva@example.com",
+                "phone": "+4930123456",
+            },
+            "billingAddress": {
+                "line1": "Hauptstraße 4/1", "line2": null, "city": "Berlin", "postcode": "10115", "country": "DE",
+            },
+            "shippingAddress": null,
+            "lines": [
+                { "sku": "A-1", "name": "Buch", "quantity": 2, "unitPrice": 1999 },
+                { "sku": "A-2", "name": "Heft", "quantity": 1, "unitPrice": 0 },
+            ],
+            "shippingCost": 490,
+        },
+    })
+}

@@ -1,5 +1,6 @@
 //! Requests as clients write them, and their rules.
 
+mod sale;
 mod shipment;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -13,12 +14,16 @@ use utoipa::{
 };
 use validator::{Validate, ValidationError};
 
+pub use sale::SaleRequest;
 pub use shipment::ShipmentRequest;
 
 use super::{model::OrderStatus, service::NewOrder};
 use crate::{
     modules::providers::{Declaration, Detail, Kind, ProviderName, registry::PROVIDERS},
-    platform::{clock::Rfc3339Time, text::free_text},
+    platform::{
+        clock::Rfc3339Time,
+        text::{free_text, normal_email},
+    },
 };
 
 /// `POST /orders/create`.
@@ -35,6 +40,9 @@ pub struct CreateOrderRequest {
     /// What is to be carried; required for a carrier.
     #[validate(nested)]
     pub shipment: Option<ShipmentRequest>,
+    /// What was sold; required for an ERP.
+    #[validate(nested)]
+    pub sale: Option<SaleRequest>,
 }
 
 /// `POST /orders/cancel`.
@@ -80,6 +88,7 @@ impl CreateOrderRequest {
         let provider = self.provider.declaration();
         let detail = match provider.kind {
             Kind::Carrier => Detail::Shipment(self.shipment?.into()),
+            Kind::Erp => Detail::Sale(self.sale?.into()),
         };
         Some(NewOrder { client_order_id: self.client_order_id, provider, detail })
     }
@@ -123,9 +132,25 @@ fn text(text: &str) -> Result<(), ValidationError> {
     free_text(text)
 }
 
+/// Article numbers of trade have twelve digits too.
+fn article_number(text: &str) -> Result<(), ValidationError> {
+    if is_upc(text) { Ok(()) } else { self::text(text) }
+}
+
+/// A Universal Product Code, by its check digit.
+fn is_upc(text: &str) -> bool {
+    let weighted =
+        text.bytes().zip([3, 1].into_iter().cycle()).map(|(b, weight)| u32::from(b.wrapping_sub(b'0')) * weight);
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) && weighted.sum::<u32>() % 10 == 0
+}
+
+fn email_address(email: &str) -> Result<(), ValidationError> {
+    ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
+}
+
 fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), ValidationError> {
     let kind = request.provider.declaration().kind;
-    let details = [(Kind::Carrier, request.shipment.is_some())];
+    let details = [(Kind::Carrier, request.shipment.is_some()), (Kind::Erp, request.sale.is_some())];
     for (of, is_given) in details {
         match (of == kind, is_given) {
             (true, false) => return Err(blame(of.detail_name(), "required", "is required for this provider")),
@@ -148,8 +173,10 @@ impl PartialSchema for CreateOrderRequest {
                 .max_length(Some(128))
         };
         let shape = |provider: &&Declaration| {
-            let (detail, schema) = match provider.kind {
-                Kind::Carrier => (Kind::Carrier.detail_name(), ShipmentRequest::name()),
+            let detail = provider.kind.detail_name();
+            let schema = match provider.kind {
+                Kind::Carrier => ShipmentRequest::name(),
+                Kind::Erp => SaleRequest::name(),
             };
             let name = text().description(Some("Where it goes.")).enum_values(Some([provider.name]));
             let is_default = provider.name == ProviderName::default().as_str();
@@ -172,5 +199,7 @@ impl ToSchema for CreateOrderRequest {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((ShipmentRequest::name().into_owned(), ShipmentRequest::schema()));
         ShipmentRequest::schemas(schemas);
+        schemas.push((SaleRequest::name().into_owned(), SaleRequest::schema()));
+        SaleRequest::schemas(schemas);
     }
 }

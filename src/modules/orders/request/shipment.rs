@@ -4,10 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::{blame, ensure, null_is_default, text};
+use super::{article_number, blame, email_address, ensure, null_is_default, text};
 use crate::{
     modules::providers::{Dimensions, Item, Party, PaymentMode, Service, Shipment},
-    platform::text::{free_text, normal_email, read_email_if_any, read_phone, read_pincode},
+    platform::text::{free_text, read_email_if_any, read_phone, read_pincode},
 };
 
 /// Goods of one order are worth at most this, in minor units: ten million in the major unit.
@@ -173,22 +173,6 @@ fn rupees() -> String {
 
 fn india() -> String {
     "IN".into()
-}
-
-/// Article numbers of trade have twelve digits too.
-fn article_number(text: &str) -> Result<(), ValidationError> {
-    if is_upc(text) { Ok(()) } else { self::text(text) }
-}
-
-/// A Universal Product Code, by its check digit.
-fn is_upc(text: &str) -> bool {
-    let weighted =
-        text.bytes().zip([3, 1].into_iter().cycle()).map(|(b, weight)| u32::from(b.wrapping_sub(b'0')) * weight);
-    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) && weighted.sum::<u32>() % 10 == 0
-}
-
-fn email_address(email: &str) -> Result<(), ValidationError> {
-    ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
 }
 
 fn phone(phone: &str) -> Result<(), ValidationError> {

@@ -1,10 +1,12 @@
 //! What an order is about, in our own words: what is stored, and what adapters translate. Each kind of providers has one detail
 //! object.
 
+mod sale;
 mod shipment;
 
 use serde::{Deserialize, Serialize};
 
+pub use sale::{Address, Customer, Gender, Sale, SaleLine};
 pub use shipment::{Dimensions, Item, Party, PaymentMode, Service, Shipment};
 
 use super::Kind;
@@ -15,6 +17,8 @@ use super::Kind;
 pub enum Detail {
     /// For a carrier.
     Shipment(Shipment),
+    /// For an ERP.
+    Sale(Sale),
 }
 
 impl Detail {
@@ -23,6 +27,7 @@ impl Detail {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Shipment(_) => Kind::Carrier,
+            Self::Sale(_) => Kind::Erp,
         }
     }
 
@@ -31,6 +36,7 @@ impl Detail {
     pub fn normalized(&self) -> Self {
         match self {
             Self::Shipment(shipment) => Self::Shipment(shipment.normalized()),
+            Self::Sale(sale) => Self::Sale(sale.normalized()),
         }
     }
 
@@ -41,6 +47,9 @@ impl Detail {
             Self::Shipment(shipment) => {
                 shipment.items.iter().map(|item| size_of::<Item>() + item.sku.len() + item.name.len()).sum()
             }
+            Self::Sale(sale) => {
+                sale.lines.iter().map(|line| size_of::<SaleLine>() + line.sku.len() + line.name.len()).sum()
+            }
         }
     }
 
@@ -49,6 +58,16 @@ impl Detail {
     pub const fn shipment(&self) -> Option<&Shipment> {
         match self {
             Self::Shipment(shipment) => Some(shipment),
+            Self::Sale(_) => None,
+        }
+    }
+
+    /// What was sold; none where it is about something else.
+    #[must_use]
+    pub const fn sale(&self) -> Option<&Sale> {
+        match self {
+            Self::Sale(sale) => Some(sale),
+            Self::Shipment(_) => None,
         }
     }
 }

@@ -1,0 +1,78 @@
+//! A provider's stand-in in the carrier's process, with books of its own.
+
+use serde_json::Value;
+
+use super::Carrier;
+
+/// Where the carrier's API is in the stand-ins' process.
+const CARRIER: &str = "/parcelx/api/v3";
+
+pub struct Stand {
+    url: String,
+    client: reqwest::Client,
+}
+
+/// Where the stand-ins are whose carrier has this base URL; none where the carrier is another one.
+pub fn root(carrier: &str) -> Option<&str> {
+    carrier.strip_suffix(CARRIER)
+}
+
+/// Settings for the ERP beside the carrier whose base URL this is.
+pub fn erp_flags(carrier: &str) -> Vec<String> {
+    let Some(root) = root(carrier) else { return Vec::new() };
+    vec![
+        format!("--xapi-base-url={root}/xapi/api"),
+        "--xapi-username=shop".to_owned(),
+        "--xapi-password=secret".to_owned(),
+        "--xapi-call-deadline-ms=2000".to_owned(),
+    ]
+}
+
+/// The number under which an order is at the ERP.
+pub fn document_number(order_id: &str) -> &str {
+    order_id.strip_prefix("ord_").expect("an order's id")
+}
+
+impl Stand {
+    /// The stand-in of `provider`.
+    pub fn beside(carrier: &Carrier, provider: &str) -> Self {
+        let base = carrier.base_url();
+        let root = root(&base).expect("the carrier's path");
+        Self { url: format!("{root}/{provider}"), client: carrier.client.clone() }
+    }
+
+    /// Adds a rule; see the stand-ins' `rules`, `transport` and the provider's `modes`.
+    pub async fn rule(&self, rule: Value) {
+        let request = self.client.post(format!("{}/_control/rules", self.url));
+        let response = request.header("content-type", "application/json").body(rule.to_string()).send().await.unwrap();
+        assert_eq!(response.status(), 201, "{rule}: {}", response.text().await.unwrap());
+    }
+
+    /// Forgets the rules.
+    pub async fn behave(&self) {
+        self.client.delete(format!("{}/_control/rules", self.url)).send().await.unwrap();
+    }
+
+    pub async fn books(&self) -> Value {
+        self.read("/_books").await
+    }
+
+    /// What is there under a number of ours; null where it was never heard of. `name` is what entries are called.
+    pub async fn entry(&self, name: &str, number: &str) -> Value {
+        self.read(&format!("/_books/{name}/{number}")).await
+    }
+
+    /// What an ERP has of an order of ours.
+    pub async fn orders_of(&self, order_id: &str) -> Vec<Value> {
+        let entry = self.entry("orders", document_number(order_id)).await;
+        entry["orders"].as_array().cloned().unwrap_or_default()
+    }
+
+    async fn read(&self, path: &str) -> Value {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
+        if response.status() == 404 {
+            return Value::Null;
+        }
+        serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default()
+    }
+}
