@@ -1,4 +1,4 @@
-//! A merchant's mobile client, and a look into the carrier's books.
+//! A merchant's mobile client, and a look into the providers' books.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct DemoClient {
     http: Client,
     api: String,
-    carrier: String,
-    gateway: String,
+    simulators: String,
     token: String,
 }
 
@@ -29,8 +28,7 @@ impl DemoClient {
         Ok(Self {
             http: http.map_err(|error| error.to_string())?,
             api: api.to_owned(),
-            carrier: format!("{simulators}/parcelx"),
-            gateway: format!("{simulators}/paygate"),
+            simulators: simulators.to_owned(),
             token: String::new(),
         })
     }
@@ -85,7 +83,7 @@ impl DemoClient {
 
     /// Somebody pays on the gateway's page, and the gateway says so `times` times.
     pub(super) async fn pay(&self, topup_id: &str, times: u32) -> Result<Answer, String> {
-        let url = format!("{}/_control/payments/{topup_id}", self.gateway);
+        let url = format!("{}/paygate/_control/payments/{topup_id}", self.simulators);
         self.send(Method::POST, &url, Some(&json!({ "do": "pay", "times": times }))).await
     }
 
@@ -98,6 +96,11 @@ impl DemoClient {
 
     pub(super) async fn create(&self, client_order_id: &str, weight_grams: i64) -> Result<Answer, String> {
         self.post("/orders/create", &order(client_order_id, weight_grams)).await
+    }
+
+    /// An order of another kind, for an ERP.
+    pub(super) async fn sell(&self, client_order_id: &str) -> Result<Answer, String> {
+        self.post("/orders/create", &sale(client_order_id)).await
     }
 
     pub(super) async fn cancel(&self, client_order_id: &str) -> Result<Answer, String> {
@@ -125,15 +128,26 @@ impl DemoClient {
 
     /// Tells the carrier how to misbehave the next `times` creates.
     pub(super) async fn misbehave(&self, mode: &str, times: u32) -> Result<(), String> {
+        self.misbehave_at("parcelx", mode, times).await
+    }
+
+    /// Tells a provider the same.
+    pub(super) async fn misbehave_at(&self, provider: &str, mode: &str, times: u32) -> Result<(), String> {
         let rule = json!({ "operation": "create", "mode": mode, "times": times });
-        let answer = self.send(Method::POST, &format!("{}/_control/rules", self.carrier), Some(&rule)).await?;
+        let url = format!("{}/{provider}/_control/rules", self.simulators);
+        let answer = self.send(Method::POST, &url, Some(&rule)).await?;
         if answer.status == 201 { Ok(()) } else { Err(format!("the stand-in refused the rule: {}", answer.body)) }
     }
 
     /// The carrier's books, in all or of one order.
     pub(super) async fn books(&self, order_id: Option<&str>) -> Result<Value, String> {
-        let path = order_id.map_or_else(|| "_books".to_owned(), |id| format!("_books/orders/{id}"));
-        Ok(self.send(Method::GET, &format!("{}/{path}", self.carrier), None).await?.body)
+        self.books_at("parcelx", &order_id.map_or_else(String::new, |id| format!("orders/{id}"))).await
+    }
+
+    /// What is under `path` in a provider's books.
+    pub(super) async fn books_at(&self, provider: &str, path: &str) -> Result<Value, String> {
+        let url = format!("{}/{provider}/_books/{path}", self.simulators);
+        Ok(self.send(Method::GET, url.trim_end_matches('/'), None).await?.body)
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<Answer, String> {
@@ -172,6 +186,25 @@ fn order(client_order_id: &str, weight_grams: i64) -> Value {
                 "state": "Delhi", "pincode": "110020",
             },
             "items": [{ "sku": "TS-BLK-M", "name": "T-shirt black M", "quantity": 2, "unitPrice": 49900 }],
+        },
+    })
+}
+
+fn sale(client_order_id: &str) -> Value {
+    json!({
+        "clientOrderId": client_order_id, "provider": "xapi",
+        "sale": {
+            "currency": "EUR", "orderedAt": "2026-11-29T10:00:00Z", "paymentId": "pay_1",
+            "customer": {
+                "gender": "female", "firstName": "Eva", "lastName": "Muster", "email": "eva@example.com",
+                "phone": "+49 30 123456",
+            },
+            "billingAddress": { "line1": "Hauptstraße 4/1", "city": "Berlin", "postcode": "10115", "country": "DE" },
+            "lines": [
+                { "sku": "A-1", "name": "Buch", "quantity": 2, "unitPrice": 1999 },
+                { "sku": "A-2", "name": "Heft", "quantity": 1, "unitPrice": 290 },
+            ],
+            "shippingCost": 490,
         },
     })
 }

@@ -36,7 +36,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
     let programs =
         Programs { home: args.home.clone(), mongod: args.mongod.clone(), redis_server: args.redis_server.clone() };
     println!(
-        "Starting a MongoDB replica set, a Redis and stand-ins for the carrier, the payment gateway and the verification provider, all on this machine ..."
+        "Starting a MongoDB replica set, a Redis and stand-ins for the carrier, the ERP, the payment gateway and the verification provider, all on this machine ..."
     );
     let mongodb = servers.start_mongod(&programs, folder).await?;
     let redis = servers.start_redis(&programs, folder).await?;

@@ -1,5 +1,7 @@
 //! The chapters.
 
+mod erp;
+
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -38,6 +40,7 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.lost_answer().await?;
     story.too_little_money().await?;
     story.cancelled(&first).await?;
+    story.sale().await?;
     story.chapter("Somebody changes what is on record, and an auditor is told what");
     audit::tell(app, &first).await?;
     story.tables().await
@@ -295,7 +298,7 @@ impl Story<'_> {
             self.app.db.collection::<Document>(collection).count_documents(filter).await.map_err(|e| e.to_string())
         };
         let books = self.client.books(None).await?;
-        let status = |status: &str| doc! { "status": status };
+        let status = |status: &str| doc! { "status": status, "provider": "parcelx" };
         let confirmed = count("orders", status("confirmed")).await?;
         let cancelled = count("orders", status("cancelled")).await?;
         let failed = count("orders", status("failed")).await?;
