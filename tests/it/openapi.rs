@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::modules::providers::registry::PROVIDERS;
 
-use crate::support::TestApp;
+use crate::support::{TestApp, orders};
 
 /// Every route there is, but for the description itself and `/metrics`, and whether it takes a token.
 pub const ROUTES: &[(&str, &str, bool)] = &[
@@ -237,7 +237,16 @@ async fn an_order_is_described_field_by_field() {
     let order_id = app.confirmed(&user, "c-1").await;
     let openapi = description(&app).await;
     let answered = app.order(&user, &order_id).await;
+    let mut sale = orders::sale("s-1");
+    sale["sale"]["shippingAddress"] = sale["sale"]["billingAddress"].clone();
+    let sold = app.post(&user, "/orders/create", &sale).await.expect(201).body;
+    app.run_jobs().await;
     for (schema, value) in [
+        ("OrderResponse", &sold),
+        ("SaleResponse", &sold["sale"]),
+        ("CustomerResponse", &sold["sale"]["customer"]),
+        ("SaleAddressResponse", &sold["sale"]["shippingAddress"]),
+        ("SaleLineResponse", &sold["sale"]["lines"][0]),
         ("OrderResponse", &answered),
         ("ShipmentResponse", &answered["shipment"]),
         ("PartyResponse", &answered["shipment"]["pickup"]),

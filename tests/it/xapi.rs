@@ -51,7 +51,8 @@ fn text<'a>(document: &'a Document, field: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_sale_is_placed_and_answered_with_its_lines() {
-    let app = TestApp::start().await;
+    // An answer may take longer than a lease usually is.
+    let app = TestApp::with(&["--lease-ms=5000", "--xapi-call-deadline-ms=6000"]).await;
     // It costs nothing, so no money is needed.
     let (user, other) = (app.merchant_with(0).await, app.merchant_with(0).await);
     let sent = orders::sale("s-1");
@@ -294,6 +295,31 @@ async fn what_was_sent_is_not_taken_back() {
     app.run_jobs_to_the_end().await;
     refused("unclear").await;
     assert_eq!(app.order(&user, &unclear).await["cancellation"], Value::Null);
+
+    // Given up, and not there.
+    let given_up = app.sold(&user, "given-up").await;
+    app.erp_misbehaves(&given_up, "create", "500", None).await;
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.order(&user, &given_up).await["status"], "needs_attention");
+    app.cancel(&user, "given-up").await.expect(202);
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.order(&user, &given_up).await["status"], "cancelled");
+
+    // Given up, and there after all.
+    let hidden = app.sold(&user, "hidden").await;
+    app.erp_misbehaves(&hidden, "create", "drop_after_work", Some(1)).await;
+    app.erp_misbehaves(&hidden, "look_up", "absent", None).await;
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.order(&user, &hidden).await["status"], "needs_attention");
+    app.erp().behave().await;
+    app.cancel(&user, "hidden").await.expect(202);
+    app.run_jobs_to_the_end().await;
+    let order = app.order(&user, &hidden).await;
+    assert_eq!(
+        (&order["status"], &order["cancellation"]["status"]),
+        (&json!("confirmed"), &json!("refused")),
+        "{order}"
+    );
 
     // Under way.
     let under_way = app.sold(&user, "under-way").await;
