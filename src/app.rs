@@ -29,7 +29,7 @@ use crate::{
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderService, OrderStore},
-        providers::{AccountStore, Providers},
+        providers::{AccountStore, Providers, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         wallet::{
             WalletService, WalletStore,
@@ -279,7 +279,7 @@ impl App {
             Arc::clone(&indexes_present),
         );
         let payments = config.payments_queue();
-        let gateway = callers::gateway(secrets);
+        let gateway = callers::gateway(&config);
         let topups = TopupService {
             lane: api_lane.clone(),
             gate,
@@ -299,7 +299,7 @@ impl App {
             store: KycStore::new(db.clone()),
             audit: AuditStore::new(db.clone()),
             waker: waker.clone(),
-            queue: secrets.idcheck.as_ref().map(|_| checks.clone()),
+            queue: config.providers.of_service(VERIFIER).map(|_| checks.clone()),
             keys: Arc::clone(&secrets.sealing),
             papers_key: Arc::default(),
             four_eyes: config.kyc_four_eyes,

@@ -23,7 +23,7 @@ pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use export::{AuditExportArgs, ExportFilterArgs};
 pub use providers::ProviderArgs;
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
-pub use secrets::{IdcheckAccess, PaygateAccess, Secrets, strong_jwt_secret};
+pub use secrets::{Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
 
 /// A provider integration platform: orders go in, provider calls come out, and nothing is lost, doubled or unrecorded.
@@ -202,24 +202,9 @@ pub struct Config {
     /// A name in a register that is less similar than this to the applicant's is left to a person.
     #[arg(long, env = "KYC_NAME_MATCH_MIN_PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub kyc_name_match_min_percent: u8,
-    /// Base URL of IDCheck, with its version. Without it persons check every application.
-    #[arg(long, env = "IDCHECK_BASE_URL")]
-    pub idcheck_base_url: Option<String>,
-    /// IDCheck API key.
-    #[arg(long, env = "IDCHECK_API_KEY", hide_env_values = true)]
-    pub idcheck_api_key: Option<SecretString>,
-    /// The providers of orders.
+    /// Providers.
     #[command(flatten)]
     pub providers: ProviderArgs,
-    /// Base URL of PayGate, with its version. Without it wallets can't be topped up; everything else works.
-    #[arg(long, env = "PAYGATE_BASE_URL")]
-    pub paygate_base_url: Option<String>,
-    /// PayGate API key.
-    #[arg(long, env = "PAYGATE_API_KEY", hide_env_values = true)]
-    pub paygate_api_key: Option<SecretString>,
-    /// Signs PayGate's callbacks; at least 16 bytes.
-    #[arg(long, env = "PAYGATE_WEBHOOK_SECRET", hide_env_values = true)]
-    pub paygate_webhook_secret: Option<SecretString>,
     /// A top-up that is not paid by then has expired.
     #[arg(long, env = "TOPUP_EXPIRES_MS", default_value_t = 1_800_000, value_parser = clap::value_parser!(u64).range(100..=604_800_000))]
     pub topup_expires_ms: u64,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::modules::audit::retention::Retention;
+use crate::modules::{audit::retention::Retention, providers::registry::PAYMENT_GATEWAY};
 
 fn complaints(flags: &[&str]) -> String {
     config_from(flags.iter().map(ToString::to_string)).expect("well-formed flags").check().expect_err("incomplete")
@@ -84,8 +84,8 @@ fn a_payment_gateway_is_optional_and_whole() {
         assert_eq!(all.lines().count(), named.len(), "{all}");
     }
     for flags in [&["--paygate-api-key=k"][..], &["--paygate-base-url="][..]] {
-        let secrets = config_from(with(flags)).expect("well-formed flags").check().expect("complete");
-        assert!(secrets.paygate.is_none());
+        let config = config_from(with(flags)).expect("well-formed flags");
+        assert!(config.check().is_ok() && config.providers.of_service(PAYMENT_GATEWAY).is_none());
     }
     let whole = [
         "--paygate-base-url=https://pay.example/v1",
@@ -94,7 +94,7 @@ fn a_payment_gateway_is_optional_and_whole() {
     ];
     let config = config_from(with(&whole)).expect("well-formed flags");
     let secrets = config.check().expect("complete");
-    assert!(secrets.paygate.is_some());
+    assert!(config.providers.of_service(PAYMENT_GATEWAY).is_some());
     assert!(!format!("{config:?}{secrets:?}").contains("hidden"));
     assert_eq!(config.topup_expires_ms, 30 * 60 * 1000);
 }

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use mongodb::Database;
-use secrecy::SecretString;
 
 use crate::{
     config::{Config, Secrets},
@@ -15,8 +14,8 @@ use crate::{
             AccountStore, AccountWatch, Accounts,
             call_job::CallJobHandler,
             default_account,
-            idcheck::{self, IdCheck},
-            paygate::{self, PayGate},
+            payments::PaymentGateway,
+            registry::{PAYMENT_GATEWAY, VERIFIER},
         },
         queue::{JobHandler, QueueStore},
         wallet::topups::{self, TopupJobs},
@@ -25,38 +24,22 @@ use crate::{
 };
 
 /// The payment gateway, where one is configured.
-pub(super) fn gateway(secrets: &Secrets) -> Option<Arc<PayGate>> {
-    let access = secrets.paygate.as_ref()?;
-    Some(Arc::new(PayGate::new(&access.base_url, &access.webhook_secret)))
-}
-
-/// The accounts whose credentials are in the environment.
-fn accounts(config: &Config, secrets: &Secrets) -> Accounts {
-    let mut accounts = config.providers.accounts();
-    let mut add = |provider, field: &'static str, secret: &SecretString| {
-        accounts.insert(default_account(provider), [(field, secret.clone())].into_iter().collect());
-    };
-    if let Some(access) = &secrets.paygate {
-        add(paygate::NAME, paygate::API_KEY, &access.api_key);
-    }
-    if let Some(access) = &secrets.idcheck {
-        add(idcheck::NAME, idcheck::API_KEY, &access.api_key);
-    }
-    Accounts::new(accounts)
+pub(super) fn gateway(config: &Config) -> Option<Arc<dyn PaymentGateway>> {
+    config.providers.of_service(PAYMENT_GATEWAY).map(|settings| (PAYMENT_GATEWAY.adapter)(&settings))
 }
 
 /// The handlers of every kind that somebody here can run.
 pub(super) fn handlers(
     config: &Config,
     secrets: &Secrets,
-    gateway: Option<Arc<PayGate>>,
+    gateway: Option<Arc<dyn PaymentGateway>>,
     lane: &Lane,
     db: &Database,
     clock: &Clock,
     queue_store: &QueueStore,
 ) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
     let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
-    let accounts = accounts(config, secrets);
+    let accounts = Accounts::new(config.providers.accounts());
     // Each with a store of its own: it remembers when the account's row of refusals was ended.
     let watch = |account_id: &str, queues: &[&'static str]| {
         let audit = AuditStore::new(db.clone());
@@ -78,15 +61,15 @@ pub(super) fn handlers(
     }
     if let Some(gateway) = gateway {
         let queue = config.payments_queue();
-        let account = watch(&default_account(paygate::NAME), &[queue.name]);
+        let account = watch(&default_account(PAYMENT_GATEWAY.name), &[queue.name]);
         let (lane, exchange, accounts) = (lane.clone(), exchange.clone(), accounts.clone());
         handlers.extend(topups::handlers(TopupJobs { lane, exchange, gateway, accounts, account, queue }));
     }
-    if let Some(access) = &secrets.idcheck {
-        let provider = Arc::new(IdCheck::new(&access.base_url));
+    if let Some(settings) = config.providers.of_service(VERIFIER) {
+        let provider = (VERIFIER.adapter)(&settings);
         let queue = config.kyc_queue();
         handlers.push(Arc::new(CallJobHandler {
-            account: watch(&default_account(idcheck::NAME), &[queue.name]),
+            account: watch(&default_account(VERIFIER.name), &[queue.name]),
             accounts,
             job: Arc::new(VerifyApplication {
                 provider,

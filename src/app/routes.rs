@@ -31,7 +31,7 @@ use crate::{
             seal_router, verification_router,
         },
         kyc, orders,
-        providers::paygate,
+        providers::{ProviderSettings, registry::PAYMENT_GATEWAY},
         queue::by_queue_and_kind,
         wallet::{self, WalletStore, rates, topups},
     },
@@ -155,10 +155,10 @@ impl utoipa::Modify for BearerScheme {
         let components = openapi.components.get_or_insert_with(Default::default);
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let signature = ApiKeyValue::with_description(
-            paygate::SIGNATURE_HEADER,
+            (PAYMENT_GATEWAY.adapter)(&ProviderSettings::default()).signature_header(),
             "`t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, \"<t>.<raw body>\")>`",
         );
-        components.add_security_scheme("paygate_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
+        components.add_security_scheme("payment_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
     }
 }
 

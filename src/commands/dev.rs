@@ -11,7 +11,10 @@ use crate::{
     config::{Config, DevArgs, config_from},
     modules::{
         auth::{AuthError, user_id_of},
-        providers::{BASE_URL, registry::PROVIDERS},
+        providers::{
+            BASE_URL,
+            registry::{PAYMENT_GATEWAY, PROVIDERS, VERIFIER},
+        },
     },
     platform::{
         identity::Role,
@@ -90,8 +93,11 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
     for provider in PROVIDERS {
         println!("{:<11} {simulators}/{}   (/_books, /_control/rules)", provider.kind.as_str(), provider.name);
     }
-    println!("payments    {simulators}/paygate   (/_books; a top-up's paymentUrl is a page with two buttons)");
-    println!("identity    {simulators}/idcheck   (/_books, /_control/rules)");
+    println!(
+        "payments    {simulators}/{}   (/_books; a top-up's paymentUrl is a page with two buttons)",
+        PAYMENT_GATEWAY.name
+    );
+    println!("identity    {simulators}/{}   (/_books, /_control/rules)", VERIFIER.name);
     println!("mongodb     {mongodb_uri}");
     println!("redis       {redis_url}");
     for (role, email) in USERS {
@@ -110,23 +116,27 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
 
 /// Settings for one machine, with stand-ins for all providers: secrets that everybody may know.
 pub(super) fn dev_config(flags: &[String], simulators: &str) -> Result<Config, String> {
-    let at_stand_ins = PROVIDERS.iter().flat_map(|provider| {
-        let variable = |name: &str| format!("--{}-{}", provider.name, name.to_lowercase().replace('_', "-"));
-        let credentials = provider.credential_fields.iter().map(|field| format!("{}=dev", variable(field.env)));
-        let address = format!("{}={simulators}{}", variable(BASE_URL), provider.stand_in);
+    let orders = PROVIDERS.iter().map(|provider| (provider.name, provider.stand_in, provider.credential_fields));
+    let services = [
+        (PAYMENT_GATEWAY.name, PAYMENT_GATEWAY.stand_in, PAYMENT_GATEWAY.credential_fields),
+        (VERIFIER.name, VERIFIER.stand_in, VERIFIER.credential_fields),
+    ];
+    let flag = |provider: &str, name: &str, value: &str| {
+        format!("--{provider}-{}={value}", name.to_lowercase().replace('_', "-"))
+    };
+    let at_stand_ins = orders.chain(services).flat_map(|(name, stand_in, fields)| {
+        let credentials = fields.iter().map(|field| flag(name, field.env, "dev"));
+        let address = flag(name, BASE_URL, &format!("{simulators}{stand_in}"));
         credentials.chain([address]).collect::<Vec<_>>()
     });
+    let secrets = PAYMENT_GATEWAY.secrets.iter().map(|secret| flag(PAYMENT_GATEWAY.name, secret.name, WEBHOOK_SECRET));
     let own = [
         "--jwt-secret=waybill-dev-only-waybill-dev-only-waybill".to_owned(),
         format!("--sealing-key={}", "0".repeat(64)),
         format!("--audit-signing-key={}", "0".repeat(64)),
-        "--paygate-api-key=dev".to_owned(),
-        "--idcheck-api-key=dev".to_owned(),
-        format!("--paygate-base-url={simulators}/paygate/v1"),
-        format!("--idcheck-base-url={simulators}/idcheck/v1"),
-        format!("--paygate-webhook-secret={WEBHOOK_SECRET}"),
     ];
-    config_from(own.into_iter().chain(at_stand_ins).chain(flags.iter().cloned())).map_err(|error| error.to_string())
+    config_from(own.into_iter().chain(at_stand_ins).chain(secrets).chain(flags.iter().cloned()))
+        .map_err(|error| error.to_string())
 }
 
 /// Creates the user if it isn't there, and gives its id.

@@ -18,6 +18,8 @@ use tokio::{
     process::{Child, ChildStdin, Command},
 };
 
+use crate::modules::providers::registry::PAYMENT_GATEWAY;
+
 /// What the gateway's stand-in signs callbacks with; everybody may know it.
 pub(super) const WEBHOOK_SECRET: &str = "waybill-dev-webhook-secret";
 /// A server has this long to come up.
@@ -110,8 +112,9 @@ impl Servers {
         }
         let mut command = Command::new(program);
         command.env("RUST_LOG", "warn");
-        command.args(["--paygate-callback-url", &format!("http://{api}/webhooks/payments/paygate")]);
-        command.args(["--paygate-callback-secret", WEBHOOK_SECRET]);
+        let gateway = PAYMENT_GATEWAY.name;
+        command.arg(format!("--{gateway}-callback-url=http://{api}/webhooks/payments/{gateway}"));
+        command.arg(format!("--{gateway}-callback-secret={WEBHOOK_SECRET}"));
         command.args(["--addr", "127.0.0.1:0", "--exit-with-stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let child = self.spawn("waybill-simulators", command)?;
         let stdin = child.stdin.take();

@@ -14,38 +14,13 @@ pub struct Secrets {
     pub jwt: SecretString,
     /// The one before.
     pub jwt_previous: Option<SecretString>,
-    /// PayGate, where it is configured.
-    pub paygate: Option<PaygateAccess>,
-    /// IDCheck, where it is configured.
-    pub idcheck: Option<IdcheckAccess>,
     /// Seal what is personal.
     pub sealing: Arc<SealingKeys>,
     /// Sign and check the audit's seals.
     pub audit: AuditKeys,
 }
 
-/// Where PayGate is, and its secrets.
-#[derive(Clone, Debug)]
-pub struct PaygateAccess {
-    /// With its version.
-    pub base_url: String,
-    /// API key.
-    pub api_key: SecretString,
-    /// Signs its callbacks.
-    pub webhook_secret: SecretString,
-}
-
-/// Where IDCheck is, and its secret.
-#[derive(Clone, Debug)]
-pub struct IdcheckAccess {
-    /// With its version.
-    pub base_url: String,
-    /// API key.
-    pub api_key: SecretString,
-}
-
 const JWT_SECRET_BYTES_MIN: usize = 32;
-const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
 
 /// A secret for tokens that is there and long enough.
 ///
@@ -58,17 +33,6 @@ pub fn strong_jwt_secret(secret: Option<&SecretString>) -> Result<SecretString, 
             Err(format!("JWT_SECRET is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"))
         }
         Some(secret) => Ok(secret.clone()),
-    }
-}
-
-/// A secret that is there.
-fn present(name: &str, value: &Option<SecretString>, wrong: &mut Vec<String>) -> Option<SecretString> {
-    match value {
-        Some(secret) if !secret.expose_secret().is_empty() => Some(secret.clone()),
-        _ => {
-            wrong.push(format!("{name} is not set; the provider gave it to you with the account"));
-            None
-        }
     }
 }
 
@@ -94,8 +58,6 @@ impl Config {
             wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
         }
         self.providers.check(&mut wrong);
-        let paygate = self.paygate(&mut wrong);
-        let idcheck = self.idcheck(&mut wrong);
         let audit = self.audit.keys().map_err(|error| wrong.push(error)).ok();
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
@@ -112,14 +74,9 @@ impl Config {
             );
         }
         match (jwt, sealing, audit) {
-            (Some(jwt), Some(sealing), Some(audit)) if wrong.is_empty() => Ok(Secrets {
-                jwt,
-                jwt_previous: self.jwt_secret_previous.clone(),
-                paygate,
-                idcheck,
-                sealing: Arc::new(sealing),
-                audit,
-            }),
+            (Some(jwt), Some(sealing), Some(audit)) if wrong.is_empty() => {
+                Ok(Secrets { jwt, jwt_previous: self.jwt_secret_previous.clone(), sealing: Arc::new(sealing), audit })
+            }
             _ => Err(wrong.join("\n")),
         }
     }
@@ -133,27 +90,5 @@ impl Config {
         // Compose files hand on variables that nobody set as empty ones.
         let previous = self.sealing_key_previous.as_ref().filter(|key| !key.expose_secret().is_empty());
         SealingKeys::new(key, previous)
-    }
-
-    /// IDCheck, where its address is set: its key has to be there then.
-    fn idcheck(&self, wrong: &mut Vec<String>) -> Option<IdcheckAccess> {
-        let base_url = self.idcheck_base_url.clone().filter(|url| !url.is_empty())?;
-        check_base_url("IDCHECK_BASE_URL", &base_url, wrong);
-        Some(IdcheckAccess { base_url, api_key: present("IDCHECK_API_KEY", &self.idcheck_api_key, wrong)? })
-    }
-
-    /// PayGate, where its address is set: all of it has to be there then.
-    fn paygate(&self, wrong: &mut Vec<String>) -> Option<PaygateAccess> {
-        // Compose files hand on variables that nobody set as empty ones.
-        let base_url = self.paygate_base_url.clone().filter(|url| !url.is_empty())?;
-        check_base_url("PAYGATE_BASE_URL", &base_url, wrong);
-        let api_key = present("PAYGATE_API_KEY", &self.paygate_api_key, wrong);
-        let webhook_secret = present("PAYGATE_WEBHOOK_SECRET", &self.paygate_webhook_secret, wrong);
-        if webhook_secret.as_ref().is_some_and(|s| s.expose_secret().len() < WEBHOOK_SECRET_BYTES_MIN) {
-            wrong.push(format!(
-                "PAYGATE_WEBHOOK_SECRET is too short: it needs at least {WEBHOOK_SECRET_BYTES_MIN} bytes"
-            ));
-        }
-        Some(PaygateAccess { base_url, api_key: api_key?, webhook_secret: webhook_secret? })
     }
 }

@@ -8,7 +8,10 @@ use super::Config;
 use crate::{
     modules::{
         kyc::KYC_QUEUE,
-        providers::{Declaration, Providers, RATE_PER_SECOND},
+        providers::{
+            Declaration, Providers, RATE_PER_SECOND,
+            registry::{PAYMENT_GATEWAY, VERIFIER},
+        },
         queue::{Backoff, QueueConfig, WorkerSettings},
         wallet::topups::PAYMENTS_QUEUE,
     },
@@ -70,19 +73,20 @@ impl Config {
     pub fn order_providers(&self) -> Providers {
         let call_deadline = Duration::from_millis(self.worker.call_deadline_ms);
         let queue = |provider: &'static Declaration, name| {
-            let rate = self.providers.of(provider).number(RATE_PER_SECOND).and_then(|rate| u32::try_from(rate).ok());
+            let rate =
+                self.providers.of(provider.name).number(RATE_PER_SECOND).and_then(|rate| u32::try_from(rate).ok());
             let rate = rate.map(|count| Limit { count, period: Duration::from_secs(1) });
             let mut queue = QueueConfig { rate, rate_key: provider.name, ..QueueConfig::named(name) };
             self.worker.apply_to(&mut queue);
             queue
         };
-        Providers::new(|provider| self.providers.of(provider), queue, call_deadline)
+        Providers::new(|provider| self.providers.of(provider.name), queue, call_deadline)
     }
 
     /// The queue of payments with these settings.
     #[must_use]
     pub fn payments_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { rate_key: "paygate/default", ..QueueConfig::named(PAYMENTS_QUEUE) };
+        let mut queue = QueueConfig { rate_key: PAYMENT_GATEWAY.name, ..QueueConfig::named(PAYMENTS_QUEUE) };
         self.worker.apply_to(&mut queue);
         queue
     }
@@ -90,7 +94,7 @@ impl Config {
     /// The queue of applications to check with these settings.
     #[must_use]
     pub fn kyc_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { rate_key: "idcheck/default", ..QueueConfig::named(KYC_QUEUE) };
+        let mut queue = QueueConfig { rate_key: VERIFIER.name, ..QueueConfig::named(KYC_QUEUE) };
         self.worker.apply_to(&mut queue);
         queue
     }

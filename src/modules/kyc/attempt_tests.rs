@@ -16,7 +16,7 @@ use crate::{
         providers::{
             Outcome, Retry,
             call_job::{AttemptFailed, By, CallJob},
-            idcheck::CheckKind,
+            checks::CheckKind,
         },
         queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState},
     },

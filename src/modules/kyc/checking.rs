@@ -8,7 +8,7 @@ use super::{
 };
 use crate::modules::providers::{
     Failure,
-    idcheck::{CheckKind, Finding},
+    checks::{CheckKind, Finding},
 };
 
 /// Writes what was found into the check of `kind`. `threshold_percent`: a name that is less similar is left to a person.

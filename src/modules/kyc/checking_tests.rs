@@ -8,7 +8,7 @@ use super::{
 };
 use crate::modules::providers::{
     Failure,
-    idcheck::{CheckKind, Finding},
+    checks::{CheckKind, Finding},
 };
 
 const NOW: DateTime = DateTime::from_millis(1_767_225_600_000);

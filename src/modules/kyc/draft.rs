@@ -13,7 +13,7 @@ use super::{
     transitions::{KycCommand, next},
 };
 use crate::{
-    modules::providers::idcheck::CheckKind,
+    modules::providers::checks::CheckKind,
     platform::{
         error::FieldError,
         india::states,

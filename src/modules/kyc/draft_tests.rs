@@ -11,7 +11,7 @@ use super::{
         Requirement, SealedNumber, field_place,
     },
 };
-use crate::{modules::providers::idcheck::CheckKind, platform::sealing::SealingKeys};
+use crate::{modules::providers::checks::CheckKind, platform::sealing::SealingKeys};
 
 const NOW: DateTime = DateTime::from_millis(1_800_000_000_000);
 const ID: &str = "kyc_1";

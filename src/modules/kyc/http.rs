@@ -19,7 +19,7 @@ use super::{
     service::KycService,
 };
 use crate::{
-    modules::providers::idcheck::CheckKind,
+    modules::providers::checks::CheckKind,
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},

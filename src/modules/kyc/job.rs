@@ -20,7 +20,7 @@ use crate::{
         providers::{
             Decision, Failure, Outcome, Provider, Retry,
             call_job::{Answered, By, CallJob, Concerned, Step},
-            idcheck::{CheckKind, Finding, IdCheck, Inquiry, Question},
+            checks::{CheckKind, Finding, Inquiry, Question, Verifier},
             job_error,
         },
         queue::{Job, JobEnd, JobError, QueueConfig, RetryRefused},
@@ -35,7 +35,7 @@ use crate::{
 /// Has applications checked.
 pub struct VerifyApplication {
     /// Speaks the provider's words.
-    pub provider: Arc<IdCheck>,
+    pub provider: Arc<dyn Verifier>,
     /// Opens the numbers that are sent.
     pub keys: Arc<SealingKeys>,
     /// A name that is less similar is left to a person.

@@ -18,9 +18,10 @@ use crate::{
         audit::{AUDIT_EVENTS, Call, RESPONSE_LOGS},
         events::EVENTS,
         providers::{
-            Failure, Outcome, Retry,
+            Failure, Outcome, ProviderSettings, Retry,
             call_job::{BeginAttempt, CallConcluded},
-            idcheck::{CheckKind, Finding, IdCheck},
+            checks::{CheckKind, Finding},
+            registry::VERIFIER,
         },
         queue::{Concluded, Conclusion, Job, JobEnd, JobError, JobState, QueueConfig},
     },
@@ -138,7 +139,10 @@ pub(super) fn stored(view: &View) -> Application {
 
 pub(super) fn verifier() -> Arc<VerifyApplication> {
     Arc::new(VerifyApplication {
-        provider: Arc::new(IdCheck::new("https://idcheck.example/v1")),
+        provider: (VERIFIER.adapter)(&ProviderSettings::new(vec![(
+            "BASE_URL",
+            "https://idcheck.example/v1".to_owned().into(),
+        )])),
         keys: Arc::clone(&KEYS),
         name_match_min_percent: 85,
         queue: QueueConfig::named(KYC_QUEUE),

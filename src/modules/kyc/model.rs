@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::identifiers::Holder;
 use crate::{
-    modules::{audit::Call, providers::idcheck::CheckKind},
+    modules::{audit::Call, providers::checks::CheckKind},
     platform::{
         batch::{Entity, Key},
         ids::sibling_id,

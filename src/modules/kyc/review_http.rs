@@ -18,7 +18,7 @@ use super::{
     store::ApplicationFilter,
 };
 use crate::{
-    modules::providers::idcheck::CheckKind,
+    modules::providers::checks::CheckKind,
     platform::{
         clock::Rfc3339Time,
         error::{AppError, FieldError, Problem},

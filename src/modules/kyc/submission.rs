@@ -17,7 +17,7 @@ use super::{
 use crate::{
     modules::{
         events::Actor,
-        providers::idcheck::{self, CheckKind},
+        providers::{checks::CheckKind, registry::VERIFIER},
         queue::{Job, QueueConfig},
     },
     platform::{
@@ -76,7 +76,7 @@ impl Submit {
             application.provider = Some(MANUAL.into());
             return refer_because(view, application, "There is no verification provider.");
         };
-        application.provider = Some(idcheck::NAME.into());
+        application.provider = Some(VERIFIER.name.into());
         self.plan_checks(application);
         if application.submission > CHECKED_SUBMISSIONS_MAX {
             return refer_because(view, application, "It was handed in too often to be checked once more.");

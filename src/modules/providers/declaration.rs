@@ -166,6 +166,37 @@ impl std::fmt::Debug for Declaration {
     }
 }
 
+/// A secret between a provider and us that is no account's, such as the one that signs its callbacks.
+#[derive(Clone, Copy, Debug)]
+pub struct Secret {
+    /// What comes after the provider's name: `WEBHOOK_SECRET`.
+    pub name: &'static str,
+    /// It has to be as long at least.
+    pub bytes_min: usize,
+    /// A line for `--help`.
+    pub help: &'static str,
+}
+
+/// A provider of something else than orders, which an installation may be without; `A` is what its adapter has to do.
+pub struct ServiceDeclaration<A: ?Sized + 'static> {
+    /// As in what it did, logs and paths: lower case letters and digits.
+    pub name: &'static str,
+    /// As people write it.
+    pub title: &'static str,
+    /// What is missing without it.
+    pub without: &'static str,
+    /// Where its stand-in is, below the address of the stand-ins.
+    pub stand_in: &'static str,
+    /// What its account's credentials are made of.
+    pub credential_fields: &'static [CredentialField],
+    /// What is stored of each of its operations.
+    pub operations: &'static [(&'static str, &'static Redaction)],
+    /// Secrets besides.
+    pub secrets: &'static [Secret],
+    /// Speaks its words.
+    pub adapter: fn(&ProviderSettings) -> Arc<A>,
+}
+
 /// The settings of one provider, as the operator has set them.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderSettings {

@@ -2,19 +2,19 @@
 //! database and never sends: [`crate::platform::exchange`] does.
 //!
 //! Invariants: a provider's secrets are fetched right before sending and never stored. What an adapter does not
-//! understand is `unknown`, never a guess. Nothing outside of a provider's folder and [`registry`] names a provider of orders.
+//! understand is `unknown`, never a guess. Nothing outside of a provider's folder and [`registry`] names a provider.
 //! Collection: `provider_accounts` (refused credentials in a row).
 
 mod account_watch;
 mod accounts;
 mod attempt;
 pub mod call_job;
+pub mod checks;
 mod declaration;
 mod detail;
-pub mod idcheck;
 mod objection;
 mod outcome;
-pub mod paygate;
+pub mod payments;
 mod policy;
 mod reading;
 pub mod registry;
@@ -29,7 +29,7 @@ pub use account_watch::AccountWatch;
 pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
 pub use declaration::{
     AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, Kind, PricedBy, ProviderSettings,
-    QueuePolicy, RATE_PER_SECOND, Setting,
+    QueuePolicy, RATE_PER_SECOND, Secret, ServiceDeclaration, Setting,
 };
 pub use detail::{
     Address, Customer, Detail, Dimensions, Gender, Item, Party, PaymentMode, Sale, SaleLine, Service, Shipment,

@@ -1,6 +1,6 @@
 //! What may be stored of calls, as the adapters themselves declare it: nothing is written down twice.
 
-use super::{idcheck, paygate, registry::PROVIDERS};
+use super::registry::{PAYMENT_GATEWAY, PROVIDERS, VERIFIER};
 use crate::platform::exchange::Redaction;
 
 /// What may be stored of one operation of one provider.
@@ -24,16 +24,11 @@ pub fn policies() -> Vec<Policy> {
             redaction,
         })
     });
-    let payments = paygate::REDACTIONS.iter().map(|(operation, redaction)| Policy {
-        provider: paygate::NAME,
-        operation,
-        redaction,
-    });
-    let checks = idcheck::CheckKind::ALL.map(|kind| Policy {
-        provider: idcheck::NAME,
-        operation: kind.operation(),
-        redaction: idcheck::REDACTION,
-    });
+    let of = |provider, operations: &'static [(&'static str, &'static Redaction)]| {
+        operations.iter().map(move |(operation, redaction)| Policy { provider, operation, redaction })
+    };
+    let payments = of(PAYMENT_GATEWAY.name, PAYMENT_GATEWAY.operations);
+    let checks = of(VERIFIER.name, VERIFIER.operations);
     orders.chain(payments).chain(checks).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Every provider of orders. A new one is a folder beside this file and a line in the list.
+//! Every provider. A new one is a folder beside this file and a line in the list.
 
 use std::{
     collections::HashMap,
@@ -16,16 +16,28 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
 };
 
-use super::{Declaration, OrderProvider, ProviderSettings};
+use super::{
+    Declaration, OrderProvider, ProviderSettings, ServiceDeclaration, checks::Verifier, payments::PaymentGateway,
+};
 use crate::modules::queue::QueueConfig;
 
+#[path = "idcheck/mod.rs"]
+mod idcheck;
 #[path = "parcelx/mod.rs"]
 pub mod parcelx;
+#[path = "paygate/mod.rs"]
+mod paygate;
 #[path = "xapi/mod.rs"]
 pub mod xapi;
 
-/// The list; the first is meant where a request names none.
+/// Who takes orders; the first is meant where a request names none.
 pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION, &xapi::DECLARATION];
+
+/// Takes the money of top-ups.
+pub static PAYMENT_GATEWAY: &ServiceDeclaration<dyn PaymentGateway> = &paygate::DECLARATION;
+
+/// Checks merchants' numbers.
+pub static VERIFIER: &ServiceDeclaration<dyn Verifier> = &idcheck::DECLARATION;
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| PROVIDERS.iter().map(|provider| provider.name).collect());
 

@@ -8,7 +8,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::platform::exchange::{AnswerBody, Lost, NotSent};
+use crate::{
+    modules::providers::checks::Inquiry,
+    platform::exchange::{AnswerBody, Lost, NotSent},
+};
 
 /// The check that every answer in these tests should be about.
 const REFERENCE: &str = "chk_0198f0c2b1e07c3e8a41b5d0f3a2c4e6";

@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{
+use super::{odd, refuted};
+use crate::{
+    modules::providers::{
         Outcome,
+        checks::{CheckKind, Finding, Inquiry, Question},
         reading::{flag, reference, text},
     },
-    CheckKind, Finding, Inquiry, Question, odd, refuted,
+    platform::{exchange::Redaction, scrub::scrub},
 };
-use crate::platform::{exchange::Redaction, scrub::scrub};
 
 /// Longest name that is taken over; the rest is cut.
 const NAME_CHARS_MAX: usize = 200;

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 use subtle::{Choice, ConstantTimeEq};
-use thiserror::Error;
 
-use super::{
-    super::reading::{id, object, text},
-    Payment, PaymentStatus, wire,
-};
-use crate::platform::{
-    exchange::{Body, read_body},
-    secret::hmac_sha256,
+use super::wire;
+use crate::{
+    modules::providers::{
+        payments::{Callback, CallbackKind, CallbackRefused, PaymentStatus},
+        reading::{id, object, text},
+    },
+    platform::{
+        exchange::{Body, read_body},
+        secret::hmac_sha256,
+    },
 };
 
 /// The header that carries the signature: `t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, "<t>.<raw body>")>`.
@@ -23,47 +25,6 @@ pub const SIGNATURE_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 const HEADER_BYTES_MAX: usize = 512;
 /// Digits of a time: enough for the next 30 000 years, and its milliseconds fit.
 const SECONDS_DIGITS_MAX: usize = 12;
-
-/// What a callback tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallbackKind {
-    /// `payment.paid`
-    Paid,
-    /// `payment.failed`
-    Failed,
-    /// A word that we don't know: acknowledge it, do nothing.
-    Unknown,
-}
-
-/// A callback that the gateway signed just now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Callback {
-    /// The gateway's id of the event: the same when it tells the same again.
-    pub event_id: String,
-    /// What happened.
-    pub kind: CallbackKind,
-    /// Our reference.
-    pub reference: String,
-    /// The payment as of then. Its amount is what the gateway says; that it is ours is for the caller to check.
-    pub payment: Payment,
-}
-
-/// Why a callback is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum CallbackRefused {
-    /// There is no signature, or not one in the agreed form.
-    #[error("the callback is not signed")]
-    Unsigned,
-    /// The gateway did not sign this body.
-    #[error("the callback's signature is wrong")]
-    BadSignature,
-    /// It was signed too long ago, or in the future.
-    #[error("the callback's time is off")]
-    Stale,
-    /// The gateway signed it, but this part of it can't be used.
-    #[error("the callback can't be read: {0}")]
-    Unreadable(&'static str),
-}
 
 pub(super) fn verify(
     secret: &[u8],

@@ -10,7 +10,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    modules::providers::Failure,
+    modules::providers::{
+        Failure,
+        payments::{CallbackKind, PaymentStatus},
+    },
     platform::{
         exchange::{AnswerBody, Lost, NotSent},
         money::Currency,

@@ -3,14 +3,16 @@
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::{
-    super::reading::{field, id, text, whole_number},
-    Payment, PaymentStatus, PaymentToStart,
-};
-use crate::platform::{
-    clock::Rfc3339Time,
-    exchange::Redaction,
-    money::{AMOUNT_MAX, Currency, Money},
+use crate::{
+    modules::providers::{
+        payments::{Payment, PaymentStatus, PaymentToStart},
+        reading::{field, id, text, whole_number},
+    },
+    platform::{
+        clock::Rfc3339Time,
+        exchange::Redaction,
+        money::{AMOUNT_MAX, Currency, Money},
+    },
 };
 
 /// Longest address of a payment's page: it is stored with the top-up and shown to the merchant.

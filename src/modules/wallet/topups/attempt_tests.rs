@@ -18,9 +18,10 @@ use crate::{
     modules::{
         audit::{REQUEST_LOGS, RESPONSE_LOGS},
         providers::{
-            Outcome, Retry,
+            Outcome, ProviderSettings, Retry,
             call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
-            paygate::{PayGate, PaymentStatus},
+            payments::PaymentStatus,
+            registry::PAYMENT_GATEWAY,
         },
         queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState, QueueConfig},
         wallet::{LedgerTransaction, Wallet},
@@ -29,7 +30,10 @@ use crate::{
 };
 
 fn topup_job(kind: JobKind) -> Arc<TopupJob> {
-    let gateway = Arc::new(PayGate::new("https://pay.example/v1", &"secret".to_owned().into()));
+    let gateway = (PAYMENT_GATEWAY.adapter)(&ProviderSettings::new(vec![(
+        "BASE_URL",
+        "https://pay.example/v1".to_owned().into(),
+    )]));
     Arc::new(TopupJob { kind, gateway, queue: QueueConfig::named(PAYMENTS_QUEUE) })
 }
 

@@ -10,7 +10,7 @@ use crate::{
         events::Actor,
         providers::{
             Failure,
-            paygate::{Callback, CallbackKind},
+            payments::{Callback, CallbackKind},
         },
     },
     platform::batch::{Command, Key, View},

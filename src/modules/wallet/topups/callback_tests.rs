@@ -9,7 +9,7 @@ use super::{
 use crate::{
     modules::{
         events::Actor,
-        providers::paygate::{Callback, CallbackKind, Payment, PaymentStatus},
+        providers::payments::{Callback, CallbackKind, Payment, PaymentStatus},
         wallet::{Account, LedgerKind, LedgerTransaction, Wallet},
     },
     platform::{

@@ -1,7 +1,7 @@
 //! How a use case of top-ups may fail.
 
 use crate::{
-    modules::{kyc::NotVerified, providers::paygate::CallbackRefused},
+    modules::{kyc::NotVerified, providers::payments::CallbackRefused},
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind},

@@ -14,7 +14,7 @@ use crate::{
         audit::ErrorClass,
         providers::{
             Decision, Failure, Outcome, Retry, StoredFailure, call_job, job_error,
-            paygate::{Payment, PaymentStatus},
+            payments::{Payment, PaymentStatus},
         },
         queue::JobEnd,
         wallet::Refusal,

@@ -14,7 +14,7 @@ use crate::{
         audit::{Call, ErrorClass},
         providers::{
             Decision, Failure, Outcome, Retry, StoredFailure, Timing,
-            paygate::{LOOK_UP_PAYMENT, Payment, PaymentStatus, START_PAYMENT},
+            payments::{LOOK_UP_PAYMENT, Payment, PaymentStatus, START_PAYMENT},
         },
         queue::{Backoff, Job, JobEnd, JobState, QueueConfig},
         wallet::Refusal,

@@ -16,7 +16,7 @@ use crate::{
         providers::{
             AccountWatch, Accounts, Decision, Failure, Outcome, Provider,
             call_job::{By, CallJob, CallJobHandler, Concerned, Step},
-            paygate::{PayGate, Payment, PaymentToStart},
+            payments::{Payment, PaymentGateway, PaymentToStart},
         },
         queue::{Job, JobHandler, QueueConfig, RetryRefused},
     },
@@ -34,7 +34,7 @@ pub struct TopupJobs {
     /// Sends.
     pub exchange: Exchange,
     /// Speaks the gateway's words.
-    pub gateway: Arc<PayGate>,
+    pub gateway: Arc<dyn PaymentGateway>,
     /// Whose credentials are used.
     pub accounts: Accounts,
     /// Heeds what an answer says of the whole account.
@@ -62,7 +62,7 @@ pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
 /// One of the two kinds. Both operations are safe to repeat.
 pub(super) struct TopupJob {
     pub(super) kind: JobKind,
-    pub(super) gateway: Arc<PayGate>,
+    pub(super) gateway: Arc<dyn PaymentGateway>,
     pub(super) queue: QueueConfig,
 }
 

@@ -10,7 +10,7 @@ use crate::{
         audit::Call,
         providers::{
             StoredFailure,
-            paygate::{CallbackKind, PaymentStatus},
+            payments::{CallbackKind, PaymentStatus},
         },
     },
     platform::{

@@ -19,7 +19,10 @@ use crate::{
     modules::{
         events::Actor,
         kyc::KycGate,
-        providers::paygate::{self, CallbackRefused, PayGate},
+        providers::{
+            payments::{CallbackRefused, PaymentGateway},
+            registry::PAYMENT_GATEWAY,
+        },
         queue::{QueueConfig, Waker},
     },
     platform::{batch::Lane, clock::Clock, identity::CurrentUser, ids::new_id, money::Money},
@@ -39,7 +42,7 @@ pub struct TopupService {
     /// [`super::PAYMENTS_QUEUE`].
     pub queue: QueueConfig,
     /// None where no gateway is configured: what is there can be read, and nothing new is taken.
-    pub gateway: Option<Arc<PayGate>>,
+    pub gateway: Option<Arc<dyn PaymentGateway>>,
     /// A payment can't be paid later.
     pub expires_in: Duration,
     /// Time.
@@ -82,7 +85,7 @@ impl TopupService {
             gate: self.gate,
             user_id: user.user_id.clone(),
             client_topup_id: new.client_topup_id,
-            provider: paygate::NAME,
+            provider: PAYMENT_GATEWAY.name,
             money: new.money,
             expires_in: self.expires_in,
             actor: Actor::from(user),
@@ -125,6 +128,11 @@ impl TopupService {
         Ok((found, more))
     }
 
+    /// The header in which the gateway signs its callbacks.
+    pub(super) fn signature_header(&self) -> &'static str {
+        self.gateway.as_ref().map_or("", |gateway| gateway.signature_header())
+    }
+
     /// Takes what the gateway `provider` tells, if the gateway signed it just now.
     ///
     /// # Errors
@@ -148,7 +156,7 @@ impl TopupService {
             Err(CallbackError::Refused(CallbackRefused::Unreadable(_))) => "unreadable",
             Err(CallbackError::NotReady | CallbackError::Lane(_)) => "not_taken",
         };
-        metrics::counter!("waybill_payment_callbacks_total", "provider" => paygate::NAME, "outcome" => outcome)
+        metrics::counter!("waybill_payment_callbacks_total", "provider" => PAYMENT_GATEWAY.name, "outcome" => outcome)
             .increment(1);
         match taken? {
             Taken::New(_) | Taken::Replay => Ok(()),
@@ -163,7 +171,7 @@ impl TopupService {
         body: &[u8],
         sender: Sender,
     ) -> Result<Taken, CallbackError> {
-        let gateway = self.gateway.as_ref().filter(|_| provider == paygate::NAME);
+        let gateway = self.gateway.as_ref().filter(|_| provider == PAYMENT_GATEWAY.name);
         let gateway = gateway.ok_or(CallbackError::UnknownProvider)?;
         let callback = gateway.verify_callback(signature, body, self.clock.now_ms())?;
         if !self.indexes_present.load(Ordering::Relaxed) {
@@ -171,11 +179,11 @@ impl TopupService {
         }
         let topup_id = callback.reference.clone();
         let command = TakeCallback {
-            provider: paygate::NAME,
+            provider: PAYMENT_GATEWAY.name,
             callback,
             actor: Actor {
                 kind: "provider".into(),
-                id: paygate::NAME.into(),
+                id: PAYMENT_GATEWAY.name.into(),
                 role: None,
                 address: sender.address,
                 request_id: Some(sender.request_id.clone()),

@@ -6,12 +6,9 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::service::{Sender, TopupService};
-use crate::{
-    modules::providers::paygate::SIGNATURE_HEADER,
-    platform::{
-        error::{AppError, Problem},
-        http::{ApiPath, ClientAddr, NoQuery, RawBody, RequestId},
-    },
+use crate::platform::{
+    error::{AppError, Problem},
+    http::{ApiPath, ClientAddr, NoQuery, RawBody, RequestId},
 };
 
 /// Largest callback: a gateway's event is below a kilobyte.
@@ -30,8 +27,8 @@ struct CallbackResponse {
 }
 
 /// Takes what a payment gateway tells: who it is, says its signature over the raw body. Safe to repeat.
-#[utoipa::path(post, path = "/webhooks/payments/{provider}", tag = "webhooks", security(("paygate_signature" = [])),
-    params(("provider" = String, Path, description = "`paygate`")),
+#[utoipa::path(post, path = "/webhooks/payments/{provider}", tag = "webhooks", security(("payment_signature" = [])),
+    params(("provider" = String, Path, description = "The gateway's name, as in top-ups.")),
     request_body(content = Object, content_type = "application/json", description = "In the gateway's words; at most 64 KiB."),
     responses(
         (status = 200, description = "Written down, now or before.", body = CallbackResponse),
@@ -51,7 +48,7 @@ async fn take_callback(
     body: RawBody<CALLBACK_BYTES_MAX>,
 ) -> Result<Json<CallbackResponse>, AppError> {
     let RawBody(body) = body;
-    let signature = headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok());
+    let signature = headers.get(service.signature_header()).and_then(|value| value.to_str().ok());
     let sender = Sender {
         address: address.map(|Extension(ClientAddr(address))| address.to_string()),
         request_id: request_id.0.to_string(),

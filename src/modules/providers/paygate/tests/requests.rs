@@ -10,7 +10,7 @@ fn to_start(description: &str) -> PaymentToStart<'_> {
         reference: REFERENCE,
         amount: money(50_000),
         description,
-        expires_at: DateTime::from_millis(1_767_227_400_000),
+        expires_at: bson::DateTime::from_millis(1_767_227_400_000),
     }
 }
 
