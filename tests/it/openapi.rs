@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::modules::providers::registry::PROVIDERS;
 
-use crate::support::{TestApp, orders};
+use crate::support::{TestApp, drive::set, orders};
 
 /// Every route there is, but for the description itself and `/metrics`, and whether it takes a token.
 pub const ROUTES: &[(&str, &str, bool)] = &[
@@ -258,6 +258,59 @@ async fn an_order_is_described_field_by_field() {
         described.retain(|name| value.get(*name).is_some() || !DETAILS.contains(&name.as_str()));
         let there: BTreeSet<_> = value.as_object().unwrap().keys().collect();
         assert_eq!(described, there, "{schema}: null, never absent");
+    }
+    app.finish().await;
+}
+
+/// What `schema` stands for: what it refers to, or the part of it that is not null.
+fn resolved<'a>(openapi: &'a Value, schema: &'a Value) -> &'a Value {
+    let parts = schema["oneOf"].as_array().into_iter().flatten();
+    match (schema["$ref"].as_str(), parts.into_iter().find(|part| part["type"] != "null")) {
+        (Some(reference), _) => openapi.pointer(reference.trim_start_matches('#')).unwrap(),
+        (None, Some(part)) => resolved(openapi, part),
+        (None, None) => schema,
+    }
+}
+
+/// Texts in `body` that have no form of their own, with how long they may be.
+fn texts(openapi: &Value, schema: &Value, body: &Value, at: &str, found: &mut Vec<(String, Option<usize>)>) {
+    let schema = resolved(openapi, schema);
+    match body {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                texts(openapi, &schema["properties"][name], value, &format!("{at}/{name}"), found);
+            }
+        }
+        Value::Array(entries) => {
+            for (index, value) in entries.iter().enumerate() {
+                texts(openapi, &schema["items"], value, &format!("{at}/{index}"), found);
+            }
+        }
+        Value::String(_) if ["enum", "pattern", "format"].iter().all(|form| schema.get(form).is_none()) => {
+            found.push((at.to_owned(), schema["maxLength"].as_u64().map(|max| max as usize)));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn how_long_texts_of_an_order_may_be_is_described() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    let openapi = description(&app).await;
+    let shapes = openapi["components"]["schemas"]["CreateOrderRequest"]["oneOf"].as_array().unwrap();
+    for body in [orders::order("c-1"), orders::sale("s-1")] {
+        let shape = shapes.iter().find(|shape| shape["properties"]["provider"]["enum"][0] == body["provider"]).unwrap();
+        let mut found = Vec::new();
+        texts(&openapi, shape, &body, "", &mut found);
+        assert!(found.len() > 8, "{found:?}");
+        for (pointer, max) in found {
+            let mut longer = body.clone();
+            set(&mut longer, &pointer, json!("x".repeat(max.unwrap_or_else(|| panic!("{pointer} has no end")) + 1)));
+            let blamed = app.post(&user, "/orders/create", &longer).await.expect(422).blamed();
+            let field = pointer[1..].replace('/', ".").replace(".0", "[0]").replace(".1", "[1]");
+            assert!(blamed.iter().all(|blamed| blamed.starts_with(&format!("{field}:"))), "{pointer}: {blamed:?}");
+        }
     }
     app.finish().await;
 }

@@ -54,6 +54,7 @@ pub struct CancelOrderRequest {
     pub client_order_id: String,
     /// Why; for your own records.
     #[validate(length(max = 300), custom(function = "free_text"))]
+    #[schema(max_length = 300)]
     pub reason: Option<String>,
 }
 

@@ -26,14 +26,16 @@ pub struct ShipmentRequest {
     /// ISO 4217; this carrier takes rupees only.
     #[serde(default = "rupees", deserialize_with = "null_is_rupees")]
     #[validate(custom(function = "inr"))]
-    #[schema(example = "INR", default = "INR")]
+    #[schema(example = "INR", default = "INR", pattern = "^INR$")]
     pub currency: String,
     /// Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`.
     #[serde(default, deserialize_with = "null_is_default")]
     #[validate(range(min = 0, max = 1_000_000_000_i64))]
+    #[schema(minimum = 0, maximum = 1_000_000_000_i64)]
     pub cod_amount: i64,
     /// Dead weight.
     #[validate(range(min = 1, max = 100_000))]
+    #[schema(minimum = 1, maximum = 100_000)]
     pub weight_grams: i64,
     /// Outer dimensions.
     #[validate(nested)]
@@ -46,6 +48,7 @@ pub struct ShipmentRequest {
     pub pickup: PartyRequest,
     /// What.
     #[validate(nested, length(min = 1, max = 100))]
+    #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<ItemRequest>,
 }
 
@@ -55,12 +58,15 @@ pub struct ShipmentRequest {
 pub struct DimensionsRequest {
     /// Centimetres.
     #[validate(range(min = 1, max = 300))]
+    #[schema(minimum = 1, maximum = 300)]
     pub length: i32,
     /// Centimetres.
     #[validate(range(min = 1, max = 300))]
+    #[schema(minimum = 1, maximum = 300)]
     pub width: i32,
     /// Centimetres.
     #[validate(range(min = 1, max = 300))]
+    #[schema(minimum = 1, maximum = 300)]
     pub height: i32,
 }
 
@@ -70,11 +76,12 @@ pub struct DimensionsRequest {
 pub struct PartyRequest {
     /// Name.
     #[validate(length(min = 1, max = 120), custom(function = "text"))]
+    #[schema(min_length = 1, max_length = 120)]
     pub name: String,
     /// Of a mobile: ten digits, the first 6 to 9, in any usual spelling (`+91 98765 43210`).
     #[serde(deserialize_with = "read_phone")]
     #[validate(custom(function = "phone"))]
-    #[schema(example = "9876543210")]
+    #[schema(example = "9876543210", max_length = 30)]
     pub phone: String,
     /// E-mail.
     #[serde(default, deserialize_with = "read_email_if_any")]
@@ -83,25 +90,29 @@ pub struct PartyRequest {
     pub email: Option<String>,
     /// Street.
     #[validate(length(min = 3, max = 200), custom(function = "text"))]
+    #[schema(min_length = 3, max_length = 200)]
     pub line1: String,
     /// More of it.
     #[validate(length(max = 200), custom(function = "free_text"))]
+    #[schema(max_length = 200)]
     pub line2: Option<String>,
     /// City.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
+    #[schema(min_length = 1, max_length = 80)]
     pub city: String,
     /// State or union territory, in any usual spelling; one that the pincode can be of.
     #[validate(length(min = 1, max = 80), custom(function = "text"))]
+    #[schema(min_length = 1, max_length = 80)]
     pub state: String,
     /// Six digits, the first not 0; blanks don't count.
     #[serde(deserialize_with = "read_pincode")]
     #[validate(custom(function = "pincode"))]
-    #[schema(example = "560001")]
+    #[schema(example = "560001", max_length = 20)]
     pub pincode: String,
     /// ISO 3166-1 alpha-2; this carrier stays in India.
     #[serde(default = "india", deserialize_with = "null_is_india")]
     #[validate(custom(function = "country"))]
-    #[schema(example = "IN", default = "IN")]
+    #[schema(example = "IN", default = "IN", pattern = "^IN$")]
     pub country: String,
 }
 
@@ -111,15 +122,19 @@ pub struct PartyRequest {
 pub struct ItemRequest {
     /// Your article number.
     #[validate(length(min = 1, max = 64), custom(function = "article_number"))]
+    #[schema(min_length = 1, max_length = 64)]
     pub sku: String,
     /// Its name.
     #[validate(length(min = 1, max = 200), custom(function = "text"))]
+    #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     /// How many.
     #[validate(range(min = 1, max = 10_000))]
+    #[schema(minimum = 1, maximum = 10_000)]
     pub quantity: i64,
     /// Minor units each.
     #[validate(range(min = 0, max = 1_000_000_000_i64))]
+    #[schema(minimum = 0, maximum = 1_000_000_000_i64)]
     pub unit_price: i64,
 }
 
