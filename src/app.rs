@@ -30,7 +30,7 @@ use crate::{
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderService, OrderStore},
         providers::{AccountStore, Providers, registry::VERIFIER},
-        queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
+        queue::{JobHandler, NoAccounts, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         wallet::{
             WalletService, WalletStore,
             rates::{self, RateCards},
@@ -399,6 +399,7 @@ impl App {
             clock: self.clock.clone(),
             waker: self.waker.clone(),
             limiter: self.limiter.clone(),
+            dispatch: Arc::new(NoAccounts),
             queues: self.worked_queues(),
             handlers: self.handlers.clone(),
         })

@@ -399,8 +399,9 @@ async fn resume_queue(
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
     board.submit(&user, |doing| SetPaused { queue, paused: false, doing }).await?;
+    let routes = board.store.ready_routes(queue).await?;
     for _ in 0..PROMOTE_PAGES {
-        if board.store.promote_deferred(queue, board.clock.now()).await? == 0 {
+        if board.store.promote_deferred(queue, &routes, board.clock.now()).await? == 0 {
             break;
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{store::QueueStore, worker::WorkerSettings};
+use super::{dispatch::Permit, store::QueueStore, worker::WorkerSettings};
 use crate::platform::clock::{Clock, after};
 
 /// A lease that would not outlast what comes is made so much longer than that, for what comes before it.
@@ -20,6 +20,8 @@ pub struct Lease {
     pub token: String,
     /// The worker.
     pub worker_id: String,
+    /// The account with which the attempt runs.
+    pub permit: Permit,
     job_id: String,
     valid_until: Arc<Mutex<Option<Instant>>>,
     length: Duration,
@@ -32,6 +34,7 @@ impl Lease {
     pub(super) fn new(
         job_id: &str,
         token: &str,
+        permit: Permit,
         settings: &WorkerSettings,
         asked: Instant,
         store: &QueueStore,
@@ -40,6 +43,7 @@ impl Lease {
         Self {
             token: token.to_owned(),
             worker_id: settings.worker_id.clone(),
+            permit,
             job_id: job_id.to_owned(),
             valid_until: Arc::new(Mutex::new(Some(asked + settings.lease))),
             length: settings.lease,

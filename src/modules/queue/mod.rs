@@ -10,23 +10,28 @@
 
 use crate::platform::batch::View;
 
+mod claim;
 mod complete;
+mod dispatch;
 mod handler;
 mod lease;
 mod model;
 mod retry;
+mod rounds;
 mod store;
 mod upkeep;
 mod wake;
 mod worker;
 mod workers;
 
+pub use claim::{Claiming, Due, Taking};
 pub use complete::{holds_lease, settle_job};
+pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
 pub use handler::{Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
 pub use lease::Lease;
 pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};
-pub use store::{Claim, Claiming, Controls, JobPage, QUEUES, QueueStore, QueueSummary};
+pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;
 pub use worker::{Worker, WorkerParts, WorkerSettings};
 

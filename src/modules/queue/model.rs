@@ -98,6 +98,10 @@ pub struct Job {
     pub state: JobState,
     /// Lower goes first.
     pub priority: i32,
+    /// Who may run it: any account of a pool, or one account; see [`super::Dispatch`]. Empty where no account is needed, and
+    /// once the job is done.
+    #[serde(default)]
+    pub route: String,
     /// Whose work it is: claims take turns over owners. None where it is nobody's in particular.
     #[serde(default)]
     pub owner: Option<String>,
@@ -204,6 +208,7 @@ impl Job {
             payload,
             state: JobState::Ready,
             priority: queue.priority,
+            route: queue.route.into(),
             owner: None,
             turn: Some(String::new()),
             run_at: now,
@@ -304,6 +309,8 @@ impl Job {
             JobEnd::Done { result } => {
                 self.result.clone_from(result);
                 self.dedupe_key = None;
+                // Done jobs of a priority are trimmed together, whoever ran them.
+                self.route.clear();
             }
             JobEnd::Dead { .. } => self.dedupe_key = None,
             JobEnd::Retry { at, counts, error } => {
@@ -369,6 +376,8 @@ pub struct QueueConfig {
     pub rate: Option<Limit>,
     /// Queues with the same key share the limit: they call the same account.
     pub rate_key: &'static str,
+    /// Route of new jobs.
+    pub route: &'static str,
     /// Attempts of a job.
     pub max_attempts: i32,
     /// Between attempts.
@@ -392,6 +401,7 @@ impl QueueConfig {
             concurrency: 64,
             rate: None,
             rate_key: name,
+            route: "",
             max_attempts: 8,
             backoff: Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) },
             priority: 0,

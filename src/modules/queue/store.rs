@@ -1,8 +1,8 @@
-//! Every query over jobs. Claiming, leases, pausing, trimming, and what operators look at.
+//! Every query over jobs but for claiming. Leases, pausing, trimming, and what operators look at.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use parking_lot::Mutex;
@@ -28,12 +28,7 @@ const UPDATE_MS_MAX: i64 = 2_000;
 /// Done jobs deleted in one statement.
 const TRIM_BATCH: i64 = 1000;
 /// Jobs made due in one statement.
-const PROMOTE_BATCH: usize = 1000;
-/// A claim takes at most one part in so many from one owner while others wait.
-const SHARES: usize = 16;
-/// A look for further owners reads so many times what it may take of one: many owners with a job or two are found at
-/// once, and of a long backlog little is read in vain.
-const SHARES_READ: usize = 4;
+pub(super) const PROMOTE_BATCH: usize = 1000;
 
 /// Reads and changes jobs outside of commands.
 #[derive(Clone, Debug)]
@@ -106,38 +101,6 @@ pub struct JobPage {
     pub next: Option<String>,
 }
 
-/// What a claim round found and got.
-#[derive(Debug, Default)]
-pub struct Claim {
-    /// Jobs that are ours now.
-    pub jobs: Vec<Job>,
-    /// Due jobs that the round saw, ours or not.
-    pub seen: usize,
-    /// The last owner served: the next round begins after it.
-    pub turn: String,
-}
-
-/// Where and how a claim round looks.
-#[derive(Clone, Copy, Debug)]
-pub struct Claiming<'a> {
-    /// The queue.
-    pub queue: &'a str,
-    /// Jobs wanted.
-    pub limit: usize,
-    /// The owner after whom it begins.
-    pub after: &'a str,
-    /// Due jobs that it passes over first: others are at them.
-    pub skip: u64,
-    /// Who claims.
-    pub worker_id: &'a str,
-    /// Under which token.
-    pub token: &'a str,
-    /// Now.
-    pub now: DateTime,
-    /// End of the lease.
-    pub until: DateTime,
-}
-
 impl QueueStore {
     /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[JOBS, QUEUES, WORKERS];
@@ -153,7 +116,7 @@ impl QueueStore {
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
-            Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "priority": 1, "turn": 1, "runAt": 1 }),
+            Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "route": 1, "priority": 1, "turn": 1, "runAt": 1 }),
             // For operators; small, because few jobs are dead.
             Index::new(JOBS, "dead", doc! { "queue": 1, "_id": 1 }).partial(doc! { "state": "dead" }),
             Index::new(JOBS, "leases", doc! { "queue": 1, "leaseUntil": 1 }).partial(doc! { "state": "active" }),
@@ -165,7 +128,7 @@ impl QueueStore {
 
     /// Updates many jobs outside of a transaction, and gives how many matched. Waits at most two seconds for a job that
     /// somebody's open transaction holds: the others must not wait with it.
-    async fn update_jobs(&self, filter: Document, update: impl Into<Bson> + Send) -> Result<u64> {
+    pub(super) async fn update_jobs(&self, filter: Document, update: impl Into<Bson> + Send) -> Result<u64> {
         let updating = self.db.run_command(doc! {
             "update": JOBS,
             "updates": [{ "q": filter, "u": update.into(), "multi": true }],
@@ -210,21 +173,13 @@ impl QueueStore {
     /// What the driver says.
     pub async fn promote(&self, queue: &str, now: DateTime) -> Result<u64> {
         let waiting = doc! { "queue": queue, "state": "ready", "turn": null, "runAt": { "$lte": now } };
-        self.make_due(waiting, doc! {}).await
+        self.make_due(waiting, doc! {}, PROMOTE_BATCH).await
     }
 
-    /// Makes due what waits because its provider was away or wanted fewer calls, whatever its time; some of it.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn promote_deferred(&self, queue: &str, now: DateTime) -> Result<u64> {
-        let waiting = doc! { "queue": queue, "state": "ready", "turn": null, "deferrals": { "$gt": 0 } };
-        self.make_due(waiting, doc! { "runAt": now }).await
-    }
-
-    async fn make_due(&self, waiting: Document, mut set: Document) -> Result<u64> {
+    /// Makes due at most so many of those that wait; gives how many.
+    pub(super) async fn make_due(&self, waiting: Document, mut set: Document, at_most: usize) -> Result<u64> {
         let jobs = self.db.collection::<Document>(JOBS);
-        let found = jobs.find(waiting.clone()).projection(doc! { "_id": 1 }).limit(PROMOTE_BATCH as i64).await?;
+        let found = jobs.find(waiting.clone()).projection(doc! { "_id": 1 }).limit(at_most as i64).await?;
         let ids: Vec<Bson> = found.map_ok(|mut job| job.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
         if ids.is_empty() {
             return Ok(0);
@@ -235,111 +190,8 @@ impl QueueStore {
         self.update_jobs(these, vec![doc! { "$set": set }]).await
     }
 
-    /// Due jobs of one priority, at most `wanted`: of each owner its share, the longest waiting first, beginning with the
-    /// owner after `claiming.after`; then more of the same owners, where there are no others.
-    async fn take_turns(&self, claiming: &Claiming<'_>, priority: &Bson, wanted: usize) -> Result<Vec<Document>> {
-        let share = wanted.div_ceil(SHARES);
-        let jobs = self.db.collection::<Document>(JOBS);
-        let (mut taken, mut more) = (Vec::new(), Vec::new());
-        let mut page_size = wanted;
-        let mut skip = claiming.skip;
-        for (from, to) in [(claiming.after, None), ("", Some(claiming.after))] {
-            let mut after = from.to_owned();
-            // Nobody's jobs are those of an owner without a name.
-            let mut bound = if to.is_some() { "$gte" } else { "$gt" };
-            while taken.len() < wanted {
-                let mut range = doc! { bound: &after };
-                if let Some(to) = to {
-                    range.insert("$lte", to);
-                }
-                let due = doc! {
-                    "queue": claiming.queue, "state": "ready", "priority": priority, "turn": range,
-                    "_id": { "$type": "string" },
-                };
-                let found = jobs.find(due).sort(doc! { "turn": 1, "runAt": 1 });
-                let found = found.projection(doc! { "_id": 1, "attempts": 1, "turn": 1 }).skip(skip);
-                let page: Vec<Document> = found.limit(page_size as i64).await?.try_collect().await?;
-                let was_full = page.len() == page_size;
-                let mut of_owner = 0;
-                for job in page {
-                    let turn = job.get_str("turn").unwrap_or_default();
-                    if turn != after || of_owner == 0 {
-                        after = turn.to_owned();
-                        of_owner = 0;
-                    }
-                    of_owner += 1;
-                    if of_owner <= share { taken.push(job) } else { more.push(job) }
-                }
-                if !was_full {
-                    break;
-                }
-                (bound, page_size, skip) = ("$gt", (share * SHARES_READ).min(wanted), 0);
-            }
-        }
-        taken.extend(more);
-        taken.truncate(wanted);
-        Ok(taken)
-    }
-
-    /// Takes due jobs, the most urgent first, and of these in turns over their owners.
-    ///
-    /// # Errors
-    /// What the driver says. Jobs claimed by a call whose answer was lost return when their lease ends.
-    pub async fn claim(&self, claiming: &Claiming<'_>) -> Result<Claim> {
-        let Claiming { queue, limit, worker_id, token, now, until, .. } = *claiming;
-        let ready = doc! { "queue": queue, "state": "ready" };
-        let mut priorities = self.db.collection::<Document>(JOBS).distinct("priority", ready).await?;
-        priorities.sort_by_key(|priority| priority.as_i32());
-        let mut found = Vec::new();
-        for priority in &priorities {
-            found.extend(self.take_turns(claiming, priority, limit - found.len()).await?);
-            if found.len() >= limit {
-                break;
-            }
-        }
-        let seen = found.len();
-        let mut ids = Vec::with_capacity(seen);
-        for found in &found {
-            let Ok(id) = found.get_str("_id") else { continue };
-            // The claim counts attempts; where there is nothing to count with, it would fail for all.
-            if matches!(found.get("attempts"), Some(Bson::Int32(_) | Bson::Int64(_))) {
-                ids.push(id.to_owned());
-            } else {
-                let unclaimed = doc! { "_id": id, "state": "ready" };
-                self.bury_unreadable(unclaimed, "attempts is not a whole number", now).await?;
-            }
-        }
-        let turn = found.last().and_then(|job| job.get_str("turn").ok()).unwrap_or_default().to_owned();
-        if ids.is_empty() {
-            return Ok(Claim { jobs: Vec::new(), seen, turn });
-        }
-        let claimed = doc! {
-            "$set": { "state": "active", "leaseToken": token, "leaseOwner": worker_id, "leaseUntil": until },
-            "$inc": { "attempts": 1 },
-        };
-        let mine = doc! { "_id": { "$in": &ids }, "state": "ready", "turn": { "$type": "string" } };
-        if self.update_jobs(mine, claimed).await? == 0 {
-            return Ok(Claim { jobs: Vec::new(), seen, turn });
-        }
-        let raw_jobs = self.db.collection::<RawDocumentBuf>(JOBS);
-        let found = raw_jobs.find(doc! { "_id": { "$in": ids }, "leaseToken": token }).batch_size(512).await?;
-        let raw: Vec<RawDocumentBuf> = found.try_collect().await?;
-        let mut jobs = Vec::with_capacity(raw.len());
-        for raw in raw {
-            match bson::deserialize_from_slice::<Job>(raw.as_bytes()) {
-                Ok(job) => jobs.push(job),
-                Err(error) => {
-                    let ours = doc! { "_id": raw.get_str("_id").unwrap_or_default(), "leaseToken": token };
-                    self.bury_unreadable(ours, &error.to_string(), now).await?;
-                }
-            }
-        }
-        jobs.sort_by_key(|job| (job.priority, job.run_at));
-        Ok(Claim { jobs, seen, turn })
-    }
-
     /// A document that is not a job is dead, not stuck. It becomes a job that can be listed, with itself as payload.
-    async fn bury_unreadable(&self, filter: Document, reason: &str, now: DateTime) -> Result<()> {
+    pub(super) async fn bury_unreadable(&self, filter: Document, reason: &str, now: DateTime) -> Result<()> {
         let Some(found) = self.db.collection::<Document>(JOBS).find_one(filter.clone()).await? else { return Ok(()) };
         tracing::error!(job.id = found.get_str("_id").ok(), reason, "a job that can't be read is dead");
         self.jobs().replace_one(filter, Job::unreadable(found, reason, now)).await.map(drop)
@@ -404,7 +256,7 @@ impl QueueStore {
     pub async fn trim_done(&self, queue: &QueueConfig, now: DateTime) -> Result<u64> {
         let jobs = self.db.collection::<Document>(JOBS);
         let mut trimmed = 0;
-        for priority in jobs.distinct("priority", doc! { "queue": queue.name, "state": "done" }).await? {
+        for priority in jobs.distinct("priority", doc! { "queue": queue.name, "state": "done", "route": "" }).await? {
             trimmed += self.trim_priority(queue, &priority, now).await?;
         }
         Ok(trimmed)
@@ -412,7 +264,7 @@ impl QueueStore {
 
     async fn trim_priority(&self, queue: &QueueConfig, priority: &Bson, now: DateTime) -> Result<u64> {
         let jobs = self.db.collection::<Document>(JOBS);
-        let done = doc! { "queue": queue.name, "state": "done", "priority": priority };
+        let done = doc! { "queue": queue.name, "state": "done", "route": "", "priority": priority };
         let oldest_kept = DateTime::from_millis(now.timestamp_millis() - queue.keep_done_for.as_millis() as i64);
         let first_beyond = jobs.find_one(done.clone()).projection(doc! { "runAt": 1 }).sort(doc! { "runAt": -1 });
         let beyond_count = first_beyond.skip(queue.keep_done_count).await?;

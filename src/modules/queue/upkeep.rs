@@ -42,6 +42,7 @@ impl Inner {
                     Err(_) => tracing::warn!("leases could not be extended: the database does not answer"),
                 }
             }
+            self.dispatch.extend(&self.settings.worker_id).await;
             let _ = timeout(STORE_PATIENCE, self.say_alive()).await;
         }
     }

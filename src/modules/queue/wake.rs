@@ -52,7 +52,7 @@ impl Waker {
         here.entry(queue.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
-    fn wake_here(&self, queue: &str) {
+    pub(super) fn wake_here(&self, queue: &str) {
         let here = self.here.lock();
         if let Some(sender) = here.get(queue) {
             sender.send_modify(|count| *count = count.wrapping_add(1));

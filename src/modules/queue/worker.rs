@@ -13,32 +13,27 @@ use std::{
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit},
     task::JoinSet,
 };
 
 use super::{
     complete::{CompleteJob, Completed},
+    dispatch::Dispatch,
     handler::{Attempt, Concluded, Conclusion, Handlers, JobHandler, by_queue_and_kind},
     lease::Lease,
     model::{Job, JobEnd, JobError, QueueConfig},
-    store::{Claim, Claiming, Controls, QueueStore},
+    rounds::{CLAIM_MAX, Turns},
+    store::QueueStore,
     wake::Waker,
 };
 use crate::platform::{
     batch::{self, Key, Lane, LaneError, View},
     clock::{Clock, after},
     crash,
-    ids::new_id,
     rate_limit::RateLimiter,
 };
 
-/// Most jobs claimed in one round.
-const CLAIM_MAX: usize = 64;
-/// With this few slots free the worker waits a moment for more, so that rounds stay worth their price.
-const WAIT_FOR_SLOTS: Duration = Duration::from_millis(20);
-/// Settings of a queue (pause, throttle) are looked at again after this long.
-const CONTROLS_FRESH: Duration = Duration::from_secs(1);
 /// An answer that can't be written down is tried again for so long; then its request is closed by the next attempt.
 const COMPLETION_PATIENCE: Duration = Duration::from_secs(600);
 /// A look into the database beside the jobs takes no longer than this.
@@ -75,6 +70,8 @@ pub struct WorkerParts {
     pub waker: Waker,
     /// Keeps queues to their rates.
     pub limiter: RateLimiter,
+    /// Says with which accounts jobs run.
+    pub dispatch: Arc<dyn Dispatch>,
     /// Those it works on.
     pub queues: Vec<QueueConfig>,
     /// What runs their jobs.
@@ -93,12 +90,13 @@ pub(super) struct Inner {
     lane: Lane,
     pub(super) clock: Clock,
     pub(super) waker: Waker,
-    limiter: RateLimiter,
+    pub(super) limiter: RateLimiter,
+    pub(super) dispatch: Arc<dyn Dispatch>,
     pub(super) queues: Vec<QueueConfig>,
     handlers: Handlers,
     pub(super) leases: Mutex<HashMap<String, Lease>>,
-    stopping: AtomicBool,
-    stop: Notify,
+    pub(super) stopping: AtomicBool,
+    pub(super) stop: Notify,
     pub(super) alive: AtomicU32,
     pub(super) started: Instant,
     /// Whether its clock agrees with those of the workers that claim; unknown, it claims nothing.
@@ -109,7 +107,7 @@ impl Worker {
     /// A worker of these parts.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { settings, store, lane, clock, waker, limiter, queues, handlers } = parts;
+        let WorkerParts { settings, store, lane, clock, waker, limiter, dispatch, queues, handlers } = parts;
         let handlers = by_queue_and_kind(&handlers);
         Self {
             inner: Arc::new(Inner {
@@ -119,6 +117,7 @@ impl Worker {
                 clock,
                 waker,
                 limiter,
+                dispatch,
                 queues,
                 handlers,
                 leases: Mutex::default(),
@@ -164,7 +163,7 @@ impl Worker {
             let now = self.inner.clock.now();
             let _ = self.inner.store.reclaim_expired(queue.name, now).await;
             while self.inner.store.promote(queue.name, now).await.is_ok_and(|promoted| promoted > 0) {}
-            for (job, lease) in self.inner.claim(queue, CLAIM_MAX, &mut Turn::default()).await.0 {
+            for (job, lease) in self.inner.round(queue, CLAIM_MAX, &mut Turns::default()).await.jobs {
                 running.spawn(Arc::clone(&self.inner).run_one(queue.clone(), job, lease, None));
             }
         }
@@ -174,165 +173,25 @@ impl Worker {
     }
 }
 
-/// Where the next round of claiming begins.
-#[derive(Default)]
-struct Turn {
-    /// The last owner served.
-    after: String,
-    /// Due jobs to pass over, because others are at them.
-    skip: u64,
-}
-
 impl Inner {
-    /// Serves one queue: claims while there are free slots and due jobs.
-    async fn serve(self: Arc<Self>, queue: QueueConfig) {
-        let slots = Arc::new(Semaphore::new(queue.concurrency));
-        let mut woken = self.waker.watch(queue.name);
-        let mut running = JoinSet::new();
-        let mut controls = (Controls::default(), None::<Instant>);
-        let (mut contended, mut backlog) = (false, false);
-        let (mut turn, mut promoted) = (Turn::default(), None::<Instant>);
-        while !self.stopping.load(Ordering::SeqCst) {
-            while running.try_join_next().is_some() {}
-            let enough = (queue.concurrency / 2).max(1) as u32;
-            if slots.available_permits() < enough as usize {
-                // Either enough slots come free at once, or a moment passes, or at least one has to come free.
-                let _ = tokio::time::timeout(WAIT_FOR_SLOTS, slots.acquire_many(enough)).await;
-                let _ = tokio::select! { one = slots.acquire() => one.is_ok(), () = self.stop.notified() => false };
-            }
-            if controls.1.is_none_or(|seen| seen.elapsed() > CONTROLS_FRESH)
-                && let Ok(Ok(fresh)) = tokio::time::timeout(STORE_PATIENCE, self.store.controls(queue.name)).await
-            {
-                controls = (fresh, Some(Instant::now()));
-            }
-            woken.borrow_and_update();
-            if promoted.is_none_or(|at| at.elapsed() >= self.settings.poll) {
-                promoted = self.promote(&queue).await.then(Instant::now);
-            }
-            let free = slots.available_permits().min(CLAIM_MAX);
-            let allowed = if self.may_claim(&queue, &controls.0) { self.allowance(&queue, free).await } else { 0 };
-            turn.skip = if contended { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
-            let (jobs, seen) =
-                if allowed == 0 { (Vec::new(), 0) } else { self.claim(&queue, allowed, &mut turn).await };
-            self.give_allowance_back(&queue, allowed - jobs.len().min(allowed)).await;
-            contended = backlog && seen > 0 && jobs.len() * 4 < seen * 3;
-            backlog = allowed > 0 && seen == allowed;
-            let found_nothing_past_skip = turn.skip > 0 && seen < allowed;
-            metrics::gauge!("waybill_jobs_active", "queue" => queue.name)
-                .set((queue.concurrency - slots.available_permits() + jobs.len()) as f64);
-            for (job, lease) in jobs {
-                let permit = Arc::clone(&slots).acquire_owned().await.ok();
-                running.spawn(Arc::clone(&self).run_one(queue.clone(), job, lease, permit));
-            }
-            if !backlog && !found_nothing_past_skip {
-                tokio::select! {
-                    _ = woken.changed() => {}
-                    () = tokio::time::sleep(self.settings.poll) => {}
-                    () = self.stop.notified() => {}
-                }
-            }
-        }
-        while running.join_next().await.is_some() {}
-    }
-
-    fn may_claim(&self, queue: &QueueConfig, controls: &Controls) -> bool {
-        let over = |until: Option<bson::DateTime>| until.is_none_or(|until| until <= self.clock.now());
-        self.in_step.load(Ordering::Relaxed)
-            && !controls.paused
-            && over(controls.throttled_until)
-            && over(self.store.throttled_here(queue.name, controls.resumed_at))
-    }
-
-    /// How many of `free` the queue's rate limit allows now.
-    async fn allowance(&self, queue: &QueueConfig, free: usize) -> usize {
-        let Some(rate) = queue.rate else { return free };
-        let share = self.alive.load(Ordering::Relaxed);
-        let grant = self.limiter.take(&rate_name(queue), rate, free as u32, share).await;
-        grant.granted as usize
-    }
-
-    /// What the rate limit allowed and nobody used is for others, or for later.
-    async fn give_allowance_back(&self, queue: &QueueConfig, unused: usize) {
-        if let Some(rate) = queue.rate {
-            let share = self.alive.load(Ordering::Relaxed);
-            self.limiter.give_back(&rate_name(queue), rate, unused as u32, share).await;
-        }
-    }
-
-    /// Makes due what has waited for its time; whether all of it is.
-    async fn promote(&self, queue: &QueueConfig) -> bool {
-        if !self.in_step.load(Ordering::Relaxed) {
-            return true;
-        }
-        match tokio::time::timeout(STORE_PATIENCE, self.store.promote(queue.name, self.clock.now())).await {
-            Ok(Ok(promoted)) => promoted == 0,
-            Ok(Err(error)) => {
-                tracing::warn!(queue = queue.name, %error, "jobs whose time has come could not be made due");
-                true
-            }
-            Err(_) => true,
-        }
-    }
-
-    async fn claim(&self, queue: &QueueConfig, limit: usize, turn: &mut Turn) -> (Vec<(Job, Lease)>, usize) {
-        let token = new_id("lse");
-        let (asked, now) = (Instant::now(), self.clock.now());
-        let claiming = Claiming {
-            queue: queue.name,
-            limit,
-            after: &turn.after,
-            skip: turn.skip,
-            worker_id: &self.settings.worker_id,
-            token: &token,
-            now,
-            until: after(now, self.settings.lease),
-        };
-        let claim: Claim = match tokio::time::timeout(self.settings.lease, self.store.claim(&claiming)).await {
-            Ok(Ok(claim)) => claim,
-            failed => {
-                let error = failed.map_or_else(
-                    |_| "the database does not answer".to_owned(),
-                    |outcome| outcome.err().map(|error| error.to_string()).unwrap_or_default(),
-                );
-                tracing::warn!(queue = queue.name, error, "claiming failed; trying again");
-                let giving_back = self.store.give_back_claim(queue.name, &token, self.clock.now());
-                let _ = tokio::time::timeout(STORE_PATIENCE, giving_back).await;
-                tokio::time::sleep(self.settings.poll).await;
-                // As if all had gone to others: the next round looks elsewhere, past a job that somebody holds.
-                return (Vec::new(), limit);
-            }
-        };
-        if claim.seen > 0 {
-            turn.after = claim.turn;
-        }
-        if !claim.jobs.is_empty() {
-            crash::point("claimed");
-        }
-        let mut leases = self.leases.lock();
-        let jobs = claim.jobs.into_iter().map(|job| {
-            let lease = Lease::new(&job.id, &token, &self.settings, asked, &self.store, &self.clock);
-            leases.insert(job.id.clone(), lease.clone());
-            (job, lease)
-        });
-        (jobs.collect(), claim.seen)
-    }
-
     /// Runs one attempt to its end.
-    async fn run_one(
+    pub(super) async fn run_one(
         self: Arc<Self>,
         queue: QueueConfig,
         job: Job,
         lease: Lease,
-        permit: Option<OwnedSemaphorePermit>,
+        slot: Option<OwnedSemaphorePermit>,
     ) {
         let result = self.attempt(&queue, &job, &lease).await;
         metrics::counter!("waybill_jobs_total", "queue" => queue.name, "result" => result).increment(1);
-        let mut leases = self.leases.lock();
-        if leases.get(&job.id).is_some_and(|held| held.token == lease.token) {
-            leases.remove(&job.id);
+        {
+            let mut leases = self.leases.lock();
+            if leases.get(&job.id).is_some_and(|held| held.token == lease.token) {
+                leases.remove(&job.id);
+            }
         }
-        drop(leases);
-        drop(permit);
+        drop(slot);
+        self.give_back_permits(std::slice::from_ref(&lease.permit)).await;
     }
 
     async fn attempt(&self, queue: &QueueConfig, job: &Job, lease: &Lease) -> &'static str {
@@ -444,10 +303,6 @@ impl Inner {
             JobEnd::Retry { at, error: Some(error), counts: true }
         }
     }
-}
-
-fn rate_name(queue: &QueueConfig) -> String {
-    format!("queue:{}", queue.rate_key)
 }
 
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {

@@ -13,11 +13,11 @@ use bson::{DateTime, Document, doc};
 use futures_util::{TryStreamExt, future::join_all};
 use tokio::sync::watch;
 use waybill::{
-    modules::queue::{Claim, Job, JobState},
+    modules::queue::{Job, JobState},
     platform::clock::after,
 };
 
-use super::workshop::{QUEUE, claim, done, job, jobs, number, queue, worker};
+use super::workshop::{Claim, QUEUE, claim, claim_of, done, job, jobs, number, queue, worker};
 use crate::support::{TestApp, eventually};
 
 /// A hundred rounds of claiming.
@@ -162,25 +162,32 @@ async fn keys_examined(app: &TestApp) -> i64 {
 async fn a_claim_looks_at_little_more_than_it_takes_whatever_waits() {
     const JOBS: usize = 20_000;
     let app = TestApp::start().await;
-    let now = app.app.clock.now();
+    let (store, now) = (&app.app.queue_store, app.app.clock.now());
+    let asked = ["pool".to_owned(), "account".to_owned()];
     let round = async |token: &str| {
         keys_examined(&app).await;
-        let claim = claim(&app.app.queue_store, 64, ("wrk_test", token), "usr_5", now).await;
+        assert!(store.ready_routes(QUEUE).await.unwrap().len() >= 3);
+        let claim = claim_of(store, QUEUE, &asked, 64, ("wrk_test", token), "usr_5", now).await;
         let keys = keys_examined(&app).await;
         assert!(keys <= 10 * claim.jobs.len() as i64 + 50, "{token}: {keys} keys for {} jobs", claim.jobs.len());
         claim.jobs.len()
     };
-    let owned = |owners: usize, n: usize, job: &mut Job| *job = job.clone().owned_by(&format!("usr_{}", n % owners));
+    let owned = |owners: usize, n: usize, job: &mut Job| {
+        *job = job.clone().owned_by(&format!("usr_{}", n % owners));
+        job.route = asked[usize::from(n % 50 == 0)].clone();
+    };
     jobs(&app, JOBS, |n, job| {
         owned(10_000, n, job);
         job.schedule(after(now, YEAR), now);
     })
     .await;
+    // What waits for an account that takes nothing is due, and in nobody's way.
+    jobs(&app, JOBS, |_, job| job.route = "account-away".into()).await;
     assert_eq!(round("all delayed").await, 0);
     for (name, owners) in [("one owner", 1), ("a hundred owners", 100), ("as many owners as jobs", 10_000)] {
         jobs(&app, 10_000, |n, job| owned(owners, n, job)).await;
         assert_eq!(round(name).await, 64);
-        let due = doc! { "turn": { "$type": "string" } };
+        let due = doc! { "turn": { "$type": "string" }, "route": { "$in": &asked } };
         app.db().collection::<Document>("jobs").delete_many(due).await.unwrap();
     }
     app.finish_unchecked().await;

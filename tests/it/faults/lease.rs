@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use waybill::{
-    modules::queue::{Claiming, JobState, QueueStore},
+    modules::queue::{Claiming, JobState, QueueStore, Taking},
     platform::clock::after,
 };
 
@@ -162,11 +162,13 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
     let queue = "parcelx-orders-queue";
     for death in 1..=3 {
         let (now, lease) = (app.app.clock.now(), Duration::from_secs(5));
-        let until = after(now, lease);
-        let claiming =
-            Claiming { queue, limit: 1, after: "", skip: 0, worker_id: "wrk_doomed", token: "token", now, until };
-        let claim = app.app.queue_store.claim(&claiming).await.unwrap();
-        assert_eq!(claim.jobs.len(), 1, "death {death}: it is due again");
+        let store = &app.app.queue_store;
+        let routes = store.ready_routes(queue).await.unwrap();
+        let claiming = Claiming { queue, routes: &routes, limit: 1, after: "", skip: 0, now };
+        let due = store.find_due(&claiming).await.unwrap();
+        let taking = Taking { worker_id: "wrk_doomed", token: "token", until: after(now, lease) };
+        let taken = store.take(&claiming, &taking, &due.ids).await.unwrap();
+        assert_eq!(taken.len(), 1, "death {death}: it is due again");
         assert_eq!(
             app.app.queue_store.reclaim_expired(queue, app.app.clock.now()).await.unwrap(),
             0,

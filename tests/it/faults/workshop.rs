@@ -7,8 +7,8 @@ use bson::{DateTime, doc};
 use futures_util::future::BoxFuture;
 use waybill::{
     modules::queue::{
-        Attempt, Backoff, Claim, Claiming, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease,
-        QueueConfig, QueueStore, RetryRefused, Worker, WorkerParts, WorkerSettings,
+        Attempt, Backoff, Claiming, Concluded, Conclusion, Dispatch, Job, JobEnd, JobError, JobHandler, Lease,
+        NoAccounts, QueueConfig, QueueStore, RetryRefused, Taking, Worker, WorkerParts, WorkerSettings,
     },
     platform::{
         batch::{Key, Lane, View},
@@ -58,9 +58,9 @@ impl Conclusion for Failed {
     }
 }
 
-type Script = dyn Fn(&Job) -> BoxFuture<'static, Attempt> + Send + Sync;
+type Script = dyn Fn(&Job, &Lease) -> BoxFuture<'static, Attempt> + Send + Sync;
 
-struct Handler(Box<Script>);
+struct Handler(&'static str, Arc<Script>);
 
 #[async_trait]
 impl JobHandler for Handler {
@@ -69,11 +69,11 @@ impl JobHandler for Handler {
     }
 
     fn queue(&self) -> &'static str {
-        QUEUE
+        self.0
     }
 
-    async fn run(&self, job: &Job, _: &Lease) -> Attempt {
-        (self.0)(job).await
+    async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
+        (self.1)(job, lease).await
     }
 
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
@@ -97,6 +97,16 @@ pub fn number(job: &Job) -> Option<usize> {
 
 /// A worker with a lane and a lease of its own that runs `script`.
 pub fn worker(app: &TestApp, script: impl Fn(&Job) -> BoxFuture<'static, Attempt> + Send + Sync + 'static) -> Worker {
+    worker_of(app, vec![queue()], Arc::new(NoAccounts), move |job, _| script(job))
+}
+
+/// The same for these queues, with accounts.
+pub fn worker_of(
+    app: &TestApp,
+    queues: Vec<QueueConfig>,
+    dispatch: Arc<dyn Dispatch>,
+    script: impl Fn(&Job, &Lease) -> BoxFuture<'static, Attempt> + Send + Sync + 'static,
+) -> Worker {
     let settings = WorkerSettings {
         worker_id: new_id("wrk"),
         lease: Duration::from_secs(30),
@@ -104,6 +114,9 @@ pub fn worker(app: &TestApp, script: impl Fn(&Job) -> BoxFuture<'static, Attempt
         poll: Duration::from_millis(50),
         shutdown: Duration::from_secs(10),
     };
+    let script: Arc<Script> = Arc::new(script);
+    let handler = |queue: &QueueConfig| Arc::new(Handler(queue.name, Arc::clone(&script))) as Arc<dyn JobHandler>;
+    let handlers = queues.iter().map(handler).collect();
     Worker::new(WorkerParts {
         settings,
         store: app.app.queue_store.clone(),
@@ -111,8 +124,9 @@ pub fn worker(app: &TestApp, script: impl Fn(&Job) -> BoxFuture<'static, Attempt
         clock: app.app.clock.clone(),
         waker: app.app.waker.clone(),
         limiter: RateLimiter::new(app.app.redis.clone()),
-        queues: vec![queue()],
-        handlers: vec![Arc::new(Handler(Box::new(script)))],
+        dispatch,
+        queues,
+        handlers,
     })
 }
 
@@ -137,10 +151,31 @@ pub async fn job(app: &TestApp, number: usize) -> Job {
     app.db().collection::<Job>("jobs").find_one(filter).await.unwrap().expect("the job is there")
 }
 
+/// What a claim saw and got.
+pub struct Claim {
+    pub jobs: Vec<Job>,
+    pub seen: usize,
+    pub turn: String,
+}
+
 /// Has the test's queue claimed once, by a worker of that name, beginning after that owner.
 pub async fn claim(store: &QueueStore, limit: usize, by: (&str, &str), after_owner: &str, now: DateTime) -> Claim {
-    let (worker_id, token) = by;
+    claim_of(store, QUEUE, &[String::new()], limit, by, after_owner, now).await
+}
+
+/// The same for another queue and its routes.
+pub async fn claim_of(
+    store: &QueueStore,
+    queue: &str,
+    routes: &[String],
+    limit: usize,
+    (worker_id, token): (&str, &str),
+    after_owner: &str,
+    now: DateTime,
+) -> Claim {
     let until = after(now, Duration::from_secs(60));
-    let claiming = Claiming { queue: QUEUE, limit, after: after_owner, skip: 0, worker_id, token, now, until };
-    store.claim(&claiming).await.unwrap()
+    let claiming = Claiming { queue, routes, limit, after: after_owner, skip: 0, now };
+    let due = store.find_due(&claiming).await.unwrap();
+    let jobs = store.take(&claiming, &Taking { worker_id, token, until }, &due.ids).await.unwrap();
+    Claim { jobs, seen: due.seen, turn: due.turn }
 }

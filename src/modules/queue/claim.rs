@@ -1,0 +1,243 @@
+//! Claiming: what is due is found, most urgent first and in turns over owners, and then taken.
+
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::error::Result;
+
+use super::{
+    JOBS,
+    model::{Job, QueueConfig},
+    store::{PROMOTE_BATCH, QueueStore},
+};
+use crate::platform::clock::after;
+
+/// A claim takes at most one part in so many from one owner while others wait.
+const SHARES: usize = 16;
+/// A look for further owners reads so many times what it may take of one: many owners with a job or two are found at
+/// once, and of a long backlog little is read in vain.
+const SHARES_READ: usize = 4;
+
+/// Where and how a claim looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Claiming<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// Routes of the jobs wanted.
+    pub routes: &'a [String],
+    /// Jobs wanted.
+    pub limit: usize,
+    /// The owner after whom it begins.
+    pub after: &'a str,
+    /// Due jobs that it passes over first: others are at them.
+    pub skip: u64,
+    /// Now.
+    pub now: DateTime,
+}
+
+/// For whom, and for how long, jobs are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking<'a> {
+    /// Who takes them.
+    pub worker_id: &'a str,
+    /// Under which token.
+    pub token: &'a str,
+    /// End of the lease.
+    pub until: DateTime,
+}
+
+/// Jobs that are due; nobody has taken them yet.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// Ids of those that can be taken, most urgent first.
+    pub ids: Vec<String>,
+    /// How many were seen.
+    pub seen: usize,
+    /// The last owner served: the next claim begins after it.
+    pub turn: String,
+}
+
+impl Claiming<'_> {
+    fn due(&self) -> Document {
+        doc! { "queue": self.queue, "state": "ready", "route": among(self.routes) }
+    }
+}
+
+/// Jobs from before there were routes have none.
+fn among(routes: &[String]) -> Document {
+    let mut among: Vec<Bson> = routes.iter().map(Into::into).collect();
+    if routes.iter().any(String::is_empty) {
+        among.push(Bson::Null);
+    }
+    doc! { "$in": among }
+}
+
+impl QueueStore {
+    /// Routes of the jobs that have not been taken, due or not.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn ready_routes(&self, queue: &str) -> Result<Vec<String>> {
+        let ready = doc! { "queue": queue, "state": "ready" };
+        let routes = self.db.collection::<Document>(JOBS).distinct("route", ready).await?;
+        let mut routes: Vec<String> =
+            routes.iter().map(|route| route.as_str().unwrap_or_default().to_owned()).collect();
+        routes.dedup();
+        Ok(routes)
+    }
+
+    /// Due jobs of any priority but those in `done`, the most urgent first.
+    async fn most_urgent(&self, claiming: &Claiming<'_>, done: &[Bson], limit: usize) -> Result<Vec<Document>> {
+        let mut due = claiming.due();
+        // What is not due has no turn. Without `$type`, which would read the documents.
+        due.extend(doc! { "turn": { "$gte": "" }, "_id": { "$type": "string" } });
+        if !done.is_empty() {
+            due.insert("priority", doc! { "$nin": done });
+        }
+        let jobs = self.db.collection::<Document>(JOBS);
+        let found = jobs.find(due).sort(doc! { "priority": 1, "turn": 1, "runAt": 1 });
+        let found = found.projection(doc! { "_id": 1, "attempts": 1, "turn": 1, "priority": 1 });
+        found.limit(limit as i64).await?.try_collect().await
+    }
+
+    /// Due jobs of one priority, at most `wanted`: of each owner its share, the longest waiting first, beginning with the
+    /// owner after `claiming.after`; then more of the same owners, where there are no others.
+    async fn take_turns(&self, claiming: &Claiming<'_>, priority: &Bson, wanted: usize) -> Result<Vec<Document>> {
+        let share = wanted.div_ceil(SHARES);
+        let jobs = self.db.collection::<Document>(JOBS);
+        let (mut taken, mut more) = (Vec::new(), Vec::new());
+        let mut page_size = wanted;
+        let mut skip = claiming.skip;
+        for (from, to) in [(claiming.after, None), ("", Some(claiming.after))] {
+            let mut after = from.to_owned();
+            // Nobody's jobs are those of an owner without a name.
+            let mut bound = if to.is_some() { "$gte" } else { "$gt" };
+            while taken.len() < wanted {
+                let mut range = doc! { bound: &after };
+                if let Some(to) = to {
+                    range.insert("$lte", to);
+                }
+                let mut due = claiming.due();
+                due.extend(doc! { "priority": priority, "turn": range, "_id": { "$type": "string" } });
+                let found = jobs.find(due).sort(doc! { "turn": 1, "runAt": 1 });
+                let found = found.projection(doc! { "_id": 1, "attempts": 1, "turn": 1 }).skip(skip);
+                let page: Vec<Document> = found.limit(page_size as i64).await?.try_collect().await?;
+                let was_full = page.len() == page_size;
+                let mut of_owner = 0;
+                for job in page {
+                    let turn = job.get_str("turn").unwrap_or_default();
+                    if turn != after || of_owner == 0 {
+                        after = turn.to_owned();
+                        of_owner = 0;
+                    }
+                    of_owner += 1;
+                    if of_owner <= share { taken.push(job) } else { more.push(job) }
+                }
+                if !was_full {
+                    break;
+                }
+                (bound, page_size, skip) = ("$gt", (share * SHARES_READ).min(wanted), 0);
+            }
+        }
+        taken.extend(more);
+        taken.truncate(wanted);
+        Ok(taken)
+    }
+
+    /// Finds due jobs, the most urgent first, and of these in turns over their owners.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn find_due(&self, claiming: &Claiming<'_>) -> Result<Due> {
+        let (mut found, mut done): (Vec<Document>, Vec<Bson>) = (Vec::new(), Vec::new());
+        while found.len() < claiming.limit {
+            let wanted = claiming.limit - found.len();
+            let page = if claiming.skip == 0 { wanted } else { 1 };
+            let urgent = self.most_urgent(claiming, &done, page).await?;
+            let Some(priority) = urgent.first().and_then(|job| job.get("priority").cloned()) else { break };
+            if urgent.len() < wanted && claiming.skip == 0 {
+                // That is all: nobody has to take turns.
+                found.extend(urgent);
+                break;
+            }
+            found.extend(self.take_turns(claiming, &priority, wanted).await?);
+            done.push(priority);
+        }
+        let turn = found.last().and_then(|job| job.get_str("turn").ok()).unwrap_or_default().to_owned();
+        let mut due = Due { ids: Vec::with_capacity(found.len()), seen: found.len(), turn };
+        for found in &found {
+            let Ok(id) = found.get_str("_id") else { continue };
+            // Taking it counts attempts; where there is nothing to count with, it would fail for all.
+            if matches!(found.get("attempts"), Some(Bson::Int32(_) | Bson::Int64(_))) {
+                due.ids.push(id.to_owned());
+            } else {
+                let unclaimed = doc! { "_id": id, "state": "ready" };
+                self.bury_unreadable(unclaimed, "attempts is not a whole number", claiming.now).await?;
+            }
+        }
+        Ok(due)
+    }
+
+    /// Takes those of `ids` that are still due, on the routes that were asked for: a job that was bound to an account
+    /// meanwhile is that account's.
+    ///
+    /// # Errors
+    /// What the driver says. Jobs taken by a call whose answer was lost return when their lease ends.
+    pub async fn take(&self, claiming: &Claiming<'_>, taking: &Taking<'_>, ids: &[String]) -> Result<Vec<Job>> {
+        let Taking { worker_id, token, until } = *taking;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let taken = doc! {
+            "$set": { "state": "active", "leaseToken": token, "leaseOwner": worker_id, "leaseUntil": until },
+            "$inc": { "attempts": 1 },
+        };
+        let still_due = doc! {
+            "_id": { "$in": ids }, "state": "ready", "turn": { "$type": "string" }, "route": among(claiming.routes),
+        };
+        if self.update_jobs(still_due, taken).await? == 0 {
+            return Ok(Vec::new());
+        }
+        let raw_jobs = self.db.collection::<RawDocumentBuf>(JOBS);
+        let found = raw_jobs.find(doc! { "_id": { "$in": ids }, "leaseToken": token }).batch_size(512).await?;
+        let raw: Vec<RawDocumentBuf> = found.try_collect().await?;
+        let mut jobs = Vec::with_capacity(raw.len());
+        for raw in raw {
+            match bson::deserialize_from_slice::<Job>(raw.as_bytes()) {
+                Ok(job) => jobs.push(job),
+                Err(error) => {
+                    let ours = doc! { "_id": raw.get_str("_id").unwrap_or_default(), "leaseToken": token };
+                    self.bury_unreadable(ours, &error.to_string(), claiming.now).await?;
+                }
+            }
+        }
+        jobs.sort_by_key(|job| (job.priority, job.run_at));
+        Ok(jobs)
+    }
+
+    /// Makes one job due that waits because its provider was away; whether there was one. It may be a look-up, which comes
+    /// before its queue's other jobs, but no create before its time.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn pull_deferred(&self, queue: &QueueConfig, routes: &[String], now: DateTime) -> Result<bool> {
+        let waiting = doc! {
+            "queue": queue.name, "state": "ready", "route": among(routes), "turn": null,
+            // What waits for longer doesn't wait for its provider, and there may be a lot of it.
+            "runAt": { "$lte": after(now, queue.backoff.max) },
+            "$or": [{ "deferrals": { "$gt": 0 } }, { "priority": { "$lt": queue.priority } }],
+        };
+        Ok(self.make_due(waiting, doc! { "runAt": now }, 1).await? > 0)
+    }
+
+    /// Makes due what waits because the provider of these routes was away or wanted fewer calls, whatever its time; some of
+    /// it.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn promote_deferred(&self, queue: &str, routes: &[String], now: DateTime) -> Result<u64> {
+        let waiting = doc! {
+            "queue": queue, "state": "ready", "route": among(routes), "turn": null, "deferrals": { "$gt": 0 },
+        };
+        self.make_due(waiting, doc! { "runAt": now }, PROMOTE_BATCH).await
+    }
+}
