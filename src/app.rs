@@ -29,8 +29,8 @@ use crate::{
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderService, OrderStore},
-        providers::{AccountStore, Providers, registry::VERIFIER},
-        queue::{JobHandler, NoAccounts, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
+        providers::{Dispatcher, Providers, registry::VERIFIER},
+        queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         wallet::{
             WalletService, WalletStore,
             rates::{self, RateCards},
@@ -105,6 +105,8 @@ pub struct App {
     pub queue_store: QueueStore,
     /// Wake-ups.
     pub waker: Waker,
+    /// With which accounts jobs run.
+    pub dispatch: Dispatcher,
     /// The providers of orders.
     pub providers: Providers,
     /// The queue of payments.
@@ -140,7 +142,7 @@ pub fn collections() -> Vec<&'static str> {
         AuditStore::COLLECTIONS,
         SealStore::COLLECTIONS,
         retention::COLLECTIONS,
-        AccountStore::COLLECTIONS,
+        Dispatcher::COLLECTIONS,
         WalletStore::COLLECTIONS,
         TopupStore::COLLECTIONS,
         KycStore::COLLECTIONS,
@@ -153,6 +155,9 @@ pub fn collections() -> Vec<&'static str> {
 
 /// Collections of which nobody knows anything any more. Data beside them has older shapes.
 const OLDER_COLLECTIONS: &[&str] = &["late_records", "audit_sealer"];
+
+/// Indexes that nothing uses any more.
+const OLDER_INDEXES: &[(&str, &str)] = &[("jobs", "claim")];
 
 /// Every index, for `migrate`.
 #[must_use]
@@ -188,6 +193,7 @@ pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
         )));
     }
     mongo::ensure_indexes(db, &collections(), &indexes()).await?;
+    mongo::drop_indexes(db, OLDER_INDEXES).await?;
     rates::ensure_defaults(db).await
 }
 
@@ -317,7 +323,8 @@ impl App {
         );
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
-        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &db, &clock, &queue_store)?;
+        let dispatch = callers::dispatcher(&config, &db, &clock, &queue_store, &waker);
+        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &clock, &dispatch)?;
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -333,6 +340,7 @@ impl App {
             rates,
             queue_store,
             waker,
+            dispatch,
             providers,
             payments,
             checks,
@@ -398,8 +406,7 @@ impl App {
             lane: self.completion_lane.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
-            limiter: self.limiter.clone(),
-            dispatch: Arc::new(NoAccounts),
+            dispatch: Arc::new(self.dispatch.clone()),
             queues: self.worked_queues(),
             handlers: self.handlers.clone(),
         })

@@ -11,13 +11,14 @@ use crate::{
         kyc::{KycGate, VerifyApplication},
         orders::{self, OrderJobs},
         providers::{
-            AccountStore, AccountWatch, Accounts,
+            Accounts, Dispatcher, RATE_PER_SECOND,
             call_job::CallJobHandler,
             default_account,
+            dispatch::{AccountFacts, Class, DispatchParts, Limits, ServedQueue},
             payments::PaymentGateway,
             registry::{PAYMENT_GATEWAY, VERIFIER},
         },
-        queue::{JobHandler, QueueStore},
+        queue::{JobHandler, QueueStore, Waker},
         wallet::topups::{self, TopupJobs},
     },
     platform::{batch::Lane, clock::Clock, exchange::Exchange},
@@ -28,32 +29,69 @@ pub(super) fn gateway(config: &Config) -> Option<Arc<dyn PaymentGateway>> {
     config.providers.of_service(PAYMENT_GATEWAY).map(|settings| (PAYMENT_GATEWAY.adapter)(&settings))
 }
 
+/// What decides with which accounts jobs run: so far, those of the environment.
+pub(super) fn dispatcher(
+    config: &Config,
+    db: &Database,
+    clock: &Clock,
+    queue_store: &QueueStore,
+    waker: &Waker,
+) -> Dispatcher {
+    let served = |queue, provider, class| ServedQueue { queue, provider, class };
+    let mut queues = vec![
+        served(config.payments_queue().name, PAYMENT_GATEWAY.name, Class::Placing),
+        served(config.kyc_queue().name, VERIFIER.name, Class::Placing),
+    ];
+    let configured = config.providers.accounts();
+    let mut accounts = Vec::new();
+    for provider in config.order_providers().all() {
+        let (name, declared) = (provider.declaration.name, provider.declaration.limits);
+        queues.push(served(provider.create.name, name, Class::Placing));
+        queues.push(served(provider.cancel.name, name, Class::TakingBack));
+        let account_id = default_account(name);
+        if configured.contains_key(&account_id) {
+            let rate = config.providers.of(name).number(RATE_PER_SECOND);
+            let rate_per_second = rate.and_then(|rate| u32::try_from(rate).ok()).or(declared.rate_per_second);
+            let limits = Limits { concurrency: declared.concurrency, rate_per_second };
+            accounts.push(AccountFacts { limits, ..AccountFacts::new(&account_id, name) });
+        }
+    }
+    for name in [PAYMENT_GATEWAY.name, VERIFIER.name] {
+        let account_id = default_account(name);
+        accounts.extend(configured.contains_key(&account_id).then(|| AccountFacts::new(&account_id, name)));
+    }
+    Dispatcher::new(DispatchParts {
+        db: db.clone(),
+        queue_store: queue_store.clone(),
+        audit: AuditStore::new(db.clone()),
+        waker: waker.clone(),
+        clock: clock.clone(),
+        lease: Duration::from_millis(config.worker.lease_ms),
+        queues,
+        accounts,
+        only: config.worker.provider_account.clone(),
+    })
+}
+
 /// The handlers of every kind that somebody here can run.
 pub(super) fn handlers(
     config: &Config,
     secrets: &Secrets,
     gateway: Option<Arc<dyn PaymentGateway>>,
     lane: &Lane,
-    db: &Database,
     clock: &Clock,
-    queue_store: &QueueStore,
+    dispatch: &Dispatcher,
 ) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
     let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
     let accounts = Accounts::new(config.providers.accounts());
-    // Each with a store of its own: it remembers when the account's row of refusals was ended.
-    let watch = |account_id: &str, queues: &[&'static str]| {
-        let audit = AuditStore::new(db.clone());
-        AccountWatch::new(account_id, queues, AccountStore::new(db), queue_store.clone(), audit, clock.clone())
-    };
     let mut handlers = Vec::new();
     for provider in config.order_providers().all() {
-        let account = default_account(provider.declaration.name);
         handlers.extend(orders::handlers(OrderJobs {
             gate: KycGate::new(config.kyc_required),
             lane: lane.clone(),
             exchange: Exchange::new(provider.call_deadline)?,
             accounts: accounts.clone(),
-            account: watch(&account, &[provider.create.name, provider.cancel.name]),
+            dispatch: dispatch.clone(),
             provider: provider.clone(),
             settling_delay: Duration::from_millis(config.worker.settling_delay_ms),
             clock: clock.clone(),
@@ -61,15 +99,15 @@ pub(super) fn handlers(
     }
     if let Some(gateway) = gateway {
         let queue = config.payments_queue();
-        let account = watch(&default_account(PAYMENT_GATEWAY.name), &[queue.name]);
         let (lane, exchange, accounts) = (lane.clone(), exchange.clone(), accounts.clone());
-        handlers.extend(topups::handlers(TopupJobs { lane, exchange, gateway, accounts, account, queue }));
+        let dispatch = dispatch.clone();
+        handlers.extend(topups::handlers(TopupJobs { lane, exchange, gateway, accounts, dispatch, queue }));
     }
     if let Some(settings) = config.providers.of_service(VERIFIER) {
         let provider = (VERIFIER.adapter)(&settings);
         let queue = config.kyc_queue();
         handlers.push(Arc::new(CallJobHandler {
-            account: watch(&default_account(VERIFIER.name), &[queue.name]),
+            dispatch: dispatch.clone(),
             accounts,
             job: Arc::new(VerifyApplication {
                 provider,

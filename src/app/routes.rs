@@ -81,6 +81,7 @@ impl App {
             lane: self.api_lane.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
+            dispatch: self.dispatch.clone(),
             queues: Arc::new([self.order_queues(), vec![self.payments.clone(), self.checks.clone()]].concat()),
             handlers: Arc::new(by_queue_and_kind(&self.handlers)),
         };

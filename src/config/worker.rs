@@ -9,13 +9,13 @@ use crate::{
     modules::{
         kyc::KYC_QUEUE,
         providers::{
-            Declaration, Providers, RATE_PER_SECOND,
+            Declaration, Providers,
             registry::{PAYMENT_GATEWAY, VERIFIER},
         },
         queue::{Backoff, QueueConfig, WorkerSettings},
         wallet::topups::PAYMENTS_QUEUE,
     },
-    platform::{ids::new_id, rate_limit::Limit},
+    platform::ids::new_id,
 };
 
 /// Times and counts of the worker.
@@ -51,6 +51,9 @@ pub struct WorkerArgs {
     /// What runs at SIGTERM has this long.
     #[arg(long, env = "SHUTDOWN_MS", default_value_t = 25_000)]
     pub shutdown_ms: u64,
+    /// Workers of this process call their provider with this account only, and no other provider.
+    #[arg(long, env = "PROVIDER_ACCOUNT")]
+    pub provider_account: Option<String>,
 }
 
 impl WorkerArgs {
@@ -73,10 +76,7 @@ impl Config {
     pub fn order_providers(&self) -> Providers {
         let call_deadline = Duration::from_millis(self.worker.call_deadline_ms);
         let queue = |provider: &'static Declaration, name| {
-            let rate =
-                self.providers.of(provider.name).number(RATE_PER_SECOND).and_then(|rate| u32::try_from(rate).ok());
-            let rate = rate.map(|count| Limit { count, period: Duration::from_secs(1) });
-            let mut queue = QueueConfig { rate, rate_key: provider.name, ..QueueConfig::named(name) };
+            let mut queue = QueueConfig { route: provider.name, ..QueueConfig::named(name) };
             self.worker.apply_to(&mut queue);
             queue
         };
@@ -86,7 +86,7 @@ impl Config {
     /// The queue of payments with these settings.
     #[must_use]
     pub fn payments_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { rate_key: PAYMENT_GATEWAY.name, ..QueueConfig::named(PAYMENTS_QUEUE) };
+        let mut queue = QueueConfig { route: PAYMENT_GATEWAY.name, ..QueueConfig::named(PAYMENTS_QUEUE) };
         self.worker.apply_to(&mut queue);
         queue
     }
@@ -94,7 +94,7 @@ impl Config {
     /// The queue of applications to check with these settings.
     #[must_use]
     pub fn kyc_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { rate_key: VERIFIER.name, ..QueueConfig::named(KYC_QUEUE) };
+        let mut queue = QueueConfig { route: VERIFIER.name, ..QueueConfig::named(KYC_QUEUE) };
         self.worker.apply_to(&mut queue);
         queue
     }

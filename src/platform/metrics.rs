@@ -42,6 +42,11 @@ fn describe() {
     describe_counter!("waybill_jobs_total", "Ended attempts, by queue and result.");
     describe_gauge!("waybill_jobs_active", "Jobs in the hands of this worker, by queue.");
     describe_histogram!("waybill_provider_call_seconds", Unit::Seconds, "Provider calls, by operation and outcome.");
+    describe_gauge!(
+        "waybill_account_breaker_open",
+        "Whether calls with an account are stopped: 1, or 0.5 while it is tried."
+    );
+    describe_counter!("waybill_account_calls_total", "Calls, by account and what the answer says of it.");
     describe_histogram!("waybill_order_settled_seconds", Unit::Seconds, "From creation to the carrier's answer.");
     describe_counter!("waybill_logins_total", "Logins, by result.");
 }

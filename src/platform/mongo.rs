@@ -223,6 +223,23 @@ pub async fn ensure_indexes(db: &Database, collections: &[&str], indexes: &[Inde
     Ok(())
 }
 
+/// Removes indexes, by collection and name, where they are there.
+///
+/// # Errors
+/// What the driver says.
+pub async fn drop_indexes(db: &Database, indexes: &[(&str, &str)]) -> Result<()> {
+    for (collection, name) in indexes {
+        match db.collection::<Document>(collection).drop_index(*name).await {
+            // There is no such index, or no such collection.
+            Err(error) if !matches!(error.kind.as_ref(), ErrorKind::Command(c) if matches!(c.code, 26 | 27)) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Names of unique indexes that don't exist yet, as `collection.name`.
 ///
 /// # Errors

@@ -198,7 +198,7 @@ async fn not_connected_uses_up_no_attempt_and_is_given_up_after_a_day() {
 }
 
 #[tokio::test]
-async fn refused_credentials_leave_it_to_a_person_and_pause_the_queue_in_the_end() {
+async fn refused_credentials_leave_it_to_a_person_and_stop_the_account() {
     let app = TestApp::start().await;
     let admin = app.admin().await;
     app.idcheck.misbehave_always("pan", "401").await;
@@ -210,14 +210,12 @@ async fn refused_credentials_leave_it_to_a_person_and_pause_the_queue_in_the_end
         let job = app.kyc_job(&user).await;
         assert_eq!((job.get_str("state").unwrap(), job.get_i32("attempts").unwrap()), ("dead", 1));
         assert_eq!(app.answers_about(&user).await, [Some("provider.unauthorized".to_owned())]);
-        for queue in app.get(&admin, "/queues").await.expect(200).body["items"].as_array().unwrap() {
-            let ours = queue["name"] == "kyc-verification-queue";
-            assert_eq!(queue["paused"], ours && n == 3, "after {n}: {queue}");
-        }
+        assert_eq!(app.breakers(&admin, "kyc-verification-queue").await, ["idcheck/default open credentials"], "{n}");
+        assert_eq!(app.breakers(&admin, "payments-queue").await, ["paygate/default closed -"], "another account");
+        app.resume(&admin, "kyc-verification-queue").await;
         applicants.push(user);
     }
     app.idcheck.behave().await;
-    app.post(&admin, "/queues/kyc-verification-queue/resume", &json!({})).await.expect(200);
     let path = "/queues/kyc-verification-queue/retry-dead";
     let retried = app.request(Method::POST, path, Some(&admin.token), None).await.expect(200).body;
     assert_eq!((&retried["retried"], &retried["refused"]), (&json!(3), &json!(0)));

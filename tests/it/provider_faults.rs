@@ -48,14 +48,15 @@ const fn case(
 }
 
 const CASES: &[Case] = &[
+    // Refused credentials: a person decides.
+    case("401", Some(401), "fatal", "provider.unauthorized", 1, "needs_attention", "dead"),
+    case("403", Some(403), "fatal", "provider.unauthorized", 1, "needs_attention", "dead"),
     // Refused for good.
     case("refuse", Some(200), "fatal", "provider.refused", 1, "failed", "dead"),
     case("refuse_array", Some(200), "fatal", "provider.refused", 1, "failed", "dead"),
     case("refuse_400", Some(400), "fatal", "provider.refused", 1, "failed", "dead"),
     case("refuse_422", Some(422), "fatal", "provider.refused", 1, "failed", "dead"),
     case("not_found", Some(404), "fatal", "provider.refused", 1, "failed", "dead"),
-    case("401", Some(401), "fatal", "provider.unauthorized", 1, "needs_attention", "dead"),
-    case("403", Some(403), "fatal", "provider.unauthorized", 1, "needs_attention", "dead"),
     // Provably not executed.
     case("429", Some(429), "retryable", "provider.throttled", 2, "confirmed", "done"),
     // Not executed, but nobody could know: looked up, and sent again.
@@ -84,11 +85,15 @@ const CASES: &[Case] = &[
 #[tokio::test]
 async fn one_misbehaving_create_is_told_apart_and_never_doubled() {
     let app = TestApp::with(QUICK).await;
-    let user = app.merchant().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
     let mut orders = Vec::new();
     for case in CASES {
         app.misbehave_for(case.mode, "create", case.mode, Some(1)).await;
         orders.push(app.created(&user, case.mode).await);
+        if case.first.3 == "provider.unauthorized" {
+            app.run_jobs().await;
+            app.resume(&admin, "parcelx-orders-queue").await;
+        }
     }
 
     app.run_jobs_to_the_end().await;
@@ -341,6 +346,7 @@ async fn a_look_up_with_refused_credentials_gives_up_and_forgets_nothing() {
         (&json!("needs_attention"), &json!("provider.unauthorized"))
     );
     app.request(Method::POST, "/queues/parcelx-orders-queue/retry-dead", Some(&admin.token), None).await.expect(200);
+    app.resume(&admin, "parcelx-orders-queue").await;
     assert_eq!(app.order(&user, &order_id).await["providerSyncStatus"], "unknown", "it may be there");
     app.run_jobs_to_the_end().await;
     assert_eq!(app.order(&user, &order_id).await["status"], "confirmed");

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::support::{TestApp, User, drive::closed_port, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
+const CREATE: &str = "parcelx-orders-queue";
+const CANCEL: &str = "parcelx-order-cancellation-queue";
 /// Nothing comes due again because the machine is slow.
 const SLOW: &str = "--backoff-base-ms=60000";
 
@@ -129,36 +131,101 @@ async fn an_outage_of_hours_uses_up_one_create_and_settles_by_itself() {
 }
 
 #[tokio::test]
-async fn credentials_refused_three_times_in_a_row_pause_both_queues() {
+async fn a_provider_that_is_away_sees_few_probes_and_all_settles_soon_after_it_is_back() {
+    const STEP: Duration = Duration::from_secs(2);
+    let app = TestApp::start().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    let calls = async || app.carrier.books().await["calls"].as_u64().unwrap();
+    for operation in ["create", "track"] {
+        app.carrier.misbehave_always(operation, "503").await;
+    }
+    for n in 0..20 {
+        app.created(&user, &format!("under-way-{n}")).await;
+    }
+    app.run_jobs().await;
+    assert_eq!(app.breakers(&admin, CREATE).await, ["parcelx/default open unreachable"]);
+    assert_eq!(app.breakers(&admin, CANCEL).await, ["parcelx/default open unreachable"]);
+    for n in 0..20 {
+        app.created(&user, &format!("waiting-{n}")).await;
+    }
+    let before = calls().await;
+    for _ in 0..30 {
+        app.app.clock.advance(STEP);
+        app.run_jobs().await;
+    }
+    let probes = calls().await - before;
+    assert!((4..=12).contains(&probes), "{probes} calls in a minute");
+    let logged = app.all("provider_request_logs", doc! {}).await.len() as u64;
+    assert_eq!(logged, before + probes, "nothing is written down of what was not sent");
+
+    app.carrier.behave().await;
+    let mut waited = Duration::ZERO;
+    while app.all("orders", doc! { "status": "confirmed" }).await.len() < 40 {
+        app.app.clock.advance(STEP);
+        waited += STEP;
+        assert!(waited < Duration::from_secs(90), "{:?}", app.all("jobs", doc! { "state": "ready" }).await);
+        app.run_jobs().await;
+    }
+    assert_eq!(app.breakers(&admin, CREATE).await, ["parcelx/default closed -"]);
+    for order in app.all("orders", doc! {}).await {
+        let creates = &app.carrier.order(order.get_str("_id").unwrap()).await["createCalls"];
+        assert!(creates.as_u64().unwrap() <= 2, "{creates} creates: an outage uses up no more than one");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn one_poisonous_order_stops_no_other() {
+    let app = TestApp::start().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    for operation in ["create", "track"] {
+        app.misbehave_for("poison", operation, "503", None).await;
+    }
+    app.created(&user, "poison").await;
+    for n in 0..6 {
+        app.run_jobs().await;
+        assert_eq!(app.breakers(&admin, CREATE).await, ["parcelx/default closed -"], "{n}");
+        app.app.clock.advance(Duration::from_secs(400));
+    }
+    app.confirmed(&user, "well").await;
+    app.carrier.behave().await;
+    app.run_jobs_to_the_end().await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn refused_credentials_stop_the_account_until_a_person_acts_and_are_recorded_each_time() {
     let app = TestApp::with(&[SLOW]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);
-    let place = async |name: &str, mode: &str| {
-        app.misbehave_for(name, "create", mode, Some(1)).await;
-        app.created(&user, name).await;
+    for (n, mode) in ["401", "403"].iter().enumerate() {
+        app.misbehave_for(mode, "create", mode, Some(1)).await;
+        let refused = app.created(&user, mode).await;
         app.run_jobs().await;
-        queues(&app, &admin).await.iter().filter(|queue| queue["paused"] == true).count()
-    };
-    assert_eq!(place("a", "401").await, 0);
-    assert_eq!(place("b", "403").await, 0);
-    assert_eq!(place("c", "ok").await, 0, "a success ends the row");
-    assert_eq!(place("d", "401").await, 0);
-    assert_eq!(place("e", "500").await, 0, "says nothing about credentials");
-    assert_eq!(place("f", "401").await, 0);
-    assert_eq!(place("g", "403").await, 2, "three in a row");
-    let reason = queues(&app, &admin).await[0]["pausedReason"].as_str().unwrap().to_owned();
-    assert!(reason.contains("credentials"), "{reason}");
-    let recorded = app.all("audit_events", doc! { "action": "queue.paused" }).await;
-    let who = |event: &Document| event.get_document("actor").unwrap().get_str("id").unwrap().to_owned();
-    assert_eq!(recorded.iter().map(who).collect::<Vec<_>>(), ["parcelx/default"; 2], "each queue, by itself");
-
-    for queue in ["parcelx-orders-queue", "parcelx-order-cancellation-queue"] {
-        app.request(Method::POST, &format!("/queues/{queue}/resume"), Some(&admin.token), None).await.expect(200);
+        assert_eq!(app.order(&user, &refused).await["status"], "needs_attention");
+        for queue in [CREATE, CANCEL] {
+            assert_eq!(app.breakers(&admin, queue).await, ["parcelx/default open credentials"]);
+        }
+        let waiting = app.created(&user, &format!("waiting-{n}")).await;
+        app.app.clock.advance(Duration::from_secs(48 * 3600));
+        app.run_jobs().await;
+        let job = app.create_job(&waiting).await;
+        assert_eq!((job.get_str("state").unwrap(), job.get_i32("attempts").unwrap()), ("ready", 0));
+        eventually("it is on record", SOON, async || {
+            let recorded = app.all("audit_events", doc! { "action": "provider_account.breaker_opened" }).await;
+            let who = |event: &Document| event.get_document("actor").unwrap().get_str("id").unwrap().to_owned();
+            recorded.iter().map(who).collect::<Vec<_>>() == vec!["parcelx/default"; n + 1]
+        })
+        .await;
+        // Whichever of the account's queues is resumed.
+        app.resume(&admin, CANCEL).await;
+        app.run_jobs().await;
+        assert_eq!(app.order(&user, &waiting).await["status"], "confirmed");
     }
-    let path = "/queues/parcelx-orders-queue/retry-dead";
-    let retried = app.request(Method::POST, path, Some(&admin.token), None).await.expect(200).body;
-    assert_eq!(retried["retried"], 5);
+    let path = format!("/queues/{CREATE}/retry-dead");
+    let retried = app.request(Method::POST, &path, Some(&admin.token), None).await.expect(200).body;
+    assert_eq!(retried["retried"], 2);
     app.run_jobs_to_the_end().await;
-    assert_eq!(app.all("orders", doc! { "status": "confirmed" }).await.len(), 7);
+    assert_eq!(app.all("orders", doc! { "status": "confirmed" }).await.len(), 4);
     app.finish().await;
 }
 
@@ -215,7 +282,7 @@ async fn a_cancel_is_repeated_until_it_is_done() {
 #[tokio::test]
 async fn a_cancel_that_is_refused_changes_nothing() {
     let app = TestApp::start().await;
-    let user = app.merchant().await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
     for (mode, cancellation) in [
         ("refuse", "refused"),
         ("refuse_array", "refused"),
@@ -237,6 +304,7 @@ async fn a_cancel_that_is_refused_changes_nothing() {
         );
         assert_eq!(app.jobs_of(&order_id, "cancel-order").await[0].get_str("state").unwrap(), "dead", "{mode}");
         assert_eq!(app.carrier.order(&order_id).await["cancelCalls"], 1, "{mode}");
+        app.resume(&admin, CANCEL).await;
     }
     app.finish().await;
 }

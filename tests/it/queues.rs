@@ -217,6 +217,7 @@ async fn only_dead_jobs_of_open_orders_run_again() {
     app.misbehave_for("c-3", "create", "401", Some(1)).await;
     let ended = app.created(&user, "c-3").await;
     app.run_jobs().await;
+    app.resume(&admin, CREATE).await;
     app.cancel(&user, "c-3").await.expect(202);
     app.run_jobs().await;
     assert_eq!(app.order(&user, &ended).await["status"], "cancelled");
@@ -239,6 +240,7 @@ async fn a_dead_cancel_runs_again() {
     assert_eq!(app.order(&user, &order_id).await["cancellation"]["status"], "needs_attention");
     let retried = act(&app, &admin, Method::POST, &format!("/queues/{CANCEL}/retry-dead")).await.expect(200).body;
     assert_eq!(retried["retried"], 1);
+    app.resume(&admin, CANCEL).await;
     app.run_jobs().await;
     assert_eq!(app.order(&user, &order_id).await["status"], "cancelled");
     app.finish().await;

@@ -31,7 +31,7 @@ impl Doing {
     }
 }
 
-/// Pauses a queue, or lets it go on, also where a provider asked for fewer calls.
+/// Pauses a queue, or lets it go on.
 pub(super) struct SetPaused {
     pub(super) queue: &'static str,
     pub(super) paused: bool,
@@ -47,8 +47,8 @@ impl Command for SetPaused {
 
     fn decide(&self, view: &mut View) {
         let told = |controls: &Controls| {
-            let Controls { paused, paused_reason, throttled_until, .. } = controls;
-            doc! { "paused": paused, "pausedReason": paused_reason, "throttledUntil": throttled_until }
+            let Controls { paused, paused_reason, .. } = controls;
+            doc! { "paused": paused, "pausedReason": paused_reason }
         };
         let known = view.by_id::<Controls>(self.queue);
         let is_known = known.is_some();
@@ -56,10 +56,6 @@ impl Command for SetPaused {
         let before = told(&controls);
         controls.paused = self.paused;
         controls.paused_reason = self.paused.then(|| format!("paused by {}", self.doing.actor.id));
-        if !self.paused {
-            controls.throttled_until = None;
-            controls.resumed_at = Some(view.now());
-        }
         if is_known {
             view.update(&controls);
         } else {

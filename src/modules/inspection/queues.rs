@@ -12,6 +12,10 @@ use super::queue_changes::{DeleteJob, Deleted, Doing, Retry, SetPaused};
 use crate::{
     modules::{
         auth::AsUser,
+        providers::{
+            Dispatcher,
+            dispatch::{AccountOverview, BreakerReason, BreakerState},
+        },
         queue::{Handlers, Job, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker},
     },
     platform::{
@@ -40,6 +44,8 @@ pub struct QueueBoard {
     pub clock: Clock,
     /// Wakes workers after a revival.
     pub waker: Waker,
+    /// What is known of accounts.
+    pub dispatch: Dispatcher,
     /// Queues there are.
     pub queues: Arc<Vec<QueueConfig>>,
     /// Handlers by kind: they decide whether a job may run again.
@@ -69,11 +75,39 @@ struct QueueListResponse {
 struct QueueResponse {
     name: String,
     paused: bool,
-    /// Why, where it was not a person.
+    /// By whom.
     paused_reason: Option<String>,
-    /// The provider asked not to be called before.
+    /// No account of its provider may be called before.
     throttled_until: Option<Rfc3339Time>,
     counts: QueueCounts,
+    /// Accounts that its jobs run with: those of the platform, and of merchants' own those that are not called now.
+    accounts: Vec<QueueAccount>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct QueueAccount {
+    account_id: String,
+    /// Whether calls are made: closed: yes; open: no; half_open: one, to see whether the provider is back.
+    breaker: BreakerState,
+    /// Why not. Refused credentials wait for a person: new ones, or a resume.
+    reason: Option<BreakerReason>,
+    /// When the next call is tried.
+    retry_at: Option<Rfc3339Time>,
+    /// The provider asked not to be called before.
+    throttled_until: Option<Rfc3339Time>,
+}
+
+impl From<AccountOverview> for QueueAccount {
+    fn from(account: AccountOverview) -> Self {
+        Self {
+            account_id: account.account_id,
+            breaker: account.breaker,
+            reason: account.reason,
+            retry_at: account.retry_at.map(Rfc3339Time),
+            throttled_until: account.throttled_until.map(Rfc3339Time),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -226,11 +260,15 @@ impl QueueBoard {
     async fn describe(&self, name: &'static str) -> Result<QueueResponse, AppError> {
         let summary = self.store.summary(name, self.clock.now()).await?;
         let controls = self.store.controls(name).await?;
+        let accounts = self.dispatch.overview(name).await?;
+        // None goes first: one account that may be called is enough.
+        let throttled_until = accounts.iter().map(|account| account.throttled_until).min().flatten();
         Ok(QueueResponse {
             name: name.into(),
             paused: controls.paused,
             paused_reason: controls.paused_reason,
-            throttled_until: controls.throttled_until.filter(|until| *until > self.clock.now()).map(Rfc3339Time),
+            throttled_until: throttled_until.map(Rfc3339Time),
+            accounts: accounts.into_iter().map(Into::into).collect(),
             counts: QueueCounts {
                 ready: summary.ready,
                 active: summary.active,
@@ -385,8 +423,8 @@ async fn pause_queue(
     Ok(Json(board.describe(queue).await?))
 }
 
-/// Lets workers claim again: a throttle is lifted, and jobs that wait because the provider was away or throttled us are due
-/// now.
+/// Lets workers claim again: accounts of the queue's provider are called whatever was learned of them, and jobs that wait because
+/// it was away or throttled us are due now.
 #[utoipa::path(post, path = "/queues/{queue}/resume", tag = "queues", security(("bearer" = [])),
     params(("queue" = String, Path)),
     responses((status = 200, body = QueueResponse),
@@ -399,6 +437,7 @@ async fn resume_queue(
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
     board.submit(&user, |doing| SetPaused { queue, paused: false, doing }).await?;
+    board.dispatch.resume(queue).await?;
     let routes = board.store.ready_routes(queue).await?;
     for _ in 0..PROMOTE_PAGES {
         if board.store.promote_deferred(queue, &routes, board.clock.now()).await? == 0 {

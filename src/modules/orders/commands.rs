@@ -239,7 +239,11 @@ pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queue: &Queu
     let Some(cancellation) = &mut order.cancellation else { return };
     cancellation.job_id = Some(job_id.to_owned());
     let payload = doc! { "orderId": &order.id };
-    let job = Job::new(job_id.to_owned(), queue, CANCEL_KIND, payload, &cancellation.correlation_id, now);
+    let mut job = Job::new(job_id.to_owned(), queue, CANCEL_KIND, payload, &cancellation.correlation_id, now);
+    if let Some(account_id) = &order.account_id {
+        // Another one does not know it.
+        job.route.clone_from(account_id);
+    }
     view.insert(&job.owned_by(&order.user_id));
 }
 

@@ -19,7 +19,7 @@ use crate::{
         audit::{Call, ErrorClass, Verdict},
         kyc::KycGate,
         providers::{
-            AccountWatch, Accounts, Configured, Decision, Failure, Operation, OrderToPlace, Outcome, Placed, Provider,
+            Accounts, Configured, Decision, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed, Provider,
             call_job::{By, CallJob, CallJobHandler, Concerned, Step},
         },
         queue::{Job, JobError, JobHandler, QueueConfig, RetryRefused},
@@ -42,8 +42,8 @@ pub struct OrderJobs {
     pub provider: Configured,
     /// Whose credentials are used.
     pub accounts: Accounts,
-    /// Heeds what an answer says of the whole account.
-    pub account: AccountWatch,
+    /// Says when calls may be made, and learns what comes of them.
+    pub dispatch: Dispatcher,
     /// See [`super::SETTLING_DELAY`].
     pub settling_delay: Duration,
     /// Time.
@@ -67,7 +67,7 @@ pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
             lane: jobs.lane.clone(),
             exchange: jobs.exchange.clone(),
             accounts: jobs.accounts.clone(),
-            account: jobs.account.clone(),
+            dispatch: jobs.dispatch.clone(),
         })
     };
     vec![handler(JobKind::Create), handler(JobKind::Cancel)]
@@ -243,6 +243,14 @@ impl CallJob for OrderJob {
 
     fn unanswered(&self, order: &mut Order, call: &Call, now: DateTime) {
         order.doubt(call, now, false);
+    }
+
+    /// What was, or may have been, placed with an account can be looked up and taken back there only.
+    fn bound_to<'a>(&self, order: &'a Order) -> Option<&'a str> {
+        match self.kind {
+            JobKind::Create if order.uncertain.is_none() => None,
+            JobKind::Create | JobKind::Cancel => order.account_id.as_deref(),
+        }
     }
 
     /// The wallet is changed only where the price is given back.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mongodb::{
-    Client,
+    Client, Database,
     options::{ClientOptions, ServerAddress},
 };
 
@@ -20,10 +20,10 @@ use crate::{
         audit::{AuditStore, ErrorClass},
         events::Actor,
         kyc::KycGate,
-        providers::{AccountStore, AccountWatch, Accounts, Operation, StoredFailure},
-        queue::{Handlers, Job, JobEnd, JobError, JobState, QueueStore, Retried, RetryJob, by_queue_and_kind},
+        providers::{Accounts, Dispatcher, Operation, StoredFailure, dispatch::DispatchParts},
+        queue::{Handlers, Job, JobEnd, JobError, JobState, QueueStore, Retried, RetryJob, Waker, by_queue_and_kind},
     },
-    platform::{batch::Lane, clock::Clock, exchange::Exchange},
+    platform::{batch::Lane, clock::Clock, exchange::Exchange, redis::Redis},
 };
 
 /// The real handlers; to be made inside a runtime. Nothing here sends or asks the database, which is at an address where nobody listens.
@@ -37,18 +37,25 @@ pub(super) fn order_handlers() -> Arc<Handlers> {
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
         provider: carrier(),
         accounts: Accounts::default(),
-        account: AccountWatch::new(
-            "parcelx/default",
-            &[],
-            AccountStore::new(&db),
-            QueueStore::new(db.clone()),
-            AuditStore::new(db),
-            clock.clone(),
-        ),
+        dispatch: dispatcher(db, &clock),
         settling_delay: SETTLING_DELAY,
         clock,
     };
     Arc::new(by_queue_and_kind(&handlers(jobs)))
+}
+
+fn dispatcher(db: Database, clock: &Clock) -> Dispatcher {
+    Dispatcher::new(DispatchParts {
+        queue_store: QueueStore::new(db.clone()),
+        audit: AuditStore::new(db.clone()),
+        waker: Waker::new(Redis::new("redis://127.0.0.1:1", "test").expect("a well-formed URL")),
+        clock: clock.clone(),
+        lease: Duration::from_secs(30),
+        queues: Vec::new(),
+        accounts: Vec::new(),
+        only: None,
+        db,
+    })
 }
 
 fn retry(handlers: &Arc<Handlers>, job_id: &str) -> RetryJob {

@@ -114,6 +114,13 @@ impl<J: CallJob> Command for BeginAttempt<J> {
             return Err(Attempt::LeaseLost);
         }
         close_open_call(call_job, view, &mut subject, &self.closing_response_id);
+        if call_job.bound_to(&subject).is_some_and(|account_id| account_id != self.account_id) {
+            // A worker died in a call with another account: only there it can be looked up.
+            let now = view.now();
+            let job = Job { route: route(call_job, &subject), ..job };
+            settle_job(view, job, &JobEnd::Retry { at: now, error: None, counts: false });
+            return Err(Attempt::Settled);
+        }
         match call_job.step(&mut subject, &job, view.now()) {
             Step::Call(call) => Ok(Box::new(self.begin(view, subject, &job, call))),
             Step::Fail(error) => Err(Attempt::Failed(error)),
@@ -135,6 +142,11 @@ fn gone<J: CallJob>(call_job: &J) -> JobError {
 /// What is in doubt goes before the queue's other jobs.
 fn priority<J: CallJob>(call_job: &J, subject: &J::Subject) -> Option<i32> {
     Some(call_job.queue().priority - i32::from(call_job.is_in_doubt(subject)))
+}
+
+/// Who may run the job from now on.
+fn route<J: CallJob>(call_job: &J, subject: &J::Subject) -> String {
+    call_job.bound_to(subject).unwrap_or(call_job.queue().route).to_owned()
 }
 
 /// Writes down that a call which a dead worker left open has no answer.
@@ -215,9 +227,9 @@ impl<J: CallJob> Conclusion for CallConcluded<J> {
         let actor = Actor::worker(&self.call.worker_id, &self.call.correlation_id);
         let by = By { actor: &actor, event_id: &self.event_id };
         let decision = call_job.follow(view, &mut subject, &answered, by);
-        let priority = priority(call_job, &subject);
+        let (priority, route) = (priority(call_job, &subject), Some(route(call_job, &subject)));
         let wake = call_job.write(view, subject, &decision, by);
-        Concluded { end: decision.end, wake, priority }
+        Concluded { end: decision.end, wake, priority, route }
     }
 
     fn conclude_late(&self, view: &mut View) {
@@ -277,8 +289,8 @@ impl<J: CallJob> Conclusion for AttemptFailed<J> {
         let actor = Actor::worker(&self.worker_id, &job.correlation_id);
         let by = By { actor: &actor, event_id: &self.event_id };
         let decision = self.decide(view, &mut subject, job, by);
-        let priority = priority(call_job, &subject);
+        let (priority, route) = (priority(call_job, &subject), Some(route(call_job, &subject)));
         let wake = call_job.write(view, subject, &decision, by);
-        Concluded { end: decision.end, wake, priority }
+        Concluded { end: decision.end, wake, priority, route }
     }
 }

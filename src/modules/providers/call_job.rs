@@ -15,8 +15,7 @@ use bson::DateTime;
 
 use super::{
     Accounts, Provider,
-    account_watch::AccountWatch,
-    default_account,
+    dispatch::Dispatcher,
     outcome::{Decision, Failure, Outcome, Timing},
 };
 use crate::{
@@ -135,6 +134,11 @@ pub trait CallJob: Send + Sync + 'static {
         false
     }
 
+    /// The account that has to be called, because it alone has the subject, or may have it; none where any will do.
+    fn bound_to<'a>(&self, _subject: &'a Self::Subject) -> Option<&'a str> {
+        None
+    }
+
     /// What the answer will change besides job and subject, where that is known already: read with them at once.
     fn prefetch(&self, _subject: &Self::Subject) -> Vec<Key> {
         Vec::new()
@@ -178,8 +182,8 @@ pub struct CallJobHandler<J: CallJob> {
     pub exchange: Exchange,
     /// Whose credentials are used.
     pub accounts: Accounts,
-    /// Heeds what an answer says of the whole account.
-    pub account: AccountWatch,
+    /// Says when calls may be made, and learns what comes of them.
+    pub dispatch: Dispatcher,
 }
 
 impl<J: CallJob> CallJobHandler<J> {
@@ -189,12 +193,16 @@ impl<J: CallJob> CallJobHandler<J> {
 
     /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
     /// process that is stopped between the two must not send when it goes on.
-    async fn send(&self, logged: &Logged, account_id: &str, lease: &Lease) -> Reply {
-        let since = Instant::now();
-        if !lease.outlasts(self.exchange.deadline() + LEASE_MARGIN).await {
+    async fn send(&self, logged: &Logged, lease: &Lease) -> Reply {
+        let permit = &lease.permit;
+        if !self.dispatch.wait_to_send(permit).await {
             return Reply::not_sent(NotSent::NoTime);
         }
-        let secrets = self.accounts.secrets(account_id).await;
+        let (since, needed) = (Instant::now(), self.exchange.deadline() + LEASE_MARGIN);
+        if !lease.outlasts(needed).await || !self.dispatch.holds_place(permit, needed).await {
+            return Reply::not_sent(NotSent::NoTime);
+        }
+        let secrets = self.accounts.secrets(&permit.account_id).await;
         let Some(credentials) = secrets.and_then(|secrets| self.job.provider().sign(&secrets)) else {
             return Reply::not_sent(NotSent::NoCredentials);
         };
@@ -205,7 +213,7 @@ impl<J: CallJob> CallJobHandler<J> {
     /// Calls, reads the answer, heeds what it says of the whole account, and prepares the end of the attempt.
     async fn call(&self, job: &Job, subject_id: &str, begun: Begun<J>, lease: &Lease) -> CallConcluded<J> {
         crash::point("request_logged");
-        let Reply { answer, record } = self.send(&begun.logged, &begun.call.account_id, lease).await;
+        let Reply { answer, record } = self.send(&begun.logged, lease).await;
         crash::point("answered");
         let operation = begun.logged.outbound().operation;
         let mut outcome = self.job.read(job, subject_id, &begun.asked, &answer);
@@ -227,7 +235,7 @@ impl<J: CallJob> CallJobHandler<J> {
         metrics::histogram!("waybill_provider_call_seconds",
             "operation" => operation, "outcome" => concluded.verdict().outcome)
         .record(concluded.record.latency_ms as f64 / 1000.0);
-        self.account.heed(&concluded.outcome).await;
+        self.dispatch.heed(&lease.permit, subject_id, &answer, &concluded.outcome).await;
         concluded
     }
 }
@@ -247,13 +255,16 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
             let reason = format!("The payload has no {}.", self.job.subject_field());
             return Attempt::Failed(JobError::new("payload", "queue.unreadable_payload", reason));
         };
+        if !self.dispatch.still_serves(&lease.permit) {
+            return Attempt::NotBegun;
+        }
         let begin = BeginAttempt {
             call_job: Arc::clone(&self.job),
             subject_id: subject_id.to_owned(),
             job_id: job.id.clone(),
             token: lease.token.clone(),
             worker_id: lease.worker_id.clone(),
-            account_id: default_account(self.job.provider().name()),
+            account_id: lease.permit.account_id.clone(),
             request_ref_id: new_id("req"),
             closing_response_id: new_id("res"),
             event_id: new_id("evt"),

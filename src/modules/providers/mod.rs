@@ -3,15 +3,14 @@
 //!
 //! Invariants: a provider's secrets are fetched right before sending and never stored. What an adapter does not
 //! understand is `unknown`, never a guess. Nothing outside of a provider's folder and [`registry`] names a provider.
-//! Collection: `provider_accounts` (refused credentials in a row).
+//! Collection: `provider_account_states` (see [`dispatch`]).
 
-mod account_watch;
-mod accounts;
 mod attempt;
 pub mod call_job;
 pub mod checks;
 mod declaration;
 mod detail;
+pub mod dispatch;
 mod objection;
 mod outcome;
 pub mod payments;
@@ -25,8 +24,6 @@ mod transport;
 
 use crate::platform::exchange::{Answer, Credentials, Outbound};
 
-pub use account_watch::AccountWatch;
-pub use accounts::{AUTH_FAILURES_MAX, AccountStore};
 pub use declaration::{
     AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, Kind, PricedBy, ProviderSettings,
     QueuePolicy, RATE_PER_SECOND, Secret, ServiceDeclaration, Setting,
@@ -34,6 +31,7 @@ pub use declaration::{
 pub use detail::{
     Address, Customer, Detail, Dimensions, Gender, Item, Party, PaymentMode, Sale, SaleLine, Service, Shipment,
 };
+pub use dispatch::Dispatcher;
 pub use outcome::{Decision, Failure, Outcome, Placed, Retry, StoredFailure, Timing, job_error};
 pub use policy::{Policy, not_personal, policies};
 pub use registry::{Configured, ProviderName, Providers};

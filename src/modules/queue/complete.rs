@@ -69,6 +69,7 @@ impl Command for CompleteJob {
             Standing::Held(mut job) => {
                 let concluded = self.conclusion.conclude(view, &job);
                 job.priority = concluded.priority.unwrap_or(job.priority);
+                job.route = concluded.route.unwrap_or(job.route);
                 settle_job(view, *job, &concluded.end);
                 Completed::Ended(concluded.end.as_str(), concluded.wake)
             }
@@ -100,7 +101,8 @@ mod tests {
 
         fn conclude(&self, view: &mut View, _: &Job) -> Concluded {
             view.append("notes", &doc! { "late": false });
-            Concluded { end: self.0.clone(), wake: Some("other-queue"), priority: None }
+            let route = Some("account".into());
+            Concluded { end: self.0.clone(), wake: Some("other-queue"), priority: None, route }
         }
 
         fn conclude_late(&self, view: &mut View) {
@@ -145,6 +147,7 @@ mod tests {
             assert!(matches!(completed, Completed::Ended(how, Some("other-queue")) if how == end.as_str()));
             let job = view.by_id::<Job>("job_1").expect("the job");
             assert_eq!((job.state, job.lease_token, job.ended_by.as_deref()), (state, None, Some("mine")));
+            assert_eq!(job.route, if state == JobState::Done { "" } else { "account" });
             assert_eq!(notes(&view), [false]);
         }
     }

@@ -22,11 +22,13 @@ pub struct Concluded {
     pub wake: Option<&'static str>,
     /// The job's priority from now on; lower goes first. None where it stays.
     pub priority: Option<i32>,
+    /// Who may run the job from now on. None where that stays.
+    pub route: Option<String>,
 }
 
 impl From<JobEnd> for Concluded {
     fn from(end: JobEnd) -> Self {
-        Self { end, wake: None, priority: None }
+        Self { end, wake: None, priority: None, route: None }
     }
 }
 

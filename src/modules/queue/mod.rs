@@ -5,7 +5,7 @@
 //! when its lease ends. A job that ended stays ended. Dead jobs stay until a person acts. Claims take turns over the owners
 //! of due jobs, so a long backlog of one holds up no other. Nothing depends on Redis: it only shortens the wait.
 //!
-//! Collections: `jobs`, `queues` (pause and throttle), `workers` (who is alive, and how far its clock is off). Other modules insert jobs in their own
+//! Collections: `jobs`, `queues` (pause), `workers` (who is alive, and how far its clock is off). Other modules insert jobs in their own
 //! transactions with [`Job::new`] and run them with a [`JobHandler`].
 
 use crate::platform::batch::View;

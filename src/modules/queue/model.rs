@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 use crate::platform::{
     batch::{Entity, Key},
     clock::after,
-    rate_limit::Limit,
 };
 
 /// Attempts that the history keeps.
@@ -372,10 +371,6 @@ pub struct QueueConfig {
     pub name: &'static str,
     /// Jobs that one worker runs at once.
     pub concurrency: usize,
-    /// Over all workers together; none by default.
-    pub rate: Option<Limit>,
-    /// Queues with the same key share the limit: they call the same account.
-    pub rate_key: &'static str,
     /// Route of new jobs.
     pub route: &'static str,
     /// Attempts of a job.
@@ -399,8 +394,6 @@ impl QueueConfig {
         Self {
             name,
             concurrency: 64,
-            rate: None,
-            rate_key: name,
             route: "",
             max_attempts: 8,
             backoff: Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) },

@@ -74,9 +74,8 @@ impl Inner {
                 promoted = self.promote(&queue).await.then(Instant::now);
             }
             let free = slots.available_permits().min(CLAIM_MAX);
-            let allowed = if self.may_claim(&queue, &controls.0) { self.allowance(&queue, free).await } else { 0 };
-            let round = if allowed == 0 { Round::default() } else { self.round(&queue, allowed, &mut turns).await };
-            self.give_allowance_back(&queue, allowed - round.jobs.len().min(allowed)).await;
+            let may_claim = free > 0 && !controls.0.paused && self.in_step.load(Ordering::Relaxed);
+            let round = if may_claim { self.round(&queue, free, &mut turns).await } else { Round::default() };
             metrics::gauge!("waybill_jobs_active", "queue" => queue.name)
                 .set((queue.concurrency - slots.available_permits() + round.jobs.len()) as f64);
             for (job, lease) in round.jobs {
@@ -92,30 +91,6 @@ impl Inner {
             }
         }
         while running.join_next().await.is_some() {}
-    }
-
-    fn may_claim(&self, queue: &QueueConfig, controls: &Controls) -> bool {
-        let over = |until: Option<bson::DateTime>| until.is_none_or(|until| until <= self.clock.now());
-        self.in_step.load(Ordering::Relaxed)
-            && !controls.paused
-            && over(controls.throttled_until)
-            && over(self.store.throttled_here(queue.name, controls.resumed_at))
-    }
-
-    /// How many of `free` the queue's rate limit allows now.
-    async fn allowance(&self, queue: &QueueConfig, free: usize) -> usize {
-        let Some(rate) = queue.rate else { return free };
-        let share = self.alive.load(Ordering::Relaxed);
-        let grant = self.limiter.take(&rate_name(queue), rate, free as u32, share).await;
-        grant.granted as usize
-    }
-
-    /// What the rate limit allowed and nobody used is for others, or for later.
-    async fn give_allowance_back(&self, queue: &QueueConfig, unused: usize) {
-        if let Some(rate) = queue.rate {
-            let share = self.alive.load(Ordering::Relaxed);
-            self.limiter.give_back(&rate_name(queue), rate, unused as u32, share).await;
-        }
     }
 
     /// Makes due what has waited for its time; whether all of it is.
@@ -228,7 +203,7 @@ impl Inner {
             Err(_) => Err(mongodb::error::Error::custom("the database does not answer")),
         };
         let unused = permits.split_off(taken.as_ref().map_or(0, |taken| taken.len().min(permits.len())));
-        self.give_back_permits(&unused).await;
+        self.give_back_permits(queue, &unused).await;
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
@@ -249,17 +224,13 @@ impl Inner {
         Ok(jobs.collect())
     }
 
-    /// Gives permits back; another job may run then.
-    pub(super) async fn give_back_permits(&self, permits: &[Permit]) {
+    /// Gives permits back; another job of the same provider may run then.
+    pub(super) async fn give_back_permits(&self, queue: &QueueConfig, permits: &[Permit]) {
         if permits.iter().any(|permit| permit.place.is_some() || permit.probe.is_some()) {
             self.dispatch.release(permits).await;
-            for queue in &self.queues {
-                self.waker.wake_here(queue.name);
+            for other in self.queues.iter().filter(|other| other.route == queue.route) {
+                self.waker.wake_here(other.name);
             }
         }
     }
-}
-
-fn rate_name(queue: &QueueConfig) -> String {
-    format!("queue:{}", queue.rate_key)
 }

@@ -1,11 +1,10 @@
 //! Every query over jobs but for claiming. Leases, pausing, trimming, and what operators look at.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -21,7 +20,7 @@ use crate::platform::{
     walk::{Direction, STAGES, TimeRange, Walk, paged},
 };
 
-/// What operators and providers asked of queues.
+/// What operators asked of queues.
 pub const QUEUES: &str = "queues";
 /// Longest wait of an update over many jobs.
 const UPDATE_MS_MAX: i64 = 2_000;
@@ -34,17 +33,9 @@ pub(super) const PROMOTE_BATCH: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct QueueStore {
     pub(super) db: Database,
-    /// Throttles that this process set itself, by queue: they hold at once, before anybody reads them back.
-    throttled: Arc<Mutex<HashMap<String, Throttle>>>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Throttle {
-    until: DateTime,
-    set_at: DateTime,
-}
-
-/// What an operator may set on a queue, and what a provider asked for.
+/// What an operator may set on a queue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Controls {
@@ -55,10 +46,6 @@ pub struct Controls {
     pub paused: bool,
     /// Why.
     pub paused_reason: Option<String>,
-    /// Nobody claims until then.
-    pub throttled_until: Option<DateTime>,
-    /// When a person last let it go on: what throttled it before holds no longer, in no process.
-    pub resumed_at: Option<DateTime>,
 }
 
 impl Controls {
@@ -107,8 +94,8 @@ impl QueueStore {
 
     /// A store over `db`.
     #[must_use]
-    pub fn new(db: Database) -> Self {
-        Self { db, throttled: Arc::default() }
+    pub const fn new(db: Database) -> Self {
+        Self { db }
     }
 
     /// Indexes of this module. One serves claiming (what is not due has no turn and is never looked at), promoting,
@@ -116,7 +103,11 @@ impl QueueStore {
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
-            Index::new(JOBS, "claim", doc! { "queue": 1, "state": 1, "route": 1, "priority": 1, "turn": 1, "runAt": 1 }),
+            Index::new(
+                JOBS,
+                "routes",
+                doc! { "queue": 1, "state": 1, "route": 1, "priority": 1, "turn": 1, "runAt": 1 },
+            ),
             // For operators; small, because few jobs are dead.
             Index::new(JOBS, "dead", doc! { "queue": 1, "_id": 1 }).partial(doc! { "state": "dead" }),
             Index::new(JOBS, "leases", doc! { "queue": 1, "leaseUntil": 1 }).partial(doc! { "state": "active" }),
@@ -298,43 +289,6 @@ impl QueueStore {
             .unwrap_or_default())
     }
 
-    /// Until when this process itself was told to keep away from a queue, unless that was before `resumed_at`.
-    #[must_use]
-    pub fn throttled_here(&self, queue: &str, resumed_at: Option<DateTime>) -> Option<DateTime> {
-        let throttle = self.throttled.lock().get(queue).copied()?;
-        (Some(throttle.set_at) > resumed_at).then_some(throttle.until)
-    }
-
-    /// Pauses a queue, or lets it go on (`reason` none), because a program says so; what a person does goes through a
-    /// transaction that records it.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn set_paused(&self, queue: &str, reason: Option<&str>) -> Result<()> {
-        let set = doc! { "$set": { "paused": reason.is_some(), "pausedReason": reason } };
-        self.db.collection::<Document>(QUEUES).update_one(doc! { "_id": queue }, set).upsert(true).await.map(drop)
-    }
-
-    /// Keeps everybody from claiming for `wait` from `now` on; the latest such time counts.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn throttle(&self, queues: &[&str], now: DateTime, wait: Duration) -> Result<()> {
-        let until = after(now, wait);
-        {
-            let mut throttled = self.throttled.lock();
-            for queue in queues {
-                let known = throttled.entry((*queue).to_owned()).or_insert(Throttle { until, set_at: now });
-                *known = Throttle { until: until.max(known.until), set_at: now };
-            }
-        }
-        for queue in queues {
-            let set = doc! { "$max": { "throttledUntil": until } };
-            self.db.collection::<Document>(QUEUES).update_one(doc! { "_id": *queue }, set).upsert(true).await?;
-        }
-        Ok(())
-    }
-
     /// A queue in numbers.
     ///
     /// # Errors
@@ -373,7 +327,9 @@ impl QueueStore {
         let (index, key, rest, is_sparse) = match state {
             Some(JobState::Dead) => ("dead", in_queue, Document::from_iter(state_is), false),
             // As many as workers have slots.
-            Some(JobState::Active) => ("claim", in_queue.into_iter().chain(state_is).collect(), Document::new(), false),
+            Some(JobState::Active) => {
+                ("routes", in_queue.into_iter().chain(state_is).collect(), Document::new(), false)
+            }
             None | Some(JobState::Ready | JobState::Done) => {
                 ("_id_", Document::new(), in_queue.into_iter().chain(state_is).collect(), true)
             }

@@ -52,7 +52,6 @@ impl Inner {
         let me = &*self.settings.worker_id;
         let alive = self.store.list_alive().await?;
         let others = alive.iter().filter(|beat| beat.worker_id != me).count();
-        self.alive.store(u32::try_from(others + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
         let offset = self.store.offset(&self.clock).await?;
         let was_in_step = self.in_step.load(Ordering::Relaxed);
         let in_step = match &offset {

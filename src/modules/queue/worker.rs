@@ -5,7 +5,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -31,7 +31,6 @@ use crate::platform::{
     batch::{self, Key, Lane, LaneError, View},
     clock::{Clock, after},
     crash,
-    rate_limit::RateLimiter,
 };
 
 /// An answer that can't be written down is tried again for so long; then its request is closed by the next attempt.
@@ -68,8 +67,6 @@ pub struct WorkerParts {
     pub clock: Clock,
     /// Says when there are jobs.
     pub waker: Waker,
-    /// Keeps queues to their rates.
-    pub limiter: RateLimiter,
     /// Says with which accounts jobs run.
     pub dispatch: Arc<dyn Dispatch>,
     /// Those it works on.
@@ -90,14 +87,12 @@ pub(super) struct Inner {
     lane: Lane,
     pub(super) clock: Clock,
     pub(super) waker: Waker,
-    pub(super) limiter: RateLimiter,
     pub(super) dispatch: Arc<dyn Dispatch>,
     pub(super) queues: Vec<QueueConfig>,
     handlers: Handlers,
     pub(super) leases: Mutex<HashMap<String, Lease>>,
     pub(super) stopping: AtomicBool,
     pub(super) stop: Notify,
-    pub(super) alive: AtomicU32,
     pub(super) started: Instant,
     /// Whether its clock agrees with those of the workers that claim; unknown, it claims nothing.
     pub(super) in_step: AtomicBool,
@@ -107,7 +102,7 @@ impl Worker {
     /// A worker of these parts.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { settings, store, lane, clock, waker, limiter, dispatch, queues, handlers } = parts;
+        let WorkerParts { settings, store, lane, clock, waker, dispatch, queues, handlers } = parts;
         let handlers = by_queue_and_kind(&handlers);
         Self {
             inner: Arc::new(Inner {
@@ -116,14 +111,12 @@ impl Worker {
                 lane,
                 clock,
                 waker,
-                limiter,
                 dispatch,
                 queues,
                 handlers,
                 leases: Mutex::default(),
                 stopping: AtomicBool::new(false),
                 stop: Notify::new(),
-                alive: AtomicU32::new(1),
                 started: Instant::now(),
                 in_step: AtomicBool::new(false),
             }),
@@ -191,7 +184,7 @@ impl Inner {
             }
         }
         drop(slot);
-        self.give_back_permits(std::slice::from_ref(&lease.permit)).await;
+        self.give_back_permits(&queue, std::slice::from_ref(&lease.permit)).await;
     }
 
     async fn attempt(&self, queue: &QueueConfig, job: &Job, lease: &Lease) -> &'static str {

@@ -5,6 +5,7 @@ mod backlog;
 mod batch;
 mod chance;
 mod crash;
+mod dispatch;
 mod handlers;
 mod kyc;
 mod lease;

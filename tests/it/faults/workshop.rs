@@ -15,7 +15,6 @@ use waybill::{
         clock::after,
         identity::Actor,
         ids::new_id,
-        rate_limit::RateLimiter,
     },
 };
 
@@ -123,7 +122,6 @@ pub fn worker_of(
         lane: Lane::start("workshop", app.app.db.clone(), app.app.clock.clone(), waybill::modules::audit::journal()),
         clock: app.app.clock.clone(),
         waker: app.app.waker.clone(),
-        limiter: RateLimiter::new(app.app.redis.clone()),
         dispatch,
         queues,
         handlers,

@@ -228,9 +228,10 @@ async fn an_order_that_a_person_has_to_look_at_keeps_its_hold() {
     let (user, admin) = (app.merchant_with(price).await, app.admin().await);
     app.misbehave_for("c-1", "create", "401", Some(1)).await;
     let order_id = app.created(&user, "c-1").await;
-    app.run_jobs_to_the_end().await;
+    app.run_jobs().await;
     assert_eq!(app.order(&user, &order_id).await["status"], "needs_attention");
     assert_eq!(app.balance(&user).await, (0, price));
+    app.resume(&admin, "parcelx-orders-queue").await;
 
     // Sent again, it needs no second hold.
     retry_job(&app, &admin, &order_id).await.expect(200);

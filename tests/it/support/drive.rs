@@ -98,6 +98,20 @@ impl TestApp {
         self.carrier.rule(rule).await;
     }
 
+    /// A person lets a queue go on, and the accounts of its provider.
+    pub async fn resume(&self, admin: &User, queue: &str) {
+        self.request(Method::POST, &format!("/queues/{queue}/resume"), Some(&admin.token), None).await.expect(200);
+    }
+
+    /// The breakers of the accounts that run a queue's jobs, as `account: state reason`.
+    pub async fn breakers(&self, admin: &User, queue: &str) -> Vec<String> {
+        let queues = self.get(admin, "/queues").await.expect(200).body;
+        let queue = queues["items"].as_array().unwrap().iter().find(|known| known["name"] == queue).unwrap().clone();
+        let text = |account: &Value, field: &str| account[field].as_str().unwrap_or("-").to_owned();
+        let shown = |account| ["accountId", "breaker", "reason"].map(|field| text(account, field)).join(" ");
+        queue["accounts"].as_array().unwrap().iter().map(shown).collect()
+    }
+
     /// Jobs about an order, oldest first.
     pub async fn jobs_of(&self, order_id: &str, kind: &str) -> Vec<Document> {
         self.all("jobs", doc! { "payload.orderId": order_id, "kind": kind }).await

@@ -14,7 +14,7 @@ use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
         providers::{
-            AccountWatch, Accounts, Decision, Failure, Outcome, Provider,
+            Accounts, Decision, Dispatcher, Failure, Outcome, Provider,
             call_job::{By, CallJob, CallJobHandler, Concerned, Step},
             payments::{Payment, PaymentGateway, PaymentToStart},
         },
@@ -37,8 +37,8 @@ pub struct TopupJobs {
     pub gateway: Arc<dyn PaymentGateway>,
     /// Whose credentials are used.
     pub accounts: Accounts,
-    /// Heeds what an answer says of the whole account.
-    pub account: AccountWatch,
+    /// Says when calls may be made, and learns what comes of them.
+    pub dispatch: Dispatcher,
     /// [`super::PAYMENTS_QUEUE`].
     pub queue: QueueConfig,
 }
@@ -53,7 +53,7 @@ pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
             lane: jobs.lane.clone(),
             exchange: jobs.exchange.clone(),
             accounts: jobs.accounts.clone(),
-            account: jobs.account.clone(),
+            dispatch: jobs.dispatch.clone(),
         })
     };
     vec![handler(JobKind::Start), handler(JobKind::Check)]
