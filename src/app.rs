@@ -267,6 +267,7 @@ impl App {
             limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
         }));
         let gate = KycGate::new(config.kyc_required);
+        let dispatch = callers::dispatcher(&config, &db, &clock, &queue_store, &waker);
         let orders = OrderService {
             lane: api_lane.clone(),
             gate,
@@ -275,6 +276,7 @@ impl App {
             audit: AuditStore::new(db.clone()),
             waker: waker.clone(),
             providers: providers.clone(),
+            dispatch: dispatch.clone(),
             rates: rates.clone(),
             indexes_present: Arc::clone(&indexes_present),
         };
@@ -323,7 +325,6 @@ impl App {
         );
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
-        let dispatch = callers::dispatcher(&config, &db, &clock, &queue_store, &waker);
         let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &clock, &dispatch)?;
         Ok(Self {
             config: Arc::new(config),

@@ -41,6 +41,8 @@ pub(super) struct CreateOrder {
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
     pub(super) queue: QueueConfig,
+    /// The merchant has an account of its own with the provider.
+    pub(super) own_account: bool,
     pub(super) order_id: String,
     pub(super) job_id: String,
     pub(super) event_id: String,
@@ -109,6 +111,7 @@ impl CreateOrder {
             provider_response_ref_id: None,
             detail: self.detail.clone(),
             account_id: None,
+            own_account: self.own_account,
             reference: None,
             refs: ProviderRefs::default(),
             live_reference: None,
@@ -131,8 +134,9 @@ impl CreateOrder {
             charging::hold(view, &mut order, quote, &self.event_id, &self.actor).map_err(OrderError::Unpaid)?;
         }
         let payload = doc! { "orderId": &self.order_id };
-        let job = Job::new(self.job_id.clone(), &self.queue, CREATE_KIND, payload, &self.correlation_id, now)
+        let mut job = Job::new(self.job_id.clone(), &self.queue, CREATE_KIND, payload, &self.correlation_id, now)
             .owned_by(&self.user_id);
+        job.route = order.pool();
         view.insert(&order);
         view.insert(&job);
         record(view, &self.event_id, "OrderCreated", &order, &self.actor);
@@ -240,10 +244,8 @@ pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queue: &Queu
     cancellation.job_id = Some(job_id.to_owned());
     let payload = doc! { "orderId": &order.id };
     let mut job = Job::new(job_id.to_owned(), queue, CANCEL_KIND, payload, &cancellation.correlation_id, now);
-    if let Some(account_id) = &order.account_id {
-        // Another one does not know it.
-        job.route.clone_from(account_id);
-    }
+    // Another account does not know it.
+    job.route = order.account_id.clone().unwrap_or_else(|| order.pool());
     view.insert(&job.owned_by(&order.user_id));
 }
 

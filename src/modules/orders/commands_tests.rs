@@ -75,6 +75,7 @@ pub(super) fn create(number: u32) -> CreateOrder {
         actor: merchant("usr_1"),
         correlation_id: format!("rqs_{number}"),
         queue: carrier().create,
+        own_account: false,
         order_id: format!("ord_{number}"),
         job_id: format!("job_{number}"),
         event_id: format!("evt_{number}"),

@@ -1,5 +1,4 @@
-//! The next step of an order, and what follows from each answer: decision tables. Invariants over all of it are in
-//! `flow_invariant_tests`.
+//! The next step of an order, and what follows from each answer: decision tables. Invariants are in `flow_invariant_tests`.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -56,7 +55,6 @@ pub(super) fn providers() -> Providers {
     )
 }
 
-/// The carrier.
 pub(super) fn carrier() -> Configured {
     providers().get("parcelx").expect("the carrier").clone()
 }
@@ -96,6 +94,7 @@ pub(super) fn order() -> Order {
         reference: None,
         refs: ProviderRefs::default(),
         live_reference: None,
+        own_account: false,
         charge: None,
         billing: None,
         cancellation: None,

@@ -253,6 +253,10 @@ impl CallJob for OrderJob {
         }
     }
 
+    fn pool(&self, order: &Order) -> String {
+        order.pool()
+    }
+
     /// The wallet is changed only where the price is given back.
     fn prefetch(&self, order: &Order) -> Vec<Key> {
         charging::hold_key(order).into_iter().collect()

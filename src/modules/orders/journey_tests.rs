@@ -147,6 +147,7 @@ impl World {
             actor: Actor::worker("usr_1", "rqs_1"),
             correlation_id: "rqs_1".into(),
             queue: carrier().create,
+            own_account: false,
             order_id: self.id("ord"),
             job_id: self.id("job"),
             event_id: self.id("evt"),

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     modules::{
         audit::Call,
-        providers::{Detail, Placed, StoredFailure},
+        providers::{Detail, Placed, StoredFailure, dispatch::pool},
         wallet::rates::Pricing,
     },
     platform::{
@@ -187,6 +187,9 @@ pub struct Order {
     /// The account with which it was sent last: that account looks it up and takes it back.
     #[serde(default)]
     pub account_id: Option<String>,
+    /// It goes to the merchant's own account with the provider, and costs nothing here.
+    #[serde(default)]
+    pub own_account: bool,
     /// The provider's name for it: a waybill number, an order number, ...
     #[serde(default)]
     pub reference: Option<String>,
@@ -298,6 +301,12 @@ impl Order {
     #[must_use]
     pub const fn may_be_placed(&self) -> bool {
         self.reference.is_some() || self.uncertain.is_some() || self.open_call.is_some()
+    }
+
+    /// Which accounts may take it.
+    #[must_use]
+    pub fn pool(&self) -> String {
+        pool(&self.provider, self.own_account.then_some(&*self.user_id))
     }
 
     /// Whether the merchant has asked for a cancellation that is still open.

@@ -16,7 +16,7 @@ use crate::{
         audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
         events::{Actor, Event, EventStore},
         kyc::KycGate,
-        providers::{Declaration, Detail, Party, PricedBy, Providers},
+        providers::{Declaration, Detail, Dispatcher, Party, PricedBy, Providers},
         queue::Waker,
         wallet::rates::{self, Parcel, Quote, RateCards},
     },
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Orders, as the API offers them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OrderService {
     /// Writes.
     pub lane: Lane,
@@ -47,6 +47,8 @@ pub struct OrderService {
     pub waker: Waker,
     /// Where orders go.
     pub providers: Providers,
+    /// With which accounts.
+    pub dispatch: Dispatcher,
     /// Prices.
     pub rates: RateCards,
     /// Nothing is written before.
@@ -86,7 +88,9 @@ impl OrderService {
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
         let at = self.providers.get(new.provider.name).ok_or(OrderError::NoRates)?;
-        let quote = self.quote(new.provider, &new.detail).await?;
+        // Its contract with the provider is the merchant's own.
+        let own_account = self.dispatch.has_own_account(new.provider.name, &user.user_id);
+        let quote = if own_account { None } else { self.quote(new.provider, &new.detail).await? };
         let command = CreateOrder {
             gate: self.gate,
             user_id: user.user_id.clone(),
@@ -99,6 +103,7 @@ impl OrderService {
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
             queue: at.create.clone(),
+            own_account,
             order_id: new_id("ord"),
             job_id: new_id("job"),
             event_id: new_id("evt"),

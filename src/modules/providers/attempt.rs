@@ -146,7 +146,7 @@ fn priority<J: CallJob>(call_job: &J, subject: &J::Subject) -> Option<i32> {
 
 /// Who may run the job from now on.
 fn route<J: CallJob>(call_job: &J, subject: &J::Subject) -> String {
-    call_job.bound_to(subject).unwrap_or(call_job.queue().route).to_owned()
+    call_job.bound_to(subject).map_or_else(|| call_job.pool(subject), str::to_owned)
 }
 
 /// Writes down that a call which a dead worker left open has no answer.

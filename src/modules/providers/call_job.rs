@@ -139,6 +139,11 @@ pub trait CallJob: Send + Sync + 'static {
         None
     }
 
+    /// The accounts that may be called where no single one has to be.
+    fn pool(&self, _subject: &Self::Subject) -> String {
+        self.queue().route.to_owned()
+    }
+
     /// What the answer will change besides job and subject, where that is known already: read with them at once.
     fn prefetch(&self, _subject: &Self::Subject) -> Vec<Key> {
         Vec::new()

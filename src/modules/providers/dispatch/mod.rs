@@ -5,17 +5,15 @@
 //! probes, which are seconds away, are compared with the workers' clocks, as leases are. An account without limits whose
 //! calls succeed writes nothing. Redis has no part in it.
 
+mod facts;
+mod known;
 mod places;
 mod room;
 mod sign;
 mod state;
 mod store;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bson::{DateTime, doc};
@@ -24,13 +22,14 @@ use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use tokio::time::timeout;
 
+pub use facts::{AccountFacts, ServedQueue, pool};
 pub use room::{Class, Limits};
 pub use state::{AccountState, Breaker, BreakerReason, BreakerState, Probe};
 
 use self::{
+    known::KnownStates,
     places::Places,
     room::Ask,
-    sign::Throttles,
     state::{Change, Heard, Sign, Standing},
     store::{STATES, StateStore},
 };
@@ -48,14 +47,10 @@ use crate::{
     },
 };
 
-/// What is known of an account is read again after this long.
-const FRESH: Duration = Duration::from_secs(1);
 /// What concerns the account must not hold up an answer for longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Accounts that take jobs in one round of one queue; the next round asks others.
 const CANDIDATES_MAX: usize = 16;
-/// That an account is in use is written down this often.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// Deferred jobs are made due a thousand at a time, at most so many times.
 const PROMOTE_PAGES: usize = 200;
 /// So often, a second apart, it is tried to put on record that a breaker opened.
@@ -63,61 +58,6 @@ const RECORD_TRIES: usize = 60;
 
 /// Why a breaker opened, as auditors read it.
 const REFUSED: &str = "The provider refused our credentials.";
-
-/// What is configured of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountFacts {
-    /// `parcelx/default`, `acc_...`
-    pub account_id: String,
-    /// The provider's name: the route of its pool.
-    pub provider: String,
-    /// The merchant whose account it is: it takes that merchant's jobs only.
-    pub owner_user_id: Option<String>,
-    /// Whether it takes new jobs. What it has placed it may finish.
-    pub active: bool,
-    /// What it allows.
-    pub limits: Limits,
-    /// Counts changes of its credentials.
-    pub credentials_version: i64,
-}
-
-impl AccountFacts {
-    /// An account of the platform without limits.
-    #[must_use]
-    pub fn new(account_id: &str, provider: &str) -> Self {
-        Self {
-            account_id: account_id.to_owned(),
-            provider: provider.to_owned(),
-            owner_user_id: None,
-            active: true,
-            limits: Limits::default(),
-            credentials_version: 0,
-        }
-    }
-
-    /// Route of the jobs that any account like this may take: those of the platform share a pool, a merchant has one of his
-    /// own.
-    fn pool(&self) -> String {
-        pool(&self.provider, self.owner_user_id.as_deref())
-    }
-}
-
-/// Route of jobs of `provider` that no account is bound to yet; for a merchant who has accounts of his own, theirs.
-#[must_use]
-pub fn pool(provider: &str, owner_user_id: Option<&str>) -> String {
-    owner_user_id.map_or_else(|| provider.to_owned(), |owner| format!("{provider}/{owner}"))
-}
-
-/// A queue whose jobs need an account.
-#[derive(Clone, Copy, Debug)]
-pub struct ServedQueue {
-    /// Its name.
-    pub queue: &'static str,
-    /// Whom its jobs call.
-    pub provider: &'static str,
-    /// Its share of an account's room.
-    pub class: Class,
-}
 
 /// What a [`Dispatcher`] is made of.
 pub struct DispatchParts {
@@ -148,7 +88,6 @@ pub struct Dispatcher {
 }
 
 struct Inner {
-    states: StateStore,
     queue_store: QueueStore,
     audit: AuditStore,
     waker: Waker,
@@ -157,21 +96,8 @@ struct Inner {
     queues: Vec<ServedQueue>,
     accounts: Mutex<Arc<Vec<AccountFacts>>>,
     only: Option<String>,
-    known: Mutex<HashMap<String, Known>>,
+    known: KnownStates,
     places: Places,
-    /// One change at a time: of many answers that say the same, the first changes something.
-    changing: tokio::sync::Mutex<()>,
-}
-
-/// What this process knows of an account.
-#[derive(Default)]
-struct Known {
-    state: AccountState,
-    seen: Option<Instant>,
-    throttles: Throttles,
-    /// This process was asked not to call before, in that period of the breaker: it holds also where nobody could be told.
-    throttled_here: Option<(i64, DateTime)>,
-    touched: Option<Instant>,
 }
 
 /// An account as operators see it.
@@ -201,7 +127,7 @@ impl Dispatcher {
         Self {
             inner: Arc::new(Inner {
                 places: Places::new(states.clone(), lease),
-                states,
+                known: KnownStates::new(states, clock.clone()),
                 queue_store,
                 audit,
                 waker,
@@ -210,8 +136,6 @@ impl Dispatcher {
                 queues,
                 accounts: Mutex::new(Arc::new(accounts)),
                 only,
-                known: Mutex::default(),
-                changing: tokio::sync::Mutex::default(),
             }),
         }
     }
@@ -219,6 +143,14 @@ impl Dispatcher {
     /// Takes over what is configured now.
     pub fn set_accounts(&self, accounts: Vec<AccountFacts>) {
         *self.inner.accounts.lock() = Arc::new(accounts);
+    }
+
+    /// Whether a merchant has an account of its own with a provider, for its new orders.
+    #[must_use]
+    pub fn has_own_account(&self, provider: &str, user_id: &str) -> bool {
+        let accounts = self.inner.accounts.lock().clone();
+        let is_own = |account: &AccountFacts| account.owner_user_id.as_deref() == Some(user_id);
+        accounts.iter().any(|account| account.active && account.provider == provider && is_own(account))
     }
 
     /// Waits for the moment at which a call with `permit` may be sent; whether there was one.
@@ -235,9 +167,7 @@ impl Dispatcher {
     /// themselves.
     #[must_use]
     pub fn still_serves(&self, permit: &Permit) -> bool {
-        let known = self.inner.known.lock();
-        let Some(known) = known.get(&permit.account_id) else { return true };
-        let breaker = &known.state.breaker;
+        let breaker = self.inner.known.get(&permit.account_id).breaker;
         permit.probe.is_some() || !breaker.is_open() || breaker.epoch < permit.epoch
     }
 
@@ -248,15 +178,7 @@ impl Dispatcher {
             return;
         }
         let now = self.inner.clock.now();
-        let sign = {
-            let mut known = self.inner.known.lock();
-            let known = known.entry(account.to_owned()).or_default();
-            let sign = known.throttles.sign(answer, outcome, now);
-            if let Sign::Throttled(until) = sign {
-                known.throttled_here = Some((permit.epoch, until));
-            }
-            sign
-        };
+        let sign = self.inner.known.sign(account, permit.epoch, answer, outcome);
         metrics::counter!("waybill_account_calls_total", "account" => account.to_owned(), "answer" => sign.as_str())
             .increment(1);
         // What is said of a password that was changed meanwhile says nothing of the new one.
@@ -264,7 +186,7 @@ impl Dispatcher {
             return;
         }
         let heard = Heard { epoch: permit.epoch, probe: permit.probe.as_deref(), subject_id };
-        match timeout(PATIENCE, self.inner.change(account, |state| state.heed(heard, sign, now))).await {
+        match timeout(PATIENCE, self.inner.known.change(account, |state| state.heed(heard, sign, now))).await {
             Ok(Ok(change)) => self.inner.follow(account, change),
             Ok(Err(error)) => tracing::warn!(account, %error, "the account's state could not be written down"),
             Err(_) => tracing::warn!(account, "the account's state could not be written down in time"),
@@ -280,7 +202,7 @@ impl Dispatcher {
         let accounts = self.inner.accounts.lock().clone();
         let ids: Vec<&str> =
             accounts.iter().filter(|a| a.provider == served.provider).map(|a| &*a.account_id).collect();
-        for account_id in self.inner.states.find(&ids).await?.into_keys() {
+        for account_id in self.inner.known.states.find(&ids).await?.into_keys() {
             self.close(&account_id).await?;
         }
         Ok(())
@@ -292,7 +214,7 @@ impl Dispatcher {
     /// What the driver says.
     pub async fn close(&self, account_id: &str) -> mongodb::error::Result<()> {
         let now = self.inner.clock.now();
-        self.inner.change(account_id, |state| state.resume(now)).await?;
+        self.inner.known.change(account_id, |state| state.resume(now)).await?;
         self.inner.follow(account_id, Change::Closed);
         Ok(())
     }
@@ -302,7 +224,7 @@ impl Dispatcher {
     /// # Errors
     /// What the driver says.
     pub async fn states(&self, account_ids: &[&str]) -> mongodb::error::Result<HashMap<String, AccountState>> {
-        self.inner.states.find(account_ids).await
+        self.inner.known.states.find(account_ids).await
     }
 
     /// The accounts that jobs of a queue run with: those of the platform, and of merchants' own those that take none.
@@ -314,7 +236,7 @@ impl Dispatcher {
         let accounts = self.inner.accounts.lock().clone();
         let of_queue: Vec<_> = accounts.iter().filter(|account| account.provider == served.provider).collect();
         let ids: Vec<&str> = of_queue.iter().map(|account| &*account.account_id).collect();
-        let mut states = self.inner.states.find(&ids).await?;
+        let mut states = self.inner.known.states.find(&ids).await?;
         let now = self.inner.clock.now();
         let overview = of_queue.into_iter().filter_map(|account| {
             let state = states.remove(&account.account_id).unwrap_or_default();
@@ -347,79 +269,6 @@ impl Inner {
 
     fn credentials_version(&self, account_id: &str) -> i64 {
         self.account(account_id, |account| account.credentials_version).unwrap_or_default()
-    }
-
-    /// Reads what is known of these accounts, unless it was read just now.
-    async fn refresh(&self, account_ids: &[&str]) {
-        let stale: Vec<&str> = {
-            let known = self.known.lock();
-            let is_fresh =
-                |id: &&&str| known.get(**id).and_then(|known| known.seen).is_some_and(|seen| seen.elapsed() < FRESH);
-            account_ids.iter().filter(|id| !is_fresh(id)).copied().collect()
-        };
-        if stale.is_empty() {
-            return;
-        }
-        let mut states = match timeout(PATIENCE, self.states.find(&stale)).await {
-            Ok(Ok(states)) => states,
-            Ok(Err(error)) => return tracing::debug!(%error, "states of accounts can't be read"),
-            Err(_) => return,
-        };
-        for id in stale {
-            self.learn(states.remove(id).unwrap_or_else(|| AccountState::of(id)));
-        }
-    }
-
-    fn learn(&self, state: AccountState) {
-        let now = self.clock.now();
-        let shown = state.shown(now);
-        let mut known = self.known.lock();
-        let known = known.entry(state.account_id.clone()).or_default();
-        // What was read before another change of ours is older than what we know.
-        if state.revision < known.state.revision {
-            return;
-        }
-        let open = match shown {
-            BreakerState::Closed => 0.0,
-            BreakerState::HalfOpen => 0.5,
-            BreakerState::Open => 1.0,
-        };
-        metrics::gauge!("waybill_account_breaker_open", "account" => state.account_id.clone()).set(open);
-        known.state = state;
-        known.seen = Some(Instant::now());
-    }
-
-    fn known(&self, account_id: &str) -> AccountState {
-        let known = self.known.lock();
-        known.get(account_id).map_or_else(|| AccountState::of(account_id), |known| known.state.clone())
-    }
-
-    fn standing(&self, account_id: &str, now: DateTime) -> Standing {
-        let known = self.known.lock();
-        let Some(known) = known.get(account_id) else { return Standing::Free };
-        let holds = |(epoch, until)| epoch == known.state.breaker.epoch && until > now;
-        if known.throttled_here.is_some_and(holds) { Standing::Away } else { known.state.standing(now) }
-    }
-
-    /// Changes an account's state, unless that would change nothing of what is known.
-    async fn change<T>(&self, account_id: &str, change: impl Fn(&mut AccountState) -> T) -> mongodb::error::Result<T> {
-        let would = || {
-            let known = self.known(account_id);
-            let mut state = known.clone();
-            let said = change(&mut state);
-            (state != known, said)
-        };
-        if let (false, said) = would() {
-            return Ok(said);
-        }
-        let _one = self.changing.lock().await;
-        let (changes, said) = would();
-        if !changes {
-            return Ok(said);
-        }
-        let (state, said) = self.states.change(account_id, change).await?;
-        self.learn(state);
-        Ok(said)
     }
 
     /// What follows from a change of a breaker, beside the answer.
@@ -487,30 +336,13 @@ impl Inner {
         });
     }
 
-    /// Says now and then that an account is in use.
-    fn touch(&self, account_id: &str) {
-        {
-            let mut known = self.known.lock();
-            let touched = &mut known.entry(account_id.to_owned()).or_default().touched;
-            if touched.is_some_and(|at| at.elapsed() < TOUCH_EVERY) {
-                return;
-            }
-            *touched = Some(Instant::now());
-        }
-        let (states, account_id) = (self.states.clone(), account_id.to_owned());
-        tokio::spawn(async move {
-            if let Err(error) = states.touch(&account_id).await {
-                tracing::debug!(%error, "that an account is in use could not be written down");
-            }
-        });
-    }
-
     /// The permit of a probe, where it was to be had.
     async fn begin_probe(&self, account_id: &str) -> Option<Permit> {
         let token = new_id("prb");
         let now = self.clock.now();
         let until = after(now, self.lease);
-        let probing = self.change(account_id, |state| (state.begin_probe(&token, now, until), state.breaker.epoch));
+        let probing =
+            self.known.change(account_id, |state| (state.begin_probe(&token, now, until), state.breaker.epoch));
         match timeout(PATIENCE, probing).await {
             Ok(Ok((true, epoch))) => Some(Permit { epoch, probe: Some(token), ..self.permit(account_id) }),
             Ok(Ok((false, _))) => None,
@@ -525,14 +357,14 @@ impl Inner {
     fn permit(&self, account_id: &str) -> Permit {
         Permit {
             account_id: account_id.to_owned(),
-            epoch: self.known(account_id).breaker.epoch,
+            epoch: self.known.get(account_id).breaker.epoch,
             credentials_version: self.credentials_version(account_id),
             ..Permit::default()
         }
     }
 
     async fn drop_probe(&self, account_id: &str, token: &str) {
-        match timeout(PATIENCE, self.change(account_id, |state| state.drop_probe(token))).await {
+        match timeout(PATIENCE, self.known.change(account_id, |state| state.drop_probe(token))).await {
             Ok(Ok(())) => {}
             _ => tracing::warn!(account = account_id, "a probe could not be given back; its time will end"),
         }
@@ -582,10 +414,10 @@ impl Dispatch for Dispatcher {
         }
         able.shuffle(&mut rand::rng());
         able.truncate(CANDIDATES_MAX);
-        inner.refresh(&able.iter().map(|(account_id, _)| *account_id).collect::<Vec<_>>()).await;
+        inner.known.refresh(&able.iter().map(|(account_id, _)| *account_id).collect::<Vec<_>>()).await;
         let now = inner.clock.now();
         let candidates = able.into_iter().filter_map(|(account_id, routes)| {
-            let is_probe = match inner.standing(account_id, now) {
+            let is_probe = match inner.known.standing(account_id, now) {
                 Standing::Free => false,
                 Standing::Probe => true,
                 Standing::Away => return None,
@@ -607,7 +439,7 @@ impl Dispatch for Dispatcher {
             (inner.permit(account_id), wanted)
         };
         if limits.are_none() {
-            inner.touch(account_id);
+            inner.known.touch(account_id);
             return vec![first; wanted];
         }
         let grant = new_id("plc");
