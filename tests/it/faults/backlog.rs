@@ -174,7 +174,7 @@ async fn a_claim_looks_at_little_more_than_it_takes_whatever_waits() {
     };
     let owned = |owners: usize, n: usize, job: &mut Job| {
         *job = job.clone().owned_by(&format!("usr_{}", n % owners));
-        job.route = asked[usize::from(n % 50 == 0)].clone();
+        job.route = asked[usize::from(n.is_multiple_of(50))].clone();
     };
     jobs(&app, JOBS, |n, job| {
         owned(10_000, n, job);
