@@ -340,7 +340,8 @@ impl Inner {
     async fn begin_probe(&self, account_id: &str) -> Option<Permit> {
         let token = new_id("prb");
         let now = self.clock.now();
-        let until = after(now, self.lease);
+        // A call may take longer than a lease is at first.
+        let until = after(now, 2 * self.lease);
         let probing =
             self.known.change(account_id, |state| (state.begin_probe(&token, now, until), state.breaker.epoch));
         match timeout(PATIENCE, probing).await {

@@ -22,6 +22,9 @@ const SEND_TRIES: usize = 10;
 /// Where no send time is to be had, it is asked again after this long.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// A place that would not outlast what comes is made so much longer than that, as leases are.
+const LENGTHENING: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 struct Held {
     account_id: String,
@@ -100,21 +103,21 @@ impl Places {
             let held = self.held.lock();
             held.iter().filter(|(_, held)| held.worker_id == worker_id).map(|(grant, _)| grant.clone()).collect()
         };
-        join_all(grants.iter().map(|grant| self.extend_grant(grant))).await;
+        join_all(grants.iter().map(|grant| self.extend_grant(grant, self.lease))).await;
     }
 
-    async fn extend_grant(&self, grant: &str) {
+    async fn extend_grant(&self, grant: &str, lease: Duration) {
         let Some(Held { account_id, count, .. }) = self.held.lock().get(grant).cloned() else { return };
         let asked = Instant::now();
-        let valid_until = match timeout(PATIENCE, self.states.extend(&account_id, grant, count, self.lease)).await {
-            Ok(Ok(true)) => asked + self.lease,
+        let valid_until = match timeout(PATIENCE, self.states.extend(&account_id, grant, count, lease)).await {
+            Ok(Ok(true)) => Some(asked + lease),
             // Somebody else has it.
-            Ok(Ok(false)) => asked,
+            Ok(Ok(false)) => None,
             Ok(Err(error)) => return tracing::warn!(account = account_id, %error, "places could not be extended"),
             Err(_) => return tracing::warn!(account = account_id, "places could not be extended in time"),
         };
         if let Some(held) = self.held.lock().get_mut(grant) {
-            held.valid_until = valid_until;
+            held.valid_until = valid_until.map_or(asked, |until| until.max(held.valid_until));
         }
     }
 
@@ -123,7 +126,7 @@ impl Places {
         let Some(grant) = &permit.place else { return true };
         let lasts = || self.held.lock().get(grant).is_some_and(|held| held.valid_until > Instant::now() + needed);
         if !lasts() {
-            self.extend_grant(grant).await;
+            self.extend_grant(grant, self.lease.max(needed + LENGTHENING)).await;
         }
         lasts()
     }

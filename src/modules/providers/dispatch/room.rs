@@ -159,7 +159,9 @@ pub(super) fn leaving(grant: &str, count: usize) -> Vec<Document> {
 /// now.
 pub(super) fn extending(grant: &str, count: usize, lease: Duration) -> Vec<Document> {
     let is_theirs = doc! { "$eq": ["$$place.grant", { "$literal": grant }] };
-    let kept = doc! { "count": count as i64, "until": { "$add": ["$$NOW", ms(lease)] } };
+    // One that was made longer stays so.
+    let until = doc! { "$max": ["$$place.until", { "$add": ["$$NOW", ms(lease)] }] };
+    let kept = doc! { "count": count as i64, "until": until };
     let longer = doc! { "$mergeObjects": ["$$place", kept] };
     vec![doc! { "$set": { "places": { "$map": {
         "input": live_places(), "as": "place", "in": { "$cond": [is_theirs, longer, "$$place"] },

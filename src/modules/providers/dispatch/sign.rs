@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// An account that is throttled again and again waits for this long at least, whatever it is told.
-const THROTTLED_AGAIN: Backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
+const THROTTLED_AGAIN: Backoff = Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) };
 
 /// Throttles in a row, as this process saw them.
 #[derive(Debug)]
