@@ -84,6 +84,9 @@ pub struct QueuePolicy {
 const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 impl QueuePolicy {
+    /// Nothing differs.
+    pub const SAME: Self = Self { max_attempts: None, backoff: None, timeout: None, keep_done_count: None };
+
     /// Makes `queue` differ.
     pub fn apply_to(&self, queue: &mut QueueConfig) {
         queue.max_attempts = self.max_attempts.unwrap_or(queue.max_attempts);

@@ -174,13 +174,40 @@ impl Providers {
     }
 }
 
+/// An order of this kind, for the tests of adapters.
+#[cfg(test)]
+pub fn example(kind: super::Kind) -> super::Detail {
+    use super::Kind;
+    let party = serde_json::json!({
+        "name": "Asha Rao", "phone": "9876543210", "email": null, "line1": "12 MG Road", "line2": null, "city": "Bengaluru",
+        "state": "Karnataka", "pincode": "560001", "country": "IN",
+    });
+    let address = serde_json::json!({
+        "line1": "Hauptstraße 4/1", "line2": null, "city": "Berlin", "postcode": "10115", "country": "DE",
+    });
+    let detail = match kind {
+        Kind::Carrier => serde_json::json!({
+            "service": "surface", "paymentMode": "prepaid", "currency": "INR", "codAmount": 0, "weightGrams": 450,
+            "dimensionsCm": { "length": 20, "width": 15, "height": 8 }, "consignee": party, "pickup": party,
+            "items": [{ "sku": "TS-BLK-M", "name": "T-shirt", "quantity": 2, "unitPrice": 49_900 }],
+        }),
+        Kind::Erp => serde_json::json!({
+            "currency": "EUR", "orderedAt": { "$date": { "$numberLong": "1795946400000" } }, "paymentId": "pay_1",
+            "customer": { "gender": "female", "firstName": "Eva", "lastName": "Muster", "email": "eva@example.com", "phone": "+4930123456" },
+            "billingAddress": address, "shippingAddress": null,
+            "lines": [{ "sku": "A-1", "name": "Buch", "quantity": 2, "unitPrice": 1999 }], "shippingCost": 0,
+        }),
+    };
+    serde_json::from_value(serde_json::json!({ kind.detail_name(): detail })).expect("a detail object")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
     use crate::{
-        modules::providers::{Operation, Outcome},
+        modules::providers::{Operation, OrderToPlace, Outcome},
         platform::exchange::{Answer, AnswerBody, Lost, NotSent},
     };
 
@@ -267,7 +294,11 @@ mod tests {
             assert_eq!(adapter.name(), provider.name);
             assert!(adapter.sign(&crate::modules::providers::AccountSecrets::default()).is_none(), "{}", provider.name);
             let cancel = adapter.cancelling().map(|cancelling| cancelling.cancel_request("REF-1"));
-            for call in [Some(adapter.look_up_request("ord_1")), cancel].into_iter().flatten() {
+            let detail = example(provider.kind);
+            let create =
+                adapter.create_request(&OrderToPlace { order_id: "ord_1", client_order_id: "c-1", detail: &detail });
+            assert!(create.is_some(), "{} takes its own kind", provider.name);
+            for call in [create, Some(adapter.look_up_request("ord_1")), cancel].into_iter().flatten() {
                 assert!(call.url.starts_with("https://provider.example/v1/"), "{}", call.url);
                 assert_eq!(call.provider, provider.name);
                 assert!(

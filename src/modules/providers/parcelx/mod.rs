@@ -36,7 +36,7 @@ pub static DECLARATION: Declaration = Declaration {
     kind: Kind::Carrier,
     create_queue: "parcelx-orders-queue",
     cancel_queue: "parcelx-order-cancellation-queue",
-    queue_policy: QueuePolicy { max_attempts: None, backoff: None, timeout: None, keep_done_count: None },
+    queue_policy: QueuePolicy::SAME,
     call_deadline: None,
     priced_by: PricedBy::RateCard(include_str!("../../../../data/rate-cards/parcelx-1.json")),
     operations: &[

@@ -1,0 +1,98 @@
+"""Writes the skeleton of a provider; see scripts/new-provider."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "scripts/lib/new-provider"
+PROVIDERS = ROOT / "src/modules/providers"
+STAND_INS = ROOT / "src/bin/simulators"
+KINDS = {
+    "carrier": {
+        "KIND": "Carrier",
+        "DETAIL": "shipment",
+        "DETAIL_TYPE": "Shipment",
+        "PRICED_BY": 'PricedBy::RateCard(include_str!("rate-card.json"))',
+    },
+    "erp": {"KIND": "Erp", "DETAIL": "sale", "DETAIL_TYPE": "Sale", "PRICED_BY": "PricedBy::Nothing"},
+}
+
+
+def fail(message):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def fill(template, words, cancels):
+    """The template with its words; what stands between @IF_CANCEL@ and @END@ only where orders can be taken back."""
+    text = (TEMPLATES / template).read_text()
+    text = re.sub(r"@IF_CANCEL@(.*?)@END@", r"\1" if cancels else "", text, flags=re.S)
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", value)
+    return text
+
+
+def insert(path, after, line):
+    """Inserts a line after the last that matches."""
+    text = path.read_text()
+    matches = list(re.finditer(after, text, flags=re.M))
+    if not matches:
+        fail(f"{path.relative_to(ROOT)} has no line like {after}: add this by hand\n  {line}")
+    end = matches[-1].end()
+    path.write_text(text[:end] + line + text[end:])
+
+
+def main(name, kind, title):
+    if not re.fullmatch(r"[a-z][a-z0-9]{1,30}", name):
+        fail(f"{name} is no name: lower case letters and digits, a letter first")
+    if kind not in KINDS:
+        fail(f"{kind} is no kind: one of {', '.join(KINDS)}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 .-]{0,40}", title):
+        fail("the title must be letters, digits, blanks, dots and hyphens")
+    folder, stand_in = PROVIDERS / name, STAND_INS / f"{name}.rs"
+    for there in (folder, stand_in):
+        if there.exists():
+            fail(f"{there.relative_to(ROOT)} is there already")
+    # As a type: the parts of the title, or of the name, each with a capital.
+    parts = re.findall(r"[A-Za-z0-9]+", title)
+    type_name = "".join(part[0].upper() + part[1:] for part in parts)
+    type_name = type_name if type_name[0].isalpha() else name.capitalize()
+    words = {"NAME": name, "TITLE": title, "TYPE": type_name, **KINDS[kind]}
+    cancels = kind == "carrier"
+
+    folder.mkdir()
+    for template in ("mod.rs", "wire.rs", "tests.rs"):
+        (folder / template).write_text(fill(f"{template}.in", words, cancels))
+    written = [folder / "mod.rs", folder / "wire.rs", folder / "tests.rs", stand_in]
+    if kind == "carrier":
+        card = (ROOT / "data/rate-cards/parcelx-1.json").read_text()
+        (folder / "rate-card.json").write_text(re.sub(r'("provider":\s*)"[^"]*"', rf'\1"{name}"', card))
+        written.append(folder / "rate-card.json")
+    stand_in.write_text(fill("stand_in.rs.in", words, cancels))
+    registry, main_rs = PROVIDERS / "registry.rs", STAND_INS / "main.rs"
+    insert(registry, r"^(pub )?mod \w+;\n", f'#[path = "{name}/mod.rs"]\npub mod {name};\n')
+    text = registry.read_text()
+    registry.write_text(re.sub(r"(pub static PROVIDERS: [^;]*?)\];", rf"\1, &{name}::DECLARATION];", text, count=1))
+    insert(main_rs, r"^mod \w+;\n", f"mod {name};\n")
+    insert(main_rs, r"^ +\.merge\(control::router\(&\w+::stand\(base\)\)\)\n", f".merge(control::router(&{name}::stand(base)))\n")
+    rust = [str(path) for path in [*written, registry, main_rs] if path.suffix == ".rs"]
+    subprocess.run(["rustfmt", "--edition", "2024", *rust], cwd=ROOT, check=True)
+
+    for path in written:
+        print(path.relative_to(ROOT))
+    print(
+        f"""
+lines in {registry.relative_to(ROOT)} and {main_rs.relative_to(ROOT)}
+
+Next:
+1. the contract in {folder.relative_to(ROOT)}/tests.rs: scripts/test -E 'test({name})' says what is missing
+2. the adapter (mod.rs, wire.rs), until these tests pass
+3. the stand-in's contract and modes, and tests through it in tests/it/
+4. {name.upper()}_BASE_URL and {name.upper()}_TOKEN, and the table of providers in README.md"""
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else sys.argv[1])
