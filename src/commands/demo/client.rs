@@ -131,12 +131,26 @@ impl DemoClient {
         self.misbehave_at("parcelx", mode, times).await
     }
 
+    /// Has every call to the carrier go wrong, until it behaves again.
+    pub(super) async fn misbehave_always(&self, mode: &str) -> Result<(), String> {
+        self.control("parcelx", Method::POST, Some(&json!({ "mode": mode }))).await
+    }
+
+    /// Has the carrier behave again.
+    pub(super) async fn behave(&self) -> Result<(), String> {
+        self.control("parcelx", Method::DELETE, None).await
+    }
+
+    async fn control(&self, provider: &str, method: Method, rule: Option<&Value>) -> Result<(), String> {
+        let url = format!("{}/{provider}/_control/rules", self.simulators);
+        let answer = self.send(method, &url, rule).await?;
+        if matches!(answer.status, 200..=299) { Ok(()) } else { Err(format!("the stand-in refused: {}", answer.body)) }
+    }
+
     /// Tells a provider the same.
     pub(super) async fn misbehave_at(&self, provider: &str, mode: &str, times: u32) -> Result<(), String> {
         let rule = json!({ "operation": "create", "mode": mode, "times": times });
-        let url = format!("{}/{provider}/_control/rules", self.simulators);
-        let answer = self.send(Method::POST, &url, Some(&rule)).await?;
-        if answer.status == 201 { Ok(()) } else { Err(format!("the stand-in refused the rule: {}", answer.body)) }
+        self.control(provider, Method::POST, Some(&rule)).await
     }
 
     /// The carrier's books, in all or of one order.

@@ -1,6 +1,7 @@
 //! The chapters.
 
 mod erp;
+mod outage;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
@@ -39,6 +40,7 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.refused().await?;
     story.lost_answer().await?;
     story.too_little_money().await?;
+    story.outage().await?;
     story.cancelled(&first).await?;
     story.sale().await?;
     story.chapter("Somebody changes what is on record, and an auditor is told what");
