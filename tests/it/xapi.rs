@@ -258,6 +258,25 @@ async fn work_that_is_done_some_seconds_after_a_500_is_not_done_twice() {
 }
 
 #[tokio::test]
+async fn what_the_erp_has_cancelled_needs_a_person() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    let order_id = app.sold(&user, "s-1").await;
+    app.erp_misbehaves(&order_id, "create", "drop_after_work", Some(1)).await;
+    app.run_jobs().await;
+    let path = format!("orders/{}", document_number(&order_id));
+    app.erp().control(&path, json!({ "status": "Cancelled" }), 200).await;
+    app.run_jobs_to_the_end().await;
+    let order = app.order(&user, &order_id).await;
+    assert_eq!(
+        (&order["status"], &order["failure"]["code"]),
+        (&json!("needs_attention"), &json!("provider.cancelled_there"))
+    );
+    assert_eq!(app.at_erp(&order_id).await["calls"]["create"], 1, "nothing is sent again by itself");
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn what_was_sent_is_not_taken_back() {
     let app = TestApp::start().await;
     let (user, other) = (app.merchant().await, app.merchant().await);
@@ -351,5 +370,29 @@ async fn a_worker_that_is_killed_between_sending_and_the_answer_places_it_once()
     assert_eq!((&order["status"], &order["attempts"]), (&json!("confirmed"), &json!(1)), "{order}");
     let theirs = app.at_erp(&order_id).await;
     assert_eq!((&theirs["calls"]["create"], theirs["orders"].as_array().unwrap().len()), (&json!(1), 1));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_erp_sees_five_calls_at_once_and_ten_a_second_at_most_whoever_works() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    app.erp().rule(json!({ "mode": "ok", "latencyMs": 600 })).await;
+    let mut sold = Vec::new();
+    for number in 0..24 {
+        sold.push(app.sold(&user, &format!("s-{number}")).await);
+    }
+    let workers = [Launch::worker(&app, &[]).start().await, Launch::worker(&app, &[]).start().await];
+    eventually("all are placed", SOON, async || {
+        app.all("orders", doc! { "status": "confirmed" }).await.len() == sold.len()
+    })
+    .await;
+    for mut worker in workers {
+        worker.terminate().await;
+    }
+    let traffic = app.erp().traffic().await["accounts"]["shop"].clone();
+    assert_eq!(traffic["calls"], 24);
+    let most = |of: &str| traffic[of].as_u64().unwrap();
+    assert!((2..=5).contains(&most("atOnce")) && most("inASecond") <= 10, "{traffic}");
     app.finish().await;
 }

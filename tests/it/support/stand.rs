@@ -43,9 +43,14 @@ impl Stand {
 
     /// Adds a rule; see the stand-ins' `rules`, `transport` and the provider's `modes`.
     pub async fn rule(&self, rule: Value) {
-        let request = self.client.post(format!("{}/_control/rules", self.url));
-        let response = request.header("content-type", "application/json").body(rule.to_string()).send().await.unwrap();
-        assert_eq!(response.status(), 201, "{rule}: {}", response.text().await.unwrap());
+        self.control("rules", rule, 201).await;
+    }
+
+    /// Has something happen there.
+    pub async fn control(&self, path: &str, what: Value, status: u16) {
+        let request = self.client.post(format!("{}/_control/{path}", self.url));
+        let response = request.header("content-type", "application/json").body(what.to_string()).send().await.unwrap();
+        assert_eq!(response.status(), status, "{what}: {}", response.text().await.unwrap());
     }
 
     /// Forgets the rules.
@@ -55,6 +60,11 @@ impl Stand {
 
     pub async fn books(&self) -> Value {
         self.read("/_books").await
+    }
+
+    /// When calls arrived, by account.
+    pub async fn traffic(&self) -> Value {
+        self.read("/_traffic").await
     }
 
     /// What is there under a number of ours; null where it was never heard of. `name` is what entries are called.
