@@ -30,6 +30,8 @@ pub struct Claiming<'a> {
     pub after: &'a str,
     /// Due jobs that it passes over first: others are at them.
     pub skip: u64,
+    /// There is more than it wants, as far as is known: then owners take turns, and it is not tried to take all there is.
+    pub backlog: bool,
     /// Now.
     pub now: DateTime,
 }
@@ -151,10 +153,10 @@ impl QueueStore {
         let (mut found, mut done): (Vec<Document>, Vec<Bson>) = (Vec::new(), Vec::new());
         while found.len() < claiming.limit {
             let wanted = claiming.limit - found.len();
-            let page = if claiming.skip == 0 { wanted } else { 1 };
-            let urgent = self.most_urgent(claiming, &done, page).await?;
+            let tries_all = claiming.skip == 0 && !claiming.backlog;
+            let urgent = self.most_urgent(claiming, &done, if tries_all { wanted } else { 1 }).await?;
             let Some(priority) = urgent.first().and_then(|job| job.get("priority").cloned()) else { break };
-            if urgent.len() < wanted && claiming.skip == 0 {
+            if tries_all && urgent.len() < wanted {
                 // That is all: nobody has to take turns.
                 found.extend(urgent);
                 break;

@@ -162,7 +162,7 @@ impl Inner {
         let skip = if contended && !candidate.is_probe { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
         let now = self.clock.now();
         let routes = &candidate.routes;
-        let claiming = Claiming { queue: queue.name, routes, limit, after: &turn.after, skip, now };
+        let claiming = Claiming { queue: queue.name, routes, limit, after: &turn.after, skip, backlog, now };
         let mut due = self.store.find_due(&claiming).await?;
         if due.seen == 0 && candidate.is_probe && self.store.pull_deferred(queue, routes, now).await? {
             due = self.store.find_due(&claiming).await?;

@@ -164,7 +164,7 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
         let (now, lease) = (app.app.clock.now(), Duration::from_secs(5));
         let store = &app.app.queue_store;
         let routes = store.ready_routes(queue).await.unwrap();
-        let claiming = Claiming { queue, routes: &routes, limit: 1, after: "", skip: 0, now };
+        let claiming = Claiming { queue, routes: &routes, limit: 1, after: "", skip: 0, backlog: false, now };
         let due = store.find_due(&claiming).await.unwrap();
         let taking = Taking { worker_id: "wrk_doomed", token: "token", until: after(now, lease) };
         let taken = store.take(&claiming, &taking, &due.ids).await.unwrap();

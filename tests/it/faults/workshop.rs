@@ -172,7 +172,7 @@ pub async fn claim_of(
     now: DateTime,
 ) -> Claim {
     let until = after(now, Duration::from_secs(60));
-    let claiming = Claiming { queue, routes, limit, after: after_owner, skip: 0, now };
+    let claiming = Claiming { queue, routes, limit, after: after_owner, skip: 0, backlog: false, now };
     let due = store.find_due(&claiming).await.unwrap();
     let jobs = store.take(&claiming, &Taking { worker_id, token, until }, &due.ids).await.unwrap();
     Claim { jobs, seen: due.seen, turn: due.turn }
