@@ -72,11 +72,6 @@ impl Stand {
         self.read(&format!("/_books/{name}/{number}")).await
     }
 
-    /// When calls arrived, and how many of them at once and in a second.
-    pub async fn traffic(&self) -> Value {
-        self.read("/_traffic").await
-    }
-
     /// What an ERP has of an order of ours.
     pub async fn orders_of(&self, order_id: &str) -> Vec<Value> {
         let entry = self.entry("orders", document_number(order_id)).await;
