@@ -193,6 +193,7 @@ async fn handing_in_names_all_that_is_missing_or_contradicts() {
     }
     let mut elsewhere = kyc::company();
     set(&mut elsewhere, "/address/state", json!("Delhi"));
+    set(&mut elsewhere, "/address/pincode", json!("110020"));
     for (application, blamed) in [
         (json!({}), [&own[..], &names, &papers].concat()),
         (json!({ "businessType": "individual" }), [&["aadhaar:required"], &own[..2], &names, &papers].concat()),

@@ -187,6 +187,7 @@ async fn where_a_business_is_registered_goes_with_its_registration() {
     let mut moved = kyc::company();
     remove(&mut moved, "/bankAccount");
     set(&mut moved, "/address/state", json!("Delhi"));
+    set(&mut moved, "/address/pincode", json!("110020"));
     set(&mut moved, "/gstin", json!(format!("07AAGCB7383J1Z{}", check_character("07AAGCB7383J1Z").unwrap())));
     app.save(&user, moved).await.expect(200);
     app.submit(&user).await.expect(202);
@@ -312,6 +313,7 @@ async fn who_moves_to_another_state_may_register_there() {
     let user = app.asked_by_reviewer(&kyc::company(), &["address"]).await;
     let mut delhi = kyc::company()["address"].clone();
     delhi["state"] = json!("Delhi");
+    delhi["pincode"] = json!("110020");
     app.save(&user, json!({ "address": delhi })).await.expect(200);
     assert_eq!(app.submit(&user).await.expect(422).blamed(), ["gstin:state_differs"]);
     let registered = format!("07AAGCB7383J1Z{}", check_character("07AAGCB7383J1Z").unwrap());

@@ -17,7 +17,10 @@ use crate::platform::{
     clock::Rfc3339Time,
     error::FieldError,
     ids::new_id,
-    india::states,
+    india::{
+        pincodes::{self, Misfit},
+        states,
+    },
     scrub::is_harmless,
     sealing::SealingKeys,
     text::{holds_unseen, lines, read_pincode, verbatim},
@@ -218,6 +221,12 @@ impl AddressRequest {
             let well_formed = code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()) && !code.starts_with('0');
             well_formed.then(|| code.to_owned()).ok_or("must be six digits, the first not 0")
         });
+        if let (Some(state), Some(pincode)) = (state, &pincode) {
+            wrong.0.extend(pincodes::fit(pincode, state.name).err().map(|misfit| match misfit {
+                Misfit::Pincode(message) => FieldError::new("address.pincode", "no_place", message),
+                Misfit::State(message) => FieldError::new("address.state", "pincode_differs", message),
+            }));
+        }
         Some(Address {
             line1: line1?,
             line2: line2.flatten(),
