@@ -28,7 +28,7 @@ use crate::{
         events::{EventStore, Relay},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
-        orders::{OrderService, OrderStore},
+        orders::{OrderFiles, OrderService, OrderStore},
         providers::{Dispatcher, Providers, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         wallet::{
@@ -268,6 +268,7 @@ impl App {
         }));
         let gate = KycGate::new(config.kyc_required);
         let dispatch = callers::dispatcher(&config, &db, &clock, &queue_store, &waker);
+        let transfers = Transfers::default();
         let orders = OrderService {
             lane: api_lane.clone(),
             gate,
@@ -278,6 +279,8 @@ impl App {
             providers: providers.clone(),
             dispatch: dispatch.clone(),
             rates: rates.clone(),
+            files: OrderFiles::new(db.clone(), Arc::clone(&secrets.sealing), clock.clone()),
+            transfers: transfers.clone(),
             indexes_present: Arc::clone(&indexes_present),
         };
         let wallets = WalletService::new(
@@ -313,7 +316,7 @@ impl App {
             four_eyes: config.kyc_four_eyes,
             name_match_min_percent: config.kyc_name_match_min_percent,
             clock: clock.clone(),
-            transfers: Transfers::default(),
+            transfers,
             indexes_present: Arc::clone(&indexes_present),
         };
         let sealer = sealer(&config, secrets, &db, &clock)?;
@@ -325,7 +328,7 @@ impl App {
         );
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
-        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &clock, &dispatch)?;
+        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &clock, &dispatch, &orders.files)?;
         Ok(Self {
             config: Arc::new(config),
             db,

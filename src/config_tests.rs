@@ -39,6 +39,7 @@ fn a_provider_needs_no_account_in_the_environment_but_a_whole_one() {
         (vec!["--parcelx-base-url=carrier.example"], "PARCELX_BASE_URL must start"),
         (vec!["--parcelx-rate-per-second=0"], "PARCELX_RATE_PER_SECOND must be"),
         (vec!["--parcelx-rate-per-second=many"], "PARCELX_RATE_PER_SECOND must be"),
+        (vec!["--rosreestr-poll-ms=0"], "ROSREESTR_POLL_MS must be"),
     ] {
         let all = with(&flags).expect_err("incomplete");
         assert!(all.contains(named) && all.lines().count() == 1, "{named}: {all}");

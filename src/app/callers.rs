@@ -9,7 +9,7 @@ use crate::{
     modules::{
         audit::AuditStore,
         kyc::{KycGate, VerifyApplication},
-        orders::{self, OrderJobs},
+        orders::{self, OrderFiles, OrderJobs},
         providers::{
             Accounts, Dispatcher, RATE_PER_SECOND,
             call_job::CallJobHandler,
@@ -81,6 +81,7 @@ pub(super) fn handlers(
     lane: &Lane,
     clock: &Clock,
     dispatch: &Dispatcher,
+    files: &OrderFiles,
 ) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
     let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
     let accounts = Accounts::new(config.providers.accounts());
@@ -95,6 +96,7 @@ pub(super) fn handlers(
             provider: provider.clone(),
             settling_delay: Duration::from_millis(config.worker.settling_delay_ms),
             clock: clock.clone(),
+            files: Arc::new(files.clone()),
         }));
     }
     if let Some(gateway) = gateway {
@@ -108,6 +110,7 @@ pub(super) fn handlers(
         let queue = config.kyc_queue();
         handlers.push(Arc::new(CallJobHandler {
             dispatch: dispatch.clone(),
+            files: None,
             accounts,
             job: Arc::new(VerifyApplication {
                 provider,

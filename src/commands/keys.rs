@@ -9,7 +9,7 @@ use crate::{
     config::RotateArgs,
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore, seals},
-        kyc,
+        kyc, orders,
     },
     platform::{clock::Clock, identity::Actor, mongo, rewrap::Rotation, sealing::SealingKeys},
 };
@@ -30,7 +30,10 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
         None if terminal => eprintln!("  {} values wrapped", so_far.wrapped),
         None => {}
     });
-    let rotated = kyc::rotate(&mut rotation).await.map(|()| rotation.total());
+    let rotated = match kyc::rotate(&mut rotation).await {
+        Ok(()) => orders::rotate(&mut rotation).await.map(|()| rotation.total()),
+        Err(error) => Err(error),
+    };
     drop(rotation);
     let commitments = match rotated {
         Ok(_) => seals::rotate_commitment_secret(&db, &keys).await.map(u64::from).map_err(|error| eprintln!("{error}")),

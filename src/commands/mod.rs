@@ -18,7 +18,7 @@ use crate::{
     config::{Command, KeysCommand, LedgerCommand, MigrateArgs},
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
-        wallet::rates::{self, RateCard},
+        wallet::rates::{self, Card},
     },
     platform::{clock::Clock, identity::Actor, mongo},
 };
@@ -62,18 +62,18 @@ async fn migrate(args: &MigrateArgs) -> Result<(), String> {
         clock.sync(&db).await.map_err(|error| format!("the database's clock can't be read: {error}"))?;
         if rates::insert_card(&db, &card).await.map_err(|error| error.to_string())? {
             let recorded = AuditStore::new(db.clone()).record(&rate_card_added(&card, clock.now())).await;
-            recorded.map_err(|error| format!("rate card {} is there, but not on record: {error}", card.id))?;
+            recorded.map_err(|error| format!("rate card {} is there, but not on record: {error}", card.id()))?;
         }
-        println!("rate card {} is there, in force from {}", card.id, card.effective_from);
+        println!("rate card {} is there, in force from {}", card.id(), card.effective_from());
     }
     println!("{}: {} collections and their indexes are there", db.name(), app::collections().len());
     Ok(())
 }
 
 /// What is on record of a new rate card.
-fn rate_card_added(card: &RateCard, at: DateTime) -> AuditEvent {
-    let (actor, about) = (Actor::command_line("migrate"), ("rate_card", &*card.id));
+fn rate_card_added(card: &Card, at: DateTime) -> AuditEvent {
+    let (actor, about) = (Actor::command_line("migrate"), ("rate_card", card.id()));
     AuditEvent::new(AuditOutcome::Done, actor, "rate_card.added", about, at).after(doc! {
-        "provider": &card.provider, "version": card.version, "effectiveFrom": card.effective_from,
+        "provider": card.provider(), "version": card.version(), "effectiveFrom": card.effective_from(),
     })
 }

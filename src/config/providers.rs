@@ -18,6 +18,8 @@ use crate::modules::providers::{
 
 /// How long an answer may be waited for: as with `CALL_DEADLINE_MS`.
 const DEADLINE_MS: std::ops::RangeInclusive<u64> = 10..=120_000;
+/// Milliseconds that a setting of a provider's own may have: up to a day.
+const OWN_MS: std::ops::RangeInclusive<u64> = 10..=86_400_000;
 
 /// One variable.
 struct Variable {
@@ -135,6 +137,12 @@ impl ProviderArgs {
             let has_account = provider.credential_fields.iter().any(|field| settings.secret(field.env).is_some());
             if has_account {
                 check_credentials(name, provider.credential_fields, &settings, wrong);
+            }
+            for setting in provider.settings.iter().filter(|setting| setting.name.ends_with("_MS")) {
+                if settings.text(setting.name).is_some_and(|ms| !ms.parse().is_ok_and(|ms| OWN_MS.contains(&ms))) {
+                    let (from, to) = (OWN_MS.start(), OWN_MS.end());
+                    wrong.push(format!("{} must be a whole number from {from} to {to}", variable(name, setting.name)));
+                }
             }
             match settings.text(BASE_URL) {
                 Some(url) => check_base_url(&variable(name, BASE_URL), url, wrong),

@@ -6,6 +6,7 @@
 
 mod body;
 mod client;
+mod file;
 mod ours;
 mod redaction;
 
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use body::{Body, read_body};
 pub use client::Exchange;
+pub use file::{Expected, FileSink, PIECE_BYTES, Received, is_page};
 pub use redaction::Redaction;
 
 /// Answers over this size, packed or unpacked, are given up: no provider of ours has a reason to send more.
@@ -142,6 +144,8 @@ pub enum Lost {
     ConnectionLost,
     /// The answer was over the limit.
     TooLarge,
+    /// A file came, and could not be stored here.
+    NotKept,
 }
 
 /// The body of an answer.
@@ -153,6 +157,8 @@ pub enum AnswerBody {
     Contradictory,
     /// Anything else: HTML, cut off, empty.
     NotJson,
+    /// A file that was asked for, and is kept.
+    File(Received),
 }
 
 /// What came back, as far as an adapter may judge it.
@@ -180,7 +186,7 @@ pub struct ResponseRecord {
     pub http_status: Option<i32>,
     /// Headers on the allow-list.
     pub headers: Document,
-    /// The redacted body; of one that contradicts itself both readings; for what is not JSON its type, length and digest.
+    /// The redacted body; of one that contradicts itself both readings; for a file, and for what is not JSON, length and digest.
     pub body: Bson,
     /// From sending to the end of the answer.
     pub latency_ms: i64,

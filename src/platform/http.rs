@@ -21,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-pub use attachment::{CSV, NDJSON, attachment};
+pub use attachment::{CSV, NDJSON, attachment, disposition};
 pub use fields::field_errors;
 pub use form::{Form, read_form};
 pub use proxies::TrustedProxies;

@@ -445,6 +445,19 @@ impl<S: Send + Sync> FromRequestParts<S> for MerchantOrAdmin {
     }
 }
 
+/// A merchant, about its own data, or somebody who may read everybody's.
+#[derive(Clone, Debug)]
+pub struct MerchantOrReader(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for MerchantOrReader {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let user = CurrentUser::from_request_parts(parts, state).await?;
+        only(user, &[Role::Merchant, Role::Admin, Role::Auditor]).map(Self)
+    }
+}
+
 /// An administrator.
 #[derive(Clone, Debug)]
 pub struct Admin(pub CurrentUser);

@@ -57,6 +57,7 @@ mod queues;
 mod redaction;
 mod redaction_providers;
 mod roles;
+mod rosreestr;
 mod sealing;
 mod sealing_recovery;
 mod statement;

@@ -27,6 +27,8 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("get", "/orders", true),
     ("get", "/orders/{orderId}", true),
     ("get", "/orders/{orderId}/timeline", true),
+    ("get", "/orders/{orderId}/files", true),
+    ("get", "/orders/{orderId}/files/{fileId}", true),
     ("get", "/rates", true),
     ("get", "/wallet", true),
     ("get", "/wallet/ledger", true),
@@ -178,7 +180,7 @@ async fn the_description_is_complete_in_itself() {
             } else if status != "204" {
                 // What is streamed has a line for each entry; a document is whatever somebody has uploaded.
                 let expected = match path.as_str() {
-                    "/kyc/documents/{documentId}" => "application/octet-stream",
+                    "/kyc/documents/{documentId}" | "/orders/{orderId}/files/{fileId}" => "application/octet-stream",
                     path if path.ends_with("/export") => "application/x-ndjson",
                     _ => "application/json",
                 };

@@ -21,6 +21,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/users", Some(&[Role::Admin])),
     ("/rates", Some(ALL)),
     ("/orders", Some(&[Role::Merchant])),
+    ("GET /orders/{orderId}/files", Some(&[Role::Merchant, Role::Auditor, Role::Admin])),
     ("/wallet", Some(&[Role::Merchant])),
     ("/wallet/topups", Some(&[Role::Merchant])),
     ("/webhooks/payments", None),

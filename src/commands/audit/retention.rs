@@ -13,7 +13,7 @@ use crate::{
             seals::commitment_key_of,
         },
         auth,
-        orders::{ORDERS, Order},
+        orders::{self, ORDERS, Order},
         providers,
     },
     platform::{clock::Clock, mongo, sealing::SealingKeys},
@@ -57,13 +57,18 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     let erased = match eraser.erase(&subject, &args.reason).await {
         Err(ErasureError::Held(hold)) => {
             let refused = subject.told(AuditOutcome::Failed, &args.reason, doc! { "holdId": &hold }, clock.now());
-            let recorded = AuditStore::new(db).record(&refused).await;
+            let recorded = AuditStore::new(db.clone()).record(&refused).await;
             recorded.map_err(|error| format!("the refusal could not be written down: {error}"))?;
             Err(ErasureError::Held(hold))
         }
         ended => ended,
     };
     let erased = erased.map_err(|error| error.to_string())?;
+    let with_files = orders::erase_files(&db, &eraser, &subject, &args.reason, clock.now()).await;
+    let with_files = with_files.map_err(|error| error.to_string())?;
+    if with_files > 0 {
+        println!("{:<24} {with_files} order(s)", "files");
+    }
     for (collection, records) in &erased.records {
         println!("{collection:<24} {records} record(s)");
     }

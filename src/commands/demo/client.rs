@@ -126,6 +126,41 @@ impl DemoClient {
         }
     }
 
+    /// Who it is.
+    pub(super) async fn me(&self) -> Result<Value, String> {
+        Ok(self.send(Method::GET, &format!("{}/auth/me", self.api), None).await?.body)
+    }
+
+    /// Orders an extract from the property register.
+    pub(super) async fn create_extract(&self, client_order_id: &str) -> Result<Answer, String> {
+        let extract = json!({ "cadastralNumber": "50:33:0000000:98325", "type": "base" });
+        let body = json!({ "clientOrderId": client_order_id, "provider": "rosreestr", "extract": extract });
+        self.post("/orders/create", &body).await
+    }
+
+    /// What is available and what is held, in kopecks.
+    pub(super) async fn roubles(&self) -> Result<(i64, i64), String> {
+        let wallet = self.send(Method::GET, &format!("{}/wallet?currency=RUB", self.api), None).await?.body;
+        let kopecks = |name: &str| wallet[name].as_i64().unwrap_or(-1);
+        Ok((kopecks("available"), kopecks("held")))
+    }
+
+    /// The files of an order.
+    pub(super) async fn files(&self, order_id: &str) -> Result<Vec<Value>, String> {
+        let listed = self.send(Method::GET, &format!("{}/orders/{order_id}/files", self.api), None).await?.body;
+        Ok(listed["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The content of a file of an order, and how it is to be kept.
+    pub(super) async fn download(&self, order_id: &str, file_id: &str) -> Result<(Vec<u8>, String), String> {
+        let url = format!("{}/orders/{order_id}/files/{file_id}", self.api);
+        let response = self.http.get(url).bearer_auth(&self.token).send().await.map_err(|error| error.to_string())?;
+        let disposition = response.headers().get("content-disposition").and_then(|value| value.to_str().ok());
+        let disposition = disposition.unwrap_or_default().to_owned();
+        let content = response.bytes().await.map_err(|error| error.to_string())?;
+        Ok((content.to_vec(), disposition))
+    }
+
     /// Tells the carrier how to misbehave the next `times` creates.
     pub(super) async fn misbehave(&self, mode: &str, times: u32) -> Result<(), String> {
         self.misbehave_at("parcelx", mode, times).await

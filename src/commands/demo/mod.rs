@@ -3,6 +3,7 @@
 
 mod audit;
 mod client;
+mod extract;
 mod story;
 
 use std::{path::Path, time::Duration};
@@ -55,6 +56,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
             "--lease-ms=5000".into(),
             "--heartbeat-ms=1000".into(),
             "--audit-seal-every-ms=500".into(),
+            "--rosreestr-poll-ms=300".into(),
         ],
         &simulators,
     )?;

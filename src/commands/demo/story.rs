@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     audit,
     client::{Answer, DemoClient},
+    extract,
 };
 use crate::{
     app::App,
@@ -43,6 +44,8 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.outage().await?;
     story.cancelled(&first).await?;
     story.sale().await?;
+    story.chapter("It orders an extract from the property register, which takes its time and comes as a file");
+    extract::tell(app, &story.client).await?;
     story.chapter("Somebody changes what is on record, and an auditor is told what");
     audit::tell(app, &first).await?;
     story.tables().await

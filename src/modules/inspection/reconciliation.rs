@@ -126,11 +126,11 @@ async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl 
             check_order(order, &holds, to);
             let has_word = accepted.contains(&order.id);
             let may_be_purged = purged_before.is_some_and(|purged| order.created_at < purged);
-            match due(order.status) {
+            match due(order.status, order.detail.kind()) {
                 Due::Capture if !has_word && !may_be_purged => {
                     to.add(Difference::new("order.provider_word", &order.id, "an answer that accepts it", "none"));
                 }
-                Due::GiveBack if order.status == OrderStatus::Failed && has_word => {
+                Due::GiveBack if order.status == OrderStatus::Failed && has_word && !ends_later(order) => {
                     to.add(Difference::new("order.provider_word", &order.id, "none", "an answer that accepts it"));
                 }
                 Due::Capture | Due::GiveBack | Due::Keep => {}
@@ -151,8 +151,8 @@ fn check_order(order: &Order, holds: &HashMap<String, Hold>, to: &mut impl Diffe
     let Some(hold) = holds.get(&billing.hold_id) else {
         return to.add(Difference::new("order.hold", &order.id, &billing.hold_id, "none"));
     };
-    if !is_settled(due(order.status), hold.state) {
-        let expected = format!("{:?} ({})", due(order.status), order.status.as_str());
+    if !is_settled(due(order.status, order.detail.kind()), hold.state) {
+        let expected = format!("{:?} ({})", due(order.status, order.detail.kind()), order.status.as_str());
         to.add(Difference::new("order.hold_state", &order.id, expected, format!("{:?}", hold.state)));
     }
     if hold.user_id != order.user_id {
@@ -164,10 +164,16 @@ fn check_order(order: &Order, holds: &HashMap<String, Hold>, to: &mut impl Diffe
     }
 }
 
+/// Whether what its provider has accepted may still come to nothing.
+fn ends_later(order: &Order) -> bool {
+    order.detail.kind().is_owed_on_delivery()
+}
+
 /// The job that has to settle an open order or its cancellation; none where nothing is open, or a person has to decide.
 fn awaited_job(order: &Order) -> Option<&str> {
     let cancels = order.cancellation.as_ref().filter(|_| order.cancellation_pending());
-    let creates = (order.status == OrderStatus::Created).then_some(order.job_id.as_str());
+    let goes_on = ends_later(order) && matches!(order.status, OrderStatus::Confirmed | OrderStatus::InProgress);
+    let creates = (order.status == OrderStatus::Created || goes_on).then_some(order.job_id.as_str());
     cancels.and_then(|cancellation| cancellation.job_id.as_deref()).or(creates)
 }
 
@@ -293,8 +299,11 @@ fn order_id(hold: &Hold) -> &str {
 
 /// Which of the orders their provider has accepted, by our logs.
 async fn accepted_orders(db: &Database, orders: &[Order], session: &mut ClientSession) -> Result<HashSet<String>> {
-    let wanted: Vec<&str> =
-        orders.iter().filter(|order| due(order.status) != Due::Keep).map(|order| order.id.as_str()).collect();
+    let wanted: Vec<&str> = orders
+        .iter()
+        .filter(|order| due(order.status, order.detail.kind()) != Due::Keep)
+        .map(|order| order.id.as_str())
+        .collect();
     let logs = db.collection::<Document>(RESPONSE_LOGS);
     let says_yes = doc! { "orderId": { "$in": wanted }, "operation": { "$in": ["create_order", "look_up_order"] },
     "outcome": { "$in": ["done", "found"] } };

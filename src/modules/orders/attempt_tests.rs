@@ -12,7 +12,7 @@ use super::{
         NOW, Said, TOKEN, active_job, before_now, call, cancellation, carrier, failure, job_in, order, placed,
         uncertain,
     },
-    jobs::OrderJob,
+    jobs::{Asked, OrderJob},
     model::{CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain},
 };
 use crate::{
@@ -78,7 +78,7 @@ fn text<'a>(document: &'a Document, field: &str) -> &'a str {
 
 /// The operation of the call that an attempt begins with.
 fn operation(begun: Result<Box<Begun<OrderJob>>, Attempt>) -> Option<Operation> {
-    begun.ok().map(|begun| begun.asked)
+    begun.ok().map(|begun| begun.asked.operation)
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_call_begins_with_its_log_and_a_note_on_the_order() {
     let Ok(begun) = decide(&mut view, &begin(JobKind::Create)) else { panic!("no call") };
     let Begun { logged, call, asked, prefetch } = *begun;
     assert!(prefetch.is_empty(), "this order costs nothing");
-    assert_eq!(asked, Operation::Create);
+    assert_eq!(asked.operation, Operation::Create);
     assert_eq!(logged.outbound().body.as_ref().expect("a body")["client_order_id"], "ord_1");
     let logs = appended(&view, REQUEST_LOGS);
     assert_eq!(logs.len(), 1);
@@ -292,7 +292,7 @@ fn concluded(kind: JobKind, (asked, outcome): Said) -> CallConcluded<OrderJob> {
         call_job: order_job(kind),
         subject_id: "ord_1".into(),
         call: call(asked, kind),
-        asked,
+        asked: Asked { operation: asked, reference: None, is_page: false },
         prefetch: Vec::new(),
         record: ResponseRecord { http_status: Some(200), headers: doc! {}, body: Bson::Null, latency_ms: 12 },
         outcome,

@@ -1,13 +1,14 @@
-//! What an order costs its merchant: held when it is created, captured when the provider has it, given back when it
-//! comes to nothing.
+//! What an order costs its merchant: held when it is created, captured when the provider has it (or, of some kinds, has
+//! delivered), given back when it comes to nothing.
 //!
-//! What is due follows from the order's status alone ([`due`]), and [`settle`] brings the hold there. So it does not
+//! What is due follows from the order's status and kind alone ([`due`]), and [`settle`] brings the hold there. So it does not
 //! matter on which way an order came to its status, or how often it is looked at.
 
 use super::model::{Billing, Order, OrderStatus};
 use crate::{
     modules::{
         events::Actor,
+        providers::Kind,
         wallet::{
             self, Account, Entry, HOLDS, Hold, HoldState, LedgerKind, Reference, Refusal, Share,
             rates::{Pricing, Quote},
@@ -30,15 +31,16 @@ pub enum Due {
     GiveBack,
 }
 
-/// What is due for an order in `status`.
+/// What is due for an order in `status`, which is at a provider of this kind.
 #[must_use]
-pub const fn due(status: OrderStatus) -> Due {
+pub const fn due(status: OrderStatus, kind: Kind) -> Due {
     use OrderStatus as S;
     match status {
         // Whether the provider has it is not known, or not settled: a person decides.
         S::Created | S::NeedsAttention => Due::Keep,
+        S::Confirmed | S::InProgress if kind.is_owed_on_delivery() => Due::Keep,
         S::Failed | S::Cancelled => Due::GiveBack,
-        S::Confirmed => Due::Capture,
+        S::Confirmed | S::InProgress | S::Delivered => Due::Capture,
     }
 }
 
@@ -72,6 +74,9 @@ pub(super) fn hold(
     actor: &Actor,
 ) -> Result<(), Refusal> {
     order.charge = Some(quote.total);
+    if quote.total.amount == 0 {
+        return Ok(());
+    }
     open(view, order, 1, quote.pricing.clone(), event_id, actor)
 }
 
@@ -101,7 +106,7 @@ pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Act
         actor,
     };
     let shares = || shares(&order.provider, &billing.pricing);
-    let settled = match (due(order.status), hold.state) {
+    let settled = match (due(order.status, order.detail.kind()), hold.state) {
         (Due::Capture, HoldState::Open) => {
             wallet::capture(view, &hold.id, &shares(), &entry(LedgerKind::FreightCapture, "capture"))
         }

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     modules::{
         events::Actor,
+        providers::Kind,
         wallet::{
             Account, Entry, Hold, HoldState, LedgerKind, LedgerTransaction, Reference, Refusal, credit,
             rates::{Pricing, Quote, Zone},
@@ -24,7 +25,7 @@ use crate::{
 pub(super) fn quote() -> Quote {
     let pricing = Pricing {
         rate_card: "parcelx-1".into(),
-        zone: Zone::C,
+        zone: Some(Zone::C),
         chargeable_weight_grams: 500,
         slabs: 1,
         freight: 5_000,
@@ -70,12 +71,18 @@ fn hold_of(view: &View, order: &Order) -> Hold {
 fn every_status_has_a_due_that_some_hold_settles() {
     for status in OrderStatus::ALL {
         let states = [HoldState::Open, HoldState::Captured, HoldState::Released, HoldState::Refunded];
-        assert!(states.iter().any(|state| is_settled(due(status), *state)), "{status:?}");
+        assert!(states.iter().any(|state| is_settled(due(status, Kind::Carrier), *state)), "{status:?}");
     }
-    let keeps = OrderStatus::ALL.into_iter().filter(|status| due(*status) == Due::Keep).collect::<Vec<_>>();
+    let keeps =
+        OrderStatus::ALL.into_iter().filter(|status| due(*status, Kind::Carrier) == Due::Keep).collect::<Vec<_>>();
     assert_eq!(keeps, [OrderStatus::Created, OrderStatus::NeedsAttention]);
-    let gives_back = OrderStatus::ALL.into_iter().filter(|status| due(*status) == Due::GiveBack).collect::<Vec<_>>();
+    let gives_back =
+        OrderStatus::ALL.into_iter().filter(|status| due(*status, Kind::Carrier) == Due::GiveBack).collect::<Vec<_>>();
     assert_eq!(gives_back, [OrderStatus::Cancelled, OrderStatus::Failed]);
+    let captures =
+        |kind| OrderStatus::ALL.into_iter().filter(|status| due(*status, kind) == Due::Capture).collect::<Vec<_>>();
+    assert_eq!(captures(Kind::Carrier), [OrderStatus::Confirmed, OrderStatus::InProgress, OrderStatus::Delivered]);
+    assert_eq!(captures(Kind::Registry), [OrderStatus::Delivered]);
 }
 
 #[test]

@@ -115,6 +115,7 @@ impl CreateOrder {
             reference: None,
             refs: ProviderRefs::default(),
             live_reference: None,
+            followed: None,
             charge: None,
             billing: None,
             cancellation: None,

@@ -5,6 +5,8 @@ use crate::{
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind, FieldError},
+        http::transfers,
+        sealing::OpenError,
     },
 };
 
@@ -35,6 +37,15 @@ pub enum OrderError {
     /// It was sent to a provider that takes nothing back.
     #[error("the provider may have the order and takes nothing back")]
     Sent,
+    /// It has no such file, or its content was erased.
+    #[error("there is no such file")]
+    NoFile,
+    /// Too many files are on their way.
+    #[error("too many files are on their way")]
+    Busy,
+    /// A file can't be opened: a key is not configured, or it is damaged.
+    #[error(transparent)]
+    Sealed(#[from] OpenError),
     /// Unique indexes are missing: a duplicate could slip in. Run `waybill migrate`.
     #[error("required indexes are missing")]
     NotReady,
@@ -44,6 +55,12 @@ pub enum OrderError {
     /// The database could not be read.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
+}
+
+impl From<transfers::Busy> for OrderError {
+    fn from(_: transfers::Busy) -> Self {
+        Self::Busy
+    }
 }
 
 impl From<OrderError> for AppError {
@@ -72,6 +89,9 @@ impl From<OrderError> for AppError {
                 "orders.not_cancellable",
                 "The order was sent, and its provider takes nothing back.",
             ),
+            OrderError::NoFile => Self::new(ErrorKind::NotFound, "orders.no_file", "The order has no such file."),
+            OrderError::Busy => Self::unavailable("orders.files_busy", "Too many files are on their way; try again."),
+            OrderError::Sealed(error) => Self::internal(error),
             OrderError::NotReady => Self::not_migrated(),
             OrderError::Lane(error) => error.into(),
             OrderError::Database(error) => error.into(),

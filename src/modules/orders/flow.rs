@@ -13,13 +13,13 @@ use crate::{
     modules::{
         audit::ErrorClass,
         providers::{
-            Decision, Failure, Operation, Outcome, Placed, Retry, StoredFailure,
+            Decision, Failure, Operation, Outcome, Placed, Progress, Retry, StoredFailure,
             call_job::{self, Step},
             job_error,
         },
         queue::JobEnd,
     },
-    platform::clock::after,
+    platform::{clock::after, exchange::Received},
 };
 
 /// The two kinds of jobs.
@@ -31,7 +31,7 @@ pub enum JobKind {
     Cancel,
 }
 
-/// How an order stands at the provider, by its answer to a create, a look-up or a cancel.
+/// How an order stands at the provider, by its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AtProvider {
     /// The provider has it.
@@ -40,6 +40,10 @@ pub enum AtProvider {
     Absent,
     /// It was taken back, now or before.
     Cancelled,
+    /// How it is getting on.
+    Progress(Progress),
+    /// A file of it came, and is kept.
+    Received(Received),
 }
 
 /// An answer about an order, with what a decision needs besides the order.
@@ -79,6 +83,8 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
         },
         (Outcome::Done(AtProvider::Absent), _) => miss(order, kind, settling_delay, now),
         (Outcome::Done(AtProvider::Cancelled), _) => cancelled(order),
+        // Asked for only where it is followed, see `following`.
+        (Outcome::Done(AtProvider::Progress(_) | AtProvider::Received(_)), _) => again(now).into(),
         (Outcome::Retryable(failure, how), Operation::Create) => {
             if order.cancellation_pending() && order.uncertain.is_none() {
                 return cancel_unplaced(order);
@@ -92,17 +98,17 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
         {
             look_before(order, ErrorClass::Retryable, failure, now)
         }
-        (Outcome::Retryable(failure, how @ Retry::Throttled(_)), Operation::LookUp | Operation::Cancel) => {
+        (Outcome::Retryable(failure, how @ Retry::Throttled(_)), _) => {
             retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
         }
         // Safe to repeat: for as long as a provider may be away, and without using up what creates have.
-        (Outcome::Retryable(failure, _), Operation::LookUp | Operation::Cancel) => {
+        (Outcome::Retryable(failure, _), _) => {
             retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Deferred)
         }
         (Outcome::Unknown(failure), Operation::Create) => doubt(order, kind, answered, failure),
         // A failed look-up says nothing, whatever it says.
-        (Outcome::Unknown(failure), Operation::LookUp | Operation::Cancel)
-        | (Outcome::Refused(failure), Operation::LookUp) => {
+        (Outcome::Unknown(failure), _)
+        | (Outcome::Refused(failure), Operation::LookUp | Operation::Poll | Operation::Fetch) => {
             retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Deferred)
         }
         (Outcome::Refused(failure), Operation::Create) => {
@@ -124,7 +130,7 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
 #[must_use]
 pub fn starts_cancel(order: &Order, end: &JobEnd) -> bool {
     let waits = order.cancellation.as_ref().is_some_and(|cancellation| cancellation.job_id.is_none());
-    waits && order.cancellation_pending() && !matches!(end, JobEnd::Retry { .. })
+    waits && order.cancellation_pending() && !matches!(end, JobEnd::Retry { .. } | JobEnd::Next { .. })
 }
 
 /// A create that may have been executed is looked up before anything else.

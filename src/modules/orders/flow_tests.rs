@@ -23,7 +23,6 @@ use crate::modules::{
 
 /// When every decision in these tests is made: well after everything else happened.
 pub(super) const NOW: DateTime = DateTime::from_millis(1_767_225_600_000);
-/// Of jobs in these tests that a worker holds.
 pub(super) const TOKEN: &str = "lease-1";
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -95,6 +94,7 @@ pub(super) fn order() -> Order {
         refs: ProviderRefs::default(),
         live_reference: None,
         own_account: false,
+        followed: None,
         charge: None,
         billing: None,
         cancellation: None,
@@ -237,6 +237,7 @@ pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome<AtPro
         Operation::Cancel => {
             vec![("cancelled", Outcome::Done(AtProvider::Cancelled)), ("refused", Outcome::Refused(failure()))]
         }
+        Operation::Poll | Operation::Fetch => Vec::new(),
     });
     all
 }
@@ -423,7 +424,7 @@ fn in_words(order: &Order, followed: &Decision) -> String {
         JobEnd::Dead { .. } => "dead",
         JobEnd::Retry { counts: true, error: Some(_), .. } => "retry",
         JobEnd::Retry { counts: false, error: Some(_), .. } => "deferred",
-        JobEnd::Retry { counts: false, error: None, .. } => "goes_on",
+        JobEnd::Next { .. } | JobEnd::Retry { counts: false, error: None, .. } => "goes_on",
         JobEnd::Retry { counts: true, error: None, .. } => "retry_without_a_reason",
     };
     [

@@ -13,13 +13,14 @@ use sale::SaleResponse;
 
 use super::{
     commands::OrderReply,
+    file_http::{self, OrderFileResponse},
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     request::{CancelOrderRequest, CreateOrderRequest, ListOrdersQuery},
     service::{History, OrderService},
     store::OrderFilter,
 };
 use crate::{
-    modules::providers::{Detail, Party, PaymentMode, Service, Shipment, StoredFailure},
+    modules::providers::{Detail, Extract, ExtractType, Party, PaymentMode, Service, Shipment, StoredFailure},
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
@@ -40,6 +41,7 @@ pub fn router(service: OrderService) -> OpenApiRouter {
         .routes(routes!(list_orders))
         .routes(routes!(get_order))
         .routes(routes!(get_timeline))
+        .merge(file_http::router())
         .with_state(service)
 }
 
@@ -62,7 +64,10 @@ struct OrderResponse {
     reference: Option<String>,
     #[serde(flatten)]
     detail: DetailResponse,
-    /// What it costs: held at the create, owed once the provider has it, given back where it comes to nothing.
+    /// What came of it, of providers that answer with files.
+    files: Option<Vec<OrderFileResponse>>,
+    /// What it costs: held at the create, owed once the provider has it (an extract: once it is delivered), given back where it
+    /// comes to nothing.
     charge: Option<Money>,
     cancellation: Option<CancellationResponse>,
     failure: Option<StoredFailure>,
@@ -77,6 +82,15 @@ struct OrderResponse {
 enum DetailResponse {
     Shipment(ShipmentResponse),
     Sale(SaleResponse),
+    Extract(ExtractResponse),
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ExtractResponse {
+    cadastral_number: String,
+    #[serde(rename = "type")]
+    kind: ExtractType,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -177,6 +191,7 @@ struct TimelineEntry {
 
 impl From<Order> for OrderResponse {
     fn from(order: Order) -> Self {
+        let files = order.files().iter().map(Into::into).collect();
         Self {
             order_id: order.id,
             order_number: order.order_number,
@@ -187,6 +202,7 @@ impl From<Order> for OrderResponse {
             provider_request_ref_id: order.provider_request_ref_id,
             provider_response_ref_id: order.provider_response_ref_id,
             account_id: order.account_id,
+            files: order.detail.extract().map(|_| files),
             detail: match order.detail {
                 Detail::Shipment(shipment) => DetailResponse::Shipment(ShipmentResponse {
                     awb: order.reference.clone(),
@@ -195,6 +211,9 @@ impl From<Order> for OrderResponse {
                     ..shipment.into()
                 }),
                 Detail::Sale(sale) => DetailResponse::Sale(sale.into()),
+                Detail::Extract(Extract { cadastral_number, kind }) => {
+                    DetailResponse::Extract(ExtractResponse { cadastral_number, kind })
+                }
             },
             reference: order.reference,
             charge: order.charge,

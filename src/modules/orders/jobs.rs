@@ -11,6 +11,7 @@ use super::{
         Answered, AtProvider, JobKind, cancelled_there, follow, give_up, miss_own_reference, next_step, starts_cancel,
         too_late,
     },
+    following,
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
@@ -20,14 +21,14 @@ use crate::{
         kyc::KycGate,
         providers::{
             Accounts, Configured, Decision, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed, Provider,
-            call_job::{By, CallJob, CallJobHandler, Concerned, Step},
+            call_job::{self, By, CallJob, CallJobHandler, Concerned, FileKeeper, Step},
         },
-        queue::{Job, JobError, JobHandler, QueueConfig, RetryRefused},
+        queue::{Job, JobEnd, JobError, JobHandler, QueueConfig, RetryRefused},
     },
     platform::{
         batch::{Entity, Key, Lane, View},
         clock::Clock,
-        exchange::{Answer, Exchange, Outbound},
+        exchange::{Answer, Exchange, Expected, Outbound},
         ids::sibling_id,
     },
 };
@@ -50,6 +51,8 @@ pub struct OrderJobs {
     pub clock: Clock,
     /// Keeps out merchants who may not do business.
     pub gate: KycGate,
+    /// Keeps the files of orders.
+    pub files: Arc<dyn FileKeeper>,
 }
 
 /// The handlers of both kinds.
@@ -68,9 +71,27 @@ pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
             exchange: jobs.exchange.clone(),
             accounts: jobs.accounts.clone(),
             dispatch: jobs.dispatch.clone(),
+            files: Some(Arc::clone(&jobs.files)),
         })
     };
     vec![handler(JobKind::Create), handler(JobKind::Cancel)]
+}
+
+/// What a call asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) operation: Operation,
+    /// The provider's name for the order, where it is known.
+    pub(super) reference: Option<String>,
+    /// The file that is asked for is said to be a page.
+    pub(super) is_page: bool,
+}
+
+impl Asked {
+    fn of(order: &Order, operation: Operation) -> Self {
+        let file = order.followed.as_ref().and_then(|followed| followed.to_fetch.first());
+        Self { operation, reference: order.reference.clone(), is_page: file.is_some_and(|file| file.is_page) }
+    }
 }
 
 /// One of the two kinds.
@@ -95,6 +116,20 @@ impl OrderJob {
             }),
             Operation::Cancel => Some(adapter.cancelling()?.cancel_request(order.reference.as_deref()?)),
             Operation::LookUp => Some(adapter.look_up_request(&order.id)),
+            Operation::Poll => Some(adapter.following()?.poll_request(order.reference.as_deref()?)),
+            Operation::Fetch => {
+                let file = order.followed.as_ref()?.to_fetch.first()?;
+                Some(adapter.following()?.file_request(order.reference.as_deref()?, &file.id))
+            }
+        }
+    }
+
+    /// What the attempt that begins now is to do.
+    fn next_step(&self, order: &mut Order) -> Step<Operation> {
+        let goes_on = self.kind == JobKind::Create && self.at.adapter.following().is_some();
+        match following::next_call(order).filter(|_| goes_on) {
+            Some(operation) => Step::Call(operation),
+            None => next_step(order, self.kind),
         }
     }
 
@@ -113,6 +148,11 @@ impl OrderJob {
     fn send_again(&self, view: &mut View, order: &mut Order, by: By<'_>) -> Result<(), &'static str> {
         if order.cancellation.is_some() {
             return Err("A cancellation was asked for.");
+        }
+        if self.at.adapter.following().is_some() && order.reference.is_some() {
+            // The provider has it, and would not take it again.
+            let is_followed = following::next_call(order).is_some() || following::resume(order, view.now());
+            return is_followed.then_some(()).ok_or("The provider has ended it with an error: it takes a new order.");
         }
         // Looked for together, because what is looked for one after the other is read one after the other.
         for key in charging::keys(order).iter().chain([&self.gate.key(&order.user_id)]) {
@@ -136,6 +176,19 @@ impl OrderJob {
     }
 }
 
+fn is_not_followed<T>() -> Outcome<T> {
+    Outcome::unknown("provider.is_not_followed", "The provider is not asked for that.")
+}
+
+/// Whether it is about an order that was placed before.
+fn is_followed(operation: &str) -> bool {
+    [Operation::Poll, Operation::Fetch].iter().any(|followed| followed.as_str() == operation)
+}
+
+fn about(asked: &Asked, verdict: Verdict) -> Verdict {
+    Verdict { awb: asked.reference.clone(), ..verdict }
+}
+
 /// Brings a cancellation back to where `job` can carry it out.
 fn cancel_again(order: &mut Order, job: &Job) -> Result<(), &'static str> {
     let Some(cancellation) = &mut order.cancellation else { return Err("No cancellation was asked for.") };
@@ -149,7 +202,7 @@ fn cancel_again(order: &mut Order, job: &Job) -> Result<(), &'static str> {
 
 impl CallJob for OrderJob {
     type Subject = Order;
-    type Asked = Operation;
+    type Asked = Asked;
     type Done = AtProvider;
 
     fn kind(&self) -> &'static str {
@@ -187,10 +240,10 @@ impl CallJob for OrderJob {
         }
     }
 
-    fn step(&self, order: &mut Order, _: &Job, _: DateTime) -> Step<(Outbound, Operation)> {
-        match next_step(order, self.kind) {
+    fn step(&self, order: &mut Order, _: &Job, _: DateTime) -> Step<(Outbound, Asked)> {
+        match self.next_step(order) {
             Step::Call(operation) => match self.outbound(order, operation) {
-                Some(outbound) => Step::Call((outbound, operation)),
+                Some(outbound) => Step::Call((outbound, Asked::of(order, operation))),
                 None if operation == Operation::Cancel && self.at.adapter.cancelling().is_none() => {
                     Step::End(too_late(order))
                 }
@@ -214,6 +267,8 @@ impl CallJob for OrderJob {
             return;
         }
         match self.kind {
+            // The last call of the create.
+            JobKind::Create if is_followed(&call.operation) => {}
             JobKind::Create => {
                 order.provider_request_ref_id = Some(call.request_ref_id.clone());
                 order.provider_response_ref_id = None;
@@ -247,8 +302,10 @@ impl CallJob for OrderJob {
 
     /// What was, or may have been, placed with an account can be looked up and taken back there only.
     fn bound_to<'a>(&self, order: &'a Order) -> Option<&'a str> {
+        // What is being followed is there for the account that placed it.
+        let is_followed = self.at.adapter.following().is_some() && following::next_call(order).is_some();
         match self.kind {
-            JobKind::Create if order.uncertain.is_none() => None,
+            JobKind::Create if order.uncertain.is_none() && !is_followed => None,
             JobKind::Create | JobKind::Cancel => order.account_id.as_deref(),
         }
     }
@@ -262,8 +319,9 @@ impl CallJob for OrderJob {
         charging::hold_key(order).into_iter().collect()
     }
 
-    fn read(&self, job: &Job, order_id: &str, operation: &Operation, answer: &Answer) -> Outcome<AtProvider> {
-        match operation {
+    fn read(&self, job: &Job, order_id: &str, asked: &Asked, answer: &Answer) -> Outcome<AtProvider> {
+        let following = self.at.adapter.following();
+        match asked.operation {
             Operation::Create => {
                 let waited_ms = self.clock.now_ms() - job.created_at.timestamp_millis();
                 metrics::histogram!("waybill_order_settled_seconds").record(waited_ms.max(0) as f64 / 1000.0);
@@ -278,12 +336,23 @@ impl CallJob for OrderJob {
                 .adapter
                 .read_look_up(order_id, answer)
                 .map(|found| found.map_or(AtProvider::Absent, AtProvider::Placed)),
+            Operation::Poll => match (following, &asked.reference) {
+                (Some(following), Some(reference)) => following.read_poll(reference, answer).map(AtProvider::Progress),
+                _ => is_not_followed(),
+            },
+            Operation::Fetch => following
+                .map_or_else(is_not_followed, |following| following.read_file(answer).map(AtProvider::Received)),
         }
     }
 
-    fn describe(&self, operation: &Operation, done: &AtProvider) -> Verdict {
+    fn file(&self, asked: &Asked) -> Option<Expected> {
+        let following = self.at.adapter.following().filter(|_| asked.operation == Operation::Fetch)?;
+        Some(Expected { bytes_max: following.file_bytes_max(), is_page: asked.is_page })
+    }
+
+    fn describe(&self, asked: &Asked, done: &AtProvider) -> Verdict {
         let with_reference = |verdict, reference: &String| Verdict { awb: Some(reference.clone()), ..verdict };
-        match (done, operation) {
+        match (done, asked.operation) {
             // "Done" says that it is alive there.
             (AtProvider::Placed(placed), Operation::Create) if placed.cancelled => {
                 let failure = cancelled_there();
@@ -293,19 +362,35 @@ impl CallJob for OrderJob {
             (AtProvider::Placed(placed), _) => with_reference(Verdict::done("found"), &placed.reference),
             (AtProvider::Absent, _) => Verdict::done("absent"),
             (AtProvider::Cancelled, _) => Verdict::done("done"),
+            (AtProvider::Progress(progress), _) => about(asked, Verdict::done(progress.as_str())),
+            (AtProvider::Received(_), _) => about(asked, Verdict::done("received")),
         }
     }
 
-    fn follow(&self, view: &mut View, order: &mut Order, answered: &Answered<'_>, _: By<'_>) -> Decision {
+    fn follow(
+        &self,
+        view: &mut View,
+        order: &mut Order,
+        answered: &call_job::Answered<'_, Asked, AtProvider>,
+        _: By<'_>,
+    ) -> Decision {
+        let call_job::Answered { job, call, asked, outcome, timing } = answered;
+        let answered = &Answered { job, call, asked: &asked.operation, outcome, timing: *timing };
         if let Outcome::Done(AtProvider::Placed(placed)) = answered.outcome
             && self.is_of_another(view, order, placed)
         {
             return miss_own_reference(order, self.kind, answered);
         }
-        follow(order, self.kind, answered, self.settling_delay)
+        match self.at.adapter.following() {
+            Some(provider) => following::follow(order, self.kind, answered, provider.pace(), self.settling_delay),
+            None => follow(order, self.kind, answered, self.settling_delay),
+        }
     }
 
     fn give_up(&self, _: &mut View, order: &mut Order, failure: &Failure, _: By<'_>) -> Decision {
+        if self.kind == JobKind::Create && following::next_call(order).is_some() {
+            return following::lose_track(order, failure, ErrorClass::Unknown);
+        }
         give_up(order, self.kind, failure, ErrorClass::Unknown)
     }
 
@@ -322,7 +407,10 @@ impl CallJob for OrderJob {
         // Changed always, so that it can't pass by a cancellation that is being asked for.
         order.updated_at = view.now();
         view.update(&order);
-        starts_cancel.then_some(self.at.cancel.name)
+        // What is fetched next need not wait for the worker to look by itself.
+        let goes_on = matches!(&decision.end, JobEnd::Next { at } if *at <= view.now());
+        let next = goes_on.then_some(self.at.create.name);
+        starts_cancel.then_some(self.at.cancel.name).or(next)
     }
 
     fn revive(&self, view: &mut View, mut order: Order, job: &Job, by: By<'_>) -> Result<(), RetryRefused> {

@@ -258,6 +258,7 @@ impl World {
                     if chance < 120 { Outcome::Unknown(failure) } else { Outcome::Done(AtProvider::Cancelled) }
                 }
             },
+            Operation::Poll | Operation::Fetch => panic!("a carrier is asked for neither"),
         }
     }
 
@@ -268,7 +269,7 @@ impl World {
         outcome: Outcome<AtProvider>,
     ) -> CallConcluded<OrderJob> {
         let call_job = order_job(kind);
-        let repeatable = call_job.is_safe_to_repeat(begun.asked.as_str());
+        let repeatable = call_job.is_safe_to_repeat(begun.asked.operation.as_str());
         CallConcluded {
             call_job,
             subject_id: begun.call.order_id.clone().expect("an order"),
@@ -344,7 +345,7 @@ impl World {
             self.reclaim(&job.id);
             return true;
         }
-        let outcome = self.carry_out(begun.asked, chance.answer);
+        let outcome = self.carry_out(begun.asked.operation, chance.answer);
         if (30..50).contains(&chance.people) {
             self.cancel();
         }

@@ -5,14 +5,18 @@
 //! answer there is a look-up first. An order's state changes only along [`transitions::next`], in one transaction with the event
 //! that says so, the logs, and the job.
 //!
-//! Collection: `orders`. Jobs: `create-order` on `<provider>-orders-queue`, `cancel-order` on
+//! Collections: `orders`, `order_file_pieces` (sealed contents of their files). Jobs: `create-order` on `<provider>-orders-queue`, `cancel-order` on
 //! `<provider>-order-cancellation-queue`. Events: `OrderCreated, OrderConfirmed, OrderFailed, OrderNeedsAttention, OrderResent,
-//! CancellationRequested, OrderCancelled, CancellationRefused, CancellationNeedsAttention`.
+//! OrderInProgress, OrderDelivered, CancellationRequested, OrderCancelled, CancellationRefused, CancellationNeedsAttention`.
 
 mod charging;
 mod commands;
 mod error;
+mod file_http;
+mod file_names;
+mod files;
 mod flow;
+mod following;
 mod http;
 mod jobs;
 mod model;
@@ -32,6 +36,8 @@ mod flow_invariant_tests;
 #[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
+mod following_tests;
+#[cfg(test)]
 mod gate_tests;
 #[cfg(test)]
 mod journey_tests;
@@ -44,6 +50,7 @@ use std::time::Duration;
 
 pub use charging::{Due, due, is_settled};
 pub use error::OrderError;
+pub use files::{OrderFiles, PIECES, erase as erase_files, rotate};
 pub use http::router;
 pub use jobs::{OrderJobs, handlers};
 pub use model::{ORDERS, Order, OrderStatus, ProviderSyncStatus};

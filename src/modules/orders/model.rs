@@ -4,6 +4,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::following::{Followed, OrderFile};
 use crate::{
     modules::{
         audit::Call,
@@ -32,6 +33,10 @@ pub enum OrderStatus {
     Created,
     /// The provider has accepted it.
     Confirmed,
+    /// The provider is at it, and takes its time.
+    InProgress,
+    /// What was ordered is here.
+    Delivered,
     /// Taken back.
     Cancelled,
     /// Refused for good.
@@ -42,7 +47,15 @@ pub enum OrderStatus {
 
 impl OrderStatus {
     /// Every status, in the order of the table in ARCHITECTURE.md.
-    pub const ALL: [Self; 5] = [Self::Created, Self::Confirmed, Self::Cancelled, Self::Failed, Self::NeedsAttention];
+    pub const ALL: [Self; 7] = [
+        Self::Created,
+        Self::Confirmed,
+        Self::InProgress,
+        Self::Delivered,
+        Self::Cancelled,
+        Self::Failed,
+        Self::NeedsAttention,
+    ];
 
     /// As stored and answered.
     #[must_use]
@@ -50,6 +63,8 @@ impl OrderStatus {
         match self {
             Self::Created => "created",
             Self::Confirmed => "confirmed",
+            Self::InProgress => "in_progress",
+            Self::Delivered => "delivered",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
             Self::NeedsAttention => "needs_attention",
@@ -198,6 +213,9 @@ pub struct Order {
     /// Account and reference while the order lives: no two orders share them. See [`Order::claim_reference`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_reference: Option<String>,
+    /// How far it is with a provider that takes its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
     /// What it costs; none for orders from before there were wallets.
     pub charge: Option<Money>,
     /// How it is paid for; none where it costs nothing.
@@ -258,6 +276,12 @@ impl Order {
     #[must_use]
     pub fn reference_key(&self, reference: &str) -> Option<Key> {
         Some(Key::unique(ORDERS, LIVE_REFERENCE, vec![self.live_as(reference)?]))
+    }
+
+    /// Its files that are here.
+    #[must_use]
+    pub fn files(&self) -> &[OrderFile] {
+        self.followed.as_ref().map_or(&[], |followed| &followed.files)
     }
 
     /// Claims its reference where the order lives, else gives it up. To be called whenever either may have changed.

@@ -10,6 +10,7 @@ use mongodb::{
 use super::{
     CREATE_KIND, SETTLING_DELAY,
     commands_tests::{decide, event_types, find_job, view_of},
+    files::OrderFiles,
     flow::JobKind,
     flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, carrier, job_in, order, stepped, uncertain},
     jobs::{OrderJobs, handlers},
@@ -23,7 +24,7 @@ use crate::{
         providers::{Accounts, Dispatcher, Operation, StoredFailure, dispatch::DispatchParts},
         queue::{Handlers, Job, JobEnd, JobError, JobState, QueueStore, Retried, RetryJob, Waker, by_queue_and_kind},
     },
-    platform::{batch::Lane, clock::Clock, exchange::Exchange, redis::Redis},
+    platform::{batch::Lane, clock::Clock, exchange::Exchange, redis::Redis, sealing::SealingKeys},
 };
 
 /// The real handlers; to be made inside a runtime. Nothing here sends or asks the database, which is at an address where nobody listens.
@@ -31,13 +32,15 @@ pub(super) fn order_handlers() -> Arc<Handlers> {
     let nobody = ServerAddress::Tcp { host: "127.0.0.1".into(), port: Some(1) };
     let client = Client::with_options(ClientOptions::builder().hosts(vec![nobody]).build()).expect("a client");
     let (db, clock) = (client.database("nothing"), Clock::default());
+    let keys = SealingKeys::new(&"0".repeat(64).into(), None).expect("a key");
     let jobs = OrderJobs {
         gate: KycGate::new(false),
         lane: Lane::start("test", db.clone(), clock.clone(), crate::modules::audit::journal()),
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
         provider: carrier(),
         accounts: Accounts::default(),
-        dispatch: dispatcher(db, &clock),
+        dispatch: dispatcher(db.clone(), &clock),
+        files: Arc::new(OrderFiles::new(db, Arc::new(keys), clock.clone())),
         settling_delay: SETTLING_DELAY,
         clock,
     };
@@ -135,7 +138,7 @@ async fn a_create_is_not_revived_for_an_order_that_has_ended_or_is_there() {
     );
     refused.extend(open.map(|status| cancelling(status, CancellationStatus::Requested)));
     refused.push(cancelling(OrderStatus::NeedsAttention, CancellationStatus::NeedsAttention));
-    assert_eq!(refused.len(), 6);
+    assert_eq!(refused.len(), 8);
     for stored in refused {
         let dead = dead_job(JobKind::Create);
         let mut view = view_of(&stored, &[&dead]);

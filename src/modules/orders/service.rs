@@ -1,19 +1,28 @@
 //! The use cases of orders, one method each.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use bson::doc;
+use bytes::Bytes;
+use futures_util::Stream;
 
 use super::{
     commands::{CancelOrder, CreateOrder, OrderReply},
     error::OrderError,
+    files::OrderFiles,
+    following::OrderFile,
     model::{Order, fingerprint},
     store::{OrderFilter, OrderStore},
 };
 use crate::{
     modules::{
-        audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
+        audit::{AuditEvent, AuditOutcome, AuditStore, ProviderRequestLog, ProviderResponseLog},
         events::{Actor, Event, EventStore},
         kyc::KycGate,
         providers::{Declaration, Detail, Dispatcher, Party, PricedBy, Providers},
@@ -23,7 +32,8 @@ use crate::{
     platform::{
         batch::Lane,
         error::FieldError,
-        identity::CurrentUser,
+        http::transfers::Transfers,
+        identity::{CurrentUser, Role},
         ids::new_id,
         india::pincodes::{self, Misfit},
         walk::Paged,
@@ -51,6 +61,10 @@ pub struct OrderService {
     pub dispatch: Dispatcher,
     /// Prices.
     pub rates: RateCards,
+    /// Contents of their files.
+    pub files: OrderFiles,
+    /// Files that are on their way to clients.
+    pub transfers: Transfers,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,
 }
@@ -139,10 +153,14 @@ impl OrderService {
     async fn quote(&self, provider: &'static Declaration, detail: &Detail) -> Result<Option<Quote>, OrderError> {
         match (provider.priced_by, detail) {
             (PricedBy::RateCard(_), Detail::Shipment(shipment)) => {
-                let card = self.rates.current(provider.name).await?.ok_or(OrderError::NoRates)?;
+                let card = self.rates.parcels(provider.name).await?.ok_or(OrderError::NoRates)?;
                 rates::quote(&card, &Parcel::from(shipment)).map(Some).map_err(|_| OrderError::NoRates)
             }
             (PricedBy::RateCard(_), Detail::Sale(_)) => Err(OrderError::NoRates),
+            (PricedBy::RateCard(_), Detail::Extract(extract)) => {
+                let card = self.rates.fees(provider.name).await?.ok_or(OrderError::NoRates)?;
+                card.quote(extract.kind.as_str()).map(Some).map_err(|_| OrderError::NoRates)
+            }
             (PricedBy::Nothing, _) => Ok(None),
         }
     }
@@ -190,6 +208,58 @@ impl OrderService {
         let truncated = events.truncated || requests.truncated || responses.truncated;
         let (events, requests, responses) = (events.records, requests.records, responses.records);
         Ok(History { events, requests, responses, truncated })
+    }
+
+    /// An order whose files are listed: the caller's own, or, for staff, anybody's; written down before it is shown.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], [`OrderError::Database`].
+    pub async fn files_of(&self, user: &CurrentUser, order_id: &str) -> Result<Order, OrderError> {
+        let order = self.readable(user, order_id).await?;
+        self.write_down(user, &order, "order.files_listed", ("order", &order.id)).await?;
+        Ok(order)
+    }
+
+    /// A file of an order, as [`OrderService::files_of`], and its content piece by piece.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], [`OrderError::NoFile`], [`OrderError::Sealed`], [`OrderError::Busy`],
+    /// [`OrderError::Database`].
+    pub async fn file(
+        &self,
+        user: &CurrentUser,
+        order_id: &str,
+        file_id: &str,
+    ) -> Result<(OrderFile, impl Stream<Item = io::Result<Bytes>> + use<>), OrderError> {
+        let order = self.readable(user, order_id).await?;
+        let file = order.files().iter().find(|file| file.id == file_id && file.erased_at.is_none());
+        let file = file.cloned().ok_or(OrderError::NoFile)?;
+        let content = self.files.open(&file).await?;
+        self.write_down(user, &order, "order.file_read", ("order_file", &file.id)).await?;
+        Ok((file, content))
+    }
+
+    async fn readable(&self, user: &CurrentUser, order_id: &str) -> Result<Order, OrderError> {
+        match user.role {
+            Role::Admin | Role::Auditor => self.store.find_any(order_id).await?.ok_or(OrderError::NotFound),
+            Role::Merchant | Role::Finance => self.get(user, order_id).await,
+        }
+    }
+
+    /// That staff read something; merchants read what is their own.
+    async fn write_down(
+        &self,
+        user: &CurrentUser,
+        order: &Order,
+        action: &str,
+        resource: (&str, &str),
+    ) -> Result<(), OrderError> {
+        if user.user_id == order.user_id {
+            return Ok(());
+        }
+        let read = AuditEvent::new(AuditOutcome::Done, Actor::from(user), action, resource, self.files.now());
+        let read = read.of_user(order.user_id.clone()).after(doc! { "orderId": &order.id });
+        Ok(self.audit.record(&read).await?)
     }
 
     fn ensure_ready(&self) -> Result<(), OrderError> {

@@ -3,7 +3,10 @@
 use bson::{Document, doc};
 use mongodb::{Collection, Database, error::Result};
 
-use super::model::{ORDERS, Order, OrderStatus};
+use super::{
+    files::{OrderFiles, PIECES},
+    model::{ORDERS, Order, OrderStatus},
+};
 use crate::platform::{
     mongo::{Index, READ_TIME_MAX},
     walk::{Direction, Paged, STAGES, TimeRange, Walk, paged},
@@ -30,7 +33,7 @@ pub struct OrderFilter {
 
 impl OrderStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[ORDERS];
+    pub const COLLECTIONS: &[&str] = &[ORDERS, PIECES];
 
     /// A store over `db`.
     #[must_use]
@@ -41,14 +44,15 @@ impl OrderStore {
     /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
-        vec![
+        let orders = vec![
             Index::new(ORDERS, "idempotency", doc! { "userId": 1, "clientOrderId": 1 }).unique(),
             Index::new(ORDERS, "live_reference", doc! { "liveReference": 1 })
                 .unique()
                 .partial(doc! { "liveReference": { "$exists": true } }),
             Index::new(ORDERS, "owner", doc! { "userId": 1, "_id": -1 }),
             Index::new(ORDERS, "owner_status", doc! { "userId": 1, "status": 1, "_id": -1 }),
-        ]
+        ];
+        [orders, OrderFiles::indexes()].concat()
     }
 
     fn orders(&self) -> Collection<Order> {
@@ -61,6 +65,14 @@ impl OrderStore {
     /// What the driver says.
     pub async fn find(&self, user_id: &str, order_id: &str) -> Result<Option<Order>> {
         self.orders().find_one(doc! { "_id": order_id, "userId": user_id }).max_time(READ_TIME_MAX).await
+    }
+
+    /// Anybody's order, for staff.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn find_any(&self, order_id: &str) -> Result<Option<Order>> {
+        self.orders().find_one(doc! { "_id": order_id }).max_time(READ_TIME_MAX).await
     }
 
     /// Orders of `user_id`, newest first, older than `before_id`. A range of time is a range of ids; by provider, for which

@@ -20,11 +20,19 @@ pub enum OrderCommand {
     CancelPlaced,
     /// A person has it placed again.
     Resend,
+    /// The provider is at it.
+    Begin,
+    /// What was ordered is here.
+    Deliver,
+    /// It came to nothing at the provider, for good.
+    Fail,
+    /// The provider has had it for too long, or no longer says how it is getting on.
+    LoseTrack,
 }
 
 impl OrderCommand {
     /// Every command, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::RequestCancel,
         Self::Accept,
         Self::Refuse,
@@ -32,6 +40,10 @@ impl OrderCommand {
         Self::CancelUnplaced,
         Self::CancelPlaced,
         Self::Resend,
+        Self::Begin,
+        Self::Deliver,
+        Self::Fail,
+        Self::LoseTrack,
     ];
 }
 
@@ -50,15 +62,38 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
         (S::NeedsAttention | S::Failed, C::Resend) => Some(S::Created),
         (S::Confirmed, C::RequestCancel) => Some(S::Confirmed),
         (S::Confirmed, C::CancelPlaced) => Some(S::Cancelled),
-
-        (S::Created, C::Resend)
-        | (S::NeedsAttention, C::Refuse)
+        (S::Confirmed, C::Begin) => Some(S::InProgress),
+        (S::Confirmed | S::InProgress, C::Deliver) => Some(S::Delivered),
+        (S::Confirmed | S::InProgress, C::Fail) => Some(S::Failed),
+        (S::Confirmed | S::InProgress, C::LoseTrack) => Some(S::NeedsAttention),
+        (S::Created, C::Resend | C::Begin | C::Deliver | C::Fail | C::LoseTrack)
+        | (S::NeedsAttention, C::Refuse | C::Begin | C::Deliver | C::Fail | C::LoseTrack)
         | (S::Confirmed, C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend)
-        | (S::Failed, C::RequestCancel | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::CancelPlaced)
         | (
-            S::Cancelled,
-            C::RequestCancel | C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::CancelPlaced | C::Resend,
-        ) => None,
+            S::InProgress,
+            C::RequestCancel
+            | C::Accept
+            | C::Refuse
+            | C::GiveUp
+            | C::CancelUnplaced
+            | C::CancelPlaced
+            | C::Resend
+            | C::Begin,
+        )
+        | (
+            S::Failed,
+            C::RequestCancel
+            | C::Accept
+            | C::Refuse
+            | C::GiveUp
+            | C::CancelUnplaced
+            | C::CancelPlaced
+            | C::Begin
+            | C::Deliver
+            | C::Fail
+            | C::LoseTrack,
+        )
+        | (S::Cancelled | S::Delivered, _) => None,
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     platform::{
         batch::{Entity, Key, Lane, LaneError, View},
         crash,
-        exchange::{Answer, Exchange, Logged, NotSent, Outbound, Reply},
+        exchange::{Answer, Exchange, Expected, FileSink, NotSent, Outbound, Reply},
         identity::Actor,
         ids::new_id,
     },
@@ -83,6 +83,12 @@ pub struct By<'a> {
     pub actor: &'a Actor,
     /// For the event.
     pub event_id: &'a str,
+}
+
+/// Keeps files that providers answer with.
+pub trait FileKeeper: Send + Sync + 'static {
+    /// Where the file goes that `call` asks for. It counts once the end of the attempt says so.
+    fn keep(&self, call: &Call) -> Box<dyn FileSink>;
 }
 
 /// One kind of jobs. All of it is pure; all but [`CallJob::read`] may be asked several times.
@@ -152,6 +158,11 @@ pub trait CallJob: Send + Sync + 'static {
     /// What the answer means.
     fn read(&self, job: &Job, subject_id: &str, asked: &Self::Asked, answer: &Answer) -> Outcome<Self::Done>;
 
+    /// The file that is asked for, if one is.
+    fn file(&self, _asked: &Self::Asked) -> Option<Expected> {
+        None
+    }
+
     /// What was done, as it is logged.
     fn describe(&self, asked: &Self::Asked, done: &Self::Done) -> Verdict;
 
@@ -189,6 +200,8 @@ pub struct CallJobHandler<J: CallJob> {
     pub accounts: Accounts,
     /// Says when calls may be made, and learns what comes of them.
     pub dispatch: Dispatcher,
+    /// Keeps files, where such jobs ask for any.
+    pub files: Option<Arc<dyn FileKeeper>>,
 }
 
 impl<J: CallJob> CallJobHandler<J> {
@@ -198,7 +211,8 @@ impl<J: CallJob> CallJobHandler<J> {
 
     /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
     /// process that is stopped between the two must not send when it goes on.
-    async fn send(&self, logged: &Logged, lease: &Lease) -> Reply {
+    async fn send(&self, begun: &Begun<J>, lease: &Lease) -> Reply {
+        let logged = &begun.logged;
         let permit = &lease.permit;
         if !self.dispatch.wait_to_send(permit).await {
             return Reply::not_sent(NotSent::NoTime);
@@ -212,13 +226,19 @@ impl<J: CallJob> CallJobHandler<J> {
             return Reply::not_sent(NotSent::NoCredentials);
         };
         crash::point("sending");
-        self.exchange.send(logged, credentials, since).await
+        match (self.job.file(&begun.asked), &self.files) {
+            (Some(expected), Some(files)) => {
+                let mut sink = files.keep(&begun.call);
+                self.exchange.fetch(logged, credentials, since, &mut *sink, expected).await
+            }
+            _ => self.exchange.send(logged, credentials, since).await,
+        }
     }
 
     /// Calls, reads the answer, heeds what it says of the whole account, and prepares the end of the attempt.
     async fn call(&self, job: &Job, subject_id: &str, begun: Begun<J>, lease: &Lease) -> CallConcluded<J> {
         crash::point("request_logged");
-        let Reply { answer, record } = self.send(&begun.logged, lease).await;
+        let Reply { answer, record } = self.send(&begun, lease).await;
         crash::point("answered");
         let operation = begun.logged.outbound().operation;
         let mut outcome = self.job.read(job, subject_id, &begun.asked, &answer);

@@ -22,6 +22,8 @@ pub enum Kind {
     Carrier,
     /// Keeps a merchant's books: `sale`.
     Erp,
+    /// Gives extracts from a register: `extract`.
+    Registry,
 }
 
 impl Kind {
@@ -31,11 +33,12 @@ impl Kind {
         match self {
             Self::Carrier => "carrier",
             Self::Erp => "erp",
+            Self::Registry => "registry",
         }
     }
 
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Carrier, Self::Erp];
+    pub const ALL: [Self; 3] = [Self::Carrier, Self::Erp, Self::Registry];
 
     /// The name of its detail object in requests, answers and the database.
     #[must_use]
@@ -43,6 +46,16 @@ impl Kind {
         match self {
             Self::Carrier => "shipment",
             Self::Erp => "sale",
+            Self::Registry => "extract",
+        }
+    }
+
+    /// Whether its providers are owed the price once they have delivered, not once they have accepted.
+    #[must_use]
+    pub const fn is_owed_on_delivery(self) -> bool {
+        match self {
+            Self::Carrier | Self::Erp => false,
+            Self::Registry => true,
         }
     }
 }

@@ -15,6 +15,7 @@ mod objection;
 mod outcome;
 pub mod payments;
 mod policy;
+mod progress;
 mod reading;
 pub mod registry;
 mod secrets;
@@ -22,18 +23,20 @@ mod secrets;
 mod status_tests;
 mod transport;
 
-use crate::platform::exchange::{Answer, Credentials, Outbound};
+use crate::platform::exchange::{Answer, Credentials, Outbound, Received};
 
 pub use declaration::{
     AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, Kind, PricedBy, ProviderSettings,
     QueuePolicy, RATE_PER_SECOND, Secret, ServiceDeclaration, Setting,
 };
 pub use detail::{
-    Address, Customer, Detail, Dimensions, Gender, Item, Party, PaymentMode, Sale, SaleLine, Service, Shipment,
+    Address, Customer, Detail, Dimensions, Extract, ExtractType, Gender, Item, Party, PaymentMode, Sale, SaleLine,
+    Service, Shipment,
 };
 pub use dispatch::Dispatcher;
 pub use outcome::{Decision, Failure, Outcome, Placed, Retry, StoredFailure, Timing, job_error};
 pub use policy::{Policy, not_personal, policies};
+pub use progress::{NamedFile, Pace, Progress};
 pub use registry::{Configured, ProviderName, Providers};
 pub use secrets::{AccountSecrets, Accounts, default_account};
 
@@ -46,11 +49,15 @@ pub enum Operation {
     Cancel,
     /// Asks what became of it.
     LookUp,
+    /// Asks how it is getting on.
+    Poll,
+    /// Fetches a file of it.
+    Fetch,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 3] = [Self::Create, Self::Cancel, Self::LookUp];
+    pub const ALL: [Self; 5] = [Self::Create, Self::Cancel, Self::LookUp, Self::Poll, Self::Fetch];
 
     /// As in logs.
     #[must_use]
@@ -59,6 +66,8 @@ impl Operation {
             Self::Create => "create_order",
             Self::Cancel => "cancel_order",
             Self::LookUp => "look_up_order",
+            Self::Poll => "poll_order",
+            Self::Fetch => "fetch_file",
         }
     }
 
@@ -67,7 +76,7 @@ impl Operation {
     pub const fn is_safe_to_repeat(self) -> bool {
         match self {
             Self::Create => false,
-            Self::Cancel | Self::LookUp => true,
+            Self::Cancel | Self::LookUp | Self::Poll | Self::Fetch => true,
         }
     }
 }
@@ -113,6 +122,32 @@ pub trait OrderProvider: Provider {
     fn cancelling(&self) -> Option<&dyn Cancelling> {
         None
     }
+
+    /// How it is asked about orders that take their time; none where what it has accepted is done for us.
+    fn following(&self) -> Option<&dyn Following> {
+        None
+    }
+}
+
+/// Carries orders out in its own time, and answers with files.
+pub trait Following {
+    /// How often it is asked.
+    fn pace(&self) -> Pace;
+
+    /// The request that asks how `reference` is getting on.
+    fn poll_request(&self, reference: &str) -> Outbound;
+
+    /// What the answer to a poll means.
+    fn read_poll(&self, reference: &str, answer: &Answer) -> Outcome<Progress>;
+
+    /// The request that asks for a file of `reference`.
+    fn file_request(&self, reference: &str, file_id: &str) -> Outbound;
+
+    /// The largest file that is taken.
+    fn file_bytes_max(&self) -> u64;
+
+    /// What the answer to a request for a file means. A refusal is for good.
+    fn read_file(&self, answer: &Answer) -> Outcome<Received>;
 }
 
 /// Takes orders back.

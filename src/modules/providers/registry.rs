@@ -27,11 +27,13 @@ mod idcheck;
 pub mod parcelx;
 #[path = "paygate/mod.rs"]
 mod paygate;
+#[path = "rosreestr/mod.rs"]
+pub mod rosreestr;
 #[path = "xapi/mod.rs"]
 pub mod xapi;
 
 /// Who takes orders; the first is meant where a request names none.
-pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION, &xapi::DECLARATION];
+pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION, &xapi::DECLARATION, &rosreestr::DECLARATION];
 
 /// Takes the money of top-ups.
 pub static PAYMENT_GATEWAY: &ServiceDeclaration<dyn PaymentGateway> = &paygate::DECLARATION;
@@ -197,6 +199,7 @@ pub fn example(kind: super::Kind) -> super::Detail {
             "billingAddress": address, "shippingAddress": null,
             "lines": [{ "sku": "A-1", "name": "Buch", "quantity": 2, "unitPrice": 1999 }], "shippingCost": 0,
         }),
+        Kind::Registry => serde_json::json!({ "cadastralNumber": "50:33:0000000:98325", "type": "base" }),
     };
     serde_json::from_value(serde_json::json!({ kind.detail_name(): detail })).expect("a detail object")
 }

@@ -31,6 +31,7 @@ pub fn json(answer: &Answer) -> Outcome<(u16, &Value)> {
             Outcome::unknown("exchange.connection_lost", "The connection broke before the answer.")
         }
         Answer::Lost(Lost::TooLarge) => Outcome::unknown("exchange.answer_too_large", "The answer was over the limit."),
+        Answer::Lost(Lost::NotKept) => Outcome::unknown("exchange.not_kept", "The file could not be stored here."),
         Answer::Http { status: 429, retry_after, .. } => not_executed(
             "provider.throttled",
             "Too many requests.",
@@ -49,7 +50,7 @@ pub fn json(answer: &Answer) -> Outcome<(u16, &Value)> {
         Answer::Http { status: status @ (..=199 | 300..=399 | 408 | 425), .. } => {
             Outcome::unknown("provider.unexpected_status", format!("Answered {status}."))
         }
-        Answer::Http { body: AnswerBody::NotJson, status, .. } => {
+        Answer::Http { body: AnswerBody::NotJson | AnswerBody::File(_), status, .. } => {
             Outcome::unknown("provider.not_json", format!("Answered {status} with a body that is not JSON."))
         }
         Answer::Http { body: AnswerBody::Contradictory, status, .. } => Outcome::unknown(

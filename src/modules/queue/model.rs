@@ -74,7 +74,7 @@ pub struct HistoryEntry {
     pub worker_id: Option<String>,
     /// When it ended.
     pub at: DateTime,
-    /// `done`, `retry`, `dead`.
+    /// `done`, `next`, `retry`, `dead`.
     pub end: String,
     /// The error's code, where there was one.
     pub code: Option<String>,
@@ -161,6 +161,11 @@ pub enum JobEnd {
         /// Ids and states worth showing.
         result: Option<Document>,
     },
+    /// Well, and its next step is to be made: attempts are counted from the beginning again.
+    Next {
+        /// Not before.
+        at: DateTime,
+    },
     /// To be tried again.
     Retry {
         /// Not before.
@@ -183,6 +188,7 @@ impl JobEnd {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Done { .. } => "done",
+            Self::Next { .. } => "next",
             Self::Retry { .. } => "retry",
             Self::Dead { .. } => "dead",
         }
@@ -286,6 +292,7 @@ impl Job {
         let (state, error) = match end {
             JobEnd::Done { .. } => (JobState::Done, None),
             JobEnd::Dead { error } => (JobState::Dead, Some(error)),
+            JobEnd::Next { .. } => (JobState::Ready, None),
             JobEnd::Retry { error, .. } => (JobState::Ready, error.as_ref()),
         };
         self.history.push(HistoryEntry {
@@ -312,6 +319,13 @@ impl Job {
                 self.route.clear();
             }
             JobEnd::Dead { .. } => self.dedupe_key = None,
+            JobEnd::Next { at } => {
+                self.schedule(*at, now);
+                self.attempts = 0;
+                self.deferrals = 0;
+                self.deferring_since = None;
+                self.last_error = None;
+            }
             JobEnd::Retry { at, counts, error } => {
                 self.schedule(*at, now);
                 if *counts {
@@ -451,6 +465,17 @@ mod tests {
         job.end(&JobEnd::Retry { at: at(60), error: None, counts: false }, at(60));
         assert_eq!((job.deferring_since, job.deferrals), (None, 1));
         assert!(!job.deferred_too_long(at(48 * 3_600_000)));
+    }
+
+    #[test]
+    fn a_step_that_went_well_leaves_the_next_one_all_attempts() {
+        let mut job = active();
+        let error = Some(JobError::new("retryable", "provider.not_connected", "refused"));
+        job.end(&JobEnd::Retry { at: at(50), error, counts: false }, at(0));
+        job.attempts = 3;
+        job.end(&JobEnd::Next { at: at(90) }, at(60));
+        assert_eq!((job.state, job.run_at, job.attempts, job.deferrals), (JobState::Ready, at(90), 0, 0));
+        assert_eq!((job.deferring_since, job.last_error, job.turn), (None, None, None));
     }
 
     #[test]

@@ -16,9 +16,10 @@ use reqwest::{
 use serde::Serialize;
 
 use super::{
-    ANSWER_BYTES_MAX, Answer, AnswerBody, Body, CONNECT_TIMEOUT, Credentials, Logged, Lost, NotSent, Redaction, Reply,
-    ResponseRecord,
+    ANSWER_BYTES_MAX, Answer, AnswerBody, Body, CONNECT_TIMEOUT, Credentials, Expected, FileSink, Logged, Lost,
+    NotSent, Received, Redaction, Reply, ResponseRecord,
     body::{TooLarge, read_body, unpacked},
+    file::{Intake, NotTaken, is_file},
     ours::Ours,
 };
 use crate::platform::{crash, secret::sha256_hex};
@@ -81,6 +82,29 @@ impl Exchange {
     /// Sends a logged request and waits for the whole answer, at most for the deadline, which runs from `since`. Never
     /// fails: what went wrong is the answer.
     pub async fn send(&self, logged: &Logged, credentials: Credentials, since: Instant) -> Reply {
+        self.exchange(logged, credentials, since, None).await
+    }
+
+    /// The same for a request that asks for a file, which goes to `sink`. An answer that says something instead is read like any
+    /// other.
+    pub async fn fetch(
+        &self,
+        logged: &Logged,
+        credentials: Credentials,
+        since: Instant,
+        sink: &mut dyn FileSink,
+        expected: Expected,
+    ) -> Reply {
+        self.exchange(logged, credentials, since, Some((sink, expected))).await
+    }
+
+    async fn exchange(
+        &self,
+        logged: &Logged,
+        credentials: Credentials,
+        since: Instant,
+        file: Option<(&mut dyn FileSink, Expected)>,
+    ) -> Reply {
         let started = Instant::now();
         if started >= since + self.deadline {
             return Reply::not_sent(NotSent::NoTime);
@@ -98,7 +122,13 @@ impl Exchange {
             let mut exchange = pin!(async {
                 let response = request.send().await?;
                 seen.head(&response);
-                seen.body(response).await
+                match file {
+                    Some((sink, expected)) if is_file(response.status().as_u16(), response.headers(), expected) => {
+                        let intake = Intake::new(sink, expected.bytes_max, response.headers());
+                        seen.file(response, intake).await
+                    }
+                    _ => seen.body(response).await,
+                }
             });
             // A process that was stopped for longer than the deadline must not go on sending where it was: by then the
             // job has another worker. So the clock is asked first, at every step.
@@ -128,10 +158,11 @@ impl Exchange {
             (None, Some(status)) => Answer::Http {
                 status,
                 retry_after: seen.retry_after,
-                body: match seen.said {
-                    Body::Json(json) => AnswerBody::Json(json),
-                    Body::Contradictory(_) => AnswerBody::Contradictory,
-                    Body::NotJson => AnswerBody::NotJson,
+                body: match (seen.received, seen.said) {
+                    (Some(received), _) => AnswerBody::File(received),
+                    (None, Body::Json(json)) => AnswerBody::Json(json),
+                    (None, Body::Contradictory(_)) => AnswerBody::Contradictory,
+                    (None, Body::NotJson) => AnswerBody::NotJson,
                 },
             },
             (lost, _) => Answer::Lost(lost.unwrap_or(Lost::ConnectionLost)),
@@ -148,11 +179,13 @@ struct Seen {
     retry_after: Option<Duration>,
     bytes: Vec<u8>,
     said: Body,
+    received: Option<Received>,
 }
 
 impl Seen {
     fn with(ours: Ours) -> Self {
-        Self { ours, status: None, headers: Document::new(), retry_after: None, bytes: Vec::new(), said: Body::NotJson }
+        let (headers, bytes, said) = (Document::new(), Vec::new(), Body::NotJson);
+        Self { ours, status: None, headers, retry_after: None, bytes, said, received: None }
     }
 
     fn head(&mut self, response: &Response) {
@@ -177,6 +210,31 @@ impl Seen {
         Ok(self.read(response.headers()).err().map(|TooLarge| Lost::TooLarge))
     }
 
+    async fn file(&mut self, mut response: Response, mut intake: Intake<'_>) -> Result<Option<Lost>, reqwest::Error> {
+        let taken = loop {
+            match response.chunk().await? {
+                Some(chunk) => {
+                    if let Err(not_taken) = intake.take(&chunk).await {
+                        break Err(not_taken);
+                    }
+                }
+                None => break intake.finish().await,
+            }
+        };
+        Ok(match taken {
+            Ok(received) => {
+                self.received = Some(received);
+                None
+            }
+            Err(NotTaken::TooLarge) => Some(Lost::TooLarge),
+            Err(NotTaken::Coding | NotTaken::Cut) => Some(Lost::ConnectionLost),
+            Err(NotTaken::NotKept(reason)) => {
+                tracing::warn!(reason, "a provider's file could not be stored");
+                Some(Lost::NotKept)
+            }
+        })
+    }
+
     /// What the bytes say, without our credentials.
     fn read(&mut self, headers: &HeaderMap) -> Result<(), TooLarge> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -197,6 +255,9 @@ impl Seen {
             Body::Json(json) => redaction.response_body(json),
             Body::Contradictory(readings) => {
                 bson!({ "contradictory": readings.iter().map(|json| redaction.response_body(json)).collect::<Vec<_>>() })
+            }
+            Body::NotJson if let Some(file) = &self.received => {
+                bson!({ "file": { "bytes": file.bytes as i64, "sha256": &*file.sha256 } })
             }
             Body::NotJson if self.bytes.is_empty() => Bson::Null,
             Body::NotJson => {

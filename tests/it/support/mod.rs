@@ -15,6 +15,7 @@ pub mod liar;
 pub mod orders;
 pub mod process;
 pub mod proxy;
+pub mod registry;
 pub mod retention;
 pub mod seals;
 pub mod secrets;
@@ -51,6 +52,7 @@ use waybill::{
 pub use carrier::Carrier;
 pub use gateway::Gateway;
 pub use kyc::IdCheck;
+pub use registry::Registry;
 use stand::Stand;
 
 pub const PASSWORD: &str = "correct horse battery";
@@ -275,6 +277,12 @@ impl TestApp {
         self.app.wallets.open_with(&user.user_id, credit).await.expect("a credit");
     }
 
+    /// Gives an existing user money of another currency.
+    pub async fn credit_in(&self, user: &User, amount: i64, currency: &str) {
+        let credit = Money::new(amount, Currency::from_code(currency).expect("a currency"));
+        self.app.wallets.open_with(&user.user_id, credit).await.expect("a credit");
+    }
+
     /// What a merchant has: available and held.
     pub async fn balance(&self, user: &User) -> (i64, i64) {
         let wallet = self.get(user, "/wallet").await.expect(200).body;
@@ -385,9 +393,15 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
     assert_eq!(books["duplicates"], 0, "a shipment was bought twice: {books}");
     assert_eq!(books["violations"], serde_json::json!([]), "the carrier saw malformed requests");
     if stand::root(&carrier.base_url()).is_some() {
-        let books = Stand::beside(carrier, "xapi").books().await;
-        let wrong = [&books["violations"], &books["duplicates"]];
-        assert_eq!(serde_json::json!(wrong), serde_json::json!([[], 0]), "the ERP saw malformed or doubled requests");
+        for provider in ["xapi", "rosreestr"] {
+            let books = Stand::beside(carrier, provider).books().await;
+            let wrong = [&books["violations"], &books["duplicates"]];
+            assert_eq!(
+                serde_json::json!(wrong),
+                serde_json::json!([[], 0]),
+                "{provider}: malformed or doubled requests"
+            );
+        }
     }
     let answered: std::collections::HashSet<String> =
         all("provider_response_logs").await.iter().map(|log| log.get_str("requestRefId").unwrap().to_owned()).collect();
@@ -422,9 +436,10 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
         assert!(created.contains(id), "an order without its event: {id}");
         let theirs = match order.get_str("provider").unwrap() {
             "xapi" => Stand::beside(carrier, "xapi").orders_of(id).await,
+            "rosreestr" => Stand::beside(carrier, "rosreestr").docflows_of(id).await,
             _ => carrier.shipments_of(id).await,
         };
-        let alive = theirs.iter().filter(|one| one["cancelled"] != true && one["status"] != "Cancelled").count();
+        let alive = theirs.iter().filter(|one| !has_ended(one)).count();
         match order.get_str("status").unwrap() {
             "confirmed" => assert_eq!(alive, 1, "{id} is confirmed, the provider has {theirs:?}"),
             "cancelled" | "failed" => assert_eq!(alive, 0, "{id} has ended, the provider has {theirs:?}"),
@@ -432,6 +447,11 @@ pub async fn check_invariants(db: &Database, carrier: &Carrier) {
         }
         assert_eq!(order.get("openCall"), Some(&bson::Bson::Null), "{id} has a call that nobody closed");
     }
+}
+
+/// Whether what a provider has came to nothing there.
+fn has_ended(theirs: &Value) -> bool {
+    theirs["cancelled"] == true || theirs["status"] == "Cancelled" || theirs["state"] == "error"
 }
 
 /// What a reconciliation finds.
@@ -481,6 +501,7 @@ pub fn test_flags(
     all.extend(gateway::gateway_flags(carrier));
     all.extend(kyc::idcheck_flags(carrier));
     all.extend(stand::erp_flags(carrier));
+    all.extend(registry::registry_flags(carrier));
     for flag in flags {
         let name = flag.split('=').next().unwrap();
         all.retain(|have| have.split('=').next() != Some(name));

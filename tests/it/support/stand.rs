@@ -72,6 +72,12 @@ impl Stand {
         self.read(&format!("/_books/{name}/{number}")).await
     }
 
+    /// What a register has of an order of ours.
+    pub async fn docflows_of(&self, order_id: &str) -> Vec<Value> {
+        let entry = self.entry("docflows", order_id).await;
+        entry["docflows"].as_array().cloned().unwrap_or_default()
+    }
+
     /// What an ERP has of an order of ours.
     pub async fn orders_of(&self, order_id: &str) -> Vec<Value> {
         let entry = self.entry("orders", document_number(order_id)).await;

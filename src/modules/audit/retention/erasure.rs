@@ -142,6 +142,17 @@ pub struct Eraser {
     not_personal: NotPersonal,
 }
 
+/// Something of an order's that is no record, and goes with its records.
+#[derive(Clone, Debug)]
+pub struct Belonging {
+    /// Where it is.
+    pub collection: &'static str,
+    /// Which documents.
+    pub filter: Document,
+    /// What is set in them; without it they are deleted.
+    pub set: Option<Document>,
+}
+
 /// What one transaction did.
 #[derive(Default)]
 struct Done {
@@ -202,6 +213,50 @@ impl Eraser {
             }
         }
         Ok(done)
+    }
+
+    /// Erases what else belongs to the order `order_id` of `user_id`, unless a hold covers it; with an audit event, in one
+    /// transaction.
+    ///
+    /// # Errors
+    /// [`ErasureError`].
+    pub async fn erase_belongings(
+        &self,
+        subject: &Subject,
+        reason: &str,
+        (order_id, user_id): (&str, &str),
+        belongings: &[Belonging],
+    ) -> std::result::Result<(), ErasureError> {
+        let mut session = self.db.client().start_session().await?;
+        let transaction = session.start_transaction().with_options(transaction_options());
+        let about = doc! { "orderId": order_id, "userId": user_id };
+        let what = (self, subject, reason, about, belongings);
+        let erased = transaction
+            .and_run(what, |session, (eraser, subject, reason, about, belongings)| {
+                async move {
+                    let db = &eraser.db;
+                    if let Some(hold) = held(db, session, std::slice::from_ref(about)).await?.into_values().next() {
+                        return Err(Error::custom(HeldBy(hold)));
+                    }
+                    for Belonging { collection, filter, set } in *belongings {
+                        let documents = db.collection::<Document>(collection);
+                        let filter = filter.clone();
+                        match set {
+                            Some(set) => {
+                                let set = doc! { "$set": set.clone() };
+                                documents.update_many(filter, set).session(&mut *session).await.map(drop)?;
+                            }
+                            None => documents.delete_many(filter).session(&mut *session).await.map(drop)?,
+                        }
+                    }
+                    let told = subject.told(AuditOutcome::Done, reason, about.clone(), eraser.clock.now());
+                    journal().insert(db, session, AUDIT_EVENTS, &[told]).await?;
+                    hold_fast(db, session, None, eraser.clock.now()).await
+                }
+                .boxed()
+            })
+            .await;
+        Ok(erased?)
     }
 
     /// One transaction.

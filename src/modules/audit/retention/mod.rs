@@ -30,7 +30,7 @@ use super::store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
 use crate::platform::mongo::{self, Index};
 
 pub use chunk::PurgeKeys;
-pub use erasure::{Erased, Eraser, ErasureError, NotPersonal, Subject};
+pub use erasure::{Belonging, Erased, Eraser, ErasureError, NotPersonal, Subject};
 pub use guard::Guard;
 pub use holds::{
     Held, HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, ensure_not_held,
@@ -47,7 +47,7 @@ pub const COLLECTIONS: &[&str] = &[LEGAL_HOLDS, RETENTION];
 
 /// Audit events that only say who came, read something, tried something in vain or was turned away. All others are
 /// bookkeeping and kept for ever.
-pub const ACCESS_ACTIONS: [&str; 8] = [
+pub const ACCESS_ACTIONS: [&str; 10] = [
     "request.read",
     "request.denied",
     "request.made",
@@ -56,6 +56,8 @@ pub const ACCESS_ACTIONS: [&str; 8] = [
     "session.refused",
     "kyc.application_read",
     "kyc.document_read",
+    "order.files_listed",
+    "order.file_read",
 ];
 
 /// Indexes of this module.

@@ -49,7 +49,7 @@ impl World {
     pub(super) fn check_money(&self, order: &Order) {
         let billing = order.billing.as_ref().expect("it costs something");
         for hold in self.holds.values() {
-            let due = if hold.id == billing.hold_id { due(order.status) } else { Due::GiveBack };
+            let due = if hold.id == billing.hold_id { due(order.status, order.detail.kind()) } else { Due::GiveBack };
             assert!(is_settled(due, hold.state), "{:?}: {hold:?}", order.status);
         }
         assert_eq!(self.holds.len(), billing.holds as usize);
@@ -59,7 +59,7 @@ impl World {
         let open = self.holds.values().filter(|hold| hold.state == HoldState::Open);
         assert_eq!(sum(Account::Held), open.map(|hold| hold.amount).sum::<i64>());
         let price = quote().total.amount;
-        let expected = match due(order.status) {
+        let expected = match due(order.status, order.detail.kind()) {
             Due::Keep => (0, price, 0),
             Due::Capture => (0, 0, price),
             Due::GiveBack => (price, 0, 0),

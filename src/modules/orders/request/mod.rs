@@ -1,5 +1,6 @@
 //! Requests as clients write them, and their rules.
 
+mod extract;
 mod sale;
 mod shipment;
 
@@ -14,6 +15,7 @@ use utoipa::{
 };
 use validator::{Validate, ValidationError};
 
+pub use extract::ExtractRequest;
 pub use sale::SaleRequest;
 pub use shipment::ShipmentRequest;
 
@@ -43,6 +45,9 @@ pub struct CreateOrderRequest {
     /// What was sold; required for an ERP.
     #[validate(nested)]
     pub sale: Option<SaleRequest>,
+    /// What is asked of a register; required for one.
+    #[validate(nested)]
+    pub extract: Option<ExtractRequest>,
 }
 
 /// `POST /orders/cancel`.
@@ -90,6 +95,7 @@ impl CreateOrderRequest {
         let detail = match provider.kind {
             Kind::Carrier => Detail::Shipment(self.shipment?.into()),
             Kind::Erp => Detail::Sale(self.sale?.into()),
+            Kind::Registry => Detail::Extract(self.extract?.into()),
         };
         Some(NewOrder { client_order_id: self.client_order_id, provider, detail })
     }
@@ -151,7 +157,11 @@ fn email_address(email: &str) -> Result<(), ValidationError> {
 
 fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), ValidationError> {
     let kind = request.provider.declaration().kind;
-    let details = [(Kind::Carrier, request.shipment.is_some()), (Kind::Erp, request.sale.is_some())];
+    let details = [
+        (Kind::Carrier, request.shipment.is_some()),
+        (Kind::Erp, request.sale.is_some()),
+        (Kind::Registry, request.extract.is_some()),
+    ];
     for (of, is_given) in details {
         match (of == kind, is_given) {
             (true, false) => return Err(blame(of.detail_name(), "required", "is required for this provider")),
@@ -178,6 +188,7 @@ impl PartialSchema for CreateOrderRequest {
             let schema = match provider.kind {
                 Kind::Carrier => ShipmentRequest::name(),
                 Kind::Erp => SaleRequest::name(),
+                Kind::Registry => ExtractRequest::name(),
             };
             let name = text().description(Some("Where it goes.")).enum_values(Some([provider.name]));
             let is_default = provider.name == ProviderName::default().as_str();
@@ -202,5 +213,7 @@ impl ToSchema for CreateOrderRequest {
         ShipmentRequest::schemas(schemas);
         schemas.push((SaleRequest::name().into_owned(), SaleRequest::schema()));
         SaleRequest::schemas(schemas);
+        schemas.push((ExtractRequest::name().into_owned(), ExtractRequest::schema()));
+        ExtractRequest::schemas(schemas);
     }
 }

@@ -1,11 +1,13 @@
 //! What an order is about, in our own words: what is stored, and what adapters translate. Each kind of providers has one detail
 //! object.
 
+mod extract;
 mod sale;
 mod shipment;
 
 use serde::{Deserialize, Serialize};
 
+pub use extract::{Extract, ExtractType};
 pub use sale::{Address, Customer, Gender, Sale, SaleLine};
 pub use shipment::{Dimensions, Item, Party, PaymentMode, Service, Shipment};
 
@@ -19,6 +21,8 @@ pub enum Detail {
     Shipment(Shipment),
     /// For an ERP.
     Sale(Sale),
+    /// For a register.
+    Extract(Extract),
 }
 
 impl Detail {
@@ -28,6 +32,7 @@ impl Detail {
         match self {
             Self::Shipment(_) => Kind::Carrier,
             Self::Sale(_) => Kind::Erp,
+            Self::Extract(_) => Kind::Registry,
         }
     }
 
@@ -37,6 +42,7 @@ impl Detail {
         match self {
             Self::Shipment(shipment) => Self::Shipment(shipment.normalized()),
             Self::Sale(sale) => Self::Sale(sale.normalized()),
+            Self::Extract(_) => self.clone(),
         }
     }
 
@@ -50,6 +56,7 @@ impl Detail {
             Self::Sale(sale) => {
                 sale.lines.iter().map(|line| size_of::<SaleLine>() + line.sku.len() + line.name.len()).sum()
             }
+            Self::Extract(_) => 0,
         }
     }
 
@@ -58,7 +65,7 @@ impl Detail {
     pub const fn shipment(&self) -> Option<&Shipment> {
         match self {
             Self::Shipment(shipment) => Some(shipment),
-            Self::Sale(_) => None,
+            Self::Sale(_) | Self::Extract(_) => None,
         }
     }
 
@@ -67,7 +74,16 @@ impl Detail {
     pub const fn sale(&self) -> Option<&Sale> {
         match self {
             Self::Sale(sale) => Some(sale),
-            Self::Shipment(_) => None,
+            Self::Shipment(_) | Self::Extract(_) => None,
+        }
+    }
+
+    /// What is asked of a register; none where it is about something else.
+    #[must_use]
+    pub const fn extract(&self) -> Option<&Extract> {
+        match self {
+            Self::Extract(extract) => Some(extract),
+            Self::Shipment(_) | Self::Sale(_) => None,
         }
     }
 }

@@ -13,7 +13,8 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    card::{RateCard, in_force},
+    card::{Card, RateCard, in_force},
+    fees::FeeCard,
     store,
 };
 use crate::platform::clock::Clock;
@@ -25,7 +26,7 @@ const STALE_AFTER: Duration = Duration::from_secs(60);
 /// A look that takes longer has failed; else one that hangs would be the last one.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Cards = Arc<[Arc<RateCard>]>;
+type Cards = Arc<[Card]>;
 
 /// Finds the card in force without asking the database each time. Cloning gives the same cache.
 ///
@@ -65,11 +66,33 @@ impl RateCards {
         Self { shared: Arc::new(Shared { db, clock, cached: RwLock::default(), looking: Arc::default() }) }
     }
 
+    /// The card for parcels by which orders for `provider` are priced now.
+    ///
+    /// # Errors
+    /// As [`RateCards::current`].
+    pub async fn parcels(&self, provider: &str) -> Result<Option<Arc<RateCard>>> {
+        Ok(self.current(provider).await?.and_then(|card| match card {
+            Card::Parcels(card) => Some(card),
+            Card::Fees(_) => None,
+        }))
+    }
+
+    /// The fixed fees by which orders for `provider` are priced now.
+    ///
+    /// # Errors
+    /// As [`RateCards::current`].
+    pub async fn fees(&self, provider: &str) -> Result<Option<Arc<FeeCard>>> {
+        Ok(self.current(provider).await?.and_then(|card| match card {
+            Card::Fees(card) => Some(card),
+            Card::Parcels(_) => None,
+        }))
+    }
+
     /// The card by which orders for `provider` are priced now; `None` where it has none that is in effect.
     ///
     /// # Errors
     /// What the driver says, while nothing is in memory; later the old cards serve until they can be read again.
-    pub async fn current(&self, provider: &str) -> Result<Option<Arc<RateCard>>> {
+    pub async fn current(&self, provider: &str) -> Result<Option<Card>> {
         if let Some((card, age)) = self.shared.remembered(provider) {
             if age >= REFRESH_AFTER {
                 self.refresh();
@@ -94,7 +117,7 @@ impl RateCards {
 
 impl Shared {
     /// The card in force by what is in memory, and the age of that; `None` where the database has to be asked first.
-    fn remembered(&self, provider: &str) -> Option<(Option<Arc<RateCard>>, Duration)> {
+    fn remembered(&self, provider: &str) -> Option<(Option<Card>, Duration)> {
         let cached = self.cached.read();
         // No cards at all is not remembered: `waybill migrate` is about to bring some.
         let cached = cached.as_ref().filter(|cached| !cached.cards.is_empty())?;
@@ -122,12 +145,12 @@ impl Shared {
         outcome
     }
 
-    fn settle(&self, loaded: Result<Vec<RateCard>>) -> Result<Cards> {
+    fn settle(&self, loaded: Result<Vec<Card>>) -> Result<Cards> {
         let mut cached = self.cached.write();
         let looked = Instant::now();
         match (loaded, cached.as_mut().filter(|old| !old.cards.is_empty())) {
             (Ok(loaded), _) => {
-                let cards: Cards = loaded.into_iter().map(Arc::new).collect();
+                let cards: Cards = loaded.into();
                 *cached = Some(Cached { cards: Arc::clone(&cards), looked });
                 Ok(cards)
             }
@@ -150,7 +173,7 @@ impl RateCards {
         let db = mongodb::Client::with_uri_str(nowhere).await.expect("a URI").database("nowhere");
         let rates = Self::new(db, Clock::default());
         let looked = Instant::now().checked_sub(age).expect("the host runs for longer");
-        let cards = cards.into_iter().map(Arc::new).collect();
+        let cards = cards.into_iter().map(Card::from).collect();
         *rates.shared.cached.write() = Some(Cached { cards, looked });
         rates
     }

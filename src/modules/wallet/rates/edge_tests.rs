@@ -31,14 +31,14 @@ const AGING: Duration = Duration::from_secs(11);
 const STALE: Duration = Duration::from_secs(61);
 
 async fn current_id(rates: &RateCards) -> Option<String> {
-    rates.current("parcelx").await.expect("an answer").map(|card| card.id.clone())
+    rates.current("parcelx").await.expect("an answer").map(|card| card.id().to_owned())
 }
 
 #[tokio::test]
 async fn fresh_cards_are_served_from_memory() {
     let rates = RateCards::remembering(vec![card()], FRESH).await;
-    let one = rates.current("parcelx").await.expect("an answer").expect("a card");
-    let other = rates.clone().current("parcelx").await.expect("an answer").expect("a card");
+    let one = rates.parcels("parcelx").await.expect("an answer").expect("a card");
+    let other = rates.clone().parcels("parcelx").await.expect("an answer").expect("a card");
     assert!(Arc::ptr_eq(&one, &other));
     assert!(rates.current("nobody").await.expect("an answer").is_none());
 }

@@ -12,7 +12,7 @@ use super::{
     quote::{Parcel, QuoteError, quote},
 };
 use crate::{
-    modules::providers::{Dimensions, PaymentMode, PricedBy, ProviderName, Service},
+    modules::providers::{Dimensions, Kind, PaymentMode, ProviderName, Service},
     platform::{
         error::{AppError, FieldError, Problem},
         http::ApiQuery,
@@ -142,7 +142,7 @@ impl ListRatesQuery {
         Ok(RateResponse {
             provider: self.provider.unwrap_or_default(),
             service,
-            zone: quoted.pricing.zone,
+            zone: quoted.pricing.zone.ok_or(QuoteError::Parcel("zone"))?,
             chargeable_weight_grams: quoted.pricing.chargeable_weight_grams,
             slabs: quoted.pricing.slabs,
             freight: quoted.pricing.freight,
@@ -170,13 +170,13 @@ async fn list_rates(
         return Err(AppError::invalid(misfits));
     }
     let provider = query.provider.unwrap_or_default();
-    if !matches!(provider.declaration().priced_by, PricedBy::RateCard(_)) {
+    if provider.declaration().kind != Kind::Carrier {
         let fault =
             FieldError::new("provider", "no_rates", "must be a carrier: this provider has no rate card for parcels");
         return Err(AppError::invalid(vec![fault]));
     }
     let provider = provider.as_str();
-    let card = rates.current(provider).await?.ok_or_else(|| {
+    let card = rates.parcels(provider).await?.ok_or_else(|| {
         AppError::unavailable(
             "rates.unavailable",
             "There is no rate card in effect for this provider; try again later.",

@@ -1,4 +1,5 @@
-//! What carriage costs: versioned rate cards, and the price of a parcel by them before its order is taken.
+//! What orders cost: versioned rate cards, and the price of a parcel, or of something with a fixed fee, by them before its
+//! order is taken.
 //!
 //! Invariants: a card is never changed; a new price is a new version. The card in force is the highest version of the
 //! provider that is in effect. [`quote`] is pure, and the pricing that it gives names its card, so a price can be worked
@@ -8,6 +9,7 @@
 
 mod cache;
 mod card;
+mod fees;
 mod http;
 mod quote;
 mod store;
@@ -18,7 +20,8 @@ mod edge_tests;
 mod tests;
 
 pub use cache::RateCards;
-pub use card::{CodFee, RateCard, Services, SlabPrice, Zone, ZonePrices, in_force, parse_card};
+pub use card::{Card, CodFee, RateCard, Services, SlabPrice, Zone, ZonePrices, in_force, parse_card};
+pub use fees::FeeCard;
 pub use http::router;
 pub use quote::{Parcel, Pricing, Quote, QuoteError, quote, zone_between};
 pub use store::{COLLECTIONS, RateCardError, ensure_defaults, indexes, insert_card};

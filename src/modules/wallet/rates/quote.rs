@@ -61,13 +61,14 @@ pub struct Pricing {
     /// The card, which never changes.
     #[schema(example = "parcelx-1")]
     pub rate_card: String,
-    /// How far.
-    pub zone: Zone,
+    /// How far; none where a fee is fixed.
+    #[serde(default)]
+    pub zone: Option<Zone>,
     /// The greater of dead and volumetric weight, in full slabs.
     pub chargeable_weight_grams: i64,
     /// Slabs in it.
     pub slabs: i64,
-    /// Minor units, for carriage.
+    /// Minor units, for carriage, or the fixed fee.
     pub freight: i64,
     /// Minor units, for collecting cash; 0 when prepaid.
     pub cod_fee: i64,
@@ -76,7 +77,7 @@ pub struct Pricing {
 /// A price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
-    /// Freight and fee together: above zero, at most [`AMOUNT_MAX`].
+    /// Freight and fee together, at most [`AMOUNT_MAX`]; 0 only where a fixed fee is.
     pub total: Money,
     /// How it came about.
     pub pricing: Pricing,
@@ -91,6 +92,9 @@ pub enum QuoteError {
     /// The card is in another currency.
     #[error("the rate card is in another currency than the parcel")]
     Currency,
+    /// The card has no fee for it.
+    #[error("the rate card has no fee for this type")]
+    NoFee,
     /// Over what can be counted or booked.
     #[error("the price is too high to be counted")]
     Overflow,
@@ -118,7 +122,7 @@ pub fn quote(card: &RateCard, parcel: &Parcel<'_>) -> Result<Quote, QuoteError> 
     let total = freight.checked_add(cod_fee).filter(|total| *total <= AMOUNT_MAX).ok_or(QuoteError::Overflow)?;
     let pricing = Pricing {
         rate_card: card.id.clone(),
-        zone,
+        zone: Some(zone),
         chargeable_weight_grams: slabs.checked_mul(card.slab_grams).ok_or(QuoteError::Overflow)?,
         slabs,
         freight,

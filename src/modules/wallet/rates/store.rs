@@ -1,11 +1,11 @@
 //! Rate cards in the database: they are added, never changed.
 
-use bson::doc;
+use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::de::Error as _;
 
-use super::card::{RateCard, parse_card};
+use super::card::{Card, parse_card};
 use crate::{
     modules::providers::{PricedBy, registry::PROVIDERS},
     platform::mongo::{self, Index},
@@ -51,12 +51,12 @@ pub async fn ensure_defaults(db: &Database) -> Result<()> {
     for provider in PROVIDERS {
         let PricedBy::RateCard(json) = provider.priced_by else { continue };
         let card = parse_card(json).map_err(unusable)?;
-        if let Err(error) = cards(db).insert_one(&card).await {
+        if let Err(error) = cards(db).insert_one(card.stored()?).await {
             if !mongo::is_duplicate_key(&error) {
                 return Err(error);
             }
             if find(db, &card).await?.is_some_and(|stored| stored != card) {
-                tracing::warn!(rate_card.id = card.id, "the stored rate card differs from the default and stays");
+                tracing::warn!(rate_card.id = card.id(), "the stored rate card differs from the default and stays");
             }
         }
     }
@@ -67,17 +67,18 @@ pub async fn ensure_defaults(db: &Database) -> Result<()> {
 ///
 /// # Errors
 /// [`RateCardError`]; nothing is changed then.
-pub async fn insert_card(db: &Database, card: &RateCard) -> std::result::Result<bool, RateCardError> {
+pub async fn insert_card(db: &Database, card: &Card) -> std::result::Result<bool, RateCardError> {
     card.check().map_err(RateCardError::Invalid)?;
     if let Some(stored) = find(db, card).await? {
         return same(&stored, card).map(|()| false);
     }
-    let newest = cards(db).find_one(doc! { "provider": &card.provider }).sort(doc! { "version": -1 }).await?;
-    if let Some(newest) = newest.filter(|newest| newest.version >= card.version) {
-        return Err(RateCardError::NotHigher { highest: newest.version });
+    let newest = cards(db).find_one(doc! { "provider": card.provider() }).sort(doc! { "version": -1 }).await?;
+    let newest = newest.map(Card::read).transpose().map_err(mongodb::error::Error::from)?;
+    if let Some(newest) = newest.filter(|newest| newest.version() >= card.version()) {
+        return Err(RateCardError::NotHigher { highest: newest.version() });
     }
     // Whoever adds a higher version in this moment wins: that one is in force, and this one does no harm.
-    match cards(db).insert_one(card).await {
+    match cards(db).insert_one(card.stored().map_err(mongodb::error::Error::from)?).await {
         Ok(_) => Ok(true),
         Err(error) if mongo::is_duplicate_key(&error) => match find(db, card).await? {
             Some(stored) => same(&stored, card).map(|()| false),
@@ -91,25 +92,27 @@ pub async fn insert_card(db: &Database, card: &RateCard) -> std::result::Result<
 ///
 /// # Errors
 /// What the driver says, or which card is not usable.
-pub(super) async fn load(db: &Database) -> Result<Vec<RateCard>> {
+pub(super) async fn load(db: &Database) -> Result<Vec<Card>> {
     let newest_first = doc! { "version": -1 };
-    let found: Vec<RateCard> = cards(db).find(doc! {}).sort(newest_first).limit(CARDS_MAX).await?.try_collect().await?;
+    let found: Vec<Document> = cards(db).find(doc! {}).sort(newest_first).limit(CARDS_MAX).await?.try_collect().await?;
+    let found: Vec<Card> = found.into_iter().map(Card::read).collect::<std::result::Result<_, _>>()?;
     for card in &found {
-        card.check().map_err(|fault| unusable(format!("rate card {}: {fault}", card.id)))?;
+        card.check().map_err(|fault| unusable(format!("rate card {}: {fault}", card.id())))?;
     }
     Ok(found)
 }
 
-fn cards(db: &Database) -> Collection<RateCard> {
+fn cards(db: &Database) -> Collection<Document> {
     db.collection(RATE_CARDS)
 }
 
-async fn find(db: &Database, card: &RateCard) -> Result<Option<RateCard>> {
-    cards(db).find_one(doc! { "provider": &card.provider, "version": card.version }).await
+async fn find(db: &Database, card: &Card) -> Result<Option<Card>> {
+    let found = cards(db).find_one(doc! { "provider": card.provider(), "version": card.version() }).await?;
+    Ok(found.map(Card::read).transpose()?)
 }
 
-fn same(stored: &RateCard, card: &RateCard) -> std::result::Result<(), RateCardError> {
-    if stored == card { Ok(()) } else { Err(RateCardError::Exists(card.id.clone())) }
+fn same(stored: &Card, card: &Card) -> std::result::Result<(), RateCardError> {
+    if stored == card { Ok(()) } else { Err(RateCardError::Exists(card.id().to_owned())) }
 }
 
 /// Not a matter of the connection: trying again does not help.

@@ -54,6 +54,7 @@ pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
             exchange: jobs.exchange.clone(),
             accounts: jobs.accounts.clone(),
             dispatch: jobs.dispatch.clone(),
+            files: None,
         })
     };
     vec![handler(JobKind::Start), handler(JobKind::Check)]

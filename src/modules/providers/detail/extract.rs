@@ -1,0 +1,39 @@
+//! An extract from a property register in our own words.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What an extract tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtractType {
+    /// That there is such an object.
+    Info,
+    /// What it is like.
+    Base,
+    /// Whose it is and was.
+    Ownership,
+}
+
+impl ExtractType {
+    /// As in requests and on rate cards.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Base => "base",
+            Self::Ownership => "ownership",
+        }
+    }
+}
+
+/// What is asked of a register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Extract {
+    /// Of the object, character for character: its noughts count.
+    pub cadastral_number: String,
+    /// What is to be told of it.
+    #[serde(rename = "type")]
+    pub kind: ExtractType,
+}

@@ -1,0 +1,62 @@
+//! The property register's stand-in, with books of its own.
+
+use serde_json::{Value, json};
+
+use super::{
+    Carrier,
+    stand::{Stand, root},
+};
+
+/// Settings for the register beside the carrier whose base URL this is.
+pub fn registry_flags(carrier: &str) -> Vec<String> {
+    let Some(root) = root(carrier) else { return Vec::new() };
+    vec![
+        format!("--rosreestr-base-url={root}/rosreestr/v1"),
+        "--rosreestr-username=user1".to_owned(),
+        "--rosreestr-password=secret".to_owned(),
+        "--rosreestr-poll-ms=1000".to_owned(),
+        "--rosreestr-call-deadline-ms=2000".to_owned(),
+    ]
+}
+
+/// A valid order of an extract.
+pub fn extract(client_order_id: &str, kind: &str) -> Value {
+    json!({
+        "clientOrderId": client_order_id, "provider": "rosreestr",
+        "extract": { "cadastralNumber": "50:33:0000000:98325", "type": kind },
+    })
+}
+
+pub struct Registry {
+    stand: Stand,
+}
+
+impl Registry {
+    pub fn beside(carrier: &Carrier) -> Self {
+        Self { stand: Stand::beside(carrier, "rosreestr") }
+    }
+
+    /// Adds a rule; see the stand-ins' `rules`, `transport` and the register's `modes`.
+    pub async fn rule(&self, rule: Value) {
+        self.stand.rule(rule).await;
+    }
+
+    /// How what is placed from now on goes on, and what comes of it.
+    pub async fn course(&self, course: Value) {
+        self.stand.control("courses", course, 204).await;
+    }
+
+    /// Where what was placed for this order stands, for good.
+    pub async fn stands(&self, order_id: &str, state: &str) {
+        self.stand.control(&format!("docflows/{order_id}"), json!({ "state": state }), 200).await;
+    }
+
+    pub async fn books(&self) -> Value {
+        self.stand.books().await
+    }
+
+    /// What is there for this order; null where it was never heard of.
+    pub async fn docflows(&self, order_id: &str) -> Value {
+        self.stand.entry("docflows", order_id).await
+    }
+}
