@@ -29,7 +29,7 @@ use crate::{
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderFiles, OrderService, OrderStore},
-        providers::{Dispatcher, Providers, registry::VERIFIER},
+        providers::{Accounts, Dispatcher, Providers, accounts, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         wallet::{
             WalletService, WalletStore,
@@ -58,6 +58,8 @@ const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);
 const FIRST_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Posting an anchor takes at most this long; the sealer waits meanwhile.
 const ANCHOR_DEADLINE: Duration = Duration::from_secs(3);
+/// How often a process looks what has become of accounts at providers.
+const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 /// How often samples of histograms are put into their buckets.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -101,6 +103,8 @@ pub struct App {
     pub topups: TopupService,
     /// Who merchants are.
     pub kyc: KycService,
+    /// Accounts at providers.
+    pub accounts: Accounts,
     /// Jobs.
     pub queue_store: QueueStore,
     /// Wake-ups.
@@ -143,6 +147,7 @@ pub fn collections() -> Vec<&'static str> {
         SealStore::COLLECTIONS,
         retention::COLLECTIONS,
         Dispatcher::COLLECTIONS,
+        accounts::COLLECTIONS,
         WalletStore::COLLECTIONS,
         TopupStore::COLLECTIONS,
         KycStore::COLLECTIONS,
@@ -174,6 +179,7 @@ pub fn indexes() -> Vec<Index> {
         TopupStore::indexes(),
         KycStore::indexes(),
         rates::indexes(),
+        accounts::indexes(),
         batch::indexes(),
     ]
     .concat()
@@ -267,7 +273,9 @@ impl App {
             limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
         }));
         let gate = KycGate::new(config.kyc_required);
-        let dispatch = callers::dispatcher(&config, &db, &clock, &queue_store, &waker);
+        let environment = config.providers.accounts();
+        let accounts = Accounts::new(&db, Arc::clone(&secrets.sealing), clock.clone(), environment);
+        let dispatch = callers::dispatcher(&config, &accounts, &db, &clock, &queue_store, &waker);
         let transfers = Transfers::default();
         let orders = OrderService {
             lane: api_lane.clone(),
@@ -328,7 +336,7 @@ impl App {
         );
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
-        let handlers = callers::handlers(&config, secrets, gateway, &begin_lane, &clock, &dispatch, &orders.files)?;
+        let handlers = callers::handlers(&config, secrets, &accounts, gateway, &begin_lane, &clock, &orders)?;
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -340,6 +348,7 @@ impl App {
             wallets,
             topups,
             kyc,
+            accounts,
             exports,
             rates,
             queue_store,
@@ -450,7 +459,18 @@ impl App {
         }
     }
 
-    /// What every process does besides its work: following the database's clock, waiting for indexes, publishing wake-ups.
+    /// Looks what has become of the accounts at providers. [`App::start_background`] does so every second; where the database
+    /// is away they stay as they were: nothing is called then either.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn refresh_accounts(&self) -> mongodb::error::Result<()> {
+        self.dispatch.set_accounts(self.accounts.facts().await?);
+        Ok(())
+    }
+
+    /// What every process does besides its work: following the database's clock and the accounts at providers, waiting for
+    /// indexes, publishing wake-ups.
     pub fn start_background(&self) {
         let (clock, db) = (self.clock.clone(), self.db.clone());
         tokio::spawn(async move {
@@ -486,6 +506,15 @@ impl App {
         });
         let waker = self.waker.clone();
         tokio::spawn(async move { waker.run_publisher().await });
+        let app = self.clone();
+        tokio::spawn(async move {
+            loop {
+                if let Err(error) = app.refresh_accounts().await {
+                    tracing::debug!(%error, "accounts at providers can't be read");
+                }
+                tokio::time::sleep(ACCOUNTS_EVERY).await;
+            }
+        });
         let recorder = self.metrics.clone();
         tokio::spawn(async move {
             // Samples pile up until they are put into their buckets, also where nobody scrapes.

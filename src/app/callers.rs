@@ -9,12 +9,11 @@ use crate::{
     modules::{
         audit::AuditStore,
         kyc::{KycGate, VerifyApplication},
-        orders::{self, OrderFiles, OrderJobs},
+        orders::{self, OrderJobs, OrderService},
         providers::{
-            Accounts, Dispatcher, RATE_PER_SECOND,
+            Accounts, Dispatcher,
             call_job::CallJobHandler,
-            default_account,
-            dispatch::{AccountFacts, Class, DispatchParts, Limits, ServedQueue},
+            dispatch::{Class, DispatchParts, ServedQueue},
             payments::PaymentGateway,
             registry::{PAYMENT_GATEWAY, VERIFIER},
         },
@@ -29,9 +28,10 @@ pub(super) fn gateway(config: &Config) -> Option<Arc<dyn PaymentGateway>> {
     config.providers.of_service(PAYMENT_GATEWAY).map(|settings| (PAYMENT_GATEWAY.adapter)(&settings))
 }
 
-/// What decides with which accounts jobs run: so far, those of the environment.
+/// What decides with which accounts jobs run: those of the environment until the others are known.
 pub(super) fn dispatcher(
     config: &Config,
+    accounts: &Accounts,
     db: &Database,
     clock: &Clock,
     queue_store: &QueueStore,
@@ -42,23 +42,10 @@ pub(super) fn dispatcher(
         served(config.payments_queue().name, PAYMENT_GATEWAY.name, Class::Placing),
         served(config.kyc_queue().name, VERIFIER.name, Class::Placing),
     ];
-    let configured = config.providers.accounts();
-    let mut accounts = Vec::new();
     for provider in config.order_providers().all() {
-        let (name, declared) = (provider.declaration.name, provider.declaration.limits);
+        let name = provider.declaration.name;
         queues.push(served(provider.create.name, name, Class::Placing));
         queues.push(served(provider.cancel.name, name, Class::TakingBack));
-        let account_id = default_account(name);
-        if configured.contains_key(&account_id) {
-            let rate = config.providers.of(name).number(RATE_PER_SECOND);
-            let rate_per_second = rate.and_then(|rate| u32::try_from(rate).ok()).or(declared.rate_per_second);
-            let limits = Limits { concurrency: declared.concurrency, rate_per_second };
-            accounts.push(AccountFacts { limits, ..AccountFacts::new(&account_id, name) });
-        }
-    }
-    for name in [PAYMENT_GATEWAY.name, VERIFIER.name] {
-        let account_id = default_account(name);
-        accounts.extend(configured.contains_key(&account_id).then(|| AccountFacts::new(&account_id, name)));
     }
     Dispatcher::new(DispatchParts {
         db: db.clone(),
@@ -68,7 +55,7 @@ pub(super) fn dispatcher(
         clock: clock.clone(),
         lease: Duration::from_millis(config.worker.lease_ms),
         queues,
-        accounts,
+        accounts: accounts.of_environment(),
         only: config.worker.provider_account.clone(),
     })
 }
@@ -77,14 +64,14 @@ pub(super) fn dispatcher(
 pub(super) fn handlers(
     config: &Config,
     secrets: &Secrets,
+    accounts: &Accounts,
     gateway: Option<Arc<dyn PaymentGateway>>,
     lane: &Lane,
     clock: &Clock,
-    dispatch: &Dispatcher,
-    files: &OrderFiles,
+    orders: &OrderService,
 ) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
+    let OrderService { dispatch, files, .. } = orders;
     let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
-    let accounts = Accounts::new(config.providers.accounts());
     let mut handlers = Vec::new();
     for provider in config.order_providers().all() {
         handlers.extend(orders::handlers(OrderJobs {
@@ -111,7 +98,7 @@ pub(super) fn handlers(
         handlers.push(Arc::new(CallJobHandler {
             dispatch: dispatch.clone(),
             files: None,
-            accounts,
+            accounts: accounts.clone(),
             job: Arc::new(VerifyApplication {
                 provider,
                 keys: Arc::clone(&secrets.sealing),

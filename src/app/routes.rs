@@ -25,12 +25,13 @@ use crate::{
         auth,
         events::EventStore,
         inspection::{
-            AccessLog, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler, SealReader,
-            Verifications, audit_event_router, audit_export_router, legal_hold_router, order_story_router,
-            provider_call_router, queue_router, reconciliation_router, record_access, redaction_policy_router,
-            seal_router, verification_router,
+            AccessLog, AccountBoard, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler,
+            SealReader, Verifications, audit_event_router, audit_export_router, legal_hold_router, order_story_router,
+            provider_account_router, provider_call_router, queue_router, reconciliation_router, record_access,
+            redaction_policy_router, seal_router, verification_router,
         },
-        kyc, orders,
+        kyc,
+        orders::{self, OrderStore},
         providers::{ProviderSettings, registry::PAYMENT_GATEWAY},
         queue::by_queue_and_kind,
         wallet::{self, WalletStore, rates, topups},
@@ -78,6 +79,7 @@ impl App {
     fn described_routes(&self) -> OpenApiRouter {
         let board = QueueBoard {
             store: self.queue_store.clone(),
+            orders: OrderStore::new(self.db.clone()),
             lane: self.api_lane.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
@@ -89,6 +91,7 @@ impl App {
             .merge(auth::router(Arc::clone(&self.auth)))
             .merge(auth::users_router(self.users.clone()))
             .merge(orders::router(self.orders.clone()))
+            .merge(orders::comment_router(self.api_lane.clone()))
             .merge(rates::router(self.rates.clone()))
             .merge(wallet::router(self.wallets.clone()))
             .merge(wallet::reports_router(self.wallets.store().clone(), self.clock.clone()))
@@ -98,6 +101,12 @@ impl App {
             .merge(kyc::review_router(self.kyc.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),
+                clock: self.clock.clone(),
+            }))
+            .merge(provider_account_router(AccountBoard {
+                accounts: self.accounts.clone(),
+                dispatch: self.dispatch.clone(),
+                lane: self.api_lane.clone(),
                 clock: self.clock.clone(),
             }))
             .merge(provider_call_router(ProviderCalls {

@@ -10,6 +10,7 @@ use crate::{
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore, seals},
         kyc, orders,
+        providers::accounts,
     },
     platform::{clock::Clock, identity::Actor, mongo, rewrap::Rotation, sealing::SealingKeys},
 };
@@ -30,10 +31,13 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
         None if terminal => eprintln!("  {} values wrapped", so_far.wrapped),
         None => {}
     });
-    let rotated = match kyc::rotate(&mut rotation).await {
-        Ok(()) => orders::rotate(&mut rotation).await.map(|()| rotation.total()),
-        Err(error) => Err(error),
-    };
+    let rotated = async {
+        kyc::rotate(&mut rotation).await?;
+        orders::rotate(&mut rotation).await?;
+        accounts::rotate(&mut rotation).await?;
+        Ok::<_, mongodb::error::Error>(rotation.total())
+    }
+    .await;
     drop(rotation);
     let commitments = match rotated {
         Ok(_) => seals::rotate_commitment_secret(&db, &keys).await.map(u64::from).map_err(|error| eprintln!("{error}")),

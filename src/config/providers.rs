@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::secrets::check_base_url;
 use crate::modules::providers::{
-    AccountSecrets, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, ProviderSettings, RATE_PER_SECOND,
-    ServiceDeclaration, default_account,
+    AccountLimits, AccountSecrets, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, EnvironmentAccount,
+    ProviderSettings, RATE_PER_SECOND, ServiceDeclaration, default_account,
     registry::{PAYMENT_GATEWAY, PROVIDERS, VERIFIER},
 };
 
@@ -118,14 +118,17 @@ impl ProviderArgs {
 
     /// The accounts that the environment names.
     #[must_use]
-    pub fn accounts(&self) -> HashMap<String, AccountSecrets> {
+    pub fn accounts(&self) -> HashMap<String, EnvironmentAccount> {
         let orders = PROVIDERS.iter().map(|provider| (provider.name, provider.credential_fields));
         let services =
             [(PAYMENT_GATEWAY.name, PAYMENT_GATEWAY.credential_fields), (VERIFIER.name, VERIFIER.credential_fields)];
         let account = |(name, fields): (&'static str, &'static [CredentialField])| {
             let settings = self.of(name);
             let field = |field: &CredentialField| Some((field.name, settings.secret(field.env)?.clone()));
-            Some((default_account(name), fields.iter().map(field).collect::<Option<AccountSecrets>>()?))
+            let secrets = fields.iter().map(field).collect::<Option<AccountSecrets>>()?;
+            let rate_per_second = settings.number(RATE_PER_SECOND).and_then(|rate| u32::try_from(rate).ok());
+            let limits = AccountLimits { rate_per_second, ..AccountLimits::default() };
+            Some((default_account(name), EnvironmentAccount { secrets, limits }))
         };
         orders.chain(services).filter_map(account).collect()
     }

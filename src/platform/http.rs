@@ -22,6 +22,7 @@ use axum::{
 };
 
 pub use attachment::{CSV, NDJSON, attachment, disposition};
+pub use faults::FAULTS_MAX;
 pub use fields::field_errors;
 pub use form::{Form, read_form};
 pub use proxies::TrustedProxies;

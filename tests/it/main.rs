@@ -50,6 +50,7 @@ mod odd_answers;
 mod openapi;
 mod orders;
 mod orders_validation;
+mod provider_accounts;
 mod provider_faults;
 mod provider_limits;
 mod provider_outages;

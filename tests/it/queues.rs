@@ -352,3 +352,50 @@ async fn a_document_that_is_no_job_hides_no_other() {
     act(&app, &admin, Method::DELETE, &format!("/queues/jobs/{id}")).await.expect(204);
     app.finish().await;
 }
+
+#[tokio::test]
+async fn what_operators_note_about_an_order_stands_beside_its_jobs_and_is_not_the_merchants() {
+    let app = TestApp::start().await;
+    let (admin, auditor, merchant) = (app.admin().await, app.user(Role::Auditor).await, app.merchant().await);
+    app.misbehave_for("c-1", "create", "refuse", Some(1)).await;
+    let [order_id, other] = [app.created(&merchant, "c-1").await, app.created(&merchant, "c-2").await];
+    app.run_jobs().await;
+    let path = format!("/orders/{order_id}/comment");
+    let patch = async |user: &User, path: &str, body: Value| {
+        app.request(Method::PATCH, path, Some(&user.token), Some(&body)).await
+    };
+    let words = "The carrier asks for another pincode.\nFile 4711, asked the client.";
+    for _ in 0..2 {
+        let noted = patch(&admin, &path, json!({ "comment": words })).await.expect(200).body;
+        assert_eq!((&noted["orderId"], &noted["comment"]), (&json!(order_id), &json!(words)));
+    }
+    let dead = app.get(&admin, "/queues/parcelx-orders-queue/jobs").await.expect(200).body;
+    let noted: Vec<_> = dead["items"].as_array().unwrap().iter().map(|job| &job["comment"]).collect();
+    assert_eq!(noted, [&json!(words), &Value::Null], "{dead}");
+    let job = format!("/queues/jobs/{}", dead["items"][0]["jobId"].as_str().unwrap());
+    assert_eq!(app.get(&admin, &job).await.expect(200).body["comment"], words);
+    let story = app.get(&auditor, &format!("/audit/orders/{order_id}")).await.expect(200).body;
+    assert_eq!(story["comment"], words);
+    assert!(app.order(&merchant, &order_id).await.get("comment").is_none(), "the merchant is not told");
+    // What goes on with the order leaves it alone.
+    app.post(&admin, &format!("{job}/retry"), &json!({})).await.expect(200);
+    app.run_jobs().await;
+    assert_eq!(app.order(&merchant, &order_id).await["status"], "confirmed");
+    assert_eq!(app.get(&admin, &job).await.expect(200).body["comment"], words);
+    assert_eq!(patch(&admin, &path, json!({ "comment": null })).await.expect(200).body["comment"], Value::Null);
+    let recorded = app.all("audit_events", doc! { "action": "order.commented" }).await;
+    let told = |event: &Document, at: &str| event.get_document(at).unwrap().get_bool("comment").unwrap();
+    let told: Vec<_> = recorded.iter().map(|event| (told(event, "before"), told(event, "after"))).collect();
+    assert_eq!(told, [(false, true), (true, false)], "each change once");
+    assert!(recorded.iter().all(|event| !event.to_string().contains("client")), "and none of the words");
+    for (body, blamed) in [
+        (json!({}), "comment:required"),
+        (json!({ "comment": "9999 4105 7058" }), "comment:format"),
+        (json!({ "comment": "x".repeat(501) }), "comment:length"),
+    ] {
+        assert_eq!(patch(&admin, &path, body).await.expect(422).blamed(), [blamed]);
+    }
+    patch(&admin, "/orders/ord_1/comment", json!({ "comment": "x" })).await.expect(404);
+    assert_eq!(patch(&merchant, &format!("/orders/{other}/comment"), json!({ "comment": "x" })).await.status, 403);
+    app.finish().await;
+}

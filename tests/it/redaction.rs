@@ -34,6 +34,11 @@ const KEPT: &[Kept] = &[
         field: "cancellation.reason",
         why: "for the merchant's own records, shown to nobody else",
     },
+    Kept {
+        collection: "orders",
+        field: "comment",
+        why: "an operator's own words, in which files have their numbers; no PAN, no Aadhaar number, no key",
+    },
     Kept { collection: "users", field: "name", why: "how somebody wants to be called" },
     Kept {
         collection: "kyc_applications",
@@ -41,6 +46,12 @@ const KEPT: &[Kept] = &[
         why: "the applicant's own words, seen by who reviews; no PAN, no Aadhaar number",
     },
     Kept { collection: "kyc_applications", field: "address", why: "the same" },
+    Kept {
+        collection: "provider_accounts",
+        field: "label",
+        why: "an administrator's own words, in which contracts have their numbers; no PAN, no Aadhaar number, no key",
+    },
+    Kept { collection: "provider_accounts", field: "comment", why: "the same" },
     Kept {
         collection: "ledger_transactions",
         field: "reason",
@@ -74,6 +85,7 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("patch", "/users/{userId}") => json!({ "role": "merchant", "disabled": false }),
         ("post", "/orders/create") => changed("c-#", "/shipment/consignee/line2", json!("Second floor")),
         ("post", "/orders/cancel") => json!({ "clientOrderId": "c-1", "reason": "Not needed." }),
+        ("patch", "/orders/{orderId}/comment") => json!({ "comment": "Asked the client." }),
         ("post", "/wallet/topups") => json!({ "clientTopupId": "t-#", "amount": amount }),
         ("post", "/finance/transactions") => {
             json!({ "clientReference": "f-#", "kind": "recharge", "userId": user_id, "amount": amount, "reason": "By transfer." })
@@ -89,6 +101,15 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         }),
         ("post", "/audit/legal-holds") => json!({ "kind": "user", "id": user_id, "reason": "A court asks." }),
         ("delete", "/audit/legal-holds/{holdId}") => json!({ "reason": "It has asked." }),
+        ("post", "/provider-accounts") => json!({
+            "provider": "xapi", "label": "Second", "credentials": { "username": "user", "password": PASSWORD },
+            "comment": "For the north.", "ownerUserId": user_id,
+            "limits": { "concurrency": 5, "ratePerSecond": 10, "openOrders": 100 },
+        }),
+        ("put", "/provider-accounts/{accountId}") => json!({
+            "label": "Third", "credentials": { "username": "user", "password": PASSWORD }, "comment": "For the south.",
+            "limits": { "concurrency": 5, "ratePerSecond": 10, "openOrders": 100 },
+        }),
         ("post", "/webhooks/payments/{provider}") => gateway::event("evt_of_a_test", "paid", "top_1", 1000, "INR"),
         _ => return None,
     })

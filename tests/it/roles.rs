@@ -22,6 +22,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/rates", Some(ALL)),
     ("/orders", Some(&[Role::Merchant])),
     ("GET /orders/{orderId}/files", Some(&[Role::Merchant, Role::Auditor, Role::Admin])),
+    ("PATCH /orders", Some(&[Role::Admin])),
     ("/wallet", Some(&[Role::Merchant])),
     ("/wallet/topups", Some(&[Role::Merchant])),
     ("/webhooks/payments", None),
@@ -35,6 +36,10 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("POST /audit", Some(&[Role::Admin])),
     ("DELETE /audit", Some(&[Role::Admin])),
     ("/.well-known/waybill-audit-keys", None),
+    ("/provider-accounts", Some(&[Role::Auditor, Role::Admin])),
+    ("POST /provider-accounts", Some(&[Role::Admin])),
+    ("PUT /provider-accounts", Some(&[Role::Admin])),
+    ("DELETE /provider-accounts", Some(&[Role::Admin])),
     ("/queues", Some(&[Role::Admin])),
 ];
 

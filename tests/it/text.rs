@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Taken as they are, whatever is in them.
-const VERBATIM: &[&str] = &["password", "currentPassword", "newPassword", "refreshToken"];
+const VERBATIM: &[&str] = &["username", "password", "currentPassword", "newPassword", "refreshToken"];
 
 /// A route that takes JSON, who may use it, and what it takes.
 struct Route {

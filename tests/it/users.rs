@@ -185,6 +185,8 @@ fn staff_writes(
     job_id: &str,
     hold_id: &str,
     transaction_id: &str,
+    account_id: &str,
+    order_id: &str,
     merchant: &User,
 ) -> Vec<(&'static str, String, String, Value)> {
     let user_id = &merchant.user_id;
@@ -217,6 +219,16 @@ fn staff_writes(
         to("post", "/kyc/applications/{userId}/erasure", user_id, json!({ "reason": "Not any more." })),
         to("post", "/audit/legal-holds", "", json!({ "kind": "user", "id": user_id, "reason": "Not any more." })),
         to("delete", "/audit/legal-holds/{holdId}", hold_id, json!({ "reason": "Not any more." })),
+        to("patch", "/orders/{orderId}/comment", order_id, json!({ "comment": "Late." })),
+        to(
+            "post",
+            "/provider-accounts",
+            "",
+            json!({ "provider": "parcelx", "label": "Late", "credentials": { "accessKey": "u", "secretKey": "p" } }),
+        ),
+        to("put", "/provider-accounts/{accountId}", account_id, json!({ "label": "Late" })),
+        to("delete", "/provider-accounts/{accountId}", account_id, none.clone()),
+        to("post", "/provider-accounts/{accountId}/activate", account_id, none.clone()),
         to("delete", "/queues/jobs/{jobId}", job_id, none.clone()),
         to("post", "/queues/jobs/{jobId}/retry", job_id, none.clone()),
         to("post", "/queues/{queue}/pause", queue, none.clone()),
@@ -242,9 +254,18 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
     let booking = json!({ "clientReference": "early", "kind": "recharge", "userId": merchant.user_id,
         "amount": { "amount": 1000, "currency": "INR" }, "reason": "In time." });
     let booked = app.post(&finance, "/finance/transactions", &booking).await.expect(201).body;
+    let account =
+        json!({ "provider": "parcelx", "label": "In time", "credentials": { "accessKey": "u", "secretKey": "p" } });
+    let account = app.post(&admin, "/provider-accounts", &account).await.expect(201).body;
     let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
-    let writes =
-        staff_writes(job.get_str("_id").unwrap(), &text(&hold, "holdId"), &text(&booked, "transactionId"), &merchant);
+    let writes = staff_writes(
+        job.get_str("_id").unwrap(),
+        &text(&hold, "holdId"),
+        &text(&booked, "transactionId"),
+        &text(&account, "accountId"),
+        &order_id,
+        &merchant,
+    );
 
     let mut known: Vec<_> = writes.iter().map(|(method, route, _, _)| (*method, route.as_str())).collect();
     let staff_only = |method: &str, path: &str| {
@@ -258,7 +279,17 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
     assert_eq!(known, there, "every write of staff is tried");
 
     // What is written meanwhile: attempts in vain, and nothing else.
-    let collections = ["ledger_transactions", "kyc_applications", "legal_holds", "jobs", "queues", "users", "events"];
+    let collections = [
+        "ledger_transactions",
+        "kyc_applications",
+        "legal_holds",
+        "jobs",
+        "queues",
+        "users",
+        "events",
+        "provider_accounts",
+        "orders",
+    ];
     let state = async || {
         let mut all: Vec<Vec<Document>> = Vec::new();
         for collection in collections {

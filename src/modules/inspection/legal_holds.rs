@@ -16,7 +16,7 @@ use crate::{
     modules::{
         audit::retention::{HoldKind, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, list_holds},
         auth::{AsUser, user_key},
-        kyc::identifiers::holds_identifier,
+        kyc::identifiers::no_secrets,
         orders::ORDERS,
     },
     platform::{
@@ -26,7 +26,6 @@ use crate::{
         http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
         identity::{Actor, Admin, AdminReader},
         ids::{is_id, new_id},
-        scrub::holds_secrets,
         text::holds_unseen,
     },
 };
@@ -78,12 +77,7 @@ fn reason(text: &str) -> Result<(), ValidationError> {
     if holds_unseen(text) {
         return Err(ValidationError::new("format").with_message("must hold no control characters".into()));
     }
-    // It is kept for ever and read by many. Numbers of files are long numbers too, so not every number is refused.
-    if holds_identifier(text) || holds_secrets(text) {
-        let message = "must hold no Aadhaar number, no PAN, no key and no password";
-        return Err(ValidationError::new("format").with_message(message.into()));
-    }
-    Ok(())
+    no_secrets(text)
 }
 
 /// `GET /audit/legal-holds`

@@ -1,5 +1,5 @@
-//! What operators, finance and auditors look at, across modules: the routes of `/queues` and `/audit`, and
-//! `/finance/reconciliation`.
+//! What operators, finance and auditors look at, across modules: the routes of `/queues`, `/provider-accounts` and `/audit`,
+//! and `/finance/reconciliation`.
 //!
 //! Invariants: administrators only for queues. A job is run again only if its subject allows it, decided in the
 //! transaction that revives it; only what has ended can be deleted. What operators do is recorded in the transaction that does it. A reconciliation reads one moment and changes nothing.
@@ -10,6 +10,8 @@ mod audit_export;
 mod legal_holds;
 mod order_story;
 mod paging;
+mod provider_account_requests;
+mod provider_accounts;
 mod provider_calls;
 mod queue_changes;
 mod queues;
@@ -24,6 +26,7 @@ pub use audit_events::{AuditTrail, audit_event_router};
 pub use audit_export::{AuditExports, audit_export_router};
 pub use legal_holds::{LegalHolds, legal_hold_router};
 pub use order_story::{OrderStories, order_story_router};
+pub use provider_accounts::{AccountBoard, provider_account_router};
 pub use provider_calls::{ProviderCalls, provider_call_router};
 pub use queues::{QueueBoard, queue_router};
 pub use reconciliation::{Reconciler, check_all, reconciliation_router};

@@ -53,6 +53,8 @@ struct StoryResponse {
     status: OrderStatus,
     provider_sync_status: ProviderSyncStatus,
     awb: Option<String>,
+    /// What an operator notes about it.
+    comment: Option<String>,
     /// Everything, oldest first.
     entries: Vec<StoryEntry>,
     /// There is more, and older: of each source only the latest 500 are shown.
@@ -230,6 +232,7 @@ impl OrderStories {
             status: order.status,
             provider_sync_status: order.provider_sync_status,
             awb: order.reference,
+            comment: order.comment,
             entries,
             truncated,
         })

@@ -12,6 +12,7 @@ use super::queue_changes::{DeleteJob, Deleted, Doing, Retry, SetPaused};
 use crate::{
     modules::{
         auth::AsUser,
+        orders::OrderStore,
         providers::{
             Dispatcher,
             dispatch::{AccountOverview, BreakerReason, BreakerState},
@@ -38,6 +39,8 @@ const RETRY_DEAD_PAGES: usize = 10;
 pub struct QueueBoard {
     /// Reads.
     pub store: QueueStore,
+    /// Reads what operators note about orders.
+    pub orders: OrderStore,
     /// Writes.
     pub lane: Lane,
     /// Time.
@@ -145,6 +148,8 @@ struct JobResponse {
     #[schema(value_type = Option<Object>)]
     result: Option<serde_json::Value>,
     history: Vec<HistoryResponse>,
+    /// What an operator notes about the order that it concerns.
+    comment: Option<String>,
     correlation_id: String,
     created_at: Rfc3339Time,
 }
@@ -241,6 +246,7 @@ impl From<Job> for JobResponse {
                     code: entry.code,
                 })
                 .collect(),
+            comment: None,
             correlation_id: job.correlation_id,
             created_at: Rfc3339Time(job.created_at),
         }
@@ -277,6 +283,22 @@ impl QueueBoard {
                 done: summary.done,
             },
         })
+    }
+
+    /// Jobs with what operators note about their orders.
+    async fn describe_jobs(&self, jobs: Vec<Job>) -> Result<Vec<JobResponse>, AppError> {
+        let order_of = |job: &Job| job.payload.get_str("orderId").ok().map(str::to_owned);
+        let order_ids: Vec<String> = jobs.iter().filter_map(order_of).collect();
+        let comments = self.orders.comments(&order_ids).await?;
+        let described = jobs.into_iter().map(|job| {
+            let comment = order_of(&job).and_then(|order_id| comments.get(&order_id).cloned());
+            JobResponse { comment, ..job.into() }
+        });
+        Ok(described.collect())
+    }
+
+    async fn describe_job(&self, job: Job) -> Result<JobResponse, AppError> {
+        self.describe_jobs(vec![job]).await?.pop().ok_or_else(job_not_found)
     }
 
     /// Has something done that `user` wants, who has to be an administrator still.
@@ -343,7 +365,7 @@ async fn list_jobs(
 ) -> Result<Json<JobListResponse>, AppError> {
     let queue = board.queue(&queue)?;
     let page = board.store.list(queue, query.state, query.cursor.as_deref(), query.limit.unwrap_or(PAGE)).await?;
-    Ok(Json(JobListResponse { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next }))
+    Ok(Json(JobListResponse { items: board.describe_jobs(page.items).await?, next_cursor: page.next }))
 }
 
 /// One job.
@@ -358,7 +380,7 @@ async fn get_job(
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<Json<JobResponse>, AppError> {
     let job = board.store.find(&job_id).await?.ok_or_else(job_not_found)?;
-    Ok(Json(job.into()))
+    Ok(Json(board.describe_job(job).await?))
 }
 
 /// Deletes a job that is done or dead.
@@ -398,7 +420,7 @@ async fn retry_job(
 ) -> Result<Json<JobResponse>, AppError> {
     let conflict = |code, detail: String| Err(AppError::new(ErrorKind::Conflict, code, detail));
     match board.retry(&job_id, &user).await? {
-        Retried::Revived(job) => Ok(Json((*job).into())),
+        Retried::Revived(job) => Ok(Json(board.describe_job(*job).await?)),
         Retried::NotFound => Err(job_not_found()),
         Retried::NotDead(state) => {
             conflict("queues.not_dead", format!("Only dead jobs can be run again; this one is {}.", state.as_str()))

@@ -120,6 +120,7 @@ impl CreateOrder {
             billing: None,
             cancellation: None,
             failure: None,
+            comment: None,
             attempts: 0,
             job_id: self.job_id.clone(),
             uncertain: None,

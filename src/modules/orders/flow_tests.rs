@@ -99,6 +99,7 @@ pub(super) fn order() -> Order {
         billing: None,
         cancellation: None,
         failure: None,
+        comment: None,
         attempts: 0,
         job_id: "job_create".into(),
         uncertain: None,
@@ -197,7 +198,6 @@ pub(super) fn follow_at(order: &mut Order, kind: JobKind, job: &Job, said: &Said
     follow(order, kind, &Answered { job, call: &call(*asked, kind), asked, outcome, timing }, SETTLING_DELAY)
 }
 
-/// What follows now.
 pub(super) fn followed(order: &mut Order, kind: JobKind, job: &Job, said: &Said) -> Decision {
     follow_at(order, kind, job, said, timing())
 }

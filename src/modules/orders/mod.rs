@@ -11,6 +11,7 @@
 
 mod charging;
 mod commands;
+mod comment;
 mod error;
 mod file_http;
 mod file_names;
@@ -49,6 +50,7 @@ mod retry_tests;
 use std::time::Duration;
 
 pub use charging::{Due, due, is_settled};
+pub use comment::comment_router;
 pub use error::OrderError;
 pub use files::{OrderFiles, PIECES, erase as erase_files, rotate};
 pub use http::router;

@@ -225,6 +225,9 @@ pub struct Order {
     pub cancellation: Option<Cancellation>,
     /// Why it did not go through.
     pub failure: Option<StoredFailure>,
+    /// What an operator notes about it; not for the merchant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
     /// Calls that tried to place it.
     pub attempts: i32,
     /// The job that places it.

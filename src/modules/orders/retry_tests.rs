@@ -1,6 +1,6 @@
 //! Running dead jobs of orders again, decided over a view without a database.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mongodb::{
     Client, Database,
@@ -32,15 +32,15 @@ pub(super) fn order_handlers() -> Arc<Handlers> {
     let nobody = ServerAddress::Tcp { host: "127.0.0.1".into(), port: Some(1) };
     let client = Client::with_options(ClientOptions::builder().hosts(vec![nobody]).build()).expect("a client");
     let (db, clock) = (client.database("nothing"), Clock::default());
-    let keys = SealingKeys::new(&"0".repeat(64).into(), None).expect("a key");
+    let keys = Arc::new(SealingKeys::new(&"0".repeat(64).into(), None).expect("a key"));
     let jobs = OrderJobs {
         gate: KycGate::new(false),
         lane: Lane::start("test", db.clone(), clock.clone(), crate::modules::audit::journal()),
         exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
         provider: carrier(),
-        accounts: Accounts::default(),
+        accounts: Accounts::new(&db, Arc::clone(&keys), clock.clone(), HashMap::new()),
         dispatch: dispatcher(db.clone(), &clock),
-        files: Arc::new(OrderFiles::new(db, Arc::new(keys), clock.clone())),
+        files: Arc::new(OrderFiles::new(db, keys, clock.clone())),
         settling_delay: SETTLING_DELAY,
         clock,
     };

@@ -1,7 +1,11 @@
 //! Every read of orders. A merchant's finder takes the owner, always.
 
+use std::collections::HashMap;
+
 use bson::{Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
+use serde::Deserialize;
 
 use super::{
     files::{OrderFiles, PIECES},
@@ -73,6 +77,27 @@ impl OrderStore {
     /// What the driver says.
     pub async fn find_any(&self, order_id: &str) -> Result<Option<Order>> {
         self.orders().find_one(doc! { "_id": order_id }).max_time(READ_TIME_MAX).await
+    }
+
+    /// What operators note about these orders, by order; for staff.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn comments(&self, order_ids: &[String]) -> Result<HashMap<String, String>> {
+        #[derive(Debug, Deserialize)]
+        struct Commented {
+            #[serde(rename = "_id")]
+            order_id: String,
+            comment: Option<String>,
+        }
+        if order_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let orders = self.db.collection::<Commented>(ORDERS);
+        let found = orders.find(doc! { "_id": { "$in": order_ids } });
+        let found = found.projection(doc! { "comment": 1 }).max_time(READ_TIME_MAX).await?;
+        let found: Vec<Commented> = found.try_collect().await?;
+        Ok(found.into_iter().filter_map(|order| Some((order.order_id, order.comment?))).collect())
     }
 
     /// Orders of `user_id`, newest first, older than `before_id`. A range of time is a range of ids; by provider, for which

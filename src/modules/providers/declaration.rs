@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{Detail, Operation, OrderProvider};
 use crate::{
@@ -111,13 +113,28 @@ impl QueuePolicy {
     }
 }
 
-/// What an account may do at once and a second, over all workers; none where there is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What an account may be asked at a time, over all workers; none where there is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct AccountLimits {
     /// Calls at once.
     pub concurrency: Option<u32>,
-    /// Calls a second.
+    /// Calls in any second.
     pub rate_per_second: Option<u32>,
+    /// Orders in progress.
+    pub open_orders: Option<u32>,
+}
+
+impl AccountLimits {
+    /// These, and where they say nothing, `other` ones.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            concurrency: self.concurrency.or(other.concurrency),
+            rate_per_second: self.rate_per_second.or(other.rate_per_second),
+            open_orders: self.open_orders.or(other.open_orders),
+        }
+    }
 }
 
 /// A part of an account's credentials.

@@ -3,8 +3,9 @@
 //!
 //! Invariants: a provider's secrets are fetched right before sending and never stored. What an adapter does not
 //! understand is `unknown`, never a guess. Nothing outside of a provider's folder and [`registry`] names a provider.
-//! Collection: `provider_account_states` (see [`dispatch`]).
+//! Collections: those of [`accounts`] and [`dispatch`].
 
+pub mod accounts;
 mod attempt;
 pub mod call_job;
 pub mod checks;
@@ -25,6 +26,10 @@ mod transport;
 
 use crate::platform::exchange::{Answer, Credentials, Outbound, Received};
 
+pub use accounts::{
+    AccountChange, AccountChanged, AccountFilter, AccountStatus, Accounts, ChangeAccount, CreateAccount,
+    EnvironmentAccount, NotCreated, ProviderAccount, ValueChange, default_account,
+};
 pub use declaration::{
     AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, Kind, PricedBy, ProviderSettings,
     QueuePolicy, RATE_PER_SECOND, Secret, ServiceDeclaration, Setting,
@@ -38,7 +43,7 @@ pub use outcome::{Decision, Failure, Outcome, Placed, Retry, StoredFailure, Timi
 pub use policy::{Policy, not_personal, policies};
 pub use progress::{NamedFile, Pace, Progress};
 pub use registry::{Configured, ProviderName, Providers};
-pub use secrets::{AccountSecrets, Accounts, default_account};
+pub use secrets::AccountSecrets;
 
 /// What a provider is asked to do; the names are those in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -19,7 +19,7 @@ use super::fields::{broken_rules, sentence_error, unknown_field};
 use crate::platform::{error::FieldError, json::Strict, text::Reading};
 
 /// More are not named.
-pub(super) const FAULTS_MAX: usize = 100;
+pub const FAULTS_MAX: usize = 100;
 /// What is missing, and what a type of its own refuses, is found by reading again.
 const READINGS_MAX: usize = 64;
 /// What types with a form of their own take, one after the other.

@@ -1,9 +1,10 @@
 //! Identifiers in free text, where nobody looks for them and nothing hides them.
 
 use unicode_normalization::UnicodeNormalization;
+use validator::ValidationError;
 
 use super::Pan;
-use crate::platform::text::holds_identity_number;
+use crate::platform::{scrub::holds_secrets, text::holds_identity_number};
 
 const PAN_CHARS: usize = 10;
 
@@ -13,6 +14,19 @@ pub fn holds_identifier(text: &str) -> bool {
     let letters: String = text.nfkc().collect();
     let mut words = letters.split(|c: char| !c.is_ascii_alphanumeric());
     holds_identity_number(text) || words.any(|word| windows(word, PAN_CHARS).any(|part| Pan::parse(part).is_ok()))
+}
+
+/// A rule for words that many read and that are kept for years. Numbers of files and contracts are long numbers too, so not every
+/// number is refused.
+///
+/// # Errors
+/// Where it holds what should not be written down.
+pub fn no_secrets(text: &str) -> Result<(), ValidationError> {
+    if holds_identifier(text) || holds_secrets(text) {
+        let message = "must hold no Aadhaar number, no PAN, no key and no password";
+        return Err(ValidationError::new("format").with_message(message.into()));
+    }
+    Ok(())
 }
 
 fn windows(word: &str, size: usize) -> impl Iterator<Item = &str> {

@@ -14,7 +14,7 @@ mod tests;
 pub use aadhaar::{Aadhaar, verhoeff_check_digit, verhoeff_is_valid};
 pub use bank::{AccountNumber, Ifsc};
 pub use gstin::{Gstin, check_character};
-pub use hidden::holds_identifier;
+pub use hidden::{holds_identifier, no_secrets};
 pub use pan::{Holder, Pan};
 
 /// Without what people add around an identifier, and in the case in which it is issued. Other scripts stay as they are.

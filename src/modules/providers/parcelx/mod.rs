@@ -50,7 +50,7 @@ pub static DECLARATION: Declaration = Declaration {
         CredentialField { name: ACCESS_KEY, env: "ACCESS_KEY" },
         CredentialField { name: SECRET_KEY, env: "SECRET_KEY" },
     ],
-    limits: AccountLimits { concurrency: None, rate_per_second: None },
+    limits: AccountLimits { concurrency: None, rate_per_second: None, open_orders: None },
     settings: &[],
     misfits: |_| Vec::new(),
     adapter: |settings| Arc::new(ParcelX::new(&settings.base_url())),

@@ -65,7 +65,7 @@ pub static DECLARATION: Declaration = Declaration {
         CredentialField { name: USERNAME, env: "USERNAME" },
         CredentialField { name: PASSWORD, env: "PASSWORD" },
     ],
-    limits: AccountLimits { concurrency: Some(1), rate_per_second: None },
+    limits: AccountLimits { concurrency: Some(1), rate_per_second: None, open_orders: None },
     settings: &[Setting {
         name: POLL_MS,
         default: Some("30000"),

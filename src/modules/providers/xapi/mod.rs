@@ -57,7 +57,7 @@ pub static DECLARATION: Declaration = Declaration {
         CredentialField { name: USERNAME, env: "USERNAME" },
         CredentialField { name: PASSWORD, env: "PASSWORD" },
     ],
-    limits: AccountLimits { concurrency: Some(5), rate_per_second: Some(10) },
+    limits: AccountLimits { concurrency: Some(5), rate_per_second: Some(10), open_orders: None },
     settings: &[],
     misfits: |_| Vec::new(),
     adapter: |settings| Arc::new(XApi::new(&settings.base_url())),

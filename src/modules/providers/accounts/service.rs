@@ -1,0 +1,260 @@
+//! Accounts for those who call providers and for those who look after them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bson::doc;
+use futures_util::TryStreamExt;
+use mongodb::{Collection, Database, error::Result, options::Hint};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use super::model::{ACCOUNTS, AccountStatus, ProviderAccount, is_default_account, open, seal};
+use crate::{
+    modules::providers::{
+        AccountLimits, AccountSecrets,
+        dispatch::{AccountFacts, Limits},
+        registry,
+    },
+    platform::{
+        clock::Clock,
+        mongo::{Index, READ_TIME_MAX, is_duplicate_key},
+        sealing::{Sealed, SealingKeys},
+    },
+};
+
+/// Holds all that a process has in mind of accounts, so that following them reads no document.
+const FACTS: &str = "facts";
+/// What the account of the environment is called until somebody calls it something else.
+const DEFAULT_LABEL: &str = "From the environment";
+
+/// Collections of accounts.
+pub const COLLECTIONS: &[&str] = &[ACCOUNTS];
+
+/// Indexes of accounts.
+#[must_use]
+pub fn indexes() -> Vec<Index> {
+    let keys = doc! {
+        "provider": 1, "status": 1, "_id": 1, "ownerUserId": 1, "credentialsVersion": 1, "limits": 1,
+    };
+    vec![Index::new(ACCOUNTS, FACTS, keys)]
+}
+
+/// An account that the environment names.
+#[derive(Clone, Debug)]
+pub struct EnvironmentAccount {
+    /// Its credentials.
+    pub secrets: AccountSecrets,
+    /// Limits that the environment sets.
+    pub limits: AccountLimits,
+}
+
+/// What is stored of what workers have to know of an account.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredFacts {
+    #[serde(rename = "_id")]
+    id: String,
+    provider: String,
+    status: AccountStatus,
+    owner_user_id: Option<String>,
+    limits: AccountLimits,
+    credentials_version: i64,
+}
+
+/// Which accounts are listed.
+#[derive(Clone, Debug, Default)]
+pub struct AccountFilter {
+    /// With this provider.
+    pub provider: Option<String>,
+    /// In this status.
+    pub status: Option<AccountStatus>,
+    /// Behind this one in the list.
+    pub after: Option<String>,
+}
+
+/// Accounts, in the database and in the environment.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    accounts: Collection<ProviderAccount>,
+    keys: Arc<SealingKeys>,
+    clock: Clock,
+    environment: Arc<HashMap<String, EnvironmentAccount>>,
+    /// Whether the accounts of the environment are in the database.
+    listed: Arc<OnceCell<()>>,
+}
+
+impl Accounts {
+    /// Accounts in `db`, whose credentials `keys` open, and those that the environment names, by id.
+    #[must_use]
+    pub fn new(
+        db: &Database,
+        keys: Arc<SealingKeys>,
+        clock: Clock,
+        environment: HashMap<String, EnvironmentAccount>,
+    ) -> Self {
+        Self {
+            accounts: db.collection(ACCOUNTS),
+            keys,
+            clock,
+            environment: Arc::new(environment),
+            listed: Arc::default(),
+        }
+    }
+
+    /// All accounts that can be called from here, as they are now; read from one index.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn facts(&self) -> Result<Vec<AccountFacts>> {
+        self.ensure_listed().await?;
+        let fields = doc! {
+            "provider": 1, "status": 1, "ownerUserId": 1, "credentialsVersion": 1, "limits": 1,
+        };
+        let accounts = self.accounts.clone_with_type::<StoredFacts>();
+        let found = accounts.find(doc! { "provider": { "$gt": "" } }).projection(fields);
+        let mut found = found.hint(Hint::Name(FACTS.into())).max_time(READ_TIME_MAX).await?;
+        let mut known: HashMap<_, _> =
+            self.of_environment().into_iter().map(|facts| (facts.account_id.clone(), facts)).collect();
+        while let Some(stored) = found.try_next().await? {
+            // One that only others' environment names can't be called from here.
+            if is_default_account(&stored.id) && !known.contains_key(&stored.id) {
+                continue;
+            }
+            let facts = AccountFacts {
+                active: stored.status == AccountStatus::Active,
+                owner_user_id: stored.owner_user_id,
+                limits: calls(self.limits(&stored.id, &stored.provider, stored.limits)),
+                credentials_version: stored.credentials_version,
+                ..AccountFacts::new(&stored.id, &stored.provider)
+            };
+            known.insert(stored.id, facts);
+        }
+        Ok(known.into_values().collect())
+    }
+
+    /// What an account may be asked, where it was given limits of its own.
+    #[must_use]
+    pub fn limits(&self, account_id: &str, provider: &str, own: AccountLimits) -> AccountLimits {
+        let environment = self.environment.get(account_id).map(|account| account.limits).unwrap_or_default();
+        let declared = registry::find(provider).map(|provider| provider.limits).unwrap_or_default();
+        own.or(environment).or(declared)
+    }
+
+    /// The accounts of the environment, as long as nothing else is known of them.
+    #[must_use]
+    pub fn of_environment(&self) -> Vec<AccountFacts> {
+        let facts = |id: &String| {
+            let provider = id.split_once('/').map_or("", |(provider, _)| provider);
+            let limits = calls(self.limits(id, provider, AccountLimits::default()));
+            AccountFacts { limits, ..AccountFacts::new(id, provider) }
+        };
+        self.environment.keys().map(facts).collect()
+    }
+
+    /// Has the accounts of the environment in the database, once, so that they are listed and can be deactivated: those of
+    /// providers of orders.
+    async fn ensure_listed(&self) -> Result<()> {
+        let list_all = async || {
+            let all = self.of_environment();
+            for facts in all.into_iter().filter(|facts| registry::find(&facts.provider).is_some()) {
+                self.ensure_one_listed(facts).await?;
+            }
+            Ok(())
+        };
+        self.listed.get_or_try_init(list_all).await.map(drop)
+    }
+
+    async fn ensure_one_listed(&self, facts: AccountFacts) -> Result<()> {
+        let now = self.clock.now();
+        let account = ProviderAccount {
+            id: facts.account_id,
+            provider: facts.provider,
+            label: DEFAULT_LABEL.into(),
+            status: AccountStatus::Active,
+            credentials: None,
+            credentials_version: 0,
+            limits: AccountLimits::default(),
+            owner_user_id: None,
+            comment: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let absent = doc! { "_id": &account.id, "provider": { "$exists": false } };
+        let fields = bson::serialize_to_document(&account)?;
+        match self.accounts.update_one(absent, doc! { "$set": fields }).upsert(true).await {
+            Err(error) if !is_duplicate_key(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The credentials of an account, as they are now: to be asked for right before a call, and not to be kept. None where
+    /// there is no such account, or its credentials can't be had; the log says why.
+    pub async fn secrets(&self, account_id: &str) -> Option<AccountSecrets> {
+        if is_default_account(account_id) {
+            return self.environment.get(account_id).map(|account| account.secrets.clone());
+        }
+        match self.sealed(account_id).await {
+            Ok(Some(SealedCredentials { credentials: Some(sealed), credentials_version })) => {
+                match open(&self.keys, account_id, &sealed) {
+                    Ok(secrets) => return Some(secrets.with_version(credentials_version)),
+                    Err(error) => tracing::error!(account.id = account_id, %error, "credentials can't be opened"),
+                }
+            }
+            Ok(_) => tracing::error!(account.id = account_id, "there are no credentials of this account"),
+            Err(error) => tracing::warn!(account.id = account_id, %error, "credentials can't be read"),
+        }
+        None
+    }
+
+    async fn sealed(&self, account_id: &str) -> Result<Option<SealedCredentials>> {
+        let accounts = self.accounts.clone_with_type::<SealedCredentials>();
+        let found = accounts.find_one(doc! { "_id": account_id });
+        found.projection(doc! { "_id": 0, "credentials": 1, "credentialsVersion": 1 }).max_time(READ_TIME_MAX).await
+    }
+
+    /// Seals credentials for an account.
+    #[must_use]
+    pub fn seal(&self, account_id: &str, secrets: &AccountSecrets) -> Sealed {
+        seal(&self.keys, account_id, secrets)
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn find(&self, account_id: &str) -> Result<Option<ProviderAccount>> {
+        if is_default_account(account_id) {
+            self.ensure_listed().await?;
+        }
+        self.accounts.find_one(doc! { "_id": account_id, "provider": { "$gt": "" } }).max_time(READ_TIME_MAX).await
+    }
+
+    /// Accounts, those of the environment first, then the newest, and whether there are more.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list(&self, filter: &AccountFilter, limit: usize) -> Result<(Vec<ProviderAccount>, bool)> {
+        self.ensure_listed().await?;
+        let provider = filter.provider.as_ref().map_or(doc! { "$gt": "" }, |name| doc! { "$eq": name });
+        let mut query = doc! { "provider": provider };
+        query.extend(filter.status.map(|status| ("status".to_owned(), status.as_str().into())));
+        query.extend(filter.after.as_ref().map(|after| ("_id".to_owned(), doc! { "$lt": after }.into())));
+        let found = self.accounts.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).max_time(READ_TIME_MAX);
+        let mut accounts: Vec<_> = found.await?.try_collect().await?;
+        let more = accounts.len() > limit;
+        accounts.truncate(limit);
+        Ok((accounts, more))
+    }
+}
+
+/// Of limits those of calls.
+fn calls(AccountLimits { concurrency, rate_per_second, open_orders: _ }: AccountLimits) -> Limits {
+    Limits { concurrency, rate_per_second }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SealedCredentials {
+    credentials: Option<Sealed>,
+    credentials_version: i64,
+}
