@@ -166,9 +166,7 @@ async fn what_operators_do_to_queues_is_on_record_with_before_and_after() {
     let why = format!("paused by {}", admin.user_id);
     let kind = dead[0].get_str("kind").unwrap();
     let state = |state: &str| doc! { "queue": QUEUE, "kind": kind, "state": state };
-    let paused = |paused: bool| {
-        doc! { "paused": paused, "pausedReason": paused.then_some(&*why), "throttledUntil": null }
-    };
+    let paused = |paused: bool| doc! { "paused": paused, "pausedReason": paused.then_some(&*why) };
     for (method, path, action, resource, before, after) in [
         (Method::POST, format!("/queues/{QUEUE}/pause"), "queue.paused", QUEUE, paused(false), Some(paused(true))),
         (Method::POST, format!("/queues/{QUEUE}/resume"), "queue.resumed", QUEUE, paused(true), Some(paused(false))),
