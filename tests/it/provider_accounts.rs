@@ -118,6 +118,9 @@ async fn accounts_are_added_changed_and_taken_out_of_use_on_record() {
         "limits": { "ratePerSecond": 2 } });
     let other = app.post(&admin, "/provider-accounts", &other).await.expect(201).body;
     assert_eq!(other["limits"], json!({ "concurrency": 5, "ratePerSecond": 2, "openOrders": null }));
+    let unusable = json!({ "provider": "xapi", "label": "ERP", "credentials": { "username": "a:b", "password": "p" } });
+    let refused = app.post(&admin, "/provider-accounts", &unusable).await.expect(422);
+    assert_eq!(refused.blamed(), ["credentials.username:unusable"], "a colon ends the name in HTTP Basic");
     for owner in [&admin.user_id, "usr_00000000000000000000000000000000"] {
         body["ownerUserId"] = json!(owner);
         let refused = app.post(&admin, "/provider-accounts", &body).await.expect(422);

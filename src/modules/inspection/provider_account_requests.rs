@@ -12,8 +12,8 @@ use crate::{
     modules::{
         kyc::identifiers::no_secrets,
         providers::{
-            AccountChange, AccountLimits, AccountSecrets, AccountStatus, CredentialField, ProviderName, ValueChange,
-            accounts,
+            AccountChange, AccountLimits, AccountSecrets, AccountStatus, CredentialField, ProviderName,
+            ProviderSettings, ValueChange, accounts,
             registry::{self, PROVIDERS},
         },
     },
@@ -157,8 +157,8 @@ impl SentCredentials {
         self.0.iter().filter_map(wrong).collect()
     }
 
-    /// What of their names differs from those that the provider has.
-    fn misnamed(&self, provider: &str) -> Vec<FieldError> {
+    /// What of them is not as the provider has them: names, and what its calls can't be signed by.
+    fn misfits(&self, provider: &str) -> Vec<FieldError> {
         let Some(provider) = registry::find(provider) else { return Vec::new() };
         let fields: Vec<&str> = provider.credential_fields.iter().map(|CredentialField { name, .. }| *name).collect();
         let mut wrong = Vec::new();
@@ -171,6 +171,13 @@ impl SentCredentials {
         }
         let missing = fields.iter().filter(|field| self.0.iter().all(|(name, _)| name != *field));
         wrong.extend(missing.map(|field| FieldError::new(path_of(field), "required", "is required")));
+        let secrets = || self.0.iter().cloned().collect();
+        // What no call can be signed by would be found out by an order.
+        let is_whole = wrong.is_empty() && self.malformed().is_empty();
+        if is_whole && (provider.adapter)(&ProviderSettings::default()).sign(&secrets()).is_none() {
+            let message = "can't sign a call: a user name must hold no colon, and nothing be empty";
+            wrong.push(FieldError::new(path_of(fields[0]), "unusable", message));
+        }
         wrong.truncate(FAULTS_MAX);
         wrong
     }
@@ -195,7 +202,7 @@ fn not_a_credential(value: &str) -> Option<(&'static str, &'static str)> {
 impl ChangeAccountRequest {
     /// What does not fit an account at this provider.
     pub(super) fn misfits(&self, provider: &str) -> Vec<FieldError> {
-        self.credentials.as_ref().map(|credentials| credentials.misnamed(provider)).unwrap_or_default()
+        self.credentials.as_ref().map(|credentials| credentials.misfits(provider)).unwrap_or_default()
     }
 
     /// The change, with its credentials sealed.
@@ -332,7 +339,7 @@ impl Validate for CreateAccountRequest {
         rules.check("owner_user_id", self.owner_user_id.as_deref().map_or(Ok(()), merchant_id));
         rules.nested("limits", self.limits.as_ref().map_or(Ok(()), Validate::validate));
         let mut faults = self.credentials.malformed();
-        faults.extend(self.credentials.misnamed(&self.provider));
+        faults.extend(self.credentials.misfits(&self.provider));
         rules.add("credentials", faults);
         rules.end()
     }
@@ -380,7 +387,9 @@ mod tests {
                 every.sort();
                 every
             };
-            let (name, good) = (provider.name, all(" p:\u{20ac} "));
+            let (name, mut good) = (provider.name, all(" p\u{20ac} "));
+            // Only a user's name can't hold every character.
+            good[fields[fields.len() - 1]] = json!(" p:\u{20ac} ");
             assert!(of(name, &good).is_empty(), "{name}");
             assert_eq!(of(name, &json!({})), every("required"), "{name}");
             assert_eq!(of(name, &all("")), every("length"), "{name}");

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::platform::exchange::Credentials;
 
 /// An account's credentials by field; empty ones are none.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +20,17 @@ impl AccountSecrets {
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty())
+    }
+
+    /// HTTP Basic with what is under these two fields (RFC 7617); none where one is not there, or the user name has a colon,
+    /// which would end it.
+    #[must_use]
+    pub fn basic(&self, username: &str, password: &str) -> Option<Credentials> {
+        let username = self.get(username).filter(|name| !name.contains(':'))?;
+        let token = STANDARD.encode(format!("{username}:{}", self.get(password)?));
+        let mut value = HeaderValue::from_str(&format!("Basic {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(vec![(AUTHORIZATION, value)])
     }
 
     /// All of them.

@@ -10,11 +10,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use reqwest::{
-    Method,
-    header::{AUTHORIZATION, HeaderValue},
-};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::{
@@ -110,12 +106,7 @@ impl Provider for Rosreestr {
     }
 
     fn sign(&self, secrets: &AccountSecrets) -> Option<Credentials> {
-        // A colon ends a user's name (RFC 7617, section 2).
-        let username = secrets.get(USERNAME).filter(|name| !name.contains(':'))?;
-        let token = STANDARD.encode(format!("{username}:{}", secrets.get(PASSWORD)?));
-        let mut value = HeaderValue::from_str(&format!("Basic {token}")).ok()?;
-        value.set_sensitive(true);
-        Some(vec![(AUTHORIZATION, value)])
+        secrets.basic(USERNAME, PASSWORD)
     }
 }
 

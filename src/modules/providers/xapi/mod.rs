@@ -11,11 +11,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use reqwest::{
-    Method,
-    header::{AUTHORIZATION, HeaderValue},
-};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::{
@@ -94,12 +90,7 @@ impl Provider for XApi {
     }
 
     fn sign(&self, secrets: &AccountSecrets) -> Option<Credentials> {
-        // In HTTP Basic a colon ends the name.
-        let username = secrets.get(USERNAME).filter(|name| !name.contains(':'))?;
-        let token = STANDARD.encode(format!("{username}:{}", secrets.get(PASSWORD)?));
-        let mut value = HeaderValue::from_str(&format!("Basic {token}")).ok()?;
-        value.set_sensitive(true);
-        Some(vec![(AUTHORIZATION, value)])
+        secrets.basic(USERNAME, PASSWORD)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use bson::DateTime;
 
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::{
     modules::providers::{Address, Customer, Detail, Gender, Sale, SaleLine},
@@ -151,7 +153,7 @@ fn five_attempts_lie_1_3_9_and_27_seconds_apart() {
 fn credentials_are_those_of_http_basic_and_can_not_be_printed() {
     let credentials = adapter().sign(&account("shop", "hush-hush: Ü")).expect("credentials");
     let [(name, value)] = &credentials[..] else { panic!("one header: {credentials:?}") };
-    let token = STANDARD.encode("shop:hush-hush: Ü");
+    let token = base64::Engine::encode(&STANDARD, "shop:hush-hush: Ü");
     assert_eq!((name.as_str(), value.to_str().expect("text")), ("authorization", &*format!("Basic {token}")));
     assert_eq!(adapter().credential_headers(), [name.as_str()]);
     assert!(value.is_sensitive() && !format!("{credentials:?}").contains(&token));
