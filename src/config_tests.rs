@@ -47,6 +47,22 @@ fn a_provider_needs_no_account_in_the_environment_but_a_whole_one() {
 }
 
 #[test]
+fn at_the_end_there_is_time_for_the_slowest_provider() {
+    let shutdown = |flags: &[&str]| {
+        let config = config_from(COMPLETE.iter().chain(flags).map(ToString::to_string)).expect("well-formed flags");
+        config.check().map(|_| config.worker_settings().shutdown.as_secs())
+    };
+    let slow = "--xapi-base-url=https://erp.example/api";
+    assert_eq!((shutdown(&[]), shutdown(&[slow])), (Ok(25), Ok(35)));
+    assert_eq!(shutdown(&[slow, "--xapi-call-deadline-ms=40000"]), Ok(45));
+    assert_eq!(shutdown(&["--shutdown-ms=20000"]), Ok(20), "an operator's word counts");
+    for flags in [&["--shutdown-ms=19999"][..], &["--shutdown-ms=29999", slow]] {
+        let refused = shutdown(flags).expect_err("too short");
+        assert!(refused.starts_with("SHUTDOWN_MS must be at least"), "{refused}");
+    }
+}
+
+#[test]
 fn a_complete_configuration_is_accepted_and_keeps_its_secrets() {
     let config = config_from(COMPLETE.iter().map(ToString::to_string)).expect("well-formed flags");
     assert!(config.check().is_ok());

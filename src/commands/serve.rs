@@ -146,5 +146,5 @@ async fn serve_in_background(address: SocketAddr, router: Router, shutdown: Shut
 }
 
 fn grace(app: &App) -> Duration {
-    Duration::from_millis(app.config.worker.shutdown_ms)
+    app.config.shutdown()
 }

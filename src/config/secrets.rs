@@ -68,10 +68,11 @@ impl Config {
         if worker.heartbeat_ms * 2 >= worker.lease_ms {
             wrong.push("HEARTBEAT_MS must be less than half of LEASE_MS".into());
         }
-        if worker.shutdown_ms < worker.call_deadline_ms {
-            wrong.push(
-                "SHUTDOWN_MS must not be less than CALL_DEADLINE_MS: a call that runs has to be able to end".into(),
-            );
+        let longest = self.longest_call().as_millis();
+        if worker.shutdown_ms.is_some_and(|ms| u128::from(ms) < longest) {
+            wrong.push(format!(
+                "SHUTDOWN_MS must be at least {longest}, as long as a call may take: else a call that runs is cut off"
+            ));
         }
         match (jwt, sealing, audit) {
             (Some(jwt), Some(sealing), Some(audit)) if wrong.is_empty() => {

@@ -9,7 +9,7 @@ use crate::{
     modules::{
         kyc::KYC_QUEUE,
         providers::{
-            Declaration, Providers,
+            BASE_URL, Declaration, Providers,
             registry::{PAYMENT_GATEWAY, VERIFIER},
         },
         queue::{Backoff, QueueConfig, WorkerSettings},
@@ -17,6 +17,9 @@ use crate::{
     },
     platform::ids::new_id,
 };
+
+/// What comes after the last call at SIGTERM, when nobody says otherwise: its answer is written down.
+const AFTER_THE_CALL: Duration = Duration::from_secs(5);
 
 /// Times and counts of the worker.
 #[derive(Clone, Debug, Args)]
@@ -48,9 +51,10 @@ pub struct WorkerArgs {
     /// Without a wake-up, queues are looked at this often.
     #[arg(long, env = "POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub poll_ms: u64,
-    /// What runs at SIGTERM has this long.
-    #[arg(long, env = "SHUTDOWN_MS", default_value_t = 25_000)]
-    pub shutdown_ms: u64,
+    /// What runs at SIGTERM has this long; by default five seconds longer than the slowest of
+    /// its providers may take to answer. Whoever stops the process (Kubernetes, systemd, compose) has to wait for longer than that.
+    #[arg(long, env = "SHUTDOWN_MS")]
+    pub shutdown_ms: Option<u64>,
     /// Workers of this process call their provider with this account only, and no other provider.
     #[arg(long, env = "PROVIDER_ACCOUNT")]
     pub provider_account: Option<String>,
@@ -99,6 +103,20 @@ impl Config {
         queue
     }
 
+    /// How long the slowest of the providers that this installation calls may take to answer.
+    pub(super) fn longest_call(&self) -> Duration {
+        let providers = self.order_providers();
+        let called = providers.all().filter(|at| self.providers.of(at.declaration.name).text(BASE_URL).is_some());
+        let all_others = Duration::from_millis(self.worker.call_deadline_ms);
+        called.map(|at| at.call_deadline).fold(all_others, Duration::max)
+    }
+
+    /// How long what runs has at SIGTERM.
+    #[must_use]
+    pub fn shutdown(&self) -> Duration {
+        self.worker.shutdown_ms.map_or_else(|| self.longest_call() + AFTER_THE_CALL, Duration::from_millis)
+    }
+
     /// Settings of a new worker.
     #[must_use]
     pub fn worker_settings(&self) -> WorkerSettings {
@@ -108,7 +126,7 @@ impl Config {
             lease: Duration::from_millis(worker.lease_ms),
             heartbeat: Duration::from_millis(worker.heartbeat_ms),
             poll: Duration::from_millis(worker.poll_ms),
-            shutdown: Duration::from_millis(worker.shutdown_ms),
+            shutdown: self.shutdown(),
         }
     }
 }
