@@ -203,6 +203,16 @@ impl FileSink for Keeping {
         self.next += 1;
         Ok(())
     }
+
+    async fn discard(&mut self) {
+        if self.next == 0 {
+            return;
+        }
+        let theirs = doc! { "orderId": &self.order_id, "fileId": &self.file_id };
+        if let Err(error) = self.files.pieces().delete_many(theirs).await {
+            tracing::warn!(order.id = self.order_id, %error, "what came of a file that was given up is still there");
+        }
+    }
 }
 
 /// Erases contents and names of the files of an order, or of all orders of a user; gives how many orders had any. What is left is

@@ -211,16 +211,19 @@ impl Seen {
     }
 
     async fn file(&mut self, mut response: Response, mut intake: Intake<'_>) -> Result<Option<Lost>, reqwest::Error> {
+        let mut taken = intake.announced(response.headers());
         let taken = loop {
-            match response.chunk().await? {
-                Some(chunk) => {
-                    if let Err(not_taken) = intake.take(&chunk).await {
-                        break Err(not_taken);
-                    }
-                }
-                None => break intake.finish().await,
+            match taken {
+                Ok(()) => match response.chunk().await? {
+                    Some(chunk) => taken = intake.take(&chunk).await,
+                    None => break intake.finish().await,
+                },
+                Err(not_taken) => break Err(not_taken),
             }
         };
+        if taken.is_err() {
+            intake.discard().await;
+        }
         Ok(match taken {
             Ok(received) => {
                 self.received = Some(received);

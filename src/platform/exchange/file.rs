@@ -21,6 +21,9 @@ pub trait FileSink: Send {
     /// # Errors
     /// Why it could not be kept; the file is given up then.
     async fn put(&mut self, piece: Bytes) -> Result<(), String>;
+
+    /// The file is given up: nothing of it need be kept.
+    async fn discard(&mut self);
 }
 
 /// What file is asked for.
@@ -160,13 +163,24 @@ impl<'a> Intake<'a> {
         self.hand_on(PIECE_BYTES).await
     }
 
-    pub(super) async fn finish(mut self) -> Result<Received, NotTaken> {
+    /// Refuses a file that is announced to be over the limit, before anything of it is taken.
+    pub(super) fn announced(&self, headers: &HeaderMap) -> Result<(), NotTaken> {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.bytes_max) { Err(NotTaken::TooLarge) } else { Ok(()) }
+    }
+
+    /// Gives the file up.
+    pub(super) async fn discard(&mut self) {
+        self.sink.discard().await;
+    }
+
+    pub(super) async fn finish(&mut self) -> Result<Received, NotTaken> {
         self.coding.finish(&mut self.pending)?;
         self.hand_on(1).await?;
         if !ends_as_it_begins(&self.head, &self.tail) {
             return Err(NotTaken::Cut);
         }
-        Ok(Received { bytes: self.bytes, sha256: hex::encode(self.digest.finalize()) })
+        Ok(Received { bytes: self.bytes, sha256: hex::encode(std::mem::take(&mut self.digest).finalize()) })
     }
 
     /// Hands on what is pending while that is `at_least` so much.
@@ -209,6 +223,10 @@ mod tests {
             self.content.extend_from_slice(&piece);
             if self.full { Err("no room".into()) } else { Ok(()) }
         }
+
+        async fn discard(&mut self) {
+            self.content.clear();
+        }
     }
 
     fn headers(coding: &str) -> HeaderMap {
@@ -242,6 +260,11 @@ mod tests {
         let (content, mut kept) = (content(), Kept::default());
         let limit = content.len() as u64 - 1;
         assert_eq!(taken(&mut kept, &content, limit, &HeaderMap::new()).await, Err(NotTaken::TooLarge));
+        let announced = |length: u64| {
+            let length = [(header::CONTENT_LENGTH, HeaderValue::from(length))].into_iter().collect();
+            Intake::new(&mut Kept::default(), limit, &HeaderMap::new()).announced(&length)
+        };
+        assert_eq!((announced(limit), announced(limit + 1)), (Ok(()), Err(NotTaken::TooLarge)));
         let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
         bomb.write_all(&vec![0; 20 * PIECE_BYTES]).expect("zeros");
         let (bomb, mut kept) = (bomb.finish().expect("packed"), Kept::default());
