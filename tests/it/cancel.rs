@@ -219,6 +219,7 @@ async fn what_nobody_knows_is_looked_up_and_taken_back() {
         assert_eq!(states(&app.order(&user, &order_id).await), ("cancelled", "done"), "{mode}");
         let books = app.carrier.order(&order_id).await;
         assert_eq!((&books["createCalls"], &books["cancelCalls"]), (&json!(1), &json!(cancels)), "{mode}");
+        assert!(app.all("jobs", doc! { "state": "dead" }).await.is_empty(), "{mode}: nobody has to look any more");
         app.finish().await;
     }
 }

@@ -274,7 +274,7 @@ async fn a_refused_cancel_is_looked_up_before_money_is_kept_or_given_back() {
             |_| no(200, "No"),
             |_| Said::json(500, &Value::Null),
             "needs_attention",
-            ["provider.server_error", "Answered 500."],
+            ["provider.refused", "No"],
         ),
     ];
     let liar = Liar::start().await;

@@ -191,7 +191,7 @@ fn check_failure(order: &mut Order, placed: &Placed, failure: StoredFailure) -> 
     if order.reference.as_ref() != Some(&placed.reference) {
         let failure =
             Failure::new("provider.other_shipment", "The provider cancels nothing, and names another shipment.");
-        return give_up(order, JobKind::Cancel, &failure, ErrorClass::Unknown);
+        return give_up_cancel(order, &failure, ErrorClass::Unknown);
     }
     if placed.cancelled {
         return cancelled(order);
@@ -220,7 +220,7 @@ fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTim
     if kind == JobKind::Cancel && order.failed_cancel().is_some() {
         let failure =
             Failure::new("provider.no_record", "The provider cancels nothing, and has no record of the order.");
-        return give_up(order, JobKind::Cancel, &failure, ErrorClass::Unknown);
+        return give_up_cancel(order, &failure, ErrorClass::Unknown);
     }
     let settled_at = order.uncertain.as_ref().map(|uncertain| after(uncertain.since, settling_delay));
     if let Some(settled_at) = settled_at.filter(|settled_at| *settled_at > now) {
@@ -322,11 +322,18 @@ pub fn give_up(order: &mut Order, kind: JobKind, failure: &Failure, class: Error
             order.failure = Some(StoredFailure::new(class, failure));
             Decision::dead(class, failure, "OrderNeedsAttention")
         }
-        JobKind::Cancel => {
-            set_cancellation(order, CancellationStatus::NeedsAttention, Some(StoredFailure::new(class, failure)));
+        // A look-up that failed says nothing: what the provider has said of the cancel stays.
+        JobKind::Cancel if let Some(said) = order.failed_cancel().cloned() => {
+            set_cancellation(order, CancellationStatus::NeedsAttention, Some(said));
             Decision::dead(class, failure, "CancellationNeedsAttention")
         }
+        JobKind::Cancel => give_up_cancel(order, failure, class),
     }
+}
+
+fn give_up_cancel(order: &mut Order, failure: &Failure, class: ErrorClass) -> Decision {
+    set_cancellation(order, CancellationStatus::NeedsAttention, Some(StoredFailure::new(class, failure)));
+    Decision::dead(class, failure, "CancellationNeedsAttention")
 }
 
 /// The next step of the same job, at once or later, without using up an attempt.

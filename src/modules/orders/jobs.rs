@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::DateTime;
+use bson::{DateTime, doc};
 
 use super::{
     CANCEL_KIND, CREATE_KIND, charging,
@@ -23,7 +23,7 @@ use crate::{
             Accounts, Configured, Decision, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed, Provider,
             call_job::{self, By, CallJob, CallJobHandler, Concerned, FileKeeper, Step},
         },
-        queue::{Job, JobEnd, JobError, JobHandler, QueueConfig, RetryRefused},
+        queue::{JOBS, Job, JobEnd, JobError, JobHandler, JobState, QueueConfig, RetryRefused, settle_job},
     },
     platform::{
         batch::{Entity, Key, Lane, View},
@@ -189,6 +189,15 @@ fn about(asked: &Asked, verdict: Verdict) -> Verdict {
     Verdict { awb: asked.reference.clone(), ..verdict }
 }
 
+/// What the create's job could not find out is known by now: nobody has to look at it any more.
+fn settle_dead_create(view: &mut View, order: &Order) {
+    let job = view.by_id::<Job>(&order.job_id).filter(|job| job.state == JobState::Dead);
+    if let Some(job) = job {
+        let result = doc! { "status": order.status.as_str(), "reference": order.reference.clone() };
+        settle_job(view, job, &JobEnd::Done { result: Some(result) });
+    }
+}
+
 /// Brings a cancellation back to where `job` can carry it out.
 fn cancel_again(order: &mut Order, job: &Job) -> Result<(), &'static str> {
     let Some(cancellation) = &mut order.cancellation else { return Err("No cancellation was asked for.") };
@@ -314,9 +323,11 @@ impl CallJob for OrderJob {
         order.pool()
     }
 
-    /// The wallet is changed only where the price is given back.
+    /// The wallet is changed only where the price is given back, and the create's job where it waits for a person.
     fn prefetch(&self, order: &Order) -> Vec<Key> {
-        charging::hold_key(order).into_iter().collect()
+        let given_up = self.kind == JobKind::Cancel && order.status == OrderStatus::NeedsAttention;
+        let create_job = given_up.then(|| Key::id(JOBS, &*order.job_id));
+        charging::hold_key(order).into_iter().chain(create_job).collect()
     }
 
     fn read(&self, job: &Job, order_id: &str, asked: &Asked, answer: &Answer) -> Outcome<AtProvider> {
@@ -381,10 +392,15 @@ impl CallJob for OrderJob {
         {
             return miss_own_reference(order, self.kind, answered);
         }
-        match self.at.adapter.following() {
+        let was_given_up = order.status == OrderStatus::NeedsAttention;
+        let decision = match self.at.adapter.following() {
             Some(provider) => following::follow(order, self.kind, answered, provider.pace(), self.settling_delay),
             None => follow(order, self.kind, answered, self.settling_delay),
+        };
+        if self.kind == JobKind::Cancel && was_given_up && order.status != OrderStatus::NeedsAttention {
+            settle_dead_create(view, order);
         }
+        decision
     }
 
     fn give_up(&self, _: &mut View, order: &mut Order, failure: &Failure, _: By<'_>) -> Decision {
