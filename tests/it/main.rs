@@ -51,6 +51,7 @@ mod openapi;
 mod orders;
 mod orders_validation;
 mod provider_accounts;
+mod provider_accounts_used;
 mod provider_faults;
 mod provider_limits;
 mod provider_outages;

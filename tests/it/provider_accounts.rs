@@ -50,7 +50,7 @@ impl TestApp {
 
     /// The user name and the password that calls are made with.
     async fn at_hand(&self, account_id: &str) -> Option<(i64, String, String)> {
-        let at_hand = self.app.accounts.secrets(account_id).await?;
+        let at_hand = self.app.accounts.secrets(account_id).await.unwrap()?;
         let secret = |field: &str| at_hand.get(field).unwrap().to_owned();
         Some((at_hand.version(), secret("accessKey"), secret("secretKey")))
     }

@@ -157,6 +157,7 @@ pub(super) fn begin() -> BeginAttempt<VerifyApplication> {
         job_id: "job_1".into(),
         token: TOKEN.into(),
         worker_id: "wrk_1".into(),
+        binds: false,
         request_ref_id: "req_1".into(),
         closing_response_id: "res_closing".into(),
         event_id: "evt_1".into(),

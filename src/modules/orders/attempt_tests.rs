@@ -20,12 +20,16 @@ use crate::{
         audit::{ErrorClass, ProviderResponseLog, REQUEST_LOGS, RESPONSE_LOGS},
         kyc::KycGate,
         providers::{
-            Operation, Outcome,
-            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
+            Operation, Outcome, StoredFailure,
+            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded, CallJob},
         },
         queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState},
     },
-    platform::{batch::View, clock::Clock, exchange::ResponseRecord},
+    platform::{
+        batch::{Key, View},
+        clock::Clock,
+        exchange::ResponseRecord,
+    },
 };
 
 pub(super) fn order_job(kind: JobKind) -> Arc<OrderJob> {
@@ -46,6 +50,7 @@ fn begin(kind: JobKind) -> BeginAttempt<OrderJob> {
         token: TOKEN.into(),
         worker_id: "wrk_1".into(),
         account_id: "parcelx/default".into(),
+        binds: false,
         request_ref_id: "req_new".into(),
         closing_response_id: "res_closing".into(),
         event_id: "evt_1".into(),
@@ -342,6 +347,61 @@ fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
         );
         let noted = view.by_id::<Order>("ord_1").and_then(|order| order.cancellation).expect("a cancellation");
         assert_eq!((noted.status, noted.job_id.as_deref()), (CancellationStatus::Requested, Some("job_1")));
+    }
+}
+
+/// What a cancel job reads of an order that was given up, whose create has left a dead job.
+fn given_up() -> (View, Job) {
+    let mut order = calling(Operation::LookUp, JobKind::Cancel);
+    order.status = OrderStatus::NeedsAttention;
+    order.reference = None;
+    let error = JobError::new("unknown", "provider.server_error", "Answered 500.");
+    let dead = Job { state: JobState::Dead, last_error: Some(error), ..active_job(JobKind::Create) };
+    assert_eq!(order_job(JobKind::Cancel).prefetch(&order), [Key::id("jobs", &*dead.id)]);
+    (view_of(&order, &[&dead]), dead)
+}
+
+#[test]
+fn a_cancel_that_finds_out_what_became_of_a_create_settles_its_dead_job() {
+    for (found, status) in [
+        (AtProvider::Placed(placed(false)), OrderStatus::Confirmed),
+        (AtProvider::Placed(placed(true)), OrderStatus::Cancelled),
+        (AtProvider::Absent, OrderStatus::Cancelled),
+    ] {
+        let (mut view, dead) = given_up();
+        let said = (Operation::LookUp, Outcome::Done(found));
+        let _ = concluded(JobKind::Cancel, said).conclude(&mut view, &active_job(JobKind::Cancel));
+        assert_eq!(view.by_id::<Order>("ord_1").expect("the order").status, status);
+        let create = find_job(&view, &dead.id).expect("the create's job");
+        assert_eq!((create.state, create.last_error), (JobState::Done, None), "{status:?}");
+    }
+    let (mut view, dead) = given_up();
+    let said = (Operation::LookUp, Outcome::Unauthorized(failure()));
+    let _ = concluded(JobKind::Cancel, said).conclude(&mut view, &active_job(JobKind::Cancel));
+    assert_eq!(find_job(&view, &dead.id), Some(dead), "nobody knows");
+}
+
+#[test]
+fn a_look_up_that_fails_after_a_refused_cancel_leaves_the_provider_s_reason() {
+    let refusal =
+        StoredFailure { class: ErrorClass::Fatal, code: "provider.refused".into(), message: "Too late.".into() };
+    let mut order = calling(Operation::LookUp, JobKind::Cancel);
+    order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = Some(refusal.clone()));
+    let mut view = view_of(&order, &[]);
+    let said = (Operation::LookUp, Outcome::Unauthorized(failure()));
+    let ended = concluded(JobKind::Cancel, said).conclude(&mut view, &active_job(JobKind::Cancel));
+    assert!(matches!(ended.end, JobEnd::Dead { error } if error.code == failure().code), "operators see both");
+    let noted = view.by_id::<Order>("ord_1").and_then(|order| order.cancellation).expect("a cancellation");
+    assert_eq!((noted.status, noted.failure), (CancellationStatus::NeedsAttention, Some(refusal)));
+}
+
+#[test]
+fn an_order_that_is_counted_binds_its_job_to_the_account_with_its_call() {
+    for (binds, route) in [(false, "parcelx"), (true, "parcelx/default")] {
+        let job = Job { route: "parcelx".into(), ..active_job(JobKind::Create) };
+        let mut view = view_of(&order(), &[&job]);
+        assert!(decide(&mut view, &BeginAttempt { binds, ..begin(JobKind::Create) }).is_ok());
+        assert_eq!(find_job(&view, &job.id).expect("the job").route, route);
     }
 }
 

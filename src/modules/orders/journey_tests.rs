@@ -335,6 +335,7 @@ impl World {
             job_id: job.id.clone(),
             token: token.clone(),
             worker_id: "wrk_1".into(),
+            binds: false,
             request_ref_id: self.id("req"),
             closing_response_id: self.id("res"),
             event_id: self.id("evt"),

@@ -35,6 +35,8 @@ pub struct BeginAttempt<J: CallJob> {
     pub worker_id: String,
     /// The account that is used.
     pub account_id: String,
+    /// Whether the job is bound to that account from now on, as one that it is counted by.
+    pub binds: bool,
     /// For the request's log.
     pub request_ref_id: String,
     /// For the log that closes a call which was left open.
@@ -89,6 +91,9 @@ impl<J: CallJob> BeginAttempt<J> {
         call_job.link(&mut subject, &call, None, now);
         *call_job.open_call(&mut subject) = Some(call.clone());
         view.update(&subject);
+        if self.binds {
+            view.update(&Job { route: self.account_id.clone(), ..job.clone() });
+        }
         Begun { logged, call, asked, prefetch: call_job.prefetch(&subject) }
     }
 }

@@ -16,7 +16,7 @@ use bson::DateTime;
 use super::{
     Accounts, Provider,
     dispatch::Dispatcher,
-    outcome::{Decision, Failure, Outcome, Timing},
+    outcome::{Decision, Failure, Outcome, Retry, Timing},
 };
 use crate::{
     modules::{
@@ -210,8 +210,9 @@ impl<J: CallJob> CallJobHandler<J> {
     }
 
     /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
-    /// process that is stopped between the two must not send when it goes on.
-    async fn send(&self, begun: &Begun<J>, lease: &Lease) -> Reply {
+    /// process that is stopped between the two must not send when it goes on. `signed_by` becomes the version of the
+    /// credentials.
+    async fn send(&self, begun: &Begun<J>, lease: &Lease, signed_by: &mut i64) -> Reply {
         let logged = &begun.logged;
         let permit = &lease.permit;
         if !self.dispatch.wait_to_send(permit).await {
@@ -221,8 +222,15 @@ impl<J: CallJob> CallJobHandler<J> {
         if !lease.outlasts(needed).await || !self.dispatch.holds_place(permit, needed).await {
             return Reply::not_sent(NotSent::NoTime);
         }
-        let secrets = self.accounts.secrets(&permit.account_id).await;
-        let Some(credentials) = secrets.and_then(|secrets| self.job.provider().sign(&secrets)) else {
+        let secrets = match self.accounts.secrets(&permit.account_id).await {
+            Ok(secrets) => secrets.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(account = permit.account_id, %error, "credentials can't be read");
+                return Reply::not_sent(NotSent::NoTime);
+            }
+        };
+        *signed_by = secrets.version();
+        let Some(credentials) = self.job.provider().sign(&secrets) else {
             return Reply::not_sent(NotSent::NoCredentials);
         };
         crash::point("sending");
@@ -238,12 +246,19 @@ impl<J: CallJob> CallJobHandler<J> {
     /// Calls, reads the answer, heeds what it says of the whole account, and prepares the end of the attempt.
     async fn call(&self, job: &Job, subject_id: &str, begun: Begun<J>, lease: &Lease) -> CallConcluded<J> {
         crash::point("request_logged");
-        let Reply { answer, record } = self.send(&begun, lease).await;
+        let mut signed_by = 0;
+        let Reply { answer, record } = self.send(&begun, lease, &mut signed_by).await;
         crash::point("answered");
         let operation = begun.logged.outbound().operation;
         let mut outcome = self.job.read(job, subject_id, &begun.asked, &answer);
         if self.job.is_safe_to_repeat(operation) {
             outcome = outcome.or_repeat();
+        }
+        if let Outcome::Unauthorized(failure) = &outcome
+            && self.accounts.has_newer(&lease.permit.account_id, signed_by).await
+        {
+            // Refused, so not executed, and the credentials of today are others.
+            outcome = Outcome::Retryable(failure.clone(), Retry::Deferred);
         }
         let concluded = CallConcluded {
             call_job: Arc::clone(&self.job),
@@ -290,6 +305,7 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
             token: lease.token.clone(),
             worker_id: lease.worker_id.clone(),
             account_id: lease.permit.account_id.clone(),
+            binds: lease.permit.opens,
             request_ref_id: new_id("req"),
             closing_response_id: new_id("res"),
             event_id: new_id("evt"),

@@ -13,6 +13,8 @@ pub struct Candidate {
     pub routes: Vec<String>,
     /// It is tried with one job, to see whether its provider is back. Where none is due, one that was deferred is.
     pub is_probe: bool,
+    /// Its jobs place new orders, of which the account may have only so many in progress.
+    pub opens: bool,
 }
 
 /// The right to run one job with an account. To be given back by [`Dispatch::release`].
@@ -24,8 +26,9 @@ pub struct Permit {
     pub worker_id: String,
     /// The account's breaker has closed so often: what is learned from the call counts for this period only.
     pub epoch: i64,
-    /// The version of the account's credentials.
-    pub credentials_version: i64,
+    /// It is for a new order of an account that may have only so many: from the call on, the job is bound to the account, by
+    /// which it is counted.
+    pub opens: bool,
     /// Token of the probe that this is.
     pub probe: Option<String>,
     /// The grant that its place belongs to, where the account has few.

@@ -36,9 +36,9 @@ struct Turn {
     backlog: bool,
 }
 
-/// Those of a queue, by account.
+/// Those of a queue, by account, and whether new orders are counted.
 #[derive(Default)]
-pub(super) struct Turns(HashMap<String, Turn>);
+pub(super) struct Turns(HashMap<(String, bool), Turn>);
 
 /// What a round brought.
 #[derive(Default)]
@@ -124,7 +124,7 @@ impl Inner {
             if share == 0 {
                 break;
             }
-            let turn = turns.0.entry(candidate.account_id.clone()).or_default();
+            let turn = turns.0.entry((candidate.account_id.clone(), candidate.opens)).or_default();
             let limit = if candidate.is_probe { 1 } else { share };
             let claimed = timeout(self.settings.lease, self.claim(queue, candidate, limit, turn)).await;
             match claimed {

@@ -310,6 +310,15 @@ impl QueueStore {
         })
     }
 
+    /// Jobs of a queue that are bound to an account and have not ended, at most `at_most` of them; counted from the index.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn count_bound(&self, queue: &str, account_id: &str, at_most: u32) -> Result<u64> {
+        let bound = doc! { "queue": queue, "state": { "$in": ["ready", "active"] }, "route": account_id };
+        self.jobs().count_documents(bound).limit(u64::from(at_most)).max_time(READ_TIME_MAX).await
+    }
+
     /// Jobs of a queue in order of age, starting after `after_id`. Ready and done ones have no index in this order: a page
     /// looks at so many jobs and no more.
     ///

@@ -13,7 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use waybill::modules::{
     audit::AuditStore,
-    providers::dispatch::{AccountFacts, Class, DispatchParts, Dispatcher, Limits, ServedQueue},
+    providers::{
+        AccountLimits,
+        dispatch::{AccountFacts, Class, DispatchParts, Dispatcher, ServedQueue},
+    },
     queue::{Candidate, Dispatch, QueueConfig, Worker},
 };
 
@@ -45,11 +48,12 @@ fn dispatcher(app: &TestApp, accounts: Vec<AccountFacts>) -> Dispatcher {
 }
 
 fn account(concurrency: Option<u32>, rate_per_second: Option<u32>) -> AccountFacts {
-    AccountFacts { limits: Limits { concurrency, rate_per_second }, ..AccountFacts::new(ACCOUNT, PROVIDER) }
+    let limits = AccountLimits { concurrency, rate_per_second, open_orders: None };
+    AccountFacts { limits, ..AccountFacts::new(ACCOUNT, PROVIDER) }
 }
 
 fn candidate() -> Candidate {
-    Candidate { account_id: ACCOUNT.into(), routes: vec![PROVIDER.into()], is_probe: false }
+    Candidate { account_id: ACCOUNT.into(), routes: vec![PROVIDER.into()], ..Candidate::default() }
 }
 
 /// Runs workers until all jobs have ended, or for so long.

@@ -201,10 +201,7 @@ impl Process {
 
     /// The most memory that it ever had, in KiB.
     pub fn memory_peak_kib(&self) -> u64 {
-        let pid = self.child.id().expect("it runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line about its memory");
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        memory_peak_kib(self.child.id().expect("it runs"))
     }
 
     /// What it has written to stderr.
@@ -223,4 +220,11 @@ impl Drop for Process {
         }
         let _ = std::fs::remove_file(&self.log);
     }
+}
+
+/// The most memory that a process ever had, in KiB.
+pub fn memory_peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line about its memory");
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

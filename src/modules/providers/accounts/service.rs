@@ -10,11 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::model::{ACCOUNTS, AccountStatus, ProviderAccount, is_default_account, open, seal};
 use crate::{
-    modules::providers::{
-        AccountLimits, AccountSecrets,
-        dispatch::{AccountFacts, Limits},
-        registry,
-    },
+    modules::providers::{AccountLimits, AccountSecrets, dispatch::AccountFacts, registry},
     platform::{
         clock::Clock,
         mongo::{Index, READ_TIME_MAX, is_duplicate_key},
@@ -58,7 +54,6 @@ struct StoredFacts {
     status: AccountStatus,
     owner_user_id: Option<String>,
     limits: AccountLimits,
-    credentials_version: i64,
 }
 
 /// Which accounts are listed.
@@ -107,9 +102,7 @@ impl Accounts {
     /// What the driver says.
     pub async fn facts(&self) -> Result<Vec<AccountFacts>> {
         self.ensure_listed().await?;
-        let fields = doc! {
-            "provider": 1, "status": 1, "ownerUserId": 1, "credentialsVersion": 1, "limits": 1,
-        };
+        let fields = doc! { "provider": 1, "status": 1, "ownerUserId": 1, "limits": 1 };
         let accounts = self.accounts.clone_with_type::<StoredFacts>();
         let found = accounts.find(doc! { "provider": { "$gt": "" } }).projection(fields);
         let mut found = found.hint(Hint::Name(FACTS.into())).max_time(READ_TIME_MAX).await?;
@@ -123,8 +116,7 @@ impl Accounts {
             let facts = AccountFacts {
                 active: stored.status == AccountStatus::Active,
                 owner_user_id: stored.owner_user_id,
-                limits: calls(self.limits(&stored.id, &stored.provider, stored.limits)),
-                credentials_version: stored.credentials_version,
+                limits: self.limits(&stored.id, &stored.provider, stored.limits),
                 ..AccountFacts::new(&stored.id, &stored.provider)
             };
             known.insert(stored.id, facts);
@@ -145,7 +137,7 @@ impl Accounts {
     pub fn of_environment(&self) -> Vec<AccountFacts> {
         let facts = |id: &String| {
             let provider = id.split_once('/').map_or("", |(provider, _)| provider);
-            let limits = calls(self.limits(id, provider, AccountLimits::default()));
+            let limits = self.limits(id, provider, AccountLimits::default());
             AccountFacts { limits, ..AccountFacts::new(id, provider) }
         };
         self.environment.keys().map(facts).collect()
@@ -188,22 +180,31 @@ impl Accounts {
     }
 
     /// The credentials of an account, as they are now: to be asked for right before a call, and not to be kept. None where
-    /// there is no such account, or its credentials can't be had; the log says why.
-    pub async fn secrets(&self, account_id: &str) -> Option<AccountSecrets> {
+    /// there is no such account, or its credentials can't be opened; the log says why.
+    ///
+    /// # Errors
+    /// What the driver says: nothing is known of the credentials.
+    pub async fn secrets(&self, account_id: &str) -> Result<Option<AccountSecrets>> {
         if is_default_account(account_id) {
-            return self.environment.get(account_id).map(|account| account.secrets.clone());
+            return Ok(self.environment.get(account_id).map(|account| account.secrets.clone()));
         }
-        match self.sealed(account_id).await {
-            Ok(Some(SealedCredentials { credentials: Some(sealed), credentials_version })) => {
-                match open(&self.keys, account_id, &sealed) {
-                    Ok(secrets) => return Some(secrets.with_version(credentials_version)),
-                    Err(error) => tracing::error!(account.id = account_id, %error, "credentials can't be opened"),
-                }
-            }
-            Ok(_) => tracing::error!(account.id = account_id, "there are no credentials of this account"),
-            Err(error) => tracing::warn!(account.id = account_id, %error, "credentials can't be read"),
-        }
-        None
+        let Some(SealedCredentials { credentials: Some(sealed), credentials_version }) =
+            self.sealed(account_id).await?
+        else {
+            tracing::error!(account.id = account_id, "there are no credentials of this account");
+            return Ok(None);
+        };
+        let opened = open(&self.keys, account_id, &sealed);
+        let opened =
+            opened.inspect_err(|error| tracing::error!(account.id = account_id, %error, "credentials can't be opened"));
+        Ok(opened.ok().map(|secrets| secrets.with_version(credentials_version)))
+    }
+
+    /// Whether an account has other credentials by now than those of `version`: what is said of the old ones says nothing of
+    /// these.
+    pub async fn has_newer(&self, account_id: &str, version: i64) -> bool {
+        !is_default_account(account_id)
+            && matches!(self.sealed(account_id).await, Ok(Some(sealed)) if sealed.credentials_version > version)
     }
 
     async fn sealed(&self, account_id: &str) -> Result<Option<SealedCredentials>> {
@@ -245,11 +246,6 @@ impl Accounts {
         accounts.truncate(limit);
         Ok((accounts, more))
     }
-}
-
-/// Of limits those of calls.
-fn calls(AccountLimits { concurrency, rate_per_second, open_orders: _ }: AccountLimits) -> Limits {
-    Limits { concurrency, rate_per_second }
 }
 
 #[derive(Deserialize)]

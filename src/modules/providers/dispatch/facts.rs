@@ -1,6 +1,7 @@
 //! What is configured of accounts, and which queues need one.
 
-use super::room::{Class, Limits};
+use super::room::Class;
+use crate::modules::providers::AccountLimits;
 
 /// What is configured of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +15,7 @@ pub struct AccountFacts {
     /// Whether it takes new jobs. What it has placed it may finish.
     pub active: bool,
     /// What it allows.
-    pub limits: Limits,
-    /// Counts changes of its credentials.
-    pub credentials_version: i64,
+    pub limits: AccountLimits,
 }
 
 impl AccountFacts {
@@ -28,8 +27,7 @@ impl AccountFacts {
             provider: provider.to_owned(),
             owner_user_id: None,
             active: true,
-            limits: Limits::default(),
-            credentials_version: 0,
+            limits: AccountLimits::default(),
         }
     }
 

@@ -23,20 +23,20 @@ use rand::seq::SliceRandom;
 use tokio::time::timeout;
 
 pub use facts::{AccountFacts, ServedQueue, pool};
-pub use room::{Class, Limits};
+pub use room::Class;
 pub use state::{AccountState, Breaker, BreakerReason, BreakerState, Probe};
 
 use self::{
     known::KnownStates,
     places::Places,
-    room::Ask,
+    room::{Ask, Opening},
     state::{Change, Heard, Sign, Standing},
     store::{STATES, StateStore},
 };
 use crate::{
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
-        providers::outcome::Outcome,
+        providers::{AccountLimits, outcome::Outcome},
         queue::{Candidate, Dispatch, Permit, QueueStore, Waker},
     },
     platform::{
@@ -181,10 +181,6 @@ impl Dispatcher {
         let sign = self.inner.known.sign(account, permit.epoch, answer, outcome);
         metrics::counter!("waybill_account_calls_total", "account" => account.to_owned(), "answer" => sign.as_str())
             .increment(1);
-        // What is said of a password that was changed meanwhile says nothing of the new one.
-        if sign == Sign::Refused && permit.credentials_version < self.inner.credentials_version(account) {
-            return;
-        }
         let heard = Heard { epoch: permit.epoch, probe: permit.probe.as_deref(), subject_id };
         match timeout(PATIENCE, self.inner.known.change(account, |state| state.heed(heard, sign, now))).await {
             Ok(Ok(change)) => self.inner.follow(account, change),
@@ -263,12 +259,30 @@ impl Inner {
         accounts.iter().find(|account| account.account_id == account_id).map(read)
     }
 
-    fn limits(&self, account_id: &str) -> Limits {
+    fn limits(&self, account_id: &str) -> AccountLimits {
         self.account(account_id, |account| account.limits).unwrap_or_default()
     }
 
-    fn credentials_version(&self, account_id: &str) -> i64 {
-        self.account(account_id, |account| account.credentials_version).unwrap_or_default()
+    /// Room for new orders at an account that may have `limit` in progress; none where there is none, or nobody says so. Orders
+    /// in progress are those whose job is bound to the account and has not ended.
+    async fn opening(&self, queue: &str, account_id: &str, limit: u32) -> Option<Opening> {
+        // In this order: what ends in between is noticed when room is granted.
+        let counting = async {
+            let ended = self.known.states.ended(account_id).await?;
+            let open = self.queue_store.count_bound(queue, account_id, limit).await?;
+            mongodb::error::Result::Ok((ended, open))
+        };
+        match timeout(PATIENCE, counting).await {
+            Ok(Ok((ended, open))) => {
+                let left = i64::from(limit) - i64::try_from(open).unwrap_or(i64::MAX);
+                (left > 0).then_some(Opening { left, ended })
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(account = account_id, %error, "no room: orders in progress can't be counted");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// What follows from a change of a breaker, beside the answer.
@@ -359,7 +373,6 @@ impl Inner {
         Permit {
             account_id: account_id.to_owned(),
             epoch: self.known.get(account_id).breaker.epoch,
-            credentials_version: self.credentials_version(account_id),
             ..Permit::default()
         }
     }
@@ -394,38 +407,52 @@ impl Dispatch for Dispatcher {
         };
         let is_ready = |route: &str| ready.iter().any(|ready| ready == route);
         let accounts = inner.accounts.lock().clone();
-        let mut able: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut able: Vec<(&str, Vec<(Vec<String>, bool)>)> = Vec::new();
         for account in accounts.iter().filter(|account| account.provider == served.provider) {
             if inner.only.as_ref().is_some_and(|only| *only != account.account_id) {
                 continue;
             }
-            let mut routes = Vec::new();
+            let mut new = Vec::new();
             if account.active {
-                routes.push(account.pool());
+                new.push(account.pool());
             }
             if account.active && account.owner_user_id.is_none() {
                 // Jobs from before there were accounts.
-                routes.push(String::new());
+                new.push(String::new());
             }
-            routes.push(account.account_id.clone());
-            routes.retain(|route| is_ready(route));
-            if !routes.is_empty() {
-                able.push((&account.account_id, routes));
+            let bound = account.account_id.clone();
+            let mut parts = if account.limits.open_orders.is_some() && served.class == Class::Placing {
+                vec![(vec![bound], false), (new, true)]
+            } else {
+                new.push(bound);
+                vec![(new, false)]
+            };
+            parts.iter_mut().for_each(|(routes, _)| routes.retain(|route| is_ready(route)));
+            parts.retain(|(routes, _)| !routes.is_empty());
+            if !parts.is_empty() {
+                able.push((&account.account_id, parts));
             }
         }
         able.shuffle(&mut rand::rng());
         able.truncate(CANDIDATES_MAX);
         inner.known.refresh(&able.iter().map(|(account_id, _)| *account_id).collect::<Vec<_>>()).await;
         let now = inner.clock.now();
-        let candidates = able.into_iter().filter_map(|(account_id, routes)| {
+        let mut candidates = Vec::new();
+        for (account_id, parts) in able {
             let is_probe = match inner.known.standing(account_id, now) {
                 Standing::Free => false,
                 Standing::Probe => true,
-                Standing::Away => return None,
+                Standing::Away => continue,
             };
-            Some(Candidate { account_id: account_id.to_owned(), routes, is_probe })
-        });
-        candidates.collect()
+            let of_account = parts.into_iter().map(|(routes, opens)| Candidate {
+                account_id: account_id.to_owned(),
+                routes,
+                is_probe,
+                opens,
+            });
+            candidates.extend(of_account);
+        }
+        candidates
     }
 
     async fn admit(&self, queue: &str, candidate: &Candidate, worker_id: &str, wanted: usize) -> Vec<Permit> {
@@ -433,18 +460,25 @@ impl Dispatch for Dispatcher {
         let account_id = candidate.account_id.as_str();
         let Some(served) = inner.served(queue) else { return vec![Permit::default(); wanted] };
         let limits = inner.limits(account_id);
+        let opening = match limits.open_orders.filter(|_| candidate.opens) {
+            Some(limit) => {
+                let Some(opening) = inner.opening(queue, account_id, limit).await else { return Vec::new() };
+                Some(opening)
+            }
+            None => None,
+        };
         let (first, wanted) = if candidate.is_probe {
             let Some(permit) = inner.begin_probe(account_id).await else { return Vec::new() };
             (permit, 1)
         } else {
             (inner.permit(account_id), wanted)
         };
-        if limits.are_none() {
+        if limits.concurrency.is_none() && limits.rate_per_second.is_none() && opening.is_none() {
             inner.known.touch(account_id);
             return vec![first; wanted];
         }
         let grant = new_id("plc");
-        let ask = Ask { limits, class: served.class, worker_id, grant: &grant, wanted, lease: inner.lease };
+        let ask = Ask { limits, opening, class: served.class, worker_id, grant: &grant, wanted, lease: inner.lease };
         let permits = inner.places.ask(&first, &ask).await;
         if permits.is_empty()
             && let Some(token) = &first.probe

@@ -10,10 +10,13 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
-    room::{Ask, Class, Limits},
+    room::{Ask, Class},
     store::StateStore,
 };
-use crate::{modules::queue::Permit, platform::ids::new_id};
+use crate::{
+    modules::{providers::AccountLimits, queue::Permit},
+    platform::ids::new_id,
+};
 
 /// The database has this long to say whether there is room.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,7 +66,8 @@ impl Places {
         }
         let worker_id = ask.worker_id.to_owned();
         let mut permit = Permit { worker_id: worker_id.clone(), ..first.clone() };
-        if ask.limits.concurrency.is_some() {
+        permit.opens = ask.opening.is_some();
+        if ask.keeps_place() {
             let (account_id, valid_until) = (first.account_id.clone(), asked + self.lease);
             self.held.lock().insert(ask.grant.to_owned(), Held { account_id, worker_id, count, valid_until });
             permit.place = Some(ask.grant.to_owned());
@@ -132,10 +136,10 @@ impl Places {
     }
 
     /// Waits for a permit's time to send, or for another one where that has passed; whether there was one.
-    pub(super) async fn wait_to_send(&self, permit: &Permit, limits: Limits) -> bool {
+    pub(super) async fn wait_to_send(&self, permit: &Permit, limits: AccountLimits) -> bool {
         let Some(mut times) = permit.send_between else { return true };
         let Some(rate) = limits.rate_per_second else { return true };
-        let limits = Limits { concurrency: None, ..limits };
+        let limits = AccountLimits { concurrency: None, ..limits };
         for _ in 0..SEND_TRIES {
             let (earliest, latest) = times;
             sleep_until(earliest.into()).await;
@@ -143,7 +147,7 @@ impl Places {
                 return true;
             }
             let (worker_id, grant, class) = (permit.worker_id.as_str(), new_id("plc"), Class::TakingBack);
-            let ask = Ask { limits, class, worker_id, grant: &grant, wanted: 1, lease: self.lease };
+            let ask = Ask { limits, opening: None, class, worker_id, grant: &grant, wanted: 1, lease: self.lease };
             let asked = Instant::now();
             match timeout(PATIENCE, self.states.grant(&permit.account_id, &ask)).await {
                 Ok(Ok(grant)) if grant.count > 0 => times = grant.send_times(rate, asked, Instant::now())[0],

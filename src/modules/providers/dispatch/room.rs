@@ -6,20 +6,7 @@ use std::time::{Duration, Instant};
 use bson::{Bson, DateTime, Document, doc};
 use serde::Deserialize;
 
-/// What an account allows, over all workers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Calls at once.
-    pub concurrency: Option<u32>,
-    /// Calls in any second.
-    pub rate_per_second: Option<u32>,
-}
-
-impl Limits {
-    pub(super) const fn are_none(self) -> bool {
-        self.concurrency.is_none() && self.rate_per_second.is_none()
-    }
-}
+use crate::modules::providers::AccountLimits;
 
 /// Send times are reserved so far ahead: long enough for workers that look twice a second, and what is urgent waits no longer.
 const AHEAD: Duration = Duration::from_secs(1);
@@ -58,13 +45,43 @@ impl Class {
 /// Room that a worker asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask<'a> {
-    pub(super) limits: Limits,
+    pub(super) limits: AccountLimits,
+    /// Where its calls place new orders, of which the account may have only so many in progress.
+    pub(super) opening: Option<Opening>,
     pub(super) class: Class,
     pub(super) worker_id: &'a str,
     /// Names the grant.
     pub(super) grant: &'a str,
     pub(super) wanted: usize,
     pub(super) lease: Duration,
+}
+
+/// Room for new orders at an account that may have only so many in progress.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    /// The limit, less the orders that were counted.
+    pub(super) left: i64,
+    /// The account's count of attempts to place that had ended before: one that ended since may have left an order that was
+    /// not counted.
+    pub(super) ended: i64,
+}
+
+impl Ask<'_> {
+    pub(super) const fn keeps_place(&self) -> bool {
+        self.limits.concurrency.is_some() || self.opening.is_some()
+    }
+
+    /// How many calls are wanted. Orders that are being placed are among those counted only once their attempt has ended.
+    fn wanted(&self) -> Bson {
+        let wanted = self.wanted as i64;
+        let Some(Opening { left, ended }) = self.opening else { return wanted.into() };
+        let placing = doc! { "$map": {
+            "input": "$places", "as": "place", "in": { "$cond": ["$$place.opens", "$$place.count", 0_i64] },
+        } };
+        let room = doc! { "$subtract": [left, { "$sum": placing }] };
+        let is_as_counted = doc! { "$eq": [{ "$ifNull": ["$ended", 0_i64] }, ended] };
+        doc! { "$cond": [is_as_counted, { "$min": [wanted, room] }, 0_i64] }.into()
+    }
 }
 
 /// Room that was granted, as the update leaves it in the account's state.
@@ -112,13 +129,13 @@ pub(super) fn granting(ask: &Ask<'_>) -> Vec<Document> {
     let last_in_turn = doc! { "$cond": [{ "$eq": ["$last", mine] }, 0, "$room"] };
     let half = doc! { "$cond": [{ "$lte": ["$room", 1] }, last_in_turn, { "$ceil": { "$divide": ["$room", 2] } }] };
     let share = doc! { "$cond": [{ "$gt": [others, "$$NOW"] }, half, "$room"] };
-    let count = doc! { "$toLong": { "$max": [0, { "$min": [ask.wanted as i64, share] }] } };
+    let count = doc! { "$toLong": { "$max": [0, { "$min": ["$wanted", share] }] } };
     let granted = doc! { "$gt": ["$grant.count", 0] };
     let place = doc! {
         "grant": { "$literal": ask.grant }, "workerId": { "$literal": ask.worker_id }, "count": "$grant.count",
-        "until": { "$add": ["$$NOW", ms(ask.lease)] },
+        "until": { "$add": ["$$NOW", ms(ask.lease)] }, "opens": ask.opening.is_some(),
     };
-    let places = if ask.limits.concurrency.is_some() {
+    let places = if ask.keeps_place() {
         doc! { "$cond": [&granted, { "$concatArrays": ["$places", [place]] }, "$places"] }.into()
     } else {
         Bson::from("$places")
@@ -130,17 +147,17 @@ pub(super) fn granting(ask: &Ask<'_>) -> Vec<Document> {
         "last": { "$cond": [&granted, mine, "$last"] },
         "lastUsedAt": { "$cond": [&granted, "$$NOW", "$lastUsedAt"] },
     };
-    let waits = doc! { "$cond": [{ "$lt": ["$grant.count", ask.wanted as i64] }, waits_until, "$$REMOVE"] };
+    let waits = doc! { "$cond": [{ "$lt": ["$grant.count", "$wanted"] }, waits_until, "$$REMOVE"] };
     settled.insert(format!("waiting.{mine}"), waits);
     vec![
         doc! { "$set": {
             "places": live_places(),
             "nextSendAt": { "$max": [{ "$ifNull": ["$nextSendAt", "$$NOW"] }, "$$NOW"] },
         } },
-        doc! { "$set": { "room": { "$max": [0, { "$min": room }] } } },
+        doc! { "$set": { "room": { "$max": [0, { "$min": room }] }, "wanted": ask.wanted() } },
         doc! { "$set": { "grant": { "count": count, "sendAt": "$nextSendAt", "at": "$$NOW" } } },
         doc! { "$set": settled },
-        doc! { "$unset": "room" },
+        doc! { "$unset": ["room", "wanted"] },
     ]
 }
 
@@ -149,10 +166,13 @@ pub(super) fn leaving(grant: &str, count: usize) -> Vec<Document> {
     let is_theirs = doc! { "$eq": ["$$place.grant", { "$literal": grant }] };
     let fewer = doc! { "$mergeObjects": ["$$place", { "count": count as i64 }] };
     let left = doc! { "$map": {
-        "input": live_places(), "as": "place", "in": { "$cond": [is_theirs, fewer, "$$place"] },
+        "input": live_places(), "as": "place", "in": { "$cond": [&is_theirs, fewer, "$$place"] },
     } };
+    let opening = doc! { "$and": [is_theirs, "$$place.opens"] };
+    let ended = doc! { "$size": { "$filter": { "input": live_places(), "as": "place", "cond": opening } } };
+    let ended = doc! { "$add": [{ "$ifNull": ["$ended", 0_i64] }, { "$toLong": ended }] };
     let some = doc! { "$filter": { "input": "$places", "as": "place", "cond": { "$gt": ["$$place.count", 0] } } };
-    vec![doc! { "$set": { "places": left } }, doc! { "$set": { "places": some } }]
+    vec![doc! { "$set": { "places": left, "ended": ended } }, doc! { "$set": { "places": some } }]
 }
 
 /// The update that keeps the places of a grant for another `lease`, `count` of them. What has run out is somebody else's by

@@ -85,6 +85,13 @@ impl StateStore {
         Err(Error::custom("the account's state is being changed by too many others"))
     }
 
+    /// How many attempts to place an order have ended with an account that may have only so many.
+    pub(super) async fn ended(&self, account_id: &str) -> Result<i64> {
+        let found = self.states.find_one(doc! { "_id": account_id }).projection(doc! { "ended": 1 });
+        let state = found.max_time(READ_TIME_MAX).await?;
+        Ok(state.and_then(|state| state.get_i64("ended").ok()).unwrap_or_default())
+    }
+
     /// Asks for room.
     pub(super) async fn grant(&self, account_id: &str, ask: &Ask<'_>) -> Result<Grant> {
         let updating = self.states.find_one_and_update(doc! { "_id": account_id }, granting(ask));

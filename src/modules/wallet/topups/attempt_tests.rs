@@ -45,6 +45,7 @@ fn begin(kind: JobKind) -> BeginAttempt<TopupJob> {
         job_id: active_job(kind).id,
         token: TOKEN.into(),
         worker_id: "wrk_1".into(),
+        binds: false,
         request_ref_id: "req_new".into(),
         closing_response_id: "res_closing".into(),
         event_id: "evt_1".into(),
