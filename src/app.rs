@@ -25,7 +25,7 @@ use crate::{
             verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService, Users},
-        events::{EventStore, Relay},
+        events::{self, Consumer, EventHandler, EventStore, HandleEvent, HandlerJobs, RELAY, Relay, RelayParts},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderFiles, OrderService, OrderStore},
@@ -124,6 +124,8 @@ pub struct App {
     limiter: RateLimiter,
     refusals: Refusals,
     handlers: Vec<Arc<dyn JobHandler>>,
+    event_handlers: Vec<Arc<dyn EventHandler>>,
+    consumers: Vec<Arc<dyn Consumer>>,
     api_lane: Lane,
     /// For what writes the guard of legal holds, which a purge writes too.
     guard_lane: Lane,
@@ -252,7 +254,10 @@ impl App {
         let queue_store = QueueStore::new(db.clone());
         let providers = config.order_providers();
         let indexes_present = Arc::new(AtomicBool::new(false));
-        let journal = audit::journal().hashing(leaf_hashes(&db, &secrets.sealing));
+        let relay_waker = waker.clone();
+        let journal = audit::journal()
+            .hashing(leaf_hashes(&db, &secrets.sealing))
+            .announcing(Arc::new(move || relay_waker.wake(RELAY)));
         let lane = |name| Lane::start(name, lanes.clone(), clock.clone(), journal.clone());
         let api_lane = Lane::start_in_turns("api", lanes.clone(), clock.clone(), journal.clone(), redis.clone());
         let guard_lane = lane("guard");
@@ -362,6 +367,8 @@ impl App {
             limiter,
             refusals,
             handlers,
+            event_handlers: callers::event_handlers(),
+            consumers: callers::consumers(),
             api_lane,
             guard_lane,
             completion_lane,
@@ -396,6 +403,11 @@ impl App {
         self.providers.all().flat_map(|provider| [provider.create.clone(), provider.cancel.clone()]).collect()
     }
 
+    /// Every queue, whoever runs its jobs.
+    fn all_queues(&self) -> Vec<QueueConfig> {
+        [self.order_queues(), vec![self.payments.clone(), self.checks.clone(), events::queue()]].concat()
+    }
+
     /// Queues whose jobs somebody here can run: without a payment gateway, payments wait for a worker that has
     /// one, and so do applications without a verification provider.
     fn worked_queues(&self) -> Vec<QueueConfig> {
@@ -407,7 +419,22 @@ impl App {
         if has(kyc::VERIFY_KIND) {
             queues.push(self.checks.clone());
         }
+        queues.push(events::queue());
         queues
+    }
+
+    /// Everything that runs jobs.
+    fn job_handlers(&self) -> Vec<Arc<dyn JobHandler>> {
+        let of_events = HandleEvent::new(self.db.clone(), self.event_handlers.clone(), self.clock.clone());
+        self.handlers.iter().cloned().chain([Arc::new(of_events) as Arc<dyn JobHandler>]).collect()
+    }
+
+    /// The same, with more that follows from events.
+    #[must_use]
+    pub fn following(mut self, handlers: Vec<Arc<dyn EventHandler>>, consumers: Vec<Arc<dyn Consumer>>) -> Self {
+        self.event_handlers.extend(handlers);
+        self.consumers.extend(consumers);
+        self
     }
 
     /// A worker over these parts.
@@ -421,7 +448,7 @@ impl App {
             waker: self.waker.clone(),
             dispatch: Arc::new(self.dispatch.clone()),
             queues: self.worked_queues(),
-            handlers: self.handlers.clone(),
+            handlers: self.job_handlers(),
         })
     }
 
@@ -434,7 +461,14 @@ impl App {
     /// Who consumes events here.
     #[must_use]
     pub fn relay(&self) -> Relay {
-        Relay::new(self.db.clone(), self.clock.clone())
+        let handlers = HandlerJobs::new(self.event_handlers.clone(), self.clock.clone());
+        let consumers = [Arc::new(handlers) as Arc<dyn Consumer>].into_iter().chain(self.consumers.iter().cloned());
+        Relay::new(RelayParts {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            waker: self.waker.clone(),
+            consumers: consumers.collect(),
+        })
     }
 
     /// What purges records that are older than they are kept; none where there is no key to sign purge records by.

@@ -229,6 +229,7 @@ impl History {
             id: id_at("evt", at, number),
             kind: "OrderCreated".into(),
             subject_id: self.order(order),
+            seq: 1,
             user_id: owner.clone(),
             actor: Actor {
                 kind: "user".into(),

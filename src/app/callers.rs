@@ -1,4 +1,4 @@
-//! The handlers of jobs that call a provider, put together.
+//! What runs jobs and what follows from events, put together.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use crate::{
     config::{Config, Secrets},
     modules::{
         audit::AuditStore,
+        events::{Consumer, EventHandler},
         kyc::{KycGate, VerifyApplication},
         orders::{self, OrderJobs, OrderService},
         providers::{
@@ -58,6 +59,16 @@ pub(super) fn dispatcher(
         accounts: accounts.of_environment(),
         only: config.worker.provider_account.clone(),
     })
+}
+
+/// What is done about events: a handler each.
+pub(super) fn event_handlers() -> Vec<Arc<dyn EventHandler>> {
+    Vec::new()
+}
+
+/// What else follows from events, in the transaction that relays them.
+pub(super) fn consumers() -> Vec<Arc<dyn Consumer>> {
+    Vec::new()
 }
 
 /// The handlers of every kind that somebody here can run.

@@ -84,8 +84,8 @@ impl App {
             clock: self.clock.clone(),
             waker: self.waker.clone(),
             dispatch: self.dispatch.clone(),
-            queues: Arc::new([self.order_queues(), vec![self.payments.clone(), self.checks.clone()]].concat()),
-            handlers: Arc::new(by_queue_and_kind(&self.handlers)),
+            queues: Arc::new(self.all_queues()),
+            handlers: Arc::new(by_queue_and_kind(&self.job_handlers())),
         };
         OpenApiRouter::with_openapi(ApiDoc::openapi())
             .merge(auth::router(Arc::clone(&self.auth)))

@@ -26,6 +26,7 @@ mod audit_verify_seals;
 mod auth;
 mod cancel;
 mod edge;
+mod events;
 mod faults;
 mod finance;
 mod finance_export;

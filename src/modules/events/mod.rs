@@ -1,15 +1,25 @@
 //! What happened, in the past tense, written in the transaction that made it happen.
 //!
 //! Invariants: events are appended, never changed; every change of an order's state has exactly one, and it
-//! carries who asked for it, so an order's events are its history. Collection: `events`; the relay empties `outbox`.
+//! carries who asked for it, so an order's events are its history. What follows from an event is written in the transaction that
+//! takes it from the outbox, once. Collections: `events`, `event_counters`; the relay empties `outbox`. Jobs: `handle-event`.
 
+mod consumer;
+mod counters;
+mod handler;
+mod handling;
 mod relay;
 
 use bson::{DateTime, Document, doc};
 use mongodb::{Database, error::Result};
 use serde::{Deserialize, Serialize};
 
-pub use self::relay::Relay;
+pub use self::{
+    consumer::{Consumer, EventHead},
+    handler::{EVENTS_QUEUE, EventHandler, HANDLE_KIND, HandlerAttempt, HandlerError, queue},
+    handling::{HandleEvent, HandlerJobs},
+    relay::{RELAY, Relay, RelayParts},
+};
 pub use crate::platform::identity::Actor;
 use crate::platform::{
     batch::View,
@@ -33,6 +43,10 @@ pub struct Event {
     pub subject_id: String,
     /// Whose that is.
     pub user_id: String,
+    /// Its number among the events of its subject, from 1, counted in the subject's document. 0 where it is from before they
+    /// were counted.
+    #[serde(default)]
+    pub seq: i64,
     /// Who did it.
     pub actor: Actor,
     /// Ids and states, and `reason` where somebody gave one; never names, addresses or amounts of documents.
@@ -54,7 +68,7 @@ pub struct EventStore {
 
 impl EventStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[EVENTS];
+    pub const COLLECTIONS: &[&str] = &[EVENTS, counters::COUNTERS];
 
     /// A store over `db`.
     #[must_use]

@@ -1,52 +1,97 @@
-//! The relay: takes what transactions left in the outbox. It counts the events and acknowledges them; what follows from
-//! events begins here.
+//! The relay: takes what transactions left in the outbox, asks every consumer what follows from it, and acknowledges it, all in
+//! one transaction. So nothing follows twice and nothing is missing, whoever is killed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::{FutureExt, StreamExt};
 use mongodb::{
     ClientSession, Database,
     error::{Error, Result},
     options::{ReadConcern, TransactionOptions},
 };
+use parking_lot::Mutex;
 
-use crate::platform::{batch::OUTBOX, clock::Clock, crash, mongo, orphans, singleton::Singleton};
+use super::{Consumer, EVENTS, EventHead, HANDLE_KIND, counters, handler::queue};
+use crate::{
+    modules::queue::{Job, JobError, JobState, Waker, insert_in_lines},
+    platform::{batch::OUTBOX, clock::Clock, crash, ids::new_id, mongo, orphans, singleton::Singleton},
+};
 
-/// How often the outbox is looked at.
+/// What the relay is woken by.
+pub const RELAY: &str = "relay";
+/// How often the outbox is looked at, at least.
 const EVERY: Duration = Duration::from_millis(500);
+/// Between two looks: under load, events of so long share a transaction.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Whoever holds the lease says so again after this long.
+const HELD_FOR: Duration = Duration::from_secs(2);
 /// Entries of one transaction; a batch of the group commit leaves one, with up to some hundred events.
 const ENTRIES_MAX: i64 = 200;
+/// A transaction takes no further entry once it has so many events: each may lead to several jobs.
+const EVENTS_MAX: usize = 1_000;
+
+/// What a [`Relay`] is made of.
+pub struct RelayParts {
+    /// The database.
+    pub db: Database,
+    /// The database's.
+    pub clock: Clock,
+    /// Says when there are events, and wakes the queues of what follows.
+    pub waker: Waker,
+    /// What follows from events.
+    pub consumers: Vec<Arc<dyn Consumer>>,
+}
 
 /// Consumes the outbox in the background. One per process; any of them takes over where another one ended.
-#[derive(Clone, Debug)]
 pub struct Relay {
     db: Database,
     clock: Clock,
+    waker: Waker,
+    consumers: Vec<Arc<dyn Consumer>>,
     lease: Singleton,
+    held_at: Mutex<Option<Instant>>,
 }
 
-/// Entries of the outbox that one transaction takes.
+/// What one transaction took.
 #[derive(Debug, Default)]
 struct Taken {
     entries: Vec<Bson>,
-    /// Events by type.
-    events: BTreeMap<String, u64>,
-    oldest_ms: Option<i64>,
+    heads: Vec<EventHead>,
+    /// Events that have no id or no type, with their entry's.
+    unreadable: Vec<Document>,
+    oldest: Option<DateTime>,
+    wake: BTreeSet<&'static str>,
+    /// There was more than it takes.
+    was_full: bool,
+}
+
+impl Taken {
+    fn events(&self) -> u64 {
+        (self.heads.len() + self.unreadable.len()) as u64
+    }
 }
 
 impl Relay {
     /// A relay of this process.
     #[must_use]
-    pub fn new(db: Database, clock: Clock) -> Self {
-        Self { lease: Singleton::new(db.clone(), "relay"), db, clock }
+    pub fn new(parts: RelayParts) -> Self {
+        let RelayParts { db, clock, waker, consumers } = parts;
+        Self { lease: Singleton::new(db.clone(), RELAY), db, clock, waker, consumers, held_at: Mutex::default() }
     }
 
     /// Relays until `shutdown`.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut woken = self.waker.watch(RELAY);
         let mut failing = false;
         loop {
+            woken.borrow_and_update();
             let passed = tokio::select! {
                 passed = self.pass() => passed,
                 () = &mut shutdown => break,
@@ -59,12 +104,31 @@ impl Relay {
                     tracing::warn!(%error, "events wait in the outbox");
                 }
             }
+            let is_ours = self.held_at.lock().is_some();
+            let next = async {
+                tokio::time::sleep(PAUSE).await;
+                let slept = tokio::time::sleep(EVERY.saturating_sub(PAUSE));
+                tokio::pin!(slept);
+                // Another process is woken too.
+                tokio::select! { _ = woken.changed(), if is_ours && !failing => {}, () = slept => {} }
+            };
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = next => {}
                 () = &mut shutdown => break,
             }
         }
         let _ = self.lease.release().await;
+    }
+
+    /// Whether the outbox is this process's. The lease only spares the others the work: two that take the same entry conflict.
+    async fn is_ours(&self) -> Result<bool> {
+        if self.held_at.lock().is_some_and(|at| at.elapsed() < HELD_FOR) {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let held = self.lease.hold().await;
+        *self.held_at.lock() = matches!(held, Ok(true)).then_some(asked);
+        held
     }
 
     /// Takes what is there, if no other process does; gives the number of events.
@@ -73,24 +137,38 @@ impl Relay {
     /// What the driver says; what was taken by then is acknowledged, and the rest is not.
     pub async fn pass(&self) -> Result<u64> {
         let mut events = 0;
-        while self.lease.hold().await? {
+        while self.is_ours().await? {
             let taken = self.take_some().await?;
             if !taken.entries.is_empty() {
                 crash::point("relay_acknowledged");
             }
-            for (kind, count) in &taken.events {
-                metrics::counter!("waybill_events_relayed_total", "type" => kind.clone()).increment(*count);
-                events += count;
-            }
-            if let Some(oldest_ms) = taken.oldest_ms {
-                let waited_ms = self.clock.now_ms().saturating_sub(oldest_ms).max(0);
-                metrics::histogram!("waybill_events_relay_seconds").record(waited_ms as f64 / 1_000.0);
-            }
-            if (taken.entries.len() as i64) < ENTRIES_MAX {
+            taken.wake.iter().for_each(|queue| self.waker.wake(queue));
+            self.count(&taken);
+            events += taken.events();
+            if !taken.was_full {
                 break;
             }
         }
         Ok(events)
+    }
+
+    fn count(&self, taken: &Taken) {
+        let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+        for head in &taken.heads {
+            *kinds.entry(&head.kind).or_default() += 1;
+        }
+        for (kind, count) in kinds {
+            metrics::counter!("waybill_events_relayed_total", "type" => kind.to_owned()).increment(count);
+        }
+        if !taken.unreadable.is_empty() {
+            let count = taken.unreadable.len();
+            tracing::error!(count, "events in the outbox have no id or no type; they are dead jobs now");
+            metrics::counter!("waybill_events_relayed_total", "type" => "unreadable").increment(count as u64);
+        }
+        if let Some(oldest) = taken.oldest {
+            let waited_ms = self.clock.now_ms().saturating_sub(oldest.timestamp_millis()).max(0);
+            metrics::histogram!("waybill_events_relay_seconds").record(waited_ms as f64 / 1_000.0);
+        }
     }
 
     async fn take_some(&self) -> Result<Taken> {
@@ -98,42 +176,110 @@ impl Relay {
         let options =
             TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
         let transaction = session.start_transaction().with_options(options);
-        transaction.and_run(&self.db, |session, db| take(db, session).boxed()).await
+        transaction.and_run(self, |session, relay| relay.take(session).boxed()).await
     }
-}
 
-/// Reads the oldest entries and deletes them; fails where another relay was first.
-async fn take(db: &Database, session: &mut ClientSession) -> Result<Taken> {
-    let outbox = db.collection::<RawDocumentBuf>(OUTBOX);
-    let mut found = outbox.find(doc! {}).sort(doc! { "_id": 1 }).limit(ENTRIES_MAX).session(&mut *session).await?;
-    let mut taken = Taken::default();
-    let mut stream = found.stream(session);
-    while let Some(entry) = stream.next().await.transpose()? {
-        let entry = Document::try_from(entry).map_err(Error::custom)?;
-        for event in entry.get_array("events").into_iter().flatten() {
-            let kind = event.as_document().and_then(|event| event.get_str("type").ok()).unwrap_or("unknown");
-            *taken.events.entry(kind.to_owned()).or_default() += 1;
+    /// Reads the oldest entries, lets consumers write what follows, and deletes the entries; fails where another relay was first.
+    async fn take(&self, session: &mut ClientSession) -> Result<Taken> {
+        let mut taken = self.read(session).await?;
+        if taken.entries.is_empty() {
+            return Ok(taken);
         }
-        let at_ms = entry.get_datetime("at").ok().map(|at| at.timestamp_millis());
-        taken.oldest_ms = taken.oldest_ms.into_iter().chain(at_ms).min();
-        taken.entries.extend(entry.get("_id").cloned());
-    }
-    drop(stream);
-    if taken.entries.is_empty() {
-        return Ok(taken);
-    }
-    crash::point("relay_taken");
-    let deleting = outbox.delete_many(doc! { "_id": { "$in": &taken.entries } }).session(session);
-    let deleted = deleting.await.inspect_err(|error| {
-        if mongo::is_write_conflict(error) {
-            // Another relay was frozen or killed over them.
-            orphans::look_for(db);
+        self.complete_heads(session, &mut taken.heads).await?;
+        crash::point("relay_taken");
+        for consumer in &self.consumers {
+            let kinds: BTreeSet<&str> = taken.heads.iter().map(|head| &*head.kind).collect();
+            let wanted: BTreeSet<&str> = kinds.into_iter().filter(|kind| consumer.wants(kind)).collect();
+            let heads = taken.heads.iter().filter(|head| wanted.contains(&*head.kind));
+            let heads: Vec<EventHead> = heads.cloned().collect();
+            if heads.is_empty() {
+                continue;
+            }
+            let taking = AssertUnwindSafe(consumer.take(&self.db, session, &heads)).catch_unwind().await;
+            taken.wake.extend(taking.map_err(|_| Error::custom(format!("{} panicked", consumer.name())))??);
         }
-    });
-    let deleted = deleted?.deleted_count;
-    if deleted == taken.entries.len() as u64 {
+        self.bury(session, &taken.unreadable).await?;
+        counters::add(&self.db, session, doc! { counters::RELAYED: taken.events() as i64 }).await?;
+        let deleting = self.db.collection::<Document>(OUTBOX);
+        let deleting = deleting.delete_many(doc! { "_id": { "$in": &taken.entries } }).session(session).await;
+        let deleted = deleting.inspect_err(|error| {
+            if mongo::is_write_conflict(error) {
+                // Another relay was frozen or killed over them.
+                orphans::look_for(&self.db);
+            }
+        });
+        let deleted = deleted?.deleted_count;
+        if deleted == taken.entries.len() as u64 {
+            Ok(taken)
+        } else {
+            Err(Error::custom(format!("{deleted} of {} entries of {OUTBOX} were there", taken.entries.len())))
+        }
+    }
+
+    async fn read(&self, session: &mut ClientSession) -> Result<Taken> {
+        let outbox = self.db.collection::<RawDocumentBuf>(OUTBOX);
+        let mut found = outbox.find(doc! {}).sort(doc! { "_id": 1 }).limit(ENTRIES_MAX).session(&mut *session).await?;
+        let mut taken = Taken::default();
+        let mut stream = found.stream(session);
+        while let Some(entry) = stream.next().await.transpose()? {
+            let entry = Document::try_from(entry).map_err(Error::custom)?;
+            let at = entry.get_datetime("at").copied().unwrap_or_else(|_| self.clock.now());
+            let odd = |what: Option<&Bson>| doc! { "outboxId": entry.get("_id").cloned(), "event": what.cloned() };
+            match entry.get_array("events") {
+                Ok(events) => {
+                    for event in events {
+                        match event.as_document().and_then(|event| EventHead::read(event, at)) {
+                            Some(head) => taken.heads.push(head),
+                            None => taken.unreadable.push(odd(Some(event))),
+                        }
+                    }
+                }
+                Err(_) => taken.unreadable.push(odd(entry.get("events"))),
+            }
+            taken.oldest = taken.oldest.into_iter().chain([at]).min();
+            taken.entries.extend(entry.get("_id").cloned());
+            if taken.heads.len() >= EVENTS_MAX {
+                taken.was_full = true;
+                break;
+            }
+        }
+        drop(stream);
+        taken.was_full |= taken.entries.len() as i64 == ENTRIES_MAX;
         Ok(taken)
-    } else {
-        Err(Error::custom(format!("{deleted} of {} entries of {OUTBOX} were there", taken.entries.len())))
+    }
+
+    /// Reads what an older version did not write into the outbox, where its events are there.
+    async fn complete_heads(&self, session: &mut ClientSession, heads: &mut [EventHead]) -> Result<()> {
+        let short: Vec<&str> = heads.iter().filter(|head| head.is_short()).map(|head| &*head.id).collect();
+        if short.is_empty() {
+            return Ok(());
+        }
+        let events = self.db.collection::<Document>(EVENTS);
+        let found = events.find(doc! { "_id": { "$in": short } }).session(&mut *session);
+        let mut found = found.projection(doc! { "subjectId": 1, "userId": 1, "seq": 1, "type": 1 }).await?;
+        let mut full = HashMap::new();
+        let mut stream = found.stream(session);
+        while let Some(mut event) = stream.next().await.transpose()? {
+            let id = event.get("_id").cloned().unwrap_or(Bson::Null);
+            event.insert("id", id);
+            full.extend(EventHead::read(&event, DateTime::MIN).map(|head| (head.id.clone(), head)));
+        }
+        for head in heads.iter_mut().filter(|head| head.is_short()) {
+            if let Some(full) = full.remove(&head.id) {
+                *head = EventHead { at: head.at, kind: head.kind.clone(), ..full };
+            }
+        }
+        Ok(())
+    }
+
+    /// What can't be read is a dead job, for a person to look at, and holds up nothing.
+    async fn bury(&self, session: &mut ClientSession, unreadable: &[Document]) -> Result<()> {
+        let (now, queue) = (self.clock.now(), queue());
+        let dead = unreadable.iter().map(|event| {
+            let job = Job::new(new_id("job"), &queue, HANDLE_KIND, event.clone(), "", now);
+            let error = JobError::new("payload", "events.unreadable", "The outbox names no id or no type.");
+            Job { state: JobState::Dead, turn: None, last_error: Some(error), ..job }
+        });
+        insert_in_lines(&self.db, session, dead.collect()).await
     }
 }

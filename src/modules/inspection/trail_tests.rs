@@ -8,6 +8,7 @@ fn event(id: &str, subject_id: &str, data: bson::Document) -> Event {
         id: id.into(),
         kind: "OrderCreated".into(),
         subject_id: subject_id.into(),
+        seq: 1,
         user_id: "usr_1".into(),
         actor: Actor::worker("wrk_1", "rqs_1"),
         data,

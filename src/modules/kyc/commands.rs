@@ -44,15 +44,16 @@ pub(super) struct Happened<'a> {
     pub(super) data: Document,
 }
 
-/// Writes the event and the audit record of a change.
+/// Writes the event and the audit record of a change of an application, which is to be written afterwards.
 pub(super) fn record(
     view: &mut View,
-    application: &Application,
+    application: &mut Application,
     event_id: &str,
     actor: &Actor,
     happened: Happened<'_>,
 ) {
     let now = view.now();
+    application.events += 1;
     let mut after = doc! { "state": application.state.as_str(), "submission": application.submission };
     after.extend(happened.data);
     let mut data = after.clone();
@@ -64,6 +65,7 @@ pub(super) fn record(
             kind: happened.kind.into(),
             subject_id: application.id.clone(),
             user_id: application.user_id.clone(),
+            seq: application.events,
             actor: actor.clone(),
             data,
             at: now,
@@ -132,7 +134,6 @@ impl Command for SaveDraft {
         }
         change.apply(&mut application, view.now());
         application.state = state;
-        put(view, &application, stored);
         let happened = Happened {
             kind: "KycDraftSaved",
             action: "kyc.draft_saved",
@@ -140,7 +141,8 @@ impl Command for SaveDraft {
             data: doc! { "fields": fields },
             ..Happened::default()
         };
-        record(view, &application, &self.event_id, &self.actor, happened);
+        record(view, &mut application, &self.event_id, &self.actor, happened);
+        put(view, &application, stored);
         Ok(Box::new(application))
     }
 }
@@ -178,7 +180,6 @@ impl Command for AddDocument {
         application.documents.push(entry.clone());
         application.state = next(before, KycCommand::Save).unwrap_or(before);
         application.updated_at = view.now();
-        put(view, &application, stored);
         view.append(DOCUMENTS, &self.content);
         let happened = Happened {
             kind: "KycDocumentAdded",
@@ -187,7 +188,8 @@ impl Command for AddDocument {
             data: doc! { "documentId": &entry.id, "kind": kind.as_str() },
             ..Happened::default()
         };
-        record(view, &application, &self.event_id, &self.actor, happened);
+        record(view, &mut application, &self.event_id, &self.actor, happened);
+        put(view, &application, stored);
         Ok((entry, false))
     }
 
@@ -227,7 +229,6 @@ impl Command for RemoveDocument {
         ensure_not_held(view, &self.user_id)?;
         application.documents.remove(position);
         application.updated_at = view.now();
-        view.update(&application);
         view.remove(DOCUMENTS, &self.document_id);
         let happened = Happened {
             kind: "KycDocumentRemoved",
@@ -236,7 +237,8 @@ impl Command for RemoveDocument {
             data: doc! { "documentId": &self.document_id, "kind": kind.as_str() },
             ..Happened::default()
         };
-        record(view, &application, &self.event_id, &self.actor, happened);
+        record(view, &mut application, &self.event_id, &self.actor, happened);
+        view.update(&application);
         Ok(())
     }
 }
@@ -257,6 +259,7 @@ fn erased(application: &Application, now: DateTime) -> Application {
         state: application.state,
         provider: application.provider.clone(),
         submission: application.submission,
+        events: application.events,
         job_id: application.job_id.clone(),
         open_call: application.open_call.clone(),
         provider_request_ref_id: application.provider_request_ref_id.clone(),
@@ -290,8 +293,7 @@ impl Command for Erase {
         }
         ensure_not_held(view, &self.user_id)?;
         papers::forget(view, &application);
-        let kept = erased(&application, view.now());
-        view.update(&kept);
+        let mut kept = erased(&application, view.now());
         for document in &application.documents {
             view.remove(DOCUMENTS, &document.id);
         }
@@ -302,7 +304,8 @@ impl Command for Erase {
             reason: Some(&self.reason),
             data: doc! { "documents": application.documents.len() as i64 },
         };
-        record(view, &kept, &self.event_id, &self.actor, happened);
+        record(view, &mut kept, &self.event_id, &self.actor, happened);
+        view.update(&kept);
         Ok(())
     }
 }
@@ -329,7 +332,6 @@ impl Command for Grant {
         }
         application.state = next(before, KycCommand::Grant).ok_or(KycError::NotDecidable(before))?;
         application.updated_at = view.now();
-        put(view, &application, stored);
         let happened = Happened {
             kind: "KycGranted",
             action: "kyc.granted",
@@ -337,7 +339,8 @@ impl Command for Grant {
             reason: Some("Known already."),
             ..Happened::default()
         };
-        record(view, &application, &self.event_id, &self.actor, happened);
+        record(view, &mut application, &self.event_id, &self.actor, happened);
+        put(view, &application, stored);
         Ok(())
     }
 }

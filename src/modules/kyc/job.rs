@@ -244,7 +244,6 @@ impl CallJob for VerifyApplication {
             check.status = CheckStatus::Pending;
         }
         application.updated_at = view.now();
-        view.update(&application);
         let happened = Happened {
             kind: "KycRechecked",
             action: "kyc.rechecked",
@@ -252,7 +251,8 @@ impl CallJob for VerifyApplication {
             reason: Some("The checks run again."),
             ..Happened::default()
         };
-        record(view, &application, by.event_id, by.actor, happened);
+        record(view, &mut application, by.event_id, by.actor, happened);
+        view.update(&application);
         Ok(())
     }
 }

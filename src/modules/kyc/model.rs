@@ -325,6 +325,9 @@ pub struct Application {
     pub checks: Vec<Check>,
     /// How often it was handed in.
     pub submission: i32,
+    /// Events of it so far.
+    #[serde(default)]
+    pub events: i64,
     /// The job of the latest submission.
     pub job_id: Option<String>,
     /// The call whose answer is not written down yet.
@@ -385,6 +388,7 @@ impl Application {
             provider: None,
             checks: Vec::new(),
             submission: 0,
+            events: 0,
             job_id: None,
             open_call: None,
             provider_request_ref_id: None,

@@ -100,7 +100,6 @@ impl Decide {
         application.state = next(before, KycCommand::Refer).unwrap_or(before);
         application.updated_at = view.now();
         stop_checks(view, &application);
-        view.update(&application);
         let happened = Happened {
             kind: "KycApprovalProposed",
             action: "kyc.approval_proposed",
@@ -108,7 +107,8 @@ impl Decide {
             reason: Some(&self.reason),
             ..Happened::default()
         };
-        record(view, &application, &self.event_id, &self.actor, happened);
+        record(view, &mut application, &self.event_id, &self.actor, happened);
+        view.update(&application);
         Ok(Box::new(application))
     }
 }
@@ -165,7 +165,6 @@ impl Command for Decide {
         application.requirements.clone_from(&self.requirements);
         application.updated_at = now;
         stop_checks(view, &application);
-        view.update(&application);
         let (kind, action) = self.verdict.names();
         let asked: Vec<_> = self.requirements.iter().map(|asked| &*asked.field).collect();
         let happened = Happened {
@@ -175,7 +174,8 @@ impl Command for Decide {
             reason: Some(&self.reason),
             data: doc! { "requirements": asked },
         };
-        record(view, &application, &self.event_id, &self.actor, happened);
+        record(view, &mut application, &self.event_id, &self.actor, happened);
+        view.update(&application);
         Ok(Box::new(application))
     }
 }

@@ -159,7 +159,7 @@ impl Command for Submit {
         application.updated_at = now;
         let submitted =
             Happened { kind: "KycSubmitted", action: "kyc.submitted", before: Some(before), ..Happened::default() };
-        record(view, &application, &self.event_ids[0], &self.actor, submitted);
+        record(view, &mut application, &self.event_ids[0], &self.actor, submitted);
         self.start(view, &mut application);
         view.update(&application);
         Ok((Box::new(application), false))

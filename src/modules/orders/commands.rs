@@ -122,6 +122,7 @@ impl CreateOrder {
             failure: None,
             comment: None,
             attempts: 0,
+            events: 0,
             job_id: self.job_id.clone(),
             uncertain: None,
             doubted: false,
@@ -139,9 +140,9 @@ impl CreateOrder {
         let mut job = Job::new(self.job_id.clone(), &self.queue, CREATE_KIND, payload, &self.correlation_id, now)
             .owned_by(&self.user_id);
         job.route = order.pool();
+        record(view, &self.event_id, "OrderCreated", &mut order, &self.actor);
         view.insert(&order);
         view.insert(&job);
-        record(view, &self.event_id, "OrderCreated", &order, &self.actor);
         Ok(OrderReply::changed(order, Some(self.queue.name)))
     }
 }
@@ -228,11 +229,11 @@ impl Command for CancelOrder {
             correlation_id: self.correlation_id.clone(),
         });
         order.updated_at = now;
-        record(view, &self.event_ids[0], "CancellationRequested", &order, &self.actor);
+        record(view, &self.event_ids[0], "CancellationRequested", &mut order, &self.actor);
         let wake = self.start(view, &mut order, at);
         if order.status == OrderStatus::Cancelled {
             charging::settle(view, &order, &self.event_ids[1], &self.actor);
-            record(view, &self.event_ids[1], "OrderCancelled", &order, &self.actor);
+            record(view, &self.event_ids[1], "OrderCancelled", &mut order, &self.actor);
         }
         view.update(&order);
         Ok(OrderReply::changed(order, wake))
@@ -251,13 +252,15 @@ pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queue: &Queu
     view.insert(&job.owned_by(&order.user_id));
 }
 
-/// Records what happened to an order.
-pub(super) fn record(view: &mut View, event_id: &str, kind: &str, order: &Order, actor: &Actor) {
+/// Records what happened to an order, which is to be written afterwards.
+pub(super) fn record(view: &mut View, event_id: &str, kind: &str, order: &mut Order, actor: &Actor) {
+    order.events += 1;
     let event = Event {
         id: event_id.to_owned(),
         kind: kind.into(),
         subject_id: order.id.clone(),
         user_id: order.user_id.clone(),
+        seq: order.events,
         actor: actor.clone(),
         data: doc! {
             "clientOrderId": &order.client_order_id,

@@ -101,6 +101,7 @@ pub(super) fn order() -> Order {
         failure: None,
         comment: None,
         attempts: 0,
+        events: 0,
         job_id: "job_create".into(),
         uncertain: None,
         doubted: false,
@@ -575,16 +576,13 @@ fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_aga
         let shipment = Placed { reference: awb.into(), ..placed(cancelled) };
         (Operation::LookUp, Outcome::Done(AtProvider::Placed(shipment)))
     };
+    let absent = (Operation::LookUp, Outcome::Done(AtProvider::Absent));
     for (said, status, code) in [
         (found("PX0001", false), CancellationStatus::Refused, Some("provider.said_so")),
         (found("PX0001", true), CancellationStatus::Done, None),
         (found("PX0002", false), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
         (found("PX0002", true), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
-        (
-            (Operation::LookUp, Outcome::Done(AtProvider::Absent)),
-            CancellationStatus::NeedsAttention,
-            Some("provider.no_record"),
-        ),
+        (absent, CancellationStatus::NeedsAttention, Some("provider.no_record")),
     ] {
         let mut order = refused();
         let _ = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &said);

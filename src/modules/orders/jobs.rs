@@ -417,7 +417,7 @@ impl CallJob for OrderJob {
         }
         if let Some(event) = decision.event {
             charging::settle(view, &order, by.event_id, by.actor);
-            record(view, by.event_id, event, &order, by.actor);
+            record(view, by.event_id, event, &mut order, by.actor);
         }
         order.claim_reference();
         // Changed always, so that it can't pass by a cancellation that is being asked for.
@@ -436,7 +436,7 @@ impl CallJob for OrderJob {
         };
         revived.map_err(|reason| RetryRefused { reason })?;
         order.updated_at = view.now();
-        record(view, by.event_id, event, &order, by.actor);
+        record(view, by.event_id, event, &mut order, by.actor);
         view.update(&order);
         Ok(())
     }

@@ -230,6 +230,9 @@ pub struct Order {
     pub comment: Option<String>,
     /// Calls that tried to place it.
     pub attempts: i32,
+    /// Events of it so far.
+    #[serde(default)]
+    pub events: i64,
     /// The job that places it.
     pub job_id: String,
     /// A create that may have been executed.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     handler::Conclusion,
+    line,
     model::{Job, JobEnd, JobState},
 };
 use crate::platform::batch::{Command, Key, View};
@@ -14,9 +15,12 @@ pub fn holds_lease(job: &Job, token: &str) -> bool {
     job.state == JobState::Active && job.lease_token.as_deref() == Some(token)
 }
 
-/// Ends a job inside somebody else's transaction.
+/// Ends a job inside somebody else's transaction. Whoever waits for its first attempt is due then.
 pub fn settle_job(view: &mut View, mut job: Job, end: &JobEnd) {
     let now = view.now();
+    if let Some(next) = job.line.take().and_then(|line| line.next) {
+        line::let_go(view, &next, &job.id);
+    }
     job.end(end, now);
     view.update(&job);
 }

@@ -44,6 +44,20 @@ pub trait Conclusion: Send + Sync + 'static {
     fn conclude_late(&self, _view: &mut View) {}
 }
 
+/// The conclusion of an attempt that concerns nothing but its job.
+#[derive(Clone, Debug)]
+pub struct Alone(pub JobEnd);
+
+impl Conclusion for Alone {
+    fn reads(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn conclude(&self, _: &mut View, _: &Job) -> Concluded {
+        self.0.clone().into()
+    }
+}
+
 /// How running an attempt went.
 pub enum Attempt {
     /// It ends with this conclusion.

@@ -3,7 +3,7 @@
 //! Invariants: a job is run by one worker at a time, the one whose lease token it carries; only the holder of
 //! the token ends an attempt, in the transaction that writes the attempt's result. A killed worker's job returns
 //! when its lease ends. A job that ended stays ended. Dead jobs stay until a person acts. Claims take turns over the owners
-//! of due jobs, so a long backlog of one holds up no other. Nothing depends on Redis: it only shortens the wait.
+//! of due jobs, so a long backlog of one holds up no other. First attempts of jobs in a line go one after the other. Nothing depends on Redis: it only shortens the wait.
 //!
 //! Collections: `jobs`, `queues` (pause), `workers` (who is alive, and how far its clock is off). Other modules insert jobs in their own
 //! transactions with [`Job::new`] and run them with a [`JobHandler`].
@@ -15,6 +15,7 @@ mod complete;
 mod dispatch;
 mod handler;
 mod lease;
+mod line;
 mod model;
 mod retry;
 mod rounds;
@@ -27,8 +28,9 @@ mod workers;
 pub use claim::{Claiming, Due, Taking};
 pub use complete::{holds_lease, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
-pub use handler::{Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
+pub use handler::{Alone, Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
 pub use lease::Lease;
+pub use line::{Line, insert_in_lines};
 pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};
 pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};

@@ -6,6 +6,7 @@ use bson::{DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::line::Line;
 use crate::platform::{
     batch::{Entity, Key},
     clock::after,
@@ -131,6 +132,9 @@ pub struct Job {
     pub result: Option<Document>,
     /// Attempts that ended, latest last.
     pub history: Vec<HistoryEntry>,
+    /// Its place in a line, until its first attempt has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<Line>,
     /// At most one job of a queue that hasn't ended has this key. Left out of the document where there is none,
     /// so that the unique index stays small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,6 +232,7 @@ impl Job {
             last_error: None,
             result: None,
             history: Vec::new(),
+            line: None,
             dedupe_key: None,
             correlation_id: correlation_id.into(),
             created_at: now,
@@ -239,6 +244,14 @@ impl Job {
     pub fn owned_by(mut self, owner: &str) -> Self {
         self.owner = Some(owner.to_owned());
         self.turn = self.turn.and(self.owner.clone());
+        self
+    }
+
+    /// The same, in a line: its first attempt is made when those of the jobs before it in the line, by `seq`, have ended.
+    /// Jobs in lines are inserted by [`super::insert_in_lines`].
+    #[must_use]
+    pub fn in_line(mut self, line: String, seq: i64) -> Self {
+        self.line = Some(Line::new(line, seq));
         self
     }
 

@@ -111,6 +111,11 @@ impl QueueStore {
             // For operators; small, because few jobs are dead.
             Index::new(JOBS, "dead", doc! { "queue": 1, "_id": 1 }).partial(doc! { "state": "dead" }),
             Index::new(JOBS, "leases", doc! { "queue": 1, "leaseUntil": 1 }).partial(doc! { "state": "active" }),
+            // Where a line ends, which is where jobs join it; one job of each.
+            Index::new(JOBS, "lines", doc! { "line.name": 1 }).unique().partial(doc! { "line.last": true }),
+            // Who waits in a line.
+            Index::new(JOBS, "waiting", doc! { "queue": 1, "_id": 1 })
+                .partial(doc! { "line.after": { "$type": "string" } }),
             Index::new(JOBS, "dedupe", doc! { "queue": 1, "dedupeKey": 1 })
                 .unique()
                 .partial(doc! { "dedupeKey": { "$type": "string" } }),

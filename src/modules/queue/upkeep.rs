@@ -1,7 +1,7 @@
 //! What a worker does besides running jobs: beating, taking back what dead workers left, trimming.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -91,6 +91,27 @@ impl Inner {
                         tracing::warn!(queue = queue.name, count, "took jobs back from silent workers");
                         self.waker.wake(queue.name);
                     }
+                }
+            }
+        }
+    }
+
+    /// Lets those go who wait in a line for a job that is not there any more.
+    pub(super) async fn free_lines(self: Arc<Self>) {
+        let mut ticks = interval(self.settings.heartbeat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut behind: HashMap<&str, String> = HashMap::new();
+        loop {
+            ticks.tick().await;
+            for queue in &self.queues {
+                let from = behind.remove(queue.name).unwrap_or_default();
+                let freeing = self.store.free_stranded(queue.name, &from, self.clock.now());
+                if let Ok(Ok((freed, go_on))) = timeout(STORE_PATIENCE, freeing).await {
+                    if freed > 0 {
+                        tracing::warn!(queue = queue.name, freed, "jobs waited in a line for jobs that are gone");
+                        self.waker.wake(queue.name);
+                    }
+                    behind.extend(go_on.map(|go_on| (queue.name, go_on)));
                 }
             }
         }

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     complete::{CompleteJob, Completed},
     dispatch::Dispatch,
-    handler::{Attempt, Concluded, Conclusion, Handlers, JobHandler, by_queue_and_kind},
+    handler::{Alone, Attempt, Conclusion, Handlers, JobHandler, by_queue_and_kind},
     lease::Lease,
     model::{Job, JobEnd, JobError, QueueConfig},
     rounds::{CLAIM_MAX, Turns},
@@ -28,7 +28,7 @@ use super::{
     wake::Waker,
 };
 use crate::platform::{
-    batch::{self, Key, Lane, LaneError, View},
+    batch::{self, Lane, LaneError},
     clock::{Clock, after},
     crash,
 };
@@ -131,6 +131,7 @@ impl Worker {
         background.spawn(Arc::clone(inner).beat());
         background.spawn(Arc::clone(inner).take_back());
         background.spawn(Arc::clone(inner).trim());
+        background.spawn(Arc::clone(inner).free_lines());
         let waker = inner.waker.clone();
         background.spawn(async move { waker.run_subscriber().await });
         let mut runners = JoinSet::new();
@@ -194,7 +195,7 @@ impl Inner {
         let Some(handler) = self.handlers.get(&(queue.name, job.kind.as_str())) else {
             let error =
                 JobError::new("payload", "queue.unknown_kind", format!("Nobody runs jobs of the kind {}.", job.kind));
-            return self.complete(queue, job, lease, Arc::new(Alone { end: JobEnd::Dead { error } })).await;
+            return self.complete(queue, job, lease, Arc::new(Alone(JobEnd::Dead { error }))).await;
         };
         if job.attempts > job.max_attempts {
             let error = JobError::new("lease", "queue.workers_died", "Every attempt ended with a worker that died.");
@@ -228,7 +229,7 @@ impl Inner {
         error: JobError,
     ) -> &'static str {
         let conclusion = handler.failed(job, error.clone());
-        let conclusion = conclusion.unwrap_or_else(|| Box::new(Alone { end: JobEnd::Dead { error } }));
+        let conclusion = conclusion.unwrap_or_else(|| Box::new(Alone(JobEnd::Dead { error })));
         self.complete(queue, job, lease, conclusion.into()).await
     }
 
@@ -276,7 +277,7 @@ impl Inner {
                     // A full disk or a password that is being changed passes; a decision that panics does not.
                     if refused > REFUSED_MAX || reason == batch::PANICKED {
                         let error = JobError::new("internal", "queue.conclusion_failed", reason);
-                        conclusion = Arc::new(Alone { end: self.plain_failure(queue, job, error) });
+                        conclusion = Arc::new(Alone(self.plain_failure(queue, job, error)));
                     }
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
@@ -301,19 +302,4 @@ impl Inner {
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     words.unwrap_or("a panic without words").chars().take(300).collect()
-}
-
-/// Ends a job that concerns nobody else.
-struct Alone {
-    end: JobEnd,
-}
-
-impl Conclusion for Alone {
-    fn reads(&self) -> Vec<Key> {
-        Vec::new()
-    }
-
-    fn conclude(&self, _: &mut View, _: &Job) -> Concluded {
-        self.end.clone().into()
-    }
 }

@@ -29,7 +29,8 @@ use crate::platform::{
 pub const BATCHES: &str = "batches";
 /// Records to be sealed: `{_id, at, records: {<collection>: [{id, leaf?}]}}`, an entry per transaction.
 pub const SEAL_QUEUE: &str = "seal_queue";
-/// Events to be handled: `{_id, at, events: [{id, type}]}`, an entry per transaction.
+/// Events to be handled: `{_id, at, events: [{id, type, subjectId, userId, seq}]}`, an entry per transaction. Its id is made by the
+/// try that is committed, so entries of one process sort by the order in which they changed a document.
 pub const OUTBOX: &str = "outbox";
 /// The collections of this module.
 pub const COLLECTIONS: &[&str] = &[BATCHES, SEAL_QUEUE, OUTBOX];
@@ -52,6 +53,7 @@ pub struct Journal {
     is_sealed: fn(&str) -> bool,
     events: &'static str,
     leaf: Option<LeafHash>,
+    announce: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl fmt::Debug for Journal {
@@ -64,13 +66,31 @@ impl Journal {
     /// `is_sealed` tells the collections whose records are sealed, `events` is the one of events.
     #[must_use]
     pub const fn new(is_sealed: fn(&str) -> bool, events: &'static str) -> Self {
-        Self { is_sealed, events, leaf: None }
+        Self { is_sealed, events, leaf: None, announce: None }
     }
 
     /// The same, which hashes the records that it names.
     #[must_use]
     pub fn hashing(self, leaf: LeafHash) -> Self {
         Self { leaf: Some(leaf), ..self }
+    }
+
+    /// The same, which says after each commit of a lane that events wait in the outbox. What is called must not wait.
+    #[must_use]
+    pub fn announcing(self, announce: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { announce: Some(announce), ..self }
+    }
+
+    /// Says that events wait in the outbox.
+    pub(super) fn announce(&self) {
+        if let Some(announce) = &self.announce {
+            announce();
+        }
+    }
+
+    /// Whether these are events.
+    pub(super) fn are_events(&self, collection: &str) -> bool {
+        collection == self.events
     }
 
     /// The entries of a transaction that inserts these documents, with the collections that they belong to.
@@ -105,7 +125,7 @@ impl Journal {
             entries.push((SEAL_QUEUE, rawdoc! { "_id": id, "at": at, "records": by_collection }));
         }
         if !events.is_empty() {
-            entries.push((OUTBOX, rawdoc! { "_id": id, "at": at, "events": events }));
+            entries.push((OUTBOX, rawdoc! { "_id": new_id("out"), "at": at, "events": events }));
         }
         entries
     }
@@ -163,7 +183,14 @@ impl Journal {
 /// What the relay has to know of an event.
 fn event(document: &RawDocument) -> RawDocumentBuf {
     let mut event = RawDocumentBuf::new();
-    for (name, field) in [(cstr!("id"), "_id"), (cstr!("type"), "type")] {
+    let fields = [
+        (cstr!("id"), "_id"),
+        (cstr!("type"), "type"),
+        (cstr!("subjectId"), "subjectId"),
+        (cstr!("userId"), "userId"),
+        (cstr!("seq"), "seq"),
+    ];
+    for (name, field) in fields {
         if let Ok(Some(value)) = document.get(field) {
             event.append(name, value);
         }
@@ -193,20 +220,22 @@ mod tests {
 
     #[test]
     fn sealed_records_and_events_have_an_entry_each_and_others_none() {
-        let document = |id: &str| rawdoc! { "_id": id, "type": "Tested", "name": "x" };
+        let document = |id: &str| rawdoc! { "_id": id, "type": "Tested", "name": "x", "subjectId": "ord_1" };
         let (log, event, order) = (document("req_1"), document("evt_1"), document("ord_1"));
         let written = [("orders", &*order), ("logs", &*log), ("events", &*event)];
         let at = DateTime::from_millis(9);
         let entries = journal().entries("bat_1", at, written.into_iter());
-        let entries: Vec<_> =
+        let mut entries: Vec<_> =
             entries.into_iter().map(|(queue, entry)| (queue, Document::try_from(entry).expect("BSON"))).collect();
+        let outbox_id = entries[1].1.remove("_id").expect("an id");
+        assert!(crate::platform::ids::is_id("out", outbox_id.as_str().unwrap_or_default()), "{outbox_id}");
         let leaf = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![7; 32] };
         let records = doc! { "logs": [{ "id": "req_1", "leaf": leaf }], "events": [{ "id": "evt_1" }] };
         assert_eq!(
             entries,
             [
                 (SEAL_QUEUE, doc! { "_id": "bat_1", "at": at, "records": records }),
-                (OUTBOX, doc! { "_id": "bat_1", "at": at, "events": [{ "id": "evt_1", "type": "Tested" }] }),
+                (OUTBOX, doc! { "at": at, "events": [{ "id": "evt_1", "type": "Tested", "subjectId": "ord_1" }] }),
             ]
         );
         assert!(journal().entries("bat_2", at, [("orders", &*order)].into_iter()).is_empty());

@@ -413,8 +413,8 @@ impl Committer {
             .write_concern(mongo::durable())
             .max_commit_time(COMMIT_TIME_MAX)
             .await?;
-        let wrote = match self.decide_and_write(batch, &mut session).await {
-            Ok(wrote) => wrote,
+        let (wrote, has_events) = match self.decide_and_write(batch, &mut session).await {
+            Ok(written) => written,
             Err(trouble) => {
                 let _ = session.abort_transaction().await;
                 batch.slots.iter_mut().for_each(|slot| slot.forget(number));
@@ -428,6 +428,9 @@ impl Committer {
         match commit(&mut session, deadline).await {
             Committed::Done => {
                 crash::point("after_commit");
+                if has_events {
+                    self.journal.announce();
+                }
                 Ok(number)
             }
             Committed::Never(error) => {
@@ -439,8 +442,8 @@ impl Committer {
         }
     }
 
-    /// Whether anything was written.
-    async fn decide_and_write(&self, batch: &mut Batch, session: &mut ClientSession) -> Result<bool, Trouble> {
+    /// Whether anything was written, and whether events were.
+    async fn decide_and_write(&self, batch: &mut Batch, session: &mut ClientSession) -> Result<(bool, bool), Trouble> {
         let now = self.clock.now();
         let mut view = if batch.collisions == 0 { View::new(now) } else { View::after_collision(now) };
         let mut wanted: Vec<Key> = batch.slots.iter().flat_map(|slot| slot.reads()).collect();
@@ -457,8 +460,9 @@ impl Committer {
         let marker = (batch.in_doubt || view.has_changes()).then_some(marker);
         let wrote = marker.is_some();
         batch.changes = view.changes().collect();
+        let has_events = view.appended.iter().any(|(collection, _)| self.journal.are_events(collection));
         write::flush(&self.db, session, view, &self.journal, marker).await?;
-        Ok(wrote)
+        Ok((wrote, has_events))
     }
 
     /// Lets each command decide over what those before it left, and gives what they looked for and was not read. What such

@@ -121,7 +121,7 @@ impl Command for TakeCallback {
         let (outcome, event) = self.apply(view, &mut topup);
         if let Some(kind) = event {
             topup.updated_at = view.now();
-            record(view, &self.event_id, kind, &topup, &self.actor);
+            record(view, &self.event_id, kind, &mut topup, &self.actor);
         }
         view.update(&topup);
         let taken = self.record_of(view, &topup, outcome);

@@ -65,7 +65,7 @@ impl RequestTopup {
     /// A new top-up with its event and its jobs, for a merchant who may do business.
     fn begin(&self, view: &mut View, _: Verified) -> Topup {
         let now = view.now();
-        let topup = Topup {
+        let mut topup = Topup {
             id: self.topup_id.clone(),
             user_id: self.user_id.clone(),
             client_topup_id: self.client_topup_id.clone(),
@@ -83,6 +83,7 @@ impl RequestTopup {
             start_job_id: self.start_job_id.clone(),
             check_job_id: self.check_job_id.clone(),
             open_calls: OpenCalls::default(),
+            events: 0,
             correlation_id: self.correlation_id.clone(),
             expires_at: after(now, self.expires_in),
             last_look_at: None,
@@ -93,12 +94,12 @@ impl RequestTopup {
             Job::new(id.to_owned(), &self.queue, kind, doc! { "topupId": &self.topup_id }, &self.correlation_id, now)
                 .owned_by(&self.user_id)
         };
-        view.insert(&topup);
-        view.insert(&job(&self.start_job_id, START_KIND));
         let mut check = job(&self.check_job_id, CHECK_KIND);
         check.schedule(topup.expires_at, now);
+        record(view, &self.event_id, "TopupRequested", &mut topup, &self.actor);
+        view.insert(&topup);
+        view.insert(&job(&self.start_job_id, START_KIND));
         view.insert(&check);
-        record(view, &self.event_id, "TopupRequested", &topup, &self.actor);
         topup
     }
 }
@@ -123,13 +124,15 @@ pub(super) fn credit(view: &mut View, topup: &Topup, event_id: &str, actor: &Act
     wallet::credit(view, &topup.user_id, topup.money(), Account::SettlementCash, &entry).map(|booked| booked.id)
 }
 
-/// Records what happened to a top-up.
-pub(super) fn record(view: &mut View, event_id: &str, kind: &str, topup: &Topup, actor: &Actor) {
+/// Records what happened to a top-up, which is to be written afterwards.
+pub(super) fn record(view: &mut View, event_id: &str, kind: &str, topup: &mut Topup, actor: &Actor) {
+    topup.events += 1;
     let event = Event {
         id: event_id.to_owned(),
         kind: kind.into(),
         subject_id: topup.id.clone(),
         user_id: topup.user_id.clone(),
+        seq: topup.events,
         actor: actor.clone(),
         data: doc! {
             "clientTopupId": &topup.client_topup_id,

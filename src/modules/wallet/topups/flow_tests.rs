@@ -51,6 +51,7 @@ pub(super) fn topup() -> Topup {
         start_job_id: "job_start".into(),
         check_job_id: "job_check".into(),
         open_calls: OpenCalls::default(),
+        events: 0,
         correlation_id: "rqs_1".into(),
         expires_at: at(600_000),
         last_look_at: None,

@@ -164,9 +164,9 @@ impl CallJob for TopupJob {
         give_up(topup, self.kind, failure, ErrorClass::Unknown, view.now())
     }
 
-    fn write(&self, view: &mut View, topup: Topup, decision: &Decision, by: By<'_>) -> Option<&'static str> {
+    fn write(&self, view: &mut View, mut topup: Topup, decision: &Decision, by: By<'_>) -> Option<&'static str> {
         if let Some(event) = decision.event {
-            record(view, by.event_id, event, &topup, by.actor);
+            record(view, by.event_id, event, &mut topup, by.actor);
         }
         view.update(&topup);
         None
@@ -174,7 +174,7 @@ impl CallJob for TopupJob {
 
     fn revive(&self, view: &mut View, mut topup: Topup, _: &Job, by: By<'_>) -> Result<(), RetryRefused> {
         try_again(&mut topup, self.kind, view.now()).map_err(|reason| RetryRefused { reason })?;
-        record(view, by.event_id, "TopupRetried", &topup, by.actor);
+        record(view, by.event_id, "TopupRetried", &mut topup, by.actor);
         view.update(&topup);
         Ok(())
     }

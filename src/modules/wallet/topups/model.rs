@@ -109,6 +109,9 @@ pub struct Topup {
     pub check_job_id: String,
     /// Calls under way.
     pub open_calls: OpenCalls,
+    /// Events of it so far.
+    #[serde(default)]
+    pub events: i64,
     /// `X-Request-Id` of the request behind it.
     pub correlation_id: String,
     /// From then on it can't be paid.

@@ -1,0 +1,167 @@
+//! The relay itself: poison, other relays, consumers that fail, long outboxes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use bson::{DateTime, Document, doc};
+use mongodb::{ClientSession, Database, error::Result};
+use waybill::{
+    modules::events::{Consumer, EVENTS_QUEUE, EventHead},
+    platform::ids::new_id,
+};
+
+use super::{Following, Noting, code_of, handler_jobs, notes, states};
+use crate::support::TestApp;
+
+/// An event and its entry in the outbox, as a transaction of the service leaves them.
+async fn leave(app: &TestApp, subject_id: &str, seqs: std::ops::RangeInclusive<i64>) -> Vec<String> {
+    let (mut events, mut heads) = (Vec::new(), Vec::new());
+    for seq in seqs {
+        let id = new_id("evt");
+        heads.push(doc! { "id": &id, "type": "Tested", "subjectId": subject_id, "userId": "usr_1", "seq": seq });
+        events.push(doc! {
+            "_id": id, "type": "Tested", "subjectId": subject_id, "userId": "usr_1", "seq": seq, "data": {},
+            "actor": { "kind": "system", "id": "test" }, "at": DateTime::now(),
+        });
+    }
+    let ids = events.iter().map(|event| event.get_str("_id").unwrap().to_owned()).collect();
+    app.db().collection("events").insert_many(events).await.unwrap();
+    put(app, doc! { "events": heads }).await;
+    ids
+}
+
+async fn put(app: &TestApp, mut entry: Document) {
+    entry.insert("_id", new_id("out"));
+    entry.insert("at", DateTime::now());
+    app.db().collection("outbox").insert_one(entry).await.unwrap();
+}
+
+#[tokio::test]
+async fn poison_dies_alone() {
+    let app = TestApp::start().await;
+    let on = Following::with(&app, vec![Noting::well(&app, "good", &["Tested"])]);
+    let events = app.db().collection::<Document>("events");
+    let gone = leave(&app, "sub_gone", 1..=1).await.remove(0);
+    events.delete_one(doc! { "_id": gone }).await.unwrap();
+    let odd = leave(&app, "sub_odd", 1..=1).await.remove(0);
+    events.update_one(doc! { "_id": odd }, doc! { "$set": { "actor": "nobody" } }).await.unwrap();
+    for heads in [doc! { "events": [{ "type": "Tested" }, 7] }, doc! { "events": "none" }, doc! {}] {
+        put(&app, heads).await;
+    }
+    // As an older version wrote it: the rest is in the event.
+    let short = leave(&app, "sub_short", 1..=2).await;
+    let heads: Vec<Document> = short.iter().map(|id| doc! { "id": id, "type": "Tested" }).collect();
+    let outbox = app.db().collection::<Document>("outbox");
+    outbox.update_one(doc! { "events.subjectId": "sub_short" }, doc! { "$set": { "events": heads } }).await.unwrap();
+    leave(&app, "sub_good", 1..=1).await;
+    on.run().await;
+    assert!(app.all("outbox", doc! {}).await.is_empty());
+    assert_eq!(notes(&app, "sub_good").await, ["good 1 1"]);
+    assert_eq!(notes(&app, "sub_short").await, ["good 1 1", "good 2 1"]);
+    let dead = app.all("jobs", doc! { "queue": EVENTS_QUEUE, "state": "dead" }).await;
+    let mut codes: Vec<_> = dead.iter().map(code_of).collect();
+    codes.sort_unstable();
+    let unreadable = "events.unreadable";
+    assert_eq!(codes, ["events.gone", unreadable, unreadable, unreadable, unreadable, unreadable]);
+    let admin = app.admin().await;
+    for job in dead.iter().filter(|job| job.get_document("payload").unwrap().contains_key("outboxId")) {
+        let path = format!("/queues/jobs/{}", job.get_str("_id").unwrap());
+        let shown = app.get(&admin, &path).await.expect(200).body;
+        assert_eq!(shown["state"], "dead", "it can be looked at");
+        let retry = format!("{path}/retry");
+        let refused = app.request(reqwest::Method::POST, &retry, Some(&admin.token), None).await.expect(409);
+        assert_eq!(refused.code(), "queues.retry_refused");
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_relays_take_every_event_once_and_a_long_outbox_drains() {
+    const SUBJECTS: usize = 40;
+    const EVENTS: i64 = 30;
+    let app = TestApp::start().await;
+    let on =
+        Following::with(&app, vec![Noting::well(&app, "good", &["Tested"]), Noting::well(&app, "other", &["Nothing"])]);
+    for n in 0..SUBJECTS {
+        leave(&app, &format!("sub_{n}"), 1..=EVENTS / 2).await;
+        leave(&app, &format!("sub_{n}"), EVENTS / 2 + 1..=EVENTS).await;
+    }
+    let took = AtomicUsize::new(0);
+    let relaying = async || {
+        // Each goes on as if it had the lease: what keeps them apart is the outbox.
+        let relay = on.app.relay();
+        while !app.all("outbox", doc! {}).await.is_empty() {
+            app.db().collection::<Document>("singletons").delete_many(doc! {}).await.unwrap();
+            if let Ok(events) = relay.pass().await {
+                took.fetch_add(events as usize, Ordering::SeqCst);
+            }
+        }
+    };
+    tokio::join!(relaying(), relaying(), relaying());
+    let all = SUBJECTS * EVENTS as usize;
+    assert_eq!(took.load(Ordering::SeqCst), all);
+    assert_eq!(handler_jobs(&app, "good").await.len(), all);
+    assert!(handler_jobs(&app, "other").await.is_empty());
+    let due = app.all("jobs", doc! { "queue": EVENTS_QUEUE, "turn": { "$type": "string" } }).await;
+    assert_eq!(due.len(), SUBJECTS, "one of each subject");
+    on.run().await;
+    for n in 0..SUBJECTS {
+        // As they were written: the time of the note is its id's place in the journal of the collection.
+        let noted = app.all("handled", doc! { "subject": format!("sub_{n}") }).await.len();
+        assert_eq!(noted as i64, EVENTS);
+    }
+    assert_eq!(states(&app, "good").await.iter().filter(|state| *state == "done").count(), all);
+    app.finish().await;
+}
+
+/// Writes what it sees into a collection, and fails as often as it is told.
+struct Failing {
+    failures: AtomicUsize,
+    panics: bool,
+}
+
+#[async_trait]
+impl Consumer for Failing {
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        kind == "Tested"
+    }
+
+    async fn take(&self, db: &Database, session: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>> {
+        for head in heads {
+            db.collection("seen").insert_one(doc! { "_id": &head.id }).session(&mut *session).await?;
+        }
+        if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            assert!(!self.panics, "on purpose");
+            return Err(mongodb::error::Error::custom("on purpose"));
+        }
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn what_a_consumer_wrote_before_it_failed_is_not_there_and_nothing_is_acknowledged() {
+    let app = TestApp::start().await;
+    for panics in [false, true] {
+        let failing: Arc<dyn Consumer> = Arc::new(Failing { failures: 1.into(), panics });
+        let on = app.app.clone().following(vec![Noting::well(&app, "good", &["Tested"])], vec![failing]);
+        // The relay before has the lease.
+        app.db().collection::<Document>("singletons").delete_many(doc! {}).await.unwrap();
+        let before = app.all("seen", doc! {}).await.len();
+        let relay = on.relay();
+        leave(&app, "sub_1", 1..=3).await;
+        assert!(relay.pass().await.is_err());
+        assert_eq!(app.all("outbox", doc! {}).await.len(), 1);
+        assert_eq!(app.all("seen", doc! {}).await.len(), before);
+        assert_eq!(relay.pass().await.unwrap(), 3);
+        assert_eq!(app.all("seen", doc! {}).await.len(), before + 3);
+    }
+    assert_eq!(handler_jobs(&app, "good").await.len(), 6);
+    app.finish().await;
+}
