@@ -2,6 +2,7 @@
 
 mod callers;
 mod routes;
+mod schedules;
 
 use std::{
     sync::{
@@ -31,6 +32,7 @@ use crate::{
         orders::{OrderFiles, OrderService, OrderStore},
         providers::{Accounts, Dispatcher, Providers, accounts, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
+        schedules::{Plan, RunScheduleJobs, ScheduleStore, Scheduler},
         wallet::{
             WalletService, WalletStore,
             rates::{self, RateCards},
@@ -48,7 +50,7 @@ use crate::{
         rate_limit::RateLimiter,
         redis::Redis,
         sealing::SealingKeys,
-        singleton::SINGLETONS,
+        singleton::{SINGLETONS, Singleton},
     },
 };
 
@@ -117,6 +119,8 @@ pub struct App {
     pub payments: QueueConfig,
     /// The queue of applications to check.
     pub checks: QueueConfig,
+    /// What is due by the calendar.
+    pub plans: Arc<Vec<Plan>>,
     exports: AuditExports,
     rates: RateCards,
     tokens: Arc<TokenKeys>,
@@ -154,6 +158,7 @@ pub fn collections() -> Vec<&'static str> {
         TopupStore::COLLECTIONS,
         KycStore::COLLECTIONS,
         rates::COLLECTIONS,
+        ScheduleStore::COLLECTIONS,
         batch::COLLECTIONS,
         &[SINGLETONS],
     ]
@@ -182,6 +187,7 @@ pub fn indexes() -> Vec<Index> {
         KycStore::indexes(),
         rates::indexes(),
         accounts::indexes(),
+        ScheduleStore::indexes(),
         batch::indexes(),
     ]
     .concat()
@@ -224,6 +230,11 @@ fn sealer(config: &Config, secrets: &Secrets, db: &Database, clock: &Clock) -> r
         places,
         Exchange::new(ANCHOR_DEADLINE)?,
     ))))
+}
+
+fn purger(config: &Config, keys: &AuditKeys, db: &Database, clock: &Clock) -> Option<Purger> {
+    let keys = keys.purge_keys()?;
+    Some(Purger::new(db.clone(), clock.clone(), config.retention.retention(), keys))
 }
 
 impl App {
@@ -341,7 +352,15 @@ impl App {
         );
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
-        let handlers = callers::handlers(&config, secrets, &accounts, gateway, &begin_lane, &clock, &orders)?;
+        let mut handlers = callers::handlers(&config, secrets, &accounts, gateway, &begin_lane, &clock, &orders)?;
+        let plans = schedules::plans(&config.schedules).map_err(|error| BuildError::Config(error.to_string()))?;
+        let tasks = schedules::tasks(schedules::TaskParts {
+            db: db.clone(),
+            keys: secrets.audit.public.clone(),
+            sealing: Arc::clone(&secrets.sealing),
+            purger: purger(&config, &secrets.audit, &db, &clock),
+        });
+        handlers.push(Arc::new(RunScheduleJobs { tasks, queue: config.schedules.queue() }));
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -362,6 +381,7 @@ impl App {
             providers,
             payments,
             checks,
+            plans: Arc::new(plans),
             tokens,
             revocations,
             limiter,
@@ -405,7 +425,8 @@ impl App {
 
     /// Every queue, whoever runs its jobs.
     fn all_queues(&self) -> Vec<QueueConfig> {
-        [self.order_queues(), vec![self.payments.clone(), self.checks.clone(), events::queue()]].concat()
+        let others = vec![self.payments.clone(), self.checks.clone(), events::queue(), self.config.schedules.queue()];
+        [self.order_queues(), others].concat()
     }
 
     /// Queues whose jobs somebody here can run: without a payment gateway, payments wait for a worker that has
@@ -420,6 +441,7 @@ impl App {
             queues.push(self.checks.clone());
         }
         queues.push(events::queue());
+        queues.push(self.config.schedules.queue());
         queues
     }
 
@@ -474,8 +496,21 @@ impl App {
     /// What purges records that are older than they are kept; none where there is no key to sign purge records by.
     #[must_use]
     pub fn purger(&self) -> Option<Purger> {
-        let keys = self.audit_keys.purge_keys()?;
-        Some(Purger::new(self.db.clone(), self.clock.clone(), self.config.retention.retention(), keys))
+        purger(&self.config, &self.audit_keys, &self.db, &self.clock)
+    }
+
+    /// Who starts what is due by the calendar.
+    #[must_use]
+    pub fn scheduler(&self) -> Scheduler {
+        Scheduler {
+            store: ScheduleStore::new(self.db.clone()),
+            lane: self.completion_lane.clone(),
+            lease: Singleton::new(self.db.clone(), "schedules"),
+            clock: self.clock.clone(),
+            waker: self.waker.clone(),
+            plans: Arc::clone(&self.plans),
+            queue: self.config.schedules.queue(),
+        }
     }
 
     /// Checks the audit's seals with the keys of the configuration.

@@ -4,6 +4,7 @@ mod audit;
 mod export;
 mod providers;
 mod retention;
+mod schedules;
 mod secrets;
 mod worker;
 
@@ -23,6 +24,7 @@ pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use export::{AuditExportArgs, ExportFilterArgs};
 pub use providers::ProviderArgs;
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
+pub use schedules::ScheduleArgs;
 pub use secrets::{Secrets, strong_jwt_secret};
 pub use worker::WorkerArgs;
 
@@ -220,6 +222,9 @@ pub struct Config {
     /// How long records are kept.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// What is due by the calendar.
+    #[command(flatten)]
+    pub schedules: ScheduleArgs,
     /// Times of the worker.
     #[command(flatten)]
     pub worker: WorkerArgs,

@@ -34,6 +34,7 @@ use crate::{
         orders::{self, OrderStore},
         providers::{ProviderSettings, registry::PAYMENT_GATEWAY},
         queue::by_queue_and_kind,
+        schedules::{self, ScheduleBoard, ScheduleStore},
         wallet::{self, WalletStore, rates, topups},
     },
     platform::{
@@ -139,6 +140,14 @@ impl App {
                 wallets: WalletStore::new(self.db.clone()),
             }))
             .merge(queue_router(board))
+            .merge(schedules::router(ScheduleBoard {
+                store: ScheduleStore::new(self.db.clone()),
+                lane: self.api_lane.clone(),
+                waker: self.waker.clone(),
+                clock: self.clock.clone(),
+                plans: Arc::clone(&self.plans),
+                queue: self.config.schedules.queue(),
+            }))
             .merge(OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).with_state(self.clone()))
     }
 

@@ -74,32 +74,21 @@ fn sealer_of(app: &App) -> Result<Arc<Sealer>, String> {
     })
 }
 
-/// The worker, the sealer, the relay and the purge, from the moment at which time is the database's.
+/// The worker, the sealer, the relay and the scheduler, from the moment at which time is the database's.
 async fn run_worker(app: &App, sealer: &Sealer, shutdown: Shutdown) {
     tokio::select! {
         () = app.clock_synced() => {}
         () = shutdown.clone().wait() => return,
     }
     let relay = app.relay();
-    let purge = async {
-        match app.purger() {
-            Some(purger) => purger.keep_purging().await,
-            None => std::future::pending().await,
-        }
-    };
     let worker = app.worker();
-    let work = async {
-        tokio::join!(
-            worker.run(shutdown.clone().wait()),
-            sealer.run(shutdown.clone().wait()),
-            relay.run(shutdown.clone().wait())
-        )
-    };
-    tokio::select! {
-        _ = work => {}
-        // Wherever it is when the others have ended, it goes on there another time.
-        () = purge => {}
-    }
+    let scheduler = app.scheduler();
+    tokio::join!(
+        worker.run(shutdown.clone().wait()),
+        sealer.run(shutdown.clone().wait()),
+        relay.run(shutdown.clone().wait()),
+        scheduler.run(shutdown.wait())
+    );
 }
 
 pub(super) async fn all(config: Config) -> Result<(), String> {

@@ -8,4 +8,5 @@ pub mod kyc;
 pub mod orders;
 pub mod providers;
 pub mod queue;
+pub mod schedules;
 pub mod wallet;

@@ -378,15 +378,16 @@ async fn a_purge_that_is_killed_leaves_neither_a_gap_nor_a_double() {
 
 #[tokio::test]
 async fn a_worker_purges_by_itself() {
+    let purge = || doc! { "_id": "audit-purge" };
     let scene = Scene::old().await;
     let mut worker = Launch::worker(&scene.app, THIRTY_DAYS).start().await;
+    eventually("the purge is scheduled", PATIENCE, async || !scene.app.all("schedules", purge()).await.is_empty())
+        .await;
+    let overdue = doc! { "nextAt": bson::DateTime::from_millis(0) };
+    scene.app.update_one("schedules", purge(), overdue).await;
     eventually("old calls are gone", PATIENCE, async || scene.count(RESPONSES, doc! {}).await == 0).await;
     eventually("the purge has ended", PATIENCE, async || {
-        !scene
-            .app
-            .all("audit_retention", doc! { "_id": "guard", "token": null, "dueAt": { "$gt": bson::DateTime::now() } })
-            .await
-            .is_empty()
+        !scene.app.all("schedule_runs", doc! { "schedule": "audit-purge", "state": "done" }).await.is_empty()
     })
     .await;
     worker.terminate().await;

@@ -61,6 +61,7 @@ mod redaction;
 mod redaction_providers;
 mod roles;
 mod rosreestr;
+mod schedules;
 mod sealing;
 mod sealing_recovery;
 mod statement;

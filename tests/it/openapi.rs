@@ -85,6 +85,11 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("post", "/queues/{queue}/pause", true),
     ("post", "/queues/{queue}/resume", true),
     ("post", "/queues/{queue}/retry-dead", true),
+    ("get", "/schedules", true),
+    ("get", "/schedules/{name}/runs", true),
+    ("post", "/schedules/{name}/run", true),
+    ("post", "/schedules/{name}/pause", true),
+    ("post", "/schedules/{name}/resume", true),
     ("get", "/healthz", false),
     ("get", "/readyz", false),
 ];

@@ -41,6 +41,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("PUT /provider-accounts", Some(&[Role::Admin])),
     ("DELETE /provider-accounts", Some(&[Role::Admin])),
     ("/queues", Some(&[Role::Admin])),
+    ("/schedules", Some(&[Role::Admin])),
 ];
 
 /// Method, if the row has one, and prefix.

@@ -38,8 +38,6 @@ pub struct Guard {
     /// Of whoever purges.
     token: Option<String>,
     lease_until: DateTime,
-    /// The purge is not due before.
-    due_at: DateTime,
 }
 
 impl Entity for Guard {
@@ -54,7 +52,7 @@ impl Guard {
     /// As it is before anything happened.
     pub(super) fn new() -> Self {
         let never = DateTime::from_millis(0);
-        Self { id: ID.into(), changes: 0, releases: 0, token: None, lease_until: never, due_at: never }
+        Self { id: ID.into(), changes: 0, releases: 0, token: None, lease_until: never }
     }
 
     /// After a change, and so many releases in it.
@@ -80,28 +78,25 @@ pub(super) struct Lease {
     pub(super) releases: i64,
 }
 
-/// Takes the lease where nobody has it and, if asked, the purge is due.
+/// Takes the lease where nobody has it.
 ///
 /// # Errors
 /// What the driver says.
-pub(super) async fn claim(db: &Database, now: DateTime, only_if_due: bool) -> Result<Option<Lease>> {
+pub(super) async fn claim(db: &Database, now: DateTime) -> Result<Option<Lease>> {
     ensure(db).await?;
     let token = new_id("prg");
-    let mut free = doc! { "_id": ID, "leaseUntil": { "$lte": now } };
-    if only_if_due {
-        free.insert("dueAt", doc! { "$lte": now });
-    }
+    let free = doc! { "_id": ID, "leaseUntil": { "$lte": now } };
     let take = doc! { "$set": { "token": &token, "leaseUntil": after(now, LEASE) } };
     let taken = db.collection::<Guard>(RETENTION).find_one_and_update(free, take).await?;
     Ok(taken.map(|guard| Lease { token, releases: guard.releases }))
 }
 
-/// Gives the lease back; the purge is due again at `due_at`.
+/// Gives the lease back.
 ///
 /// # Errors
 /// What the driver says; it runs out then.
-pub(super) async fn release(db: &Database, lease: &Lease, due_at: DateTime) -> Result<()> {
-    let free = doc! { "$set": { "token": null, "leaseUntil": DateTime::from_millis(0), "dueAt": due_at } };
+pub(super) async fn release(db: &Database, lease: &Lease) -> Result<()> {
+    let free = doc! { "$set": { "token": null, "leaseUntil": DateTime::from_millis(0) } };
     let ours = doc! { "_id": ID, "token": &lease.token };
     db.collection::<Document>(RETENTION).update_one(ours, free).await.map(drop)
 }

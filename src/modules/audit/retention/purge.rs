@@ -18,22 +18,14 @@ use crate::{
         proof::{Leaf, Scopes, Seal},
         seals::SealStore,
     },
-    platform::{
-        clock::{Clock, after},
-        crash,
-        identity::Actor,
-    },
+    platform::{clock::Clock, crash, identity::Actor},
 };
 
-/// How often the purge runs.
-const EVERY: Duration = Duration::from_secs(3_600);
-/// How often a worker looks whether it is due.
-const CHECK_EVERY: Duration = Duration::from_secs(60);
 /// Records of one transaction: well below the fifteen seconds that a transaction may take, and the 16 MB of a record.
 const CHUNK: usize = 2_000;
 /// Between two transactions, so that it takes its part of the database and no more.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Transactions of one run; what is left is for the next one, a minute later.
+/// Transactions of one run; what is left is for the next one.
 const TRANSACTIONS_MAX: u64 = 10_000;
 /// Headers and kept seals that are read at once.
 const PAGE: i64 = 100;
@@ -94,24 +86,12 @@ impl Purger {
         Self { chunk: chunk.max(1), ..self }
     }
 
-    /// Purges whenever it is due, until it is dropped. Errors are logged, and it tries again.
-    pub async fn keep_purging(&self) {
-        loop {
-            match self.lease_and_run(Trigger::Worker, true).await {
-                Ok(Some(report)) => log(&report),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "the purge stopped; it goes on later"),
-            }
-            tokio::time::sleep(CHECK_EVERY).await;
-        }
-    }
-
     /// Purges now, by rule; none where somebody else does.
     ///
     /// # Errors
     /// What the driver says; what was purged until then is purged, and the next run goes on there.
     pub async fn run(&self) -> Result<Option<PurgeReport>> {
-        self.lease_and_run(Trigger::Worker, false).await
+        self.lease_and_run(Trigger::Worker).await
     }
 
     /// The same, because somebody asks for it with `waybill audit purge`: that is on record before anything goes.
@@ -119,7 +99,7 @@ impl Purger {
     /// # Errors
     /// What the driver says.
     pub async fn run_on_request(&self) -> Result<Option<PurgeReport>> {
-        self.lease_and_run(Trigger::CommandLine, false).await
+        self.lease_and_run(Trigger::CommandLine).await
     }
 
     /// What would go now. Changes nothing.
@@ -130,17 +110,15 @@ impl Purger {
         Run::new(self, Trigger::CommandLine, None).go().await
     }
 
-    async fn lease_and_run(&self, trigger: Trigger, only_if_due: bool) -> Result<Option<PurgeReport>> {
-        let Some(lease) = claim(&self.db, self.clock.now(), only_if_due).await? else { return Ok(None) };
+    async fn lease_and_run(&self, trigger: Trigger) -> Result<Option<PurgeReport>> {
+        let Some(lease) = claim(&self.db, self.clock.now()).await? else { return Ok(None) };
         let noted = if trigger == Trigger::CommandLine { self.note_request(&lease).await } else { Ok(()) };
         let done = match noted {
             Ok(()) => Run::new(self, trigger, Some(&lease)).go().await,
             Err(error) => Err(error),
         };
-        let more = done.as_ref().map_or(true, |report| report.more);
-        let due_at = if more { self.clock.now() } else { after(self.clock.now(), EVERY) };
-        release(&self.db, &lease, due_at).await?;
-        done.map(Some)
+        release(&self.db, &lease).await?;
+        done.inspect(log).map(Some)
     }
 
     /// Who reads purge records can tell a person's settings from the rule's.

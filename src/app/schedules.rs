@@ -1,0 +1,163 @@
+//! What is due by the calendar, and what it does.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use bson::{Bson, doc};
+use mongodb::Database;
+
+use crate::{
+    config::ScheduleArgs,
+    modules::{
+        audit::{
+            proof::PublicKeys,
+            retention::Purger,
+            verification::{Part, verify_chain},
+        },
+        inspection::check_all,
+        schedules::{Alert, CalendarError, Finished, Missed, Plan, Task},
+        wallet::{Difference, Differences, WalletStore},
+    },
+    platform::sealing::SealingKeys,
+};
+
+const LEDGER_CHECK: &str = "ledger-check";
+const AUDIT_VERIFY: &str = "audit-verify";
+const AUDIT_PURGE: &str = "audit-purge";
+/// Differences that a run lists; `waybill ledger check` prints all.
+const LISTED_MAX: usize = 20;
+
+/// Every schedule that is not switched off.
+pub(super) fn plans(settings: &ScheduleArgs) -> Result<Vec<Plan>, CalendarError> {
+    let mut plans = Vec::new();
+    for (name, cron, missed, description) in [
+        (
+            LEDGER_CHECK,
+            &settings.ledger_check_cron,
+            Missed::Once,
+            "Compares balances with lines, holds with orders, orders with provider logs, top-ups with credits.",
+        ),
+        (
+            AUDIT_VERIFY,
+            &settings.audit_verify_cron,
+            Missed::Once,
+            "Checks every seal of the audit and every record in it.",
+        ),
+        (AUDIT_PURGE, &settings.audit_purge_cron, Missed::Once, "Deletes records that are past their retention."),
+    ] {
+        plans.extend(settings.calendar(cron)?.map(|calendar| Plan { name, description, calendar, missed }));
+    }
+    Ok(plans)
+}
+
+/// What the tasks work with.
+pub(super) struct TaskParts {
+    pub(super) db: Database,
+    pub(super) keys: PublicKeys,
+    pub(super) sealing: Arc<SealingKeys>,
+    pub(super) purger: Option<Purger>,
+}
+
+/// The task of every schedule.
+pub(super) fn tasks(parts: TaskParts) -> HashMap<&'static str, Arc<dyn Task>> {
+    let TaskParts { db, keys, sealing, purger } = parts;
+    let check = LedgerCheck { store: WalletStore::new(db.clone()) };
+    HashMap::from([
+        (LEDGER_CHECK, Arc::new(check) as Arc<dyn Task>),
+        (AUDIT_VERIFY, Arc::new(AuditVerify { db, keys, sealing })),
+        (AUDIT_PURGE, Arc::new(AuditPurge { purger })),
+    ])
+}
+
+struct LedgerCheck {
+    store: WalletStore,
+}
+
+#[derive(Default)]
+struct Found {
+    count: u64,
+    listed: Vec<Bson>,
+    looked_at: bson::Document,
+}
+
+impl Differences for Found {
+    fn add(&mut self, difference: Difference) {
+        self.count += 1;
+        if self.listed.len() < LISTED_MAX {
+            let Difference { check, subject, expected, found } = difference;
+            self.listed.push(doc! { "check": check, "subject": subject, "expected": expected, "found": found }.into());
+        }
+    }
+
+    fn looked_at(&mut self, collection: &'static str, count: u64) {
+        self.looked_at.insert(collection, count as i64);
+    }
+}
+
+#[async_trait]
+impl Task for LedgerCheck {
+    async fn run(&self) -> Result<Finished, String> {
+        let mut found = Found::default();
+        check_all(&self.store, &mut found).await.map_err(|error| error.to_string())?;
+        metrics::gauge!("waybill_ledger_differences").set(found.count as f64);
+        let alert = (found.count > 0).then(|| Alert {
+            kind: "LedgerDiffers",
+            message: format!("The books differ in {} place(s); `waybill ledger check` lists them.", found.count),
+        });
+        let Found { count, listed, looked_at } = found;
+        let result = doc! { "differences": count as i64, "listed": listed, "checked": looked_at };
+        Ok(Finished { result, alert })
+    }
+}
+
+struct AuditVerify {
+    db: Database,
+    keys: PublicKeys,
+    sealing: Arc<SealingKeys>,
+}
+
+#[async_trait]
+impl Task for AuditVerify {
+    async fn run(&self) -> Result<Finished, String> {
+        let report = verify_chain(&self.db, &self.keys, &self.sealing, Part::default(), |_| {})
+            .await
+            .map_err(|error| error.to_string())?;
+        metrics::gauge!("waybill_audit_differences").set(if report.is_verified() { 0.0 } else { 1.0 });
+        let result = doc! {
+            "verified": report.is_verified(),
+            "seals": report.seals.count as i64,
+            "records": report.records as i64,
+            "purged": report.purged as i64,
+            "sealedLate": report.sealed_late as i64,
+            "lastSeal": report.seals.last,
+        };
+        let alert = report.finding.map(|finding| Alert {
+            kind: "AuditDiffers",
+            message: format!("The audit is not as it was sealed, first at seal {}: {}", finding.seal, finding.detail),
+        });
+        Ok(Finished { result, alert })
+    }
+}
+
+struct AuditPurge {
+    purger: Option<Purger>,
+}
+
+#[async_trait]
+impl Task for AuditPurge {
+    async fn run(&self) -> Result<Finished, String> {
+        let Some(purger) = &self.purger else {
+            return Err("There is no AUDIT_SIGNING_KEY to sign purge records with.".into());
+        };
+        let mut records = 0;
+        loop {
+            // None where somebody else purges.
+            let Some(report) = purger.run().await.map_err(|error| error.to_string())? else { break };
+            records += report.records();
+            if !report.more {
+                break;
+            }
+        }
+        Ok(Finished { result: doc! { "records": records as i64 }, alert: None })
+    }
+}
