@@ -17,7 +17,17 @@ KINDS = {
         "PRICED_BY": 'PricedBy::RateCard(include_str!("rate-card.json"))',
     },
     "erp": {"KIND": "Erp", "DETAIL": "sale", "DETAIL_TYPE": "Sale", "PRICED_BY": "PricedBy::Nothing"},
+    "registry": {
+        "KIND": "Registry",
+        "DETAIL": "extract",
+        "DETAIL_TYPE": "Extract",
+        "PRICED_BY": 'PricedBy::RateCard(include_str!("rate-card.json"))',
+    },
 }
+
+
+# Rate cards that a new provider of the kind begins with.
+CARDS = {"carrier": "parcelx-1.json", "registry": "rosreestr-1.json"}
 
 
 def fail(message):
@@ -25,10 +35,12 @@ def fail(message):
     sys.exit(1)
 
 
-def fill(template, words, cancels):
-    """The template with its words; what stands between @IF_CANCEL@ and @END@ only where orders can be taken back."""
+def fill(template, words, kind):
+    """The template with its words; what stands between @IF_CANCEL@ and @END@ only where orders can be taken back, and what
+    stands between @IF_FILES@ and @END@ only where they take their time and end with files."""
     text = (TEMPLATES / template).read_text()
-    text = re.sub(r"@IF_CANCEL@(.*?)@END@", r"\1" if cancels else "", text, flags=re.S)
+    for condition, holds in (("CANCEL", kind == "carrier"), ("FILES", kind == "registry")):
+        text = re.sub(rf"@IF_{condition}@(.*?)@END@", r"\1" if holds else "", text, flags=re.S)
     for word, value in words.items():
         text = text.replace(f"@{word}@", value)
     return text
@@ -60,17 +72,16 @@ def main(name, kind, title):
     type_name = "".join(part[0].upper() + part[1:] for part in parts)
     type_name = type_name if type_name[0].isalpha() else name.capitalize()
     words = {"NAME": name, "TITLE": title, "TYPE": type_name, **KINDS[kind]}
-    cancels = kind == "carrier"
 
     folder.mkdir()
     for template in ("mod.rs", "wire.rs", "tests.rs"):
-        (folder / template).write_text(fill(f"{template}.in", words, cancels))
+        (folder / template).write_text(fill(f"{template}.in", words, kind))
     written = [folder / "mod.rs", folder / "wire.rs", folder / "tests.rs", stand_in]
-    if kind == "carrier":
-        card = (ROOT / "data/rate-cards/parcelx-1.json").read_text()
+    if kind in CARDS:
+        card = (ROOT / "data/rate-cards" / CARDS[kind]).read_text()
         (folder / "rate-card.json").write_text(re.sub(r'("provider":\s*)"[^"]*"', rf'\1"{name}"', card))
         written.append(folder / "rate-card.json")
-    stand_in.write_text(fill("stand_in.rs.in", words, cancels))
+    stand_in.write_text(fill("stand_in.rs.in", words, kind))
     registry, main_rs = PROVIDERS / "registry.rs", STAND_INS / "main.rs"
     insert(registry, r"^(pub )?mod \w+;\n", f'#[path = "{name}/mod.rs"]\npub mod {name};\n')
     text = registry.read_text()

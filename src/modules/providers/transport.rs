@@ -1,6 +1,6 @@
 //! What an answer is by its transport and its status alone, whoever sent it and whatever was asked.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use serde_json::Value;
 
@@ -71,4 +71,17 @@ pub fn unexpected<T>(status: u16) -> Outcome<T> {
 #[must_use]
 pub fn unusable<T>(status: u16, field: &str) -> Outcome<T> {
     Outcome::unknown("provider.unexpected_answer", format!("Answered {status} without a usable {field}."))
+}
+
+/// A part of a path: letters, digits, `-`, `_`, `.` and `~` as they are (RFC 3986, section 2.3), everything else escaped.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }

@@ -1,6 +1,6 @@
 //! The gateway's words, in both directions, and what of them may be stored.
 
-use std::{collections::HashSet, fmt::Write};
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
@@ -122,16 +122,4 @@ fn files(body: &Value) -> Option<Vec<NamedFile>> {
         }
     }
     Some(files)
-}
-
-/// A part of a path: letters, digits, `-`, `_`, `.` and `~` as they are (RFC 3986, section 2.3), everything else escaped.
-pub(super) fn segment(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
