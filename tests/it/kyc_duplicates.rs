@@ -96,7 +96,7 @@ async fn of_many_who_hand_in_the_same_at_once_one_at_most_is_verified_by_itself(
 }
 
 #[tokio::test]
-async fn what_is_erased_or_changed_is_found_no_more() {
+async fn whoever_was_rejected_is_found_after_everything_was_erased() {
     let app = TestApp::start().await;
     let admin = app.admin().await;
     let user = hand_in(&app, &individual()).await;
@@ -108,12 +108,17 @@ async fn what_is_erased_or_changed_is_found_no_more() {
     app.decide(&admin, &user, &json!({ "decision": "reject", "reason": "Parcels of stones." })).await.expect(200);
     app.post(&user, "/kyc/erasure", &json!({ "reason": "Please." })).await.expect(204);
     assert!(app.all("kyc_papers", doc! { "userIds": &user.user_id }).await.is_empty());
-    // The hashes go too: the database removes what nobody has.
+    // The hashes go too, in three years: the database removes what nobody has.
     let left = app.all("kyc_papers", doc! {}).await;
-    assert!(left.iter().all(|paper| paper.get_datetime("emptiedAt").is_ok()), "{left:?}");
+    let in_two_years = app.app.clock.now_ms() + 2 * 366 * 86_400_000;
+    let goes = |paper: &bson::Document| paper.get_datetime("emptiedAt").unwrap().timestamp_millis();
+    assert!(left.len() == 2 && left.iter().all(|paper| goes(paper) > in_two_years), "{left:?}");
     assert!(app.application(&user).await.get_array("papers").unwrap().is_empty());
     let next = hand_in(&app, &individual()).await;
-    assert_eq!(app.kyc_state(&next).await, "verified");
+    assert_eq!(app.kyc_state(&next).await, "under_review");
+    let linked = review(&app, &admin, &next).await["linkedAccounts"].clone();
+    let rejected = json!({ "userId": user.user_id, "state": "rejected", "shared": ["bankAccount", "pan"] });
+    assert_eq!(linked, json!([rejected]));
     app.finish().await;
 }
 

@@ -251,7 +251,8 @@ pub(super) struct Erase {
     pub(super) event_id: String,
 }
 
-/// What an application keeps when it is erased: its ids, its states and times.
+/// What an application keeps when it is erased: its ids, its states and times. The keyed hashes of its papers stay for a while
+/// beside it, see [`papers`].
 fn erased(application: &Application, now: DateTime) -> Application {
     let without_reason =
         |decision: &super::model::Decision| super::model::Decision { reason: "[erased]".into(), ..decision.clone() };
@@ -292,7 +293,7 @@ impl Command for Erase {
             return Err(KycError::NotErasable(application.state));
         }
         ensure_not_held(view, &self.user_id)?;
-        papers::forget(view, &application);
+        papers::erase(view, &application);
         let mut kept = erased(&application, view.now());
         for document in &application.documents {
             view.remove(DOCUMENTS, &document.id);

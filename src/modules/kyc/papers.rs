@@ -1,6 +1,11 @@
 //! Numbers that another account has handed in before. They are sealed, and no two sealed values are alike, so each has a keyed
 //! hash (HMAC) beside it, by which the accounts that have handed it in are found. The key is made once and kept sealed, so that
 //! a change of the sealing key leaves the hashes alone.
+//!
+//! Whoever was rejected and has everything erased is found by them for [`KEPT`]: else erasing would be the way to come back
+//! unseen with the same papers. A hash says nothing without its key, and is used for nothing else.
+
+use std::time::Duration;
 
 use bson::DateTime;
 use mongodb::Database;
@@ -13,6 +18,7 @@ use super::{
 };
 use crate::platform::{
     batch::{Entity, View},
+    clock::after,
     kept_secret::{KeptSecret, KeptSecretError},
     sealing::SealingKeys,
     secret::MacKey,
@@ -24,6 +30,9 @@ pub const PAPERS: &str = "kyc_papers";
 pub const KYC_KEYS: &str = "kyc_keys";
 /// Where the key is kept.
 pub(super) const PAPERS_KEY: KeptSecret = KeptSecret { collection: KYC_KEYS, id: "papers" };
+/// Hashes of erased applications are kept for three years, as records of the audit are by default: for as long as somebody
+/// may have to answer for letting the merchant in again.
+const KEPT: Duration = Duration::from_secs(3 * 365 * 24 * 3600);
 /// Letters of an IFSC that name the bank: an account has one number there, whichever the branch.
 const BANK_CHARS: usize = 4;
 
@@ -36,8 +45,33 @@ pub(super) struct Paper {
     pub(super) id: String,
     /// Whose applications it stands in.
     pub(super) user_ids: Vec<String>,
-    /// Since when in nobody's; the document goes away soon after.
+    /// Whose they were that have been erased, and until when that is remembered.
+    #[serde(default)]
+    erased: Vec<Erased>,
+    /// From then on in nobody's: the document goes away.
     emptied_at: Option<DateTime>,
+}
+
+/// Somebody whose application was erased.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Erased {
+    user_id: String,
+    until: DateTime,
+}
+
+impl Paper {
+    /// Other accounts that have handed it in.
+    pub(super) fn others(&self, user_id: &str, now: DateTime) -> impl Iterator<Item = &str> {
+        let erased = self.erased.iter().filter(move |erased| erased.until > now).map(|erased| &erased.user_id);
+        self.user_ids.iter().chain(erased).map(String::as_str).filter(move |other| *other != user_id)
+    }
+
+    /// Says from when on it is in nobody's.
+    fn note_emptied(&mut self, now: DateTime) {
+        let until = self.erased.iter().map(|erased| erased.until).max().unwrap_or(now);
+        self.emptied_at = self.user_ids.is_empty().then(|| until.max(now));
+    }
 }
 
 impl Entity for Paper {
@@ -95,9 +129,14 @@ pub(super) fn hand_in(view: &mut View, application: &mut Application, ids: Vec<S
     let mut shared = false;
     for id in &ids {
         match view.by_id::<Paper>(id) {
-            None => view.insert(&Paper { id: id.clone(), user_ids: vec![user_id.clone()], emptied_at: None }),
+            None => view.insert(&Paper {
+                id: id.clone(),
+                user_ids: vec![user_id.clone()],
+                erased: Vec::new(),
+                emptied_at: None,
+            }),
             Some(mut paper) => {
-                shared |= paper.user_ids.iter().any(|other| *other != user_id);
+                shared |= paper.others(&user_id, view.now()).next().is_some();
                 if !paper.user_ids.contains(&user_id) {
                     paper.user_ids.push(user_id.clone());
                     paper.emptied_at = None;
@@ -110,10 +149,16 @@ pub(super) fn hand_in(view: &mut View, application: &mut Application, ids: Vec<S
     shared
 }
 
-/// Forgets that an application has handed anything in.
-pub(super) fn forget(view: &mut View, application: &Application) {
+/// An application is erased: what it has handed in is remembered, for a time.
+pub(super) fn erase(view: &mut View, application: &Application) {
+    let now = view.now();
     for id in &application.papers {
-        take_back(view, id, &application.user_id);
+        let Some(mut paper) = view.by_id::<Paper>(id) else { continue };
+        paper.user_ids.retain(|other| *other != application.user_id);
+        paper.erased.retain(|erased| erased.until > now && erased.user_id != application.user_id);
+        paper.erased.push(Erased { user_id: application.user_id.clone(), until: after(now, KEPT) });
+        paper.note_emptied(now);
+        view.update(&paper);
     }
 }
 
@@ -121,7 +166,7 @@ fn take_back(view: &mut View, id: &str, user_id: &str) {
     let Some(mut paper) = view.by_id::<Paper>(id) else { return };
     paper.user_ids.retain(|other| other != user_id);
     // Not removed here: somebody else may hand it in within this very batch.
-    paper.emptied_at = paper.user_ids.is_empty().then(|| view.now());
+    paper.note_emptied(view.now());
     view.update(&paper);
 }
 
@@ -178,13 +223,32 @@ mod tests {
         assert!(hand_in(&mut view, &mut second, ids(&["pan:2", "bankAccount:1"])));
         assert!(!hand_in(&mut view, &mut second, ids(&["pan:2"])), "it was changed");
         assert!(hand_in(&mut view, &mut second, ids(&["pan:1"])));
-        forget(&mut view, &first);
+        assert!(!hand_in(&mut view, &mut first, ids(&["bankAccount:1"])), "and back");
         let paper = view.by_id::<Paper>("pan:1").expect("a paper");
         assert_eq!((paper.user_ids, paper.emptied_at), (vec!["usr_2".to_owned()], None));
-        let account = view.by_id::<Paper>("bankAccount:1").expect("a paper");
-        assert_eq!((account.user_ids.len(), account.emptied_at), (0, Some(DateTime::from_millis(1_000))));
+        let other = view.by_id::<Paper>("pan:2").expect("a paper");
+        assert_eq!((other.user_ids.len(), other.emptied_at), (0, Some(DateTime::from_millis(1_000))));
         let mut third = application("usr_3", "HDFC0000123");
-        assert!(!hand_in(&mut view, &mut third, ids(&["bankAccount:1"])));
-        assert_eq!(view.by_id::<Paper>("bankAccount:1").expect("a paper").emptied_at, None);
+        assert!(!hand_in(&mut view, &mut third, ids(&["pan:2"])));
+        assert_eq!(view.by_id::<Paper>("pan:2").expect("a paper").emptied_at, None);
+    }
+
+    #[test]
+    fn whoever_was_erased_is_found_until_that_is_forgotten() {
+        let now = DateTime::from_millis(1_000);
+        let mut view = View::new(now);
+        view.put_absent(Key::id(PAPERS, "pan:1"));
+        let ids = || vec!["pan:1".to_owned()];
+        let (mut first, mut second) = (application("usr_1", "HDFC0000123"), application("usr_2", "HDFC0000123"));
+        assert!(!hand_in(&mut view, &mut first, ids()));
+        erase(&mut view, &first);
+        let paper = view.by_id::<Paper>("pan:1").expect("a paper");
+        let forgotten = after(now, KEPT);
+        assert_eq!((paper.user_ids.len(), paper.emptied_at), (0, Some(forgotten)));
+        assert_eq!(paper.others("usr_2", now).collect::<Vec<_>>(), ["usr_1"]);
+        assert_eq!((paper.others("usr_1", now).count(), paper.others("usr_2", forgotten).count()), (0, 0));
+        assert!(hand_in(&mut view, &mut second, ids()));
+        take_back(&mut view, "pan:1", "usr_2");
+        assert_eq!(view.by_id::<Paper>("pan:1").expect("a paper").emptied_at, Some(forgotten), "not before");
     }
 }

@@ -291,7 +291,7 @@ impl KycService {
     /// # Errors
     /// [`KycError::Database`].
     pub async fn linked(&self, application: &Application) -> Result<Vec<LinkedAccount>, KycError> {
-        Ok(self.store.linked(application).await?)
+        Ok(self.store.linked(application, self.clock.now()).await?)
     }
 
     /// Decides about an application.

@@ -85,7 +85,7 @@ impl KycStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn linked(&self, application: &Application) -> Result<Vec<LinkedAccount>> {
+    pub async fn linked(&self, application: &Application, now: DateTime) -> Result<Vec<LinkedAccount>> {
         if application.papers.is_empty() {
             return Ok(Vec::new());
         }
@@ -98,8 +98,8 @@ impl KycStore {
             .await?;
         let mut shared: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for paper in &papers {
-            for user_id in paper.user_ids.iter().filter(|user_id| **user_id != application.user_id) {
-                shared.entry(user_id.clone()).or_default().push(field_of(&paper.id).to_owned());
+            for user_id in paper.others(&application.user_id, now) {
+                shared.entry(user_id.to_owned()).or_default().push(field_of(&paper.id).to_owned());
             }
         }
         let ids: Vec<String> = shared.keys().take(LINKED_MAX).map(|user_id| Application::id_of(user_id)).collect();
