@@ -80,3 +80,30 @@ async fn without_the_permission_to_look_it_is_said_once_and_waited_for() {
     app.run_jobs().await;
     app.finish().await;
 }
+
+/// Two processes at one merchant, with far more to do than they can: nobody has died, so nobody is ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overloaded_processes_that_are_alive_are_left_alone() {
+    const CLIENTS: usize = 96;
+    const FOR: Duration = Duration::from_secs(8);
+    let app = TestApp::with(FAST).await;
+    let user = app.merchant().await;
+    let processes = [Launch::api(&app, FAST).start().await, Launch::api(&app, FAST).start().await];
+    let began = Instant::now();
+    let client = async |n: usize| {
+        let mut taken = 0;
+        while began.elapsed() < FOR {
+            let request = sends_create(&app, &processes[n % 2], &user.token, &format!("c-{n}-{taken}"));
+            taken += usize::from(request.send().await.is_ok_and(|answer| answer.status() == 201));
+        }
+        taken
+    };
+    let taken: usize = futures_util::future::join_all((0..CLIENTS).map(client)).await.into_iter().sum();
+    assert!(taken > CLIENTS, "{taken} orders");
+    let ended: usize = processes
+        .iter()
+        .map(|process| process.log().matches("transactions whose process died or does not go on").count())
+        .sum();
+    assert!(ended <= 1, "{ended} sessions of healthy processes were ended within {FOR:?}");
+    app.finish_unchecked().await;
+}
