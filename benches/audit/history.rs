@@ -12,8 +12,8 @@ use waybill::{
         audit::{AuditEvent, AuditOutcome, Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict},
         events::Event,
         providers::{
-            Cancelling, Detail, Dimensions, Item, Operation, OrderProvider, OrderToPlace, Party, PaymentMode, Provider,
-            Service, Shipment,
+            Cancelling, Detail, Dimensions, Item, Operation, OrderProvider, OrderToPlace, Party, PaymentMode,
+            PlacedOrder, Provider, Service, Shipment,
             registry::parcelx::{self, ParcelX},
         },
     },
@@ -347,7 +347,11 @@ fn records(call: &Call, order: u64, went: Went) -> (RequestRecord, ResponseRecor
             sent
         }
         "look_up_order" => Prepared::new(carrier.look_up_request(&order_id), headers).record,
-        "cancel_order" => Prepared::new(carrier.cancel_request(&History::awb(order)), headers).record,
+        "cancel_order" => {
+            let awb = History::awb(order);
+            let placed = PlacedOrder { reference: Some(&awb), ..PlacedOrder::default() };
+            Prepared::new(carrier.cancel_request(&placed).expect("a shipment with a number"), headers).record
+        }
         operation => RequestRecord {
             method: "POST".into(),
             url: format!("https://{}.example/v1/{operation}", call.provider),

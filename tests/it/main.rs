@@ -56,6 +56,7 @@ mod provider_accounts_used;
 mod provider_faults;
 mod provider_limits;
 mod provider_outages;
+mod provider_sessions;
 mod queues;
 mod redaction;
 mod redaction_providers;

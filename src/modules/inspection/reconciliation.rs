@@ -305,7 +305,7 @@ async fn accepted_orders(db: &Database, orders: &[Order], session: &mut ClientSe
         .map(|order| order.id.as_str())
         .collect();
     let logs = db.collection::<Document>(RESPONSE_LOGS);
-    let says_yes = doc! { "orderId": { "$in": wanted }, "operation": { "$in": ["create_order", "look_up_order"] },
+    let says_yes = doc! { "orderId": { "$in": wanted }, "operation": { "$in": ["create_order", "finish_order", "look_up_order"] },
     "outcome": { "$in": ["done", "found"] } };
     let mut found = logs.find(says_yes).projection(doc! { "orderId": 1 }).session(&mut *session).await?;
     let mut accepted = HashSet::new();

@@ -116,6 +116,7 @@ impl CreateOrder {
             refs: ProviderRefs::default(),
             live_reference: None,
             followed: None,
+            unfinished: false,
             charge: None,
             billing: None,
             cancellation: None,

@@ -172,7 +172,11 @@ impl Keeping {
     /// a later attempt.
     async fn tidy(&self) -> Result<()> {
         let orders = self.files.db.collection::<Document>(ORDERS);
-        let named = orders.find_one(doc! { "_id": &self.order_id }).projection(doc! { "followed.files.id": 1 }).await?;
+        let named = orders
+            .find_one(doc! { "_id": &self.order_id })
+            .max_time(READ_TIME_MAX)
+            .projection(doc! { "followed.files.id": 1 })
+            .await?;
         let files = named.as_ref().and_then(|order| order.get_document("followed").ok()?.get_array("files").ok());
         let ids = files.into_iter().flatten().filter_map(|file| file.as_document()?.get_str("id").ok());
         let counted: Vec<&str> = ids.collect();

@@ -57,12 +57,15 @@ pub fn next_step(order: &mut Order, kind: JobKind) -> Step<Operation> {
     match kind {
         JobKind::Create if order.status != OrderStatus::Created => nothing(),
         JobKind::Create if order.uncertain.is_some() => Step::Call(Operation::LookUp),
-        JobKind::Create if order.cancellation_pending() => Step::End(cancel_unplaced(order)),
+        JobKind::Create if order.cancellation_pending() => Step::End(stop_placing(order)),
+        JobKind::Create if order.unfinished => Step::Call(Operation::Finish),
         JobKind::Create => Step::Call(Operation::Create),
         JobKind::Cancel if !order.cancellation_pending() || order.status == OrderStatus::Cancelled => nothing(),
         JobKind::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::End(too_late(order)),
         // While a create may have been executed, a shipment that we know need not be the one that exists.
-        JobKind::Cancel if order.reference.is_none() || order.uncertain.is_some() => Step::Call(Operation::LookUp),
+        JobKind::Cancel if order.uncertain.is_some() || (order.reference.is_none() && !order.unfinished) => {
+            Step::Call(Operation::LookUp)
+        }
         // What could not be cancelled may be so already, or gone.
         JobKind::Cancel if order.failed_cancel().is_some() => Step::Call(Operation::LookUp),
         JobKind::Cancel => Step::Call(Operation::Cancel),
@@ -75,7 +78,7 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
     order.updated_at = now;
     match (answered.outcome, answered.asked) {
         (Outcome::Done(AtProvider::Placed(placed)), _) => match kind {
-            JobKind::Create => accept(order, placed),
+            JobKind::Create => accept(order, placed, now),
             JobKind::Cancel => match order.failed_cancel().cloned() {
                 Some(failure) => check_failure(order, placed, failure),
                 None => find_to_cancel(order, placed, now),
@@ -85,9 +88,9 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
         (Outcome::Done(AtProvider::Cancelled), _) => cancelled(order),
         // Asked for only where it is followed, see `following`.
         (Outcome::Done(AtProvider::Progress(_) | AtProvider::Received(_)), _) => again(now).into(),
-        (Outcome::Retryable(failure, how), Operation::Create) => {
+        (Outcome::Retryable(failure, how), Operation::Create | Operation::Finish) => {
             if order.cancellation_pending() && order.uncertain.is_none() {
-                return cancel_unplaced(order);
+                return stop_placing(order);
             }
             order.provider_sync_status = ProviderSyncStatus::Retrying;
             retry(order, kind, answered, failure, ErrorClass::Retryable, *how)
@@ -105,13 +108,13 @@ pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settlin
         (Outcome::Retryable(failure, _), _) => {
             retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Deferred)
         }
-        (Outcome::Unknown(failure), Operation::Create) => doubt(order, kind, answered, failure),
+        (Outcome::Unknown(failure), Operation::Create | Operation::Finish) => doubt(order, kind, answered, failure),
         // A failed look-up says nothing, whatever it says.
         (Outcome::Unknown(failure), _)
-        | (Outcome::Refused(failure), Operation::LookUp | Operation::Poll | Operation::Fetch) => {
+        | (Outcome::Refused(failure), Operation::LookUp | Operation::Poll | Operation::Fetch | Operation::LogIn) => {
             retry(order, kind, answered, failure, ErrorClass::Retryable, Retry::Deferred)
         }
-        (Outcome::Refused(failure), Operation::Create) => {
+        (Outcome::Refused(failure), Operation::Create | Operation::Finish) => {
             let refusal = StoredFailure::new(ErrorClass::Fatal, failure);
             // An earlier one that nobody answered for may be what it is refused for.
             if order.doubted {
@@ -147,7 +150,7 @@ fn doubt(order: &mut Order, kind: JobKind, answered: &Answered<'_>, failure: &Fa
 }
 
 /// The provider has it. Where it exists only as a cancelled one, nothing is carried and nothing may be sent again.
-fn accept(order: &mut Order, placed: &Placed) -> Decision {
+fn accept(order: &mut Order, placed: &Placed, now: DateTime) -> Decision {
     order.learn(placed);
     order.uncertain = None;
     if placed.cancelled {
@@ -156,6 +159,12 @@ fn accept(order: &mut Order, placed: &Placed) -> Decision {
         } else {
             give_up(order, JobKind::Create, &cancelled_there(), ErrorClass::Unknown)
         };
+    }
+    if placed.unfinished {
+        // What is refused from now on is not refused because of an earlier create.
+        order.doubted = false;
+        order.provider_sync_status = ProviderSyncStatus::InProgress;
+        return JobEnd::Next { at: now }.into();
     }
     let event = confirm(order);
     let result = event.map(|_| doc! { "status": order.status.as_str(), "reference": &placed.reference });
@@ -169,7 +178,8 @@ fn find_to_cancel(order: &mut Order, placed: &Placed, now: DateTime) -> Decision
     if placed.cancelled {
         return cancelled(order);
     }
-    Decision { end: again(now), event: confirm(order) }
+    let event = if placed.unfinished { None } else { confirm(order) };
+    Decision { end: again(now), event }
 }
 
 fn confirm(order: &mut Order) -> Option<&'static str> {
@@ -188,7 +198,12 @@ fn look_before(order: &mut Order, class: ErrorClass, failure: &Failure, now: Dat
 
 /// What could not be cancelled is alive, or was cancelled before.
 fn check_failure(order: &mut Order, placed: &Placed, failure: StoredFailure) -> Decision {
-    if order.reference.as_ref() != Some(&placed.reference) {
+    let is_same = if placed.unfinished {
+        order.reference.is_none() && order.refs.provider_order_id == placed.provider_order_id
+    } else {
+        order.reference.as_ref() == Some(&placed.reference)
+    };
+    if !is_same {
         let failure =
             Failure::new("provider.other_shipment", "The provider cancels nothing, and names another shipment.");
         return give_up_cancel(order, &failure, ErrorClass::Unknown);
@@ -227,6 +242,7 @@ fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTim
         return again(settled_at).into();
     }
     let uncertain = order.uncertain.take();
+    order.unfinished = false;
     if let Some(refusal) = uncertain.as_ref().and_then(|uncertain| uncertain.refusal.clone()) {
         return refuse(order, refusal);
     }
@@ -254,12 +270,18 @@ fn refuse(order: &mut Order, refusal: StoredFailure) -> Decision {
     order.failure = Some(refusal);
     order.doubted = false;
     if order.cancellation_pending() {
-        return cancel_unplaced(order);
+        return stop_placing(order);
     }
     if let Some(status) = next(order.status, OrderCommand::Refuse) {
         order.status = status;
     }
     Decision { end: JobEnd::Dead { error }, event: Some("OrderFailed") }
+}
+
+/// The merchant does not want it any more, and no call is under way. What the provider has of it is taken back by a job of its
+/// own, see [`starts_cancel`].
+fn stop_placing(order: &mut Order) -> Decision {
+    if order.unfinished { JobEnd::Done { result: None }.into() } else { cancel_unplaced(order) }
 }
 
 /// Nothing was placed: the cancellation is done without the provider, and both sides agree that nothing is there.

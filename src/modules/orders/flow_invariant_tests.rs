@@ -308,7 +308,7 @@ fn an_absence_counts_from_the_settling_delay_on() {
 fn a_look_up_names_less_and_takes_nothing_away() {
     let mut order = Order { uncertain: Some(uncertain(before_now(60_000))), ..order() };
     order.learn(&placed(false));
-    let found = Placed { reference: "PX0002".into(), courier_name: None, provider_order_id: None, cancelled: false };
+    let found = Placed { reference: "PX0002".into(), ..Placed::default() };
     let found = (Operation::LookUp, Outcome::Done(AtProvider::Placed(found)));
     let followed = followed(&mut order, JobKind::Create, &active_job(JobKind::Create), &found);
     let refs = &order.refs;
@@ -364,4 +364,34 @@ fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
     let mut first = Order { attempts: 2, ..order() };
     let _ = followed(&mut first, JobKind::Create, &job, &refused);
     assert_eq!(first.status, OrderStatus::Failed, "what was sent before was answered clearly");
+}
+
+#[test]
+fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_again() {
+    let found = |awb: &str, cancelled| {
+        let shipment = Placed { reference: awb.into(), ..placed(cancelled) };
+        (Operation::LookUp, Outcome::Done(AtProvider::Placed(shipment)))
+    };
+    for (said, status, code) in [
+        (found("PX0001", false), CancellationStatus::Refused, Some("provider.said_so")),
+        (found("PX0001", true), CancellationStatus::Done, None),
+        (found("PX0002", false), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
+        (found("PX0002", true), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
+        (
+            (Operation::LookUp, Outcome::Done(AtProvider::Absent)),
+            CancellationStatus::NeedsAttention,
+            Some("provider.no_record"),
+        ),
+    ] {
+        let mut order = refused();
+        let _ = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &said);
+        assert_eq!(order.reference.as_deref(), Some("PX0001"), "{said:?}");
+        let cancellation = order.cancellation.as_mut().expect("it was asked for");
+        let found = cancellation.failure.take().map(|failure| failure.code);
+        assert_eq!((cancellation.status, found.as_deref()), (status, code), "{said:?}");
+        cancellation.status = CancellationStatus::Requested;
+        if order.status == OrderStatus::Confirmed {
+            assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::Cancel), "{said:?}");
+        }
+    }
 }

@@ -95,6 +95,7 @@ pub(super) fn order() -> Order {
         live_reference: None,
         own_account: false,
         followed: None,
+        unfinished: false,
         charge: None,
         billing: None,
         cancellation: None,
@@ -159,6 +160,7 @@ pub(super) fn placed(cancelled: bool) -> Placed {
         courier_name: Some("Delhivery".into()),
         provider_order_id: Some("77".into()),
         cancelled,
+        unfinished: false,
     }
 }
 
@@ -238,7 +240,7 @@ pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome<AtPro
         Operation::Cancel => {
             vec![("cancelled", Outcome::Done(AtProvider::Cancelled)), ("refused", Outcome::Refused(failure()))]
         }
-        Operation::Poll | Operation::Fetch => Vec::new(),
+        Operation::Poll | Operation::Fetch | Operation::Finish | Operation::LogIn => Vec::new(),
     });
     all
 }
@@ -530,7 +532,7 @@ fn what_follows_from_a_cancel() {
 }
 
 /// A confirmed order whose cancel the carrier has refused.
-fn refused() -> Order {
+pub(super) fn refused() -> Order {
     let mut order = Order {
         status: OrderStatus::Confirmed,
         provider_sync_status: ProviderSyncStatus::Synced,
@@ -567,32 +569,5 @@ fn a_cancel_that_is_given_up_is_looked_up_first() {
         let cancellation = order.cancellation.expect("it was asked for");
         assert_eq!(cancellation.status, status);
         assert_eq!(cancellation.failure.map(|failure| failure.code).as_deref(), code);
-    }
-}
-
-#[test]
-fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_again() {
-    let found = |awb: &str, cancelled| {
-        let shipment = Placed { reference: awb.into(), ..placed(cancelled) };
-        (Operation::LookUp, Outcome::Done(AtProvider::Placed(shipment)))
-    };
-    let absent = (Operation::LookUp, Outcome::Done(AtProvider::Absent));
-    for (said, status, code) in [
-        (found("PX0001", false), CancellationStatus::Refused, Some("provider.said_so")),
-        (found("PX0001", true), CancellationStatus::Done, None),
-        (found("PX0002", false), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
-        (found("PX0002", true), CancellationStatus::NeedsAttention, Some("provider.other_shipment")),
-        (absent, CancellationStatus::NeedsAttention, Some("provider.no_record")),
-    ] {
-        let mut order = refused();
-        let _ = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &said);
-        assert_eq!(order.reference.as_deref(), Some("PX0001"), "{said:?}");
-        let cancellation = order.cancellation.as_mut().expect("it was asked for");
-        let found = cancellation.failure.take().map(|failure| failure.code);
-        assert_eq!((cancellation.status, found.as_deref()), (status, code), "{said:?}");
-        cancellation.status = CancellationStatus::Requested;
-        if order.status == OrderStatus::Confirmed {
-            assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::Cancel), "{said:?}");
-        }
     }
 }

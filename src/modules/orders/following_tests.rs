@@ -63,13 +63,7 @@ fn received() -> Outcome<AtProvider> {
 }
 
 fn placed(reference: &str) -> Outcome<AtProvider> {
-    let reference = reference.to_owned();
-    Outcome::Done(AtProvider::Placed(Placed {
-        reference,
-        courier_name: None,
-        provider_order_id: None,
-        cancelled: false,
-    }))
+    Outcome::Done(AtProvider::Placed(Placed { reference: reference.into(), ..Placed::default() }))
 }
 
 fn after_answer(order: &mut Order, job: &Job, asked: Operation, outcome: &Outcome<AtProvider>) -> Decision {

@@ -20,7 +20,8 @@ use crate::{
         audit::{Call, ErrorClass, Verdict},
         kyc::KycGate,
         providers::{
-            Accounts, Configured, Decision, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed, Provider,
+            Accounts, Configured, Decision, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed, PlacedOrder,
+            Provider,
             call_job::{self, By, CallJob, CallJobHandler, Concerned, FileKeeper, Step},
         },
         queue::{JOBS, Job, JobEnd, JobError, JobHandler, JobState, QueueConfig, RetryRefused, settle_job},
@@ -114,7 +115,10 @@ impl OrderJob {
                 client_order_id: &order.client_order_id,
                 detail: &order.detail,
             }),
-            Operation::Cancel => Some(adapter.cancelling()?.cancel_request(order.reference.as_deref()?)),
+            Operation::Cancel => adapter.cancelling()?.cancel_request(&placed_as(order)),
+            Operation::Finish => adapter.finishing()?.finish_request(&placed_as(order)),
+            // Before any call of an order, see `providers::LogIn`.
+            Operation::LogIn => None,
             Operation::LookUp => Some(adapter.look_up_request(&order.id)),
             Operation::Poll => Some(adapter.following()?.poll_request(order.reference.as_deref()?)),
             Operation::Fetch => {
@@ -136,7 +140,7 @@ impl OrderJob {
     /// Whether what the provider has is another live order's. The index of claims says so before it is looked for, but for what would be
     /// cancelled, which claims nothing.
     fn is_of_another(&self, view: &View, order: &Order, placed: &Placed) -> bool {
-        if !view.collided() && !placed.cancelled {
+        if placed.unfinished || (!view.collided() && !placed.cancelled) {
             return false;
         }
         let Some(key) = order.reference_key(&placed.reference) else { return false };
@@ -176,8 +180,12 @@ impl OrderJob {
     }
 }
 
-fn is_not_followed<T>() -> Outcome<T> {
-    Outcome::unknown("provider.is_not_followed", "The provider is not asked for that.")
+fn is_not_asked<T>() -> Outcome<T> {
+    Outcome::unknown("provider.is_not_asked", "The provider is not asked for that.")
+}
+
+fn placed_as(order: &Order) -> PlacedOrder<'_> {
+    PlacedOrder { reference: order.reference.as_deref(), provider_order_id: order.refs.provider_order_id.as_deref() }
 }
 
 /// Whether it is about an order that was placed before.
@@ -298,7 +306,7 @@ impl CallJob for OrderJob {
     }
 
     fn is_safe_to_repeat(&self, operation: &str) -> bool {
-        operation != Operation::Create.as_str()
+        [Operation::Create, Operation::Finish].iter().all(|unsafe_one| unsafe_one.as_str() != operation)
     }
 
     fn is_in_doubt(&self, order: &Order) -> bool {
@@ -314,7 +322,7 @@ impl CallJob for OrderJob {
         // What is being followed is there for the account that placed it.
         let is_followed = self.at.adapter.following().is_some() && following::next_call(order).is_some();
         match self.kind {
-            JobKind::Create if order.uncertain.is_none() && !is_followed => None,
+            JobKind::Create if order.uncertain.is_none() && !order.unfinished && !is_followed => None,
             JobKind::Create | JobKind::Cancel => order.account_id.as_deref(),
         }
     }
@@ -349,10 +357,16 @@ impl CallJob for OrderJob {
                 .map(|found| found.map_or(AtProvider::Absent, AtProvider::Placed)),
             Operation::Poll => match (following, &asked.reference) {
                 (Some(following), Some(reference)) => following.read_poll(reference, answer).map(AtProvider::Progress),
-                _ => is_not_followed(),
+                _ => is_not_asked(),
             },
-            Operation::Fetch => following
-                .map_or_else(is_not_followed, |following| following.read_file(answer).map(AtProvider::Received)),
+            Operation::Fetch => {
+                following.map_or_else(is_not_asked, |following| following.read_file(answer).map(AtProvider::Received))
+            }
+            Operation::Finish => {
+                let finishing = self.at.adapter.finishing();
+                finishing.map_or_else(is_not_asked, |finishing| finishing.read_finish(answer).map(AtProvider::Placed))
+            }
+            Operation::LogIn => is_not_asked(),
         }
     }
 
@@ -369,7 +383,12 @@ impl CallJob for OrderJob {
                 let failure = cancelled_there();
                 with_reference(Verdict::failed(ErrorClass::Unknown, failure.code, &failure.message), &placed.reference)
             }
-            (AtProvider::Placed(placed), Operation::Create) => with_reference(Verdict::done("done"), &placed.reference),
+            (AtProvider::Placed(placed), operation) if placed.unfinished => {
+                Verdict::done(if operation == Operation::LookUp { "found" } else { "done" })
+            }
+            (AtProvider::Placed(placed), Operation::Create | Operation::Finish) => {
+                with_reference(Verdict::done("done"), &placed.reference)
+            }
             (AtProvider::Placed(placed), _) => with_reference(Verdict::done("found"), &placed.reference),
             (AtProvider::Absent, _) => Verdict::done("absent"),
             (AtProvider::Cancelled, _) => Verdict::done("done"),

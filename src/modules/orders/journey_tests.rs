@@ -258,7 +258,7 @@ impl World {
                     if chance < 120 { Outcome::Unknown(failure) } else { Outcome::Done(AtProvider::Cancelled) }
                 }
             },
-            Operation::Poll | Operation::Fetch => panic!("a carrier is asked for neither"),
+            _ => panic!("this carrier is not asked for {operation:?}"),
         }
     }
 

@@ -216,6 +216,9 @@ pub struct Order {
     /// How far it is with a provider that takes its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
+    /// The provider has it, and lacks what a second call brings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// What it costs; none for orders from before there were wallets.
     pub charge: Option<Money>,
     /// How it is paid for; none where it costs nothing.
@@ -271,7 +274,10 @@ impl Order {
 
     /// Takes over what an answer names; a look-up names less and takes nothing away.
     pub fn learn(&mut self, placed: &Placed) {
-        self.reference = Some(placed.reference.clone());
+        self.unfinished = placed.unfinished;
+        if !placed.unfinished {
+            self.reference = Some(placed.reference.clone());
+        }
         let refs = &mut self.refs;
         refs.courier_name = placed.courier_name.clone().or_else(|| refs.courier_name.take());
         refs.provider_order_id = placed.provider_order_id.clone().or_else(|| refs.provider_order_id.take());
@@ -330,7 +336,7 @@ impl Order {
     /// Whether the provider has it, or nobody knows that it has not.
     #[must_use]
     pub const fn may_be_placed(&self) -> bool {
-        self.reference.is_some() || self.uncertain.is_some() || self.open_call.is_some()
+        self.reference.is_some() || self.unfinished || self.uncertain.is_some() || self.open_call.is_some()
     }
 
     /// Which accounts may take it.

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bson::DateTime;
 
 use super::{
-    Accounts, Provider,
+    AccountSecrets, Accounts, Provider,
     dispatch::Dispatcher,
     outcome::{Decision, Failure, Outcome, Retry, Timing},
 };
@@ -188,6 +188,15 @@ pub trait CallJob: Send + Sync + 'static {
     fn revive(&self, view: &mut View, subject: Self::Subject, job: &Job, by: By<'_>) -> Result<(), RetryRefused>;
 }
 
+/// What a call was signed by.
+#[derive(Default)]
+struct SignedBy {
+    /// The version of the account's credentials.
+    version: i64,
+    /// The name of its session, where the provider wants a login.
+    session: Option<String>,
+}
+
 /// Runs jobs of one kind.
 pub struct CallJobHandler<J: CallJob> {
     /// What they are about.
@@ -210,9 +219,9 @@ impl<J: CallJob> CallJobHandler<J> {
     }
 
     /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
-    /// process that is stopped between the two must not send when it goes on. `signed_by` becomes the version of the
-    /// credentials.
-    async fn send(&self, begun: &Begun<J>, lease: &Lease, signed_by: &mut i64) -> Reply {
+    /// process that is stopped between the two must not send when it goes on. `signed_by` becomes what the
+    /// call is signed by.
+    async fn send(&self, begun: &Begun<J>, lease: &Lease, signed_by: &mut SignedBy) -> Reply {
         let logged = &begun.logged;
         let permit = &lease.permit;
         if !self.dispatch.wait_to_send(permit).await {
@@ -222,14 +231,13 @@ impl<J: CallJob> CallJobHandler<J> {
         if !lease.outlasts(needed).await || !self.dispatch.holds_place(permit, needed).await {
             return Reply::not_sent(NotSent::NoTime);
         }
-        let secrets = match self.accounts.secrets(&permit.account_id).await {
-            Ok(secrets) => secrets.unwrap_or_default(),
+        let secrets = match self.secrets(&permit.account_id, signed_by).await {
+            Ok(secrets) => secrets,
             Err(error) => {
                 tracing::warn!(account = permit.account_id, %error, "credentials can't be read");
                 return Reply::not_sent(NotSent::NoTime);
             }
         };
-        *signed_by = secrets.version();
         let Some(credentials) = self.job.provider().sign(&secrets) else {
             return Reply::not_sent(NotSent::NoCredentials);
         };
@@ -243,10 +251,29 @@ impl<J: CallJob> CallJobHandler<J> {
         }
     }
 
+    /// What signs a call with an account now.
+    async fn secrets(&self, account_id: &str, signed_by: &mut SignedBy) -> mongodb::error::Result<AccountSecrets> {
+        let mut secrets = self.accounts.secrets(account_id).await?.unwrap_or_default();
+        signed_by.version = secrets.version();
+        if self.job.provider().log_in().is_some() {
+            signed_by.session = self.accounts.sessions.complete(account_id, &mut secrets).await?;
+        }
+        Ok(secrets)
+    }
+
+    /// Whether a call that was refused as signed by that may be signed by something else.
+    async fn may_sign_anew(&self, account_id: &str, signed_by: &SignedBy) -> bool {
+        if self.accounts.has_newer(account_id, signed_by.version).await {
+            return true;
+        }
+        let Some(session) = &signed_by.session else { return false };
+        self.accounts.sessions.refuse(account_id, session).await.unwrap_or(true)
+    }
+
     /// Calls, reads the answer, heeds what it says of the whole account, and prepares the end of the attempt.
     async fn call(&self, job: &Job, subject_id: &str, begun: Begun<J>, lease: &Lease) -> CallConcluded<J> {
         crash::point("request_logged");
-        let mut signed_by = 0;
+        let mut signed_by = SignedBy::default();
         let Reply { answer, record } = self.send(&begun, lease, &mut signed_by).await;
         crash::point("answered");
         let operation = begun.logged.outbound().operation;
@@ -255,9 +282,9 @@ impl<J: CallJob> CallJobHandler<J> {
             outcome = outcome.or_repeat();
         }
         if let Outcome::Unauthorized(failure) = &outcome
-            && self.accounts.has_newer(&lease.permit.account_id, signed_by).await
+            && self.may_sign_anew(&lease.permit.account_id, &signed_by).await
         {
-            // Refused, so not executed, and the credentials of today are others.
+            // Refused, so not executed, and what signs the next one is something else.
             outcome = Outcome::Retryable(failure.clone(), Retry::Deferred);
         }
         let concluded = CallConcluded {
@@ -297,6 +324,9 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
         };
         if !self.dispatch.still_serves(&lease.permit) {
             return Attempt::NotBegun;
+        }
+        if let Err(attempt) = self.ensure_session(job, subject_id, lease).await {
+            return attempt;
         }
         let begin = BeginAttempt {
             call_job: Arc::clone(&self.job),

@@ -12,6 +12,7 @@ pub mod checks;
 mod declaration;
 mod detail;
 pub mod dispatch;
+mod log_in;
 mod objection;
 mod outcome;
 pub mod payments;
@@ -23,6 +24,10 @@ mod secrets;
 #[cfg(test)]
 mod status_tests;
 mod transport;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
 
 use crate::platform::exchange::{Answer, Credentials, Outbound, Received};
 
@@ -58,11 +63,16 @@ pub enum Operation {
     Poll,
     /// Fetches a file of it.
     Fetch,
+    /// Adds what it lacks: the second of two calls that place it.
+    Finish,
+    /// Asks for a token.
+    LogIn,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 5] = [Self::Create, Self::Cancel, Self::LookUp, Self::Poll, Self::Fetch];
+    pub const ALL: [Self; 7] =
+        [Self::Create, Self::Cancel, Self::LookUp, Self::Poll, Self::Fetch, Self::Finish, Self::LogIn];
 
     /// As in logs.
     #[must_use]
@@ -73,6 +83,8 @@ impl Operation {
             Self::LookUp => "look_up_order",
             Self::Poll => "poll_order",
             Self::Fetch => "fetch_file",
+            Self::Finish => "finish_order",
+            Self::LogIn => "log_in",
         }
     }
 
@@ -80,8 +92,8 @@ impl Operation {
     #[must_use]
     pub const fn is_safe_to_repeat(self) -> bool {
         match self {
-            Self::Create => false,
-            Self::Cancel | Self::LookUp | Self::Poll | Self::Fetch => true,
+            Self::Create | Self::Finish => false,
+            Self::Cancel | Self::LookUp | Self::Poll | Self::Fetch | Self::LogIn => true,
         }
     }
 }
@@ -107,6 +119,31 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Proof of who we are, made right before sending. `None` where it can't be made of these; nothing is sent then.
     fn sign(&self, secrets: &AccountSecrets) -> Option<Credentials>;
+
+    /// How it gives a token for credentials, by which calls are signed then ([`AccountSecrets::token`]); none where credentials
+    /// sign calls by themselves.
+    fn log_in(&self) -> Option<&dyn LogIn> {
+        None
+    }
+}
+
+/// Gives a token for credentials. It is kept sealed for all workers, renewed before it ends, and once where it is refused earlier.
+pub trait LogIn: Send + Sync {
+    /// The request that asks for a token, and what it is signed by. What of its body may be stored its redaction says: no
+    /// credential. None where these are not what it takes.
+    fn log_in_request(&self, secrets: &AccountSecrets) -> Option<(Outbound, Credentials)>;
+
+    /// What the answer means. Credentials that are refused are `Unauthorized`.
+    fn read_log_in(&self, answer: &Answer) -> Outcome<Token>;
+}
+
+/// What a login brings.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Signs calls.
+    pub token: SecretString,
+    /// For so long.
+    pub lasts: Duration,
 }
 
 /// A provider that takes orders.
@@ -128,10 +165,34 @@ pub trait OrderProvider: Provider {
         None
     }
 
+    /// How an order is placed with a second call; none where one does it.
+    fn finishing(&self) -> Option<&dyn Finishing> {
+        None
+    }
+
     /// How it is asked about orders that take their time; none where what it has accepted is done for us.
     fn following(&self) -> Option<&dyn Following> {
         None
     }
+}
+
+/// An order as its provider knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlacedOrder<'a> {
+    /// [`Placed::reference`]; none of an unfinished one.
+    pub reference: Option<&'a str>,
+    /// [`Placed::provider_order_id`].
+    pub provider_order_id: Option<&'a str>,
+}
+
+/// Takes a second call to place an order: until then it has it, but carries nothing out. What the first one answers is
+/// [`Placed::unfinished`], and so is what a look-up finds in between.
+pub trait Finishing {
+    /// The request that brings what the order lacks; `None` where it can't be asked for this one.
+    fn finish_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound>;
+
+    /// What the answer means. What is unclear is looked up.
+    fn read_finish(&self, answer: &Answer) -> Outcome<Placed>;
 }
 
 /// Carries orders out in its own time, and answers with files.
@@ -157,8 +218,8 @@ pub trait Following {
 
 /// Takes orders back.
 pub trait Cancelling {
-    /// The request that cancels what the provider knows as `reference`.
-    fn cancel_request(&self, reference: &str) -> Outbound;
+    /// The request that cancels an order; `None` where it can't be asked for this one.
+    fn cancel_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound>;
 
     /// What the answer to a cancel means: done where it is cancelled, now or before.
     fn read_cancel(&self, answer: &Answer) -> Outcome<()>;

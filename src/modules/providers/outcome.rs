@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// An order that exists at the provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placed {
     /// The provider's name for it: a waybill number, an order number, ...
     pub reference: String,
@@ -25,6 +25,9 @@ pub struct Placed {
     pub provider_order_id: Option<String>,
     /// It exists, but as a cancelled one.
     pub cancelled: bool,
+    /// It exists, and lacks what a second call brings ([`super::Finishing`]): it has no reference yet, but a provider's order
+    /// number.
+    pub unfinished: bool,
 }
 
 /// What went wrong, for logs and people.

@@ -210,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        modules::providers::{Operation, OrderToPlace, Outcome},
+        modules::providers::{Operation, OrderToPlace, Outcome, PlacedOrder},
         platform::exchange::{Answer, AnswerBody, Lost, NotSent},
     };
 
@@ -277,6 +277,10 @@ mod tests {
                     in_words(adapter.read_look_up("ord_1", answer).or_repeat()),
                 ];
                 assert_eq!(said, [*create, *others], "{}: {answer:?}", provider.name);
+                if let Some(finishing) = adapter.finishing() {
+                    let said = in_words(finishing.read_finish(answer));
+                    assert_eq!(said, *create, "{}: {answer:?}", provider.name);
+                }
                 if let Some(cancelling) = adapter.cancelling() {
                     assert_eq!(
                         in_words(cancelling.read_cancel(answer).or_repeat()),
@@ -296,12 +300,14 @@ mod tests {
             let adapter = (provider.adapter)(&ProviderSettings::new(address));
             assert_eq!(adapter.name(), provider.name);
             assert!(adapter.sign(&crate::modules::providers::AccountSecrets::default()).is_none(), "{}", provider.name);
-            let cancel = adapter.cancelling().map(|cancelling| cancelling.cancel_request("REF-1"));
+            let placed = PlacedOrder { reference: Some("REF-1"), provider_order_id: Some("77") };
+            let cancel = adapter.cancelling().and_then(|cancelling| cancelling.cancel_request(&placed));
+            let finish = adapter.finishing().and_then(|finishing| finishing.finish_request(&placed));
             let detail = example(provider.kind);
             let create =
                 adapter.create_request(&OrderToPlace { order_id: "ord_1", client_order_id: "c-1", detail: &detail });
             assert!(create.is_some(), "{} takes its own kind", provider.name);
-            for call in [create, Some(adapter.look_up_request("ord_1")), cancel].into_iter().flatten() {
+            for call in [create, Some(adapter.look_up_request("ord_1")), cancel, finish].into_iter().flatten() {
                 assert!(call.url.starts_with("https://provider.example/v1/"), "{}", call.url);
                 assert_eq!(call.provider, provider.name);
                 assert!(

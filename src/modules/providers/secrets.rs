@@ -13,6 +13,7 @@ use crate::platform::exchange::Credentials;
 pub struct AccountSecrets {
     fields: BTreeMap<String, SecretString>,
     version: i64,
+    token: Option<SecretString>,
 }
 
 impl AccountSecrets {
@@ -38,6 +39,26 @@ impl AccountSecrets {
         self.fields.iter().map(|(field, secret)| (field.as_str(), secret.expose_secret()))
     }
 
+    /// What a login has brought, where the provider wants one.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(ExposeSecret::expose_secret)
+    }
+
+    /// The same in a session.
+    #[must_use]
+    pub fn with_token(self, token: SecretString) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// HTTP Bearer with the token (RFC 6750); none without one.
+    #[must_use]
+    pub fn bearer(&self) -> Option<Credentials> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.token()?)).ok()?;
+        value.set_sensitive(true);
+        Some(vec![(AUTHORIZATION, value)])
+    }
+
     /// Counts the changes of the account's credentials; 0 where environment variables have them.
     #[must_use]
     pub const fn version(&self) -> i64 {
@@ -54,6 +75,6 @@ impl AccountSecrets {
 impl<K: Into<String>> FromIterator<(K, SecretString)> for AccountSecrets {
     fn from_iter<I: IntoIterator<Item = (K, SecretString)>>(fields: I) -> Self {
         let fields = fields.into_iter().map(|(field, secret)| (field.into(), secret)).collect();
-        Self { fields, version: 0 }
+        Self { fields, version: 0, token: None }
     }
 }

@@ -4,14 +4,27 @@
 //! or recorded, user names included. Every change has its audit event in its own transaction, which names the fields and no
 //! credential. The version of the credentials grows whenever they are changed.
 //!
-//! Collection: `provider_accounts`, written by commands. What changes with every call is the dispatch's.
+//! Collections: `provider_accounts` and `provider_sessions`, written by commands. What changes with every call is the dispatch's.
 
 mod commands;
 mod model;
 mod service;
+mod sessions;
 
 pub use commands::{AccountChange, AccountChanged, ChangeAccount, CreateAccount, NotChanged, NotCreated, ValueChange};
 pub use model::{
-    AccountStatus, CREDENTIAL_CHARS_MAX, ProviderAccount, default_account, is_account_id, is_default_account, rotate,
+    AccountStatus, CREDENTIAL_CHARS_MAX, ProviderAccount, default_account, is_account_id, is_default_account,
 };
 pub use service::{AccountFilter, Accounts, COLLECTIONS, EnvironmentAccount, indexes};
+pub use sessions::{BeginLogIn, BegunLogIn, EndLogIn, SessionState, Sessions};
+
+use crate::platform::rewrap::Rotation;
+
+/// Wraps the credentials of all accounts, and the tokens of their sessions, under today's key.
+///
+/// # Errors
+/// What the driver says.
+pub async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
+    model::rotate(rotation).await?;
+    sessions::rotate(rotation).await
+}

@@ -119,10 +119,7 @@ pub(super) fn open(keys: &SealingKeys, account_id: &str, sealed: &Sealed) -> Res
 }
 
 /// Wraps the credentials of all accounts under today's key.
-///
-/// # Errors
-/// What the driver says.
-pub async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
+pub(super) async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
     rotation.field(&SealedField { collection: ACCOUNTS, path: "credentials", place: credentials_place }).await
 }
 

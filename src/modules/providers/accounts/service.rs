@@ -2,13 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bson::doc;
+use bson::{DateTime, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result, options::Hint};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
-use super::model::{ACCOUNTS, AccountStatus, ProviderAccount, is_default_account, open, seal};
+use super::{
+    model::{ACCOUNTS, AccountStatus, ProviderAccount, is_default_account, open, seal},
+    sessions::{SESSIONS, Sessions},
+};
 use crate::{
     modules::providers::{AccountLimits, AccountSecrets, dispatch::AccountFacts, registry},
     platform::{
@@ -24,7 +27,7 @@ const FACTS: &str = "facts";
 const DEFAULT_LABEL: &str = "From the environment";
 
 /// Collections of accounts.
-pub const COLLECTIONS: &[&str] = &[ACCOUNTS];
+pub const COLLECTIONS: &[&str] = &[ACCOUNTS, SESSIONS];
 
 /// Indexes of accounts.
 #[must_use]
@@ -76,6 +79,8 @@ pub struct Accounts {
     environment: Arc<HashMap<String, EnvironmentAccount>>,
     /// Whether the accounts of the environment are in the database.
     listed: Arc<OnceCell<()>>,
+    /// Tokens of those whose providers want a login.
+    pub sessions: Sessions,
 }
 
 impl Accounts {
@@ -89,6 +94,7 @@ impl Accounts {
     ) -> Self {
         Self {
             accounts: db.collection(ACCOUNTS),
+            sessions: Sessions::new(db, Arc::clone(&keys), clock.clone()),
             keys,
             clock,
             environment: Arc::new(environment),
@@ -211,6 +217,12 @@ impl Accounts {
         let accounts = self.accounts.clone_with_type::<SealedCredentials>();
         let found = accounts.find_one(doc! { "_id": account_id });
         found.projection(doc! { "_id": 0, "credentials": 1, "credentialsVersion": 1 }).max_time(READ_TIME_MAX).await
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> DateTime {
+        self.clock.now()
     }
 
     /// Seals credentials for an account.

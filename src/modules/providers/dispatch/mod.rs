@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 pub use facts::{AccountFacts, ServedQueue, pool};
 pub use room::Class;
+pub(super) use sign::is_fault;
 pub use state::{AccountState, Breaker, BreakerReason, BreakerState, Probe};
 
 use self::{

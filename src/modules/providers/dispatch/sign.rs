@@ -58,16 +58,21 @@ impl Throttles {
                 self.end(now);
                 Sign::Alive
             }
-            (_, Answer::NotSent(NotSent::NotConnected) | Answer::Lost(Lost::TimedOut | Lost::ConnectionLost)) => {
-                Sign::Fault
-            }
-            // A page with 403 is a firewall's.
-            (_, Answer::Http { status: 500.., .. } | Answer::Http { status: 403, body: AnswerBody::NotJson, .. }) => {
-                Sign::Fault
-            }
+            _ if is_fault(answer) => Sign::Fault,
             _ => Sign::Other,
         }
     }
+}
+
+/// Whether the provider can't be reached, or is broken. A page with 403 is a firewall's.
+pub(in super::super) fn is_fault(answer: &Answer) -> bool {
+    matches!(
+        answer,
+        Answer::NotSent(NotSent::NotConnected)
+            | Answer::Lost(Lost::TimedOut | Lost::ConnectionLost)
+            | Answer::Http { status: 500.., .. }
+            | Answer::Http { status: 403, body: AnswerBody::NotJson, .. }
+    )
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ impl StateStore {
         change: impl Fn(&mut AccountState) -> T,
     ) -> Result<(AccountState, T)> {
         for _ in 0..CHANGES_MAX {
-            let found = self.states.find_one(doc! { "_id": account_id }).projection(shape()).await?;
+            let found =
+                self.states.find_one(doc! { "_id": account_id }).max_time(READ_TIME_MAX).projection(shape()).await?;
             let before = found.map(read).transpose()?.unwrap_or_else(|| AccountState::of(account_id));
             let mut state = before.clone();
             let said = change(&mut state);

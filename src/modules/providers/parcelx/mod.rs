@@ -19,7 +19,7 @@ use reqwest::{
 use crate::{
     modules::providers::{
         AccountLimits, AccountSecrets, Cancelling, CredentialField, Declaration, Kind, Operation, OrderProvider,
-        OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy,
+        OrderToPlace, Outcome, Placed, PlacedOrder, PricedBy, Provider, QueuePolicy,
         reading::{flag, part, sentences},
         transport::{json, unexpected},
     },
@@ -132,9 +132,9 @@ impl OrderProvider for ParcelX {
 }
 
 impl Cancelling for ParcelX {
-    fn cancel_request(&self, reference: &str) -> Outbound {
-        let body = serde_json::json!({ "awb": reference });
-        self.outbound(Operation::Cancel, Method::POST, "/order/cancel_order", Some(body))
+    fn cancel_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound> {
+        let body = serde_json::json!({ "awb": order.reference? });
+        Some(self.outbound(Operation::Cancel, Method::POST, "/order/cancel_order", Some(body)))
     }
 
     fn read_cancel(&self, answer: &Answer) -> Outcome<()> {

@@ -226,6 +226,7 @@ impl Named {
             courier_name: self.courier,
             provider_order_id: self.number,
             cancelled: self.cancelled?,
+            unfinished: false,
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::{
             AccountLimits, AccountSecrets, CredentialField, Declaration, Following, Kind, Operation, OrderProvider,
             OrderToPlace, Outcome, Pace, Placed, PricedBy, Progress, Provider, QueuePolicy, Setting,
             reading::{part, sentences},
-            transport::{json, unexpected},
+            transport::{json, segment, unexpected},
         },
         queue::Backoff,
     },
@@ -148,7 +148,7 @@ impl Following for Rosreestr {
     }
 
     fn poll_request(&self, reference: &str) -> Outbound {
-        self.outbound(Operation::Poll, Method::GET, &format!("/docflows/{}", wire::segment(reference)), None)
+        self.outbound(Operation::Poll, Method::GET, &format!("/docflows/{}", segment(reference)), None)
     }
 
     fn read_poll(&self, reference: &str, answer: &Answer) -> Outcome<Progress> {
@@ -163,7 +163,7 @@ impl Following for Rosreestr {
     }
 
     fn file_request(&self, reference: &str, file_id: &str) -> Outbound {
-        let path = format!("/docflows/{}/files/{}", wire::segment(reference), wire::segment(file_id));
+        let path = format!("/docflows/{}/files/{}", segment(reference), segment(file_id));
         self.outbound(Operation::Fetch, Method::GET, &path, None)
     }
 
@@ -192,7 +192,7 @@ impl Following for Rosreestr {
 }
 
 fn placed(reference: String) -> Placed {
-    Placed { reference, courier_name: None, provider_order_id: None, cancelled: false }
+    Placed { reference, ..Placed::default() }
 }
 
 fn no_docflow<T>() -> Outcome<T> {

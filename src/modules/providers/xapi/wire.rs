@@ -152,9 +152,7 @@ pub(super) fn order(order_id: &str, status: u16, order: &Value) -> Outcome<Place
         return Outcome::unknown("provider.no_order_number", "The order has no number of theirs.");
     };
     match is_cancelled(order) {
-        Some(cancelled) => {
-            Outcome::Done(Placed { reference: number, courier_name: None, provider_order_id: None, cancelled })
-        }
+        Some(cancelled) => Outcome::Done(Placed { reference: number, cancelled, ..Placed::default() }),
         None => Outcome::unknown("provider.unclear_status", "Whether the order is cancelled can't be told."),
     }
 }

@@ -267,18 +267,13 @@ fn what_they_name_is_taken_over() {
             reference: "PX0001".into(),
             courier_name: Some("Delhivery Surface".into()),
             provider_order_id: Some("77".into()),
-            cancelled: false,
+            ..Placed::default()
         })
     );
     let answer = http(200, &tracked(|body| body["awb_number"] = json!(" PX0002 ")));
     assert_eq!(
         adapter().read_look_up(ORDER_ID, &answer),
-        Outcome::Done(Some(Placed {
-            reference: "PX0002".into(),
-            courier_name: None,
-            provider_order_id: None,
-            cancelled: false,
-        }))
+        Outcome::Done(Some(Placed { reference: "PX0002".into(), ..Placed::default() }))
     );
 }
 

@@ -76,6 +76,11 @@ fn create_body(shipment: &Shipment) -> Value {
     create_of(shipment).body.expect("a create has a body")
 }
 
+fn cancel_of(awb: &str) -> Outbound {
+    let order = PlacedOrder { reference: Some(awb), ..PlacedOrder::default() };
+    adapter().cancel_request(&order).expect("a shipment with a number")
+}
+
 #[test]
 fn a_create_is_written_as_the_contract_wants_it() {
     let outbound = create_of(&shipment());
@@ -134,7 +139,7 @@ fn weights_are_kilograms_as_text() {
 
 #[test]
 fn cancels_and_look_ups_carry_a_reference_and_nothing_else() {
-    let cancel = adapter().cancel_request("PX0001");
+    let cancel = cancel_of("PX0001");
     assert_eq!(
         (cancel.method, &*cancel.url, cancel.body),
         (Method::POST, "https://carrier.example/api/v3/order/cancel_order", Some(json!({ "awb": "PX0001" })))
@@ -146,7 +151,7 @@ fn cancels_and_look_ups_carry_a_reference_and_nothing_else() {
 
 #[test]
 fn every_call_says_whose_and_what_it_is() {
-    let calls = [create_of(&shipment()), adapter().cancel_request("PX0001"), adapter().look_up_request(ORDER_ID)];
+    let calls = [create_of(&shipment()), cancel_of("PX0001"), adapter().look_up_request(ORDER_ID)];
     assert_eq!(calls.each_ref().map(|call| call.provider), ["parcelx"; 3]);
     assert_eq!(calls.map(|call| call.operation), ["create_order", "cancel_order", "look_up_order"]);
 }
@@ -187,7 +192,7 @@ fn no_record_holds_a_person_or_a_credential() {
         assert!(sent.contains(text), "{text} is not sent at all");
         assert!(!stored.contains(text), "{text} is stored: {stored}");
     }
-    for call in [create_of(&shipment), adapter().cancel_request("PX0001"), adapter().look_up_request(ORDER_ID)] {
+    for call in [create_of(&shipment), cancel_of("PX0001"), adapter().look_up_request(ORDER_ID)] {
         let record = Prepared::new(call, adapter().credential_headers()).record;
         assert_eq!(record.headers.get_str("access-token").ok(), Some("[credential]"));
         assert!(!format!("{record:?}").contains(TOKEN), "{record:?}");
@@ -210,7 +215,7 @@ fn a_record_keeps_what_is_needed_to_find_and_explain_a_call() {
     ] {
         assert_eq!(body.get_str(field).ok(), Some(kept), "{field}");
     }
-    let cancel = Prepared::new(adapter().cancel_request("PX0001"), &[]).record;
+    let cancel = Prepared::new(cancel_of("PX0001"), &[]).record;
     assert_eq!(cancel.body.as_document().expect("a document").get_str("awb").ok(), Some("PX0001"));
     let look_up = Prepared::new(adapter().look_up_request(ORDER_ID), &[]).record;
     assert!(look_up.url.ends_with(ORDER_ID), "{}", look_up.url);

@@ -185,12 +185,7 @@ fn absent_is_only_an_empty_list() {
 
 #[test]
 fn what_they_name_is_taken_over() {
-    let named = |reference: &str| Placed {
-        reference: reference.into(),
-        courier_name: None,
-        provider_order_id: None,
-        cancelled: false,
-    };
+    let named = |reference: &str| Placed { reference: reference.into(), ..Placed::default() };
     let created = http(201, &AnswerBody::Json(order(|_| {})));
     assert_eq!(adapter().read_create(ORDER_ID, &created), Outcome::Done(named("SO-000123")));
     let found = http(200, &AnswerBody::Json(json!({ "value": [with("orderNo", json!(77))] })));
