@@ -45,7 +45,7 @@ impl KeptSecret {
     }
 
     async fn stored(self, db: &Database) -> mongodb::error::Result<Option<Stored>> {
-        db.collection(self.collection).find_one(doc! { "_id": self.id }).await
+        db.collection(self.collection).find_one(doc! { "_id": self.id }).max_time(mongo::READ_TIME_MAX).await
     }
 
     /// The secret, where there is one.

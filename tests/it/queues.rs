@@ -213,17 +213,19 @@ async fn only_dead_jobs_of_open_orders_run_again() {
     let events = app.all("events", doc! { "subjectId": &refused, "type": "OrderResent" }).await;
     assert_eq!(events[0].get_document("actor").unwrap().get_str("id").unwrap(), admin.user_id);
 
-    // Given up, and then cancelled.
-    app.misbehave_for("c-3", "create", "401", Some(1)).await;
-    let ended = app.created(&user, "c-3").await;
-    app.run_jobs().await;
-    app.resume(&admin, CREATE).await;
-    app.cancel(&user, "c-3").await.expect(202);
-    app.run_jobs().await;
+    // One cancel was refused, and the next one was not.
+    app.misbehave_for("c-3", "cancel", "refuse", Some(1)).await;
+    let ended = app.confirmed(&user, "c-3").await;
+    for _ in 0..2 {
+        app.cancel(&user, "c-3").await.expect(202);
+        app.run_jobs().await;
+    }
     assert_eq!(app.order(&user, &ended).await["status"], "cancelled");
     let before = app.counts().await;
-    assert_eq!(retry(&app.create_job(&ended).await).await.expect(409).code(), "queues.retry_refused");
-    let all = act(&app, &admin, Method::POST, &format!("/queues/{CREATE}/retry-dead")).await.expect(200).body;
+    let dead = app.jobs_of(&ended, "cancel-order").await.remove(0);
+    assert_eq!(retry(&dead).await.expect(409).code(), "queues.retry_refused");
+    let queue = dead.get_str("queue").unwrap();
+    let all = act(&app, &admin, Method::POST, &format!("/queues/{queue}/retry-dead")).await.expect(200).body;
     assert_eq!(all, json!({ "retried": 0, "refused": 1, "failed": 0, "more": false }));
     assert_eq!(app.counts().await, before);
     app.finish().await;

@@ -27,7 +27,7 @@ pub fn user_key(user_id: &str) -> Key {
 /// What the driver says.
 pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
     let users = db.collection::<bson::RawDocumentBuf>(USERS);
-    let found = users.find_one(doc! { "_id": user_id });
+    let found = users.find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX);
     Ok(found.projection(doc! { "_id": 1 }).await?.is_some())
 }
 
@@ -36,7 +36,7 @@ pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
 /// # Errors
 /// What the driver says.
 pub async fn user_id_of(db: &Database, email: &str) -> Result<Option<String>> {
-    Ok(db.collection::<User>(USERS).find_one(with_email(email)).await?.map(|user| user.id))
+    Ok(db.collection::<User>(USERS).find_one(with_email(email)).max_time(READ_TIME_MAX).await?.map(|user| user.id))
 }
 
 /// Who has this address, in its normal form. Domains in other scripts were stored as they were typed once.
@@ -113,11 +113,11 @@ impl Store {
     }
 
     pub(super) async fn find_user(&self, user_id: &str) -> Result<Option<User>> {
-        self.users().find_one(doc! { "_id": user_id }).await
+        self.users().find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await
     }
 
     pub(super) async fn find_user_by_email(&self, email: &str) -> Result<Option<User>> {
-        self.users().find_one(with_email(email)).await
+        self.users().find_one(with_email(email)).max_time(READ_TIME_MAX).await
     }
 
     /// Users, newest first; one more than `limit` where there are more.
@@ -167,7 +167,7 @@ impl Store {
     }
 
     pub(super) async fn find_session(&self, id: &str) -> Result<Option<Session>> {
-        self.sessions().find_one(doc! { "_id": id }).await
+        self.sessions().find_one(doc! { "_id": id }).max_time(READ_TIME_MAX).await
     }
 
     /// Stores the next token of a session in place of the live one; false where that is not the live one any more.

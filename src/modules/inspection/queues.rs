@@ -113,6 +113,7 @@ impl From<AccountOverview> for QueueAccount {
     }
 }
 
+/// Jobs of a queue, each number counted to 100,000.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueCounts {
     /// Due now.

@@ -9,7 +9,7 @@ use super::{
     model::{Job, QueueConfig},
     store::{PROMOTE_BATCH, QueueStore},
 };
-use crate::platform::clock::after;
+use crate::platform::{clock::after, mongo::READ_TIME_MAX};
 
 /// A claim takes at most one part in so many from one owner while others wait.
 const SHARES: usize = 16;
@@ -80,7 +80,7 @@ impl QueueStore {
     /// What the driver says.
     pub async fn ready_routes(&self, queue: &str) -> Result<Vec<String>> {
         let ready = doc! { "queue": queue, "state": "ready" };
-        let routes = self.db.collection::<Document>(JOBS).distinct("route", ready).await?;
+        let routes = self.db.collection::<Document>(JOBS).distinct("route", ready).max_time(READ_TIME_MAX).await?;
         let mut routes: Vec<String> =
             routes.iter().map(|route| route.as_str().unwrap_or_default().to_owned()).collect();
         routes.dedup();
@@ -96,7 +96,7 @@ impl QueueStore {
             due.insert("priority", doc! { "$nin": done });
         }
         let jobs = self.db.collection::<Document>(JOBS);
-        let found = jobs.find(due).sort(doc! { "priority": 1, "turn": 1, "runAt": 1 });
+        let found = jobs.find(due).max_time(READ_TIME_MAX).sort(doc! { "priority": 1, "turn": 1, "runAt": 1 });
         let found = found.projection(doc! { "_id": 1, "attempts": 1, "turn": 1, "priority": 1 });
         found.limit(limit as i64).await?.try_collect().await
     }
@@ -120,7 +120,7 @@ impl QueueStore {
                 }
                 let mut due = claiming.due();
                 due.extend(doc! { "priority": priority, "turn": range, "_id": { "$type": "string" } });
-                let found = jobs.find(due).sort(doc! { "turn": 1, "runAt": 1 });
+                let found = jobs.find(due).max_time(READ_TIME_MAX).sort(doc! { "turn": 1, "runAt": 1 });
                 let found = found.projection(doc! { "_id": 1, "attempts": 1, "turn": 1 }).skip(skip);
                 let page: Vec<Document> = found.limit(page_size as i64).await?.try_collect().await?;
                 let was_full = page.len() == page_size;
@@ -200,7 +200,11 @@ impl QueueStore {
             return Ok(Vec::new());
         }
         let raw_jobs = self.db.collection::<RawDocumentBuf>(JOBS);
-        let found = raw_jobs.find(doc! { "_id": { "$in": ids }, "leaseToken": token }).batch_size(512).await?;
+        let found = raw_jobs
+            .find(doc! { "_id": { "$in": ids }, "leaseToken": token })
+            .max_time(READ_TIME_MAX)
+            .batch_size(512)
+            .await?;
         let raw: Vec<RawDocumentBuf> = found.try_collect().await?;
         let mut jobs = Vec::with_capacity(raw.len());
         for raw in raw {

@@ -26,6 +26,8 @@ pub const QUEUES: &str = "queues";
 const UPDATE_MS_MAX: i64 = 2_000;
 /// Done jobs deleted in one statement.
 const TRIM_BATCH: i64 = 1000;
+/// Jobs of a queue are counted to this number: what a look at queues costs does not grow with what waits.
+pub const COUNT_MAX: u64 = 100_000;
 /// Jobs made due in one statement.
 pub(super) const PROMOTE_BATCH: usize = 1000;
 
@@ -64,7 +66,7 @@ impl Entity for Controls {
     }
 }
 
-/// A queue in numbers.
+/// A queue in numbers, none above [`COUNT_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSummary {
     /// Due now.
@@ -175,7 +177,12 @@ impl QueueStore {
     /// Makes due at most so many of those that wait; gives how many.
     pub(super) async fn make_due(&self, waiting: Document, mut set: Document, at_most: usize) -> Result<u64> {
         let jobs = self.db.collection::<Document>(JOBS);
-        let found = jobs.find(waiting.clone()).projection(doc! { "_id": 1 }).limit(at_most as i64).await?;
+        let found = jobs
+            .find(waiting.clone())
+            .max_time(READ_TIME_MAX)
+            .projection(doc! { "_id": 1 })
+            .limit(at_most as i64)
+            .await?;
         let ids: Vec<Bson> = found.map_ok(|mut job| job.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
         if ids.is_empty() {
             return Ok(0);
@@ -188,7 +195,10 @@ impl QueueStore {
 
     /// A document that is not a job is dead, not stuck. It becomes a job that can be listed, with itself as payload.
     pub(super) async fn bury_unreadable(&self, filter: Document, reason: &str, now: DateTime) -> Result<()> {
-        let Some(found) = self.db.collection::<Document>(JOBS).find_one(filter.clone()).await? else { return Ok(()) };
+        let Some(found) = self.db.collection::<Document>(JOBS).find_one(filter.clone()).max_time(READ_TIME_MAX).await?
+        else {
+            return Ok(());
+        };
         tracing::error!(job.id = found.get_str("_id").ok(), reason, "a job that can't be read is dead");
         self.jobs().replace_one(filter, Job::unreadable(found, reason, now)).await.map(drop)
     }
@@ -204,7 +214,13 @@ impl QueueStore {
         if extended == leases.len() as u64 {
             return Ok(leases.iter().map(|(id, _)| id.clone()).collect());
         }
-        let found = self.db.collection::<Document>(JOBS).find(held).projection(doc! { "_id": 1 }).await?;
+        let found = self
+            .db
+            .collection::<Document>(JOBS)
+            .find(held)
+            .max_time(READ_TIME_MAX)
+            .projection(doc! { "_id": 1 })
+            .await?;
         found
             .try_filter_map(|found| async move { Ok(found.get_str("_id").ok().map(str::to_owned)) })
             .try_collect()
@@ -252,7 +268,11 @@ impl QueueStore {
     pub async fn trim_done(&self, queue: &QueueConfig, now: DateTime) -> Result<u64> {
         let jobs = self.db.collection::<Document>(JOBS);
         let mut trimmed = 0;
-        for priority in jobs.distinct("priority", doc! { "queue": queue.name, "state": "done", "route": "" }).await? {
+        for priority in jobs
+            .distinct("priority", doc! { "queue": queue.name, "state": "done", "route": "" })
+            .max_time(READ_TIME_MAX)
+            .await?
+        {
             trimmed += self.trim_priority(queue, &priority, now).await?;
         }
         Ok(trimmed)
@@ -262,7 +282,11 @@ impl QueueStore {
         let jobs = self.db.collection::<Document>(JOBS);
         let done = doc! { "queue": queue.name, "state": "done", "route": "", "priority": priority };
         let oldest_kept = DateTime::from_millis(now.timestamp_millis() - queue.keep_done_for.as_millis() as i64);
-        let first_beyond = jobs.find_one(done.clone()).projection(doc! { "runAt": 1 }).sort(doc! { "runAt": -1 });
+        let first_beyond = jobs
+            .find_one(done.clone())
+            .max_time(READ_TIME_MAX)
+            .projection(doc! { "runAt": 1 })
+            .sort(doc! { "runAt": -1 });
         let beyond_count = first_beyond.skip(queue.keep_done_count).await?;
         let beyond_count = beyond_count.and_then(|job| job.get_datetime("runAt").ok().copied());
         let cutoff = beyond_count.map_or(oldest_kept, |at| at.max(oldest_kept));
@@ -270,7 +294,7 @@ impl QueueStore {
         loop {
             let mut old = done.clone();
             old.insert("runAt", doc! { "$lte": cutoff });
-            let found = jobs.find(old).projection(doc! { "_id": 1 }).limit(TRIM_BATCH).await?;
+            let found = jobs.find(old).max_time(READ_TIME_MAX).projection(doc! { "_id": 1 }).limit(TRIM_BATCH).await?;
             let ids: Vec<Bson> =
                 found.map_ok(|mut found| found.remove("_id").unwrap_or(Bson::Null)).try_collect().await?;
             if ids.is_empty() {
@@ -304,7 +328,7 @@ impl QueueStore {
             if let Some(when) = when {
                 filter.insert("runAt", when);
             }
-            self.jobs().count_documents(filter).max_time(READ_TIME_MAX).await
+            self.jobs().count_documents(filter).limit(COUNT_MAX).max_time(READ_TIME_MAX).await
         };
         Ok(QueueSummary {
             ready: count(JobState::Ready, Some(doc! { "$lte": now })).await?,

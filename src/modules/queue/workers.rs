@@ -10,7 +10,10 @@ use mongodb::error::Result;
 use serde::Deserialize;
 
 use super::store::QueueStore;
-use crate::platform::clock::{Clock, Offset};
+use crate::platform::{
+    clock::{Clock, Offset},
+    mongo::READ_TIME_MAX,
+};
 
 pub(super) const WORKERS: &str = "workers";
 /// A worker that did not say so for this long is not alive.
@@ -91,7 +94,7 @@ impl QueueStore {
     /// What the workers that are alive said last.
     pub(super) async fn list_alive(&self) -> Result<Vec<Beat>> {
         let alive = doc! { "$expr": { "$gte": ["$seenAt", ago(WORKER_SILENT_MAX)] } };
-        self.db.collection::<Beat>(WORKERS).find(alive).await?.try_collect().await
+        self.db.collection::<Beat>(WORKERS).find(alive).max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
     /// How far `clock` is from the database's; none where it could not be told.

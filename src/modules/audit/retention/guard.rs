@@ -139,7 +139,7 @@ pub(super) async fn renew(db: &Database, lease: &Lease, now: DateTime) -> Result
 /// What the driver says.
 pub(super) async fn ensure(db: &Database) -> Result<()> {
     let guards = db.collection::<Guard>(RETENTION);
-    if guards.find_one(doc! { "_id": ID }).await?.is_some() {
+    if guards.find_one(doc! { "_id": ID }).max_time(mongo::READ_TIME_MAX).await?.is_some() {
         return Ok(());
     }
     match guards.insert_one(Guard::new()).await {

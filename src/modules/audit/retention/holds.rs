@@ -313,5 +313,5 @@ pub async fn list_holds(
 pub async fn find_hold(db: &Database, subjects: &[&str], owner: Option<&str>) -> Result<Option<LegalHold>> {
     let mut covering = vec![doc! { "inForce": { "$in": subjects } }];
     covering.extend(owner.map(|owner| doc! { "userId": owner, "inForce": { "$gt": "" } }));
-    db.collection(LEGAL_HOLDS).find_one(doc! { "$or": covering }).await
+    db.collection(LEGAL_HOLDS).find_one(doc! { "$or": covering }).max_time(READ_TIME_MAX).await
 }

@@ -18,7 +18,7 @@ use crate::{
         proof::{Leaf, Scopes, Seal},
         seals::SealStore,
     },
-    platform::{clock::Clock, crash, identity::Actor},
+    platform::{clock::Clock, crash, identity::Actor, mongo::READ_TIME_MAX},
 };
 
 /// Records of one transaction: well below the fifteen seconds that a transaction may take, and the 16 MB of a record.
@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
             if let Some(lease) = self.lease {
                 again.insert("releases", doc! { "$lt": lease.releases });
             }
-            let found = self.state().find(again).sort(doc! { "seal": 1 }).limit(PAGE).await?;
+            let found = self.state().find(again).max_time(READ_TIME_MAX).sort(doc! { "seal": 1 }).limit(PAGE).await?;
             let kept: Vec<Document> = found.try_collect().await?;
             for number in kept.iter().filter_map(|kept| kept.get_i64("seal").ok()) {
                 if self.is_over() {
@@ -201,7 +201,7 @@ impl<'a> Run<'a> {
 
     /// Seals that no run has come to yet, as far as they are old enough.
     async fn oldest_first(&mut self, part: Part) -> Result<()> {
-        let progress = self.state().find_one(doc! { "_id": part.collection }).await?;
+        let progress = self.state().find_one(doc! { "_id": part.collection }).max_time(READ_TIME_MAX).await?;
         let mut next = progress.and_then(|progress| progress.get_i64("next").ok()).unwrap_or(1);
         loop {
             let holding = doc! { "_id": { "$gte": next }, format!("counts.{}", part.collection): { "$gt": 0 } };

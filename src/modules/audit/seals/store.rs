@@ -77,7 +77,12 @@ impl SealStore {
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
         // What has no number is no seal; whoever put it there must not stop the sealing. Verification names it.
         let numbered = doc! { "_id": { "$gte": 1_i64, "$type": "long" } };
-        let found = seals.find_one(numbered).sort(doc! { "_id": -1 }).projection(doc! { "leaves": 0 }).await?;
+        let found = seals
+            .find_one(numbered)
+            .max_time(mongo::READ_TIME_MAX)
+            .sort(doc! { "_id": -1 })
+            .projection(doc! { "leaves": 0 })
+            .await?;
         Ok(found.map(|found| bson::deserialize_from_slice(found.as_bytes())).transpose()?)
     }
 
@@ -87,7 +92,11 @@ impl SealStore {
     /// What the driver says.
     pub(super) async fn anchor(&self, number: i64) -> Result<Option<Anchor>> {
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        let found = seals.find_one(doc! { "_id": number }).projection(doc! { "leaves": 0 }).await?;
+        let found = seals
+            .find_one(doc! { "_id": number })
+            .max_time(mongo::READ_TIME_MAX)
+            .projection(doc! { "leaves": 0 })
+            .await?;
         let header = found.and_then(|found| bson::deserialize_from_slice::<SealHeader>(found.as_bytes()).ok());
         Ok(header.map(|header| Anchor::from(&header)))
     }
@@ -97,7 +106,7 @@ impl SealStore {
     /// # Errors
     /// What the driver says, also where the seal can't be read.
     pub async fn find(&self, number: i64) -> Result<Option<Seal>> {
-        self.db.collection::<Seal>(AUDIT_SEALS).find_one(doc! { "_id": number }).await
+        self.db.collection::<Seal>(AUDIT_SEALS).find_one(doc! { "_id": number }).max_time(mongo::READ_TIME_MAX).await
     }
 
     /// The seal that holds the record of this id; none where it is not sealed (yet).
@@ -106,7 +115,12 @@ impl SealStore {
     /// What the driver says.
     pub async fn find_by_record(&self, id: &str) -> Result<Option<Seal>> {
         let seals = self.db.collection::<Seal>(AUDIT_SEALS);
-        seals.find_one(around(id)).sort(doc! { "span.newest": 1 }).hint(Hint::Name("span".into())).await
+        seals
+            .find_one(around(id))
+            .max_time(mongo::READ_TIME_MAX)
+            .sort(doc! { "span.newest": 1 })
+            .hint(Hint::Name("span".into()))
+            .await
     }
 
     /// Which of these records are sealed, by their ids.
@@ -147,7 +161,10 @@ impl SealStore {
     /// What the driver says.
     pub async fn newest_ms(&self) -> Result<i64> {
         let seals = self.db.collection::<Document>(AUDIT_SEALS);
-        let found = seals.find_one(doc! { "span.newest": { "$type": "long" } }).sort(doc! { "span.newest": -1 });
+        let found = seals
+            .find_one(doc! { "span.newest": { "$type": "long" } })
+            .max_time(mongo::READ_TIME_MAX)
+            .sort(doc! { "span.newest": -1 });
         let found = found.hint(Hint::Name("span".into())).projection(doc! { "span": 1 }).await?;
         Ok(found.and_then(|seal| seal.get_document("span").ok()?.get_i64("newest").ok()).unwrap_or(0))
     }

@@ -72,7 +72,11 @@ pub async fn insert_card(db: &Database, card: &Card) -> std::result::Result<bool
     if let Some(stored) = find(db, card).await? {
         return same(&stored, card).map(|()| false);
     }
-    let newest = cards(db).find_one(doc! { "provider": card.provider() }).sort(doc! { "version": -1 }).await?;
+    let newest = cards(db)
+        .find_one(doc! { "provider": card.provider() })
+        .max_time(mongo::READ_TIME_MAX)
+        .sort(doc! { "version": -1 })
+        .await?;
     let newest = newest.map(Card::read).transpose().map_err(mongodb::error::Error::from)?;
     if let Some(newest) = newest.filter(|newest| newest.version() >= card.version()) {
         return Err(RateCardError::NotHigher { highest: newest.version() });
@@ -94,7 +98,14 @@ pub async fn insert_card(db: &Database, card: &Card) -> std::result::Result<bool
 /// What the driver says, or which card is not usable.
 pub(super) async fn load(db: &Database) -> Result<Vec<Card>> {
     let newest_first = doc! { "version": -1 };
-    let found: Vec<Document> = cards(db).find(doc! {}).sort(newest_first).limit(CARDS_MAX).await?.try_collect().await?;
+    let found: Vec<Document> = cards(db)
+        .find(doc! {})
+        .max_time(mongo::READ_TIME_MAX)
+        .sort(newest_first)
+        .limit(CARDS_MAX)
+        .await?
+        .try_collect()
+        .await?;
     let found: Vec<Card> = found.into_iter().map(Card::read).collect::<std::result::Result<_, _>>()?;
     for card in &found {
         card.check().map_err(|fault| unusable(format!("rate card {}: {fault}", card.id())))?;
@@ -107,7 +118,10 @@ fn cards(db: &Database) -> Collection<Document> {
 }
 
 async fn find(db: &Database, card: &Card) -> Result<Option<Card>> {
-    let found = cards(db).find_one(doc! { "provider": card.provider(), "version": card.version() }).await?;
+    let found = cards(db)
+        .find_one(doc! { "provider": card.provider(), "version": card.version() })
+        .max_time(mongo::READ_TIME_MAX)
+        .await?;
     Ok(found.map(Card::read).transpose()?)
 }
 
