@@ -85,7 +85,7 @@ def main(name, kind, title):
     registry, main_rs = PROVIDERS / "registry.rs", STAND_INS / "main.rs"
     insert(registry, r"^(pub )?mod \w+;\n", f'#[path = "{name}/mod.rs"]\npub mod {name};\n')
     text = registry.read_text()
-    registry.write_text(re.sub(r"(pub static PROVIDERS: [^;]*?)\];", rf"\1, &{name}::DECLARATION];", text, count=1))
+    registry.write_text(re.sub(r"(pub static PROVIDERS: [^;]*?),?\s*\];", rf"\1, &{name}::DECLARATION];", text, count=1))
     insert(main_rs, r"^mod \w+;\n", f"mod {name};\n")
     insert(main_rs, r"^ +\.merge\(control::router\(&\w+::stand\(base\)\)\)\n", f".merge(control::router(&{name}::stand(base)))\n")
     rust = [str(path) for path in [*written, registry, main_rs] if path.suffix == ".rs"]
