@@ -218,3 +218,29 @@ async fn a_file_that_is_too_large_is_refused_and_takes_no_room() {
     assert!(app.all("order_file_pieces", doc! {}).await.is_empty());
     app.finish().await;
 }
+
+#[tokio::test]
+async fn a_refusal_of_credentials_that_were_changed_meanwhile_hurts_nobody() {
+    let app = TestApp::with(NO_ACCOUNT).await;
+    let (admin, user) = (app.admin().await, app.merchant().await);
+    let account_id = app.with_carrier_account(&admin, "one").await;
+    app.carrier.rule(json!({ "operation": "create", "mode": "401", "latencyMs": 700, "times": 1 })).await;
+    let order_id = app.created(&user, "c-1").await;
+    let worker = app.worker.clone();
+    let attempt = tokio::spawn(async move { worker.run_due().await });
+    eventually("the call is under way", Duration::from_secs(20), async || {
+        app.carrier.order(&order_id).await["createCalls"] == 1
+    })
+    .await;
+    let change = json!({ "credentials": { "accessKey": "two", "secretKey": "secret" } });
+    let path = format!("/provider-accounts/{account_id}");
+    app.request(reqwest::Method::PUT, &path, Some(&admin.token), Some(&change)).await.expect(200);
+    attempt.await.unwrap();
+    assert_eq!(app.order(&user, &order_id).await["status"], "created", "it was not executed");
+    app.run_jobs_to_the_end().await;
+    assert_eq!(app.order(&user, &order_id).await["status"], "confirmed");
+    let accounts = app.breakers(&admin, "parcelx-orders-queue").await;
+    assert_eq!(accounts, [format!("{account_id} closed -")]);
+    assert!(app.all("audit_events", doc! { "action": "provider_account.breaker_opened" }).await.is_empty());
+    app.finish().await;
+}
