@@ -307,3 +307,120 @@ impl Token {
         Self { token, lasts }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Method;
+
+    use super::*;
+    use crate::platform::exchange::{Outbound, Redaction};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const LASTS: Duration = Duration::from_secs(1_000);
+
+    fn at(seconds: i64) -> DateTime {
+        DateTime::from_millis(seconds * 1_000)
+    }
+
+    fn call(number: i64) -> Call {
+        Call {
+            request_ref_id: format!("req_{number}"),
+            order_id: None,
+            user_id: String::new(),
+            client_order_id: None,
+            resource_id: Some("acc_1".into()),
+            provider: "provider".into(),
+            operation: "log_in".into(),
+            attempt: 1,
+            job_id: "job_1".into(),
+            worker_id: "wrk_1".into(),
+            account_id: "acc_1".into(),
+            correlation_id: "rqs_1".into(),
+            sent_at: at(0),
+        }
+    }
+
+    fn view(seconds: i64, session: Option<&Session>) -> View {
+        let mut view = View::new(at(seconds));
+        match session {
+            Some(session) => view.put_read(session),
+            None => view.put_absent(Key::id(SESSIONS, "acc_1")),
+        }
+        view
+    }
+
+    /// How a login begins at that second, with what is stored then and the requests that were closed for it.
+    fn begins(seconds: i64, version: i64, session: Option<&Session>) -> (BegunLogIn, Option<Session>, Vec<String>) {
+        let outbound = Outbound {
+            provider: "provider",
+            operation: "log_in",
+            method: Method::POST,
+            url: "https://provider.example".into(),
+            body: None,
+            redaction: &Redaction::NOTHING,
+        };
+        let begin = BeginLogIn {
+            credentials_version: version,
+            prepared: Prepared::new(outbound, &[]),
+            call: call(seconds),
+            closing_response_id: format!("res_closing_{seconds}"),
+            patience: PATIENCE,
+        };
+        let mut view = view(seconds, session);
+        let begun = begin.decide(&mut view);
+        let closed = view.appended_to(audit::RESPONSE_LOGS);
+        let closed = closed.map(|log| log.get_str("requestRefId").expect("an id").to_owned()).collect();
+        (begun, view.by_id("acc_1"), closed)
+    }
+
+    /// The session after the login `number` has brought a token, or nothing.
+    fn ends(seconds: i64, number: i64, session: &Session, brought: bool) -> Session {
+        let keys = SealingKeys::new(&SecretString::from("0".repeat(64)), None).expect("a key");
+        let end = EndLogIn {
+            call: call(number),
+            credentials_version: 1,
+            record: ResponseRecord { http_status: Some(200), headers: doc! {}, body: bson::Bson::Null, latency_ms: 1 },
+            verdict: Verdict::done("done"),
+            response_id: format!("res_{number}"),
+            token: brought.then(|| (keys.seal("place", b"token"), LASTS)),
+        };
+        let mut view = view(seconds, Some(session));
+        view.put_absent(Key::id(audit::RESPONSE_LOGS, &*end.response_id));
+        end.decide(&mut view);
+        assert_eq!(view.appended_to(audit::RESPONSE_LOGS).count(), 1, "on record in any case");
+        view.by_id("acc_1").expect("a session")
+    }
+
+    #[test]
+    fn one_logs_in_at_a_time_and_what_a_dead_worker_left_open_is_closed() {
+        let (begun, session, _) = begins(0, 1, None);
+        let session = session.expect("a session");
+        assert!(matches!(begun, BegunLogIn::Logged(_)));
+        assert!(matches!(begins(9, 1, Some(&session)).0, BegunLogIn::Busy));
+        let (begun, again, closed) = begins(10, 1, Some(&session));
+        assert!(matches!(begun, BegunLogIn::Logged(_)));
+        assert_eq!(closed, ["req_0"]);
+        let again = again.expect("a session");
+        assert_eq!(ends(11, 0, &again, true), again, "too late: somebody else logs in");
+        assert!(ends(11, 10, &again, true).serving(1, at(12)).is_some());
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends_and_meanwhile_the_old_one_serves() {
+        let open = begins(0, 1, None).1.expect("a session");
+        let session = ends(0, 0, &open, true);
+        assert!(matches!(begins(899, 1, Some(&session)).0, BegunLogIn::Serves));
+        assert!(matches!(begins(899, 2, Some(&session)).0, BegunLogIn::Logged(_)), "of other credentials");
+        let (begun, renewing, _) = begins(900, 1, Some(&session));
+        let renewing = renewing.expect("a session");
+        assert!(matches!(begun, BegunLogIn::Logged(_)));
+        assert!(matches!(begins(901, 1, Some(&renewing)).0, BegunLogIn::Serves));
+        let failed = ends(902, 900, &renewing, false);
+        assert!(!failed.is_due(at(961)) && failed.is_due(at(962)), "not again at once");
+        assert!(failed.serving(1, at(969)).is_some() && failed.serving(1, at(970)).is_none());
+        let refused = Session { renew: true, ..session };
+        assert!(refused.serving(1, at(1)).is_none());
+        let renewed = ends(2, 1, &begins(1, 1, Some(&refused)).1.expect("a session"), true);
+        assert!(renewed.held.as_ref().is_some_and(|held| held.after_refusal) && !renewed.renew);
+    }
+}
