@@ -33,6 +33,7 @@ use crate::{
         providers::{Accounts, Dispatcher, Providers, accounts, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         schedules::{Plan, RunScheduleJobs, ScheduleStore, Scheduler},
+        tenants,
         wallet::{
             WalletService, WalletStore,
             rates::{self, RateCards},
@@ -159,6 +160,7 @@ pub fn collections() -> Vec<&'static str> {
         KycStore::COLLECTIONS,
         rates::COLLECTIONS,
         ScheduleStore::COLLECTIONS,
+        tenants::COLLECTIONS,
         batch::COLLECTIONS,
         &[SINGLETONS],
     ]
@@ -188,6 +190,7 @@ pub fn indexes() -> Vec<Index> {
         rates::indexes(),
         accounts::indexes(),
         ScheduleStore::indexes(),
+        tenants::indexes(),
         batch::indexes(),
     ]
     .concat()

@@ -35,7 +35,8 @@ use crate::{
         providers::{ProviderSettings, registry::PAYMENT_GATEWAY},
         queue::by_queue_and_kind,
         schedules::{self, ScheduleBoard, ScheduleStore},
-        wallet::{self, WalletStore, rates, topups},
+        tenants::{self, TenantService, TenantStore},
+        wallet::{self, TenantWallets, WalletStore, rates, topups},
     },
     platform::{
         error::{AppError, ErrorKind, FieldError, Problem},
@@ -140,6 +141,13 @@ impl App {
                 wallets: WalletStore::new(self.db.clone()),
             }))
             .merge(queue_router(board))
+            .merge(tenants::router(TenantService {
+                store: TenantStore::new(self.db.clone()),
+                lane: self.api_lane.clone(),
+                users: self.users.clone(),
+            }))
+            .merge(orders::tenant_router(OrderStore::new(self.db.clone())))
+            .merge(wallet::tenant_router(TenantWallets { service: self.wallets.clone(), users: self.users.clone() }))
             .merge(schedules::router(ScheduleBoard {
                 store: ScheduleStore::new(self.db.clone()),
                 lane: self.api_lane.clone(),

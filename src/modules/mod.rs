@@ -9,4 +9,5 @@ pub mod orders;
 pub mod providers;
 pub mod queue;
 pub mod schedules;
+pub mod tenants;
 pub mod wallet;

@@ -56,6 +56,8 @@ pub enum Role {
     Auditor,
     /// Runs the place: queues, review, users.
     Admin,
+    /// Looks after the members of a tenant; sees their orders and wallets.
+    Manager,
 }
 
 impl Role {
@@ -67,6 +69,7 @@ impl Role {
             Self::Finance => "finance",
             Self::Auditor => "auditor",
             Self::Admin => "admin",
+            Self::Manager => "manager",
         }
     }
 }
@@ -80,6 +83,9 @@ struct Claims {
     /// The user's access version when it was issued.
     #[serde(default)]
     ver: i64,
+    /// The tenant that the user belonged to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ten: Option<String>,
     iat: u64,
     exp: u64,
 }
@@ -93,6 +99,8 @@ pub struct AccessToken {
     pub role: Role,
     /// The user's access version: where the user has another one by now, the token is void.
     pub access_version: i64,
+    /// The tenant that the user belonged to; another one makes another access version.
+    pub tenant_id: Option<String>,
 }
 
 struct Key {
@@ -139,18 +147,19 @@ impl TokenKeys {
         Self { current: Key::new(secret), previous: previous.map(Key::new), clock, validation }
     }
 
-    /// A token for `user_id`, valid from `now_ms` for [`ACCESS_TOKEN_TTL`], or until the user's `access_version` grows.
+    /// A token that says this, valid from `now_ms` for [`ACCESS_TOKEN_TTL`], or until the user's access version grows.
     ///
     /// # Errors
     /// When signing fails, which is a bug.
-    pub fn issue(&self, user_id: &str, role: Role, access_version: i64, now_ms: i64) -> Result<String, AppError> {
+    pub fn issue(&self, access: AccessToken, now_ms: i64) -> Result<String, AppError> {
         let iat = (now_ms / 1000) as u64;
         let claims = Claims {
             iss: ISSUER.into(),
             aud: AUDIENCE.into(),
-            sub: user_id.into(),
-            role,
-            ver: access_version,
+            sub: access.user_id,
+            role: access.role,
+            ver: access.access_version,
+            ten: access.tenant_id,
             iat,
             exp: iat + ACCESS_TOKEN_TTL.as_secs(),
         };
@@ -179,7 +188,8 @@ impl TokenKeys {
         if claims.exp.saturating_add(LEEWAY_SECONDS) < (self.clock.now_ms() / 1000) as u64 {
             return Err(refuse("auth.token_expired", "The access token has expired; refresh it."));
         }
-        Ok(AccessToken { user_id: claims.sub, role: claims.role, access_version: claims.ver })
+        let Claims { sub: user_id, role, ver: access_version, ten: tenant_id, .. } = claims;
+        Ok(AccessToken { user_id, role, access_version, tenant_id })
     }
 }
 
@@ -249,6 +259,8 @@ pub struct CurrentUser {
     pub role: Role,
     /// The access version in the token.
     pub access_version: i64,
+    /// The tenant in the token.
+    pub tenant_id: Option<String>,
     /// The peer's address.
     pub address: Option<IpAddr>,
     /// `X-Request-Id`.
@@ -296,7 +308,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
                 "Send the access token as `Authorization: Bearer ...`.",
             )
         })?;
-        let AccessToken { user_id, role, access_version } = gate.tokens.verify(token)?;
+        let AccessToken { user_id, role, access_version, tenant_id } = gate.tokens.verify(token)?;
         if gate.revocations.void(&user_id, access_version) {
             return Err(token_revoked());
         }
@@ -307,7 +319,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
             }
         }
         let Ok(Caller { address, request_id }) = Caller::from_request_parts(parts, state).await;
-        let user = Self { user_id, role, access_version, address, request_id };
+        let user = Self { user_id, role, access_version, tenant_id, address, request_id };
         if let Some(seen) = parts.extensions.get::<SeenUser>() {
             let _ = seen.0.set(user.clone());
         }
@@ -455,6 +467,26 @@ impl<S: Send + Sync> FromRequestParts<S> for MerchantOrReader {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         let user = CurrentUser::from_request_parts(parts, state).await?;
         only(user, &[Role::Merchant, Role::Admin, Role::Auditor]).map(Self)
+    }
+}
+
+/// A manager, about the own tenant, or an administrator, about every tenant.
+#[derive(Clone, Debug)]
+pub struct TenantReader(pub CurrentUser);
+
+impl TenantReader {
+    /// Whether `tenant_id` is one that it may read.
+    #[must_use]
+    pub fn reads(&self, tenant_id: &str) -> bool {
+        self.0.role == Role::Admin || self.0.tenant_id.as_deref() == Some(tenant_id)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TenantReader {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Manager, Role::Admin]).map(Self)
     }
 }
 

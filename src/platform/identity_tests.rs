@@ -14,10 +14,14 @@ fn now_ms() -> i64 {
     Clock::default().now_ms()
 }
 
+fn access(role: Role, access_version: i64) -> AccessToken {
+    AccessToken { user_id: "usr_1".into(), role, access_version, tenant_id: None }
+}
+
 #[test]
 fn a_token_is_accepted_under_its_own_and_the_previous_secret() {
-    let token = keys("one", None).issue("usr_1", Role::Finance, 3, now_ms()).expect("signing works");
-    let finance = AccessToken { user_id: "usr_1".into(), role: Role::Finance, access_version: 3 };
+    let finance = AccessToken { tenant_id: Some("ten_1".into()), ..access(Role::Finance, 3) };
+    let token = keys("one", None).issue(finance.clone(), now_ms()).expect("signing works");
     assert_eq!(keys("one", None).verify(&token).expect("valid"), finance);
     assert_eq!(keys("two", Some("one")).verify(&token).expect("valid"), finance);
     assert!(keys("two", None).verify(&token).is_err());
@@ -25,7 +29,7 @@ fn a_token_is_accepted_under_its_own_and_the_previous_secret() {
 
 #[test]
 fn an_expired_token_says_so() {
-    let token = keys("one", None).issue("usr_1", Role::Merchant, 0, now_ms() - 16 * 60 * 1000).expect("signing works");
+    let token = keys("one", None).issue(access(Role::Merchant, 0), now_ms() - 16 * 60 * 1000).expect("signing works");
     assert_eq!(keys("one", None).verify(&token).expect_err("expired").code, "auth.token_expired");
 }
 
@@ -36,7 +40,7 @@ fn a_token_expires_by_the_clock_by_which_it_was_issued() {
         let clock = Clock::default();
         clock.advance(ahead);
         let keys = keys_at("one", None, clock.clone());
-        let token = keys.issue("usr_1", Role::Merchant, 0, clock.now_ms()).expect("signing works");
+        let token = keys.issue(access(Role::Merchant, 0), clock.now_ms()).expect("signing works");
         assert!(keys.verify(&token).is_ok());
         clock.advance(ACCESS_TOKEN_TTL + Duration::from_secs(LEEWAY_SECONDS - 2));
         assert!(keys.verify(&token).is_ok(), "within the leeway");
@@ -49,7 +53,7 @@ fn a_token_expires_by_the_clock_by_which_it_was_issued() {
 fn unsigned_foreign_and_altered_tokens_are_refused() {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as B64};
     let ours = keys("one", None);
-    let good = ours.issue("usr_1", Role::Merchant, 0, now_ms()).expect("signing works");
+    let good = ours.issue(access(Role::Merchant, 0), now_ms()).expect("signing works");
     let parts: Vec<_> = good.split('.').collect();
     let admin = String::from_utf8(B64.decode(parts[1]).expect("base64")).expect("utf-8").replace("merchant", "admin");
     let none = format!("{}.{}.", B64.encode(r#"{"alg":"none","typ":"JWT"}"#), parts[1]);

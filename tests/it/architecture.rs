@@ -15,8 +15,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("auth", &["audit", "events", "queue"]),
     ("providers", &["audit", "queue"]),
     ("kyc", &["audit", "auth", "events", "providers", "queue"]),
-    ("wallet", &["audit", "auth", "events", "kyc", "providers", "queue"]),
-    ("orders", &["audit", "auth", "events", "kyc", "providers", "queue", "wallet"]),
+    ("tenants", &["audit", "auth", "events"]),
+    ("wallet", &["audit", "auth", "events", "kyc", "providers", "queue", "tenants"]),
+    ("orders", &["audit", "auth", "events", "kyc", "providers", "queue", "tenants", "wallet"]),
     ("schedules", &["audit", "auth", "events", "queue"]),
     ("inspection", &["audit", "auth", "events", "kyc", "providers", "queue", "wallet", "orders", "schedules"]),
 ];

@@ -67,6 +67,7 @@ mod sealing;
 mod sealing_recovery;
 mod statement;
 mod stores_away;
+mod tenants;
 mod text;
 mod topups;
 mod topups_callbacks;

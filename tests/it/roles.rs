@@ -5,7 +5,7 @@ use waybill::platform::identity::Role;
 
 use crate::support::TestApp;
 
-const ALL: &[Role] = &[Role::Merchant, Role::Finance, Role::Auditor, Role::Admin];
+const ALL: &[Role] = &[Role::Merchant, Role::Finance, Role::Auditor, Role::Admin, Role::Manager];
 
 /// Who may use the route; `None` where no token is needed. The longest matching prefix counts; a row with a method is for
 /// that method only and counts before one without.
@@ -42,6 +42,11 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("DELETE /provider-accounts", Some(&[Role::Admin])),
     ("/queues", Some(&[Role::Admin])),
     ("/schedules", Some(&[Role::Admin])),
+    ("/tenants", Some(&[Role::Admin, Role::Manager])),
+    ("POST /tenants", Some(&[Role::Admin])),
+    ("PATCH /tenants", Some(&[Role::Admin])),
+    ("PUT /tenants", Some(&[Role::Admin])),
+    ("DELETE /tenants", Some(&[Role::Admin])),
 ];
 
 /// Method, if the row has one, and prefix.

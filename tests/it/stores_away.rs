@@ -10,7 +10,7 @@ use waybill::{
     app::App,
     platform::{
         clock::Clock,
-        identity::{Role, TokenKeys},
+        identity::{AccessToken, Role, TokenKeys},
     },
 };
 
@@ -67,7 +67,8 @@ impl Bare {
 
     fn token(role: Role) -> String {
         let now_ms = bson::DateTime::now().timestamp_millis();
-        TokenKeys::new(&SecretString::from(JWT_SECRET), None, Clock::default()).issue("usr_1", role, 0, now_ms).unwrap()
+        let access = AccessToken { user_id: "usr_1".into(), role, access_version: 0, tenant_id: None };
+        TokenKeys::new(&SecretString::from(JWT_SECRET), None, Clock::default()).issue(access, now_ms).unwrap()
     }
 
     async fn send(&self, method: Method, path: &str, role: Role, body: Option<Value>) -> Answer {

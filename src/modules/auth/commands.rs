@@ -126,6 +126,14 @@ pub(super) enum UserChange {
     ResetPassword {
         hash: String,
     },
+    /// It belongs to this tenant from now on.
+    Join {
+        tenant_id: String,
+    },
+    /// It no longer belongs to this tenant.
+    Leave {
+        tenant_id: String,
+    },
 }
 
 /// Changes an account. Whatever is changed, but for letting somebody in again, ends every session.
@@ -143,6 +151,10 @@ pub(super) enum NotChanged {
     NoUser,
     /// Nobody locks out or promotes oneself.
     OwnAccount,
+    /// It belongs to another tenant.
+    OtherTenant,
+    /// It does not belong to the tenant.
+    NoMember,
 }
 
 impl Command for ChangeUser {
@@ -165,6 +177,25 @@ impl Command for ChangeUser {
             UserChange::ResetPassword { hash } => {
                 user.password_hash.clone_from(hash);
                 end_access(view, &mut user, "user.password_reset", actor, first, None);
+            }
+            UserChange::Join { tenant_id } => match &user.tenant_id {
+                Some(own) if own == tenant_id => {}
+                Some(_) => return Err(NotChanged::OtherTenant),
+                None => {
+                    user.tenant_id = Some(tenant_id.clone());
+                    user.tenant_since = Some(view.now());
+                    let states = (doc! { "tenantId": null }, doc! { "tenantId": tenant_id });
+                    end_access(view, &mut user, "user.tenant_changed", actor, first, Some(states));
+                }
+            },
+            UserChange::Leave { tenant_id } => {
+                if user.tenant_id.as_ref() != Some(tenant_id) {
+                    return Err(NotChanged::NoMember);
+                }
+                user.tenant_id = None;
+                user.tenant_since = None;
+                let states = (doc! { "tenantId": tenant_id }, doc! { "tenantId": null });
+                end_access(view, &mut user, "user.tenant_changed", actor, first, Some(states));
             }
             UserChange::Update { role, disabled } => {
                 if let Some(role) = role.filter(|role| *role != user.role) {
@@ -288,6 +319,8 @@ mod tests {
             access_version: 4,
             access_changed_at: None,
             role,
+            tenant_id: None,
+            tenant_since: None,
             disabled_at: None,
             created_at: at,
             updated_at: at,

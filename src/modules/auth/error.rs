@@ -35,6 +35,9 @@ pub enum AuthError {
     /// An administrator's own account: another one has to change it.
     #[error("the own account")]
     OwnAccount,
+    /// A user belongs to one tenant or none, and this one to another.
+    #[error("a member of another tenant")]
+    OtherTenant,
     /// Too many wrong passwords, new accounts or refreshes.
     #[error("too many attempts")]
     TooManyAttempts {
@@ -104,6 +107,11 @@ impl From<AuthError> for AppError {
                 "users.own_account",
                 "This is your own account; another administrator has to change it.",
             ),
+            AuthError::OtherTenant => Self::new(
+                ErrorKind::Conflict,
+                "tenants.other_tenant",
+                "The user belongs to another tenant and has to leave it first.",
+            ),
             AuthError::Revoked(revoked) => revoked.into(),
             AuthError::TooManyAttempts { retry_after } => Self::new(
                 ErrorKind::RateLimited,
@@ -144,6 +152,7 @@ mod tests {
             (AuthError::UserGone, ErrorKind::Unauthenticated, "auth.invalid_token"),
             (AuthError::NoUser, ErrorKind::NotFound, "users.not_found"),
             (AuthError::OwnAccount, ErrorKind::Conflict, "users.own_account"),
+            (AuthError::OtherTenant, ErrorKind::Conflict, "tenants.other_tenant"),
             (AuthError::Revoked(Revoked::Disabled), ErrorKind::Forbidden, "auth.account_disabled"),
             (AuthError::Revoked(Revoked::Void), ErrorKind::Unauthenticated, "auth.token_revoked"),
             (AuthError::TooManyAttempts { retry_after }, ErrorKind::RateLimited, "auth.too_many_attempts"),

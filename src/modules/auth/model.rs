@@ -9,7 +9,7 @@ use validator::ValidationError;
 
 use crate::platform::{
     error::FieldError,
-    identity::Role,
+    identity::{AccessToken, Role},
     text::{free_text, holds_unseen, normal_email},
 };
 
@@ -45,6 +45,12 @@ pub struct User {
     pub access_changed_at: Option<DateTime>,
     /// What the user is there for.
     pub role: Role,
+    /// The tenant that it belongs to; none for most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_since: Option<DateTime>,
     /// Set: can neither sign in nor refresh.
     pub disabled_at: Option<DateTime>,
     /// When the user came.
@@ -54,6 +60,17 @@ pub struct User {
 }
 
 impl User {
+    /// What an access token says of the user.
+    #[must_use]
+    pub fn access_token(&self) -> AccessToken {
+        AccessToken {
+            user_id: self.id.clone(),
+            role: self.role,
+            access_version: self.access_version,
+            tenant_id: self.tenant_id.clone(),
+        }
+    }
+
     /// Makes sessions and access tokens of before void.
     pub(super) fn end_access(&mut self, now: DateTime) {
         self.access_version += 1;

@@ -142,7 +142,7 @@ impl AuthService {
         }
         let by_operator = |_: &str| Actor::command_line("user create");
         let user = self.add_user(&email, password, &name, role, by_operator).await?;
-        let access = self.tokens.issue(&user.id, user.role, user.access_version, self.clock.now_ms())?;
+        let access = self.tokens.issue(user.access_token(), self.clock.now_ms())?;
         Ok((user, access))
     }
 
@@ -312,6 +312,8 @@ impl AuthService {
             access_version: 0,
             access_changed_at: None,
             role,
+            tenant_id: None,
+            tenant_since: None,
             disabled_at: None,
             created_at: now,
             updated_at: now,
@@ -409,7 +411,7 @@ impl AuthService {
     }
 
     fn pair(&self, user: &User, session: &Session) -> Result<Tokens, AuthError> {
-        let access = self.tokens.issue(&user.id, user.role, user.access_version, self.clock.now_ms())?;
+        let access = self.tokens.issue(user.access_token(), self.clock.now_ms())?;
         let refresh = self.refresh_keys.token(session).ok_or(AuthError::InvalidRefresh)?;
         Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh, device_cookie: None })
     }

@@ -116,6 +116,8 @@ fn refreshing_does_not_lengthen_a_session() {
         access_version: 7,
         access_changed_at: None,
         role: Role::Merchant,
+        tenant_id: None,
+        tenant_since: None,
         disabled_at: None,
         created_at: at(0),
         updated_at: at(0),

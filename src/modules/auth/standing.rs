@@ -108,6 +108,8 @@ mod tests {
             access_version: 3,
             access_changed_at: None,
             role: Role::Finance,
+            tenant_id: None,
+            tenant_since: None,
             disabled_at: None,
             created_at: at,
             updated_at: at,
@@ -116,6 +118,7 @@ mod tests {
             user_id: "usr_1".into(),
             role: Role::Finance,
             access_version: 3,
+            tenant_id: None,
             address: None,
             request_id: "rqs_1".into(),
         };

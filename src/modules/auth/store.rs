@@ -63,6 +63,8 @@ pub struct UserFilter {
     pub role: Option<Role>,
     /// Disabled, or not.
     pub disabled: Option<bool>,
+    /// Of this tenant.
+    pub tenant_id: Option<String>,
     /// Older than the user with this id.
     pub after: Option<String>,
 }
@@ -86,6 +88,8 @@ pub fn indexes() -> Vec<Index> {
         Index::new(USERS, "users_access_changed", doc! { "accessChangedAt": 1, "accessVersion": 1, "_id": 1 })
             .partial(doc! { "accessChangedAt": { "$gt": EPOCH } }),
         Index::new(USERS, "users_role", doc! { "role": 1, "_id": -1 }),
+        Index::new(USERS, "users_tenant", doc! { "tenantId": 1, "_id": -1 })
+            .partial(doc! { "tenantId": { "$exists": true } }),
         Index::new(USERS, "users_disabled", doc! { "disabledAt": 1, "_id": -1 })
             .partial(doc! { "disabledAt": { "$gt": EPOCH } }),
         Index::new(SESSIONS, "sessions_user", doc! { "userId": 1 }),
@@ -139,12 +143,20 @@ impl Store {
                 },
             );
         }
+        if let Some(tenant_id) = &filter.tenant_id {
+            query.insert("tenantId", tenant_id);
+        }
         if let Some(after) = &filter.after {
             query.insert("_id", doc! { "$lt": after });
         }
         let users = self.users();
         let found = users.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).max_time(READ_TIME_MAX);
         found.await?.try_collect().await
+    }
+
+    /// How many users belong to a tenant.
+    pub(super) async fn count_members(&self, tenant_id: &str) -> Result<u64> {
+        self.users().count_documents(doc! { "tenantId": tenant_id }).max_time(READ_TIME_MAX).await
     }
 
     /// Whose access versions have grown since then.

@@ -119,6 +119,53 @@ impl Users {
         Ok(password)
     }
 
+    /// Has a user belong to a tenant, which is there; doing it again changes nothing.
+    ///
+    /// # Errors
+    /// As [`Users::update`], and [`AuthError::OtherTenant`].
+    pub async fn join(&self, by: By<'_>, user_id: &str, tenant_id: &str) -> Result<User, AuthError> {
+        self.change(by, user_id, UserChange::Join { tenant_id: tenant_id.to_owned() }).await
+    }
+
+    /// Has a member of a tenant no longer belong to it.
+    ///
+    /// # Errors
+    /// As [`Users::update`]; [`AuthError::NoUser`] where it is no member.
+    pub async fn leave(&self, by: By<'_>, user_id: &str, tenant_id: &str) -> Result<User, AuthError> {
+        self.change(by, user_id, UserChange::Leave { tenant_id: tenant_id.to_owned() }).await
+    }
+
+    /// Members of a tenant, newest first, and whether there are more.
+    ///
+    /// # Errors
+    /// [`AuthError::Database`].
+    pub async fn members(
+        &self,
+        tenant_id: &str,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<User>, bool), AuthError> {
+        let filter = UserFilter { tenant_id: Some(tenant_id.to_owned()), after, ..UserFilter::default() };
+        self.list(&filter, limit).await
+    }
+
+    /// A member of a tenant.
+    ///
+    /// # Errors
+    /// [`AuthError::NoUser`] where it is none, [`AuthError::Database`].
+    pub async fn member(&self, tenant_id: &str, user_id: &str) -> Result<User, AuthError> {
+        let user = self.get(user_id).await?;
+        if user.tenant_id.as_deref() == Some(tenant_id) { Ok(user) } else { Err(AuthError::NoUser) }
+    }
+
+    /// How many members a tenant has.
+    ///
+    /// # Errors
+    /// [`AuthError::Database`].
+    pub async fn count_members(&self, tenant_id: &str) -> Result<u64, AuthError> {
+        Ok(self.store.count_members(tenant_id).await?)
+    }
+
     async fn change(&self, by: By<'_>, user_id: &str, change: UserChange) -> Result<User, AuthError> {
         let actor = match by {
             By::Admin(admin) => Actor::from(admin),
@@ -133,6 +180,8 @@ impl Users {
         let (user, access_ended) = changed.map_err(|refused| match refused {
             NotChanged::NoUser => AuthError::NoUser,
             NotChanged::OwnAccount => AuthError::OwnAccount,
+            NotChanged::OtherTenant => AuthError::OtherTenant,
+            NotChanged::NoMember => AuthError::NoUser,
         })?;
         if access_ended {
             let now = self.clock.now();

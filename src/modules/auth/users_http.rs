@@ -84,6 +84,8 @@ struct UserResponse {
     email: String,
     name: String,
     role: Role,
+    /// The tenant that it belongs to.
+    tenant_id: Option<String>,
     disabled: bool,
     disabled_at: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
@@ -117,6 +119,7 @@ impl From<User> for UserResponse {
             email: user.email,
             name: user.name,
             role: user.role,
+            tenant_id: user.tenant_id,
             disabled: user.disabled_at.is_some(),
             disabled_at: user.disabled_at.map(Rfc3339Time),
             created_at: Rfc3339Time(user.created_at),
@@ -135,7 +138,13 @@ async fn list_users(
     _: Admin,
     ApiQuery(query): ApiQuery<ListUsersQuery>,
 ) -> Result<Json<UserListResponse>, AppError> {
-    let filter = UserFilter { email: query.email, role: query.role, disabled: query.disabled, after: query.cursor };
+    let filter = UserFilter {
+        email: query.email,
+        role: query.role,
+        disabled: query.disabled,
+        after: query.cursor,
+        ..UserFilter::default()
+    };
     let (found, more) = users.list(&filter, query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = if more { found.last().map(|user| user.id.clone()) } else { None };
     Ok(Json(UserListResponse { items: found.into_iter().map(Into::into).collect(), next_cursor }))

@@ -25,7 +25,7 @@ use crate::{
 
 /// What others' data is under. Reading an application records itself, with its owner; jobs hold ids only, and boards that
 /// look at queues every few seconds would bury the rest.
-const OTHERS_DATA: [&str; 3] = ["/audit", "/finance", "/users"];
+const OTHERS_DATA: [&str; 4] = ["/audit", "/finance", "/tenants", "/users"];
 /// Longest text that is kept of a request.
 const TEXT_CHARS_MAX: usize = 300;
 
@@ -239,6 +239,7 @@ mod tests {
             user_id: "usr_1".into(),
             role,
             access_version: 0,
+            tenant_id: None,
             address: None,
             request_id: "r".into(),
         };

@@ -246,7 +246,9 @@ async fn get_document(
     let turn = service.turn(&user).await?;
     let (entry, content) = match user.role {
         Role::Admin => service.reviewed_document(&user, &document_id).await?,
-        Role::Merchant | Role::Finance | Role::Auditor => service.own_document(&user, &document_id).await?,
+        Role::Merchant | Role::Finance | Role::Auditor | Role::Manager => {
+            service.own_document(&user, &document_id).await?
+        }
     };
     let media_type = MediaType::from_name(&entry.media_type).ok_or_else(|| {
         tracing::error!(document.id = document_id, "a document is of a kind that is not accepted");

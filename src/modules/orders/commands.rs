@@ -30,6 +30,8 @@ use crate::{
 pub(super) struct CreateOrder {
     pub(super) gate: KycGate,
     pub(super) user_id: String,
+    /// The tenant that the owner belongs to.
+    pub(super) tenant_id: Option<String>,
     pub(super) client_order_id: String,
     pub(super) provider: &'static str,
     pub(super) detail: Detail,
@@ -103,6 +105,7 @@ impl CreateOrder {
             id: self.order_id.clone(),
             order_number: readable_number(&self.order_id),
             user_id: self.user_id.clone(),
+            tenant_id: self.tenant_id.clone(),
             client_order_id: self.client_order_id.clone(),
             provider: self.provider.into(),
             status: OrderStatus::Created,

@@ -66,6 +66,7 @@ pub(super) fn create(number: u32) -> CreateOrder {
     CreateOrder {
         gate: KycGate::new(false),
         user_id: "usr_1".into(),
+        tenant_id: None,
         client_order_id: "c-1001".into(),
         provider: "parcelx",
         detail: detail(),

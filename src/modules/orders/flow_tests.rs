@@ -82,6 +82,7 @@ pub(super) fn order() -> Order {
         id: "ord_1".into(),
         order_number: "0000-0000-0001".into(),
         user_id: "usr_1".into(),
+        tenant_id: None,
         client_order_id: "c-1001".into(),
         provider: "parcelx".into(),
         status: OrderStatus::Created,

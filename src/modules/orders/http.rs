@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-const PAGE: usize = 20;
+pub(super) const PAGE: usize = 20;
 
 /// The routes.
 pub fn router(service: OrderService) -> OpenApiRouter {
@@ -48,7 +48,7 @@ pub fn router(service: OrderService) -> OpenApiRouter {
 /// An order, as answered.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct OrderResponse {
+pub(super) struct OrderResponse {
     order_id: String,
     /// For people to read out.
     order_number: String,
@@ -315,6 +315,24 @@ async fn cancel_order(
     Ok(answer(answered, StatusCode::ACCEPTED))
 }
 
+/// What a query narrows a list to.
+///
+/// # Errors
+/// 422 for a range that ends before it begins.
+pub(super) fn filter_of(query: &ListOrdersQuery) -> Result<OrderFilter, AppError> {
+    if let (Some(from), Some(to)) = (query.from, query.to)
+        && from > to
+    {
+        return Err(AppError::invalid(vec![FieldError::new("from", "range", "must not be after `to`")]));
+    }
+    Ok(OrderFilter {
+        client_order_id: query.client_order_id.clone(),
+        status: query.status,
+        provider: query.provider.map(|provider| provider.as_str().to_owned()),
+        created: TimeRange { from: query.from.map(|time| time.0), to: query.to.map(|time| time.0) },
+    })
+}
+
 /// Lists your orders, newest first.
 #[utoipa::path(get, path = "/orders", tag = "orders", security(("bearer" = [])), params(ListOrdersQuery),
     responses(
@@ -326,19 +344,8 @@ async fn list_orders(
     Merchant(user): Merchant,
     ApiQuery(query): ApiQuery<ListOrdersQuery>,
 ) -> Result<Json<OrderListResponse>, AppError> {
-    if let (Some(from), Some(to)) = (query.from, query.to)
-        && from > to
-    {
-        return Err(AppError::invalid(vec![FieldError::new("from", "range", "must not be after `to`")]));
-    }
-    let filter = OrderFilter {
-        client_order_id: query.client_order_id,
-        status: query.status,
-        provider: query.provider.map(|provider| provider.as_str().to_owned()),
-        created: TimeRange { from: query.from.map(|time| time.0), to: query.to.map(|time| time.0) },
-    };
-    let limit = query.limit.unwrap_or(PAGE);
-    let page = service.list(&user, &filter, query.cursor.as_deref(), limit).await?;
+    let filter = filter_of(&query)?;
+    let page = service.list(&user, &filter, query.cursor.as_deref(), query.limit.unwrap_or(PAGE)).await?;
     Ok(Json(OrderListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 

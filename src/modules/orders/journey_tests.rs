@@ -138,6 +138,7 @@ impl World {
         let command = CreateOrder {
             gate: KycGate::new(false),
             user_id: "usr_1".into(),
+            tenant_id: None,
             client_order_id: "c-1001".into(),
             provider: "parcelx",
             fingerprint: fingerprint("parcelx", &detail()),

@@ -24,6 +24,7 @@ mod model;
 mod request;
 mod service;
 mod store;
+mod tenant_http;
 pub mod transitions;
 
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use jobs::{OrderJobs, handlers};
 pub use model::{ORDERS, Order, OrderStatus, ProviderSyncStatus};
 pub use service::OrderService;
 pub use store::OrderStore;
+pub use tenant_http::tenant_router;
 
 /// Kind of the jobs that place orders.
 pub const CREATE_KIND: &str = "create-order";

@@ -185,6 +185,9 @@ pub struct Order {
     pub order_number: String,
     /// The owner.
     pub user_id: String,
+    /// The tenant that the owner belonged to when it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
     /// The owner's id; unique per owner, for ever.
     pub client_order_id: String,
     /// One of the registry's.

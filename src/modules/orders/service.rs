@@ -108,6 +108,7 @@ impl OrderService {
         let command = CreateOrder {
             gate: self.gate,
             user_id: user.user_id.clone(),
+            tenant_id: user.tenant_id.clone(),
             client_order_id: new.client_order_id,
             provider: new.provider.name,
             fingerprint: fingerprint(new.provider.name, &new.detail),
@@ -242,7 +243,7 @@ impl OrderService {
     async fn readable(&self, user: &CurrentUser, order_id: &str) -> Result<Order, OrderError> {
         match user.role {
             Role::Admin | Role::Auditor => self.store.find_any(order_id).await?.ok_or(OrderError::NotFound),
-            Role::Merchant | Role::Finance => self.get(user, order_id).await,
+            Role::Merchant | Role::Finance | Role::Manager => self.get(user, order_id).await,
         }
     }
 

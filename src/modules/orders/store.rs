@@ -55,6 +55,8 @@ impl OrderStore {
                 .partial(doc! { "liveReference": { "$exists": true } }),
             Index::new(ORDERS, "owner", doc! { "userId": 1, "_id": -1 }),
             Index::new(ORDERS, "owner_status", doc! { "userId": 1, "status": 1, "_id": -1 }),
+            Index::new(ORDERS, "tenant", doc! { "tenantId": 1, "_id": -1 })
+                .partial(doc! { "tenantId": { "$exists": true } }),
         ];
         [orders, OrderFiles::indexes()].concat()
     }
@@ -112,12 +114,44 @@ impl OrderStore {
         before_id: Option<&str>,
         limit: usize,
     ) -> Result<Paged<Order>> {
-        let walk = filter.walk(user_id);
+        let is_indexed = filter.provider.is_none();
+        self.walk(&filter.walk(user_id), filter, is_indexed, before_id, limit).await
+    }
+
+    /// Orders of a tenant's members that were created while they belonged to it, newest first, older than `before_id`. Where
+    /// a filter has no index a page looks at so many orders and no more.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_of_tenant(
+        &self,
+        tenant_id: &str,
+        filter: &OrderFilter,
+        before_id: Option<&str>,
+        limit: usize,
+    ) -> Result<Paged<Order>> {
+        let mut rest = filter.rest();
+        rest.extend(filter.status.map(|status| ("status".to_owned(), status.as_str().into())));
+        rest.extend(filter.client_order_id.as_ref().map(|id| ("clientOrderId".to_owned(), id.into())));
+        let is_indexed = filter.provider.is_none() && filter.status.is_none() && filter.client_order_id.is_none();
+        let walk =
+            Walk { collection: ORDERS, prefix: "ord", index: "tenant", key: doc! { "tenantId": tenant_id }, rest };
+        self.walk(&walk, filter, is_indexed, before_id, limit).await
+    }
+
+    async fn walk(
+        &self,
+        walk: &Walk,
+        filter: &OrderFilter,
+        is_indexed: bool,
+        before_id: Option<&str>,
+        limit: usize,
+    ) -> Result<Paged<Order>> {
         let (range, direction, take) = (filter.created.of_ids(), Direction::Newest, limit + 1);
-        let found = if filter.provider.is_some() {
-            walk.go_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
-        } else {
+        let found = if is_indexed {
             walk.go(&self.db, range, direction, before_id, take, None).await?
+        } else {
+            walk.go_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
         };
         Ok(paged(found.found, limit, found.ended_at, |order: &Order| &order.id))
     }
@@ -126,7 +160,7 @@ impl OrderStore {
 impl OrderFilter {
     fn walk(&self, user_id: &str) -> Walk {
         let mut key = doc! { "userId": user_id };
-        let mut rest = Document::new();
+        let mut rest = self.rest();
         let index = match (&self.client_order_id, self.status) {
             (Some(id), status) => {
                 key.insert("clientOrderId", id);
@@ -139,6 +173,12 @@ impl OrderFilter {
             }
             (None, None) => "owner",
         };
+        Walk { collection: ORDERS, prefix: "ord", index, key, rest }
+    }
+
+    /// What no index of a list has.
+    fn rest(&self) -> Document {
+        let mut rest = Document::new();
         if let Some(provider) = &self.provider {
             rest.insert("provider", provider);
         }
@@ -148,6 +188,6 @@ impl OrderFilter {
         if !created.is_empty() {
             rest.insert("createdAt", created);
         }
-        Walk { collection: ORDERS, prefix: "ord", index, key, rest }
+        rest
     }
 }

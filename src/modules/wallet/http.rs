@@ -59,10 +59,10 @@ impl AmountRequest {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct WalletQuery {
+pub(super) struct WalletQuery {
     /// ISO 4217; INR by default.
     #[param(value_type = Option<String>)]
-    currency: Option<Currency>,
+    pub(super) currency: Option<Currency>,
 }
 
 /// `GET /finance/wallets/{userId}`
@@ -81,7 +81,7 @@ struct UserWalletQuery {
 /// A balance in minor units.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct WalletResponse {
+pub(super) struct WalletResponse {
     user_id: String,
     currency: Currency,
     /// `available` and `held` together.
@@ -95,7 +95,7 @@ struct WalletResponse {
 }
 
 impl WalletResponse {
-    fn new(user_id: String, balance: Balance) -> Self {
+    pub(super) fn new(user_id: String, balance: Balance) -> Self {
         Self {
             user_id,
             currency: balance.currency,

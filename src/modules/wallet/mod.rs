@@ -21,6 +21,7 @@ pub mod rates;
 mod reports;
 mod service;
 mod store;
+mod tenant_http;
 pub mod topups;
 
 #[cfg(test)]
@@ -36,3 +37,4 @@ pub use model::{
 pub use reports::router as reports_router;
 pub use service::WalletService;
 pub use store::{Balance, WalletStore};
+pub use tenant_http::{TenantWallets, tenant_router};

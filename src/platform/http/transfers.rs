@@ -89,7 +89,7 @@ impl Transfers {
     pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, Busy> {
         let (user_id, room) = match user.role {
             Role::Merchant => (&user.user_id, &self.room),
-            Role::Finance | Role::Auditor | Role::Admin => (&user.user_id, &self.staff_room),
+            Role::Finance | Role::Auditor | Role::Admin | Role::Manager => (&user.user_id, &self.staff_room),
         };
         let mut own = Own { permit: None, user_id: user_id.to_owned(), users: Arc::clone(&self.users) };
         let turns = {
@@ -178,7 +178,14 @@ mod tests {
     use super::*;
 
     fn user(user_id: &str, role: Role) -> CurrentUser {
-        CurrentUser { user_id: user_id.into(), role, access_version: 0, address: None, request_id: "rqs_1".into() }
+        CurrentUser {
+            user_id: user_id.into(),
+            role,
+            access_version: 0,
+            tenant_id: None,
+            address: None,
+            request_id: "rqs_1".into(),
+        }
     }
 
     async fn turn(transfers: &Transfers, user_id: &str) -> Result<Turn, Busy> {

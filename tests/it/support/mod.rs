@@ -297,8 +297,7 @@ impl TestApp {
         let (user, _) = created.expect("a user can be created");
         // Tests move the clock, by a year at most, and their users stay signed in.
         let keys = TokenKeys::new(&SecretString::from(JWT_SECRET), None, self.app.clock.clone());
-        let token =
-            keys.issue(&user.id, role, user.access_version, self.app.clock.now_ms() + 2 * 366 * 86_400_000).unwrap();
+        let token = keys.issue(user.access_token(), self.app.clock.now_ms() + 2 * 366 * 86_400_000).unwrap();
         User { user_id: user.id, email, token }
     }
 

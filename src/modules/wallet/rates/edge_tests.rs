@@ -20,7 +20,7 @@ use super::{RateCard, RateCards, router, tests::card};
 use crate::platform::{
     clock::Clock,
     http::{TrustedProxies, finish},
-    identity::{Gate, Revocations, Role, TokenKeys},
+    identity::{AccessToken, Gate, Revocations, Role, TokenKeys},
 };
 
 /// Younger than any limit.
@@ -85,7 +85,8 @@ const PARCEL: &str = "weightGrams=450&length=20&width=15&height=8&pickupPincode=
 
 async fn get(rates: RateCards, query: &str) -> (StatusCode, Value, Option<String>) {
     let keys = TokenKeys::new(&SecretString::from("secret"), None, Clock::default());
-    let token = keys.issue("usr_1", Role::Auditor, 0, Clock::default().now_ms()).expect("signing works");
+    let access = AccessToken { user_id: "usr_1".into(), role: Role::Auditor, access_version: 0, tenant_id: None };
+    let token = keys.issue(access, Clock::default().now_ms()).expect("signing works");
     let (routes, _) = router(rates).split_for_parts();
     let gate = Gate { tokens: Arc::new(keys), revocations: Revocations::default(), limiter: None };
     let service = finish(routes.layer(Extension(gate)), TrustedProxies::default());
