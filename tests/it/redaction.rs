@@ -110,6 +110,10 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
             "label": "Third", "credentials": { "username": "user", "password": PASSWORD }, "comment": "For the south.",
             "limits": { "concurrency": 5, "ratePerSecond": 10, "openOrders": 100 },
         }),
+        ("post", "/tenants") => json!({
+            "slug": "ten-#", "name": "Stores", "settings": { "timezone": "UTC", "supportEmail": "help@example.com" },
+        }),
+        ("patch", "/tenants/{tenantId}") => json!({ "name": "Other stores" }),
         ("post", "/webhooks/payments/{provider}") => gateway::event("evt_of_a_test", "paid", "top_1", 1000, "INR"),
         _ => return None,
     })

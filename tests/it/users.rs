@@ -187,12 +187,14 @@ fn staff_writes(
     transaction_id: &str,
     account_id: &str,
     order_id: &str,
+    tenant_id: &str,
     merchant: &User,
 ) -> Vec<(&'static str, String, String, Value)> {
     let user_id = &merchant.user_id;
     let to = |method: &'static str, route: &str, id: &str, body: Value| {
         let open = route.find('{').map(|start| &route[start..=route.find('}').unwrap()]);
-        (method, route.to_owned(), open.map_or_else(|| route.to_owned(), |open| route.replace(open, id)), body)
+        let path = open.map_or_else(|| route.to_owned(), |open| route.replace(open, id));
+        (method, route.to_owned(), path.replace("{userId}", user_id), body)
     };
     let none = json!({});
     let queue = "parcelx-orders-queue";
@@ -234,6 +236,13 @@ fn staff_writes(
         to("post", "/queues/{queue}/pause", queue, none.clone()),
         to("post", "/queues/{queue}/resume", queue, none.clone()),
         to("post", "/queues/{queue}/retry-dead", queue, none.clone()),
+        to("post", "/schedules/{name}/run", "ledger-check", none.clone()),
+        to("post", "/schedules/{name}/pause", "ledger-check", none.clone()),
+        to("post", "/schedules/{name}/resume", "ledger-check", none.clone()),
+        to("post", "/tenants", "", json!({ "slug": "late", "name": "Late" })),
+        to("patch", "/tenants/{tenantId}", tenant_id, json!({ "name": "Late" })),
+        to("put", "/tenants/{tenantId}/members/{userId}", tenant_id, none.clone()),
+        to("delete", "/tenants/{tenantId}/members/{userId}", tenant_id, none.clone()),
         to("patch", "/users/{userId}", user_id, json!({ "disabled": true })),
         to("post", "/users/{userId}/end-sessions", user_id, none.clone()),
         to("post", "/users/{userId}/reset-password", user_id, none),
@@ -257,6 +266,8 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
     let account =
         json!({ "provider": "parcelx", "label": "In time", "credentials": { "accessKey": "u", "secretKey": "p" } });
     let account = app.post(&admin, "/provider-accounts", &account).await.expect(201).body;
+    let tenant = json!({ "slug": "in-time", "name": "In time" });
+    let tenant = app.post(&admin, "/tenants", &tenant).await.expect(201).body;
     let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
     let writes = staff_writes(
         job.get_str("_id").unwrap(),
@@ -264,6 +275,7 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
         &text(&booked, "transactionId"),
         &text(&account, "accountId"),
         &order_id,
+        &text(&tenant, "tenantId"),
         &merchant,
     );
 
@@ -289,6 +301,9 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
         "events",
         "provider_accounts",
         "orders",
+        "schedules",
+        "schedule_runs",
+        "tenants",
     ];
     let state = async || {
         let mut all: Vec<Vec<Document>> = Vec::new();

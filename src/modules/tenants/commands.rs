@@ -54,11 +54,11 @@ impl Command for CreateTenant {
             user_id: self.actor.id.clone(),
             seq: tenant.events,
             actor: self.actor.clone(),
-            data: doc! { "slug": &tenant.slug },
+            data: doc! {},
             at: now,
         };
         events::record(view, &event);
-        record(view, &self.actor, &self.audit_id, "tenant.created", &tenant.id, doc! { "slug": &tenant.slug });
+        record(view, &self.actor, &self.audit_id, "tenant.created", &tenant.id, None);
         Some(tenant)
     }
 }
@@ -96,12 +96,19 @@ impl Command for UpdateTenant {
         }
         changed.updated_at = view.now();
         view.update(&changed);
-        record(view, &self.actor, &self.audit_id, "tenant.updated", &changed.id, doc! { "changed": fields });
+        record(view, &self.actor, &self.audit_id, "tenant.updated", &changed.id, Some(doc! { "changed": fields }));
         Some(changed)
     }
 }
 
-fn record(view: &mut View, actor: &Actor, audit_id: &str, action: &str, tenant_id: &str, after: bson::Document) {
+fn record(
+    view: &mut View,
+    actor: &Actor,
+    audit_id: &str,
+    action: &str,
+    tenant_id: &str,
+    after: Option<bson::Document>,
+) {
     let event = AuditEvent::new(AuditOutcome::Done, actor.clone(), action, ("tenant", tenant_id), view.now())
         .with_id(audit_id.to_owned())
         .after(after);
