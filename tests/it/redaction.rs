@@ -40,6 +40,7 @@ const KEPT: &[Kept] = &[
         why: "an operator's own words, in which files have their numbers; no PAN, no Aadhaar number, no key",
     },
     Kept { collection: "users", field: "name", why: "how somebody wants to be called" },
+    Kept { collection: "tenants", field: "name", why: "an administrator's own words" },
     Kept {
         collection: "kyc_applications",
         field: "legalName",
