@@ -52,11 +52,17 @@ async fn a_manager_sees_what_members_did_as_members_and_nothing_else() {
     let second = app.created(&member, "c-2").await;
 
     assert_eq!(order_ids(&app, &manager, &ours, "").await, [second.clone(), first.clone()]);
-    assert_eq!(order_ids(&app, &manager, &ours, "?clientOrderId=c-1&status=created").await, [first.clone()]);
+    assert_eq!(
+        order_ids(&app, &manager, &ours, "?clientOrderId=c-1&status=created").await,
+        std::slice::from_ref(&first)
+    );
     let page = app.get(&manager, &format!("/tenants/{ours}/orders?limit=1")).await.expect(200).body;
     assert_eq!(page["items"][0]["userId"], json!(member.user_id));
     let cursor = page["nextCursor"].as_str().unwrap();
-    assert_eq!(order_ids(&app, &manager, &ours, &format!("?limit=1&cursor={cursor}")).await, [first.clone()]);
+    assert_eq!(
+        order_ids(&app, &manager, &ours, &format!("?limit=1&cursor={cursor}")).await,
+        std::slice::from_ref(&first)
+    );
     // Members see their own only, those of before too.
     let own = app.get(&member, "/orders").await.expect(200).body;
     assert_eq!(own["items"].as_array().unwrap().len(), 3);
