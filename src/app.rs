@@ -513,6 +513,7 @@ impl App {
             waker: self.waker.clone(),
             plans: Arc::clone(&self.plans),
             queue: self.config.schedules.queue(),
+            since: Arc::default(),
         }
     }
 

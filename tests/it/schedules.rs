@@ -35,6 +35,7 @@ async fn a_time_is_run_once_whoever_looks() {
     let admin = app.admin().await;
     let (one, other) = (app.app.scheduler(), app.app.scheduler());
     assert_eq!(one.pass().await.unwrap(), 0, "a new schedule waits for its first time");
+    post(&app, &admin, &format!("/schedules/{CHECK}/resume")).await.expect(200);
     assert!(!schedule(&app, &admin, CHECK).await["nextAt"].is_null());
     make_due(&app, CHECK).await;
     let (first, second) = tokio::join!(one.pass(), other.pass());

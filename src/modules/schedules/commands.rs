@@ -1,6 +1,6 @@
 //! What starts runs and pauses schedules: each in one transaction with what is on record of it.
 
-use bson::doc;
+use bson::{DateTime, doc};
 
 use super::{
     RUN_KIND,
@@ -77,21 +77,24 @@ impl Starting {
 }
 
 /// Moves a schedule on to its next time and starts what is due; says whether it did.
-pub(super) struct Advance(pub(super) Starting);
+pub(super) struct Advance {
+    pub(super) starting: Starting,
+    /// From when on times count of a schedule that was never due.
+    pub(super) since: DateTime,
+}
 
 impl Command for Advance {
     type Reply = bool;
 
     fn reads(&self) -> Vec<Key> {
-        self.0.reads()
+        self.starting.reads()
     }
 
     fn decide(&self, view: &mut View) -> bool {
-        let (starting, plan, now) = (&self.0, &self.0.plan, view.now());
-        let Some(mut schedule) = view.by_id::<Schedule>(plan.name) else {
-            view.insert(&Schedule::new(plan, now));
-            return false;
-        };
+        let (starting, plan, now) = (&self.starting, &self.starting.plan, view.now());
+        let known = view.by_id::<Schedule>(plan.name);
+        let is_known = known.is_some();
+        let mut schedule = known.unwrap_or_else(|| Schedule::new(plan, self.since));
         if schedule.is_outdated(plan) {
             schedule.follow(plan, now);
             view.update(&schedule);
@@ -122,7 +125,11 @@ impl Command for Advance {
                 started
             }
         };
-        view.update(&schedule);
+        if is_known {
+            view.update(&schedule);
+        } else {
+            view.insert(&schedule);
+        }
         started
     }
 }

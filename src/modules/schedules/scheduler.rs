@@ -1,6 +1,11 @@
 //! Starts what is due. One process at a time looks; that nothing is started twice rests on the transaction that starts it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bson::DateTime;
 
 use super::{
     ScheduleStore,
@@ -32,6 +37,8 @@ pub struct Scheduler {
     pub plans: Arc<Vec<Plan>>,
     /// Where runs go.
     pub queue: QueueConfig,
+    /// When it looked first: nothing is written of a schedule until it is due.
+    pub since: Arc<OnceLock<DateTime>>,
 }
 
 impl Scheduler {
@@ -62,13 +69,17 @@ impl Scheduler {
         if !self.lease.hold().await? {
             return Ok(0);
         }
+        let now = self.clock.now();
+        let since = *self.since.get_or_init(|| now);
         let schedules = self.store.schedules().await?;
         let mut started = 0;
         for plan in self.plans.iter() {
-            let waits = schedules.get(plan.name).is_some_and(|schedule| {
-                !schedule.is_outdated(plan) && schedule.next_at.is_none_or(|at| at > self.clock.now())
-            });
-            if !waits && self.lane.submit(Advance(self.starting(plan))).await? {
+            let (next_at, is_outdated) = match schedules.get(plan.name) {
+                Some(schedule) => (schedule.next_at, schedule.is_outdated(plan)),
+                None => (plan.calendar.next_after(since), false),
+            };
+            let waits = !is_outdated && next_at.is_none_or(|at| at > now);
+            if !waits && self.lane.submit(Advance { starting: self.starting(plan), since }).await? {
                 started += 1;
             }
         }
