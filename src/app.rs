@@ -1,6 +1,7 @@
 //! The composition root: every concrete part, put together once.
 
 mod callers;
+mod following;
 mod routes;
 mod schedules;
 
@@ -26,7 +27,7 @@ use crate::{
             verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService, Users},
-        events::{self, Consumer, EventHandler, EventStore, HandleEvent, HandlerJobs, RELAY, Relay, RelayParts},
+        events::{self, Consumer, EventHandler, EventStore, RELAY, analytics},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
         orders::{OrderFiles, OrderService, OrderStore},
@@ -149,6 +150,7 @@ pub fn collections() -> Vec<&'static str> {
         auth::COLLECTIONS,
         OrderStore::COLLECTIONS,
         EventStore::COLLECTIONS,
+        analytics::COLLECTIONS,
         QueueStore::COLLECTIONS,
         AuditStore::COLLECTIONS,
         SealStore::COLLECTIONS,
@@ -180,6 +182,7 @@ pub fn indexes() -> Vec<Index> {
         auth::indexes(),
         OrderStore::indexes(),
         EventStore::indexes(),
+        analytics::indexes(),
         QueueStore::indexes(),
         AuditStore::indexes(),
         SealStore::indexes(),
@@ -448,20 +451,6 @@ impl App {
         queues
     }
 
-    /// Everything that runs jobs.
-    fn job_handlers(&self) -> Vec<Arc<dyn JobHandler>> {
-        let of_events = HandleEvent::new(self.db.clone(), self.event_handlers.clone(), self.clock.clone());
-        self.handlers.iter().cloned().chain([Arc::new(of_events) as Arc<dyn JobHandler>]).collect()
-    }
-
-    /// The same, with more that follows from events.
-    #[must_use]
-    pub fn following(mut self, handlers: Vec<Arc<dyn EventHandler>>, consumers: Vec<Arc<dyn Consumer>>) -> Self {
-        self.event_handlers.extend(handlers);
-        self.consumers.extend(consumers);
-        self
-    }
-
     /// A worker over these parts.
     #[must_use]
     pub fn worker(&self) -> Worker {
@@ -481,19 +470,6 @@ impl App {
     #[must_use]
     pub fn sealer(&self) -> Option<Arc<Sealer>> {
         self.sealer.clone()
-    }
-
-    /// Who consumes events here.
-    #[must_use]
-    pub fn relay(&self) -> Relay {
-        let handlers = HandlerJobs::new(self.event_handlers.clone(), self.clock.clone());
-        let consumers = [Arc::new(handlers) as Arc<dyn Consumer>].into_iter().chain(self.consumers.iter().cloned());
-        Relay::new(RelayParts {
-            db: self.db.clone(),
-            clock: self.clock.clone(),
-            waker: self.waker.clone(),
-            consumers: consumers.collect(),
-        })
     }
 
     /// What purges records that are older than they are kept; none where there is no key to sign purge records by.

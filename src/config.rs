@@ -70,6 +70,9 @@ pub enum Command {
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Look after what orders came to.
+    #[command(subcommand)]
+    Analytics(AnalyticsCommand),
     /// Manage the keys that seal what is personal.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -95,6 +98,14 @@ pub enum LedgerCommand {
     /// Compare balances with lines, holds with orders, and orders with provider logs; prints every difference and exits
     /// with 1 where there is one.
     Check(Stores),
+}
+
+/// `waybill analytics ...`
+#[derive(Debug, Subcommand)]
+pub enum AnalyticsCommand {
+    /// Count all events anew for `/analytics/daily`. Goes on beside everything else; the numbers that are there are read until it
+    /// is done.
+    Rebuild(Stores),
 }
 
 /// `waybill keys ...`

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, Secrets},
     modules::{
         audit::AuditStore,
-        events::{Consumer, EventHandler},
+        events::{Consumer, EventHandler, analytics::Analytics},
         kyc::{KycGate, VerifyApplication},
         orders::{self, OrderJobs, OrderService},
         providers::{
@@ -68,7 +68,7 @@ pub(super) fn event_handlers() -> Vec<Arc<dyn EventHandler>> {
 
 /// What else follows from events, in the transaction that relays them.
 pub(super) fn consumers() -> Vec<Arc<dyn Consumer>> {
-    Vec::new()
+    vec![Arc::new(Analytics)]
 }
 
 /// The handlers of every kind that somebody here can run.

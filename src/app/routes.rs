@@ -23,7 +23,10 @@ use crate::{
     modules::{
         audit::{AuditStore, CallSearch},
         auth,
-        events::EventStore,
+        events::{
+            self, EventStore,
+            analytics::{self, AnalyticsReader},
+        },
         inspection::{
             AccessLog, AccountBoard, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler,
             SealReader, Verifications, audit_event_router, audit_export_router, legal_hold_router, order_story_router,
@@ -49,6 +52,8 @@ use crate::{
 
 /// A check of `/readyz` that takes longer counts as down.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Events that wait for longer in the outbox have nobody who relays them.
+const RELAY_LATE: Duration = Duration::from_secs(60);
 
 impl App {
     /// The API.
@@ -156,6 +161,8 @@ impl App {
                 plans: Arc::clone(&self.plans),
                 queue: self.config.schedules.queue(),
             }))
+            .merge(events::router(self.event_stats()))
+            .merge(analytics::router(AnalyticsReader { db: self.db.clone(), clock: self.clock.clone() }))
             .merge(OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).with_state(self.clone()))
     }
 
@@ -205,12 +212,17 @@ struct HealthResponse {
 }
 
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct ReadyResponse {
-    /// `ready`, or `degraded` without Redis.
+    /// `ready`, or `degraded` without Redis or where events wait.
     status: &'static str,
     mongodb: &'static str,
     indexes: &'static str,
     redis: &'static str,
+    /// `up`, or `behind` where events have waited in the outbox for more than a minute: no worker relays them.
+    relay: &'static str,
+    /// How long the oldest event of the outbox has waited.
+    relay_lag_ms: u64,
 }
 
 /// The process is alive.
@@ -219,14 +231,16 @@ async fn health() -> Json<HealthResponse> {
     Json(HealthResponse { status: "alive" })
 }
 
-/// Whether requests can be served; names what is down. Without Redis they can.
+/// Whether requests can be served; names what is down. Without Redis, and while events wait for a worker, they can.
 #[utoipa::path(get, path = "/readyz", tag = "service", responses(
     (status = 200, body = ReadyResponse),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn ready(State(app): State<App>) -> Result<Json<ReadyResponse>, AppError> {
-    let (mongodb, redis) = tokio::join!(
+    let stats = app.event_stats();
+    let (mongodb, redis, lag) = tokio::join!(
         tokio::time::timeout(READY_TIMEOUT, mongo::ping(&app.db)),
         tokio::time::timeout(READY_TIMEOUT, app.redis.ping()),
+        tokio::time::timeout(READY_TIMEOUT, stats.lag()),
     );
     let mut down = Vec::new();
     if !matches!(mongodb, Ok(Ok(()))) {
@@ -236,12 +250,17 @@ async fn ready(State(app): State<App>) -> Result<Json<ReadyResponse>, AppError> 
         down.push(FieldError::new("indexes", "missing", "required indexes are not there; run `waybill migrate`"));
     }
     let redis_up = matches!(redis, Ok(Ok(())));
+    let lag = lag.ok().and_then(Result::ok).unwrap_or_default();
+    let relay_up = lag < RELAY_LATE;
+    metrics::gauge!("waybill_events_relay_lag_seconds").set(lag.as_secs_f64());
     if down.is_empty() {
         return Ok(Json(ReadyResponse {
-            status: if redis_up { "ready" } else { "degraded" },
+            status: if redis_up && relay_up { "ready" } else { "degraded" },
             mongodb: "up",
             indexes: "up",
             redis: if redis_up { "up" } else { "down" },
+            relay: if relay_up { "up" } else { "behind" },
+            relay_lag_ms: lag.as_millis() as u64,
         }));
     }
     if !redis_up {

@@ -1,5 +1,6 @@
 //! One function per program.
 
+mod analytics;
 mod audit;
 mod demo;
 mod dev;
@@ -15,7 +16,7 @@ use bson::{DateTime, doc};
 
 use crate::{
     app,
-    config::{Command, KeysCommand, LedgerCommand, MigrateArgs},
+    config::{AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs},
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
         wallet::rates::{self, Card},
@@ -37,6 +38,7 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Migrate(args) => migrate(&args).await,
         Command::Audit(command) => return audit::run(command).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
+        Command::Analytics(AnalyticsCommand::Rebuild(stores)) => analytics::rebuild(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(command) => user::run(command).await,
     };

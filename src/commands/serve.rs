@@ -83,12 +83,18 @@ async fn run_worker(app: &App, sealer: &Sealer, shutdown: Shutdown) {
     let relay = app.relay();
     let worker = app.worker();
     let scheduler = app.scheduler();
-    tokio::join!(
-        worker.run(shutdown.clone().wait()),
-        sealer.run(shutdown.clone().wait()),
-        relay.run(shutdown.clone().wait()),
-        scheduler.run(shutdown.wait())
-    );
+    let work = async {
+        tokio::join!(
+            worker.run(shutdown.clone().wait()),
+            sealer.run(shutdown.clone().wait()),
+            relay.run(shutdown.clone().wait()),
+            scheduler.run(shutdown.clone().wait())
+        )
+    };
+    tokio::select! {
+        _ = work => {}
+        () = app.keep_reporting() => {}
+    }
 }
 
 pub(super) async fn all(config: Config) -> Result<(), String> {

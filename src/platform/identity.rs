@@ -490,6 +490,19 @@ impl<S: Send + Sync> FromRequestParts<S> for TenantReader {
     }
 }
 
+/// A merchant, about its own orders, or finance or an administrator, about everybody's.
+#[derive(Clone, Debug)]
+pub struct MerchantOrFinance(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for MerchantOrFinance {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        let user = CurrentUser::from_request_parts(parts, state).await?;
+        only(user, &[Role::Merchant, Role::Finance, Role::Admin]).map(Self)
+    }
+}
+
 /// An administrator.
 #[derive(Clone, Debug)]
 pub struct Admin(pub CurrentUser);

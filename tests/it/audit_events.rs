@@ -220,7 +220,7 @@ async fn an_event_is_told_as_what_was_done() {
                 "requestId": created.headers["x-request-id"].to_str().unwrap(),
             },
             "after": {
-                "clientOrderId": "c-1", "provider": "parcelx", "status": "created", "reference": null, "failureCode": null,
+                "ageMs": 0, "clientOrderId": "c-1", "provider": "parcelx", "status": "created", "reference": null, "failureCode": null,
             },
         })
     );

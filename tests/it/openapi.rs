@@ -77,6 +77,8 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("put", "/provider-accounts/{accountId}", true),
     ("delete", "/provider-accounts/{accountId}", true),
     ("post", "/provider-accounts/{accountId}/activate", true),
+    ("get", "/events/stats", true),
+    ("get", "/analytics/daily", true),
     ("get", "/queues", true),
     ("get", "/queues/{queue}/jobs", true),
     ("get", "/queues/jobs/{jobId}", true),

@@ -47,6 +47,8 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("PATCH /tenants", Some(&[Role::Admin])),
     ("PUT /tenants", Some(&[Role::Admin])),
     ("DELETE /tenants", Some(&[Role::Admin])),
+    ("/events", Some(&[Role::Admin])),
+    ("/analytics", Some(&[Role::Merchant, Role::Finance, Role::Admin])),
 ];
 
 /// Method, if the row has one, and prefix.

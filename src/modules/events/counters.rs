@@ -1,13 +1,52 @@
-//! Counters of the relay, kept by its own transactions: how many events it has relayed, and how many each handler has taken.
+//! What the relay's transactions keep count of: how many events they have relayed, how many each handler has taken, and which sums
+//! of analytics they add to.
 
-use bson::{Document, doc};
+use std::{collections::BTreeMap, time::Duration};
+
+use bson::{DateTime, Document, doc};
 use mongodb::{ClientSession, Database, error::Result};
+use serde::Deserialize;
 
-/// One document.
+use crate::platform::{clock::after, mongo::READ_TIME_MAX};
+
+/// One document, which every transaction of the relay writes.
 pub const COUNTERS: &str = "event_counters";
 const ID: &str = "relay";
 /// Events that were relayed.
 pub(super) const RELAYED: &str = "relayed";
+/// Sums that are counted anew for longer are not added to any more: whoever counted them was stopped.
+const FILLING_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// What was counted.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Counters {
+    /// Events that were relayed.
+    pub(super) relayed: i64,
+    /// Events that each handler has taken.
+    pub(super) taken: BTreeMap<String, i64>,
+    /// Which sums of analytics are which.
+    pub(super) analytics: Generations,
+}
+
+/// Which sums of analytics are read, and which are counted anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Generations {
+    /// Those that are read.
+    pub(super) generation: i64,
+    /// Those that are counted anew.
+    pub(super) filling: Option<i64>,
+    /// Since then.
+    pub(super) filling_since: Option<DateTime>,
+}
+
+impl Generations {
+    /// The sums that are counted anew now.
+    pub(super) fn being_filled(&self, now: DateTime) -> Option<i64> {
+        self.filling.filter(|_| self.filling_since.is_some_and(|since| after(since, FILLING_MAX) > now))
+    }
+}
 
 /// The counter of what a handler has taken.
 pub(super) fn taken_by(handler: &str) -> String {
@@ -19,6 +58,26 @@ pub(super) async fn add(db: &Database, session: &mut ClientSession, counts: Docu
     if counts.is_empty() {
         return Ok(());
     }
+    update(db, session, doc! { "$inc": counts }).await
+}
+
+/// Sets what stands among the counters, in the transaction: no transaction of the relay overlooks it.
+pub(super) async fn set(db: &Database, session: &mut ClientSession, values: Document) -> Result<()> {
+    update(db, session, doc! { "$set": values }).await
+}
+
+async fn update(db: &Database, session: &mut ClientSession, update: Document) -> Result<()> {
     let counters = db.collection::<Document>(COUNTERS);
-    counters.update_one(doc! { "_id": ID }, doc! { "$inc": counts }).upsert(true).session(session).await.map(drop)
+    counters.update_one(doc! { "_id": ID }, update).upsert(true).session(session).await.map(drop)
+}
+
+/// Reads them, as the session sees them where there is one.
+pub(super) async fn read(db: &Database, session: Option<&mut ClientSession>) -> Result<Counters> {
+    let counters = db.collection::<Counters>(COUNTERS);
+    let reading = counters.find_one(doc! { "_id": ID }).max_time(READ_TIME_MAX);
+    let found = match session {
+        Some(session) => reading.session(session).await,
+        None => reading.await,
+    };
+    Ok(found?.unwrap_or_default())
 }

@@ -4,11 +4,13 @@
 //! carries who asked for it, so an order's events are its history. What follows from an event is written in the transaction that
 //! takes it from the outbox, once. Collections: `events`, `event_counters`; the relay empties `outbox`. Jobs: `handle-event`.
 
+pub mod analytics;
 mod consumer;
 mod counters;
 mod handler;
 mod handling;
 mod relay;
+mod stats;
 
 use bson::{DateTime, Document, doc};
 use mongodb::{Database, error::Result};
@@ -19,6 +21,7 @@ pub use self::{
     handler::{EVENTS_QUEUE, EventHandler, HANDLE_KIND, HandlerAttempt, HandlerError, queue},
     handling::{HandleEvent, HandlerJobs},
     relay::{RELAY, Relay, RelayParts},
+    stats::{EventStats, EventStatsReader, router},
 };
 pub use crate::platform::identity::Actor;
 use crate::platform::{
@@ -49,7 +52,8 @@ pub struct Event {
     pub seq: i64,
     /// Who did it.
     pub actor: Actor,
-    /// Ids and states, and `reason` where somebody gave one; never names, addresses or amounts of documents.
+    /// Ids and states, what an order was charged, and `reason` where somebody gave one; never names, addresses or amounts of
+    /// documents.
     pub data: Document,
     /// When.
     pub at: DateTime,

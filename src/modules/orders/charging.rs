@@ -91,11 +91,11 @@ pub(super) fn hold_again(view: &mut View, order: &mut Order, event_id: &str, act
     }
 }
 
-/// Brings the hold to where the order's status wants it.
-pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Actor) {
-    let Some(billing) = &order.billing else { return };
+/// Brings the hold to where the order's status wants it; gives what was booked for that.
+pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Actor) -> Option<LedgerKind> {
+    let billing = order.billing.as_ref()?;
     // One that is not there is shown by reconciliation, and is not a reason to forget what the provider said.
-    let Some(hold) = view.by_id::<Hold>(&billing.hold_id) else { return };
+    let hold = view.by_id::<Hold>(&billing.hold_id)?;
     let id = sibling_id("txn", event_id);
     let entry = |kind, booking| Entry {
         transaction_id: &id,
@@ -108,25 +108,29 @@ pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Act
     let shares = || shares(&order.provider, &billing.pricing);
     let settled = match (due(order.status, order.detail.kind()), hold.state) {
         (Due::Capture, HoldState::Open) => {
-            wallet::capture(view, &hold.id, &shares(), &entry(LedgerKind::FreightCapture, "capture"))
+            let kind = LedgerKind::FreightCapture;
+            wallet::capture(view, &hold.id, &shares(), &entry(kind, "capture")).map(|_| kind)
         }
         (Due::GiveBack, HoldState::Open) => {
-            wallet::release(view, &hold.id, &entry(LedgerKind::FreightRelease, "release"))
+            let kind = LedgerKind::FreightRelease;
+            wallet::release(view, &hold.id, &entry(kind, "release")).map(|_| kind)
         }
         (Due::GiveBack, HoldState::Captured) => {
-            wallet::refund(view, &hold.id, &shares(), &entry(LedgerKind::FreightRefund, "refund"))
+            let kind = LedgerKind::FreightRefund;
+            wallet::refund(view, &hold.id, &shares(), &entry(kind, "refund")).map(|_| kind)
         }
-        (due, state) if is_settled(due, state) => return,
+        (due, state) if is_settled(due, state) => return None,
         // Given back, and at the provider after all, or in doubt again: reconciliation shows it to a person.
         (due, state) => {
             tracing::error!(order.id = %order.id, ?due, ?state, "the order's hold can't follow its status");
-            return;
+            return None;
         }
     };
-    if let Err(refusal) = settled {
+    if let Err(refusal) = &settled {
         // Not a reason to forget what the provider said: the order goes on, and reconciliation shows the difference.
         tracing::error!(order.id = %order.id, %refusal, "the order's hold can't be settled");
     }
+    settled.ok()
 }
 
 fn open(

@@ -17,7 +17,7 @@ use crate::{
         kyc::{KycGate, Verified},
         providers::{Configured, Detail, Providers},
         queue::{Job, JobState, QueueConfig, settle_job},
-        wallet::{rates::Quote, wallet_key},
+        wallet::{LedgerKind, rates::Quote, wallet_key},
     },
     platform::{
         batch::{Command, Key, View},
@@ -144,7 +144,7 @@ impl CreateOrder {
         let mut job = Job::new(self.job_id.clone(), &self.queue, CREATE_KIND, payload, &self.correlation_id, now)
             .owned_by(&self.user_id);
         job.route = order.pool();
-        record(view, &self.event_id, "OrderCreated", &mut order, &self.actor);
+        record(view, &self.event_id, "OrderCreated", &mut order, &self.actor, None);
         view.insert(&order);
         view.insert(&job);
         Ok(OrderReply::changed(order, Some(self.queue.name)))
@@ -233,11 +233,11 @@ impl Command for CancelOrder {
             correlation_id: self.correlation_id.clone(),
         });
         order.updated_at = now;
-        record(view, &self.event_ids[0], "CancellationRequested", &mut order, &self.actor);
+        record(view, &self.event_ids[0], "CancellationRequested", &mut order, &self.actor, None);
         let wake = self.start(view, &mut order, at);
         if order.status == OrderStatus::Cancelled {
-            charging::settle(view, &order, &self.event_ids[1], &self.actor);
-            record(view, &self.event_ids[1], "OrderCancelled", &mut order, &self.actor);
+            let booked = charging::settle(view, &order, &self.event_ids[1], &self.actor);
+            record(view, &self.event_ids[1], "OrderCancelled", &mut order, &self.actor, booked);
         }
         view.update(&order);
         Ok(OrderReply::changed(order, wake))
@@ -256,9 +256,32 @@ pub(super) fn insert_cancel_job(view: &mut View, order: &mut Order, queue: &Queu
     view.insert(&job.owned_by(&order.user_id));
 }
 
-/// Records what happened to an order, which is to be written afterwards.
-pub(super) fn record(view: &mut View, event_id: &str, kind: &str, order: &mut Order, actor: &Actor) {
+/// Records what happened to an order, which is to be written afterwards, and what was booked for it.
+pub(super) fn record(
+    view: &mut View,
+    event_id: &str,
+    kind: &str,
+    order: &mut Order,
+    actor: &Actor,
+    booked: Option<LedgerKind>,
+) {
     order.events += 1;
+    let mut data = doc! {
+        "clientOrderId": &order.client_order_id,
+        "provider": &order.provider,
+        "status": order.status.as_str(),
+        "reference": order.reference.clone(),
+        "failureCode": order.failure.as_ref().map(|failure| failure.code.clone()),
+        "ageMs": view.now().timestamp_millis() - order.created_at.timestamp_millis(),
+    };
+    let field = match booked {
+        Some(LedgerKind::FreightCapture) => Some("charged"),
+        Some(LedgerKind::FreightRefund) => Some("refunded"),
+        _ => None,
+    };
+    if let (Some(field), Some(charge)) = (field, order.charge) {
+        data.extend(doc! { field: charge.amount, "currency": charge.currency.code() });
+    }
     let event = Event {
         id: event_id.to_owned(),
         kind: kind.into(),
@@ -266,13 +289,7 @@ pub(super) fn record(view: &mut View, event_id: &str, kind: &str, order: &mut Or
         user_id: order.user_id.clone(),
         seq: order.events,
         actor: actor.clone(),
-        data: doc! {
-            "clientOrderId": &order.client_order_id,
-            "provider": &order.provider,
-            "status": order.status.as_str(),
-            "reference": order.reference.clone(),
-            "failureCode": order.failure.as_ref().map(|failure| failure.code.clone()),
-        },
+        data,
         at: view.now(),
     };
     events::record(view, &event);

@@ -435,8 +435,8 @@ impl CallJob for OrderJob {
             insert_cancel_job(view, &mut order, &self.at.cancel, &sibling_id("job", by.event_id));
         }
         if let Some(event) = decision.event {
-            charging::settle(view, &order, by.event_id, by.actor);
-            record(view, by.event_id, event, &mut order, by.actor);
+            let booked = charging::settle(view, &order, by.event_id, by.actor);
+            record(view, by.event_id, event, &mut order, by.actor, booked);
         }
         order.claim_reference();
         // Changed always, so that it can't pass by a cancellation that is being asked for.
@@ -455,7 +455,7 @@ impl CallJob for OrderJob {
         };
         revived.map_err(|reason| RetryRefused { reason })?;
         order.updated_at = view.now();
-        record(view, by.event_id, event, &mut order, by.actor);
+        record(view, by.event_id, event, &mut order, by.actor, None);
         view.update(&order);
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! What follows from events: each handler once per event, whoever fails, and in the order of each subject.
 
+pub mod analytics;
 mod handlers;
 mod relay;
+mod stats;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,20 +1,23 @@
 //! The relay itself: poison, other relays, consumers that fail, long outboxes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bson::{DateTime, Document, doc};
 use mongodb::{ClientSession, Database, error::Result};
 use waybill::{
-    modules::events::{Consumer, EVENTS_QUEUE, EventHead},
-    platform::ids::new_id,
+    modules::events::{Consumer, EVENTS_QUEUE, Event, EventHandler, EventHead, HandlerAttempt, HandlerError},
+    platform::{ids::new_id, mongo::is_duplicate_key},
 };
 
-use super::{Following, Noting, code_of, handler_jobs, notes, states};
-use crate::support::TestApp;
+use super::{Following, Noting, analytics::assert_counted_once, code_of, handler_jobs, notes, states};
+use crate::support::{TestApp, eventually, process::Launch};
 
 /// An event and its entry in the outbox, as a transaction of the service leaves them.
 async fn leave(app: &TestApp, subject_id: &str, seqs: std::ops::RangeInclusive<i64>) -> Vec<String> {
@@ -163,5 +166,139 @@ async fn what_a_consumer_wrote_before_it_failed_is_not_there_and_nothing_is_ackn
         assert_eq!(app.all("seen", doc! {}).await.len(), before + 3);
     }
     assert_eq!(handler_jobs(&app, "good").await.len(), 6);
+    app.finish().await;
+}
+
+/// Keeps in mind how many events it was given at once.
+struct Measuring {
+    most: AtomicUsize,
+    all: AtomicUsize,
+}
+
+#[async_trait]
+impl Consumer for Measuring {
+    fn name(&self) -> &'static str {
+        "measuring"
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        kind == "Tested"
+    }
+
+    async fn take(&self, _: &Database, _: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>> {
+        self.most.fetch_max(heads.len(), Ordering::SeqCst);
+        self.all.fetch_add(heads.len(), Ordering::SeqCst);
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn a_week_of_events_drains_a_page_at_a_time() {
+    const ENTRIES: usize = 20_000;
+    const LONG: usize = 3_000;
+    let app = TestApp::start().await;
+    let measuring = Arc::new(Measuring { most: 0.into(), all: 0.into() });
+    let on = app.app.clone().following(Vec::new(), vec![measuring.clone()]);
+    let head =
+        |n: usize| doc! { "id": format!("evt_{n}"), "type": "Tested", "subjectId": "s", "userId": "u", "seq": 1 };
+    let entry = |n: usize, heads: Vec<Document>| {
+        doc! { "_id": format!("out_{n:08}"), "at": DateTime::now(), "events": heads }
+    };
+    let mut entries: Vec<Document> = (0..ENTRIES).map(|n| entry(n, vec![head(n)])).collect();
+    // One transaction had more than a page holds.
+    entries.push(entry(ENTRIES, (0..LONG).map(|n| head(ENTRIES + n)).collect()));
+    let outbox = app.db().collection::<Document>("outbox");
+    outbox.delete_many(doc! {}).await.unwrap();
+    for part in entries.chunks(10_000) {
+        outbox.insert_many(part).await.unwrap();
+    }
+    assert_eq!(on.relay().pass().await.unwrap() as usize, ENTRIES + LONG);
+    assert_eq!(measuring.all.load(Ordering::SeqCst), ENTRIES + LONG);
+    assert!(measuring.most.load(Ordering::SeqCst) < 1_000 + LONG, "a page ends with the entry that fills it");
+    assert_eq!(outbox.count_documents(doc! {}).await.unwrap(), 0);
+    app.finish().await;
+}
+
+/// Notes an effect of its own, once, whoever is killed in between.
+struct Effect(Database);
+
+#[async_trait]
+impl EventHandler for Effect {
+    fn name(&self) -> &'static str {
+        "effect"
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        kind == "Tested"
+    }
+
+    async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> std::result::Result<(), HandlerError> {
+        let effects = self.0.collection::<Document>("effects");
+        let note =
+            doc! { "_id": &event.id, "subject": &event.subject_id, "seq": event.seq, "attempt": attempt.job.attempts };
+        match effects.insert_one(note).await {
+            Err(error) if !is_duplicate_key(&error) => panic!("{error}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_and_workers_that_end_anywhere_leave_every_event_handled_once() {
+    const SUBJECTS: usize = 20;
+    const EVENTS: i64 = 12;
+    const KILLED: usize = 12;
+    let app = TestApp::start().await;
+    let on = app.app.clone().following(vec![Arc::new(Effect(app.db().clone()))], Vec::new());
+    app.db().collection::<Document>("outbox").delete_many(doc! {}).await.unwrap();
+    for n in 0..SUBJECTS {
+        for seq in 1..=EVENTS {
+            leave(&app, &format!("sub_{n}"), seq..=seq).await;
+        }
+    }
+    for _ in 0..KILLED {
+        let (relay, worker) = (on.relay(), on.worker());
+        let relaying = tokio::spawn(async move { relay.pass().await });
+        let working = tokio::spawn(async move { while worker.run_due().await > 0 {} });
+        tokio::time::sleep(Duration::from_millis(rand::random_range(2..120))).await;
+        relaying.abort();
+        working.abort();
+        let _ = tokio::join!(relaying, working);
+        // Leases of relays and of jobs end.
+        app.db().collection::<Document>("singletons").delete_many(doc! {}).await.unwrap();
+        app.app.clock.advance(Duration::from_secs(6));
+    }
+    let following = Following { relay: on.relay(), worker: on.worker(), app: on };
+    following.run_to_the_end().await;
+    let jobs = handler_jobs(&app, "effect").await;
+    assert_eq!(jobs.len(), SUBJECTS * EVENTS as usize, "one job of each event");
+    let effects = app.all("effects", doc! {}).await;
+    let ended = jobs.iter().filter(|job| matches!(job.get_str("state").unwrap(), "done" | "dead")).count();
+    assert_eq!(ended, jobs.len());
+    // A job whose workers were killed four times in a row is dead and not forgotten.
+    let dead = jobs.iter().filter(|job| job.get_str("state").unwrap() == "dead").count();
+    assert!(effects.len() + dead >= jobs.len());
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_killed_leaves_its_events_to_the_next_one() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    for (n, point) in ["relay_taken", "relay_acknowledged"].into_iter().enumerate() {
+        app.created(&user, &format!("o-{n}")).await;
+        let mut killed = Launch::worker(&app, &[]).crash_at(point).spawn();
+        killed.crash().await;
+        let worker = Launch::worker(&app, &[]).start().await;
+        eventually("all is relayed", Duration::from_secs(40), async || {
+            let ready = app.all("orders", doc! { "status": "confirmed" }).await.len() == n + 1;
+            ready && app.all("outbox", doc! {}).await.is_empty()
+        })
+        .await;
+        drop(worker);
+        assert_counted_once(&app).await;
+    }
+    app.app.clock.advance(Duration::from_secs(30));
+    app.run_jobs().await;
     app.finish().await;
 }

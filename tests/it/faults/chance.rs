@@ -294,6 +294,7 @@ async fn whatever_breaks_each_record_is_sealed_once_each_event_consumed_once_and
     for queue in [SEAL_QUEUE, OUTBOX] {
         eventually(&format!("{queue} is empty"), PATIENCE, async || app.all(queue, doc! {}).await.is_empty()).await;
     }
+    crate::events::analytics::assert_counted_once(&app).await;
     assert_each_sealed_once(&times_sealed(&app).await);
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
     let report = verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap();

@@ -1,0 +1,82 @@
+//! What follows from events, put together, and what is reported about it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::App;
+use crate::modules::{
+    events::{Consumer, EventHandler, EventStatsReader, HandleEvent, HandlerJobs, Relay, RelayParts},
+    queue::JobHandler,
+};
+
+/// A worker logs so often what has become of events and how its queues stand.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+
+impl App {
+    /// Who consumes events here.
+    #[must_use]
+    pub fn relay(&self) -> Relay {
+        let handlers = HandlerJobs::new(self.event_handlers.clone(), self.clock.clone());
+        let consumers = [Arc::new(handlers) as Arc<dyn Consumer>].into_iter().chain(self.consumers.iter().cloned());
+        Relay::new(RelayParts {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            waker: self.waker.clone(),
+            consumers: consumers.collect(),
+        })
+    }
+
+    /// The same, with more that follows from events.
+    #[must_use]
+    pub fn following(mut self, handlers: Vec<Arc<dyn EventHandler>>, consumers: Vec<Arc<dyn Consumer>>) -> Self {
+        self.event_handlers.extend(handlers);
+        self.consumers.extend(consumers);
+        self
+    }
+
+    /// Everything that runs jobs.
+    pub(super) fn job_handlers(&self) -> Vec<Arc<dyn JobHandler>> {
+        let of_events = HandleEvent::new(self.db.clone(), self.event_handlers.clone(), self.clock.clone());
+        self.handlers.iter().cloned().chain([Arc::new(of_events) as Arc<dyn JobHandler>]).collect()
+    }
+
+    pub(super) fn event_stats(&self) -> EventStatsReader {
+        let handlers = self.event_handlers.iter().map(|handler| handler.name()).collect();
+        EventStatsReader { db: self.db.clone(), clock: self.clock.clone(), handlers }
+    }
+
+    /// Logs what has become of events and how the queues stand, every 30 s. Runs until it is dropped.
+    pub async fn keep_reporting(&self) {
+        let reader = self.event_stats();
+        loop {
+            tokio::time::sleep(REPORT_EVERY).await;
+            match reader.read().await {
+                Ok(stats) => {
+                    reader.show(&stats);
+                    tracing::info!(
+                        total = stats.total,
+                        pending = stats.pending,
+                        processed = stats.processed,
+                        failed = stats.failed,
+                        unrelayed = stats.unrelayed,
+                        oldest_pending_seconds = stats.oldest_pending_seconds,
+                        "events"
+                    );
+                }
+                Err(error) => tracing::warn!(%error, "events can't be counted"),
+            }
+            let now = self.clock.now();
+            for queue in self.worked_queues() {
+                let Ok(summary) = self.queue_store.summary(queue.name, now).await else { continue };
+                tracing::info!(
+                    queue = queue.name,
+                    ready = summary.ready,
+                    active = summary.active,
+                    delayed = summary.delayed,
+                    dead = summary.dead,
+                    done = summary.done,
+                    "queue"
+                );
+            }
+        }
+    }
+}

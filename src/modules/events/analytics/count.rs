@@ -1,0 +1,174 @@
+//! What an event counts for. Pure.
+
+use std::collections::BTreeMap;
+
+use bson::{DateTime, Document, doc};
+
+use crate::platform::{clock::Rfc3339Time, money::AMOUNT_MAX};
+
+/// Types of events that are counted, and as what.
+const COUNTED: &[(&str, &str)] = &[
+    ("OrderCreated", "created"),
+    ("OrderConfirmed", "confirmed"),
+    ("OrderDelivered", "delivered"),
+    ("OrderFailed", "failed"),
+    ("OrderCancelled", "cancelled"),
+    ("OrderNeedsAttention", "needsAttention"),
+];
+/// Fields of an event that are read for it.
+pub(super) const FIELDS: &[&str] =
+    &["type", "userId", "at", "data.provider", "data.ageMs", "data.charged", "data.refunded", "data.currency"];
+/// An order is not older than this when it is confirmed; what says so is no age.
+const AGE_MS_MAX: i64 = 366 * 24 * 3_600_000;
+
+/// Whether events of this type are counted.
+pub(super) fn is_counted(kind: &str) -> bool {
+    COUNTED.iter().any(|(known, _)| *known == kind)
+}
+
+/// The day of a moment, in UTC.
+pub(super) fn day_of(at: DateTime) -> String {
+    Rfc3339Time(at).to_string().chars().take(10).collect()
+}
+
+/// Where something is counted. Tenants will have a place in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) day: String,
+    pub(super) user_id: String,
+    pub(super) provider: String,
+}
+
+/// What is added to one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    /// By name of the field.
+    pub(super) add: BTreeMap<String, i64>,
+    /// The longest time from create to confirmation.
+    pub(super) confirm_max_ms: Option<i64>,
+}
+
+/// What many events count for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts(pub(super) BTreeMap<Place, Sums>);
+
+fn whole(document: &Document, field: &str, most: i64) -> Option<i64> {
+    let value = document.get(field)?;
+    value.as_i64().or_else(|| value.as_i32().map(i64::from)).filter(|value| (0..=most).contains(value))
+}
+
+impl Counts {
+    /// Adds what an event counts for. One that can't be read counts for nothing.
+    pub(super) fn add(&mut self, event: &Document) {
+        let kind = event.get_str("type").unwrap_or_default();
+        let Some((_, name)) = COUNTED.iter().find(|(known, _)| *known == kind) else { return };
+        let (Ok(user_id), Ok(at), Ok(data)) =
+            (event.get_str("userId"), event.get_datetime("at"), event.get_document("data"))
+        else {
+            return;
+        };
+        let Ok(provider) = data.get_str("provider") else { return };
+        let place = Place { day: day_of(*at), user_id: user_id.into(), provider: provider.into() };
+        let sums = self.0.entry(place).or_default();
+        let mut add = |field: String, by: i64| *sums.add.entry(field).or_default() += by;
+        add((*name).to_owned(), 1);
+        if let Ok(currency) = data.get_str("currency")
+            && currency.len() == 3
+            && currency.bytes().all(|byte| byte.is_ascii_uppercase())
+        {
+            for field in ["charged", "refunded"] {
+                if let Some(amount) = whole(data, field, AMOUNT_MAX) {
+                    add(format!("{field}.{currency}"), amount);
+                }
+            }
+        }
+        if *name == "confirmed"
+            && let Some(age_ms) = whole(data, "ageMs", AGE_MS_MAX)
+        {
+            add("confirmTimes".into(), 1);
+            add("confirmMs".into(), age_ms);
+            sums.confirm_max_ms = sums.confirm_max_ms.max(Some(age_ms));
+        }
+    }
+}
+
+impl Place {
+    /// The id of its document.
+    pub(super) fn id(&self, generation: i64) -> String {
+        // The dash is for a tenant.
+        format!("{generation}/{}/-/{}/{}", self.day, self.user_id, self.provider)
+    }
+
+    /// The statement that adds to its document.
+    pub(super) fn statement(&self, generation: i64, sums: &Sums) -> Document {
+        let place = doc! {
+            "generation": generation, "day": &self.day, "tenantId": null, "userId": &self.user_id,
+            "provider": &self.provider,
+        };
+        let add: Document = sums.add.iter().map(|(field, by)| (field.clone(), (*by).into())).collect();
+        let mut update = doc! { "$setOnInsert": place, "$inc": add };
+        if let Some(max_ms) = sums.confirm_max_ms {
+            update.insert("$max", doc! { "confirmMaxMs": max_ms });
+        }
+        doc! { "q": { "_id": self.id(generation) }, "u": update, "upsert": true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, data: Document) -> Document {
+        let mut all = doc! { "provider": "p" };
+        all.extend(data);
+        // A millisecond before midnight.
+        let at = DateTime::from_millis(1_767_225_600_000 - 1);
+        doc! { "type": kind, "userId": "usr_1", "at": at, "data": all }
+    }
+
+    #[test]
+    fn events_are_added_up_by_day_merchant_and_provider() {
+        let mut counts = Counts::default();
+        counts.add(&event("OrderCreated", doc! {}));
+        counts.add(&event("OrderConfirmed", doc! { "charged": 5_i64, "currency": "INR", "ageMs": 700_i64 }));
+        counts.add(&event("OrderConfirmed", doc! { "charged": 7_i32, "currency": "INR", "ageMs": 300_i64 }));
+        counts.add(&event("OrderCancelled", doc! { "refunded": 5_i64, "currency": "INR", "ageMs": 9_000_i64 }));
+        let (place, sums) = counts.0.pop_first().expect("a place");
+        assert_eq!(place.id(3), "3/2025-12-31/-/usr_1/p");
+        let added: Vec<_> = sums.add.iter().map(|(field, by)| (field.as_str(), *by)).collect();
+        let expected = [
+            ("cancelled", 1),
+            ("charged.INR", 12),
+            ("confirmMs", 1_000),
+            ("confirmTimes", 2),
+            ("confirmed", 2),
+            ("created", 1),
+            ("refunded.INR", 5),
+        ];
+        assert_eq!((added, sums.confirm_max_ms), (expected.to_vec(), Some(700)));
+        assert!(counts.0.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_for_nothing_and_spoils_nothing() {
+        let mut counts = Counts::default();
+        for odd in [doc! {}, doc! { "type": "OrderCreated" }, event("TopupPaid", doc! {})] {
+            counts.add(&odd);
+        }
+        let mut odd = event("OrderCreated", doc! {});
+        odd.insert("data", "none");
+        counts.add(&odd);
+        assert!(counts.0.is_empty());
+        // Names of fields and numbers that would break the update of everything else.
+        for data in [
+            doc! { "charged": 5_i64, "currency": "$IN" },
+            doc! { "charged": i64::MAX, "currency": "INR" },
+            doc! { "charged": -1_i64, "currency": "INR", "ageMs": i64::MAX },
+            doc! { "charged": "5", "currency": 1, "ageMs": "x" },
+        ] {
+            counts.add(&event("OrderConfirmed", data));
+        }
+        let (_, sums) = counts.0.pop_first().expect("a place");
+        assert_eq!(sums.add, BTreeMap::from([("confirmed".to_owned(), 4)]));
+    }
+}
