@@ -4,6 +4,7 @@
 //! module puts that record into a transaction and gives a [`Logged`] for it, which leaves the lane only after the
 //! commit; [`Exchange::send`] takes nothing else. So no request leaves before its log is durable.
 
+mod address;
 mod body;
 mod client;
 mod file;
@@ -19,6 +20,7 @@ use reqwest::{
 };
 use serde_json::Value;
 
+pub use address::{LookUp, Reach, URL_CHARS_MAX, UrlFault, check_url, system_look_up};
 pub use body::{Body, read_body};
 pub use client::Exchange;
 pub use file::{Expected, FileSink, PIECE_BYTES, Received, is_page};
@@ -26,6 +28,8 @@ pub use redaction::Redaction;
 
 /// Answers over this size, packed or unpacked, are given up: no provider of ours has a reason to send more.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// So much is read of the answer of somebody whose status is all that counts.
+pub const ANSWER_BYTES_OF_OTHERS: usize = 4 * 1024;
 /// A call that has no answer by then is lost.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
 /// A connection that doesn't stand by then never will; nothing was sent.
@@ -133,6 +137,8 @@ pub enum NotSent {
     NoCredentials,
     /// The worker's lease would not have outlasted the call.
     NoTime,
+    /// The address was chosen by somebody else, and is none in the public internet.
+    NotPublic,
 }
 
 /// Why there is no whole answer although the request may have arrived.

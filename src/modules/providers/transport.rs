@@ -17,7 +17,7 @@ pub fn json(answer: &Answer) -> Outcome<(u16, &Value)> {
     let not_executed = |code, text, retry| Outcome::Retryable(Failure::new(code, text), retry);
     let unauthorized = |code, text: &str| Outcome::Unauthorized(Failure::new(code, text));
     match answer {
-        Answer::NotSent(NotSent::NotConnected) => {
+        Answer::NotSent(NotSent::NotConnected | NotSent::NotPublic) => {
             not_executed("exchange.not_connected", "No connection to the provider.", Retry::Deferred)
         }
         Answer::NotSent(NotSent::NoTime) => {

@@ -9,15 +9,16 @@ use std::{
 
 use bson::{Bson, Document, bson};
 use reqwest::{
-    Client, Response,
+    Client, ClientBuilder, Response,
     header::{self, HeaderMap},
     redirect,
 };
 use serde::Serialize;
 
 use super::{
-    ANSWER_BYTES_MAX, Answer, AnswerBody, Body, CONNECT_TIMEOUT, Credentials, Expected, FileSink, Logged, Lost,
-    NotSent, Received, Redaction, Reply, ResponseRecord,
+    ANSWER_BYTES_MAX, ANSWER_BYTES_OF_OTHERS, Answer, AnswerBody, Body, CONNECT_TIMEOUT, Credentials, Expected,
+    FileSink, Logged, LookUp, Lost, NotSent, Reach, Received, Redaction, Reply, ResponseRecord,
+    address::{NotPublic, PublicResolver, check_url},
     body::{TooLarge, read_body, unpacked},
     file::{Intake, NotTaken, is_file},
     ours::Ours,
@@ -34,6 +35,8 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 pub struct Exchange {
     client: Client,
     deadline: Duration,
+    /// Where calls may go whose addresses somebody else chose; none where the operator chose them.
+    reach: Option<Reach>,
 }
 
 impl Exchange {
@@ -42,20 +45,18 @@ impl Exchange {
     /// # Errors
     /// When TLS can't be set up.
     pub fn new(deadline: Duration) -> Result<Self, reqwest::Error> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .user_agent(concat!("waybill/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(CONNECT_TIMEOUT.min(deadline))
-            .pool_max_idle_per_host(128)
-            .pool_idle_timeout(POOL_IDLE)
-            .tcp_user_timeout(deadline.max(Duration::from_secs(1)))
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self { client, deadline })
+        Ok(Self { client: builder(deadline).build()?, deadline, reach: None })
+    }
+
+    /// A client for addresses that somebody else chose: it calls those in `reach` alone, whatever their names stand for by
+    /// then. Of the answer only the status counts: no more than [`ANSWER_BYTES_OF_OTHERS`] are read of it, and it does not matter
+    /// how it ends.
+    ///
+    /// # Errors
+    /// When TLS can't be set up.
+    pub fn to_others(deadline: Duration, reach: Reach, look_up: LookUp) -> Result<Self, reqwest::Error> {
+        let resolver = std::sync::Arc::new(PublicResolver { look_up, reach });
+        Ok(Self { client: builder(deadline).dns_resolver(resolver).build()?, deadline, reach: Some(reach) })
     }
 
     /// How long a call may take.
@@ -110,6 +111,9 @@ impl Exchange {
             return Reply::not_sent(NotSent::NoTime);
         }
         let outbound = logged.outbound();
+        if self.reach.is_some_and(|reach| check_url(&outbound.url, reach).is_err()) {
+            return Reply::not_sent(NotSent::NotPublic);
+        }
         let mut request = self.client.request(outbound.method.clone(), &outbound.url);
         let mut seen = Seen::with(Ours::of(&credentials));
         for (name, value) in credentials {
@@ -127,6 +131,7 @@ impl Exchange {
                         let intake = Intake::new(sink, expected.bytes_max, response.headers());
                         seen.file(response, intake).await
                     }
+                    _ if self.reach.is_some() => seen.beginning(response).await,
                     _ => seen.body(response).await,
                 }
             });
@@ -144,15 +149,14 @@ impl Exchange {
         let lost = match outcome {
             Ok(Ok(lost)) => lost,
             Ok(Err(error)) if error.is_connect() || error.is_builder() => {
-                return Reply {
-                    record: seen.record(outbound.redaction, started),
-                    ..Reply::not_sent(NotSent::NotConnected)
-                };
+                let why = if is_not_public(&error) { NotSent::NotPublic } else { NotSent::NotConnected };
+                return Reply { record: seen.record(outbound.redaction, started), ..Reply::not_sent(why) };
             }
             Ok(Err(error)) if error.is_timeout() => Some(Lost::TimedOut),
             Ok(Err(_)) => Some(Lost::ConnectionLost),
             Err(_) => Some(Lost::TimedOut),
         };
+        let lost = lost.filter(|_| self.reach.is_none() || seen.status.is_none());
         let record = seen.record(outbound.redaction, started);
         let answer = match (lost, seen.status) {
             (None, Some(status)) => Answer::Http {
@@ -169,6 +173,22 @@ impl Exchange {
         };
         Reply { answer, record }
     }
+}
+
+/// What all clients have in common.
+fn builder(deadline: Duration) -> ClientBuilder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("waybill/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT.min(deadline))
+        .pool_max_idle_per_host(128)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_user_timeout(deadline.max(Duration::from_secs(1)))
+        .tcp_nodelay(true)
 }
 
 /// What was seen of the answer so far; it stays when the rest is lost.
@@ -208,6 +228,20 @@ impl Seen {
             self.bytes.extend_from_slice(&chunk);
         }
         Ok(self.read(response.headers()).err().map(|TooLarge| Lost::TooLarge))
+    }
+
+    /// As much as is read where only the status counts.
+    async fn beginning(&mut self, mut response: Response) -> Result<Option<Lost>, reqwest::Error> {
+        while let Some(chunk) = response.chunk().await? {
+            let room = ANSWER_BYTES_OF_OTHERS - self.bytes.len();
+            self.bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                return Ok(None);
+            }
+        }
+        // One that is too large once it is unpacked says nothing.
+        let _ = self.read(response.headers());
+        Ok(None)
     }
 
     async fn file(&mut self, mut response: Response, mut intake: Intake<'_>) -> Result<Option<Lost>, reqwest::Error> {
@@ -274,6 +308,12 @@ impl Seen {
             latency_ms: started.elapsed().as_millis() as i64,
         }
     }
+}
+
+/// Whether a connection was not even tried, because of where it would have gone.
+fn is_not_public(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.any(|cause| cause.is::<NotPublic>())
 }
 
 /// Reads `Retry-After` (RFC 9110, section 10.2.3): seconds or an HTTP date; at most an hour.
