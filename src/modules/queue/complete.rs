@@ -25,6 +25,13 @@ pub fn settle_job(view: &mut View, mut job: Job, end: &JobEnd) {
     view.update(&job);
 }
 
+/// Gives a job to those who run jobs of `route`, inside somebody else's transaction. No attempt was made, so none is used up, and
+/// whoever waits for one goes on waiting.
+pub fn move_job(view: &mut View, mut job: Job, route: String) {
+    job.move_to(route, view.now());
+    view.update(&job);
+}
+
 /// The command that ends an attempt.
 pub(super) struct CompleteJob {
     pub(super) job_id: String,

@@ -26,7 +26,7 @@ mod worker;
 mod workers;
 
 pub use claim::{Claiming, Due, Taking};
-pub use complete::{holds_lease, settle_job};
+pub use complete::{holds_lease, move_job, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
 pub use handler::{Alone, Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
 pub use lease::Lease;

@@ -358,6 +358,15 @@ impl Job {
         }
     }
 
+    /// Takes it from whoever has it, without an attempt: it is due for those who run jobs of `route`.
+    pub fn move_to(&mut self, route: String, now: DateTime) {
+        self.state = JobState::Ready;
+        self.attempts = (self.attempts - 1).max(0);
+        self.route = route;
+        self.schedule(now, now);
+        (self.lease_token, self.lease_owner, self.lease_until) = (None, None, None);
+    }
+
     /// Puts a dead job back to the start.
     pub fn revive(&mut self, now: DateTime) {
         self.state = JobState::Ready;
