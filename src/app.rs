@@ -4,6 +4,8 @@ mod callers;
 mod following;
 mod routes;
 mod schedules;
+mod sealing;
+mod webhooks;
 
 use std::{
     sync::{
@@ -23,7 +25,7 @@ use crate::{
             self, AuditStore, Refusals,
             export::Exporter,
             retention::{self, Purger},
-            seals::{AnchorPlaces, SealStore, Sealer, SealerKeys, leaf_hashes},
+            seals::{SealStore, Sealer, leaf_hashes},
             verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService, Users},
@@ -40,11 +42,11 @@ use crate::{
             rates::{self, RateCards},
             topups::{self, TopupService, TopupStore},
         },
+        webhooks::{WebhookService, WebhookStore},
     },
     platform::{
         batch::{self, Lane},
         clock::{Clock, SYNC_EVERY},
-        exchange::Exchange,
         http::transfers::Transfers,
         identity::{Revocations, TokenKeys},
         metrics,
@@ -60,8 +62,6 @@ use crate::{
 const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);
 /// Until a process has seen the database's clock it looks this often.
 const FIRST_LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Posting an anchor takes at most this long; the sealer waits meanwhile.
-const ANCHOR_DEADLINE: Duration = Duration::from_secs(3);
 /// How often a process looks what has become of accounts at providers.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 /// How often samples of histograms are put into their buckets.
@@ -107,6 +107,8 @@ pub struct App {
     pub topups: TopupService,
     /// Who merchants are.
     pub kyc: KycService,
+    /// Endpoints of merchants, and what is posted to them.
+    pub webhooks: WebhookService,
     /// Accounts at providers.
     pub accounts: Accounts,
     /// Jobs.
@@ -160,6 +162,7 @@ pub fn collections() -> Vec<&'static str> {
         WalletStore::COLLECTIONS,
         TopupStore::COLLECTIONS,
         KycStore::COLLECTIONS,
+        WebhookStore::COLLECTIONS,
         rates::COLLECTIONS,
         ScheduleStore::COLLECTIONS,
         tenants::COLLECTIONS,
@@ -190,6 +193,7 @@ pub fn indexes() -> Vec<Index> {
         WalletStore::indexes(),
         TopupStore::indexes(),
         KycStore::indexes(),
+        WebhookStore::indexes(),
         rates::indexes(),
         accounts::indexes(),
         ScheduleStore::indexes(),
@@ -215,27 +219,6 @@ pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
     mongo::ensure_indexes(db, &collections(), &indexes()).await?;
     mongo::drop_indexes(db, OLDER_INDEXES).await?;
     rates::ensure_defaults(db).await
-}
-
-fn sealer(config: &Config, secrets: &Secrets, db: &Database, clock: &Clock) -> reqwest::Result<Option<Arc<Sealer>>> {
-    let Some(signer) = secrets.audit.signer.clone() else {
-        return Ok(None);
-    };
-    let settings = &config.audit;
-    let places = AnchorPlaces {
-        file: settings.audit_anchor_file.clone().filter(|path| !path.as_os_str().is_empty()),
-        url: settings.audit_anchor_url.clone().filter(|url| !url.is_empty()),
-        every: Duration::from_millis(settings.audit_anchor_every_ms),
-    };
-    let keys = SealerKeys { signer, public: secrets.audit.public.clone(), sealing: Arc::clone(&secrets.sealing) };
-    Ok(Some(Arc::new(Sealer::new(
-        db.clone(),
-        keys,
-        clock.clone(),
-        Duration::from_millis(settings.audit_seal_every_ms),
-        places,
-        Exchange::new(ANCHOR_DEADLINE)?,
-    ))))
 }
 
 fn purger(config: &Config, keys: &AuditKeys, db: &Database, clock: &Clock) -> Option<Purger> {
@@ -349,7 +332,7 @@ impl App {
             transfers,
             indexes_present: Arc::clone(&indexes_present),
         };
-        let sealer = sealer(&config, secrets, &db, &clock)?;
+        let sealer = sealing::sealer(&config, secrets, &db, &clock)?;
         let exporter = Exporter::new(
             db.clone(),
             Arc::clone(&secrets.sealing),
@@ -367,6 +350,9 @@ impl App {
             purger: purger(&config, &secrets.audit, &db, &clock),
         });
         handlers.push(Arc::new(RunScheduleJobs { tasks, queue: config.schedules.queue() }));
+        let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
+        handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
+        let consumers = callers::consumers(&config, &clock);
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -378,6 +364,7 @@ impl App {
             wallets,
             topups,
             kyc,
+            webhooks,
             accounts,
             exports,
             rates,
@@ -394,7 +381,7 @@ impl App {
             refusals,
             handlers,
             event_handlers: callers::event_handlers(),
-            consumers: callers::consumers(),
+            consumers,
             api_lane,
             guard_lane,
             completion_lane,
@@ -431,7 +418,8 @@ impl App {
 
     /// Every queue, whoever runs its jobs.
     fn all_queues(&self) -> Vec<QueueConfig> {
-        let others = vec![self.payments.clone(), self.checks.clone(), events::queue(), self.config.schedules.queue()];
+        let of_events = [events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()];
+        let others = [self.payments.clone(), self.checks.clone()].into_iter().chain(of_events).collect();
         [self.order_queues(), others].concat()
     }
 
@@ -446,8 +434,7 @@ impl App {
         if has(kyc::VERIFY_KIND) {
             queues.push(self.checks.clone());
         }
-        queues.push(events::queue());
-        queues.push(self.config.schedules.queue());
+        queues.extend([events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()]);
         queues
     }
 
@@ -460,7 +447,7 @@ impl App {
             lane: self.completion_lane.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
-            dispatch: Arc::new(self.dispatch.clone()),
+            dispatch: Arc::new(self.webhooks.dispatch(Arc::new(self.dispatch.clone()))),
             queues: self.worked_queues(),
             handlers: self.job_handlers(),
         })

@@ -6,6 +6,7 @@ mod providers;
 mod retention;
 mod schedules;
 mod secrets;
+mod webhooks;
 mod worker;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -26,6 +27,7 @@ pub use providers::ProviderArgs;
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
 pub use secrets::{Secrets, strong_jwt_secret};
+pub use webhooks::{ListenArgs, WebhookArgs, WebhooksCommand};
 pub use worker::WorkerArgs;
 
 /// A provider integration platform: orders go in, provider calls come out, and nothing is lost, doubled or unrecorded.
@@ -79,6 +81,9 @@ pub enum Command {
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
+    /// Receive webhooks on a developer's machine.
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
 }
 
 /// `waybill migrate`
@@ -236,6 +241,9 @@ pub struct Config {
     /// What is due by the calendar.
     #[command(flatten)]
     pub schedules: ScheduleArgs,
+    /// Outgoing webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
     /// Times of the worker.
     #[command(flatten)]
     pub worker: WorkerArgs,

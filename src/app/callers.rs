@@ -20,6 +20,7 @@ use crate::{
         },
         queue::{JobHandler, QueueStore, Waker},
         wallet::topups::{self, TopupJobs},
+        webhooks::WebhookConsumer,
     },
     platform::{batch::Lane, clock::Clock, exchange::Exchange},
 };
@@ -67,8 +68,8 @@ pub(super) fn event_handlers() -> Vec<Arc<dyn EventHandler>> {
 }
 
 /// What else follows from events, in the transaction that relays them.
-pub(super) fn consumers() -> Vec<Arc<dyn Consumer>> {
-    vec![Arc::new(Analytics)]
+pub(super) fn consumers(config: &Config, clock: &Clock) -> Vec<Arc<dyn Consumer>> {
+    vec![Arc::new(Analytics), Arc::new(WebhookConsumer::new(config.webhooks_queue(), clock.clone()))]
 }
 
 /// The handlers of every kind that somebody here can run.

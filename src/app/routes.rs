@@ -40,6 +40,7 @@ use crate::{
         schedules::{self, ScheduleBoard, ScheduleStore},
         tenants::{self, TenantService, TenantStore},
         wallet::{self, TenantWallets, WalletStore, rates, topups},
+        webhooks,
     },
     platform::{
         error::{AppError, ErrorKind, FieldError, Problem},
@@ -106,6 +107,7 @@ impl App {
             .merge(topups::webhook_router(self.topups.clone()))
             .merge(kyc::router(self.kyc.clone()))
             .merge(kyc::review_router(self.kyc.clone()))
+            .merge(webhooks::router(self.webhooks.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),
                 clock: self.clock.clone(),

@@ -134,6 +134,7 @@ pub(super) fn dev_config(flags: &[String], simulators: &str) -> Result<Config, S
         "--jwt-secret=waybill-dev-only-waybill-dev-only-waybill".to_owned(),
         format!("--sealing-key={}", "0".repeat(64)),
         format!("--audit-signing-key={}", "0".repeat(64)),
+        "--webhook-allow-private=true".to_owned(),
     ];
     config_from(own.into_iter().chain(at_stand_ins).chain(secrets).chain(flags.iter().cloned()))
         .map_err(|error| error.to_string())

@@ -11,6 +11,7 @@ use crate::{
         audit::{AuditEvent, AuditOutcome, AuditStore, seals},
         kyc, orders,
         providers::accounts,
+        webhooks,
     },
     platform::{clock::Clock, identity::Actor, mongo, rewrap::Rotation, sealing::SealingKeys},
 };
@@ -35,6 +36,7 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
         kyc::rotate(&mut rotation).await?;
         orders::rotate(&mut rotation).await?;
         accounts::rotate(&mut rotation).await?;
+        webhooks::rotate(&mut rotation).await?;
         Ok::<_, mongodb::error::Error>(rotation.total())
     }
     .await;

@@ -7,6 +7,7 @@ mod dev;
 mod embedded;
 mod keys;
 mod ledger;
+mod listen;
 mod serve;
 mod user;
 
@@ -16,7 +17,7 @@ use bson::{DateTime, doc};
 
 use crate::{
     app,
-    config::{AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs},
+    config::{AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, WebhooksCommand},
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
         wallet::rates::{self, Card},
@@ -41,6 +42,7 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Analytics(AnalyticsCommand::Rebuild(stores)) => analytics::rebuild(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(command) => user::run(command).await,
+        Command::Webhooks(WebhooksCommand::Listen(args)) => listen::run(args).await,
     };
     done.map(|()| ExitCode::SUCCESS)
 }

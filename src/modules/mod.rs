@@ -11,3 +11,4 @@ pub mod queue;
 pub mod schedules;
 pub mod tenants;
 pub mod wallet;
+pub mod webhooks;

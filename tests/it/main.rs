@@ -73,4 +73,5 @@ mod topups;
 mod topups_callbacks;
 mod topups_faults;
 mod users;
+mod webhooks;
 mod xapi;

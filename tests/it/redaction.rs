@@ -54,6 +54,11 @@ const KEPT: &[Kept] = &[
     },
     Kept { collection: "provider_accounts", field: "comment", why: "the same" },
     Kept {
+        collection: "webhook_endpoints",
+        field: "url",
+        why: "the merchant's own address, shown to nobody else; logs have its host alone",
+    },
+    Kept {
         collection: "ledger_transactions",
         field: "reason",
         why: "finance's words for the merchant: numbers of transfers are their business",
@@ -115,6 +120,16 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
             "slug": "ten-#", "name": "Stores", "settings": { "timezone": "UTC", "supportEmail": "help@example.com" },
         }),
         ("patch", "/tenants/{tenantId}") => json!({ "name": "Other stores" }),
+        ("post", "/webhook-endpoints") => {
+            json!({ "url": "https://hooks.example.com/waybill", "types": ["order.created"], "description": "The shop's own." })
+        }
+        ("patch", "/webhook-endpoints/{endpointId}") => {
+            json!({ "url": "https://hooks.example.com/waybill", "types": [], "description": "The shop's own.", "status": "enabled" })
+        }
+        ("post", "/webhook-endpoints/{endpointId}/rotate-secret") => json!({ "graceHours": 1 }),
+        ("post", "/webhook-endpoints/{endpointId}/replay") => {
+            json!({ "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "onlyFailed": true })
+        }
         ("post", "/webhooks/payments/{provider}") => gateway::event("evt_of_a_test", "paid", "top_1", 1000, "INR"),
         _ => return None,
     })

@@ -14,7 +14,8 @@ use crate::{
         },
         auth,
         orders::{self, ORDERS, Order},
-        providers,
+        providers::{self, Policy},
+        webhooks,
     },
     platform::{clock::Clock, mongo, sealing::SealingKeys},
 };
@@ -53,7 +54,7 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     let (db, clock) = open(&args.stores).await?;
     let subject = subject(&db, args).await?;
     let key = commitment_key_of(&db, &keys).await.map_err(|error| error.to_string())?;
-    let eraser = Eraser::new(db.clone(), key, clock.clone(), providers::not_personal);
+    let eraser = Eraser::new(db.clone(), key, clock.clone(), not_personal);
     let erased = match eraser.erase(&subject, &args.reason).await {
         Err(ErasureError::Held(hold)) => {
             let refused = subject.told(AuditOutcome::Failed, &args.reason, doc! { "holdId": &hold }, clock.now());
@@ -74,6 +75,16 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     }
     println!("{} field(s) erased of {}", erased.fields, subject.id());
     Ok(())
+}
+
+/// What stays of the bodies of a call.
+fn not_personal(provider: &str, operation: &str) -> &'static [&'static str] {
+    let Policy { provider: posts, operation: delivers, redaction } = webhooks::POLICY;
+    if (provider, operation) == (posts, delivers) {
+        redaction.not_personal
+    } else {
+        providers::not_personal(provider, operation)
+    }
 }
 
 async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {

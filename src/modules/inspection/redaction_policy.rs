@@ -9,6 +9,7 @@ use crate::{
     modules::{
         audit::retention::{RecordClass, Retention},
         providers::{Policy, policies},
+        webhooks,
     },
     platform::{error::AppError, exchange::Redaction, http::NoQuery, identity::AdminReader},
 };
@@ -98,7 +99,7 @@ async fn get_redaction_policy(
     Ok(Json(PolicyResponse {
         otherwise: "stored as its type and length only",
         response_headers: Redaction::RESPONSE_HEADERS,
-        operations: policies().into_iter().map(Into::into).collect(),
+        operations: policies().into_iter().chain([webhooks::POLICY]).map(Into::into).collect(),
         retention: RecordClass::ALL.map(|class| RetentionPolicy::of(class, retention)).into(),
     }))
 }

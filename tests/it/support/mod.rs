@@ -15,6 +15,7 @@ pub mod liar;
 pub mod orders;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod registry;
 pub mod retention;
 pub mod seals;

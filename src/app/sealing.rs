@@ -1,0 +1,41 @@
+//! The sealer, put together.
+
+use std::{sync::Arc, time::Duration};
+
+use mongodb::Database;
+
+use crate::{
+    config::{Config, Secrets},
+    modules::audit::seals::{AnchorPlaces, Sealer, SealerKeys},
+    platform::{clock::Clock, exchange::Exchange},
+};
+
+/// Posting an anchor takes at most this long; the sealer waits meanwhile.
+const ANCHOR_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Who seals audit records; none where there is no key to sign by.
+pub(super) fn sealer(
+    config: &Config,
+    secrets: &Secrets,
+    db: &Database,
+    clock: &Clock,
+) -> reqwest::Result<Option<Arc<Sealer>>> {
+    let Some(signer) = secrets.audit.signer.clone() else {
+        return Ok(None);
+    };
+    let settings = &config.audit;
+    let places = AnchorPlaces {
+        file: settings.audit_anchor_file.clone().filter(|path| !path.as_os_str().is_empty()),
+        url: settings.audit_anchor_url.clone().filter(|url| !url.is_empty()),
+        every: Duration::from_millis(settings.audit_anchor_every_ms),
+    };
+    let keys = SealerKeys { signer, public: secrets.audit.public.clone(), sealing: Arc::clone(&secrets.sealing) };
+    Ok(Some(Arc::new(Sealer::new(
+        db.clone(),
+        keys,
+        clock.clone(),
+        Duration::from_millis(settings.audit_seal_every_ms),
+        places,
+        Exchange::new(ANCHOR_DEADLINE)?,
+    ))))
+}

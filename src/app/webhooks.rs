@@ -1,0 +1,62 @@
+//! Outgoing webhooks, put together.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use mongodb::Database;
+
+use crate::{
+    config::{Config, Secrets},
+    modules::{
+        queue::{JobHandler, Waker},
+        webhooks::{DeliverEvent, InFlight, ReplayEndpoint, WebhookService, WebhookStore},
+    },
+    platform::{
+        batch::Lane,
+        clock::Clock,
+        exchange::{Exchange, system_look_up},
+    },
+};
+
+/// What the API offers of them.
+pub(super) fn service(
+    config: &Config,
+    secrets: &Secrets,
+    db: &Database,
+    lane: &Lane,
+    clock: &Clock,
+    waker: &Waker,
+    indexes_present: &Arc<AtomicBool>,
+) -> WebhookService {
+    WebhookService {
+        lane: lane.clone(),
+        store: WebhookStore::new(db.clone()),
+        keys: Arc::clone(&secrets.sealing),
+        waker: waker.clone(),
+        queue: config.webhooks_queue(),
+        reach: config.webhooks.reach(),
+        clock: clock.clone(),
+        indexes_present: Arc::clone(indexes_present),
+        in_flight: InFlight::default(),
+    }
+}
+
+/// What makes deliveries.
+pub(super) fn handlers(
+    config: &Config,
+    service: &WebhookService,
+    lane: &Lane,
+) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
+    let (settings, queue) = (&config.webhooks, service.queue.clone());
+    Ok(vec![
+        Arc::new(ReplayEndpoint { store: service.store.clone(), queue: queue.clone() }),
+        Arc::new(DeliverEvent {
+            lane: lane.clone(),
+            exchange: Exchange::to_others(settings.deadline(), service.reach, system_look_up())?,
+            keys: Arc::clone(&service.keys),
+            clock: service.clock.clone(),
+            queue,
+            retries: settings.retries().into(),
+            in_flight: service.in_flight.clone(),
+        }),
+    ])
+}

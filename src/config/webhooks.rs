@@ -1,0 +1,104 @@
+//! Settings of outgoing webhooks.
+
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Subcommand};
+use secrecy::SecretString;
+
+use super::Config;
+use crate::{
+    modules::{queue::QueueConfig, webhooks::WEBHOOK_DELIVERIES_QUEUE},
+    platform::exchange::Reach,
+};
+
+/// Settings of outgoing webhooks.
+#[derive(Clone, Debug, Args)]
+pub struct WebhookArgs {
+    /// Let webhooks go to this machine and to private networks, by http too: true or false. For development.
+    #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", default_value_t = false, action = ArgAction::Set)]
+    pub webhook_allow_private: bool,
+    /// A delivery without an answer by then has failed.
+    #[arg(long, env = "WEBHOOK_DEADLINE_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub webhook_deadline_ms: u64,
+    /// Delays between the attempts of a delivery, separated by commas; it is given up after the last one.
+    #[arg(
+        long,
+        env = "WEBHOOK_RETRIES_MS",
+        value_delimiter = ',',
+        default_value = "5000,300000,1800000,7200000,18000000,36000000,50400000,72000000,86400000",
+        value_parser = clap::value_parser!(u64).range(1..=604_800_000)
+    )]
+    pub webhook_retries_ms: Vec<u64>,
+    /// Deliveries that one worker makes at once. They wait for others' servers, and cost little meanwhile.
+    #[arg(long, env = "WEBHOOK_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub webhook_concurrency: u16,
+}
+
+/// `waybill webhooks ...`
+#[derive(Debug, Subcommand)]
+pub enum WebhooksCommand {
+    /// For developers: post what happens from now on to a program on this machine, signed like a webhook. It asks the API, so
+    /// nothing has to reach this machine; stop with Ctrl-C.
+    Listen(ListenArgs),
+}
+
+/// `waybill webhooks listen`
+#[derive(Debug, Args)]
+pub struct ListenArgs {
+    /// Where to post, e.g. `http://localhost:3000/hook`.
+    #[arg(long)]
+    pub forward: String,
+    /// The API.
+    #[arg(long, env = "WAYBILL_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// A merchant's access token; it is good for 15 minutes.
+    #[arg(long, env = "WAYBILL_TOKEN", hide_env_values = true, conflicts_with = "email")]
+    pub token: Option<SecretString>,
+    /// Sign in, again and again, instead; with the password in WAYBILL_PASSWORD.
+    #[arg(long, env = "WAYBILL_EMAIL", required_unless_present = "token", requires = "password")]
+    pub email: Option<String>,
+    /// The password.
+    #[arg(long, env = "WAYBILL_PASSWORD", hide_env_values = true)]
+    pub password: Option<SecretString>,
+    /// Types of events, separated by commas; by default all.
+    #[arg(long, value_delimiter = ',')]
+    pub types: Vec<String>,
+    /// Sign with this secret (`whsec_...`) instead of a new one.
+    #[arg(long, env = "WAYBILL_WEBHOOK_SECRET", hide_env_values = true)]
+    pub secret: Option<SecretString>,
+}
+
+impl WebhookArgs {
+    /// Which addresses may be called.
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        if self.webhook_allow_private { Reach::Anywhere } else { Reach::Public }
+    }
+
+    /// See [`WebhookArgs::webhook_deadline_ms`].
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        Duration::from_millis(self.webhook_deadline_ms)
+    }
+
+    /// See [`WebhookArgs::webhook_retries_ms`].
+    #[must_use]
+    pub fn retries(&self) -> Vec<Duration> {
+        self.webhook_retries_ms.iter().copied().map(Duration::from_millis).collect()
+    }
+}
+
+impl Config {
+    /// The queue of webhook deliveries with these settings.
+    #[must_use]
+    pub fn webhooks_queue(&self) -> QueueConfig {
+        QueueConfig {
+            concurrency: usize::from(self.webhooks.webhook_concurrency),
+            max_attempts: self.webhooks.webhook_retries_ms.len() as i32 + 1,
+            timeout: self.webhooks.deadline() + Duration::from_secs(40),
+            // Deliveries themselves say what became of them.
+            keep_done_count: 1_000,
+            ..QueueConfig::named(WEBHOOK_DELIVERIES_QUEUE)
+        }
+    }
+}

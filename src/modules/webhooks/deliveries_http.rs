@@ -1,0 +1,185 @@
+//! `/webhook-deliveries` and `/webhook-events`.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    model::{Delivery, DeliveryAttempt, DeliveryStatus},
+    payload,
+    requests::{ListDeliveriesQuery, ListEventsQuery},
+    service::WebhookService,
+    store::DeliveryFilter,
+};
+use crate::{
+    modules::events::Event,
+    platform::{
+        clock::Rfc3339Time,
+        error::{AppError, Problem},
+        http::{ApiPath, ApiQuery, NoQuery},
+        identity::Merchant,
+    },
+};
+
+const PAGE: usize = 20;
+
+pub(super) fn router() -> OpenApiRouter<WebhookService> {
+    OpenApiRouter::new()
+        .routes(routes!(list_deliveries))
+        .routes(routes!(get_delivery))
+        .routes(routes!(retry_delivery))
+        .routes(routes!(list_events))
+}
+
+/// A delivery, as answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeliveryResponse {
+    delivery_id: String,
+    endpoint_id: String,
+    /// The `webhook-id`.
+    event_id: String,
+    #[serde(rename = "type")]
+    #[schema(example = "order.confirmed")]
+    kind: String,
+    status: DeliveryStatus,
+    /// The latest thirty, oldest first.
+    attempts: Vec<AttemptResponse>,
+    /// When the next attempt may be made; null where none will be.
+    next_attempt_at: Option<Rfc3339Time>,
+    created_at: Rfc3339Time,
+    updated_at: Rfc3339Time,
+}
+
+/// An attempt that ended.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AttemptResponse {
+    at: Rfc3339Time,
+    /// Null where nothing was answered.
+    http_status: Option<i32>,
+    #[schema(example = "webhooks.timed_out")]
+    error: Option<String>,
+    latency_ms: Option<i64>,
+}
+
+/// A page of deliveries.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryListResponse {
+    items: Vec<DeliveryResponse>,
+    /// Send it as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// What is posted of an event.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EventResponse {
+    /// The `webhook-id`.
+    event_id: String,
+    /// The body: `type`, `timestamp` and `data`.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    body: Value,
+}
+
+/// A page of events.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EventListResponse {
+    items: Vec<EventResponse>,
+    /// Send it as `cursor` for the next page; null at the end. A page may have fewer than asked for, or none, before.
+    next_cursor: Option<String>,
+}
+
+impl From<DeliveryAttempt> for AttemptResponse {
+    fn from(DeliveryAttempt { at, http_status, error, latency_ms }: DeliveryAttempt) -> Self {
+        Self { at: Rfc3339Time(at), http_status, error, latency_ms }
+    }
+}
+
+impl From<Delivery> for DeliveryResponse {
+    fn from(delivery: Delivery) -> Self {
+        Self {
+            delivery_id: delivery.id,
+            endpoint_id: delivery.endpoint_id,
+            event_id: delivery.event_id,
+            kind: delivery.kind,
+            status: delivery.status,
+            attempts: delivery.attempts.into_iter().map(Into::into).collect(),
+            next_attempt_at: delivery.next_attempt_at.map(Rfc3339Time),
+            created_at: Rfc3339Time(delivery.created_at),
+            updated_at: Rfc3339Time(delivery.updated_at),
+        }
+    }
+}
+
+/// Your deliveries, those of the newest events first. They are kept for 30 days after their last attempt.
+#[utoipa::path(get, path = "/webhook-deliveries", tag = "webhooks", security(("bearer" = [])), params(ListDeliveriesQuery),
+    responses(
+        (status = 200, body = DeliveryListResponse),
+        (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_deliveries(
+    State(service): State<WebhookService>,
+    Merchant(user): Merchant,
+    ApiQuery(query): ApiQuery<ListDeliveriesQuery>,
+) -> Result<Json<DeliveryListResponse>, AppError> {
+    let filter = DeliveryFilter { endpoint_id: query.endpoint_id, status: query.status, before: query.cursor };
+    let (found, more) = service.list_deliveries(&user, &filter, query.limit.unwrap_or(PAGE)).await?;
+    let next_cursor = if more { found.last().map(|delivery| delivery.id.clone()) } else { None };
+    Ok(Json(DeliveryListResponse { items: found.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// One of your deliveries.
+#[utoipa::path(get, path = "/webhook-deliveries/{deliveryId}", tag = "webhooks", security(("bearer" = [])),
+    params(("deliveryId" = String, Path, description = "`whd_...`")), responses(
+        (status = 200, body = DeliveryResponse),
+        (status = 404, description = "No such delivery of yours.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_delivery(
+    State(service): State<WebhookService>,
+    Merchant(user): Merchant,
+    _: NoQuery,
+    ApiPath(delivery_id): ApiPath<String>,
+) -> Result<Json<DeliveryResponse>, AppError> {
+    Ok(Json(service.get_delivery(&user, &delivery_id).await?.into()))
+}
+
+/// Has a delivery made now, whatever came of it; the body is the same.
+#[utoipa::path(post, path = "/webhook-deliveries/{deliveryId}/retry", tag = "webhooks", security(("bearer" = [])),
+    params(("deliveryId" = String, Path, description = "`whd_...`")), responses(
+        (status = 202, description = "An attempt is made at once.", body = DeliveryResponse),
+        (status = 404, description = "No such delivery of yours.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The endpoint is disabled (`webhooks.endpoint_disabled`) or was deleted (`webhooks.endpoint_deleted`).", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn retry_delivery(
+    State(service): State<WebhookService>,
+    Merchant(user): Merchant,
+    _: NoQuery,
+    ApiPath(delivery_id): ApiPath<String>,
+) -> Result<(StatusCode, Json<DeliveryResponse>), AppError> {
+    let delivery = service.retry(&user, delivery_id).await?;
+    Ok((StatusCode::ACCEPTED, Json(delivery.into())))
+}
+
+/// What is posted to endpoints that want everything, whether there are any: the oldest first. An event may come to light up to
+/// 20 seconds after younger ones, so who follows looks back for so long.
+#[utoipa::path(get, path = "/webhook-events", tag = "webhooks", security(("bearer" = [])), params(ListEventsQuery),
+    responses(
+        (status = 200, body = EventListResponse),
+        (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn list_events(
+    State(service): State<WebhookService>,
+    Merchant(user): Merchant,
+    ApiQuery(query): ApiQuery<ListEventsQuery>,
+) -> Result<Json<EventListResponse>, AppError> {
+    let (from, limit) = (query.from.map(|from| from.0), query.limit.unwrap_or(PAGE));
+    let (found, next_cursor) = service.list_events(&user, from, query.cursor.as_deref(), limit).await?;
+    let item = |event: Event| Some(EventResponse { body: payload::of(&event)?, event_id: event.id });
+    Ok(Json(EventListResponse { items: found.into_iter().filter_map(item).collect(), next_cursor }))
+}

@@ -1,0 +1,57 @@
+//! Outgoing webhooks after the Standard Webhooks specification: what happened to what is a merchant's is posted, signed, to the
+//! endpoints that it names.
+//!
+//! Invariants: an event leads to one delivery per endpoint that wants it, written in the relay's transaction; the ids of both
+//! make the delivery's, so that it is the same however often that runs. Every attempt is on record before it leaves and closed
+//! in the end, like a call to a provider. A delivery is made at least once, under one `webhook-id`: its event's. It goes to the public
+//! internet alone ([`crate::platform::exchange::Reach`]), and says only what the API shows its owner. Secrets are sealed, and
+//! shown once. One endpoint that hangs or fails holds up nobody: see [`dispatch`].
+//!
+//! Collections: `webhook_endpoints`, `webhook_deliveries` (kept for [`DELIVERIES_KEPT`] after their last change). Jobs, on
+//! `webhook-deliveries-queue`: `deliver-event` and `replay-endpoint`. Event: `WebhookDisabled`.
+
+mod attempt;
+mod changes;
+mod consumer;
+mod deliveries_http;
+mod dispatch;
+mod endpoints_http;
+mod error;
+mod judge;
+mod model;
+mod payload;
+mod replay;
+mod requests;
+mod secrets;
+mod service;
+mod store;
+mod trouble;
+
+use std::time::Duration;
+
+pub use attempt::DeliverEvent;
+pub use consumer::WebhookConsumer;
+pub use dispatch::{InFlight, WebhookDispatch};
+pub use error::WebhookError;
+pub use model::{DELIVERIES, Delivery, DeliveryStatus, ENDPOINTS, Endpoint, EndpointStatus};
+pub use payload::POLICY;
+pub use replay::ReplayEndpoint;
+pub use secrets::{Secrets as EndpointSecrets, new_secret, rotate};
+pub use service::WebhookService;
+pub use store::WebhookStore;
+
+use utoipa_axum::router::OpenApiRouter;
+
+/// The queue of deliveries.
+pub const WEBHOOK_DELIVERIES_QUEUE: &str = "webhook-deliveries-queue";
+/// Kind of the jobs that deliver.
+pub const DELIVER_KIND: &str = "deliver-event";
+/// Kind of the jobs that deliver again what happened in a range of time.
+pub const REPLAY_KIND: &str = "replay-endpoint";
+/// Deliveries are kept so long after their last change: as long as anybody may ask for a replay of what they were about.
+pub const DELIVERIES_KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// The routes.
+pub fn router(service: WebhookService) -> OpenApiRouter {
+    endpoints_http::router().merge(deliveries_http::router()).with_state(service)
+}

@@ -1,0 +1,201 @@
+//! What is posted: types of events as they are called outside, and what is said of each. Pure.
+
+use bson::{Bson, DateTime, Document};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    modules::{events::Event, providers::Policy},
+    platform::{clock::Rfc3339Time, exchange::Redaction},
+};
+
+/// As in logs.
+pub const PROVIDER: &str = "webhooks";
+/// As in logs.
+pub const OPERATION: &str = "deliver_event";
+/// The type of what `POST /webhook-endpoints/{endpointId}/test` has posted; no event.
+pub(super) const TEST_TYPE: &str = "webhook.test";
+
+/// What is said of one kind of things: how its id is called, and which fields of its events the API shows its owner.
+struct About {
+    /// None where the API has no id of it.
+    id: Option<&'static str>,
+    fields: &'static [&'static str],
+}
+
+const ORDER: &About =
+    &About { id: Some("orderId"), fields: &["clientOrderId", "provider", "status", "reference", "failureCode"] };
+const TOPUP: &About = &About { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"] };
+const APPLICATION: &About = &About { id: None, fields: &["state", "submission"] };
+
+/// What may be stored of a delivery; of an answer only its length and shape. The test below compares it with what is posted.
+pub const REDACTION: Redaction = Redaction {
+    not_personal: &[
+        "type",
+        "timestamp",
+        "data.orderId",
+        "data.topupId",
+        "data.endpointId",
+        "data.provider",
+        "data.status",
+        "data.state",
+        "data.submission",
+        "data.failureCode",
+    ],
+    request: &["data.clientOrderId", "data.clientTopupId", "data.reference"],
+    response: &[],
+    free_text: &[],
+    query: &[],
+};
+
+/// The same, as it is shown.
+pub const POLICY: Policy = Policy { provider: PROVIDER, operation: OPERATION, redaction: &REDACTION };
+
+/// Events that are posted: their type inside, their type outside, and what is said of them.
+const TYPES: &[(&str, &str, &About)] = &[
+    ("OrderCreated", "order.created", ORDER),
+    ("OrderConfirmed", "order.confirmed", ORDER),
+    ("OrderInProgress", "order.in_progress", ORDER),
+    ("OrderDelivered", "order.delivered", ORDER),
+    ("OrderFailed", "order.failed", ORDER),
+    ("OrderNeedsAttention", "order.needs_attention", ORDER),
+    ("OrderResent", "order.resent", ORDER),
+    ("OrderCancelled", "order.cancelled", ORDER),
+    ("CancellationRequested", "order.cancellation_requested", ORDER),
+    ("CancellationRefused", "order.cancellation_refused", ORDER),
+    ("CancellationNeedsAttention", "order.cancellation_needs_attention", ORDER),
+    ("TopupRequested", "topup.requested", TOPUP),
+    ("TopupStarted", "topup.started", TOPUP),
+    ("TopupPaid", "topup.paid", TOPUP),
+    ("TopupFailed", "topup.failed", TOPUP),
+    ("TopupExpired", "topup.expired", TOPUP),
+    ("TopupNeedsAttention", "topup.needs_attention", TOPUP),
+    ("KycSubmitted", "kyc.submitted", APPLICATION),
+    ("KycReferred", "kyc.under_review", APPLICATION),
+    ("KycVerified", "kyc.verified", APPLICATION),
+    ("KycApproved", "kyc.verified", APPLICATION),
+    ("KycGranted", "kyc.verified", APPLICATION),
+    ("KycRejected", "kyc.rejected", APPLICATION),
+    ("KycClarificationNeeded", "kyc.needs_clarification", APPLICATION),
+    ("KycClarificationAsked", "kyc.needs_clarification", APPLICATION),
+    ("KycSuspended", "kyc.suspended", APPLICATION),
+    ("KycReinstated", "kyc.reinstated", APPLICATION),
+];
+
+fn of_event(kind: &str) -> Option<&'static (&'static str, &'static str, &'static About)> {
+    TYPES.iter().find(|(inside, ..)| *inside == kind)
+}
+
+/// What events of this type are called outside; none where they are not posted.
+pub(super) fn outside(kind: &str) -> Option<&'static str> {
+    of_event(kind).map(|(_, outside, _)| *outside)
+}
+
+/// Types of events that are posted, as they are called inside.
+pub(super) fn inside() -> Vec<&'static str> {
+    TYPES.iter().map(|(inside, ..)| *inside).collect()
+}
+
+/// Types of events that are posted, as they are called outside.
+pub(super) fn known() -> Vec<&'static str> {
+    let mut known: Vec<_> = TYPES.iter().map(|(_, outside, _)| *outside).collect();
+    known.dedup();
+    known
+}
+
+/// What is posted of an event: the same bytes each time. None of one that is not posted.
+pub(super) fn of(event: &Event) -> Option<Value> {
+    let (_, outside, about) = of_event(&event.kind)?;
+    let mut data = Map::new();
+    if let Some(id) = about.id {
+        data.insert(id.into(), json!(event.subject_id));
+    }
+    data.extend(about.fields.iter().map(|field| ((*field).to_owned(), shown(&event.data, field))));
+    Some(envelope(outside, event.at, data.into()))
+}
+
+/// What is posted as a test.
+pub(super) fn of_test(endpoint_id: &str, at: DateTime) -> Value {
+    envelope(TEST_TYPE, at, json!({ "endpointId": endpoint_id }))
+}
+
+fn envelope(kind: &str, at: DateTime, data: Value) -> Value {
+    json!({ "type": kind, "timestamp": Rfc3339Time(at).to_string(), "data": data })
+}
+
+/// A field of an event: a text, a whole number, or null.
+fn shown(data: &Document, field: &str) -> Value {
+    match data.get(field) {
+        Some(Bson::String(text)) => json!(text),
+        Some(Bson::Int32(number)) => json!(number),
+        Some(Bson::Int64(number)) => json!(number),
+        _ => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+    use crate::platform::identity::Actor;
+
+    fn event(kind: &str, subject_id: &str, data: Document) -> Event {
+        Event {
+            id: "evt_1".into(),
+            kind: kind.into(),
+            subject_id: subject_id.into(),
+            user_id: "usr_1".into(),
+            seq: 1,
+            actor: Actor::worker("wrk_1", "rqs_1"),
+            data,
+            at: DateTime::from_millis(1_767_225_600_042),
+        }
+    }
+
+    #[test]
+    fn an_event_says_what_the_api_shows_and_nothing_else() {
+        let data = doc! { "clientOrderId": "c-1", "provider": "parcelx", "status": "failed", "failureCode": "provider.refused", "reason": "words", "more": 1 };
+        let expected = json!({
+            "type": "order.failed", "timestamp": "2026-01-01T00:00:00.042Z",
+            "data": { "orderId": "ord_1", "clientOrderId": "c-1", "provider": "parcelx", "status": "failed", "reference": null, "failureCode": "provider.refused" },
+        });
+        assert_eq!(of(&event("OrderFailed", "ord_1", data)), Some(expected));
+        let data = doc! { "clientTopupId": "t-1", "status": "paid", "paymentId": "pay_1" };
+        let paid = of(&event("TopupPaid", "top_1", data)).expect("it is posted");
+        assert_eq!(
+            paid["data"],
+            json!({ "topupId": "top_1", "clientTopupId": "t-1", "status": "paid", "failureCode": null })
+        );
+        let approved =
+            of(&event("KycApproved", "app_1", doc! { "state": "verified", "submission": 2, "reason": "ok" }));
+        let approved = approved.expect("it is posted");
+        assert_eq!(
+            (&approved["type"], &approved["data"]),
+            (&json!("kyc.verified"), &json!({ "state": "verified", "submission": 2 }))
+        );
+        assert_eq!(of(&event("KycDraftSaved", "app_1", doc! {})), None);
+    }
+
+    #[test]
+    fn what_is_posted_is_what_the_redaction_names() {
+        let mut posted = vec!["type".to_owned(), "timestamp".into(), "data.endpointId".into()];
+        for about in [ORDER, TOPUP, APPLICATION] {
+            posted.extend(about.id.iter().chain(about.fields).map(|field| format!("data.{field}")));
+        }
+        posted.sort();
+        posted.dedup();
+        let mut named = [REDACTION.not_personal, REDACTION.request].concat();
+        named.sort_unstable();
+        assert_eq!(posted, named);
+    }
+
+    #[test]
+    fn types_have_one_name_each() {
+        let mut names: Vec<_> = inside();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TYPES.len());
+        assert!(known().contains(&"kyc.verified") && !known().contains(&TEST_TYPE));
+        assert_eq!(known().iter().filter(|kind| **kind == "kyc.verified").count(), 1);
+    }
+}

@@ -1,0 +1,187 @@
+//! What owners send, and its rules.
+
+use serde::{Deserialize, Deserializer};
+use utoipa::{IntoParams, ToSchema};
+use validator::{Validate, ValidationError};
+
+use super::{
+    changes::EndpointChange,
+    model::{DeliveryStatus, EndpointStatus},
+    payload,
+};
+use crate::platform::{clock::Rfc3339Time, ids::is_id, scrub::is_harmless, text::lines};
+
+/// Types that a request may name: there are fewer.
+const TYPES_MAX: usize = 100;
+const DESCRIPTION_CHARS_MAX: usize = 200;
+/// Longest time for which a secret that was replaced goes on signing: a week.
+const GRACE_HOURS_MAX: u32 = 168;
+/// A day is enough to change a setting.
+const GRACE_HOURS: u32 = 24;
+
+/// `POST /webhook-endpoints`
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CreateEndpointRequest {
+    /// Where to post: https, in the public internet, on port 443 or one above 1023.
+    #[schema(example = "https://shop.example.com/hooks/waybill", max_length = 2000)]
+    pub(super) url: String,
+    /// Types of events; left out or empty, all of them.
+    #[serde(default)]
+    #[validate(custom(function = "known_types"))]
+    #[schema(max_items = 100)]
+    pub(super) types: Option<Vec<String>>,
+    /// Your words.
+    #[serde(default, deserialize_with = "lines")]
+    #[validate(custom(function = "plain_words"))]
+    #[schema(max_length = 200)]
+    pub(super) description: Option<String>,
+}
+
+/// `PATCH /webhook-endpoints/{endpointId}`. What is left out stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ChangeEndpointRequest {
+    /// Where to post.
+    #[serde(default)]
+    #[schema(max_length = 2000)]
+    url: Option<String>,
+    /// Types of events; empty, all of them.
+    #[serde(default)]
+    #[validate(custom(function = "known_types"))]
+    #[schema(max_items = 100)]
+    types: Option<Vec<String>>,
+    /// Your words; `null` takes them away.
+    #[serde(default, deserialize_with = "given_lines")]
+    #[validate(custom(function = "plain_words"))]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    description: Option<Option<String>>,
+    /// `disabled`: nothing is posted any more; what waits fails.
+    #[serde(default)]
+    status: Option<EndpointStatus>,
+}
+
+impl ChangeEndpointRequest {
+    /// The change; the URL is as it was sent.
+    pub(super) fn into_change(self) -> EndpointChange {
+        let description = self.description.map(|description| description.filter(|text| !text.is_empty()));
+        EndpointChange { url: self.url, types: self.types.map(distinct), description, status: self.status }
+    }
+}
+
+impl CreateEndpointRequest {
+    /// The types, each once, and the words.
+    pub(super) fn types_and_words(self) -> (Vec<String>, Option<String>) {
+        (distinct(self.types.unwrap_or_default()), self.description.filter(|text| !text.is_empty()))
+    }
+}
+
+fn distinct(mut types: Vec<String>) -> Vec<String> {
+    types.sort();
+    types.dedup();
+    types
+}
+
+/// `POST /webhook-endpoints/{endpointId}/rotate-secret`
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RotateSecretRequest {
+    /// For so long the secrets before sign too.
+    #[serde(default = "grace_hours")]
+    #[validate(range(min = 0, max = GRACE_HOURS_MAX))]
+    #[schema(default = 24, minimum = 0, maximum = 168)]
+    pub(super) grace_hours: u32,
+}
+
+const fn grace_hours() -> u32 {
+    GRACE_HOURS
+}
+
+/// `POST /webhook-endpoints/{endpointId}/replay`
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ReplayRequest {
+    /// What happened from then on, at most 30 days ago.
+    pub(super) from: Rfc3339Time,
+    /// And before then; left out, until now.
+    #[serde(default)]
+    pub(super) to: Option<Rfc3339Time>,
+    /// Only what could not be delivered to this endpoint.
+    #[serde(default)]
+    pub(super) only_failed: bool,
+}
+
+/// `GET /webhook-deliveries`
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListDeliveriesQuery {
+    /// Deliveries on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    pub(super) limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    #[validate(custom(function = "delivery_cursor"))]
+    pub(super) cursor: Option<String>,
+    /// To this endpoint, `whe_...`.
+    pub(super) endpoint_id: Option<String>,
+    /// Status.
+    pub(super) status: Option<DeliveryStatus>,
+}
+
+/// `GET /webhook-events`
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListEventsQuery {
+    /// Events on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    pub(super) limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    #[validate(custom(function = "event_cursor"))]
+    pub(super) cursor: Option<String>,
+    /// What happened from then on, RFC 3339.
+    #[param(value_type = Option<String>)]
+    pub(super) from: Option<Rfc3339Time>,
+}
+
+fn given_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    lines(from).map(Some)
+}
+
+fn fault(code: &'static str, message: impl Into<String>) -> ValidationError {
+    ValidationError::new(code).with_message(message.into().into())
+}
+
+fn known_types(types: &[String]) -> Result<(), ValidationError> {
+    let known = payload::known();
+    if types.len() <= TYPES_MAX && types.iter().all(|kind| known.contains(&kind.as_str())) {
+        return Ok(());
+    }
+    Err(fault("unknown_value", format!("must be some of {}", known.join(", "))))
+}
+
+/// Auditors don't read it, but operators of the database do.
+fn plain_words(text: &str) -> Result<(), ValidationError> {
+    if text.chars().count() > DESCRIPTION_CHARS_MAX {
+        return Err(fault("length", format!("must have at most {DESCRIPTION_CHARS_MAX} characters")));
+    }
+    if is_harmless(text) {
+        return Ok(());
+    }
+    let message = "must hold no number of a person, an account or a card, no address of e-mail or web, and no key";
+    Err(fault("format", message))
+}
+
+fn cursor(prefix: &str, cursor: &str) -> Result<(), ValidationError> {
+    if is_id(prefix, cursor) { Ok(()) } else { Err(fault("format", "must be the nextCursor of the page before")) }
+}
+
+fn delivery_cursor(text: &str) -> Result<(), ValidationError> {
+    cursor("whd", text)
+}
+
+fn event_cursor(text: &str) -> Result<(), ValidationError> {
+    cursor("evt", text)
+}

@@ -1,0 +1,253 @@
+//! The use cases of webhooks, one method each.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bson::DateTime;
+use secrecy::SecretString;
+
+use super::{
+    DELIVERIES_KEPT,
+    changes::{
+        By, ChangeEndpoint, CreateEndpoint, DeleteEndpoint, EndpointChange, RetryDelivery, RotateSecret, StartReplay,
+        TestEndpoint,
+    },
+    dispatch::{InFlight, WebhookDispatch},
+    error::WebhookError,
+    model::{Delivery, Endpoint, EndpointStatus, Replay},
+    secrets::{Secrets, new_secret},
+    store::{DeliveryFilter, WebhookStore},
+};
+use crate::{
+    modules::{
+        events::{Actor, Event},
+        queue::{Dispatch, QueueConfig, Waker},
+    },
+    platform::{
+        batch::Lane,
+        clock::Clock,
+        exchange::{Reach, check_url},
+        identity::CurrentUser,
+        ids::new_id,
+        sealing::SealingKeys,
+        walk::{TimeRange, Walked},
+    },
+};
+
+/// Webhooks, as the API offers them.
+#[derive(Clone, Debug)]
+pub struct WebhookService {
+    /// Writes.
+    pub lane: Lane,
+    /// Reads.
+    pub store: WebhookStore,
+    /// Seal secrets.
+    pub keys: Arc<SealingKeys>,
+    /// Wakes workers.
+    pub waker: Waker,
+    /// [`super::WEBHOOK_DELIVERIES_QUEUE`].
+    pub queue: QueueConfig,
+    /// Which addresses may be called.
+    pub reach: Reach,
+    /// Time.
+    pub clock: Clock,
+    /// Nothing is written before.
+    pub indexes_present: Arc<AtomicBool>,
+    /// Calls to endpoints that are under way in this process.
+    pub in_flight: InFlight,
+}
+
+/// A range of time that can't be replayed: the field that is wrong, and what it has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RangeFault(pub(super) &'static str, pub(super) &'static str);
+
+fn by(user: &CurrentUser) -> By {
+    By { owner_id: user.user_id.clone(), actor: Actor::from(user), event_id: new_id("aud") }
+}
+
+impl WebhookService {
+    /// Decides which deliveries are made now, and leaves other queues to `others`.
+    #[must_use]
+    pub fn dispatch(&self, others: Arc<dyn Dispatch>) -> WebhookDispatch {
+        WebhookDispatch {
+            others,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            in_flight: self.in_flight.clone(),
+        }
+    }
+
+    fn ensure_ready(&self) -> Result<(), WebhookError> {
+        if self.indexes_present.load(Ordering::Relaxed) { Ok(()) } else { Err(WebhookError::NotReady) }
+    }
+
+    /// The URL as it is stored and called.
+    fn read_url(&self, url: &str) -> Result<String, WebhookError> {
+        check_url(url, self.reach).map(String::from).map_err(WebhookError::Url)
+    }
+
+    /// Adds an endpoint; gives its secret, which is not shown again.
+    pub(super) async fn create(
+        &self,
+        user: &CurrentUser,
+        url: &str,
+        types: Vec<String>,
+        description: Option<String>,
+    ) -> Result<(Endpoint, SecretString), WebhookError> {
+        let url = self.read_url(url)?;
+        self.ensure_ready()?;
+        let (id, secret, now) = (new_id("whe"), new_secret(), self.clock.now());
+        let endpoint = Endpoint {
+            secrets: Secrets::of(&secret).seal(&self.keys, &id),
+            id,
+            owner_id: user.user_id.clone(),
+            slot: String::new(),
+            url,
+            types,
+            description,
+            status: EndpointStatus::Enabled,
+            disabled_reason: None,
+            secrets_version: 1,
+            trouble: None,
+            replay: None,
+            events: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        Ok((self.lane.submit(CreateEndpoint { by: by(user), endpoint }).await??, secret))
+    }
+
+    /// Changes an endpoint.
+    pub(super) async fn change(
+        &self,
+        user: &CurrentUser,
+        endpoint_id: String,
+        change: EndpointChange,
+    ) -> Result<Endpoint, WebhookError> {
+        let url = change.url.as_deref().map(|url| self.read_url(url)).transpose()?;
+        let change = EndpointChange { url, ..change };
+        let endpoint = self.lane.submit(ChangeEndpoint { by: by(user), endpoint_id, change }).await??;
+        self.waker.wake(self.queue.name);
+        Ok(endpoint)
+    }
+
+    /// Deletes an endpoint.
+    pub(super) async fn delete(&self, user: &CurrentUser, endpoint_id: String) -> Result<(), WebhookError> {
+        self.lane.submit(DeleteEndpoint { by: by(user), endpoint_id }).await?
+    }
+
+    /// Gives an endpoint a new secret, and gives it; those before sign for so long.
+    pub(super) async fn rotate_secret(
+        &self,
+        user: &CurrentUser,
+        endpoint_id: String,
+        grace_hours: u32,
+    ) -> Result<(Endpoint, SecretString), WebhookError> {
+        let endpoint = self.get(user, &endpoint_id).await?;
+        let (secret, grace) = (new_secret(), Duration::from_secs(u64::from(grace_hours) * 3_600));
+        let secrets = Secrets::open(&self.keys, &endpoint.id, &endpoint.secrets)?;
+        let secrets = secrets.rotated(&secret, grace, self.clock.now()).seal(&self.keys, &endpoint.id);
+        let command = RotateSecret {
+            by: by(user),
+            endpoint_id,
+            secrets,
+            seen_version: endpoint.secrets_version,
+            grace_hours: i64::from(grace_hours),
+        };
+        Ok((self.lane.submit(command).await??, secret))
+    }
+
+    /// One of the caller's endpoints.
+    pub(super) async fn get(&self, user: &CurrentUser, endpoint_id: &str) -> Result<Endpoint, WebhookError> {
+        self.store.find_endpoint(&user.user_id, endpoint_id).await?.ok_or(WebhookError::NoEndpoint)
+    }
+
+    /// The caller's endpoints, the oldest first.
+    pub(super) async fn list(&self, user: &CurrentUser) -> Result<Vec<Endpoint>, WebhookError> {
+        Ok(self.store.list_endpoints(&user.user_id).await?)
+    }
+
+    /// Has something posted that is no event.
+    pub(super) async fn test(&self, user: &CurrentUser, endpoint_id: String) -> Result<Delivery, WebhookError> {
+        let queue = self.queue.clone();
+        let (webhook_id, job_id) = (new_id("evt"), new_id("job"));
+        let delivery =
+            self.lane.submit(TestEndpoint { by: by(user), endpoint_id, queue, webhook_id, job_id }).await??;
+        self.waker.wake(self.queue.name);
+        Ok(delivery)
+    }
+
+    /// The range of a replay, where it is one.
+    pub(super) fn range(&self, from: DateTime, to: Option<DateTime>) -> Result<(DateTime, DateTime), RangeFault> {
+        let now = self.clock.now();
+        let to = to.unwrap_or(now).min(now);
+        let kept_ms = DELIVERIES_KEPT.as_millis() as i64;
+        if from.timestamp_millis() < now.timestamp_millis() - kept_ms {
+            Err(RangeFault("from", "must be at most 30 days ago"))
+        } else if from >= to {
+            Err(RangeFault("from", "must be before `to`, and before now"))
+        } else {
+            Ok((from, to))
+        }
+    }
+
+    /// Begins to deliver again what happened in a range of time.
+    pub(super) async fn replay(
+        &self,
+        user: &CurrentUser,
+        endpoint_id: String,
+        (from, to): (DateTime, DateTime),
+        only_failed: bool,
+    ) -> Result<Endpoint, WebhookError> {
+        let replay = Replay { from, to, only_failed, after: None, count: 0 };
+        let (queue, job_id) = (self.queue.clone(), new_id("job"));
+        let endpoint = self.lane.submit(StartReplay { by: by(user), endpoint_id, replay, queue, job_id }).await??;
+        self.waker.wake(self.queue.name);
+        Ok(endpoint)
+    }
+
+    /// One of the caller's deliveries.
+    pub(super) async fn get_delivery(&self, user: &CurrentUser, delivery_id: &str) -> Result<Delivery, WebhookError> {
+        self.store.find_delivery(&user.user_id, delivery_id).await?.ok_or(WebhookError::NoDelivery)
+    }
+
+    /// The caller's deliveries, those of the newest events first, and whether there are more.
+    pub(super) async fn list_deliveries(
+        &self,
+        user: &CurrentUser,
+        filter: &DeliveryFilter,
+        limit: usize,
+    ) -> Result<(Vec<Delivery>, bool), WebhookError> {
+        let mut found = self.store.list_deliveries(&user.user_id, filter, limit).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+
+    /// Has a delivery made again, or now.
+    pub(super) async fn retry(&self, user: &CurrentUser, delivery_id: String) -> Result<Delivery, WebhookError> {
+        let (queue, job_id) = (self.queue.clone(), new_id("job"));
+        let delivery = self.lane.submit(RetryDelivery { by: by(user), delivery_id, queue, job_id }).await??;
+        self.waker.wake(self.queue.name);
+        Ok(delivery)
+    }
+
+    /// What happened to what is the caller's, the oldest first, and what the next page begins after.
+    pub(super) async fn list_events(
+        &self,
+        user: &CurrentUser,
+        from: Option<DateTime>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Event>, Option<String>), WebhookError> {
+        let range = TimeRange { from, to: None };
+        let Walked { found, ended_at } = self.store.events(&user.user_id, range, after, limit).await?;
+        let next = if found.len() == limit { found.last().map(|event| event.id.clone()) } else { ended_at };
+        Ok((found, next))
+    }
+}
