@@ -138,6 +138,17 @@ impl DemoClient {
         self.post("/orders/create", &body).await
     }
 
+    /// Asks to be told of what happens.
+    pub(super) async fn add_endpoint(&self, url: &str, kind: &str) -> Result<Answer, String> {
+        self.post("/webhook-endpoints", &json!({ "url": url, "types": [kind] })).await
+    }
+
+    /// The deliveries once there is one in this status.
+    pub(super) async fn await_delivery(&self, status: &str) -> Result<Value, String> {
+        let is_there = |page: &Value| page["items"].as_array().is_some_and(|items| !items.is_empty());
+        self.await_at(&format!("/webhook-deliveries?status={status}"), is_there).await
+    }
+
     /// What is available and what is held, in kopecks.
     pub(super) async fn roubles(&self) -> Result<(i64, i64), String> {
         let wallet = self.send(Method::GET, &format!("{}/wallet?currency=RUB", self.api), None).await?.body;

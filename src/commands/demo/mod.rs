@@ -57,6 +57,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
             "--heartbeat-ms=1000".into(),
             "--audit-seal-every-ms=500".into(),
             "--rosreestr-poll-ms=300".into(),
+            "--webhook-retries-ms=500,500,500".into(),
         ],
         &simulators,
     )?;

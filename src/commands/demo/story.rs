@@ -2,6 +2,7 @@
 
 mod erp;
 mod outage;
+mod webhook;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
@@ -44,6 +45,7 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.outage().await?;
     story.cancelled(&first).await?;
     story.sale().await?;
+    story.webhook().await?;
     story.chapter("It orders an extract from the property register, which takes its time and comes as a file");
     extract::tell(app, &story.client).await?;
     story.chapter("Somebody changes what is on record, and an auditor is told what");
