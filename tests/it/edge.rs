@@ -459,7 +459,9 @@ async fn health_readiness_and_metrics_tell_how_it_is() {
     let health = app.request(Method::GET, "/healthz", None, None).await.expect(200);
     assert_eq!(health.body, json!({ "status": "alive" }));
     let ready = app.request(Method::GET, "/readyz", None, None).await.expect(200);
-    assert_eq!(ready.body, json!({ "status": "ready", "mongodb": "up", "indexes": "up", "redis": "up" }));
+    let lag_ms = ready.body["relayLagMs"].as_u64().expect("how long the oldest event waits");
+    let up = json!({ "status": "ready", "mongodb": "up", "indexes": "up", "redis": "up", "relay": "up", "relayLagMs": lag_ms });
+    assert_eq!(ready.body, up);
     let metrics = app.request(Method::GET, "/metrics", None, None).await.expect(200);
     assert!(metrics.headers["content-type"].to_str().unwrap().starts_with("text/plain"));
     for line in [
