@@ -6,10 +6,35 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserializer,
-    de::{DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
 
 use super::text::Reading;
+
+/// One of these words, as a variant is read: a client is told which there are.
+///
+/// # Errors
+/// What is sent is none of them.
+pub fn one_of<'de, D: Deserializer<'de>>(from: D, words: &'static [&'static str]) -> Result<&'static str, D::Error> {
+    struct Word(&'static [&'static str]);
+
+    impl<'de> Visitor<'de> for Word {
+        type Value = &'static str;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("one of some words")
+        }
+
+        fn visit_enum<A: EnumAccess<'de>>(self, word: A) -> Result<&'static str, A::Error> {
+            let (word, rest) = word.variant::<String>()?;
+            rest.unit_variant()?;
+            let known = self.0.iter().find(|known| **known == word).copied();
+            known.ok_or_else(|| A::Error::unknown_variant(&word, self.0))
+        }
+    }
+
+    from.deserialize_enum("Word", words, Word(words))
+}
 
 /// Around a deserializer, its visitors and accesses: it goes along wherever serde descends.
 pub struct Strict<T> {

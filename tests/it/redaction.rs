@@ -121,10 +121,10 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         }),
         ("patch", "/tenants/{tenantId}") => json!({ "name": "Other stores" }),
         ("post", "/webhook-endpoints") => {
-            json!({ "url": "https://hooks.example.com/waybill", "description": "The shop's own." })
+            json!({ "url": "https://hooks.example.com/waybill", "types": ["order.created"], "description": "The shop's own." })
         }
         ("patch", "/webhook-endpoints/{endpointId}") => {
-            json!({ "url": "https://hooks.example.com/waybill", "description": "The shop's own.", "status": "enabled" })
+            json!({ "url": "https://hooks.example.com/waybill", "types": [], "description": "The shop's own.", "status": "enabled" })
         }
         ("post", "/webhook-endpoints/{endpointId}/rotate-secret") => json!({ "graceHours": 1 }),
         ("post", "/webhook-endpoints/{endpointId}/replay") => {

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{EnumAccess, VariantAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
@@ -19,7 +16,7 @@ use utoipa::{
 use super::{
     Declaration, OrderProvider, ProviderSettings, ServiceDeclaration, checks::Verifier, payments::PaymentGateway,
 };
-use crate::modules::queue::QueueConfig;
+use crate::{modules::queue::QueueConfig, platform::json::one_of};
 
 #[path = "idcheck/mod.rs"]
 mod idcheck;
@@ -81,23 +78,8 @@ impl Serialize for ProviderName {
 
 impl<'de> Deserialize<'de> for ProviderName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Named;
-
-        impl<'de> Visitor<'de> for Named {
-            type Value = ProviderName;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a provider")
-            }
-
-            fn visit_enum<A: EnumAccess<'de>>(self, named: A) -> Result<ProviderName, A::Error> {
-                let (name, rest) = named.variant::<String>()?;
-                rest.unit_variant()?;
-                find(&name).map(ProviderName).ok_or_else(|| serde::de::Error::unknown_variant(&name, &NAMES))
-            }
-        }
-
-        deserializer.deserialize_enum("ProviderName", &NAMES, Named)
+        let name = one_of(deserializer, &NAMES)?;
+        Ok(Self(find(name).expect("a name of the list")))
     }
 }
 

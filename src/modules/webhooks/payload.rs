@@ -1,5 +1,7 @@
 //! What is posted: types of events as they are called outside, and what is said of each. Pure.
 
+use std::sync::LazyLock;
+
 use bson::{Bson, DateTime, Document};
 use serde_json::{Map, Value, json};
 
@@ -96,10 +98,13 @@ pub(super) fn inside() -> Vec<&'static str> {
 }
 
 /// Types of events that are posted, as they are called outside.
-pub(super) fn known() -> Vec<&'static str> {
-    let mut known: Vec<_> = TYPES.iter().map(|(_, outside, _)| *outside).collect();
-    known.dedup();
-    known
+pub(super) fn known() -> &'static [&'static str] {
+    static KNOWN: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+        let mut known: Vec<_> = TYPES.iter().map(|(_, outside, _)| *outside).collect();
+        known.dedup();
+        known
+    });
+    &KNOWN
 }
 
 /// What is posted of an event: the same bytes each time. None of one that is not posted.

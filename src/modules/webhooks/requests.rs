@@ -1,6 +1,6 @@
 //! What owners send, and its rules.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
@@ -9,10 +9,10 @@ use super::{
     model::{DeliveryStatus, EndpointStatus},
     payload,
 };
-use crate::platform::{clock::Rfc3339Time, ids::is_id, scrub::is_harmless, text::lines};
+use crate::platform::{clock::Rfc3339Time, http::cursor, json::one_of, scrub::is_harmless, text::lines};
 
 /// Types that a request may name: there are fewer.
-const TYPES_MAX: usize = 100;
+const TYPES_MAX: u64 = 100;
 const DESCRIPTION_CHARS_MAX: usize = 200;
 /// Longest time for which a secret that was replaced goes on signing: a week.
 const GRACE_HOURS_MAX: u32 = 168;
@@ -28,9 +28,9 @@ pub(super) struct CreateEndpointRequest {
     pub(super) url: String,
     /// Types of events; left out or empty, all of them.
     #[serde(default)]
-    #[validate(custom(function = "known_types"))]
-    #[schema(max_items = 100)]
-    pub(super) types: Option<Vec<String>>,
+    #[validate(length(max = TYPES_MAX))]
+    #[schema(value_type = Option<Vec<String>>, max_items = 100)]
+    types: Option<Vec<EventType>>,
     /// Your words.
     #[serde(default, deserialize_with = "lines")]
     #[validate(custom(function = "plain_words"))]
@@ -48,9 +48,9 @@ pub(super) struct ChangeEndpointRequest {
     url: Option<String>,
     /// Types of events; empty, all of them.
     #[serde(default)]
-    #[validate(custom(function = "known_types"))]
-    #[schema(max_items = 100)]
-    types: Option<Vec<String>>,
+    #[validate(length(max = TYPES_MAX))]
+    #[schema(value_type = Option<Vec<String>>, max_items = 100)]
+    types: Option<Vec<EventType>>,
     /// Your words; `null` takes them away.
     #[serde(default, deserialize_with = "given_lines")]
     #[validate(custom(function = "plain_words"))]
@@ -76,10 +76,21 @@ impl CreateEndpointRequest {
     }
 }
 
-fn distinct(mut types: Vec<String>) -> Vec<String> {
-    types.sort();
-    types.dedup();
-    types
+/// A type of events as it is called outside; one that is not known can't be read.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct EventType(&'static str);
+
+impl<'de> Deserialize<'de> for EventType {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        one_of(from, payload::known()).map(Self)
+    }
+}
+
+fn distinct(types: Vec<EventType>) -> Vec<String> {
+    let mut names: Vec<String> = types.into_iter().map(|kind| kind.0.to_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// `POST /webhook-endpoints/{endpointId}/rotate-secret`
@@ -154,14 +165,6 @@ fn fault(code: &'static str, message: impl Into<String>) -> ValidationError {
     ValidationError::new(code).with_message(message.into().into())
 }
 
-fn known_types(types: &[String]) -> Result<(), ValidationError> {
-    let known = payload::known();
-    if types.len() <= TYPES_MAX && types.iter().all(|kind| known.contains(&kind.as_str())) {
-        return Ok(());
-    }
-    Err(fault("unknown_value", format!("must be some of {}", known.join(", "))))
-}
-
 /// Auditors don't read it, but operators of the database do.
 fn plain_words(text: &str) -> Result<(), ValidationError> {
     if text.chars().count() > DESCRIPTION_CHARS_MAX {
@@ -174,14 +177,10 @@ fn plain_words(text: &str) -> Result<(), ValidationError> {
     Err(fault("format", message))
 }
 
-fn cursor(prefix: &str, cursor: &str) -> Result<(), ValidationError> {
-    if is_id(prefix, cursor) { Ok(()) } else { Err(fault("format", "must be the nextCursor of the page before")) }
-}
-
 fn delivery_cursor(text: &str) -> Result<(), ValidationError> {
-    cursor("whd", text)
+    cursor::check_id("whd", text)
 }
 
 fn event_cursor(text: &str) -> Result<(), ValidationError> {
-    cursor("evt", text)
+    cursor::check_id("evt", text)
 }
