@@ -15,9 +15,8 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
-    http::{ApiJson, ApiPath, ApiQuery, NoQuery},
+    http::{ApiJson, ApiPath, ApiQuery, NoQuery, cursor},
     identity::{About, Admin, Role},
-    ids::is_id,
     text,
 };
 
@@ -58,11 +57,7 @@ struct ListUsersQuery {
 }
 
 fn user_cursor(cursor: &str) -> Result<(), ValidationError> {
-    if is_id("usr", cursor) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
-    }
+    cursor::check_id("usr", cursor)
 }
 
 /// What an administrator changes; what is left out stays as it is.

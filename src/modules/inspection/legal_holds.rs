@@ -23,9 +23,9 @@ use crate::{
         batch::{Key, Lane},
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, Problem},
-        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
+        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered, cursor},
         identity::{Actor, Admin, AdminReader},
-        ids::{is_id, new_id},
+        ids::new_id,
         text::holds_unseen,
     },
 };
@@ -98,11 +98,7 @@ struct ListHoldsQuery {
 }
 
 fn hold_cursor(cursor: &str) -> Result<(), ValidationError> {
-    if is_id("lgh", cursor) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
-    }
+    cursor::check_id("lgh", cursor)
 }
 
 /// A page of holds.

@@ -23,9 +23,9 @@ use crate::{
         batch::{Command, Lane},
         clock::{Clock, Rfc3339Time},
         error::{AppError, ErrorKind, Problem},
-        http::{ApiPath, ApiQuery, NoQuery},
+        http::{ApiPath, ApiQuery, NoQuery, cursor},
         identity::{Actor, Admin, CurrentUser},
-        ids::{is_id, new_id},
+        ids::new_id,
     },
 };
 
@@ -207,11 +207,7 @@ struct ListJobsQuery {
 }
 
 fn job_cursor(cursor: &str) -> Result<(), ValidationError> {
-    if is_id("job", cursor) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
-    }
+    cursor::check_id("job", cursor)
 }
 
 impl From<Job> for JobResponse {

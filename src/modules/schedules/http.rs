@@ -22,9 +22,9 @@ use crate::{
         batch::{Command, Lane},
         clock::{Clock, Rfc3339Time},
         error::{AppError, ErrorKind, Problem},
-        http::{ApiPath, ApiQuery, NoQuery},
+        http::{ApiPath, ApiQuery, NoQuery, cursor},
         identity::{Actor, Admin, CurrentUser},
-        ids::{is_id, new_id},
+        ids::new_id,
     },
 };
 
@@ -153,11 +153,7 @@ struct ListRunsQuery {
 }
 
 fn run_cursor(cursor: &str) -> Result<(), ValidationError> {
-    if is_id("srn", cursor) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
-    }
+    cursor::check_id("srn", cursor)
 }
 
 impl ScheduleBoard {

@@ -2,6 +2,9 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
+use validator::ValidationError;
+
+use crate::platform::ids::is_id;
 
 /// Hex digits that tell ours from others'.
 const DIGEST_LEN: usize = 16;
@@ -21,6 +24,18 @@ pub fn open(scope: &str, cursor: &str) -> Option<String> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (sealed, place) = text.split_at_checked(DIGEST_LEN)?;
     (sealed == digest(scope, place)).then(|| place.to_owned())
+}
+
+/// That a cursor which is the last id of its page is one: in a query's rules.
+///
+/// # Errors
+/// With what it has to be, for the client.
+pub fn check_id(prefix: &str, cursor: &str) -> Result<(), ValidationError> {
+    if is_id(prefix, cursor) {
+        Ok(())
+    } else {
+        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
+    }
 }
 
 fn digest(scope: &str, place: &str) -> String {

@@ -131,7 +131,7 @@ fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
 }
 
 fn order_cursor(cursor: &str) -> Result<(), ValidationError> {
-    ensure(crate::platform::ids::is_id("ord", cursor), "format", "must be the nextCursor of the page before")
+    crate::platform::http::cursor::check_id("ord", cursor)
 }
 
 fn text(text: &str) -> Result<(), ValidationError> {

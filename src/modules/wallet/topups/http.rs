@@ -16,9 +16,8 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, Problem},
-        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
+        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered, cursor},
         identity::Merchant,
-        ids::is_id,
         money::Money,
     },
 };
@@ -70,11 +69,7 @@ fn client_topup_id(id: &str) -> Result<(), ValidationError> {
 }
 
 fn topup_cursor(cursor: &str) -> Result<(), ValidationError> {
-    if is_id("top", cursor) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("format").with_message("must be the nextCursor of the page before".into()))
-    }
+    cursor::check_id("top", cursor)
 }
 
 /// A top-up, as answered.
