@@ -260,6 +260,7 @@ async fn relays_and_workers_that_end_anywhere_leave_every_event_handled_once() {
         let (relay, worker) = (on.relay(), on.worker());
         let relaying = tokio::spawn(async move { relay.pass().await });
         let working = tokio::spawn(async move { while worker.run_due().await > 0 {} });
+        // Any moment is the one at which they end: there is nothing to wait for.
         tokio::time::sleep(Duration::from_millis(rand::random_range(2..120))).await;
         relaying.abort();
         working.abort();
