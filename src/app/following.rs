@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::App;
 use crate::modules::{
-    events::{Consumer, EventHandler, EventStatsReader, HandleEvent, HandlerJobs, Relay, RelayParts},
+    events::{ConsumeEvent, Consumer, EventHandler, EventStatsReader, HandleEvent, HandlerJobs, Relay, RelayParts},
     queue::JobHandler,
 };
 
@@ -15,14 +15,17 @@ impl App {
     /// Who consumes events here.
     #[must_use]
     pub fn relay(&self) -> Relay {
-        let handlers = HandlerJobs::new(self.event_handlers.clone(), self.clock.clone());
-        let consumers = [Arc::new(handlers) as Arc<dyn Consumer>].into_iter().chain(self.consumers.iter().cloned());
         Relay::new(RelayParts {
             db: self.db.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
-            consumers: consumers.collect(),
+            consumers: self.all_consumers(),
         })
+    }
+
+    fn all_consumers(&self) -> Vec<Arc<dyn Consumer>> {
+        let handlers = HandlerJobs::new(self.event_handlers.clone(), self.clock.clone());
+        [Arc::new(handlers) as Arc<dyn Consumer>].into_iter().chain(self.consumers.iter().cloned()).collect()
     }
 
     /// The same, with more that follows from events.
@@ -35,8 +38,11 @@ impl App {
 
     /// Everything that runs jobs.
     pub(super) fn job_handlers(&self) -> Vec<Arc<dyn JobHandler>> {
-        let of_events = HandleEvent::new(self.db.clone(), self.event_handlers.clone(), self.clock.clone());
-        self.handlers.iter().cloned().chain([Arc::new(of_events) as Arc<dyn JobHandler>]).collect()
+        let (db, clock) = (self.db.clone(), self.clock.clone());
+        let handle = HandleEvent::new(db.clone(), self.event_handlers.clone(), clock.clone());
+        let consume = ConsumeEvent::new(db, self.all_consumers(), clock, self.waker.clone());
+        let of_events: [Arc<dyn JobHandler>; 2] = [Arc::new(handle), Arc::new(consume)];
+        self.handlers.iter().cloned().chain(of_events).collect()
     }
 
     pub(super) fn event_stats(&self) -> EventStatsReader {

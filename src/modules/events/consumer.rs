@@ -50,6 +50,13 @@ impl EventHead {
         })
     }
 
+    /// As its event names it.
+    pub(super) fn of_event(event: &Document) -> Option<Self> {
+        let mut head = event.clone();
+        head.insert("id", event.get("_id").cloned());
+        Self::read(&head, event.get_datetime("at").copied().unwrap_or(DateTime::MIN))
+    }
+
     /// Whether an older version wrote it: the rest of it is in its event.
     pub(super) const fn is_short(&self) -> bool {
         self.subject_id.is_empty()

@@ -14,6 +14,8 @@ pub const COUNTERS: &str = "event_counters";
 const ID: &str = "relay";
 /// Events that were relayed.
 pub(super) const RELAYED: &str = "relayed";
+/// Events that consumers have taken one by one.
+pub(super) const TAKEN_ALONE: &str = "takenAlone";
 /// Sums that are counted anew for longer are not added to any more: whoever counted them was stopped.
 const FILLING_MAX: Duration = Duration::from_secs(24 * 3_600);
 

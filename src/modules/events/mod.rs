@@ -2,10 +2,12 @@
 //!
 //! Invariants: events are appended, never changed; every change of an order's state has exactly one, and it
 //! carries who asked for it, so an order's events are its history. What follows from an event is written in the transaction that
-//! takes it from the outbox, once. Collections: `events`, `event_counters`; the relay empties `outbox`. Jobs: `handle-event`.
+//! takes it from the outbox, once. Collections: `events`, `event_counters`; the relay empties `outbox`. Jobs: `handle-event`, and
+//! `consume-event` for what a consumer could not take.
 
 pub mod analytics;
 mod consumer;
+mod consuming;
 mod counters;
 mod handler;
 mod handling;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     consumer::{Consumer, EventHead},
+    consuming::{CONSUME_KIND, ConsumeEvent},
     handler::{EVENTS_QUEUE, EventHandler, HANDLE_KIND, HandlerAttempt, HandlerError, queue},
     handling::{HandleEvent, HandlerJobs},
     relay::{RELAY, Relay, RelayParts},

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,12 +11,12 @@ use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::{FutureExt, StreamExt};
 use mongodb::{
     ClientSession, Database,
-    error::{Error, Result},
+    error::{Error, Result, TRANSIENT_TRANSACTION_ERROR},
     options::{ReadConcern, TransactionOptions},
 };
 use parking_lot::Mutex;
 
-use super::{Consumer, EVENTS, EventHead, HANDLE_KIND, counters, handler::queue};
+use super::{Consumer, EVENTS, EventHead, HANDLE_KIND, consuming, counters, handler::queue};
 use crate::{
     modules::queue::{Job, JobError, JobState, Waker, insert_in_lines},
     platform::{batch::OUTBOX, clock::Clock, crash, ids::new_id, mongo, orphans, singleton::Singleton},
@@ -35,6 +34,11 @@ const HELD_FOR: Duration = Duration::from_secs(2);
 const ENTRIES_MAX: i64 = 200;
 /// A transaction takes no further entry once it has so many events: each may lead to several jobs.
 const EVENTS_MAX: usize = 1_000;
+/// Entries from beyond a page that are taken with it, in each of so many rounds.
+const EARLIER_MAX: i64 = 1_000;
+const EARLIER_ROUNDS: usize = 3;
+/// A consumer that has failed so often in a row is not offered the page again: it gets a job for each event.
+const FAILURES_MAX: u32 = 3;
 
 /// What a [`Relay`] is made of.
 pub struct RelayParts {
@@ -56,6 +60,8 @@ pub struct Relay {
     consumers: Vec<Arc<dyn Consumer>>,
     lease: Singleton,
     held_at: Mutex<Option<Instant>>,
+    /// How often consumers have failed since they last took a page.
+    failures: Mutex<BTreeMap<&'static str, u32>>,
 }
 
 /// What one transaction took.
@@ -67,6 +73,8 @@ struct Taken {
     unreadable: Vec<Document>,
     oldest: Option<DateTime>,
     wake: BTreeSet<&'static str>,
+    /// Consumers that have a job for each event now.
+    handed_over: Vec<&'static str>,
     /// There was more than it takes.
     was_full: bool,
 }
@@ -75,6 +83,45 @@ impl Taken {
     fn events(&self) -> u64 {
         (self.heads.len() + self.unreadable.len()) as u64
     }
+
+    /// Takes an entry of the outbox.
+    fn add(&mut self, entry: &Document, now: DateTime) {
+        let at = entry.get_datetime("at").copied().unwrap_or(now);
+        let odd = |what: Option<&Bson>| doc! { "outboxId": entry.get("_id").cloned(), "event": what.cloned() };
+        match entry.get_array("events") {
+            Ok(events) => {
+                for event in events {
+                    match event.as_document().and_then(|event| EventHead::read(event, at)) {
+                        Some(head) => self.heads.push(head),
+                        None => self.unreadable.push(odd(Some(event))),
+                    }
+                }
+            }
+            Err(_) => self.unreadable.push(odd(entry.get("events"))),
+        }
+        self.oldest = self.oldest.into_iter().chain([at]).min();
+        self.entries.extend(entry.get("_id").cloned());
+    }
+
+    fn append(&mut self, more: Self) {
+        self.entries.extend(more.entries);
+        self.heads.extend(more.heads);
+        self.unreadable.extend(more.unreadable);
+        self.oldest = self.oldest.into_iter().chain(more.oldest).min();
+    }
+}
+
+/// Subjects of which something is missing between these events, or before the first of them, with the number of the latest.
+fn latest_with_gaps(heads: &[EventHead]) -> BTreeMap<String, i64> {
+    let mut seqs: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+    for head in heads.iter().filter(|head| !head.is_short()) {
+        seqs.entry(&head.subject_id).or_default().insert(head.seq);
+    }
+    let latest = seqs.into_iter().filter_map(|(subject, seqs)| {
+        let has_gap = seqs.iter().any(|seq| *seq > 1 && !seqs.contains(&(seq - 1)));
+        Some((subject.to_owned(), *seqs.last().filter(|_| has_gap)?))
+    });
+    latest.collect()
 }
 
 impl Relay {
@@ -82,7 +129,8 @@ impl Relay {
     #[must_use]
     pub fn new(parts: RelayParts) -> Self {
         let RelayParts { db, clock, waker, consumers } = parts;
-        Self { lease: Singleton::new(db.clone(), RELAY), db, clock, waker, consumers, held_at: Mutex::default() }
+        let (held_at, failures) = (Mutex::default(), Mutex::default());
+        Self { lease: Singleton::new(db.clone(), RELAY), db, clock, waker, consumers, held_at, failures }
     }
 
     /// Relays until `shutdown`.
@@ -138,7 +186,14 @@ impl Relay {
     pub async fn pass(&self) -> Result<u64> {
         let mut events = 0;
         while self.is_ours().await? {
-            let taken = self.take_some().await?;
+            let handed_over_before = self.hands_over();
+            let taken = match self.take_some().await {
+                Ok(taken) => taken,
+                // At once again, without whoever can't take it.
+                Err(_) if self.hands_over() > handed_over_before => continue,
+                Err(error) => return Err(error),
+            };
+            self.remember(&taken);
             if !taken.entries.is_empty() {
                 crash::point("relay_acknowledged");
             }
@@ -150,6 +205,32 @@ impl Relay {
             }
         }
         Ok(events)
+    }
+
+    fn has_failed_for_good(&self, consumer: &str) -> bool {
+        self.failures.lock().get(consumer).is_some_and(|failures| *failures >= FAILURES_MAX)
+    }
+
+    /// Consumers that are not offered the next page.
+    fn hands_over(&self) -> usize {
+        self.failures.lock().values().filter(|failures| **failures >= FAILURES_MAX).count()
+    }
+
+    /// Whoever took the page works; whoever could not is offered the next one, once.
+    fn remember(&self, taken: &Taken) {
+        if taken.entries.is_empty() {
+            return;
+        }
+        let mut failures = self.failures.lock();
+        failures.retain(|consumer, _| taken.handed_over.contains(consumer));
+        failures.values_mut().for_each(|failures| *failures = FAILURES_MAX - 1);
+        for consumer in &taken.handed_over {
+            tracing::error!(
+                consumer,
+                events = taken.events(),
+                "a consumer can't take these events: each has a job now"
+            );
+        }
     }
 
     fn count(&self, taken: &Taken) {
@@ -188,15 +269,17 @@ impl Relay {
         self.complete_heads(session, &mut taken.heads).await?;
         crash::point("relay_taken");
         for consumer in &self.consumers {
-            let kinds: BTreeSet<&str> = taken.heads.iter().map(|head| &*head.kind).collect();
-            let wanted: BTreeSet<&str> = kinds.into_iter().filter(|kind| consumer.wants(kind)).collect();
-            let heads = taken.heads.iter().filter(|head| wanted.contains(&*head.kind));
-            let heads: Vec<EventHead> = heads.cloned().collect();
-            if heads.is_empty() {
+            if self.has_failed_for_good(consumer.name()) {
+                let jobs = consuming::jobs(&**consumer, &taken.heads, self.clock.now());
+                counters::add(&self.db, session, doc! { counters::taken_by(consumer.name()): jobs.len() as i64 })
+                    .await?;
+                insert_in_lines(&self.db, session, jobs).await?;
+                taken.wake.insert(queue().name);
+                taken.handed_over.push(consumer.name());
                 continue;
             }
-            let taking = AssertUnwindSafe(consumer.take(&self.db, session, &heads)).catch_unwind().await;
-            taken.wake.extend(taking.map_err(|_| Error::custom(format!("{} panicked", consumer.name())))??);
+            let offered = consuming::offer(&**consumer, &self.db, session, &taken.heads).await;
+            taken.wake.extend(offered.inspect_err(|error| self.note_failure(consumer.name(), error))?);
         }
         self.bury(session, &taken.unreadable).await?;
         counters::add(&self.db, session, doc! { counters::RELAYED: taken.events() as i64 }).await?;
@@ -216,28 +299,22 @@ impl Relay {
         }
     }
 
+    fn note_failure(&self, consumer: &'static str, error: &Error) {
+        if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
+            return;
+        }
+        metrics::counter!("waybill_consumer_failures_total", "consumer" => consumer).increment(1);
+        tracing::warn!(consumer, %error, "a consumer failed");
+        *self.failures.lock().entry(consumer).or_default() += 1;
+    }
+
     async fn read(&self, session: &mut ClientSession) -> Result<Taken> {
         let outbox = self.db.collection::<RawDocumentBuf>(OUTBOX);
         let mut found = outbox.find(doc! {}).sort(doc! { "_id": 1 }).limit(ENTRIES_MAX).session(&mut *session).await?;
         let mut taken = Taken::default();
         let mut stream = found.stream(session);
         while let Some(entry) = stream.next().await.transpose()? {
-            let entry = Document::try_from(entry).map_err(Error::custom)?;
-            let at = entry.get_datetime("at").copied().unwrap_or_else(|_| self.clock.now());
-            let odd = |what: Option<&Bson>| doc! { "outboxId": entry.get("_id").cloned(), "event": what.cloned() };
-            match entry.get_array("events") {
-                Ok(events) => {
-                    for event in events {
-                        match event.as_document().and_then(|event| EventHead::read(event, at)) {
-                            Some(head) => taken.heads.push(head),
-                            None => taken.unreadable.push(odd(Some(event))),
-                        }
-                    }
-                }
-                Err(_) => taken.unreadable.push(odd(entry.get("events"))),
-            }
-            taken.oldest = taken.oldest.into_iter().chain([at]).min();
-            taken.entries.extend(entry.get("_id").cloned());
+            taken.add(&Document::try_from(entry).map_err(Error::custom)?, self.clock.now());
             if taken.heads.len() >= EVENTS_MAX {
                 taken.was_full = true;
                 break;
@@ -245,7 +322,48 @@ impl Relay {
         }
         drop(stream);
         taken.was_full |= taken.entries.len() as i64 == ENTRIES_MAX;
+        if taken.was_full {
+            self.read_earlier(session, &mut taken).await?;
+        }
         Ok(taken)
+    }
+
+    /// Ids of entries carry the times of hosts, whose clocks may differ. What happened to a subject before something on the page, and
+    /// is not relayed, is in the outbox: where it is beyond the page, its entry is taken too. So what happens to a subject is
+    /// relayed by `seq`, on one page or on pages that follow each other.
+    async fn read_earlier(&self, session: &mut ClientSession, taken: &mut Taken) -> Result<()> {
+        let Some(last) = taken.entries.last().cloned() else { return Ok(()) };
+        for _ in 0..EARLIER_ROUNDS {
+            let latest = latest_with_gaps(&taken.heads);
+            let Some(below) = latest.values().max() else { return Ok(()) };
+            let subjects: Vec<&str> = latest.keys().map(String::as_str).collect();
+            let before = doc! { "$elemMatch": { "subjectId": { "$in": subjects }, "seq": { "$lt": *below } } };
+            let beyond = doc! { "events": before, "_id": { "$gt": &last, "$nin": &taken.entries } };
+            let outbox = self.db.collection::<RawDocumentBuf>(OUTBOX);
+            let mut found = outbox.find(beyond).limit(EARLIER_MAX).session(&mut *session).await?;
+            let (mut seen, mut more) = (0, Taken::default());
+            let mut stream = found.stream(&mut *session);
+            while let Some(entry) = stream.next().await.transpose()? {
+                seen += 1;
+                let mut entry_taken = Taken::default();
+                entry_taken.add(&Document::try_from(entry).map_err(Error::custom)?, self.clock.now());
+                let is_earlier = |head: &EventHead| latest.get(&head.subject_id).is_some_and(|seq| head.seq < *seq);
+                if entry_taken.heads.iter().any(is_earlier) {
+                    more.append(entry_taken);
+                }
+            }
+            drop(stream);
+            if seen == EARLIER_MAX {
+                tracing::warn!(
+                    "the outbox is far out of order: what happened to one subject may be relayed in another order"
+                );
+            }
+            if more.entries.is_empty() {
+                return Ok(());
+            }
+            taken.append(more);
+        }
+        Ok(())
     }
 
     /// Reads what an older version did not write into the outbox, where its events are there.
@@ -259,10 +377,8 @@ impl Relay {
         let mut found = found.projection(doc! { "subjectId": 1, "userId": 1, "seq": 1, "type": 1 }).await?;
         let mut full = HashMap::new();
         let mut stream = found.stream(session);
-        while let Some(mut event) = stream.next().await.transpose()? {
-            let id = event.get("_id").cloned().unwrap_or(Bson::Null);
-            event.insert("id", id);
-            full.extend(EventHead::read(&event, DateTime::MIN).map(|head| (head.id.clone(), head)));
+        while let Some(event) = stream.next().await.transpose()? {
+            full.extend(EventHead::of_event(&event).map(|head| (head.id.clone(), head)));
         }
         for head in heads.iter_mut().filter(|head| head.is_short()) {
             if let Some(full) = full.remove(&head.id) {

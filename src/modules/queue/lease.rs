@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bson::{Document, doc};
+use mongodb::{ClientSession, Database, error::Result};
 use parking_lot::Mutex;
 
-use super::{dispatch::Permit, store::QueueStore, worker::WorkerSettings};
+use super::{JOBS, dispatch::Permit, store::QueueStore, worker::WorkerSettings};
 use crate::platform::clock::{Clock, after};
 
 /// A lease that would not outlast what comes is made so much longer than that, for what comes before it.
@@ -29,7 +31,37 @@ pub struct Lease {
     clock: Clock,
 }
 
+/// Whether an effect is in a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is, if the transaction commits.
+    Now,
+    /// It was in an earlier one: there is nothing left to do.
+    Before,
+    /// Somebody else has the job.
+    LeaseLost,
+}
+
 impl Lease {
+    /// Notes in the job (`payload.taken`) that its one effect is in this transaction, which is no lane's: so it is there once, whoever
+    /// is killed before the attempt ends.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn note_effect(&self, db: &Database, session: &mut ClientSession) -> Result<Noted> {
+        let jobs = db.collection::<Document>(JOBS);
+        let held = doc! { "_id": &self.job_id, "state": "active", "leaseToken": &self.token };
+        let Some(job) = jobs.find_one(held.clone()).projection(doc! { "payload": 1 }).session(&mut *session).await?
+        else {
+            return Ok(Noted::LeaseLost);
+        };
+        if job.get_document("payload").and_then(|payload| payload.get_bool("taken")).unwrap_or_default() {
+            return Ok(Noted::Before);
+        }
+        jobs.update_one(held, doc! { "$set": { "payload.taken": true } }).session(session).await?;
+        Ok(Noted::Now)
+    }
+
     /// A lease that was asked for at `asked` and counts from then.
     pub(super) fn new(
         job_id: &str,

@@ -29,7 +29,7 @@ pub use claim::{Claiming, Due, Taking};
 pub use complete::{holds_lease, move_job, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
 pub use handler::{Alone, Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
-pub use lease::Lease;
+pub use lease::{Lease, Noted};
 pub use line::{Line, insert_in_lines};
 pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};

@@ -40,7 +40,11 @@ const MARKER_KEPT: Duration = Duration::from_secs(3_600);
 /// The indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
-    vec![Index::new(BATCHES, "batches_expiry", doc! { "at": 1 }).expires_after(MARKER_KEPT)]
+    vec![
+        Index::new(BATCHES, "batches_expiry", doc! { "at": 1 }).expires_after(MARKER_KEPT),
+        // What happened to one subject, which the relay looks for where an outbox is longer than a page.
+        Index::new(OUTBOX, "subject", doc! { "events.subjectId": 1, "events.seq": 1 }),
+    ]
 }
 
 /// The hash of a record's leaf in its seal; none where the writer can't tell, and the sealer has to read the record.

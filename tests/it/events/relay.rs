@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bson::{DateTime, Document, doc};
 use mongodb::{ClientSession, Database, error::Result};
+use serde_json::json;
 use waybill::{
     modules::events::{Consumer, EVENTS_QUEUE, Event, EventHandler, EventHead, HandlerAttempt, HandlerError},
     platform::{ids::new_id, mongo::is_duplicate_key},
@@ -166,6 +167,116 @@ async fn what_a_consumer_wrote_before_it_failed_is_not_there_and_nothing_is_ackn
         assert_eq!(app.all("seen", doc! {}).await.len(), before + 3);
     }
     assert_eq!(handler_jobs(&app, "good").await.len(), 6);
+    app.finish().await;
+}
+
+/// Notes what it takes, and refuses what is about one subject until it is mended.
+struct Choosy {
+    refused: &'static str,
+    panics: bool,
+    mended: AtomicBool,
+}
+
+#[async_trait]
+impl Consumer for Choosy {
+    fn name(&self) -> &'static str {
+        "choosy"
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        kind == "Tested"
+    }
+
+    async fn take(&self, db: &Database, session: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>> {
+        for head in heads {
+            db.collection("seen").insert_one(doc! { "_id": &head.id }).session(&mut *session).await?;
+            if head.subject_id == self.refused && !self.mended.load(Ordering::SeqCst) {
+                assert!(!self.panics, "on purpose");
+                return Err(mongodb::error::Error::custom("on purpose"));
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_a_consumer_cannot_take_is_put_aside_and_everything_else_flows() {
+    let app = TestApp::start().await;
+    let admin = app.admin().await;
+    for panics in [false, true] {
+        app.db().collection::<Document>("singletons").delete_many(doc! {}).await.unwrap();
+        app.db().collection::<Document>("seen").delete_many(doc! {}).await.unwrap();
+        let choosy = Arc::new(Choosy { refused: "sub_poison", panics, mended: false.into() });
+        let app_with = app.app.clone().following(vec![Noting::well(&app, "good", &["Tested"])], vec![choosy.clone()]);
+        let on = Following { relay: app_with.relay(), worker: app_with.worker(), app: app_with };
+        let before = handler_jobs(&app, "good").await.len();
+        let poison = leave(&app, "sub_poison", 1..=1).await.remove(0);
+        leave(&app, "sub_fine", 1..=3).await;
+        for _ in 0..2 {
+            assert!(on.relay.pass().await.is_err(), "it may be mended by itself");
+        }
+        assert!(on.relay.pass().await.unwrap() >= 4);
+        assert!(app.all("outbox", doc! {}).await.is_empty());
+        assert_eq!(handler_jobs(&app, "good").await.len(), before + 4, "the others have them");
+        on.run_to_the_end().await;
+        assert_eq!(app.all("seen", doc! {}).await.len(), 3, "event by event it takes the rest");
+        let stats = app.get(&admin, "/events/stats").await.expect(200).body;
+        assert_eq!((&stats["pending"], &stats["failed"]), (&json!(0), &json!(1)), "{stats}");
+        let of_it = stats["handlers"].as_array().unwrap().iter().find(|stats| stats["name"] == "choosy").unwrap();
+        assert_eq!((&of_it["pending"], &of_it["dead"]), (&json!(0), &json!(1)), "{stats}");
+        // It is tried with the next page, which it can take.
+        leave(&app, "sub_fine", 4..=6).await;
+        on.run().await;
+        assert_eq!(app.all("seen", doc! {}).await.len(), 6);
+        assert_eq!(handler_jobs(&app, "choosy").await.len(), if panics { 8 } else { 4 });
+        let dead = app.all("jobs", doc! { "kind": "consume-event", "state": "dead" }).await.remove(0);
+        assert_eq!(dead.get_document("payload").unwrap().get_str("eventId").unwrap(), poison);
+        assert_eq!(code_of(&dead), "events.not_consumed");
+        choosy.mended.store(true, Ordering::SeqCst);
+        let retry = format!("/queues/jobs/{}/retry", dead.get_str("_id").unwrap());
+        app.request(reqwest::Method::POST, &retry, Some(&admin.token), None).await.expect(200);
+        on.run().await;
+        assert_eq!(app.all("seen", doc! {}).await.len(), 7);
+        assert_eq!(app.get(&admin, "/events/stats").await.expect(200).body["failed"], 0);
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_happened_first_goes_first_whatever_the_clocks_of_hosts_said() {
+    const SUBJECTS: usize = 250;
+    let app = TestApp::start().await;
+    let on = Following::with(&app, vec![Noting::well(&app, "good", &["Tested"])]);
+    on.relay.pass().await.unwrap();
+    let outbox = app.db().collection::<Document>("outbox");
+    // Of every second subject the second event has an id from before the first one's, more than a page away.
+    let (mut early, mut late) = (Vec::new(), Vec::new());
+    for n in 0..SUBJECTS {
+        for seq in 1..=2 {
+            let head = doc! { "id": new_id("evt"), "type": "Tested", "subjectId": format!("sub_{n:03}"), "userId": "usr_1", "seq": seq as i64 };
+            let is_early = (seq == 2) == (n % 2 == 0);
+            if is_early { early.push(head) } else { late.push(head) }
+        }
+    }
+    let heads = early.into_iter().chain(late);
+    let entries = heads.map(|head| doc! { "_id": new_id("out"), "at": DateTime::now(), "events": [head] });
+    outbox.insert_many(entries).await.unwrap();
+    app.db().run_command(doc! { "profile": 2 }).await.unwrap();
+    assert_eq!(on.relay.pass().await.unwrap() as usize, 2 * SUBJECTS);
+    app.db().run_command(doc! { "profile": 0 }).await.unwrap();
+    let jobs = handler_jobs(&app, "good").await;
+    assert_eq!(jobs.len(), 2 * SUBJECTS);
+    for job in jobs {
+        let line = job.get_document("line").unwrap();
+        let is_first = line.get_i64("seq").unwrap() == 1;
+        assert_eq!(job.get_str("turn").is_ok(), is_first, "the first one is due, and the second one waits: {job}");
+        assert_eq!(line.get_str("next").is_ok(), is_first);
+    }
+    // What was read for it: each entry once or, of those that an earlier page took, not even that.
+    let finds = doc! { "op": "query", "ns": format!("{}.outbox", app.db().name()) };
+    let finds = app.all("system.profile", finds).await;
+    let read: i64 = finds.iter().map(|find| find.get_i32("docsExamined").unwrap() as i64).sum();
+    assert!(read <= 3 * 2 * SUBJECTS as i64, "{read} documents in {} reads", finds.len());
     app.finish().await;
 }
 

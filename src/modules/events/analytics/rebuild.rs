@@ -2,9 +2,10 @@
 //!
 //! Which events the new sums have from whom is decided by the outbox. What waits in it, or comes into it later, is counted by the
 //! relay as it takes it, and noted in `analytics_recent`. Everything else is counted here, in pages, each in one snapshot that shows
-//! the events, the outbox and the notes. So nothing waits for it, and nothing is counted twice or left out.
+//! the events, the outbox and the notes. So does what the relay could not
+//! give to analytics: it stays with its job until that has counted it. So nothing waits for it, and nothing is counted twice or left out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bson::{DateTime, Document, doc};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
@@ -15,11 +16,17 @@ use mongodb::{
 };
 
 use super::{
-    super::counters::{self, Generations},
+    super::{
+        Consumer, consuming,
+        counters::{self, Generations},
+    },
     count::{Counts, is_counted},
-    store::{DAILY, RECENT, read, write},
+    store::{Analytics, DAILY, RECENT, read, write},
 };
-use crate::platform::{batch::OUTBOX, mongo};
+use crate::{
+    modules::queue::JOBS,
+    platform::{batch::OUTBOX, mongo},
+};
 
 /// Events of one transaction.
 const PAGE: i64 = 1_000;
@@ -138,6 +145,7 @@ async fn count_page(session: &mut ClientSession, work: &Work) -> Result<Option<P
         }
     }
     drop(stream);
+    left.extend(with_open_jobs(db, session, &ids).await?);
     let (mut counts, mut skipped) = (Counts::default(), 0);
     let range = doc! { "_id": { "$gt": behind, "$lte": &last } };
     read(db, session, range, |event| {
@@ -151,6 +159,21 @@ async fn count_page(session: &mut ClientSession, work: &Work) -> Result<Option<P
     .await?;
     write(db, session, &counts, [generation].into_iter()).await?;
     Ok(Some(Page { seen: ids.len() as u64, left: skipped, last: Some(last) }))
+}
+
+/// Those of the events that the relay could not give to analytics, and whose jobs have not counted them.
+async fn with_open_jobs(db: &Database, session: &mut ClientSession, ids: &[String]) -> Result<Vec<String>> {
+    let jobs: HashMap<String, &String> = ids.iter().map(|id| (consuming::job_id(Analytics.name(), id), id)).collect();
+    let job_ids: Vec<&str> = jobs.keys().map(String::as_str).collect();
+    let open = doc! { "_id": { "$in": job_ids }, "state": { "$ne": "done" }, "payload.taken": { "$ne": true } };
+    let all = db.collection::<Document>(JOBS);
+    let mut found = all.find(open).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+    let mut open = Vec::new();
+    let mut stream = found.stream(session);
+    while let Some(job) = stream.next().await.transpose()? {
+        open.extend(job.get_str("_id").ok().and_then(|id| jobs.get(id)).map(|id| (*id).clone()));
+    }
+    Ok(open)
 }
 
 async fn page_of_ids(db: &Database, session: &mut ClientSession, behind: &str) -> Result<Vec<String>> {
@@ -169,7 +192,7 @@ async fn page_of_ids(db: &Database, session: &mut ClientSession, behind: &str) -
 async fn finish(session: &mut ClientSession, work: &Work) -> Result<bool> {
     let Work { db, generation, .. } = work;
     let known = counters::read(db, Some(&mut *session)).await?.analytics;
-    if known.filling != Some(*generation) {
+    if known.being_filled(DateTime::now()) != Some(*generation) {
         return Ok(false);
     }
     let done = doc! { "analytics.generation": *generation, "analytics.filling": null, "analytics.fillingSince": null };
