@@ -276,6 +276,7 @@ impl App {
             device_keys: auth::DeviceKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             revocations: revocations.clone(),
             limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
+            password_cost: config.password_cost,
         }));
         let gate = KycGate::new(config.kyc_required);
         let environment = config.providers.accounts();

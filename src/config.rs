@@ -14,11 +14,14 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-use crate::platform::{
-    crash,
-    http::TrustedProxies,
-    identity::Role,
-    money::{AMOUNT_MAX, Currency, Money},
+use crate::{
+    modules::auth::PasswordCost,
+    platform::{
+        crash,
+        http::TrustedProxies,
+        identity::Role,
+        money::{AMOUNT_MAX, Currency, Money},
+    },
 };
 
 pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
@@ -203,6 +206,9 @@ pub struct Config {
     /// The secret before; its tokens are accepted until they expire.
     #[arg(long, env = "JWT_SECRET_PREVIOUS", hide_env_values = true)]
     pub jwt_secret_previous: Option<SecretString>,
+    /// What a password's hash costs.
+    #[arg(skip)]
+    pub password_cost: PasswordCost,
     /// Seals documents and account numbers at rest; 64 hex digits.
     #[arg(long, env = "SEALING_KEY", hide_env_values = true)]
     pub sealing_key: Option<SecretString>,

@@ -10,7 +10,10 @@ use crate::{
     config::{CreateUserArgs, ListUsersArgs, Stores, UserArgs, UserCommand, strong_jwt_secret},
     modules::{
         audit::{self, AuditStore, Refusals},
-        auth::{AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, RefreshKeys, User, UserFilter, Users},
+        auth::{
+            AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, PasswordCost, RefreshKeys, User, UserFilter,
+            Users,
+        },
         kyc,
         wallet::{WalletService, WalletStore},
     },
@@ -136,6 +139,7 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
         device_keys: DeviceKeys::derive(&secret, None),
         revocations: Revocations::default(),
         limits: Limits::default(),
+        password_cost: PasswordCost::default(),
     });
     let local_part = args.email.split('@').next().filter(|name| !holds_identity_number(name));
     let name = args.name.clone().unwrap_or_else(|| local_part.unwrap_or(args.role.as_str()).to_owned());

@@ -41,6 +41,7 @@ pub use device::DeviceKeys;
 pub use error::AuthError;
 pub use http::router;
 pub use model::User;
+pub use password::PasswordCost;
 pub use service::{AuthParts, AuthService, Tokens};
 pub use session::{Presented, RefreshKeys, Session, Verdict, judge};
 pub use standing::{AsUser, Revoked};

@@ -2,7 +2,7 @@
 //! how many wait is limited; who comes after them is told to come back. Whoever opens accounts waits among themselves: a crowd
 //! of them keeps nobody from signing in.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use argon2::{
     ARGON2ID_IDENT, Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
@@ -15,9 +15,6 @@ use zxcvbn::zxcvbn;
 use super::error::AuthError;
 use crate::platform::error::{AppError, FieldError};
 
-/// OWASP's recommendation for argon2id (19 MiB, two passes, one lane).
-const MEMORY_KIB: u32 = 19_456;
-const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const OUTPUT_BYTES: usize = 32;
 
@@ -39,11 +36,29 @@ const OWN_WORD_BYTES_MIN: usize = 3;
 /// Letters and digits of a password are looked at for themselves where there are so many.
 const PLAIN_BYTES_MIN: usize = 6;
 
-/// A hash that no password has, so that an unknown user takes as long as a known one.
-static NOBODY: LazyLock<String> = LazyLock::new(|| {
-    let (salt, output) = ("d2F5YmlsbC5ub2JvZHkuMQ", "A".repeat(43));
-    format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${output}")
-});
+/// What a new hash costs whoever guesses. No setting: tests alone, which make hundreds of users, take less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordCost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+}
+
+impl Default for PasswordCost {
+    /// OWASP's recommendation for argon2id (19 MiB, two passes, one lane).
+    fn default() -> Self {
+        Self { memory_kib: 19_456, passes: 2 }
+    }
+}
+
+impl PasswordCost {
+    /// A hash that no password has, so that an unknown user takes as long as a known one.
+    fn of_nobody(self) -> String {
+        let (salt, output) = ("d2F5YmlsbC5ub2JvZHkuMQ", "A".repeat(43));
+        format!("$argon2id$v=19$m={},t={},p={LANES}${salt}${output}", self.memory_kib, self.passes)
+    }
+}
 
 /// What a password is computed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +72,7 @@ pub(super) enum Purpose {
 /// Hashes and verifies passwords within limits.
 #[derive(Debug)]
 pub(super) struct Passwords {
+    cost: PasswordCost,
     turns: Arc<Semaphore>,
     accounts: Arc<Semaphore>,
     registrations: Registrations,
@@ -70,9 +86,10 @@ struct Registrations {
 }
 
 impl Passwords {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(cost: PasswordCost) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
+            cost,
             turns: semaphore(RUNNING_MAX),
             accounts: semaphore(RUNNING_MAX + WAITING_MAX),
             registrations: Registrations {
@@ -95,7 +112,16 @@ impl Passwords {
             permits.push(turns.acquire_owned().await.map_err(|_| AuthError::Busy)?);
         }
         permits.push(Arc::clone(&self.turns).acquire_owned().await.map_err(|_| AuthError::Busy)?);
-        Ok(Turn { _permits: permits })
+        Ok(Turn { cost: self.cost, _permits: permits })
+    }
+
+    /// Whether a stored hash was made with other parameters than today's.
+    pub(super) fn is_outdated(&self, stored: &str) -> bool {
+        let Ok(hash) = PasswordHash::new(stored) else { return true };
+        let Ok(params) = Params::try_from(&hash) else { return true };
+        hash.algorithm != ARGON2ID_IDENT
+            || hash.version != Some(Version::V0x13.into())
+            || (params.m_cost(), params.t_cost(), params.p_cost()) != (self.cost.memory_kib, self.cost.passes, LANES)
     }
 }
 
@@ -103,6 +129,7 @@ impl Passwords {
 /// for the result any more.
 #[derive(Debug)]
 pub(super) struct Turn {
+    cost: PasswordCost,
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
@@ -126,15 +153,15 @@ impl Turn {
 
     /// The PHC string of `password`, with a new salt.
     pub(super) async fn hash(self, password: &SecretString) -> Result<(Self, String), AuthError> {
-        let password = password.clone();
-        self.run(move || hash(&password)).await
+        let (password, cost) = (password.clone(), self.cost);
+        self.run(move || hash(&password, cost)).await
     }
 
     /// Whether `stored` is the hash of `password`; takes its time and says no where there is none.
     pub(super) async fn verify(self, password: &SecretString, stored: Option<&str>) -> Result<(Self, bool), AuthError> {
         let password = password.clone();
         let known = stored.is_some();
-        let stored = stored.unwrap_or(NOBODY.as_str()).to_owned();
+        let stored = stored.map_or_else(|| self.cost.of_nobody(), str::to_owned);
         self.run(move || verify(&password, &stored).map(|matches| matches && known)).await
     }
 
@@ -146,15 +173,6 @@ impl Turn {
         let (result, turn) = computed.map_err(AppError::internal)?;
         Ok((turn, result.map_err(AppError::internal)?))
     }
-}
-
-/// Whether a stored hash was made with other parameters than today's.
-pub(super) fn is_outdated(stored: &str) -> bool {
-    let Ok(hash) = PasswordHash::new(stored) else { return true };
-    let Ok(params) = Params::try_from(&hash) else { return true };
-    hash.algorithm != ARGON2ID_IDENT
-        || hash.version != Some(Version::V0x13.into())
-        || (params.m_cost(), params.t_cost(), params.p_cost()) != (MEMORY_KIB, PASSES, LANES)
 }
 
 /// Whether a password is among those that are tried first: common ones and what people make of them (zxcvbn knows lists of
@@ -182,8 +200,8 @@ fn own_words(email: &str, name: &str) -> Vec<String> {
     wholes.chain(parts.map(str::to_owned)).filter(|word| word.len() >= OWN_WORD_BYTES_MIN).collect()
 }
 
-fn hash(password: &SecretString) -> Result<String, HashError> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(OUTPUT_BYTES))?;
+fn hash(password: &SecretString, cost: PasswordCost) -> Result<String, HashError> {
+    let params = Params::new(cost.memory_kib, cost.passes, LANES, Some(OUTPUT_BYTES))?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string())
 }
@@ -207,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_matches_its_own_hash_only() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(PasswordCost::default());
         let turn = passwords.turn(Purpose::Account).await.expect("nobody waits");
         let (turn, stored) = turn.hash(&secret("correct horse")).await.expect("hashing works");
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
@@ -221,31 +239,35 @@ mod tests {
 
     #[test]
     fn an_unknown_user_costs_as_much_as_a_known_one() {
-        assert!(!is_outdated(&NOBODY));
-        assert!(!verify(&secret("anything"), &NOBODY).expect("readable"));
-        let made = hash(&secret("anything")).expect("hashing works");
-        assert_eq!(made.len(), NOBODY.len());
+        let cost = PasswordCost::default();
+        let nobody = cost.of_nobody();
+        assert!(!Passwords::new(cost).is_outdated(&nobody));
+        assert!(!verify(&secret("anything"), &nobody).expect("readable"));
+        let made = hash(&secret("anything"), cost).expect("hashing works");
+        assert_eq!(made.len(), nobody.len());
     }
 
     #[test]
     fn other_parameters_are_outdated_and_still_verified() {
+        let passwords = Passwords::new(PasswordCost::default());
+        let PasswordCost { memory_kib: memory, passes } = PasswordCost::default();
         let made = |algorithm, memory, passes, version| {
             let params = Params::new(memory, passes, 1, Some(32)).expect("in range");
             let argon2 = Argon2::new(algorithm, version, params);
             argon2.hash_password(b"correct horse").expect("hashing works").to_string()
         };
         for stored in [
-            made(Algorithm::Argon2id, 8, PASSES, Version::V0x13),
+            made(Algorithm::Argon2id, 8, passes, Version::V0x13),
             made(Algorithm::Argon2id, 8, 1, Version::V0x13),
-            made(Algorithm::Argon2id, MEMORY_KIB, 1, Version::V0x13),
-            made(Algorithm::Argon2i, MEMORY_KIB, PASSES, Version::V0x13),
-            made(Algorithm::Argon2id, MEMORY_KIB, PASSES, Version::V0x10),
+            made(Algorithm::Argon2id, memory, 1, Version::V0x13),
+            made(Algorithm::Argon2i, memory, passes, Version::V0x13),
+            made(Algorithm::Argon2id, memory, passes, Version::V0x10),
         ] {
-            assert!(is_outdated(&stored), "{stored}");
+            assert!(passwords.is_outdated(&stored), "{stored}");
             assert!(verify(&secret("correct horse"), &stored).expect("readable"), "{stored}");
         }
-        assert!(!is_outdated(&made(Algorithm::Argon2id, MEMORY_KIB, PASSES, Version::V0x13)));
-        assert!(is_outdated("not a hash"));
+        assert!(!passwords.is_outdated(&made(Algorithm::Argon2id, memory, passes, Version::V0x13)));
+        assert!(passwords.is_outdated("not a hash"));
         assert!(verify(&secret("correct horse"), "not a hash").is_err());
     }
 
@@ -289,7 +311,7 @@ mod tests {
     #[tokio::test]
     async fn two_compute_sixty_four_wait_and_the_next_is_sent_away() {
         use futures_util::FutureExt;
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(PasswordCost::default());
         let turn = || passwords.turn(Purpose::Account);
         let running = [turn().await.expect("free"), turn().await.expect("free")];
         let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(turn())).collect();
@@ -304,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn a_crowd_that_opens_accounts_leaves_room_to_sign_in() {
         use futures_util::FutureExt;
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(PasswordCost::default());
         let registering = passwords.turn(Purpose::Registration).await.expect("free");
         let mut crowd: Vec<_> =
             (0..REGISTRATIONS_WAITING_MAX).map(|_| Box::pin(passwords.turn(Purpose::Registration))).collect();

@@ -12,7 +12,7 @@ use super::{
     device::DeviceKeys,
     error::AuthError,
     model::{User, check_new_user},
-    password::{Passwords, Purpose, Turn, is_outdated},
+    password::{PasswordCost, Passwords, Purpose, Turn},
     session::{RefreshKeys, Session, Verdict, judge},
     store::Store,
     trail,
@@ -69,6 +69,8 @@ pub struct AuthParts {
     pub revocations: Revocations,
     /// How many attempts there are.
     pub limits: Limits,
+    /// What a password's hash costs.
+    pub password_cost: PasswordCost,
 }
 
 /// Users, passwords and sessions.
@@ -97,7 +99,7 @@ impl AuthService {
             clock: parts.clock,
             tokens: parts.tokens,
             attempts: Attempts::new(parts.limiter, parts.limits),
-            passwords: Passwords::new(),
+            passwords: Passwords::new(parts.password_cost),
             refresh_keys: parts.refresh_keys,
             device_keys: parts.device_keys,
             revocations: parts.revocations,
@@ -344,7 +346,7 @@ impl AuthService {
         if user.disabled_at.is_some() {
             return Err(AuthError::Disabled);
         }
-        if is_outdated(&user.password_hash) {
+        if self.passwords.is_outdated(&user.password_hash) {
             let (_, hash) = turn.hash(password).await?;
             self.store.rehash(&user, &hash, self.clock.now()).await?;
         }

@@ -10,7 +10,7 @@ use super::{
     commands::{ChangeUser, NotChanged, UserChange},
     error::AuthError,
     model::User,
-    password::{Passwords, Purpose},
+    password::{PasswordCost, Passwords, Purpose},
     standing::AsUser,
     store::{Store, UserFilter},
 };
@@ -52,7 +52,13 @@ impl Users {
     /// Accounts in `db`, changed through `lane`; `revocations` learns of every change.
     #[must_use]
     pub fn new(db: Database, lane: Lane, clock: Clock, revocations: Revocations) -> Self {
-        Self { store: Store::new(db), lane, clock, passwords: Arc::new(Passwords::new()), revocations }
+        Self {
+            store: Store::new(db),
+            lane,
+            clock,
+            passwords: Arc::new(Passwords::new(PasswordCost::default())),
+            revocations,
+        }
     }
 
     /// Users, newest first, and whether there are more.

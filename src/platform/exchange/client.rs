@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::pin,
+    sync::LazyLock,
     task::Poll,
     time::{Duration, Instant, SystemTime},
 };
@@ -13,6 +14,8 @@ use reqwest::{
     header::{self, HeaderMap},
     redirect,
 };
+use rustls::ClientConfig;
+use rustls_platform_verifier::ConfigVerifierExt;
 use serde::Serialize;
 
 use super::{
@@ -176,9 +179,19 @@ impl Exchange {
 }
 
 /// What all clients have in common.
-fn builder(deadline: Duration) -> ClientBuilder {
+/// TLS of every client, with the root certificates of the machine, which take 30 ms of a core to read: once. None where that
+/// fails; building a client then says why.
+static TLS: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+    ClientConfig::with_platform_verifier().ok()
+});
+
+fn builder(deadline: Duration) -> ClientBuilder {
+    let client = match TLS.as_ref() {
+        Some(tls) => Client::builder().tls_backend_preconfigured(tls.clone()),
+        None => Client::builder(),
+    };
+    client
         .user_agent(concat!("waybill/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())

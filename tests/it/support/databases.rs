@@ -3,10 +3,12 @@
 //!
 //! The names of those that are free are a list in Redis. A test that fails keeps its database.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
-use redis::{Cmd, FromRedisValue, cmd};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, cmd};
 use waybill::{app::collections, modules::audit::seals::AUDIT_KEYS};
 
 use super::{server, unique};
@@ -14,6 +16,8 @@ use super::{server, unique};
 const FREE: &str = "waybill-tests:free-databases";
 /// So many are left alone, so that the processes of a test have ended when another one gets its database.
 const RESTING: usize = 6;
+/// How long Redis may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The name of a database that nobody else uses: new, or left behind by another test.
 pub async fn take() -> String {
@@ -49,6 +53,9 @@ pub async fn leave(db: &Database) {
 
 async fn run<T: FromRedisValue>(command: &Cmd) -> T {
     let client = redis::Client::open(server("REDIS_URL")).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    // On a busy machine half a second, the client's default, is not always enough.
+    let patient =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
     command.query_async(&mut connection).await.unwrap()
 }

@@ -40,6 +40,7 @@ use waybill::{
     app::App,
     config::{Config, config_from},
     modules::{
+        auth::PasswordCost,
         inspection::check_all,
         queue::Worker,
         wallet::{Difference, Differences, WalletStore},
@@ -471,7 +472,9 @@ pub async fn differences(db: &Database) -> Vec<Difference> {
 
 /// Settings for tests.
 pub fn test_config(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carrier: &str, flags: &[&str]) -> Config {
-    config_from(test_flags(mongodb_uri, redis_url, redis_prefix, carrier, flags)).expect("well-formed flags")
+    let config = config_from(test_flags(mongodb_uri, redis_url, redis_prefix, carrier, flags));
+    // A fifth of what a small test computes would be hashes of its users' passwords.
+    Config { password_cost: PasswordCost { memory_kib: 8, passes: 1 }, ..config.expect("well-formed flags") }
 }
 
 /// The same as flags; later ones override earlier ones of the same name.
