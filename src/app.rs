@@ -2,6 +2,7 @@
 
 mod callers;
 mod following;
+mod mail;
 mod routes;
 mod schedules;
 mod sealing;
@@ -32,6 +33,7 @@ use crate::{
         events::{self, Consumer, EventHandler, EventStore, RELAY, analytics},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
+        notifications::{self, Mailer},
         orders::{OrderFiles, OrderService, OrderStore},
         providers::{Accounts, Dispatcher, Providers, accounts, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
@@ -109,6 +111,8 @@ pub struct App {
     pub kyc: KycService,
     /// Endpoints of merchants, and what is posted to them.
     pub webhooks: WebhookService,
+    /// Mail to users; none where no mail server is configured.
+    pub mailer: Option<Mailer>,
     /// Accounts at providers.
     pub accounts: Accounts,
     /// Jobs.
@@ -165,6 +169,7 @@ pub fn collections() -> Vec<&'static str> {
         WebhookStore::COLLECTIONS,
         rates::COLLECTIONS,
         ScheduleStore::COLLECTIONS,
+        notifications::COLLECTIONS,
         tenants::COLLECTIONS,
         batch::COLLECTIONS,
         &[SINGLETONS],
@@ -197,6 +202,7 @@ pub fn indexes() -> Vec<Index> {
         rates::indexes(),
         accounts::indexes(),
         ScheduleStore::indexes(),
+        notifications::indexes(),
         tenants::indexes(),
         batch::indexes(),
     ]
@@ -354,6 +360,8 @@ impl App {
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
+        let mailer = mail::mailer(secrets, &db, &begin_lane, &clock)?;
+        let event_handlers = callers::event_handlers(&config, &db, mailer.as_ref());
         Ok(Self {
             config: Arc::new(config),
             db,
@@ -381,7 +389,8 @@ impl App {
             limiter,
             refusals,
             handlers,
-            event_handlers: callers::event_handlers(),
+            mailer,
+            event_handlers,
             consumers,
             api_lane,
             guard_lane,
@@ -419,7 +428,8 @@ impl App {
 
     /// Every queue, whoever runs its jobs.
     fn all_queues(&self) -> Vec<QueueConfig> {
-        let of_events = [events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()];
+        let config = &self.config;
+        let of_events = [events::queue(), config.mail_queue(), self.webhooks.queue.clone(), config.schedules.queue()];
         let others = [self.payments.clone(), self.checks.clone()].into_iter().chain(of_events).collect();
         [self.order_queues(), others].concat()
     }
@@ -434,6 +444,9 @@ impl App {
         }
         if has(kyc::VERIFY_KIND) {
             queues.push(self.checks.clone());
+        }
+        if self.mailer.is_some() {
+            queues.push(self.config.mail_queue());
         }
         queues.extend([events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()]);
         queues

@@ -2,6 +2,7 @@
 
 mod audit;
 mod export;
+mod mail;
 mod providers;
 mod retention;
 mod schedules;
@@ -26,6 +27,7 @@ use crate::{
 
 pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use export::{AuditExportArgs, ExportFilterArgs};
+pub use mail::{MailArgs, MailSettings};
 pub use providers::ProviderArgs;
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
@@ -250,6 +252,9 @@ pub struct Config {
     /// Outgoing webhooks.
     #[command(flatten)]
     pub webhooks: WebhookArgs,
+    /// Outgoing mail.
+    #[command(flatten)]
+    pub mail: MailArgs,
     /// Times of the worker.
     #[command(flatten)]
     pub worker: WorkerArgs,

@@ -84,7 +84,7 @@ start_redis() {
 }
 
 # start_simulators PROGRAM: the providers' stand-ins, one process for all tests; each test has a namespace of its own.
-# Sets SIMULATORS_URL.
+# Sets SIMULATORS_URL, and SIMULATORS_SMTP, where the mail server listens.
 start_simulators() {
     local waited
     say "starting the providers' stand-ins"
@@ -92,7 +92,8 @@ start_simulators() {
     for ((waited = 0; waited < 100; waited++)); do
         SIMULATORS_URL="$(sed -n 's/.*"listening":"\([^"]*\)".*/\1/p' "$SERVERS_DIR/simulators.log" 2>/dev/null)" || true
         if [ -n "$SIMULATORS_URL" ]; then
-            export SIMULATORS_URL
+            SIMULATORS_SMTP="$(sed -n 's/.*"smtp":"\([^"]*\)".*/\1/p' "$SERVERS_DIR/simulators.log")"
+            export SIMULATORS_URL SIMULATORS_SMTP
             return 0
         fi
         kill -0 "${SERVER_PIDS[-1]}" 2>/dev/null || break

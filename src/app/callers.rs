@@ -10,6 +10,7 @@ use crate::{
         audit::AuditStore,
         events::{Consumer, EventHandler, analytics::Analytics},
         kyc::{KycGate, VerifyApplication},
+        notifications::{Facts, MailHandler, Mailer},
         orders::{self, OrderJobs, OrderService},
         providers::{
             Accounts, Dispatcher,
@@ -63,8 +64,10 @@ pub(super) fn dispatcher(
 }
 
 /// What is done about events: a handler each.
-pub(super) fn event_handlers() -> Vec<Arc<dyn EventHandler>> {
-    Vec::new()
+pub(super) fn event_handlers(config: &Config, db: &Database, mailer: Option<&Mailer>) -> Vec<Arc<dyn EventHandler>> {
+    let facts = Facts::new(db);
+    let letters = mailer.into_iter().flat_map(|mailer| MailHandler::all(mailer, &facts, &config.mail_queue()));
+    letters.map(|letter| Arc::new(letter) as Arc<dyn EventHandler>).collect()
 }
 
 /// What else follows from events, in the transaction that relays them.

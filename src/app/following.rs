@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::App;
 use crate::modules::{
-    events::{ConsumeEvent, Consumer, EventHandler, EventStatsReader, HandleEvent, HandlerJobs, Relay, RelayParts},
+    events::{
+        ConsumeEvent, Consumer, EVENTS_QUEUE, EventHandler, EventStatsReader, HandleEvent, HandlerJobs, Relay, RelayParts,
+    },
+    notifications::MAIL_QUEUE,
     queue::JobHandler,
 };
 
@@ -38,16 +41,16 @@ impl App {
 
     /// Everything that runs jobs.
     pub(super) fn job_handlers(&self) -> Vec<Arc<dyn JobHandler>> {
-        let (db, clock) = (self.db.clone(), self.clock.clone());
-        let handle = HandleEvent::new(db.clone(), self.event_handlers.clone(), clock.clone());
-        let consume = ConsumeEvent::new(db, self.all_consumers(), clock, self.waker.clone());
-        let of_events: [Arc<dyn JobHandler>; 2] = [Arc::new(handle), Arc::new(consume)];
-        self.handlers.iter().cloned().chain(of_events).collect()
+        let handle = HandleEvent::all(&self.db, &self.event_handlers, &self.clock);
+        let handle = handle.map(|handler| Arc::new(handler) as Arc<dyn JobHandler>);
+        let consume = ConsumeEvent::new(self.db.clone(), self.all_consumers(), self.clock.clone(), self.waker.clone());
+        self.handlers.iter().cloned().chain(handle).chain([Arc::new(consume) as Arc<dyn JobHandler>]).collect()
     }
 
     pub(super) fn event_stats(&self) -> EventStatsReader {
         let handlers = self.event_handlers.iter().map(|handler| handler.name()).collect();
-        EventStatsReader { db: self.db.clone(), clock: self.clock.clone(), handlers }
+        let queues = vec![EVENTS_QUEUE, MAIL_QUEUE];
+        EventStatsReader { db: self.db.clone(), clock: self.clock.clone(), handlers, queues }
     }
 
     /// Logs what has become of events and how the queues stand, every 30 s. Runs until it is dropped.

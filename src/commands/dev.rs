@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::{
-    embedded::{self, Programs, Servers, WEBHOOK_SECRET},
+    embedded::{self, Programs, Servers, StandIns, WEBHOOK_SECRET},
     serve::{self, Shutdown},
 };
 use crate::{
@@ -82,9 +82,12 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
             format!("--mongodb-uri={mongodb_uri}"),
             format!("--redis-url={redis_url}"),
             format!("--http-addr={}", args.http_addr),
+            format!("--public-url=http://{}", args.http_addr),
         ],
         &simulators,
     )?;
+    let mailbox = simulators.mailbox();
+    let simulators = simulators.url;
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;
     app.start_background();
@@ -98,6 +101,7 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
         PAYMENT_GATEWAY.name
     );
     println!("identity    {simulators}/{}   (/_books, /_control/rules)", VERIFIER.name);
+    println!("mailbox     {mailbox}   (every mail that is sent; nothing leaves this machine)");
     println!("mongodb     {mongodb_uri}");
     println!("redis       {redis_url}");
     for (role, email) in USERS {
@@ -115,7 +119,8 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
 }
 
 /// Settings for one machine, with stand-ins for all providers: secrets that everybody may know.
-pub(super) fn dev_config(flags: &[String], simulators: &str) -> Result<Config, String> {
+pub(super) fn dev_config(flags: &[String], stand_ins: &StandIns) -> Result<Config, String> {
+    let simulators = &stand_ins.url;
     let orders = PROVIDERS.iter().map(|provider| (provider.name, provider.stand_in, provider.credential_fields));
     let services = [
         (PAYMENT_GATEWAY.name, PAYMENT_GATEWAY.stand_in, PAYMENT_GATEWAY.credential_fields),
@@ -135,6 +140,8 @@ pub(super) fn dev_config(flags: &[String], simulators: &str) -> Result<Config, S
         format!("--sealing-key={}", "0".repeat(64)),
         format!("--audit-signing-key={}", "0".repeat(64)),
         "--webhook-allow-private=true".to_owned(),
+        format!("--smtp-url={}", stand_ins.smtp_url),
+        "--mail-from=Waybill <no-reply@waybill.test>".to_owned(),
     ];
     config_from(own.into_iter().chain(at_stand_ins).chain(secrets).chain(flags.iter().cloned()))
         .map_err(|error| error.to_string())

@@ -54,6 +54,22 @@ impl Programs {
     }
 }
 
+/// Where the stand-ins are.
+#[derive(Clone, Debug)]
+pub(super) struct StandIns {
+    /// Base URL of the providers.
+    pub(super) url: String,
+    /// Of the mail server.
+    pub(super) smtp_url: String,
+}
+
+impl StandIns {
+    /// The page on which mails are read.
+    pub(super) fn mailbox(&self) -> String {
+        format!("{}/mail", self.url)
+    }
+}
+
 /// Child processes; they end with [`Servers::stop`], and at the latest when this is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
@@ -103,8 +119,8 @@ impl Servers {
         Ok(format!("redis://{address}"))
     }
 
-    /// Starts the providers' stand-ins and gives their base URL.
-    pub(super) async fn start_simulators(&mut self, api: SocketAddr) -> Result<String, String> {
+    /// Starts the providers' stand-ins and the mail server's.
+    pub(super) async fn start_simulators(&mut self, api: SocketAddr) -> Result<StandIns, String> {
         let own = std::env::current_exe().map_err(|error| format!("this program can't be located: {error}"))?;
         let program = own.with_file_name("waybill-simulators");
         if !program.is_file() {
@@ -125,7 +141,8 @@ impl Servers {
         let Ok(Ok(Some(line))) = line else { return Err("the stand-ins did not start".into()) };
         let hello: serde_json::Value =
             serde_json::from_str(&line).map_err(|error| format!("the stand-ins said {line}: {error}"))?;
-        hello["listening"].as_str().map(str::to_owned).ok_or_else(|| format!("the stand-ins said {line}"))
+        let said = |name: &str| hello[name].as_str().ok_or_else(|| format!("the stand-ins said {line}"));
+        Ok(StandIns { url: said("listening")?.to_owned(), smtp_url: format!("smtp://{}", said("smtp")?) })
     }
 
     /// Ends all of them, in the opposite order.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{AuditKeys, Config};
+use super::{AuditKeys, Config, MailSettings};
 use crate::platform::sealing::SealingKeys;
 
 /// What the programs need to start, with every secret present and strong enough.
@@ -18,6 +18,8 @@ pub struct Secrets {
     pub sealing: Arc<SealingKeys>,
     /// Sign and check the audit's seals.
     pub audit: AuditKeys,
+    /// What it takes to send mail; none where none is sent.
+    pub mail: Option<MailSettings>,
 }
 
 const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -58,6 +60,7 @@ impl Config {
             wrong.push(format!("JWT_SECRET_PREVIOUS is too short: it needs at least {JWT_SECRET_BYTES_MIN} bytes"));
         }
         self.providers.check(&mut wrong);
+        let mail = self.mail.check(&mut wrong);
         let audit = self.audit.keys().map_err(|error| wrong.push(error)).ok();
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
@@ -76,7 +79,8 @@ impl Config {
         }
         match (jwt, sealing, audit) {
             (Some(jwt), Some(sealing), Some(audit)) if wrong.is_empty() => {
-                Ok(Secrets { jwt, jwt_previous: self.jwt_secret_previous.clone(), sealing: Arc::new(sealing), audit })
+                let jwt_previous = self.jwt_secret_previous.clone();
+                Ok(Secrets { jwt, jwt_previous, sealing: Arc::new(sealing), audit, mail })
             }
             _ => Err(wrong.join("\n")),
         }

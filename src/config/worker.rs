@@ -108,7 +108,8 @@ impl Config {
         let providers = self.order_providers();
         let called = providers.all().filter(|at| self.providers.of(at.declaration.name).text(BASE_URL).is_some());
         let all_others = Duration::from_millis(self.worker.call_deadline_ms);
-        called.map(|at| at.call_deadline).fold(all_others, Duration::max)
+        let mail = self.mail.smtp_url.as_ref().map(|_| self.mail.deadline());
+        called.map(|at| at.call_deadline).chain(mail).fold(all_others, Duration::max)
     }
 
     /// How long what runs has at SIGTERM.

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod events;
 pub mod inspection;
 pub mod kyc;
+pub mod notifications;
 pub mod orders;
 pub mod providers;
 pub mod queue;

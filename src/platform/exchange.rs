@@ -1,4 +1,4 @@
-//! The only outbound HTTP client. It redacts, sends, times and limits; it knows nothing of what it carries.
+//! The only outbound HTTP client, and the only one of mail. It redacts, sends, times and limits; it knows nothing of what it carries.
 //!
 //! The way of a call: an adapter makes an [`Outbound`]; [`Prepared::new`] writes down the redacted record; the audit
 //! module puts that record into a transaction and gives a [`Logged`] for it, which leaves the lane only after the
@@ -10,6 +10,7 @@ mod client;
 mod file;
 mod ours;
 mod redaction;
+mod smtp;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use body::{Body, read_body};
 pub use client::Exchange;
 pub use file::{Expected, FileSink, PIECE_BYTES, Received, is_page};
 pub use redaction::Redaction;
+pub use smtp::{MESSAGE_BYTES_MAX, MailAnswer, MailReply, Smtp, SmtpServer, SmtpStep};
 
 /// Answers over this size, packed or unpacked, are given up: no provider of ours has a reason to send more.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;

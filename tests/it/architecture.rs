@@ -20,9 +20,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("orders", &["audit", "auth", "events", "kyc", "providers", "queue", "tenants", "wallet"]),
     ("schedules", &["audit", "auth", "events", "queue"]),
     ("webhooks", &["audit", "auth", "events", "providers", "queue"]),
+    ("notifications", &["audit", "auth", "events", "orders", "providers", "queue", "wallet"]),
     (
         "inspection",
-        &["audit", "auth", "events", "kyc", "providers", "queue", "wallet", "orders", "schedules", "webhooks"],
+        &[
+            "audit",
+            "auth",
+            "events",
+            "kyc",
+            "providers",
+            "queue",
+            "wallet",
+            "orders",
+            "schedules",
+            "webhooks",
+            "notifications",
+        ],
     ),
 ];
 
@@ -194,6 +207,11 @@ fn only_the_exchange_sends() {
             "bin/simulators/paygate/callbacks.rs",
         ],
     );
+}
+
+#[test]
+fn only_the_exchange_talks_to_mail_servers() {
+    only_in("AsyncSmtpConnection", &["platform/exchange/smtp.rs"]);
 }
 
 #[test]

@@ -47,6 +47,7 @@ mod kyc_review;
 mod kyc_rotation;
 mod kyc_uploads;
 mod ledger;
+mod mail;
 mod odd_answers;
 mod openapi;
 mod orders;

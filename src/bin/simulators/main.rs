@@ -10,6 +10,7 @@
 //! | `/idcheck` | IDCheck, see [`idcheck`] |
 //! | `/xapi` | X-API, see [`xapi`] |
 //! | `/rosreestr` | Rosreestr, see [`rosreestr`] |
+//! | `/mail` | the mailbox of a mail server that listens on a port of its own, see [`smtp`] |
 //!
 //! A provider's stand-in is a [`stand::Provider`]: its contract, its books and its own modes. Credentials, rules
 //! ([`rules`]), what goes wrong on the way ([`transport`]), when calls arrive ([`traffic`]), the control API ([`control`]) and
@@ -30,6 +31,7 @@ mod payload;
 mod rosreestr;
 mod rules;
 mod server;
+mod smtp;
 mod stand;
 #[cfg(test)]
 mod testing;
@@ -61,6 +63,10 @@ struct Cli {
     #[arg(long, env = "SIMULATORS_ADDR", default_value = "127.0.0.1:4900")]
     addr: String,
 
+    /// Where the mail server listens; port 0 takes a free one.
+    #[arg(long, env = "SIMULATORS_SMTP_ADDR", default_value = "127.0.0.1:0")]
+    smtp_addr: String,
+
     /// Exit when standard input ends, so that the stand-ins never outlive who started them.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -84,10 +90,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener =
         TcpListener::bind(&cli.addr).await.map_err(|error| format!("cannot listen on {}: {error}", cli.addr))?;
-    announce(&listener)?;
+    let smtp = TcpListener::bind(&cli.smtp_addr)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", cli.smtp_addr))?;
+    announce(&listener, &smtp)?;
 
     let callbacks = cli.paygate_callback_url.zip(cli.paygate_callback_secret);
     let client = paygate::client();
+    let posts = smtp::Posts::default();
+    let post = posts.clone();
     let router = namespace::router(move |base| {
         Router::new()
             .merge(control::router(&parcelx::stand(base)))
@@ -95,9 +106,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .merge(control::router(&idcheck::stand(base)))
             .merge(control::router(&xapi::stand(base)))
             .merge(control::router(&rosreestr::stand(base)))
+            .merge(post.router(base))
     });
     tokio::select! {
         () = server::serve(listener, router) => {}
+        () = posts.serve(smtp) => {}
         _ = terminate.recv() => tracing::info!("terminated"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
         () = end_of_stdin(cli.exit_with_stdin) => tracing::info!("standard input ended"),
@@ -106,10 +119,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints the one line a parent process waits for.
-fn announce(listener: &TcpListener) -> Result<(), Box<dyn Error>> {
-    let listening = format!("http://{}", listener.local_addr()?);
+fn announce(listener: &TcpListener, smtp: &TcpListener) -> Result<(), Box<dyn Error>> {
+    let (listening, smtp) = (format!("http://{}", listener.local_addr()?), smtp.local_addr()?.to_string());
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", serde_json::json!({ "listening": listening }))?;
+    writeln!(stdout, "{}", serde_json::json!({ "listening": listening, "smtp": smtp }))?;
     stdout.flush()?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::{
             retention::{Eraser, ErasureError, Purger, Subject},
             seals::commitment_key_of,
         },
-        auth,
+        auth, notifications,
         orders::{self, ORDERS, Order},
         providers::{self, Policy},
         webhooks,
@@ -79,12 +79,9 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
 
 /// What stays of the bodies of a call.
 fn not_personal(provider: &str, operation: &str) -> &'static [&'static str] {
-    let Policy { provider: posts, operation: delivers, redaction } = webhooks::POLICY;
-    if (provider, operation) == (posts, delivers) {
-        redaction.not_personal
-    } else {
-        providers::not_personal(provider, operation)
-    }
+    let is_of = |policy: &Policy| (policy.provider, policy.operation) == (provider, operation);
+    let own = [webhooks::POLICY, notifications::POLICY].into_iter().find(is_of);
+    own.map_or_else(|| providers::not_personal(provider, operation), |policy| policy.redaction.not_personal)
 }
 
 async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {

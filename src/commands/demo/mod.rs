@@ -37,7 +37,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
     let programs =
         Programs { home: args.home.clone(), mongod: args.mongod.clone(), redis_server: args.redis_server.clone() };
     println!(
-        "Starting a MongoDB replica set, a Redis and stand-ins for the carrier, the ERP, the payment gateway and the verification provider, all on this machine ..."
+        "Starting a MongoDB replica set, a Redis and stand-ins for the carrier, the ERP, the payment gateway, the verification provider and the mail server, all on this machine ..."
     );
     let mongodb = servers.start_mongod(&programs, folder).await?;
     let redis = servers.start_redis(&programs, folder).await?;
@@ -58,6 +58,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
             "--audit-seal-every-ms=500".into(),
             "--rosreestr-poll-ms=300".into(),
             "--webhook-retries-ms=500,500,500".into(),
+            format!("--public-url=http://{address}"),
         ],
         &simulators,
     )?;
@@ -70,7 +71,7 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
         async move { serve::run_all(&app, listener, Shutdown::on(stopped)).await }
     });
     println!("API and worker are up at http://{address}\n");
-    let told = story::tell(&app, &format!("http://{address}"), &simulators).await;
+    let told = story::tell(&app, &format!("http://{address}"), &simulators.url).await;
     let _ = stop.send(true);
     let _ = tokio::time::timeout(Duration::from_secs(10), serving).await;
     told

@@ -21,6 +21,14 @@ pub fn user_key(user_id: &str) -> Key {
     Key::id(USERS, user_id)
 }
 
+/// The user with this id.
+///
+/// # Errors
+/// What the driver says.
+pub async fn find_user(db: &Database, user_id: &str) -> Result<Option<User>> {
+    db.collection::<User>(USERS).find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await
+}
+
 /// Whether there is such a user.
 ///
 /// # Errors
@@ -117,7 +125,7 @@ impl Store {
     }
 
     pub(super) async fn find_user(&self, user_id: &str) -> Result<Option<User>> {
-        self.users().find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await
+        find_user(&self.db, user_id).await
     }
 
     pub(super) async fn find_user_by_email(&self, email: &str) -> Result<Option<User>> {

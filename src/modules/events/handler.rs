@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Event;
-use crate::modules::queue::{Backoff, Job, Lease, QueueConfig};
+use crate::modules::queue::{Alone, Backoff, Conclusion, Job, JobEnd, Lease, QueueConfig};
 
-/// The queue of handlers' jobs.
+/// The queue of most handlers' jobs.
 pub const EVENTS_QUEUE: &str = "events-queue";
 /// Kind of handlers' jobs.
 pub const HANDLE_KIND: &str = "handle-event";
@@ -21,11 +21,21 @@ pub trait EventHandler: Send + Sync + 'static {
     /// Whether it wants events of this type. Asked when an event is relayed.
     fn wants(&self, kind: &str) -> bool;
 
+    /// The queue of its jobs. One that waits for somebody else's server has one of its own, so that it holds up no other.
+    fn queue(&self) -> QueueConfig {
+        queue()
+    }
+
     /// Handles one event. May run several times for one event: idempotent on event and handler.
     ///
     /// # Errors
     /// [`HandlerError`], which says what becomes of the job.
     async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError>;
+
+    /// Concludes an attempt that panicked, took too long, or never ran because its workers died, with this end of its job.
+    fn aborted(&self, _event_id: &str, end: JobEnd) -> Box<dyn Conclusion> {
+        Box::new(Alone(end))
+    }
 }
 
 /// The attempt at hand.
@@ -58,7 +68,7 @@ pub enum HandlerError {
     },
 }
 
-/// The queue of handlers' jobs: three more attempts after 2, 4 and 8 seconds, 30 s each, five at once in a worker; of each priority
+/// The queue of most handlers' jobs: three more attempts after 2, 4 and 8 seconds, 30 s each, five at once in a worker; of each priority
 /// the last 100 done jobs are kept.
 #[must_use]
 pub const fn queue() -> QueueConfig {

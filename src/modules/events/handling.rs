@@ -1,13 +1,14 @@
 //! The jobs of handlers: inserted when an event is relayed, one for every handler that wants it, and run one by one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bson::{DateTime, Document, doc};
 use mongodb::{ClientSession, Database};
 
 use super::{
-    Consumer, EVENTS, Event, EventHandler, EventHead, HANDLE_KIND, HandlerAttempt, HandlerError, counters,
+    Consumer, EVENTS, EVENTS_QUEUE, Event, EventHandler, EventHead, HANDLE_KIND, HandlerAttempt, HandlerError,
+    counters,
     handler::{priority, queue},
 };
 use crate::{
@@ -31,7 +32,6 @@ const UNKNOWN_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// All handlers, as one consumer.
 pub struct HandlerJobs {
     handlers: Vec<Arc<dyn EventHandler>>,
-    queue: QueueConfig,
     clock: Clock,
 }
 
@@ -39,13 +39,13 @@ impl HandlerJobs {
     /// Those of `handlers`.
     #[must_use]
     pub const fn new(handlers: Vec<Arc<dyn EventHandler>>, clock: Clock) -> Self {
-        Self { handlers, queue: queue(), clock }
+        Self { handlers, clock }
     }
 
-    fn job(&self, handler: &str, head: &EventHead, now: DateTime) -> Job {
+    fn job(queue: &QueueConfig, handler: &str, head: &EventHead, now: DateTime) -> Job {
         let payload = doc! { "eventId": &head.id, "handler": handler };
         // The request behind it is in the event, which is not read here.
-        let job = Job::new(new_id("job"), &self.queue, HANDLE_KIND, payload, &head.id, now);
+        let job = Job::new(new_id("job"), queue, HANDLE_KIND, payload, &head.id, now);
         let line = format!("{handler}:{}", head.subject_id);
         Job {
             priority: priority(&head.kind),
@@ -72,22 +72,25 @@ impl Consumer for HandlerJobs {
         heads: &[EventHead],
     ) -> mongodb::error::Result<Vec<&'static str>> {
         let now = self.clock.now();
-        let (mut jobs, mut taken) = (Vec::new(), Document::new());
+        let (mut jobs, mut taken, mut wake) = (Vec::new(), Document::new(), Vec::new());
         for handler in &self.handlers {
+            let queue = handler.queue();
             let wanted = heads.iter().filter(|head| handler.wants(&head.kind));
             let before = jobs.len();
-            jobs.extend(wanted.map(|head| self.job(handler.name(), head, now)));
+            jobs.extend(wanted.map(|head| Self::job(&queue, handler.name(), head, now)));
             if jobs.len() > before {
                 taken.insert(counters::taken_by(handler.name()), (jobs.len() - before) as i64);
+                wake.push(queue.name);
             }
         }
+        wake.dedup();
         insert_in_lines(db, session, jobs).await?;
         counters::add(db, session, taken).await?;
-        Ok(vec![self.queue.name])
+        Ok(wake)
     }
 }
 
-/// Runs the jobs of handlers.
+/// Runs the jobs of the handlers of one queue.
 pub struct HandleEvent {
     db: Database,
     handlers: Vec<Arc<dyn EventHandler>>,
@@ -96,10 +99,24 @@ pub struct HandleEvent {
 }
 
 impl HandleEvent {
-    /// With these handlers.
-    #[must_use]
-    pub const fn new(db: Database, handlers: Vec<Arc<dyn EventHandler>>, clock: Clock) -> Self {
-        Self { db, handlers, queue: queue(), clock }
+    /// With these handlers: one for each of their queues, and for the usual one, which may have jobs of others.
+    pub fn all(db: &Database, handlers: &[Arc<dyn EventHandler>], clock: &Clock) -> impl Iterator<Item = Self> + use<> {
+        let mut queues = BTreeMap::from([(EVENTS_QUEUE, (queue(), Vec::new()))]);
+        for handler in handlers {
+            let queue = handler.queue();
+            queues.entry(queue.name).or_insert((queue, Vec::new())).1.push(Arc::clone(handler));
+        }
+        let (db, clock) = (db.clone(), clock.clone());
+        queues.into_values().map(move |(queue, handlers)| Self {
+            db: db.clone(),
+            handlers,
+            queue,
+            clock: clock.clone(),
+        })
+    }
+
+    fn named(&self, name: &str) -> Option<&Arc<dyn EventHandler>> {
+        self.handlers.iter().find(|handler| handler.name() == name)
     }
 
     fn retry(&self, job: &Job, error: JobError, wait: Option<Duration>) -> JobEnd {
@@ -141,7 +158,7 @@ impl JobHandler for HandleEvent {
         let (Ok(event_id), Ok(name)) = (job.payload.get_str("eventId"), job.payload.get_str("handler")) else {
             return poison("events.unreadable_job", "The job names no event or no handler.");
         };
-        let Some(handler) = self.handlers.iter().find(|handler| handler.name() == name) else {
+        let Some(handler) = self.named(name) else {
             return if after(job.created_at, UNKNOWN_MAX) > self.clock.now() {
                 Attempt::NotBegun
             } else {
@@ -175,7 +192,11 @@ impl JobHandler for HandleEvent {
 
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
         let end = if error.class == "payload" { JobEnd::Dead { error } } else { self.retry(job, error, None) };
-        Some(Box::new(Alone(end)))
+        let text = |field| job.payload.get_str(field).ok();
+        Some(match text("handler").and_then(|name| self.named(name)).zip(text("eventId")) {
+            Some((handler, event_id)) => handler.aborted(event_id, end),
+            None => Box::new(Alone(end)),
+        })
     }
 
     fn revive(&self, _: &mut View, job: &Job, _: &Actor, _: &str) -> Result<(), RetryRefused> {
@@ -210,7 +231,7 @@ mod tests {
 
     async fn jobs() -> HandleEvent {
         let db = crate::platform::mongo::connect("mongodb://127.0.0.1:1/none").await.expect("lazily");
-        HandleEvent::new(db, vec![Arc::new(Never)], Clock::default())
+        HandleEvent::all(&db, &[Arc::new(Never) as Arc<dyn EventHandler>], &Clock::default()).next().expect("one queue")
     }
 
     fn job(attempts: i32) -> Job {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{EVENTS_QUEUE, counters};
+use super::{HANDLE_KIND, consuming::CONSUME_KIND, counters};
 use crate::{
     modules::queue::JOBS,
     platform::{
@@ -35,6 +35,8 @@ pub struct EventStatsReader {
     pub clock: Clock,
     /// Names of the handlers there are.
     pub handlers: Vec<&'static str>,
+    /// The queues of their jobs.
+    pub queues: Vec<&'static str>,
 }
 
 /// What has become of events: `total = pending + processed + failed`, at one moment.
@@ -125,7 +127,9 @@ impl EventStatsReader {
         let unrelayed = doc! { "$group": { "_id": null, "count": { "$sum": events }, "oldest": { "$min": "$at" } } };
         let unrelayed = self.aggregate(session, OUTBOX, vec![unrelayed]).await?;
         let unrelayed = unrelayed.first().map(Waiting::of).unwrap_or_default();
-        let open = doc! { "$match": { "queue": EVENTS_QUEUE, "state": { "$in": ["ready", "active", "dead"] } } };
+        let open = doc! { "$match": {
+            "queue": { "$in": &self.queues }, "state": { "$in": ["ready", "active", "dead"] }, "kind": { "$in": [HANDLE_KIND, CONSUME_KIND] },
+        } };
         let is_dead = doc! { "$eq": ["$state", "dead"] };
         let by_event = doc! { "$group": {
             "_id": { "$ifNull": ["$payload.eventId", "$_id"] }, "dead": { "$max": &is_dead },

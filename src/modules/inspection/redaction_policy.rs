@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     modules::{
         audit::retention::{RecordClass, Retention},
+        notifications,
         providers::{Policy, policies},
         webhooks,
     },
@@ -99,7 +100,7 @@ async fn get_redaction_policy(
     Ok(Json(PolicyResponse {
         otherwise: "stored as its type and length only",
         response_headers: Redaction::RESPONSE_HEADERS,
-        operations: policies().into_iter().chain([webhooks::POLICY]).map(Into::into).collect(),
+        operations: policies().into_iter().chain([webhooks::POLICY, notifications::POLICY]).map(Into::into).collect(),
         retention: RecordClass::ALL.map(|class| RetentionPolicy::of(class, retention)).into(),
     }))
 }

@@ -12,6 +12,7 @@ pub mod kyc;
 pub mod ledger_chance;
 pub mod ledger_model;
 pub mod liar;
+pub mod mailbox;
 pub mod orders;
 pub mod process;
 pub mod proxy;

@@ -1,0 +1,68 @@
+//! What follows from events by mail: one handler per letter.
+
+use async_trait::async_trait;
+
+use super::{
+    attempt::MailAborted,
+    facts::Facts,
+    letters::{LETTERS, Letter},
+    mailer::{Mail, Mailer, mail_id},
+    recipient::To,
+};
+use crate::{
+    modules::{
+        events::{Event, EventHandler, HandlerAttempt, HandlerError},
+        queue::{Conclusion, JobEnd, QueueConfig},
+    },
+    platform::ids::new_id,
+};
+
+/// Writes one letter about each event that leads to it.
+pub struct MailHandler {
+    letter: &'static Letter,
+    mailer: Mailer,
+    facts: Facts,
+    queue: QueueConfig,
+}
+
+impl MailHandler {
+    /// Those of all letters that follow from events, with jobs on `queue`.
+    #[must_use]
+    pub fn all(mailer: &Mailer, facts: &Facts, queue: &QueueConfig) -> Vec<Self> {
+        let of = |letter| Self { letter, mailer: mailer.clone(), facts: facts.clone(), queue: queue.clone() };
+        LETTERS.iter().filter(|letter| !letter.events.is_empty()).map(of).collect()
+    }
+}
+
+#[async_trait]
+impl EventHandler for MailHandler {
+    fn name(&self) -> &'static str {
+        self.letter.name
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        self.letter.events.contains(&kind)
+    }
+
+    fn queue(&self) -> QueueConfig {
+        self.queue.clone()
+    }
+
+    async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
+        let Some(values) = self.facts.of(self.letter.about, event).await? else { return Ok(()) };
+        let mail = Mail {
+            letter: self.letter,
+            occasion: &event.id,
+            to: To::User(&event.user_id),
+            subject_id: &event.subject_id,
+            values,
+            attachment: None,
+        };
+        self.mailer.send(mail, attempt).await
+    }
+
+    fn aborted(&self, event_id: &str, end: JobEnd) -> Box<dyn Conclusion> {
+        let mail_id = mail_id(event_id, self.letter);
+        Box::new(MailAborted { mail_id, end, closing_response_id: new_id("res") })
+    }
+}

@@ -1,0 +1,117 @@
+//! Every letter: what it is about, and what it is checked with. What they say is in the templates.
+
+use serde_json::{Value, json};
+
+/// What a mail is about, for those who want some and not others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// The account itself: sent always.
+    Account,
+    /// What becomes of orders.
+    Orders,
+    /// Money.
+    Payments,
+    /// Verification.
+    Kyc,
+    /// The user's endpoints.
+    Webhooks,
+    /// What comes regularly, for those who have asked for it.
+    Reports,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 6] = [Self::Account, Self::Orders, Self::Payments, Self::Kyc, Self::Webhooks, Self::Reports];
+
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Orders => "orders",
+            Self::Payments => "payments",
+            Self::Kyc => "kyc",
+            Self::Webhooks => "webhooks",
+            Self::Reports => "reports",
+        }
+    }
+}
+
+/// Where a letter's values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The order that the event is about.
+    Order,
+    /// The top-up that it is about.
+    Topup,
+}
+
+/// A letter.
+#[derive(Debug)]
+pub struct Letter {
+    /// Its handler's name, in Message-IDs, logs and metrics; once it has run, it stays.
+    pub name: &'static str,
+    /// What it says: this with `.txt` and `.html`.
+    pub template: &'static str,
+    /// What it is about.
+    pub topic: Topic,
+    /// Types of events that lead to it.
+    pub(super) events: &'static [&'static str],
+    /// Where its values come from.
+    pub(super) about: About,
+}
+
+/// All of them.
+pub const LETTERS: &[Letter] = &[
+    Letter {
+        name: "order-failed-mail",
+        template: "order-failed",
+        topic: Topic::Orders,
+        events: &["OrderFailed"],
+        about: About::Order,
+    },
+    Letter {
+        name: "topup-paid-mail",
+        template: "topup-paid",
+        topic: Topic::Payments,
+        events: &["TopupPaid"],
+        about: About::Topup,
+    },
+];
+
+impl About {
+    /// Values as they may be, to check templates with: all that there can be, and as little as there can be.
+    pub(super) fn samples(self) -> [Value; 2] {
+        match self {
+            Self::Order => {
+                let order = |charge: Value, failure: Value| {
+                    json!({
+                        "orderId": "ord_0", "orderNumber": "0000-0000-0000", "clientOrderId": "c-1", "provider": "carrier",
+                        "status": "failed", "charge": charge, "failure": failure,
+                    })
+                };
+                let failure = json!({ "code": "provider.refused", "message": "The pincode is not served." });
+                [order(json!("45.00 INR"), failure), order(Value::Null, Value::Null)]
+            }
+            Self::Topup => {
+                let topup = json!({ "topupId": "top_0", "clientTopupId": "t-1", "amount": "500.00 INR" });
+                [topup.clone(), topup]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_good_for_message_ids_and_nobody_has_two() {
+        let mut names: Vec<_> = LETTERS.iter().map(|letter| letter.name).collect();
+        let is_plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        assert!(names.iter().all(is_plain), "{names:?}");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), LETTERS.len());
+    }
+}

@@ -1,0 +1,69 @@
+//! What is remembered of a mail: that it is one, and whether the server has it. Neither address nor words.
+
+use bson::{DateTime, doc};
+use serde::{Deserialize, Serialize};
+
+use super::MAILS_KEPT;
+use crate::{
+    modules::audit::Call,
+    platform::{
+        batch::{Entity, Key},
+        mongo::Index,
+    },
+};
+
+/// Mails.
+pub const MAILS: &str = "mails";
+/// The collections of this module.
+pub const COLLECTIONS: &[&str] = &[MAILS];
+
+/// The indexes of this module.
+#[must_use]
+pub fn indexes() -> Vec<Index> {
+    vec![Index::new(MAILS, "kept", doc! { "updatedAt": 1 }).expires_after(MAILS_KEPT)]
+}
+
+/// Where a mail is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MailStatus {
+    /// The server has not taken it, as far as we know.
+    Pending,
+    /// The server has taken it.
+    Sent,
+    /// The server has refused it for good.
+    Refused,
+}
+
+/// One mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StoredMail {
+    /// What it is about and its letter: `evt_....order-failed-mail`, the first half of its `Message-ID`.
+    #[serde(rename = "_id")]
+    pub(super) id: String,
+    /// Whom it is for; empty where that is no user.
+    pub(super) user_id: String,
+    /// Where it is.
+    pub(super) status: MailStatus,
+    /// Conversations about it.
+    pub(super) attempts: i32,
+    /// A conversation whose end is not written down yet.
+    pub(super) open_call: Option<Call>,
+    /// When it was begun.
+    pub(super) created_at: DateTime,
+    /// Last change.
+    pub(super) updated_at: DateTime,
+}
+
+impl Entity for StoredMail {
+    const COLLECTION: &'static str = MAILS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        Vec::new()
+    }
+}
