@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::App;
 use crate::modules::{
     events::{
-        ConsumeEvent, Consumer, EVENTS_QUEUE, EventHandler, EventStatsReader, HandleEvent, HandlerJobs, Relay, RelayParts,
+        ConsumeEvent, Consumer, EVENTS_QUEUE, EventHandler, EventStatsReader, HandleEvent, HandlerJobs, Relay,
+        RelayParts,
     },
     notifications::MAIL_QUEUE,
     queue::JobHandler,

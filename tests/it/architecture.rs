@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("orders", &["audit", "auth", "events", "kyc", "providers", "queue", "tenants", "wallet"]),
     ("schedules", &["audit", "auth", "events", "queue"]),
     ("webhooks", &["audit", "auth", "events", "providers", "queue"]),
-    ("notifications", &["audit", "auth", "events", "orders", "providers", "queue", "wallet"]),
+    ("notifications", &["audit", "auth", "events", "kyc", "orders", "providers", "queue", "wallet", "webhooks"]),
     (
         "inspection",
         &[

@@ -131,6 +131,27 @@ impl DemoClient {
         Ok(self.send(Method::GET, &format!("{}/auth/me", self.api), None).await?.body)
     }
 
+    /// Where mails are read.
+    pub(super) fn mailbox(&self) -> String {
+        format!("{}/mail", self.simulators)
+    }
+
+    /// The mail with this subject, once it is there.
+    pub(super) async fn await_mail(&self, subject: &str) -> Result<Value, String> {
+        let url = format!("{}/_books/mails", self.mailbox());
+        let began = Instant::now();
+        loop {
+            let mails = self.send(Method::GET, &url, None).await?.body;
+            let found =
+                mails.as_array().and_then(|mails| mails.iter().find(|mail| mail["subject"] == subject).cloned());
+            match found {
+                Some(mail) => return Ok(mail),
+                None if began.elapsed() > PATIENCE => return Err(format!("no mail with the subject {subject} came")),
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
     /// Orders an extract from the property register.
     pub(super) async fn create_extract(&self, client_order_id: &str) -> Result<Answer, String> {
         let extract = json!({ "cadastralNumber": "50:33:0000000:98325", "type": "base" });

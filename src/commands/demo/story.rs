@@ -1,6 +1,7 @@
 //! The chapters.
 
 mod erp;
+mod mail;
 mod outage;
 mod webhook;
 
@@ -40,6 +41,7 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.mismatch().await?;
     story.fails_twice().await?;
     story.refused().await?;
+    story.mail().await?;
     story.lost_answer().await?;
     story.too_little_money().await?;
     story.outage().await?;

@@ -49,7 +49,7 @@ pub use error::KycError;
 pub use gate::{KycGate, NotVerified, Verified};
 pub use http::router;
 pub use job::VerifyApplication;
-pub use model::{APPLICATIONS, Application, DOCUMENTS, KycState};
+pub use model::{APPLICATIONS, Application, DOCUMENTS, KycState, Requirement};
 pub use papers::LinkedAccount;
 pub use review::Verdict;
 pub use review_http::router as review_router;

@@ -7,8 +7,10 @@ use super::letters::About;
 use crate::{
     modules::{
         events::{Event, HandlerError},
+        kyc::{KycStore, Requirement},
         orders::OrderStore,
         wallet::topups::{TopupStatus, TopupStore},
+        webhooks::{DisabledReason, EndpointStatus, WebhookStore},
     },
     platform::money::Money,
 };
@@ -18,45 +20,83 @@ use crate::{
 pub struct Facts {
     orders: OrderStore,
     topups: TopupStore,
+    applications: KycStore,
+    endpoints: WebhookStore,
 }
 
 impl Facts {
     /// Over `db`.
     #[must_use]
     pub fn new(db: &Database) -> Self {
-        Self { orders: OrderStore::new(db.clone()), topups: TopupStore::new(db.clone()) }
+        Self {
+            orders: OrderStore::new(db.clone()),
+            topups: TopupStore::new(db.clone()),
+            applications: KycStore::new(db.clone()),
+            endpoints: WebhookStore::new(db.clone()),
+        }
     }
 
     /// The values of a letter about this event; none where things have gone on since, and there is nothing more to say.
     pub(super) async fn of(&self, about: About, event: &Event) -> Result<Option<Value>, HandlerError> {
-        let (user_id, id) = (&*event.user_id, &*event.subject_id);
         match about {
-            About::Order => {
-                let order = self.orders.find(user_id, id).await.map_err(|error| away(&error))?;
-                let order = order.ok_or_else(|| gone("The order is not there."))?;
-                if event.data.get_str("status").is_ok_and(|status| status != order.status.as_str()) {
-                    return Ok(None);
-                }
-                let failure = order.failure.map(|failure| json!({ "code": failure.code, "message": failure.message }));
-                Ok(Some(json!({
-                    "orderId": order.id,
-                    "orderNumber": order.order_number,
-                    "clientOrderId": order.client_order_id,
-                    "provider": order.provider,
-                    "status": order.status.as_str(),
-                    "charge": order.charge.map(shown),
-                    "failure": failure,
-                })))
-            }
-            About::Topup => {
-                let topup = self.topups.find(user_id, id).await.map_err(|error| away(&error))?;
-                let topup = topup.ok_or_else(|| gone("The top-up is not there."))?;
-                let values = json!({
-                    "topupId": topup.id, "clientTopupId": topup.client_topup_id, "amount": shown(topup.money()),
-                });
-                Ok((topup.status == TopupStatus::Paid).then_some(values))
-            }
+            About::Order => self.of_order(event).await,
+            About::Topup => self.of_topup(event).await,
+            About::Application => self.of_application(event).await,
+            About::Endpoint => self.of_endpoint(event).await,
         }
+    }
+
+    async fn of_order(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        let order = self.orders.find(&event.user_id, &event.subject_id).await.map_err(|error| away(&error))?;
+        let order = order.ok_or_else(|| gone("The order is not there."))?;
+        if event.data.get_str("status").is_ok_and(|status| status != order.status.as_str()) {
+            return Ok(None);
+        }
+        let failure = order.failure.map(|failure| json!({ "code": failure.code, "message": failure.message }));
+        Ok(Some(json!({
+            "orderId": order.id,
+            "orderNumber": order.order_number,
+            "clientOrderId": order.client_order_id,
+            "provider": order.provider,
+            "status": order.status.as_str(),
+            "charge": order.charge.map(shown),
+            "failure": failure,
+        })))
+    }
+
+    async fn of_topup(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        let topup = self.topups.find(&event.user_id, &event.subject_id).await.map_err(|error| away(&error))?;
+        let topup = topup.ok_or_else(|| gone("The top-up is not there."))?;
+        let values =
+            json!({ "topupId": topup.id, "clientTopupId": topup.client_topup_id, "amount": shown(topup.money()) });
+        Ok((topup.status == TopupStatus::Paid).then_some(values))
+    }
+
+    async fn of_application(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        let application = self.applications.find(&event.user_id).await.map_err(|error| away(&error))?;
+        let application = application.ok_or_else(|| gone("The application is not there."))?;
+        let is_as_then = event.data.get_str("state").is_ok_and(|state| state == application.state.as_str())
+            && event.data.get_i32("submission").is_ok_and(|submission| submission == application.submission);
+        let asked = |one: &Requirement| json!({ "field": one.field, "code": one.code, "reason": one.reason });
+        let values = json!({
+            "state": application.state.as_str(),
+            "requirements": application.requirements.iter().map(asked).collect::<Vec<_>>(),
+            "reason": application.decision.map(|decision| decision.reason),
+        });
+        Ok(is_as_then.then_some(values))
+    }
+
+    async fn of_endpoint(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        let found = self.endpoints.find_endpoint(&event.user_id, &event.subject_id).await;
+        // One that its owner has deleted since needs no mail.
+        let Some(endpoint) = found.map_err(|error| away(&error))? else { return Ok(None) };
+        let url = reqwest::Url::parse(&endpoint.url).ok();
+        let values = json!({
+            "endpointId": endpoint.id,
+            "host": url.as_ref().and_then(|url| url.host_str()).unwrap_or_default(),
+            "disabledReason": endpoint.disabled_reason.map(DisabledReason::as_str),
+        });
+        Ok((endpoint.status == EndpointStatus::Disabled).then_some(values))
     }
 }
 

@@ -44,6 +44,10 @@ pub(super) enum About {
     Order,
     /// The top-up that it is about.
     Topup,
+    /// The application that it is about.
+    Application,
+    /// The endpoint that it is about.
+    Endpoint,
 }
 
 /// A letter.
@@ -71,11 +75,46 @@ pub const LETTERS: &[Letter] = &[
         about: About::Order,
     },
     Letter {
+        name: "order-needs-attention-mail",
+        template: "order-needs-attention",
+        topic: Topic::Orders,
+        events: &["OrderNeedsAttention"],
+        about: About::Order,
+    },
+    Letter {
         name: "topup-paid-mail",
         template: "topup-paid",
         topic: Topic::Payments,
         events: &["TopupPaid"],
         about: About::Topup,
+    },
+    Letter {
+        name: "kyc-verified-mail",
+        template: "kyc-verified",
+        topic: Topic::Kyc,
+        events: &["KycVerified", "KycApproved"],
+        about: About::Application,
+    },
+    Letter {
+        name: "kyc-rejected-mail",
+        template: "kyc-rejected",
+        topic: Topic::Kyc,
+        events: &["KycRejected"],
+        about: About::Application,
+    },
+    Letter {
+        name: "kyc-needs-clarification-mail",
+        template: "kyc-needs-clarification",
+        topic: Topic::Kyc,
+        events: &["KycClarificationNeeded", "KycClarificationAsked"],
+        about: About::Application,
+    },
+    Letter {
+        name: "webhook-disabled-mail",
+        template: "webhook-disabled",
+        topic: Topic::Webhooks,
+        events: &["WebhookDisabled"],
+        about: About::Endpoint,
     },
 ];
 
@@ -97,6 +136,14 @@ impl About {
                 let topup = json!({ "topupId": "top_0", "clientTopupId": "t-1", "amount": "500.00 INR" });
                 [topup.clone(), topup]
             }
+            Self::Application => {
+                let asked =
+                    json!({ "field": "pan", "code": "pan.unknown", "reason": "The register does not know it." });
+                let application = |requirements: Value, reason: Value| json!({ "state": "needs_clarification", "requirements": requirements, "reason": reason });
+                [application(json!([asked]), json!("Please look again.")), application(json!([]), Value::Null)]
+            }
+            Self::Endpoint => ["gone", "failing"]
+                .map(|reason| json!({ "endpointId": "whe_0", "host": "shop.example.com", "disabledReason": reason })),
         }
     }
 }

@@ -33,7 +33,7 @@ pub use attempt::DeliverEvent;
 pub use consumer::WebhookConsumer;
 pub use dispatch::{InFlight, WebhookDispatch};
 pub use error::WebhookError;
-pub use model::{DELIVERIES, Delivery, DeliveryStatus, ENDPOINTS, Endpoint, EndpointStatus};
+pub use model::{DELIVERIES, Delivery, DeliveryStatus, DisabledReason, ENDPOINTS, Endpoint, EndpointStatus};
 pub use payload::POLICY;
 pub use replay::ReplayEndpoint;
 pub use secrets::{Secrets as EndpointSecrets, new_secret, rotate};
