@@ -227,7 +227,7 @@ mod tests {
     fn answers(view: &View) -> Vec<(String, String, bool)> {
         let text = |log: &RawDocumentBuf, field| log.get_str(field).unwrap_or_default().to_owned();
         let logs = view.appended_to(ProviderResponseLog::COLLECTION);
-        logs.map(|log| (text(&log, "requestRefId"), text(&log, "outcome"), log.get_bool("late").unwrap_or(true)))
+        logs.map(|log| (text(log, "requestRefId"), text(log, "outcome"), log.get_bool("late").unwrap_or(true)))
             .collect()
     }
 
