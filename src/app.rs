@@ -319,6 +319,7 @@ impl App {
             queue: payments.clone(),
             gateway: gateway.clone(),
             expires_in: Duration::from_millis(config.topup_expires_ms),
+            customer_max: config.customer_topup_max.clone(),
             clock: clock.clone(),
             indexes_present: Arc::clone(&indexes_present),
         };

@@ -23,8 +23,9 @@ use crate::{
 };
 
 /// Users that are ready, one per role; the password is for all.
-const USERS: [(Role, &str); 4] = [
+const USERS: [(Role, &str); 5] = [
     (Role::Merchant, "merchant@waybill.test"),
+    (Role::Customer, "customer@waybill.test"),
     (Role::Finance, "finance@waybill.test"),
     (Role::Auditor, "auditor@waybill.test"),
     (Role::Admin, "admin@waybill.test"),
@@ -108,6 +109,8 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
         let user_id = ensure_user(&app, role, email).await?;
         if role == Role::Merchant {
             app.grant_kyc(&user_id).await.map_err(|error| error.to_string())?;
+        }
+        if !role.is_staff() {
             app.wallets.open_with(&user_id, OPENING_CREDIT).await.map_err(|error| error.to_string())?;
         }
         println!("{:<11} {email}   password: {PASSWORD}", role.as_str());

@@ -58,6 +58,8 @@ pub enum Role {
     Admin,
     /// Looks after the members of a tenant; sees their orders and wallets.
     Manager,
+    /// Buys from merchants; sees its own data only.
+    Customer,
 }
 
 impl Role {
@@ -70,6 +72,17 @@ impl Role {
             Self::Auditor => "auditor",
             Self::Admin => "admin",
             Self::Manager => "manager",
+            Self::Customer => "customer",
+        }
+    }
+
+    /// Whether it is a role of those who work here: what others may do concerns their own data only, and anybody may open an
+    /// account for it.
+    #[must_use]
+    pub const fn is_staff(self) -> bool {
+        match self {
+            Self::Merchant | Self::Customer => false,
+            Self::Finance | Self::Auditor | Self::Admin | Self::Manager => true,
         }
     }
 }
@@ -406,6 +419,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Merchant {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Merchant]).map(Self)
+    }
+}
+
+/// A merchant or a customer, about its own money and what it buys.
+#[derive(Clone, Debug)]
+pub struct MerchantOrCustomer(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for MerchantOrCustomer {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Merchant, Role::Customer]).map(Self)
     }
 }
 

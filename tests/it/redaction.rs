@@ -80,7 +80,9 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
     let user_id = &merchant.user_id;
     let amount = json!({ "amount": 1000, "currency": "INR" });
     Some(match (method, path) {
-        ("post", "/auth/register") => json!({ "email": "new#@example.com", "password": PASSWORD, "name": "New" }),
+        ("post", "/auth/register") => {
+            json!({ "email": "new#@example.com", "password": PASSWORD, "name": "New", "role": "customer" })
+        }
         ("post", "/auth/login") => json!({ "email": merchant.email, "password": PASSWORD }),
         ("post", "/auth/refresh" | "/auth/logout") => json!({ "refreshToken": "x".repeat(43) }),
         // Not the right one: whoever changes the password is signed out.

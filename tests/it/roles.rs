@@ -5,7 +5,7 @@ use waybill::platform::identity::Role;
 
 use crate::support::TestApp;
 
-const ALL: &[Role] = &[Role::Merchant, Role::Finance, Role::Auditor, Role::Admin, Role::Manager];
+const ALL: &[Role] = &[Role::Merchant, Role::Finance, Role::Auditor, Role::Admin, Role::Manager, Role::Customer];
 
 /// Who may use the route; `None` where no token is needed. The longest matching prefix counts; a row with a method is for
 /// that method only and counts before one without.
@@ -23,8 +23,8 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/orders", Some(&[Role::Merchant])),
     ("GET /orders/{orderId}/files", Some(&[Role::Merchant, Role::Auditor, Role::Admin])),
     ("PATCH /orders", Some(&[Role::Admin])),
-    ("/wallet", Some(&[Role::Merchant])),
-    ("/wallet/topups", Some(&[Role::Merchant])),
+    ("/wallet", Some(&[Role::Merchant, Role::Customer])),
+    ("/wallet/topups", Some(&[Role::Merchant, Role::Customer])),
     ("/webhooks/payments", None),
     ("/finance", Some(&[Role::Finance, Role::Auditor])),
     ("POST /finance", Some(&[Role::Finance])),

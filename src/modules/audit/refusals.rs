@@ -27,7 +27,7 @@ const WRITING_MAX: Duration = Duration::from_secs(10);
 pub enum Sender<'a> {
     /// Nobody knows who.
     Stranger,
-    /// This merchant.
+    /// This merchant or customer.
     Merchant(&'a str),
     /// This user of another role.
     Staff(&'a str),
@@ -37,7 +37,7 @@ impl<'a> Sender<'a> {
     /// A user.
     #[must_use]
     pub const fn user(user_id: &'a str, role: Role) -> Self {
-        if matches!(role, Role::Merchant) { Self::Merchant(user_id) } else { Self::Staff(user_id) }
+        if role.is_staff() { Self::Staff(user_id) } else { Self::Merchant(user_id) }
     }
 }
 

@@ -67,7 +67,17 @@ impl Serialize for Secret {
     }
 }
 
-/// A new merchant.
+/// What somebody opens an account for.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum OwnRole {
+    /// Sends parcels and sells.
+    Merchant,
+    /// Buys.
+    Customer,
+}
+
+/// A new merchant or customer.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RegisterRequest {
@@ -82,6 +92,8 @@ struct RegisterRequest {
     #[validate(custom(function = "check_name"))]
     #[schema(min_length = 1, max_length = 120, example = "Asha Rao")]
     name: String,
+    /// By default `merchant`.
+    role: Option<OwnRole>,
 }
 
 /// Who somebody claims to be.
@@ -179,7 +191,11 @@ async fn register(
     _: NoQuery,
     ApiJson(request): Body<RegisterRequest>,
 ) -> Result<impl IntoResponse, AppError> {
-    let tokens = auth.register(&request.email, &request.password, &request.name, &caller).await?;
+    let role = match request.role {
+        None | Some(OwnRole::Merchant) => Role::Merchant,
+        Some(OwnRole::Customer) => Role::Customer,
+    };
+    let tokens = auth.register(&request.email, &request.password, &request.name, role, &caller).await?;
     Ok((StatusCode::CREATED, answer(&tokens)?))
 }
 

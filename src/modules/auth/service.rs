@@ -116,11 +116,12 @@ impl AuthService {
         email: &str,
         password: &SecretString,
         name: &str,
+        role: Role,
         caller: &Caller,
     ) -> Result<Tokens, AuthError> {
         self.attempts.take_registration(caller.address).await?;
-        let by_itself = |user_id: &str| caller.user(user_id, Some(Role::Merchant));
-        let user = self.add_user(email, password, name, Role::Merchant, by_itself).await?;
+        let by_itself = |user_id: &str| caller.user(user_id, Some(role));
+        let user = self.add_user(email, password, name, role, by_itself).await?;
         let tokens = self.open_session(&user, caller).await?;
         Ok(Tokens { device_cookie: Some(self.device_keys.cookie(&user.id)), ..tokens })
     }

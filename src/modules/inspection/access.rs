@@ -18,7 +18,7 @@ use crate::{
         clock::Clock,
         error::AppError,
         http::{ClientAddr, RequestId},
-        identity::{About, Actor, Caller, CurrentUser, Role, SeenUser},
+        identity::{About, Actor, Caller, CurrentUser, SeenUser},
         scrub::{hidden, is_ours, is_plain},
     },
 };
@@ -91,7 +91,7 @@ impl Asked {
     fn concerns(&self, user: &CurrentUser, status: Option<StatusCode>) -> bool {
         let in_vain = status.is_none_or(|status| status.is_client_error() || status.is_server_error());
         let others = OTHERS_DATA.iter().any(|prefix| self.route.starts_with(prefix));
-        user.role != Role::Merchant && if self.reads() { others && status.is_some() } else { in_vain }
+        user.role.is_staff() && if self.reads() { others && status.is_some() } else { in_vain }
     }
 
     fn event(
@@ -227,6 +227,7 @@ pub async fn record_access(State(log): State<AccessLog>, mut request: Request, n
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::identity::Role;
 
     fn asked(method: Method, route: &str, path: &str, query: &str) -> Asked {
         let (route, path, query) = (route.to_owned(), path.to_owned(), query.to_owned());
@@ -258,7 +259,9 @@ mod tests {
         ] {
             let asked = asked(method, route, route, "");
             assert_eq!(asked.concerns(&user(Role::Admin), status), concerns, "{route} {status:?}");
-            assert!(!asked.concerns(&user(Role::Merchant), status), "{route}: their own");
+            for role in [Role::Merchant, Role::Customer] {
+                assert!(!asked.concerns(&user(role), status), "{route}: their own");
+            }
         }
     }
 

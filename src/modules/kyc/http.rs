@@ -246,7 +246,7 @@ async fn get_document(
     let turn = service.turn(&user).await?;
     let (entry, content) = match user.role {
         Role::Admin => service.reviewed_document(&user, &document_id).await?,
-        Role::Merchant | Role::Finance | Role::Auditor | Role::Manager => {
+        Role::Merchant | Role::Finance | Role::Auditor | Role::Manager | Role::Customer => {
             service.own_document(&user, &document_id).await?
         }
     };

@@ -278,7 +278,7 @@ impl KycService {
         let application = self.store.find(user_id).await?.ok_or(KycError::NotFound)?;
         let numbers = match reviewer.role {
             Role::Admin => Some(open_numbers(&application, &self.keys)?),
-            Role::Merchant | Role::Finance | Role::Auditor | Role::Manager => None,
+            Role::Merchant | Role::Finance | Role::Auditor | Role::Manager | Role::Customer => None,
         };
         let owner = Some(application.user_id.clone());
         self.write_down(reviewer, "kyc.application_read", ("kyc_application", &application.id), owner).await?;

@@ -243,7 +243,7 @@ impl OrderService {
     async fn readable(&self, user: &CurrentUser, order_id: &str) -> Result<Order, OrderError> {
         match user.role {
             Role::Admin | Role::Auditor => self.store.find_any(order_id).await?.ok_or(OrderError::NotFound),
-            Role::Merchant | Role::Finance | Role::Manager => self.get(user, order_id).await,
+            Role::Merchant | Role::Finance | Role::Manager | Role::Customer => self.get(user, order_id).await,
         }
     }
 

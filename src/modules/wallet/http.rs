@@ -18,7 +18,7 @@ use crate::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
-        identity::{About, Finance, FinanceReader, Merchant},
+        identity::{About, Finance, FinanceReader, MerchantOrCustomer},
         ids::is_id,
         money::{AMOUNT_MAX, Currency, Money},
         text::{free_text, holds_unseen},
@@ -323,7 +323,7 @@ impl From<LedgerTransaction> for TransactionResponse {
     responses((status = 200, body = WalletResponse)))]
 async fn get_wallet(
     State(service): State<WalletService>,
-    Merchant(user): Merchant,
+    MerchantOrCustomer(user): MerchantOrCustomer,
     ApiQuery(query): ApiQuery<WalletQuery>,
 ) -> Result<Json<WalletResponse>, AppError> {
     let balance = service.balance(&user.user_id, query.currency.unwrap_or(Currency::INR), None).await?;

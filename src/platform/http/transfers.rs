@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::platform::identity::{CurrentUser, Role};
+use crate::platform::identity::CurrentUser;
 
 /// Documents that one process holds in memory for merchants: 5 MiB each.
 const TRANSFERS_MAX: usize = 24;
@@ -87,10 +87,7 @@ impl Transfers {
     /// # Errors
     /// [`Busy`].
     pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, Busy> {
-        let (user_id, room) = match user.role {
-            Role::Merchant => (&user.user_id, &self.room),
-            Role::Finance | Role::Auditor | Role::Admin | Role::Manager => (&user.user_id, &self.staff_room),
-        };
+        let (user_id, room) = (&user.user_id, if user.role.is_staff() { &self.staff_room } else { &self.room });
         let mut own = Own { permit: None, user_id: user_id.to_owned(), users: Arc::clone(&self.users) };
         let turns = {
             let mut users = self.users.lock();
@@ -176,6 +173,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::platform::identity::Role;
 
     fn user(user_id: &str, role: Role) -> CurrentUser {
         CurrentUser {

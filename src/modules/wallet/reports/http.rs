@@ -23,7 +23,7 @@ use crate::{
         clock::Rfc3339Time,
         error::{AppError, FieldError, Problem},
         http::{ApiQuery, CSV, attachment},
-        identity::Merchant,
+        identity::MerchantOrCustomer,
         money::Currency,
     },
 };
@@ -262,7 +262,7 @@ struct StatementResponse {
     ))]
 async fn list_own_ledger(
     State(reports): State<Reports>,
-    Merchant(user): Merchant,
+    MerchantOrCustomer(user): MerchantOrCustomer,
     ApiQuery(query): ApiQuery<OwnLedgerQuery>,
 ) -> Result<Json<OwnLedgerResponse>, AppError> {
     ensure_period(query.from, query.to)?;
@@ -291,7 +291,7 @@ async fn list_own_ledger(
     ))]
 async fn get_statement(
     State(reports): State<Reports>,
-    Merchant(user): Merchant,
+    MerchantOrCustomer(user): MerchantOrCustomer,
     ApiQuery(query): ApiQuery<StatementQuery>,
 ) -> Result<Response, AppError> {
     ensure_period(query.from, query.to)?;

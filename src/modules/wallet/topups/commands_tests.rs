@@ -41,6 +41,7 @@ pub(super) fn event_types(view: &View) -> Vec<String> {
 fn request(number: u32) -> RequestTopup {
     RequestTopup {
         gate: KycGate::new(false),
+        unverified_max: None,
         user_id: "usr_1".into(),
         client_topup_id: "t-1001".into(),
         provider: "paygate",
@@ -63,6 +64,18 @@ fn requested(reply: Result<(Topup, bool), TopupError>) -> (&'static str, String)
         Err(TopupError::IdempotencyMismatch) => ("mismatch", String::new()),
         Err(TopupError::NotVerified(_)) => ("not verified", String::new()),
         Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_customer_tops_up_in_every_state_but_suspended() {
+    for state in KycState::ALL {
+        let mut view = View::new(NOW);
+        view.put_read(&Application { state, ..Application::new("usr_1", NOW) });
+        let unverified_max = Some(vec![MONEY]);
+        let gated = RequestTopup { gate: KycGate::new(true), unverified_max, ..request(1) };
+        let expected = if state == KycState::Suspended { "not verified" } else { "new" };
+        assert_eq!(requested(decide(&mut view, &gated)).0, expected, "{state:?}");
     }
 }
 

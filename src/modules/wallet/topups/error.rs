@@ -5,6 +5,7 @@ use crate::{
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind},
+        money::Money,
     },
 };
 
@@ -20,6 +21,12 @@ pub enum TopupError {
     /// The merchant may not do business; nothing is stored, and the id may be used again.
     #[error(transparent)]
     NotVerified(#[from] NotVerified),
+    /// A customer who is not verified may not have so much in the wallet; nothing is stored, and the id may be used again.
+    #[error("over what an unverified customer's wallet may come to")]
+    OverLimit {
+        /// What it may come to.
+        limit: Money,
+    },
     /// Absent, or somebody else's.
     #[error("there is no such top-up")]
     NotFound,
@@ -47,6 +54,12 @@ impl From<TopupError> for AppError {
                 "This clientTopupId was used for a top-up of another amount; use a new one for a new top-up.",
             ),
             TopupError::NotVerified(refusal) => refusal.into(),
+            TopupError::OverLimit { limit } => Self::new(
+                ErrorKind::Forbidden,
+                "topups.over_limit",
+                format!("Your wallet may come to {limit} by top-ups; spend some of it first."),
+            )
+            .with("limit", limit),
             TopupError::NotFound => Self::new(ErrorKind::NotFound, "topups.not_found", "There is no such top-up."),
             TopupError::NotReady => Self::not_migrated(),
             TopupError::Lane(error) => error.into(),

@@ -17,7 +17,7 @@ use crate::{
         clock::Rfc3339Time,
         error::{AppError, Problem},
         http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered, cursor},
-        identity::Merchant,
+        identity::MerchantOrCustomer,
         money::Money,
     },
 };
@@ -126,7 +126,7 @@ impl From<Topup> for TopupResponse {
     ))]
 async fn request_topup(
     State(service): State<TopupService>,
-    Merchant(user): Merchant,
+    MerchantOrCustomer(user): MerchantOrCustomer,
     _: NoQuery,
     ApiJson(request): ApiJson<TopupRequest>,
 ) -> Result<Response, AppError> {
@@ -143,7 +143,7 @@ async fn request_topup(
     ))]
 async fn list_topups(
     State(service): State<TopupService>,
-    Merchant(user): Merchant,
+    MerchantOrCustomer(user): MerchantOrCustomer,
     ApiQuery(query): ApiQuery<ListTopupsQuery>,
 ) -> Result<Json<TopupListResponse>, AppError> {
     let limit = query.limit.unwrap_or(PAGE);
@@ -161,7 +161,7 @@ async fn list_topups(
     ))]
 async fn get_topup(
     State(service): State<TopupService>,
-    Merchant(user): Merchant,
+    MerchantOrCustomer(user): MerchantOrCustomer,
     _: NoQuery,
     ApiPath(topup_id): ApiPath<String>,
 ) -> Result<Json<TopupResponse>, AppError> {

@@ -25,7 +25,13 @@ use crate::{
         },
         queue::{QueueConfig, Waker},
     },
-    platform::{batch::Lane, clock::Clock, identity::CurrentUser, ids::new_id, money::Money},
+    platform::{
+        batch::Lane,
+        clock::Clock,
+        identity::{CurrentUser, Role},
+        ids::new_id,
+        money::Money,
+    },
 };
 
 /// Top-ups, as the API offers them.
@@ -45,6 +51,8 @@ pub struct TopupService {
     pub gateway: Option<Arc<dyn PaymentGateway>>,
     /// A payment can't be paid later.
     pub expires_in: Duration,
+    /// What the wallet of a customer who is not verified may come to, by currency; where there is no limit, nothing.
+    pub customer_max: Vec<Money>,
     /// Time.
     pub clock: Clock,
     /// Nothing is written before.
@@ -73,7 +81,7 @@ impl TopupService {
     /// Asks for a top-up; `true` where it was asked for before.
     ///
     /// # Errors
-    /// [`TopupError::NotConfigured`], [`TopupError::NotVerified`], [`TopupError::IdempotencyMismatch`], [`TopupError::NotReady`], [`TopupError::Lane`].
+    /// [`TopupError::NotConfigured`], [`TopupError::NotVerified`], [`TopupError::OverLimit`], [`TopupError::IdempotencyMismatch`], [`TopupError::NotReady`], [`TopupError::Lane`].
     pub async fn request(&self, user: &CurrentUser, new: NewTopup) -> Result<(Topup, bool), TopupError> {
         if self.gateway.is_none() {
             return Err(TopupError::NotConfigured);
@@ -83,6 +91,7 @@ impl TopupService {
         }
         let command = RequestTopup {
             gate: self.gate,
+            unverified_max: (user.role == Role::Customer).then(|| self.customer_max.clone()),
             user_id: user.user_id.clone(),
             client_topup_id: new.client_topup_id,
             provider: PAYMENT_GATEWAY.name,
