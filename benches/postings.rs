@@ -22,13 +22,14 @@ use waybill::{
     modules::{
         events::Actor,
         wallet::{
-            Account, Difference, Differences, Entry, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction,
-            Line, Reference, Refusal, WALLETS, Wallet, WalletStore, check_ledger, credit, open_hold, wallet_key,
+            Account, Entry, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction, Line, Reference, Refusal,
+            WALLETS, Wallet, WalletStore, check_ledger, credit, open_hold, wallet_key,
         },
     },
     platform::{
         batch::{Command, Key, Lane, LaneError, View},
         clock::Clock,
+        differences::{Difference, Differences},
         ids::new_id,
         money::{AMOUNT_MAX, Currency, Money},
         mongo,

@@ -30,6 +30,7 @@ use crate::{
             verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService, Users},
+        catalog::{CatalogService, CatalogStore},
         events::{self, Consumer, EventHandler, EventStore, RELAY, analytics},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
@@ -109,6 +110,8 @@ pub struct App {
     pub topups: TopupService,
     /// Who merchants are.
     pub kyc: KycService,
+    /// What merchants sell.
+    pub catalog: CatalogService,
     /// Endpoints of merchants, and what is posted to them.
     pub webhooks: WebhookService,
     /// Mail to users; none where no mail server is configured.
@@ -166,6 +169,7 @@ pub fn collections() -> Vec<&'static str> {
         WalletStore::COLLECTIONS,
         TopupStore::COLLECTIONS,
         KycStore::COLLECTIONS,
+        CatalogStore::COLLECTIONS,
         WebhookStore::COLLECTIONS,
         rates::COLLECTIONS,
         ScheduleStore::COLLECTIONS,
@@ -198,6 +202,7 @@ pub fn indexes() -> Vec<Index> {
         WalletStore::indexes(),
         TopupStore::indexes(),
         KycStore::indexes(),
+        CatalogStore::indexes(),
         WebhookStore::indexes(),
         rates::indexes(),
         accounts::indexes(),
@@ -340,6 +345,11 @@ impl App {
             transfers,
             indexes_present: Arc::clone(&indexes_present),
         };
+        let catalog = CatalogService {
+            lane: api_lane.clone(),
+            store: CatalogStore::new(db.clone()),
+            indexes_present: Arc::clone(&indexes_present),
+        };
         let sealer = sealing::sealer(&config, secrets, &db, &clock)?;
         let exporter = Exporter::new(
             db.clone(),
@@ -374,6 +384,7 @@ impl App {
             wallets,
             topups,
             kyc,
+            catalog,
             webhooks,
             accounts,
             exports,

@@ -77,6 +77,9 @@ pub enum Command {
     /// Look after the ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Look after stock.
+    #[command(subcommand)]
+    Stock(StockCommand),
     /// Look after what orders came to.
     #[command(subcommand)]
     Analytics(AnalyticsCommand),
@@ -107,6 +110,13 @@ pub struct MigrateArgs {
 pub enum LedgerCommand {
     /// Compare balances with lines, holds with orders, and orders with provider logs; prints every difference and exits
     /// with 1 where there is one.
+    Check(Stores),
+}
+
+/// `waybill stock ...`
+#[derive(Debug, Subcommand)]
+pub enum StockCommand {
+    /// Compare the stock of products with their movements; prints every difference and exits with 1 where there is one.
     Check(Stores),
 }
 

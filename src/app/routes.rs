@@ -22,7 +22,7 @@ use crate::{
     config::Switch,
     modules::{
         audit::{AuditStore, CallSearch},
-        auth,
+        auth, catalog,
         events::{
             self, EventStore,
             analytics::{self, AnalyticsReader},
@@ -107,6 +107,7 @@ impl App {
             .merge(topups::webhook_router(self.topups.clone()))
             .merge(kyc::router(self.kyc.clone()))
             .merge(kyc::review_router(self.kyc.clone()))
+            .merge(catalog::router(self.catalog.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),

@@ -14,17 +14,22 @@ use crate::{
             retention::Purger,
             verification::{Part, verify_chain},
         },
+        catalog::{CatalogStore, check_stock},
         inspection::check_all,
         schedules::{Alert, CalendarError, Finished, Missed, Plan, Task},
-        wallet::{Difference, Differences, WalletStore},
+        wallet::WalletStore,
     },
-    platform::sealing::SealingKeys,
+    platform::{
+        differences::{Difference, Differences},
+        sealing::SealingKeys,
+    },
 };
 
 const LEDGER_CHECK: &str = "ledger-check";
+const STOCK_CHECK: &str = "stock-check";
 const AUDIT_VERIFY: &str = "audit-verify";
 const AUDIT_PURGE: &str = "audit-purge";
-/// Differences that a run lists; `waybill ledger check` prints all.
+/// Differences that a run lists; `waybill ledger check` and `waybill stock check` print all.
 const LISTED_MAX: usize = 20;
 
 /// Every schedule that is not switched off.
@@ -36,6 +41,12 @@ pub(super) fn plans(settings: &ScheduleArgs) -> Result<Vec<Plan>, CalendarError>
             &settings.ledger_check_cron,
             Missed::Once,
             "Compares balances with lines, holds with orders, orders with provider logs, top-ups with credits.",
+        ),
+        (
+            STOCK_CHECK,
+            &settings.stock_check_cron,
+            Missed::Once,
+            "Compares the stock of products with their movements, and each movement with the one before.",
         ),
         (
             AUDIT_VERIFY,
@@ -64,6 +75,7 @@ pub(super) fn tasks(parts: TaskParts) -> HashMap<&'static str, Arc<dyn Task>> {
     let check = LedgerCheck { store: WalletStore::new(db.clone()) };
     HashMap::from([
         (LEDGER_CHECK, Arc::new(check) as Arc<dyn Task>),
+        (STOCK_CHECK, Arc::new(StockCheck { store: CatalogStore::new(db.clone()) })),
         (AUDIT_VERIFY, Arc::new(AuditVerify { db, keys, sealing })),
         (AUDIT_PURGE, Arc::new(AuditPurge { purger })),
     ])
@@ -94,6 +106,14 @@ impl Differences for Found {
     }
 }
 
+impl Found {
+    /// What a run shows of it.
+    fn told(self) -> bson::Document {
+        let Self { count, listed, looked_at } = self;
+        doc! { "differences": count as i64, "listed": listed, "checked": looked_at }
+    }
+}
+
 #[async_trait]
 impl Task for LedgerCheck {
     async fn run(&self) -> Result<Finished, String> {
@@ -104,9 +124,25 @@ impl Task for LedgerCheck {
             kind: "LedgerDiffers",
             message: format!("The books differ in {} place(s); `waybill ledger check` lists them.", found.count),
         });
-        let Found { count, listed, looked_at } = found;
-        let result = doc! { "differences": count as i64, "listed": listed, "checked": looked_at };
-        Ok(Finished { result, alert })
+        Ok(Finished { result: found.told(), alert })
+    }
+}
+
+struct StockCheck {
+    store: CatalogStore,
+}
+
+#[async_trait]
+impl Task for StockCheck {
+    async fn run(&self) -> Result<Finished, String> {
+        let mut found = Found::default();
+        check_stock(&self.store, &mut found).await.map_err(|error| error.to_string())?;
+        metrics::gauge!("waybill_stock_differences").set(found.count as f64);
+        let alert = (found.count > 0).then(|| Alert {
+            kind: "StockDiffers",
+            message: format!("The stock differs in {} place(s); `waybill stock check` lists them.", found.count),
+        });
+        Ok(Finished { result: found.told(), alert })
     }
 }
 

@@ -17,7 +17,7 @@ use bson::{DateTime, doc};
 
 use crate::{
     app,
-    config::{AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, WebhooksCommand},
+    config::{AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, StockCommand, WebhooksCommand},
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
         wallet::rates::{self, Card},
@@ -39,6 +39,7 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Migrate(args) => migrate(&args).await,
         Command::Audit(command) => return audit::run(command).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
+        Command::Stock(StockCommand::Check(stores)) => ledger::check_stock(&stores).await,
         Command::Analytics(AnalyticsCommand::Rebuild(stores)) => analytics::rebuild(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(command) => user::run(command).await,

@@ -21,6 +21,9 @@ pub struct ScheduleArgs {
     /// When the ledger is checked, as by `waybill ledger check`; a cron expression, or `never`.
     #[arg(long, env = "LEDGER_CHECK_CRON", default_value = "0 2 * * *")]
     pub ledger_check_cron: String,
+    /// When stock is checked, as by `waybill stock check`; a cron expression, or `never`.
+    #[arg(long, env = "STOCK_CHECK_CRON", default_value = "15 2 * * *")]
+    pub stock_check_cron: String,
     /// When the audit's seals are verified, as by `waybill audit verify`; a cron expression, or `never`.
     #[arg(long, env = "AUDIT_VERIFY_CRON", default_value = "30 2 * * *")]
     pub audit_verify_cron: String,

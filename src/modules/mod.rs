@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod catalog;
 pub mod events;
 pub mod inspection;
 pub mod kyc;

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod cells;
 pub mod clock;
 pub mod crash;
+pub mod differences;
 pub mod erased;
 pub mod error;
 pub mod exchange;

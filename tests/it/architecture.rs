@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("queue", &[]),
     ("events", &["queue"]),
     ("auth", &["audit", "events", "queue"]),
+    ("catalog", &["audit", "events"]),
     ("providers", &["audit", "queue"]),
     ("kyc", &["audit", "auth", "events", "providers", "queue"]),
     ("tenants", &["audit", "auth", "events"]),

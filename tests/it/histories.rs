@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{DateTime, Document, doc};
 use serde_json::Value;
 use waybill::platform::{
     clock::Rfc3339Time,
@@ -102,22 +102,7 @@ impl Scene {
 
     /// What is answered, and how many keys and documents the server looked at for it.
     async fn read(&self, user: &User, path: &str) -> (Value, i64) {
-        let db = self.app.db();
-        db.run_command(doc! { "profile": 2 }).await.unwrap();
-        let answer = self.app.get(user, path).await.expect(200).body;
-        db.run_command(doc! { "profile": 0 }).await.unwrap();
-        let number = |document: &Document, field| match document.get(field) {
-            Some(Bson::Int32(number)) => i64::from(*number),
-            Some(Bson::Int64(number)) => *number,
-            _ => 0,
-        };
-        let carried_out =
-            self.app.all("system.profile", doc! { "ns": { "$ne": format!("{}.system.profile", db.name()) } });
-        let carried_out = carried_out.await;
-        assert!(!carried_out.is_empty(), "{path} reads nothing");
-        let cost = carried_out.iter().map(|read| number(read, "docsExamined") + number(read, "keysExamined")).sum();
-        db.collection::<Document>("system.profile").drop().await.unwrap();
-        (answer, cost)
+        self.app.cost_of(user, path).await
     }
 
     async fn costs(&self, user: &User, path: &str, most: i64) -> Value {

@@ -13,10 +13,11 @@ use futures_util::{FutureExt, future::join_all};
 use mongodb::Database;
 use serde::{Deserialize, Serialize};
 use waybill::{
-    modules::wallet::{Difference, Differences, Hold, LEDGER, LedgerTransaction, Wallet, WalletStore, check_ledger},
+    modules::wallet::{Hold, LEDGER, LedgerTransaction, Wallet, WalletStore, check_ledger},
     platform::{
         batch::{Command, Entity, Key, Lane, LaneError, View},
         clock::Clock,
+        differences::{Difference, Differences},
         money::Currency,
         mongo,
     },

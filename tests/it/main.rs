@@ -25,6 +25,7 @@ mod audit_verify_parts;
 mod audit_verify_seals;
 mod auth;
 mod cancel;
+mod catalog;
 mod edge;
 mod events;
 mod faults;

@@ -54,6 +54,15 @@ const KEPT: &[Kept] = &[
     },
     Kept { collection: "provider_accounts", field: "comment", why: "the same" },
     Kept {
+        collection: "products",
+        field: "sku",
+        why: "the merchant's own words for everybody to read: articles have numbers as long as accounts'",
+    },
+    Kept { collection: "products", field: "name", why: "the same" },
+    Kept { collection: "products", field: "description", why: "the same" },
+    Kept { collection: "products", field: "category", why: "the same" },
+    Kept { collection: "products", field: "terms", why: "the words of all these" },
+    Kept {
         collection: "webhook_endpoints",
         field: "url",
         why: "the merchant's own address, shown to nobody else; logs have its host alone",
@@ -69,7 +78,7 @@ const KEPT: &[Kept] = &[
 const AT_ONCE: usize = 8;
 
 /// Fields that hold amounts, which may be any number.
-const AMOUNTS: &[&str] = &["/amount", "/unitPrice", "/shippingCost"];
+const AMOUNTS: &[&str] = &["/amount", "/unitPrice", "/shippingCost", "/delta", "/lowStockAt"];
 
 /// Names that somebody gives to what is theirs. They may be any word, and are the names under which it is found again.
 const NAMES: &[&str] = &["clientOrderId", "clientTopupId", "clientReference"];
@@ -122,6 +131,18 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
             "slug": "ten-#", "name": "Stores", "settings": { "timezone": "UTC", "supportEmail": "help@example.com" },
         }),
         ("patch", "/tenants/{tenantId}") => json!({ "name": "Other stores" }),
+        ("post", "/products") => json!({
+            "sku": "sku-#", "name": "Watch", "description": "Shows the time.", "category": "Watches",
+            "price": { "amount": 49_900, "currency": "INR" }, "lowStockAt": 5,
+            "parcel": { "weightGrams": 400, "dimensionsCm": { "length": 10, "width": 10, "height": 8 } },
+        }),
+        ("patch", "/products/{productId}") => json!({
+            "name": "Clock", "description": "Shows the time.", "category": "Clocks",
+            "price": { "amount": 49_900, "currency": "INR" }, "lowStockAt": 5, "status": "active",
+        }),
+        ("post", "/products/{productId}/stock") => {
+            json!({ "clientReference": "in-#", "delta": 10, "kind": "receipt", "reason": "From the supplier." })
+        }
         ("post", "/webhook-endpoints") => {
             json!({ "url": "https://hooks.example.com/waybill", "types": ["order.created"], "description": "The shop's own." })
         }

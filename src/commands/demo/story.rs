@@ -19,9 +19,12 @@ use crate::{
     modules::{
         audit::{AuditStore, ProviderRequestLog, ProviderResponseLog},
         inspection::check_all,
-        wallet::{Difference, Differences, WalletStore},
+        wallet::WalletStore,
     },
-    platform::money::{Currency, Money},
+    platform::{
+        differences::{Difference, Differences},
+        money::{Currency, Money},
+    },
 };
 
 struct Story<'a> {

@@ -25,7 +25,7 @@ use crate::{
 
 /// What others' data is under. Reading an application records itself, with its owner; jobs hold ids only, and boards that
 /// look at queues every few seconds would bury the rest.
-const OTHERS_DATA: [&str; 4] = ["/audit", "/finance", "/tenants", "/users"];
+const OTHERS_DATA: [&str; 5] = ["/audit", "/finance", "/products/{productId}/movements", "/tenants", "/users"];
 /// Longest text that is kept of a request.
 const TEXT_CHARS_MAX: usize = 300;
 

@@ -16,13 +16,13 @@ use crate::{
         orders::{Due, ORDERS, Order, OrderStatus, due, is_settled},
         queue::{JOBS, JobState},
         wallet::{
-            Account, Difference, Differences, HOLDS, Hold, HoldState, LEDGER, LedgerTransaction, WalletStore,
-            check_ledger, sorted,
+            Account, HOLDS, Hold, HoldState, LEDGER, LedgerTransaction, WalletStore, check_ledger,
             topups::{TOPUPS, Topup, TopupStatus},
         },
     },
     platform::{
         clock::{Clock, Rfc3339Time},
+        differences::{Difference, Differences, sorted},
         error::AppError,
         http::NoQuery,
         identity::FinanceReader,

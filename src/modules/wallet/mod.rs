@@ -27,7 +27,7 @@ pub mod topups;
 #[cfg(test)]
 mod ledger_tests;
 
-pub use check::{Difference, Differences, check_ledger, sorted};
+pub use check::check_ledger;
 pub use commands::{Book, Booked, Booking, Reverse, Reversed};
 pub use http::router;
 pub use ledger::{Entry, Refusal, Share, capture, credit, debit, open_hold, refund, release, reverse, wallet_key};

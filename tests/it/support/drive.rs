@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::{
@@ -142,6 +142,25 @@ impl TestApp {
         let documents = self.db().collection::<Document>(collection);
         let updated = documents.update_one(filter, doc! { "$set": set }).await.unwrap();
         assert_eq!(updated.matched_count, 1);
+    }
+
+    /// What is answered, and how many keys and documents the server looked at for it.
+    pub async fn cost_of(&self, user: &User, path: &str) -> (Value, i64) {
+        let db = self.db();
+        db.run_command(doc! { "profile": 2 }).await.unwrap();
+        let answer = self.get(user, path).await.expect(200).body;
+        db.run_command(doc! { "profile": 0 }).await.unwrap();
+        let number = |document: &Document, field| match document.get(field) {
+            Some(Bson::Int32(number)) => i64::from(*number),
+            Some(Bson::Int64(number)) => *number,
+            _ => 0,
+        };
+        let carried_out = self.all("system.profile", doc! { "ns": { "$ne": format!("{}.system.profile", db.name()) } });
+        let carried_out = carried_out.await;
+        assert!(!carried_out.is_empty(), "{path} reads nothing");
+        let cost = carried_out.iter().map(|read| number(read, "docsExamined") + number(read, "keysExamined")).sum();
+        db.collection::<Document>("system.profile").drop().await.unwrap();
+        (answer, cost)
     }
 
     /// A worker that runs on its own until it is stopped.

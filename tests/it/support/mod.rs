@@ -42,11 +42,13 @@ use waybill::{
     config::{Config, config_from},
     modules::{
         auth::PasswordCost,
+        catalog::{CatalogStore, check_stock},
         inspection::check_all,
         queue::Worker,
-        wallet::{Difference, Differences, WalletStore},
+        wallet::WalletStore,
     },
     platform::{
+        differences::{Difference, Differences},
         identity::{Role, TokenKeys},
         money::{Currency, Money},
     },
@@ -468,6 +470,7 @@ pub async fn differences(db: &Database) -> Vec<Difference> {
     }
     let mut found = Found(Vec::new());
     check_all(&WalletStore::new(db.clone()), &mut found).await.expect("the books can be read");
+    check_stock(&CatalogStore::new(db.clone()), &mut found).await.expect("stock can be read");
     found.0
 }
 
