@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(register(json!({"email": "a@example.com", "password": 1, "name": "A"})), ["password type"]);
         assert_eq!(
             register(json!({"email": "a@example.com", "role": "admin"})),
-            ["name required", "password required", "role unknown"]
+            ["name required", "password required", "role unknown_value"]
         );
         assert_eq!(
             wrong::<ChangePasswordRequest>(json!({"currentPassword": "", "newPassword": "short"})),
