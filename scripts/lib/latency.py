@@ -73,7 +73,8 @@ def main():
     carrier = json.loads(simulators.stdout.readline())["listening"]
     port = free_port()
     env = {**os.environ, "MONGODB_URI": os.environ["MONGODB_URI"].replace("/?", "/latency?"), "REDIS_PREFIX": "latency",
-           "HTTP_ADDR": f"127.0.0.1:{port}", "JWT_SECRET": "j" * 40, "SEALING_KEY": "0" * 64, "RATE_LIMIT": "off",
+           "HTTP_ADDR": f"127.0.0.1:{port}", "JWT_SECRET": "j" * 40, "SEALING_KEY": "0" * 64,
+           "AUDIT_SIGNING_KEY": "5" * 64, "RATE_LIMIT": "off",
            "PARCELX_BASE_URL": f"{carrier}/parcelx/api/v3", "PARCELX_ACCESS_KEY": "a", "PARCELX_SECRET_KEY": "b",
            "RUST_LOG": "warn"}
     waybill = release / "waybill"

@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import time
+from datetime import datetime
 
 DEADLINE_SECONDS = 60
 OP_MSG = 2013
@@ -19,7 +20,7 @@ ALREADY_INITIALIZED = 23
 
 
 def encode(document):
-    """A dict of int, bool, str, dict and list as BSON."""
+    """A dict of int, bool, str, datetime, dict and list as BSON."""
     body = b""
     for key, value in document.items():
         name = key.encode() + b"\0"
@@ -30,6 +31,8 @@ def encode(document):
         elif isinstance(value, str):
             text = value.encode() + b"\0"
             body += b"\x02" + name + struct.pack("<i", len(text)) + text
+        elif isinstance(value, datetime):
+            body += b"\x09" + name + struct.pack("<q", int(value.timestamp() * 1000))
         elif isinstance(value, dict):
             body += b"\x03" + name + encode(value)
         elif isinstance(value, list):
