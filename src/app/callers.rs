@@ -67,7 +67,19 @@ pub(super) fn dispatcher(
 pub(super) fn event_handlers(config: &Config, db: &Database, mailer: Option<&Mailer>) -> Vec<Arc<dyn EventHandler>> {
     let facts = Facts::new(db);
     let letters = mailer.into_iter().flat_map(|mailer| MailHandler::all(mailer, &facts, &config.mail_queue()));
-    letters.map(|letter| Arc::new(letter) as Arc<dyn EventHandler>).collect()
+    let letters = letters.map(|letter| Arc::new(letter) as Arc<dyn EventHandler>);
+    letters.chain(counting_effects(config, db)).collect()
+}
+
+#[cfg(debug_assertions)]
+fn counting_effects(config: &Config, db: &Database) -> Vec<Arc<dyn EventHandler>> {
+    let two = crate::modules::events::CountEffects::two(db).map(|one| Arc::new(one) as Arc<dyn EventHandler>);
+    two.into_iter().filter(|_| config.worker.count_effects).collect()
+}
+
+#[cfg(not(debug_assertions))]
+const fn counting_effects(_: &Config, _: &Database) -> Vec<Arc<dyn EventHandler>> {
+    Vec::new()
 }
 
 /// What else follows from events, in the transaction that relays them.

@@ -58,6 +58,9 @@ pub struct WorkerArgs {
     /// Workers of this process call their provider with this account only, and no other provider.
     #[arg(long, env = "PROVIDER_ACCOUNT")]
     pub provider_account: Option<String>,
+    /// Two handlers count every event (tests only; debug builds).
+    #[arg(long, env = "WAYBILL_COUNT_EFFECTS", hide = true)]
+    pub count_effects: bool,
 }
 
 impl WorkerArgs {

@@ -22,11 +22,13 @@ pub const OF_JOBS: &[&str] = &[
 pub const OF_SEALING: &[&str] = &["seal_read", "seal_built", "seal_stored", "seal_anchored"];
 /// Those of the relay.
 pub const OF_RELAYING: &[&str] = &["relay_taken", "relay_acknowledged"];
+/// Those of the handlers of events that count their effects.
+pub const OF_HANDLING: &[&str] = &["event_handling", "event_handled"];
 /// Those of the purge.
 pub const OF_PURGING: &[&str] = &["purge_deleting", "purge_committed"];
 
 fn points() -> impl Iterator<Item = &'static str> {
-    [OF_JOBS, OF_SEALING, OF_RELAYING, OF_PURGING].into_iter().flatten().copied()
+    [OF_JOBS, OF_SEALING, OF_RELAYING, OF_HANDLING, OF_PURGING].into_iter().flatten().copied()
 }
 
 #[derive(Debug, Default)]

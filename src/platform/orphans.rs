@@ -21,6 +21,8 @@ use mongodb::{
 };
 use parking_lot::Mutex;
 
+use super::mongo;
+
 /// Whoever has lost to another writer for this long, asks whether that one is alive.
 pub const SUSPECTED_AFTER: Duration = Duration::from_millis(300);
 /// A transaction that did nothing for this long is an orphan.
@@ -33,6 +35,13 @@ const UNAUTHORIZED: i32 = 13;
 
 static LAST_LOOK: Mutex<Option<Instant>> = Mutex::new(None);
 static REFUSAL_SAID: AtomicBool = AtomicBool::new(false);
+
+/// Looks for orphans where somebody has lost to another writer.
+pub fn suspect(db: &Database, error: &Error) {
+    if mongo::is_write_conflict(error) {
+        look_for(db);
+    }
+}
 
 /// Looks for orphans in the background and ends them; does nothing where this process has just looked.
 pub fn look_for(db: &Database) {

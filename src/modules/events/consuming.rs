@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bson::{DateTime, Document, doc};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use mongodb::{
     ClientSession, Database,
     error::{Error, Result},
@@ -25,7 +25,7 @@ use crate::{
         clock::{Clock, after},
         identity::Actor,
         ids::sibling_id,
-        mongo,
+        mongo, orphans,
         secret::sha256_hex,
     },
 };
@@ -125,7 +125,12 @@ impl ConsumeEvent {
         let options =
             TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
         let transaction = session.start_transaction().with_options(options);
-        transaction.and_run(taking, |session, taking| taking.take(session).boxed()).await
+        transaction
+            .and_run(taking, |session, taking| {
+                let taking: &Taking = taking;
+                taking.take(session).inspect_err(move |error| orphans::suspect(&taking.db, error)).boxed()
+            })
+            .await
     }
 }
 

@@ -9,6 +9,8 @@ pub mod analytics;
 mod consumer;
 mod consuming;
 mod counters;
+#[cfg(debug_assertions)]
+mod effects;
 mod handler;
 mod handling;
 mod relay;
@@ -18,6 +20,8 @@ use bson::{DateTime, Document, doc};
 use mongodb::{Database, error::Result};
 use serde::{Deserialize, Serialize};
 
+#[cfg(debug_assertions)]
+pub use self::effects::CountEffects;
 pub use self::{
     consumer::{Consumer, EventHead},
     consuming::{CONSUME_KIND, ConsumeEvent},
@@ -55,7 +59,7 @@ pub struct Event {
     pub seq: i64,
     /// Who did it.
     pub actor: Actor,
-    /// Ids and states, what an order was charged, and `reason` where somebody gave one; never names, addresses or amounts of
+    /// Ids and states, the tenant in which it was made (`tenantId`), what an order was charged, and `reason` where somebody gave one; never names, addresses or amounts of
     /// documents.
     pub data: Document,
     /// When.
@@ -91,6 +95,8 @@ impl EventStore {
             Index::new(EVENTS, "request", doc! { "actor.requestId": 1, "_id": 1 }),
             Index::new(EVENTS, "actor", doc! { "actor.id": 1, "_id": 1 }),
             Index::new(EVENTS, "owner", doc! { "userId": 1, "_id": 1 }),
+            Index::new(EVENTS, "tenant", doc! { "data.tenantId": 1, "_id": 1 })
+                .partial(doc! { "data.tenantId": { "$exists": true } }),
         ]
     }
 

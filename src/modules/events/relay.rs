@@ -8,10 +8,10 @@ use std::{
 };
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use mongodb::{
     ClientSession, Database,
-    error::{Error, Result, TRANSIENT_TRANSACTION_ERROR},
+    error::{Error, Result},
     options::{ReadConcern, TransactionOptions},
 };
 use parking_lot::Mutex;
@@ -73,8 +73,8 @@ struct Taken {
     unreadable: Vec<Document>,
     oldest: Option<DateTime>,
     wake: BTreeSet<&'static str>,
-    /// Consumers that have a job for each event now.
-    handed_over: Vec<&'static str>,
+    /// Consumers that have a job for each event that they want, and how many.
+    handed_over: BTreeMap<&'static str, usize>,
     /// There was more than it takes.
     was_full: bool,
 }
@@ -222,14 +222,10 @@ impl Relay {
             return;
         }
         let mut failures = self.failures.lock();
-        failures.retain(|consumer, _| taken.handed_over.contains(consumer));
+        failures.retain(|consumer, _| taken.handed_over.contains_key(consumer));
         failures.values_mut().for_each(|failures| *failures = FAILURES_MAX - 1);
-        for consumer in &taken.handed_over {
-            tracing::error!(
-                consumer,
-                events = taken.events(),
-                "a consumer can't take these events: each has a job now"
-            );
+        for (consumer, events) in taken.handed_over.iter().filter(|(_, events)| **events > 0) {
+            tracing::error!(consumer, events, "a consumer can't take these events: each has a job now");
         }
     }
 
@@ -257,7 +253,13 @@ impl Relay {
         let options =
             TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
         let transaction = session.start_transaction().with_options(options);
-        transaction.and_run(self, |session, relay| relay.take(session).boxed()).await
+        transaction
+            .and_run(self, |session, relay| {
+                let relay: &Self = relay;
+                // Another relay was frozen or killed over the same documents.
+                relay.take(session).inspect_err(move |error| orphans::suspect(&relay.db, error)).boxed()
+            })
+            .await
     }
 
     /// Reads the oldest entries, lets consumers write what follows, and deletes the entries; fails where another relay was first.
@@ -273,9 +275,9 @@ impl Relay {
                 let jobs = consuming::jobs(&**consumer, &taken.heads, self.clock.now());
                 counters::add(&self.db, session, doc! { counters::taken_by(consumer.name()): jobs.len() as i64 })
                     .await?;
-                insert_in_lines(&self.db, session, jobs).await?;
+                taken.handed_over.insert(consumer.name(), jobs.len());
                 taken.wake.insert(queue().name);
-                taken.handed_over.push(consumer.name());
+                insert_in_lines(&self.db, session, jobs).await?;
                 continue;
             }
             let offered = consuming::offer(&**consumer, &self.db, session, &taken.heads).await;
@@ -285,13 +287,7 @@ impl Relay {
         counters::add(&self.db, session, doc! { counters::RELAYED: taken.events() as i64 }).await?;
         let deleting = self.db.collection::<Document>(OUTBOX);
         let deleting = deleting.delete_many(doc! { "_id": { "$in": &taken.entries } }).session(session).await;
-        let deleted = deleting.inspect_err(|error| {
-            if mongo::is_write_conflict(error) {
-                // Another relay was frozen or killed over them.
-                orphans::look_for(&self.db);
-            }
-        });
-        let deleted = deleted?.deleted_count;
+        let deleted = deleting?.deleted_count;
         if deleted == taken.entries.len() as u64 {
             Ok(taken)
         } else {
@@ -300,7 +296,7 @@ impl Relay {
     }
 
     fn note_failure(&self, consumer: &'static str, error: &Error) {
-        if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
+        if mongo::is_labelled_transient(error) {
             return;
         }
         metrics::counter!("waybill_consumer_failures_total", "consumer" => consumer).increment(1);
@@ -374,7 +370,8 @@ impl Relay {
         }
         let events = self.db.collection::<Document>(EVENTS);
         let found = events.find(doc! { "_id": { "$in": short } }).session(&mut *session);
-        let mut found = found.projection(doc! { "subjectId": 1, "userId": 1, "seq": 1, "type": 1 }).await?;
+        let mut found =
+            found.projection(doc! { "subjectId": 1, "userId": 1, "seq": 1, "type": 1, "data.tenantId": 1 }).await?;
         let mut full = HashMap::new();
         let mut stream = found.stream(session);
         while let Some(event) = stream.next().await.transpose()? {

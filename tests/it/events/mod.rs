@@ -2,6 +2,7 @@
 
 pub mod analytics;
 mod handlers;
+mod processes;
 mod relay;
 mod stats;
 

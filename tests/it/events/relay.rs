@@ -1,11 +1,8 @@
 //! The relay itself: poison, other relays, consumers that fail, long outboxes.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -13,15 +10,15 @@ use bson::{DateTime, Document, doc};
 use mongodb::{ClientSession, Database, error::Result};
 use serde_json::json;
 use waybill::{
-    modules::events::{Consumer, EVENTS_QUEUE, Event, EventHandler, EventHead, HandlerAttempt, HandlerError},
-    platform::{ids::new_id, mongo::is_duplicate_key},
+    modules::events::{Consumer, EVENTS_QUEUE, EventHead},
+    platform::ids::new_id,
 };
 
-use super::{Following, Noting, analytics::assert_counted_once, code_of, handler_jobs, notes, states};
-use crate::support::{TestApp, eventually, process::Launch};
+use super::{Following, Noting, code_of, handler_jobs, notes, states};
+use crate::support::TestApp;
 
 /// An event and its entry in the outbox, as a transaction of the service leaves them.
-async fn leave(app: &TestApp, subject_id: &str, seqs: std::ops::RangeInclusive<i64>) -> Vec<String> {
+pub async fn leave(app: &TestApp, subject_id: &str, seqs: std::ops::RangeInclusive<i64>) -> Vec<String> {
     let (mut events, mut heads) = (Vec::new(), Vec::new());
     for seq in seqs {
         let id = new_id("evt");
@@ -327,90 +324,5 @@ async fn a_week_of_events_drains_a_page_at_a_time() {
     assert_eq!(measuring.all.load(Ordering::SeqCst), ENTRIES + LONG);
     assert!(measuring.most.load(Ordering::SeqCst) < 1_000 + LONG, "a page ends with the entry that fills it");
     assert_eq!(outbox.count_documents(doc! {}).await.unwrap(), 0);
-    app.finish().await;
-}
-
-/// Notes an effect of its own, once, whoever is killed in between.
-struct Effect(Database);
-
-#[async_trait]
-impl EventHandler for Effect {
-    fn name(&self) -> &'static str {
-        "effect"
-    }
-
-    fn wants(&self, kind: &str) -> bool {
-        kind == "Tested"
-    }
-
-    async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> std::result::Result<(), HandlerError> {
-        let effects = self.0.collection::<Document>("effects");
-        let note =
-            doc! { "_id": &event.id, "subject": &event.subject_id, "seq": event.seq, "attempt": attempt.job.attempts };
-        match effects.insert_one(note).await {
-            Err(error) if !is_duplicate_key(&error) => panic!("{error}"),
-            _ => Ok(()),
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn relays_and_workers_that_end_anywhere_leave_every_event_handled_once() {
-    const SUBJECTS: usize = 20;
-    const EVENTS: i64 = 12;
-    const KILLED: usize = 12;
-    let app = TestApp::start().await;
-    let on = app.app.clone().following(vec![Arc::new(Effect(app.db().clone()))], Vec::new());
-    app.db().collection::<Document>("outbox").delete_many(doc! {}).await.unwrap();
-    for n in 0..SUBJECTS {
-        for seq in 1..=EVENTS {
-            leave(&app, &format!("sub_{n}"), seq..=seq).await;
-        }
-    }
-    for _ in 0..KILLED {
-        let (relay, worker) = (on.relay(), on.worker());
-        let relaying = tokio::spawn(async move { relay.pass().await });
-        let working = tokio::spawn(async move { while worker.run_due().await > 0 {} });
-        // Any moment is the one at which they end: there is nothing to wait for.
-        tokio::time::sleep(Duration::from_millis(rand::random_range(2..120))).await;
-        relaying.abort();
-        working.abort();
-        let _ = tokio::join!(relaying, working);
-        // Leases of relays and of jobs end.
-        app.db().collection::<Document>("singletons").delete_many(doc! {}).await.unwrap();
-        app.app.clock.advance(Duration::from_secs(6));
-    }
-    let following = Following { relay: on.relay(), worker: on.worker(), app: on };
-    following.run_to_the_end().await;
-    let jobs = handler_jobs(&app, "effect").await;
-    assert_eq!(jobs.len(), SUBJECTS * EVENTS as usize, "one job of each event");
-    let effects = app.all("effects", doc! {}).await;
-    let ended = jobs.iter().filter(|job| matches!(job.get_str("state").unwrap(), "done" | "dead")).count();
-    assert_eq!(ended, jobs.len());
-    // A job whose workers were killed four times in a row is dead and not forgotten.
-    let dead = jobs.iter().filter(|job| job.get_str("state").unwrap() == "dead").count();
-    assert!(effects.len() + dead >= jobs.len());
-    app.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_is_killed_leaves_its_events_to_the_next_one() {
-    let app = TestApp::start().await;
-    let user = app.merchant().await;
-    for (n, point) in ["relay_taken", "relay_acknowledged"].into_iter().enumerate() {
-        app.created(&user, &format!("o-{n}")).await;
-        let mut killed = Launch::worker(&app, &[]).crash_at(point).spawn();
-        killed.crash().await;
-        let worker = Launch::worker(&app, &[]).start().await;
-        eventually("all is relayed", Duration::from_secs(40), async || {
-            let ready = app.all("orders", doc! { "status": "confirmed" }).await.len() == n + 1;
-            ready && app.all("outbox", doc! {}).await.is_empty()
-        })
-        .await;
-        drop(worker);
-        assert_counted_once(&app).await;
-    }
-    app.app.clock.advance(Duration::from_secs(30));
-    app.run_jobs().await;
     app.finish().await;
 }

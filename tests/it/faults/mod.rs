@@ -15,7 +15,7 @@ mod orphans;
 mod redis;
 mod restarts;
 
-mod load;
+pub mod load;
 mod workshop;
 
 use std::time::Duration;
