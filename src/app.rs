@@ -372,7 +372,8 @@ impl App {
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
         let mailer = mail::mailer(secrets, &db, &begin_lane, &clock)?;
-        let event_handlers = callers::event_handlers(&config, &db, mailer.as_ref());
+        let mut event_handlers = callers::event_handlers(&config, &db, mailer.as_ref());
+        event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
         Ok(Self {
             config: Arc::new(config),
             db,

@@ -7,8 +7,9 @@ use mongodb::Database;
 use crate::{
     config::{Config, Secrets},
     modules::{
+        events::EventHandler,
         queue::{JobHandler, Waker},
-        webhooks::{DeliverEvent, InFlight, ReplayEndpoint, WebhookService, WebhookStore},
+        webhooks::{DeliverEvent, InFlight, ReplayEndpoint, SampleEndpoint, WebhookService, WebhookStore},
     },
     platform::{
         batch::Lane,
@@ -38,6 +39,11 @@ pub(super) fn service(
         indexes_present: Arc::clone(indexes_present),
         in_flight: InFlight::default(),
     }
+}
+
+/// What gives a new tenant its sample.
+pub(super) fn sample_endpoint(secrets: &Secrets, lane: &Lane) -> Arc<dyn EventHandler> {
+    Arc::new(SampleEndpoint { lane: lane.clone(), keys: Arc::clone(&secrets.sealing) })
 }
 
 /// What makes deliveries.

@@ -434,6 +434,18 @@ impl<S: Send + Sync> FromRequestParts<S> for MerchantOrCustomer {
     }
 }
 
+/// A merchant, about its own data, or a manager, about the own tenant's.
+#[derive(Clone, Debug)]
+pub struct MerchantOrManager(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for MerchantOrManager {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Merchant, Role::Manager]).map(Self)
+    }
+}
+
 /// Finance, about everybody's money.
 #[derive(Clone, Debug)]
 pub struct Finance(pub CurrentUser);
@@ -515,16 +527,16 @@ impl<S: Send + Sync> FromRequestParts<S> for TenantReader {
     }
 }
 
-/// A merchant, about its own orders, or finance or an administrator, about everybody's.
+/// A merchant, about its own orders, a manager, about the tenant's, or finance or an administrator, about everybody's.
 #[derive(Clone, Debug)]
-pub struct MerchantOrFinance(pub CurrentUser);
+pub struct SumsReader(pub CurrentUser);
 
-impl<S: Send + Sync> FromRequestParts<S> for MerchantOrFinance {
+impl<S: Send + Sync> FromRequestParts<S> for SumsReader {
     type Rejection = AppError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         let user = CurrentUser::from_request_parts(parts, state).await?;
-        only(user, &[Role::Merchant, Role::Finance, Role::Admin]).map(Self)
+        only(user, &[Role::Merchant, Role::Manager, Role::Finance, Role::Admin]).map(Self)
     }
 }
 

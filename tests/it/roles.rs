@@ -40,9 +40,9 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("POST /provider-accounts", Some(&[Role::Admin])),
     ("PUT /provider-accounts", Some(&[Role::Admin])),
     ("DELETE /provider-accounts", Some(&[Role::Admin])),
-    ("/webhook-endpoints", Some(&[Role::Merchant])),
-    ("/webhook-deliveries", Some(&[Role::Merchant])),
-    ("/webhook-events", Some(&[Role::Merchant])),
+    ("/webhook-endpoints", Some(&[Role::Merchant, Role::Manager])),
+    ("/webhook-deliveries", Some(&[Role::Merchant, Role::Manager])),
+    ("/webhook-events", Some(&[Role::Merchant, Role::Manager])),
     ("/products", Some(ALL)),
     ("POST /products", Some(&[Role::Merchant])),
     ("PATCH /products", Some(&[Role::Merchant])),
@@ -55,7 +55,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("PUT /tenants", Some(&[Role::Admin])),
     ("DELETE /tenants", Some(&[Role::Admin])),
     ("/events", Some(&[Role::Admin])),
-    ("/analytics", Some(&[Role::Merchant, Role::Finance, Role::Admin])),
+    ("/analytics", Some(&[Role::Merchant, Role::Finance, Role::Admin, Role::Manager])),
 ];
 
 /// Method, if the row has one, and prefix.

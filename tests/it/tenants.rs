@@ -11,20 +11,20 @@ async fn act(app: &TestApp, user: &User, method: Method, path: &str, body: Optio
     app.request(method, path, Some(&user.token), body.as_ref()).await
 }
 
-async fn tenant(app: &TestApp, admin: &User, slug: &str) -> String {
+pub async fn tenant(app: &TestApp, admin: &User, slug: &str) -> String {
     let body = json!({ "slug": slug, "name": "Kiran Stores" });
     let created = act(app, admin, Method::POST, "/tenants", Some(body)).await.expect(201).body;
     created["tenantId"].as_str().unwrap().to_owned()
 }
 
 /// The user as a member, signed in again.
-async fn join(app: &TestApp, admin: &User, tenant_id: &str, user: &User) -> User {
+pub async fn join(app: &TestApp, admin: &User, tenant_id: &str, user: &User) -> User {
     let path = format!("/tenants/{tenant_id}/members/{}", user.user_id);
     act(app, admin, Method::PUT, &path, None).await.expect(200);
     signed_in(app, user).await
 }
 
-async fn signed_in(app: &TestApp, user: &User) -> User {
+pub async fn signed_in(app: &TestApp, user: &User) -> User {
     let body = json!({ "email": user.email, "password": PASSWORD });
     let tokens = app.request(Method::POST, "/auth/login", None, Some(&body)).await.expect(200).body;
     User { token: tokens["accessToken"].as_str().unwrap().to_owned(), ..user.clone() }

@@ -25,7 +25,15 @@ use crate::{
 
 /// What others' data is under. Reading an application records itself, with its owner; jobs hold ids only, and boards that
 /// look at queues every few seconds would bury the rest.
-const OTHERS_DATA: [&str; 5] = ["/audit", "/finance", "/products/{productId}/movements", "/tenants", "/users"];
+const OTHERS_DATA: [&str; 7] = [
+    "/audit",
+    "/finance",
+    "/products/{productId}/movements",
+    "/tenants",
+    "/users",
+    "/webhook-deliveries",
+    "/webhook-events",
+];
 /// Longest text that is kept of a request.
 const TEXT_CHARS_MAX: usize = 300;
 

@@ -87,7 +87,8 @@ impl Facts {
     }
 
     async fn of_endpoint(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
-        let found = self.endpoints.find_endpoint(&event.user_id, &event.subject_id).await;
+        let owner_id = event.data.get_str("tenantId").unwrap_or(&event.user_id);
+        let found = self.endpoints.find_endpoint(owner_id, &event.subject_id).await;
         // One that its owner has deleted since needs no mail.
         let Some(endpoint) = found.map_err(|error| away(&error))? else { return Ok(None) };
         let url = reqwest::Url::parse(&endpoint.url).ok();

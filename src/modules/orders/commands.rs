@@ -274,6 +274,7 @@ pub(super) fn record(
         "failureCode": order.failure.as_ref().map(|failure| failure.code.clone()),
         "ageMs": view.now().timestamp_millis() - order.created_at.timestamp_millis(),
     };
+    data.extend(order.tenant_id.as_ref().map(|tenant_id| ("tenantId".to_owned(), tenant_id.into())));
     let field = match booked {
         Some(LedgerKind::FreightCapture) => Some("charged"),
         Some(LedgerKind::FreightRefund) => Some("refunded"),

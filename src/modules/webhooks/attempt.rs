@@ -22,6 +22,7 @@ use super::{
         DELIVERIES, Delivery, DeliveryAttempt, DeliveryStatus, DisabledReason, ENDPOINTS, Endpoint, EndpointStatus,
         StoredEvent,
     },
+    owner::{is_tenant, tenant_of, user_of},
     payload::{self, OPERATION, PROVIDER, REDACTION, TEST_TYPE},
     secrets::Secrets,
     trouble::{self, Standing},
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     modules::{
         audit::{self, AuditEvent, AuditOutcome, Call, ErrorClass, ProviderResponseLog, record_event},
+        auth::{User, user_key},
         events::{self, Actor, EVENTS, Event},
         queue::{
             Attempt, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
@@ -68,7 +70,7 @@ pub struct DeliverEvent {
     pub in_flight: InFlight,
 }
 
-/// Ids of the delivery and of its event; the job's owner is its endpoint.
+/// Ids of the delivery, of its event and of its endpoint, the job's owner.
 fn ids(job: &Job) -> Option<(&str, &str, &str)> {
     let id = |name| job.payload.get_str(name).ok();
     Some((id("deliveryId")?, id("eventId")?, job.owner.as_deref()?))
@@ -83,6 +85,8 @@ struct BeginDelivery {
     delivery_id: String,
     event_id: String,
     endpoint_id: String,
+    /// Whose endpoint; none in jobs of older versions.
+    owner_id: Option<String>,
     job_id: String,
     token: String,
     worker_id: String,
@@ -104,11 +108,11 @@ struct Begun {
 }
 
 impl BeginDelivery {
-    fn call(&self, delivery: &Delivery, job: &Job, now: DateTime) -> Call {
+    fn call(&self, delivery: &Delivery, user_id: &str, job: &Job, now: DateTime) -> Call {
         Call {
             request_ref_id: self.request_ref_id.clone(),
             order_id: None,
-            user_id: delivery.owner_id.clone(),
+            user_id: user_id.to_owned(),
             client_order_id: None,
             resource_id: Some(delivery.id.clone()),
             provider: PROVIDER.into(),
@@ -137,11 +141,20 @@ fn done(delivery: &Delivery) -> JobEnd {
     JobEnd::Done { result: Some(doc! { "status": delivery.status.as_str() }) }
 }
 
-fn body(view: &View, delivery: &Delivery) -> Option<Value> {
+/// What is posted, and the user whom it is about.
+fn body(view: &View, delivery: &Delivery, endpoint: &Endpoint) -> Option<(Value, String)> {
     if delivery.kind == TEST_TYPE {
-        return Some(payload::of_test(&delivery.endpoint_id, delivery.event_at));
+        let body = payload::of_test(&delivery.endpoint_id, delivery.event_at);
+        return Some((body, endpoint.user_id().to_owned()));
     }
-    view.by_id::<StoredEvent>(&delivery.event_id).and_then(|StoredEvent(event)| payload::of(&event))
+    let StoredEvent(event) = view.by_id::<StoredEvent>(&delivery.event_id)?;
+    Some((payload::of(&event, is_tenant(&delivery.owner_id))?, event.user_id))
+}
+
+/// Whether the endpoint's owner is a user who was shut out.
+fn is_owner_disabled(view: &View, endpoint: &Endpoint) -> bool {
+    let owner = user_of(&endpoint.owner_id).and_then(|user_id| view.by_id::<User>(user_id));
+    owner.is_some_and(|owner| owner.disabled_at.is_some())
 }
 
 impl Command for BeginDelivery {
@@ -151,6 +164,7 @@ impl Command for BeginDelivery {
     fn reads(&self) -> Vec<Key> {
         let mut keys = keys_of(&self.delivery_id, &self.endpoint_id);
         keys.extend([Key::id(JOBS, &*self.job_id), Key::id(EVENTS, &*self.event_id)]);
+        keys.extend(self.owner_id.as_deref().and_then(user_of).map(user_key));
         keys
     }
 
@@ -177,19 +191,22 @@ impl Command for BeginDelivery {
         if endpoint.status == EndpointStatus::Disabled {
             return Err(Self::end(view, job, delivery, "webhooks.endpoint_disabled"));
         }
+        if is_owner_disabled(view, &endpoint) {
+            return Err(Self::end(view, job, delivery, "webhooks.owner_disabled"));
+        }
         let standing = trouble::standing(endpoint.trouble.as_ref(), view.now(), self.probe);
         if standing == Standing::Held || !self.has_place {
             move_job(view, job, endpoint.id);
             return Err(Attempt::Settled);
         }
-        let Some(body) = body(view, &delivery) else {
+        let Some((body, user_id)) = body(view, &delivery, &endpoint) else {
             return Err(Self::end(view, job, delivery, "webhooks.event_gone"));
         };
         if let (Standing::Probe { until }, Some(trouble)) = (standing, &mut endpoint.trouble) {
             trouble.retry_at = Some(until);
             view.update(&endpoint);
         }
-        let call = self.call(&delivery, &job, view.now());
+        let call = self.call(&delivery, &user_id, &job, view.now());
         let logged = audit::record_request(view, &call, prepared(&endpoint, &delivery, body));
         delivery.open_call = Some(call.clone());
         view.update(&delivery);
@@ -314,23 +331,25 @@ impl DeliveryConcluded {
         endpoint.events += 1;
         let actor = Actor::worker(&self.worker_id, &job.correlation_id);
         let after = doc! { "status": endpoint.status.as_str(), "disabledReason": reason.as_str() };
+        let mut data = after.clone();
+        data.extend(tenant_of(&endpoint.owner_id).map(|tenant_id| ("tenantId".to_owned(), tenant_id.into())));
         events::record(
             view,
             &Event {
                 id: self.event_id.clone(),
                 kind: "WebhookDisabled".into(),
                 subject_id: endpoint.id.clone(),
-                user_id: endpoint.owner_id.clone(),
+                user_id: endpoint.user_id().to_owned(),
                 seq: endpoint.events,
                 actor: actor.clone(),
-                data: after.clone(),
+                data,
                 at: now,
             },
         );
         let about = ("webhook_endpoint", &*endpoint.id);
         let event = AuditEvent::new(AuditOutcome::Done, actor, "webhook_endpoint.disabled", about, now)
             .with_id(sibling_id("aud", &self.event_id))
-            .of_user(endpoint.owner_id.clone())
+            .of_user(endpoint.user_id().to_owned())
             .before(doc! { "status": "enabled" })
             .after(after);
         record_event(view, &event);
@@ -487,6 +506,7 @@ impl JobHandler for DeliverEvent {
             delivery_id: delivery_id.to_owned(),
             event_id: event_id.to_owned(),
             endpoint_id: endpoint_id.to_owned(),
+            owner_id: job.payload.get_str("ownerId").ok().map(str::to_owned),
             job_id: job.id.clone(),
             token: lease.token.clone(),
             worker_id: lease.worker_id.clone(),

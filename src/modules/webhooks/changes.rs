@@ -6,6 +6,7 @@ use super::{
     REPLAY_KIND,
     error::WebhookError,
     model::{Delivery, DisabledReason, ENDPOINTS, Endpoint, EndpointStatus, EventToDeliver, Replay},
+    owner::{tenant_of, user_of},
     payload::TEST_TYPE,
     trouble,
 };
@@ -41,7 +42,7 @@ impl By {
     ) {
         let event = AuditEvent::new(AuditOutcome::Done, self.actor.clone(), action, about, view.now())
             .with_id(self.event_id.clone())
-            .of_user(self.owner_id.clone())
+            .of_user(user_of(&self.owner_id).map(str::to_owned))
             .before(before)
             .after(after);
         record_event(view, &event);
@@ -66,20 +67,22 @@ fn there(view: &View, endpoint_id: &str) -> Option<Endpoint> {
 /// What is on record of an endpoint: no secret, nobody's words, and of the URL, which may hold a secret, the host.
 fn told(endpoint: &Endpoint) -> Document {
     let url = reqwest::Url::parse(&endpoint.url).ok();
-    doc! {
+    let mut told = doc! {
         "host": url.and_then(|url| url.host_str().map(str::to_owned)),
         "types": &endpoint.types,
         "status": endpoint.status.as_str(),
         "disabledReason": endpoint.disabled_reason.map(DisabledReason::as_str),
         "secretsVersion": endpoint.secrets_version,
-    }
+    };
+    told.extend(tenant_of(&endpoint.owner_id).map(|tenant_id| ("tenantId".to_owned(), tenant_id.into())));
+    told
 }
 
 fn enabled(endpoint: Endpoint) -> Result<Endpoint, WebhookError> {
     if endpoint.status == EndpointStatus::Enabled { Ok(endpoint) } else { Err(WebhookError::Disabled) }
 }
 
-/// Adds an endpoint.
+/// Adds an endpoint, unless it is there.
 #[derive(Debug)]
 pub(super) struct CreateEndpoint {
     pub(super) by: By,
@@ -91,10 +94,14 @@ impl Command for CreateEndpoint {
     type Reply = Result<Endpoint, WebhookError>;
 
     fn reads(&self) -> Vec<Key> {
-        Endpoint::slots().map(|slot| Endpoint::slot_key(&self.by.owner_id, &slot)).collect()
+        let slots = Endpoint::slots().map(|slot| Endpoint::slot_key(&self.by.owner_id, &slot));
+        slots.chain([Key::id(ENDPOINTS, &*self.endpoint.id)]).collect()
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
+        if let Some(endpoint) = there(view, &self.endpoint.id) {
+            return Ok(endpoint);
+        }
         let is_free = |slot: &String| !view.contains(&Endpoint::slot_key(&self.by.owner_id, slot));
         let slot = Endpoint::slots().find(is_free).ok_or(WebhookError::TooMany)?;
         let now = view.now();

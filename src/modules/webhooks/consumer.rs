@@ -43,6 +43,11 @@ impl WebhookConsumer {
     }
 }
 
+/// Whose endpoints may want it: the merchant's whose it is, and the tenant's where it was made.
+fn owners(head: &EventHead) -> impl Iterator<Item = &str> {
+    [Some(&*head.user_id), head.tenant_id.as_deref()].into_iter().flatten()
+}
+
 #[async_trait]
 impl Consumer for WebhookConsumer {
     fn name(&self) -> &'static str {
@@ -54,8 +59,8 @@ impl Consumer for WebhookConsumer {
     }
 
     async fn take(&self, db: &Database, session: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>> {
-        let owners: BTreeSet<&str> = heads.iter().map(|head| &*head.user_id).collect();
-        let endpoints = WebhookStore::enabled(db, session, &Vec::from_iter(owners)).await?;
+        let all: BTreeSet<&str> = heads.iter().flat_map(owners).collect();
+        let endpoints = WebhookStore::enabled(db, session, &Vec::from_iter(all)).await?;
         let mut of_owner: HashMap<&str, Vec<&Endpoint>> = HashMap::new();
         for endpoint in &endpoints {
             of_owner.entry(&endpoint.owner_id).or_default().push(endpoint);
@@ -65,7 +70,7 @@ impl Consumer for WebhookConsumer {
             let Some(kind) = payload::outside(&head.kind) else { continue };
             // What happened before there was the endpoint may have waited in the outbox.
             let wants = |endpoint: &&&Endpoint| endpoint.wants(kind) && endpoint.created_at <= head.at;
-            let wanting = of_owner.get(&*head.user_id).into_iter().flatten().filter(wants);
+            let wanting = owners(head).filter_map(|owner| of_owner.get(owner)).flatten().filter(wants);
             made.extend(wanting.map(|endpoint| self.delivery(endpoint, head, kind)));
         }
         if made.is_empty() {

@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     model::{Delivery, DeliveryAttempt, DeliveryStatus},
+    owner::{Owner, is_tenant},
     payload,
     requests::{ListDeliveriesQuery, ListEventsQuery},
     service::WebhookService,
@@ -19,7 +20,6 @@ use crate::{
         clock::Rfc3339Time,
         error::{AppError, Problem},
         http::{ApiPath, ApiQuery, NoQuery},
-        identity::Merchant,
     },
 };
 
@@ -125,11 +125,11 @@ impl From<Delivery> for DeliveryResponse {
     ))]
 async fn list_deliveries(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     ApiQuery(query): ApiQuery<ListDeliveriesQuery>,
 ) -> Result<Json<DeliveryListResponse>, AppError> {
     let filter = DeliveryFilter { endpoint_id: query.endpoint_id, status: query.status, before: query.cursor };
-    let (found, more) = service.list_deliveries(&user, &filter, query.limit.unwrap_or(PAGE)).await?;
+    let (found, more) = service.list_deliveries(&owner, &filter, query.limit.unwrap_or(PAGE)).await?;
     let next_cursor = if more { found.last().map(|delivery| delivery.id.clone()) } else { None };
     Ok(Json(DeliveryListResponse { items: found.into_iter().map(Into::into).collect(), next_cursor }))
 }
@@ -142,11 +142,11 @@ async fn list_deliveries(
     ))]
 async fn get_delivery(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(delivery_id): ApiPath<String>,
 ) -> Result<Json<DeliveryResponse>, AppError> {
-    Ok(Json(service.get_delivery(&user, &delivery_id).await?.into()))
+    Ok(Json(service.get_delivery(&owner, &delivery_id).await?.into()))
 }
 
 /// Has a delivery made now, whatever came of it; the body is the same.
@@ -158,11 +158,11 @@ async fn get_delivery(
     ))]
 async fn retry_delivery(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(delivery_id): ApiPath<String>,
 ) -> Result<(StatusCode, Json<DeliveryResponse>), AppError> {
-    let delivery = service.retry(&user, delivery_id).await?;
+    let delivery = service.retry(&owner, delivery_id).await?;
     Ok((StatusCode::ACCEPTED, Json(delivery.into())))
 }
 
@@ -175,11 +175,12 @@ async fn retry_delivery(
     ))]
 async fn list_events(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     ApiQuery(query): ApiQuery<ListEventsQuery>,
 ) -> Result<Json<EventListResponse>, AppError> {
     let (from, limit) = (query.from.map(|from| from.0), query.limit.unwrap_or(PAGE));
-    let (found, next_cursor) = service.list_events(&user, from, query.cursor.as_deref(), limit).await?;
-    let item = |event: Event| Some(EventResponse { body: payload::of(&event)?, event_id: event.id });
+    let (found, next_cursor) = service.list_events(&owner, from, query.cursor.as_deref(), limit).await?;
+    let item =
+        |event: Event| Some(EventResponse { body: payload::of(&event, is_tenant(&owner.id))?, event_id: event.id });
     Ok(Json(EventListResponse { items: found.into_iter().filter_map(item).collect(), next_cursor }))
 }

@@ -9,6 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     deliveries_http::DeliveryResponse,
     model::{DisabledReason, Endpoint, EndpointStatus, Replay},
+    owner::{Owner, tenant_of},
     requests::{ChangeEndpointRequest, CreateEndpointRequest, ReplayRequest, RotateSecretRequest},
     service::{RangeFault, WebhookService},
 };
@@ -16,7 +17,6 @@ use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, FieldError, Problem},
     http::{ApiJson, ApiPath, NoQuery},
-    identity::Merchant,
 };
 
 const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -35,6 +35,8 @@ pub(super) fn router() -> OpenApiRouter<WebhookService> {
 #[serde(rename_all = "camelCase")]
 struct EndpointResponse {
     endpoint_id: String,
+    /// Whose it is, where it is a tenant's.
+    tenant_id: Option<String>,
     url: String,
     /// Empty for all types.
     types: Vec<String>,
@@ -89,6 +91,7 @@ impl From<Endpoint> for EndpointResponse {
             failing_since: trouble.map(|trouble| Rfc3339Time(trouble.since)),
             held_until: trouble.and_then(|trouble| trouble.retry_at).map(Rfc3339Time),
             endpoint_id: endpoint.id,
+            tenant_id: tenant_of(&endpoint.owner_id).map(str::to_owned),
             url: endpoint.url,
             types: endpoint.types,
             description: endpoint.description,
@@ -112,7 +115,8 @@ impl EndpointWithSecretResponse {
     }
 }
 
-/// Adds an endpoint: what happens from now on is posted to it, signed with the secret that the answer has, and no other.
+/// Adds an endpoint: what happens from now on is posted to it, signed with the secret that the answer has, and no other. A manager's is
+/// the tenant's: what happens to orders that members create is posted to it.
 #[utoipa::path(post, path = "/webhook-endpoints", tag = "webhooks", security(("bearer" = [])),
     request_body = CreateEndpointRequest, responses(
         (status = 201, body = EndpointWithSecretResponse),
@@ -121,13 +125,13 @@ impl EndpointWithSecretResponse {
     ))]
 async fn create_endpoint(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiJson(request): ApiJson<CreateEndpointRequest, BODY_BYTES_MAX>,
 ) -> Result<(StatusCode, Json<EndpointWithSecretResponse>), AppError> {
     let url = request.url.clone();
     let (types, description) = request.types_and_words();
-    let created = service.create(&user, &url, types, description).await?;
+    let created = service.create(&owner, &url, types, description).await?;
     Ok((StatusCode::CREATED, Json(EndpointWithSecretResponse::new(created))))
 }
 
@@ -136,10 +140,10 @@ async fn create_endpoint(
     responses((status = 200, body = EndpointListResponse)))]
 async fn list_endpoints(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
 ) -> Result<Json<EndpointListResponse>, AppError> {
-    let items = service.list(&user).await?.into_iter().map(Into::into).collect();
+    let items = service.list(&owner).await?.into_iter().map(Into::into).collect();
     Ok(Json(EndpointListResponse { items, next_cursor: None }))
 }
 
@@ -151,11 +155,11 @@ async fn list_endpoints(
     ))]
 async fn get_endpoint(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(endpoint_id): ApiPath<String>,
 ) -> Result<Json<EndpointResponse>, AppError> {
-    Ok(Json(service.get(&user, &endpoint_id).await?.into()))
+    Ok(Json(service.get(&owner, &endpoint_id).await?.into()))
 }
 
 /// Changes an endpoint. What is left out stays. Enabling it, or giving it another URL, lets calls be made at once. Safe to repeat.
@@ -167,12 +171,12 @@ async fn get_endpoint(
     ))]
 async fn change_endpoint(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(endpoint_id): ApiPath<String>,
     ApiJson(request): ApiJson<ChangeEndpointRequest, BODY_BYTES_MAX>,
 ) -> Result<Json<EndpointResponse>, AppError> {
-    let endpoint = service.change(&user, endpoint_id, request.into_change()).await?;
+    let endpoint = service.change(&owner, endpoint_id, request.into_change()).await?;
     Ok(Json(endpoint.into()))
 }
 
@@ -184,11 +188,11 @@ async fn change_endpoint(
     ))]
 async fn delete_endpoint(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(endpoint_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
-    service.delete(&user, endpoint_id).await?;
+    service.delete(&owner, endpoint_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -202,12 +206,12 @@ async fn delete_endpoint(
     ))]
 async fn rotate_secret(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(endpoint_id): ApiPath<String>,
     ApiJson(request): ApiJson<RotateSecretRequest, BODY_BYTES_MAX>,
 ) -> Result<Json<EndpointWithSecretResponse>, AppError> {
-    let rotated = service.rotate_secret(&user, endpoint_id, request.grace_hours).await?;
+    let rotated = service.rotate_secret(&owner, endpoint_id, request.grace_hours).await?;
     Ok(Json(EndpointWithSecretResponse::new(rotated)))
 }
 
@@ -220,11 +224,11 @@ async fn rotate_secret(
     ))]
 async fn test_endpoint(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(endpoint_id): ApiPath<String>,
 ) -> Result<(StatusCode, Json<DeliveryResponse>), AppError> {
-    let delivery = service.test(&user, endpoint_id).await?;
+    let delivery = service.test(&owner, endpoint_id).await?;
     Ok((StatusCode::ACCEPTED, Json(delivery.into())))
 }
 
@@ -239,7 +243,7 @@ async fn test_endpoint(
     ))]
 async fn replay_to_endpoint(
     State(service): State<WebhookService>,
-    Merchant(user): Merchant,
+    owner: Owner,
     _: NoQuery,
     ApiPath(endpoint_id): ApiPath<String>,
     ApiJson(request): ApiJson<ReplayRequest, BODY_BYTES_MAX>,
@@ -247,6 +251,6 @@ async fn replay_to_endpoint(
     let range = service.range(request.from.0, request.to.map(|to| to.0));
     let range = range
         .map_err(|RangeFault(field, message)| AppError::invalid(vec![FieldError::new(field, "range", message)]))?;
-    let endpoint = service.replay(&user, endpoint_id, range, request.only_failed).await?;
+    let endpoint = service.replay(&owner, endpoint_id, range, request.only_failed).await?;
     Ok((StatusCode::ACCEPTED, Json(endpoint.into())))
 }

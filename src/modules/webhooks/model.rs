@@ -4,7 +4,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::trouble::Trouble;
+use super::{owner::user_of, trouble::Trouble};
 use crate::{
     modules::{
         audit::Call,
@@ -59,6 +59,8 @@ pub enum DisabledReason {
     Gone,
     /// Nothing could be delivered for five days.
     Failing,
+    /// It came with the tenant, as a sample, and nobody has enabled it.
+    Sample,
 }
 
 impl DisabledReason {
@@ -69,6 +71,7 @@ impl DisabledReason {
             Self::Owner => "owner",
             Self::Gone => "gone",
             Self::Failing => "failing",
+            Self::Sample => "sample",
         }
     }
 }
@@ -96,8 +99,11 @@ pub struct Endpoint {
     /// `whe_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose events.
+    /// Whose events: a merchant's, or a tenant's.
     pub owner_id: String,
+    /// Who made it; none where it is from before that was noted, which was its owner.
+    #[serde(default)]
+    pub created_by: Option<String>,
     /// Its place among its owner's, of which there are [`ENDPOINTS_MAX`].
     pub slot: String,
     /// Where to.
@@ -144,6 +150,12 @@ impl Endpoint {
     pub fn wants(&self, kind: &str) -> bool {
         self.status == EndpointStatus::Enabled
             && (self.types.is_empty() || self.types.iter().any(|known| known == kind))
+    }
+
+    /// Who is told what becomes of it: its owner, or, of a tenant's, who made it.
+    #[must_use]
+    pub fn user_id(&self) -> &str {
+        user_of(&self.owner_id).or(self.created_by.as_deref()).unwrap_or(&self.owner_id)
     }
 
     /// Whether calls are held back.
@@ -285,7 +297,7 @@ impl Delivery {
     /// The job that makes its attempts.
     #[must_use]
     pub fn job(&self, endpoint: &Endpoint, queue: &QueueConfig, correlation_id: &str, now: DateTime) -> Job {
-        let payload = bson::doc! { "deliveryId": &self.id, "eventId": &self.event_id };
+        let payload = bson::doc! { "deliveryId": &self.id, "eventId": &self.event_id, "ownerId": &self.owner_id };
         let mut job = Job::new(self.job_id.clone(), queue, super::DELIVER_KIND, payload, correlation_id, now)
             .owned_by(&endpoint.id);
         if endpoint.is_held() {

@@ -37,6 +37,7 @@ pub const REDACTION: Redaction = Redaction {
         "data.orderId",
         "data.topupId",
         "data.endpointId",
+        "data.userId",
         "data.provider",
         "data.status",
         "data.state",
@@ -107,12 +108,15 @@ pub(super) fn known() -> &'static [&'static str] {
     &KNOWN
 }
 
-/// What is posted of an event: the same bytes each time. None of one that is not posted.
-pub(super) fn of(event: &Event) -> Option<Value> {
+/// What is posted of an event, to a tenant with the member whose it is: the same bytes each time. None of one that is not posted.
+pub(super) fn of(event: &Event, to_tenant: bool) -> Option<Value> {
     let (_, outside, about) = of_event(&event.kind)?;
     let mut data = Map::new();
     if let Some(id) = about.id {
         data.insert(id.into(), json!(event.subject_id));
+    }
+    if to_tenant {
+        data.insert("userId".into(), json!(event.user_id));
     }
     data.extend(about.fields.iter().map(|field| ((*field).to_owned(), shown(&event.data, field))));
     Some(envelope(outside, event.at, data.into()))
@@ -164,26 +168,30 @@ mod tests {
             "type": "order.failed", "timestamp": "2026-01-01T00:00:00.042Z",
             "data": { "orderId": "ord_1", "clientOrderId": "c-1", "provider": "parcelx", "status": "failed", "reference": null, "failureCode": "provider.refused" },
         });
-        assert_eq!(of(&event("OrderFailed", "ord_1", data)), Some(expected));
+        let failed = event("OrderFailed", "ord_1", data);
+        assert_eq!(of(&failed, false), Some(expected.clone()));
+        let mut to_tenant = expected;
+        to_tenant["data"]["userId"] = json!("usr_1");
+        assert_eq!(of(&failed, true), Some(to_tenant));
         let data = doc! { "clientTopupId": "t-1", "status": "paid", "paymentId": "pay_1" };
-        let paid = of(&event("TopupPaid", "top_1", data)).expect("it is posted");
+        let paid = of(&event("TopupPaid", "top_1", data), false).expect("it is posted");
         assert_eq!(
             paid["data"],
             json!({ "topupId": "top_1", "clientTopupId": "t-1", "status": "paid", "failureCode": null })
         );
         let approved =
-            of(&event("KycApproved", "app_1", doc! { "state": "verified", "submission": 2, "reason": "ok" }));
+            of(&event("KycApproved", "app_1", doc! { "state": "verified", "submission": 2, "reason": "ok" }), false);
         let approved = approved.expect("it is posted");
         assert_eq!(
             (&approved["type"], &approved["data"]),
             (&json!("kyc.verified"), &json!({ "state": "verified", "submission": 2 }))
         );
-        assert_eq!(of(&event("KycDraftSaved", "app_1", doc! {})), None);
+        assert_eq!(of(&event("KycDraftSaved", "app_1", doc! {}), false), None);
     }
 
     #[test]
     fn what_is_posted_is_what_the_redaction_names() {
-        let mut posted = vec!["type".to_owned(), "timestamp".into(), "data.endpointId".into()];
+        let mut posted = vec!["type".to_owned(), "timestamp".into(), "data.endpointId".into(), "data.userId".into()];
         for about in [ORDER, TOPUP, APPLICATION] {
             posted.extend(about.id.iter().chain(about.fields).map(|field| format!("data.{field}")));
         }

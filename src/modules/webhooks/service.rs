@@ -20,6 +20,7 @@ use super::{
     dispatch::{InFlight, WebhookDispatch},
     error::WebhookError,
     model::{Delivery, Endpoint, EndpointStatus, Replay},
+    owner::Owner,
     secrets::{Secrets, new_secret},
     store::{DeliveryFilter, WebhookStore},
 };
@@ -32,7 +33,6 @@ use crate::{
         batch::Lane,
         clock::Clock,
         exchange::{Reach, check_url},
-        identity::CurrentUser,
         ids::new_id,
         sealing::SealingKeys,
         walk::{TimeRange, Walked},
@@ -66,8 +66,8 @@ pub struct WebhookService {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RangeFault(pub(super) &'static str, pub(super) &'static str);
 
-fn by(user: &CurrentUser) -> By {
-    By { owner_id: user.user_id.clone(), actor: Actor::from(user), event_id: new_id("aud") }
+fn by(owner: &Owner) -> By {
+    By { owner_id: owner.id.clone(), actor: Actor::from(&owner.user), event_id: new_id("aud") }
 }
 
 impl WebhookService {
@@ -94,7 +94,7 @@ impl WebhookService {
     /// Adds an endpoint; gives its secret, which is not shown again.
     pub(super) async fn create(
         &self,
-        user: &CurrentUser,
+        owner: &Owner,
         url: &str,
         types: Vec<String>,
         description: Option<String>,
@@ -105,7 +105,8 @@ impl WebhookService {
         let endpoint = Endpoint {
             secrets: Secrets::of(&secret).seal(&self.keys, &id),
             id,
-            owner_id: user.user_id.clone(),
+            owner_id: owner.id.clone(),
+            created_by: Some(owner.user.user_id.clone()),
             slot: String::new(),
             url,
             types,
@@ -119,41 +120,41 @@ impl WebhookService {
             created_at: now,
             updated_at: now,
         };
-        Ok((self.lane.submit(CreateEndpoint { by: by(user), endpoint }).await??, secret))
+        Ok((self.lane.submit(CreateEndpoint { by: by(owner), endpoint }).await??, secret))
     }
 
     /// Changes an endpoint.
     pub(super) async fn change(
         &self,
-        user: &CurrentUser,
+        owner: &Owner,
         endpoint_id: String,
         change: EndpointChange,
     ) -> Result<Endpoint, WebhookError> {
         let url = change.url.as_deref().map(|url| self.read_url(url)).transpose()?;
         let change = EndpointChange { url, ..change };
-        let endpoint = self.lane.submit(ChangeEndpoint { by: by(user), endpoint_id, change }).await??;
+        let endpoint = self.lane.submit(ChangeEndpoint { by: by(owner), endpoint_id, change }).await??;
         self.waker.wake(self.queue.name);
         Ok(endpoint)
     }
 
     /// Deletes an endpoint.
-    pub(super) async fn delete(&self, user: &CurrentUser, endpoint_id: String) -> Result<(), WebhookError> {
-        self.lane.submit(DeleteEndpoint { by: by(user), endpoint_id }).await?
+    pub(super) async fn delete(&self, owner: &Owner, endpoint_id: String) -> Result<(), WebhookError> {
+        self.lane.submit(DeleteEndpoint { by: by(owner), endpoint_id }).await?
     }
 
     /// Gives an endpoint a new secret, and gives it; those before sign for so long.
     pub(super) async fn rotate_secret(
         &self,
-        user: &CurrentUser,
+        owner: &Owner,
         endpoint_id: String,
         grace_hours: u32,
     ) -> Result<(Endpoint, SecretString), WebhookError> {
-        let endpoint = self.get(user, &endpoint_id).await?;
+        let endpoint = self.get(owner, &endpoint_id).await?;
         let (secret, grace) = (new_secret(), Duration::from_secs(u64::from(grace_hours) * 3_600));
         let secrets = Secrets::open(&self.keys, &endpoint.id, &endpoint.secrets)?;
         let secrets = secrets.rotated(&secret, grace, self.clock.now()).seal(&self.keys, &endpoint.id);
         let command = RotateSecret {
-            by: by(user),
+            by: by(owner),
             endpoint_id,
             secrets,
             seen_version: endpoint.secrets_version,
@@ -163,21 +164,21 @@ impl WebhookService {
     }
 
     /// One of the caller's endpoints.
-    pub(super) async fn get(&self, user: &CurrentUser, endpoint_id: &str) -> Result<Endpoint, WebhookError> {
-        self.store.find_endpoint(&user.user_id, endpoint_id).await?.ok_or(WebhookError::NoEndpoint)
+    pub(super) async fn get(&self, owner: &Owner, endpoint_id: &str) -> Result<Endpoint, WebhookError> {
+        self.store.find_endpoint(&owner.id, endpoint_id).await?.ok_or(WebhookError::NoEndpoint)
     }
 
     /// The caller's endpoints, the oldest first.
-    pub(super) async fn list(&self, user: &CurrentUser) -> Result<Vec<Endpoint>, WebhookError> {
-        Ok(self.store.list_endpoints(&user.user_id).await?)
+    pub(super) async fn list(&self, owner: &Owner) -> Result<Vec<Endpoint>, WebhookError> {
+        Ok(self.store.list_endpoints(&owner.id).await?)
     }
 
     /// Has something posted that is no event.
-    pub(super) async fn test(&self, user: &CurrentUser, endpoint_id: String) -> Result<Delivery, WebhookError> {
+    pub(super) async fn test(&self, owner: &Owner, endpoint_id: String) -> Result<Delivery, WebhookError> {
         let queue = self.queue.clone();
         let (webhook_id, job_id) = (new_id("evt"), new_id("job"));
         let delivery =
-            self.lane.submit(TestEndpoint { by: by(user), endpoint_id, queue, webhook_id, job_id }).await??;
+            self.lane.submit(TestEndpoint { by: by(owner), endpoint_id, queue, webhook_id, job_id }).await??;
         self.waker.wake(self.queue.name);
         Ok(delivery)
     }
@@ -199,40 +200,40 @@ impl WebhookService {
     /// Begins to deliver again what happened in a range of time.
     pub(super) async fn replay(
         &self,
-        user: &CurrentUser,
+        owner: &Owner,
         endpoint_id: String,
         (from, to): (DateTime, DateTime),
         only_failed: bool,
     ) -> Result<Endpoint, WebhookError> {
         let replay = Replay { from, to, only_failed, after: None, count: 0 };
         let (queue, job_id) = (self.queue.clone(), new_id("job"));
-        let endpoint = self.lane.submit(StartReplay { by: by(user), endpoint_id, replay, queue, job_id }).await??;
+        let endpoint = self.lane.submit(StartReplay { by: by(owner), endpoint_id, replay, queue, job_id }).await??;
         self.waker.wake(self.queue.name);
         Ok(endpoint)
     }
 
     /// One of the caller's deliveries.
-    pub(super) async fn get_delivery(&self, user: &CurrentUser, delivery_id: &str) -> Result<Delivery, WebhookError> {
-        self.store.find_delivery(&user.user_id, delivery_id).await?.ok_or(WebhookError::NoDelivery)
+    pub(super) async fn get_delivery(&self, owner: &Owner, delivery_id: &str) -> Result<Delivery, WebhookError> {
+        self.store.find_delivery(&owner.id, delivery_id).await?.ok_or(WebhookError::NoDelivery)
     }
 
     /// The caller's deliveries, those of the newest events first, and whether there are more.
     pub(super) async fn list_deliveries(
         &self,
-        user: &CurrentUser,
+        owner: &Owner,
         filter: &DeliveryFilter,
         limit: usize,
     ) -> Result<(Vec<Delivery>, bool), WebhookError> {
-        let mut found = self.store.list_deliveries(&user.user_id, filter, limit).await?;
+        let mut found = self.store.list_deliveries(&owner.id, filter, limit).await?;
         let more = found.len() > limit;
         found.truncate(limit);
         Ok((found, more))
     }
 
     /// Has a delivery made again, or now.
-    pub(super) async fn retry(&self, user: &CurrentUser, delivery_id: String) -> Result<Delivery, WebhookError> {
+    pub(super) async fn retry(&self, owner: &Owner, delivery_id: String) -> Result<Delivery, WebhookError> {
         let (queue, job_id) = (self.queue.clone(), new_id("job"));
-        let delivery = self.lane.submit(RetryDelivery { by: by(user), delivery_id, queue, job_id }).await??;
+        let delivery = self.lane.submit(RetryDelivery { by: by(owner), delivery_id, queue, job_id }).await??;
         self.waker.wake(self.queue.name);
         Ok(delivery)
     }
@@ -240,13 +241,13 @@ impl WebhookService {
     /// What happened to what is the caller's, the oldest first, and what the next page begins after.
     pub(super) async fn list_events(
         &self,
-        user: &CurrentUser,
+        owner: &Owner,
         from: Option<DateTime>,
         after: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<Event>, Option<String>), WebhookError> {
         let range = TimeRange { from, to: None };
-        let Walked { found, ended_at } = self.store.events(&user.user_id, range, after, limit).await?;
+        let Walked { found, ended_at } = self.store.events(&owner.id, range, after, limit).await?;
         let next = if found.len() == limit { found.last().map(|event| event.id.clone()) } else { ended_at };
         Ok((found, next))
     }

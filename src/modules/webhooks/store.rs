@@ -9,6 +9,7 @@ use mongodb::{ClientSession, Collection, Database, error::Result, options::Hint}
 use super::{
     DELIVERIES_KEPT,
     model::{DELIVERIES, Delivery, DeliveryStatus, ENDPOINTS, ENDPOINTS_MAX, Endpoint},
+    owner::is_tenant,
     payload,
 };
 use crate::{
@@ -162,7 +163,7 @@ impl WebhookStore {
         found.await?.try_collect().await
     }
 
-    /// Events of `owner_id` that are posted, in a range of time, the oldest first, at most `take` beyond `after`; see [`Walk`].
+    /// Events of `owner_id`, a merchant's or a tenant's, that are posted, in a range of time, the oldest first, at most `take` beyond `after`; see [`Walk`].
     ///
     /// # Errors
     /// What the driver says.
@@ -175,7 +176,8 @@ impl WebhookStore {
     ) -> Result<Walked<Event>> {
         let mut rest = doc! { "type": { "$in": payload::inside() } };
         rest.extend(at_within("at", range));
-        let walk = Walk { collection: EVENTS, prefix: "evt", index: "owner", key: doc! { "userId": owner_id }, rest };
+        let (index, field) = if is_tenant(owner_id) { ("tenant", "data.tenantId") } else { ("owner", "userId") };
+        let walk = Walk { collection: EVENTS, prefix: "evt", index, key: doc! { field: owner_id }, rest };
         walk.go_in_stages(&self.db, range.of_ids(), Direction::Oldest, after, take, &STAGES).await
     }
 

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use waybill::{modules::events::analytics, platform::identity::Role};
 
 use super::Following;
-use crate::support::{TestApp, User};
+use crate::{
+    support::{TestApp, User},
+    tenants::{join, tenant},
+};
 
 /// Sums that are read, by their place, without their generation.
 pub async fn sums(app: &TestApp) -> BTreeMap<String, Document> {
@@ -112,6 +115,77 @@ async fn each_day_shows_what_a_count_over_orders_shows_and_a_merchant_its_own() 
         assert_eq!(app.get(&one, &format!("/analytics/daily?{query}")).await.expect(422).blamed(), [blamed], "{query}");
     }
     assert_eq!(days(&app, &one, "?from=2020-01-01&to=2020-03-31").await.len(), 0);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_tenants_sums_are_those_of_what_members_did_in_it() {
+    let app = TestApp::start().await;
+    let admin = app.admin().await;
+    let (ours, theirs) = (tenant(&app, &admin, "ours").await, tenant(&app, &admin, "theirs").await);
+    let merchant = app.merchant().await;
+    app.created(&merchant, "c-0").await;
+    let member = join(&app, &admin, &ours, &merchant).await;
+    let manager = join(&app, &admin, &ours, &app.user(Role::Manager).await).await;
+    let foreign = join(&app, &admin, &theirs, &app.user(Role::Manager).await).await;
+    let stranger = app.merchant().await;
+    for (user, order) in [(&member, "c-1"), (&member, "c-2"), (&stranger, "c-1")] {
+        app.created(user, order).await;
+    }
+    let on = Following::with(&app, Vec::new());
+    app.run_jobs().await;
+    on.run().await;
+    let created = async |user: &User, query: &str| -> Vec<i64> {
+        days(&app, user, query).await.iter().map(|day| day["orders"]["created"].as_i64().unwrap()).collect()
+    };
+    let of = |user: &User| format!("?userId={}", user.user_id);
+    for (user, query, expected) in [
+        (&manager, String::new(), vec![2]),
+        (&manager, of(&member), vec![2]),
+        (&manager, of(&stranger), vec![]),
+        (&foreign, of(&member), vec![]),
+        (&member, String::new(), vec![3]),
+        (&admin, String::new(), vec![4]),
+    ] {
+        assert_eq!(created(user, &query).await, expected, "{query}");
+    }
+    let loner = app.user(Role::Manager).await;
+    assert_eq!(app.get(&loner, "/analytics/daily").await.expect(404).code(), "analytics.not_found");
+    let before = sums(&app).await;
+    analytics::rebuild(app.db()).await.unwrap();
+    assert_eq!(sums(&app).await, before);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_counted_waits_for_a_person_and_is_counted_once() {
+    let app = TestApp::start().await;
+    let admin = app.admin().await;
+    let (broken, fine) = (app.merchant().await, app.merchant().await);
+    let on = Following::with(&app, Vec::new());
+    app.created(&broken, "c-1").await;
+    on.relay.pass().await.unwrap();
+    // Nothing can be added to it.
+    app.update_one("analytics_daily", doc! { "userId": &broken.user_id }, doc! { "created": "many" }).await;
+    app.created(&broken, "c-2").await;
+    app.created(&fine, "c-1").await;
+    for _ in 0..2 {
+        assert!(on.relay.pass().await.is_err());
+    }
+    on.run_to_the_end().await;
+    let dead = app.all("jobs", doc! { "kind": "consume-event", "state": "dead" }).await;
+    let rebuilt = analytics::rebuild(app.db()).await.unwrap();
+    assert_eq!((dead.len(), rebuilt.left_to_relay), (1, 1), "{dead:?}");
+    let created = |day: &Value| day["orders"]["created"].clone();
+    assert_eq!(created(&days(&app, &fine, "").await[0]), 1);
+    assert_eq!(created(&days(&app, &broken, "").await[0]), 1, "the other is left to its job");
+    let retry = format!("/queues/jobs/{}/retry", dead[0].get_str("_id").unwrap());
+    app.request(reqwest::Method::POST, &retry, Some(&admin.token), None).await.expect(200);
+    on.run().await;
+    assert_counted_once(&app).await;
+    let before = sums(&app).await;
+    assert_eq!(analytics::rebuild(app.db()).await.unwrap().left_to_relay, 0);
+    assert_eq!(sums(&app).await, before);
     app.finish().await;
 }
 

@@ -6,6 +6,7 @@ mod deliveries;
 mod endpoints;
 mod failures;
 mod listen;
+mod tenants;
 
 use std::time::Duration;
 

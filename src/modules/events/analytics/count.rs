@@ -16,8 +16,17 @@ const COUNTED: &[(&str, &str)] = &[
     ("OrderNeedsAttention", "needsAttention"),
 ];
 /// Fields of an event that are read for it.
-pub(super) const FIELDS: &[&str] =
-    &["type", "userId", "at", "data.provider", "data.ageMs", "data.charged", "data.refunded", "data.currency"];
+pub(super) const FIELDS: &[&str] = &[
+    "type",
+    "userId",
+    "at",
+    "data.tenantId",
+    "data.provider",
+    "data.ageMs",
+    "data.charged",
+    "data.refunded",
+    "data.currency",
+];
 /// An order is not older than this when it is confirmed; what says so is no age.
 const AGE_MS_MAX: i64 = 366 * 24 * 3_600_000;
 
@@ -31,10 +40,11 @@ pub(super) fn day_of(at: DateTime) -> String {
     Rfc3339Time(at).to_string().chars().take(10).collect()
 }
 
-/// Where something is counted. Tenants will have a place in it.
+/// Where something is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) day: String,
+    pub(super) tenant_id: Option<String>,
     pub(super) user_id: String,
     pub(super) provider: String,
 }
@@ -68,7 +78,8 @@ impl Counts {
             return;
         };
         let Ok(provider) = data.get_str("provider") else { return };
-        let place = Place { day: day_of(*at), user_id: user_id.into(), provider: provider.into() };
+        let tenant_id = data.get_str("tenantId").ok().map(str::to_owned);
+        let place = Place { day: day_of(*at), tenant_id, user_id: user_id.into(), provider: provider.into() };
         let sums = self.0.entry(place).or_default();
         let mut add = |field: String, by: i64| *sums.add.entry(field).or_default() += by;
         add((*name).to_owned(), 1);
@@ -95,14 +106,14 @@ impl Counts {
 impl Place {
     /// The id of its document.
     pub(super) fn id(&self, generation: i64) -> String {
-        // The dash is for a tenant.
-        format!("{generation}/{}/-/{}/{}", self.day, self.user_id, self.provider)
+        let tenant_id = self.tenant_id.as_deref().unwrap_or("-");
+        format!("{generation}/{}/{tenant_id}/{}/{}", self.day, self.user_id, self.provider)
     }
 
     /// The statement that adds to its document.
     pub(super) fn statement(&self, generation: i64, sums: &Sums) -> Document {
         let place = doc! {
-            "generation": generation, "day": &self.day, "tenantId": null, "userId": &self.user_id,
+            "generation": generation, "day": &self.day, "tenantId": &self.tenant_id, "userId": &self.user_id,
             "provider": &self.provider,
         };
         let add: Document = sums.add.iter().map(|(field, by)| (field.clone(), (*by).into())).collect();
@@ -127,8 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn events_are_added_up_by_day_merchant_and_provider() {
+    fn events_are_added_up_by_day_tenant_merchant_and_provider() {
         let mut counts = Counts::default();
+        counts.add(&event("OrderCreated", doc! { "tenantId": "ten_1" }));
         counts.add(&event("OrderCreated", doc! {}));
         counts.add(&event("OrderConfirmed", doc! { "charged": 5_i64, "currency": "INR", "ageMs": 700_i64 }));
         counts.add(&event("OrderConfirmed", doc! { "charged": 7_i32, "currency": "INR", "ageMs": 300_i64 }));
@@ -146,6 +158,8 @@ mod tests {
             ("refunded.INR", 5),
         ];
         assert_eq!((added, sums.confirm_max_ms), (expected.to_vec(), Some(700)));
+        let (place, sums) = counts.0.pop_first().expect("a place of the tenant's");
+        assert_eq!((&*place.id(3), sums.add.len()), ("3/2025-12-31/ten_1/usr_1/p", 1));
         assert!(counts.0.is_empty());
     }
 

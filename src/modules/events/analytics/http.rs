@@ -16,7 +16,7 @@ use crate::platform::{
     clock::{Clock, Rfc3339Time},
     error::{AppError, ErrorKind, FieldError, Problem},
     http::ApiQuery,
-    identity::{MerchantOrFinance, Role},
+    identity::{CurrentUser, Role, SumsReader},
     ids::is_id,
     money::{Currency, Money},
     mongo::READ_TIME_MAX,
@@ -55,7 +55,7 @@ struct DailyQuery {
     #[validate(custom(function = "day_shape"))]
     #[param(example = "2026-01-31")]
     to: Option<String>,
-    /// Of this merchant's orders. A merchant sees its own only.
+    /// Of this merchant's orders. A merchant sees its own only, a manager those of the tenant.
     #[validate(custom(function = "user_id_shape"))]
     user_id: Option<String>,
 }
@@ -179,12 +179,31 @@ impl DaySums {
     }
 }
 
+/// Whose orders; all where nothing is named.
+struct Whose {
+    tenant_id: Option<String>,
+    user_id: Option<String>,
+}
+
+impl Whose {
+    /// Those that the user may see, of `asked` only where that is named.
+    fn asked_by(user: CurrentUser, asked: Option<String>) -> Result<Self, AppError> {
+        let nobody = || AppError::new(ErrorKind::NotFound, "analytics.not_found", "There is no such merchant here.");
+        match user.role {
+            Role::Merchant if asked.as_ref().is_some_and(|asked| *asked != user.user_id) => Err(nobody()),
+            Role::Merchant => Ok(Self { tenant_id: None, user_id: Some(user.user_id) }),
+            Role::Manager => Ok(Self { tenant_id: Some(user.tenant_id.ok_or_else(nobody)?), user_id: asked }),
+            _ => Ok(Self { tenant_id: None, user_id: asked }),
+        }
+    }
+}
+
 impl AnalyticsReader {
-    async fn days(&self, from: &str, to: &str, user_id: Option<&str>) -> mongodb::error::Result<Vec<DayResponse>> {
+    async fn days(&self, from: &str, to: &str, whose: &Whose) -> mongodb::error::Result<Vec<DayResponse>> {
         let generation = counters::read(&self.db, None).await?.analytics.generation;
         let mut filter = doc! { "generation": generation, "day": { "$gte": from, "$lte": to } };
-        if let Some(user_id) = user_id {
-            filter.insert("userId", user_id);
+        for (field, id) in [("tenantId", &whose.tenant_id), ("userId", &whose.user_id)] {
+            filter.extend(id.as_ref().map(|id| (field.to_owned(), id.into())));
         }
         let daily = self.db.collection::<Document>(DAILY);
         let mut found = daily.find(filter).max_time(READ_TIME_MAX).batch_size(1_000).await?;
@@ -197,24 +216,18 @@ impl AnalyticsReader {
     }
 }
 
-/// Orders, money and times to confirmation by day and provider: a merchant's own; for finance and administrators all
-/// merchants', or one's.
+/// Orders, money and times to confirmation by day and provider: a merchant's own; for a manager those that members created in the
+/// tenant; for finance and administrators all merchants'; of one merchant where it is asked for.
 #[utoipa::path(get, path = "/analytics/daily", tag = "analytics", security(("bearer" = [])), params(DailyQuery),
     responses((status = 200, body = DailyResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn list_daily(
     State(reader): State<AnalyticsReader>,
-    MerchantOrFinance(user): MerchantOrFinance,
+    SumsReader(user): SumsReader,
     ApiQuery(query): ApiQuery<DailyQuery>,
 ) -> Result<Json<DailyResponse>, AppError> {
-    let user_id = match (user.role, query.user_id) {
-        (Role::Merchant, Some(asked)) if asked != user.user_id => {
-            return Err(AppError::new(ErrorKind::NotFound, "analytics.not_found", "There is no such merchant here."));
-        }
-        (Role::Merchant, _) => Some(user.user_id),
-        (_, asked) => asked,
-    };
+    let whose = Whose::asked_by(user, query.user_id)?;
     let to = query.to.as_deref().and_then(day).unwrap_or_else(|| reader.clock.now_ms().div_euclid(DAY_MS));
     let from = query.from.as_deref().and_then(day).unwrap_or(to - DAYS + 1);
     if !(from..from + DAYS_MAX).contains(&to) {
@@ -222,6 +235,6 @@ async fn list_daily(
         return Err(AppError::invalid(vec![FieldError::new("from", "invalid", message)]));
     }
     let name = |day: i64| day_of(bson::DateTime::from_millis(day * DAY_MS));
-    let items = reader.days(&name(from), &name(to), user_id.as_deref()).await?;
+    let items = reader.days(&name(from), &name(to), &whose).await?;
     Ok(Json(DailyResponse { items }))
 }

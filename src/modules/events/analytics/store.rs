@@ -27,6 +27,7 @@ pub fn indexes() -> Vec<Index> {
     vec![
         Index::new(DAILY, "day", doc! { "generation": 1, "day": 1 }),
         Index::new(DAILY, "owner", doc! { "generation": 1, "userId": 1, "day": 1 }),
+        Index::new(DAILY, "tenant", doc! { "generation": 1, "tenantId": 1, "day": 1 }),
     ]
 }
 

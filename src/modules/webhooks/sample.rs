@@ -1,0 +1,82 @@
+//! What a new tenant finds: an endpoint that is off, as a sample of what its manager may make of it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    changes::{By, CreateEndpoint},
+    error::WebhookError,
+    model::{DisabledReason, Endpoint, EndpointStatus},
+    secrets::{Secrets, new_secret},
+};
+use crate::{
+    modules::events::{Actor, Event, EventHandler, HandlerAttempt, HandlerError},
+    platform::{batch::Lane, ids::sibling_id, sealing::SealingKeys},
+};
+
+/// Nobody's, for ever (RFC 2606).
+const URL: &str = "https://webhooks.example.com/waybill";
+const DESCRIPTION: &str = "A sample, switched off. To use it, give it a url of yours, ask for its secret with rotate-secret, and set status to enabled.";
+
+/// Gives a new tenant its sample.
+pub struct SampleEndpoint {
+    /// Writes.
+    pub lane: Lane,
+    /// Seal its secret.
+    pub keys: Arc<SealingKeys>,
+}
+
+impl SampleEndpoint {
+    /// The same however often it is made: its id is made of the event's.
+    fn of(&self, event: &Event) -> Endpoint {
+        let id = sibling_id("whe", &event.id);
+        Endpoint {
+            secrets: Secrets::of(&new_secret()).seal(&self.keys, &id),
+            id,
+            owner_id: event.subject_id.clone(),
+            created_by: Some(event.user_id.clone()),
+            slot: String::new(),
+            url: URL.into(),
+            types: Vec::new(),
+            description: Some(DESCRIPTION.into()),
+            status: EndpointStatus::Disabled,
+            disabled_reason: Some(DisabledReason::Sample),
+            secrets_version: 1,
+            trouble: None,
+            replay: None,
+            events: 0,
+            created_at: event.at,
+            updated_at: event.at,
+        }
+    }
+}
+
+#[async_trait]
+impl EventHandler for SampleEndpoint {
+    fn name(&self) -> &'static str {
+        "tenant-sample-endpoint"
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        kind == "TenantCreated"
+    }
+
+    async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
+        let by = By {
+            owner_id: event.subject_id.clone(),
+            actor: Actor::worker(&attempt.lease.worker_id, &attempt.job.correlation_id),
+            event_id: sibling_id("aud", &event.id),
+        };
+        match self.lane.submit(CreateEndpoint { by, endpoint: self.of(event) }).await {
+            // Whoever has made twenty by now needs no sample.
+            Ok(Ok(_) | Err(WebhookError::TooMany)) => Ok(()),
+            Ok(Err(error)) => Err(later(error.to_string())),
+            Err(error) => Err(later(error.to_string())),
+        }
+    }
+}
+
+fn later(message: String) -> HandlerError {
+    HandlerError::Retryable { code: "webhooks.no_sample", message, after: None }
+}
