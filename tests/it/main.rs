@@ -49,6 +49,7 @@ mod kyc_rotation;
 mod kyc_uploads;
 mod ledger;
 mod mail;
+mod mail_letters;
 mod odd_answers;
 mod openapi;
 mod orders;
