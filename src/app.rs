@@ -6,6 +6,7 @@ mod mail;
 mod routes;
 mod schedules;
 mod sealing;
+mod shop;
 mod webhooks;
 
 use std::{
@@ -31,6 +32,7 @@ use crate::{
         },
         auth::{self, AuthService, Users},
         catalog::{CatalogService, CatalogStore},
+        checkout::{self, CheckoutService, CheckoutStore, FulfilCheckouts},
         events::{self, Consumer, EventHandler, EventStore, RELAY, analytics},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
@@ -112,6 +114,8 @@ pub struct App {
     pub kyc: KycService,
     /// What merchants sell.
     pub catalog: CatalogService,
+    /// What is bought.
+    pub checkouts: CheckoutService,
     /// Endpoints of merchants, and what is posted to them.
     pub webhooks: WebhookService,
     /// Mail to users; none where no mail server is configured.
@@ -170,6 +174,7 @@ pub fn collections() -> Vec<&'static str> {
         TopupStore::COLLECTIONS,
         KycStore::COLLECTIONS,
         CatalogStore::COLLECTIONS,
+        CheckoutStore::COLLECTIONS,
         WebhookStore::COLLECTIONS,
         rates::COLLECTIONS,
         ScheduleStore::COLLECTIONS,
@@ -203,6 +208,7 @@ pub fn indexes() -> Vec<Index> {
         TopupStore::indexes(),
         KycStore::indexes(),
         CatalogStore::indexes(),
+        CheckoutStore::indexes(),
         WebhookStore::indexes(),
         rates::indexes(),
         accounts::indexes(),
@@ -345,11 +351,7 @@ impl App {
             transfers,
             indexes_present: Arc::clone(&indexes_present),
         };
-        let catalog = CatalogService {
-            lane: api_lane.clone(),
-            store: CatalogStore::new(db.clone()),
-            indexes_present: Arc::clone(&indexes_present),
-        };
+        let (catalog, checkouts) = shop::services(&db, &api_lane, gate, &waker, &indexes_present);
         let sealer = sealing::sealer(&config, secrets, &db, &clock)?;
         let exporter = Exporter::new(
             db.clone(),
@@ -368,6 +370,7 @@ impl App {
             purger: purger(&config, &secrets.audit, &db, &clock),
         });
         handlers.push(Arc::new(RunScheduleJobs { tasks, queue: config.schedules.queue() }));
+        handlers.push(Arc::new(FulfilCheckouts));
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
@@ -386,6 +389,7 @@ impl App {
             topups,
             kyc,
             catalog,
+            checkouts,
             webhooks,
             accounts,
             exports,
@@ -439,11 +443,15 @@ impl App {
         self.providers.all().flat_map(|provider| [provider.create.clone(), provider.cancel.clone()]).collect()
     }
 
+    /// Queues whose jobs every worker can run.
+    fn own_queues(&self) -> [QueueConfig; 4] {
+        [checkout::queue(), events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()]
+    }
+
     /// Every queue, whoever runs its jobs.
     fn all_queues(&self) -> Vec<QueueConfig> {
-        let config = &self.config;
-        let of_events = [events::queue(), config.mail_queue(), self.webhooks.queue.clone(), config.schedules.queue()];
-        let others = [self.payments.clone(), self.checks.clone()].into_iter().chain(of_events).collect();
+        let others = [self.payments.clone(), self.checks.clone(), self.config.mail_queue()].into_iter();
+        let others = others.chain(self.own_queues()).collect();
         [self.order_queues(), others].concat()
     }
 
@@ -461,7 +469,7 @@ impl App {
         if self.mailer.is_some() {
             queues.push(self.config.mail_queue());
         }
-        queues.extend([events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()]);
+        queues.extend(self.own_queues());
         queues
     }
 

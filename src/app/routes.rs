@@ -22,7 +22,7 @@ use crate::{
     config::Switch,
     modules::{
         audit::{AuditStore, CallSearch},
-        auth, catalog,
+        auth, catalog, checkout,
         events::{
             self, EventStore,
             analytics::{self, AnalyticsReader},
@@ -108,6 +108,7 @@ impl App {
             .merge(kyc::router(self.kyc.clone()))
             .merge(kyc::review_router(self.kyc.clone()))
             .merge(catalog::router(self.catalog.clone()))
+            .merge(checkout::router(self.checkouts.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),

@@ -80,7 +80,7 @@ pub struct EraseArgs {
     /// Whose records: `usr_...`
     #[arg(long, required_unless_present = "order", conflicts_with = "order")]
     pub user: Option<String>,
-    /// The records about which order: `ord_...`
+    /// The records about which order, `ord_...`, or which checkout, `chk_...`
     #[arg(long)]
     pub order: Option<String>,
     /// Why; it is recorded, so name nobody in it.

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod catalog;
+pub mod checkout;
 pub mod events;
 pub mod inspection;
 pub mod kyc;

@@ -104,6 +104,15 @@ pub fn read_international_phone<'de, D: Deserializer<'de>>(from: D) -> Result<St
     String::deserialize(from).map(|text| international(&text).unwrap_or(text))
 }
 
+/// The same where there may be none.
+///
+/// # Errors
+/// What the deserializer says.
+pub fn read_international_phone_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = Option::deserialize(from)?;
+    Ok(text.map(|text| international(&text).unwrap_or(text)))
+}
+
 /// For `#[serde(deserialize_with)]`: a postal code without blanks.
 ///
 /// # Errors

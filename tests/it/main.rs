@@ -26,6 +26,7 @@ mod audit_verify_seals;
 mod auth;
 mod cancel;
 mod catalog;
+mod checkout;
 mod edge;
 mod events;
 mod faults;

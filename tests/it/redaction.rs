@@ -53,6 +53,15 @@ const KEPT: &[Kept] = &[
         why: "an administrator's own words, in which contracts have their numbers; no PAN, no Aadhaar number, no key",
     },
     Kept { collection: "provider_accounts", field: "comment", why: "the same" },
+    Kept { collection: "checkouts", field: "customer", why: "who gets it, in the buyer's words, for buyer and seller" },
+    Kept { collection: "checkouts", field: "shippingAddress", why: "the same" },
+    Kept { collection: "checkouts", field: "cancelReason", why: "for the buyer's own records, shown to nobody else" },
+    Kept {
+        collection: "checkouts",
+        field: "payment.paymentId",
+        why: "the merchant's name of a payment, which may be any word and pays once",
+    },
+    Kept { collection: "checkouts", field: "externalPayment", why: "the same" },
     Kept {
         collection: "products",
         field: "sku",
@@ -131,6 +140,14 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
             "slug": "ten-#", "name": "Stores", "settings": { "timezone": "UTC", "supportEmail": "help@example.com" },
         }),
         ("patch", "/tenants/{tenantId}") => json!({ "name": "Other stores" }),
+        ("post", "/checkout") => json!({
+            "clientOrderId": "k-#", "items": [{ "productId": "prd_1", "quantity": 1 }],
+            "customer": { "name": "Eva Muster", "email": "eva@example.com", "phone": "+4930123456" },
+            "shippingAddress": { "line1": "Hauptstr. 4", "line2": "2nd floor", "city": "Berlin", "state": "Berlin",
+                "postcode": "10115", "country": "DE" },
+            "payment": { "method": "external", "paymentId": "pay_#" },
+        }),
+        ("post", "/checkout/cancel") => json!({ "clientOrderId": "k-1", "reason": "Not needed." }),
         ("post", "/products") => json!({
             "sku": "sku-#", "name": "Watch", "description": "Shows the time.", "category": "Watches",
             "price": { "amount": 49_900, "currency": "INR" }, "lowStockAt": 5,
@@ -468,6 +485,11 @@ async fn no_route_keeps_or_tells_what_is_secret() {
     let order_id = order.body["orderId"].as_str().unwrap().to_owned();
     let signed_in = app.post(&merchant, "/auth/login", &json!({ "email": merchant.email, "password": PASSWORD })).await;
     let topup_id = app.requested(&merchant, "t-1").await;
+    // Under the id that the bodies name.
+    let product_id = app.stocked(&merchant, "A-1", 1_000_000).await;
+    let mut product = app.all("products", doc! { "_id": product_id }).await.remove(0);
+    product.extend(doc! { "_id": "prd_1", "sku": "A-2" });
+    app.db().collection::<bson::Document>("products").insert_one(product).await.unwrap();
     let mut users = vec![(Role::Merchant, app.newcomer().await), (Role::Merchant, merchant.clone())];
     for role in [Role::Finance, Role::Auditor, Role::Admin] {
         users.push((role, app.user(role).await));
@@ -500,7 +522,9 @@ async fn no_route_keeps_or_tells_what_is_secret() {
     let log = process.log();
     assert!(log.contains("TRACE"), "it logs everything");
     app.base = ours;
-    assert!(app.holds_secret(&search, "orders").await, "what was sent has arrived");
+    for collection in ["orders", "products", "checkouts"] {
+        assert!(app.holds_secret(&search, collection).await, "what was sent has arrived in {collection}");
+    }
     app.expect_kept_to_itself(&search, KEPT, &log, &metrics).await;
     app.finish_unchecked().await;
 }

@@ -47,6 +47,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("POST /products", Some(&[Role::Merchant])),
     ("PATCH /products", Some(&[Role::Merchant])),
     ("GET /products/{productId}/movements", Some(&[Role::Merchant, Role::Auditor, Role::Admin])),
+    ("/checkout", Some(&[Role::Merchant, Role::Customer])),
     ("/queues", Some(&[Role::Admin])),
     ("/schedules", Some(&[Role::Admin])),
     ("/tenants", Some(&[Role::Admin, Role::Manager])),

@@ -12,12 +12,14 @@ use crate::{
             retention::{Eraser, ErasureError, Purger, Subject},
             seals::commitment_key_of,
         },
-        auth, notifications,
+        auth,
+        checkout::{self, CHECKOUTS, Checkout},
+        notifications,
         orders::{self, ORDERS, Order},
         providers::{self, Policy},
         webhooks,
     },
-    platform::{clock::Clock, mongo, sealing::SealingKeys},
+    platform::{clock::Clock, ids::is_id, mongo, sealing::SealingKeys},
 };
 
 /// The database, and its clock: what is old is old by that, and records' ids carry it.
@@ -70,6 +72,11 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     if with_files > 0 {
         println!("{:<24} {with_files} order(s)", "files");
     }
+    let checkouts = checkout::erase(&db, &eraser, &subject, &args.reason, clock.now()).await;
+    let checkouts = checkouts.map_err(|error| error.to_string())?;
+    if checkouts > 0 {
+        println!("{:<24} {checkouts} checkout(s)", "names and addresses");
+    }
     for (collection, records) in &erased.records {
         println!("{collection:<24} {records} record(s)");
     }
@@ -91,6 +98,11 @@ async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {
         return if exists { Ok(Subject::User(id.clone())) } else { Err(format!("there is no user {id}")) };
     }
     let id = args.order.clone().ok_or("name a user or an order")?;
+    if is_id("chk", &id) {
+        let checkout = db.collection::<Checkout>(CHECKOUTS).find_one(doc! { "_id": &id }).await.map_err(failed)?;
+        let user_id = checkout.ok_or_else(|| format!("there is no checkout {id}"))?.user_id;
+        return Ok(Subject::Order { id, user_id });
+    }
     let order = db.collection::<Order>(ORDERS).find_one(doc! { "_id": &id }).await.map_err(failed)?;
     let user_id = order.ok_or_else(|| format!("there is no order {id}"))?.user_id;
     Ok(Subject::Order { id, user_id })

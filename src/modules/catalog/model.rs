@@ -125,6 +125,12 @@ impl Product {
         Key::id(PRODUCTS, product_id)
     }
 
+    /// Whether so many pieces may come in.
+    #[must_use]
+    pub fn has_room_for(&self, quantity: i64) -> bool {
+        self.stock.checked_add(quantity).is_some_and(|stock| stock <= STOCK_MAX)
+    }
+
     /// Makes what follows from the other fields agree with them.
     pub(super) fn derive(&mut self) {
         let names = [Some(&self.sku), Some(&self.name), self.category.as_ref(), self.description.as_ref()];

@@ -77,7 +77,8 @@ pub fn move_stock(view: &mut View, product: &mut Product, entry: &Entry<'_>) -> 
         reference_type: entry.reference.kind_of_thing.to_owned(),
         reference_id: entry.reference.id.clone(),
         reason: entry.reason.map(str::to_owned),
-        actor: entry.actor.clone(),
+        // Movements are kept for ever; from where somebody bought is nobody's business then.
+        actor: Actor { address: None, ..entry.actor.clone() },
         at: product.updated_at,
     };
     if product.is_low && !was_low {

@@ -7,6 +7,7 @@
 mod access;
 mod audit_events;
 mod audit_export;
+mod checkouts;
 mod legal_holds;
 mod order_story;
 mod paging;

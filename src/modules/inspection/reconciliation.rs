@@ -1,5 +1,5 @@
 //! Holding the books against each other: the ledger against itself, holds against orders, orders against provider logs,
-//! paid top-ups against credits; and what is open against the jobs that are to settle it.
+//! paid top-ups against credits, checkouts against bookings and stock; and what is open against the jobs that are to settle it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::checkouts::check_checkouts;
 use crate::{
     modules::{
         audit::{RESPONSE_LOGS, retention::calls_purged_before},
@@ -102,7 +103,8 @@ pub async fn check_all(store: &WalletStore, to: &mut impl Differences) -> Result
     check_orders(store.snapshots(), &mut session, to).await?;
     check_order_holds(store.snapshots(), &mut session, to).await?;
     check_topups(store.snapshots(), &mut session, to).await?;
-    check_topup_credits(store.snapshots(), &mut session, to).await
+    check_topup_credits(store.snapshots(), &mut session, to).await?;
+    check_checkouts(store.snapshots(), &mut session, to).await
 }
 
 /// Every order that costs something has the hold that its status wants, and every confirmed one has the provider's word.

@@ -33,7 +33,7 @@ pub enum Account {
     Held,
     /// Money at our bank and payment providers: an asset.
     SettlementCash,
-    /// What we owe a provider for freight: a liability.
+    /// What we owe a provider for freight, or merchants for what was bought from wallets: a liability.
     Payable(String),
     /// What we earned.
     Revenue,
@@ -110,11 +110,15 @@ pub enum LedgerKind {
     Transfer,
     /// The opposite of another transaction.
     Reversal,
+    /// Bought from a merchant: what was paid is owed to it.
+    Purchase,
+    /// What was bought was taken back.
+    PurchaseRefund,
 }
 
 impl LedgerKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Recharge,
         Self::FreightHold,
         Self::FreightCapture,
@@ -123,6 +127,8 @@ impl LedgerKind {
         Self::Adjustment,
         Self::Transfer,
         Self::Reversal,
+        Self::Purchase,
+        Self::PurchaseRefund,
     ];
 
     /// As stored and answered.
@@ -137,10 +143,12 @@ impl LedgerKind {
             Self::Adjustment => "adjustment",
             Self::Transfer => "transfer",
             Self::Reversal => "reversal",
+            Self::Purchase => "purchase",
+            Self::PurchaseRefund => "purchase_refund",
         }
     }
 
-    /// Whether finance may book the opposite. What orders book, their own life takes back.
+    /// Whether finance may book the opposite. What orders and checkouts book, their own life takes back.
     #[must_use]
     pub const fn is_reversible(self) -> bool {
         match self {
@@ -150,7 +158,9 @@ impl LedgerKind {
             | Self::FreightRelease
             | Self::FreightRefund
             | Self::Transfer
-            | Self::Reversal => false,
+            | Self::Reversal
+            | Self::Purchase
+            | Self::PurchaseRefund => false,
         }
     }
 }
@@ -158,7 +168,7 @@ impl LedgerKind {
 /// What a transaction was booked for. Each is booked once: a unique index over all three.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
-    /// `order`, `topup`, `finance`, `transaction`, ...
+    /// `order`, `topup`, `checkout`, `finance`, `transaction`, ...
     pub kind_of_thing: &'static str,
     /// The thing's id.
     pub id: String,

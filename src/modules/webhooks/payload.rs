@@ -27,6 +27,9 @@ struct About {
 const ORDER: &About =
     &About { id: Some("orderId"), fields: &["clientOrderId", "provider", "status", "reference", "failureCode"] };
 const TOPUP: &About = &About { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"] };
+const CHECKOUT: &About =
+    &About { id: Some("checkoutId"), fields: &["clientOrderId", "buyerId", "status", "method", "total", "currency"] };
+const PRODUCT: &About = &About { id: Some("productId"), fields: &["status", "stock", "lowStockAt"] };
 const APPLICATION: &About = &About { id: None, fields: &["state", "submission"] };
 
 /// What may be stored of a delivery; of an answer only its length and shape. The test below compares it with what is posted.
@@ -36,6 +39,8 @@ pub const REDACTION: Redaction = Redaction {
         "timestamp",
         "data.orderId",
         "data.topupId",
+        "data.checkoutId",
+        "data.productId",
         "data.endpointId",
         "data.userId",
         "data.provider",
@@ -43,8 +48,13 @@ pub const REDACTION: Redaction = Redaction {
         "data.state",
         "data.submission",
         "data.failureCode",
+        "data.method",
+        "data.total",
+        "data.currency",
+        "data.stock",
+        "data.lowStockAt",
     ],
-    request: &["data.clientOrderId", "data.clientTopupId", "data.reference"],
+    request: &["data.buyerId", "data.clientOrderId", "data.clientTopupId", "data.reference"],
     response: &[],
     free_text: &[],
     query: &[],
@@ -72,6 +82,11 @@ const TYPES: &[(&str, &str, &About)] = &[
     ("TopupFailed", "topup.failed", TOPUP),
     ("TopupExpired", "topup.expired", TOPUP),
     ("TopupNeedsAttention", "topup.needs_attention", TOPUP),
+    ("CheckoutCreated", "checkout.created", CHECKOUT),
+    ("CheckoutPaid", "checkout.paid", CHECKOUT),
+    ("CheckoutCompleted", "checkout.completed", CHECKOUT),
+    ("CheckoutCancelled", "checkout.cancelled", CHECKOUT),
+    ("StockLow", "product.stock_low", PRODUCT),
     ("KycSubmitted", "kyc.submitted", APPLICATION),
     ("KycReferred", "kyc.under_review", APPLICATION),
     ("KycVerified", "kyc.verified", APPLICATION),
@@ -192,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_posted_is_what_the_redaction_names() {
         let mut posted = vec!["type".to_owned(), "timestamp".into(), "data.endpointId".into(), "data.userId".into()];
-        for about in [ORDER, TOPUP, APPLICATION] {
+        for about in [ORDER, TOPUP, CHECKOUT, PRODUCT, APPLICATION] {
             posted.extend(about.id.iter().chain(about.fields).map(|field| format!("data.{field}")));
         }
         posted.sort();

@@ -1,0 +1,346 @@
+//! What the API decides: checking out and cancelling, each in one transaction with stock, money, events and job.
+
+use std::collections::BTreeMap;
+
+use bson::doc;
+
+use super::{
+    FULFIL_KIND,
+    error::{CheckoutError, Shortage},
+    model::{
+        CartLine, Checkout, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod, PaymentStatus,
+        ShippingAddress, sums,
+    },
+    transitions::{CheckoutCommand, next},
+};
+use crate::{
+    modules::{
+        catalog::{self, MovementKind, Product, ProductStatus, move_stock},
+        events::{self, Actor, Event},
+        kyc::KycGate,
+        queue::{Job, QueueConfig},
+        wallet::{self, Account, Entry, LedgerKind, Reference, wallet_key},
+    },
+    platform::{
+        batch::{Command, Key, View},
+        error::FieldError,
+        ids::{readable_number, sibling_id},
+        money::{AMOUNT_MAX, Currency, Money},
+    },
+};
+
+/// What we owe merchants for what was bought from wallets.
+fn payable() -> Account {
+    Account::Payable("merchants".into())
+}
+
+/// A checkout as a command leaves it.
+#[derive(Debug)]
+pub struct CheckoutReply {
+    /// As it stands.
+    pub checkout: Checkout,
+    /// Nothing changed: the request had been carried out before.
+    pub replayed: bool,
+}
+
+/// Buys all of a cart or nothing, or finds that it was bought.
+pub(super) struct CreateCheckout {
+    pub(super) gate: KycGate,
+    pub(super) user_id: String,
+    /// Only products of this merchant, who asks.
+    pub(super) only_of: Option<String>,
+    pub(super) tenant_id: Option<String>,
+    pub(super) client_order_id: String,
+    pub(super) fingerprint: String,
+    pub(super) lines: Vec<CartLine>,
+    pub(super) customer: Customer,
+    pub(super) shipping_address: ShippingAddress,
+    pub(super) method: PaymentMethod,
+    /// Of an external payment.
+    pub(super) payment_id: Option<String>,
+    pub(super) actor: Actor,
+    pub(super) correlation_id: String,
+    pub(super) queue: QueueConfig,
+    pub(super) checkout_id: String,
+    pub(super) job_id: String,
+    /// That it was created, and that it was paid.
+    pub(super) event_ids: [String; 2],
+    /// One for each line: there are no more products.
+    pub(super) movement_ids: Vec<String>,
+}
+
+/// A cart that can be bought, if there is enough of everything.
+struct Cart {
+    seller_id: String,
+    currency: Currency,
+    total: i64,
+    items: Vec<CheckoutItem>,
+    /// Each product once, and how much of it is wanted.
+    products: Vec<(Product, i64)>,
+}
+
+impl Command for CreateCheckout {
+    type Reply = Result<CheckoutReply, CheckoutError>;
+
+    fn reads(&self) -> Vec<Key> {
+        let products = self.lines.iter().map(|line| Product::key(&line.product_id));
+        [Checkout::key(&self.user_id, &self.client_order_id)].into_iter().chain(products).collect()
+    }
+
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        match view.find::<Checkout>(&Checkout::key(&self.user_id, &self.client_order_id)) {
+            Some(checkout) if checkout.fingerprint == self.fingerprint => {
+                return Ok(CheckoutReply { checkout, replayed: true });
+            }
+            Some(_) => return Err(CheckoutError::IdempotencyMismatch),
+            None => {}
+        }
+        let cart = self.cart(view)?;
+        let external_payment = self.payment_id.as_ref().map(|id| Checkout::external_payment_of(&cart.seller_id, id));
+        // Whose products they are shows only now: what that leads to is looked for together, so that it is read together.
+        let is_used = external_payment.as_ref().is_some_and(|payment| view.contains(&Checkout::payment_key(payment)));
+        let verified = self.gate.verify(view, &cart.seller_id);
+        let _ = self.method == PaymentMethod::Wallet && view.contains(&wallet_key(&self.user_id, cart.currency));
+        verified.map_err(|_| CheckoutError::SellerNotVerified)?;
+        if is_used {
+            return Err(CheckoutError::PaymentUsed);
+        }
+        let short = cart.products.iter().filter(|(product, wanted)| product.stock < *wanted);
+        let short = short.map(|(product, wanted)| Shortage {
+            product_id: product.id.clone(),
+            requested: *wanted,
+            available: product.stock,
+        });
+        let short: Vec<_> = short.collect();
+        if !short.is_empty() {
+            return Err(CheckoutError::OutOfStock(short));
+        }
+        self.buy(view, cart, external_payment)
+    }
+
+    fn bytes(&self) -> usize {
+        self.lines.len() * 512
+    }
+}
+
+impl CreateCheckout {
+    /// What the lines stand for, at today's prices.
+    fn cart(&self, view: &View) -> Result<Cart, CheckoutError> {
+        let wanted = sums(self.lines.iter().map(|line| (line.product_id.as_str(), line.quantity)));
+        let mut products: BTreeMap<&str, Product> = BTreeMap::new();
+        for &product_id in wanted.keys() {
+            let product = view.by_id::<Product>(product_id).filter(|product| {
+                let is_offered = product.status == ProductStatus::Active;
+                is_offered && self.only_of.as_ref().is_none_or(|seller| *seller == product.seller_id)
+            });
+            if let Some(product) = product {
+                products.insert(product_id, product);
+            }
+        }
+        let first = self.lines.iter().find_map(|line| products.get(line.product_id.as_str()));
+        let mut faults = Vec::new();
+        let (mut items, mut total) = (Vec::with_capacity(self.lines.len()), Some(0_i64));
+        for (number, line) in self.lines.iter().enumerate() {
+            let mut blame = |code: &'static str, message: &'static str| {
+                faults.push(FieldError::new(format!("items[{number}].productId"), code, message));
+            };
+            let (Some(product), Some(first)) = (products.get(line.product_id.as_str()), first) else {
+                blame("not_found", "is no product that can be bought here");
+                continue;
+            };
+            if product.seller_id != first.seller_id {
+                blame("seller_differs", "is another merchant's than the first one; a cart has one merchant");
+            } else if product.price.currency != first.price.currency {
+                blame("currency_differs", "has another currency than the first one; a cart has one currency");
+            }
+            let line_total = product.price.amount.checked_mul(line.quantity);
+            total = total.zip(line_total).and_then(|(sum, line)| sum.checked_add(line));
+            items.push(CheckoutItem {
+                product_id: product.id.clone(),
+                sku: product.sku.clone(),
+                product_name: product.name.clone(),
+                quantity: line.quantity,
+                unit_price: product.price.amount,
+            });
+        }
+        let (Some(first), true) = (first, faults.is_empty()) else { return Err(CheckoutError::Cart(faults)) };
+        let (seller_id, currency) = (first.seller_id.clone(), first.price.currency);
+        let Some(total) = total.filter(|total| *total <= AMOUNT_MAX) else {
+            let message = "come to more than can be paid at once";
+            return Err(CheckoutError::Cart(vec![FieldError::new("items", "too_much", message)]));
+        };
+        let products = wanted.into_iter().filter_map(|(id, wanted)| Some((products.remove(id)?, wanted))).collect();
+        Ok(Cart { seller_id, currency, total, items, products })
+    }
+
+    /// Takes money and stock. There is enough stock; whether there is enough money the ledger says before anything is changed.
+    fn buy(
+        &self,
+        view: &mut View,
+        cart: Cart,
+        external_payment: Option<String>,
+    ) -> Result<CheckoutReply, CheckoutError> {
+        let now = view.now();
+        let money = Money::new(cart.total, cart.currency);
+        let transaction_id = match self.method {
+            PaymentMethod::External => None,
+            PaymentMethod::Wallet => {
+                let entry = Entry {
+                    transaction_id: &sibling_id("txn", &self.event_ids[1]),
+                    kind: LedgerKind::Purchase,
+                    reference: Reference::new("checkout", &*self.checkout_id, "payment"),
+                    client_reference: None,
+                    reason: None,
+                    actor: &self.actor,
+                };
+                Some(wallet::debit(view, &self.user_id, money, payable(), &entry)?.id)
+            }
+        };
+        for ((mut product, wanted), movement_id) in cart.products.into_iter().zip(&self.movement_ids) {
+            let entry = catalog::Entry {
+                movement_id,
+                kind: MovementKind::Sale,
+                delta: -wanted,
+                reference: catalog::Reference { kind_of_thing: "sale", id: self.checkout_id.clone() },
+                reason: None,
+                actor: &self.actor,
+            };
+            move_stock(view, &mut product, &entry).expect("there is enough: it was compared");
+        }
+        let mut checkout = Checkout {
+            id: self.checkout_id.clone(),
+            order_number: readable_number(&self.checkout_id),
+            user_id: self.user_id.clone(),
+            seller_id: cart.seller_id,
+            tenant_id: self.tenant_id.clone(),
+            client_order_id: self.client_order_id.clone(),
+            fingerprint: self.fingerprint.clone(),
+            status: CheckoutStatus::Pending,
+            currency: cart.currency,
+            total: cart.total,
+            items: cart.items,
+            customer: Some(self.customer.clone()),
+            shipping_address: Some(self.shipping_address.clone()),
+            erased_at: None,
+            payment: Payment {
+                method: self.method,
+                status: PaymentStatus::Pending,
+                payment_id: self.payment_id.clone(),
+                transaction_id,
+                refund_id: None,
+                expires_at: None,
+            },
+            external_payment,
+            cancel_reason: None,
+            events: 0,
+            correlation_id: self.correlation_id.clone(),
+            created_at: now,
+            updated_at: now,
+        };
+        record(view, &mut checkout, &self.event_ids[0], "CheckoutCreated", &self.actor);
+        // Both ways of paying pay at once.
+        checkout.status = next(checkout.status, CheckoutCommand::Pay).expect("what is pending can be paid");
+        checkout.payment.status = PaymentStatus::Paid;
+        record(view, &mut checkout, &self.event_ids[1], "CheckoutPaid", &self.actor);
+        view.insert(&checkout);
+        let payload = doc! { "checkoutId": &checkout.id };
+        let job = Job::new(self.job_id.clone(), &self.queue, FULFIL_KIND, payload, &self.correlation_id, now);
+        view.insert(&job.owned_by(&checkout.seller_id));
+        Ok(CheckoutReply { checkout, replayed: false })
+    }
+}
+
+/// Takes a checkout back, with its stock and its money.
+pub(super) struct CancelCheckout {
+    pub(super) user_id: String,
+    pub(super) client_order_id: String,
+    pub(super) reason: Option<String>,
+    pub(super) actor: Actor,
+    pub(super) event_id: String,
+    /// As many as a checkout may have products.
+    pub(super) movement_ids: Vec<String>,
+}
+
+impl Command for CancelCheckout {
+    type Reply = Result<CheckoutReply, CheckoutError>;
+
+    fn reads(&self) -> Vec<Key> {
+        vec![Checkout::key(&self.user_id, &self.client_order_id)]
+    }
+
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        let found = view.find::<Checkout>(&Checkout::key(&self.user_id, &self.client_order_id));
+        let mut checkout = found.ok_or(CheckoutError::NotFound)?;
+        if checkout.status == CheckoutStatus::Cancelled {
+            return Ok(CheckoutReply { checkout, replayed: true });
+        }
+        let cancelled = next(checkout.status, CheckoutCommand::Cancel);
+        let cancelled = cancelled.ok_or(CheckoutError::NotCancellable(checkout.status))?;
+        // All that is needed is looked for before anything is decided, so that it is read together.
+        let quantities = checkout.quantities();
+        let products = quantities.iter().map(|(id, quantity)| (view.by_id::<Product>(id), *quantity));
+        let products: Vec<_> = products.filter_map(|(product, quantity)| Some((product?, quantity))).collect();
+        let takes_back =
+            checkout.payment.status == PaymentStatus::Paid && checkout.payment.method == PaymentMethod::Wallet;
+        if takes_back {
+            wallet::check_credit(view, &checkout.user_id, checkout.money())?;
+        }
+        if products.iter().any(|(product, quantity)| !product.has_room_for(*quantity)) {
+            return Err(CheckoutError::StockFull);
+        }
+        for ((mut product, quantity), movement_id) in products.into_iter().zip(&self.movement_ids) {
+            let entry = catalog::Entry {
+                movement_id,
+                kind: MovementKind::Return,
+                delta: quantity,
+                reference: catalog::Reference { kind_of_thing: "return", id: checkout.id.clone() },
+                reason: None,
+                actor: &self.actor,
+            };
+            move_stock(view, &mut product, &entry).expect("there is room: it was compared");
+        }
+        if takes_back {
+            let entry = Entry {
+                transaction_id: &sibling_id("txn", &self.event_id),
+                kind: LedgerKind::PurchaseRefund,
+                reference: Reference::new("checkout", &*checkout.id, "refund"),
+                client_reference: None,
+                reason: None,
+                actor: &self.actor,
+            };
+            let booked = wallet::credit(view, &checkout.user_id, checkout.money(), payable(), &entry)
+                .expect("the wallet can take it: it was asked");
+            checkout.payment.refund_id = Some(booked.id);
+            checkout.payment.status = PaymentStatus::Refunded;
+        }
+        checkout.status = cancelled;
+        checkout.cancel_reason.clone_from(&self.reason);
+        checkout.updated_at = view.now();
+        record(view, &mut checkout, &self.event_id, "CheckoutCancelled", &self.actor);
+        view.update(&checkout);
+        Ok(CheckoutReply { checkout, replayed: false })
+    }
+}
+
+/// Records what happened to a checkout, which is to be written afterwards. It is told to the seller.
+pub(super) fn record(view: &mut View, checkout: &mut Checkout, event_id: &str, kind: &str, actor: &Actor) {
+    checkout.events += 1;
+    let event = Event {
+        id: event_id.to_owned(),
+        kind: kind.into(),
+        subject_id: checkout.id.clone(),
+        user_id: checkout.seller_id.clone(),
+        seq: checkout.events,
+        actor: actor.clone(),
+        data: doc! {
+            "clientOrderId": &checkout.client_order_id,
+            "buyerId": &checkout.user_id,
+            "status": checkout.status.as_str(),
+            "method": checkout.payment.method.as_str(),
+            "total": checkout.total,
+            "currency": checkout.currency.code(),
+        },
+        at: view.now(),
+    };
+    events::record(view, &event);
+}

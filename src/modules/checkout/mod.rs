@@ -1,0 +1,35 @@
+//! Checkouts: products are bought, all of a cart or none of it.
+//!
+//! Invariants: (userId, clientOrderId) is one checkout, for ever. A checkout, the stock that it takes, its money, its events and its
+//! job are in one transaction, which has read the products: no more is sold than is there, at the price that the same snapshot shows.
+//! An external payment pays one checkout of its seller, ever. A checkout is cancelled once: its stock comes back once, and what was
+//! taken from a wallet goes back once. Its state changes only along [`transitions::next`], with an event.
+//!
+//! Who buys: a customer, with the own wallet; or a merchant's own server, for a customer that it names, who has paid elsewhere.
+//!
+//! Collection: `checkouts`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid, CheckoutCompleted,
+//! CheckoutCancelled`; they belong to the seller.
+
+mod commands;
+mod erasure;
+mod error;
+mod http;
+mod jobs;
+mod model;
+mod requests;
+mod service;
+mod store;
+pub mod transitions;
+
+pub use erasure::erase;
+pub use error::{CheckoutError, Shortage};
+pub use http::router;
+pub use jobs::{FulfilCheckouts, queue};
+pub use model::{CHECKOUTS, Checkout, CheckoutStatus, PaymentMethod, PaymentStatus};
+pub use service::CheckoutService;
+pub use store::CheckoutStore;
+
+/// The queue of what follows from a payment.
+pub const CHECKOUTS_QUEUE: &str = "checkouts-queue";
+/// Kind of the jobs that carry out what was paid.
+pub const FULFIL_KIND: &str = "fulfil-checkout";

@@ -1,0 +1,283 @@
+//! A checkout as stored. Pure.
+
+use std::collections::BTreeMap;
+
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::platform::{
+    batch::{Entity, Key},
+    money::{Currency, Money},
+    secret::sha256_hex,
+};
+
+/// The collection.
+pub const CHECKOUTS: &str = "checkouts";
+/// Lines of a cart.
+pub(super) const LINES_MAX: usize = 100;
+
+/// Where a checkout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckoutStatus {
+    /// Its stock is taken, and it waits for its payment.
+    Pending,
+    /// Paid; what follows is under way.
+    Paid,
+    /// All that follows is done.
+    Completed,
+    /// Not paid; its stock came back.
+    PaymentFailed,
+    /// Taken back; its stock came back, and what was taken from a wallet.
+    Cancelled,
+}
+
+impl CheckoutStatus {
+    /// Every status, in the order of the table in ARCHITECTURE.md.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Paid, Self::Completed, Self::PaymentFailed, Self::Cancelled];
+
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Completed => "completed",
+            Self::PaymentFailed => "payment_failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether its goods are the buyer's; else they are in stock again.
+    #[must_use]
+    pub const fn holds_stock(self) -> bool {
+        match self {
+            Self::Pending | Self::Paid | Self::Completed => true,
+            Self::PaymentFailed | Self::Cancelled => false,
+        }
+    }
+}
+
+/// How a checkout is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentMethod {
+    /// From the customer's own wallet, at once.
+    Wallet,
+    /// Elsewhere; the merchant names the payment.
+    External,
+}
+
+impl PaymentMethod {
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wallet => "wallet",
+            Self::External => "external",
+        }
+    }
+}
+
+/// Where a payment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentStatus {
+    /// Not made yet.
+    Pending,
+    /// Made.
+    Paid,
+    /// Not made, and won't be.
+    Failed,
+    /// Made, and given back.
+    Refunded,
+}
+
+/// The payment of a checkout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Payment {
+    /// How.
+    pub method: PaymentMethod,
+    /// Where it is.
+    pub status: PaymentStatus,
+    /// The merchant's name of an external one.
+    pub payment_id: Option<String>,
+    /// What took the money from the wallet.
+    pub transaction_id: Option<String>,
+    /// What gave it back.
+    pub refund_id: Option<String>,
+    /// Until when it can be made; none once it is.
+    pub expires_at: Option<DateTime>,
+}
+
+/// What was bought, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckoutItem {
+    /// Of the catalog.
+    pub product_id: String,
+    /// The merchant's article number.
+    pub sku: String,
+    /// Its name.
+    pub product_name: String,
+    /// Pieces.
+    pub quantity: i64,
+    /// Minor units each.
+    pub unit_price: i64,
+}
+
+/// Who gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    /// Name.
+    pub name: String,
+    /// E-mail.
+    pub email: String,
+    /// `+` and digits.
+    pub phone: Option<String>,
+}
+
+/// Where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShippingAddress {
+    /// Street.
+    pub line1: String,
+    /// More of it.
+    pub line2: Option<String>,
+    /// City.
+    pub city: String,
+    /// State or region.
+    pub state: Option<String>,
+    /// Postal code.
+    pub postcode: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+}
+
+/// One line of a cart, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CartLine {
+    /// Of the catalog.
+    pub product_id: String,
+    /// Pieces.
+    pub quantity: i64,
+}
+
+/// A checkout as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkout {
+    /// `chk_...`
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// For people to read out.
+    pub order_number: String,
+    /// Who asked for it: the customer, or the merchant whose products they are.
+    pub user_id: String,
+    /// The merchant whose products they are.
+    pub seller_id: String,
+    /// The tenant of the merchant who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+    /// The asker's id; unique per asker, for ever.
+    pub client_order_id: String,
+    /// What the request meant.
+    pub fingerprint: String,
+    /// Where it is.
+    pub status: CheckoutStatus,
+    /// Of all amounts.
+    pub currency: Currency,
+    /// Minor units.
+    pub total: i64,
+    /// What was bought.
+    pub items: Vec<CheckoutItem>,
+    /// Who gets it; none once it is erased.
+    pub customer: Option<Customer>,
+    /// Where it goes; none once it is erased.
+    pub shipping_address: Option<ShippingAddress>,
+    /// When what is personal was erased.
+    pub erased_at: Option<DateTime>,
+    /// How it is paid.
+    pub payment: Payment,
+    /// See [`Checkout::payment_key`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_payment: Option<String>,
+    /// The words of who cancelled it.
+    pub cancel_reason: Option<String>,
+    /// Events of it so far.
+    pub events: i64,
+    /// `X-Request-Id` of the request for it.
+    pub correlation_id: String,
+    /// When it was asked for.
+    pub created_at: DateTime,
+    /// Last change.
+    pub updated_at: DateTime,
+}
+
+impl Checkout {
+    /// The key under which an asker's id is found.
+    #[must_use]
+    pub fn key(user_id: &str, client_order_id: &str) -> Key {
+        Key::unique(CHECKOUTS, &["userId", "clientOrderId"], vec![user_id.to_owned(), client_order_id.to_owned()])
+    }
+
+    /// The key of what an external payment pays: one checkout of its seller, ever.
+    #[must_use]
+    pub fn payment_key(external_payment: &str) -> Key {
+        Key::unique(CHECKOUTS, &["externalPayment"], vec![external_payment.to_owned()])
+    }
+
+    /// What is stored of a seller's external payment.
+    #[must_use]
+    pub fn external_payment_of(seller_id: &str, payment_id: &str) -> String {
+        format!("{seller_id}/{payment_id}")
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub const fn money(&self) -> Money {
+        Money::new(self.total, self.currency)
+    }
+
+    /// Pieces of each product.
+    #[must_use]
+    pub fn quantities(&self) -> BTreeMap<&str, i64> {
+        sums(self.items.iter().map(|item| (item.product_id.as_str(), item.quantity)))
+    }
+}
+
+/// Pieces of each product; lines of one product count together. Quantities are bounded, so the sums are.
+pub(super) fn sums<'a>(lines: impl Iterator<Item = (&'a str, i64)>) -> BTreeMap<&'a str, i64> {
+    let mut sums = BTreeMap::new();
+    for (product_id, quantity) in lines {
+        *sums.entry(product_id).or_insert(0) += quantity;
+    }
+    sums
+}
+
+impl Entity for Checkout {
+    const COLLECTION: &'static str = CHECKOUTS;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn unique_keys(&self) -> Vec<Key> {
+        let payment = self.external_payment.as_deref().map(Self::payment_key);
+        [Self::key(&self.user_id, &self.client_order_id)].into_iter().chain(payment).collect()
+    }
+}
+
+/// The meaning of a request: SHA-256 over what was parsed. Prices are no part of it.
+pub(super) fn fingerprint(
+    lines: &[CartLine],
+    customer: &Customer,
+    address: &ShippingAddress,
+    (method, payment_id): (PaymentMethod, Option<&str>),
+) -> String {
+    let canonical = serde_json::to_vec(&(lines, customer, address, method, payment_id));
+    sha256_hex(&canonical.expect("what came as JSON is JSON"))
+}

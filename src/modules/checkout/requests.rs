@@ -1,0 +1,234 @@
+//! What buyers send, and its rules.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::{Validate, ValidationError};
+
+use super::{
+    error::CheckoutError,
+    model::{CartLine, CheckoutStatus, Customer, PaymentMethod, ShippingAddress},
+    service::NewCheckout,
+};
+use crate::{
+    modules::catalog::QUANTITY_MAX,
+    platform::{
+        http::cursor,
+        text::{free_text, international, normal_email, read_email, read_international_phone_if_any},
+    },
+};
+
+/// One line of a cart.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CartLineRequest {
+    #[validate(length(min = 1, max = 64))]
+    #[schema(example = "prd_0198f0c2b1e07c3e8a41b5d0f3a2c4e6", min_length = 1, max_length = 64)]
+    product_id: String,
+    /// Pieces. Lines of one product count together.
+    #[validate(range(min = 1, max = QUANTITY_MAX))]
+    #[schema(minimum = 1, maximum = 10_000)]
+    quantity: i64,
+}
+
+/// Who gets it.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BuyerRequest {
+    #[validate(length(min = 1, max = 100), custom(function = "free_text"))]
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    #[serde(deserialize_with = "read_email")]
+    #[validate(length(max = 254), custom(function = "email_address"))]
+    #[schema(max_length = 254)]
+    email: String,
+    /// With the country's code, in any usual spelling.
+    #[serde(default, deserialize_with = "read_international_phone_if_any")]
+    #[validate(custom(function = "phone_number"))]
+    #[schema(example = "+4930123456", max_length = 30)]
+    phone: Option<String>,
+}
+
+/// Where it goes.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShippingAddressRequest {
+    #[validate(length(min = 1, max = 100), custom(function = "free_text"))]
+    #[schema(min_length = 1, max_length = 100)]
+    line1: String,
+    #[validate(length(max = 100), custom(function = "free_text"))]
+    #[schema(max_length = 100)]
+    line2: Option<String>,
+    #[validate(length(min = 1, max = 60), custom(function = "free_text"))]
+    #[schema(min_length = 1, max_length = 60)]
+    city: String,
+    #[validate(length(max = 60), custom(function = "free_text"))]
+    #[schema(max_length = 60)]
+    state: Option<String>,
+    #[validate(length(min = 1, max = 20), custom(function = "free_text"))]
+    #[schema(min_length = 1, max_length = 20)]
+    postcode: String,
+    /// ISO 3166-1 alpha-2.
+    #[validate(custom(function = "country_code"))]
+    #[schema(example = "DE", pattern = "^[A-Z]{2}$")]
+    country: String,
+}
+
+/// A way to pay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum MethodRequest {
+    /// At the payment gateway.
+    Gateway,
+    /// From the customer's own wallet.
+    Wallet,
+    /// Elsewhere, as the merchant says.
+    External,
+}
+
+/// How it is paid.
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[validate(schema(function = "payment_id_fits"))]
+pub(super) struct PaymentRequest {
+    method: MethodRequest,
+    /// Of an external payment: your name of it. It pays one checkout, ever.
+    #[validate(custom(function = "payment_id_shape"))]
+    #[schema(example = "pay_1", min_length = 1, max_length = 128)]
+    payment_id: Option<String>,
+}
+
+/// `POST /checkout`
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CheckoutRequest {
+    /// Your id of the checkout: the same id is the same checkout, for ever.
+    #[validate(custom(function = "client_order_id_shape"))]
+    #[schema(example = "c-1001", min_length = 1, max_length = 128)]
+    client_order_id: String,
+    /// What is bought: products of one merchant, in one currency.
+    #[validate(nested, length(min = 1, max = 100))]
+    #[schema(min_items = 1, max_items = 100)]
+    items: Vec<CartLineRequest>,
+    #[validate(nested)]
+    customer: BuyerRequest,
+    #[validate(nested)]
+    shipping_address: ShippingAddressRequest,
+    #[validate(nested)]
+    payment: PaymentRequest,
+}
+
+impl CheckoutRequest {
+    /// The meaning of the request.
+    ///
+    /// # Errors
+    /// [`CheckoutError::NoGateway`].
+    pub(super) fn into_checkout(self) -> Result<NewCheckout, CheckoutError> {
+        let method = match self.payment.method {
+            MethodRequest::Gateway => return Err(CheckoutError::NoGateway),
+            MethodRequest::Wallet => PaymentMethod::Wallet,
+            MethodRequest::External => PaymentMethod::External,
+        };
+        // An empty text is none.
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let BuyerRequest { name, email, phone } = self.customer;
+        let ShippingAddressRequest { line1, line2, city, state, postcode, country } = self.shipping_address;
+        let lines = self.items.into_iter();
+        Ok(NewCheckout {
+            client_order_id: self.client_order_id,
+            lines: lines.map(|line| CartLine { product_id: line.product_id, quantity: line.quantity }).collect(),
+            customer: Customer { name, email, phone: given(phone) },
+            shipping_address: ShippingAddress {
+                line1,
+                line2: given(line2),
+                city,
+                state: given(state),
+                postcode,
+                country,
+            },
+            method,
+            payment_id: self.payment.payment_id,
+        })
+    }
+}
+
+/// `POST /checkout/cancel`
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CancelCheckoutRequest {
+    /// The id under which it was asked for.
+    #[validate(custom(function = "client_order_id_shape"))]
+    pub(super) client_order_id: String,
+    /// Why; for your own records.
+    #[validate(length(max = 300), custom(function = "free_text"))]
+    #[schema(max_length = 300)]
+    pub(super) reason: Option<String>,
+}
+
+/// `GET /checkouts`
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListCheckoutsQuery {
+    /// Checkouts on a page.
+    #[validate(range(min = 1, max = 100))]
+    #[param(default = 20, minimum = 1, maximum = 100)]
+    pub(super) limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    #[validate(custom(function = "checkout_cursor"))]
+    pub(super) cursor: Option<String>,
+    /// The id under which it was asked for.
+    #[validate(custom(function = "client_order_id_shape"))]
+    pub(super) client_order_id: Option<String>,
+    /// Status.
+    pub(super) status: Option<CheckoutStatus>,
+}
+
+fn fault(code: &'static str, message: &'static str) -> ValidationError {
+    ValidationError::new(code).with_message(message.into())
+}
+
+fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
+    if holds { Ok(()) } else { Err(fault(code, message)) }
+}
+
+fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+    let is_one = (1..=128).contains(&id.len()) && id.bytes().all(allowed);
+    ensure(is_one, "format", "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -")
+}
+
+fn email_address(email: &str) -> Result<(), ValidationError> {
+    ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
+}
+
+fn phone_number(phone: &str) -> Result<(), ValidationError> {
+    let is_one = phone.is_empty() || international(phone).as_deref() == Some(phone);
+    ensure(is_one, "phone", "must be a telephone number with the country's code, such as +4930123456")
+}
+
+fn country_code(code: &str) -> Result<(), ValidationError> {
+    let is_country = code.len() == 2 && code.parse::<iso_currency::Country>().is_ok();
+    ensure(is_country, "country", "must be a country code of ISO 3166-1 alpha-2, such as DE")
+}
+
+fn payment_id_shape(id: &str) -> Result<(), ValidationError> {
+    let is_one = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    ensure(is_one, "format", "must be 1 to 128 printable ASCII characters without blanks")
+}
+
+fn payment_id_fits(payment: &PaymentRequest) -> Result<(), ValidationError> {
+    let blame = |code, message| {
+        let mut error = fault(code, message);
+        error.add_param("field".into(), &"paymentId");
+        Err(error)
+    };
+    match (payment.method == MethodRequest::External, payment.payment_id.is_some()) {
+        (true, false) => blame("required", "is required for an external payment"),
+        (false, true) => blame("unexpected", "is for external payments only"),
+        _ => Ok(()),
+    }
+}
+
+fn checkout_cursor(cursor: &str) -> Result<(), ValidationError> {
+    cursor::check_id("chk", cursor)
+}

@@ -1,0 +1,151 @@
+//! The use cases of checkouts, one method each.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    commands::{CancelCheckout, CheckoutReply, CreateCheckout},
+    error::CheckoutError,
+    model::{CartLine, Checkout, Customer, LINES_MAX, PaymentMethod, ShippingAddress, fingerprint},
+    store::{CheckoutFilter, CheckoutStore, Whose},
+};
+use crate::{
+    modules::{
+        events::Actor,
+        kyc::KycGate,
+        queue::{QueueConfig, Waker},
+    },
+    platform::{
+        batch::Lane,
+        error::FieldError,
+        identity::{CurrentUser, Role},
+        ids::{is_id, new_id},
+        walk::Paged,
+    },
+};
+
+/// Checkouts, as the API offers them.
+#[derive(Clone, Debug)]
+pub struct CheckoutService {
+    /// Writes.
+    pub lane: Lane,
+    /// Keeps merchants from selling who may not do business.
+    pub gate: KycGate,
+    /// Reads.
+    pub store: CheckoutStore,
+    /// Wakes workers.
+    pub waker: Waker,
+    /// [`super::CHECKOUTS_QUEUE`].
+    pub queue: QueueConfig,
+    /// Nothing is written before.
+    pub indexes_present: Arc<AtomicBool>,
+}
+
+/// A request to check out, after validation.
+#[derive(Debug)]
+pub(super) struct NewCheckout {
+    pub(super) client_order_id: String,
+    pub(super) lines: Vec<CartLine>,
+    pub(super) customer: Customer,
+    pub(super) shipping_address: ShippingAddress,
+    pub(super) method: PaymentMethod,
+    pub(super) payment_id: Option<String>,
+}
+
+/// Whose checkouts `user` sees: a customer the own ones, a merchant those of its products.
+const fn whose(user: &CurrentUser) -> Whose<'_> {
+    match user.role {
+        Role::Merchant => Whose::Seller(user.user_id.as_str()),
+        _ => Whose::Buyer(user.user_id.as_str()),
+    }
+}
+
+/// A customer pays from the own wallet. That something was paid elsewhere only the merchant can say, who got the money.
+fn ensure_may_pay_so(user: &CurrentUser, method: PaymentMethod) -> Result<(), CheckoutError> {
+    let message = match (user.role, method) {
+        (Role::Merchant, PaymentMethod::Wallet) => "a merchant checks out what was paid elsewhere (external)",
+        (Role::Merchant, PaymentMethod::External) | (_, PaymentMethod::Wallet) => return Ok(()),
+        (_, PaymentMethod::External) => "a customer pays from the wallet",
+    };
+    Err(CheckoutError::Method(FieldError::new("payment.method", "not_allowed", message)))
+}
+
+fn new_ids(prefix: &'static str, count: usize) -> Vec<String> {
+    std::iter::repeat_with(|| new_id(prefix)).take(count).collect()
+}
+
+impl CheckoutService {
+    fn ensure_ready(&self) -> Result<(), CheckoutError> {
+        if self.indexes_present.load(Ordering::Relaxed) { Ok(()) } else { Err(CheckoutError::NotReady) }
+    }
+
+    /// Buys all of a cart or nothing, or answers what the same request bought before.
+    pub(super) async fn create(&self, user: &CurrentUser, new: NewCheckout) -> Result<CheckoutReply, CheckoutError> {
+        self.ensure_ready()?;
+        ensure_may_pay_so(user, new.method)?;
+        let payment = (new.method, new.payment_id.as_deref());
+        let command = CreateCheckout {
+            gate: self.gate,
+            user_id: user.user_id.clone(),
+            only_of: (user.role == Role::Merchant).then(|| user.user_id.clone()),
+            tenant_id: user.tenant_id.clone(),
+            client_order_id: new.client_order_id,
+            fingerprint: fingerprint(&new.lines, &new.customer, &new.shipping_address, payment),
+            movement_ids: new_ids("mov", new.lines.len()),
+            lines: new.lines,
+            customer: new.customer,
+            shipping_address: new.shipping_address,
+            method: new.method,
+            payment_id: new.payment_id,
+            actor: Actor::from(user),
+            correlation_id: user.request_id.clone(),
+            queue: self.queue.clone(),
+            checkout_id: new_id("chk"),
+            job_id: new_id("job"),
+            event_ids: [new_id("evt"), new_id("evt")],
+        };
+        let reply = self.lane.submit(command).await??;
+        if !reply.replayed {
+            self.waker.wake(self.queue.name);
+        }
+        Ok(reply)
+    }
+
+    /// Takes back a checkout that the caller asked for.
+    pub(super) async fn cancel(
+        &self,
+        user: &CurrentUser,
+        client_order_id: String,
+        reason: Option<String>,
+    ) -> Result<CheckoutReply, CheckoutError> {
+        self.ensure_ready()?;
+        let command = CancelCheckout {
+            user_id: user.user_id.clone(),
+            client_order_id,
+            reason,
+            actor: Actor::from(user),
+            event_id: new_id("evt"),
+            movement_ids: new_ids("mov", LINES_MAX),
+        };
+        self.lane.submit(command).await?
+    }
+
+    /// One of the caller's checkouts.
+    pub(super) async fn get(&self, user: &CurrentUser, checkout_id: &str) -> Result<Checkout, CheckoutError> {
+        let found = if is_id("chk", checkout_id) { self.store.find(whose(user), checkout_id).await? } else { None };
+        found.ok_or(CheckoutError::NotFound)
+    }
+
+    /// The caller's checkouts, newest first.
+    pub(super) async fn list(
+        &self,
+        user: &CurrentUser,
+        filter: &CheckoutFilter,
+        before_id: Option<&str>,
+        limit: usize,
+    ) -> Result<Paged<Checkout>, CheckoutError> {
+        Ok(self.store.list(whose(user), filter, before_id, limit).await?)
+    }
+}

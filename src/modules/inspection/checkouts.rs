@@ -1,0 +1,115 @@
+//! Holding checkouts against their bookings and against the stock that they moved.
+
+use bson::{Bson, Document, doc};
+use mongodb::{ClientSession, Database, error::Result};
+
+use crate::{
+    modules::{
+        catalog::MOVEMENTS,
+        checkout::{CHECKOUTS, Checkout, PaymentMethod, PaymentStatus},
+        wallet::LEDGER,
+    },
+    platform::differences::{Difference, Differences, aggregate, differ, merge, number, sorted},
+};
+
+/// Every checkout has taken the stock that its status says, and from its buyer's wallet the money.
+///
+/// # Errors
+/// What the driver says.
+pub(super) async fn check_checkouts(
+    db: &Database,
+    session: &mut ClientSession,
+    to: &mut impl Differences,
+) -> Result<()> {
+    check_bookings(db, session, to).await?;
+    check_movements(db, session, to).await
+}
+
+fn read(checkout: &Document, key: &str, to: &mut impl Differences) -> Option<Checkout> {
+    let read = bson::deserialize_from_document::<Checkout>(checkout.clone()).ok();
+    if read.is_none() {
+        to.add(Difference::new("checkout.readable", key, "a checkout", "something else"));
+    }
+    read
+}
+
+/// What was paid from wallets was booked once, of the buyer, and what was given back too.
+async fn check_bookings(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let of_kind = |kind: &str| {
+        let lines =
+            doc! { "$filter": { "input": "$lines", "cond": { "$eq": ["$$this.account", "payable.merchants"] } } };
+        let sum = doc! { "$sum": { "$map": { "input": lines, "in": "$$this.amount" } } };
+        doc! { "$sum": { "$cond": [{ "$eq": ["$referenceKind", kind] }, sum, 0_i64] } }
+    };
+    let sums = vec![
+        doc! { "$match": { "referenceType": "checkout" } },
+        doc! { "$group": { "_id": "$referenceId", "paid": of_kind("payment"), "refunded": of_kind("refund"),
+        "buyers": { "$addToSet": { "$concat": ["$userId", " ", "$currency"] } } } },
+        doc! { "$sort": { "_id": 1 } },
+    ];
+    let booked = aggregate(db, LEDGER, sums, session).await?;
+    let checkouts = sorted(db, CHECKOUTS, doc! {}, session).await?;
+    let mut count = 0;
+    merge(session, booked, checkouts, |key, booked, checkout| {
+        let empty = Document::new();
+        let booked = booked.unwrap_or(&empty);
+        let Some(checkout) = checkout else {
+            return to.add(Difference::new("checkout.exists", key, "a checkout", "none"));
+        };
+        count += 1;
+        let Some(checkout) = read(checkout, key, to) else { return };
+        let is_of_wallet = checkout.payment.method == PaymentMethod::Wallet;
+        let (paid, refunded) = match checkout.payment.status {
+            PaymentStatus::Paid if is_of_wallet => (checkout.total, 0),
+            PaymentStatus::Refunded if is_of_wallet => (checkout.total, -checkout.total),
+            _ => (0, 0),
+        };
+        differ(to, "checkout.paid", key, paid, number(booked, "paid"));
+        differ(to, "checkout.refunded", key, refunded, number(booked, "refunded"));
+        let buyers = booked.get_array("buyers").cloned().unwrap_or_default();
+        let expected = format!("{} {}", checkout.user_id, checkout.currency.code());
+        if buyers.iter().any(|buyer| buyer.as_str() != Some(&*expected)) {
+            to.add(Difference::new("checkout.buyer", key, expected, "another"));
+        }
+    })
+    .await?;
+    to.looked_at(CHECKOUTS, count);
+    Ok(())
+}
+
+/// As many pieces have left the stock as were bought; none where they came back.
+async fn check_movements(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let sums = vec![
+        doc! { "$match": { "kind": { "$in": ["sale", "return"] } } },
+        doc! { "$group": { "_id": { "checkout": "$referenceId", "product": "$productId" },
+        "delta": { "$sum": "$delta" }, "sold": { "$sum": { "$min": ["$delta", 0_i64] } } } },
+        doc! { "$group": { "_id": "$_id.checkout",
+        "products": { "$push": { "id": "$_id.product", "delta": "$delta", "sold": "$sold" } } } },
+        doc! { "$sort": { "_id": 1 } },
+    ];
+    let moved = aggregate(db, MOVEMENTS, sums, session).await?;
+    let checkouts = sorted(db, CHECKOUTS, doc! {}, session).await?;
+    merge(session, moved, checkouts, |key, moved, checkout| {
+        let Some(checkout) = checkout else {
+            return to.add(Difference::new("checkout.exists", key, "a checkout", "none"));
+        };
+        // What can't be read was named before.
+        let Ok(checkout) = bson::deserialize_from_document::<Checkout>(checkout.clone()) else { return };
+        let empty = Vec::new();
+        let moved = moved.and_then(|moved| moved.get_array("products").ok()).unwrap_or(&empty);
+        let of = |product_id: &str, field| {
+            let mut products = moved.iter().filter_map(Bson::as_document);
+            let product = products.find(|product| product.get_str("id").ok() == Some(product_id));
+            product.map_or(0, |product| number(product, field))
+        };
+        let quantities = checkout.quantities();
+        differ(to, "checkout.products", key, quantities.len(), moved.len());
+        for (product_id, quantity) in quantities {
+            let subject = format!("{key} {product_id}");
+            let left = if checkout.status.holds_stock() { -quantity } else { 0 };
+            differ(to, "checkout.sold", &subject, -quantity, of(product_id, "sold"));
+            differ(to, "checkout.stock", &subject, left, of(product_id, "delta"));
+        }
+    })
+    .await
+}
