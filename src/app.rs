@@ -291,6 +291,7 @@ impl App {
             limiter: limiter.clone(),
             refresh_keys: auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             device_keys: auth::DeviceKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
+            link_keys: auth::LinkKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             revocations: revocations.clone(),
             limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
             password_cost: config.password_cost,

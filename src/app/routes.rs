@@ -97,6 +97,7 @@ impl App {
         };
         OpenApiRouter::with_openapi(ApiDoc::openapi())
             .merge(auth::router(Arc::clone(&self.auth)))
+            .merge(auth::mail_router(Arc::clone(&self.auth)))
             .merge(auth::users_router(self.users.clone()))
             .merge(orders::router(self.orders.clone()))
             .merge(orders::comment_router(self.api_lane.clone()))

@@ -11,7 +11,7 @@ use crate::{
     modules::{
         audit::{self, AuditStore, Refusals},
         auth::{
-            AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, PasswordCost, RefreshKeys, User, UserFilter,
+            AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, LinkKeys, PasswordCost, RefreshKeys, User, UserFilter,
             Users,
         },
         kyc,
@@ -48,7 +48,7 @@ pub(super) async fn run(command: UserCommand) -> Result<(), String> {
         }
         UserCommand::ResetPassword(args) => {
             let (users, user) = find(&args).await?;
-            let password = users.reset_password(By::CommandLine("user reset-password"), &user.id).await;
+            let password = users.reset_password(By::CommandLine("user reset-password"), &user.id, false).await;
             let password = password.map_err(in_words)?;
             let password = password.expose_secret();
             println!("{}", serde_json::json!({ "userId": user.id, "temporaryPassword": password }));
@@ -137,6 +137,7 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
         limiter: RateLimiter::new(redis),
         refresh_keys: RefreshKeys::derive(&secret, None),
         device_keys: DeviceKeys::derive(&secret, None),
+        link_keys: LinkKeys::derive(&secret, None),
         revocations: Revocations::default(),
         limits: Limits::default(),
         password_cost: PasswordCost::default(),

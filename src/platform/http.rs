@@ -26,7 +26,7 @@ pub use faults::FAULTS_MAX;
 pub use fields::field_errors;
 pub use form::{Form, read_form};
 pub use proxies::TrustedProxies;
-pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, NoQuery, RawBody, read_json};
+pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, JsonOrForm, NoQuery, RawBody, read_json};
 pub use serve::serve;
 
 use super::{

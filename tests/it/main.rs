@@ -24,6 +24,7 @@ mod audit_verify_export;
 mod audit_verify_parts;
 mod audit_verify_seals;
 mod auth;
+mod auth_mail;
 mod cancel;
 mod catalog;
 mod checkout;

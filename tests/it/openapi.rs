@@ -15,6 +15,16 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("post", "/auth/refresh", false),
     ("post", "/auth/logout", false),
     ("post", "/auth/password", true),
+    ("post", "/auth/password/forgot", false),
+    ("get", "/auth/password/reset", false),
+    ("post", "/auth/password/reset", false),
+    ("get", "/auth/email/verify", false),
+    ("post", "/auth/email/verify", false),
+    ("post", "/auth/email/send-verification", true),
+    ("get", "/auth/me/mail", true),
+    ("put", "/auth/me/mail", true),
+    ("get", "/unsubscribe", false),
+    ("post", "/unsubscribe", false),
     ("get", "/auth/me", true),
     ("patch", "/auth/me", true),
     ("get", "/users", true),
@@ -228,6 +238,7 @@ async fn the_description_is_complete_in_itself() {
                 let expected = match path.as_str() {
                     "/kyc/documents/{documentId}" | "/orders/{orderId}/files/{fileId}" => "application/octet-stream",
                     path if path.ends_with("/export") => "application/x-ndjson",
+                    "/auth/password/reset" | "/auth/email/verify" | "/unsubscribe" => "text/html",
                     _ => "application/json",
                 };
                 assert!(

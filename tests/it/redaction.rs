@@ -107,6 +107,10 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("post", "/auth/password") => {
             json!({ "currentPassword": "not this one", "newPassword": "another horse battery" })
         }
+        ("post", "/auth/password/forgot") => json!({ "email": merchant.email }),
+        ("post", "/auth/password/reset") => json!({ "token": "x".repeat(98), "password": "another horse battery" }),
+        ("post", "/auth/email/verify") => json!({ "token": "x".repeat(98) }),
+        ("put", "/auth/me/mail") => json!({ "orders": true, "reports": false }),
         ("patch", "/auth/me") => json!({ "name": "Renamed" }),
         ("patch", "/users/{userId}") => json!({ "role": "merchant", "disabled": false }),
         ("post", "/orders/create") => changed("c-#", "/shipment/consignee/line2", json!("Second floor")),
@@ -388,7 +392,7 @@ fn bodies(good: &Value, kind: usize, hidden: &str) -> Vec<String> {
     all
 }
 
-/// Where texts and numbers are.
+/// Where texts, numbers and switches are.
 pub fn leaves(value: &Value, pointer: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -397,8 +401,8 @@ pub fn leaves(value: &Value, pointer: String, found: &mut Vec<String>) {
         Value::Array(entries) => {
             entries.iter().enumerate().for_each(|(n, value)| leaves(value, format!("{pointer}/{n}"), found));
         }
-        Value::Null | Value::Bool(_) => {}
-        Value::String(_) | Value::Number(_) => found.push(pointer),
+        Value::Null => {}
+        Value::Bool(_) | Value::String(_) | Value::Number(_) => found.push(pointer),
     }
 }
 

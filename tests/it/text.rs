@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Taken as they are, whatever is in them.
-const VERBATIM: &[&str] = &["username", "password", "currentPassword", "newPassword", "refreshToken"];
+const VERBATIM: &[&str] = &["username", "password", "currentPassword", "newPassword", "refreshToken", "token"];
 
 /// A route that takes JSON, who may use it, and what it takes.
 struct Route {
@@ -33,7 +33,7 @@ impl Route {
         format!("{} {}", self.method, self.path)
     }
 
-    /// Where there are texts and numbers.
+    /// Where there are texts, numbers and switches.
     fn leaves(&self) -> Vec<String> {
         let mut found = Vec::new();
         leaves(&self.good, String::new(), &mut found);

@@ -6,6 +6,8 @@
 //! alone: strangers' guesses don't shut the owner out.
 //!
 //! All of it is taken before a password is verified and given back when it was right, so parallel guesses can't get past it.
+//!
+//! Letters that somebody asks for count against the address that they go to, whether or not it is anybody's, and the network.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -33,13 +35,18 @@ pub struct Limits {
     pub login_account: Limit,
     /// Wrong passwords from a device or a session of the user's own.
     pub login_known: Limit,
+    /// Letters to one address that somebody asks for. Who uses them up for somebody else has sent as many to the owner, each
+    /// with a link that works.
+    pub letter_address: Limit,
+    /// The same from one network, to any address.
+    pub letter_network: Limit,
     /// New accounts from one network.
     pub register_network: Limit,
     /// Refreshes and sign-outs of one session.
     pub session: Limit,
     /// Refreshes and sign-outs from one network.
     pub session_network: Limit,
-    /// Whether the last three apply; the limits on wrong passwords always do.
+    /// Whether the last three apply; the limits on wrong passwords and letters always do.
     pub requests_limited: bool,
 }
 
@@ -51,6 +58,8 @@ impl Default for Limits {
             login_network: Limit { count: 200, period: 15 * MINUTE },
             login_account: Limit { count: 1_000, period: 60 * MINUTE },
             login_known: wrong,
+            letter_address: Limit { count: 5, period: 60 * MINUTE },
+            letter_network: Limit { count: 30, period: 60 * MINUTE },
             // An office that moves in behind one address must fit.
             register_network: Limit { count: 60, period: 60 * MINUTE },
             // One is needed every fifteen minutes.
@@ -147,6 +156,25 @@ impl Attempts {
                 self.limiter.give_back(&counter.key, counter.limit, 1, 1).await;
             }
         }
+    }
+
+    /// Lets a user try again after wrong passwords, from where a stranger's count: who it is was shown by other means.
+    pub(super) async fn forget_wrong(&self, email: &str, address: Option<IpAddr>) {
+        let counters = self.counters(Guesser::Stranger { email, address });
+        for counter in counters.iter().filter(|counter| counter.cleared) {
+            self.limiter.reset(&counter.key).await;
+        }
+    }
+
+    /// Takes one letter of a kind to an address, asked for from the network.
+    pub(super) async fn take_letter(&self, kind: &str, to: &str, from: Option<IpAddr>) -> Result<(), AuthError> {
+        let of = |key: String, limit| Counter { key: format!("letter:{key}"), limit, cleared: false };
+        let networks = from.into_iter().flat_map(networks).map(|(network, times)| {
+            let limit = self.limits.letter_network;
+            of(network, Limit { count: limit.count * times, ..limit })
+        });
+        let to = of(format!("{kind}:{}", account_name(to)), self.limits.letter_address);
+        self.take(&networks.chain([to]).collect::<Vec<_>>()).await
     }
 
     /// Takes one new account from the network.
@@ -315,6 +343,38 @@ mod tests {
             assert_eq!(attempts.take_of_session("ses_1").await.is_ok(), second);
             assert!(attempts.take_of_session("ses_2").await.is_ok(), "another session");
         }
+    }
+
+    #[tokio::test]
+    async fn letters_have_limits_by_address_and_by_network() {
+        let letter_network = Limit { count: 7, period: MINUTE };
+        let attempts = attempts(Limits { letter_network, ..Limits::default() });
+        let [home, elsewhere] = [HOME, "192.0.2.2"].map(|address| Some(address.parse().expect("an address")));
+        let letters = async |to: &str, from| {
+            let mut sent = 0;
+            while attempts.take_letter("reset", to, from).await.is_ok() {
+                sent += 1;
+            }
+            sent
+        };
+        assert_eq!(letters("a@x.org", home).await, 5);
+        assert_eq!(letters("a@x.org", elsewhere).await, 0, "whoever asks");
+        assert!(attempts.take_letter("verification", "a@x.org", elsewhere).await.is_ok(), "of another kind");
+        assert_eq!(letters("b@x.org", home).await, 2, "seven from the network");
+        assert_eq!(letters("b@x.org", elsewhere).await, 3);
+    }
+
+    #[tokio::test]
+    async fn whoever_has_shown_to_be_the_owner_may_be_wrong_again() {
+        let limits = Limits { login_network: Limit { count: 30, period: MINUTE }, ..Limits::default() };
+        let attempts = attempts(limits);
+        assert_eq!(let_through(&attempts, (0..30).map(|_| guess(&attempts, "a@x.org", HOME))).await, 20);
+        attempts.forget_wrong("a@x.org", Some(HOME.parse().expect("an address"))).await;
+        assert_eq!(
+            let_through(&attempts, (0..30).map(|_| guess(&attempts, "a@x.org", HOME))).await,
+            10,
+            "guesses at others count on"
+        );
     }
 
     #[tokio::test]

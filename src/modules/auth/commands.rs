@@ -9,7 +9,10 @@ use super::{
     trail,
 };
 use crate::{
-    modules::audit::{AuditEvent, record_event},
+    modules::{
+        audit::{AuditEvent, record_event},
+        events::{self, Event},
+    },
     platform::{
         batch::{Command, Entity, Key, View},
         identity::{Actor, Role},
@@ -60,18 +63,46 @@ impl Command for AddUser {
         if view.contains(&email_key(&user.email)) {
             return false;
         }
-        view.insert(user);
-        let after = doc! { "role": user.role.as_str() };
-        let event = trail::of_user("user.created", &user.id, actor, view.now()).after(after);
-        record_event(view, &event.with_id(sibling_id("aud", &user.id)));
+        let (mut user, state) = (user.clone(), doc! { "role": user.role.as_str() });
+        let event_id = sibling_id("aud", &user.id);
+        tell(view, &mut user, "UserCreated", actor, &event_id, state.clone());
+        view.insert(&user);
+        let event = trail::of_user("user.created", &user.id, actor, view.now()).after(state);
+        record_event(view, &event.with_id(event_id));
         true
     }
 }
 
-/// Changes a password, which ends every session; false where the user came in by another access version.
+/// Appends an event about a user, beside the audit event of this id; the user is stored by the caller.
+pub(super) fn tell(view: &mut View, user: &mut User, kind: &str, actor: &Actor, audit_id: &str, data: Document) {
+    user.events += 1;
+    let event = Event {
+        id: sibling_id("evt", audit_id),
+        kind: kind.into(),
+        subject_id: user.id.clone(),
+        user_id: user.id.clone(),
+        seq: user.events,
+        actor: actor.clone(),
+        data,
+        at: view.now(),
+    };
+    events::record(view, &event);
+}
+
+/// By what a user shows that a password may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The current password.
+    Password,
+    /// A link that was sent to the user's address, which is thereby verified.
+    Link,
+}
+
+/// Changes a password, which ends every session; none where the user came in by another access version.
 pub(super) struct ChangePassword {
     pub(super) user_id: String,
     pub(super) access_version: i64,
+    pub(super) shown: Shown,
     pub(super) hash: String,
     pub(super) actor: Actor,
     /// Id of the audit event, new.
@@ -90,7 +121,15 @@ impl Command for ChangePassword {
         let user = view.by_id::<User>(&self.user_id);
         let mut user = user.filter(|user| user.access_version == self.access_version)?;
         user.password_hash.clone_from(&self.hash);
-        end_access(view, &mut user, "user.password_changed", &self.actor, &self.event_id, None);
+        let (action, by) = match self.shown {
+            Shown::Password => ("user.password_changed", "user"),
+            Shown::Link => ("user.password_reset", "link"),
+        };
+        if self.shown == Shown::Link && user.email_verified_at.is_none() {
+            user.email_verified_at = Some(view.now());
+        }
+        tell(view, &mut user, "PasswordChanged", &self.actor, &self.event_id, doc! { "by": by });
+        end_access(view, &mut user, action, &self.actor, &self.event_id, None);
         Some(user)
     }
 }
@@ -114,6 +153,13 @@ fn end_access(
     record_event(view, &event.with_id(event_id.to_owned()));
 }
 
+/// Has a user sent a link to set another password, which is good while the access version is what it is now; the user is stored
+/// by the caller.
+pub(super) fn ask_for_reset(view: &mut View, user: &mut User, by: &str, actor: &Actor, audit_id: &str) {
+    let data = doc! { "by": by, "accessVersion": user.access_version };
+    tell(view, user, "PasswordResetRequested", actor, audit_id, data);
+}
+
 /// What an administrator does to somebody else's account.
 #[derive(Debug)]
 pub(super) enum UserChange {
@@ -123,8 +169,10 @@ pub(super) enum UserChange {
         disabled: Option<bool>,
     },
     EndSessions,
+    /// Another password; the user may be sent a link to set one.
     ResetPassword {
         hash: String,
+        send_link: bool,
     },
     /// It belongs to this tenant from now on.
     Join {
@@ -174,9 +222,15 @@ impl Command for ChangeUser {
         let version = user.access_version;
         match change {
             UserChange::EndSessions => end_access(view, &mut user, "user.sessions_ended", actor, first, None),
-            UserChange::ResetPassword { hash } => {
+            UserChange::ResetPassword { hash, send_link } => {
                 user.password_hash.clone_from(hash);
                 end_access(view, &mut user, "user.password_reset", actor, first, None);
+                if *send_link {
+                    ask_for_reset(view, &mut user, "admin", actor, first);
+                } else {
+                    tell(view, &mut user, "PasswordChanged", actor, first, doc! { "by": "admin" });
+                }
+                view.update(&user);
             }
             UserChange::Join { tenant_id } => match &user.tenant_id {
                 Some(own) if own == tenant_id => {}
@@ -309,24 +363,6 @@ mod tests {
     use super::*;
     use crate::modules::audit::AUDIT_EVENTS;
 
-    fn user(role: Role) -> User {
-        let at = DateTime::from_millis(0);
-        User {
-            id: "usr_1".into(),
-            email: "a@example.com".into(),
-            name: "A".into(),
-            password_hash: "old".into(),
-            access_version: 4,
-            access_changed_at: None,
-            role,
-            tenant_id: None,
-            tenant_since: None,
-            disabled_at: None,
-            created_at: at,
-            updated_at: at,
-        }
-    }
-
     fn decide(view: &mut View, change: UserChange, by: &str) -> Result<User, NotChanged> {
         let actor = Actor { id: by.into(), ..Actor::command_line("test") };
         let event_ids = ["aud_1".into(), "aud_2".into()];
@@ -343,10 +379,10 @@ mod tests {
             (update(Some(Role::Finance), Some(false)), vec![], 0),
             (update(None, None), vec![], 0),
             (UserChange::EndSessions, vec!["user.sessions_ended"], 1),
-            (UserChange::ResetPassword { hash: "new".into() }, vec!["user.password_reset"], 1),
+            (UserChange::ResetPassword { hash: "new".into(), send_link: false }, vec!["user.password_reset"], 1),
         ] {
             let mut view = View::new(DateTime::from_millis(1_000));
-            view.put_read(&user(Role::Finance));
+            view.put_read(&User::of_a_test(Role::Finance));
             let shown = format!("{change:?}");
             let changed = decide(&mut view, change, "usr_2").expect("somebody else's");
             assert_eq!(changed.access_version, 4 + versions, "{shown}");
@@ -360,7 +396,7 @@ mod tests {
     #[test]
     fn whoever_is_let_in_again_has_to_sign_in() {
         let mut view = View::new(DateTime::from_millis(1_000));
-        view.put_read(&user(Role::Finance));
+        view.put_read(&User::of_a_test(Role::Finance));
         let update = |disabled| UserChange::Update { role: None, disabled: Some(disabled) };
         let disabled = decide(&mut view, update(true), "usr_2").expect("somebody else's");
         let enabled = decide(&mut view, update(false), "usr_2").expect("somebody else's");
@@ -370,11 +406,11 @@ mod tests {
     #[test]
     fn nobody_changes_the_own_account_this_way() {
         let mut view = View::new(DateTime::from_millis(1_000));
-        view.put_read(&user(Role::Admin));
+        view.put_read(&User::of_a_test(Role::Admin));
         for change in [
             UserChange::Update { role: Some(Role::Finance), disabled: None },
             UserChange::EndSessions,
-            UserChange::ResetPassword { hash: "new".into() },
+            UserChange::ResetPassword { hash: "new".into(), send_link: false },
         ] {
             assert_eq!(decide(&mut view, change, "usr_1").err(), Some(NotChanged::OwnAccount));
         }

@@ -38,7 +38,13 @@ pub enum AuthError {
     /// A user belongs to one tenant or none, and this one to another.
     #[error("a member of another tenant")]
     OtherTenant,
-    /// Too many wrong passwords, new accounts or refreshes.
+    /// A link of a letter that is not ours, not for this, over, used, or of a user who may not come in: which is not said.
+    #[error("the link is not good any more")]
+    InvalidLink,
+    /// The address is verified already.
+    #[error("the address is verified already")]
+    EmailVerified,
+    /// Too many wrong passwords, letters, new accounts or refreshes.
     #[error("too many attempts")]
     TooManyAttempts {
         /// When one more is allowed.
@@ -112,6 +118,18 @@ impl From<AuthError> for AppError {
                 "tenants.other_tenant",
                 "The user belongs to another tenant and has to leave it first.",
             ),
+            AuthError::InvalidLink => {
+                let mut invalid = Self::new(
+                    ErrorKind::Invalid,
+                    "auth.invalid_link",
+                    "This link is not good any more: it was used, has expired, or is not complete. Ask for a new one.",
+                );
+                invalid.fields = vec![FieldError::new("token", "invalid", "was used, has expired, or is not complete")];
+                invalid
+            }
+            AuthError::EmailVerified => {
+                Self::new(ErrorKind::Conflict, "auth.email_verified", "The e-mail address is verified already.")
+            }
             AuthError::Revoked(revoked) => revoked.into(),
             AuthError::TooManyAttempts { retry_after } => Self::new(
                 ErrorKind::RateLimited,
@@ -153,6 +171,8 @@ mod tests {
             (AuthError::NoUser, ErrorKind::NotFound, "users.not_found"),
             (AuthError::OwnAccount, ErrorKind::Conflict, "users.own_account"),
             (AuthError::OtherTenant, ErrorKind::Conflict, "tenants.other_tenant"),
+            (AuthError::InvalidLink, ErrorKind::Invalid, "auth.invalid_link"),
+            (AuthError::EmailVerified, ErrorKind::Conflict, "auth.email_verified"),
             (AuthError::Revoked(Revoked::Disabled), ErrorKind::Forbidden, "auth.account_disabled"),
             (AuthError::Revoked(Revoked::Void), ErrorKind::Unauthenticated, "auth.token_revoked"),
             (AuthError::TooManyAttempts { retry_after }, ErrorKind::RateLimited, "auth.too_many_attempts"),

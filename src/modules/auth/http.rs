@@ -39,13 +39,13 @@ pub fn router(service: Arc<AuthService>) -> OpenApiRouter {
 }
 
 /// Bodies here hold a handful of short fields, and most come from people who are not signed in.
-const BODY_BYTES_MAX: usize = 8 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 8 * 1024;
 
-type Auth = State<Arc<AuthService>>;
-type Body<T> = ApiJson<T, BODY_BYTES_MAX>;
+pub(super) type Auth = State<Arc<AuthService>>;
+pub(super) type Body<T> = ApiJson<T, BODY_BYTES_MAX>;
 
 /// A secret in a body. The validator wants to keep the values that it refuses, so this one serialises to nothing.
-struct Secret(SecretString);
+pub(super) struct Secret(SecretString);
 
 impl std::ops::Deref for Secret {
     type Target = SecretString;
@@ -174,6 +174,8 @@ struct MeResponse {
     email: String,
     name: String,
     role: Role,
+    /// When the user showed to read what is sent to the address (`/auth/email/verify`); null where it has not.
+    email_verified_at: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
 }
 
@@ -305,6 +307,7 @@ impl From<User> for MeResponse {
             email: user.email,
             name: user.name,
             role: user.role,
+            email_verified_at: user.email_verified_at.map(Rfc3339Time),
             created_at: Rfc3339Time(user.created_at),
         }
     }

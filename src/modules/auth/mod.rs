@@ -19,15 +19,26 @@
 //! - Every change of a user, and the opening and ending of a session, has an audit event in its transaction; refreshing
 //!   goes on with a session and has none. A wrong password for a known user is recorded as far as there is room.
 //!
-//! Collections: `users`, `sessions`. No jobs, no events.
+//! - A link in a letter is authenticated and stored nowhere. One that sets a password is good for an hour, until the password, the
+//!   role or the address changes, or the sessions are ended; opening a link changes nothing. Whether an address is anybody's, no
+//!   answer says.
+//!
+//! Collections: `users`, `sessions`. No jobs. Events: `UserCreated`, `PasswordResetRequested`, `PasswordChanged`,
+//! `EmailVerificationRequested`; no address, link or password is in them.
 
 mod attempts;
 mod commands;
 mod device;
 mod error;
 mod http;
+mod links;
+mod mail_commands;
+mod mail_http;
+mod mail_topics;
 mod model;
+mod pages;
 mod password;
+mod recovery;
 mod service;
 mod session;
 mod standing;
@@ -40,6 +51,9 @@ pub use attempts::Limits;
 pub use device::DeviceKeys;
 pub use error::AuthError;
 pub use http::router;
+pub use links::LinkKeys;
+pub use mail_http::mail_router;
+pub use mail_topics::{MailTopic, MailTopics};
 pub use model::User;
 pub use password::PasswordCost;
 pub use service::{AuthParts, AuthService, Tokens};

@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use validator::ValidationError;
 
+use super::mail_topics::MailTopics;
 use crate::platform::{
     error::FieldError,
     identity::{AccessToken, Role},
@@ -53,6 +54,15 @@ pub struct User {
     pub tenant_since: Option<DateTime>,
     /// Set: can neither sign in nor refresh.
     pub disabled_at: Option<DateTime>,
+    /// When somebody showed to read what is sent to the address; none for those from before anybody was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_verified_at: Option<DateTime>,
+    /// What the user wants letters about.
+    #[serde(default)]
+    pub mail: MailTopics,
+    /// How many events there are about the user.
+    #[serde(default)]
+    pub events: i64,
     /// When the user came.
     pub created_at: DateTime,
     /// Last change of anything.
@@ -76,6 +86,31 @@ impl User {
         self.access_version += 1;
         self.access_changed_at = Some(now);
         self.updated_at = now;
+    }
+}
+
+#[cfg(test)]
+impl User {
+    /// Somebody for tests of decisions.
+    pub(super) fn of_a_test(role: Role) -> Self {
+        let at = DateTime::from_millis(0);
+        Self {
+            id: "usr_1".into(),
+            email: "a@example.com".into(),
+            name: "A".into(),
+            password_hash: "old".into(),
+            access_version: 4,
+            access_changed_at: None,
+            role,
+            tenant_id: None,
+            tenant_since: None,
+            disabled_at: None,
+            email_verified_at: None,
+            mail: MailTopics::default(),
+            events: 1,
+            created_at: at,
+            updated_at: at,
+        }
     }
 }
 

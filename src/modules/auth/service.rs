@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use mongodb::Database;
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 
 use super::{
     attempts::{Attempts, Counter, Guesser, Limits},
-    commands::{AddUser, ChangePassword, EndSession, OpenSession, Rename},
+    commands::{AddUser, ChangePassword, EndSession, OpenSession, Rename, Shown},
     device::DeviceKeys,
     error::AuthError,
+    links::LinkKeys,
+    mail_topics::MailTopics,
     model::{User, check_new_user},
     password::{PasswordCost, Passwords, Purpose, Turn},
     session::{RefreshKeys, Session, Verdict, judge},
@@ -32,6 +35,9 @@ use crate::{
 /// A refresh looks and writes once when alone. Others who refresh the same token at the same time do so first, and cost a look
 /// at most each time.
 const REFRESH_LOOKS_MAX: usize = 8;
+
+/// Resets that are looked into at once, after their answer.
+const RESETS_MAX: usize = 64;
 
 /// What somebody who came in holds.
 #[derive(Debug)]
@@ -65,6 +71,8 @@ pub struct AuthParts {
     pub refresh_keys: RefreshKeys,
     /// Those of device cookies; every process needs the same.
     pub device_keys: DeviceKeys,
+    /// Those of links in letters; every process needs the same.
+    pub link_keys: LinkKeys,
     /// Access tokens that are void before they expire.
     pub revocations: Revocations,
     /// How many attempts there are.
@@ -76,15 +84,18 @@ pub struct AuthParts {
 /// Users, passwords and sessions.
 #[derive(Debug)]
 pub struct AuthService {
-    store: Store,
-    lane: Lane,
+    pub(super) store: Store,
+    pub(super) lane: Lane,
     refusals: Refusals,
-    clock: Clock,
+    pub(super) clock: Clock,
     tokens: Arc<TokenKeys>,
-    attempts: Attempts,
-    passwords: Passwords,
+    pub(super) attempts: Attempts,
+    pub(super) passwords: Passwords,
     refresh_keys: RefreshKeys,
-    device_keys: DeviceKeys,
+    pub(super) device_keys: DeviceKeys,
+    pub(super) link_keys: LinkKeys,
+    /// Room for resets that somebody has asked for and was answered about.
+    pub(super) resets: Arc<Semaphore>,
     revocations: Revocations,
 }
 
@@ -102,6 +113,8 @@ impl AuthService {
             passwords: Passwords::new(parts.password_cost),
             refresh_keys: parts.refresh_keys,
             device_keys: parts.device_keys,
+            link_keys: parts.link_keys,
+            resets: Arc::new(Semaphore::new(RESETS_MAX)),
             revocations: parts.revocations,
         }
     }
@@ -247,14 +260,27 @@ impl AuthService {
         }
         let (turn, hash) = turn.hash_new(new, "newPassword", (&user.email, &user.name)).await?;
         drop(turn);
+        let changed = self.store_password(&user, Shown::Password, hash, actor).await?;
+        changed.ok_or(AuthError::WrongPassword).map(drop)
+    }
+
+    /// Stores a new password and ends every session; none where somebody else was faster.
+    pub(super) async fn store_password(
+        &self,
+        user: &User,
+        shown: Shown,
+        hash: String,
+        actor: Actor,
+    ) -> Result<Option<User>, AuthError> {
         let change = ChangePassword {
             user_id: user.id.clone(),
             access_version: user.access_version,
+            shown,
             hash,
             actor,
             event_id: new_id("aud"),
         };
-        let user = self.lane.submit(change).await?.ok_or(AuthError::WrongPassword)?;
+        let Some(user) = self.lane.submit(change).await? else { return Ok(None) };
         tracing::info!(user.id = user.id, "password changed");
         let now = self.clock.now();
         self.revocations.note(&user.id, user.access_version, now.timestamp_millis());
@@ -263,7 +289,7 @@ impl AuthService {
         if let Err(error) = self.store.end_sessions(&user.id, now).await {
             tracing::warn!(user.id = user.id, %error, "sessions of an older password were not marked as ended");
         }
-        Ok(())
+        Ok(Some(user))
     }
 
     /// The user behind an access token.
@@ -318,6 +344,9 @@ impl AuthService {
             tenant_id: None,
             tenant_since: None,
             disabled_at: None,
+            email_verified_at: None,
+            mail: MailTopics::default(),
+            events: 0,
             created_at: now,
             updated_at: now,
         };
@@ -419,7 +448,7 @@ impl AuthService {
         Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh, device_cookie: None })
     }
 
-    async fn active_user(&self, user_id: &str) -> Result<User, AuthError> {
+    pub(super) async fn active_user(&self, user_id: &str) -> Result<User, AuthError> {
         let user = self.store.find_user(user_id).await?.ok_or(AuthError::UserGone)?;
         if user.disabled_at.is_some() { Err(AuthError::Disabled) } else { Ok(user) }
     }

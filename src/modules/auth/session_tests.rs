@@ -108,20 +108,7 @@ fn a_session_outlives_a_change_of_the_secret() {
 
 #[test]
 fn refreshing_does_not_lengthen_a_session() {
-    let user = User {
-        id: "usr_1".into(),
-        email: "a@example.com".into(),
-        name: "A".into(),
-        password_hash: String::new(),
-        access_version: 7,
-        access_changed_at: None,
-        role: Role::Merchant,
-        tenant_id: None,
-        tenant_since: None,
-        disabled_at: None,
-        created_at: at(0),
-        updated_at: at(0),
-    };
+    let user = User { access_version: 7, ..User::of_a_test(Role::Merchant) };
     let first = Session::new(new_id("ses"), &user, "k", at(0));
     assert_eq!((first.generation, first.access_version), (1, 7));
     let second = first.rotated("l", at(60));

@@ -100,20 +100,7 @@ mod tests {
     #[test]
     fn only_who_still_is_what_the_token_says_may_do_it() {
         let at = DateTime::from_millis(0);
-        let user = User {
-            id: "usr_1".into(),
-            email: "a@example.com".into(),
-            name: "A".into(),
-            password_hash: String::new(),
-            access_version: 3,
-            access_changed_at: None,
-            role: Role::Finance,
-            tenant_id: None,
-            tenant_since: None,
-            disabled_at: None,
-            created_at: at,
-            updated_at: at,
-        };
+        let user = User { access_version: 3, ..User::of_a_test(Role::Finance) };
         let asking = CurrentUser {
             user_id: "usr_1".into(),
             role: Role::Finance,

@@ -113,15 +113,16 @@ impl Users {
         self.change(by, user_id, UserChange::EndSessions).await
     }
 
-    /// Gives a user a random password in place of the own one, and ends every session; gives that password.
+    /// Gives a user a random password in place of the own one, and ends every session; gives that password. With `send_link` the
+    /// user is sent a link to set another one.
     ///
     /// # Errors
     /// As [`Users::update`], and [`AuthError::Busy`].
-    pub async fn reset_password(&self, by: By<'_>, user_id: &str) -> Result<SecretString, AuthError> {
+    pub async fn reset_password(&self, by: By<'_>, user_id: &str, send_link: bool) -> Result<SecretString, AuthError> {
         let password = random_password();
         let (turn, hash) = self.passwords.turn(Purpose::Account).await?.hash(&password).await?;
         drop(turn);
-        self.change(by, user_id, UserChange::ResetPassword { hash }).await?;
+        self.change(by, user_id, UserChange::ResetPassword { hash, send_link }).await?;
         Ok(password)
     }
 

@@ -83,6 +83,8 @@ struct UserResponse {
     tenant_id: Option<String>,
     disabled: bool,
     disabled_at: Option<Rfc3339Time>,
+    /// When the user showed to read what is sent to the address; null where it was not asked to, or has not.
+    email_verified_at: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
 }
@@ -97,14 +99,26 @@ struct UserListResponse {
     next_cursor: Option<String>,
 }
 
+/// `POST /users/{userId}/reset-password`
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ResetPasswordQuery {
+    /// Send the user a link to set a password, good for an hour, instead of showing a temporary one here.
+    #[param(default = false)]
+    send_link: Option<bool>,
+}
+
 /// A user's new password.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ResetPasswordResponse {
     /// `usr_...`
     user_id: String,
-    /// For the user, who should change it at `/auth/password`; it is shown here only.
-    temporary_password: String,
+    /// For the user, who should change it at `/auth/password`; it is shown here only. Null where a link is sent.
+    temporary_password: Option<String>,
+    /// Whether the user is sent a link to set one.
+    link_sent: bool,
 }
 
 impl From<User> for UserResponse {
@@ -117,6 +131,7 @@ impl From<User> for UserResponse {
             tenant_id: user.tenant_id,
             disabled: user.disabled_at.is_some(),
             disabled_at: user.disabled_at.map(Rfc3339Time),
+            email_verified_at: user.email_verified_at.map(Rfc3339Time),
             created_at: Rfc3339Time(user.created_at),
             updated_at: Rfc3339Time(user.updated_at),
         }
@@ -196,10 +211,11 @@ async fn end_sessions(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Gives a user a random password in place of the own one, and ends every session.
+/// Gives a user a random password in place of the own one, and ends every session. The password is answered, or (`sendLink`)
+/// nobody learns it and the user is sent a link to set another one.
 #[utoipa::path(post, path = "/users/{userId}/reset-password", tag = "users", security(("bearer" = [])),
-    params(("userId" = String, Path, description = "`usr_...`")), responses(
-    (status = 200, description = "The new password.", body = ResetPasswordResponse),
+    params(("userId" = String, Path, description = "`usr_...`"), ResetPasswordQuery), responses(
+    (status = 200, description = "The new password, or that a link is sent.", body = ResetPasswordResponse),
     (status = 404, description = "No such user.", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "`users.own_account`", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
@@ -207,9 +223,11 @@ async fn end_sessions(
 async fn reset_password(
     State(users): State<Users>,
     Admin(admin): Admin,
-    _: NoQuery,
     ApiPath(user_id): ApiPath<String>,
+    ApiQuery(query): ApiQuery<ResetPasswordQuery>,
 ) -> Result<Json<ResetPasswordResponse>, AppError> {
-    let password = users.reset_password(By::Admin(&admin), &user_id).await?;
-    Ok(Json(ResetPasswordResponse { user_id, temporary_password: password.expose_secret().to_owned() }))
+    let link_sent = query.send_link.unwrap_or(false);
+    let password = users.reset_password(By::Admin(&admin), &user_id, link_sent).await?;
+    let temporary_password = (!link_sent).then(|| password.expose_secret().to_owned());
+    Ok(Json(ResetPasswordResponse { user_id, temporary_password, link_sent }))
 }

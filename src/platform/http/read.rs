@@ -27,6 +27,7 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// A body that takes longer to arrive is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A JSON body, read strictly and validated: unknown fields, wrong types and failed rules are 422 and name
 /// the fields, all of them; what is not JSON is 400; what has more than `BYTES_MAX` bytes is 413.
@@ -37,7 +38,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate, const BYTES_MAX: usize> Fro
     type Rejection = AppError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, AppError> {
-        if !is_json(request.headers()) {
+        if !is_of_type(request.headers(), JSON) {
             return Err(AppError::new(
                 ErrorKind::UnsupportedMediaType,
                 "request.media_type",
@@ -47,6 +48,33 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate, const BYTES_MAX: usize> Fro
         ensure_plain(request.headers())?;
         let bytes = read_body(request.into_body(), BYTES_MAX).await?;
         read_json(&bytes).map(Self)
+    }
+}
+
+/// A body in JSON, as [`ApiJson`] reads it; or the same fields from a form on a page of ours. What is wrong with a form is left
+/// to say to the handler, for whoever filled it in reads pages.
+#[derive(Debug)]
+pub enum JsonOrForm<T, const BYTES_MAX: usize = BODY_BYTES_MAX> {
+    /// From a program.
+    Json(T),
+    /// From a browser.
+    Form(Result<T, AppError>),
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Validate, const BYTES_MAX: usize> FromRequest<S>
+    for JsonOrForm<T, BYTES_MAX>
+{
+    type Rejection = AppError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, AppError> {
+        if !is_of_type(request.headers(), FORM) {
+            let ApiJson(value) = ApiJson::<T, BYTES_MAX>::from_request(request, state).await?;
+            return Ok(Self::Json(value));
+        }
+        ensure_plain(request.headers())?;
+        let bytes = read_body(request.into_body(), BYTES_MAX).await?;
+        let pairs: Vec<_> = form_urlencoded::parse(&bytes).collect();
+        Ok(Self::Form(read(Sent::Query(&pairs)).map_err(AppError::invalid)))
     }
 }
 
@@ -111,11 +139,11 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for ApiPath
     }
 }
 
-/// `application/json`, once, in no other encoding of characters than UTF-8.
-fn is_json(headers: &HeaderMap) -> bool {
+/// Of this media type, named once, in no other encoding of characters than UTF-8.
+fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(Ok(only)), None) = (types.next().map(HeaderValue::to_str), types.next()) else { return false };
-    only.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(JSON)) && is_utf8(only)
+    only.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type)) && is_utf8(only)
 }
 
 /// Whether the parameters of a content type name no encoding of characters but UTF-8.

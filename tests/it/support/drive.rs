@@ -73,9 +73,9 @@ impl TestApp {
         quoted["items"][0]["total"]["amount"].as_i64().unwrap()
     }
 
-    /// Documents of a collection, but for the event that says that a test's merchant is known already.
+    /// Documents of a collection, but for the events that say that a test has users, and that its merchant is known already.
     pub async fn all_but_grants(&self, collection: &str) -> Vec<Document> {
-        self.all(collection, doc! { "type": { "$ne": "KycGranted" } }).await
+        self.all(collection, doc! { "type": { "$nin": ["KycGranted", "UserCreated"] } }).await
     }
 
     /// A new order; gives its id.
