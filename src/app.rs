@@ -282,6 +282,7 @@ impl App {
         let refusals = Refusals::new(AuditStore::new(db.clone()));
         let revocations = Revocations::default();
         let users = Users::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone());
+        let link_keys = auth::LinkKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref());
         let auth = Arc::new(AuthService::new(auth::AuthParts {
             db: db.clone(),
             lane: api_lane.clone(),
@@ -291,7 +292,7 @@ impl App {
             limiter: limiter.clone(),
             refresh_keys: auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             device_keys: auth::DeviceKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
-            link_keys: auth::LinkKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
+            link_keys: link_keys.clone(),
             revocations: revocations.clone(),
             limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
             password_cost: config.password_cost,
@@ -375,7 +376,7 @@ impl App {
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
-        let mailer = mail::mailer(secrets, &db, &begin_lane, &clock)?;
+        let mailer = mail::mailer(secrets, &db, &begin_lane, &link_keys, &clock)?;
         let mut event_handlers = callers::event_handlers(&config, &db, mailer.as_ref());
         event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
         Ok(Self {

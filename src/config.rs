@@ -248,7 +248,8 @@ pub struct Config {
     /// INR:1000000,EUR:15000; in other currencies such a customer tops nothing up.
     #[arg(long, env = "CUSTOMER_TOPUP_MAX", default_value = "INR:1000000", value_delimiter = ',', value_parser = parse_credit)]
     pub customer_topup_max: Vec<Money>,
-    /// Limit requests per user, and registrations, refreshes and sign-outs per network. Limits on wrong passwords always hold.
+    /// Limit requests per user, and registrations, refreshes and sign-outs per network. Limits on wrong passwords and on letters
+    /// that somebody asks for always hold.
     #[arg(long, env = "RATE_LIMIT", value_enum, default_value_t = Switch::On)]
     pub rate_limit: Switch,
     /// Requests a second that one user may make, with a burst of as many.

@@ -10,7 +10,7 @@ use crate::{
         audit::AuditStore,
         events::{Consumer, EventHandler, analytics::Analytics},
         kyc::{KycGate, VerifyApplication},
-        notifications::{Facts, MailHandler, Mailer},
+        notifications::{MailHandler, Mailer},
         orders::{self, OrderJobs, OrderService},
         providers::{
             Accounts, Dispatcher,
@@ -65,8 +65,7 @@ pub(super) fn dispatcher(
 
 /// What is done about events: a handler each.
 pub(super) fn event_handlers(config: &Config, db: &Database, mailer: Option<&Mailer>) -> Vec<Arc<dyn EventHandler>> {
-    let facts = Facts::new(db);
-    let letters = mailer.into_iter().flat_map(|mailer| MailHandler::all(mailer, &facts, &config.mail_queue()));
+    let letters = mailer.into_iter().flat_map(|mailer| MailHandler::all(mailer, &config.mail_queue()));
     let letters = letters.map(|letter| Arc::new(letter) as Arc<dyn EventHandler>);
     letters.chain(counting_effects(config, db)).collect()
 }

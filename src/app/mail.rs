@@ -5,7 +5,10 @@ use mongodb::Database;
 use super::BuildError;
 use crate::{
     config::{MailSettings, Secrets},
-    modules::notifications::{Mailer, MailerParts, Templates},
+    modules::{
+        auth::LinkKeys,
+        notifications::{Mailer, MailerParts, Templates},
+    },
     platform::{batch::Lane, clock::Clock, exchange::Smtp},
 };
 
@@ -14,6 +17,7 @@ pub(super) fn mailer(
     secrets: &Secrets,
     db: &Database,
     lane: &Lane,
+    links: &LinkKeys,
     clock: &Clock,
 ) -> Result<Option<Mailer>, BuildError> {
     let Some(MailSettings { server, sender, templates, public_url, deadline }) = secrets.mail.clone() else {
@@ -21,6 +25,6 @@ pub(super) fn mailer(
     };
     let templates = Templates::load(templates.as_deref()).map_err(BuildError::Config)?;
     let smtp = Smtp::new(server, sender.domain(), deadline).map_err(BuildError::Config)?;
-    let (db, lane, clock) = (db.clone(), lane.clone(), clock.clone());
-    Ok(Some(Mailer::new(MailerParts { db, lane, smtp, sender, templates, public_url, clock })))
+    let (db, lane, links, clock) = (db.clone(), lane.clone(), links.clone(), clock.clone());
+    Ok(Some(Mailer::new(MailerParts { db, lane, smtp, sender, templates, public_url, links, clock })))
 }

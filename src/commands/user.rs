@@ -11,8 +11,8 @@ use crate::{
     modules::{
         audit::{self, AuditStore, Refusals},
         auth::{
-            AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, LinkKeys, PasswordCost, RefreshKeys, User, UserFilter,
-            Users,
+            AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, LinkKeys, PasswordCost, RefreshKeys, User,
+            UserFilter, Users,
         },
         kyc,
         wallet::{WalletService, WalletStore},

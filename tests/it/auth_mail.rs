@@ -15,7 +15,7 @@ use waybill::{
     platform::identity::Role,
 };
 
-use crate::support::{Answer, JWT_SECRET, PASSWORD, TestApp, User, eventually, read};
+use crate::support::{Answer, JWT_SECRET, PASSWORD, TestApp, User, eventually, mailbox::Mailbox, read, unique};
 
 const SOON: Duration = Duration::from_secs(10);
 const NEW_PASSWORD: &str = "another horse, same battery";
@@ -57,7 +57,8 @@ async fn page(app: &TestApp, path: &str, status: u16) -> String {
 fn expect_page(answer: Answer, status: u16) -> String {
     assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
     assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
-    assert_eq!((&answer.headers["cache-control"], &answer.headers["referrer-policy"]), ("no-store", "no-referrer"));
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    assert_eq!(answer.headers["referrer-policy"], "no-referrer");
     let policy = answer.headers["content-security-policy"].to_str().unwrap();
     for rule in ["default-src 'none'", "form-action 'self'", "frame-ancestors 'none'"] {
         assert!(policy.contains(rule) && !policy.contains("unsafe"), "{policy}");
@@ -86,7 +87,7 @@ fn token_of(path: &str) -> String {
 
 /// What the letter about `asked` holds.
 async fn reset_token(app: &TestApp, asked: &Event) -> String {
-    token_of(&keys().password_reset(&stored(app, &asked.user_id).await, asked).expect("a link"))
+    token_of(&keys().password_reset(&stored(app, &asked.user_id).await, asked, asked.at).expect("a link"))
 }
 
 /// Asks for a link, and gives what its letter holds.
@@ -102,7 +103,7 @@ async fn asked_for(app: &TestApp, user: &User) -> String {
 
 async fn verification_token(app: &TestApp, user_id: &str) -> String {
     let created = events(app, user_id, "UserCreated").await.remove(0);
-    token_of(&keys().email_verification(&stored(app, user_id).await, created.at).expect("a link"))
+    token_of(&keys().email_verification(&stored(app, user_id).await, created.at, created.at).expect("a link"))
 }
 
 async fn unsubscribe_path(app: &TestApp, user_id: &str, topic: MailTopic) -> String {
@@ -239,7 +240,10 @@ async fn what_is_not_good_any_more_is_refused_in_the_same_words() {
     app.post(changed, "/auth/password", &change).await.expect(204);
     refused("changed by the owner", &token).await;
     let asked = events(&app, &changed.user_id, "PasswordResetRequested").await.remove(0);
-    assert!(keys().password_reset(&stored(&app, &changed.user_id).await, &asked).is_none(), "a letter that is late");
+    assert!(
+        keys().password_reset(&stored(&app, &changed.user_id).await, &asked, asked.at).is_none(),
+        "a letter that is late"
+    );
     let token = asked_for(&app, ended).await;
     app.post(&admin, &format!("/users/{}/end-sessions", ended.user_id), &json!({})).await.expect(204);
     refused("sessions ended", &token).await;
@@ -280,11 +284,12 @@ async fn of_many_resets_at_once_one_sets_a_password() {
     let resets = passwords.iter().enumerate().map(|(n, password)| reset(&app, &tokens[n % 2], password));
     let answers = join_all(resets).await;
     let set: Vec<_> = passwords.iter().zip(&answers).filter(|(_, answer)| answer.status == 204).collect();
-    assert_eq!(set.len(), 1);
+    let [(set, _)] = set[..] else { panic!("one was set, not {}", set.len()) };
+    let set = set.clone();
     for answer in answers.into_iter().filter(|answer| answer.status != 204) {
         assert_eq!(answer.expect(422).code(), "auth.invalid_link");
     }
-    login(&app, &user.email, set[0].0).await.expect(200);
+    login(&app, &user.email, &set).await.expect(200);
     for token in &tokens {
         reset(&app, token, NEW_PASSWORD).await.expect(422);
     }
@@ -384,5 +389,88 @@ async fn an_administrator_sends_a_link_and_learns_no_password() {
     login(&app, &finance.email, NEW_PASSWORD).await.expect(200);
     let by: Vec<_> = events(&app, &finance.user_id, "PasswordChanged").await;
     assert_eq!(by.iter().map(|event| event.data.get_str("by").unwrap()).collect::<Vec<_>>(), ["admin", "link"]);
+    app.finish().await;
+}
+
+/// The newest mail of this letter to somebody: its text, and the path of the link in it, if any.
+async fn read_mail(mailbox: &Mailbox, email: &str, letter: &str) -> (Value, Option<String>) {
+    let mail = mailbox.mails_about(email, letter).await.pop().unwrap_or_else(|| panic!("no {letter}"));
+    let link = |line: &str| line.strip_prefix("https://waybill.example").map(str::to_owned);
+    let path = mail["text"].as_str().unwrap().lines().find_map(link);
+    (mail, path)
+}
+
+#[tokio::test]
+async fn from_the_mailbox_to_a_verified_account_with_a_new_password() {
+    let mailbox = Mailbox::open();
+    let app = mailbox.app(&[]).await;
+    let (email, admin) = (format!("{}@example.com", unique("asha")), app.admin().await);
+    let body = json!({ "email": email, "password": PASSWORD, "name": "Asha Rao" });
+    let registered = post(&app, "/auth/register", body).await.expect(201).body;
+    let text = |field: &str| registered[field].as_str().unwrap().to_owned();
+    let user = User { user_id: text("userId"), email: email.clone(), token: text("accessToken") };
+    app.relay_and_run().await;
+    let (welcome, path) = read_mail(&mailbox, &email, "welcome-mail").await;
+    assert!(welcome["headers"]["List-Unsubscribe"].is_null(), "it is about the account");
+    page(&app, &path.clone().expect("a link"), 200).await;
+    expect_page(send_form(&app, "/auth/email/verify", &[("token", &token_of(&path.unwrap()))]).await, 200);
+    assert!(me(&app, &user).await["emailVerifiedAt"].is_string());
+    assert!(mailbox.mails_to(&admin.email).await.is_empty(), "an operator tells whom it gives an account");
+
+    asked_for(&app, &user).await;
+    app.relay_and_run().await;
+    let (_, path) = read_mail(&mailbox, &email, "password-reset-mail").await;
+    let token = token_of(&path.expect("a link"));
+    reset(&app, &token, NEW_PASSWORD).await.expect(204);
+    let again = reset(&app, &token, PASSWORD).await.expect(422);
+    assert_eq!(again.code(), "auth.invalid_link");
+    login(&app, &email, NEW_PASSWORD).await.expect(200);
+    app.relay_and_run().await;
+    let (changed, path) = read_mail(&mailbox, &email, "password-changed-mail").await;
+    assert!(path.is_none() && changed["subject"] == "Your password was changed", "{changed}");
+
+    // Who comes too late gets no link that is over, and nobody a link for what has happened since.
+    asked_for(&app, &user).await;
+    app.app.clock.advance(Duration::from_secs(3_600));
+    let by_admin = format!("/users/{}/reset-password?sendLink=true", user.user_id);
+    app.post(&admin, &by_admin, &json!({})).await.expect(200);
+    app.relay_and_run().await;
+    let links = mailbox.mails_about(&email, "password-reset-mail").await;
+    assert_eq!(links.len(), 2, "{links:?}");
+    let (by_admin, path) = read_mail(&mailbox, &email, "password-reset-mail").await;
+    assert!(by_admin["text"].as_str().unwrap().contains("an administrator has reset your password"));
+    reset(&app, &token_of(&path.expect("a link")), "one more horse battery").await.expect(204);
+
+    // No link is anywhere but in the mailbox.
+    for name in app.db().list_collection_names().await.unwrap() {
+        let found = app.all(&name, doc! {}).await;
+        assert!(!found.iter().any(|document| document.to_string().contains(&token)), "{name}");
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn letters_that_nobody_wants_are_not_sent() {
+    let mailbox = Mailbox::open();
+    let app = mailbox.app(&[]).await;
+    let user = app.merchant().await;
+    let paid = async |name: &str| {
+        let topup_id = app.pending(&user, name).await;
+        app.tell(&topup_id, "pay", json!({})).await;
+        app.relay_and_run().await;
+        mailbox.mails_about(&user.email, "topup-paid-mail").await
+    };
+    let mail = paid("t-1").await.remove(0);
+    let headers = &mail["headers"];
+    assert_eq!(headers["List-Unsubscribe-Post"], "List-Unsubscribe=One-Click");
+    let link = headers["List-Unsubscribe"].as_str().unwrap().trim_matches(['<', '>']).to_owned();
+    let said = mail["text"].as_str().unwrap();
+    assert!(said.contains(&link), "{said}");
+    let path = link.strip_prefix("https://waybill.example").expect("ours");
+    expect_page(send_form(&app, path, &[("List-Unsubscribe", "One-Click")]).await, 200);
+    assert_eq!(paid("t-2").await.len(), 1, "the first alone");
+    let wanted = json!({ "payments": true });
+    app.request(Method::PUT, "/auth/me/mail", Some(&user.token), Some(&wanted)).await.expect(200);
+    assert_eq!(paid("t-3").await.len(), 2, "what was not wanted is not sent later");
     app.finish().await;
 }

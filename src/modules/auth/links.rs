@@ -121,16 +121,19 @@ impl LinkKeys {
 
     /// The path of a link by which `user` sets another password, as `asked` wants it; none where it could not be used any more.
     #[must_use]
-    pub fn password_reset(&self, user: &User, asked: &Event) -> Option<String> {
+    pub fn password_reset(&self, user: &User, asked: &Event, now: DateTime) -> Option<String> {
         let is_as_then = asked.data.get_i64("accessVersion").is_ok_and(|version| version == user.access_version);
-        let token = self.token(Purpose::PasswordReset, user, after(asked.at, RESET_TTL)).filter(|_| is_as_then)?;
+        let ends = after(asked.at, RESET_TTL);
+        let token = self.token(Purpose::PasswordReset, user, ends).filter(|_| is_as_then && ends > now)?;
         Some(format!("/auth/password/reset?token={token}"))
     }
 
-    /// The path of a link by which `user` shows to read what is sent to the address; asked for at `asked_at`.
+    /// The path of a link by which `user` shows to read what is sent to the address; asked for at `asked_at`, and none where that
+    /// is too long ago.
     #[must_use]
-    pub fn email_verification(&self, user: &User, asked_at: DateTime) -> Option<String> {
-        let token = self.token(Purpose::EmailVerification, user, after(asked_at, VERIFICATION_TTL))?;
+    pub fn email_verification(&self, user: &User, asked_at: DateTime, now: DateTime) -> Option<String> {
+        let ends = after(asked_at, VERIFICATION_TTL);
+        let token = self.token(Purpose::EmailVerification, user, ends).filter(|_| ends > now)?;
         Some(format!("/auth/email/verify?token={token}"))
     }
 

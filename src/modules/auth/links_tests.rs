@@ -39,8 +39,8 @@ fn token(path: &str) -> SecretString {
 
 /// A link of each purpose.
 fn links(keys: &LinkKeys, user: &User) -> Vec<SecretString> {
-    let reset = keys.password_reset(user, &asked(user, doc! { "accessVersion": user.access_version }));
-    let verification = keys.email_verification(user, at(1_000));
+    let reset = keys.password_reset(user, &asked(user, doc! { "accessVersion": user.access_version }), at(1_000));
+    let verification = keys.email_verification(user, at(1_000), at(1_000));
     let unsubscribe = MailTopic::CHOSEN.map(|topic| keys.unsubscribe(user, topic));
     let paths = [reset, verification].into_iter().chain(unsubscribe);
     paths.map(|path| token(&path.expect("a link"))).collect()
@@ -78,9 +78,12 @@ fn a_link_is_spent_by_what_it_is_for() {
     assert_eq!(fits(&changed), [false, true, true]);
     assert_eq!(fits(&moved), [false, false, true]);
     assert!(!read[0].fits(&User { id: new_id("usr"), ..then.clone() }), "somebody else's");
-    // A letter that is late holds no link that was not asked for.
+    // A letter that is late holds no link that was not asked for, or is over.
+    let late = asked(&then, doc! { "accessVersion": then.access_version });
+    assert!(ours.password_reset(&then, &late, after(late.at, HOUR)).is_none());
+    assert!(ours.email_verification(&then, late.at, after(late.at, 7 * 24 * HOUR)).is_none());
     for data in [doc! { "accessVersion": 4_i64 }, doc! {}] {
-        assert!(ours.password_reset(&changed, &asked(&changed, data)).is_none());
+        assert!(ours.password_reset(&changed, &asked(&changed, data), at(1_000)).is_none());
     }
 }
 
@@ -102,6 +105,6 @@ fn what_we_did_not_make_says_nothing() {
         }
     }
     let nobody = User { id: "usr_1".into(), ..user };
-    assert!(ours.email_verification(&nobody, at(0)).is_none(), "no id of ours");
+    assert!(ours.email_verification(&nobody, at(0), at(0)).is_none(), "no id of ours");
     assert!(!format!("{ours:?}").contains("one"));
 }

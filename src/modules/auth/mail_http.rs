@@ -33,7 +33,7 @@ use crate::platform::{
 pub fn mail_router(service: Arc<AuthService>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(forgot_password))
-        .routes(routes!(show_reset, reset_password))
+        .routes(routes!(show_password_reset, reset_password_by_link))
         .routes(routes!(show_verification, verify_email))
         .routes(routes!(send_verification))
         .routes(routes!(get_mail, change_mail))
@@ -141,7 +141,7 @@ async fn forgot_password(
     (status = 200, description = "The page. Opening it changes nothing.", body = String, content_type = "text/html"),
     (status = 422, description = "There is no token. Where the link is not good any more, a page says so.", body = Problem, content_type = "application/problem+json"),
 ))]
-async fn show_reset(State(auth): Auth, ApiQuery(query): ApiQuery<LinkQuery>) -> Result<Response, AppError> {
+async fn show_password_reset(State(auth): Auth, ApiQuery(query): ApiQuery<LinkQuery>) -> Result<Response, AppError> {
     match auth.user_to_reset(&query.token).await {
         Ok(_) => pages::new_password(query.token.expose_secret(), None),
         Err(error) => pages::refused(&error.into()),
@@ -157,7 +157,7 @@ async fn show_reset(State(auth): Auth, ApiQuery(query): ApiQuery<LinkQuery>) -> 
     (status = 422, description = "`auth.invalid_link`, or some fields are not acceptable. A page where a form was sent.", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
 ))]
-async fn reset_password(
+async fn reset_password_by_link(
     State(auth): Auth,
     caller: Caller,
     _: NoQuery,

@@ -6,18 +6,23 @@ use serde_json::{Value, json};
 use super::letters::About;
 use crate::{
     modules::{
+        auth::{LinkKeys, User, find_user},
         events::{Event, HandlerError},
         kyc::{KycStore, Requirement},
         orders::OrderStore,
         wallet::topups::{TopupStatus, TopupStore},
         webhooks::{DisabledReason, EndpointStatus, WebhookStore},
     },
-    platform::money::Money,
+    platform::{clock::Clock, identity::Role, money::Money},
 };
 
 /// Reads what letters are about.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub(super) struct Facts {
+    db: Database,
+    links: LinkKeys,
+    public_url: String,
+    clock: Clock,
     orders: OrderStore,
     topups: TopupStore,
     applications: KycStore,
@@ -25,10 +30,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Over `db`.
-    #[must_use]
-    pub fn new(db: &Database) -> Self {
+    /// Over `db`; links of `links` begin with `public_url`.
+    pub(super) fn new(db: &Database, links: &LinkKeys, public_url: &str, clock: &Clock) -> Self {
         Self {
+            db: db.clone(),
+            links: links.clone(),
+            public_url: public_url.to_owned(),
+            clock: clock.clone(),
             orders: OrderStore::new(db.clone()),
             topups: TopupStore::new(db.clone()),
             applications: KycStore::new(db.clone()),
@@ -43,7 +51,40 @@ impl Facts {
             About::Topup => self.of_topup(event).await,
             About::Application => self.of_application(event).await,
             About::Endpoint => self.of_endpoint(event).await,
+            About::Address => self.of_address(event).await,
+            About::Password => self.of_password(event).await,
         }
+    }
+
+    async fn user(&self, event: &Event) -> Result<User, HandlerError> {
+        let user = find_user(&self.db, &event.subject_id).await.map_err(|error| away(&error))?;
+        user.ok_or_else(|| gone("The user is not there."))
+    }
+
+    fn link(&self, path: Option<String>) -> Option<String> {
+        path.map(|path| format!("{}{path}", self.public_url))
+    }
+
+    /// A welcome has something to say besides its link, to who has opened the account: whom an operator has given one hears of
+    /// it from the operator.
+    async fn of_address(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        if event.kind == "UserCreated" && event.actor.id != event.subject_id {
+            return Ok(None);
+        }
+        let user = self.user(event).await?;
+        let path = self.links.email_verification(&user, event.at, self.clock.now());
+        let link = self.link(path.filter(|_| user.email_verified_at.is_none()));
+        let is_needed = link.is_some() || event.kind == "UserCreated";
+        Ok(is_needed.then(|| json!({ "isMerchant": user.role == Role::Merchant, "link": link })))
+    }
+
+    /// That the password was changed is told whatever has happened since.
+    async fn of_password(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        let user = self.user(event).await?;
+        let link = self.link(self.links.password_reset(&user, event, self.clock.now()));
+        let is_needed = link.is_some() || event.kind == "PasswordChanged";
+        let by = event.data.get_str("by").unwrap_or_default();
+        Ok(is_needed.then(|| json!({ "by": by, "link": link })))
     }
 
     async fn of_order(&self, event: &Event) -> Result<Option<Value>, HandlerError> {

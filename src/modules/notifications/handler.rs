@@ -28,7 +28,8 @@ pub struct MailHandler {
 impl MailHandler {
     /// Those of all letters that follow from events, with jobs on `queue`.
     #[must_use]
-    pub fn all(mailer: &Mailer, facts: &Facts, queue: &QueueConfig) -> Vec<Self> {
+    pub fn all(mailer: &Mailer, queue: &QueueConfig) -> Vec<Self> {
+        let facts = mailer.facts();
         let of = |letter| Self { letter, mailer: mailer.clone(), facts: facts.clone(), queue: queue.clone() };
         LETTERS.iter().filter(|letter| !letter.events.is_empty()).map(of).collect()
     }

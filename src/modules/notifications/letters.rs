@@ -2,40 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// What a mail is about, for those who want some and not others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Topic {
-    /// The account itself: sent always.
-    Account,
-    /// What becomes of orders.
-    Orders,
-    /// Money.
-    Payments,
-    /// Verification.
-    Kyc,
-    /// The user's endpoints.
-    Webhooks,
-    /// What comes regularly, for those who have asked for it.
-    Reports,
-}
-
-impl Topic {
-    /// Every topic.
-    pub const ALL: [Self; 6] = [Self::Account, Self::Orders, Self::Payments, Self::Kyc, Self::Webhooks, Self::Reports];
-
-    /// As stored and answered.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Account => "account",
-            Self::Orders => "orders",
-            Self::Payments => "payments",
-            Self::Kyc => "kyc",
-            Self::Webhooks => "webhooks",
-            Self::Reports => "reports",
-        }
-    }
-}
+use crate::modules::auth::MailTopic;
 
 /// Where a letter's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +15,10 @@ pub(super) enum About {
     Application,
     /// The endpoint that it is about.
     Endpoint,
+    /// The user that it is about, who is asked to verify the address.
+    Address,
+    /// The user that it is about, who has asked for another password, or has one.
+    Password,
 }
 
 /// A letter.
@@ -58,7 +29,7 @@ pub struct Letter {
     /// What it says: this with `.txt` and `.html`.
     pub template: &'static str,
     /// What it is about.
-    pub topic: Topic,
+    pub topic: MailTopic,
     /// Types of events that lead to it.
     pub(super) events: &'static [&'static str],
     /// Where its values come from.
@@ -70,51 +41,79 @@ pub const LETTERS: &[Letter] = &[
     Letter {
         name: "order-failed-mail",
         template: "order-failed",
-        topic: Topic::Orders,
+        topic: MailTopic::Orders,
         events: &["OrderFailed"],
         about: About::Order,
     },
     Letter {
         name: "order-needs-attention-mail",
         template: "order-needs-attention",
-        topic: Topic::Orders,
+        topic: MailTopic::Orders,
         events: &["OrderNeedsAttention"],
         about: About::Order,
     },
     Letter {
         name: "topup-paid-mail",
         template: "topup-paid",
-        topic: Topic::Payments,
+        topic: MailTopic::Payments,
         events: &["TopupPaid"],
         about: About::Topup,
     },
     Letter {
         name: "kyc-verified-mail",
         template: "kyc-verified",
-        topic: Topic::Kyc,
+        topic: MailTopic::Kyc,
         events: &["KycVerified", "KycApproved"],
         about: About::Application,
     },
     Letter {
         name: "kyc-rejected-mail",
         template: "kyc-rejected",
-        topic: Topic::Kyc,
+        topic: MailTopic::Kyc,
         events: &["KycRejected"],
         about: About::Application,
     },
     Letter {
         name: "kyc-needs-clarification-mail",
         template: "kyc-needs-clarification",
-        topic: Topic::Kyc,
+        topic: MailTopic::Kyc,
         events: &["KycClarificationNeeded", "KycClarificationAsked"],
         about: About::Application,
     },
     Letter {
         name: "webhook-disabled-mail",
         template: "webhook-disabled",
-        topic: Topic::Webhooks,
+        topic: MailTopic::Webhooks,
         events: &["WebhookDisabled"],
         about: About::Endpoint,
+    },
+    Letter {
+        name: "welcome-mail",
+        template: "welcome",
+        topic: MailTopic::Account,
+        events: &["UserCreated"],
+        about: About::Address,
+    },
+    Letter {
+        name: "verify-email-mail",
+        template: "verify-email",
+        topic: MailTopic::Account,
+        events: &["EmailVerificationRequested"],
+        about: About::Address,
+    },
+    Letter {
+        name: "password-reset-mail",
+        template: "password-reset",
+        topic: MailTopic::Account,
+        events: &["PasswordResetRequested"],
+        about: About::Password,
+    },
+    Letter {
+        name: "password-changed-mail",
+        template: "password-changed",
+        topic: MailTopic::Account,
+        events: &["PasswordChanged"],
+        about: About::Password,
     },
 ];
 
@@ -144,6 +143,12 @@ impl About {
             }
             Self::Endpoint => ["gone", "failing"]
                 .map(|reason| json!({ "endpointId": "whe_0", "host": "shop.example.com", "disabledReason": reason })),
+            Self::Address => [(true, json!("https://waybill.example/auth/email/verify?token=x")), (false, Value::Null)]
+                .map(|(is_merchant, link)| json!({ "isMerchant": is_merchant, "link": link })),
+            Self::Password => {
+                [("user", json!("https://waybill.example/auth/password/reset?token=x")), ("admin", Value::Null)]
+                    .map(|(by, link)| json!({ "by": by, "link": link }))
+            }
         }
     }
 }

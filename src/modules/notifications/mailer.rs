@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     attempt::{BeginMail, Begun, EndMail},
+    facts::Facts,
     judge::{Outcome, judge},
     letters::Letter,
     message::{Attachment, Composed, LANGUAGE, OPERATION, PROVIDER, Sender, compose},
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     modules::{
         audit::Call,
+        auth::LinkKeys,
         events::{HandlerAttempt, HandlerError},
     },
     platform::{
@@ -53,6 +55,8 @@ pub struct MailerParts {
     pub templates: Templates,
     /// Where users reach the service: the beginning of links.
     pub public_url: String,
+    /// Those of links.
+    pub links: LinkKeys,
     /// Time.
     pub clock: Clock,
 }
@@ -106,6 +110,11 @@ impl Mailer {
         &self.0.public_url
     }
 
+    /// What letters are about, as it is now.
+    pub(super) fn facts(&self) -> Facts {
+        Facts::new(&self.0.db, &self.0.links, &self.0.public_url, &self.0.clock)
+    }
+
     /// Sends a mail, once: whoever asks again after the server has taken it sends nothing. Nor does a mail leave for a user who
     /// is disabled, or who does not want mail about its topic.
     ///
@@ -119,13 +128,17 @@ impl Mailer {
             count(letter, "skipped");
             return Ok(());
         };
-        let common = json!({ "name": recipient.name, "publicUrl": self.0.public_url, "language": LANGUAGE });
+        let path = recipient.user.as_ref().and_then(|user| self.0.links.unsubscribe(user, letter.topic));
+        let unsubscribe = path.map(|path| format!("{}{path}", self.0.public_url));
+        let common = json!({
+            "name": recipient.name, "publicUrl": self.0.public_url, "language": LANGUAGE, "unsubscribe": unsubscribe,
+        });
         let invalid = |message| HandlerError::Invalid { code: "mail.unwritten", message };
         let said = self.0.templates.render(letter, &merged(common, mail.values)).map_err(invalid)?;
         let between = (&self.0.sender, recipient);
         let server = self.0.smtp.address();
         let Composed { envelope, bytes, prepared } =
-            compose(letter, &mail_id, between, said, mail.attachment, server).map_err(invalid)?;
+            compose(letter, &mail_id, between, said, mail.attachment, unsubscribe, server).map_err(invalid)?;
         let begin = BeginMail {
             mail_id: mail_id.clone(),
             job_id: attempt.job.id.clone(),

@@ -110,6 +110,7 @@ pub(super) fn compose(
     (sender, recipient): (&Sender, Recipient),
     said: Rendered,
     attachment: Option<Attachment>,
+    unsubscribe: Option<String>,
     server: String,
 ) -> Result<Composed, String> {
     let message_id = message_id(mail_id, sender);
@@ -127,14 +128,22 @@ pub(super) fn compose(
     };
     // RFC 3834: nobody's absence is to be answered to this.
     let automatic = HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned());
-    let message = Message::builder()
+    let mut builder = Message::builder()
         .from(sender.mailbox.clone())
         .to(shown(recipient.mailbox))
         .subject(said.subject)
         .message_id(Some(message_id))
-        .raw_header(automatic)
-        .multipart(parts)
-        .map_err(|error| format!("The message can't be put together: {error}."))?;
+        .raw_header(automatic);
+    if let Some(link) = unsubscribe {
+        // RFC 8058: readers of mail have a button for it. The link is one word, which is not to be folded or encoded.
+        let header = |name, value: String| {
+            HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(name), value.clone(), value)
+        };
+        builder = builder
+            .raw_header(header("List-Unsubscribe", format!("<{link}>")))
+            .raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+    }
+    let message = builder.multipart(parts).map_err(|error| format!("The message can't be put together: {error}."))?;
     let bytes = message.formatted();
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(format!("The message has {} bytes; at most {MESSAGE_BYTES_MAX} are sent.", bytes.len()));
@@ -165,10 +174,11 @@ mod tests {
     fn composed(subject: &str, name: &str, attachment: Option<Attachment>) -> Result<Composed, String> {
         let sender = Sender::parse("Waybill <no-reply@waybill.example>").expect("an address");
         let address = "asha@shop.example".parse().expect("an address");
-        let recipient = Recipient { name: name.into(), mailbox: Mailbox::new(Some(name.into()), address) };
+        let recipient = Recipient { name: name.into(), mailbox: Mailbox::new(Some(name.into()), address), user: None };
+        let unsubscribe = Some(format!("https://waybill.example/unsubscribe?token={}", "x".repeat(98)));
         let said = Rendered { subject: subject.into(), text: "Grüße\n".into(), html: "<p>Grüße</p>".into() };
         let server = "smtp://mail.example:587".into();
-        compose(&LETTERS[0], "evt_1.order-failed-mail", (&sender, recipient), said, attachment, server)
+        compose(&LETTERS[0], "evt_1.order-failed-mail", (&sender, recipient), said, attachment, unsubscribe, server)
     }
 
     #[test]
@@ -178,6 +188,11 @@ mod tests {
         assert!(text.contains("Message-ID: <evt_1.order-failed-mail@waybill.example>\r\n"), "{text}");
         assert!(text.contains("Auto-Submitted: auto-generated\r\n"), "{text}");
         assert!(text.is_ascii(), "any server takes it");
+        let link = format!("List-Unsubscribe: <https://waybill.example/unsubscribe?token={}>\r\n", "x".repeat(98));
+        assert!(
+            text.contains(&link) && text.contains("\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -194,7 +209,7 @@ mod tests {
     fn what_is_stored_has_neither_address_nor_words() {
         let composed = composed("Hello", "Asha", None).expect("a message");
         let stored = format!("{:?}", composed.prepared.record);
-        for word in ["shop.example", "asha", "Asha", "Hello", "Gr"] {
+        for word in ["shop.example", "asha", "Asha", "Hello", "Gr", "token=", "xxxx"] {
             assert!(!stored.contains(word), "{word}: {stored}");
         }
         assert!(stored.contains("evt_1.order-failed-mail"), "{stored}");

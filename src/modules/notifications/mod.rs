@@ -3,7 +3,8 @@
 //! Invariants: a letter about an event is one message, whose `Message-ID` is made of the event and the letter, however often it is
 //! sent: a server that knows what it has taken delivers it once. Once the server has taken it, it is never sent again. Every
 //! conversation with the server is on record before it begins and closed in the end, like a call to a provider, and no record,
-//! log or job holds an address or a word of a message. Users that are disabled get none.
+//! log or job holds an address, a link or a word of a message. Users that are disabled get none, nor does a user of what it does not want
+//! (`auth::MailTopics`); what somebody may not want says how to leave it.
 //!
 //! A letter speaks of what is now: where what it is about has gone on since, it is not sent. Letters are a table ([`LETTERS`]);
 //! what they say is in templates, which operators may replace ([`Templates`]). Collection: `mails` (kept for [`MAILS_KEPT`]
@@ -22,9 +23,8 @@ mod templates;
 
 use std::time::Duration;
 
-pub use facts::Facts;
 pub use handler::MailHandler;
-pub use letters::{LETTERS, Letter, Topic};
+pub use letters::{LETTERS, Letter};
 pub use mailer::{Mail, Mailer, MailerParts};
 pub use message::{Attachment, POLICY, Sender};
 pub use model::{COLLECTIONS, indexes};

@@ -38,6 +38,14 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "webhook-disabled.html",
     "topup-paid.txt",
     "topup-paid.html",
+    "welcome.txt",
+    "welcome.html",
+    "verify-email.txt",
+    "verify-email.html",
+    "password-reset.txt",
+    "password-reset.html",
+    "password-changed.txt",
+    "password-changed.html",
 ];
 
 /// The templates of all letters; each has been tried.
@@ -92,7 +100,7 @@ impl Templates {
         let templates = Self { environment };
         for letter in LETTERS {
             for sample in letter.about.samples() {
-                templates.try_out(letter, sample).map_err(|fault| match fault {
+                templates.try_out(letter, &sample).map_err(|fault| match fault {
                     Fault::Template(error) => told(&error, letter.template),
                     Fault::NoSubject => {
                         let name = format!("{}.txt", letter.template);
@@ -105,9 +113,13 @@ impl Templates {
         Ok(templates)
     }
 
-    fn try_out(&self, letter: &Letter, sample: Value) -> Result<(), Fault> {
-        let common = json!({ "name": "Asha Rao", "publicUrl": "https://waybill.example", "language": "en" });
-        self.rendered(letter, &merged(common, sample)).map(drop)
+    fn try_out(&self, letter: &Letter, sample: &Value) -> Result<(), Fault> {
+        [json!("https://waybill.example/unsubscribe?token=x"), Value::Null].into_iter().try_for_each(|unsubscribe| {
+            let common = json!({
+                "name": "Asha Rao", "publicUrl": "https://waybill.example", "language": "en", "unsubscribe": unsubscribe,
+            });
+            self.rendered(letter, &merged(common, sample.clone())).map(drop)
+        })
     }
 
     /// A letter with these values.
@@ -192,7 +204,10 @@ mod tests {
     }
 
     fn values(name: &str, own: Value) -> Value {
-        merged(json!({ "name": name, "publicUrl": "https://waybill.example", "language": "en" }), own)
+        merged(
+            json!({ "name": name, "publicUrl": "https://waybill.example", "language": "en", "unsubscribe": null }),
+            own,
+        )
     }
 
     fn folder(name: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
