@@ -364,20 +364,25 @@ impl App {
         let exports = AuditExports::new(exporter, clock.clone());
         let (completion_lane, begin_lane) = (lane("complete"), lane("begin"));
         let mut handlers = callers::handlers(&config, secrets, &accounts, gateway, &begin_lane, &clock, &orders)?;
-        let plans = schedules::plans(&config.schedules).map_err(|error| BuildError::Config(error.to_string()))?;
+        let mailer = mail::mailer(secrets, &db, &begin_lane, &link_keys, &clock)?;
+        let mut event_handlers = callers::event_handlers(&config, secrets, &db, mailer.as_ref());
+        if let Some(mailer) = &mailer {
+            handlers.push(Arc::new(mail::reports(&config, &db, mailer, &clock)));
+        }
+        let plans = schedules::plans(&config.schedules, mailer.is_some());
+        let plans = plans.map_err(|error| BuildError::Config(error.to_string()))?;
         let tasks = schedules::tasks(schedules::TaskParts {
             db: db.clone(),
             keys: secrets.audit.public.clone(),
             sealing: Arc::clone(&secrets.sealing),
             purger: purger(&config, &secrets.audit, &db, &clock),
+            daily_orders: mailer.as_ref().map(|_| mail::daily_orders(&config, &db, &begin_lane, &clock, &waker)),
         });
         handlers.push(Arc::new(RunScheduleJobs { tasks, queue: config.schedules.queue() }));
         handlers.push(Arc::new(FulfilCheckouts));
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
-        let mailer = mail::mailer(secrets, &db, &begin_lane, &link_keys, &clock)?;
-        let mut event_handlers = callers::event_handlers(&config, &db, mailer.as_ref());
         event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
         Ok(Self {
             config: Arc::new(config),

@@ -64,8 +64,14 @@ pub(super) fn dispatcher(
 }
 
 /// What is done about events: a handler each.
-pub(super) fn event_handlers(config: &Config, db: &Database, mailer: Option<&Mailer>) -> Vec<Arc<dyn EventHandler>> {
-    let letters = mailer.into_iter().flat_map(|mailer| MailHandler::all(mailer, &config.mail_queue()));
+pub(super) fn event_handlers(
+    config: &Config,
+    secrets: &Secrets,
+    db: &Database,
+    mailer: Option<&Mailer>,
+) -> Vec<Arc<dyn EventHandler>> {
+    let operator = secrets.mail.as_ref().and_then(|mail| mail.alert_to.as_ref());
+    let letters = mailer.into_iter().flat_map(|mailer| MailHandler::all(mailer, &config.mail_queue(), operator));
     let letters = letters.map(|letter| Arc::new(letter) as Arc<dyn EventHandler>);
     letters.chain(counting_effects(config, db)).collect()
 }

@@ -4,10 +4,12 @@ use mongodb::Database;
 
 use super::BuildError;
 use crate::{
-    config::{MailSettings, Secrets},
+    config::{Config, MailSettings, Secrets},
     modules::{
         auth::LinkKeys,
-        notifications::{Mailer, MailerParts, Templates},
+        notifications::{DailyOrders, Mailer, MailerParts, SendReport, Templates},
+        orders::OrderStore,
+        queue::Waker,
     },
     platform::{batch::Lane, clock::Clock, exchange::Smtp},
 };
@@ -20,11 +22,24 @@ pub(super) fn mailer(
     links: &LinkKeys,
     clock: &Clock,
 ) -> Result<Option<Mailer>, BuildError> {
-    let Some(MailSettings { server, sender, templates, public_url, deadline }) = secrets.mail.clone() else {
+    let Some(MailSettings { server, sender, templates, public_url, deadline, .. }) = secrets.mail.clone() else {
         return Ok(None);
     };
     let templates = Templates::load(templates.as_deref()).map_err(BuildError::Config)?;
     let smtp = Smtp::new(server, sender.domain(), deadline).map_err(BuildError::Config)?;
     let (db, lane, links, clock) = (db.clone(), lane.clone(), links.clone(), clock.clone());
     Ok(Some(Mailer::new(MailerParts { db, lane, smtp, sender, templates, public_url, links, clock })))
+}
+
+/// What makes the jobs of the daily report.
+pub(super) fn daily_orders(config: &Config, db: &Database, lane: &Lane, clock: &Clock, waker: &Waker) -> DailyOrders {
+    let zone = config.schedules.schedule_timezone.clone();
+    let (db, lane, clock, waker) = (db.clone(), lane.clone(), clock.clone(), waker.clone());
+    DailyOrders { db, lane, clock, zone, queue: config.mail_queue(), waker }
+}
+
+/// What sends it.
+pub(super) fn reports(config: &Config, db: &Database, mailer: &Mailer, clock: &Clock) -> SendReport {
+    let orders = OrderStore::new(db.clone());
+    SendReport { mailer: mailer.clone(), db: db.clone(), orders, queue: config.mail_queue(), clock: clock.clone() }
 }

@@ -16,6 +16,7 @@ use crate::{
         },
         catalog::{CatalogStore, check_stock},
         inspection::check_all,
+        notifications::DailyOrders,
         schedules::{Alert, CalendarError, Finished, Missed, Plan, Task},
         wallet::WalletStore,
     },
@@ -29,13 +30,16 @@ const LEDGER_CHECK: &str = "ledger-check";
 const STOCK_CHECK: &str = "stock-check";
 const AUDIT_VERIFY: &str = "audit-verify";
 const AUDIT_PURGE: &str = "audit-purge";
+const DAILY_ORDERS: &str = "daily-order-report";
 /// Differences that a run lists; `waybill ledger check` and `waybill stock check` print all.
 const LISTED_MAX: usize = 20;
 
-/// Every schedule that is not switched off.
-pub(super) fn plans(settings: &ScheduleArgs) -> Result<Vec<Plan>, CalendarError> {
+/// Every schedule that is not switched off; without a mail server there are no reports.
+pub(super) fn plans(settings: &ScheduleArgs, has_mail: bool) -> Result<Vec<Plan>, CalendarError> {
     let mut plans = Vec::new();
-    for (name, cron, missed, description) in [
+    let reports =
+        (DAILY_ORDERS, &settings.daily_orders_cron, Missed::Once, "Mails yesterday's orders to those who want them.");
+    let all = [
         (
             LEDGER_CHECK,
             &settings.ledger_check_cron,
@@ -55,7 +59,8 @@ pub(super) fn plans(settings: &ScheduleArgs) -> Result<Vec<Plan>, CalendarError>
             "Checks every seal of the audit and every record in it.",
         ),
         (AUDIT_PURGE, &settings.audit_purge_cron, Missed::Once, "Deletes records that are past their retention."),
-    ] {
+    ];
+    for (name, cron, missed, description) in all.into_iter().chain(has_mail.then_some(reports)) {
         plans.extend(settings.calendar(cron)?.map(|calendar| Plan { name, description, calendar, missed }));
     }
     Ok(plans)
@@ -67,18 +72,30 @@ pub(super) struct TaskParts {
     pub(super) keys: PublicKeys,
     pub(super) sealing: Arc<SealingKeys>,
     pub(super) purger: Option<Purger>,
+    pub(super) daily_orders: Option<DailyOrders>,
 }
 
 /// The task of every schedule.
 pub(super) fn tasks(parts: TaskParts) -> HashMap<&'static str, Arc<dyn Task>> {
-    let TaskParts { db, keys, sealing, purger } = parts;
+    let TaskParts { db, keys, sealing, purger, daily_orders } = parts;
     let check = LedgerCheck { store: WalletStore::new(db.clone()) };
-    HashMap::from([
+    let mut tasks = HashMap::from([
         (LEDGER_CHECK, Arc::new(check) as Arc<dyn Task>),
         (STOCK_CHECK, Arc::new(StockCheck { store: CatalogStore::new(db.clone()) })),
         (AUDIT_VERIFY, Arc::new(AuditVerify { db, keys, sealing })),
         (AUDIT_PURGE, Arc::new(AuditPurge { purger })),
-    ])
+    ]);
+    tasks.extend(daily_orders.map(|reports| (DAILY_ORDERS, Arc::new(MailDailyOrders(reports)) as Arc<dyn Task>)));
+    tasks
+}
+
+struct MailDailyOrders(DailyOrders);
+
+#[async_trait]
+impl Task for MailDailyOrders {
+    async fn run(&self) -> Result<Finished, String> {
+        Ok(Finished { result: self.0.make_jobs().await?, alert: None })
+    }
 }
 
 struct LedgerCheck {

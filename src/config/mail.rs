@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Config, secrets::check_base_url};
@@ -27,6 +28,9 @@ pub struct MailArgs {
     /// Where users reach this service, e.g. `https://waybill.example.com`: the beginning of links in mails.
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<String>,
+    /// Who runs the service: is told by mail where a nightly check finds a difference. By default nobody.
+    #[arg(long, env = "ALERT_MAIL_TO")]
+    pub alert_mail_to: Option<String>,
     /// A conversation with the mail server that has not ended by then is broken off.
     #[arg(long, env = "MAIL_DEADLINE_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(10..=120_000))]
     pub mail_deadline_ms: u64,
@@ -42,6 +46,8 @@ pub struct MailSettings {
     pub server: SmtpServer,
     /// Who mail is from.
     pub sender: notifications::Sender,
+    /// See [`MailArgs::alert_mail_to`].
+    pub alert_to: Option<Mailbox>,
     /// See [`MailArgs::mail_templates`].
     pub templates: Option<PathBuf>,
     /// See [`MailArgs::public_url`]; without a slash at its end.
@@ -76,10 +82,15 @@ impl MailArgs {
             None => wrong.push("PUBLIC_URL is not set: links in mails have to lead somewhere".into()),
             Some(url) => check_base_url("PUBLIC_URL", url, wrong),
         }
+        let alert_to = given(self.alert_mail_to.as_ref()).and_then(|address| {
+            let read = address.parse().map_err(|_| wrong.push("ALERT_MAIL_TO must be an e-mail address".into()));
+            read.ok()
+        });
         let (server, sender, public_url) = (server?, sender?, public_url?);
         (wrong.len() == complaints).then(|| MailSettings {
             server,
             sender,
+            alert_to,
             templates: self.mail_templates.clone().filter(|folder| !folder.as_os_str().is_empty()),
             public_url: public_url.trim_end_matches('/').to_owned(),
             deadline: self.deadline(),

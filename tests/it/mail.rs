@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use waybill::{app::App, modules::notifications::MAIL_QUEUE};
 
@@ -296,4 +297,64 @@ async fn without_a_mail_server_nothing_waits_for_one() {
     let stats: Value = app.get(&admin, "/events/stats").await.expect(200).body;
     assert_eq!((&stats["handlers"], &stats["pending"]), (&json!([]), &json!(0)));
     app.finish().await;
+}
+
+/// What `schedule` came to, run now.
+async fn run_schedule(app: &TestApp, admin: &User, schedule: &str) -> Value {
+    app.request(Method::POST, &format!("/schedules/{schedule}/run"), Some(&admin.token), None).await.expect(202);
+    app.relay_and_run().await;
+    app.get(admin, &format!("/schedules/{schedule}/runs")).await.expect(200).body["items"][0].clone()
+}
+
+#[tokio::test]
+async fn yesterdays_orders_come_once_to_those_who_have_asked() {
+    const DAY_MS: i64 = 86_400_000;
+    let mailbox = Mailbox::open();
+    let app = mailbox.app(&[]).await;
+    let (reader, other, admin) = (app.merchant().await, app.merchant().await, app.admin().await);
+    for user in [&reader, &other] {
+        app.created(user, "=1+1").await;
+    }
+    let order = app.all("orders", doc! { "userId": &reader.user_id }).await.pop().unwrap();
+    let reports = json!({ "reports": true });
+    app.request(Method::PUT, "/auth/me/mail", Some(&reader.token), Some(&reports)).await.expect(200);
+    // Noon of the day after.
+    let created_ms = order.get_datetime("createdAt").unwrap().timestamp_millis();
+    let noon_ms = (created_ms / DAY_MS + 1) * DAY_MS + DAY_MS / 2;
+    app.app.clock.advance(Duration::from_millis((noon_ms - app.app.clock.now_ms()) as u64));
+    let run = run_schedule(&app, &admin, "daily-order-report").await;
+    assert_eq!((&run["result"]["readers"], &run["result"]["jobs"]), (&json!(1), &json!(1)), "{run}");
+
+    let mails = mailbox.mails_about(&reader.email, "daily-orders-mail").await;
+    assert_eq!(mails.len(), 1);
+    let file = &mails[0]["attachments"][0];
+    assert_eq!(file["name"], format!("orders-{}.csv", run["result"]["day"].as_str().unwrap()));
+    let rows: Vec<&str> = file["text"].as_str().unwrap().lines().collect();
+    assert_eq!(rows.len(), 2, "the other merchant's is not in it: {rows:?}");
+    assert!(rows[0].starts_with("orderNumber,clientOrderId,"), "{rows:?}");
+    assert!(rows[1].starts_with(&format!("{},'=1+1,", text(&order, "orderNumber"))), "no cell is a formula: {rows:?}");
+    assert!(mails[0]["headers"]["List-Unsubscribe"].as_str().unwrap().contains("/unsubscribe?token="));
+    assert_eq!(mailbox.mails_about(&other.email, "daily-orders-mail").await.len(), 0);
+
+    // Run again it makes a job, which sends nothing.
+    let again = run_schedule(&app, &admin, "daily-order-report").await;
+    assert_eq!(again["result"]["jobs"], 1);
+    assert_eq!(mailbox.mails_about(&reader.email, "daily-orders-mail").await.len(), 1);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_difference_is_told_to_who_runs_the_service() {
+    let mailbox = Mailbox::open();
+    let operator = format!("{}@example.com", unique("ops"));
+    let app = mailbox.app(&[&format!("--alert-mail-to=Night watch <{operator}>")]).await;
+    let (user, admin) = (app.merchant().await, app.admin().await);
+    app.update_one("wallets", doc! { "userId": &user.user_id }, doc! { "available": 1_i64 }).await;
+    let run = run_schedule(&app, &admin, "ledger-check").await;
+    let mails = mailbox.mails_about(&operator, "alert-mail").await;
+    assert_eq!(mails.len(), 1, "{run}");
+    let expected = (json!("Waybill: LedgerDiffers"), json!(format!("Night watch <{operator}>")));
+    assert_eq!((&mails[0]["subject"], &mails[0]["headerTo"]), (&expected.0, &expected.1));
+    assert!(mails[0]["text"].as_str().unwrap().contains("ledger-check"));
+    app.finish_unchecked().await;
 }

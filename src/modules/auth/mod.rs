@@ -59,6 +59,8 @@ pub use password::PasswordCost;
 pub use service::{AuthParts, AuthService, Tokens};
 pub use session::{Presented, RefreshKeys, Session, Verdict, judge};
 pub use standing::{AsUser, Revoked};
-pub use store::{COLLECTIONS, UserFilter, find_user, indexes, user_exists, user_id_of, user_key};
+pub use store::{
+    COLLECTIONS, UserFilter, find_user, indexes, user_exists, user_id_of, user_key, users_who_want_reports,
+};
 pub use users::{By, Users};
 pub use users_http::users_router;

@@ -29,6 +29,17 @@ pub async fn find_user(db: &Database, user_id: &str) -> Result<Option<User>> {
     db.collection::<User>(USERS).find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await
 }
 
+/// Users who want reports and may come in, by id behind `after`; `limit` at most.
+///
+/// # Errors
+/// What the driver says.
+pub async fn users_who_want_reports(db: &Database, after: &str, limit: usize) -> Result<Vec<User>> {
+    let wanting = doc! { "mail.reports": true, "_id": { "$gt": after }, "disabledAt": null };
+    let users = db.collection::<User>(USERS);
+    let found = users.find(wanting).sort(doc! { "_id": 1 }).limit(limit as i64).max_time(READ_TIME_MAX);
+    found.await?.try_collect().await
+}
+
 /// Whether there is such a user.
 ///
 /// # Errors
@@ -95,6 +106,7 @@ pub fn indexes() -> Vec<Index> {
         // Followed every second by every API process: few users are in it, and no document is read.
         Index::new(USERS, "users_access_changed", doc! { "accessChangedAt": 1, "accessVersion": 1, "_id": 1 })
             .partial(doc! { "accessChangedAt": { "$gt": EPOCH } }),
+        Index::new(USERS, "users_reports", doc! { "mail.reports": 1, "_id": 1 }).partial(doc! { "mail.reports": true }),
         Index::new(USERS, "users_role", doc! { "role": 1, "_id": -1 }),
         Index::new(USERS, "users_tenant", doc! { "tenantId": 1, "_id": -1 })
             .partial(doc! { "tenantId": { "$exists": true } }),

@@ -119,23 +119,29 @@ impl HandleEvent {
         self.handlers.iter().find(|handler| handler.name() == name)
     }
 
-    fn retry(&self, job: &Job, error: JobError, wait: Option<Duration>) -> JobEnd {
-        if job.is_last_attempt() {
-            return JobEnd::Dead { error };
-        }
-        let wait = wait.unwrap_or_else(|| self.queue.backoff.delay(job.attempts, 1.0)).min(AFTER_MAX);
-        JobEnd::Retry { at: after(self.clock.now(), wait), error: Some(error), counts: true }
-    }
-
     fn handled(&self, job: &Job, handled: Result<(), HandlerError>) -> JobEnd {
-        match handled {
-            Ok(()) => JobEnd::Done { result: None },
-            Err(HandlerError::Invalid { code, message }) => {
-                JobEnd::Dead { error: JobError::new("fatal", code, message) }
-            }
-            Err(HandlerError::Retryable { code, message, after }) => {
-                self.retry(job, JobError::new("retryable", code, message), after)
-            }
+        end_of(&self.queue, job, handled, self.clock.now())
+    }
+}
+
+/// What becomes of a job that failed: another attempt after `wait`, or the queue's backoff, as long as there is one.
+#[must_use]
+pub fn retry_of(queue: &QueueConfig, job: &Job, error: JobError, wait: Option<Duration>, now: DateTime) -> JobEnd {
+    if job.is_last_attempt() {
+        return JobEnd::Dead { error };
+    }
+    let wait = wait.unwrap_or_else(|| queue.backoff.delay(job.attempts, 1.0)).min(AFTER_MAX);
+    JobEnd::Retry { at: after(now, wait), error: Some(error), counts: true }
+}
+
+/// What becomes of a job that was handled so.
+#[must_use]
+pub fn end_of(queue: &QueueConfig, job: &Job, handled: Result<(), HandlerError>, now: DateTime) -> JobEnd {
+    match handled {
+        Ok(()) => JobEnd::Done { result: None },
+        Err(HandlerError::Invalid { code, message }) => JobEnd::Dead { error: JobError::new("fatal", code, message) },
+        Err(HandlerError::Retryable { code, message, after }) => {
+            retry_of(queue, job, JobError::new("retryable", code, message), after, now)
         }
     }
 }
@@ -191,7 +197,11 @@ impl JobHandler for HandleEvent {
     }
 
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
-        let end = if error.class == "payload" { JobEnd::Dead { error } } else { self.retry(job, error, None) };
+        let end = if error.class == "payload" {
+            JobEnd::Dead { error }
+        } else {
+            retry_of(&self.queue, job, error, None, self.clock.now())
+        };
         let text = |field| job.payload.get_str(field).ok();
         Some(match text("handler").and_then(|name| self.named(name)).zip(text("eventId")) {
             Some((handler, event_id)) => handler.aborted(event_id, end),

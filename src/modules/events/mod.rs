@@ -26,7 +26,7 @@ pub use self::{
     consumer::{Consumer, EventHead},
     consuming::{CONSUME_KIND, ConsumeEvent},
     handler::{EVENTS_QUEUE, EventHandler, HANDLE_KIND, HandlerAttempt, HandlerError, queue},
-    handling::{HandleEvent, HandlerJobs},
+    handling::{HandleEvent, HandlerJobs, end_of, retry_of},
     relay::{RELAY, Relay, RelayParts},
     stats::{EventStats, EventStatsReader, router},
 };

@@ -53,6 +53,8 @@ impl Facts {
             About::Endpoint => self.of_endpoint(event).await,
             About::Address => self.of_address(event).await,
             About::Password => self.of_password(event).await,
+            About::Alert => Ok(Some(of_alert(event))),
+            About::Day => Ok(None),
         }
     }
 
@@ -140,6 +142,13 @@ impl Facts {
         });
         Ok((endpoint.status == EndpointStatus::Disabled).then_some(values))
     }
+}
+
+fn of_alert(event: &Event) -> Value {
+    let text = |field| event.data.get_str(field).unwrap_or_default();
+    json!({
+        "kind": event.kind, "schedule": text("schedule"), "message": text("message"), "runId": event.subject_id,
+    })
 }
 
 /// As people read it.

@@ -1,11 +1,12 @@
 //! What follows from events by mail: one handler per letter.
 
 use async_trait::async_trait;
+use lettre::message::Mailbox;
 
 use super::{
     attempt::MailAborted,
     facts::Facts,
-    letters::{LETTERS, Letter},
+    letters::{About, LETTERS, Letter},
     mailer::{Mail, Mailer, mail_id},
     recipient::To,
 };
@@ -23,15 +24,25 @@ pub struct MailHandler {
     mailer: Mailer,
     facts: Facts,
     queue: QueueConfig,
+    /// Who runs the service, for letters to them.
+    operator: Option<Mailbox>,
 }
 
 impl MailHandler {
-    /// Those of all letters that follow from events, with jobs on `queue`.
+    /// Those of all letters that follow from events, with jobs on `queue`. Without an operator nobody is told of alerts.
     #[must_use]
-    pub fn all(mailer: &Mailer, queue: &QueueConfig) -> Vec<Self> {
+    pub fn all(mailer: &Mailer, queue: &QueueConfig, operator: Option<&Mailbox>) -> Vec<Self> {
         let facts = mailer.facts();
-        let of = |letter| Self { letter, mailer: mailer.clone(), facts: facts.clone(), queue: queue.clone() };
-        LETTERS.iter().filter(|letter| !letter.events.is_empty()).map(of).collect()
+        let of = |letter: &'static Letter| Self {
+            letter,
+            mailer: mailer.clone(),
+            facts: facts.clone(),
+            queue: queue.clone(),
+            operator: operator.filter(|_| letter.about == About::Alert).cloned(),
+        };
+        let is_written =
+            |letter: &&Letter| !letter.events.is_empty() && (letter.about != About::Alert || operator.is_some());
+        LETTERS.iter().filter(is_written).map(of).collect()
     }
 }
 
@@ -54,7 +65,7 @@ impl EventHandler for MailHandler {
         let mail = Mail {
             letter: self.letter,
             occasion: &event.id,
-            to: To::User(&event.user_id),
+            to: self.operator.as_ref().map_or(To::User(&event.user_id), To::Operator),
             subject_id: &event.subject_id,
             values,
             attachment: None,

@@ -19,6 +19,10 @@ pub(super) enum About {
     Address,
     /// The user that it is about, who has asked for another password, or has one.
     Password,
+    /// What it says itself, to those who run the service.
+    Alert,
+    /// The orders of a day; no event.
+    Day,
 }
 
 /// A letter.
@@ -115,7 +119,24 @@ pub const LETTERS: &[Letter] = &[
         events: &["PasswordChanged"],
         about: About::Password,
     },
+    Letter {
+        name: "alert-mail",
+        template: "alert",
+        topic: MailTopic::Account,
+        events: &["LedgerDiffers", "AuditDiffers"],
+        about: About::Alert,
+    },
+    DAILY_ORDERS,
 ];
+
+/// The orders of a day, as a file.
+pub(super) const DAILY_ORDERS: Letter = Letter {
+    name: "daily-orders-mail",
+    template: "daily-orders",
+    topic: MailTopic::Reports,
+    events: &[],
+    about: About::Day,
+};
 
 impl About {
     /// Values as they may be, to check templates with: all that there can be, and as little as there can be.
@@ -149,6 +170,10 @@ impl About {
                 [("user", json!("https://waybill.example/auth/password/reset?token=x")), ("admin", Value::Null)]
                     .map(|(by, link)| json!({ "by": by, "link": link }))
             }
+            Self::Alert => ["LedgerDiffers", "AuditDiffers"]
+                .map(|kind| json!({ "kind": kind, "schedule": "check", "message": "They differ.", "runId": "srn_0" })),
+            Self::Day => [false, true]
+                .map(|cut| json!({ "day": "2026-01-31", "zone": "UTC", "count": 3, "cut": cut, "ofTenant": cut })),
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! A letter speaks of what is now: where what it is about has gone on since, it is not sent. Letters are a table ([`LETTERS`]);
 //! what they say is in templates, which operators may replace ([`Templates`]). Collection: `mails` (kept for [`MAILS_KEPT`]
-//! after their last change). Jobs: `handle-event` on `mail-queue`. No events. For operators: docs/mail.md.
+//! after their last change). Jobs, on `mail-queue`: `handle-event` and `send-report`. No events. For operators: docs/mail.md.
 
 mod attempt;
 mod facts;
@@ -19,6 +19,7 @@ mod mailer;
 mod message;
 mod model;
 mod recipient;
+mod report;
 mod templates;
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use mailer::{Mail, Mailer, MailerParts};
 pub use message::{Attachment, POLICY, Sender};
 pub use model::{COLLECTIONS, indexes};
 pub use recipient::To;
+pub use report::{DailyOrders, SEND_REPORT_KIND, SendReport};
 pub use templates::Templates;
 
 use crate::modules::queue::{Backoff, QueueConfig};

@@ -46,6 +46,10 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "password-reset.html",
     "password-changed.txt",
     "password-changed.html",
+    "alert.txt",
+    "alert.html",
+    "daily-orders.txt",
+    "daily-orders.html",
 ];
 
 /// The templates of all letters; each has been tried.

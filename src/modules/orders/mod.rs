@@ -58,7 +58,7 @@ pub use http::router;
 pub use jobs::{OrderJobs, handlers};
 pub use model::{ORDERS, Order, OrderStatus, ProviderSyncStatus};
 pub use service::OrderService;
-pub use store::OrderStore;
+pub use store::{OrderFilter, OrderStore};
 pub use tenant_http::tenant_router;
 
 /// Kind of the jobs that place orders.
