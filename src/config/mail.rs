@@ -83,7 +83,8 @@ impl MailArgs {
             Some(url) => check_base_url("PUBLIC_URL", url, wrong),
         }
         let alert_to = given(self.alert_mail_to.as_ref()).and_then(|address| {
-            let read = address.parse().map_err(|_| wrong.push("ALERT_MAIL_TO must be an e-mail address".into()));
+            let read =
+                address.parse::<Mailbox>().map_err(|_| wrong.push("ALERT_MAIL_TO must be an e-mail address".into()));
             read.ok()
         });
         let (server, sender, public_url) = (server?, sender?, public_url?);
