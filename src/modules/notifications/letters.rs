@@ -123,7 +123,7 @@ pub const LETTERS: &[Letter] = &[
         name: "alert-mail",
         template: "alert",
         topic: MailTopic::Account,
-        events: &["LedgerDiffers", "AuditDiffers"],
+        events: &["LedgerDiffers", "StockDiffers", "AuditDiffers"],
         about: About::Alert,
     },
     DAILY_ORDERS,

@@ -20,9 +20,7 @@ use crate::{
         auth::{User, find_user, users_who_want_reports},
         events::{HandlerAttempt, HandlerError, end_of, retry_of},
         orders::{Order, OrderFilter, OrderStore},
-        queue::{
-            Alone, Attempt, Conclusion, Job, JobError, JobHandler, Lease, QueueConfig, RetryRefused, Waker,
-        },
+        queue::{Alone, Attempt, Conclusion, Job, JobError, JobHandler, Lease, QueueConfig, RetryRefused, Waker},
     },
     platform::{
         batch::{Command, Key, Lane, View},
