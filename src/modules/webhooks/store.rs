@@ -79,7 +79,7 @@ impl WebhookStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub(super) async fn endpoint(&self, endpoint_id: &str) -> Result<Option<Endpoint>> {
+    pub async fn endpoint(&self, endpoint_id: &str) -> Result<Option<Endpoint>> {
         self.endpoints().find_one(doc! { "_id": endpoint_id }).max_time(READ_TIME_MAX).await
     }
 
