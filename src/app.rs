@@ -1,6 +1,7 @@
 //! The composition root: every concrete part, put together once.
 
 mod callers;
+mod database;
 mod following;
 mod mail;
 mod routes;
@@ -26,42 +27,42 @@ use crate::{
         audit::{
             self, AuditStore, Refusals,
             export::Exporter,
-            retention::{self, Purger},
-            seals::{SealStore, Sealer, leaf_hashes},
+            retention::Purger,
+            seals::{Sealer, leaf_hashes},
             verification::{ChainError, Part, Report, verify_chain},
         },
         auth::{self, AuthService, Users},
-        catalog::{CatalogService, CatalogStore},
-        checkout::{self, CheckoutService, CheckoutStore, FulfilCheckouts},
-        events::{self, Consumer, EventHandler, EventStore, RELAY, analytics},
+        catalog::CatalogService,
+        checkout::{self, CheckoutService, FulfilCheckouts},
+        events::{self, Consumer, EventHandler, EventStore, RELAY},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
-        notifications::{self, Mailer},
+        notifications::Mailer,
         orders::{OrderFiles, OrderService, OrderStore},
-        providers::{Accounts, Dispatcher, Providers, accounts, registry::VERIFIER},
+        providers::{Accounts, Dispatcher, Providers, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
         schedules::{Plan, RunScheduleJobs, ScheduleStore, Scheduler},
-        tenants,
         wallet::{
             WalletService, WalletStore,
-            rates::{self, RateCards},
+            rates::RateCards,
             topups::{self, TopupService, TopupStore},
         },
-        webhooks::{WebhookService, WebhookStore},
+        webhooks::WebhookService,
     },
     platform::{
-        batch::{self, Lane},
+        batch::Lane,
         clock::{Clock, SYNC_EVERY},
         http::transfers::Transfers,
         identity::{Revocations, TokenKeys},
-        metrics,
-        mongo::{self, Index},
+        metrics, mongo,
         rate_limit::RateLimiter,
         redis::Redis,
         sealing::SealingKeys,
-        singleton::{SINGLETONS, Singleton},
+        singleton::Singleton,
     },
 };
+
+pub use database::{collections, indexes, migrate};
 
 /// How often a process looks whether the unique indexes are there, until they are.
 const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -154,88 +155,6 @@ pub struct App {
     sealing: Arc<SealingKeys>,
     indexes_present: Arc<AtomicBool>,
     metrics: PrometheusHandle,
-}
-
-/// Every collection, for `migrate`.
-#[must_use]
-pub fn collections() -> Vec<&'static str> {
-    [
-        auth::COLLECTIONS,
-        OrderStore::COLLECTIONS,
-        EventStore::COLLECTIONS,
-        analytics::COLLECTIONS,
-        QueueStore::COLLECTIONS,
-        AuditStore::COLLECTIONS,
-        SealStore::COLLECTIONS,
-        retention::COLLECTIONS,
-        Dispatcher::COLLECTIONS,
-        accounts::COLLECTIONS,
-        WalletStore::COLLECTIONS,
-        TopupStore::COLLECTIONS,
-        KycStore::COLLECTIONS,
-        CatalogStore::COLLECTIONS,
-        CheckoutStore::COLLECTIONS,
-        WebhookStore::COLLECTIONS,
-        rates::COLLECTIONS,
-        ScheduleStore::COLLECTIONS,
-        notifications::COLLECTIONS,
-        tenants::COLLECTIONS,
-        batch::COLLECTIONS,
-        &[SINGLETONS],
-    ]
-    .concat()
-}
-
-/// Collections of which nobody knows anything any more. Data beside them has older shapes.
-const OLDER_COLLECTIONS: &[&str] = &["late_records", "audit_sealer"];
-
-/// Indexes that nothing uses any more.
-const OLDER_INDEXES: &[(&str, &str)] = &[("jobs", "claim")];
-
-/// Every index, for `migrate`.
-#[must_use]
-pub fn indexes() -> Vec<Index> {
-    [
-        auth::indexes(),
-        OrderStore::indexes(),
-        EventStore::indexes(),
-        analytics::indexes(),
-        QueueStore::indexes(),
-        AuditStore::indexes(),
-        SealStore::indexes(),
-        retention::indexes(),
-        WalletStore::indexes(),
-        TopupStore::indexes(),
-        KycStore::indexes(),
-        CatalogStore::indexes(),
-        CheckoutStore::indexes(),
-        WebhookStore::indexes(),
-        rates::indexes(),
-        accounts::indexes(),
-        ScheduleStore::indexes(),
-        notifications::indexes(),
-        tenants::indexes(),
-        batch::indexes(),
-    ]
-    .concat()
-}
-
-/// Creates what is missing in the database.
-///
-/// # Errors
-/// What the driver says; and that its data is of an older version, by name.
-pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
-    let names = db.list_collection_names().await?;
-    if let Some(older) = OLDER_COLLECTIONS.iter().find(|older| names.iter().any(|name| name == *older)) {
-        return Err(mongodb::error::Error::custom(format!(
-            "the database {} has the collection {older}, which an unreleased version wrote; its records were sealed in another way. \
-             Use a new database",
-            db.name()
-        )));
-    }
-    mongo::ensure_indexes(db, &collections(), &indexes()).await?;
-    mongo::drop_indexes(db, OLDER_INDEXES).await?;
-    rates::ensure_defaults(db).await
 }
 
 fn purger(config: &Config, keys: &AuditKeys, db: &Database, clock: &Clock) -> Option<Purger> {
