@@ -33,6 +33,28 @@ impl DemoClient {
         })
     }
 
+    /// The client of somebody else.
+    pub(super) fn with_token(&self, token: String) -> Self {
+        Self { http: self.http.clone(), api: self.api.clone(), simulators: self.simulators.clone(), token }
+    }
+
+    pub(super) async fn run_schedule(&self, name: &str) -> Result<Answer, String> {
+        self.send(Method::POST, &format!("{}/schedules/{name}/run", self.api), None).await
+    }
+
+    /// The run once it has ended.
+    pub(super) async fn await_run(&self, schedule: &str, run_id: &str) -> Result<Value, String> {
+        let run = |runs: &Value| runs["items"].as_array()?.iter().find(|run| run["runId"] == run_id).cloned();
+        let has_ended = |runs: &Value| run(runs).is_some_and(|run| run["state"] != "started");
+        let runs = self.await_at(&format!("/schedules/{schedule}/runs"), has_ended).await?;
+        run(&runs).ok_or_else(|| format!("there is no run {run_id}"))
+    }
+
+    pub(super) async fn schedules(&self) -> Result<Vec<Value>, String> {
+        let list = self.send(Method::GET, &format!("{}/schedules", self.api), None).await?.body;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
     pub(super) async fn register(&mut self) -> Result<Answer, String> {
         let body = json!({ "email": "asha@example.com", "password": "correct horse battery", "name": "Asha" });
         let answer = self.post("/auth/register", &body).await?;

@@ -3,6 +3,7 @@
 mod erp;
 mod mail;
 mod outage;
+mod schedule;
 mod webhook;
 
 use bson::{Bson, Document, doc};
@@ -51,6 +52,7 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.cancelled(&first).await?;
     story.sale().await?;
     story.webhook().await?;
+    story.schedule().await?;
     story.chapter("It orders an extract from the property register, which takes its time and comes as a file");
     extract::tell(app, &story.client).await?;
     story.chapter("Somebody changes what is on record, and an auditor is told what");
