@@ -31,6 +31,9 @@ pub fn cart(client_order_id: &str, lines: &[(&str, i64)]) -> Value {
 
 fn paid_elsewhere(client_order_id: &str, lines: &[(&str, i64)], payment_id: &str) -> Value {
     let mut body = cart(client_order_id, lines);
+    // As shipments have it.
+    body["shippingAddress"] = json!({ "name": "Eva Muster", "phone": "9876543210", "line1": "12 MG Road",
+        "city": "Bengaluru", "state": "Karnataka", "pincode": "560001", "country": "IN" });
     body["payment"] = json!({ "method": "external", "paymentId": payment_id });
     body
 }
@@ -157,6 +160,9 @@ async fn a_payment_made_elsewhere_pays_once_and_the_merchant_says_so() {
     let lines = [(product_id.as_str(), 1)];
     let bought = app.post(&seller, "/checkout", &paid_elsewhere("k-1", &lines, "pay_1")).await.expect(202).body;
     assert_eq!((text(&bought["payment"], "status"), text(&bought["payment"], "paymentId")), ("paid", "pay_1"));
+    let address = &bought["shippingAddress"];
+    let shown = ["name", "phone", "postcode", "country"].map(|field| text(address, field));
+    assert_eq!(shown, ["Eva Muster", "9876543210", "560001", "IN"]);
     app.post(&seller, "/checkout", &paid_elsewhere("k-1", &lines, "pay_1")).await.expect(200);
     let used = app.post(&seller, "/checkout", &paid_elsewhere("k-2", &lines, "pay_1")).await.expect(409);
     assert_eq!(used.code(), "checkout.payment_used");
@@ -219,6 +225,7 @@ async fn what_can_not_be_bought_together_is_named_line_by_line() {
         ("/customer/email", json!("nobody"), "customer.email:email"),
         ("/customer/phone", json!("12"), "customer.phone:phone"),
         ("/shippingAddress/country", json!("XX"), "shippingAddress.country:country"),
+        ("/shippingAddress/name", json!("x".repeat(101)), "shippingAddress.name:length"),
         ("/payment/paymentId", json!("pay_1"), "payment.paymentId:unexpected"),
         ("/total", json!(1), "total:unknown"),
     ] {

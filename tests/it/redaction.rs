@@ -147,7 +147,7 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("post", "/checkout") => json!({
             "clientOrderId": "k-#", "items": [{ "productId": "prd_1", "quantity": 1 }],
             "customer": { "name": "Eva Muster", "email": "eva@example.com", "phone": "+4930123456" },
-            "shippingAddress": { "line1": "Hauptstr. 4", "line2": "2nd floor", "city": "Berlin", "state": "Berlin",
+            "shippingAddress": { "name": "Eva Muster", "phone": "+4930123456", "line1": "Hauptstr. 4", "line2": "2nd floor", "city": "Berlin", "state": "Berlin",
                 "postcode": "10115", "country": "DE" },
             "payment": { "method": "external", "paymentId": "pay_#" },
         }),

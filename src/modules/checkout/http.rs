@@ -69,6 +69,8 @@ struct BuyerResponse {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct ShippingAddressResponse {
+    name: Option<String>,
+    phone: Option<String>,
     line1: String,
     line2: Option<String>,
     city: String,
@@ -124,13 +126,8 @@ impl From<Checkout> for CheckoutResponse {
             items: checkout.items.into_iter().map(Into::into).collect(),
             customer: checkout.customer.map(|Customer { name, email, phone }| BuyerResponse { name, email, phone }),
             shipping_address: checkout.shipping_address.map(
-                |ShippingAddress { line1, line2, city, state, postcode, country }| ShippingAddressResponse {
-                    line1,
-                    line2,
-                    city,
-                    state,
-                    postcode,
-                    country,
+                |ShippingAddress { name, phone, line1, line2, city, state, postcode, country }| {
+                    ShippingAddressResponse { name, phone, line1, line2, city, state, postcode, country }
                 },
             ),
             payment: CheckoutPaymentResponse {

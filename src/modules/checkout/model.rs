@@ -142,6 +142,12 @@ pub struct Customer {
 /// Where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShippingAddress {
+    /// Who receives it, where it is not the customer.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The receiver's.
+    #[serde(default)]
+    pub phone: Option<String>,
     /// Street.
     pub line1: String,
     /// More of it.

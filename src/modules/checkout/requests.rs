@@ -52,6 +52,14 @@ pub(super) struct BuyerRequest {
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShippingAddressRequest {
+    /// Who receives it there; by default the customer.
+    #[validate(length(max = 100), custom(function = "free_text"))]
+    #[schema(max_length = 100)]
+    name: Option<String>,
+    /// The receiver's, as the carrier wants it; by default the customer's.
+    #[validate(length(max = 30), custom(function = "free_text"))]
+    #[schema(max_length = 30)]
+    phone: Option<String>,
     #[validate(length(min = 1, max = 100), custom(function = "free_text"))]
     #[schema(min_length = 1, max_length = 100)]
     line1: String,
@@ -64,6 +72,8 @@ pub(super) struct ShippingAddressRequest {
     #[validate(length(max = 60), custom(function = "free_text"))]
     #[schema(max_length = 60)]
     state: Option<String>,
+    /// `pincode`, as shipments call it, is the same.
+    #[serde(alias = "pincode")]
     #[validate(length(min = 1, max = 20), custom(function = "free_text"))]
     #[schema(min_length = 1, max_length = 20)]
     postcode: String,
@@ -131,13 +141,24 @@ impl CheckoutRequest {
         // An empty text is none.
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let BuyerRequest { name, email, phone } = self.customer;
-        let ShippingAddressRequest { line1, line2, city, state, postcode, country } = self.shipping_address;
+        let ShippingAddressRequest {
+            name: receiver,
+            phone: receiver_phone,
+            line1,
+            line2,
+            city,
+            state,
+            postcode,
+            country,
+        } = self.shipping_address;
         let lines = self.items.into_iter();
         Ok(NewCheckout {
             client_order_id: self.client_order_id,
             lines: lines.map(|line| CartLine { product_id: line.product_id, quantity: line.quantity }).collect(),
             customer: Customer { name, email, phone: given(phone) },
             shipping_address: ShippingAddress {
+                name: given(receiver),
+                phone: given(receiver_phone),
                 line1,
                 line2: given(line2),
                 city,
