@@ -75,6 +75,18 @@ pub fn sibling_id(prefix: &str, id: &str) -> String {
     format!("{prefix}_{}", id.split_once('_').map_or(id, |(_, body)| body))
 }
 
+/// The same where there are several: the `n`th, from 0, of those that go with `id`, which is their first one's sibling. They differ
+/// in the random part alone, so they carry the same time.
+#[must_use]
+pub fn nth_id(prefix: &str, id: &str, n: u32) -> String {
+    let sibling = sibling_id(prefix, id);
+    let Some((body, tail)) = sibling.split_at_checked(sibling.len().saturating_sub(8)) else { return sibling };
+    match u32::from_str_radix(tail, 16) {
+        Ok(random) => format!("{body}{:08x}", random.wrapping_add(n)),
+        Err(_) => format!("{sibling}{n}"),
+    }
+}
+
 /// Whether `id` has the shape that [`new_id`] gives for `prefix`.
 #[must_use]
 pub fn is_id(prefix: &str, id: &str) -> bool {
@@ -104,6 +116,16 @@ pub fn readable_number(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_that_go_with_one_are_different_and_of_its_time() {
+        let id = format!("evt_{}ffffffff", "0198f0c2b1e07c3e8a41b5d0");
+        let ids: std::collections::BTreeSet<_> = (0..100).map(|n| nth_id("mov", &id, n)).collect();
+        assert_eq!(ids.len(), 100);
+        assert!(ids.iter().all(|found| is_id("mov", found) && time_of_id(found) == time_of_id(&id)));
+        assert_eq!(nth_id("mov", &id, 0), sibling_id("mov", &id));
+        assert_eq!((nth_id("mov", "evt_1", 2), nth_id("mov", "é", 0)), ("mov_12".into(), "mov_é0".into()));
+    }
 
     #[test]
     fn ids_sort_by_time_and_are_recognised() {

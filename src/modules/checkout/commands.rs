@@ -7,6 +7,7 @@ use bson::doc;
 use super::{
     FULFIL_KIND,
     error::{CheckoutError, Shortage},
+    giving_back::{GivingBack, payable},
     model::{
         CartLine, Checkout, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod, PaymentStatus,
         ShippingAddress, sums,
@@ -19,20 +20,15 @@ use crate::{
         events::{self, Actor, Event},
         kyc::KycGate,
         queue::{Job, QueueConfig},
-        wallet::{self, Account, Entry, LedgerKind, Reference, wallet_key},
+        wallet::{self, Entry, LedgerKind, Reference, wallet_key},
     },
     platform::{
         batch::{Command, Key, View},
         error::FieldError,
-        ids::{readable_number, sibling_id},
+        ids::{nth_id, readable_number, sibling_id},
         money::{AMOUNT_MAX, Currency, Money},
     },
 };
-
-/// What we owe merchants for what was bought from wallets.
-fn payable() -> Account {
-    Account::Payable("merchants".into())
-}
 
 /// A checkout as a command leaves it.
 #[derive(Debug)]
@@ -65,8 +61,6 @@ pub(super) struct CreateCheckout {
     pub(super) job_id: String,
     /// That it was created, and that it was paid.
     pub(super) event_ids: [String; 2],
-    /// One for each line: there are no more products.
-    pub(super) movement_ids: Vec<String>,
 }
 
 /// A cart that can be bought, if there is enough of everything.
@@ -196,9 +190,9 @@ impl CreateCheckout {
                 Some(wallet::debit(view, &self.user_id, money, payable(), &entry)?.id)
             }
         };
-        for ((mut product, wanted), movement_id) in cart.products.into_iter().zip(&self.movement_ids) {
+        for ((mut product, wanted), n) in cart.products.into_iter().zip(0..) {
             let entry = catalog::Entry {
-                movement_id,
+                movement_id: &nth_id("mov", &self.checkout_id, n),
                 kind: MovementKind::Sale,
                 delta: -wanted,
                 reference: catalog::Reference { kind_of_thing: "sale", id: self.checkout_id.clone() },
@@ -257,8 +251,6 @@ pub(super) struct CancelCheckout {
     pub(super) reason: Option<String>,
     pub(super) actor: Actor,
     pub(super) event_id: String,
-    /// As many as a checkout may have products.
-    pub(super) movement_ids: Vec<String>,
 }
 
 impl Command for CancelCheckout {
@@ -276,43 +268,7 @@ impl Command for CancelCheckout {
         }
         let cancelled = next(checkout.status, CheckoutCommand::Cancel);
         let cancelled = cancelled.ok_or(CheckoutError::NotCancellable(checkout.status))?;
-        // All that is needed is looked for before anything is decided, so that it is read together.
-        let quantities = checkout.quantities();
-        let products = quantities.iter().map(|(id, quantity)| (view.by_id::<Product>(id), *quantity));
-        let products: Vec<_> = products.filter_map(|(product, quantity)| Some((product?, quantity))).collect();
-        let takes_back =
-            checkout.payment.status == PaymentStatus::Paid && checkout.payment.method == PaymentMethod::Wallet;
-        if takes_back {
-            wallet::check_credit(view, &checkout.user_id, checkout.money())?;
-        }
-        if products.iter().any(|(product, quantity)| !product.has_room_for(*quantity)) {
-            return Err(CheckoutError::StockFull);
-        }
-        for ((mut product, quantity), movement_id) in products.into_iter().zip(&self.movement_ids) {
-            let entry = catalog::Entry {
-                movement_id,
-                kind: MovementKind::Return,
-                delta: quantity,
-                reference: catalog::Reference { kind_of_thing: "return", id: checkout.id.clone() },
-                reason: None,
-                actor: &self.actor,
-            };
-            move_stock(view, &mut product, &entry).expect("there is room: it was compared");
-        }
-        if takes_back {
-            let entry = Entry {
-                transaction_id: &sibling_id("txn", &self.event_id),
-                kind: LedgerKind::PurchaseRefund,
-                reference: Reference::new("checkout", &*checkout.id, "refund"),
-                client_reference: None,
-                reason: None,
-                actor: &self.actor,
-            };
-            let booked = wallet::credit(view, &checkout.user_id, checkout.money(), payable(), &entry)
-                .expect("the wallet can take it: it was asked");
-            checkout.payment.refund_id = Some(booked.id);
-            checkout.payment.status = PaymentStatus::Refunded;
-        }
+        GivingBack { event_id: &self.event_id, actor: &self.actor }.give_back(view, &mut checkout)?;
         checkout.status = cancelled;
         checkout.cancel_reason.clone_from(&self.reason);
         checkout.updated_at = view.now();

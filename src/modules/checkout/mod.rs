@@ -13,6 +13,7 @@
 mod commands;
 mod erasure;
 mod error;
+mod giving_back;
 mod http;
 mod jobs;
 mod model;

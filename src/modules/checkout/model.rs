@@ -14,8 +14,6 @@ use crate::platform::{
 
 /// The collection.
 pub const CHECKOUTS: &str = "checkouts";
-/// Lines of a cart.
-pub(super) const LINES_MAX: usize = 100;
 
 /// Where a checkout is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -8,7 +8,7 @@ use std::sync::{
 use super::{
     commands::{CancelCheckout, CheckoutReply, CreateCheckout},
     error::CheckoutError,
-    model::{CartLine, Checkout, Customer, LINES_MAX, PaymentMethod, ShippingAddress, fingerprint},
+    model::{CartLine, Checkout, Customer, PaymentMethod, ShippingAddress, fingerprint},
     store::{CheckoutFilter, CheckoutStore, Whose},
 };
 use crate::{
@@ -72,10 +72,6 @@ fn ensure_may_pay_so(user: &CurrentUser, method: PaymentMethod) -> Result<(), Ch
     Err(CheckoutError::Method(FieldError::new("payment.method", "not_allowed", message)))
 }
 
-fn new_ids(prefix: &'static str, count: usize) -> Vec<String> {
-    std::iter::repeat_with(|| new_id(prefix)).take(count).collect()
-}
-
 impl CheckoutService {
     fn ensure_ready(&self) -> Result<(), CheckoutError> {
         if self.indexes_present.load(Ordering::Relaxed) { Ok(()) } else { Err(CheckoutError::NotReady) }
@@ -93,7 +89,6 @@ impl CheckoutService {
             tenant_id: user.tenant_id.clone(),
             client_order_id: new.client_order_id,
             fingerprint: fingerprint(&new.lines, &new.customer, &new.shipping_address, payment),
-            movement_ids: new_ids("mov", new.lines.len()),
             lines: new.lines,
             customer: new.customer,
             shipping_address: new.shipping_address,
@@ -127,7 +122,6 @@ impl CheckoutService {
             reason,
             actor: Actor::from(user),
             event_id: new_id("evt"),
-            movement_ids: new_ids("mov", LINES_MAX),
         };
         self.lane.submit(command).await?
     }
