@@ -22,8 +22,8 @@ use waybill::{
     modules::{
         audit,
         queue::{
-            Attempt, Claiming, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, Lease, NoAccounts,
-            QueueConfig, QueueStore, RetryRefused, Waker, Worker, WorkerParts, WorkerSettings,
+            Attempt, Claiming, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, LastServed, Lease,
+            NoAccounts, QueueConfig, QueueStore, RetryRefused, Waker, Worker, WorkerParts, WorkerSettings,
         },
     },
     platform::{
@@ -134,7 +134,9 @@ async fn looked_at(db: &Database, now: DateTime) -> mongodb::error::Result<(i64,
     let routes = [ROUTE.to_owned()];
     db.run_command(doc! { "profile": 2 }).await?;
     store.ready_routes(QUEUE).await?;
-    let claiming = Claiming { queue: QUEUE, routes: &routes, limit: 64, after: "", skip: 0, backlog: true, now };
+    let (limit, after) = (64, LastServed::new());
+    let claiming =
+        Claiming { queue: QUEUE, routes: &routes, limit, after: &after, skip: 0, chance: 0, backlog: true, now };
     let due = store.find_due(&claiming).await?;
     db.run_command(doc! { "profile": 0 }).await?;
     let profile = db.collection::<Document>("system.profile");

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     modules::{
         audit::{self, Call, ErrorClass, ProviderResponseLog, Verdict},
-        queue::{Attempt, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, holds_lease, settle_job},
+        queue::{Attempt, Concluded, Conclusion, IN_DOUBT, JOBS, Job, JobEnd, JobError, holds_lease, settle_job},
     },
     platform::{
         batch::{Command, Entity, Key, View},
@@ -146,7 +146,7 @@ fn gone<J: CallJob>(call_job: &J) -> JobError {
 
 /// What is in doubt goes before the queue's other jobs.
 fn priority<J: CallJob>(call_job: &J, subject: &J::Subject) -> Option<i32> {
-    Some(call_job.queue().priority - i32::from(call_job.is_in_doubt(subject)))
+    Some(call_job.queue().priority - IN_DOUBT * i32::from(call_job.is_in_doubt(subject)))
 }
 
 /// Who may run the job from now on.

@@ -1,12 +1,14 @@
 //! Claiming: what is due is found, most urgent first and in turns over owners, and then taken.
 
+use std::collections::BTreeMap;
+
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Result;
 
 use super::{
     JOBS,
-    model::{Job, QueueConfig},
+    model::{IN_DOUBT, Job, QueueConfig, RUSH},
     store::{PROMOTE_BATCH, QueueStore},
 };
 use crate::platform::{clock::after, mongo::READ_TIME_MAX};
@@ -16,6 +18,11 @@ const SHARES: usize = 16;
 /// A look for further owners reads so many times what it may take of one: many owners with a job or two are found at
 /// once, and of a long backlog little is read in vain.
 const SHARES_READ: usize = 4;
+/// Where less urgent jobs are due too, one place in so many is theirs: however much is urgent, they are not left for ever.
+const LESS_URGENT_SHARE: usize = 8;
+
+/// The last owner served of each priority.
+pub type LastServed = BTreeMap<i32, String>;
 
 /// Where and how a claim looks.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +33,12 @@ pub struct Claiming<'a> {
     pub routes: &'a [String],
     /// Jobs wanted.
     pub limit: usize,
-    /// The owner after whom it begins.
-    pub after: &'a str,
+    /// The owner after whom it begins, by priority.
+    pub after: &'a LastServed,
     /// Due jobs that it passes over first: others are at them.
     pub skip: u64,
+    /// Anything: where there are fewer places than can be shared, it decides whether the less urgent get one.
+    pub chance: usize,
     /// There is more than it wants, as far as is known: then owners take turns, and it is not tried to take all there is.
     pub backlog: bool,
     /// Now.
@@ -54,14 +63,23 @@ pub struct Due {
     pub ids: Vec<String>,
     /// How many were seen.
     pub seen: usize,
-    /// The last owner served: the next claim begins after it.
-    pub turn: String,
+    /// Whom the next claim begins after.
+    pub last_served: LastServed,
 }
 
 impl Claiming<'_> {
     fn due(&self) -> Document {
         doc! { "queue": self.queue, "state": "ready", "route": among(self.routes) }
     }
+}
+
+fn turn(job: &Document) -> String {
+    job.get_str("turn").unwrap_or_default().to_owned()
+}
+
+/// A priority; jobs whose priority is none are together.
+fn number(priority: &Bson) -> i32 {
+    priority.as_i32().unwrap_or_default()
 }
 
 /// Jobs from before there were routes have none.
@@ -87,8 +105,14 @@ impl QueueStore {
         Ok(routes)
     }
 
-    /// Due jobs of any priority but those in `done`, the most urgent first.
-    async fn most_urgent(&self, claiming: &Claiming<'_>, done: &[Bson], limit: usize) -> Result<Vec<Document>> {
+    /// Due jobs of any priority but those in `done`, the most urgent first; or, where `towards` is -1, the least urgent.
+    async fn by_urgency(
+        &self,
+        claiming: &Claiming<'_>,
+        done: &[Bson],
+        towards: i32,
+        limit: usize,
+    ) -> Result<Vec<Document>> {
         let mut due = claiming.due();
         // What is not due has no turn. Without `$type`, which would read the documents.
         due.extend(doc! { "turn": { "$gte": "" }, "_id": { "$type": "string" } });
@@ -96,7 +120,8 @@ impl QueueStore {
             due.insert("priority", doc! { "$nin": done });
         }
         let jobs = self.db.collection::<Document>(JOBS);
-        let found = jobs.find(due).max_time(READ_TIME_MAX).sort(doc! { "priority": 1, "turn": 1, "runAt": 1 });
+        let order = doc! { "priority": towards, "turn": towards, "runAt": towards };
+        let found = jobs.find(due).max_time(READ_TIME_MAX).sort(order);
         let found = found.projection(doc! { "_id": 1, "attempts": 1, "turn": 1, "priority": 1 });
         found.limit(limit as i64).await?.try_collect().await
     }
@@ -105,11 +130,12 @@ impl QueueStore {
     /// owner after `claiming.after`; then more of the same owners, where there are no others.
     async fn take_turns(&self, claiming: &Claiming<'_>, priority: &Bson, wanted: usize) -> Result<Vec<Document>> {
         let share = wanted.div_ceil(SHARES);
+        let after = claiming.after.get(&number(priority)).map_or("", String::as_str);
         let jobs = self.db.collection::<Document>(JOBS);
         let (mut taken, mut more) = (Vec::new(), Vec::new());
         let mut page_size = wanted;
         let mut skip = claiming.skip;
-        for (from, to) in [(claiming.after, None), ("", Some(claiming.after))] {
+        for (from, to) in [(after, None), ("", Some(after))] {
             let mut after = from.to_owned();
             // Nobody's jobs are those of an owner without a name.
             let mut bound = if to.is_some() { "$gte" } else { "$gt" };
@@ -145,27 +171,45 @@ impl QueueStore {
         Ok(taken)
     }
 
-    /// Finds due jobs, the most urgent first, and of these in turns over their owners.
+    /// Finds due jobs, the most urgent first, and of these in turns over their owners; an eighth of the places is for what is less
+    /// urgent.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn find_due(&self, claiming: &Claiming<'_>) -> Result<Due> {
         let (mut found, mut done): (Vec<Document>, Vec<Bson>) = (Vec::new(), Vec::new());
+        let (mut spare, mut last_served, mut chance) = (Vec::new(), LastServed::new(), claiming.chance);
         while found.len() < claiming.limit {
             let wanted = claiming.limit - found.len();
-            let tries_all = claiming.skip == 0 && !claiming.backlog;
-            let urgent = self.most_urgent(claiming, &done, if tries_all { wanted } else { 1 }).await?;
+            let tries_all = claiming.skip == 0 && !claiming.backlog && done.is_empty();
+            let urgent = self.by_urgency(claiming, &done, 1, if tries_all { wanted } else { 1 }).await?;
             let Some(priority) = urgent.first().and_then(|job| job.get("priority").cloned()) else { break };
             if tries_all && urgent.len() < wanted {
                 // That is all: nobody has to take turns.
+                last_served.extend(urgent.iter().filter_map(|job| Some((number(job.get("priority")?), turn(job)))));
                 found.extend(urgent);
                 break;
             }
-            found.extend(self.take_turns(claiming, &priority, wanted).await?);
+            let (mut taken, least) = futures_util::try_join!(
+                self.take_turns(claiming, &priority, wanted),
+                self.by_urgency(claiming, &done, -1, 1)
+            )?;
+            let is_last = least.first().is_none_or(|job| job.get("priority") == Some(&priority));
+            if !is_last {
+                let kept_free = (wanted + chance % LESS_URGENT_SHARE) / LESS_URGENT_SHARE;
+                chance /= LESS_URGENT_SHARE;
+                spare.extend(taken.split_off(taken.len().min(wanted - kept_free)));
+            }
+            last_served.extend(taken.last().map(|job| (number(&priority), turn(job))));
+            found.extend(taken);
+            if is_last {
+                break;
+            }
             done.push(priority);
         }
-        let turn = found.last().and_then(|job| job.get_str("turn").ok()).unwrap_or_default().to_owned();
-        let mut due = Due { ids: Vec::with_capacity(found.len()), seen: found.len(), turn };
+        spare.truncate(claiming.limit - found.len());
+        found.extend(spare);
+        let mut due = Due { ids: Vec::with_capacity(found.len()), seen: found.len(), last_served };
         for found in &found {
             let Ok(id) = found.get_str("_id") else { continue };
             // Taking it counts attempts; where there is nothing to count with, it would fail for all.
@@ -226,11 +270,12 @@ impl QueueStore {
     /// # Errors
     /// What the driver says.
     pub async fn pull_deferred(&self, queue: &QueueConfig, routes: &[String], now: DateTime) -> Result<bool> {
+        let in_doubt = [queue.priority - IN_DOUBT, queue.priority - IN_DOUBT - RUSH];
         let waiting = doc! {
             "queue": queue.name, "state": "ready", "route": among(routes), "turn": null,
             // What waits for longer doesn't wait for its provider, and there may be a lot of it.
             "runAt": { "$lte": after(now, queue.backoff.max) },
-            "$or": [{ "deferrals": { "$gt": 0 } }, { "priority": { "$lt": queue.priority } }],
+            "$or": [{ "deferrals": { "$gt": 0 } }, { "priority": { "$in": in_doubt } }],
         };
         Ok(self.make_due(waiting, doc! { "runAt": now }, 1).await? > 0)
     }

@@ -79,7 +79,9 @@ impl Command for CompleteJob {
         match self.standing(view) {
             Standing::Held(mut job) => {
                 let concluded = self.conclusion.conclude(view, &job);
-                job.priority = concluded.priority.unwrap_or(job.priority);
+                if let Some(priority) = concluded.priority {
+                    job.prioritise(priority);
+                }
                 job.route = concluded.route.unwrap_or(job.route);
                 settle_job(view, *job, &concluded.end);
                 Completed::Ended(concluded.end.as_str(), concluded.wake)

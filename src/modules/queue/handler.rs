@@ -20,7 +20,7 @@ pub struct Concluded {
     pub end: JobEnd,
     /// A queue to wake.
     pub wake: Option<&'static str>,
-    /// The job's priority from now on; lower goes first. None where it stays.
+    /// The job's priority among its like from now on; lower goes first. None where it stays.
     pub priority: Option<i32>,
     /// Who may run the job from now on. None where that stays.
     pub route: Option<String>,

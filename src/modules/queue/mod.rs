@@ -25,13 +25,13 @@ mod wake;
 mod worker;
 mod workers;
 
-pub use claim::{Claiming, Due, Taking};
+pub use claim::{Claiming, Due, LastServed, Taking};
 pub use complete::{holds_lease, move_job, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
 pub use handler::{Alone, Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
 pub use lease::{Lease, Noted};
 pub use line::{Line, insert_in_lines};
-pub use model::{Backoff, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
+pub use model::{Backoff, IN_DOUBT, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use retry::{Retried, RetryJob};
 pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;

@@ -17,6 +17,11 @@ const HISTORY_MAX: usize = 20;
 /// Failures that use up no attempt (not connected, throttled) are put up with for so long.
 pub const DEFERRING_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// By so much what is in doubt goes before the other jobs of its queue,
+pub const IN_DOUBT: i32 = 1;
+/// and by so much a rush before what is none, in doubt or not.
+pub(super) const RUSH: i32 = 2;
+
 /// Code of a job document that is not a job.
 pub const UNREADABLE: &str = "queue.unreadable";
 
@@ -98,6 +103,9 @@ pub struct Job {
     pub state: JobState,
     /// Lower goes first.
     pub priority: i32,
+    /// It goes before what is no rush, whatever becomes of its priority; see [`Job::hurried`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rush: bool,
     /// Who may run it: any account of a pool, or one account; see [`super::Dispatch`]. Empty where no account is needed, and
     /// once the job is done.
     #[serde(default)]
@@ -217,6 +225,7 @@ impl Job {
             payload,
             state: JobState::Ready,
             priority: queue.priority,
+            rush: false,
             route: queue.route.into(),
             owner: None,
             turn: Some(String::new()),
@@ -245,6 +254,22 @@ impl Job {
         self.owner = Some(owner.to_owned());
         self.turn = self.turn.and(self.owner.clone());
         self
+    }
+
+    /// The same, before all that is no rush, where `rush`. Nothing else is needed for a job to be one: claims go by the priority, and
+    /// whoever sets another one later (what is in doubt goes first) does not take this away.
+    #[must_use]
+    pub const fn hurried(mut self, rush: bool) -> Self {
+        if rush && !self.rush {
+            self.rush = true;
+            self.priority -= RUSH;
+        }
+        self
+    }
+
+    /// Gives it a priority among its like.
+    pub(super) const fn prioritise(&mut self, priority: i32) {
+        self.priority = if self.rush { priority - RUSH } else { priority };
     }
 
     /// The same, in a line: its first attempt is made when those of the jobs before it in the line, by `seq`, have ended.
@@ -507,6 +532,18 @@ mod tests {
         assert_eq!((job.state, job.ended_by.as_deref(), job.lease_token), (JobState::Done, Some("token"), None));
         assert_eq!(job.history.len(), 1);
         assert_eq!(job.history[0].worker_id.as_deref(), Some("wrk_1"));
+    }
+
+    #[test]
+    fn a_rush_stays_one_when_its_priority_changes() {
+        let queue = QueueConfig { priority: 7, ..QueueConfig::named("q") };
+        let new = || Job::new("job_1".into(), &queue, "kind", doc! {}, "rqs_1", at(0));
+        let (mut rush, mut normal) = (new().hurried(true).hurried(true), new().hurried(false));
+        assert_eq!((rush.priority, normal.priority), (5, 7));
+        for job in [&mut rush, &mut normal] {
+            job.prioritise(7 - IN_DOUBT);
+        }
+        assert_eq!((rush.priority, normal.priority), (4, 6), "in doubt, they go before their like");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{
-    claim::{Claiming, Due, Taking},
+    claim::{Claiming, Due, LastServed, Taking},
     dispatch::{Candidate, Permit},
     lease::Lease,
     model::{Job, QueueConfig},
@@ -28,8 +28,8 @@ const CONTROLS_FRESH: Duration = Duration::from_secs(1);
 /// Where the next claim for an account begins.
 #[derive(Default)]
 struct Turn {
-    /// The last owner served.
-    after: String,
+    /// The last owners served.
+    after: LastServed,
     /// Most of what the last claim saw went to others.
     contended: bool,
     /// There was more than the last claim wanted.
@@ -162,12 +162,13 @@ impl Inner {
         let skip = if contended && !candidate.is_probe { rand::random_range(0..4 * CLAIM_MAX as u64) } else { 0 };
         let now = self.clock.now();
         let routes = &candidate.routes;
-        let claiming = Claiming { queue: queue.name, routes, limit, after: &turn.after, skip, backlog, now };
+        let (after, chance) = (&turn.after, rand::random_range(0..4_096));
+        let claiming = Claiming { queue: queue.name, routes, limit, after, skip, chance, backlog, now };
         let mut due = self.store.find_due(&claiming).await?;
         if due.seen == 0 && candidate.is_probe && self.store.pull_deferred(queue, routes, now).await? {
             due = self.store.find_due(&claiming).await?;
         }
-        let Due { mut ids, seen, turn: after } = due;
+        let Due { mut ids, seen, last_served } = due;
         let permits = if ids.is_empty() {
             Vec::new()
         } else {
@@ -176,9 +177,7 @@ impl Inner {
         let is_full = permits.len() < ids.len();
         ids.truncate(permits.len());
         let jobs = self.take(queue, &claiming, &ids, permits).await?;
-        if seen > 0 {
-            turn.after = after;
-        }
+        turn.after.extend(last_served);
         turn.contended = backlog && !is_full && seen > 0 && jobs.len() * 4 < seen * 3;
         turn.backlog = seen == limit && !is_full;
         Ok((jobs, turn.backlog || (skip > 0 && seen < limit)))

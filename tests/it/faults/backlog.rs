@@ -13,7 +13,7 @@ use bson::{DateTime, Document, doc};
 use futures_util::{TryStreamExt, future::join_all};
 use tokio::sync::watch;
 use waybill::{
-    modules::queue::{Job, JobState},
+    modules::queue::{Claiming, Job, JobState, LastServed},
     platform::clock::after,
 };
 
@@ -164,12 +164,12 @@ async fn a_claim_looks_at_little_more_than_it_takes_whatever_waits() {
     let app = TestApp::start().await;
     let (store, now) = (&app.app.queue_store, app.app.clock.now());
     let asked = ["pool".to_owned(), "account".to_owned()];
-    let round = async |token: &str| {
+    let round = async |token: &str, keys_each: i64| {
         keys_examined(&app).await;
         assert!(store.ready_routes(QUEUE).await.unwrap().len() >= 3);
         let claim = claim_of(store, QUEUE, &asked, 64, ("wrk_test", token), "usr_5", now).await;
         let keys = keys_examined(&app).await;
-        assert!(keys <= 10 * claim.jobs.len() as i64 + 50, "{token}: {keys} keys for {} jobs", claim.jobs.len());
+        assert!(keys <= keys_each * claim.jobs.len() as i64 + 50, "{token}: {keys} keys for {} jobs", claim.jobs.len());
         claim.jobs.len()
     };
     let owned = |owners: usize, n: usize, job: &mut Job| {
@@ -183,13 +183,62 @@ async fn a_claim_looks_at_little_more_than_it_takes_whatever_waits() {
     .await;
     // What waits for an account that takes nothing is due, and in nobody's way.
     jobs(&app, JOBS, |_, job| job.route = "account-away".into()).await;
-    assert_eq!(round("all delayed").await, 0);
-    for (name, owners) in [("one owner", 1), ("a hundred owners", 100), ("as many owners as jobs", 10_000)] {
-        jobs(&app, 10_000, |n, job| owned(owners, n, job)).await;
-        assert_eq!(round(name).await, 64);
+    assert_eq!(round("all delayed", 0).await, 0);
+    for (name, owners, rushes, keys_each) in [
+        ("one owner", 1, false, 10),
+        ("a hundred owners", 100, false, 10),
+        ("as many owners as jobs", 10_000, false, 10),
+        ("half of it a rush", 100, true, 11),
+    ] {
+        jobs(&app, 10_000, |n, job| {
+            owned(owners, n, job);
+            *job = job.clone().hurried(rushes && n.is_multiple_of(2));
+        })
+        .await;
+        assert_eq!(round(name, keys_each).await, 64);
         let due = doc! { "turn": { "$type": "string" }, "route": { "$in": &asked } };
         app.db().collection::<Document>("jobs").delete_many(due).await.unwrap();
     }
+    app.finish_unchecked().await;
+}
+
+#[tokio::test]
+async fn a_rush_goes_first_in_turns_and_leaves_an_eighth_to_the_others() {
+    const JOBS: usize = 1_000;
+    let app = TestApp::start().await;
+    let (store, now) = (&app.app.queue_store, app.app.clock.now());
+    // Half of them are a rush, nearly all of these one owner's; all others have waited for longer.
+    jobs(&app, JOBS, |n, job| {
+        let owner = if n % 2 == 1 { format!("usr_{}", n % 40) } else { format!("usr_{}", (n < 8) as usize * n) };
+        *job = job.clone().owned_by(&owner).hurried(n % 2 == 0);
+        job.schedule(DateTime::from_millis(now.timestamp_millis() - (n % 2) as i64 * 1_000), now);
+    })
+    .await;
+    let claim = claim(store, 64, ("wrk_test", "token"), "", now).await;
+    let (rush, normal): (Vec<_>, Vec<_>) = claim.jobs.iter().partition(|job| job.rush);
+    assert_eq!((rush.len(), normal.len()), (56, 8));
+    assert!(claim.jobs[..56].iter().all(|job| job.rush), "in this order");
+    let owners: BTreeSet<_> = rush.iter().filter_map(|job| job.owner.as_deref()).collect();
+    assert_eq!(owners.len(), 4, "{owners:?}");
+    let owners: BTreeSet<_> = normal.iter().filter_map(|job| job.owner.as_deref()).collect();
+    assert_eq!(owners.len(), 8, "{owners:?}");
+    // With one place, chance decides: one of eight is theirs.
+    let (after, routes) = (LastServed::new(), [String::new()]);
+    let mut for_others = 0;
+    for chance in 0..64 {
+        let limit = 1;
+        let claiming =
+            Claiming { queue: QUEUE, routes: &routes, limit, after: &after, skip: 0, chance, backlog: false, now };
+        let due = store.find_due(&claiming).await.unwrap();
+        let found = app.db().collection::<Job>("jobs").find_one(doc! { "_id": &due.ids[0] }).await.unwrap().unwrap();
+        for_others += usize::from(!found.rush);
+    }
+    assert_eq!(for_others, 8);
+    // What is left of one kind fills the places of the other.
+    let rest = doc! { "state": "ready", "rush": true };
+    app.db().collection::<Document>("jobs").delete_many(rest).await.unwrap();
+    let all = claim_of(store, QUEUE, &routes, 64, ("wrk_test", "token-2"), "", now).await;
+    assert_eq!(all.jobs.len(), 64);
     app.finish_unchecked().await;
 }
 

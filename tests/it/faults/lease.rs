@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use waybill::{
-    modules::queue::{Claiming, JobState, QueueStore, Taking},
+    modules::queue::{Claiming, JobState, LastServed, QueueStore, Taking},
     platform::clock::after,
 };
 
@@ -164,7 +164,17 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
         let (now, lease) = (app.app.clock.now(), Duration::from_secs(5));
         let store = &app.app.queue_store;
         let routes = store.ready_routes(queue).await.unwrap();
-        let claiming = Claiming { queue, routes: &routes, limit: 1, after: "", skip: 0, backlog: false, now };
+        let after_nobody = LastServed::new();
+        let claiming = Claiming {
+            queue,
+            routes: &routes,
+            limit: 1,
+            after: &after_nobody,
+            skip: 0,
+            chance: 0,
+            backlog: false,
+            now,
+        };
         let due = store.find_due(&claiming).await.unwrap();
         let taking = Taking { worker_id: "wrk_doomed", token: "token", until: after(now, lease) };
         let taken = store.take(&claiming, &taking, &due.ids).await.unwrap();
