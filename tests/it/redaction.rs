@@ -149,17 +149,17 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
             "customer": { "name": "Eva Muster", "email": "eva@example.com", "phone": "+4930123456" },
             "shippingAddress": { "name": "Eva Muster", "phone": "+4930123456", "line1": "Hauptstr. 4", "line2": "2nd floor", "city": "Berlin", "state": "Berlin",
                 "postcode": "10115", "country": "DE" },
-            "payment": { "method": "external", "paymentId": "pay_#" },
+            "payment": { "method": "external", "paymentId": "pay_#" }, "priority": "rush", "currency": "INR",
         }),
         ("post", "/checkout/cancel") => json!({ "clientOrderId": "k-1", "reason": "Not needed." }),
         ("post", "/products") => json!({
             "sku": "sku-#", "name": "Watch", "description": "Shows the time.", "category": "Watches",
-            "price": { "amount": 49_900, "currency": "INR" }, "lowStockAt": 5,
+            "price": { "amount": 49_900, "currency": "INR" }, "prices": [{ "amount": 600, "currency": "EUR" }], "lowStockAt": 5,
             "parcel": { "weightGrams": 400, "dimensionsCm": { "length": 10, "width": 10, "height": 8 } },
         }),
         ("patch", "/products/{productId}") => json!({
             "name": "Clock", "description": "Shows the time.", "category": "Clocks",
-            "price": { "amount": 49_900, "currency": "INR" }, "lowStockAt": 5, "status": "active",
+            "price": { "amount": 49_900, "currency": "INR" }, "prices": [], "lowStockAt": 5, "status": "active",
         }),
         ("post", "/products/{productId}/stock") => {
             json!({ "clientReference": "in-#", "delta": 10, "kind": "receipt", "reason": "From the supplier." })

@@ -37,6 +37,9 @@ impl Command for CreateProduct {
         }
         let now = view.now();
         let mut product = Product { created_at: now, updated_at: now, ..self.product.clone() };
+        if let Some(number) = product.second_price() {
+            return Err(CatalogError::SecondPrice(number));
+        }
         product.derive();
         record(view, &mut product, &self.event_id, "ProductCreated", &[], &self.actor);
         view.insert(&product);
@@ -51,6 +54,7 @@ pub(super) struct ProductChange {
     pub(super) description: Option<Option<String>>,
     pub(super) category: Option<Option<String>>,
     pub(super) price: Option<Money>,
+    pub(super) prices: Option<Vec<Money>>,
     pub(super) low_stock_at: Option<i64>,
     pub(super) parcel: Option<Option<Parcel>>,
     pub(super) status: Option<ProductStatus>,
@@ -88,17 +92,21 @@ impl Command for ChangeProduct {
 
     fn decide(&self, view: &mut View) -> Self::Reply {
         let mut product = own(view, &self.seller_id, &self.product_id)?;
-        let ProductChange { name, description, category, price, low_stock_at, parcel, status } = &self.change;
+        let ProductChange { name, description, category, price, prices, low_stock_at, parcel, status } = &self.change;
         let mut changed = Vec::new();
         put(&mut product.name, name.as_ref(), "name", &mut changed);
         put(&mut product.description, description.as_ref(), "description", &mut changed);
         put(&mut product.category, category.as_ref(), "category", &mut changed);
         put(&mut product.price, price.as_ref(), "price", &mut changed);
+        put(&mut product.prices, prices.as_ref(), "prices", &mut changed);
         put(&mut product.low_stock_at, low_stock_at.as_ref(), "lowStockAt", &mut changed);
         put(&mut product.parcel, parcel.as_ref(), "parcel", &mut changed);
         put(&mut product.status, status.as_ref(), "status", &mut changed);
         if changed.is_empty() {
             return Ok(product);
+        }
+        if let Some(number) = product.second_price() {
+            return Err(CatalogError::SecondPrice(number));
         }
         product.derive();
         product.updated_at = view.now().max(product.updated_at);

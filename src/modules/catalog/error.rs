@@ -3,7 +3,7 @@
 use super::model::STOCK_MAX;
 use crate::platform::{
     batch::LaneError,
-    error::{AppError, ErrorKind},
+    error::{AppError, ErrorKind, FieldError},
 };
 
 /// Each variant is a decision for the caller.
@@ -18,6 +18,9 @@ pub enum CatalogError {
         /// That product.
         product_id: String,
     },
+    /// There would be two prices in one currency.
+    #[error("the price {0} is in a currency that has one")]
+    SecondPrice(usize),
     /// The name stands for another movement: use a new one.
     #[error("the clientReference stands for another movement")]
     IdempotencyMismatch,
@@ -51,6 +54,10 @@ impl From<CatalogError> for AppError {
                 "You have a product with this sku; change that one, or choose another sku.",
             )
             .with("productId", product_id),
+            CatalogError::SecondPrice(number) => {
+                let message = "has the currency of `price`, or of one before it";
+                Self::invalid(vec![FieldError::new(format!("prices[{number}].currency"), "duplicate", message)])
+            }
             CatalogError::IdempotencyMismatch => Self::new(
                 ErrorKind::Invalid,
                 "catalog.idempotency_mismatch",

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::platform::{
     batch::{Entity, Key},
     identity::Actor,
-    money::Money,
+    money::{Currency, Money},
 };
 
 /// What merchants sell.
@@ -25,6 +25,8 @@ pub(super) const STOCK_MAX: i64 = 1_000_000_000;
 /// Words by which a product is found: those of its names first, then those of its description.
 const TERMS_MAX: usize = 60;
 const TERM_CHARS_MAX: usize = 40;
+/// Prices in other currencies.
+pub(super) const PRICES_MAX: u64 = 10;
 
 /// Whether a product is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -90,6 +92,9 @@ pub struct Product {
     pub category: Option<String>,
     /// Of one piece.
     pub price: Money,
+    /// The same in other currencies, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<Money>,
     /// Below this there is little left; 0 is never.
     pub low_stock_at: i64,
     /// How one piece is sent.
@@ -123,6 +128,19 @@ impl Product {
     #[must_use]
     pub fn key(product_id: &str) -> Key {
         Key::id(PRODUCTS, product_id)
+    }
+
+    /// What one piece costs in `currency`, in minor units; none where it is not sold in it.
+    #[must_use]
+    pub fn price_in(&self, currency: Currency) -> Option<i64> {
+        let all = std::iter::once(&self.price).chain(&self.prices);
+        all.into_iter().find(|price| price.currency == currency).map(|price| price.amount)
+    }
+
+    /// Which of the further prices is in a currency that has one already.
+    pub(super) fn second_price(&self) -> Option<usize> {
+        let before = |number: usize| std::iter::once(&self.price).chain(&self.prices[..number]);
+        (0..self.prices.len()).find(|&number| before(number).any(|it| it.currency == self.prices[number].currency))
     }
 
     /// Whether so many pieces may come in.

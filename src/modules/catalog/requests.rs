@@ -1,13 +1,13 @@
 //! What merchants and buyers send, and its rules.
 
 use bson::DateTime;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
 use super::{
     commands::ProductChange,
-    model::{Dimensions, MovementKind, Parcel, Product, ProductStatus, STOCK_MAX, terms},
+    model::{Dimensions, MovementKind, PRICES_MAX, Parcel, Product, ProductStatus, STOCK_MAX, terms},
     service::NewMovement,
 };
 use crate::platform::{
@@ -24,7 +24,7 @@ const LOW_STOCK_AT: i64 = 5;
 const DESCRIPTION_CHARS_MAX: usize = 4_000;
 
 /// A price of one piece.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PriceRequest {
     /// Minor units.
@@ -33,6 +33,16 @@ pub(super) struct PriceRequest {
     amount: i64,
     /// ISO 4217.
     currency: Currency,
+}
+
+impl From<PriceRequest> for Money {
+    fn from(price: PriceRequest) -> Self {
+        Self::new(price.amount, price.currency)
+    }
+}
+
+fn all(prices: Vec<PriceRequest>) -> Vec<Money> {
+    prices.into_iter().map(Into::into).collect()
 }
 
 /// Outer dimensions of one piece in its parcel.
@@ -93,6 +103,10 @@ pub(super) struct CreateProductRequest {
     category: Option<String>,
     #[validate(nested)]
     price: PriceRequest,
+    /// The same in other currencies, each once.
+    #[validate(nested, length(max = PRICES_MAX))]
+    #[schema(max_items = 10)]
+    prices: Option<Vec<PriceRequest>>,
     /// With fewer pieces than that there is an event `StockLow`; 0 is never.
     #[validate(range(min = 0, max = STOCK_MAX))]
     #[schema(default = 5, minimum = 0, maximum = 1_000_000_000)]
@@ -113,7 +127,8 @@ impl CreateProductRequest {
             name: self.name,
             description: given(self.description),
             category: given(self.category),
-            price: Money::new(self.price.amount, self.price.currency),
+            price: self.price.into(),
+            prices: all(self.prices.unwrap_or_default()),
             low_stock_at: self.low_stock_at.unwrap_or(LOW_STOCK_AT),
             parcel: self.parcel.map(Into::into),
             status: ProductStatus::Active,
@@ -151,6 +166,11 @@ pub(super) struct ChangeProductRequest {
     /// Of what is bought from now on.
     #[validate(nested)]
     price: Option<PriceRequest>,
+    /// All that there are in other currencies from now on.
+    #[serde(default, deserialize_with = "given_value")]
+    #[validate(nested, length(max = PRICES_MAX))]
+    #[schema(value_type = Option<Vec<PriceRequest>>, max_items = 10)]
+    prices: Option<Option<Vec<PriceRequest>>>,
     #[validate(range(min = 0, max = STOCK_MAX))]
     #[schema(minimum = 0, maximum = 1_000_000_000)]
     low_stock_at: Option<i64>,
@@ -168,7 +188,8 @@ impl ChangeProductRequest {
             name: self.name,
             description: self.description.map(given),
             category: self.category.map(given),
-            price: self.price.map(|price| Money::new(price.amount, price.currency)),
+            price: self.price.map(Into::into),
+            prices: self.prices.map(|prices| all(prices.unwrap_or_default())),
             low_stock_at: self.low_stock_at,
             parcel: self.parcel.map(|parcel| parcel.map(Into::into)),
             status: self.status,

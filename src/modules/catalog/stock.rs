@@ -138,6 +138,7 @@ mod tests {
             description: None,
             category: None,
             price: Money::new(100, Currency::INR),
+            prices: Vec::new(),
             low_stock_at: 5,
             parcel: None,
             status: ProductStatus::Active,

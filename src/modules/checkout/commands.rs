@@ -9,7 +9,7 @@ use super::{
     error::{CheckoutError, Shortage},
     giving_back::{GivingBack, payable},
     model::{
-        CartLine, Checkout, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod, PaymentStatus,
+        CartLine, Checkout, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod, PaymentStatus, Priority,
         ShippingAddress, sums,
     },
     transitions::{CheckoutCommand, next},
@@ -54,6 +54,9 @@ pub(super) struct CreateCheckout {
     pub(super) method: PaymentMethod,
     /// Of an external payment.
     pub(super) payment_id: Option<String>,
+    pub(super) priority: Priority,
+    /// In which it is paid; by default that of the first product's own price.
+    pub(super) currency: Option<Currency>,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
     pub(super) queue: QueueConfig,
@@ -132,33 +135,40 @@ impl CreateCheckout {
             }
         }
         let first = self.lines.iter().find_map(|line| products.get(line.product_id.as_str()));
+        let currency = first.map(|first| self.currency.unwrap_or(first.price.currency));
         let mut faults = Vec::new();
         let (mut items, mut total) = (Vec::with_capacity(self.lines.len()), Some(0_i64));
         for (number, line) in self.lines.iter().enumerate() {
             let mut blame = |code: &'static str, message: &'static str| {
                 faults.push(FieldError::new(format!("items[{number}].productId"), code, message));
             };
-            let (Some(product), Some(first)) = (products.get(line.product_id.as_str()), first) else {
+            let product = products.get(line.product_id.as_str());
+            let (Some(product), Some(first), Some(currency)) = (product, first, currency) else {
                 blame("not_found", "is no product that can be bought here");
                 continue;
             };
             if product.seller_id != first.seller_id {
                 blame("seller_differs", "is another merchant's than the first one; a cart has one merchant");
-            } else if product.price.currency != first.price.currency {
-                blame("currency_differs", "has another currency than the first one; a cart has one currency");
+                continue;
             }
-            let line_total = product.price.amount.checked_mul(line.quantity);
+            let Some(unit_price) = product.price_in(currency) else {
+                blame("currency_differs", "has no price in the currency of the cart; a cart has one currency");
+                continue;
+            };
+            let line_total = unit_price.checked_mul(line.quantity);
             total = total.zip(line_total).and_then(|(sum, line)| sum.checked_add(line));
             items.push(CheckoutItem {
                 product_id: product.id.clone(),
                 sku: product.sku.clone(),
                 product_name: product.name.clone(),
                 quantity: line.quantity,
-                unit_price: product.price.amount,
+                unit_price,
             });
         }
-        let (Some(first), true) = (first, faults.is_empty()) else { return Err(CheckoutError::Cart(faults)) };
-        let (seller_id, currency) = (first.seller_id.clone(), first.price.currency);
+        let (Some(first), Some(currency), true) = (first, currency, faults.is_empty()) else {
+            return Err(CheckoutError::Cart(faults));
+        };
+        let seller_id = first.seller_id.clone();
         let Some(total) = total.filter(|total| *total <= AMOUNT_MAX) else {
             let message = "come to more than can be paid at once";
             return Err(CheckoutError::Cart(vec![FieldError::new("items", "too_much", message)]));
@@ -210,6 +220,7 @@ impl CreateCheckout {
             client_order_id: self.client_order_id.clone(),
             fingerprint: self.fingerprint.clone(),
             status: CheckoutStatus::Pending,
+            priority: self.priority,
             currency: cart.currency,
             total: cart.total,
             items: cart.items,
@@ -239,7 +250,7 @@ impl CreateCheckout {
         view.insert(&checkout);
         let payload = doc! { "checkoutId": &checkout.id };
         let job = Job::new(self.job_id.clone(), &self.queue, FULFIL_KIND, payload, &self.correlation_id, now);
-        view.insert(&job.owned_by(&checkout.seller_id));
+        view.insert(&job.owned_by(&checkout.seller_id).hurried(self.priority.is_rush()));
         Ok(CheckoutReply { checkout, replayed: false })
     }
 }

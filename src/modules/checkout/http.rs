@@ -7,7 +7,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     commands::CheckoutReply,
-    model::{Checkout, CheckoutItem, CheckoutStatus, Customer, PaymentMethod, PaymentStatus, ShippingAddress},
+    model::{
+        Checkout, CheckoutItem, CheckoutStatus, Customer, PaymentMethod, PaymentStatus, Priority, ShippingAddress,
+    },
     requests::{CancelCheckoutRequest, CheckoutRequest, ListCheckoutsQuery},
     service::CheckoutService,
     store::CheckoutFilter,
@@ -101,6 +103,7 @@ struct CheckoutResponse {
     /// The merchant.
     seller_id: String,
     status: CheckoutStatus,
+    priority: Priority,
     total: Money,
     items: Vec<CheckoutItemResponse>,
     /// Null once it is erased.
@@ -123,6 +126,7 @@ impl From<Checkout> for CheckoutResponse {
             client_order_id: checkout.client_order_id,
             seller_id: checkout.seller_id,
             status: checkout.status,
+            priority: checkout.priority,
             items: checkout.items.into_iter().map(Into::into).collect(),
             customer: checkout.customer.map(|Customer { name, email, phone }| BuyerResponse { name, email, phone }),
             shipping_address: checkout.shipping_address.map(

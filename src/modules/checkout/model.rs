@@ -57,6 +57,25 @@ impl CheckoutStatus {
     }
 }
 
+/// How soon a checkout is to be paid for and carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// In its turn.
+    #[default]
+    Normal,
+    /// Before those that are no rush.
+    Rush,
+}
+
+impl Priority {
+    /// Whether it is [`Priority::Rush`].
+    #[must_use]
+    pub const fn is_rush(self) -> bool {
+        matches!(self, Self::Rush)
+    }
+}
+
 /// How a checkout is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +189,20 @@ pub struct CartLine {
     pub quantity: i64,
 }
 
+/// What was asked for, after validation.
+#[derive(Debug)]
+pub(super) struct NewCheckout {
+    pub(super) client_order_id: String,
+    pub(super) lines: Vec<CartLine>,
+    pub(super) customer: Customer,
+    pub(super) shipping_address: ShippingAddress,
+    pub(super) method: PaymentMethod,
+    pub(super) payment_id: Option<String>,
+    pub(super) priority: Priority,
+    /// In which it is paid.
+    pub(super) currency: Option<Currency>,
+}
+
 /// A checkout as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -192,6 +225,9 @@ pub struct Checkout {
     pub fingerprint: String,
     /// Where it is.
     pub status: CheckoutStatus,
+    /// How soon. Every job about it is `hurried(checkout.priority.is_rush())` where it is made; nothing else is needed.
+    #[serde(default)]
+    pub priority: Priority,
     /// Of all amounts.
     pub currency: Currency,
     /// Minor units.
@@ -275,13 +311,63 @@ impl Entity for Checkout {
     }
 }
 
-/// The meaning of a request: SHA-256 over what was parsed. Prices are no part of it.
-pub(super) fn fingerprint(
-    lines: &[CartLine],
-    customer: &Customer,
-    address: &ShippingAddress,
-    (method, payment_id): (PaymentMethod, Option<&str>),
-) -> String {
-    let canonical = serde_json::to_vec(&(lines, customer, address, method, payment_id));
-    sha256_hex(&canonical.expect("what came as JSON is JSON"))
+/// The meaning of a request: SHA-256 over what was parsed. Catalog prices are no part of it. What was left out is not there, so that
+/// requests from before it could be given mean what they did.
+pub(super) fn fingerprint(new: &NewCheckout) -> String {
+    let NewCheckout { lines, customer, shipping_address, method, payment_id, priority, currency, .. } = new;
+    let canonical = serde_json::to_vec(&(lines, customer, shipping_address, method, payment_id));
+    let mut canonical = canonical.expect("what came as JSON is JSON");
+    if priority.is_rush() {
+        canonical.extend(b"/rush");
+    }
+    if let Some(currency) = currency {
+        canonical.extend(format!("/{}", currency.code()).bytes());
+    }
+    sha256_hex(&canonical)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_request_means_is_all_of_it() {
+        let new = || NewCheckout {
+            client_order_id: "k-1".into(),
+            lines: vec![CartLine { product_id: "prd_1".into(), quantity: 1 }],
+            customer: Customer { name: "Eva Muster".into(), email: "eva@example.com".into(), phone: None },
+            shipping_address: ShippingAddress {
+                name: None,
+                phone: None,
+                line1: "Hauptstr. 4".into(),
+                line2: None,
+                city: "Berlin".into(),
+                state: None,
+                postcode: "10115".into(),
+                country: "DE".into(),
+            },
+            method: PaymentMethod::Wallet,
+            payment_id: None,
+            priority: Priority::Normal,
+            currency: None,
+        };
+        assert_eq!(fingerprint(&NewCheckout { client_order_id: "k-2".into(), ..new() }), fingerprint(&new()));
+        let others = [
+            NewCheckout { lines: vec![CartLine { product_id: "prd_1".into(), quantity: 2 }], ..new() },
+            NewCheckout { method: PaymentMethod::External, ..new() },
+            NewCheckout { payment_id: Some("pay_1".into()), ..new() },
+            NewCheckout { priority: Priority::Rush, ..new() },
+            NewCheckout { currency: Some(Currency::INR), ..new() },
+            NewCheckout { priority: Priority::Rush, currency: Some(Currency::INR), ..new() },
+        ];
+        let mut prints: Vec<_> = others.iter().chain([&new()]).map(fingerprint).collect();
+        prints.sort_unstable();
+        prints.dedup();
+        assert_eq!(prints.len(), others.len() + 1);
+        // As those that are stored.
+        let stored = sha256_hex(
+            br#"[[{"productId":"prd_1","quantity":1}],{"name":"Eva Muster","email":"eva@example.com","phone":null},{"name":null,"phone":null,"line1":"Hauptstr. 4","line2":null,"city":"Berlin","state":null,"postcode":"10115","country":"DE"},"wallet",null]"#,
+        );
+        assert_eq!(fingerprint(&new()), stored);
+    }
 }

@@ -6,13 +6,13 @@ use validator::{Validate, ValidationError};
 
 use super::{
     error::CheckoutError,
-    model::{CartLine, CheckoutStatus, Customer, PaymentMethod, ShippingAddress},
-    service::NewCheckout,
+    model::{CartLine, CheckoutStatus, Customer, NewCheckout, PaymentMethod, Priority, ShippingAddress},
 };
 use crate::{
     modules::catalog::QUANTITY_MAX,
     platform::{
         http::cursor,
+        money::Currency,
         text::{free_text, international, normal_email, read_email, read_international_phone_if_any},
     },
 };
@@ -125,6 +125,11 @@ pub(super) struct CheckoutRequest {
     shipping_address: ShippingAddressRequest,
     #[validate(nested)]
     payment: PaymentRequest,
+    /// `rush` goes through payment and fulfilment before what is no rush.
+    #[schema(default = "normal")]
+    priority: Option<Priority>,
+    /// In which it is paid; by default that of the first product's `price`. Every product needs a price in it.
+    currency: Option<Currency>,
 }
 
 impl CheckoutRequest {
@@ -167,6 +172,8 @@ impl CheckoutRequest {
                 country,
             },
             method,
+            priority: self.priority.unwrap_or_default(),
+            currency: self.currency,
             payment_id: self.payment.payment_id,
         })
     }

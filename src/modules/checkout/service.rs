@@ -8,7 +8,7 @@ use std::sync::{
 use super::{
     commands::{CancelCheckout, CheckoutReply, CreateCheckout},
     error::CheckoutError,
-    model::{CartLine, Checkout, Customer, PaymentMethod, ShippingAddress, fingerprint},
+    model::{Checkout, NewCheckout, PaymentMethod, fingerprint},
     store::{CheckoutFilter, CheckoutStore, Whose},
 };
 use crate::{
@@ -43,17 +43,6 @@ pub struct CheckoutService {
     pub indexes_present: Arc<AtomicBool>,
 }
 
-/// A request to check out, after validation.
-#[derive(Debug)]
-pub(super) struct NewCheckout {
-    pub(super) client_order_id: String,
-    pub(super) lines: Vec<CartLine>,
-    pub(super) customer: Customer,
-    pub(super) shipping_address: ShippingAddress,
-    pub(super) method: PaymentMethod,
-    pub(super) payment_id: Option<String>,
-}
-
 /// Whose checkouts `user` sees: a customer the own ones, a merchant those of its products.
 const fn whose(user: &CurrentUser) -> Whose<'_> {
     match user.role {
@@ -81,19 +70,20 @@ impl CheckoutService {
     pub(super) async fn create(&self, user: &CurrentUser, new: NewCheckout) -> Result<CheckoutReply, CheckoutError> {
         self.ensure_ready()?;
         ensure_may_pay_so(user, new.method)?;
-        let payment = (new.method, new.payment_id.as_deref());
         let command = CreateCheckout {
             gate: self.gate,
             user_id: user.user_id.clone(),
             only_of: (user.role == Role::Merchant).then(|| user.user_id.clone()),
             tenant_id: user.tenant_id.clone(),
+            fingerprint: fingerprint(&new),
             client_order_id: new.client_order_id,
-            fingerprint: fingerprint(&new.lines, &new.customer, &new.shipping_address, payment),
             lines: new.lines,
             customer: new.customer,
             shipping_address: new.shipping_address,
             method: new.method,
             payment_id: new.payment_id,
+            priority: new.priority,
+            currency: new.currency,
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
             queue: self.queue.clone(),
