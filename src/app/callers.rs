@@ -8,6 +8,7 @@ use crate::{
     config::{Config, Secrets},
     modules::{
         audit::AuditStore,
+        catalog::CountCategories,
         events::{Consumer, EventHandler, analytics::Analytics},
         kyc::{KycGate, VerifyApplication},
         notifications::{MailHandler, Mailer},
@@ -89,7 +90,11 @@ const fn counting_effects(_: &Config, _: &Database) -> Vec<Arc<dyn EventHandler>
 
 /// What else follows from events, in the transaction that relays them.
 pub(super) fn consumers(config: &Config, clock: &Clock) -> Vec<Arc<dyn Consumer>> {
-    vec![Arc::new(Analytics), Arc::new(WebhookConsumer::new(config.webhooks_queue(), clock.clone()))]
+    vec![
+        Arc::new(Analytics),
+        Arc::new(CountCategories),
+        Arc::new(WebhookConsumer::new(config.webhooks_queue(), clock.clone())),
+    ]
 }
 
 /// The handlers of every kind that somebody here can run.

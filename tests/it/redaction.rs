@@ -71,6 +71,9 @@ const KEPT: &[Kept] = &[
     Kept { collection: "products", field: "description", why: "the same" },
     Kept { collection: "products", field: "category", why: "the same" },
     Kept { collection: "products", field: "terms", why: "the words of all these" },
+    Kept { collection: "category_products", field: "category", why: "the product's" },
+    Kept { collection: "category_counts", field: "category", why: "the same" },
+    Kept { collection: "category_counts", field: "_id", why: "the category is part of it" },
     Kept {
         collection: "webhook_endpoints",
         field: "url",

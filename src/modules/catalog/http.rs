@@ -6,13 +6,14 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    categories::CategoryCount,
     model::{MovementKind, Parcel, Product, ProductStatus, StockMovement},
     requests::{
         CategoriesQuery, ChangeProductRequest, CreateProductRequest, ListMovementsQuery, ListProductsQuery,
         MoveStockRequest,
     },
     service::{CatalogService, sees_all},
-    store::{CategoryCount, ProductFilter},
+    store::ProductFilter,
 };
 use crate::platform::{
     clock::Rfc3339Time,
@@ -62,7 +63,7 @@ impl From<Parcel> for ParcelResponse {
 /// A product.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ProductResponse {
+pub struct ProductResponse {
     #[schema(example = "prd_0198f0c2b1e07c3e8a41b5d0f3a2c4e6")]
     product_id: String,
     /// The merchant.
@@ -72,6 +73,8 @@ struct ProductResponse {
     description: Option<String>,
     category: Option<String>,
     price: Money,
+    /// In other currencies.
+    prices: Vec<Money>,
     status: ProductStatus,
     /// Pieces that are there.
     stock: i64,
@@ -83,7 +86,9 @@ struct ProductResponse {
 }
 
 impl ProductResponse {
-    fn of(product: Product, reader: &CurrentUser) -> Self {
+    /// What `reader` sees of it.
+    #[must_use]
+    pub fn of(product: Product, reader: &CurrentUser) -> Self {
         Self {
             low_stock_at: sees_all(reader, &product).then_some(product.low_stock_at),
             product_id: product.id,
@@ -93,6 +98,7 @@ impl ProductResponse {
             description: product.description,
             category: product.category,
             price: product.price,
+            prices: product.prices,
             status: product.status,
             stock: product.stock,
             parcel: product.parcel.map(Into::into),
@@ -209,7 +215,7 @@ async fn list_products(
     Ok(Json(ProductListResponse { items, next_cursor: page.next }))
 }
 
-/// Categories of what is offered, and how many products each has.
+/// Categories of what is offered, and how many products each has; a change shows a moment later.
 #[utoipa::path(get, path = "/products/categories", tag = "catalog", security(("bearer" = [])), params(CategoriesQuery), responses(
     (status = 200, body = CategoryListResponse),
     (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),

@@ -5,9 +5,12 @@
 //! changes only by [`stock::move_stock`], over a product that the same transaction has read: many movements of one product share a
 //! transaction of the group commit.
 //!
-//! Collections: `products`, `stock_movements`. Events: `ProductCreated`, `ProductChanged`, `StockLow` (once each time that the stock
+//! How many products each category has follows from events, a moment later.
+//!
+//! Collections: `products`, `stock_movements`, `category_products`, `category_counts`. Events: `ProductCreated`, `ProductChanged`, `StockLow` (once each time that the stock
 //! falls below `lowStockAt`).
 
+mod categories;
 mod check;
 mod commands;
 mod error;
@@ -18,9 +21,10 @@ mod service;
 mod stock;
 mod store;
 
+pub use categories::{CategoryCount, CountCategories};
 pub use check::check_stock;
 pub use error::CatalogError;
-pub use http::router;
+pub use http::{ProductResponse, router};
 pub use model::{MOVEMENTS, MovementKind, PRODUCTS, Product, ProductStatus, QUANTITY_MAX, StockMovement};
 pub use service::CatalogService;
 pub use stock::{Entry, Reference, Refusal, move_stock};

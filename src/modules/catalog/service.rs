@@ -6,10 +6,11 @@ use std::sync::{
 };
 
 use super::{
+    categories::CategoryCount,
     commands::{ChangeProduct, CreateProduct, MoveStock, ProductChange},
     error::CatalogError,
     model::{MovementKind, Product, ProductStatus, StockMovement},
-    store::{CatalogStore, CategoryCount, ProductFilter},
+    store::{CatalogStore, ProductFilter},
 };
 use crate::platform::{
     batch::Lane,

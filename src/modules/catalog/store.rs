@@ -1,5 +1,7 @@
 //! Every read of products and movements.
 
+use std::collections::HashMap;
+
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -7,16 +9,15 @@ use mongodb::{
     error::Result,
     options::{DatabaseOptions, Hint, ReadConcern},
 };
-use serde::Deserialize;
 
-use super::model::{MOVEMENTS, PRODUCTS, Product, ProductStatus, StockMovement, terms};
+use super::{
+    categories::{self, COUNTED, COUNTS, CategoryCount},
+    model::{MOVEMENTS, MovementKind, PRODUCTS, Product, ProductStatus, StockMovement, terms},
+};
 use crate::platform::{
     mongo::{Index, READ_TIME_MAX},
     walk::{Direction, Paged, STAGES, TimeRange, Walk, paged},
 };
-
-/// Categories that an answer lists: those with the most products.
-const CATEGORIES_MAX: i64 = 500;
 
 /// Reads products and movements; they are written by commands only.
 #[derive(Clone, Debug)]
@@ -39,19 +40,9 @@ pub struct ProductFilter {
     pub archived: bool,
 }
 
-/// How many products a category has.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct CategoryCount {
-    /// The category; none of those that are in none.
-    #[serde(rename = "_id")]
-    pub category: Option<String>,
-    /// Products that are offered.
-    pub count: i64,
-}
-
 impl CatalogStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[PRODUCTS, MOVEMENTS];
+    pub const COLLECTIONS: &[&str] = &[PRODUCTS, MOVEMENTS, COUNTED, COUNTS];
 
     /// A store over `db`.
     #[must_use]
@@ -65,7 +56,7 @@ impl CatalogStore {
     /// Indexes of this module. None has a field that a movement of stock changes.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
-        vec![
+        let own = vec![
             Index::new(PRODUCTS, "sku", doc! { "sellerId": 1, "sku": 1 }).unique(),
             Index::new(PRODUCTS, "offered", doc! { "status": 1, "_id": -1 }),
             Index::new(PRODUCTS, "seller", doc! { "sellerId": 1, "_id": -1 }),
@@ -74,7 +65,8 @@ impl CatalogStore {
             Index::new(PRODUCTS, "terms", doc! { "terms": 1, "_id": -1 }),
             Index::new(MOVEMENTS, "reference", doc! { "productId": 1, "referenceType": 1, "referenceId": 1 }).unique(),
             Index::new(MOVEMENTS, "product", doc! { "productId": 1, "seq": 1 }).unique(),
-        ]
+        ];
+        [own, categories::indexes()].concat()
     }
 
     fn products(&self) -> Collection<Product> {
@@ -105,23 +97,46 @@ impl CatalogStore {
         Ok(paged(found.found, limit, found.ended_at, |product: &Product| &product.id))
     }
 
-    /// How many products each category has, those with the most first. Counted from an index alone.
+    /// How many products each category has, those with the most first.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn categories(&self, seller_id: Option<&str>) -> Result<Vec<CategoryCount>> {
-        let mut offered = doc! { "status": ProductStatus::Active.as_str() };
-        offered.extend(seller_id.map(|id| ("sellerId".to_owned(), id.into())));
-        let index = if seller_id.is_some() { "seller_category" } else { "category" };
+        categories::read(&self.db, seller_id).await
+    }
+
+    /// Those of these products that are offered, by id.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn offered(&self, product_ids: &[String]) -> Result<HashMap<String, Product>> {
+        if product_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let offered = doc! { "_id": { "$in": product_ids }, "status": ProductStatus::Active.as_str() };
+        let found = self.products().find(offered).hint(Hint::Name("_id_".into())).max_time(READ_TIME_MAX).await?;
+        found.map_ok(|product| (product.id.clone(), product)).try_collect().await
+    }
+
+    /// Ids of the checkouts that took something of these products, of each product those among its latest movements, at most `each`.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn latest_sales(&self, product_ids: &[String], each: i64) -> Result<Vec<String>> {
+        let products: Vec<Document> = product_ids.iter().map(|id| doc! { "_id": id }).collect();
         let pipeline = [
-            doc! { "$match": offered },
-            doc! { "$group": { "_id": "$category", "count": { "$sum": 1_i64 } } },
-            doc! { "$sort": { "count": -1, "_id": 1 } },
-            doc! { "$limit": CATEGORIES_MAX },
+            doc! { "$documents": products },
+            doc! { "$lookup": { "from": MOVEMENTS, "localField": "_id", "foreignField": "productId", "as": "moved", "pipeline": [
+                { "$sort": { "seq": -1 } },
+                { "$limit": each },
+                { "$match": { "kind": MovementKind::Sale.as_str() } },
+                { "$project": { "referenceId": 1 } },
+            ] } },
+            doc! { "$unwind": "$moved" },
+            doc! { "$group": { "_id": "$moved.referenceId" } },
         ];
-        let products = self.products();
-        let counted = products.aggregate(pipeline).hint(Hint::Name(index.into())).max_time(READ_TIME_MAX);
-        counted.with_type::<CategoryCount>().await?.try_collect().await
+        let found = self.db.aggregate(pipeline).max_time(READ_TIME_MAX).await?;
+        found.map_ok(|sale| sale.get_str("_id").unwrap_or_default().to_owned()).try_collect().await
     }
 
     /// Movements of a product, newest first, numbered below `before_seq`; one more than `limit` where there are more.
