@@ -33,7 +33,7 @@ use crate::{
         },
         auth::{self, AuthService, Users},
         catalog::CatalogService,
-        checkout::{self, CheckoutService, FulfilCheckouts},
+        checkout::{self, CheckoutService, ForgetRecommendations, FulfilCheckouts},
         events::{self, Consumer, EventHandler, EventStore, RELAY},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
@@ -303,6 +303,7 @@ impl App {
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
         event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
+        event_handlers.push(Arc::new(ForgetRecommendations::new(redis.clone())));
         Ok(Self {
             config: Arc::new(config),
             db,

@@ -22,7 +22,8 @@ use crate::{
     config::Switch,
     modules::{
         audit::{AuditStore, CallSearch},
-        auth, catalog, checkout,
+        auth, catalog,
+        checkout::{self, Recommendations},
         events::{
             self, EventStore,
             analytics::{self, AnalyticsReader},
@@ -110,6 +111,7 @@ impl App {
             .merge(kyc::review_router(self.kyc.clone()))
             .merge(catalog::router(self.catalog.clone()))
             .merge(checkout::router(self.checkouts.clone()))
+            .merge(checkout::recommendations_router(Recommendations::new(&self.db, &self.redis)))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),

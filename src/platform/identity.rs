@@ -422,6 +422,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Merchant {
     }
 }
 
+/// A customer, about itself.
+#[derive(Clone, Debug)]
+pub struct Customer(pub CurrentUser);
+
+impl<S: Send + Sync> FromRequestParts<S> for Customer {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
+        only(CurrentUser::from_request_parts(parts, state).await?, &[Role::Customer]).map(Self)
+    }
+}
+
 /// A merchant or a customer, about its own money and what it buys.
 #[derive(Clone, Debug)]
 pub struct MerchantOrCustomer(pub CurrentUser);

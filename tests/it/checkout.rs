@@ -29,7 +29,7 @@ pub fn cart(client_order_id: &str, lines: &[(&str, i64)]) -> Value {
         "payment": { "method": "wallet" } })
 }
 
-fn paid_elsewhere(client_order_id: &str, lines: &[(&str, i64)], payment_id: &str) -> Value {
+pub fn paid_elsewhere(client_order_id: &str, lines: &[(&str, i64)], payment_id: &str) -> Value {
     let mut body = cart(client_order_id, lines);
     // As shipments have it.
     body["shippingAddress"] = json!({ "name": "Eva Muster", "phone": "9876543210", "line1": "12 MG Road",
@@ -384,8 +384,9 @@ async fn completed_despite(point: &str) {
         app.get(&buyer, &path).await.expect(200).body["status"] == "completed"
     })
     .await;
-    eventually("its job is done", Duration::from_secs(30), async || {
-        app.all("jobs", doc! { "kind": "fulfil-checkout", "state": "done" }).await.len() == 1
+    // Those of handlers too: they were claimed by the one that died.
+    eventually("its jobs are done", Duration::from_secs(60), async || {
+        app.all("jobs", doc! { "state": { "$ne": "done" } }).await.is_empty()
     })
     .await;
     healthy.terminate().await;

@@ -112,6 +112,7 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("post", "/checkout/cancel", true),
     ("get", "/checkouts", true),
     ("get", "/checkouts/{checkoutId}", true),
+    ("get", "/recommendations", true),
     ("get", "/queues", true),
     ("get", "/queues/{queue}/jobs", true),
     ("get", "/queues/jobs/{jobId}", true),

@@ -53,6 +53,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("PATCH /products", Some(&[Role::Merchant])),
     ("GET /products/{productId}/movements", Some(&[Role::Merchant, Role::Auditor, Role::Admin])),
     ("/checkout", Some(&[Role::Merchant, Role::Customer])),
+    ("/recommendations", Some(&[Role::Customer])),
     ("/queues", Some(&[Role::Admin])),
     ("/schedules", Some(&[Role::Admin])),
     ("/tenants", Some(&[Role::Admin, Role::Manager])),

@@ -7,7 +7,7 @@
 //!
 //! Who buys: a customer, with the own wallet; or a merchant's own server, for a customer that it names, who has paid elsewhere.
 //!
-//! Collection: `checkouts`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid, CheckoutCompleted,
+//! What others bought too is recommended (`recommendations/`). Collection: `checkouts`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid, CheckoutCompleted,
 //! CheckoutCancelled`; they belong to the seller.
 
 mod commands;
@@ -17,6 +17,7 @@ mod giving_back;
 mod http;
 mod jobs;
 mod model;
+mod recommendations;
 mod requests;
 mod service;
 mod store;
@@ -26,7 +27,8 @@ pub use erasure::erase;
 pub use error::{CheckoutError, Shortage};
 pub use http::router;
 pub use jobs::{FulfilCheckouts, queue};
-pub use model::{CHECKOUTS, Checkout, CheckoutStatus, PaymentMethod, PaymentStatus};
+pub use model::{CHECKOUTS, Checkout, CheckoutStatus, PaymentMethod, PaymentStatus, Priority};
+pub use recommendations::{ForgetRecommendations, Recommendations, router as recommendations_router};
 pub use service::CheckoutService;
 pub use store::CheckoutStore;
 

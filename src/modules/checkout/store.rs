@@ -1,7 +1,11 @@
 //! Every read of checkouts. A finder takes who asks, always.
 
+use std::collections::HashSet;
+
 use bson::{Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
+use serde::Deserialize;
 
 use super::model::{CHECKOUTS, Checkout, CheckoutStatus};
 use crate::platform::{
@@ -42,6 +46,39 @@ pub struct CheckoutFilter {
     pub status: Option<CheckoutStatus>,
 }
 
+/// What was in a checkout, and whose it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PastCart {
+    pub(super) user_id: String,
+    pub(super) seller_id: String,
+    pub(super) status: CheckoutStatus,
+    pub(super) items: Vec<PastItem>,
+}
+
+/// One line of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PastItem {
+    pub(super) product_id: String,
+}
+
+impl PastCart {
+    /// Whether it was paid, and not given back.
+    pub(super) const fn is_bought(&self) -> bool {
+        matches!(self.status, CheckoutStatus::Paid | CheckoutStatus::Completed)
+    }
+
+    /// Its products, as often as they have lines.
+    pub(super) fn products(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().map(|item| item.product_id.as_str())
+    }
+
+    fn fields() -> Document {
+        doc! { "userId": 1, "sellerId": 1, "status": 1, "items.productId": 1 }
+    }
+}
+
 impl CheckoutStore {
     /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[CHECKOUTS];
@@ -61,6 +98,7 @@ impl CheckoutStore {
                 .unique()
                 .partial(doc! { "externalPayment": { "$exists": true } }),
             Index::new(CHECKOUTS, "buyer", doc! { "userId": 1, "_id": -1 }),
+            Index::new(CHECKOUTS, "products", doc! { "userId": 1, "items.productId": 1 }),
             Index::new(CHECKOUTS, "seller", doc! { "sellerId": 1, "_id": -1 }),
         ]
     }
@@ -76,6 +114,49 @@ impl CheckoutStore {
     pub async fn find(&self, whose: Whose<'_>, checkout_id: &str) -> Result<Option<Checkout>> {
         let (field, id) = whose.field();
         self.checkouts().find_one(doc! { "_id": checkout_id, field: id }).max_time(READ_TIME_MAX).await
+    }
+
+    /// What these checkouts are about.
+    pub(super) async fn carts(&self, checkout_ids: &[String]) -> Result<Vec<PastCart>> {
+        let checkouts = self.db.collection::<PastCart>(CHECKOUTS);
+        let these = checkouts.find(doc! { "_id": { "$in": checkout_ids } });
+        these.projection(PastCart::fields()).max_time(READ_TIME_MAX).await?.try_collect().await
+    }
+
+    /// What each of these users asked for lately, at most `each`, the latest first.
+    pub(super) async fn latest_carts(&self, user_ids: &[String], each: i64) -> Result<Vec<PastCart>> {
+        let users: Vec<Document> = user_ids.iter().map(|id| doc! { "_id": id }).collect();
+        let pipeline = [
+            doc! { "$documents": users },
+            doc! { "$lookup": { "from": CHECKOUTS, "localField": "_id", "foreignField": "userId", "as": "cart", "pipeline": [
+                { "$sort": { "_id": -1 } },
+                { "$limit": each },
+                { "$project": PastCart::fields() },
+            ] } },
+            doc! { "$unwind": "$cart" },
+            doc! { "$replaceRoot": { "newRoot": "$cart" } },
+        ];
+        let found = self.db.aggregate(pipeline).max_time(READ_TIME_MAX).with_type::<PastCart>();
+        found.await?.try_collect().await
+    }
+
+    /// Those of these products that the user has ever asked for.
+    pub(super) async fn asked_for(&self, user_id: &str, product_ids: &[String]) -> Result<HashSet<String>> {
+        if product_ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let products: Vec<Document> = product_ids.iter().map(|id| doc! { "_id": id }).collect();
+        let pipeline = [
+            doc! { "$documents": products },
+            doc! { "$lookup": { "from": CHECKOUTS, "localField": "_id", "foreignField": "items.productId", "as": "cart", "pipeline": [
+                { "$match": { "userId": user_id } },
+                { "$limit": 1 },
+                { "$project": { "_id": 1 } },
+            ] } },
+            doc! { "$match": { "cart": { "$ne": [] } } },
+        ];
+        let found = self.db.aggregate(pipeline).max_time(READ_TIME_MAX).await?;
+        found.map_ok(|product| product.get_str("_id").unwrap_or_default().to_owned()).try_collect().await
     }
 
     /// Checkouts of the buyer or the seller, newest first, older than `before_id`. What no index narrows down is compared checkout
