@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::modes::Step;
 
-/// Mails kept; older ones are forgotten.
+/// Mails kept, and their bytes; older ones are forgotten.
 const MAILS_MAX: usize = 10_000;
+const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A file in a mail.
 #[derive(Clone, Serialize)]
@@ -93,6 +94,7 @@ impl Mail {
 #[derive(Default)]
 pub struct Mails {
     mails: Vec<Mail>,
+    bytes: usize,
     numbered: u64,
     known: HashSet<String>,
     /// Mails that came again under a known `Message-ID`, kept or not.
@@ -113,10 +115,11 @@ impl Mails {
         let is_new = mail.message_id.is_empty() || self.known.insert(mail.message_id.clone());
         self.repeated += u64::from(!is_new);
         if is_new || !deduplicates {
-            if self.mails.len() >= MAILS_MAX {
-                self.mails.remove(0);
-            }
+            self.bytes += mail.bytes;
             self.mails.push(mail);
+            while self.mails.len() > MAILS_MAX || (self.bytes > KEPT_BYTES_MAX && self.mails.len() > 1) {
+                self.bytes -= self.mails.remove(0).bytes;
+            }
         }
     }
 
