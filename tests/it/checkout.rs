@@ -420,6 +420,8 @@ async fn who_bought_can_be_erased() {
     let body = paid_elsewhere("k-1", &[(&product_id, 1)], "pay_1");
     let named = app.post(&seller, "/checkout", &body).await.expect(202).body;
     let (own, named) = (text(&own, "checkoutId"), text(&named, "checkoutId"));
+    let kept = json!({ "name": "Eva Muster", "addresses": [{ "address": cart("k", &[])["shippingAddress"] }] });
+    app.request(Method::PUT, "/customers/me", Some(&buyer.token), Some(&kept)).await.expect(200);
     seal_all(&app).await;
     for (args, erased, kept) in [(["--user", &buyer.user_id], own, Some(named)), (["--order", named], named, None)] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_waybill"));
@@ -434,6 +436,63 @@ async fn who_bought_can_be_erased() {
             let kept = app.get(&seller, &format!("/checkouts/{kept}")).await.expect(200).body;
             assert_eq!(kept["customer"]["name"], "Eva Muster");
         }
+    }
+    assert_eq!(app.get(&buyer, "/customers/me").await.expect(200).body["name"], Value::Null);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_customer_keeps_addresses_for_the_next_checkout() {
+    let app = TestApp::start().await;
+    let (eva, other) = (app.user(Role::Customer).await, app.user(Role::Customer).await);
+    let put = async |body: &Value| app.request(Method::PUT, "/customers/me", Some(&eva.token), Some(body)).await;
+    let empty = json!({ "name": null, "phone": null, "addresses": [], "updatedAt": null });
+    assert_eq!(app.get(&eva, "/customers/me").await.expect(200).body, empty);
+    let address = cart("k", &[])["shippingAddress"].clone();
+    let home = json!({ "label": "Home", "address": address });
+    let work = json!({ "isDefault": true, "address": address });
+    let body = |addresses: &[&Value]| json!({ "name": " Eva  ", "phone": "0049 30 123456", "addresses": addresses });
+    let defaults = |shown: &Value| {
+        shown["addresses"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|kept| kept["isDefault"].as_bool().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let shown = put(&body(&[&home, &home])).await.expect(200).body;
+    assert_eq!((&shown["name"], &shown["phone"]), (&json!("Eva"), &json!("+4930123456")));
+    assert_eq!(defaults(&shown), [true, false], "the first, where none is said to be");
+    for (field, value) in address.as_object().unwrap() {
+        assert_eq!(&shown["addresses"][0]["address"][field], value, "{field}");
+    }
+    let again = put(&body(&[&home, &home])).await.expect(200).body;
+    assert_eq!((&again, &app.get(&eva, "/customers/me").await.expect(200).body), (&shown, &shown), "no change");
+    assert_eq!(defaults(&put(&body(&[&home, &work])).await.expect(200).body), [false, true]);
+    assert_eq!(app.get(&other, "/customers/me").await.expect(200).body, empty, "nobody else's");
+
+    let mut wrong = home.clone();
+    (wrong["address"]["country"], wrong["address"]["line1"]) = (json!("XX"), json!(""));
+    wrong["label"] = json!("x".repeat(61));
+    let refused = put(&json!({ "name": "", "phone": "12", "addresses": [home, wrong] })).await.expect(422);
+    let mut blamed = refused.blamed();
+    blamed.sort();
+    assert_eq!(
+        blamed,
+        [
+            "addresses[1].address.country:country",
+            "addresses[1].address.line1:length",
+            "addresses[1].label:length",
+            "name:length",
+            "phone:phone"
+        ]
+    );
+    assert_eq!(put(&body(&[&work, &work])).await.expect(422).blamed(), ["addresses:ambiguous"]);
+    assert_eq!(put(&body(&[&home; 21])).await.expect(422).blamed(), ["addresses:length"]);
+    assert_eq!(put(&body(&[&home; 20])).await.expect(200).body["addresses"].as_array().unwrap().len(), 20);
+    for collection in ["events", "audit_events", "outbox", "jobs"] {
+        let stored = format!("{:?}", app.all(collection, doc! {}).await);
+        assert!(!["Hauptstr", "30123456"].iter().any(|personal| stored.contains(personal)), "{collection}");
     }
     app.finish().await;
 }

@@ -62,6 +62,8 @@ const KEPT: &[Kept] = &[
         why: "the merchant's name of a payment, which may be any word and pays once",
     },
     Kept { collection: "checkouts", field: "externalPayment", why: "the same" },
+    Kept { collection: "customers", field: "name", why: "what a customer keeps for checkouts, shown to nobody else" },
+    Kept { collection: "customers", field: "addresses", why: "the same" },
     Kept {
         collection: "products",
         field: "sku",
@@ -153,6 +155,12 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
             "shippingAddress": { "name": "Eva Muster", "phone": "+4930123456", "line1": "Hauptstr. 4", "line2": "2nd floor", "city": "Berlin", "state": "Berlin",
                 "postcode": "10115", "country": "DE" },
             "payment": { "method": "external", "paymentId": "pay_#" }, "priority": "rush", "currency": "INR",
+        }),
+        ("put", "/customers/me") => json!({
+            "name": "Eva Muster", "phone": "+4930123456",
+            "addresses": [{ "label": "Home", "isDefault": true, "address": {
+                "name": "Eva", "phone": "+4930123457", "line1": "Hauptstr. 4", "line2": "Hof", "city": "Berlin", "state": "Berlin",
+                "postcode": "10115", "country": "DE" } }],
         }),
         ("post", "/checkout/cancel") => json!({ "clientOrderId": "k-1", "reason": "Not needed." }),
         ("post", "/products") => json!({
@@ -529,7 +537,7 @@ async fn no_route_keeps_or_tells_what_is_secret() {
     let log = process.log();
     assert!(log.contains("TRACE"), "it logs everything");
     app.base = ours;
-    for collection in ["orders", "products", "checkouts"] {
+    for collection in ["orders", "products", "checkouts", "customers"] {
         assert!(app.holds_secret(&search, collection).await, "what was sent has arrived in {collection}");
     }
     app.expect_kept_to_itself(&search, KEPT, &log, &metrics).await;

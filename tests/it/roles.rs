@@ -54,6 +54,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("GET /products/{productId}/movements", Some(&[Role::Merchant, Role::Auditor, Role::Admin])),
     ("/checkout", Some(&[Role::Merchant, Role::Customer])),
     ("/recommendations", Some(&[Role::Customer])),
+    ("/customers", Some(&[Role::Customer])),
     ("/queues", Some(&[Role::Admin])),
     ("/schedules", Some(&[Role::Admin])),
     ("/tenants", Some(&[Role::Admin, Role::Manager])),

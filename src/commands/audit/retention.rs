@@ -77,6 +77,10 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     if checkouts > 0 {
         println!("{:<24} {checkouts} checkout(s)", "names and addresses");
     }
+    let profile = checkout::erase_profile(&db, &eraser, &subject, &args.reason).await;
+    if profile.map_err(|error| error.to_string())? {
+        println!("{:<24} of the customer", "profile");
+    }
     for (collection, records) in &erased.records {
         println!("{collection:<24} {records} record(s)");
     }

@@ -28,4 +28,4 @@ pub use http::{ProductResponse, router};
 pub use model::{MOVEMENTS, MovementKind, PRODUCTS, Product, ProductStatus, QUANTITY_MAX, StockMovement};
 pub use service::CatalogService;
 pub use stock::{Entry, Reference, Refusal, move_stock};
-pub use store::CatalogStore;
+pub use store::{CatalogStore, ProductFilter};

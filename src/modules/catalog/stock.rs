@@ -101,6 +101,7 @@ pub(super) fn record(
     product.events += 1;
     let mut data =
         doc! { "status": product.status.as_str(), "stock": product.stock, "lowStockAt": product.low_stock_at };
+    data.extend(product.tenant_id.as_ref().map(|tenant_id| ("tenantId".to_owned(), tenant_id.into())));
     if !changed.is_empty() {
         data.insert("changed", changed.to_vec());
     }

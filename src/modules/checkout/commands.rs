@@ -69,6 +69,8 @@ pub(super) struct CreateCheckout {
 /// A cart that can be bought, if there is enough of everything.
 struct Cart {
     seller_id: String,
+    /// In which they were put on sale.
+    tenant_id: Option<String>,
     currency: Currency,
     total: i64,
     items: Vec<CheckoutItem>,
@@ -168,13 +170,13 @@ impl CreateCheckout {
         let (Some(first), Some(currency), true) = (first, currency, faults.is_empty()) else {
             return Err(CheckoutError::Cart(faults));
         };
-        let seller_id = first.seller_id.clone();
+        let (seller_id, tenant_id) = (first.seller_id.clone(), first.tenant_id.clone());
         let Some(total) = total.filter(|total| *total <= AMOUNT_MAX) else {
             let message = "come to more than can be paid at once";
             return Err(CheckoutError::Cart(vec![FieldError::new("items", "too_much", message)]));
         };
         let products = wanted.into_iter().filter_map(|(id, wanted)| Some((products.remove(id)?, wanted))).collect();
-        Ok(Cart { seller_id, currency, total, items, products })
+        Ok(Cart { seller_id, tenant_id, currency, total, items, products })
     }
 
     /// Takes money and stock. There is enough stock; whether there is enough money the ledger says before anything is changed.
@@ -216,7 +218,7 @@ impl CreateCheckout {
             order_number: readable_number(&self.checkout_id),
             user_id: self.user_id.clone(),
             seller_id: cart.seller_id,
-            tenant_id: self.tenant_id.clone(),
+            tenant_id: self.tenant_id.clone().or(cart.tenant_id),
             client_order_id: self.client_order_id.clone(),
             fingerprint: self.fingerprint.clone(),
             status: CheckoutStatus::Pending,
@@ -292,6 +294,17 @@ impl Command for CancelCheckout {
 /// Records what happened to a checkout, which is to be written afterwards. It is told to the seller.
 pub(super) fn record(view: &mut View, checkout: &mut Checkout, event_id: &str, kind: &str, actor: &Actor) {
     checkout.events += 1;
+    let mut data = doc! {
+        "clientOrderId": &checkout.client_order_id,
+        "buyerId": &checkout.user_id,
+        "status": checkout.status.as_str(),
+        "method": checkout.payment.method.as_str(),
+        "total": checkout.total,
+        "currency": checkout.currency.code(),
+        // Also where it was given back since.
+        "paid": !matches!(checkout.payment.status, PaymentStatus::Pending | PaymentStatus::Failed),
+    };
+    data.extend(checkout.tenant_id.as_ref().map(|tenant_id| ("tenantId".to_owned(), tenant_id.into())));
     let event = Event {
         id: event_id.to_owned(),
         kind: kind.into(),
@@ -299,14 +312,7 @@ pub(super) fn record(view: &mut View, checkout: &mut Checkout, event_id: &str, k
         user_id: checkout.seller_id.clone(),
         seq: checkout.events,
         actor: actor.clone(),
-        data: doc! {
-            "clientOrderId": &checkout.client_order_id,
-            "buyerId": &checkout.user_id,
-            "status": checkout.status.as_str(),
-            "method": checkout.payment.method.as_str(),
-            "total": checkout.total,
-            "currency": checkout.currency.code(),
-        },
+        data,
         at: view.now(),
     };
     events::record(view, &event);

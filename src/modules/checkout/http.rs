@@ -26,14 +26,13 @@ const PAGE: usize = 20;
 /// A cart of a hundred lines, with the longest names.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// The routes.
-pub fn router(service: CheckoutService) -> OpenApiRouter {
+/// The routes of checkouts.
+pub(super) fn router() -> OpenApiRouter<CheckoutService> {
     OpenApiRouter::new()
         .routes(routes!(check_out))
         .routes(routes!(cancel_checkout))
         .routes(routes!(list_checkouts))
         .routes(routes!(get_checkout))
-        .with_state(service)
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,7 +69,7 @@ struct BuyerResponse {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct ShippingAddressResponse {
+pub(super) struct ShippingAddressResponse {
     name: Option<String>,
     phone: Option<String>,
     line1: String,
@@ -79,6 +78,13 @@ struct ShippingAddressResponse {
     state: Option<String>,
     postcode: String,
     country: String,
+}
+
+impl From<ShippingAddress> for ShippingAddressResponse {
+    fn from(address: ShippingAddress) -> Self {
+        let ShippingAddress { name, phone, line1, line2, city, state, postcode, country } = address;
+        Self { name, phone, line1, line2, city, state, postcode, country }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,11 +135,7 @@ impl From<Checkout> for CheckoutResponse {
             priority: checkout.priority,
             items: checkout.items.into_iter().map(Into::into).collect(),
             customer: checkout.customer.map(|Customer { name, email, phone }| BuyerResponse { name, email, phone }),
-            shipping_address: checkout.shipping_address.map(
-                |ShippingAddress { name, phone, line1, line2, city, state, postcode, country }| {
-                    ShippingAddressResponse { name, phone, line1, line2, city, state, postcode, country }
-                },
-            ),
+            shipping_address: checkout.shipping_address.map(Into::into),
             payment: CheckoutPaymentResponse {
                 method: checkout.payment.method,
                 status: checkout.payment.status,

@@ -7,10 +7,13 @@
 //!
 //! Who buys: a customer, with the own wallet; or a merchant's own server, for a customer that it names, who has paid elsewhere.
 //!
-//! What others bought too is recommended (`recommendations/`). Collection: `checkouts`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid, CheckoutCompleted,
+//! What others bought too is recommended (`recommendations/`). What customers keep for the next checkout (`customers.rs`) is theirs
+//! alone. Collections: `checkouts`, `customers`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid, CheckoutCompleted,
 //! CheckoutCancelled`; they belong to the seller.
 
 mod commands;
+mod customers;
+mod customers_http;
 mod erasure;
 mod error;
 mod giving_back;
@@ -23,14 +26,21 @@ mod service;
 mod store;
 pub mod transitions;
 
+use utoipa_axum::router::OpenApiRouter;
+
+pub use customers::erase_profile;
 pub use erasure::erase;
 pub use error::{CheckoutError, Shortage};
-pub use http::router;
 pub use jobs::{FulfilCheckouts, queue};
-pub use model::{CHECKOUTS, Checkout, CheckoutStatus, PaymentMethod, PaymentStatus, Priority};
+pub use model::{CHECKOUTS, Checkout, CheckoutItem, CheckoutStatus, PaymentMethod, PaymentStatus, Priority};
 pub use recommendations::{ForgetRecommendations, Recommendations, router as recommendations_router};
 pub use service::CheckoutService;
-pub use store::CheckoutStore;
+pub use store::{CheckoutStore, Whose};
+
+/// The routes.
+pub fn router(service: CheckoutService) -> OpenApiRouter {
+    http::router().merge(customers_http::router()).with_state(service)
+}
 
 /// The queue of what follows from a payment.
 pub const CHECKOUTS_QUEUE: &str = "checkouts-queue";

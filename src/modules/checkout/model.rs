@@ -14,6 +14,8 @@ use crate::platform::{
 
 /// The collection.
 pub const CHECKOUTS: &str = "checkouts";
+/// What customers keep for their checkouts.
+pub(super) const CUSTOMERS: &str = "customers";
 
 /// Where a checkout is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -216,7 +218,7 @@ pub struct Checkout {
     pub user_id: String,
     /// The merchant whose products they are.
     pub seller_id: String,
-    /// The tenant of the merchant who asked for it.
+    /// The tenant in which it was sold: that of the merchant who asked for it, else that in which the product was put on sale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
     /// The asker's id; unique per asker, for ever.

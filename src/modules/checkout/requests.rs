@@ -83,6 +83,19 @@ pub(super) struct ShippingAddressRequest {
     country: String,
 }
 
+/// An empty text is none.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+impl From<ShippingAddressRequest> for ShippingAddress {
+    fn from(request: ShippingAddressRequest) -> Self {
+        let ShippingAddressRequest { name, phone, line1, line2, city, state, postcode, country } = request;
+        let (name, phone, line2, state) = (given(name), given(phone), given(line2), given(state));
+        Self { name, phone, line1, line2, city, state, postcode, country }
+    }
+}
+
 /// A way to pay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -143,34 +156,13 @@ impl CheckoutRequest {
             MethodRequest::Wallet => PaymentMethod::Wallet,
             MethodRequest::External => PaymentMethod::External,
         };
-        // An empty text is none.
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let BuyerRequest { name, email, phone } = self.customer;
-        let ShippingAddressRequest {
-            name: receiver,
-            phone: receiver_phone,
-            line1,
-            line2,
-            city,
-            state,
-            postcode,
-            country,
-        } = self.shipping_address;
         let lines = self.items.into_iter();
         Ok(NewCheckout {
             client_order_id: self.client_order_id,
             lines: lines.map(|line| CartLine { product_id: line.product_id, quantity: line.quantity }).collect(),
             customer: Customer { name, email, phone: given(phone) },
-            shipping_address: ShippingAddress {
-                name: given(receiver),
-                phone: given(receiver_phone),
-                line1,
-                line2: given(line2),
-                city,
-                state: given(state),
-                postcode,
-                country,
-            },
+            shipping_address: self.shipping_address.into(),
             method,
             priority: self.priority.unwrap_or_default(),
             currency: self.currency,
@@ -229,7 +221,7 @@ fn email_address(email: &str) -> Result<(), ValidationError> {
     ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
 }
 
-fn phone_number(phone: &str) -> Result<(), ValidationError> {
+pub(super) fn phone_number(phone: &str) -> Result<(), ValidationError> {
     let is_one = phone.is_empty() || international(phone).as_deref() == Some(phone);
     ensure(is_one, "phone", "must be a telephone number with the country's code, such as +4930123456")
 }

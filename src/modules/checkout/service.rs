@@ -7,6 +7,7 @@ use std::sync::{
 
 use super::{
     commands::{CancelCheckout, CheckoutReply, CreateCheckout},
+    customers::{CustomerProfile, PutProfile, find_profile},
     error::CheckoutError,
     model::{Checkout, NewCheckout, PaymentMethod, fingerprint},
     store::{CheckoutFilter, CheckoutStore, Whose},
@@ -74,7 +75,7 @@ impl CheckoutService {
             gate: self.gate,
             user_id: user.user_id.clone(),
             only_of: (user.role == Role::Merchant).then(|| user.user_id.clone()),
-            tenant_id: user.tenant_id.clone(),
+            tenant_id: user.tenant_id.clone().filter(|_| user.role == Role::Merchant),
             fingerprint: fingerprint(&new),
             client_order_id: new.client_order_id,
             lines: new.lines,
@@ -114,6 +115,17 @@ impl CheckoutService {
             event_id: new_id("evt"),
         };
         self.lane.submit(command).await?
+    }
+
+    /// What the caller keeps for checkouts.
+    pub(super) async fn profile(&self, user: &CurrentUser) -> Result<Option<CustomerProfile>, CheckoutError> {
+        Ok(find_profile(self.store.db(), &user.user_id).await?)
+    }
+
+    /// Replaces it.
+    pub(super) async fn put_profile(&self, profile: CustomerProfile) -> Result<CustomerProfile, CheckoutError> {
+        self.ensure_ready()?;
+        Ok(self.lane.submit(PutProfile { profile }).await?)
     }
 
     /// One of the caller's checkouts.

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::Deserialize;
 
-use super::model::{CHECKOUTS, Checkout, CheckoutStatus};
+use super::model::{CHECKOUTS, CUSTOMERS, Checkout, CheckoutStatus};
 use crate::platform::{
     mongo::{Index, READ_TIME_MAX},
     walk::{Direction, Paged, STAGES, TimeRange, Walk, given, paged},
@@ -81,7 +81,7 @@ impl PastCart {
 
 impl CheckoutStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[CHECKOUTS];
+    pub const COLLECTIONS: &[&str] = &[CHECKOUTS, CUSTOMERS];
 
     /// A store over `db`.
     #[must_use]
@@ -101,6 +101,11 @@ impl CheckoutStore {
             Index::new(CHECKOUTS, "products", doc! { "userId": 1, "items.productId": 1 }),
             Index::new(CHECKOUTS, "seller", doc! { "sellerId": 1, "_id": -1 }),
         ]
+    }
+
+    /// Where they are.
+    pub(super) const fn db(&self) -> &Database {
+        &self.db
     }
 
     fn checkouts(&self) -> Collection<Checkout> {

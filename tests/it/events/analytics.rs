@@ -8,6 +8,7 @@ use waybill::{modules::events::analytics, platform::identity::Role};
 
 use super::Following;
 use crate::{
+    checkout::cart,
     support::{TestApp, User},
     tenants::{join, tenant},
 };
@@ -132,6 +133,12 @@ async fn a_tenants_sums_are_those_of_what_members_did_in_it() {
     for (user, order) in [(&member, "c-1"), (&member, "c-2"), (&stranger, "c-1")] {
         app.created(user, order).await;
     }
+    let (buyer, outside) = (app.customer(100_000_000).await, app.stocked(&stranger, "A-1", 9).await);
+    let inside = app.stocked(&member, "A-1", 9).await;
+    for (name, product_id) in [("k-1", &inside), ("k-2", &inside), ("k-3", &outside)] {
+        app.post(&buyer, "/checkout", &cart(name, &[(product_id, 1)])).await.expect(202);
+    }
+    app.post(&buyer, "/checkout/cancel", &json!({ "clientOrderId": "k-2" })).await.expect(202);
     let on = Following::with(&app, Vec::new());
     app.run_jobs().await;
     on.run().await;
@@ -149,6 +156,34 @@ async fn a_tenants_sums_are_those_of_what_members_did_in_it() {
     ] {
         assert_eq!(created(user, &query).await, expected, "{query}");
     }
+    let price =
+        app.get(&buyer, &format!("/products/{inside}")).await.expect(200).body["price"]["amount"].as_i64().unwrap();
+    let sold = |sales: i64, taken_back: i64| {
+        let (gross, refunds) = (sales * price, taken_back * price);
+        json!({ "currency": "INR", "sales": sales, "takenBack": taken_back, "gross": gross, "refunds": refunds,
+            "net": gross - refunds })
+    };
+    for (user, query, expected) in [
+        (&manager, String::new(), Some(sold(2, 1))),
+        (&manager, of(&stranger), None),
+        (&foreign, String::new(), None),
+        (&member, String::new(), Some(sold(2, 1))),
+        (&stranger, String::new(), Some(sold(1, 0))),
+        (&admin, String::new(), Some(sold(3, 1))),
+        (&admin, of(&stranger), Some(sold(1, 0))),
+    ] {
+        let answer = app.get(user, &format!("/analytics/earnings{query}")).await.expect(200).body;
+        let mut days = answer["items"].as_array().unwrap().clone();
+        days.iter_mut().for_each(|day| drop(day.as_object_mut().unwrap().remove("day")));
+        assert_eq!(
+            (json!(days), &answer["totals"]),
+            (answer["totals"].clone(), &json!(Vec::from_iter(expected))),
+            "{query}"
+        );
+    }
+    let refused = app.get(&member, "/analytics/earnings?from=2026-01-02&to=2026-01-01").await.expect(422);
+    assert_eq!(refused.blamed(), ["from:invalid"]);
+    app.get(&buyer, "/analytics/earnings").await.expect(403);
     let loner = app.user(Role::Manager).await;
     assert_eq!(app.get(&loner, "/analytics/daily").await.expect(404).code(), "analytics.not_found");
     let before = sums(&app).await;

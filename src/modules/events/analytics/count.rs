@@ -15,6 +15,11 @@ const COUNTED: &[(&str, &str)] = &[
     ("OrderCancelled", "cancelled"),
     ("OrderNeedsAttention", "needsAttention"),
 ];
+/// Types of events about checkouts, and what their number and amount are called.
+const SOLD: &[(&str, &str, &str)] =
+    &[("CheckoutPaid", "sales", "gross"), ("CheckoutCancelled", "takenBack", "refunds")];
+/// What stands for the provider in sums of checkouts, which have none.
+pub(super) const CHECKOUTS: &str = "checkouts";
 /// Fields of an event that are read for it.
 pub(super) const FIELDS: &[&str] = &[
     "type",
@@ -26,13 +31,15 @@ pub(super) const FIELDS: &[&str] = &[
     "data.charged",
     "data.refunded",
     "data.currency",
+    "data.total",
+    "data.paid",
 ];
 /// An order is not older than this when it is confirmed; what says so is no age.
 const AGE_MS_MAX: i64 = 366 * 24 * 3_600_000;
 
 /// Whether events of this type are counted.
 pub(super) fn is_counted(kind: &str) -> bool {
-    COUNTED.iter().any(|(known, _)| *known == kind)
+    COUNTED.iter().any(|(known, _)| *known == kind) || SOLD.iter().any(|(known, ..)| *known == kind)
 }
 
 /// The day of a moment, in UTC.
@@ -67,10 +74,36 @@ fn whole(document: &Document, field: &str, most: i64) -> Option<i64> {
     value.as_i64().or_else(|| value.as_i32().map(i64::from)).filter(|value| (0..=most).contains(value))
 }
 
+/// What may be the name of a field.
+fn currency_of(data: &Document) -> Option<&str> {
+    let currency = data.get_str("currency").ok()?;
+    (currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(currency)
+}
+
 impl Counts {
+    /// Adds a checkout, or takes one back that was paid: one that never was has never been counted.
+    fn add_checkout(&mut self, event: &Document, count: &str, amount: &str) -> Option<()> {
+        let (user_id, at) = (event.get_str("userId").ok()?, event.get_datetime("at").ok()?);
+        let data = event.get_document("data").ok()?;
+        let (currency, total) = (currency_of(data)?, whole(data, "total", AMOUNT_MAX)?);
+        if !data.get_bool("paid").ok()? {
+            return None;
+        }
+        let tenant_id = data.get_str("tenantId").ok().map(str::to_owned);
+        let place = Place { day: day_of(*at), tenant_id, user_id: user_id.into(), provider: CHECKOUTS.into() };
+        let sums = self.0.entry(place).or_default();
+        for (field, by) in [(count, 1), (amount, total)] {
+            *sums.add.entry(format!("{field}.{currency}")).or_default() += by;
+        }
+        Some(())
+    }
+
     /// Adds what an event counts for. One that can't be read counts for nothing.
     pub(super) fn add(&mut self, event: &Document) {
         let kind = event.get_str("type").unwrap_or_default();
+        if let Some((_, count, amount)) = SOLD.iter().find(|(known, ..)| *known == kind) {
+            return self.add_checkout(event, count, amount).unwrap_or_default();
+        }
         let Some((_, name)) = COUNTED.iter().find(|(known, _)| *known == kind) else { return };
         let (Ok(user_id), Ok(at), Ok(data)) =
             (event.get_str("userId"), event.get_datetime("at"), event.get_document("data"))
@@ -83,10 +116,7 @@ impl Counts {
         let sums = self.0.entry(place).or_default();
         let mut add = |field: String, by: i64| *sums.add.entry(field).or_default() += by;
         add((*name).to_owned(), 1);
-        if let Ok(currency) = data.get_str("currency")
-            && currency.len() == 3
-            && currency.bytes().all(|byte| byte.is_ascii_uppercase())
-        {
+        if let Some(currency) = currency_of(data) {
             for field in ["charged", "refunded"] {
                 if let Some(amount) = whole(data, field, AMOUNT_MAX) {
                     add(format!("{field}.{currency}"), amount);
@@ -160,6 +190,38 @@ mod tests {
         assert_eq!((added, sums.confirm_max_ms), (expected.to_vec(), Some(700)));
         let (place, sums) = counts.0.pop_first().expect("a place of the tenant's");
         assert_eq!((&*place.id(3), sums.add.len()), ("3/2025-12-31/ten_1/usr_1/p", 1));
+        assert!(counts.0.is_empty());
+    }
+
+    #[test]
+    fn a_checkout_that_is_taken_back_counts_only_where_it_was_paid() {
+        let mut counts = Counts::default();
+        let sold = |paid: bool, currency: &str| doc! { "total": 5_i64, "currency": currency, "paid": paid };
+        for (kind, data) in [
+            ("CheckoutCreated", sold(false, "INR")),
+            ("CheckoutPaid", sold(true, "INR")),
+            ("CheckoutPaid", sold(true, "INR")),
+            ("CheckoutPaid", sold(true, "EUR")),
+            ("CheckoutCancelled", sold(true, "INR")),
+            ("CheckoutCancelled", sold(false, "INR")),
+            ("CheckoutPaid", sold(true, "$IN")),
+            ("CheckoutPaid", doc! { "total": -5_i64, "currency": "INR", "paid": true }),
+            ("CheckoutPaid", doc! { "total": 5_i64, "currency": "INR" }),
+        ] {
+            counts.add(&event(kind, data));
+        }
+        let (place, sums) = counts.0.pop_first().expect("a place");
+        assert_eq!(place.id(1), "1/2025-12-31/-/usr_1/checkouts");
+        let added: Vec<_> = sums.add.iter().map(|(field, by)| (field.as_str(), *by)).collect();
+        let expected = [
+            ("gross.EUR", 5),
+            ("gross.INR", 10),
+            ("refunds.INR", 5),
+            ("sales.EUR", 1),
+            ("sales.INR", 2),
+            ("takenBack.INR", 1),
+        ];
+        assert_eq!(added, expected);
         assert!(counts.0.is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! `/analytics/daily`
+//! `/analytics/daily`, `/analytics/earnings`
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
-use super::{super::counters, count::day_of, store::DAILY};
+use super::{
+    super::counters,
+    count::{CHECKOUTS, day_of},
+    store::DAILY,
+};
 use crate::platform::{
     clock::{Clock, Rfc3339Time},
     error::{AppError, ErrorKind, FieldError, Problem},
@@ -39,7 +43,7 @@ pub struct AnalyticsReader {
 
 /// The route.
 pub fn router(reader: AnalyticsReader) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(list_daily)).with_state(reader)
+    OpenApiRouter::new().routes(routes!(list_daily)).routes(routes!(list_earnings)).with_state(reader)
 }
 
 /// `GET /analytics/daily`
@@ -55,7 +59,7 @@ struct DailyQuery {
     #[validate(custom(function = "day_shape"))]
     #[param(example = "2026-01-31")]
     to: Option<String>,
-    /// Of this merchant's orders. A merchant sees its own only, a manager those of the tenant.
+    /// Of this merchant. A merchant sees its own only, a manager those of the tenant.
     #[validate(custom(function = "user_id_shape"))]
     user_id: Option<String>,
 }
@@ -179,7 +183,83 @@ impl DaySums {
     }
 }
 
-/// Whose orders; all where nothing is named.
+/// What was sold, by day and currency, and in all.
+#[derive(Debug, Serialize, ToSchema)]
+struct EarningsResponse {
+    /// Oldest day first; only days on which something was sold or taken back.
+    items: Vec<DayEarningsResponse>,
+    /// Of all these days, by currency.
+    totals: Vec<EarningsSums>,
+}
+
+/// What was sold on one day in one currency.
+#[derive(Debug, Serialize, ToSchema)]
+struct DayEarningsResponse {
+    /// In UTC.
+    #[schema(example = "2026-01-31")]
+    day: String,
+    #[serde(flatten)]
+    sums: EarningsSums,
+}
+
+/// Checkouts that were paid, and those of them that were cancelled: a refund counts on the day on which it was made, so a day's `net`
+/// may be below zero.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EarningsSums {
+    currency: Currency,
+    /// Checkouts that were paid.
+    sales: i64,
+    /// Checkouts that were paid and then cancelled.
+    taken_back: i64,
+    /// Minor units.
+    gross: i64,
+    /// Minor units.
+    refunds: i64,
+    /// `gross` less `refunds`.
+    net: i64,
+}
+
+impl EarningsSums {
+    const fn nothing(currency: Currency) -> Self {
+        Self { currency, sales: 0, taken_back: 0, gross: 0, refunds: 0, net: 0 }
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.sales, other.sales),
+            (&mut self.taken_back, other.taken_back),
+            (&mut self.gross, other.gross),
+            (&mut self.refunds, other.refunds),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.net = self.gross.saturating_sub(self.refunds);
+    }
+}
+
+/// What a document of sums says, by currency.
+fn earnings_of(sums: &Document) -> Vec<EarningsSums> {
+    let mut found: BTreeMap<String, EarningsSums> = BTreeMap::new();
+    for field in ["sales", "takenBack", "gross", "refunds"] {
+        let Ok(by_currency) = sums.get_document(field) else { continue };
+        for code in by_currency.keys() {
+            let Some(currency) = Currency::from_code(code) else { continue };
+            let value = whole(by_currency, code);
+            let mut one = EarningsSums::nothing(currency);
+            match field {
+                "sales" => one.sales = value,
+                "takenBack" => one.taken_back = value,
+                "gross" => one.gross = value,
+                _ => one.refunds = value,
+            }
+            found.entry(code.clone()).or_insert_with(|| EarningsSums::nothing(currency)).add(&one);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Whose sums; all where nothing is named.
 struct Whose {
     tenant_id: Option<String>,
     user_id: Option<String>,
@@ -199,20 +279,69 @@ impl Whose {
 }
 
 impl AnalyticsReader {
-    async fn days(&self, from: &str, to: &str, whose: &Whose) -> mongodb::error::Result<Vec<DayResponse>> {
+    /// Gives the sums of these days that are of orders, or of checkouts.
+    async fn each(
+        &self,
+        (from, to): (&str, &str),
+        whose: &Whose,
+        of_checkouts: bool,
+        mut each: impl FnMut(&Document) + Send,
+    ) -> mongodb::error::Result<()> {
         let generation = counters::read(&self.db, None).await?.analytics.generation;
-        let mut filter = doc! { "generation": generation, "day": { "$gte": from, "$lte": to } };
+        let provider = if of_checkouts {
+            doc! { "$eq": CHECKOUTS }
+        } else {
+            doc! { "$ne": CHECKOUTS }
+        };
+        let mut filter = doc! { "generation": generation, "day": { "$gte": from, "$lte": to }, "provider": provider };
         for (field, id) in [("tenantId", &whose.tenant_id), ("userId", &whose.user_id)] {
             filter.extend(id.as_ref().map(|id| (field.to_owned(), id.into())));
         }
         let daily = self.db.collection::<Document>(DAILY);
         let mut found = daily.find(filter).max_time(READ_TIME_MAX).batch_size(1_000).await?;
-        let mut days: BTreeMap<(String, String), DaySums> = BTreeMap::new();
         while let Some(sums) = found.next().await.transpose()? {
-            let text = |field: &str| sums.get_str(field).unwrap_or_default().to_owned();
-            days.entry((text("day"), text("provider"))).or_default().add(&sums);
+            each(&sums);
         }
-        Ok(days.into_iter().map(|((day, provider), sums)| sums.shown(day, provider)).collect())
+        Ok(())
+    }
+
+    async fn days(&self, days: (&str, &str), whose: &Whose) -> mongodb::error::Result<Vec<DayResponse>> {
+        let mut found: BTreeMap<(String, String), DaySums> = BTreeMap::new();
+        let add = |sums: &Document| {
+            let text = |field: &str| sums.get_str(field).unwrap_or_default().to_owned();
+            found.entry((text("day"), text("provider"))).or_default().add(sums);
+        };
+        self.each(days, whose, false, add).await?;
+        Ok(found.into_iter().map(|((day, provider), sums)| sums.shown(day, provider)).collect())
+    }
+
+    async fn earnings(&self, days: (&str, &str), whose: &Whose) -> mongodb::error::Result<EarningsResponse> {
+        let mut found: BTreeMap<(String, &'static str), EarningsSums> = BTreeMap::new();
+        let mut totals: BTreeMap<&'static str, EarningsSums> = BTreeMap::new();
+        let add = |sums: &Document| {
+            let day = sums.get_str("day").unwrap_or_default();
+            for one in earnings_of(sums) {
+                let nothing = EarningsSums::nothing(one.currency);
+                let code = one.currency.code();
+                found.entry((day.to_owned(), code)).or_insert(nothing).add(&one);
+                totals.entry(code).or_insert(nothing).add(&one);
+            }
+        };
+        self.each(days, whose, true, add).await?;
+        let items = found.into_iter().map(|((day, _), sums)| DayEarningsResponse { day, sums }).collect();
+        Ok(EarningsResponse { items, totals: totals.into_values().collect() })
+    }
+
+    /// The first and the last day that are asked for.
+    fn range(&self, query: &DailyQuery) -> Result<(String, String), AppError> {
+        let to = query.to.as_deref().and_then(day).unwrap_or_else(|| self.clock.now_ms().div_euclid(DAY_MS));
+        let from = query.from.as_deref().and_then(day).unwrap_or(to - DAYS + 1);
+        if !(from..from + DAYS_MAX).contains(&to) {
+            let message = "must not be after to, nor more than 91 days before it";
+            return Err(AppError::invalid(vec![FieldError::new("from", "invalid", message)]));
+        }
+        let name = |day: i64| day_of(bson::DateTime::from_millis(day * DAY_MS));
+        Ok((name(from), name(to)))
     }
 }
 
@@ -227,14 +356,25 @@ async fn list_daily(
     SumsReader(user): SumsReader,
     ApiQuery(query): ApiQuery<DailyQuery>,
 ) -> Result<Json<DailyResponse>, AppError> {
+    let (from, to) = reader.range(&query)?;
     let whose = Whose::asked_by(user, query.user_id)?;
-    let to = query.to.as_deref().and_then(day).unwrap_or_else(|| reader.clock.now_ms().div_euclid(DAY_MS));
-    let from = query.from.as_deref().and_then(day).unwrap_or(to - DAYS + 1);
-    if !(from..from + DAYS_MAX).contains(&to) {
-        let message = "must not be after to, nor more than 91 days before it";
-        return Err(AppError::invalid(vec![FieldError::new("from", "invalid", message)]));
-    }
-    let name = |day: i64| day_of(bson::DateTime::from_millis(day * DAY_MS));
-    let items = reader.days(&name(from), &name(to), &whose).await?;
+    let items = reader.days((&from, &to), &whose).await?;
     Ok(Json(DailyResponse { items }))
+}
+
+/// What was sold by checkouts, by day and currency: of a merchant's own products; for a manager of those that members put on sale in
+/// the tenant; for finance and administrators of all; of one merchant where it is asked for. What is relayed counts, so the last
+/// seconds may be missing.
+#[utoipa::path(get, path = "/analytics/earnings", tag = "analytics", security(("bearer" = [])), params(DailyQuery),
+    responses((status = 200, body = EarningsResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json")))]
+async fn list_earnings(
+    State(reader): State<AnalyticsReader>,
+    SumsReader(user): SumsReader,
+    ApiQuery(query): ApiQuery<DailyQuery>,
+) -> Result<Json<EarningsResponse>, AppError> {
+    let (from, to) = reader.range(&query)?;
+    let whose = Whose::asked_by(user, query.user_id)?;
+    Ok(Json(reader.earnings((&from, &to), &whose).await?))
 }

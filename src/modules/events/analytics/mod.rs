@@ -1,4 +1,4 @@
-//! Analytics: what orders came to, by day, merchant and provider, counted from events as they are relayed.
+//! Analytics: what orders and checkouts came to, by day, merchant and provider, counted from events as they are relayed.
 //!
 //! Invariant: each event is counted once, in the transaction that takes it from the outbox, and counting all events anew comes to
 //! the same numbers. Collections: `analytics_daily`, and `analytics_recent` while they are counted anew. They hold ids and sums,
