@@ -53,6 +53,7 @@ mod kyc_uploads;
 mod ledger;
 mod mail;
 mod mail_letters;
+mod mail_tls;
 mod odd_answers;
 mod openapi;
 mod orders;

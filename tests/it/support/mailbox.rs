@@ -24,11 +24,16 @@ impl Mailbox {
     /// Settings for an application whose mail comes here.
     pub fn flags(&self) -> [String; 4] {
         [
-            format!("--smtp-url=smtp://{}:secret@{}", self.name, server("SIMULATORS_SMTP")),
+            format!("--smtp-url=smtp://{}@{}", self.sign_in(), server("SIMULATORS_SMTP")),
             format!("--mail-from=Waybill <{SENDER}>"),
             "--public-url=https://waybill.example/".into(),
             "--mail-deadline-ms=2000".into(),
         ]
+    }
+
+    /// User and password, as in a URL.
+    pub fn sign_in(&self) -> String {
+        format!("{}:secret", self.name)
     }
 
     /// An application whose mail comes here.
