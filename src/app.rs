@@ -200,7 +200,8 @@ impl App {
         let rates = RateCards::new(db.clone(), clock.clone());
         let refusals = Refusals::new(AuditStore::new(db.clone()));
         let revocations = Revocations::default();
-        let users = Users::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone());
+        let users =
+            Users::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone(), secrets.mail.is_some());
         let link_keys = auth::LinkKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref());
         let auth = Arc::new(AuthService::new(auth::AuthParts {
             db: db.clone(),
@@ -295,7 +296,7 @@ impl App {
             keys: secrets.audit.public.clone(),
             sealing: Arc::clone(&secrets.sealing),
             purger: purger(&config, &secrets.audit, &db, &clock),
-            daily_orders: mailer.as_ref().map(|_| mail::daily_orders(&config, &db, &begin_lane, &clock, &waker)),
+            daily_reports: mailer.as_ref().map(|_| mail::daily_reports(&config, &db, &begin_lane, &clock, &waker)),
         });
         handlers.push(Arc::new(RunScheduleJobs { tasks, queue: config.schedules.queue() }));
         handlers.push(Arc::new(FulfilCheckouts));

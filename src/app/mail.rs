@@ -7,7 +7,8 @@ use crate::{
     config::{Config, MailSettings, Secrets},
     modules::{
         auth::LinkKeys,
-        notifications::{DailyOrders, Mailer, MailerParts, SendReport, Templates},
+        catalog::CatalogStore,
+        notifications::{DailyReports, Mailer, MailerParts, SendReport, Templates},
         orders::OrderStore,
         queue::Waker,
     },
@@ -31,15 +32,22 @@ pub(super) fn mailer(
     Ok(Some(Mailer::new(MailerParts { db, lane, smtp, sender, templates, public_url, links, clock })))
 }
 
-/// What makes the jobs of the daily report.
-pub(super) fn daily_orders(config: &Config, db: &Database, lane: &Lane, clock: &Clock, waker: &Waker) -> DailyOrders {
+/// What makes the jobs of daily reports.
+pub(super) fn daily_reports(config: &Config, db: &Database, lane: &Lane, clock: &Clock, waker: &Waker) -> DailyReports {
     let zone = config.schedules.schedule_timezone.clone();
     let (db, lane, clock, waker) = (db.clone(), lane.clone(), clock.clone(), waker.clone());
-    DailyOrders { db, lane, clock, zone, queue: config.mail_queue(), waker }
+    DailyReports { db, lane, clock, zone, queue: config.mail_queue(), waker }
 }
 
-/// What sends it.
+/// What sends them.
 pub(super) fn reports(config: &Config, db: &Database, mailer: &Mailer, clock: &Clock) -> SendReport {
-    let orders = OrderStore::new(db.clone());
-    SendReport { mailer: mailer.clone(), db: db.clone(), orders, queue: config.mail_queue(), clock: clock.clone() }
+    let (orders, catalog) = (OrderStore::new(db.clone()), CatalogStore::new(db.clone()));
+    SendReport {
+        mailer: mailer.clone(),
+        db: db.clone(),
+        orders,
+        catalog,
+        queue: config.mail_queue(),
+        clock: clock.clone(),
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
         },
         catalog::{CatalogStore, check_stock},
         inspection::check_all,
-        notifications::DailyOrders,
+        notifications::{DailyReports, Report},
         schedules::{Alert, CalendarError, Finished, Missed, Plan, Task},
         wallet::WalletStore,
     },
@@ -31,14 +31,27 @@ const STOCK_CHECK: &str = "stock-check";
 const AUDIT_VERIFY: &str = "audit-verify";
 const AUDIT_PURGE: &str = "audit-purge";
 const DAILY_ORDERS: &str = "daily-order-report";
+const DAILY_STOCK: &str = "daily-stock-report";
 /// Differences that a run lists; `waybill ledger check` and `waybill stock check` print all.
 const LISTED_MAX: usize = 20;
 
 /// Every schedule that is not switched off; without a mail server there are no reports.
 pub(super) fn plans(settings: &ScheduleArgs, has_mail: bool) -> Result<Vec<Plan>, CalendarError> {
     let mut plans = Vec::new();
-    let reports =
-        (DAILY_ORDERS, &settings.daily_orders_cron, Missed::Once, "Mails yesterday's orders to those who want them.");
+    let reports = [
+        (
+            DAILY_ORDERS,
+            &settings.daily_orders_cron,
+            Missed::Once,
+            "Mails yesterday's orders to those who want reports.",
+        ),
+        (
+            DAILY_STOCK,
+            &settings.daily_stock_cron,
+            Missed::Once,
+            "Mails yesterday's stock to merchants who want reports.",
+        ),
+    ];
     let all = [
         (
             LEDGER_CHECK,
@@ -60,7 +73,7 @@ pub(super) fn plans(settings: &ScheduleArgs, has_mail: bool) -> Result<Vec<Plan>
         ),
         (AUDIT_PURGE, &settings.audit_purge_cron, Missed::Once, "Deletes records that are past their retention."),
     ];
-    for (name, cron, missed, description) in all.into_iter().chain(has_mail.then_some(reports)) {
+    for (name, cron, missed, description) in all.into_iter().chain(reports.into_iter().filter(|_| has_mail)) {
         plans.extend(settings.calendar(cron)?.map(|calendar| Plan { name, description, calendar, missed }));
     }
     Ok(plans)
@@ -72,12 +85,12 @@ pub(super) struct TaskParts {
     pub(super) keys: PublicKeys,
     pub(super) sealing: Arc<SealingKeys>,
     pub(super) purger: Option<Purger>,
-    pub(super) daily_orders: Option<DailyOrders>,
+    pub(super) daily_reports: Option<DailyReports>,
 }
 
 /// The task of every schedule.
 pub(super) fn tasks(parts: TaskParts) -> HashMap<&'static str, Arc<dyn Task>> {
-    let TaskParts { db, keys, sealing, purger, daily_orders } = parts;
+    let TaskParts { db, keys, sealing, purger, daily_reports } = parts;
     let check = LedgerCheck { store: WalletStore::new(db.clone()) };
     let mut tasks = HashMap::from([
         (LEDGER_CHECK, Arc::new(check) as Arc<dyn Task>),
@@ -85,16 +98,18 @@ pub(super) fn tasks(parts: TaskParts) -> HashMap<&'static str, Arc<dyn Task>> {
         (AUDIT_VERIFY, Arc::new(AuditVerify { db, keys, sealing })),
         (AUDIT_PURGE, Arc::new(AuditPurge { purger })),
     ]);
-    tasks.extend(daily_orders.map(|reports| (DAILY_ORDERS, Arc::new(MailDailyOrders(reports)) as Arc<dyn Task>)));
+    for (name, report) in [(DAILY_ORDERS, Report::Orders), (DAILY_STOCK, Report::Stock)] {
+        tasks.extend(daily_reports.clone().map(|all| (name, Arc::new(MailReport(all, report)) as Arc<dyn Task>)));
+    }
     tasks
 }
 
-struct MailDailyOrders(DailyOrders);
+struct MailReport(DailyReports, Report);
 
 #[async_trait]
-impl Task for MailDailyOrders {
+impl Task for MailReport {
     async fn run(&self) -> Result<Finished, String> {
-        Ok(Finished { result: self.0.make_jobs().await?, alert: None })
+        Ok(Finished { result: self.0.make_jobs(self.1).await?, alert: None })
     }
 }
 

@@ -74,7 +74,7 @@ async fn open(stores: &Stores) -> Result<(Database, Clock, Lane), String> {
 async fn users(stores: &Stores) -> Result<Users, String> {
     let (db, clock, lane) = open(stores).await?;
     // Processes that run read what is changed here from the database.
-    Ok(Users::new(db, lane, clock, Revocations::default()))
+    Ok(Users::new(db, lane, clock, Revocations::default(), false))
 }
 
 async fn find(args: &UserArgs) -> Result<(Users, User), String> {

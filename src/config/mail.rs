@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, Args)]
 pub struct MailArgs {
     /// The server that takes outgoing mail: `smtp://user:password@host:587?tls=required`, or `smtps://`. Without it no mail is
-    /// sent. The same for all workers.
+    /// sent. The same for all processes.
     #[arg(long, env = "SMTP_URL", hide_env_values = true)]
     pub smtp_url: Option<SecretString>,
     /// Who mail is from, e.g. `Waybill <no-reply@example.com>`.

@@ -30,9 +30,12 @@ pub struct ScheduleArgs {
     /// When records past their retention are deleted; a cron expression, or `never`.
     #[arg(long, env = "AUDIT_PURGE_CRON", default_value = "17 * * * *")]
     pub audit_purge_cron: String,
-    /// When yesterday's orders are mailed to those who want them; a cron expression, or `never`.
+    /// When yesterday's orders are mailed to those who want reports; a cron expression, or `never`.
     #[arg(long, env = "DAILY_ORDERS_CRON", default_value = "0 6 * * *")]
     pub daily_orders_cron: String,
+    /// When yesterday's stock is mailed to merchants who want reports; a cron expression, or `never`.
+    #[arg(long, env = "DAILY_STOCK_CRON", default_value = "10 6 * * *")]
+    pub daily_stock_cron: String,
 }
 
 impl ScheduleArgs {

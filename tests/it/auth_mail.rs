@@ -342,10 +342,11 @@ async fn letters_are_chosen_and_left_with_one_click() {
     let (user, other) = (app.merchant().await, app.merchant().await);
     let chosen = async |user: &User| app.get(user, "/auth/me/mail").await.expect(200).body;
     let choose = async |body: Value| app.request(Method::PUT, "/auth/me/mail", Some(&user.token), Some(&body)).await;
-    let usual = json!({ "orders": true, "payments": true, "kyc": true, "webhooks": true, "reports": false });
+    let usual = json!({ "orders": true, "payments": true, "kyc": true, "webhooks": true, "sales": true, "stock": true, "reports": false });
     assert_eq!(chosen(&user).await, usual);
     let changed = choose(json!({ "kyc": false, "reports": true })).await.expect(200).body;
-    let expected = json!({ "orders": true, "payments": true, "kyc": false, "webhooks": true, "reports": true });
+    let mut expected = usual.clone();
+    (expected["kyc"], expected["reports"]) = (json!(false), json!(true));
     assert_eq!((&changed, &chosen(&user).await), (&expected, &expected));
     assert_eq!(choose(json!({})).await.expect(200).body, expected);
     assert_eq!(
@@ -372,7 +373,7 @@ async fn letters_are_chosen_and_left_with_one_click() {
 
 #[tokio::test]
 async fn an_administrator_sends_a_link_and_learns_no_password() {
-    let app = TestApp::start().await;
+    let app = Mailbox::open().app(&[]).await;
     let (admin, finance) = (app.admin().await, app.user(Role::Finance).await);
     let path = format!("/users/{}/reset-password", finance.user_id);
     let shown = app.post(&admin, &path, &json!({})).await.expect(200).body;

@@ -6,13 +6,16 @@ use bson::{Document, doc};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use waybill::{app::App, modules::notifications::MAIL_QUEUE};
+use waybill::{app::App, modules::notifications::MAIL_QUEUE, platform::identity::Role};
 
-use crate::support::{
-    TestApp, User,
-    mailbox::{Mailbox, SENDER},
-    process::Launch,
-    test_config, unique,
+use crate::{
+    support::{
+        TestApp, User,
+        mailbox::{Mailbox, SENDER},
+        process::Launch,
+        test_config, unique,
+    },
+    tenants::{join, tenant},
 };
 
 /// Longer than the pause before a mail is tried again.
@@ -294,6 +297,9 @@ async fn without_a_mail_server_nothing_waits_for_one() {
     let ((user, _), admin) = (refused(&app).await, app.admin().await);
     app.relay_and_run().await;
     assert_eq!(mail_jobs(&app, &user).await.len(), 0);
+    let link = format!("/users/{}/reset-password?sendLink=true", user.user_id);
+    assert_eq!(app.post(&admin, &link, &json!({})).await.expect(409).code(), "users.no_mail");
+    app.get(&user, "/auth/me").await.expect(200); // still signed in
     let stats: Value = app.get(&admin, "/events/stats").await.expect(200).body;
     let handlers = stats["handlers"].as_array().unwrap();
     assert!(handlers.iter().all(|handler| !handler["name"].as_str().unwrap().ends_with("-mail")), "{stats}");
@@ -309,23 +315,31 @@ async fn run_schedule(app: &TestApp, admin: &User, schedule: &str) -> Value {
 }
 
 #[tokio::test]
-async fn yesterdays_orders_come_once_to_those_who_have_asked() {
+async fn yesterdays_reports_come_once_to_those_who_have_asked() {
     const DAY_MS: i64 = 86_400_000;
     let mailbox = Mailbox::open();
     let app = mailbox.app(&[]).await;
     let (reader, other, admin) = (app.merchant().await, app.merchant().await, app.admin().await);
-    for user in [&reader, &other] {
+    let tenant_id = tenant(&app, &admin, "ours").await;
+    let member = join(&app, &admin, &tenant_id, &app.merchant().await).await;
+    let manager = join(&app, &admin, &tenant_id, &app.user(Role::Manager).await).await;
+    for user in [&reader, &other, &member] {
         app.created(user, "-1").await;
     }
+    let product_id = app.stocked(&reader, "W-1", 7).await;
+    app.move_stock(&reader, &product_id, "counted", -3).await.expect(201);
+    app.stocked(&reader, "W-2", 5).await;
     let order = app.all("orders", doc! { "userId": &reader.user_id }).await.pop().unwrap();
     let reports = json!({ "reports": true });
-    app.request(Method::PUT, "/auth/me/mail", Some(&reader.token), Some(&reports)).await.expect(200);
+    for user in [&reader, &manager] {
+        app.request(Method::PUT, "/auth/me/mail", Some(&user.token), Some(&reports)).await.expect(200);
+    }
     // Noon of the day after.
     let created_ms = order.get_datetime("createdAt").unwrap().timestamp_millis();
     let noon_ms = (created_ms / DAY_MS + 1) * DAY_MS + DAY_MS / 2;
     app.app.clock.advance(Duration::from_millis((noon_ms - app.app.clock.now_ms()) as u64));
     let run = run_schedule(&app, &admin, "daily-order-report").await;
-    assert_eq!((&run["result"]["readers"], &run["result"]["jobs"]), (&json!(1), &json!(1)), "{run}");
+    assert_eq!((&run["result"]["readers"], &run["result"]["jobs"]), (&json!(2), &json!(2)), "{run}");
 
     let mails = mailbox.mails_about(&reader.email, "daily-orders-mail").await;
     assert_eq!(mails.len(), 1);
@@ -338,9 +352,32 @@ async fn yesterdays_orders_come_once_to_those_who_have_asked() {
     assert!(mails[0]["headers"]["List-Unsubscribe"].as_str().unwrap().contains("/unsubscribe?token="));
     assert_eq!(mailbox.mails_about(&other.email, "daily-orders-mail").await.len(), 0);
 
-    // Run again it makes a job, which sends nothing.
+    // A manager has those of the tenant's members.
+    let mails = mailbox.mails_about(&manager.email, "daily-orders-mail").await;
+    let rows: Vec<&str> = mails[0]["attachments"][0]["text"].as_str().unwrap().lines().collect();
+    assert!(rows.len() == 2 && rows[1].ends_with(&member.user_id), "{rows:?}");
+    assert!(mails[0]["text"].as_str().unwrap().contains("your tenant's members"), "{}", mails[0]["text"]);
+
+    // Stock at the end of that day, whatever has moved since; who sells nothing gets no mail.
+    app.move_stock(&reader, &product_id, "today", 100).await.expect(201);
+    let run = run_schedule(&app, &admin, "daily-stock-report").await;
+    let mails = mailbox.mails_about(&reader.email, "daily-stock-mail").await;
+    assert_eq!(mails.len(), 1, "{run}");
+    assert!(mails[0]["subject"].as_str().unwrap().ends_with(": 1 low"), "{}", mails[0]["subject"]);
+    let name = "Rolex Submariner Date";
+    assert_eq!(
+        mails[0]["attachments"][0]["text"].as_str().unwrap().lines().collect::<Vec<_>>(),
+        [
+            "sku,name,status,stock,lowStockAt,low,received,sold,returned,corrected",
+            &format!("W-2,{name},active,5,5,no,5,0,0,0"),
+            &format!("W-1,{name},active,4,5,yes,7,0,0,-3"),
+        ]
+    );
+    assert_eq!(mailbox.mails_about(&manager.email, "daily-stock-mail").await.len(), 0);
+
+    // Run again it makes jobs, which send nothing.
     let again = run_schedule(&app, &admin, "daily-order-report").await;
-    assert_eq!(again["result"]["jobs"], 1);
+    assert_eq!(again["result"]["jobs"], 2);
     assert_eq!(mailbox.mails_about(&reader.email, "daily-orders-mail").await.len(), 1);
     app.finish().await;
 }

@@ -1,11 +1,19 @@
 //! What letters say, over what really happens. How they are sent is in `mail.rs`.
 
+use bson::doc;
+use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
+use waybill::platform::identity::Role;
 
-use crate::support::{
-    TestApp, User, kyc,
-    mailbox::Mailbox,
-    receiver::{Receiver, Reply},
+use crate::{
+    checkout::cart,
+    support::{
+        TestApp, User, kyc,
+        mailbox::Mailbox,
+        receiver::{Receiver, Reply},
+        unique,
+    },
 };
 
 /// The only letter of this name that came for a user; both its texts hold these.
@@ -70,5 +78,71 @@ async fn merchants_are_told_of_a_disabled_endpoint_and_of_an_order_in_doubt() {
     let price = app.quote(&user).await;
     let price = format!("{}.{:02} INR", price / 100, price % 100);
     told(&mailbox, &user, "order-needs-attention-mail", &["c-1", &price, "stay set aside"]).await;
+    app.finish().await;
+}
+
+/// A cart of one piece for somebody called Test User.
+fn cart_for(client_order_id: &str, product_id: &str, email: &str) -> Value {
+    let mut body = cart(client_order_id, &[(product_id, 1)]);
+    body["customer"] = json!({ "name": "Test User", "email": email });
+    body
+}
+
+#[tokio::test]
+async fn who_buys_and_who_sells_are_told_once_each() {
+    let mailbox = Mailbox::open();
+    let app = mailbox.app(&[]).await;
+    let (seller, buyer, quiet) = (app.merchant().await, app.user(Role::Customer).await, app.user(Role::Customer).await);
+    let (guest, product_id) = (unique("guest") + "@example.com", app.stocked(&seller, "W-1", 9).await);
+    for user in [&buyer, &quiet] {
+        app.credit(user, 100_000_000).await;
+    }
+    let no_orders = json!({ "orders": false });
+    app.request(Method::PUT, "/auth/me/mail", Some(&quiet.token), Some(&no_orders)).await.expect(200);
+    // Nine pieces go, most of them in one transaction, and the sixth makes it low.
+    let names: Vec<_> = (1..=7).map(|number| format!("k-{number}")).collect();
+    let bought = join_all(names.iter().map(|name| {
+        let body = cart_for(name, &product_id, &buyer.email);
+        let (app, buyer) = (&app, &buyer);
+        async move { app.post(buyer, "/checkout", &body).await.expect(202).body }
+    }))
+    .await;
+    app.post(&quiet, "/checkout", &cart_for("q-1", &product_id, &quiet.email)).await.expect(202);
+    let mut elsewhere = cart_for("s-1", &product_id, &guest);
+    elsewhere["payment"] = json!({ "method": "external", "paymentId": "p-1" });
+    let outside = app.post(&seller, "/checkout", &elsewhere).await.expect(202).body;
+    // One is taken back, and of five it is not known any more who bought, before anybody was told.
+    app.post(&buyer, "/checkout/cancel", &json!({ "clientOrderId": "k-1" })).await.expect(202);
+    for name in ["k-3", "k-4", "k-5", "k-6", "k-7"] {
+        let erased = doc! { "customer": null, "shippingAddress": null };
+        app.update_one("checkouts", doc! { "clientOrderId": name }, erased).await;
+    }
+    app.relay_and_run().await;
+
+    let number = |checkout: &Value| checkout["orderNumber"].as_str().unwrap().to_owned();
+    told(&mailbox, &buyer, "checkout-cancelled-mail", &[&number(&bought[0]), "back in the wallet"]).await;
+    let parts = [&*number(&bought[1]), "1 x ", "(W-1)", "Hauptstr. 4", "10115 Berlin"];
+    let paid = told(&mailbox, &buyer, "checkout-paid-mail", &parts).await;
+    assert!(paid["headers"]["List-Unsubscribe"].as_str().unwrap().contains("/unsubscribe?token="));
+    told(&mailbox, &buyer, "checkout-completed-mail", &[&number(&bought[1])]).await;
+    // Nobody's account: told all the same, and why.
+    let user = User { email: guest.clone(), ..buyer.clone() };
+    let paid = told(&mailbox, &user, "checkout-paid-mail", &[&number(&outside), "was given for an order"]).await;
+    assert!(paid["headers"].get("List-Unsubscribe").is_none(), "{paid}");
+    assert_eq!(mailbox.mails_to(&quiet.email).await.len(), 0, "who wants no mail about orders gets none");
+    // Seven are told of as sold: not what was taken back, nor what the merchant's own server checked out.
+    let sold = mailbox.mails_about(&seller.email, "sale-mail").await;
+    assert_eq!(sold.len(), 7);
+    assert!(sold.iter().all(|mail| !mail["text"].as_str().unwrap().contains("Berlin")), "{sold:?}");
+    let low = app.all("events", doc! { "type": "StockLow" }).await;
+    assert_eq!(low.len(), 1, "once, though nine were bought: {low:?}");
+    told(&mailbox, &seller, "stock-low-mail", &["(W-1)", "only 1 is left", "below 5"]).await;
+    for collection in ["provider_request_logs", "provider_response_logs", "mails", "jobs", "events"] {
+        let stored = format!("{:?}", app.all(collection, doc! {}).await);
+        assert!(
+            !["Test User", "Hauptstr", &*guest, &*buyer.email].iter().any(|word| stored.contains(word)),
+            "{collection}"
+        );
+    }
     app.finish().await;
 }

@@ -41,6 +41,9 @@ pub enum AuthError {
     /// A link of a letter that is not ours, not for this, over, used, or of a user who may not come in: which is not said.
     #[error("the link is not good any more")]
     InvalidLink,
+    /// No mail is sent here, so nobody would get a link.
+    #[error("no mail is sent")]
+    NoMail,
     /// The address is verified already.
     #[error("the address is verified already")]
     EmailVerified,
@@ -127,6 +130,11 @@ impl From<AuthError> for AppError {
                 invalid.fields = vec![FieldError::new("token", "invalid", "was used, has expired, or is not complete")];
                 invalid
             }
+            AuthError::NoMail => Self::new(
+                ErrorKind::Conflict,
+                "users.no_mail",
+                "No link can be sent: SMTP_URL is not set. Without sendLink the answer has a temporary password.",
+            ),
             AuthError::EmailVerified => {
                 Self::new(ErrorKind::Conflict, "auth.email_verified", "The e-mail address is verified already.")
             }

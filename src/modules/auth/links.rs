@@ -54,6 +54,8 @@ impl Purpose {
             Self::Unsubscribe(MailTopic::Kyc) => 19,
             Self::Unsubscribe(MailTopic::Webhooks) => 20,
             Self::Unsubscribe(MailTopic::Reports) => 21,
+            Self::Unsubscribe(MailTopic::Sales) => 22,
+            Self::Unsubscribe(MailTopic::Stock) => 23,
         }
     }
 

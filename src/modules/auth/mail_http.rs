@@ -94,6 +94,8 @@ struct MailTopicsRequest {
     payments: Option<bool>,
     kyc: Option<bool>,
     webhooks: Option<bool>,
+    sales: Option<bool>,
+    stock: Option<bool>,
     reports: Option<bool>,
 }
 
@@ -101,7 +103,7 @@ struct MailTopicsRequest {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MailTopicsResponse {
-    /// An order failed or needs attention.
+    /// An order failed or needs attention; what you have bought.
     orders: bool,
     /// Money came in.
     payments: bool,
@@ -109,13 +111,17 @@ struct MailTopicsResponse {
     kyc: bool,
     /// An endpoint was disabled.
     webhooks: bool,
+    /// A customer has bought something of yours.
+    sales: bool,
+    /// Little is left of a product of yours.
+    stock: bool,
     /// Reports by the calendar.
     reports: bool,
 }
 
 impl From<MailTopics> for MailTopicsResponse {
-    fn from(MailTopics { orders, payments, kyc, webhooks, reports }: MailTopics) -> Self {
-        Self { orders, payments, kyc, webhooks, reports }
+    fn from(MailTopics { orders, payments, kyc, webhooks, sales, stock, reports }: MailTopics) -> Self {
+        Self { orders, payments, kyc, webhooks, sales, stock, reports }
     }
 }
 
@@ -266,8 +272,8 @@ async fn change_mail(
     _: NoQuery,
     ApiJson(request): Body<MailTopicsRequest>,
 ) -> Result<Json<MailTopicsResponse>, AppError> {
-    let MailTopicsRequest { orders, payments, kyc, webhooks, reports } = request;
-    let change = MailChange { orders, payments, kyc, webhooks, reports };
+    let MailTopicsRequest { orders, payments, kyc, webhooks, sales, stock, reports } = request;
+    let change = MailChange { orders, payments, kyc, webhooks, sales, stock, reports };
     Ok(Json(auth.change_mail(&user, change).await?.into()))
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub enum MailTopic {
     /// The account itself: its password, its address. Always sent.
     Account,
-    /// Orders that failed or need attention.
+    /// Orders that failed or need attention, and what one has bought.
     Orders,
     /// Money that came in.
     Payments,
@@ -15,13 +15,18 @@ pub enum MailTopic {
     Kyc,
     /// Endpoints that were disabled.
     Webhooks,
+    /// What customers have bought from one.
+    Sales,
+    /// Products of which little is left.
+    Stock,
     /// Reports by the calendar.
     Reports,
 }
 
 impl MailTopic {
     /// Those that a user decides about.
-    pub const CHOSEN: [Self; 5] = [Self::Orders, Self::Payments, Self::Kyc, Self::Webhooks, Self::Reports];
+    pub const CHOSEN: [Self; 7] =
+        [Self::Orders, Self::Payments, Self::Kyc, Self::Webhooks, Self::Sales, Self::Stock, Self::Reports];
 
     /// As in settings of users and in links.
     #[must_use]
@@ -32,6 +37,8 @@ impl MailTopic {
             Self::Payments => "payments",
             Self::Kyc => "kyc",
             Self::Webhooks => "webhooks",
+            Self::Sales => "sales",
+            Self::Stock => "stock",
             Self::Reports => "reports",
         }
     }
@@ -49,13 +56,17 @@ pub struct MailTopics {
     pub kyc: bool,
     /// See [`MailTopic::Webhooks`].
     pub webhooks: bool,
+    /// See [`MailTopic::Sales`].
+    pub sales: bool,
+    /// See [`MailTopic::Stock`].
+    pub stock: bool,
     /// See [`MailTopic::Reports`]; not unless somebody asks for them.
     pub reports: bool,
 }
 
 impl Default for MailTopics {
     fn default() -> Self {
-        Self { orders: true, payments: true, kyc: true, webhooks: true, reports: false }
+        Self { orders: true, payments: true, kyc: true, webhooks: true, sales: true, stock: true, reports: false }
     }
 }
 
@@ -69,6 +80,8 @@ impl MailTopics {
             MailTopic::Payments => self.payments,
             MailTopic::Kyc => self.kyc,
             MailTopic::Webhooks => self.webhooks,
+            MailTopic::Sales => self.sales,
+            MailTopic::Stock => self.stock,
             MailTopic::Reports => self.reports,
         }
     }
@@ -76,12 +89,14 @@ impl MailTopics {
     /// The same, but for what is given.
     #[must_use]
     pub(super) fn with(mut self, change: MailChange) -> Self {
-        let MailChange { orders, payments, kyc, webhooks, reports } = change;
+        let MailChange { orders, payments, kyc, webhooks, sales, stock, reports } = change;
         for (topic, wanted) in [
             (&mut self.orders, orders),
             (&mut self.payments, payments),
             (&mut self.kyc, kyc),
             (&mut self.webhooks, webhooks),
+            (&mut self.sales, sales),
+            (&mut self.stock, stock),
             (&mut self.reports, reports),
         ] {
             *topic = wanted.unwrap_or(*topic);
@@ -97,6 +112,8 @@ pub(super) struct MailChange {
     pub(super) payments: Option<bool>,
     pub(super) kyc: Option<bool>,
     pub(super) webhooks: Option<bool>,
+    pub(super) sales: Option<bool>,
+    pub(super) stock: Option<bool>,
     pub(super) reports: Option<bool>,
 }
 
@@ -109,6 +126,8 @@ impl MailChange {
             payments: no(MailTopic::Payments),
             kyc: no(MailTopic::Kyc),
             webhooks: no(MailTopic::Webhooks),
+            sales: no(MailTopic::Sales),
+            stock: no(MailTopic::Stock),
             reports: no(MailTopic::Reports),
         }
     }
@@ -122,16 +141,16 @@ mod tests {
     fn what_is_not_named_stays_and_the_account_is_always_written_to() {
         let usual = MailTopics::default();
         let wanted = |topics: MailTopics| MailTopic::CHOSEN.map(|topic| topics.wants(topic));
-        assert_eq!(wanted(usual), [true, true, true, true, false]);
+        assert_eq!(wanted(usual), [true, true, true, true, true, true, false]);
         let changed = usual.with(MailChange { reports: Some(true), kyc: Some(false), ..MailChange::default() });
-        assert_eq!(wanted(changed), [true, true, false, true, true]);
+        assert_eq!(wanted(changed), [true, true, false, true, true, true, true]);
         for topic in MailTopic::CHOSEN {
             let without = changed.with(MailChange::without(topic));
             let expected = MailTopic::CHOSEN.map(|other| other != topic && changed.wants(other));
             assert_eq!(wanted(without), expected, "{topic:?}");
         }
         assert_eq!(changed.with(MailChange::without(MailTopic::Account)), changed);
-        let none = MailTopics { orders: false, payments: false, kyc: false, webhooks: false, reports: false };
+        let none = MailTopic::CHOSEN.into_iter().fold(changed, |topics, topic| topics.with(MailChange::without(topic)));
         assert!(none.wants(MailTopic::Account));
     }
 }

@@ -60,7 +60,8 @@ pub use service::{AuthParts, AuthService, Tokens};
 pub use session::{Presented, RefreshKeys, Session, Verdict, judge};
 pub use standing::{AsUser, Revoked};
 pub use store::{
-    COLLECTIONS, UserFilter, find_user, indexes, user_exists, user_id_of, user_key, users_who_want_reports,
+    COLLECTIONS, UserFilter, find_user, find_user_by_email, indexes, user_exists, user_id_of, user_key,
+    users_who_want_reports,
 };
 pub use users::{By, Users};
 pub use users_http::users_router;

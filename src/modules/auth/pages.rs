@@ -105,6 +105,8 @@ fn about(topic: MailTopic) -> &'static str {
         MailTopic::Payments => "payments",
         MailTopic::Kyc => "your application",
         MailTopic::Webhooks => "webhooks",
+        MailTopic::Sales => "sales",
+        MailTopic::Stock => "stock",
         MailTopic::Reports => "reports",
     }
 }

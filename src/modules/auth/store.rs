@@ -55,7 +55,15 @@ pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
 /// # Errors
 /// What the driver says.
 pub async fn user_id_of(db: &Database, email: &str) -> Result<Option<String>> {
-    Ok(db.collection::<User>(USERS).find_one(with_email(email)).max_time(READ_TIME_MAX).await?.map(|user| user.id))
+    Ok(find_user_by_email(db, email).await?.map(|user| user.id))
+}
+
+/// The user with this e-mail address, in its normal form.
+///
+/// # Errors
+/// What the driver says.
+pub async fn find_user_by_email(db: &Database, email: &str) -> Result<Option<User>> {
+    db.collection::<User>(USERS).find_one(with_email(email)).max_time(READ_TIME_MAX).await
 }
 
 /// Who has this address, in its normal form. Domains in other scripts were stored as they were typed once.

@@ -46,18 +46,21 @@ pub struct Users {
     clock: Clock,
     passwords: Arc<Passwords>,
     revocations: Revocations,
+    sends_mail: bool,
 }
 
 impl Users {
-    /// Accounts in `db`, changed through `lane`; `revocations` learns of every change.
+    /// Accounts in `db`, changed through `lane`; `revocations` learns of every change. Links are sent
+    /// only where mail is.
     #[must_use]
-    pub fn new(db: Database, lane: Lane, clock: Clock, revocations: Revocations) -> Self {
+    pub fn new(db: Database, lane: Lane, clock: Clock, revocations: Revocations, sends_mail: bool) -> Self {
         Self {
             store: Store::new(db),
             lane,
             clock,
             passwords: Arc::new(Passwords::new(PasswordCost::default())),
             revocations,
+            sends_mail,
         }
     }
 
@@ -117,8 +120,11 @@ impl Users {
     /// user is sent a link to set another one.
     ///
     /// # Errors
-    /// As [`Users::update`], and [`AuthError::Busy`].
+    /// As [`Users::update`], [`AuthError::Busy`], and [`AuthError::NoMail`] where no link can be sent.
     pub async fn reset_password(&self, by: By<'_>, user_id: &str, send_link: bool) -> Result<SecretString, AuthError> {
+        if send_link && !self.sends_mail {
+            return Err(AuthError::NoMail);
+        }
         let password = random_password();
         let (turn, hash) = self.passwords.turn(Purpose::Account).await?.hash(&password).await?;
         drop(turn);

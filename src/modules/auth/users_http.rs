@@ -217,7 +217,7 @@ async fn end_sessions(
     params(("userId" = String, Path, description = "`usr_...`"), ResetPasswordQuery), responses(
     (status = 200, description = "The new password, or that a link is sent.", body = ResetPasswordResponse),
     (status = 404, description = "No such user.", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "`users.own_account`", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "`users.own_account`; `users.no_mail` where a link was asked for and no mail server is set up", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn reset_password(

@@ -3,10 +3,12 @@
 use mongodb::Database;
 use serde_json::{Value, json};
 
-use super::letters::About;
+use super::{buyer::Buyer, letters::About};
 use crate::{
     modules::{
         auth::{LinkKeys, User, find_user},
+        catalog::{CatalogStore, ProductStatus},
+        checkout::{Checkout, CheckoutItem, CheckoutStatus, CheckoutStore, PaymentStatus, Whose},
         events::{Event, HandlerError},
         kyc::{KycStore, Requirement},
         orders::OrderStore,
@@ -27,6 +29,20 @@ pub(super) struct Facts {
     topups: TopupStore,
     applications: KycStore,
     endpoints: WebhookStore,
+    products: CatalogStore,
+    checkouts: CheckoutStore,
+}
+
+/// What a letter says, and whom it is for where that is not the event's user.
+pub(super) struct Told {
+    pub(super) values: Value,
+    pub(super) buyer: Option<Buyer>,
+}
+
+impl From<Value> for Told {
+    fn from(values: Value) -> Self {
+        Self { values, buyer: None }
+    }
 }
 
 impl Facts {
@@ -41,11 +57,21 @@ impl Facts {
             topups: TopupStore::new(db.clone()),
             applications: KycStore::new(db.clone()),
             endpoints: WebhookStore::new(db.clone()),
+            products: CatalogStore::new(db.clone()),
+            checkouts: CheckoutStore::new(db.clone()),
         }
     }
 
-    /// The values of a letter about this event; none where things have gone on since, and there is nothing more to say.
-    pub(super) async fn of(&self, about: About, event: &Event) -> Result<Option<Value>, HandlerError> {
+    /// What a letter about this event says; nothing where things have gone on since, and there is nothing more to say.
+    pub(super) async fn of(&self, about: About, event: &Event) -> Result<Option<Told>, HandlerError> {
+        if about == About::Purchase {
+            return self.of_purchase(event).await;
+        }
+        Ok(self.of_user(about, event).await?.map(Told::from))
+    }
+
+    /// The values of a letter to the event's user.
+    async fn of_user(&self, about: About, event: &Event) -> Result<Option<Value>, HandlerError> {
         match about {
             About::Order => self.of_order(event).await,
             About::Topup => self.of_topup(event).await,
@@ -54,7 +80,9 @@ impl Facts {
             About::Address => self.of_address(event).await,
             About::Password => self.of_password(event).await,
             About::Alert => Ok(Some(of_alert(event))),
-            About::Day => Ok(None),
+            About::Sale => self.of_sale(event).await,
+            About::Product => self.of_product(event).await,
+            About::Purchase | About::Day | About::DayOfStock => Ok(None),
         }
     }
 
@@ -130,7 +158,15 @@ impl Facts {
     }
 
     async fn of_endpoint(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
-        let owner_id = event.data.get_str("tenantId").unwrap_or(&event.user_id);
+        let tenant_id = event.data.get_str("tenantId").ok();
+        if let Some(tenant_id) = tenant_id {
+            // Who has made a tenant's endpoint may have left the tenant since, and then it is nobody's business there.
+            let maker = find_user(&self.db, &event.user_id).await.map_err(|error| away(&error))?;
+            if maker.is_none_or(|maker| maker.tenant_id.as_deref() != Some(tenant_id)) {
+                return Ok(None);
+            }
+        }
+        let owner_id = tenant_id.unwrap_or(&event.user_id);
         let found = self.endpoints.find_endpoint(owner_id, &event.subject_id).await;
         // One that its owner has deleted since needs no mail.
         let Some(endpoint) = found.map_err(|error| away(&error))? else { return Ok(None) };
@@ -142,6 +178,79 @@ impl Facts {
         });
         Ok((endpoint.status == EndpointStatus::Disabled).then_some(values))
     }
+
+    /// The checkout, unless it has become another one since: what is paid may be completed already.
+    async fn checkout(&self, event: &Event) -> Result<Option<Checkout>, HandlerError> {
+        let found = self.checkouts.find(Whose::Seller(&event.user_id), &event.subject_id).await;
+        let checkout = found.map_err(|error| away(&error))?.ok_or_else(|| gone("The checkout is not there."))?;
+        let holds = match event.kind.as_str() {
+            "CheckoutPaid" => checkout.status.holds_stock() && checkout.status != CheckoutStatus::Pending,
+            "CheckoutCompleted" => checkout.status == CheckoutStatus::Completed,
+            _ => checkout.status == CheckoutStatus::Cancelled,
+        };
+        Ok(Some(checkout).filter(|_| holds))
+    }
+
+    /// Who has bought was named in the checkout; where that was erased, nobody is left to be told.
+    async fn of_purchase(&self, event: &Event) -> Result<Option<Told>, HandlerError> {
+        let Some(checkout) = self.checkout(event).await? else { return Ok(None) };
+        let money = checkout.money();
+        let items = items_of(&checkout);
+        let (Some(customer), Some(address)) = (checkout.customer, checkout.shipping_address) else { return Ok(None) };
+        let seller = find_user(&self.db, &checkout.seller_id).await.map_err(|error| away(&error))?;
+        let values = json!({
+            "checkoutId": checkout.id,
+            "orderNumber": checkout.order_number,
+            "clientOrderId": checkout.client_order_id,
+            "seller": seller.map_or_else(String::new, |seller| seller.name.clone()),
+            "items": items,
+            "total": shown(money),
+            "method": checkout.payment.method.as_str(),
+            "paid": !matches!(checkout.payment.status, PaymentStatus::Pending | PaymentStatus::Failed),
+            "address": {
+                "name": address.name.unwrap_or_else(|| customer.name.clone()),
+                "line1": address.line1, "line2": address.line2, "city": address.city, "state": address.state,
+                "postcode": address.postcode, "country": address.country,
+            },
+        });
+        let buyer = Buyer { name: customer.name, email: customer.email, asked_by: checkout.user_id };
+        Ok(Some(Told { values, buyer: Some(buyer) }))
+    }
+
+    /// A merchant's own server knows what it has sold.
+    async fn of_sale(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        let checkout = self.checkout(event).await?.filter(|checkout| checkout.user_id != checkout.seller_id);
+        Ok(checkout.map(|checkout| {
+            json!({
+                "checkoutId": checkout.id,
+                "orderNumber": checkout.order_number,
+                "items": items_of(&checkout),
+                "total": shown(checkout.money()),
+            })
+        }))
+    }
+
+    async fn of_product(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
+        let product = self.products.find(&event.subject_id).await.map_err(|error| away(&error))?;
+        let product = product.ok_or_else(|| gone("The product is not there."))?;
+        let is_news = product.is_low && product.status == ProductStatus::Active;
+        Ok(is_news.then(|| {
+            json!({
+                "productId": product.id, "sku": product.sku, "productName": product.name, "stock": product.stock,
+                "lowStockAt": product.low_stock_at,
+            })
+        }))
+    }
+}
+
+fn items_of(checkout: &Checkout) -> Vec<Value> {
+    let shown_item = |item: &CheckoutItem| {
+        let total = Money::new(item.quantity.saturating_mul(item.unit_price), checkout.currency);
+        json!({
+            "sku": item.sku, "productName": item.product_name, "quantity": item.quantity, "totalPrice": shown(total),
+        })
+    };
+    checkout.items.iter().map(shown_item).collect()
 }
 
 fn of_alert(event: &Event) -> Value {

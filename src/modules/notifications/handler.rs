@@ -5,7 +5,7 @@ use lettre::message::Mailbox;
 
 use super::{
     attempt::MailAborted,
-    facts::Facts,
+    facts::{Facts, Told},
     letters::{About, LETTERS, Letter},
     mailer::{Mail, Mailer, mail_id},
     recipient::To,
@@ -61,11 +61,16 @@ impl EventHandler for MailHandler {
     }
 
     async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
-        let Some(values) = self.facts.of(self.letter.about, event).await? else { return Ok(()) };
+        let Some(Told { values, buyer }) = self.facts.of(self.letter.about, event).await? else { return Ok(()) };
+        let to = match (&self.operator, &buyer) {
+            (Some(operator), _) => To::Operator(operator),
+            (None, Some(buyer)) => To::Buyer(buyer),
+            (None, None) => To::User(&event.user_id),
+        };
         let mail = Mail {
             letter: self.letter,
             occasion: &event.id,
-            to: self.operator.as_ref().map_or(To::User(&event.user_id), To::Operator),
+            to,
             subject_id: &event.subject_id,
             values,
             attachment: None,

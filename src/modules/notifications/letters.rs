@@ -21,8 +21,16 @@ pub(super) enum About {
     Password,
     /// What it says itself, to those who run the service.
     Alert,
+    /// The checkout that it is about, to who bought.
+    Purchase,
+    /// The same, to who sold.
+    Sale,
+    /// The product that it is about.
+    Product,
     /// The orders of a day; no event.
     Day,
+    /// The stock of a day; no event.
+    DayOfStock,
 }
 
 /// A letter.
@@ -126,7 +134,43 @@ pub const LETTERS: &[Letter] = &[
         events: &["LedgerDiffers", "StockDiffers", "AuditDiffers"],
         about: About::Alert,
     },
+    Letter {
+        name: "checkout-paid-mail",
+        template: "checkout-paid",
+        topic: MailTopic::Orders,
+        events: &["CheckoutPaid"],
+        about: About::Purchase,
+    },
+    Letter {
+        name: "checkout-completed-mail",
+        template: "checkout-completed",
+        topic: MailTopic::Orders,
+        events: &["CheckoutCompleted"],
+        about: About::Purchase,
+    },
+    Letter {
+        name: "checkout-cancelled-mail",
+        template: "checkout-cancelled",
+        topic: MailTopic::Orders,
+        events: &["CheckoutCancelled"],
+        about: About::Purchase,
+    },
+    Letter {
+        name: "sale-mail",
+        template: "sale",
+        topic: MailTopic::Sales,
+        events: &["CheckoutPaid"],
+        about: About::Sale,
+    },
+    Letter {
+        name: "stock-low-mail",
+        template: "stock-low",
+        topic: MailTopic::Stock,
+        events: &["StockLow"],
+        about: About::Product,
+    },
     DAILY_ORDERS,
+    DAILY_STOCK,
 ];
 
 /// The orders of a day, as a file.
@@ -136,6 +180,15 @@ pub(super) const DAILY_ORDERS: Letter = Letter {
     topic: MailTopic::Reports,
     events: &[],
     about: About::Day,
+};
+
+/// What there is in stock, as a file.
+pub(super) const DAILY_STOCK: Letter = Letter {
+    name: "daily-stock-mail",
+    template: "daily-stock",
+    topic: MailTopic::Reports,
+    events: &[],
+    about: About::DayOfStock,
 };
 
 impl About {
@@ -172,6 +225,35 @@ impl About {
             }
             Self::Alert => ["LedgerDiffers", "AuditDiffers"]
                 .map(|kind| json!({ "kind": kind, "schedule": "check", "message": "They differ.", "runId": "srn_0" })),
+            Self::Purchase => {
+                let item = json!({ "sku": "A-1", "productName": "Book", "quantity": 2, "totalPrice": "10.00 INR" });
+                let checkout = |paid: bool, method: &str, line2: Value, state: Value| {
+                    json!({
+                        "checkoutId": "chk_0", "orderNumber": "0000-0000-0000", "clientOrderId": "c-1", "seller": "Kiran Stores",
+                        "items": [item], "total": "10.00 INR", "method": method, "paid": paid,
+                        "address": {
+                            "name": "Asha Rao", "line1": "12 MG Road", "line2": line2, "city": "Bengaluru", "state": state,
+                            "postcode": "560001", "country": "IN",
+                        },
+                    })
+                };
+                [
+                    checkout(true, "wallet", json!("Floor 2"), json!("Karnataka")),
+                    checkout(false, "external", Value::Null, Value::Null),
+                ]
+            }
+            Self::Sale => {
+                let item = json!({ "sku": "A-1", "productName": "Book", "quantity": 2, "totalPrice": "10.00 INR" });
+                let checkout = json!({
+                    "checkoutId": "chk_0", "orderNumber": "0000-0000-0000", "items": [item], "total": "10.00 INR",
+                });
+                [checkout.clone(), checkout]
+            }
+            Self::Product => [0, 1]
+                .map(|stock| json!({ "productId": "prd_0", "sku": "A-1", "productName": "Book", "stock": stock, "lowStockAt": 5 })),
+            Self::DayOfStock => [(0, false), (1, true)].map(|(low, cut)| {
+                json!({ "day": "2026-01-31", "zone": "UTC", "count": 3, "low": low, "cut": cut, "partial": cut })
+            }),
             Self::Day => [false, true]
                 .map(|cut| json!({ "day": "2026-01-31", "zone": "UTC", "count": 3, "cut": cut, "ofTenant": cut })),
         }

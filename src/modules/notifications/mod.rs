@@ -4,13 +4,15 @@
 //! sent: a server that knows what it has taken delivers it once. Once the server has taken it, it is never sent again. Every
 //! conversation with the server is on record before it begins and closed in the end, like a call to a provider, and no record,
 //! log or job holds an address, a link or a word of a message. Users that are disabled get none, nor does a user of what it does not want
-//! (`auth::MailTopics`); what somebody may not want says how to leave it.
+//! (`auth::MailTopics`); what somebody may not want says how to leave it. Who buys is written to at the address that the checkout names,
+//! until it is erased; where that is somebody's account, the account's wishes count.
 //!
 //! A letter speaks of what is now: where what it is about has gone on since, it is not sent. Letters are a table ([`LETTERS`]);
 //! what they say is in templates, which operators may replace ([`Templates`]). Collection: `mails` (kept for [`MAILS_KEPT`]
 //! after their last change). Jobs, on `mail-queue`: `handle-event` and `send-report`. No events. For operators: docs/mail.md.
 
 mod attempt;
+mod buyer;
 mod facts;
 mod handler;
 mod judge;
@@ -20,17 +22,21 @@ mod message;
 mod model;
 mod recipient;
 mod report;
+mod report_file;
+mod report_orders;
+mod report_stock;
 mod templates;
 
 use std::time::Duration;
 
+pub use buyer::Buyer;
 pub use handler::MailHandler;
 pub use letters::{LETTERS, Letter};
 pub use mailer::{Mail, Mailer, MailerParts};
 pub use message::{Attachment, POLICY, Sender};
 pub use model::{COLLECTIONS, indexes};
 pub use recipient::To;
-pub use report::{DailyOrders, SEND_REPORT_KIND, SendReport};
+pub use report::{DailyReports, Report, SEND_REPORT_KIND, SendReport};
 pub use templates::Templates;
 
 use crate::modules::queue::{Backoff, QueueConfig};

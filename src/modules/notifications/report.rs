@@ -1,5 +1,5 @@
-//! The orders of a day, by mail, to those who have asked for it: merchants theirs, managers those of their tenant's members. A
-//! schedule makes a job for each reader; what a job sends is one mail of its day and reader, however often it is made.
+//! Reports of a day, by mail, to those who have asked for them. A schedule makes a job for each reader; what a job sends is one
+//! mail of its report, day and reader, however often it is made.
 
 use async_trait::async_trait;
 use bson::{DateTime, Document, doc};
@@ -10,21 +10,22 @@ use serde_json::json;
 use super::{
     attempt::MailAborted,
     facts::away,
-    letters::DAILY_ORDERS,
+    letters::{DAILY_ORDERS, DAILY_STOCK, Letter},
     mailer::{Mail, Mailer, mail_id},
     message::Attachment,
     recipient::To,
+    report_orders, report_stock,
 };
 use crate::{
     modules::{
         auth::{User, find_user, users_who_want_reports},
+        catalog::CatalogStore,
         events::{HandlerAttempt, HandlerError, end_of, retry_of},
-        orders::{Order, OrderFilter, OrderStore},
+        orders::OrderStore,
         queue::{Alone, Attempt, Conclusion, Job, JobError, JobHandler, Lease, QueueConfig, RetryRefused, Waker},
     },
     platform::{
         batch::{Command, Key, Lane, View},
-        cells::{Rows, decimal, number, text, time},
         clock::Clock,
         identity::{Actor, Role},
         ids::new_id,
@@ -32,21 +33,43 @@ use crate::{
     },
 };
 
-/// Kind of the jobs that send a day's orders to somebody.
+/// Kind of the jobs that send a report to somebody.
 pub const SEND_REPORT_KIND: &str = "send-report";
 /// Readers for whom jobs are made in one transaction.
 const READERS_AT_ONCE: usize = 500;
-/// Orders read at a time.
-const ORDERS_AT_ONCE: usize = 500;
-/// Orders in one file; who has more asks the API.
-const ROWS_MAX: usize = 10_000;
-/// Bytes of one file, before it is encoded for the mail.
-const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
-const COLUMNS: [&str; 9] =
-    ["orderNumber", "clientOrderId", "provider", "status", "createdAt", "chargeMinor", "charge", "currency", "userId"];
+
+/// What a report is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The orders that were created.
+    Orders,
+    /// Stock, and what moved it.
+    Stock,
+}
+
+impl Report {
+    /// Every report.
+    const ALL: [Self; 2] = [Self::Orders, Self::Stock];
+
+    /// As in jobs.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Orders => "orders",
+            Self::Stock => "stock",
+        }
+    }
+
+    const fn letter(self) -> &'static Letter {
+        match self {
+            Self::Orders => &DAILY_ORDERS,
+            Self::Stock => &DAILY_STOCK,
+        }
+    }
+}
 
 /// Makes the jobs of a day.
-pub struct DailyOrders {
+#[derive(Clone)]
+pub struct DailyReports {
     /// Where readers are found.
     pub db: Database,
     /// Where jobs are made.
@@ -113,12 +136,12 @@ impl Command for MakeJobs {
     }
 }
 
-impl DailyOrders {
-    /// Makes a job for everybody who wants yesterday's orders. Safe to repeat.
+impl DailyReports {
+    /// Makes a job for everybody who wants yesterday's report. Safe to repeat.
     ///
     /// # Errors
     /// In a sentence.
-    pub async fn make_jobs(&self) -> Result<Document, String> {
+    pub async fn make_jobs(&self, report: Report) -> Result<Document, String> {
         let day = Day::before(self.clock.now(), &self.zone).ok_or("SCHEDULE_TIMEZONE is no time zone.")?;
         let (mut after, mut readers, mut made) = (String::new(), 0, 0);
         loop {
@@ -127,7 +150,7 @@ impl DailyOrders {
             let Some(last) = found.last() else { break };
             after.clone_from(&last.id);
             readers += found.len();
-            let jobs = found.iter().map(|user| self.job(&day, user)).collect();
+            let jobs = found.iter().map(|user| self.job(report, &day, user)).collect();
             let submitted = self.lane.submit(MakeJobs { jobs }).await;
             made += submitted.map_err(|error| format!("Jobs could not be made: {error}"))?;
             self.waker.wake(self.queue.name);
@@ -135,16 +158,22 @@ impl DailyOrders {
         Ok(doc! { "day": day.name, "readers": readers as i64, "jobs": made as i64 })
     }
 
-    fn job(&self, day: &Day, user: &User) -> Job {
-        let payload = doc! { "userId": &user.id, "day": &day.name, "from": day.from, "to": day.to, "zone": &self.zone };
+    fn job(&self, report: Report, day: &Day, user: &User) -> Job {
+        let report = report.as_str();
+        let payload = doc! {
+            "report": report, "userId": &user.id, "day": &day.name, "from": day.from, "to": day.to, "zone": &self.zone,
+        };
         let now = self.clock.now();
         let id = new_id("job");
         let job = Job::new(id.clone(), &self.queue, SEND_REPORT_KIND, payload, &id, now);
-        Job { dedupe_key: Some(format!("{SEND_REPORT_KIND}:{}:{}", day.name, user.id)), ..job.owned_by(&user.id) }
+        Job {
+            dedupe_key: Some(format!("{SEND_REPORT_KIND}:{report}:{}:{}", day.name, user.id)),
+            ..job.owned_by(&user.id)
+        }
     }
 }
 
-/// Sends a day's orders to somebody.
+/// Sends a report to somebody.
 pub struct SendReport {
     /// Sends.
     pub mailer: Mailer,
@@ -152,6 +181,8 @@ pub struct SendReport {
     pub db: Database,
     /// Where orders are.
     pub orders: OrderStore,
+    /// Where stock is.
+    pub catalog: CatalogStore,
     /// [`super::MAIL_QUEUE`].
     pub queue: QueueConfig,
     /// Time.
@@ -160,18 +191,23 @@ pub struct SendReport {
 
 /// What a job is about.
 struct Wanted {
+    report: Report,
     user_id: String,
     day: String,
     zone: String,
-    created: TimeRange,
+    from: DateTime,
+    to: DateTime,
 }
 
 impl Wanted {
     fn of(job: &Job) -> Option<Self> {
         let text = |name| job.payload.get_str(name).ok().map(str::to_owned);
         let at = |name| job.payload.get_datetime(name).ok().copied();
-        let created = TimeRange { from: Some(at("from")?), to: Some(at("to")?) };
-        Some(Self { user_id: text("userId")?, day: text("day")?, zone: text("zone")?, created })
+        // Jobs from before there were others are about orders.
+        let named = job.payload.get_str("report").unwrap_or(Report::Orders.as_str());
+        let report = Report::ALL.into_iter().find(|report| report.as_str() == named)?;
+        let (from, to) = (at("from")?, at("to")?);
+        Some(Self { report, user_id: text("userId")?, day: text("day")?, zone: text("zone")?, from, to })
     }
 
     /// What makes it this mail and no other.
@@ -180,99 +216,40 @@ impl Wanted {
     }
 }
 
-/// Orders as a file.
-struct Written {
-    rows: Rows,
-    count: usize,
-    bytes: usize,
-    /// There are more.
-    is_cut: bool,
-}
-
-impl Written {
-    fn nothing() -> std::io::Result<Self> {
-        let mut rows = Rows::new();
-        rows.add_header(COLUMNS)?;
-        Ok(Self { rows, count: 0, bytes: 0, is_cut: false })
-    }
-
-    /// Adds an order, unless the file is full.
-    fn add(&mut self, order: &Order) -> std::io::Result<()> {
-        let charge = order.charge;
-        let cells = [
-            text(&order.order_number),
-            text(&order.client_order_id),
-            text(&order.provider),
-            order.status.as_str().into(),
-            time(order.created_at),
-            charge.map_or_else(|| "".into(), |charge| number(charge.amount)),
-            charge.map_or_else(|| "".into(), |charge| decimal(charge.amount, charge.currency)),
-            charge.map_or("", |charge| charge.currency.code()).into(),
-            text(&order.user_id),
-        ];
-        let bytes: usize = cells.iter().map(|cell| cell.len() + 3).sum();
-        if self.count == ROWS_MAX || self.bytes + bytes > FILE_BYTES_MAX {
-            self.is_cut = true;
-            return Ok(());
-        }
-        self.count += 1;
-        self.bytes += bytes;
-        self.rows.add(cells)
-    }
-}
-
-fn unwritten(error: &std::io::Error) -> HandlerError {
-    HandlerError::Invalid { code: "mail.unwritten", message: format!("The file can't be written: {error}") }
-}
-
 impl SendReport {
-    async fn orders_of(&self, user: &User, created: TimeRange) -> Result<Written, HandlerError> {
-        let filter = OrderFilter { created, ..OrderFilter::default() };
-        let mut written = Written::nothing().map_err(|error| unwritten(&error))?;
-        let tenant_id = user.tenant_id.as_deref().filter(|_| user.role == Role::Manager);
-        if tenant_id.is_none() && user.role != Role::Merchant {
-            return Ok(written);
-        }
-        let mut before: Option<String> = None;
-        loop {
-            let page = match tenant_id {
-                Some(tenant_id) => {
-                    self.orders.list_of_tenant(tenant_id, &filter, before.as_deref(), ORDERS_AT_ONCE).await
-                }
-                None => self.orders.list(&user.id, &filter, before.as_deref(), ORDERS_AT_ONCE).await,
-            };
-            let page = page.map_err(|error| away(&error))?;
-            for order in &page.shown {
-                written.add(order).map_err(|error| unwritten(&error))?;
-            }
-            before = page.next;
-            if before.is_none() || written.is_cut {
-                return Ok(written);
-            }
-        }
-    }
-
     async fn send(&self, wanted: &Wanted, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
-        let user = find_user(&self.db, &wanted.user_id).await.map_err(|error| away(&error))?;
+        let Wanted { report, user_id, day, zone, from, to } = wanted;
+        let user = find_user(&self.db, user_id).await.map_err(|error| away(&error))?;
         let Some(user) = user else { return Ok(()) };
-        let Written { rows, count, is_cut, .. } = self.orders_of(&user, wanted.created).await?;
-        if count == 0 {
-            return Ok(()); // a day without orders is no news
+        let mut values = json!({ "day": day, "zone": zone });
+        let file = match report {
+            Report::Orders => {
+                let created = TimeRange { from: Some(*from), to: Some(*to) };
+                values["ofTenant"] = (user.role == Role::Manager).into();
+                report_orders::write(&self.orders, &user, created).await?
+            }
+            Report::Stock => {
+                let written = report_stock::write(&self.catalog, &user, (*from, *to)).await?;
+                values["low"] = written.low.into();
+                values["partial"] = written.is_partial.into();
+                written.file
+            }
+        };
+        if file.count() == 0 {
+            return Ok(()); // a day without orders, and a shop without products, are no news
         }
-        let content = rows.into_bytes().map_err(|error| unwritten(&error))?.to_vec();
+        values["count"] = file.count().into();
+        values["cut"] = file.is_cut().into();
         let mail = Mail {
-            letter: &DAILY_ORDERS,
+            letter: report.letter(),
             occasion: &wanted.occasion(),
-            to: To::User(&wanted.user_id),
+            to: To::User(user_id),
             subject_id: "",
-            values: json!({
-                "day": wanted.day, "zone": wanted.zone, "count": count, "cut": is_cut,
-                "ofTenant": user.role == Role::Manager,
-            }),
+            values,
             attachment: Some(Attachment {
-                name: format!("orders-{}.csv", wanted.day),
+                name: format!("{}-{day}.csv", report.as_str()),
                 content_type: "text/csv; charset=utf-8",
-                content,
+                content: file.into_bytes()?.to_vec(),
             }),
         };
         self.mailer.send(mail, attempt).await
@@ -301,7 +278,7 @@ impl JobHandler for SendReport {
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
         let wanted = Wanted::of(job)?;
         let end = retry_of(&self.queue, job, error, None, self.clock.now());
-        let mail_id = mail_id(&wanted.occasion(), &DAILY_ORDERS);
+        let mail_id = mail_id(&wanted.occasion(), wanted.report.letter());
         Some(Box::new(MailAborted { mail_id, end, closing_response_id: new_id("res") }))
     }
 

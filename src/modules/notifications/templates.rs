@@ -24,6 +24,8 @@ macro_rules! built_in {
 const BUILT_IN: &[(&str, &str)] = built_in![
     "layout.html",
     "footer.txt",
+    "buyer-footer.txt",
+    "buyer-layout.html",
     "order-failed.txt",
     "order-failed.html",
     "order-needs-attention.txt",
@@ -48,8 +50,20 @@ const BUILT_IN: &[(&str, &str)] = built_in![
     "password-changed.html",
     "alert.txt",
     "alert.html",
+    "checkout-paid.txt",
+    "checkout-paid.html",
+    "checkout-completed.txt",
+    "checkout-completed.html",
+    "checkout-cancelled.txt",
+    "checkout-cancelled.html",
+    "sale.txt",
+    "sale.html",
+    "stock-low.txt",
+    "stock-low.html",
     "daily-orders.txt",
     "daily-orders.html",
+    "daily-stock.txt",
+    "daily-stock.html",
 ];
 
 /// The templates of all letters; each has been tried.
@@ -226,7 +240,9 @@ mod tests {
     #[test]
     fn every_built_in_template_belongs_to_a_letter() {
         let used = LETTERS.iter().flat_map(|letter| ["txt", "html"].map(|kind| format!("{}.{kind}", letter.template)));
-        let mut used: Vec<_> = used.chain(["layout.html".to_owned(), "footer.txt".to_owned()]).collect();
+        let mut used: Vec<_> = used
+            .chain(["layout.html", "footer.txt", "buyer-layout.html", "buyer-footer.txt"].map(str::to_owned))
+            .collect();
         let mut there: Vec<_> = BUILT_IN.iter().map(|(name, _)| (*name).to_owned()).collect();
         used.sort();
         there.sort();
