@@ -31,6 +31,8 @@ pub struct EventHead {
     pub user_id: String,
     /// The tenant in which it was made, where it was made in one.
     pub tenant_id: Option<String>,
+    /// The checkout that its subject carries out.
+    pub checkout_id: Option<String>,
     /// Its number among the events of its subject.
     pub seq: i64,
     /// When its transaction was made.
@@ -48,6 +50,7 @@ impl EventHead {
             subject_id: text("subjectId").unwrap_or_default(),
             user_id: text("userId").unwrap_or_default(),
             tenant_id: text("tenantId"),
+            checkout_id: text("checkoutId"),
             seq: head.get("seq").and_then(|seq| seq.as_i64().or(seq.as_i32().map(i64::from))).unwrap_or_default(),
             at,
         })
@@ -57,7 +60,9 @@ impl EventHead {
     pub(super) fn of_event(event: &Document) -> Option<Self> {
         let mut head = event.clone();
         head.insert("id", event.get("_id").cloned());
-        head.insert("tenantId", event.get_document("data").ok().and_then(|data| data.get("tenantId").cloned()));
+        for field in ["tenantId", "checkoutId"] {
+            head.insert(field, event.get_document("data").ok().and_then(|data| data.get(field).cloned()));
+        }
         Self::read(&head, event.get_datetime("at").copied().unwrap_or(DateTime::MIN))
     }
 

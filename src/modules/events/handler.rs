@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Event;
+use super::{Event, EventHead};
 use crate::modules::queue::{Alone, Backoff, Conclusion, Job, JobEnd, Lease, QueueConfig};
 
 /// The queue of most handlers' jobs.
@@ -20,6 +20,12 @@ pub trait EventHandler: Send + Sync + 'static {
 
     /// Whether it wants events of this type. Asked when an event is relayed.
     fn wants(&self, kind: &str) -> bool;
+
+    /// Whether it wants this one, of a type that it wants. Asked when it is relayed, by what the outbox says of it: who wants few events of
+    /// many costs no job for each.
+    fn wants_one(&self, _head: &EventHead) -> bool {
+        true
+    }
 
     /// The queue of its jobs. One that waits for somebody else's server has one of its own, so that it holds up no other.
     fn queue(&self) -> QueueConfig {

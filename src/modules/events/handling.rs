@@ -75,7 +75,7 @@ impl Consumer for HandlerJobs {
         let (mut jobs, mut taken, mut wake) = (Vec::new(), Document::new(), Vec::new());
         for handler in &self.handlers {
             let queue = handler.queue();
-            let wanted = heads.iter().filter(|head| handler.wants(&head.kind));
+            let wanted = heads.iter().filter(|head| handler.wants(&head.kind) && handler.wants_one(head));
             let before = jobs.len();
             jobs.extend(wanted.map(|head| Self::job(&queue, handler.name(), head, now)));
             if jobs.len() > before {

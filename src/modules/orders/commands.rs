@@ -9,6 +9,7 @@ use super::{
     model::{
         Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, fingerprint_version,
     },
+    placing::PartOf,
     transitions::{OrderCommand, next},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         events::{self, Actor, Event},
         kyc::{KycGate, Verified},
         providers::{Configured, Detail, Providers},
-        queue::{Job, JobState, QueueConfig, settle_job},
+        queue::{JOBS, Job, JobState, QueueConfig, settle_job},
         wallet::{LedgerKind, rates::Quote, wallet_key},
     },
     platform::{
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// Creates an order, or finds that it exists.
-pub(super) struct CreateOrder {
+pub struct CreateOrder {
     pub(super) gate: KycGate,
     pub(super) user_id: String,
     /// The tenant that the owner belongs to.
@@ -35,6 +36,8 @@ pub(super) struct CreateOrder {
     pub(super) client_order_id: String,
     pub(super) provider: &'static str,
     pub(super) detail: Detail,
+    /// The checkout that it carries out.
+    pub(super) part_of: Option<PartOf>,
     /// None where it costs nothing.
     pub(super) quote: Option<Quote>,
     /// What of it does not fit together: not taken, but what was taken before is replayed.
@@ -87,7 +90,9 @@ impl Command for CreateOrder {
             None if !self.misfits.is_empty() => Err(OrderError::Misfit(self.misfits.clone())),
             None => {
                 let verified = self.gate.verify(view, &self.user_id)?;
-                self.place(view, verified)
+                let reply = self.place(view, verified)?;
+                self.replace(view, &reply.order);
+                Ok(reply)
             }
         }
     }
@@ -98,6 +103,16 @@ impl Command for CreateOrder {
 }
 
 impl CreateOrder {
+    /// Keeps an order that came to nothing from being sent again beside the one that takes its place.
+    fn replace(&self, view: &mut View, order: &Order) {
+        let replaced = self.part_of.as_ref().and_then(|part_of| part_of.replaces.as_deref());
+        if let Some(mut replaced) = replaced.and_then(|id| view.by_id::<Order>(id)) {
+            replaced.replaced_by = Some(order.id.clone());
+            replaced.updated_at = view.now();
+            view.update(&replaced);
+        }
+    }
+
     /// A new order with its hold, its event and its job, for a merchant who may do business.
     fn place(&self, view: &mut View, _: Verified) -> Result<OrderReply, OrderError> {
         let now = view.now();
@@ -107,6 +122,8 @@ impl CreateOrder {
             user_id: self.user_id.clone(),
             tenant_id: self.tenant_id.clone(),
             client_order_id: self.client_order_id.clone(),
+            checkout_id: self.part_of.as_ref().map(|part_of| part_of.checkout_id.clone()),
+            replaced_by: None,
             provider: self.provider.into(),
             status: OrderStatus::Created,
             provider_sync_status: ProviderSyncStatus::Pending,
@@ -152,7 +169,7 @@ impl CreateOrder {
 }
 
 /// Cancels an order, at once where nothing was sent yet.
-pub(super) struct CancelOrder {
+pub struct CancelOrder {
     pub(super) user_id: String,
     pub(super) client_order_id: String,
     pub(super) reason: Option<String>,
@@ -163,7 +180,32 @@ pub(super) struct CancelOrder {
     pub(super) event_ids: [String; 2],
 }
 
+/// Whether it makes sense to ask for it back.
+fn ensure_cancellable(order: &Order, at: &Configured) -> Result<(), OrderError> {
+    if next(order.status, OrderCommand::RequestCancel).is_none() {
+        return Err(OrderError::NotCancellable(order.status.as_str()));
+    }
+    if at.adapter.cancelling().is_none() && order.may_be_placed() {
+        return Err(OrderError::Sent);
+    }
+    Ok(())
+}
+
 impl CancelOrder {
+    /// Refuses what deciding it would refuse, and changes nothing. Looks for all that deciding it needs.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], [`OrderError::NotCancellable`], [`OrderError::Sent`].
+    pub fn check(&self, view: &View) -> Result<(), OrderError> {
+        let found = view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id));
+        let order = found.ok_or(OrderError::NotFound)?;
+        for key in charging::keys(&order).into_iter().chain([Key::id(JOBS, &*order.job_id)]) {
+            let _ = view.contains(&key);
+        }
+        let at = self.providers.get(&order.provider).ok_or(OrderError::NotCancellable(order.status.as_str()))?;
+        ensure_cancellable(&order, at)
+    }
+
     fn create_job_has_ended(&self, view: &View, order: &Order) -> bool {
         view.by_id::<Job>(&order.job_id).is_none_or(|job| matches!(job.state, JobState::Dead | JobState::Done))
     }
@@ -215,12 +257,7 @@ impl Command for CancelOrder {
                 return Ok(OrderReply::replay(order));
             }
         }
-        if next(order.status, OrderCommand::RequestCancel).is_none() {
-            return Err(OrderError::NotCancellable(order.status.as_str()));
-        }
-        if at.adapter.cancelling().is_none() && order.may_be_placed() {
-            return Err(OrderError::Sent);
-        }
+        ensure_cancellable(&order, at)?;
         let now = view.now();
         order.cancellation = Some(Cancellation {
             status: CancellationStatus::Requested,
@@ -275,6 +312,7 @@ pub(super) fn record(
         "ageMs": view.now().timestamp_millis() - order.created_at.timestamp_millis(),
     };
     data.extend(order.tenant_id.as_ref().map(|tenant_id| ("tenantId".to_owned(), tenant_id.into())));
+    data.extend(order.checkout_id.as_ref().map(|checkout_id| ("checkoutId".to_owned(), checkout_id.into())));
     let field = match booked {
         Some(LedgerKind::FreightCapture) => Some("charged"),
         Some(LedgerKind::FreightRefund) => Some("refunded"),

@@ -72,6 +72,7 @@ pub(super) fn create(number: u32) -> CreateOrder {
         detail: detail(),
         quote: Some(quote()),
         misfits: Vec::new(),
+        part_of: None,
         fingerprint: fingerprint("parcelx", &detail()),
         actor: merchant("usr_1"),
         correlation_id: format!("rqs_{number}"),

@@ -93,6 +93,8 @@ pub(super) fn order() -> Order {
         account_id: Some("parcelx/default".into()),
         reference: None,
         refs: ProviderRefs::default(),
+        checkout_id: None,
+        replaced_by: None,
         live_reference: None,
         own_account: false,
         followed: None,

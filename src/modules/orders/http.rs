@@ -15,6 +15,7 @@ use super::{
     commands::OrderReply,
     file_http::{self, OrderFileResponse},
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
+    placing::no_detail,
     request::{CancelOrderRequest, CreateOrderRequest, ListOrdersQuery},
     service::{History, OrderService},
     store::OrderFilter,
@@ -23,7 +24,7 @@ use crate::{
     modules::providers::{Detail, Extract, ExtractType, Party, PaymentMode, Service, Shipment, StoredFailure},
     platform::{
         clock::Rfc3339Time,
-        error::{AppError, ErrorKind, FieldError, Problem},
+        error::{AppError, FieldError, Problem},
         http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
         identity::Merchant,
         money::Money,
@@ -53,6 +54,8 @@ pub(super) struct OrderResponse {
     /// For people to read out.
     order_number: String,
     client_order_id: String,
+    /// The checkout that it carries out.
+    checkout_id: Option<String>,
     provider: String,
     status: OrderStatus,
     provider_sync_status: ProviderSyncStatus,
@@ -196,6 +199,7 @@ impl From<Order> for OrderResponse {
             order_id: order.id,
             order_number: order.order_number,
             client_order_id: order.client_order_id,
+            checkout_id: order.checkout_id,
             provider: order.provider,
             status: order.status,
             provider_sync_status: order.provider_sync_status,
@@ -291,9 +295,7 @@ async fn create_order(
     _: NoQuery,
     ApiJson(request): ApiJson<CreateOrderRequest>,
 ) -> Result<Response, AppError> {
-    let new = request.into_order().ok_or_else(|| {
-        AppError::new(ErrorKind::Internal, "internal", "A validated request lacks its detail object.")
-    })?;
+    let new = request.into_order().ok_or_else(no_detail)?;
     Ok(answer(service.create(&user, new).await?, StatusCode::CREATED))
 }
 

@@ -153,6 +153,9 @@ impl OrderJob {
         if order.cancellation.is_some() {
             return Err("A cancellation was asked for.");
         }
+        if order.replaced_by.is_some() {
+            return Err("Another order has taken its place.");
+        }
         if self.at.adapter.following().is_some() && order.reference.is_some() {
             // The provider has it, and would not take it again.
             let is_followed = following::next_call(order).is_some() || following::resume(order, view.now());

@@ -145,6 +145,7 @@ impl World {
             detail: detail(),
             quote: Some(quote()),
             misfits: Vec::new(),
+            part_of: None,
             actor: Actor::worker("usr_1", "rqs_1"),
             correlation_id: "rqs_1".into(),
             queue: carrier().create,

@@ -21,6 +21,7 @@ mod following;
 mod http;
 mod jobs;
 mod model;
+mod placing;
 mod request;
 mod service;
 mod store;
@@ -51,13 +52,16 @@ mod retry_tests;
 use std::time::Duration;
 
 pub use charging::{Due, due, is_settled};
+pub use commands::{CancelOrder, CreateOrder, OrderReply};
 pub use comment::comment_router;
 pub use error::OrderError;
 pub use files::{OrderFiles, PIECES, erase as erase_files, rotate};
 pub use http::router;
 pub use jobs::{OrderJobs, handlers};
 pub use model::{ORDERS, Order, OrderStatus, ProviderSyncStatus};
-pub use service::OrderService;
+pub use placing::{Behalf, OrderIds, PartOf, Placing, address_misfit, read_order};
+pub use request::PartyRequest;
+pub use service::{NewOrder, OrderService};
 pub use store::{OrderFilter, OrderStore};
 pub use tenant_http::tenant_router;
 

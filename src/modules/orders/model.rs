@@ -190,6 +190,12 @@ pub struct Order {
     pub tenant_id: Option<String>,
     /// The owner's id; unique per owner, for ever.
     pub client_order_id: String,
+    /// The checkout that it carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkout_id: Option<String>,
+    /// The order that took its place, for the same checkout: this one is not sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
     /// One of the registry's.
     pub provider: String,
     /// Where it is.

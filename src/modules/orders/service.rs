@@ -13,11 +13,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{
-    commands::{CancelOrder, CreateOrder, OrderReply},
+    commands::{CancelOrder, OrderReply},
     error::OrderError,
     files::OrderFiles,
     following::OrderFile,
-    model::{Order, fingerprint},
+    model::Order,
+    placing::{Behalf, OrderIds},
     store::{OrderFilter, OrderStore},
 };
 use crate::{
@@ -25,17 +26,15 @@ use crate::{
         audit::{AuditEvent, AuditOutcome, AuditStore, ProviderRequestLog, ProviderResponseLog},
         events::{Actor, Event, EventStore},
         kyc::KycGate,
-        providers::{Declaration, Detail, Dispatcher, Party, PricedBy, Providers},
+        providers::{Declaration, Detail, Dispatcher, Providers},
         queue::Waker,
-        wallet::rates::{self, Parcel, Quote, RateCards},
+        wallet::rates::RateCards,
     },
     platform::{
         batch::Lane,
-        error::FieldError,
         http::transfers::Transfers,
         identity::{CurrentUser, Role},
         ids::new_id,
-        india::pincodes::{self, Misfit},
         walk::Paged,
     },
 };
@@ -101,28 +100,16 @@ impl OrderService {
     /// [`OrderError::Lane`].
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
-        let at = self.providers.get(new.provider.name).ok_or(OrderError::NoRates)?;
-        // Its contract with the provider is the merchant's own.
-        let own_account = self.dispatch.has_own_account(new.provider.name, &user.user_id);
-        let quote = if own_account { None } else { self.quote(new.provider, &new.detail).await? };
-        let command = CreateOrder {
-            gate: self.gate,
+        let placing = self.placing(new.provider, &user.user_id).await?;
+        let behalf = Behalf {
             user_id: user.user_id.clone(),
             tenant_id: user.tenant_id.clone(),
-            client_order_id: new.client_order_id,
-            provider: new.provider.name,
-            fingerprint: fingerprint(new.provider.name, &new.detail),
-            misfits: [misfits(&new.detail), (new.provider.misfits)(&new.detail)].concat(),
-            detail: new.detail,
-            quote,
             actor: Actor::from(user),
             correlation_id: user.request_id.clone(),
-            queue: at.create.clone(),
-            own_account,
-            order_id: new_id("ord"),
-            job_id: new_id("job"),
-            event_id: new_id("evt"),
+            part_of: None,
+            ids: OrderIds::fresh(),
         };
+        let command = placing.order(new, behalf)?;
         self.reply(self.lane.submit(command).await??)
     }
 
@@ -137,32 +124,29 @@ impl OrderService {
         reason: Option<String>,
     ) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
-        let command = CancelOrder {
-            user_id: user.user_id.clone(),
-            client_order_id,
-            reason,
-            actor: Actor::from(user),
-            correlation_id: user.request_id.clone(),
-            providers: self.providers.clone(),
-            job_id: new_id("job"),
-            event_ids: [new_id("evt"), new_id("evt")],
-        };
+        let order = (user.user_id.as_str(), client_order_id.as_str());
+        let command = self.cancelling(order, reason, Actor::from(user), &user.request_id);
         self.reply(self.lane.submit(command).await??)
     }
 
-    /// What the order costs; none where it costs nothing.
-    async fn quote(&self, provider: &'static Declaration, detail: &Detail) -> Result<Option<Quote>, OrderError> {
-        match (provider.priced_by, detail) {
-            (PricedBy::RateCard(_), Detail::Shipment(shipment)) => {
-                let card = self.rates.parcels(provider.name).await?.ok_or(OrderError::NoRates)?;
-                rates::quote(&card, &Parcel::from(shipment)).map(Some).map_err(|_| OrderError::NoRates)
-            }
-            (PricedBy::RateCard(_), Detail::Sale(_)) => Err(OrderError::NoRates),
-            (PricedBy::RateCard(_), Detail::Extract(extract)) => {
-                let card = self.rates.fees(provider.name).await?.ok_or(OrderError::NoRates)?;
-                card.quote(extract.kind.as_str()).map(Some).map_err(|_| OrderError::NoRates)
-            }
-            (PricedBy::Nothing, _) => Ok(None),
+    /// The command that cancels an order of the merchant, in whoever's transaction.
+    #[must_use]
+    pub fn cancelling(
+        &self,
+        (user_id, client_order_id): (&str, &str),
+        reason: Option<String>,
+        actor: Actor,
+        correlation_id: &str,
+    ) -> CancelOrder {
+        CancelOrder {
+            user_id: user_id.to_owned(),
+            client_order_id: client_order_id.to_owned(),
+            reason,
+            actor,
+            correlation_id: correlation_id.to_owned(),
+            providers: self.providers.clone(),
+            job_id: new_id("job"),
+            event_ids: [new_id("evt"), new_id("evt")],
         }
     }
 
@@ -266,18 +250,4 @@ impl OrderService {
     fn ensure_ready(&self) -> Result<(), OrderError> {
         if self.indexes_present.load(Ordering::Relaxed) { Ok(()) } else { Err(OrderError::NotReady) }
     }
-}
-
-/// What of a shipment's addresses does not fit together. Not a rule of the request: an order that was taken before there
-/// was such a rule is replayed all the same.
-fn misfits(detail: &Detail) -> Vec<FieldError> {
-    let Detail::Shipment(shipment) = detail else { return Vec::new() };
-    let parties = [("consignee", &shipment.consignee), ("pickup", &shipment.pickup)];
-    let misfit = |(party, Party { pincode, state, .. }): (&str, &Party)| {
-        Some(match pincodes::fit(pincode, state).err()? {
-            Misfit::Pincode(message) => FieldError::new(format!("shipment.{party}.pincode"), "no_place", message),
-            Misfit::State(message) => FieldError::new(format!("shipment.{party}.state"), "pincode_differs", message),
-        })
-    };
-    parties.into_iter().filter_map(misfit).collect()
 }

@@ -199,9 +199,11 @@ fn event(document: &RawDocument) -> RawDocumentBuf {
             event.append(name, value);
         }
     }
-    let tenant_id = document.get_document("data").and_then(|data| data.get("tenantId"));
-    if let Ok(Some(value)) = tenant_id {
-        event.append(cstr!("tenantId"), value);
+    let data = document.get_document("data").ok();
+    for (name, field) in [(cstr!("tenantId"), "tenantId"), (cstr!("checkoutId"), "checkoutId")] {
+        if let Some(Ok(Some(value))) = data.map(|data| data.get(field)) {
+            event.append(name, value);
+        }
     }
     event
 }

@@ -17,7 +17,7 @@ use validator::{Validate, ValidationError};
 
 pub use extract::ExtractRequest;
 pub use sale::SaleRequest;
-pub use shipment::ShipmentRequest;
+pub use shipment::{PartyRequest, ShipmentRequest};
 
 use super::{model::OrderStatus, service::NewOrder};
 use crate::{

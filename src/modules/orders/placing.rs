@@ -1,0 +1,204 @@
+//! Creating an order in somebody's transaction: what is looked up before it, and the command that decides in it. The API's requests go
+//! this way, and what a checkout has carried out.
+
+use super::{
+    commands::CreateOrder,
+    error::OrderError,
+    model::fingerprint,
+    request::CreateOrderRequest,
+    service::{NewOrder, OrderService},
+};
+use crate::{
+    modules::{
+        events::Actor,
+        kyc::KycGate,
+        providers::{Declaration, Detail, Party, PricedBy},
+        queue::QueueConfig,
+        wallet::rates::{self, Card, Parcel, Quote},
+    },
+    platform::{
+        error::{AppError, ErrorKind, FieldError},
+        http::read_json,
+        ids::{is_id, new_id},
+        india::pincodes::{self, Misfit},
+    },
+};
+
+/// What an order of a merchant with a provider needs besides the request for it.
+#[derive(Clone, Debug)]
+pub struct Placing {
+    gate: KycGate,
+    provider: &'static Declaration,
+    queue: QueueConfig,
+    /// None where it costs nothing.
+    card: Option<Card>,
+    own_account: bool,
+}
+
+/// In whose name an order is created, and what it is to be called.
+#[derive(Clone, Debug)]
+pub struct Behalf {
+    /// The merchant.
+    pub user_id: String,
+    /// Its tenant.
+    pub tenant_id: Option<String>,
+    /// Who asks.
+    pub actor: Actor,
+    /// `X-Request-Id` of what it follows from.
+    pub correlation_id: String,
+    /// The checkout that it carries out.
+    pub part_of: Option<PartOf>,
+    /// Its ids.
+    pub ids: OrderIds,
+}
+
+/// The checkout that an order carries out.
+#[derive(Clone, Debug)]
+pub struct PartOf {
+    /// `chk_...`
+    pub checkout_id: String,
+    /// An earlier order that came to nothing: this one takes its place, and it is not sent again.
+    pub replaces: Option<String>,
+}
+
+/// Ids of an order, of its job and of the event that says that it is there.
+#[derive(Clone, Debug)]
+pub struct OrderIds {
+    pub(super) order_id: String,
+    pub(super) job_id: String,
+    pub(super) event_id: String,
+}
+
+impl OrderIds {
+    /// New ones.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self { order_id: new_id("ord"), job_id: new_id("job"), event_id: new_id("evt") }
+    }
+}
+
+impl OrderService {
+    /// What orders of the merchant with this provider need, looked up before the transaction.
+    ///
+    /// # Errors
+    /// [`OrderError::NoRates`], [`OrderError::Database`].
+    pub async fn placing(&self, provider: &'static Declaration, user_id: &str) -> Result<Placing, OrderError> {
+        let at = self.providers.get(provider.name).ok_or(OrderError::NoRates)?;
+        // Its contract with the provider is the merchant's own.
+        let own_account = self.dispatch.has_own_account(provider.name, user_id);
+        let card = match provider.priced_by {
+            PricedBy::RateCard(_) if !own_account => {
+                Some(self.rates.current(provider.name).await?.ok_or(OrderError::NoRates)?)
+            }
+            PricedBy::RateCard(_) | PricedBy::Nothing => None,
+        };
+        Ok(Placing { gate: self.gate, provider, queue: at.create.clone(), card, own_account })
+    }
+}
+
+impl Placing {
+    /// The provider.
+    #[must_use]
+    pub const fn provider(&self) -> &'static Declaration {
+        self.provider
+    }
+
+    /// The command that creates an order, or finds that the same request created it before.
+    ///
+    /// # Errors
+    /// [`OrderError::NoRates`].
+    pub fn order(&self, new: NewOrder, behalf: Behalf) -> Result<CreateOrder, OrderError> {
+        let mut misfits = [misfits(&new.detail), (self.provider.misfits)(&new.detail)].concat();
+        if behalf.part_of.is_none() && is_of_checkout(&new.client_order_id) {
+            let message = "is of a shape that only orders of checkouts have: chk_..., and a colon";
+            misfits.push(FieldError::new("clientOrderId", "reserved", message));
+        }
+        let OrderIds { order_id, job_id, event_id } = behalf.ids;
+        Ok(CreateOrder {
+            gate: self.gate,
+            quote: self.quote(&new.detail)?,
+            user_id: behalf.user_id,
+            tenant_id: behalf.tenant_id,
+            client_order_id: new.client_order_id,
+            provider: self.provider.name,
+            fingerprint: fingerprint(self.provider.name, &new.detail),
+            misfits,
+            detail: new.detail,
+            part_of: behalf.part_of,
+            actor: behalf.actor,
+            correlation_id: behalf.correlation_id,
+            queue: self.queue.clone(),
+            own_account: self.own_account,
+            order_id,
+            job_id,
+            event_id,
+        })
+    }
+
+    /// What the order costs; none where it costs nothing.
+    fn quote(&self, detail: &Detail) -> Result<Option<Quote>, OrderError> {
+        let Some(card) = &self.card else { return Ok(None) };
+        let quote = match (card, detail) {
+            (Card::Parcels(card), Detail::Shipment(shipment)) => rates::quote(card, &Parcel::from(shipment)).ok(),
+            (Card::Fees(card), Detail::Extract(extract)) => card.quote(extract.kind.as_str()).ok(),
+            (Card::Parcels(_) | Card::Fees(_), _) => None,
+        };
+        quote.map(Some).ok_or(OrderError::NoRates)
+    }
+}
+
+/// Whether a merchant's id of an order has the shape of those that checkouts give theirs: nobody may take one of these before.
+fn is_of_checkout(client_order_id: &str) -> bool {
+    client_order_id.split_once(':').is_some_and(|(checkout_id, _)| is_id("chk", checkout_id))
+}
+
+/// Reads what somebody wants ordered, written as the body of `POST /orders/create`: by the same rules.
+///
+/// # Errors
+/// 422 with the fields to blame.
+pub fn read_order(request: &serde_json::Value) -> Result<NewOrder, AppError> {
+    let request: CreateOrderRequest = read_json(request.to_string().as_bytes())?;
+    request.into_order().ok_or_else(no_detail)
+}
+
+/// Validation has excluded it.
+pub(super) fn no_detail() -> AppError {
+    AppError::new(ErrorKind::Internal, "internal", "A validated request lacks its detail object.")
+}
+
+/// What of an address in India does not fit together.
+#[must_use]
+pub fn address_misfit(address: &str, Party { pincode, state, .. }: &Party) -> Option<FieldError> {
+    Some(match pincodes::fit(pincode, state).err()? {
+        Misfit::Pincode(message) => FieldError::new(format!("{address}.pincode"), "no_place", message),
+        Misfit::State(message) => FieldError::new(format!("{address}.state"), "pincode_differs", message),
+    })
+}
+
+/// What of a shipment's addresses does not fit together. Not a rule of the request: an order that was taken before there
+/// was such a rule is replayed all the same.
+fn misfits(detail: &Detail) -> Vec<FieldError> {
+    let Detail::Shipment(shipment) = detail else { return Vec::new() };
+    let parties = [("shipment.consignee", &shipment.consignee), ("shipment.pickup", &shipment.pickup)];
+    parties.into_iter().filter_map(|(name, party)| address_misfit(name, party)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_checkouts_orders_are_told_from_others() {
+        let body = "0".repeat(32);
+        for (id, expected) in [
+            (format!("chk_{body}:carrier"), true),
+            (format!("chk_{body}:"), true),
+            (format!("chk_{body}"), false),
+            (format!("ord_{body}:carrier"), false),
+            ("chk_1:carrier".into(), false),
+            ("c-1".into(), false),
+        ] {
+            assert_eq!(is_of_checkout(&id), expected, "{id}");
+        }
+    }
+}
