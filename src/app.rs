@@ -33,7 +33,7 @@ use crate::{
         },
         auth::{self, AuthService, Users},
         catalog::CatalogService,
-        checkout::{self, CheckoutService, ForgetRecommendations, FulfilCheckouts},
+        checkout::{self, CheckoutService, FollowOrders, ForgetRecommendations, FulfilCheckouts},
         events::{self, Consumer, EventHandler, EventStore, RELAY},
         inspection::AuditExports,
         kyc::{self, KycGate, KycService, KycStore},
@@ -273,7 +273,7 @@ impl App {
             transfers,
             indexes_present: Arc::clone(&indexes_present),
         };
-        let (catalog, checkouts) = shop::services(&db, &api_lane, gate, &waker, &indexes_present);
+        let (catalog, checkouts) = shop::services(&db, &api_lane, &orders);
         let sealer = sealing::sealer(&config, secrets, &db, &clock)?;
         let exporter = Exporter::new(
             db.clone(),
@@ -299,12 +299,13 @@ impl App {
             daily_reports: mailer.as_ref().map(|_| mail::daily_reports(&config, &db, &begin_lane, &clock, &waker)),
         });
         handlers.push(Arc::new(RunScheduleJobs { tasks, queue: config.schedules.queue() }));
-        handlers.push(Arc::new(FulfilCheckouts));
+        handlers.push(Arc::new(FulfilCheckouts { orders: orders.clone() }));
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
         event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
         event_handlers.push(Arc::new(ForgetRecommendations::new(redis.clone())));
+        event_handlers.push(Arc::new(FollowOrders { lane: begin_lane.clone() }));
         Ok(Self {
             config: Arc::new(config),
             db,

@@ -112,6 +112,7 @@ impl App {
             .merge(catalog::router(self.catalog.clone()))
             .merge(checkout::router(self.checkouts.clone()))
             .merge(checkout::recommendations_router(Recommendations::new(&self.db, &self.redis)))
+            .merge(checkout::fulfilment_router(self.checkouts.clone()))
             .merge(webhooks::router(self.webhooks.clone()))
             .merge(reconciliation_router(Reconciler {
                 store: WalletStore::new(self.db.clone()),

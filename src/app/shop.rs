@@ -1,6 +1,6 @@
 //! What merchants sell and what is bought, put together.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 use mongodb::Database;
 
@@ -8,32 +8,26 @@ use crate::{
     modules::{
         catalog::{CatalogService, CatalogStore},
         checkout::{self, CheckoutService, CheckoutStore},
-        kyc::KycGate,
-        queue::Waker,
+        orders::OrderService,
     },
     platform::batch::Lane,
 };
 
 /// The catalog and checkouts, as the API offers them.
-pub(super) fn services(
-    db: &Database,
-    lane: &Lane,
-    gate: KycGate,
-    waker: &Waker,
-    indexes_present: &Arc<AtomicBool>,
-) -> (CatalogService, CheckoutService) {
+pub(super) fn services(db: &Database, lane: &Lane, orders: &OrderService) -> (CatalogService, CheckoutService) {
     let catalog = CatalogService {
         lane: lane.clone(),
         store: CatalogStore::new(db.clone()),
-        indexes_present: Arc::clone(indexes_present),
+        indexes_present: Arc::clone(&orders.indexes_present),
     };
     let checkouts = CheckoutService {
         lane: lane.clone(),
-        gate,
+        gate: orders.gate,
         store: CheckoutStore::new(db.clone()),
-        waker: waker.clone(),
+        orders: orders.clone(),
+        waker: orders.waker.clone(),
         queue: checkout::queue(),
-        indexes_present: Arc::clone(indexes_present),
+        indexes_present: Arc::clone(&orders.indexes_present),
     };
     (catalog, checkouts)
 }

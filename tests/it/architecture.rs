@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tenants", &["audit", "auth", "events"]),
     ("wallet", &["audit", "auth", "events", "kyc", "providers", "queue", "tenants"]),
     ("orders", &["audit", "auth", "events", "kyc", "providers", "queue", "tenants", "wallet"]),
-    ("checkout", &["audit", "catalog", "events", "kyc", "queue", "wallet"]),
+    ("checkout", &["audit", "auth", "catalog", "events", "kyc", "orders", "providers", "queue", "wallet"]),
     ("schedules", &["audit", "auth", "events", "queue"]),
     ("webhooks", &["audit", "auth", "events", "providers", "queue"]),
     ("notifications", &["audit", "auth", "events", "kyc", "orders", "providers", "queue", "wallet", "webhooks"]),

@@ -35,6 +35,7 @@ mod faults;
 mod finance;
 mod finance_export;
 mod finance_reports;
+mod fulfilment;
 mod histories;
 mod journey;
 mod kyc;

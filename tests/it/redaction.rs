@@ -57,6 +57,11 @@ const KEPT: &[Kept] = &[
     Kept { collection: "checkouts", field: "shippingAddress", why: "the same" },
     Kept { collection: "checkouts", field: "cancelReason", why: "for the buyer's own records, shown to nobody else" },
     Kept {
+        collection: "fulfilment_settings",
+        field: "pickup",
+        why: "the merchant's own warehouse, in the merchant's words",
+    },
+    Kept {
         collection: "checkouts",
         field: "payment.paymentId",
         why: "the merchant's name of a payment, which may be any word and pays once",
@@ -161,6 +166,11 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
             "addresses": [{ "label": "Home", "isDefault": true, "address": {
                 "name": "Eva", "phone": "+4930123457", "line1": "Hauptstr. 4", "line2": "Hof", "city": "Berlin", "state": "Berlin",
                 "postcode": "10115", "country": "DE" } }],
+        }),
+        ("put", "/fulfilment") => json!({
+            "erp": { "provider": "xapi" }, "carrier": { "provider": "parcelx", "service": "surface" },
+            "pickup": { "name": "Kiran Stores", "phone": "9812345678", "email": "kiran@example.com", "line1": "Plot 7", "line2": "Gate 2",
+                "city": "New Delhi", "state": "Delhi", "pincode": "110020", "country": "IN" },
         }),
         ("post", "/checkout/cancel") => json!({ "clientOrderId": "k-1", "reason": "Not needed." }),
         ("post", "/products") => json!({

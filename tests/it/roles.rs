@@ -55,6 +55,8 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/checkout", Some(&[Role::Merchant, Role::Customer])),
     ("/recommendations", Some(&[Role::Customer])),
     ("/customers", Some(&[Role::Customer])),
+    ("POST /checkouts/{checkoutId}/fulfil", Some(&[Role::Merchant])),
+    ("/fulfilment", Some(&[Role::Merchant])),
     ("/queues", Some(&[Role::Admin])),
     ("/schedules", Some(&[Role::Admin])),
     ("/tenants", Some(&[Role::Admin, Role::Manager])),

@@ -81,6 +81,14 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     if profile.map_err(|error| error.to_string())? {
         println!("{:<24} of the customer", "profile");
     }
+    let mut under_way = 0;
+    for order_id in checkout::orders_of(&db, &subject).await.map_err(|error| error.to_string())? {
+        let done = orders::erase_receiver(&db, &eraser, &order_id, &args.reason).await;
+        under_way += usize::from(!done.map_err(|error| error.to_string())?);
+    }
+    if under_way > 0 {
+        println!("{under_way} order(s) of checkouts are still to be placed; run it again then");
+    }
     for (collection, records) in &erased.records {
         println!("{collection:<24} {records} record(s)");
     }

@@ -25,7 +25,9 @@ pub use categories::{CategoryCount, CountCategories};
 pub use check::check_stock;
 pub use error::CatalogError;
 pub use http::{ProductResponse, router};
-pub use model::{MOVEMENTS, MovementKind, PRODUCTS, Product, ProductStatus, QUANTITY_MAX, StockMovement};
+pub use model::{
+    Dimensions, MOVEMENTS, MovementKind, PRODUCTS, Parcel, Product, ProductStatus, QUANTITY_MAX, StockMovement,
+};
 pub use service::CatalogService;
 pub use stock::{Entry, Reference, Refusal, move_stock};
 pub use store::{CatalogStore, ProductFilter};

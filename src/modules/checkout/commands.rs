@@ -7,10 +7,11 @@ use bson::doc;
 use super::{
     FULFIL_KIND,
     error::{CheckoutError, Shortage},
+    fulfilment::{TakenBack, TakingBack, take_back},
     giving_back::{GivingBack, payable},
     model::{
-        CartLine, Checkout, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod, PaymentStatus, Priority,
-        ShippingAddress, sums,
+        CartLine, Checkout, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod,
+        PaymentStatus, Priority, ShippingAddress, sums,
     },
     transitions::{CheckoutCommand, next},
 };
@@ -19,6 +20,7 @@ use crate::{
         catalog::{self, MovementKind, Product, ProductStatus, move_stock},
         events::{self, Actor, Event},
         kyc::KycGate,
+        orders::Cancelling,
         queue::{Job, QueueConfig},
         wallet::{self, Entry, LedgerKind, Reference, wallet_key},
     },
@@ -238,6 +240,9 @@ impl CreateCheckout {
                 expires_at: None,
             },
             external_payment,
+            parts: Vec::new(),
+            cancellation: None,
+            completed_at: None,
             cancel_reason: None,
             events: 0,
             correlation_id: self.correlation_id.clone(),
@@ -257,8 +262,10 @@ impl CreateCheckout {
     }
 }
 
-/// Takes a checkout back, with its stock and its money.
+/// Takes a checkout back, with its stock and its money; where it has orders, once these are.
 pub(super) struct CancelCheckout {
+    /// One for each part.
+    pub(super) orders: Vec<Cancelling>,
     pub(super) user_id: String,
     pub(super) client_order_id: String,
     pub(super) reason: Option<String>,
@@ -279,10 +286,21 @@ impl Command for CancelCheckout {
         if checkout.status == CheckoutStatus::Cancelled {
             return Ok(CheckoutReply { checkout, replayed: true });
         }
+        let taking_back = TakingBack { orders: &self.orders, event_id: &self.event_id, actor: &self.actor };
+        match take_back(view, &mut checkout, &taking_back)? {
+            TakenBack::Nothing => {}
+            TakenBack::UnderWay => return Ok(CheckoutReply { checkout, replayed: true }),
+            TakenBack::Asked => {
+                checkout.cancel_reason.clone_from(&self.reason);
+                view.update(&checkout);
+                return Ok(CheckoutReply { checkout, replayed: false });
+            }
+        }
         let cancelled = next(checkout.status, CheckoutCommand::Cancel);
         let cancelled = cancelled.ok_or(CheckoutError::NotCancellable(checkout.status))?;
         GivingBack { event_id: &self.event_id, actor: &self.actor }.give_back(view, &mut checkout)?;
         checkout.status = cancelled;
+        checkout.cancellation_is(CheckoutCancellationStatus::Done);
         checkout.cancel_reason.clone_from(&self.reason);
         checkout.updated_at = view.now();
         record(view, &mut checkout, &self.event_id, "CheckoutCancelled", &self.actor);
@@ -301,6 +319,7 @@ pub(super) fn record(view: &mut View, checkout: &mut Checkout, event_id: &str, k
         "method": checkout.payment.method.as_str(),
         "total": checkout.total,
         "currency": checkout.currency.code(),
+        "failureCode": checkout.failure_code(),
         // Also where it was given back since.
         "paid": !matches!(checkout.payment.status, PaymentStatus::Pending | PaymentStatus::Failed),
     };

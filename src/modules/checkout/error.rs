@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::model::CheckoutStatus;
+use super::{fulfilment::PartKind, model::CheckoutStatus};
 use crate::{
     modules::wallet::Refusal,
     platform::{
@@ -56,6 +56,18 @@ pub enum CheckoutError {
     /// It can't be taken back in this status.
     #[error("it can't be cancelled in the status {}", .0.as_str())]
     NotCancellable(CheckoutStatus),
+    /// A part of it can't be taken back any more; nothing was.
+    #[error("its {} part can't be taken back", .0.as_str())]
+    PartStays(PartKind),
+    /// Nothing of it can be sent in this status.
+    #[error("nothing can be sent in the status {}", .0.as_str())]
+    NotFulfillable(CheckoutStatus),
+    /// No part of it came to nothing.
+    #[error("there is nothing to send again")]
+    NothingToFulfil,
+    /// Too many orders were made for a part.
+    #[error("too many orders were made")]
+    TooManyOrders,
     /// There would be more of a product than anybody has.
     #[error("the stock would be too large")]
     StockFull,
@@ -105,6 +117,23 @@ impl From<CheckoutError> for AppError {
                 "checkout.not_cancellable",
                 format!("A checkout in the status {} can't be cancelled.", status.as_str()),
             ),
+            CheckoutError::PartStays(kind) => Self::new(
+                ErrorKind::Conflict,
+                "checkout.not_cancellable",
+                format!("Its {} part can't be taken back any more; nothing was.", kind.as_str()),
+            ),
+            CheckoutError::NotFulfillable(status) => Self::new(
+                ErrorKind::Conflict,
+                "checkout.not_fulfillable",
+                format!("Nothing of a checkout in the status {} can be sent again.", status.as_str()),
+            ),
+            CheckoutError::NothingToFulfil => conflict(
+                "checkout.nothing_to_fulfil",
+                "Whether the provider has the order is not known; an operator finds out.",
+            ),
+            CheckoutError::TooManyOrders => {
+                conflict("checkout.too_many_orders", "Too many orders were made for it already.")
+            }
             CheckoutError::StockFull => {
                 conflict("checkout.stock_full", "The merchant's stock can't take the goods back; ask the merchant.")
             }

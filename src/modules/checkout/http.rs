@@ -7,8 +7,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     commands::CheckoutReply,
+    fulfilment::{Part, PartKind, PartStatus},
     model::{
-        Checkout, CheckoutItem, CheckoutStatus, Customer, PaymentMethod, PaymentStatus, Priority, ShippingAddress,
+        Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, Customer,
+        PaymentMethod, PaymentStatus, Priority, ShippingAddress,
     },
     requests::{CancelCheckoutRequest, CheckoutRequest, ListCheckoutsQuery},
     service::CheckoutService,
@@ -18,7 +20,7 @@ use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
     http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
-    identity::MerchantOrCustomer,
+    identity::{CurrentUser, MerchantOrCustomer},
     money::Money,
 };
 
@@ -98,10 +100,45 @@ struct CheckoutPaymentResponse {
     url: Option<String>,
 }
 
+/// Why a part is where it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct PartReasonResponse {
+    /// `wallet.insufficient_funds`, `checkout.not_acceptable`, `provider.refused`, ...
+    code: String,
+    message: Option<String>,
+}
+
+/// A part of what follows from a checkout.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PartResponse {
+    part: PartKind,
+    provider: String,
+    status: PartStatus,
+    /// The order that carries it out now.
+    order_id: Option<String>,
+    /// Why it failed, or was not taken back; for the merchant alone.
+    reason: Option<PartReasonResponse>,
+}
+
+impl From<Part> for PartResponse {
+    fn from(part: Part) -> Self {
+        let reason = part.failure.map(|failure| PartReasonResponse { code: failure.code, message: failure.message });
+        Self { part: part.kind, provider: part.provider, status: part.status, order_id: part.order_id, reason }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CheckoutCancellationResponse {
+    status: CheckoutCancellationStatus,
+    requested_at: Rfc3339Time,
+}
+
 /// A checkout.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct CheckoutResponse {
+pub(super) struct CheckoutResponse {
     #[schema(example = "chk_0198f0c2b1e07c3e8a41b5d0f3a2c4e6")]
     checkout_id: String,
     order_number: String,
@@ -117,8 +154,12 @@ struct CheckoutResponse {
     /// Null once it is erased.
     shipping_address: Option<ShippingAddressResponse>,
     payment: CheckoutPaymentResponse,
-    /// Orders that carry it out, `ord_...`.
+    /// What carries it out, as the merchant has set up; empty until it is sent.
+    parts: Vec<PartResponse>,
+    /// All orders that were made for it, `ord_...`.
     orders: Vec<String>,
+    /// The last cancellation that had to wait for orders; a refused one leaves the checkout as it is.
+    cancellation: Option<CheckoutCancellationResponse>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
 }
@@ -142,7 +183,11 @@ impl From<Checkout> for CheckoutResponse {
                 payment_id: checkout.payment.payment_id,
                 url: None,
             },
-            orders: Vec::new(),
+            orders: checkout.parts.iter().flat_map(|part| part.orders.iter().cloned()).collect(),
+            parts: checkout.parts.into_iter().map(Into::into).collect(),
+            cancellation: checkout.cancellation.map(|CheckoutCancellation { status, requested_at }| {
+                CheckoutCancellationResponse { status, requested_at: Rfc3339Time(requested_at) }
+            }),
             created_at: Rfc3339Time(checkout.created_at),
             updated_at: Rfc3339Time(checkout.updated_at),
         }
@@ -160,8 +205,18 @@ struct CheckoutListResponse {
     next_cursor: Option<String>,
 }
 
-fn answer(CheckoutReply { checkout, replayed }: CheckoutReply) -> Response {
-    answered(replayed, StatusCode::ACCEPTED, CheckoutResponse::from(checkout))
+/// As `user` may see it: what is wrong with its parts is the merchant's own business.
+fn shown(checkout: Checkout, user: &CurrentUser) -> CheckoutResponse {
+    let is_sellers = checkout.seller_id == user.user_id;
+    let mut response = CheckoutResponse::from(checkout);
+    if !is_sellers {
+        response.parts.iter_mut().for_each(|part| part.reason = None);
+    }
+    response
+}
+
+fn answer(CheckoutReply { checkout, replayed }: CheckoutReply, user: &CurrentUser) -> Response {
+    answered(replayed, StatusCode::ACCEPTED, shown(checkout, user))
 }
 
 /// Buys all of a cart or nothing, at the catalog's prices. Safe to repeat with the same `clientOrderId`. Customers pay from their wallet;
@@ -181,15 +236,15 @@ async fn check_out(
     _: NoQuery,
     ApiJson(request): ApiJson<CheckoutRequest, BODY_BYTES_MAX>,
 ) -> Result<Response, AppError> {
-    Ok(answer(service.create(&user, request.into_checkout()?).await?))
+    Ok(answer(service.create(&user, request.into_checkout()?).await?, &user))
 }
 
-/// Takes back a checkout that you asked for, before it is completed: its stock comes back, and what was taken from your wallet. What was
-/// paid elsewhere the merchant gives back. Safe to repeat.
+/// Takes back a checkout that you asked for: its stock comes back, and what was taken from your wallet. Where orders carry it out, these are
+/// cancelled first (`cancelling`); what was shipped can't be taken back. What was paid elsewhere the merchant gives back. Safe to repeat.
 #[utoipa::path(post, path = "/checkout/cancel", tag = "checkout", security(("bearer" = [])), request_body = CancelCheckoutRequest,
     responses(
-        (status = 202, description = "Cancelled.", body = CheckoutResponse),
-        (status = 200, description = "It was cancelled before.", body = CheckoutResponse),
+        (status = 202, description = "Cancelled, or its orders are being cancelled: see `status`.", body = CheckoutResponse),
+        (status = 200, description = "Asked for before.", body = CheckoutResponse),
         (status = 404, description = "No such checkout of yours.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`checkout.not_cancellable`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
@@ -200,7 +255,7 @@ async fn cancel_checkout(
     _: NoQuery,
     ApiJson(request): ApiJson<CancelCheckoutRequest, BODY_BYTES_MAX>,
 ) -> Result<Response, AppError> {
-    Ok(answer(service.cancel(&user, request.client_order_id, request.reason).await?))
+    Ok(answer(service.cancel(&user, request.client_order_id, request.reason).await?, &user))
 }
 
 /// Checkouts, newest first: a customer's own, a merchant's those of its products.
@@ -216,7 +271,8 @@ async fn list_checkouts(
 ) -> Result<Json<CheckoutListResponse>, AppError> {
     let filter = CheckoutFilter { client_order_id: query.client_order_id, status: query.status };
     let page = service.list(&user, &filter, query.cursor.as_deref(), query.limit.unwrap_or(PAGE)).await?;
-    Ok(Json(CheckoutListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
+    let items = page.shown.into_iter().map(|checkout| shown(checkout, &user)).collect();
+    Ok(Json(CheckoutListResponse { items, next_cursor: page.next }))
 }
 
 /// One checkout: a customer's own, or one of a merchant's products.
@@ -232,5 +288,5 @@ async fn get_checkout(
     _: NoQuery,
     ApiPath(checkout_id): ApiPath<String>,
 ) -> Result<Json<CheckoutResponse>, AppError> {
-    Ok(Json(service.get(&user, &checkout_id).await?.into()))
+    Ok(Json(shown(service.get(&user, &checkout_id).await?, &user)))
 }

@@ -1,4 +1,4 @@
-//! What follows from a payment. Nothing is set up to be done: what is paid is completed.
+//! What follows from a payment, as the merchant has set up; where nothing is, what is paid is completed.
 
 use std::time::Duration;
 
@@ -6,19 +6,18 @@ use async_trait::async_trait;
 
 use super::{
     CHECKOUTS_QUEUE, FULFIL_KIND,
-    commands::record,
-    model::{CHECKOUTS, Checkout, CheckoutStatus},
-    transitions::{CheckoutCommand, next},
+    fulfilment::Fulfil,
+    model::{Checkout, CheckoutStatus},
 };
 use crate::{
-    modules::queue::{
-        Attempt, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
+    modules::{
+        orders::OrderService,
+        queue::{Attempt, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused},
     },
     platform::{
         batch::{Key, View},
         clock::after,
         identity::Actor,
-        ids::new_id,
     },
 };
 
@@ -29,14 +28,9 @@ pub fn queue() -> QueueConfig {
 }
 
 /// Carries out what was paid.
-#[derive(Clone, Copy, Debug)]
-pub struct FulfilCheckouts;
-
-/// The end of an attempt: all that follows is done.
-struct Fulfilled {
-    checkout_id: String,
-    event_id: String,
-    worker_id: String,
+pub struct FulfilCheckouts {
+    /// Orders of the merchants.
+    pub orders: OrderService,
 }
 
 /// The end of an attempt that went wrong by itself.
@@ -60,14 +54,16 @@ impl JobHandler for FulfilCheckouts {
     }
 
     async fn run(&self, job: &Job, _: &Lease) -> Attempt {
-        match checkout_id(job) {
-            Some(checkout_id) => Attempt::Concluded(Box::new(Fulfilled {
-                checkout_id: checkout_id.to_owned(),
-                event_id: new_id("evt"),
-                worker_id: job.lease_owner.clone().unwrap_or_default(),
-            })),
-            None => {
-                Attempt::Failed(JobError::new("payload", "checkout.unreadable_payload", "The job names no checkout."))
+        let Some((checkout_id, seller_id)) = checkout_id(job).zip(job.owner.as_deref()) else {
+            let error = JobError::new("payload", "checkout.unreadable_payload", "The job names no checkout.");
+            return Attempt::Failed(error);
+        };
+        let worker_id = job.lease_owner.clone().unwrap_or_default();
+        match Fulfil::prepare(&self.orders, checkout_id, seller_id, worker_id).await {
+            Ok(fulfil) => Attempt::Concluded(Box::new(fulfil)),
+            Err(error) => {
+                tracing::warn!(job.id, %error, "prices can't be read now");
+                Attempt::NotBegun
             }
         }
     }
@@ -81,30 +77,12 @@ impl JobHandler for FulfilCheckouts {
     fn revive(&self, view: &mut View, job: &Job, _: &Actor, _: &str) -> Result<(), RetryRefused> {
         let checkout = checkout_id(job).and_then(|id| view.by_id::<Checkout>(id));
         match checkout {
-            Some(checkout) if checkout.status == CheckoutStatus::Paid => Ok(()),
+            Some(checkout) if matches!(checkout.status, CheckoutStatus::Paid | CheckoutStatus::NeedsAttention) => {
+                Ok(())
+            }
             Some(_) => Err(RetryRefused { reason: "Its checkout is not waiting for it." }),
             None => Err(RetryRefused { reason: "Its checkout is gone." }),
         }
-    }
-}
-
-impl Conclusion for Fulfilled {
-    fn reads(&self) -> Vec<Key> {
-        vec![Key::id(CHECKOUTS, &*self.checkout_id)]
-    }
-
-    fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
-        // One that was cancelled meanwhile stays cancelled.
-        if let Some(mut checkout) = view.by_id::<Checkout>(&self.checkout_id)
-            && let Some(completed) = next(checkout.status, CheckoutCommand::Complete)
-        {
-            checkout.status = completed;
-            checkout.updated_at = view.now();
-            let actor = Actor::worker(&self.worker_id, &job.correlation_id);
-            record(view, &mut checkout, &self.event_id, "CheckoutCompleted", &actor);
-            view.update(&checkout);
-        }
-        JobEnd::Done { result: None }.into()
     }
 }
 

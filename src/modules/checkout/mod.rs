@@ -8,7 +8,10 @@
 //! Who buys: a customer, with the own wallet; or a merchant's own server, for a customer that it names, who has paid elsewhere.
 //!
 //! What others bought too is recommended (`recommendations/`). What customers keep for the next checkout (`customers.rs`) is theirs
-//! alone. Collections: `checkouts`, `customers`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid, CheckoutCompleted,
+//! alone.
+//!
+//! Collections: `checkouts`, `customers`, `fulfilment_settings`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid,
+//! CheckoutCompleted, CheckoutNeedsAttention, CheckoutResumed, CheckoutCancellationRequested, CheckoutCancellationRefused,
 //! CheckoutCancelled`; they belong to the seller.
 
 mod commands;
@@ -16,6 +19,7 @@ mod customers;
 mod customers_http;
 mod erasure;
 mod error;
+mod fulfilment;
 mod giving_back;
 mod http;
 mod jobs;
@@ -29,10 +33,14 @@ pub mod transitions;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use customers::erase_profile;
-pub use erasure::erase;
+pub use erasure::{erase, orders_of};
 pub use error::{CheckoutError, Shortage};
+pub use fulfilment::{FULFILMENT, FollowOrders, Part, PartFailure, PartKind, PartStatus, router as fulfilment_router};
 pub use jobs::{FulfilCheckouts, queue};
-pub use model::{CHECKOUTS, Checkout, CheckoutItem, CheckoutStatus, PaymentMethod, PaymentStatus, Priority};
+pub use model::{
+    CHECKOUTS, Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, PaymentMethod,
+    PaymentStatus, Priority,
+};
 pub use recommendations::{ForgetRecommendations, Recommendations, router as recommendations_router};
 pub use service::CheckoutService;
 pub use store::{CheckoutStore, Whose};

@@ -6,6 +6,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::fulfilment::Part;
 use crate::platform::{
     batch::{Entity, Key},
     money::{Currency, Money},
@@ -31,11 +32,23 @@ pub enum CheckoutStatus {
     PaymentFailed,
     /// Taken back; its stock came back, and what was taken from a wallet.
     Cancelled,
+    /// Paid, and a part of what follows came to nothing, or is not known: see the parts.
+    NeedsAttention,
+    /// It is to be taken back, and waits for what comes of its orders.
+    Cancelling,
 }
 
 impl CheckoutStatus {
     /// Every status, in the order of the table in ARCHITECTURE.md.
-    pub const ALL: [Self; 5] = [Self::Pending, Self::Paid, Self::Completed, Self::PaymentFailed, Self::Cancelled];
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Paid,
+        Self::Completed,
+        Self::PaymentFailed,
+        Self::Cancelled,
+        Self::NeedsAttention,
+        Self::Cancelling,
+    ];
 
     /// As stored and answered.
     #[must_use]
@@ -46,6 +59,8 @@ impl CheckoutStatus {
             Self::Completed => "completed",
             Self::PaymentFailed => "payment_failed",
             Self::Cancelled => "cancelled",
+            Self::NeedsAttention => "needs_attention",
+            Self::Cancelling => "cancelling",
         }
     }
 
@@ -53,7 +68,7 @@ impl CheckoutStatus {
     #[must_use]
     pub const fn holds_stock(self) -> bool {
         match self {
-            Self::Pending | Self::Paid | Self::Completed => true,
+            Self::Pending | Self::Paid | Self::Completed | Self::NeedsAttention | Self::Cancelling => true,
             Self::PaymentFailed | Self::Cancelled => false,
         }
     }
@@ -181,6 +196,28 @@ pub struct ShippingAddress {
     pub country: String,
 }
 
+/// Where a cancellation is that waits for orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckoutCancellationStatus {
+    /// The orders are being cancelled.
+    Requested,
+    /// Something could not be taken back: the checkout stays.
+    Refused,
+    /// It is cancelled.
+    Done,
+}
+
+/// A cancellation of a checkout that has orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckoutCancellation {
+    /// Where it is.
+    pub status: CheckoutCancellationStatus,
+    /// When it was asked for.
+    pub requested_at: DateTime,
+}
+
 /// One line of a cart, as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -247,6 +284,15 @@ pub struct Checkout {
     /// See [`Checkout::payment_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_payment: Option<String>,
+    /// What carries it out; empty until it is sent, and where nothing follows from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// The last cancellation that had to wait for orders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<CheckoutCancellation>,
+    /// When it was completed for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<DateTime>,
     /// The words of who cancelled it.
     pub cancel_reason: Option<String>,
     /// Events of it so far.
@@ -282,6 +328,24 @@ impl Checkout {
     #[must_use]
     pub const fn money(&self) -> Money {
         Money::new(self.total, self.currency)
+    }
+
+    /// What came of its cancellation, where there is one that waits for orders.
+    pub(super) fn cancellation_is(&mut self, status: CheckoutCancellationStatus) {
+        self.cancellation.iter_mut().for_each(|cancellation| cancellation.status = status);
+    }
+
+    /// Why a part of it is not carried out; the first one's.
+    #[must_use]
+    pub fn failure_code(&self) -> Option<&str> {
+        let needs_attention = self.status == CheckoutStatus::NeedsAttention;
+        let mut failures = self.parts.iter().filter_map(|part| part.failure.as_ref());
+        failures.next().filter(|_| needs_attention).map(|failure| failure.code.as_str())
+    }
+
+    /// All orders that were made for it.
+    pub fn orders(&self) -> impl Iterator<Item = &String> {
+        self.parts.iter().flat_map(|part| &part.orders)
     }
 
     /// Pieces of each product.

@@ -9,6 +9,7 @@ use super::{
     commands::{CancelCheckout, CheckoutReply, CreateCheckout},
     customers::{CustomerProfile, PutProfile, find_profile},
     error::CheckoutError,
+    fulfilment::{FulfilAgain, FulfilmentSettings, PartKind, SetUp},
     model::{Checkout, NewCheckout, PaymentMethod, fingerprint},
     store::{CheckoutFilter, CheckoutStore, Whose},
 };
@@ -16,6 +17,7 @@ use crate::{
     modules::{
         events::Actor,
         kyc::KycGate,
+        orders::OrderService,
         queue::{QueueConfig, Waker},
     },
     platform::{
@@ -27,8 +29,11 @@ use crate::{
     },
 };
 
+/// Why orders of a checkout are cancelled that is; its own reason is for who gave it.
+const CANCELLED: &str = "The checkout was cancelled.";
+
 /// Checkouts, as the API offers them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CheckoutService {
     /// Writes.
     pub lane: Lane,
@@ -36,6 +41,8 @@ pub struct CheckoutService {
     pub gate: KycGate,
     /// Reads.
     pub store: CheckoutStore,
+    /// Orders of the merchants, which carry checkouts out.
+    pub orders: OrderService,
     /// Wakes workers.
     pub waker: Waker,
     /// [`super::CHECKOUTS_QUEUE`].
@@ -107,14 +114,68 @@ impl CheckoutService {
         reason: Option<String>,
     ) -> Result<CheckoutReply, CheckoutError> {
         self.ensure_ready()?;
+        let actor = Actor::from(user);
+        let why = Some(CANCELLED.to_owned());
+        let cancelling = |_| self.orders.cancelling(why.clone(), actor.clone(), &user.request_id);
         let command = CancelCheckout {
+            orders: PartKind::ALL.iter().map(cancelling).collect(),
             user_id: user.user_id.clone(),
             client_order_id,
             reason,
-            actor: Actor::from(user),
+            actor: actor.clone(),
             event_id: new_id("evt"),
         };
-        self.lane.submit(command).await?
+        let reply = self.lane.submit(command).await??;
+        for part in reply.checkout.parts.iter().filter(|_| !reply.replayed) {
+            if let Some(at) = self.orders.providers.get(&part.provider) {
+                self.waker.wake(at.create.name);
+                self.waker.wake(at.cancel.name);
+            }
+        }
+        Ok(reply)
+    }
+
+    /// What the merchant has set up to follow from its checkouts.
+    pub(super) async fn fulfilment(&self, user: &CurrentUser) -> Result<FulfilmentSettings, CheckoutError> {
+        let found = self.store.fulfilment(&user.user_id).await?;
+        Ok(found.unwrap_or_else(|| FulfilmentSettings::nothing(&user.user_id)))
+    }
+
+    /// Sets that up.
+    pub(super) async fn set_fulfilment(
+        &self,
+        user: &CurrentUser,
+        settings: FulfilmentSettings,
+    ) -> Result<FulfilmentSettings, CheckoutError> {
+        self.ensure_ready()?;
+        let command = SetUp { settings, actor: Actor::from(user), audit_id: new_id("aud") };
+        Ok(self.lane.submit(command).await?)
+    }
+
+    /// Sends again what of a checkout of the merchant's products came to nothing.
+    pub(super) async fn fulfil_again(
+        &self,
+        user: &CurrentUser,
+        checkout_id: String,
+    ) -> Result<CheckoutReply, CheckoutError> {
+        self.ensure_ready()?;
+        if !is_id("chk", &checkout_id) {
+            return Err(CheckoutError::NotFound);
+        }
+        let command = FulfilAgain {
+            seller_id: user.user_id.clone(),
+            checkout_id,
+            actor: Actor::from(user),
+            correlation_id: user.request_id.clone(),
+            queue: self.queue.clone(),
+            job_id: new_id("job"),
+            event_ids: std::array::from_fn(|_| new_id("evt")),
+        };
+        let reply = self.lane.submit(command).await??;
+        if !reply.replayed {
+            self.waker.wake(self.queue.name);
+        }
+        Ok(reply)
     }
 
     /// What the caller keeps for checkouts.

@@ -7,7 +7,10 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::Deserialize;
 
-use super::model::{CHECKOUTS, CUSTOMERS, Checkout, CheckoutStatus};
+use super::{
+    fulfilment::{FULFILMENT, FulfilmentSettings},
+    model::{CHECKOUTS, CUSTOMERS, Checkout, CheckoutStatus},
+};
 use crate::platform::{
     mongo::{Index, READ_TIME_MAX},
     walk::{Direction, Paged, STAGES, TimeRange, Walk, given, paged},
@@ -66,7 +69,7 @@ pub(super) struct PastItem {
 impl PastCart {
     /// Whether it was paid, and not given back.
     pub(super) const fn is_bought(&self) -> bool {
-        matches!(self.status, CheckoutStatus::Paid | CheckoutStatus::Completed)
+        matches!(self.status, CheckoutStatus::Paid | CheckoutStatus::NeedsAttention | CheckoutStatus::Completed)
     }
 
     /// Its products, as often as they have lines.
@@ -81,7 +84,7 @@ impl PastCart {
 
 impl CheckoutStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[CHECKOUTS, CUSTOMERS];
+    pub const COLLECTIONS: &[&str] = &[CHECKOUTS, CUSTOMERS, FULFILMENT];
 
     /// A store over `db`.
     #[must_use]
@@ -110,6 +113,14 @@ impl CheckoutStore {
 
     fn checkouts(&self) -> Collection<Checkout> {
         self.db.collection(CHECKOUTS)
+    }
+
+    /// What a merchant has set up to follow from its checkouts.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) async fn fulfilment(&self, seller_id: &str) -> Result<Option<FulfilmentSettings>> {
+        self.db.collection(FULFILMENT).find_one(doc! { "_id": seller_id }).max_time(READ_TIME_MAX).await
     }
 
     /// A checkout of the buyer or the seller.

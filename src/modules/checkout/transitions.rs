@@ -12,13 +12,20 @@ pub enum CheckoutCommand {
     FailPayment,
     /// Everything that follows from it is done.
     Complete,
-    /// Who asked for it takes it back.
+    /// A part of what follows came to nothing, or nobody knows.
+    GiveUp,
+    /// What follows is under way again.
+    Resume,
+    /// Its orders are to be cancelled first.
+    RequestCancel,
+    /// It is taken back.
     Cancel,
 }
 
 impl CheckoutCommand {
     /// Every command.
-    pub const ALL: [Self; 4] = [Self::Pay, Self::FailPayment, Self::Complete, Self::Cancel];
+    pub const ALL: [Self; 7] =
+        [Self::Pay, Self::FailPayment, Self::Complete, Self::GiveUp, Self::Resume, Self::RequestCancel, Self::Cancel];
 }
 
 /// Where `command` leads from `status`; `None` where it is not allowed.
@@ -29,10 +36,16 @@ pub const fn next(status: CheckoutStatus, command: CheckoutCommand) -> Option<Ch
     match (status, command) {
         (S::Pending, C::Pay) => Some(S::Paid),
         (S::Pending, C::FailPayment) => Some(S::PaymentFailed),
-        (S::Paid, C::Complete) => Some(S::Completed),
-        (S::Pending | S::Paid, C::Cancel) => Some(S::Cancelled),
-        (S::Pending, C::Complete) | (S::Paid, C::Pay | C::FailPayment) => None,
-        (S::Completed | S::PaymentFailed | S::Cancelled, C::Pay | C::FailPayment | C::Complete | C::Cancel) => None,
+        (S::Paid | S::NeedsAttention | S::Cancelling, C::Complete) => Some(S::Completed),
+        (S::Paid | S::Completed | S::NeedsAttention | S::Cancelling, C::GiveUp) => Some(S::NeedsAttention),
+        (S::Paid | S::NeedsAttention | S::Cancelling, C::Resume) => Some(S::Paid),
+        (S::Paid | S::Completed | S::NeedsAttention, C::RequestCancel) => Some(S::Cancelling),
+        (S::Pending | S::Paid | S::NeedsAttention | S::Cancelling, C::Cancel) => Some(S::Cancelled),
+        (S::Pending, C::Complete | C::GiveUp | C::Resume | C::RequestCancel)
+        | (S::Paid | S::NeedsAttention | S::Cancelling, C::Pay | C::FailPayment)
+        | (S::Cancelling, C::RequestCancel)
+        | (S::Completed, C::Pay | C::FailPayment | C::Complete | C::Resume | C::Cancel)
+        | (S::PaymentFailed | S::Cancelled, _) => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Holding checkouts against their bookings and against the stock that they moved.
+//! Holding checkouts against their bookings, against the stock that they moved and against the orders that carry them out.
 
 use bson::{Bson, Document, doc};
 use mongodb::{ClientSession, Database, error::Result};
@@ -7,6 +7,7 @@ use crate::{
     modules::{
         catalog::MOVEMENTS,
         checkout::{CHECKOUTS, Checkout, PaymentMethod, PaymentStatus},
+        orders::ORDERS,
         wallet::LEDGER,
     },
     platform::differences::{Difference, Differences, aggregate, differ, merge, number, sorted},
@@ -22,7 +23,8 @@ pub(super) async fn check_checkouts(
     to: &mut impl Differences,
 ) -> Result<()> {
     check_bookings(db, session, to).await?;
-    check_movements(db, session, to).await
+    check_movements(db, session, to).await?;
+    check_orders(db, session, to).await
 }
 
 fn read(checkout: &Document, key: &str, to: &mut impl Differences) -> Option<Checkout> {
@@ -110,6 +112,31 @@ async fn check_movements(db: &Database, session: &mut ClientSession, to: &mut im
             differ(to, "checkout.sold", &subject, -quantity, of(product_id, "sold"));
             differ(to, "checkout.stock", &subject, left, of(product_id, "delta"));
         }
+    })
+    .await
+}
+
+/// Checkouts and the orders that carry them out name each other.
+async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let of_checkouts = vec![
+        doc! { "$match": { "checkoutId": { "$exists": true } } },
+        doc! { "$group": { "_id": "$checkoutId", "orders": { "$push": "$_id" } } },
+        doc! { "$sort": { "_id": 1 } },
+    ];
+    let orders = aggregate(db, ORDERS, of_checkouts, session).await?;
+    let checkouts = sorted(db, CHECKOUTS, doc! {}, session).await?;
+    merge(session, orders, checkouts, |key, orders, checkout| {
+        let Some(checkout) = checkout else {
+            return to.add(Difference::new("checkout.exists", key, "a checkout", "none"));
+        };
+        // What can't be read was named before.
+        let Ok(checkout) = bson::deserialize_from_document::<Checkout>(checkout.clone()) else { return };
+        let named = orders.and_then(|orders| orders.get_array("orders").ok()).into_iter().flatten();
+        let mut there: Vec<_> = named.filter_map(Bson::as_str).collect();
+        let mut expected: Vec<_> = checkout.orders().map(String::as_str).collect();
+        there.sort_unstable();
+        expected.sort_unstable();
+        differ(to, "checkout.orders", key, expected.join(" "), there.join(" "));
     })
     .await
 }

@@ -258,7 +258,7 @@ fn the_answer_to_the_last_check_decides() {
         let (view, concluded) = answered(&nearly_checked(), &active_job(), finding.clone());
         let after = stored(&view);
         assert_eq!((after.state, after.checks[2].status), (state, check), "{finding:?}");
-        assert_eq!((concluded.end.as_str(), concluded.wake), (end, None), "{finding:?}");
+        assert_eq!((concluded.end.as_str(), concluded.wake), (end, Vec::new()), "{finding:?}");
         assert_eq!(recorded(&view), [record], "{finding:?}");
         let asked = Requirement {
             field: "bankAccount".into(),
@@ -312,7 +312,7 @@ fn an_answer_before_the_last_one_leads_to_the_next_check() {
             let found = after.check(kind).expect("the check");
             assert_eq!((after.state, found.status), (KycState::Submitted, status), "{kind:?} {finding:?}");
             assert_eq!(concluded.end, JobEnd::Retry { at: NOW, error: None, counts: false }, "{finding:?}");
-            assert_eq!((concluded.wake, recorded(&view)), (Some(KYC_QUEUE), Vec::new()));
+            assert_eq!((concluded.wake, recorded(&view)), (vec![KYC_QUEUE], Vec::new()));
         }
     }
 }

@@ -315,7 +315,7 @@ fn accepted() -> Said {
 fn an_answer_is_written_with_what_follows_from_it() {
     let mut view = view_of(&calling(Operation::Create, JobKind::Create), &[]);
     let ended = concluded(JobKind::Create, accepted()).conclude(&mut view, &active_job(JobKind::Create));
-    assert_eq!((ended.end.as_str(), ended.wake), ("done", None));
+    assert_eq!((ended.end.as_str(), ended.wake), ("done", Vec::new()));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!((stored.status, stored.provider_sync_status), (OrderStatus::Confirmed, ProviderSyncStatus::Synced));
     assert_eq!((stored.open_call, stored.provider_response_ref_id.as_deref()), (None, Some("res_new")));
@@ -339,7 +339,7 @@ fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
         waiting.cancellation = Some(cancellation(CancellationStatus::Requested));
         let mut view = view_of(&waiting, &[]);
         let ended = concluded(JobKind::Create, said).conclude(&mut view, &active_job(JobKind::Create));
-        assert_eq!((ended.end.as_str(), ended.wake), (end, Some("parcelx-order-cancellation-queue")));
+        assert_eq!((ended.end.as_str(), ended.wake), (end, vec!["parcelx-order-cancellation-queue"]));
         let started = find_job(&view, "job_1").expect("the cancel job");
         assert_eq!(
             (&*started.queue, &*started.correlation_id, started.run_at),
@@ -514,7 +514,7 @@ fn an_attempt_that_broke_off_closes_its_call_and_is_counted() {
         );
         assert_eq!(appended(&view, RESPONSE_LOGS).len(), usize::from(open), "{case}");
         assert_eq!(
-            (event_types(&view).first().map(String::as_str), ended.wake.is_some()),
+            (event_types(&view).first().map(String::as_str), !ended.wake.is_empty()),
             (event, cancel_job),
             "{case}"
         );

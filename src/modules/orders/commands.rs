@@ -159,12 +159,40 @@ impl CreateOrder {
         }
         let payload = doc! { "orderId": &self.order_id };
         let mut job = Job::new(self.job_id.clone(), &self.queue, CREATE_KIND, payload, &self.correlation_id, now)
-            .owned_by(&self.user_id);
+            .owned_by(&self.user_id)
+            .hurried(self.part_of.as_ref().is_some_and(|part_of| part_of.is_rush));
         job.route = order.pool();
         record(view, &self.event_id, "OrderCreated", &mut order, &self.actor, None);
         view.insert(&order);
         view.insert(&job);
         Ok(OrderReply::changed(order, Some(self.queue.name)))
+    }
+}
+
+/// What cancels one order, which is named in the transaction.
+pub struct Cancelling {
+    pub(super) reason: Option<String>,
+    pub(super) actor: Actor,
+    pub(super) correlation_id: String,
+    pub(super) providers: Providers,
+    pub(super) job_id: String,
+    pub(super) event_ids: [String; 2],
+}
+
+impl Cancelling {
+    /// The command that cancels this order of the merchant.
+    #[must_use]
+    pub fn of(&self, user_id: &str, client_order_id: &str) -> CancelOrder {
+        CancelOrder {
+            user_id: user_id.to_owned(),
+            client_order_id: client_order_id.to_owned(),
+            reason: self.reason.clone(),
+            actor: self.actor.clone(),
+            correlation_id: self.correlation_id.clone(),
+            providers: self.providers.clone(),
+            job_id: self.job_id.clone(),
+            event_ids: self.event_ids.clone(),
+        }
     }
 }
 
@@ -178,6 +206,21 @@ pub struct CancelOrder {
     pub(super) providers: Providers,
     pub(super) job_id: String,
     pub(super) event_ids: [String; 2],
+}
+
+#[cfg(test)]
+impl Cancelling {
+    /// With these ids.
+    pub(crate) fn of_a_test(job_id: String, event_ids: [String; 2]) -> Self {
+        Self {
+            reason: None,
+            actor: Actor::worker("wrk_1", "rqs_1"),
+            correlation_id: "rqs_1".into(),
+            providers: super::flow_tests::providers(),
+            job_id,
+            event_ids,
+        }
+    }
 }
 
 /// Whether it makes sense to ask for it back.

@@ -12,6 +12,7 @@
 mod charging;
 mod commands;
 mod comment;
+mod erasure;
 mod error;
 mod file_http;
 mod file_names;
@@ -52,13 +53,14 @@ mod retry_tests;
 use std::time::Duration;
 
 pub use charging::{Due, due, is_settled};
-pub use commands::{CancelOrder, CreateOrder, OrderReply};
+pub use commands::{CancelOrder, Cancelling, CreateOrder, OrderReply};
 pub use comment::comment_router;
+pub use erasure::erase_receiver;
 pub use error::OrderError;
 pub use files::{OrderFiles, PIECES, erase as erase_files, rotate};
 pub use http::router;
 pub use jobs::{OrderJobs, handlers};
-pub use model::{ORDERS, Order, OrderStatus, ProviderSyncStatus};
+pub use model::{CancellationStatus, ORDERS, Order, OrderStatus, ProviderSyncStatus};
 pub use placing::{Behalf, OrderIds, PartOf, Placing, address_misfit, read_order};
 pub use request::PartyRequest;
 pub use service::{NewOrder, OrderService};

@@ -4,7 +4,7 @@
 use super::{
     commands::CreateOrder,
     error::OrderError,
-    model::fingerprint,
+    model::{Order, fingerprint},
     request::CreateOrderRequest,
     service::{NewOrder, OrderService},
 };
@@ -14,9 +14,13 @@ use crate::{
         kyc::KycGate,
         providers::{Declaration, Detail, Party, PricedBy},
         queue::QueueConfig,
-        wallet::rates::{self, Card, Parcel, Quote},
+        wallet::{
+            rates::{self, Card, Parcel, Quote},
+            wallet_key,
+        },
     },
     platform::{
+        batch::Key,
         error::{AppError, ErrorKind, FieldError},
         http::read_json,
         ids::{is_id, new_id},
@@ -59,6 +63,8 @@ pub struct PartOf {
     pub checkout_id: String,
     /// An earlier order that came to nothing: this one takes its place, and it is not sent again.
     pub replaces: Option<String>,
+    /// It goes first.
+    pub is_rush: bool,
 }
 
 /// Ids of an order, of its job and of the event that says that it is there.
@@ -101,6 +107,13 @@ impl Placing {
     #[must_use]
     pub const fn provider(&self) -> &'static Declaration {
         self.provider
+    }
+
+    /// What creating one under this id of the merchant's looks for.
+    #[must_use]
+    pub fn reads(&self, user_id: &str, client_order_id: &str) -> Vec<Key> {
+        let wallet = self.card.as_ref().map(|card| wallet_key(user_id, card.currency()));
+        [Order::key(user_id, client_order_id), self.gate.key(user_id)].into_iter().chain(wallet).collect()
     }
 
     /// The command that creates an order, or finds that the same request created it before.
@@ -181,6 +194,19 @@ fn misfits(detail: &Detail) -> Vec<FieldError> {
     let Detail::Shipment(shipment) = detail else { return Vec::new() };
     let parties = [("shipment.consignee", &shipment.consignee), ("shipment.pickup", &shipment.pickup)];
     parties.into_iter().filter_map(|(name, party)| address_misfit(name, party)).collect()
+}
+
+#[cfg(test)]
+impl Placing {
+    /// By the rate card of a fresh installation, for anybody.
+    pub(crate) fn of_a_test(provider: &'static Declaration) -> Self {
+        let card = match provider.priced_by {
+            PricedBy::RateCard(card) => Some(rates::parse_card(card).expect("a card")),
+            PricedBy::Nothing => None,
+        };
+        let queue = QueueConfig::named(provider.create_queue);
+        Self { gate: KycGate::new(false), provider, queue, card, own_account: false }
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{
-    commands::{CancelOrder, OrderReply},
+    commands::{Cancelling, OrderReply},
     error::OrderError,
     files::OrderFiles,
     following::OrderFile,
@@ -124,23 +124,15 @@ impl OrderService {
         reason: Option<String>,
     ) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
-        let order = (user.user_id.as_str(), client_order_id.as_str());
-        let command = self.cancelling(order, reason, Actor::from(user), &user.request_id);
+        let cancelling = self.cancelling(reason, Actor::from(user), &user.request_id);
+        let command = cancelling.of(&user.user_id, &client_order_id);
         self.reply(self.lane.submit(command).await??)
     }
 
-    /// The command that cancels an order of the merchant, in whoever's transaction.
+    /// What cancels one order, whichever that is, in whoever's transaction.
     #[must_use]
-    pub fn cancelling(
-        &self,
-        (user_id, client_order_id): (&str, &str),
-        reason: Option<String>,
-        actor: Actor,
-        correlation_id: &str,
-    ) -> CancelOrder {
-        CancelOrder {
-            user_id: user_id.to_owned(),
-            client_order_id: client_order_id.to_owned(),
+    pub fn cancelling(&self, reason: Option<String>, actor: Actor, correlation_id: &str) -> Cancelling {
+        Cancelling {
             reason,
             actor,
             correlation_id: correlation_id.to_owned(),

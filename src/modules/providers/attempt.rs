@@ -233,7 +233,7 @@ impl<J: CallJob> Conclusion for CallConcluded<J> {
         let by = By { actor: &actor, event_id: &self.event_id };
         let decision = call_job.follow(view, &mut subject, &answered, by);
         let (priority, route) = (priority(call_job, &subject), Some(route(call_job, &subject)));
-        let wake = call_job.write(view, subject, &decision, by);
+        let wake = call_job.write(view, subject, &decision, by).into_iter().collect();
         Concluded { end: decision.end, wake, priority, route }
     }
 
@@ -295,7 +295,7 @@ impl<J: CallJob> Conclusion for AttemptFailed<J> {
         let by = By { actor: &actor, event_id: &self.event_id };
         let decision = self.decide(view, &mut subject, job, by);
         let (priority, route) = (priority(call_job, &subject), Some(route(call_job, &subject)));
-        let wake = call_job.write(view, subject, &decision, by);
+        let wake = call_job.write(view, subject, &decision, by).into_iter().collect();
         Concluded { end: decision.end, wake, priority, route }
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct CompleteJob {
 #[derive(Debug)]
 pub(super) enum Completed {
     /// Ended now: how, and which queue to wake.
-    Ended(&'static str, Option<&'static str>),
+    Ended(&'static str, Vec<&'static str>),
     /// Ended before, by this very attempt.
     Already,
     /// The lease had been lost.
@@ -115,7 +115,7 @@ mod tests {
         fn conclude(&self, view: &mut View, _: &Job) -> Concluded {
             view.append("notes", &doc! { "late": false });
             let route = Some("account".into());
-            Concluded { end: self.0.clone(), wake: Some("other-queue"), priority: None, route }
+            Concluded { end: self.0.clone(), wake: vec!["other-queue"], priority: None, route }
         }
 
         fn conclude_late(&self, view: &mut View) {
@@ -157,7 +157,7 @@ mod tests {
             (JobEnd::Retry { at: NOW, error: Some(error), counts: true }, JobState::Ready),
         ] {
             let (view, completed) = complete(Some(&held_by("mine")), end.clone());
-            assert!(matches!(completed, Completed::Ended(how, Some("other-queue")) if how == end.as_str()));
+            assert!(matches!(completed, Completed::Ended(how, wake) if how == end.as_str() && wake == ["other-queue"]));
             let job = view.by_id::<Job>("job_1").expect("the job");
             assert_eq!((job.state, job.lease_token, job.ended_by.as_deref()), (state, None, Some("mine")));
             assert_eq!(job.route, if state == JobState::Done { "" } else { "account" });

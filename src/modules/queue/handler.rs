@@ -13,13 +13,13 @@ use crate::platform::{
     identity::Actor,
 };
 
-/// How an attempt concluded, and which queue has new work because of it.
+/// How an attempt concluded, and which queues have new work because of it.
 #[derive(Debug)]
 pub struct Concluded {
     /// What becomes of the job.
     pub end: JobEnd,
-    /// A queue to wake.
-    pub wake: Option<&'static str>,
+    /// Queues to wake.
+    pub wake: Vec<&'static str>,
     /// The job's priority among its like from now on; lower goes first. None where it stays.
     pub priority: Option<i32>,
     /// Who may run the job from now on. None where that stays.
@@ -28,7 +28,7 @@ pub struct Concluded {
 
 impl From<JobEnd> for Concluded {
     fn from(end: JobEnd) -> Self {
-        Self { end, wake: None, priority: None, route: None }
+        Self { end, wake: Vec::new(), priority: None, route: None }
     }
 }
 

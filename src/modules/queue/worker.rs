@@ -258,7 +258,7 @@ impl Inner {
             match self.lane.submit(command).await {
                 Ok(Completed::Ended(how, wake)) => {
                     crash::point("after_completion");
-                    if let Some(queue) = wake {
+                    for queue in wake {
                         self.waker.wake(queue);
                     }
                     return how;

@@ -406,7 +406,7 @@ impl Conclusion for DeliveryConcluded {
         let end = self.end(view, &mut delivery, job, &outcome);
         view.update(&delivery);
         // What waits behind an endpoint that is back may be many.
-        let wake = (outcome == Outcome::Delivered && !job.route.is_empty()).then_some(self.queue);
+        let wake = (outcome == Outcome::Delivered && !job.route.is_empty()).then_some(self.queue).into_iter().collect();
         let route = if is_held { self.endpoint_id.clone() } else { String::new() };
         Concluded { end, wake, priority: None, route: Some(route) }
     }

@@ -27,8 +27,10 @@ struct About {
 const ORDER: &About =
     &About { id: Some("orderId"), fields: &["clientOrderId", "provider", "status", "reference", "failureCode"] };
 const TOPUP: &About = &About { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"] };
-const CHECKOUT: &About =
-    &About { id: Some("checkoutId"), fields: &["clientOrderId", "buyerId", "status", "method", "total", "currency"] };
+const CHECKOUT: &About = &About {
+    id: Some("checkoutId"),
+    fields: &["clientOrderId", "buyerId", "status", "method", "total", "currency", "failureCode"],
+};
 const PRODUCT: &About = &About { id: Some("productId"), fields: &["status", "stock", "lowStockAt"] };
 const APPLICATION: &About = &About { id: None, fields: &["state", "submission"] };
 
@@ -85,6 +87,10 @@ const TYPES: &[(&str, &str, &About)] = &[
     ("CheckoutCreated", "checkout.created", CHECKOUT),
     ("CheckoutPaid", "checkout.paid", CHECKOUT),
     ("CheckoutCompleted", "checkout.completed", CHECKOUT),
+    ("CheckoutNeedsAttention", "checkout.needs_attention", CHECKOUT),
+    ("CheckoutResumed", "checkout.resumed", CHECKOUT),
+    ("CheckoutCancellationRequested", "checkout.cancellation_requested", CHECKOUT),
+    ("CheckoutCancellationRefused", "checkout.cancellation_refused", CHECKOUT),
     ("CheckoutCancelled", "checkout.cancelled", CHECKOUT),
     ("StockLow", "product.stock_low", PRODUCT),
     ("KycSubmitted", "kyc.submitted", APPLICATION),

@@ -137,7 +137,7 @@ impl Conclusion for ReplayPage {
             None => JobEnd::Done { result: Some(doc! { "deliveries": replay.count }) },
         };
         view.update(&endpoint);
-        Concluded { wake: (begun > 0).then_some(self.queue.name), ..end.into() }
+        Concluded { wake: (begun > 0).then_some(self.queue.name).into_iter().collect(), ..end.into() }
     }
 }
 

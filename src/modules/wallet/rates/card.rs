@@ -246,6 +246,15 @@ impl Card {
         }
     }
 
+    /// Of its prices.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        match self {
+            Self::Parcels(card) => card.currency,
+            Self::Fees(card) => card.currency,
+        }
+    }
+
     /// Counts up per provider, from 1.
     #[must_use]
     pub fn version(&self) -> i64 {
