@@ -2,6 +2,7 @@
 
 mod callers;
 mod database;
+mod description;
 mod following;
 mod mail;
 mod routes;

@@ -89,6 +89,8 @@ pub enum Command {
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
+    /// Print the API's description (OpenAPI, JSON). Needs no server and no database.
+    Openapi,
     /// Receive webhooks on a developer's machine.
     #[command(subcommand)]
     Webhooks(WebhooksCommand),

@@ -11,13 +11,13 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
-use utoipa::{
-    OpenApi, ToSchema,
-    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
-};
+use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::App;
+use super::{
+    App,
+    description::{self, ApiDoc, DESCRIPTION_PATH},
+};
 use crate::{
     config::Switch,
     modules::{
@@ -36,7 +36,6 @@ use crate::{
         },
         kyc,
         orders::{self, OrderStore},
-        providers::{ProviderSettings, registry::PAYMENT_GATEWAY},
         queue::by_queue_and_kind,
         schedules::{self, ScheduleBoard, ScheduleStore},
         tenants::{self, TenantService, TenantStore},
@@ -60,7 +59,8 @@ const RELAY_LATE: Duration = Duration::from_secs(60);
 impl App {
     /// The API.
     pub fn router(&self) -> Router {
-        let (routes, openapi) = self.described_routes().split_for_parts();
+        let (routes, mut openapi) = self.described_routes().split_for_parts();
+        description::complete(&mut openapi);
         let openapi: Arc<str> = openapi.to_json().expect("the description has JSON").into();
         let limit = Limit { count: self.config.rate_limit_per_second, period: Duration::from_secs(1) };
         let gate = Gate {
@@ -70,9 +70,10 @@ impl App {
         };
         let routes = routes
             .route(
-                "/openapi.json",
+                DESCRIPTION_PATH,
                 get(move || async move { ([(header::CONTENT_TYPE, "application/json")], openapi.to_string()) }),
             )
+            .merge(description::page())
             .merge(metrics_router(self.metrics.clone()));
         let access = AccessLog::new(AuditStore::new(self.db.clone()), self.refusals.clone(), self.clock.clone());
         let routes = routes.layer(from_fn_with_state(access, record_access)).layer(Extension(gate));
@@ -177,30 +178,9 @@ impl App {
     /// The OpenAPI description, for tests and tools.
     #[must_use]
     pub fn openapi(&self) -> utoipa::openapi::OpenApi {
-        self.described_routes().split_for_parts().1
-    }
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Waybill", description = "Orders to carriers and back: idempotent, on record, never doubled."),
-    modifiers(&BearerScheme),
-    components(schemas(Problem))
-)]
-struct ApiDoc;
-
-struct BearerScheme;
-
-impl utoipa::Modify for BearerScheme {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        let components = openapi.components.get_or_insert_with(Default::default);
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        let signature = ApiKeyValue::with_description(
-            (PAYMENT_GATEWAY.adapter)(&ProviderSettings::default()).signature_header(),
-            "`t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, \"<t>.<raw body>\")>`",
-        );
-        components.add_security_scheme("payment_signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
+        let mut openapi = self.described_routes().split_for_parts().1;
+        description::complete(&mut openapi);
+        openapi
     }
 }
 

@@ -8,6 +8,7 @@ mod embedded;
 mod keys;
 mod ledger;
 mod listen;
+mod openapi;
 mod serve;
 mod user;
 
@@ -43,6 +44,7 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Analytics(AnalyticsCommand::Rebuild(stores)) => analytics::rebuild(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(command) => user::run(command).await,
+        Command::Openapi => openapi::print().await,
         Command::Webhooks(WebhooksCommand::Listen(args)) => listen::run(args).await,
     };
     done.map(|()| ExitCode::SUCCESS)
