@@ -5,13 +5,12 @@ use axum::{
     extract::Request,
     http::{HeaderValue, header},
     middleware::{Next, from_fn},
-    response::Response,
 };
 use serde_json::json;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Components, Content, Header, Ref, RefOr, ResponseBuilder,
+        Content, Header, Ref, RefOr, Response,
         link::Link,
         path::{Operation, ParameterIn, PathItem},
         schema::{ObjectBuilder, Type},
@@ -222,10 +221,20 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// Adds what holds for every operation: answers that follow from what it is, and what can be done with an answer.
 pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     for operation in openapi.paths.paths.values_mut().flat_map(operations) {
+        let is_page = is_page(operation);
         for common in &COMMON {
             if (common.comes)(operation) {
-                let described = operation.responses.responses.entry(common.status.to_owned());
-                described.or_insert_with(|| RefOr::Ref(Ref::from_response_name(common.name)));
+                let answer = || {
+                    if is_page { RefOr::T(common.answer()) } else { RefOr::Ref(Ref::from_response_name(common.name)) }
+                };
+                operation.responses.responses.entry(common.status.to_owned()).or_insert_with(answer);
+            }
+        }
+        for (status, answer) in &mut operation.responses.responses {
+            // Who opens a page sees one, whatever becomes of it.
+            if let (true, true, RefOr::T(answer)) = (is_page, status.starts_with(['4', '5']), answer) {
+                let page = ObjectBuilder::new().schema_type(Type::String).build();
+                answer.content.insert("text/html".into(), RefOr::T(Content::new(Some(page))));
             }
         }
         let operation_id = operation.operation_id.clone().unwrap_or_default();
@@ -235,23 +244,26 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
             }
         }
     }
-    add_common_answers(openapi.components.get_or_insert_with(Default::default));
+    let components = openapi.components.get_or_insert_with(Default::default);
+    components.responses.extend(COMMON.iter().map(|common| (common.name.to_owned(), RefOr::T(common.answer()))));
 }
 
-fn add_common_answers(components: &mut Components) {
-    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
-    for common in &COMMON {
+fn is_page(operation: &Operation) -> bool {
+    let answer = operation.responses.responses.get("200");
+    matches!(answer, Some(RefOr::T(answer)) if answer.content.contains_key("text/html"))
+}
+
+impl Common {
+    fn answer(&self) -> Response {
         let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-        let response =
-            ResponseBuilder::new().description(common.description).content("application/problem+json", problem);
-        let response = if common.retry {
-            let mut after = Header::new(seconds.clone());
+        let mut answer = Response::new(self.description);
+        answer.content.insert("application/problem+json".into(), RefOr::T(problem));
+        if self.retry {
+            let mut after = Header::new(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)));
             after.description = Some("Seconds after which to try again.".to_owned());
-            response.header("Retry-After", after)
-        } else {
-            response
-        };
-        components.responses.insert(common.name.to_owned(), RefOr::T(response.build()));
+            answer.headers.insert("Retry-After".into(), RefOr::T(after));
+        }
+        answer
     }
 }
 
@@ -260,7 +272,7 @@ pub(super) fn page() -> Router {
     let config = Config::from(DESCRIPTION_PATH).try_it_out_enabled(false).persist_authorization(false);
     let page = Router::from(SwaggerUi::new("/docs").config(config));
     page.layer(from_fn(|request: Request, next: Next| async move {
-        let mut response: Response = next.run(request).await;
+        let mut response = next.run(request).await;
         let policy = HeaderValue::from_static(PAGE_POLICY);
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         response

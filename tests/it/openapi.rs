@@ -244,7 +244,7 @@ async fn the_description_is_complete_in_itself() {
             let content = referred(&openapi, response)["content"].as_object();
             if status.starts_with(['4', '5']) {
                 let content = content.unwrap_or_else(|| panic!("{what} {status} has no content"));
-                assert!(content.keys().eq(["application/problem+json"]), "{what} {status} is no problem");
+                assert!(content.contains_key("application/problem+json"), "{what} {status} is no problem");
             } else if status != "204" {
                 // What is streamed has a line for each entry; a document is whatever somebody has uploaded.
                 let expected = match path.as_str() {

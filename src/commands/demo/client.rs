@@ -62,6 +62,76 @@ impl DemoClient {
         Ok(answer)
     }
 
+    /// The client of a customer who registers.
+    pub(super) async fn customer(&self, name: &str) -> Result<Self, String> {
+        let email = format!("{}@example.com", name.to_lowercase());
+        let body = json!({ "email": email, "password": "correct horse battery", "name": name, "role": "customer" });
+        let answer = self.post("/auth/register", &body).await?;
+        Ok(self.with_token(answer.body["accessToken"].as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Puts a product on sale, with so many pieces.
+    pub(super) async fn put_on_sale(&self, sku: &str, name: &str, pieces: i64) -> Result<Value, String> {
+        let body = json!({
+            "sku": sku, "name": name, "price": { "amount": 49_900, "currency": "INR" }, "lowStockAt": 2,
+            "parcel": { "weightGrams": 450, "dimensionsCm": { "length": 20, "width": 15, "height": 8 } },
+        });
+        let product = self.post("/products", &body).await?.body;
+        let movement =
+            json!({ "clientReference": format!("in-{sku}"), "delta": pieces, "reason": "From the supplier." });
+        let path = format!("/products/{}/stock", product["productId"].as_str().unwrap_or_default());
+        self.post(&path, &movement).await?;
+        Ok(product)
+    }
+
+    /// Pieces that are there.
+    pub(super) async fn stock(&self, product_id: &str) -> Result<i64, String> {
+        let product = self.send(Method::GET, &format!("{}/products/{product_id}", self.api), None).await?.body;
+        Ok(product["stock"].as_i64().unwrap_or(-1))
+    }
+
+    /// What follows from a paid checkout: a parcel, and a sale in the ERP where `books`.
+    pub(super) async fn set_up_fulfilment(&self, books: bool) -> Result<Answer, String> {
+        let erp = books.then(|| json!({ "provider": "xapi" }));
+        let body = json!({
+            "erp": erp, "carrier": { "provider": "parcelx", "service": "surface" },
+            "pickup": {
+                "name": "Kiran Stores", "phone": "9812345678", "line1": "Plot 7, Okhla Phase 2", "city": "New Delhi",
+                "state": "Delhi", "pincode": "110020",
+            },
+        });
+        self.send(Method::PUT, &format!("{}/fulfilment", self.api), Some(&body)).await
+    }
+
+    /// Buys one piece.
+    pub(super) async fn buy(&self, client_order_id: &str, product_id: &str, method: &str) -> Result<Answer, String> {
+        let me = self.me().await?;
+        let body = json!({
+            "clientOrderId": client_order_id, "items": [{ "productId": product_id, "quantity": 1 }],
+            "customer": { "name": me["name"], "email": me["email"], "phone": "+919876543210" },
+            "shippingAddress": {
+                "line1": "12 MG Road", "city": "Bengaluru", "state": "Karnataka", "postcode": "560001", "country": "IN",
+            },
+            "payment": { "method": method },
+        });
+        self.post("/checkout", &body).await
+    }
+
+    pub(super) async fn cancel_checkout(&self, client_order_id: &str) -> Result<Answer, String> {
+        self.post("/checkout/cancel", &json!({ "clientOrderId": client_order_id })).await
+    }
+
+    /// The checkout once `there` holds.
+    pub(super) async fn await_checkout(&self, id: &str, there: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        self.await_at(&format!("/checkouts/{id}"), there).await
+    }
+
+    /// A person presses the button on the gateway's page.
+    pub(super) async fn pay_at(&self, page: &str) -> Result<u16, String> {
+        let form = self.http.post(page).header("content-type", "application/x-www-form-urlencoded").body("do=pay");
+        Ok(form.send().await.map_err(|error| error.to_string())?.status().as_u16())
+    }
+
     pub(super) async fn fill_in_application(&self) -> Result<Answer, String> {
         let body = json!({
             "businessType": "individual", "legalName": "Asha Rao", "pan": "ABCPR1234F", "aadhaar": "9999 4105 7058",

@@ -4,6 +4,7 @@ mod erp;
 mod mail;
 mod outage;
 mod schedule;
+mod shop;
 mod webhook;
 
 use bson::{Bson, Document, doc};
@@ -51,6 +52,7 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.outage().await?;
     story.cancelled(&first).await?;
     story.sale().await?;
+    story.shop().await?;
     story.webhook().await?;
     story.schedule().await?;
     story.chapter("It orders an extract from the property register, which takes its time and comes as a file");

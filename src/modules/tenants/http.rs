@@ -261,6 +261,7 @@ async fn add_member(
     responses(
         (status = 204),
         (status = 404, description = "No member of it.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`users.own_account`", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn remove_member(
     State(service): State<TenantService>,

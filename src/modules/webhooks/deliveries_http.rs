@@ -121,6 +121,7 @@ impl From<Delivery> for DeliveryResponse {
 #[utoipa::path(get, path = "/webhook-deliveries", tag = "webhooks", security(("bearer" = [])), params(ListDeliveriesQuery),
     responses(
         (status = 200, body = DeliveryListResponse),
+        (status = 404, description = "`webhooks.no_tenant`: a manager without a tenant.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list_deliveries(
@@ -171,6 +172,7 @@ async fn retry_delivery(
 #[utoipa::path(get, path = "/webhook-events", tag = "webhooks", security(("bearer" = [])), params(ListEventsQuery),
     responses(
         (status = 200, body = EventListResponse),
+        (status = 404, description = "`webhooks.no_tenant`: a manager without a tenant.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn list_events(

@@ -120,6 +120,7 @@ impl EndpointWithSecretResponse {
 #[utoipa::path(post, path = "/webhook-endpoints", tag = "webhooks", security(("bearer" = [])),
     request_body = CreateEndpointRequest, responses(
         (status = 201, body = EndpointWithSecretResponse),
+        (status = 404, description = "`webhooks.no_tenant`: a manager without a tenant.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "There are twenty already (`webhooks.too_many_endpoints`).", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Some fields are not acceptable; nothing may be posted to this machine or network (`webhooks.address_refused`).", body = Problem, content_type = "application/problem+json"),
     ))]
@@ -137,7 +138,10 @@ async fn create_endpoint(
 
 /// Your endpoints, the oldest first.
 #[utoipa::path(get, path = "/webhook-endpoints", tag = "webhooks", security(("bearer" = [])),
-    responses((status = 200, body = EndpointListResponse)))]
+    responses(
+        (status = 200, body = EndpointListResponse),
+        (status = 404, description = "`webhooks.no_tenant`: a manager without a tenant.", body = Problem, content_type = "application/problem+json"),
+    ))]
 async fn list_endpoints(
     State(service): State<WebhookService>,
     owner: Owner,
