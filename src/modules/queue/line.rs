@@ -149,6 +149,9 @@ impl QueueStore {
         let waiting = doc! { "queue": queue, "_id": { "$gt": behind }, "line.after": { "$type": "string" } };
         let found = jobs.find(waiting).projection(doc! { "line.after": 1 }).sort(doc! { "_id": 1 });
         let found: Vec<Document> = found.limit(LOOK_MAX).await?.try_collect().await?;
+        if found.is_empty() {
+            return Ok((0, None));
+        }
         let go_on = (found.len() as i64 == LOOK_MAX)
             .then(|| found.last().and_then(|job| job.get_str("_id").ok()).map(str::to_owned))
             .flatten();

@@ -25,6 +25,9 @@ const WAIT_FOR_SLOTS: Duration = Duration::from_millis(20);
 /// Whether a queue is paused is looked at again after this long.
 const CONTROLS_FRESH: Duration = Duration::from_secs(1);
 
+/// A queue that nobody wakes, because nothing waits in it, is served all the same after so many polls.
+const POLLS_UNWOKEN: u32 = 10;
+
 /// Where the next claim for an account begins.
 #[derive(Default)]
 struct Turn {
@@ -70,7 +73,8 @@ impl Inner {
                 controls = (fresh, Some(Instant::now()));
             }
             woken.borrow_and_update();
-            if promoted.is_none_or(|at| at.elapsed() >= self.settings.poll) {
+            // Whoever looks what waits comes by once in a poll, a little early or late.
+            if promoted.is_none_or(|at| at.elapsed() >= self.settings.poll / 2) {
                 promoted = self.promote(&queue).await.then(Instant::now);
             }
             let free = slots.available_permits().min(CLAIM_MAX);
@@ -85,7 +89,7 @@ impl Inner {
             if !round.again {
                 tokio::select! {
                     _ = woken.changed() => {}
-                    () = tokio::time::sleep(self.settings.poll) => {}
+                    () = tokio::time::sleep(POLLS_UNWOKEN * self.settings.poll) => {}
                     () = self.stop.notified() => {}
                 }
             }

@@ -161,6 +161,20 @@ impl QueueStore {
         self.update_jobs(claimed, back).await
     }
 
+    /// Those of `queues` that have such jobs, asked at once: most queues are empty most of the time.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub(super) async fn with_jobs<'a>(
+        &self,
+        queues: &'a [QueueConfig],
+        mut such: Document,
+    ) -> Result<Vec<&'a QueueConfig>> {
+        such.insert("queue", doc! { "$in": queues.iter().map(|queue| queue.name).collect::<Vec<_>>() });
+        let names = self.db.collection::<Document>(JOBS).distinct("queue", such).max_time(READ_TIME_MAX).await?;
+        Ok(queues.iter().filter(|queue| names.iter().any(|name| name.as_str() == Some(queue.name))).collect())
+    }
+
     fn jobs(&self) -> Collection<Job> {
         self.db.collection(JOBS)
     }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bson::doc;
 use tokio::time::{MissedTickBehavior, interval, interval_at, timeout};
 
 use super::{
@@ -74,6 +75,18 @@ impl Inner {
         self.store.report_alive(me, offset.as_ref(), in_step).await
     }
 
+    /// Wakes the queues in which jobs wait for their time or for a worker.
+    pub(super) async fn look(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.settings.poll).await;
+            match timeout(STORE_PATIENCE, self.store.with_jobs(&self.queues, doc! { "state": "ready" })).await {
+                Ok(Ok(queues)) => queues.iter().for_each(|queue| self.waker.wake_here(queue.name)),
+                // Each sees for itself what is the matter.
+                Ok(Err(_)) | Err(_) => self.queues.iter().for_each(|queue| self.waker.wake_here(queue.name)),
+            }
+        }
+    }
+
     /// Takes back what dead workers left.
     pub(super) async fn take_back(self: Arc<Self>) {
         let mut ticks = interval(self.settings.heartbeat.min(Duration::from_secs(1)));
@@ -83,8 +96,12 @@ impl Inner {
             if !self.in_step.load(Ordering::Relaxed) {
                 continue;
             }
-            for queue in &self.queues {
-                let reclaiming = self.store.reclaim_expired(queue.name, self.clock.now());
+            let now = self.clock.now();
+            let expired = doc! { "state": "active", "leaseUntil": { "$lt": now } };
+            let silent = timeout(STORE_PATIENCE, self.store.with_jobs(&self.queues, expired));
+            // Each is written alone: a job that somebody's transaction holds keeps no other queue waiting.
+            for queue in silent.await.into_iter().flatten().flatten() {
+                let reclaiming = self.store.reclaim_expired(queue.name, now);
                 match timeout(STORE_PATIENCE, reclaiming).await {
                     Ok(Ok(0) | Err(_)) | Err(_) => {}
                     Ok(Ok(count)) => {
@@ -103,7 +120,9 @@ impl Inner {
         let mut behind: HashMap<&str, String> = HashMap::new();
         loop {
             ticks.tick().await;
-            for queue in &self.queues {
+            let waiting = doc! { "line.after": { "$type": "string" } };
+            let lines = timeout(STORE_PATIENCE, self.store.with_jobs(&self.queues, waiting));
+            for queue in lines.await.into_iter().flatten().flatten() {
                 let from = behind.remove(queue.name).unwrap_or_default();
                 let freeing = self.store.free_stranded(queue.name, &from, self.clock.now());
                 if let Ok(Ok((freed, go_on))) = timeout(STORE_PATIENCE, freeing).await {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bson::doc;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::{
@@ -49,7 +50,7 @@ pub struct WorkerSettings {
     pub lease: Duration,
     /// Leases are extended this often.
     pub heartbeat: Duration,
-    /// Without a wake-up, queues are looked at this often.
+    /// Without a wake-up, it is asked this often which queues have jobs.
     pub poll: Duration,
     /// What runs at SIGTERM has this long.
     pub shutdown: Duration,
@@ -129,6 +130,7 @@ impl Worker {
         let _ = tokio::time::timeout(STORE_PATIENCE, inner.say_alive()).await;
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(inner).beat());
+        background.spawn(Arc::clone(inner).look());
         background.spawn(Arc::clone(inner).take_back());
         background.spawn(Arc::clone(inner).trim());
         background.spawn(Arc::clone(inner).free_lines());
@@ -153,7 +155,8 @@ impl Worker {
     /// Claims what is due once, runs it to the end, and says how many jobs that were. Drives tests and demos.
     pub async fn run_due(&self) -> usize {
         let mut running = JoinSet::new();
-        for queue in &self.inner.queues {
+        let open = doc! { "state": { "$in": ["ready", "active"] } };
+        for queue in self.inner.store.with_jobs(&self.inner.queues, open).await.into_iter().flatten() {
             let now = self.inner.clock.now();
             let _ = self.inner.store.reclaim_expired(queue.name, now).await;
             while self.inner.store.promote(queue.name, now).await.is_ok_and(|promoted| promoted > 0) {}
