@@ -27,7 +27,7 @@ pub mod stand;
 pub mod verify;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -55,6 +55,7 @@ use waybill::{
 };
 
 pub use carrier::Carrier;
+use databases::Taken;
 pub use gateway::Gateway;
 pub use kyc::IdCheck;
 pub use registry::Registry;
@@ -163,8 +164,9 @@ impl TestApp {
 
     /// The same with further flags.
     pub async fn with(flags: &[&str]) -> Self {
-        let mongodb_uri = with_database(&server("MONGODB_URI"), &databases::take().await);
-        Self::begin(mongodb_uri, server("REDIS_URL"), flags, true).await
+        let taken = databases::take().await;
+        let mongodb_uri = with_database(&server("MONGODB_URI"), &taken.name);
+        Self::begin(mongodb_uri, server("REDIS_URL"), flags, Some(taken)).await
     }
 
     /// With a database of its own in the mongod of this URI.
@@ -178,12 +180,12 @@ impl TestApp {
 
     /// Over given stores. The database stays: its server has few of them, or ends with the test.
     pub async fn over(mongodb_uri: String, redis_url: String, flags: &[&str]) -> Self {
-        Self::begin(mongodb_uri, redis_url, flags, false).await
+        Self::begin(mongodb_uri, redis_url, flags, None).await
     }
 
-    async fn begin(mongodb_uri: String, redis_url: String, flags: &[&str], took_database: bool) -> Self {
+    async fn begin(mongodb_uri: String, redis_url: String, flags: &[&str], taken: Option<Taken>) -> Self {
         let (carrier, redis_prefix) = (Arc::new(Carrier::start().await), unique("p"));
-        let app = Self::build(carrier, mongodb_uri, redis_url, redis_prefix, flags, took_database).await;
+        let app = Self::build(carrier, mongodb_uri, redis_url, redis_prefix, flags, taken).await;
         app.gateway.calls_back(&app.base).await;
         app
     }
@@ -191,7 +193,7 @@ impl TestApp {
     /// Another one over the same stores and stand-ins, with settings of its own. The first one is to be finished.
     pub async fn beside(&self, flags: &[&str]) -> Self {
         let (uri, url, prefix) = (self.mongodb_uri.clone(), self.redis_url.clone(), self.redis_prefix.clone());
-        let mut other = Self::build(Arc::clone(&self.carrier), uri, url, prefix, flags, false).await;
+        let mut other = Self::build(Arc::clone(&self.carrier), uri, url, prefix, flags, None).await;
         other.finished = true;
         other.applicants = Arc::clone(&self.applicants);
         other
@@ -203,14 +205,16 @@ impl TestApp {
         redis_url: String,
         redis_prefix: String,
         flags: &[&str],
-        took_database: bool,
+        taken: Option<Taken>,
     ) -> Self {
         let config = test_config(&mongodb_uri, &redis_url, &redis_prefix, &carrier.base_url(), flags);
         let app = App::build(config).await.expect("the parts fit together");
-        if took_database {
-            databases::empty(&app.db).await;
+        if taken.as_ref().is_some_and(|taken| taken.is_left) {
+            databases::prepare_again(&app.db).await;
+            app.orders.indexes_present.store(true, Ordering::Relaxed);
+        } else {
+            app.migrate().await.expect("the database can be prepared");
         }
-        app.migrate().await.expect("the database can be prepared");
         let base = serve(&app).await;
         let gateway = Gateway::beside(&carrier);
         let idcheck = IdCheck::beside(&carrier);
@@ -228,7 +232,7 @@ impl TestApp {
             redis_url,
             redis_prefix,
             applicants: Default::default(),
-            took_database,
+            took_database: taken.is_some(),
             finished: false,
         }
     }
