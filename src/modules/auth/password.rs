@@ -184,7 +184,7 @@ fn is_likely(password: &SecretString, words: &[String]) -> bool {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let is_likely = |password: &str| zxcvbn(password, &words).guesses() < GUESSES_MIN;
     let plain = plain(&password);
-    is_likely(&password) || (plain.len() >= PLAIN_BYTES_MIN && is_likely(&plain))
+    is_likely(&password) || (plain != password && plain.len() >= PLAIN_BYTES_MIN && is_likely(&plain))
 }
 
 /// Letters and digits alone.
