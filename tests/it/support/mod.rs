@@ -67,6 +67,9 @@ pub const PASSWORD: &str = "k7Vq2xRm9tZw";
 pub const PLENTY: i64 = 1_000_000_000;
 /// Signs the audit's seals of a test.
 pub const SIGNING_KEY: &str = "5555555555555555555555555555555555555555555555555555555555555555";
+/// How often [`eventually`] looks, at first and at last.
+const POLL_MIN: Duration = Duration::from_millis(10);
+const POLL_MAX: Duration = Duration::from_millis(200);
 pub const JWT_SECRET: &str = "test-secret-test-secret-test-secret-test";
 
 /// A user of a test and its access token.
@@ -539,11 +542,12 @@ pub async fn read(response: reqwest::Response) -> Answer {
     Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
 }
 
-/// Polls until `check` holds, for at most `limit`.
+/// Polls until `check` holds, for at most `limit`: the less often the longer it takes, or who waits would keep the database
+/// from what is waited for.
 pub async fn eventually(what: &str, limit: Duration, check: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !check().await {
         assert!(began.elapsed() < limit, "gave up waiting: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep((began.elapsed() / 10).clamp(POLL_MIN, POLL_MAX)).await;
     }
 }
