@@ -1,7 +1,7 @@
 //! The routes of the API, put together and described.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -60,8 +60,11 @@ impl App {
     /// The API.
     pub fn router(&self) -> Router {
         let (routes, mut openapi) = self.described_routes().split_for_parts();
-        description::complete(&mut openapi);
-        let openapi: Arc<str> = openapi.to_json().expect("the description has JSON").into();
+        // Hundreds of kilobytes that most processes are never asked for.
+        let json = Arc::new(LazyLock::new(move || {
+            description::complete(&mut openapi);
+            openapi.to_json().expect("the description has JSON")
+        }));
         let limit = Limit { count: self.config.rate_limit_per_second, period: Duration::from_secs(1) };
         let gate = Gate {
             tokens: Arc::clone(&self.tokens),
@@ -71,7 +74,7 @@ impl App {
         let routes = routes
             .route(
                 DESCRIPTION_PATH,
-                get(move || async move { ([(header::CONTENT_TYPE, "application/json")], openapi.to_string()) }),
+                get(move || async move { ([(header::CONTENT_TYPE, "application/json")], (**json).clone()) }),
             )
             .merge(description::page())
             .merge(metrics_router(self.metrics.clone()));

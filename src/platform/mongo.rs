@@ -1,6 +1,6 @@
 //! The database: connecting, indexes, and errors told apart by code and label, never by text.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
@@ -245,16 +245,19 @@ pub async fn drop_indexes(db: &Database, indexes: &[(&str, &str)]) -> Result<()>
 /// # Errors
 /// What the driver says.
 pub async fn missing_unique_indexes(db: &Database, indexes: &[Index]) -> Result<Vec<String>> {
-    let mut missing = Vec::new();
+    let mut needed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for index in indexes.iter().filter(|index| index.unique) {
-        let names = match db.collection::<Document>(index.collection).list_index_names().await {
+        needed.entry(index.collection).or_default().push(index.name);
+    }
+    let mut missing = Vec::new();
+    for (collection, needed) in needed {
+        let names = match db.collection::<Document>(collection).list_index_names().await {
             Ok(names) => names,
             Err(error) if matches!(error.kind.as_ref(), ErrorKind::Command(c) if c.code == 26) => Vec::new(),
             Err(error) => return Err(error),
         };
-        if !names.iter().any(|name| name == index.name) {
-            missing.push(format!("{}.{}", index.collection, index.name));
-        }
+        let absent = needed.into_iter().filter(|name| !names.iter().any(|have| have == name));
+        missing.extend(absent.map(|name| format!("{collection}.{name}")));
     }
     Ok(missing)
 }
