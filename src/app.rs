@@ -253,6 +253,7 @@ impl App {
             queue: payments.clone(),
             gateway: gateway.clone(),
             expires_in: Duration::from_millis(config.topup_expires_ms),
+            payees: shop::payees(&config),
             customer_max: config.customer_topup_max.clone(),
             clock: clock.clone(),
             indexes_present: Arc::clone(&indexes_present),
@@ -274,7 +275,7 @@ impl App {
             transfers,
             indexes_present: Arc::clone(&indexes_present),
         };
-        let (catalog, checkouts) = shop::services(&db, &api_lane, &orders);
+        let (catalog, checkouts) = shop::services(&config, &db, &api_lane, &orders);
         let sealer = sealing::sealer(&config, secrets, &db, &clock)?;
         let exporter = Exporter::new(
             db.clone(),
@@ -306,7 +307,7 @@ impl App {
         let consumers = callers::consumers(&config, &clock);
         event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
         event_handlers.push(Arc::new(ForgetRecommendations::new(redis.clone())));
-        event_handlers.push(Arc::new(FollowOrders { lane: begin_lane.clone() }));
+        event_handlers.push(Arc::new(FollowOrders { lane: begin_lane.clone(), payments: payments.clone() }));
         Ok(Self {
             config: Arc::new(config),
             db,

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mongodb::Database;
 
+use super::shop;
 use crate::{
     config::{Config, Secrets},
     modules::{
@@ -126,8 +127,8 @@ pub(super) fn handlers(
     if let Some(gateway) = gateway {
         let queue = config.payments_queue();
         let (lane, exchange, accounts) = (lane.clone(), exchange.clone(), accounts.clone());
-        let dispatch = dispatch.clone();
-        handlers.extend(topups::handlers(TopupJobs { lane, exchange, gateway, accounts, dispatch, queue }));
+        let (dispatch, payees) = (dispatch.clone(), shop::payees(config));
+        handlers.extend(topups::handlers(TopupJobs { lane, exchange, gateway, accounts, dispatch, queue, payees }));
     }
     if let Some(settings) = config.providers.of_service(VERIFIER) {
         let provider = (VERIFIER.adapter)(&settings);

@@ -50,11 +50,11 @@ impl TestApp {
         user
     }
 
-    async fn check_out(&self, user: &User, client_order_id: &str, lines: &[(&str, i64)]) -> Answer {
+    pub async fn check_out(&self, user: &User, client_order_id: &str, lines: &[(&str, i64)]) -> Answer {
         self.post(user, "/checkout", &cart(client_order_id, lines)).await
     }
 
-    async fn cancel_checkout(&self, user: &User, client_order_id: &str) -> Answer {
+    pub async fn cancel_checkout(&self, user: &User, client_order_id: &str) -> Answer {
         self.post(user, "/checkout/cancel", &json!({ "clientOrderId": client_order_id })).await
     }
 
@@ -84,7 +84,10 @@ async fn a_cart_is_bought_whole_or_not_at_all() {
     // What was refused is not remembered.
     let bought = app.check_out(&buyer, "k-1", &[(&first, 2), (&second, 1), (&first, 1)]).await.expect(202).body;
     assert_eq!((text(&bought, "status"), &bought["total"]["amount"]), ("paid", &json!(4 * PRICE)));
-    assert_eq!(bought["payment"], json!({ "method": "wallet", "status": "paid", "paymentId": null, "url": null }));
+    assert_eq!(
+        bought["payment"],
+        json!({ "method": "wallet", "status": "paid", "paymentId": null, "url": null, "expiresAt": null })
+    );
     assert_eq!(bought["items"].as_array().unwrap().len(), 3);
     assert_eq!(bought["items"][0]["totalPrice"], json!(2 * PRICE));
     assert_eq!(bought["customer"], json!({ "name": "Eva Muster", "email": "eva@example.com", "phone": "+4930123456" }));
@@ -147,7 +150,7 @@ async fn a_wallet_with_too_little_buys_nothing() {
     assert_eq!(app.balance(&buyer).await, (0, 0));
     let finance = app.user(Role::Finance).await;
     let balances = app.get(&finance, "/finance/trial-balance").await.expect(200).text;
-    assert!(balances.contains("payable.merchants"), "{balances}");
+    assert!(balances.contains(&format!("payable.merchant:{}", seller.user_id)), "{balances}");
     app.finish().await;
 }
 
@@ -187,9 +190,6 @@ async fn a_payment_made_elsewhere_pays_once_and_the_merchant_says_so() {
     assert_eq!(by(&seller, cart("k-9", &lines)).await.blamed(), ["payment.method:not_allowed"]);
     let foreign = by(&seller, paid_elsewhere("k-9", &[(&theirs, 1)], "pay_9")).await;
     assert_eq!(foreign.blamed(), ["items[0].productId:not_found"]);
-    let mut gateway = cart("k-9", &lines);
-    gateway["payment"] = json!({ "method": "gateway" });
-    assert_eq!(by(&buyer, gateway).await.code(), "checkout.gateway_not_available");
     beside.finish_unchecked().await;
     app.finish().await;
 }

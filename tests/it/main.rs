@@ -30,6 +30,7 @@ mod cancel;
 mod catalog;
 mod checkout;
 mod clients;
+mod checkout_payments;
 mod edge;
 mod events;
 mod faults;

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use waybill::platform::identity::Role;
 
+use crate::checkout::cart;
 use crate::support::{Answer, TestApp, User, gateway::event};
 
 /// Longer than a top-up waits to be paid.
@@ -265,6 +266,10 @@ async fn without_a_gateway_there_are_no_top_ups_and_all_else_works() {
     let answer = app.request_topup(&user, "t-1", 50_000).await.expect(503);
     assert_eq!(answer.code(), "topups.not_configured");
     app.get(&user, "/wallet/topups").await.expect(200);
+    let product_id = app.stocked(&user, "A-1", 5).await;
+    let mut body = cart("k-1", &[(&product_id, 1)]);
+    body["payment"] = json!({ "method": "gateway" });
+    assert_eq!(app.post(&user, "/checkout", &body).await.expect(422).code(), "checkout.gateway_not_available");
     let told = app.call_back(&event("pev_1", "paid", "top_1", 1, "INR")).await.expect(404);
     assert_eq!(told.code(), "webhooks.unknown_provider");
     app.confirmed(&user, "c-1").await;

@@ -2,6 +2,7 @@
 //!
 //! - `POST payments`, `GET payments?reference=`, in the gateway's own words. The reference is the idempotency key: the
 //!   same one again is the same payment, with another amount it is a conflict.
+//! - `POST refunds`, `GET refunds?reference=`: all of a payment goes back, under a reference of its own, once.
 //! - `/paygate/pay/{paymentId}` the page on which a person pays, or does not ([`page`]).
 //! - `/paygate/_control/...` where callbacks go, and payments that succeed or fail ([`control`], [`callbacks`]).
 
@@ -47,8 +48,12 @@ pub fn stand(namespace: &str, client: Client, callbacks: Option<(String, String)
 impl Provider for Gateway {
     const NAME: &'static str = "paygate";
     const API: &'static str = "/v1";
-    const CALLS: &'static [(MethodFilter, &'static str, Operation)] =
-        &[(MethodFilter::POST, "/payments", Operation::Create), (MethodFilter::GET, "/payments", Operation::LookUp)];
+    const CALLS: &'static [(MethodFilter, &'static str, Operation)] = &[
+        (MethodFilter::POST, "/payments", Operation::Create),
+        (MethodFilter::GET, "/payments", Operation::LookUp),
+        (MethodFilter::POST, "/refunds", Operation::Refund),
+        (MethodFilter::GET, "/refunds", Operation::LookUpRefund),
+    ];
     const ENTRIES: &'static str = "payments";
     const SUBJECT: &'static [&'static str] = &["reference", "amount"];
 
@@ -64,6 +69,8 @@ impl Provider for Gateway {
         let (reference, amount) = match &read {
             Ok(Request::Create(create, _)) => (Some(create.reference.clone()), Some(create.amount)),
             Ok(Request::LookUp(reference, _)) => (Some(reference.clone()), self.books.note_look_up(reference)),
+            Ok(Request::Refund(refund)) => (Some(refund.reference.clone()), Some(refund.amount)),
+            Ok(Request::LookUpRefund(reference)) => (Some(reference.clone()), None),
             Err(_) => (contract::named_reference(&call.body), None),
         };
         if operation == Operation::Create {
@@ -83,11 +90,24 @@ impl Provider for Gateway {
                 Some(payment) => Answer::ok(payment.shown(home)),
                 None => answers::payment_not_found(None),
             },
+            Request::Refund(refund) => {
+                let fails = fault.own() == Some(Mode::RefundFailed);
+                match stand.lock().provider.books.refund(refund, fails) {
+                    Ok((refunded, true)) => Answer::json(StatusCode::CREATED, refunded.shown()),
+                    Ok((refunded, false)) => Answer::ok(refunded.shown()),
+                    Err(refusal) => refusal,
+                }
+            }
+            Request::LookUpRefund(reference) => match stand.lock().provider.books.refund_of(reference) {
+                Some(refunded) => Answer::ok(refunded.shown()),
+                None => answers::refund_not_found(None),
+            },
         }
     }
 
-    fn reply(mode: Mode, _: &Request, message: Option<&str>, worked: Option<Answer>) -> Answer {
-        modes::reply(mode, message, worked)
+    fn reply(mode: Mode, request: &Request, message: Option<&str>, worked: Option<Answer>) -> Answer {
+        let is_refund = matches!(request, Request::Refund(_) | Request::LookUpRefund(_));
+        modes::reply(mode, is_refund, message, worked)
     }
 
     fn object(deviations: &[Deviation]) -> Answer {

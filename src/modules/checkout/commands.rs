@@ -8,7 +8,7 @@ use super::{
     FULFIL_KIND,
     error::{CheckoutError, Shortage},
     fulfilment::{TakenBack, TakingBack, take_back},
-    giving_back::{GivingBack, payable},
+    giving_back::GivingBack,
     model::{
         CartLine, Checkout, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod,
         PaymentStatus, Priority, ShippingAddress, sums,
@@ -19,10 +19,15 @@ use crate::{
     modules::{
         catalog::{self, MovementKind, Product, ProductStatus, move_stock},
         events::{self, Actor, Event},
-        kyc::KycGate,
+        kyc::{KycGate, Verified},
         orders::Cancelling,
+        providers::call_job::By,
         queue::{Job, QueueConfig},
-        wallet::{self, Entry, LedgerKind, Reference, wallet_key},
+        wallet::{
+            self, Account, Entry, LedgerKind, Reference, Refusal,
+            topups::{self, CheckoutToPay, PaymentSettings},
+            wallet_key,
+        },
     },
     platform::{
         batch::{Command, Key, View},
@@ -64,8 +69,10 @@ pub(super) struct CreateCheckout {
     pub(super) queue: QueueConfig,
     pub(super) checkout_id: String,
     pub(super) job_id: String,
-    /// That it was created, and that it was paid.
+    /// That it was created, and that it was paid or that its payment begins.
     pub(super) event_ids: [String; 2],
+    /// How payments at the gateway begin, where it is paid so.
+    pub(super) gateway: Option<PaymentSettings>,
 }
 
 /// A cart that can be bought, if there is enough of everything.
@@ -102,7 +109,7 @@ impl Command for CreateCheckout {
         let is_used = external_payment.as_ref().is_some_and(|payment| view.contains(&Checkout::payment_key(payment)));
         let verified = self.gate.verify(view, &cart.seller_id);
         let _ = self.method == PaymentMethod::Wallet && view.contains(&wallet_key(&self.user_id, cart.currency));
-        verified.map_err(|_| CheckoutError::SellerNotVerified)?;
+        let seller = verified.map_err(|_| CheckoutError::SellerNotVerified)?;
         if is_used {
             return Err(CheckoutError::PaymentUsed);
         }
@@ -116,7 +123,7 @@ impl Command for CreateCheckout {
         if !short.is_empty() {
             return Err(CheckoutError::OutOfStock(short));
         }
-        self.buy(view, cart, external_payment)
+        self.buy(view, cart, external_payment, seller)
     }
 
     fn bytes(&self) -> usize {
@@ -187,11 +194,13 @@ impl CreateCheckout {
         view: &mut View,
         cart: Cart,
         external_payment: Option<String>,
+        seller: Verified,
     ) -> Result<CheckoutReply, CheckoutError> {
         let now = view.now();
         let money = Money::new(cart.total, cart.currency);
         let transaction_id = match self.method {
-            PaymentMethod::External => None,
+            PaymentMethod::Gateway if money.amount < 1 => return Err(Refusal::Amount.into()),
+            PaymentMethod::Gateway | PaymentMethod::External => None,
             PaymentMethod::Wallet => {
                 let entry = Entry {
                     transaction_id: &sibling_id("txn", &self.event_ids[1]),
@@ -201,7 +210,7 @@ impl CreateCheckout {
                     reason: None,
                     actor: &self.actor,
                 };
-                Some(wallet::debit(view, &self.user_id, money, payable(), &entry)?.id)
+                Some(wallet::debit(view, &self.user_id, money, Account::merchant(&cart.seller_id), &entry)?.id)
             }
         };
         for ((mut product, wanted), n) in cart.products.into_iter().zip(0..) {
@@ -238,6 +247,8 @@ impl CreateCheckout {
                 transaction_id,
                 refund_id: None,
                 expires_at: None,
+                gateway_payment: None,
+                url: None,
             },
             external_payment,
             parts: Vec::new(),
@@ -250,14 +261,22 @@ impl CreateCheckout {
             updated_at: now,
         };
         record(view, &mut checkout, &self.event_ids[0], "CheckoutCreated", &self.actor);
-        // Both ways of paying pay at once.
-        checkout.status = next(checkout.status, CheckoutCommand::Pay).expect("what is pending can be paid");
-        checkout.payment.status = PaymentStatus::Paid;
-        record(view, &mut checkout, &self.event_ids[1], "CheckoutPaid", &self.actor);
+        let by = By { actor: &self.actor, event_id: &self.event_ids[1] };
+        if let Some(gateway) = &self.gateway {
+            let bought = CheckoutToPay {
+                checkout_id: &checkout.id,
+                user_id: &checkout.user_id,
+                money,
+                rush: checkout.priority.is_rush(),
+                correlation_id: &checkout.correlation_id,
+            };
+            let begun = topups::begin_for_checkout(view, &bought, gateway, by, seller);
+            checkout.payment.expires_at = Some(begun.expires_at);
+            checkout.payment.gateway_payment = Some(begun.id);
+        } else {
+            pay(view, &mut checkout, by, &self.job_id, &self.queue);
+        }
         view.insert(&checkout);
-        let payload = doc! { "checkoutId": &checkout.id };
-        let job = Job::new(self.job_id.clone(), &self.queue, FULFIL_KIND, payload, &self.correlation_id, now);
-        view.insert(&job.owned_by(&checkout.seller_id).hurried(self.priority.is_rush()));
         Ok(CheckoutReply { checkout, replayed: false })
     }
 }
@@ -271,6 +290,8 @@ pub(super) struct CancelCheckout {
     pub(super) reason: Option<String>,
     pub(super) actor: Actor,
     pub(super) event_id: String,
+    /// Where refunds are asked for.
+    pub(super) payments: QueueConfig,
 }
 
 impl Command for CancelCheckout {
@@ -298,7 +319,14 @@ impl Command for CancelCheckout {
         }
         let cancelled = next(checkout.status, CheckoutCommand::Cancel);
         let cancelled = cancelled.ok_or(CheckoutError::NotCancellable(checkout.status))?;
-        GivingBack { event_id: &self.event_id, actor: &self.actor }.give_back(view, &mut checkout)?;
+        let waited = checkout.waits_for_payment();
+        GivingBack { event_id: &self.event_id, actor: &self.actor, payments: &self.payments }
+            .give_back(view, &mut checkout)?;
+        if let (Some(payment), true) = (&checkout.payment.gateway_payment, waited) {
+            let event_id = nth_id("evt", &self.event_id, 1);
+            topups::drop_payment(view, payment, By { actor: &self.actor, event_id: &event_id });
+            checkout.payment.end_unpaid();
+        }
         checkout.status = cancelled;
         checkout.cancellation_is(CheckoutCancellationStatus::Done);
         checkout.cancel_reason.clone_from(&self.reason);
@@ -307,6 +335,20 @@ impl Command for CancelCheckout {
         view.update(&checkout);
         Ok(CheckoutReply { checkout, replayed: false })
     }
+}
+
+/// A pending checkout is paid, and what follows is under way; it is to be written afterwards.
+pub(super) fn pay(view: &mut View, checkout: &mut Checkout, by: By<'_>, job_id: &str, queue: &QueueConfig) {
+    let now = view.now();
+    checkout.status = next(checkout.status, CheckoutCommand::Pay).expect("what is pending can be paid");
+    checkout.payment.status = PaymentStatus::Paid;
+    checkout.payment.url = None;
+    checkout.payment.expires_at = None;
+    checkout.updated_at = now;
+    record(view, checkout, by.event_id, "CheckoutPaid", by.actor);
+    let payload = doc! { "checkoutId": &checkout.id };
+    let job = Job::new(job_id.to_owned(), queue, FULFIL_KIND, payload, &checkout.correlation_id, now);
+    view.insert(&job.owned_by(&checkout.seller_id).hurried(checkout.priority.is_rush()));
 }
 
 /// Records what happened to a checkout, which is to be written afterwards. It is told to the seller.

@@ -47,8 +47,8 @@ pub enum CheckoutError {
     /// Whoever asks can't pay so.
     #[error("this is not a way to pay here")]
     Method(FieldError),
-    /// The payment gateway takes no checkouts.
-    #[error("the gateway is not available")]
+    /// There is no payment gateway.
+    #[error("no payment gateway is configured")]
     NoGateway,
     /// Absent, or somebody else's.
     #[error("there is no such checkout")]
@@ -107,7 +107,7 @@ impl From<CheckoutError> for AppError {
             CheckoutError::NoGateway => Self::new(
                 ErrorKind::Invalid,
                 "checkout.gateway_not_available",
-                "The payment gateway takes no checkouts here; pay from the wallet.",
+                "No payment gateway is configured here; pay in another way.",
             ),
             CheckoutError::NotFound => {
                 Self::new(ErrorKind::NotFound, "checkout.not_found", "There is no such checkout.")

@@ -1,5 +1,6 @@
-//! What a checkout that comes to nothing gives back: its stock, and the money that was taken from a wallet. Whoever ends a checkout
-//! goes through here: its cancellation, now or once its parts are taken back, and a payment that failed.
+//! What a checkout that comes to nothing gives back: its stock, and its money, to the wallet at once, through the gateway by a refund
+//! that is asked for. Whoever ends a checkout goes through here: its cancellation, now or once its parts are taken back, and a payment
+//! that failed.
 
 use super::{
     error::CheckoutError,
@@ -9,18 +10,18 @@ use crate::{
     modules::{
         catalog::{self, MovementKind, Product, move_stock},
         events::Actor,
-        wallet::{self, Account, Entry, LedgerKind, Reference},
+        providers::call_job::By,
+        queue::QueueConfig,
+        wallet::{
+            self, Account, Entry, LedgerKind, Reference, Refusal,
+            topups::{self, TOPUPS},
+        },
     },
     platform::{
-        batch::View,
+        batch::{Key, View},
         ids::{nth_id, sibling_id},
     },
 };
-
-/// What we owe merchants for what was bought from wallets.
-pub(super) fn payable() -> Account {
-    Account::Payable("merchants".into())
-}
 
 /// Who gives back, and what says so.
 pub(super) struct GivingBack<'a> {
@@ -28,6 +29,8 @@ pub(super) struct GivingBack<'a> {
     /// go with it.
     pub(super) event_id: &'a str,
     pub(super) actor: &'a Actor,
+    /// Where refunds are asked for.
+    pub(super) payments: &'a QueueConfig,
 }
 
 impl GivingBack<'_> {
@@ -41,9 +44,10 @@ impl GivingBack<'_> {
         let quantities = checkout.quantities();
         let products = quantities.iter().map(|(id, quantity)| (view.by_id::<Product>(id), *quantity));
         let products: Vec<_> = products.filter_map(|(product, quantity)| Some((product?, quantity))).collect();
-        let takes_back =
-            checkout.payment.status == PaymentStatus::Paid && checkout.payment.method == PaymentMethod::Wallet;
-        if takes_back {
+        let payment = checkout.payment.gateway_payment.as_deref();
+        let _ = payment.is_some_and(|payment| view.contains(&Key::id(TOPUPS, payment)));
+        let is_paid = checkout.payment.status == PaymentStatus::Paid;
+        if is_paid && checkout.payment.method == PaymentMethod::Wallet {
             wallet::check_credit(view, &checkout.user_id, checkout.money())?;
         }
         if products.iter().any(|(product, quantity)| !product.has_room_for(*quantity)) {
@@ -60,20 +64,38 @@ impl GivingBack<'_> {
             };
             move_stock(view, &mut product, &entry).expect("there is room: it was compared");
         }
-        if takes_back {
-            let entry = Entry {
-                transaction_id: &sibling_id("txn", self.event_id),
-                kind: LedgerKind::PurchaseRefund,
-                reference: Reference::new("checkout", &*checkout.id, "refund"),
-                client_reference: None,
-                reason: None,
-                actor: self.actor,
-            };
-            let booked = wallet::credit(view, &checkout.user_id, checkout.money(), payable(), &entry)
-                .expect("the wallet can take it: it was asked");
-            checkout.payment.refund_id = Some(booked.id);
-            checkout.payment.status = PaymentStatus::Refunded;
+        if is_paid {
+            self.give_money_back(view, checkout).expect("it was paid, and the wallet can take it: it was asked");
         }
+        Ok(())
+    }
+
+    /// Takes the money from the merchant again.
+    fn give_money_back(&self, view: &mut View, checkout: &mut Checkout) -> Result<(), Refusal> {
+        let entry = Entry {
+            transaction_id: &sibling_id("txn", self.event_id),
+            kind: LedgerKind::PurchaseRefund,
+            reference: Reference::new("checkout", &*checkout.id, "refund"),
+            client_reference: None,
+            reason: None,
+            actor: self.actor,
+        };
+        let (user_id, money, merchant) = (&checkout.user_id, checkout.money(), Account::merchant(&checkout.seller_id));
+        let (booked, status) = match checkout.payment.method {
+            // The merchant has the money, and gives it back.
+            PaymentMethod::External => return Ok(()),
+            PaymentMethod::Wallet => (wallet::credit(view, user_id, money, merchant, &entry)?, PaymentStatus::Refunded),
+            PaymentMethod::Gateway => {
+                let booked = wallet::pass_on(view, user_id, money, (merchant, Account::refunds()), &entry)?;
+                let event_id = nth_id("evt", self.event_id, 1);
+                let by = By { actor: self.actor, event_id: &event_id };
+                let payment = checkout.payment.gateway_payment.as_deref().unwrap_or_default();
+                topups::request_refund(view, payment, self.payments, by);
+                (booked, PaymentStatus::Refunding)
+            }
+        };
+        checkout.payment.refund_id = Some(booked.id);
+        checkout.payment.status = status;
         Ok(())
     }
 }

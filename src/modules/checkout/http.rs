@@ -96,8 +96,10 @@ struct CheckoutPaymentResponse {
     status: PaymentStatus,
     /// Of an external payment.
     payment_id: Option<String>,
-    /// Where to pay; null where there is nothing to pay any more.
+    /// Where to pay, for who asked for the checkout; null before the gateway has a page, and where there is nothing to pay any more.
     url: Option<String>,
+    /// Until when it can be paid; null where there is nothing to pay any more.
+    expires_at: Option<Rfc3339Time>,
 }
 
 /// Why a part is where it is.
@@ -164,8 +166,10 @@ pub(super) struct CheckoutResponse {
     updated_at: Rfc3339Time,
 }
 
-impl From<Checkout> for CheckoutResponse {
-    fn from(checkout: Checkout) -> Self {
+impl CheckoutResponse {
+    /// As `user` sees it: who has the page may pay, so only who asked for the checkout is shown it.
+    pub(super) fn of(mut checkout: Checkout, user: &CurrentUser) -> Self {
+        let url = checkout.payment.url.take().filter(|_| checkout.user_id == user.user_id);
         Self {
             total: checkout.money(),
             checkout_id: checkout.id,
@@ -181,7 +185,8 @@ impl From<Checkout> for CheckoutResponse {
                 method: checkout.payment.method,
                 status: checkout.payment.status,
                 payment_id: checkout.payment.payment_id,
-                url: None,
+                url,
+                expires_at: checkout.payment.expires_at.map(Rfc3339Time),
             },
             orders: checkout.parts.iter().flat_map(|part| part.orders.iter().cloned()).collect(),
             parts: checkout.parts.into_iter().map(Into::into).collect(),
@@ -208,7 +213,7 @@ struct CheckoutListResponse {
 /// As `user` may see it: what is wrong with its parts is the merchant's own business.
 fn shown(checkout: Checkout, user: &CurrentUser) -> CheckoutResponse {
     let is_sellers = checkout.seller_id == user.user_id;
-    let mut response = CheckoutResponse::from(checkout);
+    let mut response = CheckoutResponse::of(checkout, user);
     if !is_sellers {
         response.parts.iter_mut().for_each(|part| part.reason = None);
     }
@@ -219,11 +224,12 @@ fn answer(CheckoutReply { checkout, replayed }: CheckoutReply, user: &CurrentUse
     answered(replayed, StatusCode::ACCEPTED, shown(checkout, user))
 }
 
-/// Buys all of a cart or nothing, at the catalog's prices. Safe to repeat with the same `clientOrderId`. Customers pay from their wallet;
-/// a merchant's server checks out its own products for customers that it names and that have paid elsewhere.
+/// Buys all of a cart or nothing, at the catalog's prices. Safe to repeat with the same `clientOrderId`. Customers pay from their wallet or
+/// at the gateway, whose page is in `payment.url` a moment later; a merchant's server checks out its own products for customers that it
+/// names, who have paid elsewhere or pay at the gateway.
 #[utoipa::path(post, path = "/checkout", tag = "checkout", security(("bearer" = [])), request_body = CheckoutRequest,
     responses(
-        (status = 202, description = "Bought; what follows is under way.", body = CheckoutResponse),
+        (status = 202, description = "Bought, or waiting for its payment; what follows is under way.", body = CheckoutResponse),
         (status = 200, description = "Replay: the checkout as it stands, with `Idempotent-Replayed: true`.", body = CheckoutResponse),
         (status = 402, description = "`wallet.insufficient_funds`; nothing was taken.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`checkout.out_of_stock` with `items` (`productId`, `requested`, `available`), `checkout.payment_used`, `checkout.seller_not_verified`.", body = Problem, content_type = "application/problem+json"),
@@ -236,11 +242,12 @@ async fn check_out(
     _: NoQuery,
     ApiJson(request): ApiJson<CheckoutRequest, BODY_BYTES_MAX>,
 ) -> Result<Response, AppError> {
-    Ok(answer(service.create(&user, request.into_checkout()?).await?, &user))
+    Ok(answer(service.create(&user, request.into_checkout()).await?, &user))
 }
 
 /// Takes back a checkout that you asked for: its stock comes back, and what was taken from your wallet. Where orders carry it out, these are
-/// cancelled first (`cancelling`); what was shipped can't be taken back. What was paid elsewhere the merchant gives back. Safe to repeat.
+/// cancelled first (`cancelling`); what was shipped can't be taken back. What was paid
+/// at the gateway goes back from there; what was paid elsewhere the merchant gives back. Safe to repeat.
 #[utoipa::path(post, path = "/checkout/cancel", tag = "checkout", security(("bearer" = [])), request_body = CancelCheckoutRequest,
     responses(
         (status = 202, description = "Cancelled, or its orders are being cancelled: see `status`.", body = CheckoutResponse),

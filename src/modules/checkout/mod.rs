@@ -2,15 +2,18 @@
 //!
 //! Invariants: (userId, clientOrderId) is one checkout, for ever. A checkout, the stock that it takes, its money, its events and its
 //! job are in one transaction, which has read the products: no more is sold than is there, at the price that the same snapshot shows.
-//! An external payment pays one checkout of its seller, ever. A checkout is cancelled once: its stock comes back once, and what was
-//! taken from a wallet goes back once. Its state changes only along [`transitions::next`], with an event.
+//! An external payment pays one checkout of its seller, ever. A checkout is cancelled once: its stock comes back once, and its money
+//! goes back once. Its state changes only along [`transitions::next`], with an event. What a payment at the gateway does to it is in
+//! that payment's transaction: it is paid once, and money that comes after its end goes back to the payer.
 //!
-//! Who buys: a customer, with the own wallet; or a merchant's own server, for a customer that it names, who has paid elsewhere.
+//! Who buys: a customer, with the own wallet or at the gateway; or a merchant's own server, for a customer that it names, who has paid
+//! elsewhere or pays at the gateway.
 //!
 //! What others bought too is recommended (`recommendations/`). What customers keep for the next checkout (`customers.rs`) is theirs
 //! alone.
 //!
-//! Collections: `checkouts`, `customers`, `fulfilment_settings`. Jobs: `fulfil-checkout` on `checkouts-queue`. Events: `CheckoutCreated, CheckoutPaid,
+//! Collections: `checkouts`, `customers`, `fulfilment_settings`. Jobs: `fulfil-checkout` on `checkouts-queue`; payments and refunds are
+//! `wallet::topups`'. Events: `CheckoutCreated, CheckoutPaid, CheckoutPaymentFailed, CheckoutPaidLate, CheckoutRefunded,
 //! CheckoutCompleted, CheckoutNeedsAttention, CheckoutResumed, CheckoutCancellationRequested, CheckoutCancellationRefused,
 //! CheckoutCancelled`; they belong to the seller.
 
@@ -20,6 +23,7 @@ mod customers_http;
 mod erasure;
 mod error;
 mod fulfilment;
+mod gateway;
 mod giving_back;
 mod http;
 mod jobs;
@@ -30,12 +34,16 @@ mod service;
 mod store;
 pub mod transitions;
 
+#[cfg(test)]
+mod gateway_tests;
+
 use utoipa_axum::router::OpenApiRouter;
 
 pub use customers::erase_profile;
 pub use erasure::{erase, orders_of};
 pub use error::{CheckoutError, Shortage};
 pub use fulfilment::{FULFILMENT, FollowOrders, Part, PartFailure, PartKind, PartStatus, router as fulfilment_router};
+pub use gateway::CheckoutPayments;
 pub use jobs::{FulfilCheckouts, queue};
 pub use model::{
     CHECKOUTS, Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, PaymentMethod,

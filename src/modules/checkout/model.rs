@@ -30,7 +30,7 @@ pub enum CheckoutStatus {
     Completed,
     /// Not paid; its stock came back.
     PaymentFailed,
-    /// Taken back; its stock came back, and what was taken from a wallet.
+    /// Taken back; its stock came back, and its money goes back.
     Cancelled,
     /// Paid, and a part of what follows came to nothing, or is not known: see the parts.
     NeedsAttention,
@@ -97,6 +97,8 @@ impl Priority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentMethod {
+    /// At the payment gateway, on a page of its own.
+    Gateway,
     /// From the customer's own wallet, at once.
     Wallet,
     /// Elsewhere; the merchant names the payment.
@@ -108,6 +110,7 @@ impl PaymentMethod {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Gateway => "gateway",
             Self::Wallet => "wallet",
             Self::External => "external",
         }
@@ -124,8 +127,24 @@ pub enum PaymentStatus {
     Paid,
     /// Not made, and won't be.
     Failed,
+    /// Made, and on its way back: the gateway is asked for it.
+    Refunding,
     /// Made, and given back.
     Refunded,
+}
+
+impl PaymentStatus {
+    /// As stored and answered.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Failed => "failed",
+            Self::Refunding => "refunding",
+            Self::Refunded => "refunded",
+        }
+    }
 }
 
 /// The payment of a checkout.
@@ -138,12 +157,27 @@ pub struct Payment {
     pub status: PaymentStatus,
     /// The merchant's name of an external one.
     pub payment_id: Option<String>,
-    /// What took the money from the wallet.
+    /// What took the money, from the wallet or at the gateway.
     pub transaction_id: Option<String>,
-    /// What gave it back.
+    /// What took it from the merchant again.
     pub refund_id: Option<String>,
     /// Until when it can be made; none once it is.
     pub expires_at: Option<DateTime>,
+    /// Our record of one at the gateway, `pmt_...`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_payment: Option<String>,
+    /// The page on which it is made, as long as it can be: who has it may pay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl Payment {
+    /// It is not made and won't be.
+    pub fn end_unpaid(&mut self) {
+        self.status = PaymentStatus::Failed;
+        self.url = None;
+        self.expires_at = None;
+    }
 }
 
 /// What was bought, as it was then.
@@ -322,6 +356,12 @@ impl Checkout {
     #[must_use]
     pub fn external_payment_of(seller_id: &str, payment_id: &str) -> String {
         format!("{seller_id}/{payment_id}")
+    }
+
+    /// Whether somebody may be about to pay it at the gateway.
+    #[must_use]
+    pub fn waits_for_payment(&self) -> bool {
+        self.status == CheckoutStatus::Pending && self.payment.method == PaymentMethod::Gateway
     }
 
     /// What it comes to.

@@ -4,10 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
-use super::{
-    error::CheckoutError,
-    model::{CartLine, CheckoutStatus, Customer, NewCheckout, PaymentMethod, Priority, ShippingAddress},
-};
+use super::model::{CartLine, CheckoutStatus, Customer, NewCheckout, PaymentMethod, Priority, ShippingAddress};
 use crate::{
     modules::catalog::QUANTITY_MAX,
     platform::{
@@ -147,18 +144,15 @@ pub(super) struct CheckoutRequest {
 
 impl CheckoutRequest {
     /// The meaning of the request.
-    ///
-    /// # Errors
-    /// [`CheckoutError::NoGateway`].
-    pub(super) fn into_checkout(self) -> Result<NewCheckout, CheckoutError> {
+    pub(super) fn into_checkout(self) -> NewCheckout {
         let method = match self.payment.method {
-            MethodRequest::Gateway => return Err(CheckoutError::NoGateway),
+            MethodRequest::Gateway => PaymentMethod::Gateway,
             MethodRequest::Wallet => PaymentMethod::Wallet,
             MethodRequest::External => PaymentMethod::External,
         };
         let BuyerRequest { name, email, phone } = self.customer;
         let lines = self.items.into_iter();
-        Ok(NewCheckout {
+        NewCheckout {
             client_order_id: self.client_order_id,
             lines: lines.map(|line| CartLine { product_id: line.product_id, quantity: line.quantity }).collect(),
             customer: Customer { name, email, phone: given(phone) },
@@ -167,7 +161,7 @@ impl CheckoutRequest {
             priority: self.priority.unwrap_or_default(),
             currency: self.currency,
             payment_id: self.payment.payment_id,
-        })
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     customers::{CustomerProfile, PutProfile, find_profile},
     error::CheckoutError,
     fulfilment::{FulfilAgain, FulfilmentSettings, PartKind, SetUp},
-    model::{Checkout, NewCheckout, PaymentMethod, fingerprint},
+    model::{Checkout, NewCheckout, PaymentMethod, PaymentStatus, fingerprint},
     store::{CheckoutFilter, CheckoutStore, Whose},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         kyc::KycGate,
         orders::OrderService,
         queue::{QueueConfig, Waker},
+        wallet::topups::PaymentSettings,
     },
     platform::{
         batch::Lane,
@@ -47,6 +48,10 @@ pub struct CheckoutService {
     pub waker: Waker,
     /// [`super::CHECKOUTS_QUEUE`].
     pub queue: QueueConfig,
+    /// How payments at the gateway begin; none where no gateway is configured.
+    pub gateway: Option<PaymentSettings>,
+    /// Where refunds are asked for.
+    pub payments: QueueConfig,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,
 }
@@ -59,12 +64,14 @@ const fn whose(user: &CurrentUser) -> Whose<'_> {
     }
 }
 
-/// A customer pays from the own wallet. That something was paid elsewhere only the merchant can say, who got the money.
+/// A customer pays from the own wallet, and everybody at the gateway. That something was paid elsewhere only the merchant can say, who
+/// got the money.
 fn ensure_may_pay_so(user: &CurrentUser, method: PaymentMethod) -> Result<(), CheckoutError> {
     let message = match (user.role, method) {
-        (Role::Merchant, PaymentMethod::Wallet) => "a merchant checks out what was paid elsewhere (external)",
-        (Role::Merchant, PaymentMethod::External) | (_, PaymentMethod::Wallet) => return Ok(()),
-        (_, PaymentMethod::External) => "a customer pays from the wallet",
+        (_, PaymentMethod::Gateway) => return Ok(()),
+        (Role::Merchant, PaymentMethod::External) | (Role::Customer, PaymentMethod::Wallet) => return Ok(()),
+        (Role::Merchant, _) => "a merchant checks out what was paid elsewhere (external), or has it paid (gateway)",
+        (_, _) => "a customer pays from the wallet or at the gateway",
     };
     Err(CheckoutError::Method(FieldError::new("payment.method", "not_allowed", message)))
 }
@@ -78,6 +85,11 @@ impl CheckoutService {
     pub(super) async fn create(&self, user: &CurrentUser, new: NewCheckout) -> Result<CheckoutReply, CheckoutError> {
         self.ensure_ready()?;
         ensure_may_pay_so(user, new.method)?;
+        let gateway = match new.method {
+            PaymentMethod::Gateway => Some(self.gateway.clone().ok_or(CheckoutError::NoGateway)?),
+            PaymentMethod::Wallet | PaymentMethod::External => None,
+        };
+        let queue = gateway.as_ref().map_or(self.queue.name, |gateway| gateway.queue.name);
         let command = CreateCheckout {
             gate: self.gate,
             user_id: user.user_id.clone(),
@@ -98,10 +110,11 @@ impl CheckoutService {
             checkout_id: new_id("chk"),
             job_id: new_id("job"),
             event_ids: [new_id("evt"), new_id("evt")],
+            gateway,
         };
         let reply = self.lane.submit(command).await??;
         if !reply.replayed {
-            self.waker.wake(self.queue.name);
+            self.waker.wake(queue);
         }
         Ok(reply)
     }
@@ -124,6 +137,7 @@ impl CheckoutService {
             reason,
             actor: actor.clone(),
             event_id: new_id("evt"),
+            payments: self.payments.clone(),
         };
         let reply = self.lane.submit(command).await??;
         for part in reply.checkout.parts.iter().filter(|_| !reply.replayed) {
@@ -131,6 +145,9 @@ impl CheckoutService {
                 self.waker.wake(at.create.name);
                 self.waker.wake(at.cancel.name);
             }
+        }
+        if !reply.replayed && reply.checkout.payment.status == PaymentStatus::Refunding {
+            self.waker.wake(self.payments.name);
         }
         Ok(reply)
     }

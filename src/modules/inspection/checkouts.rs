@@ -8,12 +8,13 @@ use crate::{
         catalog::MOVEMENTS,
         checkout::{CHECKOUTS, Checkout, PaymentMethod, PaymentStatus},
         orders::ORDERS,
-        wallet::LEDGER,
+        wallet::{Account, LEDGER},
     },
     platform::differences::{Difference, Differences, aggregate, differ, merge, number, sorted},
 };
 
-/// Every checkout has taken the stock that its status says, and from its buyer's wallet the money.
+/// Every checkout has taken the stock that its status says, and from its buyer's wallet or at the gateway the money, which is owed to
+/// its merchant.
 ///
 /// # Errors
 /// What the driver says.
@@ -35,18 +36,19 @@ fn read(checkout: &Document, key: &str, to: &mut impl Differences) -> Option<Che
     read
 }
 
-/// What was paid from wallets was booked once, of the buyer, and what was given back too.
+/// What was paid from wallets or at the gateway was booked once, of the buyer, and what was given back too.
 async fn check_bookings(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
     let of_kind = |kind: &str| {
-        let lines =
-            doc! { "$filter": { "input": "$lines", "cond": { "$eq": ["$$this.account", "payable.merchants"] } } };
+        let of_merchant = doc! { "$eq": [{ "$indexOfBytes": ["$$this.account", "payable.merchant:"] }, 0] };
+        let lines = doc! { "$filter": { "input": "$lines", "cond": of_merchant } };
         let sum = doc! { "$sum": { "$map": { "input": lines, "in": "$$this.amount" } } };
         doc! { "$sum": { "$cond": [{ "$eq": ["$referenceKind", kind] }, sum, 0_i64] } }
     };
     let sums = vec![
         doc! { "$match": { "referenceType": "checkout" } },
         doc! { "$group": { "_id": "$referenceId", "paid": of_kind("payment"), "refunded": of_kind("refund"),
-        "buyers": { "$addToSet": { "$concat": ["$userId", " ", "$currency"] } } } },
+        "buyers": { "$addToSet": { "$concat": ["$userId", " ", "$currency"] } },
+        "accounts": { "$push": "$lines.account" } } },
         doc! { "$sort": { "_id": 1 } },
     ];
     let booked = aggregate(db, LEDGER, sums, session).await?;
@@ -60,10 +62,12 @@ async fn check_bookings(db: &Database, session: &mut ClientSession, to: &mut imp
         };
         count += 1;
         let Some(checkout) = read(checkout, key, to) else { return };
-        let is_of_wallet = checkout.payment.method == PaymentMethod::Wallet;
+        let is_here = checkout.payment.method != PaymentMethod::External;
         let (paid, refunded) = match checkout.payment.status {
-            PaymentStatus::Paid if is_of_wallet => (checkout.total, 0),
-            PaymentStatus::Refunded if is_of_wallet => (checkout.total, -checkout.total),
+            PaymentStatus::Paid if is_here => (checkout.total, 0),
+            // What came too late was never the merchant's.
+            PaymentStatus::Refunding | PaymentStatus::Refunded if checkout.payment.transaction_id.is_none() => (0, 0),
+            PaymentStatus::Refunding | PaymentStatus::Refunded => (checkout.total, -checkout.total),
             _ => (0, 0),
         };
         differ(to, "checkout.paid", key, paid, number(booked, "paid"));
@@ -72,6 +76,13 @@ async fn check_bookings(db: &Database, session: &mut ClientSession, to: &mut imp
         let expected = format!("{} {}", checkout.user_id, checkout.currency.code());
         if buyers.iter().any(|buyer| buyer.as_str() != Some(&*expected)) {
             to.add(Difference::new("checkout.buyer", key, expected, "another"));
+        }
+        let merchant = Account::merchant(&checkout.seller_id).to_string();
+        let accounts = booked.get_array("accounts").into_iter().flatten().filter_map(Bson::as_array).flatten();
+        let mut merchants =
+            accounts.filter_map(Bson::as_str).filter(|account| account.starts_with("payable.merchant:"));
+        if let Some(other) = merchants.find(|account| **account != *merchant) {
+            to.add(Difference::new("checkout.merchant", key, &merchant, other));
         }
     })
     .await?;

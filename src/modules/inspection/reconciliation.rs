@@ -14,16 +14,17 @@ use super::checkouts::check_checkouts;
 use crate::{
     modules::{
         audit::{RESPONSE_LOGS, retention::calls_purged_before},
+        checkout::{CHECKOUTS, Checkout, PaymentStatus},
         orders::{Due, ORDERS, Order, OrderStatus, due, is_settled},
         queue::{JOBS, JobState},
         wallet::{
             Account, HOLDS, Hold, HoldState, LEDGER, LedgerTransaction, WalletStore, check_ledger,
-            topups::{TOPUPS, Topup, TopupStatus},
+            topups::{RefundStatus, TOPUPS, Topup, TopupStatus},
         },
     },
     platform::{
         clock::{Clock, Rfc3339Time},
-        differences::{Difference, Differences, sorted},
+        differences::{Difference, Differences, differ, sorted},
         error::AppError,
         http::NoQuery,
         identity::FinanceReader,
@@ -104,6 +105,7 @@ pub async fn check_all(store: &WalletStore, to: &mut impl Differences) -> Result
     check_order_holds(store.snapshots(), &mut session, to).await?;
     check_topups(store.snapshots(), &mut session, to).await?;
     check_topup_credits(store.snapshots(), &mut session, to).await?;
+    check_checkout_payments(store.snapshots(), &mut session, to).await?;
     check_checkouts(store.snapshots(), &mut session, to).await
 }
 
@@ -223,14 +225,24 @@ async fn check_topups(db: &Database, session: &mut ClientSession, to: &mut impl 
         let waiting = topups.iter().filter(|topup| matches!(topup.status, TopupStatus::Created | TopupStatus::Pending));
         let awaited = waiting.map(|topup| (topup.id.as_str(), topup.check_job_id.as_str()));
         check_jobs(db, "topup.job", awaited.collect(), session, to).await?;
+        let refunding = topups.iter().filter_map(|topup| Some((topup.id.as_str(), topup.refund.as_ref()?)));
+        let refunding = refunding.filter(|(_, refund)| refund.status == RefundStatus::Requested);
+        let refunding = refunding.map(|(id, refund)| (id, refund.job_id.as_str())).collect();
+        check_jobs(db, "topup.refund_job", refunding, session, to).await?;
         let ids: Vec<&str> = topups.iter().map(|topup| topup.id.as_str()).collect();
-        let booked = doc! { "referenceType": "topup", "referenceKind": "payment", "referenceId": { "$in": ids } };
-        let ledger = db.collection::<Document>(LEDGER);
-        let mut found = ledger.find(booked).hint(Hint::Name("reference".into())).session(&mut *session).await?;
-        let credits: Vec<LedgerTransaction> = chunk(&mut found, session, to, "transaction.readable").await?;
-        let credits: HashMap<_, _> = credits.iter().map(|credit| (credit.reference_id.as_str(), credit)).collect();
+        let checkouts: Vec<&str> = topups.iter().filter_map(|topup| topup.checkout_id.as_deref()).collect();
+        let credits = booked(db, ("topup", "payment"), ids.clone(), session, to).await?;
+        let purchases = booked(db, ("checkout", "payment"), checkouts.clone(), session, to).await?;
+        let refunds = booked(db, ("topup", "refund"), ids, session, to).await?;
+        let bought: HashMap<String, Checkout> = by_ids(db, CHECKOUTS, checkouts, session).await?;
         for topup in &topups {
-            check_topup(topup, credits.get(topup.id.as_str()).copied(), to);
+            if let Some(checkout_id) = topup.checkout_id.as_ref().filter(|id| !bought.contains_key(*id)) {
+                to.add(Difference::new("payment.checkout", &topup.id, checkout_id, "none"));
+            }
+            // What is paid for a checkout that waits for it is its purchase.
+            let purchase = topup.checkout_id.as_ref().and_then(|checkout_id| purchases.get(checkout_id));
+            check_topup(topup, credits.get(&topup.id).or(purchase), to);
+            check_refund(topup, refunds.get(&topup.id), to);
         }
     }
     to.looked_at("topups", count);
@@ -245,13 +257,81 @@ fn check_topup(topup: &Topup, credit: Option<&LedgerTransaction>, to: &mut impl 
         return to.add(Difference::new("topup.credit", &topup.id, expected, found));
     }
     let Some(credit) = credit else { return };
-    let credited = credit.lines.iter().filter(|line| line.account == Account::Available).map(|line| line.amount).sum();
+    let credited = match topup.checkout_id {
+        None => credit.sum_of(&Account::Available),
+        Some(_) => -credit.sum_of(&Account::SettlementCash),
+    };
     if (topup.amount, topup.currency, &topup.user_id) != (credited, credit.currency, &credit.user_id) {
         let of = |amount: i64, currency, user: &str| format!("{} of {user}", Money::new(amount, currency));
         let expected = of(topup.amount, topup.currency, &topup.user_id);
         let found = of(credited, credit.currency, &credit.user_id);
         to.add(Difference::new("topup.amount", &topup.id, expected, found));
     }
+}
+
+/// Every checkout at the gateway has a payment, and both say the same of it.
+async fn check_checkout_payments(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
+    let mut cursor = sorted(db, CHECKOUTS, doc! { "payment.method": "gateway" }, session).await?;
+    loop {
+        // What can't be read is named by the walk over all of them.
+        let checkouts: Vec<Checkout> = chunk(&mut cursor, session, to, "checkout.readable").await?;
+        if checkouts.is_empty() {
+            return Ok(());
+        }
+        let ids = checkouts.iter().filter_map(|checkout| checkout.payment.gateway_payment.as_deref()).collect();
+        let payments: HashMap<String, Topup> = by_ids(db, TOPUPS, ids, session).await?;
+        for checkout in &checkouts {
+            let payment = checkout.payment.gateway_payment.as_ref().and_then(|id| payments.get(id));
+            let Some(payment) = payment.filter(|payment| payment.checkout_id.as_ref() == Some(&checkout.id)) else {
+                to.add(Difference::new("checkout.payment", &checkout.id, "a payment", "none"));
+                continue;
+            };
+            let expected = match (payment.status, payment.refund.as_ref().map(|refund| refund.status)) {
+                (TopupStatus::Paid, None) => PaymentStatus::Paid,
+                (TopupStatus::Paid, Some(RefundStatus::Done)) => PaymentStatus::Refunded,
+                (TopupStatus::Paid, Some(_)) => PaymentStatus::Refunding,
+                (TopupStatus::Created | TopupStatus::Pending, _) => PaymentStatus::Pending,
+                (TopupStatus::Failed | TopupStatus::Expired, _) => PaymentStatus::Failed,
+                // A person decides.
+                (TopupStatus::NeedsAttention, _) => continue,
+            };
+            let word = |status: PaymentStatus| status.as_str();
+            differ(to, "checkout.payment", &checkout.id, word(expected), word(checkout.payment.status));
+        }
+    }
+}
+
+/// A refund that is done names its booking, over all of the payment; no other has one, and only what was paid is given back.
+fn check_refund(topup: &Topup, booked: Option<&LedgerTransaction>, to: &mut impl Differences) {
+    let refund = topup.refund.as_ref();
+    let named = refund.and_then(|refund| refund.transaction_id.as_deref()).unwrap_or("none");
+    let found = booked.map_or("none", |booked| booked.id.as_str());
+    let is_done = refund.is_some_and(|refund| refund.status == RefundStatus::Done);
+    if named != found || is_done != booked.is_some() {
+        let expected = format!("{named} ({})", refund.map_or("none", |refund| refund.status.as_str()));
+        to.add(Difference::new("topup.refund", &topup.id, expected, found));
+    }
+    if let Some(booked) = booked {
+        differ(to, "topup.refund_amount", &topup.id, topup.amount, booked.sum_of(&Account::SettlementCash));
+    }
+    if refund.is_some() && topup.transaction_id.is_none() {
+        to.add(Difference::new("topup.refund_paid", &topup.id, "a payment", "none"));
+    }
+}
+
+/// What was booked for these things, by the thing.
+async fn booked(
+    db: &Database,
+    (thing, booking): (&str, &str),
+    ids: Vec<&str>,
+    session: &mut ClientSession,
+    to: &mut impl Differences,
+) -> Result<HashMap<String, LedgerTransaction>> {
+    let booked = doc! { "referenceType": thing, "referenceKind": booking, "referenceId": { "$in": ids } };
+    let ledger = db.collection::<Document>(LEDGER);
+    let mut found = ledger.find(booked).hint(Hint::Name("reference".into())).session(&mut *session).await?;
+    let booked: Vec<LedgerTransaction> = chunk(&mut found, session, to, "transaction.readable").await?;
+    Ok(booked.into_iter().map(|booked| (booked.reference_id.clone(), booked)).collect())
 }
 
 /// Every credit for a top-up has its top-up.

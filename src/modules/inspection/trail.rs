@@ -129,6 +129,7 @@ fn resource_type(id: &str) -> &str {
     match id.split_once('_').map_or(id, |(prefix, _)| prefix) {
         "ord" => "order",
         "top" => "topup",
+        "pmt" => "payment",
         "kyc" => "kyc_application",
         prefix => prefix,
     }

@@ -1,7 +1,7 @@
-//! Payments for top-ups of wallets, in our own words, and what a payment gateway's adapter has to do.
+//! Payments for top-ups of wallets and for checkouts, in our own words, and what a payment gateway's adapter has to do.
 //!
 //! A payment is started under our reference, which is the gateway's idempotency key: starting it again is the same as starting
-//! it once.
+//! it once. So is giving it back, under a reference of its own.
 
 use std::fmt;
 
@@ -18,6 +18,10 @@ use crate::platform::{
 pub const START_PAYMENT: &str = "start_payment";
 /// Asks for a payment by our reference; as in logs.
 pub const LOOK_UP_PAYMENT: &str = "look_up_payment";
+/// Gives a payment back to its payer; as in logs.
+pub const REFUND_PAYMENT: &str = "refund_payment";
+/// Asks for a refund by our reference; as in logs.
+pub const LOOK_UP_REFUND: &str = "look_up_refund";
 
 /// What the gateway is told of a payment.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +74,39 @@ impl fmt::Debug for Payment {
             .field("payment_url", &self.payment_url.as_ref().map(|_| "[capability]"))
             .finish()
     }
+}
+
+/// What the gateway is told of a refund.
+#[derive(Clone, Copy, Debug)]
+pub struct RefundToSend<'a> {
+    /// Our id: its idempotency key, and the name by which we look it up again.
+    pub reference: &'a str,
+    /// The gateway's name for the payment.
+    pub payment_id: &'a str,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Where a refund stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundStatus {
+    /// The money is on its way.
+    Pending,
+    /// The payer has the money.
+    Refunded,
+    /// The payer's bank did not take it: the gateway has the money still.
+    Failed,
+    /// A word that we don't know.
+    Unknown,
+}
+
+/// A refund that exists at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// The gateway's name for it.
+    pub refund_id: String,
+    /// Where it stands.
+    pub status: RefundStatus,
 }
 
 /// What a callback tells.
@@ -128,6 +165,18 @@ pub trait PaymentGateway: Provider + fmt::Debug {
     /// What the answer to a look-up means for the payment of `amount` under `reference`; none is a clear "no such
     /// payment".
     fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Payment>>;
+
+    /// The request that gives a payment back, or finds that it was given back before.
+    fn refund_request(&self, refund: &RefundToSend<'_>) -> Outbound;
+
+    /// The request that asks for a refund by our reference.
+    fn look_up_refund_request(&self, reference: &str) -> Outbound;
+
+    /// What the answer to a refund of `amount` under `reference` means: done where it exists, now or since an earlier request.
+    fn read_refund(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Refund>;
+
+    /// What the answer to a look-up of a refund means; none is a clear "no such refund".
+    fn read_refund_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Refund>>;
 
     /// Reads a callback, if the gateway sent it just now. `signature` is its header of that,
     /// `body` what came, byte by byte.

@@ -119,6 +119,25 @@ pub fn debit(
     post(view, user_id, money.currency, &[(Account::Available, -amount), (target, amount)], Extra::default(), entry)
 }
 
+/// Money of a user goes from one account of the house to another and touches no wallet. Reads nothing.
+///
+/// # Errors
+/// [`Refusal::Amount`].
+///
+/// # Panics
+/// When one of the accounts is a wallet's.
+pub fn pass_on(
+    view: &mut View,
+    user_id: &str,
+    money: Money,
+    (source, target): (Account, Account),
+    entry: &Entry<'_>,
+) -> Result<LedgerTransaction, Refusal> {
+    assert!(!source.is_wallet() && !target.is_wallet(), "{:?} touches a wallet", entry.kind);
+    let amount = checked_amount(money.amount)?;
+    post(view, user_id, money.currency, &[(target, amount), (source, -amount)], Extra::default(), entry)
+}
+
 /// Sets money aside. Reads the wallet.
 ///
 /// # Errors

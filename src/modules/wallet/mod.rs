@@ -31,7 +31,8 @@ pub use check::check_ledger;
 pub use commands::{Book, Booked, Booking, Reverse, Reversed};
 pub use http::router;
 pub use ledger::{
-    Entry, Refusal, Share, capture, check_credit, credit, debit, open_hold, refund, release, reverse, wallet_key,
+    Entry, Refusal, Share, capture, check_credit, credit, debit, open_hold, pass_on, refund, release, reverse,
+    wallet_key,
 };
 pub use model::{
     Account, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction, Line, Reference, WALLETS, Wallet,

@@ -33,7 +33,7 @@ pub enum Account {
     Held,
     /// Money at our bank and payment providers: an asset.
     SettlementCash,
-    /// What we owe a provider for freight, or merchants for what was bought from wallets: a liability.
+    /// What we owe a provider for freight, a merchant for what was bought, or payers whose money goes back: a liability.
     Payable(String),
     /// What we earned.
     Revenue,
@@ -44,6 +44,18 @@ pub enum Account {
 }
 
 impl Account {
+    /// What we owe a merchant for what was bought from it.
+    #[must_use]
+    pub fn merchant(user_id: &str) -> Self {
+        Self::Payable(format!("merchant:{user_id}"))
+    }
+
+    /// What we owe payers to whom the gateway is to give their money back.
+    #[must_use]
+    pub fn refunds() -> Self {
+        Self::Payable("refunds".into())
+    }
+
     /// Whether the account is one of the user's.
     #[must_use]
     pub const fn is_wallet(&self) -> bool {
@@ -114,11 +126,15 @@ pub enum LedgerKind {
     Purchase,
     /// What was bought was taken back.
     PurchaseRefund,
+    /// Paid at the gateway for something that can't be bought any more.
+    LatePayment,
+    /// The gateway has given a payment back.
+    GatewayRefund,
 }
 
 impl LedgerKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Recharge,
         Self::FreightHold,
         Self::FreightCapture,
@@ -129,6 +145,8 @@ impl LedgerKind {
         Self::Reversal,
         Self::Purchase,
         Self::PurchaseRefund,
+        Self::LatePayment,
+        Self::GatewayRefund,
     ];
 
     /// As stored and answered.
@@ -145,6 +163,8 @@ impl LedgerKind {
             Self::Reversal => "reversal",
             Self::Purchase => "purchase",
             Self::PurchaseRefund => "purchase_refund",
+            Self::LatePayment => "late_payment",
+            Self::GatewayRefund => "gateway_refund",
         }
     }
 
@@ -160,7 +180,9 @@ impl LedgerKind {
             | Self::Transfer
             | Self::Reversal
             | Self::Purchase
-            | Self::PurchaseRefund => false,
+            | Self::PurchaseRefund
+            | Self::LatePayment
+            | Self::GatewayRefund => false,
         }
     }
 }

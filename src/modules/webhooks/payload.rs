@@ -92,6 +92,8 @@ const TYPES: &[(&str, &str, &About)] = &[
     ("CheckoutCancellationRequested", "checkout.cancellation_requested", CHECKOUT),
     ("CheckoutCancellationRefused", "checkout.cancellation_refused", CHECKOUT),
     ("CheckoutCancelled", "checkout.cancelled", CHECKOUT),
+    ("CheckoutPaymentFailed", "checkout.payment_failed", CHECKOUT),
+    ("CheckoutRefunded", "checkout.refunded", CHECKOUT),
     ("StockLow", "product.stock_low", PRODUCT),
     ("KycSubmitted", "kyc.submitted", APPLICATION),
     ("KycReferred", "kyc.under_review", APPLICATION),

@@ -201,6 +201,11 @@ fn change(entry: &Entry, before: &RawDocument) -> Result<Option<RawDocumentBuf>,
     for ((name, _), _) in was.iter().zip(kept).filter(|(_, kept)| !kept) {
         unset.append(*name, "");
     }
+    // The same fields in another order: a field that came later stands at the end of what is stored. An update that says nothing would
+    // replace the document by an empty one.
+    if set.is_empty() && unset.is_empty() {
+        return Ok(None);
+    }
     let mut change = RawDocumentBuf::new();
     if !set.is_empty() {
         change.append(cstr!("$set"), set);
@@ -255,5 +260,7 @@ mod tests {
         );
         let same = Entry { now: before.clone(), ..entry };
         assert!(change(&same, &before).expect("valid").is_none());
+        let reordered = Entry { now: raw(&doc! { "_id": "a", "gone": true, "other": 1, "same": 1 }), ..same };
+        assert!(change(&reordered, &before).expect("valid").is_none(), "the order of fields is no change");
     }
 }

@@ -10,6 +10,10 @@ pub fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
     Answer::json(status, json!({"error": {"code": code, "message": message}}))
 }
 
+pub fn refund_not_found(message: Option<&str>) -> Answer {
+    refusal(StatusCode::NOT_FOUND, "refund_not_found", message.unwrap_or("No refund has this reference"))
+}
+
 pub fn payment_not_found(message: Option<&str>) -> Answer {
     refusal(StatusCode::NOT_FOUND, "payment_not_found", message.unwrap_or("No payment has this reference"))
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json, value::RawValue};
 use time::OffsetDateTime;
 
 use super::{
-    answers::refusal,
-    contract::{CURRENCIES, Create},
+    answers::{payment_not_found, refusal},
+    contract::{CURRENCIES, Create, Refund},
 };
 use crate::{answer::Answer, stand::Books};
 
@@ -153,12 +153,44 @@ pub struct Sent {
     pub answer: Option<u16>,
 }
 
+/// A payment that went back, or was to.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refunded {
+    /// The gateway's name for it.
+    pub refund_id: String,
+    /// The client's reference of it.
+    pub reference: String,
+    /// Whether the payer's bank took it.
+    pub failed: bool,
+    /// Calls for it.
+    pub calls: u64,
+    payment_id: String,
+    amount: i64,
+    currency: String,
+}
+
+impl Refunded {
+    /// As the gateway shows it.
+    pub fn shown(&self) -> Value {
+        json!({
+            "refundId": self.refund_id,
+            "reference": self.reference,
+            "paymentId": self.payment_id,
+            "status": if self.failed { "failed" } else { "refunded" },
+            "amount": self.amount,
+            "currency": self.currency,
+        })
+    }
+}
+
 /// All calls and callbacks of one reference.
 #[derive(Default)]
 struct Entry {
     create_calls: u64,
     look_up_calls: u64,
     payment: Option<Payment>,
+    refunds: Vec<Refunded>,
     callbacks: Vec<Sent>,
     last_body: Option<Box<RawValue>>,
 }
@@ -187,6 +219,8 @@ pub struct Gateway {
 pub struct Payments {
     entries: BTreeMap<String, Entry>,
     by_id: HashMap<String, String>,
+    /// References of payments by those of their refunds.
+    by_refund: HashMap<String, String>,
     callbacks_sent: u64,
     callbacks_accepted: u64,
 }
@@ -235,6 +269,49 @@ impl Payments {
         Ok(Placed { payment, is_new })
     }
 
+    /// Gives a payment back, or finds that it was given back. `fails` where the payer's bank won't take it.
+    pub fn refund(&mut self, refund: &Refund, fails: bool) -> Result<(&Refunded, bool), Answer> {
+        let conflict = |message| Err(refusal(StatusCode::CONFLICT, "reference_conflict", message));
+        let Some(reference) = self.by_id.get(&refund.payment_id) else { return Err(payment_not_found(None)) };
+        let known = self.by_refund.get(&refund.reference);
+        if known.is_some_and(|known| known != reference) {
+            return conflict("A refund of another payment has this reference");
+        }
+        let entry = self.entries.entry(reference.clone()).or_default();
+        let Some(payment) = &entry.payment else { return Err(payment_not_found(None)) };
+        if payment.create.amount != refund.amount || payment.create.currency != refund.currency {
+            return conflict("The payment is over another amount");
+        }
+        if let Some(at) = entry.refunds.iter().position(|known| known.reference == refund.reference) {
+            entry.refunds[at].calls += 1;
+            return Ok((&entry.refunds[at], false));
+        }
+        let refuse = |code, message| Err(refusal(StatusCode::UNPROCESSABLE_ENTITY, code, message));
+        if payment.settled != Status::Paid {
+            return refuse("not_paid", "The payment is not paid");
+        }
+        if entry.refunds.iter().any(|known| !known.failed) {
+            return refuse("already_refunded", "The payment was given back before");
+        }
+        self.by_refund.insert(refund.reference.clone(), reference.clone());
+        entry.refunds.push(Refunded {
+            refund_id: format!("ref_{}", hex::encode(rand::random::<[u8; 12]>())),
+            reference: refund.reference.clone(),
+            failed: fails,
+            calls: 1,
+            payment_id: refund.payment_id.clone(),
+            amount: refund.amount,
+            currency: refund.currency.clone(),
+        });
+        Ok((entry.refunds.last().expect("it was pushed"), true))
+    }
+
+    /// The refund of a reference.
+    pub fn refund_of(&self, reference: &str) -> Option<&Refunded> {
+        let entry = self.entries.get(self.by_refund.get(reference)?)?;
+        entry.refunds.iter().find(|refund| refund.reference == reference)
+    }
+
     /// The payment of a reference.
     pub fn payment(&self, reference: &str) -> Option<&Payment> {
         self.entries.get(reference)?.payment.as_ref()
@@ -280,6 +357,7 @@ impl Books for Gateway {
             "payments": payments().count(),
             "paid": with(Status::Paid),
             "failed": with(Status::Failed),
+            "refunded": self.books.entries.values().flat_map(|entry| &entry.refunds).filter(|one| !one.failed).count(),
             "callbacksSent": self.books.callbacks_sent,
             "callbacksAccepted": self.books.callbacks_accepted,
         })
@@ -312,6 +390,7 @@ fn entry_view(reference: &str, entry: &Entry) -> Value {
         "createCalls": entry.create_calls,
         "lookUpCalls": entry.look_up_calls,
         "payment": payment,
+        "refunds": entry.refunds,
         "callbacks": entry.callbacks,
         "lastBody": entry.last_body,
     })

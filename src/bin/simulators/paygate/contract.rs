@@ -16,6 +16,8 @@ use crate::{
 pub enum Operation {
     Create,
     LookUp,
+    Refund,
+    LookUpRefund,
 }
 
 /// A call that is as agreed, and where the gateway is for who calls.
@@ -23,9 +25,13 @@ pub enum Request {
     Create(Create, String),
     /// By the client's reference.
     LookUp(String, String),
+    Refund(Refund),
+    /// By the client's reference of the refund.
+    LookUpRefund(String),
 }
 
 const FIELDS: [&str; 5] = ["reference", "amount", "currency", "description", "expiresAt"];
+const REFUND_FIELDS: [&str; 4] = ["reference", "paymentId", "amount", "currency"];
 const REFERENCE_CHARS_MAX: usize = 64;
 const DESCRIPTION_CHARS_MAX: usize = 250;
 
@@ -51,6 +57,19 @@ pub struct Create {
     pub expires_at_text: String,
 }
 
+/// A refund call that is as agreed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// The client's reference of the refund.
+    pub reference: String,
+    /// Which payment goes back, all of it.
+    pub payment_id: String,
+    /// Minor units.
+    pub amount: i64,
+    /// Three capital letters.
+    pub currency: String,
+}
+
 /// Reads a call, or lists everything that is wrong with it.
 pub fn read(operation: Operation, call: &Call) -> Result<Request, Vec<Deviation>> {
     let home = call.home.clone();
@@ -62,6 +81,14 @@ pub fn read(operation: Operation, call: &Call) -> Result<Request, Vec<Deviation>
         Operation::LookUp => {
             let reference = contract::only_parameter(&call.uri, "reference").map_err(|deviation| vec![deviation])?;
             Ok(Request::LookUp(reference, home))
+        }
+        Operation::Refund => {
+            let body = contract::read_json(&call.headers, &call.body).map_err(|deviation| vec![deviation])?;
+            read_refund(&body).map(Request::Refund)
+        }
+        Operation::LookUpRefund => {
+            let reference = contract::only_parameter(&call.uri, "reference").map_err(|deviation| vec![deviation])?;
+            Ok(Request::LookUpRefund(reference))
         }
     }
 }
@@ -79,9 +106,7 @@ fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
         value.unwrap_or_default()
     };
     let reference = take("reference", "must be text of 1 to 64 characters", &is_reference);
-    let currency = take("currency", "must be three capital letters", &|text| {
-        text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())
-    });
+    let currency = take("currency", "must be three capital letters", &is_currency);
     let description = take("description", "must be text of at most 250 characters", &|text| {
         text.chars().count() <= DESCRIPTION_CHARS_MAX
     });
@@ -94,6 +119,35 @@ fn read_create(body: &Value) -> Result<Create, Vec<Deviation>> {
         (Some(amount), Some(expires_at)) if wrong.is_empty() => {
             Ok(Create { reference, amount, currency, description, expires_at, expires_at_text })
         }
+        _ => Err(wrong),
+    }
+}
+
+fn is_currency(text: &str) -> bool {
+    text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+fn read_refund(body: &Value) -> Result<Refund, Vec<Deviation>> {
+    if !body.is_object() {
+        return Err(vec![Deviation::new("body", "must be an object")]);
+    }
+    let mut wrong: Vec<_> = contract::unknown_fields(body, |name| REFUND_FIELDS.contains(&name)).collect();
+    let mut take = |field: &str, problem: &str, is_right: &dyn Fn(&str) -> bool| {
+        let value = body[field].as_str().filter(|text| is_right(text)).map(str::to_owned);
+        if value.is_none() {
+            wrong.push(Deviation::new(field, problem));
+        }
+        value.unwrap_or_default()
+    };
+    let reference = take("reference", "must be text of 1 to 64 characters", &is_reference);
+    let payment_id = take("paymentId", "must be text of 1 to 64 characters", &is_reference);
+    let currency = take("currency", "must be three capital letters", &is_currency);
+    let amount = body["amount"].as_i64().filter(|amount| *amount > 0);
+    if amount.is_none() {
+        wrong.push(Deviation::new("amount", "must be a whole number of minor units above zero"));
+    }
+    match amount {
+        Some(amount) if wrong.is_empty() => Ok(Refund { reference, payment_id, amount, currency }),
         _ => Err(wrong),
     }
 }

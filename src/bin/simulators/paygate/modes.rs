@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    answers::{payment_not_found, refusal},
+    answers::{payment_not_found, refund_not_found, refusal},
     contract::Operation,
 };
 use crate::{
@@ -24,7 +24,7 @@ pub enum Mode {
     Refuse400,
     /// 409 `reference_conflict`.
     Conflict,
-    /// 404 `payment_not_found`.
+    /// 404 `payment_not_found`; of refunds `refund_not_found`.
     NotFound,
     /// Done; the answer is about another reference.
     WrongReference,
@@ -40,6 +40,10 @@ pub enum Mode {
     CallbackBeforeAnswer,
     /// The same, but the answer says `created`: it was written before. For creates.
     CallbackBeforeStaleAnswer,
+    /// Done; the answer says `pending`: the payer's bank takes its time. For refunds and their look-ups.
+    RefundPending,
+    /// Not done, and never will be: the payer's bank does not take it. For refunds.
+    RefundFailed,
 }
 
 /// What an answer says that comes after its callback.
@@ -73,14 +77,18 @@ impl OwnMode for Mode {
     }
 
     fn only_for(self) -> Option<Operation> {
-        self.calls_back().map(|_| Operation::Create)
+        match self {
+            Self::RefundFailed => Some(Operation::Refund),
+            _ => self.calls_back().map(|_| Operation::Create),
+        }
     }
 }
 
 /// The answer to a call that goes wrong. `worked` is the proper one, where the work was done.
-pub fn reply(mode: Mode, message: Option<&str>, worked: Option<Answer>) -> Answer {
+pub fn reply(mode: Mode, is_refund: bool, message: Option<&str>, worked: Option<Answer>) -> Answer {
     let refuse = |status, code, words: &str| refusal(status, code, message.unwrap_or(words));
-    let proper = || worked.unwrap_or_else(|| payment_not_found(message));
+    let absent = || if is_refund { refund_not_found(message) } else { payment_not_found(message) };
+    let proper = || worked.unwrap_or_else(absent);
     let amount = |change: fn(&Value) -> Value| move |body: &mut Value| body["amount"] = change(&body["amount"]);
     match mode {
         Mode::Refuse => refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_data", "The payer's bank is not supported"),
@@ -88,12 +96,13 @@ pub fn reply(mode: Mode, message: Option<&str>, worked: Option<Answer>) -> Answe
         Mode::Conflict => {
             refuse(StatusCode::CONFLICT, "reference_conflict", "A payment of another amount has this reference")
         }
-        Mode::NotFound => payment_not_found(message),
+        Mode::NotFound => absent(),
         Mode::WrongReference => proper().with_field("reference", json!("top_of-somebody-else")),
         Mode::WrongAmount => proper().with(amount(|is| json!(is.as_i64().unwrap_or_default() + 1))),
         Mode::FractionalAmount => proper().with(amount(|is| json!(is.as_f64().unwrap_or_default() + 0.5))),
         Mode::UnknownStatus => proper().with_field("status", json!("under_review")),
         Mode::NoPage => proper().with_field("paymentUrl", Value::Null),
-        Mode::CallbackBeforeAnswer | Mode::CallbackBeforeStaleAnswer => proper(),
+        Mode::RefundPending => proper().with_field("status", json!("pending")),
+        Mode::CallbackBeforeAnswer | Mode::CallbackBeforeStaleAnswer | Mode::RefundFailed => proper(),
     }
 }

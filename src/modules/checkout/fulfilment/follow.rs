@@ -14,6 +14,7 @@ use crate::{
         },
         events::{Actor, Event, EventHandler, EventHead, HandlerAttempt, HandlerError},
         orders::{ORDERS, Order},
+        queue::QueueConfig,
     },
     platform::{
         batch::{Command, Key, Lane, View},
@@ -37,6 +38,8 @@ const KINDS: &[&str] = &[
 pub struct FollowOrders {
     /// Writes.
     pub lane: Lane,
+    /// Where refunds are asked for.
+    pub payments: QueueConfig,
 }
 
 #[async_trait]
@@ -64,6 +67,7 @@ impl EventHandler for FollowOrders {
             checkout_id: checkout_id.to_owned(),
             actor: Actor::worker(&attempt.lease.worker_id, &attempt.job.correlation_id),
             event_ids: std::array::from_fn(|_| new_id("evt")),
+            payments: self.payments.clone(),
         };
         match self.lane.submit(command).await {
             Ok(Ok(())) => Ok(()),
@@ -84,6 +88,7 @@ pub(super) struct FollowOrder {
     pub(super) checkout_id: String,
     pub(super) actor: Actor,
     pub(super) event_ids: EventIds,
+    pub(super) payments: QueueConfig,
 }
 
 impl Command for FollowOrder {
@@ -97,7 +102,7 @@ impl Command for FollowOrder {
         let order = view.by_id::<Order>(&self.order_id);
         let Some((order, mut checkout)) = order.zip(view.by_id::<Checkout>(&self.checkout_id)) else { return Ok(()) };
         let news = checkout.parts.iter_mut().filter_map(|part| part.follow(&order).then_some(())).count() > 0;
-        if !end(view, &mut checkout, &self.event_ids[0], &self.actor)? {
+        if !end(view, &mut checkout, &self.event_ids[0], &self.actor, &self.payments)? {
             if !news {
                 return Ok(());
             }

@@ -187,7 +187,7 @@ async fn fulfil_checkout(
 ) -> Result<Response, AppError> {
     let reply = service.fulfil_again(&user, checkout_id).await?;
     let status = if reply.replayed { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(http::CheckoutResponse::from(reply.checkout))).into_response())
+    Ok((status, Json(http::CheckoutResponse::of(reply.checkout, &user))).into_response())
 }
 
 fn of_kind(provider: ProviderName, kind: PartKind, message: &'static str) -> Result<(), ValidationError> {

@@ -13,6 +13,7 @@ use crate::{
         },
         events::Actor,
         orders::{Cancelling, Order},
+        queue::QueueConfig,
     },
     platform::batch::{Command, View},
 };
@@ -96,11 +97,12 @@ pub(super) fn end(
     checkout: &mut Checkout,
     event_id: &str,
     actor: &Actor,
+    payments: &QueueConfig,
 ) -> Result<bool, CheckoutError> {
     if !is_taken_back(checkout) {
         return Ok(false);
     }
-    GivingBack { event_id, actor }.give_back(view, checkout)?;
+    GivingBack { event_id, actor, payments }.give_back(view, checkout)?;
     checkout.status =
         next(checkout.status, CheckoutCommand::Cancel).ok_or(CheckoutError::NotCancellable(checkout.status))?;
     checkout.cancellation_is(CheckoutCancellationStatus::Done);

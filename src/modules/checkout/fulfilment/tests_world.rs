@@ -25,6 +25,7 @@ use crate::{
         events::{Actor, EVENTS},
         orders::{Cancelling, Order, OrderStatus},
         providers::{Party, Service, StoredFailure},
+        queue::QueueConfig,
         wallet::Wallet,
     },
     platform::{
@@ -115,6 +116,8 @@ pub(super) fn checkout() -> Checkout {
             transaction_id: None,
             refund_id: None,
             expires_at: None,
+            gateway_payment: None,
+            url: None,
         },
         external_payment: None,
         parts: Vec::new(),
@@ -237,7 +240,8 @@ impl World {
     pub(super) fn tell_of(&mut self, order_id: String) -> Result<(), CheckoutError> {
         let event_ids = [self.id("evt"), self.id("evt")];
         let (checkout_id, actor) = (checkout().id, Actor::worker("wrk_1", "rqs_1"));
-        FollowOrder { order_id, checkout_id, actor, event_ids }.decide(&mut self.view)
+        let payments = QueueConfig::named("payments-queue");
+        FollowOrder { order_id, checkout_id, actor, event_ids, payments }.decide(&mut self.view)
     }
 
     pub(super) fn becomes(&mut self, kind: PartKind, status: OrderStatus) {

@@ -1,4 +1,4 @@
-//! PayGate, a payment gateway: it takes the money of a wallet's top-up and calls back when it has it.
+//! PayGate, a payment gateway: it takes the money of a wallet's top-up or of a checkout, calls back when it has it, and gives it back.
 //!
 //! A payment is started under our reference, which is its idempotency key: starting it again is the same as starting it
 //! once. So an answer that is missing or unclear is never a reason to give up, only to ask again.
@@ -25,9 +25,10 @@ use serde_json::Value;
 use crate::{
     modules::providers::{
         AccountSecrets, CredentialField, Outcome, Provider, Secret, ServiceDeclaration,
-        objection::reply,
+        objection::{Objection, reply},
         payments::{
-            Callback, CallbackRefused, LOOK_UP_PAYMENT, Payment, PaymentGateway, PaymentToStart, START_PAYMENT,
+            Callback, CallbackRefused, LOOK_UP_PAYMENT, LOOK_UP_REFUND, Payment, PaymentGateway, PaymentToStart,
+            REFUND_PAYMENT, Refund, RefundToSend, START_PAYMENT,
         },
         transport::{unexpected, unusable},
     },
@@ -46,10 +47,15 @@ const API_KEY: &str = "apiKey";
 pub static DECLARATION: ServiceDeclaration<dyn PaymentGateway> = ServiceDeclaration {
     name: NAME,
     title: "PayGate",
-    without: "Without it wallets can't be topped up; everything else works",
+    without: "Without it wallets can't be topped up, nor checkouts paid at a gateway; everything else works",
     stand_in: "/paygate/v1",
     credential_fields: &[CredentialField { name: API_KEY, env: "API_KEY" }],
-    operations: &[(START_PAYMENT, &wire::START), (LOOK_UP_PAYMENT, &wire::LOOK_UP)],
+    operations: &[
+        (START_PAYMENT, &wire::START),
+        (LOOK_UP_PAYMENT, &wire::LOOK_UP),
+        (REFUND_PAYMENT, &wire::REFUND),
+        (LOOK_UP_REFUND, &wire::LOOK_UP_REFUND),
+    ],
     secrets: &[Secret { name: WEBHOOK_SECRET, bytes_min: 16, help: "Signs PayGate's callbacks; at least 16 bytes" }],
     adapter: |settings| {
         let secret = settings.secret(WEBHOOK_SECRET).cloned().unwrap_or_default();
@@ -71,6 +77,12 @@ impl PayGate {
     #[must_use]
     pub fn new(base_url: &str, webhook_secret: &SecretString) -> Self {
         Self { base_url: base_url.trim_end_matches('/').to_owned(), webhook_secret: webhook_secret.clone() }
+    }
+
+    /// The address under which things of a kind are found by our reference.
+    fn by_reference(&self, things: &str, reference: &str) -> String {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("reference", reference).finish();
+        format!("{}/{things}?{query}", self.base_url)
     }
 }
 
@@ -103,38 +115,67 @@ impl PaymentGateway for PayGate {
     }
 
     fn look_up_request(&self, reference: &str) -> Outbound {
-        let query = form_urlencoded::Serializer::new(String::new()).append_pair("reference", reference).finish();
         Outbound {
             provider: NAME,
             operation: LOOK_UP_PAYMENT,
             method: Method::GET,
-            url: format!("{}/payments?{query}", self.base_url),
+            url: self.by_reference("payments", reference),
             body: None,
             redaction: &wire::LOOK_UP,
         }
     }
 
+    fn refund_request(&self, refund: &RefundToSend<'_>) -> Outbound {
+        Outbound {
+            provider: NAME,
+            operation: REFUND_PAYMENT,
+            method: Method::POST,
+            url: format!("{}/refunds", self.base_url),
+            body: Some(wire::refund_body(refund)),
+            redaction: &wire::REFUND,
+        }
+    }
+
+    fn look_up_refund_request(&self, reference: &str) -> Outbound {
+        Outbound {
+            provider: NAME,
+            operation: LOOK_UP_REFUND,
+            method: Method::GET,
+            url: self.by_reference("refunds", reference),
+            body: None,
+            redaction: &wire::LOOK_UP_REFUND,
+        }
+    }
+
     fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Payment> {
         reply(answer).and_then(|reply| match reply {
-            Ok((status, body)) => ours(reference, amount, status, body),
-            // Our reference has one amount for ever, so asking again can't change this.
-            Err(error) if error.status == 409 && error.code == wire::REFERENCE_CONFLICT => {
-                Outcome::refused("provider.reference_conflict", error.explanation())
-            }
+            Ok((status, body)) => ours(reference, amount, status, body, payment),
             // Nobody asked for it.
             Err(error) if error.code == wire::PAYMENT_NOT_FOUND && error.status == 404 => unexpected(error.status),
-            Err(error) => Outcome::refused("provider.refused", error.explanation()),
+            Err(error) => refused(&error),
         })
     }
 
     fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Payment>> {
         reply(answer).and_then(|reply| match reply {
-            Ok((status, body)) => ours(reference, amount, status, body).map(Some),
-            Err(error) => match error.status {
-                404 if error.code == wire::PAYMENT_NOT_FOUND => Outcome::Done(None),
-                400 | 422 => Outcome::unknown("provider.look_up_refused", error.explanation()),
-                status => unexpected(status),
-            },
+            Ok((status, body)) => ours(reference, amount, status, body, payment).map(Some),
+            Err(error) => absent(&error, wire::PAYMENT_NOT_FOUND),
+        })
+    }
+
+    fn read_refund(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Refund> {
+        reply(answer).and_then(|reply| match reply {
+            Ok((status, body)) => ours(reference, amount, status, body, wire::refund),
+            // Nobody asked for it.
+            Err(error) if error.code == wire::REFUND_NOT_FOUND && error.status == 404 => unexpected(error.status),
+            Err(error) => refused(&error),
+        })
+    }
+
+    fn read_refund_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Refund>> {
+        reply(answer).and_then(|reply| match reply {
+            Ok((status, body)) => ours(reference, amount, status, body, wire::refund).map(Some),
+            Err(error) => absent(&error, wire::REFUND_NOT_FOUND),
         })
     }
 
@@ -147,17 +188,42 @@ impl PaymentGateway for PayGate {
     }
 }
 
-/// The payment of an answer, if it is the one that we asked for.
-fn ours(reference: &str, amount: Money, status: u16, body: &Value) -> Outcome<Payment> {
-    match (wire::reference(body), wire::payment(body)) {
+/// The payment or refund of an answer, if it is the one that we asked for.
+fn ours<T>(
+    reference: &str,
+    amount: Money,
+    status: u16,
+    body: &Value,
+    read: impl FnOnce(&Value) -> Result<(T, Money), &'static str>,
+) -> Outcome<T> {
+    match (wire::reference(body), read(body)) {
         (Err(field), _) => unusable(status, field),
         (Ok(named), _) if named != reference => {
             Outcome::unknown("provider.wrong_reference", "The answer is about another payment.")
         }
         (Ok(_), Err(field)) => unusable(status, field),
-        (Ok(_), Ok(payment)) if payment.amount != amount => {
+        (Ok(_), Ok((_, found))) if found != amount => {
             Outcome::unknown("provider.wrong_amount", "The payment is over another amount.")
         }
-        (Ok(_), Ok(payment)) => Outcome::Done(payment),
+        (Ok(_), Ok((ours, _))) => Outcome::Done(ours),
+    }
+}
+
+fn payment(body: &Value) -> Result<(Payment, Money), &'static str> {
+    wire::payment(body).map(|payment| (payment.clone(), payment.amount))
+}
+
+/// Refused for good: our reference has one amount for ever, so asking again can't change a conflict.
+fn refused<T>(error: &Objection) -> Outcome<T> {
+    let is_conflict = error.status == 409 && error.code == wire::REFERENCE_CONFLICT;
+    Outcome::refused(if is_conflict { "provider.reference_conflict" } else { "provider.refused" }, error.explanation())
+}
+
+/// What a refused look-up means: absent only by the word that is agreed for it.
+fn absent<T>(error: &Objection, not_found: &str) -> Outcome<Option<T>> {
+    match error.status {
+        404 if error.code == not_found => Outcome::Done(None),
+        400 | 422 => Outcome::unknown("provider.look_up_refused", error.explanation()),
+        status => unexpected(status),
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     modules::providers::{
-        payments::{Payment, PaymentStatus, PaymentToStart},
+        payments::{Payment, PaymentStatus, PaymentToStart, Refund, RefundStatus, RefundToSend},
         reading::{field, id, text, whole_number},
     },
     platform::{
@@ -25,8 +25,11 @@ pub(super) const REFERENCE_CONFLICT: &str = "reference_conflict";
 /// No payment has our reference.
 pub(super) const PAYMENT_NOT_FOUND: &str = "payment_not_found";
 
+/// No refund has our reference.
+pub(super) const REFUND_NOT_FOUND: &str = "refund_not_found";
+
 /// What may be stored whole. `paymentUrl` is not: who has it may pay.
-const NOT_PERSONAL: &[&str] = &["paymentId", "reference", "amount", "expiresAt"];
+const NOT_PERSONAL: &[&str] = &["paymentId", "refundId", "reference", "amount", "expiresAt"];
 /// Words of the contract, unless the gateway says something else.
 const WORDS: &[&str] = &["description", "status", "currency", "error.code", "error.message"];
 
@@ -36,6 +39,14 @@ pub(super) static START: Redaction =
 
 /// What may be stored of a look-up.
 pub(super) static LOOK_UP: Redaction =
+    Redaction { not_personal: NOT_PERSONAL, request: &[], response: &[], free_text: WORDS, query: &["reference"] };
+
+/// What may be stored of a refund.
+pub(super) static REFUND: Redaction =
+    Redaction { not_personal: NOT_PERSONAL, request: &["currency"], response: &[], free_text: WORDS, query: &[] };
+
+/// What may be stored of a look-up of a refund.
+pub(super) static LOOK_UP_REFUND: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &[], response: &[], free_text: WORDS, query: &["reference"] };
 
 /// The body of a start.
@@ -49,21 +60,46 @@ pub(super) fn start_body(payment: &PaymentToStart<'_>) -> Value {
     })
 }
 
-/// Our reference, as the payment `object` names it, or the name of the field that can't be used.
+/// The body of a refund.
+pub(super) fn refund_body(refund: &RefundToSend<'_>) -> Value {
+    json!({
+        "reference": refund.reference,
+        "paymentId": refund.payment_id,
+        "amount": refund.amount.amount,
+        "currency": refund.amount.currency.code(),
+    })
+}
+
+/// Our reference, as the payment or refund `object` names it, or the name of the field that can't be used.
 pub(super) fn reference(object: &Value) -> Result<String, &'static str> {
     id(object, "reference").ok_or("reference")
 }
 
 /// The payment that `object` describes, or the name of the field that can't be used.
 pub(super) fn payment(object: &Value) -> Result<Payment, &'static str> {
-    let amount = field(object, "amount").and_then(whole_number).filter(|amount| (1..=AMOUNT_MAX).contains(amount));
-    let currency = text(object, "currency").and_then(Currency::from_code);
     Ok(Payment {
         payment_id: id(object, "paymentId").ok_or("paymentId")?,
         status: status(text(object, "status").ok_or("status")?),
-        amount: Money::new(amount.ok_or("amount")?, currency.ok_or("currency")?),
+        amount: amount(object)?,
         payment_url: text(object, "paymentUrl").filter(|url| is_page(url)).map(str::to_owned),
     })
+}
+
+fn amount(object: &Value) -> Result<Money, &'static str> {
+    let amount = field(object, "amount").and_then(whole_number).filter(|amount| (1..=AMOUNT_MAX).contains(amount));
+    let currency = text(object, "currency").and_then(Currency::from_code);
+    Ok(Money::new(amount.ok_or("amount")?, currency.ok_or("currency")?))
+}
+
+/// The refund that `object` describes with its amount, or the name of the field that can't be used.
+pub(super) fn refund(object: &Value) -> Result<(Refund, Money), &'static str> {
+    let status = match text(object, "status").ok_or("status")? {
+        "pending" => RefundStatus::Pending,
+        "refunded" => RefundStatus::Refunded,
+        "failed" => RefundStatus::Failed,
+        _ => RefundStatus::Unknown,
+    };
+    Ok((Refund { refund_id: id(object, "refundId").ok_or("refundId")?, status }, amount(object)?))
 }
 
 fn status(word: &str) -> PaymentStatus {

@@ -13,6 +13,7 @@ use super::{
     },
     jobs::TopupJob,
     model::{OpenCalls, Topup, TopupStatus},
+    payee::Payees,
 };
 use crate::{
     modules::{
@@ -34,7 +35,7 @@ fn topup_job(kind: JobKind) -> Arc<TopupJob> {
         "BASE_URL",
         "https://pay.example/v1".to_owned().into(),
     )]));
-    Arc::new(TopupJob { kind, gateway, queue: QueueConfig::named(PAYMENTS_QUEUE) })
+    Arc::new(TopupJob { kind, gateway, queue: QueueConfig::named(PAYMENTS_QUEUE), payees: Payees::none() })
 }
 
 fn begin(kind: JobKind) -> BeginAttempt<TopupJob> {
@@ -55,8 +56,8 @@ fn begin(kind: JobKind) -> BeginAttempt<TopupJob> {
 /// A top-up whose call is under way.
 fn calling(before: Topup, kind: JobKind) -> Topup {
     let open_calls = match kind {
-        JobKind::Start => OpenCalls { start: Some(call(kind)), check: None },
-        JobKind::Check => OpenCalls { start: None, check: Some(call(kind)) },
+        JobKind::Start => OpenCalls { start: Some(call(kind)), ..OpenCalls::default() },
+        JobKind::Check => OpenCalls { check: Some(call(kind)), ..OpenCalls::default() },
     };
     Topup { open_calls, provider_request_ref_id: Some("req_open".into()), ..before }
 }

@@ -1,15 +1,17 @@
 //! What a gateway tells, decided: believed already, taken once, each in one transaction.
 
 use super::{
-    commands::{credit, record},
+    commands::record,
     flow::{Received, decline, dispute, receive},
     model::{CallbackOutcome, PaymentCallback, TOPUPS, Topup, TopupStatus, kind_word, status_word},
+    payee::Payees,
 };
 use crate::{
     modules::{
         events::Actor,
         providers::{
             Failure,
+            call_job::By,
             payments::{Callback, CallbackKind},
         },
     },
@@ -24,6 +26,7 @@ pub(super) struct TakeCallback {
     pub(super) correlation_id: String,
     pub(super) callback_id: String,
     pub(super) event_id: String,
+    pub(super) payees: Payees,
 }
 
 /// What became of it.
@@ -40,6 +43,10 @@ pub(super) enum Taken {
 impl TakeCallback {
     fn seen_key(&self) -> Key {
         PaymentCallback::key(self.provider, &self.callback.event_id)
+    }
+
+    fn by(&self) -> By<'_> {
+        By { actor: &self.actor, event_id: &self.event_id }
     }
 
     /// What it means for the top-up, and the event to record.
@@ -59,7 +66,8 @@ impl TakeCallback {
             CallbackKind::Failed if differs => (CallbackOutcome::AmountDiffers, None),
             CallbackKind::Paid => {
                 self.learn(topup);
-                match receive(topup, &payment.payment_id, |topup| credit(view, topup, &self.event_id, &self.actor)) {
+                let payee = self.payees.of(topup);
+                match receive(topup, &payment.payment_id, |topup| payee.receive(view, topup, self.by())) {
                     Received::Credited => (CallbackOutcome::Credited, Some("TopupPaid")),
                     Received::Twice(_) => (CallbackOutcome::PaidTwice, Some("TopupNeedsAttention")),
                     Received::Refused(_) => (CallbackOutcome::NotCredited, Some("TopupNeedsAttention")),
@@ -122,6 +130,7 @@ impl Command for TakeCallback {
         if let Some(kind) = event {
             topup.updated_at = view.now();
             record(view, &self.event_id, kind, &mut topup, &self.actor);
+            self.payees.of(&topup).follow(view, &topup, kind, self.by());
         }
         view.update(&topup);
         let taken = self.record_of(view, &topup, outcome);

@@ -5,6 +5,7 @@ use super::{
     commands_tests::{decide, event_types},
     flow_tests::{MONEY, NOW, disputed, in_status, payment, topup},
     model::{CallbackOutcome, PaymentCallback, Topup, TopupStatus},
+    payee::Payees,
 };
 use crate::{
     modules::{
@@ -36,6 +37,7 @@ fn tell(number: u32, kind: CallbackKind) -> TakeCallback {
         correlation_id: "rqs_callback".into(),
         callback_id: format!("cbk_{number}"),
         event_id: format!("evt_{number}"),
+        payees: Payees::none(),
     }
 }
 

@@ -9,13 +9,14 @@ use super::{
     commands::RequestTopup,
     error::TopupError,
     flow_tests::{MONEY, NOW, at},
-    model::{Topup, TopupStatus},
+    model::{OpenTopups, Topup, TopupStatus},
 };
 use crate::{
     modules::{
         events::{Actor, EVENTS},
         kyc::{Application, KycGate, KycState},
         queue::{Job, QueueConfig},
+        wallet::{Account, Entry, LedgerKind, Wallet, credit},
     },
     platform::{
         batch::{Command, View},
@@ -63,6 +64,7 @@ fn requested(reply: Result<(Topup, bool), TopupError>) -> (&'static str, String)
         Ok((topup, replayed)) => (if replayed { "replay" } else { "new" }, topup.id),
         Err(TopupError::IdempotencyMismatch) => ("mismatch", String::new()),
         Err(TopupError::NotVerified(_)) => ("not verified", String::new()),
+        Err(TopupError::OverLimit { .. }) => ("over the limit", String::new()),
         Err(other) => panic!("{other}"),
     }
 }
@@ -77,6 +79,44 @@ fn a_customer_tops_up_in_every_state_but_suspended() {
         let expected = if state == KycState::Suspended { "not verified" } else { "new" };
         assert_eq!(requested(decide(&mut view, &gated)).0, expected, "{state:?}");
     }
+}
+
+#[test]
+fn open_top_ups_of_a_customer_stay_within_the_limit_together() {
+    let mut view = View::new(NOW);
+    let limit = Money::new(2 * MONEY.amount + 1, MONEY.currency);
+    let ask = |view: &mut View, number: u32| {
+        let gate = KycGate::new(true);
+        let client_topup_id = format!("t-{number}");
+        let asked = RequestTopup { gate, unverified_max: Some(vec![limit]), client_topup_id, ..request(number) };
+        requested(decide(view, &asked)).0
+    };
+    let change = |view: &mut View, number: u32, change: &dyn Fn(&mut Topup)| {
+        let mut topup = view.by_id::<Topup>(&format!("top_{number}")).expect("a top-up");
+        change(&mut topup);
+        view.update(&topup);
+    };
+    assert_eq!([1, 2, 3].map(|number| ask(&mut view, number)), ["new", "new", "over the limit"]);
+    // What may still be paid counts, and what is paid is in the wallet.
+    change(&mut view, 1, &|topup| topup.status = TopupStatus::Failed);
+    assert_eq!(ask(&mut view, 3), "over the limit", "its page is still there");
+    change(&mut view, 1, &|topup| topup.status = TopupStatus::Paid);
+    let paid = Actor::worker("usr_1", "rqs_1");
+    let entry = Entry {
+        transaction_id: "txn_1",
+        kind: LedgerKind::Recharge,
+        reference: Topup::reference("top_1"),
+        client_reference: None,
+        reason: None,
+        actor: &paid,
+    };
+    credit(&mut view, "usr_1", MONEY, Account::SettlementCash, &entry).expect("it fits");
+    assert_eq!(ask(&mut view, 3), "over the limit");
+    change(&mut view, 2, &|topup| topup.status = TopupStatus::Expired);
+    assert_eq!(ask(&mut view, 3), "new");
+    let open = view.by_id::<OpenTopups>(&Wallet::id_of("usr_1", MONEY.currency)).expect("a list");
+    assert_eq!(open.topup_ids, ["top_3"], "what has ended is forgotten");
+    assert_eq!(ask(&mut view, 3), "replay");
 }
 
 #[test]

@@ -86,7 +86,7 @@ pub enum Received {
 pub fn receive(
     topup: &mut Topup,
     payment_id: &str,
-    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
+    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
 ) -> Received {
     if topup.disputed {
         return Received::Disputed;
@@ -132,6 +132,16 @@ pub fn dispute(topup: &mut Topup, failure: &Failure) {
 pub fn decline(topup: &mut Topup) -> bool {
     let failure = Failure::new("topups.declined", "The payment was tried in vain.");
     end_without_money(topup, TopupCommand::Fail, Some(&failure))
+}
+
+/// What it was for is not wanted any more: nobody is shown its page from here on. It is looked up all the same when its time is over,
+/// because it may be paid. Says whether that changes anything.
+pub fn drop(topup: &mut Topup, now: DateTime) -> bool {
+    let dropped = end_without_money(topup, TopupCommand::Expire, None);
+    if dropped {
+        topup.updated_at = now;
+    }
+    dropped
 }
 
 /// The gateway says that nobody paid in time, or knows no such payment.
@@ -180,7 +190,7 @@ pub fn follow(
     topup: &mut Topup,
     kind: JobKind,
     answered: &Answered<'_>,
-    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
+    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
 ) -> Decision {
     let now = answered.timing.now;
     topup.updated_at = now;
@@ -244,7 +254,7 @@ fn started(topup: &mut Topup) -> Decision {
 fn follow_received(
     topup: &mut Topup,
     payment_id: &str,
-    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
+    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
 ) -> Decision {
     match receive(topup, payment_id, credit) {
         Received::Credited => done(topup, Some("TopupPaid")),

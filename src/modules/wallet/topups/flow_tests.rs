@@ -37,6 +37,7 @@ pub(super) fn topup() -> Topup {
         id: "top_1".into(),
         user_id: "usr_1".into(),
         client_topup_id: "t-1001".into(),
+        checkout_id: None,
         provider: "paygate".into(),
         status: TopupStatus::Created,
         amount: MONEY.amount,
@@ -51,6 +52,7 @@ pub(super) fn topup() -> Topup {
         start_job_id: "job_start".into(),
         check_job_id: "job_check".into(),
         open_calls: OpenCalls::default(),
+        refund: None,
         events: 0,
         correlation_id: "rqs_1".into(),
         expires_at: at(600_000),
@@ -153,7 +155,7 @@ fn followed_with(
     topup: &mut Topup,
     job: &Job,
     (kind, outcome): &Said,
-    credit: impl FnOnce(&Topup) -> Result<String, Refusal>,
+    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
 ) -> Decision {
     let backoff = Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) };
     let timing = Timing { now: NOW, jitter: 1.0, backoff };

@@ -1,4 +1,4 @@
-//! Both kinds of jobs.
+//! The jobs that start payments and look them up.
 
 use std::sync::Arc;
 
@@ -6,9 +6,11 @@ use bson::DateTime;
 
 use super::{
     CHECK_KIND, START_KIND,
-    commands::{credit, record},
+    commands::{record, write},
     flow::{Answered, JobKind, done, follow, give_up, has_to_call, try_again},
     model::Topup,
+    payee::Payees,
+    refunds::RefundJob,
 };
 use crate::{
     modules::{
@@ -23,11 +25,12 @@ use crate::{
     platform::{
         batch::{Lane, View},
         exchange::{Answer, Exchange, Outbound},
+        ids::readable_number,
         money::Money,
     },
 };
 
-/// What both handlers share.
+/// What all handlers share.
 pub struct TopupJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
@@ -41,23 +44,30 @@ pub struct TopupJobs {
     pub dispatch: Dispatcher,
     /// [`super::PAYMENTS_QUEUE`].
     pub queue: QueueConfig,
+    /// Whom the money is for.
+    pub payees: Payees,
 }
 
-/// The handlers of both kinds.
+/// The handlers of all kinds.
 #[must_use]
 pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
-    let handler = |kind| -> Arc<dyn JobHandler> {
-        let job = TopupJob { kind, gateway: Arc::clone(&jobs.gateway), queue: jobs.queue.clone() };
+    let (gateway, queue, payees) = (&jobs.gateway, &jobs.queue, &jobs.payees);
+    let topup = |kind| TopupJob { kind, gateway: Arc::clone(gateway), queue: queue.clone(), payees: payees.clone() };
+    let refund = RefundJob { gateway: Arc::clone(gateway), queue: queue.clone(), payees: payees.clone() };
+    vec![jobs.handler(topup(JobKind::Start)), jobs.handler(topup(JobKind::Check)), jobs.handler(refund)]
+}
+
+impl TopupJobs {
+    fn handler(&self, job: impl CallJob) -> Arc<dyn JobHandler> {
         Arc::new(CallJobHandler {
             job: Arc::new(job),
-            lane: jobs.lane.clone(),
-            exchange: jobs.exchange.clone(),
-            accounts: jobs.accounts.clone(),
-            dispatch: jobs.dispatch.clone(),
+            lane: self.lane.clone(),
+            exchange: self.exchange.clone(),
+            accounts: self.accounts.clone(),
+            dispatch: self.dispatch.clone(),
             files: None,
         })
-    };
-    vec![handler(JobKind::Start), handler(JobKind::Check)]
+    }
 }
 
 /// One of the two kinds. Both operations are safe to repeat.
@@ -65,6 +75,7 @@ pub(super) struct TopupJob {
     pub(super) kind: JobKind,
     pub(super) gateway: Arc<dyn PaymentGateway>,
     pub(super) queue: QueueConfig,
+    pub(super) payees: Payees,
 }
 
 impl TopupJob {
@@ -73,7 +84,10 @@ impl TopupJob {
             JobKind::Start => self.gateway.start_request(&PaymentToStart {
                 reference: &topup.id,
                 amount: topup.money(),
-                description: &format!("Wallet top-up {}", topup.client_topup_id),
+                description: &match &topup.checkout_id {
+                    Some(checkout_id) => format!("Order {}", readable_number(checkout_id)),
+                    None => format!("Wallet top-up {}", topup.client_topup_id),
+                },
                 expires_at: topup.expires_at,
             }),
             JobKind::Check => self.gateway.look_up_request(&topup.id),
@@ -132,13 +146,7 @@ impl CallJob for TopupJob {
 
     /// The top-up shows the latest call of either kind; an answer to an earlier one is in the logs alone.
     fn link(&self, topup: &mut Topup, call: &Call, response_id: Option<&str>, now: DateTime) {
-        if response_id.is_none() {
-            topup.provider_request_ref_id = Some(call.request_ref_id.clone());
-        }
-        if topup.provider_request_ref_id.as_deref() == Some(&*call.request_ref_id) {
-            topup.provider_response_ref_id = response_id.map(str::to_owned);
-        }
-        topup.updated_at = now;
+        topup.link(call, response_id, now);
     }
 
     fn read(&self, _: &Job, topup_id: &str, money: &Money, answer: &Answer) -> Outcome<Option<Payment>> {
@@ -157,19 +165,16 @@ impl CallJob for TopupJob {
     }
 
     fn follow(&self, view: &mut View, topup: &mut Topup, answered: &Answered<'_>, by: By<'_>) -> Decision {
-        follow(topup, self.kind, answered, |topup| credit(view, topup, by.event_id, by.actor))
+        let payee = self.payees.of(topup);
+        follow(topup, self.kind, answered, |topup| payee.receive(view, topup, by))
     }
 
     fn give_up(&self, view: &mut View, topup: &mut Topup, failure: &Failure, _: By<'_>) -> Decision {
         give_up(topup, self.kind, failure, ErrorClass::Unknown, view.now())
     }
 
-    fn write(&self, view: &mut View, mut topup: Topup, decision: &Decision, by: By<'_>) -> Option<&'static str> {
-        if let Some(event) = decision.event {
-            record(view, by.event_id, event, &mut topup, by.actor);
-        }
-        view.update(&topup);
-        None
+    fn write(&self, view: &mut View, topup: Topup, decision: &Decision, by: By<'_>) -> Option<&'static str> {
+        write(view, topup, decision, &self.payees, by)
     }
 
     fn revive(&self, view: &mut View, mut topup: Topup, _: &Job, by: By<'_>) -> Result<(), RetryRefused> {

@@ -15,12 +15,15 @@ use crate::{
     },
     platform::{
         batch::{Entity, Key},
+        ids::nth_id,
         money::{Currency, Money},
     },
 };
 
 /// Top-ups.
 pub const TOPUPS: &str = "topups";
+/// What customers who are not verified may still pay.
+pub const OPEN_TOPUPS: &str = "open_topups";
 /// What gateways told us, unasked.
 pub const CALLBACKS: &str = "payment_callbacks";
 
@@ -68,19 +71,71 @@ pub struct OpenCalls {
     pub start: Option<Call>,
     /// Of the job that looks it up.
     pub check: Option<Call>,
+    /// Of the job that gives it back.
+    #[serde(default)]
+    pub refund: Option<Call>,
 }
 
-/// A top-up.
+/// Where a refund is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundStatus {
+    /// The gateway is asked for it.
+    Requested,
+    /// The payer has the money.
+    Done,
+    /// A person has to look.
+    NeedsAttention,
+}
+
+impl RefundStatus {
+    /// As stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Done => "done",
+            Self::NeedsAttention => "needs_attention",
+        }
+    }
+}
+
+/// A payment on its way back to its payer, all of it. It is asked for once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refund {
+    /// Where it is.
+    pub status: RefundStatus,
+    /// Counts the references: a refund that the gateway calls failed is asked for again under another one.
+    pub number: u32,
+    /// It may be at the gateway: it is looked up before it is asked for again.
+    pub in_doubt: bool,
+    /// The gateway's name for it, once it has one.
+    pub refund_id: Option<String>,
+    /// Asks for it.
+    pub job_id: String,
+    /// Why it has not come to an end.
+    pub failure: Option<StoredFailure>,
+    /// The booking that says that the money has left.
+    pub transaction_id: Option<String>,
+    /// When it was decided.
+    pub requested_at: DateTime,
+}
+
+/// A payment at the gateway: a top-up of a wallet, or for a checkout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Topup {
-    /// `top_...`; our reference at the gateway.
+    /// `top_...`, or `pmt_...` of a checkout; our reference at the gateway.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose wallet.
+    /// Whose wallet, or who checks out.
     pub user_id: String,
-    /// The merchant's own id.
+    /// The user's own id; that of a payment for a checkout nobody can choose.
     pub client_topup_id: String,
+    /// What is paid, where that is no top-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkout_id: Option<String>,
     /// The gateway: `paygate`.
     pub provider: String,
     /// Where it is.
@@ -109,6 +164,9 @@ pub struct Topup {
     pub check_job_id: String,
     /// Calls under way.
     pub open_calls: OpenCalls,
+    /// The money goes back, or went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund: Option<Refund>,
     /// Events of it so far.
     #[serde(default)]
     pub events: i64,
@@ -138,6 +196,34 @@ impl Topup {
         Money::new(self.amount, self.currency)
     }
 
+    /// Whether somebody may be about to pay it: also where paying was tried in vain, as long as its page is there.
+    #[must_use]
+    pub fn may_be_paid(&self, now: DateTime) -> bool {
+        match self.status {
+            TopupStatus::Created | TopupStatus::Pending => true,
+            TopupStatus::NeedsAttention => !self.disputed,
+            TopupStatus::Failed => now < self.expires_at,
+            TopupStatus::Paid | TopupStatus::Expired => false,
+        }
+    }
+
+    /// Shows the latest call about it; an answer to an earlier one is in the logs alone.
+    pub(super) fn link(&mut self, call: &Call, response_id: Option<&str>, now: DateTime) {
+        if response_id.is_none() {
+            self.provider_request_ref_id = Some(call.request_ref_id.clone());
+        }
+        if self.provider_request_ref_id.as_deref() == Some(&*call.request_ref_id) {
+            self.provider_response_ref_id = response_id.map(str::to_owned);
+        }
+        self.updated_at = now;
+    }
+
+    /// Our reference of its refund at the gateway.
+    #[must_use]
+    pub fn refund_reference(&self) -> Option<String> {
+        self.refund.as_ref().map(|refund| nth_id("rfd", &self.id, refund.number))
+    }
+
     /// What its credit is booked for; once.
     #[must_use]
     pub fn reference(topup_id: &str) -> Reference {
@@ -154,6 +240,26 @@ impl Entity for Topup {
 
     fn unique_keys(&self) -> Vec<Key> {
         vec![Self::key(&self.user_id, &self.client_topup_id)]
+    }
+}
+
+/// Top-ups that may still be paid into a wallet whose owner is not verified: what is asked for meanwhile is asked for in one place, so
+/// that several at once don't come to more than is allowed. Those that have ended are forgotten with the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenTopups {
+    /// The wallet's.
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// `top_...`
+    pub topup_ids: Vec<String>,
+}
+
+impl Entity for OpenTopups {
+    const COLLECTION: &'static str = OPEN_TOPUPS;
+
+    fn id(&self) -> &str {
+        &self.id
     }
 }
 

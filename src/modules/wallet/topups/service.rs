@@ -13,6 +13,7 @@ use super::{
     commands::RequestTopup,
     error::{CallbackError, TopupError},
     model::{CallbackOutcome, Topup, TopupStatus},
+    payee::Payees,
     store::TopupStore,
 };
 use crate::{
@@ -51,6 +52,8 @@ pub struct TopupService {
     pub gateway: Option<Arc<dyn PaymentGateway>>,
     /// A payment can't be paid later.
     pub expires_in: Duration,
+    /// Whom payments are for.
+    pub payees: Payees,
     /// What the wallet of a customer who is not verified may come to, by currency; where there is no limit, nothing.
     pub customer_max: Vec<Money>,
     /// Time.
@@ -200,8 +203,12 @@ impl TopupService {
             correlation_id: sender.request_id,
             callback_id: new_id("cbk"),
             event_id: new_id("evt"),
+            payees: self.payees.clone(),
         };
         let taken = self.lane.submit(command).await?;
+        if let (Taken::New(CallbackOutcome::Credited), Some(queue)) = (taken, self.payees.checkouts.queue()) {
+            self.waker.wake(queue);
+        }
         if let Taken::New(
             outcome @ (CallbackOutcome::AmountDiffers | CallbackOutcome::NotCredited | CallbackOutcome::PaidTwice),
         ) = taken

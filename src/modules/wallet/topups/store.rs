@@ -4,7 +4,7 @@ use bson::doc;
 use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 
-use super::model::{CALLBACKS, TOPUPS, Topup, TopupStatus};
+use super::model::{CALLBACKS, OPEN_TOPUPS, TOPUPS, Topup, TopupStatus};
 use crate::platform::mongo::{Index, READ_TIME_MAX};
 
 /// Reads top-ups; they are written by commands only.
@@ -15,7 +15,7 @@ pub struct TopupStore {
 
 impl TopupStore {
     /// Collections of this module.
-    pub const COLLECTIONS: &[&str] = &[TOPUPS, CALLBACKS];
+    pub const COLLECTIONS: &[&str] = &[TOPUPS, OPEN_TOPUPS, CALLBACKS];
 
     /// A store over `db`.
     #[must_use]
@@ -39,12 +39,13 @@ impl TopupStore {
         self.db.collection(TOPUPS)
     }
 
-    /// A top-up of `user_id`.
+    /// A top-up of `user_id`; payments for checkouts are none.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn find(&self, user_id: &str, topup_id: &str) -> Result<Option<Topup>> {
-        self.topups().find_one(doc! { "_id": topup_id, "userId": user_id }).max_time(READ_TIME_MAX).await
+        let own = doc! { "_id": topup_id, "userId": user_id, "checkoutId": null };
+        self.topups().find_one(own).max_time(READ_TIME_MAX).await
     }
 
     /// Top-ups of `user_id`, newest first, older than `before_id`; one more than `limit` where there are more.
@@ -58,12 +59,10 @@ impl TopupStore {
         before_id: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Topup>> {
-        let mut query = doc! { "userId": user_id };
+        // Ids of payments for checkouts begin with other letters, so the index leaves them out.
+        let mut query = doc! { "userId": user_id, "_id": { "$gte": "top_", "$lt": before_id.unwrap_or("top`") } };
         if let Some(status) = status {
             query.insert("status", status.as_str());
-        }
-        if let Some(id) = before_id {
-            query.insert("_id", doc! { "$lt": id });
         }
         let topups = self.topups();
         let found = topups.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1);

@@ -122,6 +122,49 @@ fn every_status_with_every_body_is_in_the_table() {
     }
 }
 
+/// What a refund and its look-up make of an answer.
+fn of_refund(answer: &Answer) -> [String; 2] {
+    let refund = adapter().read_refund(REFERENCE, money(50_000), answer);
+    let found = adapter().read_refund_look_up(REFERENCE, money(50_000), answer);
+    let word = |refund: &Refund| format!("{:?}", refund.status);
+    [refund.in_words(word), found.or_repeat().in_words(|found| found.as_ref().map_or_else(|| "absent".into(), word))]
+}
+
+#[test]
+fn money_that_leaves_is_never_called_not_sent_for_want_of_an_answer() {
+    let refund = |change: &dyn Fn(&mut Value)| {
+        let mut body = json!({ "refundId": "ref_0001", "reference": REFERENCE, "paymentId": "pay_0001",
+            "status": "refunded", "amount": 50_000, "currency": "INR" });
+        change(&mut body);
+        AnswerBody::Json(body)
+    };
+    let with = |field: &'static str, value: Value| refund(&move |body| body[field] = value.clone());
+    let both = |word: &str| [word.to_owned(), word.to_owned()];
+    let unclear = |code: &str| [format!("unknown {code}"), format!("counted {code}")];
+    for (status, body, expected) in [
+        (201, with("status", json!("refunded")), both("Refunded")),
+        (200, with("status", json!("pending")), both("Pending")),
+        (200, with("status", json!("failed")), both("Failed")),
+        (200, with("status", json!("reversed")), both("Unknown")),
+        (200, with("status", Value::Null), unclear("provider.unexpected_answer")),
+        (200, with("refundId", Value::Null), unclear("provider.unexpected_answer")),
+        (200, with("amount", json!(50_001)), unclear("provider.wrong_amount")),
+        (200, with("currency", json!("USD")), unclear("provider.wrong_amount")),
+        (200, with("reference", json!("rfd_0198")), unclear("provider.wrong_reference")),
+        (404, error("refund_not_found"), ["unknown provider.unexpected_answer".into(), "absent".into()]),
+        (404, error("payment_not_found"), ["fatal provider.refused".into(), UNUSABLE.into()]),
+        (409, error("reference_conflict"), ["fatal provider.reference_conflict".into(), UNUSABLE.into()]),
+        (422, error("already_refunded"), ["fatal provider.refused".into(), "counted provider.look_up_refused".into()]),
+        (500, AnswerBody::NotJson, unclear("provider.server_error")),
+        (200, AnswerBody::NotJson, unclear("provider.not_json")),
+    ] {
+        assert_eq!(of_refund(&http(status, &body)), expected, "{status} {body:?}");
+    }
+    for (lost, code) in [(Lost::TimedOut, "exchange.timed_out"), (Lost::ConnectionLost, "exchange.connection_lost")] {
+        assert_eq!(of_refund(&Answer::Lost(lost)), unclear(code));
+    }
+}
+
 #[test]
 fn without_an_answer_a_payment_is_started_again() {
     for (answer, expected) in [

@@ -53,12 +53,31 @@ fn a_look_up_carries_the_reference_and_nothing_else() {
     assert_eq!(odd.url, "https://gateway.example/v1/payments?reference=a+b%26reference%3Dc%23d");
 }
 
+fn refund() -> Outbound {
+    adapter().refund_request(&RefundToSend { reference: REFERENCE, payment_id: "pay_0001", amount: money(50_000) })
+}
+
+#[test]
+fn a_refund_is_written_as_the_contract_wants_it() {
+    let outbound = refund();
+    assert_eq!((outbound.method, &*outbound.url), (Method::POST, "https://gateway.example/v1/refunds"));
+    let expected = json!({ "reference": REFERENCE, "paymentId": "pay_0001", "amount": 50_000, "currency": "INR" });
+    assert_eq!(outbound.body, Some(expected));
+    let outbound = adapter().look_up_refund_request(REFERENCE);
+    let url = format!("https://gateway.example/v1/refunds?reference={REFERENCE}");
+    assert_eq!((outbound.method, outbound.url, outbound.body), (Method::GET, url, None));
+}
+
 #[test]
 fn every_call_says_whose_and_what_it_is() {
-    let calls = [start_of("x"), adapter().look_up_request(REFERENCE)];
-    assert_eq!(calls.each_ref().map(|call| call.provider), ["paygate"; 2]);
-    assert_eq!(calls.map(|call| call.operation), ["start_payment", "look_up_payment"]);
-    assert_eq!(adapter().name(), "paygate");
+    let adapter = adapter();
+    let look_ups = [adapter.look_up_request(REFERENCE), adapter.look_up_refund_request(REFERENCE)];
+    let calls: Vec<_> = [start_of("x"), refund()].into_iter().chain(look_ups).collect();
+    assert!(calls.iter().all(|call| call.provider == "paygate"));
+    let operations: Vec<_> = calls.iter().map(|call| call.operation).collect();
+    assert_eq!(operations, ["start_payment", "refund_payment", "look_up_payment", "look_up_refund"]);
+    assert!(operations.iter().all(|operation| DECLARATION.operations.iter().any(|(name, _)| name == operation)));
+    assert_eq!(adapter.name(), "paygate");
 }
 
 #[test]
@@ -95,7 +114,8 @@ fn a_record_keeps_what_is_needed_to_find_and_explain_a_call() {
 #[test]
 fn the_page_of_a_payment_is_in_no_record_and_no_log_line() {
     let answer = body(|body| body["payer"] = json!({ "name": "Asha Rao" }));
-    for call in [start_of("x"), adapter().look_up_request(REFERENCE)] {
+    let look_ups = [adapter().look_up_request(REFERENCE), adapter().look_up_refund_request(REFERENCE)];
+    for call in [start_of("x"), refund()].into_iter().chain(look_ups) {
         let stored = call.redaction.response_body(&answer).to_string();
         for text in ["capability", "Asha Rao"] {
             assert!(!stored.contains(text), "{}: {stored}", call.operation);
