@@ -49,7 +49,7 @@ struct KeptAddressRequest {
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[validate(schema(function = "one_is_the_default"))]
-struct CustomerRequest {
+struct CustomerProfileRequest {
     #[validate(length(min = 1, max = 100), custom(function = "free_text"))]
     #[schema(min_length = 1, max_length = 100)]
     name: String,
@@ -64,7 +64,7 @@ struct CustomerRequest {
     addresses: Vec<KeptAddressRequest>,
 }
 
-fn one_is_the_default(request: &CustomerRequest) -> Result<(), ValidationError> {
+fn one_is_the_default(request: &CustomerProfileRequest) -> Result<(), ValidationError> {
     if request.addresses.iter().filter(|kept| kept.is_default).count() > 1 {
         let mut error = ValidationError::new("ambiguous").with_message("must have one default at most".into());
         error.add_param("field".into(), &"addresses");
@@ -73,7 +73,7 @@ fn one_is_the_default(request: &CustomerRequest) -> Result<(), ValidationError> 
     Ok(())
 }
 
-impl CustomerRequest {
+impl CustomerProfileRequest {
     /// What is kept from now on, but for its times.
     fn into_profile(self, user_id: String) -> CustomerProfile {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -108,7 +108,7 @@ struct KeptAddressResponse {
 /// What a customer keeps.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct CustomerResponse {
+struct CustomerProfileResponse {
     /// Null before anything was kept.
     name: Option<String>,
     phone: Option<String>,
@@ -118,7 +118,7 @@ struct CustomerResponse {
     updated_at: Option<Rfc3339Time>,
 }
 
-impl From<CustomerProfile> for CustomerResponse {
+impl From<CustomerProfile> for CustomerProfileResponse {
     fn from(profile: CustomerProfile) -> Self {
         let shown = |kept: KeptAddress| KeptAddressResponse {
             label: kept.label,
@@ -136,20 +136,20 @@ impl From<CustomerProfile> for CustomerResponse {
 
 /// What you keep for your checkouts: name, telephone number and addresses.
 #[utoipa::path(get, path = "/customers/me", tag = "checkout", security(("bearer" = [])), responses(
-    (status = 200, description = "Empty before anything was kept.", body = CustomerResponse),
+    (status = 200, description = "Empty before anything was kept.", body = CustomerProfileResponse),
     (status = 403, description = "You are no customer.", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn get_customer(
     State(service): State<CheckoutService>,
     Customer(user): Customer,
     _: NoQuery,
-) -> Result<Json<CustomerResponse>, AppError> {
+) -> Result<Json<CustomerProfileResponse>, AppError> {
     Ok(Json(service.profile(&user).await?.map(Into::into).unwrap_or_default()))
 }
 
 /// Replaces what you keep for your checkouts. Checkouts of before stay as they are.
-#[utoipa::path(put, path = "/customers/me", tag = "checkout", security(("bearer" = [])), request_body = CustomerRequest, responses(
-    (status = 200, body = CustomerResponse),
+#[utoipa::path(put, path = "/customers/me", tag = "checkout", security(("bearer" = [])), request_body = CustomerProfileRequest, responses(
+    (status = 200, body = CustomerProfileResponse),
     (status = 403, description = "You are no customer.", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -157,7 +157,7 @@ async fn put_customer(
     State(service): State<CheckoutService>,
     Customer(user): Customer,
     _: NoQuery,
-    ApiJson(request): ApiJson<CustomerRequest, BODY_BYTES_MAX>,
-) -> Result<Json<CustomerResponse>, AppError> {
+    ApiJson(request): ApiJson<CustomerProfileRequest, BODY_BYTES_MAX>,
+) -> Result<Json<CustomerProfileResponse>, AppError> {
     Ok(Json(service.put_profile(request.into_profile(user.user_id)).await?.into()))
 }
