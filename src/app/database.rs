@@ -6,7 +6,7 @@ use crate::{
     modules::{
         audit::{AuditStore, retention, seals::SealStore},
         auth,
-        catalog::CatalogStore,
+        catalog::{self, CatalogStore},
         checkout::CheckoutStore,
         events::{EventStore, analytics},
         kyc::KycStore,
@@ -105,5 +105,6 @@ pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
     }
     mongo::ensure_indexes(db, &collections(), &indexes()).await?;
     mongo::drop_indexes(db, OLDER_INDEXES).await?;
+    catalog::count_uncounted(db).await?;
     rates::ensure_defaults(db).await
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use bson::{Document, doc};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use mongodb::{
     ClientSession, Database,
     error::{Error, Result},
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::model::{PRODUCTS, ProductStatus};
 use crate::{
     modules::events::{Consumer, EventHead},
-    platform::mongo::{Index, READ_TIME_MAX},
+    platform::mongo::{Index, READ_TIME_MAX, durable},
 };
 
 /// Products that are offered, and as what they are counted.
@@ -27,6 +27,8 @@ pub(super) const COUNTED: &str = "category_products";
 pub(super) const COUNTS: &str = "category_counts";
 /// Categories that an answer lists: those with the most products.
 const CATEGORIES_MAX: i64 = 500;
+/// Products that are counted in one transaction.
+const PAGE: i64 = 500;
 /// The seller of what all merchants have together.
 const EVERYBODY: &str = "";
 
@@ -97,17 +99,45 @@ impl Consumer for CountCategories {
 
     async fn take(&self, db: &Database, session: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>> {
         let ids: BTreeSet<&str> = heads.iter().map(|head| &*head.subject_id).collect();
-        let these = doc! { "_id": { "$in": ids.into_iter().collect::<Vec<_>>() } };
-        let mut offered = these.clone();
-        offered.insert("status", ProductStatus::Active.as_str());
-        let now = shelves(db, session, PRODUCTS, offered).await?;
-        let before = shelves(db, session, COUNTED, these).await?;
-        let changes = Changes::between(&before, &now);
-        run(db, session, doc! { "update": COUNTED, "updates": changes.counted }).await?;
-        run(db, session, doc! { "delete": COUNTED, "deletes": changes.gone }).await?;
-        run(db, session, doc! { "update": COUNTS, "updates": changes.counts }).await?;
-        run(db, session, doc! { "delete": COUNTS, "deletes": changes.empty }).await?;
+        agree(db, session, &ids.into_iter().collect::<Vec<_>>()).await?;
         Ok(Vec::new())
+    }
+}
+
+/// Makes the counts agree with these products.
+async fn agree(db: &Database, session: &mut ClientSession, product_ids: &[&str]) -> Result<()> {
+    let these = doc! { "_id": { "$in": product_ids } };
+    let mut offered = these.clone();
+    offered.insert("status", ProductStatus::Active.as_str());
+    let now = shelves(db, session, PRODUCTS, offered).await?;
+    let before = shelves(db, session, COUNTED, these).await?;
+    let changes = Changes::between(&before, &now);
+    run(db, session, doc! { "update": COUNTED, "updates": changes.counted }).await?;
+    run(db, session, doc! { "delete": COUNTED, "deletes": changes.gone }).await?;
+    run(db, session, doc! { "update": COUNTS, "updates": changes.counts }).await?;
+    run(db, session, doc! { "delete": COUNTS, "deletes": changes.empty }).await
+}
+
+/// Counts products that are there from before they were counted, beside whatever else runs.
+///
+/// # Errors
+/// What the driver says.
+pub async fn count_uncounted(db: &Database) -> Result<()> {
+    let products = db.collection::<Document>(PRODUCTS);
+    let offered = products.count_documents(doc! { "status": ProductStatus::Active.as_str() }).await?;
+    if offered == db.collection::<Document>(COUNTED).count_documents(doc! {}).await? {
+        return Ok(());
+    }
+    let mut behind = String::new();
+    loop {
+        let page = products.find(doc! { "_id": { "$gt": &behind } }).sort(doc! { "_id": 1 }).limit(PAGE);
+        let page: Vec<Document> = page.projection(doc! { "_id": 1 }).await?.try_collect().await?;
+        let ids: Vec<&str> = page.iter().filter_map(|product| product.get_str("_id").ok()).collect();
+        let Some(last) = ids.last() else { return Ok(()) };
+        behind = (*last).to_owned();
+        let mut session = db.client().start_session().await?;
+        let transaction = session.start_transaction().write_concern(durable());
+        transaction.and_run((db, &ids), |session, (db, ids)| agree(db, session, ids).boxed()).await?;
     }
 }
 
