@@ -4,6 +4,7 @@ mod callers;
 mod database;
 mod description;
 mod following;
+mod gauges;
 mod mail;
 mod routes;
 mod schedules;
@@ -155,6 +156,8 @@ pub struct App {
     audit_keys: AuditKeys,
     sealing: Arc<SealingKeys>,
     indexes_present: Arc<AtomicBool>,
+    leaving: Arc<AtomicBool>,
+    last_look: gauges::LastLook,
     metrics: PrometheusHandle,
 }
 
@@ -347,8 +350,28 @@ impl App {
             audit_keys: secrets.audit.clone(),
             sealing: Arc::clone(&secrets.sealing),
             indexes_present,
+            leaving: Arc::default(),
+            last_look: gauges::LastLook::default(),
             metrics: metrics::install(),
         })
+    }
+
+    /// What is personal is sealed under these.
+    #[must_use]
+    pub const fn sealing(&self) -> &Arc<SealingKeys> {
+        &self.sealing
+    }
+
+    /// Seals are signed and checked by these.
+    #[must_use]
+    pub const fn audit_keys(&self) -> &AuditKeys {
+        &self.audit_keys
+    }
+
+    /// Set once this process is about to end: `/readyz` then sends whoever asks elsewhere.
+    #[must_use]
+    pub fn leaving(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.leaving)
     }
 
     /// Creates what is missing in the database and lets writes in.
@@ -380,7 +403,8 @@ impl App {
     }
 
     /// Every queue, whoever runs its jobs.
-    fn all_queues(&self) -> Vec<QueueConfig> {
+    #[must_use]
+    pub fn all_queues(&self) -> Vec<QueueConfig> {
         let others = [self.payments.clone(), self.checks.clone(), self.config.mail_queue()].into_iter();
         let others = others.chain(self.own_queues()).collect();
         [self.order_queues(), others].concat()

@@ -7,6 +7,7 @@ mod providers;
 mod retention;
 mod schedules;
 mod secrets;
+mod settings;
 mod webhooks;
 mod worker;
 
@@ -32,6 +33,7 @@ pub use providers::ProviderArgs;
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
 pub use secrets::{Secrets, strong_jwt_secret};
+pub use settings::{Setting, settings, settings_file};
 pub use webhooks::{ListenArgs, WebhookArgs, WebhooksCommand};
 pub use worker::WorkerArgs;
 
@@ -71,6 +73,13 @@ pub enum Command {
     Demo(DemoArgs),
     /// Create collections, indexes and the first rate card. Safe to run again.
     Migrate(MigrateArgs),
+    /// Ask the API or a worker on this machine how it is; exits with 1 unless it answers 200.
+    Health(HealthArgs),
+    /// Look at everything that this installation stands on, with the settings of the API and the worker: what is wrong, and what to
+    /// do about it. Changes nothing; exits with 1 where something does not work.
+    Doctor(Box<DoctorArgs>),
+    /// Print every setting of the API and the worker, with meaning and default, as a file of variables.
+    Settings,
     /// Check, export and look after what is on record.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -105,6 +114,25 @@ pub struct MigrateArgs {
     /// A rate card to add, as JSON like `data/rate-cards/parcelx-1.json`: a new version, never a change of an old one.
     #[arg(long)]
     pub rate_card: Option<PathBuf>,
+}
+
+/// `waybill doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Settings, as API and worker have them.
+    #[command(flatten)]
+    pub config: Config,
+    /// Print what was found as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `waybill health`
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// What is asked: /healthz says that the program is alive, /readyz that it can work.
+    #[arg(long, env = "HEALTH_URL", default_value = "http://127.0.0.1:8080/readyz")]
+    pub url: String,
 }
 
 /// `waybill ledger ...`
@@ -208,9 +236,13 @@ pub struct Config {
     /// Address of the API.
     #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8080")]
     pub http_addr: SocketAddr,
-    /// Address of the worker's /metrics and /healthz; off by default. The API has its own.
+    /// Address of the worker's /metrics, /healthz and /readyz; off by default. The API has its own.
     #[arg(long, env = "METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
+    /// At SIGTERM the API goes on for so long, while /readyz already answers 503: long enough for a load balancer to notice. It
+    /// comes before SHUTDOWN_MS. SIGINT, and a second SIGTERM, skip it.
+    #[arg(long, env = "DRAIN_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=120_000))]
+    pub drain_ms: u64,
     /// Proxies in front of the API, as addresses and networks separated by commas; their X-Forwarded-For is believed.
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,

@@ -48,7 +48,9 @@ impl App {
         self.handlers.iter().cloned().chain(handle).chain([Arc::new(consume) as Arc<dyn JobHandler>]).collect()
     }
 
-    pub(super) fn event_stats(&self) -> EventStatsReader {
+    /// Reads what has become of events.
+    #[must_use]
+    pub fn event_stats(&self) -> EventStatsReader {
         let handlers = self.event_handlers.iter().map(|handler| handler.name()).collect();
         let queues = vec![EVENTS_QUEUE, MAIL_QUEUE];
         EventStatsReader { db: self.db.clone(), clock: self.clock.clone(), handlers, queues }

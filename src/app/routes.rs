@@ -9,7 +9,6 @@ use axum::{
     Extension, Json, Router, extract::State, http::header, middleware::from_fn_with_state, response::IntoResponse,
     routing::get,
 };
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -46,7 +45,7 @@ use crate::{
         error::{AppError, ErrorKind, FieldError, Problem},
         http,
         identity::Gate,
-        mongo,
+        mongo, process_metrics,
         rate_limit::Limit,
     },
 };
@@ -77,16 +76,20 @@ impl App {
                 get(move || async move { ([(header::CONTENT_TYPE, "application/json")], (**json).clone()) }),
             )
             .merge(description::page())
-            .merge(metrics_router(self.metrics.clone()));
+            .merge(self.metrics_router());
         let access = AccessLog::new(AuditStore::new(self.db.clone()), self.refusals.clone(), self.clock.clone());
         let routes = routes.layer(from_fn_with_state(access, record_access)).layer(Extension(gate));
         http::finish(routes, self.config.trusted_proxies.clone())
     }
 
     /// What the worker shows on METRICS_ADDR.
-    pub fn metrics_router(&self) -> Router {
-        let routes = metrics_router(self.metrics.clone()).route("/healthz", get(health));
-        http::finish(routes, http::TrustedProxies::default())
+    pub fn worker_router(&self) -> Router {
+        let states = Router::new().route("/healthz", get(health)).route("/readyz", get(ready));
+        http::finish(self.metrics_router().merge(states.with_state(self.clone())), http::TrustedProxies::default())
+    }
+
+    fn metrics_router(&self) -> Router {
+        Router::new().route("/metrics", get(show_metrics)).with_state(self.clone())
     }
 
     fn described_routes(&self) -> OpenApiRouter {
@@ -187,14 +190,11 @@ impl App {
     }
 }
 
-fn metrics_router(handle: PrometheusHandle) -> Router {
-    Router::new().route(
-        "/metrics",
-        get(move || async move {
-            handle.run_upkeep();
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
-        }),
-    )
+async fn show_metrics(State(app): State<App>) -> impl IntoResponse {
+    app.look_up_gauges().await;
+    process_metrics::look();
+    app.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render())
 }
 
 #[derive(Serialize, ToSchema)]
@@ -222,7 +222,8 @@ async fn health() -> Json<HealthResponse> {
     Json(HealthResponse { status: "alive" })
 }
 
-/// Whether requests can be served; names what is down. Without Redis, and while events wait for a worker, they can.
+/// Whether requests can be served; names what is down. Without Redis, and while events wait for a worker, they can. A process that
+/// is about to end serves them still, and says here that the next ones should go elsewhere.
 #[utoipa::path(get, path = "/readyz", tag = "service", responses(
     (status = 200, body = ReadyResponse),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
@@ -234,6 +235,9 @@ async fn ready(State(app): State<App>) -> Result<Json<ReadyResponse>, AppError> 
         tokio::time::timeout(READY_TIMEOUT, stats.lag()),
     );
     let mut down = Vec::new();
+    if app.leaving.load(Ordering::Relaxed) {
+        down.push(FieldError::new("process", "stopping", "is about to end; send requests elsewhere"));
+    }
     if !matches!(mongodb, Ok(Ok(()))) {
         down.push(FieldError::new("mongodb", "down", "does not answer"));
     }
@@ -243,7 +247,6 @@ async fn ready(State(app): State<App>) -> Result<Json<ReadyResponse>, AppError> 
     let redis_up = matches!(redis, Ok(Ok(())));
     let lag = lag.ok().and_then(Result::ok).unwrap_or_default();
     let relay_up = lag < RELAY_LATE;
-    metrics::gauge!("waybill_events_relay_lag_seconds").set(lag.as_secs_f64());
     if down.is_empty() {
         return Ok(Json(ReadyResponse {
             status: if redis_up && relay_up { "ready" } else { "degraded" },

@@ -1,5 +1,7 @@
 //! `waybill dev`: everything on one machine.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 
 use super::{
@@ -63,7 +65,7 @@ fn hosts(uri: &str) -> impl Iterator<Item = &str> {
 
 pub(super) async fn run(args: DevArgs) -> Result<(), String> {
     ensure_local(&args)?;
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = Shutdown::on_signals(Duration::ZERO)?;
     let folder = args.home.join("dev");
     let folder = embedded::make_folder(&folder)?;
     let programs =

@@ -95,7 +95,7 @@ struct Listener<'a> {
 }
 
 pub(super) async fn run(args: ListenArgs) -> Result<(), String> {
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = Shutdown::on_signals(Duration::ZERO)?;
     let secret = args.secret.clone().unwrap_or_else(new_secret);
     Webhook::new(secret.expose_secret()).map_err(|_| "--secret must be whsec_ and Base64")?;
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -4,7 +4,9 @@ mod analytics;
 mod audit;
 mod demo;
 mod dev;
+mod doctor;
 mod embedded;
+mod health;
 mod keys;
 mod ledger;
 mod listen;
@@ -18,7 +20,10 @@ use bson::{DateTime, doc};
 
 use crate::{
     app,
-    config::{AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, StockCommand, WebhooksCommand},
+    config::{
+        AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, StockCommand, WebhooksCommand,
+        settings_file,
+    },
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
         wallet::rates::{self, Card},
@@ -38,6 +43,12 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Dev(args) => dev::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate(args) => migrate(&args).await,
+        Command::Health(args) => health::ask(&args.url).await,
+        Command::Doctor(args) => return doctor::run(*args).await,
+        Command::Settings => {
+            print!("{}", settings_file());
+            Ok(())
+        }
         Command::Audit(command) => return audit::run(command).await,
         Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
         Command::Stock(StockCommand::Check(stores)) => ledger::check_stock(&stores).await,

@@ -1,6 +1,10 @@
 //! API and worker.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::Router;
 use tokio::{
@@ -16,37 +20,69 @@ use crate::{
     platform::{http, open_files},
 };
 
-/// Resolves at SIGTERM or SIGINT, for everybody who holds a clone.
+/// How far a process is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Not at all.
+    Running,
+    /// It still answers, but asks whoever sends it requests to go elsewhere.
+    Leaving,
+    /// It takes nothing new.
+    Stopping,
+}
+
+/// Says when the process has to end, to everybody who holds a clone.
 #[derive(Clone, Debug)]
-pub(super) struct Shutdown(watch::Receiver<bool>);
+pub(super) struct Shutdown(watch::Receiver<Stage>);
 
 impl Shutdown {
-    /// Listens to the signals.
-    pub(super) fn on_signals() -> Result<Self, String> {
+    /// Listens to the signals. SIGTERM comes from whoever also takes the process out of a balancer, so it leaves `notice` for
+    /// that; SIGINT comes from a terminal, and a second signal from somebody who has no patience: they stop it at once.
+    pub(super) fn on_signals(notice: Duration) -> Result<Self, String> {
         let failed = |error| format!("signals can't be listened to: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let (sender, receiver) = watch::channel(false);
+        let (sender, receiver) = watch::channel(Stage::Running);
         tokio::spawn(async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            let _ = sender.send(true);
+            tokio::select! {
+                _ = terminate.recv() => {
+                    let _ = sender.send(Stage::Leaving);
+                    tokio::select! {
+                        () = tokio::time::sleep(notice) => {}
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                }
+                _ = interrupt.recv() => {}
+            }
+            let _ = sender.send(Stage::Stopping);
             sender.closed().await;
         });
         Ok(Self(receiver))
     }
 
     /// One that is triggered by the sender.
-    pub(super) const fn on(receiver: watch::Receiver<bool>) -> Self {
+    pub(super) const fn on(receiver: watch::Receiver<Stage>) -> Self {
         Self(receiver)
     }
 
-    pub(super) async fn wait(mut self) {
-        let _ = self.0.wait_for(|stop| *stop).await;
+    /// Resolves when nothing new is to be taken.
+    pub(super) async fn wait(self) {
+        self.reach(Stage::Stopping).await;
+    }
+
+    /// Resolves when the end is known, at the latest with [`Shutdown::wait`].
+    async fn announced(self) {
+        self.reach(Stage::Leaving).await;
+    }
+
+    async fn reach(mut self, stage: Stage) {
+        let _ = self.0.wait_for(|reached| *reached >= stage).await;
     }
 }
 
 pub(super) async fn api(config: Config) -> Result<(), String> {
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = Shutdown::on_signals(config.drain())?;
     let app = start(config).await?;
     let listener = listen(app.config.http_addr).await?;
     tracing::info!(address = %app.config.http_addr, "api is up");
@@ -55,12 +91,14 @@ pub(super) async fn api(config: Config) -> Result<(), String> {
 }
 
 pub(super) async fn worker(config: Config) -> Result<(), String> {
-    let shutdown = Shutdown::on_signals()?;
+    // Nobody sends it requests: what it has is finished, and nothing new claimed, from the signal on.
+    let shutdown = Shutdown::on_signals(Duration::ZERO)?;
     let app = start(config).await?;
     let sealer = sealer_of(&app)?;
     if let Some(address) = app.config.metrics_addr {
-        serve_in_background(address, app.metrics_router(), shutdown.clone()).await?;
+        serve_until_the_end(address, app.worker_router()).await?;
     }
+    announce(&app, &shutdown);
     tracing::info!("worker is up");
     run_worker(&app, &sealer, shutdown).await;
     Ok(())
@@ -74,21 +112,30 @@ fn sealer_of(app: &App) -> Result<Arc<Sealer>, String> {
     })
 }
 
-/// The worker, the sealer, the relay and the scheduler, from the moment at which time is the database's.
+/// From the moment at which the end is known `/readyz` says so.
+fn announce(app: &App, shutdown: &Shutdown) {
+    let (leaving, announced) = (app.leaving(), shutdown.clone().announced());
+    tokio::spawn(async move {
+        announced.await;
+        leaving.store(true, Ordering::Relaxed);
+    });
+}
+
+/// The worker, the sealer, the relay and the scheduler, from the moment at which time is the database's. They need no notice.
 async fn run_worker(app: &App, sealer: &Sealer, shutdown: Shutdown) {
     tokio::select! {
         () = app.clock_synced() => {}
-        () = shutdown.clone().wait() => return,
+        () = shutdown.clone().announced() => return,
     }
     let relay = app.relay();
     let worker = app.worker();
     let scheduler = app.scheduler();
     let work = async {
         tokio::join!(
-            worker.run(shutdown.clone().wait()),
-            sealer.run(shutdown.clone().wait()),
-            relay.run(shutdown.clone().wait()),
-            scheduler.run(shutdown.clone().wait())
+            worker.run(shutdown.clone().announced()),
+            sealer.run(shutdown.clone().announced()),
+            relay.run(shutdown.clone().announced()),
+            scheduler.run(shutdown.clone().announced())
         )
     };
     tokio::select! {
@@ -98,7 +145,7 @@ async fn run_worker(app: &App, sealer: &Sealer, shutdown: Shutdown) {
 }
 
 pub(super) async fn all(config: Config) -> Result<(), String> {
-    let shutdown = Shutdown::on_signals()?;
+    let shutdown = Shutdown::on_signals(config.drain())?;
     let app = start(config).await?;
     let listener = listen(app.config.http_addr).await?;
     tracing::info!(address = %app.config.http_addr, "api and worker are up");
@@ -117,6 +164,7 @@ pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown
 
 /// Serves the API, and follows whose access is ended meanwhile.
 async fn serve(app: &App, listener: TcpListener, shutdown: Shutdown) {
+    announce(app, &shutdown);
     tokio::select! {
         () = http::serve(listener, app.router(), shutdown.wait(), grace(app)) => {}
         () = app.users.follow_access() => {}
@@ -134,9 +182,10 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| format!("{address} can't be listened on: {error}"))
 }
 
-async fn serve_in_background(address: SocketAddr, router: Router, shutdown: Shutdown) -> Result<(), String> {
+/// A worker shows how it is for as long as it finishes what it has.
+async fn serve_until_the_end(address: SocketAddr, router: Router) -> Result<(), String> {
     let listener = listen(address).await?;
-    tokio::spawn(async move { http::serve(listener, router, shutdown.wait(), Duration::from_secs(1)).await });
+    tokio::spawn(http::serve(listener, router, std::future::pending(), Duration::ZERO));
     Ok(())
 }
 

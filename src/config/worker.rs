@@ -115,6 +115,12 @@ impl Config {
         called.map(|at| at.call_deadline).chain(mail).fold(all_others, Duration::max)
     }
 
+    /// See [`Config::drain_ms`].
+    #[must_use]
+    pub const fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
     /// How long what runs has at SIGTERM.
     #[must_use]
     pub fn shutdown(&self) -> Duration {

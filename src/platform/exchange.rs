@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod client;
 mod file;
+mod knock;
 mod ours;
 mod redaction;
 mod smtp;
@@ -25,6 +26,7 @@ pub use address::{LookUp, Reach, URL_CHARS_MAX, UrlFault, check_url, system_look
 pub use body::{Body, read_body};
 pub use client::Exchange;
 pub use file::{Expected, FileSink, PIECE_BYTES, Received, is_page};
+pub use knock::knock;
 pub use redaction::Redaction;
 pub use smtp::{MESSAGE_BYTES_MAX, MailAnswer, MailReply, Smtp, SmtpServer, SmtpStep};
 

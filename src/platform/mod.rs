@@ -23,6 +23,7 @@ pub mod money;
 pub mod mongo;
 pub mod open_files;
 pub mod orphans;
+pub mod process_metrics;
 pub mod rate_limit;
 pub mod redis;
 pub mod rewrap;

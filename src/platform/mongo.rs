@@ -1,5 +1,8 @@
 //! The database: connecting, indexes, and errors told apart by code and label, never by text.
 
+mod definitions;
+mod pool;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use bson::{Document, doc};
@@ -11,6 +14,8 @@ use mongodb::{
     options::{Acknowledgment, ClientOptions, IndexOptions, ReadConcern, WriteConcern},
 };
 use serde::de::DeserializeOwned;
+
+pub use definitions::{IndexDifferences, compare_indexes};
 
 /// How long a call waits for a primary before it says that the database is away.
 pub const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +37,7 @@ pub async fn connect(uri: &str) -> Result<Database> {
     options.connect_timeout.get_or_insert(Duration::from_secs(3));
     options.max_pool_size.get_or_insert(64);
     options.heartbeat_freq.get_or_insert(Duration::from_secs(5));
+    options.cmap_event_handler = Some(pool::observe());
     options.write_concern = Some(durable());
     options.read_concern = Some(ReadConcern::majority());
     let name = options.default_database.clone().unwrap_or_else(|| DEFAULT_DATABASE.into());

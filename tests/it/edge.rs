@@ -468,7 +468,7 @@ async fn health_readiness_and_metrics_tell_how_it_is() {
         "waybill_http_request_seconds_count{route=\"/orders/create\",method=\"POST\",status=\"201\"}",
         "waybill_http_request_seconds_count{route=\"unmatched\",method=\"GET\",status=\"404\"}",
         "waybill_jobs_total{queue=\"parcelx-orders-queue\",result=\"done\"}",
-        "waybill_provider_call_seconds_count{operation=\"create_order\",outcome=\"done\"}",
+        "waybill_provider_call_seconds_count{provider=\"parcelx\",operation=\"create_order\",outcome=\"done\"}",
         "waybill_batch_size_count{lane=\"api\"}",
     ] {
         assert!(metrics.text.contains(line), "{line} is not in\n{}", metrics.text);

@@ -187,6 +187,14 @@ impl EventStatsReader {
         Ok(Duration::from_millis(lag_ms as u64))
     }
 
+    /// About how many entries are in the outbox.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn depth(&self) -> mongodb::error::Result<u64> {
+        self.db.collection::<Document>(OUTBOX).estimated_document_count().max_time(READ_TIME_MAX).await
+    }
+
     /// Sets the gauges that tell what was read.
     pub fn show(&self, stats: &EventStats) {
         metrics::gauge!("waybill_events_unrelayed").set(stats.unrelayed as f64);

@@ -206,8 +206,9 @@ impl Mailer {
 
     fn note(&self, letter: &Letter, mail_id: &str, outcome: &Outcome, reply: &MailReply) {
         let verdict = outcome.verdict();
-        metrics::histogram!("waybill_provider_call_seconds", "operation" => OPERATION, "outcome" => verdict.outcome)
-            .record(reply.record.latency_ms as f64 / 1_000.0);
+        metrics::histogram!("waybill_provider_call_seconds",
+            "provider" => PROVIDER, "operation" => OPERATION, "outcome" => verdict.outcome)
+        .record(reply.record.latency_ms as f64 / 1_000.0);
         match outcome {
             Outcome::Taken => count(letter, "sent"),
             Outcome::NotTaken { code, message } => {

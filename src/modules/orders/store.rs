@@ -55,6 +55,9 @@ impl OrderStore {
                 .partial(doc! { "liveReference": { "$exists": true } }),
             Index::new(ORDERS, "owner", doc! { "userId": 1, "_id": -1 }),
             Index::new(ORDERS, "owner_status", doc! { "userId": 1, "status": 1, "_id": -1 }),
+            // For whoever looks after them; small, because few need it.
+            Index::new(ORDERS, "attention", doc! { "status": 1, "_id": 1 })
+                .partial(doc! { "status": OrderStatus::NeedsAttention.as_str() }),
             Index::new(ORDERS, "tenant", doc! { "tenantId": 1, "_id": -1 })
                 .partial(doc! { "tenantId": { "$exists": true } }),
         ];
@@ -63,6 +66,15 @@ impl OrderStore {
 
     fn orders(&self) -> Collection<Order> {
         self.db.collection(ORDERS)
+    }
+
+    /// How many orders wait for a person, counted to a hundred thousand.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn count_needing_attention(&self) -> Result<u64> {
+        let waiting = doc! { "status": OrderStatus::NeedsAttention.as_str() };
+        self.orders().count_documents(waiting).limit(100_000).max_time(READ_TIME_MAX).await
     }
 
     /// An order of `user_id`.

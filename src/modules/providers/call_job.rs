@@ -300,7 +300,7 @@ impl<J: CallJob> CallJobHandler<J> {
             jitter: rand::random(),
         };
         metrics::histogram!("waybill_provider_call_seconds",
-            "operation" => operation, "outcome" => concluded.verdict().outcome)
+            "provider" => self.job.provider().name(), "operation" => operation, "outcome" => concluded.verdict().outcome)
         .record(concluded.record.latency_ms as f64 / 1000.0);
         self.dispatch.heed(&lease.permit, subject_id, &answer, &concluded.outcome).await;
         concluded

@@ -36,6 +36,7 @@ pub use retry::{Retried, RetryJob};
 pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;
 pub use worker::{Worker, WorkerParts, WorkerSettings};
+pub use workers::Beat;
 
 /// The collection of jobs.
 pub const JOBS: &str = "jobs";

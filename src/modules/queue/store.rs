@@ -353,6 +353,18 @@ impl QueueStore {
         })
     }
 
+    /// Since when the job that has waited longest is due, of the first [`COUNT_MAX`]; none where none is.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn oldest_due(&self, queue: &str, now: DateTime) -> Result<Option<DateTime>> {
+        let due = doc! { "queue": queue, "state": "ready", "runAt": { "$lte": now } };
+        let oldest = doc! { "_id": null, "oldest": { "$min": "$runAt" } };
+        let stages = [doc! { "$match": due }, doc! { "$limit": COUNT_MAX as i64 }, doc! { "$group": oldest }];
+        let mut found = self.jobs().aggregate(stages).max_time(READ_TIME_MAX).await?;
+        Ok(found.try_next().await?.and_then(|found| found.get_datetime("oldest").ok().copied()))
+    }
+
     /// Jobs of a queue that are bound to an account and have not ended, at most `at_most` of them; counted from the index.
     ///
     /// # Errors

@@ -24,21 +24,22 @@ const APART_MS_MAX: i64 = 2_000;
 /// What a worker last said of itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Beat {
+pub struct Beat {
+    /// `wrk_...`
     #[serde(rename = "_id")]
-    pub(super) worker_id: String,
+    pub worker_id: String,
     /// Its first word.
     #[serde(default)]
-    pub(super) since: Option<DateTime>,
+    pub since: Option<DateTime>,
     /// How far its clock is ahead of the primary's.
     #[serde(default)]
-    pub(super) ahead_ms: Option<i64>,
+    pub ahead_ms: Option<i64>,
     /// Which primary that was.
     #[serde(default)]
-    pub(super) primary: Option<String>,
+    pub primary: Option<String>,
     /// Whether it claims.
     #[serde(default)]
-    pub(super) in_step: bool,
+    pub in_step: bool,
 }
 
 impl Beat {
@@ -92,7 +93,10 @@ impl QueueStore {
     }
 
     /// What the workers that are alive said last.
-    pub(super) async fn list_alive(&self) -> Result<Vec<Beat>> {
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_alive(&self) -> Result<Vec<Beat>> {
         let alive = doc! { "$expr": { "$gte": ["$seenAt", ago(WORKER_SILENT_MAX)] } };
         self.db.collection::<Beat>(WORKERS).find(alive).max_time(READ_TIME_MAX).await?.try_collect().await
     }

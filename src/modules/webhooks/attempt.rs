@@ -462,7 +462,7 @@ impl DeliverEvent {
         crash::point("answered");
         let outcome = judge(&answer);
         metrics::histogram!("waybill_provider_call_seconds",
-            "operation" => OPERATION, "outcome" => outcome.verdict().outcome)
+            "provider" => PROVIDER, "operation" => OPERATION, "outcome" => outcome.verdict().outcome)
         .record(record.latency_ms as f64 / 1_000.0);
         let endpoint_id = begun.call.account_id.clone();
         let ended = Ended { call: begun.call, record, outcome, was_probe: begun.was_probe };

@@ -271,12 +271,26 @@ impl Smtp {
         MailReply { answer, record: record(outbound.redaction, &end, started) }
     }
 
-    async fn converse(
-        &self,
-        envelope: &Envelope,
-        message: &[u8],
-        at: &Mutex<SmtpStep>,
-    ) -> Result<(AsyncSmtpConnection, Response), lettre::transport::smtp::Error> {
+    /// Connects, agrees on TLS, signs in and says goodbye, as far as the server is set up for it; gives how long that took.
+    ///
+    /// # Errors
+    /// In words: at which step it ended.
+    pub async fn try_out(&self) -> Result<Duration, String> {
+        let (began, at) = (Instant::now(), Mutex::new(SmtpStep::Connect));
+        let opened = until(began + self.deadline, self.open(&at)).await;
+        let failed = |why: String| format!("{} fails at {}: {why}", self.address(), at.lock().as_str());
+        match opened {
+            Some(Ok(mut connection)) => {
+                let took = began.elapsed();
+                let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
+                Ok(took)
+            }
+            Some(Err(error)) => Err(failed(error.to_string())),
+            None => Err(failed("not in time".into())),
+        }
+    }
+
+    async fn open(&self, at: &Mutex<SmtpStep>) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
         let SmtpServer { host, port, tls, credentials } = &self.server;
         let reach = |step| *at.lock() = step;
         let wrapped = self.tls.clone().filter(|_| *tls == Tls::Wrapped);
@@ -291,6 +305,17 @@ impl Smtp {
             reach(SmtpStep::Auth);
             connection.auth(MECHANISMS, credentials).await?;
         }
+        Ok(connection)
+    }
+
+    async fn converse(
+        &self,
+        envelope: &Envelope,
+        message: &[u8],
+        at: &Mutex<SmtpStep>,
+    ) -> Result<(AsyncSmtpConnection, Response), lettre::transport::smtp::Error> {
+        let reach = |step| *at.lock() = step;
+        let mut connection = self.open(at).await?;
         reach(SmtpStep::Mail);
         connection.command(Mail::new(envelope.from().cloned(), Vec::new())).await?;
         reach(SmtpStep::Rcpt);

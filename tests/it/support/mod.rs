@@ -512,6 +512,7 @@ pub fn test_flags(
         "--lease-ms=5000".to_owned(),
         "--heartbeat-ms=1000".to_owned(),
         "--shutdown-ms=10000".to_owned(),
+        "--drain-ms=0".to_owned(),
     ];
     all.extend(gateway::gateway_flags(carrier));
     all.extend(kyc::idcheck_flags(carrier));
@@ -527,9 +528,17 @@ pub fn test_flags(
 
 /// Serves the API of `app` on a free port.
 pub async fn serve(app: &App) -> String {
+    serve_router(app.router()).await
+}
+
+/// Serves what a worker shows at METRICS_ADDR on a free port.
+pub async fn serve_worker(app: &App) -> String {
+    serve_router(app.worker_router()).await
+}
+
+async fn serve_router(router: axum::Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let router = app.router();
     tokio::spawn(async move {
         waybill::platform::http::serve(listener, router, std::future::pending(), Duration::from_secs(1)).await;
     });

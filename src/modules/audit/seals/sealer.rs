@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Document, doc};
 use mongodb::{ClientSession, Database, options::ReadConcern};
 use tokio::sync::Mutex;
 
@@ -20,10 +19,7 @@ use super::{
 };
 use crate::{
     modules::audit::proof::{Anchor, CommitmentKey, Leaf, NotSigned, PublicKeys, Scopes, Seal, SealHeader, SigningKey},
-    platform::{
-        batch::SEAL_QUEUE, clock::Clock, crash, exchange::Exchange, mongo, orphans, sealing::SealingKeys,
-        singleton::Singleton,
-    },
+    platform::{clock::Clock, crash, exchange::Exchange, mongo, orphans, sealing::SealingKeys, singleton::Singleton},
 };
 
 /// A transaction waits at most so long for its commit.
@@ -314,10 +310,7 @@ impl Sealer {
 
     /// Says once that records wait for their seal although somebody seals.
     async fn look_for_overdue(&self, known: bool) -> Result<bool, SealError> {
-        let queue = self.db.collection::<Document>(SEAL_QUEUE);
-        let oldest = queue.find_one(doc! {}).sort(doc! { "_id": 1 }).projection(doc! { "at": 1 }).await?;
-        let at_ms = oldest.and_then(|entry| entry.get_datetime("at").ok().map(|at| at.timestamp_millis()));
-        let waited_ms = at_ms.map_or(0, |at_ms| self.clock.now_ms().saturating_sub(at_ms).max(0));
+        let waited_ms = self.store.queue_age_ms(self.clock.now_ms()).await?;
         metrics::gauge!("waybill_audit_seal_queue_oldest_seconds").set(waited_ms as f64 / 1_000.0);
         let overdue = waited_ms > OVERDUE.as_millis() as i64;
         if overdue && !known {

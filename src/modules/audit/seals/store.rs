@@ -14,6 +14,7 @@ use super::{
     queue::RecordKey,
 };
 use crate::platform::{
+    batch::SEAL_QUEUE,
     ids::time_of_id,
     mongo::{self, Index},
 };
@@ -153,6 +154,26 @@ impl SealStore {
             }
         }
         Ok(sealed)
+    }
+
+    /// About how many records wait for their seal.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn queue_depth(&self) -> Result<u64> {
+        self.db.collection::<Document>(SEAL_QUEUE).estimated_document_count().max_time(mongo::READ_TIME_MAX).await
+    }
+
+    /// How long the record that has waited longest has waited for its seal at `now_ms`; zero where none waits.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn queue_age_ms(&self, now_ms: i64) -> Result<i64> {
+        let queue = self.db.collection::<Document>(SEAL_QUEUE);
+        let oldest = queue.find_one(doc! {}).sort(doc! { "_id": 1 }).projection(doc! { "at": 1 });
+        let oldest = oldest.max_time(mongo::READ_TIME_MAX).await?;
+        let at_ms = oldest.and_then(|entry| entry.get_datetime("at").ok().map(|at| at.timestamp_millis()));
+        Ok(at_ms.map_or(0, |at_ms| now_ms.saturating_sub(at_ms).max(0)))
     }
 
     /// The latest time (ms) that the id of a sealed record carries; 0 where nothing is sealed.

@@ -108,6 +108,14 @@ impl Accounts {
     /// What the driver says.
     pub async fn facts(&self) -> Result<Vec<AccountFacts>> {
         self.ensure_listed().await?;
+        self.known_facts().await
+    }
+
+    /// The same, for somebody who looks and changes nothing: accounts of the environment are not listed for that.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn known_facts(&self) -> Result<Vec<AccountFacts>> {
         let fields = doc! { "provider": 1, "status": 1, "ownerUserId": 1, "limits": 1 };
         let accounts = self.accounts.clone_with_type::<StoredFacts>();
         let found = accounts.find(doc! { "provider": { "$gt": "" } }).projection(fields);

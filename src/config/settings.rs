@@ -1,0 +1,67 @@
+//! Every setting of the API and the worker as a file, as docker-compose and systemd read them: `waybill settings`.
+
+use clap::{Arg, CommandFactory};
+
+use super::Cli;
+
+/// Lines of the file are about so long.
+const LINE_CHARS: usize = 120;
+
+/// One setting, as `waybill all --help` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: String,
+    /// What it is.
+    pub help: String,
+    /// What holds where nobody says otherwise.
+    pub default: Option<String>,
+    /// Its value is shown to nobody.
+    pub is_secret: bool,
+}
+
+impl Setting {
+    fn of(arg: &Arg) -> Option<Self> {
+        let name = arg.get_env()?.to_str()?.to_owned();
+        let default = arg.get_default_values().iter().filter_map(|value| value.to_str()).collect::<Vec<_>>().join(",");
+        Some(Self {
+            name,
+            help: arg.get_help().map(ToString::to_string).unwrap_or_default(),
+            default: Some(default).filter(|default| !default.is_empty()),
+            is_secret: arg.is_hide_env_values_set(),
+        })
+    }
+}
+
+/// Every setting of the API and the worker; those that only tests use are not among them.
+#[must_use]
+pub fn settings() -> Vec<Setting> {
+    let cli = Cli::command();
+    let all = cli.find_subcommand("all").map(|all| all.get_arguments().collect::<Vec<_>>()).unwrap_or_default();
+    cli.get_arguments().chain(all).filter(|arg| !arg.is_hide_set()).filter_map(Setting::of).collect()
+}
+
+/// The settings as a file of variables, each commented out with its default and with its meaning above.
+#[must_use]
+pub fn settings_file() -> String {
+    let one = |setting: &Setting| {
+        let help = wrapped(&setting.help);
+        format!("{help}#{}={}\n", setting.name, setting.default.as_deref().unwrap_or_default())
+    };
+    settings().iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// As lines of a comment.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::from("#")];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < LINE_CHARS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("# {word}")),
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
