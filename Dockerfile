@@ -1,19 +1,20 @@
-# Both programs in one image: `waybill` is the entry point, `waybill-simulators` lies beside it.
+# Both programs in one image: `waybill` is the entry point, `waybill-simulators` lies beside it. There is no shell in it.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
-RUN cargo build --release --locked --bins
+RUN CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --release --locked --bins \
+    && mkdir /empty
 
-FROM debian:bookworm-slim
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin waybill
+# glibc, certificates, and a user who is nobody (65532).
+FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /build/target/release/waybill /build/target/release/waybill-simulators /usr/local/bin/
+COPY --from=build --chown=65532:65532 /empty /var/lib/waybill
 COPY LICENSE /usr/share/doc/waybill/LICENSE
-USER 10001:10001
-EXPOSE 8080
+USER 65532:65532
+EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
+# Of the API; a worker is asked at METRICS_ADDR.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["waybill", "health"]
 ENTRYPOINT ["waybill"]
 CMD ["--help"]

@@ -31,6 +31,7 @@ mod catalog;
 mod checkout;
 mod clients;
 mod checkout_payments;
+mod deploy;
 mod edge;
 mod events;
 mod faults;
