@@ -15,8 +15,7 @@ const VERSION_MIN: (u32, u32) = (6, 0);
 const LIFETIME_S: i64 = 15;
 /// A reconciliation reads one snapshot.
 const SNAPSHOT_WINDOW_S: i64 = 300;
-const DISK_PERCENT_WARNING: f64 = 80.0;
-const DISK_PERCENT_PROBLEM: f64 = 90.0;
+const DISK_PERCENT_MAX: f64 = 85.0;
 /// Of the host's clock against the database's.
 const CLOCK_MS_WARNING: i64 = 1_000;
 const UNAUTHORIZED: i32 = 13;
@@ -169,9 +168,7 @@ async fn disk(db: &Database, findings: &mut Findings) {
     let percent = used * 100.0 / total;
     let says = format!("The database's disk is {percent:.0}% full.");
     let advice = "Enlarge it, or shorten RETENTION_PROVIDER_CALLS_DAYS; a full disk stops everything.";
-    if percent >= DISK_PERCENT_PROBLEM {
-        findings.problem("mongodb.disk", says, advice);
-    } else if percent >= DISK_PERCENT_WARNING {
+    if percent >= DISK_PERCENT_MAX {
         findings.warn("mongodb.disk", says, advice);
     } else {
         findings.ok("mongodb.disk", says);

@@ -107,6 +107,7 @@ async fn what_is_wrong_is_named_with_what_to_do() {
         "--redis-url=redis://127.0.0.1:1",
         "--smtp-url=smtp://127.0.0.1:1",
         "--mail-from=a@example.com",
+        "--mail-deadline-ms=2000",
         "--public-url=http://example.com",
         "--sealing-key=1111111111111111111111111111111111111111111111111111111111111111",
         "--audit-signing-key=1111111111111111111111111111111111111111111111111111111111111111",
