@@ -44,7 +44,8 @@ pub async fn prepare_again(db: &Database) {
     let (first, others) = collections().split_first().map(|(first, others)| (*first, others.to_vec())).unwrap();
     let others = others.iter().map(|name| doc! { "$unionWith": { "coll": name, "pipeline": some(name).to_vec() } });
     let pipeline: Vec<Document> = some(first).into_iter().chain(others).collect();
-    let filled = db.collection::<Document>(first).aggregate(pipeline).read_concern(ReadConcern::local());
+    let first = db.collection::<Document>(first);
+    let filled = first.aggregate(pipeline).read_concern(ReadConcern::local());
     let filled: Vec<Document> = filled.await.unwrap().try_collect().await.unwrap();
     let emptied = filled.iter().map(|found| {
         let collection = db.collection::<Document>(found.get_str("name").unwrap());
