@@ -44,6 +44,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/analytics/earnings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was sold by checkouts, by day and currency: of a merchant's own products; for a manager of those that members put on sale in
+         *     the tenant; for finance and administrators of all; of one merchant where it is asked for. What is relayed counts, so the last
+         *     seconds may be missing.
+         */
+        get: operations["list_earnings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/audit/events": {
         parameters: {
             query?: never;
@@ -473,8 +494,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Buys all of a cart or nothing, at the catalog's prices. Safe to repeat with the same `clientOrderId`. Customers pay from their wallet;
-         *     a merchant's server checks out its own products for customers that it names and that have paid elsewhere.
+         * Buys all of a cart or nothing, at the catalog's prices. Safe to repeat with the same `clientOrderId`. Customers pay from their wallet or
+         *     at the gateway, whose page is in `payment.url` a moment later; a merchant's server checks out its own products for customers that it
+         *     names, who have paid elsewhere or pay at the gateway.
          */
         post: operations["check_out"];
         delete?: never;
@@ -493,8 +515,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Takes back a checkout that you asked for, before it is completed: its stock comes back, and what was taken from your wallet. What was
-         *     paid elsewhere the merchant gives back. Safe to repeat.
+         * Takes back a checkout that you asked for: its stock comes back, and what was taken from your wallet. Where orders carry it out, these are
+         *     cancelled first (`cancelling`); what was shipped can't be taken back. What was paid
+         *     at the gateway goes back from there; what was paid elsewhere the merchant gives back. Safe to repeat.
          */
         post: operations["cancel_checkout"];
         delete?: never;
@@ -530,6 +553,44 @@ export interface paths {
         /** One checkout: a customer's own, or one of a merchant's products. */
         get: operations["get_checkout"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/checkouts/{checkoutId}/fulfil": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sends again what of a checkout of your products came to nothing (`parts`), by your settings of today, once you have put right what was
+         *     wrong. What was placed is never placed twice. Safe to repeat.
+         */
+        post: operations["fulfil_checkout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/customers/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What you keep for your checkouts: name, telephone number and addresses. */
+        get: operations["get_customer"];
+        /** Replaces what you keep for your checkouts. Checkouts of before stay as they are. */
+        put: operations["put_customer"];
         post?: never;
         delete?: never;
         options?: never;
@@ -680,6 +741,27 @@ export interface paths {
         /** A user's balance, now or at a moment in the past. */
         get: operations["get_user_wallet"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fulfilment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What follows from your paid checkouts; where nothing does, a paid one is completed. */
+        get: operations["get_fulfilment"];
+        /**
+         * Sets up what follows from your paid checkouts: an order with your ERP, one with your carrier, both or none. What was sent stays as it
+         *     is; what is sent from now on, also again, goes by these.
+         */
+        put: operations["put_fulfilment"];
         post?: never;
         delete?: never;
         options?: never;
@@ -1024,7 +1106,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Categories of what is offered, and how many products each has. */
+        /** Categories of what is offered, and how many products each has; a change shows a moment later. */
         get: operations["list_categories"];
         put?: never;
         post?: never;
@@ -1290,8 +1372,31 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether requests can be served; names what is down. Without Redis, and while events wait for a worker, they can. */
+        /**
+         * Whether requests can be served; names what is down. Without Redis, and while events wait for a worker, they can. A process that
+         *     is about to end serves them still, and says here that the next ones should go elsewhere.
+         */
         get: operations["ready"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/recommendations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Products that at least two other buyers have bought who also bought what you did; not those that you have asked for yourself. What others
+         *     buy shows after ten minutes at the latest.
+         */
+        get: operations["list_recommendations"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2356,6 +2461,8 @@ export interface components {
             name?: string | null;
             parcel?: components["schemas"]["ParcelRequest"] | null;
             price?: components["schemas"]["PriceRequest"] | null;
+            /** @description All that there are in other currencies from now on. */
+            prices?: components["schemas"]["PriceRequest"][] | null;
             status?: components["schemas"]["ProductStatus"] | null;
         };
         /**
@@ -2393,6 +2500,15 @@ export interface components {
          * @enum {string}
          */
         CheckStatus: "pending" | "passed" | "name_mismatch" | "failed" | "inconclusive" | "unavailable";
+        CheckoutCancellationResponse: {
+            requestedAt: components["schemas"]["Rfc3339Time"];
+            status: components["schemas"]["CheckoutCancellationStatus"];
+        };
+        /**
+         * @description Where a cancellation is that waits for orders.
+         * @enum {string}
+         */
+        CheckoutCancellationStatus: "requested" | "refused" | "done";
         CheckoutItemResponse: {
             productId: string;
             productName: string;
@@ -2421,11 +2537,12 @@ export interface components {
             nextCursor?: string | null;
         };
         CheckoutPaymentResponse: {
+            expiresAt?: components["schemas"]["Rfc3339Time"] | null;
             method: components["schemas"]["PaymentMethod"];
             /** @description Of an external payment. */
             paymentId?: string | null;
             status: components["schemas"]["PaymentStatus"];
-            /** @description Where to pay; null where there is nothing to pay any more. */
+            /** @description Where to pay, for who asked for the checkout; null before the gateway has a page, and where there is nothing to pay any more. */
             url?: string | null;
         };
         /** @description `POST /checkout` */
@@ -2435,14 +2552,18 @@ export interface components {
              * @example c-1001
              */
             clientOrderId: string;
+            currency?: components["schemas"]["Currency"] | null;
             customer: components["schemas"]["BuyerRequest"];
             /** @description What is bought: products of one merchant, in one currency. */
             items: components["schemas"]["CartLineRequest"][];
             payment: components["schemas"]["PaymentRequest"];
+            /** @default normal */
+            priority: components["schemas"]["Priority"] | null;
             shippingAddress: components["schemas"]["ShippingAddressRequest"];
         };
         /** @description A checkout. */
         CheckoutResponse: {
+            cancellation?: components["schemas"]["CheckoutCancellationResponse"] | null;
             /** @example chk_0198f0c2b1e07c3e8a41b5d0f3a2c4e6 */
             checkoutId: string;
             clientOrderId: string;
@@ -2450,9 +2571,12 @@ export interface components {
             customer?: components["schemas"]["BuyerResponse"] | null;
             items: components["schemas"]["CheckoutItemResponse"][];
             orderNumber: string;
-            /** @description Orders that carry it out, `ord_...`. */
+            /** @description All orders that were made for it, `ord_...`. */
             orders: string[];
+            /** @description What carries it out, as the merchant has set up; empty until it is sent. */
+            parts: components["schemas"]["PartResponse"][];
             payment: components["schemas"]["CheckoutPaymentResponse"];
+            priority: components["schemas"]["Priority"];
             /** @description The merchant. */
             sellerId: string;
             shippingAddress?: components["schemas"]["ShippingAddressResponse"] | null;
@@ -2464,7 +2588,7 @@ export interface components {
          * @description Where a checkout is.
          * @enum {string}
          */
-        CheckoutStatus: "pending" | "paid" | "completed" | "payment_failed" | "cancelled";
+        CheckoutStatus: "pending" | "paid" | "completed" | "payment_failed" | "cancelled" | "needs_attention" | "cancelling";
         /** @description `PATCH /orders/{orderId}/comment` */
         CommentRequest: {
             /**
@@ -2589,6 +2713,8 @@ export interface components {
             name: string;
             parcel?: components["schemas"]["ParcelRequest"] | null;
             price: components["schemas"]["PriceRequest"];
+            /** @description The same in other currencies, each once. */
+            prices?: components["schemas"]["PriceRequest"][] | null;
             /** @description Your article number; it stays, and no other product of yours has it. */
             sku: string;
         };
@@ -2618,6 +2744,25 @@ export interface components {
             /** Format: int64 */
             totalDebit: number;
         };
+        /** @description `PUT /customers/me` */
+        CustomerProfileRequest: {
+            addresses?: components["schemas"]["KeptAddressRequest"][];
+            name: string;
+            /**
+             * @description With the country's code, in any usual spelling.
+             * @example +4930123456
+             */
+            phone?: string | null;
+        };
+        /** @description What a customer keeps. */
+        CustomerProfileResponse: {
+            /** @description In the order that they were sent in; one is the default, unless there is none. */
+            addresses: components["schemas"]["KeptAddressResponse"][];
+            /** @description Null before anything was kept. */
+            name?: string | null;
+            phone?: string | null;
+            updatedAt?: components["schemas"]["Rfc3339Time"] | null;
+        };
         /** @description Who has bought. */
         CustomerRequest: {
             /** @description E-mail. */
@@ -2643,6 +2788,14 @@ export interface components {
         /** @description Days, oldest first. */
         DailyResponse: {
             items: components["schemas"]["DayResponse"][];
+        };
+        /** @description What was sold on one day in one currency. */
+        DayEarningsResponse: components["schemas"]["EarningsSums"] & {
+            /**
+             * @description In UTC.
+             * @example 2026-01-31
+             */
+            day: string;
         };
         /** @description What happened to the orders of one provider on one day. */
         DayResponse: {
@@ -2791,6 +2944,45 @@ export interface components {
             /** @example application/pdf */
             mediaType: string;
             uploadedAt: components["schemas"]["Rfc3339Time"];
+        };
+        /** @description What was sold, by day and currency, and in all. */
+        EarningsResponse: {
+            /** @description Oldest day first; only days on which something was sold or taken back. */
+            items: components["schemas"]["DayEarningsResponse"][];
+            /** @description Of all these days, by currency. */
+            totals: components["schemas"]["EarningsSums"][];
+        };
+        /**
+         * @description Checkouts that were paid, and those of them that were cancelled: a refund counts on the day on which it was made, so a day's `net`
+         *     may be below zero.
+         */
+        EarningsSums: {
+            currency: components["schemas"]["Currency"];
+            /**
+             * Format: int64
+             * @description Minor units.
+             */
+            gross: number;
+            /**
+             * Format: int64
+             * @description `gross` less `refunds`.
+             */
+            net: number;
+            /**
+             * Format: int64
+             * @description Minor units.
+             */
+            refunds: number;
+            /**
+             * Format: int64
+             * @description Checkouts that were paid.
+             */
+            sales: number;
+            /**
+             * Format: int64
+             * @description Checkouts that were paid and then cancelled.
+             */
+            takenBack: number;
         };
         /** @description Endpoints. */
         EndpointListResponse: {
@@ -2943,6 +3135,37 @@ export interface components {
              */
             email: string;
         };
+        /** @description Who carries the parcel. */
+        FulfilmentCarrierRequest: {
+            /** @description A carrier. */
+            provider: components["schemas"]["ProviderName"];
+            service?: components["schemas"]["Service"] | null;
+        };
+        FulfilmentCarrierResponse: {
+            provider: string;
+            service: components["schemas"]["Service"];
+        };
+        /** @description Where the sale is booked. */
+        FulfilmentErpRequest: {
+            /** @description An ERP. */
+            provider: components["schemas"]["ProviderName"];
+        };
+        FulfilmentErpResponse: {
+            provider: string;
+        };
+        /** @description `PUT /fulfilment`: all of it is replaced. */
+        FulfilmentRequest: {
+            carrier?: components["schemas"]["FulfilmentCarrierRequest"] | null;
+            erp?: components["schemas"]["FulfilmentErpRequest"] | null;
+            pickup?: components["schemas"]["PartyRequest"] | null;
+        };
+        /** @description What follows from a paid checkout. */
+        FulfilmentResponse: {
+            carrier?: components["schemas"]["FulfilmentCarrierResponse"] | null;
+            erp?: components["schemas"]["FulfilmentErpResponse"] | null;
+            pickup?: components["schemas"]["PickupResponse"] | null;
+            updatedAt?: components["schemas"]["Rfc3339Time"] | null;
+        };
         /**
          * @description How a customer is addressed.
          * @enum {string}
@@ -3085,6 +3308,25 @@ export interface components {
          * @enum {string}
          */
         JobState: "ready" | "active" | "dead" | "done";
+        /** @description An address to keep. */
+        KeptAddressRequest: {
+            /** @description As `shippingAddress` of a checkout. */
+            address: components["schemas"]["ShippingAddressRequest"];
+            /** @description Whether it is the one that you usually want. Where you say it of none, it is the first. */
+            isDefault?: boolean;
+            /**
+             * @description Your name for it.
+             * @example Home
+             */
+            label?: string | null;
+        };
+        /** @description An address that is kept. */
+        KeptAddressResponse: {
+            /** @description As a checkout takes it. */
+            address: components["schemas"]["ShippingAddressResponse"];
+            isDefault: boolean;
+            label?: string | null;
+        };
         /**
          * @description Where an application is.
          * @enum {string}
@@ -3094,7 +3336,7 @@ export interface components {
          * @description What a transaction is.
          * @enum {string}
          */
-        LedgerKind: "recharge" | "freight_hold" | "freight_capture" | "freight_release" | "freight_refund" | "adjustment" | "transfer" | "reversal" | "purchase" | "purchase_refund";
+        LedgerKind: "recharge" | "freight_hold" | "freight_capture" | "freight_release" | "freight_refund" | "adjustment" | "transfer" | "reversal" | "purchase" | "purchase_refund" | "late_payment" | "gateway_refund";
         /** @description A page of the ledger. */
         LedgerResponse: {
             items: components["schemas"]["TransactionResponse"][];
@@ -3157,18 +3399,24 @@ export interface components {
             orders?: boolean | null;
             payments?: boolean | null;
             reports?: boolean | null;
+            sales?: boolean | null;
+            stock?: boolean | null;
             webhooks?: boolean | null;
         };
         /** @description Which letters the user wants. Those about the account itself are always sent. */
         MailTopicsResponse: {
             /** @description Decisions about the application. */
             kyc: boolean;
-            /** @description An order failed or needs attention. */
+            /** @description An order failed or needs attention; what you have bought. */
             orders: boolean;
             /** @description Money came in. */
             payments: boolean;
             /** @description Reports by the calendar. */
             reports: boolean;
+            /** @description A customer has bought something of yours. */
+            sales: boolean;
+            /** @description Little is left of a product of yours. */
+            stock: boolean;
             /** @description An endpoint was disabled. */
             webhooks: boolean;
         };
@@ -3328,6 +3576,8 @@ export interface components {
             attempts: number;
             cancellation?: components["schemas"]["CancellationResponse"] | null;
             charge?: components["schemas"]["Money"] | null;
+            /** @description The checkout that it carries out. */
+            checkoutId?: string | null;
             clientOrderId: string;
             createdAt: components["schemas"]["Rfc3339Time"];
             failure?: components["schemas"]["StoredFailure"] | null;
@@ -3462,6 +3712,31 @@ export interface components {
             /** Format: int64 */
             weightGrams: number;
         };
+        /**
+         * @description What carries a checkout out.
+         * @enum {string}
+         */
+        PartKind: "erp" | "carrier";
+        /** @description Why a part is where it is. */
+        PartReasonResponse: {
+            /** @description `wallet.insufficient_funds`, `checkout.not_acceptable`, `provider.refused`, ... */
+            code: string;
+            message?: string | null;
+        };
+        /** @description A part of what follows from a checkout. */
+        PartResponse: {
+            /** @description The order that carries it out now. */
+            orderId?: string | null;
+            part: components["schemas"]["PartKind"];
+            provider: string;
+            reason?: components["schemas"]["PartReasonResponse"] | null;
+            status: components["schemas"]["PartStatus"];
+        };
+        /**
+         * @description Where a part is.
+         * @enum {string}
+         */
+        PartStatus: "waiting" | "placed" | "confirmed" | "failed" | "needs_attention" | "cancelling" | "cancelled" | "skipped";
         /** @description A sender or a recipient. */
         PartyRequest: {
             /** @description City. */
@@ -3508,7 +3783,7 @@ export interface components {
          * @description How a checkout is paid.
          * @enum {string}
          */
-        PaymentMethod: "wallet" | "external";
+        PaymentMethod: "gateway" | "wallet" | "external";
         /**
          * @description Who pays for the goods, and when.
          * @enum {string}
@@ -3527,7 +3802,18 @@ export interface components {
          * @description Where a payment is.
          * @enum {string}
          */
-        PaymentStatus: "pending" | "paid" | "failed" | "refunded";
+        PaymentStatus: "pending" | "paid" | "failed" | "refunding" | "refunded";
+        PickupResponse: {
+            city: string;
+            country: string;
+            email?: string | null;
+            line1: string;
+            line2?: string | null;
+            name: string;
+            phone: string;
+            pincode: string;
+            state: string;
+        };
         /** @description `POST /audit/legal-holds` */
         PlaceHoldRequest: {
             /** @description `ord_...` or `usr_...` */
@@ -3557,6 +3843,11 @@ export interface components {
             /** @description ISO 4217. */
             currency: components["schemas"]["Currency"];
         };
+        /**
+         * @description How soon a checkout is to be paid for and carried out.
+         * @enum {string}
+         */
+        Priority: "normal" | "rush";
         /** @description The body of every error answer (RFC 9457, `application/problem+json`). */
         Problem: {
             /** @description `module.reason`, stable. */
@@ -3600,6 +3891,8 @@ export interface components {
             name: string;
             parcel?: components["schemas"]["ParcelResponse"] | null;
             price: components["schemas"]["Money"];
+            /** @description In other currencies. */
+            prices: components["schemas"]["Money"][];
             /** @example prd_0198f0c2b1e07c3e8a41b5d0f3a2c4e6 */
             productId: string;
             /** @description The merchant. */
@@ -3732,6 +4025,10 @@ export interface components {
             relayLagMs: number;
             /** @description `ready`, or `degraded` without Redis or where events wait. */
             status: string;
+        };
+        RecommendationListResponse: {
+            /** @description The best first, 20 at most. */
+            items: components["schemas"]["ProductResponse"][];
         };
         /** @description What was compared, and what does not agree. */
         ReconciliationResponse: {
@@ -4718,7 +5015,7 @@ export interface operations {
                  * @example 2026-01-31
                  */
                 to?: string;
-                /** @description Of this merchant's orders. A merchant sees its own only, a manager those of the tenant. */
+                /** @description Of this merchant. A merchant sees its own only, a manager those of the tenant. */
                 userId?: string;
             };
             header?: never;
@@ -4733,6 +5030,59 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DailyResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    list_earnings: {
+        parameters: {
+            query?: {
+                /**
+                 * @description First day (UTC); 29 days before the last one by default.
+                 * @example 2026-01-31
+                 */
+                from?: string;
+                /**
+                 * @description Last day (UTC); today by default. At most 92 days.
+                 * @example 2026-01-31
+                 */
+                to?: string;
+                /** @description Of this merchant. A merchant sees its own only, a manager those of the tenant. */
+                userId?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EarningsResponse"];
                 };
             };
             401: components["responses"]["Unauthenticated"];
@@ -5464,11 +5814,43 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["Internal"];
-            503: components["responses"]["Unavailable"];
+            /** @description `request.rate_limited`: wait as `Retry-After` says. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `internal`: our fault. Safe to repeat with the same ids; quote the request id if it stays. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `database.unavailable`, `service.overloaded`, `service.timeout` or `service.not_migrated`: repeat it with the same ids after `Retry-After`. */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
         };
     };
     verify_email: {
@@ -5501,9 +5883,36 @@ export interface operations {
                 };
                 content?: never;
             };
-            400: components["responses"]["Unreadable"];
-            413: components["responses"]["TooLarge"];
-            415: components["responses"]["UnsupportedMediaType"];
+            /** @description The body can't be read: `request.not_json`, `request.cut_off` or `request.too_slow`. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `request.too_large`: the body is over the limit, which the detail names. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `request.media_type` or `request.content_encoding`: send what `requestBody` names, not compressed. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description `auth.invalid_link`, or some fields are not acceptable. A page where a form was sent. */
             422: {
                 headers: {
@@ -5511,11 +5920,43 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["Internal"];
-            503: components["responses"]["Unavailable"];
+            /** @description `request.rate_limited`: wait as `Retry-After` says. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `internal`: our fault. Safe to repeat with the same ids; quote the request id if it stays. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `database.unavailable`, `service.overloaded`, `service.timeout` or `service.not_migrated`: repeat it with the same ids after `Retry-After`. */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
         };
     };
     login: {
@@ -5985,11 +6426,43 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["Internal"];
-            503: components["responses"]["Unavailable"];
+            /** @description `request.rate_limited`: wait as `Retry-After` says. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `internal`: our fault. Safe to repeat with the same ids; quote the request id if it stays. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `database.unavailable`, `service.overloaded`, `service.timeout` or `service.not_migrated`: repeat it with the same ids after `Retry-After`. */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
         };
     };
     reset_password_by_link: {
@@ -6022,9 +6495,36 @@ export interface operations {
                 };
                 content?: never;
             };
-            400: components["responses"]["Unreadable"];
-            413: components["responses"]["TooLarge"];
-            415: components["responses"]["UnsupportedMediaType"];
+            /** @description The body can't be read: `request.not_json`, `request.cut_off` or `request.too_slow`. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `request.too_large`: the body is over the limit, which the detail names. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `request.media_type` or `request.content_encoding`: send what `requestBody` names, not compressed. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description `auth.invalid_link`, or some fields are not acceptable. A page where a form was sent. */
             422: {
                 headers: {
@@ -6032,10 +6532,31 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["Internal"];
+            /** @description `request.rate_limited`: wait as `Retry-After` says. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `internal`: our fault. Safe to repeat with the same ids; quote the request id if it stays. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
             /** @description `auth.busy` */
             503: {
                 headers: {
@@ -6043,6 +6564,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
         };
@@ -6198,7 +6720,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckoutResponse"];
                 };
             };
-            /** @description Bought; what follows is under way. */
+            /** @description Bought, or waiting for its payment; what follows is under way. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -6265,7 +6787,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It was cancelled before. */
+            /** @description Asked for before. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6274,7 +6796,7 @@ export interface operations {
                     "application/json": components["schemas"]["CheckoutResponse"];
                 };
             };
-            /** @description Cancelled. */
+            /** @description Cancelled, or its orders are being cancelled: see `status`. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -6394,6 +6916,144 @@ export interface operations {
                 };
             };
             422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    fulfil_checkout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `chk_...` */
+                checkoutId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is under way. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckoutResponse"];
+                };
+            };
+            /** @description It will be sent. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckoutResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description No such checkout of your products. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `checkout.not_fulfillable`, `checkout.nothing_to_fulfil`, `checkout.too_many_orders` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_customer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Empty before anything was kept. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerProfileResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            /** @description You are no customer. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    put_customer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CustomerProfileRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CustomerProfileResponse"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            /** @description You are no customer. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Some fields are not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -6795,6 +7455,79 @@ export interface operations {
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
+        };
+    };
+    get_fulfilment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FulfilmentResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    put_fulfilment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FulfilmentRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FulfilmentResponse"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Some fields are not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            /** @description Try again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     health: {
@@ -8734,6 +9467,31 @@ export interface operations {
             };
         };
     };
+    list_recommendations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecommendationListResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     list_schedules: {
         parameters: {
             query?: never;
@@ -9203,6 +9961,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `users.own_account` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             422: components["responses"]["Invalid"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -9339,11 +10106,43 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["Internal"];
-            503: components["responses"]["Unavailable"];
+            /** @description `request.rate_limited`: wait as `Retry-After` says. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `internal`: our fault. Safe to repeat with the same ids; quote the request id if it stays. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `database.unavailable`, `service.overloaded`, `service.timeout` or `service.not_migrated`: repeat it with the same ids after `Retry-After`. */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
         };
     };
     unsubscribe: {
@@ -9374,11 +10173,43 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
                 };
             };
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["Internal"];
-            503: components["responses"]["Unavailable"];
+            /** @description `request.rate_limited`: wait as `Retry-After` says. */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `internal`: our fault. Safe to repeat with the same ids; quote the request id if it stays. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
+            /** @description `database.unavailable`, `service.overloaded`, `service.timeout` or `service.not_migrated`: repeat it with the same ids after `Retry-After`. */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                    "text/html": string;
+                };
+            };
         };
     };
     list_users: {
@@ -9604,7 +10435,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `users.own_account` */
+            /** @description `users.own_account`; `users.no_mail` where a link was asked for and no mail server is set up */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -9912,6 +10743,15 @@ export interface operations {
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
+            /** @description `webhooks.no_tenant`: a manager without a tenant. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A parameter is not acceptable. */
             422: {
                 headers: {
@@ -10029,6 +10869,15 @@ export interface operations {
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
+            /** @description `webhooks.no_tenant`: a manager without a tenant. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             422: components["responses"]["Invalid"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
@@ -10059,6 +10908,15 @@ export interface operations {
             400: components["responses"]["Unreadable"];
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
+            /** @description `webhooks.no_tenant`: a manager without a tenant. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description There are twenty already (`webhooks.too_many_endpoints`). */
             409: {
                 headers: {
@@ -10406,6 +11264,15 @@ export interface operations {
             };
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
+            /** @description `webhooks.no_tenant`: a manager without a tenant. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A parameter is not acceptable. */
             422: {
                 headers: {
