@@ -22,7 +22,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("checkout", &["audit", "auth", "catalog", "events", "kyc", "orders", "providers", "queue", "wallet"]),
     ("schedules", &["audit", "auth", "events", "queue"]),
     ("webhooks", &["audit", "auth", "events", "providers", "queue"]),
-    ("notifications", &["audit", "auth", "events", "kyc", "orders", "providers", "queue", "wallet", "webhooks"]),
+    (
+        "notifications",
+        &[
+            "audit",
+            "auth",
+            "catalog",
+            "checkout",
+            "events",
+            "kyc",
+            "orders",
+            "providers",
+            "queue",
+            "wallet",
+            "webhooks",
+        ],
+    ),
     (
         "inspection",
         &[

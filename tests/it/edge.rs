@@ -392,7 +392,7 @@ async fn behind_a_trusted_proxy_each_client_counts_for_itself() {
 async fn every_route_blames_a_query_parameter_that_it_does_not_know() {
     let app = TestApp::start().await;
     let mut users = Vec::new();
-    for role in [Role::Merchant, Role::Finance, Role::Auditor, Role::Admin] {
+    for role in [Role::Merchant, Role::Finance, Role::Auditor, Role::Admin, Role::Customer] {
         users.push(app.user(role).await);
     }
     let openapi = app.request(Method::GET, "/openapi.json", None, None).await.expect(200).body;

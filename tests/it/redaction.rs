@@ -516,7 +516,7 @@ async fn no_route_keeps_or_tells_what_is_secret() {
     product.extend(doc! { "_id": "prd_1", "sku": "A-2" });
     app.db().collection::<bson::Document>("products").insert_one(product).await.unwrap();
     let mut users = vec![(Role::Merchant, app.newcomer().await), (Role::Merchant, merchant.clone())];
-    for role in [Role::Finance, Role::Auditor, Role::Admin] {
+    for role in [Role::Finance, Role::Auditor, Role::Admin, Role::Customer] {
         users.push((role, app.user(role).await));
     }
     let description = app.request(Method::GET, "/openapi.json", None, None).await.expect(200).body;

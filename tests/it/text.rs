@@ -70,7 +70,7 @@ fn field(pointer: &str) -> String {
 /// Every described route with a body in JSON, but for callbacks, which machines sign.
 async fn routes(app: &TestApp) -> Vec<Route> {
     let mut users = vec![(Role::Merchant, app.merchant().await)];
-    for role in [Role::Finance, Role::Auditor, Role::Admin] {
+    for role in [Role::Finance, Role::Auditor, Role::Admin, Role::Customer] {
         users.push((role, app.user(role).await));
     }
     let description = app.request(Method::GET, "/openapi.json", None, None).await.expect(200).body;

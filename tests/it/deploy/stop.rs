@@ -83,7 +83,7 @@ async fn a_worker_says_how_it_is_until_its_last_job_has_ended() {
         Launch::worker(&app, &["--drain-ms=120000", "--poll-ms=50", "--call-deadline-ms=4000", "--lease-ms=8000"])
             .start()
             .await;
-    assert!(health(&format!("{}/readyz", worker.base)).await.0.success());
+    eventually("it is ready", PATIENCE, async || health(&format!("{}/readyz", worker.base)).await.0.success()).await;
     app.carrier.misbehave("create", "hang_after_work", 1).await;
     let order_id = app.created(&user, "c-1").await;
     eventually("the order is at the carrier", PATIENCE, async || !app.carrier.shipments_of(&order_id).await.is_empty())
