@@ -16,6 +16,10 @@ pub use identity_number::{holds_identity_number, verhoeff_sum};
 pub use phone::{international, pincode, ten_digits};
 pub use unseen::{holds_unseen, without_unseen};
 
+/// Characters of the longest postal codes there are (`12345-6789`). They stand in logs of calls: a number of a card or an account doesn't
+/// fit in.
+pub const POSTCODE_CHARS_MAX: u64 = 10;
+
 /// How a text is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reading {

@@ -94,7 +94,8 @@ impl<'a> Comparison<'a> {
     fn schema(&mut self, at: &str, old: &'a Value, new: &'a Value, taken: bool) {
         let names = |schema: &Value| schema["$ref"].as_str().unwrap_or_default().to_owned();
         let pair = (names(old), names(new), taken);
-        if !(pair.0.is_empty() && pair.1.is_empty()) && !self.seen.insert(pair) {
+        let is_named = pair.0 != pair.1 || !pair.0.is_empty();
+        if is_named && !self.seen.insert(pair) {
             return;
         }
         let follow = |whole: &'a Value, schema: &'a Value| match schema["$ref"].as_str() {

@@ -10,7 +10,9 @@ use crate::{
     platform::{
         http::cursor,
         money::Currency,
-        text::{free_text, international, normal_email, read_email, read_international_phone_if_any},
+        text::{
+            POSTCODE_CHARS_MAX, free_text, international, normal_email, read_email, read_international_phone_if_any,
+        },
     },
 };
 
@@ -71,8 +73,8 @@ pub(super) struct ShippingAddressRequest {
     state: Option<String>,
     /// `pincode`, as shipments call it, is the same.
     #[serde(alias = "pincode")]
-    #[validate(length(min = 1, max = 20), custom(function = "free_text"))]
-    #[schema(min_length = 1, max_length = 20)]
+    #[validate(length(min = 1, max = POSTCODE_CHARS_MAX), custom(function = "free_text"))]
+    #[schema(min_length = 1, max_length = 10)]
     postcode: String,
     /// ISO 3166-1 alpha-2.
     #[validate(custom(function = "country_code"))]

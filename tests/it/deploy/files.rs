@@ -101,7 +101,7 @@ fn the_chart_reads_no_value_that_it_does_not_have() {
             text.split(mark).skip(1).map(word).collect::<Vec<_>>()
         };
         for name in words(".Values.") {
-            let found = name.split('.').fold(Some(&values), |at, part| at?.get(part));
+            let found = name.split('.').try_fold(&values, |at, part| at.get(part));
             assert!(found.is_some(), ".Values.{name} is not in values.yaml");
             used.insert(name.split('.').next().unwrap_or_default().to_owned());
             read_values += 1;
@@ -109,7 +109,7 @@ fn the_chart_reads_no_value_that_it_does_not_have() {
         // Both programs have the same values.
         for name in words("$values.") {
             for program in ["api", "worker"] {
-                let found = name.split('.').fold(Some(&values[program]), |at, part| at?.get(part));
+                let found = name.split('.').try_fold(&values[program], |at, part| at.get(part));
                 assert!(found.is_some(), "{program}.{name} is not in values.yaml");
             }
             used.extend(["api".to_owned(), "worker".to_owned()]);

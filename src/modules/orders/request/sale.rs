@@ -15,7 +15,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         money::{AMOUNT_MAX, Currency},
-        text::{free_text, international, read_email, read_international_phone},
+        text::{POSTCODE_CHARS_MAX, free_text, international, read_email, read_international_phone},
     },
 };
 
@@ -111,8 +111,8 @@ pub struct SaleAddressRequest {
     #[schema(min_length = 1, max_length = 30)]
     pub city: String,
     /// Postal code.
-    #[validate(length(min = 1, max = 20), custom(function = "text"))]
-    #[schema(min_length = 1, max_length = 20)]
+    #[validate(length(min = 1, max = POSTCODE_CHARS_MAX), custom(function = "text"))]
+    #[schema(min_length = 1, max_length = 10)]
     pub postcode: String,
     /// ISO 3166-1 alpha-2.
     #[validate(custom(function = "country_code"))]
