@@ -33,6 +33,8 @@ pub struct EventHead {
     pub tenant_id: Option<String>,
     /// The checkout that its subject carries out.
     pub checkout_id: Option<String>,
+    /// Who asked for it, where it happened to a checkout.
+    pub buyer_id: Option<String>,
     /// Its number among the events of its subject.
     pub seq: i64,
     /// When its transaction was made.
@@ -51,6 +53,7 @@ impl EventHead {
             user_id: text("userId").unwrap_or_default(),
             tenant_id: text("tenantId"),
             checkout_id: text("checkoutId"),
+            buyer_id: text("buyerId"),
             seq: head.get("seq").and_then(|seq| seq.as_i64().or(seq.as_i32().map(i64::from))).unwrap_or_default(),
             at,
         })
@@ -60,7 +63,7 @@ impl EventHead {
     pub(super) fn of_event(event: &Document) -> Option<Self> {
         let mut head = event.clone();
         head.insert("id", event.get("_id").cloned());
-        for field in ["tenantId", "checkoutId"] {
+        for field in ["tenantId", "checkoutId", "buyerId"] {
             head.insert(field, event.get_document("data").ok().and_then(|data| data.get(field).cloned()));
         }
         Self::read(&head, event.get_datetime("at").copied().unwrap_or(DateTime::MIN))

@@ -200,7 +200,8 @@ fn event(document: &RawDocument) -> RawDocumentBuf {
         }
     }
     let data = document.get_document("data").ok();
-    for (name, field) in [(cstr!("tenantId"), "tenantId"), (cstr!("checkoutId"), "checkoutId")] {
+    let fields = [(cstr!("tenantId"), "tenantId"), (cstr!("checkoutId"), "checkoutId"), (cstr!("buyerId"), "buyerId")];
+    for (name, field) in fields {
         if let Some(Ok(Some(value))) = data.map(|data| data.get(field)) {
             event.append(name, value);
         }

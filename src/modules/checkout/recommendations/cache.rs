@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    modules::events::{Event, EventHandler, HandlerAttempt, HandlerError},
+    modules::events::{Event, EventHandler, EventHead, HandlerAttempt, HandlerError},
     platform::redis::Redis,
 };
 
@@ -69,6 +69,11 @@ impl EventHandler for ForgetRecommendations {
 
     fn wants(&self, kind: &str) -> bool {
         matches!(kind, "CheckoutPaid" | "CheckoutCancelled")
+    }
+
+    /// To a merchant, whose server checks out for others, nothing is recommended.
+    fn wants_one(&self, head: &EventHead) -> bool {
+        head.buyer_id.as_ref() != Some(&head.user_id)
     }
 
     async fn handle(&self, event: &Event, _: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
