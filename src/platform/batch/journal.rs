@@ -29,7 +29,7 @@ use crate::platform::{
 pub const BATCHES: &str = "batches";
 /// Records to be sealed: `{_id, at, records: {<collection>: [{id, leaf?}]}}`, an entry per transaction.
 pub const SEAL_QUEUE: &str = "seal_queue";
-/// Events to be handled: `{_id, at, events: [{id, type, subjectId, userId, tenantId?, seq}]}`, an entry per transaction. Its id is made by the
+/// Events to be handled: `{_id, at, events: [{id, type, subjectId, userId, tenantId?, checkoutId?, buyerId?, seq}]}`, an entry per transaction. Its id is made by the
 /// try that is committed, so entries of one process sort by the order in which they changed a document.
 pub const OUTBOX: &str = "outbox";
 /// The collections of this module.
