@@ -70,7 +70,7 @@ fn values_at_their_limits_are_valid() {
         ("/billingAddress/line2", long(50)),
         ("/billingAddress/line2", json!("")),
         ("/billingAddress/city", long(30)),
-        ("/billingAddress/postcode", long(20)),
+        ("/billingAddress/postcode", long(10)),
         ("/billingAddress/country", json!("US")),
         ("/shippingAddress", Value::Null),
         ("/lines/0/sku", json!("036000291452")),
