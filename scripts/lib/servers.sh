@@ -49,7 +49,7 @@ start_mongod() {
     # Afresh at every try: a replica set remembers the port it was made with.
     rm -rf "$SERVERS_DIR/mongo"
     mkdir "$SERVERS_DIR/mongo"
-    # enableTestCommands: tests make single commands fail (failCommand). The lifetime: as in ARCHITECTURE.md. What is
+    # enableTestCommands: tests make single commands fail (failCommand). The lifetime: as in docs/operate.md. What is
     # dropped keeps its files open as long as a snapshot may see it, 300 s unless told: hundreds of tests drop databases.
     start_server mongod "$MONGOD" --replSet rs0 --bind_ip 127.0.0.1 --port "$port" \
         --dbpath "$SERVERS_DIR/mongo" --nounixsocket --wiredTigerCacheSizeGB 1 --oplogSize 512 \

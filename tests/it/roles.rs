@@ -1,4 +1,4 @@
-//! The role x route matrix of ARCHITECTURE.md, walked: every described route with every role.
+//! The role x route matrix of docs/access.md, walked: every described route with every role.
 
 use reqwest::Method;
 use waybill::platform::identity::Role;
@@ -114,13 +114,13 @@ async fn every_route_lets_in_exactly_the_roles_of_the_matrix() {
 }
 
 #[test]
-fn the_matrix_is_the_one_in_architecture() {
-    let page = include_str!("../../ARCHITECTURE.md").split("## Roles and routes").nth(1).unwrap();
+fn the_matrix_is_the_one_in_docs() {
+    let page = include_str!("../../docs/access.md").split("## Roles and routes").nth(1).unwrap();
     for (name, allowed) in MATRIX {
         let row = page
             .lines()
             .find(|line| line.starts_with('|') && line.contains(&format!("`{name}")))
-            .unwrap_or_else(|| panic!("{name} has no row in ARCHITECTURE.md"));
+            .unwrap_or_else(|| panic!("{name} has no row in docs/access.md"));
         let cells: Vec<&str> = row.split('|').map(str::trim).skip(2).collect();
         for (column, role) in [None].into_iter().chain(ALL.iter().map(Some)).enumerate() {
             let may = role.map_or(allowed.is_none(), |role| allowed.is_none_or(|roles| roles.contains(role)));

@@ -39,7 +39,7 @@ pub enum CheckoutStatus {
 }
 
 impl CheckoutStatus {
-    /// Every status, in the order of the table in ARCHITECTURE.md.
+    /// Every status, in the order of the table in docs/checkout.md.
     pub const ALL: [Self; 7] = [
         Self::Pending,
         Self::Paid,

@@ -1,4 +1,4 @@
-//! What may happen to a checkout in which status: one exhaustive table, printed in ARCHITECTURE.md.
+//! What may happen to a checkout in which status: one exhaustive table, printed in docs/checkout.md.
 
 use super::model::CheckoutStatus;
 use crate::platform::state_table;
@@ -49,7 +49,7 @@ pub const fn next(status: CheckoutStatus, command: CheckoutCommand) -> Option<Ch
     }
 }
 
-/// The table, as printed in ARCHITECTURE.md.
+/// The table, as printed in docs/checkout.md.
 #[must_use]
 pub fn table() -> String {
     state_table::markdown("status", &CheckoutStatus::ALL, &CheckoutCommand::ALL, CheckoutStatus::as_str, next)
@@ -60,8 +60,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_in_architecture_is_this_one() {
-        let page = include_str!("../../../ARCHITECTURE.md");
-        assert!(page.contains(&table()), "ARCHITECTURE.md lacks the current table:\n{}", table());
+    fn the_table_in_docs_is_this_one() {
+        let page = include_str!("../../../docs/checkout.md");
+        assert!(page.contains(&table()), "docs/checkout.md lacks the current table:\n{}", table());
     }
 }

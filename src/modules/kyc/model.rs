@@ -42,7 +42,7 @@ pub enum KycState {
 }
 
 impl KycState {
-    /// Every state, in the order of the table in ARCHITECTURE.md.
+    /// Every state, in the order of the table in docs/kyc.md.
     pub const ALL: [Self; 8] = [
         Self::NotStarted,
         Self::Draft,

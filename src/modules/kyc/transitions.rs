@@ -1,4 +1,4 @@
-//! What may happen to an application in which state: one exhaustive table, printed in ARCHITECTURE.md.
+//! What may happen to an application in which state: one exhaustive table, printed in docs/kyc.md.
 
 use super::model::KycState;
 use crate::platform::state_table;
@@ -135,7 +135,7 @@ pub const fn next(state: KycState, command: KycCommand) -> Option<KycState> {
     }
 }
 
-/// The table, as printed in ARCHITECTURE.md.
+/// The table, as printed in docs/kyc.md.
 #[must_use]
 pub fn table() -> String {
     state_table::markdown("state", &KycState::ALL, &KycCommand::ALL, KycState::as_str, next)
@@ -146,9 +146,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_in_architecture_is_this_one() {
-        let page = include_str!("../../../ARCHITECTURE.md");
-        assert!(page.contains(&table()), "ARCHITECTURE.md lacks the current table:\n{}", table());
+    fn the_table_in_docs_is_this_one() {
+        let page = include_str!("../../../docs/kyc.md");
+        assert!(page.contains(&table()), "docs/kyc.md lacks the current table:\n{}", table());
     }
 
     #[test]

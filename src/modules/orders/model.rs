@@ -46,7 +46,7 @@ pub enum OrderStatus {
 }
 
 impl OrderStatus {
-    /// Every status, in the order of the table in ARCHITECTURE.md.
+    /// Every status, in the order of the table in WORKFLOW.md.
     pub const ALL: [Self; 7] = [
         Self::Created,
         Self::Confirmed,

@@ -1,4 +1,4 @@
-//! What may happen to an order in which state: one exhaustive table, printed in ARCHITECTURE.md.
+//! What may happen to an order in which state: one exhaustive table, printed in WORKFLOW.md.
 
 use super::model::OrderStatus;
 use crate::platform::state_table;
@@ -97,7 +97,7 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
     }
 }
 
-/// The table, as printed in ARCHITECTURE.md.
+/// The table, as printed in WORKFLOW.md.
 #[must_use]
 pub fn table() -> String {
     state_table::markdown("status", &OrderStatus::ALL, &OrderCommand::ALL, OrderStatus::as_str, next)
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_in_architecture_is_this_one() {
-        let page = include_str!("../../../ARCHITECTURE.md");
-        assert!(page.contains(&table()), "ARCHITECTURE.md lacks the current table:\n{}", table());
+    fn the_table_in_workflow_is_this_one() {
+        let page = include_str!("../../../WORKFLOW.md");
+        assert!(page.contains(&table()), "WORKFLOW.md lacks the current table:\n{}", table());
     }
 
     #[test]

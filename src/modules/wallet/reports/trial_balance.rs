@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Transactions of a moment have committed after so long, or never will: a lane gives up before, and the server ends open
-/// transactions by then (`transactionLifetimeLimitSeconds`, see ARCHITECTURE.md).
+/// transactions by then (`transactionLifetimeLimitSeconds`, see docs/operate.md).
 pub(super) const FINAL_AFTER: Duration = Duration::from_secs(15);
 /// It reads all of the ledger. Beyond this nobody waits for the answer any more.
 const TIME_MAX: Duration = Duration::from_secs(25);
