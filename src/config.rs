@@ -33,7 +33,7 @@ pub use providers::ProviderArgs;
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
 pub use secrets::{Secrets, strong_jwt_secret};
-pub use settings::{Setting, settings, settings_file};
+pub use settings::{Setting, settings, settings_file, settings_table};
 pub use webhooks::{ListenArgs, WebhookArgs, WebhooksCommand};
 pub use worker::WorkerArgs;
 
@@ -79,7 +79,7 @@ pub enum Command {
     /// do about it. Changes nothing; exits with 1 where something does not work.
     Doctor(Box<DoctorArgs>),
     /// Print every setting of the API and the worker, with meaning and default, as a file of variables.
-    Settings,
+    Settings(SettingsArgs),
     /// Check, export and look after what is on record.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -114,6 +114,14 @@ pub struct MigrateArgs {
     /// A rate card to add, as JSON like `data/rate-cards/parcelx-1.json`: a new version, never a change of an old one.
     #[arg(long)]
     pub rate_card: Option<PathBuf>,
+}
+
+/// `waybill settings`
+#[derive(Debug, Args)]
+pub struct SettingsArgs {
+    /// Print them as a table in Markdown instead.
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 /// `waybill doctor`

@@ -22,7 +22,7 @@ use crate::{
     app,
     config::{
         AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, StockCommand, WebhooksCommand,
-        settings_file,
+        settings_file, settings_table,
     },
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore},
@@ -45,8 +45,8 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Migrate(args) => migrate(&args).await,
         Command::Health(args) => health::ask(&args.url).await,
         Command::Doctor(args) => return doctor::run(*args).await,
-        Command::Settings => {
-            print!("{}", settings_file());
+        Command::Settings(args) => {
+            print!("{}", if args.markdown { settings_table() } else { settings_file() });
             Ok(())
         }
         Command::Audit(command) => return audit::run(command).await,

@@ -1,4 +1,5 @@
-//! Every setting of the API and the worker as a file, as docker-compose and systemd read them: `waybill settings`.
+//! Every setting of the API and the worker as a file, as docker-compose and systemd read them, and as a table for people: `waybill
+//! settings`.
 
 use clap::{Arg, CommandFactory};
 
@@ -49,6 +50,19 @@ pub fn settings_file() -> String {
         format!("{help}#{}={}\n", setting.name, setting.default.as_deref().unwrap_or_default())
     };
     settings().iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// The settings as a table for people, in Markdown: docs/configuration.md ends with it.
+#[must_use]
+pub fn settings_table() -> String {
+    let row = |setting: &Setting| {
+        let default = setting.default.iter().map(|default| format!("`{default}`"));
+        let default = default.chain(setting.is_secret.then(|| "secret".to_owned())).collect::<Vec<_>>().join(", ");
+        let help = setting.help.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+        format!("| `{}` | {default} | {help} |\n", setting.name)
+    };
+    let rows: String = settings().iter().map(row).collect();
+    format!("| setting | default | what |\n|---|---|---|\n{rows}")
 }
 
 /// As lines of a comment.

@@ -63,6 +63,7 @@ mod openapi;
 mod openapi_compat;
 mod orders;
 mod orders_validation;
+mod pages;
 mod provider_accounts;
 mod provider_accounts_used;
 mod provider_faults;

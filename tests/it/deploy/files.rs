@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
-use waybill::config::{config_from, settings, settings_file};
+use waybill::config::{config_from, settings, settings_file, settings_table};
 
 use super::{path, read, yaml};
 
@@ -76,6 +76,17 @@ fn the_example_of_an_environment_is_whole() {
     for needed in ["JWT_SECRET", "SEALING_KEY", "AUDIT_SIGNING_KEY"] {
         assert!(own.contains(&format!("\n{needed}=\n")), "{needed} has to be filled in");
     }
+}
+
+#[test]
+fn the_page_of_settings_is_whole() {
+    let page = read("docs/configuration.md");
+    let (_, table) = page.split_once("\n## Every setting\n").expect("the heading before the table");
+    assert_eq!(
+        table.trim(),
+        settings_table().trim(),
+        "put what `waybill settings --markdown` prints below the last heading of docs/configuration.md"
+    );
 }
 
 #[test]
