@@ -101,7 +101,7 @@ Next:
 1. the contract in {folder.relative_to(ROOT)}/tests.rs: scripts/test -E 'test({name})' says what is missing
 2. the adapter (mod.rs, wire.rs), until these tests pass
 3. the stand-in's contract and modes, and tests through it in tests/it/
-4. {name.upper()}_BASE_URL and {name.upper()}_TOKEN, and the table of providers in README.md"""
+4. {name.upper()}_BASE_URL and {name.upper()}_TOKEN, and its row in docs/providers.md"""
     )
 
 
