@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use waybill::platform::crash::{OF_JOBS, OF_PURGING, OF_RELAYING, OF_SEALING};
+
+use crate::openapi::ROUTES;
 
 /// Most words of a page, as `wc -w` counts them.
 const WORDS_MAX: [(&str, usize); 2] = [("README.md", 700), ("ARCHITECTURE.md", 3_000)];
@@ -167,10 +169,8 @@ fn is_meant(named: &str, described: &str) -> bool {
 
 #[test]
 fn routes_that_pages_name_are_there() {
-    let description: Value = serde_json::from_str(include_str!("../data/openapi.json")).unwrap();
-    let paths = description["paths"].as_object().unwrap();
     let is_there = |method: &str, named: &str| {
-        paths.iter().any(|(path, methods)| is_meant(named, path) && methods.get(method.to_lowercase()).is_some())
+        ROUTES.iter().any(|(of, path, _)| of.eq_ignore_ascii_case(method) && is_meant(named, path))
     };
     let mut looked_up = 0;
     for (page, text) in pages().iter().filter(|(page, _)| *page != "CHANGELOG.md") {
@@ -205,5 +205,15 @@ fn settings_that_pages_name_are_there() {
                 name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
             assert!(!is_name || known.contains(name), "{page}: nothing knows {name}");
         }
+    }
+}
+
+#[test]
+fn what_follows_a_crash_is_told_of_every_point() {
+    let pages = pages();
+    for point in [OF_JOBS, OF_RELAYING, OF_SEALING, OF_PURGING].into_iter().flatten() {
+        let is_told =
+            ["docs/queue.md", "docs/audit.md"].iter().any(|page| code_spans(&pages[*page]).any(|s| s == *point));
+        assert!(is_told, "neither page says what follows where a process dies at {point}");
     }
 }
