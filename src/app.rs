@@ -14,7 +14,7 @@ mod webhooks;
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -33,7 +33,7 @@ use crate::{
             seals::{Sealer, leaf_hashes},
             verification::{ChainError, Part, Report, verify_chain},
         },
-        auth::{self, AuthService, Users},
+        auth::{self, AuthService, BrowserSessions, Users},
         catalog::CatalogService,
         checkout::{self, CheckoutService, FollowOrders, ForgetRecommendations, FulfilCheckouts},
         events::{self, Consumer, EventHandler, EventStore, RELAY},
@@ -42,7 +42,7 @@ use crate::{
         notifications::Mailer,
         orders::{OrderFiles, OrderService, OrderStore},
         providers::{Accounts, Dispatcher, Providers, registry::VERIFIER},
-        queue::{JobHandler, QueueConfig, QueueStore, Waker, Worker, WorkerParts},
+        queue::{JobHandler, QueueConfig, QueueStore, QueueWatch, Waker, Worker, WorkerParts},
         schedules::{Plan, RunScheduleJobs, ScheduleStore, Scheduler},
         wallet::{
             WalletService, WalletStore,
@@ -139,6 +139,8 @@ pub struct App {
     pub checks: QueueConfig,
     /// What is due by the calendar.
     pub plans: Arc<Vec<Plan>>,
+    browser_sessions: BrowserSessions,
+    queue_watch: Arc<OnceLock<QueueWatch>>,
     exports: AuditExports,
     rates: RateCards,
     tokens: Arc<TokenKeys>,
@@ -221,6 +223,9 @@ impl App {
             limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
             password_cost: config.password_cost,
         }));
+        let jwt = (&secrets.jwt, secrets.jwt_previous.as_ref());
+        let browser_sessions =
+            BrowserSessions::new(db.clone(), api_lane.clone(), clock.clone(), Arc::clone(&tokens), jwt.0, jwt.1);
         let gate = KycGate::new(config.kyc_required);
         let environment = config.providers.accounts();
         let accounts = Accounts::new(&db, Arc::clone(&secrets.sealing), clock.clone(), environment);
@@ -326,6 +331,8 @@ impl App {
             checkouts,
             webhooks,
             accounts,
+            browser_sessions,
+            queue_watch: Arc::default(),
             exports,
             rates,
             queue_store,
@@ -354,6 +361,12 @@ impl App {
             last_look: gauges::LastLook::default(),
             metrics: metrics::install(),
         })
+    }
+
+    /// What boards of queues follow, one for all of them.
+    fn queue_watch(&self) -> QueueWatch {
+        let (store, clock) = (self.queue_store.clone(), self.clock.clone());
+        self.queue_watch.get_or_init(|| QueueWatch::new(store, clock, self.all_queues(), self.leaving())).clone()
     }
 
     /// What is personal is sealed under these.

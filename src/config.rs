@@ -254,6 +254,10 @@ pub struct Config {
     /// Proxies in front of the API, as addresses and networks separated by commas; their X-Forwarded-For is believed.
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
+    /// What this installation is called, on every page of the console: `production` is shown in red. Only under `development` do
+    /// browsers send the console's cookies without HTTPS.
+    #[arg(long, env = "ENVIRONMENT", default_value = "production", value_parser = parse_environment)]
+    pub environment: String,
     /// Signs access tokens; at least 32 bytes.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<SecretString>,
@@ -417,6 +421,12 @@ pub struct CreateUserArgs {
     /// Opening credit of the user's wallet in minor units, e.g. `INR:1000000`; booked in the ledger.
     #[arg(long, value_parser = parse_credit)]
     pub credit: Option<Money>,
+}
+
+fn parse_environment(text: &str) -> Result<String, String> {
+    let is_name =
+        (1..=24).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    if is_name { Ok(text.to_owned()) } else { Err("write 1 to 24 letters, digits, - and _".into()) }
 }
 
 fn parse_credit(text: &str) -> Result<Money, String> {

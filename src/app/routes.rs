@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::Switch,
     modules::{
+        admin::{self, ConsoleParts},
         audit::{AuditStore, CallSearch},
         auth, catalog,
         checkout::{self, Recommendations},
@@ -29,9 +30,9 @@ use crate::{
         },
         inspection::{
             AccessLog, AccountBoard, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler,
-            SealReader, Verifications, audit_event_router, audit_export_router, legal_hold_router, order_story_router,
-            provider_account_router, provider_call_router, queue_router, reconciliation_router, record_access,
-            redaction_policy_router, seal_router, verification_router,
+            SealReader, Verifications, audit_event_router, audit_export_router, dead_jobs_router, legal_hold_router,
+            order_story_router, provider_account_router, provider_call_router, queue_router, reconciliation_router,
+            record_access, redaction_policy_router, seal_router, verification_router,
         },
         kyc,
         orders::{self, OrderStore},
@@ -79,7 +80,18 @@ impl App {
             .merge(self.metrics_router());
         let access = AccessLog::new(AuditStore::new(self.db.clone()), self.refusals.clone(), self.clock.clone());
         let routes = routes.layer(from_fn_with_state(access, record_access)).layer(Extension(gate));
-        http::finish(routes, self.config.trusted_proxies.clone())
+        let proxies = &self.config.trusted_proxies;
+        // The console asks the API as everybody does, but for the network between.
+        let console = admin::router(ConsoleParts {
+            api: http::finish(routes.clone(), http::TrustedProxies::default()),
+            sessions: self.browser_sessions.clone(),
+            queues: self.queue_watch(),
+            sealing: Arc::clone(&self.sealing),
+            clock: self.clock.clone(),
+            environment: self.config.environment.clone(),
+            public_url: self.config.mail.public_url.clone(),
+        });
+        http::finish(routes.merge(console), proxies.clone())
     }
 
     /// What the worker shows on METRICS_ADDR.
@@ -100,6 +112,7 @@ impl App {
             clock: self.clock.clone(),
             waker: self.waker.clone(),
             dispatch: self.dispatch.clone(),
+            watch: self.queue_watch(),
             queues: Arc::new(self.all_queues()),
             handlers: Arc::new(by_queue_and_kind(&self.job_handlers())),
         };
@@ -160,6 +173,7 @@ impl App {
                 audit: AuditStore::new(self.db.clone()),
                 wallets: WalletStore::new(self.db.clone()),
             }))
+            .merge(dead_jobs_router(board.clone()))
             .merge(queue_router(board))
             .merge(tenants::router(TenantService {
                 store: TenantStore::new(self.db.clone()),

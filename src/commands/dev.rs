@@ -144,6 +144,7 @@ pub(super) fn dev_config(flags: &[String], stand_ins: &StandIns) -> Result<Confi
         "--jwt-secret=waybill-dev-only-waybill-dev-only-waybill".to_owned(),
         format!("--sealing-key={}", "0".repeat(64)),
         format!("--audit-signing-key={}", "0".repeat(64)),
+        "--environment=development".to_owned(),
         "--webhook-allow-private=true".to_owned(),
         format!("--smtp-url={}", stand_ins.smtp_url),
         "--mail-from=Waybill <no-reply@waybill.test>".to_owned(),

@@ -64,6 +64,8 @@ const ALL: &[(Kind, &str, &str)] = &[
     (Kind::Gauge, "waybill_redis_up", "Whether Redis answered when this was scraped."),
     (Kind::Gauge, "waybill_queue_jobs", "Jobs of all workers by queue and state, each counted to 100,000."),
     (Kind::Gauge, "waybill_queue_oldest_due_seconds", "How long the job that has waited longest is due, by queue."),
+    (Kind::Gauge, "waybill_queue_boards", "Boards that follow the queues in this process."),
+    (Kind::Counter, "waybill_queue_board_looks_total", "Questions to the database for boards that follow the queues."),
     (Kind::Gauge, "waybill_queue_paused", "Whether somebody has paused the queue."),
     (Kind::Gauge, "waybill_workers_alive", "Workers that have said so in the last minute."),
     (Kind::Counter, "waybill_jobs_total", "Ended attempts, by queue and result."),

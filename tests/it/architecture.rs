@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "webhooks",
         ],
     ),
+    ("admin", &["auth", "queue"]),
     (
         "inspection",
         &[

@@ -19,6 +19,8 @@
 //! - Every change of a user, and the opening and ending of a session, has an audit event in its transaction; refreshing
 //!   goes on with a session and has none. A wrong password for a known user is recorded as far as there is room.
 //!
+//! - A browser's session has no refresh token but a cookie, which stays the same, for half an hour without a request and twelve hours at
+//!   most. That it has ended counts from its next request on.
 //! - A link in a letter is authenticated and stored nowhere. One that sets a password is good for an hour, until the password, the
 //!   role or the address changes, or the sessions are ended; opening a link changes nothing. Whether an address is anybody's, no
 //!   answer says.
@@ -27,6 +29,7 @@
 //! `EmailVerificationRequested`; no address, link or password is in them.
 
 mod attempts;
+mod browser;
 mod commands;
 mod device;
 mod error;
@@ -48,6 +51,7 @@ mod users;
 mod users_http;
 
 pub use attempts::Limits;
+pub use browser::{BrowserSession, BrowserSessions};
 pub use device::DeviceKeys;
 pub use error::AuthError;
 pub use http::router;

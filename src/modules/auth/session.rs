@@ -49,6 +49,9 @@ pub struct Session {
     pub created_at: DateTime,
     /// Not good from then on; the document goes away soon after.
     pub expires_at: DateTime,
+    /// When it was last used, where it is a browser's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<DateTime>,
 }
 
 impl Session {
@@ -64,6 +67,7 @@ impl Session {
             ended_at: None,
             created_at: now,
             expires_at: after(now, SESSION_TTL),
+            seen_at: None,
         }
     }
 

@@ -23,6 +23,7 @@ fn session(keys: &RefreshKeys) -> Session {
         ended_at: None,
         created_at: at(-3600),
         expires_at: at(3600),
+        seen_at: None,
     }
 }
 

@@ -219,6 +219,13 @@ impl Store {
         Ok(self.sessions().update_one(guard, doc! { "$set": rotated }).await?.matched_count > 0)
     }
 
+    /// Makes a session that goes on a browser's, or says that the browser is there.
+    pub(super) async fn see_browser(&self, id: &str, now: DateTime, expires_at: DateTime) -> Result<bool> {
+        let live = doc! { "_id": id, "endedAt": null };
+        let seen = doc! { "seenAt": now, "expiresAt": expires_at };
+        Ok(self.sessions().update_one(live, doc! { "$set": seen }).await?.matched_count > 0)
+    }
+
     /// Marks all sessions of a user as ended.
     pub(super) async fn end_sessions(&self, user_id: &str, now: DateTime) -> Result<()> {
         let live = doc! { "userId": user_id, "endedAt": null };

@@ -17,12 +17,15 @@ use crate::{
             Dispatcher,
             dispatch::{AccountOverview, BreakerReason, BreakerState},
         },
-        queue::{Handlers, Job, JobState, QueueConfig, QueueStore, Retried, RetryJob, RetryRefused, UNREADABLE, Waker},
+        queue::{
+            Beat, DeadJobs, Handlers, Job, JobState, Pulse, QueueConfig, QueueStore, QueueWatch, Retried, RetryJob,
+            RetryRefused, UNREADABLE, Waker,
+        },
     },
     platform::{
         batch::{Command, Lane},
         clock::{Clock, Rfc3339Time},
-        error::{AppError, ErrorKind, Problem},
+        error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiPath, ApiQuery, NoQuery, cursor},
         identity::{Actor, Admin, CurrentUser},
         ids::new_id,
@@ -30,9 +33,6 @@ use crate::{
 };
 
 const PAGE: usize = 20;
-/// Dead jobs that one `retry-dead` looks at, in pages.
-const RETRY_DEAD_PAGE: usize = 500;
-const RETRY_DEAD_PAGES: usize = 10;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub struct QueueBoard {
     pub waker: Waker,
     /// What is known of accounts.
     pub dispatch: Dispatcher,
+    /// What boards follow.
+    pub watch: QueueWatch,
     /// Queues there are.
     pub queues: Arc<Vec<QueueConfig>>,
     /// Handlers by kind: they decide whether a job may run again.
@@ -59,12 +61,14 @@ pub struct QueueBoard {
 pub fn queue_router(board: QueueBoard) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_queues))
+        .routes(routes!(get_pulse))
+        .routes(routes!(get_queue))
+        .routes(routes!(get_pace))
         .routes(routes!(list_jobs))
         .routes(routes!(get_job, delete_job))
         .routes(routes!(retry_job))
         .routes(routes!(pause_queue))
         .routes(routes!(resume_queue))
-        .routes(routes!(retry_dead))
         .with_state(board)
 }
 
@@ -83,6 +87,10 @@ struct QueueResponse {
     /// No account of its provider may be called before.
     throttled_until: Option<Rfc3339Time>,
     counts: QueueCounts,
+    /// Since when the job that has waited longest is due, of the first 100,000.
+    oldest_due_at: Option<Rfc3339Time>,
+    /// Workers that are alive and take its jobs.
+    workers: usize,
     /// Accounts that its jobs run with: those of the platform, and of merchants' own those that are not called now.
     accounts: Vec<QueueAccount>,
 }
@@ -126,6 +134,24 @@ struct QueueCounts {
     dead: u64,
     /// Ended well; trimmed after a day or ten thousand.
     done: u64,
+}
+
+/// How a queue has got on.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PaceResponse {
+    /// Jobs that ended well in each of the last sixty minutes, the present one last.
+    per_minute: Vec<u64>,
+    /// How many of them the rest is about, latest first.
+    sample: usize,
+    /// From creation to the end, for half of them; null where there are none.
+    p50_ms: Option<i64>,
+    /// The same, for 95 percent.
+    p95_ms: Option<i64>,
+    /// The same, for 99 percent.
+    p99_ms: Option<i64>,
+    /// Attempts that one took, on average.
+    attempts: Option<f64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -179,18 +205,6 @@ struct JobListResponse {
     next_cursor: Option<String>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-struct RetryDeadResponse {
-    /// Jobs that are ready again.
-    retried: usize,
-    /// Jobs whose subject does not allow it; they stay dead.
-    refused: usize,
-    /// Jobs that the database did not take in time; call again.
-    failed: usize,
-    /// Whether there are more than one call takes; call again.
-    more: bool,
-}
-
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -204,6 +218,12 @@ struct ListJobsQuery {
     cursor: Option<String>,
     /// State.
     state: Option<JobState>,
+    /// Of dead jobs, those of this kind.
+    #[validate(length(min = 1, max = 64))]
+    kind: Option<String>,
+    /// Of dead jobs, those that failed with this code last.
+    #[validate(length(min = 1, max = 128))]
+    error_code: Option<String>,
 }
 
 fn job_cursor(cursor: &str) -> Result<(), ValidationError> {
@@ -254,14 +274,21 @@ impl From<Job> for JobResponse {
 const PROMOTE_PAGES: usize = 200;
 
 impl QueueBoard {
-    fn queue(&self, name: &str) -> Result<&'static str, AppError> {
+    pub(super) fn queue(&self, name: &str) -> Result<&'static str, AppError> {
         self.queues.iter().map(|queue| queue.name).find(|queue| *queue == name).ok_or_else(|| {
             AppError::new(ErrorKind::NotFound, "queues.not_found", "There is no queue of this name; see GET /queues.")
         })
     }
 
     async fn describe(&self, name: &'static str) -> Result<QueueResponse, AppError> {
-        let summary = self.store.summary(name, self.clock.now()).await?;
+        let alive = self.store.list_alive().await?;
+        self.describe_with(name, &alive).await
+    }
+
+    async fn describe_with(&self, name: &'static str, alive: &[Beat]) -> Result<QueueResponse, AppError> {
+        let now = self.clock.now();
+        let summary = self.store.summary(name, now).await?;
+        let oldest = if summary.ready == 0 { None } else { self.store.oldest_due(name, now).await? };
         let controls = self.store.controls(name).await?;
         let accounts = self.dispatch.overview(name).await?;
         // None goes first: one account that may be called is enough.
@@ -271,6 +298,8 @@ impl QueueBoard {
             paused: controls.paused,
             paused_reason: controls.paused_reason,
             throttled_until: throttled_until.map(Rfc3339Time),
+            oldest_due_at: oldest.map(Rfc3339Time),
+            workers: alive.iter().filter(|beat| beat.queues.iter().any(|queue| queue == name)).count(),
             accounts: accounts.into_iter().map(Into::into).collect(),
             counts: QueueCounts {
                 ready: summary.ready,
@@ -299,7 +328,7 @@ impl QueueBoard {
     }
 
     /// Has something done that `user` wants, who has to be an administrator still.
-    async fn submit<C: Command>(
+    pub(super) async fn submit<C: Command>(
         &self,
         user: &CurrentUser,
         command: impl FnOnce(Doing) -> C,
@@ -308,7 +337,7 @@ impl QueueBoard {
         Ok(self.lane.submit(AsUser::new(user, command(doing))).await??)
     }
 
-    async fn retry(&self, job_id: &str, user: &CurrentUser) -> Result<Retried, AppError> {
+    pub(super) async fn retry(&self, job_id: &str, user: &CurrentUser) -> Result<Retried, AppError> {
         let readable = match self.store.find(job_id).await? {
             None => return Ok(Retried::NotFound),
             Some(job) => job.last_error.is_none_or(|error| error.code != UNREADABLE),
@@ -343,10 +372,54 @@ async fn list_queues(
     _: NoQuery,
 ) -> Result<Json<QueueListResponse>, AppError> {
     let mut items = Vec::new();
+    let alive = board.store.list_alive().await?;
     for queue in board.queues.iter() {
-        items.push(board.describe(queue.name).await?);
+        items.push(board.describe_with(queue.name, &alive).await?);
     }
     Ok(Json(QueueListResponse { items }))
+}
+
+/// All queues at a moment, for boards that follow them: one question to the database a second in each process, however many ask.
+#[utoipa::path(get, path = "/queues/pulse", tag = "queues", security(("bearer" = [])),
+    responses((status = 200, body = Pulse)))]
+async fn get_pulse(State(board): State<QueueBoard>, _: Admin, _: NoQuery) -> Result<Json<Pulse>, AppError> {
+    let pulse = board.watch.latest().await;
+    let pulse =
+        pulse.ok_or_else(|| AppError::unavailable("queues.unavailable", "The queues can't be looked at now."))?;
+    Ok(Json(Pulse::clone(&pulse)))
+}
+
+/// One queue with its counts.
+#[utoipa::path(get, path = "/queues/{queue}", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path)),
+    responses((status = 200, body = QueueResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn get_queue(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    _: NoQuery,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<QueueResponse>, AppError> {
+    let queue = board.queue(&queue)?;
+    Ok(Json(board.describe(queue).await?))
+}
+
+/// How a queue has got on in the last hour, by its jobs that ended well and are still there.
+#[utoipa::path(get, path = "/queues/{queue}/pace", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path)),
+    responses((status = 200, body = PaceResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn get_pace(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    _: NoQuery,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<PaceResponse>, AppError> {
+    let pace = board.store.pace(board.queue(&queue)?, board.clock.now()).await?;
+    let [p50_ms, p95_ms, p99_ms] = [50, 95, 99].map(|percent| pace.percentile_ms(percent));
+    let sample = pace.latencies_ms.len();
+    let attempts = (sample > 0).then(|| pace.attempts as f64 / sample as f64);
+    Ok(Json(PaceResponse { per_minute: pace.per_minute, sample, p50_ms, p95_ms, p99_ms, attempts }))
 }
 
 /// Jobs of a queue, oldest first.
@@ -361,7 +434,19 @@ async fn list_jobs(
     ApiQuery(query): ApiQuery<ListJobsQuery>,
 ) -> Result<Json<JobListResponse>, AppError> {
     let queue = board.queue(&queue)?;
-    let page = board.store.list(queue, query.state, query.cursor.as_deref(), query.limit.unwrap_or(PAGE)).await?;
+    let such = DeadJobs { kind: query.kind, error_code: query.error_code };
+    let (after, limit) = (query.cursor.as_deref(), query.limit.unwrap_or(PAGE));
+    let page = match query.state {
+        Some(JobState::Dead) => board.store.list_dead(queue, &such, after, limit).await?,
+        state if such.are_all() => board.store.list(queue, state, after, limit).await?,
+        _ => {
+            let of_dead_ones = |field| FieldError::new(field, "not_together", "is for dead jobs; say `state=dead` too");
+            let given = [("kind", such.kind.is_some()), ("errorCode", such.error_code.is_some())];
+            return Err(AppError::invalid(
+                given.iter().filter(|g| g.1).map(|(field, _)| of_dead_ones(*field)).collect(),
+            ));
+        }
+    };
     Ok(Json(JobListResponse { items: board.describe_jobs(page.items).await?, next_cursor: page.next }))
 }
 
@@ -465,43 +550,4 @@ async fn resume_queue(
     }
     board.waker.wake(queue);
     Ok(Json(board.describe(queue).await?))
-}
-
-/// Runs the dead jobs of a queue again, at most five thousand a call.
-#[utoipa::path(post, path = "/queues/{queue}/retry-dead", tag = "queues", security(("bearer" = [])),
-    params(("queue" = String, Path)),
-    responses((status = 200, body = RetryDeadResponse),
-        (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn retry_dead(
-    State(board): State<QueueBoard>,
-    Admin(user): Admin,
-    _: NoQuery,
-    ApiPath(queue): ApiPath<String>,
-) -> Result<Json<RetryDeadResponse>, AppError> {
-    let queue = board.queue(&queue)?;
-    let (mut retried, mut refused, mut failed) = (0, 0, 0);
-    let mut after: Option<String> = None;
-    let mut more = true;
-    // Refused ones stay dead, so the way goes on past them, page by page.
-    for _ in 0..RETRY_DEAD_PAGES {
-        let page = board.store.list(queue, Some(JobState::Dead), after.as_deref(), RETRY_DEAD_PAGE).await?;
-        let retries = page.items.iter().map(|job| board.retry(&job.id, &user));
-        for result in futures_util::future::join_all(retries).await {
-            match result {
-                Ok(Retried::Revived(_)) => retried += 1,
-                Ok(Retried::NotFound | Retried::NotDead(_) | Retried::Refused(_)) => refused += 1,
-                // Whoever may not do it any more is told so.
-                Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Unauthenticated) => {
-                    return Err(error);
-                }
-                Err(_) => failed += 1,
-            }
-        }
-        after = page.next;
-        more = after.is_some();
-        if !more || failed > 0 {
-            break;
-        }
-    }
-    Ok(Json(RetryDeadResponse { retried, refused, failed, more: more || failed > 0 }))
 }

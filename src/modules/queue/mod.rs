@@ -17,6 +17,8 @@ mod handler;
 mod lease;
 mod line;
 mod model;
+mod pace;
+mod pulse;
 mod retry;
 mod rounds;
 mod store;
@@ -32,6 +34,8 @@ pub use handler::{Alone, Attempt, Concluded, Conclusion, Handlers, JobHandler, R
 pub use lease::{Lease, Noted};
 pub use line::{Line, insert_in_lines};
 pub use model::{Backoff, IN_DOUBT, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
+pub use pace::{DeadJobs, PACE_MINUTES, Pace};
+pub use pulse::{Following, Pulse, QueuePulse, QueueWatch};
 pub use retry::{Retried, RetryJob};
 pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;

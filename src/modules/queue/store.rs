@@ -432,7 +432,7 @@ impl QueueStore {
 }
 
 /// One document that is not a job must not hide the others from an operator.
-fn show(document: Document) -> Job {
+pub(super) fn show(document: Document) -> Job {
     bson::deserialize_from_document(document.clone()).unwrap_or_else(|error| {
         let at = document.get_datetime("createdAt").copied().unwrap_or(DateTime::from_millis(0));
         Job::unreadable(document, &error.to_string(), at)

@@ -72,7 +72,7 @@ impl Inner {
                 "comparing clocks with the other workers: it claims while they agree"
             );
         }
-        self.store.report_alive(me, offset.as_ref(), in_step).await
+        self.store.report_alive(me, &self.queues, offset.as_ref(), in_step).await
     }
 
     /// Wakes the queues in which jobs wait for their time or for a worker.

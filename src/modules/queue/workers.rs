@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use mongodb::error::Result;
 use serde::Deserialize;
 
-use super::store::QueueStore;
+use super::{model::QueueConfig, store::QueueStore};
 use crate::platform::{
     clock::{Clock, Offset},
     mongo::READ_TIME_MAX,
@@ -40,6 +40,9 @@ pub struct Beat {
     /// Whether it claims.
     #[serde(default)]
     pub in_step: bool,
+    /// From which queues.
+    #[serde(default)]
+    pub queues: Vec<String>,
 }
 
 impl Beat {
@@ -80,10 +83,17 @@ pub(super) fn is_in_step(me: &str, offset: &Offset, alive: &[Beat]) -> bool {
 impl QueueStore {
     /// Says that a worker is alive, what its clock is like, and whether it claims. All by the database's clock: those of
     /// workers may differ.
-    pub(super) async fn report_alive(&self, worker_id: &str, offset: Option<&Offset>, in_step: bool) -> Result<()> {
+    pub(super) async fn report_alive(
+        &self,
+        worker_id: &str,
+        queues: &[QueueConfig],
+        offset: Option<&Offset>,
+        in_step: bool,
+    ) -> Result<()> {
         let workers = self.db.collection::<Document>(WORKERS);
         let since = doc! { "$ifNull": ["$since", "$$NOW"] };
-        let mut beat = doc! { "seenAt": "$$NOW", "since": since, "inStep": in_step };
+        let queues: Vec<&str> = queues.iter().map(|queue| queue.name).collect();
+        let mut beat = doc! { "seenAt": "$$NOW", "since": since, "inStep": in_step, "queues": { "$literal": queues } };
         if let Some(Offset { ahead_ms, primary }) = offset {
             beat.extend(doc! { "aheadMs": *ahead_ms, "primary": { "$literal": primary } });
         }
@@ -97,8 +107,7 @@ impl QueueStore {
     /// # Errors
     /// What the driver says.
     pub async fn list_alive(&self) -> Result<Vec<Beat>> {
-        let alive = doc! { "$expr": { "$gte": ["$seenAt", ago(WORKER_SILENT_MAX)] } };
-        self.db.collection::<Beat>(WORKERS).find(alive).max_time(READ_TIME_MAX).await?.try_collect().await
+        self.db.collection::<Beat>(WORKERS).find(alive()).max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
     /// How far `clock` is from the database's; none where it could not be told.
@@ -113,6 +122,11 @@ impl QueueStore {
     pub async fn report_gone(&self, worker_id: &str) -> Result<()> {
         self.db.collection::<Document>(WORKERS).delete_one(doc! { "_id": worker_id }).await.map(drop)
     }
+}
+
+/// Workers that are alive.
+pub(super) fn alive() -> Document {
+    doc! { "$expr": { "$gte": ["$seenAt", ago(WORKER_SILENT_MAX)] } }
 }
 
 /// So long ago, by the database's clock.
@@ -131,6 +145,7 @@ mod tests {
             ahead_ms: Some(ahead_ms),
             primary: Some("1".into()),
             in_step: true,
+            queues: Vec::new(),
         }
     }
 

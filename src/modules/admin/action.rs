@@ -1,0 +1,158 @@
+//! What a click is: one request to the API, made of the fields of a form.
+
+use axum::http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::platform::identity::Role;
+
+/// Something that can be done on a page.
+#[derive(Clone, Debug)]
+pub(super) struct Action {
+    /// In the address of its form.
+    pub(super) name: &'static str,
+    pub(super) method: Method,
+    /// As of a page's question; placeholders are fields of the form.
+    pub(super) path: &'static str,
+    /// Fields that the request's body has. Without one there is no body.
+    pub(super) fields: Vec<Field>,
+    /// Who may do it.
+    pub(super) roles: &'static [Role],
+    /// What is asked before it is done, with placeholders of the form and of `preview`. It is done at once where nothing is.
+    pub(super) question: Option<&'static str>,
+    /// What is looked up for the question.
+    pub(super) preview: Option<&'static str>,
+    /// What is said once it was done, with placeholders of the form and, as `{answer.x}`, of the API's answer.
+    pub(super) done: &'static str,
+    /// The page to go to afterwards; where there is none, the one before.
+    pub(super) then: Option<&'static str>,
+}
+
+/// A field of an action's body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Where it is asked for with the question: what it is called there.
+    pub(super) label: Option<&'static str>,
+}
+
+/// How a field is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As text; left out where it is empty.
+    Text,
+    /// As a number, where it is one.
+    Number,
+    /// As true or false.
+    Flag,
+    /// As the JSON that it is.
+    Json,
+    /// As a list of its lines.
+    Lines,
+    /// As null where it is empty.
+    Nullable,
+}
+
+impl Action {
+    pub(super) const fn new(
+        name: &'static str,
+        method: Method,
+        path: &'static str,
+        roles: &'static [Role],
+        done: &'static str,
+    ) -> Self {
+        Self { name, method, path, fields: Vec::new(), roles, question: None, preview: None, done, then: None }
+    }
+
+    /// A field of the body.
+    pub(super) fn field(mut self, name: &'static str, kind: Kind) -> Self {
+        self.fields.push(Field { name, kind, label: None });
+        self
+    }
+
+    /// The same, filled in where the question is asked.
+    pub(super) fn asking(mut self, name: &'static str, label: &'static str) -> Self {
+        self.fields.push(Field { name, kind: Kind::Text, label: Some(label) });
+        self
+    }
+
+    pub(super) const fn question(mut self, question: &'static str) -> Self {
+        self.question = Some(question);
+        self
+    }
+
+    pub(super) const fn preview(mut self, path: &'static str) -> Self {
+        self.preview = Some(path);
+        self
+    }
+
+    pub(super) const fn then(mut self, page: &'static str) -> Self {
+        self.then = Some(page);
+        self
+    }
+
+    /// The body of the request. What can't be read as what it should be goes as text: the API says what is wrong with it.
+    pub(super) fn body(&self, form: &[(String, String)]) -> Option<Value> {
+        if self.fields.is_empty() {
+            return None;
+        }
+        let mut body = Map::new();
+        for field in &self.fields {
+            let sent = form.iter().find(|(name, _)| name == field.name).map(|(_, value)| value.replace("\r\n", "\n"));
+            let Some(text) = sent else {
+                // A box that is not ticked is not sent.
+                if field.kind == Kind::Flag {
+                    body.insert(field.name.into(), json!(false));
+                }
+                continue;
+            };
+            let text = text.trim();
+            let value = match field.kind {
+                Kind::Flag => json!(matches!(text, "true" | "on" | "yes")),
+                Kind::Nullable if text.is_empty() => Value::Null,
+                _ if text.is_empty() => continue,
+                Kind::Text | Kind::Nullable => json!(text),
+                Kind::Number => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+                Kind::Json => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+                Kind::Lines => json!(text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>()),
+            };
+            body.insert(field.name.into(), value);
+        }
+        Some(Value::Object(body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_becomes_the_body_that_the_api_reads() {
+        let action = Action::new("a", Method::POST, "/a", &[], "")
+            .field("text", Kind::Text)
+            .field("number", Kind::Number)
+            .field("wrong", Kind::Number)
+            .field("flag", Kind::Flag)
+            .field("off", Kind::Flag)
+            .field("json", Kind::Json)
+            .field("lines", Kind::Lines)
+            .field("none", Kind::Nullable)
+            .field("empty", Kind::Text);
+        let form = [
+            ("text", " a\r\nb "),
+            ("number", "9007199254740993"),
+            ("wrong", "1e3"),
+            ("flag", "on"),
+            ("json", "{\"a\":[1]}"),
+            ("lines", "a\r\n\r\n b "),
+            ("none", ""),
+            ("empty", " "),
+            ("other", "x"),
+        ];
+        let form: Vec<_> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let expected = json!({ "text": "a\nb", "number": 9_007_199_254_740_993_i64, "wrong": "1e3", "flag": true,
+            "off": false, "json": { "a": [1] }, "lines": ["a", "b"], "none": null });
+        assert_eq!(action.body(&form), Some(expected));
+        assert_eq!(Action::new("a", Method::POST, "/a", &[], "").body(&form), None);
+    }
+}

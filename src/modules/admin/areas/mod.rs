@@ -1,0 +1,67 @@
+//! What there is to see and to do: a file for each part of the console.
+
+mod queues;
+
+use super::{action::Action, page::Page};
+use crate::platform::identity::Role;
+
+/// A part of the console.
+#[derive(Debug, Default)]
+pub(super) struct Area {
+    pub(super) pages: Vec<Page>,
+    pub(super) actions: Vec<Action>,
+    /// Under `/admin/file/`.
+    pub(super) downloads: Vec<Download>,
+    /// By name.
+    pub(super) templates: &'static [(&'static str, &'static str)],
+}
+
+/// What the API answers, as it comes.
+#[derive(Debug)]
+pub(super) struct Download {
+    pub(super) name: &'static str,
+    /// As of a page's question; placeholders are of the address' query.
+    pub(super) path: &'static str,
+    pub(super) roles: &'static [Role],
+}
+
+/// The templates with these names, from the folder of templates.
+macro_rules! templates {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../templates/", $name)))),*]
+    };
+}
+pub(super) use templates;
+
+/// In the order of the navigation.
+pub(super) fn all() -> Vec<Area> {
+    vec![queues::area()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_there_once_and_every_template_is_used() {
+        let areas = all();
+        let pages: Vec<_> = areas.iter().flat_map(|area| &area.pages).collect();
+        let once = |names: Vec<&str>| {
+            let different: BTreeSet<_> = names.iter().copied().collect();
+            assert_eq!(different.len(), names.len(), "{names:?}");
+        };
+        once(pages.iter().map(|page| page.path).collect());
+        once(areas.iter().flat_map(|area| &area.actions).map(|action| action.name).collect());
+        once(areas.iter().flat_map(|area| &area.downloads).map(|download| download.name).collect());
+        let used: BTreeSet<_> = pages.iter().map(|page| page.template).collect();
+        let there: BTreeSet<_> = areas.iter().flat_map(|area| area.templates).map(|(name, _)| *name).collect();
+        assert!(used.is_subset(&there), "{:?}", used.difference(&there));
+        for action in areas.iter().flat_map(|area| &area.actions) {
+            let sources = areas.iter().flat_map(|area| area.templates).map(|(_, source)| source);
+            let called = sources.filter(|source| source.contains(&format!("'{}'", action.name))).count();
+            assert!(called > 0, "nothing leads to {}", action.name);
+        }
+    }
+}

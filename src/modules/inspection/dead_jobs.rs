@@ -1,0 +1,170 @@
+//! Many dead jobs of a queue at once: how many such there are, running them again, deleting them.
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::Validate;
+
+use super::{
+    queue_changes::{DeleteJob, Deleted},
+    queues::QueueBoard,
+};
+use crate::{
+    modules::queue::{DeadJobs, Retried},
+    platform::{
+        error::{AppError, ErrorKind, Problem},
+        http::{ApiPath, ApiQuery},
+        identity::Admin,
+    },
+};
+
+/// Dead jobs that one call looks at, in pages.
+const DEAD_PAGE: usize = 500;
+const DEAD_PAGES: usize = 10;
+
+/// The routes.
+pub fn dead_jobs_router(board: QueueBoard) -> OpenApiRouter {
+    let routes = OpenApiRouter::new().routes(routes!(count_dead)).routes(routes!(retry_dead));
+    routes.routes(routes!(delete_dead)).with_state(board)
+}
+
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeadJobsQuery {
+    /// Of this kind only.
+    #[validate(length(min = 1, max = 64))]
+    kind: Option<String>,
+    /// Only those that failed with this code last.
+    #[validate(length(min = 1, max = 128))]
+    error_code: Option<String>,
+}
+
+impl From<DeadJobsQuery> for DeadJobs {
+    fn from(query: DeadJobsQuery) -> Self {
+        Self { kind: query.kind, error_code: query.error_code }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct DeadCountResponse {
+    /// Counted to 100,000.
+    count: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RetryDeadResponse {
+    /// Jobs that are ready again.
+    retried: usize,
+    /// Jobs whose subject does not allow it; they stay dead.
+    refused: usize,
+    /// Jobs that the database did not take in time; call again.
+    failed: usize,
+    /// Whether there are more than one call takes; call again.
+    more: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct DeleteDeadResponse {
+    /// Jobs that are gone.
+    deleted: usize,
+    /// Jobs that the database did not take in time; call again.
+    failed: usize,
+    /// Whether there are more than one call takes; call again.
+    more: bool,
+}
+
+/// How many dead jobs of a queue there are.
+#[utoipa::path(get, path = "/queues/{queue}/dead-count", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path), DeadJobsQuery),
+    responses((status = 200, body = DeadCountResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn count_dead(
+    State(board): State<QueueBoard>,
+    _: Admin,
+    ApiQuery(query): ApiQuery<DeadJobsQuery>,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<DeadCountResponse>, AppError> {
+    let queue = board.queue(&queue)?;
+    Ok(Json(DeadCountResponse { count: board.store.count_dead(queue, &query.into()).await? }))
+}
+
+/// Runs dead jobs of a queue again, at most five thousand a call.
+#[utoipa::path(post, path = "/queues/{queue}/retry-dead", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path), DeadJobsQuery),
+    responses((status = 200, body = RetryDeadResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn retry_dead(
+    State(board): State<QueueBoard>,
+    Admin(user): Admin,
+    ApiQuery(query): ApiQuery<DeadJobsQuery>,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<RetryDeadResponse>, AppError> {
+    let (queue, such) = (board.queue(&queue)?, DeadJobs::from(query));
+    let (mut retried, mut refused, mut failed) = (0, 0, 0);
+    let mut after: Option<String> = None;
+    let mut more = true;
+    // Refused ones stay dead, so the way goes on past them, page by page.
+    for _ in 0..DEAD_PAGES {
+        let page = board.store.list_dead(queue, &such, after.as_deref(), DEAD_PAGE).await?;
+        let retries = page.items.iter().map(|job| board.retry(&job.id, &user));
+        for result in futures_util::future::join_all(retries).await {
+            match result {
+                Ok(Retried::Revived(_)) => retried += 1,
+                Ok(Retried::NotFound | Retried::NotDead(_) | Retried::Refused(_)) => refused += 1,
+                // Whoever may not do it any more is told so.
+                Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Unauthenticated) => {
+                    return Err(error);
+                }
+                Err(_) => failed += 1,
+            }
+        }
+        after = page.next;
+        more = after.is_some();
+        if !more || failed > 0 {
+            break;
+        }
+    }
+    Ok(Json(RetryDeadResponse { retried, refused, failed, more: more || failed > 0 }))
+}
+
+/// Deletes dead jobs of a queue, at most five thousand a call.
+#[utoipa::path(post, path = "/queues/{queue}/delete-dead", tag = "queues", security(("bearer" = [])),
+    params(("queue" = String, Path), DeadJobsQuery),
+    responses((status = 200, body = DeleteDeadResponse),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn delete_dead(
+    State(board): State<QueueBoard>,
+    Admin(user): Admin,
+    ApiQuery(query): ApiQuery<DeadJobsQuery>,
+    ApiPath(queue): ApiPath<String>,
+) -> Result<Json<DeleteDeadResponse>, AppError> {
+    let (queue, such) = (board.queue(&queue)?, DeadJobs::from(query));
+    let (mut deleted, mut failed) = (0, 0);
+    let mut after: Option<String> = None;
+    let mut more = true;
+    for _ in 0..DEAD_PAGES {
+        let page = board.store.list_dead(queue, &such, after.as_deref(), DEAD_PAGE).await?;
+        let deletions =
+            page.items.into_iter().map(|job| board.submit(&user, |doing| DeleteJob { job_id: job.id, doing }));
+        for result in futures_util::future::join_all(deletions).await {
+            match result {
+                Ok(Deleted::Gone) => deleted += 1,
+                // Somebody else was faster, or it runs again.
+                Ok(Deleted::NotFound | Deleted::NotEnded) => {}
+                // Whoever may not do it any more is told so.
+                Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Unauthenticated) => {
+                    return Err(error);
+                }
+                Err(_) => failed += 1,
+            }
+        }
+        after = page.next;
+        more = after.is_some();
+        if !more || failed > 0 {
+            break;
+        }
+    }
+    Ok(Json(DeleteDeadResponse { deleted, failed, more: more || failed > 0 }))
+}

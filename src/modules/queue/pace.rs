@@ -1,0 +1,170 @@
+//! How a queue has got on, by its jobs that ended well, and what operators do to many dead jobs.
+
+use bson::{Bson, DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::error::Result;
+use serde::Deserialize;
+
+use super::{
+    JOBS,
+    model::{Job, JobState},
+    store::{COUNT_MAX, JobPage, QueueStore},
+};
+use crate::platform::{
+    mongo::READ_TIME_MAX,
+    walk::{Direction, STAGES, TimeRange, Walk, paged},
+};
+
+/// The pace is of so many minutes.
+pub const PACE_MINUTES: i64 = 60;
+const MINUTE_MS: i64 = 60_000;
+/// Jobs whose times are looked at, latest first.
+const SAMPLE: i64 = 1_000;
+
+/// Which dead jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadJobs {
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// That failed with this code last.
+    pub error_code: Option<String>,
+}
+
+impl DeadJobs {
+    fn conditions(&self) -> Document {
+        let fields = [("kind", &self.kind), ("lastError.code", &self.error_code)];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into()))).collect()
+    }
+
+    /// Whether they are all meant.
+    #[must_use]
+    pub const fn are_all(&self) -> bool {
+        self.kind.is_none() && self.error_code.is_none()
+    }
+}
+
+/// How a queue has got on lately.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Jobs that ended well in each minute, oldest first, the present one last.
+    pub per_minute: Vec<u64>,
+    /// From creation to the end, of a sample of them, in milliseconds, sorted.
+    pub latencies_ms: Vec<i64>,
+    /// Attempts that they took, in all.
+    pub attempts: i64,
+}
+
+#[derive(Deserialize)]
+struct Minute {
+    #[serde(rename = "_id")]
+    at: DateTime,
+    count: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended {
+    created_at: DateTime,
+    run_at: DateTime,
+    #[serde(default)]
+    attempts: i32,
+}
+
+impl QueueStore {
+    /// Dead jobs of a queue that are such, counted to [`COUNT_MAX`].
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn count_dead(&self, queue: &str, such: &DeadJobs) -> Result<u64> {
+        let mut filter = doc! { "queue": queue, "state": "dead" };
+        filter.extend(such.conditions());
+        let jobs = self.db.collection::<Document>(JOBS);
+        jobs.count_documents(filter).limit(COUNT_MAX).max_time(READ_TIME_MAX).await
+    }
+
+    /// Dead jobs of a queue that are such, in order of age, behind `after_id`. A page looks at so many jobs and no more.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_dead(
+        &self,
+        queue: &str,
+        such: &DeadJobs,
+        after_id: Option<&str>,
+        limit: usize,
+    ) -> Result<JobPage> {
+        if such.are_all() {
+            return self.list(queue, Some(JobState::Dead), after_id, limit).await;
+        }
+        let mut rest = doc! { "state": "dead" };
+        rest.extend(such.conditions());
+        let walk = Walk { collection: JOBS, prefix: "job", index: "dead", key: doc! { "queue": queue }, rest };
+        let range = TimeRange::default();
+        let walked = walk.go_in_stages(&self.db, range, Direction::Oldest, after_id, limit + 1, &STAGES).await?;
+        let found: Vec<Job> = walked.found.into_iter().map(super::store::show).collect();
+        let page = paged(found, limit, walked.ended_at, |job: &Job| &job.id);
+        Ok(JobPage { items: page.shown, next: page.next })
+    }
+
+    /// How a queue has got on in the last hour.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn pace(&self, queue: &str, now: DateTime) -> Result<Pace> {
+        let first = (now.timestamp_millis() / MINUTE_MS - PACE_MINUTES + 1) * MINUTE_MS;
+        let lately = doc! { "queue": queue, "state": "done", "route": "",
+        "runAt": { "$gte": DateTime::from_millis(first) } };
+        let minute = doc! { "$dateTrunc": { "date": "$runAt", "unit": "minute" } };
+        let stages = [
+            doc! { "$match": &lately },
+            doc! { "$limit": COUNT_MAX as i64 },
+            doc! { "$group": { "_id": minute, "count": { "$sum": Bson::Int64(1) } } },
+        ];
+        let jobs = self.db.collection::<Document>(JOBS);
+        let minutes = jobs.aggregate(stages).with_type::<Minute>().max_time(READ_TIME_MAX).await?;
+        let minutes: Vec<Minute> = minutes.try_collect().await?;
+        let mut pace = Pace { per_minute: vec![0; PACE_MINUTES as usize], ..Pace::default() };
+        for Minute { at, count } in minutes {
+            let index = usize::try_from((at.timestamp_millis() - first) / MINUTE_MS).ok();
+            if let Some(minute) = index.and_then(|index| pace.per_minute.get_mut(index)) {
+                *minute = count.unsigned_abs();
+            }
+        }
+        let ended = self.db.collection::<Ended>(JOBS);
+        let ended = ended
+            .find(lately)
+            .sort(doc! { "runAt": -1 })
+            .limit(SAMPLE)
+            .projection(doc! { "_id": 0, "createdAt": 1, "runAt": 1, "attempts": 1 });
+        let ended: Vec<Ended> = ended.max_time(READ_TIME_MAX).await?.try_collect().await?;
+        pace.attempts = ended.iter().map(|job| i64::from(job.attempts)).sum();
+        let ms = |at: DateTime| at.timestamp_millis();
+        pace.latencies_ms = ended.iter().map(|job| (ms(job.run_at) - ms(job.created_at)).max(0)).collect();
+        pace.latencies_ms.sort_unstable();
+        Ok(pace)
+    }
+}
+
+impl Pace {
+    /// The least time that so many percent of the sample stayed within.
+    #[must_use]
+    pub fn percentile_ms(&self, percent: usize) -> Option<i64> {
+        let rank = (self.latencies_ms.len() * percent).div_ceil(100).max(1);
+        self.latencies_ms.get(rank - 1).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_the_least_time_that_so_many_stayed_within() {
+        let of = |latencies: &[i64]| Pace { latencies_ms: latencies.to_vec(), ..Pace::default() };
+        assert_eq!(of(&[]).percentile_ms(50), None);
+        assert_eq!(of(&[7]).percentile_ms(99), Some(7));
+        let hundred = of(&(1..=100).collect::<Vec<_>>());
+        assert_eq!([50, 95, 99, 100].map(|p| hundred.percentile_ms(p)), [Some(50), Some(95), Some(99), Some(100)]);
+        assert_eq!(of(&[1, 2, 3]).percentile_ms(50), Some(2));
+    }
+}
