@@ -1,5 +1,6 @@
 //! The composition root: every concrete part, put together once.
 
+mod alerts;
 mod callers;
 mod database;
 mod description;
@@ -26,6 +27,7 @@ use mongodb::Database;
 use crate::{
     config::{AuditKeys, Config, Secrets, Switch},
     modules::{
+        alerts::AlertWatch,
         audit::{
             self, AuditStore, Refusals,
             export::Exporter,
@@ -123,6 +125,8 @@ pub struct App {
     pub webhooks: WebhookService,
     /// Mail to users; none where no mail server is configured.
     pub mailer: Option<Mailer>,
+    /// Who looks after alerts.
+    pub alerts: AlertWatch,
     /// Accounts at providers.
     pub accounts: Accounts,
     /// Jobs.
@@ -313,6 +317,7 @@ impl App {
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
+        let alerts = alerts::watch(&config, secrets.alert_channels.clone(), &db, &completion_lane, &clock)?;
         event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
         event_handlers.push(Arc::new(ForgetRecommendations::new(redis.clone())));
         event_handlers.push(Arc::new(FollowOrders { lane: begin_lane.clone(), payments: payments.clone() }));
@@ -348,6 +353,7 @@ impl App {
             refusals,
             handlers,
             mailer,
+            alerts,
             event_handlers,
             consumers,
             api_lane,

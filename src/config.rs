@@ -1,9 +1,11 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
+mod alerts;
 mod audit;
 mod export;
 mod mail;
 mod providers;
+mod remote;
 mod retention;
 mod schedules;
 mod secrets;
@@ -26,10 +28,12 @@ use crate::{
     },
 };
 
+pub use alerts::AlertArgs;
 pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use export::{AuditExportArgs, ExportFilterArgs};
 pub use mail::{MailArgs, MailSettings};
 pub use providers::ProviderArgs;
+pub use remote::{RemoteArgs, TopArgs};
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
 pub use secrets::{Secrets, strong_jwt_secret};
@@ -98,6 +102,8 @@ pub enum Command {
     /// Manage users.
     #[command(subcommand)]
     User(UserCommand),
+    /// A board of queues, breakers and dead jobs in the terminal; for servers without a browser.
+    Top(TopArgs),
     /// Print the API's description (OpenAPI, JSON). Needs no server and no database.
     Openapi,
     /// Receive webhooks on a developer's machine.
@@ -316,6 +322,9 @@ pub struct Config {
     /// Outgoing mail.
     #[command(flatten)]
     pub mail: MailArgs,
+    /// Where alerts go.
+    #[command(flatten)]
+    pub alerts: AlertArgs,
     /// Times of the worker.
     #[command(flatten)]
     pub worker: WorkerArgs,

@@ -4,6 +4,7 @@ use mongodb::Database;
 
 use crate::{
     modules::{
+        alerts::AlertStore,
         audit::{AuditStore, retention, seals::SealStore},
         auth,
         catalog::{self, CatalogStore},
@@ -50,6 +51,7 @@ pub fn collections() -> Vec<&'static str> {
         ScheduleStore::COLLECTIONS,
         notifications::COLLECTIONS,
         tenants::COLLECTIONS,
+        AlertStore::COLLECTIONS,
         batch::COLLECTIONS,
         &[SINGLETONS],
     ]

@@ -1,5 +1,6 @@
-//! What `/metrics` says of what all processes share: queues, outbox, seal queue, stores. Looked up when somebody scrapes, so that any
-//! process can say it and one that nobody scrapes asks nothing; a scrape soon after another is told the same.
+//! How what all processes share stands: queues, outbox, seal queue, stores. `/metrics` says it, and alerts follow from it. Looked up when
+//! somebody scrapes, so that any process can say it and one that nobody scrapes asks nothing; a scrape soon after another is told
+//! the same.
 
 use std::{
     sync::Arc,
@@ -14,7 +15,7 @@ use crate::{
     modules::{
         audit::seals::SealStore,
         orders::OrderStore,
-        queue::QueueConfig,
+        queue::{Beat, QueueConfig, QueueSummary},
         schedules::{RunState, ScheduleStore},
     },
     platform::mongo,
@@ -54,40 +55,117 @@ impl App {
     }
 
     async fn look(&self) -> mongodb::error::Result<()> {
-        for queues in self.all_queues().chunks(AT_ONCE) {
-            try_join_all(queues.iter().map(|queue| self.look_at_queue(queue))).await?;
-        }
-        let outbox = self.event_stats();
-        metrics::gauge!("waybill_events_outbox_entries").set(outbox.depth().await? as f64);
-        metrics::gauge!("waybill_events_relay_lag_seconds").set(outbox.lag().await?.as_secs_f64());
-        let seals = SealStore::new(self.db.clone());
-        metrics::gauge!("waybill_audit_seal_queue_entries").set(seals.queue_depth().await? as f64);
-        let waited_ms = seals.queue_age_ms(self.clock.now_ms()).await?;
-        metrics::gauge!("waybill_audit_seal_queue_oldest_seconds").set(waited_ms as f64 / 1_000.0);
-        let attention = OrderStore::new(self.db.clone()).count_needing_attention().await?;
-        metrics::gauge!("waybill_orders_needing_attention").set(attention as f64);
-        self.look_at_schedules().await?;
-        metrics::gauge!("waybill_workers_alive").set(self.queue_store.list_alive().await?.len() as f64);
-        mongo::ping(&self.db).await
-    }
-
-    async fn look_at_schedules(&self) -> mongodb::error::Result<()> {
-        let store = ScheduleStore::new(self.db.clone());
-        for plan in self.plans.iter() {
-            let runs = store.list_runs(plan.name, None, RUNS_LOOKED_AT).await?;
-            let Some(done) = runs.iter().find(|run| run.state == RunState::Done) else { continue };
-            metrics::gauge!("waybill_schedule_alert", "schedule" => plan.name)
-                .set(f64::from(u8::from(done.alert.is_some())));
-            let ended_ms = done.ended_at.unwrap_or(done.started_at).timestamp_millis();
-            metrics::gauge!("waybill_schedule_last_success_timestamp_seconds", "schedule" => plan.name)
-                .set(ended_ms as f64 / 1_000.0);
-        }
+        self.standing().await?.show();
         Ok(())
     }
 
-    async fn look_at_queue(&self, queue: &QueueConfig) -> mongodb::error::Result<()> {
+    /// Looks up how everything that all processes share stands.
+    pub(super) async fn standing(&self) -> mongodb::error::Result<Standing> {
+        let alive = self.queue_store.list_alive().await?;
+        let (mut queues, all_queues) = (Vec::new(), self.all_queues());
+        for some in all_queues.chunks(AT_ONCE) {
+            queues.extend(try_join_all(some.iter().map(|queue| self.queue_standing(queue, &alive))).await?);
+        }
+        let (outbox, seals) = (self.event_stats(), SealStore::new(self.db.clone()));
+        let standing = Standing {
+            queues,
+            workers_alive: alive.len(),
+            outbox_entries: outbox.depth().await?,
+            relay_lag: outbox.lag().await?,
+            seal_queue_entries: seals.queue_depth().await?,
+            seal_queue_age_ms: seals.queue_age_ms(self.clock.now_ms()).await?,
+            needing_attention: OrderStore::new(self.db.clone()).count_needing_attention().await?,
+            schedules: self.schedule_standings().await?,
+        };
+        mongo::ping(&self.db).await?;
+        Ok(standing)
+    }
+
+    async fn schedule_standings(&self) -> mongodb::error::Result<Vec<ScheduleStanding>> {
+        let store = ScheduleStore::new(self.db.clone());
+        let mut standings = Vec::new();
+        for plan in self.plans.iter() {
+            let runs = store.list_runs(plan.name, None, RUNS_LOOKED_AT).await?;
+            let done = runs.into_iter().find(|run| run.state == RunState::Done);
+            standings.extend(done.map(|done| ScheduleStanding {
+                name: plan.name,
+                alert: done.alert,
+                succeeded_ms: done.ended_at.unwrap_or(done.started_at).timestamp_millis(),
+            }));
+        }
+        Ok(standings)
+    }
+
+    async fn queue_standing(&self, queue: &QueueConfig, alive: &[Beat]) -> mongodb::error::Result<QueueStanding> {
         let (name, now) = (queue.name, self.clock.now());
         let summary = self.queue_store.summary(name, now).await?;
+        let oldest = self.queue_store.oldest_due(name, now).await?;
+        Ok(QueueStanding {
+            name,
+            summary,
+            oldest_due_ms: oldest.map_or(0, |at| (now.timestamp_millis() - at.timestamp_millis()).max(0)),
+            is_paused: self.queue_store.controls(name).await?.paused,
+            workers: alive.iter().filter(|beat| serves(beat, name)).count(),
+        })
+    }
+}
+
+/// Whether a worker serves a queue. One of an older version does not say which, and is taken to serve all.
+fn serves(beat: &Beat, queue: &str) -> bool {
+    beat.queues.is_empty() || beat.queues.iter().any(|served| served == queue)
+}
+
+/// How everything that all processes share stands.
+pub(super) struct Standing {
+    pub(super) queues: Vec<QueueStanding>,
+    pub(super) workers_alive: usize,
+    pub(super) outbox_entries: u64,
+    pub(super) relay_lag: Duration,
+    pub(super) seal_queue_entries: u64,
+    pub(super) seal_queue_age_ms: i64,
+    pub(super) needing_attention: u64,
+    pub(super) schedules: Vec<ScheduleStanding>,
+}
+
+pub(super) struct QueueStanding {
+    pub(super) name: &'static str,
+    pub(super) summary: QueueSummary,
+    pub(super) oldest_due_ms: i64,
+    pub(super) is_paused: bool,
+    /// Those that are alive and serve it.
+    pub(super) workers: usize,
+}
+
+/// The latest run of a schedule that ended well.
+pub(super) struct ScheduleStanding {
+    pub(super) name: &'static str,
+    /// What a person should know of it.
+    pub(super) alert: Option<String>,
+    pub(super) succeeded_ms: i64,
+}
+
+impl Standing {
+    fn show(&self) {
+        for queue in &self.queues {
+            queue.show();
+        }
+        metrics::gauge!("waybill_events_outbox_entries").set(self.outbox_entries as f64);
+        metrics::gauge!("waybill_events_relay_lag_seconds").set(self.relay_lag.as_secs_f64());
+        metrics::gauge!("waybill_audit_seal_queue_entries").set(self.seal_queue_entries as f64);
+        metrics::gauge!("waybill_audit_seal_queue_oldest_seconds").set(self.seal_queue_age_ms as f64 / 1_000.0);
+        metrics::gauge!("waybill_orders_needing_attention").set(self.needing_attention as f64);
+        metrics::gauge!("waybill_workers_alive").set(self.workers_alive as f64);
+        for ScheduleStanding { name, alert, succeeded_ms } in &self.schedules {
+            metrics::gauge!("waybill_schedule_alert", "schedule" => *name).set(f64::from(u8::from(alert.is_some())));
+            metrics::gauge!("waybill_schedule_last_success_timestamp_seconds", "schedule" => *name)
+                .set(*succeeded_ms as f64 / 1_000.0);
+        }
+    }
+}
+
+impl QueueStanding {
+    fn show(&self) {
+        let (name, summary) = (self.name, &self.summary);
         let counts = [
             ("ready", summary.ready),
             ("active", summary.active),
@@ -98,11 +176,8 @@ impl App {
         for (state, count) in counts {
             metrics::gauge!("waybill_queue_jobs", "queue" => name, "state" => state).set(count as f64);
         }
-        let oldest = self.queue_store.oldest_due(name, now).await?;
-        let waited_ms = oldest.map_or(0, |at| (now.timestamp_millis() - at.timestamp_millis()).max(0));
-        metrics::gauge!("waybill_queue_oldest_due_seconds", "queue" => name).set(waited_ms as f64 / 1_000.0);
-        let paused = self.queue_store.controls(name).await?.paused;
-        metrics::gauge!("waybill_queue_paused", "queue" => name).set(f64::from(u8::from(paused)));
-        Ok(())
+        metrics::gauge!("waybill_queue_oldest_due_seconds", "queue" => name).set(self.oldest_due_ms as f64 / 1_000.0);
+        metrics::gauge!("waybill_queue_paused", "queue" => name).set(f64::from(u8::from(self.is_paused)));
+        metrics::gauge!("waybill_queue_workers", "queue" => name).set(self.workers as f64);
     }
 }

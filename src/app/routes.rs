@@ -21,6 +21,7 @@ use crate::{
     config::Switch,
     modules::{
         admin::{self, ConsoleParts},
+        alerts::{self, AlertBoard},
         audit::{AuditStore, CallSearch},
         auth, catalog,
         checkout::{self, Recommendations},
@@ -190,6 +191,7 @@ impl App {
                 plans: Arc::clone(&self.plans),
                 queue: self.config.schedules.queue(),
             }))
+            .merge(alerts::router(AlertBoard { store: self.alerts.store.clone() }))
             .merge(events::router(self.event_stats()))
             .merge(analytics::router(AnalyticsReader { db: self.db.clone(), clock: self.clock.clone() }))
             .merge(OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready)).with_state(self.clone()))

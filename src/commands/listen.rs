@@ -6,43 +6,28 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Method, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use standardwebhooks::Webhook;
 
-use super::serve::Shutdown;
+use super::{
+    remote::{Remote, Trouble, read},
+    serve::Shutdown,
+};
 use crate::{config::ListenArgs, modules::webhooks::new_secret, platform::clock::Rfc3339Time};
 
 /// How often the API is asked.
 const EVERY: Duration = Duration::from_secs(1);
 /// An API that is away is asked again after this long.
 const AGAIN: Duration = Duration::from_secs(2);
-/// The API and the program have so long to answer.
-const DEADLINE: Duration = Duration::from_secs(15);
 /// An event may come to light so long after younger ones: so far back is looked each time.
 const LOOK_BACK: Duration = Duration::from_secs(30);
 /// Events that are known to have been posted: more than happen within that time.
 const SEEN_MAX: usize = 20_000;
 /// Pages of one look; the next one goes on.
 const PAGES_MAX: usize = 100;
-
-/// Why a look brought nothing.
-enum Trouble {
-    /// The API can't be reached, or asks to be left alone.
-    Away(String),
-    /// The token is not good any more.
-    SignedOut,
-    /// Asking again makes no sense.
-    Refused(String),
-}
-
-impl From<reqwest::Error> for Trouble {
-    fn from(error: reqwest::Error) -> Self {
-        Self::Away(error.without_url().to_string())
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,8 +69,7 @@ impl Seen {
 
 struct Listener<'a> {
     args: &'a ListenArgs,
-    http: Client,
-    token: SecretString,
+    remote: Remote,
     secret: SecretString,
     seen: Seen,
     /// Nothing before is posted; by the API's clock.
@@ -98,18 +82,15 @@ pub(super) async fn run(args: ListenArgs) -> Result<(), String> {
     let shutdown = Shutdown::on_signals(Duration::ZERO)?;
     let secret = args.secret.clone().unwrap_or_else(new_secret);
     Webhook::new(secret.expose_secret()).map_err(|_| "--secret must be whsec_ and Base64")?;
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = Client::builder().timeout(DEADLINE).redirect(reqwest::redirect::Policy::none());
     let mut listener = Listener {
-        http: http.build().map_err(|error| error.to_string())?,
-        token: args.token.clone().unwrap_or_default(),
+        remote: Remote::new(args.api.clone())?,
         args: &args,
         secret,
         seen: Seen::default(),
         since: None,
         looked: None,
     };
-    println!("events of {} go to {}", args.url, args.forward);
+    println!("events of {} go to {}", args.api.url, args.forward);
     println!("signed with {}", listener.secret.expose_secret());
     tokio::select! {
         ended = listener.listen() => ended,
@@ -120,9 +101,9 @@ pub(super) async fn run(args: ListenArgs) -> Result<(), String> {
 impl Listener<'_> {
     async fn listen(&mut self) -> Result<(), String> {
         let mut was_away = false;
-        let mut signs_in = self.args.token.is_none();
+        let mut signs_in = self.remote.signs_in();
         loop {
-            let looked = if signs_in { self.sign_in().await } else { self.look().await };
+            let looked = if signs_in { self.remote.sign_in().await } else { self.look().await };
             match looked {
                 Ok(()) if signs_in => {
                     signs_in = false;
@@ -140,36 +121,10 @@ impl Listener<'_> {
                     }
                     tokio::time::sleep(AGAIN).await;
                 }
-                Err(Trouble::SignedOut) if self.args.email.is_some() => signs_in = true,
-                Err(Trouble::SignedOut) => {
-                    return Err(
-                        "the token is not good any more; give another one, or --email and WAYBILL_PASSWORD".into()
-                    );
-                }
-                Err(Trouble::Refused(reason)) => return Err(reason),
+                Err(Trouble::SignedOut) if self.remote.signs_in() => signs_in = true,
+                Err(trouble) => return Err(trouble.said()),
             }
         }
-    }
-
-    async fn sign_in(&mut self) -> Result<(), Trouble> {
-        let (Some(email), Some(password)) = (&self.args.email, &self.args.password) else {
-            return Err(Trouble::Refused("give --token, or --email and WAYBILL_PASSWORD".into()));
-        };
-        let body = json!({ "email": email, "password": password.expose_secret() });
-        let request = self.http.post(self.at("/auth/login")).header(header::CONTENT_TYPE, "application/json");
-        let answer = answered(request.body(body.to_string()).send().await?).await;
-        let answer = answer.map_err(|trouble| match trouble {
-            Trouble::SignedOut => Trouble::Refused("the e-mail address or the password is wrong".into()),
-            other => other,
-        })?;
-        let signed_in: Value = read(answer).await?;
-        let token = signed_in["accessToken"].as_str().unwrap_or_default();
-        self.token = SecretString::from(token.to_owned());
-        Ok(())
-    }
-
-    fn at(&self, path: &str) -> String {
-        format!("{}{path}", self.args.url.trim_end_matches('/'))
     }
 
     /// Posts what is new, page by page.
@@ -181,9 +136,8 @@ impl Listener<'_> {
             let back_to = self.looked.and_then(|looked| looked.checked_sub(LOOK_BACK));
             let from = back_to.max(self.since).unwrap_or_else(SystemTime::now);
             let from = Rfc3339Time(bson::DateTime::from_system_time(from));
-            let url = self.at(&format!("/webhook-events?limit={limit}&from={from}{cursor}"));
-            let request = self.http.get(url).bearer_auth(self.token.expose_secret());
-            let answer = answered(request.send().await?).await?;
+            let path = format!("/webhook-events?limit={limit}&from={from}{cursor}");
+            let answer = self.remote.ask(Method::GET, &path).await?;
             let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
             let now = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
             let Some(since) = self.since else {
@@ -220,7 +174,7 @@ impl Listener<'_> {
             .and_then(|webhook| webhook.sign(&item.event_id, at, body.as_bytes()))
             .unwrap_or_default();
         let began = Instant::now();
-        let request = self.http.post(&self.args.forward).header(header::CONTENT_TYPE, "application/json");
+        let request = self.remote.http.post(&self.args.forward).header(header::CONTENT_TYPE, "application/json");
         let request = request.header("webhook-id", &item.event_id).header("webhook-timestamp", at);
         let said = match request.header("webhook-signature", signature).body(body).send().await {
             Ok(answer) => answer.status().as_u16().to_string(),
@@ -228,29 +182,6 @@ impl Listener<'_> {
         };
         println!("{kind} {} -> {said} ({} ms)", item.event_id, began.elapsed().as_millis());
     }
-}
-
-/// An answer that is one.
-async fn answered(answer: Response) -> Result<Response, Trouble> {
-    let status = answer.status();
-    match status {
-        StatusCode::UNAUTHORIZED => Err(Trouble::SignedOut),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            Err(Trouble::Away(format!("it answers {status}")))
-        }
-        _ if status.is_server_error() => Err(Trouble::Away(format!("it answers {status}"))),
-        _ if status.is_success() => Ok(answer),
-        _ => {
-            let problem: Value = read(answer).await.unwrap_or_default();
-            let detail = problem["detail"].as_str().unwrap_or("no Waybill is there").to_owned();
-            Err(Trouble::Refused(format!("the API refuses ({status}): {detail}")))
-        }
-    }
-}
-
-async fn read<T: serde::de::DeserializeOwned>(answer: Response) -> Result<T, Trouble> {
-    let bytes = answer.bytes().await?;
-    serde_json::from_slice(&bytes).map_err(|_| Trouble::Away("its answer can't be read".into()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ mod keys;
 mod ledger;
 mod listen;
 mod openapi;
+mod remote;
 mod serve;
+mod top;
 mod user;
 
 use std::process::ExitCode;
@@ -55,6 +57,7 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::Analytics(AnalyticsCommand::Rebuild(stores)) => analytics::rebuild(&stores).await,
         Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
         Command::User(command) => user::run(command).await,
+        Command::Top(args) => top::run(args).await,
         Command::Openapi => openapi::print().await,
         Command::Webhooks(WebhooksCommand::Listen(args)) => listen::run(args).await,
     };

@@ -135,7 +135,8 @@ async fn run_worker(app: &App, sealer: &Sealer, shutdown: Shutdown) {
             worker.run(shutdown.clone().announced()),
             sealer.run(shutdown.clone().announced()),
             relay.run(shutdown.clone().announced()),
-            scheduler.run(shutdown.clone().announced())
+            scheduler.run(shutdown.clone().announced()),
+            app.watch_alerts(shutdown.clone().announced())
         )
     };
     tokio::select! {
@@ -165,8 +166,10 @@ pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown
 /// Serves the API, and follows whose access is ended meanwhile.
 async fn serve(app: &App, listener: TcpListener, shutdown: Shutdown) {
     announce(app, &shutdown);
+    // Beside a worker in this process too: whose turn it is looks.
+    let alerts = app.watch_alerts(shutdown.clone().announced());
     tokio::select! {
-        () = http::serve(listener, app.router(), shutdown.wait(), grace(app)) => {}
+        ((), ()) = async { tokio::join!(http::serve(listener, app.router(), shutdown.wait(), grace(app)), alerts) } => {}
         () = app.users.follow_access() => {}
     }
 }

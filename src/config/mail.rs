@@ -28,7 +28,7 @@ pub struct MailArgs {
     /// Where users reach this service, e.g. `https://waybill.example.com`: the beginning of links in mails.
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<String>,
-    /// Who runs the service: is told by mail where a nightly check finds a difference. By default nobody.
+    /// Who runs the service: is told of alerts by mail, when they fire and when they are resolved. By default nobody.
     #[arg(long, env = "ALERT_MAIL_TO")]
     pub alert_mail_to: Option<String>,
     /// A conversation with the mail server that has not ended by then is broken off.

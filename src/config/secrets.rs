@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{AuditKeys, Config, MailSettings};
-use crate::platform::sealing::SealingKeys;
+use crate::{modules::alerts::Channel, platform::sealing::SealingKeys};
 
 /// What the programs need to start, with every secret present and strong enough.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Secrets {
     pub audit: AuditKeys,
     /// What it takes to send mail; none where none is sent.
     pub mail: Option<MailSettings>,
+    /// Whom alerts are posted to.
+    pub alert_channels: Vec<Channel>,
 }
 
 const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -61,6 +63,7 @@ impl Config {
         }
         self.providers.check(&mut wrong);
         let mail = self.mail.check(&mut wrong);
+        let alert_channels = self.alerts.check(&mut wrong);
         let audit = self.audit.keys().map_err(|error| wrong.push(error)).ok();
         let worker = &self.worker;
         if worker.lease_ms <= worker.call_deadline_ms + 1_000 {
@@ -80,7 +83,7 @@ impl Config {
         match (jwt, sealing, audit) {
             (Some(jwt), Some(sealing), Some(audit)) if wrong.is_empty() => {
                 let jwt_previous = self.jwt_secret_previous.clone();
-                Ok(Secrets { jwt, jwt_previous, sealing: Arc::new(sealing), audit, mail })
+                Ok(Secrets { jwt, jwt_previous, sealing: Arc::new(sealing), audit, mail, alert_channels })
             }
             _ => Err(wrong.join("\n")),
         }

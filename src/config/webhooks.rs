@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Subcommand};
 use secrecy::SecretString;
 
-use super::Config;
+use super::{Config, RemoteArgs};
 use crate::{
     modules::{queue::QueueConfig, webhooks::WEBHOOK_DELIVERIES_QUEUE},
     platform::exchange::Reach,
@@ -48,18 +48,9 @@ pub struct ListenArgs {
     /// Where to post, e.g. `http://localhost:3000/hook`.
     #[arg(long)]
     pub forward: String,
-    /// The API.
-    #[arg(long, env = "WAYBILL_URL", default_value = "http://127.0.0.1:8080")]
-    pub url: String,
-    /// A merchant's access token; it is good for 15 minutes.
-    #[arg(long, env = "WAYBILL_TOKEN", hide_env_values = true, conflicts_with = "email")]
-    pub token: Option<SecretString>,
-    /// Sign in, again and again, instead; with the password in WAYBILL_PASSWORD.
-    #[arg(long, env = "WAYBILL_EMAIL", required_unless_present = "token", requires = "password")]
-    pub email: Option<String>,
-    /// The password.
-    #[arg(long, env = "WAYBILL_PASSWORD", hide_env_values = true)]
-    pub password: Option<SecretString>,
+    /// The API, asked as a merchant.
+    #[command(flatten)]
+    pub api: RemoteArgs,
     /// Types of events, separated by commas; by default all.
     #[arg(long, value_delimiter = ',')]
     pub types: Vec<String>,

@@ -1,6 +1,7 @@
 //! What the platform does, a module each. Who may use whom is in ARCHITECTURE.md and held by a test.
 
 pub mod admin;
+pub mod alerts;
 pub mod audit;
 pub mod auth;
 pub mod catalog;

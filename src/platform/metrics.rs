@@ -68,6 +68,7 @@ const ALL: &[(Kind, &str, &str)] = &[
     (Kind::Counter, "waybill_queue_board_looks_total", "Questions to the database for boards that follow the queues."),
     (Kind::Gauge, "waybill_queue_paused", "Whether somebody has paused the queue."),
     (Kind::Gauge, "waybill_workers_alive", "Workers that have said so in the last minute."),
+    (Kind::Gauge, "waybill_queue_workers", "Workers that are alive and serve the queue."),
     (Kind::Counter, "waybill_jobs_total", "Ended attempts, by queue and result."),
     (Kind::Gauge, "waybill_jobs_active", "Jobs in the hands of this worker, by queue."),
     (Kind::Gauge, "waybill_clock_ahead_seconds", "How far this worker's clock is ahead of the database's."),

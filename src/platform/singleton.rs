@@ -19,13 +19,21 @@ pub struct Singleton {
     db: Database,
     work: &'static str,
     holder: String,
+    lease: Duration,
 }
 
 impl Singleton {
     /// A claim to the work of this name, not yet made.
     #[must_use]
     pub fn new(db: Database, work: &'static str) -> Self {
-        Self { db, work, holder: new_id("hld") }
+        Self { db, work, holder: new_id("hld"), lease: LEASE }
+    }
+
+    /// The same for work whose holder says so less often.
+    #[must_use]
+    pub const fn lasting(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
     }
 
     /// Takes or extends the lease; false while another holds it.
@@ -33,7 +41,7 @@ impl Singleton {
     /// # Errors
     /// What the driver says.
     pub async fn hold(&self) -> Result<bool> {
-        let until = doc! { "$add": ["$$NOW", LEASE.as_millis() as i64] };
+        let until = doc! { "$add": ["$$NOW", self.lease.as_millis() as i64] };
         // What is missing is less than any time. Longer than a lease is nobody's: the database's clock was set back since.
         let ended = doc! { "$or": [{ "$lt": ["$until", "$$NOW"] }, { "$gt": ["$until", &until] }] };
         let free = doc! { "$or": [{ "$eq": ["$holder", &self.holder] }, ended] };

@@ -11,6 +11,7 @@ use waybill::modules::providers::registry::{PAYMENT_GATEWAY, PROVIDERS, VERIFIER
 /// Modules and what they may use besides `platform`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("audit", &[]),
+    ("alerts", &["audit", "events", "providers"]),
     ("queue", &[]),
     ("events", &["queue"]),
     ("auth", &["audit", "events", "queue"]),
@@ -26,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "notifications",
         &[
+            "alerts",
             "audit",
             "auth",
             "catalog",
@@ -43,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "inspection",
         &[
+            "alerts",
             "audit",
             "auth",
             "catalog",
@@ -242,7 +245,7 @@ fn only_the_exchange_sends() {
         &[
             "platform/exchange/client.rs",
             "commands/demo/client.rs", // plays a merchant
-            "commands/listen.rs",      // runs on a developer's machine
+            "commands/remote.rs",      // runs on somebody's own machine
             "bin/simulators/paygate/callbacks.rs",
         ],
     );

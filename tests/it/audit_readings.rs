@@ -76,6 +76,7 @@ impl Scene {
             format!("/audit/events?resourceId={order}"),
             format!("/audit/export?orderId={order}&userId={}", self.asha.user_id),
             format!("/finance/ledger?referenceId={order}"),
+            format!("/finance/transactions/{booked}"),
         ];
         paths.extend([request, response, &event, &booked].map(|id| format!("/audit/proofs/{id}")));
         paths
@@ -120,6 +121,7 @@ async fn a_reading_names_the_order_and_whose_it_is() {
         "/audit/provider-responses/{responseRefId}",
         "/finance/ledger",
         "/finance/ledger/export",
+        "/finance/transactions/{transactionId}",
         "/finance/wallets/{userId}",
     ];
     assert!(found.iter().eq(expected.iter()), "{found:?}");

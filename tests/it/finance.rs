@@ -353,13 +353,17 @@ async fn only_finance_books_and_only_finance_and_auditors_look() {
     let recharge = booked(&app, &finance, &booking("A", "recharge", &merchant, 5)).await;
     let before = books(&app).await;
     let wallet = format!("/finance/wallets/{}", merchant.user_id);
+    let one = format!("/finance/transactions/{}", recharge["transactionId"].as_str().unwrap());
+    assert_eq!(app.get(&finance, &one).await.expect(200).body, recharge);
+    let none = app.get(&finance, "/finance/transactions/txn_0").await.expect(404);
+    assert_eq!(none.code(), "finance.not_found");
     for role in [Role::Merchant, Role::Auditor, Role::Admin] {
         let user = app.user(role).await;
         app.post(&user, "/finance/transactions", &booking("B", "recharge", &merchant, 5)).await.expect(403);
         app.post(&user, &reverse_path(&recharge), &reversal("R")).await.expect(403);
         // Who may not is told so before the body is read.
         app.post_text(&user, "/finance/transactions", "{").await.expect(403);
-        for path in ["/finance/ledger", "/finance/ledger/export", "/finance/trial-balance", &wallet] {
+        for path in ["/finance/ledger", "/finance/ledger/export", "/finance/trial-balance", &wallet, &one] {
             let answer = app.get(&user, path).await;
             assert_eq!(answer.status.as_u16(), if role == Role::Auditor { 200 } else { 403 }, "{path}");
         }

@@ -394,10 +394,24 @@ async fn a_difference_is_told_to_who_runs_the_service() {
     let (user, admin) = (app.merchant().await, app.admin().await);
     app.update_one("wallets", doc! { "userId": &user.user_id }, doc! { "available": 1_i64 }).await;
     let run = run_schedule(&app, &admin, "ledger-check").await;
+    for told in [1, 0] {
+        assert_eq!(app.app.check_alerts().await.unwrap(), told);
+        app.relay_and_run().await;
+    }
     let mails = mailbox.mails_about(&operator, "alert-mail").await;
     assert_eq!(mails.len(), 1, "{run}");
-    let expected = (json!("Waybill: LedgerDiffers"), json!(format!("Night watch <{operator}>")));
+    let expected = (json!("Waybill: alert books-differ, ledger-check"), json!(format!("Night watch <{operator}>")));
     assert_eq!((&mails[0]["subject"], &mails[0]["headerTo"]), (&expected.0, &expected.1));
-    assert!(mails[0]["text"].as_str().unwrap().contains("ledger-check"));
+    assert!(mails[0]["text"].as_str().unwrap().contains("The books differ in 2 place(s)"));
+    // Once the books agree again it is over, and that is told too.
+    app.update_one("schedule_runs", doc! { "schedule": "ledger-check" }, doc! { "alert": null }).await;
+    for told in [0, 1] {
+        assert_eq!(app.app.check_alerts().await.unwrap(), told);
+        app.relay_and_run().await;
+        app.app.clock.advance(std::time::Duration::from_secs(301));
+    }
+    let mails = mailbox.mails_about(&operator, "alert-mail").await;
+    let subjects: Vec<_> = mails.iter().map(|mail| mail["subject"].as_str().unwrap()).collect();
+    assert!(subjects.contains(&"Waybill: resolved books-differ, ledger-check"), "{subjects:?}");
     app.finish_unchecked().await;
 }

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod alerts;
 mod architecture;
 mod audit_accounts;
 mod audit_attempts;
@@ -83,6 +84,7 @@ mod statement;
 mod stores_away;
 mod tenants;
 mod text;
+mod top;
 mod topups;
 mod topups_callbacks;
 mod topups_faults;

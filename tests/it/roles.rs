@@ -59,6 +59,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/fulfilment", Some(&[Role::Merchant])),
     ("/queues", Some(&[Role::Admin])),
     ("/schedules", Some(&[Role::Admin])),
+    ("/alerts", Some(&[Role::Admin])),
     ("/tenants", Some(&[Role::Admin, Role::Manager])),
     ("POST /tenants", Some(&[Role::Admin])),
     ("PATCH /tenants", Some(&[Role::Admin])),

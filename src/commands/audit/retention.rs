@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use crate::{
     config::{EraseArgs, PurgeArgs, Stores},
     modules::{
+        alerts,
         audit::{
             AuditOutcome, AuditStore,
             retention::{Eraser, ErasureError, Purger, Subject},
@@ -99,7 +100,7 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
 /// What stays of the bodies of a call.
 fn not_personal(provider: &str, operation: &str) -> &'static [&'static str] {
     let is_of = |policy: &Policy| (policy.provider, policy.operation) == (provider, operation);
-    let own = [webhooks::POLICY, notifications::POLICY].into_iter().find(is_of);
+    let own = [webhooks::POLICY, notifications::POLICY, alerts::POLICY].into_iter().find(is_of);
     own.map_or_else(|| providers::not_personal(provider, operation), |policy| policy.redaction.not_personal)
 }
 

@@ -27,7 +27,7 @@ pub use event::{AuditEvent, AuditOutcome};
 pub use model::{Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict};
 pub use refusals::{Refusals, Sender};
 pub use search::{CallFilter, CallPage, CallSearch, Exchange, ListedCall};
-pub use store::{AUDIT_EVENTS, AuditStore, REQUEST_LOGS, RESPONSE_LOGS};
+pub use store::{AUDIT_EVENTS, AuditStore, OutcomeCount, REQUEST_LOGS, RESPONSE_LOGS};
 
 /// Puts what transactions write into the sealer's queue and the relay's.
 #[must_use]

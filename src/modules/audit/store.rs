@@ -1,14 +1,19 @@
 //! Queries over the logs, and their indexes.
 
-use bson::doc;
+use bson::{DateTime, doc};
+use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result};
+use serde::Deserialize;
 
 use super::{
     event::AuditEvent,
     journal,
     model::{ProviderRequestLog, ProviderResponseLog},
 };
-use crate::platform::mongo::{Index, Latest, latest};
+use crate::platform::{
+    mongo::{Index, Latest, READ_TIME_MAX, latest},
+    walk::{TimeRange, ids_within},
+};
 
 /// Requests to providers.
 pub const REQUEST_LOGS: &str = "provider_request_logs";
@@ -16,6 +21,17 @@ pub const REQUEST_LOGS: &str = "provider_request_logs";
 pub const RESPONSE_LOGS: &str = "provider_response_logs";
 /// Who did and read what.
 pub const AUDIT_EVENTS: &str = "audit_events";
+
+/// How many answers of a provider had an outcome.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OutcomeCount {
+    /// `parcelx`, ...
+    pub provider: String,
+    /// `done`, `retryable`, `unknown`, ...
+    pub outcome: String,
+    /// So many.
+    pub count: i64,
+}
 
 /// Reads the logs, which are written in transactions only; and writes down what was read.
 #[derive(Clone, Debug)]
@@ -73,6 +89,24 @@ impl AuditStore {
     /// What the driver says.
     pub async fn list_requests(&self, order_id: &str) -> Result<Latest<ProviderRequestLog>> {
         latest(self.db.collection(REQUEST_LOGS).find(doc! { "orderId": order_id })).await
+    }
+
+    /// How many of the latest answers since `since`, of at most so many, each provider gave with each outcome.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn count_outcomes(&self, since: DateTime, at_most: i64) -> Result<Vec<OutcomeCount>> {
+        let written = TimeRange { from: Some(since), to: None }.of_ids();
+        let stages = [
+            doc! { "$match": { "_id": ids_within("res", written) } },
+            doc! { "$sort": { "_id": -1 } },
+            doc! { "$limit": at_most },
+            doc! { "$match": { "receivedAt": { "$gte": since } } },
+            doc! { "$group": { "_id": { "provider": "$provider", "outcome": "$outcome" }, "count": { "$sum": 1_i64 } } },
+            doc! { "$replaceWith": { "$mergeObjects": ["$_id", { "count": "$count" }] } },
+        ];
+        let logs = self.db.collection::<OutcomeCount>(RESPONSE_LOGS);
+        logs.aggregate(stages).with_type().max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
     /// The latest answers about an order.

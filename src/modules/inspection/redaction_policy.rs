@@ -7,6 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     modules::{
+        alerts,
         audit::retention::{RecordClass, Retention},
         notifications,
         providers::{Policy, policies},
@@ -100,7 +101,11 @@ async fn get_redaction_policy(
     Ok(Json(PolicyResponse {
         otherwise: "stored as its type and length only",
         response_headers: Redaction::RESPONSE_HEADERS,
-        operations: policies().into_iter().chain([webhooks::POLICY, notifications::POLICY]).map(Into::into).collect(),
+        operations: policies()
+            .into_iter()
+            .chain([webhooks::POLICY, notifications::POLICY, alerts::POLICY])
+            .map(Into::into)
+            .collect(),
         retention: RecordClass::ALL.map(|class| RetentionPolicy::of(class, retention)).into(),
     }))
 }

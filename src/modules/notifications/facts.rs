@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{buyer::Buyer, letters::About};
 use crate::{
     modules::{
+        alerts::Rule,
         auth::{LinkKeys, User, find_user},
         catalog::{CatalogStore, ProductStatus},
         checkout::{Checkout, CheckoutItem, CheckoutStatus, CheckoutStore, PaymentStatus, Whose},
@@ -255,8 +256,11 @@ fn items_of(checkout: &Checkout) -> Vec<Value> {
 
 fn of_alert(event: &Event) -> Value {
     let text = |field| event.data.get_str(field).unwrap_or_default();
+    let is_firing = event.kind == "AlertFired";
+    let advice = Rule::named(text("rule")).filter(|_| is_firing).map(|rule| rule.advice(text("about")));
     json!({
-        "kind": event.kind, "schedule": text("schedule"), "message": text("message"), "runId": event.subject_id,
+        "rule": text("rule"), "about": text("about"), "severity": text("severity"), "isFiring": is_firing,
+        "message": text("message"), "advice": advice.unwrap_or_default(),
     })
 }
 

@@ -131,7 +131,7 @@ pub const LETTERS: &[Letter] = &[
         name: "alert-mail",
         template: "alert",
         topic: MailTopic::Account,
-        events: &["LedgerDiffers", "StockDiffers", "AuditDiffers"],
+        events: &["AlertFired", "AlertResolved"],
         about: About::Alert,
     },
     Letter {
@@ -223,8 +223,12 @@ impl About {
                 [("user", json!("https://waybill.example/auth/password/reset?token=x")), ("admin", Value::Null)]
                     .map(|(by, link)| json!({ "by": by, "link": link }))
             }
-            Self::Alert => ["LedgerDiffers", "AuditDiffers"]
-                .map(|kind| json!({ "kind": kind, "schedule": "check", "message": "They differ.", "runId": "srn_0" })),
+            Self::Alert => [(true, "Look."), (false, "")].map(|(is_firing, advice)| {
+                json!({
+                    "rule": "books-differ", "about": "check", "severity": "page", "isFiring": is_firing,
+                    "message": "They differ.", "advice": advice,
+                })
+            }),
             Self::Purchase => {
                 let item = json!({ "sku": "A-1", "productName": "Book", "quantity": 2, "totalPrice": "10.00 INR" });
                 let checkout = |paid: bool, method: &str, line2: Value, state: Value| {

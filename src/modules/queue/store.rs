@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
-use mongodb::{Collection, Database, error::Result};
+use mongodb::{Collection, Database, error::Result, options::Hint};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -28,6 +28,8 @@ const UPDATE_MS_MAX: i64 = 2_000;
 const TRIM_BATCH: i64 = 1000;
 /// Jobs of a queue are counted to this number: what a look at queues costs does not grow with what waits.
 pub const COUNT_MAX: u64 = 100_000;
+/// Of the dead jobs of a queue so many are looked at for those that died lately.
+const DEAD_MAX: i64 = 10_000;
 /// Jobs made due in one statement.
 pub(super) const PROMOTE_BATCH: usize = 1000;
 
@@ -363,6 +365,26 @@ impl QueueStore {
         let stages = [doc! { "$match": due }, doc! { "$limit": COUNT_MAX as i64 }, doc! { "$group": oldest }];
         let mut found = self.jobs().aggregate(stages).max_time(READ_TIME_MAX).await?;
         Ok(found.try_next().await?.and_then(|found| found.get_datetime("oldest").ok().copied()))
+    }
+
+    /// How many jobs of a queue died since `since`, of the [`DEAD_MAX`] that were made last.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn count_died(&self, queue: &str, since: DateTime) -> Result<u64> {
+        let stages = [
+            doc! { "$match": { "queue": queue, "state": "dead" } },
+            doc! { "$sort": { "_id": -1 } },
+            doc! { "$limit": DEAD_MAX },
+            doc! { "$match": { "runAt": { "$gte": since } } },
+            doc! { "$count": "count" },
+        ];
+        let jobs = self.db.collection::<Document>(JOBS);
+        let asked = jobs.aggregate(stages).hint(Hint::Name("dead".into()));
+        let found = asked.max_time(READ_TIME_MAX).await?.try_next().await?;
+        let count =
+            found.and_then(|found| found.get("count").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))));
+        Ok(count.unwrap_or_default() as u64)
     }
 
     /// Jobs of a queue that are bound to an account and have not ended, at most `at_most` of them; counted from the index.

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use bson::doc;
 use reqwest::Method;
 use serde_json::{Value, json};
-use waybill::platform::metrics::described;
+use waybill::{modules::alerts::RULES, platform::metrics::described};
 
 use super::{path, read, yaml};
 use crate::support::{TestApp, serve_worker};
@@ -158,6 +159,31 @@ fn alerts_ask_for_metrics_that_exist_and_are_tried_and_explained() {
     }
 }
 
+/// `2m` as a duration.
+fn minutes(text: Option<&str>) -> Duration {
+    let text = text.unwrap_or("0m");
+    Duration::from_secs(60 * text.trim_end_matches('m').parse::<u64>().expect("minutes"))
+}
+
+#[test]
+fn what_waybill_tells_of_itself_prometheus_tells_too() {
+    let (page, rules) = (read("docs/operate.md"), yaml("deploy/prometheus/alerts.yml"));
+    let rules = rules["groups"][0]["rules"].as_array().expect("rules").clone();
+    for own in RULES {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", own.name)));
+        let row = row.unwrap_or_else(|| panic!("docs/operate.md has no row of {}", own.name));
+        let name = row.rsplit('`').nth(1).expect("a name");
+        let rule = rules.iter().find(|rule| rule["alert"] == name).unwrap_or_else(|| panic!("no rule {name}"));
+        assert_eq!(minutes(rule["for"].as_str()), own.after, "{name}");
+        assert!(row.contains(&format!("| {} minutes", own.after.as_secs() / 60)) || own.after.is_zero(), "{row}");
+        assert_eq!(rule["labels"]["severity"], serde_json::to_value(own.severity).unwrap(), "{name}");
+        if own.above > 0.0 {
+            let query = rule["expr"].as_str().expect("a query");
+            assert!(query.contains(&format!("> {}", own.above)), "{name} has another limit: {query}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_process_says_how_all_queues_stand() {
     let app = TestApp::start().await;
@@ -179,6 +205,7 @@ async fn every_process_says_how_all_queues_stand() {
         "waybill_queue_paused{queue=\"parcelx-orders-queue\"} 0",
         "waybill_queue_oldest_due_seconds{queue=\"parcelx-orders-queue\"} ",
         "waybill_orders_needing_attention 1",
+        "waybill_queue_workers{queue=\"mail-queue\"} 0",
         "waybill_workers_alive 0",
         "waybill_mongodb_up 1",
         "waybill_redis_up 1",

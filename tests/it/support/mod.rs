@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod browser;
 pub mod carrier;
 pub mod databases;
 pub mod drive;

@@ -19,13 +19,14 @@ use super::{
 };
 use crate::{
     modules::wallet::{
+        WalletError,
         http::TransactionResponse,
         model::{Account, LedgerKind},
     },
     platform::{
         clock::{Rfc3339Time, after},
         error::{AppError, FieldError, Problem},
-        http::{ApiQuery, CSV, NDJSON, attachment},
+        http::{ApiPath, ApiQuery, CSV, NDJSON, NoQuery, attachment},
         identity::{About, FinanceReader},
         ids::is_id,
         money::Currency,
@@ -38,6 +39,7 @@ const SCOPE: &str = "finance ledger";
 pub(super) fn router(reports: Reports) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(search_ledger))
+        .routes(routes!(get_transaction))
         .routes(routes!(export_ledger))
         .routes(routes!(get_trial_balance))
         .with_state(reports)
@@ -245,6 +247,24 @@ async fn search_ledger(
     let about = About::shared(shown).or(About::new(filter.reference_id.as_deref(), filter.user_id.as_deref()));
     let page = LedgerResponse { items: page.into_iter().map(Into::into).collect(), next_cursor };
     Ok((Extension(about), Json(page)))
+}
+
+/// One transaction.
+#[utoipa::path(get, path = "/finance/transactions/{transactionId}", tag = "finance", security(("bearer" = [])),
+    params(("transactionId" = String, Path, description = "`txn_...`")),
+    responses(
+        (status = 200, body = TransactionResponse),
+        (status = 404, description = "No such transaction.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn get_transaction(
+    State(reports): State<Reports>,
+    _: FinanceReader,
+    _: NoQuery,
+    ApiPath(transaction_id): ApiPath<String>,
+) -> Result<(Extension<About>, Json<TransactionResponse>), AppError> {
+    let booked = reports.store.transaction(&transaction_id).await?.ok_or(WalletError::NotFound)?;
+    let about = About::new(Some(&booked.reference_id), Some(&booked.user_id));
+    Ok((Extension(about), Json(booked.into())))
 }
 
 /// The ledger as a file, oldest first, as it was when it was asked for. A file that ends before the answer does is not

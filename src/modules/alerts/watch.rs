@@ -1,0 +1,151 @@
+//! Heeds what was read, and tells whoever is to be told.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::{
+    commands::{BeginPost, EndPost, Heed, TRIES_MAX},
+    model::{Alert, AlertStore, News, Step},
+    posting::{Channel, OPERATION, PROVIDER, judge},
+    rules::{Reading, judge as conditions},
+};
+use crate::{
+    modules::audit::Call,
+    platform::{
+        batch::Lane,
+        clock::Clock,
+        error::AppError,
+        exchange::{Exchange, NotSent, Reply},
+        ids::new_id,
+        singleton::Singleton,
+    },
+};
+
+/// How often somebody looks.
+pub const EVERY: Duration = Duration::from_secs(60);
+/// What came of a post is worth so many tries to write down.
+const END_TRIES: u32 = 5;
+
+/// Looks after alerts. One per process; the one whose turn it is looks for all.
+#[derive(Clone)]
+pub struct AlertWatch {
+    /// Reads.
+    pub store: AlertStore,
+    /// Writes.
+    pub lane: Lane,
+    /// The right to look.
+    pub lease: Singleton,
+    /// Time.
+    pub clock: Clock,
+    /// Posts.
+    pub exchange: Exchange,
+    /// Whom.
+    pub channels: Vec<Channel>,
+    /// Where users reach the service, so that whoever is told knows which one it is.
+    pub public_url: String,
+}
+
+impl AlertWatch {
+    /// Whether it is this process's turn; the others' comes when this one was silent for longer than it looks.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn is_on_duty(&self) -> mongodb::error::Result<bool> {
+        self.lease.hold().await
+    }
+
+    /// Heeds what was read, and tells whoever is to be told; gives how many alerts fired or were resolved. Two processes that do so at once tell
+    /// nobody twice.
+    ///
+    /// # Errors
+    /// The database is away, or took too long.
+    pub async fn heed(&self, readings: Vec<Reading>) -> Result<usize, AppError> {
+        let found = conditions(readings);
+        let open = self.store.open().await?;
+        let ids: BTreeSet<String> =
+            open.iter().map(|alert| alert.id.clone()).chain(found.iter().map(super::rules::Condition::id)).collect();
+        let mut changed = 0;
+        if !ids.is_empty() {
+            let alerts = ids.into_iter().map(|id| (id, new_id("evt"))).collect();
+            let channels = self.channels.iter().map(|channel| channel.name).collect();
+            let told = self.lane.submit(Heed { alerts, found, channels }).await?;
+            for (rule, step) in &told {
+                let is_firing = *step == Step::Fire;
+                tracing::warn!(rule, is_firing, "an alert has changed");
+            }
+            changed = told.len();
+        }
+        for alert in self.store.open().await? {
+            for news in &alert.news {
+                self.tell(&alert, news).await?;
+            }
+        }
+        Ok(changed)
+    }
+
+    fn call(&self, alert: &Alert, channel: &Channel) -> Call {
+        Call {
+            request_ref_id: new_id("req"),
+            order_id: None,
+            user_id: String::new(),
+            client_order_id: None,
+            resource_id: Some(alert.id.clone()),
+            provider: PROVIDER.into(),
+            operation: OPERATION.into(),
+            attempt: 0,
+            job_id: String::new(),
+            worker_id: String::new(),
+            account_id: channel.name.into(),
+            correlation_id: alert.id.clone(),
+            sent_at: self.clock.now(),
+        }
+    }
+
+    async fn tell(&self, alert: &Alert, news: &News) -> Result<(), AppError> {
+        // One that is not configured here, or not any more: its news waits, the latest of it.
+        let Some(channel) = self.channels.iter().find(|channel| channel.name == news.channel) else { return Ok(()) };
+        let begin = BeginPost {
+            alert_id: alert.id.clone(),
+            event_id: news.event_id.clone(),
+            channel: channel.name,
+            call: self.call(alert, channel),
+            prepared: channel.prepared(alert, news, &self.public_url),
+            deadline: self.exchange.deadline(),
+            closing_response_id: new_id("res"),
+        };
+        let Some(begun) = self.lane.submit(begin).await? else { return Ok(()) };
+        let (logged, call) = *begun;
+        let since = Instant::now();
+        let body = logged.outbound().body.as_ref().map(ToString::to_string).unwrap_or_default();
+        let Reply { answer, record } = match channel.sign(&news.event_id, self.clock.now(), &body) {
+            Some(credentials) => self.exchange.send(&logged, credentials, since).await,
+            None => Reply::not_sent(NotSent::NoCredentials),
+        };
+        let verdict = judge(&answer);
+        metrics::histogram!("waybill_provider_call_seconds",
+            "provider" => PROVIDER, "operation" => OPERATION, "outcome" => verdict.outcome)
+        .record(record.latency_ms as f64 / 1_000.0);
+        if let Some(why) = &verdict.error_message {
+            let gives_up = call.attempt >= TRIES_MAX;
+            tracing::error!(alert.id, channel = channel.name, why, gives_up, "an alert could not be posted");
+        }
+        let response_id = new_id("res");
+        for _ in 0..END_TRIES {
+            let end = EndPost {
+                alert_id: alert.id.clone(),
+                event_id: news.event_id.clone(),
+                channel: channel.name,
+                call: call.clone(),
+                record: record.clone(),
+                verdict: verdict.clone(),
+                response_id: response_id.clone(),
+            };
+            if self.lane.submit(end).await.is_ok() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
