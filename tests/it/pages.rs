@@ -88,7 +88,9 @@ fn resolved(page: &str, path: &str) -> String {
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => drop(parts.pop()),
+            ".." => {
+                parts.pop();
+            }
             other => parts.push(other),
         }
     }
