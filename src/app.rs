@@ -35,7 +35,7 @@ use crate::{
             seals::{Sealer, leaf_hashes},
             verification::{ChainError, Part, Report, verify_chain},
         },
-        auth::{self, AuthService, BrowserSessions, Users},
+        auth::{self, AuthService, BrowserSessions, KeyRing, Users},
         catalog::CatalogService,
         checkout::{self, CheckoutService, FollowOrders, ForgetRecommendations, FulfilCheckouts},
         events::{self, Consumer, EventHandler, EventStore, RELAY},
@@ -109,6 +109,8 @@ pub struct App {
     pub auth: Arc<AuthService>,
     /// Everybody's accounts, for administrators.
     pub users: Users,
+    /// Everybody's API keys.
+    pub keys: KeyRing,
     /// Orders.
     pub orders: OrderService,
     /// Wallets and the ledger.
@@ -212,6 +214,9 @@ impl App {
         let revocations = Revocations::default();
         let users =
             Users::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone(), secrets.mail.is_some());
+        let limits = auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() };
+        let keys =
+            KeyRing::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone(), limiter.clone(), limits);
         let link_keys = auth::LinkKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref());
         let auth = Arc::new(AuthService::new(auth::AuthParts {
             db: db.clone(),
@@ -224,7 +229,7 @@ impl App {
             device_keys: auth::DeviceKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             link_keys: link_keys.clone(),
             revocations: revocations.clone(),
-            limits: auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() },
+            limits,
             password_cost: config.password_cost,
         }));
         let jwt = (&secrets.jwt, secrets.jwt_previous.as_ref());
@@ -328,6 +333,7 @@ impl App {
             clock,
             auth,
             users,
+            keys,
             orders,
             wallets,
             topups,

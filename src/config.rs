@@ -211,6 +211,10 @@ pub enum UserCommand {
     EndSessions(UserArgs),
     /// Give a user a random password, which is printed, and end every session.
     ResetPassword(UserArgs),
+    /// List a user's API keys, newest first, a JSON line each.
+    ApiKeys(UserArgs),
+    /// Revoke an API key of a user.
+    RevokeApiKey(RevokeApiKeyArgs),
 }
 
 /// Where things are kept.
@@ -390,6 +394,17 @@ pub struct SetRoleArgs {
     /// The new role.
     #[arg(long, value_enum)]
     pub role: Role,
+}
+
+/// `waybill user revoke-api-key`
+#[derive(Debug, Args)]
+pub struct RevokeApiKeyArgs {
+    /// Whose.
+    #[command(flatten)]
+    pub user: UserArgs,
+    /// `key_...`
+    #[arg(long)]
+    pub key: String,
 }
 
 /// A user, for commands that change one.

@@ -14,13 +14,16 @@ use utoipa::{
         link::Link,
         path::{Operation, ParameterIn, PathItem},
         schema::{ObjectBuilder, Type},
-        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{
-    modules::providers::{ProviderSettings, registry::PAYMENT_GATEWAY},
+    modules::{
+        auth::Scope,
+        providers::{ProviderSettings, registry::PAYMENT_GATEWAY},
+    },
     platform::error::Problem,
 };
 
@@ -60,6 +63,9 @@ impl Modify for SecuritySchemes {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         let components = openapi.components.get_or_insert_with(Default::default);
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("wb_live_...");
+        let key = key.description(Some("An API key (`POST /auth/api-keys`), where it has the scope that is named."));
+        components.add_security_scheme("api_key", SecurityScheme::Http(key.build()));
         let signature = ApiKeyValue::with_description(
             (PAYMENT_GATEWAY.adapter)(&ProviderSettings::default()).signature_header(),
             "`t=<unix seconds>,v1=<hex of HMAC-SHA256(secret, \"<t>.<raw body>\")>`",
@@ -92,14 +98,15 @@ const COMMON: [Common; 11] = [
         status: "401",
         name: "Unauthenticated",
         description: "`auth.required`; `auth.token_expired`: renew it by `POST /auth/refresh`; `auth.invalid_token` or \
-            `auth.token_revoked`: sign in again.",
+            `auth.token_revoked`: sign in again; `auth.invalid_key`, `auth.key_revoked` or `auth.key_expired`: make another API key.",
         retry: false,
         comes: is_secured,
     },
     Common {
         status: "403",
         name: "Forbidden",
-        description: "`auth.forbidden`: not with this role.",
+        description: "`auth.forbidden`: not with this role; `auth.scope_missing`, `auth.not_with_key`: not with this API key; \
+            `auth.account_disabled`: ask an administrator; `auth.token_limited`: finish what the token is for.",
         retry: false,
         comes: is_secured,
     },
@@ -220,6 +227,17 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// Adds what holds for every operation: answers that follow from what it is, and what can be done with an answer.
 pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
+    for (route, item) in &mut openapi.paths.paths {
+        for (method, operation) in [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)]
+            .into_iter()
+            .chain([("PATCH", &mut item.patch), ("DELETE", &mut item.delete)])
+        {
+            if let (Some(scope), Some(operation)) = (Scope::of_route(method, route), operation) {
+                let by_key = SecurityRequirement::new("api_key", [scope.as_str()]);
+                operation.security.get_or_insert_default().push(by_key);
+            }
+        }
+    }
     for operation in openapi.paths.paths.values_mut().flat_map(operations) {
         let is_page = is_page(operation);
         for common in &COMMON {

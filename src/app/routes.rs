@@ -70,6 +70,7 @@ impl App {
         let gate = Gate {
             tokens: Arc::clone(&self.tokens),
             revocations: self.revocations.clone(),
+            api_keys: Some(Arc::new(self.keys.clone())),
             limiter: (self.config.rate_limit == Switch::On).then(|| (self.limiter.clone(), limit)),
         };
         let routes = routes
@@ -121,6 +122,7 @@ impl App {
             .merge(auth::router(Arc::clone(&self.auth)))
             .merge(auth::mail_router(Arc::clone(&self.auth)))
             .merge(auth::users_router(self.users.clone()))
+            .merge(auth::api_keys_router(self.keys.clone()))
             .merge(orders::router(self.orders.clone()))
             .merge(orders::comment_router(self.api_lane.clone()))
             .merge(rates::router(self.rates.clone()))

@@ -11,8 +11,8 @@ use crate::{
     modules::{
         audit::{self, AuditStore, Refusals},
         auth::{
-            AuthError, AuthParts, AuthService, By, DeviceKeys, Limits, LinkKeys, PasswordCost, RefreshKeys, User,
-            UserFilter, Users,
+            AuthError, AuthParts, AuthService, By, DeviceKeys, KeyRing, Limits, LinkKeys, PasswordCost, RefreshKeys,
+            User, UserFilter, Users,
         },
         kyc,
         wallet::{WalletService, WalletStore},
@@ -54,6 +54,15 @@ pub(super) async fn run(command: UserCommand) -> Result<(), String> {
             println!("{}", serde_json::json!({ "userId": user.id, "temporaryPassword": password }));
             Ok(())
         }
+        UserCommand::ApiKeys(args) => list_keys(&args).await,
+        UserCommand::RevokeApiKey(args) => {
+            let (_, user) = find(&args.user).await?;
+            let keys = key_ring(&args.user.stores).await?;
+            let by = By::CommandLine("user revoke-api-key");
+            keys.revoke(by, &user.id, &args.key).await.map_err(in_words)?;
+            println!("{}", serde_json::json!({ "userId": user.id, "keyId": args.key, "revoked": true }));
+            Ok(())
+        }
     }
 }
 
@@ -81,6 +90,25 @@ async fn find(args: &UserArgs) -> Result<(Users, User), String> {
     let users = users(&args.stores).await?;
     let user = users.get_by_name(&args.user).await.map_err(in_words)?;
     Ok((users, user))
+}
+
+async fn key_ring(stores: &Stores) -> Result<KeyRing, String> {
+    let (db, clock, lane) = open(stores).await?;
+    let redis = Redis::new(&stores.redis_url, &stores.redis_prefix)
+        .map_err(|error| format!("REDIS_URL can't be used: {error}"))?;
+    Ok(KeyRing::new(db, lane, clock, Revocations::default(), RateLimiter::new(redis), Limits::default()))
+}
+
+async fn list_keys(args: &UserArgs) -> Result<(), String> {
+    let (_, user) = find(args).await?;
+    for key in key_ring(&args.stores).await?.list(&user.id).await.map_err(in_words)? {
+        let line = serde_json::json!({
+            "keyId": key.id, "name": key.name, "scopes": key.scopes, "expiresAt": key.expires_at.map(Rfc3339Time),
+            "lastUsedAt": key.last_used_at.map(Rfc3339Time), "createdAt": Rfc3339Time(key.created_at),
+        });
+        println!("{line}");
+    }
+    Ok(())
 }
 
 async fn update(

@@ -1,6 +1,7 @@
 //! Who is asking: roles, access tokens, and the extractors by which a handler says whom it serves.
 
 mod about;
+mod api_keys;
 mod caller;
 mod revocations;
 
@@ -26,6 +27,7 @@ use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
 pub use about::About;
+pub use api_keys::{API_KEY_PREFIX, ApiKeyUser, ApiKeys, KeyRequest};
 pub use caller::Caller;
 pub use revocations::Revocations;
 
@@ -99,6 +101,9 @@ struct Claims {
     /// The tenant that the user belonged to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ten: Option<String>,
+    /// Opens only what is beneath this path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    only: Option<String>,
     iat: u64,
     exp: u64,
 }
@@ -114,6 +119,8 @@ pub struct AccessToken {
     pub access_version: i64,
     /// The tenant that the user belonged to; another one makes another access version.
     pub tenant_id: Option<String>,
+    /// The routes that it opens, by what their paths begin with; none where it opens what the role may do.
+    pub only: Option<String>,
 }
 
 struct Key {
@@ -173,6 +180,7 @@ impl TokenKeys {
             role: access.role,
             ver: access.access_version,
             ten: access.tenant_id,
+            only: access.only,
             iat,
             exp: iat + ACCESS_TOKEN_TTL.as_secs(),
         };
@@ -201,8 +209,8 @@ impl TokenKeys {
         if claims.exp.saturating_add(LEEWAY_SECONDS) < (self.clock.now_ms() / 1000) as u64 {
             return Err(refuse("auth.token_expired", "The access token has expired; refresh it."));
         }
-        let Claims { sub: user_id, role, ver: access_version, ten: tenant_id, .. } = claims;
-        Ok(AccessToken { user_id, role, access_version, tenant_id })
+        let Claims { sub: user_id, role, ver: access_version, ten: tenant_id, only, .. } = claims;
+        Ok(AccessToken { user_id, role, access_version, tenant_id, only })
     }
 }
 
@@ -259,6 +267,8 @@ pub struct Gate {
     pub tokens: Arc<TokenKeys>,
     /// Tokens that are void before they expire.
     pub revocations: Revocations,
+    /// Says who asks with an API key; none where nobody can.
+    pub api_keys: Option<Arc<dyn ApiKeys>>,
     /// Limits requests per user; absent with `RATE_LIMIT=off`.
     pub limiter: Option<(RateLimiter, Limit)>,
 }
@@ -274,6 +284,8 @@ pub struct CurrentUser {
     pub access_version: i64,
     /// The tenant in the token.
     pub tenant_id: Option<String>,
+    /// `key_...` of the API key that was shown; none with an access token.
+    pub key_id: Option<String>,
     /// The peer's address.
     pub address: Option<IpAddr>,
     /// `X-Request-Id`.
@@ -314,25 +326,23 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
             parts.extensions.get::<Gate>().cloned().ok_or_else(|| {
                 AppError::new(ErrorKind::Internal, "internal", "The router was built without a gate.")
             })?;
+        let Ok(Caller { address, request_id }) = Caller::from_request_parts(parts, state).await;
         let token = bearer_token(&parts.headers).ok_or_else(|| {
             AppError::new(
                 ErrorKind::Unauthenticated,
                 "auth.required",
-                "Send the access token as `Authorization: Bearer ...`.",
+                "Send an access token or an API key as `Authorization: Bearer ...`.",
             )
         })?;
-        let AccessToken { user_id, role, access_version, tenant_id } = gate.tokens.verify(token)?;
-        if gate.revocations.void(&user_id, access_version) {
-            return Err(token_revoked());
-        }
+        let (access, key_id) = gate.user_of(token, parts, address).await?;
+        let AccessToken { user_id, role, access_version, tenant_id, .. } = access;
         if let Some((limiter, limit)) = &gate.limiter {
             let grant = limiter.take(&format!("user:{user_id}"), *limit, 1, 1).await;
             if grant.granted == 0 {
                 return Err(too_many(grant.retry_after));
             }
         }
-        let Ok(Caller { address, request_id }) = Caller::from_request_parts(parts, state).await;
-        let user = Self { user_id, role, access_version, tenant_id, address, request_id };
+        let user = Self { user_id, role, access_version, tenant_id, key_id, address, request_id };
         if let Some(seen) = parts.extensions.get::<SeenUser>() {
             let _ = seen.0.set(user.clone());
         }
@@ -355,19 +365,29 @@ pub struct Actor {
     pub address: Option<String>,
     /// `X-Request-Id` of the request behind it.
     pub request_id: Option<String>,
+    /// The API key with which the user asked; absent where it was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
 }
 
 impl Actor {
     /// A command of an operator on the machine.
     #[must_use]
     pub fn command_line(command: &str) -> Self {
-        Self { kind: "command_line".into(), id: command.into(), role: None, address: None, request_id: None }
+        Self {
+            kind: "command_line".into(),
+            id: command.into(),
+            role: None,
+            address: None,
+            request_id: None,
+            key_id: None,
+        }
     }
 
     /// Waybill itself, by a rule that nobody asks for each time.
     #[must_use]
     pub fn system(rule: &str) -> Self {
-        Self { kind: "system".into(), id: rule.into(), role: None, address: None, request_id: None }
+        Self { kind: "system".into(), id: rule.into(), role: None, address: None, request_id: None, key_id: None }
     }
 
     /// A worker process, on behalf of the request `correlation_id`.
@@ -379,6 +399,7 @@ impl Actor {
             role: None,
             address: None,
             request_id: Some(correlation_id.into()),
+            key_id: None,
         }
     }
 }
@@ -391,6 +412,7 @@ impl From<&CurrentUser> for Actor {
             role: Some(user.role.as_str().into()),
             address: user.address.map(|address| address.to_string()),
             request_id: Some(user.request_id.clone()),
+            key_id: user.key_id.clone(),
         }
     }
 }

@@ -15,7 +15,7 @@ fn now_ms() -> i64 {
 }
 
 fn access(role: Role, access_version: i64) -> AccessToken {
-    AccessToken { user_id: "usr_1".into(), role, access_version, tenant_id: None }
+    AccessToken { user_id: "usr_1".into(), role, access_version, tenant_id: None, only: None }
 }
 
 #[test]

@@ -34,8 +34,8 @@ const LABELS: [&str; 17] = [
     "credential",
 ];
 /// How keys and tokens of well-known kinds begin.
-const KEY_PREFIXES: [&str; 12] =
-    ["eyJ", "sk_", "pk_", "rk_", "sk-", "whsec_", "rzp_", "ghp_", "xoxb-", "AKIA", "AIza", "shpat_"];
+const KEY_PREFIXES: [&str; 13] =
+    ["eyJ", "wb_live_", "sk_", "pk_", "rk_", "sk-", "whsec_", "rzp_", "ghp_", "xoxb-", "AKIA", "AIza", "shpat_"];
 /// Shorter ones are words.
 const KEY_CHARS_MIN: usize = 16;
 

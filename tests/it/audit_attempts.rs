@@ -101,7 +101,12 @@ async fn a_request_whose_time_is_up_is_on_record() {
     let routes = Router::new()
         .route("/slow", get(never).post(never))
         .layer(from_fn_with_state(log, record_access))
-        .layer(Extension(Gate { tokens: Arc::new(tokens), revocations: Revocations::default(), limiter: None }));
+        .layer(Extension(Gate {
+            tokens: Arc::new(tokens),
+            revocations: Revocations::default(),
+            api_keys: None,
+            limiter: None,
+        }));
     for (method, user) in [("POST", &merchant), ("GET", &admin), ("POST", &admin)] {
         let request = Request::builder().method(method).uri("/slow");
         let request = request.header("authorization", format!("Bearer {}", user.token)).body(Body::empty()).unwrap();

@@ -288,7 +288,13 @@ async fn crowd(app: &TestApp, count: usize) -> Vec<User> {
     let keys = TokenKeys::new(&SecretString::from(JWT_SECRET), None, app.app.clock.clone());
     let user = |_| {
         let user_id = new_id("usr");
-        let access = AccessToken { user_id: user_id.clone(), role: Role::Customer, access_version: 0, tenant_id: None };
+        let access = AccessToken {
+            user_id: user_id.clone(),
+            role: Role::Customer,
+            access_version: 0,
+            tenant_id: None,
+            only: None,
+        };
         let token = keys.issue(access, app.app.clock.now_ms()).unwrap();
         User { email: format!("{user_id}@example.com"), user_id, token }
     };

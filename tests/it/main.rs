@@ -6,6 +6,7 @@
 mod support;
 
 mod alerts;
+mod api_keys;
 mod architecture;
 mod audit_accounts;
 mod audit_attempts;

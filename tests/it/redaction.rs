@@ -121,6 +121,9 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("post", "/auth/password/reset") => json!({ "token": "x".repeat(98), "password": "another horse battery" }),
         ("post", "/auth/email/verify") => json!({ "token": "x".repeat(98) }),
         ("put", "/auth/me/mail") => json!({ "orders": true, "reports": false }),
+        ("post", "/auth/api-keys") => {
+            json!({ "name": "Server", "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z" })
+        }
         ("patch", "/auth/me") => json!({ "name": "Renamed" }),
         ("patch", "/users/{userId}") => json!({ "role": "merchant", "disabled": false }),
         ("post", "/orders/create") => changed("c-#", "/shipment/consignee/line2", json!("Second floor")),

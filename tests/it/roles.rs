@@ -17,6 +17,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/auth/refresh", None),
     ("/auth/logout", None),
     ("/auth/me", Some(ALL)),
+    ("/auth/api-keys", Some(ALL)),
     ("/auth/password", Some(ALL)),
     ("/auth/password/forgot", None),
     ("/auth/password/reset", None),

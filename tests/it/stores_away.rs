@@ -69,7 +69,7 @@ impl Bare {
 
     fn token(role: Role) -> String {
         let now_ms = bson::DateTime::now().timestamp_millis();
-        let access = AccessToken { user_id: "usr_1".into(), role, access_version: 0, tenant_id: None };
+        let access = AccessToken { user_id: "usr_1".into(), role, access_version: 0, tenant_id: None, only: None };
         TokenKeys::new(&SecretString::from(JWT_SECRET), None, Clock::default()).issue(access, now_ms).unwrap()
     }
 

@@ -245,7 +245,8 @@ fn staff_writes(
         to("delete", "/tenants/{tenantId}/members/{userId}", tenant_id, none.clone()),
         to("patch", "/users/{userId}", user_id, json!({ "disabled": true })),
         to("post", "/users/{userId}/end-sessions", user_id, none.clone()),
-        to("post", "/users/{userId}/reset-password", user_id, none),
+        to("post", "/users/{userId}/reset-password", user_id, none.clone()),
+        to("delete", "/users/{userId}/api-keys/{keyId}", user_id, none),
     ]
 }
 
@@ -269,7 +270,9 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
     let tenant = json!({ "slug": "in-time", "name": "In time" });
     let tenant = app.post(&admin, "/tenants", &tenant).await.expect(201).body;
     let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
-    let writes = staff_writes(
+    let key = json!({ "name": "In time", "scopes": ["orders:read"] });
+    let key = app.post(&merchant, "/auth/api-keys", &key).await.expect(201).body;
+    let mut writes = staff_writes(
         job.get_str("_id").unwrap(),
         &text(&hold, "holdId"),
         &text(&booked, "transactionId"),
@@ -279,6 +282,7 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
         &merchant,
     );
 
+    writes.iter_mut().for_each(|(_, _, path, _)| *path = path.replace("{keyId}", &text(&key, "keyId")));
     let mut known: Vec<_> = writes.iter().map(|(method, route, _, _)| (*method, route.as_str())).collect();
     let staff_only = |method: &str, path: &str| {
         let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
@@ -299,6 +303,7 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
         "jobs",
         "queues",
         "users",
+        "api_keys",
         "events",
         "provider_accounts",
         "orders",

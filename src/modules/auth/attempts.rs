@@ -44,7 +44,7 @@ pub struct Limits {
     pub register_network: Limit,
     /// Refreshes and sign-outs of one session.
     pub session: Limit,
-    /// Refreshes and sign-outs from one network.
+    /// Refreshes and sign-outs from one network; and looks for API keys.
     pub session_network: Limit,
     /// Whether the last three apply; the limits on wrong passwords and letters always do.
     pub requests_limited: bool,
@@ -185,6 +185,12 @@ impl Attempts {
     /// Takes one refresh or sign-out from the network; to be asked before anything is done for it.
     pub(super) async fn take_session_request(&self, address: Option<IpAddr>) -> Result<(), AuthError> {
         self.take_from_network("session", self.limits.session_network, address).await
+    }
+
+    /// Takes one look for an API key that this process doesn't know; whoever makes keys up must not have the database look for
+    /// each of them.
+    pub(super) async fn take_key_look_up(&self, address: Option<IpAddr>) -> Result<(), AuthError> {
+        self.take_from_network("key", self.limits.session_network, address).await
     }
 
     /// Takes one refresh or sign-out of this session.

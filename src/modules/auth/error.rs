@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::standing::Revoked;
+use super::{
+    api_keys::{KEYS_MAX, KeyFault, Scope},
+    standing::Revoked,
+};
 use crate::platform::{
     batch::LaneError,
     error::{AppError, ErrorKind, FieldError},
@@ -59,6 +62,24 @@ pub enum AuthError {
     /// The refresh token was used before, or its family has ended.
     #[error("the refresh token was used before or has been revoked")]
     RefreshReused,
+    /// What was shown is no API key of ours.
+    #[error("no such API key")]
+    InvalidKey,
+    /// The API key opens nothing any more.
+    #[error("the API key is not good any more")]
+    Key(KeyFault),
+    /// The API key has not the scope that the route asks for.
+    #[error("the API key lacks the scope {}", .0.as_str())]
+    NoScope(Scope),
+    /// No API key may use the route.
+    #[error("not with an API key")]
+    NotWithKey,
+    /// The user has as many API keys as anybody may have.
+    #[error("too many API keys")]
+    TooManyKeys,
+    /// There is no such API key of this user.
+    #[error("no such API key of the user")]
+    NoKey,
     /// More passwords are waiting to be hashed than we let wait, or others kept us from finishing.
     #[error("too busy")]
     Busy,
@@ -155,6 +176,36 @@ impl From<AuthError> for AppError {
                 "auth.refresh_reused",
                 "The refresh token was used before or has been revoked; sign in again.",
             ),
+            AuthError::InvalidKey => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.invalid_key",
+                "There is no such API key; see that it was copied whole, or make another one.",
+            ),
+            AuthError::Key(KeyFault::Disabled) => Revoked::Disabled.into(),
+            AuthError::Key(KeyFault::Revoked) => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.key_revoked",
+                "This API key was revoked, or its user has another role; make another one.",
+            ),
+            AuthError::Key(KeyFault::Expired) => {
+                Self::new(ErrorKind::Unauthenticated, "auth.key_expired", "This API key has expired; make another one.")
+            }
+            AuthError::NoScope(scope) => Self::new(
+                ErrorKind::Forbidden,
+                "auth.scope_missing",
+                format!("This API key has not the scope {}, which this asks for; make one that has.", scope.as_str()),
+            ),
+            AuthError::NotWithKey => Self::new(
+                ErrorKind::Forbidden,
+                "auth.not_with_key",
+                "This is not for API keys, whatever their scopes: sign in.",
+            ),
+            AuthError::TooManyKeys => Self::new(
+                ErrorKind::Conflict,
+                "auth.too_many_keys",
+                format!("There are {KEYS_MAX} API keys already; revoke one first."),
+            ),
+            AuthError::NoKey => Self::new(ErrorKind::NotFound, "auth.no_such_key", "There is no such API key."),
             AuthError::Busy => Self::unavailable("auth.busy", "Too many people sign in at this moment; try again."),
             AuthError::Database(error) => error.into(),
             AuthError::Internal(error) => error,
@@ -186,6 +237,14 @@ mod tests {
             (AuthError::TooManyAttempts { retry_after }, ErrorKind::RateLimited, "auth.too_many_attempts"),
             (AuthError::InvalidRefresh, ErrorKind::Unauthenticated, "auth.invalid_refresh"),
             (AuthError::RefreshReused, ErrorKind::Unauthenticated, "auth.refresh_reused"),
+            (AuthError::InvalidKey, ErrorKind::Unauthenticated, "auth.invalid_key"),
+            (AuthError::Key(KeyFault::Disabled), ErrorKind::Forbidden, "auth.account_disabled"),
+            (AuthError::Key(KeyFault::Revoked), ErrorKind::Unauthenticated, "auth.key_revoked"),
+            (AuthError::Key(KeyFault::Expired), ErrorKind::Unauthenticated, "auth.key_expired"),
+            (AuthError::NoScope(Scope::OrdersRead), ErrorKind::Forbidden, "auth.scope_missing"),
+            (AuthError::NotWithKey, ErrorKind::Forbidden, "auth.not_with_key"),
+            (AuthError::TooManyKeys, ErrorKind::Conflict, "auth.too_many_keys"),
+            (AuthError::NoKey, ErrorKind::NotFound, "auth.no_such_key"),
             (AuthError::Busy, ErrorKind::Unavailable, "auth.busy"),
         ] {
             let wanted_wait = match &error {

@@ -25,9 +25,14 @@
 //!   role or the address changes, or the sessions are ended; opening a link changes nothing. Whether an address is anybody's, no
 //!   answer says.
 //!
-//! Collections: `users`, `sessions`. No jobs. Events: `UserCreated`, `PasswordResetRequested`, `PasswordChanged`,
+//! - An API key is stored as a hash. It does what its scopes name, on routes that a scope is written down for, while its user is
+//!   there, enabled and in the role in which it was made; it outlives a change of the password. Each process remembers good keys
+//!   for a minute, and forgets one as fast as it learns of ended access.
+//!
+//! Collections: `users`, `sessions`, `api_keys`. No jobs. Events: `UserCreated`, `PasswordResetRequested`, `PasswordChanged`,
 //! `EmailVerificationRequested`; no address, link or password is in them.
 
+mod api_keys;
 mod attempts;
 mod browser;
 mod commands;
@@ -50,6 +55,7 @@ mod trail;
 mod users;
 mod users_http;
 
+pub use api_keys::{ApiKey, KeyRing, Scope, api_keys_router};
 pub use attempts::Limits;
 pub use browser::{BrowserSession, BrowserSessions};
 pub use device::DeviceKeys;

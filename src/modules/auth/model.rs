@@ -63,6 +63,9 @@ pub struct User {
     /// How many events there are about the user.
     #[serde(default)]
     pub events: i64,
+    /// How many API keys the user has that are not revoked.
+    #[serde(default)]
+    pub api_keys: i32,
     /// When the user came.
     pub created_at: DateTime,
     /// Last change of anything.
@@ -78,6 +81,7 @@ impl User {
             role: self.role,
             access_version: self.access_version,
             tenant_id: self.tenant_id.clone(),
+            only: None,
         }
     }
 
@@ -108,6 +112,7 @@ impl User {
             email_verified_at: None,
             mail: MailTopics::default(),
             events: 1,
+            api_keys: 0,
             created_at: at,
             updated_at: at,
         }

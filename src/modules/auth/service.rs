@@ -347,6 +347,7 @@ impl AuthService {
             email_verified_at: None,
             mail: MailTopics::default(),
             events: 0,
+            api_keys: 0,
             created_at: now,
             updated_at: now,
         };

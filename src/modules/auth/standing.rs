@@ -1,7 +1,11 @@
 //! Whether whoever asks may still do it. An access token says who somebody was when it was issued; what finance and
 //! administrators do asks the database, in the transaction that does it.
 
-use super::{model::User, store::user_key};
+use super::{
+    api_keys::{ApiKey, KeyFault},
+    model::User,
+    store::{API_KEYS, user_key},
+};
 use crate::platform::{
     batch::{Command, Key, View},
     error::{AppError, ErrorKind},
@@ -32,8 +36,8 @@ impl From<Revoked> for AppError {
     }
 }
 
-/// A command that is carried out only while its user may still come in with the token that was shown: the user is read in its
-/// transaction.
+/// A command that is carried out only while its user may still come in with the token or API key that was shown: both are read
+/// in its transaction.
 #[derive(Debug)]
 pub struct AsUser<C> {
     user: CurrentUser,
@@ -49,6 +53,13 @@ impl<C> AsUser<C> {
 
     fn standing(&self, view: &View) -> Result<(), Revoked> {
         let user = view.by_id::<User>(&self.user.user_id).ok_or(Revoked::Void)?;
+        if let Some(key_id) = &self.user.key_id {
+            let key = view.by_id::<ApiKey>(key_id).ok_or(Revoked::Void)?;
+            return key.is_good_for(&user, view.now()).map_err(|fault| match fault {
+                KeyFault::Disabled => Revoked::Disabled,
+                KeyFault::Revoked | KeyFault::Expired => Revoked::Void,
+            });
+        }
         if user.disabled_at.is_some() {
             Err(Revoked::Disabled)
         } else if user.role != self.user.role || user.access_version != self.user.access_version {
@@ -65,6 +76,7 @@ impl<C: Command> Command for AsUser<C> {
     fn reads(&self) -> Vec<Key> {
         let mut keys = self.command.reads();
         keys.push(user_key(&self.user.user_id));
+        keys.extend(self.user.key_id.iter().map(|key_id| Key::id(API_KEYS, key_id)));
         keys
     }
 
@@ -106,6 +118,7 @@ mod tests {
             role: Role::Finance,
             access_version: 3,
             tenant_id: None,
+            key_id: None,
             address: None,
             request_id: "rqs_1".into(),
         };

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::Deserialize;
 
-use super::{model::User, session::Session};
+use super::{api_keys::ApiKey, model::User, session::Session};
 use crate::platform::{
     batch::Key,
     identity::Role,
@@ -14,6 +14,7 @@ use crate::platform::{
 
 pub(super) const USERS: &str = "users";
 pub(super) const SESSIONS: &str = "sessions";
+pub(super) const API_KEYS: &str = "api_keys";
 
 /// The key of a user, for transactions that need to know that there is one.
 #[must_use]
@@ -79,7 +80,7 @@ fn with_email(email: &str) -> Document {
 const EPOCH: DateTime = DateTime::from_millis(0);
 
 /// The collections of this module.
-pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS];
+pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS, API_KEYS];
 
 /// Which users are listed.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +107,15 @@ pub(super) struct AccessChange {
     pub(super) access_changed_at: DateTime,
 }
 
+/// A key that is not good any more.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyRevocation {
+    #[serde(rename = "_id")]
+    pub(super) key_id: String,
+    pub(super) revoked_at: DateTime,
+}
+
 /// The indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
@@ -122,6 +132,11 @@ pub fn indexes() -> Vec<Index> {
             .partial(doc! { "disabledAt": { "$gt": EPOCH } }),
         Index::new(SESSIONS, "sessions_user", doc! { "userId": 1 }),
         Index::new(SESSIONS, "sessions_expiry", doc! { "expiresAt": 1 }).expires(),
+        Index::new(API_KEYS, "api_keys_user", doc! { "userId": 1, "_id": -1 }),
+        // Followed every second, as changes of access are.
+        Index::new(API_KEYS, "api_keys_revoked", doc! { "revokedAt": 1, "_id": 1 })
+            .partial(doc! { "revokedAt": { "$gt": EPOCH } }),
+        Index::new(API_KEYS, "api_keys_forgotten", doc! { "forgetAt": 1 }).expires(),
     ]
 }
 
@@ -197,6 +212,34 @@ impl Store {
             .await?
             .try_collect()
             .await
+    }
+
+    fn api_keys(&self) -> Collection<ApiKey> {
+        self.db.collection(API_KEYS)
+    }
+
+    pub(super) async fn find_key(&self, key_id: &str) -> Result<Option<ApiKey>> {
+        self.api_keys().find_one(doc! { "_id": key_id }).max_time(READ_TIME_MAX).await
+    }
+
+    /// Keys of a user that are not revoked, newest first. There are few.
+    pub(super) async fn list_keys(&self, user_id: &str) -> Result<Vec<ApiKey>> {
+        let live = doc! { "userId": user_id, "revokedAt": null };
+        self.api_keys().find(live).sort(doc! { "_id": -1 }).max_time(READ_TIME_MAX).await?.try_collect().await
+    }
+
+    /// Notes when a key was used; does nothing where another process has said so within `every_ms`.
+    pub(super) async fn note_key_used(&self, key_id: &str, now: DateTime, every_ms: i64) -> Result<()> {
+        let before = DateTime::from_millis(now.timestamp_millis() - every_ms);
+        let stale = doc! { "_id": key_id, "$or": [{ "lastUsedAt": null }, { "lastUsedAt": { "$lte": before } }] };
+        self.api_keys().update_one(stale, doc! { "$set": { "lastUsedAt": now } }).await.map(drop)
+    }
+
+    /// Which keys were revoked since then, and when.
+    pub(super) async fn key_revocations(&self, since: DateTime) -> Result<Vec<KeyRevocation>> {
+        let keys = self.db.collection::<KeyRevocation>(API_KEYS);
+        let revoked = keys.find(doc! { "revokedAt": { "$gte": since } }).projection(doc! { "revokedAt": 1 });
+        revoked.max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
     /// Replaces the hash of the same password; does nothing when the password was changed meanwhile.

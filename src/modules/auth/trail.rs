@@ -2,7 +2,7 @@
 
 use bson::{DateTime, doc};
 
-use super::{model::User, session::Session};
+use super::{api_keys::ApiKey, model::User, session::Session};
 use crate::{
     modules::audit::{AuditEvent, AuditOutcome},
     platform::identity::{Actor, Caller},
@@ -20,6 +20,11 @@ pub(super) fn of_session(action: &str, session: &Session, actor: Actor, at: Date
 
 fn about_session(outcome: AuditOutcome, action: &str, session: &Session, actor: Actor, at: DateTime) -> AuditEvent {
     AuditEvent::new(outcome, actor, action, ("session", &session.id), at).of_user(session.user_id.clone())
+}
+
+/// What was done to an API key.
+pub(super) fn of_key(action: &str, key: &ApiKey, actor: &Actor, at: DateTime) -> AuditEvent {
+    AuditEvent::new(AuditOutcome::Done, actor.clone(), action, ("api_key", &key.id), at).of_user(key.user_id.clone())
 }
 
 /// Somebody did not know the password of a user.

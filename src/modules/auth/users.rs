@@ -7,12 +7,13 @@ use mongodb::Database;
 use secrecy::SecretString;
 
 use super::{
+    api_keys::REVOKED,
     commands::{ChangeUser, NotChanged, UserChange},
     error::AuthError,
     model::User,
     password::{PasswordCost, Passwords, Purpose},
     standing::AsUser,
-    store::{Store, UserFilter},
+    store::{AccessChange, KeyRevocation, Store, UserFilter},
 };
 use crate::platform::{
     batch::{Lane, PATIENCE},
@@ -32,8 +33,8 @@ const REMEMBERED: Duration = Duration::from_secs(ACCESS_TOKEN_TTL.as_secs() + 60
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub enum By<'a> {
-    /// An administrator, who has to be one still.
-    Admin(&'a CurrentUser),
+    /// Somebody who has to be what the token or key says still: an administrator, or the owner.
+    User(&'a CurrentUser),
     /// An operator on the machine, by the name of the command.
     CommandLine(&'static str),
 }
@@ -181,13 +182,13 @@ impl Users {
 
     async fn change(&self, by: By<'_>, user_id: &str, change: UserChange) -> Result<User, AuthError> {
         let actor = match by {
-            By::Admin(admin) => Actor::from(admin),
+            By::User(admin) => Actor::from(admin),
             By::CommandLine(command) => Actor::command_line(command),
         };
         let event_ids = [new_id("aud"), new_id("aud")];
         let command = ChangeUser { user_id: user_id.to_owned(), change, actor, event_ids };
         let changed = match by {
-            By::Admin(admin) => self.lane.submit(AsUser::new(admin, command)).await??,
+            By::User(admin) => self.lane.submit(AsUser::new(admin, command)).await??,
             By::CommandLine(_) => self.lane.submit(command).await?,
         };
         let (user, access_ended) = changed.map_err(|refused| match refused {
@@ -207,7 +208,11 @@ impl Users {
         Ok(user)
     }
 
-    /// Keeps learning whose access was ended through other processes, for as long as it is polled. With the database away the
+    async fn ended(&self, since: DateTime) -> Result<(Vec<AccessChange>, Vec<KeyRevocation>), AuthError> {
+        Ok((self.store.access_changes(since).await?, self.store.key_revocations(since).await?))
+    }
+
+    /// Keeps learning whose access was ended through other processes, and which API keys were revoked, for as long as it is polled. With the database away the
     /// list stays as it is: what could be done meanwhile needs the database too.
     pub async fn follow_access(&self) {
         while !self.clock.is_synced() {
@@ -218,8 +223,11 @@ impl Users {
             let now = self.clock.now();
             let remembered = before(now, REMEMBERED);
             let since = followed_until.map_or(remembered, |until| before(until, OVERLAP));
-            match self.store.access_changes(since).await {
-                Ok(changes) => {
+            match self.ended(since).await {
+                Ok((changes, keys)) => {
+                    for key in keys {
+                        self.revocations.note(&key.key_id, REVOKED, key.revoked_at.timestamp_millis());
+                    }
                     for change in changes {
                         let at_ms = change.access_changed_at.timestamp_millis();
                         self.revocations.note(&change.user_id, change.access_version, at_ms);

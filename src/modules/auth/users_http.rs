@@ -191,7 +191,7 @@ async fn update_user(
     ApiPath(user_id): ApiPath<String>,
     ApiJson(request): ApiJson<UpdateUserRequest, BODY_BYTES_MAX>,
 ) -> Result<Json<UserResponse>, AppError> {
-    Ok(Json(users.update(By::Admin(&admin), &user_id, request.role, request.disabled).await?.into()))
+    Ok(Json(users.update(By::User(&admin), &user_id, request.role, request.disabled).await?.into()))
 }
 
 /// Ends every session of a user: whoever is signed in has to sign in again.
@@ -207,7 +207,7 @@ async fn end_sessions(
     _: NoQuery,
     ApiPath(user_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
-    users.end_sessions(By::Admin(&admin), &user_id).await?;
+    users.end_sessions(By::User(&admin), &user_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -227,7 +227,7 @@ async fn reset_password(
     ApiQuery(query): ApiQuery<ResetPasswordQuery>,
 ) -> Result<Json<ResetPasswordResponse>, AppError> {
     let link_sent = query.send_link.unwrap_or(false);
-    let password = users.reset_password(By::Admin(&admin), &user_id, link_sent).await?;
+    let password = users.reset_password(By::User(&admin), &user_id, link_sent).await?;
     let temporary_password = (!link_sent).then(|| password.expose_secret().to_owned());
     Ok(Json(ResetPasswordResponse { user_id, temporary_password, link_sent }))
 }

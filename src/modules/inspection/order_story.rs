@@ -91,11 +91,14 @@ pub(super) struct ActorResponse {
     address: Option<String>,
     /// `X-Request-Id` of the request behind it.
     request_id: Option<String>,
+    /// `key_...` of the API key with which the user asked; null where it was none.
+    key_id: Option<String>,
 }
 
 impl From<Actor> for ActorResponse {
     fn from(actor: Actor) -> Self {
-        Self { kind: actor.kind, id: actor.id, role: actor.role, address: actor.address, request_id: actor.request_id }
+        let Actor { kind, id, role, address, request_id, key_id } = actor;
+        Self { kind, id, role, address, request_id, key_id }
     }
 }
 

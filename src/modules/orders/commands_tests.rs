@@ -59,7 +59,7 @@ pub(super) fn find_job(view: &View, id: &str) -> Option<Job> {
 
 fn merchant(id: &str) -> Actor {
     let (role, address, request_id) = (Some("merchant".into()), Some("192.0.2.1".into()), Some("rqs_cancel".into()));
-    Actor { kind: "user".into(), id: id.into(), role, address, request_id }
+    Actor { kind: "user".into(), id: id.into(), role, address, request_id, key_id: None }
 }
 
 pub(super) fn create(number: u32) -> CreateOrder {

@@ -124,7 +124,7 @@ impl TenantService {
             let detail = format!("A tenant has at most {MEMBERS_MAX} members.");
             return Err(AppError::new(ErrorKind::Conflict, "tenants.full", detail));
         }
-        Ok(self.users.join(By::Admin(admin), user_id, tenant_id).await?)
+        Ok(self.users.join(By::User(admin), user_id, tenant_id).await?)
     }
 
     /// Has a member leave.
@@ -132,7 +132,7 @@ impl TenantService {
     /// # Errors
     /// 404 where it is no member.
     pub async fn leave(&self, admin: &CurrentUser, tenant_id: &str, user_id: &str) -> Result<(), AppError> {
-        self.users.leave(By::Admin(admin), user_id, tenant_id).await?;
+        self.users.leave(By::User(admin), user_id, tenant_id).await?;
         Ok(())
     }
 }

@@ -181,6 +181,7 @@ mod tests {
             role,
             access_version: 0,
             tenant_id: None,
+            key_id: None,
             address: None,
             request_id: "rqs_1".into(),
         }

@@ -36,6 +36,7 @@ impl Caller {
             role: role.map(|role| role.as_str().into()),
             address: self.address.map(|address| address.to_string()),
             request_id: Some(self.request_id.clone()),
+            key_id: None,
         }
     }
 }

@@ -85,10 +85,11 @@ const PARCEL: &str = "weightGrams=450&length=20&width=15&height=8&pickupPincode=
 
 async fn get(rates: RateCards, query: &str) -> (StatusCode, Value, Option<String>) {
     let keys = TokenKeys::new(&SecretString::from("secret"), None, Clock::default());
-    let access = AccessToken { user_id: "usr_1".into(), role: Role::Auditor, access_version: 0, tenant_id: None };
+    let access =
+        AccessToken { user_id: "usr_1".into(), role: Role::Auditor, access_version: 0, tenant_id: None, only: None };
     let token = keys.issue(access, Clock::default().now_ms()).expect("signing works");
     let (routes, _) = router(rates).split_for_parts();
-    let gate = Gate { tokens: Arc::new(keys), revocations: Revocations::default(), limiter: None };
+    let gate = Gate { tokens: Arc::new(keys), revocations: Revocations::default(), api_keys: None, limiter: None };
     let service = finish(routes.layer(Extension(gate)), TrustedProxies::default());
     let request = Request::get(format!("/rates?{query}")).header(header::AUTHORIZATION, format!("Bearer {token}"));
     let response = service.oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer");

@@ -199,6 +199,7 @@ impl TopupService {
                 role: None,
                 address: sender.address,
                 request_id: Some(sender.request_id.clone()),
+                key_id: None,
             },
             correlation_id: sender.request_id,
             callback_id: new_id("cbk"),

@@ -1,0 +1,14 @@
+//! Keys with which servers ask: made and revoked by people who have signed in, shown once.
+
+mod commands;
+mod http;
+mod model;
+mod ring;
+mod scopes;
+
+pub use http::api_keys_router;
+pub(super) use model::KEYS_MAX;
+pub use model::{ApiKey, KeyFault};
+pub use ring::KeyRing;
+pub(super) use ring::REVOKED;
+pub use scopes::Scope;
