@@ -1,6 +1,7 @@
 //! Every setting: a flag, an environment variable and a line of help. Nothing else reads the environment.
 
 mod alerts;
+mod api;
 mod audit;
 mod export;
 mod mail;
@@ -29,6 +30,10 @@ use crate::{
 };
 
 pub use alerts::AlertArgs;
+pub use api::{
+    ApiArgs, ApiCommand, CallerArgs, CancelOrderArgs, CreateOrderArgs, EventsCommand, GetArgs, GetOrderArgs,
+    ListOrdersArgs, LoginArgs, OrdersCommand, PathArgs, RepeatArgs, SendArgs, TailArgs,
+};
 pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
 pub use export::{AuditExportArgs, ExportFilterArgs};
 pub use mail::{MailArgs, MailSettings};
@@ -65,8 +70,8 @@ pub struct Cli {
 /// Programs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the HTTP API.
-    Api(Config),
+    /// Serve the HTTP API; or, with a command after it, ask one: `waybill api orders list`.
+    Api(Box<ApiArgs>),
     /// Run jobs: carry orders to providers and back.
     Worker(Config),
     /// API and worker in one process.

@@ -1,11 +1,13 @@
 //! One function per program.
 
 mod analytics;
+mod api;
 mod audit;
 mod demo;
 mod dev;
 mod doctor;
 mod embedded;
+mod follow;
 mod health;
 mod keys;
 mod ledger;
@@ -39,7 +41,11 @@ use crate::{
 /// A sentence (or a few lines) for the operator.
 pub async fn run(command: Command) -> Result<ExitCode, String> {
     let done = match command {
-        Command::Api(config) => serve::api(config).await,
+        Command::Api(args) => match (args.call, args.list) {
+            (Some(call), _) => return api::run(call).await,
+            (None, true) => return api::list().await,
+            (None, false) => serve::api(args.config).await,
+        },
         Command::Worker(config) => serve::worker(config).await,
         Command::All(config) => serve::all(config).await,
         Command::Dev(args) => dev::run(args).await,

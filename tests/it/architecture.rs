@@ -245,10 +245,15 @@ fn only_the_exchange_sends() {
         &[
             "platform/exchange/client.rs",
             "commands/demo/client.rs", // plays a merchant
-            "commands/remote.rs",      // runs on somebody's own machine
             "bin/simulators/paygate/callbacks.rs",
         ],
     );
+}
+
+/// What callers of the API use is no way out for the service.
+#[test]
+fn only_commands_use_the_client_of_the_api() {
+    only_in("waybill_client", &["src/commands/"]);
 }
 
 #[test]

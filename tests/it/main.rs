@@ -7,6 +7,7 @@ mod support;
 
 mod alerts;
 mod api_keys;
+mod api_command;
 mod architecture;
 mod audit_accounts;
 mod audit_attempts;

@@ -11,15 +11,15 @@ use ratatui::{
     backend::TestBackend,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
 };
-use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use waybill_client::Method;
 
 use self::{
     board::{Board, Wish},
     draw::draw,
 };
-use super::remote::{Remote, Trouble};
+use super::{follow::Trouble, remote::Remote};
 use crate::config::TopArgs;
 
 /// How often the API is asked.
@@ -91,7 +91,7 @@ async fn show(terminal: &mut DefaultTerminal, remote: &mut Remote, board: &mut B
                     Wish::Quit => return Ok(()),
                     Wish::Look => look_and_note(remote, board).await,
                     Wish::Post(path) => {
-                        board.said = done(remote.get(Method::POST, &path).await);
+                        board.said = done(remote.ask(Method::POST, &path).await);
                         look_and_note(remote, board).await;
                     }
                 }
@@ -123,11 +123,11 @@ async fn look_and_note(remote: &mut Remote, board: &mut Board) {
 }
 
 async fn look(remote: &mut Remote, board: &mut Board) -> Result<(), Trouble> {
-    let queues: Value = remote.get(Method::GET, "/queues").await?;
-    let alerts: Value = remote.get(Method::GET, "/alerts?state=firing").await?;
+    let queues: Value = remote.ask(Method::GET, "/queues").await?;
+    let alerts: Value = remote.ask(Method::GET, "/alerts?state=firing").await?;
     board.heed(&queues, &alerts);
     let dead = match board.looked_at() {
-        Some(queue) => remote.get(Method::GET, &format!("/queues/{queue}/jobs?state=dead&limit=50")).await?,
+        Some(queue) => remote.ask(Method::GET, &format!("/queues/{queue}/jobs?state=dead&limit=50")).await?,
         None => Value::Null,
     };
     board.heed_dead(&dead);
