@@ -30,10 +30,11 @@ use crate::{
             analytics::{self, AnalyticsReader},
         },
         inspection::{
-            AccessLog, AccountBoard, AuditTrail, LegalHolds, OrderStories, ProviderCalls, QueueBoard, Reconciler,
-            SealReader, Verifications, audit_event_router, audit_export_router, dead_jobs_router, legal_hold_router,
-            order_story_router, provider_account_router, provider_call_router, queue_router, reconciliation_router,
-            record_access, redaction_policy_router, seal_router, verification_router,
+            AccessLog, AccountBoard, AuditTrail, LegalHolds, OrderStories, Overviews, ProviderCalls, QueueBoard,
+            Reconciler, SealReader, Searching, Verifications, audit_event_router, audit_export_router,
+            dead_jobs_router, legal_hold_router, order_list_router, order_story_router, overview_router,
+            provider_account_router, provider_call_router, queue_router, reconciliation_router, record_access,
+            redaction_policy_router, seal_router, search_router, verification_router,
         },
         kyc,
         orders::{self, OrderStore},
@@ -125,6 +126,7 @@ impl App {
             .merge(auth::api_keys_router(self.keys.clone()))
             .merge(orders::router(self.orders.clone()))
             .merge(orders::comment_router(self.api_lane.clone()))
+            .merge(orders::attention_router(self.api_lane.clone()))
             .merge(rates::router(self.rates.clone()))
             .merge(wallet::router(self.wallets.clone()))
             .merge(wallet::reports_router(self.wallets.store().clone(), self.clock.clone()))
@@ -176,7 +178,19 @@ impl App {
                 audit: AuditStore::new(self.db.clone()),
                 wallets: WalletStore::new(self.db.clone()),
             }))
+            .merge(search_router(Searching { db: self.db.clone() }))
+            .merge(overview_router(Overviews {
+                db: self.db.clone(),
+                clock: self.clock.clone(),
+                events: self.event_stats(),
+                orders: OrderStore::new(self.db.clone()),
+                queue_store: self.queue_store.clone(),
+                dispatch: self.dispatch.clone(),
+                queues: Arc::clone(&board.queues),
+                latest: Default::default(),
+            }))
             .merge(dead_jobs_router(board.clone()))
+            .merge(order_list_router(board.clone()))
             .merge(queue_router(board))
             .merge(tenants::router(TenantService {
                 store: TenantStore::new(self.db.clone()),

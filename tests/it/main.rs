@@ -34,6 +34,8 @@ mod catalog;
 mod checkout;
 mod checkout_payments;
 mod clients;
+mod console;
+mod console_queues;
 mod deploy;
 mod edge;
 mod events;

@@ -128,6 +128,7 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("patch", "/users/{userId}") => json!({ "role": "merchant", "disabled": false }),
         ("post", "/orders/create") => changed("c-#", "/shipment/consignee/line2", json!("Second floor")),
         ("post", "/orders/cancel") => json!({ "clientOrderId": "c-1", "reason": "Not needed." }),
+        ("post", "/orders/{orderId}/mark-failed" | "/orders/{orderId}/retry") => json!({ "reason": "By telephone." }),
         ("patch", "/orders/{orderId}/comment") => json!({ "comment": "Asked the client." }),
         ("post", "/wallet/topups") => json!({ "clientTopupId": "t-#", "amount": amount }),
         ("post", "/finance/transactions") => {

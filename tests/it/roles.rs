@@ -29,6 +29,8 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/orders", Some(&[Role::Merchant])),
     ("GET /orders/{orderId}/files", Some(&[Role::Merchant, Role::Auditor, Role::Admin])),
     ("PATCH /orders", Some(&[Role::Admin])),
+    ("POST /orders/{orderId}/mark-failed", Some(&[Role::Admin])),
+    ("POST /orders/{orderId}/retry", Some(&[Role::Admin])),
     ("/wallet", Some(&[Role::Merchant, Role::Customer])),
     ("/wallet/topups", Some(&[Role::Merchant, Role::Customer])),
     ("/webhooks/payments", None),
@@ -67,6 +69,8 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("PUT /tenants", Some(&[Role::Admin])),
     ("DELETE /tenants", Some(&[Role::Admin])),
     ("/events", Some(&[Role::Admin])),
+    ("/overview", Some(&[Role::Auditor, Role::Admin])),
+    ("/search", Some(ALL)),
     ("/analytics", Some(&[Role::Merchant, Role::Finance, Role::Admin, Role::Manager])),
 ];
 

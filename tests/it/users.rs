@@ -222,6 +222,8 @@ fn staff_writes(
         to("post", "/audit/legal-holds", "", json!({ "kind": "user", "id": user_id, "reason": "Not any more." })),
         to("delete", "/audit/legal-holds/{holdId}", hold_id, json!({ "reason": "Not any more." })),
         to("patch", "/orders/{orderId}/comment", order_id, json!({ "comment": "Late." })),
+        to("post", "/orders/{orderId}/mark-failed", order_id, json!({ "reason": "Not any more." })),
+        to("post", "/orders/{orderId}/retry", order_id, json!({ "reason": "Not any more." })),
         to(
             "post",
             "/provider-accounts",
@@ -236,6 +238,7 @@ fn staff_writes(
         to("post", "/queues/{queue}/pause", queue, none.clone()),
         to("post", "/queues/{queue}/resume", queue, none.clone()),
         to("post", "/queues/{queue}/retry-dead", queue, none.clone()),
+        to("post", "/queues/{queue}/delete-dead", queue, none.clone()),
         to("post", "/schedules/{name}/run", "ledger-check", none.clone()),
         to("post", "/schedules/{name}/pause", "ledger-check", none.clone()),
         to("post", "/schedules/{name}/resume", "ledger-check", none.clone()),

@@ -1,5 +1,7 @@
 //! Charts, drawn here: lines and bars that need no script and can be read out.
 
+use std::collections::BTreeMap;
+
 use minijinja::{Value, value::Rest};
 
 use super::render::escaped;
@@ -58,6 +60,25 @@ pub(super) fn chart(title: String, labels: Value, series: Rest<Value>) -> Value 
     }
     svg.push_str("</p></figure>");
     Value::from_safe_string(svg)
+}
+
+/// What happened to orders, a row for each day and provider, as a row for each day.
+pub(super) fn by_day(rows: Value) -> Value {
+    const SUMS: [&str; 4] = ["created", "confirmed", "failed", "cancelled"];
+    let mut days: BTreeMap<String, [i64; 4]> = BTreeMap::new();
+    for row in rows.try_iter().into_iter().flatten() {
+        let Ok(day) = row.get_attr("day") else { continue };
+        let sums = days.entry(day.to_string()).or_default();
+        for (sum, name) in sums.iter_mut().zip(SUMS) {
+            let orders = row.get_attr("orders").and_then(|orders| orders.get_attr(name));
+            *sum += orders.ok().and_then(|count| count.as_i64()).unwrap_or_default();
+        }
+    }
+    let row = |(day, sums): (String, [i64; 4])| {
+        let pairs = SUMS.iter().zip(sums).map(|(name, sum)| ((*name).to_owned(), Value::from(sum)));
+        Value::from_pairs(pairs.chain([("day".to_owned(), Value::from(day))]))
+    };
+    days.into_iter().map(row).collect()
 }
 
 fn numbers(values: &Value) -> Vec<f64> {

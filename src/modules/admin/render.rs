@@ -18,6 +18,7 @@ const COMMON: &[(&str, &str)] = &[
     ("layout.html", include_str!("templates/layout.html")),
     ("ui.html", include_str!("templates/ui.html")),
     ("sign-in.html", include_str!("templates/sign-in.html")),
+    ("exchange.html", include_str!("templates/exchange.html")),
     ("confirm.html", include_str!("templates/confirm.html")),
     ("problem.html", include_str!("templates/problem.html")),
 ];
@@ -41,6 +42,7 @@ pub(super) fn environment(areas: &[Area]) -> Environment<'static> {
     environment.add_filter("count", count);
     environment.add_filter("seconds", seconds);
     environment.add_filter("spark", super::chart::spark);
+    environment.add_filter("by_day", super::chart::by_day);
     environment.add_function("chart", super::chart::chart);
     for (name, source) in COMMON.iter().chain(areas.iter().flat_map(|area| area.templates)) {
         environment.add_template(name, source).unwrap_or_else(|error| panic!("{name}: {error:#}"));

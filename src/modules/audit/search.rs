@@ -217,7 +217,33 @@ impl CallSearch {
         Ok(Some(Exchange { request, responses: responses.unwrap_or_default() }))
     }
 
-    /// An answer.
+    /// The latest calls about an order with their answers, oldest first, and whether there are older ones.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn exchanges_of(&self, order_id: &str, limit: usize) -> Result<(Vec<Exchange>, bool)> {
+        let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
+        let requests = requests
+            .find(doc! { "orderId": order_id })
+            .sort(doc! { "_id": -1 })
+            .limit(limit as i64 + 1)
+            .max_time(READ_TIME_MAX);
+        let mut requests: Vec<ProviderRequestLog> = requests.await?.try_collect().await?;
+        let more = requests.len() > limit;
+        requests.truncate(limit);
+        let ids: Vec<&str> = requests.iter().map(|request| &*request.id).collect();
+        let answers = self.db.collection::<ProviderResponseLog>(RESPONSE_LOGS);
+        let answers = answers.find(doc! { "requestRefId": { "$in": ids } }).sort(doc! { "_id": 1 });
+        let mut answers: Vec<ProviderResponseLog> = answers.max_time(READ_TIME_MAX).await?.try_collect().await?;
+        let exchanges = requests.into_iter().rev().map(|request| {
+            let (own, others) = answers.drain(..).partition(|answer| answer.request_ref_id == request.id);
+            answers = others;
+            Exchange { request, responses: own }
+        });
+        Ok((exchanges.collect(), more))
+    }
+
+    /// One answer.
     ///
     /// # Errors
     /// What the driver says.

@@ -25,10 +25,11 @@ use crate::{
 
 /// What others' data is under. Reading an application records itself, with its owner; jobs hold ids only, and boards that
 /// look at queues every few seconds would bury the rest.
-const OTHERS_DATA: [&str; 7] = [
+const OTHERS_DATA: [&str; 8] = [
     "/audit",
     "/finance",
     "/products/{productId}/movements",
+    "/search",
     "/tenants",
     "/users",
     "/webhook-deliveries",

@@ -55,6 +55,8 @@ struct StoryResponse {
     awb: Option<String>,
     /// What an operator notes about it.
     comment: Option<String>,
+    /// The job that places it.
+    job_id: String,
     /// Everything, oldest first.
     entries: Vec<StoryEntry>,
     /// There is more, and older: of each source only the latest 500 are shown.
@@ -236,6 +238,7 @@ impl OrderStories {
             provider_sync_status: order.provider_sync_status,
             awb: order.reference,
             comment: order.comment,
+            job_id: order.job_id,
             entries,
             truncated,
         })

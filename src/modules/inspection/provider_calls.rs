@@ -38,6 +38,7 @@ pub fn provider_call_router(calls: ProviderCalls) -> OpenApiRouter {
         .routes(routes!(list_provider_requests))
         .routes(routes!(get_provider_request))
         .routes(routes!(get_provider_response))
+        .routes(routes!(list_exchanges))
         .with_state(calls)
 }
 
@@ -237,6 +238,19 @@ impl From<&ProviderResponseLog> for CallKeys {
     }
 }
 
+impl From<Exchange> for CallResponse {
+    fn from(Exchange { request, responses }: Exchange) -> Self {
+        Self {
+            method: request.method.clone(),
+            url: request.url.clone(),
+            headers: json(request.headers.clone()),
+            body: request.body.clone().into_relaxed_extjson(),
+            keys: request.into(),
+            responses: responses.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
 impl From<&ProviderResponseLog> for AnswerSummary {
     fn from(answer: &ProviderResponseLog) -> Self {
         Self {
@@ -346,6 +360,35 @@ async fn list_provider_requests(
     Ok((Extension(about), Json(page)))
 }
 
+/// Calls about an order whose headers and bodies are shown together.
+const EXCHANGES_MAX: usize = 50;
+
+/// The calls about an order, whole.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExchangeListResponse {
+    /// Oldest first.
+    items: Vec<CallResponse>,
+    /// There are older ones: only the latest 50 are shown.
+    truncated: bool,
+}
+
+/// The calls about an order with all their answers: what was sent and what came back, as far as it may be stored.
+#[utoipa::path(get, path = "/audit/orders/{orderId}/exchanges", tag = "audit", security(("bearer" = [])),
+    params(("orderId" = String, Path, description = "`ord_...`")),
+    responses((status = 200, description = "None where there is no such order.", body = ExchangeListResponse)))]
+async fn list_exchanges(
+    State(calls): State<ProviderCalls>,
+    _: AdminReader,
+    _: NoQuery,
+    ApiPath(order_id): ApiPath<String>,
+) -> Result<(Extension<About>, Json<ExchangeListResponse>), AppError> {
+    let (exchanges, truncated) = calls.search.exchanges_of(&order_id, EXCHANGES_MAX).await?;
+    let user_id = exchanges.first().map(|exchange| exchange.request.user_id.clone());
+    let about = About::new(Some(&order_id), user_id.as_deref());
+    let items = exchanges.into_iter().map(Into::into).collect();
+    Ok((Extension(about), Json(ExchangeListResponse { items, truncated })))
+}
+
 /// One call with all its answers: what was sent and what came back, as far as it may be stored.
 #[utoipa::path(get, path = "/audit/provider-requests/{requestRefId}", tag = "audit", security(("bearer" = [])),
     params(("requestRefId" = String, Path, description = "`req_...`")),
@@ -360,17 +403,8 @@ async fn get_provider_request(
     ApiPath(request_ref_id): ApiPath<String>,
 ) -> Result<(Extension<About>, Json<CallResponse>), AppError> {
     let call = calls.search.find(&request_ref_id).await?.ok_or_else(not_found)?;
-    let Exchange { request, responses } = call;
-    let about = About::new(request.order_id.as_deref(), Some(&request.user_id));
-    let call = CallResponse {
-        method: request.method.clone(),
-        url: request.url.clone(),
-        headers: json(request.headers.clone()),
-        body: request.body.clone().into_relaxed_extjson(),
-        keys: request.into(),
-        responses: responses.into_iter().map(Into::into).collect(),
-    };
-    Ok((Extension(about), Json(call)))
+    let about = About::new(call.request.order_id.as_deref(), Some(&call.request.user_id));
+    Ok((Extension(about), Json(call.into())))
 }
 
 /// One answer.

@@ -93,6 +93,39 @@ impl Command for Retry {
     }
 }
 
+/// Runs the dead job of an order again, for a reason.
+pub(super) struct RetryOrder {
+    pub(super) retry: Retry,
+    pub(super) order_id: String,
+    /// Whose it is.
+    pub(super) user_id: String,
+    pub(super) reason: String,
+    /// Id of the audit event about the order, new.
+    pub(super) event_id: String,
+}
+
+impl Command for RetryOrder {
+    type Reply = Retried;
+
+    fn reads(&self) -> Vec<Key> {
+        self.retry.reads()
+    }
+
+    fn decide(&self, view: &mut View) -> Retried {
+        let retried = self.retry.decide(view);
+        if let Retried::Revived(job) = &retried {
+            let (actor, order) = (self.retry.doing.actor.clone(), ("order", &*self.order_id));
+            let event = AuditEvent::new(AuditOutcome::Done, actor, "order.retried", order, view.now())
+                .with_id(self.event_id.clone())
+                .of_user(self.user_id.clone())
+                .because(self.reason.clone())
+                .after(doc! { "jobId": &job.id });
+            record_event(view, &event);
+        }
+        retried
+    }
+}
+
 /// Deletes a job that is done or dead.
 pub(super) struct DeleteJob {
     pub(super) job_id: String,

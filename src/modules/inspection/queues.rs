@@ -338,6 +338,16 @@ impl QueueBoard {
     }
 
     pub(super) async fn retry(&self, job_id: &str, user: &CurrentUser) -> Result<Retried, AppError> {
+        self.retry_with(job_id, user, |retry| retry).await
+    }
+
+    /// The same as a part of another command.
+    pub(super) async fn retry_with<C: Command<Reply = Retried>>(
+        &self,
+        job_id: &str,
+        user: &CurrentUser,
+        command: impl FnOnce(Retry) -> C,
+    ) -> Result<Retried, AppError> {
         let readable = match self.store.find(job_id).await? {
             None => return Ok(Retried::NotFound),
             Some(job) => job.last_error.is_none_or(|error| error.code != UNREADABLE),
@@ -351,11 +361,24 @@ impl QueueBoard {
             actor: Actor::from(user),
             handlers: Arc::clone(&self.handlers),
         };
-        let retried = self.submit(user, |doing| Retry { job, doing }).await?;
+        let retried = self.submit(user, |doing| command(Retry { job, doing })).await?;
         if let Retried::Revived(job) = &retried {
             self.waker.wake(&job.queue);
         }
         Ok(retried)
+    }
+}
+
+/// The job that runs again, or why none does.
+pub(super) fn answer_retry(retried: Retried) -> Result<Job, AppError> {
+    let conflict = |code, detail: String| Err(AppError::new(ErrorKind::Conflict, code, detail));
+    match retried {
+        Retried::Revived(job) => Ok(*job),
+        Retried::NotFound => Err(job_not_found()),
+        Retried::NotDead(state) => {
+            conflict("queues.not_dead", format!("Only dead jobs can be run again; this one is {}.", state.as_str()))
+        }
+        Retried::Refused(refused) => conflict("queues.retry_refused", refused.reason.into()),
     }
 }
 
@@ -500,15 +523,8 @@ async fn retry_job(
     _: NoQuery,
     ApiPath(job_id): ApiPath<String>,
 ) -> Result<Json<JobResponse>, AppError> {
-    let conflict = |code, detail: String| Err(AppError::new(ErrorKind::Conflict, code, detail));
-    match board.retry(&job_id, &user).await? {
-        Retried::Revived(job) => Ok(Json(board.describe_job(*job).await?)),
-        Retried::NotFound => Err(job_not_found()),
-        Retried::NotDead(state) => {
-            conflict("queues.not_dead", format!("Only dead jobs can be run again; this one is {}.", state.as_str()))
-        }
-        Retried::Refused(refused) => conflict("queues.retry_refused", refused.reason.into()),
-    }
+    let job = answer_retry(board.retry(&job_id, &user).await?)?;
+    Ok(Json(board.describe_job(job).await?))
 }
 
 /// Keeps workers from claiming jobs of a queue. What runs is finished.

@@ -138,9 +138,19 @@ struct ProofResponse<'a> {
     /// The record as it is stored, in canonical extended JSON whose order of fields counts; null where it was purged.
     #[schema(value_type = Option<Object>)]
     record: Option<ExtendedJson<'a>>,
+    /// Whether the service itself finds that the record, its place and the seal fit together. Who wants to be sure checks it elsewhere.
+    check: ProofCheck,
     /// Its salt; where something of it is erased, those of its other personal fields, by their paths.
     #[schema(value_type = Object)]
     salts: Salts,
+}
+
+/// What came of checking a proof.
+#[derive(Serialize, ToSchema)]
+struct ProofCheck {
+    verified: bool,
+    /// Why not; null where it is.
+    detail: Option<String>,
 }
 
 /// The proof that a record is in a seal and what it was sealed as: of a request (`req_`), a response (`res_`), an event
@@ -193,8 +203,15 @@ async fn prove(reader: &SealReader, store: &SealStore, seal: &Seal, id: &str) ->
     })?;
     let about = stored.as_deref().map(about).unwrap_or_default();
     let salts = stored.as_ref().map(|document| commitments.salts(&Record { scope, id, document })).unwrap_or_default();
+    let checked = match stored.as_deref() {
+        Some(record) => {
+            proof.verify(record, &salts, Scopes::standard(), &reader.keys).map_err(|error| error.to_string())
+        }
+        None => Err("The record was purged; what is left is that it was sealed.".into()),
+    };
+    let check = ProofCheck { verified: checked.is_ok(), detail: checked.err() };
     let record = stored.as_deref().map(ExtendedJson);
-    let body = serde_json::to_vec(&ProofResponse { proof, record, salts }).map_err(|error| {
+    let body = serde_json::to_vec(&ProofResponse { proof, record, check, salts }).map_err(|error| {
         tracing::error!(%error, record.id = id, "a record can't be written as JSON");
         AppError::new(ErrorKind::Internal, "audit.unreadable_record", "The record can't be written as JSON.")
     })?;

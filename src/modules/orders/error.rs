@@ -34,6 +34,9 @@ pub enum OrderError {
     /// It is on its way, or has ended: nothing can be taken back.
     #[error("the order can't be cancelled in the status {0}")]
     NotCancellable(&'static str),
+    /// It does not need attention, or something is under way: nobody says yet that it came to nothing.
+    #[error("the order can't be marked as failed in the status {0}")]
+    NotMarkable(&'static str),
     /// It was sent to a provider that takes nothing back.
     #[error("the provider may have the order and takes nothing back")]
     Sent,
@@ -83,6 +86,13 @@ impl From<OrderError> for AppError {
                 ErrorKind::Conflict,
                 "orders.not_cancellable",
                 format!("An order in the status {status} can't be cancelled."),
+            ),
+            OrderError::NotMarkable(status) => Self::new(
+                ErrorKind::Conflict,
+                "orders.not_markable",
+                format!(
+                    "Only an order that needs attention, and about which nothing is under way, can be marked as failed; this one is {status}."
+                ),
             ),
             OrderError::Sent => Self::new(
                 ErrorKind::Conflict,

@@ -9,6 +9,7 @@
 //! `<provider>-order-cancellation-queue`. Events: `OrderCreated, OrderConfirmed, OrderFailed, OrderNeedsAttention, OrderResent,
 //! OrderInProgress, OrderDelivered, CancellationRequested, OrderCancelled, CancellationRefused, CancellationNeedsAttention`.
 
+mod attention;
 mod charging;
 mod commands;
 mod comment;
@@ -52,6 +53,7 @@ mod retry_tests;
 
 use std::time::Duration;
 
+pub use attention::attention_router;
 pub use charging::{Due, due, is_settled};
 pub use commands::{CancelOrder, Cancelling, CreateOrder, OrderReply};
 pub use comment::comment_router;

@@ -58,6 +58,9 @@ impl OrderStore {
             // For whoever looks after them; small, because few need it.
             Index::new(ORDERS, "attention", doc! { "status": 1, "_id": 1 })
                 .partial(doc! { "status": OrderStatus::NeedsAttention.as_str() }),
+            // For whoever has only heard of one.
+            Index::new(ORDERS, "client_order", doc! { "clientOrderId": 1, "_id": -1 }),
+            Index::new(ORDERS, "number", doc! { "orderNumber": 1 }),
             Index::new(ORDERS, "tenant", doc! { "tenantId": 1, "_id": -1 })
                 .partial(doc! { "tenantId": { "$exists": true } }),
         ];
@@ -148,6 +151,43 @@ impl OrderStore {
         let is_indexed = filter.provider.is_none() && filter.status.is_none() && filter.client_order_id.is_none();
         let walk =
             Walk { collection: ORDERS, prefix: "ord", index: "tenant", key: doc! { "tenantId": tenant_id }, rest };
+        self.walk(&walk, filter, is_indexed, before_id, limit).await
+    }
+
+    /// Anybody's orders, or those of `user_id`, newest first, older than `before_id`, for staff. Where a filter has no index a page
+    /// looks at so many orders and no more.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn list_any(
+        &self,
+        user_id: Option<&str>,
+        filter: &OrderFilter,
+        before_id: Option<&str>,
+        limit: usize,
+    ) -> Result<Paged<Order>> {
+        if let Some(user_id) = user_id {
+            return self.list(user_id, filter, before_id, limit).await;
+        }
+        let mut rest = filter.rest();
+        let mut key = Document::new();
+        let index = match (&filter.client_order_id, filter.status) {
+            (Some(id), status) => {
+                key.insert("clientOrderId", id);
+                rest.extend(status.map(|status| ("status".to_owned(), status.as_str().into())));
+                "client_order"
+            }
+            (None, Some(OrderStatus::NeedsAttention)) => {
+                key.insert("status", OrderStatus::NeedsAttention.as_str());
+                "attention"
+            }
+            (None, status) => {
+                rest.extend(status.map(|status| ("status".to_owned(), status.as_str().into())));
+                "_id_"
+            }
+        };
+        let is_indexed = rest.is_empty();
+        let walk = Walk { collection: ORDERS, prefix: "ord", index, key, rest };
         self.walk(&walk, filter, is_indexed, before_id, limit).await
     }
 

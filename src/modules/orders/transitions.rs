@@ -28,11 +28,13 @@ pub enum OrderCommand {
     Fail,
     /// The provider has had it for too long, or no longer says how it is getting on.
     LoseTrack,
+    /// A person has made sure that it came to nothing.
+    MarkFailed,
 }
 
 impl OrderCommand {
     /// Every command, in the order of the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RequestCancel,
         Self::Accept,
         Self::Refuse,
@@ -44,6 +46,7 @@ impl OrderCommand {
         Self::Deliver,
         Self::Fail,
         Self::LoseTrack,
+        Self::MarkFailed,
     ];
 }
 
@@ -60,15 +63,16 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
         (S::Created | S::NeedsAttention, C::GiveUp) => Some(S::NeedsAttention),
         (S::Created | S::NeedsAttention, C::CancelUnplaced | C::CancelPlaced) => Some(S::Cancelled),
         (S::NeedsAttention | S::Failed, C::Resend) => Some(S::Created),
+        (S::NeedsAttention, C::MarkFailed) => Some(S::Failed),
         (S::Confirmed, C::RequestCancel) => Some(S::Confirmed),
         (S::Confirmed, C::CancelPlaced) => Some(S::Cancelled),
         (S::Confirmed, C::Begin) => Some(S::InProgress),
         (S::Confirmed | S::InProgress, C::Deliver) => Some(S::Delivered),
         (S::Confirmed | S::InProgress, C::Fail) => Some(S::Failed),
         (S::Confirmed | S::InProgress, C::LoseTrack) => Some(S::NeedsAttention),
-        (S::Created, C::Resend | C::Begin | C::Deliver | C::Fail | C::LoseTrack)
+        (S::Created, C::Resend | C::Begin | C::Deliver | C::Fail | C::LoseTrack | C::MarkFailed)
         | (S::NeedsAttention, C::Refuse | C::Begin | C::Deliver | C::Fail | C::LoseTrack)
-        | (S::Confirmed, C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend)
+        | (S::Confirmed, C::Accept | C::Refuse | C::GiveUp | C::CancelUnplaced | C::Resend | C::MarkFailed)
         | (
             S::InProgress,
             C::RequestCancel
@@ -78,7 +82,8 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
             | C::CancelUnplaced
             | C::CancelPlaced
             | C::Resend
-            | C::Begin,
+            | C::Begin
+            | C::MarkFailed,
         )
         | (
             S::Failed,
@@ -91,7 +96,8 @@ pub const fn next(status: OrderStatus, command: OrderCommand) -> Option<OrderSta
             | C::Begin
             | C::Deliver
             | C::Fail
-            | C::LoseTrack,
+            | C::LoseTrack
+            | C::MarkFailed,
         )
         | (S::Cancelled | S::Delivered, _) => None,
     }

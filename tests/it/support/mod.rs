@@ -55,6 +55,7 @@ use waybill::{
     },
 };
 
+pub use browser::Browser;
 pub use carrier::Carrier;
 use databases::Taken;
 pub use gateway::Gateway;

@@ -1,5 +1,8 @@
 //! What there is to see and to do: a file for each part of the console.
 
+mod logs;
+mod orders;
+mod overview;
 mod queues;
 
 use super::{action::Action, page::Page};
@@ -35,7 +38,7 @@ pub(super) use templates;
 
 /// In the order of the navigation.
 pub(super) fn all() -> Vec<Area> {
-    vec![queues::area()]
+    vec![overview::area(), queues::area(), orders::area(), logs::area()]
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use axum::http::Method;
 use super::{Area, templates};
 use crate::{
     modules::admin::{
-        action::{Action, Kind},
+        action::Action,
         page::{Get, Page},
     },
     platform::identity::Role,
@@ -22,7 +22,7 @@ pub(super) fn area() -> Area {
             .get(Get::new("pace", "/queues/{queue}/pace").optional()),
         Page::new("/jobs/{jobId}", "Job {jobId}", "job.html", ADMIN)
             .get(Get::new("job", "/queues/jobs/{jobId}"))
-            .get(Get::new("calls", "/audit/provider-calls?correlationId={job.correlationId}&limit=50").optional())
+            .get(Get::new("calls", "/audit/provider-requests?correlationId={job.correlationId}&limit=50").optional())
             .get(Get::new("story", "/audit/orders/{job.payload.orderId}").optional()),
     ];
     let actions = vec![
@@ -57,8 +57,6 @@ pub(super) fn area() -> Area {
         )
         .preview("/queues/{queue}/dead-count?kind&errorCode")
         .question("Delete {preview.count} dead jobs of {queue}? They can't be brought back."),
-        Action::new("comment-order", Method::PATCH, "/orders/{orderId}/comment", ADMIN, "The note is kept.")
-            .field("comment", Kind::Nullable),
     ];
     Area { pages, actions, downloads: Vec::new(), templates: templates!["queues.html", "queue.html", "job.html"] }
 }

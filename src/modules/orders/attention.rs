@@ -1,0 +1,154 @@
+//! What a person decides about an order that needs attention, where asking the provider again leads nowhere: that it came to nothing.
+
+use axum::{Json, extract::State};
+use bson::doc;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use validator::{Validate, ValidationError};
+
+use super::{
+    charging,
+    commands::record,
+    error::OrderError,
+    model::{ORDERS, Order, OrderStatus, ProviderSyncStatus},
+    transitions::{OrderCommand, next},
+};
+use crate::{
+    modules::{
+        audit::{AuditEvent, AuditOutcome, ErrorClass, record_event},
+        auth::AsUser,
+        kyc::identifiers::no_secrets,
+        providers::StoredFailure,
+    },
+    platform::{
+        batch::{Command, Key, Lane, View},
+        error::{AppError, Problem},
+        http::{ApiJson, ApiPath, NoQuery},
+        identity::{Actor, Admin},
+        ids::new_id,
+        money::Money,
+        text::lines,
+    },
+};
+
+const BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// The route.
+pub fn attention_router(lane: Lane) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(mark_failed)).with_state(lane)
+}
+
+/// `POST /orders/{orderId}/mark-failed`
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MarkFailedRequest {
+    /// Why; it is recorded.
+    #[serde(deserialize_with = "lines")]
+    #[validate(length(min = 3, max = 300), custom(function = "harmless"))]
+    #[schema(example = "The carrier has no record of it, by telephone.")]
+    reason: String,
+}
+
+fn harmless(text: &str) -> Result<(), ValidationError> {
+    no_secrets(text)
+}
+
+/// An order that came to nothing.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct FailedOrder {
+    order_id: String,
+    order_number: String,
+    user_id: String,
+    client_order_id: String,
+    provider: String,
+    status: OrderStatus,
+    /// What it cost, which went back.
+    charge: Option<Money>,
+}
+
+/// Says that an order which needs attention came to nothing, and gives back what it cost.
+struct MarkFailed {
+    order_id: String,
+    reason: String,
+    actor: Actor,
+    event_id: String,
+}
+
+impl Command for MarkFailed {
+    type Reply = Result<Order, OrderError>;
+
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(ORDERS, &*self.order_id)]
+    }
+
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        let mut order = view.by_id::<Order>(&self.order_id).ok_or(OrderError::NotFound)?;
+        // Looked for together, because what is looked for one after the other is read one after the other.
+        for key in charging::keys(&order) {
+            let _ = view.contains(&key);
+        }
+        let was = order.status;
+        let under_way = order.open_call.is_some() || order.cancellation_pending();
+        let status = next(was, OrderCommand::MarkFailed).filter(|_| !under_way);
+        order.status = status.ok_or(OrderError::NotMarkable(was.as_str()))?;
+        order.provider_sync_status = ProviderSyncStatus::Failed;
+        order.failure = Some(StoredFailure {
+            class: ErrorClass::Fatal,
+            code: "orders.marked_failed".into(),
+            message: "A person has decided that it came to nothing.".into(),
+        });
+        order.updated_at = view.now();
+        order.claim_reference();
+        let booked = charging::settle(view, &order, &self.event_id, &self.actor);
+        record(view, &self.event_id, "OrderFailed", &mut order, &self.actor, booked);
+        view.update(&order);
+        let told = |status: OrderStatus| doc! { "status": status.as_str() };
+        let event = AuditEvent::new(
+            AuditOutcome::Done,
+            self.actor.clone(),
+            "order.marked_failed",
+            ("order", &*order.id),
+            view.now(),
+        );
+        let event = event
+            .with_id(self.event_id.replacen("evt_", "aud_", 1))
+            .of_user(order.user_id.clone())
+            .because(self.reason.clone())
+            .before(told(was))
+            .after(told(order.status));
+        record_event(view, &event);
+        Ok(order)
+    }
+}
+
+/// Says that an order which needs attention came to nothing, with the reason, and gives back what it cost. To be called by who has made
+/// sure of it: the provider is not asked. Running its job again stays possible.
+#[utoipa::path(post, path = "/orders/{orderId}/mark-failed", tag = "orders", security(("bearer" = [])),
+    params(("orderId" = String, Path, description = "`ord_...`")), request_body = MarkFailedRequest,
+    responses(
+        (status = 200, body = FailedOrder),
+        (status = 404, description = "No such order.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`orders.not_markable`: it does not need attention, or something is under way.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "There is no reason, or it holds what should not be written down.", body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn mark_failed(
+    State(lane): State<Lane>,
+    Admin(user): Admin,
+    _: NoQuery,
+    ApiPath(order_id): ApiPath<String>,
+    ApiJson(request): ApiJson<MarkFailedRequest, BODY_BYTES_MAX>,
+) -> Result<Json<FailedOrder>, AppError> {
+    let command = MarkFailed { order_id, reason: request.reason, actor: Actor::from(&user), event_id: new_id("evt") };
+    let order = lane.submit(AsUser::new(&user, command)).await???;
+    Ok(Json(FailedOrder {
+        order_id: order.id,
+        order_number: order.order_number,
+        user_id: order.user_id,
+        client_order_id: order.client_order_id,
+        provider: order.provider,
+        status: order.status,
+        charge: order.charge,
+    }))
+}

@@ -1,0 +1,168 @@
+//! The console's queues: what is seen, what can be done, by several people at once and with very much of it.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Browser, TestApp, User};
+
+const QUEUE: &str = "parcelx-orders-queue";
+/// Of a page of ten thousand dead jobs, as the server takes it.
+const PAGE_TIME_MAX: Duration = Duration::from_millis(300);
+
+/// An order whose job has died; gives the ids of both.
+async fn dead_job(app: &TestApp, merchant: &User, name: &str) -> (String, String) {
+    app.misbehave_for(name, "create", "refuse", Some(1)).await;
+    let order_id = app.created(merchant, name).await;
+    app.run_jobs().await;
+    let job = app.create_job(&order_id).await;
+    assert_eq!(job.get_str("state").unwrap(), "dead");
+    (order_id, job.get_str("_id").unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_dead_job_is_looked_at_and_run_again_once() {
+    let app = TestApp::start().await;
+    let (merchant, admin) = (app.merchant().await, app.admin().await);
+    let (order_id, job_id) = dead_job(&app, &merchant, "c-1").await;
+    // Whatever is stored is text.
+    let hostile = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
+    app.request(
+        reqwest::Method::PATCH,
+        &format!("/orders/{order_id}/comment"),
+        Some(&admin.token),
+        Some(&json!({ "comment": hostile })),
+    )
+    .await
+    .expect(200);
+    let jobs = app.db().collection::<Document>("jobs");
+    let message = doc! { "$set": { "lastError.message": hostile, "kind": hostile, "lastError.code": hostile } };
+    jobs.update_one(doc! { "_id": &job_id }, message).await.unwrap();
+    let browser = Browser::of(&app, &admin).await;
+    let back = format!("/admin/jobs/{job_id}");
+    for page in [back.clone(), format!("/admin/queues/{QUEUE}?state=dead"), "/admin/queues".to_owned()] {
+        browser.get(&page).await.expect(200).hides("<script>alert").hides("<img");
+    }
+    browser
+        .get(&format!("/admin/queues/{QUEUE}?errorCode=%3Cscript%3E&state=dead"))
+        .await
+        .expect(200)
+        .hides("<script>\"");
+    browser.get(&back).await.shows("&lt;script&gt;alert").shows(&order_id).shows("attempt 1 ended");
+    let kind = app.create_job(&order_id).await;
+    assert_eq!(kind.get_str("kind").unwrap(), hostile);
+    jobs.update_one(doc! { "_id": &job_id }, doc! { "$set": { "kind": "create-shipment" } }).await.unwrap();
+    let real = app.all("jobs", doc! { "queue": QUEUE, "_id": { "$ne": &job_id } }).await;
+    assert!(real.is_empty());
+
+    // Two people at once: one does it, the other is told what has become of it, on the page where they are.
+    let other = Browser::of(&app, &app.admin().await).await;
+    let fields = [("jobId", &*job_id), ("back", &*back)];
+    let kind = {
+        let (_, made) = dead_job(&app, &merchant, "c-2").await;
+        jobs.find_one(doc! { "_id": made }).await.unwrap().unwrap().get_str("kind").unwrap().to_owned()
+    };
+    jobs.update_one(doc! { "_id": &job_id }, doc! { "$set": { "kind": kind } }).await.unwrap();
+    let (one, two) = tokio::join!(browser.act("retry-job", &fields), other.act("retry-job", &fields));
+    let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [303, 409], "{} {}", one.text, two.text);
+    let refused = if one.status == 409 { one } else { two };
+    refused.shows("Only dead jobs can be run again").shows(&job_id).shows("queues.not_dead");
+    app.run_jobs().await;
+    browser.get(&back).await.shows("state-done");
+
+    // What is no longer there is said where it was tried.
+    let delete = [("jobId", &*job_id), ("queue", QUEUE), ("confirmed", "yes"), ("back", &*back)];
+    assert_eq!(browser.act("delete-job", &delete).await.to(), format!("/admin/queues/{QUEUE}"));
+    browser.act("retry-job", &fields).await.expect(404).shows("There is no such job");
+    browser.get(&back).await.expect(404).shows("There is no such job");
+    browser.get("/admin/queues/nope").await.expect(404).shows("There is no queue of this name");
+    browser.get(&format!("/admin/queues/{QUEUE}?state=asleep")).await.expect(422).shows("state");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_dead_jobs_are_paged_counted_and_dealt_with_by_filter() {
+    let app = TestApp::start().await;
+    let (merchant, admin) = (app.merchant().await, app.admin().await);
+    let (_, job_id) = dead_job(&app, &merchant, "c-1").await;
+    let jobs = app.db().collection::<Document>("jobs");
+    let dead = jobs.find_one(doc! { "_id": &job_id }).await.unwrap().unwrap();
+    let copies = (0..10_000).map(|n| {
+        let mut copy = dead.clone();
+        copy.insert("_id", waybill::platform::ids::new_id("job"));
+        copy.insert("payload", doc! { "orderId": format!("ord_{n}") });
+        let code = if n % 100 == 0 { "test.rare" } else { "test.frequent" };
+        copy.insert("lastError", doc! { "class": "fatal", "code": code, "message": "No." });
+        copy
+    });
+    jobs.insert_many(copies).await.unwrap();
+    let browser = Browser::of(&app, &admin).await;
+    let path = format!("/admin/queues/{QUEUE}?state=dead");
+    browser.get(&path).await.expect(200);
+    let mut next = path.clone();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..5 {
+        let began = Instant::now();
+        let page = browser.get(&next).await.expect(200);
+        slowest = slowest.max(began.elapsed());
+        assert_eq!(page.text.matches("/admin/jobs/job_").count(), 50);
+        let link = page.text.split("rel=\"next\" href=\"").nth(1).expect("more").split('"').next().unwrap();
+        next = link.replace("&amp;", "&");
+    }
+    assert!(slowest < PAGE_TIME_MAX, "a page took {slowest:?}");
+    browser.get("/admin/queues").await.expect(200).shows("10\u{202f}001");
+
+    let rare = [("queue", QUEUE), ("errorCode", "test.rare"), ("back", &*path)];
+    browser.act("delete-dead", &rare).await.expect(200).shows("Delete 100 dead jobs of parcelx-orders-queue?");
+    assert_eq!(app.all("jobs", doc! { "lastError.code": "test.rare" }).await.len(), 100, "it was only asked");
+    let confirmed = [rare.to_vec(), vec![("confirmed", "yes")]].concat();
+    assert_eq!(browser.act("delete-dead", &confirmed).await.to(), path);
+    browser.get(&path).await.shows("100 jobs are deleted; 0 were not reached");
+    assert!(app.all("jobs", doc! { "lastError.code": "test.rare" }).await.is_empty());
+    let retry = [("queue", QUEUE), ("kind", "nothing-of-this-kind"), ("back", &*path)];
+    browser.act("retry-dead", &retry).await.expect(200).shows("Run 0 dead jobs of parcelx-orders-queue again?");
+    jobs.delete_many(doc! { "lastError.code": "test.frequent" }).await.unwrap();
+    app.finish().await;
+}
+
+/// How often the database was asked for boards.
+async fn looks(app: &TestApp) -> f64 {
+    let text = app.client.get(format!("{}/metrics", app.base)).send().await.unwrap().text().await.unwrap();
+    let line = text.lines().find(|line| line.starts_with("waybill_queue_board_looks_total "));
+    line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn many_open_boards_cost_one_question_a_second() {
+    let app = TestApp::start().await;
+    let merchant = app.merchant().await;
+    app.created(&merchant, "c-1").await;
+    let browser = Browser::of(&app, &app.admin().await).await;
+    let (before, began) = (looks(&app).await, Instant::now());
+    let boards = join_all((0..300).map(|_| browser.follow("/admin/live/queues"))).await;
+    for board in &boards {
+        assert_eq!(board.status(), 200);
+        assert_eq!(board.headers()["content-type"], "text/event-stream");
+        assert_eq!(board.headers()["x-accel-buffering"], "no");
+        assert_eq!(board.headers()["cache-control"], "no-store, no-transform");
+    }
+    let told = join_all(boards.into_iter().map(async |mut board| {
+        let mut text = String::new();
+        while text.matches("event: queues").count() < 3 {
+            text.push_str(std::str::from_utf8(&board.chunk().await.unwrap().unwrap()).unwrap());
+        }
+        text
+    }))
+    .await;
+    let asked = looks(&app).await - before;
+    let seconds = began.elapsed().as_secs_f64();
+    assert!((3.0..=seconds + 2.0).contains(&asked), "{asked} questions in {seconds} s for 300 boards");
+    for text in told {
+        assert!(text.contains(&format!("{{\"name\":\"{QUEUE}\",\"ready\":1,")), "{text}");
+    }
+    app.finish().await;
+}
