@@ -153,7 +153,7 @@ async fn a_session_ends_idle_or_old_or_when_somebody_ends_it() {
 
     let ended = Browser::of(&app, &admin).await;
     let (boss, path) = (app.admin().await, format!("/users/{}/end-sessions", admin.user_id));
-    app.request(Method::POST, &path, Some(&boss.token), None).await.expect(200);
+    app.request(Method::POST, &path, Some(&boss.token), None).await.expect(204);
     assert!(ended.get("/admin/queues").await.to().starts_with("/admin/sign-in"));
     app.finish().await;
 }

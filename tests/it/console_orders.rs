@@ -8,7 +8,7 @@ use waybill::platform::identity::Role;
 use crate::support::{Browser, TestApp, User, seals::seal_all};
 
 /// Look-ups are given up after a day: hours between them keep that short.
-const HOURS: &[&str] = &["--backoff-base-ms=3600000", "--backoff-cap-ms=14400000"];
+const HOURS: &[&str] = &["--backoff-base-ms=21600000", "--backoff-max-ms=21600000"];
 
 /// An order whose provider never answers clearly; nobody knows whether it has it.
 async fn stuck(app: &TestApp, merchant: &User, name: &str, mode: &str) -> String {
@@ -92,16 +92,30 @@ async fn whatever_has_the_name_is_found_by_who_may_see_it() {
         ("c-1".to_owned(), own.clone(), own.clone(), own.clone()),
         (text("reference"), own.clone(), own.clone(), own.clone()),
         (job_id.clone(), vec![format!("job {job_id}")], vec![], vec![]),
-        (request_id.clone(), vec![format!("provider request {request_id}")], vec![format!("provider request {request_id}")], vec![]),
-        (transaction.clone(), vec![], vec![format!("transaction {transaction}")], vec![format!("transaction {transaction}")]),
+        (
+            request_id.clone(),
+            vec![format!("provider request {request_id}")],
+            vec![format!("provider request {request_id}")],
+            vec![],
+        ),
+        (
+            transaction.clone(),
+            vec![],
+            vec![format!("transaction {transaction}")],
+            vec![format!("transaction {transaction}")],
+        ),
         (merchant.user_id.clone(), vec![format!("user {}", merchant.user_id)], vec![], vec![]),
         (merchant.email.to_uppercase(), vec![format!("user {}", merchant.user_id)], vec![], vec![]),
         ("nothing".to_owned(), vec![], vec![], vec![]),
     ] {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("q", &name).finish();
-        for (user, expected) in
-            [(&admin, &of_admin), (&auditor, &of_auditor), (&merchant, &of_merchant), (&stranger, &vec![]), (&customer, &vec![])]
-        {
+        for (user, expected) in [
+            (&admin, &of_admin),
+            (&auditor, &of_auditor),
+            (&merchant, &of_merchant),
+            (&stranger, &vec![]),
+            (&customer, &vec![]),
+        ] {
             let found = app.get(user, &format!("/search?{query}")).await.expect(200).body;
             assert_eq!(hits(&found), *expected, "{name} by {}", user.email);
         }
@@ -124,7 +138,8 @@ async fn pages_of_records_show_calls_side_by_side_and_check_their_proofs() {
     let request_id = order["providerRequestRefId"].as_str().unwrap().to_owned();
     // Whatever a provider says is text, and every number is what it was.
     let logs = app.db().collection::<bson::Document>("provider_response_logs");
-    let hostile = doc! { "$set": { "body": { "said": "</pre><script>alert(1)</script>", "big": 9_007_199_254_740_993_i64 } } };
+    let hostile =
+        doc! { "$set": { "body": { "said": "</pre><script>alert(1)</script>", "big": 9_007_199_254_740_993_i64 } } };
     logs.update_one(doc! { "requestRefId": &request_id }, hostile).await.unwrap();
     let browser = Browser::of(&app, &admin).await;
     for page in [

@@ -51,7 +51,7 @@ pub(super) fn chart(title: String, labels: Value, series: Rest<Value>) -> Value 
     svg.push_str("</svg><div class=\"axis\">");
     let ends = [labels.first(), labels.last()];
     for label in ends.into_iter().flatten() {
-        svg.push_str(&format!("<span>{}</span>", escaped(label)));
+        svg.push_str(&format!("<span>{}</span>", escaped(&shortened(label))));
     }
     svg.push_str(&format!("</div><p class=\"legend\"><span>highest {}</span>", plain(most)));
     for (index, (name, values)) in series.iter().enumerate() {
@@ -94,6 +94,14 @@ fn points(values: &[f64], most: f64, width: f64, height: f64) -> String {
         .enumerate()
         .map(|(index, value)| format!("{:.1},{:.1}", step * index as f64, height - 2.0 - value * scale));
     points.collect::<Vec<_>>().join(" ")
+}
+
+/// A time of the API to the minute; what is none stays as it is.
+fn shortened(label: &str) -> String {
+    match (label.get(..10), label.get(11..16)) {
+        (Some(day), Some(time)) if label.len() > 19 && label.as_bytes()[10] == b'T' => format!("{day} {time}"),
+        _ => label.to_owned(),
+    }
 }
 
 fn plain(value: f64) -> String {

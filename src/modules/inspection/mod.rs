@@ -1,5 +1,5 @@
-//! What operators, finance and auditors look at, across modules: the routes of `/queues`, `/provider-accounts` and `/audit`,
-//! and `/finance/reconciliation`.
+//! What operators, finance and auditors look at, across modules: the routes of `/queues`, `/provider-accounts`, `/audit`, `/overview`
+//! and `/search`, and `/finance/reconciliation`.
 //!
 //! Invariants: administrators only for queues. A job is run again only if its subject allows it, decided in the
 //! transaction that revives it; only what has ended can be deleted. What operators do is recorded in the transaction that does it. A reconciliation reads one moment and changes nothing.
