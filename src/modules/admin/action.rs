@@ -25,6 +25,8 @@ pub(super) struct Action {
     pub(super) done: &'static str,
     /// The page to go to afterwards; where there is none, the one before.
     pub(super) then: Option<&'static str>,
+    /// The template that shows the API's answer, once, where it is no page of its own: what is secret in it is kept nowhere.
+    pub(super) shows: Option<&'static str>,
 }
 
 /// A field of an action's body.
@@ -61,7 +63,18 @@ impl Action {
         roles: &'static [Role],
         done: &'static str,
     ) -> Self {
-        Self { name, method, path, fields: Vec::new(), roles, question: None, preview: None, done, then: None }
+        Self {
+            name,
+            method,
+            path,
+            fields: Vec::new(),
+            roles,
+            question: None,
+            preview: None,
+            done,
+            then: None,
+            shows: None,
+        }
     }
 
     /// A field of the body.
@@ -91,18 +104,23 @@ impl Action {
         self
     }
 
-    /// The body of the request. What can't be read as what it should be goes as text: the API says what is wrong with it.
+    pub(super) const fn shows(mut self, template: &'static str) -> Self {
+        self.shows = Some(template);
+        self
+    }
+
+    /// The body of the request; a name such as `amount.currency` or `items.0.sku` is a place in it. What can't be read as what it should be goes as text: the API says what is wrong with it.
     pub(super) fn body(&self, form: &[(String, String)]) -> Option<Value> {
         if self.fields.is_empty() {
             return None;
         }
-        let mut body = Map::new();
+        let mut body = Value::Object(Map::new());
         for field in &self.fields {
             let sent = form.iter().find(|(name, _)| name == field.name).map(|(_, value)| value.replace("\r\n", "\n"));
             let Some(text) = sent else {
                 // A box that is not ticked is not sent.
                 if field.kind == Kind::Flag {
-                    body.insert(field.name.into(), json!(false));
+                    put(&mut body, field.name, json!(false));
                 }
                 continue;
             };
@@ -116,10 +134,32 @@ impl Action {
                 Kind::Json => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
                 Kind::Lines => json!(text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>()),
             };
-            body.insert(field.name.into(), value);
+            put(&mut body, field.name, value);
         }
-        Some(Value::Object(body))
+        Some(body)
     }
+}
+
+/// Puts a value where its name says. Numbers are places in lists, in the order in which they are filled.
+fn put(body: &mut Value, name: &str, value: Value) {
+    let (mut place, mut parts) = (body, name.split('.').peekable());
+    while let Some(part) = parts.next() {
+        let is_in_list = parts.peek().is_some_and(|next| next.bytes().all(|byte| byte.is_ascii_digit()));
+        let empty = || if is_in_list { json!([]) } else { json!({}) };
+        place = match (place, part.parse::<usize>()) {
+            (Value::Array(items), Ok(index)) => {
+                if index >= items.len() {
+                    items.push(empty());
+                }
+                let last = items.len() - 1;
+                &mut items[index.min(last)]
+            }
+            (Value::Object(fields), _) => fields.entry(part).or_insert_with(empty),
+            // No name says so.
+            _ => return,
+        };
+    }
+    *place = value;
 }
 
 #[cfg(test)]
@@ -137,7 +177,11 @@ mod tests {
             .field("json", Kind::Json)
             .field("lines", Kind::Lines)
             .field("none", Kind::Nullable)
-            .field("empty", Kind::Text);
+            .field("empty", Kind::Text)
+            .field("amount.amount", Kind::Number)
+            .field("amount.currency", Kind::Text)
+            .field("asked.0.field", Kind::Text)
+            .field("asked.0.code", Kind::Text);
         let form = [
             ("text", " a\r\nb "),
             ("number", "9007199254740993"),
@@ -148,10 +192,15 @@ mod tests {
             ("none", ""),
             ("empty", " "),
             ("other", "x"),
+            ("amount.amount", "5"),
+            ("amount.currency", "INR"),
+            ("asked.0.field", "pan"),
+            ("asked.0.code", "c"),
         ];
         let form: Vec<_> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let expected = json!({ "text": "a\nb", "number": 9_007_199_254_740_993_i64, "wrong": "1e3", "flag": true,
-            "off": false, "json": { "a": [1] }, "lines": ["a", "b"], "none": null });
+            "off": false, "json": { "a": [1] }, "lines": ["a", "b"], "none": null, "amount": { "amount": 5, "currency": "INR" },
+            "asked": [{ "field": "pan", "code": "c" }] });
         assert_eq!(action.body(&form), Some(expected));
         assert_eq!(Action::new("a", Method::POST, "/a", &[], "").body(&form), None);
     }

@@ -70,8 +70,9 @@ pub(super) fn page(
 /// With what every answer to a browser says.
 pub(super) fn hardened(mut response: Response) -> Response {
     let headers = response.headers_mut();
+    // That of a file which somebody handed in is stricter: nothing in it runs.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::REFERRER_POLICY, "same-origin"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -398,6 +398,11 @@ impl Console {
         }
         let body = action.body(&form.0);
         match self.ask(visit, action.method.clone(), &address, body.as_ref()).await {
+            Ok(answer) if let Some(template) = action.shows => {
+                let common = self.common_for(visit, action.done, "/do", &Form::default());
+                let values = json!({ "c": common, "answer": answer, "back": next_page(form.text("back")) });
+                render::page(&self.templates, template, StatusCode::OK, &values)
+            }
             Ok(answer) => {
                 let answers = json!({ "answer": answer });
                 let known = Known { path: &names, query: &form.0, answers: &answers };

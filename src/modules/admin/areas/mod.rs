@@ -1,9 +1,16 @@
 //! What there is to see and to do: a file for each part of the console.
 
+mod kyc;
+mod ledger;
 mod logs;
+mod operations;
 mod orders;
 mod overview;
+mod portal;
 mod queues;
+mod shop;
+mod tenants;
+mod users;
 
 use super::{action::Action, page::Page};
 use crate::platform::identity::Role;
@@ -38,7 +45,19 @@ pub(super) use templates;
 
 /// In the order of the navigation.
 pub(super) fn all() -> Vec<Area> {
-    vec![overview::area(), queues::area(), orders::area(), logs::area()]
+    vec![
+        overview::area(),
+        queues::area(),
+        orders::area(),
+        logs::area(),
+        operations::area(),
+        ledger::area(),
+        kyc::area(),
+        users::area(),
+        tenants::area(),
+        portal::area(),
+        shop::area(),
+    ]
 }
 
 #[cfg(test)]

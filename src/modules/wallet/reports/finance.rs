@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     modules::wallet::{
-        WalletError,
+        error::WalletError,
         http::TransactionResponse,
         model::{Account, LedgerKind},
     },
