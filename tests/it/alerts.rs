@@ -26,14 +26,6 @@ async fn give_up(app: &TestApp, count: usize) {
     insert(app, "jobs", (0..count).map(dead).collect()).await;
 }
 
-/// A worker that says that it serves these queues; without any, all.
-async fn beat(app: &TestApp, queues: &[&str]) {
-    let beat = doc! { "_id": "wrk_1", "inStep": true, "queues": queues };
-    let seen = vec![doc! { "$replaceWith": { "$mergeObjects": [beat, { "seenAt": "$$NOW" }] } }];
-    let workers = app.db().collection::<Document>("workers");
-    workers.update_one(doc! { "_id": "wrk_1" }, seen).upsert(true).await.unwrap();
-}
-
 async fn check(app: &TestApp) -> usize {
     app.app.check_alerts().await.unwrap()
 }
@@ -65,7 +57,7 @@ async fn an_alert_is_posted_once_and_once_when_it_is_over() {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let app = TestApp::with(&flags).await;
     let (admin, other) = (app.admin().await, app.beside(&flags).await);
-    beat(&app, &[]).await;
+    app.beat(&[]).await;
     give_up(&app, 10).await;
     assert_eq!(check(&app).await, 0, "ten are no spike");
     app.db().collection::<Document>("jobs").delete_many(doc! {}).await.unwrap();
@@ -92,7 +84,7 @@ async fn an_alert_is_posted_once_and_once_when_it_is_over() {
     );
     let firing = alerts(&app, &admin, "?state=firing").await;
     assert_eq!((firing.len(), &firing[0]["alertId"]), (1, &json!("jobs-die:mail-queue")));
-    assert_eq!(app.get(&admin, "/alerts?state=odd").await.expect(422).blamed(), ["state:invalid"]);
+    assert_eq!(app.get(&admin, "/alerts?state=odd").await.expect(422).blamed(), ["state:unknown_value"]);
 
     // A quarter of an hour later nothing has died lately. What is over for five minutes is told to be over.
     assert_eq!(check_after(&app, 16).await, 0);
@@ -158,7 +150,7 @@ async fn every_condition_has_its_alert() {
     let expected: BTreeSet<String> = whole.into_iter().chain(single).map(str::to_owned).collect();
     assert_eq!(firing().await, expected);
 
-    beat(&app, &["parcelx-orders-queue"]).await;
+    app.beat(&["parcelx-orders-queue"]).await;
     check(&app).await;
     app.app.clock.advance(6 * MINUTE);
     insert(&app, "provider_response_logs", (30..60).map(lost).collect()).await;
@@ -171,7 +163,7 @@ async fn every_condition_has_its_alert() {
         assert!(now_firing.contains(alert), "{alert} is not in {now_firing:?}");
     }
     assert!(!now_firing.contains("no-worker:workers"), "{now_firing:?}");
-    beat(&app, &["mail-queue"]).await;
+    app.beat(&["mail-queue"]).await;
     check(&app).await;
     app.app.clock.advance(6 * MINUTE);
     check(&app).await;

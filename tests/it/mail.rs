@@ -393,6 +393,7 @@ async fn a_difference_is_told_to_who_runs_the_service() {
     let app = mailbox.app(&[&format!("--alert-mail-to=Night watch <{operator}>")]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);
     app.update_one("wallets", doc! { "userId": &user.user_id }, doc! { "available": 1_i64 }).await;
+    app.beat(&[]).await;
     let run = run_schedule(&app, &admin, "ledger-check").await;
     for told in [1, 0] {
         assert_eq!(app.app.check_alerts().await.unwrap(), told);

@@ -67,7 +67,9 @@ fn frame(board: &Board) -> Result<String, String> {
     terminal.draw(|frame| draw(frame, board)).map_err(|error| error.to_string())?;
     let buffer = terminal.backend().buffer();
     let mut text = String::new();
-    for row in buffer.content().chunks(usize::from(buffer.area.width)) {
+    // The last line says what keys do, and there are none.
+    let lines = usize::from(buffer.area.height.saturating_sub(1));
+    for row in buffer.content().chunks(usize::from(buffer.area.width)).take(lines) {
         let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
         text.push_str(line.trim_end());
         text.push('\n');
@@ -124,7 +126,11 @@ async fn look_and_note(remote: &mut Remote, board: &mut Board) {
 
 async fn look(remote: &mut Remote, board: &mut Board) -> Result<(), Trouble> {
     let queues: Value = remote.ask(Method::GET, "/queues").await?;
-    let alerts: Value = remote.ask(Method::GET, "/alerts?state=firing").await?;
+    // A key that may see queues need not see alerts.
+    let alerts = match remote.ask(Method::GET, "/alerts?state=firing").await {
+        Err(Trouble::Refused(_)) => Value::Null,
+        answered => answered?,
+    };
     board.heed(&queues, &alerts);
     let dead = match board.looked_at() {
         Some(queue) => remote.ask(Method::GET, &format!("/queues/{queue}/jobs?state=dead&limit=50")).await?,

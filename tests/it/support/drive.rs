@@ -137,6 +137,14 @@ impl TestApp {
         counts
     }
 
+    /// A worker that says that it serves these queues; without any, all.
+    pub async fn beat(&self, queues: &[&str]) {
+        let beat = doc! { "_id": "wrk_1", "inStep": true, "queues": queues };
+        let seen = vec![doc! { "$replaceWith": { "$mergeObjects": [beat, { "seenAt": "$$NOW" }] } }];
+        let workers = self.db().collection::<Document>("workers");
+        workers.update_one(doc! { "_id": "wrk_1" }, seen).upsert(true).await.unwrap();
+    }
+
     /// Changes one document by hand.
     pub async fn update_one(&self, collection: &str, filter: Document, set: Document) {
         let documents = self.db().collection::<Document>(collection);
