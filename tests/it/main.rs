@@ -37,6 +37,7 @@ mod clients;
 mod console;
 mod console_orders;
 mod console_queues;
+mod console_walk;
 mod deploy;
 mod edge;
 mod events;

@@ -1,144 +1,270 @@
-//! A browser without a window, for the console: it keeps cookies, follows nothing by itself and sends the forms of pages.
+//! A headless Chromium, driven like a person would; and what is looked at on each page besides its words.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
-use reqwest::{Method, StatusCode, header::HeaderMap, redirect::Policy};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
+use hyper_util::client::legacy::connect::HttpConnector;
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
 
-use super::{PASSWORD, TestApp, User};
+use super::{eventually, unique};
 
-/// A page, or what came instead.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+const PATIENCE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(40);
+const HOW_TO: &str = "run scripts/setup --with-tests, which installs it";
+/// What axe-core finds that counts.
+const GRAVE: [&str; 2] = ["serious", "critical"];
+
+/// How a page is looked at: name, width, height, theme.
+const LOOKS: [(&str, u32, u32, &str); 3] =
+    [("light", 1280, 900, "light"), ("dark", 1280, 900, "dark"), ("phone", 390, 844, "light")];
+
+/// The browser. Its profile is gone with it.
+pub struct Chromium {
+    pub page: Client,
+    axe: String,
+    driver: Child,
+    profile: PathBuf,
+    shots: PathBuf,
+    seen: Mutex<BTreeSet<String>>,
+    /// What is wrong with the pages that were looked at.
+    wrong: Mutex<Vec<String>>,
 }
 
-impl Seen {
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status.as_u16(), status, "{}", self.text);
-        self
+/// A command that chromedriver has beyond the standard.
+#[derive(Debug)]
+struct Chrome(&'static str, Value);
+
+impl WebDriverCompatibleCommand for Chrome {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.0))
     }
 
-    /// Where it sends the browser.
-    #[track_caller]
-    pub fn to(&self) -> &str {
-        assert_eq!(self.status.as_u16(), 303, "{}", self.text);
-        self.headers["location"].to_str().unwrap()
-    }
-
-    /// The value of the first hidden field of this name.
-    pub fn field(&self, name: &str) -> Option<String> {
-        let after = self.text.split(&format!("name=\"{name}\" value=\"")).nth(1)?;
-        after.split('"').next().map(|value| value.replace("&amp;", "&").replace("&#x2f;", "/"))
-    }
-
-    #[track_caller]
-    pub fn shows(self, words: &str) -> Self {
-        assert!(self.text.contains(words), "{words} is not in {}", self.text);
-        self
-    }
-
-    #[track_caller]
-    pub fn hides(self, words: &str) -> Self {
-        assert!(!self.text.contains(words), "{words} is in {}", self.text);
-        self
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.1.to_string()))
     }
 }
 
-/// See above.
-pub struct Browser {
-    client: reqwest::Client,
-    base: String,
-    cookies: RefCell<BTreeMap<String, String>>,
-    /// Of the last page with forms.
-    token: RefCell<String>,
+fn program(names: &[&str]) -> PathBuf {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).flat_map(|at| names.iter().map(move |name| at.join(name)));
+    found.into_iter().find(|at| at.is_file()).unwrap_or_else(|| panic!("there is no {}: {HOW_TO}", names[0]))
 }
 
-impl Browser {
-    pub fn new(app: &TestApp) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none());
-        let client = client.timeout(std::time::Duration::from_secs(60)).build().unwrap();
-        Self { client, base: app.base.clone(), cookies: RefCell::default(), token: RefCell::default() }
-    }
+/// axe-core as `scripts/setup` keeps it.
+fn axe() -> String {
+    let home = std::env::var("WAYBILL_HOME").unwrap_or_else(|_| ".waybill".into());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(home).join("axe-core/axe.min.js");
+    std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("there is no {}: {HOW_TO}", file.display()))
+}
 
-    /// One in which `user` has signed in.
-    pub async fn of(app: &TestApp, user: &User) -> Self {
-        let browser = Self::new(app);
-        let answer = browser.sign_in(&user.email, PASSWORD).await;
-        assert_eq!(answer.to(), "/admin");
-        browser.get("/admin/queues").await;
-        browser
-    }
-
-    pub async fn sign_in(&self, email: &str, password: &str) -> Seen {
-        let page = self.get("/admin/sign-in").await;
-        let (token, next) = (page.field("token").unwrap(), page.field("next").unwrap());
-        self.send(
-            "/admin/sign-in",
-            &[("token", &token), ("next", &next), ("email", email), ("password", password)],
-            &[],
-        )
-        .await
-    }
-
-    pub async fn get(&self, path: &str) -> Seen {
-        self.open(Method::GET, path, None, &[]).await
-    }
-
-    /// Sends a form of a page of this session.
-    pub async fn act(&self, action: &str, fields: &[(&str, &str)]) -> Seen {
-        let token = self.token();
-        let mut all = vec![("token", &*token)];
-        all.extend(fields);
-        self.send(&format!("/admin/do/{action}"), &all, &[]).await
-    }
-
-    pub fn token(&self) -> String {
-        self.token.borrow().clone()
-    }
-
-    pub fn cookies(&self) -> String {
-        let cookies = self.cookies.borrow();
-        cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
-    }
-
-    pub async fn send(&self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Seen {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.open(Method::POST, path, Some(body), headers).await
-    }
-
-    /// A stream of news.
-    pub async fn follow(&self, path: &str) -> reqwest::Response {
-        let request = self.client.get(format!("{}{path}", self.base)).header("cookie", self.cookies());
-        request.send().await.unwrap()
-    }
-
-    async fn open(&self, method: Method, path: &str, form: Option<String>, headers: &[(&str, &str)]) -> Seen {
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
-        request = request.header("cookie", self.cookies());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(form) = form {
-            request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
-        }
-        let response = request.send().await.unwrap();
-        for cookie in response.headers().get_all("set-cookie") {
-            let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
-            if value.is_empty() {
-                self.cookies.borrow_mut().remove(name);
-            } else {
-                self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());
+impl Chromium {
+    pub async fn open() -> Self {
+        let (chromium, driver) =
+            (program(&["chromium", "chromium-browser", "google-chrome"]), program(&["chromedriver"]));
+        let axe = axe();
+        let profile = std::env::temp_dir().join(unique("waybill-browser"));
+        let mut driver = Command::new(driver)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver starts");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = lines.next_line().await.unwrap().expect("chromedriver says on which port it listens");
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
             }
+        };
+        // Somebody has to read what it goes on to say.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let wanted = json!({
+            "browserName": "chrome",
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "goog:chromeOptions": {
+                "binary": chromium,
+                "args": [
+                    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+                    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--no-proxy-server",
+                    "--force-prefers-reduced-motion", "--window-size=1280,900", format!("--user-data-dir={}", profile.display()),
+                ],
+            },
+        });
+        let wanted = wanted.as_object().unwrap().clone();
+        let page = ClientBuilder::new(HttpConnector::new())
+            .capabilities(wanted)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("Chromium starts");
+        let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/console");
+        std::fs::create_dir_all(&shots).unwrap();
+        Self { page, axe, driver, profile, shots, seen: Mutex::default(), wrong: Mutex::default() }
+    }
+
+    /// Says what was wrong with any page.
+    pub async fn close(mut self) {
+        let _ = self.page.clone().close().await;
+        let _ = self.driver.kill().await;
+        let _ = std::fs::remove_dir_all(&self.profile);
+        let wrong = self.wrong.lock().unwrap();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    pub async fn go(&self, url: &str) {
+        self.page.goto(url).await.expect(url);
+    }
+
+    /// The path of the page, with its query.
+    pub async fn path(&self) -> String {
+        let url = self.page.current_url().await.unwrap();
+        format!("{}{}", url.path(), url.query().map(|query| format!("?{query}")).unwrap_or_default())
+    }
+
+    /// What there is to read on the page.
+    pub async fn text(&self) -> String {
+        let said = self.page.execute("return document.body ? document.body.innerText : ''", vec![]).await;
+        said.ok().and_then(|said| said.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Waits until the page says this.
+    pub async fn sees(&self, words: &str) {
+        let last = Mutex::new(String::new());
+        let says = async || {
+            let text = self.text().await;
+            let says = text.contains(words);
+            *last.lock().unwrap() = text;
+            says
+        };
+        let began = Instant::now();
+        while !says().await {
+            if began.elapsed() > PATIENCE {
+                panic!("{} does not say {words:?} but:\n{}", self.path().await, last.lock().unwrap());
+            }
+            tokio::time::sleep(POLL).await;
         }
-        let (status, headers) = (response.status(), response.headers().clone());
-        let seen = Seen { status, headers, text: response.text().await.unwrap() };
-        if let Some(token) = seen.field("token").filter(|_| !path.starts_with("/admin/sign-in")) {
-            *self.token.borrow_mut() = token;
+    }
+
+    pub async fn has(&self, css: &str) -> bool {
+        !self.page.find_all(Locator::Css(css)).await.unwrap().is_empty()
+    }
+
+    async fn element(&self, locator: Locator<'_>) -> fantoccini::elements::Element {
+        match self.page.wait().at_most(PATIENCE).for_element(locator).await {
+            Ok(element) => element,
+            Err(error) => panic!("{}: {locator:?}: {error}\n{}", self.path().await, self.text().await),
         }
-        seen
+    }
+
+    pub async fn fill(&self, css: &str, text: &str) {
+        let element = self.element(Locator::Css(css)).await;
+        element.clear().await.unwrap();
+        element.send_keys(text).await.unwrap();
+    }
+
+    pub async fn click(&self, css: &str) {
+        self.press(Locator::Css(css)).await;
+    }
+
+    /// Clicks the first button or link with these words.
+    pub async fn click_words(&self, words: &str) {
+        let path = format!("//*[self::button or self::a or self::summary][contains(normalize-space(.), \"{words}\")]");
+        self.press(Locator::XPath(&path)).await;
+    }
+
+    async fn press(&self, locator: Locator<'_>) {
+        // The page may be drawn anew between finding something and clicking it.
+        let press = async || {
+            let element = self.element(locator).await;
+            let _ = self.page.execute("arguments[0].scrollIntoView({block: 'center'})", vec![json!(element)]).await;
+            element.click().await.is_ok()
+        };
+        eventually(&format!("{locator:?} can be pressed"), PATIENCE, press).await;
+    }
+
+    async fn chrome(&self, command: &str, parameters: Value) -> Value {
+        let asked = json!({ "cmd": command, "params": parameters });
+        self.page
+            .issue_cmd(Chrome("goog/cdp/execute", asked))
+            .await
+            .unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// What the browser complained about since the last call.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self.page.issue_cmd(Chrome("se/log", json!({ "type": "browser" }))).await.unwrap();
+        let entries = entries.as_array().cloned().unwrap_or_default();
+        let grave = entries.iter().filter(|entry| matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING")));
+        grave.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Grave faults of accessibility, as axe-core finds them: all, or those of this rule.
+    async fn faults(&self, only: Option<&str>) -> Vec<String> {
+        let mut options = json!({ "resultTypes": ["violations"] });
+        if let Some(rule) = only {
+            options["runOnly"] = json!([rule]);
+        }
+        let run = format!(
+            "if (!window.axe) {{ {} }} const done = arguments[arguments.length - 1];
+             axe.run(document, {options}).then(found => done(found.violations), why => done(String(why)));",
+            self.axe
+        );
+        let found = self.page.execute_async(&run, vec![]).await.unwrap();
+        let found = found.as_array().unwrap_or_else(|| panic!("axe did not run: {found}"));
+        let grave = found.iter().filter(|fault| GRAVE.iter().any(|grave| fault["impact"] == *grave));
+        grave
+            .map(|fault| {
+                let nodes = fault["nodes"].as_array().into_iter().flatten();
+                let nodes: Vec<_> = nodes.map(|node| node["html"].as_str().unwrap_or_default()).take(3).collect();
+                format!("{}: {} {nodes:?}", fault["id"], fault["help"])
+            })
+            .collect()
+    }
+
+    /// Looks at the page in both themes and on a phone: a picture of each under `target/console`, no grave fault, nothing wider than
+    /// the phone, no complaint of the browser. What is wrong is told by [`Chromium::close`], all at once.
+    pub async fn look(&self, name: &str) {
+        assert!(self.seen.lock().unwrap().insert(name.to_owned()), "{name} was looked at before");
+        let mut wrong = Vec::new();
+        for (look, width, height, theme) in LOOKS {
+            let metrics =
+                json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": look == "phone" });
+            self.chrome("Emulation.setDeviceMetricsOverride", metrics).await;
+            let features = json!([{ "name": "prefers-color-scheme", "value": theme }]);
+            self.chrome("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+            // Another theme has other colours; on a phone it is the same page, with its menu closed.
+            let faults = match look {
+                "light" => self.faults(None).await,
+                "dark" => self.faults(Some("color-contrast")).await,
+                _ => {
+                    let close = "document.querySelectorAll('.menu').forEach(menu => { menu.open = false; })";
+                    self.page.execute(close, vec![]).await.unwrap();
+                    Vec::new()
+                }
+            };
+            wrong.extend(faults.into_iter().map(|fault| format!("{name}, {look}: {fault}")));
+            let wide = self.page.execute("return document.documentElement.scrollWidth", vec![]).await.unwrap();
+            if wide.as_u64().unwrap() > u64::from(width) {
+                wrong.push(format!("{name}, {look}: the page is {wide} wide"));
+            }
+            let shot = self.chrome("Page.captureScreenshot", json!({ "format": "png" })).await;
+            let png = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+            std::fs::write(self.shots.join(format!("{name}-{look}.png")), png).unwrap();
+        }
+        self.chrome("Emulation.clearDeviceMetricsOverride", json!({})).await;
+        wrong.extend(self.complaints().await.into_iter().map(|complaint| format!("{name}: {complaint}")));
+        self.wrong.lock().unwrap().extend(wrong);
     }
 }

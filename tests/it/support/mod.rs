@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod carrier;
+pub mod chromium;
 pub mod databases;
 pub mod drive;
 pub mod gateway;

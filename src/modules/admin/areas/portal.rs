@@ -1,4 +1,4 @@
-//! What is a merchant's own: orders, wallet, webhooks, letters.
+//! What is a merchant's own: orders, wallet, keys, webhooks, letters.
 
 use axum::http::Method;
 
@@ -34,6 +34,9 @@ pub(super) fn area() -> Area {
         Page::new("/my/letters", "Letters", "my-letters.html", OWNERS)
             .nav("Mine", "Letters")
             .get(Get::new("wanted", "/auth/me/mail")),
+        Page::new("/my/keys", "API keys", "my-keys.html", OWNERS)
+            .nav("Mine", "API keys")
+            .get(Get::new("keys", "/auth/api-keys")),
         Page::new("/webhooks", "Webhooks", "webhooks.html", OWNERS)
             .nav("Mine", "Webhooks")
             .get(Get::new("endpoints", "/webhook-endpoints")),
@@ -57,6 +60,13 @@ pub(super) fn area() -> Area {
             .field("sales", Kind::Flag)
             .field("stock", Kind::Flag)
             .field("reports", Kind::Flag),
+        Action::new("create-key", Method::POST, "/auth/api-keys", OWNERS, "The key is there.")
+            .field("name", Kind::Text)
+            .field("scopes", Kind::Lines)
+            .field("expiresAt", Kind::Text)
+            .shows("secret.html"),
+        Action::new("revoke-key", Method::DELETE, "/auth/api-keys/{keyId}", OWNERS, "The key opens nothing any more.")
+            .question("Revoke this key? What uses it is turned away within seconds."),
         endpoint("create-endpoint", Method::POST, "/webhook-endpoints", "The endpoint is there.")
             .field("url", Kind::Text)
             .field("description", Kind::Text)
@@ -100,6 +110,7 @@ pub(super) fn area() -> Area {
         "my-order.html",
         "my-wallet.html",
         "my-verification.html",
+        "my-keys.html",
         "my-letters.html",
         "webhooks.html",
         "webhook.html",

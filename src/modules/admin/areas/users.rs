@@ -20,6 +20,7 @@ pub(super) fn area() -> Area {
             .get(Get::new("users", "/users?email&role&disabled&cursor&limit=50")),
         Page::new("/users/{userId}", "User {userId}", "user.html", ADMIN)
             .get(Get::new("user", "/users/{userId}"))
+            .get(Get::new("keys", "/users/{userId}/api-keys").optional())
             .get(Get::new("trail", "/audit/events?userId={userId}&limit=20").optional()),
     ];
     let change = |name, done| Action::new(name, Method::PATCH, "/users/{userId}", ADMIN, done);
@@ -41,6 +42,14 @@ pub(super) fn area() -> Area {
             "{userId} has a letter with a link to set another password, and every session has ended.",
         )
         .question("Send {userId} a link to set another password? Every session ends."),
+        Action::new(
+            "revoke-user-key",
+            Method::DELETE,
+            "/users/{userId}/api-keys/{keyId}",
+            ADMIN,
+            "The key opens nothing any more.",
+        )
+        .question("Revoke this key of {userId}? What uses it is turned away within seconds."),
     ];
     Area { pages, actions, downloads: Vec::new(), templates: templates!["users.html", "user.html"] }
 }
