@@ -59,7 +59,7 @@ use crate::{
         http::transfers::Transfers,
         identity::{Revocations, TokenKeys},
         metrics, mongo,
-        rate_limit::RateLimiter,
+        rate_limit::{RateLimiter, RequestLimits},
         redis::Redis,
         sealing::SealingKeys,
         singleton::Singleton,
@@ -151,7 +151,7 @@ pub struct App {
     rates: RateCards,
     tokens: Arc<TokenKeys>,
     revocations: Revocations,
-    limiter: RateLimiter,
+    request_limits: Option<RequestLimits>,
     refusals: Refusals,
     handlers: Vec<Arc<dyn JobHandler>>,
     event_handlers: Vec<Arc<dyn EventHandler>>,
@@ -181,7 +181,8 @@ impl App {
     /// [`BuildError`].
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let secrets = config.check().map_err(BuildError::Config)?;
-        let db = mongo::connect(&config.stores.mongodb_uri).await?;
+        mongo::slow::log_over(Duration::from_millis(config.slow_query_ms));
+        let db = mongo::connect_watched(&config.stores.mongodb_uri).await?;
         // Connections of their own: who polls lists must not keep writes from one.
         let lanes = mongo::connect(&config.stores.mongodb_uri).await?;
         let redis = Redis::new(&config.stores.redis_url, &config.stores.redis_prefix)?;
@@ -198,6 +199,7 @@ impl App {
         let clock = Clock::default();
         let tokens = Arc::new(TokenKeys::new(&secrets.jwt, secrets.jwt_previous.as_ref(), clock.clone()));
         let limiter = RateLimiter::new(redis.clone());
+        let request_limits = config.request_limits(&limiter);
         let waker = Waker::new(redis.clone());
         let queue_store = QueueStore::new(db.clone());
         let providers = config.order_providers();
@@ -224,7 +226,7 @@ impl App {
             refusals: refusals.clone(),
             clock: clock.clone(),
             tokens: Arc::clone(&tokens),
-            limiter: limiter.clone(),
+            limiter,
             refresh_keys: auth::RefreshKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             device_keys: auth::DeviceKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref()),
             link_keys: link_keys.clone(),
@@ -355,7 +357,7 @@ impl App {
             plans: Arc::new(plans),
             tokens,
             revocations,
-            limiter,
+            request_limits,
             refusals,
             handlers,
             mailer,

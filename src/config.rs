@@ -11,6 +11,7 @@ mod retention;
 mod schedules;
 mod secrets;
 mod settings;
+mod traces;
 mod webhooks;
 mod worker;
 
@@ -26,6 +27,7 @@ use crate::{
         http::TrustedProxies,
         identity::Role,
         money::{AMOUNT_MAX, Currency, Money},
+        rate_limit::{RateLimiter, RequestLimits},
     },
 };
 
@@ -43,6 +45,7 @@ pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
 pub use secrets::{Secrets, strong_jwt_secret};
 pub use settings::{Setting, settings, settings_file, settings_table};
+pub use traces::TraceArgs;
 pub use webhooks::{ListenArgs, WebhookArgs, WebhooksCommand};
 pub use worker::WorkerArgs;
 
@@ -56,6 +59,9 @@ pub struct Cli {
     /// Log as JSON lines instead of text.
     #[arg(long, env = "LOG_JSON", action = ArgAction::SetTrue, global = true)]
     pub log_json: bool,
+    /// Traces.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// Stop the process at a named point (tests only; debug builds).
     #[arg(long, env = "WAYBILL_CRASH_AT", hide = true, global = true)]
     pub crash_at: Option<String>,
@@ -256,6 +262,10 @@ pub struct Config {
     /// Stores.
     #[command(flatten)]
     pub stores: Stores,
+    /// A command to MongoDB that takes longer, in milliseconds, is logged, with the names of the fields by which it looked and no
+    /// values; 0 for none.
+    #[arg(long, env = "SLOW_QUERY_MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(..=3_600_000))]
+    pub slow_query_ms: u64,
     /// Address of the API.
     #[arg(long, env = "HTTP_ADDR", default_value = "127.0.0.1:8080")]
     pub http_addr: SocketAddr,
@@ -309,13 +319,19 @@ pub struct Config {
     /// INR:1000000,EUR:15000; in other currencies such a customer tops nothing up.
     #[arg(long, env = "CUSTOMER_TOPUP_MAX", default_value = "INR:1000000", value_delimiter = ',', value_parser = parse_credit)]
     pub customer_topup_max: Vec<Money>,
-    /// Limit requests per user, and registrations, refreshes and sign-outs per network. Limits on wrong passwords and on letters
+    /// Limit requests per user, API key and address, and registrations, refreshes and sign-outs per network. Limits on wrong passwords and on letters
     /// that somebody asks for always hold.
     #[arg(long, env = "RATE_LIMIT", value_enum, default_value_t = Switch::On)]
     pub rate_limit: Switch,
-    /// Requests a second that one user may make, with a burst of as many.
-    #[arg(long, env = "RATE_LIMIT_PER_SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rate_limit_per_second: u32,
+    /// Requests that one user may make within ten seconds, all at once or one by one; 0 for as many as it likes.
+    #[arg(long, env = "RATE_LIMIT_USER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    pub rate_limit_user: u32,
+    /// The same for one API key.
+    #[arg(long, env = "RATE_LIMIT_KEY", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    pub rate_limit_key: u32,
+    /// The same for one address, whoever asks from it; of IPv6 for a /64. Users of one office or one proxy share it.
+    #[arg(long, env = "RATE_LIMIT_ADDRESS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    pub rate_limit_address: u32,
     /// Settings of the audit.
     #[command(flatten)]
     pub audit: AuditArgs,
@@ -465,6 +481,16 @@ fn parse_credit(text: &str) -> Result<Money, String> {
     let amount =
         amount.ok_or_else(|| format!("the amount must be a whole number of minor units, 1 to {AMOUNT_MAX}"))?;
     Ok(Money::new(amount, currency))
+}
+
+impl Config {
+    /// How many requests each may make; none where that is not limited.
+    #[must_use]
+    pub fn request_limits(&self, limiter: &RateLimiter) -> Option<RequestLimits> {
+        let limits =
+            || RequestLimits::new(limiter.clone(), self.rate_limit_user, self.rate_limit_key, self.rate_limit_address);
+        (self.rate_limit == Switch::On).then(limits)
+    }
 }
 
 impl Cli {

@@ -17,6 +17,7 @@ use crate::{
         orders::OrderStore,
         queue::{Beat, QueueConfig, QueueSummary},
         schedules::{RunState, ScheduleStore},
+        wallet::WalletStore,
     },
     platform::mongo,
 };
@@ -31,16 +32,26 @@ const AT_ONCE: usize = 4;
 /// Of each schedule the latest so many runs are looked at for one that ended well.
 const RUNS_LOOKED_AT: usize = 20;
 
+/// Sums over all wallets serve so long: they read every one.
+const WALLETS_EVERY: Duration = Duration::from_secs(300);
+
+/// When the last looks were.
+#[derive(Debug, Default)]
+struct Looks {
+    all: Option<Instant>,
+    wallets: Option<Instant>,
+}
+
 /// When the last look was.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastLook(Arc<Mutex<Option<Instant>>>);
+pub(super) struct LastLook(Arc<Mutex<Looks>>);
 
 impl App {
     /// Sets the gauges of what all processes share. Those that can't be looked up stay as they were, and
     /// `waybill_mongodb_up` says so.
     pub(super) async fn look_up_gauges(&self) {
         let mut last = self.last_look.0.lock().await;
-        if last.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
+        if last.all.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
             return;
         }
         let (looked, redis) = tokio::join!(tokio::time::timeout(LOOK_TIME_MAX, self.look()), self.redis.ping());
@@ -51,7 +62,24 @@ impl App {
         }
         metrics::gauge!("waybill_mongodb_up").set(f64::from(u8::from(looked.is_ok())));
         metrics::gauge!("waybill_redis_up").set(f64::from(u8::from(redis.is_ok())));
-        *last = Some(Instant::now());
+        last.all = Some(Instant::now());
+        if looked.is_ok() && last.wallets.is_none_or(|last| last.elapsed() > WALLETS_EVERY) {
+            last.wallets = Some(Instant::now());
+            let wallets = self.clone();
+            tokio::spawn(async move { wallets.look_at_wallets().await });
+        }
+    }
+
+    /// Beside the scrape, which may not wait for it.
+    async fn look_at_wallets(&self) {
+        let totals = match WalletStore::new(self.db.clone()).totals().await {
+            Ok(totals) => totals,
+            Err(error) => return tracing::warn!(%error, "what wallets have can't be shown as metrics"),
+        };
+        for (currency, (available, held)) in totals {
+            metrics::gauge!("waybill_wallet_available_minor", "currency" => currency.clone()).set(available as f64);
+            metrics::gauge!("waybill_wallet_held_minor", "currency" => currency).set(held as f64);
+        }
     }
 
     async fn look(&self) -> mongodb::error::Result<()> {

@@ -18,7 +18,6 @@ use super::{
     description::{self, ApiDoc, DESCRIPTION_PATH},
 };
 use crate::{
-    config::Switch,
     modules::{
         admin::{self, ConsoleParts},
         alerts::{self, AlertBoard},
@@ -49,7 +48,6 @@ use crate::{
         http,
         identity::Gate,
         mongo, process_metrics,
-        rate_limit::Limit,
     },
 };
 
@@ -67,12 +65,12 @@ impl App {
             description::complete(&mut openapi);
             openapi.to_json().expect("the description has JSON")
         }));
-        let limit = Limit { count: self.config.rate_limit_per_second, period: Duration::from_secs(1) };
+        let limits = self.request_limits.clone();
         let gate = Gate {
             tokens: Arc::clone(&self.tokens),
             revocations: self.revocations.clone(),
             api_keys: Some(Arc::new(self.keys.clone())),
-            limiter: (self.config.rate_limit == Switch::On).then(|| (self.limiter.clone(), limit)),
+            limits: limits.clone(),
         };
         let routes = routes
             .route(
@@ -83,10 +81,9 @@ impl App {
             .merge(self.metrics_router());
         let access = AccessLog::new(AuditStore::new(self.db.clone()), self.refusals.clone(), self.clock.clone());
         let routes = routes.layer(from_fn_with_state(access, record_access)).layer(Extension(gate));
-        let proxies = &self.config.trusted_proxies;
         // The console asks the API as everybody does, but for the network between.
         let console = admin::router(ConsoleParts {
-            api: http::finish(routes.clone(), http::TrustedProxies::default()),
+            api: http::finish(routes.clone(), http::Edge::default()),
             sessions: self.browser_sessions.clone(),
             queues: self.queue_watch(),
             sealing: Arc::clone(&self.sealing),
@@ -94,13 +91,13 @@ impl App {
             environment: self.config.environment.clone(),
             public_url: self.config.mail.public_url.clone(),
         });
-        http::finish(routes.merge(console), proxies.clone())
+        http::finish(routes.merge(console), http::Edge { proxies: self.config.trusted_proxies.clone(), limits })
     }
 
     /// What the worker shows on METRICS_ADDR.
     pub fn worker_router(&self) -> Router {
         let states = Router::new().route("/healthz", get(health)).route("/readyz", get(ready));
-        http::finish(self.metrics_router().merge(states.with_state(self.clone())), http::TrustedProxies::default())
+        http::finish(self.metrics_router().merge(states.with_state(self.clone())), http::Edge::default())
     }
 
     fn metrics_router(&self) -> Router {

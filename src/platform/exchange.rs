@@ -12,6 +12,7 @@ mod knock;
 mod ours;
 mod redaction;
 mod smtp;
+mod spans;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use file::{Expected, FileSink, PIECE_BYTES, Received, is_page};
 pub use knock::knock;
 pub use redaction::Redaction;
 pub use smtp::{MESSAGE_BYTES_MAX, MailAnswer, MailReply, Smtp, SmtpServer, SmtpStep};
+pub use spans::SpanPost;
 
 /// Answers over this size, packed or unpacked, are given up: no provider of ours has a reason to send more.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;

@@ -31,7 +31,9 @@ pub use serve::serve;
 
 use super::{
     error::{AppError, ErrorKind, Problem},
+    rate_limit::{Counted, RequestLimits, Subject},
     scrub::is_request_id,
+    traces,
 };
 
 /// A request that is not answered by then is answered 503; whether it was carried out is not known.
@@ -49,8 +51,20 @@ fn not_found() -> AppError {
     AppError::new(ErrorKind::NotFound, "request.not_found", "There is nothing at this path.")
 }
 
-/// Closes a router: problems for unknown paths and methods, panics, request ids, clients' addresses, metrics.
-pub fn finish(router: Router, proxies: TrustedProxies) -> Router {
+/// What the edge goes by.
+#[derive(Clone, Debug, Default)]
+pub struct Edge {
+    /// Whose word on clients' addresses counts.
+    pub proxies: TrustedProxies,
+    /// How many requests each may make; none where that is not limited.
+    pub limits: Option<RequestLimits>,
+}
+
+/// Routes that are asked by those who watch over the process: they are never limited, and no trace is made of them.
+const PROBES: &[&str] = &["/healthz", "/readyz", "/metrics"];
+
+/// Closes a router: problems for unknown paths and methods, panics, request ids, clients' addresses, limits on requests, metrics.
+pub fn finish(router: Router, edge_settings: Edge) -> Router {
     router
         .fallback(|| async { not_found() })
         .method_not_allowed_fallback(|| async {
@@ -68,11 +82,11 @@ pub fn finish(router: Router, proxies: TrustedProxies) -> Router {
                 .unwrap_or("a panic without words");
             AppError::internal(std::io::Error::other(text.to_owned())).into_response()
         }))
-        .layer(axum::middleware::from_fn_with_state(Arc::new(proxies), edge))
+        .layer(axum::middleware::from_fn_with_state(Arc::new(edge_settings), edge))
 }
 
 /// The outermost layer: gives the request its id, renders problems, counts and logs.
-async fn edge(State(proxies): State<Arc<TrustedProxies>>, mut request: Request, next: Next) -> Response {
+async fn edge(State(settings): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let id = RequestId(
         request
@@ -89,34 +103,72 @@ async fn edge(State(proxies): State<Arc<TrustedProxies>>, mut request: Request, 
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     request.extensions_mut().insert(id.clone());
     if let Some(ClientAddr(peer)) = request.extensions().get().copied() {
-        let client = proxies.client(peer, request.headers());
+        let client = settings.proxies.client(peer, request.headers());
         request.extensions_mut().insert(ClientAddr(client));
     }
-    let mut response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
-        AppError::unavailable("service.timeout", "This took too long; try again with the same ids.").into_response()
-    });
+    let is_probe = PROBES.contains(&&*route);
+    let trace = if is_probe { None } else { traces::request(method_label(&method), &route, &id.0, request.headers()) };
+    let counted = settings.limits.as_ref().filter(|_| !is_probe).map(|_| Counted::default());
+    let mut response = match let_in(settings.limits.as_ref(), counted.as_ref(), &mut request) {
+        Ok(()) => {
+            let answering = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request));
+            traces::within(trace.as_ref(), answering).await.unwrap_or_else(|_| {
+                let detail = "This took too long; try again with the same ids.";
+                AppError::unavailable("service.timeout", detail).into_response()
+            })
+        }
+        Err(refused) => refused.into_response(),
+    };
     if let Some(error) = response.extensions_mut().remove::<Arc<AppError>>() {
         let allow = response.headers_mut().remove(header::ALLOW);
         response = problem(&error, &id);
         if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, allow);
         }
-        if error.kind == ErrorKind::Internal {
-            tracing::error!(request.id = %id.0, http.route = route, error.code = error.code,
-                error = error.source.as_ref().map(tracing::field::display), "request failed");
-        } else if error.kind == ErrorKind::Unavailable {
-            tracing::warn!(request.id = %id.0, http.route = route, error.code = error.code,
-                error = error.source.as_ref().map(tracing::field::display), "request turned away");
+        match &trace {
+            Some(trace) => trace.scope(|| log(&error, &id, &route)),
+            None => log(&error, &id, &route),
         }
+        if let Some(trace) = trace.as_ref().filter(|_| error.kind.status().is_server_error()) {
+            trace.failed(error.code);
+        }
+    }
+    if let Some(trace) = trace {
+        trace.set("http.response.status_code", i64::from(response.status().as_u16()));
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert("x-request-id", value);
+    }
+    if let Some(counted) = &counted {
+        counted.tell(response.headers_mut());
     }
     harden(response.headers_mut());
     metrics::histogram!("waybill_http_request_seconds", "route" => route, "method" => method_label(&method),
         "status" => response.status().as_str().to_owned())
     .record(started.elapsed());
     response
+}
+
+/// What is our own trouble is logged.
+fn log(error: &AppError, id: &RequestId, route: &str) {
+    let source = error.source.as_ref().map(tracing::field::display);
+    match error.kind {
+        ErrorKind::Internal => {
+            tracing::error!(request.id = %id.0, http.route = route, error.code = error.code, error = source, "request failed");
+        }
+        ErrorKind::Unavailable => {
+            tracing::warn!(request.id = %id.0, http.route = route, error.code = error.code, error = source, "request turned away");
+        }
+        _ => {}
+    }
+}
+
+/// Counts a request against the client's address, before anything else is done for it.
+fn let_in(limits: Option<&RequestLimits>, counted: Option<&Counted>, request: &mut Request) -> Result<(), AppError> {
+    let (Some(limits), Some(counted)) = (limits, counted) else { return Ok(()) };
+    request.extensions_mut().insert(counted.clone());
+    let address = request.extensions().get::<ClientAddr>();
+    address.map_or(Ok(()), |address| limits.count(Subject::Address(address.0), Some(counted)))
 }
 
 /// An answer to a request that is safe to repeat: `fresh`, or 200 with `Idempotent-Replayed: true` where it had been
@@ -165,7 +217,8 @@ fn problem(error: &AppError, id: &RequestId) -> Response {
     let mut response = (status, axum::Json(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(after) = error.retry_after {
+    let limited = (error.kind == ErrorKind::RateLimited).then_some(Duration::ZERO);
+    if let Some(after) = error.retry_after.or(limited) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil().max(1.0) as u64));
     }
     if status == StatusCode::UNAUTHORIZED {

@@ -35,7 +35,7 @@ use super::{
     clock::Clock,
     erased,
     error::{AppError, ErrorKind},
-    rate_limit::{Limit, RateLimiter},
+    rate_limit::{Counted, RequestLimits, Subject},
     secret::{hmac_sha256, sha256_hex},
 };
 
@@ -269,8 +269,8 @@ pub struct Gate {
     pub revocations: Revocations,
     /// Says who asks with an API key; none where nobody can.
     pub api_keys: Option<Arc<dyn ApiKeys>>,
-    /// Limits requests per user; absent with `RATE_LIMIT=off`.
-    pub limiter: Option<(RateLimiter, Limit)>,
+    /// Limits requests; absent with `RATE_LIMIT=off`.
+    pub limits: Option<RequestLimits>,
 }
 
 /// Who asked, from where, in which request: goes into events and audit records.
@@ -336,10 +336,11 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
         })?;
         let (access, key_id) = gate.user_of(token, parts, address).await?;
         let AccessToken { user_id, role, access_version, tenant_id, .. } = access;
-        if let Some((limiter, limit)) = &gate.limiter {
-            let grant = limiter.take(&format!("user:{user_id}"), *limit, 1, 1).await;
-            if grant.granted == 0 {
-                return Err(too_many(grant.retry_after));
+        if let Some(limits) = &gate.limits {
+            let counted = parts.extensions.get::<Counted>();
+            limits.count(Subject::User(&user_id), counted)?;
+            if let Some(key_id) = &key_id {
+                limits.count(Subject::Key(key_id), counted)?;
             }
         }
         let user = Self { user_id, role, access_version, tenant_id, key_id, address, request_id };
@@ -415,13 +416,6 @@ impl From<&CurrentUser> for Actor {
             key_id: user.key_id.clone(),
         }
     }
-}
-
-/// 429 with the time after which one more request is free.
-#[must_use]
-pub fn too_many(retry_after: Duration) -> AppError {
-    AppError::new(ErrorKind::RateLimited, "request.rate_limited", "Too many requests; wait before the next one.")
-        .retry_after(retry_after)
 }
 
 fn only(user: CurrentUser, roles: &[Role]) -> Result<CurrentUser, AppError> {

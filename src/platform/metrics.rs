@@ -41,6 +41,9 @@ enum Kind {
 /// Every metric there is: a test holds this against where they are set.
 const ALL: &[(Kind, &str, &str)] = &[
     (Kind::Histogram, "waybill_http_request_seconds", "Time to answer, by route, method and status."),
+    (Kind::Counter, "waybill_requests_limited_total", "Requests that were refused, by the limit that they met."),
+    (Kind::Counter, "waybill_trace_exports_failed_total", "Exports of spans that the collector did not take."),
+    (Kind::Counter, "waybill_mongodb_slow_commands_total", "Commands over SLOW_QUERY_MS."),
     (Kind::Counter, "waybill_logins_total", "Logins, by result."),
     (Kind::Histogram, "waybill_batch_size", "Commands that shared a commit, by lane."),
     (Kind::Histogram, "waybill_batch_commit_seconds", "Time of a group commit, by lane."),
@@ -79,9 +82,13 @@ const ALL: &[(Kind, &str, &str)] = &[
         "waybill_account_breaker_open",
         "Whether calls with an account are stopped: 1, or 0.5 while it is tried.",
     ),
+    (Kind::Counter, "waybill_order_creates_total", "Requests for orders that were understood, by provider and result."),
+    (Kind::Gauge, "waybill_wallet_available_minor", "What all wallets hold to be spent, in minor units, by currency."),
+    (Kind::Gauge, "waybill_wallet_held_minor", "What is set aside for open holds, in minor units, by currency."),
     (Kind::Histogram, "waybill_order_settled_seconds", "From creation to the carrier's answer."),
     (Kind::Gauge, "waybill_orders_needing_attention", "Orders that wait for a person, counted to 100,000."),
     (Kind::Counter, "waybill_payment_callbacks_total", "Callbacks of the payment gateway, by what became of them."),
+    (Kind::Counter, "waybill_webhook_attempts_total", "Attempts to post webhooks, by result."),
     (Kind::Counter, "waybill_mails_total", "Mails, by letter and outcome."),
     (Kind::Gauge, "waybill_events_outbox_entries", "Entries of the outbox that are not relayed yet."),
     (Kind::Gauge, "waybill_events_relay_lag_seconds", "How long the oldest of them waits."),

@@ -33,4 +33,5 @@ pub mod secret;
 pub mod singleton;
 pub mod state_table;
 pub mod text;
+pub mod traces;
 pub mod walk;

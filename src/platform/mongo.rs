@@ -2,6 +2,7 @@
 
 mod definitions;
 mod pool;
+pub mod slow;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,6 +32,18 @@ pub const READ_TIME_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the URI can't be read.
 pub async fn connect(uri: &str) -> Result<Database> {
+    connect_with(uri, false).await
+}
+
+/// The same for a client whose slow commands are logged, where that is on ([`slow::log_over`]).
+///
+/// # Errors
+/// When the URI can't be read.
+pub async fn connect_watched(uri: &str) -> Result<Database> {
+    connect_with(uri, slow::is_on()).await
+}
+
+async fn connect_with(uri: &str, is_watched: bool) -> Result<Database> {
     let mut options = ClientOptions::parse(uri).await?;
     options.app_name.get_or_insert_with(|| "waybill".into());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
@@ -38,6 +51,7 @@ pub async fn connect(uri: &str) -> Result<Database> {
     options.max_pool_size.get_or_insert(64);
     options.heartbeat_freq.get_or_insert(Duration::from_secs(5));
     options.cmap_event_handler = Some(pool::observe());
+    options.command_event_handler = is_watched.then(slow::observe);
     options.write_concern = Some(durable());
     options.read_concern = Some(ReadConcern::majority());
     let name = options.default_database.clone().unwrap_or_else(|| DEFAULT_DATABASE.into());

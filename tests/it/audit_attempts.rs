@@ -105,7 +105,7 @@ async fn a_request_whose_time_is_up_is_on_record() {
             tokens: Arc::new(tokens),
             revocations: Revocations::default(),
             api_keys: None,
-            limiter: None,
+            limits: None,
         }));
     for (method, user) in [("POST", &merchant), ("GET", &admin), ("POST", &admin)] {
         let request = Request::builder().method(method).uri("/slow");

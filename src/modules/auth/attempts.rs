@@ -9,14 +9,11 @@
 //!
 //! Letters that somebody asks for count against the address that they go to, whether or not it is anybody's, and the network.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use super::error::AuthError;
 use crate::platform::{
-    rate_limit::{Grant, Limit, RateLimiter},
+    rate_limit::{Limit, RateLimiter, network},
     secret::sha256_hex,
 };
 
@@ -89,6 +86,12 @@ pub(super) struct Counter {
     cleared: bool,
 }
 
+impl Counter {
+    fn as_limited(&self) -> (&str, Limit) {
+        (&self.key, self.limit)
+    }
+}
+
 /// Counts attempts.
 #[derive(Debug)]
 pub(super) struct Attempts {
@@ -127,35 +130,24 @@ impl Attempts {
 
     /// Refuses who was wrong too often; counts nothing.
     pub(super) async fn check(&self, counters: &[Counter]) -> Result<(), AuthError> {
-        for counter in counters {
-            granted(self.limiter.take(&counter.key, peek(counter.limit), 1, 1).await)?;
-        }
-        Ok(())
+        let peeks: Vec<_> = counters.iter().map(|counter| (&*counter.key, peek(counter.limit))).collect();
+        granted(self.limiter.take(&peeks).await)
     }
 
     /// Takes an attempt, before it is known whether the password is right: from every counter, or from none.
     pub(super) async fn take(&self, counters: &[Counter]) -> Result<(), AuthError> {
-        for (taken, counter) in counters.iter().enumerate() {
-            let grant = granted(self.limiter.take(&counter.key, counter.limit, 1, 1).await);
-            if grant.is_err() {
-                for counter in &counters[..taken] {
-                    self.limiter.give_back(&counter.key, counter.limit, 1, 1).await;
-                }
-                return grant;
-            }
-        }
-        Ok(())
+        let all: Vec<_> = counters.iter().map(Counter::as_limited).collect();
+        granted(self.limiter.take(&all).await)
     }
 
     /// Gives back what was taken: the password was right.
     pub(super) async fn forgive(&self, counters: &[Counter]) {
-        for counter in counters {
-            if counter.cleared {
-                self.limiter.reset(&counter.key).await;
-            } else {
-                self.limiter.give_back(&counter.key, counter.limit, 1, 1).await;
-            }
+        let (cleared, others): (Vec<_>, Vec<_>) = counters.iter().partition(|counter| counter.cleared);
+        for counter in cleared {
+            self.limiter.reset(&counter.key).await;
         }
+        let others: Vec<_> = others.into_iter().map(Counter::as_limited).collect();
+        self.limiter.give_back(&others).await;
     }
 
     /// Lets a user try again after wrong passwords, from where a stranger's count: who it is was shown by other means.
@@ -198,20 +190,23 @@ impl Attempts {
         if !self.limits.requests_limited {
             return Ok(());
         }
-        granted(self.limiter.take(&format!("session:{session_id}"), self.limits.session, 1, 1).await)
+        granted(self.limiter.take(&[(&format!("session:{session_id}"), self.limits.session)]).await)
     }
 
     async fn take_from_network(&self, what: &str, limit: Limit, address: Option<IpAddr>) -> Result<(), AuthError> {
-        for (network, times) in address.filter(|_| self.limits.requests_limited).into_iter().flat_map(networks) {
-            let limit = Limit { count: limit.count * times, ..limit };
-            granted(self.limiter.take(&format!("{what}:{network}"), limit, 1, 1).await)?;
-        }
-        Ok(())
+        let networks = address.filter(|_| self.limits.requests_limited).into_iter().flat_map(networks);
+        let counters: Vec<_> = networks
+            .map(|(network, times)| {
+                let limit = Limit { count: limit.count * times, ..limit };
+                Counter { key: format!("{what}:{network}"), limit, cleared: false }
+            })
+            .collect();
+        self.take(&counters).await
     }
 }
 
-fn granted(grant: Grant) -> Result<(), AuthError> {
-    if grant.granted > 0 { Ok(()) } else { Err(AuthError::TooManyAttempts { retry_after: grant.retry_after }) }
+fn granted(taken: Result<(), Duration>) -> Result<(), AuthError> {
+    taken.map_err(|retry_after| AuthError::TooManyAttempts { retry_after })
 }
 
 /// A limit that is exhausted exactly when `limit` is, and of which one cell takes a microsecond: taking one is
@@ -233,13 +228,8 @@ fn account_name(email: &str) -> String {
 /// its whole /64, and providers give customers a /56 or a /48.
 fn networks(address: IpAddr) -> Vec<(String, u32)> {
     match address.to_canonical() {
-        IpAddr::V4(address) => vec![(address.to_string(), 1)],
-        IpAddr::V6(address) => [(64, 1), (56, 2), (48, 4)]
-            .map(|(prefix, times)| {
-                let network = Ipv6Addr::from_bits(address.to_bits() >> (128 - prefix) << (128 - prefix));
-                (format!("{network}/{prefix}"), times)
-            })
-            .into(),
+        IpAddr::V4(_) => vec![(network(address, 64), 1)],
+        IpAddr::V6(_) => [(64, 1), (56, 2), (48, 4)].map(|(prefix, times)| (network(address, prefix), times)).into(),
     }
 }
 

@@ -45,6 +45,10 @@ impl Command for CreateProduct {
         view.insert(&product);
         Ok(product)
     }
+
+    fn bytes(&self) -> usize {
+        self.product.description.as_ref().map_or(0, String::len)
+    }
 }
 
 /// What is changed of a product; what is not given stays.
@@ -113,6 +117,10 @@ impl Command for ChangeProduct {
         record(view, &mut product, &self.event_id, "ProductChanged", &changed, &self.actor);
         view.update(&product);
         Ok(product)
+    }
+
+    fn bytes(&self) -> usize {
+        self.change.description.iter().flatten().map(String::len).sum()
     }
 }
 

@@ -39,6 +39,8 @@ pub struct EventHead {
     pub seq: i64,
     /// When its transaction was made.
     pub at: DateTime,
+    /// The context of the trace in which it happened.
+    pub trace: Option<String>,
 }
 
 impl EventHead {
@@ -56,6 +58,7 @@ impl EventHead {
             buyer_id: text("buyerId"),
             seq: head.get("seq").and_then(|seq| seq.as_i64().or(seq.as_i32().map(i64::from))).unwrap_or_default(),
             at,
+            trace: text("trace"),
         })
     }
 

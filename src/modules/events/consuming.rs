@@ -71,7 +71,8 @@ pub(super) fn jobs(consumer: &dyn Consumer, heads: &[EventHead], now: DateTime) 
     let (name, queue) = (consumer.name(), queue());
     let job = |head: &EventHead| {
         let payload = doc! { "eventId": &head.id, "handler": name };
-        let job = Job::new(job_id(name, &head.id), &queue, CONSUME_KIND, payload, &head.id, now);
+        let job = Job::new(job_id(name, &head.id), &queue, CONSUME_KIND, payload, &head.id, now)
+            .traced(head.trace.as_deref());
         let job = job.owned_by(&head.user_id).in_line(format!("{CONSUME_KIND}:{name}:{}", head.subject_id), head.seq);
         Job { priority: priority(&head.kind), ..job }
     };

@@ -45,7 +45,7 @@ impl HandlerJobs {
     fn job(queue: &QueueConfig, handler: &str, head: &EventHead, now: DateTime) -> Job {
         let payload = doc! { "eventId": &head.id, "handler": handler };
         // The request behind it is in the event, which is not read here.
-        let job = Job::new(new_id("job"), queue, HANDLE_KIND, payload, &head.id, now);
+        let job = Job::new(new_id("job"), queue, HANDLE_KIND, payload, &head.id, now).traced(head.trace.as_deref());
         let line = format!("{handler}:{}", head.subject_id);
         Job {
             priority: priority(&head.kind),

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::{Consumer, EVENTS, EventHead, HANDLE_KIND, consuming, counters, handler::queue};
 use crate::{
     modules::queue::{Job, JobError, JobState, Waker, insert_in_lines},
-    platform::{batch::OUTBOX, clock::Clock, crash, ids::new_id, mongo, orphans, singleton::Singleton},
+    platform::{batch::OUTBOX, clock::Clock, crash, ids::new_id, mongo, orphans, singleton::Singleton, traces},
 };
 
 /// What the relay is woken by.
@@ -186,7 +186,7 @@ impl Relay {
     pub async fn pass(&self) -> Result<u64> {
         let mut events = 0;
         while self.is_ours().await? {
-            let handed_over_before = self.hands_over();
+            let (handed_over_before, began) = (self.hands_over(), SystemTime::now());
             let taken = match self.take_some().await {
                 Ok(taken) => taken,
                 // At once again, without whoever can't take it.
@@ -199,6 +199,9 @@ impl Relay {
             }
             taken.wake.iter().for_each(|queue| self.waker.wake(queue));
             self.count(&taken);
+            for head in taken.heads.iter().filter(|head| head.trace.is_some()) {
+                traces::relayed(&head.kind, &head.id, head.trace.as_deref(), began);
+            }
             events += taken.events();
             if !taken.was_full {
                 break;
@@ -379,7 +382,7 @@ impl Relay {
         }
         for head in heads.iter_mut().filter(|head| head.is_short()) {
             if let Some(full) = full.remove(&head.id) {
-                *head = EventHead { at: head.at, kind: head.kind.clone(), ..full };
+                *head = EventHead { at: head.at, kind: head.kind.clone(), trace: head.trace.take(), ..full };
             }
         }
         Ok(())

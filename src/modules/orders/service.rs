@@ -109,8 +109,16 @@ impl OrderService {
             part_of: None,
             ids: OrderIds::fresh(),
         };
+        let provider = new.provider.name;
         let command = placing.order(new, behalf)?;
-        self.reply(self.lane.submit(command).await??)
+        let reply = self.lane.submit(command).await?;
+        let result = match &reply {
+            Ok(OrderReply { replayed: false, .. }) => "created",
+            Ok(OrderReply { replayed: true, .. }) => "replayed",
+            Err(_) => "refused",
+        };
+        metrics::counter!("waybill_order_creates_total", "provider" => provider, "result" => result).increment(1);
+        self.reply(reply?)
     }
 
     /// Cancels an order: at once, or by asking its provider.

@@ -151,10 +151,14 @@ pub struct Job {
     pub correlation_id: String,
     /// When it was inserted.
     pub created_at: DateTime,
+    /// The context of the trace in which it was made, which its attempts go on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 impl Entity for Job {
     const COLLECTION: &'static str = super::JOBS;
+    const KEEPS_TRACE: bool = true;
 
     fn id(&self) -> &str {
         &self.id
@@ -245,6 +249,7 @@ impl Job {
             dedupe_key: None,
             correlation_id: correlation_id.into(),
             created_at: now,
+            trace: None,
         }
     }
 
@@ -270,6 +275,12 @@ impl Job {
     /// Gives it a priority among its like.
     pub(super) const fn prioritise(&mut self, priority: i32) {
         self.priority = if self.rush { priority - RUSH } else { priority };
+    }
+
+    /// The same, in a trace. Jobs that a command inserts are in the command's.
+    #[must_use]
+    pub fn traced(self, trace: Option<&str>) -> Self {
+        Self { trace: trace.map(str::to_owned), ..self }
     }
 
     /// The same, in a line: its first attempt is made when those of the jobs before it in the line, by `seq`, have ended.

@@ -31,7 +31,7 @@ use super::{
 use crate::platform::{
     batch::{self, Lane, LaneError},
     clock::{Clock, after},
-    crash,
+    crash, traces,
 };
 
 /// An answer that can't be written down is tried again for so long; then its request is closed by the next attempt.
@@ -179,7 +179,11 @@ impl Inner {
         lease: Lease,
         slot: Option<OwnedSemaphorePermit>,
     ) {
-        let result = self.attempt(&queue, &job, &lease).await;
+        let span = traces::attempt(queue.name, &job.kind, &job.id, job.attempts, job.trace.as_deref());
+        let result = traces::within(span.as_ref(), self.attempt(&queue, &job, &lease)).await;
+        if let Some(span) = span {
+            span.set("job.result", result);
+        }
         metrics::counter!("waybill_jobs_total", "queue" => queue.name, "result" => result).increment(1);
         {
             let mut leases = self.leases.lock();

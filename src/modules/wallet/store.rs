@@ -1,5 +1,7 @@
 //! Reads of wallets and holds, and the indexes of the ledger. Writes happen in commands only.
 
+use std::collections::BTreeMap;
+
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{
@@ -118,6 +120,28 @@ impl WalletStore {
         let held = sums.next(&mut session).await.transpose()?.map_or(Ok(0), |sum| integer(&sum, "held"))?;
         let (available, version) = wallet.map_or((0, 0), |wallet| (wallet.available, wallet.version));
         Ok(Balance { currency, available, held, version })
+    }
+
+    /// What all wallets have together, by currency: available and held. Reads every wallet and every open hold.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn totals(&self) -> Result<BTreeMap<String, (i64, i64)>> {
+        let group = |field: &str| doc! { "$group": { "_id": "$currency", "sum": { "$sum": field } } };
+        let (wallets, holds) = (self.db.collection::<Document>(WALLETS), self.db.collection::<Document>(HOLDS));
+        let open = doc! { "$match": { "state": "open" } };
+        let available = wallets.aggregate([group("$available")]).max_time(READ_TIME_MAX).await?;
+        let held = holds.aggregate([open, group("$amount")]).max_time(READ_TIME_MAX).await?;
+        let available: Vec<Document> = available.try_collect().await?;
+        let held: Vec<Document> = held.try_collect().await?;
+        let mut totals: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        for sum in &available {
+            totals.entry(sum.get_str("_id").unwrap_or_default().to_owned()).or_default().0 = integer(sum, "sum")?;
+        }
+        for sum in &held {
+            totals.entry(sum.get_str("_id").unwrap_or_default().to_owned()).or_default().1 = integer(sum, "sum")?;
+        }
+        Ok(totals)
     }
 
     /// A user's balance as it was at `as_of`, from the lines.

@@ -461,6 +461,7 @@ impl DeliverEvent {
         let Reply { answer, record } = self.send(&begun, lease).await;
         crash::point("answered");
         let outcome = judge(&answer);
+        metrics::counter!("waybill_webhook_attempts_total", "result" => outcome.as_str()).increment(1);
         metrics::histogram!("waybill_provider_call_seconds",
             "provider" => PROVIDER, "operation" => OPERATION, "outcome" => outcome.verdict().outcome)
         .record(record.latency_ms as f64 / 1_000.0);

@@ -39,6 +39,7 @@ impl WebhookConsumer {
     fn delivery(&self, endpoint: &Endpoint, head: &EventHead, kind: &str) -> (Delivery, Job) {
         let about = EventToDeliver { event_id: &head.id, kind, at: head.at, correlation_id: &head.id };
         let (delivery, job) = Delivery::new(endpoint, &about, &self.queue, new_id("job"), self.clock.now());
+        let job = job.traced(head.trace.as_deref());
         (delivery, job.in_line(format!("{}:{}", endpoint.id, head.subject_id), head.seq))
     }
 }

@@ -30,6 +30,18 @@ pub(super) enum Outcome {
     NotTried,
 }
 
+impl Outcome {
+    /// As in metrics.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed { .. } => "failed",
+            Self::Gone => "gone",
+            Self::NotTried => "not_tried",
+        }
+    }
+}
+
 /// What an answer means: only a 2xx is a success, and its body says nothing.
 pub(super) fn judge(answer: &Answer) -> Outcome {
     let failed = |code, message: &str| Outcome::Failed { code, message: message.to_owned(), wait: None };

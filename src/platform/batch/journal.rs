@@ -23,13 +23,14 @@ use super::COMMIT_TIME_MAX;
 use crate::platform::{
     ids::new_id,
     mongo::{self, Index},
+    traces,
 };
 
 /// Markers of batches: `{_id, try, at}`.
 pub const BATCHES: &str = "batches";
 /// Records to be sealed: `{_id, at, records: {<collection>: [{id, leaf?}]}}`, an entry per transaction.
 pub const SEAL_QUEUE: &str = "seal_queue";
-/// Events to be handled: `{_id, at, events: [{id, type, subjectId, userId, tenantId?, checkoutId?, buyerId?, seq}]}`, an entry per transaction. Its id is made by the
+/// Events to be handled: `{_id, at, events: [{id, type, subjectId, userId, tenantId?, checkoutId?, buyerId?, seq, trace?}]}`, an entry per transaction. Its id is made by the
 /// try that is committed, so entries of one process sort by the order in which they changed a document.
 pub const OUTBOX: &str = "outbox";
 /// The collections of this module.
@@ -45,6 +46,17 @@ pub fn indexes() -> Vec<Index> {
         // What happened to one subject, which the relay looks for where an outbox is longer than a page.
         Index::new(OUTBOX, "subject", doc! { "events.subjectId": 1, "events.seq": 1 }),
     ]
+}
+
+/// A document that a transaction inserts.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// Where.
+    pub collection: &'a str,
+    /// The document.
+    pub document: &'a RawDocument,
+    /// The context of the trace in which it was made: of an event, it goes into the outbox and not into the event, which is sealed.
+    pub trace: Option<&'a str>,
 }
 
 /// The hash of a record's leaf in its seal; none where the writer can't tell, and the sealer has to read the record.
@@ -103,13 +115,13 @@ impl Journal {
         &self,
         id: &str,
         at: DateTime,
-        documents: impl Iterator<Item = (&'a str, &'a RawDocument)>,
+        documents: impl Iterator<Item = Written<'a>>,
     ) -> Vec<(&'static str, RawDocumentBuf)> {
         let mut records: Vec<(&'a str, RawArrayBuf)> = Vec::new();
         let mut events = RawArrayBuf::new();
-        for (collection, document) in documents {
+        for Written { collection, document, trace } in documents {
             if collection == self.events {
-                events.push(event(document));
+                events.push(event(document, trace));
             }
             if (self.is_sealed)(collection) {
                 let record = self.record(collection, document);
@@ -161,7 +173,8 @@ impl Journal {
     ) -> Result<()> {
         let raw = documents.iter().map(bson::serialize_to_raw_document_buf).collect::<bson::error::Result<Vec<_>>>()?;
         db.collection::<RawDocumentBuf>(collection).insert_many(&raw).session(&mut *session).await?;
-        let documents = raw.iter().map(|document| (collection, &**document));
+        let trace = traces::current();
+        let documents = raw.iter().map(|document| Written { collection, document, trace: trace.as_deref() });
         for (queue, entry) in self.entries(&new_id("bat"), DateTime::now(), documents) {
             db.collection::<RawDocumentBuf>(queue).insert_one(entry).session(&mut *session).await?;
         }
@@ -185,7 +198,7 @@ impl Journal {
 }
 
 /// What the relay has to know of an event.
-fn event(document: &RawDocument) -> RawDocumentBuf {
+fn event(document: &RawDocument, trace: Option<&str>) -> RawDocumentBuf {
     let mut event = RawDocumentBuf::new();
     let fields = [
         (cstr!("id"), "_id"),
@@ -205,6 +218,9 @@ fn event(document: &RawDocument) -> RawDocumentBuf {
         if let Some(Ok(Some(value))) = data.map(|data| data.get(field)) {
             event.append(name, value);
         }
+    }
+    if let Some(trace) = trace {
+        event.append(cstr!("trace"), trace);
     }
     event
 }
@@ -233,7 +249,8 @@ mod tests {
     fn sealed_records_and_events_have_an_entry_each_and_others_none() {
         let document = |id: &str| rawdoc! { "_id": id, "type": "Tested", "name": "x", "subjectId": "ord_1" };
         let (log, event, order) = (document("req_1"), document("evt_1"), document("ord_1"));
-        let written = [("orders", &*order), ("logs", &*log), ("events", &*event)];
+        let written = [("orders", &*order, None), ("logs", &*log, Some("00-a")), ("events", &*event, Some("00-b"))];
+        let written = written.map(|(collection, document, trace)| Written { collection, document, trace });
         let at = DateTime::from_millis(9);
         let entries = journal().entries("bat_1", at, written.into_iter());
         let mut entries: Vec<_> =
@@ -246,9 +263,14 @@ mod tests {
             entries,
             [
                 (SEAL_QUEUE, doc! { "_id": "bat_1", "at": at, "records": records }),
-                (OUTBOX, doc! { "at": at, "events": [{ "id": "evt_1", "type": "Tested", "subjectId": "ord_1" }] }),
+                (
+                    OUTBOX,
+                    doc! { "at": at, "events": [
+                        { "id": "evt_1", "type": "Tested", "subjectId": "ord_1", "trace": "00-b" },
+                    ] }
+                ),
             ]
         );
-        assert!(journal().entries("bat_2", at, [("orders", &*order)].into_iter()).is_empty());
+        assert!(journal().entries("bat_2", at, written.into_iter().take(1)).is_empty());
     }
 }

@@ -27,7 +27,7 @@ use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-pub use journal::{BATCHES, COLLECTIONS, Journal, LeafHash, OUTBOX, SEAL_QUEUE, indexes};
+pub use journal::{BATCHES, COLLECTIONS, Journal, LeafHash, OUTBOX, SEAL_QUEUE, Written, indexes};
 pub use view::{Entity, Key, View};
 
 use super::{
@@ -36,6 +36,7 @@ use super::{
     error::{AppError, ErrorKind},
     mongo, orphans,
     redis::Redis,
+    traces,
 };
 use slots::{Batch, Queue, Slot, Typed};
 use turns::Turns;
@@ -109,6 +110,17 @@ pub enum LaneError {
     Failed(String),
 }
 
+impl LaneError {
+    /// In a word, for traces.
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Away => "away",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
 impl From<LaneError> for AppError {
     fn from(error: LaneError) -> Self {
         match error {
@@ -133,6 +145,7 @@ impl From<LaneError> for AppError {
 /// A queue of commands with one committer. Cloning gives the same lane.
 #[derive(Clone, Debug)]
 pub struct Lane {
+    name: &'static str,
     sender: mpsc::Sender<Box<dyn Slot>>,
     /// Of [`LANE_BYTES_MAX`].
     room: Arc<Semaphore>,
@@ -157,7 +170,7 @@ impl Lane {
         let aside = Arc::new(Semaphore::new(ASIDE_MAX));
         let committer = Committer { name, client: db.client().clone(), db, clock, journal, aside, turns };
         tokio::spawn(Arc::new(committer).run(receiver));
-        Self { sender, room: Arc::new(Semaphore::new(LANE_BYTES_MAX)) }
+        Self { name, sender, room: Arc::new(Semaphore::new(LANE_BYTES_MAX)) }
     }
 
     /// Has `command` carried out. Dropping the future does not take it back.
@@ -168,9 +181,14 @@ impl Lane {
         let (answer, answered) = oneshot::channel();
         let bytes = u32::try_from(COMMAND_BYTES + command.bytes()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| LaneError::Busy)?;
-        let slot = Typed::new(command, Instant::now(), answer, room);
+        let slot = Typed::new(command, Instant::now(), answer, traces::current(), room);
         self.sender.try_send(Box::new(slot)).map_err(|_| LaneError::Busy)?;
-        answered.await.unwrap_or(Err(LaneError::Away))
+        let commit = traces::commit(self.name);
+        let reply = answered.await.unwrap_or(Err(LaneError::Away));
+        if let (Some(commit), Err(error)) = (&commit, &reply) {
+            commit.failed(error.code());
+        }
+        reply
     }
 }
 
@@ -460,7 +478,7 @@ impl Committer {
         let marker = (batch.in_doubt || view.has_changes()).then_some(marker);
         let wrote = marker.is_some();
         batch.changes = view.changes().collect();
-        let has_events = view.appended.iter().any(|(collection, _)| self.journal.are_events(collection));
+        let has_events = view.appended.iter().any(|appended| self.journal.are_events(appended.collection));
         write::flush(&self.db, session, view, &self.journal, marker).await?;
         Ok((wrote, has_events))
     }
@@ -471,6 +489,7 @@ impl Committer {
         let mut wanted = Vec::new();
         for slot in &mut batch.slots {
             let mark = view.mark();
+            view.in_trace(slot.trace());
             let decided = catch_unwind(AssertUnwindSafe(|| slot.decide(batch.tries, view)));
             let unread = view.take_unread();
             if !unread.is_empty() {

@@ -1,6 +1,6 @@
 //! Commands that wait for a lane or are tried together, each with its caller.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -16,6 +16,8 @@ type Answer<R> = oneshot::Sender<Result<R, LaneError>>;
 /// A command with its caller. Each try leaves a reply; one of them is given in the end.
 pub(super) trait Slot: Send {
     fn submitted(&self) -> Instant;
+    /// The context of its caller's trace.
+    fn trace(&self) -> Option<Arc<str>>;
     fn reads(&self) -> Vec<Key>;
     fn decide(&mut self, number: u32, view: &mut View);
     /// What it decided in this try does not count: it can't be carried out.
@@ -33,6 +35,7 @@ pub(super) struct Typed<C: Command> {
     /// By the number of the try.
     replies: Vec<(u32, Result<C::Reply, LaneError>)>,
     answer: Option<Answer<C::Reply>>,
+    trace: Option<Arc<str>>,
     /// Given back when the command is gone.
     _room: OwnedSemaphorePermit,
 }
@@ -42,9 +45,10 @@ impl<C: Command> Typed<C> {
         command: C,
         submitted: Instant,
         answer: Answer<C::Reply>,
+        trace: Option<Arc<str>>,
         room: OwnedSemaphorePermit,
     ) -> Self {
-        Self { command, submitted, replies: Vec::new(), answer: Some(answer), _room: room }
+        Self { command, submitted, replies: Vec::new(), answer: Some(answer), trace, _room: room }
     }
 
     fn give(&mut self, reply: Result<C::Reply, LaneError>) {
@@ -58,6 +62,10 @@ impl<C: Command> Typed<C> {
 impl<C: Command> Slot for Typed<C> {
     fn submitted(&self) -> Instant {
         self.submitted
+    }
+
+    fn trace(&self) -> Option<Arc<str>> {
+        self.trace.clone()
     }
 
     fn reads(&self) -> Vec<Key> {

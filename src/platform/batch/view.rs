@@ -3,9 +3,10 @@
 use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
+    sync::Arc,
 };
 
-use bson::{DateTime, RawDocumentBuf};
+use bson::{DateTime, RawDocumentBuf, raw::cstr};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Names one document: a collection, the fields of a unique index (or `_id`), and their values.
@@ -35,6 +36,9 @@ pub trait Entity: Serialize + DeserializeOwned {
     /// Where it lives.
     const COLLECTION: &'static str;
 
+    /// Whether a new one keeps the context of the trace in which it was made, as `trace`: somebody goes on with it there.
+    const KEEPS_TRACE: bool = false;
+
     /// Its `_id`.
     fn id(&self) -> &str;
 
@@ -50,6 +54,14 @@ pub(super) struct Entry {
     /// As read; `None` where this batch inserts it.
     pub(super) before: Option<RawDocumentBuf>,
     pub(super) now: RawDocumentBuf,
+}
+
+/// A document that nobody in the batch reads.
+pub(super) struct Appended {
+    pub(super) collection: &'static str,
+    pub(super) document: RawDocumentBuf,
+    /// The context of the trace in which it was made.
+    pub(super) trace: Option<Arc<str>>,
 }
 
 enum Undo {
@@ -70,9 +82,11 @@ enum Undo {
 pub struct View {
     now: DateTime,
     collided: bool,
+    /// Of the command that decides.
+    trace: Option<Arc<str>>,
     pub(super) entries: Vec<Entry>,
     index: HashMap<Key, Option<usize>>,
-    pub(super) appended: Vec<(&'static str, RawDocumentBuf)>,
+    pub(super) appended: Vec<Appended>,
     pub(super) removed: Vec<(&'static str, String)>,
     undo: Vec<Undo>,
     /// Keys that a decision looked for and nobody has read.
@@ -86,6 +100,7 @@ impl View {
         Self {
             now,
             collided: false,
+            trace: None,
             entries: Vec::new(),
             index: HashMap::new(),
             appended: Vec::new(),
@@ -112,6 +127,11 @@ impl View {
     #[must_use]
     pub const fn now(&self) -> DateTime {
         self.now
+    }
+
+    /// From now on a command of this trace decides.
+    pub(super) fn in_trace(&mut self, trace: Option<Arc<str>>) {
+        self.trace = trace;
     }
 
     /// Where the document under the key is. One that was not read seems to be absent, and the lane lets the command decide
@@ -194,12 +214,13 @@ impl View {
     /// When it can't be written as BSON.
     pub fn insert<E: Entity>(&mut self, entity: &E) {
         let slot = self.entries.len();
-        self.entries.push(Entry {
-            collection: E::COLLECTION,
-            id: entity.id().to_owned(),
-            before: None,
-            now: encode(entity),
-        });
+        let mut now = encode(entity);
+        if let Some(trace) = self.trace.as_deref().filter(|_| E::KEEPS_TRACE)
+            && now.get("trace").is_ok_and(|there| there.is_none())
+        {
+            now.append(cstr!("trace"), trace);
+        }
+        self.entries.push(Entry { collection: E::COLLECTION, id: entity.id().to_owned(), before: None, now });
         let mut keys = entity.unique_keys();
         keys.push(Key::id(E::COLLECTION, entity.id()));
         let shadowed = self.point(keys, slot);
@@ -239,7 +260,7 @@ impl View {
     /// # Panics
     /// When it can't be written as BSON.
     pub fn append<T: Serialize>(&mut self, collection: &'static str, document: &T) {
-        self.appended.push((collection, encode(document)));
+        self.appended.push(Appended { collection, document: encode(document), trace: self.trace.clone() });
         self.undo.push(Undo::Append);
     }
 
@@ -281,7 +302,10 @@ impl View {
 
     /// Documents that this view would append to `collection`; for tests of decisions.
     pub fn appended_to<'a>(&'a self, collection: &'a str) -> impl Iterator<Item = &'a RawDocumentBuf> {
-        self.appended.iter().filter(move |(name, _)| *name == collection).map(|(_, raw)| raw)
+        self.appended
+            .iter()
+            .filter(move |appended| appended.collection == collection)
+            .map(|appended| &appended.document)
     }
 
     /// Ids that this view would remove from `collection`.

@@ -7,8 +7,10 @@ use mongodb::{ClientSession, Database};
 
 use super::{
     BATCHES, Journal, Trouble,
-    view::{Entry, Key, View},
+    journal::Written,
+    view::{Appended, Entry, Key, View},
 };
+use crate::platform::mongo::slow;
 
 /// Reads the documents that `wanted` names, inside the transaction.
 pub(super) async fn load(
@@ -24,12 +26,14 @@ pub(super) async fn load(
         groups.entry((key.collection, key.fields)).or_default().push(key);
     }
     for ((collection, fields), keys) in groups {
+        let timed = slow::Timed::begin();
         let mut cursor = db
             .collection::<RawDocumentBuf>(collection)
             .find(filter(fields, &keys))
             .batch_size(512)
             .session(&mut *session)
             .await?;
+        timed.end("find", collection, || fields.join(", "));
         while cursor.advance(session).await? {
             let raw = cursor.current();
             let Some(id) = text(raw, "_id") else { continue };
@@ -86,8 +90,13 @@ pub(super) async fn flush(
     let mut updates: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let mut inserts: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let (mut updated, mut inserted): (Counts, Counts) = Default::default();
-    let new = view.entries.iter().filter(|entry| entry.before.is_none()).map(|entry| (entry.collection, &*entry.now));
-    let new = new.chain(view.appended.iter().map(|(collection, document)| (*collection, &**document)));
+    let new = view.entries.iter().filter(|entry| entry.before.is_none());
+    let new = new.map(|entry| Written { collection: entry.collection, document: &entry.now, trace: None });
+    let new = new.chain(view.appended.iter().map(|appended| Written {
+        collection: appended.collection,
+        document: &appended.document,
+        trace: appended.trace.as_deref(),
+    }));
     let id = marker.as_ref().and_then(|marker| marker.get_str("_id").ok()).unwrap_or_default();
     let entries = journal.entries(id, view.now(), new);
     let marker = marker.map(|marker| RawDocumentBuf::try_from(&marker)).transpose();
@@ -110,7 +119,7 @@ pub(super) async fn flush(
             }
         }
     }
-    for (collection, document) in view.appended {
+    for Appended { collection, document, .. } in view.appended {
         inserts.entry(collection).or_default().push(document);
         *inserted.entry(collection).or_default() += 1;
     }
@@ -158,7 +167,10 @@ async fn run(
     collection: &'static str,
     expected: i64,
 ) -> Result<(), Trouble> {
+    let name = command.iter().next().and_then(Result::ok).map_or("", |(name, _)| slow::command_name(name.as_str()));
+    let timed = slow::Timed::begin();
     let reply = db.run_raw_command(command).session(session).await?;
+    timed.end(name, collection, || if name == "insert" { String::new() } else { "_id".into() });
     if let Ok(errors) = reply.get_array("writeErrors")
         && let Some(first) = errors.first().and_then(Bson::as_document)
     {

@@ -26,7 +26,7 @@ use super::{
     file::{Intake, NotTaken, is_file},
     ours::Ours,
 };
-use crate::platform::{crash, secret::sha256_hex};
+use crate::platform::{crash, secret::sha256_hex, traces};
 
 /// Many servers close idle connections after five seconds; one that closes just as we send costs a look-up.
 const POOL_IDLE: Duration = Duration::from_secs(4);
@@ -109,6 +109,26 @@ impl Exchange {
         since: Instant,
         file: Option<(&mut dyn FileSink, Expected)>,
     ) -> Reply {
+        let outbound = logged.outbound();
+        let span = traces::call(outbound.provider, outbound.operation);
+        let reply = traces::within(span.as_ref(), self.exchange_within(logged, credentials, since, file)).await;
+        if let Some(span) = &span {
+            match &reply.answer {
+                Answer::Http { status, .. } => span.set("http.response.status_code", i64::from(*status)),
+                Answer::NotSent(_) => span.failed("not_sent"),
+                Answer::Lost(_) => span.failed("no_answer"),
+            }
+        }
+        reply
+    }
+
+    async fn exchange_within(
+        &self,
+        logged: &Logged,
+        credentials: Credentials,
+        since: Instant,
+        file: Option<(&mut dyn FileSink, Expected)>,
+    ) -> Reply {
         let started = Instant::now();
         if started >= since + self.deadline {
             return Reply::not_sent(NotSent::NoTime);
@@ -121,6 +141,10 @@ impl Exchange {
         let mut seen = Seen::with(Ours::of(&credentials));
         for (name, value) in credentials {
             request = request.header(name, value);
+        }
+        // Not to receivers of webhooks: who they are nobody here has decided.
+        if let Some(trace) = traces::for_providers().filter(|_| self.reach.is_none()) {
+            request = request.header(traces::TRACEPARENT, &*trace);
         }
         if let Some(body) = &outbound.body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
@@ -186,7 +210,7 @@ static TLS: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
     ClientConfig::with_platform_verifier().ok()
 });
 
-fn builder(deadline: Duration) -> ClientBuilder {
+pub(super) fn builder(deadline: Duration) -> ClientBuilder {
     let client = match TLS.as_ref() {
         Some(tls) => Client::builder().tls_backend_preconfigured(tls.clone()),
         None => Client::builder(),

@@ -36,12 +36,17 @@ const CONNECTIONS_MIN: u64 = 16;
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     connections: usize,
+    head_timeout: Duration,
     write_patience: Duration,
 }
 
 /// Serves `router` until `shutdown` resolves, then finishes the requests that run, for at most `grace`.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>, grace: Duration) {
-    let limits = Limits { connections: connections_max(open_files::limit()), write_patience: WRITE_PATIENCE };
+    let limits = Limits {
+        connections: connections_max(open_files::limit()),
+        head_timeout: HEAD_TIMEOUT,
+        write_patience: WRITE_PATIENCE,
+    };
     serve_within(limits, listener, router, shutdown, grace).await;
 }
 
@@ -62,7 +67,7 @@ async fn serve_within(
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_BYTES_MAX);
     tokio::pin!(shutdown);

@@ -20,7 +20,7 @@ async fn start(limits: Limits, router: Router) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (stop, stopped) = oneshot::channel();
-    let router = super::super::finish(router, super::super::TrustedProxies::default());
+    let router = super::super::finish(router, super::super::Edge::default());
     let task = tokio::spawn(serve_within(limits, listener, router, async { drop(stopped.await) }, SOON));
     Served { address, stop, task }
 }
@@ -39,7 +39,7 @@ async fn read(mut stream: TcpStream) -> String {
 }
 
 fn limits(connections: usize) -> Limits {
-    Limits { connections, write_patience: Duration::from_millis(100) }
+    Limits { connections, head_timeout: Duration::from_millis(200), write_patience: Duration::from_millis(100) }
 }
 
 #[tokio::test]
@@ -74,6 +74,42 @@ async fn who_never_reads_an_answer_does_not_keep_the_place() {
     // There is one place: this is answered once the other connection has been given up.
     assert!(read(ask(served.address, "/small").await).await.ends_with("small"));
     drop(deaf);
+    served.stop.send(()).expect("it serves");
+    served.task.await.expect("an orderly end");
+}
+
+#[tokio::test]
+async fn who_sends_a_head_too_slowly_does_not_keep_the_place() {
+    let served = start(limits(1), Router::new().route("/small", get(|| async { "small" }))).await;
+    let mut slow = TcpStream::connect(served.address).await.expect("a connection");
+    slow.write_all(b"GET /small HTTP/1.1\r\nHost: w\r\n").await.expect("half a head");
+    // There is one place: this is answered once the other connection has been given up.
+    assert!(read(ask(served.address, "/small").await).await.ends_with("small"));
+    assert!(!read(slow).await.starts_with("HTTP/1.1 200"), "it was given up");
+    served.stop.send(()).expect("it serves");
+    served.task.await.expect("an orderly end");
+}
+
+#[tokio::test]
+async fn heads_of_too_many_headers_or_bytes_are_refused() {
+    let served = start(limits(2), Router::new().route("/small", get(|| async { "small" }))).await;
+    let of = |headers: String| format!("GET /small HTTP/1.1\r\nHost: w\r\nConnection: close\r\n{headers}\r\n");
+    let many = |count: usize| of((0..count).map(|n| format!("x-{n}: 1\r\n")).collect());
+    let long = |bytes: usize| of(format!("x-long: {}\r\n", "a".repeat(bytes)));
+    for (head, status) in
+        [(many(HEADERS_MAX - 2), "200"), (many(HEADERS_MAX), "431"), (long(BUFFER_BYTES_MAX / 2), "200")]
+    {
+        let mut stream = TcpStream::connect(served.address).await.expect("a connection");
+        stream.write_all(head.as_bytes()).await.expect("a request");
+        let answer = read(stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+    }
+    // The rest of one that is too long is not read: whether the answer arrives depends on what is under way.
+    let mut stream = TcpStream::connect(served.address).await.expect("a connection");
+    let _ = stream.write_all(long(BUFFER_BYTES_MAX * 2).as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.expect("it is given up");
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     served.stop.send(()).expect("it serves");
     served.task.await.expect("an orderly end");
 }

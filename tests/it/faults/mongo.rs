@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 
 use super::{
-    abandoned, confirmed_once,
+    FAST, abandoned, confirmed_once,
     load::{Load, all_confirmed_once},
     settled, text,
 };
-use crate::support::{Answer, TestApp, User, server, servers::Mongod, unique, with_database};
+use crate::support::{Answer, TestApp, User, orders, process::Launch, server, servers::Mongod, unique, with_database};
 
 /// A killed or frozen process leaves its transaction open; the server ends it after this long (60 s unless told).
 const TRANSACTION_LIFETIME: &str = "transactionLifetimeLimitSeconds=2";
@@ -199,4 +199,32 @@ async fn what_can_not_be_written_fails_and_holds_up_nobody() {
 
 async fn create(app: &TestApp, user: &User, n: usize) -> Answer {
     app.create(user, &format!("c-{n}")).await
+}
+
+#[tokio::test]
+async fn slow_commands_are_logged_by_the_names_of_fields_and_no_value() {
+    let mongod = Mongod::start().await;
+    let app = TestApp::on(&mongod.uri(), FAST).await;
+    let user = app.merchant().await;
+    let api = Launch::api(&app, FAST).env("SLOW_QUERY_MS", "200").start().await;
+    assert!(!api.log().contains("slow command"), "{}", api.log());
+    let slowly = |command: &str| doc! { "failCommands": [command], "blockConnection": true, "blockTimeMS": 300 };
+    // By the driver's events.
+    mongod.fail(0, slowly("find")).await;
+    let asked = app.client.get(format!("{}/orders", api.base)).bearer_auth(&user.token).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    // In a lane.
+    mongod.fail(0, slowly("insert")).await;
+    let create = app.client.post(format!("{}/orders/create", api.base)).bearer_auth(&user.token);
+    let create = create.header("content-type", "application/json").body(orders::order("c-1").to_string());
+    assert_eq!(create.send().await.unwrap().status(), 201);
+    mongod.heal().await;
+    let log = api.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("slow command")).collect();
+    let find = lines.iter().find(|line| line.contains("find") && line.contains("orders")).expect("of the list");
+    assert!(find.contains("userId") && find.contains("sort {_id}"), "{find}");
+    assert!(lines.iter().any(|line| line.contains("insert") && line.contains("orders")), "{log}");
+    assert!(lines.iter().all(|line| !line.contains(&user.user_id) && !line.contains("c-1")), "{log}");
+    app.run_jobs().await;
+    app.finish().await;
 }

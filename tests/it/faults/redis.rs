@@ -20,8 +20,9 @@ use waybill::platform::redis::Redis;
 use super::load::{Load, all_confirmed_once, p99};
 use crate::support::{TestApp, eventually, server, servers::RedisServer, unique, with_database};
 
-/// With a rate limit, so that every request asks Redis.
-const LIMITED: &[&str] = &["--rate-limit=on", "--rate-limit-per-second=100000", "--poll-ms=200"];
+/// With limits, which are settled in Redis.
+const LIMITED: &[&str] =
+    &["--rate-limit=on", "--rate-limit-user=1000000", "--rate-limit-address=1000000", "--poll-ms=200"];
 
 async fn app_over(redis: &RedisServer) -> TestApp {
     let app = TestApp::over(with_database(&server("MONGODB_URI"), &unique("waybill")), redis.url(), LIMITED).await;

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use super::{RateCard, RateCards, router, tests::card};
 use crate::platform::{
     clock::Clock,
-    http::{TrustedProxies, finish},
+    http::{Edge, finish},
     identity::{AccessToken, Gate, Revocations, Role, TokenKeys},
 };
 
@@ -89,8 +89,8 @@ async fn get(rates: RateCards, query: &str) -> (StatusCode, Value, Option<String
         AccessToken { user_id: "usr_1".into(), role: Role::Auditor, access_version: 0, tenant_id: None, only: None };
     let token = keys.issue(access, Clock::default().now_ms()).expect("signing works");
     let (routes, _) = router(rates).split_for_parts();
-    let gate = Gate { tokens: Arc::new(keys), revocations: Revocations::default(), api_keys: None, limiter: None };
-    let service = finish(routes.layer(Extension(gate)), TrustedProxies::default());
+    let gate = Gate { tokens: Arc::new(keys), revocations: Revocations::default(), api_keys: None, limits: None };
+    let service = finish(routes.layer(Extension(gate)), Edge::default());
     let request = Request::get(format!("/rates?{query}")).header(header::AUTHORIZATION, format!("Bearer {token}"));
     let response = service.oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer");
     let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
