@@ -135,8 +135,8 @@ async fn insert(db: &Database, collection: &str, documents: Vec<RawDocumentBuf>)
         return Ok(());
     }
     let hasty = WriteConcern::builder().w(Acknowledgment::Nodes(1)).journal(false).build();
-    let named = documents.iter().map(|document| (collection, &**document));
-    for (queue, entry) in journal().entries(&new_id("bat"), DateTime::now(), named) {
+    let written = documents.iter().map(|document| Written { collection, document, trace: None });
+    for (queue, entry) in journal().entries(&new_id("bat"), DateTime::now(), written) {
         db.collection::<RawDocumentBuf>(queue).insert_one(entry).write_concern(hasty.clone()).await?;
     }
     let records = db.collection::<RawDocumentBuf>(collection);
