@@ -25,7 +25,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use mongodb::Database;
 
 use crate::{
-    config::{AuditKeys, Config, Secrets, Switch},
+    config::{AuditKeys, Config, Requirement, Secrets, Switch},
     modules::{
         alerts::AlertWatch,
         audit::{
@@ -217,8 +217,19 @@ impl App {
         let users =
             Users::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone(), secrets.mail.is_some());
         let limits = auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() };
-        let keys =
-            KeyRing::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone(), limiter.clone(), limits);
+        let second_factor = auth::SecondFactor {
+            sealing: Arc::clone(&secrets.sealing),
+            required_of_staff: config.staff_totp == Requirement::Required,
+        };
+        let keys = KeyRing::new(auth::KeyRingParts {
+            db: db.clone(),
+            lane: api_lane.clone(),
+            clock: clock.clone(),
+            revocations: revocations.clone(),
+            limiter: limiter.clone(),
+            limits,
+            second_factor: second_factor.clone(),
+        });
         let link_keys = auth::LinkKeys::derive(&secrets.jwt, secrets.jwt_previous.as_ref());
         let auth = Arc::new(AuthService::new(auth::AuthParts {
             db: db.clone(),
@@ -233,6 +244,7 @@ impl App {
             revocations: revocations.clone(),
             limits,
             password_cost: config.password_cost,
+            second_factor,
         }));
         let jwt = (&secrets.jwt, secrets.jwt_previous.as_ref());
         let browser_sessions =

@@ -222,6 +222,8 @@ pub enum UserCommand {
     EndSessions(UserArgs),
     /// Give a user a random password, which is printed, and end every session.
     ResetPassword(UserArgs),
+    /// Take away a user's second factor; every session ends.
+    ResetTotp(UserArgs),
     /// List a user's API keys, newest first, a JSON line each.
     ApiKeys(UserArgs),
     /// Revoke an API key of a user.
@@ -245,6 +247,15 @@ pub struct Stores {
     /// Stands before every key and channel in Redis.
     #[arg(long, env = "REDIS_PREFIX", default_value = "waybill")]
     pub redis_prefix: String,
+}
+
+/// Whether somebody has to have something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Requirement {
+    /// Who wants.
+    Optional,
+    /// Everybody.
+    Required,
 }
 
 /// A switch that reads better than true and false.
@@ -292,6 +303,10 @@ pub struct Config {
     /// What a password's hash costs.
     #[arg(skip)]
     pub password_cost: PasswordCost,
+    /// Whether staff (finance, auditors, administrators, managers) has to have a second factor: optional or required. Then who has
+    /// none signs in only to begin with one, and API keys of theirs open nothing.
+    #[arg(long, env = "STAFF_TOTP", value_enum, default_value_t = Requirement::Optional)]
+    pub staff_totp: Requirement,
     /// Seals documents and account numbers at rest; 64 hex digits.
     #[arg(long, env = "SEALING_KEY", hide_env_values = true)]
     pub sealing_key: Option<SecretString>,

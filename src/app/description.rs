@@ -221,49 +221,55 @@ fn links_of(operation_id: &str) -> impl Iterator<Item = (&'static str, &'static 
     })
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let all = [
+        ("GET", &mut item.get),
+        ("PUT", &mut item.put),
+        ("POST", &mut item.post),
+        ("PATCH", &mut item.patch),
+        ("DELETE", &mut item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
 }
 
 /// Adds what holds for every operation: answers that follow from what it is, and what can be done with an answer.
 pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
     for (route, item) in &mut openapi.paths.paths {
-        for (method, operation) in [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)]
-            .into_iter()
-            .chain([("PATCH", &mut item.patch), ("DELETE", &mut item.delete)])
-        {
-            if let (Some(scope), Some(operation)) = (Scope::of_route(method, route), operation) {
-                let by_key = SecurityRequirement::new("api_key", [scope.as_str()]);
-                operation.security.get_or_insert_default().push(by_key);
-            }
-        }
-    }
-    for operation in openapi.paths.paths.values_mut().flat_map(operations) {
-        let is_page = is_page(operation);
-        for common in &COMMON {
-            if (common.comes)(operation) {
-                let answer = || {
-                    if is_page { RefOr::T(common.answer()) } else { RefOr::Ref(Ref::from_response_name(common.name)) }
-                };
-                operation.responses.responses.entry(common.status.to_owned()).or_insert_with(answer);
-            }
-        }
-        for (status, answer) in &mut operation.responses.responses {
-            // Who opens a page sees one, whatever becomes of it.
-            if let (true, true, RefOr::T(answer)) = (is_page, status.starts_with(['4', '5']), answer) {
-                let page = ObjectBuilder::new().schema_type(Type::String).build();
-                answer.content.insert("text/html".into(), RefOr::T(Content::new(Some(page))));
-            }
-        }
-        let operation_id = operation.operation_id.clone().unwrap_or_default();
-        for (status, name, link) in links_of(&operation_id) {
-            if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
-                response.links.insert(name.to_owned(), RefOr::T(link));
-            }
+        for (method, operation) in operations(item) {
+            complete_operation(method, route, operation);
         }
     }
     let components = openapi.components.get_or_insert_with(Default::default);
     components.responses.extend(COMMON.iter().map(|common| (common.name.to_owned(), RefOr::T(common.answer()))));
+}
+
+fn complete_operation(method: &str, route: &str, operation: &mut Operation) {
+    if let Some(scope) = Scope::of_route(method, route) {
+        let by_key = SecurityRequirement::new("api_key", [scope.as_str()]);
+        operation.security.get_or_insert_default().push(by_key);
+    }
+    let is_page = is_page(operation);
+    for common in &COMMON {
+        if (common.comes)(operation) {
+            let answer = || {
+                if is_page { RefOr::T(common.answer()) } else { RefOr::Ref(Ref::from_response_name(common.name)) }
+            };
+            operation.responses.responses.entry(common.status.to_owned()).or_insert_with(answer);
+        }
+    }
+    for (status, answer) in &mut operation.responses.responses {
+        // Who opens a page sees one, whatever becomes of it.
+        if let (true, true, RefOr::T(answer)) = (is_page, status.starts_with(['4', '5']), answer) {
+            let page = ObjectBuilder::new().schema_type(Type::String).build();
+            answer.content.insert("text/html".into(), RefOr::T(Content::new(Some(page))));
+        }
+    }
+    let operation_id = operation.operation_id.clone().unwrap_or_default();
+    for (status, name, link) in links_of(&operation_id) {
+        if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+            response.links.insert(name.to_owned(), RefOr::T(link));
+        }
+    }
 }
 
 fn is_page(operation: &Operation) -> bool {

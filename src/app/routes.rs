@@ -121,6 +121,7 @@ impl App {
             .merge(auth::mail_router(Arc::clone(&self.auth)))
             .merge(auth::users_router(self.users.clone()))
             .merge(auth::api_keys_router(self.keys.clone()))
+            .merge(auth::totp_router(Arc::clone(&self.auth)))
             .merge(orders::router(self.orders.clone()))
             .merge(orders::comment_router(self.api_lane.clone()))
             .merge(orders::attention_router(self.api_lane.clone()))

@@ -9,7 +9,7 @@ use crate::{
     config::RotateArgs,
     modules::{
         audit::{AuditEvent, AuditOutcome, AuditStore, seals},
-        kyc, orders,
+        auth, kyc, orders,
         providers::accounts,
         webhooks,
     },
@@ -33,6 +33,7 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
         None => {}
     });
     let rotated = async {
+        auth::rotate(&mut rotation).await?;
         kyc::rotate(&mut rotation).await?;
         orders::rotate(&mut rotation).await?;
         accounts::rotate(&mut rotation).await?;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use mongodb::Database;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     app,
@@ -11,8 +11,8 @@ use crate::{
     modules::{
         audit::{self, AuditStore, Refusals},
         auth::{
-            AuthError, AuthParts, AuthService, By, DeviceKeys, KeyRing, Limits, LinkKeys, PasswordCost, RefreshKeys,
-            User, UserFilter, Users,
+            AuthError, AuthParts, AuthService, By, DeviceKeys, KeyRing, KeyRingParts, Limits, LinkKeys, PasswordCost,
+            RefreshKeys, SecondFactor, User, UserFilter, Users,
         },
         kyc,
         wallet::{WalletService, WalletStore},
@@ -25,6 +25,7 @@ use crate::{
         mongo,
         rate_limit::RateLimiter,
         redis::Redis,
+        sealing::SealingKeys,
         text::holds_identity_number,
     },
 };
@@ -52,6 +53,12 @@ pub(super) async fn run(command: UserCommand) -> Result<(), String> {
             let password = password.map_err(in_words)?;
             let password = password.expose_secret();
             println!("{}", serde_json::json!({ "userId": user.id, "temporaryPassword": password }));
+            Ok(())
+        }
+        UserCommand::ResetTotp(args) => {
+            let (users, user) = find(&args).await?;
+            users.reset_totp(By::CommandLine("user reset-totp"), &user.id).await.map_err(in_words)?;
+            println!("{}", serde_json::json!({ "userId": user.id, "totp": "reset" }));
             Ok(())
         }
         UserCommand::ApiKeys(args) => list_keys(&args).await,
@@ -96,7 +103,22 @@ async fn key_ring(stores: &Stores) -> Result<KeyRing, String> {
     let (db, clock, lane) = open(stores).await?;
     let redis = Redis::new(&stores.redis_url, &stores.redis_prefix)
         .map_err(|error| format!("REDIS_URL can't be used: {error}"))?;
-    Ok(KeyRing::new(db, lane, clock, Revocations::default(), RateLimiter::new(redis), Limits::default()))
+    let parts = KeyRingParts {
+        db,
+        lane,
+        clock,
+        revocations: Revocations::default(),
+        limiter: RateLimiter::new(redis),
+        limits: Limits::default(),
+        second_factor: nothing_sealed()?,
+    };
+    Ok(KeyRing::new(parts))
+}
+
+/// Nothing is sealed and nobody signs in here: any key will do.
+fn nothing_sealed() -> Result<SecondFactor, String> {
+    let any = SecretString::from(hex::encode(rand::random::<[u8; 32]>()));
+    Ok(SecondFactor { sealing: Arc::new(SealingKeys::new(&any, None)?), required_of_staff: false })
 }
 
 async fn list_keys(args: &UserArgs) -> Result<(), String> {
@@ -169,6 +191,7 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
         revocations: Revocations::default(),
         limits: Limits::default(),
         password_cost: PasswordCost::default(),
+        second_factor: nothing_sealed()?,
     });
     let local_part = args.email.split('@').next().filter(|name| !holds_identity_number(name));
     let name = args.name.clone().unwrap_or_else(|| local_part.unwrap_or(args.role.as_str()).to_owned());

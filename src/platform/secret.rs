@@ -46,6 +46,13 @@ pub fn derive_key(secret: &SecretString, purpose: &str) -> [u8; 32] {
     hmac_sha256(secret.expose_secret().as_bytes(), purpose.as_bytes())
 }
 
+/// So many random letters and digits, five bits each, as people can read them out: no I, L, O and U.
+#[must_use]
+pub fn random_letters(count: usize) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    (0..count).map(|_| char::from(ALPHABET[usize::from(rand::random::<u8>() % 32)])).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,6 +96,7 @@ mod topups;
 mod topups_callbacks;
 mod topups_faults;
 mod traces;
+mod totp;
 mod users;
 mod webhooks;
 mod xapi;

@@ -111,7 +111,7 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("post", "/auth/register") => {
             json!({ "email": "new#@example.com", "password": PASSWORD, "name": "New", "role": "customer" })
         }
-        ("post", "/auth/login") => json!({ "email": merchant.email, "password": PASSWORD }),
+        ("post", "/auth/login") => json!({ "email": merchant.email, "password": PASSWORD, "otp": "081804" }),
         ("post", "/auth/refresh" | "/auth/logout") => json!({ "refreshToken": "x".repeat(43) }),
         // Not the right one: whoever changes the password is signed out.
         ("post", "/auth/password") => {
@@ -121,6 +121,10 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("post", "/auth/password/reset") => json!({ "token": "x".repeat(98), "password": "another horse battery" }),
         ("post", "/auth/email/verify") => json!({ "token": "x".repeat(98) }),
         ("put", "/auth/me/mail") => json!({ "orders": true, "reports": false }),
+        // Not the right one: a second factor signs out, and would be asked for from then on.
+        ("post", "/auth/totp") => json!({ "currentPassword": "not this one" }),
+        ("post", "/auth/totp/confirm") => json!({ "code": "081804" }),
+        ("delete", "/auth/totp") => json!({ "currentPassword": "not this one", "code": "081804" }),
         ("post", "/auth/api-keys") => {
             json!({ "name": "Server", "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z" })
         }

@@ -18,6 +18,7 @@ const MATRIX: &[(&str, Option<&[Role]>)] = &[
     ("/auth/logout", None),
     ("/auth/me", Some(ALL)),
     ("/auth/api-keys", Some(ALL)),
+    ("/auth/totp", Some(ALL)),
     ("/auth/password", Some(ALL)),
     ("/auth/password/forgot", None),
     ("/auth/password/reset", None),

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Taken as they are, whatever is in them.
-const VERBATIM: &[&str] = &["username", "password", "currentPassword", "newPassword", "refreshToken", "token"];
+const VERBATIM: &[&str] =
+    &["username", "password", "currentPassword", "newPassword", "refreshToken", "token", "otp", "code"];
 
 /// A route that takes JSON, who may use it, and what it takes.
 struct Route {

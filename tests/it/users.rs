@@ -249,6 +249,7 @@ fn staff_writes(
         to("patch", "/users/{userId}", user_id, json!({ "disabled": true })),
         to("post", "/users/{userId}/end-sessions", user_id, none.clone()),
         to("post", "/users/{userId}/reset-password", user_id, none.clone()),
+        to("delete", "/users/{userId}/totp", user_id, none.clone()),
         to("delete", "/users/{userId}/api-keys/{keyId}", user_id, none),
     ]
 }

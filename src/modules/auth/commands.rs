@@ -5,7 +5,8 @@ use bson::{Document, doc};
 use super::{
     model::User,
     session::Session,
-    store::{SESSIONS, USERS, user_key},
+    store::{SESSIONS, TOTP, USERS, user_key},
+    totp::{Proof, Totp},
     trail,
 };
 use crate::{
@@ -135,7 +136,7 @@ impl Command for ChangePassword {
 }
 
 /// Makes what the user came in by void, and records why; `states`: what of the user was changed, before and after.
-fn end_access(
+pub(super) fn end_access(
     view: &mut View,
     user: &mut User,
     action: &str,
@@ -174,6 +175,8 @@ pub(super) enum UserChange {
         hash: String,
         send_link: bool,
     },
+    /// No second factor is asked for any more.
+    ResetTotp,
     /// It belongs to this tenant from now on.
     Join {
         tenant_id: String,
@@ -210,7 +213,8 @@ impl Command for ChangeUser {
     type Reply = Result<(User, bool), NotChanged>;
 
     fn reads(&self) -> Vec<Key> {
-        vec![user_key(&self.user_id)]
+        let totp = matches!(self.change, UserChange::ResetTotp).then(|| Key::id(TOTP, &*self.user_id));
+        [user_key(&self.user_id)].into_iter().chain(totp).collect()
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
@@ -231,6 +235,14 @@ impl Command for ChangeUser {
                     tell(view, &mut user, "PasswordChanged", actor, first, doc! { "by": "admin" });
                 }
                 view.update(&user);
+            }
+            UserChange::ResetTotp => {
+                if view.contains(&Key::id(TOTP, user_id)) {
+                    view.remove(TOTP, user_id);
+                }
+                if user.totp_since.take().is_some() {
+                    end_access(view, &mut user, "user.totp_reset", actor, first, None);
+                }
             }
             UserChange::Join { tenant_id } => match &user.tenant_id {
                 Some(own) if own == tenant_id => {}
@@ -310,26 +322,40 @@ impl Command for Rename {
     }
 }
 
-/// Stores a new session.
+/// Stores a new session; false, and nothing, where the second factor that was shown for it is spent.
 pub(super) struct OpenSession {
     pub(super) session: Session,
     pub(super) actor: Actor,
+    /// Of which secret, and what was shown; none where none is asked for.
+    pub(super) second_factor: Option<(String, Proof)>,
 }
 
 impl Command for OpenSession {
-    type Reply = ();
+    type Reply = bool;
 
     fn reads(&self) -> Vec<Key> {
-        vec![Key::id(SESSIONS, &*self.session.id)]
+        let totp = self.second_factor.as_ref().map(|_| Key::id(TOTP, &*self.session.user_id));
+        [Key::id(SESSIONS, &*self.session.id)].into_iter().chain(totp).collect()
     }
 
-    fn decide(&self, view: &mut View) {
-        let Self { session, actor } = self;
-        if !view.contains(&Key::id(SESSIONS, &*session.id)) {
-            view.insert(session);
-            let event = trail::of_session("session.opened", session, actor.clone(), view.now());
-            record_event(view, &event.with_id(sibling_id("aud", &session.id)));
+    fn decide(&self, view: &mut View) -> bool {
+        let Self { session, actor, second_factor } = self;
+        if view.contains(&Key::id(SESSIONS, &*session.id)) {
+            return true;
         }
+        let mut event = trail::of_session("session.opened", session, actor.clone(), view.now());
+        if let Some((secret_id, proof)) = second_factor {
+            let Some(mut totp) = view.by_id::<Totp>(&session.user_id) else { return false };
+            if !totp.spend(secret_id, proof) {
+                return false;
+            }
+            view.update(&totp);
+            let left = totp.recovery_codes_left();
+            event = event.after(doc! { "secondFactor": proof.as_str(), "recoveryCodesLeft": left });
+        }
+        view.insert(session);
+        record_event(view, &event.with_id(sibling_id("aud", &session.id)));
+        true
     }
 }
 

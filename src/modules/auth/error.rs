@@ -26,6 +26,27 @@ pub enum AuthError {
     /// The current password, given to change it, is not the user's.
     #[error("wrong current password")]
     WrongPassword,
+    /// The password was right, and a code of the authenticator is asked for too.
+    #[error("a second factor is asked for")]
+    OtpRequired,
+    /// The password was right, and the code that came with it is wrong or spent.
+    #[error("wrong code")]
+    WrongOtp,
+    /// A code, given to begin or end with the second factor, is wrong or spent.
+    #[error("wrong code")]
+    WrongCode,
+    /// The second factor is asked for already.
+    #[error("the second factor is on")]
+    TotpOn,
+    /// No second factor is asked for.
+    #[error("the second factor is off")]
+    TotpOff,
+    /// There is no secret to confirm, or it is too old.
+    #[error("no second factor was begun")]
+    TotpNotBegun,
+    /// Staff has to have a second factor here, and the key's user has none.
+    #[error("the user has no second factor")]
+    TotpRequired,
     /// The user exists and may not come in.
     #[error("the account is disabled")]
     Disabled,
@@ -125,6 +146,38 @@ impl From<AuthError> for AppError {
                 wrong.fields = vec![FieldError::new("currentPassword", "wrong", "is not the current password")];
                 wrong
             }
+            AuthError::OtpRequired => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.otp_required",
+                "The password is right; send `otp` too: the authenticator's code, or a recovery code.",
+            ),
+            AuthError::WrongOtp => Self::new(
+                ErrorKind::Unauthenticated,
+                "auth.wrong_otp",
+                "The code is wrong or was used before; wait for the authenticator's next one.",
+            ),
+            AuthError::WrongCode => {
+                let detail = "The code is wrong or was used before; wait for the authenticator's next one.";
+                let mut wrong = Self::new(ErrorKind::Invalid, "auth.wrong_code", detail);
+                wrong.fields = vec![FieldError::new("code", "wrong", "is wrong or was used before")];
+                wrong
+            }
+            AuthError::TotpOn => Self::new(
+                ErrorKind::Conflict,
+                "auth.totp_on",
+                "A second factor is asked for already; remove it before you begin with another one.",
+            ),
+            AuthError::TotpOff => Self::new(ErrorKind::Conflict, "auth.totp_off", "No second factor is asked for."),
+            AuthError::TotpNotBegun => Self::new(
+                ErrorKind::Conflict,
+                "auth.totp_not_begun",
+                "There is no secret to confirm, or it is more than an hour old; begin again with POST /auth/totp.",
+            ),
+            AuthError::TotpRequired => Self::new(
+                ErrorKind::Forbidden,
+                "auth.totp_required",
+                "Whoever works here has to have a second factor: sign in, and begin with POST /auth/totp.",
+            ),
             AuthError::Disabled => Revoked::Disabled.into(),
             AuthError::UserGone => Self::new(
                 ErrorKind::Unauthenticated,
@@ -225,6 +278,13 @@ mod tests {
             (AuthError::EmailTaken, ErrorKind::Conflict, "auth.email_taken"),
             (AuthError::InvalidCredentials, ErrorKind::Unauthenticated, "auth.invalid_credentials"),
             (AuthError::WrongPassword, ErrorKind::Invalid, "auth.wrong_password"),
+            (AuthError::OtpRequired, ErrorKind::Unauthenticated, "auth.otp_required"),
+            (AuthError::WrongOtp, ErrorKind::Unauthenticated, "auth.wrong_otp"),
+            (AuthError::WrongCode, ErrorKind::Invalid, "auth.wrong_code"),
+            (AuthError::TotpOn, ErrorKind::Conflict, "auth.totp_on"),
+            (AuthError::TotpOff, ErrorKind::Conflict, "auth.totp_off"),
+            (AuthError::TotpNotBegun, ErrorKind::Conflict, "auth.totp_not_begun"),
+            (AuthError::TotpRequired, ErrorKind::Forbidden, "auth.totp_required"),
             (AuthError::Disabled, ErrorKind::Forbidden, "auth.account_disabled"),
             (AuthError::UserGone, ErrorKind::Unauthenticated, "auth.invalid_token"),
             (AuthError::NoUser, ErrorKind::NotFound, "users.not_found"),

@@ -15,7 +15,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::Validate;
 
 use super::{
-    model::{User, check_email, check_name, check_new_password, check_presented_password, check_presented_token},
+    model::{
+        User, check_email, check_name, check_new_password, check_otp, check_presented_password, check_presented_token,
+    },
     service::{AuthService, Tokens},
 };
 use crate::platform::{
@@ -108,6 +110,10 @@ struct LoginRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
     password: Secret,
+    /// What the authenticator shows, or a recovery code; only where `auth.otp_required` asks for it.
+    #[validate(custom(function = "check_otp"))]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, example = "081804")]
+    otp: Option<Secret>,
 }
 
 /// A refresh token to exchange.
@@ -163,6 +169,9 @@ struct TokenResponse {
     token_type: &'static str,
     /// Seconds until the access token expires.
     expires_in: u64,
+    /// Null, or the only routes that the access token opens, by what their paths begin with: `/auth/totp` where you have to have a
+    /// second factor, and have none yet.
+    only: Option<&'static str>,
 }
 
 /// The signed-in user.
@@ -176,6 +185,8 @@ struct MeResponse {
     role: Role,
     /// When the user showed to read what is sent to the address (`/auth/email/verify`); null where it has not.
     email_verified_at: Option<Rfc3339Time>,
+    /// Since when signing in asks for a code (`/auth/totp`); null where it doesn't.
+    totp_since: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
 }
 
@@ -205,7 +216,7 @@ async fn register(
 /// the user out.
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = LoginRequest, responses(
     (status = 200, description = "Signed in.", body = TokenResponse),
-    (status = 401, description = "`auth.invalid_credentials`", body = Problem, content_type = "application/problem+json"),
+    (status = 401, description = "`auth.invalid_credentials`; after the right password `auth.otp_required` or `auth.wrong_otp`", body = Problem, content_type = "application/problem+json"),
     (status = 403, description = "`auth.account_disabled`", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
     (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
@@ -218,7 +229,8 @@ async fn login(
     _: NoQuery,
     ApiJson(request): Body<LoginRequest>,
 ) -> Result<Response, AppError> {
-    answer(&auth.login(&request.email, &request.password, &headers, &caller).await?)
+    let otp = request.otp.as_deref();
+    answer(&auth.login(&request.email, &request.password, otp, &headers, &caller).await?)
 }
 
 /// Exchange a refresh token
@@ -308,6 +320,7 @@ impl From<User> for MeResponse {
             name: user.name,
             role: user.role,
             email_verified_at: user.email_verified_at.map(Rfc3339Time),
+            totp_since: user.totp_since.map(Rfc3339Time),
             created_at: Rfc3339Time(user.created_at),
         }
     }
@@ -321,6 +334,7 @@ fn answer(tokens: &Tokens) -> Result<Response, AppError> {
         refresh_token: tokens.refresh.expose_secret().to_owned(),
         token_type: "Bearer",
         expires_in: ACCESS_TOKEN_TTL.as_secs(),
+        only: tokens.only,
     };
     let mut response = ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response();
     if let Some(cookie) = &tokens.device_cookie {

@@ -29,7 +29,11 @@
 //!   there, enabled and in the role in which it was made; it outlives a change of the password. Each process remembers good keys
 //!   for a minute, and forgets one as fast as it learns of ended access.
 //!
-//! Collections: `users`, `sessions`, `api_keys`. No jobs. Events: `UserCreated`, `PasswordResetRequested`, `PasswordChanged`,
+//! - A second factor is asked for after the right password. Its secret is sealed, a code and a recovery code are good once, and
+//!   wrong ones have limits of their own. Where staff has to have one, who has none gets tokens that open `/auth/totp` alone.
+//!   Beginning and ending with one ends every session.
+//!
+//! Collections: `users`, `sessions`, `api_keys`, `totp`. No jobs. Events: `UserCreated`, `PasswordResetRequested`, `PasswordChanged`,
 //! `EmailVerificationRequested`; no address, link or password is in them.
 
 mod api_keys;
@@ -51,11 +55,12 @@ mod service;
 mod session;
 mod standing;
 mod store;
+mod totp;
 mod trail;
 mod users;
 mod users_http;
 
-pub use api_keys::{ApiKey, KeyRing, Scope, api_keys_router};
+pub use api_keys::{ApiKey, KeyRing, KeyRingParts, Scope, api_keys_router};
 pub use attempts::Limits;
 pub use browser::{BrowserSession, BrowserSessions};
 pub use device::DeviceKeys;
@@ -73,5 +78,6 @@ pub use store::{
     COLLECTIONS, UserFilter, find_user, find_user_by_email, indexes, user_exists, user_id_of, user_key,
     users_who_want_reports,
 };
+pub use totp::{SecondFactor, rotate, totp_router};
 pub use users::{By, Users};
 pub use users_http::users_router;

@@ -23,6 +23,8 @@ pub(super) const PASSWORD_CHARS_MIN: usize = 10;
 /// Passphrases fit; at four bytes each these are 512 bytes.
 pub(super) const PASSWORD_CHARS_MAX: usize = 128;
 const PASSWORD_BYTES_MAX: usize = 512;
+/// Recovery codes have 19 characters.
+const OTP_BYTES_MAX: usize = 64;
 /// Ours have 70 characters; longer strings are not worth a look.
 const REFRESH_TOKEN_BYTES_MAX: usize = 512;
 
@@ -63,6 +65,9 @@ pub struct User {
     /// How many events there are about the user.
     #[serde(default)]
     pub events: i64,
+    /// Since when a second factor is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp_since: Option<DateTime>,
     /// How many API keys the user has that are not revoked.
     #[serde(default)]
     pub api_keys: i32,
@@ -112,6 +117,7 @@ impl User {
             email_verified_at: None,
             mail: MailTopics::default(),
             events: 1,
+            totp_since: None,
             api_keys: 0,
             created_at: at,
             updated_at: at,
@@ -165,6 +171,11 @@ pub(super) fn check_new_password(password: &SecretString) -> Result<(), Validati
 /// nobody's business.
 pub(super) fn check_presented_password(password: &SecretString) -> Result<(), ValidationError> {
     check_bytes(password, PASSWORD_BYTES_MAX)
+}
+
+/// A code of an authenticator, or a recovery code, that somebody claims to have.
+pub(super) fn check_otp(code: &SecretString) -> Result<(), ValidationError> {
+    check_bytes(code, OTP_BYTES_MAX)
 }
 
 /// A refresh token that somebody claims to have.

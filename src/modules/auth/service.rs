@@ -18,6 +18,7 @@ use super::{
     password::{PasswordCost, Passwords, Purpose, Turn},
     session::{RefreshKeys, Session, Verdict, judge},
     store::Store,
+    totp::{Proof, SecondFactor},
     trail,
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
-        identity::{Actor, Caller, CurrentUser, Revocations, Role, TokenKeys, bearer_token},
+        identity::{AccessToken, Actor, Caller, CurrentUser, Revocations, Role, TokenKeys, bearer_token},
         ids::new_id,
         rate_limit::RateLimiter,
         text::{normal, normal_email},
@@ -35,6 +36,9 @@ use crate::{
 /// A refresh looks and writes once when alone. Others who refresh the same token at the same time do so first, and cost a look
 /// at most each time.
 const REFRESH_LOOKS_MAX: usize = 8;
+
+/// All that staff without a second factor can do where it has to have one.
+const TOTP_ROUTES: &str = "/auth/totp";
 
 /// Resets that are looked into at once, after their answer.
 const RESETS_MAX: usize = 64;
@@ -48,6 +52,8 @@ pub struct Tokens {
     pub access: SecretString,
     /// Good once, for the next pair.
     pub refresh: SecretString,
+    /// The only routes that the access token opens; none where it opens what the role may do.
+    pub only: Option<&'static str>,
     /// `Set-Cookie` for a device on which the user has not signed in before.
     pub device_cookie: Option<String>,
 }
@@ -79,6 +85,8 @@ pub struct AuthParts {
     pub limits: Limits,
     /// What a password's hash costs.
     pub password_cost: PasswordCost,
+    /// Second factors.
+    pub second_factor: SecondFactor,
 }
 
 /// Users, passwords and sessions.
@@ -86,7 +94,7 @@ pub struct AuthParts {
 pub struct AuthService {
     pub(super) store: Store,
     pub(super) lane: Lane,
-    refusals: Refusals,
+    pub(super) refusals: Refusals,
     pub(super) clock: Clock,
     tokens: Arc<TokenKeys>,
     pub(super) attempts: Attempts,
@@ -97,6 +105,7 @@ pub struct AuthService {
     /// Room for resets that somebody has asked for and was answered about.
     pub(super) resets: Arc<Semaphore>,
     revocations: Revocations,
+    pub(super) second_factor: SecondFactor,
 }
 
 impl AuthService {
@@ -116,6 +125,7 @@ impl AuthService {
             link_keys: parts.link_keys,
             resets: Arc::new(Semaphore::new(RESETS_MAX)),
             revocations: parts.revocations,
+            second_factor: parts.second_factor,
         }
     }
 
@@ -135,7 +145,7 @@ impl AuthService {
         self.attempts.take_registration(caller.address).await?;
         let by_itself = |user_id: &str| caller.user(user_id, Some(role));
         let user = self.add_user(email, password, name, role, by_itself).await?;
-        let tokens = self.open_session(&user, caller).await?;
+        let tokens = self.open_session(&user, None, caller).await?;
         Ok(Tokens { device_cookie: Some(self.device_keys.cookie(&user.id)), ..tokens })
     }
 
@@ -162,20 +172,21 @@ impl AuthService {
         Ok((user, access))
     }
 
-    /// Lets somebody in who knows the password. What the request presents besides (a device cookie, an access token) says whether
+    /// Lets somebody in who knows the password, and has the second factor where there is one. What the request presents besides (a device cookie, an access token) says whether
     /// it counts with strangers' attempts.
     ///
     /// # Errors
-    /// [`AuthError::InvalidCredentials`], [`AuthError::Disabled`] (to who knows the password),
-    /// [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
+    /// [`AuthError::InvalidCredentials`]; to who knows the password [`AuthError::Disabled`], [`AuthError::OtpRequired`],
+    /// [`AuthError::WrongOtp`]; [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
     pub async fn login(
         &self,
         email: &str,
         password: &SecretString,
+        otp: Option<&SecretString>,
         headers: &HeaderMap,
         caller: &Caller,
     ) -> Result<Tokens, AuthError> {
-        let outcome = self.try_login(email, password, headers, caller).await;
+        let outcome = self.try_login(email, password, otp, headers, caller).await;
         metrics::counter!("waybill_logins_total", "result" => login_label(&outcome)).increment(1);
         outcome
     }
@@ -252,16 +263,24 @@ impl AuthService {
     ) -> Result<(), AuthError> {
         let user = self.active_user(&asking.user_id).await?;
         let actor = Actor::from(asking);
-        // Strangers' guesses are not the user's.
-        let counters = self.attempts.counters(Guesser::Known(&user.id));
-        let (turn, matches) = self.verify(Some(&user), current, &counters, &actor).await?;
-        if !matches {
-            return Err(AuthError::WrongPassword);
-        }
+        let turn = self.check_password(&user, current, &actor).await?;
         let (turn, hash) = turn.hash_new(new, "newPassword", (&user.email, &user.name)).await?;
         drop(turn);
         let changed = self.store_password(&user, Shown::Password, hash, actor).await?;
         changed.ok_or(AuthError::WrongPassword).map(drop)
+    }
+
+    /// Goes on where whoever has signed in knows the password.
+    pub(super) async fn check_password(
+        &self,
+        user: &User,
+        password: &SecretString,
+        actor: &Actor,
+    ) -> Result<Turn, AuthError> {
+        // Strangers' guesses are not the user's.
+        let counters = self.attempts.counters(Guesser::Known(&user.id));
+        let (turn, matches) = self.verify(Some(user), password, &counters, actor).await?;
+        if matches { Ok(turn) } else { Err(AuthError::WrongPassword) }
     }
 
     /// Stores a new password and ends every session; none where somebody else was faster.
@@ -282,14 +301,18 @@ impl AuthService {
         };
         let Some(user) = self.lane.submit(change).await? else { return Ok(None) };
         tracing::info!(user.id = user.id, "password changed");
+        self.ended(&user).await;
+        Ok(Some(user))
+    }
+
+    /// Has it known that the user's access was ended. The change has made the sessions void; this only says so in each of them:
+    /// failing here would make the client try again with what is no longer good.
+    pub(super) async fn ended(&self, user: &User) {
         let now = self.clock.now();
         self.revocations.note(&user.id, user.access_version, now.timestamp_millis());
-        // The change has made the sessions void; this only says so in each of them. Failing here would make the
-        // client try again with a password that is no longer the current one.
         if let Err(error) = self.store.end_sessions(&user.id, now).await {
-            tracing::warn!(user.id = user.id, %error, "sessions of an older password were not marked as ended");
+            tracing::warn!(user.id = user.id, %error, "void sessions were not marked as ended");
         }
-        Ok(Some(user))
     }
 
     /// The user behind an access token.
@@ -347,6 +370,7 @@ impl AuthService {
             email_verified_at: None,
             mail: MailTopics::default(),
             events: 0,
+            totp_since: None,
             api_keys: 0,
             created_at: now,
             updated_at: now,
@@ -363,6 +387,7 @@ impl AuthService {
         &self,
         email: &str,
         password: &SecretString,
+        otp: Option<&SecretString>,
         headers: &HeaderMap,
         caller: &Caller,
     ) -> Result<Tokens, AuthError> {
@@ -381,7 +406,14 @@ impl AuthService {
             let (_, hash) = turn.hash(password).await?;
             self.store.rehash(&user, &hash, self.clock.now()).await?;
         }
-        let tokens = self.open_session(&user, caller).await?;
+        let second_factor = match (user.totp_since, otp) {
+            (None, _) => None,
+            (Some(_), None) => return Err(AuthError::OtpRequired),
+            (Some(_), Some(otp)) => {
+                Some(self.prove(&user, otp, device.as_deref(), &actor).await?.ok_or(AuthError::WrongOtp)?)
+            }
+        };
+        let tokens = self.open_session(&user, second_factor, caller).await?;
         Ok(Tokens { device_cookie: device.is_none().then(|| self.device_keys.cookie(&user.id)), ..tokens })
     }
 
@@ -435,18 +467,27 @@ impl AuthService {
         Err(AuthError::RefreshReused)
     }
 
-    async fn open_session(&self, user: &User, caller: &Caller) -> Result<Tokens, AuthError> {
+    async fn open_session(
+        &self,
+        user: &User,
+        second_factor: Option<(String, Proof)>,
+        caller: &Caller,
+    ) -> Result<Tokens, AuthError> {
         let session = Session::new(new_id("ses"), user, self.refresh_keys.current_id(), self.clock.now());
-        tracing::info!(user.id = user.id, session.id = session.id, "signed in");
         let actor = caller.user(&user.id, Some(user.role));
-        self.lane.submit(OpenSession { session: session.clone(), actor }).await?;
+        if !self.lane.submit(OpenSession { session: session.clone(), actor, second_factor }).await? {
+            return Err(AuthError::WrongOtp);
+        }
+        tracing::info!(user.id = user.id, session.id = session.id, "signed in");
         self.pair(user, &session)
     }
 
     fn pair(&self, user: &User, session: &Session) -> Result<Tokens, AuthError> {
-        let access = self.tokens.issue(user.access_token(), self.clock.now_ms())?;
+        let only = self.second_factor.is_missing(user).then_some(TOTP_ROUTES);
+        let access = AccessToken { only: only.map(str::to_owned), ..user.access_token() };
+        let access = self.tokens.issue(access, self.clock.now_ms())?;
         let refresh = self.refresh_keys.token(session).ok_or(AuthError::InvalidRefresh)?;
-        Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh, device_cookie: None })
+        Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh, only, device_cookie: None })
     }
 
     pub(super) async fn active_user(&self, user_id: &str) -> Result<User, AuthError> {
@@ -460,6 +501,8 @@ const fn login_label(outcome: &Result<Tokens, AuthError>) -> &'static str {
         Ok(_) => "ok",
         Err(AuthError::InvalidCredentials) => "wrong",
         Err(AuthError::Disabled) => "disabled",
+        Err(AuthError::OtpRequired) => "otp_required",
+        Err(AuthError::WrongOtp) => "wrong_otp",
         Err(AuthError::TooManyAttempts { .. }) => "limited",
         Err(AuthError::Busy) => "busy",
         Err(_) => "error",

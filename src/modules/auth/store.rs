@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::Deserialize;
 
-use super::{api_keys::ApiKey, model::User, session::Session};
+use super::{api_keys::ApiKey, model::User, session::Session, totp::Totp};
 use crate::platform::{
     batch::Key,
     identity::Role,
@@ -15,6 +15,7 @@ use crate::platform::{
 pub(super) const USERS: &str = "users";
 pub(super) const SESSIONS: &str = "sessions";
 pub(super) const API_KEYS: &str = "api_keys";
+pub(super) const TOTP: &str = "totp";
 
 /// The key of a user, for transactions that need to know that there is one.
 #[must_use]
@@ -80,7 +81,7 @@ fn with_email(email: &str) -> Document {
 const EPOCH: DateTime = DateTime::from_millis(0);
 
 /// The collections of this module.
-pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS, API_KEYS];
+pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS, API_KEYS, TOTP];
 
 /// Which users are listed.
 #[derive(Clone, Debug, Default)]
@@ -220,6 +221,10 @@ impl Store {
 
     pub(super) async fn find_key(&self, key_id: &str) -> Result<Option<ApiKey>> {
         self.api_keys().find_one(doc! { "_id": key_id }).max_time(READ_TIME_MAX).await
+    }
+
+    pub(super) async fn find_totp(&self, user_id: &str) -> Result<Option<Totp>> {
+        self.db.collection(TOTP).find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await
     }
 
     /// Keys of a user that are not revoked, newest first. There are few.

@@ -29,9 +29,18 @@ pub(super) fn of_key(action: &str, key: &ApiKey, actor: &Actor, at: DateTime) ->
 
 /// Somebody did not know the password of a user.
 pub(super) fn wrong_password(user: &User, actor: &Actor, at: DateTime) -> AuditEvent {
+    refused(user, actor, "wrong_password", at)
+}
+
+/// Somebody did not have the second factor of a user.
+pub(super) fn wrong_code(user: &User, actor: &Actor, at: DateTime) -> AuditEvent {
+    refused(user, actor, "wrong_code", at)
+}
+
+fn refused(user: &User, actor: &Actor, because: &str, at: DateTime) -> AuditEvent {
     AuditEvent::new(AuditOutcome::Denied, actor.clone(), "session.refused", ("user", &user.id), at)
         .of_user(user.id.clone())
-        .after(doc! { "because": "wrong_password" })
+        .after(doc! { "because": because })
 }
 
 /// A refresh token was presented that had been used, or had ended.

@@ -20,6 +20,7 @@ use crate::platform::{
     clock::Clock,
     identity::{ACCESS_TOKEN_TTL, Actor, CurrentUser, Revocations, Role},
     ids::new_id,
+    secret::random_letters,
     text::normal_email,
 };
 
@@ -131,6 +132,15 @@ impl Users {
         drop(turn);
         self.change(by, user_id, UserChange::ResetPassword { hash, send_link }).await?;
         Ok(password)
+    }
+
+    /// Takes away a user's second factor, for who has lost it with the recovery codes, and ends every session. Doing it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// As [`Users::update`].
+    pub async fn reset_totp(&self, by: By<'_>, user_id: &str) -> Result<User, AuthError> {
+        self.change(by, user_id, UserChange::ResetTotp).await
     }
 
     /// Has a user belong to a tenant, which is there; doing it again changes nothing.
@@ -246,11 +256,10 @@ fn before(at: DateTime, by: Duration) -> DateTime {
     DateTime::from_millis(at.timestamp_millis() - by.as_millis() as i64)
 }
 
-/// A hundred random bits, as people can read them out: no I, L, O and U.
+/// A hundred random bits, as people can read them out.
 fn random_password() -> SecretString {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let letters: [u8; 20] = std::array::from_fn(|_| ALPHABET[usize::from(rand::random::<u8>() % 32)]);
-    let groups: Vec<_> = letters.chunks(4).map(|group| String::from_utf8_lossy(group).into_owned()).collect();
+    let letters = random_letters(20);
+    let groups: Vec<_> = letters.as_bytes().chunks(4).map(String::from_utf8_lossy).collect();
     SecretString::from(groups.join("-"))
 }
 

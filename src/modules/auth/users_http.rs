@@ -30,6 +30,7 @@ pub fn users_router(users: Users) -> OpenApiRouter {
         .routes(routes!(get_user, update_user))
         .routes(routes!(end_sessions))
         .routes(routes!(reset_password))
+        .routes(routes!(reset_totp))
         .with_state(users)
 }
 
@@ -85,6 +86,8 @@ struct UserResponse {
     disabled_at: Option<Rfc3339Time>,
     /// When the user showed to read what is sent to the address; null where it was not asked to, or has not.
     email_verified_at: Option<Rfc3339Time>,
+    /// Since when signing in asks for a code; null where it doesn't.
+    totp_since: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
 }
@@ -132,6 +135,7 @@ impl From<User> for UserResponse {
             disabled: user.disabled_at.is_some(),
             disabled_at: user.disabled_at.map(Rfc3339Time),
             email_verified_at: user.email_verified_at.map(Rfc3339Time),
+            totp_since: user.totp_since.map(Rfc3339Time),
             created_at: Rfc3339Time(user.created_at),
             updated_at: Rfc3339Time(user.updated_at),
         }
@@ -230,4 +234,21 @@ async fn reset_password(
     let password = users.reset_password(By::User(&admin), &user_id, link_sent).await?;
     let temporary_password = (!link_sent).then(|| password.expose_secret().to_owned());
     Ok(Json(ResetPasswordResponse { user_id, temporary_password, link_sent }))
+}
+
+/// Takes away the second factor of a user who has lost it, with its recovery codes, and ends every session. Safe to repeat.
+#[utoipa::path(delete, path = "/users/{userId}/totp", tag = "users", security(("bearer" = [])),
+    params(("userId" = String, Path, description = "`usr_...`")), responses(
+    (status = 204, description = "The next sign-in asks for the password alone, until the user begins with another one."),
+    (status = 404, description = "No such user.", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "`users.own_account`", body = Problem, content_type = "application/problem+json"),
+))]
+async fn reset_totp(
+    State(users): State<Users>,
+    Admin(admin): Admin,
+    _: NoQuery,
+    ApiPath(user_id): ApiPath<String>,
+) -> Result<StatusCode, AppError> {
+    users.reset_totp(By::User(&admin), &user_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,11 +1,6 @@
 //! `/auth/api-keys`, and `/users/{userId}/api-keys` for administrators.
 
-use axum::{
-    Json,
-    extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -137,11 +132,11 @@ async fn create_api_key(
     user: CurrentUser,
     _: NoQuery,
     ApiJson(request): ApiJson<CreateApiKeyRequest, BODY_BYTES_MAX>,
-) -> Result<impl IntoResponse, AppError> {
+) -> Result<(StatusCode, Json<NewApiKeyResponse>), AppError> {
     let expires_at = request.expires_at.map(|at| at.0);
     let (key, described) = keys.make(&user, request.name, request.scopes, expires_at).await?;
     let body = NewApiKeyResponse { key: key.expose_secret().to_owned(), described: described.into() };
-    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)))
+    Ok((StatusCode::CREATED, Json(body)))
 }
 
 /// Your API keys. Not with an API key.

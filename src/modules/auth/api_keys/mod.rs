@@ -9,6 +9,6 @@ mod scopes;
 pub use http::api_keys_router;
 pub(super) use model::KEYS_MAX;
 pub use model::{ApiKey, KeyFault};
-pub use ring::KeyRing;
 pub(super) use ring::REVOKED;
+pub use ring::{KeyRing, KeyRingParts};
 pub use scopes::Scope;

@@ -12,6 +12,7 @@ use super::{super::model::User, scopes::Scope};
 use crate::platform::{
     clock::after,
     identity::{API_KEY_PREFIX, Role},
+    secret::random_letters,
 };
 
 /// Keys of one user that are not revoked.
@@ -27,8 +28,6 @@ const ID_CHARS: usize = 32;
 /// computes it. Without a key of the service's, changing the service's secrets leaves clients' keys alone.
 const SECRET_CHARS: usize = 52;
 const CHECK_CHARS: usize = 8;
-/// No I, L, O and U.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// A key; collection `api_keys`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -102,9 +101,7 @@ pub enum KeyFault {
 
 /// A new key as its owner gets it, with its id and what is stored of it.
 pub(super) fn new_key(id: &str) -> (SecretString, Binary) {
-    let secret: String =
-        (0..SECRET_CHARS).map(|_| char::from(ALPHABET[usize::from(rand::random::<u8>() % 32)])).collect();
-    let named = format!("{API_KEY_PREFIX}{}_{secret}", id.trim_start_matches(ID_PREFIX));
+    let named = format!("{API_KEY_PREFIX}{}_{}", id.trim_start_matches(ID_PREFIX), random_letters(SECRET_CHARS));
     let key = SecretString::from(format!("{named}{}", check(&named)));
     let hash = Binary { subtype: BinarySubtype::Generic, bytes: digest(key.expose_secret()).to_vec() };
     (key, hash)

@@ -22,6 +22,7 @@ use super::{
         error::AuthError,
         standing::AsUser,
         store::Store,
+        totp::SecondFactor,
         users::By,
     },
     commands::{MakeKey, RevokeKey},
@@ -55,6 +56,25 @@ struct Known {
     used_at_ms: AtomicI64,
 }
 
+/// What [`KeyRing`] is made of.
+#[derive(Debug)]
+pub struct KeyRingParts {
+    /// Where keys and users are.
+    pub db: Database,
+    /// Writes there.
+    pub lane: Lane,
+    /// The database's.
+    pub clock: Clock,
+    /// Learns of every key that is revoked.
+    pub revocations: Revocations,
+    /// Counts looks for keys that nobody here knows.
+    pub limiter: RateLimiter,
+    /// How many of them there are.
+    pub limits: Limits,
+    /// Whether staff has to have one.
+    pub second_factor: SecondFactor,
+}
+
 /// Everybody's keys.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
@@ -63,23 +83,23 @@ pub struct KeyRing {
     clock: Clock,
     revocations: Revocations,
     attempts: Arc<Attempts>,
+    second_factor: SecondFactor,
     known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
 }
 
 impl KeyRing {
-    /// Keys in `db`, changed through `lane`; `revocations` learns of every one that is revoked. Keys that nobody here knows are
-    /// looked for within `limits`, as `limiter` counts.
+    /// A ring of these parts.
     #[must_use]
-    pub fn new(
-        db: Database,
-        lane: Lane,
-        clock: Clock,
-        revocations: Revocations,
-        limiter: RateLimiter,
-        limits: Limits,
-    ) -> Self {
-        let attempts = Arc::new(Attempts::new(limiter, limits));
-        Self { store: Store::new(db), lane, clock, revocations, attempts, known: Arc::default() }
+    pub fn new(parts: KeyRingParts) -> Self {
+        Self {
+            store: Store::new(parts.db),
+            lane: parts.lane,
+            clock: parts.clock,
+            revocations: parts.revocations,
+            attempts: Arc::new(Attempts::new(parts.limiter, parts.limits)),
+            second_factor: parts.second_factor,
+            known: Arc::default(),
+        }
     }
 
     /// Makes a key for whoever asks; gives it with what is stored of it. It is not to be had again.
@@ -176,6 +196,9 @@ impl KeyRing {
         let stored = stored.ok_or(AuthError::InvalidKey)?;
         let user = self.store.find_user(&stored.user_id).await?.ok_or(AuthError::InvalidKey)?;
         stored.is_good_for(&user, now).map_err(AuthError::Key)?;
+        if self.second_factor.is_missing(&user) {
+            return Err(AuthError::TotpRequired);
+        }
         let used_at_ms = stored.last_used_at.map_or(i64::MIN, DateTime::timestamp_millis);
         let known = Arc::new(Known {
             key: stored,

@@ -1,0 +1,11 @@
+//! The second factor of a sign-in: codes of an authenticator (TOTP, RFC 6238), and recovery codes for who has lost it. For
+//! everybody who wants it, and for staff where the installation says so.
+
+mod commands;
+mod http;
+mod model;
+mod service;
+
+pub use http::totp_router;
+pub(super) use model::{Proof, Totp};
+pub use service::{SecondFactor, rotate};

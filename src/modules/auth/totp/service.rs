@@ -1,0 +1,191 @@
+//! The use cases of second factors, and what a sign-in asks of them.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+
+use super::{
+    super::{
+        attempts::Guesser, error::AuthError, model::User, service::AuthService, standing::AsUser, store::TOTP, trail,
+    },
+    commands::{BeginTotp, ConfirmTotp, RemoveTotp},
+    model::{Proof, SECRET_BYTES, Totp, described, recovery_codes},
+};
+use crate::{
+    modules::audit::Sender,
+    platform::{
+        error::AppError,
+        identity::{Actor, CurrentUser},
+        ids::new_id,
+        rewrap::{Rotation, SealedField},
+        sealing::SealingKeys,
+    },
+};
+
+/// Who begins has so long to type the first code.
+const BEGUN_MS: i64 = 60 * 60 * 1000;
+
+/// What second factors need.
+#[derive(Clone, Debug)]
+pub struct SecondFactor {
+    /// Seal the secrets.
+    pub sealing: Arc<SealingKeys>,
+    /// Whether staff has to have one.
+    pub required_of_staff: bool,
+}
+
+impl SecondFactor {
+    /// Whether the user has to get one before anything else.
+    pub(in super::super) fn is_missing(&self, user: &User) -> bool {
+        self.required_of_staff && user.role.is_staff() && user.totp_since.is_none()
+    }
+}
+
+/// A secret that a user is to put into an authenticator.
+pub(super) struct Begun {
+    /// In base 32.
+    pub(super) secret: SecretString,
+    /// `otpauth://totp/...`
+    pub(super) uri: SecretString,
+}
+
+impl AuthService {
+    /// Gives whoever asks, and knows the password, a secret for an authenticator. Nothing is asked for before it is confirmed.
+    /// Doing it again gives another one.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongPassword`], [`AuthError::TotpOn`], [`AuthError::Revoked`], [`AuthError::TooManyAttempts`].
+    pub(super) async fn begin_totp(&self, asking: &CurrentUser, password: &SecretString) -> Result<Begun, AuthError> {
+        let user = self.active_user(&asking.user_id).await?;
+        if user.totp_since.is_some() {
+            return Err(AuthError::TotpOn);
+        }
+        let actor = Actor::from(asking);
+        self.check_password(&user, password, &actor).await?;
+        let secret = Zeroizing::new(rand::random::<[u8; SECRET_BYTES]>());
+        let (shown, uri) = described(&*secret, &user.email).map_err(AppError::internal)?;
+        let totp = Totp {
+            user_id: user.id.clone(),
+            secret_id: new_id("otp"),
+            secret: self.second_factor.sealing.seal(&Totp::place(&user.id), &*secret),
+            confirmed_at: None,
+            last_step: 0,
+            recovery: Vec::new(),
+            created_at: self.clock.now(),
+        };
+        let begin = BeginTotp { totp, actor, event_id: new_id("aud") };
+        if !self.lane.submit(AsUser::new(asking, begin)).await?? {
+            return Err(AuthError::TotpOn);
+        }
+        Ok(Begun { secret: shown, uri })
+    }
+
+    /// Asks the user for codes from now on, and ends every session; gives the recovery codes, which are not to be had again.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongCode`], [`AuthError::TotpOn`], [`AuthError::TotpNotBegun`], [`AuthError::TooManyAttempts`].
+    pub(super) async fn confirm_totp(
+        &self,
+        asking: &CurrentUser,
+        code: &SecretString,
+    ) -> Result<Vec<SecretString>, AuthError> {
+        let user = self.active_user(&asking.user_id).await?;
+        if user.totp_since.is_some() {
+            return Err(AuthError::TotpOn);
+        }
+        let actor = Actor::from(asking);
+        let now_ms = self.clock.now_ms();
+        let begun = self.store.find_totp(&user.id).await?;
+        let begun = begun.filter(|totp| now_ms.saturating_sub(totp.created_at.timestamp_millis()) < BEGUN_MS);
+        let totp = begun.ok_or(AuthError::TotpNotBegun)?;
+        let Some(Proof::Code { step }) = self.shown(&user, &totp, code, None, &actor).await? else {
+            return Err(AuthError::WrongCode);
+        };
+        let (codes, recovery) = recovery_codes(&user.id);
+        let confirm = ConfirmTotp {
+            user_id: user.id.clone(),
+            secret_id: totp.secret_id,
+            step,
+            recovery,
+            actor,
+            event_id: new_id("aud"),
+        };
+        let confirmed = self.lane.submit(AsUser::new(asking, confirm)).await??;
+        self.ended(&confirmed.ok_or(AuthError::WrongCode)?).await;
+        tracing::info!(user.id = user.id, "second factor confirmed");
+        Ok(codes)
+    }
+
+    /// Asks for no codes any more, and ends every session.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongPassword`], [`AuthError::WrongCode`], [`AuthError::TotpOff`], [`AuthError::TooManyAttempts`].
+    pub(super) async fn remove_totp(
+        &self,
+        asking: &CurrentUser,
+        password: &SecretString,
+        code: &SecretString,
+    ) -> Result<(), AuthError> {
+        let user = self.active_user(&asking.user_id).await?;
+        if user.totp_since.is_none() {
+            return Err(AuthError::TotpOff);
+        }
+        let actor = Actor::from(asking);
+        self.check_password(&user, password, &actor).await?;
+        let (secret_id, proof) = self.prove(&user, code, None, &actor).await?.ok_or(AuthError::WrongCode)?;
+        let remove = RemoveTotp { user_id: user.id.clone(), secret_id, proof, actor, event_id: new_id("aud") };
+        let removed = self.lane.submit(AsUser::new(asking, remove)).await??;
+        self.ended(&removed.ok_or(AuthError::WrongCode)?).await;
+        tracing::info!(user.id = user.id, "second factor removed");
+        Ok(())
+    }
+
+    /// What `typed` proves of the user's second factor, which is to be used up by whatever it is shown for; none where it is wrong.
+    /// It counts as a guess: with those from the same device of the user's own, or with all others.
+    pub(in super::super) async fn prove(
+        &self,
+        user: &User,
+        typed: &SecretString,
+        device: Option<&str>,
+        actor: &Actor,
+    ) -> Result<Option<(String, Proof)>, AuthError> {
+        let Some(totp) = self.store.find_totp(&user.id).await? else { return Ok(None) };
+        let proof = self.shown(user, &totp, typed, device, actor).await?;
+        Ok(proof.map(|proof| (totp.secret_id, proof)))
+    }
+
+    async fn shown(
+        &self,
+        user: &User,
+        totp: &Totp,
+        typed: &SecretString,
+        device: Option<&str>,
+        actor: &Actor,
+    ) -> Result<Option<Proof>, AuthError> {
+        // A code has a million values, and whoever guesses here has the password: there is no limit per network besides.
+        let guesser = format!("otp:{}", device.unwrap_or(&user.id));
+        let counters = self.attempts.counters(Guesser::Known(&guesser));
+        self.attempts.take(&counters).await?;
+        let secret = self.second_factor.sealing.open(&Totp::place(&user.id), &totp.secret);
+        let secret = secret.map_err(AppError::internal)?;
+        let proof = totp.judge(&secret, typed.expose_secret(), self.clock.now_ms());
+        if proof.is_some() {
+            self.attempts.forgive(&counters).await;
+        } else {
+            tracing::info!(user.id = user.id, "wrong code");
+            let refused = trail::wrong_code(user, actor, self.clock.now());
+            self.refusals.note(Sender::user(&user.id, user.role), refused);
+        }
+        Ok(proof)
+    }
+}
+
+const SEALED: SealedField = SealedField { collection: TOTP, path: "secret", place: Totp::place };
+
+/// Wraps every secret of this module under today's key.
+///
+/// # Errors
+/// What the driver says.
+pub async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
+    rotation.field(&SEALED).await
+}
