@@ -7,6 +7,7 @@ mod description;
 mod following;
 mod gauges;
 mod mail;
+mod problems;
 mod routes;
 mod schedules;
 mod sealing;
@@ -67,6 +68,7 @@ use crate::{
 };
 
 pub use database::{collections, indexes, migrate};
+pub use problems::{PROBLEM_CODES, ProblemCode, problem_code, problem_table};
 
 /// How often a process looks whether the unique indexes are there, until they are.
 const INDEX_CHECK_EVERY: Duration = Duration::from_secs(2);

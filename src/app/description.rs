@@ -19,6 +19,7 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::problems::problem_table;
 use crate::{
     modules::{
         auth::Scope,
@@ -239,6 +240,9 @@ pub(super) fn complete(openapi: &mut utoipa::openapi::OpenApi) {
             complete_operation(method, route, operation);
         }
     }
+    let about = openapi.info.description.get_or_insert_default();
+    about.push_str("\n\n## Problem codes\n\n");
+    about.push_str(&problem_table());
     let components = openapi.components.get_or_insert_with(Default::default);
     components.responses.extend(COMMON.iter().map(|common| (common.name.to_owned(), RefOr::T(common.answer()))));
 }

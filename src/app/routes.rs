@@ -6,7 +6,11 @@ use std::{
 };
 
 use axum::{
-    Extension, Json, Router, extract::State, http::header, middleware::from_fn_with_state, response::IntoResponse,
+    Extension, Json, Router,
+    extract::State,
+    http::header,
+    middleware::{from_fn_with_state, map_response},
+    response::IntoResponse,
     routing::get,
 };
 use serde::Serialize;
@@ -16,6 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     description::{self, ApiDoc, DESCRIPTION_PATH},
+    problems::only_listed,
 };
 use crate::{
     modules::{
@@ -80,7 +85,8 @@ impl App {
             .merge(description::page())
             .merge(self.metrics_router());
         let access = AccessLog::new(AuditStore::new(self.db.clone()), self.refusals.clone(), self.clock.clone());
-        let routes = routes.layer(from_fn_with_state(access, record_access)).layer(Extension(gate));
+        let routes = routes.layer(from_fn_with_state(access, record_access)).layer(map_response(only_listed));
+        let routes = routes.layer(Extension(gate));
         // The console asks the API as everybody does, but for the network between.
         let console = admin::router(ConsoleParts {
             api: http::finish(routes.clone(), http::Edge::default()),

@@ -72,6 +72,7 @@ mod openapi_compat;
 mod orders;
 mod orders_validation;
 mod pages;
+mod problems;
 mod provider_accounts;
 mod provider_accounts_used;
 mod provider_faults;

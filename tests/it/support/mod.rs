@@ -40,7 +40,7 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use secrecy::SecretString;
 use serde_json::Value;
 use waybill::{
-    app::App,
+    app::{App, problem_code},
     config::{Config, config_from},
     modules::{
         auth::PasswordCost,
@@ -117,6 +117,8 @@ impl Answer {
             assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text);
             assert_eq!(self.body["status"], status, "{}", self.text);
             assert_eq!(self.body["requestId"], self.headers["x-request-id"].to_str().unwrap());
+            let listed = problem_code(self.code()).map(|known| known.status);
+            assert_eq!(listed, Some(status), "{} is to be in the table of codes", self.code());
         }
         self
     }
