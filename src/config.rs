@@ -3,6 +3,7 @@
 mod alerts;
 mod api;
 mod audit;
+mod bench;
 mod export;
 mod mail;
 mod providers;
@@ -37,6 +38,7 @@ pub use api::{
     ListOrdersArgs, LoginArgs, OrdersCommand, PathArgs, RepeatArgs, SendArgs, TailArgs,
 };
 pub use audit::{AuditArgs, AuditCommand, AuditKeys, VerifyArgs};
+pub use bench::BenchArgs;
 pub use export::{AuditExportArgs, ExportFilterArgs};
 pub use mail::{MailArgs, MailSettings};
 pub use providers::ProviderArgs;
@@ -44,7 +46,7 @@ pub use remote::{RemoteArgs, TopArgs};
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
 pub use secrets::{Secrets, strong_jwt_secret};
-pub use settings::{Setting, settings, settings_file, settings_table};
+pub use settings::{Setting, as_environment, settings, settings_file, settings_table};
 pub use traces::TraceArgs;
 pub use webhooks::{ListenArgs, WebhookArgs, WebhooksCommand};
 pub use worker::WorkerArgs;
@@ -86,6 +88,10 @@ pub enum Command {
     Dev(DevArgs),
     /// Show the main job, from register to cancel, on a fresh database.
     Demo(DemoArgs),
+    /// Measure what this machine and a MongoDB carry: orders a second from the create to the carrier's confirmation, what each costs, and
+    /// how long it waits. Uses a database of its own, which it drops, and a stand-in for the carrier; prints a table, or JSON with
+    /// --json. Exits with 1 where an order is missing or doubled.
+    Bench(BenchArgs),
     /// Create collections, indexes and the first rate card. Safe to run again.
     Migrate(MigrateArgs),
     /// Ask the API or a worker on this machine how it is; exits with 1 unless it answers 200.

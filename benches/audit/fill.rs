@@ -20,7 +20,7 @@ use waybill::{
         audit::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS, journal},
         events::EVENTS,
     },
-    platform::ids::new_id,
+    platform::{batch::Written, ids::new_id},
 };
 
 use super::{

@@ -125,6 +125,11 @@ pub(super) async fn run(args: DevArgs) -> Result<(), String> {
 
 /// Settings for one machine, with stand-ins for all providers: secrets that everybody may know.
 pub(super) fn dev_config(flags: &[String], stand_ins: &StandIns) -> Result<Config, String> {
+    config_from(dev_flags(flags, stand_ins)).map_err(|error| error.to_string())
+}
+
+/// The same as flags.
+pub(super) fn dev_flags(flags: &[String], stand_ins: &StandIns) -> Vec<String> {
     let simulators = &stand_ins.url;
     let orders = PROVIDERS.iter().map(|provider| (provider.name, provider.stand_in, provider.credential_fields));
     let services = [
@@ -149,8 +154,7 @@ pub(super) fn dev_config(flags: &[String], stand_ins: &StandIns) -> Result<Confi
         format!("--smtp-url={}", stand_ins.smtp_url),
         "--mail-from=Waybill <no-reply@waybill.test>".to_owned(),
     ];
-    config_from(own.into_iter().chain(at_stand_ins).chain(secrets).chain(flags.iter().cloned()))
-        .map_err(|error| error.to_string())
+    own.into_iter().chain(at_stand_ins).chain(secrets).chain(flags.iter().cloned()).collect()
 }
 
 /// Creates the user if it isn't there, and gives its id.

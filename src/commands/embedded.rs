@@ -95,7 +95,7 @@ impl Servers {
             .arg(&data)
             .arg("--logpath")
             .arg(&log);
-        self.spawn("mongod", command)?;
+        self.spawn("mongod", silent(command))?;
         let direct = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=1000");
         self.wait_for("mongod", &log, async || initiate(&direct, port).await).await?;
         Ok(format!("mongodb://127.0.0.1:{port}/"))
@@ -113,7 +113,7 @@ impl Servers {
             .arg(folder)
             .arg("--logfile")
             .arg(&log);
-        self.spawn("redis-server", command)?;
+        self.spawn("redis-server", silent(command))?;
         let address = format!("127.0.0.1:{port}");
         self.wait_for("redis-server", &log, async || tokio::net::TcpStream::connect(&address).await.is_ok()).await?;
         Ok(format!("redis://{address}"))
@@ -148,7 +148,13 @@ impl Servers {
     /// Ends all of them, in the opposite order.
     pub(super) async fn stop(mut self) {
         drop(self.simulators_stdin.take());
-        while let Some((name, mut child)) = self.children.pop() {
+        self.stop_the_last(usize::MAX).await;
+    }
+
+    /// Ends those that were started last, in the opposite order.
+    pub(super) async fn stop_the_last(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some((name, mut child)) = self.children.pop() else { return };
             if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
@@ -159,12 +165,18 @@ impl Servers {
         }
     }
 
-    fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<&mut Child, String> {
+    /// One that has ended by itself, and how.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        self.children.iter_mut().find_map(|(name, child)| match child.try_wait() {
+            Ok(Some(status)) => Some(format!("{name} ended with {status}")),
+            _ => None,
+        })
+    }
+
+    /// Starts a program.
+    pub(super) fn spawn(&mut self, name: &'static str, mut command: Command) -> Result<&mut Child, String> {
         // A process group of its own: Ctrl-C reaches us alone, and we end the servers in order.
         command.kill_on_drop(true).process_group(0);
-        if name != "waybill-simulators" {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        }
         let child = command.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => format!("{name} is not on this machine; run scripts/setup first"),
             _ => format!("{name} could not be started: {error}"),
@@ -230,7 +242,12 @@ async fn reconfigure(admin: &mongodb::Database, mut config: Document, host: &str
     admin.run_command(doc! { "replSetReconfig": config, "force": true }).await.map(drop)
 }
 
-fn free_port() -> Result<u16, String> {
+fn silent(mut command: Command) -> Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+pub(super) fn free_port() -> Result<u16, String> {
     StdListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())

@@ -3,6 +3,7 @@
 mod analytics;
 mod api;
 mod audit;
+mod bench;
 mod demo;
 mod dev;
 mod doctor;
@@ -50,6 +51,7 @@ pub async fn run(command: Command) -> Result<ExitCode, String> {
         Command::All(config) => serve::all(config).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Bench(args) => return bench::run(args).await,
         Command::Migrate(args) => migrate(&args).await,
         Command::Health(args) => health::ask(&args.url).await,
         Command::Doctor(args) => return doctor::run(*args).await,

@@ -42,6 +42,20 @@ pub fn settings() -> Vec<Setting> {
     cli.get_arguments().chain(all).filter(|arg| !arg.is_hide_set()).filter_map(Setting::of).collect()
 }
 
+/// Flags of the API and the worker, as `--name=value`, as the variables that say the same: for processes that are started with
+/// them, in whose command lines everybody could read them.
+#[must_use]
+pub fn as_environment(flags: &[String]) -> Vec<(String, String)> {
+    let cli = Cli::command();
+    let args = cli.find_subcommand("all").map(|all| all.get_arguments().collect::<Vec<_>>()).unwrap_or_default();
+    let variable = |flag: &String| {
+        let (name, value) = flag.strip_prefix("--")?.split_once('=')?;
+        let arg = args.iter().find(|arg| arg.get_long() == Some(name))?;
+        Some((arg.get_env()?.to_str()?.to_owned(), value.to_owned()))
+    };
+    flags.iter().filter_map(variable).collect()
+}
+
 /// The settings as a file of variables, each commented out with its default and with its meaning above.
 #[must_use]
 pub fn settings_file() -> String {

@@ -1,4 +1,4 @@
-//! What this process takes of its machine, under the names that Prometheus' own libraries use. From `/proc`: elsewhere than on
+//! What a process takes of its machine; of this one under the names that Prometheus' own libraries use. From `/proc`: elsewhere than on
 //! Linux there are none.
 
 use std::{fs, sync::OnceLock, time::SystemTime};
@@ -20,16 +20,21 @@ pub fn look() {
     if let Some(seconds) = STARTED.get().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()) {
         metrics::gauge!("process_start_time_seconds").set(seconds.as_secs_f64());
     }
-    if let Some(seconds) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds) {
+    if let Some((seconds, bytes)) = of_process(std::process::id()) {
         metrics::gauge!("process_cpu_seconds_total").set(seconds);
-    }
-    if let Some(bytes) = fs::read_to_string("/proc/self/status").ok().as_deref().and_then(resident_bytes) {
         metrics::gauge!("process_resident_memory_bytes").set(bytes);
     }
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
         metrics::gauge!("process_open_fds").set(files.count() as f64);
         metrics::gauge!("process_max_fds").set(super::open_files::limit() as f64);
     }
+}
+
+/// The processor's time that a process has had, in seconds, and the memory that it has, in bytes.
+#[must_use]
+pub fn of_process(id: u32) -> Option<(f64, f64)> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{id}/{name}")).ok();
+    Some((cpu_seconds(&read("stat")?)?, resident_bytes(&read("status")?)?))
 }
 
 /// User and system time of a line of `/proc/self/stat`. The name of the program, in parentheses, may hold anything.

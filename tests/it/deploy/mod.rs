@@ -1,6 +1,7 @@
 //! What deploy/ and docker-compose.yml have, held against what there is: settings, metrics, commands; and what operators ask of the
 //! programs themselves.
 
+mod bench;
 mod compose;
 mod doctor;
 mod files;
