@@ -6,8 +6,8 @@
 mod support;
 
 mod alerts;
-mod api_keys;
 mod api_command;
+mod api_keys;
 mod architecture;
 mod audit_accounts;
 mod audit_attempts;
@@ -96,8 +96,8 @@ mod top;
 mod topups;
 mod topups_callbacks;
 mod topups_faults;
-mod traces;
 mod totp;
+mod traces;
 mod users;
 mod webhooks;
 mod xapi;
