@@ -38,7 +38,7 @@ async fn a_dead_job_is_looked_at_and_run_again_once() {
     .await
     .expect(200);
     let jobs = app.db().collection::<Document>("jobs");
-    let message = doc! { "$set": { "lastError.message": hostile, "kind": hostile, "lastError.code": hostile } };
+    let message = doc! { "$set": { "lastError.message": hostile, "lastError.code": hostile } };
     jobs.update_one(doc! { "_id": &job_id }, message).await.unwrap();
     let browser = Browser::of(&app, &admin).await;
     let back = format!("/admin/jobs/{job_id}");
@@ -51,20 +51,10 @@ async fn a_dead_job_is_looked_at_and_run_again_once() {
         .expect(200)
         .hides("<script>\"");
     browser.get(&back).await.shows("&lt;script&gt;alert").shows(&order_id).shows("attempt 1 ended");
-    let kind = app.create_job(&order_id).await;
-    assert_eq!(kind.get_str("kind").unwrap(), hostile);
-    jobs.update_one(doc! { "_id": &job_id }, doc! { "$set": { "kind": "create-shipment" } }).await.unwrap();
-    let real = app.all("jobs", doc! { "queue": QUEUE, "_id": { "$ne": &job_id } }).await;
-    assert!(real.is_empty());
 
     // Two people at once: one does it, the other is told what has become of it, on the page where they are.
     let other = Browser::of(&app, &app.admin().await).await;
     let fields = [("jobId", &*job_id), ("back", &*back)];
-    let kind = {
-        let (_, made) = dead_job(&app, &merchant, "c-2").await;
-        jobs.find_one(doc! { "_id": made }).await.unwrap().unwrap().get_str("kind").unwrap().to_owned()
-    };
-    jobs.update_one(doc! { "_id": &job_id }, doc! { "$set": { "kind": kind } }).await.unwrap();
     let (one, two) = tokio::join!(browser.act("retry-job", &fields), other.act("retry-job", &fields));
     let mut statuses = [one.status.as_u16(), two.status.as_u16()];
     statuses.sort_unstable();
@@ -111,7 +101,7 @@ async fn ten_thousand_dead_jobs_are_paged_counted_and_dealt_with_by_filter() {
         slowest = slowest.max(began.elapsed());
         assert_eq!(page.text.matches("/admin/jobs/job_").count(), 50);
         let link = page.text.split("rel=\"next\" href=\"").nth(1).expect("more").split('"').next().unwrap();
-        next = link.replace("&amp;", "&");
+        next = link.replace("&amp;", "&").replace("&#x2f;", "/");
     }
     assert!(slowest < PAGE_TIME_MAX, "a page took {slowest:?}");
     browser.get("/admin/queues").await.expect(200).shows("10\u{202f}001");

@@ -96,6 +96,7 @@ struct Notice {
 pub(super) fn router(console: Console) -> Router {
     Router::new()
         .route(ROOT, get(show))
+        .route("/admin/", get(show))
         .route("/admin/sign-in", get(show_sign_in).post(sign_in))
         .route("/admin/{*path}", get(show).post(act))
         .with_state(Arc::new(console))

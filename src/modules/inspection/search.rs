@@ -242,26 +242,11 @@ impl Searching {
                 return Ok(found);
             }
         }
-        if let Some(email) = normal_email(text) {
-            if user.role != Role::Admin {
-                return Ok(Vec::new());
-            }
-            let found = auth::find_user_by_email(&self.db, &email).await?;
-            return Ok(found
-                .map(|found| Hit {
-                    kind: "user",
-                    id: found.id,
-                    state: found.disabled_at.map(|_| "disabled".to_owned()),
-                    title: found.role.as_str().to_owned(),
-                    at: Some(Rfc3339Time(found.created_at)),
-                })
-                .into_iter()
-                .collect());
-        }
         let owns = matches!(user.role, Role::Merchant | Role::Customer);
         let by_client = if owns { "idempotency" } else { "client_order" };
         let number = text.to_uppercase();
-        let (numbered, named, referenced, following, topups) = tokio::try_join!(
+        let (users, numbered, named, referenced, following, topups) = tokio::try_join!(
+            self.by_email(user, text),
             self.find(&ORDER, user, doc! { "orderNumber": number }, "number"),
             self.find(&ORDER, user, doc! { "clientOrderId": text }, by_client),
             self.by_reference(user, text),
@@ -269,12 +254,26 @@ impl Searching {
             self.own_topups(user, text),
         )?;
         let mut found: Vec<Hit> = Vec::new();
-        for hit in [numbered, named, referenced, following, topups].into_iter().flatten() {
+        for hit in [users, numbered, named, referenced, following, topups].into_iter().flatten() {
             if found.iter().all(|other| other.id != hit.id) {
                 found.push(hit);
             }
         }
         Ok(found)
+    }
+
+    /// A user by the address.
+    async fn by_email(&self, user: &CurrentUser, text: &str) -> Result<Vec<Hit>> {
+        let Some(email) = normal_email(text).filter(|_| user.role == Role::Admin) else { return Ok(Vec::new()) };
+        let found = auth::find_user_by_email(&self.db, &email).await?;
+        let hit = found.map(|found| Hit {
+            kind: "user",
+            id: found.id,
+            state: found.disabled_at.map(|_| "disabled".to_owned()),
+            title: found.role.as_str().to_owned(),
+            at: Some(Rfc3339Time(found.created_at)),
+        });
+        Ok(hit.into_iter().collect())
     }
 
     /// A merchant's or customer's own top-up by the name that it was given.
