@@ -2,7 +2,7 @@
 //! comes back with a few records.
 
 use axum::{Json, extract::State};
-use bson::{DateTime, Document, doc};
+use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result};
 use serde::{Deserialize, Serialize};
@@ -193,7 +193,7 @@ impl Kind {
             id: text("_id").to_owned(),
             state: Some(text(self.state).to_owned()).filter(|state| !state.is_empty()),
             title: title.join(" · "),
-            at: time(self.at).map(|at: DateTime| Rfc3339Time(at)),
+            at: time(self.at).map(Rfc3339Time),
         }
     }
 }
