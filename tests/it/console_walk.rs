@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use waybill::platform::identity::Role;
 
-use crate::support::{PASSWORD, TestApp, User, chromium::Chromium, eventually, kyc, receiver::Receiver};
+use crate::support::{
+    PASSWORD, TestApp, User, chromium::Chromium, eventually, kyc, receiver::Receiver, seals::seal_all,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const QUEUE: &str = "parcelx-orders-queue";
@@ -109,6 +111,46 @@ impl Walk {
         assert_eq!(self.app.kyc_state(&applicant).await, "verified");
     }
 
+    /// An order is found by the number on its parcel; its exchange is opened, and the proof of its record.
+    async fn follow(&self, merchant: &User, order_id: &str) {
+        let (app, chromium) = (&self.app, &self.chromium);
+        let awb = app.order(merchant, order_id).await["shipment"]["awb"].as_str().unwrap().to_owned();
+        seal_all(app).await;
+        self.go("/queues").await;
+        chromium.fill("#find", &format!("{awb}\u{e007}")).await;
+        chromium.sees("Any id, number or e-mail address").await;
+        chromium.look("search").await;
+        chromium.click_words(order_id).await;
+        chromium.sees(&awb).await;
+        chromium.look("order").await;
+        chromium.click("details.exchange summary").await;
+        chromium.sees("HTTP 200").await;
+        chromium.look("exchange").await;
+        chromium.click_words("proof of the response").await;
+        chromium.sees("It is what was sealed.").await;
+        chromium.look("record").await;
+    }
+
+    /// An order of which nobody knows what became is ended by a person, with a reason; its money goes back.
+    async fn resolve(&self, merchant: &User) {
+        let (app, chromium) = (&self.app, &self.chromium);
+        app.misbehave_for("c-odd", "create", "401", Some(1)).await;
+        let order_id = app.created(merchant, "c-odd").await;
+        let (_, held) = app.balance(merchant).await;
+        app.run_jobs().await;
+        self.look_at("/attention", "attention").await;
+        chromium.sees(&order_id).await;
+        chromium.click_words("Mark failed and release").await;
+        chromium.fill("textarea[name=reason]", "The carrier has no such parcel.").await;
+        chromium.click_words("Yes, do it").await;
+        chromium.sees("has failed, and what it cost went back").await;
+        chromium.sees("Nothing waits for a person.").await;
+        assert_eq!(app.order(merchant, &order_id).await["status"], "failed");
+        assert!(app.balance(merchant).await.1 < held, "its money is free again");
+        let admin = app.admin().await;
+        app.resume(&admin, QUEUE).await;
+    }
+
     /// Finance books a recharge and takes it back.
     async fn book(&self, merchant: &User) {
         let chromium = &self.chromium;
@@ -202,8 +244,16 @@ async fn a_walk_through_the_console_in_a_browser() {
     walk.sign_in(&admin).await;
     walk.look_at("/queues", "queues").await;
     walk.watch_jobs(&merchant).await;
+    walk.follow(&merchant, &order_id).await;
+    walk.resolve(&merchant).await;
     walk.review().await;
     for (path, name) in [
+        (String::new(), "overview"),
+        ("/orders".to_owned(), "orders"),
+        ("/providers".to_owned(), "providers"),
+        ("/logs".to_owned(), "logs"),
+        ("/audit".to_owned(), "audit"),
+        ("/seals".to_owned(), "seals"),
         ("/alerts".to_owned(), "alerts"),
         ("/schedules".to_owned(), "schedules"),
         ("/mail".to_owned(), "mail"),
