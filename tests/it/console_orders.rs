@@ -30,7 +30,7 @@ async fn an_order_that_needs_attention_is_decided_with_a_reason() {
 
     let reader = Browser::of(&app, &auditor).await;
     reader.get("/admin/attention").await.expect(200).shows(&order_id);
-    reader.act("mark-failed", &[("orderId", &order_id), ("reason", "x"), ("confirmed", "yes")]).await.expect(403);
+    reader.act("mark-failed", &[("orderId", &*order_id), ("reason", "x"), ("confirmed", "yes")]).await.expect(403);
 
     let browser = Browser::of(&app, &admin).await;
     let page = browser.get("/admin/attention").await.expect(200).shows(&order_id).shows("Mark failed and release");
