@@ -98,6 +98,7 @@ mod topups_callbacks;
 mod topups_faults;
 mod totp;
 mod traces;
+mod upgrade;
 mod users;
 mod webhooks;
 mod xapi;
