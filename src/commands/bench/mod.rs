@@ -56,14 +56,14 @@ async fn measure(args: &BenchArgs, site: &mut Site) -> Result<Report, String> {
     let fleet = Fleet::new(site.api()?, site.merchants());
     // What is made at the first use is made by then.
     let warm = fleet.run("w", Pace::Rate(20.0), Duration::from_secs(1), usize::from(args.connections)).await;
-    let mut watch = Watch::begin(site).await?;
+    let mut watch = Watch::begin(site).await;
     watch.drain(&fleet, "warming up").await?;
 
-    watch.rest().await?;
+    watch.rest().await;
     let load = fleet.run("t", Pace::Flat, Duration::from_secs(args.seconds), usize::from(args.connections));
     let made = watch.during(&fleet, "creating as fast as it goes", load).await?;
     watch.drain(&fleet, "waiting for the carrier").await?;
-    let spent = watch.spent().await?;
+    let spent = watch.spent().await;
     let per_second = site.confirmed_per_second("t").await?;
 
     let half = Duration::from_millis(args.seconds * 500).max(Duration::from_secs(1));
@@ -157,25 +157,24 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    async fn begin(site: &'a Site) -> Result<Self, String> {
+    async fn begin(site: &'a Site) -> Self {
         let mut watch = Self { site, before: (None, None), spent: Spent::default(), began: Instant::now(), said: None };
-        watch.rest().await?;
-        Ok(watch)
+        watch.rest().await;
+        watch
     }
 
     /// What was taken before counts no more.
-    async fn rest(&mut self) -> Result<(), String> {
+    async fn rest(&mut self) {
         self.before = (self.site.cpu_seconds(), self.site.commands().await);
         let memory = self.site.memory_mib();
         self.spent = Spent { memory_before_mib: memory, memory_peak_mib: memory, ..Spent::default() };
-        Ok(())
     }
 
-    async fn spent(&mut self) -> Result<Spent, String> {
+    async fn spent(&mut self) -> Spent {
         let (cpu, commands) = (self.site.cpu_seconds(), self.site.commands().await);
         self.spent.cpu_seconds = cpu.zip(self.before.0).map(|(now, before)| now - before);
         self.spent.commands = commands.zip(self.before.1).map(|(now, before)| now.saturating_sub(before));
-        Ok(std::mem::take(&mut self.spent))
+        std::mem::take(&mut self.spent)
     }
 
     /// Until `work` is done.

@@ -334,7 +334,6 @@ fn number(value: &Bson) -> Option<f64> {
     }
 }
 
-#[allow(clippy::needless_pass_by_value)]
 fn in_words(error: mongodb::error::Error) -> String {
     format!("the database: {error}")
 }
