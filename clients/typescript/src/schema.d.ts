@@ -290,6 +290,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/auth/api-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Your API keys. Not with an API key. */
+        get: operations["list_api_keys"];
+        put?: never;
+        /** Make an API key for a server. The key is in this answer and nowhere else. Not with an API key. */
+        post: operations["create_api_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/api-keys/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revoke an API key of yours. Safe to repeat. Not with an API key. */
+        delete: operations["revoke_api_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/auth/email/send-verification": {
         parameters: {
             query?: never;
@@ -478,6 +513,44 @@ export interface paths {
         put?: never;
         /** Open an account */
         post: operations["register"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin with a second factor: a secret for an authenticator app. Nothing is asked for before it is confirmed; doing it again
+         *     gives another secret.
+         */
+        post: operations["begin_totp"];
+        /** Do without a second factor again. Signs out everywhere. */
+        delete: operations["remove_totp"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/totp/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirm the second factor by a first code. Signs out everywhere: the next sign-in asks for `otp`. */
+        post: operations["confirm_totp"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1651,6 +1724,40 @@ export interface paths {
         patch: operations["update_user"];
         trace?: never;
     };
+    "/users/{userId}/api-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A user's API keys. Reading is recorded. */
+        get: operations["list_user_api_keys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{userId}/api-keys/{keyId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revokes a user's API key. Safe to repeat. */
+        delete: operations["revoke_user_api_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/users/{userId}/end-sessions": {
         parameters: {
             query?: never;
@@ -1683,6 +1790,23 @@ export interface paths {
          */
         post: operations["reset_password"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{userId}/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes away the second factor of a user who has lost it, with its recovery codes, and ends every session. Safe to repeat. */
+        delete: operations["reset_totp"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2035,6 +2159,8 @@ export interface components {
         ActorResponse: {
             address?: string | null;
             id: string;
+            /** @description `key_...` of the API key with which the user asked; null where it was none. */
+            keyId?: string | null;
             /** @description `user`, `worker`, `provider`, `command_line`, `system`. */
             kind: string;
             /** @description `X-Request-Id` of the request behind it. */
@@ -2129,6 +2255,23 @@ export interface components {
             outcome: string;
             receivedAt: components["schemas"]["Rfc3339Time"];
             responseRefId: string;
+        };
+        /** @description API keys. */
+        ApiKeyListResponse: {
+            /** @description Newest first; those that are revoked are not among them. */
+            items: components["schemas"]["ApiKeyResponse"][];
+            /** @description Always null: there are few. */
+            nextCursor?: string | null;
+        };
+        /** @description An API key, without what is secret of it. */
+        ApiKeyResponse: {
+            createdAt: components["schemas"]["Rfc3339Time"];
+            expiresAt?: components["schemas"]["Rfc3339Time"] | null;
+            /** @example key_0198f0c2b1e07c3e8a41b5d0f3a2c4e6 */
+            keyId: string;
+            lastUsedAt?: components["schemas"]["Rfc3339Time"] | null;
+            name: string;
+            scopes: components["schemas"]["Scope"][];
         };
         /** @description A page of applications. */
         ApplicationListResponse: {
@@ -2259,6 +2402,21 @@ export interface components {
             /** @example XXXXXXXX9012 */
             accountNumber: string;
             ifsc: string;
+        };
+        /** @description Who wants a second factor. */
+        BeginTotpRequest: {
+            /** Format: password */
+            currentPassword: string;
+        };
+        /** @description What an authenticator needs; it is shown here only. */
+        BeginTotpResponse: {
+            /** @description To type in, base 32: SHA-1, six digits, thirty seconds. */
+            secret: string;
+            /**
+             * @description To show as a QR code.
+             * @example otpauth://totp/Waybill:asha%40example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Waybill
+             */
+            uri: string;
         };
         /** @description `POST /finance/transactions` */
         BookRequest: {
@@ -2607,6 +2765,19 @@ export interface components {
             status: components["schemas"]["OrderStatus"];
             userId: string;
         };
+        /** @description The first code. */
+        ConfirmTotpRequest: {
+            /**
+             * @description What the authenticator shows.
+             * @example 081804
+             */
+            code: string;
+        };
+        /** @description For who has lost the authenticator; they are shown here only. */
+        ConfirmTotpResponse: {
+            /** @description Each is good once, in place of a code. */
+            recoveryCodes: string[];
+        };
         /** @description Times from an order's creation to its confirmation, in milliseconds. */
         ConfirmationTimes: {
             /**
@@ -2648,6 +2819,23 @@ export interface components {
             ownerUserId?: string | null;
             /** @description The provider. */
             provider: components["schemas"]["ProviderName"];
+        };
+        /** @description A new API key. */
+        CreateApiKeyRequest: {
+            expiresAt?: components["schemas"]["Rfc3339Time"] | null;
+            /**
+             * @description What it is for, in your words; no personal data and no secrets.
+             * @example Warehouse server
+             */
+            name: string;
+            /**
+             * @description What it may do. A scope opens nothing that your role doesn't.
+             * @example [
+             *       "orders:read",
+             *       "orders:write"
+             *     ]
+             */
+            scopes: components["schemas"]["Scope"][];
         };
         /** @description `POST /webhook-endpoints` */
         CreateEndpointRequest: {
@@ -3386,6 +3574,11 @@ export interface components {
              * @example asha@example.com
              */
             email: string;
+            /**
+             * @description What the authenticator shows, or a recovery code; only where `auth.otp_required` asks for it.
+             * @example 081804
+             */
+            otp?: string | null;
             /** Format: password */
             password: string;
         };
@@ -3427,6 +3620,7 @@ export interface components {
             emailVerifiedAt?: components["schemas"]["Rfc3339Time"] | null;
             name: string;
             role: components["schemas"]["Role"];
+            totpSince?: components["schemas"]["Rfc3339Time"] | null;
             /** @description `usr_...` */
             userId: string;
         };
@@ -3518,6 +3712,11 @@ export interface components {
              * @description The product's stock after it.
              */
             stockAfter: number;
+        };
+        /** @description A new API key, as it is shown once. */
+        NewApiKeyResponse: components["schemas"]["ApiKeyResponse"] & {
+            /** @description Send it as `Authorization: Bearer wb_live_...`. It is not to be had again. */
+            key: string;
         };
         /** @description What may be stored of one operation. Paths are as in the body: `data.awb_number`, `products[].product_sku`. */
         OperationPolicy: {
@@ -4079,6 +4278,16 @@ export interface components {
             /** @description Why; it is recorded. */
             reason: string;
         };
+        /** @description Who wants no second factor any more. */
+        RemoveTotpRequest: {
+            /**
+             * @description What the authenticator shows, or a recovery code.
+             * @example 081804
+             */
+            code: string;
+            /** Format: password */
+            currentPassword: string;
+        };
         /** @description `POST /webhook-endpoints/{endpointId}/replay` */
         ReplayRequest: {
             /** @description What happened from then on, at most 30 days ago. */
@@ -4403,6 +4612,11 @@ export interface components {
             /** @example Europe/Moscow */
             timezone: string;
         };
+        /**
+         * @description What a key may do, within what its user's role may do.
+         * @enum {string}
+         */
+        Scope: "account:read" | "analytics:read" | "audit:read" | "catalog:read" | "catalog:write" | "checkouts:read" | "checkouts:write" | "files:read" | "finance:read" | "finance:write" | "operations:read" | "operations:write" | "orders:read" | "orders:write" | "tenants:read" | "wallet:read" | "wallet:write" | "webhooks:read" | "webhooks:write";
         /** @description A page of seals. */
         SealListResponse: {
             items: Record<string, never>[];
@@ -4653,6 +4867,11 @@ export interface components {
              * @description Seconds until the access token expires.
              */
             expiresIn: number;
+            /**
+             * @description Null, or the only routes that the access token opens, by what their paths begin with: `/auth/totp` where you have to have a
+             *     second factor, and have none yet.
+             */
+            only?: string | null;
             /** @description Good once, at `/auth/refresh`, until 30 days after signing in; repeating a refresh within 30 seconds gives the same answer. */
             refreshToken: string;
             /** @description Always `Bearer`. */
@@ -4774,6 +4993,7 @@ export interface components {
             role: components["schemas"]["Role"];
             /** @description The tenant that it belongs to. */
             tenantId?: string | null;
+            totpSince?: components["schemas"]["Rfc3339Time"] | null;
             updatedAt: components["schemas"]["Rfc3339Time"];
             /** @description `usr_...` */
             userId: string;
@@ -4877,7 +5097,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `auth.forbidden`: not with this role. */
+        /** @description `auth.forbidden`: not with this role; `auth.scope_missing`, `auth.not_with_key`: not with this API key; `auth.account_disabled`: ask an administrator; `auth.token_limited`: finish what the token is for. */
         Forbidden: {
             headers: {
                 [name: string]: unknown;
@@ -4933,7 +5153,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description `auth.required`; `auth.token_expired`: renew it by `POST /auth/refresh`; `auth.invalid_token` or `auth.token_revoked`: sign in again. */
+        /** @description `auth.required`; `auth.token_expired`: renew it by `POST /auth/refresh`; `auth.invalid_token` or `auth.token_revoked`: sign in again; `auth.invalid_key`, `auth.key_revoked` or `auth.key_expired`: make another API key. */
         Unauthenticated: {
             headers: {
                 [name: string]: unknown;
@@ -5729,6 +5949,117 @@ export interface operations {
             };
         };
     };
+    list_api_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKeyListResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    create_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateApiKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description The key, which is shown once. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewApiKeyResponse"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description `auth.too_many_keys`: twenty are there already. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description Some fields are not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    revoke_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `key_...` */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is good for nothing within seconds. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description `auth.no_such_key` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     send_verification: {
         parameters: {
             query?: never;
@@ -5982,7 +6313,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["Unreadable"];
-            /** @description `auth.invalid_credentials` */
+            /** @description `auth.invalid_credentials`; after the right password `auth.otp_required` or `auth.wrong_otp` */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6696,6 +7027,218 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+        };
+    };
+    begin_totp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BeginTotpRequest"];
+            };
+        };
+        responses: {
+            /** @description The secret. Confirm it within an hour. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BeginTotpResponse"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            /** @description `auth.account_disabled`, `auth.not_with_key` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.totp_on`: codes are asked for already. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description `auth.wrong_password`, or some fields are not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            500: components["responses"]["Internal"];
+            /** @description `auth.busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_totp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveTotpRequest"];
+            };
+        };
+        responses: {
+            /** @description No codes are asked for any more; recovery codes are void. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            /** @description `auth.account_disabled`, `auth.not_with_key` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.totp_off`: no codes are asked for. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description `auth.wrong_password`, `auth.wrong_code`, or some fields are not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            500: components["responses"]["Internal"];
+            /** @description `auth.busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    confirm_totp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmTotpRequest"];
+            };
+        };
+        responses: {
+            /** @description Codes are asked for from now on. Keep the recovery codes. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConfirmTotpResponse"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            /** @description `auth.account_disabled`, `auth.not_with_key` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.totp_on`; `auth.totp_not_begun`: begin (again). */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description `auth.wrong_code`, or some fields are not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
         };
     };
     check_out: {
@@ -10355,6 +10898,81 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    list_user_api_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `usr_...` */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiKeyListResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description No such user. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    revoke_user_api_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `usr_...` */
+                userId: string;
+                /** @description `key_...` */
+                keyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is good for nothing within seconds. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description `auth.no_such_key` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     end_sessions: {
         parameters: {
             query?: never;
@@ -10456,6 +11074,51 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+        };
+    };
+    reset_totp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `usr_...` */
+                userId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The next sign-in asks for the password alone, until the user begins with another one. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description No such user. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `users.own_account` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
         };
     };
     get_wallet: {
