@@ -57,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "wallet",
             "orders",
             "schedules",
+            "tenants",
             "webhooks",
             "notifications",
         ],
