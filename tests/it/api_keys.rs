@@ -1,6 +1,9 @@
 //! API keys: what they open, what they don't, and how they end.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    time::Duration,
+};
 
 use bson::doc;
 use reqwest::Method;
@@ -93,10 +96,10 @@ async fn every_route_asks_for_one_scope_or_lets_no_key_in() {
         for (method, operation) in operations.as_object().unwrap() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let Some(role) = rule(&method, path).flatten().map(|roles| roles[0]) else { continue };
-            if !users.contains_key(role.as_str()) {
+            if let Entry::Vacant(place) = users.entry(role.as_str()) {
                 let [one, other, third] = [app.user(role).await, app.user(role).await, app.user(role).await];
                 let (all, _) = key(&app, &third, &Scope::ALL).await;
-                users.insert(role.as_str(), [one, other, all]);
+                place.insert([one, other, all]);
             }
             let [one, other, all] = &users[role.as_str()];
             let named = format!("{method} {path}");
@@ -108,10 +111,10 @@ async fn every_route_asks_for_one_scope_or_lets_no_key_in() {
                 continue;
             };
             assert_eq!(described, Some(scope.as_str()), "{named}");
-            if !keys.contains_key(&(role.as_str(), scope.as_str())) {
+            if let Entry::Vacant(place) = keys.entry((role.as_str(), scope.as_str())) {
                 let others: Vec<_> = Scope::ALL.into_iter().filter(|other| *other != scope).collect();
                 let two = [key(&app, one, &[scope]).await.0, key(&app, other, &others).await.0];
-                keys.insert((role.as_str(), scope.as_str()), two);
+                place.insert(two);
             }
             let [with, without] = &keys[&(role.as_str(), scope.as_str())];
             assert_eq!(met(&app, &method, &concrete, without).await, (403, "auth.scope_missing".into()), "{named}");
@@ -123,7 +126,7 @@ async fn every_route_asks_for_one_scope_or_lets_no_key_in() {
     refused.sort();
     expected.sort();
     assert_eq!(refused, expected, "a route without a scope is for people alone: is it?");
-    let used: std::collections::HashSet<_> = keys.keys().map(|(_, scope)| *scope).collect();
+    let used: HashSet<_> = keys.keys().map(|(_, scope)| *scope).collect();
     assert_eq!(used.len(), Scope::ALL.len(), "every scope opens something");
     app.finish().await;
 }
