@@ -455,6 +455,8 @@ async fn health_readiness_and_metrics_tell_how_it_is() {
     let app = TestApp::start().await;
     let user = app.merchant().await;
     app.confirmed(&user, "c-1").await;
+    app.create(&user, "c-1").await.expect(200);
+    app.create(&user, "c-2").await.expect(201);
     app.get(&user, "/no/such/path/c-1").await.expect(404);
     let health = app.request(Method::GET, "/healthz", None, None).await.expect(200);
     assert_eq!(health.body, json!({ "status": "alive" }));
@@ -470,10 +472,23 @@ async fn health_readiness_and_metrics_tell_how_it_is() {
         "waybill_jobs_total{queue=\"parcelx-orders-queue\",result=\"done\"}",
         "waybill_provider_call_seconds_count{provider=\"parcelx\",operation=\"create_order\",outcome=\"done\"}",
         "waybill_batch_size_count{lane=\"api\"}",
+        "waybill_order_creates_total{provider=\"parcelx\",result=\"created\"} 2",
+        "waybill_order_creates_total{provider=\"parcelx\",result=\"replayed\"} 1",
     ] {
         assert!(metrics.text.contains(line), "{line} is not in\n{}", metrics.text);
     }
     assert!(!metrics.text.contains("ord_") && !metrics.text.contains("c-1"), "no ids in labels");
+    // Nobody waits for the sums of all wallets.
+    let (available, held) = app.balance(&user).await;
+    assert!(held > 0);
+    let totals = [("available", available), ("held", held)]
+        .map(|(what, sum)| format!("waybill_wallet_{what}_minor{{currency=\"INR\"}} {sum}\n"));
+    eventually("wallets are summed up", Duration::from_secs(10), async || {
+        let metrics = app.request(Method::GET, "/metrics", None, None).await.text;
+        totals.iter().all(|total| metrics.contains(total))
+    })
+    .await;
+    app.run_jobs().await;
     app.finish().await;
 }
 

@@ -34,11 +34,11 @@ async fn what_processes_let_through_together_too_much_has_to_pass() {
     // All hear of it at the same moment: the most that may come through, 100 each, and 10 a second meanwhile.
     let at_once: usize = processes.iter().map(|process| through(process, "usr_1", 150)).sum();
     assert!((400..=440).contains(&at_once), "{at_once}");
-    // Whoever lets one more through learns of the others, and that the user is three limits ahead.
+    // Whoever lets one more through learns how many the others have: alone, it would let the next one through in 100 ms.
     for process in &processes {
         eventually("it knows of the others", SOON, async || {
             process.settle_now().await;
-            wait(process, "usr_1") > Duration::from_secs(20)
+            wait(process, "usr_1") > Duration::from_secs(5)
         })
         .await;
     }
@@ -68,7 +68,8 @@ async fn a_process_limits_alone_while_redis_is_away_or_frozen() {
     assert!(began.elapsed() < Duration::from_millis(250), "nobody waits for Redis: {:?}", began.elapsed());
     assert!(wait(&process, "usr_1") > Duration::ZERO);
     process.settle_now().await;
-    assert!(wait(&process, "usr_1") > Duration::ZERO, "what could not be settled still counts here");
+    let passed = through(&process, "usr_1", 50);
+    assert!(passed < 25, "what could not be settled still counts here: {passed}");
     redis.thaw();
     redis.kill().await;
     assert_eq!(through(&process, "usr_2", 60), 50);

@@ -5,7 +5,7 @@
 //! which it reads every command and every answer once more.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,8 +23,9 @@ const LINES_MAX: u32 = 10;
 const SHAPE_CHARS_MAX: usize = 400;
 /// and goes no deeper than this.
 const DEPTH_MAX: usize = 4;
-/// Commands under way of which something is remembered; more than a pool has connections.
-const UNDER_WAY_MAX: usize = 1_024;
+/// Commands under way that are remembered; more than a pool has connections. Of one that was given up nobody hears again: the oldest
+/// makes room.
+const UNDER_WAY_MAX: usize = 256;
 
 /// Microseconds; 0 for never.
 static OVER_US: AtomicU64 = AtomicU64::new(0);
@@ -107,14 +108,15 @@ fn log(command: &'static str, collection: &str, took: Duration, shape: &str) {
 
 /// Watches the commands of a client.
 pub(super) fn observe() -> EventHandler<CommandEvent> {
-    let under_way: Arc<Mutex<HashMap<i32, Document>>> = Arc::default();
+    let under_way: Arc<Mutex<BTreeMap<i32, Document>>> = Arc::default();
     EventHandler::callback(move |event| {
         let (request_id, took, name) = match event {
             CommandEvent::Started(started) => {
                 let mut under_way = under_way.lock();
-                if under_way.len() < UNDER_WAY_MAX {
-                    under_way.insert(started.request_id, started.command);
+                if under_way.len() >= UNDER_WAY_MAX {
+                    under_way.pop_first();
                 }
+                under_way.insert(started.request_id, started.command);
                 return;
             }
             CommandEvent::Succeeded(ended) => (ended.request_id, ended.duration, ended.command_name),
