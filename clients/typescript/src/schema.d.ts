@@ -24,6 +24,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What somebody has to look at, or had to. */
+        get: operations["list_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/analytics/daily": {
         parameters: {
             query?: never;
@@ -142,6 +159,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/audit/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everybody's orders, newest first, without what is in them. */
+        get: operations["list_all_orders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/audit/orders/{orderId}": {
         parameters: {
             query?: never;
@@ -151,6 +185,23 @@ export interface paths {
         };
         /** Everything that happened to one order: who asked for what, changes of its state, calls and answers, money. */
         get: operations["get_order_story"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/audit/orders/{orderId}/exchanges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The calls about an order with all their answers: what was sent and what came back, as far as it may be stored. */
+        get: operations["list_exchanges"];
         put?: never;
         post?: never;
         delete?: never;
@@ -767,6 +818,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/finance/transactions/{transactionId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One transaction. */
+        get: operations["get_transaction"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/finance/transactions/{transactionId}/reverse": {
         parameters: {
             query?: never;
@@ -1137,6 +1205,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/orders/{orderId}/mark-failed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Says that an order which needs attention came to nothing, with the reason, and gives back what it cost. To be called by who has made
+         *     sure of it: the provider is not asked. Running its job again stays possible.
+         */
+        post: operations["mark_failed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/orders/{orderId}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Runs the dead job of an order again, with the reason. Where an earlier create may have been executed the order is looked up, and
+         *     sent again only where the provider surely does not have it.
+         */
+        post: operations["retry_order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/orders/{orderId}/timeline": {
         parameters: {
             query?: never;
@@ -1146,6 +1254,26 @@ export interface paths {
         };
         /** What happened to one of your orders, oldest first. */
         get: operations["get_timeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How everything is: what waits, who works, which providers are not called, what is in wallets, and how calls to providers went in the
+         *     last hour, day or month, by a sample of each part of it. An answer serves everybody for ten seconds.
+         */
+        get: operations["get_overview"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1350,6 +1478,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/queues/pulse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All queues at a moment, for boards that follow them: one question to the database a second in each process, however many ask. */
+        get: operations["get_pulse"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queues/{queue}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One queue with its counts. */
+        get: operations["get_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queues/{queue}/dead-count": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many dead jobs of a queue there are. */
+        get: operations["count_dead"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queues/{queue}/delete-dead": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deletes dead jobs of a queue, at most five thousand a call. */
+        post: operations["delete_dead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/queues/{queue}/jobs": {
         parameters: {
             query?: never;
@@ -1359,6 +1555,23 @@ export interface paths {
         };
         /** Jobs of a queue, oldest first. */
         get: operations["list_jobs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queues/{queue}/pace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a queue has got on in the last hour, by its jobs that ended well and are still there. */
+        get: operations["get_pace"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1413,7 +1626,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Runs the dead jobs of a queue again, at most five thousand a call. */
+        /** Runs dead jobs of a queue again, at most five thousand a call. */
         post: operations["retry_dead"];
         delete?: never;
         options?: never;
@@ -1555,6 +1768,26 @@ export interface paths {
         };
         /** Runs of a schedule, newest first; kept for 400 days. */
         get: operations["list_schedule_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What has this id, number or address, as far as you may see it: a merchant and a customer what is theirs, a manager the tenant's
+         *     orders, staff what their role reads.
+         */
+        get: operations["search"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2205,6 +2438,49 @@ export interface components {
              */
             state: string;
         };
+        AlertListResponse: {
+            /** @description Those that fire first; of each state the latest first, 200 in all at most. */
+            items: components["schemas"]["AlertResponse"][];
+        };
+        /** @description Something that somebody has to look at. */
+        AlertResponse: {
+            /**
+             * @description The queue, provider, account or schedule.
+             * @example mail-queue
+             */
+            about: string;
+            /** @description What to do about it. */
+            advice: string;
+            /** @example jobs-die:mail-queue */
+            alertId: string;
+            firedAt?: components["schemas"]["Rfc3339Time"] | null;
+            /** @description In a sentence, as it was told; empty while it is pending. */
+            message: string;
+            /**
+             * @description Which rule; docs/operate.md has them.
+             * @example jobs-die
+             */
+            rule: string;
+            severity: components["schemas"]["Severity"];
+            /** @description Since when it is in this state. */
+            since: components["schemas"]["Rfc3339Time"];
+            state: components["schemas"]["AlertState"];
+            /** @description Channels that have not taken the latest news yet. */
+            undelivered: string[];
+        };
+        /**
+         * @description Where an alert is.
+         * @enum {string}
+         */
+        AlertState: "pending" | "firing" | "resolved";
+        AllOrdersResponse: {
+            items: components["schemas"]["StaffOrder"][];
+            /**
+             * @description Send it as `cursor`, with the same filters, for the next page; null on the last one. With a filter a page may have fewer than
+             *     asked for, or none, before the last one.
+             */
+            nextCursor?: string | null;
+        };
         /** @description An amount, as clients write it. */
         AmountRequest: {
             /**
@@ -2503,6 +2779,25 @@ export interface components {
             partial: boolean;
             /** @description The time that was looked at: a day at most unless order, user, clientOrderId, AWB or correlation id is given. */
             range: components["schemas"]["RangeResponse"];
+        };
+        CallPart: {
+            /** @description When it began. */
+            at: components["schemas"]["Rfc3339Time"];
+            /** @description Calls that were looked at. */
+            calls: number;
+            fatal: number;
+            /**
+             * Format: int64
+             * @description 95 percent were answered within; 0 where there were none.
+             */
+            p95Ms: number;
+            retryable: number;
+            unknown: number;
+            /**
+             * Format: double
+             * @description Of these, those that went well, in percent; 100 where there were none.
+             */
+            wellPercent: number;
         };
         /** @description A call with what was sent, redacted as it is stored. */
         CallResponse: components["schemas"]["CallKeys"] & {
@@ -3000,6 +3295,13 @@ export interface components {
             /** @description What was given back of it, by currency. */
             refunded: components["schemas"]["Money"][];
         };
+        DeadCountResponse: {
+            /**
+             * Format: int64
+             * @description Counted to 100,000.
+             */
+            count: number;
+        };
         /** @description `POST /kyc/applications/{userId}/decision` */
         DecisionRequest: {
             /** @description The word. */
@@ -3020,6 +3322,14 @@ export interface components {
             by: string;
             decision: string;
             reason: string;
+        };
+        DeleteDeadResponse: {
+            /** @description Jobs that are gone. */
+            deleted: number;
+            /** @description Jobs that the database did not take in time; call again. */
+            failed: number;
+            /** @description Whether there are more than one call takes; call again. */
+            more: boolean;
         };
         /** @description A page of deliveries. */
         DeliveryListResponse: {
@@ -3264,6 +3574,13 @@ export interface components {
              */
             unrelayed: number;
         };
+        /** @description The calls about an order, whole. */
+        ExchangeListResponse: {
+            /** @description Oldest first. */
+            items: components["schemas"]["CallResponse"][];
+            /** @description There are older ones: only the latest 50 are shown. */
+            truncated: boolean;
+        };
         /** @description What is asked of a property register. */
         ExtractRequest: {
             /**
@@ -3283,6 +3600,16 @@ export interface components {
          * @enum {string}
          */
         ExtractType: "info" | "base" | "ownership";
+        /** @description An order that came to nothing. */
+        FailedOrder: {
+            charge?: components["schemas"]["Money"] | null;
+            clientOrderId: string;
+            orderId: string;
+            orderNumber: string;
+            provider: string;
+            status: components["schemas"]["OrderStatus"];
+            userId: string;
+        };
         /** @description One thing wrong with one field. */
         FieldError: {
             /** @description Machine-readable code: `required`, `unknown`, `type`, `length`, `range`, ... */
@@ -3389,6 +3716,17 @@ export interface components {
             code?: string | null;
             end: string;
             workerId?: string | null;
+        };
+        /** @description Something that has the name. */
+        Hit: {
+            at?: components["schemas"]["Rfc3339Time"] | null;
+            id: string;
+            /** @description `order`, `job`, `provider request`, ... */
+            kind: string;
+            /** @description Its state, where it has one. */
+            state?: string | null;
+            /** @description What it is called besides. */
+            title: string;
         };
         /**
          * @description What a hold is on.
@@ -3613,6 +3951,14 @@ export interface components {
             /** @description An endpoint was disabled. */
             webhooks: boolean;
         };
+        /** @description `POST /orders/{orderId}/mark-failed` */
+        MarkFailedRequest: {
+            /**
+             * @description Why; it is recorded.
+             * @example The carrier has no record of it, by telephone.
+             */
+            reason: string;
+        };
         /** @description The signed-in user. */
         MeResponse: {
             createdAt: components["schemas"]["Rfc3339Time"];
@@ -3718,6 +4064,12 @@ export interface components {
             /** @description Send it as `Authorization: Bearer wb_live_...`. It is not to be had again. */
             key: string;
         };
+        OpenBreaker: {
+            accountId: string;
+            breaker: components["schemas"]["BreakerState"];
+            reason?: components["schemas"]["BreakerReason"] | null;
+            retryAt?: components["schemas"]["Rfc3339Time"] | null;
+        };
         /** @description What may be stored of one operation. Paths are as in the body: `data.awb_number`, `products[].product_sku`. */
         OperationPolicy: {
             /** @description Fields of either that are stored without addresses, long numbers and tax numbers. */
@@ -3814,6 +4166,31 @@ export interface components {
             /** Format: int64 */
             needsAttention: number;
         };
+        /** @description How everything is. */
+        OverviewResponse: {
+            /** @description When it was looked at. */
+            at: components["schemas"]["Rfc3339Time"];
+            /** @description Accounts that are not called now. */
+            breakers: components["schemas"]["OpenBreaker"][];
+            /**
+             * Format: int64
+             * @description Orders that wait for a person, counted to 100,000.
+             */
+            needingAttention: number;
+            /** @description Calls, by provider, of the sample. */
+            providers: components["schemas"]["ProviderPace"][];
+            /** @description Events that nobody has relayed yet. */
+            relay: components["schemas"]["Waiting"];
+            /** @description Records that are not sealed yet. */
+            sealer: components["schemas"]["Waiting"];
+            /** @description The same by parts of the time, oldest first. */
+            series: components["schemas"]["CallPart"][];
+            /** @description What is free in wallets, by currency; of 100,000 wallets at most. */
+            wallets: components["schemas"]["WalletSum"][];
+            window: components["schemas"]["Window"];
+            /** @description Workers that are alive. */
+            workers: number;
+        };
         /** @description A page of a merchant's transactions. */
         OwnLedgerResponse: {
             items: components["schemas"]["OwnTransactionResponse"][];
@@ -3870,6 +4247,33 @@ export interface components {
              */
             sequence?: number | null;
             transactionId: string;
+        };
+        /** @description How a queue has got on. */
+        PaceResponse: {
+            /**
+             * Format: double
+             * @description Attempts that one took, on average.
+             */
+            attempts?: number | null;
+            /**
+             * Format: int64
+             * @description From creation to the end, for half of them; null where there are none.
+             */
+            p50Ms?: number | null;
+            /**
+             * Format: int64
+             * @description The same, for 95 percent.
+             */
+            p95Ms?: number | null;
+            /**
+             * Format: int64
+             * @description The same, for 99 percent.
+             */
+            p99Ms?: number | null;
+            /** @description Jobs that ended well in each of the last sixty minutes, the present one last. */
+            perMinute: number[];
+            /** @description How many of them the rest is about, latest first. */
+            sample: number;
         };
         /** @description Outer dimensions of one piece in its parcel. */
         ParcelDimensionsRequest: {
@@ -4110,16 +4514,46 @@ export interface components {
          * @enum {string}
          */
         ProductStatus: "active" | "archived";
+        /** @description What came of checking a proof. */
+        ProofCheck: {
+            /** @description Why not; null where it is. */
+            detail?: string | null;
+            verified: boolean;
+        };
         /**
          * @description A provider that orders can be sent to.
          * @enum {string}
          */
         ProviderName: "parcelx" | "xapi" | "rosreestr";
+        ProviderPace: {
+            /** @description Calls that were looked at. */
+            calls: number;
+            /**
+             * Format: int64
+             * @description Half of them were answered within.
+             */
+            p50Ms: number;
+            /**
+             * Format: int64
+             * @description 95 percent were.
+             */
+            p95Ms: number;
+            provider: string;
+            /** @description Of these, those that went well. */
+            well: number;
+        };
         /**
          * @description How far the provider and we agree.
          * @enum {string}
          */
         ProviderSyncStatus: "pending" | "in_progress" | "retrying" | "unknown" | "synced" | "failed";
+        /** @description All queues at a moment. */
+        Pulse: {
+            /** @description When. */
+            at: components["schemas"]["Rfc3339Time"];
+            /** @description Each queue. */
+            queues: components["schemas"]["QueuePulse"][];
+        };
         QueueAccount: {
             accountId: string;
             /** @description Whether calls are made: closed: yes; open: no; half_open: one, to see whether the provider is back. */
@@ -4159,15 +4593,55 @@ export interface components {
         QueueListResponse: {
             items: components["schemas"]["QueueResponse"][];
         };
+        /** @description A queue at a moment; each number counted to 10,000. */
+        QueuePulse: {
+            /**
+             * Format: int64
+             * @description In the hands of workers.
+             */
+            active: number;
+            /**
+             * Format: int64
+             * @description Given up.
+             */
+            dead: number;
+            /**
+             * Format: int64
+             * @description Waiting for their time.
+             */
+            delayed: number;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Seconds for which the job that has waited longest is due; null where none is.
+             */
+            oldestReadySeconds?: number | null;
+            /** @description Somebody has paused it. */
+            paused: boolean;
+            /**
+             * Format: int64
+             * @description Due now.
+             */
+            ready: number;
+            /**
+             * Format: int64
+             * @description Workers that are alive and take its jobs.
+             */
+            workers: number;
+        };
         QueueResponse: {
             /** @description Accounts that its jobs run with: those of the platform, and of merchants' own those that are not called now. */
             accounts: components["schemas"]["QueueAccount"][];
             counts: components["schemas"]["QueueCounts"];
             name: string;
+            oldestDueAt?: components["schemas"]["Rfc3339Time"] | null;
             paused: boolean;
             /** @description By whom. */
             pausedReason?: string | null;
             throttledUntil?: components["schemas"]["Rfc3339Time"] | null;
+            /** @description Workers that are alive and take its jobs. */
+            workers: number;
         };
         /** @description The time that was looked at; null where there is no bound. */
         RangeResponse: {
@@ -4367,6 +4841,14 @@ export interface components {
              */
             days?: number | null;
         };
+        /** @description An order that is tried again. */
+        RetriedOrder: {
+            /** @description The job that is ready again. */
+            jobId: string;
+            /** @example ready */
+            jobState: string;
+            orderId: string;
+        };
         RetryDeadResponse: {
             /** @description Jobs that the database did not take in time; call again. */
             failed: number;
@@ -4376,6 +4858,14 @@ export interface components {
             refused: number;
             /** @description Jobs that are ready again. */
             retried: number;
+        };
+        /** @description `POST /orders/{orderId}/retry` */
+        RetryOrderRequest: {
+            /**
+             * @description Why; it is recorded.
+             * @example The carrier is back.
+             */
+            reason: string;
         };
         /** @description `POST /finance/transactions/{transactionId}/reverse` */
         ReverseRequest: {
@@ -4623,11 +5113,21 @@ export interface components {
             /** @description Send it as `cursor` for the next page; null on the last one. */
             nextCursor?: string | null;
         };
+        SearchResponse: {
+            items: components["schemas"]["Hit"][];
+            /** @description There is more of the same name. */
+            truncated: boolean;
+        };
         /**
          * @description How fast.
          * @enum {string}
          */
         Service: "surface" | "air";
+        /**
+         * @description Who has to look, and when.
+         * @enum {string}
+         */
+        Severity: "page" | "ticket";
         /** @description A parcel and its way. */
         ShipmentRequest: {
             /**
@@ -4703,6 +5203,29 @@ export interface components {
             phone?: string | null;
             postcode: string;
             state?: string | null;
+        };
+        /** @description An order without what is in it: who gets what is the merchant's. */
+        StaffOrder: {
+            accountId?: string | null;
+            /** Format: int32 */
+            attempts: number;
+            charge?: components["schemas"]["Money"] | null;
+            clientOrderId: string;
+            /** @description What an operator notes about it. */
+            comment?: string | null;
+            createdAt: components["schemas"]["Rfc3339Time"];
+            failureCode?: string | null;
+            /** @description A create may have been executed, and nobody knows: it is looked up before anything else. */
+            isInDoubt: boolean;
+            jobId: string;
+            orderId: string;
+            orderNumber: string;
+            provider: string;
+            providerSyncStatus: components["schemas"]["ProviderSyncStatus"];
+            reference?: string | null;
+            status: components["schemas"]["OrderStatus"];
+            updatedAt: components["schemas"]["Rfc3339Time"];
+            userId: string;
         };
         /** @description A change of what can be spent. */
         StatementLineResponse: {
@@ -4783,6 +5306,8 @@ export interface components {
             comment?: string | null;
             /** @description Everything, oldest first. */
             entries: components["schemas"]["StoryEntry"][];
+            /** @description The job that places it. */
+            jobId: string;
             orderId: string;
             orderNumber: string;
             provider: string;
@@ -5056,6 +5581,18 @@ export interface components {
             /** @description `token` of the link. */
             token: string;
         };
+        Waiting: {
+            /**
+             * Format: double
+             * @description For how long the oldest has waited.
+             */
+            oldestSeconds: number;
+            /**
+             * Format: int64
+             * @description About how many.
+             */
+            waiting: number;
+        };
         /** @description A balance in minor units. */
         WalletResponse: {
             /**
@@ -5081,6 +5618,24 @@ export interface components {
              */
             version: number;
         };
+        WalletSum: {
+            /**
+             * Format: int64
+             * @description Minor units.
+             */
+            available: number;
+            /**
+             * Format: int64
+             * @description How many wallets.
+             */
+            count: number;
+            currency: string;
+        };
+        /**
+         * @description The time that is looked at.
+         * @enum {string}
+         */
+        Window: "hour" | "day" | "month";
         /**
          * @description How far a parcel goes, as carriers count it. The order is that of the price.
          * @enum {string}
@@ -5217,6 +5772,41 @@ export interface operations {
                 };
             };
             422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    list_alerts: {
+        parameters: {
+            query?: {
+                /** @description In this state only. */
+                state?: components["schemas"]["AlertState"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertListResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -5619,6 +6209,56 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    list_all_orders: {
+        parameters: {
+            query?: {
+                /** @description Orders on a page. */
+                limit?: number;
+                /** @description `nextCursor` of the page before, with the same filters. */
+                cursor?: string;
+                /** @description Status. */
+                status?: components["schemas"]["OrderStatus"];
+                /** @description Of this user. */
+                userId?: string;
+                /** @description Called so by its merchant. */
+                clientOrderId?: string;
+                /** @description At this provider. */
+                provider?: string;
+                /** @description Created at or after (RFC 3339). */
+                from?: string;
+                /** @description Created before (RFC 3339). */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AllOrdersResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description A parameter is not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     get_order_story: {
         parameters: {
             query?: never;
@@ -5656,6 +6296,36 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    list_exchanges: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ord_...` */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description None where there is no such order. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExchangeListResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     get_proof: {
         parameters: {
             query?: never;
@@ -5674,6 +6344,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
+                        /** @description Whether the service itself finds that the record, its place and the seal fit together. Who wants to be sure checks it elsewhere. */
+                        check: components["schemas"]["ProofCheck"];
                         /** @description See docs/audit-proof.md, "Checking one record". */
                         proof: Record<string, never>;
                         /** @description The record as it is stored, in canonical extended JSON whose order of fields counts; null where it was purged. */
@@ -7832,6 +8504,43 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    get_transaction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `txn_...` */
+                transactionId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TransactionResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description No such transaction. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     reverse_transaction: {
         parameters: {
             query?: never;
@@ -8970,6 +9679,128 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    mark_failed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ord_...` */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MarkFailedRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailedOrder"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description No such order. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `orders.not_markable`: it does not need attention, or something is under way. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description There is no reason, or it holds what should not be written down. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    retry_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `ord_...` */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryOrderRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetriedOrder"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description No such order, or its job is gone. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its job isn't dead, or the order does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description There is no reason, or it holds what should not be written down. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     get_timeline: {
         parameters: {
             query?: never;
@@ -9002,6 +9833,42 @@ export interface operations {
                 };
             };
             422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_overview: {
+        parameters: {
+            query?: {
+                /** @description The last hour, day or month. */
+                window?: "hour" | "day" | "month";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OverviewResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description A parameter is not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -9746,6 +10613,146 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    get_pulse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pulse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    count_dead: {
+        parameters: {
+            query?: {
+                /** @description Of this kind only. */
+                kind?: string;
+                /** @description Only those that failed with this code last. */
+                errorCode?: string;
+            };
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadCountResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    delete_dead: {
+        parameters: {
+            query?: {
+                /** @description Of this kind only. */
+                kind?: string;
+                /** @description Only those that failed with this code last. */
+                errorCode?: string;
+            };
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteDeadResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     list_jobs: {
         parameters: {
             query?: {
@@ -9755,6 +10762,10 @@ export interface operations {
                 cursor?: string;
                 /** @description State. */
                 state?: components["schemas"]["JobState"];
+                /** @description Of dead jobs, those of this kind. */
+                kind?: string;
+                /** @description Of dead jobs, those that failed with this code last. */
+                errorCode?: string;
             };
             header?: never;
             path: {
@@ -9770,6 +10781,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobListResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    get_pace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaceResponse"];
                 };
             };
             401: components["responses"]["Unauthenticated"];
@@ -9860,7 +10906,12 @@ export interface operations {
     };
     retry_dead: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this kind only. */
+                kind?: string;
+                /** @description Only those that failed with this code last. */
+                errorCode?: string;
+            };
             header?: never;
             path: {
                 queue: string;
@@ -10209,6 +11260,46 @@ export interface operations {
                 };
             };
             422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    search: {
+        parameters: {
+            query: {
+                /**
+                 * @description An id of any kind, an order number, a merchant's own id, a waybill number, an e-mail address, or a request id.
+                 * @example ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6
+                 */
+                q: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Nothing is an empty list. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description It is too short, or too long. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
