@@ -156,6 +156,7 @@ fn things(parameter: &str, release: &Release) -> Option<Vec<String>> {
         "requestRefId" => "provider_request_logs",
         "responseRefId" => "provider_response_logs",
         "tenantId" => "tenants",
+        "transactionId" => "ledger_transactions",
         "userId" => "users",
         "jobId" => "jobs",
         "recordId" => {

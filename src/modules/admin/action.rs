@@ -47,8 +47,6 @@ pub(super) enum Kind {
     Number,
     /// As true or false.
     Flag,
-    /// As the JSON that it is.
-    Json,
     /// As a list of its lines.
     Lines,
     /// As null where it is empty.
@@ -131,7 +129,6 @@ impl Action {
                 _ if text.is_empty() => continue,
                 Kind::Text | Kind::Nullable => json!(text),
                 Kind::Number => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
-                Kind::Json => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
                 Kind::Lines => json!(text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>()),
             };
             put(&mut body, field.name, value);
@@ -174,7 +171,6 @@ mod tests {
             .field("wrong", Kind::Number)
             .field("flag", Kind::Flag)
             .field("off", Kind::Flag)
-            .field("json", Kind::Json)
             .field("lines", Kind::Lines)
             .field("none", Kind::Nullable)
             .field("empty", Kind::Text)
@@ -187,7 +183,6 @@ mod tests {
             ("number", "9007199254740993"),
             ("wrong", "1e3"),
             ("flag", "on"),
-            ("json", "{\"a\":[1]}"),
             ("lines", "a\r\n\r\n b "),
             ("none", ""),
             ("empty", " "),
@@ -199,7 +194,7 @@ mod tests {
         ];
         let form: Vec<_> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let expected = json!({ "text": "a\nb", "number": 9_007_199_254_740_993_i64, "wrong": "1e3", "flag": true,
-            "off": false, "json": { "a": [1] }, "lines": ["a", "b"], "none": null, "amount": { "amount": 5, "currency": "INR" },
+            "off": false, "lines": ["a", "b"], "none": null, "amount": { "amount": 5, "currency": "INR" },
             "asked": [{ "field": "pan", "code": "c" }] });
         assert_eq!(action.body(&form), Some(expected));
         assert_eq!(Action::new("a", Method::POST, "/a", &[], "").body(&form), None);
