@@ -179,7 +179,7 @@ async fn pages_of_records_show_calls_side_by_side_and_check_their_proofs() {
         page.shows("parcelx").shows("<polyline").shows("100.0 %");
     }
     browser.get("/admin?window=year").await.expect(422);
-    browser.get("/admin/providers").await.expect(200).shows("parcelx/default").shows("state-closed");
+    browser.get("/admin/providers").await.expect(200).shows("parcelx&#x2f;default").shows("state-closed");
     browser.get("/admin/providers/parcelx%2Fdefault").await.expect(200).shows("create_order");
     let nobody = app.user(Role::Merchant).await;
     app.request(Method::GET, "/overview", Some(&nobody.token), None).await.expect(403);
