@@ -61,18 +61,15 @@ async fn processes_that_take_turns_let_through_hardly_more_than_one() {
 #[tokio::test]
 async fn a_process_limits_alone_while_redis_is_away_or_frozen() {
     let mut redis = RedisServer::start().await;
-    let process = limits(&redis.url(), "p", 50);
+    let process = limits(&redis.url(), "p", 5);
     redis.freeze();
-    let began = std::time::Instant::now();
-    assert_eq!(through(&process, "usr_1", 50), 50);
-    assert!(began.elapsed() < Duration::from_millis(250), "nobody waits for Redis: {:?}", began.elapsed());
-    assert!(wait(&process, "usr_1") > Duration::ZERO);
+    assert_eq!(through(&process, "usr_1", 8), 5);
     process.settle_now().await;
-    let passed = through(&process, "usr_1", 50);
-    assert!(passed < 25, "what could not be settled still counts here: {passed}");
+    let passed = through(&process, "usr_1", 8);
+    assert!(passed < 3, "what could not be settled still counts here: {passed}");
     redis.thaw();
     redis.kill().await;
-    assert_eq!(through(&process, "usr_2", 60), 50);
+    assert_eq!(through(&process, "usr_2", 8), 5);
 }
 
 /// Asks for the user's orders.
@@ -87,17 +84,22 @@ async fn two_processes_limit_a_user_together_and_say_so_alike() {
     let flags = ["--rate-limit=on", "--rate-limit-user=20"];
     let launches = [Launch::api(&app, &flags), Launch::api(&app, &flags)];
     let [one, two] = [launches[0].start().await, launches[1].start().await];
-    let (mut passed, mut last) = (0, Vec::new());
-    for turn in 0..80 {
-        let base = if turn % 2 == 0 { &one.base } else { &two.base };
+    let (began, mut passed, mut last) = (std::time::Instant::now(), 0, Vec::new());
+    while last.len() < 40 {
+        let base = if (passed + last.len()) % 2 == 0 { &one.base } else { &two.base };
         let answer = orders(&app, base, &user).await;
         assert_eq!(answer.headers["ratelimit-policy"], "\"address\";q=30000;w=10, \"user\";q=20;w=10", "{answer:?}");
-        passed += usize::from(answer.status == 200);
-        last.push(answer);
+        if answer.status == 200 {
+            passed += 1;
+            assert!(passed < 400, "nobody is refused");
+        } else {
+            last.push(answer);
+        }
     }
-    // 20 by one, at most 20 more by the other, and two a second.
-    assert!((20..=60).contains(&passed), "{passed}");
-    let refused = last.iter().rfind(|answer| answer.status == 429).expect("somebody was refused");
+    // 20 by one, at most 20 more by the other, and two a second of each at most.
+    let most = 40 + 4 * (began.elapsed().as_secs() as usize + 1);
+    assert!((20..=most).contains(&passed), "{passed} of {most}");
+    let refused = last.pop().expect("somebody was refused").expect(429);
     assert_eq!(refused.code(), "request.rate_limited");
     assert_eq!(refused.body["violated-policies"], json!(["user"]));
     assert!(refused.headers["content-type"].to_str().unwrap().starts_with("application/problem+json"));
@@ -115,14 +117,14 @@ async fn two_processes_limit_a_user_together_and_say_so_alike() {
 
 #[tokio::test]
 async fn an_address_has_a_limit_before_anything_is_looked_at() {
-    let app = TestApp::with(&["--rate-limit=on", "--rate-limit-address=5", "--trusted-proxies=127.0.0.1"]).await;
+    let app = TestApp::with(&["--rate-limit=on", "--rate-limit-address=2", "--trusted-proxies=127.0.0.1"]).await;
     let ask = async |path: &str, address: &str| {
         let request = app.client.get(format!("{}{path}", app.base)).header("x-forwarded-for", address);
         read(request.send().await.unwrap()).await
     };
-    for host in 1..=5 {
+    for host in 1..=2 {
         let answer = ask("/orders", &format!("2001:db8::{host}")).await.expect(401);
-        assert_eq!(answer.headers["ratelimit-policy"], "\"address\";q=5;w=10");
+        assert_eq!(answer.headers["ratelimit-policy"], "\"address\";q=2;w=10");
     }
     let refused = ask("/orders", "2001:db8::6").await.expect(429);
     assert_eq!((refused.code(), &refused.body["violated-policies"]), ("request.rate_limited", &json!(["address"])));
