@@ -116,8 +116,8 @@ impl Scope {
     }
 
     /// The scope that a route asks of a key; none where no key may use it: passwords, sessions, users, keys, second factors,
-    /// credentials at providers, identity papers, legal holds and tenants are for people who have signed in. HEAD is asked for
-    /// as GET is.
+    /// credentials at providers, identity papers, legal holds, tenants, what is decided of orders and the search over all of
+    /// it are for people who have signed in. HEAD is asked for as GET is.
     #[must_use]
     pub fn of_route(method: &str, route: &str) -> Option<Self> {
         let method = if method == "HEAD" { "GET" } else { method };
@@ -165,6 +165,7 @@ impl Scope {
                 "GET",
                 "/finance/ledger"
                 | "/finance/ledger/export"
+                | "/finance/transactions/{transactionId}"
                 | "/finance/trial-balance"
                 | "/finance/wallets/{userId}"
                 | "/finance/reconciliation",
@@ -175,7 +176,9 @@ impl Scope {
                 "/audit/provider-requests"
                 | "/audit/provider-requests/{requestRefId}"
                 | "/audit/provider-responses/{responseRefId}"
+                | "/audit/orders"
                 | "/audit/orders/{orderId}"
+                | "/audit/orders/{orderId}/exchanges"
                 | "/audit/events"
                 | "/audit/legal-holds"
                 | "/audit/redaction-policy"
@@ -186,8 +189,14 @@ impl Scope {
             ) => Self::AuditRead,
             (
                 "GET",
-                "/queues"
+                "/alerts"
+                | "/overview"
+                | "/queues"
+                | "/queues/pulse"
+                | "/queues/{queue}"
+                | "/queues/{queue}/dead-count"
                 | "/queues/{queue}/jobs"
+                | "/queues/{queue}/pace"
                 | "/queues/jobs/{jobId}"
                 | "/schedules"
                 | "/schedules/{name}/runs"
@@ -200,6 +209,7 @@ impl Scope {
                 "/queues/jobs/{jobId}/retry"
                 | "/queues/{queue}/pause"
                 | "/queues/{queue}/resume"
+                | "/queues/{queue}/delete-dead"
                 | "/queues/{queue}/retry-dead"
                 | "/schedules/{name}/run"
                 | "/schedules/{name}/pause"
