@@ -456,7 +456,7 @@ async fn the_redaction_policy_is_what_the_logs_go_by(scene: &Scene) {
     let of_services = [(PAYMENT_GATEWAY.name, PAYMENT_GATEWAY.operations), (VERIFIER.name, VERIFIER.operations)];
     let of_services =
         of_services.into_iter().flat_map(|(name, all)| all.iter().map(move |(operation, _)| (name, *operation)));
-    let of_ours = [("smtp", "send_mail"), ("webhooks", "deliver_event")];
+    let of_ours = [("alerts", "post_alert"), ("smtp", "send_mail"), ("webhooks", "deliver_event")];
     assert_eq!(named, of_orders.chain(of_services).chain(of_ours).collect());
     // Whatever is stored whole is named for its operation.
     for log in scene.app.all("provider_request_logs", doc! {}).await {

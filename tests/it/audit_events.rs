@@ -217,7 +217,7 @@ async fn an_event_is_told_as_what_was_done() {
             "resourceId": order_id, "userId": user.user_id, "outcome": "done", "reason": null, "before": null,
             "actor": {
                 "kind": "user", "id": user.user_id, "role": "merchant", "address": "127.0.0.1",
-                "requestId": created.headers["x-request-id"].to_str().unwrap(),
+                "requestId": created.headers["x-request-id"].to_str().unwrap(), "keyId": null,
             },
             "after": {
                 "ageMs": 0, "clientOrderId": "c-1", "provider": "parcelx", "status": "created", "reference": null, "failureCode": null,
