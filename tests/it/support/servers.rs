@@ -40,6 +40,21 @@ impl Server {
         kill(Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()), signal).unwrap();
     }
 
+    /// Stops it; none of its threads runs any more when this returns.
+    fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.child.id().unwrap());
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat"));
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+        };
+        let began = Instant::now();
+        while !std::fs::read_dir(&tasks).unwrap().all(is_stopped) {
+            assert!(began.elapsed() < Duration::from_secs(10), "it goes on running");
+            std::thread::yield_now();
+        }
+    }
+
     async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
@@ -158,7 +173,7 @@ impl Mongod {
 
     /// It stops doing anything, its connections stay open.
     pub fn freeze(&self) {
-        self.server.signal(Signal::SIGSTOP);
+        self.server.freeze();
     }
 
     pub fn thaw(&self) {
@@ -224,7 +239,7 @@ impl RedisServer {
 
     /// It stops doing anything, its connections stay open.
     pub fn freeze(&self) {
-        self.server.signal(Signal::SIGSTOP);
+        self.server.freeze();
     }
 
     pub fn thaw(&self) {
