@@ -48,7 +48,7 @@ async fn the_board_is_printed_once_for_scripts() {
     let (went_well, _, said) = top(&app.base, &wrong).await;
     assert!(!went_well && said.contains("the e-mail address or the password is wrong"), "{said}");
     let (went_well, _, said) = top(&app.base, &[("WAYBILL_TOKEN", &user.token)]).await;
-    assert!(!went_well && said.contains("the API refuses (403 Forbidden)"), "{said}");
+    assert!(!went_well && said.contains("auth.forbidden (HTTP 403)"), "{said}");
     let (went_well, _, said) = top("http://127.0.0.1:1", &[("WAYBILL_TOKEN", &admin.token)]).await;
     assert!(!went_well && said.contains("the API can't be reached"), "{said}");
     let mut program = Command::new(env!("CARGO_BIN_EXE_waybill"));
