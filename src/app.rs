@@ -248,9 +248,7 @@ impl App {
             password_cost: config.password_cost,
             second_factor,
         }));
-        let jwt = (&secrets.jwt, secrets.jwt_previous.as_ref());
-        let browser_sessions =
-            BrowserSessions::new(db.clone(), api_lane.clone(), clock.clone(), Arc::clone(&tokens), jwt.0, jwt.1);
+        let browser_sessions = auth.browser_sessions(&secrets.jwt, secrets.jwt_previous.as_ref());
         let gate = KycGate::new(config.kyc_required);
         let environment = config.providers.accounts();
         let accounts = Accounts::new(&db, Arc::clone(&secrets.sealing), clock.clone(), environment);

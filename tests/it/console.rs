@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use totp_rs::{Builder, Secret};
 use waybill::platform::identity::Role;
 
 use crate::support::{Browser, PASSWORD, TestApp};
@@ -14,6 +15,38 @@ const MINUTE: Duration = Duration::from_secs(60);
 async fn is_paused(app: &TestApp) -> bool {
     let admin = app.admin().await;
     app.get(&admin, &format!("/queues/{QUEUE}")).await.expect(200).body["paused"] == true
+}
+
+#[tokio::test]
+async fn a_second_factor_is_set_up_on_a_page_and_asked_for_on_another() {
+    let app = TestApp::with(&["--staff-totp=required"]).await;
+    let auditor = app.user(Role::Auditor).await;
+    let browser = Browser::new(&app);
+    let own_page = browser.sign_in(&auditor.email, PASSWORD).await.to().to_owned();
+    assert_eq!(own_page, "/admin/my/second-factor");
+    browser.get("/admin/logs").await.expect(403).shows("auth.token_limited");
+    browser.get(&own_page).await.expect(200);
+    let wrong = [("currentPassword", "not this one"), ("back", &*own_page)];
+    browser.act("begin-totp", &wrong).await.expect(422).shows("auth.wrong_password");
+    let begun = browser.act("begin-totp", &[("currentPassword", PASSWORD), ("back", &own_page)]).await.expect(200);
+    let of_secret =
+        |page: &str| page.split("id=\"secret\" tabindex=\"0\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let totp = Builder::new().with_secret(Secret::try_from_base32(of_secret(&begun.text)).unwrap()).build().unwrap();
+    let code = totp.generate((app.app.clock.now_ms() / 1000) as u64).to_string();
+    let confirmed = browser.act("confirm-totp", &[("code", &*code), ("back", &own_page)]).await.expect(200);
+    let codes = of_secret(&confirmed.text);
+    assert_eq!(codes.lines().count(), 10, "{codes}");
+    browser.get("/admin/logs").await.to(); // its session has ended too
+
+    let asked = browser.sign_in(&auditor.email, PASSWORD).await.expect(401).shows("Code from your authenticator");
+    let (token, step) = (asked.field("token").unwrap(), asked.field("step").unwrap());
+    let answered = async |code: &str| {
+        browser.send("/admin/sign-in", &[("token", &token), ("step", &step), ("otp", code)], &[]).await
+    };
+    answered("000000").await.expect(401).shows("role=\"alert\"");
+    assert_eq!(answered(codes.lines().next().unwrap()).await.to(), "/admin");
+    browser.get("/admin/logs").await.expect(200);
+    app.finish().await;
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ pub(super) struct Field {
 pub(super) enum Kind {
     /// As text; left out where it is empty.
     Text,
+    /// As it was typed: of a password every blank counts.
+    Typed,
     /// As a number, where it is one.
     Number,
     /// As true or false.
@@ -122,8 +124,10 @@ impl Action {
                 }
                 continue;
             };
-            let text = text.trim();
+            let typed = text;
+            let text = typed.trim();
             let value = match field.kind {
+                Kind::Typed => json!(typed),
                 Kind::Flag => json!(matches!(text, "true" | "on" | "yes")),
                 Kind::Nullable if text.is_empty() => Value::Null,
                 _ if text.is_empty() => continue,
@@ -167,6 +171,7 @@ mod tests {
     fn a_form_becomes_the_body_that_the_api_reads() {
         let action = Action::new("a", Method::POST, "/a", &[], "")
             .field("text", Kind::Text)
+            .field("typed", Kind::Typed)
             .field("number", Kind::Number)
             .field("wrong", Kind::Number)
             .field("flag", Kind::Flag)
@@ -180,6 +185,7 @@ mod tests {
             .field("asked.0.code", Kind::Text);
         let form = [
             ("text", " a\r\nb "),
+            ("typed", " p w "),
             ("number", "9007199254740993"),
             ("wrong", "1e3"),
             ("flag", "on"),
@@ -193,7 +199,7 @@ mod tests {
             ("asked.0.code", "c"),
         ];
         let form: Vec<_> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let expected = json!({ "text": "a\nb", "number": 9_007_199_254_740_993_i64, "wrong": "1e3", "flag": true,
+        let expected = json!({ "text": "a\nb", "typed": " p w ", "number": 9_007_199_254_740_993_i64, "wrong": "1e3", "flag": true,
             "off": false, "lines": ["a", "b"], "none": null, "amount": { "amount": 5, "currency": "INR" },
             "asked": [{ "field": "pan", "code": "c" }] });
         assert_eq!(action.body(&form), Some(expected));

@@ -20,6 +20,8 @@ use crate::platform::{identity::Caller, secret::sha256_hex};
 /// The API's path of a sign-in, and its problem where a code is needed too.
 const LOGIN: &str = "/auth/login";
 const CODE_NEEDED: &str = "auth.otp_required";
+/// Where a second factor is set up.
+const SECOND_FACTOR: &str = "/admin/my/second-factor";
 /// Problems of codes begin so: the password was right.
 const ABOUT_CODES: &str = "auth.otp";
 /// Longer passwords and addresses are none.
@@ -144,6 +146,8 @@ impl Console {
             let problem = json!({ "detail": "There is nothing here for your role." });
             return self.show_sign_in(headers, next, StatusCode::FORBIDDEN, json!({ "problem": problem }));
         }
+        // Who has to have a second factor first can do nothing else.
+        let next = if tokens["only"].is_string() { SECOND_FACTOR } else { next };
         let mut response = render::hardened(Redirect::to(next).into_response());
         append_cookie(&mut response, &self.cookies.set_session(&cookie));
         // That the device is known keeps strangers from shutting its user out; here it comes back to this path.
@@ -155,12 +159,12 @@ impl Console {
 
     fn seal_step(&self, step: &FirstStep) -> String {
         let plain = serde_json::to_vec(step).unwrap_or_default();
-        let sealed = serde_json::to_vec(&self.sealing.seal(PLACE, &plain)).unwrap_or_default();
+        let sealed = bson::serialize_to_vec(&self.sealing.seal(PLACE, &plain)).unwrap_or_default();
         URL_SAFE_NO_PAD.encode(sealed)
     }
 
     fn open_step(&self, sealed: &str) -> Option<FirstStep> {
-        let sealed = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()?;
+        let sealed = bson::deserialize_from_slice(&URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()?;
         let plain = self.sealing.open_text(PLACE, &sealed).ok()?;
         let step: FirstStep = serde_json::from_str(plain.expose_secret()).ok()?;
         (step.until_ms > self.clock.now_ms()).then_some(step)

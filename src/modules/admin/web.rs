@@ -113,7 +113,7 @@ async fn show_sign_in(State(console): State<Arc<Console>>, headers: HeaderMap, u
 async fn sign_in(State(console): State<Arc<Console>>, caller: Caller, request: Request) -> Response {
     let (headers, form) = match read_form(request).await {
         Ok(read) => read,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     console.sign_in(&headers, &caller, &form).await
 }
@@ -156,7 +156,7 @@ async fn act(State(console): State<Arc<Console>>, caller: Caller, request: Reque
     let path = request.uri().path().to_owned();
     let (headers, form) = match read_form(request).await {
         Ok(read) => read,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let session = match console.session(&headers, true).await {
         Ok(Some(session)) => session,
@@ -188,8 +188,9 @@ async fn act(State(console): State<Arc<Console>>, caller: Caller, request: Reque
     }
 }
 
-async fn read_form(request: Request) -> Result<(HeaderMap, Form), Response> {
-    let refuse = |status: StatusCode, text: &'static str| Err(render::hardened((status, text).into_response()));
+async fn read_form(request: Request) -> Result<(HeaderMap, Form), Box<Response>> {
+    let refuse =
+        |status: StatusCode, text: &'static str| Err(Box::new(render::hardened((status, text).into_response())));
     let (parts, body) = request.into_parts();
     let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().map(str::trim) != Some("application/x-www-form-urlencoded") {

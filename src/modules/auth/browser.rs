@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::DateTime;
-use mongodb::Database;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 
@@ -13,8 +12,10 @@ use super::{
     commands::EndSession,
     error::AuthError,
     model::User,
+    service::AuthService,
     session::{RefreshKeys, Session},
     store::Store,
+    totp::SecondFactor,
     trail,
 };
 use crate::platform::{
@@ -56,32 +57,29 @@ pub struct BrowserSessions {
     lane: Lane,
     clock: Clock,
     tokens: Arc<TokenKeys>,
+    second_factor: SecondFactor,
     refresh_keys: Arc<RefreshKeys>,
     keys: Arc<[MacKey]>,
 }
 
-impl BrowserSessions {
-    /// Over these parts; keys of their own are derived from the secrets that sign access tokens.
+impl AuthService {
+    /// Its sessions, as browsers have them; keys of their own are derived from the secrets that sign access tokens.
     #[must_use]
-    pub fn new(
-        db: Database,
-        lane: Lane,
-        clock: Clock,
-        tokens: Arc<TokenKeys>,
-        secret: &SecretString,
-        previous: Option<&SecretString>,
-    ) -> Self {
+    pub fn browser_sessions(&self, secret: &SecretString, previous: Option<&SecretString>) -> BrowserSessions {
         let key = |secret| MacKey::new(&derive_key(secret, "waybill browser sessions v1"));
-        Self {
-            store: Store::new(db),
-            lane,
-            clock,
-            tokens,
+        BrowserSessions {
+            store: self.store.clone(),
+            lane: self.lane.clone(),
+            clock: self.clock.clone(),
+            tokens: Arc::clone(&self.tokens),
+            second_factor: self.second_factor.clone(),
             refresh_keys: Arc::new(RefreshKeys::derive(secret, previous)),
             keys: std::iter::once(secret).chain(previous).map(key).collect(),
         }
     }
+}
 
+impl BrowserSessions {
     /// Makes the session of a refresh token, which nobody else may hold, a browser's; gives the value of its cookie.
     ///
     /// # Errors
@@ -115,7 +113,7 @@ impl BrowserSessions {
         {
             return Ok(None);
         }
-        let access = self.tokens.issue(user.access_token(), self.clock.now_ms())?.into();
+        let access = self.tokens.issue(self.second_factor.access_token(&user), self.clock.now_ms())?.into();
         let form_token = hex::encode(self.keys[0].mac(format!("form {id}").as_bytes()));
         Ok(Some(BrowserSession { id, user, access, form_token, session }))
     }

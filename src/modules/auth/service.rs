@@ -18,7 +18,7 @@ use super::{
     password::{PasswordCost, Passwords, Purpose, Turn},
     session::{RefreshKeys, Session, Verdict, judge},
     store::Store,
-    totp::{Proof, SecondFactor},
+    totp::{Proof, SecondFactor, TOTP_ROUTES},
     trail,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
-        identity::{AccessToken, Actor, Caller, CurrentUser, Revocations, Role, TokenKeys, bearer_token},
+        identity::{Actor, Caller, CurrentUser, Revocations, Role, TokenKeys, bearer_token},
         ids::new_id,
         rate_limit::RateLimiter,
         text::{normal, normal_email},
@@ -36,9 +36,6 @@ use crate::{
 /// A refresh looks and writes once when alone. Others who refresh the same token at the same time do so first, and cost a look
 /// at most each time.
 const REFRESH_LOOKS_MAX: usize = 8;
-
-/// All that staff without a second factor can do where it has to have one.
-const TOTP_ROUTES: &str = "/auth/totp";
 
 /// Resets that are looked into at once, after their answer.
 const RESETS_MAX: usize = 64;
@@ -96,7 +93,7 @@ pub struct AuthService {
     pub(super) lane: Lane,
     pub(super) refusals: Refusals,
     pub(super) clock: Clock,
-    tokens: Arc<TokenKeys>,
+    pub(super) tokens: Arc<TokenKeys>,
     pub(super) attempts: Attempts,
     pub(super) passwords: Passwords,
     refresh_keys: RefreshKeys,
@@ -484,8 +481,7 @@ impl AuthService {
 
     fn pair(&self, user: &User, session: &Session) -> Result<Tokens, AuthError> {
         let only = self.second_factor.is_missing(user).then_some(TOTP_ROUTES);
-        let access = AccessToken { only: only.map(str::to_owned), ..user.access_token() };
-        let access = self.tokens.issue(access, self.clock.now_ms())?;
+        let access = self.tokens.issue(self.second_factor.access_token(user), self.clock.now_ms())?;
         let refresh = self.refresh_keys.token(session).ok_or(AuthError::InvalidRefresh)?;
         Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh, only, device_cookie: None })
     }

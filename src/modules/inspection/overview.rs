@@ -317,7 +317,7 @@ fn add_up(window: Window, now: DateTime, sampled: &[Sampled]) -> (Vec<ProviderPa
         };
         let mut latencies: Vec<i64> = own.iter().flat_map(|one| one.latencies.iter().copied()).collect();
         let calls = latencies.len();
-        let well_percent = if calls == 0 { 100.0 } else { (of(None) * 1000 / calls) as f64 / 10.0 };
+        let well_percent = (of(None) * 1000).checked_div(calls).map_or(100.0, |tenths| tenths as f64 / 10.0);
         CallPart {
             at: Rfc3339Time(DateTime::from_millis(first + part * length_ms)),
             calls,

@@ -1,4 +1,4 @@
-//! What is a merchant's own: orders, wallet, keys, webhooks, letters.
+//! What is somebody's own: a merchant's orders, wallet, keys, webhooks, letters; everybody's second factor.
 
 use axum::http::Method;
 
@@ -14,6 +14,8 @@ use crate::{
 const MERCHANT: &[Role] = &[Role::Merchant];
 /// Merchants' own, and managers' for their tenant.
 const OWNERS: &[Role] = &[Role::Merchant, Role::Manager];
+/// Everybody who has pages.
+const ALL: &[Role] = &[Role::Merchant, Role::Manager, Role::Finance, Role::Auditor, Role::Admin];
 
 pub(super) fn area() -> Area {
     let pages = vec![
@@ -37,6 +39,7 @@ pub(super) fn area() -> Area {
         Page::new("/my/keys", "API keys", "my-keys.html", OWNERS)
             .nav("Mine", "API keys")
             .get(Get::new("keys", "/auth/api-keys")),
+        Page::new("/my/second-factor", "Second factor", "second-factor.html", ALL).nav("Mine", "Second factor"),
         Page::new("/webhooks", "Webhooks", "webhooks.html", OWNERS)
             .nav("Mine", "Webhooks")
             .get(Get::new("endpoints", "/webhook-endpoints")),
@@ -67,6 +70,15 @@ pub(super) fn area() -> Area {
             .shows("secret.html"),
         Action::new("revoke-key", Method::DELETE, "/auth/api-keys/{keyId}", OWNERS, "The key opens nothing any more.")
             .question("Revoke this key? What uses it is turned away within seconds."),
+        Action::new("begin-totp", Method::POST, "/auth/totp", ALL, "Put this into your authenticator")
+            .field("currentPassword", Kind::Typed)
+            .shows("totp.html"),
+        Action::new("confirm-totp", Method::POST, "/auth/totp/confirm", ALL, "Your second factor is on")
+            .field("code", Kind::Text)
+            .shows("recovery-codes.html"),
+        Action::new("remove-totp", Method::DELETE, "/auth/totp", ALL, "Your second factor is off.")
+            .field("currentPassword", Kind::Typed)
+            .field("code", Kind::Text),
         endpoint("create-endpoint", Method::POST, "/webhook-endpoints", "The endpoint is there.")
             .field("url", Kind::Text)
             .field("description", Kind::Text)
@@ -116,6 +128,9 @@ pub(super) fn area() -> Area {
         "webhook.html",
         "delivery.html",
         "secret.html",
+        "second-factor.html",
+        "totp.html",
+        "recovery-codes.html",
     ];
     Area { pages, actions, downloads, templates }
 }

@@ -8,4 +8,5 @@ mod service;
 
 pub use http::totp_router;
 pub(super) use model::{Proof, Totp};
+pub(super) use service::TOTP_ROUTES;
 pub use service::{SecondFactor, rotate};

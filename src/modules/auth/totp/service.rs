@@ -15,7 +15,7 @@ use crate::{
     modules::audit::Sender,
     platform::{
         error::AppError,
-        identity::{Actor, CurrentUser},
+        identity::{AccessToken, Actor, CurrentUser},
         ids::new_id,
         rewrap::{Rotation, SealedField},
         sealing::SealingKeys,
@@ -24,6 +24,9 @@ use crate::{
 
 /// Who begins has so long to type the first code.
 const BEGUN_MS: i64 = 60 * 60 * 1000;
+
+/// All that staff without a second factor can do where it has to have one: paths that begin so.
+pub(in super::super) const TOTP_ROUTES: &str = "/auth/totp";
 
 /// What second factors need.
 #[derive(Clone, Debug)]
@@ -38,6 +41,11 @@ impl SecondFactor {
     /// Whether the user has to get one before anything else.
     pub(in super::super) fn is_missing(&self, user: &User) -> bool {
         self.required_of_staff && user.role.is_staff() && user.totp_since.is_none()
+    }
+
+    /// What an access token says of the user: of whom one is missing, that it opens nothing but the way to it.
+    pub(in super::super) fn access_token(&self, user: &User) -> AccessToken {
+        AccessToken { only: self.is_missing(user).then(|| TOTP_ROUTES.into()), ..user.access_token() }
     }
 }
 
