@@ -203,7 +203,7 @@ impl App {
         let limiter = RateLimiter::new(redis.clone());
         let request_limits = config.request_limits(&limiter);
         let waker = Waker::new(redis.clone());
-        let queue_store = QueueStore::new(db.clone());
+        let queue_store = QueueStore::new(lanes.clone());
         let providers = config.order_providers();
         let indexes_present = Arc::new(AtomicBool::new(false));
         let relay_waker = waker.clone();

@@ -91,7 +91,7 @@ impl App {
             }
             for account in self.dispatch.overview(queue.name).await? {
                 let is_known = readings.iter().any(|known| known.about == account.account_id);
-                if account.breaker != BreakerState::Closed && !is_known {
+                if account.breaker != BreakerState::Closed && !account.is_own && !is_known {
                     readings.push(reading("breaker-open", &account.account_id, 1.0));
                 }
             }

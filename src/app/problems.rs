@@ -111,7 +111,11 @@ pub const PROBLEM_CODES: &[ProblemCode] = &[
     of("orders.no_file", 404, "The order has no such file (yet)."),
     of("orders.not_cancellable", 409, "It is too late; `detail` says why."),
     of("orders.not_found", 404, "There is no such order for you."),
-    of("orders.not_markable", 409, "Only an order that needs attention can be marked failed: read what it is at."),
+    of(
+        "orders.not_markable",
+        409,
+        "Only an order that needs attention, and that the provider does not have, can be marked failed.",
+    ),
     of("provider_accounts.from_environment", 409, "Change its credentials in the environment."),
     of("provider_accounts.no_such_merchant", 422, "`ownerUserId` has to name a merchant."),
     of("provider_accounts.not_found", 404, "There is no such account."),

@@ -86,7 +86,8 @@ pub(super) async fn api(config: Config) -> Result<(), String> {
     let app = start(config).await?;
     let listener = listen(app.config.http_addr).await?;
     tracing::info!(address = %app.config.http_addr, "api is up");
-    serve(&app, listener, shutdown).await;
+    let alerts = app.watch_alerts(shutdown.clone().announced());
+    tokio::join!(serve(&app, listener, shutdown), alerts);
     Ok(())
 }
 
@@ -166,10 +167,8 @@ pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown
 /// Serves the API, and follows whose access is ended meanwhile.
 async fn serve(app: &App, listener: TcpListener, shutdown: Shutdown) {
     announce(app, &shutdown);
-    // Beside a worker in this process too: whose turn it is looks.
-    let alerts = app.watch_alerts(shutdown.clone().announced());
     tokio::select! {
-        ((), ()) = async { tokio::join!(http::serve(listener, app.router(), shutdown.wait(), grace(app)), alerts) } => {}
+        () = http::serve(listener, app.router(), shutdown.wait(), grace(app)) => {}
         () = app.users.follow_access() => {}
     }
 }

@@ -8,6 +8,7 @@ use aes_gcm_siv::{
     Aes256GcmSiv, KeyInit, Nonce,
     aead::{Aead, Payload},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bson::{Binary, spec::BinarySubtype};
 use secrecy::{ExposeSecret, SecretBox, SecretString, zeroize::Zeroizing};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,28 @@ pub struct Sealed {
     envelope: Envelope,
     /// The value: nonce and ciphertext.
     data: Binary,
+}
+
+impl Sealed {
+    /// As a text without blanks, for who keeps it elsewhere than in the database.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let text = |binary: &Binary| URL_SAFE_NO_PAD.encode(&binary.bytes);
+        format!("{}.{}.{}", self.envelope.key_id, text(&self.envelope.wrapped_key), text(&self.data))
+    }
+
+    /// From such a text, whoever wrote it; whether it is one of ours shows when it is opened.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let binary = |text: &str| {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+            Some(Binary { subtype: BinarySubtype::Generic, bytes })
+        };
+        let mut parts = text.split('.');
+        let (key_id, wrapped_key, data) = (parts.next()?, binary(parts.next()?)?, binary(parts.next()?)?);
+        let envelope = Envelope { key_id: key_id.to_owned(), wrapped_key };
+        parts.next().is_none().then_some(Self { envelope, data })
+    }
 }
 
 impl std::fmt::Debug for Sealed {

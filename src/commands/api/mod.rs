@@ -31,6 +31,8 @@ use crate::{
 
 /// Where nobody says which API.
 const URL: &str = "http://127.0.0.1:8080";
+/// An attempt to renew what `login` kept has so long.
+const RENEWING_DEADLINE: Duration = Duration::from_secs(8);
 /// The first delay between attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 /// More than any body that the API takes as JSON.
@@ -306,7 +308,10 @@ async fn caller(args: &CallerArgs) -> Result<Waybill, Ended> {
     }
     if let Some(refresh_token) = kept.to_renew() {
         let body = json!({ "refreshToken": refresh_token.expose_secret() });
-        let tokens: Tokens = api.send_safely(&api.call(Method::POST, "/auth/refresh")?.json(&body)).await?.json()?;
+        // The same token again is the same answer for half a minute; later it would end the session.
+        let renewing = api.clone().with_deadline(RENEWING_DEADLINE).with_attempts(2, FIRST_DELAY);
+        let call = renewing.call(Method::POST, "/auth/refresh")?.json(&body);
+        let tokens: Tokens = renewing.send_safely(&call).await?.json()?;
         kept = Kept::tokens(api.base_url(), &tokens);
         kept.write(&file)?;
     }

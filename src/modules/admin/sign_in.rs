@@ -5,7 +5,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,15 +14,17 @@ use super::{
     render,
     web::{Console, Form},
 };
-use crate::platform::{identity::Caller, secret::sha256_hex};
+use crate::platform::{identity::Caller, sealing::Sealed, secret::sha256_hex};
 
 /// The API's path of a sign-in, and its problem where a code is needed too.
 const LOGIN: &str = "/auth/login";
 const CODE_NEEDED: &str = "auth.otp_required";
 /// Where a second factor is set up.
 const SECOND_FACTOR: &str = "/admin/my/second-factor";
-/// Problems of codes begin so: the password was right.
-const ABOUT_CODES: &str = "auth.otp";
+/// The password was right, and the code was not.
+const CODE_WRONG: &str = "auth.wrong_otp";
+/// The password is not, or not any more.
+const PASSWORD_WRONG: &str = "auth.invalid_credentials";
 /// Longer passwords and addresses are none.
 const FIELD_BYTES_MAX: usize = 1024;
 /// Whoever takes longer for the code begins again.
@@ -104,9 +105,12 @@ impl Console {
         }
         match self.api.send_as_nobody(caller, LOGIN, sent, &body).await {
             Ok((tokens, answer)) => self.let_in(headers, caller, &next, &tokens, &answer).await,
-            Err(refused) if refused.code().starts_with(ABOUT_CODES) => {
+            Err(refused)
+                if [CODE_NEEDED, CODE_WRONG].contains(&refused.code())
+                    || !(form.text("step").is_empty() || refused.code() == PASSWORD_WRONG) =>
+            {
                 let mut values = json!({ "step": self.seal_step(&step), "email": step.email });
-                if refused.code() != CODE_NEEDED || !code.is_empty() {
+                if refused.code() != CODE_NEEDED {
                     values["problem"] = refused.problem;
                 }
                 self.show_sign_in(headers, &next, refused.status, values)
@@ -159,13 +163,11 @@ impl Console {
 
     fn seal_step(&self, step: &FirstStep) -> String {
         let plain = serde_json::to_vec(step).unwrap_or_default();
-        let sealed = bson::serialize_to_vec(&self.sealing.seal(PLACE, &plain)).unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(sealed)
+        self.sealing.seal(PLACE, &plain).to_text()
     }
 
     fn open_step(&self, sealed: &str) -> Option<FirstStep> {
-        let sealed = bson::deserialize_from_slice(&URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()?;
-        let plain = self.sealing.open_text(PLACE, &sealed).ok()?;
+        let plain = self.sealing.open_text(PLACE, &Sealed::from_text(sealed)?).ok()?;
         let step: FirstStep = serde_json::from_str(plain.expose_secret()).ok()?;
         (step.until_ms > self.clock.now_ms()).then_some(step)
     }

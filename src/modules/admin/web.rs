@@ -137,7 +137,7 @@ async fn show(State(console): State<Arc<Console>>, caller: Caller, headers: Head
     let visit = Visit { session: &session, caller: &caller, headers: &headers };
     let rest = uri.path().strip_prefix(ROOT).unwrap_or_default();
     let query = Form::read(uri.query().unwrap_or_default().as_bytes());
-    if rest == "/live/queues" && session.user.role == Role::Admin {
+    if rest == "/live/queues" && session.user.role == Role::Admin && !session.is_limited {
         return live::queues(&console.queues);
     }
     if let Some(name) = rest.strip_prefix("/file/") {

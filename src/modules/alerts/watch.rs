@@ -78,8 +78,12 @@ impl AlertWatch {
             changed = told.len();
         }
         for alert in self.store.open().await? {
+            // What is resolved is told after what fired, or the receiver would keep it for ever.
+            let mut waiting = BTreeSet::new();
             for news in &alert.news {
-                self.tell(&alert, news).await?;
+                if !waiting.contains(&news.channel) && !self.tell(&alert, news).await? {
+                    waiting.insert(&news.channel);
+                }
             }
         }
         Ok(changed)
@@ -103,9 +107,10 @@ impl AlertWatch {
         }
     }
 
-    async fn tell(&self, alert: &Alert, news: &News) -> Result<(), AppError> {
+    /// Whether it was taken.
+    async fn tell(&self, alert: &Alert, news: &News) -> Result<bool, AppError> {
         // One that is not configured here, or not any more: its news waits, the latest of it.
-        let Some(channel) = self.channels.iter().find(|channel| channel.name == news.channel) else { return Ok(()) };
+        let Some(channel) = self.channels.iter().find(|channel| channel.name == news.channel) else { return Ok(false) };
         let begin = BeginPost {
             alert_id: alert.id.clone(),
             event_id: news.event_id.clone(),
@@ -115,7 +120,7 @@ impl AlertWatch {
             deadline: self.exchange.deadline(),
             closing_response_id: new_id("res"),
         };
-        let Some(begun) = self.lane.submit(begin).await? else { return Ok(()) };
+        let Some(begun) = self.lane.submit(begin).await? else { return Ok(false) };
         let (logged, call) = *begun;
         let since = Instant::now();
         let body = logged.outbound().body.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -146,6 +151,6 @@ impl AlertWatch {
                 break;
             }
         }
-        Ok(())
+        Ok(verdict.error_message.is_none())
     }
 }

@@ -45,6 +45,8 @@ pub struct BrowserSession {
     pub user: User,
     /// What requests on behalf of the user show to the API.
     pub access: SecretString,
+    /// It opens nothing but the way to a second factor.
+    pub is_limited: bool,
     /// What every form of this session's pages carries, and no other's.
     pub form_token: String,
     session: Session,
@@ -115,7 +117,8 @@ impl BrowserSessions {
         }
         let access = self.tokens.issue(self.second_factor.access_token(&user), self.clock.now_ms())?.into();
         let form_token = hex::encode(self.keys[0].mac(format!("form {id}").as_bytes()));
-        Ok(Some(BrowserSession { id, user, access, form_token, session }))
+        let is_limited = self.second_factor.is_missing(&user);
+        Ok(Some(BrowserSession { id, user, access, is_limited, form_token, session }))
     }
 
     /// Signs out.

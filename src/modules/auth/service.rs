@@ -406,9 +406,7 @@ impl AuthService {
         let second_factor = match (user.totp_since, otp) {
             (None, _) => None,
             (Some(_), None) => return Err(AuthError::OtpRequired),
-            (Some(_), Some(otp)) => {
-                Some(self.prove(&user, otp, device.as_deref(), &actor).await?.ok_or(AuthError::WrongOtp)?)
-            }
+            (Some(_), Some(otp)) => Some(self.prove(&user, otp, &actor).await?.ok_or(AuthError::WrongOtp)?),
         };
         let tokens = self.open_session(&user, second_factor, caller).await?;
         Ok(Tokens { device_cookie: device.is_none().then(|| self.device_keys.cookie(&user.id)), ..tokens })

@@ -11,6 +11,7 @@ use super::{
     charging,
     commands::record,
     error::OrderError,
+    jobs::settle_dead_create,
     model::{ORDERS, Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
@@ -20,6 +21,7 @@ use crate::{
         auth::AsUser,
         kyc::identifiers::no_secrets,
         providers::StoredFailure,
+        queue::JOBS,
     },
     platform::{
         batch::{Command, Key, Lane, View},
@@ -86,11 +88,12 @@ impl Command for MarkFailed {
     fn decide(&self, view: &mut View) -> Self::Reply {
         let mut order = view.by_id::<Order>(&self.order_id).ok_or(OrderError::NotFound)?;
         // Looked for together, because what is looked for one after the other is read one after the other.
-        for key in charging::keys(&order) {
-            let _ = view.contains(&key);
+        for key in charging::keys(&order).iter().chain([&Key::id(JOBS, &*order.job_id)]) {
+            let _ = view.contains(key);
         }
         let was = order.status;
-        let under_way = order.open_call.is_some() || order.cancellation_pending();
+        // What the provider is known to have has not come to nothing: it is cancelled there.
+        let under_way = order.open_call.is_some() || order.cancellation_pending() || order.reference.is_some();
         let status = next(was, OrderCommand::MarkFailed).filter(|_| !under_way);
         order.status = status.ok_or(OrderError::NotMarkable(was.as_str()))?;
         order.provider_sync_status = ProviderSyncStatus::Failed;
@@ -104,6 +107,8 @@ impl Command for MarkFailed {
         let booked = charging::settle(view, &order, &self.event_id, &self.actor);
         record(view, &self.event_id, "OrderFailed", &mut order, &self.actor, booked);
         view.update(&order);
+        // Whoever runs all dead jobs again does not mean this one.
+        settle_dead_create(view, &order);
         let told = |status: OrderStatus| doc! { "status": status.as_str() };
         let event = AuditEvent::new(
             AuditOutcome::Done,
@@ -124,13 +129,13 @@ impl Command for MarkFailed {
 }
 
 /// Says that an order which needs attention came to nothing, with the reason, and gives back what it cost. To be called by who has made
-/// sure of it: the provider is not asked. Running its job again stays possible.
+/// sure of it: the provider is not asked. It is final; what the provider is known to have is cancelled instead.
 #[utoipa::path(post, path = "/orders/{orderId}/mark-failed", tag = "orders", security(("bearer" = [])),
     params(("orderId" = String, Path, description = "`ord_...`")), request_body = MarkFailedRequest,
     responses(
         (status = 200, body = FailedOrder),
         (status = 404, description = "No such order.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`orders.not_markable`: it does not need attention, or something is under way.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`orders.not_markable`: it does not need attention, the provider has it, or something is under way.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "There is no reason, or it holds what should not be written down.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn mark_failed(

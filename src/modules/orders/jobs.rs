@@ -201,7 +201,7 @@ fn about(asked: &Asked, verdict: Verdict) -> Verdict {
 }
 
 /// What the create's job could not find out is known by now: nobody has to look at it any more.
-fn settle_dead_create(view: &mut View, order: &Order) {
+pub(super) fn settle_dead_create(view: &mut View, order: &Order) {
     let job = view.by_id::<Job>(&order.job_id).filter(|job| job.state == JobState::Dead);
     if let Some(job) = job {
         let result = doc! { "status": order.status.as_str(), "reference": order.reference.clone() };

@@ -34,7 +34,8 @@ use super::{
     clock::Clock,
     crash,
     error::{AppError, ErrorKind},
-    mongo, orphans,
+    mongo::{self, slow},
+    orphans,
     redis::Redis,
     traces,
 };
@@ -510,7 +511,10 @@ impl Committer {
 async fn commit(session: &mut ClientSession, deadline: Instant) -> Committed {
     let mut tries = 0;
     loop {
-        match session.commit_transaction().await {
+        let timed = slow::Timed::begin();
+        let committed = session.commit_transaction().await;
+        timed.end("commitTransaction", "", String::new);
+        match committed {
             Ok(()) => return Committed::Done,
             Err(error) if mongo::is_unknown_commit(&error) && Instant::now() < deadline => {
                 tracing::debug!(%error, "the commit's result is not known; committing again");

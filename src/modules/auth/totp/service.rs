@@ -106,7 +106,7 @@ impl AuthService {
         let begun = self.store.find_totp(&user.id).await?;
         let begun = begun.filter(|totp| now_ms.saturating_sub(totp.created_at.timestamp_millis()) < BEGUN_MS);
         let totp = begun.ok_or(AuthError::TotpNotBegun)?;
-        let Some(Proof::Code { step }) = self.shown(&user, &totp, code, None, &actor).await? else {
+        let Some(Proof::Code { step }) = self.shown(&user, &totp, code, &actor).await? else {
             return Err(AuthError::WrongCode);
         };
         let (codes, recovery) = recovery_codes(&user.id);
@@ -140,7 +140,7 @@ impl AuthService {
         }
         let actor = Actor::from(asking);
         self.check_password(&user, password, &actor).await?;
-        let (secret_id, proof) = self.prove(&user, code, None, &actor).await?.ok_or(AuthError::WrongCode)?;
+        let (secret_id, proof) = self.prove(&user, code, &actor).await?.ok_or(AuthError::WrongCode)?;
         let remove = RemoveTotp { user_id: user.id.clone(), secret_id, proof, actor, event_id: new_id("aud") };
         let removed = self.lane.submit(AsUser::new(asking, remove)).await??;
         self.ended(&removed.ok_or(AuthError::WrongCode)?).await;
@@ -149,16 +149,16 @@ impl AuthService {
     }
 
     /// What `typed` proves of the user's second factor, which is to be used up by whatever it is shown for; none where it is wrong.
-    /// It counts as a guess: with those from the same device of the user's own, or with all others.
+    /// It counts as a guess at this user's, wherever it comes from: whoever has the password, or can reset it, can come by devices
+    /// as many as they like.
     pub(in super::super) async fn prove(
         &self,
         user: &User,
         typed: &SecretString,
-        device: Option<&str>,
         actor: &Actor,
     ) -> Result<Option<(String, Proof)>, AuthError> {
         let Some(totp) = self.store.find_totp(&user.id).await? else { return Ok(None) };
-        let proof = self.shown(user, &totp, typed, device, actor).await?;
+        let proof = self.shown(user, &totp, typed, actor).await?;
         Ok(proof.map(|proof| (totp.secret_id, proof)))
     }
 
@@ -167,11 +167,10 @@ impl AuthService {
         user: &User,
         totp: &Totp,
         typed: &SecretString,
-        device: Option<&str>,
         actor: &Actor,
     ) -> Result<Option<Proof>, AuthError> {
         // A code has a million values, and whoever guesses here has the password: there is no limit per network besides.
-        let guesser = format!("otp:{}", device.unwrap_or(&user.id));
+        let guesser = format!("otp:{}", user.id);
         let counters = self.attempts.counters(Guesser::Known(&guesser));
         self.attempts.take(&counters).await?;
         let secret = self.second_factor.sealing.open(&Totp::place(&user.id), &totp.secret);

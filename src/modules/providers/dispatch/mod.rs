@@ -106,6 +106,8 @@ struct Inner {
 pub struct AccountOverview {
     /// The account.
     pub account_id: String,
+    /// A merchant's own, with credentials that only the merchant can mend.
+    pub is_own: bool,
     /// Whether calls are made.
     pub breaker: BreakerState,
     /// Why not.
@@ -240,6 +242,7 @@ impl Dispatcher {
             let is_shown = account.owner_user_id.is_none() || state.standing(now) != Standing::Free;
             is_shown.then(|| AccountOverview {
                 account_id: account.account_id.clone(),
+                is_own: account.owner_user_id.is_some(),
                 breaker: state.shown(now),
                 reason: state.breaker.reason,
                 retry_at: state.breaker.retry_at,
