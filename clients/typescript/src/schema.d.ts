@@ -1216,7 +1216,7 @@ export interface paths {
         put?: never;
         /**
          * Says that an order which needs attention came to nothing, with the reason, and gives back what it cost. To be called by who has made
-         *     sure of it: the provider is not asked. Running its job again stays possible.
+         *     sure of it: the provider is not asked. It is final; what the provider is known to have is cancelled instead.
          */
         post: operations["mark_failed"];
         delete?: never;
@@ -9715,7 +9715,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `orders.not_markable`: it does not need attention, or something is under way. */
+            /** @description `orders.not_markable`: it does not need attention, the provider has it, or something is under way. */
             409: {
                 headers: {
                     [name: string]: unknown;
