@@ -13,7 +13,7 @@ use std::{
 use bson::{Document, doc};
 use mongodb::{Client, Database, options::ClientOptions};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use serde_json::Value;
@@ -113,7 +113,8 @@ impl Installation {
         let paths = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).env_clear().env("PATH", paths).envs(self.environment(service));
-        command.stdin(Stdio::null()).kill_on_drop(true);
+        // A shell that starts something and waits for it is not all there is to end.
+        command.stdin(Stdio::null()).process_group(0);
         command
     }
 
@@ -234,8 +235,10 @@ impl Drop for Installation {
                 eprintln!("last words of {name}:\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
             }
         }
-        for (_, child) in &mut self.children {
-            let _ = child.start_kill();
+        for (_, child) in &self.children {
+            if let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()) {
+                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            }
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
