@@ -42,7 +42,7 @@ use crate::{
         },
         kyc,
         orders::{self, OrderStore},
-        queue::by_queue_and_kind,
+        queue::{QueueStore, by_queue_and_kind},
         schedules::{self, ScheduleBoard, ScheduleStore},
         tenants::{self, TenantService, TenantStore},
         wallet::{self, TenantWallets, WalletStore, rates, topups},
@@ -112,7 +112,8 @@ impl App {
 
     fn described_routes(&self) -> OpenApiRouter {
         let board = QueueBoard {
-            store: self.queue_store.clone(),
+            // Not over the lanes' connections, as a worker's is: who looks at lists must not keep writes from one.
+            store: QueueStore::new(self.db.clone()),
             orders: OrderStore::new(self.db.clone()),
             lane: self.api_lane.clone(),
             clock: self.clock.clone(),
@@ -188,7 +189,7 @@ impl App {
                 clock: self.clock.clone(),
                 events: self.event_stats(),
                 orders: OrderStore::new(self.db.clone()),
-                queue_store: self.queue_store.clone(),
+                queue_store: board.store.clone(),
                 dispatch: self.dispatch.clone(),
                 queues: Arc::clone(&board.queues),
                 latest: Default::default(),
