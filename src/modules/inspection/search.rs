@@ -242,13 +242,11 @@ impl Searching {
                 return Ok(found);
             }
         }
-        let owns = matches!(user.role, Role::Merchant | Role::Customer);
-        let by_client = if owns { "idempotency" } else { "client_order" };
         let number = text.to_uppercase();
         let (users, numbered, named, referenced, following, topups) = tokio::try_join!(
             self.by_email(user, text),
             self.find(&ORDER, user, doc! { "orderNumber": number }, "number"),
-            self.find(&ORDER, user, doc! { "clientOrderId": text }, by_client),
+            self.find(&ORDER, user, doc! { "clientOrderId": text }, "client_order"),
             self.by_reference(user, text),
             self.find(&REQUEST, user, doc! { "correlationId": text }, "correlation"),
             self.own_topups(user, text),

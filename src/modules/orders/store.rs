@@ -49,7 +49,8 @@ impl OrderStore {
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         let orders = vec![
-            Index::new(ORDERS, "idempotency", doc! { "userId": 1, "clientOrderId": 1 }).unique(),
+            // Idempotency; and for staff who know the merchant's id alone.
+            Index::new(ORDERS, "client_order", doc! { "clientOrderId": 1, "userId": 1 }).unique(),
             Index::new(ORDERS, "live_reference", doc! { "liveReference": 1 })
                 .unique()
                 .partial(doc! { "liveReference": { "$exists": true } }),
@@ -59,7 +60,6 @@ impl OrderStore {
             Index::new(ORDERS, "attention", doc! { "status": 1, "_id": 1 })
                 .partial(doc! { "status": OrderStatus::NeedsAttention.as_str() }),
             // For whoever has only heard of one.
-            Index::new(ORDERS, "client_order", doc! { "clientOrderId": 1, "_id": -1 }),
             Index::new(ORDERS, "number", doc! { "orderNumber": 1 }),
             Index::new(ORDERS, "tenant", doc! { "tenantId": 1, "_id": -1 })
                 .partial(doc! { "tenantId": { "$exists": true } }),
@@ -217,7 +217,7 @@ impl OrderFilter {
             (Some(id), status) => {
                 key.insert("clientOrderId", id);
                 rest.extend(status.map(|status| ("status".to_owned(), status.as_str().into())));
-                "idempotency"
+                "client_order"
             }
             (None, Some(status)) => {
                 key.insert("status", status.as_str());
