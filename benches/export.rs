@@ -4,8 +4,6 @@
 //! `scripts/bench export`. Needs `MONGODB_URI` of an empty database. Fails where an export takes more than 100 MiB, or
 //! has not every record.
 
-#![allow(missing_docs)]
-
 use std::{
     process::{Command, ExitCode},
     sync::Arc,
@@ -92,7 +90,6 @@ struct Filler {
 }
 
 impl Filler {
-    /// So many records, in one seal.
     async fn seal(&mut self, records: usize, padding: &str) -> Anyhow<()> {
         let made: Result<Vec<RawDocumentBuf>, _> =
             (0..records).map(|_| RawDocumentBuf::try_from(&answer(padding))).collect();

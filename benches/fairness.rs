@@ -2,8 +2,6 @@
 //!
 //! `scripts/bench fairness`. Needs `MONGODB_URI` of an empty database, and `REDIS_URL`.
 
-#![allow(missing_docs)]
-
 use std::{
     process::ExitCode,
     sync::Arc,

@@ -3,8 +3,6 @@
 //!
 //! `scripts/bench ledger`. Needs `MONGODB_URI` of an empty database.
 
-#![allow(missing_docs)]
-
 use std::{
     process::ExitCode,
     sync::{
@@ -73,7 +71,6 @@ struct Args {
     bench: bool,
 }
 
-/// Which of the four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     NaiveHot,

@@ -2,8 +2,6 @@
 //!
 //! `cargo bench --bench proof`
 
-#![allow(missing_docs)]
-
 use std::{hint::black_box, time::Duration};
 
 use bson::{DateTime, RawDocumentBuf, doc};

@@ -96,16 +96,11 @@ pub enum BuildError {
     Exchange(#[from] reqwest::Error),
 }
 
-/// All parts.
 #[derive(Clone)]
 pub struct App {
-    /// Settings.
     pub config: Arc<Config>,
-    /// The database.
     pub db: Database,
-    /// Redis.
     pub redis: Redis,
-    /// Time.
     pub clock: Clock,
     /// Users and sessions.
     pub auth: Arc<AuthService>,
@@ -113,17 +108,14 @@ pub struct App {
     pub users: Users,
     /// Everybody's API keys.
     pub keys: KeyRing,
-    /// Orders.
     pub orders: OrderService,
     /// Wallets and the ledger.
     pub wallets: WalletService,
     /// Top-ups of wallets.
     pub topups: TopupService,
-    /// Who merchants are.
     pub kyc: KycService,
     /// What merchants sell.
     pub catalog: CatalogService,
-    /// What is bought.
     pub checkouts: CheckoutService,
     /// Endpoints of merchants, and what is posted to them.
     pub webhooks: WebhookService,
@@ -131,19 +123,13 @@ pub struct App {
     pub mailer: Option<Mailer>,
     /// Who looks after alerts.
     pub alerts: AlertWatch,
-    /// Accounts at providers.
     pub accounts: Accounts,
-    /// Jobs.
     pub queue_store: QueueStore,
-    /// Wake-ups.
     pub waker: Waker,
     /// With which accounts jobs run.
     pub dispatch: Dispatcher,
-    /// The providers of orders.
     pub providers: Providers,
-    /// The queue of payments.
     pub payments: QueueConfig,
-    /// The queue of applications to check.
     pub checks: QueueConfig,
     /// What is due by the calendar.
     pub plans: Arc<Vec<Plan>>,

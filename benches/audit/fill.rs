@@ -40,7 +40,6 @@ const STORIES: usize = 300;
 pub struct Filled {
     pub history: History,
     pub settings: Settings,
-    /// Of an auditor.
     pub token: String,
 }
 

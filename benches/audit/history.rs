@@ -38,7 +38,6 @@ const CALLS_PER_READER: u64 = 500;
 /// Calls up to a moment.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// How many calls.
     pub calls: u64,
     /// When the last was made, ms.
     pub ended_ms: i64,
@@ -87,7 +86,6 @@ pub fn reader(number: u64) -> String {
 }
 
 impl History {
-    /// Orders that calls are about.
     #[must_use]
     pub const fn orders(&self) -> u64 {
         self.calls - self.calls / CALLS_PER_ORDER
@@ -110,7 +108,6 @@ impl History {
         self.at(order + order / (CALLS_PER_ORDER - 1)) - 40
     }
 
-    /// An order.
     #[must_use]
     pub fn order(&self, order: u64) -> String {
         let latest = self.orders() - self.placed.len() as u64;
@@ -133,7 +130,6 @@ impl History {
         format!("SO-2026-{:07}", order - order % 3)
     }
 
-    /// Its number at the carrier.
     #[must_use]
     pub fn awb(order: u64) -> String {
         format!("{}", 20_400_000_000_000 + order)
@@ -245,7 +241,6 @@ impl History {
         }
     }
 
-    /// The request that an event is about.
     #[must_use]
     pub fn event_request(&self, number: u64) -> String {
         id_at("rqs", self.at(number * CALLS_PER_EVENT), number ^ 0xe0e0)

@@ -3,8 +3,6 @@
 //!
 //! `scripts/bench audit`. Needs `MONGODB_URI` of a server without databases of ours, with an empty path, and `REDIS_URL`.
 
-#![allow(missing_docs)]
-
 mod fill;
 mod history;
 mod orders;
@@ -86,7 +84,6 @@ async fn filled(stores: &Stores, name: &str, calls: u64) -> Result<(Database, Fi
     Ok((db, filled))
 }
 
-/// Records of the history.
 async fn records(db: &Database) -> Result<i64, String> {
     let mut records = 0;
     for collection in FILLED {

@@ -21,7 +21,6 @@ const PASSWORD: &str = "correct horse battery";
 /// A release build comes up in a fraction of this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the stores are.
 #[derive(Clone, Debug)]
 pub struct Stores {
     /// With a path of nothing: `mongodb://host/?...`.
@@ -29,7 +28,6 @@ pub struct Stores {
     pub redis_url: String,
 }
 
-/// What a program runs on.
 #[derive(Clone, Debug)]
 pub struct Settings {
     env: Vec<(&'static str, String)>,
@@ -38,12 +36,10 @@ pub struct Settings {
 /// A program that runs; killed when dropped.
 pub struct Program {
     child: Child,
-    /// Of its HTTP.
     pub base: String,
 }
 
 impl Stores {
-    /// The URI of this database.
     pub fn database(&self, name: &str) -> String {
         self.mongodb_uri.replace("/?", &format!("/{name}?"))
     }
@@ -68,7 +64,6 @@ impl Stores {
 }
 
 impl Settings {
-    /// With one more.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.env.push((name, value.into()));
@@ -180,7 +175,6 @@ pub async fn answer(request: reqwest::RequestBuilder, token: &str) -> Result<Val
     serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 
-/// An order to create.
 pub fn order(client_order_id: &str) -> String {
     let party = serde_json::json!({
         "name": "Asha Rao", "phone": "9876543210", "line1": "12 MG Road", "city": "Bengaluru", "state": "Karnataka",
@@ -194,7 +188,6 @@ pub fn order(client_order_id: &str) -> String {
     serde_json::json!({ "clientOrderId": client_order_id, "shipment": shipment }).to_string()
 }
 
-/// Creates it.
 pub async fn create(http: &reqwest::Client, base: &str, token: &str, client_order_id: &str) -> Result<Value, String> {
     let request = http.post(format!("{base}/orders/create")).header("content-type", "application/json");
     answer(request.body(order(client_order_id)), token).await

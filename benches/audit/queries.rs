@@ -81,7 +81,6 @@ fn busy(number: u64) -> String {
     user(number % BUSY_USERS)
 }
 
-/// Some six hours of the history.
 fn six_hours(history: &History, number: u64) -> String {
     const HOURS_MS: i64 = 6 * 3_600_000;
     let span = (history.ended_ms - history.at(0) - HOURS_MS).max(1);
@@ -97,7 +96,6 @@ struct Side<'a> {
     http: reqwest::Client,
 }
 
-/// What was measured of a question.
 #[derive(Default)]
 struct Measured {
     ms: Vec<f64>,

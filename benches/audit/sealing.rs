@@ -26,13 +26,11 @@ use super::{
 const SEALED_MIN: f64 = 20_000.0;
 const VERIFIED_MIN: f64 = 50_000.0;
 
-/// Records in all seals.
 pub async fn sealed(db: &Database) -> Result<i64, String> {
     let last = SealStore::new(db.clone()).last().await.map_err(|error| error.to_string())?;
     Ok(last.map_or(0, |last| last.totals.values().sum()))
 }
 
-/// Seals what is there.
 pub async fn seal(db: &Database, records: i64, verdicts: &mut Verdicts) -> Result<(), String> {
     let clock = Clock::default();
     clock.sync(db).await.map_err(|error| error.to_string())?;

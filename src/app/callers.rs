@@ -28,7 +28,6 @@ use crate::{
     platform::{batch::Lane, clock::Clock, exchange::Exchange},
 };
 
-/// The payment gateway, where one is configured.
 pub(super) fn gateway(config: &Config) -> Option<Arc<dyn PaymentGateway>> {
     config.providers.of_service(PAYMENT_GATEWAY).map(|settings| (PAYMENT_GATEWAY.adapter)(&settings))
 }

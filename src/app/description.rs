@@ -28,7 +28,6 @@ use crate::{
     platform::error::Problem,
 };
 
-/// Where the description is.
 pub(super) const DESCRIPTION_PATH: &str = "/openapi.json";
 /// The reference page runs its own script and asks its own server, nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \

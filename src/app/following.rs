@@ -48,7 +48,6 @@ impl App {
         self.handlers.iter().cloned().chain(handle).chain([Arc::new(consume) as Arc<dyn JobHandler>]).collect()
     }
 
-    /// Reads what has become of events.
     #[must_use]
     pub fn event_stats(&self) -> EventStatsReader {
         let handlers = self.event_handlers.iter().map(|handler| handler.name()).collect();

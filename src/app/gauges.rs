@@ -35,14 +35,12 @@ const RUNS_LOOKED_AT: usize = 20;
 /// Sums over all wallets serve so long: they read every one.
 const WALLETS_EVERY: Duration = Duration::from_secs(300);
 
-/// When the last looks were.
 #[derive(Debug, Default)]
 struct Looks {
     all: Option<Instant>,
     wallets: Option<Instant>,
 }
 
-/// When the last look was.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastLook(Arc<Mutex<Looks>>);
 

@@ -32,14 +32,12 @@ pub(super) fn mailer(
     Ok(Some(Mailer::new(MailerParts { db, lane, smtp, sender, templates, public_url, links, clock })))
 }
 
-/// What makes the jobs of daily reports.
 pub(super) fn daily_reports(config: &Config, db: &Database, lane: &Lane, clock: &Clock, waker: &Waker) -> DailyReports {
     let zone = config.schedules.schedule_timezone.clone();
     let (db, lane, clock, waker) = (db.clone(), lane.clone(), clock.clone(), waker.clone());
     DailyReports { db, lane, clock, zone, queue: config.mail_queue(), waker }
 }
 
-/// What sends them.
 pub(super) fn reports(config: &Config, db: &Database, mailer: &Mailer, clock: &Clock) -> SendReport {
     let (orders, catalog) = (OrderStore::new(db.clone()), CatalogStore::new(db.clone()));
     SendReport {

@@ -7,12 +7,10 @@ use axum::response::{IntoResponse, Response};
 
 use crate::platform::error::AppError;
 
-/// A code of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProblemCode {
     /// `module.reason`, as answered.
     pub code: &'static str,
-    /// HTTP status.
     pub status: u16,
     /// What it means, and what to do.
     pub advice: &'static str,
@@ -174,7 +172,6 @@ pub const PROBLEM_CODES: &[ProblemCode] = &[
     of("webhooks.unreadable", 422, "The callback is signed and can't be used; `detail` says what of it."),
 ];
 
-/// The code, where it is one of ours.
 #[must_use]
 pub fn problem_code(code: &str) -> Option<&'static ProblemCode> {
     let at = PROBLEM_CODES.binary_search_by_key(&code, |known| known.code).ok()?;

@@ -62,7 +62,6 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 const RELAY_LATE: Duration = Duration::from_secs(60);
 
 impl App {
-    /// The API.
     pub fn router(&self) -> Router {
         let (routes, mut openapi) = self.described_routes().split_for_parts();
         // Hundreds of kilobytes that most processes are never asked for.

@@ -79,7 +79,6 @@ pub(super) fn plans(settings: &ScheduleArgs, has_mail: bool) -> Result<Vec<Plan>
     Ok(plans)
 }
 
-/// What the tasks work with.
 pub(super) struct TaskParts {
     pub(super) db: Database,
     pub(super) keys: PublicKeys,
@@ -88,7 +87,6 @@ pub(super) struct TaskParts {
     pub(super) daily_reports: Option<DailyReports>,
 }
 
-/// The task of every schedule.
 pub(super) fn tasks(parts: TaskParts) -> HashMap<&'static str, Arc<dyn Task>> {
     let TaskParts { db, keys, sealing, purger, daily_reports } = parts;
     let check = LedgerCheck { store: WalletStore::new(db.clone()) };

@@ -46,7 +46,6 @@ pub(super) fn sample_endpoint(secrets: &Secrets, lane: &Lane) -> Arc<dyn EventHa
     Arc::new(SampleEndpoint { lane: lane.clone(), keys: Arc::clone(&secrets.sealing) })
 }
 
-/// What makes deliveries.
 pub(super) fn handlers(
     config: &Config,
     service: &WebhookService,

@@ -34,7 +34,6 @@ pub(super) fn make_folder(folder: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("{}: {error}", folder.display()))
 }
 
-/// Where programs are looked for.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
     pub(super) home: PathBuf,
@@ -54,7 +53,6 @@ impl Programs {
     }
 }
 
-/// Where the stand-ins are.
 #[derive(Clone, Debug)]
 pub(super) struct StandIns {
     /// Base URL of the providers.

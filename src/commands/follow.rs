@@ -33,7 +33,6 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// In words.
     pub(super) fn said(self) -> String {
         match self {
             Self::Away(reason) => format!("the API can't be reached ({reason})"),
@@ -60,7 +59,6 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-/// What happened.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Event {

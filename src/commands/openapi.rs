@@ -13,7 +13,6 @@ pub(super) async fn describe() -> Result<utoipa::openapi::OpenApi, String> {
     Ok(app.openapi())
 }
 
-/// Prints it.
 pub(super) async fn print() -> Result<(), String> {
     println!("{}", describe().await?.to_pretty_json().map_err(|error| error.to_string())?);
     Ok(())

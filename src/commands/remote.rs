@@ -44,7 +44,6 @@ impl Remote {
         Ok(Self { api: at(&args.url)?, args, signed_in: None })
     }
 
-    /// What it says.
     pub(super) async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str) -> Result<T, Trouble> {
         let mut refused = None;
         loop {

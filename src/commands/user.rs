@@ -33,7 +33,6 @@ use crate::{
 /// Users that are read at once.
 const PAGE: usize = 100;
 
-/// Runs one of them.
 pub(super) async fn run(command: UserCommand) -> Result<(), String> {
     match command {
         UserCommand::Create(args) => create(args).await,

@@ -32,7 +32,6 @@ fn given(text: Option<&SecretString>) -> Option<SecretString> {
 }
 
 impl AlertArgs {
-    /// Whom alerts are posted to.
     pub(super) fn check(&self, wrong: &mut Vec<String>) -> Vec<Channel> {
         let secret = given(self.alert_webhook_secret.as_ref());
         if secret.as_ref().is_some_and(|secret| Webhook::new(secret.expose_secret()).is_err()) {

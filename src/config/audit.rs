@@ -54,10 +54,8 @@ pub struct AuditArgs {
     pub audit_seal_every_ms: u64,
 }
 
-/// Keys of the audit.
 #[derive(Clone, Debug)]
 pub struct AuditKeys {
-    /// Signs.
     pub signer: Option<Arc<SigningKey>>,
     /// Those by which seals are checked, the signer's among them.
     pub public: PublicKeys,

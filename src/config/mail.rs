@@ -42,9 +42,7 @@ pub struct MailArgs {
 /// What it takes to send mail.
 #[derive(Clone, Debug)]
 pub struct MailSettings {
-    /// The server.
     pub server: SmtpServer,
-    /// Who mail is from.
     pub sender: notifications::Sender,
     /// See [`MailArgs::alert_mail_to`].
     pub alert_to: Option<Mailbox>,

@@ -21,7 +21,6 @@ const DEADLINE_MS: std::ops::RangeInclusive<u64> = 10..=120_000;
 /// Milliseconds that a setting of a provider's own may have: up to a day.
 const OWN_MS: std::ops::RangeInclusive<u64> = 10..=86_400_000;
 
-/// One variable.
 struct Variable {
     provider: &'static str,
     /// After the provider's name: `BASE_URL`.
@@ -90,7 +89,6 @@ fn of_credentials(
     })
 }
 
-/// The variable of a provider.
 fn variable(provider: &str, name: &str) -> String {
     format!("{}_{name}", provider.to_uppercase())
 }
@@ -102,7 +100,6 @@ pub struct ProviderArgs {
 }
 
 impl ProviderArgs {
-    /// The settings of one provider.
     #[must_use]
     pub fn of(&self, provider: &str) -> ProviderSettings {
         let values = VARIABLES.iter().filter(|variable| variable.provider == provider);
@@ -116,7 +113,6 @@ impl ProviderArgs {
         Some(self.of(service.name)).filter(|settings| settings.text(BASE_URL).is_some())
     }
 
-    /// The accounts that the environment names.
     #[must_use]
     pub fn accounts(&self) -> HashMap<String, EnvironmentAccount> {
         let orders = PROVIDERS.iter().map(|provider| (provider.name, provider.credential_fields));

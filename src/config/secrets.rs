@@ -14,13 +14,11 @@ pub struct Secrets {
     pub jwt: SecretString,
     /// The one before.
     pub jwt_previous: Option<SecretString>,
-    /// Seal what is personal.
     pub sealing: Arc<SealingKeys>,
     /// Sign and check the audit's seals.
     pub audit: AuditKeys,
     /// What it takes to send mail; none where none is sent.
     pub mail: Option<MailSettings>,
-    /// Whom alerts are posted to.
     pub alert_channels: Vec<Channel>,
 }
 

@@ -13,7 +13,6 @@ const LINE_CHARS: usize = 120;
 pub struct Setting {
     /// The environment variable.
     pub name: String,
-    /// What it is.
     pub help: String,
     /// What holds where nobody says otherwise.
     pub default: Option<String>,

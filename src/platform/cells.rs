@@ -83,7 +83,6 @@ pub fn decimal(amount: i64, currency: Currency) -> Cow<'static, str> {
     Cow::Owned(Money::new(amount, currency).to_decimal())
 }
 
-/// A time.
 #[must_use]
 pub fn time(at: bson::DateTime) -> Cow<'static, str> {
     Cow::Owned(Rfc3339Time(at).to_string())

@@ -18,13 +18,10 @@ pub const OF_JOBS: &[&str] = &[
     "before_completion",
     "after_completion",
 ];
-/// Those of the sealer.
 pub const OF_SEALING: &[&str] = &["seal_read", "seal_built", "seal_stored", "seal_anchored"];
-/// Those of the relay.
 pub const OF_RELAYING: &[&str] = &["relay_taken", "relay_acknowledged"];
 /// Those of the handlers of events that count their effects.
 pub const OF_HANDLING: &[&str] = &["event_handling", "event_handled"];
-/// Those of the purge.
 pub const OF_PURGING: &[&str] = &["purge_deleting", "purge_committed"];
 
 fn points() -> impl Iterator<Item = &'static str> {

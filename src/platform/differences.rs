@@ -28,14 +28,12 @@ impl Difference {
 
 /// Where differences go as they are found.
 pub trait Differences {
-    /// Takes one.
     fn add(&mut self, difference: Difference);
 
     /// So many documents of a collection were looked at.
     fn looked_at(&mut self, collection: &'static str, count: u64);
 }
 
-/// Adds a difference where there is one.
 pub fn differ<T: PartialEq + ToString>(
     to: &mut impl Differences,
     check: &'static str,

@@ -41,7 +41,6 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// HTTP status.
     #[must_use]
     pub const fn status(self) -> axum::http::StatusCode {
         use axum::http::StatusCode as S;

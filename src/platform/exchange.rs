@@ -48,11 +48,9 @@ pub struct Outbound {
     pub provider: &'static str,
     /// `create_order`, ...
     pub operation: &'static str,
-    /// HTTP method.
     pub method: Method,
     /// Absolute URL with its query.
     pub url: String,
-    /// JSON body.
     pub body: Option<Value>,
     /// What of it may be stored.
     pub redaction: &'static Redaction,
@@ -68,10 +66,8 @@ impl std::fmt::Debug for Outbound {
     }
 }
 
-/// What is stored of a request.
 #[derive(Clone, Debug)]
 pub struct RequestRecord {
-    /// HTTP method.
     pub method: String,
     /// URL; values of its query that are not allowed are redacted.
     pub url: String,
@@ -160,7 +156,6 @@ pub enum Lost {
     NotKept,
 }
 
-/// The body of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerBody {
     /// Well-formed JSON.
@@ -180,13 +175,10 @@ pub enum Answer {
     NotSent(NotSent),
     /// Whether it was executed is not known.
     Lost(Lost),
-    /// A whole answer.
     Http {
-        /// Status code.
         status: u16,
         /// `Retry-After`, in seconds or as a date.
         retry_after: Option<Duration>,
-        /// Body.
         body: AnswerBody,
     },
 }
@@ -194,9 +186,7 @@ pub enum Answer {
 /// What is stored of an answer, or of its absence.
 #[derive(Clone, Debug)]
 pub struct ResponseRecord {
-    /// Status, where there was one.
     pub http_status: Option<i32>,
-    /// Headers on the allow-list.
     pub headers: Document,
     /// The redacted body; of one that contradicts itself both readings; for a file, and for what is not JSON, length and digest.
     pub body: Bson,
@@ -207,9 +197,7 @@ pub struct ResponseRecord {
 /// An answer and its record.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// For the adapter.
     pub answer: Answer,
-    /// For the log.
     pub record: ResponseRecord,
 }
 

@@ -51,7 +51,6 @@ fn not_found() -> AppError {
     AppError::new(ErrorKind::NotFound, "request.not_found", "There is nothing at this path.")
 }
 
-/// What the edge goes by.
 #[derive(Clone, Debug, Default)]
 pub struct Edge {
     /// Whose word on clients' addresses counts.

@@ -39,7 +39,6 @@ use super::{
     secret::{hmac_sha256, sha256_hex},
 };
 
-/// Lifetime of an access token.
 pub const ACCESS_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
 const ISSUER: &str = "waybill";
 const AUDIENCE: &str = "waybill-api";
@@ -108,12 +107,10 @@ struct Claims {
     exp: u64,
 }
 
-/// What a good access token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
     /// `usr_...`
     pub user_id: String,
-    /// What the user was there for.
     pub role: Role,
     /// The user's access version: where the user has another one by now, the token is void.
     pub access_version: i64,
@@ -263,7 +260,6 @@ static HMAC_PROVIDER: CryptoProvider = CryptoProvider {
 /// What the extractors need; the composition root puts it into every request's extensions.
 #[derive(Clone)]
 pub struct Gate {
-    /// Checks tokens.
     pub tokens: Arc<TokenKeys>,
     /// Tokens that are void before they expire.
     pub revocations: Revocations,
@@ -278,11 +274,8 @@ pub struct Gate {
 pub struct CurrentUser {
     /// `usr_...`
     pub user_id: String,
-    /// The role in the token.
     pub role: Role,
-    /// The access version in the token.
     pub access_version: i64,
-    /// The tenant in the token.
     pub tenant_id: Option<String>,
     /// `key_...` of the API key that was shown; none with an access token.
     pub key_id: Option<String>,
@@ -426,7 +419,6 @@ fn only(user: CurrentUser, roles: &[Role]) -> Result<CurrentUser, AppError> {
     }
 }
 
-/// A merchant, about its own data.
 #[derive(Clone, Debug)]
 pub struct Merchant(pub CurrentUser);
 
@@ -438,7 +430,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Merchant {
     }
 }
 
-/// A customer, about itself.
 #[derive(Clone, Debug)]
 pub struct Customer(pub CurrentUser);
 
@@ -568,7 +559,6 @@ impl<S: Send + Sync> FromRequestParts<S> for SumsReader {
     }
 }
 
-/// An administrator.
 #[derive(Clone, Debug)]
 pub struct Admin(pub CurrentUser);
 

@@ -11,10 +11,8 @@ use super::{
     sealing::{OpenError, Sealed, SealingKeys},
 };
 
-/// Where a secret is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct KeptSecret {
-    /// The collection.
     pub collection: &'static str,
     /// `_id` there.
     pub id: &'static str,
@@ -23,7 +21,6 @@ pub struct KeptSecret {
 /// Why a secret is not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptSecretError {
-    /// What the driver says.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
     /// It can't be opened.

@@ -30,7 +30,6 @@ pub fn install() -> PrometheusHandle {
         .clone()
 }
 
-/// What a metric measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Counter,

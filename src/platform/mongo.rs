@@ -165,7 +165,6 @@ pub fn is_unknown_commit(error: &Error) -> bool {
 /// An index, declared beside the store that needs it.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// The collection.
     pub collection: &'static str,
     /// Its name: stable, so that changes show.
     pub name: &'static str,
@@ -180,7 +179,6 @@ pub struct Index {
 }
 
 impl Index {
-    /// A plain index.
     #[must_use]
     pub const fn new(collection: &'static str, name: &'static str, keys: Document) -> Self {
         Self { collection, name, keys, unique: false, partial: None, expires_after: None }

@@ -25,9 +25,7 @@ const LOCAL_KEYS_MAX: usize = 10_000;
 /// So many in so long, with a burst of all of them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// How many.
     pub count: u32,
-    /// In how long.
     pub period: Duration,
 }
 

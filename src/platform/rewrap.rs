@@ -17,9 +17,7 @@ const PASSES_MAX: usize = 10;
 /// A field of documents that holds a sealed value. A large collection needs an index on its `envelope.keyId`.
 #[derive(Clone, Copy, Debug)]
 pub struct SealedField {
-    /// Where the documents are.
     pub collection: &'static str,
-    /// The path of the sealed value.
     pub path: &'static str,
     /// The place for which the value of the document with this `_id` is sealed.
     pub place: fn(&str) -> String,

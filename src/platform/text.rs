@@ -20,7 +20,6 @@ pub use unseen::{holds_unseen, without_unseen};
 /// fit in.
 pub const POSTCODE_CHARS_MAX: u64 = 10;
 
-/// How a text is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reading {
     /// In its normal form, with nothing unseen in it.
@@ -37,7 +36,6 @@ const VERBATIM: &str = "$verbatim";
 const LINES: &str = "$lines";
 
 impl Reading {
-    /// What a newtype of this name says about the text in it.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {

@@ -50,7 +50,6 @@ pub enum Incoming {
     Parent,
 }
 
-/// How traces are made.
 #[derive(Debug)]
 pub struct Settings {
     /// The collector; `/v1/traces` is added.
@@ -214,7 +213,6 @@ pub async fn within<F: Future>(span: Option<&Span>, work: F) -> F::Output {
     }
 }
 
-/// A request of a client.
 #[must_use]
 pub fn request(method: &'static str, route: &str, request_id: &str, headers: &HeaderMap) -> Option<Span> {
     let traces = traces()?;
@@ -256,7 +254,6 @@ pub fn relayed(kind: &str, event_id: &str, trace: Option<&str>, began: SystemTim
     context.span().end();
 }
 
-/// An attempt of a job.
 #[must_use]
 pub fn attempt(queue: &'static str, kind: &str, job_id: &str, number: i32, trace: Option<&str>) -> Option<Span> {
     let traces = traces()?;
@@ -265,7 +262,6 @@ pub fn attempt(queue: &'static str, kind: &str, job_id: &str, number: i32, trace
     Some(span.with("job.attempt", i64::from(number)))
 }
 
-/// A call to a provider.
 #[must_use]
 pub fn call(provider: &'static str, operation: &'static str) -> Option<Span> {
     let traces = traces()?;

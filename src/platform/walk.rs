@@ -93,7 +93,6 @@ pub fn place_of(id: &str) -> (&str, &str) {
 /// A way through a collection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Walk {
-    /// The collection.
     pub collection: &'static str,
     /// Before the bodies of its ids.
     pub prefix: &'static str,
@@ -105,7 +104,6 @@ pub struct Walk {
     pub rest: Document,
 }
 
-/// What a walk came by.
 #[derive(Clone, Debug)]
 pub struct Walked<T> {
     /// Records that match.
@@ -249,7 +247,6 @@ impl Walk {
     }
 }
 
-/// A range of time as a condition on ids.
 #[must_use]
 pub fn ids_within(prefix: &str, range: TimeRange) -> Document {
     let mut ids = Document::new();
@@ -289,7 +286,6 @@ pub fn next_place(last_shown: Option<&str>, more: bool, ended_at: Option<String>
     if more { last_shown.map(str::to_owned) } else { ended_at }
 }
 
-/// Conditions for the fields that are given.
 #[must_use]
 pub fn given(fields: &[(&str, Option<&str>)]) -> Document {
     fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.into()))).collect()

@@ -48,7 +48,6 @@ impl Shell {
         timeout(PATIENCE, self.command(args).output()).await.expect("in time").unwrap()
     }
 
-    /// The documents that it prints.
     async fn documents(&self, args: &[&str]) -> Vec<Value> {
         let output = self.output(args).await;
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -194,7 +194,6 @@ async fn orders_and_what_was_read_are_one_trail_in_the_order_of_time() {
     app.finish().await;
 }
 
-/// The least id of that time.
 fn first_id_at(prefix: &str, time: bson::DateTime) -> String {
     waybill::platform::ids::first_id_at(prefix, time.timestamp_millis())
 }

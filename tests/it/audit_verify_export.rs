@@ -33,7 +33,6 @@ impl Export {
         Self { lines: answer.text.lines().map(ToOwned::to_owned).collect() }
     }
 
-    /// Whole seals of this chain.
     async fn of_seals(chain: &Chain, first: usize, last: usize) -> Self {
         let seals = chain.seals().await;
         let at = |number: usize| seals.get(number - 1).map(|seal| Rfc3339Time(seal.sealed_at));
@@ -85,7 +84,6 @@ impl Export {
         report
     }
 
-    /// What is found after a change.
     fn kind_after(&self, change: impl FnOnce(&mut Vec<String>)) -> FindingKind {
         let mut changed = self.clone();
         change(&mut changed.lines);
@@ -93,7 +91,6 @@ impl Export {
         changed.verify().finding.expect("a finding").kind
     }
 
-    /// Where the record lines of a collection are.
     fn records_of(&self, collection: &str) -> Vec<usize> {
         let begins = "{\"type\":\"record\"";
         let named = format!("\"collection\":\"{collection}\"");

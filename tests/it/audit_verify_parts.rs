@@ -14,7 +14,6 @@ use waybill::{
 use crate::support::verify::Chain;
 
 impl Chain {
-    /// Four seals.
     async fn of_four() -> Self {
         let chain = Self::new().await;
         chain.one_more(4).await;

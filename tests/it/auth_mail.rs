@@ -40,7 +40,6 @@ async fn verify(app: &TestApp, token: &str) -> Answer {
     post(app, "/auth/email/verify", json!({ "token": token })).await
 }
 
-/// What a page sends.
 async fn send_form(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> Answer {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let request = app.client.post(format!("{}{path}", app.base)).body(body);

@@ -71,7 +71,6 @@ impl TestApp {
         self.all("events", doc! { "subjectId": &bought.id, "type": kind }).await.len()
     }
 
-    /// Refunds at the gateway of a payment.
     async fn refunds(&self, bought: &Bought) -> Vec<Value> {
         self.gateway.entry(&bought.payment).await["refunds"].as_array().cloned().unwrap_or_default()
     }

@@ -31,7 +31,6 @@ pub fn upload_of(kind: &str, file_name: &str, media_type: &str, content: &[u8]) 
     form(&[("name=\"kind\"", kind.as_bytes()), (&head, content)])
 }
 
-/// A file as it was fetched.
 struct File {
     status: StatusCode,
     headers: HeaderMap,
@@ -39,7 +38,6 @@ struct File {
 }
 
 impl TestApp {
-    /// Sends a form as it is.
     pub async fn post_form(&self, user: &User, body: Vec<u8>) -> Answer {
         self.send(Method::POST, "/kyc/documents", Some(user), Some(FORM), body).await
     }

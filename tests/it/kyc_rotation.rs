@@ -68,7 +68,6 @@ async fn expect_recorded(app: &TestApp, outcome: &str, counts: &[Document]) {
     }
 }
 
-/// The sealed value at a path, where there is one.
 fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Document> {
     path.split('.').try_fold(document, |at, step| at.get_document(step).ok())
 }
@@ -99,7 +98,6 @@ async fn places(app: &TestApp) -> BTreeMap<String, String> {
     places
 }
 
-/// How many values are sealed under this key.
 async fn sealed_under(app: &TestApp, key: &str) -> usize {
     let id = key_id(key);
     places(app).await.values().filter(|found| **found == id).count()

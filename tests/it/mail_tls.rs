@@ -17,7 +17,6 @@ use tokio_rustls::{
 
 use crate::support::{TestApp, eventually, mailbox::Mailbox, process::Launch, server, unique};
 
-/// When the conversation begins to be TLS.
 #[derive(Clone, Copy, PartialEq)]
 enum Begins {
     AtOnce,

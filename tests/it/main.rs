@@ -1,7 +1,7 @@
 //! Integration tests: through HTTP, against a real MongoDB replica set and a real Redis, with the providers' stand-ins in a
 //! process of its own. `scripts/test` starts the servers.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -30,7 +30,6 @@ impl TestApp {
         added["accountId"].as_str().unwrap().to_owned()
     }
 
-    /// Ids of a list.
     async fn listed(&self, user: &User, query: &str) -> Vec<String> {
         let page = self.get(user, &format!("/provider-accounts?{query}")).await.expect(200).body;
         let items = page["items"].as_array().unwrap();

@@ -33,7 +33,6 @@ use crate::support::{
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// A sealer that passes often.
 pub const OFTEN: &[&str] = &["--audit-seal-every-ms=100"];
 
 /// An order from its creation to its end: records in all sealed collections but one.

@@ -42,7 +42,6 @@ fn assert_adds_up(page: &Value) {
     assert_eq!(balance, number(&page["closing"]));
 }
 
-/// All pages of a statement.
 async fn pages(app: &TestApp, user: &User, query: &str, limit: usize) -> Vec<Value> {
     let first = app.get(user, &format!("/wallet/statement?limit={limit}&{query}")).await.expect(200).body;
     pages_from(app, user, first, limit).await

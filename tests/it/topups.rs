@@ -60,7 +60,6 @@ impl TestApp {
         events.iter().map(|event| event.get_str("type").unwrap().to_owned()).collect()
     }
 
-    /// The one job of a kind about a top-up.
     pub async fn topup_job(&self, topup_id: &str, kind: &str) -> Document {
         let mut jobs = self.all("jobs", doc! { "payload.topupId": topup_id, "kind": kind }).await;
         assert_eq!(jobs.len(), 1);

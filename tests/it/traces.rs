@@ -26,7 +26,6 @@ use crate::support::{
 const SOON: Duration = Duration::from_secs(30);
 const CLIENTS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A collector that notes what it gets.
 struct Collector {
     base: String,
     spans: Arc<Mutex<Vec<Span>>>,

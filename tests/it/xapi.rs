@@ -26,7 +26,6 @@ impl TestApp {
         order["orderId"].as_str().unwrap().to_owned()
     }
 
-    /// What the ERP has of an order.
     async fn at_erp(&self, order_id: &str) -> Value {
         self.erp().entry("orders", document_number(order_id)).await
     }

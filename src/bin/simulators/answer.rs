@@ -70,7 +70,6 @@ impl Answer {
         })
     }
 
-    /// One field set, where the answer has it.
     pub fn with_field(self, field: &str, value: Value) -> Self {
         self.with(|body| {
             if let Some(found) = body.get_mut(field) {

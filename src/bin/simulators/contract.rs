@@ -9,7 +9,6 @@ use serde_json::Value;
 /// One way in which a call is not as agreed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Deviation {
-    /// Path of the field.
     pub field: String,
     pub problem: String,
     /// The provider's code for just this; most have one code for everything.

@@ -11,12 +11,10 @@ use crate::stand::Books;
 
 /// What a provider has under a number.
 pub trait Placed: Send + 'static {
-    /// What the number is called.
     const NUMBER: &'static str;
     /// What things under it are called.
     const NAME: &'static str;
 
-    /// Whose it is.
     fn account(&self) -> &str;
 
     /// As the books show it.
@@ -73,7 +71,6 @@ impl<T: Placed> Entries<T> {
         all.last()
     }
 
-    /// What the account has under this number.
     pub fn of(&self, account: &str, number: &str) -> Option<&T> {
         self.entries.get(&number.to_uppercase())?.placed.iter().find(|placed| placed.account() == account)
     }

@@ -24,7 +24,6 @@ pub struct Payload {
     /// Another seed, another filling.
     pub seed: u64,
     tail: Bytes,
-    /// How much of it is sent.
     sent: usize,
     /// What the content length says.
     promised: usize,

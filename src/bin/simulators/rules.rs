@@ -86,7 +86,6 @@ fn one_or_any<'de, D: Deserializer<'de>, O: Operation>(deserializer: D) -> Resul
     if value == "any" { Ok(None) } else { serde_json::from_value(value).map_err(de::Error::custom) }
 }
 
-/// A rule in force.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase", bound = "M: OwnMode")]
 pub struct Rule<M: OwnMode> {

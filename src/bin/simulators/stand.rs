@@ -40,7 +40,6 @@ pub trait Books {
     /// The sums a test asserts on.
     fn totals(&self) -> Value;
 
-    /// Everything known of one reference.
     fn entry(&self, reference: &str) -> Option<Value>;
 
     /// Everything known, by reference.
@@ -97,7 +96,6 @@ pub trait Provider: Books + Send + Sized + 'static {
 
 pub type OperationOf<P> = <<P as Provider>::Mode as OwnMode>::Operation;
 
-/// A call, as it arrived.
 pub struct Call {
     pub headers: HeaderMap,
     /// Path and query below the API.

@@ -18,7 +18,6 @@ use crate::config::CallerArgs;
 /// An access token is renewed so long before it expires.
 const EARLY_SECONDS: u64 = 60;
 
-/// What is in the file.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kept {
@@ -29,14 +28,12 @@ pub(super) struct Kept {
     expires_at: Option<u64>,
 }
 
-/// Where it is.
 pub(super) fn file(args: &CallerArgs) -> Result<PathBuf, Ended> {
     let words =
         "there is no folder for it: neither HOME nor XDG_CONFIG_HOME is set. Give the token in WAYBILL_TOKEN instead";
     args.credentials_file().ok_or_else(|| Ended::Here(words.into()))
 }
 
-/// Removes it.
 pub(super) fn forget(file: &Path) -> Result<(), Ended> {
     fs::remove_file(file).map_err(|error| odd(file, &error))
 }
@@ -69,7 +66,6 @@ impl Kept {
         &self.url
     }
 
-    /// Whether it was kept for this API.
     pub(super) fn is_for(&self, url: &str) -> bool {
         self.url.trim_end_matches('/') == url.trim_end_matches('/')
     }

@@ -79,7 +79,6 @@ pub(super) async fn list() -> Result<ExitCode, String> {
     Ok(printed.map_or_else(|ended| ended.exit_code(), |()| ExitCode::SUCCESS))
 }
 
-/// Runs one of them.
 pub(super) async fn run(command: ApiCommand) -> Result<ExitCode, String> {
     Ok(call(command).await.map_or_else(|ended| ended.exit_code(), |()| ExitCode::SUCCESS))
 }

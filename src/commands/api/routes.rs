@@ -20,7 +20,6 @@ struct Operation {
     query: Vec<String>,
 }
 
-/// Every operation.
 pub(super) struct Operations(Vec<Operation>);
 
 impl Operations {

@@ -173,7 +173,6 @@ fn print(report: &Report, elapsed: Duration, json: bool) -> io::Result<()> {
     }
 }
 
-/// A finding in a line.
 fn words(finding: &Finding) -> io::Result<String> {
     let kind = serde_json::to_value(finding.kind)?;
     let mut words = format!("{}: {finding}", kind.as_str().unwrap_or_default());

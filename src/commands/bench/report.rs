@@ -37,7 +37,6 @@ impl fmt::Display for Latency {
     }
 }
 
-/// Orders of all rounds.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Orders {
@@ -63,7 +62,6 @@ pub(super) struct Fairness {
     pub(super) quiet_ms: Latency,
 }
 
-/// All figures.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {

@@ -50,7 +50,6 @@ const COMMANDS: [&str; 9] = [
     "abortTransaction",
 ];
 
-/// What the carrier has.
 pub(super) struct Books {
     pub(super) shipments: u64,
     pub(super) duplicates: u64,
@@ -214,7 +213,6 @@ impl Site {
         self.db.as_ref().ok_or_else(|| "there is no database".into())
     }
 
-    /// What the carrier has.
     pub(super) async fn books(&self) -> Result<Books, String> {
         let stand_in = self.books.as_ref().ok_or("there is no carrier")?;
         let read = async {

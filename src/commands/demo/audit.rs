@@ -66,7 +66,6 @@ async fn named(app: &App, id: &Document) -> Result<(), String> {
     claim(id.get_str("_id").is_ok_and(|id| id == record), "the record that was touched")
 }
 
-/// Waits for the sealer.
 async fn all_sealed(app: &App) -> Result<(), String> {
     let (began, seals) = (Instant::now(), SealStore::new(app.db.clone()));
     loop {

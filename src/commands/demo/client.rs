@@ -62,7 +62,6 @@ impl DemoClient {
         Ok(answer)
     }
 
-    /// The client of a customer who registers.
     pub(super) async fn customer(&self, name: &str) -> Result<Self, String> {
         let email = format!("{}@example.com", name.to_lowercase());
         let body = json!({ "email": email, "password": "correct horse battery", "name": name, "role": "customer" });
@@ -84,7 +83,6 @@ impl DemoClient {
         Ok(product)
     }
 
-    /// Pieces that are there.
     pub(super) async fn stock(&self, product_id: &str) -> Result<i64, String> {
         let product = self.send(Method::GET, &format!("{}/products/{product_id}", self.api), None).await?.body;
         Ok(product["stock"].as_i64().unwrap_or(-1))
@@ -103,7 +101,6 @@ impl DemoClient {
         self.send(Method::PUT, &format!("{}/fulfilment", self.api), Some(&body)).await
     }
 
-    /// Buys one piece.
     pub(super) async fn buy(&self, client_order_id: &str, product_id: &str, method: &str) -> Result<Answer, String> {
         let me = self.me().await?;
         let body = json!({
@@ -218,7 +215,6 @@ impl DemoClient {
         }
     }
 
-    /// Who it is.
     pub(super) async fn me(&self) -> Result<Value, String> {
         Ok(self.send(Method::GET, &format!("{}/auth/me", self.api), None).await?.body)
     }
@@ -269,7 +265,6 @@ impl DemoClient {
         Ok((kopecks("available"), kopecks("held")))
     }
 
-    /// The files of an order.
     pub(super) async fn files(&self, order_id: &str) -> Result<Vec<Value>, String> {
         let listed = self.send(Method::GET, &format!("{}/orders/{order_id}/files", self.api), None).await?.body;
         Ok(listed["items"].as_array().cloned().unwrap_or_default())

@@ -167,7 +167,6 @@ impl Story<'_> {
         claim(order["status"] == "confirmed", "the order is confirmed")
     }
 
-    /// Prints what is in the wallet.
     async fn wallet(&self) -> Result<(i64, i64), String> {
         let (available, held) = self.client.wallet().await?;
         println!("   wallet: available {}, held {}", rupees(available), rupees(held));
@@ -422,7 +421,6 @@ fn rupees(paise: i64) -> String {
     Money::new(paise, Currency::INR).to_string()
 }
 
-/// Some fields of a stored body.
 fn excerpt(body: &Bson, fields: &[&str]) -> String {
     let Some(body) = body.as_document() else { return body.to_string() };
     let shown: Vec<_> =

@@ -20,7 +20,6 @@ use crate::{
 /// A part of the look that has not come to its end by then is given up.
 const PART_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
@@ -51,7 +50,6 @@ struct Finding {
     /// `mongodb.replica_set`, ...
     check: &'static str,
     state: State,
-    /// How it is.
     says: String,
     /// What to do about it; none where nothing has to be done.
     #[serde(skip_serializing_if = "Option::is_none")]

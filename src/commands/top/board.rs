@@ -10,7 +10,6 @@ use super::is_interrupt;
 /// A rate follows the latest look by this part.
 const SMOOTHING: f64 = 0.3;
 
-/// A queue as it is shown.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
     pub(super) name: String,

@@ -37,7 +37,6 @@ pub struct Limits {
     pub letter_address: Limit,
     /// The same from one network, to any address.
     pub letter_network: Limit,
-    /// New accounts from one network.
     pub register_network: Limit,
     /// Refreshes and sign-outs of one session.
     pub session: Limit,
@@ -70,13 +69,14 @@ impl Default for Limits {
 /// Who tries a password.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Guesser<'a> {
-    /// Anybody.
-    Stranger { email: &'a str, address: Option<IpAddr> },
+    Stranger {
+        email: &'a str,
+        address: Option<IpAddr>,
+    },
     /// A device or a session of the user's, by a name that no other has.
     Known(&'a str),
 }
 
-/// What an attempt counts against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Counter {
     key: String,
@@ -92,7 +92,6 @@ impl Counter {
     }
 }
 
-/// Counts attempts.
 #[derive(Debug)]
 pub(super) struct Attempts {
     limiter: RateLimiter,

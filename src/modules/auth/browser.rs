@@ -25,9 +25,9 @@ use crate::platform::{
     secret::{MacKey, derive_key},
 };
 
-/// A browser's session ends so long after its sign-in, whatever is done with it,
+/// Longest session of a browser, however busy.
 const BROWSER_TTL: Duration = Duration::from_secs(12 * 60 * 60);
-/// and so long after its last request.
+/// A session without requests ends after this long.
 const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 /// A request is noted where the one that was noted last is older.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
@@ -36,12 +36,10 @@ const ID_PREFIX: &str = "ses_";
 const ID_BYTES: usize = 16;
 const MAC_BYTES: usize = 32;
 
-/// Somebody at a browser.
 #[derive(Debug)]
 pub struct BrowserSession {
     /// `ses_...`
     pub id: String,
-    /// Who.
     pub user: User,
     /// What requests on behalf of the user show to the API.
     pub access: SecretString,
@@ -140,7 +138,6 @@ impl BrowserSessions {
         Some(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// The id of the session, where the cookie is one of ours.
     fn read(&self, cookie: &str) -> Option<String> {
         let bytes = URL_SAFE_NO_PAD.decode(cookie).ok()?;
         if bytes.len() != ID_BYTES + MAC_BYTES {
@@ -153,7 +150,6 @@ impl BrowserSessions {
 }
 
 impl BrowserSession {
-    /// Whether a form is one of this session's.
     #[must_use]
     pub fn is_own_form(&self, token: &str) -> bool {
         self.form_token.as_bytes().ct_eq(token.as_bytes()).into()

@@ -48,7 +48,6 @@ fn email_key(email: &str) -> Key {
 /// Adds a user; false where the e-mail address belongs to somebody.
 pub(super) struct AddUser {
     pub(super) user: User,
-    /// Who makes the user.
     pub(super) actor: Actor,
 }
 
@@ -93,7 +92,6 @@ pub(super) fn tell(view: &mut View, user: &mut User, kind: &str, actor: &Actor, 
 /// By what a user shows that a password may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// The current password.
     Password,
     /// A link that was sent to the user's address, which is thereby verified.
     Link,
@@ -111,7 +109,6 @@ pub(super) struct ChangePassword {
 }
 
 impl Command for ChangePassword {
-    /// The user.
     type Reply = Option<User>;
 
     fn reads(&self) -> Vec<Key> {
@@ -164,7 +161,6 @@ pub(super) fn ask_for_reset(view: &mut View, user: &mut User, by: &str, actor: &
 /// What an administrator does to somebody else's account.
 #[derive(Debug)]
 pub(super) enum UserChange {
-    /// What is given is changed, where it is another.
     Update {
         role: Option<Role>,
         disabled: Option<bool>,

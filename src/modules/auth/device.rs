@@ -8,7 +8,6 @@ use subtle::ConstantTimeEq;
 
 use crate::platform::secret::{MacKey, derive_key};
 
-/// Name of the cookie.
 const COOKIE: &str = "waybill_device";
 /// A year: whoever comes back more rarely is a stranger.
 const SECONDS_MAX: u32 = 365 * 24 * 60 * 60;

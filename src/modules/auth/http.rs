@@ -28,7 +28,6 @@ use crate::platform::{
     text,
 };
 
-/// The routes of this module.
 pub fn router(service: Arc<AuthService>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(register))

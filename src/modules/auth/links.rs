@@ -31,7 +31,6 @@ const STATE_BYTES: usize = 16;
 const NAMED_BYTES: usize = PURPOSE_BYTES + ID_BYTES + TIME_BYTES + STATE_BYTES;
 const MAC_BYTES: usize = 32;
 
-/// What a link is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Setting another password.
@@ -64,7 +63,6 @@ impl Purpose {
         [Self::PasswordReset, Self::EmailVerification].into_iter().chain(topics).find(|it| it.number() == number)
     }
 
-    /// What of the user a link is bound to.
     fn state(self, user: &User) -> String {
         match self {
             Self::PasswordReset => format!("{} {}", user.access_version, user.email),

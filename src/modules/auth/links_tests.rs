@@ -37,7 +37,6 @@ fn token(path: &str) -> SecretString {
     SecretString::from(path.split_once("?token=").expect("a link").1)
 }
 
-/// A link of each purpose.
 fn links(keys: &LinkKeys, user: &User) -> Vec<SecretString> {
     let reset = keys.password_reset(user, &asked(user, doc! { "accessVersion": user.access_version }), at(1_000));
     let verification = keys.email_verification(user, at(1_000), at(1_000));

@@ -29,7 +29,6 @@ use crate::platform::{
     text,
 };
 
-/// The routes.
 pub fn mail_router(service: Arc<AuthService>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(forgot_password))

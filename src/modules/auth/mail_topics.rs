@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a letter is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MailTopic {
     /// The account itself: its password, its address. Always sent.

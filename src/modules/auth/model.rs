@@ -46,7 +46,6 @@ pub struct User {
     pub access_version: i64,
     /// When it grew last.
     pub access_changed_at: Option<DateTime>,
-    /// What the user is there for.
     pub role: Role,
     /// The tenant that it belongs to; none for most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +61,6 @@ pub struct User {
     /// What the user wants letters about.
     #[serde(default)]
     pub mail: MailTopics,
-    /// How many events there are about the user.
     #[serde(default)]
     pub events: i64,
     /// Since when a second factor is asked for.
@@ -71,14 +69,12 @@ pub struct User {
     /// How many API keys the user has that are not revoked.
     #[serde(default)]
     pub api_keys: i32,
-    /// When the user came.
     pub created_at: DateTime,
     /// Last change of anything.
     pub updated_at: DateTime,
 }
 
 impl User {
-    /// What an access token says of the user.
     #[must_use]
     pub fn access_token(&self) -> AccessToken {
         AccessToken {

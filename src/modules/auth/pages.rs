@@ -35,7 +35,6 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// What a page says.
 #[derive(Default, serde::Serialize)]
 struct Page<'a> {
     title: &'a str,
@@ -45,7 +44,6 @@ struct Page<'a> {
     style: &'static str,
 }
 
-/// What is sent from it.
 #[derive(serde::Serialize)]
 struct Form<'a> {
     /// Where it is none, the page's own address has it.
@@ -79,7 +77,6 @@ pub(super) fn new_password(token: &str, refused: Option<&AppError>) -> Result<Re
     Page { title: RESET, texts, problems, form, ..Page::default() }.answer(status)
 }
 
-/// The password was set.
 pub(super) fn password_set() -> Result<Response, AppError> {
     let texts = vec!["You can sign in with the new password now. Every session of before has ended."];
     Page { title: "Your password is set", texts, ..Page::default() }.answer(StatusCode::OK)

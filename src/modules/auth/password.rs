@@ -60,10 +60,8 @@ impl PasswordCost {
     }
 }
 
-/// What a password is computed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// An account that is there.
     Account,
     /// A new one.
     Registration,

@@ -167,7 +167,6 @@ impl AuthService {
         Ok(self.lane.submit(change).await?)
     }
 
-    /// The user of a link that is good for this.
     async fn linked(&self, token: &SecretString, purpose: Purpose) -> Result<User, AuthError> {
         let link = self.link_keys.read(token).filter(|link| link.purpose() == purpose);
         let link = link.filter(|link| !link.is_over(self.clock.now())).ok_or(AuthError::InvalidLink)?;

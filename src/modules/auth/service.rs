@@ -60,7 +60,6 @@ pub struct Tokens {
 pub struct AuthParts {
     /// Where users and sessions are.
     pub db: Database,
-    /// Writes there.
     pub lane: Lane,
     /// Who was turned away.
     pub refusals: Refusals,
@@ -82,7 +81,6 @@ pub struct AuthParts {
     pub limits: Limits,
     /// What a password's hash costs.
     pub password_cost: PasswordCost,
-    /// Second factors.
     pub second_factor: SecondFactor,
 }
 
@@ -106,7 +104,6 @@ pub struct AuthService {
 }
 
 impl AuthService {
-    /// A service of these parts.
     #[must_use]
     pub fn new(parts: AuthParts) -> Self {
         Self {

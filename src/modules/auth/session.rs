@@ -39,13 +39,10 @@ pub struct Session {
     pub access_version: i64,
     /// Number of the live token; the first is 1.
     pub generation: u32,
-    /// Which key made that one.
     pub key_id: String,
-    /// When it was made.
     pub rotated_at: DateTime,
     /// When the session was ended: sign-out, reuse, change of the password, or by an administrator.
     pub ended_at: Option<DateTime>,
-    /// The sign-in.
     pub created_at: DateTime,
     /// Not good from then on; the document goes away soon after.
     pub expires_at: DateTime,
@@ -82,9 +79,7 @@ impl Session {
 pub struct Presented {
     /// `ses_...`
     pub session_id: String,
-    /// Its number.
     pub generation: u32,
-    /// Which key made it.
     pub key_id: String,
 }
 
@@ -175,7 +170,6 @@ impl RefreshKeys {
         self.all().find(|key| key.id == id)
     }
 
-    /// Whether the key with this id is here.
     pub(super) fn has(&self, id: &str) -> bool {
         self.key(id).is_some()
     }

@@ -80,21 +80,15 @@ fn with_email(email: &str) -> Document {
 /// Before everything that has a time.
 const EPOCH: DateTime = DateTime::from_millis(0);
 
-/// The collections of this module.
 pub const COLLECTIONS: &[&str] = &[USERS, SESSIONS, API_KEYS, TOTP];
 
-/// Which users are listed.
 #[derive(Clone, Debug, Default)]
 pub struct UserFilter {
-    /// With this address, as it is stored.
     pub email: Option<String>,
-    /// With this role.
     pub role: Option<Role>,
     /// Disabled, or not.
     pub disabled: Option<bool>,
-    /// Of this tenant.
     pub tenant_id: Option<String>,
-    /// Older than the user with this id.
     pub after: Option<String>,
 }
 
@@ -117,7 +111,6 @@ pub(super) struct KeyRevocation {
     pub(super) revoked_at: DateTime,
 }
 
-/// The indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![
@@ -274,7 +267,6 @@ impl Store {
         Ok(self.sessions().update_one(live, doc! { "$set": seen }).await?.matched_count > 0)
     }
 
-    /// Marks all sessions of a user as ended.
     pub(super) async fn end_sessions(&self, user_id: &str, now: DateTime) -> Result<()> {
         let live = doc! { "userId": user_id, "endedAt": null };
         self.sessions().update_many(live, doc! { "$set": { "endedAt": now } }).await.map(drop)

@@ -8,12 +8,10 @@ use crate::{
     platform::identity::{Actor, Caller},
 };
 
-/// What was done to a user.
 pub(super) fn of_user(action: &str, user_id: &str, actor: &Actor, at: DateTime) -> AuditEvent {
     AuditEvent::new(AuditOutcome::Done, actor.clone(), action, ("user", user_id), at).of_user(user_id.to_owned())
 }
 
-/// What was done to a session.
 pub(super) fn of_session(action: &str, session: &Session, actor: Actor, at: DateTime) -> AuditEvent {
     about_session(AuditOutcome::Done, action, session, actor, at)
 }
@@ -22,7 +20,6 @@ fn about_session(outcome: AuditOutcome, action: &str, session: &Session, actor: 
     AuditEvent::new(outcome, actor, action, ("session", &session.id), at).of_user(session.user_id.clone())
 }
 
-/// What was done to an API key.
 pub(super) fn of_key(action: &str, key: &ApiKey, actor: &Actor, at: DateTime) -> AuditEvent {
     AuditEvent::new(AuditOutcome::Done, actor.clone(), action, ("api_key", &key.id), at).of_user(key.user_id.clone())
 }

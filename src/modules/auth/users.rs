@@ -31,7 +31,6 @@ const OVERLAP: Duration = Duration::from_secs(3 * PATIENCE.as_secs());
 /// Tokens of before a change have expired so long after it.
 const REMEMBERED: Duration = Duration::from_secs(ACCESS_TOKEN_TTL.as_secs() + 60);
 
-/// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub enum By<'a> {
     /// Somebody who has to be what the token or key says still: an administrator, or the owner.

@@ -23,7 +23,6 @@ use crate::platform::{
 const PAGE: usize = 20;
 const BODY_BYTES_MAX: usize = 8 * 1024;
 
-/// The routes.
 pub fn users_router(users: Users) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_users))

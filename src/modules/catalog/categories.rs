@@ -83,7 +83,6 @@ pub(super) async fn read(db: &Database, seller_id: Option<&str>) -> Result<Vec<C
     most.await?.try_collect().await
 }
 
-/// Keeps the counts.
 #[derive(Clone, Copy, Debug)]
 pub struct CountCategories;
 

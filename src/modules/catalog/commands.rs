@@ -16,7 +16,6 @@ use crate::{
     },
 };
 
-/// Adds a product.
 pub(super) struct CreateProduct {
     /// As it will be stored, but for what follows from the rest, and its times.
     pub(super) product: Product,
@@ -81,7 +80,6 @@ fn put<T: Clone + PartialEq>(field: &mut T, given: Option<&T>, name: &'static st
     }
 }
 
-/// A product of the merchant.
 fn own(view: &View, seller_id: &str, product_id: &str) -> Result<Product, CatalogError> {
     let product = view.by_id::<Product>(product_id).filter(|product| product.seller_id == seller_id);
     product.ok_or(CatalogError::NotFound)

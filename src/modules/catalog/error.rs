@@ -14,10 +14,7 @@ pub enum CatalogError {
     NotFound,
     /// The merchant has a product of this article number.
     #[error("the sku is taken")]
-    SkuTaken {
-        /// That product.
-        product_id: String,
-    },
+    SkuTaken { product_id: String },
     /// There would be two prices in one currency.
     #[error("the price {0} is in a currency that has one")]
     SecondPrice(usize),
@@ -26,10 +23,7 @@ pub enum CatalogError {
     IdempotencyMismatch,
     /// More would go than is there.
     #[error("the stock would be below zero")]
-    BelowZero {
-        /// What is there.
-        available: i64,
-    },
+    BelowZero { available: i64 },
     /// There would be more than anybody has.
     #[error("the stock would be too large")]
     TooMany,

@@ -27,7 +27,6 @@ const PAGE: usize = 20;
 /// The longest description, escaped.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// The routes.
 pub fn router(service: CatalogService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create_product, list_products))

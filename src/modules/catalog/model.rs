@@ -77,7 +77,6 @@ pub struct Product {
     /// `prd_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// The merchant.
     pub seller_id: String,
     /// The tenant that the merchant belonged to when it was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +89,6 @@ pub struct Product {
     pub description: Option<String>,
     /// One of the merchant's.
     pub category: Option<String>,
-    /// Of one piece.
     pub price: Money,
     /// The same in other currencies, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -99,7 +97,6 @@ pub struct Product {
     pub low_stock_at: i64,
     /// How one piece is sent.
     pub parcel: Option<Parcel>,
-    /// Whether it is offered.
     pub status: ProductStatus,
     /// By which it is found; see [`terms`].
     pub terms: Vec<String>,
@@ -111,7 +108,6 @@ pub struct Product {
     pub is_low: bool,
     /// Events of it so far.
     pub events: i64,
-    /// When it was created.
     pub created_at: DateTime,
     /// Last change of anything.
     pub updated_at: DateTime,
@@ -124,7 +120,6 @@ impl Product {
         Key::unique(PRODUCTS, &["sellerId", "sku"], vec![seller_id.to_owned(), sku.to_owned()])
     }
 
-    /// The key of a product.
     #[must_use]
     pub fn key(product_id: &str) -> Key {
         Key::id(PRODUCTS, product_id)
@@ -224,13 +219,10 @@ pub struct StockMovement {
     /// `mov_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// Of which product.
     pub product_id: String,
-    /// Whose product.
     pub seller_id: String,
     /// Its number among the product's, from 1 without gaps.
     pub seq: i64,
-    /// Why.
     pub kind: MovementKind,
     /// Pieces; above zero they came in. Never zero.
     pub delta: i64,
@@ -244,7 +236,6 @@ pub struct StockMovement {
     pub reason: Option<String>,
     /// Who made it happen.
     pub actor: Actor,
-    /// When.
     pub at: DateTime,
 }
 

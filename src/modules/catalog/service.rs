@@ -22,9 +22,7 @@ use crate::platform::{
 /// The catalog, as the API offers it.
 #[derive(Clone, Debug)]
 pub struct CatalogService {
-    /// Writes.
     pub lane: Lane,
-    /// Reads.
     pub store: CatalogStore,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,

@@ -23,7 +23,6 @@ pub struct Reference {
 pub struct Entry<'a> {
     /// `mov_...`, made before the transaction's first try.
     pub movement_id: &'a str,
-    /// Why.
     pub kind: MovementKind,
     /// Pieces; above zero they come in.
     pub delta: i64,
@@ -31,7 +30,6 @@ pub struct Entry<'a> {
     pub reference: Reference,
     /// The merchant's words.
     pub reason: Option<&'a str>,
-    /// Who makes it happen.
     pub actor: &'a Actor,
 }
 
@@ -40,10 +38,7 @@ pub struct Entry<'a> {
 pub enum Refusal {
     /// More would go than is there.
     #[error("only {available} are there")]
-    Short {
-        /// What is there.
-        available: i64,
-    },
+    Short { available: i64 },
     /// Zero, or more than fits.
     #[error("the stock would not be between 0 and {STOCK_MAX}")]
     Range,

@@ -27,21 +27,16 @@ pub struct CatalogStore {
     snapshots: Database,
 }
 
-/// Which products are listed.
 #[derive(Clone, Debug, Default)]
 pub struct ProductFilter {
-    /// Words that all occur.
     pub words: Option<String>,
-    /// In this category.
     pub category: Option<String>,
-    /// Of this merchant.
     pub seller_id: Option<String>,
     /// Also those that are not offered any more.
     pub archived: bool,
 }
 
 impl CatalogStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[PRODUCTS, MOVEMENTS, COUNTED, COUNTS];
 
     /// A store over `db`.

@@ -59,7 +59,6 @@ pub(super) struct CreateCheckout {
     pub(super) customer: Customer,
     pub(super) shipping_address: ShippingAddress,
     pub(super) method: PaymentMethod,
-    /// Of an external payment.
     pub(super) payment_id: Option<String>,
     pub(super) priority: Priority,
     /// In which it is paid; by default that of the first product's own price.
@@ -283,7 +282,6 @@ impl CreateCheckout {
 
 /// Takes a checkout back, with its stock and its money; where it has orders, once these are.
 pub(super) struct CancelCheckout {
-    /// One for each part.
     pub(super) orders: Vec<Cancelling>,
     pub(super) user_id: String,
     pub(super) client_order_id: String,

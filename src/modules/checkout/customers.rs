@@ -22,7 +22,6 @@ pub(super) struct KeptAddress {
     pub(super) label: Option<String>,
     /// Whether it is the one that is meant where none is named. One is, unless there is none.
     pub(super) is_default: bool,
-    /// As a checkout takes it.
     pub(super) address: ShippingAddress,
 }
 
@@ -88,7 +87,6 @@ impl Command for PutProfile {
     }
 }
 
-/// What a customer keeps.
 pub(super) async fn find_profile(db: &Database, user_id: &str) -> Result<Option<CustomerProfile>> {
     let profiles = db.collection::<CustomerProfile>(CUSTOMERS);
     profiles.find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await

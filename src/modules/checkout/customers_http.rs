@@ -24,7 +24,6 @@ use crate::platform::{
 /// Twenty addresses of the longest lines, escaped.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// The routes.
 pub(super) fn router() -> OpenApiRouter<CheckoutService> {
     OpenApiRouter::new().routes(routes!(get_customer, put_customer))
 }

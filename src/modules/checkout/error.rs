@@ -15,11 +15,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shortage {
-    /// The product.
     pub product_id: String,
     /// Pieces that all lines together ask for.
     pub requested: i64,
-    /// Pieces that are there.
     pub available: i64,
 }
 
@@ -47,7 +45,6 @@ pub enum CheckoutError {
     /// Whoever asks can't pay so.
     #[error("this is not a way to pay here")]
     Method(FieldError),
-    /// There is no payment gateway.
     #[error("no payment gateway is configured")]
     NoGateway,
     /// Absent, or somebody else's.

@@ -23,7 +23,6 @@ use crate::{
     },
 };
 
-/// Whom payments for checkouts are for.
 #[derive(Debug)]
 pub struct CheckoutPayments {
     /// [`CHECKOUTS_QUEUE`].
@@ -32,7 +31,6 @@ pub struct CheckoutPayments {
     pub payments: QueueConfig,
 }
 
-/// The checkout of a payment.
 fn checkout_of(view: &View, payment: &Topup) -> Option<Checkout> {
     payment.checkout_id.as_deref().and_then(|id| view.by_id(id))
 }

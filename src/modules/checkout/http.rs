@@ -28,7 +28,6 @@ const PAGE: usize = 20;
 /// A cart of a hundred lines, with the longest names.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// The routes of checkouts.
 pub(super) fn router() -> OpenApiRouter<CheckoutService> {
     OpenApiRouter::new()
         .routes(routes!(check_out))

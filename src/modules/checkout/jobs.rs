@@ -21,7 +21,6 @@ use crate::{
     },
 };
 
-/// The queue.
 #[must_use]
 pub fn queue() -> QueueConfig {
     QueueConfig { timeout: Duration::from_secs(30), ..QueueConfig::named(CHECKOUTS_QUEUE) }
@@ -29,7 +28,6 @@ pub fn queue() -> QueueConfig {
 
 /// Carries out what was paid.
 pub struct FulfilCheckouts {
-    /// Orders of the merchants.
     pub orders: OrderService,
 }
 

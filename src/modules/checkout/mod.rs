@@ -53,7 +53,6 @@ pub use recommendations::{ForgetRecommendations, Recommendations, router as reco
 pub use service::CheckoutService;
 pub use store::{CheckoutStore, Whose};
 
-/// The routes.
 pub fn router(service: CheckoutService) -> OpenApiRouter {
     http::router().merge(customers_http::router()).with_state(service)
 }

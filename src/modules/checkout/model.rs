@@ -13,9 +13,7 @@ use crate::platform::{
     secret::sha256_hex,
 };
 
-/// The collection.
 pub const CHECKOUTS: &str = "checkouts";
-/// What customers keep for their checkouts.
 pub(super) const CUSTOMERS: &str = "customers";
 
 /// Where a checkout is.
@@ -147,13 +145,10 @@ impl PaymentStatus {
     }
 }
 
-/// The payment of a checkout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
-    /// How.
     pub method: PaymentMethod,
-    /// Where it is.
     pub status: PaymentStatus,
     /// The merchant's name of an external one.
     pub payment_id: Option<String>,
@@ -184,22 +179,17 @@ impl Payment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckoutItem {
-    /// Of the catalog.
     pub product_id: String,
     /// The merchant's article number.
     pub sku: String,
-    /// Its name.
     pub product_name: String,
-    /// Pieces.
     pub quantity: i64,
     /// Minor units each.
     pub unit_price: i64,
 }
 
-/// Who gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Customer {
-    /// Name.
     pub name: String,
     /// E-mail.
     pub email: String,
@@ -207,7 +197,6 @@ pub struct Customer {
     pub phone: Option<String>,
 }
 
-/// Where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShippingAddress {
     /// Who receives it, where it is not the customer.
@@ -216,13 +205,9 @@ pub struct ShippingAddress {
     /// The receiver's.
     #[serde(default)]
     pub phone: Option<String>,
-    /// Street.
     pub line1: String,
-    /// More of it.
     pub line2: Option<String>,
-    /// City.
     pub city: String,
-    /// State or region.
     pub state: Option<String>,
     /// Postal code.
     pub postcode: String,
@@ -242,13 +227,10 @@ pub enum CheckoutCancellationStatus {
     Done,
 }
 
-/// A cancellation of a checkout that has orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckoutCancellation {
-    /// Where it is.
     pub status: CheckoutCancellationStatus,
-    /// When it was asked for.
     pub requested_at: DateTime,
 }
 
@@ -256,9 +238,7 @@ pub struct CheckoutCancellation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CartLine {
-    /// Of the catalog.
     pub product_id: String,
-    /// Pieces.
     pub quantity: i64,
 }
 
@@ -276,7 +256,6 @@ pub(super) struct NewCheckout {
     pub(super) currency: Option<Currency>,
 }
 
-/// A checkout as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkout {
@@ -296,24 +275,19 @@ pub struct Checkout {
     pub client_order_id: String,
     /// What the request meant.
     pub fingerprint: String,
-    /// Where it is.
     pub status: CheckoutStatus,
     /// How soon. Every job about it is `hurried(checkout.priority.is_rush())` where it is made; nothing else is needed.
     #[serde(default)]
     pub priority: Priority,
-    /// Of all amounts.
     pub currency: Currency,
     /// Minor units.
     pub total: i64,
-    /// What was bought.
     pub items: Vec<CheckoutItem>,
     /// Who gets it; none once it is erased.
     pub customer: Option<Customer>,
     /// Where it goes; none once it is erased.
     pub shipping_address: Option<ShippingAddress>,
-    /// When what is personal was erased.
     pub erased_at: Option<DateTime>,
-    /// How it is paid.
     pub payment: Payment,
     /// See [`Checkout::payment_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -324,7 +298,6 @@ pub struct Checkout {
     /// The last cancellation that had to wait for orders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<CheckoutCancellation>,
-    /// When it was completed for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<DateTime>,
     /// The words of who cancelled it.
@@ -333,7 +306,6 @@ pub struct Checkout {
     pub events: i64,
     /// `X-Request-Id` of the request for it.
     pub correlation_id: String,
-    /// When it was asked for.
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,
@@ -364,7 +336,6 @@ impl Checkout {
         self.status == CheckoutStatus::Pending && self.payment.method == PaymentMethod::Gateway
     }
 
-    /// What it comes to.
     #[must_use]
     pub const fn money(&self) -> Money {
         Money::new(self.total, self.currency)
@@ -383,7 +354,6 @@ impl Checkout {
         failures.next().filter(|_| needs_attention).map(|failure| failure.code.as_str())
     }
 
-    /// All orders that were made for it.
     pub fn orders(&self) -> impl Iterator<Item = &String> {
         self.parts.iter().flat_map(|part| &part.orders)
     }

@@ -145,7 +145,6 @@ pub(super) struct CheckoutRequest {
 }
 
 impl CheckoutRequest {
-    /// The meaning of the request.
     pub(super) fn into_checkout(self) -> NewCheckout {
         let method = match self.payment.method {
             MethodRequest::Gateway => PaymentMethod::Gateway,

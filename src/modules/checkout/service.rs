@@ -36,15 +36,12 @@ const CANCELLED: &str = "The checkout was cancelled.";
 /// Checkouts, as the API offers them.
 #[derive(Clone)]
 pub struct CheckoutService {
-    /// Writes.
     pub lane: Lane,
     /// Keeps merchants from selling who may not do business.
     pub gate: KycGate,
-    /// Reads.
     pub store: CheckoutStore,
     /// Orders of the merchants, which carry checkouts out.
     pub orders: OrderService,
-    /// Wakes workers.
     pub waker: Waker,
     /// [`super::CHECKOUTS_QUEUE`].
     pub queue: QueueConfig,
@@ -158,7 +155,6 @@ impl CheckoutService {
         Ok(found.unwrap_or_else(|| FulfilmentSettings::nothing(&user.user_id)))
     }
 
-    /// Sets that up.
     pub(super) async fn set_fulfilment(
         &self,
         user: &CurrentUser,
@@ -200,7 +196,6 @@ impl CheckoutService {
         Ok(find_profile(self.store.db(), &user.user_id).await?)
     }
 
-    /// Replaces it.
     pub(super) async fn put_profile(&self, profile: CustomerProfile) -> Result<CustomerProfile, CheckoutError> {
         self.ensure_ready()?;
         Ok(self.lane.submit(PutProfile { profile }).await?)

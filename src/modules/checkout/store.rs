@@ -22,7 +22,6 @@ pub struct CheckoutStore {
     db: Database,
 }
 
-/// Whose checkouts are read.
 #[derive(Clone, Copy, Debug)]
 pub enum Whose<'a> {
     /// Those that this user asked for.
@@ -40,12 +39,10 @@ impl<'a> Whose<'a> {
     }
 }
 
-/// What a list is narrowed to.
 #[derive(Clone, Debug, Default)]
 pub struct CheckoutFilter {
     /// The asker's id.
     pub client_order_id: Option<String>,
-    /// Status.
     pub status: Option<CheckoutStatus>,
 }
 
@@ -83,7 +80,6 @@ impl PastCart {
 }
 
 impl CheckoutStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[CHECKOUTS, CUSTOMERS, FULFILMENT];
 
     /// A store over `db`.
@@ -92,7 +88,6 @@ impl CheckoutStore {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
@@ -106,7 +101,6 @@ impl CheckoutStore {
         ]
     }
 
-    /// Where they are.
     pub(super) const fn db(&self) -> &Database {
         &self.db
     }
@@ -132,7 +126,6 @@ impl CheckoutStore {
         self.checkouts().find_one(doc! { "_id": checkout_id, field: id }).max_time(READ_TIME_MAX).await
     }
 
-    /// What these checkouts are about.
     pub(super) async fn carts(&self, checkout_ids: &[String]) -> Result<Vec<PastCart>> {
         let checkouts = self.db.collection::<PastCart>(CHECKOUTS);
         let these = checkouts.find(doc! { "_id": { "$in": checkout_ids } });

@@ -3,10 +3,8 @@
 use super::model::CheckoutStatus;
 use crate::platform::state_table;
 
-/// What happens to a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckoutCommand {
-    /// It is paid.
     Pay,
     /// It is not paid and won't be.
     FailPayment,
@@ -23,7 +21,6 @@ pub enum CheckoutCommand {
 }
 
 impl CheckoutCommand {
-    /// Every command.
     pub const ALL: [Self; 7] =
         [Self::Pay, Self::FailPayment, Self::Complete, Self::GiveUp, Self::Resume, Self::RequestCancel, Self::Cancel];
 }

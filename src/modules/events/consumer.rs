@@ -18,16 +18,13 @@ pub trait Consumer: Send + Sync + 'static {
     async fn take(&self, db: &Database, session: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>>;
 }
 
-/// What the outbox says of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventHead {
     /// `evt_...`
     pub id: String,
     /// `OrderCreated`, ...
     pub kind: String,
-    /// Id of what it happened to.
     pub subject_id: String,
-    /// Whose that is.
     pub user_id: String,
     /// The tenant in which it was made, where it was made in one.
     pub tenant_id: Option<String>,

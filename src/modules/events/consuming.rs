@@ -110,7 +110,6 @@ impl Taking {
 }
 
 impl ConsumeEvent {
-    /// To these consumers.
     #[must_use]
     pub const fn new(db: Database, consumers: Vec<Arc<dyn Consumer>>, clock: Clock, waker: Waker) -> Self {
         Self { db, consumers, queue: queue(), clock, waker }

@@ -12,22 +12,17 @@ use crate::platform::{clock::after, mongo::READ_TIME_MAX};
 /// One document, which every transaction of the relay writes.
 pub const COUNTERS: &str = "event_counters";
 const ID: &str = "relay";
-/// Events that were relayed.
 pub(super) const RELAYED: &str = "relayed";
 /// Events that consumers have taken one by one.
 pub(super) const TAKEN_ALONE: &str = "takenAlone";
 /// Sums that are counted anew for longer are not added to any more: whoever counted them was stopped.
 const FILLING_MAX: Duration = Duration::from_secs(24 * 3_600);
 
-/// What was counted.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Counters {
-    /// Events that were relayed.
     pub(super) relayed: i64,
-    /// Events that each handler has taken.
     pub(super) taken: BTreeMap<String, i64>,
-    /// Which sums of analytics are which.
     pub(super) analytics: Generations,
 }
 
@@ -50,12 +45,10 @@ impl Generations {
     }
 }
 
-/// The counter of what a handler has taken.
 pub(super) fn taken_by(handler: &str) -> String {
     format!("taken.{handler}")
 }
 
-/// Adds to counters, in the transaction.
 pub(super) async fn add(db: &Database, session: &mut ClientSession, counts: Document) -> Result<()> {
     if counts.is_empty() {
         return Ok(());

@@ -60,14 +60,12 @@ pub enum HandlerError {
     Invalid {
         /// `events.invalid_...`
         code: &'static str,
-        /// A sentence.
         message: String,
     },
     /// Another time.
     Retryable {
         /// `mail.not_connected`, ...
         code: &'static str,
-        /// A sentence.
         message: String,
         /// Not before this has passed; by default the queue's backoff.
         after: Option<Duration>,

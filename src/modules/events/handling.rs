@@ -134,7 +134,6 @@ pub fn retry_of(queue: &QueueConfig, job: &Job, error: JobError, wait: Option<Du
     JobEnd::Retry { at: after(now, wait), error: Some(error), counts: true }
 }
 
-/// What becomes of a job that was handled so.
 #[must_use]
 pub fn end_of(queue: &QueueConfig, job: &Job, handled: Result<(), HandlerError>, now: DateTime) -> JobEnd {
     match handled {

@@ -36,10 +36,8 @@ use crate::platform::{
     mongo::{Index, Latest, latest},
 };
 
-/// The collection.
 pub const EVENTS: &str = "events";
 
-/// One event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -49,20 +47,16 @@ pub struct Event {
     /// `OrderCreated`, ...: without a dot, which actions of audit events have.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Id of what it happened to.
     pub subject_id: String,
-    /// Whose that is.
     pub user_id: String,
     /// Its number among the events of its subject, from 1, counted in the subject's document. 0 where it is from before they
     /// were counted.
     #[serde(default)]
     pub seq: i64,
-    /// Who did it.
     pub actor: Actor,
     /// Ids and states, the tenant in which it was made (`tenantId`), what an order was charged, and `reason` where somebody gave one; never names, addresses or amounts of
     /// documents.
     pub data: Document,
-    /// When.
     pub at: DateTime,
 }
 
@@ -71,14 +65,12 @@ pub fn record(view: &mut View, event: &Event) {
     view.append(EVENTS, event);
 }
 
-/// Reads events.
 #[derive(Clone, Debug)]
 pub struct EventStore {
     db: Database,
 }
 
 impl EventStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[EVENTS, counters::COUNTERS];
 
     /// A store over `db`.
@@ -87,7 +79,6 @@ impl EventStore {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![

@@ -22,7 +22,6 @@ use crate::{
     platform::{batch::OUTBOX, clock::Clock, crash, ids::new_id, mongo, orphans, singleton::Singleton, traces},
 };
 
-/// What the relay is woken by.
 pub const RELAY: &str = "relay";
 /// How often the outbox is looked at, at least.
 const EVERY: Duration = Duration::from_millis(500);
@@ -42,13 +41,11 @@ const FAILURES_MAX: u32 = 3;
 
 /// What a [`Relay`] is made of.
 pub struct RelayParts {
-    /// The database.
     pub db: Database,
     /// The database's.
     pub clock: Clock,
     /// Says when there are events, and wakes the queues of what follows.
     pub waker: Waker,
-    /// What follows from events.
     pub consumers: Vec<Arc<dyn Consumer>>,
 }
 
@@ -125,7 +122,6 @@ fn latest_with_gaps(heads: &[EventHead]) -> BTreeMap<String, i64> {
 }
 
 impl Relay {
-    /// A relay of this process.
     #[must_use]
     pub fn new(parts: RelayParts) -> Self {
         let RelayParts { db, clock, waker, consumers } = parts;

@@ -26,16 +26,11 @@ use crate::{
     },
 };
 
-/// Reads what has become of events.
 #[derive(Clone, Debug)]
 pub struct EventStatsReader {
-    /// The database.
     pub db: Database,
-    /// Time.
     pub clock: Clock,
-    /// Names of the handlers there are.
     pub handlers: Vec<&'static str>,
-    /// The queues of their jobs.
     pub queues: Vec<&'static str>,
 }
 
@@ -195,7 +190,6 @@ impl EventStatsReader {
         self.db.collection::<Document>(OUTBOX).estimated_document_count().max_time(READ_TIME_MAX).await
     }
 
-    /// Sets the gauges that tell what was read.
     pub fn show(&self, stats: &EventStats) {
         metrics::gauge!("waybill_events_unrelayed").set(stats.unrelayed as f64);
         metrics::gauge!("waybill_events_pending").set(stats.pending as f64);
@@ -211,7 +205,6 @@ impl EventStatsReader {
     }
 }
 
-/// The route.
 pub fn router(reader: EventStatsReader) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(get_event_stats)).with_state(reader)
 }

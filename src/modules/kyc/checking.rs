@@ -77,18 +77,15 @@ pub fn give_up(application: &mut Application, failure: &Failure, now: DateTime) 
     }
 }
 
-/// The next check to make.
 #[must_use]
 pub fn next_check(application: &Application) -> Option<&Check> {
     application.checks.iter().find(|check| check.status == CheckStatus::Pending)
 }
 
-/// What all checks together say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sum {
     /// There are more to make.
     GoOn,
-    /// Everything passed.
     Passed,
     /// Some failed for good: the merchant has to change something.
     Failed(Vec<Requirement>),
@@ -96,7 +93,6 @@ pub enum Sum {
     Unclear(&'static str),
 }
 
-/// Adds up the checks.
 #[must_use]
 pub fn sum(application: &Application) -> Sum {
     let has = |status| application.checks.iter().any(|check| check.status == status);

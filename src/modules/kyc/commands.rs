@@ -26,7 +26,6 @@ use crate::{
     },
 };
 
-/// An application after a command.
 pub(super) type Changed = Result<Box<Application>, KycError>;
 
 /// What happened to an application, for its event and its audit record.
@@ -36,7 +35,6 @@ pub(super) struct Happened<'a> {
     pub(super) kind: &'static str,
     /// Of the audit record: `kyc.submitted`, ...
     pub(super) action: &'static str,
-    /// Where it was before.
     pub(super) before: Option<KycState>,
     /// Why, in the words of whoever did it.
     pub(super) reason: Option<&'a str>,
@@ -100,7 +98,6 @@ fn keys_to_destroy(user_id: &str) -> Vec<Key> {
     wanted
 }
 
-/// Fills in a draft.
 pub(super) struct SaveDraft {
     pub(super) user_id: String,
     pub(super) change: DraftChange,
@@ -147,7 +144,6 @@ impl Command for SaveDraft {
     }
 }
 
-/// Adds a document, with its content.
 pub(super) struct AddDocument {
     pub(super) user_id: String,
     pub(super) entry: DocumentEntry,
@@ -203,7 +199,6 @@ fn locked_document(state: KycState, field: &str) -> KycError {
     KycError::Locked(state, vec![crate::platform::error::FieldError::new(field, "locked", message)])
 }
 
-/// Removes a document, with its content.
 pub(super) struct RemoveDocument {
     pub(super) user_id: String,
     pub(super) document_id: String,

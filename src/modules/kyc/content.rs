@@ -1,16 +1,11 @@
 //! What a document is, told by its content: names and headers are the sender's word.
 
-/// Largest document.
 pub const DOCUMENT_BYTES_MAX: usize = 5 * 1024 * 1024;
 
-/// Types that are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaType {
-    /// PDF.
     Pdf,
-    /// PNG.
     Png,
-    /// JPEG.
     Jpeg,
 }
 
@@ -35,7 +30,6 @@ impl MediaType {
         }
     }
 
-    /// The type with this name in HTTP.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Pdf, Self::Png, Self::Jpeg].into_iter().find(|known| known.as_str() == name)

@@ -21,18 +21,14 @@ use crate::{
     },
 };
 
-/// Documents of one application.
 pub const DOCUMENTS_MAX: usize = 10;
 
 /// What is to become of a field.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Change<T> {
-    /// It stays as it is.
     #[default]
     Keep,
-    /// It is emptied.
     Clear,
-    /// It gets a value.
     Set(T),
 }
 
@@ -81,7 +77,6 @@ impl<T> Change<T> {
 /// Changes of an application's fields, well-formed and sealed.
 #[derive(Clone, Debug, Default)]
 pub struct DraftChange {
-    /// Who applies.
     pub business_type: Change<Holder>,
     /// As on the PAN card.
     pub legal_name: Change<String>,
@@ -89,16 +84,13 @@ pub struct DraftChange {
     pub pan: Change<SealedNumber>,
     /// Goods and services tax number.
     pub gstin: Change<SealedNumber>,
-    /// Of an individual.
     pub aadhaar: Change<AadhaarRef>,
     /// Where money may be sent.
     pub bank_account: Change<BankAccount>,
-    /// Where the business is.
     pub address: Change<Address>,
 }
 
 impl DraftChange {
-    /// Names of the fields that it touches.
     #[must_use]
     pub fn fields(&self) -> Vec<&'static str> {
         let touched = [
@@ -187,7 +179,6 @@ fn goes_with(field: &str, asked: &str) -> bool {
         || (field == "address" && ["pan", "gstin"].contains(&top))
 }
 
-/// The field that a document proves.
 const fn proves(kind: DocumentKind) -> &'static str {
     match kind {
         DocumentKind::PanCard => "pan",
@@ -229,7 +220,6 @@ pub struct Numbers {
     pub pan: Option<SecretString>,
     /// Goods and services tax number.
     pub gstin: Option<SecretString>,
-    /// Account number.
     pub account_number: Option<SecretString>,
 }
 

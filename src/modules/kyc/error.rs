@@ -36,7 +36,6 @@ pub enum KycError {
     /// Somebody else has to approve too.
     #[error("another reviewer has to approve")]
     SecondPersonNeeded,
-    /// There are as many documents as there may be.
     #[error("there are too many documents")]
     TooManyDocuments,
     /// It is no PDF, PNG or JPEG.

@@ -28,7 +28,6 @@ use crate::{
     },
 };
 
-/// The routes.
 pub fn router(service: KycService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(get_application, save_draft))

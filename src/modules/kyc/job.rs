@@ -32,7 +32,6 @@ use crate::{
     },
 };
 
-/// Has applications checked.
 pub struct VerifyApplication {
     /// Speaks the provider's words.
     pub provider: Arc<dyn Verifier>,
@@ -44,7 +43,6 @@ pub struct VerifyApplication {
     pub queue: QueueConfig,
 }
 
-/// What was asked.
 #[derive(Clone, Debug)]
 pub struct Asked {
     kind: CheckKind,

@@ -112,7 +112,6 @@ pub(super) fn decide<C: Command>(view: &mut View, command: &C) -> C::Reply {
     command.decide(view)
 }
 
-/// What a view would append to a collection.
 pub(super) fn appended(view: &View, collection: &str) -> Vec<Document> {
     view.appended_to(collection).map(|raw| Document::try_from(raw.clone()).expect("a document")).collect()
 }

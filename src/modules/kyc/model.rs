@@ -16,7 +16,6 @@ use crate::{
 
 /// Applications, one per user.
 pub const APPLICATIONS: &str = "kyc_applications";
-/// Contents of documents.
 pub const DOCUMENTS: &str = "kyc_documents";
 
 /// Where an application is.
@@ -69,7 +68,6 @@ impl KycState {
         }
     }
 
-    /// The state of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
@@ -98,11 +96,9 @@ impl KycState {
 pub struct SealedNumber {
     /// What everybody else is shown.
     pub masked: String,
-    /// The whole number.
     pub sealed: Sealed,
 }
 
-/// What is kept of an Aadhaar number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AadhaarRef {
     /// The last four digits.
@@ -115,7 +111,6 @@ pub struct AadhaarRef {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BankAccount {
-    /// Account number.
     pub number: SealedNumber,
     /// Bank and branch; public.
     pub ifsc: String,
@@ -151,7 +146,6 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// Every kind.
     pub const ALL: [Self; 4] = [Self::PanCard, Self::GstCertificate, Self::CancelledCheque, Self::AddressProof];
 
     /// As stored and answered.
@@ -178,7 +172,6 @@ impl DocumentKind {
 pub struct DocumentEntry {
     /// `doc_...`, the id of its content too.
     pub id: String,
-    /// What it shows.
     pub kind: DocumentKind,
     /// `application/pdf`, `image/png`, `image/jpeg`: told by its content.
     pub media_type: String,
@@ -186,7 +179,6 @@ pub struct DocumentEntry {
     pub bytes: i64,
     /// Of the content, in hex: the same upload again is not another document.
     pub sha256: String,
-    /// When it was added.
     pub uploaded_at: DateTime,
 }
 
@@ -197,9 +189,7 @@ pub struct DocumentContent {
     /// `doc_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose it is.
     pub user_id: String,
-    /// The bytes.
     pub content: Sealed,
 }
 
@@ -238,23 +228,18 @@ pub enum CheckStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
-    /// What is checked.
     pub kind: CheckKind,
     /// `chk_...`, our reference at the provider: it does the same check once.
     pub reference: String,
-    /// What was found.
     pub status: CheckStatus,
     /// 0 to 100: how similar the name there is to the applicant's.
     pub name_similarity_percent: Option<i32>,
-    /// The name there.
     pub name_found: Option<String>,
     /// The transfer of a penny drop.
     pub transfer: Option<String>,
     /// `bank.account_blocked`, ...
     pub code: Option<String>,
-    /// A sentence.
     pub message: Option<String>,
-    /// When it was concluded.
     pub checked_at: Option<DateTime>,
 }
 
@@ -282,26 +267,19 @@ impl Check {
 pub struct Decision {
     /// `approve`, `reject`, ...
     pub decision: String,
-    /// Who.
     pub by: String,
-    /// Why.
     pub reason: String,
-    /// When.
     pub at: DateTime,
 }
 
-/// An application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Application {
     /// `kyc_` and the body of the user's id.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose.
     pub user_id: String,
-    /// Where it is.
     pub state: KycState,
-    /// Who applies.
     pub business_type: Option<Holder>,
     /// As on the PAN card.
     pub legal_name: Option<String>,
@@ -309,15 +287,12 @@ pub struct Application {
     pub pan: Option<SealedNumber>,
     /// Goods and services tax number; it contains the PAN.
     pub gstin: Option<SealedNumber>,
-    /// Of an individual.
     pub aadhaar: Option<AadhaarRef>,
     /// Where money may be sent.
     pub bank_account: Option<BankAccount>,
-    /// Where the business is.
     pub address: Option<Address>,
     /// Documents, oldest first.
     pub documents: Vec<DocumentEntry>,
-    /// What has to be changed.
     pub requirements: Vec<Requirement>,
     /// Who checks: `idcheck`, or `manual`.
     pub provider: Option<String>,
@@ -334,7 +309,6 @@ pub struct Application {
     pub open_call: Option<Call>,
     /// The latest call.
     pub provider_request_ref_id: Option<String>,
-    /// Its answer.
     pub provider_response_ref_id: Option<String>,
     /// What was handed in last, as ids of papers: keyed hashes of its numbers.
     pub papers: Vec<String>,
@@ -342,28 +316,22 @@ pub struct Application {
     pub papers_shared: bool,
     /// A reviewer has asked for a document, and not decided since.
     pub paper_was_asked_for: bool,
-    /// The first of two approvals.
     pub first_approval: Option<Decision>,
-    /// The latest decision.
     pub decision: Option<Decision>,
     /// When it was handed in last.
     pub submitted_at: Option<DateTime>,
-    /// When it was erased.
     pub erased_at: Option<DateTime>,
-    /// When it was begun.
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,
 }
 
 impl Application {
-    /// The id of a user's application.
     #[must_use]
     pub fn id_of(user_id: &str) -> String {
         sibling_id("kyc", user_id)
     }
 
-    /// The key of a user's application.
     #[must_use]
     pub fn key(user_id: &str) -> Key {
         Key::id(APPLICATIONS, Self::id_of(user_id))
@@ -405,7 +373,6 @@ impl Application {
         }
     }
 
-    /// The check of this kind, where there is one.
     #[must_use]
     pub fn check(&self, kind: CheckKind) -> Option<&Check> {
         self.checks.iter().find(|check| check.kind == kind)
@@ -420,7 +387,6 @@ impl Entity for Application {
     }
 }
 
-/// Where a field of an application is sealed.
 #[must_use]
 pub fn field_place(application_id: &str, field: &str) -> String {
     format!("{APPLICATIONS}/{application_id}/{field}")

@@ -26,9 +26,7 @@ use crate::platform::{
 
 /// Numbers by their hashes.
 pub const PAPERS: &str = "kyc_papers";
-/// The key of the hashes.
 pub const KYC_KEYS: &str = "kyc_keys";
-/// Where the key is kept.
 pub(super) const PAPERS_KEY: KeptSecret = KeptSecret { collection: KYC_KEYS, id: "papers" };
 /// Hashes of erased applications are kept for three years, as records of the audit are by default: for as long as somebody
 /// may have to answer for letting the merchant in again.
@@ -85,9 +83,7 @@ impl Entity for Paper {
 /// Another account that has handed in one of the same numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedAccount {
-    /// Whose.
     pub user_id: String,
-    /// Where its application is.
     pub state: KycState,
     /// Fields that are the same: `pan`, `gstin`, `bankAccount`.
     pub shared: Vec<String>,
@@ -102,7 +98,6 @@ pub(super) async fn papers_key(db: &Database, keys: &SealingKeys) -> Result<MacK
     Ok(MacKey::new(secret.expose_secret().as_bytes()))
 }
 
-/// Ids of the papers that these numbers are.
 pub(super) fn paper_ids(key: &MacKey, application: &Application, numbers: &Numbers) -> Vec<String> {
     let id =
         |field: &str, number: &str| format!("{field}:{}", hex::encode(key.mac(format!("{field}:{number}").as_bytes())));
@@ -115,7 +110,6 @@ pub(super) fn paper_ids(key: &MacKey, application: &Application, numbers: &Numbe
     [of("pan", &numbers.pan), of("gstin", &numbers.gstin), account].into_iter().flatten().collect()
 }
 
-/// The field that a paper stands for.
 pub(super) fn field_of(paper_id: &str) -> &str {
     paper_id.split_once(':').map_or(paper_id, |(field, _)| field)
 }

@@ -28,7 +28,6 @@ use crate::platform::{
 
 /// Longest name, address line and city.
 const LINE_CHARS_MAX: usize = 120;
-/// Longest reason.
 const REASON_CHARS_MAX: usize = 500;
 /// Free text is stored as it is, and reasons for ever.
 const NO_IDENTIFIERS: &str = "must hold no Aadhaar number and no PAN";
@@ -130,7 +129,6 @@ pub struct WellFormed {
     address: Change<Address>,
 }
 
-/// Collects what is wrong with which field.
 #[derive(Default)]
 struct Wrong(Vec<FieldError>);
 

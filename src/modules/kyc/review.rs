@@ -69,7 +69,6 @@ impl Verdict {
     }
 }
 
-/// Decides about an application.
 pub(super) struct Decide {
     pub(super) user_id: String,
     pub(super) verdict: Verdict,

@@ -28,10 +28,8 @@ use crate::{
 };
 
 const PAGE: usize = 20;
-/// Of which list a cursor is.
 const SCOPE: &str = "kyc applications";
 
-/// The routes.
 pub fn router(service: KycService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_applications))

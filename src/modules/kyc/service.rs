@@ -42,9 +42,7 @@ use crate::{
 /// A reviewer's word with what it is about.
 #[derive(Debug)]
 pub struct NewDecision {
-    /// The word.
     pub verdict: Verdict,
-    /// Why.
     pub reason: String,
     /// What has to be changed; with `clarify` only.
     pub requirements: Vec<Requirement>,
@@ -64,17 +62,14 @@ pub async fn grant(lane: &Lane, user_id: &str) -> Result<(), KycError> {
 /// Applications, as the API offers them.
 #[derive(Clone)]
 pub struct KycService {
-    /// Writes.
     pub lane: Lane,
     /// Documents go a way of their own: they are large, and orders must not wait behind them.
     pub documents_lane: Lane,
     /// So does what destroys something: it writes the guard of legal holds, and orders must not wait for a purge.
     pub guard_lane: Lane,
-    /// Reads.
     pub store: KycStore,
     /// Records who reads.
     pub audit: AuditStore,
-    /// Wakes workers.
     pub waker: Waker,
     /// None where persons do all checks.
     pub queue: Option<QueueConfig>,
@@ -86,7 +81,6 @@ pub struct KycService {
     pub four_eyes: bool,
     /// A name that is less similar is left to a person.
     pub name_match_min_percent: u8,
-    /// Time.
     pub clock: Clock,
     /// Documents that are on their way to clients.
     pub transfers: Transfers,

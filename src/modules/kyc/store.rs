@@ -20,10 +20,8 @@ use crate::platform::{
 /// Accounts that a reviewer is shown beside one.
 const LINKED_MAX: usize = 20;
 
-/// Which applications are listed.
 #[derive(Clone, Debug, Default)]
 pub struct ApplicationFilter {
-    /// In this state.
     pub state: Option<KycState>,
     /// Handed in from then on.
     pub from: Option<DateTime>,
@@ -40,7 +38,6 @@ pub struct KycStore {
 }
 
 impl KycStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[APPLICATIONS, DOCUMENTS, PAPERS, KYC_KEYS];
 
     /// A store over `db`.
@@ -49,7 +46,6 @@ impl KycStore {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![

@@ -18,9 +18,7 @@ pub enum KycCommand {
     Fail,
     /// An operator has the checks run again.
     Recheck,
-    /// A reviewer approves.
     Approve,
-    /// A reviewer rejects.
     Reject,
     /// A reviewer asks the merchant for something.
     Clarify,
@@ -30,12 +28,10 @@ pub enum KycCommand {
     Reinstate,
     /// The merchant is known already: an operator on the machine says so.
     Grant,
-    /// What is personal is erased.
     Erase,
 }
 
 impl KycCommand {
-    /// Every command.
     pub const ALL: [Self; 13] = [
         Self::Save,
         Self::Submit,

@@ -25,7 +25,6 @@ pub(super) struct BeginMail {
 
 /// Whether there is something to send.
 pub(super) enum Begun {
-    /// This.
     Logged(Box<(Logged, Call)>),
     /// The server has it already.
     Sent,

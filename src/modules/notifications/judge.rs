@@ -13,20 +13,17 @@ use crate::{
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The server has it.
     Taken,
     /// It was provably not taken; another time.
     NotTaken {
         /// `mail.not_connected`, ...
         code: &'static str,
-        /// A sentence.
         message: String,
     },
     /// The server may have taken it. It is sent again under the same `Message-ID`.
     Unknown,
     /// The server has refused it for good.
     Refused {
-        /// A sentence.
         message: String,
     },
 }

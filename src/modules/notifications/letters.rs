@@ -7,13 +7,9 @@ use crate::modules::auth::MailTopic;
 /// Where a letter's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
-    /// The order that the event is about.
     Order,
-    /// The top-up that it is about.
     Topup,
-    /// The application that it is about.
     Application,
-    /// The endpoint that it is about.
     Endpoint,
     /// The user that it is about, who is asked to verify the address.
     Address,
@@ -25,7 +21,6 @@ pub(super) enum About {
     Purchase,
     /// The same, to who sold.
     Sale,
-    /// The product that it is about.
     Product,
     /// The orders of a day; no event.
     Day,
@@ -33,22 +28,18 @@ pub(super) enum About {
     DayOfStock,
 }
 
-/// A letter.
 #[derive(Debug)]
 pub struct Letter {
     /// Its handler's name, in Message-IDs, logs and metrics; once it has run, it stays.
     pub name: &'static str,
     /// What it says: this with `.txt` and `.html`.
     pub template: &'static str,
-    /// What it is about.
     pub topic: MailTopic,
     /// Types of events that lead to it.
     pub(super) events: &'static [&'static str],
-    /// Where its values come from.
     pub(super) about: About,
 }
 
-/// All of them.
 pub const LETTERS: &[Letter] = &[
     Letter {
         name: "order-failed-mail",
@@ -182,7 +173,6 @@ pub(super) const DAILY_ORDERS: Letter = Letter {
     about: About::Day,
 };
 
-/// What there is in stock, as a file.
 pub(super) const DAILY_STOCK: Letter = Letter {
     name: "daily-stock-mail",
     template: "daily-stock",

@@ -41,7 +41,6 @@ const END_PAUSE: Duration = Duration::from_millis(200);
 /// As in logs, where a provider's account stands.
 const ACCOUNT: &str = "smtp/default";
 
-/// What a mailer works with.
 pub struct MailerParts {
     /// Where users are read.
     pub db: Database,
@@ -49,15 +48,11 @@ pub struct MailerParts {
     pub lane: Lane,
     /// Talks to the server.
     pub smtp: Smtp,
-    /// Who writes.
     pub sender: Sender,
-    /// What letters say.
     pub templates: Templates,
     /// Where users reach the service: the beginning of links.
     pub public_url: String,
-    /// Those of links.
     pub links: LinkKeys,
-    /// Time.
     pub clock: Clock,
 }
 
@@ -65,19 +60,15 @@ pub struct MailerParts {
 #[derive(Clone)]
 pub struct Mailer(Arc<MailerParts>);
 
-/// One mail.
 pub struct Mail<'a> {
-    /// Which letter.
     pub letter: &'a Letter,
     /// What it is about, once: an event's id, or what else makes it this mail and no other. Letters, digits, `_`, `-`, `.`.
     pub occasion: &'a str,
-    /// Whom it is for.
     pub to: To<'a>,
     /// The id of what it is about, for the records: an order's, a top-up's.
     pub subject_id: &'a str,
     /// What the templates may say, besides `name`, `publicUrl` and `language`.
     pub values: Value,
-    /// A file.
     pub attachment: Option<Attachment>,
 }
 
@@ -98,7 +89,6 @@ fn retryable(code: &'static str, message: &str) -> HandlerError {
 }
 
 impl Mailer {
-    /// With these parts.
     #[must_use]
     pub fn new(parts: MailerParts) -> Self {
         Self(Arc::new(parts))

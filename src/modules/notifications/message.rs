@@ -48,7 +48,6 @@ pub const REDACTION: Redaction = Redaction {
 /// The same, as it is shown.
 pub const POLICY: Policy = Policy { provider: PROVIDER, operation: OPERATION, redaction: &REDACTION };
 
-/// Who writes.
 #[derive(Clone, Debug)]
 pub struct Sender {
     mailbox: Mailbox,
@@ -64,7 +63,6 @@ impl Sender {
         Ok(Self { mailbox })
     }
 
-    /// The domain of its address.
     #[must_use]
     pub fn domain(&self) -> &str {
         self.mailbox.email.domain()
@@ -76,9 +74,7 @@ impl Sender {
 pub struct Attachment {
     /// What it is called: letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// What it is.
     pub content_type: &'static str,
-    /// Its bytes.
     pub content: Vec<u8>,
 }
 

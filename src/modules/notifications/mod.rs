@@ -41,7 +41,6 @@ pub use templates::Templates;
 
 use crate::modules::queue::{Backoff, QueueConfig};
 
-/// The queue of mail.
 pub const MAIL_QUEUE: &str = "mail-queue";
 /// That a mail was sent is remembered for so long: longer than its job.
 pub const MAILS_KEPT: Duration = Duration::from_secs(30 * 86_400);

@@ -12,18 +12,14 @@ use crate::{
     },
 };
 
-/// Mails.
 pub const MAILS: &str = "mails";
-/// The collections of this module.
 pub const COLLECTIONS: &[&str] = &[MAILS];
 
-/// The indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![Index::new(MAILS, "kept", doc! { "updatedAt": 1 }).expires_after(MAILS_KEPT)]
 }
 
-/// Where a mail is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MailStatus {
@@ -35,7 +31,6 @@ pub(super) enum MailStatus {
     Refused,
 }
 
-/// One mail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StoredMail {
@@ -44,13 +39,10 @@ pub(super) struct StoredMail {
     pub(super) id: String,
     /// Whom it is for; empty where that is no user.
     pub(super) user_id: String,
-    /// Where it is.
     pub(super) status: MailStatus,
-    /// Conversations about it.
     pub(super) attempts: i32,
     /// A conversation whose end is not written down yet.
     pub(super) open_call: Option<Call>,
-    /// When it was begun.
     pub(super) created_at: DateTime,
     /// Last change.
     pub(super) updated_at: DateTime,

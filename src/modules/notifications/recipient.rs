@@ -9,7 +9,6 @@ use crate::modules::{
     events::HandlerError,
 };
 
-/// Whom a mail is for.
 #[derive(Clone, Copy, Debug)]
 pub enum To<'a> {
     /// A user, at the address that it has now.

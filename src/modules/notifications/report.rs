@@ -38,17 +38,14 @@ pub const SEND_REPORT_KIND: &str = "send-report";
 /// Readers for whom jobs are made in one transaction.
 const READERS_AT_ONCE: usize = 500;
 
-/// What a report is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// The orders that were created.
     Orders,
     /// Stock, and what moved it.
     Stock,
 }
 
 impl Report {
-    /// Every report.
     const ALL: [Self; 2] = [Self::Orders, Self::Stock];
 
     /// As in jobs.
@@ -74,9 +71,7 @@ pub struct DailyReports {
     pub db: Database,
     /// Where jobs are made.
     pub lane: Lane,
-    /// Time.
     pub clock: Clock,
-    /// Whose days.
     pub zone: String,
     /// [`super::MAIL_QUEUE`].
     pub queue: QueueConfig,
@@ -173,23 +168,17 @@ impl DailyReports {
     }
 }
 
-/// Sends a report to somebody.
 pub struct SendReport {
-    /// Sends.
     pub mailer: Mailer,
     /// Where users are read.
     pub db: Database,
-    /// Where orders are.
     pub orders: OrderStore,
-    /// Where stock is.
     pub catalog: CatalogStore,
     /// [`super::MAIL_QUEUE`].
     pub queue: QueueConfig,
-    /// Time.
     pub clock: Clock,
 }
 
-/// What a job is about.
 struct Wanted {
     report: Report,
     user_id: String,

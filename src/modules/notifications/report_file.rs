@@ -24,7 +24,6 @@ fn unwritten(error: &io::Error) -> HandlerError {
 }
 
 impl ReportFile {
-    /// With these columns.
     pub(super) fn new<const N: usize>(columns: [&'static str; N]) -> Result<Self, HandlerError> {
         let mut rows = Rows::new();
         rows.add_header(columns).map_err(|error| unwritten(&error))?;
@@ -53,7 +52,6 @@ impl ReportFile {
         self.is_cut
     }
 
-    /// All of it.
     pub(super) fn into_bytes(self) -> Result<Bytes, HandlerError> {
         self.rows.into_bytes().map_err(|error| unwritten(&error))
     }

@@ -72,12 +72,10 @@ pub struct Templates {
     environment: Environment<'static>,
 }
 
-/// What a letter says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rendered {
     /// One line.
     pub(super) subject: String,
-    /// For everybody.
     pub(super) text: String,
     /// The same, prettier.
     pub(super) html: String,

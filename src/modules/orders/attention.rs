@@ -36,7 +36,6 @@ use crate::{
 
 const BODY_BYTES_MAX: usize = 8 * 1024;
 
-/// The route.
 pub fn attention_router(lane: Lane) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(mark_failed)).with_state(lane)
 }

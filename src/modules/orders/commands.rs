@@ -210,7 +210,6 @@ pub struct CancelOrder {
 
 #[cfg(test)]
 impl Cancelling {
-    /// With these ids.
     pub(crate) fn of_a_test(job_id: String, event_ids: [String; 2]) -> Self {
         Self {
             reason: None,

@@ -42,7 +42,6 @@ pub(super) fn view_of(order: &Order, jobs: &[&Job]) -> View {
     view
 }
 
-/// What a view would append to a collection.
 pub(super) fn appended(view: &View, collection: &str) -> Vec<Document> {
     view.appended_to(collection).map(|raw| Document::try_from(raw.clone()).expect("a document")).collect()
 }

@@ -29,7 +29,6 @@ use crate::{
 
 const BODY_BYTES_MAX: usize = 8 * 1024;
 
-/// The route.
 pub fn comment_router(lane: Lane) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(comment_order)).with_state(lane)
 }

@@ -18,7 +18,6 @@ use crate::platform::{
     identity::MerchantOrReader,
 };
 
-/// The routes.
 pub(super) fn router() -> OpenApiRouter<OrderService> {
     OpenApiRouter::new().routes(routes!(list_order_files)).routes(routes!(get_order_file))
 }

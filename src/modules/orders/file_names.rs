@@ -2,7 +2,6 @@
 
 use crate::platform::text::{normal, without_unseen};
 
-/// Longest name.
 const NAME_CHARS_MAX: usize = 120;
 /// What is kept of a name's ending where a long one is cut.
 const ENDING_CHARS_MAX: usize = 10;

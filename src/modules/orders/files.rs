@@ -33,10 +33,8 @@ use crate::{
     },
 };
 
-/// The collection.
 pub const PIECES: &str = "order_file_pieces";
 
-/// A piece of a file as stored.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Piece {
@@ -71,7 +69,6 @@ impl OrderFiles {
         Self { db, keys, clock }
     }
 
-    /// Indexes of this collection.
     #[must_use]
     pub(super) fn indexes() -> Vec<Index> {
         vec![
@@ -158,7 +155,6 @@ impl FileKeeper for OrderFiles {
     }
 }
 
-/// A file that is coming in.
 struct Keeping {
     files: OrderFiles,
     file_id: String,

@@ -22,7 +22,6 @@ use crate::{
     platform::{clock::after, exchange::Received},
 };
 
-/// The two kinds of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobKind {
     /// Places the order.
@@ -34,13 +33,11 @@ pub enum JobKind {
 /// How an order stands at the provider, by its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AtProvider {
-    /// The provider has it.
     Placed(Placed),
     /// A clear "no record".
     Absent,
     /// It was taken back, now or before.
     Cancelled,
-    /// How it is getting on.
     Progress(Progress),
     /// A file of it came, and is kept.
     Received(Received),

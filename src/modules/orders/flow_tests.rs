@@ -198,7 +198,6 @@ pub(super) fn call(operation: Operation, kind: JobKind) -> Call {
 /// An operation and what became of it.
 pub(super) type Said = (Operation, Outcome<AtProvider>);
 
-/// What follows at that time.
 pub(super) fn follow_at(order: &mut Order, kind: JobKind, job: &Job, said: &Said, timing: Timing) -> Decision {
     let (asked, outcome) = said;
     follow(order, kind, &Answered { job, call: &call(*asked, kind), asked, outcome, timing }, SETTLING_DELAY)

@@ -39,11 +39,9 @@ pub struct Followed {
     pub last: bool,
     /// Files that the provider has named and that are not here yet.
     pub to_fetch: Vec<FileToFetch>,
-    /// Files that are here.
     pub files: Vec<OrderFile>,
 }
 
-/// A file that the provider has named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileToFetch {
@@ -63,19 +61,15 @@ pub struct FileToFetch {
 pub struct OrderFile {
     /// `fil_...`
     pub id: String,
-    /// The provider's id of it.
     pub provider_file_id: String,
     /// Its name, made harmless.
     pub name: String,
     /// What it is, made harmless.
     pub content_type: String,
-    /// Its size.
     pub bytes: i64,
     /// Of its content, in hex.
     pub sha256: String,
-    /// When it was stored.
     pub stored_at: DateTime,
-    /// When its content was erased.
     #[serde(default)]
     pub erased_at: Option<DateTime>,
 }

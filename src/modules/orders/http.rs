@@ -34,7 +34,6 @@ use crate::{
 
 pub(super) const PAGE: usize = 20;
 
-/// The routes.
 pub fn router(service: OrderService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create_order))

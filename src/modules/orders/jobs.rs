@@ -38,9 +38,7 @@ use crate::{
 pub struct OrderJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
-    /// Sends.
     pub exchange: Exchange,
-    /// Whose orders they are for.
     pub provider: Configured,
     /// Whose credentials are used.
     pub accounts: Accounts,
@@ -48,11 +46,9 @@ pub struct OrderJobs {
     pub dispatch: Dispatcher,
     /// See [`super::SETTLING_DELAY`].
     pub settling_delay: Duration,
-    /// Time.
     pub clock: Clock,
     /// Keeps out merchants who may not do business.
     pub gate: KycGate,
-    /// Keeps the files of orders.
     pub files: Arc<dyn FileKeeper>,
 }
 
@@ -78,7 +74,6 @@ pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
     vec![handler(JobKind::Create), handler(JobKind::Cancel)]
 }
 
-/// What a call asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) operation: Operation,

@@ -51,7 +51,6 @@ const LEASE: Duration = Duration::from_secs(31);
 struct Chance {
     /// What the carrier does with the call.
     answer: u8,
-    /// What becomes of the worker.
     worker: u8,
     /// Whether the merchant cancels, before the attempt or during the call, or a person has dead jobs run again.
     people: u8,
@@ -60,7 +59,6 @@ struct Chance {
 /// No trouble at all.
 const FAIR: Chance = Chance { answer: u8::MAX, worker: u8::MAX, people: u8::MAX };
 
-/// What the carrier has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum There {
     /// Made, or going to be made at that time.

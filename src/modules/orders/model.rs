@@ -18,7 +18,6 @@ use crate::{
     },
 };
 
-/// The collection.
 pub const ORDERS: &str = "orders";
 /// The field of [`Order::reference_key`].
 const LIVE_REFERENCE: &[&str] = &["liveReference"];
@@ -114,19 +113,15 @@ impl CancellationStatus {
     }
 }
 
-/// A cancellation as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cancellation {
-    /// Where it is.
     pub status: CancellationStatus,
     /// The merchant's words.
     pub reason: Option<String>,
-    /// When it was asked for.
     pub requested_at: DateTime,
     /// Last request to the provider.
     pub request_ref_id: Option<String>,
-    /// Its answer.
     pub response_ref_id: Option<String>,
     /// The job that carries it out, once there is one.
     pub job_id: Option<String>,
@@ -136,11 +131,9 @@ pub struct Cancellation {
     pub correlation_id: String,
 }
 
-/// What else the provider says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderRefs {
-    /// Who carries it.
     pub courier_name: Option<String>,
     /// Their order number, besides the reference.
     pub provider_order_id: Option<String>,
@@ -150,11 +143,9 @@ pub struct ProviderRefs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Billing {
-    /// The last hold.
     pub hold_id: String,
     /// Holds so far: a second one where it is sent again after the first was released.
     pub holds: i32,
-    /// How the price came about.
     pub pricing: Pricing,
 }
 
@@ -162,7 +153,6 @@ pub struct Billing {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Uncertain {
-    /// The request.
     pub request_ref_id: String,
     /// Since then an absence in a look-up is awaited.
     pub since: DateTime,
@@ -174,7 +164,6 @@ pub struct Uncertain {
     pub refusal: Option<StoredFailure>,
 }
 
-/// An order as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Order {
@@ -183,14 +172,12 @@ pub struct Order {
     pub id: String,
     /// For people to read out.
     pub order_number: String,
-    /// The owner.
     pub user_id: String,
     /// The tenant that the owner belonged to when it was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
     /// The owner's id; unique per owner, for ever.
     pub client_order_id: String,
-    /// The checkout that it carries out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkout_id: Option<String>,
     /// The order that took its place, for the same checkout: this one is not sent again.
@@ -198,15 +185,12 @@ pub struct Order {
     pub replaced_by: Option<String>,
     /// One of the registry's.
     pub provider: String,
-    /// Where it is.
     pub status: OrderStatus,
     /// How far the provider and we agree.
     pub provider_sync_status: ProviderSyncStatus,
     /// Last request of the create, look-ups included.
     pub provider_request_ref_id: Option<String>,
-    /// Its answer.
     pub provider_response_ref_id: Option<String>,
-    /// What it is about.
     pub detail: Detail,
     /// The account with which it was sent last: that account looks it up and takes it back.
     #[serde(default)]
@@ -217,7 +201,6 @@ pub struct Order {
     /// The provider's name for it: a waybill number, an order number, ...
     #[serde(default)]
     pub reference: Option<String>,
-    /// What else the provider says of it.
     pub refs: ProviderRefs,
     /// Account and reference while the order lives: no two orders share them. See [`Order::claim_reference`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -233,7 +216,6 @@ pub struct Order {
     /// How it is paid for; none where it costs nothing.
     #[serde(default)]
     pub billing: Option<Billing>,
-    /// A cancellation, where one was asked for.
     pub cancellation: Option<Cancellation>,
     /// Why it did not go through.
     pub failure: Option<StoredFailure>,
@@ -245,7 +227,6 @@ pub struct Order {
     /// Events of it so far.
     #[serde(default)]
     pub events: i64,
-    /// The job that places it.
     pub job_id: String,
     /// A create that may have been executed.
     pub uncertain: Option<Uncertain>,
@@ -254,20 +235,17 @@ pub struct Order {
     pub doubted: bool,
     /// A call whose answer is not written down yet.
     pub open_call: Option<Call>,
-    /// Version of the fingerprint.
     pub fingerprint_version: u32,
     /// Meaning of the create request.
     pub fingerprint: String,
     /// `X-Request-Id` of the create.
     pub correlation_id: String,
-    /// When it was acknowledged.
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,
 }
 
 impl Order {
-    /// The key of idempotency.
     #[must_use]
     pub fn key(user_id: &str, client_order_id: &str) -> Key {
         Key::unique(ORDERS, &["userId", "clientOrderId"], vec![user_id.into(), client_order_id.into()])
@@ -299,7 +277,6 @@ impl Order {
         Some(Key::unique(ORDERS, LIVE_REFERENCE, vec![self.live_as(reference)?]))
     }
 
-    /// Its files that are here.
     #[must_use]
     pub fn files(&self) -> &[OrderFile] {
         self.followed.as_ref().map_or(&[], |followed| &followed.files)
@@ -315,7 +292,6 @@ impl Order {
         Some(format!("{}/{reference}", self.account_id.as_ref()?))
     }
 
-    /// Links an answer where its request is linked.
     pub fn link_response(&mut self, request_ref_id: &str, response_ref_id: &str) {
         if self.provider_request_ref_id.as_deref() == Some(request_ref_id) {
             self.provider_response_ref_id = Some(response_ref_id.to_owned());

@@ -42,17 +42,13 @@ pub struct Placing {
 /// In whose name an order is created, and what it is to be called.
 #[derive(Clone, Debug)]
 pub struct Behalf {
-    /// The merchant.
     pub user_id: String,
-    /// Its tenant.
     pub tenant_id: Option<String>,
-    /// Who asks.
     pub actor: Actor,
     /// `X-Request-Id` of what it follows from.
     pub correlation_id: String,
     /// The checkout that it carries out.
     pub part_of: Option<PartOf>,
-    /// Its ids.
     pub ids: OrderIds,
 }
 
@@ -76,7 +72,6 @@ pub struct OrderIds {
 }
 
 impl OrderIds {
-    /// New ones.
     #[must_use]
     pub fn fresh() -> Self {
         Self { order_id: new_id("ord"), job_id: new_id("job"), event_id: new_id("evt") }
@@ -103,7 +98,6 @@ impl OrderService {
 }
 
 impl Placing {
-    /// The provider.
     #[must_use]
     pub const fn provider(&self) -> &'static Declaration {
         self.provider

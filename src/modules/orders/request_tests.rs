@@ -18,7 +18,6 @@ const EXAMPLE: &str = r#"{"clientOrderId": "c-1001", "provider": "parcelx",
               "state": "Delhi", "pincode": "110020", "country": "IN"},
    "items": [{"sku": "TS-BLK-M", "name": "T-shirt", "quantity": 2, "unitPrice": 49900}]}}"#;
 
-/// The order that the benchmark sends.
 const BENCHMARK: &str = r#"{"clientOrderId":"b-1","provider":"parcelx","shipment":{"paymentMode":"prepaid",
  "currency":"INR","service":"surface","weightGrams":450,"dimensionsCm":{"length":20,"width":15,"height":8},
  "consignee":{"name":"Asha Rao","phone":"9876543210","line1":"12 MG Road","line2":"Near Metro","city":"Bengaluru",

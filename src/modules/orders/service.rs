@@ -42,25 +42,17 @@ use crate::{
 /// Orders, as the API offers them.
 #[derive(Clone)]
 pub struct OrderService {
-    /// Writes.
     pub lane: Lane,
     /// Keeps out merchants who may not do business.
     pub gate: KycGate,
-    /// Reads.
     pub store: OrderStore,
-    /// What happened.
     pub events: EventStore,
     /// Calls to providers.
     pub audit: AuditStore,
-    /// Wakes workers.
     pub waker: Waker,
-    /// Where orders go.
     pub providers: Providers,
-    /// With which accounts.
     pub dispatch: Dispatcher,
-    /// Prices.
     pub rates: RateCards,
-    /// Contents of their files.
     pub files: OrderFiles,
     /// Files that are on their way to clients.
     pub transfers: Transfers,
@@ -73,9 +65,7 @@ pub struct OrderService {
 pub struct NewOrder {
     /// The merchant's id.
     pub client_order_id: String,
-    /// The provider.
     pub provider: &'static Declaration,
-    /// What it is about.
     pub detail: Detail,
 }
 
@@ -84,9 +74,7 @@ pub struct NewOrder {
 pub struct History {
     /// Changes of its state.
     pub events: Vec<Event>,
-    /// Calls.
     pub requests: Vec<ProviderRequestLog>,
-    /// Their answers.
     pub responses: Vec<ProviderResponseLog>,
     /// Whether there is more, and older, of one of these.
     pub truncated: bool,

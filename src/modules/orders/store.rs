@@ -22,21 +22,16 @@ pub struct OrderStore {
     db: Database,
 }
 
-/// What a list is narrowed to.
 #[derive(Clone, Debug, Default)]
 pub struct OrderFilter {
     /// The merchant's id.
     pub client_order_id: Option<String>,
-    /// Status.
     pub status: Option<OrderStatus>,
-    /// Provider.
     pub provider: Option<String>,
-    /// When it was created.
     pub created: TimeRange,
 }
 
 impl OrderStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[ORDERS, PIECES];
 
     /// A store over `db`.
@@ -45,7 +40,6 @@ impl OrderStore {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         let orders = vec![

@@ -19,7 +19,6 @@ use crate::{
     },
 };
 
-/// The route.
 pub fn tenant_router(store: OrderStore) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(list_tenant_orders)).with_state(store)
 }

@@ -3,12 +3,10 @@
 use super::model::OrderStatus;
 use crate::platform::state_table;
 
-/// What happens to an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderCommand {
     /// The merchant asks for a cancellation.
     RequestCancel,
-    /// The provider has it.
     Accept,
     /// The provider refuses for good.
     Refuse,
@@ -20,9 +18,7 @@ pub enum OrderCommand {
     CancelPlaced,
     /// A person has it placed again.
     Resend,
-    /// The provider is at it.
     Begin,
-    /// What was ordered is here.
     Deliver,
     /// It came to nothing at the provider, for good.
     Fail,

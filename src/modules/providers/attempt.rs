@@ -23,17 +23,11 @@ use crate::{
 
 /// Begins an attempt: closes what a dead worker left open, decides the step, and logs the request.
 pub struct BeginAttempt<J: CallJob> {
-    /// What the job is about.
     pub call_job: Arc<J>,
-    /// Id of the subject.
     pub subject_id: String,
-    /// The job.
     pub job_id: String,
-    /// The token of its lease.
     pub token: String,
-    /// Who runs it.
     pub worker_id: String,
-    /// The account that is used.
     pub account_id: String,
     /// Whether the job is bound to that account from now on, as one that it is counted by.
     pub binds: bool,
@@ -47,11 +41,8 @@ pub struct BeginAttempt<J: CallJob> {
 
 /// A call that may be sent.
 pub struct Begun<J: CallJob> {
-    /// What is sent.
     pub logged: Logged,
-    /// Its log.
     pub call: Call,
-    /// What it asks.
     pub asked: J::Asked,
     /// What its end reads at once.
     pub prefetch: Vec<Key>,
@@ -170,13 +161,9 @@ fn close_open_call<J: CallJob>(call_job: &J, view: &mut View, subject: &mut J::S
 
 /// The end of an attempt that made a call.
 pub struct CallConcluded<J: CallJob> {
-    /// What the job is about.
     pub call_job: Arc<J>,
-    /// Id of the subject.
     pub subject_id: String,
-    /// The call.
     pub call: Call,
-    /// What it asked.
     pub asked: J::Asked,
     /// What is read at once.
     pub prefetch: Vec<Key>,
@@ -247,13 +234,9 @@ impl<J: CallJob> Conclusion for CallConcluded<J> {
 
 /// The end of an attempt that panicked, took too long, or never ran because its workers died.
 pub struct AttemptFailed<J: CallJob> {
-    /// What the job is about.
     pub call_job: Arc<J>,
-    /// Id of the subject.
     pub subject_id: String,
-    /// What happened.
     pub error: JobError,
-    /// Who ran it.
     pub worker_id: String,
     /// For the log that closes a call which was left open.
     pub closing_response_id: String,

@@ -40,7 +40,6 @@ const LEASE_MARGIN: Duration = Duration::from_millis(500);
 /// What an attempt has to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<C> {
-    /// Make this call.
     Call(C),
     /// Nothing more: the job ends so.
     End(Decision),
@@ -51,9 +50,7 @@ pub enum Step<C> {
 /// Whom and what a call concerns, for its logs.
 #[derive(Clone, Debug, Default)]
 pub struct Concerned {
-    /// Whose it is.
     pub user_id: String,
-    /// The order, where it is about one.
     pub order_id: Option<String>,
     /// The merchant's name for that.
     pub client_order_id: Option<String>,
@@ -66,26 +63,21 @@ pub struct Concerned {
 pub struct Answered<'a, A, D> {
     /// The job as the attempt found it.
     pub job: &'a Job,
-    /// The call.
     pub call: &'a Call,
-    /// What was asked.
     pub asked: &'a A,
     /// What the answer means.
     pub outcome: &'a Outcome<D>,
-    /// For a retry.
     pub timing: Timing,
 }
 
 /// The author of a change and the id of the event that says so.
 #[derive(Clone, Copy, Debug)]
 pub struct By<'a> {
-    /// Who did it.
     pub actor: &'a Actor,
     /// For the event.
     pub event_id: &'a str,
 }
 
-/// Keeps files that providers answer with.
 pub trait FileKeeper: Send + Sync + 'static {
     /// Where the file goes that `call` asks for. It counts once the end of the attempt says so.
     fn keep(&self, call: &Call) -> Box<dyn FileSink>;
@@ -93,23 +85,18 @@ pub trait FileKeeper: Send + Sync + 'static {
 
 /// One kind of jobs. All of it is pure; all but [`CallJob::read`] may be asked several times.
 pub trait CallJob: Send + Sync + 'static {
-    /// What the job is about.
     type Subject: Entity;
     /// What was asked: needed to read the answer.
     type Asked: Clone + Send + Sync + 'static;
     /// What the provider says where it did as it was asked.
     type Done: Send + Sync + 'static;
 
-    /// The job's kind.
     fn kind(&self) -> &'static str;
 
-    /// Its queue.
     fn queue(&self) -> &QueueConfig;
 
-    /// Who is called.
     fn provider(&self) -> &dyn Provider;
 
-    /// The field of the payload that names the subject.
     fn subject_field(&self) -> &'static str;
 
     /// Code and sentence for a job whose subject is not there.
@@ -155,10 +142,8 @@ pub trait CallJob: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What the answer means.
     fn read(&self, job: &Job, subject_id: &str, asked: &Self::Asked, answer: &Answer) -> Outcome<Self::Done>;
 
-    /// The file that is asked for, if one is.
     fn file(&self, _asked: &Self::Asked) -> Option<Expected> {
         None
     }
@@ -188,7 +173,6 @@ pub trait CallJob: Send + Sync + 'static {
     fn revive(&self, view: &mut View, subject: Self::Subject, job: &Job, by: By<'_>) -> Result<(), RetryRefused>;
 }
 
-/// What a call was signed by.
 #[derive(Default)]
 struct SignedBy {
     /// The version of the account's credentials.
@@ -199,11 +183,9 @@ struct SignedBy {
 
 /// Runs jobs of one kind.
 pub struct CallJobHandler<J: CallJob> {
-    /// What they are about.
     pub job: Arc<J>,
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
-    /// Sends.
     pub exchange: Exchange,
     /// Whose credentials are used.
     pub accounts: Accounts,
@@ -251,7 +233,6 @@ impl<J: CallJob> CallJobHandler<J> {
         }
     }
 
-    /// What signs a call with an account now.
     async fn secrets(&self, account_id: &str, signed_by: &mut SignedBy) -> mongodb::error::Result<AccountSecrets> {
         let mut secrets = self.accounts.secrets(account_id).await?.unwrap_or_default();
         signed_by.version = secrets.version();

@@ -28,7 +28,6 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
-    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Pan, Self::Gstin, Self::BankAccount];
 
     /// As stored and answered.
@@ -52,30 +51,14 @@ impl CheckKind {
     }
 }
 
-/// What is to be checked, with its numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Inquiry<'a> {
-    /// A PAN.
-    Pan {
-        /// The number.
-        pan: &'a str,
-    },
-    /// A GSTIN.
-    Gstin {
-        /// The number.
-        gstin: &'a str,
-    },
-    /// A bank account.
-    BankAccount {
-        /// The number.
-        account_number: &'a str,
-        /// The branch.
-        ifsc: &'a str,
-    },
+    Pan { pan: &'a str },
+    Gstin { gstin: &'a str },
+    BankAccount { account_number: &'a str, ifsc: &'a str },
 }
 
 impl Inquiry<'_> {
-    /// What is checked.
     #[must_use]
     pub const fn kind(&self) -> CheckKind {
         match self {
@@ -100,7 +83,6 @@ pub struct Question<'a> {
     pub reference: &'a str,
     /// Whose it is said to be, as the applicant writes it.
     pub name: &'a str,
-    /// What is to be checked.
     pub inquiry: Inquiry<'a>,
 }
 
@@ -114,7 +96,6 @@ impl fmt::Debug for Question<'_> {
     }
 }
 
-/// What a check came to.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Finding {
     /// The register (or the bank) knows it, under this name.
@@ -144,7 +125,6 @@ impl fmt::Debug for Finding {
     }
 }
 
-/// A verification provider.
 pub trait Verifier: Provider {
     /// The request that asks `question`, for the first time or again.
     fn request(&self, question: &Question<'_>) -> Outbound;

@@ -39,7 +39,6 @@ impl Kind {
         }
     }
 
-    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Carrier, Self::Erp, Self::Registry];
 
     /// The name of its detail object in requests, answers and the database.
@@ -85,7 +84,6 @@ pub struct Setting {
 /// What differs from other queues; none of it where the operator's settings hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueuePolicy {
-    /// Attempts of a job.
     pub max_attempts: Option<i32>,
     /// Between attempts.
     pub backoff: Option<Backoff>,
@@ -152,7 +150,6 @@ pub struct Declaration {
     pub name: &'static str,
     /// As people write it.
     pub title: &'static str,
-    /// What it does.
     pub kind: Kind,
     /// Places orders: `<name>-orders-queue`.
     pub create_queue: &'static str,
@@ -163,9 +160,7 @@ pub struct Declaration {
     /// An answer is lost after this long, where the operator says nothing else of this provider; the setting for all where it
     /// is none.
     pub call_deadline: Option<Duration>,
-    /// How its orders are priced.
     pub priced_by: PricedBy,
-    /// What is stored of each of its operations.
     pub operations: &'static [(Operation, &'static Redaction)],
     /// Where it is, with its version; none where an operator has to say so.
     pub base_url: Option<&'static str>,
@@ -175,7 +170,6 @@ pub struct Declaration {
     pub credential_fields: &'static [CredentialField],
     /// What its accounts may do where nobody says otherwise.
     pub limits: AccountLimits,
-    /// Settings of its own.
     pub settings: &'static [Setting],
     /// What it does not take of what its kind takes, by field: paths are those of the request.
     pub misfits: fn(&Detail) -> Vec<FieldError>,
@@ -222,9 +216,7 @@ pub struct ServiceDeclaration<A: ?Sized + 'static> {
     pub stand_in: &'static str,
     /// What its account's credentials are made of.
     pub credential_fields: &'static [CredentialField],
-    /// What is stored of each of its operations.
     pub operations: &'static [(&'static str, &'static Redaction)],
-    /// Secrets besides.
     pub secrets: &'static [Secret],
     /// Speaks its words.
     pub adapter: fn(&ProviderSettings) -> Arc<A>,

@@ -61,7 +61,6 @@ pub enum Operation {
     LookUp,
     /// Asks how it is getting on.
     Poll,
-    /// Fetches a file of it.
     Fetch,
     /// Adds what it lacks: the second of two calls that place it.
     Finish,
@@ -70,7 +69,6 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Every operation.
     pub const ALL: [Self; 7] =
         [Self::Create, Self::Cancel, Self::LookUp, Self::Poll, Self::Fetch, Self::Finish, Self::LogIn];
 
@@ -105,7 +103,6 @@ pub struct OrderToPlace<'a> {
     pub order_id: &'a str,
     /// The merchant's id.
     pub client_order_id: &'a str,
-    /// What it is about.
     pub detail: &'a Detail,
 }
 
@@ -142,7 +139,6 @@ pub trait LogIn: Send + Sync {
 pub struct Token {
     /// Signs calls.
     pub token: SecretString,
-    /// For so long.
     pub lasts: Duration,
 }
 
@@ -203,7 +199,6 @@ pub trait Following {
     /// The request that asks how `reference` is getting on.
     fn poll_request(&self, reference: &str) -> Outbound;
 
-    /// What the answer to a poll means.
     fn read_poll(&self, reference: &str, answer: &Answer) -> Outcome<Progress>;
 
     /// The request that asks for a file of `reference`.

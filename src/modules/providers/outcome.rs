@@ -58,13 +58,11 @@ pub struct StoredFailure {
 }
 
 impl StoredFailure {
-    /// A failure of this class.
     #[must_use]
     pub fn new(class: ErrorClass, failure: &Failure) -> Self {
         Self { class, code: failure.code.into(), message: failure.message.clone() }
     }
 
-    /// As a job remembers it.
     #[must_use]
     pub fn job_error(&self) -> JobError {
         JobError::new(self.class.as_str(), &self.code, &*self.message)
@@ -91,19 +89,16 @@ pub enum Outcome<T> {
     Retryable(Failure, Retry),
     /// No clear answer: it may have been executed.
     Unknown(Failure),
-    /// Refused for good.
     Refused(Failure),
     /// Our credentials were refused.
     Unauthorized(Failure),
 }
 
 impl<T> Outcome<T> {
-    /// An unclear one.
     pub fn unknown(code: &'static str, message: impl AsRef<str>) -> Self {
         Self::Unknown(Failure::new(code, message))
     }
 
-    /// A refusal.
     pub fn refused(code: &'static str, message: impl AsRef<str>) -> Self {
         Self::Refused(Failure::new(code, message))
     }
@@ -149,7 +144,6 @@ impl<T> Outcome<T> {
 /// What decides when a job tries again.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Now.
     pub now: DateTime,
     /// Of the job's queue.
     pub backoff: Backoff,
@@ -178,7 +172,6 @@ impl Retry {
     }
 }
 
-/// A failure as a job remembers it.
 #[must_use]
 pub fn job_error(class: ErrorClass, failure: &Failure) -> JobError {
     JobError::new(class.as_str(), failure.code, failure.message.clone())
@@ -187,14 +180,12 @@ pub fn job_error(class: ErrorClass, failure: &Failure) -> JobError {
 /// What is decided about an attempt, besides the changed subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// What becomes of the job.
     pub end: JobEnd,
     /// The event to record, where the subject's state changed.
     pub event: Option<&'static str>,
 }
 
 impl Decision {
-    /// The job is dead.
     #[must_use]
     pub fn dead(class: ErrorClass, failure: &Failure, event: &'static str) -> Self {
         Self { end: JobEnd::Dead { error: job_error(class, failure) }, event: Some(event) }

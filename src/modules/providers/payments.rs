@@ -14,7 +14,6 @@ use crate::platform::{
     money::Money,
 };
 
-/// Starts a payment; as in logs.
 pub const START_PAYMENT: &str = "start_payment";
 /// Asks for a payment by our reference; as in logs.
 pub const LOOK_UP_PAYMENT: &str = "look_up_payment";
@@ -28,7 +27,6 @@ pub const LOOK_UP_REFUND: &str = "look_up_refund";
 pub struct PaymentToStart<'a> {
     /// Our id: its idempotency key, and the name by which we look it up again.
     pub reference: &'a str,
-    /// How much.
     pub amount: Money,
     /// What the payer is shown; more than 200 characters are cut.
     pub description: &'a str,
@@ -36,7 +34,6 @@ pub struct PaymentToStart<'a> {
     pub expires_at: DateTime,
 }
 
-/// Where a payment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaymentStatus {
     /// Waits for the payer.
@@ -56,9 +53,7 @@ pub enum PaymentStatus {
 pub struct Payment {
     /// The gateway's name for it.
     pub payment_id: String,
-    /// Where it stands.
     pub status: PaymentStatus,
-    /// How much.
     pub amount: Money,
     /// The page on which it is paid, where the gateway names one that a browser may be sent to.
     pub payment_url: Option<String>,
@@ -83,11 +78,9 @@ pub struct RefundToSend<'a> {
     pub reference: &'a str,
     /// The gateway's name for the payment.
     pub payment_id: &'a str,
-    /// How much.
     pub amount: Money,
 }
 
-/// Where a refund stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundStatus {
     /// The money is on its way.
@@ -105,11 +98,9 @@ pub enum RefundStatus {
 pub struct Refund {
     /// The gateway's name for it.
     pub refund_id: String,
-    /// Where it stands.
     pub status: RefundStatus,
 }
 
-/// What a callback tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallbackKind {
     /// `payment.paid`
@@ -125,9 +116,7 @@ pub enum CallbackKind {
 pub struct Callback {
     /// The gateway's id of the event: the same when it tells the same again.
     pub event_id: String,
-    /// What happened.
     pub kind: CallbackKind,
-    /// Our reference.
     pub reference: String,
     /// The payment as of then. Its amount is what the gateway says; that it is ours is for the caller to check.
     pub payment: Payment,
@@ -150,7 +139,6 @@ pub enum CallbackRefused {
     Unreadable(&'static str),
 }
 
-/// A payment gateway.
 pub trait PaymentGateway: Provider + fmt::Debug {
     /// The request that starts a payment, or finds the one that was started before.
     fn start_request(&self, payment: &PaymentToStart<'_>) -> Outbound;

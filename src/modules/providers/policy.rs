@@ -10,11 +10,9 @@ pub struct Policy {
     pub provider: &'static str,
     /// As in logs.
     pub operation: &'static str,
-    /// The allow-lists.
     pub redaction: &'static Redaction,
 }
 
-/// The policies of all adapters.
 #[must_use]
 pub fn policies() -> Vec<Policy> {
     let orders = PROVIDERS.iter().flat_map(|provider| {

@@ -20,9 +20,7 @@ const MORE_WITHIN: Duration = Duration::from_secs(24 * 3600);
 pub struct NamedFile {
     /// The provider's id of it.
     pub id: String,
-    /// Its name.
     pub name: String,
-    /// What it is said to be.
     pub content_type: String,
 }
 

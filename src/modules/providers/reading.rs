@@ -53,12 +53,10 @@ pub(super) fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     part(object).get(name).filter(|value| !value.is_null())
 }
 
-/// An object within an object, as it is or in a list of one.
 pub(super) fn object<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     field(object, name).map(part).filter(|value| value.is_object())
 }
 
-/// A text as it is.
 pub(super) fn text<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     field(object, name)?.as_str()
 }

@@ -40,7 +40,6 @@ pub static VERIFIER: &ServiceDeclaration<dyn Verifier> = &idcheck::DECLARATION;
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| PROVIDERS.iter().map(|provider| provider.name).collect());
 
-/// The provider of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Declaration> {
     PROVIDERS.iter().find(|provider| provider.name == name).copied()
@@ -51,7 +50,6 @@ pub fn find(name: &str) -> Option<&'static Declaration> {
 pub struct ProviderName(&'static Declaration);
 
 impl ProviderName {
-    /// What it says of itself.
     #[must_use]
     pub const fn declaration(self) -> &'static Declaration {
         self.0
@@ -98,7 +96,6 @@ impl ToSchema for ProviderName {}
 /// A provider as this installation works with it.
 #[derive(Clone)]
 pub struct Configured {
-    /// What it says of itself.
     pub declaration: &'static Declaration,
     /// Speaks its words.
     pub adapter: Arc<dyn OrderProvider>,
@@ -146,7 +143,6 @@ impl Providers {
         Self(Arc::new(PROVIDERS.iter().map(|declaration| (declaration.name, configured(declaration))).collect()))
     }
 
-    /// The provider of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Configured> {
         self.0.get(name)

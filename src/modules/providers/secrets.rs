@@ -34,7 +34,6 @@ impl AccountSecrets {
         Some(vec![(AUTHORIZATION, value)])
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(field, secret)| (field.as_str(), secret.expose_secret()))
     }

@@ -27,7 +27,6 @@ pub type LastServed = BTreeMap<i32, String>;
 /// Where and how a claim looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Claiming<'a> {
-    /// The queue.
     pub queue: &'a str,
     /// Routes of the jobs wanted.
     pub routes: &'a [String],
@@ -41,16 +40,13 @@ pub struct Claiming<'a> {
     pub chance: usize,
     /// There is more than it wants, as far as is known: then owners take turns, and it is not tried to take all there is.
     pub backlog: bool,
-    /// Now.
     pub now: DateTime,
 }
 
 /// For whom, and for how long, jobs are taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Taking<'a> {
-    /// Who takes them.
     pub worker_id: &'a str,
-    /// Under which token.
     pub token: &'a str,
     /// End of the lease.
     pub until: DateTime,
@@ -61,7 +57,6 @@ pub struct Taking<'a> {
 pub struct Due {
     /// Ids of those that can be taken, most urgent first.
     pub ids: Vec<String>,
-    /// How many were seen.
     pub seen: usize,
     /// Whom the next claim begins after.
     pub last_served: LastServed,

@@ -39,7 +39,6 @@ pub(super) struct CompleteJob {
     pub(super) conclusion: Arc<dyn Conclusion>,
 }
 
-/// What became of it.
 #[derive(Debug)]
 pub(super) enum Completed {
     /// Ended now: how, and which queue to wake.

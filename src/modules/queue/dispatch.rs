@@ -22,14 +22,12 @@ pub struct Candidate {
 pub struct Permit {
     /// The account; empty where the job needs none.
     pub account_id: String,
-    /// The worker that has it.
     pub worker_id: String,
     /// The account's breaker has closed so often: what is learned from the call counts for this period only.
     pub epoch: i64,
     /// It is for a new order of an account that may have only so many: from the call on, the job is bound to the account, by
     /// which it is counted.
     pub opens: bool,
-    /// Token of the probe that this is.
     pub probe: Option<String>,
     /// The grant that its place belongs to, where the account has few.
     pub place: Option<String>,

@@ -16,7 +16,6 @@ use crate::platform::{
 /// How an attempt concluded, and which queues have new work because of it.
 #[derive(Debug)]
 pub struct Concluded {
-    /// What becomes of the job.
     pub end: JobEnd,
     /// Queues to wake.
     pub wake: Vec<&'static str>,
@@ -60,7 +59,6 @@ impl Conclusion for Alone {
 
 /// How running an attempt went.
 pub enum Attempt {
-    /// It ends with this conclusion.
     Concluded(Box<dyn Conclusion>),
     /// It was ended already, in a transaction of its own.
     Settled,
@@ -82,13 +80,10 @@ pub struct RetryRefused {
 /// Runs the jobs of one kind in one queue.
 #[async_trait]
 pub trait JobHandler: Send + Sync + 'static {
-    /// The kind.
     fn kind(&self) -> &'static str;
 
-    /// The queue that they are in.
     fn queue(&self) -> &'static str;
 
-    /// Runs one attempt.
     async fn run(&self, job: &Job, lease: &Lease) -> Attempt;
 
     /// The conclusion of an attempt that panicked or timed out, or of a job whose attempts were used up by workers

@@ -20,7 +20,6 @@ const LENGTHENING: Duration = Duration::from_secs(1);
 pub struct Lease {
     /// Kept in the job.
     pub token: String,
-    /// The worker.
     pub worker_id: String,
     /// The account with which the attempt runs.
     pub permit: Permit,
@@ -84,7 +83,6 @@ impl Lease {
         }
     }
 
-    /// The job it is for.
     pub(super) fn job_id(&self) -> &str {
         &self.job_id
     }

@@ -27,7 +27,6 @@ const LOOK_MAX: i64 = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
-    /// The line.
     pub name: String,
     /// Lower goes first.
     pub seq: i64,

@@ -42,7 +42,6 @@ pub use wake::Waker;
 pub use worker::{Worker, WorkerParts, WorkerSettings};
 pub use workers::Beat;
 
-/// The collection of jobs.
 pub const JOBS: &str = "jobs";
 
 /// Inserts `job` unless a job of its queue with its dedupe key hasn't ended yet; says whether it did. The command has

@@ -17,9 +17,9 @@ const HISTORY_MAX: usize = 20;
 /// Failures that use up no attempt (not connected, throttled) are put up with for so long.
 pub const DEFERRING_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// By so much what is in doubt goes before the other jobs of its queue,
+/// Jobs whose last call may have been executed run before the others of their queue: their priority is lower by this.
 pub const IN_DOUBT: i32 = 1;
-/// and by so much a rush before what is none, in doubt or not.
+/// Urgent jobs run before all that are not: their priority is lower by this.
 pub(super) const RUSH: i32 = 2;
 
 /// Code of a job document that is not a job.
@@ -59,12 +59,10 @@ pub struct JobError {
     pub class: String,
     /// `provider.timeout`, ...
     pub code: String,
-    /// A sentence.
     pub message: String,
 }
 
 impl JobError {
-    /// Names a failure.
     pub fn new(class: &str, code: &str, message: impl Into<String>) -> Self {
         Self { class: class.into(), code: code.into(), message: message.into() }
     }
@@ -74,11 +72,8 @@ impl JobError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// Its number.
     pub attempt: i32,
-    /// Who ran it.
     pub worker_id: Option<String>,
-    /// When it ended.
     pub at: DateTime,
     /// `done`, `next`, `retry`, `dead`.
     pub end: String,
@@ -86,20 +81,17 @@ pub struct HistoryEntry {
     pub code: Option<String>,
 }
 
-/// A job as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     /// `job_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// The queue's name.
     pub queue: String,
     /// Chooses the handler.
     pub kind: String,
     /// Ids only.
     pub payload: Document,
-    /// Where it is.
     pub state: JobState,
     /// Lower goes first.
     pub priority: i32,
@@ -118,13 +110,10 @@ pub struct Job {
     pub turn: Option<String>,
     /// Not before this time; for ended jobs, when they ended.
     pub run_at: DateTime,
-    /// Attempts begun.
     pub attempts: i32,
-    /// Attempts allowed.
     pub max_attempts: i32,
     /// Failures in a row that used up no attempt.
     pub deferrals: i32,
-    /// Deferring counts from here.
     pub deferring_since: Option<DateTime>,
     /// Who may end this attempt.
     pub lease_token: Option<String>,
@@ -149,7 +138,6 @@ pub struct Job {
     pub dedupe_key: Option<String>,
     /// Goes with the job to every log: `X-Request-Id` of the request behind it.
     pub correlation_id: String,
-    /// When it was inserted.
     pub created_at: DateTime,
     /// The context of the trace in which it was made, which its attempts go on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,10 +157,8 @@ impl Entity for Job {
     }
 }
 
-/// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobEnd {
-    /// Well.
     Done {
         /// Ids and states worth showing.
         result: Option<Document>,
@@ -191,9 +177,7 @@ pub enum JobEnd {
         /// Whether the attempt is used up.
         counts: bool,
     },
-    /// For good.
     Dead {
-        /// Why.
         error: JobError,
     },
 }
@@ -445,7 +429,6 @@ pub struct QueueConfig {
     pub concurrency: usize,
     /// Route of new jobs.
     pub route: &'static str,
-    /// Attempts of a job.
     pub max_attempts: i32,
     /// Between attempts.
     pub backoff: Backoff,
@@ -453,9 +436,9 @@ pub struct QueueConfig {
     pub priority: i32,
     /// An attempt is given up after this long.
     pub timeout: Duration,
-    /// Done jobs are kept so long,
+    /// How long done jobs are kept.
     pub keep_done_for: Duration,
-    /// and at most so many.
+    /// How many done jobs are kept at most.
     pub keep_done_count: u64,
 }
 

@@ -21,10 +21,8 @@ const MINUTE_MS: i64 = 60_000;
 /// Jobs whose times are looked at, latest first.
 const SAMPLE: i64 = 1_000;
 
-/// Which dead jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadJobs {
-    /// Of this kind.
     pub kind: Option<String>,
     /// That failed with this code last.
     pub error_code: Option<String>,

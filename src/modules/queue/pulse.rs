@@ -150,7 +150,6 @@ struct Inner {
     leaving: Arc<AtomicBool>,
 }
 
-/// Somebody who follows.
 #[derive(Debug)]
 pub struct Following {
     latest: watch::Receiver<Option<Arc<Pulse>>>,

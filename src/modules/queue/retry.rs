@@ -14,17 +14,14 @@ use crate::platform::{
 
 /// Revives a dead job and its subject, or says why not.
 pub struct RetryJob {
-    /// The job.
     pub job_id: String,
     /// Id of the event, where the subject records one.
     pub event_id: String,
-    /// Who says so.
     pub actor: Actor,
     /// Who runs such jobs.
     pub handlers: Arc<Handlers>,
 }
 
-/// What became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Retried {
     /// It is ready again.

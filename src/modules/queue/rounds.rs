@@ -31,7 +31,6 @@ const POLLS_UNWOKEN: u32 = 10;
 /// Where the next claim for an account begins.
 #[derive(Default)]
 struct Turn {
-    /// The last owners served.
     after: LastServed,
     /// Most of what the last claim saw went to others.
     contended: bool,
@@ -43,7 +42,6 @@ struct Turn {
 #[derive(Default)]
 pub(super) struct Turns(HashMap<(String, bool), Turn>);
 
-/// What a round brought.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) jobs: Vec<(Job, Lease)>,

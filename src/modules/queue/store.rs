@@ -43,12 +43,10 @@ pub struct QueueStore {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Controls {
-    /// Name of the queue.
     #[serde(rename = "_id")]
     pub queue: String,
     /// Nobody claims.
     pub paused: bool,
-    /// Why.
     pub paused_reason: Option<String>,
 }
 
@@ -93,7 +91,6 @@ pub struct JobPage {
 }
 
 impl QueueStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[JOBS, QUEUES, WORKERS];
 
     /// A store over `db`.

@@ -136,7 +136,6 @@ impl Inner {
         }
     }
 
-    /// Trims what is done.
     pub(super) async fn trim(self: Arc<Self>) {
         let mut ticks = interval(TRIM_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -41,7 +41,6 @@ pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// A conclusion that the database refuses for an unknown reason is tried so often before the job fails without it.
 const REFUSED_MAX: u32 = 25;
 
-/// Times of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
     /// `wrk_...`
@@ -58,21 +57,16 @@ pub struct WorkerSettings {
 
 /// What a [`Worker`] is made of.
 pub struct WorkerParts {
-    /// How it works.
     pub settings: WorkerSettings,
-    /// Where jobs are.
     pub store: QueueStore,
     /// That of completions.
     pub lane: Lane,
     /// The database's.
     pub clock: Clock,
-    /// Says when there are jobs.
     pub waker: Waker,
     /// Says with which accounts jobs run.
     pub dispatch: Arc<dyn Dispatch>,
-    /// Those it works on.
     pub queues: Vec<QueueConfig>,
-    /// What runs their jobs.
     pub handlers: Vec<Arc<dyn JobHandler>>,
 }
 
@@ -100,7 +94,6 @@ pub(super) struct Inner {
 }
 
 impl Worker {
-    /// A worker of these parts.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         let WorkerParts { settings, store, lane, clock, waker, dispatch, queues, handlers } = parts;

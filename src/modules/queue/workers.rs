@@ -34,13 +34,10 @@ pub struct Beat {
     /// How far its clock is ahead of the primary's.
     #[serde(default)]
     pub ahead_ms: Option<i64>,
-    /// Which primary that was.
     #[serde(default)]
     pub primary: Option<String>,
-    /// Whether it claims.
     #[serde(default)]
     pub in_step: bool,
-    /// From which queues.
     #[serde(default)]
     pub queues: Vec<String>,
 }
@@ -124,7 +121,6 @@ impl QueueStore {
     }
 }
 
-/// Workers that are alive.
 pub(super) fn alive() -> Document {
     doc! { "$expr": { "$gte": ["$seenAt", ago(WORKER_SILENT_MAX)] } }
 }

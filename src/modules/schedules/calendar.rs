@@ -47,7 +47,6 @@ impl Calendar {
         &self.expression
     }
 
-    /// The zone's name.
     #[must_use]
     pub fn zone(&self) -> &str {
         &self.zone_name

@@ -33,21 +33,16 @@ const PAGE: usize = 20;
 /// What the routes need.
 #[derive(Clone)]
 pub struct ScheduleBoard {
-    /// Reads.
     pub store: ScheduleStore,
-    /// Writes.
     pub lane: Lane,
     /// Tells workers of runs.
     pub waker: Waker,
-    /// Time.
     pub clock: Clock,
-    /// What there is.
     pub plans: Arc<Vec<Plan>>,
     /// Where runs go.
     pub queue: QueueConfig,
 }
 
-/// The routes.
 pub fn router(board: ScheduleBoard) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list_schedules))

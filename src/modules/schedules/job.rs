@@ -54,11 +54,9 @@ pub trait Task: Send + Sync + 'static {
 pub struct RunScheduleJobs {
     /// By the plan's name.
     pub tasks: HashMap<&'static str, Arc<dyn Task>>,
-    /// The queue.
     pub queue: QueueConfig,
 }
 
-/// How a run went.
 struct RunEnded {
     run_id: String,
     outcome: Result<Finished, JobError>,

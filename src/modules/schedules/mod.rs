@@ -21,7 +21,5 @@ pub use model::{Missed, Plan, RunState, SCHEDULE_RUNS, SCHEDULES, Schedule, Sche
 pub use scheduler::Scheduler;
 pub use store::ScheduleStore;
 
-/// The queue of runs.
 pub const SCHEDULES_QUEUE: &str = "schedules-queue";
-/// The kind of their jobs.
 pub const RUN_KIND: &str = "run-schedule";

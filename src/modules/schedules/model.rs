@@ -12,9 +12,7 @@ use crate::platform::{
     clock::after,
 };
 
-/// The collection of schedules.
 pub const SCHEDULES: &str = "schedules";
-/// The collection of runs.
 pub const SCHEDULE_RUNS: &str = "schedule_runs";
 /// A run that begins no later than this is on time.
 const LATE_AFTER: Duration = Duration::from_secs(300);
@@ -29,14 +27,12 @@ pub enum Missed {
     Once,
 }
 
-/// A schedule as it is configured.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// As in paths: `ledger-check`.
     pub name: &'static str,
     /// What it does, in a sentence.
     pub description: &'static str,
-    /// When.
     pub calendar: Calendar,
     /// What becomes of missed times.
     pub missed: Missed,
@@ -51,13 +47,11 @@ pub struct Schedule {
     pub name: String,
     /// The calendar by which `next_at` was found.
     pub cron: String,
-    /// Its zone.
     pub zone: String,
     /// When it is due; none where the calendar has no further time.
     pub next_at: Option<DateTime>,
     /// User id of who paused it; none while it goes on.
     pub paused_by: Option<String>,
-    /// The last run that was started.
     pub last_run_id: Option<String>,
     /// Last change.
     pub updated_at: DateTime,
@@ -76,7 +70,6 @@ impl Entity for Schedule {
 pub enum Due {
     /// Nothing.
     No,
-    /// A run for this time.
     Run(DateTime),
     /// This time is left out, because nobody was there.
     Missed(DateTime),
@@ -154,36 +147,27 @@ pub enum RunState {
     Skipped,
 }
 
-/// A run as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleRun {
     /// `srn_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// The schedule.
     pub schedule: String,
-    /// Who wanted it.
     pub trigger: Trigger,
     /// User id of the person.
     pub requested_by: Option<String>,
     /// The time that it is for; none where a person wanted it.
     pub due_at: Option<DateTime>,
-    /// Where it is.
     pub state: RunState,
-    /// Its job.
     pub job_id: Option<String>,
-    /// Attempts made.
     pub attempts: i32,
-    /// What it came to.
     pub result: Option<Document>,
     /// What a person should know of it, in a sentence.
     pub alert: Option<String>,
     /// Why it failed or was left out.
     pub error: Option<String>,
-    /// When it was started or left out.
     pub started_at: DateTime,
-    /// When it ended.
     pub ended_at: Option<DateTime>,
 }
 
@@ -196,7 +180,6 @@ impl Entity for ScheduleRun {
 }
 
 impl ScheduleRun {
-    /// Where one is found.
     #[must_use]
     pub fn key(id: &str) -> Key {
         Key::id(SCHEDULE_RUNS, id)

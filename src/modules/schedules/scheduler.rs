@@ -23,17 +23,13 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Starts runs in the background. One per process; any of them takes over where another one ended.
 #[derive(Clone)]
 pub struct Scheduler {
-    /// Reads.
     pub store: ScheduleStore,
-    /// Writes.
     pub lane: Lane,
     /// The right to look.
     pub lease: Singleton,
-    /// Time.
     pub clock: Clock,
     /// Tells workers of runs.
     pub waker: Waker,
-    /// What there is.
     pub plans: Arc<Vec<Plan>>,
     /// Where runs go.
     pub queue: QueueConfig,

@@ -19,7 +19,6 @@ pub struct ScheduleStore {
 }
 
 impl ScheduleStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[SCHEDULES, SCHEDULE_RUNS];
 
     /// A store over `db`.
@@ -28,7 +27,6 @@ impl ScheduleStore {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![

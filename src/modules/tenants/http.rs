@@ -24,7 +24,6 @@ use crate::{
 const PAGE: usize = 20;
 const BODY_BYTES_MAX: usize = 8 * 1024;
 
-/// The routes.
 pub fn router(service: TenantService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create_tenant, list_tenants))

@@ -11,7 +11,6 @@ use crate::platform::{
     text::{free_text, holds_unseen, normal_email},
 };
 
-/// The collection.
 pub const TENANTS: &str = "tenants";
 
 /// What a tenant has set.
@@ -49,11 +48,9 @@ pub struct Tenant {
     pub slug: String,
     /// As shown to people.
     pub name: String,
-    /// What it has set.
     pub settings: TenantSettings,
     /// Events of it so far.
     pub events: i64,
-    /// When it was created.
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,

@@ -21,11 +21,8 @@ const MEMBERS_MAX: u64 = 10_000;
 /// Tenants and their members.
 #[derive(Clone)]
 pub struct TenantService {
-    /// Reads.
     pub store: TenantStore,
-    /// Writes.
     pub lane: Lane,
-    /// The members.
     pub users: Users,
 }
 

@@ -7,10 +7,8 @@ use mongodb::{Database, error::Result};
 use super::model::{TENANTS, Tenant};
 use crate::platform::mongo::{Index, READ_TIME_MAX};
 
-/// Collections of this module.
 pub const COLLECTIONS: &[&str] = &[TENANTS];
 
-/// Indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![Index::new(TENANTS, "tenants_slug", doc! { "slug": 1 }).unique()]

@@ -63,10 +63,7 @@ pub enum Booking {
     /// A correction against the user.
     AdjustDown,
     /// From the user's wallet to another's.
-    Transfer {
-        /// Whose.
-        to_user_id: String,
-    },
+    Transfer { to_user_id: String },
 }
 
 impl Booking {
@@ -88,22 +85,15 @@ pub struct Book {
     pub reference: Reference,
     /// Finance's own id, where finance asks.
     pub client_reference: Option<String>,
-    /// What.
     pub booking: Booking,
-    /// Whose wallet.
     pub user_id: String,
-    /// How much.
     pub money: Money,
-    /// Why.
     pub reason: Option<String>,
-    /// Who.
     pub actor: Actor,
 }
 
-/// What became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Booked {
-    /// It is booked now.
     New(Box<LedgerTransaction>),
     /// It was booked before, with the same meaning.
     Replay(Box<LedgerTransaction>),
@@ -228,9 +218,7 @@ pub struct Reverse {
     pub original_id: String,
     /// Finance's own id, of one scope with those of bookings.
     pub client_reference: String,
-    /// Why.
     pub reason: String,
-    /// Who.
     pub actor: Actor,
 }
 

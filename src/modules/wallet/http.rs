@@ -25,7 +25,6 @@ use crate::{
     },
 };
 
-/// The routes.
 pub fn router(service: WalletService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(get_wallet))

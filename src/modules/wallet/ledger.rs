@@ -20,7 +20,6 @@ use crate::{
 pub struct Entry<'a> {
     /// `txn_...`, made before the transaction's first try.
     pub transaction_id: &'a str,
-    /// What it is.
     pub kind: LedgerKind,
     /// What it is for; booked once.
     pub reference: Reference,
@@ -28,14 +27,12 @@ pub struct Entry<'a> {
     pub client_reference: Option<&'a str>,
     /// In the words of whoever asked for it.
     pub reason: Option<&'a str>,
-    /// Who makes it happen.
     pub actor: &'a Actor,
 }
 
 /// A part of what is captured or refunded, and the account that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The account.
     pub account: Account,
     /// Minor units, above zero.
     pub amount: i64,
@@ -46,12 +43,7 @@ pub struct Share {
 pub enum Refusal {
     /// There is too little money.
     #[error("{needed} needed, {available} available")]
-    Insufficient {
-        /// What it takes.
-        needed: Money,
-        /// What is there.
-        available: Money,
-    },
+    Insufficient { needed: Money, available: Money },
     /// Not above zero, or over the limit.
     #[error("the amount is not between 1 and {AMOUNT_MAX}")]
     Amount,
@@ -72,7 +64,6 @@ pub enum Refusal {
     NotReversible,
 }
 
-/// The key of a user's wallet.
 #[must_use]
 pub fn wallet_key(user_id: &str, currency: Currency) -> Key {
     Key::id(WALLETS, Wallet::id_of(user_id, currency))

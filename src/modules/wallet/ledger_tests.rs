@@ -22,7 +22,6 @@ struct Books {
 }
 
 impl Books {
-    /// A wallet with so much in it.
     fn with(available: i64) -> Self {
         let mut view = View::new(DateTime::from_millis(1_000));
         view.put_absent(wallet_key(USER, Currency::INR));

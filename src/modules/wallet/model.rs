@@ -17,7 +17,6 @@ use crate::{
 pub const WALLETS: &str = "wallets";
 /// Money set aside.
 pub const HOLDS: &str = "holds";
-/// What was booked.
 pub const LEDGER: &str = "ledger_transactions";
 /// Names that finance gave to what it booked.
 pub const FINANCE_REFERENCES: &str = "finance_references";
@@ -133,7 +132,6 @@ pub enum LedgerKind {
 }
 
 impl LedgerKind {
-    /// Every kind.
     pub const ALL: [Self; 12] = [
         Self::Recharge,
         Self::FreightHold,
@@ -204,7 +202,6 @@ impl Reference {
         Self { kind_of_thing, id: id.into(), booking }
     }
 
-    /// The unique key.
     #[must_use]
     pub fn key(&self) -> Key {
         reference_key(self.kind_of_thing, &self.id, self.booking)
@@ -219,7 +216,6 @@ fn reference_key(kind_of_thing: &str, id: &str, booking: &str) -> Key {
 /// One side of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// The account.
     pub account: Account,
     /// Minor units; above zero is a credit to the account, below a debit. Never zero.
     pub amount: i64,
@@ -234,11 +230,9 @@ pub struct LedgerTransaction {
     /// `txn_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// What it is.
     pub kind: LedgerKind,
     /// Whose wallet it concerns.
     pub user_id: String,
-    /// The currency of all its lines.
     pub currency: Currency,
     /// At least two; they sum to zero.
     pub lines: Vec<Line>,
@@ -315,15 +309,12 @@ impl Entity for LedgerTransaction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FinanceReference {
-    /// The name.
     #[serde(rename = "_id")]
     pub id: String,
-    /// What it stands for.
     pub transaction_id: String,
 }
 
 impl FinanceReference {
-    /// The key of a name.
     pub fn key(client_reference: &str) -> Key {
         Key::id(FINANCE_REFERENCES, client_reference)
     }
@@ -344,7 +335,6 @@ pub struct Wallet {
     /// See [`Wallet::id_of`].
     #[serde(rename = "_id")]
     pub id: String,
-    /// The owner.
     pub user_id: String,
     /// ISO 4217.
     pub currency: Currency,
@@ -352,9 +342,7 @@ pub struct Wallet {
     pub available: i64,
     /// Transactions that touched `available` so far.
     pub version: i64,
-    /// Time of the last of these.
     pub last_at: DateTime,
-    /// When it was opened.
     pub created_at: DateTime,
 }
 
@@ -396,7 +384,6 @@ pub struct Hold {
     /// `hld_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose money.
     pub user_id: String,
     /// ISO 4217.
     pub currency: Currency,
@@ -404,20 +391,17 @@ pub struct Hold {
     pub amount: i64,
     /// Minor units captured; 0 unless captured or refunded.
     pub captured: i64,
-    /// Where it is.
     pub state: HoldState,
     /// `order`, ...
     pub reference_type: String,
     /// The thing's id; `#2` and so on after it where the thing holds again.
     pub reference_id: String,
-    /// When it was opened.
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,
 }
 
 impl Hold {
-    /// What was set aside.
     #[must_use]
     pub const fn money(&self) -> Money {
         Money::new(self.amount, self.currency)

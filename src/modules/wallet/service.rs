@@ -38,13 +38,9 @@ pub struct WalletService {
 pub struct NewBooking {
     /// Finance's own id.
     pub client_reference: String,
-    /// What.
     pub booking: Booking,
-    /// Whose wallet.
     pub user_id: String,
-    /// How much.
     pub money: Money,
-    /// Why.
     pub reason: String,
 }
 

@@ -16,7 +16,6 @@ use crate::platform::{
     mongo::{Index, Latest, READ_TIME_MAX, latest},
 };
 
-/// A balance, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
     /// ISO 4217.
@@ -43,7 +42,6 @@ impl Balance {
     }
 }
 
-/// Reads wallets.
 #[derive(Clone, Debug)]
 pub struct WalletStore {
     db: Database,
@@ -79,7 +77,6 @@ impl WalletStore {
         ]
     }
 
-    /// The database, for reports.
     #[must_use]
     pub const fn db(&self) -> &Database {
         &self.db

@@ -20,13 +20,10 @@ use crate::{
 /// What the route needs.
 #[derive(Clone)]
 pub struct TenantWallets {
-    /// Reads wallets.
     pub service: WalletService,
-    /// Says who is a member.
     pub users: Users,
 }
 
-/// The route.
 pub fn tenant_router(wallets: TenantWallets) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(get_member_wallet)).with_state(wallets)
 }

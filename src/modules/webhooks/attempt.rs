@@ -52,15 +52,11 @@ const LEASE_MARGIN: Duration = Duration::from_millis(500);
 /// A probe whose worker died is made again this long after the deadline.
 const PROBE_MARGIN: Duration = Duration::from_secs(5);
 
-/// Makes deliveries.
 pub struct DeliverEvent {
-    /// Where attempts begin.
     pub lane: Lane,
-    /// Sends.
     pub exchange: Exchange,
     /// Open the secrets that sign.
     pub keys: Arc<SealingKeys>,
-    /// Time.
     pub clock: Clock,
     /// [`super::WEBHOOK_DELIVERIES_QUEUE`].
     pub queue: QueueConfig,
@@ -247,7 +243,6 @@ fn close_open_call(view: &mut View, delivery: &mut Delivery, response_id: &str) 
     view.update(&*delivery);
 }
 
-/// What an attempt came to.
 struct Ended {
     call: Call,
     record: ResponseRecord,

@@ -113,7 +113,6 @@ impl Command for CreateEndpoint {
     }
 }
 
-/// What is done to an endpoint.
 #[derive(Debug, Default)]
 pub(super) struct EndpointChange {
     pub(super) url: Option<String>,
@@ -204,7 +203,6 @@ pub(super) struct RotateSecret {
     pub(super) endpoint_id: String,
     /// Those that were read, with a new one.
     pub(super) secrets: Sealed,
-    /// The version that was read.
     pub(super) seen_version: i64,
     pub(super) grace_hours: i64,
 }

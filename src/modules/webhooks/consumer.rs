@@ -29,7 +29,6 @@ pub struct WebhookConsumer {
 }
 
 impl WebhookConsumer {
-    /// For this queue.
     #[must_use]
     pub const fn new(queue: QueueConfig, clock: Clock) -> Self {
         Self { queue, clock }

@@ -34,7 +34,6 @@ pub(super) struct Place {
 }
 
 impl InFlight {
-    /// Takes a place, where there is one.
     pub(super) fn take(&self, endpoint_id: &str) -> Option<Place> {
         let mut all = self.0.lock();
         let taken = all.entry(endpoint_id.to_owned()).or_default();
@@ -68,7 +67,6 @@ pub struct WebhookDispatch {
     pub others: Arc<dyn Dispatch>,
     /// Knows which endpoints are held back.
     pub store: WebhookStore,
-    /// Time.
     pub clock: Clock,
     /// That of the deliveries' handler.
     pub in_flight: InFlight,

@@ -13,13 +13,11 @@ const JITTER_PARTS: f64 = 10.0;
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Taken.
     Delivered,
     /// Not taken.
     Failed {
         /// `webhooks.timed_out`, ...
         code: &'static str,
-        /// A sentence.
         message: String,
         /// How long the endpoint wants to be left alone.
         wait: Option<Duration>,

@@ -45,16 +45,13 @@ pub use store::WebhookStore;
 
 use utoipa_axum::router::OpenApiRouter;
 
-/// The queue of deliveries.
 pub const WEBHOOK_DELIVERIES_QUEUE: &str = "webhook-deliveries-queue";
-/// Kind of the jobs that deliver.
 pub const DELIVER_KIND: &str = "deliver-event";
 /// Kind of the jobs that deliver again what happened in a range of time.
 pub const REPLAY_KIND: &str = "replay-endpoint";
 /// Deliveries are kept so long after their last change: as long as anybody may ask for a replay of what they were about.
 pub const DELIVERIES_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
-/// The routes.
 pub fn router(service: WebhookService) -> OpenApiRouter {
     endpoints_http::router().merge(deliveries_http::router()).with_state(service)
 }

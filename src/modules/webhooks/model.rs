@@ -106,7 +106,6 @@ pub struct Endpoint {
     pub created_by: Option<String>,
     /// Its place among its owner's, of which there are [`ENDPOINTS_MAX`].
     pub slot: String,
-    /// Where to.
     pub url: String,
     /// Types of events; all of them where there are none.
     pub types: Vec<String>,
@@ -124,10 +123,8 @@ pub struct Endpoint {
     pub trouble: Option<Trouble>,
     /// What is being delivered again.
     pub replay: Option<Replay>,
-    /// Number of its own events.
     #[serde(default)]
     pub events: i64,
-    /// When it was made.
     pub created_at: DateTime,
     /// Last change by its owner, or to its status.
     pub updated_at: DateTime,
@@ -190,7 +187,6 @@ pub enum DeliveryStatus {
 }
 
 impl DeliveryStatus {
-    /// Every status.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Failed];
 
     /// As stored and answered.
@@ -204,11 +200,9 @@ impl DeliveryStatus {
     }
 }
 
-/// One attempt that ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryAttempt {
-    /// When it began.
     pub at: DateTime,
     /// What was answered, if anything was.
     pub http_status: Option<i32>,
@@ -225,24 +219,19 @@ pub struct Delivery {
     /// `whd_...`, made of the event's id and the endpoint's; sorts by the event's time.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Where to.
     pub endpoint_id: String,
-    /// Whose.
     pub owner_id: String,
     /// What is delivered: the `webhook-id`.
     pub event_id: String,
     /// `order.created`, ...
     #[serde(rename = "type")]
     pub kind: String,
-    /// When it happened.
     pub event_at: DateTime,
-    /// Where it is.
     pub status: DeliveryStatus,
     /// Attempts that ended, the latest last.
     pub attempts: Vec<DeliveryAttempt>,
     /// When the next one may be made; none where there is none to be made.
     pub next_attempt_at: Option<DateTime>,
-    /// Makes the attempts.
     pub job_id: String,
     /// The call under way.
     pub open_call: Option<Call>,
@@ -253,7 +242,6 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The id of the delivery of an event to an endpoint.
     #[must_use]
     pub fn id_of(event_id: &str, endpoint_id: &str) -> String {
         let digest = sha256_hex(format!("{event_id} {endpoint_id}").as_bytes());
@@ -294,7 +282,6 @@ impl Delivery {
         (delivery, job)
     }
 
-    /// The job that makes its attempts.
     #[must_use]
     pub fn job(&self, endpoint: &Endpoint, queue: &QueueConfig, correlation_id: &str, now: DateTime) -> Job {
         let payload = bson::doc! { "deliveryId": &self.id, "eventId": &self.event_id, "ownerId": &self.owner_id };
@@ -314,7 +301,6 @@ impl Delivery {
         self.updated_at = now;
     }
 
-    /// An attempt has ended.
     pub fn attempted(&mut self, attempt: DeliveryAttempt) {
         self.attempts.push(attempt);
         let beyond = self.attempts.len().saturating_sub(ATTEMPTS_SHOWN);
@@ -337,16 +323,13 @@ impl Entity for Delivery {
     }
 }
 
-/// What a delivery is about.
 #[derive(Clone, Copy, Debug)]
 pub struct EventToDeliver<'a> {
     /// `evt_...`
     pub event_id: &'a str,
     /// `order.created`, ...
     pub kind: &'a str,
-    /// When it happened.
     pub at: DateTime,
-    /// For the logs.
     pub correlation_id: &'a str,
 }
 

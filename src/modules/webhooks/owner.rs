@@ -32,17 +32,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Owner {
     }
 }
 
-/// Whether the owner is a tenant.
 pub(super) fn is_tenant(owner_id: &str) -> bool {
     is_id("ten", owner_id)
 }
 
-/// The tenant, where the owner is one.
 pub(super) fn tenant_of(owner_id: &str) -> Option<&str> {
     Some(owner_id).filter(|id| is_tenant(id))
 }
 
-/// The user, where the owner is one.
 pub(super) fn user_of(owner_id: &str) -> Option<&str> {
     Some(owner_id).filter(|id| !is_tenant(id))
 }

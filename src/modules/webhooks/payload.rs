@@ -145,7 +145,6 @@ pub(super) fn of(event: &Event, to_tenant: bool) -> Option<Value> {
     Some(envelope(outside, event.at, data.into()))
 }
 
-/// What is posted as a test.
 pub(super) fn of_test(endpoint_id: &str, at: DateTime) -> Value {
     envelope(TEST_TYPE, at, json!({ "endpointId": endpoint_id }))
 }

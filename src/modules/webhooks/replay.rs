@@ -25,7 +25,6 @@ use crate::{
 /// Events of one transaction.
 const PAGE: usize = 100;
 
-/// Runs replays.
 pub struct ReplayEndpoint {
     /// Where events are found.
     pub store: WebhookStore,

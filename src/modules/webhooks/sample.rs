@@ -21,9 +21,7 @@ const DESCRIPTION: &str = "A sample, switched off. To use it, give it a url of y
 
 /// Gives a new tenant its sample.
 pub struct SampleEndpoint {
-    /// Writes.
     pub lane: Lane,
-    /// Seal its secret.
     pub keys: Arc<SealingKeys>,
 }
 

@@ -42,13 +42,11 @@ pub fn new_secret() -> SecretString {
     SecretString::from(format!("whsec_{}", STANDARD.encode(*bytes)))
 }
 
-/// Where the secrets of an endpoint are sealed.
 fn place(endpoint_id: &str) -> String {
     format!("{ENDPOINTS}/{endpoint_id}/secrets")
 }
 
 impl Secrets {
-    /// One secret.
     #[must_use]
     pub fn of(secret: &SecretString) -> Self {
         Self(vec![Stored { secret: secret.clone(), until_ms: None }])
@@ -64,7 +62,6 @@ impl Secrets {
         Ok(Self(all.into_iter().map(|(secret, until_ms)| Stored { secret, until_ms }).collect()))
     }
 
-    /// Seals them for an endpoint.
     #[must_use]
     pub fn seal(&self, keys: &SealingKeys, endpoint_id: &str) -> Sealed {
         let all: Vec<_> = self.0.iter().map(|stored| (stored.secret.expose_secret(), stored.until_ms)).collect();

@@ -42,19 +42,14 @@ use crate::{
 /// Webhooks, as the API offers them.
 #[derive(Clone, Debug)]
 pub struct WebhookService {
-    /// Writes.
     pub lane: Lane,
-    /// Reads.
     pub store: WebhookStore,
-    /// Seal secrets.
     pub keys: Arc<SealingKeys>,
-    /// Wakes workers.
     pub waker: Waker,
     /// [`super::WEBHOOK_DELIVERIES_QUEUE`].
     pub queue: QueueConfig,
     /// Which addresses may be called.
     pub reach: Reach,
-    /// Time.
     pub clock: Clock,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,
@@ -123,7 +118,6 @@ impl WebhookService {
         Ok((self.lane.submit(CreateEndpoint { by: by(owner), endpoint }).await??, secret))
     }
 
-    /// Changes an endpoint.
     pub(super) async fn change(
         &self,
         owner: &Owner,
@@ -137,7 +131,6 @@ impl WebhookService {
         Ok(endpoint)
     }
 
-    /// Deletes an endpoint.
     pub(super) async fn delete(&self, owner: &Owner, endpoint_id: String) -> Result<(), WebhookError> {
         self.lane.submit(DeleteEndpoint { by: by(owner), endpoint_id }).await?
     }
@@ -183,7 +176,6 @@ impl WebhookService {
         Ok(delivery)
     }
 
-    /// The range of a replay, where it is one.
     pub(super) fn range(&self, from: DateTime, to: Option<DateTime>) -> Result<(DateTime, DateTime), RangeFault> {
         let now = self.clock.now();
         let to = to.unwrap_or(now).min(now);

@@ -26,19 +26,14 @@ pub struct WebhookStore {
     db: Database,
 }
 
-/// Which deliveries are listed.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    /// To this endpoint.
     pub endpoint_id: Option<String>,
-    /// In this status.
     pub status: Option<DeliveryStatus>,
-    /// Before this one in the list.
     pub before: Option<String>,
 }
 
 impl WebhookStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[ENDPOINTS, DELIVERIES];
 
     /// A store over `db`.
@@ -47,7 +42,6 @@ impl WebhookStore {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![

@@ -10,9 +10,9 @@ use crate::platform::clock::after;
 /// Calls are held back once so many different deliveries have failed with no success in between: one event that an endpoint
 /// can't take holds nothing back.
 const FAILURES_MAX: usize = 3;
-/// Then one call is made after this long,
+/// Wait before the first call to an endpoint that is held back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// and a later one at most this long after the one before: long enough that thousands of dead endpoints cost little.
+/// Longest wait between two such calls: long enough that thousands of dead endpoints cost little.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// An endpoint to which nothing could be delivered for so long is disabled.
 const FAILING_MAX: Duration = Duration::from_secs(5 * 86_400);
@@ -21,7 +21,6 @@ const FAILING_MAX: Duration = Duration::from_secs(5 * 86_400);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trouble {
-    /// When it began.
     pub since: DateTime,
     /// Different deliveries that failed, as far as they count.
     pub deliveries: Vec<String>,

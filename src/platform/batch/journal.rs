@@ -33,12 +33,10 @@ pub const SEAL_QUEUE: &str = "seal_queue";
 /// Events to be handled: `{_id, at, events: [{id, type, subjectId, userId, tenantId?, checkoutId?, buyerId?, seq, trace?}]}`, an entry per transaction. Its id is made by the
 /// try that is committed, so entries of one process sort by the order in which they changed a document.
 pub const OUTBOX: &str = "outbox";
-/// The collections of this module.
 pub const COLLECTIONS: &[&str] = &[BATCHES, SEAL_QUEUE, OUTBOX];
 /// A batch is over after ten seconds; nobody looks for its marker after that.
 const MARKER_KEPT: Duration = Duration::from_secs(3_600);
 
-/// The indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![
@@ -51,9 +49,7 @@ pub fn indexes() -> Vec<Index> {
 /// A document that a transaction inserts.
 #[derive(Clone, Copy, Debug)]
 pub struct Written<'a> {
-    /// Where.
     pub collection: &'a str,
-    /// The document.
     pub document: &'a RawDocument,
     /// The context of the trace in which it was made: of an event, it goes into the outbox and not into the event, which is sealed.
     pub trace: Option<&'a str>,
@@ -104,7 +100,6 @@ impl Journal {
         }
     }
 
-    /// Whether these are events.
     pub(super) fn are_events(&self, collection: &str) -> bool {
         collection == self.events
     }

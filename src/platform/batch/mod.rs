@@ -222,7 +222,6 @@ impl From<mongodb::error::Error> for Trouble {
 
 /// Why a batch is not committed.
 enum Stop {
-    /// One of it spoils the rest.
     Spoiled(String),
     /// Somebody else has locked what one of it wants.
     Locked,

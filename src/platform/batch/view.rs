@@ -33,7 +33,6 @@ impl Key {
 
 /// A document that commands read and change.
 pub trait Entity: Serialize + DeserializeOwned {
-    /// Where it lives.
     const COLLECTION: &'static str;
 
     /// Whether a new one keeps the context of the trace in which it was made, as `trace`: somebody goes on with it there.
@@ -123,7 +122,6 @@ impl View {
         self.collided
     }
 
-    /// The time of the decision.
     #[must_use]
     pub const fn now(&self) -> DateTime {
         self.now

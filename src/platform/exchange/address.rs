@@ -53,7 +53,6 @@ pub enum Reach {
     Anywhere,
 }
 
-/// What is wrong with a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlFault {
     /// It can't be read, or has more than [`URL_CHARS_MAX`] characters.
@@ -71,7 +70,6 @@ pub enum UrlFault {
 }
 
 impl UrlFault {
-    /// What it has to be instead.
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
@@ -121,7 +119,6 @@ pub fn check_url(text: &str, reach: Reach) -> Result<Url, UrlFault> {
     }
 }
 
-/// The address that a host of a URL is, where it is one.
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -173,7 +170,6 @@ const fn is_public_v6(address: Ipv6Addr) -> bool {
         )
 }
 
-/// Looks names up.
 pub type LookUp =
     Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> + Send + Sync>;
 

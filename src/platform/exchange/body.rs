@@ -24,10 +24,8 @@ const CODINGS_MAX: usize = 3;
 const ZSTD_WINDOW_MAX: u64 = 8 * 1024 * 1024;
 /// Changes the alphabet in ISO-2022-JP; no JSON has it.
 const ESCAPE: u8 = 0x1b;
-/// Buffer of the brotli decoder.
 const BROTLI_BUFFER_BYTES: usize = 4096;
 
-/// What a body says.
 #[derive(Debug, PartialEq)]
 pub enum Body {
     /// JSON. Numbers that would lose digits are text.
@@ -232,7 +230,6 @@ fn push_number(out: &mut String, digits: &str) {
     }
 }
 
-/// Which value of a name that is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keep {
     First,

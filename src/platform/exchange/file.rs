@@ -8,12 +8,10 @@ use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use reqwest::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
-/// Pieces in which a file is handed on.
 pub const PIECE_BYTES: usize = 1024 * 1024;
 /// Bytes at either end by which it is told whether a file is whole.
 const END_BYTES: usize = 1024;
 
-/// Where a file is kept.
 #[async_trait]
 pub trait FileSink: Send {
     /// Keeps the next piece: [`PIECE_BYTES`], but for the last one.
@@ -26,7 +24,6 @@ pub trait FileSink: Send {
     async fn discard(&mut self);
 }
 
-/// What file is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// It is as large as this at most.
@@ -35,10 +32,8 @@ pub struct Expected {
     pub is_page: bool,
 }
 
-/// A file that was taken in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Its size.
     pub bytes: u64,
     /// Its digest, in hex.
     pub sha256: String,
@@ -57,7 +52,6 @@ pub(super) enum NotTaken {
     NotKept(String),
 }
 
-/// Takes one file in.
 pub(super) struct Intake<'a> {
     sink: &'a mut dyn FileSink,
     bytes_max: u64,
@@ -169,7 +163,6 @@ impl<'a> Intake<'a> {
         if length.is_some_and(|length| length > self.bytes_max) { Err(NotTaken::TooLarge) } else { Ok(()) }
     }
 
-    /// Gives the file up.
     pub(super) async fn discard(&mut self) {
         self.sink.discard().await;
     }

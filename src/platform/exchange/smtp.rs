@@ -151,7 +151,6 @@ impl SmtpStep {
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailAnswer {
-    /// The server has taken it.
     Taken,
     /// There was no conversation.
     NotSent(NotSent),
@@ -159,7 +158,6 @@ pub enum MailAnswer {
     Broken(SmtpStep),
     /// The server said no.
     Refused {
-        /// To what.
         step: SmtpStep,
         /// 400 to 599.
         code: u16,
@@ -173,7 +171,6 @@ pub enum MailAnswer {
 pub struct MailReply {
     /// What became of the message.
     pub answer: MailAnswer,
-    /// For the log.
     pub record: ResponseRecord,
 }
 

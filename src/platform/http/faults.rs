@@ -25,14 +25,10 @@ const READINGS_MAX: usize = 64;
 /// What types with a form of their own take, one after the other.
 const SAMPLES: [&str; 3] = ["", "INR", "2026-01-31T12:00:00Z"];
 
-/// What was sent in one place.
 #[derive(Clone, Copy)]
 pub(super) enum Sent<'a> {
-    /// JSON.
     Json(&'a RawValue),
-    /// The parameters of a query.
     Query(&'a [(Cow<'a, str>, Cow<'a, str>)]),
-    /// The value of one.
     Word(&'a str),
     /// Nothing that can be used: a value is made up, of this sample where it is text.
     Nothing(usize),

@@ -31,10 +31,8 @@ const FILE: &str = "file";
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A form with one file.
 #[derive(Debug)]
 pub struct Form {
-    /// Text fields.
     pub texts: BTreeMap<&'static str, String>,
     /// Content of the part `file`.
     pub file: Bytes,

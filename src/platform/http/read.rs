@@ -55,9 +55,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate, const BYTES_MAX: usize> Fro
 /// to say to the handler, for whoever filled it in reads pages.
 #[derive(Debug)]
 pub enum JsonOrForm<T, const BYTES_MAX: usize = BODY_BYTES_MAX> {
-    /// From a program.
     Json(T),
-    /// From a browser.
     Form(Result<T, AppError>),
 }
 

@@ -23,7 +23,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// What one connection may have buffered: the longest head, and a piece of a body or an answer.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// Headers of a request.
 const HEADERS_MAX: usize = 64;
 /// Open connections; beyond it new ones wait.
 const CONNECTIONS_MAX: u64 = 10_000;

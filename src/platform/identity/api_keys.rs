@@ -17,7 +17,6 @@ pub const API_KEY_PREFIX: &str = "wb_live_";
 /// What a request that shows a key asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRequest<'a> {
-    /// Method.
     pub method: &'a Method,
     /// Route as the router knows it, `/orders/{orderId}`; empty where it knows none.
     pub route: &'a str,
@@ -25,7 +24,6 @@ pub struct KeyRequest<'a> {
     pub address: Option<IpAddr>,
 }
 
-/// Whom a key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKeyUser {
     /// `key_...`
@@ -34,7 +32,6 @@ pub struct ApiKeyUser {
     pub access: AccessToken,
 }
 
-/// Knows API keys.
 #[async_trait]
 pub trait ApiKeys: std::fmt::Debug + Send + Sync {
     /// Whom `key` stands for.

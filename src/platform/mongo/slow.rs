@@ -20,9 +20,9 @@ use parking_lot::Mutex;
 
 /// Logged lines in a second; the rest is counted only.
 const LINES_MAX: u32 = 10;
-/// A shape is cut here,
+/// Longest shape of a command in the log; the rest is cut.
 const SHAPE_CHARS_MAX: usize = 400;
-/// and goes no deeper than this.
+/// Deepest nesting in a shape.
 const DEPTH_MAX: usize = 4;
 /// Commands under way that are remembered; more than a pool has connections. Of one that was given up nobody hears again: the oldest
 /// makes room.

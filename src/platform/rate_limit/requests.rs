@@ -21,9 +21,9 @@ use tokio::sync::Notify;
 use super::{Limit, RateLimiter, network, now_us};
 use crate::platform::error::{AppError, ErrorKind};
 
-/// What was let through is counted in Redis this often,
+/// How often allowed requests are added to the counters in Redis.
 const SETTLE_EVERY: Duration = Duration::from_millis(100);
-/// and at once where it is such a part of somebody's limit.
+/// They are added at once when they exceed one part in so many of a client's limit.
 const SETTLE_AT_ONCE: u32 = 16;
 /// Clients in one call to Redis.
 const SETTLED_AT_ONCE_MAX: usize = 256;
@@ -39,7 +39,6 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub enum Subject<'a> {
     /// The user whose access token it has.
     User(&'a str),
-    /// The API key that it has.
     Key(&'a str),
     /// The client's address; of IPv6 its /64.
     Address(IpAddr),

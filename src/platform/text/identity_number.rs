@@ -2,7 +2,6 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Digits of an Aadhaar number.
 const DIGITS: usize = 12;
 /// So many characters may stand between two groups of digits of one number.
 const GAP_CHARS_MAX: usize = 3;

@@ -20,7 +20,6 @@ pub struct File {
     pub manifest: Value,
 }
 
-/// A record of an export.
 pub struct Exported {
     pub seq: i64,
     pub collection: String,

@@ -192,7 +192,6 @@ impl Installation {
         self.start("redis", command);
     }
 
-    /// One of ours, at an address of this machine.
     fn start_ours(&mut self, name: &'static str, service: &str, address: &str, more: &BTreeMap<&str, String>) {
         let words = [vec!["waybill".to_owned()], self.words(&self.service(service)["command"])].concat();
         let mut command = self.command(service, &words);

@@ -23,7 +23,6 @@ fn flags_of(app: &TestApp, flags: &[&str]) -> Vec<String> {
     test_flags(&app.mongodb_uri, &app.redis_url, &app.redis_prefix, &app.carrier.base_url(), flags)
 }
 
-/// Findings of one check.
 fn of<'a>(found: &'a Value, check: &str) -> Vec<&'a Value> {
     found["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == check).collect()
 }

@@ -14,9 +14,7 @@ use waybill::{modules::alerts::RULES, platform::metrics::described};
 use super::{path, read, yaml};
 use crate::support::{TestApp, serve_worker};
 
-/// Labels that Prometheus itself makes.
 const LABELS_OF_PROMETHEUS: &[&str] = &["le", "instance", "job", "alertname", "alertstate"];
-/// Series that Prometheus itself makes.
 const SERIES_OF_PROMETHEUS: &[&str] = &["up", "ALERTS"];
 
 #[derive(Debug, Default)]

@@ -116,7 +116,6 @@ async fn handler_jobs(app: &TestApp, handler: &str) -> Vec<Document> {
     app.all("jobs", doc! { "queue": EVENTS_QUEUE, "payload.handler": handler }).await
 }
 
-/// Their states.
 async fn states(app: &TestApp, handler: &str) -> Vec<String> {
     let jobs = handler_jobs(app, handler).await;
     jobs.iter().map(|job| job.get_str("state").unwrap().to_owned()).collect()

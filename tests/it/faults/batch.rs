@@ -57,7 +57,6 @@ enum Deed {
 struct Add {
     counter: String,
     deed: Deed,
-    /// Who decided, in order.
     decided: Arc<Mutex<Vec<String>>>,
 }
 

@@ -28,7 +28,6 @@ pub struct Acknowledged {
     /// 201, or 200 where an earlier try got through unheard.
     pub status: u16,
     pub tries: u32,
-    /// Of the slowest try.
     pub slowest: Duration,
 }
 

@@ -65,12 +65,10 @@ async fn abandoned(app: &TestApp, order_id: &str) -> usize {
     app.all("provider_response_logs", doc! { "orderId": order_id, "errorCode": "exchange.no_answer" }).await.len()
 }
 
-/// A field that has to be a string.
 fn text<'a>(document: &'a Document, field: &str) -> &'a str {
     document.get_str(field).unwrap_or_else(|error| panic!("{field}: {error}: {document}"))
 }
 
-/// A field that has to be a whole number.
 fn int(document: &Document, field: &str) -> i32 {
     document.get_i32(field).unwrap_or_else(|error| panic!("{field}: {error}: {document}"))
 }

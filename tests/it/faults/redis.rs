@@ -20,7 +20,6 @@ use waybill::platform::redis::Redis;
 use super::load::{Load, all_confirmed_once, p99};
 use crate::support::{TestApp, eventually, server, servers::RedisServer, unique, with_database};
 
-/// With limits, which are settled in Redis.
 const LIMITED: &[&str] =
     &["--rate-limit=on", "--rate-limit-user=1000000", "--rate-limit-address=1000000", "--poll-ms=200"];
 

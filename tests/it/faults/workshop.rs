@@ -143,7 +143,6 @@ pub async fn jobs(app: &TestApp, count: usize, change: impl Fn(usize, &mut Job))
     }
 }
 
-/// The job with this number.
 pub async fn job(app: &TestApp, number: usize) -> Job {
     let filter = doc! { "queue": QUEUE, "payload.number": number as i64 };
     app.db().collection::<Job>("jobs").find_one(filter).await.unwrap().expect("the job is there")

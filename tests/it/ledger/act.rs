@@ -25,7 +25,6 @@ use crate::support::ledger_model::{
     self as model, CURRENCIES, Deed, Model, Purse, Reply, SHARE_ACCOUNTS, State, USERS, What,
 };
 
-/// Does a deed.
 #[derive(Clone)]
 pub struct Act(pub Deed);
 
@@ -211,7 +210,6 @@ impl Command for Act {
     }
 }
 
-/// All that is stored.
 #[derive(Default)]
 pub struct Books {
     pub wallets: Vec<Wallet>,
@@ -264,7 +262,6 @@ impl Books {
         }
     }
 
-    /// What the model says.
     pub fn assert_are(&self, model: &Model) {
         for user in USERS {
             for currency in CURRENCIES {

@@ -35,7 +35,6 @@ impl Scene {
         scene
     }
 
-    /// Id of the transaction that was booked for a thing.
     async fn transaction(&self, reference_id: &str, booking: &str) -> String {
         let filter = doc! { "referenceId": reference_id, "referenceKind": booking };
         self.app.all("ledger_transactions", filter).await[0].get_str("_id").unwrap().to_owned()

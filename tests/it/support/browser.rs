@@ -21,7 +21,6 @@ impl Seen {
         self
     }
 
-    /// Where it sends the browser.
     #[track_caller]
     pub fn to(&self) -> &str {
         assert_eq!(self.status.as_u16(), 303, "{}", self.text);

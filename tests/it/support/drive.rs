@@ -117,7 +117,6 @@ impl TestApp {
         self.all("jobs", doc! { "payload.orderId": order_id, "kind": kind }).await
     }
 
-    /// The job that places an order.
     pub async fn create_job(&self, order_id: &str) -> Document {
         self.jobs_of(order_id, "create-order").await.pop().expect("every order has its job")
     }

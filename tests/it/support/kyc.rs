@@ -20,7 +20,6 @@ pub const ACCOUNT_NUMBER: &str = "123456789012";
 pub const COMPANY_PAN: &str = "AAGCB7383J";
 pub const COMPANY_GSTIN: &str = "29AAGCB7383J1Z4";
 
-/// A PNG of one pixel.
 pub const PNG: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\0\0\0\nIDATx\x9cc\
 \xf8\x0f\0\x01\x01\x01\0\x1b\xb6\xeeV\0\0\0\0IEND\xaeB`\x82";
@@ -30,7 +29,6 @@ pub fn pdf(words: &str) -> Vec<u8> {
     format!("%PDF-1.4\n{words}\n%%EOF\n").into_bytes()
 }
 
-/// What an individual fills in.
 pub fn individual() -> Value {
     json!({
         "businessType": "individual", "legalName": "Asha Rao", "pan": PAN, "aadhaar": AADHAAR,
@@ -39,7 +37,6 @@ pub fn individual() -> Value {
     })
 }
 
-/// What a company fills in.
 pub fn company() -> Value {
     json!({
         "businessType": "company", "legalName": "Blue Kite Private Limited", "pan": COMPANY_PAN, "gstin": COMPANY_GSTIN,
@@ -220,14 +217,12 @@ impl TestApp {
         self.post(reviewer, &format!("/kyc/applications/{}/decision", user.user_id), decision).await
     }
 
-    /// The application as it is stored.
     pub async fn application(&self, user: &User) -> Document {
         let mut found = self.all("kyc_applications", doc! { "userId": &user.user_id }).await;
         assert_eq!(found.len(), 1);
         found.pop().unwrap()
     }
 
-    /// Where an application is.
     pub async fn kyc_state(&self, user: &User) -> String {
         self.kyc(user).await["state"].as_str().unwrap().to_owned()
     }

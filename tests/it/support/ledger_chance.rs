@@ -32,7 +32,6 @@ impl Chance {
         of[self.rng.random_range(0..of.len())]
     }
 
-    /// The next deed.
     pub fn deed(&mut self) -> Deed {
         self.made += 1;
         if self.made > 10 && self.one_in(25) {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Users that exist.
 pub const USERS: [&str; 3] = ["usr_a", "usr_b", "usr_c"];
 /// A user that does not.
 pub const STRANGER: &str = "usr_nobody";
@@ -26,42 +25,14 @@ pub struct Deed {
 
 #[derive(Clone, Debug)]
 pub enum What {
-    /// A recharge.
-    Credit {
-        purse: Purse,
-        amount: i64,
-    },
-    /// An adjustment.
-    Debit {
-        purse: Purse,
-        amount: i64,
-    },
-    Hold {
-        hold: String,
-        purse: Purse,
-        amount: i64,
-    },
-    Capture {
-        hold: String,
-        shares: Vec<i64>,
-    },
-    Release {
-        hold: String,
-    },
-    Refund {
-        hold: String,
-        shares: Vec<i64>,
-    },
-    Reverse {
-        original: String,
-    },
-    Book {
-        reference: String,
-        booking: Booking,
-        purse: Purse,
-        amount: i64,
-        reason: &'static str,
-    },
+    Credit { purse: Purse, amount: i64 },
+    Debit { purse: Purse, amount: i64 },
+    Hold { hold: String, purse: Purse, amount: i64 },
+    Capture { hold: String, shares: Vec<i64> },
+    Release { hold: String },
+    Refund { hold: String, shares: Vec<i64> },
+    Reverse { original: String },
+    Book { reference: String, booking: Booking, purse: Purse, amount: i64, reason: &'static str },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +70,6 @@ pub enum State {
 }
 
 impl Deed {
-    /// Id of its transaction.
     pub fn transaction(&self) -> String {
         format!("txn_{}", self.id)
     }
@@ -167,7 +137,6 @@ pub const REPLIES: &[(&str, &[&str])] = &[
     ("book", &["done", "replayed", "mismatch", "no user", "amount", "insufficient", "overflow"]),
 ];
 
-/// Money set aside.
 #[derive(Clone, Debug)]
 pub struct Aside {
     pub purse: Purse,
@@ -194,7 +163,6 @@ struct Meaning {
     reason: &'static str,
 }
 
-/// The sums.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     pub available: BTreeMap<Purse, i64>,
@@ -231,12 +199,10 @@ impl Model {
             .sum()
     }
 
-    /// How many transactions there are.
     pub fn transactions(&self) -> usize {
         self.booked.len() + self.halves.len()
     }
 
-    /// Whether the deed was done.
     pub fn has_done(&self, deed: &Deed) -> bool {
         self.done.contains(&deed.id)
     }
@@ -438,7 +404,6 @@ fn bad(amount: i64) -> Option<Reply> {
     (!(1..=LARGEST_AMOUNT).contains(&amount)).then_some(Reply::Amount)
 }
 
-/// The sum of shares that are each acceptable.
 fn sum(shares: &[i64]) -> Option<i64> {
     let acceptable = !shares.is_empty() && shares.iter().all(|share| bad(*share).is_none());
     acceptable.then(|| shares.iter().sum())

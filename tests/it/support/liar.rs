@@ -10,14 +10,12 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-/// What a provider was asked.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// `parcelx`, ...
     pub provider: &'static str,
     /// As in logs: `create_order`, ...
     pub operation: &'static str,
-    /// Our name for what it is about.
     pub reference: String,
     /// Of a payment, in minor units.
     pub amount: i64,
@@ -25,7 +23,6 @@ pub struct Asked {
     pub whole: String,
 }
 
-/// What it answers.
 #[derive(Clone, Debug)]
 pub struct Said {
     pub status: u16,
@@ -35,7 +32,6 @@ pub struct Said {
 
 type Script = Box<dyn Fn(&Asked) -> Said + Send>;
 
-/// The server.
 pub struct Liar {
     base: String,
     script: Arc<Mutex<Script>>,

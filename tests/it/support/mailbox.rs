@@ -14,7 +14,6 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// An empty one.
     pub fn open() -> Self {
         let name = unique("mail");
         let url = format!("{}/ns/{name}/mail", server("SIMULATORS_URL"));

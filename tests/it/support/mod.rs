@@ -351,7 +351,6 @@ impl TestApp {
         self.get(user, &format!("/orders/{order_id}")).await.expect(200).body
     }
 
-    /// Documents of a collection.
     pub async fn all(&self, collection: &str, filter: Document) -> Vec<Document> {
         let collection = self.db().collection::<Document>(collection);
         collection.find(filter).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()
@@ -487,7 +486,6 @@ pub async fn differences(db: &Database) -> Vec<Difference> {
     found.0
 }
 
-/// Settings for tests.
 pub fn test_config(mongodb_uri: &str, redis_url: &str, redis_prefix: &str, carrier: &str, flags: &[&str]) -> Config {
     let config = config_from(test_flags(mongodb_uri, redis_url, redis_prefix, carrier, flags));
     // A fifth of what a small test computes would be hashes of its users' passwords.

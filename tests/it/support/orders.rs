@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// A valid order.
 pub fn order(client_order_id: &str) -> Value {
     json!({
         "clientOrderId": client_order_id, "provider": "parcelx",

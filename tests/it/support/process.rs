@@ -159,7 +159,6 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
     pub async fn end(&mut self) -> ExitStatus {
         match tokio::time::timeout(PATIENCE, self.child.wait()).await {
             Ok(status) => status.unwrap(),
@@ -193,7 +192,6 @@ impl Process {
         eventually("the process is frozen", PATIENCE, async || self.is_frozen()).await;
     }
 
-    /// Whether it is stopped.
     pub fn is_frozen(&self) -> bool {
         let stat = self.child.id().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
         stat.is_some_and(|stat| stat.rsplit(')').next().unwrap().trim_start().starts_with('T'))

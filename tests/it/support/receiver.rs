@@ -14,7 +14,6 @@ use tokio::{
 /// What it does with a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Answers with this status.
     Status(u16),
     /// Answers with these bytes, head and all.
     Raw(String),

@@ -188,7 +188,6 @@ impl TestApp {
         self.post(admin, "/audit/legal-holds", &body).await
     }
 
-    /// Releases the hold that an answer shows.
     pub async fn release(&self, admin: &User, hold: &Value) -> Answer {
         let path = format!("/audit/legal-holds/{}", hold["holdId"].as_str().unwrap());
         let body = json!({ "reason": "It was settled." });

@@ -32,7 +32,6 @@ pub async fn seal_all(app: &TestApp) -> Passed {
     app.app.sealer().expect("a signing key").pass().await.expect("a pass")
 }
 
-/// All seals, in their order.
 pub async fn seals(app: &TestApp) -> Vec<Seal> {
     let seals = app.db().collection::<Seal>(AUDIT_SEALS);
     seals.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap()

@@ -25,12 +25,10 @@ fn begin(bytes: &[u8], at: usize) -> usize {
 /// What may hold secrets all the same: fields of a collection, and why.
 pub struct Kept {
     pub collection: &'static str,
-    /// With all that is in it.
     pub field: &'static str,
     pub why: &'static str,
 }
 
-/// A secret of a kind.
 #[derive(Clone, Debug)]
 pub struct Secret {
     pub kind: &'static str,

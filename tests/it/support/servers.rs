@@ -195,7 +195,6 @@ impl Mongod {
     }
 }
 
-/// A redis-server.
 pub struct RedisServer {
     server: Server,
 }

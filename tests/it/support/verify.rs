@@ -79,12 +79,10 @@ impl Chain {
         seals(&self.app).await
     }
 
-    /// The anchor of the last seal.
     pub async fn last_anchor(&self) -> Anchor {
         (&self.seals().await.last().unwrap().header()).into()
     }
 
-    /// One record of this collection in a seal, with its number in the chain.
     pub async fn record(&self, seal: i64, collection: &str) -> (i64, Document) {
         let sealed = self.seals().await.into_iter().find(|of| of.number == seal).unwrap();
         let code = SEALED.iter().position(|name| *name == collection).unwrap() as u8 + 1;
@@ -113,7 +111,6 @@ impl Chain {
         assert_eq!(documents.delete_one(doc! { "_id": id.into() }).await.unwrap().deleted_count, 1);
     }
 
-    /// A seal as it is stored.
     pub async fn stored_seal(&self, number: i64) -> Document {
         self.find(AUDIT_SEALS, number).await
     }

@@ -104,7 +104,6 @@ impl Posting {
         self.app.all("provider_request_logs", doc! { "provider": "webhooks" }).await
     }
 
-    /// Their answers.
     async fn answers(&self) -> Vec<Document> {
         self.app.all("provider_response_logs", doc! { "provider": "webhooks" }).await
     }

@@ -11,10 +11,8 @@ pub fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
     Answer::json(status, json!({"error": {"code": code, "message": message}}))
 }
 
-/// How an identifier stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// In use.
     Good,
     /// There is none.
     Absent,
@@ -68,11 +66,8 @@ impl Standing {
     }
 }
 
-/// What a verification finds.
 pub struct Finding {
-    /// How the identifier stands.
     pub standing: Standing,
-    /// The name on record.
     pub name: Option<String>,
 }
 
@@ -83,7 +78,6 @@ impl Finding {
     }
 }
 
-/// The answer that tells a finding.
 pub fn found(request: &Request, finding: &Finding) -> Value {
     let (reference, standing, name) = (&request.reference, finding.standing, finding.name.as_deref());
     match request.operation {

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{answer::Answer, stand::Books};
 
-/// A verification that was done.
 struct Done {
     fingerprint: [u8; 32],
     answer: Value,

@@ -21,7 +21,6 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The field that names what is verified.
     pub fn identifier(self) -> &'static Field {
         match self {
             Self::Pan => &PAN,
@@ -107,7 +106,6 @@ impl Field {
 
 /// A call that is as agreed.
 pub struct Request {
-    /// What is asked.
     pub operation: Operation,
     /// The client's reference.
     pub reference: String,
@@ -115,7 +113,6 @@ pub struct Request {
     pub identifier: String,
     /// The account's branch; empty for the others.
     pub ifsc: String,
-    /// Whose it should be.
     pub name: String,
 }
 

@@ -37,7 +37,6 @@ impl IdCheck {
         Self(Caller::of(&super::stand(""), "x-api-key", "dev"))
     }
 
-    /// A stand-in with this rule.
     async fn with_rule(rule: Value) -> Self {
         let stand = Self::new();
         stand.rule(rule).await;

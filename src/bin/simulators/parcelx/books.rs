@@ -21,9 +21,7 @@ pub enum Status {
     Booked,
     /// Handed over; from here on it cannot be cancelled.
     PickedUp,
-    /// On its way.
     InTransit,
-    /// Arrived.
     Delivered,
     /// Cancelled before it was picked up.
     Cancelled,
@@ -45,7 +43,6 @@ impl Status {
 /// One status a shipment has had.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    /// The status from then on.
     pub status: Status,
     /// Indian time, `YYYY-MM-DD HH:MM:SS`.
     pub event_date: String,
@@ -63,7 +60,6 @@ pub struct Shipment {
 }
 
 impl Shipment {
-    /// The last status.
     pub fn status(&self) -> Status {
         self.scans.last().map_or(Status::Booked, |scan| scan.status)
     }
@@ -90,7 +86,6 @@ struct Order {
     last_body: Option<Box<RawValue>>,
 }
 
-/// What became of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancellation {
     /// Cancelled by this call.

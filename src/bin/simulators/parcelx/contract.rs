@@ -78,7 +78,6 @@ pub struct Create {
     pub payment_mode: String,
     /// The courier asked for by name; `None` leaves the choice to the carrier.
     pub courier_code: Option<String>,
-    /// The registered pick-up address.
     pub pick_address_id: String,
 }
 
@@ -100,7 +99,6 @@ impl Create {
 enum Shape {
     /// A string that is not empty.
     Text,
-    /// A string.
     AnyText,
     /// One of these strings.
     OneOf(&'static [&'static str]),

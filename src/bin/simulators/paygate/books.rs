@@ -26,7 +26,6 @@ const CALLBACKS_MAX: usize = 1_000;
 pub enum Status {
     /// Waits for the payer.
     Created,
-    /// The money is here.
     Paid,
     /// The payer tried in vain.
     Failed,
@@ -50,7 +49,6 @@ impl Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deed {
-    /// The payer pays.
     Pay,
     /// The payer tries in vain.
     Fail,
@@ -77,7 +75,6 @@ impl Deed {
     }
 }
 
-/// A payment.
 #[derive(Clone, Debug)]
 pub struct Payment {
     /// The gateway's name for it.
@@ -116,17 +113,14 @@ impl Payment {
 /// The payment of a create call.
 #[derive(Debug)]
 pub struct Placed<'a> {
-    /// New or found.
     pub payment: &'a Payment,
     /// Whether this call made it.
     pub is_new: bool,
 }
 
-/// How a callback is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
-    /// As agreed.
     Valid,
     /// With a key nobody agreed upon.
     WrongSecret,
@@ -142,12 +136,10 @@ pub enum Sign {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sent {
-    /// The event.
     pub event_id: String,
     /// `payment.paid`, ...
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// How it was signed.
     pub sign: Sign,
     /// The status it was answered with; null where there was no answer.
     pub answer: Option<u16>,
@@ -163,7 +155,6 @@ pub struct Refunded {
     pub reference: String,
     /// Whether the payer's bank took it.
     pub failed: bool,
-    /// Calls for it.
     pub calls: u64,
     payment_id: String,
     amount: i64,
@@ -306,18 +297,15 @@ impl Payments {
         Ok((entry.refunds.last().expect("it was pushed"), true))
     }
 
-    /// The refund of a reference.
     pub fn refund_of(&self, reference: &str) -> Option<&Refunded> {
         let entry = self.entries.get(self.by_refund.get(reference)?)?;
         entry.refunds.iter().find(|refund| refund.reference == reference)
     }
 
-    /// The payment of a reference.
     pub fn payment(&self, reference: &str) -> Option<&Payment> {
         self.entries.get(reference)?.payment.as_ref()
     }
 
-    /// The reference of the payment with this id.
     pub fn reference_of(&self, payment_id: &str) -> Option<&str> {
         self.by_id.get(payment_id).map(String::as_str)
     }
@@ -331,7 +319,6 @@ impl Payments {
         Some(payment)
     }
 
-    /// Notes a callback.
     pub fn note_callback(&mut self, reference: &str, sent: Sent) {
         self.callbacks_sent += 1;
         self.callbacks_accepted += u64::from(sent.answer.is_some_and(|status| (200..300).contains(&status)));

@@ -25,11 +25,8 @@ const STALE_SECONDS: i64 = 600;
 
 /// What happens to a payment, and how it is told.
 pub struct Plan {
-    /// What happens.
     pub deed: Deed,
-    /// Whether it is told at all.
     pub deliver: bool,
-    /// How.
     pub sign: Sign,
     /// Deliveries of the very same event.
     pub times: u32,
@@ -89,7 +86,6 @@ impl Problem {
     }
 }
 
-/// What was told.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Told {
@@ -179,7 +175,6 @@ impl Delivery {
         answers
     }
 
-    /// One delivery with all its tries.
     async fn once(&self) -> Vec<Option<u16>> {
         let tries = if self.plan.retry { TRIES_MAX } else { 1 };
         let mut answers = Vec::new();

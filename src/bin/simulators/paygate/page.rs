@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{answer::Answer, stand::Stand};
 
-/// The route of the page.
 pub fn router() -> Router<Stand<Gateway>> {
     Router::new().route("/pay/{payment_id}", get(show).post(settle))
 }

@@ -77,7 +77,6 @@ fn create_body(reference: &str) -> Value {
     })
 }
 
-/// A callback that arrived.
 #[derive(Clone, Debug)]
 struct Arrived {
     signature: Option<String>,

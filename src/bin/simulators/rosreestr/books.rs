@@ -74,7 +74,6 @@ impl Registry {
         Some(json!({"docflowId": docflow.id, "state": docflow.state}))
     }
 
-    /// What the account has under the request id.
     pub fn under_number(&mut self, request: &Request) -> Option<&mut Docflow> {
         self.docflows.all_of(&request.request_id).iter_mut().find(|docflow| docflow.account == request.account)
     }

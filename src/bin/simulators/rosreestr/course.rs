@@ -17,7 +17,6 @@ const STEPS_MAX: usize = 100;
 const FILES_MAX: usize = 100;
 const FILE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// Where a docflow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -40,7 +39,6 @@ pub struct Step {
     pub after_ms: u64,
 }
 
-/// A file, as it is asked for.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSpec {

@@ -11,7 +11,6 @@ use crate::payload::Payload;
 
 const OWNER: &str = "IVANOV IVAN IVANOVICH";
 
-/// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {

@@ -50,7 +50,6 @@ impl Rosreestr {
         self.post("/v1/docflows/object_request", &request(request_id)).await
     }
 
-    /// The id of a docflow that is placed.
     async fn placed(&self, request_id: &str) -> String {
         let placed = self.place(request_id).await;
         assert_eq!(placed.status(), StatusCode::ACCEPTED);
@@ -83,7 +82,6 @@ impl Rosreestr {
         self.call("GET", &format!("/v1/docflows/{id}/files/{file}"), None).await
     }
 
-    /// What the books say of the docflows of a request.
     async fn docflows(&self, request_id: &str) -> Value {
         self.get(&format!("/_books/docflows/{request_id}")).await["docflows"].clone()
     }

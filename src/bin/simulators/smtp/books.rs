@@ -26,7 +26,6 @@ pub struct Attached {
     pub bytes: usize,
 }
 
-/// A mail.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mail {
@@ -50,7 +49,6 @@ pub struct Mail {
     pub raw: Vec<u8>,
 }
 
-/// Headers that are shown.
 const HEADERS: &[&str] = &["Auto-Submitted", "List-Unsubscribe", "List-Unsubscribe-Post", "Date"];
 
 impl Mail {
@@ -90,7 +88,6 @@ impl Mail {
     }
 }
 
-/// The books.
 #[derive(Default)]
 pub struct Mails {
     mails: Vec<Mail>,
@@ -103,7 +100,6 @@ pub struct Mails {
 }
 
 impl Mails {
-    /// A step was asked for.
     pub fn note(&mut self, step: Step) {
         *self.steps.entry(step).or_default() += 1;
     }

@@ -7,14 +7,12 @@ use crate::{
     transport::Transport,
 };
 
-/// A step of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     Auth,
     Mail,
     Rcpt,
-    /// The command.
     Data,
     /// The mail itself, with its last dot.
     Message,
@@ -68,9 +66,7 @@ impl Reply {
 
 /// What becomes of a step.
 pub enum Fate {
-    /// The proper answer.
     Proper,
-    /// This answer.
     Says(Reply),
     /// No answer.
     Hangs,

@@ -26,7 +26,6 @@ const SUBJECT: &[&str] = &["account", "recipient"];
 #[derive(Clone)]
 struct Page {
     post: Post,
-    /// Its path.
     base: String,
 }
 

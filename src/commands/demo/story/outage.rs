@@ -45,7 +45,6 @@ impl Story<'_> {
         claim(confirmed == ORDERS, "all are confirmed, by themselves")
     }
 
-    /// Calls that the carrier has seen.
     async fn carrier_calls(&self) -> Result<u64, String> {
         let books = self.client.books(None).await?;
         books["calls"].as_u64().ok_or_else(|| format!("the books hold no calls: {books}"))

@@ -24,7 +24,6 @@ use crate::platform::{
 
 const BODY_BYTES_MAX: usize = 8 * 1024;
 
-/// The routes.
 pub fn api_keys_router(keys: KeyRing) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create_api_key, list_api_keys))

@@ -19,7 +19,6 @@ use crate::platform::{
 pub(in super::super) const KEYS_MAX: i32 = 20;
 /// A revoked key is kept for so long, for whoever asks what it was.
 const REMEMBERED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// Longest name.
 pub(super) const NAME_CHARS_MAX: usize = 60;
 
 const ID_PREFIX: &str = "key_";
@@ -54,7 +53,6 @@ pub struct ApiKey {
     pub revoked_at: Option<DateTime>,
     /// The document goes away then; of one that is not revoked, never.
     pub forget_at: Option<DateTime>,
-    /// When it was made.
     pub created_at: DateTime,
 }
 
@@ -93,9 +91,7 @@ impl ApiKey {
 pub enum KeyFault {
     /// It was revoked, or its user has another role.
     Revoked,
-    /// Its user is disabled.
     Disabled,
-    /// Its time is up.
     Expired,
 }
 

@@ -61,7 +61,6 @@ struct Known {
 pub struct KeyRingParts {
     /// Where keys and users are.
     pub db: Database,
-    /// Writes there.
     pub lane: Lane,
     /// The database's.
     pub clock: Clock,
@@ -71,7 +70,6 @@ pub struct KeyRingParts {
     pub limiter: RateLimiter,
     /// How many of them there are.
     pub limits: Limits,
-    /// Whether staff has to have one.
     pub second_factor: SecondFactor,
 }
 
@@ -88,7 +86,6 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// A ring of these parts.
     #[must_use]
     pub fn new(parts: KeyRingParts) -> Self {
         Self {
@@ -184,7 +181,6 @@ impl KeyRing {
         Ok(())
     }
 
-    /// The key, where it is good.
     async fn find(&self, key: &str, address: Option<IpAddr>) -> Result<Arc<Known>, AuthError> {
         let key_id = id_of(key).ok_or(AuthError::InvalidKey)?;
         let now = self.clock.now();

@@ -66,7 +66,6 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Every one.
     pub const ALL: [Self; 19] = [
         Self::AccountRead,
         Self::AnalyticsRead,

@@ -69,7 +69,6 @@ pub(super) struct ConfirmTotp {
 }
 
 impl Command for ConfirmTotp {
-    /// The user.
     type Reply = Option<User>;
 
     fn reads(&self) -> Vec<Key> {
@@ -103,7 +102,6 @@ pub(super) struct RemoveTotp {
 }
 
 impl Command for RemoveTotp {
-    /// The user.
     type Reply = Option<User>;
 
     fn reads(&self) -> Vec<Key> {

@@ -20,7 +20,6 @@ use crate::platform::{
     identity::CurrentUser,
 };
 
-/// The routes.
 pub fn totp_router(service: Arc<AuthService>) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(begin_totp, remove_totp)).routes(routes!(confirm_totp)).with_state(service)
 }

@@ -49,13 +49,15 @@ impl std::fmt::Debug for Totp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Proof {
     /// The authenticator's code of this half minute.
-    Code { step: i64 },
-    /// The recovery code with this hash.
-    Recovery { hash: Binary },
+    Code {
+        step: i64,
+    },
+    Recovery {
+        hash: Binary,
+    },
 }
 
 impl Proof {
-    /// As on record.
     pub(in super::super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Code { .. } => "code",

@@ -28,12 +28,9 @@ const BEGUN_MS: i64 = 60 * 60 * 1000;
 /// All that staff without a second factor can do where it has to have one: paths that begin so.
 pub(in super::super) const TOTP_ROUTES: &str = "/auth/totp";
 
-/// What second factors need.
 #[derive(Clone, Debug)]
 pub struct SecondFactor {
-    /// Seal the secrets.
     pub sealing: Arc<SealingKeys>,
-    /// Whether staff has to have one.
     pub required_of_staff: bool,
 }
 

@@ -36,7 +36,6 @@ const KINDS: &[&str] = &[
 
 /// Brings checkouts to where their orders are.
 pub struct FollowOrders {
-    /// Writes.
     pub lane: Lane,
     /// Where refunds are asked for.
     pub payments: QueueConfig,

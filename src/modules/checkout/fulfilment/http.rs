@@ -31,7 +31,6 @@ use crate::{
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// The routes.
 pub fn router(service: CheckoutService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(get_fulfilment, put_fulfilment))

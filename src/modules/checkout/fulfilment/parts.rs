@@ -37,7 +37,6 @@ impl PartKind {
         }
     }
 
-    /// The kind of providers that carry it out.
     #[must_use]
     pub const fn of_providers(self) -> Kind {
         match self {
@@ -80,7 +79,6 @@ impl PartStatus {
     }
 }
 
-/// Why a part is where it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartFailure {
     /// `wallet.insufficient_funds`, `provider.refused`, ...
@@ -90,7 +88,6 @@ pub struct PartFailure {
 }
 
 impl PartFailure {
-    /// Of our own.
     pub(super) fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: Some(message.into()) }
     }
@@ -118,11 +115,8 @@ impl From<AppError> for PartFailure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
-    /// What it is.
     pub kind: PartKind,
-    /// Who carries it out.
     pub provider: String,
-    /// Where it is.
     pub status: PartStatus,
     /// The order that carries it out; none where it is to be made, or could not be made.
     pub order_id: Option<String>,
@@ -183,7 +177,6 @@ impl Part {
     }
 }
 
-/// What a part is at whose order stands so.
 fn standing(order: &Order) -> (PartStatus, Option<PartFailure>) {
     let failure = || order.failure.as_ref().map(PartFailure::from);
     match order.status {

@@ -15,7 +15,6 @@ use crate::{
     },
 };
 
-/// The collection.
 pub const FULFILMENT: &str = "fulfilment_settings";
 
 /// Where the sale is booked.
@@ -30,22 +29,18 @@ pub struct ErpSettings {
 pub struct CarrierSettings {
     /// One of the registry's.
     pub provider: String,
-    /// How fast.
     pub service: Service,
 }
 
-/// The settings of a merchant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FulfilmentSettings {
-    /// The merchant.
     #[serde(rename = "_id")]
     pub seller_id: String,
     /// None where no sale is booked.
     pub erp: Option<ErpSettings>,
     /// None where nothing is carried.
     pub carrier: Option<CarrierSettings>,
-    /// The warehouse.
     pub pickup: Option<Party>,
     /// Last change.
     pub updated_at: DateTime,

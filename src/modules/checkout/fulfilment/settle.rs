@@ -16,7 +16,6 @@ use crate::{
 /// Ids of the events that one change of a checkout may have.
 pub(in crate::modules::checkout) type EventIds = [String; 2];
 
-/// What the parts say of the whole.
 fn outcome(parts: &[Part]) -> CheckoutCommand {
     let is_trouble =
         |part: &Part| matches!(part.status, PartStatus::Failed | PartStatus::NeedsAttention | PartStatus::Cancelled);

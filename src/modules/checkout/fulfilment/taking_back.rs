@@ -20,9 +20,7 @@ use crate::{
 
 /// Who takes back, and what says so.
 pub(in crate::modules::checkout) struct TakingBack<'a> {
-    /// Cancels orders.
     pub(in crate::modules::checkout) orders: &'a [Cancelling],
-    /// Of the event that says so.
     pub(in crate::modules::checkout) event_id: &'a str,
     pub(in crate::modules::checkout) actor: &'a Actor,
 }

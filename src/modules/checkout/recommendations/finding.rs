@@ -13,24 +13,23 @@ use crate::{
     platform::redis::Redis,
 };
 
-/// Products of an answer.
+/// Products in one answer.
 const SHOWN_MAX: usize = 20;
-/// The caller's latest checkouts that are looked at,
+/// How many of the caller's latest checkouts are read.
 const OWN_CARTS: i64 = 100;
-/// and of what is in them, so many products, the latest first.
+/// How many products of those checkouts are used, the latest first.
 const OWN_PRODUCTS: usize = 20;
-/// Of each of these products the latest movements of stock,
+/// How many of the latest stock movements of each of these products are read.
 const MOVEMENTS_EACH: i64 = 50;
-/// of all who took it, those with whom the caller shares the most,
+/// How many other buyers are compared: those who share most products with the caller.
 const BUYERS: usize = 100;
-/// and their latest checkouts.
+/// How many of the latest checkouts of each of these buyers are read.
 const CARTS_EACH: i64 = 10;
-/// So many are found, and
+/// How many candidates are found at most.
 const FOUND_MAX: usize = 200;
-/// so many are kept: products may be sold out of the catalog, or bought, before they are shown.
+/// How many of them are kept, more than are shown: products may be sold out of the catalog, or bought, before they are shown.
 const KEPT_MAX: usize = 60;
 
-/// Finds what to recommend.
 #[derive(Clone, Debug)]
 pub struct Recommendations {
     checkouts: CheckoutStore,

@@ -11,7 +11,6 @@ use crate::{
     platform::{error::AppError, http::NoQuery, identity::Customer},
 };
 
-/// The routes.
 pub fn router(recommendations: Recommendations) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(list_recommendations)).with_state(recommendations)
 }

@@ -47,7 +47,6 @@ pub(super) fn day_of(at: DateTime) -> String {
     Rfc3339Time(at).to_string().chars().take(10).collect()
 }
 
-/// Where something is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) day: String,
@@ -134,13 +133,11 @@ impl Counts {
 }
 
 impl Place {
-    /// The id of its document.
     pub(super) fn id(&self, generation: i64) -> String {
         let tenant_id = self.tenant_id.as_deref().unwrap_or("-");
         format!("{generation}/{}/{tenant_id}/{}/{}", self.day, self.user_id, self.provider)
     }
 
-    /// The statement that adds to its document.
     pub(super) fn statement(&self, generation: i64, sums: &Sums) -> Document {
         let place = doc! {
             "generation": generation, "day": &self.day, "tenantId": &self.tenant_id, "userId": &self.user_id,

@@ -35,13 +35,10 @@ const DAYS_MAX: i64 = 92;
 /// What the route needs.
 #[derive(Clone, Debug)]
 pub struct AnalyticsReader {
-    /// The database.
     pub db: Database,
-    /// Time.
     pub clock: Clock,
 }
 
-/// The route.
 pub fn router(reader: AnalyticsReader) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(list_daily)).routes(routes!(list_earnings)).with_state(reader)
 }

@@ -36,7 +36,6 @@ const OLD_PAGE: i64 = 1_000;
 /// Why they could not be counted anew.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// What the driver says.
     #[error("the database did not do it: {0}")]
     Database(#[from] Error),
     /// Somebody has begun to count anew meanwhile, or it took longer than a day.
@@ -44,7 +43,6 @@ pub enum RebuildError {
     Superseded,
 }
 
-/// What was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rebuilt {
     /// Events looked at.

@@ -18,10 +18,8 @@ use crate::platform::mongo::Index;
 pub(super) const DAILY: &str = "analytics_daily";
 /// Events that were relayed while sums are counted anew.
 pub(super) const RECENT: &str = "analytics_recent";
-/// Collections of analytics.
 pub const COLLECTIONS: &[&str] = &[DAILY, RECENT];
 
-/// Indexes of analytics.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![

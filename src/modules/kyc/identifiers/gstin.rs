@@ -80,7 +80,6 @@ impl Gstin {
         self.state_code
     }
 
-    /// Whose registration it is.
     #[must_use]
     pub fn pan(&self) -> Pan {
         self.pan.clone()

@@ -69,7 +69,6 @@ impl Holder {
         }
     }
 
-    /// The fourth letter of a PAN.
     #[must_use]
     pub const fn letter(self) -> char {
         match self {
@@ -126,7 +125,6 @@ impl Pan {
         masked(&self.text, 0, 4)
     }
 
-    /// Who it was issued to.
     #[must_use]
     pub const fn holder(&self) -> Holder {
         self.holder

@@ -36,7 +36,6 @@ pub struct CreateOrderRequest {
     /// Your id of the order: the same id is the same order, for ever.
     #[validate(custom(function = "client_order_id_shape"))]
     pub client_order_id: String,
-    /// Where it goes.
     #[serde(default, deserialize_with = "null_is_default")]
     pub provider: ProviderName,
     /// What is to be carried; required for a carrier.

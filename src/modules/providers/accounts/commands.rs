@@ -15,14 +15,12 @@ use crate::{
     },
 };
 
-/// Adds an account.
 #[derive(Debug)]
 pub struct CreateAccount {
     /// As it will be stored; its times are the transaction's.
     pub account: ProviderAccount,
     /// The document of the merchant whose it is, where it is a merchant's.
     pub owner: Option<Key>,
-    /// Who adds it.
     pub actor: Actor,
     /// Id of the audit event, new.
     pub event_id: String,
@@ -57,7 +55,6 @@ impl Command for CreateAccount {
 /// What becomes of a value that may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ValueChange<T> {
-    /// It stays.
     #[default]
     Keep,
     /// It becomes this, or nothing.
@@ -65,7 +62,6 @@ pub enum ValueChange<T> {
 }
 
 impl<T: Clone + PartialEq> ValueChange<T> {
-    /// Whether that changed anything.
     fn apply(&self, value: &mut Option<T>) -> bool {
         match self {
             Self::Set(new) if new != value => {
@@ -77,12 +73,9 @@ impl<T: Clone + PartialEq> ValueChange<T> {
     }
 }
 
-/// What is done to an account.
 #[derive(Clone, Debug, Default)]
 pub struct AccountChange {
-    /// Another label.
     pub label: Option<String>,
-    /// Another comment.
     pub comment: ValueChange<String>,
     /// Other limits.
     pub concurrency: ValueChange<u32>,
@@ -92,7 +85,6 @@ pub struct AccountChange {
     pub open_orders: ValueChange<u32>,
     /// Other credentials, sealed.
     pub credentials: Option<Sealed>,
-    /// Whether it is used.
     pub status: Option<AccountStatus>,
 }
 
@@ -100,11 +92,8 @@ pub struct AccountChange {
 /// orders, because both close its breaker.
 #[derive(Debug)]
 pub struct ChangeAccount {
-    /// The account.
     pub account_id: String,
-    /// What is done to it.
     pub change: AccountChange,
-    /// Who changes it.
     pub actor: Actor,
     /// Id of the audit event, new.
     pub event_id: String,

@@ -17,25 +17,20 @@ use crate::{
     },
 };
 
-/// The collection.
 pub(super) const ACCOUNTS: &str = "provider_accounts";
-/// Longest credential.
 pub const CREDENTIAL_CHARS_MAX: usize = 512;
 const DEFAULT: &str = "/default";
 
-/// The account of a provider that the environment names.
 #[must_use]
 pub fn default_account(provider: &str) -> String {
     format!("{provider}{DEFAULT}")
 }
 
-/// Whether the environment names the account with this id.
 #[must_use]
 pub fn is_default_account(account_id: &str) -> bool {
     account_id.ends_with(DEFAULT)
 }
 
-/// Whether an account can have this id.
 #[must_use]
 pub fn is_account_id(id: &str) -> bool {
     is_id("acc", id) || id.strip_suffix(DEFAULT).is_some_and(|provider| registry::find(provider).is_some())
@@ -62,7 +57,6 @@ impl AccountStatus {
     }
 }
 
-/// An account as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderAccount {
@@ -73,19 +67,16 @@ pub struct ProviderAccount {
     pub provider: String,
     /// What operators call it.
     pub label: String,
-    /// Whether it is used.
     pub status: AccountStatus,
     /// Sealed; none where environment variables have them.
     pub credentials: Option<Sealed>,
     /// Grows whenever the credentials are changed.
     pub credentials_version: i64,
-    /// Limits of its own.
     pub limits: AccountLimits,
     /// The merchant whose orders alone it is used for.
     pub owner_user_id: Option<String>,
     /// Operators' words.
     pub comment: Option<String>,
-    /// When it was added.
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,
@@ -99,19 +90,16 @@ impl Entity for ProviderAccount {
     }
 }
 
-/// Where the credentials of an account are sealed.
 fn credentials_place(account_id: &str) -> String {
     format!("{ACCOUNTS}/{account_id}/credentials")
 }
 
-/// Seals the credentials of an account.
 pub(super) fn seal(keys: &SealingKeys, account_id: &str, secrets: &AccountSecrets) -> Sealed {
     let exposed: BTreeMap<&str, &str> = secrets.iter().collect();
     let plain = Zeroizing::new(serde_json::to_vec(&exposed).expect("texts by name have JSON"));
     keys.seal(&credentials_place(account_id), &plain)
 }
 
-/// Opens them.
 pub(super) fn open(keys: &SealingKeys, account_id: &str, sealed: &Sealed) -> Result<AccountSecrets, OpenError> {
     let plain = keys.open(&credentials_place(account_id), sealed)?;
     let fields: BTreeMap<String, SecretString> = serde_json::from_slice(&plain).map_err(|_| OpenError::Damaged)?;

@@ -26,10 +26,8 @@ const FACTS: &str = "facts";
 /// What the account of the environment is called until somebody calls it something else.
 const DEFAULT_LABEL: &str = "From the environment";
 
-/// Collections of accounts.
 pub const COLLECTIONS: &[&str] = &[ACCOUNTS, SESSIONS];
 
-/// Indexes of accounts.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     let keys = doc! {
@@ -38,12 +36,9 @@ pub fn indexes() -> Vec<Index> {
     vec![Index::new(ACCOUNTS, FACTS, keys)]
 }
 
-/// An account that the environment names.
 #[derive(Clone, Debug)]
 pub struct EnvironmentAccount {
-    /// Its credentials.
     pub secrets: AccountSecrets,
-    /// Limits that the environment sets.
     pub limits: AccountLimits,
 }
 
@@ -59,14 +54,10 @@ struct StoredFacts {
     limits: AccountLimits,
 }
 
-/// Which accounts are listed.
 #[derive(Clone, Debug, Default)]
 pub struct AccountFilter {
-    /// With this provider.
     pub provider: Option<String>,
-    /// In this status.
     pub status: Option<AccountStatus>,
-    /// Behind this one in the list.
     pub after: Option<String>,
 }
 
@@ -227,13 +218,11 @@ impl Accounts {
         found.projection(doc! { "_id": 0, "credentials": 1, "credentialsVersion": 1 }).max_time(READ_TIME_MAX).await
     }
 
-    /// The time.
     #[must_use]
     pub fn now(&self) -> DateTime {
         self.clock.now()
     }
 
-    /// Seals credentials for an account.
     #[must_use]
     pub fn seal(&self, account_id: &str, secrets: &AccountSecrets) -> Sealed {
         seal(&self.keys, account_id, secrets)

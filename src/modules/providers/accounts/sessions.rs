@@ -35,7 +35,6 @@ const NEXT_RENEWAL: Duration = Duration::from_secs(60);
 /// A token that is refused so soon after it was asked for because another one was refused is not the reason.
 const RENEWED_IN_VAIN: Duration = Duration::from_secs(600);
 
-/// A session as stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Session {
@@ -44,9 +43,9 @@ struct Session {
     held: Option<HeldToken>,
     /// The token is to be renewed, as soon as it is needed.
     renew: bool,
-    /// A login that has no answer on record yet,
+    /// A login without an answer on record yet.
     open_call: Option<Call>,
-    /// and until when others wait for it.
+    /// Until when others wait for that login.
     open_until: Option<DateTime>,
 }
 
@@ -93,7 +92,6 @@ pub(super) async fn rotate(rotation: &mut Rotation<'_>) -> Result<()> {
     rotation.field(&SealedField { collection: SESSIONS, path: "held.token", place }).await
 }
 
-/// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
     /// There is a token to call with.
@@ -181,11 +179,8 @@ impl Sessions {
 
 /// Begins a login, unless there is a token that needs no renewal, or somebody else is at it.
 pub struct BeginLogIn {
-    /// The version of the account's credentials.
     pub credentials_version: i64,
-    /// The request.
     pub prepared: Prepared,
-    /// Its log.
     pub call: Call,
     /// For the log that closes a login which was left open.
     pub closing_response_id: String,
@@ -193,12 +188,10 @@ pub struct BeginLogIn {
     pub patience: Duration,
 }
 
-/// What became of it.
 #[derive(Debug)]
 pub enum BegunLogIn {
     /// The request may be sent.
     Logged(Logged),
-    /// There is a token.
     Serves,
     /// Somebody else is at it.
     Busy,
@@ -240,11 +233,8 @@ impl Command for BeginLogIn {
     }
 }
 
-/// Ends a login.
 pub struct EndLogIn {
-    /// The login.
     pub call: Call,
-    /// The version of the credentials that it was made with.
     pub credentials_version: i64,
     /// What is stored of the answer.
     pub record: ResponseRecord,
@@ -301,7 +291,6 @@ impl Command for EndLogIn {
 
 /// A token that a login has brought.
 impl Token {
-    /// A token that lasts so long.
     #[must_use]
     pub const fn new(token: SecretString, lasts: Duration) -> Self {
         Self { token, lasts }

@@ -33,7 +33,6 @@ impl ExtractType {
 pub struct Extract {
     /// Of the object, character for character: its noughts count.
     pub cadastral_number: String,
-    /// What is to be told of it.
     #[serde(rename = "type")]
     pub kind: ExtractType,
 }

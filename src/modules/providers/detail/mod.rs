@@ -17,11 +17,8 @@ use super::Kind;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Detail {
-    /// For a carrier.
     Shipment(Shipment),
-    /// For an ERP.
     Sale(Sale),
-    /// For a register.
     Extract(Extract),
 }
 

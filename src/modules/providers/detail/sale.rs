@@ -21,15 +21,12 @@ pub enum Gender {
     Other,
 }
 
-/// Who has bought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Customer {
     /// How to address them; none where they did not say.
     pub gender: Option<Gender>,
-    /// First name.
     pub first_name: String,
-    /// Last name.
     pub last_name: String,
     /// E-mail.
     pub email: String,
@@ -40,11 +37,8 @@ pub struct Customer {
 /// Where a bill or a parcel goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// Street.
     pub line1: String,
-    /// More of it.
     pub line2: Option<String>,
-    /// City.
     pub city: String,
     /// Postal code.
     pub postcode: String,
@@ -52,15 +46,12 @@ pub struct Address {
     pub country: String,
 }
 
-/// What was bought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SaleLine {
     /// The merchant's article number.
     pub sku: String,
-    /// Its name.
     pub name: String,
-    /// How many.
     pub quantity: i64,
     /// Minor units each.
     pub unit_price: i64,
@@ -70,19 +61,14 @@ pub struct SaleLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sale {
-    /// Of all amounts.
     pub currency: Currency,
-    /// When it was ordered.
     pub ordered_at: DateTime,
     /// The payment's name where it was paid.
     pub payment_id: String,
-    /// Who has bought.
     pub customer: Customer,
-    /// Who gets the bill.
     pub billing_address: Address,
     /// Where it goes; none where that is the billing address.
     pub shipping_address: Option<Address>,
-    /// What was bought.
     pub lines: Vec<SaleLine>,
     /// Minor units.
     pub shipping_cost: i64,

@@ -17,7 +17,6 @@ pub enum Service {
 }
 
 impl Service {
-    /// Every service.
     pub const ALL: [Self; 2] = [Self::Surface, Self::Air];
 }
 
@@ -46,19 +45,14 @@ pub struct Dimensions {
 /// A sender or a recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
-    /// Name.
     pub name: String,
     /// Ten digits.
     pub phone: String,
     /// E-mail, where given.
     pub email: Option<String>,
-    /// Street.
     pub line1: String,
-    /// More of it.
     pub line2: Option<String>,
-    /// City.
     pub city: String,
-    /// State.
     pub state: String,
     /// Postal code.
     pub pincode: String,
@@ -66,15 +60,12 @@ pub struct Party {
     pub country: String,
 }
 
-/// What is in the parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Item {
     /// The merchant's article number.
     pub sku: String,
-    /// Its name.
     pub name: String,
-    /// How many.
     pub quantity: i64,
     /// Minor units each.
     pub unit_price: i64,
@@ -84,9 +75,7 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shipment {
-    /// How fast.
     pub service: Service,
-    /// Who pays.
     pub payment_mode: PaymentMode,
     /// ISO 4217.
     pub currency: String,
@@ -96,11 +85,8 @@ pub struct Shipment {
     pub weight_grams: i64,
     /// Outer dimensions.
     pub dimensions_cm: Dimensions,
-    /// To whom.
     pub consignee: Party,
-    /// From where.
     pub pickup: Party,
-    /// What.
     pub items: Vec<Item>,
 }
 

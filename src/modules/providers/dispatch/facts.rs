@@ -3,7 +3,6 @@
 use super::room::Class;
 use crate::modules::providers::AccountLimits;
 
-/// What is configured of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountFacts {
     /// `parcelx/default`, `acc_...`
@@ -14,7 +13,6 @@ pub struct AccountFacts {
     pub owner_user_id: Option<String>,
     /// Whether it takes new jobs. What it has placed it may finish.
     pub active: bool,
-    /// What it allows.
     pub limits: AccountLimits,
 }
 
@@ -47,7 +45,6 @@ pub fn pool(provider: &str, owner_user_id: Option<&str>) -> String {
 /// A queue whose jobs need an account.
 #[derive(Clone, Copy, Debug)]
 pub struct ServedQueue {
-    /// Its name.
     pub queue: &'static str,
     /// Whom its jobs call.
     pub provider: &'static str,

@@ -62,21 +62,17 @@ const REFUSED: &str = "The provider refused our credentials.";
 
 /// What a [`Dispatcher`] is made of.
 pub struct DispatchParts {
-    /// Where states are.
     pub db: Database,
     /// Makes deferred jobs due.
     pub queue_store: QueueStore,
     /// Keeps on record that credentials were refused.
     pub audit: AuditStore,
-    /// Wakes workers.
     pub waker: Waker,
-    /// Time.
     pub clock: Clock,
     /// Places of a silent worker come free after this long, as its jobs do.
     pub lease: Duration,
     /// Queues whose jobs need an account.
     pub queues: Vec<ServedQueue>,
-    /// Accounts there are.
     pub accounts: Vec<AccountFacts>,
     /// The one account that workers of this process use; all of them where there is none.
     pub only: Option<String>,
@@ -104,7 +100,6 @@ struct Inner {
 /// An account as operators see it.
 #[derive(Clone, Debug)]
 pub struct AccountOverview {
-    /// The account.
     pub account_id: String,
     /// A merchant's own, with credentials that only the merchant can mend.
     pub is_own: bool,
@@ -119,7 +114,6 @@ pub struct AccountOverview {
 }
 
 impl Dispatcher {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[STATES];
 
     /// Puts it together.
@@ -354,7 +348,6 @@ impl Inner {
         });
     }
 
-    /// The permit of a probe, where it was to be had.
     async fn begin_probe(&self, account_id: &str) -> Option<Permit> {
         let token = new_id("prb");
         let now = self.clock.now();

@@ -20,9 +20,7 @@ const WAITING: Duration = Duration::from_secs(2);
 /// Two classes of queues share an account, so that neither starves the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// New orders.
     Placing,
-    /// What takes them back.
     TakingBack,
 }
 
@@ -42,7 +40,6 @@ impl Class {
     }
 }
 
-/// Room that a worker asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask<'a> {
     pub(super) limits: AccountLimits,
@@ -50,7 +47,6 @@ pub(super) struct Ask<'a> {
     pub(super) opening: Option<Opening>,
     pub(super) class: Class,
     pub(super) worker_id: &'a str,
-    /// Names the grant.
     pub(super) grant: &'a str,
     pub(super) wanted: usize,
     pub(super) lease: Duration,
@@ -89,9 +85,8 @@ impl Ask<'_> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Grant {
     pub(super) count: i64,
-    /// When the first call may be sent,
+    /// When the first call may be sent, by the clock whose reading is `at`.
     send_at: DateTime,
-    /// by a clock that showed this.
     at: DateTime,
 }
 

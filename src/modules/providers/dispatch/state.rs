@@ -11,9 +11,9 @@ use crate::platform::clock::after;
 /// A breaker opens when calls about so many different subjects failed, with no success in between: one poisonous order, sent
 /// again and again, opens nothing.
 const FAILURES_MAX: usize = 3;
-/// An open breaker's first probe comes after this long,
+/// Wait before the first probe of an open breaker.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// and a later one at most this long after the one before.
+/// Longest wait between two probes.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(15);
 /// A breaker that opens again so soon after it closed goes on with the waits it had.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
@@ -53,9 +53,7 @@ pub struct Breaker {
     pub epoch: i64,
     /// Different subjects whose calls failed since the last success.
     pub failures: Vec<String>,
-    /// When it opened.
     pub opened_at: Option<DateTime>,
-    /// When a probe closed it.
     pub closed_at: Option<DateTime>,
     /// When the next probe may be made; none where a person has to close it.
     pub retry_at: Option<DateTime>,
@@ -77,7 +75,6 @@ pub struct Probe {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AccountState {
-    /// The account.
     #[serde(rename = "_id")]
     pub account_id: String,
     /// Counts changes of what is in here.
@@ -97,7 +94,6 @@ pub struct AccountState {
 pub(super) enum Standing {
     /// As many as it has room for.
     Free,
-    /// One, as a probe.
     Probe,
     /// None.
     Away,
@@ -188,7 +184,6 @@ impl AccountState {
         self.probe.take_if(|probe| probe.token == token);
     }
 
-    /// Heeds an answer.
     pub(super) fn heed(&mut self, call: Heard<'_>, sign: Sign, now: DateTime) -> Change {
         let was_open = self.breaker.is_open();
         let probes = match (call.probe, &self.probe) {

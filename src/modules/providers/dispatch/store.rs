@@ -93,7 +93,6 @@ impl StateStore {
         Ok(state.and_then(|state| state.get_i64("ended").ok()).unwrap_or_default())
     }
 
-    /// Asks for room.
     pub(super) async fn grant(&self, account_id: &str, ask: &Ask<'_>) -> Result<Grant> {
         let updating = self.states.find_one_and_update(doc! { "_id": account_id }, granting(ask));
         let after =

@@ -35,7 +35,6 @@ const NAME: &str = "idcheck";
 /// The field of its accounts' credentials.
 const API_KEY: &str = "apiKey";
 
-/// The header that carries the key.
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What IDCheck says of itself.
@@ -54,7 +53,6 @@ pub static DECLARATION: ServiceDeclaration<dyn Verifier> = ServiceDeclaration {
     adapter: |settings| Arc::new(IdCheck::new(&settings.base_url())),
 };
 
-/// The adapter.
 #[derive(Debug)]
 pub struct IdCheck {
     base_url: String,

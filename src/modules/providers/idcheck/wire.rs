@@ -28,7 +28,6 @@ pub(super) static VERIFICATION: Redaction = Redaction {
     query: &[],
 };
 
-/// Where a check of this kind is asked for.
 pub(super) const fn resource(kind: CheckKind) -> &'static str {
     match kind {
         CheckKind::Pan => "pan-verifications",
@@ -37,7 +36,6 @@ pub(super) const fn resource(kind: CheckKind) -> &'static str {
     }
 }
 
-/// The body of a request.
 pub(super) fn body(question: &Question<'_>) -> Value {
     let Question { reference, name, inquiry } = question;
     match inquiry {
@@ -88,7 +86,6 @@ pub(super) fn bank_account(body: &Value) -> Result<Outcome<Finding>, &'static st
     })
 }
 
-/// A yes, if it says whose.
 fn confirmed(name: Option<String>, transfer: Option<String>) -> Outcome<Finding> {
     match name {
         Some(name) => Outcome::Done(Finding::Confirmed { name, transfer }),

@@ -59,7 +59,6 @@ pub static DECLARATION: Declaration = Declaration {
 const ACCESS_KEY: &str = "accessKey";
 const SECRET_KEY: &str = "secretKey";
 
-/// The adapter.
 #[derive(Debug)]
 pub struct ParcelX {
     base_url: String,

@@ -13,9 +13,9 @@ use crate::{
 
 /// The status code of a shipment that was cancelled.
 const CANCELLED: i64 = 227;
-/// What says so in a title,
+/// A title that says "cancelled" in one of its spellings.
 const CANCELLED_WORDS: [&str; 2] = ["cancelled", "canceled"];
-/// and what may stand beside it without saying "but".
+/// Words that may stand beside it without taking it back.
 const ABOUT_WORDS: [&str; 18] = [
     "order",
     "shipment",
@@ -102,10 +102,8 @@ pub(super) static CREATE: Redaction = Redaction {
     free_text: WORDS,
     query: &[],
 };
-/// Of a cancel.
 pub(super) static CANCEL: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &[], response: ANSWER, free_text: WORDS, query: &[] };
-/// Of a look-up.
 pub(super) static LOOK_UP: Redaction = Redaction {
     not_personal: NOT_PERSONAL,
     request: &[],
@@ -214,7 +212,6 @@ pub(super) struct Named {
     number: Option<String>,
     /// None where what is said of it can't be read, or contradicts itself.
     cancelled: Option<bool>,
-    /// The order that it names, if it names one.
     pub(super) order: Option<String>,
 }
 

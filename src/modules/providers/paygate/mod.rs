@@ -65,7 +65,6 @@ pub static DECLARATION: ServiceDeclaration<dyn PaymentGateway> = ServiceDeclarat
 
 const WEBHOOK_SECRET: &str = "WEBHOOK_SECRET";
 
-/// The adapter.
 #[derive(Debug)]
 pub struct PayGate {
     base_url: String,

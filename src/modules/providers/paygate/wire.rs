@@ -49,7 +49,6 @@ pub(super) static REFUND: Redaction =
 pub(super) static LOOK_UP_REFUND: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &[], response: &[], free_text: WORDS, query: &["reference"] };
 
-/// The body of a start.
 pub(super) fn start_body(payment: &PaymentToStart<'_>) -> Value {
     json!({
         "reference": payment.reference,
@@ -60,7 +59,6 @@ pub(super) fn start_body(payment: &PaymentToStart<'_>) -> Value {
     })
 }
 
-/// The body of a refund.
 pub(super) fn refund_body(refund: &RefundToSend<'_>) -> Value {
     json!({
         "reference": refund.reference,

@@ -33,7 +33,6 @@ const FILE_BYTES_MAX: u64 = 50 * 1024 * 1024;
 /// Between the first polls of an order.
 const POLL_MS: &str = "POLL_MS";
 
-/// What Rosreestr says of itself.
 pub static DECLARATION: Declaration = Declaration {
     name: NAME,
     title: "Rosreestr",
@@ -77,7 +76,6 @@ pub static DECLARATION: Declaration = Declaration {
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 
-/// The adapter.
 #[derive(Debug)]
 pub struct Rosreestr {
     base_url: String,

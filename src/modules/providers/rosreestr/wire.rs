@@ -13,9 +13,7 @@ use crate::{
     platform::exchange::Redaction,
 };
 
-/// Files of one order.
 const FILES_MAX: usize = 100;
-/// Longest id of a file.
 const FILE_ID_CHARS_MAX: usize = 200;
 /// Of names and types of files; what is longer is cut.
 const NAME_CHARS_MAX: usize = 300;
@@ -30,7 +28,6 @@ pub(super) static CREATE: Redaction = Redaction {
     free_text: &["message"],
     query: &[],
 };
-/// Of a look-up.
 pub(super) static LOOK_UP: Redaction = Redaction {
     not_personal: &["items[].docflowId", "items[].requestId", "items[].state"],
     request: &[],
@@ -50,7 +47,6 @@ pub(super) static POLL: Redaction = Redaction {
 pub(super) static FETCH: Redaction =
     Redaction { not_personal: &[], request: &[], response: &[], free_text: &["message"], query: &[] };
 
-/// The body of a create.
 pub(super) fn create_body(order_id: &str, extract: &Extract) -> Value {
     json!({
         "requestId": order_id,
@@ -58,7 +54,6 @@ pub(super) fn create_body(order_id: &str, extract: &Extract) -> Value {
     })
 }
 
-/// The docflow that an answer is about.
 pub(super) fn docflow_id(body: &Value) -> Option<String> {
     id(body, "docflowId")
 }

@@ -62,7 +62,6 @@ pub static DECLARATION: Declaration = Declaration {
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 
-/// The adapter.
 #[derive(Debug)]
 pub struct XApi {
     base_url: String,

@@ -13,9 +13,9 @@ use crate::{
     platform::exchange::{AnswerBody, Lost, NotSent},
 };
 
-/// The order that every answer in these tests should be about,
+/// The order that every answer in these tests should be about.
 const ORDER_ID: &str = "ord_0198f0c2b1e07c3e8a41b5d0f3a2c4e6";
-/// and its number there.
+/// The number of that order at the ERP.
 const NUMBER: &str = "0198f0c2b1e07c3e8a41b5d0f3a2c4e6";
 const OTHER: &str = "0198f0c2b1e07c3e8a41b5d0f3a2c4e7";
 

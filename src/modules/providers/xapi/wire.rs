@@ -68,7 +68,6 @@ pub(super) fn document_number(order_id: &str) -> &str {
     order_id.strip_prefix("ord_").unwrap_or(order_id)
 }
 
-/// The body of a create.
 pub(super) fn create_body(order_id: &str, sale: &Sale) -> Value {
     const BOUNDED: &str = "validation bounds what a sale comes to";
     let customer = &sale.customer;
@@ -117,7 +116,6 @@ pub(super) enum Cause {
     Data,
     /// An order with our number is there.
     Duplicate,
-    /// Who sent it.
     Credentials,
     /// They have a problem of their own.
     Internal,

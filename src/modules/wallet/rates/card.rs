@@ -122,7 +122,6 @@ pub struct RateCard {
     /// Provider and version: `parcelx-1`.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose prices.
     pub provider: String,
     /// Counts up per provider, from 1.
     pub version: i64,
@@ -198,9 +197,7 @@ struct Peek {
 /// A card of either kind: they are told apart by `fees`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Card {
-    /// For parcels.
     Parcels(Arc<RateCard>),
-    /// Fixed fees.
     Fees(Arc<FeeCard>),
 }
 
@@ -237,7 +234,6 @@ impl Card {
         }
     }
 
-    /// Whose prices.
     #[must_use]
     pub fn provider(&self) -> &str {
         match self {
@@ -246,7 +242,6 @@ impl Card {
         }
     }
 
-    /// Of its prices.
     #[must_use]
     pub fn currency(&self) -> Currency {
         match self {

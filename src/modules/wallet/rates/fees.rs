@@ -24,11 +24,9 @@ pub struct FeeCard {
     /// Provider and version: `rosreestr-1`.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose prices.
     pub provider: String,
     /// Counts up per provider, from 1.
     pub version: i64,
-    /// Of every fee in it.
     pub currency: Currency,
     /// In force from then on, until a higher version is.
     pub effective_from: DateTime,

@@ -23,7 +23,6 @@ use crate::{
     },
 };
 
-/// The routes.
 pub fn router(rates: RateCards) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(list_rates)).with_state(rates)
 }

@@ -21,7 +21,6 @@ const DISTRICT_DIGITS: usize = 3;
 /// What a price depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parcel<'a> {
-    /// How fast.
     pub service: Service,
     /// Whether cash is to be collected.
     pub payment_mode: PaymentMode,
@@ -74,12 +73,10 @@ pub struct Pricing {
     pub cod_fee: i64,
 }
 
-/// A price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
     /// Freight and fee together, at most [`AMOUNT_MAX`]; 0 only where a fixed fee is.
     pub total: Money,
-    /// How it came about.
     pub pricing: Pricing,
 }
 
@@ -92,7 +89,6 @@ pub enum QuoteError {
     /// The card is in another currency.
     #[error("the rate card is in another currency than the parcel")]
     Currency,
-    /// The card has no fee for it.
     #[error("the rate card has no fee for this type")]
     NoFee,
     /// Over what can be counted or booked.

@@ -11,7 +11,6 @@ use crate::{
     platform::mongo::{self, Index},
 };
 
-/// Collections of this module.
 pub const COLLECTIONS: &[&str] = &[RATE_CARDS];
 const RATE_CARDS: &str = "rate_cards";
 /// Cards that are read, the newest of all providers first: prices change a few times a year.
@@ -37,7 +36,6 @@ pub enum RateCardError {
     Database(#[from] mongodb::error::Error),
 }
 
-/// Indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![Index::new(RATE_CARDS, "version", doc! { "provider": 1, "version": 1 }).unique()]

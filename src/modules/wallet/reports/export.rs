@@ -47,7 +47,6 @@ const COLUMNS: [&str; 20] = [
     "actor",
 ];
 
-/// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileFormat {
     /// A transaction per line, as JSON.

@@ -34,7 +34,6 @@ struct Reports {
     clock: Clock,
 }
 
-/// The routes.
 pub fn router(store: WalletStore, clock: Clock) -> OpenApiRouter {
     let reports = Reports { store, clock };
     http::router(reports.clone()).merge(finance::router(reports))

@@ -24,20 +24,14 @@ use crate::{
     },
 };
 
-/// What a list is narrowed to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LedgerFilter {
-    /// Whose wallet.
     pub(super) user_id: Option<String>,
-    /// The currency.
     pub(super) currency: Option<Currency>,
-    /// What it is.
     pub(super) kind: Option<LedgerKind>,
-    /// What it was booked for.
     pub(super) reference_type: Option<String>,
     /// The id of that. An order's finds its later holds too.
     pub(super) reference_id: Option<String>,
-    /// Has a line on this account.
     pub(super) account: Option<String>,
     /// Booked at or after.
     pub(super) from: Option<DateTime>,
@@ -367,7 +361,6 @@ pub(super) async fn oldest(
     found.stream(&mut snapshot.session).try_collect().await
 }
 
-/// The time of the newest transaction.
 pub(super) async fn newest_time(snapshot: &mut Snapshot) -> mongodb::error::Result<Option<DateTime>> {
     let ledger = snapshot.collection::<LedgerTransaction>(LEDGER);
     let newest = ledger.find_one(doc! {}).sort(doc! { "at": -1, "_id": -1 }).hint(Hint::Name("time".into()));

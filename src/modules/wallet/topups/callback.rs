@@ -29,7 +29,6 @@ pub(super) struct TakeCallback {
     pub(super) payees: Payees,
 }
 
-/// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// It is written down now.

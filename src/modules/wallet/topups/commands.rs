@@ -124,10 +124,8 @@ impl RequestTopup {
     }
 }
 
-/// How payments begin.
 #[derive(Clone, Debug)]
 pub struct PaymentSettings {
-    /// The gateway.
     pub provider: &'static str,
     /// [`super::PAYMENTS_QUEUE`].
     pub queue: QueueConfig,
@@ -135,7 +133,6 @@ pub struct PaymentSettings {
     pub expires_in: Duration,
 }
 
-/// A payment that is to begin.
 pub(super) struct NewPayment {
     pub(super) id: String,
     pub(super) user_id: String,
@@ -187,7 +184,6 @@ fn begin(view: &mut View, new: NewPayment, settings: &PaymentSettings, by: By<'_
     topup
 }
 
-/// A job about a payment.
 fn job(topup: &Topup, id: &str, queue: &QueueConfig, kind: &str, now: DateTime) -> Job {
     let payload = doc! { "topupId": &topup.id };
     Job::new(id.to_owned(), queue, kind, payload, &topup.correlation_id, now).owned_by(&topup.user_id)
@@ -198,9 +194,7 @@ fn job(topup: &Topup, id: &str, queue: &QueueConfig, kind: &str, now: DateTime) 
 pub struct CheckoutToPay<'a> {
     /// `chk_...`
     pub checkout_id: &'a str,
-    /// Who pays.
     pub user_id: &'a str,
-    /// What it comes to.
     pub money: Money,
     /// Whether it goes before what is no rush.
     pub rush: bool,

@@ -31,10 +31,8 @@ const OPEN_MAX: Duration = Duration::from_secs(3 * 86_400);
 /// A payment that came to nothing is looked at once more after this: banks settle late.
 const LAST_LOOK_AFTER: Duration = Duration::from_secs(86_400);
 
-/// The two kinds of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobKind {
-    /// Starts the payment.
     Start,
     /// Looks it up when its time is over, until the gateway says what came of it, and a day later.
     Check,
@@ -70,9 +68,7 @@ pub fn has_to_call(topup: &Topup, kind: JobKind, now: DateTime) -> bool {
 /// What became of money that is at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// It is credited now.
     Credited,
-    /// It was credited before.
     Before,
     /// Another payment was credited before: left to a person.
     Twice(Failure),

@@ -62,7 +62,6 @@ pub(super) fn topup() -> Topup {
     }
 }
 
-/// A top-up in a status, as it gets there.
 pub(super) fn in_status(status: TopupStatus) -> Topup {
     let created = topup();
     let started = Topup {

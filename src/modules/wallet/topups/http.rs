@@ -24,7 +24,6 @@ use crate::{
 
 const PAGE: usize = 20;
 
-/// The routes.
 pub fn router(service: TopupService) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(request_topup, list_topups)).routes(routes!(get_topup)).with_state(service)
 }

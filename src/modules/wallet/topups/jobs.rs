@@ -34,7 +34,6 @@ use crate::{
 pub struct TopupJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
-    /// Sends.
     pub exchange: Exchange,
     /// Speaks the gateway's words.
     pub gateway: Arc<dyn PaymentGateway>,
@@ -44,11 +43,9 @@ pub struct TopupJobs {
     pub dispatch: Dispatcher,
     /// [`super::PAYMENTS_QUEUE`].
     pub queue: QueueConfig,
-    /// Whom the money is for.
     pub payees: Payees,
 }
 
-/// The handlers of all kinds.
 #[must_use]
 pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
     let (gateway, queue, payees) = (&jobs.gateway, &jobs.queue, &jobs.payees);
@@ -97,7 +94,6 @@ impl TopupJob {
 
 impl CallJob for TopupJob {
     type Subject = Topup;
-    /// What is to be paid.
     type Asked = Money;
     /// None where the gateway has no such payment.
     type Done = Option<Payment>;

@@ -58,7 +58,6 @@ pub use webhook::router as webhook_router;
 
 /// Starts payments and looks them up.
 pub const PAYMENTS_QUEUE: &str = "payments-queue";
-/// Kind of the jobs that start payments.
 pub const START_KIND: &str = "start-payment";
 /// Kind of the jobs that look at a payment when its time is over.
 pub const CHECK_KIND: &str = "check-payment";

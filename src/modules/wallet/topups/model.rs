@@ -46,7 +46,6 @@ pub enum TopupStatus {
 }
 
 impl TopupStatus {
-    /// Every status.
     pub const ALL: [Self; 6] =
         [Self::Created, Self::Pending, Self::Paid, Self::Failed, Self::Expired, Self::NeedsAttention];
 
@@ -76,7 +75,6 @@ pub struct OpenCalls {
     pub refund: Option<Call>,
 }
 
-/// Where a refund is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundStatus {
@@ -104,7 +102,6 @@ impl RefundStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refund {
-    /// Where it is.
     pub status: RefundStatus,
     /// Counts the references: a refund that the gateway calls failed is asked for again under another one.
     pub number: u32,
@@ -112,13 +109,11 @@ pub struct Refund {
     pub in_doubt: bool,
     /// The gateway's name for it, once it has one.
     pub refund_id: Option<String>,
-    /// Asks for it.
     pub job_id: String,
     /// Why it has not come to an end.
     pub failure: Option<StoredFailure>,
     /// The booking that says that the money has left.
     pub transaction_id: Option<String>,
-    /// When it was decided.
     pub requested_at: DateTime,
 }
 
@@ -138,7 +133,6 @@ pub struct Topup {
     pub checkout_id: Option<String>,
     /// The gateway: `paygate`.
     pub provider: String,
-    /// Where it is.
     pub status: TopupStatus,
     /// Minor units.
     pub amount: i64,
@@ -156,9 +150,7 @@ pub struct Topup {
     pub transaction_id: Option<String>,
     /// The latest call about it.
     pub provider_request_ref_id: Option<String>,
-    /// Its answer.
     pub provider_response_ref_id: Option<String>,
-    /// Starts the payment.
     pub start_job_id: String,
     /// Looks it up when its time is over, until the gateway says what came of it.
     pub check_job_id: String,
@@ -177,7 +169,6 @@ pub struct Topup {
     /// The gateway has said that it came to nothing; then it is asked for the last time.
     #[serde(default)]
     pub last_look_at: Option<DateTime>,
-    /// When it was asked for.
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,
@@ -190,7 +181,6 @@ impl Topup {
         Key::unique(TOPUPS, &["userId", "clientTopupId"], vec![user_id.into(), client_topup_id.into()])
     }
 
-    /// What is to be paid.
     #[must_use]
     pub const fn money(&self) -> Money {
         Money::new(self.amount, self.currency)
@@ -310,7 +300,6 @@ pub struct PaymentCallback {
     pub provider: String,
     /// The gateway's id of the event: taken once.
     pub event_id: String,
-    /// What it is about.
     pub topup_id: String,
     /// The gateway's name for the payment.
     pub payment_id: String,
@@ -351,7 +340,6 @@ impl Entity for PaymentCallback {
     }
 }
 
-/// A kind of callback, as stored.
 pub(super) const fn kind_word(kind: CallbackKind) -> &'static str {
     match kind {
         CallbackKind::Paid => "payment.paid",

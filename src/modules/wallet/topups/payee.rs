@@ -56,10 +56,8 @@ impl Payee for Wallets {
     }
 }
 
-/// Whom payments are for.
 #[derive(Clone)]
 pub struct Payees {
-    /// Of payments for checkouts.
     pub checkouts: Arc<dyn Payee>,
 }
 
@@ -70,7 +68,6 @@ impl std::fmt::Debug for Payees {
 }
 
 impl Payees {
-    /// Whom this one is for.
     pub(super) fn of(&self, payment: &Topup) -> &dyn Payee {
         if payment.checkout_id.is_some() { &*self.checkouts } else { &Wallets }
     }

@@ -38,13 +38,10 @@ use crate::{
 /// Top-ups, as the API offers them.
 #[derive(Clone, Debug)]
 pub struct TopupService {
-    /// Writes.
     pub lane: Lane,
     /// Keeps out merchants who may not do business.
     pub gate: KycGate,
-    /// Reads.
     pub store: TopupStore,
-    /// Wakes workers.
     pub waker: Waker,
     /// [`super::PAYMENTS_QUEUE`].
     pub queue: QueueConfig,
@@ -52,11 +49,9 @@ pub struct TopupService {
     pub gateway: Option<Arc<dyn PaymentGateway>>,
     /// A payment can't be paid later.
     pub expires_in: Duration,
-    /// Whom payments are for.
     pub payees: Payees,
     /// What the wallet of a customer who is not verified may come to, by currency; where there is no limit, nothing.
     pub customer_max: Vec<Money>,
-    /// Time.
     pub clock: Clock,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,
@@ -67,14 +62,12 @@ pub struct TopupService {
 pub struct NewTopup {
     /// The merchant's id.
     pub client_topup_id: String,
-    /// How much.
     pub money: Money,
 }
 
 /// Who sent a callback, as the edge saw it.
 #[derive(Debug)]
 pub struct Sender {
-    /// Network address.
     pub address: Option<String>,
     /// `X-Request-Id` of its request.
     pub request_id: String,

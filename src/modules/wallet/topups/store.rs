@@ -14,7 +14,6 @@ pub struct TopupStore {
 }
 
 impl TopupStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[TOPUPS, OPEN_TOPUPS, CALLBACKS];
 
     /// A store over `db`.
@@ -23,7 +22,6 @@ impl TopupStore {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![

@@ -24,7 +24,6 @@ pub enum TopupCommand {
 }
 
 impl TopupCommand {
-    /// Every command.
     pub const ALL: [Self; 8] =
         [Self::Start, Self::Refuse, Self::Pay, Self::Fail, Self::Expire, Self::GiveUp, Self::Dispute, Self::Retry];
 }

@@ -14,7 +14,6 @@ use crate::platform::{
 /// Largest callback: a gateway's event is below a kilobyte.
 const CALLBACK_BYTES_MAX: usize = 64 * 1024;
 
-/// The route.
 pub fn router(service: TopupService) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(take_callback)).with_state(service)
 }

@@ -43,7 +43,6 @@ fn of_register(kind: CheckKind, words: &[(&str, &'static str)]) -> Vec<Row> {
     rows
 }
 
-/// Answers of a bank.
 fn of_bank() -> Vec<Row> {
     let kind = CheckKind::BankAccount;
     let with = |field: &str, value: Value| body(kind, |body| body[field] = value);
