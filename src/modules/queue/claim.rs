@@ -155,7 +155,8 @@ impl QueueStore {
                     of_owner += 1;
                     if of_owner <= share { taken.push(job) } else { more.push(job) }
                 }
-                if !was_full {
+                // The owner after whom it began is the last one.
+                if !was_full || to == Some(after.as_str()) {
                     break;
                 }
                 (bound, page_size, skip) = ("$gt", (share * SHARES_READ).min(wanted), 0);
