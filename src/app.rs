@@ -40,7 +40,7 @@ use crate::{
         catalog::CatalogService,
         checkout::{self, CheckoutService, FollowOrders, ForgetRecommendations, FulfilCheckouts},
         events::{self, Consumer, EventHandler, EventStore, RELAY},
-        inspection::AuditExports,
+        inspection::{AuditExports, TEST_DEADLINE},
         kyc::{self, KycGate, KycService, KycStore},
         notifications::Mailer,
         orders::{OrderFiles, OrderService, OrderStore},
@@ -57,6 +57,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::{Clock, SYNC_EVERY},
+        exchange::Exchange,
         http::transfers::Transfers,
         identity::{Revocations, TokenKeys},
         metrics, mongo,
@@ -124,6 +125,8 @@ pub struct App {
     /// Who looks after alerts.
     pub alerts: AlertWatch,
     pub accounts: Accounts,
+    /// Sends test calls of these.
+    test_exchange: Exchange,
     pub queue_store: QueueStore,
     pub waker: Waker,
     /// With which accounts jobs run.
@@ -342,6 +345,7 @@ impl App {
             checkouts,
             webhooks,
             accounts,
+            test_exchange: Exchange::new(TEST_DEADLINE)?,
             browser_sessions,
             queue_watch: Arc::default(),
             exports,

@@ -34,8 +34,8 @@ use crate::{
             analytics::{self, AnalyticsReader},
         },
         inspection::{
-            AccessLog, AccountBoard, AuditTrail, LegalHolds, OrderStories, Overviews, ProviderCalls, QueueBoard,
-            Reconciler, SealReader, Searching, Verifications, audit_event_router, audit_export_router,
+            AccessLog, AccountBoard, AccountTester, AuditTrail, LegalHolds, OrderStories, Overviews, ProviderCalls,
+            QueueBoard, Reconciler, SealReader, Searching, Verifications, audit_event_router, audit_export_router,
             dead_jobs_router, legal_hold_router, order_list_router, order_story_router, overview_router,
             provider_account_router, provider_call_router, queue_router, reconciliation_router, record_access,
             redaction_policy_router, seal_router, search_router, verification_router,
@@ -154,6 +154,13 @@ impl App {
                 clock: self.clock.clone(),
             }))
             .merge(provider_call_router(ProviderCalls {
+            .merge(provider_account_test_router(AccountTester {
+                accounts: self.accounts.clone(),
+                dispatch: self.dispatch.clone(),
+                providers: self.providers.clone(),
+                lane: self.api_lane.clone(),
+                exchange: self.test_exchange.clone(),
+            }))
                 search: CallSearch::new(self.db.clone()),
                 clock: self.clock.clone(),
             }))

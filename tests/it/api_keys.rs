@@ -59,6 +59,7 @@ const NOT_WITH_KEYS: &[(&str, &str)] = &[
     ("PUT", "/provider-accounts/{accountId}"),
     ("DELETE", "/provider-accounts/{accountId}"),
     ("POST", "/provider-accounts/{accountId}/activate"),
+    ("POST", "/provider-accounts/{accountId}/test"),
     ("POST", "/tenants"),
     ("PATCH", "/tenants/{tenantId}"),
     ("PUT", "/tenants/{tenantId}/members/{userId}"),

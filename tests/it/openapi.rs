@@ -103,6 +103,7 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("put", "/provider-accounts/{accountId}", true),
     ("delete", "/provider-accounts/{accountId}", true),
     ("post", "/provider-accounts/{accountId}/activate", true),
+    ("post", "/provider-accounts/{accountId}/test", true),
     ("get", "/events/stats", true),
     ("get", "/analytics/daily", true),
     ("get", "/analytics/earnings", true),

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use waybill::platform::identity::Role;
 
 use crate::support::{
-    Answer, TestApp, User,
+    Answer, Browser, TestApp, User,
     seals::seal_all,
     secrets::{Search, Secret},
 };
@@ -313,5 +313,75 @@ async fn a_change_of_the_sealing_key_wraps_credentials_again() {
     let out = String::from_utf8_lossy(&program.stdout).into_owned();
     assert!(program.status.success() && out.starts_with("1 value(s) wrapped"), "{out}");
     assert_eq!(alone.at_hand(&id).await, Some((1, "user-one".into(), "pass-one".into())));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_test_call_shows_whether_an_account_works_and_is_on_record() {
+    let app = TestApp::start().await;
+    let (admin, auditor) = (app.admin().await, app.user(Role::Auditor).await);
+    let test = async |account: &str| app.post(&admin, &format!("/provider-accounts/{account}/test"), &json!({})).await;
+    app.request(Method::POST, &format!("{ENVIRONMENT}/test"), Some(&auditor.token), None).await.expect(403);
+    assert_eq!(test("acc_1").await.expect(404).code(), "provider_accounts.not_found");
+    // Its breaker is open: whether the provider is back is what is to be found out.
+    let states = app.db().collection::<Document>("provider_account_states");
+    let open = doc! { "$set": { "breaker": { "state": "open", "reason": "credentials" } } };
+    states.update_one(doc! { "_id": "parcelx/default" }, open).upsert(true).await.unwrap();
+    for account in ["parcelx/default", "xapi/default", "rosreestr/default"] {
+        let tested = test(account).await.expect(200).body;
+        assert_eq!(
+            (&tested["works"], &tested["outcome"], &tested["errorClass"]),
+            (&json!(true), &json!("absent"), &json!(null)),
+            "{tested}"
+        );
+        let request = tested["requestRefId"].as_str().unwrap();
+        let call = app.get(&auditor, &format!("/audit/provider-requests/{request}")).await.expect(200).body;
+        assert_eq!(
+            (&call["accountId"], &call["operation"], &call["responses"][0]["outcome"]),
+            (&json!(account), &json!("look_up_order"), &json!("absent"))
+        );
+        let events = app.get(&auditor, &format!("/audit/events?resourceId={}", account.replace('/', "%2F"))).await;
+        let event = &events.expect(200).body["items"][0];
+        assert_eq!(
+            (&event["action"], &event["actor"]["id"], &event["after"]["requestRefId"]),
+            (&json!("provider_account.tested"), &json!(admin.user_id), &json!(request))
+        );
+    }
+    let state = states.find_one(doc! { "_id": "parcelx/default" }).await.unwrap().unwrap();
+    assert_eq!(state.get_document("breaker").unwrap().get_str("state"), Ok("open"), "a test closes no breaker");
+
+    let soon = test("parcelx/default").await.expect(429);
+    assert_eq!(soon.code(), "provider_accounts.tested_lately");
+    assert!(soon.headers.contains_key("retry-after"));
+    // Two at once make one call.
+    app.app.clock.advance(std::time::Duration::from_secs(11));
+    app.carrier.misbehave_always("track", "401").await;
+    let (one, two) = tokio::join!(test("parcelx/default"), test("parcelx/default"));
+    let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 429]);
+    let tested = if one.status == 200 { one.body } else { two.body };
+    assert_eq!(
+        (&tested["works"], &tested["errorClass"], &tested["errorCode"], &tested["httpStatus"]),
+        (&json!(false), &json!("fatal"), &json!("provider.unauthorized"), &json!(401)),
+        "{tested}"
+    );
+    for (mode, class) in [("500", "retryable"), ("html", "retryable")] {
+        app.app.clock.advance(std::time::Duration::from_secs(11));
+        app.carrier.misbehave_always("track", mode).await;
+        let tested = test("parcelx/default").await.expect(200).body;
+        assert_eq!((&tested["works"], &tested["errorClass"]), (&json!(false), &json!(class)), "{mode}: {tested}");
+    }
+    app.carrier.behave().await;
+
+    // On its page: how it went, how long it took, and where the call is.
+    app.app.clock.advance(std::time::Duration::from_secs(11));
+    let browser = Browser::of(&app, &admin).await;
+    browser.get("/admin/providers/parcelx%2Fdefault").await.expect(200).shows("Test it");
+    let fields = [("accountId", "parcelx/default"), ("back", "/admin/providers/parcelx%2Fdefault")];
+    let page = browser.act("test-account", &fields).await.expect(200).shows("It works.").shows("/admin/logs/req_");
+    page.shows(" ms</dd>").shows("absent");
+    browser.act("test-account", &fields).await.expect(429).shows("was tested a moment ago");
+    Browser::of(&app, &auditor).await.get("/admin/providers/parcelx%2Fdefault").await.expect(200).hides("Test it");
     app.finish().await;
 }

@@ -233,6 +233,7 @@ fn staff_writes(
         to("put", "/provider-accounts/{accountId}", account_id, json!({ "label": "Late" })),
         to("delete", "/provider-accounts/{accountId}", account_id, none.clone()),
         to("post", "/provider-accounts/{accountId}/activate", account_id, none.clone()),
+        to("post", "/provider-accounts/{accountId}/test", account_id, none.clone()),
         to("delete", "/queues/jobs/{jobId}", job_id, none.clone()),
         to("post", "/queues/jobs/{jobId}/retry", job_id, none.clone()),
         to("post", "/queues/{queue}/pause", queue, none.clone()),

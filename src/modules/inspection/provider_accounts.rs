@@ -62,7 +62,7 @@ pub fn provider_account_router(board: AccountBoard) -> OpenApiRouter {
 }
 
 /// The id of an account in a path.
-struct AccountId(String);
+pub(super) struct AccountId(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for AccountId {
     type Rejection = AppError;
@@ -127,7 +127,7 @@ impl AccountResponse {
     }
 }
 
-fn not_found() -> AppError {
+pub(super) fn not_found() -> AppError {
     AppError::new(ErrorKind::NotFound, "provider_accounts.not_found", "There is no such account.")
 }
 
@@ -178,6 +178,7 @@ impl AccountBoard {
             limits: request.limits.map(AccountLimits::from).unwrap_or_default(),
             owner_user_id: request.owner_user_id,
             comment: request.comment.filter(|comment| !comment.is_empty()),
+            test: None,
             created_at: now,
             updated_at: now,
         };

@@ -166,6 +166,11 @@ pub trait OrderProvider: Provider {
         None
     }
 
+    /// How an account is tried without any effect; none where every call has one.
+    fn testing(&self) -> Option<&dyn Testing> {
+        None
+    }
+
     /// How it is asked about orders that take their time; none where what it has accepted is done for us.
     fn following(&self) -> Option<&dyn Following> {
         None
@@ -189,6 +194,20 @@ pub trait Finishing {
 
     /// What the answer means. What is unclear is looked up.
     fn read_finish(&self, answer: &Answer) -> Outcome<Placed>;
+}
+
+/// Can be called only to see whether an account works: it looks up something that is not there, unless it says otherwise. What it
+/// asks changes nothing, however often it is asked.
+pub trait Testing: OrderProvider {
+    /// The request; `reference` was never given to anything.
+    fn test_request(&self, reference: &str) -> Outbound {
+        self.look_up_request(reference)
+    }
+
+    /// Whether the answer is that of a provider which serves the account.
+    fn read_test(&self, reference: &str, answer: &Answer) -> Outcome<()> {
+        self.read_look_up(reference, answer).map(drop)
+    }
 }
 
 /// Carries orders out in its own time, and answers with files.

@@ -49,11 +49,13 @@ pub(super) fn area() -> Area {
             "{accountId} takes nothing new.",
         )
         .question("Take {accountId} out of use? What was placed with it is finished; it takes nothing new."),
+        Action::new("test-account", Method::POST, "/provider-accounts/{accountId}/test", ADMIN, "Test call")
+            .shows("provider-test.html"),
     ];
     Area {
         pages,
         actions,
         downloads: Vec::new(),
-        templates: templates!["overview.html", "search.html", "providers.html", "provider.html"],
+        templates: templates!["overview.html", "search.html", "providers.html", "provider.html", "provider-test.html"],
     }
 }

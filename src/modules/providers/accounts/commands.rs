@@ -196,7 +196,7 @@ fn told(account: &ProviderAccount) -> Document {
     }
 }
 
-fn record(
+pub(super) fn record(
     view: &mut View,
     account: &ProviderAccount,
     verb: &str,
@@ -237,6 +237,7 @@ mod tests {
             limits: AccountLimits { concurrency: Some(5), ..AccountLimits::default() },
             owner_user_id: None,
             comment: None,
+            test: None,
             created_at: at,
             updated_at: at,
         }

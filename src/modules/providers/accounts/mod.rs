@@ -10,13 +10,16 @@ mod commands;
 mod model;
 mod service;
 mod sessions;
+mod trial;
 
 pub use commands::{AccountChange, AccountChanged, ChangeAccount, CreateAccount, NotChanged, NotCreated, ValueChange};
 pub use model::{
-    AccountStatus, CREDENTIAL_CHARS_MAX, ProviderAccount, default_account, is_account_id, is_default_account,
+    AccountStatus, AccountTest, CREDENTIAL_CHARS_MAX, ProviderAccount, default_account, is_account_id,
+    is_default_account,
 };
 pub use service::{AccountFilter, Accounts, COLLECTIONS, EnvironmentAccount, indexes};
 pub use sessions::{BeginLogIn, BegunLogIn, EndLogIn, SessionState, Sessions};
+pub use trial::{BeginTest, EndTest, NotTested, TEST_EVERY};
 
 use crate::platform::rewrap::Rotation;
 

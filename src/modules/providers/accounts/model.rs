@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    modules::providers::{AccountLimits, AccountSecrets, registry},
+    modules::{
+        audit::Call,
+        providers::{AccountLimits, AccountSecrets, registry},
+    },
     platform::{
         batch::Entity,
         ids::is_id,
@@ -77,9 +80,22 @@ pub struct ProviderAccount {
     pub owner_user_id: Option<String>,
     /// Operators' words.
     pub comment: Option<String>,
+    /// The latest test call.
+    #[serde(default)]
+    pub test: Option<AccountTest>,
     pub created_at: DateTime,
     /// Last change.
     pub updated_at: DateTime,
+}
+
+/// A test call as stored with its account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountTest {
+    /// When it began.
+    pub at: DateTime,
+    /// The call, as long as it has no answer on record.
+    pub open_call: Option<Call>,
 }
 
 impl Entity for ProviderAccount {

@@ -173,6 +173,7 @@ impl Accounts {
             limits: AccountLimits::default(),
             owner_user_id: None,
             comment: None,
+            test: None,
             created_at: now,
             updated_at: now,
         };

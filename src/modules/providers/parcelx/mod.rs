@@ -19,7 +19,7 @@ use reqwest::{
 use crate::{
     modules::providers::{
         AccountLimits, AccountSecrets, Cancelling, CredentialField, Declaration, Kind, Operation, OrderProvider,
-        OrderToPlace, Outcome, Placed, PlacedOrder, PricedBy, Provider, QueuePolicy,
+        OrderToPlace, Outcome, Placed, PlacedOrder, PricedBy, Provider, QueuePolicy, Testing,
         reading::{flag, part, sentences},
         transport::{json, unexpected},
     },
@@ -128,7 +128,13 @@ impl OrderProvider for ParcelX {
             Err(message) => Outcome::unknown("provider.look_up_refused", message.text),
         })
     }
+
+    fn testing(&self) -> Option<&dyn Testing> {
+        Some(self)
+    }
 }
+
+impl Testing for ParcelX {}
 
 impl Cancelling for ParcelX {
     fn cancel_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound> {

@@ -17,7 +17,7 @@ use crate::{
     modules::{
         providers::{
             AccountLimits, AccountSecrets, CredentialField, Declaration, Following, Kind, Operation, OrderProvider,
-            OrderToPlace, Outcome, Pace, Placed, PricedBy, Progress, Provider, QueuePolicy, Setting,
+            OrderToPlace, Outcome, Pace, Placed, PricedBy, Progress, Provider, QueuePolicy, Setting, Testing,
             reading::{part, sentences},
             transport::{json, segment, unexpected},
         },
@@ -138,7 +138,13 @@ impl OrderProvider for Rosreestr {
     fn following(&self) -> Option<&dyn Following> {
         Some(self)
     }
+
+    fn testing(&self) -> Option<&dyn Testing> {
+        Some(self)
+    }
 }
+
+impl Testing for Rosreestr {}
 
 impl Following for Rosreestr {
     fn pace(&self) -> Pace {

@@ -18,7 +18,7 @@ use crate::{
     modules::{
         providers::{
             AccountLimits, AccountSecrets, CredentialField, Declaration, Failure, Kind, Operation, OrderProvider,
-            OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy,
+            OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy, Testing,
             objection::{self, Objection},
             reading::field,
             transport::unexpected,
@@ -128,7 +128,13 @@ impl OrderProvider for XApi {
             },
         })
     }
+
+    fn testing(&self) -> Option<&dyn Testing> {
+        Some(self)
+    }
 }
+
+impl Testing for XApi {}
 
 /// What they say: a 2xx, or why not. Their code says more than a 401 or a 403 does.
 fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), Objection>> {
