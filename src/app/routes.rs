@@ -37,8 +37,9 @@ use crate::{
             AccessLog, AccountBoard, AccountTester, AuditTrail, LegalHolds, OrderStories, Overviews, ProviderCalls,
             QueueBoard, Reconciler, SealReader, Searching, Verifications, audit_event_router, audit_export_router,
             dead_jobs_router, legal_hold_router, order_list_router, order_story_router, overview_router,
-            provider_account_router, provider_call_router, queue_router, reconciliation_router, record_access,
-            redaction_policy_router, seal_router, search_router, verification_router,
+            provider_account_router, provider_account_test_router, provider_call_router, queue_pace_router,
+            queue_router, reconciliation_router, record_access, redaction_policy_router, seal_router, search_router,
+            verification_router,
         },
         kyc,
         orders::{self, OrderStore},
@@ -153,7 +154,6 @@ impl App {
                 lane: self.api_lane.clone(),
                 clock: self.clock.clone(),
             }))
-            .merge(provider_call_router(ProviderCalls {
             .merge(provider_account_test_router(AccountTester {
                 accounts: self.accounts.clone(),
                 dispatch: self.dispatch.clone(),
@@ -161,6 +161,7 @@ impl App {
                 lane: self.api_lane.clone(),
                 exchange: self.test_exchange.clone(),
             }))
+            .merge(provider_call_router(ProviderCalls {
                 search: CallSearch::new(self.db.clone()),
                 clock: self.clock.clone(),
             }))
@@ -201,6 +202,7 @@ impl App {
                 latest: Default::default(),
             }))
             .merge(dead_jobs_router(board.clone()))
+            .merge(queue_pace_router(board.clone()))
             .merge(order_list_router(board.clone()))
             .merge(queue_router(board))
             .merge(tenants::router(TenantService {

@@ -148,6 +148,7 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("get", "/queues/{queue}/dead-count", true),
     ("get", "/queues/{queue}/pace", true),
     ("get", "/queues/{queue}", true),
+    ("get", "/queues/pace", true),
     ("get", "/queues/pulse", true),
     ("post", "/tenants", true),
     ("get", "/tenants", true),

@@ -15,13 +15,14 @@ const SPARK_HEIGHT: f64 = 24.0;
 /// Longer series are cut.
 const POINTS_MAX: usize = 2_000;
 
-/// A list of numbers as a small line.
-pub(super) fn spark(values: Value) -> Value {
+/// A list of numbers as a small line; `unit` is read out with them.
+pub(super) fn spark(values: Value, unit: Option<String>) -> Value {
+    let unit = unit.map_or_else(String::new, |unit| format!(" {}", escaped(&unit)));
     let values = numbers(&values);
     let most = values.iter().copied().fold(0.0, f64::max);
     let points = points(&values, most, SPARK_WIDTH, SPARK_HEIGHT);
     Value::from_safe_string(format!(
-        "<svg class=\"spark\" viewBox=\"0 0 {SPARK_WIDTH} {SPARK_HEIGHT}\" role=\"img\" aria-label=\"at most {}, now {}\">\
+        "<svg class=\"spark\" viewBox=\"0 0 {SPARK_WIDTH} {SPARK_HEIGHT}\" role=\"img\" aria-label=\"at most {}{unit}, now {}\">\
          <polyline points=\"{points}\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.5\"/></svg>",
         plain(most),
         plain(values.last().copied().unwrap_or_default()),
@@ -120,7 +121,7 @@ mod tests {
         let svg = chart("Calls & errors".into(), labels, rest).to_string();
         assert!(svg.contains("Calls &amp; errors, at most 4") && svg.contains("&lt;a&gt;"), "{svg}");
         assert!(svg.contains("0.0,119.0 320.0,2.0 640.0,80.0") && !svg.contains("x<y"), "{svg}");
-        assert!(spark(values).to_string().contains("at most 4, now 2"));
-        assert!(spark(Value::from(())).to_string().contains("points=\"\""), "nothing at all");
+        assert!(spark(values, Some("a <minute>".into())).to_string().contains("at most 4 a &lt;minute&gt;, now 2"));
+        assert!(spark(Value::from(()), None).to_string().contains("points=\"\""), "nothing at all");
     }
 }

@@ -63,7 +63,6 @@ pub fn queue_router(board: QueueBoard) -> OpenApiRouter {
         .routes(routes!(list_queues))
         .routes(routes!(get_pulse))
         .routes(routes!(get_queue))
-        .routes(routes!(get_pace))
         .routes(routes!(list_jobs))
         .routes(routes!(get_job, delete_job))
         .routes(routes!(retry_job))
@@ -134,24 +133,6 @@ struct QueueCounts {
     dead: u64,
     /// Ended well; trimmed after a day or ten thousand.
     done: u64,
-}
-
-/// How a queue has got on.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct PaceResponse {
-    /// Jobs that ended well in each of the last sixty minutes, the present one last.
-    per_minute: Vec<u64>,
-    /// How many of them the rest is about, latest first.
-    sample: usize,
-    /// From creation to the end, for half of them; null where there are none.
-    p50_ms: Option<i64>,
-    /// The same, for 95 percent.
-    p95_ms: Option<i64>,
-    /// The same, for 99 percent.
-    p99_ms: Option<i64>,
-    /// Attempts that one took, on average.
-    attempts: Option<f64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -425,24 +406,6 @@ async fn get_queue(
 ) -> Result<Json<QueueResponse>, AppError> {
     let queue = board.queue(&queue)?;
     Ok(Json(board.describe(queue).await?))
-}
-
-/// How a queue has got on in the last hour, by its jobs that ended well and are still there.
-#[utoipa::path(get, path = "/queues/{queue}/pace", tag = "queues", security(("bearer" = [])),
-    params(("queue" = String, Path)),
-    responses((status = 200, body = PaceResponse),
-        (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn get_pace(
-    State(board): State<QueueBoard>,
-    _: Admin,
-    _: NoQuery,
-    ApiPath(queue): ApiPath<String>,
-) -> Result<Json<PaceResponse>, AppError> {
-    let pace = board.store.pace(board.queue(&queue)?, board.clock.now()).await?;
-    let [p50_ms, p95_ms, p99_ms] = [50, 95, 99].map(|percent| pace.percentile_ms(percent));
-    let sample = pace.latencies_ms.len();
-    let attempts = (sample > 0).then(|| pace.attempts as f64 / sample as f64);
-    Ok(Json(PaceResponse { per_minute: pace.per_minute, sample, p50_ms, p95_ms, p99_ms, attempts }))
 }
 
 /// Jobs of a queue, oldest first.

@@ -1,5 +1,7 @@
 //! How a queue has got on, by its jobs that ended well, and what operators do to many dead jobs.
 
+use std::collections::HashMap;
+
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Result;
@@ -7,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     JOBS,
-    model::{Job, JobState},
+    model::{Job, JobState, QueueConfig},
     store::{COUNT_MAX, JobPage, QueueStore},
 };
 use crate::platform::{
@@ -20,6 +22,8 @@ pub const PACE_MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
 /// Jobs whose times are looked at, latest first.
 const SAMPLE: i64 = 1_000;
+/// Jobs of each queue that are counted where all queues are looked at, latest first.
+const SPARK_JOBS_MAX: i64 = 20_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadJobs {
@@ -54,9 +58,43 @@ pub struct Pace {
 
 #[derive(Deserialize)]
 struct Minute {
-    #[serde(rename = "_id")]
+    queue: String,
     at: DateTime,
     count: i64,
+}
+
+/// When the first of the minutes began: the last one is the present one.
+fn first_minute(now: DateTime) -> i64 {
+    (now.timestamp_millis() / MINUTE_MS - PACE_MINUTES + 1) * MINUTE_MS
+}
+
+/// Jobs of a queue that ended well since then.
+fn ended_since(queue: &str, first_ms: i64) -> Document {
+    doc! { "queue": queue, "state": "done", "route": "", "runAt": { "$gte": DateTime::from_millis(first_ms) } }
+}
+
+/// How many of the latest so many ended in each minute.
+fn by_minute(queue: &str, first_ms: i64, limit: i64) -> Vec<Document> {
+    let minute = doc! { "$dateTrunc": { "date": "$runAt", "unit": "minute" } };
+    vec![
+        doc! { "$match": ended_since(queue, first_ms) },
+        doc! { "$sort": { "runAt": -1 } },
+        doc! { "$limit": limit },
+        doc! { "$group": { "_id": minute, "count": { "$sum": Bson::Int64(1) } } },
+        doc! { "$project": { "_id": 0, "queue": { "$literal": queue }, "at": "$_id", "count": 1 } },
+    ]
+}
+
+/// By minute, oldest first.
+fn in_order(minutes: impl Iterator<Item = (DateTime, i64)>, first_ms: i64) -> Vec<u64> {
+    let mut per_minute = vec![0; PACE_MINUTES as usize];
+    for (at, count) in minutes {
+        let index = usize::try_from((at.timestamp_millis() - first_ms) / MINUTE_MS).ok();
+        if let Some(minute) = index.and_then(|index| per_minute.get_mut(index)) {
+            *minute = count.unsigned_abs();
+        }
+    }
+    per_minute
 }
 
 #[derive(Deserialize)]
@@ -104,33 +142,39 @@ impl QueueStore {
         Ok(JobPage { items: page.shown, next: page.next })
     }
 
+    /// Jobs that ended well in each minute of the last hour, by queue: of the latest [`SPARK_JOBS_MAX`] of each, in one question.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn paces(&self, queues: &[QueueConfig], now: DateTime) -> Result<HashMap<&'static str, Vec<u64>>> {
+        let first = first_minute(now);
+        let mut parts = queues.iter().map(|queue| by_minute(queue.name, first, SPARK_JOBS_MAX));
+        let mut stages = parts.next().unwrap_or_default();
+        stages.extend(parts.map(|part| doc! { "$unionWith": { "coll": JOBS, "pipeline": part } }));
+        let jobs = self.db.collection::<Document>(JOBS);
+        let minutes = jobs.aggregate(stages).with_type::<Minute>().max_time(READ_TIME_MAX).await?;
+        let minutes: Vec<Minute> = minutes.try_collect().await?;
+        let of = |name: &str| {
+            let own = minutes.iter().filter(|minute| minute.queue == name);
+            in_order(own.map(|minute| (minute.at, minute.count)), first)
+        };
+        Ok(queues.iter().map(|queue| (queue.name, of(queue.name))).collect())
+    }
+
     /// How a queue has got on in the last hour.
     ///
     /// # Errors
     /// What the driver says.
     pub async fn pace(&self, queue: &str, now: DateTime) -> Result<Pace> {
-        let first = (now.timestamp_millis() / MINUTE_MS - PACE_MINUTES + 1) * MINUTE_MS;
-        let lately = doc! { "queue": queue, "state": "done", "route": "",
-        "runAt": { "$gte": DateTime::from_millis(first) } };
-        let minute = doc! { "$dateTrunc": { "date": "$runAt", "unit": "minute" } };
-        let stages = [
-            doc! { "$match": &lately },
-            doc! { "$limit": COUNT_MAX as i64 },
-            doc! { "$group": { "_id": minute, "count": { "$sum": Bson::Int64(1) } } },
-        ];
+        let first = first_minute(now);
         let jobs = self.db.collection::<Document>(JOBS);
-        let minutes = jobs.aggregate(stages).with_type::<Minute>().max_time(READ_TIME_MAX).await?;
-        let minutes: Vec<Minute> = minutes.try_collect().await?;
-        let mut pace = Pace { per_minute: vec![0; PACE_MINUTES as usize], ..Pace::default() };
-        for Minute { at, count } in minutes {
-            let index = usize::try_from((at.timestamp_millis() - first) / MINUTE_MS).ok();
-            if let Some(minute) = index.and_then(|index| pace.per_minute.get_mut(index)) {
-                *minute = count.unsigned_abs();
-            }
-        }
+        let minutes = jobs.aggregate(by_minute(queue, first, COUNT_MAX as i64)).with_type::<Minute>();
+        let minutes: Vec<Minute> = minutes.max_time(READ_TIME_MAX).await?.try_collect().await?;
+        let per_minute = in_order(minutes.into_iter().map(|minute| (minute.at, minute.count)), first);
+        let mut pace = Pace { per_minute, ..Pace::default() };
         let ended = self.db.collection::<Ended>(JOBS);
         let ended = ended
-            .find(lately)
+            .find(ended_since(queue, first))
             .sort(doc! { "runAt": -1 })
             .limit(SAMPLE)
             .projection(doc! { "_id": 0, "createdAt": 1, "runAt": 1, "attempts": 1 });

@@ -15,7 +15,10 @@ const ADMIN: &[Role] = &[Role::Admin];
 
 pub(super) fn area() -> Area {
     let pages = vec![
-        Page::new("/queues", "Queues", "queues.html", ADMIN).nav("Work", "Queues").get(Get::new("queues", "/queues")),
+        Page::new("/queues", "Queues", "queues.html", ADMIN)
+            .nav("Work", "Queues")
+            .get(Get::new("queues", "/queues"))
+            .get(Get::new("paces", "/queues/pace").optional()),
         Page::new("/queues/{queue}", "{queue}", "queue.html", ADMIN)
             .get(Get::new("queue", "/queues/{queue}"))
             .get(Get::new("jobs", "/queues/{queue}/jobs?state&kind&errorCode&cursor&limit=50"))

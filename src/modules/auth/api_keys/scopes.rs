@@ -191,6 +191,7 @@ impl Scope {
                 "/alerts"
                 | "/overview"
                 | "/queues"
+                | "/queues/pace"
                 | "/queues/pulse"
                 | "/queues/{queue}"
                 | "/queues/{queue}/dead-count"
