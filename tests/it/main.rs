@@ -35,6 +35,7 @@ mod checkout;
 mod checkout_payments;
 mod clients;
 mod console;
+mod console_links;
 mod console_orders;
 mod console_queues;
 mod console_walk;

@@ -50,21 +50,56 @@ pub(super) fn environment(areas: &[Area]) -> Environment<'static> {
     environment
 }
 
-/// A page of this template.
+/// A page of this template. A link to what does not open becomes its words.
 pub(super) fn page(
     environment: &Environment<'_>,
     template: &str,
     status: StatusCode,
     values: &serde_json::Value,
+    opens: impl Fn(&str) -> bool,
 ) -> Response {
     let rendered = environment.get_template(template).and_then(|template| template.render(Serde(values)));
     match rendered {
-        Ok(page) => hardened((status, Html(page)).into_response()),
+        Ok(page) => hardened((status, Html(open_links(&page, opens))).into_response()),
         Err(error) => {
             tracing::error!(template, error = format!("{error:#}"), "a page of the console can't be rendered");
             hardened((StatusCode::INTERNAL_SERVER_ERROR, "This page can't be shown.").into_response())
         }
     }
+}
+
+/// The page with those of its links whose path opens; the others are their words. Links are the templates' own: whatever else is
+/// shown is escaped.
+fn open_links(page: &str, opens: impl Fn(&str) -> bool) -> String {
+    let mut kept = String::with_capacity(page.len());
+    let mut rest = page;
+    while let Some((before, link)) = rest.split_once("<a ") {
+        kept.push_str(before);
+        let parts = link.split_once('>').and_then(|(attributes, rest)| Some((attributes, rest.split_once("</a>")?)));
+        let Some((attributes, (inner, after))) = parts else {
+            kept.push_str("<a ");
+            rest = link;
+            continue;
+        };
+        if attribute(attributes, "href").is_none_or(|href| opens(path_of(href).as_str())) {
+            kept.push_str(&format!("<a {attributes}>{inner}</a>"));
+        } else {
+            let class = attribute(attributes, "class").map_or_else(String::new, |class| format!(" class=\"{class}\""));
+            kept.push_str(&format!("<span{class}>{inner}</span>"));
+        }
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
+}
+
+fn attribute<'a>(attributes: &'a str, name: &str) -> Option<&'a str> {
+    attributes.split_once(&format!("{name}=\""))?.1.split('"').next()
+}
+
+fn path_of(href: &str) -> String {
+    let path = href.split(['?', '#']).next().unwrap_or_default();
+    path.replace("&#x2f;", "/").replace("&amp;", "&")
 }
 
 /// With what every answer to a browser says.
@@ -205,6 +240,26 @@ mod tests {
 
     fn render(source: &str, values: serde_json::Value) -> String {
         environment(&areas::all()).render_str(source, Serde(values)).expect("it renders")
+    }
+
+    #[test]
+    fn a_link_that_does_not_open_becomes_its_words() {
+        let page = "<a class=\"id\" href=\"/admin/users/usr_1?x=#y\">usr_1</a> <a href=\"&#x2f;admin/logs\"><b>All</b></a> \
+                    <article>a</article> <a name=\"x\">here</a> <a ";
+        let kept = open_links(page, |path| path != "/admin/users/usr_1");
+        assert_eq!(
+            kept,
+            page.replacen(
+                "<a class=\"id\" href=\"/admin/users/usr_1?x=#y\">usr_1</a>",
+                "<span class=\"id\">usr_1</span>",
+                1
+            )
+        );
+        let none = open_links(page, |_| false);
+        assert!(
+            none.contains("<span><b>All</b></span>") && !none.contains("href") && none.contains("<article>"),
+            "{none}"
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::platform::{identity::Caller, sealing::Sealed, secret::sha256_hex};
 const LOGIN: &str = "/auth/login";
 const CODE_NEEDED: &str = "auth.otp_required";
 /// Where a second factor is set up.
-const SECOND_FACTOR: &str = "/admin/my/second-factor";
+pub(super) const SECOND_FACTOR: &str = "/admin/my/second-factor";
 /// The password was right, and the code was not.
 const CODE_WRONG: &str = "auth.wrong_otp";
 /// The password is not, or not any more.
@@ -56,7 +56,7 @@ impl Console {
         if let (Value::Object(page), Value::Object(values)) = (&mut page, values) {
             page.extend(values);
         }
-        let mut response = render::page(&self.templates, "sign-in.html", status, &page);
+        let mut response = self.page("sign-in.html", status, &page);
         if is_new {
             append_cookie(&mut response, &self.cookies.set_before(&value));
         }

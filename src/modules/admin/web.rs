@@ -25,7 +25,7 @@ use super::{
     live,
     page::{Get, Known, Page},
     render,
-    sign_in::{append_cookie, next_page},
+    sign_in::{SECOND_FACTOR, append_cookie, next_page},
 };
 use crate::{
     modules::{
@@ -250,6 +250,24 @@ impl Console {
     pub(super) fn has_pages(&self, role: Role) -> bool {
         self.pages().any(|page| page.roles.contains(&role))
     }
+    /// Whether something under this path is there for the role, by the roles of pages and files. What is nowhere is for nobody to hide.
+    fn opens(&self, role: Option<&str>, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix(ROOT).map(|rest| rest.trim_end_matches('/')) else { return true };
+        let roles = match rest.strip_prefix("/file/") {
+            Some(name) => self.download(name).map(|download| download.roles),
+            // Everybody has a first page.
+            None if rest.is_empty() => None,
+            None => self.pages().find(|page| page.matches(rest).is_some()).map(|page| page.roles),
+        };
+        roles.is_none_or(|roles| roles.iter().any(|own| Some(own.as_str()) == role))
+    }
+
+    /// A page of this template, without links that its reader can't open.
+    pub(super) fn page(&self, template: &str, status: StatusCode, values: &Value) -> Response {
+        let role = values["c"]["user"]["role"].as_str();
+        render::page(&self.templates, template, status, values, |path| self.opens(role, path))
+    }
+
 
     /// Whether a form comes from a page of ours, as far as the browser says.
     pub(super) fn is_from_here(&self, headers: &HeaderMap) -> bool {
@@ -276,7 +294,12 @@ impl Console {
         let session = visit.session;
         let mut common = self.common(title);
         let mut parts: Vec<(&str, Vec<Value>)> = Vec::new();
-        for page in self.pages().filter(|page| page.roles.contains(&session.user.role)) {
+        // A sign-in that lacks its second factor opens nothing of the API but that.
+        let is_open = |page: &&Page| {
+            page.roles.contains(&session.user.role)
+                && (!session.is_limited || format!("{ROOT}{}", page.path) == SECOND_FACTOR)
+        };
+        for page in self.pages().filter(is_open) {
             let Some((part, name)) = page.nav else { continue };
             let is_here = path == page.path || (!page.path.is_empty() && path.starts_with(&format!("{}/", page.path)));
             let entry = json!({ "name": name, "href": format!("{ROOT}{}", page.path), "here": is_here });
@@ -315,6 +338,9 @@ impl Console {
         let Some((page, names)) = self.pages().find_map(|page| Some((page, page.matches(path)?))) else {
             return self.show_problem(Some(visit), &nothing_here());
         };
+        if path.is_empty() && visit.session.is_limited {
+            return render::hardened(Redirect::to(SECOND_FACTOR).into_response());
+        }
         if !page.roles.contains(&visit.session.user.role) {
             // The first page is not everybody's, but everybody has one.
             let first = self.pages().find(|page| page.nav.is_some() && page.roles.contains(&visit.session.user.role));
@@ -341,7 +367,7 @@ impl Console {
         common["names"] = json!(names);
         let mut values = answers;
         values["c"] = common;
-        render::page(&self.templates, page.template, status, &values)
+        self.page(page.template, status, &values)
     }
 
     /// What the page's questions are answered. Those that need no other's answer are asked together.
@@ -403,7 +429,7 @@ impl Console {
             Ok(answer) if let Some(template) = action.shows => {
                 let common = self.common_for(visit, action.done, "/do", &Form::default());
                 let values = json!({ "c": common, "answer": answer, "back": next_page(form.text("back")) });
-                render::page(&self.templates, template, StatusCode::OK, &values)
+                self.page(template, StatusCode::OK, &values)
             }
             Ok(answer) => {
                 let answers = json!({ "answer": answer });
@@ -466,7 +492,7 @@ impl Console {
             "back": next_page(form.text("back")),
             "preview": answers["preview"],
         });
-        render::page(&self.templates, "confirm.html", status, &values)
+        self.page("confirm.html", status, &values)
     }
 
     /// A file, or news as they happen, from the API to the browser.
@@ -506,7 +532,7 @@ impl Console {
         let back =
             back.and_then(|back| back.parse::<Uri>().ok()).and_then(|uri| Some(uri.path_and_query()?.to_string()));
         let values = json!({ "c": common, "problem": refused.problem, "back": back.map(|back| next_page(&back)) });
-        render::page(&self.templates, "problem.html", refused.status, &values)
+        self.page("problem.html", refused.status, &values)
     }
 
     /// What the last click did.
