@@ -7,6 +7,7 @@
 mod access;
 mod audit_events;
 mod audit_export;
+mod call_sample;
 mod checkouts;
 mod dead_jobs;
 mod legal_holds;

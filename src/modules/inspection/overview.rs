@@ -1,10 +1,10 @@
-//! `/overview`: how everything is, at a glance. What it costs is bounded: of calls a sample of each part of the time is looked at, and
-//! an answer serves everybody for some seconds.
+//! `/overview`: how everything is, at a glance. What it costs is bounded: where there are many calls a sample of them is looked at
+//! (`call_sample.rs`), and an answer, or that there is none, serves everybody for some seconds.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
-use bson::{DateTime, Document, doc};
+use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::Validate;
 
+use super::call_sample::{CallFigures, CallPart, CallSample, ProviderPace, Window, read_calls};
 use crate::{
     modules::{
-        audit::{RESPONSE_LOGS, seals::SealStore},
+        audit::seals::SealStore,
         events::EventStatsReader,
         orders::OrderStore,
         providers::{
@@ -30,13 +31,10 @@ use crate::{
         error::{AppError, Problem},
         http::ApiQuery,
         identity::AdminReader,
-        ids::first_id_at,
         mongo::READ_TIME_MAX,
     },
 };
 
-/// Calls that are looked at in each part of the time.
-const SAMPLE: i64 = 300;
 /// Wallets that are added up.
 const WALLETS_MAX: i64 = 100_000;
 /// So long an answer serves.
@@ -63,37 +61,16 @@ pub struct Overviews {
     pub latest: LatestOverviews,
 }
 
-/// The latest answer for each window. Who asks for one that is old makes the next, and the others wait for it.
+/// The latest answer for each window, or why there is none: a database that is slow is not asked again by each. Who asks for one
+/// that is old makes the next, and the others wait for it.
 #[derive(Clone, Debug, Default)]
-pub struct LatestOverviews(Arc<Mutex<BTreeMap<Window, (Instant, OverviewResponse)>>>);
+pub struct LatestOverviews(Arc<Mutex<BTreeMap<Window, Latest>>>);
+
+type Latest = (Instant, std::result::Result<OverviewResponse, AppError>);
 
 /// The route.
 pub fn overview_router(overviews: Overviews) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(get_overview)).with_state(overviews)
-}
-
-/// The time that is looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Window {
-    /// In parts of two minutes.
-    #[default]
-    Hour,
-    /// In parts of half an hour.
-    Day,
-    /// In parts of a day.
-    Month,
-}
-
-impl Window {
-    /// How many parts, and how long each, in milliseconds.
-    const fn parts(self) -> (i64, i64) {
-        match self {
-            Self::Hour => (30, 2 * 60_000),
-            Self::Day => (48, 30 * 60_000),
-            Self::Month => (30, 24 * 3_600_000),
-        }
-    }
 }
 
 #[derive(Debug, Deserialize, Validate, IntoParams)]
@@ -125,7 +102,9 @@ pub struct OverviewResponse {
     breakers: Vec<OpenBreaker>,
     /// What is free in wallets, by currency; of 100,000 wallets at most.
     wallets: Vec<WalletSum>,
-    /// Calls, by provider, of the sample.
+    /// What `providers` and `series` follow from.
+    sample: CallSample,
+    /// Calls, by provider.
     providers: Vec<ProviderPace>,
     /// The same by parts of the time, oldest first.
     series: Vec<CallPart>,
@@ -158,51 +137,11 @@ struct WalletSum {
     count: i64,
 }
 
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ProviderPace {
-    provider: String,
-    /// Calls that were looked at.
-    calls: usize,
-    /// Of these, those that went well.
-    well: usize,
-    /// Half of them were answered within.
-    p50_ms: i64,
-    /// 95 percent were.
-    p95_ms: i64,
-}
-
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct CallPart {
-    /// When it began.
-    at: Rfc3339Time,
-    /// Calls that were looked at.
-    calls: usize,
-    /// Of these, those that went well, in percent; 100 where there were none.
-    well_percent: f64,
-    retryable: usize,
-    fatal: usize,
-    unknown: usize,
-    /// 95 percent were answered within; 0 where there were none.
-    p95_ms: i64,
-}
-
-/// Calls of one provider with one class of error, in one part of the time.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Sampled {
-    part: i64,
-    provider: String,
-    error_class: Option<String>,
-    latencies: Vec<i64>,
-}
-
 impl Overviews {
     async fn look(&self, window: Window) -> Result<OverviewResponse> {
         let now = self.clock.now();
         let seals = SealStore::new(self.db.clone());
-        let (needing_attention, alive, depth, lag, sealing, oldest_ms, wallets, sampled) = tokio::try_join!(
+        let (needing_attention, alive, depth, lag, sealing, oldest_ms, wallets, calls, last_used) = tokio::try_join!(
             self.orders.count_needing_attention(),
             self.queue_store.list_alive(),
             self.events.depth(),
@@ -210,9 +149,10 @@ impl Overviews {
             seals.queue_depth(),
             seals.queue_age_ms(now.timestamp_millis()),
             self.wallets(),
-            self.sample(window, now),
+            read_calls(&self.db, window, now),
+            self.dispatch.last_used(),
         )?;
-        let (providers, series) = add_up(window, now, &sampled);
+        let CallFigures { sample, providers, series } = calls.add_up(&last_used);
         Ok(OverviewResponse {
             window,
             at: Rfc3339Time(now),
@@ -222,6 +162,7 @@ impl Overviews {
             sealer: Waiting { waiting: sealing, oldest_seconds: oldest_ms as f64 / 1_000.0 },
             breakers: self.breakers().await?,
             wallets,
+            sample,
             providers,
             series,
         })
@@ -258,81 +199,21 @@ impl Overviews {
         Ok(found.iter().map(sum).collect())
     }
 
-    async fn sample(&self, window: Window, now: DateTime) -> Result<Vec<Sampled>> {
-        let (parts, length_ms) = window.parts();
-        let first = first_part(window, now);
-        let pipeline = |part: i64| {
-            let begin = first + part * length_ms;
-            let ids = doc! { "$gte": first_id_at("res", begin), "$lt": first_id_at("res", begin + length_ms) };
-            let group = doc! { "provider": "$provider", "errorClass": "$errorClass" };
-            vec![
-                doc! { "$match": { "_id": ids } },
-                doc! { "$limit": SAMPLE },
-                doc! { "$group": { "_id": group, "latencies": { "$push": "$latencyMs" } } },
-                doc! { "$project": { "_id": 0, "part": { "$literal": part }, "provider": "$_id.provider",
-                "errorClass": { "$ifNull": ["$_id.errorClass", null] }, "latencies": 1 } },
-            ]
-        };
-        let mut stages = pipeline(0);
-        stages.extend(
-            (1..parts).map(|part| doc! { "$unionWith": { "coll": RESPONSE_LOGS, "pipeline": pipeline(part) } }),
-        );
-        let calls = self.db.collection::<Document>(RESPONSE_LOGS);
-        calls.aggregate(stages).with_type::<Sampled>().max_time(READ_TIME_MAX).await?.try_collect().await
-    }
-}
-
-/// When the first part began: the last one is the present one.
-fn first_part(window: Window, now: DateTime) -> i64 {
-    let (parts, length_ms) = window.parts();
-    (now.timestamp_millis() / length_ms - parts + 1) * length_ms
-}
-
-fn percentile(latencies: &mut [i64], percent: usize) -> i64 {
-    latencies.sort_unstable();
-    let rank = (latencies.len() * percent).div_ceil(100).max(1);
-    latencies.get(rank - 1).copied().unwrap_or_default()
-}
-
-fn add_up(window: Window, now: DateTime, sampled: &[Sampled]) -> (Vec<ProviderPace>, Vec<CallPart>) {
-    let (parts, length_ms) = window.parts();
-    let first = first_part(window, now);
-    let mut by_provider: BTreeMap<&str, (usize, Vec<i64>)> = BTreeMap::new();
-    for one in sampled {
-        let (well, latencies) = by_provider.entry(&one.provider).or_default();
-        *well += if one.error_class.is_none() { one.latencies.len() } else { 0 };
-        latencies.extend(&one.latencies);
-    }
-    let providers = by_provider.into_iter().map(|(provider, (well, mut latencies))| ProviderPace {
-        provider: provider.to_owned(),
-        calls: latencies.len(),
-        well,
-        p50_ms: percentile(&mut latencies, 50),
-        p95_ms: percentile(&mut latencies, 95),
-    });
-    let series = (0..parts).map(|part| {
-        let own: Vec<_> = sampled.iter().filter(|one| one.part == part).collect();
-        let of = |class: Option<&str>| {
-            own.iter().filter(|one| one.error_class.as_deref() == class).map(|one| one.latencies.len()).sum::<usize>()
-        };
-        let mut latencies: Vec<i64> = own.iter().flat_map(|one| one.latencies.iter().copied()).collect();
-        let calls = latencies.len();
-        let well_percent = (of(None) * 1000).checked_div(calls).map_or(100.0, |tenths| tenths as f64 / 10.0);
-        CallPart {
-            at: Rfc3339Time(DateTime::from_millis(first + part * length_ms)),
-            calls,
-            well_percent,
-            retryable: of(Some("retryable")),
-            fatal: of(Some("fatal")),
-            unknown: of(Some("unknown")),
-            p95_ms: percentile(&mut latencies, 95),
+    /// The latest answer for a window, or a new one.
+    async fn latest(&self, window: Window) -> std::result::Result<OverviewResponse, AppError> {
+        let mut latest = self.latest.0.lock().await;
+        if let Some((_, answer)) = latest.get(&window).filter(|(at, _)| at.elapsed() < FRESH_FOR) {
+            return answer.clone();
         }
-    });
-    (providers.collect(), series.collect())
+        let answer = self.look(window).await.map_err(AppError::from);
+        latest.insert(window, (Instant::now(), answer.clone()));
+        answer
+    }
 }
 
 /// How everything is: what waits, who works, which providers are not called, what is in wallets, and how calls to providers went in the
-/// last hour, day or month, by a sample of each part of it. An answer serves everybody for ten seconds.
+/// last hour, day or month. Of up to 10,000 calls the figures are exact; of more they are estimated from a sample in which every call is
+/// as likely as any other (`sample`). An answer serves everybody for ten seconds, and so does a failure.
 #[utoipa::path(get, path = "/overview", tag = "overview", security(("bearer" = [])), params(OverviewQuery),
     responses(
         (status = 200, body = OverviewResponse),
@@ -343,39 +224,7 @@ async fn get_overview(
     _: AdminReader,
     ApiQuery(query): ApiQuery<OverviewQuery>,
 ) -> std::result::Result<Json<OverviewResponse>, AppError> {
-    let mut latest = overviews.latest.0.lock().await;
-    if let Some((_, overview)) = latest.get(&query.window).filter(|(at, _)| at.elapsed() < FRESH_FOR) {
-        return Ok(Json(overview.clone()));
-    }
-    let overview = overviews.look(query.window).await?;
-    latest.insert(query.window, (Instant::now(), overview.clone()));
-    Ok(Json(overview))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_are_added_up_by_provider_and_by_part() {
-        let sampled = |part, provider: &str, class: Option<&str>, latencies: &[i64]| Sampled {
-            part,
-            provider: provider.into(),
-            error_class: class.map(str::to_owned),
-            latencies: latencies.to_vec(),
-        };
-        let all = [
-            sampled(0, "a", None, &[10, 30, 20]),
-            sampled(0, "a", Some("fatal"), &[40]),
-            sampled(29, "b", Some("unknown"), &[5, 6]),
-        ];
-        let (providers, series) = add_up(Window::Hour, DateTime::from_millis(7_200_000), &all);
-        let told: Vec<_> = providers.iter().map(|p| (&*p.provider, p.calls, p.well, p.p50_ms, p.p95_ms)).collect();
-        assert_eq!(told, [("a", 4, 3, 20, 40), ("b", 2, 0, 5, 6)]);
-        assert_eq!(series.len(), 30);
-        assert_eq!((series[0].calls, series[0].well_percent, series[0].fatal, series[0].p95_ms), (4, 75.0, 1, 40));
-        assert_eq!((series[1].calls, series[1].well_percent, series[1].p95_ms), (0, 100.0, 0));
-        assert_eq!((series[29].unknown, series[29].well_percent), (2, 0.0));
-        assert_eq!(series[29].at.0.timestamp_millis(), 7_200_000, "the present part");
-    }
+    // Whoever waits no longer leaves the answer to the others.
+    let looking = tokio::spawn(async move { overviews.latest(query.window).await });
+    Ok(Json(looking.await.map_err(AppError::internal)??))
 }

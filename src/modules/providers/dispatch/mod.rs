@@ -13,7 +13,11 @@ mod sign;
 mod state;
 mod store;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bson::{DateTime, doc};
@@ -218,6 +222,23 @@ impl Dispatcher {
     /// What the driver says.
     pub async fn states(&self, account_ids: &[&str]) -> mongodb::error::Result<HashMap<String, AccountState>> {
         self.inner.known.states.find(account_ids).await
+    }
+
+    /// When each provider was last called by a job, with any account of it; none where nothing is known of that.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn last_used(&self) -> mongodb::error::Result<BTreeMap<String, Option<DateTime>>> {
+        let accounts = self.inner.accounts.lock().clone();
+        let ids: Vec<&str> = accounts.iter().map(|account| &*account.account_id).collect();
+        let states = self.inner.known.states.find(&ids).await?;
+        let mut last_used: BTreeMap<String, Option<DateTime>> = BTreeMap::new();
+        for account in accounts.iter() {
+            let used = states.get(&account.account_id).and_then(|state| state.last_used_at);
+            let latest = last_used.entry(account.provider.clone()).or_default();
+            *latest = (*latest).max(used);
+        }
+        Ok(last_used)
     }
 
     /// The accounts that jobs of a queue run with: those of the platform, and of merchants' own those that take none.
