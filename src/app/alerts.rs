@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use bson::DateTime;
 
-use super::{App, BuildError, gauges::Standing};
+use super::{
+    App, BuildError,
+    gauges::{QueueStanding, ScheduleStanding},
+};
 use crate::{
     config::Config,
     modules::{
-        alerts::{self, AlertStore, AlertWatch, Channel, Reading},
-        audit::AuditStore,
+        alerts::{self, AlertStore, AlertWatch, Channel, Reading, Readings},
+        audit::{AuditStore, seals::SealStore},
         notifications,
+        orders::OrderStore,
         providers::dispatch::BreakerState,
         webhooks,
     },
@@ -25,6 +29,8 @@ use crate::{
 
 /// A process that was silent for so long is not on duty any more: longer than from one look to the next.
 const DUTY: Duration = Duration::from_secs(100);
+/// Each part of what is looked at has so long; all are looked at at once.
+const READING_TIME_MAX: Duration = Duration::from_secs(15);
 /// Failures are counted over so long.
 const LATELY_MS: i64 = 15 * 60_000;
 /// Of the answers of that time so many are counted, the latest.
@@ -77,18 +83,62 @@ impl App {
     /// # Errors
     /// The database is away, or took too long.
     pub async fn check_alerts(&self) -> Result<usize, AppError> {
-        self.alerts.heed(self.readings().await?).await
+        self.alerts.heed(self.readings().await).await
     }
 
-    async fn readings(&self) -> mongodb::error::Result<Vec<Reading>> {
-        let standing = self.standing().await?;
-        let lately = DateTime::from_millis(self.clock.now_ms() - LATELY_MS);
-        let mut readings = of_standing(&standing);
-        for queue in &standing.queues {
-            if queue.summary.dead > 0 {
-                let died = self.queue_store.count_died(queue.name, lately).await?;
-                readings.push(reading("jobs-die", queue.name, died as f64));
+    /// Everything that rules are about. What can't be read, or not in time, silences its own rules and no others.
+    async fn readings(&self) -> Readings {
+        let (queues, dead, accounts, orders, seals, events, schedules, calls) = tokio::join!(
+            in_time(self.read_queues()),
+            in_time(self.read_dead_jobs()),
+            in_time(self.read_accounts()),
+            in_time(self.read_orders()),
+            in_time(self.read_seals()),
+            in_time(self.read_events()),
+            in_time(self.read_schedules()),
+            in_time(self.read_calls()),
+        );
+        let parts: [(&'static str, &'static [&'static str], _); 8] = [
+            ("queues", &["no-worker", "queue-unworked", "jobs-wait", "queue-paused"], queues),
+            ("dead-jobs", &["jobs-die"], dead),
+            ("accounts", &["breaker-open"], accounts),
+            ("orders", &["needs-attention"], orders),
+            ("seals", &["sealer-behind"], seals),
+            ("events", &["relay-behind"], events),
+            ("schedules", &["books-differ"], schedules),
+            ("calls", &["provider-fails", "unknown-outcomes"], calls),
+        ];
+        let mut readings = Readings::default();
+        for (about, rules, read) in parts {
+            match read {
+                Ok(taken) => readings.taken.extend(taken),
+                Err(error) => {
+                    tracing::error!(about, error, "what alerts are judged by can't be read");
+                    metrics::counter!("waybill_alert_readings_failed_total", "about" => about).increment(1);
+                    readings.missing.push((about, rules));
+                }
             }
+        }
+        readings
+    }
+
+    async fn read_queues(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let (queues, workers_alive) = self.queue_standings().await?;
+        Ok(of_queues(&queues, workers_alive))
+    }
+
+    async fn read_dead_jobs(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let mut readings = Vec::new();
+        for queue in self.all_queues() {
+            let died = self.queue_store.count_died(queue.name, self.lately()).await?;
+            readings.push(reading("jobs-die", queue.name, died as f64));
+        }
+        Ok(readings)
+    }
+
+    async fn read_accounts(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let mut readings: Vec<Reading> = Vec::new();
+        for queue in self.all_queues() {
             for account in self.dispatch.overview(queue.name).await? {
                 let is_known = readings.iter().any(|known| known.about == account.account_id);
                 if account.breaker != BreakerState::Closed && !account.is_own && !is_known {
@@ -96,7 +146,35 @@ impl App {
                 }
             }
         }
-        let outcomes = AuditStore::new(self.db.clone()).count_outcomes(lately, ANSWERS_MAX).await?;
+        Ok(readings)
+    }
+
+    async fn read_orders(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let count = OrderStore::new(self.db.clone()).count_needing_attention().await?;
+        Ok(vec![reading("needs-attention", "orders", count as f64)])
+    }
+
+    async fn read_seals(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let age_ms = SealStore::new(self.db.clone()).queue_age_ms(self.clock.now_ms()).await?;
+        Ok(vec![reading("sealer-behind", "audit", age_ms as f64 / 1_000.0)])
+    }
+
+    async fn read_events(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let lag = self.event_stats().lag().await?;
+        Ok(vec![reading("relay-behind", "events", lag.as_secs_f64())])
+    }
+
+    async fn read_schedules(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let of = |schedule: ScheduleStanding| Reading {
+            note: schedule.alert.as_ref().map(|alert| format!("{}: {alert}", schedule.name)),
+            ..reading("books-differ", schedule.name, f64::from(u8::from(schedule.alert.is_some())))
+        };
+        Ok(self.schedule_standings().await?.into_iter().map(of).collect())
+    }
+
+    async fn read_calls(&self) -> mongodb::error::Result<Vec<Reading>> {
+        let mut readings = Vec::new();
+        let outcomes = AuditStore::new(self.db.clone()).count_outcomes(self.lately(), ANSWERS_MAX).await?;
         let mut by_provider: BTreeMap<String, (i64, i64, i64)> = BTreeMap::new();
         // Others' servers are no providers of ours.
         let others = [webhooks::POLICY.provider, alerts::POLICY.provider];
@@ -117,22 +195,31 @@ impl App {
         }
         Ok(readings)
     }
+
+    fn lately(&self) -> DateTime {
+        DateTime::from_millis(self.clock.now_ms() - LATELY_MS)
+    }
+}
+
+/// What was read, or in words why not.
+async fn in_time(
+    reading: impl Future<Output = mongodb::error::Result<Vec<Reading>>>,
+) -> std::result::Result<Vec<Reading>, String> {
+    match tokio::time::timeout(READING_TIME_MAX, reading).await {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err("it took too long".to_owned()),
+    }
 }
 
 fn reading(rule: &'static str, about: &str, value: f64) -> Reading {
     Reading { rule, about: about.to_owned(), value, note: None }
 }
 
-/// What follows from how everything stands. Without any worker all queues wait, which is one alert and not one for each.
-fn of_standing(standing: &Standing) -> Vec<Reading> {
-    let is_nobody_there = standing.workers_alive == 0;
-    let mut readings = vec![
-        reading("no-worker", "workers", f64::from(u8::from(is_nobody_there))),
-        reading("needs-attention", "orders", standing.needing_attention as f64),
-        reading("sealer-behind", "audit", standing.seal_queue_age_ms as f64 / 1_000.0),
-        reading("relay-behind", "events", standing.relay_lag.as_secs_f64()),
-    ];
-    for queue in &standing.queues {
+/// What follows from how queues stand. Without any worker all of them wait, which is one alert and not one for each.
+fn of_queues(queues: &[QueueStanding], workers_alive: usize) -> Vec<Reading> {
+    let is_nobody_there = workers_alive == 0;
+    let mut readings = vec![reading("no-worker", "workers", f64::from(u8::from(is_nobody_there)))];
+    for queue in queues {
         let is_worked = queue.workers > 0;
         readings.push(reading("queue-paused", queue.name, f64::from(u8::from(queue.is_paused))));
         if !is_worked && !is_nobody_there {
@@ -142,9 +229,5 @@ fn of_standing(standing: &Standing) -> Vec<Reading> {
             readings.push(reading("jobs-wait", queue.name, queue.oldest_due_ms as f64 / 1_000.0));
         }
     }
-    readings.extend(standing.schedules.iter().map(|schedule| Reading {
-        note: schedule.alert.as_ref().map(|alert| format!("{}: {alert}", schedule.name)),
-        ..reading("books-differ", schedule.name, f64::from(u8::from(schedule.alert.is_some())))
-    }));
     readings
 }

@@ -87,15 +87,11 @@ impl App {
 
     /// Looks up how everything that all processes share stands.
     pub(super) async fn standing(&self) -> mongodb::error::Result<Standing> {
-        let alive = self.queue_store.list_alive().await?;
-        let (mut queues, all_queues) = (Vec::new(), self.all_queues());
-        for some in all_queues.chunks(AT_ONCE) {
-            queues.extend(try_join_all(some.iter().map(|queue| self.queue_standing(queue, &alive))).await?);
-        }
+        let (queues, workers_alive) = self.queue_standings().await?;
         let (outbox, seals) = (self.event_stats(), SealStore::new(self.db.clone()));
         let standing = Standing {
             queues,
-            workers_alive: alive.len(),
+            workers_alive,
             outbox_entries: outbox.depth().await?,
             relay_lag: outbox.lag().await?,
             seal_queue_entries: seals.queue_depth().await?,
@@ -107,7 +103,17 @@ impl App {
         Ok(standing)
     }
 
-    async fn schedule_standings(&self) -> mongodb::error::Result<Vec<ScheduleStanding>> {
+    /// How all queues stand, and how many workers are alive.
+    pub(super) async fn queue_standings(&self) -> mongodb::error::Result<(Vec<QueueStanding>, usize)> {
+        let alive = self.queue_store.list_alive().await?;
+        let (mut queues, all_queues) = (Vec::new(), self.all_queues());
+        for some in all_queues.chunks(AT_ONCE) {
+            queues.extend(try_join_all(some.iter().map(|queue| self.queue_standing(queue, &alive))).await?);
+        }
+        Ok((queues, alive.len()))
+    }
+
+    pub(super) async fn schedule_standings(&self) -> mongodb::error::Result<Vec<ScheduleStanding>> {
         let store = ScheduleStore::new(self.db.clone());
         let mut standings = Vec::new();
         for plan in self.plans.iter() {

@@ -68,6 +68,11 @@ const ALL: &[(Kind, &str, &str)] = &[
     (Kind::Gauge, "waybill_queue_oldest_due_seconds", "How long the job that has waited longest is due, by queue."),
     (Kind::Gauge, "waybill_queue_boards", "Boards that follow the queues in this process."),
     (Kind::Counter, "waybill_queue_board_looks_total", "Questions to the database for boards that follow the queues."),
+    (
+        Kind::Counter,
+        "waybill_alert_readings_failed_total",
+        "Looks at what alerts are judged by that failed, by what it was.",
+    ),
     (Kind::Gauge, "waybill_queue_paused", "Whether somebody has paused the queue."),
     (Kind::Gauge, "waybill_workers_alive", "Workers that have said so in the last minute."),
     (Kind::Gauge, "waybill_queue_workers", "Workers that are alive and serve the queue."),

@@ -119,6 +119,83 @@ async fn an_alert_is_posted_once_and_once_when_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_channel_that_hangs_holds_up_no_other_and_is_asked_once_a_look() {
+    let (webhook, slack) = (Receiver::start().await, Receiver::start().await);
+    webhook.always(Reply::Hang);
+    let flags = [
+        format!("--alert-webhook-url={}", webhook.url),
+        format!("--alert-slack-url={}", slack.url),
+        "--alert-deadline-ms=400".to_owned(),
+    ];
+    let app = TestApp::with(&flags.each_ref().map(String::as_str)).await;
+    let admin = app.admin().await;
+    app.beat(&[]).await;
+    let now = app.app.clock.now();
+    let queues = ["mail-queue", "events-queue", "webhook-deliveries-queue"];
+    for queue in queues {
+        let dead = (0..12).map(|n| {
+            doc! { "_id": format!("job_{queue}_{n}"), "queue": queue, "kind": "x", "state": "dead", "runAt": now }
+        });
+        insert(&app, "jobs", dead.collect()).await;
+    }
+    assert_eq!(check(&app).await, 3);
+    assert_eq!((slack.received().len(), webhook.received().len()), (3, 1), "one has all, the other was asked once");
+    // The same one is not in the way of all others: each look begins with another.
+    check(&app).await;
+    webhook.always(Reply::Status(200));
+    check(&app).await;
+    let about: Vec<_> = webhook.received().iter().map(|post| post.json()["data"]["about"].clone()).collect();
+    assert_eq!(BTreeSet::from_iter(about[..2].iter().map(Value::to_string)).len(), 2, "{about:?}");
+    assert_eq!((slack.received().len(), about.len()), (3, 5));
+    for alert in alerts(&app, &admin, "?state=firing").await {
+        assert_eq!(alert["undelivered"], json!([]), "{alert}");
+    }
+    app.finish_unchecked().await;
+}
+
+#[tokio::test]
+async fn what_cant_be_read_silences_its_own_rules_and_is_an_alert() {
+    let app = TestApp::start().await;
+    let admin = app.admin().await;
+    app.beat(&[]).await;
+    give_up(&app, 12).await;
+    app.post(&admin, "/queues/mail-queue/pause", &json!({})).await.expect(200);
+    check(&app).await;
+    assert_eq!(alerts(&app, &admin, "?state=firing").await[0]["value"], 12.0);
+    insert(&app, "jobs", (0..3).map(|n| doc! { "_id": format!("job_more_{n}"), "queue": "mail-queue", "kind": "x", "state": "dead", "runAt": app.app.clock.now() }).collect()).await;
+    check(&app).await;
+    let firing = alerts(&app, &admin, "?state=firing").await;
+    assert_eq!((firing.len(), &firing[0]["value"]), (1, &json!(15.0)), "as it is now");
+    assert!(firing[0]["message"].as_str().unwrap().starts_with("15 jobs"), "{firing:?}");
+
+    // Dead jobs are counted along an index: without it nobody knows how many there are.
+    let jobs = app.db().collection::<Document>("jobs");
+    jobs.drop_index("dead").await.unwrap();
+    jobs.delete_many(doc! {}).await.unwrap();
+    for _ in 0..6 {
+        app.app.clock.advance(6 * MINUTE);
+        app.beat(&[]).await;
+        check(&app).await;
+    }
+    let ids = async || -> BTreeSet<String> {
+        let firing = alerts(&app, &admin, "?state=firing").await;
+        firing.iter().map(|alert| alert["alertId"].as_str().unwrap().to_owned()).collect()
+    };
+    let firing = ids().await;
+    for alert in ["jobs-die:mail-queue", "queue-paused:mail-queue", "readings-fail:dead-jobs"] {
+        assert!(firing.contains(alert), "{alert} is not in {firing:?}");
+    }
+    app.app.migrate().await.unwrap();
+    for _ in 0..3 {
+        app.app.clock.advance(6 * MINUTE);
+        check(&app).await;
+    }
+    let firing = ids().await;
+    assert!(!firing.contains("jobs-die:mail-queue") && !firing.contains("readings-fail:dead-jobs"), "{firing:?}");
+    app.finish_unchecked().await;
+}
+
+#[tokio::test]
 async fn every_condition_has_its_alert() {
     let app = TestApp::start().await;
     let (user, admin) = (app.merchant().await, app.admin().await);

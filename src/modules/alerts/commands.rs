@@ -30,6 +30,8 @@ pub(super) struct Heed {
     /// Alerts that are open, or found; with the id of the event that may come of each.
     pub(super) alerts: Vec<(String, String)>,
     pub(super) found: Vec<Condition>,
+    /// Rules of which nobody knows now: their alerts stay as they are.
+    pub(super) unknown: Vec<&'static str>,
     pub(super) channels: Vec<&'static str>,
 }
 
@@ -47,6 +49,11 @@ impl Command for Heed {
             let now = view.now();
             let found = self.found.iter().find(|condition| condition.id() == *id);
             let known = view.by_id::<Alert>(id);
+            if found.is_none()
+                && known.as_ref().is_some_and(|alert| self.unknown.iter().any(|rule| *rule == alert.rule))
+            {
+                continue;
+            }
             let is_new = known.is_none();
             let Some(mut alert) = known.or_else(|| found.map(|condition| Alert::new(condition, now))) else { continue };
             let step = alert.heed(found, now);

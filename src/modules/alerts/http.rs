@@ -55,7 +55,9 @@ struct AlertResponse {
     since: Rfc3339Time,
     /// When somebody was last told.
     fired_at: Option<Rfc3339Time>,
-    /// In a sentence, as it was told; empty while it is pending.
+    /// How much it is now, or was when it was last seen: jobs, orders, seconds, a share. 0 while it is pending.
+    value: f64,
+    /// In a sentence, as it is now; empty while it is pending.
     message: String,
     /// What to do about it.
     advice: String,
@@ -74,6 +76,7 @@ impl From<Alert> for AlertResponse {
             state: alert.state,
             since: Rfc3339Time(alert.since),
             fired_at: alert.fired_at.map(Rfc3339Time),
+            value: alert.value,
             message: alert.message,
             undelivered: alert.news.into_iter().map(|news| news.channel).collect(),
         }

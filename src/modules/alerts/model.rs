@@ -83,7 +83,7 @@ pub(super) struct Alert {
     pub(super) fired_at: Option<DateTime>,
     /// Since when it is quiet, while it fires.
     pub(super) calm_since: Option<DateTime>,
-    /// How much it was when it was told.
+    /// How much it is, or was when it was last seen.
     pub(super) value: f64,
     pub(super) message: String,
     /// Its events so far.
@@ -145,10 +145,12 @@ impl Alert {
                 self.go(AlertState::Resolved, now);
                 Step::Note
             }
-            (AlertState::Firing, Some(_)) => match self.calm_since.take() {
-                Some(_) => Step::Note,
-                None => Step::Stay,
-            },
+            (AlertState::Firing, Some(condition)) => {
+                let was_calm = self.calm_since.take().is_some();
+                let is_news = self.value != condition.value || self.message != condition.message;
+                self.tell_of(condition);
+                if was_calm || is_news { Step::Note } else { Step::Stay }
+            }
             (AlertState::Firing, None) => match self.calm_since {
                 None => {
                     self.calm_since = Some(now);
@@ -169,10 +171,15 @@ impl Alert {
         }
         self.go(AlertState::Firing, now);
         self.fired_at = Some(now);
+        self.tell_of(condition);
+        Step::Fire
+    }
+
+    /// How much it is now.
+    fn tell_of(&mut self, condition: &Condition) {
         self.severity = condition.rule.severity;
         self.value = condition.value;
         self.message.clone_from(&condition.message);
-        Step::Fire
     }
 
     fn go(&mut self, state: AlertState, now: DateTime) {
@@ -237,14 +244,14 @@ impl AlertStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::alerts::rules::{Reading, judge};
+    use crate::modules::alerts::rules::{Reading, conditions};
 
     fn at(minutes: i64) -> DateTime {
         DateTime::from_millis(minutes * 60_000)
     }
 
     fn condition(rule: &'static str, value: f64) -> Condition {
-        judge(vec![Reading { rule, about: "q".into(), value, note: None }]).pop().expect("too much")
+        conditions([Reading { rule, about: "q".into(), value, note: None }]).pop().expect("too much")
     }
 
     /// What a look at each minute does; `x` where something is found.
@@ -268,6 +275,16 @@ mod tests {
         // Three minutes before it is told, five of calm before it is over.
         assert_eq!(steps("jobs-wait", "xxxxxxx      xx"), "n..F...n....Rn.");
         assert_eq!(steps("jobs-die", "xxx       x"), "F..n....R.F");
+    }
+
+    #[test]
+    fn while_it_fires_it_says_how_much_it_is_now_and_nobody_is_told() {
+        let mut alert = Alert::new(&condition("jobs-die", 12.0), at(0));
+        assert_eq!(alert.heed(Some(&condition("jobs-die", 12.0)), at(0)), Step::Fire);
+        assert_eq!(alert.heed(Some(&condition("jobs-die", 30.0)), at(1)), Step::Note);
+        assert!(alert.value == 30.0 && alert.message.starts_with("30 jobs of q"), "{}", alert.message);
+        assert_eq!(alert.heed(Some(&condition("jobs-die", 30.0)), at(2)), Step::Stay);
+        assert_eq!(alert.fired_at, Some(at(0)));
     }
 
     #[test]

@@ -166,7 +166,19 @@ pub const RULES: &[Rule] = &[
         says: "Events have waited {value} in the outbox: webhooks and mail are late.",
         advice: "Start workers; GET /events/stats names the handler that holds things up.",
     },
+    Rule {
+        name: READINGS_FAIL,
+        severity: Severity::Page,
+        above: 0.0,
+        after: minutes(5),
+        unit: Unit::Count,
+        says: "Nobody can look at {about}: alerts about that stay as they are.",
+        advice: "The log of the process that looks says why; look at MongoDB and its slow-query log.",
+    },
 ];
+
+/// The rule about rules that can't be judged.
+pub(super) const READINGS_FAIL: &str = "readings-fail";
 
 impl Rule {
     /// The rule of this name.
@@ -205,6 +217,15 @@ pub struct Reading {
     pub note: Option<String>,
 }
 
+/// What was read, and what could not be.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    /// What was.
+    pub taken: Vec<Reading>,
+    /// What was not: what it would have been about, and the rules that can't be judged without.
+    pub missing: Vec<(&'static str, &'static [&'static str])>,
+}
+
 /// What is too much.
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
@@ -221,8 +242,20 @@ impl Condition {
     }
 }
 
+/// What of `readings` is too much, and rules of which nobody knows.
+pub(super) fn judge(readings: Readings) -> (Vec<Condition>, Vec<&'static str>) {
+    let missing = readings.missing.iter().map(|(about, _)| Reading {
+        rule: READINGS_FAIL,
+        about: (*about).to_owned(),
+        value: 1.0,
+        note: None,
+    });
+    let unknown = readings.missing.iter().flat_map(|(_, rules)| *rules).copied().collect();
+    (conditions(readings.taken.into_iter().chain(missing)), unknown)
+}
+
 /// What of `readings` is too much.
-pub(super) fn judge(readings: Vec<Reading>) -> Vec<Condition> {
+pub(super) fn conditions(readings: impl IntoIterator<Item = Reading>) -> Vec<Condition> {
     let condition = |Reading { rule, about, value, note }: Reading| {
         let rule = Rule::named(rule)?;
         let message = note.unwrap_or_else(|| rule.filled_in(rule.says, &about, value));
@@ -237,7 +270,7 @@ mod tests {
 
     fn said(rule: &'static str, value: f64) -> Option<String> {
         let reading = Reading { rule, about: "x-queue".into(), value, note: None };
-        judge(vec![reading]).pop().map(|condition| condition.message)
+        conditions([reading]).pop().map(|condition| condition.message)
     }
 
     #[test]
@@ -258,7 +291,7 @@ mod tests {
     fn no_rule_leaves_a_gap_in_its_words() {
         for rule in RULES {
             let reading = Reading { rule: rule.name, about: "x".into(), value: rule.above + 1.0, note: None };
-            let condition = judge(vec![reading]).pop().expect("it is too much");
+            let condition = conditions([reading]).pop().expect("it is too much");
             let texts = [condition.message, rule.advice("x")];
             assert!(texts.iter().all(|text| !text.contains(['{', '}']) && text.ends_with('.')), "{texts:?}");
         }

@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
+
 use super::{
     commands::{BeginPost, EndPost, Heed, TRIES_MAX},
     model::{Alert, AlertStore, News, Step},
     posting::{Channel, OPERATION, PROVIDER, judge},
-    rules::{Reading, judge as conditions},
+    rules::{Readings, judge as judge_readings},
 };
 use crate::{
     modules::audit::Call,
@@ -17,7 +19,7 @@ use crate::{
         batch::Lane,
         clock::Clock,
         error::AppError,
-        exchange::{Exchange, NotSent, Reply},
+        exchange::{Answer, Exchange, NotSent, Reply},
         ids::new_id,
         singleton::Singleton,
     },
@@ -27,6 +29,15 @@ use crate::{
 pub const EVERY: Duration = Duration::from_secs(60);
 /// What came of a post is worth so many tries to write down.
 const END_TRIES: u32 = 5;
+
+/// What a channel did with news. Of one that is not configured here, or not any more, the latest waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Taken,
+    /// It answered, and not well; or somebody else tells it just now.
+    Refused,
+    NotAnswered,
+}
 
 /// Looks after alerts. One per process; the one whose turn it is looks for all.
 #[derive(Clone)]
@@ -61,8 +72,8 @@ impl AlertWatch {
     ///
     /// # Errors
     /// The database is away, or took too long.
-    pub async fn heed(&self, readings: Vec<Reading>) -> Result<usize, AppError> {
-        let found = conditions(readings);
+    pub async fn heed(&self, readings: Readings) -> Result<usize, AppError> {
+        let (found, unknown) = judge_readings(readings);
         let open = self.store.open().await?;
         let ids: BTreeSet<String> =
             open.iter().map(|alert| alert.id.clone()).chain(found.iter().map(super::rules::Condition::id)).collect();
@@ -70,23 +81,38 @@ impl AlertWatch {
         if !ids.is_empty() {
             let alerts = ids.into_iter().map(|id| (id, new_id("evt"))).collect();
             let channels = self.channels.iter().map(|channel| channel.name).collect();
-            let told = self.lane.submit(Heed { alerts, found, channels }).await?;
+            let told = self.lane.submit(Heed { alerts, found, unknown, channels }).await?;
             for (rule, step) in &told {
                 let is_firing = *step == Step::Fire;
                 tracing::warn!(rule, is_firing, "an alert has changed");
             }
             changed = told.len();
         }
-        for alert in self.store.open().await? {
+        let open = self.store.open().await?;
+        for told in join_all(self.channels.iter().map(|channel| self.tell_all(channel, &open))).await {
+            told?;
+        }
+        Ok(changed)
+    }
+
+    /// Tells a channel what it has not taken yet, until it does not answer: then it is asked again with the next look, and so it takes
+    /// no longer than one deadline.
+    async fn tell_all(&self, channel: &Channel, open: &[Alert]) -> Result<(), AppError> {
+        let first = |alert: &Alert| alert.news.iter().position(|news| news.channel == channel.name);
+        let mut waiting: Vec<(&Alert, usize)> = open.iter().filter_map(|alert| Some((alert, first(alert)?))).collect();
+        // The same one must not be in the way of all others each time.
+        waiting.sort_by_key(|(alert, index)| alert.news[*index].tries);
+        for (alert, index) in waiting {
             // What is resolved is told after what fired, or the receiver would keep it for ever.
-            let mut waiting = BTreeSet::new();
-            for news in &alert.news {
-                if !waiting.contains(&news.channel) && !self.tell(&alert, news).await? {
-                    waiting.insert(&news.channel);
+            for news in alert.news[index..].iter().filter(|news| news.channel == channel.name) {
+                match self.tell(channel, alert, news).await? {
+                    Told::Taken => {}
+                    Told::Refused => break,
+                    Told::NotAnswered => return Ok(()),
                 }
             }
         }
-        Ok(changed)
+        Ok(())
     }
 
     fn call(&self, alert: &Alert, channel: &Channel) -> Call {
@@ -107,10 +133,7 @@ impl AlertWatch {
         }
     }
 
-    /// Whether it was taken.
-    async fn tell(&self, alert: &Alert, news: &News) -> Result<bool, AppError> {
-        // One that is not configured here, or not any more: its news waits, the latest of it.
-        let Some(channel) = self.channels.iter().find(|channel| channel.name == news.channel) else { return Ok(false) };
+    async fn tell(&self, channel: &Channel, alert: &Alert, news: &News) -> Result<Told, AppError> {
         let begin = BeginPost {
             alert_id: alert.id.clone(),
             event_id: news.event_id.clone(),
@@ -120,7 +143,7 @@ impl AlertWatch {
             deadline: self.exchange.deadline(),
             closing_response_id: new_id("res"),
         };
-        let Some(begun) = self.lane.submit(begin).await? else { return Ok(false) };
+        let Some(begun) = self.lane.submit(begin).await? else { return Ok(Told::Refused) };
         let (logged, call) = *begun;
         let since = Instant::now();
         let body = logged.outbound().body.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -151,6 +174,10 @@ impl AlertWatch {
                 break;
             }
         }
-        Ok(verdict.error_message.is_none())
+        Ok(match (&verdict.error_class, &answer) {
+            (None, _) => Told::Taken,
+            (Some(_), Answer::Http { .. }) => Told::Refused,
+            (Some(_), Answer::Lost(_) | Answer::NotSent(_)) => Told::NotAnswered,
+        })
     }
 }
