@@ -41,6 +41,12 @@ async fn an_order_that_needs_attention_is_decided_with_a_reason() {
     let empty = [fields.to_vec(), vec![("confirmed", "yes"), ("reason", "x")]].concat();
     browser.act("mark-failed", &empty).await.expect(422).shows("reason").shows("Yes, do it");
     let whole = [fields.to_vec(), vec![("confirmed", "yes"), ("reason", "No record, by <b>telephone</b>.")]].concat();
+    // Where the books don't allow it, it is refused and can be tried again.
+    let holds = app.db().collection::<bson::Document>("holds");
+    let hold = holds.find_one_and_delete(doc! { "referenceId": &order_id }).await.unwrap().expect("a hold");
+    browser.act("mark-failed", &whole).await.expect(409).shows("orders.not_settled").shows("nothing was changed");
+    assert_eq!(app.order(&merchant, &order_id).await["status"], "needs_attention");
+    holds.insert_one(hold).await.unwrap();
     assert_eq!(browser.act("mark-failed", &whole).await.to(), back);
     let page = browser.get(&back).await.expect(200).shows("what it cost went back").shows("order.marked_failed");
     page.shows("&lt;b&gt;telephone").shows("freight_release").hides("<b>telephone");

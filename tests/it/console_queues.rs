@@ -115,6 +115,23 @@ async fn ten_thousand_dead_jobs_are_paged_counted_and_dealt_with_by_filter() {
     assert_eq!(browser.act("delete-dead", &confirmed).await.to(), path);
     browser.get(&path).await.shows("100 jobs are deleted; 0 were not reached");
     assert!(app.all("jobs", doc! { "lastError.code": "test.rare" }).await.is_empty());
+    // All of them are deleted where that is what somebody has said, of as many as were there then.
+    let whole = format!("/queues/{QUEUE}/delete-dead");
+    let refused = app.post(&admin, &whole, &json!({})).await.expect(422);
+    assert_eq!(refused.blamed(), ["all:required", "expected:required"]);
+    for query in ["all=true", "all=false&expected=9901", "expected=9901"] {
+        app.post(&admin, &format!("{whole}?{query}"), &json!({})).await.expect(422);
+    }
+    for query in ["all=true&expected=9900", "errorCode=test.frequent&expected=1"] {
+        let refused = app.post(&admin, &format!("{whole}?{query}"), &json!({})).await.expect(409);
+        assert_eq!(refused.code(), "queues.count_changed");
+    }
+    let all = [("queue", QUEUE), ("all", "true"), ("back", &*path)];
+    let asked = browser.act("delete-dead", &all).await.expect(200).shows("Delete 9901 dead jobs");
+    assert_eq!(asked.field("expected").as_deref(), Some("9901"));
+    let stale = [all.to_vec(), vec![("expected", "9900"), ("confirmed", "yes")]].concat();
+    browser.act("delete-dead", &stale).await.expect(409).shows("There are 9901 such jobs now, not 9900");
+    assert_eq!(app.all("jobs", doc! { "state": "dead" }).await.len(), 9901, "nothing was deleted");
     let retry = [("queue", QUEUE), ("kind", "nothing-of-this-kind"), ("back", &*path)];
     browser.act("retry-dead", &retry).await.expect(200).shows("Run 0 dead jobs of parcelx-orders-queue again?");
     jobs.delete_many(doc! { "lastError.code": "test.frequent" }).await.unwrap();

@@ -21,6 +21,8 @@ pub(super) struct Action {
     pub(super) question: Option<&'static str>,
     /// What is looked up for the question.
     pub(super) preview: Option<&'static str>,
+    /// A field that goes with the answer to the question, with placeholders as it has: what somebody has said yes to.
+    pub(super) agreed: Option<(&'static str, &'static str)>,
     /// What is said once it was done, with placeholders of the form and, as `{answer.x}`, of the API's answer.
     pub(super) done: &'static str,
     /// The page to go to afterwards; where there is none, the one before.
@@ -71,6 +73,7 @@ impl Action {
             roles,
             question: None,
             preview: None,
+            agreed: None,
             done,
             then: None,
             shows: None,
@@ -96,6 +99,11 @@ impl Action {
 
     pub(super) const fn preview(mut self, path: &'static str) -> Self {
         self.preview = Some(path);
+        self
+    }
+
+    pub(super) const fn agreeing(mut self, name: &'static str, value: &'static str) -> Self {
+        self.agreed = Some((name, value));
         self
     }
 

@@ -477,9 +477,13 @@ impl Console {
         let inputs = asked
             .iter()
             .map(|field| json!({ "name": field.name, "label": field.label, "value": form.text(field.name) }));
-        let is_kept =
-            |name: &str| !["token", "confirmed", "back"].contains(&name) && asked.iter().all(|f| f.name != name);
-        let kept = form.0.iter().filter(|(name, _)| is_kept(name));
+        let agreed = action.agreed.map(|(name, value)| (name.to_owned(), known.said(value)));
+        let is_kept = |name: &str| {
+            let is_ours =
+                ["token", "confirmed", "back"].contains(&name) || agreed.as_ref().is_some_and(|a| a.0 == name);
+            !is_ours && asked.iter().all(|f| f.name != name)
+        };
+        let kept = form.0.iter().filter(|(name, _)| is_kept(name)).chain(&agreed);
         let status = refused.as_ref().map_or(StatusCode::OK, |refused| refused.status);
         let mut common = self.common_for(visit, "Are you sure?", "/do", &Form::default());
         common["problem"] = refused.map(|refused| refused.problem).unwrap_or_default();

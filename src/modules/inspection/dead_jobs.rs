@@ -13,7 +13,7 @@ use super::{
 use crate::{
     modules::queue::{DeadJobs, Retried},
     platform::{
-        error::{AppError, ErrorKind, Problem},
+        error::{AppError, ErrorKind, FieldError, Problem},
         http::{ApiPath, ApiQuery},
         identity::Admin,
     },
@@ -39,6 +39,39 @@ struct DeadJobsQuery {
     /// Only those that failed with this code last.
     #[validate(length(min = 1, max = 128))]
     error_code: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeleteDeadQuery {
+    /// Of this kind only.
+    #[validate(length(min = 1, max = 64))]
+    kind: Option<String>,
+    /// Only those that failed with this code last.
+    #[validate(length(min = 1, max = 128))]
+    error_code: Option<String>,
+    /// All of them are meant; needed where neither `kind` nor `errorCode` is given, together with `expected`.
+    all: Option<bool>,
+    /// How many such there are, as `dead-count` has said: where there are others by now, nothing is deleted.
+    expected: Option<u64>,
+}
+
+impl DeleteDeadQuery {
+    /// Which are meant.
+    fn such(&self) -> Result<DeadJobs, AppError> {
+        let such = DeadJobs { kind: self.kind.clone(), error_code: self.error_code.clone() };
+        let mut missing = Vec::new();
+        if such.are_all() && self.all != Some(true) {
+            let words = "say which ones by `kind` or `errorCode`, or `all=true` and how many they are";
+            missing.push(FieldError::new("all", "required", words));
+        }
+        if such.are_all() && self.expected.is_none() {
+            let words = "say how many `GET /queues/{queue}/dead-count` has counted";
+            missing.push(FieldError::new("expected", "required", words));
+        }
+        if missing.is_empty() { Ok(such) } else { Err(AppError::invalid(missing)) }
+    }
 }
 
 impl From<DeadJobsQuery> for DeadJobs {
@@ -129,18 +162,27 @@ async fn retry_dead(
     Ok(Json(RetryDeadResponse { retried, refused, failed, more: more || failed > 0 }))
 }
 
-/// Deletes dead jobs of a queue, at most five thousand a call.
+/// Deletes dead jobs of a queue, at most five thousand a call: those of a kind or an error, or all of them, which has to be said.
 #[utoipa::path(post, path = "/queues/{queue}/delete-dead", tag = "queues", security(("bearer" = [])),
-    params(("queue" = String, Path), DeadJobsQuery),
+    params(("queue" = String, Path), DeleteDeadQuery),
     responses((status = 200, body = DeleteDeadResponse),
-        (status = 404, body = Problem, content_type = "application/problem+json")))]
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`queues.count_changed`: there are not as many as `expected`; nothing was deleted.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Neither `kind` nor `errorCode` nor `all=true` with `expected` is given.", body = Problem, content_type = "application/problem+json")))]
 async fn delete_dead(
     State(board): State<QueueBoard>,
     Admin(user): Admin,
-    ApiQuery(query): ApiQuery<DeadJobsQuery>,
+    ApiQuery(query): ApiQuery<DeleteDeadQuery>,
     ApiPath(queue): ApiPath<String>,
 ) -> Result<Json<DeleteDeadResponse>, AppError> {
-    let (queue, such) = (board.queue(&queue)?, DeadJobs::from(query));
+    let (queue, such) = (board.queue(&queue)?, query.such()?);
+    if let Some(expected) = query.expected {
+        let count = board.store.count_dead(queue, &such).await?;
+        if count != expected {
+            let detail = format!("There are {count} such jobs now, not {expected}: nothing was deleted. Look again.");
+            return Err(AppError::new(ErrorKind::Conflict, "queues.count_changed", detail));
+        }
+    }
     let (mut deleted, mut failed) = (0, 0);
     let mut after: Option<String> = None;
     let mut more = true;

@@ -104,6 +104,10 @@ impl Command for MarkFailed {
         order.updated_at = view.now();
         order.claim_reference();
         let booked = charging::settle(view, &order, &self.event_id, &self.actor);
+        // A provider's word is not forgotten for the books' sake; a person's can be said again.
+        if !charging::is_settled_in(view, &order) {
+            return Err(OrderError::NotSettled);
+        }
         record(view, &self.event_id, "OrderFailed", &mut order, &self.actor, booked);
         view.update(&order);
         // Whoever runs all dead jobs again does not mean this one.
@@ -134,7 +138,7 @@ impl Command for MarkFailed {
     responses(
         (status = 200, body = FailedOrder),
         (status = 404, description = "No such order.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`orders.not_markable`: it does not need attention, the provider has it, or something is under way.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`orders.not_markable`: it does not need attention, the provider has it, or something is under way. `orders.not_settled`: what it cost can't be given back as the books stand; nothing was changed.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "There is no reason, or it holds what should not be written down.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn mark_failed(

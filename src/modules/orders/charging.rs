@@ -91,6 +91,13 @@ pub(super) fn hold_again(view: &mut View, order: &mut Order, event_id: &str, act
     }
 }
 
+/// Whether the hold is where the order's status wants it. One that is not there is not.
+pub(super) fn is_settled_in(view: &View, order: &Order) -> bool {
+    let Some(billing) = &order.billing else { return true };
+    let hold = view.by_id::<Hold>(&billing.hold_id);
+    hold.is_some_and(|hold| is_settled(due(order.status, order.detail.kind()), hold.state))
+}
+
 /// Brings the hold to where the order's status wants it; gives what was booked for that.
 pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Actor) -> Option<LedgerKind> {
     let billing = order.billing.as_ref()?;

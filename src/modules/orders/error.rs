@@ -37,6 +37,9 @@ pub enum OrderError {
     /// It does not need attention, or something is under way: nobody says yet that it came to nothing.
     #[error("the order can't be marked as failed in the status {0}")]
     NotMarkable(&'static str),
+    /// What it cost can't be given back as the books stand: nothing is changed, and it may be tried again.
+    #[error("what the order cost can't be given back")]
+    NotSettled,
     /// It was sent to a provider that takes nothing back.
     #[error("the provider may have the order and takes nothing back")]
     Sent,
@@ -86,6 +89,12 @@ impl From<OrderError> for AppError {
                 ErrorKind::Conflict,
                 "orders.not_cancellable",
                 format!("An order in the status {status} can't be cancelled."),
+            ),
+            OrderError::NotSettled => Self::new(
+                ErrorKind::Conflict,
+                "orders.not_settled",
+                "What it cost can't be given back as the books stand, so nothing was changed. `waybill ledger check` \
+                 says what is wrong with them; then try again.",
             ),
             OrderError::NotMarkable(status) => Self::new(
                 ErrorKind::Conflict,

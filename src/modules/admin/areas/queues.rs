@@ -54,11 +54,12 @@ pub(super) fn area() -> Area {
         Action::new(
             "delete-dead",
             Method::POST,
-            "/queues/{queue}/delete-dead?kind&errorCode",
+            "/queues/{queue}/delete-dead?kind&errorCode&all&expected",
             ADMIN,
             "{answer.deleted} jobs are deleted; {answer.failed} were not reached.",
         )
         .preview("/queues/{queue}/dead-count?kind&errorCode")
+        .agreeing("expected", "{preview.count}")
         .question("Delete {preview.count} dead jobs of {queue}? They can't be brought back."),
     ];
     Area { pages, actions, downloads: Vec::new(), templates: templates!["queues.html", "queue.html", "job.html"] }
