@@ -138,7 +138,10 @@ async fn show(State(console): State<Arc<Console>>, caller: Caller, headers: Head
     let rest = uri.path().strip_prefix(ROOT).unwrap_or_default();
     let query = Form::read(uri.query().unwrap_or_default().as_bytes());
     if rest == "/live/queues" && session.user.role == Role::Admin && !session.is_limited {
-        return live::queues(&console.queues);
+        return match query.text("once") {
+            "" => live::queues(&console.queues),
+            _ => live::queues_once(&console.queues).await,
+        };
     }
     if let Some(name) = rest.strip_prefix("/file/") {
         return console.pass_on(&visit, name, &query).await;
@@ -247,9 +250,6 @@ impl Console {
         self.areas.iter().flat_map(|area| &area.downloads).find(|download| download.name == name)
     }
 
-    pub(super) fn has_pages(&self, role: Role) -> bool {
-        self.pages().any(|page| page.roles.contains(&role))
-    }
     /// Whether something under this path is there for the role, by the roles of pages and files. What is nowhere is for nobody to hide.
     fn opens(&self, role: Option<&str>, path: &str) -> bool {
         let Some(rest) = path.strip_prefix(ROOT).map(|rest| rest.trim_end_matches('/')) else { return true };
@@ -268,6 +268,9 @@ impl Console {
         render::page(&self.templates, template, status, values, |path| self.opens(role, path))
     }
 
+    pub(super) fn has_pages(&self, role: Role) -> bool {
+        self.pages().any(|page| page.roles.contains(&role))
+    }
 
     /// Whether a form comes from a page of ours, as far as the browser says.
     pub(super) fn is_from_here(&self, headers: &HeaderMap) -> bool {
@@ -335,12 +338,12 @@ impl Console {
     /// A page, or why there is none.
     async fn show(&self, visit: &Visit<'_>, path: &str, query: Form, notice: Notice) -> Response {
         let path = path.trim_end_matches('/');
-        let Some((page, names)) = self.pages().find_map(|page| Some((page, page.matches(path)?))) else {
-            return self.show_problem(Some(visit), &nothing_here());
-        };
         if path.is_empty() && visit.session.is_limited {
             return render::hardened(Redirect::to(SECOND_FACTOR).into_response());
         }
+        let Some((page, names)) = self.pages().find_map(|page| Some((page, page.matches(path)?))) else {
+            return self.show_problem(Some(visit), &nothing_here());
+        };
         if !page.roles.contains(&visit.session.user.role) {
             // The first page is not everybody's, but everybody has one.
             let first = self.pages().find(|page| page.nav.is_some() && page.roles.contains(&visit.session.user.role));

@@ -1,4 +1,4 @@
-//! A network between the application and a server, which can be cut and mended.
+//! A network between the application and a server, which can be cut and mended; and a proxy that buffers streams.
 
 use std::sync::{
     Arc, Mutex,
@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinHandle},
 };
@@ -20,6 +21,15 @@ pub struct Proxy {
 impl Proxy {
     /// To `target`, as `host:port`.
     pub async fn start(target: String) -> Self {
+        Self::with(target, false).await
+    }
+
+    /// The same, but what is a stream of events is held back until it ends.
+    pub async fn that_buffers(target: String) -> Self {
+        Self::with(target, true).await
+    }
+
+    async fn with(target: String, buffers: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (cut, pipes) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::<AbortHandle>::new())));
@@ -31,8 +41,10 @@ impl Proxy {
                 }
                 let target = target.clone();
                 let pipe = tokio::spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(target).await {
-                        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                    match TcpStream::connect(target).await {
+                        Ok(server) if buffers => hold_back(client, server).await,
+                        Ok(mut server) => drop(tokio::io::copy_bidirectional(&mut client, &mut server).await),
+                        Err(_) => {}
                     }
                 });
                 open.lock().unwrap().push(pipe.abort_handle());
@@ -50,6 +62,31 @@ impl Proxy {
     /// Lets new connections through again.
     pub fn mend(&self) {
         self.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Passes on what comes, but nothing behind the beginning of a stream of events before it has ended.
+async fn hold_back(mut client: TcpStream, mut server: TcpStream) {
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.split(), server.split());
+    let up = tokio::io::copy(&mut from_client, &mut to_server);
+    let down = async {
+        let (mut held, mut is_stream, mut portion) = (Vec::new(), false, vec![0; 64 * 1024]);
+        loop {
+            let bytes = from_server.read(&mut portion).await?;
+            is_stream |= String::from_utf8_lossy(&portion[..bytes]).contains("text/event-stream");
+            held.extend_from_slice(&portion[..bytes]);
+            if bytes == 0 || !is_stream {
+                to_client.write_all(&held).await?;
+                held.clear();
+            }
+            if bytes == 0 {
+                return std::io::Result::Ok(());
+            }
+        }
+    };
+    tokio::select! {
+        _ = up => {}
+        _ = down => {}
     }
 }
 

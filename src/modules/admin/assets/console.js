@@ -59,19 +59,40 @@
         hide("nobody", queue.workers > 0);
       }
     }
-    say(`Live: ${pulse.at.slice(11, 19)} UTC.`);
+    return `${pulse.at.slice(11, 19)} UTC.`;
   };
   let source = null;
   const stop = (text) => {
     if (source) source.close();
     source = null;
+  let timer = null;
     say(text);
   };
   const start = () => {
+    window.clearTimeout(timer);
     if (source) return;
     source = new EventSource(live.dataset.from);
-    source.addEventListener("queues", (event) => show(JSON.parse(event.data)));
+  // Something between may gather the stream and pass on nothing: then the page asks by itself.
+  const FIRST_NEWS_MS = 4000;
+  const ASK_EVERY_MS = 5000;
+  const ask = async () => {
+    let text = "Not live: the service does not answer; asked again every 5 s.";
+    try {
+      const answer = await fetch(`${live.dataset.from}?once=yes`, { cache: "no-store" });
+      if (answer.status === 401 || answer.status === 403) return stop("Not live: sign in again.");
+      if (answer.ok) text = `Not live: something between holds the stream back; asked every 5 s. ${show(await answer.json())}`;
+    } catch { /* Away: said above. */ }
+    if (source || document.visibilityState !== "visible") return;
+    say(text);
+    timer = window.setTimeout(ask, ASK_EVERY_MS);
+  };
+    timer = window.setTimeout(() => { stop("Not live: no news so far; asking…"); ask(); }, FIRST_NEWS_MS);
+    source.addEventListener("queues", (event) => {
+      window.clearTimeout(timer);
+      say(`Live: ${show(JSON.parse(event.data))}`);
+    });
     source.onerror = () => {
+    window.clearTimeout(timer);
       // The browser tries again, but where it was told to go away.
       if (source && source.readyState === EventSource.CLOSED) stop("Not live: reload the page, or sign in again.");
       else say("Not live: trying again…");
