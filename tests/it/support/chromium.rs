@@ -1,7 +1,7 @@
 //! A headless Chromium, driven like a person would; and what is looked at on each page besides its words.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Mutex,
@@ -26,9 +26,10 @@ const HOW_TO: &str = "run scripts/setup --with-tests, which installs it";
 /// What axe-core finds that counts.
 const GRAVE: [&str; 2] = ["serious", "critical"];
 
-/// How a page is looked at: name, width, height, theme.
-const LOOKS: [(&str, u32, u32, &str); 3] =
-    [("light", 1280, 900, "light"), ("dark", 1280, 900, "dark"), ("phone", 390, 844, "light")];
+/// How a page is looked at.
+const LOOKS: [&str; 3] = ["light", "dark", "phone"];
+/// A phone's screen, as pages count it; a point has two by two pixels.
+const PHONE: (u32, u32) = (390, 844);
 
 /// The browser. Its profile is gone with it.
 pub struct Chromium {
@@ -40,6 +41,8 @@ pub struct Chromium {
     seen: Mutex<BTreeSet<String>>,
     /// What is wrong with the pages that were looked at.
     wrong: Mutex<Vec<String>>,
+    /// What the time went for.
+    spent: Mutex<BTreeMap<&'static str, Duration>>,
 }
 
 /// A command that chromedriver has beyond the standard.
@@ -111,7 +114,19 @@ impl Chromium {
             .expect("Chromium starts");
         let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/console");
         std::fs::create_dir_all(&shots).unwrap();
-        Self { page, axe, driver, profile, shots, seen: Mutex::default(), wrong: Mutex::default() }
+        let this = Self {
+            page,
+            axe,
+            driver,
+            profile,
+            shots,
+            seen: Mutex::default(),
+            wrong: Mutex::default(),
+            spent: Mutex::default(),
+        };
+        // Half a megabyte: sent once, and there on every page.
+        this.chrome("Page.addScriptToEvaluateOnNewDocument", json!({ "source": this.axe })).await;
+        this
     }
 
     /// Says what was wrong with any page.
@@ -119,12 +134,20 @@ impl Chromium {
         let _ = self.page.clone().close().await;
         let _ = self.driver.kill().await;
         let _ = std::fs::remove_dir_all(&self.profile);
+        println!("{} pages were looked at; {:.1?}", self.seen.lock().unwrap().len(), self.spent.lock().unwrap());
         let wrong = self.wrong.lock().unwrap();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     pub async fn go(&self, url: &str) {
-        self.page.goto(url).await.expect(url);
+        self.timed("pages", self.page.goto(url)).await.expect(url);
+    }
+
+    async fn timed<T>(&self, what: &'static str, done: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = done.await;
+        *self.spent.lock().unwrap().entry(what).or_default() += began.elapsed();
+        done
     }
 
     /// The path of the page, with its query.
@@ -162,7 +185,7 @@ impl Chromium {
     }
 
     async fn element(&self, locator: Locator<'_>) -> fantoccini::elements::Element {
-        match self.page.wait().at_most(PATIENCE).for_element(locator).await {
+        match self.page.wait().at_most(PATIENCE).every(POLL).for_element(locator).await {
             Ok(element) => element,
             Err(error) => panic!("{}: {locator:?}: {error}\n{}", self.path().await, self.text().await),
         }
@@ -212,14 +235,15 @@ impl Chromium {
 
     /// Grave faults of accessibility, as axe-core finds them: all, or those of this rule.
     async fn faults(&self, only: Option<&str>) -> Vec<String> {
-        let mut options = json!({ "resultTypes": ["violations"] });
+        // Nothing on a page comes from elsewhere: there is nothing to fetch for it.
+        let mut options = json!({ "resultTypes": ["violations"], "preload": false, "iframes": false });
         if let Some(rule) = only {
             options["runOnly"] = json!([rule]);
         }
         let run = format!(
-            "if (!window.axe) {{ {} }} const done = arguments[arguments.length - 1];
-             axe.run(document, {options}).then(found => done(found.violations), why => done(String(why)));",
-            self.axe
+            "const done = arguments[arguments.length - 1];
+             if (!window.axe) done('axe is not there');
+             else axe.run(document, {options}).then(found => done(found.violations), why => done(String(why)));"
         );
         let found = self.page.execute_async(&run, vec![]).await.unwrap();
         let found = found.as_array().unwrap_or_else(|| panic!("axe did not run: {found}"));
@@ -234,37 +258,55 @@ impl Chromium {
     }
 
     /// Looks at the page in both themes and on a phone: a picture of each under `target/console`, no grave fault, nothing wider than
-    /// the phone, no complaint of the browser. What is wrong is told by [`Chromium::close`], all at once.
+    /// the screen, no complaint of the browser. What is wrong is told by [`Chromium::close`], all at once.
     pub async fn look(&self, name: &str) {
         assert!(self.seen.lock().unwrap().insert(name.to_owned()), "{name} was looked at before");
         let mut wrong = Vec::new();
-        for (look, width, height, theme) in LOOKS {
-            let metrics =
-                json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": look == "phone" });
-            self.chrome("Emulation.setDeviceMetricsOverride", metrics).await;
+        for look in LOOKS {
+            let theme = if look == "dark" { "dark" } else { "light" };
             let features = json!([{ "name": "prefers-color-scheme", "value": theme }]);
             self.chrome("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+            if look == "phone" {
+                self.become_phone().await;
+            }
             // Another theme has other colours; on a phone it is the same page, with its menu closed.
             let faults = match look {
-                "light" => self.faults(None).await,
-                "dark" => self.faults(Some("color-contrast")).await,
-                _ => {
-                    let close = "document.querySelectorAll('.menu').forEach(menu => { menu.open = false; })";
-                    self.page.execute(close, vec![]).await.unwrap();
-                    Vec::new()
-                }
+                "light" => self.timed("axe", self.faults(None)).await,
+                "dark" => self.timed("axe", self.faults(Some("color-contrast"))).await,
+                _ => Vec::new(),
             };
             wrong.extend(faults.into_iter().map(|fault| format!("{name}, {look}: {fault}")));
-            let wide = self.page.execute("return document.documentElement.scrollWidth", vec![]).await.unwrap();
-            if wide.as_u64().unwrap() > u64::from(width) {
-                wrong.push(format!("{name}, {look}: the page is {wide} wide"));
-            }
-            let shot = self.chrome("Page.captureScreenshot", json!({ "format": "png" })).await;
+            wrong.extend(self.width_fault(look == "phone").await.map(|fault| format!("{name}, {look}: {fault}")));
+            let wanted = json!({ "format": "png", "optimizeForSpeed": true });
+            let shot = self.timed("pictures", self.chrome("Page.captureScreenshot", wanted)).await;
             let png = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
             std::fs::write(self.shots.join(format!("{name}-{look}.png")), png).unwrap();
         }
         self.chrome("Emulation.clearDeviceMetricsOverride", json!({})).await;
+        self.chrome("Emulation.setTouchEmulationEnabled", json!({ "enabled": false })).await;
         wrong.extend(self.complaints().await.into_iter().map(|complaint| format!("{name}: {complaint}")));
         self.wrong.lock().unwrap().extend(wrong);
+    }
+
+    /// As wide as a phone, with its fingers, and with what pages say to phones (`meta viewport`) heeded.
+    async fn become_phone(&self) {
+        let (width, height) = PHONE;
+        let metrics = json!({
+            "width": width, "height": height, "screenWidth": width, "screenHeight": height, "deviceScaleFactor": 2, "mobile": true,
+            "screenOrientation": { "type": "portraitPrimary", "angle": 0 },
+        });
+        self.chrome("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.chrome("Emulation.setTouchEmulationEnabled", json!({ "enabled": true })).await;
+    }
+
+    /// Whether the page scrolls sideways, or a phone makes it smaller because it does not fit.
+    async fn width_fault(&self, on_phone: bool) -> Option<String> {
+        let measure = "return [document.documentElement.scrollWidth, window.innerWidth]";
+        let widths = self.page.execute(measure, vec![]).await.unwrap();
+        let (scrolls, inner) = (widths[0].as_u64().unwrap(), widths[1].as_u64().unwrap());
+        if scrolls > inner {
+            return Some(format!("the page is {scrolls} wide in a window of {inner}"));
+        }
+        (on_phone && inner != u64::from(PHONE.0)).then(|| format!("a phone shows {inner} points"))
     }
 }

@@ -26,6 +26,7 @@ pub mod secrets;
 pub mod servers;
 pub mod snapshot;
 pub mod stand;
+pub mod totp;
 pub mod verify;
 
 use std::{

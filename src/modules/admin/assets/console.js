@@ -17,7 +17,10 @@
 
   // On a phone the menu is closed until it is asked for.
   const menu = document.querySelector(".menu");
-  if (menu && window.matchMedia("(max-width: 52rem)").matches) menu.open = false;
+  const narrow = window.matchMedia("(max-width: 52rem)");
+  const fold = () => { if (menu) menu.open = !narrow.matches; };
+  fold();
+  narrow.addEventListener("change", fold);
 
   // A form is sent once.
   document.addEventListener("submit", (event) => {
@@ -62,16 +65,13 @@
     return `${pulse.at.slice(11, 19)} UTC.`;
   };
   let source = null;
+  let timer = null;
   const stop = (text) => {
     if (source) source.close();
     source = null;
-  let timer = null;
+    window.clearTimeout(timer);
     say(text);
   };
-  const start = () => {
-    window.clearTimeout(timer);
-    if (source) return;
-    source = new EventSource(live.dataset.from);
   // Something between may gather the stream and pass on nothing: then the page asks by itself.
   const FIRST_NEWS_MS = 4000;
   const ASK_EVERY_MS = 5000;
@@ -86,13 +86,16 @@
     say(text);
     timer = window.setTimeout(ask, ASK_EVERY_MS);
   };
+  const start = () => {
+    if (source) return;
+    window.clearTimeout(timer);
+    source = new EventSource(live.dataset.from);
     timer = window.setTimeout(() => { stop("Not live: no news so far; asking…"); ask(); }, FIRST_NEWS_MS);
     source.addEventListener("queues", (event) => {
       window.clearTimeout(timer);
       say(`Live: ${show(JSON.parse(event.data))}`);
     });
     source.onerror = () => {
-    window.clearTimeout(timer);
       // The browser tries again, but where it was told to go away.
       if (source && source.readyState === EventSource.CLOSED) stop("Not live: reload the page, or sign in again.");
       else say("Not live: trying again…");
