@@ -10,7 +10,7 @@ use waybill_client::{Failure, Method, Waybill};
 
 use super::{
     follow::{Event, Follower},
-    remote::{at, caller},
+    remote::{Caller, at},
     serve::Shutdown,
 };
 use crate::{config::ListenArgs, modules::webhooks::new_secret};
@@ -19,11 +19,11 @@ pub(super) async fn run(args: ListenArgs) -> Result<(), String> {
     let shutdown = Shutdown::on_signals(Duration::ZERO)?;
     let secret = args.secret.clone().unwrap_or_else(new_secret);
     Webhook::new(secret.expose_secret()).map_err(|_| "--secret must be whsec_ and Base64")?;
-    let (api, program) = (at(&args.api.url)?, at(&args.forward)?);
+    let (mut caller, program) = (Caller::new(args.api.clone())?, at(&args.forward)?);
     println!("events of {} go to {}", args.api.url, args.forward);
     println!("signed with {}", secret.expose_secret());
     let mut follower = Follower::new(None, &args.types);
-    let renew = async |refused: Option<Failure>| caller(&api, &args.api, refused).await;
+    let renew = async |refused: Option<Failure>| caller.renew(refused).await;
     let take = async |event: Event| {
         post(&program, &secret, &event).await;
         Ok(())

@@ -16,6 +16,7 @@ mod listen;
 mod openapi;
 mod remote;
 mod serve;
+mod sign_in;
 mod top;
 mod user;
 

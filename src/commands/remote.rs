@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use waybill_client::{Failure, Method, Waybill};
 
-use super::{api::sign_in, follow::Trouble};
+use super::{
+    follow::Trouble,
+    sign_in::{NotSignedIn, SigningIn, Tokens, refresh, sign_in},
+};
 use crate::config::RemoteArgs;
 
 /// The API has so long to answer.
@@ -16,32 +20,80 @@ pub(super) fn at(url: &str) -> Result<Waybill, String> {
     Waybill::new(url).map(|there| there.with_deadline(DEADLINE)).map_err(|error| error.to_string())
 }
 
-/// The API as whoever asks; `refused` says that the token was not good any more.
-pub(super) async fn caller(api: &Waybill, args: &RemoteArgs, refused: Option<Failure>) -> Result<Waybill, Trouble> {
-    let unusable = |words: &str| Trouble::Refused(Failure::Unusable(words.into()));
-    match (&args.token, &args.email, &args.password) {
-        (None, Some(email), Some(password)) => {
-            let tokens = sign_in(api, email, password).await.map_err(|failure| match Trouble::from(failure) {
+fn unusable(words: impl Into<String>) -> Trouble {
+    Trouble::Refused(Failure::Unusable(words.into()))
+}
+
+/// Whoever asks.
+pub(super) struct Caller {
+    args: RemoteArgs,
+    api: Waybill,
+    /// What the session is renewed by: a code of a second factor is good for one sign-in.
+    refresh_token: Option<SecretString>,
+    /// Whether somebody may be asked for a code.
+    may_ask: bool,
+}
+
+impl Caller {
+    pub(super) fn new(args: RemoteArgs) -> Result<Self, String> {
+        Ok(Self { api: at(&args.url)?, args, refresh_token: None, may_ask: true })
+    }
+
+    /// The API as whoever asks; `refused` says that the token was not good any more.
+    pub(super) async fn renew(&mut self, refused: Option<Failure>) -> Result<Waybill, Trouble> {
+        let RemoteArgs { token, email, password, .. } = &self.args;
+        match (token, email, password) {
+            (None, Some(email), Some(password)) => {
+                let tokens = match self.refreshed().await? {
+                    Some(tokens) => tokens,
+                    None => self.signed_in(email, password).await?,
+                };
+                self.refresh_token = Some(tokens.refresh_token);
+                // A code is good once.
+                self.args.otp = None;
+                Ok(self.api.clone().with_token(tokens.access_token))
+            }
+            (Some(token), ..) if refused.is_none() => Ok(self.api.clone().with_token(token.clone())),
+            _ => Err(unusable("the token is not good any more; give another one, or --email and WAYBILL_PASSWORD")),
+        }
+    }
+
+    /// None where there is no session, or it has ended.
+    async fn refreshed(&self) -> Result<Option<Tokens>, Trouble> {
+        let Some(refresh_token) = &self.refresh_token else { return Ok(None) };
+        match refresh(&self.api, refresh_token).await.map_err(Trouble::from) {
+            Ok(tokens) => Ok(Some(tokens)),
+            Err(Trouble::SignedOut(_)) => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn signed_in(&self, email: &str, password: &SecretString) -> Result<Tokens, Trouble> {
+        let who = SigningIn { email, password, otp: self.args.otp.as_deref(), may_ask: self.may_ask };
+        sign_in(&self.api, &who).await.map_err(|refused| match refused {
+            NotSignedIn::Refused(words) => unusable(words),
+            NotSignedIn::Failure(failure) => match Trouble::from(failure) {
                 Trouble::SignedOut(_) => unusable("the e-mail address or the password is wrong"),
                 other => other,
-            })?;
-            Ok(api.clone().with_token(tokens.access_token))
-        }
-        (Some(token), ..) if refused.is_none() => Ok(api.clone().with_token(token.clone())),
-        _ => Err(unusable("the token is not good any more; give another one, or --email and WAYBILL_PASSWORD")),
+            },
+        })
     }
 }
 
 /// Asks the API as somebody; signs in first where that is needed, and again where the token has run out.
 pub(super) struct Remote {
-    args: RemoteArgs,
-    api: Waybill,
+    caller: Caller,
     signed_in: Option<Waybill>,
 }
 
 impl Remote {
     pub(super) fn new(args: RemoteArgs) -> Result<Self, String> {
-        Ok(Self { api: at(&args.url)?, args, signed_in: None })
+        Ok(Self { caller: Caller::new(args)?, signed_in: None })
+    }
+
+    /// From now on nobody is asked for anything: the screen is taken.
+    pub(super) const fn ask_nobody(&mut self) {
+        self.caller.may_ask = false;
     }
 
     pub(super) async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str) -> Result<T, Trouble> {
@@ -49,7 +101,7 @@ impl Remote {
         loop {
             let (api, is_fresh) = match &self.signed_in {
                 Some(api) => (api.clone(), false),
-                None => (caller(&self.api, &self.args, refused.take()).await?, true),
+                None => (self.caller.renew(refused.take()).await?, true),
             };
             let answered = api.send(&api.call(method.clone(), path)?).await.map_err(Trouble::from);
             match answered {

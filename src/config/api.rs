@@ -266,6 +266,9 @@ pub struct LoginArgs {
     /// The password.
     #[arg(long, env = "WAYBILL_PASSWORD", hide_env_values = true)]
     pub password: Option<SecretString>,
+    /// The code of the second factor, or a recovery code, where the account has one; asked for in a terminal.
+    #[arg(long, env = "WAYBILL_OTP", hide_env_values = true)]
+    pub otp: Option<String>,
 }
 
 impl CallerArgs {

@@ -15,7 +15,7 @@ use tokio::{
 };
 use waybill::platform::identity::Role;
 
-use crate::support::{PASSWORD, TestApp, User, orders, process::free_port, proxy::Proxy, unique};
+use crate::support::{PASSWORD, TestApp, User, orders, process::free_port, proxy::Proxy, totp::Authenticator, unique};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -219,9 +219,48 @@ async fn who_signs_in_is_kept_where_nobody_else_reads_it() {
     assert!(shell.documents(&["logout"]).await.is_empty() && !file.exists());
     assert_eq!(shell.refused(&["get", "/auth/me"]).await.0, 4);
 
-    // A token that is given by hand is kept as it is, once it is known to be good.
+    // A session that can't be ended now is kept, so that it can be ended later.
+    let password = [("WAYBILL_PASSWORD", PASSWORD)];
+    let sign_in = shell.command(&["login", "--email", &user.email]).envs(password).output();
+    assert!(timeout(PATIENCE, sign_in).await.unwrap().unwrap().status.success());
+    let mut unreachable = kept();
+    let there = unreachable["url"].take();
+    unreachable["url"] = json!("http://127.0.0.1:1");
+    std::fs::write(&file, unreachable.to_string()).unwrap();
+    let in_vain = shell.command(&["logout"]).env("WAYBILL_URL", "http://127.0.0.1:1").output();
+    let in_vain = timeout(PATIENCE, in_vain).await.unwrap().unwrap();
+    assert!(in_vain.status.code() == Some(3) && file.exists(), "{in_vain:?}");
+    assert!(String::from_utf8_lossy(&in_vain.stderr).contains("the session goes on: try again, or remove"));
+    // What is kept for another API stays.
+    assert!(shell.documents(&["logout"]).await.is_empty() && file.exists());
+    unreachable["url"] = there;
+    std::fs::write(&file, unreachable.to_string()).unwrap();
+    assert!(shell.documents(&["logout"]).await.is_empty() && !file.exists());
+    let refresh = json!({ "refreshToken": unreachable["refreshToken"] });
+    app.request(reqwest::Method::POST, "/auth/refresh", None, Some(&refresh)).await.expect(401);
+
+    // With a second factor a code is needed, once: what is kept is renewed by itself.
+    let other = app.merchant().await;
+    let authenticator = Authenticator::of(&app, &other).await;
+    let login = async |otp: &[&str]| {
+        let args = [&["login", "--email", &other.email][..], otp].concat();
+        timeout(PATIENCE, shell.command(&args).envs(password).output()).await.unwrap().unwrap()
+    };
+    let refused = login(&[]).await;
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("give its code by --otp"), "{refused:?}");
+    assert!(login(&["--otp", &authenticator.code(&app)]).await.status.success());
+    assert_eq!(me().await, other.user_id.as_str());
+    shell.documents(&["logout"]).await;
+
+    // A token that is given by hand is kept as it is, once it is known to be good. It is never kept in place of somebody who signs in.
     let by_hand = Shell::new(&app.base, Some(&user));
-    by_hand.document(&["login"]).await;
+    let both = by_hand.command(&["login", "--email", &user.email]).envs(password).output();
+    let both = timeout(PATIENCE, both).await.unwrap().unwrap();
+    assert!(both.status.code() == Some(2) && !by_hand.kept_in().exists());
+    assert!(String::from_utf8_lossy(&both.stderr).contains("both a token"), "{both:?}");
+    let said = by_hand.document(&["login"]).await;
+    assert_eq!((&said["user"], &said["kept"]), (&json!(user.email), &json!("token")));
     assert!(std::fs::read_to_string(by_hand.kept_in()).unwrap().contains(&user.token));
     let wrong = by_hand.command(&["login"]).env("WAYBILL_TOKEN", "nonsense").output();
     assert_eq!(timeout(PATIENCE, wrong).await.unwrap().unwrap().status.code(), Some(4));

@@ -4,7 +4,7 @@ use bson::doc;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::support::{PASSWORD, TestApp};
+use crate::support::{PASSWORD, TestApp, totp::Authenticator};
 
 async fn top(url: &str, environment: &[(&str, &str)]) -> (bool, String, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_waybill"));
@@ -51,6 +51,17 @@ async fn the_board_is_printed_once_for_scripts() {
     assert!(!went_well && said.contains("auth.forbidden (HTTP 403)"), "{said}");
     let (went_well, _, said) = top("http://127.0.0.1:1", &[("WAYBILL_TOKEN", &admin.token)]).await;
     assert!(!went_well && said.contains("the API can't be reached"), "{said}");
+    // With a second factor it needs its code, and says so.
+    let other = app.admin().await;
+    let authenticator = Authenticator::of(&app, &other).await;
+    let mut with_code = vec![("WAYBILL_EMAIL", &*other.email), ("WAYBILL_PASSWORD", PASSWORD)];
+    let (went_well, _, said) = top(&app.base, &with_code).await;
+    assert!(!went_well && said.contains("has a second factor: give its code by --otp"), "{said}");
+    let code = authenticator.code(&app);
+    with_code.push(("WAYBILL_OTP", &code));
+    assert!(top(&app.base, &with_code).await.0);
+    let (went_well, _, said) = top(&app.base, &with_code).await;
+    assert!(!went_well && said.contains("the code is wrong, or was used before"), "{said}");
     let mut program = Command::new(env!("CARGO_BIN_EXE_waybill"));
     program.args(["top", "--url", &app.base, "--token", &admin.token]);
     let output = program.output().await.unwrap();

@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Ended, Tokens};
-use crate::config::CallerArgs;
+use super::Ended;
+use crate::{commands::sign_in::Tokens, config::CallerArgs};
 
 /// An access token is renewed so long before it expires.
 const EARLY_SECONDS: u64 = 60;

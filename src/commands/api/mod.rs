@@ -7,8 +7,7 @@ mod routes;
 
 use std::{io::Read, process::ExitCode, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use waybill_client::{Call, Failure, Method, Waybill};
 
@@ -20,6 +19,7 @@ use self::{
 use super::{
     follow::{Event, Follower, Trouble},
     serve::Shutdown,
+    sign_in::{NotSignedIn, SigningIn, refresh, sign_in},
 };
 use crate::{
     config::{
@@ -56,20 +56,6 @@ impl From<Failure> for Ended {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
-}
-
-/// What signing in gives.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Tokens {
-    pub(super) access_token: SecretString,
-    refresh_token: SecretString,
-    expires_in: u64,
-}
-
-pub(super) async fn sign_in(api: &Waybill, email: &str, password: &SecretString) -> Result<Tokens, Failure> {
-    let body = json!({ "email": email, "password": password.expose_secret() });
-    api.send(&api.call(Method::POST, "/auth/login")?.json(&body)).await?.json()
 }
 
 /// Prints every operation.
@@ -264,13 +250,25 @@ async fn prepare(method: Method, args: &PathArgs) -> Result<(Waybill, Call), End
 async fn login(args: &LoginArgs) -> Result<(), Ended> {
     let url = args.caller.url.clone().unwrap_or_else(|| URL.into());
     let api = Waybill::new(&url)?.with_deadline(args.caller.deadline());
-    let kept = match (&args.caller.token, &args.email, &args.password) {
-        (Some(token), ..) => {
-            let me = api.clone().with_token(token.clone());
-            me.send(&me.call(Method::GET, "/auth/me")?).await?;
-            Kept::token(&url, token)
+    let (kept, who) = match (&args.caller.token, &args.email, &args.password) {
+        (Some(_), Some(_), _) => {
+            let words = "both a token (--token, WAYBILL_TOKEN) and an address (--email, WAYBILL_EMAIL) are given: say which \
+                one is to be kept, and leave out or unset the other";
+            return Err(Ended::Usage(words.into()));
         }
-        (None, Some(email), Some(password)) => Kept::tokens(&url, &sign_in(&api, email, password).await?),
+        (Some(token), None, _) => {
+            let me = api.clone().with_token(token.clone());
+            let me: Value = me.send(&me.call(Method::GET, "/auth/me")?).await?.json()?;
+            (Kept::token(&url, token), me["email"].as_str().unwrap_or_default().to_owned())
+        }
+        (None, Some(email), Some(password)) => {
+            let who = SigningIn { email, password, otp: args.otp.as_deref(), may_ask: true };
+            let tokens = sign_in(&api, &who).await.map_err(|refused| match refused {
+                NotSignedIn::Refused(words) => Ended::Usage(words),
+                NotSignedIn::Failure(failure) => Ended::Failure(failure),
+            })?;
+            (Kept::tokens(&url, &tokens), email.clone())
+        }
         _ => {
             let words = "give an API key in WAYBILL_TOKEN, or --email and the password in WAYBILL_PASSWORD";
             return Err(Ended::Usage(words.into()));
@@ -278,18 +276,35 @@ async fn login(args: &LoginArgs) -> Result<(), Ended> {
     };
     let file = kept::file(&args.caller)?;
     kept.write(&file)?;
-    put_line(&json!({ "url": url, "keptIn": file }).to_string())
+    let what = if kept.refresh_token().is_some() { "session" } else { "token" };
+    put_line(&json!({ "url": url, "user": who, "kept": what, "keptIn": file }).to_string())
 }
 
+/// Ends the session at the API, and then forgets it: as long as it is not known to have ended, it can be ended again.
 async fn logout(args: &CallerArgs) -> Result<(), Ended> {
+    if args.token.is_some() {
+        eprintln!("waybill: WAYBILL_TOKEN is still set, and counts for every other command");
+    }
     let file = kept::file(args)?;
     let Some(kept) = Kept::read(&file)? else { return Ok(()) };
-    kept::forget(&file)?;
-    let Some(refresh_token) = kept.refresh_token() else { return Ok(()) };
-    let api = Waybill::new(kept.url())?.with_deadline(args.deadline());
-    let body = json!({ "refreshToken": refresh_token.expose_secret() });
-    api.send(&api.call(Method::POST, "/auth/logout")?.json(&body)).await?;
-    Ok(())
+    if args.url.as_deref().is_some_and(|url| !kept.is_for(url)) {
+        eprintln!("waybill: what is kept is for {}, and stays", kept.url());
+        return Ok(());
+    }
+    if let Some(refresh_token) = kept.refresh_token() {
+        let api = Waybill::new(kept.url())?.with_deadline(args.deadline());
+        let body = json!({ "refreshToken": refresh_token.expose_secret() });
+        match api.send(&api.call(Method::POST, "/auth/logout")?.json(&body)).await {
+            Ok(_) => {}
+            // It has ended already.
+            Err(Failure::Problem(problem)) if problem.status == 401 => {}
+            Err(failure) => {
+                eprintln!("waybill: the session goes on: try again, or remove {}", file.display());
+                return Err(failure.into());
+            }
+        }
+    }
+    kept::forget(&file)
 }
 
 /// The API as whoever is given, or kept.
@@ -306,11 +321,9 @@ async fn caller(args: &CallerArgs) -> Result<Waybill, Ended> {
         return Ok(api);
     }
     if let Some(refresh_token) = kept.to_renew() {
-        let body = json!({ "refreshToken": refresh_token.expose_secret() });
         // The same token again is the same answer for half a minute; later it would end the session.
         let renewing = api.clone().with_deadline(RENEWING_DEADLINE).with_attempts(2, FIRST_DELAY);
-        let call = renewing.call(Method::POST, "/auth/refresh")?.json(&body);
-        let tokens: Tokens = renewing.send_safely(&call).await?.json()?;
+        let tokens = refresh(&renewing, refresh_token).await?;
         kept = Kept::tokens(api.base_url(), &tokens);
         kept.write(&file)?;
     }

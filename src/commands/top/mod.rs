@@ -44,6 +44,7 @@ pub(super) async fn run(args: TopArgs) -> Result<(), String> {
     let mut board = Board::default();
     // What is wrong with the token is said before the screen is taken.
     look(&mut remote, &mut board).await.map_err(Trouble::said)?;
+    remote.ask_nobody();
     let mut terminal = ratatui::try_init().map_err(|error| format!("the terminal can't be used: {error}"))?;
     let ended = show(&mut terminal, &mut remote, &mut board).await;
     ratatui::restore();
@@ -113,7 +114,11 @@ fn done(answer: Result<Value, Trouble>) -> String {
         (None, Some(retried)) => {
             let (refused, more) = (answer["refused"].as_u64().unwrap_or_default(), answer["more"] == true);
             let more = if more { " There are more: press R again." } else { "" };
-            format!("{retried} jobs are run again, {refused} may not be.{more}")
+            let failed = match answer["failed"].as_u64().unwrap_or_default() {
+                0 => String::new(),
+                failed => format!(" {failed} were not reached: the database did not take them in time."),
+            };
+            format!("{retried} jobs are run again, {refused} may not be.{failed}{more}")
         }
         (None, None) => "Done.".into(),
     }
