@@ -243,7 +243,7 @@ async fn who_signs_in_is_kept_where_nobody_else_reads_it() {
     let other = app.merchant().await;
     let authenticator = Authenticator::of(&app, &other).await;
     let login = async |otp: &[&str]| {
-        let args = [&["login", "--email", &other.email][..], otp].concat();
+        let args = [&["login", "--email", &*other.email][..], otp].concat();
         timeout(PATIENCE, shell.command(&args).envs(password).output()).await.unwrap().unwrap()
     };
     let refused = login(&[]).await;
