@@ -106,7 +106,7 @@ impl Filler {
         let leaves = Leaf::of_all(records, &self.commitments);
         let seal = Seal::build(self.last.as_ref(), DateTime::now(), leaves, Scopes::standard(), &self.signer);
         SealStore::new(self.db.clone()).insert(&seal).await?;
-        self.last = Some(seal.header());
+        self.last = Some(seal.header);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use waybill::{
     modules::audit::{
         proof::{PublicKeys, SigningKey},
-        seals::{AUDIT_SEALS, AnchorPlaces, SealStore, Sealer, SealerKeys},
+        seals::{AUDIT_SEALS, AnchorTargets, SealStore, Sealer, SealerKeys},
     },
     platform::{clock::Clock, exchange::Exchange, sealing::SealingKeys},
 };
@@ -42,7 +42,7 @@ pub async fn seal(db: &Database, records: i64, verdicts: &mut Verdicts) -> Resul
     };
     let exchange = Exchange::new(Duration::from_secs(1)).map_err(|error| error.to_string())?;
     let every = Duration::from_secs(3);
-    let sealer = Sealer::new(db.clone(), keys, clock, every, AnchorPlaces::default(), exchange);
+    let sealer = Sealer::new(db.clone(), keys, clock, every, AnchorTargets::default(), exchange);
     let began = Instant::now();
     let passed = sealer.pass().await.map_err(|error| error.to_string())?;
     let seconds = began.elapsed().as_secs_f64();

@@ -105,6 +105,13 @@ pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
             db.name()
         )));
     }
+    if SealStore::new(db.clone()).has_unreleased_seals().await? {
+        return Err(mongodb::error::Error::custom(format!(
+            "the seals of the database {} (audit_seals) are those of an unreleased version: their hashes are binaries, and were made in another \
+             way. This version can't verify or continue them. Use a new database",
+            db.name()
+        )));
+    }
     mongo::ensure_indexes(db, &collections(), &indexes()).await?;
     mongo::drop_indexes(db, OLDER_INDEXES).await?;
     catalog::count_uncounted(db).await?;

@@ -6,7 +6,7 @@ use mongodb::Database;
 
 use crate::{
     config::{Config, Secrets},
-    modules::audit::seals::{AnchorPlaces, Sealer, SealerKeys},
+    modules::audit::seals::{AnchorTargets, Sealer, SealerKeys},
     platform::{clock::Clock, exchange::Exchange},
 };
 
@@ -24,7 +24,7 @@ pub(super) fn sealer(
         return Ok(None);
     };
     let settings = &config.audit;
-    let places = AnchorPlaces {
+    let places = AnchorTargets {
         file: settings.audit_anchor_file.clone().filter(|path| !path.as_os_str().is_empty()),
         url: settings.audit_anchor_url.clone().filter(|url| !url.is_empty()),
         every: Duration::from_millis(settings.audit_anchor_every_ms),

@@ -92,8 +92,8 @@ pub type Counter<'a> = (&'a str, Limit);
 pub struct RateLimiter {
     redis: Redis,
     script: Arc<redis::Script>,
-    /// Arrival times by key, for as long as Redis is away.
-    local: Arc<Mutex<HashMap<String, u64>>>,
+    /// For as long as Redis is away.
+    local: Arc<LocalLimits>,
 }
 
 impl RateLimiter {
@@ -114,7 +114,7 @@ impl RateLimiter {
         let cells = counters.iter().map(|(key, limit)| (*key, *limit, 1));
         let wait = match self.ask("take", cells).await {
             Ok(answer) => Duration::from_micros(answer.first().copied().unwrap_or_default()),
-            Err(Away(_)) => self.take_local(counters),
+            Err(Away(_)) => return self.local.take(counters),
         };
         if wait.is_zero() { Ok(()) } else { Err(wait) }
     }
@@ -126,7 +126,7 @@ impl RateLimiter {
         }
         let cells = counters.iter().map(|(key, limit)| (*key, *limit, -1));
         if self.ask("count", cells).await.is_err() {
-            let (now_us, mut local) = (now_us(), self.local.lock());
+            let (now_us, mut local) = (now_us(), self.local.0.lock());
             for (key, limit) in counters {
                 if let Some(arrival_us) = local.get_mut(*key) {
                     *arrival_us = limit.arrival_us(*arrival_us, -1, now_us);
@@ -143,7 +143,7 @@ impl RateLimiter {
 
     /// Forgets what was taken from `key`.
     pub async fn reset(&self, key: &str) {
-        self.local.lock().remove(key);
+        self.local.0.lock().remove(key);
         let _ = self.redis.run::<i64>(redis::cmd("DEL").arg(self.name(key))).await;
     }
 
@@ -159,9 +159,23 @@ impl RateLimiter {
         }
         self.redis.script(&call).await
     }
+}
 
-    fn take_local(&self, counters: &[Counter<'_>]) -> Duration {
-        let (now_us, mut local) = (now_us(), self.local.lock());
+/// Counts for this process alone: arrival times by key.
+#[derive(Debug, Default)]
+pub struct LocalLimits(Mutex<HashMap<String, u64>>);
+
+impl LocalLimits {
+    /// Takes one from each, or none from any where one has none left.
+    ///
+    /// # Errors
+    /// How long it takes until each has one.
+    pub fn take(&self, counters: &[Counter<'_>]) -> Result<(), Duration> {
+        self.take_at(counters, now_us())
+    }
+
+    fn take_at(&self, counters: &[Counter<'_>], now_us: u64) -> Result<(), Duration> {
+        let mut local = self.0.lock();
         if local.len() + counters.len() > LOCAL_KEYS_MAX {
             local.retain(|_, arrival_us| *arrival_us > now_us);
             if local.len() + counters.len() > LOCAL_KEYS_MAX {
@@ -174,12 +188,11 @@ impl RateLimiter {
         };
         let arrivals: Vec<_> = counters.iter().map(arrival).collect();
         let wait = arrivals.iter().map(|(arrival_us, limit)| limit.wait(*arrival_us, now_us)).max().unwrap_or_default();
-        if wait.is_zero() {
-            local.extend(
-                counters.iter().zip(arrivals).map(|((key, _), (arrival_us, _))| ((*key).to_owned(), arrival_us)),
-            );
+        if !wait.is_zero() {
+            return Err(wait);
         }
-        wait
+        local.extend(counters.iter().zip(arrivals).map(|((key, _), (arrival_us, _))| ((*key).to_owned(), arrival_us)));
+        Ok(())
     }
 }
 
@@ -246,6 +259,15 @@ mod tests {
         assert!(limiter.take(&[("a", limit)]).await.is_err());
         limiter.reset("a").await;
         assert_eq!(limiter.take(&[("a", limit)]).await, Ok(()));
+    }
+
+    #[test]
+    fn what_was_taken_comes_back_with_time() {
+        let (limits, limit, start) = (LocalLimits::default(), per_minute(2), 1_000_000_000);
+        let take = |seconds: u64| limits.take_at(&[("a", limit)], start + seconds * 1_000_000);
+        assert_eq!((take(0), take(0), take(0)), (Ok(()), Ok(()), Err(Duration::from_secs(30))));
+        assert_eq!((take(30), take(30)), (Ok(()), Err(Duration::from_secs(30))));
+        assert_eq!((take(600), take(600), take(600).is_err()), (Ok(()), Ok(()), true));
     }
 
     #[test]

@@ -261,7 +261,7 @@ fn only_the_exchange_talks_to_mail_servers() {
 
 #[test]
 fn only_audit_lets_a_request_be_sent() {
-    only_in("Logged::after_append", &["modules/audit/mod.rs"]);
+    only_in("Logged::after_append", &["modules/audit/record.rs"]);
 }
 
 /// Records and events that are written past it would wait for neither sealer nor relay.

@@ -56,7 +56,7 @@ async fn seals_are_listed_in_both_orders_page_by_page() {
     assert_eq!(page["nextCursor"], Value::Null);
     for (item, seal) in page["items"].as_array().unwrap().iter().zip(&stored) {
         let header: SealHeader = serde_json::from_value(item.clone()).unwrap();
-        assert_eq!(header, seal.header());
+        assert_eq!(header, seal.header);
         assert_eq!(item["headerHash"], json!(Anchor::from(&header).header_hash));
         assert!(item.get("leaves").is_none());
     }

@@ -53,7 +53,7 @@ async fn the_command_trusts_keys_and_anchors_in_files() {
     let published = chain.app.request(reqwest::Method::GET, "/.well-known/waybill-audit-keys", None, None).await;
     let keys = TestFile::new(&published.expect(200).text);
     let anchors: Vec<String> =
-        chain.seals().await.iter().map(|seal| format!("{}\n", anchor_line(&seal.header()))).collect();
+        chain.seals().await.iter().map(|seal| format!("{}\n", anchor_line(&seal.header))).collect();
     let anchored = TestFile::new(&anchors.concat());
     let plain = |args: &[&str]| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_waybill"));

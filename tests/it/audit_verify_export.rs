@@ -8,7 +8,7 @@ use waybill::{
     modules::audit::{
         proof::{Anchor, FindingKind, PURGED, PublicKeys},
         seals::AUDIT_SEALS,
-        verification::{ExportError, Report, verify_export},
+        verification::{FileError, Report, verify_export},
     },
     platform::{clock::Rfc3339Time, ids::new_id},
 };
@@ -104,7 +104,7 @@ impl Export {
     }
 }
 
-fn verify(text: &str, keys: &PublicKeys, anchors: &[Anchor]) -> Result<Report, ExportError> {
+fn verify(text: &str, keys: &PublicKeys, anchors: &[Anchor]) -> Result<Report, FileError> {
     verify_export(text.as_bytes(), keys, anchors.to_vec(), |_| {})
 }
 
@@ -120,7 +120,7 @@ async fn an_exported_chain_verifies_without_a_database_or_a_secret() {
     let part = Export::of_seals(&chain, 2, 3).await;
     let report = part.expect_verified();
     assert_eq!((report.seals.first, report.trusted.map(|seal| seal.number)), (Some(2), Some(1)));
-    let first: Anchor = (&chain.seals().await[0].header()).into();
+    let first: Anchor = (&chain.seals().await[0].header).into();
     assert_eq!(part.verify_with(&[first]).finding, None);
     let wrong = Anchor { header_hash: chain.last_anchor().await.header_hash, ..first };
     assert_eq!(part.verify_with(&[wrong]).finding.unwrap().kind, FindingKind::TailCut);
@@ -299,7 +299,7 @@ async fn every_edit_of_an_exported_selection_is_found() {
             .await;
     let report = export.expect_verified();
     assert!(report.records > 10 && report.seals.count == 0 && report.keys.len() == 1, "{report:?}");
-    let anchors: Vec<Anchor> = chain.seals().await.iter().map(|seal| (&seal.header()).into()).collect();
+    let anchors: Vec<Anchor> = chain.seals().await.iter().map(|seal| (&seal.header).into()).collect();
     assert_eq!(export.verify_with(&anchors).finding, None);
     let wrong = Anchor { header_hash: anchors[0].header_hash, ..anchors[1] };
     assert_eq!(export.verify_with(&[wrong]).finding.unwrap().kind, FindingKind::TailCut);

@@ -333,7 +333,7 @@ async fn a_chain_goes_on_under_a_new_key_only_where_the_old_one_is_known() {
     let stranger = app.beside(&[&new]).await;
     let refused = stranger.app.sealer().unwrap().pass().await;
     let error = refused.expect_err("the old key is not known");
-    assert!(matches!(error, SealError::NotOurs { number: 1, .. }), "{error}");
+    assert!(matches!(error, SealError::NotSigned { number: 1, .. }), "{error}");
     assert!(error.to_string().contains("AUDIT_PUBLIC_KEYS"), "{error}");
 
     let published = serde_json::to_value(crate::support::seals::public_keys()).unwrap();
@@ -382,7 +382,7 @@ async fn the_latest_seal_is_anchored_in_a_file_and_at_a_webhook() {
     })
     .await;
 
-    let expected: Vec<Anchor> = seals(&app).await.iter().map(|seal| Anchor::from(&seal.header())).collect();
+    let expected: Vec<Anchor> = seals(&app).await.iter().map(|seal| Anchor::from(&seal.header)).collect();
     let posted: Vec<Anchor> =
         received.lock().await.iter().map(|anchor| serde_json::from_value(anchor.clone()).unwrap()).collect();
     assert_eq!(posted, expected);

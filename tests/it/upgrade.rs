@@ -306,6 +306,18 @@ async fn what_the_last_release_stored_is_read_checked_and_gone_on_with() {
     db.drop().await.unwrap();
 }
 
+#[tokio::test]
+async fn seals_that_can_not_be_read_any_more_are_named_by_migrate() {
+    let uri = with_database(&server("MONGODB_URI"), &unique("upgrade"));
+    let db = mongo::connect(&uri).await.unwrap();
+    let signature = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1; 64] };
+    db.collection("audit_seals").insert_one(doc! { "_id": 1_i64, "signature": signature }).await.unwrap();
+    let output = program(&uri, &["migrate"]).await;
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!output.status.success() && said.contains("audit_seals") && said.contains("Use a new database"), "{said}");
+    db.drop().await.unwrap();
+}
+
 /// So many more of the confirmed order, as documents.
 async fn multiply(db: &Database, order: &Document, count: usize) {
     for first in (0..count).step_by(PAGE) {

@@ -60,7 +60,7 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     let eraser = Eraser::new(db.clone(), key, clock.clone(), not_personal);
     let erased = match eraser.erase(&subject, &args.reason).await {
         Err(ErasureError::Held(hold)) => {
-            let refused = subject.told(AuditOutcome::Failed, &args.reason, doc! { "holdId": &hold }, clock.now());
+            let refused = subject.event(AuditOutcome::Failed, &args.reason, doc! { "holdId": &hold }, clock.now());
             let recorded = AuditStore::new(db.clone()).record(&refused).await;
             recorded.map_err(|error| format!("the refusal could not be written down: {error}"))?;
             Err(ErasureError::Held(hold))

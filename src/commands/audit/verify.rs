@@ -14,7 +14,8 @@ use crate::{
     config::VerifyArgs,
     modules::audit::{
         proof::{Anchor, Finding, PublicKeys},
-        verification::{Part, Report, read_anchors, verify_chain, verify_export},
+        seals::read_anchors,
+        verification::{Part, Report, verify_chain, verify_export},
     },
     platform::mongo,
 };

@@ -1,4 +1,4 @@
-//! Who did what, and who read what: audit events. Appended, never changed.
+//! Audit events: who did or read what. Appended, never changed.
 
 use bson::{DateTime, Document};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,6 @@ pub enum AuditOutcome {
 }
 
 impl AuditOutcome {
-    /// As stored and answered.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,7 +33,6 @@ impl AuditOutcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
-    /// `aud_...`
     #[serde(rename = "_id")]
     pub id: String,
     /// Who, with address and request id.
@@ -43,20 +41,15 @@ pub struct AuditEvent {
     pub action: String,
     /// `kyc_application`, ...
     pub resource_type: String,
-    /// Its id.
     pub resource_id: String,
-    /// Whose it is.
     pub user_id: Option<String>,
     /// Whether it was done.
     pub outcome: AuditOutcome,
-    /// Why, in the words of whoever did it.
     #[serde(default, deserialize_with = "erased::text")]
     pub reason: Option<String>,
     /// Changed fields before; ids and states, never personal data.
     pub before: Option<Document>,
-    /// The same fields after.
     pub after: Option<Document>,
-    /// When.
     pub at: DateTime,
 }
 
@@ -91,13 +84,11 @@ impl AuditEvent {
         Self { id, ..self }
     }
 
-    /// Whose it is.
     #[must_use]
     pub fn of_user(self, user_id: impl Into<Option<String>>) -> Self {
         Self { user_id: user_id.into(), ..self }
     }
 
-    /// Why, in the words of whoever did it.
     #[must_use]
     pub fn because(self, reason: impl Into<Option<String>>) -> Self {
         Self { reason: reason.into(), ..self }

@@ -1,4 +1,4 @@
-//! Stored types of the logs.
+//! Stored types of calls to providers.
 
 use bson::{Bson, DateTime, Document};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,13 @@ use crate::platform::{
     erased,
     exchange::{RequestRecord, ResponseRecord},
 };
+
+/// Requests to providers.
+pub const REQUEST_LOGS: &str = "provider_request_logs";
+/// Their answers.
+pub const RESPONSE_LOGS: &str = "provider_response_logs";
+/// Who did and read what.
+pub const AUDIT_EVENTS: &str = "audit_events";
 
 /// One call to a provider: whose, about what, by whom. The keys by which both logs are found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,11 +37,8 @@ pub struct Call {
     pub operation: String,
     /// Attempt of the job, from 1.
     pub attempt: i32,
-    /// The job.
     pub job_id: String,
-    /// The worker process.
     pub worker_id: String,
-    /// The provider account.
     pub account_id: String,
     /// The request that started it all (`X-Request-Id` of the create, cancel or top-up).
     pub correlation_id: String,
@@ -55,7 +59,6 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    /// As stored and answered.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -82,7 +85,6 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// It went well.
     #[must_use]
     pub const fn done(outcome: &'static str) -> Self {
         Self { outcome, error_class: None, error_code: None, error_message: None, awb: None }
@@ -108,29 +110,17 @@ pub struct ProviderRequestLog {
     /// `req_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// See [`Call`].
     pub order_id: Option<String>,
-    /// See [`Call`].
     pub user_id: String,
-    /// See [`Call`].
     pub client_order_id: Option<String>,
-    /// See [`Call`].
     pub resource_id: Option<String>,
-    /// See [`Call`].
     pub provider: String,
-    /// See [`Call`].
     pub operation: String,
-    /// See [`Call`].
     pub attempt: i32,
-    /// See [`Call`].
     pub job_id: String,
-    /// See [`Call`].
     pub worker_id: String,
-    /// See [`Call`].
     pub account_id: String,
-    /// HTTP method.
     pub method: String,
-    /// Redacted URL.
     pub url: String,
     /// Headers, credentials named only. Lists leave them out.
     #[serde(default)]
@@ -138,14 +128,11 @@ pub struct ProviderRequestLog {
     /// Redacted body or null. Lists leave it out.
     #[serde(default)]
     pub body: Bson,
-    /// See [`Call`].
     pub correlation_id: String,
-    /// See [`Call`].
     pub sent_at: DateTime,
 }
 
 impl ProviderRequestLog {
-    /// The log of `call`.
     #[must_use]
     pub fn new(call: &Call, record: &RequestRecord) -> Self {
         let call = call.clone();
@@ -180,27 +167,16 @@ pub struct ProviderResponseLog {
     pub id: String,
     /// The request it answers.
     pub request_ref_id: String,
-    /// See [`Call`].
     pub order_id: Option<String>,
-    /// See [`Call`].
     pub user_id: String,
-    /// See [`Call`].
     pub client_order_id: Option<String>,
-    /// See [`Call`].
     pub resource_id: Option<String>,
-    /// See [`Call`].
     pub provider: String,
-    /// See [`Call`].
     pub operation: String,
-    /// See [`Call`].
     pub attempt: i32,
-    /// See [`Call`].
     pub job_id: String,
-    /// See [`Call`].
     pub worker_id: String,
-    /// See [`Call`].
     pub account_id: String,
-    /// See [`Call`].
     pub correlation_id: String,
     /// The shipment's number, where the answer names it.
     pub awb: Option<String>,
@@ -212,13 +188,9 @@ pub struct ProviderResponseLog {
     /// Redacted body or null. Lists leave it out.
     #[serde(default)]
     pub body: Bson,
-    /// See [`Verdict`].
     pub outcome: String,
-    /// See [`Verdict`].
     pub error_class: Option<ErrorClass>,
-    /// See [`Verdict`].
     pub error_code: Option<String>,
-    /// See [`Verdict`].
     #[serde(default, deserialize_with = "erased::text")]
     pub error_message: Option<String>,
     /// From sending to the end of the answer.
@@ -230,7 +202,6 @@ pub struct ProviderResponseLog {
 }
 
 impl ProviderResponseLog {
-    /// The log of the answer to `call`.
     #[must_use]
     pub fn new(id: String, call: &Call, record: &ResponseRecord, verdict: Verdict, received_at: DateTime) -> Self {
         let call = call.clone();
@@ -275,7 +246,7 @@ impl ProviderResponseLog {
 }
 
 impl Entity for ProviderResponseLog {
-    const COLLECTION: &'static str = super::RESPONSE_LOGS;
+    const COLLECTION: &'static str = RESPONSE_LOGS;
 
     fn id(&self) -> &str {
         &self.id

@@ -1,23 +1,23 @@
-//! Who was turned away, as far as a flood of them leaves room: audit events of refusals, outside of transactions.
+//! Audit events of refused requests, rate-limited so that a flood of them fills neither the database nor hides other senders.
+//! They are written outside of any transaction, since nothing else happens.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bson::Document;
 use parking_lot::Mutex;
 
 use super::{event::AuditEvent, store::AuditStore};
-use crate::platform::identity::Role;
+use crate::platform::{
+    identity::Role,
+    rate_limit::{Limit, LocalLimits},
+};
 
-/// Refusals of one kind of sender that a process records, a second; more of them are counted.
-const ROOM: Rate = Rate { per_second: 10.0, burst: 100.0 };
-/// Those of one known sender: a tenth of the room. More at once than the wrong passwords that an account allows.
-const SHARE: Rate = Rate { per_second: 1.0, burst: 30.0 };
-/// Known senders that are remembered, of one kind; beyond it they have the room in common.
-const SHARES_MAX: usize = 4_096;
+/// Refusals of one kind of sender that a process records: a hundred at once, then ten a second. More of them are counted.
+const OF_KIND: Limit = Limit { count: 100, period: Duration::from_secs(10) };
+/// Those of one known sender: a tenth of it. More at once than the wrong passwords that an account allows.
+const OF_SENDER: Limit = Limit { count: 30, period: Duration::from_secs(30) };
+/// Senders whose refusals are counted while there is no room for them; those of more are in the metric alone.
+const SENDERS_MAX: usize = 4_096;
 /// A refusal that can't be written by then is lost: nothing waits for it.
 const WRITING_MAX: Duration = Duration::from_secs(10);
 
@@ -34,131 +34,31 @@ pub enum Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    /// A user.
     #[must_use]
     pub const fn user(user_id: &'a str, role: Role) -> Self {
         if role.is_staff() { Self::Staff(user_id) } else { Self::Merchant(user_id) }
     }
 }
 
-/// How much of something there is room for.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    per_second: f64,
-    burst: f64,
-}
-
-/// What is left of a rate.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left: f64,
-    since: Instant,
-}
-
-impl Bucket {
-    const fn full(rate: Rate, now: Instant) -> Self {
-        Self { left: rate.burst, since: now }
-    }
-
-    /// Lets what was taken come back.
-    fn refill(&mut self, rate: Rate, now: Instant) {
-        let passed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.left = (self.left + passed * rate.per_second).min(rate.burst);
-        self.since = now;
-    }
-}
-
-/// What one known sender has left, and how many of its refusals were left out since the last one recorded.
-#[derive(Debug)]
-struct Share {
-    bucket: Bucket,
-    suppressed: i64,
-}
-
-/// The room of one kind of sender.
-#[derive(Debug)]
-struct Room {
-    bucket: Bucket,
-    shares: HashMap<String, Share>,
-    /// What was left out of those who have no share.
-    suppressed: i64,
-}
-
-impl Room {
-    fn new(now: Instant) -> Self {
-        Self { bucket: Bucket::full(ROOM, now), shares: HashMap::new(), suppressed: 0 }
-    }
-
-    /// Takes one place; gives how many of this sender's were left out since its last one.
-    fn take(&mut self, sender: Option<&str>, now: Instant) -> Option<i64> {
-        self.bucket.refill(ROOM, now);
-        let sender = sender.filter(|sender| self.has_share(sender, now));
-        let Self { bucket, shares, suppressed } = self;
-        let mut share = sender.map(|sender| {
-            let new = || Share { bucket: Bucket::full(SHARE, now), suppressed: 0 };
-            shares.entry(sender.to_owned()).or_insert_with(new)
-        });
-        if let Some(share) = &mut share {
-            share.bucket.refill(SHARE, now);
-        }
-        let fits = bucket.left >= 1.0 && share.as_ref().is_none_or(|share| share.bucket.left >= 1.0);
-        if fits {
-            bucket.left -= 1.0;
-        }
-        let suppressed = match share {
-            Some(share) => {
-                share.bucket.left -= f64::from(u8::from(fits));
-                &mut share.suppressed
-            }
-            None => suppressed,
-        };
-        if !fits {
-            *suppressed += 1;
-            return None;
-        }
-        Some(std::mem::take(suppressed))
-    }
-
-    /// Whether a sender has a share, or there is one to give. Those who were quiet for long enough are forgotten for it.
-    fn has_share(&mut self, sender: &str, now: Instant) -> bool {
-        if self.shares.contains_key(sender) || self.shares.len() < SHARES_MAX {
-            return true;
-        }
-        self.shares.retain(|_, share| {
-            share.bucket.refill(SHARE, now);
-            share.bucket.left < SHARE.burst
-        });
-        self.shares.len() < SHARES_MAX
-    }
-}
-
-#[derive(Debug)]
-struct Rooms {
-    strangers: Room,
-    merchants: Room,
-    staff: Room,
-}
-
 /// Records refusals. Cloning shares the room: one per process.
 #[derive(Clone, Debug)]
 pub struct Refusals {
     store: AuditStore,
-    rooms: Arc<Mutex<Rooms>>,
+    limits: Arc<LocalLimits>,
+    /// Refusals that were not recorded since the last one that was, by sender.
+    suppressed: Arc<Mutex<HashMap<String, i64>>>,
 }
 
 impl Refusals {
-    /// Refusals that are written to `store`.
     #[must_use]
     pub fn new(store: AuditStore) -> Self {
-        let now = Instant::now();
-        let rooms = Rooms { strangers: Room::new(now), merchants: Room::new(now), staff: Room::new(now) };
-        Self { store, rooms: Arc::new(Mutex::new(rooms)) }
+        Self { store, limits: Arc::default(), suppressed: Arc::default() }
     }
 
     /// Writes down that `sender` was turned away, while there is room; never in the way of the answer. `after` of the event
     /// says how many were left out before it (`suppressedBefore`), where any were.
     pub fn note(&self, sender: Sender<'_>, mut event: AuditEvent) {
-        let Some(suppressed) = self.take(sender, Instant::now()) else {
+        let Some(suppressed) = self.take(sender) else {
             metrics::counter!("waybill_audit_denied_suppressed_total").increment(1);
             return;
         };
@@ -174,13 +74,24 @@ impl Refusals {
         });
     }
 
-    fn take(&self, sender: Sender<'_>, now: Instant) -> Option<i64> {
-        let mut rooms = self.rooms.lock();
-        match sender {
-            Sender::Stranger => rooms.strangers.take(None, now),
-            Sender::Merchant(user_id) => rooms.merchants.take(Some(user_id), now),
-            Sender::Staff(user_id) => rooms.staff.take(Some(user_id), now),
+    /// Takes room for one; gives how many of this sender's were left out since its last one.
+    fn take(&self, sender: Sender<'_>) -> Option<i64> {
+        let (kind, id) = match sender {
+            Sender::Stranger => ("stranger", None),
+            Sender::Merchant(id) => ("merchant", Some(id)),
+            Sender::Staff(id) => ("staff", Some(id)),
+        };
+        let sender = id.map_or_else(|| kind.to_owned(), |id| format!("{kind}/{id}"));
+        let mut counters = vec![(kind, OF_KIND)];
+        counters.extend(id.map(|_| (&*sender, OF_SENDER)));
+        let mut suppressed = self.suppressed.lock();
+        if self.limits.take(&counters).is_ok() {
+            return Some(suppressed.remove(&sender).unwrap_or_default());
         }
+        if suppressed.len() < SENDERS_MAX || suppressed.contains_key(&sender) {
+            *suppressed.entry(sender).or_default() += 1;
+        }
+        None
     }
 }
 
@@ -188,83 +99,45 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    fn recorded(room: &mut Room, sender: Option<&str>, tries: usize, now: Instant) -> usize {
-        (0..tries).filter(|_| room.take(sender, now).is_some()).count()
+    async fn refusals() -> Refusals {
+        let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("a well-formed URI");
+        Refusals::new(AuditStore::new(client.database("nowhere")))
     }
 
-    #[test]
-    fn a_flood_of_refusals_is_counted_and_not_recorded() {
-        let start = Instant::now();
-        let mut room = Room::new(start);
-        assert_eq!(recorded(&mut room, None, 500, start), 100);
-        let later = start + Duration::from_millis(150);
-        assert_eq!(room.take(None, later), Some(400), "the next one says how many it stands for");
-        assert_eq!(room.take(None, later), None);
+    fn recorded(refusals: &Refusals, sender: Sender<'_>, tries: usize) -> usize {
+        (0..tries).filter(|_| refusals.take(sender).is_some()).count()
     }
 
-    #[test]
-    fn one_noisy_user_does_not_hide_another() {
-        let start = Instant::now();
-        let mut room = Room::new(start);
-        assert_eq!(recorded(&mut room, Some("usr_noisy"), 500, start), 30);
-        assert_eq!(recorded(&mut room, Some("usr_quiet"), 20, start), 20);
-        let later = start + Duration::from_secs(1);
-        assert_eq!(room.take(Some("usr_quiet"), later), Some(0), "each one's own are counted");
-        assert_eq!(room.take(Some("usr_noisy"), later), Some(470));
-        assert_eq!(room.take(Some("usr_noisy"), later), None);
-    }
-
-    #[test]
-    fn all_users_together_have_a_bound_too() {
-        let start = Instant::now();
-        let mut room = Room::new(start);
-        let users: Vec<String> = (0..50).map(|n| format!("usr_{n}")).collect();
-        let all: usize = users.iter().map(|user| recorded(&mut room, Some(user), 10, start)).sum();
-        assert_eq!(all, 100);
-        assert_eq!(room.take(Some("usr_49"), start + Duration::from_secs(1)), Some(10));
-    }
-
-    #[test]
-    fn a_user_who_had_no_room_in_common_keeps_its_share() {
-        let start = Instant::now();
-        let mut room = Room::new(start);
-        recorded(&mut room, None, 500, start);
-        assert_eq!(recorded(&mut room, Some("usr_1"), 100, start), 0);
-        assert_eq!(recorded(&mut room, Some("usr_1"), 100, start + Duration::from_secs(60)), 30);
-    }
-
-    #[test]
-    fn those_who_were_quiet_are_forgotten_and_memory_is_bounded() {
-        let start = Instant::now();
-        let mut room = Room::new(start);
-        let fill = |room: &mut Room, name: &str, now| {
-            for n in 0..SHARES_MAX + 100 {
-                // What comes back meanwhile keeps the room in common from being what stops them.
-                room.bucket = Bucket::full(ROOM, now);
-                assert!(room.take(Some(&format!("{name}{n}")), now).is_some());
-            }
-            assert_eq!(room.shares.len(), SHARES_MAX);
-        };
-        fill(&mut room, "a", start);
-        assert!(!room.shares.contains_key("b0"));
-        fill(&mut room, "b", start + Duration::from_secs(60));
-        assert!(room.shares.contains_key("b0") && !room.shares.contains_key("a0"));
+    #[tokio::test]
+    async fn one_noisy_user_does_not_hide_another() {
+        let refusals = refusals().await;
+        let (noisy, quiet) = (Sender::Merchant("usr_noisy"), Sender::Merchant("usr_quiet"));
+        assert!((30..40).contains(&recorded(&refusals, noisy, 500)));
+        assert_eq!(recorded(&refusals, quiet, 20), 20);
+        assert!(*refusals.suppressed.lock().get("merchant/usr_noisy").expect("counted") >= 460);
+        refusals.suppressed.lock().insert("merchant/usr_quiet".into(), 7);
+        assert_eq!(refusals.take(quiet), Some(7), "the next one says how many it stands for");
+        assert_eq!(refusals.take(quiet), Some(0));
     }
 
     #[tokio::test]
     async fn strangers_merchants_and_staff_have_rooms_of_their_own() {
-        let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.expect("a well-formed URI");
-        let refusals = Refusals::new(AuditStore::new(client.database("nowhere")));
-        let now = Instant::now();
-        let names: Vec<String> = (0..50).map(|n| format!("usr_{n}")).collect();
-        let all = |tries: usize, sender: &dyn Fn(usize) -> Sender<'static>| {
-            (0..tries).filter(|n| refusals.take(sender(*n), now).is_some()).count()
-        };
-        let names: &'static [String] = names.leak();
-        assert_eq!(all(500, &|_| Sender::Stranger), 100);
-        assert_eq!(all(500, &|n| Sender::user(&names[n % 50], Role::Merchant)), 100);
+        let refusals = refusals().await;
+        assert!((100..110).contains(&recorded(&refusals, Sender::Stranger, 500)));
+        let names: Vec<String> = (0..500).map(|n| format!("usr_{n}")).collect();
+        let merchants = names.iter().filter(|name| refusals.take(Sender::user(name, Role::Merchant)).is_some());
+        assert!((100..110).contains(&merchants.count()), "all together have a bound too");
         for role in [Role::Auditor, Role::Finance, Role::Admin] {
-            assert_eq!(all(10, &|_| Sender::user("usr_staff", role)), 10, "{role:?}");
+            assert_eq!(recorded(&refusals, Sender::user("usr_staff", role), 10), 10, "{role:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded() {
+        let refusals = refusals().await;
+        for n in 0..SENDERS_MAX + 200 {
+            refusals.take(Sender::Merchant(&format!("usr_{n}")));
+        }
+        assert!(refusals.suppressed.lock().len() <= SENDERS_MAX);
     }
 }

@@ -1,22 +1,21 @@
-//! Finding provider calls: which index serves which question, and how far one page may look.
+//! Search over provider calls.
 //!
-//! What no index narrows down is looked at record by record, at most 4,000 for a page: it may come back with
-//! fewer than asked for, or none, and a place to go on from.
+//! A page looks at 4,000 records at most where no index narrows the filter down: it may have fewer calls than asked for, or none, and a
+//! cursor to go on from.
 
 use std::collections::{HashMap, HashSet};
 
-use bson::{DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Database, error::Result, options::Hint};
-use serde::Deserialize;
 
 use super::{
-    model::{ErrorClass, ProviderRequestLog, ProviderResponseLog},
-    store::{REQUEST_LOGS, RESPONSE_LOGS},
+    model::{ErrorClass, ProviderRequestLog, ProviderResponseLog, REQUEST_LOGS, RESPONSE_LOGS},
+    query::{Answer, first_met, walk},
 };
 use crate::platform::{
     mongo::READ_TIME_MAX,
-    walk::{Direction, Paged, TimeRange, Walk, Walked, given, ids_within, next_place, paged},
+    walk::{Direction, Paged, TimeRange, Walk, Walked, given, next_place, paged},
 };
 
 /// Records that one page looks at where no index narrows them down.
@@ -26,45 +25,32 @@ const JOINED: [usize; 3] = [100, 300, 600];
 /// How often a page goes on where answers were to calls that it does not show again.
 const ROUNDS: usize = 4;
 
-/// Which calls are asked for; all that is given has to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallFilter {
-    /// About this order.
     pub order_id: Option<String>,
-    /// Of this user.
     pub user_id: Option<String>,
     /// About what its owner calls so.
     pub client_order_id: Option<String>,
     /// Following from this request.
     pub correlation_id: Option<String>,
-    /// Answered with this shipment.
     pub awb: Option<String>,
-    /// To this provider.
     pub provider: Option<String>,
-    /// This operation.
     pub operation: Option<String>,
-    /// With this account.
     pub account_id: Option<String>,
-    /// With this outcome.
     pub outcome: Option<String>,
-    /// With an error of this class.
     pub error_class: Option<ErrorClass>,
-    /// Answered with this status.
     pub http_status: Option<i32>,
-    /// Within this time.
     pub range: TimeRange,
 }
 
 /// A call with its answers: none yet, one, or more where an answer came late.
 #[derive(Clone, Debug)]
-pub struct Exchange {
-    /// The request.
+pub struct CallWithAnswers {
     pub request: ProviderRequestLog,
     /// Its answers, oldest first.
     pub responses: Vec<ProviderResponseLog>,
 }
 
-/// A call in a list, without headers and bodies.
 #[derive(Clone, Debug)]
 pub struct ListedCall {
     /// The request; none where it was purged before its answer. There are answers then.
@@ -88,18 +74,25 @@ impl ListedCall {
 pub struct CallPage {
     /// Calls that match, each once in the whole list.
     pub calls: Vec<ListedCall>,
-    /// Where to go on; none at the end.
     pub next: Option<String>,
     /// It ended before it was full, because it had looked at enough.
     pub partial: bool,
 }
 
-/// What leads to the calls.
 #[derive(Clone, Debug, PartialEq)]
 struct Plan {
     walk: Walk,
     /// Conditions on answers, where it leads through requests.
     answers: Document,
+}
+
+/// Which part of the list is wanted.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    range: TimeRange,
+    direction: Direction,
+    after: Option<&'a str>,
+    limit: usize,
 }
 
 impl CallFilter {
@@ -126,102 +119,56 @@ impl CallFilter {
     }
 
     fn plan(&self) -> Plan {
-        let answers =
-            given(&[("outcome", self.outcome.as_deref()), ("errorClass", self.error_class.map(ErrorClass::as_str))]);
-        let answers = with_status(answers, self.http_status);
-        let shared = [
+        let mut call = given(&[
+            ("orderId", self.order_id.as_deref()),
             ("userId", self.user_id.as_deref()),
             ("clientOrderId", self.client_order_id.as_deref()),
             ("correlationId", self.correlation_id.as_deref()),
             ("provider", self.provider.as_deref()),
             ("operation", self.operation.as_deref()),
             ("accountId", self.account_id.as_deref()),
-        ];
-        let by_answer = |index, key: Document| {
-            let mut rest = given(&shared);
-            rest.extend(given(&[("orderId", self.order_id.as_deref())]));
-            rest.extend(answers.clone());
-            key.keys().for_each(|field| drop(rest.remove(field)));
-            let walk = Walk { collection: RESPONSE_LOGS, prefix: "res", index, key, rest };
-            Plan { walk, answers: Document::new() }
-        };
-        let by_request = |index, key: Document| {
-            let mut rest = given(&shared);
-            rest.extend(given(&[("orderId", self.order_id.as_deref())]));
-            key.keys().for_each(|field| drop(rest.remove(field)));
-            let walk = Walk { collection: REQUEST_LOGS, prefix: "req", index, key, rest };
-            Plan { walk, answers: answers.clone() }
-        };
-        match self {
-            Self { awb: Some(awb), .. } => by_answer("awb", doc! { "awb": awb }),
-            Self { order_id: Some(id), .. } => by_request("order", doc! { "orderId": id }),
-            Self { correlation_id: Some(id), .. } => by_request("correlation", doc! { "correlationId": id }),
-            Self { client_order_id: Some(id), .. } => by_request("client_order", doc! { "clientOrderId": id }),
-            Self { user_id: Some(id), .. } => by_request("owner", doc! { "userId": id }),
-            _ if answers.is_empty() => by_request("_id_", Document::new()),
-            _ => by_answer("_id_", Document::new()),
+        ]);
+        let mut answers =
+            given(&[("outcome", self.outcome.as_deref()), ("errorClass", self.error_class.map(ErrorClass::as_str))]);
+        answers.extend(self.http_status.map(|status| ("httpStatus".to_owned(), Bson::from(status))));
+        if self.awb.is_some() || (!self.is_selective() && !answers.is_empty()) {
+            call.extend(answers);
+            call.extend(given(&[("awb", self.awb.as_deref())]));
+            return Plan { walk: walk(RESPONSE_LOGS, call), answers: Document::new() };
         }
+        Plan { walk: walk(REQUEST_LOGS, call), answers }
     }
-}
-
-fn with_status(mut conditions: Document, status: Option<i32>) -> Document {
-    if let Some(status) = status {
-        conditions.insert("httpStatus", status);
-    }
-    conditions
 }
 
 impl Plan {
     /// How many records a page may look at; none where each of them matches.
     fn looks_at(&self) -> Option<usize> {
-        match (self.walk.rest.is_empty(), self.answers.is_empty()) {
-            (_, false) => None,
-            (false, true) => Some(LOOKED_AT_MAX),
-            (true, true) => None,
-        }
+        (self.answers.is_empty() && !self.walk.rest.is_empty()).then_some(LOOKED_AT_MAX)
     }
 }
 
-/// An answer, as far as a list needs it that it leads.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    #[serde(rename = "_id")]
-    id: String,
-    request_ref_id: String,
-}
-
-/// Finds calls.
 #[derive(Clone, Debug)]
 pub struct CallSearch {
     db: Database,
 }
 
 impl CallSearch {
-    /// A search over `db`.
     #[must_use]
     pub const fn new(db: Database) -> Self {
         Self { db }
     }
 
-    /// A call with its answers.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn find(&self, request_ref_id: &str) -> Result<Option<Exchange>> {
+    pub async fn find(&self, request_ref_id: &str) -> Result<Option<CallWithAnswers>> {
         let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
         let Some(request) = requests.find_one(doc! { "_id": request_ref_id }).max_time(READ_TIME_MAX).await? else {
             return Ok(None);
         };
         let responses = self.answers_to(&[request_ref_id], Document::new()).await?.remove(request_ref_id);
-        Ok(Some(Exchange { request, responses: responses.unwrap_or_default() }))
+        Ok(Some(CallWithAnswers { request, responses: responses.unwrap_or_default() }))
     }
 
     /// The latest calls about an order with their answers, oldest first, and whether there are older ones.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn exchanges_of(&self, order_id: &str, limit: usize) -> Result<(Vec<Exchange>, bool)> {
+    pub async fn calls_of_order(&self, order_id: &str, limit: usize) -> Result<(Vec<CallWithAnswers>, bool)> {
         let requests = self.db.collection::<ProviderRequestLog>(REQUEST_LOGS);
         let requests = requests
             .find(doc! { "orderId": order_id })
@@ -232,21 +179,14 @@ impl CallSearch {
         let more = requests.len() > limit;
         requests.truncate(limit);
         let ids: Vec<&str> = requests.iter().map(|request| &*request.id).collect();
-        let answers = self.db.collection::<ProviderResponseLog>(RESPONSE_LOGS);
-        let answers = answers.find(doc! { "requestRefId": { "$in": ids } }).sort(doc! { "_id": 1 });
-        let mut answers: Vec<ProviderResponseLog> = answers.max_time(READ_TIME_MAX).await?.try_collect().await?;
+        let mut answers = self.answers_to(&ids, Document::new()).await?;
         let exchanges = requests.into_iter().rev().map(|request| {
-            let (own, others) = answers.drain(..).partition(|answer| answer.request_ref_id == request.id);
-            answers = others;
-            Exchange { request, responses: own }
+            let responses = answers.remove(&request.id).unwrap_or_default();
+            CallWithAnswers { request, responses }
         });
         Ok((exchanges.collect(), more))
     }
 
-    /// One answer.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn find_response(&self, response_ref_id: &str) -> Result<Option<ProviderResponseLog>> {
         self.db.collection(RESPONSE_LOGS).find_one(doc! { "_id": response_ref_id }).max_time(READ_TIME_MAX).await
     }
@@ -254,9 +194,6 @@ impl CallSearch {
     /// Calls that match, at most `limit`, beyond `after`; a filter without a selective key has to be bounded. They are in
     /// the order of their requests, and in the range by these; by answers where these lead to them: an AWB is given, or
     /// how they were answered without a selective key. A call is then where its first matching answer in this direction is.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn list(
         &self,
         filter: &CallFilter,
@@ -265,24 +202,18 @@ impl CallSearch {
         limit: usize,
     ) -> Result<CallPage> {
         let plan = filter.plan();
-        if plan.walk.collection == REQUEST_LOGS {
-            self.by_requests(&plan, filter.range, direction, after, limit).await
+        let wanted = Wanted { range: filter.range, direction, after, limit };
+        if plan.walk.collection == RESPONSE_LOGS {
+            self.by_answers(&plan, wanted).await
+        } else if plan.answers.is_empty() {
+            self.by_requests(&plan, wanted).await
         } else {
-            self.by_answers(&plan, filter.range, direction, after, limit).await
+            self.by_requests_with_answers(&plan, wanted).await
         }
     }
 
-    async fn by_requests(
-        &self,
-        plan: &Plan,
-        range: TimeRange,
-        direction: Direction,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<CallPage> {
-        if !plan.answers.is_empty() {
-            return self.by_requests_with_answers(plan, range, direction, after, limit).await;
-        }
+    async fn by_requests(&self, plan: &Plan, wanted: Wanted<'_>) -> Result<CallPage> {
+        let Wanted { range, direction, after, limit } = wanted;
         let walked = plan.walk.go::<ProviderRequestLog>(&self.db, range, direction, after, limit + 1, plan.looks_at());
         let Walked { found, ended_at } = walked.await?;
         let Paged { shown, next, partial } = paged(found, limit, ended_at, |request| &request.id);
@@ -296,20 +227,14 @@ impl CallSearch {
     }
 
     /// In stages: what most calls have fills a page soon, and only what few have is looked for further.
-    async fn by_requests_with_answers(
-        &self,
-        plan: &Plan,
-        range: TimeRange,
-        direction: Direction,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<CallPage> {
+    async fn by_requests_with_answers(&self, plan: &Plan, wanted: Wanted<'_>) -> Result<CallPage> {
+        let Wanted { range, direction, after, limit } = wanted;
         let mut matching = Vec::new();
         let mut place = after.map(str::to_owned);
         for stage in JOINED {
             let walked = plan.walk.names(&self.db, range, direction, place.as_deref(), stage);
             let Walked { found, ended_at } = walked.await?;
-            matching.extend(self.answered_so(found, &plan.answers).await?);
+            matching.extend(self.with_answers_like(found, &plan.answers).await?);
             place = ended_at;
             if matching.len() > limit || place.is_none() {
                 break;
@@ -321,7 +246,7 @@ impl CallSearch {
     }
 
     /// Ids of those of `requests` that have an answer like `conditions`.
-    async fn answered_so(&self, requests: Vec<String>, conditions: &Document) -> Result<Vec<String>> {
+    async fn with_answers_like(&self, requests: Vec<String>, conditions: &Document) -> Result<Vec<String>> {
         let mut query = doc! { "requestRefId": { "$in": &requests } };
         query.extend(conditions.clone());
         let answers = self.db.collection::<Document>(RESPONSE_LOGS);
@@ -335,14 +260,8 @@ impl CallSearch {
         Ok(requests.into_iter().filter(|id| matching.contains(&**id)).collect())
     }
 
-    async fn by_answers(
-        &self,
-        plan: &Plan,
-        range: TimeRange,
-        direction: Direction,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<CallPage> {
+    async fn by_answers(&self, plan: &Plan, wanted: Wanted<'_>) -> Result<CallPage> {
+        let Wanted { range, direction, after, limit } = wanted;
         let mut matching = Vec::new();
         let mut place = after.map(str::to_owned);
         for _ in 0..ROUNDS {
@@ -351,7 +270,7 @@ impl CallSearch {
             let Walked { found, ended_at } = walked.await?;
             let looked_enough = ended_at.is_some();
             place = next_place(found.last().map(|answer| &*answer.id), found.len() > limit, ended_at);
-            matching.extend(self.first_met(&plan.walk, range, direction, found).await?);
+            matching.extend(first_met(&self.db, &plan.walk, range, direction, found).await?);
             if matching.len() > limit || place.is_none() || looked_enough {
                 break;
             }
@@ -359,39 +278,6 @@ impl CallSearch {
         let Paged { shown, next, partial } = paged(matching, limit, place, |answer| &answer.id);
         let calls = self.listed(shown.iter().map(|answer| &*answer.request_ref_id).collect()).await?;
         Ok(CallPage { calls, next, partial })
-    }
-
-    /// Those of `answers` before which the walk comes to no other answer to the same request: at these the list shows it.
-    async fn first_met(
-        &self,
-        walk: &Walk,
-        range: TimeRange,
-        direction: Direction,
-        answers: Vec<Answer>,
-    ) -> Result<Vec<Answer>> {
-        let requests: HashSet<&str> = answers.iter().map(|answer| &*answer.request_ref_id).collect();
-        let mut query = walk.key.clone();
-        query.extend(walk.rest.clone());
-        query.insert("requestRefId", doc! { "$in": requests.into_iter().collect::<Vec<_>>() });
-        let within = ids_within(walk.prefix, range);
-        if !within.is_empty() {
-            query.insert("_id", within);
-        }
-        let all = self.db.collection::<Answer>(RESPONSE_LOGS);
-        let all = all
-            .find(query)
-            .hint(Hint::Name("request".into()))
-            .projection(doc! { "requestRefId": 1 })
-            .max_time(READ_TIME_MAX);
-        let mut all: Vec<Answer> = all.await?.try_collect().await?;
-        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        if direction == Direction::Newest {
-            all.reverse();
-        }
-        let mut met = HashSet::new();
-        let first: HashSet<&str> =
-            all.iter().filter(|answer| met.insert(&*answer.request_ref_id)).map(|answer| &*answer.id).collect();
-        Ok(answers.into_iter().filter(|answer| first.contains(&*answer.id)).collect())
     }
 
     /// These calls in this order, without headers and bodies.
@@ -410,7 +296,6 @@ impl CallSearch {
         Ok(ids.into_iter().map(call).filter(is_there).collect())
     }
 
-    /// The answers to these requests, oldest first, as far as `projection` says.
     async fn answers_to(
         &self,
         requests: &[&str],

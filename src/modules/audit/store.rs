@@ -7,20 +7,13 @@ use serde::Deserialize;
 
 use super::{
     event::AuditEvent,
-    journal,
-    model::{ProviderRequestLog, ProviderResponseLog},
+    model::{AUDIT_EVENTS, ProviderRequestLog, ProviderResponseLog, REQUEST_LOGS, RESPONSE_LOGS},
+    record::journal,
 };
 use crate::platform::{
     mongo::{Index, Latest, READ_TIME_MAX, latest},
     walk::{TimeRange, ids_within},
 };
-
-/// Requests to providers.
-pub const REQUEST_LOGS: &str = "provider_request_logs";
-/// Their answers.
-pub const RESPONSE_LOGS: &str = "provider_response_logs";
-/// Who did and read what.
-pub const AUDIT_EVENTS: &str = "audit_events";
 
 /// How many answers of a provider had an outcome.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,7 +22,6 @@ pub struct OutcomeCount {
     pub provider: String,
     /// `done`, `retryable`, `unknown`, ...
     pub outcome: String,
-    /// So many.
     pub count: i64,
 }
 
@@ -40,16 +32,13 @@ pub struct AuditStore {
 }
 
 impl AuditStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[REQUEST_LOGS, RESPONSE_LOGS, AUDIT_EVENTS];
 
-    /// A store over `db`.
     #[must_use]
     pub const fn new(db: Database) -> Self {
         Self { db }
     }
 
-    /// Indexes of this module.
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
@@ -76,25 +65,15 @@ impl AuditStore {
     }
 
     /// The latest that was done to or read of something.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn list_events(&self, resource_id: &str) -> Result<Latest<AuditEvent>> {
         latest(self.db.collection(AUDIT_EVENTS).find(doc! { "resourceId": resource_id })).await
     }
 
-    /// The latest requests about an order.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn list_requests(&self, order_id: &str) -> Result<Latest<ProviderRequestLog>> {
         latest(self.db.collection(REQUEST_LOGS).find(doc! { "orderId": order_id })).await
     }
 
     /// How many of the latest answers since `since`, of at most so many, each provider gave with each outcome.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn count_outcomes(&self, since: DateTime, at_most: i64) -> Result<Vec<OutcomeCount>> {
         let written = TimeRange { from: Some(since), to: None }.of_ids();
         let stages = [
@@ -109,10 +88,6 @@ impl AuditStore {
         logs.aggregate(stages).with_type().max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
-    /// The latest answers about an order.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn list_responses(&self, order_id: &str) -> Result<Latest<ProviderResponseLog>> {
         latest(self.db.collection(RESPONSE_LOGS).find(doc! { "orderId": order_id })).await
     }

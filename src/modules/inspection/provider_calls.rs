@@ -10,7 +10,7 @@ use validator::Validate;
 use super::paging::{ListOrder, Place, RangeResponse, scope_of};
 use crate::{
     modules::audit::{
-        CallFilter, CallSearch, ErrorClass, Exchange, ListedCall, ProviderRequestLog, ProviderResponseLog,
+        CallFilter, CallSearch, CallWithAnswers, ErrorClass, ListedCall, ProviderRequestLog, ProviderResponseLog,
     },
     platform::{
         clock::{Clock, Rfc3339Time},
@@ -238,8 +238,8 @@ impl From<&ProviderResponseLog> for CallKeys {
     }
 }
 
-impl From<Exchange> for CallResponse {
-    fn from(Exchange { request, responses }: Exchange) -> Self {
+impl From<CallWithAnswers> for CallResponse {
+    fn from(CallWithAnswers { request, responses }: CallWithAnswers) -> Self {
         Self {
             method: request.method.clone(),
             url: request.url.clone(),
@@ -382,7 +382,7 @@ async fn list_exchanges(
     _: NoQuery,
     ApiPath(order_id): ApiPath<String>,
 ) -> Result<(Extension<About>, Json<ExchangeListResponse>), AppError> {
-    let (exchanges, truncated) = calls.search.exchanges_of(&order_id, EXCHANGES_MAX).await?;
+    let (exchanges, truncated) = calls.search.calls_of_order(&order_id, EXCHANGES_MAX).await?;
     let user_id = exchanges.first().map(|exchange| exchange.request.user_id.clone());
     let about = About::new(Some(&order_id), user_id.as_deref());
     let items = exchanges.into_iter().map(Into::into).collect();

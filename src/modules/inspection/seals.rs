@@ -137,7 +137,7 @@ struct ProofResponse<'a> {
     proof: Proof,
     /// The record as it is stored, in canonical extended JSON whose order of fields counts; null where it was purged.
     #[schema(value_type = Option<Object>)]
-    record: Option<ExtendedJson<'a>>,
+    record: Option<ExtendedJson<&'a RawDocument>>,
     /// Whether the service itself finds that the record, its place and the seal fit together. Who wants to be sure checks it elsewhere.
     check: ProofCheck,
     /// Its salt; where something of it is erased, those of its other personal fields, by their paths.
@@ -191,9 +191,9 @@ async fn prove(reader: &SealReader, store: &SealStore, seal: &Seal, id: &str) ->
     let unreadable = || AppError::new(ErrorKind::Internal, "audit.unreadable_seal", "The record's seal can't be read.");
     let index = seal.leaves.iter().position(|leaf| leaf.id == id).ok_or_else(unreadable)?;
     let proof = Proof::of(seal, index, Scopes::standard()).ok_or_else(unreadable)?;
-    let leaf = &seal.leaves[index..=index];
-    let stored = store.records(leaf).await?.pop().flatten();
-    let scope: &Scope = Scopes::standard().of_code(leaf[0].code).ok_or_else(unreadable)?;
+    let leaf = &seal.leaves[index];
+    let stored = store.record(leaf).await?;
+    let scope: &Scope = Scopes::standard().of_code(leaf.code).ok_or_else(unreadable)?;
     let commitments = commitment_key_of(&reader.db, &reader.sealing).await.map_err(|error| match error {
         SecretError::Database(error) => error.into(),
         error => {

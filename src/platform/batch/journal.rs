@@ -28,7 +28,7 @@ use crate::platform::{
 
 /// Markers of batches: `{_id, try, at}`.
 pub const BATCHES: &str = "batches";
-/// Records to be sealed: `{_id, at, records: {<collection>: [{id, leaf?}]}}`, an entry per transaction.
+/// Records to be sealed: `{_id, at, records: {<collection>: [{id, leafHash?}]}}`, an entry per transaction.
 pub const SEAL_QUEUE: &str = "seal_queue";
 /// Events to be handled: `{_id, at, events: [{id, type, subjectId, userId, tenantId?, checkoutId?, buyerId?, seq, trace?}]}`, an entry per transaction. Its id is made by the
 /// try that is committed, so entries of one process sort by the order in which they changed a document.
@@ -148,7 +148,7 @@ impl Journal {
         }
         if let Some(leaf) = self.leaf.as_ref().and_then(|leaf| leaf(collection, document)) {
             record.append(
-                cstr!("leaf"),
+                cstr!("leafHash"),
                 bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: leaf.to_vec() },
             );
         }
@@ -253,7 +253,7 @@ mod tests {
         let outbox_id = entries[1].1.remove("_id").expect("an id");
         assert!(crate::platform::ids::is_id("out", outbox_id.as_str().unwrap_or_default()), "{outbox_id}");
         let leaf = bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![7; 32] };
-        let records = doc! { "logs": [{ "id": "req_1", "leaf": leaf }], "events": [{ "id": "evt_1" }] };
+        let records = doc! { "logs": [{ "id": "req_1", "leafHash": leaf }], "events": [{ "id": "evt_1" }] };
         assert_eq!(
             entries,
             [

@@ -109,8 +109,8 @@ async fn times_choose_whole_seals_by_when_they_were_sealed(scene: &Scene) {
         assert_eq!(file.header["seals"], expected, "{query}");
         let numbers: Vec<i64> = file.seals.iter().map(|seal| seal.number).collect();
         assert_eq!(numbers, (first..=last).collect::<Vec<_>>(), "{query}");
-        let before = stored.get((first - 2) as usize).filter(|_| first > 1).map(|seal| seal.header());
-        file.check_chain(before.as_ref(), |_| false);
+        let before = stored.get((first - 2) as usize).filter(|_| first > 1).map(|seal| &seal.header);
+        file.check_chain(before, |_| false);
     }
 }
 

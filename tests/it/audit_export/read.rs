@@ -139,7 +139,7 @@ impl File {
         }
         assert!(records.next().is_none(), "a record is in none of the seals");
         assert_eq!(self.manifest["purged"], gone);
-        let hash = self.seals.last().map(|seal| seal.header().hash());
+        let hash = self.seals.last().map(|seal| seal.header.hash());
         assert_eq!(self.manifest["seals"]["lastHeaderHash"], serde_json::json!(hash));
     }
 
@@ -159,7 +159,7 @@ impl File {
 fn seal_of(line: &str) -> Seal {
     let line: SealLine = serde_json::from_str(line).unwrap();
     let leaves = line.leaves.into_iter().map(|(code, id, hash)| Leaf { code: code.parse().unwrap(), id, hash });
-    Seal::new(line.header, leaves.collect())
+    Seal { header: line.header, leaves: leaves.collect() }
 }
 
 fn record_of(line: &str) -> Exported {

@@ -80,7 +80,7 @@ impl Chain {
     }
 
     pub async fn last_anchor(&self) -> Anchor {
-        (&self.seals().await.last().unwrap().header()).into()
+        (&self.seals().await.last().unwrap().header).into()
     }
 
     pub async fn record(&self, seal: i64, collection: &str) -> (i64, Document) {

@@ -1,4 +1,4 @@
-//! Lines and rows as they go out, and what they come to.
+//! Writes an export: lines of JSON or rows of CSV, with the sums that its manifest signs.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -8,12 +8,13 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{
+    super::query::LEDGER,
     ExportError, ExportFormat,
-    filter::{LEDGER, place_of},
-    manifest::Header,
+    filter::{ExportMode, place_of},
+    format::{Before, Line, Manifest, Opening, RecordLine, SealLine, one_cell},
 };
 use crate::{
-    modules::audit::proof::{Bytes, CommitmentKey, ExtendedJson, Hash, Leaf, Proof, Record, Salts, Seal, SealHeader},
+    modules::audit::proof::{Bytes, CommitmentKey, ExtendedJson, Hash, Proof, Record, Seal, SigningKey},
     platform::cells::{Rows, number, text, text_or_empty, time},
 };
 
@@ -38,27 +39,6 @@ const COLUMNS: [&str; 15] = [
 ];
 const RECORD: &str = "record";
 
-/// What is written so far.
-#[derive(Default)]
-pub(super) struct Sums {
-    /// Records by collection.
-    pub(super) counts: BTreeMap<&'static str, i64>,
-    /// Records of whole seals that are gone.
-    pub(super) purged: i64,
-    /// Records that match and are in no seal of the export.
-    pub(super) unsealed: i64,
-    pub(super) lines: u64,
-    pub(super) bytes: u64,
-    hash: Sha256,
-}
-
-impl Sums {
-    /// Of all bytes so far.
-    pub(super) fn sha256(&self) -> Hash {
-        Bytes(self.hash.clone().finalize().into())
-    }
-}
-
 /// A record with its place.
 pub(super) struct Entry<'a> {
     pub(super) seal: i64,
@@ -73,38 +53,17 @@ pub(super) struct ExportFile<W, P> {
     format: ExportFormat,
     progress: P,
     pending: Vec<u8>,
-    pub(super) sums: Sums,
+    /// Records written, by collection.
+    pub(super) counts: BTreeMap<String, i64>,
+    /// Records of whole seals that are gone.
+    pub(super) purged: i64,
+    /// Records that match and are in no seal of the export.
+    pub(super) unsealed: i64,
     /// Written or gone.
     records: u64,
-}
-
-#[derive(Serialize)]
-struct SealLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    header: SealHeader,
-    leaves: LeafList<'a>,
-}
-
-struct LeafList<'a>(&'a [Leaf]);
-
-impl Serialize for LeafList<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|leaf| (leaf.code.to_string(), &leaf.id, leaf.hash)))
-    }
-}
-
-#[derive(Serialize)]
-struct RecordLine<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    seq: i64,
-    collection: &'a str,
-    record: ExtendedJson<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    salts: Option<Salts>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proof: Option<&'a Proof>,
+    lines: u64,
+    bytes: u64,
+    hash: Sha256,
 }
 
 impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
@@ -112,13 +71,24 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
     pub(super) async fn begin(
         out: W,
         format: ExportFormat,
-        header: &Header<'_>,
+        opening: &Opening,
         progress: P,
     ) -> Result<Self, ExportError> {
-        let (pending, sums) = (Vec::with_capacity(2 * PIECE_BYTES), Sums::default());
-        let mut file = Self { out, format, progress, pending, sums, records: 0 };
+        let mut file = Self {
+            out,
+            format,
+            progress,
+            pending: Vec::with_capacity(2 * PIECE_BYTES),
+            counts: BTreeMap::new(),
+            purged: 0,
+            unsealed: 0,
+            records: 0,
+            lines: 0,
+            bytes: 0,
+            hash: Sha256::new(),
+        };
         match format {
-            ExportFormat::Ndjson => file.json(header)?,
+            ExportFormat::Ndjson => file.json("export", opening)?,
             ExportFormat::Csv => file.row(COLUMNS.map(Cow::Borrowed))?,
         }
         file.hand_on().await?;
@@ -128,7 +98,8 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
     /// The seal whose records follow. Rows name the number of theirs instead.
     pub(super) async fn seal(&mut self, seal: &Seal) -> Result<(), ExportError> {
         if self.format == ExportFormat::Ndjson {
-            self.json(&SealLine { kind: "seal", header: seal.header(), leaves: LeafList(&seal.leaves) })?;
+            let line = SealLine { header: Cow::Borrowed(&seal.header), leaves: Cow::Borrowed(&seal.leaves[..]) };
+            self.json("seal", line)?;
         }
         self.hand_on_if_full().await
     }
@@ -138,14 +109,16 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
         let record = entry.record;
         let collection = record.scope.collection();
         let written = match self.format {
-            ExportFormat::Ndjson => self.json(&RecordLine {
-                kind: RECORD,
-                seq: entry.seq,
-                collection,
-                record: ExtendedJson(record.document),
-                salts: Some(key.salts(&record)).filter(|salts| !salts.is_empty()),
-                proof: entry.proof,
-            }),
+            ExportFormat::Ndjson => {
+                let line = RecordLine {
+                    seq: entry.seq,
+                    collection: collection.into(),
+                    record: ExtendedJson(record.document.into()),
+                    salts: key.salts(&record),
+                    proof: entry.proof.map(Cow::Borrowed),
+                };
+                self.json(RECORD, line)
+            }
             ExportFormat::Csv => serde_json::to_string(&ExtendedJson(record.document))
                 .map_err(std::io::Error::from)
                 .and_then(|json| self.row(cells(&entry, &one_cell(&json)))),
@@ -155,30 +128,39 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
             id: record.id.into(),
             reason: error.to_string(),
         })?;
-        *self.sums.counts.entry(collection).or_default() += 1;
+        *self.counts.entry(collection.into()).or_default() += 1;
         self.records += 1;
         self.hand_on_if_full().await
     }
 
     /// A record of a seal is not there any more.
     pub(super) fn gone(&mut self) {
-        self.sums.purged += 1;
+        self.purged += 1;
         self.records += 1;
     }
 
-    /// Ends it with its manifest.
+    /// Ends it with a manifest of what `opening` said, about these seals.
     pub(super) async fn finish(
         mut self,
-        sign: impl FnOnce(&Sums) -> Result<String, ExportError>,
+        opening: &Opening,
+        last_header_hash: Option<Hash>,
+        signer: &SigningKey,
     ) -> Result<String, ExportError> {
         self.hand_on().await?;
-        let manifest = sign(&self.sums)?;
+        let before =
+            Before { lines: self.lines, bytes: self.bytes, sha256: Bytes(self.hash.clone().finalize().into()) };
+        let mut manifest = Manifest::new(opening, before);
+        manifest.seals.last_header_hash = last_header_hash;
+        manifest.counts = std::mem::take(&mut self.counts);
+        manifest.purged = self.purged;
+        manifest.unsealed = (opening.mode == ExportMode::Selection).then_some(self.unsealed);
+        let line = manifest.sign(signer).map_err(std::io::Error::from)?;
         match self.format {
-            ExportFormat::Ndjson => self.pending.extend_from_slice(format!("{manifest}\n").as_bytes()),
+            ExportFormat::Ndjson => self.pending.extend_from_slice(format!("{line}\n").as_bytes()),
             ExportFormat::Csv => {
                 let mut cells = [const { Cow::Borrowed("") }; COLUMNS.len()];
                 cells[0] = "manifest".into();
-                cells[COLUMNS.len() - 1] = manifest.as_str().into();
+                cells[COLUMNS.len() - 1] = line.as_str().into();
                 self.row(cells)?;
             }
         }
@@ -186,13 +168,13 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
         self.out.flush().await?;
         // Whoever reads at the other end of a pipe learns that this was all.
         self.out.shutdown().await?;
-        Ok(manifest)
+        Ok(line)
     }
 
-    fn json(&mut self, value: &impl Serialize) -> std::io::Result<()> {
-        serde_json::to_writer(&mut self.pending, value)?;
+    fn json(&mut self, kind: &str, line: impl Serialize) -> std::io::Result<()> {
+        serde_json::to_writer(&mut self.pending, &Line { kind, line })?;
         self.pending.push(b'\n');
-        self.sums.lines += 1;
+        self.lines += 1;
         Ok(())
     }
 
@@ -200,7 +182,7 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
         let mut rows = Rows::new();
         rows.add(cells)?;
         self.pending.extend_from_slice(&rows.into_bytes()?);
-        self.sums.lines += 1;
+        self.lines += 1;
         Ok(())
     }
 
@@ -209,8 +191,8 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
     }
 
     async fn hand_on(&mut self) -> Result<(), ExportError> {
-        self.sums.hash.update(&self.pending);
-        self.sums.bytes += self.pending.len() as u64;
+        self.hash.update(&self.pending);
+        self.bytes += self.pending.len() as u64;
         self.out.write_all(&self.pending).await?;
         self.pending.clear();
         self.pending.shrink_to(2 * PIECE_BYTES);
@@ -218,12 +200,6 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
         self.out.flush().await?;
         Ok(())
     }
-}
-
-/// The same JSON, without the character at which some spreadsheets end a cell even within quotes: what a text holds behind
-/// it would be a cell of its own, and could be a formula.
-pub(super) fn one_cell(json: &str) -> Cow<'_, str> {
-    if json.contains(';') { json.replace(';', r"\u003b").into() } else { json.into() }
 }
 
 fn cells<'a>(entry: &Entry<'a>, json: &'a str) -> [Cow<'a, str>; COLUMNS.len()] {

@@ -1,23 +1,32 @@
-//! What is asked for, and where records hold it.
+//! Filters of exports, and the field in which each collection holds what a filter names.
 
 use bson::DateTime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::{
+    model::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS},
     proof::Scopes,
-    store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS},
+    query::{EVENTS, LEDGER},
 };
 use crate::platform::{clock::Rfc3339Time, error::FieldError, walk::TimeRange};
 
-/// What is recorded about events.
-pub(super) const EVENTS: &str = "events";
-/// Bookings.
-pub(super) const LEDGER: &str = "ledger_transactions";
 /// Longest value of a filter.
 const TEXT_CHARS_MAX: usize = 128;
 
+/// How it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportFormat {
+    /// JSON, a value per line: what can be checked.
+    #[default]
+    Ndjson,
+    /// A record per row, for spreadsheets; without salts and proofs.
+    Csv,
+}
+
 /// Whole seals, or records that match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportMode {
     /// Whole seals with all their records, without gaps.
@@ -27,7 +36,6 @@ pub enum ExportMode {
 }
 
 impl ExportMode {
-    /// As written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,13 +46,11 @@ impl ExportMode {
 }
 
 /// Which records are exported; all that is given has to hold. With nothing but times it is whole seals.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ExportFilter {
-    /// About this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_id: Option<String>,
-    /// Of this user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// About what its owner calls so; calls only.
@@ -68,7 +74,6 @@ pub struct ExportFilter {
     /// From then on: of a chain by the time of its seals, of a selection by the time that the records' ids carry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Rfc3339Time>,
-    /// Before then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Rfc3339Time>,
 }
@@ -135,7 +140,6 @@ impl ExportFilter {
         self
     }
 
-    /// The same as a range.
     pub(super) fn range(&self) -> TimeRange {
         TimeRange { from: self.from.map(|time| time.0), to: self.to.map(|time| time.0) }
     }

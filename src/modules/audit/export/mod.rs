@@ -8,25 +8,23 @@
 //! Invariants: that something was exported is on record before its first byte ([`Exporter::begin`]); memory does not grow
 //! with the export, nor with a seal's records.
 
-mod chain;
+mod error;
 mod file;
 mod filter;
-mod manifest;
-mod selection;
-mod ways;
+pub(super) mod format;
+mod plan;
+mod seal_cache;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bson::{DateTime, doc};
 use mongodb::Database;
-use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWrite;
-use utoipa::ToSchema;
 
 use super::{
     event::{AuditEvent, AuditOutcome},
-    proof::{CommitmentKey, Hash, NotSigned, PublicKeys, SealHeader, SigningKey},
-    seals::{SealStore, SecretError, commitment_key_of},
+    proof::{CommitmentKey, Hash, NotSigned, Proof, PublicKeys, Record, Scopes, SealHeader, SigningKey},
+    seals::{PieceSize, ReadAhead, SealStore, commitment_key_of},
     store::AuditStore,
 };
 use crate::platform::{
@@ -37,60 +35,16 @@ use crate::platform::{
     sealing::SealingKeys,
 };
 
-use file::ExportFile;
-pub use filter::{ExportFilter, ExportMode};
-use manifest::{Header, Signed};
+pub use error::ExportError;
+use file::{Entry, ExportFile};
+pub use filter::{ExportFilter, ExportFormat, ExportMode};
+use format::{Opening, SealSpan, VERSION};
+use plan::QueryPlan;
+use seal_cache::SealCache;
 
-/// How it is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum ExportFormat {
-    /// JSON, a value per line: what can be checked.
-    #[default]
-    Ndjson,
-    /// A record per row, for spreadsheets; without salts and proofs.
-    Csv,
-}
+/// Some 2 MB where all records are as large as a log gets.
+const PIECE: PieceSize = PieceSize { records: 32, bytes: 4 * 1024 * 1024, seals: 2 };
 
-/// Why there is no export, or no whole one.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// Nobody could tell a whole file from half of one.
-    #[error("no key signs here: AUDIT_SIGNING_KEY is not set")]
-    NotSigned,
-    /// Personal fields have no salts without it.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The database could not be read.
-    #[error(transparent)]
-    Database(#[from] mongodb::error::Error),
-    /// A seal is not there, or names what nobody knows.
-    #[error("seal {number}: {reason}")]
-    Seal {
-        /// Its number.
-        number: i64,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// A record would not read as what was sealed.
-    #[error("{collection} {id} can't be written: {reason}")]
-    Record {
-        /// Its collection.
-        collection: String,
-        /// Its `_id`.
-        id: String,
-        /// What is wrong; never what it says.
-        reason: String,
-    },
-    /// Nobody takes it any more.
-    #[error("the export can't be written: {0}")]
-    Write(#[from] std::io::Error),
-    /// Reading ahead ended in a panic.
-    #[error("reading failed: {0}")]
-    Task(#[from] tokio::task::JoinError),
-}
-
-/// Begins exports.
 #[derive(Clone, Debug)]
 pub struct Exporter {
     db: Database,
@@ -136,9 +90,6 @@ impl Exporter {
     }
 
     /// Fixes what is exported, and writes down who exports what. The filter has no [`ExportFilter::faults`].
-    ///
-    /// # Errors
-    /// [`ExportError`].
     pub async fn begin(
         &self,
         filter: ExportFilter,
@@ -182,12 +133,20 @@ impl Export {
         out: W,
         progress: impl FnMut(u64) + Send,
     ) -> Result<String, ExportError> {
-        let mut file = ExportFile::begin(out, self.format, &Header::of(&self), progress).await?;
-        match self.filter.mode() {
-            ExportMode::Chain => chain::write(&self, &mut file).await?,
-            ExportMode::Selection => selection::write(&self, &mut file).await?,
+        let there = |number| (self.seals.first <= self.seals.last).then_some(number);
+        let opening = Opening {
+            version: VERSION,
+            mode: self.filter.mode(),
+            filters: self.filter.clone(),
+            seals: SealSpan { first: there(self.seals.first), last: there(self.seals.last) },
+            created_at: Rfc3339Time(self.created_at),
+        };
+        let mut file = ExportFile::begin(out, self.format, &opening, progress).await?;
+        match opening.mode {
+            ExportMode::Chain => write_seals(&self, &mut file).await?,
+            ExportMode::Selection => write_matching(&self, &mut file).await?,
         }
-        file.finish(|sums| Signed::manifest_of(&self, sums)).await
+        file.finish(&opening, self.seals.last_header_hash, &self.signer).await
     }
 
     fn event(&self, actor: Actor) -> Result<AuditEvent, ExportError> {
@@ -219,16 +178,18 @@ impl SealRange {
         let (mut first, mut last) = (1, newest);
         if filter.mode() == ExportMode::Chain {
             if let Some(Rfc3339Time(from)) = filter.from {
-                first = first_sealed_at(store, from, newest).await?;
+                first = store.first_since(from).await?;
                 signed(store, keys, first - 1).await?;
             }
             if let Some(Rfc3339Time(to)) = filter.to {
-                last = (first_sealed_at(store, to, newest).await? - 1).max(first - 1);
+                last = (store.first_since(to).await? - 1).max(first - 1);
                 if last < newest {
                     signed(store, keys, last + 1).await?;
                 }
             }
         }
+        // Better no file than one that ends at its first seal.
+        header(store, first.min(last)).await?;
         let (before, at_end) = (header(store, first - 1).await?, header(store, last).await?);
         let mut totals = at_end.as_ref().map(|header| header.totals.clone()).unwrap_or_default();
         for (name, count) in before.map(|header| header.totals).unwrap_or_default() {
@@ -239,20 +200,7 @@ impl SealRange {
     }
 }
 
-/// The least number up to `newest` of a seal that was sealed then or later; the number after it where there is none.
-async fn first_sealed_at(store: &SealStore, time: DateTime, newest: i64) -> Result<i64, ExportError> {
-    let (mut least, mut beyond) = (1, newest + 1);
-    while least < beyond {
-        let middle = least + (beyond - least) / 2;
-        match header(store, middle).await? {
-            Some(header) if header.sealed_at < time => least = middle + 1,
-            _ => beyond = middle,
-        }
-    }
-    Ok(least)
-}
-
-/// The header of a seal whose time counts; before the first one there is none.
+/// Whether the time of a seal counts; before the first one there is none.
 async fn signed(store: &SealStore, keys: &PublicKeys, number: i64) -> Result<(), ExportError> {
     let Some(header) = header(store, number).await? else { return Ok(()) };
     header.check_signature(keys).map_err(|error| {
@@ -269,6 +217,75 @@ async fn header(store: &SealStore, number: i64) -> Result<Option<SealHeader>, Ex
     if number < 1 {
         return Ok(None);
     }
-    let found = store.list_headers(doc! { "_id": number }, true, 1).await?.pop();
+    let found = store.readable_header(number).await?;
     found.map(Some).ok_or(ExportError::Seal { number, reason: "is not there" })
+}
+
+/// Writes every seal of the export with its records.
+async fn write_seals<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send>(
+    export: &Export,
+    file: &mut ExportFile<W, P>,
+) -> Result<(), ExportError> {
+    let numbers = doc! { "$gte": export.seals.first, "$lte": export.seals.last };
+    let mut reading = ReadAhead::start(&export.db, doc! { "_id": numbers }, PIECE);
+    for number in export.seals.first..=export.seals.last {
+        let seal = reading.seal().await?.filter(|seal| seal.number == number);
+        let seal = seal.ok_or(ExportError::Seal { number, reason: "is not there" })?;
+        file.seal(&seal).await?;
+        for (leaf, seq) in seal.leaves.iter().zip(seal.first_seq..) {
+            let Some(scope) = Scopes::standard().of_code(leaf.code) else {
+                return Err(ExportError::Seal { number, reason: "names a rule that is not known" });
+            };
+            match reading.record().await? {
+                Some(document) => {
+                    let record = Record { scope, id: &leaf.id, document: &document };
+                    file.record(Entry { seal: number, seq, record, proof: None }, &export.commitments).await?;
+                }
+                None => file.gone(),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes every record that matches and is in a seal of the export.
+async fn write_matching<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send>(
+    export: &Export,
+    file: &mut ExportFile<W, P>,
+) -> Result<(), ExportError> {
+    let store = SealStore::new(export.db.clone());
+    // What is written while this goes on is not sealed in time: without a bound a busy database would never be read to its
+    // end. A process that is ahead of time may have been sealed already.
+    let newest_ms = store.newest_ms().await?.max(export.created_at.timestamp_millis());
+    let filter = export.filter.clone().until(DateTime::from_millis(newest_ms.saturating_add(1)));
+    let mut cache = SealCache::new(store, export.seals.last);
+    let collections = Scopes::standard().today().map(|scope| scope.collection());
+    for collection in collections.filter(|collection| export.filter.reaches(collection)) {
+        let plan = QueryPlan::new(collection, &filter);
+        let mut after = None;
+        loop {
+            let page = plan.page(&export.db, after.as_deref()).await?;
+            for document in &page.records {
+                let id = document.get_str("_id").unwrap_or_default();
+                let Some((cached, index)) = cache.find(collection, id).await? else {
+                    file.unsealed += 1;
+                    continue;
+                };
+                let leaf = &cached.seal.leaves[index];
+                let proof = Proof::in_tree(&cached.seal, &cached.tree, index, Scopes::standard());
+                let (Some(scope), Some(proof)) = (Scopes::standard().of_code(leaf.code), proof) else {
+                    let reason = "names a rule that is not known";
+                    return Err(ExportError::Seal { number: cached.seal.number, reason });
+                };
+                let record = Record { scope, id, document };
+                let entry = Entry { seal: cached.seal.number, seq: proof.seq, record, proof: Some(&proof) };
+                file.record(entry, &export.commitments).await?;
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }

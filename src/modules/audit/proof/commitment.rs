@@ -1,21 +1,21 @@
-//! Personal fields: in a leaf stands not what they say but a commitment to it, so that they can be erased later.
+//! Commitments to personal fields: a leaf holds these in place of what the fields say, so that they can be erased later.
 //!
 //! `salt of a record = HMAC-SHA-256(commitment key, collection, record id)`, each with its length before it;
-//! `salt of a field = HMAC-SHA-256(salt of its record, path)`; `commitment = SHA-256(0x02, salt, canonical value)`. Without
-//! the salt nobody can guess a value and see whether it is the one. Whoever has the commitment key can, also after the
-//! field was erased. A field that is null or absent says so in the leaf.
+//! `salt of a field = HMAC-SHA-256(salt of its record, path)`; `commitment = SHA-256(0x02, salt, type, value in BSON)`. Without the salt
+//! nobody can guess a value and see whether it is the one. Whoever has the commitment key can, also after the field was erased. A field
+//! that is null or absent says so in the leaf.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use bson::{Document, doc};
+use bson::{Document, spec::ElementType};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    bytes::{Bytes, Hash},
-    encoding::{encode_committed, put_name},
-    record::Record,
+    erased::{erased, erased_form},
+    hash::{Bytes, Hash, put_text},
+    scope::Record,
 };
 use crate::platform::secret::{MacKey, derive_key, hmac_sha256};
 
@@ -24,7 +24,6 @@ const COMMITMENT: u8 = 0x02;
 
 /// Where salts come from: the commitment key, or what was handed over.
 pub trait SaltSource {
-    /// Why there is no salt.
     type Error;
 
     /// Gives the salts of a record's fields by their paths: `actor.address`, `body.items.0.name`.
@@ -59,8 +58,8 @@ impl SaltSource for CommitmentKey {
 impl CommitmentKey {
     fn salt_of_record(&self, record: &Record<'_>) -> Hash {
         let mut message = Vec::with_capacity(128);
-        put_name(&mut message, record.scope.collection().as_bytes());
-        put_name(&mut message, record.id.as_bytes());
+        put_text(&mut message, record.scope.collection());
+        put_text(&mut message, record.id);
         Bytes(hmac_sha256(self.0.expose_secret(), &message))
     }
 
@@ -69,15 +68,11 @@ impl CommitmentKey {
     #[must_use]
     pub fn salts(&self, record: &Record<'_>) -> Salts {
         let (mut fields, mut salt_of) = (BTreeMap::new(), self.salts_of(record));
-        let Ok(any_erased) = encode_committed(
-            record.document,
-            record.scope.paths(),
-            |path, _| {
-                fields.insert(path.to_owned(), salt_of(path)?);
-                Ok::<_, Infallible>(Hash::ZERO)
-            },
-            &mut Vec::new(),
-        );
+        let Ok(form) = erased_form(record.document, record.scope.paths(), |path, _, _| {
+            fields.insert(path.to_owned(), salt_of(path)?);
+            Ok::<_, Infallible>(Hash::ZERO)
+        });
+        let any_erased = form.is_some_and(|form| form.had_erased);
         if any_erased || fields.is_empty() {
             Salts::OfFields(fields)
         } else {
@@ -101,7 +96,6 @@ pub enum Salts {
 }
 
 impl Salts {
-    /// Whether there is nothing that would need one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::OfFields(fields) if fields.is_empty())
@@ -114,7 +108,6 @@ impl Default for Salts {
     }
 }
 
-/// A personal field whose salt was not handed over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no salt is given for {0}")]
 pub struct NoSalt(pub String);
@@ -136,23 +129,22 @@ impl SaltSource for Salts {
     }
 }
 
-/// The commitment to the value with this canonical encoding.
-#[must_use]
-pub(super) fn commitment(salt: &Hash, value: &[u8]) -> Hash {
-    Bytes(Sha256::new().chain_update([COMMITMENT]).chain_update(salt.0).chain_update(value).finalize().into())
+/// The commitment to a value of BSON.
+pub(super) fn commitment(salt: &Hash, kind: ElementType, value: &[u8]) -> Hash {
+    let hashed = Sha256::new().chain_update([COMMITMENT]).chain_update(salt.0).chain_update([kind as u8]);
+    Bytes(hashed.chain_update(value).finalize().into())
 }
 
-/// Commitments of all personal fields of a record that have a value and are not erased, by path.
+/// Commitments to all personal fields of a record that have a value and are not erased, by path.
 #[must_use]
 pub fn commitments(record: &Record<'_>, key: &CommitmentKey) -> BTreeMap<String, Hash> {
     let (mut found, mut salt_of) = (BTreeMap::new(), key.salts_of(record));
-    let commit = |path: &str, value: &[u8]| {
-        let made = commitment(&salt_of(path)?, value);
+    let Ok(form) = erased_form(record.document, record.scope.paths(), |path, kind, value| {
+        let made = commitment(&salt_of(path)?, kind, value);
         found.insert(path.to_owned(), made);
         Ok::<_, Infallible>(made)
-    };
-    let Ok(_) = encode_committed(record.document, record.scope.paths(), commit, &mut Vec::new());
-    found
+    });
+    form.map_or_else(BTreeMap::new, |_| found)
 }
 
 /// What the field at `path` is to be replaced by, so that the record's leaf stays what it is; none where there is
@@ -160,10 +152,4 @@ pub fn commitments(record: &Record<'_>, key: &CommitmentKey) -> BTreeMap<String,
 #[must_use]
 pub fn erase(record: &Record<'_>, path: &str, key: &CommitmentKey) -> Option<Document> {
     commitments(record, key).get(path).map(erased)
-}
-
-/// An erased field, as it is stored.
-#[must_use]
-pub fn erased(commitment: &Hash) -> Document {
-    doc! { "erased": true, "commitment": commitment.to_hex() }
 }

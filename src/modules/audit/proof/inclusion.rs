@@ -1,16 +1,15 @@
-//! The proof of one record: enough to check it with the public keys alone.
+//! The proof that one record is in a seal, which can be checked with the public keys alone.
 
 use bson::RawDocument;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bytes::Hash,
     commitment::SaltSource,
+    hash::Hash,
     keys::{NotSigned, PublicKeys},
-    leaf::LeafHasher,
+    leaf::leaf_hash,
     merkle::{Tree, root_of_path},
-    record::Record,
-    scope::Scopes,
+    scope::{Record, Scopes},
     seal::{Seal, SealHeader},
 };
 
@@ -18,46 +17,35 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Proof {
-    /// `_id` of the record.
     pub record_id: String,
-    /// Its collection.
     pub collection: String,
     /// The rule by which it was sealed, see [`super::Rule::code`].
     pub code: u8,
     /// Its number in the whole chain.
     pub seq: i64,
-    /// See [`LeafHasher`].
     pub leaf_hash: Hash,
-    /// The seal.
     pub seal_number: i64,
     /// Position of the leaf in the seal, from 0.
     pub index: i64,
-    /// Number of leaves in the seal.
     pub tree_size: i64,
     /// What the way from the leaf to the root is hashed with, from below.
     pub path: Vec<Hash>,
     /// The seal without its leaves.
     pub seal_header: SealHeader,
-    /// The key that signed it.
     pub public_key_id: String,
 }
 
-/// Why a proof proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// The signature does not count.
     #[error("the seal: {0}")]
     Seal(#[from] NotSigned),
     /// Two things in it contradict each other, or the record; named.
     #[error("the proof contradicts itself: {0}")]
     Contradiction(&'static str),
-    /// Something to check with was not given.
     #[error("{0}")]
     NotGiven(String),
-    /// The record is not what was sealed.
     #[error("the record is not the one that was sealed")]
     RecordChanged,
-    /// The path does not lead to the root.
     #[error("the path does not lead from the record to the seal")]
     WrongPath,
 }
@@ -67,7 +55,7 @@ impl Proof {
     /// Of many leaves of one seal, [`Proof::in_tree`] makes proofs faster.
     #[must_use]
     pub fn of(seal: &Seal, index: usize, scopes: &Scopes) -> Option<Self> {
-        Self::in_tree(seal, &Tree::new(&seal.leaves.iter().map(|leaf| leaf.hash).collect::<Vec<_>>()), index, scopes)
+        Self::in_tree(seal, &Tree::new(seal.leaves.iter().map(|leaf| leaf.hash)), index, scopes)
     }
 
     /// The same, with the tree over the leaves of `seal`.
@@ -84,15 +72,12 @@ impl Proof {
             index: index as i64,
             tree_size: seal.leaves.len() as i64,
             path: tree.path(index)?,
-            seal_header: seal.header(),
+            seal_header: seal.header.clone(),
             public_key_id: seal.key_id.clone(),
         })
     }
 
     /// Checks that `record` is what was sealed. `salts` are those of its personal fields, `scopes` the published rules.
-    ///
-    /// # Errors
-    /// [`ProofError`].
     pub fn verify<S: SaltSource>(
         &self,
         record: &RawDocument,
@@ -104,12 +89,12 @@ impl Proof {
         S::Error: ToString,
     {
         let header = &self.seal_header;
-        keys.verify(&header.key_id, &header.signed_bytes(), &header.signature)?;
+        header.check_signature(keys)?;
         self.contradiction(record).map_or(Ok(()), |what| Err(ProofError::Contradiction(what)))?;
         let scope = scopes.of_code(self.code).filter(|scope| scope.collection() == self.collection);
         let scope = scope.ok_or_else(|| ProofError::NotGiven(format!("rule {} is not known", self.code)))?;
         let record = Record { scope, id: &self.record_id, document: record };
-        let leaf = LeafHasher::new().hash(&record, salts);
+        let leaf = leaf_hash(&record, salts);
         if leaf.map_err(|error| ProofError::NotGiven(error.to_string()))? != self.leaf_hash {
             return Err(ProofError::RecordChanged);
         }

@@ -19,23 +19,16 @@ const TWICE: &str = "stands twice in one document";
 /// Refused, because it would read as something else: a field whose name begins with `$`, or that is there twice, a double
 /// that is no number and has other bits than usual, and bytes that are not BSON.
 #[derive(Clone, Copy, Debug)]
-pub struct ExtendedJson<'a>(pub &'a RawDocument);
+pub struct ExtendedJson<D>(pub D);
 
 /// The document that was written as canonical extended JSON.
-///
-/// # Errors
-/// What can't be read.
 pub fn from_json(text: &str) -> Result<RawDocumentBuf, String> {
     check_json(text, RECORD_VALUES_MAX)?;
-    let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    RawDocumentBuf::try_from(&document).map_err(|error| error.to_string())
+    serde_json::from_str(text).map(|ExtendedJson(document)| document).map_err(|error| error.to_string())
 }
 
 /// Whether JSON can be read in one way only, and within some memory: no name stands twice in one object, of which readers
 /// would take either, and there are at most so many values, objects and arrays among them.
-///
-/// # Errors
-/// What is wrong.
 pub fn check_json(text: &str, values_max: usize) -> Result<(), String> {
     let mut left = values_max;
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -109,11 +102,11 @@ fn twice<N: Ord>(names: &mut [N]) -> Option<&N> {
     names.windows(2).find(|two| two[0] == two[1]).map(|two| &two[0])
 }
 
-impl Serialize for ExtendedJson<'_> {
+impl<D: AsRef<RawDocument>> Serialize for ExtendedJson<D> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         let mut names = Vec::new();
-        for element in self.0 {
+        for element in self.0.as_ref() {
             let (name, value) = element.map_err(S::Error::custom)?;
             if name.as_str().starts_with('$') {
                 return Err(S::Error::custom("the name of a field begins with $"));
@@ -125,6 +118,13 @@ impl Serialize for ExtendedJson<'_> {
             Some(_) => Err(S::Error::custom(format!("the name of a field {TWICE}"))),
             None => map.end(),
         }
+    }
+}
+
+impl<'de, D: From<RawDocumentBuf>> Deserialize<'de> for ExtendedJson<D> {
+    fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
+        let document = Document::deserialize(deserializer)?;
+        RawDocumentBuf::try_from(&document).map(|raw| Self(raw.into())).map_err(de::Error::custom)
     }
 }
 

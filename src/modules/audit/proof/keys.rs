@@ -1,4 +1,4 @@
-//! Keys that sign seals (Ed25519, RFC 8032), and the public ones by which they are checked.
+//! Ed25519 keys (RFC 8032): the one that signs seals, and the public keys that check them.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::bytes::{Bytes, Signature};
+use super::hash::{Bytes, Signature};
 
 const ALGORITHM: &str = "Ed25519";
 
@@ -32,20 +32,17 @@ impl SigningKey {
         Ok(Self(ed25519_dalek::SigningKey::from_bytes(&seed)))
     }
 
-    /// Its public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// The signature over `message`.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         Bytes(self.0.sign(message).to_bytes())
     }
 }
 
-/// A key by which seals are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
 
@@ -57,7 +54,6 @@ impl PublicKey {
         VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak()).map(Self)
     }
 
-    /// The 32 bytes of RFC 8032.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes()
@@ -81,13 +77,10 @@ impl FromStr for PublicKey {
     }
 }
 
-/// Why a signature does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSigned {
-    /// There is no key of this id in the set.
     #[error("the key is not known")]
     UnknownKey,
-    /// It is not the signature of this key over this message.
     #[error("the signature is wrong")]
     Wrong,
 }
@@ -99,21 +92,16 @@ pub enum NotSigned {
 pub struct PublicKeys(BTreeMap<String, PublicKey>);
 
 impl PublicKeys {
-    /// Adds a key.
     pub fn add(&mut self, key: PublicKey) {
         self.0.insert(key.id(), key);
     }
 
-    /// The key of this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&PublicKey> {
         self.0.get(id)
     }
 
     /// Checks, strictly, that the key of this id signed `message`.
-    ///
-    /// # Errors
-    /// [`NotSigned`].
     pub fn verify(&self, id: &str, message: &[u8], signature: &Signature) -> Result<(), NotSigned> {
         let PublicKey(key) = self.get(id).ok_or(NotSigned::UnknownKey)?;
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);

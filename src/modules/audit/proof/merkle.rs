@@ -3,7 +3,7 @@
 use rs_merkle::{Hasher, MerkleTree};
 use sha2::{Digest, Sha256};
 
-use super::bytes::{Bytes, Hash};
+use super::hash::{Bytes, Hash};
 
 /// What a hashed node begins with.
 const NODE: u8 = 0x01;
@@ -12,15 +12,15 @@ const NODE: u8 = 0x01;
 struct Rfc6962;
 
 impl Hasher for Rfc6962 {
-    type Hash = Hash;
+    type Hash = [u8; 32];
 
-    fn hash(data: &[u8]) -> Hash {
-        Bytes(Sha256::digest(data).into())
+    fn hash(data: &[u8]) -> [u8; 32] {
+        Hash::of(data).0
     }
 
     /// A node without a right neighbour goes up as it is, which is what splitting at a power of two comes to.
-    fn concat_and_hash(left: &Hash, right: Option<&Hash>) -> Hash {
-        right.map_or(*left, |right| node(left, right))
+    fn concat_and_hash(left: &[u8; 32], right: Option<&[u8; 32]>) -> [u8; 32] {
+        right.map_or(*left, |right| node(&Bytes(*left), &Bytes(*right)).0)
     }
 }
 
@@ -41,30 +41,24 @@ impl std::fmt::Debug for Tree {
 }
 
 impl Tree {
-    /// Over these leaves, in their order.
     #[must_use]
-    pub fn new(leaves: &[Hash]) -> Self {
-        Self { inner: MerkleTree::from_leaves(leaves), size: leaves.len() }
+    pub fn new(leaves: impl IntoIterator<Item = Hash>) -> Self {
+        let leaves: Vec<[u8; 32]> = leaves.into_iter().map(|leaf| leaf.0).collect();
+        Self { inner: MerkleTree::from_leaves(&leaves), size: leaves.len() }
     }
 
     /// Its root; without leaves the hash of nothing.
     #[must_use]
     pub fn root(&self) -> Hash {
-        self.inner.root().unwrap_or_else(|| Rfc6962::hash(&[]))
+        Bytes(self.inner.root().unwrap_or_else(|| Rfc6962::hash(&[])))
     }
 
     /// The audit path of a leaf: what its way up to the root is hashed with, from below. None where there is no such
     /// leaf.
     #[must_use]
     pub fn path(&self, index: usize) -> Option<Vec<Hash>> {
-        (index < self.size).then(|| self.inner.proof(&[index]).proof_hashes().to_vec())
+        (index < self.size).then(|| self.inner.proof(&[index]).proof_hashes().iter().map(|hash| Bytes(*hash)).collect())
     }
-}
-
-/// The root over these leaves.
-#[must_use]
-pub fn root(leaves: &[Hash]) -> Hash {
-    Tree::new(leaves).root()
 }
 
 /// The root to which a path leads from leaf `index` of `size` (RFC 9162, 2.1.3.2); none where a path of this length

@@ -1,24 +1,22 @@
 //! How audit records are sealed and proved: pure functions, without a database, a clock or a network.
 //!
-//! A sealer takes batches of records. Each record gives one leaf ([`LeafHasher`]): a hash over its canonical bytes
-//! ([`encode`]), in which personal fields stand as salted commitments ([`CommitmentKey`]), so that they can be erased
-//! and the leaf stays. A [`Seal`] has the leaves of a batch, the root of their Merkle tree, the hash of the seal before
+//! A sealer takes batches of records. Each record gives one leaf ([`leaf_hash`]): a hash over its BSON, in which personal fields are
+//! replaced by salted commitments ([`CommitmentKey`]), so that they can be erased and the leaf stays. A [`Seal`] has the leaves of a batch, the root of their Merkle tree, the hash of the seal before
 //! it and a signature. A [`Verifier`] reads seals and records again and names the first thing that is not as it was
 //! sealed. A [`Proof`] shows one record to somebody who has neither the database nor a secret.
 //!
 //! Invariants: the bytes are described in `docs/audit-proof.md` and never change; whatever has to change gets a new
 //! code ([`Rule::code`]) or a new domain (`waybill audit seal v2`). Nothing here panics on what was stored.
 
-mod bytes;
 mod commitment;
-mod encoding;
+mod erased;
+mod hash;
 mod inclusion;
 mod json;
 mod keys;
 mod leaf;
 mod merkle;
 mod purge;
-mod record;
 mod scope;
 mod seal;
 mod verify;
@@ -26,16 +24,15 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use bytes::{Bytes, Hash, Signature};
-pub use commitment::{CommitmentKey, NoSalt, SaltSource, Salts, commitment_key, commitments, erase, erased};
-pub use encoding::encode;
+pub use commitment::{CommitmentKey, NoSalt, SaltSource, Salts, commitment_key, commitments, erase};
+pub use erased::erased;
+pub use hash::{Bytes, Hash, Signature};
 pub use inclusion::{Proof, ProofError};
 pub use json::{ExtendedJson, RECORD_VALUES_MAX, check_json, from_json};
 pub use keys::{NotSigned, PublicKey, PublicKeys, SigningKey};
-pub use leaf::LeafHasher;
-pub use merkle::{Tree, root, root_of_path};
+pub use leaf::{Leaf, leaf_hash};
+pub use merkle::{Tree, root_of_path};
 pub use purge::{PURGED, PURGED_FROM, Purge, RefusedPurge, sign_purge};
-pub use record::Record;
-pub use scope::{Paths, Rule, Scope, Scopes};
-pub use seal::{Leaf, Seal, SealHeader};
+pub use scope::{Paths, Record, Rule, Scope, Scopes};
+pub use seal::{Seal, SealHeader};
 pub use verify::{Anchor, Finding, FindingKind, SealCheck, Sealed, Verifier};

@@ -3,15 +3,10 @@
 
 use std::collections::HashSet;
 
-use bson::{
-    DateTime, Document, RawArray, RawBsonRef, RawDocument, RawDocumentBuf, doc,
-    raw::{CStr, cstr},
-};
-use sha2::{Digest, Sha256};
+use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
 
 use super::{
-    bytes::Signature,
-    encoding::encode,
+    hash::{Hash, Signature},
     keys::{PublicKeys, SigningKey},
 };
 
@@ -21,14 +16,10 @@ pub const PURGED: &str = "audit.purged";
 pub const PURGED_FROM: &str = "audit_seal";
 /// What a signed message begins with.
 const DOMAIN: &[u8] = b"waybill audit purge v1";
-/// Fields of `after`.
-const KEY_ID: &str = "keyId";
-const SIGNATURE: &CStr = cstr!("signature");
 
 /// What a purge record declares, signed by a known key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purge {
-    /// Number of the seal.
     pub seal: i64,
     /// Of which collection records went.
     pub collection: String,
@@ -46,19 +37,16 @@ pub struct RefusedPurge {
     pub seal: i64,
     /// The collection that it names.
     pub collection: String,
-    /// Its `_id`.
     pub id: String,
-    /// What is wrong with it.
     pub reason: String,
 }
 
 /// Adds `keyId` and `signature` to what the purge record of this id says of a seal.
 #[must_use]
 pub fn sign_purge(id: &str, seal: i64, mut after: Document, signer: &SigningKey) -> Document {
-    after.insert(KEY_ID, signer.public().id());
-    let said = RawDocumentBuf::try_from(&doc! { "_id": id, "resourceId": seal.to_string(), "after": after.clone() });
-    let said = said.expect("names without zeros");
-    after.insert(SIGNATURE.as_str(), signer.sign(&message(&said)).to_hex());
+    after.insert("keyId", signer.public().id());
+    let message = message(id, &seal.to_string(), &after).expect("names without zeros");
+    after.insert("signature", signer.sign(&message).to_hex());
     after
 }
 
@@ -79,21 +67,27 @@ impl Purge {
         if !means_it || i64::to_string(&seal) != number {
             return None;
         }
-        let refused = |reason: String| {
-            Some(Err(RefusedPurge { seal, collection: collection.clone(), id: id.to_owned(), reason }))
-        };
-        let (Ok(key_id), Ok(signature)) = (after.get_str(KEY_ID), after.get_str(SIGNATURE)) else {
-            return refused("is not signed".into());
-        };
-        let Some(signature) = Signature::from_hex(signature) else { return refused("is not signed".into()) };
-        let Ok(said) = said(id, number, after) else { return refused("can't be read".into()) };
-        if let Err(reason) = keys.verify(key_id, &message(&said), &signature) {
-            return refused(format!("is not signed by the key {key_id:?}: {reason}"));
-        }
-        match (after.get_array("kept").ok().and_then(numbers), after.get_datetime("classOlderThan")) {
-            (Some(kept), Ok(older_than)) => Some(Ok(Self { seal, collection, kept, older_than })),
-            _ => refused("can't be read".into()),
-        }
+        // What is signed is read, and nothing else of the same name.
+        let read = Document::try_from(after).map_err(|_| "can't be read".to_owned()).and_then(|mut after| {
+            let signature = match after.remove("signature") {
+                Some(Bson::String(signature)) => Signature::from_hex(&signature),
+                _ => None,
+            };
+            let (Ok(key_id), Some(signature)) = (after.get_str("keyId"), signature) else {
+                return Err("is not signed".to_owned());
+            };
+            let message = message(id, number, &after).map_err(|_| "can't be read".to_owned())?;
+            keys.verify(key_id, &message, &signature)
+                .map_err(|reason| format!("is not signed by the key {key_id:?}: {reason}"))?;
+            let kept = after.get_array("kept").ok().and_then(|kept| kept.iter().map(Bson::as_i64).collect());
+            match (after.get_str("collection"), kept, after.get_datetime("classOlderThan")) {
+                (Ok(collection), Some(kept), Ok(older_than)) => {
+                    Ok(Self { seal, collection: collection.to_owned(), kept, older_than: *older_than })
+                }
+                _ => Err("can't be read".to_owned()),
+            }
+        });
+        Some(read.map_err(|reason| RefusedPurge { seal, collection, id: id.to_owned(), reason }))
     }
 
     /// Whether a record of its seal and collection, of this number and time (ms), went by it.
@@ -109,28 +103,8 @@ impl Purge {
     }
 }
 
-fn numbers(kept: &RawArray) -> Option<HashSet<i64>> {
-    kept.into_iter().map(|seq| seq.ok().and_then(RawBsonRef::as_i64)).collect()
-}
-
 /// What is signed of a purge record: all of `after` but the signature.
-fn said(id: &str, number: &str, after: &RawDocument) -> bson::error::Result<RawDocumentBuf> {
-    let mut rest = RawDocumentBuf::new();
-    for element in after {
-        let (name, value) = element?;
-        if name != SIGNATURE {
-            rest.append(name, value);
-        }
-    }
-    let mut said = RawDocumentBuf::new();
-    said.append(cstr!("_id"), id);
-    said.append(cstr!("resourceId"), number);
-    said.append(cstr!("after"), rest);
-    Ok(said)
-}
-
-fn message(said: &RawDocument) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode(said, &mut bytes);
-    [DOMAIN, &Sha256::digest(&bytes)].concat()
+fn message(id: &str, number: &str, after: &Document) -> bson::error::Result<Vec<u8>> {
+    let said = RawDocumentBuf::try_from(&doc! { "_id": id, "resourceId": number, "after": after.clone() })?;
+    Ok([DOMAIN, &Hash::of(said.as_bytes()).0].concat())
 }

@@ -1,6 +1,8 @@
 //! Which collections are sealed, and which of their fields are personal.
 
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
+
+use bson::RawDocument;
 
 /// One sealed collection, as it is written down in a static list.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +20,6 @@ pub struct Rule {
     pub personal: &'static [&'static str],
 }
 
-/// A rule, ready for use.
 #[derive(Clone, Debug)]
 pub struct Scope {
     rule: Rule,
@@ -26,34 +27,44 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// See [`Rule::code`].
     #[must_use]
     pub const fn code(&self) -> u8 {
         self.rule.code
     }
 
-    /// Name of the collection.
     #[must_use]
     pub const fn collection(&self) -> &'static str {
         self.rule.collection
     }
 
-    /// See [`Rule::id_prefix`].
     #[must_use]
     pub const fn id_prefix(&self) -> &'static str {
         self.rule.id_prefix
     }
 
-    /// See [`Rule::personal`].
     #[must_use]
     pub const fn personal(&self) -> &'static [&'static str] {
         self.rule.personal
     }
 
-    /// The same, ready for use.
     #[must_use]
     pub const fn paths(&self) -> &Paths {
         &self.paths
+    }
+}
+
+/// A record, with the rule by which it is sealed.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    pub scope: &'a Scope,
+    pub id: &'a str,
+    pub document: &'a RawDocument,
+}
+
+/// Says which one it is, not what it says.
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({} {})", self.scope.collection(), self.id)
     }
 }
 
@@ -68,14 +79,12 @@ impl Scopes {
         Self(rules.iter().map(|rule| Scope { rule: *rule, paths: Paths::new(rule.personal) }).collect())
     }
 
-    /// What this service seals.
     #[must_use]
     pub fn standard() -> &'static Self {
         static STANDARD: LazyLock<Scopes> = LazyLock::new(|| Scopes::new(RULES));
         &STANDARD
     }
 
-    /// The rule of this code.
     #[must_use]
     pub fn of_code(&self, code: u8) -> Option<&Scope> {
         self.0.iter().find(|scope| scope.rule.code == code)
@@ -170,11 +179,11 @@ impl Paths {
     }
 
     /// What is listed below the field of this name.
-    pub(super) fn field(&self, name: &[u8]) -> Option<&Self> {
+    pub(super) fn field(&self, name: &str) -> Option<&Self> {
         if self.personal == Personal::EveryValue {
             return Some(self);
         }
-        self.fields.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, below)| below)
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, below)| below)
     }
 
     /// What is listed below each entry of the array here.

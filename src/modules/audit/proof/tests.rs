@@ -1,8 +1,9 @@
 //! What is sealed stays provable, and what was changed is named.
 
 mod commitment;
-mod encoding;
+mod erased;
 mod inclusion;
+mod json;
 mod merkle;
 mod page;
 mod seal;
@@ -46,12 +47,6 @@ fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).expect("BSON")
 }
 
-fn encoded(document: &Document) -> Vec<u8> {
-    let mut out = Vec::new();
-    encode(&raw(document), &mut out);
-    out
-}
-
 fn letter(id: &str) -> Document {
     doc! {
         "_id": id,
@@ -93,13 +88,13 @@ fn stored(ids: std::ops::Range<usize>) -> Vec<Stored> {
 
 fn sealed(previous: Option<&Seal>, records: &[Stored], signer: &SigningKey) -> Seal {
     let (scopes, key) = (scopes(), commitments_key());
-    let previous = previous.map(Seal::header);
-    let at = DateTime::from_millis(AT.timestamp_millis() + previous.as_ref().map_or(0, |seal| seal.number));
+    let previous = previous.map(|seal| &seal.header);
+    let at = DateTime::from_millis(AT.timestamp_millis() + previous.map_or(0, |seal| seal.number));
     let records = records.iter().map(|record| record.record(&scopes));
-    Seal::build(previous.as_ref(), at, Leaf::of_all(records, &key), &scopes, signer)
+    Seal::build(previous, at, Leaf::of_all(records, &key), &scopes, signer)
 }
 
 fn leaf_of(record: &Stored) -> Hash {
-    let Ok(hash) = LeafHasher::new().hash(&record.record(&scopes()), &commitments_key());
+    let Ok(hash) = leaf_hash(&record.record(&scopes()), &commitments_key());
     hash
 }

@@ -9,13 +9,12 @@ use bson::RawDocument;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bytes::{Bytes, Hash},
     commitment::SaltSource,
+    hash::{Bytes, Hash},
     keys::{NotSigned, PublicKeys},
-    leaf::LeafHasher,
-    record::Record,
-    scope::Scopes,
-    seal::{Leaf, Seal, SealHeader, counts_of, names_of, root_of, sum},
+    leaf::{Leaf, leaf_hash},
+    scope::{Record, Scopes},
+    seal::{Seal, SealHeader, counts_of, names_of, root_of, sum},
 };
 use crate::platform::ids::is_id;
 
@@ -25,11 +24,9 @@ const RECENT_MS: i64 = 300_000;
 /// As many as come in that time where much is written; some 40 MB.
 const RECENT_MAX: usize = 1_000_000;
 
-/// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
-    /// A seal is not there.
     SealMissing,
     /// Its header is not what its key signed.
     SealForged,
@@ -39,17 +36,14 @@ pub enum FindingKind {
     UnknownKey,
     /// Signed, but it does not continue the seal before.
     ChainBroken,
-    /// A record is not what was sealed.
     RecordChanged,
     /// A record is gone and was not declared purged.
     RecordRemoved,
-    /// A record is in no seal.
     RecordInserted,
     /// A record was sealed under another number than the one it has in the seal.
     RecordReordered,
     /// An anchor names a seal that is not there, or is another.
     TailCut,
-    /// A record is in two seals, or twice in one.
     RecordDoubled,
     /// An exported file is not what its manifest says.
     ExportChanged,
@@ -64,13 +58,9 @@ pub struct Finding {
     pub seal: i64,
     /// Number of the record in the whole chain, where it is about one that is sealed.
     pub seq: Option<i64>,
-    /// The record's collection.
     pub collection: Option<String>,
-    /// The record's `_id`.
     pub record_id: Option<String>,
-    /// What is wrong.
     pub kind: FindingKind,
-    /// The same in words; never what a record says.
     pub detail: String,
 }
 
@@ -86,9 +76,7 @@ impl Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Anchor {
-    /// Number of the seal.
     pub number: i64,
-    /// [`SealHeader::hash`].
     pub header_hash: Hash,
 }
 
@@ -101,13 +89,10 @@ impl From<&SealHeader> for Anchor {
 /// One record, as a seal names it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sealed<'a> {
-    /// Number of the seal.
     pub seal: i64,
     /// Number of the record in the whole chain.
     pub seq: i64,
-    /// Its collection.
     pub collection: &'a str,
-    /// The leaf.
     pub leaf: &'a Leaf,
     /// Its time, see [`Leaf::at_ms`].
     pub at_ms: i64,
@@ -122,7 +107,6 @@ pub struct Verifier<'a> {
     purged: Box<dyn Fn(&Sealed<'_>) -> bool + Send + Sync + 'a>,
     last: Last,
     recent: Recent,
-    hasher: LeafHasher,
 }
 
 /// What was sealed of a short time, by the times that ids carry: a sealer that goes wrong seals twice what is young. How
@@ -173,8 +157,7 @@ impl<'a> Verifier<'a> {
     ) -> Self {
         let last = Last { number: 0, hash: Hash::ZERO, next_seq: 1, totals: BTreeMap::new() };
         let anchors = anchors.into_iter().map(|anchor| (anchor.number, anchor.header_hash)).collect();
-        let (recent, hasher) = (Recent::default(), LeafHasher::new());
-        Self { keys, scopes, anchors, purged: Box::new(purged), last, recent, hasher }
+        Self { keys, scopes, anchors, purged: Box::new(purged), last, recent: Recent::default() }
     }
 
     /// The same verifier, to go on after a seal that was checked before. Anchors before that say nothing then.
@@ -209,13 +192,9 @@ impl<'a> Verifier<'a> {
     }
 
     /// Checks the next seal. Its records are checked with what this gives.
-    ///
-    /// # Errors
-    /// The first finding.
     pub fn seal<'s>(&'s mut self, seal: &'s Seal) -> Result<SealCheck<'s, 'a>, Finding> {
-        let header = seal.header();
-        let hash = header.hash();
-        self.check_header(&header, &hash)?;
+        let hash = seal.hash();
+        self.check_header(seal, &hash)?;
         let suspicion = self.check_leaves(seal)?;
         if let (None, Some(leaf)) = (&suspicion, self.recent.first_met(seal)) {
             return Err(Finding {
@@ -224,7 +203,7 @@ impl<'a> Verifier<'a> {
                 ..Finding::of_seal(seal.number, FindingKind::RecordDoubled, "a record was sealed before")
             });
         }
-        let next = Last::of(&header, hash);
+        let next = Last::of(seal, hash);
         Ok(SealCheck { verifier: self, seal, next, position: 0, suspicion })
     }
 
@@ -258,9 +237,6 @@ impl<'a> Verifier<'a> {
     }
 
     /// After the last seal: are the anchored ones there? Gives the anchor of the last seal, none where there was no seal.
-    ///
-    /// # Errors
-    /// The finding that the tail was cut.
     pub fn finish(&self) -> Result<Option<Anchor>, Finding> {
         let last = Anchor { number: self.last.number, header_hash: self.last.hash };
         match self.anchors.first() {
@@ -348,9 +324,6 @@ impl std::fmt::Debug for SealCheck<'_, '_> {
 
 impl SealCheck<'_, '_> {
     /// Checks the record of the next leaf: as it is stored, or none where it is not there.
-    ///
-    /// # Errors
-    /// The first finding.
     pub fn record<S: SaltSource>(
         &mut self,
         collection: &str,
@@ -382,7 +355,7 @@ impl SealCheck<'_, '_> {
             return Err(self.suspected_or(position, FindingKind::RecordRemoved, "the record is gone"));
         };
         let record = Record { scope, id, document };
-        match self.verifier.hasher.hash(&record, salts) {
+        match leaf_hash(&record, salts) {
             Ok(hash) if hash == leaf.hash => Ok(()),
             Ok(_) => Err(self.suspected_or(position, FindingKind::RecordChanged, "the record is not what was sealed")),
             Err(error) => Err(self.suspected_or(position, FindingKind::RecordChanged, &error.to_string())),

@@ -1,4 +1,4 @@
-//! Erasing what is personal in the records of one user or one order. The records stay, and so do their leaves.
+//! Erases personal fields in the records of one user or one order. The records stay, and so do their leaves.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use mongodb::{
 };
 
 use super::{
-    guard::{ensure, hold_fast},
+    guard::{ensure, write_guard},
     holds::find_hold,
     subjects::held,
     transaction_options,
@@ -51,7 +51,6 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
@@ -68,7 +67,7 @@ impl Subject {
 
     /// What is on record of an erasure. It is about the subject, but none of what is to be erased: so it is not its user's.
     #[must_use]
-    pub fn told(&self, outcome: AuditOutcome, reason: &str, after: Document, at: DateTime) -> AuditEvent {
+    pub fn event(&self, outcome: AuditOutcome, reason: &str, after: Document, at: DateTime) -> AuditEvent {
         let actor = Actor::command_line("audit erase");
         AuditEvent::new(outcome, actor, ERASED, (self.kind(), self.id()), at).because(reason.to_owned()).after(after)
     }
@@ -100,22 +99,18 @@ impl Subject {
     }
 }
 
-/// What was erased.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// Records in which something was erased, by collection.
     pub records: BTreeMap<&'static str, u64>,
-    /// Fields.
     pub fields: u64,
 }
 
 /// Why nothing more was erased. What was erased before stays so, and running it again goes on there.
 #[derive(Debug, thiserror::Error)]
 pub enum ErasureError {
-    /// A legal hold covers it.
     #[error("the legal hold {0} covers these records; it has to be released first")]
     Held(String),
-    /// What the driver says.
     #[error(transparent)]
     Database(Error),
 }
@@ -133,7 +128,6 @@ impl From<Error> for ErasureError {
     }
 }
 
-/// Erases.
 #[derive(Debug)]
 pub struct Eraser {
     db: Database,
@@ -145,15 +139,12 @@ pub struct Eraser {
 /// Something of an order's that is no record, and goes with its records.
 #[derive(Clone, Debug)]
 pub struct Belonging {
-    /// Where it is.
     pub collection: &'static str,
-    /// Which documents.
     pub filter: Document,
     /// What is set in them; without it they are deleted.
     pub set: Option<Document>,
 }
 
-/// What one transaction did.
 #[derive(Default)]
 struct Done {
     records: u64,
@@ -162,8 +153,7 @@ struct Done {
     more: bool,
 }
 
-/// Some records of one collection.
-struct Part<'a> {
+struct Chunk<'a> {
     subject: &'a Subject,
     scope: &'a Scope,
     reason: &'a str,
@@ -179,9 +169,6 @@ impl Eraser {
 
     /// Replaces every personal field of the subject's records by a commitment to what it said. Each transaction has an audit
     /// event with how many records it changed. It may run beside everything else; run again it finds nothing.
-    ///
-    /// # Errors
-    /// [`ErasureError`].
     pub async fn erase(&self, subject: &Subject, reason: &str) -> std::result::Result<Erased, ErasureError> {
         ensure(&self.db).await?;
         let hold = match subject {
@@ -199,9 +186,9 @@ impl Eraser {
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|stopped| stopped.1)?;
                 let ids = chunk.iter().filter_map(|record| record.get_str("_id").ok()).map(str::to_owned).collect();
-                let part = Part { subject, scope, reason, ids };
+                let chunk = Chunk { subject, scope, reason, ids };
                 loop {
-                    let some = self.erase_some(&part).await?;
+                    let some = self.erase_some(&chunk).await?;
                     if some.records > 0 {
                         *done.records.entry(scope.collection()).or_default() += some.records;
                         done.fields += some.fields;
@@ -217,9 +204,6 @@ impl Eraser {
 
     /// Erases what else belongs to the order `order_id` of `user_id`, unless a hold covers it; with an audit event, in one
     /// transaction.
-    ///
-    /// # Errors
-    /// [`ErasureError`].
     pub async fn erase_belongings(
         &self,
         subject: &Subject,
@@ -249,9 +233,9 @@ impl Eraser {
                             None => documents.delete_many(filter).session(&mut *session).await.map(drop)?,
                         }
                     }
-                    let told = subject.told(AuditOutcome::Done, reason, about.clone(), eraser.clock.now());
-                    journal().insert(db, session, AUDIT_EVENTS, &[told]).await?;
-                    hold_fast(db, session, None, eraser.clock.now()).await
+                    let event = subject.event(AuditOutcome::Done, reason, about.clone(), eraser.clock.now());
+                    journal().insert(db, session, AUDIT_EVENTS, &[event]).await?;
+                    write_guard(db, session, None, eraser.clock.now()).await
                 }
                 .boxed()
             })
@@ -259,21 +243,20 @@ impl Eraser {
         Ok(erased?)
     }
 
-    /// One transaction.
-    async fn erase_some(&self, part: &Part<'_>) -> Result<Done> {
+    async fn erase_some(&self, chunk: &Chunk<'_>) -> Result<Done> {
         let mut session = self.db.client().start_session().await?;
         let transaction = session.start_transaction().with_options(transaction_options());
-        transaction.and_run((self, part), |session, (eraser, part)| eraser.attempt(session, part).boxed()).await
+        transaction.and_run((self, chunk), |session, (eraser, chunk)| eraser.attempt(session, chunk).boxed()).await
     }
 
-    async fn attempt(&self, session: &mut ClientSession, part: &Part<'_>) -> Result<Done> {
-        let collection = part.scope.collection();
+    async fn attempt(&self, session: &mut ClientSession, chunk: &Chunk<'_>) -> Result<Done> {
+        let collection = chunk.scope.collection();
         let records = self.db.collection::<RawDocumentBuf>(collection);
-        let mut found = records.find(doc! { "_id": { "$in": &part.ids } }).session(&mut *session).await?;
+        let mut found = records.find(doc! { "_id": { "$in": &chunk.ids } }).session(&mut *session).await?;
         let (mut updates, mut touched, mut done) = (Vec::new(), Vec::new(), Done::default());
         let mut stream = found.stream(session);
         while let Some(record) = stream.next().await.transpose()? {
-            let changes = self.changes(part, &record);
+            let changes = self.changes(chunk, &record);
             if changes.is_empty() {
                 continue;
             }
@@ -302,33 +285,33 @@ impl Eraser {
             return Err(Error::custom(format!("{collection}: {n} of {changed} records were erased")));
         }
         done.records = changed as u64;
-        let event = self.event(part, &done);
+        let event = self.event(chunk, &done);
         journal().insert(&self.db, session, AUDIT_EVENTS, &[event]).await?;
-        hold_fast(&self.db, session, None, self.clock.now()).await?;
+        write_guard(&self.db, session, None, self.clock.now()).await?;
         Ok(done)
     }
 
     /// What has to be set in a record: by the paths of its personal fields that say something.
-    fn changes(&self, part: &Part<'_>, record: &RawDocumentBuf) -> Document {
+    fn changes(&self, chunk: &Chunk<'_>, record: &RawDocumentBuf) -> Document {
         let Ok(id) = record.get_str("_id") else { return Document::new() };
-        let all = commitments(&Record { scope: part.scope, id, document: record }, &self.key);
+        let all = commitments(&Record { scope: chunk.scope, id, document: record }, &self.key);
         let stays = match (record.get_str("provider"), record.get_str("operation")) {
             (Ok(provider), Ok(operation)) => (self.not_personal)(provider, operation),
             _ => &[],
         };
         let goes = |path: &str| {
-            part.subject.may_erase(record, path)
+            chunk.subject.may_erase(record, path)
                 && !path.strip_prefix(BODY).is_some_and(|path| stays.contains(&&*as_declared(path)))
         };
         let changes = all.into_iter().filter(|(path, _)| goes(path));
         changes.map(|(path, commitment)| (path, erased(&commitment).into())).collect()
     }
 
-    fn event(&self, part: &Part<'_>, done: &Done) -> AuditEvent {
+    fn event(&self, chunk: &Chunk<'_>, done: &Done) -> AuditEvent {
         let after = doc! {
-            "collection": part.scope.collection(), "records": done.records as i64, "fields": done.fields as i64,
+            "collection": chunk.scope.collection(), "records": done.records as i64, "fields": done.fields as i64,
         };
-        part.subject.told(AuditOutcome::Done, part.reason, after, self.clock.now())
+        chunk.subject.event(AuditOutcome::Done, chunk.reason, after, self.clock.now())
     }
 }
 

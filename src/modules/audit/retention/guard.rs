@@ -1,4 +1,4 @@
-//! The one document that setting a hold, purging and erasing have in common.
+//! The guard: one document that every transaction writes which sets a hold, purges or erases, so that two of them conflict.
 
 use std::time::Duration;
 
@@ -62,7 +62,6 @@ impl Guard {
         self
     }
 
-    /// Where it is.
     #[must_use]
     pub fn key() -> Key {
         Key::id(RETENTION, ID)
@@ -72,16 +71,11 @@ impl Guard {
 /// The right to purge.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
-    /// `prg_...`
     pub(super) token: String,
     /// [`Guard::releases`] when it was taken.
     pub(super) releases: i64,
 }
 
-/// Takes the lease where nobody has it.
-///
-/// # Errors
-/// What the driver says.
 pub(super) async fn claim(db: &Database, now: DateTime) -> Result<Option<Lease>> {
     ensure(db).await?;
     let token = new_id("prg");
@@ -106,7 +100,7 @@ pub(super) async fn release(db: &Database, lease: &Lease) -> Result<()> {
 ///
 /// # Errors
 /// What the driver says, a conflict among it; and that the lease was lost.
-pub(super) async fn hold_fast(
+pub(super) async fn write_guard(
     db: &Database,
     session: &mut ClientSession,
     lease: Option<&Lease>,
@@ -134,9 +128,6 @@ pub(super) async fn renew(db: &Database, lease: &Lease, now: DateTime) -> Result
 }
 
 /// Makes the guard where there is none yet.
-///
-/// # Errors
-/// What the driver says.
 pub(super) async fn ensure(db: &Database) -> Result<()> {
     let guards = db.collection::<Guard>(RETENTION);
     if guards.find_one(doc! { "_id": ID }).max_time(mongo::READ_TIME_MAX).await?.is_some() {

@@ -1,4 +1,4 @@
-//! Legal holds: what must not be purged or erased, whatever its age, until somebody says that it may.
+//! Legal holds: records that they cover are neither purged nor erased until the hold is released.
 
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
@@ -28,7 +28,6 @@ pub enum HoldKind {
 }
 
 impl HoldKind {
-    /// As stored and answered.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -52,26 +51,17 @@ pub enum HoldState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LegalHold {
-    /// `lgh_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// What it is on.
     pub kind: HoldKind,
-    /// `ord_...` or `usr_...`
     pub subject_id: String,
     /// Whose that is: the user, or the order's.
     pub user_id: String,
-    /// Why it was placed.
     pub reason: String,
-    /// User id of who placed it.
     pub placed_by: String,
-    /// When.
     pub placed_at: DateTime,
-    /// User id of who released it.
     pub released_by: Option<String>,
-    /// When.
     pub released_at: Option<DateTime>,
-    /// Why it was released.
     pub release_reason: Option<String>,
     /// `subjectId` while it holds, else null: what transactions look for, and unique.
     pub in_force: Option<String>,
@@ -124,31 +114,21 @@ fn record(view: &mut View, hold: &LegalHold, actor: &Actor, action: &str, event_
     record_event(view, &event);
 }
 
-/// Places a hold.
 #[derive(Debug)]
 pub struct PlaceHold {
-    /// Id of the hold, new.
     pub hold_id: String,
-    /// On what.
     pub kind: HoldKind,
     /// Where that is, by its `_id`.
     pub subject: Key,
-    /// The same id.
     pub subject_id: String,
-    /// Why.
     pub reason: String,
-    /// Who, a user.
     pub actor: Actor,
 }
 
-/// What became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Placed {
-    /// It holds from now on.
     New(Box<LegalHold>),
-    /// This one holds already.
     Before(Box<LegalHold>),
-    /// There is no such order or user.
     NoSubject,
 }
 
@@ -195,27 +175,19 @@ impl Command for PlaceHold {
     }
 }
 
-/// Releases a hold.
 #[derive(Debug)]
 pub struct ReleaseHold {
-    /// Its id.
     pub hold_id: String,
-    /// Why.
     pub reason: String,
-    /// Who, a user.
     pub actor: Actor,
     /// Id of the audit event, new.
     pub event_id: String,
 }
 
-/// What became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Released {
-    /// It holds no more.
     Now(Box<LegalHold>),
-    /// It was released before.
     Before(Box<LegalHold>),
-    /// There is no such hold.
     NotFound,
 }
 
@@ -271,19 +243,13 @@ pub fn ensure_not_held(view: &mut View, user_id: &str) -> std::result::Result<()
     Ok(())
 }
 
-/// A page of holds.
 #[derive(Clone, Debug)]
 pub struct HoldPage {
-    /// Newest first.
     pub holds: Vec<LegalHold>,
-    /// Whether there are older ones.
     pub more: bool,
 }
 
 /// Holds in a state, or all, that are older than the one with the id `after`; newest first, at most `limit`.
-///
-/// # Errors
-/// What the driver says.
 pub async fn list_holds(
     db: &Database,
     state: Option<HoldState>,
@@ -307,9 +273,6 @@ pub async fn list_holds(
 }
 
 /// A hold in force that covers one of these orders and users, or an order of one of these users.
-///
-/// # Errors
-/// What the driver says.
 pub async fn find_hold(db: &Database, subjects: &[&str], owner: Option<&str>) -> Result<Option<LegalHold>> {
     let mut covering = vec![doc! { "inForce": { "$in": subjects } }];
     covering.extend(owner.map(|owner| doc! { "userId": owner, "inForce": { "$gt": "" } }));

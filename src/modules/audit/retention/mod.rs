@@ -10,7 +10,6 @@
 //!
 //! Collections: `audit_legal_holds`, `audit_retention`.
 
-mod chunk;
 mod erasure;
 mod guard;
 mod holds;
@@ -26,23 +25,21 @@ use mongodb::{
     options::{ReadConcern, TransactionOptions},
 };
 
-use super::store::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
+use super::model::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
 use crate::platform::mongo::{self, Index};
 
-pub use chunk::PurgeKeys;
 pub use erasure::{Belonging, Erased, Eraser, ErasureError, NotPersonal, Subject};
 pub use guard::Guard;
 pub use holds::{
     Held, HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, ensure_not_held,
     find_hold, keys_of_hold, list_holds,
 };
-pub use purge::{PurgeReport, PurgedOf, Purger};
+pub use purge::{PurgeKeys, PurgeReport, PurgedOf, Purger};
 
 /// Legal holds, those released among them.
 pub const LEGAL_HOLDS: &str = "audit_legal_holds";
 /// The guard, and how far the purge is.
 pub const RETENTION: &str = "audit_retention";
-/// Collections of this module.
 pub const COLLECTIONS: &[&str] = &[LEGAL_HOLDS, RETENTION];
 
 /// Audit events that only say who came, read something, tried something in vain or was turned away. All others are
@@ -60,7 +57,6 @@ pub const ACCESS_ACTIONS: [&str; 10] = [
     "order.file_read",
 ];
 
-/// Indexes of this module.
 #[must_use]
 pub fn indexes() -> Vec<Index> {
     vec![
@@ -146,9 +142,6 @@ const fn days(kept: Duration) -> i64 {
 
 /// The time before which provider calls have been purged; none where there was no purge yet. Of what is older nobody can
 /// tell any more whether there was a call.
-///
-/// # Errors
-/// What the driver says.
 pub async fn calls_purged_before(db: &Database, session: &mut ClientSession) -> Result<Option<DateTime>> {
     let progress = db.collection::<Document>(RETENTION);
     let found = progress.find_one(doc! { "_id": RESPONSE_LOGS }).session(session).await?;

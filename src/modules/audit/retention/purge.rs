@@ -1,21 +1,30 @@
-//! The purge: seal by seal from the oldest, one at a time, within limits; stopped at any moment and run again, it goes on.
+//! The purge: deletes records past their retention, one seal after another from the oldest. It may be stopped at any moment; the next run
+//! goes on.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bson::{DateTime, Document, doc};
-use futures_util::TryStreamExt;
-use mongodb::{Database, error::Result};
+use bson::{DateTime, Document, RawDocumentBuf, doc};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use mongodb::{
+    ClientSession, Database,
+    error::{Error, Result},
+    options::Hint,
+};
 
 use super::{
-    RETENTION, RecordClass, Retention,
-    chunk::{Outcome, PurgeKeys, Purging, SealedRecord, Trigger},
-    days,
-    guard::{Lease, RENEW_EVERY, claim, release, renew},
+    RETENTION, RecordClass, Retention, days,
+    guard::{Lease, RENEW_EVERY, claim, release, renew, write_guard},
+    subjects::{held, projection},
+    transaction_options,
 };
 use crate::{
     modules::audit::{
-        AuditEvent, AuditOutcome, AuditStore,
-        proof::{Leaf, Scopes, Seal},
+        AUDIT_EVENTS, AuditEvent, AuditOutcome, AuditStore, journal,
+        proof::{Leaf, PURGED, PURGED_FROM, PublicKeys, Purge, Scopes, Seal, SigningKey, sign_purge},
         seals::SealStore,
     },
     platform::{clock::Clock, crash, identity::Actor, mongo::READ_TIME_MAX},
@@ -30,14 +39,10 @@ const TRANSACTIONS_MAX: u64 = 10_000;
 /// Headers and kept seals that are read at once.
 const PAGE: i64 = 100;
 
-/// What was purged of one collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgedOf {
-    /// The class.
     pub class: RecordClass,
-    /// The collection.
     pub collection: &'static str,
-    /// Records that went, or would go.
     pub records: u64,
     /// Records that would have gone, but for a hold.
     pub held: u64,
@@ -45,7 +50,6 @@ pub struct PurgedOf {
     pub seals: u64,
 }
 
-/// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PurgeReport {
     /// By collection; those that are kept for ever are not in it.
@@ -55,11 +59,18 @@ pub struct PurgeReport {
 }
 
 impl PurgeReport {
-    /// Records that went, or would go.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.collections.iter().map(|of| of.records).sum()
     }
+}
+
+/// What signs purge records, and by which keys earlier ones are checked, that of today among them.
+#[derive(Clone, Debug)]
+pub struct PurgeKeys {
+    pub signer: Arc<SigningKey>,
+    /// Those by which purge records and seals are checked.
+    pub public: PublicKeys,
 }
 
 /// Purges what is older than its class is kept.
@@ -95,26 +106,20 @@ impl Purger {
     }
 
     /// The same, because somebody asks for it with `waybill audit purge`: that is on record before anything goes.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn run_on_request(&self) -> Result<Option<PurgeReport>> {
         self.lease_and_run(Trigger::CommandLine).await
     }
 
     /// What would go now. Changes nothing.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn preview(&self) -> Result<PurgeReport> {
-        Run::new(self, Trigger::CommandLine, None).go().await
+        Run::new(self, Trigger::CommandLine, None).purge_all().await
     }
 
     async fn lease_and_run(&self, trigger: Trigger) -> Result<Option<PurgeReport>> {
         let Some(lease) = claim(&self.db, self.clock.now()).await? else { return Ok(None) };
         let noted = if trigger == Trigger::CommandLine { self.note_request(&lease).await } else { Ok(()) };
         let done = match noted {
-            Ok(()) => Run::new(self, trigger, Some(&lease)).go().await,
+            Ok(()) => Run::new(self, trigger, Some(&lease)).purge_all().await,
             Err(error) => Err(error),
         };
         release(&self.db, &lease).await?;
@@ -137,6 +142,32 @@ fn log(report: &PurgeReport) {
     }
 }
 
+/// Why it purges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trigger {
+    /// It was due.
+    Worker,
+    /// Somebody asked for it on the machine, with settings that may be their own.
+    CommandLine,
+}
+
+impl Trigger {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::CommandLine => "command_line",
+        }
+    }
+}
+
+/// A record, as its seal names it.
+#[derive(Clone, Debug)]
+struct SealedRecord {
+    /// Its number in the whole chain.
+    seq: i64,
+    id: String,
+}
+
 /// One run. Without a lease it looks and changes nothing.
 struct Run<'a> {
     purger: &'a Purger,
@@ -147,11 +178,11 @@ struct Run<'a> {
     report: PurgeReport,
 }
 
-/// The collection that is being purged.
 #[derive(Clone, Copy)]
-struct Part {
+struct Target {
     class: RecordClass,
     collection: &'static str,
+    /// What is older than this goes, after so many days: both are in the purge record.
     older_than: DateTime,
     kept_days: i64,
 }
@@ -161,26 +192,26 @@ impl<'a> Run<'a> {
         Self { purger, trigger, lease, transactions: 0, renewed: Instant::now(), report: PurgeReport::default() }
     }
 
-    async fn go(mut self) -> Result<PurgeReport> {
+    async fn purge_all(mut self) -> Result<PurgeReport> {
         let now_ms = self.purger.clock.now_ms();
         for class in RecordClass::ALL {
             let Some(kept) = self.purger.retention.of(class) else { continue };
             let older_than = DateTime::from_millis(now_ms.saturating_sub(kept.as_millis() as i64));
             for collection in class.collections() {
-                let part = Part { class, collection, older_than, kept_days: days(kept) };
+                let target = Target { class, collection, older_than, kept_days: days(kept) };
                 self.report.collections.push(PurgedOf { class, collection, records: 0, held: 0, seals: 0 });
-                self.kept_before(part).await?;
-                self.oldest_first(part).await?;
+                self.retry_held(target).await?;
+                self.purge_new(target).await?;
             }
         }
         Ok(self.report)
     }
 
     /// Seals of which a hold has kept something, where holds have been released since they were looked at.
-    async fn kept_before(&mut self, part: Part) -> Result<()> {
+    async fn retry_held(&mut self, target: Target) -> Result<()> {
         let mut last = 0;
         loop {
-            let mut again = doc! { "collection": part.collection, "seal": { "$gt": last } };
+            let mut again = doc! { "collection": target.collection, "seal": { "$gt": last } };
             if let Some(lease) = self.lease {
                 again.insert("releases", doc! { "$lt": lease.releases });
             }
@@ -190,7 +221,7 @@ impl<'a> Run<'a> {
                 if self.is_over() {
                     return Ok(());
                 }
-                self.seal(part, number).await?;
+                self.seal(target, number).await?;
                 last = number;
             }
             if (kept.len() as i64) < PAGE {
@@ -200,20 +231,20 @@ impl<'a> Run<'a> {
     }
 
     /// Seals that no run has come to yet, as far as they are old enough.
-    async fn oldest_first(&mut self, part: Part) -> Result<()> {
-        let progress = self.state().find_one(doc! { "_id": part.collection }).max_time(READ_TIME_MAX).await?;
+    async fn purge_new(&mut self, target: Target) -> Result<()> {
+        let progress = self.state().find_one(doc! { "_id": target.collection }).max_time(READ_TIME_MAX).await?;
         let mut next = progress.and_then(|progress| progress.get_i64("next").ok()).unwrap_or(1);
         loop {
-            let holding = doc! { "_id": { "$gte": next }, format!("counts.{}", part.collection): { "$gt": 0 } };
+            let holding = doc! { "_id": { "$gte": next }, format!("counts.{}", target.collection): { "$gt": 0 } };
             let headers = self.purger.seals.list_headers(holding, true, PAGE).await?;
             for header in &headers {
-                if self.is_over() || !self.seal(part, header.number).await? {
+                if self.is_over() || !self.seal(target, header.number).await? {
                     return Ok(());
                 }
                 next = header.number + 1;
                 if self.lease.is_some() {
                     let reached = doc! { "$max": { "next": next } };
-                    self.state().update_one(doc! { "_id": part.collection }, reached).upsert(true).await?;
+                    self.state().update_one(doc! { "_id": target.collection }, reached).upsert(true).await?;
                 }
             }
             if (headers.len() as i64) < PAGE {
@@ -223,7 +254,7 @@ impl<'a> Run<'a> {
     }
 
     /// Purges what may go of one seal's records; false where some of them are not old enough.
-    async fn seal(&mut self, part: Part, number: i64) -> Result<bool> {
+    async fn seal(&mut self, target: Target, number: i64) -> Result<bool> {
         // A seal that is not there is for the verification to name.
         let Some(seal) = self.purger.seals.find(number).await? else { return Ok(true) };
         // One that names other records than were sealed must not make those go; it may be put right, or its key known later.
@@ -231,38 +262,33 @@ impl<'a> Run<'a> {
             tracing::error!(seal = number, "the purge waits: this seal is not what a known key has signed");
             return Ok(false);
         }
-        let records = records_of(&seal, part.collection);
-        if records.iter().any(|(_, at)| *at >= part.older_than.timestamp_millis()) {
+        let records = records_of(&seal, target.collection);
+        if records.iter().any(|(_, at)| *at >= target.older_than.timestamp_millis()) {
             return Ok(false);
         }
         let records: Vec<SealedRecord> = records.into_iter().map(|(record, _)| record).collect();
-        let purging = Purging {
-            db: &self.purger.db,
-            clock: &self.purger.clock,
-            keys: &self.purger.keys,
+        let part = SealPart {
+            purger: self.purger,
             trigger: self.trigger,
-            seal: number,
-            class: part.class,
-            collection: part.collection,
-            records: &records,
-            older_than: part.older_than,
-            kept_days: part.kept_days,
             lease: self.lease,
+            target,
+            seal: number,
+            records: &records,
         };
-        let mut of_seal = Outcome::default();
+        let mut of_seal = Tally::default();
         for some in records.chunks(self.purger.chunk) {
             let began = Instant::now();
-            let outcome = purging.purge(some).await?;
-            if self.lease.is_some() && outcome.purged > 0 {
+            let tally = part.purge(some).await?;
+            if self.lease.is_some() && tally.purged > 0 {
                 crash::point("purge_committed");
             }
-            of_seal = Outcome { purged: of_seal.purged + outcome.purged, held: of_seal.held + outcome.held };
+            of_seal = Tally { purged: of_seal.purged + tally.purged, held: of_seal.held + tally.held };
             self.transactions += 1;
             // As long as it took, too: where the database is busy the purge gives way.
             tokio::time::sleep(PAUSE.max(began.elapsed())).await;
         }
-        self.remember_kept(part, number, of_seal.held).await?;
-        self.stay().await?;
+        self.note_held(target, number, of_seal.held).await?;
+        self.renew_lease().await?;
         if let Some(of) = self.report.collections.last_mut() {
             of.records += of_seal.purged;
             of.held += of_seal.held;
@@ -272,18 +298,18 @@ impl<'a> Run<'a> {
     }
 
     /// Notes that a seal has to be looked at again once holds are released; or that it has not.
-    async fn remember_kept(&self, part: Part, seal: i64, held: u64) -> Result<()> {
+    async fn note_held(&self, target: Target, seal: i64, held: u64) -> Result<()> {
         let Some(lease) = self.lease else { return Ok(()) };
-        let id = doc! { "_id": format!("{}/{seal}", part.collection) };
+        let id = doc! { "_id": format!("{}/{seal}", target.collection) };
         if held == 0 {
             return self.state().delete_one(id).await.map(drop);
         }
-        let kept = doc! { "$set": { "collection": part.collection, "seal": seal, "releases": lease.releases } };
+        let kept = doc! { "$set": { "collection": target.collection, "seal": seal, "releases": lease.releases } };
         self.state().update_one(id, kept).upsert(true).await.map(drop)
     }
 
     /// Extends the lease now and then: not every seal has something to purge.
-    async fn stay(&mut self) -> Result<()> {
+    async fn renew_lease(&mut self) -> Result<()> {
         if let Some(lease) = self.lease.filter(|_| self.renewed.elapsed() >= RENEW_EVERY) {
             self.renewed = Instant::now();
             renew(&self.purger.db, lease, self.purger.clock.now()).await?;
@@ -291,7 +317,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether it has done enough for one run.
     fn is_over(&mut self) -> bool {
         let over = self.lease.is_some() && self.transactions >= TRANSACTIONS_MAX;
         self.report.more |= over;
@@ -300,6 +325,122 @@ impl<'a> Run<'a> {
 
     fn state(&self) -> mongodb::Collection<Document> {
         self.purger.db.collection(RETENTION)
+    }
+}
+
+/// All records of one collection that one seal has, and how they may go.
+#[derive(Clone, Copy)]
+struct SealPart<'a> {
+    purger: &'a Purger,
+    trigger: Trigger,
+    /// None where nothing is to be changed.
+    lease: Option<&'a Lease>,
+    target: Target,
+    seal: i64,
+    records: &'a [SealedRecord],
+}
+
+/// What became of some records.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    /// Gone; or would be, where nothing is to be changed.
+    purged: u64,
+    /// Of the class and still there, because of a hold.
+    held: u64,
+}
+
+impl SealPart<'_> {
+    /// Purges `some` of its records in one transaction, with the purge record. Of what is gone already nothing is said: it
+    /// is either in an earlier purge record, or somebody else took it and no purge record must cover that.
+    async fn purge(self, some: &[SealedRecord]) -> Result<Tally> {
+        let mut session = self.purger.db.client().start_session().await?;
+        let transaction = session.start_transaction().with_options(transaction_options());
+        transaction.and_run((self, some), |session, (purging, some)| purging.attempt(session, some).boxed()).await
+    }
+
+    async fn attempt(&self, session: &mut ClientSession, some: &[SealedRecord]) -> Result<Tally> {
+        let mut left = self.not_purged(session).await?;
+        let found = self.of_class(session, some.iter().filter(|record| left.contains(&record.seq))).await?;
+        let holds = held(&self.purger.db, session, &found).await?;
+        let free = found.iter().enumerate().filter(|(at, _)| !holds.contains_key(at));
+        let go: Vec<&str> = free.filter_map(|(_, record)| record.get_str("_id").ok()).collect();
+        let outcome = Tally { purged: go.len() as u64, held: holds.len() as u64 };
+        let Some(lease) = self.lease.filter(|_| !go.is_empty()) else {
+            session.abort_transaction().await?;
+            return Ok(outcome);
+        };
+        let records = self.purger.db.collection::<Document>(self.target.collection);
+        let deleted = records.delete_many(doc! { "_id": { "$in": &go } }).session(&mut *session).await?;
+        if deleted.deleted_count != outcome.purged {
+            return Err(Error::custom("records went that the transaction had seen".to_owned()));
+        }
+        crash::point("purge_deleting");
+        let gone: HashSet<&str> = go.into_iter().collect();
+        for record in some.iter().filter(|record| gone.contains(&*record.id)) {
+            left.remove(&record.seq);
+        }
+        self.write_down(session, outcome.purged, &left).await?;
+        // Last, so that whoever sets a hold waits for as little as possible, and wins where it was first.
+        write_guard(&self.purger.db, session, Some(lease), self.purger.clock.now()).await?;
+        Ok(outcome)
+    }
+
+    /// Numbers of the records that no purge has taken. Purge records that are not signed say nothing: what they name was
+    /// removed by somebody else, and no signed one must cover that.
+    async fn not_purged(&self, session: &mut ClientSession) -> Result<HashSet<i64>> {
+        let mut left: HashSet<i64> = self.records.iter().map(|record| record.seq).collect();
+        let events = self.purger.db.collection::<RawDocumentBuf>(AUDIT_EVENTS);
+        let about = doc! { "resourceId": self.seal.to_string(), "resourceType": PURGED_FROM, "action": PURGED,
+        "after.collection": self.target.collection };
+        let found = events.find(about).hint(Hint::Name("resource".into()));
+        let mut found = found.session(&mut *session).await?;
+        let mut stream = found.stream(session);
+        while let Some(event) = stream.next().await.transpose()? {
+            if let Some(Ok(purge)) = Purge::read(&event, &self.purger.keys.public) {
+                left.retain(|seq| purge.kept.contains(seq));
+            }
+        }
+        Ok(left)
+    }
+
+    /// What is still there of the class, as far as holds need to know it.
+    async fn of_class<'r>(
+        &self,
+        session: &mut ClientSession,
+        records: impl Iterator<Item = &'r SealedRecord>,
+    ) -> Result<Vec<Document>> {
+        let ids: Vec<&str> = records.map(|record| &*record.id).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut filter = doc! { "_id": { "$in": ids } };
+        if let Some(actions) = self.target.class.actions() {
+            filter.insert("action", doc! { "$in": actions.to_vec() });
+        }
+        let stored = self.purger.db.collection::<Document>(self.target.collection);
+        let mut found = stored.find(filter).projection(projection()).session(&mut *session).await?;
+        let mut records = Vec::new();
+        let mut stream = found.stream(session);
+        while let Some(record) = stream.next().await.transpose()? {
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// Appends the purge record, and notes from which time on calls are complete.
+    async fn write_down(&self, session: &mut ClientSession, purged: u64, left: &HashSet<i64>) -> Result<()> {
+        let mut kept: Vec<i64> = left.iter().copied().collect();
+        kept.sort_unstable();
+        let progress = doc! { "$max": { "olderThan": self.target.older_than }, "$setOnInsert": { "next": 1_i64 } };
+        let state = self.purger.db.collection::<Document>(RETENTION);
+        state.update_one(doc! { "_id": self.target.collection }, progress).upsert(true).session(&mut *session).await?;
+        let seal = self.seal.to_string();
+        let (actor, about) = (Actor::system("retention"), (PURGED_FROM, &*seal));
+        let event = AuditEvent::new(AuditOutcome::Done, actor, PURGED, about, self.purger.clock.now());
+        let after = doc! { "collection": self.target.collection, "records": purged as i64, "kept": kept,
+        "classOlderThan": self.target.older_than, "keptDays": self.target.kept_days, "trigger": self.trigger.as_str() };
+        let signed = sign_purge(&event.id, self.seal, after, &self.purger.keys.signer);
+        journal().insert(&self.purger.db, session, AUDIT_EVENTS, &[event.after(signed)]).await
     }
 }
 

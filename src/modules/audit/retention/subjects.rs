@@ -1,4 +1,4 @@
-//! Whom and what a record is about: by that holds cover it.
+//! Which orders and users a record is about, and so which legal holds cover it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,9 +31,6 @@ pub(super) fn subjects(record: &Document) -> impl Iterator<Item = &str> {
 }
 
 /// Which of `records` are covered by holds in force, as this transaction sees them: by position, the id of a hold.
-///
-/// # Errors
-/// What the driver says.
 pub(super) async fn held(
     db: &Database,
     session: &mut ClientSession,

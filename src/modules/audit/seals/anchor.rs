@@ -1,7 +1,7 @@
 //! Anchors: number and hash of the latest seal, kept outside of the database, so that a cut tail shows.
 
 use std::{
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -11,21 +11,18 @@ use tokio::task::JoinHandle;
 use super::super::proof::Anchor;
 use crate::platform::exchange::Exchange;
 
-/// Where anchors are kept.
 #[derive(Clone, Debug, Default)]
-pub struct AnchorPlaces {
+pub struct AnchorTargets {
     /// A file to which a line of JSON is appended.
     pub file: Option<PathBuf>,
     /// A URL to which the same is posted.
     pub url: Option<String>,
-    /// How often.
     pub every: Duration,
 }
 
-/// Writes anchors.
 #[derive(Debug)]
 pub(super) struct Anchors {
-    places: AnchorPlaces,
+    targets: AnchorTargets,
     exchange: Exchange,
     /// What was written last, and when.
     written: Option<(Anchor, Instant)>,
@@ -37,23 +34,25 @@ pub(super) struct Anchors {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An anchor has a hundred bytes.
 const LINE_BYTES_MAX: u64 = 1_000;
+/// An anchor a minute for some ten years, and some 300 MB while they are compared.
+const ANCHORS_MAX: usize = 5_000_000;
 
 impl Anchors {
-    pub(super) const fn new(places: AnchorPlaces, exchange: Exchange) -> Self {
-        Self { places, exchange, written: None, writing: None }
+    pub(super) const fn new(targets: AnchorTargets, exchange: Exchange) -> Self {
+        Self { targets, exchange, written: None, writing: None }
     }
 
     /// Writes the latest seal down where it is time to. What fails is tried again at the next call.
     pub(super) async fn keep(&mut self, latest: Anchor) {
-        let current = |(anchor, at): (Anchor, Instant)| anchor == latest || at.elapsed() < self.places.every;
+        let current = |(anchor, at): (Anchor, Instant)| anchor == latest || at.elapsed() < self.targets.every;
         if self.written.is_some_and(current) {
             return;
         }
-        let in_file = match self.places.file.clone() {
+        let in_file = match self.targets.file.clone() {
             Some(path) => self.append(path, latest).await.map_or_else(|error| failed("file", &error), |()| true),
             None => true,
         };
-        let posted = match &self.places.url {
+        let posted = match &self.targets.url {
             Some(url) => match self.exchange.post(url, &latest).await {
                 Ok(()) => true,
                 Err(error) => failed("webhook", &error),
@@ -79,7 +78,7 @@ impl Anchors {
 
     /// The anchor in the file's last line; none where there is no file, or it can't be read: that is said.
     pub(super) async fn latest(&self) -> Option<Anchor> {
-        let path = self.places.file.clone()?;
+        let path = self.targets.file.clone()?;
         let mut reading = tokio::task::spawn_blocking(move || read_last(&path));
         within(&mut reading).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the file of anchors can't be read; whether the chain was cut is not looked at");
@@ -124,4 +123,32 @@ fn append(path: &Path, anchor: Anchor) -> io::Result<()> {
     // One write, so that two processes do not mix their lines.
     file.write_all(&line)?;
     file.sync_data()
+}
+
+/// Reads anchors, a line of JSON each: `{"number":12,"headerHash":"<hex>"}`. Empty lines are skipped.
+///
+/// # Errors
+/// Names the line that can't be read.
+pub fn read_anchors(mut input: impl BufRead) -> Result<Vec<Anchor>, String> {
+    let mut anchors = Vec::new();
+    let mut line = String::new();
+    for number in 1.. {
+        line.clear();
+        let mut limited = Read::take(&mut input, LINE_BYTES_MAX);
+        let wrong = |reason: &dyn std::fmt::Display| format!("line {number} is no anchor: {reason}");
+        if limited.read_line(&mut line).map_err(|error| wrong(&error))? == 0 {
+            break;
+        }
+        if line.len() as u64 >= LINE_BYTES_MAX {
+            return Err(wrong(&"it is too long"));
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        anchors.push(serde_json::from_str(line.trim()).map_err(|error| wrong(&error))?);
+        if anchors.len() > ANCHORS_MAX {
+            return Err(format!("there are more than {ANCHORS_MAX} anchors; leave out older ones"));
+        }
+    }
+    Ok(anchors)
 }

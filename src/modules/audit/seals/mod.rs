@@ -8,11 +8,13 @@
 
 mod anchor;
 mod queue;
+mod read_ahead;
 mod sealer;
 mod secret;
 mod store;
 
-pub use anchor::AnchorPlaces;
+pub use anchor::{AnchorTargets, read_anchors};
+pub use read_ahead::{PieceSize, ReadAhead};
 pub use sealer::{Passed, SealError, Sealer, SealerKeys};
 pub use secret::{SecretError, commitment_key_of, find_commitment_key, leaf_hashes, rotate_commitment_secret};
-pub use store::{AUDIT_KEYS, AUDIT_SEALS, SealStore};
+pub use store::{AUDIT_KEYS, AUDIT_SEALS, ReadError, SealStore};

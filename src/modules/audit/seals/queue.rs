@@ -1,5 +1,5 @@
-//! What waits to be sealed: entries that transactions left in `seal_queue`, read in one snapshot with those of the records
-//! that were not hashed by who wrote them.
+//! The queue of records to be sealed: each transaction that appends records adds an entry to `seal_queue`. Records whose writer could not
+//! hash them are read in the same snapshot.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,20 @@ use mongodb::{
     error::{Error, Result},
 };
 
-use super::store::{SealStore, id_of};
+use super::store::{RecordKey, SealStore, id_of};
 use crate::{
-    modules::audit::proof::{CommitmentKey, Hash, LeafHasher, Record, Scopes},
+    modules::audit::proof::{Bytes, CommitmentKey, Hash, Record, Scopes, leaf_hash},
     platform::{batch::SEAL_QUEUE, ids::time_of_id},
 };
 
-/// Records in one seal.
 const RECORDS_MAX: usize = 20_000;
 /// Entries are read by so many, of which some are kept until they name so many records: a record has 64 KB at most.
 const ENTRIES_AT_ONCE: i64 = 100;
 const RECORDS_AT_ONCE: usize = 500;
 
-/// By the code of its rule, and its id.
-pub(super) type RecordKey = (u8, String);
-
 /// Entries that one seal acknowledges.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct Batch {
     /// Records that are in no seal yet, with the hashes of their leaves.
     pub(super) records: BTreeMap<RecordKey, Hash>,
     /// The entries that name them, and those of which all records are sealed already.
@@ -36,7 +32,6 @@ pub(super) struct Taken {
     pub(super) missing: Vec<(String, String)>,
     /// When the oldest of these transactions decided, ms.
     pub(super) oldest_ms: Option<i64>,
-    /// There are further entries.
     pub(super) more: bool,
 }
 
@@ -55,35 +50,35 @@ impl Entry {
 }
 
 /// Takes the oldest entries, in the transaction of `session`.
-pub(super) async fn take(db: &Database, session: &mut ClientSession, commitments: &CommitmentKey) -> Result<Taken> {
-    let mut taken = Taken::default();
+pub(super) async fn take(db: &Database, session: &mut ClientSession, commitments: &CommitmentKey) -> Result<Batch> {
+    let mut batch = Batch::default();
     let mut last = Bson::MinKey;
     loop {
-        let entries = read(db, session, &last, RECORDS_AT_ONCE.min(RECORDS_MAX - taken.records.len())).await?;
-        let Some(newest) = entries.last() else { return Ok(taken) };
+        let entries = read(db, session, &last, RECORDS_AT_ONCE.min(RECORDS_MAX - batch.records.len())).await?;
+        let Some(newest) = entries.last() else { return Ok(batch) };
         last = newest.id.clone();
         let named: BTreeMap<&RecordKey, Option<Hash>> =
-            entries.iter().flat_map(Entry::records).filter(|(key, _)| !taken.records.contains_key(*key)).collect();
+            entries.iter().flat_map(Entry::records).filter(|(key, _)| !batch.records.contains_key(*key)).collect();
         let sealed = SealStore::new(db.clone()).sealed_among(session, named.keys().copied()).await?;
         let (hashed, unread): (Vec<_>, Vec<_>) =
             named.into_iter().filter(|((_, id), _)| !sealed.contains(id)).partition(|(_, hash)| hash.is_some());
-        taken.records.extend(hashed.into_iter().filter_map(|(key, hash)| Some((key.clone(), hash?))));
+        batch.records.extend(hashed.into_iter().filter_map(|(key, hash)| Some((key.clone(), hash?))));
         let unread: Vec<&RecordKey> = unread.into_iter().map(|(key, _)| key).collect();
-        taken.records.extend(hash(db, session, &unread, commitments).await?);
+        batch.records.extend(hash(db, session, &unread, commitments).await?);
         for entry in &entries {
-            let is_missing = |key: &&RecordKey| !taken.records.contains_key(*key) && !sealed.contains(&key.1);
+            let is_missing = |key: &&RecordKey| !batch.records.contains_key(*key) && !sealed.contains(&key.1);
             let missing: Vec<_> = entry.records().map(|(key, _)| key).filter(is_missing).collect();
             if entry.records.is_none() {
-                taken.missing.push((SEAL_QUEUE.to_owned(), entry.id.to_string()));
+                batch.missing.push((SEAL_QUEUE.to_owned(), entry.id.to_string()));
             } else if missing.is_empty() {
-                taken.entries.push(entry.id.clone());
-                taken.oldest_ms = taken.oldest_ms.into_iter().chain(entry.at_ms).min();
+                batch.entries.push(entry.id.clone());
+                batch.oldest_ms = batch.oldest_ms.into_iter().chain(entry.at_ms).min();
             }
-            taken.missing.extend(missing.into_iter().map(|(code, id)| (collection_of(*code), id.clone())));
+            batch.missing.extend(missing.into_iter().map(|(code, id)| (collection_of(*code), id.clone())));
         }
-        if taken.records.len() >= RECORDS_MAX {
-            taken.more = true;
-            return Ok(taken);
+        if batch.records.len() >= RECORDS_MAX {
+            batch.more = true;
+            return Ok(batch);
         }
     }
 }
@@ -126,8 +121,8 @@ fn records_in(entry: &RawDocument) -> Option<BTreeMap<RecordKey, Option<Hash>>> 
         for record in named.as_array()? {
             let record = record.ok()?.as_document()?;
             let id = record.get_str("id").ok().filter(|id| time_of_id(id).is_some())?;
-            let leaf = match record.get("leaf").ok()? {
-                Some(RawBsonRef::Binary(leaf)) => Some(leaf.bytes.to_vec().try_into().ok()?),
+            let leaf = match record.get("leafHash").ok()? {
+                Some(RawBsonRef::Binary(leaf)) => Some(Bytes(leaf.bytes.try_into().ok()?)),
                 Some(_) => return None,
                 None => None,
             };
@@ -144,7 +139,6 @@ async fn hash(
     wanted: &[&RecordKey],
     commitments: &CommitmentKey,
 ) -> Result<BTreeMap<RecordKey, Hash>> {
-    let mut hasher = LeafHasher::new();
     let mut by_code: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
     for (code, id) in wanted {
         by_code.entry(*code).or_default().push(id);
@@ -157,7 +151,7 @@ async fn hash(
         let mut stream = found.stream(session);
         while let Some(record) = stream.next().await.transpose()? {
             if let Some(id) = id_of(&record) {
-                let Ok(hash) = hasher.hash(&Record { scope, id, document: &record }, commitments);
+                let Ok(hash) = leaf_hash(&Record { scope, id, document: &record }, commitments);
                 hashes.insert((code, id.to_owned()), hash);
             }
         }
@@ -165,7 +159,7 @@ async fn hash(
     Ok(hashes)
 }
 
-/// Deletes what was taken; fails where another sealer was first.
+/// Deletes what was batch; fails where another sealer was first.
 pub(super) async fn acknowledge(db: &Database, session: &mut ClientSession, entries: &[Bson]) -> Result<()> {
     let queue = db.collection::<Document>(SEAL_QUEUE);
     let deleted = queue.delete_many(doc! { "_id": { "$in": entries } }).session(session).await?.deleted_count;

@@ -12,7 +12,7 @@ use mongodb::{ClientSession, Database, options::ReadConcern};
 use tokio::sync::Mutex;
 
 use super::{
-    anchor::{AnchorPlaces, Anchors},
+    anchor::{AnchorTargets, Anchors},
     queue,
     secret::{SecretError, commitment_key_of},
     store::SealStore,
@@ -30,10 +30,8 @@ const OVERDUE: Duration = Duration::from_secs(60);
 /// Why a pass ended early. The next one begins by reading where the chain stands.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// What the driver says.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
-    /// No commitment key.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The chain may not be continued: what would follow could not be verified.
@@ -41,14 +39,7 @@ pub enum SealError {
         "seal {number} is signed by the key {key_id}: {reason}. If AUDIT_SIGNING_KEY was changed, add the key before to AUDIT_PUBLIC_KEYS; \
          otherwise run `waybill audit verify`"
     )]
-    NotOurs {
-        /// The last seal.
-        number: i64,
-        /// Who signed it.
-        key_id: String,
-        /// What is wrong with that.
-        reason: NotSigned,
-    },
+    NotSigned { number: i64, key_id: String, reason: NotSigned },
     /// The chain may not be continued: what is not there any more would be sealed anew, changed or not.
     #[error(
         "seal {number} is not the one that was made: the chain was cut or changed. Run `waybill audit verify --anchors`. If a backup was \
@@ -60,14 +51,11 @@ pub enum SealError {
     },
 }
 
-/// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     /// Whether this process holds the lease.
     pub holding: bool,
-    /// Seals made.
     pub seals: u64,
-    /// Records in them.
     pub records: u64,
 }
 
@@ -83,10 +71,8 @@ pub struct Sealer {
     state: Mutex<State>,
 }
 
-/// Keys of a sealer.
 #[derive(Clone, Debug)]
 pub struct SealerKeys {
-    /// Signs.
     pub signer: Arc<SigningKey>,
     /// Whoever signed the last seal has to be among them.
     pub public: PublicKeys,
@@ -96,7 +82,7 @@ pub struct SealerKeys {
 
 /// The chain, while this process continues it.
 #[derive(Debug)]
-struct Chain {
+struct Tip {
     last: Option<SealHeader>,
     commitments: CommitmentKey,
 }
@@ -111,7 +97,7 @@ struct Step {
 
 #[derive(Debug)]
 struct State {
-    chain: Option<Chain>,
+    tip: Option<Tip>,
     /// The last seal that this process made or continued: the chain still has it, or was changed.
     latest: Option<Anchor>,
     anchors: Anchors,
@@ -127,12 +113,12 @@ impl Sealer {
         keys: SealerKeys,
         clock: Clock,
         every: Duration,
-        places: AnchorPlaces,
+        targets: AnchorTargets,
         exchange: Exchange,
     ) -> Self {
         let lease = Singleton::new(db.clone(), "sealer");
         let state =
-            Mutex::new(State { chain: None, latest: None, anchors: Anchors::new(places, exchange), overdue: false });
+            Mutex::new(State { tip: None, latest: None, anchors: Anchors::new(targets, exchange), overdue: false });
         Self { store: SealStore::new(db.clone()), db, lease, keys, clock, every, state }
     }
 
@@ -174,23 +160,23 @@ impl Sealer {
     pub async fn pass(&self) -> Result<Passed, SealError> {
         let mut state = self.state.lock().await;
         if !self.lease.hold().await? {
-            state.chain = None;
+            state.tip = None;
             return Ok(Passed::default());
         }
         // Whatever goes wrong below: the next pass reads where the chain stands.
-        let mut chain = match state.chain.take() {
-            Some(chain) => chain,
+        let mut tip = match state.tip.take() {
+            Some(tip) => tip,
             None => self.take_over(&mut state).await?,
         };
         let mut passed = Passed { holding: true, ..Passed::default() };
         loop {
-            let Some(step) = self.seal_some(&mut chain).await? else {
+            let Some(step) = self.seal_some(&mut tip).await? else {
                 // Another process continued the chain: the lease had ended.
                 return Ok(passed);
             };
             passed.seals += u64::from(step.records > 0);
             passed.records += step.records;
-            state.latest = chain.last.as_ref().map(Anchor::from);
+            state.latest = tip.last.as_ref().map(Anchor::from);
             if !step.more {
                 break;
             }
@@ -202,36 +188,41 @@ impl Sealer {
             state.anchors.keep(latest).await;
             crash::point("seal_anchored");
         }
-        state.chain = Some(chain);
+        state.tip = Some(tip);
         state.overdue = self.look_for_overdue(state.overdue).await?;
         Ok(passed)
     }
 
     /// Reads where the chain stands, and refuses one that could not be verified if it went on.
-    async fn take_over(&self, state: &mut State) -> Result<Chain, SealError> {
+    async fn take_over(&self, state: &mut State) -> Result<Tip, SealError> {
         let commitments = commitment_key_of(&self.db, &self.keys.sealing).await?;
         let last = self.store.last().await?;
         if let Some(last) = &last {
-            let signed = self.keys.public.verify(&last.key_id, &last.signed_bytes(), &last.signature);
-            signed.map_err(|reason| SealError::NotOurs { number: last.number, key_id: last.key_id.clone(), reason })?;
+            let signed = last.check_signature(&self.keys.public);
+            signed.map_err(|reason| SealError::NotSigned {
+                number: last.number,
+                key_id: last.key_id.clone(),
+                reason,
+            })?;
         }
         for known in [state.latest, state.anchors.latest().await].into_iter().flatten() {
-            if self.store.anchor(known.number).await? != Some(known) {
+            let there = self.store.readable_header(known.number).await?;
+            if there.as_ref().map(Anchor::from) != Some(known) {
                 return Err(SealError::Cut { number: known.number });
             }
         }
         state.latest = last.as_ref().map(Anchor::from);
         tracing::info!(last = last.as_ref().map(|last| last.number), "sealing audit records");
-        Ok(Chain { last, commitments })
+        Ok(Tip { last, commitments })
     }
 
     /// Seals the oldest entries of the queue and acknowledges them, in one transaction; none where another process was
     /// first.
-    async fn seal_some(&self, chain: &mut Chain) -> Result<Option<Step>, SealError> {
+    async fn seal_some(&self, tip: &mut Tip) -> Result<Option<Step>, SealError> {
         let mut session = self.db.client().start_session().await?;
         let transaction = session.start_transaction().read_concern(ReadConcern::snapshot());
         transaction.write_concern(mongo::durable()).max_commit_time(COMMIT_TIME_MAX).await?;
-        match self.write_seal(&mut session, chain).await {
+        match self.write_seal(&mut session, tip).await {
             Ok((seal, step)) if step.entries > 0 => {
                 match commit(&mut session).await {
                     Err(error) if self.is_another_first(&error) => return Ok(None),
@@ -239,7 +230,7 @@ impl Sealer {
                 }
                 crash::point("seal_stored");
                 if let Some(seal) = seal {
-                    chain.last = Some(seal);
+                    tip.last = Some(seal);
                     metrics::counter!("waybill_audit_seals_total").increment(1);
                     metrics::counter!("waybill_audit_sealed_records_total").increment(step.records);
                 }
@@ -263,13 +254,13 @@ impl Sealer {
     async fn write_seal(
         &self,
         session: &mut ClientSession,
-        chain: &Chain,
+        tip: &Tip,
     ) -> Result<(Option<SealHeader>, Step), SealError> {
-        let taken = queue::take(&self.db, session, &chain.commitments).await?;
+        let batch = queue::take(&self.db, session, &tip.commitments).await?;
         crash::point("seal_read");
-        metrics::gauge!("waybill_audit_missing_records").set(taken.missing.len() as f64);
-        if let Some((collection, id)) = taken.missing.first() {
-            let missing = taken.missing.len();
+        metrics::gauge!("waybill_audit_missing_records").set(batch.missing.len() as f64);
+        if let Some((collection, id)) = batch.missing.first() {
+            let missing = batch.missing.len();
             tracing::error!(
                 missing,
                 collection,
@@ -278,23 +269,23 @@ impl Sealer {
             );
         }
         let step = Step {
-            records: taken.records.len() as u64,
-            entries: taken.entries.len(),
-            oldest_ms: taken.oldest_ms,
-            more: taken.more,
+            records: batch.records.len() as u64,
+            entries: batch.entries.len(),
+            oldest_ms: batch.oldest_ms,
+            more: batch.more,
         };
         let mut header = None;
-        if !taken.records.is_empty() {
+        if !batch.records.is_empty() {
             // Times of seals never go back, so that whoever looks for one can halve the chain.
-            let now = chain.last.as_ref().map_or(self.clock.now(), |last| last.sealed_at.max(self.clock.now()));
-            let leaves = taken.records.into_iter().map(|((code, id), hash)| Leaf { code, id, hash }).collect();
-            let seal = Seal::build(chain.last.as_ref(), now, leaves, Scopes::standard(), &self.keys.signer);
+            let now = tip.last.as_ref().map_or(self.clock.now(), |last| last.sealed_at.max(self.clock.now()));
+            let leaves = batch.records.into_iter().map(|((code, id), hash)| Leaf { code, id, hash }).collect();
+            let seal = Seal::build(tip.last.as_ref(), now, leaves, Scopes::standard(), &self.keys.signer);
             crash::point("seal_built");
             self.store.append(session, &seal).await?;
-            header = Some(seal.header());
+            header = Some(seal.header);
         }
-        if !taken.entries.is_empty() {
-            queue::acknowledge(&self.db, session, &taken.entries).await?;
+        if !batch.entries.is_empty() {
+            queue::acknowledge(&self.db, session, &batch.entries).await?;
         }
         Ok((header, step))
     }

@@ -1,5 +1,5 @@
-//! The secret behind commitments: made once, at random, by the first sealer, and kept sealed in the database, so that it
-//! outlives every change of keys. Whoever writes records reads it, and hashes them on the way.
+//! The commitment secret: made at random by the first sealer and kept in the database, encrypted under SEALING_KEY, so that it outlives every
+//! change of signing keys. Processes that write records read it, and hash the records as they write them.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -9,7 +9,7 @@ use std::{
 use mongodb::Database;
 
 use super::{
-    super::proof::{CommitmentKey, LeafHasher, Record, Scopes, commitment_key},
+    super::proof::{CommitmentKey, Record, Scopes, commitment_key, leaf_hash},
     store::{AUDIT_KEYS, SealStore, id_of},
 };
 use crate::platform::{
@@ -18,15 +18,12 @@ use crate::platform::{
     sealing::{OpenError, SealingKeys},
 };
 
-/// Where it is kept.
 const SECRET: KeptSecret = KeptSecret { collection: AUDIT_KEYS, id: "commitment_secret" };
 /// Somebody who writes looks for the key so often, until it has it.
 const LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
 
-/// Why there is no commitment key.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// What the driver says.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
     /// There are seals, made with one.
@@ -35,7 +32,6 @@ pub enum SecretError {
          Without it no personal field can be verified, and another one would not fit"
     )]
     Lost,
-    /// The stored secret can't be opened.
     #[error("the audit's commitment secret: {0}")]
     Sealed(#[from] OpenError),
 }
@@ -50,9 +46,6 @@ impl From<KeptSecretError> for SecretError {
 }
 
 /// The commitment key of this database; makes its secret where there is none yet and nothing is sealed.
-///
-/// # Errors
-/// [`SecretError`].
 pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<CommitmentKey, SecretError> {
     if let Some(key) = find_commitment_key(db, keys).await? {
         return Ok(key);
@@ -64,9 +57,6 @@ pub async fn commitment_key_of(db: &Database, keys: &SealingKeys) -> Result<Comm
 }
 
 /// The same, where the secret is there; makes none.
-///
-/// # Errors
-/// [`SecretError`].
 pub async fn find_commitment_key(db: &Database, keys: &SealingKeys) -> Result<Option<CommitmentKey>, SecretError> {
     Ok(SECRET.find(db, keys).await?.map(|secret| commitment_key(&secret)))
 }
@@ -89,15 +79,12 @@ pub fn leaf_hashes(db: &Database, keys: &Arc<SealingKeys>) -> LeafHash {
     Arc::new(move |collection, document| {
         let (commitments, scope) = (known.get()?, Scopes::standard().of_collection(collection)?);
         let record = Record { scope, id: id_of(document)?, document };
-        let Ok(hash) = LeafHasher::new().hash(&record, commitments);
+        let Ok(hash) = leaf_hash(&record, commitments);
         Some(hash.0)
     })
 }
 
 /// Wraps the secret under today's sealing key; whether that changed anything.
-///
-/// # Errors
-/// [`SecretError`].
 pub async fn rotate_commitment_secret(db: &Database, keys: &SealingKeys) -> Result<bool, SecretError> {
     Ok(SECRET.rewrap(db, keys).await?)
 }

@@ -1,25 +1,22 @@
-//! Queries over seals and what they seal.
+//! Queries over seals.
 
-use std::{
-    borrow::Borrow,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-};
+use std::collections::{BTreeSet, HashSet};
 
-use bson::{Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
+use bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
 use futures_util::{StreamExt, TryStreamExt};
-use mongodb::{ClientSession, Database, error::Result, options::Hint};
-
-use super::{
-    super::proof::{Anchor, Leaf, Scopes, Seal, SealHeader},
-    queue::RecordKey,
+use mongodb::{
+    ClientSession, Database,
+    error::{Error, Result},
+    options::Hint,
 };
+
+use super::super::proof::{Leaf, Scopes, Seal, SealHeader};
 use crate::platform::{
     batch::SEAL_QUEUE,
     ids::time_of_id,
     mongo::{self, Index},
 };
 
-/// Seals.
 pub const AUDIT_SEALS: &str = "audit_seals";
 /// The secret behind commitments, sealed.
 pub const AUDIT_KEYS: &str = "audit_keys";
@@ -27,20 +24,45 @@ pub const AUDIT_KEYS: &str = "audit_keys";
 const TOGETHER_MS: i64 = 10_000;
 /// And farther apart where there would be more questions than this: a backlog of quiet days.
 const QUESTIONS_MAX: usize = 8;
-/// Records are fetched by so many ids at once.
-const FETCH_MAX: usize = 1_000;
 
-/// Reads and appends seals.
+/// A record to be sealed: the code of its rule, and its id.
+pub(super) type RecordKey = (u8, String);
+
+/// Why there is no next seal or record.
+#[derive(Debug)]
+pub enum ReadError {
+    Database(Error),
+    /// There is a seal, but it can't be read.
+    Seal(String),
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Database(error) => error,
+            ReadError::Seal(detail) => Self::custom(format!("a seal can't be read: {detail}")),
+        }
+    }
+}
+
+pub(super) fn read_seal(stored: &RawDocument) -> std::result::Result<Seal, ReadError> {
+    bson::deserialize_from_slice(stored.as_bytes()).map_err(|error| ReadError::Seal(error.to_string()))
+}
+
 #[derive(Clone, Debug)]
 pub struct SealStore {
     db: Database,
 }
 
 impl SealStore {
-    /// Collections of this module.
     pub const COLLECTIONS: &[&str] = &[AUDIT_SEALS, AUDIT_KEYS];
 
-    /// A store over `db`.
     #[must_use]
     pub const fn new(db: Database) -> Self {
         Self { db }
@@ -70,50 +92,65 @@ impl SealStore {
         seals.insert_one(stored(seal)?).session(session).await.map(drop)
     }
 
+    /// Whether the chain begins with a seal as unreleased versions stored them.
+    pub async fn has_unreleased_seals(&self) -> Result<bool> {
+        let seals = self.db.collection::<Document>(AUDIT_SEALS);
+        let first = seals.find_one(doc! {}).sort(doc! { "_id": 1 }).projection(doc! { "signature": 1 });
+        let first = first.max_time(mongo::READ_TIME_MAX).await?;
+        Ok(first.is_some_and(|first| first.get_binary_generic("signature").is_ok()))
+    }
+
     /// The header of the latest seal.
     ///
     /// # Errors
-    /// What the driver says.
-    pub async fn last(&self) -> Result<Option<SealHeader>> {
-        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        // What has no number is no seal; whoever put it there must not stop the sealing. Verification names it.
-        let numbered = doc! { "_id": { "$gte": 1_i64, "$type": "long" } };
-        let found = seals
-            .find_one(numbered)
-            .max_time(mongo::READ_TIME_MAX)
-            .sort(doc! { "_id": -1 })
-            .projection(doc! { "leaves": 0 })
-            .await?;
-        Ok(found.map(|found| bson::deserialize_from_slice(found.as_bytes())).transpose()?)
-    }
-
-    /// Number and hash of the seal of this number; none where there is none that can be read.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub(super) async fn anchor(&self, number: i64) -> Result<Option<Anchor>> {
-        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        let found = seals
-            .find_one(doc! { "_id": number })
-            .max_time(mongo::READ_TIME_MAX)
-            .projection(doc! { "leaves": 0 })
-            .await?;
-        let header = found.and_then(|found| bson::deserialize_from_slice::<SealHeader>(found.as_bytes()).ok());
-        Ok(header.map(|header| Anchor::from(&header)))
-    }
-
-    /// The seal of this number.
-    ///
-    /// # Errors
     /// What the driver says, also where the seal can't be read.
-    pub async fn find(&self, number: i64) -> Result<Option<Seal>> {
-        self.db.collection::<Seal>(AUDIT_SEALS).find_one(doc! { "_id": number }).max_time(mongo::READ_TIME_MAX).await
+    pub async fn last(&self) -> Result<Option<SealHeader>> {
+        // What has no number is no seal; whoever put it there must not stop the sealing. Verification names it.
+        Ok(self.list_headers(doc! { "_id": { "$gte": 1_i64, "$type": "long" } }, false, 1).await?.pop())
+    }
+
+    /// The header of the seal of this number; none where there is none that can be read.
+    pub async fn readable_header(&self, number: i64) -> Result<Option<SealHeader>> {
+        self.first_readable(doc! { "$eq": number }, 1).await
+    }
+
+    /// Number of the first seal that was sealed at `time` or later, by what the seals say; the number after the last seal where there is
+    /// none. Later seals are sealed later: halving finds it among millions with some twenty look-ups. Those that can't be read are passed
+    /// over.
+    pub async fn first_since(&self, time: DateTime) -> Result<i64> {
+        let last = self.first_readable(doc! { "$gte": 1_i64 }, -1).await?;
+        let (mut low, mut high) = (1, last.map_or(1, |last| last.number.saturating_add(1)));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.first_readable(doc! { "$gte": middle, "$lt": high }, 1).await? {
+                Some(seal) if seal.sealed_at < time => low = seal.number + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    /// The first header that can be read of the seals whose numbers are like this, in this direction.
+    async fn first_readable(&self, numbers: Document, direction: i32) -> Result<Option<SealHeader>> {
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        let found =
+            seals.find(doc! { "_id": numbers }).sort(doc! { "_id": direction }).projection(doc! { "leaves": 0 });
+        let mut found = found.batch_size(1).max_time(mongo::READ_TIME_MAX).await?;
+        while found.advance().await? {
+            if let Ok(header) = bson::deserialize_from_slice(found.current().as_bytes()) {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    pub async fn find(&self, number: i64) -> std::result::Result<Option<Seal>, ReadError> {
+        let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
+        let stored = seals.find_one(doc! { "_id": number }).max_time(mongo::READ_TIME_MAX).await?;
+        stored.map(|stored| read_seal(&stored)).transpose()
     }
 
     /// The seal that holds the record of this id; none where it is not sealed (yet).
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn find_by_record(&self, id: &str) -> Result<Option<Seal>> {
         let seals = self.db.collection::<Seal>(AUDIT_SEALS);
         seals
@@ -157,17 +194,11 @@ impl SealStore {
     }
 
     /// About how many records wait for their seal.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn queue_depth(&self) -> Result<u64> {
         self.db.collection::<Document>(SEAL_QUEUE).estimated_document_count().max_time(mongo::READ_TIME_MAX).await
     }
 
     /// How long the record that has waited longest has waited for its seal at `now_ms`; zero where none waits.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn queue_age_ms(&self, now_ms: i64) -> Result<i64> {
         let queue = self.db.collection::<Document>(SEAL_QUEUE);
         let oldest = queue.find_one(doc! {}).sort(doc! { "_id": 1 }).projection(doc! { "at": 1 });
@@ -177,9 +208,6 @@ impl SealStore {
     }
 
     /// The latest time (ms) that the id of a sealed record carries; 0 where nothing is sealed.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub async fn newest_ms(&self) -> Result<i64> {
         let seals = self.db.collection::<Document>(AUDIT_SEALS);
         let found = seals
@@ -190,52 +218,18 @@ impl SealStore {
         Ok(found.and_then(|seal| seal.get_document("span").ok()?.get_i64("newest").ok()).unwrap_or(0))
     }
 
-    /// At most `take` headers whose numbers follow `after`, in their order.
-    ///
-    /// # Errors
-    /// What the driver says.
+    /// At most `take` headers of the seals that match, in the order of their numbers.
     pub async fn list_headers(&self, filter: Document, ascending: bool, take: i64) -> Result<Vec<SealHeader>> {
         let seals = self.db.collection::<SealHeader>(AUDIT_SEALS);
         let found = seals.find(filter).sort(doc! { "_id": if ascending { 1 } else { -1 } });
-        found.projection(doc! { "leaves": 0 }).limit(take).await?.try_collect().await
+        found.projection(doc! { "leaves": 0 }).limit(take).max_time(mongo::READ_TIME_MAX).await?.try_collect().await
     }
 
-    /// The records of `leaves` as they are stored, in the order of the leaves; none where one is gone.
-    ///
-    /// # Errors
-    /// What the driver says.
-    pub async fn records<L: Borrow<Leaf>>(&self, leaves: &[L]) -> Result<Vec<Option<RawDocumentBuf>>> {
-        let mut by_collection: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        let leaf_at = |position: usize| -> &Leaf { leaves[position].borrow() };
-        for position in 0..leaves.len() {
-            if let Some(scope) = Scopes::standard().of_code(leaf_at(position).code) {
-                by_collection.entry(scope.collection()).or_default().push(position);
-            }
-        }
-        let mut records: Vec<Option<RawDocumentBuf>> = vec![None; leaves.len()];
-        for (collection, positions) in by_collection {
-            for chunk in positions.chunks(FETCH_MAX) {
-                let (mut wanted, mut again) = (HashMap::with_capacity(chunk.len()), Vec::new());
-                for &position in chunk {
-                    // Seals that were forged may name a record twice.
-                    if let Some(before) = wanted.insert(leaf_at(position).id.as_str(), position) {
-                        again.push((before, position));
-                    }
-                }
-                let ids: Vec<&str> = wanted.keys().copied().collect();
-                let stored = self.db.collection::<RawDocumentBuf>(collection);
-                let mut found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(FETCH_MAX as u32).await?;
-                while let Some(record) = found.try_next().await? {
-                    if let Some(&position) = id_of(&record).and_then(|id| wanted.get(id)) {
-                        records[position] = Some(record);
-                    }
-                }
-                for (before, position) in again.into_iter().rev() {
-                    records[before] = records[position].clone();
-                }
-            }
-        }
-        Ok(records)
+    /// The record of `leaf` as it is stored; none where it is gone.
+    pub async fn record(&self, leaf: &Leaf) -> Result<Option<RawDocumentBuf>> {
+        let Some(scope) = Scopes::standard().of_code(leaf.code) else { return Ok(None) };
+        let records = self.db.collection::<RawDocumentBuf>(scope.collection());
+        records.find_one(doc! { "_id": &leaf.id }).max_time(mongo::READ_TIME_MAX).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! A chain in the database, checked from its first seal or from a later one on.
+//! Verifies the chain in the database, from its first seal or from a later one on.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,17 @@ use super::{
         proof::{
             Anchor, CommitmentKey, Finding, FindingKind, NotSigned, PublicKeys, Scopes, Seal, SealHeader, Verifier,
         },
-        seals::{AUDIT_SEALS, SecretError, find_commitment_key},
+        seals::{AUDIT_SEALS, PieceSize, ReadAhead, ReadError, SealStore, SecretError, find_commitment_key},
     },
-    Report, SEALED_WITHIN_MS,
-    purges::Purges,
-    reading::{ReadError, Source, find_seal},
+    purges::{Purges, purges_of},
+    report::{Report, SEALED_WITHIN_MS, Stop},
     sweep::Sweep,
 };
 use crate::platform::sealing::SealingKeys;
 
-/// Which seals are checked, and how.
+/// With records of 1 KB some 3 MB are in memory, and 200 MB where all of them are as large as a log gets.
+const PIECE: PieceSize = PieceSize { records: 500, bytes: 32 * 1024 * 1024, seals: 10 };
+
 #[derive(Clone, Debug, Default)]
 pub struct Part {
     /// From this number on; the seal before is believed. Else from the first.
@@ -45,10 +46,8 @@ pub struct Limits {
     pub time: Duration,
 }
 
-/// Why a chain could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// What the driver says.
     #[error("the database: {0}")]
     Database(#[from] mongodb::error::Error),
     /// The secret of commitments can't be opened.
@@ -57,26 +56,19 @@ pub enum ChainError {
     /// Without it no record with personal fields can be checked.
     #[error("there are seals, but the commitment secret in audit_keys is gone")]
     NoSecret,
-    /// Nothing is sealed.
     #[error("there is no seal in this database")]
     NoSeals,
 }
 
-/// Why checking ended early.
-enum Stop {
-    Found(Box<Finding>),
-    Failed(ChainError),
-}
-
-impl From<Finding> for Stop {
-    fn from(finding: Finding) -> Self {
-        Self::Found(Box::new(finding))
+impl From<Error> for Stop<ChainError> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
     }
 }
 
-impl<E: Into<ChainError>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
+impl From<ReadError> for Stop<ChainError> {
+    fn from(error: ReadError) -> Self {
+        Error::from(error).into()
     }
 }
 
@@ -104,6 +96,33 @@ pub async fn verify_chain(
     Ok(report)
 }
 
+/// Numbers of the first and the last seal to be checked, so that all that were sealed from `from` on and before `to` are
+/// checked; none where the chain has none, up to its end. Where none was sealed within the time, it is the one after it:
+/// that tells whether there was one, and has the records of that time.
+///
+/// What a seal says of its time counts only where a known key has signed it. The seal before the first is for the check to look at. The
+/// one after the last is looked at here: where it is not there, or no known key has signed it, it belongs to what is checked, and is found.
+pub async fn sealed_between(
+    db: &Database,
+    keys: &PublicKeys,
+    from: DateTime,
+    to: DateTime,
+) -> Result<Option<(i64, i64)>> {
+    let store = SealStore::new(db.clone());
+    let (first, after) = (store.first_since(from).await?, store.first_since(to).await?);
+    let seals = db.collection::<Document>(AUDIT_SEALS);
+    let is_end = seals.find_one(doc! { "_id": { "$gte": after } }).projection(doc! { "_id": 1 }).await?.is_none();
+    if first >= after {
+        return Ok((!is_end).then_some((first, first)));
+    }
+    let ends_before = is_end
+        || store
+            .readable_header(after)
+            .await?
+            .is_some_and(|header| header.sealed_at >= to && header.check_signature(keys).is_ok());
+    Ok(Some((first, if ends_before { after - 1 } else { after })))
+}
+
 struct Chain<'a> {
     db: &'a Database,
     keys: &'a PublicKeys,
@@ -116,16 +135,17 @@ impl Chain<'_> {
         part: Part,
         report: &mut Report,
         progress: &mut (impl FnMut(&Report) + Send),
-    ) -> std::result::Result<(), Stop> {
+    ) -> std::result::Result<(), Stop<ChainError>> {
         let Part { from_seal, to_seal, anchors, limits } = part;
         let from_seal = from_seal.filter(|&from| from > 1);
-        let commitments = match find_commitment_key(self.db, sealing).await? {
-            Some(key) => key,
-            None if anchors.is_empty() && self.is_empty().await? => return Err(ChainError::NoSeals.into()),
-            None => return Err(ChainError::NoSecret.into()),
-        };
+        let commitments =
+            match find_commitment_key(self.db, sealing).await.map_err(|error| Stop::Failed(ChainError::from(error)))? {
+                Some(key) => key,
+                None if anchors.is_empty() && self.is_empty().await? => return Err(Stop::Failed(ChainError::NoSeals)),
+                None => return Err(Stop::Failed(ChainError::NoSecret)),
+            };
         let trusted = match from_seal {
-            Some(from) => Some(self.believed(from - 1).await?.header()),
+            Some(from) => Some(self.believed(from - 1).await?.header),
             None => None,
         };
         report.trusted = trusted.as_ref().map(Anchor::from);
@@ -136,17 +156,16 @@ impl Chain<'_> {
         if let Some(trusted) = &trusted {
             verifier = verifier.after(trusted);
         }
-        let mut source = Source::start(self.db, self.keys, seals_of(from_seal, to_seal)).await?;
+        let mut reading = ReadAhead::start(self.db, seals_of(from_seal, to_seal), PIECE);
         let began = Instant::now();
         let mut last = None;
-        while let Some(seal) = source.seal().await.map_err(|error| stop(&verifier, error))? {
-            let header = seal.header();
-            if is_over(limits, began, report, &header) {
+        while let Some(seal) = reading.seal().await.map_err(|error| stop(&verifier, error))? {
+            if is_over(limits, began, report, &seal) {
                 report.next_seal = Some(seal.number);
                 break;
             }
-            check_seal(&mut verifier, &seal, &mut source, &purges, &commitments, report).await?;
-            report.count(&header);
+            self.check_seal(&mut verifier, &seal, &mut reading, &purges, &commitments, report).await?;
+            report.count(&seal);
             progress(report);
             last = Some(seal);
         }
@@ -158,7 +177,7 @@ impl Chain<'_> {
             verifier.finish()?;
         }
         let Some(last) = last else {
-            return if trusted.is_some() { Ok(()) } else { Err(ChainError::NoSeals.into()) };
+            return if trusted.is_some() { Ok(()) } else { Err(Stop::Failed(ChainError::NoSeals)) };
         };
         let first = report.seals.first.unwrap_or(last.number);
         let whole = trusted.is_none() && to_seal.is_none() && report.next_seal.is_none();
@@ -177,26 +196,54 @@ impl Chain<'_> {
     }
 
     /// A seal that is believed: it is there, and a known key has signed it.
-    async fn believed(&self, number: i64) -> std::result::Result<Seal, Stop> {
+    async fn believed(&self, number: i64) -> std::result::Result<Seal, Stop<ChainError>> {
         let found = |kind, detail: String| Err(Finding::of_seal(number, kind, detail).into());
-        let seal = match find_seal(self.db, number).await {
+        let seal = match SealStore::new(self.db.clone()).find(number).await {
             Ok(Some(seal)) => seal,
             Ok(None) => return found(FindingKind::SealMissing, "it is not there".into()),
             Err(ReadError::Seal(detail)) => {
                 return found(FindingKind::SealChanged, format!("it can't be read: {detail}"));
             }
-            Err(ReadError::Database(error)) => return Err(error.into()),
+            Err(error @ ReadError::Database(_)) => return Err(error.into()),
         };
-        let header = seal.header();
-        match header.check_signature(self.keys) {
+        match seal.check_signature(self.keys) {
             Ok(()) => Ok(seal),
             Err(NotSigned::UnknownKey) => {
-                found(FindingKind::UnknownKey, format!("the key {:?} is not known", header.key_id))
+                found(FindingKind::UnknownKey, format!("the key {:?} is not known", seal.key_id))
             }
             Err(NotSigned::Wrong) => {
-                found(FindingKind::SealForged, format!("the key {} did not sign this header", header.key_id))
+                found(FindingKind::SealForged, format!("the key {} did not sign this header", seal.key_id))
             }
         }
+    }
+
+    async fn check_seal(
+        &self,
+        verifier: &mut Verifier<'_>,
+        seal: &Seal,
+        reading: &mut ReadAhead,
+        purges: &Mutex<Purges>,
+        commitments: &CommitmentKey,
+        report: &mut Report,
+    ) -> std::result::Result<(), Stop<ChainError>> {
+        purges.lock().forget_before(seal.number);
+        let mut check = verifier.seal(seal)?;
+        for leaf in &seal.leaves {
+            let record = reading.record().await?;
+            // Read behind the records: a purge and its record are one transaction.
+            let lacking = reading.take_lacking();
+            if !lacking.is_empty() {
+                let declared = purges_of(self.db, &lacking, self.keys).await?;
+                purges.lock().extend(declared);
+            }
+            let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
+            check
+                .record(collection, &leaf.id, record.as_deref(), commitments)
+                .map_err(|finding| purges.lock().explain(finding))?;
+            report.count_if_late(&leaf.id, seal.sealed_at);
+            if record.is_some() { report.records += 1 } else { report.purged += 1 }
+        }
+        Ok(check.finish()?)
     }
 
     /// Looks for records that should be sealed and are not: among all, or among those of the time of a part, whose first
@@ -231,36 +278,9 @@ fn is_over(limits: Option<Limits>, began: Instant, report: &Report, next: &SealH
         .is_some_and(|limits| report.seals.count > 0 && (with_next > limits.records || began.elapsed() >= limits.time))
 }
 
-fn stop(verifier: &Verifier<'_>, error: ReadError) -> Stop {
+fn stop(verifier: &Verifier<'_>, error: ReadError) -> Stop<ChainError> {
     match error {
-        ReadError::Database(error) => error.into(),
         ReadError::Seal(detail) => verifier.unreadable_seal(&detail).into(),
+        error @ ReadError::Database(_) => error.into(),
     }
-}
-
-async fn check_seal(
-    verifier: &mut Verifier<'_>,
-    seal: &Seal,
-    source: &mut Source,
-    purges: &Mutex<Purges>,
-    commitments: &CommitmentKey,
-    report: &mut Report,
-) -> std::result::Result<(), Stop> {
-    let failed = |error: ReadError| match error {
-        ReadError::Database(error) => Stop::from(error),
-        ReadError::Seal(detail) => Stop::from(Error::custom(detail)),
-    };
-    purges.lock().forget_before(seal.number);
-    let mut check = verifier.seal(seal)?;
-    for leaf in &seal.leaves {
-        let record = source.record().await.map_err(failed)?;
-        purges.lock().extend(source.purges());
-        let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
-        check
-            .record(collection, &leaf.id, record.as_deref(), commitments)
-            .map_err(|finding| purges.lock().explain(finding))?;
-        report.count_if_late(&leaf.id, seal.sealed_at);
-        if record.is_some() { report.records += 1 } else { report.purged += 1 }
-    }
-    Ok(check.finish()?)
 }

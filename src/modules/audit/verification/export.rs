@@ -1,32 +1,34 @@
-//! An exported file, checked line by line with public keys alone.
+//! Verifies an exported file line by line, with public keys alone.
 //!
-//! Of a chain the seals and records are checked as in the database; a selection is checked proof by proof. The manifest
-//! at the end says whether the file is whole.
+//! In a chain, seals and records are checked as in the database; in a selection, each record is checked with its proof. The manifest at the
+//! end says whether the file is whole.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, BufRead},
     ops::Range,
 };
 
-use bson::RawDocumentBuf;
 use parking_lot::Mutex;
 
 use super::{
     super::{
         AUDIT_EVENTS,
+        export::{
+            ExportMode,
+            format::{Manifest, ManifestLine, Opening, RecordLine, SealLine, SealSpan, VERSION},
+        },
         proof::{
             Anchor, Finding, FindingKind, Hash, NotSigned, ProofError, PublicKeys, RECORD_VALUES_MAX, Salts, Scopes,
             Seal, SealCheck, Sealed, Verifier, check_json,
         },
     },
-    Report,
-    lines::{Kind, LINE_BYTES_MAX, LineError, Lines, Mode, Opening, RecordLine, SealLine, SealSpan},
-    manifest::{Before, Counted, ManifestError, ManifestLine},
+    lines::{Kind, LINE_BYTES_MAX, LineError, Lines},
     purges::Purges,
+    report::{Report, Stop},
 };
 
-const VERSION: i64 = 1;
 /// Runs of records that are gone, until the file's end says whether they were purged; 40 bytes each.
 const GONE_RUNS_MAX: usize = 5_000_000;
 /// Of a selection, progress is told after so many records.
@@ -39,19 +41,14 @@ const SEAL_VALUES_MAX: usize = 1_000_000;
 /// Values of the first line and the last one: what was asked for, and numbers by collection.
 const OTHER_VALUES_MAX: usize = 10_000;
 
-/// Why a file could not be checked.
 #[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// It can't be read.
+pub enum FileError {
     #[error("the file can't be read: {0}")]
     Read(#[from] io::Error),
-    /// It is something else.
     #[error("this is no audit export as lines of JSON: {0}")]
     NoExport(String),
-    /// A limit.
     #[error("line {0} has more than {LINE_BYTES_MAX} bytes")]
     LineTooLong(u64),
-    /// Another limit.
     #[error("too many records are gone to be kept in mind; export and check the chain in parts")]
     TooManyGone,
 }
@@ -59,20 +56,8 @@ pub enum ExportError {
 /// Hashes by the numbers of their seals.
 type Anchors = BTreeMap<i64, Vec<Hash>>;
 
-/// Why checking ended early.
-enum Stop {
-    Found(Box<Finding>),
-    Failed(ExportError),
-}
-
-impl From<Finding> for Stop {
-    fn from(finding: Finding) -> Self {
-        Self::Found(Box::new(finding))
-    }
-}
-
-impl From<ExportError> for Stop {
-    fn from(error: ExportError) -> Self {
+impl From<FileError> for Stop<FileError> {
+    fn from(error: FileError) -> Self {
         Self::Failed(error)
     }
 }
@@ -83,19 +68,20 @@ impl From<ExportError> for Stop {
 /// A record that is gone has to be declared by a purge record in the same file.
 ///
 /// # Errors
-/// [`ExportError`] where it could not be checked to its end. What is wrong is in the report.
+/// [`FileError`] where it could not be checked to its end. What is wrong is in the report.
 pub fn verify_export(
     input: impl BufRead,
     keys: &PublicKeys,
     anchors: Vec<Anchor>,
     progress: impl FnMut(&Report),
-) -> Result<Report, ExportError> {
+) -> Result<Report, FileError> {
     let mut lines = Lines::new(input);
     let opening = opening(&mut lines)?;
-    let mut file = File { lines, keys, opening, counted: Counted::default(), report: Report::default(), progress };
+    let found = Manifest::new(&opening, lines.before());
+    let mut file = File { lines, keys, opening, found, report: Report::default(), progress };
     let checked = match file.opening.mode {
-        Mode::Chain => file.check_chain(anchors),
-        Mode::Selection => {
+        ExportMode::Chain => file.check_chain(anchors),
+        ExportMode::Selection => {
             let mut by_number = Anchors::new();
             for anchor in anchors {
                 by_number.entry(anchor.number).or_default().push(anchor.header_hash);
@@ -111,8 +97,8 @@ pub fn verify_export(
     Ok(file.report)
 }
 
-fn opening<R: BufRead>(lines: &mut Lines<R>) -> Result<Opening, ExportError> {
-    let no_export = |reason: String| ExportError::NoExport(reason);
+fn opening<R: BufRead>(lines: &mut Lines<R>) -> Result<Opening, FileError> {
+    let no_export = |reason: String| FileError::NoExport(reason);
     let line = match lines.next() {
         Ok(Some(line)) => line,
         Ok(None) => return Err(no_export("it is empty".into())),
@@ -132,21 +118,20 @@ struct File<'a, R, P> {
     lines: Lines<R>,
     keys: &'a PublicKeys,
     opening: Opening,
-    counted: Counted,
+    /// What its manifest has to say.
+    found: Manifest,
     report: Report,
     progress: P,
 }
 
-/// What a line says.
 enum Line {
-    Seal(Box<SealLine>),
-    Record(Box<RecordLine>),
-    /// The manifest's line, and what stands before it.
-    Manifest(Box<str>, Before),
+    Seal(Box<SealLine<'static>>),
+    Record(Box<RecordLine<'static>>),
+    Manifest(Box<str>),
 }
 
 impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
-    fn check_chain(&mut self, mut anchors: Vec<Anchor>) -> Result<(), Stop> {
+    fn check_chain(&mut self, mut anchors: Vec<Anchor>) -> Result<(), Stop<FileError>> {
         if let (true, Some(last)) = (self.ends_early(), self.opening.seals.last) {
             anchors.retain(|anchor| anchor.number <= last);
         }
@@ -157,36 +142,41 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
         let mut line = self.next()?;
         while let Line::Seal(stored) = line {
             let SealLine { header, leaves } = *stored;
-            if self.report.seals.count == 0 && header.number > 1 {
-                verifier = verifier.from(&header);
-                self.report.trusted = Some(Anchor { number: header.number - 1, header_hash: header.previous });
+            let seal = Seal { header: header.into_owned(), leaves: leaves.into_owned() };
+            if self.report.seals.count == 0 && seal.number > 1 {
+                verifier = verifier.from(&seal);
+                self.report.trusted = Some(Anchor { number: seal.number - 1, header_hash: seal.previous });
             }
-            let seal = Seal::new(header.clone(), leaves);
             line = self.check_seal(&mut verifier, &seal, &mut purges)?;
-            self.report.count(&header);
-            let seals = &mut self.counted.seals;
-            seals.first.get_or_insert(header.number);
-            seals.last = Some(header.number);
-            seals.last_header_hash = self.report.anchor.map(|anchor| anchor.header_hash);
+            self.report.count(&seal);
+            let anchor = self.report.anchor;
+            self.found.seals.last_header_hash = anchor.map(|anchor| anchor.header_hash);
             (self.progress)(&self.report);
             if gone.lock().runs.len() > GONE_RUNS_MAX {
-                return Err(ExportError::TooManyGone.into());
+                return Err(FileError::TooManyGone.into());
             }
         }
         let first_gone = gone.lock().first_unaccounted(&purges);
         match (first_gone, line) {
             (_, Line::Seal(_)) => unreachable!("the loop above ends at another line"),
             (_, Line::Record(record)) => Err(self.misplaced(&record, false).into()),
-            (Some(finding), Line::Manifest(..)) => Err(finding.into()),
-            (None, Line::Manifest(text, before)) => {
+            (Some(finding), Line::Manifest(_)) => Err(finding.into()),
+            (None, Line::Manifest(text)) => {
                 verifier.finish()?;
-                self.check_manifest(&text, &before).map(drop)
+                let (first, last) = (self.report.seals.first, self.report.seals.last);
+                self.found.seals.numbers = SealSpan { first, last };
+                self.check_manifest(&text).map(drop)
             }
         }
     }
 
     /// Checks a seal and the records behind it; gives the line after these.
-    fn check_seal(&mut self, verifier: &mut Verifier<'_>, seal: &Seal, purges: &mut Purges) -> Result<Line, Stop> {
+    fn check_seal(
+        &mut self,
+        verifier: &mut Verifier<'_>,
+        seal: &Seal,
+        purges: &mut Purges,
+    ) -> Result<Line, Stop<FileError>> {
         let mut check = verifier.seal(seal)?;
         let mut at = 0;
         let next = loop {
@@ -201,11 +191,10 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             }
             self.skip(&mut check, seal, at..index)?;
             at = index + 1;
-            let record = self.raw(&line)?;
-            check.record(&line.collection, line.id(), Some(&record), &line.salts)?;
+            check.record(&line.collection, line.id(), Some(&line.record.0), &line.salts)?;
             self.report.count_if_late(line.id(), seal.sealed_at);
             if line.collection == AUDIT_EVENTS {
-                purges.add(&record, self.keys);
+                purges.add(&line.record.0, self.keys);
             }
             self.count(line.collection);
         };
@@ -221,12 +210,12 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             let collection = Scopes::standard().of_code(leaf.code).map_or("", |scope| scope.collection());
             check.record(collection, &leaf.id, None, &Salts::default())?;
             self.report.purged += 1;
-            self.counted.purged += 1;
+            self.found.purged += 1;
         }
         Ok(())
     }
 
-    fn check_selection(&mut self, anchors: &Anchors) -> Result<(), Stop> {
+    fn check_selection(&mut self, anchors: &Anchors) -> Result<(), Stop<FileError>> {
         loop {
             match self.next()? {
                 Line::Record(line) => {
@@ -237,11 +226,10 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
                     }
                 }
                 Line::Seal(_) => return Err(self.changed("a selection has no seals").into()),
-                Line::Manifest(text, before) => {
-                    self.counted.seals = self.opening.seals;
-                    let (seals, unsealed) = self.check_manifest(&text, &before)?;
-                    self.report.unsealed = unsealed;
-                    if let (Some(number), Some(header_hash)) = (seals.last, seals.last_header_hash) {
+                Line::Manifest(text) => {
+                    let said = self.check_manifest(&text)?;
+                    self.report.unsealed = said.unsealed;
+                    if let (Some(number), Some(header_hash)) = (said.seals.numbers.last, said.seals.last_header_hash) {
                         check_anchor(anchors, Anchor { number, header_hash })?;
                     }
                     return Ok(());
@@ -250,18 +238,17 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
         }
     }
 
-    fn check_proof(&mut self, line: &RecordLine, anchors: &Anchors) -> Result<(), Stop> {
+    fn check_proof(&mut self, line: &RecordLine<'_>, anchors: &Anchors) -> Result<(), Stop<FileError>> {
         let Some(proof) = &line.proof else {
             return Err(self.changed("a record of a selection has no proof").into());
         };
-        if (proof.seq, &proof.collection) != (line.seq, &line.collection) {
+        if (proof.seq, &*proof.collection) != (line.seq, &*line.collection) {
             return Err(self.misplaced(line, true).into());
         }
-        let record = self.raw(line)?;
-        proof.verify(&record, &line.salts, Scopes::standard(), self.keys).map_err(|error| Finding {
+        proof.verify(&line.record.0, &line.salts, Scopes::standard(), self.keys).map_err(|error| Finding {
             seal: proof.seal_number,
             seq: Some(line.seq),
-            collection: Some(line.collection.clone()),
+            collection: Some(line.collection.clone().into_owned()),
             record_id: Some(proof.record_id.clone()),
             kind: match error {
                 ProofError::Seal(NotSigned::UnknownKey) => FindingKind::UnknownKey,
@@ -279,20 +266,29 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
         Ok(())
     }
 
-    /// Checks the manifest and that nothing follows it; gives its seals, and how many records it says were left out.
-    fn check_manifest(&mut self, text: &str, before: &Before) -> Result<(SealSpan, Option<i64>), Stop> {
-        let line: ManifestLine<'_> =
-            serde_json::from_str(text).map_err(|error| self.changed(format!("the manifest can't be read: {error}")))?;
-        let said = line.check(self.keys, &self.opening, &self.counted, before).map_err(|error| match error {
-            ManifestError::UnknownKey => {
+    /// Checks that the manifest is signed and says what was read before it, and that nothing follows it.
+    fn check_manifest(&mut self, text: &str) -> Result<Manifest, Stop<FileError>> {
+        let unreadable = |error: serde_json::Error| self.changed(format!("the manifest can't be read: {error}"));
+        let line: ManifestLine<'_> = serde_json::from_str(text).map_err(unreadable)?;
+        line.check_signature(self.keys).map_err(|error| match error {
+            NotSigned::UnknownKey => {
                 let detail = format!("the manifest is signed by the key {:?}, which is not known", line.key_id);
                 Finding { kind: FindingKind::UnknownKey, ..self.changed(detail) }
             }
-            ManifestError::Differs(detail) => self.changed(detail),
+            NotSigned::Wrong => self.changed(format!("the key {} did not sign the manifest", line.key_id)),
         })?;
+        let said = line.manifest().map_err(unreadable)?;
+        let mut found = Manifest { before: self.lines.before(), unsealed: said.unsealed, ..self.found.clone() };
+        if self.opening.mode == ExportMode::Selection {
+            found.seals.last_header_hash = said.seals.last_header_hash;
+        }
+        let opened = (said.seals.numbers != self.opening.seals).then(|| "seals".to_owned());
+        if let Some(name) = said.difference(&found).or(opened) {
+            return Err(self.changed(format!("the file is not what its manifest says: {name}")).into());
+        }
         match self.lines.next() {
             Ok(None) => Ok(said),
-            Err(LineError::Read(error)) => Err(ExportError::from(error).into()),
+            Err(LineError::Read(error)) => Err(FileError::from(error).into()),
             Ok(Some(_)) | Err(LineError::TooLong | LineError::NoText) => {
                 Err(self.changed("something stands behind the manifest").into())
             }
@@ -300,34 +296,25 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
     }
 
     /// The next line. There is one: the manifest is the last.
-    fn next(&mut self) -> Result<Line, Stop> {
+    fn next(&mut self) -> Result<Line, Stop<FileError>> {
         let read = match self.lines.next() {
             Ok(Some(line)) => read_line(line),
             Ok(None) => return Err(self.changed("the file ends without its manifest: it was cut off").into()),
-            Err(LineError::Read(error)) => return Err(ExportError::from(error).into()),
-            Err(LineError::TooLong) => return Err(ExportError::LineTooLong(self.lines.number).into()),
+            Err(LineError::Read(error)) => return Err(FileError::from(error).into()),
+            Err(LineError::TooLong) => return Err(FileError::LineTooLong(self.lines.number).into()),
             Err(LineError::NoText) => Err("it is not UTF-8".into()),
         };
-        match read {
-            Ok(Read::Line(line)) => Ok(line),
-            Ok(Read::Manifest(text)) => Ok(Line::Manifest(text, Before::of(&self.lines))),
-            Err(reason) => Err(self.changed(format!("line {} can't be read: {reason}", self.lines.number)).into()),
-        }
+        read.map_err(|reason| self.changed(format!("line {} can't be read: {reason}", self.lines.number)).into())
     }
 
-    fn raw(&self, line: &RecordLine) -> Result<RawDocumentBuf, Finding> {
-        RawDocumentBuf::try_from(&line.record)
-            .map_err(|error| self.changed(format!("line {} can't be read: {error}", self.lines.number)))
-    }
-
-    fn count(&mut self, collection: String) {
+    fn count(&mut self, collection: Cow<'_, str>) {
         self.report.records += 1;
-        *self.counted.counts.entry(collection).or_default() += 1;
+        *self.found.counts.entry(collection.into_owned()).or_default() += 1;
     }
 
     /// Whether later seals were left out on purpose.
     fn ends_early(&self) -> bool {
-        self.opening.filters.get("to").is_some_and(|to| !to.is_null())
+        self.opening.filters.to.is_some()
     }
 
     fn changed(&self, detail: impl Into<String>) -> Finding {
@@ -335,7 +322,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
     }
 
     /// A record whose line is not where its number belongs, or that has no place at all.
-    fn misplaced(&self, line: &RecordLine, is_sealed: bool) -> Finding {
+    fn misplaced(&self, line: &RecordLine<'_>, is_sealed: bool) -> Finding {
         let (kind, what) = if is_sealed {
             (FindingKind::RecordReordered, "belongs elsewhere")
         } else {
@@ -343,7 +330,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
         };
         Finding {
             seq: Some(line.seq),
-            collection: Some(line.collection.clone()),
+            collection: Some(line.collection.clone().into_owned()),
             record_id: Some(line.id().to_owned()),
             kind,
             ..self.changed(format!("line {}: the record {what}", self.lines.number))
@@ -351,13 +338,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
     }
 }
 
-/// A line, before it is known what stands before it.
-enum Read {
-    Line(Line),
-    Manifest(Box<str>),
-}
-
-fn read_line(line: &str) -> Result<Read, String> {
+fn read_line(line: &str) -> Result<Line, String> {
     let words = |error: serde_json::Error| error.to_string();
     let kind: Kind<'_> = serde_json::from_str(line).map_err(words)?;
     let values_max = match &*kind.kind {
@@ -367,9 +348,9 @@ fn read_line(line: &str) -> Result<Read, String> {
     };
     check_json(line, values_max)?;
     match &*kind.kind {
-        "seal" => serde_json::from_str(line).map(|seal| Read::Line(Line::Seal(seal))).map_err(words),
-        "record" => serde_json::from_str(line).map(|record| Read::Line(Line::Record(record))).map_err(words),
-        "manifest" => Ok(Read::Manifest(line.into())),
+        "seal" => serde_json::from_str(line).map(Line::Seal).map_err(words),
+        "record" => serde_json::from_str(line).map(Line::Record).map_err(words),
+        "manifest" => Ok(Line::Manifest(line.into())),
         other => Err(format!("its type is {other:?}")),
     }
 }

@@ -5,98 +5,16 @@
 //! error and never a finding; a finding is the first thing that is not as it was sealed, and nothing behind it was looked
 //! at. No finding says what a record says.
 
-mod anchors;
 mod chain;
 mod export;
 mod lines;
-mod manifest;
 mod purges;
-mod range;
-mod reading;
+mod report;
 mod sweep;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
-use bson::DateTime;
-use serde::Serialize;
-
-pub use anchors::read_anchors;
-pub use chain::{ChainError, Limits, Part, verify_chain};
-pub use export::{ExportError, verify_export};
-pub use range::sealed_between;
-
-use super::proof::{Anchor, Finding, SealHeader};
-use crate::platform::{clock::Rfc3339Time, ids::time_of_id};
-
-/// A record that is sealed later than this after the time in its id, ms, is counted as sealed late.
-pub const SEALED_WITHIN_MS: i64 = 180_000;
-
-/// What was checked, and what was found.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// The first thing that is wrong; none where everything that was checked is as it was sealed.
-    pub finding: Option<Finding>,
-    /// Seals that were checked with all their records.
-    pub seals: Seals,
-    /// Records that were compared with what was sealed.
-    pub records: u64,
-    /// Records that are gone and are declared purged.
-    pub purged: u64,
-    /// Of both, those that were sealed more than three minutes after the time in their ids: a sealer was away then, or
-    /// somebody put them there later.
-    pub sealed_late: u64,
-    /// Records that an export left out because they were not sealed yet; none where it does not say.
-    pub unsealed: Option<i64>,
-    /// Ids of the keys that signed.
-    pub keys: BTreeSet<String>,
-    /// The seal before the first one, which was believed; none where the chain was checked from its beginning.
-    pub trusted: Option<Anchor>,
-    /// Number and hash of the last seal that was checked.
-    pub anchor: Option<Anchor>,
-    /// Checking ended early at this seal, because the limits were reached.
-    pub next_seal: Option<i64>,
-}
-
-/// Seals that were checked.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Seals {
-    /// Number of the first.
-    pub first: Option<i64>,
-    /// Number of the last.
-    pub last: Option<i64>,
-    /// How many.
-    pub count: u64,
-    /// When the last one was sealed.
-    pub last_sealed_at: Option<Rfc3339Time>,
-}
-
-impl Report {
-    /// Whether everything that was checked is as it was sealed.
-    #[must_use]
-    pub const fn is_verified(&self) -> bool {
-        self.finding.is_none()
-    }
-
-    /// A record was sealed then.
-    fn count_if_late(&mut self, id: &str, sealed_at: DateTime) {
-        let due_ms = sealed_at.timestamp_millis().saturating_sub(SEALED_WITHIN_MS);
-        self.sealed_late += u64::from(time_of_id(id).is_some_and(|at| at < due_ms));
-    }
-
-    /// A seal was checked to its end.
-    fn count(&mut self, header: &SealHeader) {
-        self.seals.first.get_or_insert(header.number);
-        self.seals.last = Some(header.number);
-        self.seals.count += 1;
-        self.seals.last_sealed_at = Some(Rfc3339Time(header.sealed_at));
-        self.anchor = Some(header.into());
-        if !self.keys.contains(&header.key_id) {
-            self.keys.insert(header.key_id.clone());
-        }
-    }
-}
+pub use chain::{ChainError, Limits, Part, sealed_between, verify_chain};
+pub use export::{FileError, verify_export};
+pub use report::{Report, SEALED_WITHIN_MS, Seals};

@@ -1,8 +1,8 @@
-//! Records that are in no seal and wait for none: somebody put them there by hand.
+//! Finds records that are in no seal and do not wait for one: somebody inserted them by hand.
 //!
-//! Collection by collection the ids are read in their order, from the index alone, and compared with those of the seals
-//! around the same time. Ids that carry no time are looked up one by one: there are none unless somebody made them. What is
-//! not found is asked for again in one snapshot: it may have been written, sealed or purged since it was read.
+//! For each collection, ids are read in order from the index alone and compared with the names in the seals of the same time. Ids without a
+//! time are looked up one by one: there are none unless somebody made them. An id that is not found is looked up again in one snapshot of
+//! record, queue and later seals: it may have been written, sealed or purged meanwhile.
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
@@ -22,7 +22,6 @@ use crate::platform::{
     ids::{first_id_at, is_id},
 };
 
-/// Ids that are compared at once.
 const CHUNK: usize = 50_000;
 /// Ids that the server hands out at once.
 const IDS_AT_ONCE: u32 = 20_000;
@@ -112,7 +111,7 @@ impl Sweep<'_> {
             match id {
                 RawBsonRef::String(id) if is_id(prefix, id) => chunk.ids.push(body(id)),
                 RawBsonRef::String(id) if self.is_sealed(scope, id).await? => {}
-                other => return Ok(Some(self.first_in(scope, chunk).await?.unwrap_or_else(|| words(other)))),
+                other => return Ok(Some(self.first_in(scope, chunk).await?.unwrap_or_else(|| id_text(other)))),
             }
             if chunk.ids.len() == CHUNK
                 && let Some(found) = self.first_in(scope, std::mem::take(&mut chunk)).await?
@@ -130,22 +129,22 @@ impl Sweep<'_> {
         let (from_ms, to_ms) = (time_of(first), time_of(last));
         let beyond_ms = to_ms.saturating_add(USUAL_SPAN_MS);
         // What a seal says about the times of its records is not signed. So in the end all seals are asked.
-        let places = [
+        let ranges = [
             doc! { "span.newest": { "$gte": from_ms, "$lte": beyond_ms }, "span.oldest": { "$lte": to_ms } },
             doc! { "span.newest": { "$gt": beyond_ms }, "span.oldest": { "$lte": to_ms } },
             doc! {},
         ];
-        for place in places {
-            self.mark(scope, place, &mut chunk).await?;
+        for range in ranges {
+            self.mark(scope, range, &mut chunk).await?;
             if chunk.open == 0 {
                 return Ok(None);
             }
         }
-        self.ask_again(scope, &chunk).await
+        self.confirm_in_snapshot(scope, &chunk).await
     }
 
     /// The first of the open ids of which one snapshot says that the record is there, in no seal, and waits for none.
-    async fn ask_again(&self, scope: &Scope, chunk: &Chunk) -> Result<Option<String>> {
+    async fn confirm_in_snapshot(&self, scope: &Scope, chunk: &Chunk) -> Result<Option<String>> {
         let open = chunk.ids.iter().zip(&chunk.sealed).filter(|(_, sealed)| !**sealed);
         let mut candidates: BTreeSet<String> = open.map(|(id, _)| format!("{}_{id:032x}", scope.id_prefix())).collect();
         let mut session = self.db.client().start_session().snapshot(true).await?;
@@ -175,9 +174,9 @@ impl Sweep<'_> {
         Ok(None)
     }
 
-    /// Marks what is in the seals at a place.
-    async fn mark(&self, scope: &Scope, place: Document, chunk: &mut Chunk) -> Result<()> {
-        let mut seals = self.seals(place).await?;
+    /// Marks what is in the seals at a range.
+    async fn mark(&self, scope: &Scope, range: Document, chunk: &mut Chunk) -> Result<()> {
+        let mut seals = self.seals(range).await?;
         while chunk.open > 0 && seals.advance().await? {
             for (code, id) in self.names(seals.current()) {
                 if is_of(code, scope) && is_id(scope.id_prefix(), id) {
@@ -191,9 +190,9 @@ impl Sweep<'_> {
     /// Whether a record whose id carries no time is in a seal.
     async fn is_sealed(&self, scope: &Scope, id: &str) -> Result<bool> {
         let without_time = doc! { "span.newest": { "$gte": 0_i64 }, "span.oldest": { "$lte": 0_i64 } };
-        for mut place in [without_time, doc! {}] {
-            place.insert("leaves.ids", id);
-            if self.is_named(scope, id, self.seals(place).await?).await? {
+        for mut range in [without_time, doc! {}] {
+            range.insert("leaves.ids", id);
+            if self.is_named(scope, id, self.seals(range).await?).await? {
                 return Ok(true);
             }
         }
@@ -221,11 +220,11 @@ impl Sweep<'_> {
         if sound { names } else { Vec::new() }
     }
 
-    /// The seals at a place.
-    async fn seals(&self, place: Document) -> Result<mongodb::Cursor<RawDocumentBuf>> {
-        let index = if place.contains_key("span.newest") { "span" } else { "_id_" };
+    /// The seals at a range.
+    async fn seals(&self, range: Document) -> Result<mongodb::Cursor<RawDocumentBuf>> {
+        let index = if range.contains_key("span.newest") { "span" } else { "_id_" };
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        seals.find(place).projection(doc! { "leaves.hashes": 0 }).hint(Hint::Name(index.into())).await
+        seals.find(range).projection(doc! { "leaves.hashes": 0 }).hint(Hint::Name(index.into())).await
     }
 }
 
@@ -267,7 +266,7 @@ const fn time_of(body: u128) -> i64 {
 }
 
 /// An `_id` in words: a text as it is, anything else as JSON.
-fn words(id: RawBsonRef<'_>) -> String {
+fn id_text(id: RawBsonRef<'_>) -> String {
     match id {
         RawBsonRef::String(text) => text.to_owned(),
         other => bson::Bson::try_from(other).map_or_else(|_| "(unreadable)".to_owned(), |id| id.to_string()),

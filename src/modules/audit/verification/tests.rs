@@ -4,8 +4,9 @@ use std::io::{BufReader, Read};
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 
-use super::{super::proof::Hash, lines::LINE_BYTES_MAX, purges::Purges, *};
-use crate::modules::audit::proof::{FindingKind, PURGED, PublicKeys, SigningKey, sign_purge};
+use super::{lines::LINE_BYTES_MAX, purges::Purges, *};
+use crate::modules::audit::proof::{Finding, FindingKind, Hash, PURGED, PublicKeys, SigningKey, sign_purge};
+use crate::modules::audit::seals::read_anchors;
 
 const OPENING: &str = "{\"type\":\"export\",\"version\":1,\"mode\":\"chain\",\"filters\":{},\
                        \"seals\":{\"first\":null,\"last\":null},\"createdAt\":\"2026-01-01T00:00:00.000Z\"}\n";
@@ -14,7 +15,7 @@ const OPENING: &str = "{\"type\":\"export\",\"version\":1,\"mode\":\"chain\",\"f
 fn a_line_without_an_end_is_given_up() {
     let input = OPENING.as_bytes().chain(std::io::repeat(b'x').take(LINE_BYTES_MAX + 2));
     let error = verify_export(BufReader::new(input), &PublicKeys::default(), Vec::new(), |_| {}).expect_err("no end");
-    assert!(matches!(error, ExportError::LineTooLong(2)), "{error}");
+    assert!(matches!(error, FileError::LineTooLong(2)), "{error}");
 }
 
 #[test]

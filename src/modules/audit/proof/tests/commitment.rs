@@ -3,7 +3,7 @@
 use bson::{Bson, doc};
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{super::leaf::leaf_input, *};
 
 const PATHS: [&str; 5] = ["actor.address", "body.items.0.name", "body.tags.0", "body.tags.1", "reason"];
 
@@ -124,9 +124,7 @@ fn personal_fields_are_found_where_they_have_a_value() {
 fn what_a_personal_field_says_is_not_in_the_hashed_bytes() {
     let (scopes, key) = (scopes(), commitments_key());
     let stored = Stored::new("letters", &letter("let_1"));
-    let mut hasher = LeafHasher::new();
-    let Ok(_) = hasher.hash(&stored.record(&scopes), &key);
-    let bytes = &hasher.bytes;
+    let Ok(bytes) = leaf_input(&stored.record(&scopes), &key);
     for said in ["because", "192.0.2.1", "Asha"] {
         assert!(!bytes.windows(said.len()).any(|window| window == said.as_bytes()), "{said}");
     }
@@ -228,9 +226,8 @@ fn salts_differ_by_collection_record_and_path_and_not_by_how_they_are_cut() {
 
 #[test]
 fn salts_that_were_handed_over_do_for_the_key() {
-    let hash = |document: &Document, salts: &Salts| {
-        LeafHasher::new().hash(&Stored::new("letters", document).record(&scopes()), salts)
-    };
+    let hash =
+        |document: &Document, salts: &Salts| leaf_hash(&Stored::new("letters", document).record(&scopes()), salts);
     let handed_over = |document: &Document| {
         let stored = Stored::new("letters", document);
         let json = serde_json::to_string(&commitments_key().salts(&stored.record(&scopes()))).expect("JSON");

@@ -44,7 +44,7 @@ fn leaves(count: usize) -> Vec<Hash> {
 fn roots_and_paths_are_those_of_the_rfc() {
     for count in 0..=70 {
         let leaves = leaves(count);
-        let tree = Tree::new(&leaves);
+        let tree = Tree::new(leaves.iter().copied());
         assert_eq!(tree.root(), defined_root(&leaves), "{count} leaves");
         assert_eq!(tree.path(count), None);
         for (index, leaf) in leaves.iter().enumerate() {
@@ -59,7 +59,7 @@ fn roots_and_paths_are_those_of_the_rfc() {
 fn a_path_leads_from_its_leaf_only() {
     for count in 1..=20 {
         let leaves = leaves(count);
-        let tree = Tree::new(&leaves);
+        let tree = Tree::new(leaves.iter().copied());
         for index in 0..count {
             let path = tree.path(index).expect("a leaf");
             let leads = |leaf: &Hash, index: usize, size: usize, path: &[Hash]| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bson::{Bson, doc};
 
-use super::*;
+use super::{super::leaf::leaf_input, *};
 
 const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/audit-proof.md"));
 
@@ -33,52 +33,51 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
         record("provider_response_logs", "res_1", &*answer),
     ];
     let seal = Seal::build(None, AT, Leaf::of_all(records, &key), scopes, &signer);
-    let header = seal.header();
+    let header = &seal.header;
     let proof = Proof::of(&seal, 1, scopes).expect("a leaf");
     assert_eq!(
         proof.verify(&audit, &key.salts(&records[1]), scopes, &PublicKeys::from_iter([signer.public()])),
         Ok(())
     );
 
+    assert!(PAGE.contains(&format!("\n    {}\n", header.unsigned_json())), "{}", header.unsigned_json());
     let hashed = |record: &Record<'_>| {
-        let mut hasher = LeafHasher::new();
-        let Ok(_) = hasher.hash(record, &key);
-        hasher.bytes
+        let Ok(bytes) = leaf_input(record, &key);
+        bytes
     };
     let after = call(erase(&records[2], path, &key).expect("a note").into());
     assert_eq!(hashed(&record("provider_response_logs", "res_1", &after)), hashed(&records[2]));
     let salt_of_record = |record| match key.salts(record) {
-        Salts::OfRecord(salt) => salt.into(),
+        Salts::OfRecord(salt) => salt.0.to_vec(),
         Salts::OfFields(fields) => panic!("nothing is erased: {fields:?}"),
     };
     let salt = |record, path| {
         let Ok(salt) = key.salts_of(record)(path);
-        salt.into()
+        salt.0.to_vec()
     };
     // Of the only element: its type, and what follows its name.
-    let element = encoded(&doc! { "address": "192.0.2.1" });
-    let value = [&element[4..5], &element[9 + "address".len()..]].concat();
+    let element = raw(&doc! { "address": "192.0.2.1" }).into_bytes();
+    let value = [&element[4..5], &element[6 + "address".len()..element.len() - 1]].concat();
     BTreeMap::from([
         ("leaf 1 input", hashed(&records[0])),
-        ("leaf 1", seal.leaves[0].hash.into()),
+        ("leaf 1", seal.leaves[0].hash.0.to_vec()),
         ("value", value),
         ("salt of aud_1", salt_of_record(&records[1])),
         ("salt", salt(&records[1], "actor.address")),
-        ("commitment", commitments(&records[1], &key)["actor.address"].into()),
+        ("commitment", commitments(&records[1], &key)["actor.address"].0.to_vec()),
         ("leaf 2 input", hashed(&records[1])),
-        ("leaf 2", seal.leaves[1].hash.into()),
+        ("leaf 2", seal.leaves[1].hash.0.to_vec()),
         ("salt of res_1", salt_of_record(&records[2])),
-        ("commitment of body.status", commitments(&records[2], &key)["body.status"].into()),
-        ("commitment of body.data.0.note", commitments(&records[2], &key)[path].into()),
+        ("commitment of body.status", commitments(&records[2], &key)["body.status"].0.to_vec()),
+        ("commitment of body.data.0.note", commitments(&records[2], &key)[path].0.to_vec()),
         ("leaf 3 input", hashed(&records[2])),
-        ("leaf 3", seal.leaves[2].hash.into()),
-        ("root", header.root.into()),
-        ("names", header.names.into()),
-        ("header input", header.canonical()),
-        ("header hash", header.hash().into()),
+        ("leaf 3", seal.leaves[2].hash.0.to_vec()),
+        ("root", header.root.0.to_vec()),
+        ("names", header.names.0.to_vec()),
+        ("header hash", header.hash().0.to_vec()),
         ("public key", signer.public().to_bytes().to_vec()),
         ("key id", hex::decode(signer.public().id()).expect("hex")),
-        ("signature", header.signature.into()),
+        ("signature", header.signature.0.to_vec()),
     ])
 }
 

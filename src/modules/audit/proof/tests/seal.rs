@@ -20,12 +20,12 @@ fn a_seal_continues_the_one_before() {
     assert_eq!(first.leaves[3].hash, leaf_of(&stored(3..4)[0]));
 
     let empty = sealed(Some(&first), &[], &signer);
-    assert_eq!((empty.number, empty.first_seq, empty.previous), (2, 5, first.header().hash()));
+    assert_eq!((empty.number, empty.first_seq, empty.previous), (2, 5, first.header.hash()));
     assert_eq!((empty.counts.len(), &empty.totals), (0, &first.totals));
     assert_eq!(empty.root.to_hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 
     let third = sealed(Some(&empty), &stored(4..5), &signer);
-    assert_eq!((third.number, third.first_seq, third.previous), (3, 5, empty.header().hash()));
+    assert_eq!((third.number, third.first_seq, third.previous), (3, 5, empty.header.hash()));
     assert_eq!(third.counts, numbers(&[("plain", 1)]));
     assert_eq!(third.totals, numbers(&[("letters", 2), ("plain", 3)]));
 }
@@ -37,21 +37,21 @@ fn a_stored_seal_reads_as_it_was_with_its_leaves_or_without() {
     assert_eq!(bson::deserialize_from_document::<Seal>(document.clone()).expect("a seal"), seal);
     let bytes = bson::serialize_to_vec(&seal).expect("BSON");
     assert_eq!(bson::deserialize_from_slice::<Seal>(&bytes).expect("a seal"), seal);
-    assert_eq!(bson::deserialize_from_slice::<SealHeader>(&bytes).expect("a header"), seal.header());
+    assert_eq!(bson::deserialize_from_slice::<SealHeader>(&bytes).expect("a header"), seal.header);
     let text = serde_json::to_string(&ExtendedJson(&raw(&document))).expect("JSON");
     let exported = from_json(&text).expect("the same document");
     assert_eq!(bson::deserialize_from_slice::<Seal>(exported.as_bytes()).expect("a seal"), seal);
 
     let mut header = document.clone();
     header.remove("leaves");
-    assert_eq!(bson::deserialize_from_slice::<SealHeader>(raw(&header).as_bytes()).expect("a header"), seal.header());
+    assert_eq!(bson::deserialize_from_slice::<SealHeader>(raw(&header).as_bytes()).expect("a header"), seal.header);
     assert_eq!(document.get_i64("_id").expect("a number"), 1);
-    assert_eq!(document.get_binary_generic("root").expect("binary").len(), 32);
+    assert_eq!(document.get_str("root").expect("hex"), seal.root.to_hex());
 
-    let json = serde_json::to_value(seal.header()).expect("JSON");
+    let json = serde_json::to_value(&seal.header).expect("JSON");
     assert_eq!((&json["number"], &json["sealedAt"]), (&1.into(), &"2026-01-01T00:00:00.000Z".into()));
     assert_eq!(json["root"], seal.root.to_hex());
-    assert_eq!(serde_json::from_value::<SealHeader>(json).expect("a header"), seal.header());
+    assert_eq!(serde_json::from_value::<SealHeader>(json).expect("a header"), seal.header);
 }
 
 #[test]
@@ -66,29 +66,29 @@ fn a_seal_whose_columns_differ_or_whose_hashes_are_short_is_not_read() {
     fewer.get_document_mut("leaves").expect("leaves").get_array_mut("ids").expect("ids").pop();
     assert!(!reads(&fewer));
     let mut short = document;
-    short.insert("root", bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![0; 31] });
+    short.insert("root", "00".repeat(31));
     assert!(!reads(&short));
 }
 
 #[test]
-fn the_header_is_hashed_like_the_document_it_stands_for() {
+fn the_header_is_hashed_as_it_is_published_but_for_its_signature() {
     let first = sealed(None, &stored(0..4), &signer("a"));
-    let header = sealed(Some(&first), &stored(4..9), &signer("a")).header();
-    let binary = |hash: &Hash| bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: hash.0.to_vec() };
-    let map = |of: &BTreeMap<String, i64>| of.iter().map(|(name, n)| (name.clone(), (*n).into())).collect::<Document>();
-    let document = doc! {
-        "number": header.number, "sealedAt": header.sealed_at, "firstSeq": header.first_seq,
-        "counts": map(&header.counts), "totals": map(&header.totals), "root": binary(&header.root),
-        "names": binary(&header.names), "previous": binary(&header.previous), "keyId": &header.key_id,
-    };
-    assert_eq!(header.canonical(), encoded(&document));
+    let mut header = sealed(Some(&first), &stored(4..9), &signer("a")).header;
+    let published = serde_json::to_string(&header).expect("JSON");
+    assert_eq!(
+        published,
+        format!("{},\"signature\":\"{}\"}}", header.unsigned_json().trim_end_matches('}'), header.signature)
+    );
+    // A text of whoever forges one ends nothing early.
+    header.key_id = ",\"signature\":\"00".into();
+    assert!(header.unsigned_json().ends_with(r#""keyId":",\"signature\":\"00"}"#), "{}", header.unsigned_json());
 }
 
 #[test]
 fn twenty_thousand_leaves_take_less_than_two_megabytes() {
     let id = "res_0198f0c2b1e07c3e8a41b5d0f3a2c4e6";
     let leaf = Leaf { code: 2, id: id.into(), hash: Bytes([7; 32]) };
-    let seal = Seal::new(sealed(None, &[], &signer("a")).header(), vec![leaf; 20_000]);
+    let seal = Seal { leaves: vec![leaf; 20_000], ..sealed(None, &[], &signer("a")) };
     let size = bson::serialize_to_vec(&seal).expect("BSON").len();
     assert!(size < 2_000_000, "{size}");
 }

@@ -59,7 +59,7 @@ impl Chain {
     }
 
     fn anchor(&self, seal: usize) -> Anchor {
-        Anchor::from(&self.0[seal].0.header())
+        Anchor::from(&self.0[seal].0.header)
     }
 
     /// The record of a leaf, looked up by the id that the leaf has now.
@@ -175,10 +175,10 @@ fn what_a_thief_of_the_key_signs_still_has_to_continue_the_chain() {
     let resigned = |change: fn(&mut SealHeader)| {
         let mut chain = chain();
         let (seal, _) = &mut chain.0[2];
-        let mut header = seal.header();
+        let mut header = seal.header.clone();
         change(&mut header);
         header.signature = signer("a").sign(&header.signed_bytes());
-        *seal = Seal::new(header, seal.leaves.clone());
+        seal.header = header;
         chain.found()
     };
     let cases: [(Change<SealHeader>, FindingKind, &str); 9] = [
@@ -372,12 +372,12 @@ fn a_check_goes_on_after_a_seal_that_is_trusted() {
     let (keys, scopes, chain) = (keys(&["a"]), scopes(), chain());
     let anchors = [chain.anchor(0), chain.anchor(1)];
     let verifier = Verifier::new(&keys, &scopes, anchors, |_| false);
-    let mut verifier = verifier.after(&chain.0[1].0.header());
+    let mut verifier = verifier.after(&chain.0[1].0.header);
     let check = verifier.seal(&chain.0[2].0).expect("the third");
     assert_eq!(check.finish().map_err(|found| found.kind), Err(FindingKind::RecordRemoved));
     assert_eq!(verifier.finish(), Ok(Some(chain.anchor(1))));
     let other = Anchor { header_hash: Hash::ZERO, ..chain.anchor(1) };
-    let verifier = Verifier::new(&keys, &scopes, [other], |_| false).after(&chain.0[1].0.header());
+    let verifier = Verifier::new(&keys, &scopes, [other], |_| false).after(&chain.0[1].0.header);
     assert_eq!(verifier.finish().map_err(|found| found.kind), Err(FindingKind::TailCut));
 }
 
@@ -428,11 +428,11 @@ proptest! {
             let seal = sealed(chain.0.last().map(|(seal, _)| seal), &records, &signer("a"));
             chain.0.push((seal, records.into_iter().map(Some).collect()));
         }
-        prop_assert_eq!(chain.check(), Ok(chain.0.last().map(|(seal, _)| Anchor::from(&seal.header()))));
+        prop_assert_eq!(chain.check(), Ok(chain.0.last().map(|(seal, _)| Anchor::from(&seal.header))));
         prop_assume!(start > 0);
         let seq = at.index(start) as i64 + 1;
         let (number, (seal, records)) = chain.0.iter_mut().enumerate()
-            .find(|(_, (seal, _))| (seal.first_seq..seal.header().next_seq()).contains(&seq)).expect("its seal");
+            .find(|(_, (seal, _))| (seal.first_seq..seal.header.next_seq()).contains(&seq)).expect("its seal");
         let record = &mut records[(seq - seal.first_seq) as usize];
         let kind = if removed {
             *record = None;
