@@ -1271,7 +1271,8 @@ export interface paths {
         };
         /**
          * How everything is: what waits, who works, which providers are not called, what is in wallets, and how calls to providers went in the
-         *     last hour, day or month, by a sample of each part of it. An answer serves everybody for ten seconds.
+         *     last hour, day or month. Of up to 10,000 calls the figures are exact; of more they are estimated from a sample in which every call is
+         *     as likely as any other (`sample`). An answer serves everybody for ten seconds, and so does a failure.
          */
         get: operations["get_overview"];
         put?: never;
@@ -1426,6 +1427,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/provider-accounts/{accountId}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Calls the provider once with an account, by a call that changes nothing: an order that is not there is looked up. Says whether it
+         *     answered, how, and how long it took. The account's limits hold for it and its breaker does not, which the answer leaves as it is.
+         *     Once in ten seconds for an account.
+         */
+        post: operations["test_account"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/queues": {
         parameters: {
             query?: never;
@@ -1472,6 +1494,23 @@ export interface paths {
         put?: never;
         /** Runs a dead job again. */
         post: operations["retry_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/queues/pace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How all queues have got on in the last hour, by their jobs that ended well and are still there. */
+        get: operations["list_paces"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1538,7 +1577,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Deletes dead jobs of a queue, at most five thousand a call. */
+        /** Deletes dead jobs of a queue, at most five thousand a call: those of a kind or an error, or all of them, which has to be said. */
         post: operations["delete_dead"];
         delete?: never;
         options?: never;
@@ -2388,6 +2427,38 @@ export interface components {
          * @enum {string}
          */
         AccountStatus: "active" | "inactive";
+        /** @description What came of a test call. */
+        AccountTestResponse: {
+            accountId: string;
+            errorClass?: components["schemas"]["ErrorClass"] | null;
+            /** @example provider.unauthorized */
+            errorCode?: string | null;
+            /** @description What the provider said, or what happened. */
+            errorMessage?: string | null;
+            /** Format: int32 */
+            httpStatus?: number | null;
+            /**
+             * Format: int64
+             * @description From sending to the end of the answer.
+             */
+            latencyMs: number;
+            /**
+             * @description What was asked.
+             * @example look_up_order
+             */
+            operation: string;
+            /**
+             * @description `absent`: it looked, and there is no such thing, as it should be.
+             * @example absent
+             */
+            outcome: string;
+            /** @description The call on record: `GET /audit/provider-requests/{requestRefId}`. */
+            requestRefId: string;
+            /** @description When it began. */
+            sentAt: components["schemas"]["Rfc3339Time"];
+            /** @description The provider answered as it does to who may call it. */
+            works: boolean;
+        };
         /** @description Who made something happen. */
         ActorResponse: {
             address?: string | null;
@@ -2454,7 +2525,7 @@ export interface components {
             /** @example jobs-die:mail-queue */
             alertId: string;
             firedAt?: components["schemas"]["Rfc3339Time"] | null;
-            /** @description In a sentence, as it was told; empty while it is pending. */
+            /** @description In a sentence, as it is now; empty while it is pending. */
             message: string;
             /**
              * @description Which rule; docs/operate.md has them.
@@ -2467,6 +2538,11 @@ export interface components {
             state: components["schemas"]["AlertState"];
             /** @description Channels that have not taken the latest news yet. */
             undelivered: string[];
+            /**
+             * Format: double
+             * @description How much it is now, or was when it was last seen: jobs, orders, seconds, a share. 0 while it is pending.
+             */
+            value: number;
         };
         /**
          * @description Where an alert is.
@@ -2783,15 +2859,21 @@ export interface components {
         CallPart: {
             /** @description When it began. */
             at: components["schemas"]["Rfc3339Time"];
-            /** @description Calls that were looked at. */
+            /**
+             * Format: int64
+             * @description Calls that there were; about, of a sample.
+             */
             calls: number;
+            /** Format: int64 */
             fatal: number;
             /**
              * Format: int64
              * @description 95 percent were answered within; 0 where there were none.
              */
             p95Ms: number;
+            /** Format: int64 */
             retryable: number;
+            /** Format: int64 */
             unknown: number;
             /**
              * Format: double
@@ -2806,6 +2888,21 @@ export interface components {
             method: string;
             responses: components["schemas"]["AnswerResponse"][];
             url: string;
+        };
+        /** @description What figures about calls follow from. */
+        CallSample: {
+            /**
+             * Format: int64
+             * @description Calls that there were, about.
+             */
+            calls: number;
+            /**
+             * @description All calls of the time were looked at. Else counts and shares are estimates from a sample in which no call is likelier than
+             *     another, and a provider that is called seldom may have none in it.
+             */
+            exact: boolean;
+            /** @description Calls that were looked at. */
+            lookedAt: number;
         };
         /** @description A call in a list. */
         CallSummary: components["schemas"]["CallKeys"] & {
@@ -4177,10 +4274,12 @@ export interface components {
              * @description Orders that wait for a person, counted to 100,000.
              */
             needingAttention: number;
-            /** @description Calls, by provider, of the sample. */
+            /** @description Calls, by provider. */
             providers: components["schemas"]["ProviderPace"][];
             /** @description Events that nobody has relayed yet. */
             relay: components["schemas"]["Waiting"];
+            /** @description What `providers` and `series` follow from. */
+            sample: components["schemas"]["CallSample"];
             /** @description Records that are not sealed yet. */
             sealer: components["schemas"]["Waiting"];
             /** @description The same by parts of the time, oldest first. */
@@ -4247,6 +4346,9 @@ export interface components {
              */
             sequence?: number | null;
             transactionId: string;
+        };
+        PaceListResponse: {
+            items: components["schemas"]["QueuePace"][];
         };
         /** @description How a queue has got on. */
         PaceResponse: {
@@ -4526,11 +4628,17 @@ export interface components {
          */
         ProviderName: "parcelx" | "xapi" | "rosreestr";
         ProviderPace: {
-            /** @description Calls that were looked at. */
-            calls: number;
             /**
              * Format: int64
-             * @description Half of them were answered within.
+             * @description Calls that there were; about, of a sample.
+             */
+            calls: number;
+            lastUsedAt?: components["schemas"]["Rfc3339Time"] | null;
+            /** @description Calls that were looked at. */
+            lookedAt: number;
+            /**
+             * Format: int64
+             * @description Half of them were answered within; 0 where none were looked at.
              */
             p50Ms: number;
             /**
@@ -4539,7 +4647,10 @@ export interface components {
              */
             p95Ms: number;
             provider: string;
-            /** @description Of these, those that went well. */
+            /**
+             * Format: int64
+             * @description Of `calls`, those that went well.
+             */
             well: number;
         };
         /**
@@ -4592,6 +4703,15 @@ export interface components {
         };
         QueueListResponse: {
             items: components["schemas"]["QueueResponse"][];
+        };
+        QueuePace: {
+            /**
+             * @description The queue.
+             * @example mail-queue
+             */
+            name: string;
+            /** @description Jobs that ended well in each of the last sixty minutes, the present one last; of the latest 20,000. */
+            perMinute: number[];
         };
         /** @description A queue at a moment; each number counted to 10,000. */
         QueuePulse: {
@@ -9715,7 +9835,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `orders.not_markable`: it does not need attention, the provider has it, or something is under way. */
+            /** @description `orders.not_markable`: it does not need attention, the provider has it, or something is under way. `orders.not_settled`: what it cost can't be given back as the books stand; nothing was changed. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10467,6 +10587,69 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    test_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `acc_...`, or `<provider>/default`, escaped or not */
+                accountId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The call was made, whatever came of it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountTestResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            /** @description No such account. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `provider_accounts.not_testable`: the provider has no such call. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            422: components["responses"]["Invalid"];
+            /** @description `provider_accounts.tested_lately`: see `Retry-After`. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            500: components["responses"]["Internal"];
+            /** @description `provider_accounts.busy`: its calls at once are used up. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_queues: {
         parameters: {
             query?: never;
@@ -10613,6 +10796,31 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    list_paces: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaceListResponse"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     get_pulse: {
         parameters: {
             query?: never;
@@ -10720,6 +10928,10 @@ export interface operations {
                 kind?: string;
                 /** @description Only those that failed with this code last. */
                 errorCode?: string;
+                /** @description All of them are meant; needed where neither `kind` nor `errorCode` is given, together with `expected`. */
+                all?: boolean;
+                /** @description How many such there are, as `dead-count` has said: where there are others by now, nothing is deleted. */
+                expected?: number;
             };
             header?: never;
             path: {
@@ -10747,7 +10959,24 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            422: components["responses"]["Invalid"];
+            /** @description `queues.count_changed`: there are not as many as `expected`; nothing was deleted. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Neither `kind` nor `errorCode` nor `all=true` with `expected` is given. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
