@@ -127,7 +127,7 @@ impl App {
             .merge(auth::router(Arc::clone(&self.auth)))
             .merge(auth::mail_router(Arc::clone(&self.auth)))
             .merge(auth::users_router(self.users.clone()))
-            .merge(auth::api_keys_router(self.keys.clone()))
+            .merge(auth::api_keys_router(self.keys.clone(), Arc::clone(&self.auth)))
             .merge(auth::totp_router(Arc::clone(&self.auth)))
             .merge(orders::router(self.orders.clone()))
             .merge(orders::comment_router(self.api_lane.clone()))

@@ -30,6 +30,7 @@ const NOT_WITH_KEYS: &[(&str, &str)] = &[
     ("POST", "/auth/totp"),
     ("DELETE", "/auth/totp"),
     ("POST", "/auth/totp/confirm"),
+    ("POST", "/auth/totp/recovery-codes"),
     ("GET", "/users"),
     ("GET", "/users/{userId}"),
     ("PATCH", "/users/{userId}"),
@@ -66,8 +67,11 @@ const NOT_WITH_KEYS: &[(&str, &str)] = &[
     ("DELETE", "/tenants/{tenantId}/members/{userId}"),
 ];
 
+/// Asks for a key with the right password, where the body has none.
 async fn make(app: &TestApp, user: &User, body: &Value) -> Answer {
-    app.post(user, "/auth/api-keys", body).await
+    let mut body = body.clone();
+    body.as_object_mut().unwrap().entry("currentPassword").or_insert(json!(PASSWORD));
+    app.post(user, "/auth/api-keys", &body).await
 }
 
 /// A key of the user's with these scopes, as a user who shows it, and its id.
@@ -222,8 +226,44 @@ async fn a_key_ends_with_its_time_with_its_users_role_and_while_the_user_is_disa
     let password = json!({ "currentPassword": PASSWORD, "newPassword": "battery staple" });
     app.post(&there, "/auth/password", &password).await.expect(204);
     app.get(&server, "/auth/me").await.expect(200);
+    let login = json!({ "email": merchant.email, "password": "battery staple" });
+    let tokens = app.request(Method::POST, "/auth/login", None, Some(&login)).await.expect(200).body;
+    let there = User { token: tokens["accessToken"].as_str().unwrap().into(), ..merchant.clone() };
+    // A token alone makes no key.
+    for (wrong, blamed) in
+        [(json!({ "currentPassword": PASSWORD }), "currentPassword:wrong"), (json!({}), "currentPassword:required")]
+    {
+        let mut body = json!({ "name": "Thief", "scopes": ["orders:read"] });
+        body.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        assert_eq!(app.post(&there, "/auth/api-keys", &body).await.expect(422).blamed(), [blamed]);
+    }
     change(json!({ "role": "auditor" })).await;
     assert_eq!(app.get(&server, "/auth/me").await.expect(401).code(), "auth.key_revoked");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_new_password_revokes_all_keys_where_it_is_told_to() {
+    let app = TestApp::start().await;
+    let merchant = app.merchant().await;
+    let (one, one_id) = key(&app, &merchant, &[Scope::AccountRead]).await;
+    let (other, other_id) = key(&app, &merchant, &[Scope::AccountRead]).await;
+    revoke(&app, &merchant, &one_id).await.expect(204);
+    let (third, third_id) = key(&app, &merchant, &[Scope::AccountRead]).await;
+    app.get(&third, "/auth/me").await.expect(200);
+    let change = json!({ "currentPassword": PASSWORD, "newPassword": "battery staple", "revokeApiKeys": true });
+    app.post(&merchant, "/auth/password", &change).await.expect(204);
+    for server in [&one, &other, &third] {
+        assert_eq!(app.get(server, "/auth/me").await.expect(401).code(), "auth.key_revoked");
+    }
+    let user = app.all("users", doc! { "_id": &merchant.user_id }).await.remove(0);
+    assert_eq!(user.get_i32("apiKeys").unwrap(), 0);
+    let revoked = app.all("audit_events", doc! { "action": "api_key.revoked" }).await;
+    let mut revoked: Vec<_> = revoked.iter().map(|event| event.get_str("resourceId").unwrap()).collect();
+    revoked.sort_unstable();
+    let mut all = [&*one_id, &*other_id, &*third_id];
+    all.sort_unstable();
+    assert_eq!(revoked, all, "each once");
     app.finish().await;
 }
 

@@ -185,6 +185,25 @@ async fn who_forgot_the_password_sets_another_by_a_link_once() {
 }
 
 #[tokio::test]
+async fn a_new_password_by_a_link_ends_keys_unless_they_are_kept() {
+    let app = TestApp::start().await;
+    let user = app.merchant().await;
+    let key = json!({ "name": "Server", "scopes": ["account:read"], "currentPassword": PASSWORD });
+    let key = app.post(&user, "/auth/api-keys", &key).await.expect(201).body;
+    let server = User { token: key["key"].as_str().unwrap().to_owned(), ..user.clone() };
+    let token = asked_for(&app, &user).await;
+    let fields = [("token", &*token), ("password", NEW_PASSWORD), ("keepApiKeys", "true")];
+    expect_page(send_form(&app, "/auth/password/reset?", &fields).await, 200);
+    app.get(&server, "/auth/me").await.expect(200);
+    let token = asked_for(&app, &user).await;
+    assert!(page(&app, &format!("/auth/password/reset?token={token}"), 200).await.contains("name=\"keepApiKeys\""));
+    reset(&app, &token, "yet another horse battery").await.expect(204);
+    assert_eq!(app.get(&server, "/auth/me").await.expect(401).code(), "auth.key_revoked");
+    assert_eq!(recorded(&app, &user.user_id, "api_key.revoked").await.len(), 1);
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn nobody_learns_whether_an_address_is_known() {
     let app = TestApp::start().await;
     let (known, disabled) = (app.merchant().await, app.merchant().await);

@@ -33,6 +33,7 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("post", "/auth/totp", true),
     ("delete", "/auth/totp", true),
     ("post", "/auth/totp/confirm", true),
+    ("post", "/auth/totp/recovery-codes", true),
     ("get", "/users", true),
     ("get", "/users/{userId}", true),
     ("patch", "/users/{userId}", true),

@@ -115,18 +115,23 @@ pub fn good_body(method: &str, path: &str, merchant: &User) -> Option<Value> {
         ("post", "/auth/refresh" | "/auth/logout") => json!({ "refreshToken": "x".repeat(43) }),
         // Not the right one: whoever changes the password is signed out.
         ("post", "/auth/password") => {
-            json!({ "currentPassword": "not this one", "newPassword": "another horse battery" })
+            json!({ "currentPassword": "not this one", "newPassword": "another horse battery", "revokeApiKeys": true })
         }
         ("post", "/auth/password/forgot") => json!({ "email": merchant.email }),
-        ("post", "/auth/password/reset") => json!({ "token": "x".repeat(98), "password": "another horse battery" }),
+        ("post", "/auth/password/reset") => {
+            json!({ "token": "x".repeat(98), "password": "another horse battery", "keepApiKeys": true })
+        }
         ("post", "/auth/email/verify") => json!({ "token": "x".repeat(98) }),
         ("put", "/auth/me/mail") => json!({ "orders": true, "reports": false }),
         // Not the right one: a second factor signs out, and would be asked for from then on.
         ("post", "/auth/totp") => json!({ "currentPassword": "not this one" }),
         ("post", "/auth/totp/confirm") => json!({ "code": "081804" }),
-        ("delete", "/auth/totp") => json!({ "currentPassword": "not this one", "code": "081804" }),
+        ("delete", "/auth/totp") | ("post", "/auth/totp/recovery-codes") => {
+            json!({ "currentPassword": "not this one", "code": "081804" })
+        }
         ("post", "/auth/api-keys") => {
-            json!({ "name": "Server", "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z" })
+            json!({ "name": "Server", "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z",
+                "currentPassword": PASSWORD, "code": "081804" })
         }
         ("patch", "/auth/me") => json!({ "name": "Renamed" }),
         ("patch", "/users/{userId}") => json!({ "role": "merchant", "disabled": false }),

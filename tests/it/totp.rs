@@ -138,6 +138,50 @@ async fn a_second_factor_is_begun_confirmed_asked_for_and_removed() {
 }
 
 #[tokio::test]
+async fn recovery_codes_are_renewed_and_keys_made_with_a_code() {
+    let app = TestApp::start().await;
+    let merchant = app.merchant().await;
+    let renew = async |user: &User, password: &str, code: &str| {
+        let body = json!({ "currentPassword": password, "code": code });
+        app.post(user, "/auth/totp/recovery-codes", &body).await
+    };
+    assert_eq!(renew(&merchant, PASSWORD, "000000").await.expect(409).code(), "auth.totp_off");
+    let (secret, lost) = enrol(&app, &merchant).await;
+    app.app.clock.advance(STEP);
+    let there = login(&app, &merchant, PASSWORD, Some(&code(&app, &secret))).await.expect(200).body;
+    let there = signed_in(&merchant, &there);
+    assert_eq!(renew(&there, "not this one", &lost[0]).await.expect(422).code(), "auth.wrong_password");
+    let wrong = wrong_code(&app, &secret);
+    assert_eq!(renew(&there, PASSWORD, &wrong).await.expect(422).code(), "auth.wrong_code");
+    app.app.clock.advance(STEP);
+    let shown = code(&app, &secret);
+    // Two at once with one code: one is answered.
+    let (one, other) = tokio::join!(renew(&there, PASSWORD, &shown), renew(&there, PASSWORD, &shown));
+    let (renewed, refused) = if one.status == 200 { (one, other) } else { (other, one) };
+    assert_eq!(refused.expect(422).code(), "auth.wrong_code");
+    let renewed = renewed.expect(200);
+    assert_eq!(renewed.headers["cache-control"], "no-store");
+    let codes: Vec<_> = renewed.body["recoveryCodes"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
+    assert_eq!(codes.len(), 10);
+    assert_eq!(login(&app, &merchant, PASSWORD, Some(&lost[1])).await.expect(401).code(), "auth.wrong_otp", "void");
+    login(&app, &merchant, PASSWORD, Some(codes[1])).await.expect(200);
+    app.get(&there, "/auth/me").await.expect(200);
+    let event = app.all("audit_events", doc! { "action": "user.recovery_codes_renewed" }).await.remove(0);
+    assert_eq!(event.get_document("after").unwrap(), &doc! { "secondFactor": "code", "recoveryCodesLeft": 10_i64 });
+
+    // A key outlives the session: the password alone makes none here, and a code makes one key.
+    let make = async |code: Value| {
+        let body = json!({ "name": "Server", "scopes": ["orders:read"], "currentPassword": PASSWORD, "code": code });
+        app.post(&there, "/auth/api-keys", &body).await
+    };
+    assert_eq!(make(Value::Null).await.expect(422).blamed(), ["code:required"]);
+    assert_eq!(make(json!(wrong_code(&app, &secret))).await.expect(422).code(), "auth.wrong_code");
+    make(json!(codes[2])).await.expect(201);
+    assert_eq!(make(json!(codes[2])).await.expect(422).code(), "auth.wrong_code");
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn the_secret_is_sealed_under_a_key_that_can_be_changed() {
     let app = TestApp::start().await;
     let merchant = app.merchant().await;
@@ -191,7 +235,7 @@ async fn staff_that_has_to_have_a_second_factor_signs_in_without_only_to_begin()
     app.get(&signed_in(&merchant, &tokens), "/wallet").await.expect(200);
 
     // A key that was made before it had to.
-    let key = json!({ "name": "Books", "scopes": ["finance:read"] });
+    let key = json!({ "name": "Books", "scopes": ["finance:read"], "currentPassword": PASSWORD });
     let key = app.post(&finance, "/auth/api-keys", &key).await.expect(201).body;
     let server = User { token: key["key"].as_str().unwrap().into(), ..finance.clone() };
     assert_eq!(app.get(&server, "/finance/ledger").await.expect(403).code(), "auth.totp_required");

@@ -275,7 +275,7 @@ async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_
     let tenant = json!({ "slug": "in-time", "name": "In time" });
     let tenant = app.post(&admin, "/tenants", &tenant).await.expect(201).body;
     let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
-    let key = json!({ "name": "In time", "scopes": ["orders:read"] });
+    let key = json!({ "name": "In time", "scopes": ["orders:read"], "currentPassword": PASSWORD });
     let key = app.post(&merchant, "/auth/api-keys", &key).await.expect(201).body;
     let mut writes = staff_writes(
         job.get_str("_id").unwrap(),

@@ -351,7 +351,10 @@ export interface paths {
         /** Your API keys. Not with an API key. */
         get: operations["list_api_keys"];
         put?: never;
-        /** Make an API key for a server. The key is in this answer and nowhere else. Not with an API key. */
+        /**
+         * Make an API key for a server. The key is in this answer and nowhere else. A token alone makes none: the password is asked for,
+         *     and a code where you have a second factor. Not with an API key.
+         */
         post: operations["create_api_key"];
         delete?: never;
         options?: never;
@@ -493,7 +496,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Change the password; signs out everywhere */
+        /** Change the password; signs out everywhere. API keys are left, unless you say so. */
         post: operations["change_password"];
         delete?: never;
         options?: never;
@@ -528,7 +531,10 @@ export interface paths {
         /** A page that asks for another password, to which the link in the letter leads */
         get: operations["show_password_reset"];
         put?: never;
-        /** Set another password by the link of a letter; signs out everywhere. The link is good once. */
+        /**
+         * Set another password by the link of a letter; signs out everywhere, and revokes API keys unless you say otherwise. The link is
+         *     good once.
+         */
         post: operations["reset_password_by_link"];
         delete?: never;
         options?: never;
@@ -602,6 +608,23 @@ export interface paths {
         put?: never;
         /** Confirm the second factor by a first code. Signs out everywhere: the next sign-in asks for `otp`. */
         post: operations["confirm_totp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/totp/recovery-codes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Get other recovery codes, where those of before are lost or used up; they are void then. Sessions go on. */
+        post: operations["renew_recovery_codes"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2239,7 +2262,8 @@ export interface paths {
         put?: never;
         /**
          * Adds an endpoint: what happens from now on is posted to it, signed with the secret that the answer has, and no other. A manager's is
-         *     the tenant's: what happens to orders that members create is posted to it.
+         *     the tenant's: what happens to orders that members create is posted to it. An API key has to read elsewhere what it has posted, as at
+         *     `GET /webhook-events`; without `types` that is everything.
          */
         post: operations["create_endpoint"];
         delete?: never;
@@ -2329,7 +2353,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What is posted to endpoints that want everything, whether there are any: the oldest first. An event may come to light up to
+         * What is posted to endpoints that want everything, whether there are any: the oldest first. An API key gets what it reads elsewhere
+         *     too: events of orders with `orders:read`, of top-ups with `wallet:read`, of checkouts with `checkouts:read`, of products with
+         *     `catalog:read`, a manager's with `tenants:read`. An event may come to light up to
          *     20 seconds after younger ones, so who follows looks back for so long.
          */
         get: operations["list_events"];
@@ -3001,6 +3027,8 @@ export interface components {
             currentPassword: string;
             /** Format: password */
             newPassword: string;
+            /** @description Whether your API keys are revoked too; by default they are left. Say so where somebody else may have known the password. */
+            revokeApiKeys?: boolean;
         };
         /** @description `PATCH /products/{productId}`. What is left out stays; `null` takes away. */
         ChangeProductRequest: {
@@ -3165,11 +3193,6 @@ export interface components {
              */
             code: string;
         };
-        /** @description For who has lost the authenticator; they are shown here only. */
-        ConfirmTotpResponse: {
-            /** @description Each is good once, in place of a code. */
-            recoveryCodes: string[];
-        };
         /** @description Times from an order's creation to its confirmation, in milliseconds. */
         ConfirmationTimes: {
             /**
@@ -3214,6 +3237,16 @@ export interface components {
         };
         /** @description A new API key. */
         CreateApiKeyRequest: {
+            /**
+             * @description What the authenticator shows, or a recovery code; where you have a second factor.
+             * @example 081804
+             */
+            code?: string | null;
+            /**
+             * Format: password
+             * @description Once more: the key outlives your session.
+             */
+            currentPassword: string;
             expiresAt?: components["schemas"]["Rfc3339Time"] | null;
             /**
              * @description What it is for, in your words; no personal data and no secrets.
@@ -4838,6 +4871,11 @@ export interface components {
             /** @description Empty where everything agrees; at most a thousand. */
             differences: components["schemas"]["Difference"][];
         };
+        /** @description For who has lost the authenticator; they are shown here only. */
+        RecoveryCodesResponse: {
+            /** @description Each is good once, in place of a code. */
+            recoveryCodes: string[];
+        };
         /** @description What it was booked for. */
         ReferenceResponse: {
             id: string;
@@ -4871,16 +4909,6 @@ export interface components {
         ReleaseHoldRequest: {
             /** @description Why; it is recorded. */
             reason: string;
-        };
-        /** @description Who wants no second factor any more. */
-        RemoveTotpRequest: {
-            /**
-             * @description What the authenticator shows, or a recovery code.
-             * @example 081804
-             */
-            code: string;
-            /** Format: password */
-            currentPassword: string;
         };
         /** @description `POST /webhook-endpoints/{endpointId}/replay` */
         ReplayRequest: {
@@ -4933,6 +4961,8 @@ export interface components {
         };
         /** @description The link that was sent, and another password. */
         ResetPasswordRequest: {
+            /** @description Whether your API keys are left; by default they are revoked, because somebody else may have known the password. */
+            keepApiKeys?: boolean;
             /** Format: password */
             password: string;
             /** @description `token` of the link. */
@@ -5237,6 +5267,16 @@ export interface components {
             items: components["schemas"]["Hit"][];
             /** @description There is more of the same name. */
             truncated: boolean;
+        };
+        /** @description Who has a second factor, shown once more. */
+        SecondFactorRequest: {
+            /**
+             * @description What the authenticator shows, or a recovery code.
+             * @example 081804
+             */
+            code: string;
+            /** Format: password */
+            currentPassword: string;
         };
         /**
          * @description How fast.
@@ -6802,7 +6842,7 @@ export interface operations {
             };
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            /** @description Some fields are not acceptable. */
+            /** @description `auth.wrong_password`, `auth.wrong_code`, or some fields are not acceptable. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6811,9 +6851,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            429: components["responses"]["TooManyRequests"];
+            /** @description `auth.too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             500: components["responses"]["Internal"];
-            503: components["responses"]["Unavailable"];
+            /** @description `auth.busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     revoke_api_key: {
@@ -7904,7 +7960,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["RemoveTotpRequest"];
+                "application/json": components["schemas"]["SecondFactorRequest"];
             };
         };
         responses: {
@@ -7986,7 +8042,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ConfirmTotpResponse"];
+                    "application/json": components["schemas"]["RecoveryCodesResponse"];
                 };
             };
             400: components["responses"]["Unreadable"];
@@ -8031,6 +8087,80 @@ export interface operations {
             };
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
+        };
+    };
+    renew_recovery_codes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecondFactorRequest"];
+            };
+        };
+        responses: {
+            /** @description The codes, which are shown once. Where this answer is lost, ask again with the next code. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecoveryCodesResponse"];
+                };
+            };
+            400: components["responses"]["Unreadable"];
+            401: components["responses"]["Unauthenticated"];
+            /** @description `auth.account_disabled`, `auth.not_with_key` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.totp_off`: no codes are asked for. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /** @description `auth.wrong_password`, `auth.wrong_code`, or some fields are not acceptable. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `auth.too_many_attempts` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            500: components["responses"]["Internal"];
+            /** @description `auth.busy` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     check_out: {

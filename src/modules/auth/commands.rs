@@ -3,10 +3,11 @@
 use bson::{Document, doc};
 
 use super::{
+    api_keys::{ApiKey, end_key},
     model::User,
     session::Session,
-    store::{SESSIONS, TOTP, USERS, user_key},
-    totp::{Proof, Totp},
+    store::{API_KEYS, SESSIONS, TOTP, USERS, user_key},
+    totp::{Proof, spend},
     trail,
 };
 use crate::{
@@ -97,27 +98,51 @@ pub(super) enum Shown {
     Link,
 }
 
-/// Changes a password, which ends every session; none where the user came in by another access version.
+/// Why a password was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PasswordKept {
+    /// The user's access was ended since it was shown, or there is no such user.
+    OtherAccess,
+    /// The keys to revoke are not all of them: another one was made meanwhile.
+    OtherKeys,
+}
+
+/// Changes a password, which ends every session, and API keys where they are named.
 pub(super) struct ChangePassword {
     pub(super) user_id: String,
     pub(super) access_version: i64,
     pub(super) shown: Shown,
     pub(super) hash: String,
+    /// All keys of the user, which end too, each with the new id of its audit event; none where they are left.
+    pub(super) keys: Option<Vec<(String, String)>>,
     pub(super) actor: Actor,
     /// Id of the audit event, new.
     pub(super) event_id: String,
 }
 
 impl Command for ChangePassword {
-    type Reply = Option<User>;
+    type Reply = Result<User, PasswordKept>;
 
     fn reads(&self) -> Vec<Key> {
-        vec![user_key(&self.user_id)]
+        let keys = self.keys.iter().flatten().map(|(key_id, _)| Key::id(API_KEYS, &**key_id));
+        std::iter::once(user_key(&self.user_id)).chain(keys).collect()
     }
 
-    fn decide(&self, view: &mut View) -> Option<User> {
+    fn decide(&self, view: &mut View) -> Self::Reply {
         let user = view.by_id::<User>(&self.user_id);
-        let mut user = user.filter(|user| user.access_version == self.access_version)?;
+        let user = user.filter(|user| user.access_version == self.access_version);
+        let mut user = user.ok_or(PasswordKept::OtherAccess)?;
+        if let Some(keys) = &self.keys {
+            let found = keys.iter().filter_map(|(key_id, event_id)| Some((view.by_id::<ApiKey>(key_id)?, event_id)));
+            let live: Vec<_> = found.filter(|(key, _)| key.revoked_at.is_none()).collect();
+            if i32::try_from(live.len()) != Ok(user.api_keys) {
+                return Err(PasswordKept::OtherKeys);
+            }
+            for (key, event_id) in live {
+                end_key(view, key, &self.actor, event_id);
+            }
+            user.api_keys = 0;
+        }
         user.password_hash.clone_from(&self.hash);
         let (action, by) = match self.shown {
             Shown::Password => ("user.password_changed", "user"),
@@ -128,7 +153,7 @@ impl Command for ChangePassword {
         }
         tell(view, &mut user, "PasswordChanged", &self.actor, &self.event_id, doc! { "by": by });
         end_access(view, &mut user, action, &self.actor, &self.event_id, None);
-        Some(user)
+        Ok(user)
     }
 }
 
@@ -340,14 +365,10 @@ impl Command for OpenSession {
             return true;
         }
         let mut event = trail::of_session("session.opened", session, actor.clone(), view.now());
-        if let Some((secret_id, proof)) = second_factor {
-            let Some(mut totp) = view.by_id::<Totp>(&session.user_id) else { return false };
-            if !totp.spend(secret_id, proof) {
-                return false;
-            }
-            view.update(&totp);
+        if let Some(shown) = second_factor {
+            let Some(totp) = spend(view, &session.user_id, shown) else { return false };
             let left = totp.recovery_codes_left();
-            event = event.after(doc! { "secondFactor": proof.as_str(), "recoveryCodesLeft": left });
+            event = event.after(doc! { "secondFactor": shown.1.as_str(), "recoveryCodesLeft": left });
         }
         view.insert(session);
         record_event(view, &event.with_id(sibling_id("aud", &session.id)));

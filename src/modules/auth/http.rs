@@ -143,6 +143,9 @@ struct ChangePasswordRequest {
     #[validate(custom(function = "check_new_password"))]
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     new_password: Secret,
+    /// Whether your API keys are revoked too; by default they are left. Say so where somebody else may have known the password.
+    #[serde(default)]
+    revoke_api_keys: bool,
 }
 
 /// What a user may change about itself.
@@ -265,7 +268,7 @@ async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Change the password; signs out everywhere
+/// Change the password; signs out everywhere. API keys are left, unless you say so.
 #[utoipa::path(post, path = "/auth/password", tag = "auth", request_body = ChangePasswordRequest,
     security(("bearer" = [])), responses(
     (status = 204, description = "Changed; every refresh token and access token of the user has ended."),
@@ -281,7 +284,8 @@ async fn change_password(
     _: NoQuery,
     ApiJson(request): Body<ChangePasswordRequest>,
 ) -> Result<StatusCode, AppError> {
-    auth.change_password(&user, &request.current_password, &request.new_password).await?;
+    let ChangePasswordRequest { current_password, new_password, revoke_api_keys } = request;
+    auth.change_password(&user, &current_password, &new_password, revoke_api_keys).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -62,6 +62,9 @@ struct ResetPasswordRequest {
     #[validate(custom(function = "check_new_password"))]
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
     password: Secret,
+    /// Whether your API keys are left; by default they are revoked, because somebody else may have known the password.
+    #[serde(default)]
+    keep_api_keys: bool,
 }
 
 /// The link that was sent.
@@ -153,7 +156,8 @@ async fn show_password_reset(State(auth): Auth, ApiQuery(query): ApiQuery<LinkQu
     }
 }
 
-/// Set another password by the link of a letter; signs out everywhere. The link is good once.
+/// Set another password by the link of a letter; signs out everywhere, and revokes API keys unless you say otherwise. The link is
+/// good once.
 #[utoipa::path(post, path = "/auth/password/reset", tag = "auth",
     request_body(content((ResetPasswordRequest = "application/json"), (ResetPasswordRequest = "application/x-www-form-urlencoded"))),
     responses(
@@ -173,21 +177,22 @@ async fn reset_password_by_link(
         JsonOrForm::Form(Ok(request)) => (request, true),
         JsonOrForm::Form(Err(error)) => return pages::refused(&error),
     };
-    let mut response = match auth.reset_password(&request.token, &request.password, &caller).await {
-        Ok(cookie) => {
-            let done = if is_form { pages::password_set()? } else { StatusCode::NO_CONTENT.into_response() };
-            (done, Some(cookie))
-        }
-        Err(error) if is_form => {
-            let error = AppError::from(error);
-            // The link is still good where only the password is not.
-            let is_password = error.fields.iter().any(|field| field.field == "password");
-            let token = request.token.expose_secret();
-            let page = if is_password { pages::new_password(token, Some(&error)) } else { pages::refused(&error) };
-            (page?, None)
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let mut response =
+        match auth.reset_password(&request.token, &request.password, !request.keep_api_keys, &caller).await {
+            Ok(cookie) => {
+                let done = if is_form { pages::password_set()? } else { StatusCode::NO_CONTENT.into_response() };
+                (done, Some(cookie))
+            }
+            Err(error) if is_form => {
+                let error = AppError::from(error);
+                // The link is still good where only the password is not.
+                let is_password = error.fields.iter().any(|field| field.field == "password");
+                let token = request.token.expose_secret();
+                let page = if is_password { pages::new_password(token, Some(&error)) } else { pages::refused(&error) };
+                (page?, None)
+            }
+            Err(error) => return Err(error.into()),
+        };
     if let Some(cookie) = response.1 {
         let cookie = HeaderValue::from_str(&cookie).map_err(AppError::internal)?;
         response.0.headers_mut().insert(header::SET_COOKIE, cookie);

@@ -18,6 +18,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1c1c1e;backg
 main{max-width:26rem;margin:12vh auto;padding:2rem;background:#fff;border-radius:.5rem}\
 h1{font-size:1.35rem;margin-top:0}label{display:block;margin-bottom:.25rem}\
 input{font:inherit;width:100%;box-sizing:border-box;padding:.5rem;margin-bottom:1rem;border:1px solid #8e8e93;border-radius:.25rem}\
+input[type=checkbox]{width:auto}\
 button{font:inherit;padding:.5rem 1.25rem;border:0;border-radius:.25rem;background:#0b57d0;color:#fff;cursor:pointer}\
 .problem{color:#b3261e}";
 
@@ -73,7 +74,9 @@ pub(super) fn new_password(token: &str, refused: Option<&AppError>) -> Result<Re
     let status = refused.map_or(StatusCode::OK, |error| error.kind.status());
     let problems = refused.map_or_else(Vec::new, said);
     let form = Some(Form { token: Some(token), password: true, button: "Set the password" });
-    let texts = vec!["At least ten characters. You will have to sign in again wherever you are signed in."];
+    let texts = vec![
+        "At least ten characters. You will have to sign in again wherever you are signed in, and your API keys are revoked.",
+    ];
     Page { title: RESET, texts, problems, form, ..Page::default() }.answer(status)
 }
 

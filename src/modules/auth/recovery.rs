@@ -56,7 +56,7 @@ impl AuthService {
         self.linked(token, Purpose::PasswordReset).await
     }
 
-    /// Sets another password by a link, and ends every session; gives a `Set-Cookie` for the device, so that strangers' guesses
+    /// Sets another password by a link, and ends every session, and API keys where `revokes_keys`; gives a `Set-Cookie` for the device, so that strangers' guesses
     /// don't shut the owner out of it. The link is spent.
     ///
     /// # Errors
@@ -65,6 +65,7 @@ impl AuthService {
         &self,
         token: &SecretString,
         password: &SecretString,
+        revokes_keys: bool,
         caller: &Caller,
     ) -> Result<String, AuthError> {
         let user = self.user_to_reset(token).await?;
@@ -72,7 +73,8 @@ impl AuthService {
         let (turn, hash) = turn.hash_new(password, "password", (&user.email, &user.name)).await?;
         drop(turn);
         let actor = caller.user(&user.id, Some(user.role));
-        let user = self.store_password(&user, Shown::Link, hash, actor).await?.ok_or(AuthError::InvalidLink)?;
+        let set = self.store_password(&user, Shown::Link, hash, revokes_keys, actor).await?;
+        let user = set.ok_or(AuthError::InvalidLink)?;
         self.attempts.forget_wrong(&user.email, caller.address).await;
         Ok(self.device_keys.cookie(&user.id))
     }

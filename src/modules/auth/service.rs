@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     attempts::{Attempts, Counter, Guesser, Limits},
-    commands::{AddUser, ChangePassword, EndSession, OpenSession, Rename, Shown},
+    commands::{AddUser, ChangePassword, EndSession, OpenSession, PasswordKept, Rename, Shown},
     device::DeviceKeys,
     error::AuthError,
     links::LinkKeys,
@@ -36,6 +36,9 @@ use crate::{
 /// A refresh looks and writes once when alone. Others who refresh the same token at the same time do so first, and cost a look
 /// at most each time.
 const REFRESH_LOOKS_MAX: usize = 8;
+
+/// So often are a user's keys looked up to be revoked, where others are made meanwhile.
+const KEY_LOOKS_MAX: usize = 4;
 
 /// Resets that are looked into at once, after their answer.
 const RESETS_MAX: usize = 64;
@@ -143,7 +146,7 @@ impl AuthService {
         Ok(Tokens { device_cookie: Some(self.device_keys.cookie(&user.id)), ..tokens })
     }
 
-    /// Makes a user of any role, for whoever has the command line; gives an access token too.
+    /// Makes a user of any role, for whoever has the command line; gives an access token too, which opens what [`Self::only`] says.
     ///
     /// # Errors
     /// [`AuthError::Invalid`], [`AuthError::EmailTaken`].
@@ -162,8 +165,14 @@ impl AuthService {
         }
         let by_operator = |_: &str| Actor::command_line("user create");
         let user = self.add_user(&email, password, &name, role, by_operator).await?;
-        let access = self.tokens.issue(user.access_token(), self.clock.now_ms())?;
+        let access = self.tokens.issue(self.second_factor.access_token(&user), self.clock.now_ms())?;
         Ok((user, access))
+    }
+
+    /// The only routes that the user's access tokens open; none where they open what the role may do.
+    #[must_use]
+    pub fn only(&self, user: &User) -> Option<&'static str> {
+        self.second_factor.is_missing(user).then_some(TOTP_ROUTES)
     }
 
     /// Lets somebody in who knows the password, and has the second factor where there is one. What the request presents besides (a device cookie, an access token) says whether
@@ -244,7 +253,7 @@ impl AuthService {
         Ok(())
     }
 
-    /// Changes the password and ends every session of the user. Guessing the current one counts as signing in.
+    /// Changes the password and ends every session of the user, and API keys where `revokes_keys`. Guessing the current one counts as signing in.
     ///
     /// # Errors
     /// [`AuthError::WrongPassword`], also when somebody else changed it first; [`AuthError::UserGone`],
@@ -254,13 +263,14 @@ impl AuthService {
         asking: &CurrentUser,
         current: &SecretString,
         new: &SecretString,
+        revokes_keys: bool,
     ) -> Result<(), AuthError> {
         let user = self.active_user(&asking.user_id).await?;
         let actor = Actor::from(asking);
         let turn = self.check_password(&user, current, &actor).await?;
         let (turn, hash) = turn.hash_new(new, "newPassword", (&user.email, &user.name)).await?;
         drop(turn);
-        let changed = self.store_password(&user, Shown::Password, hash, actor).await?;
+        let changed = self.store_password(&user, Shown::Password, hash, revokes_keys, actor).await?;
         changed.ok_or(AuthError::WrongPassword).map(drop)
     }
 
@@ -277,26 +287,38 @@ impl AuthService {
         if matches { Ok(turn) } else { Err(AuthError::WrongPassword) }
     }
 
-    /// Stores a new password and ends every session; none where somebody else was faster.
+    /// Stores a new password and ends every session, and API keys where `revokes_keys`; none where somebody else was faster.
     pub(super) async fn store_password(
         &self,
         user: &User,
         shown: Shown,
         hash: String,
+        revokes_keys: bool,
         actor: Actor,
     ) -> Result<Option<User>, AuthError> {
-        let change = ChangePassword {
-            user_id: user.id.clone(),
-            access_version: user.access_version,
-            shown,
-            hash,
-            actor,
-            event_id: new_id("aud"),
-        };
-        let Some(user) = self.lane.submit(change).await? else { return Ok(None) };
-        tracing::info!(user.id = user.id, "password changed");
-        self.ended(&user).await;
-        Ok(Some(user))
+        for _ in 0..KEY_LOOKS_MAX {
+            let keys = if revokes_keys { Some(self.store.list_keys(&user.id).await?) } else { None };
+            let change = ChangePassword {
+                user_id: user.id.clone(),
+                access_version: user.access_version,
+                shown,
+                hash: hash.clone(),
+                keys: keys.map(|keys| keys.into_iter().map(|key| (key.id, new_id("aud"))).collect()),
+                actor: actor.clone(),
+                event_id: new_id("aud"),
+            };
+            match self.lane.submit(change).await? {
+                Ok(user) => {
+                    tracing::info!(user.id = user.id, "password changed");
+                    // What is remembered of the user's keys is void with the user's access.
+                    self.ended(&user).await;
+                    return Ok(Some(user));
+                }
+                Err(PasswordKept::OtherAccess) => return Ok(None),
+                Err(PasswordKept::OtherKeys) => {}
+            }
+        }
+        Err(AuthError::Busy)
     }
 
     /// Has it known that the user's access was ended. The change has made the sessions void; this only says so in each of them:
@@ -475,7 +497,7 @@ impl AuthService {
     }
 
     fn pair(&self, user: &User, session: &Session) -> Result<Tokens, AuthError> {
-        let only = self.second_factor.is_missing(user).then_some(TOTP_ROUTES);
+        let only = self.only(user);
         let access = self.tokens.issue(self.second_factor.access_token(user), self.clock.now_ms())?;
         let refresh = self.refresh_keys.token(session).ok_or(AuthError::InvalidRefresh)?;
         Ok(Tokens { user_id: user.id.clone(), access: access.into(), refresh, only, device_cookie: None })

@@ -38,7 +38,8 @@ pub(super) fn area() -> Area {
             .get(Get::new("wanted", "/auth/me/mail")),
         Page::new("/my/keys", "API keys", "my-keys.html", OWNERS)
             .nav("Mine", "API keys")
-            .get(Get::new("keys", "/auth/api-keys")),
+            .get(Get::new("keys", "/auth/api-keys"))
+            .get(Get::new("me", "/auth/me")),
         Page::new("/my/second-factor", "Second factor", "second-factor.html", ALL).nav("Mine", "Second factor"),
         Page::new("/webhooks", "Webhooks", "webhooks.html", OWNERS)
             .nav("Mine", "Webhooks")
@@ -67,6 +68,8 @@ pub(super) fn area() -> Area {
             .field("name", Kind::Text)
             .field("scopes", Kind::Lines)
             .field("expiresAt", Kind::Text)
+            .field("currentPassword", Kind::Typed)
+            .field("code", Kind::Text)
             .shows("secret.html"),
         Action::new("revoke-key", Method::DELETE, "/auth/api-keys/{keyId}", OWNERS, "The key opens nothing any more.")
             .question("Revoke this key? What uses it is turned away within seconds."),
@@ -74,6 +77,10 @@ pub(super) fn area() -> Area {
             .field("currentPassword", Kind::Typed)
             .shows("totp.html"),
         Action::new("confirm-totp", Method::POST, "/auth/totp/confirm", ALL, "Your second factor is on")
+            .field("code", Kind::Text)
+            .shows("recovery-codes.html"),
+        Action::new("renew-codes", Method::POST, "/auth/totp/recovery-codes", ALL, "Your recovery codes")
+            .field("currentPassword", Kind::Typed)
             .field("code", Kind::Text)
             .shows("recovery-codes.html"),
         Action::new("remove-totp", Method::DELETE, "/auth/totp", ALL, "Your second factor is off.")

@@ -5,7 +5,8 @@ use bson::doc;
 use super::{
     super::{
         model::User,
-        store::{API_KEYS, user_key},
+        store::{API_KEYS, TOTP, user_key},
+        totp::{Proof, spend},
         trail,
     },
     model::{ApiKey, KEYS_MAX},
@@ -28,27 +29,41 @@ impl Entity for ApiKey {
     }
 }
 
-/// Adds a key; false where its user has as many as anybody may have.
+/// Why a key was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotMade {
+    /// The user has as many as anybody may have.
+    TooMany,
+    /// What was shown of the second factor is spent.
+    Spent,
+}
+
+/// Adds a key.
 pub(super) struct MakeKey {
     pub(super) key: ApiKey,
+    /// Of which secret, and what was shown; none where the user has no second factor.
+    pub(super) second_factor: Option<(String, Proof)>,
     pub(super) actor: Actor,
 }
 
 impl Command for MakeKey {
-    type Reply = bool;
+    type Reply = Result<(), NotMade>;
 
     fn reads(&self) -> Vec<Key> {
-        vec![user_key(&self.key.user_id), Key::id(API_KEYS, &*self.key.id)]
+        let totp = self.second_factor.as_ref().map(|_| Key::id(TOTP, &*self.key.user_id));
+        [user_key(&self.key.user_id), Key::id(API_KEYS, &*self.key.id)].into_iter().chain(totp).collect()
     }
 
-    fn decide(&self, view: &mut View) -> bool {
-        let Self { key, actor } = self;
+    fn decide(&self, view: &mut View) -> Self::Reply {
+        let Self { key, second_factor, actor } = self;
         if view.contains(&Key::id(API_KEYS, &*key.id)) {
-            return true;
+            return Ok(());
         }
-        let Some(mut user) = view.by_id::<User>(&key.user_id).filter(|user| user.api_keys < KEYS_MAX) else {
-            return false;
-        };
+        let user = view.by_id::<User>(&key.user_id).filter(|user| user.api_keys < KEYS_MAX);
+        let mut user = user.ok_or(NotMade::TooMany)?;
+        if let Some(shown) = second_factor {
+            spend(view, &key.user_id, shown).ok_or(NotMade::Spent)?;
+        }
         user.api_keys += 1;
         view.update(&user);
         view.insert(key);
@@ -56,8 +71,17 @@ impl Command for MakeKey {
         let after = doc! { "scopes": scopes, "expiresAt": key.expires_at.map(|at| Rfc3339Time(at).to_string()) };
         let event = trail::of_key("api_key.created", key, actor, view.now()).after(after);
         record_event(view, &event.with_id(sibling_id("aud", &key.id)));
-        true
+        Ok(())
     }
+}
+
+/// Ends a key, and records it; its user counts one less, which the caller stores.
+pub(in super::super) fn end_key(view: &mut View, key: ApiKey, actor: &Actor, event_id: &str) -> ApiKey {
+    let key = key.revoked(view.now());
+    view.update(&key);
+    let event = trail::of_key("api_key.revoked", &key, actor, view.now());
+    record_event(view, &event.with_id(event_id.to_owned()));
+    key
 }
 
 /// Revokes a key of a user; none where the user has no such key. Doing it again changes nothing.
@@ -81,14 +105,10 @@ impl Command for RevokeKey {
         if key.revoked_at.is_some() {
             return Some(key);
         }
-        let key = key.revoked(view.now());
-        view.update(&key);
         if let Some(mut user) = view.by_id::<User>(&self.user_id) {
             user.api_keys -= 1;
             view.update(&user);
         }
-        let event = trail::of_key("api_key.revoked", &key, &self.actor, view.now());
-        record_event(view, &event.with_id(self.event_id.clone()));
-        Some(key)
+        Some(end_key(view, key, &self.actor, &self.event_id))
     }
 }

@@ -1,6 +1,12 @@
 //! `/auth/api-keys`, and `/users/{userId}/api-keys` for administrators.
 
-use axum::{Json, extract::State, http::StatusCode};
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{FromRef, State},
+    http::StatusCode,
+};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,7 +14,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
 use super::{
-    super::users::By,
+    super::{
+        http::Secret,
+        model::{check_otp, check_presented_password},
+        service::AuthService,
+        users::By,
+    },
     model::{ApiKey, NAME_CHARS_MAX},
     ring::KeyRing,
     scopes::Scope,
@@ -24,13 +35,26 @@ use crate::platform::{
 
 const BODY_BYTES_MAX: usize = 8 * 1024;
 
-pub fn api_keys_router(keys: KeyRing) -> OpenApiRouter {
+/// Keys, and who makes one shows who it is.
+#[derive(Clone)]
+struct Parts {
+    keys: KeyRing,
+    auth: Arc<AuthService>,
+}
+
+impl FromRef<Parts> for KeyRing {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.keys.clone()
+    }
+}
+
+pub fn api_keys_router(keys: KeyRing, auth: Arc<AuthService>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(create_api_key, list_api_keys))
         .routes(routes!(revoke_api_key))
         .routes(routes!(list_user_api_keys))
         .routes(routes!(revoke_user_api_key))
-        .with_state(keys)
+        .with_state(Parts { keys, auth })
 }
 
 /// A new API key.
@@ -47,6 +71,14 @@ struct CreateApiKeyRequest {
     scopes: Vec<Scope>,
     /// Not good from then on; without it, good until it is revoked.
     expires_at: Option<Rfc3339Time>,
+    /// Once more: the key outlives your session.
+    #[validate(custom(function = "check_presented_password"))]
+    #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
+    current_password: Secret,
+    /// What the authenticator shows, or a recovery code; where you have a second factor.
+    #[validate(custom(function = "check_otp"))]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, example = "081804")]
+    code: Option<Secret>,
 }
 
 /// An API key, without what is secret of it.
@@ -119,21 +151,25 @@ fn check_name(name: &str) -> Result<(), ValidationError> {
     }
 }
 
-/// Make an API key for a server. The key is in this answer and nowhere else. Not with an API key.
+/// Make an API key for a server. The key is in this answer and nowhere else. A token alone makes none: the password is asked for,
+/// and a code where you have a second factor. Not with an API key.
 #[utoipa::path(post, path = "/auth/api-keys", tag = "auth", security(("bearer" = [])),
     request_body = CreateApiKeyRequest, responses(
         (status = 201, description = "The key, which is shown once.", body = NewApiKeyResponse),
         (status = 409, description = "`auth.too_many_keys`: twenty are there already.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`auth.wrong_password`, `auth.wrong_code`, or some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn create_api_key(
-    State(keys): State<KeyRing>,
+    State(Parts { keys, auth }): State<Parts>,
     user: CurrentUser,
     _: NoQuery,
     ApiJson(request): ApiJson<CreateApiKeyRequest, BODY_BYTES_MAX>,
 ) -> Result<(StatusCode, Json<NewApiKeyResponse>), AppError> {
     let expires_at = request.expires_at.map(|at| at.0);
-    let (key, described) = keys.make(&user, request.name, request.scopes, expires_at).await?;
+    let second_factor = auth.show_again(&user, &request.current_password, request.code.as_deref()).await?;
+    let (key, described) = keys.make(&user, second_factor, request.name, request.scopes, expires_at).await?;
     let body = NewApiKeyResponse { key: key.expose_secret().to_owned(), described: described.into() };
     Ok((StatusCode::CREATED, Json(body)))
 }

@@ -6,6 +6,7 @@ mod model;
 mod ring;
 mod scopes;
 
+pub(super) use commands::end_key;
 pub use http::api_keys_router;
 pub(super) use model::KEYS_MAX;
 pub use model::{ApiKey, KeyFault};

@@ -22,10 +22,10 @@ use super::{
         error::AuthError,
         standing::AsUser,
         store::Store,
-        totp::SecondFactor,
+        totp::{Proof, SecondFactor},
         users::By,
     },
-    commands::{MakeKey, RevokeKey},
+    commands::{MakeKey, NotMade, RevokeKey},
     model::{ApiKey, KeyFault, id_of, is_hash_of, new_key},
     scopes::Scope,
 };
@@ -99,13 +99,15 @@ impl KeyRing {
         }
     }
 
-    /// Makes a key for whoever asks; gives it with what is stored of it. It is not to be had again.
+    /// Makes a key for whoever asks and has shown to be the user, which uses up what was shown of a second factor; gives it with
+    /// what is stored of it. It is not to be had again.
     ///
     /// # Errors
-    /// [`AuthError::TooManyKeys`], [`AuthError::Invalid`], [`AuthError::Revoked`].
+    /// [`AuthError::TooManyKeys`], [`AuthError::Invalid`], [`AuthError::WrongCode`], [`AuthError::Revoked`].
     pub(super) async fn make(
         &self,
         asking: &CurrentUser,
+        second_factor: Option<(String, Proof)>,
         name: String,
         mut scopes: Vec<Scope>,
         expires_at: Option<DateTime>,
@@ -131,10 +133,11 @@ impl KeyRing {
             forget_at: None,
             created_at: now,
         };
-        let make = MakeKey { key: key.clone(), actor: Actor::from(asking) };
-        if !self.lane.submit(AsUser::new(asking, make)).await?? {
-            return Err(AuthError::TooManyKeys);
-        }
+        let make = MakeKey { key: key.clone(), second_factor, actor: Actor::from(asking) };
+        self.lane.submit(AsUser::new(asking, make)).await??.map_err(|why| match why {
+            NotMade::TooMany => AuthError::TooManyKeys,
+            NotMade::Spent => AuthError::WrongCode,
+        })?;
         tracing::info!(user.id = key.user_id, key.id = key.id, "API key made");
         Ok((shown, key))
     }

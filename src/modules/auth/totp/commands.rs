@@ -1,6 +1,6 @@
 //! Writes of second factors, each in one transaction with its audit event.
 
-use bson::Binary;
+use bson::{Binary, doc};
 
 use super::{
     super::{
@@ -9,7 +9,7 @@ use super::{
         store::{TOTP, user_key},
         trail,
     },
-    model::{Proof, Totp},
+    model::{Proof, Totp, spend},
 };
 use crate::{
     modules::audit::record_event,
@@ -91,11 +91,45 @@ impl Command for ConfirmTotp {
     }
 }
 
+/// Puts other recovery codes in the place of those that are left; false where what was shown is spent.
+pub(super) struct RenewRecoveryCodes {
+    pub(super) user_id: String,
+    pub(super) shown: (String, Proof),
+    pub(super) recovery: Vec<Binary>,
+    pub(super) actor: Actor,
+    /// Id of the audit event, new.
+    pub(super) event_id: String,
+}
+
+impl Command for RenewRecoveryCodes {
+    type Reply = bool;
+
+    fn reads(&self) -> Vec<Key> {
+        vec![Key::id(TOTP, &*self.user_id)]
+    }
+
+    fn decide(&self, view: &mut View) -> bool {
+        let Self { user_id, shown, recovery, actor, event_id } = self;
+        // Decided once already: the commit's answer was lost.
+        if view.by_id::<Totp>(user_id).is_some_and(|totp| totp.recovery == *recovery) {
+            return true;
+        }
+        let Some(mut totp) = spend(view, user_id, shown) else { return false };
+        let left = totp.recovery_codes_left();
+        totp.recovery.clone_from(recovery);
+        view.update(&totp);
+        let event = trail::of_user("user.recovery_codes_renewed", user_id, actor, view.now());
+        let event = event.before(doc! { "recoveryCodesLeft": left });
+        let after = doc! { "secondFactor": shown.1.as_str(), "recoveryCodesLeft": totp.recovery_codes_left() };
+        record_event(view, &event.after(after).with_id(event_id.clone()));
+        true
+    }
+}
+
 /// Asks for no second factor any more, which ends every session; none where what was shown is spent.
 pub(super) struct RemoveTotp {
     pub(super) user_id: String,
-    pub(super) secret_id: String,
-    pub(super) proof: Proof,
+    pub(super) shown: (String, Proof),
     pub(super) actor: Actor,
     /// Id of the audit event, new.
     pub(super) event_id: String,
@@ -110,10 +144,7 @@ impl Command for RemoveTotp {
 
     fn decide(&self, view: &mut View) -> Option<User> {
         let mut user = view.by_id::<User>(&self.user_id)?;
-        let mut totp = view.by_id::<Totp>(&self.user_id)?;
-        if !totp.spend(&self.secret_id, &self.proof) {
-            return None;
-        }
+        spend(view, &self.user_id, &self.shown)?;
         view.remove(TOTP, &self.user_id);
         user.totp_since = None;
         end_access(view, &mut user, "user.totp_removed", &self.actor, &self.event_id, None);

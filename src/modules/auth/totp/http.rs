@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -21,7 +21,11 @@ use crate::platform::{
 };
 
 pub fn totp_router(service: Arc<AuthService>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(begin_totp, remove_totp)).routes(routes!(confirm_totp)).with_state(service)
+    OpenApiRouter::new()
+        .routes(routes!(begin_totp, remove_totp))
+        .routes(routes!(confirm_totp))
+        .routes(routes!(renew_recovery_codes))
+        .with_state(service)
 }
 
 /// Who wants a second factor.
@@ -43,10 +47,10 @@ struct ConfirmTotpRequest {
     code: Secret,
 }
 
-/// Who wants no second factor any more.
+/// Who has a second factor, shown once more.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RemoveTotpRequest {
+struct SecondFactorRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
     current_password: Secret,
@@ -73,9 +77,15 @@ struct BeginTotpResponse {
 /// For who has lost the authenticator; they are shown here only.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ConfirmTotpResponse {
+struct RecoveryCodesResponse {
     /// Each is good once, in place of a code.
     recovery_codes: Vec<String>,
+}
+
+impl From<Vec<SecretString>> for RecoveryCodesResponse {
+    fn from(codes: Vec<SecretString>) -> Self {
+        Self { recovery_codes: codes.iter().map(|code| code.expose_secret().to_owned()).collect() }
+    }
 }
 
 /// Begin with a second factor: a secret for an authenticator app. Nothing is asked for before it is confirmed; doing it again
@@ -102,7 +112,7 @@ async fn begin_totp(
 /// Confirm the second factor by a first code. Signs out everywhere: the next sign-in asks for `otp`.
 #[utoipa::path(post, path = "/auth/totp/confirm", tag = "auth", security(("bearer" = [])),
     request_body = ConfirmTotpRequest, responses(
-    (status = 200, description = "Codes are asked for from now on. Keep the recovery codes.", body = ConfirmTotpResponse),
+    (status = 200, description = "Codes are asked for from now on. Keep the recovery codes.", body = RecoveryCodesResponse),
     (status = 403, description = "`auth.account_disabled`, `auth.not_with_key`", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "`auth.totp_on`; `auth.totp_not_begun`: begin (again).", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "`auth.wrong_code`, or some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
@@ -113,14 +123,32 @@ async fn confirm_totp(
     user: CurrentUser,
     _: NoQuery,
     ApiJson(request): Body<ConfirmTotpRequest>,
-) -> Result<Json<ConfirmTotpResponse>, AppError> {
-    let codes = auth.confirm_totp(&user, &request.code).await?;
-    let recovery_codes = codes.iter().map(|code| code.expose_secret().to_owned()).collect();
-    Ok(Json(ConfirmTotpResponse { recovery_codes }))
+) -> Result<Json<RecoveryCodesResponse>, AppError> {
+    Ok(Json(auth.confirm_totp(&user, &request.code).await?.into()))
+}
+
+/// Get other recovery codes, where those of before are lost or used up; they are void then. Sessions go on.
+#[utoipa::path(post, path = "/auth/totp/recovery-codes", tag = "auth", security(("bearer" = [])),
+    request_body = SecondFactorRequest, responses(
+    (status = 200, description = "The codes, which are shown once. Where this answer is lost, ask again with the next code.", body = RecoveryCodesResponse),
+    (status = 403, description = "`auth.account_disabled`, `auth.not_with_key`", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "`auth.totp_off`: no codes are asked for.", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "`auth.wrong_password`, `auth.wrong_code`, or some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
+    (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
+))]
+async fn renew_recovery_codes(
+    State(auth): Auth,
+    user: CurrentUser,
+    _: NoQuery,
+    ApiJson(request): Body<SecondFactorRequest>,
+) -> Result<Json<RecoveryCodesResponse>, AppError> {
+    let codes = auth.renew_recovery_codes(&user, &request.current_password, &request.code).await?;
+    Ok(Json(codes.into()))
 }
 
 /// Do without a second factor again. Signs out everywhere.
-#[utoipa::path(delete, path = "/auth/totp", tag = "auth", security(("bearer" = [])), request_body = RemoveTotpRequest, responses(
+#[utoipa::path(delete, path = "/auth/totp", tag = "auth", security(("bearer" = [])), request_body = SecondFactorRequest, responses(
     (status = 204, description = "No codes are asked for any more; recovery codes are void."),
     (status = 403, description = "`auth.account_disabled`, `auth.not_with_key`", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "`auth.totp_off`: no codes are asked for.", body = Problem, content_type = "application/problem+json"),
@@ -132,7 +160,7 @@ async fn remove_totp(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<RemoveTotpRequest>,
+    ApiJson(request): Body<SecondFactorRequest>,
 ) -> Result<StatusCode, AppError> {
     auth.remove_totp(&user, &request.current_password, &request.code).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use totp_rs::{Builder, TotpError};
 
-use crate::platform::{sealing::Sealed, secret::random_letters};
+use crate::platform::{batch::View, sealing::Sealed, secret::random_letters};
 
 /// Of 160 bits, as authenticators expect (RFC 4226).
 pub(super) const SECRET_BYTES: usize = 20;
@@ -107,6 +107,17 @@ impl Totp {
     pub(in super::super) fn recovery_codes_left(&self) -> i64 {
         self.recovery.len() as i64
     }
+}
+
+/// Uses up what was shown of a user's second factor, as (id of the secret, proof); none where it is spent, or there is no second
+/// factor any more.
+pub(in super::super) fn spend(view: &mut View, user_id: &str, (secret_id, proof): &(String, Proof)) -> Option<Totp> {
+    let mut totp = view.by_id::<Totp>(user_id)?;
+    if !totp.spend(secret_id, proof) {
+        return None;
+    }
+    view.update(&totp);
+    Some(totp)
 }
 
 /// The half minute whose code this is: now's, or a neighbour's, because clocks differ.

@@ -8,13 +8,13 @@ use super::{
     super::{
         attempts::Guesser, error::AuthError, model::User, service::AuthService, standing::AsUser, store::TOTP, trail,
     },
-    commands::{BeginTotp, ConfirmTotp, RemoveTotp},
+    commands::{BeginTotp, ConfirmTotp, RemoveTotp, RenewRecoveryCodes},
     model::{Proof, SECRET_BYTES, Totp, described, recovery_codes},
 };
 use crate::{
     modules::audit::Sender,
     platform::{
-        error::AppError,
+        error::{AppError, FieldError},
         identity::{AccessToken, Actor, CurrentUser},
         ids::new_id,
         rewrap::{Rotation, SealedField},
@@ -131,18 +131,58 @@ impl AuthService {
         password: &SecretString,
         code: &SecretString,
     ) -> Result<(), AuthError> {
-        let user = self.active_user(&asking.user_id).await?;
-        if user.totp_since.is_none() {
-            return Err(AuthError::TotpOff);
-        }
-        let actor = Actor::from(asking);
-        self.check_password(&user, password, &actor).await?;
-        let (secret_id, proof) = self.prove(&user, code, &actor).await?.ok_or(AuthError::WrongCode)?;
-        let remove = RemoveTotp { user_id: user.id.clone(), secret_id, proof, actor, event_id: new_id("aud") };
+        let shown = self.show_again(asking, password, Some(code)).await?.ok_or(AuthError::TotpOff)?;
+        let (user_id, actor) = (asking.user_id.clone(), Actor::from(asking));
+        let remove = RemoveTotp { user_id, shown, actor, event_id: new_id("aud") };
         let removed = self.lane.submit(AsUser::new(asking, remove)).await??;
         self.ended(&removed.ok_or(AuthError::WrongCode)?).await;
-        tracing::info!(user.id = user.id, "second factor removed");
+        tracing::info!(user.id = asking.user_id, "second factor removed");
         Ok(())
+    }
+
+    /// Gives other recovery codes; those of before are void. They are not to be had again.
+    ///
+    /// # Errors
+    /// As [`AuthService::remove_totp`].
+    pub(super) async fn renew_recovery_codes(
+        &self,
+        asking: &CurrentUser,
+        password: &SecretString,
+        code: &SecretString,
+    ) -> Result<Vec<SecretString>, AuthError> {
+        let shown = self.show_again(asking, password, Some(code)).await?.ok_or(AuthError::TotpOff)?;
+        let (user_id, actor) = (asking.user_id.clone(), Actor::from(asking));
+        let (codes, recovery) = recovery_codes(&user_id);
+        let renew = RenewRecoveryCodes { user_id, shown, recovery, actor, event_id: new_id("aud") };
+        if !self.lane.submit(AsUser::new(asking, renew)).await?? {
+            return Err(AuthError::WrongCode);
+        }
+        tracing::info!(user.id = asking.user_id, "recovery codes renewed");
+        Ok(codes)
+    }
+
+    /// Has whoever has signed in show once more who it is, before what outlives the session: the password and, where there is a
+    /// second factor, a code, which is to be used up by what it is shown for.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongPassword`], [`AuthError::WrongCode`], [`AuthError::Invalid`] where a code is needed and there is none,
+    /// [`AuthError::TooManyAttempts`].
+    pub(in super::super) async fn show_again(
+        &self,
+        asking: &CurrentUser,
+        password: &SecretString,
+        code: Option<&SecretString>,
+    ) -> Result<Option<(String, Proof)>, AuthError> {
+        let user = self.active_user(&asking.user_id).await?;
+        let actor = Actor::from(asking);
+        self.check_password(&user, password, &actor).await?;
+        if user.totp_since.is_none() {
+            return Ok(None);
+        }
+        let missing =
+            || AuthError::Invalid(vec![FieldError::new("code", "required", "is required: you have a second factor")]);
+        let shown = self.prove(&user, code.ok_or_else(missing)?, &actor).await?;
+        shown.ok_or(AuthError::WrongCode).map(Some)
     }
 
     /// What `typed` proves of the user's second factor, which is to be used up by whatever it is shown for; none where it is wrong.
