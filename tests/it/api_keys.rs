@@ -268,6 +268,59 @@ async fn a_new_password_revokes_all_keys_where_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn a_key_has_nothing_posted_that_it_does_not_read() {
+    let app = TestApp::start().await;
+    let merchant = app.merchant().await;
+    app.create(&merchant, "c-1").await.expect(201);
+    let (plain, _) = key(&app, &merchant, &[Scope::WebhooksRead, Scope::WebhooksWrite]).await;
+    let reading = [Scope::WebhooksRead, Scope::WebhooksWrite, Scope::OrdersRead];
+    let (reading, _) = key(&app, &merchant, &reading).await;
+    let endpoint = |types: Value| json!({ "url": "https://hooks.example.com/waybill", "types": types });
+    for (user, types, scope) in [
+        (&plain, json!(["order.created"]), "orders:read"),
+        (&plain, json!([]), "orders:read"),
+        (&reading, json!([]), "wallet:read"),
+        (&reading, json!(["order.created", "checkout.paid"]), "checkouts:read"),
+        (&reading, json!(["product.stock_low"]), "catalog:read"),
+    ] {
+        let refused = app.post(user, "/webhook-endpoints", &endpoint(types)).await.expect(403);
+        assert!(refused.code() == "auth.scope_missing" && refused.text.contains(scope), "{}", refused.text);
+    }
+    app.post(&plain, "/webhook-endpoints", &endpoint(json!(["kyc.verified"]))).await.expect(201);
+    let made = app.post(&reading, "/webhook-endpoints", &endpoint(json!(["order.created"]))).await.expect(201).body;
+    let path = format!("/webhook-endpoints/{}", made["endpointId"].as_str().unwrap());
+    let patch =
+        async |user: &User, change: Value| app.request(Method::PATCH, &path, Some(&user.token), Some(&change)).await;
+    for change in [json!({ "url": "https://thief.example.com/" }), json!({ "types": ["order.failed"] })] {
+        assert_eq!(patch(&plain, change).await.expect(403).code(), "auth.scope_missing");
+    }
+    patch(&plain, json!({ "status": "disabled" })).await.expect(200);
+    patch(&reading, json!({ "url": "https://hooks.example.com/other" })).await.expect(200);
+    assert_eq!(patch(&reading, json!({ "types": [] })).await.expect(403).code(), "auth.scope_missing");
+    patch(&merchant, json!({ "types": [] })).await.expect(200);
+    assert_eq!(
+        patch(&reading, json!({ "url": "https://thief.example.com/" })).await.expect(403).code(),
+        "auth.scope_missing"
+    );
+
+    let events = async |user: &User| {
+        let found = app.get(user, "/webhook-events").await.expect(200).body;
+        let kinds =
+            found["items"].as_array().unwrap().iter().map(|item| item["body"]["type"].as_str().unwrap().to_owned());
+        kinds.collect::<Vec<_>>()
+    };
+    for (user, kinds) in [
+        (&merchant, &["kyc.verified", "order.created"][..]),
+        (&reading, &["kyc.verified", "order.created"]),
+        (&plain, &["kyc.verified"]),
+    ] {
+        assert_eq!(events(user).await, kinds);
+    }
+    app.run_jobs().await;
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn a_key_that_was_revoked_books_nothing_though_nobody_told_this_process() {
     let app = TestApp::start().await;
     let (finance, merchant) = (app.user(Role::Finance).await, app.merchant().await);

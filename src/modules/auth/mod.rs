@@ -75,7 +75,7 @@ pub use service::{AuthParts, AuthService, Tokens};
 pub use session::{Presented, RefreshKeys, Session, Verdict, judge};
 pub use standing::{AsUser, Revoked};
 pub use store::{
-    COLLECTIONS, UserFilter, find_user, find_user_by_email, indexes, user_exists, user_id_of, user_key,
+    COLLECTIONS, UserFilter, find_user, find_user_by_email, indexes, scopes_of_key, user_exists, user_id_of, user_key,
     users_who_want_reports,
 };
 pub use totp::{SecondFactor, rotate, totp_router};

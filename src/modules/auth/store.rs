@@ -5,7 +5,12 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::Deserialize;
 
-use super::{api_keys::ApiKey, model::User, session::Session, totp::Totp};
+use super::{
+    api_keys::{ApiKey, Scope},
+    model::User,
+    session::Session,
+    totp::Totp,
+};
 use crate::platform::{
     batch::Key,
     identity::Role,
@@ -75,6 +80,15 @@ fn with_email(email: &str) -> Document {
         Some((local, (domain, Ok(())))) => doc! { "email": { "$in": [email, format!("{local}@{domain}")] } },
         _ => doc! { "email": email },
     }
+}
+
+/// What an API key may do; nothing where there is no such key.
+///
+/// # Errors
+/// What the driver says.
+pub async fn scopes_of_key(db: &Database, key_id: &str) -> Result<Vec<Scope>> {
+    let key = db.collection::<ApiKey>(API_KEYS).find_one(doc! { "_id": key_id }).max_time(READ_TIME_MAX).await?;
+    Ok(key.map(|key| key.scopes).unwrap_or_default())
 }
 
 /// Before everything that has a time.

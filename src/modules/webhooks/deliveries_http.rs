@@ -167,7 +167,9 @@ async fn retry_delivery(
     Ok((StatusCode::ACCEPTED, Json(delivery.into())))
 }
 
-/// What is posted to endpoints that want everything, whether there are any: the oldest first. An event may come to light up to
+/// What is posted to endpoints that want everything, whether there are any: the oldest first. An API key gets what it reads elsewhere
+/// too: events of orders with `orders:read`, of top-ups with `wallet:read`, of checkouts with `checkouts:read`, of products with
+/// `catalog:read`, a manager's with `tenants:read`. An event may come to light up to
 /// 20 seconds after younger ones, so who follows looks back for so long.
 #[utoipa::path(get, path = "/webhook-events", tag = "webhooks", security(("bearer" = [])), params(ListEventsQuery),
     responses(
@@ -182,7 +184,10 @@ async fn list_events(
 ) -> Result<Json<EventListResponse>, AppError> {
     let (from, limit) = (query.from.map(|from| from.0), query.limit.unwrap_or(PAGE));
     let (found, next_cursor) = service.list_events(&owner, from, query.cursor.as_deref(), limit).await?;
-    let item =
-        |event: Event| Some(EventResponse { body: payload::of(&event, is_tenant(&owner.id))?, event_id: event.id });
+    let readable = service.readable(&owner).await?;
+    let item = |event: Event| {
+        readable.check(payload::outside(&event.kind)?).ok()?;
+        Some(EventResponse { body: payload::of(&event, is_tenant(&owner.id))?, event_id: event.id })
+    };
     Ok(Json(EventListResponse { items: found.into_iter().filter_map(item).collect(), next_cursor }))
 }

@@ -116,7 +116,8 @@ impl EndpointWithSecretResponse {
 }
 
 /// Adds an endpoint: what happens from now on is posted to it, signed with the secret that the answer has, and no other. A manager's is
-/// the tenant's: what happens to orders that members create is posted to it.
+/// the tenant's: what happens to orders that members create is posted to it. An API key has to read elsewhere what it has posted, as at
+/// `GET /webhook-events`; without `types` that is everything.
 #[utoipa::path(post, path = "/webhook-endpoints", tag = "webhooks", security(("bearer" = [])),
     request_body = CreateEndpointRequest, responses(
         (status = 201, body = EndpointWithSecretResponse),

@@ -1,11 +1,14 @@
 //! How a use case of webhooks may fail.
 
 use super::model::ENDPOINTS_MAX;
-use crate::platform::{
-    batch::LaneError,
-    error::{AppError, ErrorKind, FieldError},
-    exchange::UrlFault,
-    sealing::OpenError,
+use crate::{
+    modules::auth::{AuthError, Scope},
+    platform::{
+        batch::LaneError,
+        error::{AppError, ErrorKind, FieldError},
+        exchange::UrlFault,
+        sealing::OpenError,
+    },
 };
 
 /// Each variant is a decision for the caller.
@@ -20,6 +23,9 @@ pub enum WebhookError {
     /// The owner has as many endpoints as anybody may have.
     #[error("there are too many endpoints")]
     TooMany,
+    /// The API key that asks does not read what would be posted.
+    #[error("the API key lacks the scope {}", .0.as_str())]
+    NoScope(Scope),
     /// Nothing may be posted there.
     #[error("the URL is not acceptable")]
     Url(UrlFault),
@@ -56,6 +62,7 @@ impl From<WebhookError> for AppError {
             WebhookError::NoEndpoint => {
                 Self::new(ErrorKind::NotFound, "webhooks.no_endpoint", "There is no such endpoint.")
             }
+            WebhookError::NoScope(scope) => AuthError::NoScope(scope).into(),
             WebhookError::NoDelivery => {
                 Self::new(ErrorKind::NotFound, "webhooks.no_delivery", "There is no such delivery.")
             }

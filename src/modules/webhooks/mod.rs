@@ -21,6 +21,7 @@ mod judge;
 mod model;
 mod owner;
 mod payload;
+mod readable;
 mod replay;
 mod requests;
 mod sample;

@@ -6,7 +6,7 @@ use bson::{Bson, DateTime, Document};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    modules::{events::Event, providers::Policy},
+    modules::{auth::Scope, events::Event, providers::Policy},
     platform::{clock::Rfc3339Time, exchange::Redaction},
 };
 
@@ -22,17 +22,25 @@ struct About {
     /// None where the API has no id of it.
     id: Option<&'static str>,
     fields: &'static [&'static str],
+    /// With which an API key reads such things elsewhere; none where there is only a state, which no route has for keys.
+    scope: Option<Scope>,
 }
 
-const ORDER: &About =
-    &About { id: Some("orderId"), fields: &["clientOrderId", "provider", "status", "reference", "failureCode"] };
-const TOPUP: &About = &About { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"] };
+const ORDER: &About = &About {
+    id: Some("orderId"),
+    fields: &["clientOrderId", "provider", "status", "reference", "failureCode"],
+    scope: Some(Scope::OrdersRead),
+};
+const TOPUP: &About =
+    &About { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"], scope: Some(Scope::WalletRead) };
 const CHECKOUT: &About = &About {
     id: Some("checkoutId"),
     fields: &["clientOrderId", "buyerId", "status", "method", "total", "currency", "failureCode"],
+    scope: Some(Scope::CheckoutsRead),
 };
-const PRODUCT: &About = &About { id: Some("productId"), fields: &["status", "stock", "lowStockAt"] };
-const APPLICATION: &About = &About { id: None, fields: &["state", "submission"] };
+const PRODUCT: &About =
+    &About { id: Some("productId"), fields: &["status", "stock", "lowStockAt"], scope: Some(Scope::CatalogRead) };
+const APPLICATION: &About = &About { id: None, fields: &["state", "submission"], scope: None };
 
 /// What may be stored of a delivery; of an answer only its length and shape. The test below compares it with what is posted.
 pub const REDACTION: Redaction = Redaction {
@@ -129,6 +137,13 @@ pub(super) fn known() -> &'static [&'static str] {
         known
     });
     &KNOWN
+}
+
+/// The scope with which an API key reads what is posted under this type, as it is called outside: a manager's, what becomes of members'
+/// orders.
+pub(super) fn scope_of(outside: &str, to_tenant: bool) -> Option<Scope> {
+    let (.., about) = TYPES.iter().find(|(_, own, _)| *own == outside)?;
+    about.scope.map(|scope| if to_tenant { Scope::TenantsRead } else { scope })
 }
 
 /// What is posted of an event, to a tenant with the member whose it is: the same bytes each time. None of one that is not posted.

@@ -21,6 +21,7 @@ use super::{
     error::WebhookError,
     model::{Delivery, Endpoint, EndpointStatus, Replay},
     owner::Owner,
+    readable::Readable,
     secrets::{Secrets, new_secret},
     store::{DeliveryFilter, WebhookStore},
 };
@@ -94,6 +95,7 @@ impl WebhookService {
         types: Vec<String>,
         description: Option<String>,
     ) -> Result<(Endpoint, SecretString), WebhookError> {
+        self.readable(owner).await?.check_all(&types)?;
         let url = self.read_url(url)?;
         self.ensure_ready()?;
         let (id, secret, now) = (new_id("whe"), new_secret(), self.clock.now());
@@ -118,12 +120,24 @@ impl WebhookService {
         Ok((self.lane.submit(CreateEndpoint { by: by(owner), endpoint }).await??, secret))
     }
 
+    /// What of events whoever asks may read.
+    pub(super) async fn readable(&self, owner: &Owner) -> Result<Readable, WebhookError> {
+        Ok(Readable::of(owner, self.store.db()).await?)
+    }
+
     pub(super) async fn change(
         &self,
         owner: &Owner,
         endpoint_id: String,
         change: EndpointChange,
     ) -> Result<Endpoint, WebhookError> {
+        if owner.user.key_id.is_some() && (change.url.is_some() || change.types.is_some()) {
+            let types = match &change.types {
+                Some(types) => types.clone(),
+                None => self.get(owner, &endpoint_id).await?.types,
+            };
+            self.readable(owner).await?.check_all(&types)?;
+        }
         let url = change.url.as_deref().map(|url| self.read_url(url)).transpose()?;
         let change = EndpointChange { url, ..change };
         let endpoint = self.lane.submit(ChangeEndpoint { by: by(owner), endpoint_id, change }).await??;

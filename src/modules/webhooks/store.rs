@@ -42,6 +42,10 @@ impl WebhookStore {
         Self { db }
     }
 
+    pub(super) const fn db(&self) -> &Database {
+        &self.db
+    }
+
     #[must_use]
     pub fn indexes() -> Vec<Index> {
         vec![
