@@ -7,7 +7,7 @@ use serde_json::json;
 use totp_rs::{Builder, Secret};
 use waybill::platform::identity::Role;
 
-use crate::support::{Browser, PASSWORD, TestApp};
+use crate::support::{Browser, JWT_SECRET, PASSWORD, TestApp};
 
 const QUEUE: &str = "parcelx-orders-queue";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -44,8 +44,31 @@ async fn a_second_factor_is_set_up_on_a_page_and_asked_for_on_another() {
         browser.send("/admin/sign-in", &[("token", &token), ("step", &step), ("otp", code)], &[]).await
     };
     answered("000000").await.expect(401).shows("role=\"alert\"");
+    // Whoever has come by the first step has come by nothing: it opens in its own browser alone.
+    let thief = Browser::new(&app);
+    let own = thief.get("/admin/sign-in").await.field("token").unwrap();
+    for token in [&own, &token] {
+        let fields = [("token", &**token), ("step", &step), ("otp", codes.lines().nth(1).unwrap())];
+        thief.send("/admin/sign-in", &fields, &[]).await.expect(403).shows("name=\"password\"");
+    }
     assert_eq!(answered(codes.lines().next().unwrap()).await.to(), "/admin");
     browser.get("/admin/logs").await.expect(200);
+    browser.get(&own_page).await.expect(200).shows("Get other recovery codes");
+    let fields = [("currentPassword", PASSWORD), ("code", codes.lines().nth(2).unwrap()), ("back", &*own_page)];
+    let renewed = browser.act("renew-codes", &fields).await.expect(200);
+    assert_eq!(of_secret(&renewed.text).lines().count(), 10);
+    assert_ne!(of_secret(&renewed.text), codes);
+
+    // A key is made with the password too.
+    let merchant = app.merchant().await;
+    let browser = Browser::new(&app);
+    browser.sign_in(&merchant.email, PASSWORD).await;
+    browser.get("/admin/my/keys").await.expect(200).shows("name=\"currentPassword\"").hides("name=\"code\"");
+    let form = |password| {
+        [("name", "Server"), ("scopes", "orders:read"), ("currentPassword", password), ("back", "/admin/my/keys")]
+    };
+    browser.act("create-key", &form("not this one")).await.expect(422).shows("auth.wrong_password");
+    browser.act("create-key", &form(PASSWORD)).await.expect(200).shows("wb_live_");
     app.finish().await;
 }
 
@@ -152,6 +175,15 @@ async fn a_form_counts_for_the_session_of_its_page_alone() {
     assert_eq!(events["items"][0]["actor"]["id"], json!(admin.user_id));
     browser.get("/admin/queues").await.hides("is paused: what runs");
     assert!(is_paused(&app).await);
+
+    // A page that was there before the secret was changed still works, for as long as the one before is known.
+    let previous = format!("--jwt-secret-previous={JWT_SECRET}");
+    let changed = app.beside(&["--jwt-secret=the-secret-after-the-secret-after-it", &previous]).await;
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields(&own)).finish();
+    let request =
+        app.client.post(format!("{}/admin/do/resume-queue", changed.base)).header("cookie", browser.cookies());
+    request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
+    assert!(!is_paused(&app).await);
     app.finish().await;
 }
 

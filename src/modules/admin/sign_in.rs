@@ -29,10 +29,7 @@ const PASSWORD_WRONG: &str = "auth.invalid_credentials";
 const FIELD_BYTES_MAX: usize = 1024;
 /// Whoever takes longer for the code begins again.
 const CODE_MS_MAX: i64 = 5 * 60 * 1000;
-/// The place of what is sealed.
-const PLACE: &str = "console/sign-in";
-
-/// What was right so far, while the code is asked for. It goes to the browser and back, sealed.
+/// What was right so far, while the code is asked for. It goes to the browser and back, sealed for that browser.
 #[derive(Serialize, Deserialize)]
 struct FirstStep {
     email: String,
@@ -83,10 +80,10 @@ impl Console {
                 password: form.text("password").to_owned(),
                 until_ms: self.clock.now_ms() + CODE_MS_MAX,
             },
-            sealed => match self.open_step(sealed) {
+            sealed => match self.open_step(sealed, form.text("token")) {
                 Some(step) => step,
                 None => {
-                    let detail = "That took too long. Please begin again.";
+                    let detail = "That took too long, or began in another browser. Please begin again.";
                     return refuse(StatusCode::FORBIDDEN, detail, json!({}));
                 }
             },
@@ -109,7 +106,7 @@ impl Console {
                 if [CODE_NEEDED, CODE_WRONG].contains(&refused.code())
                     || !(form.text("step").is_empty() || refused.code() == PASSWORD_WRONG) =>
             {
-                let mut values = json!({ "step": self.seal_step(&step), "email": step.email });
+                let mut values = json!({ "step": self.seal_step(&step, form.text("token")), "email": step.email });
                 if refused.code() != CODE_NEEDED {
                     values["problem"] = refused.problem;
                 }
@@ -161,16 +158,22 @@ impl Console {
         response
     }
 
-    fn seal_step(&self, step: &FirstStep) -> String {
+    fn seal_step(&self, step: &FirstStep, token: &str) -> String {
         let plain = serde_json::to_vec(step).unwrap_or_default();
-        self.sealing.seal(PLACE, &plain).to_text()
+        self.sealing.seal(&place(token), &plain).to_text()
     }
 
-    fn open_step(&self, sealed: &str) -> Option<FirstStep> {
-        let plain = self.sealing.open_text(PLACE, &Sealed::from_text(sealed)?).ok()?;
+    fn open_step(&self, sealed: &str, token: &str) -> Option<FirstStep> {
+        let plain = self.sealing.open_text(&place(token), &Sealed::from_text(sealed)?).ok()?;
         let step: FirstStep = serde_json::from_str(plain.expose_secret()).ok()?;
         (step.until_ms > self.clock.now_ms()).then_some(step)
     }
+}
+
+/// Where a step is sealed. The form's token, which was compared with the browser's cookie before, is part of it: in another browser the
+/// step opens nothing.
+fn place(token: &str) -> String {
+    format!("console/sign-in/{token}")
 }
 
 /// Where somebody wanted to go: a page of the console and nothing else.

@@ -47,6 +47,8 @@ pub struct BrowserSession {
     pub is_limited: bool,
     /// What every form of this session's pages carries, and no other's.
     pub form_token: String,
+    /// What forms of pages carry that were made before the secret was changed, while the one before is known.
+    earlier_form_token: Option<String>,
     session: Session,
 }
 
@@ -114,9 +116,10 @@ impl BrowserSessions {
             return Ok(None);
         }
         let access = self.tokens.issue(self.second_factor.access_token(&user), self.clock.now_ms())?.into();
-        let form_token = hex::encode(self.keys[0].mac(format!("form {id}").as_bytes()));
+        let form_token = |key: &MacKey| hex::encode(key.mac(format!("form {id}").as_bytes()));
+        let (form_token, earlier_form_token) = (form_token(&self.keys[0]), self.keys.get(1).map(form_token));
         let is_limited = self.second_factor.is_missing(&user);
-        Ok(Some(BrowserSession { id, user, access, is_limited, form_token, session }))
+        Ok(Some(BrowserSession { id, user, access, is_limited, form_token, earlier_form_token, session }))
     }
 
     /// Signs out.
@@ -152,7 +155,8 @@ impl BrowserSessions {
 impl BrowserSession {
     #[must_use]
     pub fn is_own_form(&self, token: &str) -> bool {
-        self.form_token.as_bytes().ct_eq(token.as_bytes()).into()
+        let own = std::iter::once(&self.form_token).chain(&self.earlier_form_token);
+        own.map(|own| own.as_bytes().ct_eq(token.as_bytes())).any(bool::from)
     }
 }
 
