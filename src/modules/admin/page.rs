@@ -107,18 +107,18 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// Of what the API was asked there is what it has answered and nothing else: a link from elsewhere puts nothing in its place.
     fn find(&self, name: &str) -> Option<String> {
-        if let Some(value) = self.path.get(name) {
-            return Some(value.clone());
+        if let Some(answer) = name.split_once('.').and_then(|(get, _)| self.answers.get(get)) {
+            let field = name.split('.').skip(1).try_fold(answer, |answer, part| answer.get(part));
+            return match field? {
+                Value::String(text) if !text.is_empty() => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            };
         }
-        if let Some((_, value)) = self.query.iter().find(|(key, value)| key == name && !value.trim().is_empty()) {
-            return Some(value.clone());
-        }
-        match self.answers.pointer(&format!("/{}", name.replace('.', "/")))? {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
+        let asked = || self.query.iter().find(|(key, value)| key == name && !value.trim().is_empty());
+        self.path.get(name).or_else(|| asked().map(|(_, value)| value)).cloned()
     }
 
     /// The text with what placeholders stand for; those that stand for nothing are left out.
@@ -195,7 +195,16 @@ mod tests {
         let path = page.matches("/queues/a%20b+c").expect("it matches");
         assert_eq!(path["queue"], "a b+c");
         assert!(page.matches("/queues/").is_none() && page.matches("/queues/a/b").is_none());
-        let query = [("state".to_owned(), "dead".to_owned()), ("kind".to_owned(), " ".to_owned())];
+        let query = [
+            ("state", "dead"),
+            ("kind", " "),
+            ("queue", "other"),
+            ("job.attempts", "9"),
+            ("job.no", "x"),
+            ("job.payload.none", "x"),
+            ("amount.currency", "INR"),
+        ];
+        let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let answers = json!({ "job": { "payload": { "orderId": "ord_1/x" }, "attempts": 3, "no": null } });
         let known = Known { path: &path, query: &query, answers: &answers };
         for (template, address) in [
@@ -205,6 +214,7 @@ mod tests {
             ("/x/{job.no}", None),
             ("/x/{job.payload.none}?a=b", None),
             ("/x?a={none}", None),
+            ("/x?a={amount.currency}", Some("/x?a=INR")),
         ] {
             assert_eq!(known.address(template).as_deref(), address, "{template}");
         }
