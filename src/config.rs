@@ -25,7 +25,7 @@ use crate::{
     modules::auth::PasswordCost,
     platform::{
         crash,
-        http::TrustedProxies,
+        http::{PeerLimit, TrustedProxies},
         identity::Role,
         money::{AMOUNT_MAX, Currency, Money},
         rate_limit::{RateLimiter, RequestLimits},
@@ -296,6 +296,10 @@ pub struct Config {
     /// Proxies in front of the API, as addresses and networks separated by commas; their X-Forwarded-For is believed.
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
+    /// Connections that one address (of IPv6 a /64) may have open to a process, and never more than half of all; 0 for no limit. Those
+    /// of TRUSTED_PROXIES are not counted.
+    #[arg(long, env = "CONNECTIONS_PER_ADDRESS", default_value_t = 1_000)]
+    pub connections_per_address: u16,
     /// What this installation is called, on every page of the console: `production` is shown in red. Only under `development` do
     /// browsers send the console's cookies without HTTPS.
     #[arg(long, env = "ENVIRONMENT", default_value = "production", value_parser = parse_environment)]
@@ -469,10 +473,13 @@ pub struct CreateUserArgs {
     /// Signs access tokens; at least 32 bytes.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<SecretString>,
+    /// Where staff has to have a second factor, the token that is printed for a member of it opens nothing but the way to one.
+    #[arg(long, env = "STAFF_TOTP", value_enum, default_value_t = Requirement::Optional)]
+    pub staff_totp: Requirement,
     /// E-mail address.
     #[arg(long)]
     pub email: String,
-    /// Password, at least 10 characters; better given by the environment than on the command line.
+    /// Password, at least 10 characters; better given by the environment than on the command line, or, as `-`, as a line of stdin.
     #[arg(long, env = "WAYBILL_PASSWORD", hide_env_values = true)]
     pub password: SecretString,
     /// Name; by default the e-mail's local part, or the role where that holds an identity number.
@@ -505,6 +512,13 @@ fn parse_credit(text: &str) -> Result<Money, String> {
 }
 
 impl Config {
+    /// How many connections each address may have.
+    #[must_use]
+    pub fn peer_limit(&self) -> PeerLimit {
+        let connections = usize::from(self.connections_per_address);
+        PeerLimit { connections: (connections > 0).then_some(connections), proxies: self.trusted_proxies.clone() }
+    }
+
     /// How many requests each may make; none where that is not limited.
     #[must_use]
     pub fn request_limits(&self, limiter: &RateLimiter) -> Option<RequestLimits> {

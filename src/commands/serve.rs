@@ -168,7 +168,7 @@ pub(super) async fn run_all(app: &App, listener: TcpListener, shutdown: Shutdown
 async fn serve(app: &App, listener: TcpListener, shutdown: Shutdown) {
     announce(app, &shutdown);
     tokio::select! {
-        () = http::serve(listener, app.router(), shutdown.wait(), grace(app)) => {}
+        () = http::serve(listener, app.router(), app.config.peer_limit(), shutdown.wait(), grace(app)) => {}
         () = app.users.follow_access() => {}
     }
 }
@@ -187,7 +187,7 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 /// A worker shows how it is for as long as it finishes what it has.
 async fn serve_until_the_end(address: SocketAddr, router: Router) -> Result<(), String> {
     let listener = listen(address).await?;
-    tokio::spawn(http::serve(listener, router, std::future::pending(), Duration::ZERO));
+    tokio::spawn(http::serve(listener, router, http::PeerLimit::default(), std::future::pending(), Duration::ZERO));
     Ok(())
 }
 

@@ -40,6 +40,11 @@ enum Kind {
 /// Every metric there is: a test holds this against where they are set.
 const ALL: &[(Kind, &str, &str)] = &[
     (Kind::Histogram, "waybill_http_request_seconds", "Time to answer, by route, method and status."),
+    (
+        Kind::Counter,
+        "waybill_http_connections_refused_total",
+        "Connections that were closed because their address had too many.",
+    ),
     (Kind::Counter, "waybill_requests_limited_total", "Requests that were refused, by the limit that they met."),
     (Kind::Counter, "waybill_trace_exports_failed_total", "Exports of spans that the collector did not take."),
     (Kind::Counter, "waybill_mongodb_slow_commands_total", "Commands over SLOW_QUERY_MS."),

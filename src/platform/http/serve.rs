@@ -14,7 +14,12 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::{ClientAddr, RequestId, problem, stall::WriteStall};
+use super::{
+    ClientAddr, PeerLimit, RequestId,
+    peers::{Peers, Place},
+    problem,
+    stall::WriteStall,
+};
 use crate::platform::{error::AppError, ids::new_id, open_files};
 
 /// A client has this long to send the head of a request, and between two requests.
@@ -32,17 +37,25 @@ const OTHER_FILES: u64 = 256;
 const CONNECTIONS_MIN: u64 = 16;
 
 /// What a connection may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Limits {
     connections: usize,
+    peers: PeerLimit,
     head_timeout: Duration,
     write_patience: Duration,
 }
 
 /// Serves `router` until `shutdown` resolves, then finishes the requests that run, for at most `grace`.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>, grace: Duration) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    peers: PeerLimit,
+    shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) {
     let limits = Limits {
         connections: connections_max(open_files::limit()),
+        peers,
         head_timeout: HEAD_TIMEOUT,
         write_patience: WRITE_PATIENCE,
     };
@@ -63,6 +76,7 @@ async fn serve_within(
 ) {
     let connections = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections));
+    let peers = Peers::new(limits.peers.clone(), limits.connections);
     let mut server = http1::Builder::new();
     server
         .timer(TokioTimer::new())
@@ -87,8 +101,10 @@ async fn serve_within(
             },
             () = &mut shutdown => break,
         };
+        // Closed at once: there is nobody yet who could read an answer, and nothing is kept for it.
+        let Some(place) = peers.take(peer.ip()) else { continue };
         let _ = stream.set_nodelay(true);
-        let (router, permit, address) = (router.clone(), Arc::new(permit), peer.ip());
+        let (router, permit, address) = (router.clone(), Arc::new((permit, place)), peer.ip());
         let service = service_fn(move |request| answer(router.clone(), request, address, Arc::clone(&permit)));
         let stream = TokioIo::new(WriteStall::new(stream, limits.write_patience));
         let connection = connections.watch(server.serve_connection(stream, service));
@@ -117,7 +133,7 @@ fn answer(
     router: Router,
     request: Request<Incoming>,
     address: IpAddr,
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<(OwnedSemaphorePermit, Place)>,
 ) -> impl Future<Output = Result<Response, Infallible>> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ClientAddr(address));

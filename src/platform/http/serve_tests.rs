@@ -39,7 +39,8 @@ async fn read(mut stream: TcpStream) -> String {
 }
 
 fn limits(connections: usize) -> Limits {
-    Limits { connections, head_timeout: Duration::from_millis(200), write_patience: Duration::from_millis(100) }
+    let peers = PeerLimit::default();
+    Limits { connections, peers, head_timeout: Duration::from_millis(200), write_patience: Duration::from_millis(100) }
 }
 
 #[tokio::test]
@@ -88,6 +89,34 @@ async fn who_sends_a_head_too_slowly_does_not_keep_the_place() {
     assert!(!read(slow).await.starts_with("HTTP/1.1 200"), "it was given up");
     served.stop.send(()).expect("it serves");
     served.task.await.expect("an orderly end");
+}
+
+#[tokio::test]
+async fn an_address_that_has_its_connections_gets_no_more_until_one_ends() {
+    let peers = PeerLimit { connections: Some(2), ..PeerLimit::default() };
+    // Who holds connections open is not cut off here by other limits.
+    let limits = Limits { peers, head_timeout: SOON, ..limits(100) };
+    let served = start(limits, Router::new().route("/small", get(|| async { "small" }))).await;
+    let connect = || async { TcpStream::connect(served.address).await.expect("the kernel takes it") };
+    let (one, two) = (connect().await, connect().await);
+    let mut refused = connect().await;
+    let read = tokio::time::timeout(SOON, refused.read(&mut [0])).await.expect("it is closed");
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    drop(one);
+    let served_again = async {
+        loop {
+            let mut stream = ask(served.address, "/small").await;
+            let mut answer = String::new();
+            if stream.read_to_string(&mut answer).await.is_ok() && answer.ends_with("small") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, served_again).await.expect("there is room again");
+    let Served { stop, task, .. } = served;
+    stop.send(()).expect("it serves");
+    drop(two);
+    task.await.expect("an orderly end");
 }
 
 #[tokio::test]

@@ -544,7 +544,8 @@ async fn serve_router(router: axum::Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        waybill::platform::http::serve(listener, router, std::future::pending(), Duration::from_secs(1)).await;
+        let peers = waybill::platform::http::PeerLimit::default();
+        waybill::platform::http::serve(listener, router, peers, std::future::pending(), Duration::from_secs(1)).await;
     });
     base
 }
