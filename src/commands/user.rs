@@ -1,13 +1,16 @@
 //! `waybill user ...`.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    io::{BufRead, Read},
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use mongodb::Database;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 
 use crate::{
     app,
-    config::{CreateUserArgs, ListUsersArgs, Stores, UserArgs, UserCommand, strong_jwt_secret},
+    config::{CreateUserArgs, ListUsersArgs, Requirement, Stores, UserArgs, UserCommand, strong_jwt_secret},
     modules::{
         audit::{self, AuditStore, Refusals},
         auth::{
@@ -30,6 +33,10 @@ use crate::{
     },
 };
 
+/// In place of a password: it comes by stdin.
+const FROM_STDIN: &str = "-";
+/// Longest line with a password.
+const LINE_BYTES_MAX: u64 = 1024;
 /// Users that are read at once.
 const PAGE: usize = 100;
 
@@ -170,6 +177,16 @@ fn in_words(error: AuthError) -> String {
     format!("{}{}", error.detail, fields.concat())
 }
 
+/// The first line of stdin.
+fn read_password() -> Result<SecretString, String> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line);
+    read.map_err(|error| format!("the password can't be read from stdin: {error}"))?;
+    let password = SecretString::from(line.trim_end_matches(['\r', '\n']));
+    line.zeroize();
+    Ok(password)
+}
+
 async fn create(args: CreateUserArgs) -> Result<(), String> {
     let secret = strong_jwt_secret(args.jwt_secret.as_ref())?;
     let stores = &args.stores;
@@ -190,11 +207,15 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
         revocations: Revocations::default(),
         limits: Limits::default(),
         password_cost: PasswordCost::default(),
-        second_factor: nothing_sealed()?,
+        second_factor: SecondFactor {
+            required_of_staff: args.staff_totp == Requirement::Required,
+            ..nothing_sealed()?
+        },
     });
     let local_part = args.email.split('@').next().filter(|name| !holds_identity_number(name));
     let name = args.name.clone().unwrap_or_else(|| local_part.unwrap_or(args.role.as_str()).to_owned());
-    let created = auth.create_user(&args.email, &args.password, &name, args.role).await;
+    let password = if args.password.expose_secret() == FROM_STDIN { read_password()? } else { args.password };
+    let created = auth.create_user(&args.email, &password, &name, args.role).await;
     let (user, token) = created.map_err(in_words)?;
     if let Some(credit) = args.credit {
         let lane = lane.clone();
@@ -204,6 +225,7 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
     if args.kyc_verified {
         kyc::grant(&lane, &user.id).await.map_err(|error| format!("{}", AppError::from(error).detail))?;
     }
-    println!("{}", serde_json::json!({ "userId": user.id, "accessToken": token, "role": args.role }));
+    let only = auth.only(&user);
+    println!("{}", serde_json::json!({ "userId": user.id, "accessToken": token, "role": args.role, "only": only }));
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! Who is not verified creates no orders and tops nothing up; who is, does.
 
+use std::process::Stdio;
+
 use bson::{Document, doc};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt, process::Command};
 use waybill::platform::identity::Role;
 
 use crate::{
@@ -258,8 +260,12 @@ async fn create_user(app: &TestApp, email: &str, role: &str, more: &[&str]) -> R
     program.args(["user", "create", "--email", email, "--role", role]).args(more);
     // Redis is not needed.
     program.env("REDIS_URL", format!("redis://127.0.0.1:{}", closed_port())).env("JWT_SECRET", JWT_SECRET);
-    program.env("MONGODB_URI", &app.mongodb_uri).env("WAYBILL_PASSWORD", PASSWORD);
-    let output = program.output().await.unwrap();
+    program.env("MONGODB_URI", &app.mongodb_uri);
+    // As in a container without a shell.
+    program.args(["--password", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = program.spawn().unwrap();
+    program.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).await.unwrap();
+    let output = program.wait_with_output().await.unwrap();
     if !output.status.success() {
         return Err(String::from_utf8(output.stderr).unwrap());
     }
@@ -298,6 +304,16 @@ async fn an_operator_makes_users_that_are_ready_to_go() {
         }
     }
     let email = format!("{}@example.com", unique("merchant"));
+    // Where staff has to have a second factor, the token that is printed is good for getting one.
+    let required = ["--staff-totp", "required"];
+    let made = create_user(&app, &format!("{}@example.com", unique("auditor")), "auditor", &required).await.unwrap();
+    assert_eq!(made["only"], "/auth/totp");
+    let auditor = user_of(&made, "");
+    assert_eq!(app.get(&auditor, "/kyc/applications").await.expect(403).code(), "auth.token_limited");
+    app.post(&auditor, "/auth/totp", &json!({ "currentPassword": PASSWORD })).await.expect(200);
+    let made = create_user(&app, &format!("{}@example.com", unique("merchant")), "merchant", &required).await.unwrap();
+    assert_eq!(made["only"], Value::Null);
+
     let unknown = user_of(&create_user(&app, &email, "merchant", &known[1..]).await.unwrap(), &email);
     app.expect_shut(&unknown, "not_started").await;
     app.run_jobs().await;
