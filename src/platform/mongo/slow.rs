@@ -24,8 +24,8 @@ const LINES_MAX: u32 = 10;
 const SHAPE_CHARS_MAX: usize = 400;
 /// Deepest nesting in a shape.
 const DEPTH_MAX: usize = 4;
-/// Commands under way that are remembered; more than a pool has connections. Of one that was given up nobody hears again: the oldest
-/// makes room.
+/// Commands under way that are remembered, by name and shape: what they hold may be megabytes. More than a pool has connections. Of one
+/// that was given up nobody hears again: the oldest makes room.
 const UNDER_WAY_MAX: usize = 256;
 
 /// Microseconds; 0 for never.
@@ -107,26 +107,44 @@ fn log(command: &'static str, collection: &str, took: Duration, shape: &str) {
     tracing::warn!(db.command = command, db.collection = collection, db.filter = shape, duration_ms, "slow command");
 }
 
+/// Commands that were sent and not answered yet.
+#[derive(Default)]
+struct UnderWay(Mutex<BTreeMap<i32, Sent>>);
+
+/// What is remembered of a command.
+struct Sent {
+    collection: String,
+    shape: String,
+}
+
+impl UnderWay {
+    fn begin(&self, request_id: i32, command: &Document) {
+        let sent = Sent { collection: collection(command).to_owned(), shape: shape_of(command) };
+        let mut under_way = self.0.lock();
+        if under_way.len() >= UNDER_WAY_MAX {
+            under_way.pop_first();
+        }
+        under_way.insert(request_id, sent);
+    }
+
+    fn end(&self, request_id: i32) -> Option<Sent> {
+        self.0.lock().remove(&request_id)
+    }
+}
+
 /// Watches the commands of a client.
 pub(super) fn observe() -> EventHandler<CommandEvent> {
-    let under_way: Arc<Mutex<BTreeMap<i32, Document>>> = Arc::default();
+    let under_way = Arc::new(UnderWay::default());
     EventHandler::callback(move |event| {
         let (request_id, took, name) = match event {
-            CommandEvent::Started(started) => {
-                let mut under_way = under_way.lock();
-                if under_way.len() >= UNDER_WAY_MAX {
-                    under_way.pop_first();
-                }
-                under_way.insert(started.request_id, started.command);
-                return;
-            }
+            CommandEvent::Started(started) => return under_way.begin(started.request_id, &started.command),
             CommandEvent::Succeeded(ended) => (ended.request_id, ended.duration, ended.command_name),
             CommandEvent::Failed(ended) => (ended.request_id, ended.duration, ended.command_name),
             _ => return,
         };
-        let command = under_way.lock().remove(&request_id);
-        if let Some(command) = command.filter(|_| is_slow(took)) {
-            log(command_name(&name), collection(&command), took, &shape_of(&command));
+        let sent = under_way.end(request_id);
+        if let Some(Sent { collection, shape }) = sent.filter(|_| is_slow(took)) {
+            log(command_name(&name), &collection, took, &shape);
         }
     })
 }
@@ -154,6 +172,7 @@ fn shape_of(command: &Document) -> String {
         shape.truncate(end);
         shape.push_str("...");
     }
+    shape.shrink_to_fit();
     shape
 }
 
@@ -165,6 +184,9 @@ fn write_shape(shape: &mut String, value: &Bson, depth: usize) {
         Bson::Document(document) => {
             shape.push('{');
             for (n, (name, value)) in document.iter().enumerate() {
+                if shape.len() > SHAPE_CHARS_MAX {
+                    break;
+                }
                 if n > 0 {
                     shape.push_str(", ");
                 }
@@ -224,5 +246,23 @@ mod tests {
         assert_eq!(collection(&doc! { "find": "jobs" }), "jobs");
         let long = doc! { "find": "x", "filter": { "a".repeat(10_000): 1, "b": 2 } };
         assert!(shape_of(&long).chars().count() <= SHAPE_CHARS_MAX + 3);
+    }
+
+    #[test]
+    fn what_is_remembered_of_commands_is_little_however_large_they_are() {
+        let under_way = UnderWay::default();
+        let ids: Vec<_> = (0..20_000).map(|n| format!("ord_{n}")).collect();
+        let large = doc! { "find": "orders", "filter": { "_id": { "$in": ids } } };
+        let many: Document = (0..20_000).map(|n| (format!("field{n}"), Bson::from(n))).collect();
+        let many = doc! { "find": "orders", "filter": many };
+        for request_id in 0..1_000 {
+            under_way.begin(request_id, if request_id % 2 == 0 { &large } else { &many });
+        }
+        let kept: usize =
+            under_way.0.lock().values().map(|sent| sent.shape.capacity() + sent.collection.capacity()).sum();
+        assert!(kept < 1 << 20, "{kept} bytes");
+        assert!(under_way.end(0).is_none(), "the oldest made room");
+        let sent = under_way.end(998).expect("it is under way");
+        assert_eq!((sent.collection.as_str(), sent.shape.as_str()), ("orders", "{_id: {$in: [20000]}}"));
     }
 }
