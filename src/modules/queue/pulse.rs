@@ -30,6 +30,8 @@ use crate::platform::{
 pub const PULSE_COUNT_MAX: i64 = 10_000;
 /// Between two questions.
 const EVERY: Duration = Duration::from_secs(1);
+/// A look that was taken so long before somebody asks is no answer: the next one is waited for.
+const STALE_MS: i64 = 2_000;
 /// A look that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Those who follow at once, in one process.
@@ -190,10 +192,19 @@ impl QueueWatch {
         Some(following)
     }
 
-    /// The latest look, from now or at most a second ago; none where the database does not answer.
+    /// The latest look, from now or a moment ago; none where the database does not answer.
     pub async fn latest(&self) -> Option<Arc<Pulse>> {
         let mut following = self.follow()?;
-        tokio::time::timeout(PATIENCE, following.next()).await.ok().flatten()
+        let asked_ms = self.0.clock.now_ms();
+        let fresh = async {
+            loop {
+                let pulse = following.next().await?;
+                if pulse.at.0.timestamp_millis() > asked_ms - STALE_MS {
+                    return Some(pulse);
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, fresh).await.ok().flatten()
     }
 
     fn look(&self) {
@@ -207,7 +218,11 @@ impl QueueWatch {
                 metrics::counter!("waybill_queue_board_looks_total").increment(1);
                 match inner.store.pulse(&inner.queues, inner.clock.now()).await {
                     Ok(pulse) => drop(inner.latest.send_replace(Some(Arc::new(pulse)))),
-                    Err(error) => tracing::debug!(%error, "queues can't be looked at"),
+                    Err(error) => {
+                        // What was seen before is no news to who comes now.
+                        inner.latest.send_replace(None);
+                        tracing::debug!(%error, "queues can't be looked at");
+                    }
                 }
                 metrics::gauge!("waybill_queue_boards").set(inner.latest.receiver_count() as f64);
                 tokio::time::sleep_until(began + EVERY).await;
@@ -229,5 +244,41 @@ impl QueueWatch {
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.0.leaving.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::Client;
+
+    use super::*;
+
+    /// Over a database that is not there, after one look of that age.
+    async fn watch(age_ms: i64) -> QueueWatch {
+        let client =
+            Client::with_uri_str("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=500&connectTimeoutMS=200").await;
+        let store = QueueStore::new(client.expect("an address").database("none"));
+        let clock = Clock::default();
+        let at = DateTime::from_millis(clock.now_ms() - age_ms);
+        let watch = QueueWatch::new(store, clock, Vec::new(), Arc::default());
+        watch.0.latest.send_replace(Some(Arc::new(Pulse { at: Rfc3339Time(at), queues: Vec::new() })));
+        watch
+    }
+
+    #[tokio::test]
+    async fn an_old_look_is_no_answer() {
+        assert!(watch(0).await.latest().await.is_some(), "of a moment ago");
+        let watch = watch(STALE_MS).await;
+        let answer = tokio::time::timeout(Duration::from_millis(200), watch.latest()).await;
+        assert!(answer.is_err(), "it waits for the next one");
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_before_the_database_went_away_is_dropped() {
+        let watch = watch(0).await;
+        let mut board = watch.follow().expect("room");
+        assert!(board.next().await.is_some());
+        board.latest.changed().await.expect("the failed look");
+        assert!(board.latest.borrow().is_none());
     }
 }
