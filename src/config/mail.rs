@@ -25,7 +25,8 @@ pub struct MailArgs {
     /// A folder with templates that replace those that are built in. They are tried at the start.
     #[arg(long, env = "MAIL_TEMPLATES")]
     pub mail_templates: Option<PathBuf>,
-    /// Where users reach this service, e.g. `https://waybill.example.com`: the beginning of links in mails.
+    /// Where users reach this service, e.g. `https://waybill.example.com`: the beginning of links in mails, what posts of alerts name,
+    /// and the origin that forms of the console may come from.
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<String>,
     /// Who runs the service: is told of alerts by mail, when they fire and when they are resolved. By default nobody.

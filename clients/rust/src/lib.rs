@@ -177,8 +177,9 @@ impl Waybill {
         self.exchange(call).await?.or_problem()
     }
 
-    /// Sends what is safe to repeat until there is an answer that won't change: after a lost connection, a time-out, 408, 425,
-    /// 429 and 5xx, never earlier than `Retry-After` says.
+    /// Sends what is safe to repeat until there is an answer that won't change, or no attempt is left: after a lost connection, a
+    /// time-out, 408, 425, 429, 500, 502, 503 and 504. A `Retry-After` is waited for, a minute at most; after that it asks again,
+    /// earlier than it was told.
     ///
     /// # Errors
     /// [`Failure`]; the last one where no attempt is left.
