@@ -141,7 +141,11 @@ impl Facts {
         let topup = topup.ok_or_else(|| gone("The top-up is not there."))?;
         let values =
             json!({ "topupId": topup.id, "clientTopupId": topup.client_topup_id, "amount": shown(topup.money()) });
-        Ok((topup.status == TopupStatus::Paid).then_some(values))
+        let holds = match event.kind.as_str() {
+            "TopupFailed" => topup.status == TopupStatus::Failed,
+            _ => topup.status == TopupStatus::Paid,
+        };
+        Ok(holds.then_some(values))
     }
 
     async fn of_application(&self, event: &Event) -> Result<Option<Value>, HandlerError> {
@@ -187,6 +191,7 @@ impl Facts {
         let holds = match event.kind.as_str() {
             "CheckoutPaid" => checkout.status.holds_stock() && checkout.status != CheckoutStatus::Pending,
             "CheckoutCompleted" => checkout.status == CheckoutStatus::Completed,
+            "CheckoutPaymentFailed" => checkout.status == CheckoutStatus::PaymentFailed,
             _ => checkout.status == CheckoutStatus::Cancelled,
         };
         Ok(Some(checkout).filter(|_| holds))

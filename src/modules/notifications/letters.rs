@@ -63,6 +63,13 @@ pub const LETTERS: &[Letter] = &[
         about: About::Topup,
     },
     Letter {
+        name: "topup-failed-mail",
+        template: "topup-failed",
+        topic: MailTopic::Payments,
+        events: &["TopupFailed"],
+        about: About::Topup,
+    },
+    Letter {
         name: "kyc-verified-mail",
         template: "kyc-verified",
         topic: MailTopic::Kyc,
@@ -144,6 +151,13 @@ pub const LETTERS: &[Letter] = &[
         template: "checkout-cancelled",
         topic: MailTopic::Orders,
         events: &["CheckoutCancelled"],
+        about: About::Purchase,
+    },
+    Letter {
+        name: "checkout-payment-failed-mail",
+        template: "checkout-payment-failed",
+        topic: MailTopic::Orders,
+        events: &["CheckoutPaymentFailed"],
         about: About::Purchase,
     },
     Letter {
