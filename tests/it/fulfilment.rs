@@ -159,6 +159,25 @@ async fn a_paid_checkout_becomes_a_sale_and_a_parcel() {
     let path = format!("/checkouts/{checkout_id}/fulfil");
     assert_eq!(app.post(&seller, &path, &Value::Null).await.expect(409).code(), "checkout.not_fulfillable");
     assert_eq!(app.post(&app.merchant().await, &path, &Value::Null).await.expect(404).code(), "checkout.not_found");
+
+    // A merchant who is erased leaves no warehouse behind, neither in the settings nor in what was sent from there.
+    seal_all(&app).await;
+    let mut program = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    program.args(["audit", "erase", "--reason", "Asked for.", "--user", &seller.user_id]);
+    let output =
+        program.env("MONGODB_URI", &app.mongodb_uri).env("SEALING_KEY", "0".repeat(64)).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let left = app.get(&seller, "/fulfilment").await.expect(200).body;
+    assert_eq!((&left["pickup"], text(&left, "/carrier/provider")), (&Value::Null, "parcelx"));
+    let parcel = app.order(&seller, text(&checkout, "/parts/1/orderId")).await;
+    assert_eq!(
+        (text(&parcel, "/shipment/pickup/line1"), text(&parcel, "/shipment/consignee/name")),
+        ("erased", "Eva Muster")
+    );
+    for collection in app.db().list_collection_names().await.unwrap() {
+        let stored = format!("{:?}", app.all(&collection, doc! {}).await);
+        assert!(!["Kiran Stores", "9812345678", "Plot 7"].iter().any(|word| stored.contains(word)), "{collection}");
+    }
     app.finish().await;
 }
 

@@ -80,12 +80,16 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     }
     let profile = checkout::erase_profile(&db, &eraser, &subject, &args.reason).await;
     if profile.map_err(|error| error.to_string())? {
-        println!("{:<24} of the customer", "profile");
+        println!("{:<24} of the user", "kept for checkouts");
     }
-    let mut under_way = 0;
+    let pickups = orders::erase_pickups(&db, &eraser, &subject, &args.reason).await;
+    let (pickups, mut under_way) = pickups.map_err(|error| error.to_string())?;
+    if pickups > 0 {
+        println!("{:<24} of {pickups} order(s)", "pickup addresses");
+    }
     for order_id in checkout::orders_of(&db, &subject).await.map_err(|error| error.to_string())? {
         let done = orders::erase_receiver(&db, &eraser, &order_id, &args.reason).await;
-        under_way += usize::from(!done.map_err(|error| error.to_string())?);
+        under_way += u64::from(!done.map_err(|error| error.to_string())?);
     }
     if under_way > 0 {
         println!("{under_way} order(s) of checkouts are still to be placed; run it again then");

@@ -5,7 +5,10 @@ use bson::{Bson, DateTime, doc};
 use mongodb::{Database, error::Result};
 use serde::{Deserialize, Serialize};
 
-use super::model::{CUSTOMERS, ShippingAddress};
+use super::{
+    fulfilment::FULFILMENT,
+    model::{CUSTOMERS, ShippingAddress},
+};
 use crate::{
     modules::audit::retention::{Belonging, Eraser, ErasureError, Subject},
     platform::{
@@ -92,7 +95,8 @@ pub(super) async fn find_profile(db: &Database, user_id: &str) -> Result<Option<
     profiles.find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await
 }
 
-/// Deletes what the subject keeps for its checkouts, unless a hold covers it; whether there was anything.
+/// Deletes what the subject keeps for checkouts, unless a hold covers it: of who buys addresses, of who sells the warehouse's; whether
+/// there was anything.
 ///
 /// # Errors
 /// [`ErasureError`].
@@ -103,11 +107,24 @@ pub async fn erase_profile(
     reason: &str,
 ) -> std::result::Result<bool, ErasureError> {
     let Subject::User(user_id) = subject else { return Ok(false) };
-    let filter = doc! { "_id": user_id };
-    if db.collection::<Bson>(CUSTOMERS).count_documents(filter.clone()).await? == 0 {
+    let all = [
+        Belonging { collection: CUSTOMERS, filter: doc! { "_id": user_id }, set: None },
+        Belonging {
+            collection: FULFILMENT,
+            filter: doc! { "_id": user_id, "pickup": { "$ne": null } },
+            set: Some(doc! { "pickup": null }),
+        },
+    ];
+    let mut kept = Vec::new();
+    for belonging in all {
+        let documents = db.collection::<Bson>(belonging.collection);
+        if documents.count_documents(belonging.filter.clone()).await? > 0 {
+            kept.push(belonging);
+        }
+    }
+    if kept.is_empty() {
         return Ok(false);
     }
-    let kept = Belonging { collection: CUSTOMERS, filter, set: None };
-    eraser.erase_belongings(subject, reason, (user_id, user_id), &[kept]).await?;
+    eraser.erase_belongings(subject, reason, (user_id, user_id), &kept).await?;
     Ok(true)
 }

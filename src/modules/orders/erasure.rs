@@ -1,6 +1,8 @@
-//! Erasing who gets it from orders that carry checkouts out: these are a customer's name and address, which the merchant did not write.
+//! Erasing people from orders that carry checkouts out: who gets it, a customer's name and address, which the merchant did not write;
+//! and where it is picked up, which is copied from the merchant's settings.
 
 use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::Database;
 
 use super::model::{ORDERS, Order, OrderStatus};
@@ -38,6 +40,43 @@ pub async fn erase_receiver(
     Ok(true)
 }
 
+/// Erases where orders that carry out the subject's sales are picked up, unless a hold covers one; gives of how many, and how many are
+/// still to be placed, which keep it.
+///
+/// # Errors
+/// [`ErasureError`].
+pub async fn erase_pickups(
+    db: &Database,
+    eraser: &Eraser,
+    subject: &Subject,
+    reason: &str,
+) -> Result<(u64, u64), ErasureError> {
+    let Subject::User(user_id) = subject else { return Ok((0, 0)) };
+    let theirs = doc! { "userId": user_id, "checkoutId": { "$type": "string" },
+    "detail.shipment.pickup.name": { "$exists": true, "$ne": ERASED } };
+    let orders = db.collection::<Document>(ORDERS);
+    let mut found = orders.find(theirs).projection(doc! { "status": 1 }).await?;
+    let (mut erased, mut under_way) = (0, 0);
+    while let Some(order) = found.try_next().await? {
+        let Ok(id) = order.get_str("_id") else { continue };
+        if order.get_str("status").is_ok_and(|status| status == OrderStatus::Created.as_str()) {
+            under_way += 1;
+            continue;
+        }
+        let set = without_party("detail.shipment.pickup");
+        let named = Belonging { collection: ORDERS, filter: doc! { "_id": id }, set: Some(set) };
+        eraser.erase_belongings(subject, reason, (id, user_id), &[named]).await?;
+        erased += 1;
+    }
+    Ok((erased, under_way))
+}
+
+/// What is set of a party of a shipment.
+fn without_party(party: &str) -> Document {
+    let erased = ["name", "phone", "line1"].map(|field| (format!("{party}.{field}"), Bson::from(ERASED)));
+    erased.into_iter().chain(["email", "line2"].map(|field| (format!("{party}.{field}"), Bson::Null))).collect()
+}
+
 /// What is set of an order's detail; none where nothing is left to erase. What is priced by stays.
 fn without_receiver(detail: &Detail) -> Option<Document> {
     let mut set = Document::new();
@@ -46,8 +85,7 @@ fn without_receiver(detail: &Detail) -> Option<Document> {
     };
     match detail {
         Detail::Shipment(shipment) if shipment.consignee.name != ERASED => {
-            erase("shipment.consignee", &["name", "phone", "line1"]);
-            set.extend(["email", "line2"].map(|field| (format!("detail.shipment.consignee.{field}"), Bson::Null)));
+            return Some(without_party("detail.shipment.consignee"));
         }
         Detail::Sale(sale) if sale.customer.last_name != ERASED => {
             erase("sale.customer", &["firstName", "lastName", "email", "phone"]);

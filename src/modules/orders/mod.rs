@@ -57,7 +57,7 @@ pub use attention::attention_router;
 pub use charging::{Due, due, is_settled};
 pub use commands::{CancelOrder, Cancelling, CreateOrder, OrderReply};
 pub use comment::comment_router;
-pub use erasure::erase_receiver;
+pub use erasure::{erase_pickups, erase_receiver};
 pub use error::OrderError;
 pub use files::{OrderFiles, PIECES, erase as erase_files, rotate};
 pub use http::router;
