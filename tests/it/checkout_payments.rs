@@ -9,7 +9,7 @@ use waybill::platform::identity::Role;
 
 use crate::{
     checkout::cart,
-    support::{TestApp, User, differences},
+    support::{TestApp, User, differences, eventually, process::Launch},
     topups::EXPIRED,
 };
 
@@ -17,6 +17,21 @@ use crate::{
 const PRICE: i64 = 1_450_000;
 /// Short, so that hanging is not long; long enough for a call on a busy machine.
 const QUICK: &[&str] = &["--call-deadline-ms=1500"];
+/// For workers of their own.
+const FAST: &[&str] = &["--poll-ms=50", "--backoff-base-ms=50", "--settling-delay-ms=200", "--lease-ms=10000"];
+const SOON: Duration = Duration::from_secs(60);
+/// Where a job of a payment passes on its way. What is looked up after the others is asked for by the workers that follow.
+const POINTS: [&str; 9] = [
+    "claimed",
+    "before_commit",
+    "after_commit",
+    "request_logged",
+    "sending",
+    "sent",
+    "answered",
+    "before_completion",
+    "after_completion",
+];
 /// Longer than any backoff.
 const BACKOFF: Duration = Duration::from_secs(301);
 
@@ -226,6 +241,72 @@ async fn whatever_becomes_of_the_call_a_payment_goes_back_once() {
         let given = app.refunds(&bought).await.into_iter().filter(|refund| refund["failed"] == false).count();
         assert_eq!(given, 1, "{mode}");
     }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn killed_anywhere_a_checkout_is_placed_charged_and_given_back_once() {
+    let app = TestApp::with(FAST).await;
+    let (seller, buyer, finance) =
+        (app.merchant().await, app.user(Role::Customer).await, app.user(Role::Finance).await);
+    let product_id = app.stocked(&seller, "A-1", 20).await;
+    let finished = async |what: &str| {
+        let mut worker = Launch::worker(&app, FAST).start().await;
+        eventually(what, SOON, async || {
+            let open = doc! { "state": { "$in": ["ready", "active"] }, "kind": { "$in": ["start-payment", "refund-payment", "fulfil-checkout"] } };
+            app.all("jobs", open).await.is_empty()
+        })
+        .await;
+        worker.terminate().await;
+    };
+    // Long enough to be killed between the request and its answer.
+    let waits = async |operation: &str, point: &str| {
+        if point == "sent" {
+            app.gateway.rule(json!({ "operation": operation, "mode": "ok", "latencyMs": 800, "times": 1 })).await;
+        }
+    };
+    let mut bought = Vec::new();
+    for point in POINTS {
+        bought.push(app.buy_at_gateway(&buyer, point, &product_id).await);
+        waits("create", point).await;
+        Launch::worker(&app, FAST).crash_at(point).spawn().crash().await;
+    }
+    finished("all are placed").await;
+    for one in &bought {
+        let name = &one.client_order_id;
+        assert!(app.bought_as(&buyer, one).await["payment"]["url"].is_string(), "{name}");
+        assert_eq!(app.gateway.entry(&one.payment).await["payment"]["status"], "created", "{name}");
+    }
+    let merchant = format!("payable.merchant:{}", seller.user_id);
+    let paid = async |one: &Bought| {
+        assert_eq!(app.tell(&one.payment, "pay", json!({ "times": 2 })).await, [200, 200]);
+        assert_eq!((app.stands(&buyer, one).await, app.happened(one, "CheckoutPaid").await), ("paid paid".into(), 1));
+    };
+    // All but the first go back, and the workers that give back are killed too.
+    for (one, point) in bought.iter().skip(1).zip(POINTS) {
+        paid(one).await;
+        app.cancel_checkout(&buyer, &one.client_order_id).await.expect(202);
+        waits("refund", point).await;
+        Launch::worker(&app, FAST).crash_at(point).spawn().crash().await;
+    }
+    paid(&bought[0]).await;
+    Launch::worker(&app, FAST).crash_at("after_completion").spawn().crash().await;
+    finished("all are given back").await;
+    for one in &bought[1..] {
+        let name = &one.client_order_id;
+        assert_eq!(
+            (app.stands(&buyer, one).await, app.refunds(one).await.len()),
+            ("cancelled refunded".into(), 1),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        (app.stands(&buyer, &bought[0]).await, app.refunds(&bought[0]).await.len()),
+        ("completed paid".into(), 0)
+    );
+    assert_eq!(app.stock_of(&buyer, &product_id).await, 19);
+    assert_eq!((app.owed(&finance, &merchant).await, app.owed(&finance, "payable.refunds").await), (PRICE, 0));
+    assert_eq!(differences(app.db()).await, []);
     app.finish().await;
 }
 

@@ -137,6 +137,20 @@ async fn who_buys_and_who_sells_are_told_once_each() {
     let low = app.all("events", doc! { "type": "StockLow" }).await;
     assert_eq!(low.len(), 1, "once, though nine were bought: {low:?}");
     told(&mailbox, &seller, "stock-low-mail", &["(W-1)", "only 1 is left", "below 5"]).await;
+    // What was not paid.
+    let mut declined = cart_for("k-8", &product_id, &buyer.email);
+    declined["payment"] = json!({ "method": "gateway" });
+    let declined = app.post(&buyer, "/checkout", &declined).await.expect(202).body;
+    let topup_id = app.pending(&seller, "t-1").await;
+    let stored = app.all("checkouts", doc! { "clientOrderId": "k-8" }).await.remove(0);
+    let payment = stored.get_document("payment").unwrap().get_str("gatewayPayment").unwrap();
+    for failing in [payment, &*topup_id] {
+        assert_eq!(app.tell(failing, "fail", json!({})).await, [200]);
+    }
+    app.relay_and_run().await;
+    let parts = [&*number(&declined), "was not paid", "Nothing was paid for it"];
+    told(&mailbox, &buyer, "checkout-payment-failed-mail", &parts).await;
+    told(&mailbox, &seller, "topup-failed-mail", &["t-1", "500.00 INR", "nothing has reached your wallet"]).await;
     for collection in ["provider_request_logs", "provider_response_logs", "mails", "jobs", "events"] {
         let stored = format!("{:?}", app.all(collection, doc! {}).await);
         assert!(
