@@ -360,7 +360,7 @@ impl Sender<'_> {
         let is_file =
             path.starts_with("/audit/legal-holds") && matches!(hidden.kind, "an account number" | "a card number");
         let all = good.into_iter().chain(other_bodies(method, path)).filter(|_| !is_file);
-        let bodies = all.flat_map(|good| bodies(&good, kind, &hidden.value));
+        let bodies = all.flat_map(|good| bodies(&good, (route, kind), &hidden.value));
         requests.extend(bodies.map(|body| (writer, usual.clone(), Some(body))));
         let sent = requests.into_iter().map(|(user, path, body)| {
             let body = body.map(|body| body.replace('#', &self.number().to_string()));
@@ -399,7 +399,7 @@ impl Sender<'_> {
 }
 
 /// `good` with the secret in every third text, as a number, beside what is known, in place of everything; and broken.
-fn bodies(good: &Value, kind: usize, hidden: &str) -> Vec<String> {
+fn bodies(good: &Value, (route, kind): (usize, usize), hidden: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut pointers = Vec::new();
     leaves(good, String::new(), &mut pointers);
@@ -417,12 +417,17 @@ fn bodies(good: &Value, kind: usize, hidden: &str) -> Vec<String> {
     }
     let mut more = good.clone();
     set(&mut more, "/password", json!(hidden));
-    all.push(more.to_string());
-    all.push(json!({ hidden: hidden }).to_string());
-    all.push(json!([hidden]).to_string());
-    all.push(json!(hidden).to_string());
     let whole = json!({ "reason": hidden, "name": hidden }).to_string();
-    all.extend([whole[..whole.len() - 1].to_owned(), whole.replace(':', ";"), hidden.to_owned()]);
+    let not_as_described = [
+        more.to_string(),
+        json!({ hidden: hidden }).to_string(),
+        json!([hidden]).to_string(),
+        json!(hidden).to_string(),
+        whole[..whole.len() - 1].to_owned(),
+        whole.replace(':', ";"),
+        hidden.to_owned(),
+    ];
+    all.extend(not_as_described.into_iter().skip((route + kind) % 3).step_by(3));
     all
 }
 
