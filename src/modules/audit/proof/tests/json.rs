@@ -1,8 +1,6 @@
 //! Records as JSON: what is written reads as the same bytes.
 
-use bson::{
-    Binary, Bson, Decimal128, JavaScriptCodeWithScope, Regex, Timestamp, doc, oid::ObjectId, spec::BinarySubtype,
-};
+use bson::{Binary, Bson, JavaScriptCodeWithScope, Regex, Timestamp, doc, oid::ObjectId, spec::BinarySubtype};
 use proptest::prelude::*;
 
 use super::*;
