@@ -66,7 +66,7 @@ async fn no_link_on_any_page_leads_where_its_reader_may_not_go() {
     let product = json!({ "sku": "B-1", "name": "Book", "price": { "amount": 500, "currency": "INR" } });
     let product = app.post(&merchant, "/products", &product).await.expect(201).body;
     let stock = json!({ "delta": 5, "kind": "receipt", "reason": "New.", "clientReference": "r-1" });
-    app.post(&merchant, &format!("/products/{}/stock", text(&product, "productId")), &stock).await.expect(200);
+    app.post(&merchant, &format!("/products/{}/stock", text(&product, "productId")), &stock).await.expect(201);
     let endpoint = json!({ "url": "http://127.0.0.1:9/hook" });
     let endpoint = app.post(&merchant, "/webhook-endpoints", &endpoint).await.expect(201).body;
     let test = format!("/webhook-endpoints/{}/test", text(&endpoint, "endpointId"));

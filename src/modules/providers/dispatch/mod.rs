@@ -224,7 +224,7 @@ impl Dispatcher {
         self.inner.known.states.find(account_ids).await
     }
 
-    /// When each provider was last called by a job, with any account of it; none where nothing is known of that.
+    /// When each provider was last called, with any account of it; none where nothing is known of that.
     ///
     /// # Errors
     /// What the driver says.
