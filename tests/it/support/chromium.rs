@@ -236,7 +236,8 @@ impl Chromium {
     /// Grave faults of accessibility, as axe-core finds them: all, or those of this rule.
     async fn faults(&self, only: Option<&str>) -> Vec<String> {
         // Nothing on a page comes from elsewhere: there is nothing to fetch for it.
-        let mut options = json!({ "resultTypes": ["violations"], "preload": false, "iframes": false });
+        let mut options =
+            json!({ "resultTypes": ["violations"], "preload": false, "iframes": false, "selectors": false });
         if let Some(rule) = only {
             options["runOnly"] = json!([rule]);
         }
