@@ -20,7 +20,7 @@ use waybill::{
     modules::{
         audit,
         queue::{
-            Attempt, Claiming, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, LastServed, Lease,
+            Attempt, ClaimQuery, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, LastServed, Lease,
             NoAccounts, QueueConfig, QueueStore, RetryRefused, Waker, Worker, WorkerParts, WorkerSettings,
         },
     },
@@ -134,7 +134,7 @@ async fn looked_at(db: &Database, now: DateTime) -> mongodb::error::Result<(i64,
     store.ready_routes(QUEUE).await?;
     let (limit, after) = (64, LastServed::new());
     let claiming =
-        Claiming { queue: QUEUE, routes: &routes, limit, after: &after, skip: 0, chance: 0, backlog: true, now };
+        ClaimQuery { queue: QUEUE, routes: &routes, limit, after: &after, skip: 0, chance: 0, backlog: true, now };
     let due = store.find_due(&claiming).await?;
     db.run_command(doc! { "profile": 0 }).await?;
     let profile = db.collection::<Document>("system.profile");

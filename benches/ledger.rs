@@ -9,7 +9,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use waybill::{
     modules::{
         events::Actor,
-        wallet::{Account, Entry, Hold, HoldState, LedgerKind, Reference, Share, Wallet, capture, open_hold},
+        wallet::{
+            Account, Hold, HoldState, LedgerEntry, LedgerKind, LedgerReference, Share, Wallet, capture, open_hold,
+        },
     },
     platform::{
         batch::{BATCH_MAX, View},
@@ -40,11 +42,11 @@ impl Names {
         }
     }
 
-    fn entry(&self, n: usize, kind: LedgerKind, booking: &'static str) -> Entry<'_> {
-        Entry {
+    fn entry(&self, n: usize, kind: LedgerKind, booking: &'static str) -> LedgerEntry<'_> {
+        LedgerEntry {
             transaction_id: &self.transactions[n],
             kind,
-            reference: Reference::new("order", self.holds[n].as_str(), booking),
+            reference: LedgerReference::new("order", self.holds[n].as_str(), booking),
             client_reference: None,
             reason: None,
             actor: &self.actor,

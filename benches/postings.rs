@@ -20,8 +20,9 @@ use waybill::{
     modules::{
         events::Actor,
         wallet::{
-            Account, Entry, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction, Line, Reference, Refusal,
-            WALLETS, Wallet, WalletStore, check_ledger, credit, open_hold, wallet_key,
+            Account, HOLDS, Hold, HoldState, LEDGER, LedgerEntry, LedgerKind, LedgerLine, LedgerReference,
+            LedgerRefusal, LedgerTransaction, WALLETS, Wallet, WalletStore, check_ledger, credit, open_hold,
+            wallet_key,
         },
     },
     platform::{
@@ -72,14 +73,14 @@ struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum PostingVariant {
     NaiveHot,
     NaiveSpread,
     LaneHot,
     LaneSpread,
 }
 
-impl Way {
+impl PostingVariant {
     const ALL: [Self; 4] = [Self::NaiveHot, Self::NaiveSpread, Self::LaneHot, Self::LaneSpread];
 
     const fn name(self) -> &'static str {
@@ -118,17 +119,17 @@ struct Fund {
 }
 
 impl Command for Fund {
-    type Reply = Result<LedgerTransaction, Refusal>;
+    type Reply = Result<LedgerTransaction, LedgerRefusal>;
 
     fn reads(&self) -> Vec<Key> {
         vec![wallet_key(&self.user_id, Currency::INR)]
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
-        let entry = Entry {
+        let entry = LedgerEntry {
             transaction_id: &self.transaction_id,
             kind: LedgerKind::Recharge,
-            reference: Reference::new("bench", self.transaction_id.as_str(), "fund"),
+            reference: LedgerReference::new("bench", self.transaction_id.as_str(), "fund"),
             client_reference: None,
             reason: None,
             actor: &actor(),
@@ -149,13 +150,13 @@ impl Post {
         Self { user_id: user_id.to_owned(), hold_id: new_id("hld"), transaction_id: new_id("txn") }
     }
 
-    fn reference(&self) -> Reference {
-        Reference::new("bench", self.hold_id.as_str(), "hold")
+    fn reference(&self) -> LedgerReference {
+        LedgerReference::new("bench", self.hold_id.as_str(), "hold")
     }
 }
 
 impl Command for Post {
-    type Reply = Result<(), Refusal>;
+    type Reply = Result<(), LedgerRefusal>;
 
     fn reads(&self) -> Vec<Key> {
         // The reference is read too, as every command does that may be asked for again.
@@ -166,7 +167,7 @@ impl Command for Post {
         if view.contains(&self.reference().key()) {
             return Ok(());
         }
-        let entry = Entry {
+        let entry = LedgerEntry {
             transaction_id: &self.transaction_id,
             kind: LedgerKind::FreightHold,
             reference: self.reference(),
@@ -235,7 +236,7 @@ impl ByHand {
             updated_at: at,
         };
         self.db.collection::<Hold>(HOLDS).insert_one(&hold).session(&mut *session).await?;
-        let line = |account, amount| Line { account, amount, currency: Currency::INR };
+        let line = |account, amount| LedgerLine { account, amount, currency: Currency::INR };
         let booked = LedgerTransaction {
             id: post.transaction_id.clone(),
             kind: LedgerKind::FreightHold,
@@ -273,7 +274,7 @@ struct Bench {
 
 impl Bench {
     /// Postings per second over about `time`. Counts what was committed, by the time that all of it took.
-    async fn measure(&self, way: Way, time: Duration) -> f64 {
+    async fn measure(&self, way: PostingVariant, time: Duration) -> f64 {
         let users: Arc<Vec<String>> = Arc::new(way.users());
         let (count, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let began = Instant::now();
@@ -344,7 +345,7 @@ async fn prepare(db: &Database, lane: &Lane) -> Result<(), String> {
         return Err(format!("the database {} is not empty", db.name()));
     }
     mongo::ensure_indexes(db, WalletStore::COLLECTIONS, &WalletStore::indexes()).await.map_err(failed)?;
-    for way in Way::ALL {
+    for way in PostingVariant::ALL {
         let funded =
             way.users().into_iter().map(|user_id| lane.submit(Fund { user_id, transaction_id: new_id("txn") }));
         for funded in futures_util::future::join_all(funded).await {
@@ -368,7 +369,7 @@ async fn run(args: Args) -> Result<bool, String> {
     let time = Duration::from_secs(args.seconds).div_f64(ROUNDS as f64);
     let mut rates: [Vec<f64>; 4] = Default::default();
     for round in 1..=ROUNDS {
-        for (way, rates) in Way::ALL.into_iter().zip(&mut rates) {
+        for (way, rates) in PostingVariant::ALL.into_iter().zip(&mut rates) {
             eprintln!("round {round} of {ROUNDS}: {}", way.name());
             rates.push(bench.measure(way, time).await);
         }
@@ -379,7 +380,7 @@ async fn run(args: Args) -> Result<bool, String> {
         args.pause_ms, args.concurrency, args.seconds
     );
     println!("{:<34}{:>10}   rounds", "postings per second", "median");
-    for (way, rates) in Way::ALL.iter().zip(&rates) {
+    for (way, rates) in PostingVariant::ALL.iter().zip(&rates) {
         let rounds: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
         println!("{:<34}{:>10.0}   {}", way.name(), median(rates.clone()), rounds.join(" "));
     }

@@ -26,7 +26,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use mongodb::Database;
 
 use crate::{
-    config::{AuditKeys, Config, Requirement, Secrets, Switch},
+    config::{AuditKeys, Config, Enforcement, OnOff, StartupSecrets},
     modules::{
         alerts::AlertWatch,
         audit::{
@@ -46,7 +46,7 @@ use crate::{
         orders::{OrderFiles, OrderService, OrderStore},
         providers::{Accounts, Dispatcher, Providers, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, QueueWatch, Waker, Worker, WorkerParts},
-        schedules::{Plan, RunScheduleJobs, ScheduleStore, Scheduler},
+        schedules::{RunScheduleJobs, ScheduleConfig, ScheduleStore, Scheduler},
         wallet::{
             WalletService, WalletStore,
             rates::RateCards,
@@ -135,7 +135,7 @@ pub struct App {
     pub payments: QueueConfig,
     pub checks: QueueConfig,
     /// What is due by the calendar.
-    pub plans: Arc<Vec<Plan>>,
+    pub plans: Arc<Vec<ScheduleConfig>>,
     browser_sessions: BrowserSessions,
     queue_watch: Arc<OnceLock<QueueWatch>>,
     exports: AuditExports,
@@ -156,7 +156,7 @@ pub struct App {
     sealing: Arc<SealingKeys>,
     indexes_present: Arc<AtomicBool>,
     leaving: Arc<AtomicBool>,
-    last_look: gauges::LastLook,
+    last_look: gauges::LastRead,
     metrics: PrometheusHandle,
 }
 
@@ -182,7 +182,7 @@ impl App {
 
     fn assemble(
         config: Config,
-        secrets: &Secrets,
+        secrets: &StartupSecrets,
         db: Database,
         lanes: &Database,
         redis: Redis,
@@ -207,10 +207,11 @@ impl App {
         let revocations = Revocations::default();
         let users =
             Users::new(db.clone(), api_lane.clone(), clock.clone(), revocations.clone(), secrets.mail.is_some());
-        let limits = auth::Limits { requests_limited: config.rate_limit == Switch::On, ..auth::Limits::default() };
+        let limits =
+            auth::AttemptLimits { requests_limited: config.rate_limit == OnOff::On, ..auth::AttemptLimits::default() };
         let second_factor = auth::SecondFactor {
             sealing: Arc::clone(&secrets.sealing),
-            required_of_staff: config.staff_totp == Requirement::Required,
+            required_of_staff: config.staff_totp == Enforcement::Required,
         };
         let keys = KeyRing::new(auth::KeyRingParts {
             db: db.clone(),
@@ -374,7 +375,7 @@ impl App {
             sealing: Arc::clone(&secrets.sealing),
             indexes_present,
             leaving: Arc::default(),
-            last_look: gauges::LastLook::default(),
+            last_look: gauges::LastRead::default(),
             metrics: metrics::install(),
         })
     }

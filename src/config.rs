@@ -45,7 +45,7 @@ pub use providers::ProviderArgs;
 pub use remote::{RemoteArgs, TopArgs};
 pub use retention::{EraseArgs, PurgeArgs, RetentionArgs};
 pub use schedules::ScheduleArgs;
-pub use secrets::{Secrets, strong_jwt_secret};
+pub use secrets::{StartupSecrets, strong_jwt_secret};
 pub use settings::{Setting, as_environment, settings, settings_file, settings_table};
 pub use traces::TraceArgs;
 pub use webhooks::{ListenArgs, WebhookArgs, WebhooksCommand};
@@ -72,12 +72,12 @@ pub struct Cli {
     pub freeze_at: Option<String>,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// Programs.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Serve the HTTP API; or, with a command after it, ask one: `waybill api orders list`.
     Api(Box<ApiArgs>),
     /// Run jobs: carry orders to providers and back.
@@ -257,7 +257,7 @@ pub struct Stores {
 
 /// Whether somebody has to have something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Requirement {
+pub enum Enforcement {
     /// Who wants.
     Optional,
     /// Everybody.
@@ -266,7 +266,7 @@ pub enum Requirement {
 
 /// A switch that reads better than true and false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
+pub enum OnOff {
     /// On.
     On,
     /// Off.
@@ -315,8 +315,8 @@ pub struct Config {
     pub password_cost: PasswordCost,
     /// Whether staff (finance, auditors, administrators, managers) has to have a second factor: optional or required. Then who has
     /// none signs in only to begin with one, and API keys of theirs open nothing.
-    #[arg(long, env = "STAFF_TOTP", value_enum, default_value_t = Requirement::Optional)]
-    pub staff_totp: Requirement,
+    #[arg(long, env = "STAFF_TOTP", value_enum, default_value_t = Enforcement::Optional)]
+    pub staff_totp: Enforcement,
     /// Seals documents and account numbers at rest; 64 hex digits.
     #[arg(long, env = "SEALING_KEY", hide_env_values = true)]
     pub sealing_key: Option<SecretString>,
@@ -346,8 +346,8 @@ pub struct Config {
     pub customer_topup_max: Vec<Money>,
     /// Limit requests per user, API key and address, and registrations, refreshes and sign-outs per network. Limits on wrong passwords and on letters
     /// that somebody asks for always hold.
-    #[arg(long, env = "RATE_LIMIT", value_enum, default_value_t = Switch::On)]
-    pub rate_limit: Switch,
+    #[arg(long, env = "RATE_LIMIT", value_enum, default_value_t = OnOff::On)]
+    pub rate_limit: OnOff,
     /// Requests that one user may make within ten seconds, all at once or one by one; 0 for as many as it likes.
     #[arg(long, env = "RATE_LIMIT_USER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     pub rate_limit_user: u32,
@@ -524,7 +524,7 @@ impl Config {
     pub fn request_limits(&self, limiter: &RateLimiter) -> Option<RequestLimits> {
         let limits =
             || RequestLimits::new(limiter.clone(), self.rate_limit_user, self.rate_limit_key, self.rate_limit_address);
-        (self.rate_limit == Switch::On).then(limits)
+        (self.rate_limit == OnOff::On).then(limits)
     }
 }
 
@@ -545,7 +545,7 @@ impl Cli {
 pub fn config_from<I: IntoIterator<Item = String>>(flags: I) -> Result<Config, clap::Error> {
     let argv = ["waybill".to_owned(), "all".to_owned()].into_iter().chain(flags);
     match Cli::try_parse_from(argv)?.command {
-        Command::All(config) => Ok(config),
+        CliCommand::All(config) => Ok(config),
         _ => unreachable!("`all` was asked for"),
     }
 }

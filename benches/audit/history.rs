@@ -12,8 +12,8 @@ use waybill::{
         audit::{AuditEvent, AuditOutcome, Call, ErrorClass, ProviderRequestLog, ProviderResponseLog, Verdict},
         events::Event,
         providers::{
-            Cancelling, Detail, Dimensions, Item, Operation, OrderProvider, OrderToPlace, Party, PaymentMode,
-            PlacedOrder, Provider, Service, Shipment,
+            CancellableOrders, Detail, Operation, OrderProvider, OrderToPlace, ParcelDimensions, Party, PaymentMode,
+            PlacedOrder, Provider, Service, Shipment, ShipmentItem,
             registry::parcelx::{self, ParcelX},
         },
     },
@@ -299,10 +299,10 @@ static CREATE: LazyLock<RequestRecord> = LazyLock::new(|| {
         currency: "INR".into(),
         cod_amount: 0,
         weight_grams: 450,
-        dimensions_cm: Dimensions { length: 20, width: 15, height: 8 },
+        dimensions_cm: ParcelDimensions { length: 20, width: 15, height: 8 },
         consignee: party("Asha Rao", "Bengaluru", "Karnataka", "560001"),
         pickup: party("Kiran Stores", "New Delhi", "Delhi", "110020"),
-        items: vec![Item { sku: "TS-BLK-M".into(), name: "T-shirt".into(), quantity: 2, unit_price: 49_900 }],
+        items: vec![ShipmentItem { sku: "TS-BLK-M".into(), name: "T-shirt".into(), quantity: 2, unit_price: 49_900 }],
     };
     let order = OrderToPlace { order_id: "ord_1", client_order_id: "c-1", detail: &Detail::Shipment(shipment) };
     let (carrier, headers) = (carrier(), carrier().credential_headers());

@@ -13,7 +13,7 @@ use waybill::{
         proof::{PublicKeys, SigningKey},
         seals::{AUDIT_SEALS, AnchorTargets, SealStore, Sealer, SealerKeys},
     },
-    platform::{clock::Clock, exchange::Exchange, sealing::SealingKeys},
+    platform::{clock::Clock, exchange::ExchangeClient, sealing::SealingKeys},
 };
 
 use super::{
@@ -40,7 +40,7 @@ pub async fn seal(db: &Database, records: i64, verdicts: &mut Verdicts) -> Resul
         signer: Arc::new(signer),
         sealing: Arc::new(SealingKeys::new(&SecretString::from(SEALING_KEY), None)?),
     };
-    let exchange = Exchange::new(Duration::from_secs(1)).map_err(|error| error.to_string())?;
+    let exchange = ExchangeClient::new(Duration::from_secs(1)).map_err(|error| error.to_string())?;
     let every = Duration::from_secs(3);
     let sealer = Sealer::new(db.clone(), keys, clock, every, AnchorTargets::default(), exchange);
     let began = Instant::now();

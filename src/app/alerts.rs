@@ -22,7 +22,7 @@ use crate::{
         batch::Lane,
         clock::Clock,
         error::AppError,
-        exchange::{Exchange, Reach, system_look_up},
+        exchange::{AddressPolicy, ExchangeClient, system_look_up},
         singleton::Singleton,
     },
 };
@@ -51,7 +51,7 @@ pub(super) fn watch(
         lane: lane.clone(),
         lease: Singleton::new(db.clone(), "alerts").lasting(DUTY),
         clock: clock.clone(),
-        exchange: Exchange::to_others(config.alerts.deadline(), Reach::Anywhere, system_look_up())?,
+        exchange: ExchangeClient::to_others(config.alerts.deadline(), AddressPolicy::Anywhere, system_look_up())?,
         channels,
         public_url: config.mail.public_url.clone().unwrap_or_default(),
     })

@@ -6,7 +6,7 @@ use mongodb::Database;
 
 use super::shop;
 use crate::{
-    config::{Config, Secrets},
+    config::{Config, StartupSecrets},
     modules::{
         audit::AuditStore,
         catalog::CountCategories,
@@ -25,7 +25,7 @@ use crate::{
         wallet::topups::{self, TopupJobs},
         webhooks::WebhookConsumer,
     },
-    platform::{batch::Lane, clock::Clock, exchange::Exchange},
+    platform::{batch::Lane, clock::Clock, exchange::ExchangeClient},
 };
 
 pub(super) fn gateway(config: &Config) -> Option<Arc<dyn PaymentGateway>> {
@@ -67,7 +67,7 @@ pub(super) fn dispatcher(
 /// What is done about events: a handler each.
 pub(super) fn event_handlers(
     config: &Config,
-    secrets: &Secrets,
+    secrets: &StartupSecrets,
     db: &Database,
     mailer: Option<&Mailer>,
 ) -> Vec<Arc<dyn EventHandler>> {
@@ -100,7 +100,7 @@ pub(super) fn consumers(config: &Config, clock: &Clock) -> Vec<Arc<dyn Consumer>
 /// The handlers of every kind that somebody here can run.
 pub(super) fn handlers(
     config: &Config,
-    secrets: &Secrets,
+    secrets: &StartupSecrets,
     accounts: &Accounts,
     gateway: Option<Arc<dyn PaymentGateway>>,
     lane: &Lane,
@@ -108,13 +108,13 @@ pub(super) fn handlers(
     orders: &OrderService,
 ) -> reqwest::Result<Vec<Arc<dyn JobHandler>>> {
     let OrderService { dispatch, files, .. } = orders;
-    let exchange = Exchange::new(Duration::from_millis(config.worker.call_deadline_ms))?;
+    let exchange = ExchangeClient::new(Duration::from_millis(config.worker.call_deadline_ms))?;
     let mut handlers = Vec::new();
     for provider in config.order_providers().all() {
         handlers.extend(orders::handlers(OrderJobs {
             gate: KycGate::new(config.kyc_required),
             lane: lane.clone(),
-            exchange: Exchange::new(provider.call_deadline)?,
+            exchange: ExchangeClient::new(provider.call_deadline)?,
             accounts: accounts.clone(),
             dispatch: dispatch.clone(),
             provider: provider.clone(),

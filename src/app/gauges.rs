@@ -15,7 +15,7 @@ use crate::{
     modules::{
         audit::seals::SealStore,
         orders::OrderStore,
-        queue::{Beat, QueueConfig, QueueSummary},
+        queue::{Heartbeat, QueueConfig, QueueSummary},
         schedules::{RunState, ScheduleStore},
         wallet::WalletStore,
     },
@@ -36,13 +36,13 @@ const RUNS_LOOKED_AT: usize = 20;
 const WALLETS_EVERY: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
-struct Looks {
+struct ReadTimes {
     all: Option<Instant>,
     wallets: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastLook(Arc<Mutex<Looks>>);
+pub(super) struct LastRead(Arc<Mutex<ReadTimes>>);
 
 impl App {
     /// Sets the gauges of what all processes share. Those that can't be looked up stay as they were, and
@@ -86,10 +86,10 @@ impl App {
     }
 
     /// Looks up how everything that all processes share stands.
-    pub(super) async fn standing(&self) -> mongodb::error::Result<Standing> {
+    pub(super) async fn standing(&self) -> mongodb::error::Result<SharedGauges> {
         let (queues, workers_alive) = self.queue_standings().await?;
         let (outbox, seals) = (self.event_stats(), SealStore::new(self.db.clone()));
-        let standing = Standing {
+        let standing = SharedGauges {
             queues,
             workers_alive,
             outbox_entries: outbox.depth().await?,
@@ -128,7 +128,7 @@ impl App {
         Ok(standings)
     }
 
-    async fn queue_standing(&self, queue: &QueueConfig, alive: &[Beat]) -> mongodb::error::Result<QueueStanding> {
+    async fn queue_standing(&self, queue: &QueueConfig, alive: &[Heartbeat]) -> mongodb::error::Result<QueueStanding> {
         let (name, now) = (queue.name, self.clock.now());
         let summary = self.queue_store.summary(name, now).await?;
         let oldest = self.queue_store.oldest_due(name, now).await?;
@@ -143,12 +143,12 @@ impl App {
 }
 
 /// Whether a worker serves a queue. One of an older version does not say which, and is taken to serve all.
-fn serves(beat: &Beat, queue: &str) -> bool {
+fn serves(beat: &Heartbeat, queue: &str) -> bool {
     beat.queues.is_empty() || beat.queues.iter().any(|served| served == queue)
 }
 
 /// How everything that all processes share stands.
-pub(super) struct Standing {
+pub(super) struct SharedGauges {
     pub(super) queues: Vec<QueueStanding>,
     pub(super) workers_alive: usize,
     pub(super) outbox_entries: u64,
@@ -176,7 +176,7 @@ pub(super) struct ScheduleStanding {
     pub(super) succeeded_ms: i64,
 }
 
-impl Standing {
+impl SharedGauges {
     fn show(&self) {
         for queue in &self.queues {
             queue.show();

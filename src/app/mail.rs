@@ -4,7 +4,7 @@ use mongodb::Database;
 
 use super::BuildError;
 use crate::{
-    config::{Config, MailSettings, Secrets},
+    config::{Config, MailSettings, StartupSecrets},
     modules::{
         auth::LinkKeys,
         catalog::CatalogStore,
@@ -17,7 +17,7 @@ use crate::{
 
 /// What sends mail; none where no server is configured.
 pub(super) fn mailer(
-    secrets: &Secrets,
+    secrets: &StartupSecrets,
     db: &Database,
     lane: &Lane,
     links: &LinkKeys,

@@ -16,8 +16,8 @@ use crate::{
         },
         catalog::{CatalogStore, check_stock},
         inspection::check_all,
-        notifications::{DailyReports, Report},
-        schedules::{Alert, CalendarError, Finished, Missed, Plan, Task},
+        notifications::{DailyReports, ReportKind},
+        schedules::{CalendarError, FailureAlert, Finished, MissedRuns, ScheduleConfig, Task},
         wallet::WalletStore,
     },
     platform::{
@@ -36,19 +36,19 @@ const DAILY_STOCK: &str = "daily-stock-report";
 const LISTED_MAX: usize = 20;
 
 /// Every schedule that is not switched off; without a mail server there are no reports.
-pub(super) fn plans(settings: &ScheduleArgs, has_mail: bool) -> Result<Vec<Plan>, CalendarError> {
+pub(super) fn plans(settings: &ScheduleArgs, has_mail: bool) -> Result<Vec<ScheduleConfig>, CalendarError> {
     let mut plans = Vec::new();
     let reports = [
         (
             DAILY_ORDERS,
             &settings.daily_orders_cron,
-            Missed::Once,
+            MissedRuns::Once,
             "Mails yesterday's orders to those who want reports.",
         ),
         (
             DAILY_STOCK,
             &settings.daily_stock_cron,
-            Missed::Once,
+            MissedRuns::Once,
             "Mails yesterday's stock to merchants who want reports.",
         ),
     ];
@@ -56,25 +56,25 @@ pub(super) fn plans(settings: &ScheduleArgs, has_mail: bool) -> Result<Vec<Plan>
         (
             LEDGER_CHECK,
             &settings.ledger_check_cron,
-            Missed::Once,
+            MissedRuns::Once,
             "Compares balances with lines, holds with orders, orders with provider logs, top-ups with credits.",
         ),
         (
             STOCK_CHECK,
             &settings.stock_check_cron,
-            Missed::Once,
+            MissedRuns::Once,
             "Compares the stock of products with their movements, and each movement with the one before.",
         ),
         (
             AUDIT_VERIFY,
             &settings.audit_verify_cron,
-            Missed::Once,
+            MissedRuns::Once,
             "Checks every seal of the audit and every record in it.",
         ),
-        (AUDIT_PURGE, &settings.audit_purge_cron, Missed::Once, "Deletes records that are past their retention."),
+        (AUDIT_PURGE, &settings.audit_purge_cron, MissedRuns::Once, "Deletes records that are past their retention."),
     ];
     for (name, cron, missed, description) in all.into_iter().chain(reports.into_iter().filter(|_| has_mail)) {
-        plans.extend(settings.calendar(cron)?.map(|calendar| Plan { name, description, calendar, missed }));
+        plans.extend(settings.calendar(cron)?.map(|calendar| ScheduleConfig { name, description, calendar, missed }));
     }
     Ok(plans)
 }
@@ -96,13 +96,13 @@ pub(super) fn tasks(parts: TaskParts) -> HashMap<&'static str, Arc<dyn Task>> {
         (AUDIT_VERIFY, Arc::new(AuditVerify { db, keys, sealing })),
         (AUDIT_PURGE, Arc::new(AuditPurge { purger })),
     ]);
-    for (name, report) in [(DAILY_ORDERS, Report::Orders), (DAILY_STOCK, Report::Stock)] {
+    for (name, report) in [(DAILY_ORDERS, ReportKind::Orders), (DAILY_STOCK, ReportKind::Stock)] {
         tasks.extend(daily_reports.clone().map(|all| (name, Arc::new(MailReport(all, report)) as Arc<dyn Task>)));
     }
     tasks
 }
 
-struct MailReport(DailyReports, Report);
+struct MailReport(DailyReports, ReportKind);
 
 #[async_trait]
 impl Task for MailReport {
@@ -116,13 +116,13 @@ struct LedgerCheck {
 }
 
 #[derive(Default)]
-struct Found {
+struct DifferenceList {
     count: u64,
     listed: Vec<Bson>,
     looked_at: bson::Document,
 }
 
-impl Differences for Found {
+impl Differences for DifferenceList {
     fn add(&mut self, difference: Difference) {
         self.count += 1;
         if self.listed.len() < LISTED_MAX {
@@ -136,7 +136,7 @@ impl Differences for Found {
     }
 }
 
-impl Found {
+impl DifferenceList {
     /// What a run shows of it.
     fn told(self) -> bson::Document {
         let Self { count, listed, looked_at } = self;
@@ -147,10 +147,10 @@ impl Found {
 #[async_trait]
 impl Task for LedgerCheck {
     async fn run(&self) -> Result<Finished, String> {
-        let mut found = Found::default();
+        let mut found = DifferenceList::default();
         check_all(&self.store, &mut found).await.map_err(|error| error.to_string())?;
         metrics::gauge!("waybill_ledger_differences").set(found.count as f64);
-        let alert = (found.count > 0).then(|| Alert {
+        let alert = (found.count > 0).then(|| FailureAlert {
             kind: "LedgerDiffers",
             message: format!("The books differ in {} place(s); `waybill ledger check` lists them.", found.count),
         });
@@ -165,10 +165,10 @@ struct StockCheck {
 #[async_trait]
 impl Task for StockCheck {
     async fn run(&self) -> Result<Finished, String> {
-        let mut found = Found::default();
+        let mut found = DifferenceList::default();
         check_stock(&self.store, &mut found).await.map_err(|error| error.to_string())?;
         metrics::gauge!("waybill_stock_differences").set(found.count as f64);
-        let alert = (found.count > 0).then(|| Alert {
+        let alert = (found.count > 0).then(|| FailureAlert {
             kind: "StockDiffers",
             message: format!("The stock differs in {} place(s); `waybill stock check` lists them.", found.count),
         });
@@ -197,7 +197,7 @@ impl Task for AuditVerify {
             "sealedLate": report.sealed_late as i64,
             "lastSeal": report.seals.last,
         };
-        let alert = report.finding.map(|finding| Alert {
+        let alert = report.finding.map(|finding| FailureAlert {
             kind: "AuditDiffers",
             message: format!("The audit is not as it was sealed, first at seal {}: {}", finding.seal, finding.detail),
         });

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use mongodb::Database;
 
 use crate::{
-    config::{Config, Secrets},
+    config::{Config, StartupSecrets},
     modules::audit::seals::{AnchorTargets, Sealer, SealerKeys},
-    platform::{clock::Clock, exchange::Exchange},
+    platform::{clock::Clock, exchange::ExchangeClient},
 };
 
 /// Posting an anchor takes at most this long; the sealer waits meanwhile.
@@ -16,7 +16,7 @@ const ANCHOR_DEADLINE: Duration = Duration::from_secs(3);
 /// Who seals audit records; none where there is no key to sign by.
 pub(super) fn sealer(
     config: &Config,
-    secrets: &Secrets,
+    secrets: &StartupSecrets,
     db: &Database,
     clock: &Clock,
 ) -> reqwest::Result<Option<Arc<Sealer>>> {
@@ -36,6 +36,6 @@ pub(super) fn sealer(
         clock.clone(),
         Duration::from_millis(settings.audit_seal_every_ms),
         places,
-        Exchange::new(ANCHOR_DEADLINE)?,
+        ExchangeClient::new(ANCHOR_DEADLINE)?,
     ))))
 }

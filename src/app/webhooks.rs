@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use mongodb::Database;
 
 use crate::{
-    config::{Config, Secrets},
+    config::{Config, StartupSecrets},
     modules::{
         events::EventHandler,
         queue::{JobHandler, Waker},
@@ -14,14 +14,14 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
-        exchange::{Exchange, system_look_up},
+        exchange::{ExchangeClient, system_look_up},
     },
 };
 
 /// What the API offers of them.
 pub(super) fn service(
     config: &Config,
-    secrets: &Secrets,
+    secrets: &StartupSecrets,
     db: &Database,
     lane: &Lane,
     clock: &Clock,
@@ -42,7 +42,7 @@ pub(super) fn service(
 }
 
 /// What gives a new tenant its sample.
-pub(super) fn sample_endpoint(secrets: &Secrets, lane: &Lane) -> Arc<dyn EventHandler> {
+pub(super) fn sample_endpoint(secrets: &StartupSecrets, lane: &Lane) -> Arc<dyn EventHandler> {
     Arc::new(SampleEndpoint { lane: lane.clone(), keys: Arc::clone(&secrets.sealing) })
 }
 
@@ -56,7 +56,7 @@ pub(super) fn handlers(
         Arc::new(ReplayEndpoint { store: service.store.clone(), queue: queue.clone() }),
         Arc::new(DeliverEvent {
             lane: lane.clone(),
-            exchange: Exchange::to_others(settings.deadline(), service.reach, system_look_up())?,
+            exchange: ExchangeClient::to_others(settings.deadline(), service.reach, system_look_up())?,
             keys: Arc::clone(&service.keys),
             clock: service.clock.clone(),
             queue,

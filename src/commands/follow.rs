@@ -23,7 +23,7 @@ const SEEN_MAX: usize = 20_000;
 const PAGES_MAX: usize = 100;
 
 /// Why a look brought nothing.
-pub(super) enum Trouble {
+pub(super) enum PollError {
     /// The API can't be reached, or asks to be left alone.
     Away(String),
     /// The token is not good any more.
@@ -32,7 +32,7 @@ pub(super) enum Trouble {
     Refused(Failure),
 }
 
-impl Trouble {
+impl PollError {
     pub(super) fn said(self) -> String {
         match self {
             Self::Away(reason) => format!("the API can't be reached ({reason})"),
@@ -41,7 +41,7 @@ impl Trouble {
     }
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for PollError {
     fn from(failure: Failure) -> Self {
         match &failure {
             Failure::Problem(problem) if problem.status == 401 => Self::SignedOut(failure),
@@ -54,21 +54,21 @@ impl From<Failure> for Trouble {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
-    items: Vec<Event>,
+struct EventPage {
+    items: Vec<PolledEvent>,
     next_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Event {
+pub(super) struct PolledEvent {
     pub(super) event_id: String,
     /// As it is posted.
     #[serde(flatten)]
     pub(super) body: Map<String, Value>,
 }
 
-impl Event {
+impl PolledEvent {
     pub(super) fn kind(&self) -> &str {
         self.body.get("type").and_then(Value::as_str).unwrap_or_default()
     }
@@ -76,12 +76,12 @@ impl Event {
 
 /// Ids of events that were given on, the latest so many.
 #[derive(Default)]
-struct Seen {
+struct SeenEvents {
     ids: HashSet<String>,
     order: VecDeque<String>,
 }
 
-impl Seen {
+impl SeenEvents {
     /// Whether it is new.
     fn note(&mut self, id: &str) -> bool {
         if !self.ids.insert(id.to_owned()) {
@@ -100,7 +100,7 @@ impl Seen {
 /// How far somebody has followed.
 #[derive(Default)]
 pub(super) struct Follower {
-    seen: Seen,
+    seen: SeenEvents,
     types: Vec<String>,
     /// Nothing before is given on; by the API's clock.
     since: Option<SystemTime>,
@@ -118,8 +118,8 @@ impl Follower {
     /// first and when the token is not good any more. What people should know is told to `say`.
     pub(super) async fn follow(
         &mut self,
-        mut renew: impl AsyncFnMut(Option<Failure>) -> Result<Waybill, Trouble>,
-        mut take: impl AsyncFnMut(Event) -> Result<(), Failure>,
+        mut renew: impl AsyncFnMut(Option<Failure>) -> Result<Waybill, PollError>,
+        mut take: impl AsyncFnMut(PolledEvent) -> Result<(), Failure>,
         say: impl Fn(&str),
     ) -> Result<(), Failure> {
         let (mut api, mut was_away, mut signed_out) = (None, false, None);
@@ -136,17 +136,17 @@ impl Follower {
                     }
                     tokio::time::sleep(EVERY).await;
                 }
-                Err(Trouble::Away(reason)) => {
+                Err(PollError::Away(reason)) => {
                     if !std::mem::replace(&mut was_away, true) {
                         say(&format!("the API can't be reached ({reason}); trying again"));
                     }
                     tokio::time::sleep(AGAIN).await;
                 }
-                Err(Trouble::SignedOut(failure)) => {
+                Err(PollError::SignedOut(failure)) => {
                     (api, signed_out) = (None, Some(failure));
                     tokio::time::sleep(EVERY).await;
                 }
-                Err(Trouble::Refused(failure)) => return Err(failure),
+                Err(PollError::Refused(failure)) => return Err(failure),
             }
         }
     }
@@ -155,9 +155,9 @@ impl Follower {
     pub(super) async fn look(
         &mut self,
         api: &Waybill,
-        take: &mut impl AsyncFnMut(Event) -> Result<(), Failure>,
+        take: &mut impl AsyncFnMut(PolledEvent) -> Result<(), Failure>,
         say: &impl Fn(&str),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), PollError> {
         let mut cursor: Option<String> = None;
         // The first look only finds out what time it is there.
         let limit = if self.since.is_some() { "100" } else { "1" };
@@ -177,10 +177,10 @@ impl Follower {
                 say("waiting for events");
                 return Ok(());
             };
-            let page: Page = answer.json()?;
+            let page: EventPage = answer.json()?;
             for event in page.items {
                 if self.seen.note(&event.event_id) && self.wants(event.kind()) {
-                    take(event).await.map_err(Trouble::Refused)?;
+                    take(event).await.map_err(PollError::Refused)?;
                 }
             }
             cursor = page.next_cursor;
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_was_given_on_is_not_given_on_again() {
-        let mut seen = Seen::default();
+        let mut seen = SeenEvents::default();
         assert!(seen.note("a") && !seen.note("a") && seen.note("b"));
         assert!((0..SEEN_MAX).all(|n| seen.note(&n.to_string())));
         assert_eq!((seen.ids.len(), seen.order.len()), (SEEN_MAX, SEEN_MAX));

@@ -19,12 +19,12 @@ use crate::{
 
 /// Prints differences as they are found.
 #[derive(Default)]
-struct Printed {
+struct DifferencePrinter {
     count: u64,
     looked_at: Vec<(&'static str, u64)>,
 }
 
-impl Differences for Printed {
+impl Differences for DifferencePrinter {
     fn add(&mut self, difference: Difference) {
         self.count += 1;
         let Difference { check, subject, expected, found } = difference;
@@ -39,7 +39,7 @@ impl Differences for Printed {
     }
 }
 
-impl Printed {
+impl DifferencePrinter {
     /// The last line; an error where anything differs.
     fn concluded(self) -> Result<(), String> {
         let looked_at: Vec<_> = self.looked_at.iter().map(|(name, count)| format!("{count} {name}")).collect();
@@ -54,7 +54,7 @@ async fn connect(stores: &Stores) -> Result<Database, String> {
 
 /// Holds the books against each other; an error where anything differs.
 pub(super) async fn check(stores: &Stores) -> Result<(), String> {
-    let mut printed = Printed::default();
+    let mut printed = DifferencePrinter::default();
     let store = WalletStore::new(connect(stores).await?);
     check_all(&store, &mut printed).await.map_err(|error| format!("the check could not be finished: {error}"))?;
     printed.concluded()
@@ -62,7 +62,7 @@ pub(super) async fn check(stores: &Stores) -> Result<(), String> {
 
 /// Holds the stock of products against their movements; an error where anything differs.
 pub(super) async fn check_stock(stores: &Stores) -> Result<(), String> {
-    let mut printed = Printed::default();
+    let mut printed = DifferencePrinter::default();
     let store = CatalogStore::new(connect(stores).await?);
     compare_stock(&store, &mut printed).await.map_err(|error| format!("the check could not be finished: {error}"))?;
     printed.concluded()

@@ -9,7 +9,7 @@ use standardwebhooks::Webhook;
 use waybill_client::{Failure, Method, Waybill};
 
 use super::{
-    follow::{Event, Follower},
+    follow::{Follower, PolledEvent},
     remote::{Caller, at},
     serve::Shutdown,
 };
@@ -24,7 +24,7 @@ pub(super) async fn run(args: ListenArgs) -> Result<(), String> {
     println!("signed with {}", secret.expose_secret());
     let mut follower = Follower::new(None, &args.types);
     let renew = async |refused: Option<Failure>| caller.renew(refused).await;
-    let take = async |event: Event| {
+    let take = async |event: PolledEvent| {
         post(&program, &secret, &event).await;
         Ok(())
     };
@@ -35,7 +35,7 @@ pub(super) async fn run(args: ListenArgs) -> Result<(), String> {
 }
 
 /// Posts an event, once, and says how that went.
-async fn post(program: &Waybill, secret: &SecretString, event: &Event) {
+async fn post(program: &Waybill, secret: &SecretString, event: &PolledEvent) {
     let (kind, body) = (event.kind(), Value::Object(event.body.clone()).to_string());
     let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let signature = Webhook::new(secret.expose_secret())

@@ -27,7 +27,7 @@ use bson::{DateTime, doc};
 use crate::{
     app,
     config::{
-        AnalyticsCommand, Command, KeysCommand, LedgerCommand, MigrateArgs, StockCommand, WebhooksCommand,
+        AnalyticsCommand, CliCommand, KeysCommand, LedgerCommand, MigrateArgs, StockCommand, WebhooksCommand,
         settings_file, settings_table,
     },
     modules::{
@@ -41,34 +41,34 @@ use crate::{
 ///
 /// # Errors
 /// A sentence (or a few lines) for the operator.
-pub async fn run(command: Command) -> Result<ExitCode, String> {
+pub async fn run(command: CliCommand) -> Result<ExitCode, String> {
     let done = match command {
-        Command::Api(args) => match (args.call, args.list) {
+        CliCommand::Api(args) => match (args.call, args.list) {
             (Some(call), _) => return api::run(call).await,
             (None, true) => return api::list().await,
             (None, false) => serve::api(args.config).await,
         },
-        Command::Worker(config) => serve::worker(config).await,
-        Command::All(config) => serve::all(config).await,
-        Command::Dev(args) => dev::run(args).await,
-        Command::Demo(args) => demo::run(args).await,
-        Command::Bench(args) => return bench::run(args).await,
-        Command::Migrate(args) => migrate(&args).await,
-        Command::Health(args) => health::ask(&args.url).await,
-        Command::Doctor(args) => return doctor::run(*args).await,
-        Command::Settings(args) => {
+        CliCommand::Worker(config) => serve::worker(config).await,
+        CliCommand::All(config) => serve::all(config).await,
+        CliCommand::Dev(args) => dev::run(args).await,
+        CliCommand::Demo(args) => demo::run(args).await,
+        CliCommand::Bench(args) => return bench::run(args).await,
+        CliCommand::Migrate(args) => migrate(&args).await,
+        CliCommand::Health(args) => health::ask(&args.url).await,
+        CliCommand::Doctor(args) => return doctor::run(*args).await,
+        CliCommand::Settings(args) => {
             print!("{}", if args.markdown { settings_table() } else { settings_file() });
             Ok(())
         }
-        Command::Audit(command) => return audit::run(command).await,
-        Command::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
-        Command::Stock(StockCommand::Check(stores)) => ledger::check_stock(&stores).await,
-        Command::Analytics(AnalyticsCommand::Rebuild(stores)) => analytics::rebuild(&stores).await,
-        Command::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
-        Command::User(command) => user::run(command).await,
-        Command::Top(args) => top::run(args).await,
-        Command::Openapi => openapi::print().await,
-        Command::Webhooks(WebhooksCommand::Listen(args)) => listen::run(args).await,
+        CliCommand::Audit(command) => return audit::run(command).await,
+        CliCommand::Ledger(LedgerCommand::Check(stores)) => ledger::check(&stores).await,
+        CliCommand::Stock(StockCommand::Check(stores)) => ledger::check_stock(&stores).await,
+        CliCommand::Analytics(AnalyticsCommand::Rebuild(stores)) => analytics::rebuild(&stores).await,
+        CliCommand::Keys(KeysCommand::Rotate(args)) => keys::rotate(&args).await,
+        CliCommand::User(command) => user::run(command).await,
+        CliCommand::Top(args) => top::run(args).await,
+        CliCommand::Openapi => openapi::print().await,
+        CliCommand::Webhooks(WebhooksCommand::Listen(args)) => listen::run(args).await,
     };
     done.map(|()| ExitCode::SUCCESS)
 }

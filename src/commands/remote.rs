@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use waybill_client::{Failure, Method, Waybill};
 
 use super::{
-    follow::Trouble,
+    follow::PollError,
     sign_in::{NotSignedIn, SigningIn, Tokens, refresh, sign_in},
 };
 use crate::config::RemoteArgs;
@@ -20,8 +20,8 @@ pub(super) fn at(url: &str) -> Result<Waybill, String> {
     Waybill::new(url).map(|there| there.with_deadline(DEADLINE)).map_err(|error| error.to_string())
 }
 
-fn unusable(words: impl Into<String>) -> Trouble {
-    Trouble::Refused(Failure::Unusable(words.into()))
+fn unusable(words: impl Into<String>) -> PollError {
+    PollError::Refused(Failure::Unusable(words.into()))
 }
 
 /// Whoever asks.
@@ -40,7 +40,7 @@ impl Caller {
     }
 
     /// The API as whoever asks; `refused` says that the token was not good any more.
-    pub(super) async fn renew(&mut self, refused: Option<Failure>) -> Result<Waybill, Trouble> {
+    pub(super) async fn renew(&mut self, refused: Option<Failure>) -> Result<Waybill, PollError> {
         let RemoteArgs { token, email, password, .. } = &self.args;
         match (token, email, password) {
             (None, Some(email), Some(password)) => {
@@ -59,21 +59,21 @@ impl Caller {
     }
 
     /// None where there is no session, or it has ended.
-    async fn refreshed(&self) -> Result<Option<Tokens>, Trouble> {
+    async fn refreshed(&self) -> Result<Option<Tokens>, PollError> {
         let Some(refresh_token) = &self.refresh_token else { return Ok(None) };
-        match refresh(&self.api, refresh_token).await.map_err(Trouble::from) {
+        match refresh(&self.api, refresh_token).await.map_err(PollError::from) {
             Ok(tokens) => Ok(Some(tokens)),
-            Err(Trouble::SignedOut(_)) => Ok(None),
+            Err(PollError::SignedOut(_)) => Ok(None),
             Err(trouble) => Err(trouble),
         }
     }
 
-    async fn signed_in(&self, email: &str, password: &SecretString) -> Result<Tokens, Trouble> {
+    async fn signed_in(&self, email: &str, password: &SecretString) -> Result<Tokens, PollError> {
         let who = SigningIn { email, password, otp: self.args.otp.as_deref(), may_ask: self.may_ask };
         sign_in(&self.api, &who).await.map_err(|refused| match refused {
             NotSignedIn::Refused(words) => unusable(words),
-            NotSignedIn::Failure(failure) => match Trouble::from(failure) {
-                Trouble::SignedOut(_) => unusable("the e-mail address or the password is wrong"),
+            NotSignedIn::Failure(failure) => match PollError::from(failure) {
+                PollError::SignedOut(_) => unusable("the e-mail address or the password is wrong"),
                 other => other,
             },
         })
@@ -96,16 +96,16 @@ impl Remote {
         self.caller.may_ask = false;
     }
 
-    pub(super) async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str) -> Result<T, Trouble> {
+    pub(super) async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str) -> Result<T, PollError> {
         let mut refused = None;
         loop {
             let (api, is_fresh) = match &self.signed_in {
                 Some(api) => (api.clone(), false),
                 None => (self.caller.renew(refused.take()).await?, true),
             };
-            let answered = api.send(&api.call(method.clone(), path)?).await.map_err(Trouble::from);
+            let answered = api.send(&api.call(method.clone(), path)?).await.map_err(PollError::from);
             match answered {
-                Err(Trouble::SignedOut(failure)) if !is_fresh => (self.signed_in, refused) = (None, Some(failure)),
+                Err(PollError::SignedOut(failure)) if !is_fresh => (self.signed_in, refused) = (None, Some(failure)),
                 Err(trouble) => return Err(trouble),
                 Ok(answer) => {
                     self.signed_in = Some(api);

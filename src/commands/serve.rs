@@ -22,7 +22,7 @@ use crate::{
 
 /// How far a process is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum ShutdownStage {
     /// Not at all.
     Running,
     /// It still answers, but asks whoever sends it requests to go elsewhere.
@@ -33,7 +33,7 @@ pub(super) enum Stage {
 
 /// Says when the process has to end, to everybody who holds a clone.
 #[derive(Clone, Debug)]
-pub(super) struct Shutdown(watch::Receiver<Stage>);
+pub(super) struct Shutdown(watch::Receiver<ShutdownStage>);
 
 impl Shutdown {
     /// Listens to the signals. SIGTERM comes from whoever also takes the process out of a balancer, so it leaves `notice` for
@@ -42,11 +42,11 @@ impl Shutdown {
         let failed = |error| format!("signals can't be listened to: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let (sender, receiver) = watch::channel(Stage::Running);
+        let (sender, receiver) = watch::channel(ShutdownStage::Running);
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {
-                    let _ = sender.send(Stage::Leaving);
+                    let _ = sender.send(ShutdownStage::Leaving);
                     tokio::select! {
                         () = tokio::time::sleep(notice) => {}
                         _ = terminate.recv() => {}
@@ -55,28 +55,28 @@ impl Shutdown {
                 }
                 _ = interrupt.recv() => {}
             }
-            let _ = sender.send(Stage::Stopping);
+            let _ = sender.send(ShutdownStage::Stopping);
             sender.closed().await;
         });
         Ok(Self(receiver))
     }
 
     /// One that is triggered by the sender.
-    pub(super) const fn on(receiver: watch::Receiver<Stage>) -> Self {
+    pub(super) const fn on(receiver: watch::Receiver<ShutdownStage>) -> Self {
         Self(receiver)
     }
 
     /// Resolves when nothing new is to be taken.
     pub(super) async fn wait(self) {
-        self.reach(Stage::Stopping).await;
+        self.reach(ShutdownStage::Stopping).await;
     }
 
     /// Resolves when the end is known, at the latest with [`Shutdown::wait`].
     async fn announced(self) {
-        self.reach(Stage::Leaving).await;
+        self.reach(ShutdownStage::Leaving).await;
     }
 
-    async fn reach(mut self, stage: Stage) {
+    async fn reach(mut self, stage: ShutdownStage) {
         let _ = self.0.wait_for(|reached| *reached >= stage).await;
     }
 }

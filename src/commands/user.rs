@@ -14,8 +14,8 @@ use crate::{
     modules::{
         audit::{self, AuditStore, Refusals},
         auth::{
-            AuthError, AuthParts, AuthService, By, DeviceKeys, KeyRing, KeyRingParts, Limits, LinkKeys, PasswordCost,
-            RefreshKeys, SecondFactor, User, UserFilter, Users,
+            AttemptLimits, AuthError, AuthParts, AuthService, DeviceKeys, KeyRing, KeyRingParts, LinkKeys,
+            PasswordCost, RefreshKeys, Requester, SecondFactor, User, UserFilter, Users,
         },
         kyc,
         wallet::{WalletService, WalletStore},
@@ -49,13 +49,13 @@ pub(super) async fn run(command: UserCommand) -> Result<(), String> {
         UserCommand::SetRole(args) => update(&args.user, "user set-role", Some(args.role), None).await,
         UserCommand::EndSessions(args) => {
             let (users, user) = find(&args).await?;
-            users.end_sessions(By::CommandLine("user end-sessions"), &user.id).await.map_err(in_words)?;
+            users.end_sessions(Requester::CommandLine("user end-sessions"), &user.id).await.map_err(in_words)?;
             println!("{}", serde_json::json!({ "userId": user.id, "sessions": "ended" }));
             Ok(())
         }
         UserCommand::ResetPassword(args) => {
             let (users, user) = find(&args).await?;
-            let password = users.reset_password(By::CommandLine("user reset-password"), &user.id, false).await;
+            let password = users.reset_password(Requester::CommandLine("user reset-password"), &user.id, false).await;
             let password = password.map_err(in_words)?;
             let password = password.expose_secret();
             println!("{}", serde_json::json!({ "userId": user.id, "temporaryPassword": password }));
@@ -63,7 +63,7 @@ pub(super) async fn run(command: UserCommand) -> Result<(), String> {
         }
         UserCommand::ResetTotp(args) => {
             let (users, user) = find(&args).await?;
-            users.reset_totp(By::CommandLine("user reset-totp"), &user.id).await.map_err(in_words)?;
+            users.reset_totp(Requester::CommandLine("user reset-totp"), &user.id).await.map_err(in_words)?;
             println!("{}", serde_json::json!({ "userId": user.id, "totp": "reset" }));
             Ok(())
         }
@@ -71,7 +71,7 @@ pub(super) async fn run(command: UserCommand) -> Result<(), String> {
         UserCommand::RevokeApiKey(args) => {
             let (_, user) = find(&args.user).await?;
             let keys = key_ring(&args.user.stores).await?;
-            let by = By::CommandLine("user revoke-api-key");
+            let by = Requester::CommandLine("user revoke-api-key");
             keys.revoke(by, &user.id, &args.key).await.map_err(in_words)?;
             println!("{}", serde_json::json!({ "userId": user.id, "keyId": args.key, "revoked": true }));
             Ok(())
@@ -115,7 +115,7 @@ async fn key_ring(stores: &Stores) -> Result<KeyRing, String> {
         clock,
         revocations: Revocations::default(),
         limiter: RateLimiter::new(redis),
-        limits: Limits::default(),
+        limits: AttemptLimits::default(),
         second_factor: nothing_sealed()?,
     };
     Ok(KeyRing::new(parts))
@@ -146,7 +146,7 @@ async fn update(
     disabled: Option<bool>,
 ) -> Result<(), String> {
     let (users, user) = find(args).await?;
-    let user = users.update(By::CommandLine(command), &user.id, role, disabled).await.map_err(in_words)?;
+    let user = users.update(Requester::CommandLine(command), &user.id, role, disabled).await.map_err(in_words)?;
     println!("{}", line(&user));
     Ok(())
 }
@@ -205,7 +205,7 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
         device_keys: DeviceKeys::derive(&secret, None),
         link_keys: LinkKeys::derive(&secret, None),
         revocations: Revocations::default(),
-        limits: Limits::default(),
+        limits: AttemptLimits::default(),
         password_cost: PasswordCost::default(),
         second_factor: SecondFactor {
             required_of_staff: args.staff_totp == Requirement::Required,

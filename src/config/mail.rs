@@ -44,7 +44,7 @@ pub struct MailArgs {
 #[derive(Clone, Debug)]
 pub struct MailSettings {
     pub server: SmtpServer,
-    pub sender: notifications::Sender,
+    pub sender: notifications::MailSender,
     /// See [`MailArgs::alert_mail_to`].
     pub alert_to: Option<Mailbox>,
     /// See [`MailArgs::mail_templates`].
@@ -72,7 +72,7 @@ impl MailArgs {
                 None
             }
             Some(from) => {
-                let sender = notifications::Sender::parse(from);
+                let sender = notifications::MailSender::parse(from);
                 sender.map_err(|error| wrong.push(format!("MAIL_FROM {error}"))).ok()
             }
         };

@@ -9,7 +9,7 @@ use crate::{modules::alerts::Channel, platform::sealing::SealingKeys};
 
 /// What the programs need to start, with every secret present and strong enough.
 #[derive(Clone, Debug)]
-pub struct Secrets {
+pub struct StartupSecrets {
     /// Signs access tokens.
     pub jwt: SecretString,
     /// The one before.
@@ -52,7 +52,7 @@ impl Config {
     ///
     /// # Errors
     /// One line per thing that is wrong, each naming its variable.
-    pub fn check(&self) -> Result<Secrets, String> {
+    pub fn check(&self) -> Result<StartupSecrets, String> {
         let mut wrong = Vec::new();
         let jwt = strong_jwt_secret(self.jwt_secret.as_ref()).map_err(|error| wrong.push(error)).ok();
         let sealing = self.sealing_keys().map_err(|error| wrong.push(error)).ok();
@@ -81,7 +81,7 @@ impl Config {
         match (jwt, sealing, audit) {
             (Some(jwt), Some(sealing), Some(audit)) if wrong.is_empty() => {
                 let jwt_previous = self.jwt_secret_previous.clone();
-                Ok(Secrets { jwt, jwt_previous, sealing: Arc::new(sealing), audit, mail, alert_channels })
+                Ok(StartupSecrets { jwt, jwt_previous, sealing: Arc::new(sealing), audit, mail, alert_channels })
             }
             _ => Err(wrong.join("\n")),
         }

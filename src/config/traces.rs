@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Switch;
+use super::OnOff;
 use crate::platform::{exchange::SpanPost, traces};
 
 /// Where traces go, and what is recorded.
@@ -30,8 +30,8 @@ pub struct TraceArgs {
     #[arg(long, env = "TRACE_INCOMING", value_enum, default_value_t = traces::Incoming::Link, global = true)]
     pub trace_incoming: traces::Incoming,
     /// Whether calls to providers carry a traceparent.
-    #[arg(long, env = "TRACE_PROVIDERS", value_enum, default_value_t = Switch::Off, global = true)]
-    pub trace_providers: Switch,
+    #[arg(long, env = "TRACE_PROVIDERS", value_enum, default_value_t = OnOff::Off, global = true)]
+    pub trace_providers: OnOff,
 }
 
 fn part(text: &str) -> Result<f64, String> {
@@ -72,7 +72,7 @@ impl TraceArgs {
             service: self.otel_service_name.clone(),
             sampled: self.otel_traces_sampler_arg,
             incoming: self.trace_incoming,
-            sent_to_providers: self.trace_providers == Switch::On,
+            sent_to_providers: self.trace_providers == OnOff::On,
         };
         traces::install(settings, post)
     }

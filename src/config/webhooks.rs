@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::{Config, RemoteArgs};
 use crate::{
     modules::{queue::QueueConfig, webhooks::WEBHOOK_DELIVERIES_QUEUE},
-    platform::exchange::Reach,
+    platform::exchange::AddressPolicy,
 };
 
 /// Settings of outgoing webhooks.
@@ -62,8 +62,8 @@ pub struct ListenArgs {
 impl WebhookArgs {
     /// Which addresses may be called.
     #[must_use]
-    pub const fn reach(&self) -> Reach {
-        if self.webhook_allow_private { Reach::Anywhere } else { Reach::Public }
+    pub const fn reach(&self) -> AddressPolicy {
+        if self.webhook_allow_private { AddressPolicy::Anywhere } else { AddressPolicy::Public }
     }
 
     /// See [`WebhookArgs::webhook_deadline_ms`].

@@ -29,11 +29,11 @@ const SLEW_MS_MAX: i64 = 1_000;
 pub struct Clock {
     started: Instant,
     started_ms: i64,
-    shared: Arc<Shared>,
+    shared: Arc<ClockState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ClockState {
     offset_ms: AtomicI64,
     /// What tests moved the clock by.
     advanced_ms: AtomicI64,
@@ -125,19 +125,19 @@ pub struct Offset {
 }
 
 /// What the database's clock says at the moment of the answer.
-struct Theirs {
+struct DatabaseTime {
     now_ms: i64,
     primary: String,
 }
 
 /// None where the answer came too late to say anything about the time.
-async fn look(db: &mongodb::Database) -> mongodb::error::Result<Option<Theirs>> {
+async fn look(db: &mongodb::Database) -> mongodb::error::Result<Option<DatabaseTime>> {
     let asked = Instant::now();
     let hello = db.run_command(doc! { "hello": 1 }).await?;
     let round_trip_ms = asked.elapsed().as_millis() as i64;
     let at = hello.get_datetime("localTime").ok().filter(|_| round_trip_ms <= ROUND_TRIP_MS_MAX);
     let primary = hello.get_object_id("electionId").map(|id| id.to_hex()).unwrap_or_default();
-    Ok(at.map(|at| Theirs { now_ms: at.timestamp_millis() + round_trip_ms / 2, primary }))
+    Ok(at.map(|at| DatabaseTime { now_ms: at.timestamp_millis() + round_trip_ms / 2, primary }))
 }
 
 /// `at` plus `by`, saturating.
@@ -173,15 +173,16 @@ impl std::fmt::Display for Rfc3339Time {
 /// A text is no point in time that can be written in RFC 3339.
 #[derive(Debug, thiserror::Error)]
 #[error("must be an RFC 3339 time such as 2026-01-31T12:00:00Z")]
-pub struct NotATime;
+pub struct TimeOutOfRange;
 
 impl std::str::FromStr for Rfc3339Time {
-    type Err = NotATime;
+    type Err = TimeOutOfRange;
 
-    fn from_str(text: &str) -> Result<Self, NotATime> {
-        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATime)?;
+    fn from_str(text: &str) -> Result<Self, TimeOutOfRange> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimeOutOfRange)?;
         // With its offset it may be in a year that UTC writes with a sign or with five digits.
-        let at = at.checked_to_offset(UtcOffset::UTC).filter(|at| (0..=9999).contains(&at.year())).ok_or(NotATime)?;
+        let at =
+            at.checked_to_offset(UtcOffset::UTC).filter(|at| (0..=9999).contains(&at.year())).ok_or(TimeOutOfRange)?;
         Ok(Self(DateTime::from_millis((at.unix_timestamp_nanos() / 1_000_000) as i64)))
     }
 }

@@ -8,7 +8,7 @@ pub const ERASED: &str = "[erased]";
 
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
-enum Stored {
+enum ErasableText {
     Text(String),
     Erased {
         #[serde(rename = "erased")]
@@ -23,9 +23,9 @@ enum Stored {
 /// # Errors
 /// For whatever else stands there.
 pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<Stored>::deserialize(deserializer)?.map(|stored| match stored {
-        Stored::Text(text) => text,
-        Stored::Erased { .. } => ERASED.to_owned(),
+    Ok(Option::<ErasableText>::deserialize(deserializer)?.map(|stored| match stored {
+        ErasableText::Text(text) => text,
+        ErasableText::Erased { .. } => ERASED.to_owned(),
     }))
 }
 

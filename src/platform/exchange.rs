@@ -2,7 +2,7 @@
 //!
 //! The way of a call: an adapter makes an [`Outbound`]; [`Prepared::new`] writes down the redacted record; the audit
 //! module puts that record into a transaction and gives a [`Logged`] for it, which leaves the lane only after the
-//! commit; [`Exchange::send`] takes nothing else. So no request leaves before its log is durable.
+//! commit; [`ExchangeClient::send`] takes nothing else. So no request leaves before its log is durable.
 
 mod address;
 mod body;
@@ -23,10 +23,10 @@ use reqwest::{
 };
 use serde_json::Value;
 
-pub use address::{LookUp, Reach, URL_CHARS_MAX, UrlFault, check_url, system_look_up};
-pub use body::{Body, read_body};
-pub use client::Exchange;
-pub use file::{Expected, FileSink, PIECE_BYTES, Received, is_page};
+pub use address::{AddressPolicy, LookUp, URL_CHARS_MAX, UrlFault, check_url, system_look_up};
+pub use body::{ParsedBody, read_body};
+pub use client::ExchangeClient;
+pub use file::{Expected, FileSink, PIECE_BYTES, ReceivedFile, is_page};
 pub use knock::knock;
 pub use redaction::Redaction;
 pub use smtp::{MESSAGE_BYTES_MAX, MailAnswer, MailReply, Smtp, SmtpServer, SmtpStep};
@@ -165,7 +165,7 @@ pub enum AnswerBody {
     /// Anything else: HTML, cut off, empty.
     NotJson,
     /// A file that was asked for, and is kept.
-    File(Received),
+    File(ReceivedFile),
 }
 
 /// What came back, as far as an adapter may judge it.

@@ -25,7 +25,7 @@ use axum::{
 pub use attachment::{CSV, NDJSON, attachment, disposition};
 pub use faults::FAULTS_MAX;
 pub use fields::field_errors;
-pub use form::{Form, read_form};
+pub use form::{MultipartForm, read_form};
 pub use peers::PeerLimit;
 pub use proxies::TrustedProxies;
 pub use read::{ApiJson, ApiPath, ApiQuery, BODY_BYTES_MAX, JsonOrForm, NoQuery, RawBody, read_json};
@@ -33,7 +33,7 @@ pub use serve::serve;
 
 use super::{
     error::{AppError, ErrorKind, Problem},
-    rate_limit::{Counted, RequestLimits, Subject},
+    rate_limit::{CountedLimits, RequestLimits, Subject},
     scrub::is_request_id,
     traces,
 };
@@ -109,7 +109,7 @@ async fn edge(State(settings): State<Arc<Edge>>, mut request: Request, next: Nex
     }
     let is_probe = PROBES.contains(&&*route);
     let trace = if is_probe { None } else { traces::request(method_label(&method), &route, &id.0, request.headers()) };
-    let counted = settings.limits.as_ref().filter(|_| !is_probe).map(|_| Counted::default());
+    let counted = settings.limits.as_ref().filter(|_| !is_probe).map(|_| CountedLimits::default());
     let mut response = match let_in(settings.limits.as_ref(), counted.as_ref(), &mut request) {
         Ok(()) => {
             let answering = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request));
@@ -165,7 +165,11 @@ fn log(error: &AppError, id: &RequestId, route: &str) {
 }
 
 /// Counts a request against the client's address, before anything else is done for it.
-fn let_in(limits: Option<&RequestLimits>, counted: Option<&Counted>, request: &mut Request) -> Result<(), AppError> {
+fn let_in(
+    limits: Option<&RequestLimits>,
+    counted: Option<&CountedLimits>,
+    request: &mut Request,
+) -> Result<(), AppError> {
     let (Some(limits), Some(counted)) = (limits, counted) else { return Ok(()) };
     request.extensions_mut().insert(counted.clone());
     let address = request.extensions().get::<ClientAddr>();

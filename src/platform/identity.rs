@@ -35,7 +35,7 @@ use super::{
     clock::Clock,
     erased,
     error::{AppError, ErrorKind},
-    rate_limit::{Counted, RequestLimits, Subject},
+    rate_limit::{CountedLimits, RequestLimits, Subject},
     secret::{hmac_sha256, sha256_hex},
 };
 
@@ -120,13 +120,13 @@ pub struct AccessToken {
     pub only: Option<String>,
 }
 
-struct Key {
+struct TokenKey {
     id: String,
     encode: EncodingKey,
     decode: DecodingKey,
 }
 
-impl Key {
+impl TokenKey {
     fn new(secret: &SecretString) -> Self {
         let bytes = secret.expose_secret().as_bytes();
         let mut id = sha256_hex(bytes);
@@ -138,8 +138,8 @@ impl Key {
 /// Signs and checks access tokens (JWT, HS256). The algorithm, issuer and audience are fixed; the header's
 /// `kid` chooses between today's secret and the previous one.
 pub struct TokenKeys {
-    current: Key,
-    previous: Option<Key>,
+    current: TokenKey,
+    previous: Option<TokenKey>,
     clock: Clock,
     validation: Validation,
 }
@@ -161,7 +161,7 @@ impl TokenKeys {
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
         // By this host's own clock; `verify` looks at ours.
         validation.validate_exp = false;
-        Self { current: Key::new(secret), previous: previous.map(Key::new), clock, validation }
+        Self { current: TokenKey::new(secret), previous: previous.map(TokenKey::new), clock, validation }
     }
 
     /// A token that says this, valid from `now_ms` for [`ACCESS_TOKEN_TTL`], or until the user's access version grows.
@@ -330,7 +330,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
         let (access, key_id) = gate.user_of(token, parts, address).await?;
         let AccessToken { user_id, role, access_version, tenant_id, .. } = access;
         if let Some(limits) = &gate.limits {
-            let counted = parts.extensions.get::<Counted>();
+            let counted = parts.extensions.get::<CountedLimits>();
             limits.count(Subject::User(&user_id), counted)?;
             if let Some(key_id) = &key_id {
                 limits.count(Subject::Key(key_id), counted)?;

@@ -9,7 +9,7 @@ use serde::{
     de::{DeserializeSeed, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
 
-use super::text::Reading;
+use super::text::TextMode;
 
 /// One of these words, as a variant is read: a client is told which there are.
 ///
@@ -39,17 +39,17 @@ pub fn one_of<'de, D: Deserializer<'de>>(from: D, words: &'static [&'static str]
 /// Around a deserializer, its visitors and accesses: it goes along wherever serde descends.
 pub struct Strict<T> {
     inner: T,
-    reading: Reading,
+    reading: TextMode,
 }
 
 impl<T> Strict<T> {
     /// Around this deserializer.
     pub fn new(inner: T) -> Self {
-        Self { inner, reading: Reading::default() }
+        Self { inner, reading: TextMode::default() }
     }
 }
 
-const fn around<T>(reading: Reading, inner: T) -> Strict<T> {
+const fn around<T>(reading: TextMode, inner: T) -> Strict<T> {
     Strict { inner, reading }
 }
 
@@ -88,7 +88,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
-        let reading = Reading::named(name).unwrap_or(self.reading);
+        let reading = TextMode::named(name).unwrap_or(self.reading);
         self.inner.deserialize_newtype_struct(name, around(reading, visitor))
     }
 

@@ -29,7 +29,7 @@ pub enum KeptSecretError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredKey {
     #[serde(rename = "_id")]
     id: String,
     sealed: Sealed,
@@ -41,7 +41,7 @@ impl KeptSecret {
         format!("{}/{}", self.collection, self.id)
     }
 
-    async fn stored(self, db: &Database) -> mongodb::error::Result<Option<Stored>> {
+    async fn stored(self, db: &Database) -> mongodb::error::Result<Option<StoredKey>> {
         db.collection(self.collection).find_one(doc! { "_id": self.id }).max_time(mongo::READ_TIME_MAX).await
     }
 
@@ -63,8 +63,8 @@ impl KeptSecret {
             Some(stored) => stored,
             None => {
                 let secret = hex::encode(rand::random::<[u8; 32]>());
-                let made = Stored { id: self.id.into(), sealed: keys.seal(&self.place(), secret.as_bytes()) };
-                match db.collection::<Stored>(self.collection).insert_one(&made).await {
+                let made = StoredKey { id: self.id.into(), sealed: keys.seal(&self.place(), secret.as_bytes()) };
+                match db.collection::<StoredKey>(self.collection).insert_one(&made).await {
                     Err(error) if !mongo::is_duplicate_key(&error) => return Err(error.into()),
                     Ok(_) => made,
                     // Somebody else was first. Until a majority has theirs, neither counts.

@@ -15,9 +15,9 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::redis::{Away, Redis};
+use super::redis::{Redis, RedisUnavailable};
 
-pub use requests::{Counted, RequestLimits, Standing, Subject};
+pub use requests::{CountedLimits, LimitStatus, RequestLimits, Subject};
 
 /// At most this many keys are counted locally; the counts are dropped beyond it.
 const LOCAL_KEYS_MAX: usize = 10_000;
@@ -114,7 +114,7 @@ impl RateLimiter {
         let cells = counters.iter().map(|(key, limit)| (*key, *limit, 1));
         let wait = match self.ask("take", cells).await {
             Ok(answer) => Duration::from_micros(answer.first().copied().unwrap_or_default()),
-            Err(Away(_)) => return self.local.take(counters),
+            Err(RedisUnavailable(_)) => return self.local.take(counters),
         };
         if wait.is_zero() { Ok(()) } else { Err(wait) }
     }
@@ -136,7 +136,7 @@ impl RateLimiter {
     }
 
     /// Counts what was taken from each already; gives how far ahead each arrival time is now (us).
-    async fn count(&self, taken: &[(&str, Limit, u32)]) -> Result<Vec<u64>, Away> {
+    async fn count(&self, taken: &[(&str, Limit, u32)]) -> Result<Vec<u64>, RedisUnavailable> {
         let cells = taken.iter().map(|(key, limit, cells)| (*key, *limit, i64::from(*cells)));
         self.ask("count", cells).await.map(|mut answer| answer.split_off(1.min(answer.len())))
     }
@@ -151,7 +151,11 @@ impl RateLimiter {
         self.redis.key(&format!("limit:{key}"))
     }
 
-    async fn ask<'a>(&self, what: &str, cells: impl Iterator<Item = (&'a str, Limit, i64)>) -> Result<Vec<u64>, Away> {
+    async fn ask<'a>(
+        &self,
+        what: &str,
+        cells: impl Iterator<Item = (&'a str, Limit, i64)>,
+    ) -> Result<Vec<u64>, RedisUnavailable> {
         let mut call = self.script.prepare_invoke();
         call.arg(what);
         for (key, limit, cells) in cells {

@@ -28,7 +28,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Redis can't be used now; go on without it.
 #[derive(Debug, thiserror::Error)]
 #[error("redis is away")]
-pub struct Away(#[source] pub Option<RedisError>);
+pub struct RedisUnavailable(#[source] pub Option<RedisError>);
 
 /// A handle that is cheap to clone and connects when it is first used.
 #[derive(Clone)]
@@ -36,11 +36,11 @@ pub struct Redis {
     client: Client,
     manager: ConnectionManager,
     prefix: Arc<str>,
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ConnectionState {
     started: Instant,
     away: AtomicBool,
     /// When it was complained of last; 0 for never.
@@ -68,7 +68,8 @@ impl Redis {
             .set_connection_timeout(Some(COMMAND_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT));
         let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        let state = State { started: Instant::now(), away: AtomicBool::new(false), warned_ms: AtomicI64::new(0) };
+        let state =
+            ConnectionState { started: Instant::now(), away: AtomicBool::new(false), warned_ms: AtomicI64::new(0) };
         Ok(Self { client, manager, prefix: prefix.into(), state: Arc::new(state) })
     }
 
@@ -81,8 +82,8 @@ impl Redis {
     /// Runs one command.
     ///
     /// # Errors
-    /// [`Away`], at once while Redis is known to be away, else within half a second.
-    pub async fn run<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Away> {
+    /// [`RedisUnavailable`], at once while Redis is known to be away, else within half a second.
+    pub async fn run<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, RedisUnavailable> {
         self.guard(async { command.query_async(&mut self.manager.clone()).await }).await
     }
 
@@ -90,15 +91,15 @@ impl Redis {
     ///
     /// # Errors
     /// As [`Redis::run`].
-    pub async fn script<T: FromRedisValue>(&self, script: &redis::ScriptInvocation<'_>) -> Result<T, Away> {
+    pub async fn script<T: FromRedisValue>(&self, script: &redis::ScriptInvocation<'_>) -> Result<T, RedisUnavailable> {
         self.guard(async { script.invoke_async(&mut self.manager.clone()).await }).await
     }
 
     /// Opens a connection for subscribing.
     ///
     /// # Errors
-    /// [`Away`] when there is none within two seconds.
-    pub async fn subscribe(&self, channel: &str) -> Result<PubSub, Away> {
+    /// [`RedisUnavailable`] when there is none within two seconds.
+    pub async fn subscribe(&self, channel: &str) -> Result<PubSub, RedisUnavailable> {
         let connect = async {
             let mut subscription = self.client.get_async_pubsub().await?;
             subscription.subscribe(self.key(channel)).await?;
@@ -106,22 +107,22 @@ impl Redis {
         };
         match tokio::time::timeout(Duration::from_secs(2), connect).await {
             Ok(Ok(subscription)) => Ok(subscription),
-            Ok(Err(error)) => Err(Away(Some(error))),
-            Err(_) => Err(Away(None)),
+            Ok(Err(error)) => Err(RedisUnavailable(Some(error))),
+            Err(_) => Err(RedisUnavailable(None)),
         }
     }
 
     /// Whether it answers now.
     ///
     /// # Errors
-    /// [`Away`].
-    pub async fn ping(&self) -> Result<(), Away> {
+    /// [`RedisUnavailable`].
+    pub async fn ping(&self) -> Result<(), RedisUnavailable> {
         self.run::<String>(&redis::cmd("PING")).await.map(drop)
     }
 
-    async fn guard<T>(&self, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, Away> {
+    async fn guard<T>(&self, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisUnavailable> {
         if self.state.away.load(Ordering::Relaxed) {
-            return Err(Away(None));
+            return Err(RedisUnavailable(None));
         }
         let error = match tokio::time::timeout(COMMAND_TIMEOUT * 2, work).await {
             Ok(Ok(value)) => return Ok(value),
@@ -132,7 +133,7 @@ impl Redis {
             self.warn(error.as_ref());
             tokio::spawn(self.clone().probe());
         }
-        Err(Away(error))
+        Err(RedisUnavailable(error))
     }
 
     fn warn(&self, error: Option<&RedisError>) {

@@ -33,7 +33,7 @@ pub struct Rotated {
 }
 
 /// Is told of every value that could not be opened (its place and why), and of every thousandth that was.
-type Progress<'a> = dyn FnMut(Rotated, Option<(&str, &OpenError)>) + Send + 'a;
+type OnRotated<'a> = dyn FnMut(Rotated, Option<(&str, &OpenError)>) + Send + 'a;
 
 /// Wraps values under today's key. They stay readable meanwhile, and it can be stopped and run again at any time.
 pub struct Rotation<'a> {
@@ -42,7 +42,7 @@ pub struct Rotation<'a> {
     total: Rotated,
     /// A later pass meets what could not be opened again; it is named once.
     named: BTreeSet<String>,
-    progress: Box<Progress<'a>>,
+    progress: Box<OnRotated<'a>>,
 }
 
 impl<'a> Rotation<'a> {

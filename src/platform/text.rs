@@ -21,7 +21,7 @@ pub use unseen::{holds_unseen, without_unseen};
 pub const POSTCODE_CHARS_MAX: u64 = 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reading {
+pub enum TextMode {
     /// In its normal form, with nothing unseen in it.
     #[default]
     Line,
@@ -35,7 +35,7 @@ pub enum Reading {
 const VERBATIM: &str = "$verbatim";
 const LINES: &str = "$lines";
 
-impl Reading {
+impl TextMode {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -173,16 +173,16 @@ mod tests {
             ("", ""),
             (" ", ""),
         ] {
-            assert_eq!(Reading::Line.read(written).as_deref(), Some(read), "{written:?}");
+            assert_eq!(TextMode::Line.read(written).as_deref(), Some(read), "{written:?}");
             assert_eq!(normal(read), read, "a second time changes nothing");
         }
     }
 
     #[test]
     fn lines_are_for_texts_that_may_have_some() {
-        assert_eq!(Reading::Line.read("one\ntwo"), None);
-        assert_eq!(Reading::Lines.read(" one\ntwo\n").as_deref(), Some("one\ntwo"));
-        assert_eq!(Reading::Lines.read("one\rtwo"), None);
-        assert_eq!(Reading::Verbatim.read(" one\u{202e}\ttwo ").as_deref(), Some(" one\u{202e}\ttwo "));
+        assert_eq!(TextMode::Line.read("one\ntwo"), None);
+        assert_eq!(TextMode::Lines.read(" one\ntwo\n").as_deref(), Some("one\ntwo"));
+        assert_eq!(TextMode::Lines.read("one\rtwo"), None);
+        assert_eq!(TextMode::Verbatim.read(" one\u{202e}\ttwo ").as_deref(), Some(" one\u{202e}\ttwo "));
     }
 }

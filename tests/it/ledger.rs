@@ -27,7 +27,7 @@ use self::act::{Act, Books, wallet_id};
 use crate::support::{
     TestApp,
     ledger_chance::Chance,
-    ledger_model::{CURRENCIES, Deed, Model, Purse, REPLIES, Reply, USERS, What},
+    ledger_model::{CURRENCIES, LedgerAction, Model, Purse, REPLIES, Reply, USERS, What},
 };
 
 const SEQUENCES: u64 = 100;
@@ -165,11 +165,14 @@ fn sequence(seed: u64, met: &mut Met) {
     let mut steps = 0;
     while steps < STEPS {
         let count = chance.between(1, 6);
-        let mut batch: Vec<Deed> = (0..count).map(|_| chance.deed()).collect();
+        let mut batch: Vec<LedgerAction> = (0..count).map(|_| chance.deed()).collect();
         if chance.between(1, 8) == 1 {
             // To the brim, so that what goes back later finds no room.
             let amount = i64::MAX - model.available(nearly_full);
-            batch.insert(0, Deed { id: format!("fill{steps}"), what: What::Credit { purse: nearly_full, amount } });
+            batch.insert(
+                0,
+                LedgerAction { id: format!("fill{steps}"), what: What::Credit { purse: nearly_full, amount } },
+            );
         }
         steps += batch.len();
         // Two processes don't agree on the time.
@@ -239,7 +242,7 @@ async fn app_with_users() -> TestApp {
 }
 
 /// Queues them in this order and gives their replies.
-async fn submit_in_order(lane: &Lane, deeds: &[Deed]) -> Vec<Reply> {
+async fn submit_in_order(lane: &Lane, deeds: &[LedgerAction]) -> Vec<Reply> {
     let mut waiting: Vec<_> = deeds.iter().map(|deed| Box::pin(lane.submit(Act(deed.clone())))).collect();
     let early: Vec<_> = waiting.iter_mut().map(|reply| reply.as_mut().now_or_never()).collect();
     assert!(early.iter().all(Option::is_none), "each is queued before the next");
@@ -247,7 +250,7 @@ async fn submit_in_order(lane: &Lane, deeds: &[Deed]) -> Vec<Reply> {
 }
 
 /// One deed, asked for until there is an answer.
-async fn submit(lane: &Lane, deed: &Deed) -> Reply {
+async fn submit(lane: &Lane, deed: &LedgerAction) -> Reply {
     loop {
         match lane.submit(Act(deed.clone())).await {
             Ok(reply) => return reply,
@@ -262,7 +265,7 @@ async fn submit(lane: &Lane, deed: &Deed) -> Reply {
 async fn in_turn(lane: &Lane, chance: &mut Chance, model: &mut Model, batches: usize) {
     for batch in 0..batches {
         let count = chance.between(1, 20);
-        let deeds: Vec<Deed> = (0..count).map(|_| chance.deed()).collect();
+        let deeds: Vec<LedgerAction> = (0..count).map(|_| chance.deed()).collect();
         for (deed, reply) in deeds.iter().zip(submit_in_order(lane, &deeds).await) {
             assert_eq!(reply, model.follow(deed), "batch {batch}: {deed:?}");
         }
@@ -275,7 +278,7 @@ async fn at_once(lanes: &[Lane; 2], chance: &mut Chance, model: &mut Model) {
     const CALLERS: usize = 12;
     const DEEDS: usize = 25;
     let callers = (0..CALLERS).map(|caller| {
-        let deeds: Vec<Deed> = (0..DEEDS).map(|_| chance.deed()).collect();
+        let deeds: Vec<LedgerAction> = (0..DEEDS).map(|_| chance.deed()).collect();
         let lane = lanes[caller % 2].clone();
         tokio::spawn(async move {
             let mut replies = Vec::new();
@@ -286,7 +289,7 @@ async fn at_once(lanes: &[Lane; 2], chance: &mut Chance, model: &mut Model) {
             replies
         })
     });
-    let mut replies: Vec<(Deed, Reply)> = Vec::new();
+    let mut replies: Vec<(LedgerAction, Reply)> = Vec::new();
     for caller in callers.collect::<Vec<_>>() {
         replies.extend(caller.await.unwrap());
     }
@@ -332,18 +335,18 @@ async fn what_is_stored_is_what_the_model_says_in_turn_and_at_once() {
     app.finish().await;
 }
 
-fn hold(n: usize, amount: i64) -> Deed {
+fn hold(n: usize, amount: i64) -> LedgerAction {
     let hold = format!("hld_{n}");
-    Deed { id: format!("hold{n}"), what: What::Hold { hold, purse: ("usr_a", "INR"), amount } }
+    LedgerAction { id: format!("hold{n}"), what: What::Hold { hold, purse: ("usr_a", "INR"), amount } }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_holds_of_a_thousand_fit_into_five_thousand_and_the_sixth_does_not() {
     let app = app_with_users().await;
     let lanes = [lane_of_its_own(&app).await, lane_of_its_own(&app).await];
-    let opening = Deed { id: "opening".into(), what: What::Credit { purse: ("usr_a", "INR"), amount: 5_000 } };
+    let opening = LedgerAction { id: "opening".into(), what: What::Credit { purse: ("usr_a", "INR"), amount: 5_000 } };
     assert_eq!(submit(&lanes[0], &opening).await, Reply::Done);
-    let holds: Vec<Deed> = (0..6).map(|n| hold(n, 1_000)).collect();
+    let holds: Vec<LedgerAction> = (0..6).map(|n| hold(n, 1_000)).collect();
     let replies = join_all(holds.iter().enumerate().map(|(n, deed)| submit(&lanes[n % 2], deed))).await;
     assert_eq!(replies.iter().filter(|reply| **reply == Reply::Done).count(), 5);
     assert!(replies.contains(&Reply::Insufficient { needed: 1_000, available: 0 }), "{replies:?}");
@@ -376,7 +379,7 @@ impl Command for Twin {
 async fn a_reference_that_is_booked_twice_is_refused_by_the_database() {
     let app = app_with_users().await;
     let lane = lane_of_its_own(&app).await;
-    let opening = Deed { id: "opening".into(), what: What::Credit { purse: ("usr_a", "INR"), amount: 5_000 } };
+    let opening = LedgerAction { id: "opening".into(), what: What::Credit { purse: ("usr_a", "INR"), amount: 5_000 } };
     submit(&lane, &opening).await;
     let (twin, neighbour) = (Twin { of: opening.transaction() }, hold(1, 10));
     let (twin, neighbour) = tokio::join!(lane.submit(twin), lane.submit(Act(neighbour)));

@@ -24,14 +24,14 @@ use waybill::{
         kyc::KycGate,
         orders::{OrderJobs, handlers},
         providers::{
-            AccountSecrets, Cancelling, Configured, Failure, Finishing, LogIn, Operation, OrderProvider, OrderToPlace,
-            Outcome, Placed, PlacedOrder, Provider, Retry, Token,
+            AccountSecrets, CancellableOrders, Configured, Failure, LogIn, Operation, OrderProvider, OrderToPlace,
+            Outcome, Placed, PlacedOrder, Provider, Retry, Token, TwoStepOrders,
         },
         queue::{Worker, WorkerParts},
     },
     platform::{
         batch::Lane,
-        exchange::{Answer, AnswerBody, Credentials, Exchange, Lost, Outbound, Redaction},
+        exchange::{Answer, AnswerBody, Credentials, ExchangeClient, Lost, Outbound, Redaction},
     },
 };
 
@@ -248,16 +248,16 @@ impl OrderProvider for Adapter {
         read(answer).map(|body| Some(&body["found"]).filter(|found| !found.is_null()).map(placed))
     }
 
-    fn cancelling(&self) -> Option<&dyn Cancelling> {
+    fn cancelling(&self) -> Option<&dyn CancellableOrders> {
         Some(self)
     }
 
-    fn finishing(&self) -> Option<&dyn Finishing> {
+    fn finishing(&self) -> Option<&dyn TwoStepOrders> {
         Some(self)
     }
 }
 
-impl Finishing for Adapter {
+impl TwoStepOrders for Adapter {
     fn finish_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound> {
         let body = json!({ "orderId": order.provider_order_id? });
         Some(self.outbound(Operation::Finish, Method::POST, "/awb", Some(body)))
@@ -268,7 +268,7 @@ impl Finishing for Adapter {
     }
 }
 
-impl Cancelling for Adapter {
+impl CancellableOrders for Adapter {
     fn cancel_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound> {
         let body = json!({ "orderId": order.provider_order_id? });
         Some(self.outbound(Operation::Cancel, Method::POST, "/cancel", Some(body)))
@@ -297,7 +297,7 @@ fn worker(app: &TestApp, base: &str) -> Worker {
     let queues = vec![provider.create.clone(), provider.cancel.clone()];
     let jobs = OrderJobs {
         lane: lane("begin"),
-        exchange: Exchange::new(Duration::from_secs(2)).unwrap(),
+        exchange: ExchangeClient::new(Duration::from_secs(2)).unwrap(),
         provider,
         accounts: app.accounts.clone(),
         dispatch: app.dispatch.clone(),

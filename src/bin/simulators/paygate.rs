@@ -33,7 +33,7 @@ use crate::{
     stand::{Call, Provider, Stand},
 };
 
-use books::{Deed, Gateway, Payment, Payments, Placed, Target};
+use books::{Gateway, PayerAction, Payment, Payments, Placed, Target};
 use callbacks::Plan;
 pub use callbacks::client;
 use contract::{Create, Operation, Request};
@@ -151,7 +151,7 @@ async fn place(stand: &Stand<Gateway>, create: &Create, home: &str, calls_back: 
     let Some(calls_back) = calls_back else {
         return answer;
     };
-    if let Err(problem) = callbacks::carry_out(stand, reference, Plan::of(Deed::Pay)).await {
+    if let Err(problem) = callbacks::carry_out(stand, reference, Plan::of(PayerAction::Pay)).await {
         tracing::warn!(problem = problem.text(), "no callback before the answer");
     }
     match (calls_back, stand.lock().provider.books.payment(reference)) {
@@ -164,7 +164,7 @@ async fn place(stand: &Stand<Gateway>, create: &Create, home: &str, calls_back: 
 async fn pay_later(stand: Stand<Gateway>, reference: String, after: Duration) {
     tokio::time::sleep(after).await;
     let waiting = stand.lock().provider.books.payment(&reference).is_some_and(Payment::is_payable);
-    if waiting && let Err(problem) = callbacks::carry_out(&stand, &reference, Plan::of(Deed::Pay)).await {
+    if waiting && let Err(problem) = callbacks::carry_out(&stand, &reference, Plan::of(PayerAction::Pay)).await {
         tracing::warn!(problem = problem.text(), "not paid by itself");
     }
 }

@@ -12,15 +12,15 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Ended;
-use crate::{commands::sign_in::Tokens, config::CallerArgs};
+use super::CommandError;
+use crate::{commands::sign_in::TokenPair, config::CallerArgs};
 
 /// An access token is renewed so long before it expires.
 const EARLY_SECONDS: u64 = 60;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Kept {
+pub(super) struct SavedTokens {
     url: String,
     access_token: SecretString,
     refresh_token: Option<SecretString>,
@@ -28,32 +28,32 @@ pub(super) struct Kept {
     expires_at: Option<u64>,
 }
 
-pub(super) fn file(args: &CallerArgs) -> Result<PathBuf, Ended> {
+pub(super) fn file(args: &CallerArgs) -> Result<PathBuf, CommandError> {
     let words =
         "there is no folder for it: neither HOME nor XDG_CONFIG_HOME is set. Give the token in WAYBILL_TOKEN instead";
-    args.credentials_file().ok_or_else(|| Ended::Here(words.into()))
+    args.credentials_file().ok_or_else(|| CommandError::Here(words.into()))
 }
 
-pub(super) fn forget(file: &Path) -> Result<(), Ended> {
+pub(super) fn forget(file: &Path) -> Result<(), CommandError> {
     fs::remove_file(file).map_err(|error| odd(file, &error))
 }
 
-fn odd(file: &Path, error: &dyn std::fmt::Display) -> Ended {
-    Ended::Here(format!("{}: {error}", file.display()))
+fn odd(file: &Path, error: &dyn std::fmt::Display) -> CommandError {
+    CommandError::Here(format!("{}: {error}", file.display()))
 }
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl Kept {
+impl SavedTokens {
     /// A token that is given by hand: an API key.
     pub(super) fn token(url: &str, token: &SecretString) -> Self {
         Self { url: url.to_owned(), access_token: token.clone(), refresh_token: None, expires_at: None }
     }
 
     /// What signing in gives.
-    pub(super) fn tokens(url: &str, tokens: &Tokens) -> Self {
+    pub(super) fn tokens(url: &str, tokens: &TokenPair) -> Self {
         Self {
             url: url.to_owned(),
             access_token: tokens.access_token.clone(),
@@ -84,7 +84,7 @@ impl Kept {
     }
 
     /// None where nothing is kept. A file that others can read is not believed.
-    pub(super) fn read(file: &Path) -> Result<Option<Self>, Ended> {
+    pub(super) fn read(file: &Path) -> Result<Option<Self>, CommandError> {
         let mode = match fs::metadata(file) {
             Ok(about) => about.mode(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -99,7 +99,7 @@ impl Kept {
     }
 
     /// All of it or nothing, and never readable to others.
-    pub(super) fn write(&self, file: &Path) -> Result<(), Ended> {
+    pub(super) fn write(&self, file: &Path) -> Result<(), CommandError> {
         let folder = file.parent().unwrap_or(file);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| odd(folder, &error))?;
         let beside = file.with_extension(format!("{}.new", std::process::id()));

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use waybill_client::{Call, Failure, Method, Waybill};
 
 use self::{
-    kept::Kept,
+    kept::SavedTokens,
     output::{put, put_file, put_line},
-    routes::Operations,
+    routes::ApiOperations,
 };
 use super::{
-    follow::{Event, Follower, Trouble},
+    follow::{Follower, PollError, PolledEvent},
     serve::Shutdown,
     sign_in::{NotSignedIn, SigningIn, refresh, sign_in},
 };
@@ -41,7 +41,7 @@ const DATA_BYTES_MAX: u64 = 16 << 20;
 const PAGE: &str = "100";
 
 /// Why a command ends without a success.
-enum Ended {
+enum CommandError {
     /// Something on this machine.
     Here(String),
     /// The command line is wrong.
@@ -52,7 +52,7 @@ enum Ended {
     NobodyReads,
 }
 
-impl From<Failure> for Ended {
+impl From<Failure> for CommandError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
@@ -60,7 +60,7 @@ impl From<Failure> for Ended {
 
 /// Prints every operation.
 pub(super) async fn list() -> Result<ExitCode, String> {
-    let operations = Operations::load().await?;
+    let operations = ApiOperations::load().await?;
     let printed = operations.lines().try_for_each(|line| put_line(&line));
     Ok(printed.map_or_else(|ended| ended.exit_code(), |()| ExitCode::SUCCESS))
 }
@@ -69,7 +69,7 @@ pub(super) async fn run(command: ApiCommand) -> Result<ExitCode, String> {
     Ok(call(command).await.map_or_else(|ended| ended.exit_code(), |()| ExitCode::SUCCESS))
 }
 
-async fn call(command: ApiCommand) -> Result<(), Ended> {
+async fn call(command: ApiCommand) -> Result<(), CommandError> {
     match command {
         ApiCommand::Orders(command) => orders(command).await,
         ApiCommand::Events(EventsCommand::Tail(args)) => tail(&args).await,
@@ -83,18 +83,19 @@ async fn call(command: ApiCommand) -> Result<(), Ended> {
     }
 }
 
-async fn orders(command: OrdersCommand) -> Result<(), Ended> {
+async fn orders(command: OrdersCommand) -> Result<(), CommandError> {
     match command {
         OrdersCommand::Create(args) => {
             let mut order = read_data(&args.data)?;
             if let Some(id) = &args.client_order_id {
-                let fields = order.as_object_mut().ok_or_else(|| Ended::Usage("the order is no JSON object".into()))?;
+                let fields =
+                    order.as_object_mut().ok_or_else(|| CommandError::Usage("the order is no JSON object".into()))?;
                 fields.insert("clientOrderId".into(), id.as_str().into());
             }
             if order["clientOrderId"].as_str().is_none_or(str::is_empty) {
                 let words = "the order has no clientOrderId: choose one, keep it, and give it in the data or by \
                     --client-order-id";
-                return Err(Ended::Usage(words.into()));
+                return Err(CommandError::Usage(words.into()));
             }
             let api = repeating(&args.caller, args.repeat).await?;
             put(&api.send_safely(&api.call(Method::POST, "/orders/create")?.json(&order)).await?)
@@ -113,7 +114,7 @@ async fn orders(command: OrdersCommand) -> Result<(), Ended> {
                     let id = order["orderId"].as_str().unwrap_or_default();
                     put(&api.send_safely(&api.call_of(Method::GET, &["orders", id])?).await?)
                 }
-                None => Err(Ended::Failure(Failure::Problem(Box::new(absent(id))))),
+                None => Err(CommandError::Failure(Failure::Problem(Box::new(absent(id))))),
             }
         }
         OrdersCommand::Cancel(args) => {
@@ -140,7 +141,7 @@ fn absent(client_order_id: &str) -> waybill_client::Problem {
     }
 }
 
-async fn list_orders(args: &ListOrdersArgs) -> Result<(), Ended> {
+async fn list_orders(args: &ListOrdersArgs) -> Result<(), CommandError> {
     let api = caller(&args.caller).await?;
     let mut call = api.call(Method::GET, "/orders")?;
     let filters = [("status", &args.status), ("provider", &args.provider), ("from", &args.from), ("to", &args.to)];
@@ -151,7 +152,7 @@ async fn list_orders(args: &ListOrdersArgs) -> Result<(), Ended> {
 }
 
 /// Prints a list, an item a line: to its end, or the first page.
-async fn put_items(api: &Waybill, call: &Call, all: bool) -> Result<(), Ended> {
+async fn put_items(api: &Waybill, call: &Call, all: bool) -> Result<(), CommandError> {
     let mut printed = Ok(());
     let mut pages = 0_u64;
     api.each_page(call, |items| {
@@ -167,15 +168,16 @@ async fn put_items(api: &Waybill, call: &Call, all: bool) -> Result<(), Ended> {
     printed
 }
 
-async fn tail(args: &TailArgs) -> Result<(), Ended> {
+async fn tail(args: &TailArgs) -> Result<(), CommandError> {
     let from = args.from.as_deref().map(|from| {
         let time: Result<Rfc3339Time, _> = serde_json::from_value(Value::String(from.to_owned()));
-        time.map(|time| time.0.to_system_time()).map_err(|_| Ended::Usage(format!("{from} is no time of RFC 3339")))
+        time.map(|time| time.0.to_system_time())
+            .map_err(|_| CommandError::Usage(format!("{from} is no time of RFC 3339")))
     });
     let mut follower = Follower::new(from.transpose()?, &args.types);
     let say = |words: &str| eprintln!("waybill: {words}");
     let mut nobody_reads = false;
-    let mut take = async |event: Event| {
+    let mut take = async |event: PolledEvent| {
         let mut line = json!({ "eventId": event.event_id });
         if let Some(fields) = line.as_object_mut() {
             fields.extend(event.body);
@@ -190,28 +192,28 @@ async fn tail(args: &TailArgs) -> Result<(), Ended> {
         while !follower.has_caught_up() {
             let looked = follower.look(&api, &mut take, &say).await;
             looked.map_err(|trouble| match trouble {
-                Trouble::Away(reason) => Failure::NoAnswer { attempts: 1, reason },
-                Trouble::SignedOut(failure) | Trouble::Refused(failure) => failure,
+                PollError::Away(reason) => Failure::NoAnswer { attempts: 1, reason },
+                PollError::SignedOut(failure) | PollError::Refused(failure) => failure,
             })?;
         }
         return Ok(());
     }
-    let shutdown = Shutdown::on_signals(Duration::ZERO).map_err(Ended::Here)?;
+    let shutdown = Shutdown::on_signals(Duration::ZERO).map_err(CommandError::Here)?;
     let renew = async |refused: Option<Failure>| match (refused, caller(&args.caller).await) {
         // What was given is no better now; what was kept has been renewed, or can't be.
-        (Some(refused), _) if args.caller.token.is_some() => Err(Trouble::Refused(refused)),
+        (Some(refused), _) if args.caller.token.is_some() => Err(PollError::Refused(refused)),
         (_, Ok(api)) => Ok(api),
-        (_, Err(Ended::Failure(failure))) => Err(Trouble::from(failure)),
-        (_, Err(ended)) => Err(Trouble::Refused(Failure::Unusable(ended.to_string()))),
+        (_, Err(CommandError::Failure(failure))) => Err(PollError::from(failure)),
+        (_, Err(ended)) => Err(PollError::Refused(Failure::Unusable(ended.to_string()))),
     };
     let ended = tokio::select! {
         ended = follower.follow(renew, take, say) => ended,
         () = shutdown.wait() => Ok(()),
     };
-    if nobody_reads { Err(Ended::NobodyReads) } else { Ok(ended?) }
+    if nobody_reads { Err(CommandError::NobodyReads) } else { Ok(ended?) }
 }
 
-async fn get(args: &GetArgs) -> Result<(), Ended> {
+async fn get(args: &GetArgs) -> Result<(), CommandError> {
     let (api, call) = prepare(Method::GET, &args.path).await?;
     if args.all {
         return put_items(&api, &call, true).await;
@@ -219,7 +221,7 @@ async fn get(args: &GetArgs) -> Result<(), Ended> {
     put_file(api.open(&call).await?, args.path.caller.deadline(), args.max_mib << 20).await
 }
 
-async fn send(method: Method, args: &SendArgs) -> Result<(), Ended> {
+async fn send(method: Method, args: &SendArgs) -> Result<(), CommandError> {
     let data = args.data.as_deref().map(read_data).transpose()?;
     let (api, call) = prepare(method, &args.path).await?;
     let call = match data {
@@ -230,16 +232,17 @@ async fn send(method: Method, args: &SendArgs) -> Result<(), Ended> {
 }
 
 /// The call, once it is known that there is such a one.
-async fn prepare(method: Method, args: &PathArgs) -> Result<(Waybill, Call), Ended> {
+async fn prepare(method: Method, args: &PathArgs) -> Result<(Waybill, Call), CommandError> {
     if args.path.contains(['?', '#']) {
-        return Err(Ended::Usage("give parameters by --query name=value, not in the path".into()));
+        return Err(CommandError::Usage("give parameters by --query name=value, not in the path".into()));
     }
     let names: Vec<&str> = args.query.iter().map(|(name, _)| name.as_str()).collect();
     // What the URL makes of it counts: `/orders/../users` is another path.
-    let plain = Waybill::new(URL)?.call(method.clone(), &args.path).map_err(|error| Ended::Usage(error.to_string()))?;
+    let plain =
+        Waybill::new(URL)?.call(method.clone(), &args.path).map_err(|error| CommandError::Usage(error.to_string()))?;
     if !args.unchecked {
-        let operations = Operations::load().await.map_err(Ended::Here)?;
-        operations.check(method.as_str(), plain.url.path(), &names).map_err(Ended::Usage)?;
+        let operations = ApiOperations::load().await.map_err(CommandError::Here)?;
+        operations.check(method.as_str(), plain.url.path(), &names).map_err(CommandError::Usage)?;
     }
     let api = caller(&args.caller).await?;
     let call = api.call(method, plain.url.path())?;
@@ -247,7 +250,7 @@ async fn prepare(method: Method, args: &PathArgs) -> Result<(Waybill, Call), End
     Ok((api, call))
 }
 
-async fn login(args: &LoginArgs) -> Result<(), Ended> {
+async fn login(args: &LoginArgs) -> Result<(), CommandError> {
     let url = args.caller.url.clone().unwrap_or_else(|| URL.into());
     let api = Waybill::new(&url)?.with_deadline(args.caller.deadline());
     let (kept, who) = match (&args.caller.token, &args.email, &args.password) {
@@ -259,19 +262,19 @@ async fn login(args: &LoginArgs) -> Result<(), Ended> {
         (Some(token), None, _) => {
             let me = api.clone().with_token(token.clone());
             let me: Value = me.send(&me.call(Method::GET, "/auth/me")?).await?.json()?;
-            (Kept::token(&url, token), me["email"].as_str().unwrap_or_default().to_owned())
+            (SavedTokens::token(&url, token), me["email"].as_str().unwrap_or_default().to_owned())
         }
         (None, Some(email), Some(password)) => {
             let who = SigningIn { email, password, otp: args.otp.as_deref(), may_ask: true };
             let tokens = sign_in(&api, &who).await.map_err(|refused| match refused {
-                NotSignedIn::Refused(words) => Ended::Usage(words),
-                NotSignedIn::Failure(failure) => Ended::Failure(failure),
+                NotSignedIn::Refused(words) => CommandError::Usage(words),
+                NotSignedIn::Failure(failure) => CommandError::Failure(failure),
             })?;
-            (Kept::tokens(&url, &tokens), email.clone())
+            (SavedTokens::tokens(&url, &tokens), email.clone())
         }
         _ => {
             let words = "give an API key in WAYBILL_TOKEN, or --email and the password in WAYBILL_PASSWORD";
-            return Err(Ended::Usage(words.into()));
+            return Err(CommandError::Usage(words.into()));
         }
     };
     let file = kept::file(&args.caller)?;
@@ -281,12 +284,12 @@ async fn login(args: &LoginArgs) -> Result<(), Ended> {
 }
 
 /// Ends the session at the API, and then forgets it: as long as it is not known to have ended, it can be ended again.
-async fn logout(args: &CallerArgs) -> Result<(), Ended> {
+async fn logout(args: &CallerArgs) -> Result<(), CommandError> {
     if args.token.is_some() {
         eprintln!("waybill: WAYBILL_TOKEN is still set, and counts for every other command");
     }
     let file = kept::file(args)?;
-    let Some(kept) = Kept::read(&file)? else { return Ok(()) };
+    let Some(kept) = SavedTokens::read(&file)? else { return Ok(()) };
     if args.url.as_deref().is_some_and(|url| !kept.is_for(url)) {
         eprintln!("waybill: what is kept is for {}, and stays", kept.url());
         return Ok(());
@@ -308,13 +311,13 @@ async fn logout(args: &CallerArgs) -> Result<(), Ended> {
 }
 
 /// The API as whoever is given, or kept.
-async fn caller(args: &CallerArgs) -> Result<Waybill, Ended> {
+async fn caller(args: &CallerArgs) -> Result<Waybill, CommandError> {
     let at = |url: &str| Ok::<_, Failure>(Waybill::new(url)?.with_deadline(args.deadline()));
     if let Some(token) = &args.token {
         return Ok(at(args.url.as_deref().unwrap_or(URL))?.with_token(token.clone()));
     }
     let Some(file) = args.credentials_file() else { return Ok(at(args.url.as_deref().unwrap_or(URL))?) };
-    let Some(mut kept) = Kept::read(&file)? else { return Ok(at(args.url.as_deref().unwrap_or(URL))?) };
+    let Some(mut kept) = SavedTokens::read(&file)? else { return Ok(at(args.url.as_deref().unwrap_or(URL))?) };
     let api = at(args.url.as_deref().unwrap_or_else(|| kept.url()))?;
     if !kept.is_for(api.base_url()) {
         // It is another API's, which is none of this one's business.
@@ -324,35 +327,35 @@ async fn caller(args: &CallerArgs) -> Result<Waybill, Ended> {
         // The same token again is the same answer for half a minute; later it would end the session.
         let renewing = api.clone().with_deadline(RENEWING_DEADLINE).with_attempts(2, FIRST_DELAY);
         let tokens = refresh(&renewing, refresh_token).await?;
-        kept = Kept::tokens(api.base_url(), &tokens);
+        kept = SavedTokens::tokens(api.base_url(), &tokens);
         kept.write(&file)?;
     }
     Ok(api.with_token(kept.access_token().clone()))
 }
 
-async fn repeating(args: &CallerArgs, repeat: RepeatArgs) -> Result<Waybill, Ended> {
+async fn repeating(args: &CallerArgs, repeat: RepeatArgs) -> Result<Waybill, CommandError> {
     Ok(caller(args).await?.with_attempts(repeat.attempts, FIRST_DELAY))
 }
 
 /// JSON, as it is given on the command line.
-fn read_data(data: &str) -> Result<Value, Ended> {
+fn read_data(data: &str) -> Result<Value, CommandError> {
     let text = match data.strip_prefix('@') {
         None => data.to_owned(),
         Some("-") => read_all(std::io::stdin().lock(), "stdin")?,
         Some(path) => {
             let file = std::fs::File::open(path);
-            read_all(file.map_err(|error| Ended::Here(format!("{path} can't be read: {error}")))?, path)?
+            read_all(file.map_err(|error| CommandError::Here(format!("{path} can't be read: {error}")))?, path)?
         }
     };
-    serde_json::from_str(&text).map_err(|error| Ended::Usage(format!("the data is no JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| CommandError::Usage(format!("the data is no JSON: {error}")))
 }
 
-fn read_all(from: impl Read, name: &str) -> Result<String, Ended> {
+fn read_all(from: impl Read, name: &str) -> Result<String, CommandError> {
     let mut text = String::new();
     let read = from.take(DATA_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| Ended::Here(format!("{name} can't be read: {error}")))?;
+    read.map_err(|error| CommandError::Here(format!("{name} can't be read: {error}")))?;
     if text.len() as u64 > DATA_BYTES_MAX {
-        return Err(Ended::Usage(format!("{name} is longer than {} MiB", DATA_BYTES_MAX >> 20)));
+        return Err(CommandError::Usage(format!("{name} is longer than {} MiB", DATA_BYTES_MAX >> 20)));
     }
     Ok(text)
 }

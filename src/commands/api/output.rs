@@ -10,18 +10,18 @@ use std::{
 use serde_json::Value;
 use waybill_client::{Answer, Failure};
 
-use super::Ended;
+use super::CommandError;
 
 /// JSON that is no longer is read as a whole and printed as one document; what is longer goes on as it comes.
 const DOCUMENT_BYTES_MAX: usize = 8 << 20;
 
 /// Prints an answer of JSON.
-pub(super) fn put(answer: &Answer) -> Result<(), Ended> {
+pub(super) fn put(answer: &Answer) -> Result<(), CommandError> {
     if answer.body.is_empty() { Ok(()) } else { put_document(&answer.body) }
 }
 
 /// For people over several lines, for programs on one.
-fn put_document(body: &[u8]) -> Result<(), Ended> {
+fn put_document(body: &[u8]) -> Result<(), CommandError> {
     let text = match serde_json::from_slice::<Value>(body) {
         Ok(value) if std::io::stdout().is_terminal() => format!("{value:#}"),
         Ok(value) => value.to_string(),
@@ -32,13 +32,17 @@ fn put_document(body: &[u8]) -> Result<(), Ended> {
 }
 
 /// Prints a line, at once.
-pub(super) fn put_line(line: &str) -> Result<(), Ended> {
+pub(super) fn put_line(line: &str) -> Result<(), CommandError> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(nobody_reads)
 }
 
 /// Prints an answer as it comes; a document of JSON as one.
-pub(super) async fn put_file(mut response: reqwest::Response, patience: Duration, bytes_max: u64) -> Result<(), Ended> {
+pub(super) async fn put_file(
+    mut response: reqwest::Response,
+    patience: Duration,
+    bytes_max: u64,
+) -> Result<(), CommandError> {
     let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_document = media_type.split(';').next().is_some_and(|name| name.trim() == "application/json");
     let (mut document, mut taken) = (Vec::new(), 0_u64);
@@ -61,18 +65,18 @@ pub(super) async fn put_file(mut response: reqwest::Response, patience: Duration
     if document.is_empty() { std::io::stdout().flush().map_err(nobody_reads) } else { put_document(&document) }
 }
 
-fn cut(reason: String) -> Ended {
-    Ended::Failure(Failure::Unusable(format!("the answer is not whole: {reason}")))
+fn cut(reason: String) -> CommandError {
+    CommandError::Failure(Failure::Unusable(format!("the answer is not whole: {reason}")))
 }
 
-fn nobody_reads(error: std::io::Error) -> Ended {
+fn nobody_reads(error: std::io::Error) -> CommandError {
     match error.kind() {
-        std::io::ErrorKind::BrokenPipe => Ended::NobodyReads,
-        _ => Ended::Here(format!("stdout can't be written: {error}")),
+        std::io::ErrorKind::BrokenPipe => CommandError::NobodyReads,
+        _ => CommandError::Here(format!("stdout can't be written: {error}")),
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Here(words) | Self::Usage(words) => f.write_str(words),
@@ -82,7 +86,7 @@ impl fmt::Display for Ended {
     }
 }
 
-impl Ended {
+impl CommandError {
     /// Says what went wrong on stderr, and how the program ends.
     pub(super) fn exit_code(&self) -> ExitCode {
         if matches!(self, Self::NobodyReads) {

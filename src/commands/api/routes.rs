@@ -12,7 +12,7 @@ const NEAR_MAX: usize = 6;
 /// Less similar paths are not what anybody meant.
 const NEAR_MIN: f64 = 0.55;
 
-struct Operation {
+struct ApiOperation {
     method: &'static str,
     /// With its parameters in braces.
     path: String,
@@ -20,14 +20,14 @@ struct Operation {
     query: Vec<String>,
 }
 
-pub(super) struct Operations(Vec<Operation>);
+pub(super) struct ApiOperations(Vec<ApiOperation>);
 
-impl Operations {
+impl ApiOperations {
     pub(super) async fn load() -> Result<Self, String> {
         let described = openapi::describe().await?;
         let mut operations = Vec::new();
         for (path, item) in described.paths.paths {
-            operations.extend(of_item(item).map(|(method, operation)| Operation::new(method, &path, &operation)));
+            operations.extend(of_item(item).map(|(method, operation)| ApiOperation::new(method, &path, &operation)));
         }
         Ok(Self(operations))
     }
@@ -39,7 +39,7 @@ impl Operations {
 
     /// Says what is wrong with a call, and what may have been meant.
     pub(super) fn check(&self, method: &str, path: &str, query: &[&str]) -> Result<(), String> {
-        let mut fitting: Vec<&Operation> = self.0.iter().filter(|one| one.fits(path)).collect();
+        let mut fitting: Vec<&ApiOperation> = self.0.iter().filter(|one| one.fits(path)).collect();
         // `/orders/create` is nobody's id.
         let fewest = fitting.iter().map(|one| one.holes()).min();
         fitting.retain(|one| Some(one.holes()) == fewest);
@@ -76,7 +76,7 @@ fn of_item(item: PathItem) -> impl Iterator<Item = (&'static str, Described)> {
     all.into_iter().filter_map(|(method, operation)| Some((method, operation?)))
 }
 
-impl Operation {
+impl ApiOperation {
     fn new(method: &'static str, path: &str, described: &Described) -> Self {
         let summary = described.summary.clone().unwrap_or_default().replace('\n', " ");
         let first = summary.split_inclusive(". ").next().unwrap_or_default().trim().to_owned();
@@ -116,14 +116,14 @@ impl Operation {
 mod tests {
     use super::*;
 
-    fn operations() -> Operations {
-        let one = |method, path: &str, query: &[&str]| Operation {
+    fn operations() -> ApiOperations {
+        let one = |method, path: &str, query: &[&str]| ApiOperation {
             method,
             path: path.to_owned(),
             summary: String::new(),
             query: query.iter().map(ToString::to_string).collect(),
         };
-        Operations(vec![
+        ApiOperations(vec![
             one("GET", "/orders", &["status", "cursor"]),
             one("POST", "/orders/create", &[]),
             one("GET", "/orders/{orderId}", &[]),

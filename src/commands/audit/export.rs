@@ -50,7 +50,7 @@ pub(super) async fn export(args: AuditExportArgs) -> Result<(), String> {
         let stdout = stdout.map_err(|error| format!("stdout can't be written: {error}"))?;
         return write(export, tokio::fs::File::from_std(stdout.into())).await.map(drop);
     }
-    let target = Target::open(Path::new(&args.out))?;
+    let target = PartFile::open(Path::new(&args.out))?;
     let written = match begin.await {
         Ok(export) => write(export, tokio::fs::File::from_std(target.file()?)).await,
         Err(error) => Err(error.to_string()),
@@ -65,14 +65,14 @@ pub(super) async fn export(args: AuditExportArgs) -> Result<(), String> {
 }
 
 async fn write(export: Export, out: impl tokio::io::AsyncWrite + Unpin + Send) -> Result<String, String> {
-    let mut progress = Progress::new(export.records_sealed());
+    let mut progress = ExportProgress::new(export.records_sealed());
     let manifest = export.write_to(out, |records| progress.tell(records)).await;
     progress.end();
     manifest.map_err(|error| format!("the export stopped: {error}"))
 }
 
 /// A file under its name for the time being, held by this process.
-struct Target {
+struct PartFile {
     path: PathBuf,
     part: PathBuf,
     file: File,
@@ -84,7 +84,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-impl Target {
+impl PartFile {
     fn open(path: &Path) -> Result<Self, String> {
         let part = with_suffix(path, ".part");
         let failed = |error: std::io::Error| format!("{} can't be written: {error}", part.display());
@@ -126,7 +126,7 @@ impl Target {
 }
 
 /// How far it is, on a terminal.
-struct Progress {
+struct ExportProgress {
     sealed: Option<i64>,
     began: Instant,
     told: Option<Instant>,
@@ -134,7 +134,7 @@ struct Progress {
     terminal: bool,
 }
 
-impl Progress {
+impl ExportProgress {
     fn new(sealed: Option<i64>) -> Self {
         Self { sealed, began: Instant::now(), told: None, records: 0, terminal: std::io::stderr().is_terminal() }
     }

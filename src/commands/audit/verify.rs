@@ -68,7 +68,7 @@ async fn check_chain(args: &VerifyArgs) -> Result<Report, String> {
     let db = mongo::connect(&args.stores.mongodb_uri)
         .await
         .map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;
-    let mut progress = Progress::new();
+    let mut progress = VerifyProgress::new();
     let report = verify_chain(&db, &keys, &sealing, part, |report| progress.show(report)).await;
     progress.clear();
     report.map_err(|error| error.to_string())
@@ -81,7 +81,7 @@ fn check_export(args: &VerifyArgs) -> Result<Report, String> {
     let (keys, anchors) = (keys_in(keys)?, anchors_in(args.anchors.as_deref())?);
     let input: Box<dyn BufRead> =
         if file.as_os_str() == "-" { Box::new(io::stdin().lock()) } else { Box::new(open(file)?) };
-    let mut progress = Progress::new();
+    let mut progress = VerifyProgress::new();
     let report = verify_export(input, &keys, anchors, |report| progress.show(report));
     progress.clear();
     report.map_err(|error| error.to_string())
@@ -102,12 +102,12 @@ fn anchors_in(path: Option<&Path>) -> Result<Vec<Anchor>, String> {
 }
 
 /// A line on a terminal that says how far it is.
-struct Progress {
+struct VerifyProgress {
     is_terminal: bool,
     shown: Option<Instant>,
 }
 
-impl Progress {
+impl VerifyProgress {
     fn new() -> Self {
         Self { is_terminal: io::stderr().is_terminal(), shown: None }
     }
@@ -130,7 +130,7 @@ impl Progress {
 /// The result for programs.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Printed<'a> {
+struct JsonReport<'a> {
     verified: bool,
     #[serde(flatten)]
     report: &'a Report,
@@ -143,7 +143,7 @@ fn print(report: &Report, elapsed: Duration, json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let printed = Printed { verified: report.is_verified(), report, elapsed_ms, records_per_second: rate };
+        let printed = JsonReport { verified: report.is_verified(), report, elapsed_ms, records_per_second: rate };
         return writeln!(out, "{}", plain(&serde_json::to_string(&printed)?));
     }
     let seals = &report.seals;

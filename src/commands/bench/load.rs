@@ -16,7 +16,7 @@ use crate::modules::providers::Declaration;
 
 /// How fast orders come.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Pace {
+pub(super) enum LoadRate {
     /// Each connection creates the next one as soon as it has an answer.
     Flat,
     /// So many a second, over all connections.
@@ -25,7 +25,7 @@ pub(super) enum Pace {
 
 /// What came of a round.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Made {
+pub(super) struct LoadResult {
     /// 201.
     pub(super) acknowledged: u64,
     /// Answered otherwise.
@@ -59,13 +59,19 @@ impl Fleet {
     }
 
     /// Creates orders whose ids begin with `prefix`, for so long.
-    pub(super) async fn run(&self, prefix: &'static str, pace: Pace, length: Duration, connections: usize) -> Made {
+    pub(super) async fn run(
+        &self,
+        prefix: &'static str,
+        pace: LoadRate,
+        length: Duration,
+        connections: usize,
+    ) -> LoadResult {
         let (began, next) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
         let mut clients = JoinSet::new();
         for _ in 0..connections {
             clients.spawn(self.clone().client(prefix, pace, began, length, Arc::clone(&next)));
         }
-        let mut made = Made::default();
+        let mut made = LoadResult::default();
         while let Some(one) = clients.join_next().await {
             made.add(one.unwrap_or_default());
         }
@@ -75,15 +81,15 @@ impl Fleet {
     async fn client(
         self,
         prefix: &'static str,
-        pace: Pace,
+        pace: LoadRate,
         began: Instant,
         length: Duration,
         next: Arc<AtomicUsize>,
-    ) -> Made {
-        let mut made = Made::default();
+    ) -> LoadResult {
+        let mut made = LoadResult::default();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if let Pace::Rate(rate) = pace {
+            if let LoadRate::Rate(rate) = pace {
                 let due = Duration::from_secs_f64(number as f64 / rate).min(length);
                 tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
             }
@@ -95,7 +101,7 @@ impl Fleet {
         }
     }
 
-    async fn create(&self, id: &str, merchant: &Waybill, made: &mut Made) {
+    async fn create(&self, id: &str, merchant: &Waybill, made: &mut LoadResult) {
         let mut order = (*self.order).clone();
         order["clientOrderId"] = id.into();
         let asked = Instant::now();

@@ -14,8 +14,8 @@ use std::{
 };
 
 use self::{
-    load::{Fleet, Made, Pace},
-    report::{Fairness, Latency, Orders, Report},
+    load::{Fleet, LoadRate, LoadResult},
+    report::{BenchReport, Fairness, Latency, Orders},
     site::Site,
 };
 use super::serve::Shutdown;
@@ -50,17 +50,17 @@ pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, String> {
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(args: &BenchArgs, site: &mut Site) -> Result<Report, String> {
+async fn measure(args: &BenchArgs, site: &mut Site) -> Result<BenchReport, String> {
     say("starting API, workers and stand-ins, and making merchants ...");
     site.start(args).await?;
     let fleet = Fleet::new(site.api()?, site.merchants());
     // What is made at the first use is made by then.
-    let warm = fleet.run("w", Pace::Rate(20.0), Duration::from_secs(1), usize::from(args.connections)).await;
+    let warm = fleet.run("w", LoadRate::Rate(20.0), Duration::from_secs(1), usize::from(args.connections)).await;
     let mut watch = Watch::begin(site).await;
     watch.drain(&fleet, "warming up").await?;
 
     watch.rest().await;
-    let load = fleet.run("t", Pace::Flat, Duration::from_secs(args.seconds), usize::from(args.connections));
+    let load = fleet.run("t", LoadRate::Flat, Duration::from_secs(args.seconds), usize::from(args.connections));
     let made = watch.during(&fleet, "creating as fast as it goes", load).await?;
     watch.drain(&fleet, "waiting for the carrier").await?;
     let spent = watch.spent().await;
@@ -68,13 +68,13 @@ async fn measure(args: &BenchArgs, site: &mut Site) -> Result<Report, String> {
 
     let half = Duration::from_millis(args.seconds * 500).max(Duration::from_secs(1));
     let rate = (per_second / 5.0).clamp(5.0, LIGHT_RATE_MAX);
-    let light = fleet.run("l", Pace::Rate(rate), half, usize::from(args.connections));
+    let light = fleet.run("l", LoadRate::Rate(rate), half, usize::from(args.connections));
     let light = watch.during(&fleet, "at a fifth of that", light).await?;
     watch.drain(&fleet, "waiting for the carrier").await?;
 
     let (one, other) = (fleet.only(0), fleet.only(1));
-    let noisy = other.run("n", Pace::Flat, half, usize::from(args.connections));
-    let quiet = one.run("q", Pace::Rate(1.0 / QUIET_EVERY.as_secs_f64()), half, 4);
+    let noisy = other.run("n", LoadRate::Flat, half, usize::from(args.connections));
+    let quiet = one.run("q", LoadRate::Rate(1.0 / QUIET_EVERY.as_secs_f64()), half, 4);
     let (noisy, quiet) = watch.during(&fleet, "beside a noisy neighbour", async { tokio::join!(noisy, quiet) }).await?;
     watch.drain(&fleet, "waiting for the carrier").await?;
 
@@ -95,7 +95,7 @@ async fn measure(args: &BenchArgs, site: &mut Site) -> Result<Report, String> {
             .saturating_sub(books.shipments.saturating_sub(books.duplicates).min(confirmed)),
     };
     let (pick_up, confirmed_light) = site.waits("l").await?;
-    Ok(Report {
+    Ok(BenchReport {
         version: env!("CARGO_PKG_VERSION"),
         mongodb_version: site.mongodb_version().await,
         seconds: args.seconds,
@@ -131,7 +131,7 @@ fn say(words: &str) {
 
 /// What the processes have taken.
 #[derive(Debug, Default)]
-struct Spent {
+struct ResourceUsage {
     cpu_seconds: Option<f64>,
     commands: Option<u64>,
     memory_before_mib: Option<f64>,
@@ -139,7 +139,7 @@ struct Spent {
     in_flight_max: u64,
 }
 
-impl Spent {
+impl ResourceUsage {
     /// What the processes grew by, for each thousand orders that were acknowledged and not yet at the carrier.
     fn memory_per_1000(&self) -> Option<f64> {
         let grown = (self.memory_peak_mib? - self.memory_before_mib?).max(0.0);
@@ -151,14 +151,15 @@ impl Spent {
 struct Watch<'a> {
     site: &'a Site,
     before: (Option<f64>, Option<u64>),
-    spent: Spent,
+    spent: ResourceUsage,
     began: Instant,
     said: Option<Instant>,
 }
 
 impl<'a> Watch<'a> {
     async fn begin(site: &'a Site) -> Self {
-        let mut watch = Self { site, before: (None, None), spent: Spent::default(), began: Instant::now(), said: None };
+        let mut watch =
+            Self { site, before: (None, None), spent: ResourceUsage::default(), began: Instant::now(), said: None };
         watch.rest().await;
         watch
     }
@@ -167,10 +168,10 @@ impl<'a> Watch<'a> {
     async fn rest(&mut self) {
         self.before = (self.site.cpu_seconds(), self.site.commands().await);
         let memory = self.site.memory_mib();
-        self.spent = Spent { memory_before_mib: memory, memory_peak_mib: memory, ..Spent::default() };
+        self.spent = ResourceUsage { memory_before_mib: memory, memory_peak_mib: memory, ..ResourceUsage::default() };
     }
 
-    async fn spent(&mut self) -> Spent {
+    async fn spent(&mut self) -> ResourceUsage {
         let (cpu, commands) = (self.site.cpu_seconds(), self.site.commands().await);
         self.spent.cpu_seconds = cpu.zip(self.before.0).map(|(now, before)| now - before);
         self.spent.commands = commands.zip(self.before.1).map(|(now, before)| now.saturating_sub(before));
@@ -237,7 +238,7 @@ impl Fleet {
 }
 
 /// For the sums over rounds.
-impl Made {
+impl LoadResult {
     fn add(&mut self, other: Self) {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;

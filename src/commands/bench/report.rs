@@ -64,7 +64,7 @@ pub(super) struct Fairness {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     pub(super) version: &'static str,
     pub(super) mongodb_version: Option<String>,
     pub(super) seconds: u64,
@@ -95,7 +95,7 @@ pub(super) struct Report {
     pub(super) fairness: Fairness,
 }
 
-impl Report {
+impl BenchReport {
     /// Whether every order is at the carrier, once.
     pub(super) const fn is_sound(&self) -> bool {
         self.orders.duplicates == 0 && self.orders.missing == 0
@@ -110,7 +110,7 @@ fn or_unknown(number: Option<f64>, unit: &str, why: &str) -> String {
     number.map_or_else(|| format!("not known: {why}"), |number| format!("{number:.2}{unit}"))
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<32}{value}");
         let orders = &self.orders;

@@ -20,7 +20,7 @@ use crate::{
     config::{BenchArgs, Config, as_environment},
     modules::{
         auth::PasswordCost,
-        providers::{Declaration, Kind, registry::PROVIDERS},
+        providers::{Declaration, ProviderKind, registry::PROVIDERS},
     },
     platform::{
         identity::Role,
@@ -50,7 +50,7 @@ const COMMANDS: [&str; 9] = [
     "abortTransaction",
 ];
 
-pub(super) struct Books {
+pub(super) struct CarrierBooks {
     pub(super) shipments: u64,
     pub(super) duplicates: u64,
 }
@@ -69,7 +69,8 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn new(args: &BenchArgs) -> Result<Self, String> {
-        let carrier = PROVIDERS.iter().find(|provider| provider.kind == Kind::Carrier).ok_or("there is no carrier")?;
+        let carrier =
+            PROVIDERS.iter().find(|provider| provider.kind == ProviderKind::Carrier).ok_or("there is no carrier")?;
         Ok(Self {
             folder: make_folder(&args.home.join(format!("bench-{}", std::process::id())))?,
             servers: Servers::default(),
@@ -213,7 +214,7 @@ impl Site {
         self.db.as_ref().ok_or_else(|| "there is no database".into())
     }
 
-    pub(super) async fn books(&self) -> Result<Books, String> {
+    pub(super) async fn books(&self) -> Result<CarrierBooks, String> {
         let stand_in = self.books.as_ref().ok_or("there is no carrier")?;
         let read = async {
             let answer = stand_in.send_safely(&stand_in.call(Method::GET, "/_books")?).await?;
@@ -221,7 +222,7 @@ impl Site {
         };
         let books = read.await.map_err(|error| format!("the carrier's books can't be read: {error}"))?;
         let count = |name: &str| books[name].as_u64().unwrap_or_default();
-        Ok(Books { shipments: count("shipments"), duplicates: count("duplicates") })
+        Ok(CarrierBooks { shipments: count("shipments"), duplicates: count("duplicates") })
     }
 
     /// Whether no order is under way.

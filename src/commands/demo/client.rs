@@ -16,7 +16,7 @@ pub(super) struct DemoClient {
 }
 
 /// Status, whether it was a replay, body.
-pub(super) struct Answer {
+pub(super) struct ApiReply {
     pub(super) status: u16,
     pub(super) replayed: bool,
     pub(super) body: Value,
@@ -38,7 +38,7 @@ impl DemoClient {
         Self { http: self.http.clone(), api: self.api.clone(), simulators: self.simulators.clone(), token }
     }
 
-    pub(super) async fn run_schedule(&self, name: &str) -> Result<Answer, String> {
+    pub(super) async fn run_schedule(&self, name: &str) -> Result<ApiReply, String> {
         self.send(Method::POST, &format!("{}/schedules/{name}/run", self.api), None).await
     }
 
@@ -55,7 +55,7 @@ impl DemoClient {
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 
-    pub(super) async fn register(&mut self) -> Result<Answer, String> {
+    pub(super) async fn register(&mut self) -> Result<ApiReply, String> {
         let body = json!({ "email": "asha@example.com", "password": "correct horse battery", "name": "Asha" });
         let answer = self.post("/auth/register", &body).await?;
         self.token = answer.body["accessToken"].as_str().unwrap_or_default().to_owned();
@@ -89,7 +89,7 @@ impl DemoClient {
     }
 
     /// What follows from a paid checkout: a parcel, and a sale in the ERP where `books`.
-    pub(super) async fn set_up_fulfilment(&self, books: bool) -> Result<Answer, String> {
+    pub(super) async fn set_up_fulfilment(&self, books: bool) -> Result<ApiReply, String> {
         let erp = books.then(|| json!({ "provider": "xapi" }));
         let body = json!({
             "erp": erp, "carrier": { "provider": "parcelx", "service": "surface" },
@@ -101,7 +101,7 @@ impl DemoClient {
         self.send(Method::PUT, &format!("{}/fulfilment", self.api), Some(&body)).await
     }
 
-    pub(super) async fn buy(&self, client_order_id: &str, product_id: &str, method: &str) -> Result<Answer, String> {
+    pub(super) async fn buy(&self, client_order_id: &str, product_id: &str, method: &str) -> Result<ApiReply, String> {
         let me = self.me().await?;
         let body = json!({
             "clientOrderId": client_order_id, "items": [{ "productId": product_id, "quantity": 1 }],
@@ -114,7 +114,7 @@ impl DemoClient {
         self.post("/checkout", &body).await
     }
 
-    pub(super) async fn cancel_checkout(&self, client_order_id: &str) -> Result<Answer, String> {
+    pub(super) async fn cancel_checkout(&self, client_order_id: &str) -> Result<ApiReply, String> {
         self.post("/checkout/cancel", &json!({ "clientOrderId": client_order_id })).await
     }
 
@@ -129,7 +129,7 @@ impl DemoClient {
         Ok(form.send().await.map_err(|error| error.to_string())?.status().as_u16())
     }
 
-    pub(super) async fn fill_in_application(&self) -> Result<Answer, String> {
+    pub(super) async fn fill_in_application(&self) -> Result<ApiReply, String> {
         let body = json!({
             "businessType": "individual", "legalName": "Asha Rao", "pan": "ABCPR1234F", "aadhaar": "9999 4105 7058",
             "bankAccount": { "accountNumber": "123456789012", "ifsc": "HDFC0000123" },
@@ -139,7 +139,7 @@ impl DemoClient {
     }
 
     /// Uploads a paper of one page.
-    pub(super) async fn upload(&self, kind: &str) -> Result<Answer, String> {
+    pub(super) async fn upload(&self, kind: &str) -> Result<ApiReply, String> {
         const BOUNDARY: &str = "paper";
         let part = |name: &str, content: &str| {
             format!("--{BOUNDARY}\r\ncontent-disposition: form-data; {name}\r\n\r\n{content}\r\n")
@@ -151,7 +151,7 @@ impl DemoClient {
         read(request.header("content-type", media_type).body(form)).await
     }
 
-    pub(super) async fn submit_application(&self) -> Result<Answer, String> {
+    pub(super) async fn submit_application(&self) -> Result<ApiReply, String> {
         self.send(Method::POST, &format!("{}/kyc/submit", self.api), None).await
     }
 
@@ -160,7 +160,7 @@ impl DemoClient {
         self.await_at("/kyc", |application| application["state"] == state).await
     }
 
-    pub(super) async fn top_up(&self, client_topup_id: &str, paise: i64) -> Result<Answer, String> {
+    pub(super) async fn top_up(&self, client_topup_id: &str, paise: i64) -> Result<ApiReply, String> {
         let amount = json!({ "amount": paise, "currency": "INR" });
         self.post("/wallet/topups", &json!({ "clientTopupId": client_topup_id, "amount": amount })).await
     }
@@ -171,7 +171,7 @@ impl DemoClient {
     }
 
     /// Somebody pays on the gateway's page, and the gateway says so `times` times.
-    pub(super) async fn pay(&self, topup_id: &str, times: u32) -> Result<Answer, String> {
+    pub(super) async fn pay(&self, topup_id: &str, times: u32) -> Result<ApiReply, String> {
         let url = format!("{}/paygate/_control/payments/{topup_id}", self.simulators);
         self.send(Method::POST, &url, Some(&json!({ "do": "pay", "times": times }))).await
     }
@@ -183,16 +183,16 @@ impl DemoClient {
         Ok((paise("available"), paise("held")))
     }
 
-    pub(super) async fn create(&self, client_order_id: &str, weight_grams: i64) -> Result<Answer, String> {
+    pub(super) async fn create(&self, client_order_id: &str, weight_grams: i64) -> Result<ApiReply, String> {
         self.post("/orders/create", &order(client_order_id, weight_grams)).await
     }
 
     /// An order of another kind, for an ERP.
-    pub(super) async fn sell(&self, client_order_id: &str) -> Result<Answer, String> {
+    pub(super) async fn sell(&self, client_order_id: &str) -> Result<ApiReply, String> {
         self.post("/orders/create", &sale(client_order_id)).await
     }
 
-    pub(super) async fn cancel(&self, client_order_id: &str) -> Result<Answer, String> {
+    pub(super) async fn cancel(&self, client_order_id: &str) -> Result<ApiReply, String> {
         self.post("/orders/cancel", &json!({ "clientOrderId": client_order_id, "reason": "changed my mind" })).await
     }
 
@@ -241,14 +241,14 @@ impl DemoClient {
     }
 
     /// Orders an extract from the property register.
-    pub(super) async fn create_extract(&self, client_order_id: &str) -> Result<Answer, String> {
+    pub(super) async fn create_extract(&self, client_order_id: &str) -> Result<ApiReply, String> {
         let extract = json!({ "cadastralNumber": "50:33:0000000:98325", "type": "base" });
         let body = json!({ "clientOrderId": client_order_id, "provider": "rosreestr", "extract": extract });
         self.post("/orders/create", &body).await
     }
 
     /// Asks to be told of what happens.
-    pub(super) async fn add_endpoint(&self, url: &str, kind: &str) -> Result<Answer, String> {
+    pub(super) async fn add_endpoint(&self, url: &str, kind: &str) -> Result<ApiReply, String> {
         self.post("/webhook-endpoints", &json!({ "url": url, "types": [kind] })).await
     }
 
@@ -318,11 +318,11 @@ impl DemoClient {
         Ok(self.send(Method::GET, url.trim_end_matches('/'), None).await?.body)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Answer, String> {
+    async fn post(&self, path: &str, body: &Value) -> Result<ApiReply, String> {
         self.send(Method::POST, &format!("{}{path}", self.api), Some(body)).await
     }
 
-    async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Answer, String> {
+    async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<ApiReply, String> {
         let mut request = self.http.request(method, url).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
@@ -331,12 +331,12 @@ impl DemoClient {
     }
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Result<Answer, String> {
+async fn read(request: reqwest::RequestBuilder) -> Result<ApiReply, String> {
     let response = request.send().await.map_err(|error| error.to_string())?;
     let status = response.status().as_u16();
     let replayed = response.headers().contains_key("idempotent-replayed");
     let text = response.text().await.map_err(|error| error.to_string())?;
-    Ok(Answer { status, replayed, body: serde_json::from_str(&text).unwrap_or_default() })
+    Ok(ApiReply { status, replayed, body: serde_json::from_str(&text).unwrap_or_default() })
 }
 
 fn order(client_order_id: &str, weight_grams: i64) -> Value {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     dev::dev_config,
     embedded::{Programs, Servers, make_folder},
-    serve::{self, Shutdown, Stage},
+    serve::{self, Shutdown, ShutdownStage},
 };
 use crate::{app::App, config::DemoArgs};
 
@@ -65,14 +65,14 @@ async fn play(args: &DemoArgs, folder: &Path, servers: &mut Servers) -> Result<(
     let app = App::build(config).await.map_err(|error| error.to_string())?;
     app.migrate().await.map_err(|error| format!("migrating failed: {error}"))?;
     app.start_background();
-    let (stop, stopped) = watch::channel(Stage::Running);
+    let (stop, stopped) = watch::channel(ShutdownStage::Running);
     let serving = tokio::spawn({
         let app = app.clone();
         async move { serve::run_all(&app, listener, Shutdown::on(stopped)).await }
     });
     println!("API and worker are up at http://{address}\n");
     let told = story::tell(&app, &format!("http://{address}"), &simulators.url).await;
-    let _ = stop.send(Stage::Stopping);
+    let _ = stop.send(ShutdownStage::Stopping);
     let _ = tokio::time::timeout(Duration::from_secs(10), serving).await;
     told
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     audit,
-    client::{Answer, DemoClient},
+    client::{ApiReply, DemoClient},
     extract,
 };
 use crate::{
@@ -359,7 +359,7 @@ impl Story<'_> {
             let (debit, credit) = if sum < 0 { (rupees(-sum), String::new()) } else { (String::new(), rupees(sum)) };
             println!("  {:<26} {debit:>12}  {credit:>12}", account.get_str("_id").unwrap_or_default());
         }
-        let mut counted = Counted::default();
+        let mut counted = DifferenceCount::default();
         let store = WalletStore::new(self.app.db.clone());
         check_all(&store, &mut counted).await.map_err(|error| error.to_string())?;
         println!("  differences between ledger, wallets, holds, orders and logs: {}\n", counted.0);
@@ -368,7 +368,7 @@ impl Story<'_> {
     }
 
     async fn create_order(&self, client_order_id: &str, weight_grams: i64) -> Result<String, String> {
-        let Answer { status, body, .. } = self.client.create(client_order_id, weight_grams).await?;
+        let ApiReply { status, body, .. } = self.client.create(client_order_id, weight_grams).await?;
         let order_id = text(&body, "orderId").to_owned();
         println!("   POST /orders/create {client_order_id} -> {status} {order_id}, {}", short(&body));
         claim(status == 201, "201")?;
@@ -406,9 +406,9 @@ impl Story<'_> {
 
 /// Counts what a reconciliation finds.
 #[derive(Default)]
-struct Counted(u64);
+struct DifferenceCount(u64);
 
-impl Differences for Counted {
+impl Differences for DifferenceCount {
     fn add(&mut self, difference: Difference) {
         println!("  {difference:?}");
         self.0 += 1;

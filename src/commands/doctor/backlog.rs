@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::{
     app::App,
     modules::{
@@ -20,13 +20,13 @@ const LATE: Duration = Duration::from_secs(60);
 /// Workers whose clocks are farther apart don't claim beside each other.
 const APART_MS: i64 = 2_000;
 
-pub(super) async fn look(app: &App, findings: &mut Findings) {
+pub(super) async fn look(app: &App, findings: &mut DoctorFindings) {
     if let Err(error) = look_at_all(app, findings).await {
         findings.unknown("backlog", format!("It can't be read: {error}"), "Try again.");
     }
 }
 
-async fn look_at_all(app: &App, findings: &mut Findings) -> mongodb::error::Result<()> {
+async fn look_at_all(app: &App, findings: &mut DoctorFindings) -> mongodb::error::Result<()> {
     app.clock.sync(&app.db).await?;
     let due = queues(app, findings).await?;
     workers(app, due, findings).await?;
@@ -64,7 +64,7 @@ async fn look_at_all(app: &App, findings: &mut Findings) -> mongodb::error::Resu
 }
 
 /// Looks at all queues; gives how many jobs are due.
-async fn queues(app: &App, findings: &mut Findings) -> mongodb::error::Result<u64> {
+async fn queues(app: &App, findings: &mut DoctorFindings) -> mongodb::error::Result<u64> {
     let (now, mut due, mut noted) = (app.clock.now(), 0, false);
     for queue in app.all_queues() {
         let name = queue.name;
@@ -102,7 +102,7 @@ async fn queues(app: &App, findings: &mut Findings) -> mongodb::error::Result<u6
     Ok(due)
 }
 
-async fn workers(app: &App, due: u64, findings: &mut Findings) -> mongodb::error::Result<()> {
+async fn workers(app: &App, due: u64, findings: &mut DoctorFindings) -> mongodb::error::Result<()> {
     let alive = app.queue_store.list_alive().await?;
     let advice = "Start `waybill worker`.";
     match alive.len() {
@@ -128,7 +128,7 @@ async fn workers(app: &App, due: u64, findings: &mut Findings) -> mongodb::error
     Ok(())
 }
 
-async fn accounts(app: &App, findings: &mut Findings) -> mongodb::error::Result<()> {
+async fn accounts(app: &App, findings: &mut DoctorFindings) -> mongodb::error::Result<()> {
     let known = app.accounts.known_facts().await?;
     let usable = known.iter().filter(|facts| facts.active).count();
     app.dispatch.set_accounts(known);
@@ -168,7 +168,7 @@ async fn accounts(app: &App, findings: &mut Findings) -> mongodb::error::Result<
     Ok(())
 }
 
-async fn schedules(app: &App, findings: &mut Findings) -> mongodb::error::Result<()> {
+async fn schedules(app: &App, findings: &mut DoctorFindings) -> mongodb::error::Result<()> {
     let store = ScheduleStore::new(app.db.clone());
     let mut noted = false;
     for plan in app.plans.iter() {

@@ -3,7 +3,7 @@
 use bson::{Bson, Document, doc};
 use mongodb::{Database, error::ErrorKind};
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::{
     app,
     platform::{clock::Clock, mongo},
@@ -22,7 +22,7 @@ const UNAUTHORIZED: i32 = 13;
 const GRANT: &str = "Give the database user the role clusterMonitor on admin; it reads only.";
 
 /// Looks; false where nothing more can be learnt from it.
-pub(super) async fn look(db: &Database, findings: &mut Findings) -> bool {
+pub(super) async fn look(db: &Database, findings: &mut DoctorFindings) -> bool {
     let admin = db.client().database("admin");
     let hello = match admin.run_command(doc! { "hello": 1 }).await {
         Ok(hello) => hello,
@@ -51,7 +51,7 @@ pub(super) async fn look(db: &Database, findings: &mut Findings) -> bool {
     true
 }
 
-async fn version(admin: &Database, findings: &mut Findings) {
+async fn version(admin: &Database, findings: &mut DoctorFindings) {
     let build = admin.run_command(doc! { "buildInfo": 1 }).await;
     let version = build.ok().and_then(|build| build.get_str("version").map(str::to_owned).ok()).unwrap_or_default();
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
@@ -68,7 +68,7 @@ async fn version(admin: &Database, findings: &mut Findings) {
     }
 }
 
-async fn replica_set(admin: &Database, hello: &Document, findings: &mut Findings) {
+async fn replica_set(admin: &Database, hello: &Document, findings: &mut DoctorFindings) {
     const CHECK: &str = "mongodb.replica_set";
     if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid") {
         return findings.ok(CHECK, "A sharded cluster.");
@@ -108,7 +108,7 @@ async fn replica_set(admin: &Database, hello: &Document, findings: &mut Findings
     }
 }
 
-async fn parameters(admin: &Database, findings: &mut Findings) {
+async fn parameters(admin: &Database, findings: &mut DoctorFindings) {
     const LIFETIME: &str = "transactionLifetimeLimitSeconds";
     const WINDOW: &str = "minSnapshotHistoryWindowInSeconds";
     let asked = admin.run_command(doc! { "getParameter": 1, LIFETIME: 1, WINDOW: 1 }).await;
@@ -142,7 +142,7 @@ async fn parameters(admin: &Database, findings: &mut Findings) {
     }
 }
 
-async fn users(admin: &Database, findings: &mut Findings) {
+async fn users(admin: &Database, findings: &mut DoctorFindings) {
     let status = admin.run_command(doc! { "connectionStatus": 1 }).await;
     let users = status
         .ok()
@@ -158,7 +158,7 @@ async fn users(admin: &Database, findings: &mut Findings) {
     }
 }
 
-async fn disk(db: &Database, findings: &mut Findings) {
+async fn disk(db: &Database, findings: &mut DoctorFindings) {
     let Ok(stats) = db.run_command(doc! { "dbStats": 1 }).await else { return };
     let (Some(used), Some(total)) =
         (float(&stats, "fsUsedSize"), float(&stats, "fsTotalSize").filter(|total| *total > 0.0))
@@ -176,7 +176,7 @@ async fn disk(db: &Database, findings: &mut Findings) {
 }
 
 /// Waybill goes by the database's clock; certificates and logs go by the host's.
-async fn clock(db: &Database, findings: &mut Findings) {
+async fn clock(db: &Database, findings: &mut DoctorFindings) {
     match Clock::default().offset(db).await {
         Ok(Some(offset)) if offset.ahead_ms.abs() > CLOCK_MS_WARNING => findings.warn(
             "clock",
@@ -188,7 +188,7 @@ async fn clock(db: &Database, findings: &mut Findings) {
     }
 }
 
-async fn indexes(db: &Database, findings: &mut Findings) {
+async fn indexes(db: &Database, findings: &mut DoctorFindings) {
     let (collections, declared) = (app::collections(), app::indexes());
     let compared = match mongo::compare_indexes(db, &collections, &declared).await {
         Ok(compared) => compared,

@@ -1,12 +1,12 @@
 //! Keys: whether they fit what is stored.
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::{
     app::App,
     modules::audit::seals::{SealStore, SecretError, find_commitment_key},
 };
 
-pub(super) async fn look(app: &App, findings: &mut Findings) {
+pub(super) async fn look(app: &App, findings: &mut DoctorFindings) {
     match find_commitment_key(&app.db, app.sealing()).await {
         Ok(Some(_)) => findings.ok("keys.sealing", "SEALING_KEY opens what is sealed."),
         Ok(None) => findings.ok("keys.sealing", "Nothing is sealed yet."),

@@ -22,7 +22,7 @@ const PART_TIME_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+enum FindingState {
     /// As it should be.
     Ok,
     /// It works, and should be otherwise.
@@ -33,7 +33,7 @@ enum State {
     Unknown,
 }
 
-impl State {
+impl FindingState {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -46,10 +46,10 @@ impl State {
 
 /// What was found about one thing.
 #[derive(Clone, Debug, Serialize)]
-struct Finding {
+struct DoctorFinding {
     /// `mongodb.replica_set`, ...
     check: &'static str,
-    state: State,
+    state: FindingState,
     says: String,
     /// What to do about it; none where nothing has to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,43 +58,43 @@ struct Finding {
 
 /// What was found so far.
 #[derive(Debug, Default)]
-struct Findings(Vec<Finding>);
+struct DoctorFindings(Vec<DoctorFinding>);
 
-impl Findings {
+impl DoctorFindings {
     fn ok(&mut self, check: &'static str, says: impl Into<String>) {
-        self.0.push(Finding { check, state: State::Ok, says: says.into(), advice: None });
+        self.0.push(DoctorFinding { check, state: FindingState::Ok, says: says.into(), advice: None });
     }
 
     fn warn(&mut self, check: &'static str, says: impl Into<String>, advice: impl Into<String>) {
-        self.add(check, State::Warning, says, advice);
+        self.add(check, FindingState::Warning, says, advice);
     }
 
     fn problem(&mut self, check: &'static str, says: impl Into<String>, advice: impl Into<String>) {
-        self.add(check, State::Problem, says, advice);
+        self.add(check, FindingState::Problem, says, advice);
     }
 
     fn unknown(&mut self, check: &'static str, says: impl Into<String>, advice: impl Into<String>) {
-        self.add(check, State::Unknown, says, advice);
+        self.add(check, FindingState::Unknown, says, advice);
     }
 
-    fn add(&mut self, check: &'static str, state: State, says: impl Into<String>, advice: impl Into<String>) {
-        self.0.push(Finding { check, state, says: says.into(), advice: Some(advice.into()) });
+    fn add(&mut self, check: &'static str, state: FindingState, says: impl Into<String>, advice: impl Into<String>) {
+        self.0.push(DoctorFinding { check, state, says: says.into(), advice: Some(advice.into()) });
     }
 
-    fn count(&self, state: State) -> usize {
+    fn count(&self, state: FindingState) -> usize {
         self.0.iter().filter(|finding| finding.state == state).count()
     }
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct DoctorReport<'a> {
     ok: bool,
-    findings: &'a [Finding],
+    findings: &'a [DoctorFinding],
 }
 
 /// Looks at everything; the code says whether something does not work.
 pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
-    let mut findings = Findings::default();
+    let mut findings = DoctorFindings::default();
     let (as_json, stores) = (args.json, args.config.stores.clone());
     settings::look(&args.config, &mut findings);
     let db = mongo::connect(&stores.mongodb_uri).await;
@@ -118,13 +118,13 @@ pub(super) async fn run(args: DoctorArgs) -> Result<ExitCode, String> {
             }
             outside::look(&app, &mut findings).await;
         }
-        Err(error) if findings.count(State::Problem) == 0 => {
+        Err(error) if findings.count(FindingState::Problem) == 0 => {
             findings.problem("settings", error.to_string(), settings::ADVICE);
         }
         Err(_) => {}
     }
     print(&findings, as_json)?;
-    Ok(if findings.count(State::Problem) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if findings.count(FindingState::Problem) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 const URI: &str = "Write it as mongodb://user:password@host:27017/waybill?replicaSet=rs0.";
@@ -134,7 +134,7 @@ async fn in_time<T>(part: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(PART_TIME_MAX, part).await.ok()
 }
 
-async fn look_at_redis(url: &str, prefix: &str, findings: &mut Findings) {
+async fn look_at_redis(url: &str, prefix: &str, findings: &mut DoctorFindings) {
     let advice = "Start it, or correct REDIS_URL. Waybill works without it: jobs start up to POLL_MS later, and limits count in each \
                   process alone.";
     match Redis::new(url, prefix) {
@@ -153,20 +153,20 @@ async fn look_at_redis(url: &str, prefix: &str, findings: &mut Findings) {
     }
 }
 
-fn print(findings: &Findings, as_json: bool) -> Result<(), String> {
+fn print(findings: &DoctorFindings, as_json: bool) -> Result<(), String> {
     if as_json {
-        let report = Report { ok: findings.count(State::Problem) == 0, findings: &findings.0 };
+        let report = DoctorReport { ok: findings.count(FindingState::Problem) == 0, findings: &findings.0 };
         println!("{}", serde_json::to_string(&report).map_err(|error| error.to_string())?);
         return Ok(());
     }
-    for Finding { check, state, says, advice } in &findings.0 {
+    for DoctorFinding { check, state, says, advice } in &findings.0 {
         println!("{:<8} {check:<24} {says}", state.as_str());
         if let Some(advice) = advice {
             println!("{:33} -> {advice}", "");
         }
     }
     let [problems, warnings, unknown] =
-        [State::Problem, State::Warning, State::Unknown].map(|state| findings.count(state));
+        [FindingState::Problem, FindingState::Warning, FindingState::Unknown].map(|state| findings.count(state));
     println!("{} checks: {problems} problem(s), {warnings} warning(s), {unknown} unknown", findings.0.len());
     Ok(())
 }

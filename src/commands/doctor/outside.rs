@@ -1,6 +1,6 @@
 //! Others' servers: whether they can be reached from here. Nothing is sent to them but for signing in to the mail server.
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::{
     app::App,
     modules::providers::{
@@ -12,7 +12,7 @@ use crate::{
 
 const ADVICE: &str = "Look at the address, names, firewalls and proxies on the way; jobs for it wait meanwhile.";
 
-pub(super) async fn look(app: &App, findings: &mut Findings) {
+pub(super) async fn look(app: &App, findings: &mut DoctorFindings) {
     let providers = &app.config.providers;
     let orders = app.providers.all().map(|provider| provider.declaration.name);
     for name in orders.chain([PAYMENT_GATEWAY.name, VERIFIER.name]) {
@@ -32,7 +32,7 @@ pub(super) async fn look(app: &App, findings: &mut Findings) {
     mail(app, findings).await;
 }
 
-async fn mail(app: &App, findings: &mut Findings) {
+async fn mail(app: &App, findings: &mut DoctorFindings) {
     let Some(mail) = app.config.check().ok().and_then(|secrets| secrets.mail) else {
         return findings.ok(
             "mail",

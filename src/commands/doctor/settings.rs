@@ -1,8 +1,8 @@
 //! Settings: whether programs start with them, and what is allowed and unwise.
 
-use super::Findings;
+use super::DoctorFindings;
 use crate::{
-    config::{Config, Switch},
+    config::{Config, OnOff},
     platform::open_files,
 };
 
@@ -11,7 +11,7 @@ pub(super) const ADVICE: &str =
 /// Beyond what few clients need; the default of many systems is 1024.
 const OPEN_FILES_MIN: u64 = 4_096;
 
-pub(super) fn look(config: &Config, findings: &mut Findings) {
+pub(super) fn look(config: &Config, findings: &mut DoctorFindings) {
     match config.check() {
         Ok(_) => findings.ok("settings", "API and workers start with them."),
         Err(all) => all.lines().for_each(|wrong| findings.problem("settings", wrong, ADVICE)),
@@ -32,7 +32,7 @@ pub(super) fn look(config: &Config, findings: &mut Findings) {
             "Set AUDIT_ANCHOR_FILE or AUDIT_ANCHOR_URL, to a place that nobody can change who can change the database.",
         );
     }
-    if config.rate_limit == Switch::Off {
+    if config.rate_limit == OnOff::Off {
         findings.warn("settings.rate_limit", "Requests of users are not limited.", "Leave RATE_LIMIT=on.");
     }
     if config.webhooks.webhook_allow_private {

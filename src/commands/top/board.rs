@@ -11,7 +11,7 @@ use super::is_interrupt;
 const SMOOTHING: f64 = 0.3;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct QueueRow {
     pub(super) name: String,
     pub(super) is_paused: bool,
     /// None where an older API does not say.
@@ -37,14 +37,14 @@ pub(super) struct Dead {
 
 /// What waits for a yes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct Confirmation {
     pub(super) text: String,
     path: String,
 }
 
 /// What a key asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum KeyAction {
     Nothing,
     Quit,
     Look,
@@ -55,7 +55,7 @@ pub(super) enum Wish {
 /// Everything that is shown.
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    pub(super) queues: Vec<Queue>,
+    pub(super) queues: Vec<QueueRow>,
     pub(super) alerts: Vec<String>,
     pub(super) dead: Vec<Dead>,
     /// Places in both lists.
@@ -63,7 +63,7 @@ pub(super) struct Board {
     pub(super) job: usize,
     /// Whether keys move in the list of dead jobs.
     pub(super) in_jobs: bool,
-    pub(super) question: Option<Question>,
+    pub(super) question: Option<Confirmation>,
     /// What came of the last thing that was asked for.
     pub(super) said: String,
     /// Why the board is not of now.
@@ -85,7 +85,7 @@ impl Board {
     pub(super) fn heed(&mut self, queues: &Value, alerts: &Value) {
         let now = Instant::now();
         let passed_s = self.looked_at.replace(now).map(|before| (now - before).as_secs_f64());
-        let known: HashMap<String, Queue> = self.queues.drain(..).map(|queue| (queue.name.clone(), queue)).collect();
+        let known: HashMap<String, QueueRow> = self.queues.drain(..).map(|queue| (queue.name.clone(), queue)).collect();
         self.queues = items(queues).map(queue).collect();
         for queue in &mut self.queues {
             let before = known.get(&queue.name);
@@ -110,7 +110,7 @@ impl Board {
 
     /// The queue whose dead jobs are looked at: the one that is chosen, or the first that has some.
     pub(super) fn looked_at(&self) -> Option<&str> {
-        let has_dead = |queue: &&Queue| queue.counts[3] > 0;
+        let has_dead = |queue: &&QueueRow| queue.counts[3] > 0;
         let chosen = self.queues.get(self.queue).filter(has_dead);
         let of = chosen.or_else(|| self.queues.iter().find(has_dead).filter(|_| !self.in_jobs));
         of.map(|queue| queue.name.as_str())
@@ -124,17 +124,17 @@ impl Board {
         accounts
     }
 
-    pub(super) fn press(&mut self, key: KeyEvent) -> Wish {
+    pub(super) fn press(&mut self, key: KeyEvent) -> KeyAction {
         if is_interrupt(key) {
-            return Wish::Quit;
+            return KeyAction::Quit;
         }
         if let Some(question) = self.question.take() {
             let is_yes = matches!(key.code, KeyCode::Char('y' | 'Y'));
-            return if is_yes { Wish::Post(question.path) } else { Wish::Nothing };
+            return if is_yes { KeyAction::Post(question.path) } else { KeyAction::Nothing };
         }
         self.said.clear();
         match key.code {
-            KeyCode::Char('q') | KeyCode::Esc => return Wish::Quit,
+            KeyCode::Char('q') | KeyCode::Esc => return KeyAction::Quit,
             KeyCode::Tab | KeyCode::Enter => self.in_jobs = !self.in_jobs,
             KeyCode::Down | KeyCode::Char('j') => return self.go(1),
             KeyCode::Up | KeyCode::Char('k') => return self.go(-1),
@@ -142,14 +142,14 @@ impl Board {
             KeyCode::Char('R') => self.ask_for_all(),
             _ => {}
         }
-        Wish::Nothing
+        KeyAction::Nothing
     }
 
-    fn go(&mut self, by: isize) -> Wish {
+    fn go(&mut self, by: isize) -> KeyAction {
         let (place, count) =
             if self.in_jobs { (&mut self.job, self.dead.len()) } else { (&mut self.queue, self.queues.len()) };
         *place = place.saturating_add_signed(by).min(count.saturating_sub(1));
-        if self.in_jobs { Wish::Nothing } else { Wish::Look }
+        if self.in_jobs { KeyAction::Nothing } else { KeyAction::Look }
     }
 
     fn ask_for_one(&mut self) {
@@ -158,7 +158,7 @@ impl Board {
             return;
         };
         let path = format!("/queues/jobs/{}/retry", job.id);
-        self.question = Some(Question { text: format!("Run {} ({}) again?", job.id, job.kind), path });
+        self.question = Some(Confirmation { text: format!("Run {} ({}) again?", job.id, job.kind), path });
     }
 
     fn ask_for_all(&mut self) {
@@ -167,12 +167,14 @@ impl Board {
             return;
         };
         let path = format!("/queues/{}/retry-dead", queue.name);
-        self.question =
-            Some(Question { text: format!("Run all {} dead jobs of {} again?", queue.counts[3], queue.name), path });
+        self.question = Some(Confirmation {
+            text: format!("Run all {} dead jobs of {} again?", queue.counts[3], queue.name),
+            path,
+        });
     }
 }
 
-fn queue(said: &Value) -> Queue {
+fn queue(said: &Value) -> QueueRow {
     let count = |state: &str| said["counts"][state].as_u64().unwrap_or_default();
     let stopped = said["accounts"].as_array().into_iter().flatten().filter(|account| account["breaker"] != "closed");
     let stopped = stopped.map(|account| {
@@ -180,7 +182,7 @@ fn queue(said: &Value) -> Queue {
         (text(&account["accountId"]), format!("{}{reason}", text(&account["breaker"])))
     });
     let oldest = said["oldestDueAt"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-    Queue {
+    QueueRow {
         name: text(&said["name"]),
         is_paused: said["paused"] == true,
         workers: said["workers"].as_u64(),
@@ -192,8 +194,8 @@ fn queue(said: &Value) -> Queue {
 }
 
 /// Jobs that ended since the look before, in a second. Those that are trimmed meanwhile are not missed: then the rate stays.
-fn rate(before: &Queue, now: &Queue, passed_s: f64) -> f64 {
-    let ended = |queue: &Queue| queue.counts[3] + queue.counts[4];
+fn rate(before: &QueueRow, now: &QueueRow, passed_s: f64) -> f64 {
+    let ended = |queue: &QueueRow| queue.counts[3] + queue.counts[4];
     let known = before.rate.unwrap_or(0.0);
     if passed_s <= 0.0 || ended(now) < ended(before) {
         return known;
@@ -208,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    fn press(board: &mut Board, key: char) -> Wish {
+    fn press(board: &mut Board, key: char) -> KeyAction {
         board.press(KeyEvent::from(KeyCode::Char(key)))
     }
 
@@ -229,18 +231,18 @@ mod tests {
     #[test]
     fn nothing_is_run_again_without_a_yes() {
         let mut board = board();
-        assert_eq!(press(&mut board, 'r'), Wish::Nothing);
-        assert_eq!(press(&mut board, 'n'), Wish::Nothing);
-        assert_eq!(press(&mut board, 'y'), Wish::Nothing, "the question is gone");
+        assert_eq!(press(&mut board, 'r'), KeyAction::Nothing);
+        assert_eq!(press(&mut board, 'n'), KeyAction::Nothing);
+        assert_eq!(press(&mut board, 'y'), KeyAction::Nothing, "the question is gone");
         press(&mut board, 'r');
-        assert_eq!(press(&mut board, 'y'), Wish::Post("/queues/jobs/job_1/retry".into()));
+        assert_eq!(press(&mut board, 'y'), KeyAction::Post("/queues/jobs/job_1/retry".into()));
         press(&mut board, 'R');
         assert_eq!(
             board.question.as_ref().map(|question| &*question.text),
             Some("Run all 2 dead jobs of b-queue again?")
         );
-        assert_eq!(press(&mut board, 'y'), Wish::Post("/queues/b-queue/retry-dead".into()));
-        assert_eq!(press(&mut board, 'q'), Wish::Quit);
+        assert_eq!(press(&mut board, 'y'), KeyAction::Post("/queues/b-queue/retry-dead".into()));
+        assert_eq!(press(&mut board, 'q'), KeyAction::Quit);
     }
 
     #[test]
@@ -250,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_rate_outlives_trimming() {
-        let of = |done, rate| Queue { counts: [0, 0, 0, 0, done], rate, ..Queue::default() };
+        let of = |done, rate| QueueRow { counts: [0, 0, 0, 0, done], rate, ..QueueRow::default() };
         assert!((rate(&of(10, None), &of(30, None), 2.0) - 10.0).abs() < 1e-9);
         assert!((rate(&of(30, Some(10.0)), &of(5, None), 2.0) - 10.0).abs() < 1e-9, "they were trimmed");
         assert!((rate(&of(5, Some(10.0)), &of(5, None), 2.0) - 7.0).abs() < 1e-9);

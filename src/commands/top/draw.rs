@@ -8,7 +8,7 @@ use ratatui::{
     widgets::{Block, Borders, Cell, Paragraph, Row, Table, TableState},
 };
 
-use super::board::{Board, Queue};
+use super::board::{Board, QueueRow};
 
 const HELP: &str = "up, down: choose   tab: queues, dead jobs   r: run a dead job again   R: all of a queue   q: quit";
 
@@ -75,7 +75,7 @@ fn age(seconds: i64) -> String {
     }
 }
 
-fn queue_row(queue: &Queue) -> Row<'_> {
+fn queue_row(queue: &QueueRow) -> Row<'_> {
     let [ready, active, delayed, dead, done] = queue.counts;
     let state = match (queue.is_paused, queue.workers) {
         (true, _) => "paused".to_owned(),

@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use waybill_client::Method;
 
 use self::{
-    board::{Board, Wish},
+    board::{Board, KeyAction},
     draw::draw,
 };
-use super::{follow::Trouble, remote::Remote};
+use super::{follow::PollError, remote::Remote};
 use crate::config::TopArgs;
 
 /// How often the API is asked.
@@ -43,7 +43,7 @@ pub(super) async fn run(args: TopArgs) -> Result<(), String> {
     }
     let mut board = Board::default();
     // What is wrong with the token is said before the screen is taken.
-    look(&mut remote, &mut board).await.map_err(Trouble::said)?;
+    look(&mut remote, &mut board).await.map_err(PollError::said)?;
     remote.ask_nobody();
     let mut terminal = ratatui::try_init().map_err(|error| format!("the terminal can't be used: {error}"))?;
     let ended = show(&mut terminal, &mut remote, &mut board).await;
@@ -53,9 +53,9 @@ pub(super) async fn run(args: TopArgs) -> Result<(), String> {
 
 async fn once(remote: &mut Remote) -> Result<(), String> {
     let mut board = Board::default();
-    look(remote, &mut board).await.map_err(Trouble::said)?;
+    look(remote, &mut board).await.map_err(PollError::said)?;
     tokio::time::sleep(ONCE_APART).await;
-    look(remote, &mut board).await.map_err(Trouble::said)?;
+    look(remote, &mut board).await.map_err(PollError::said)?;
     print!("{}", frame(&board)?);
     Ok(())
 }
@@ -90,10 +90,10 @@ async fn show(terminal: &mut DefaultTerminal, remote: &mut Remote, board: &mut B
             key = keys.recv() => {
                 let Some(key) = key else { return Ok(()) };
                 match board.press(key) {
-                    Wish::Nothing => {}
-                    Wish::Quit => return Ok(()),
-                    Wish::Look => look_and_note(remote, board).await,
-                    Wish::Post(path) => {
+                    KeyAction::Nothing => {}
+                    KeyAction::Quit => return Ok(()),
+                    KeyAction::Look => look_and_note(remote, board).await,
+                    KeyAction::Post(path) => {
                         board.said = done(remote.ask(Method::POST, &path).await);
                         look_and_note(remote, board).await;
                     }
@@ -104,7 +104,7 @@ async fn show(terminal: &mut DefaultTerminal, remote: &mut Remote, board: &mut B
 }
 
 /// What somebody is told of what was asked for.
-fn done(answer: Result<Value, Trouble>) -> String {
+fn done(answer: Result<Value, PollError>) -> String {
     let answer = match answer {
         Ok(answer) => answer,
         Err(trouble) => return trouble.said(),
@@ -126,14 +126,14 @@ fn done(answer: Result<Value, Trouble>) -> String {
 
 /// A look that fails leaves the board as it was, and says so.
 async fn look_and_note(remote: &mut Remote, board: &mut Board) {
-    board.away = look(remote, board).await.err().map(Trouble::said);
+    board.away = look(remote, board).await.err().map(PollError::said);
 }
 
-async fn look(remote: &mut Remote, board: &mut Board) -> Result<(), Trouble> {
+async fn look(remote: &mut Remote, board: &mut Board) -> Result<(), PollError> {
     let queues: Value = remote.ask(Method::GET, "/queues").await?;
     // A key that may see queues need not see alerts.
     let alerts = match remote.ask(Method::GET, "/alerts?state=firing").await {
-        Err(Trouble::Refused(_)) => Value::Null,
+        Err(PollError::Refused(_)) => Value::Null,
         answered => answered?,
     };
     board.heed(&queues, &alerts);

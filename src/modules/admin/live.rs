@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
 use super::render;
-use crate::modules::queue::{Following, QueueWatch};
+use crate::modules::queue::{PulseSubscription, QueueWatch};
 
 /// A stream ends by then, and the browser asks for another: with a session that has ended it gets none.
 const STREAM_TIME_MAX: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ pub(super) async fn queues_once(watch: &QueueWatch) -> Response {
     })
 }
 
-async fn next(following: &mut Following, watch: &QueueWatch, until: Instant) -> Option<Event> {
+async fn next(following: &mut PulseSubscription, watch: &QueueWatch, until: Instant) -> Option<Event> {
     loop {
         if watch.is_leaving() || Instant::now() >= until {
             return None;

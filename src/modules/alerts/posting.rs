@@ -20,7 +20,9 @@ use crate::{
     },
     platform::{
         clock::Rfc3339Time,
-        exchange::{Answer, Credentials, Lost, NotSent, Outbound, Prepared, Reach, Redaction, UrlFault, check_url},
+        exchange::{
+            AddressPolicy, Answer, Credentials, Lost, NotSent, Outbound, Prepared, Redaction, UrlFault, check_url,
+        },
     },
 };
 
@@ -75,7 +77,7 @@ impl std::fmt::Debug for Channel {
 }
 
 fn checked(url: SecretString) -> Result<SecretString, &'static str> {
-    match check_url(url.expose_secret(), Reach::Anywhere) {
+    match check_url(url.expose_secret(), AddressPolicy::Anywhere) {
         Ok(_) => Ok(url),
         Err(UrlFault::Credentials) => Err("must hold no user name and no password"),
         Err(_) => Err("must be an address that starts with http:// or https://"),

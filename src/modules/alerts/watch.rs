@@ -19,7 +19,7 @@ use crate::{
         batch::Lane,
         clock::Clock,
         error::AppError,
-        exchange::{Answer, Exchange, NotSent, Reply},
+        exchange::{Answer, ExchangeClient, NotSent, Reply},
         ids::new_id,
         singleton::Singleton,
     },
@@ -51,7 +51,7 @@ pub struct AlertWatch {
     /// Time.
     pub clock: Clock,
     /// Posts.
-    pub exchange: Exchange,
+    pub exchange: ExchangeClient,
     /// Whom.
     pub channels: Vec<Channel>,
     /// Where users reach the service, so that whoever is told knows which one it is.

@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How often somebody may try. Limits per network are those of an IPv4 address or an IPv6 /64; a /56 has twice as much, a /48
 /// four times.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct AttemptLimits {
     /// Wrong passwords for one account from one network.
     pub login_account_network: Limit,
     /// Wrong passwords from one network, for any account: an office mistypes, too.
@@ -46,7 +46,7 @@ pub struct Limits {
     pub requests_limited: bool,
 }
 
-impl Default for Limits {
+impl Default for AttemptLimits {
     fn default() -> Self {
         let wrong = Limit { count: 20, period: 15 * MINUTE };
         Self {
@@ -68,7 +68,7 @@ impl Default for Limits {
 
 /// Who tries a password.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Guesser<'a> {
+pub(super) enum AttemptSource<'a> {
     Stranger {
         email: &'a str,
         address: Option<IpAddr>,
@@ -78,7 +78,7 @@ pub(super) enum Guesser<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Counter {
+pub(super) struct AttemptCounter {
     key: String,
     limit: Limit,
     /// A right password clears what was counted before; else it gives back its own attempt alone, so that signing in to an
@@ -86,7 +86,7 @@ pub(super) struct Counter {
     cleared: bool,
 }
 
-impl Counter {
+impl AttemptCounter {
     fn as_limited(&self) -> (&str, Limit) {
         (&self.key, self.limit)
     }
@@ -95,26 +95,26 @@ impl Counter {
 #[derive(Debug)]
 pub(super) struct Attempts {
     limiter: RateLimiter,
-    limits: Limits,
+    limits: AttemptLimits,
 }
 
 impl Attempts {
-    pub(super) const fn new(limiter: RateLimiter, limits: Limits) -> Self {
+    pub(super) const fn new(limiter: RateLimiter, limits: AttemptLimits) -> Self {
         Self { limiter, limits }
     }
 
     /// What a guess of `guesser` counts against.
-    pub(super) fn counters(&self, guesser: Guesser<'_>) -> Vec<Counter> {
+    pub(super) fn counters(&self, guesser: AttemptSource<'_>) -> Vec<AttemptCounter> {
         let (email, address) = match guesser {
-            Guesser::Known(id) => {
+            AttemptSource::Known(id) => {
                 let key = format!("login:known:{id}");
-                return vec![Counter { key, limit: self.limits.login_known, cleared: true }];
+                return vec![AttemptCounter { key, limit: self.limits.login_known, cleared: true }];
             }
-            Guesser::Stranger { email, address } => (account_name(email), address),
+            AttemptSource::Stranger { email, address } => (account_name(email), address),
         };
         let mut counters = Vec::new();
         for (network, times) in address.into_iter().flat_map(networks) {
-            let of = |what: &str, limit: Limit, cleared| Counter {
+            let of = |what: &str, limit: Limit, cleared| AttemptCounter {
                 key: format!("login:{what}:{network}"),
                 limit: Limit { count: limit.count * times, ..limit },
                 cleared,
@@ -123,35 +123,35 @@ impl Attempts {
             counters.push(of("network", self.limits.login_network, false));
         }
         let key = format!("login:account:{email}");
-        counters.push(Counter { key, limit: self.limits.login_account, cleared: false });
+        counters.push(AttemptCounter { key, limit: self.limits.login_account, cleared: false });
         counters
     }
 
     /// Refuses who was wrong too often; counts nothing.
-    pub(super) async fn check(&self, counters: &[Counter]) -> Result<(), AuthError> {
+    pub(super) async fn check(&self, counters: &[AttemptCounter]) -> Result<(), AuthError> {
         let peeks: Vec<_> = counters.iter().map(|counter| (&*counter.key, peek(counter.limit))).collect();
         granted(self.limiter.take(&peeks).await)
     }
 
     /// Takes an attempt, before it is known whether the password is right: from every counter, or from none.
-    pub(super) async fn take(&self, counters: &[Counter]) -> Result<(), AuthError> {
-        let all: Vec<_> = counters.iter().map(Counter::as_limited).collect();
+    pub(super) async fn take(&self, counters: &[AttemptCounter]) -> Result<(), AuthError> {
+        let all: Vec<_> = counters.iter().map(AttemptCounter::as_limited).collect();
         granted(self.limiter.take(&all).await)
     }
 
     /// Gives back what was taken: the password was right.
-    pub(super) async fn forgive(&self, counters: &[Counter]) {
+    pub(super) async fn forgive(&self, counters: &[AttemptCounter]) {
         let (cleared, others): (Vec<_>, Vec<_>) = counters.iter().partition(|counter| counter.cleared);
         for counter in cleared {
             self.limiter.reset(&counter.key).await;
         }
-        let others: Vec<_> = others.into_iter().map(Counter::as_limited).collect();
+        let others: Vec<_> = others.into_iter().map(AttemptCounter::as_limited).collect();
         self.limiter.give_back(&others).await;
     }
 
     /// Lets a user try again after wrong passwords, from where a stranger's count: who it is was shown by other means.
     pub(super) async fn forget_wrong(&self, email: &str, address: Option<IpAddr>) {
-        let counters = self.counters(Guesser::Stranger { email, address });
+        let counters = self.counters(AttemptSource::Stranger { email, address });
         for counter in counters.iter().filter(|counter| counter.cleared) {
             self.limiter.reset(&counter.key).await;
         }
@@ -159,7 +159,7 @@ impl Attempts {
 
     /// Takes one letter of a kind to an address, asked for from the network.
     pub(super) async fn take_letter(&self, kind: &str, to: &str, from: Option<IpAddr>) -> Result<(), AuthError> {
-        let of = |key: String, limit| Counter { key: format!("letter:{key}"), limit, cleared: false };
+        let of = |key: String, limit| AttemptCounter { key: format!("letter:{key}"), limit, cleared: false };
         let networks = from.into_iter().flat_map(networks).map(|(network, times)| {
             let limit = self.limits.letter_network;
             of(network, Limit { count: limit.count * times, ..limit })
@@ -197,7 +197,7 @@ impl Attempts {
         let counters: Vec<_> = networks
             .map(|(network, times)| {
                 let limit = Limit { count: limit.count * times, ..limit };
-                Counter { key: format!("{what}:{network}"), limit, cleared: false }
+                AttemptCounter { key: format!("{what}:{network}"), limit, cleared: false }
             })
             .collect();
         self.take(&counters).await
@@ -240,17 +240,17 @@ mod tests {
     const HOME: &str = "192.0.2.1";
 
     /// Counts in this process, as with Redis away.
-    fn attempts(limits: Limits) -> Attempts {
+    fn attempts(limits: AttemptLimits) -> Attempts {
         Attempts::new(RateLimiter::new(Redis::new("redis://127.0.0.1:1", "test").expect("a well-formed URL")), limits)
     }
 
-    fn guess(attempts: &Attempts, email: &str, address: &str) -> Vec<Counter> {
+    fn guess(attempts: &Attempts, email: &str, address: &str) -> Vec<AttemptCounter> {
         let address = Some(address.parse().expect("an address"));
-        attempts.counters(Guesser::Stranger { email, address })
+        attempts.counters(AttemptSource::Stranger { email, address })
     }
 
     /// How many of `guesses` are let through.
-    async fn let_through(attempts: &Attempts, guesses: impl Iterator<Item = Vec<Counter>>) -> usize {
+    async fn let_through(attempts: &Attempts, guesses: impl Iterator<Item = Vec<AttemptCounter>>) -> usize {
         let mut count = 0;
         for counters in guesses {
             count += usize::from(attempts.take(&counters).await.is_ok());
@@ -260,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn twenty_guesses_at_an_account_shut_out_the_network_from_that_account_alone() {
-        let attempts = attempts(Limits::default());
+        let attempts = attempts(AttemptLimits::default());
         let [here, elsewhere, other] = [("a@x.org", HOME), ("a@x.org", "192.0.2.2"), ("b@x.org", HOME)]
             .map(|(email, at)| guess(&attempts, email, at));
         for wrong in 0..20 {
@@ -273,14 +273,14 @@ mod tests {
             let Err(AuthError::TooManyAttempts { retry_after }) = refused else { panic!("should be refused") };
             assert!(retry_after > Duration::from_secs(40) && retry_after <= Duration::from_secs(45), "{retry_after:?}");
         }
-        for open in [&elsewhere, &other, &attempts.counters(Guesser::Known("device"))] {
+        for open in [&elsewhere, &other, &attempts.counters(AttemptSource::Known("device"))] {
             assert!(attempts.check(open).await.is_ok() && attempts.take(open).await.is_ok());
         }
     }
 
     #[tokio::test]
     async fn a_right_password_clears_its_account_here_and_no_guesses_at_others() {
-        let limits = Limits { login_network: Limit { count: 30, period: MINUTE }, ..Limits::default() };
+        let limits = AttemptLimits { login_network: Limit { count: 30, period: MINUTE }, ..AttemptLimits::default() };
         let attempts = attempts(limits);
         let own = guess(&attempts, "own@x.org", HOME);
         for round in 0..3 {
@@ -295,17 +295,17 @@ mod tests {
 
     #[tokio::test]
     async fn many_networks_together_have_a_ceiling_and_the_owner_is_let_in() {
-        let limits = Limits { login_account: Limit { count: 50, period: MINUTE }, ..Limits::default() };
+        let limits = AttemptLimits { login_account: Limit { count: 50, period: MINUTE }, ..AttemptLimits::default() };
         let attempts = attempts(limits);
         let guesses = (0..60).map(|n| guess(&attempts, "a@x.org", &format!("198.51.100.{n}")));
         assert_eq!(let_through(&attempts, guesses).await, 50);
         assert!(attempts.take(&guess(&attempts, "a@x.org", HOME)).await.is_err());
-        assert!(attempts.take(&attempts.counters(Guesser::Known("device"))).await.is_ok());
+        assert!(attempts.take(&attempts.counters(AttemptSource::Known("device"))).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_guess_that_is_refused_counts_nowhere() {
-        let attempts = attempts(Limits::default());
+        let attempts = attempts(AttemptLimits::default());
         let guesses = (0..300).map(|_| guess(&attempts, "a@x.org", HOME));
         assert_eq!(let_through(&attempts, guesses).await, 20);
         let others = (0..300).map(|n| guess(&attempts, &format!("{n}@x.org"), HOME));
@@ -314,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_has_many_networks_of_ipv6_has_four_times_as_much_at_most() {
-        let attempts = attempts(Limits::default());
+        let attempts = attempts(AttemptLimits::default());
         let within_56 = (0..200).map(|n| guess(&attempts, "a@x.org", &format!("2001:db8:1:{:x}::1", n % 256)));
         assert_eq!(let_through(&attempts, within_56).await, 40);
         let within_48 =
@@ -326,8 +326,9 @@ mod tests {
     #[tokio::test]
     async fn requests_are_limited_only_where_that_is_on() {
         let one = Limit { count: 1, period: MINUTE };
-        let limits = Limits { register_network: one, session: one, session_network: one, ..Limits::default() };
-        let (off, on) = (attempts(limits), attempts(Limits { requests_limited: true, ..limits }));
+        let limits =
+            AttemptLimits { register_network: one, session: one, session_network: one, ..AttemptLimits::default() };
+        let (off, on) = (attempts(limits), attempts(AttemptLimits { requests_limited: true, ..limits }));
         let home = Some(HOME.parse().expect("an address"));
         for (attempts, second) in [(off, true), (on, false)] {
             assert!(attempts.take_registration(home).await.is_ok());
@@ -343,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn letters_have_limits_by_address_and_by_network() {
         let letter_network = Limit { count: 7, period: MINUTE };
-        let attempts = attempts(Limits { letter_network, ..Limits::default() });
+        let attempts = attempts(AttemptLimits { letter_network, ..AttemptLimits::default() });
         let [home, elsewhere] = [HOME, "192.0.2.2"].map(|address| Some(address.parse().expect("an address")));
         let letters = async |to: &str, from| {
             let mut sent = 0;
@@ -361,7 +362,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_has_shown_to_be_the_owner_may_be_wrong_again() {
-        let limits = Limits { login_network: Limit { count: 30, period: MINUTE }, ..Limits::default() };
+        let limits = AttemptLimits { login_network: Limit { count: 30, period: MINUTE }, ..AttemptLimits::default() };
         let attempts = attempts(limits);
         assert_eq!(let_through(&attempts, (0..30).map(|_| guess(&attempts, "a@x.org", HOME))).await, 20);
         attempts.forget_wrong("a@x.org", Some(HOME.parse().expect("an address"))).await;
@@ -374,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_hold_no_email_and_networks_nest() {
-        let attempts = attempts(Limits::default());
+        let attempts = attempts(AttemptLimits::default());
         let counters = guess(&attempts, "a@example.com", "2001:db8:1:2:3::4");
         assert!(counters.iter().all(|counter| !counter.key.contains('@')), "{counters:?}");
         let of = |address: &str| networks(address.parse().expect("an address"));

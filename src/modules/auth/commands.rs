@@ -92,7 +92,7 @@ pub(super) fn tell(view: &mut View, user: &mut User, kind: &str, actor: &Actor, 
 
 /// By what a user shows that a password may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum PasswordProof {
     Password,
     /// A link that was sent to the user's address, which is thereby verified.
     Link,
@@ -111,7 +111,7 @@ pub(super) enum PasswordKept {
 pub(super) struct ChangePassword {
     pub(super) user_id: String,
     pub(super) access_version: i64,
-    pub(super) shown: Shown,
+    pub(super) shown: PasswordProof,
     pub(super) hash: String,
     /// All keys of the user, which end too, each with the new id of its audit event; none where they are left.
     pub(super) keys: Option<Vec<(String, String)>>,
@@ -145,10 +145,10 @@ impl Command for ChangePassword {
         }
         user.password_hash.clone_from(&self.hash);
         let (action, by) = match self.shown {
-            Shown::Password => ("user.password_changed", "user"),
-            Shown::Link => ("user.password_reset", "link"),
+            PasswordProof::Password => ("user.password_changed", "user"),
+            PasswordProof::Link => ("user.password_reset", "link"),
         };
-        if self.shown == Shown::Link && user.email_verified_at.is_none() {
+        if self.shown == PasswordProof::Link && user.email_verified_at.is_none() {
             user.email_verified_at = Some(view.now());
         }
         tell(view, &mut user, "PasswordChanged", &self.actor, &self.event_id, doc! { "by": by });
@@ -219,7 +219,7 @@ pub(super) struct ChangeUser {
 
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotChanged {
+pub(super) enum UserNotChanged {
     NoUser,
     /// Nobody locks out or promotes oneself.
     OwnAccount,
@@ -231,7 +231,7 @@ pub(super) enum NotChanged {
 
 impl Command for ChangeUser {
     /// The user, and whether access was ended.
-    type Reply = Result<(User, bool), NotChanged>;
+    type Reply = Result<(User, bool), UserNotChanged>;
 
     fn reads(&self) -> Vec<Key> {
         let totp = matches!(self.change, UserChange::ResetTotp).then(|| Key::id(TOTP, &*self.user_id));
@@ -240,9 +240,9 @@ impl Command for ChangeUser {
 
     fn decide(&self, view: &mut View) -> Self::Reply {
         let Self { user_id, change, actor, event_ids: [first, second] } = self;
-        let mut user = view.by_id::<User>(user_id).ok_or(NotChanged::NoUser)?;
+        let mut user = view.by_id::<User>(user_id).ok_or(UserNotChanged::NoUser)?;
         if actor.id == user.id {
-            return Err(NotChanged::OwnAccount);
+            return Err(UserNotChanged::OwnAccount);
         }
         let version = user.access_version;
         match change {
@@ -267,7 +267,7 @@ impl Command for ChangeUser {
             }
             UserChange::Join { tenant_id } => match &user.tenant_id {
                 Some(own) if own == tenant_id => {}
-                Some(_) => return Err(NotChanged::OtherTenant),
+                Some(_) => return Err(UserNotChanged::OtherTenant),
                 None => {
                     user.tenant_id = Some(tenant_id.clone());
                     user.tenant_since = Some(view.now());
@@ -277,7 +277,7 @@ impl Command for ChangeUser {
             },
             UserChange::Leave { tenant_id } => {
                 if user.tenant_id.as_ref() != Some(tenant_id) {
-                    return Err(NotChanged::NoMember);
+                    return Err(UserNotChanged::NoMember);
                 }
                 user.tenant_id = None;
                 user.tenant_since = None;
@@ -406,7 +406,7 @@ mod tests {
     use super::*;
     use crate::modules::audit::AUDIT_EVENTS;
 
-    fn decide(view: &mut View, change: UserChange, by: &str) -> Result<User, NotChanged> {
+    fn decide(view: &mut View, change: UserChange, by: &str) -> Result<User, UserNotChanged> {
         let actor = Actor { id: by.into(), ..Actor::command_line("test") };
         let event_ids = ["aud_1".into(), "aud_2".into()];
         ChangeUser { user_id: "usr_1".into(), change, actor, event_ids }.decide(view).map(|(user, _)| user)
@@ -455,7 +455,7 @@ mod tests {
             UserChange::EndSessions,
             UserChange::ResetPassword { hash: "new".into(), send_link: false },
         ] {
-            assert_eq!(decide(&mut view, change, "usr_1").err(), Some(NotChanged::OwnAccount));
+            assert_eq!(decide(&mut view, change, "usr_1").err(), Some(UserNotChanged::OwnAccount));
         }
         assert_eq!(view.appended_to(AUDIT_EVENTS).count(), 0);
     }

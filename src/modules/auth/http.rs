@@ -43,12 +43,12 @@ pub fn router(service: Arc<AuthService>) -> OpenApiRouter {
 pub(super) const BODY_BYTES_MAX: usize = 8 * 1024;
 
 pub(super) type Auth = State<Arc<AuthService>>;
-pub(super) type Body<T> = ApiJson<T, BODY_BYTES_MAX>;
+pub(super) type AuthJson<T> = ApiJson<T, BODY_BYTES_MAX>;
 
 /// A secret in a body. The validator wants to keep the values that it refuses, so this one serialises to nothing.
-pub(super) struct Secret(SecretString);
+pub(super) struct SecretField(SecretString);
 
-impl std::ops::Deref for Secret {
+impl std::ops::Deref for SecretField {
     type Target = SecretString;
 
     fn deref(&self) -> &SecretString {
@@ -56,13 +56,13 @@ impl std::ops::Deref for Secret {
     }
 }
 
-impl<'de> Deserialize<'de> for Secret {
+impl<'de> Deserialize<'de> for SecretField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text::verbatim::<String, D>(deserializer).map(|text| Self(SecretString::from(text)))
     }
 }
 
-impl Serialize for Secret {
+impl Serialize for SecretField {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()
     }
@@ -89,7 +89,7 @@ struct RegisterRequest {
     email: String,
     #[validate(custom(function = "check_new_password"))]
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
-    password: Secret,
+    password: SecretField,
     #[validate(custom(function = "check_name"))]
     #[schema(min_length = 1, max_length = 120, example = "Asha Rao")]
     name: String,
@@ -108,11 +108,11 @@ struct LoginRequest {
     email: String,
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
-    password: Secret,
+    password: SecretField,
     /// What the authenticator shows, or a recovery code; only where `auth.otp_required` asks for it.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, example = "081804")]
-    otp: Option<Secret>,
+    otp: Option<SecretField>,
 }
 
 /// A refresh token to exchange.
@@ -121,7 +121,7 @@ struct LoginRequest {
 struct RefreshRequest {
     #[validate(custom(function = "check_presented_token"))]
     #[schema(value_type = String, min_length = 1, max_length = 512)]
-    refresh_token: Secret,
+    refresh_token: SecretField,
 }
 
 /// A refresh token whose session should end.
@@ -130,7 +130,7 @@ struct RefreshRequest {
 struct LogoutRequest {
     #[validate(custom(function = "check_presented_token"))]
     #[schema(value_type = String, min_length = 1, max_length = 512)]
-    refresh_token: Secret,
+    refresh_token: SecretField,
 }
 
 /// The old password and the new one.
@@ -139,10 +139,10 @@ struct LogoutRequest {
 struct ChangePasswordRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
-    current_password: Secret,
+    current_password: SecretField,
     #[validate(custom(function = "check_new_password"))]
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
-    new_password: Secret,
+    new_password: SecretField,
     /// Whether your API keys are revoked too; by default they are left. Say so where somebody else may have known the password.
     #[serde(default)]
     revoke_api_keys: bool,
@@ -204,7 +204,7 @@ async fn register(
     State(auth): Auth,
     caller: Caller,
     _: NoQuery,
-    ApiJson(request): Body<RegisterRequest>,
+    ApiJson(request): AuthJson<RegisterRequest>,
 ) -> Result<impl IntoResponse, AppError> {
     let role = match request.role {
         None | Some(OwnRole::Merchant) => Role::Merchant,
@@ -229,7 +229,7 @@ async fn login(
     caller: Caller,
     headers: HeaderMap,
     _: NoQuery,
-    ApiJson(request): Body<LoginRequest>,
+    ApiJson(request): AuthJson<LoginRequest>,
 ) -> Result<Response, AppError> {
     let otp = request.otp.as_deref();
     answer(&auth.login(&request.email, &request.password, otp, &headers, &caller).await?)
@@ -247,7 +247,7 @@ async fn refresh(
     State(auth): Auth,
     caller: Caller,
     _: NoQuery,
-    ApiJson(request): Body<RefreshRequest>,
+    ApiJson(request): AuthJson<RefreshRequest>,
 ) -> Result<Response, AppError> {
     answer(&auth.refresh(&request.refresh_token, &caller).await?)
 }
@@ -262,7 +262,7 @@ async fn logout(
     State(auth): Auth,
     caller: Caller,
     _: NoQuery,
-    ApiJson(request): Body<LogoutRequest>,
+    ApiJson(request): AuthJson<LogoutRequest>,
 ) -> Result<StatusCode, AppError> {
     auth.logout(&request.refresh_token, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -282,7 +282,7 @@ async fn change_password(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<ChangePasswordRequest>,
+    ApiJson(request): AuthJson<ChangePasswordRequest>,
 ) -> Result<StatusCode, AppError> {
     let ChangePasswordRequest { current_password, new_password, revoke_api_keys } = request;
     auth.change_password(&user, &current_password, &new_password, revoke_api_keys).await?;
@@ -310,7 +310,7 @@ async fn update_me(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<UpdateMeRequest>,
+    ApiJson(request): AuthJson<UpdateMeRequest>,
 ) -> Result<Json<MeResponse>, AppError> {
     Ok(Json(auth.rename(&user, &request.name).await?.into()))
 }

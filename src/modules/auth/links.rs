@@ -32,7 +32,7 @@ const NAMED_BYTES: usize = PURPOSE_BYTES + ID_BYTES + TIME_BYTES + STATE_BYTES;
 const MAC_BYTES: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum LinkPurpose {
     /// Setting another password.
     PasswordReset,
     /// Showing that the address is read.
@@ -41,7 +41,7 @@ pub(super) enum Purpose {
     Unsubscribe(MailTopic),
 }
 
-impl Purpose {
+impl LinkPurpose {
     /// In links that are out there: never given to another purpose.
     const fn number(self) -> u8 {
         match self {
@@ -75,7 +75,7 @@ impl Purpose {
 /// What a link that we made says.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    purpose: Purpose,
+    purpose: LinkPurpose,
     /// `usr_...`
     pub(super) user_id: String,
     expires_at: DateTime,
@@ -84,7 +84,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) const fn purpose(&self) -> Purpose {
+    pub(super) const fn purpose(&self) -> LinkPurpose {
         self.purpose
     }
 
@@ -98,7 +98,7 @@ impl Link {
     }
 }
 
-fn state_tag(key: &MacKey, purpose: Purpose, user: &User) -> [u8; STATE_BYTES] {
+fn state_tag(key: &MacKey, purpose: LinkPurpose, user: &User) -> [u8; STATE_BYTES] {
     let state = format!("state {} {} {}", purpose.number(), user.id, purpose.state(user));
     let mac = key.mac(state.as_bytes());
     std::array::from_fn(|byte| mac[byte])
@@ -124,7 +124,7 @@ impl LinkKeys {
     pub fn password_reset(&self, user: &User, asked: &Event, now: DateTime) -> Option<String> {
         let is_as_then = asked.data.get_i64("accessVersion").is_ok_and(|version| version == user.access_version);
         let ends = after(asked.at, RESET_TTL);
-        let token = self.token(Purpose::PasswordReset, user, ends).filter(|_| is_as_then && ends > now)?;
+        let token = self.token(LinkPurpose::PasswordReset, user, ends).filter(|_| is_as_then && ends > now)?;
         Some(format!("/auth/password/reset?token={token}"))
     }
 
@@ -133,7 +133,7 @@ impl LinkKeys {
     #[must_use]
     pub fn email_verification(&self, user: &User, asked_at: DateTime, now: DateTime) -> Option<String> {
         let ends = after(asked_at, VERIFICATION_TTL);
-        let token = self.token(Purpose::EmailVerification, user, ends).filter(|_| ends > now)?;
+        let token = self.token(LinkPurpose::EmailVerification, user, ends).filter(|_| ends > now)?;
         Some(format!("/auth/email/verify?token={token}"))
     }
 
@@ -141,11 +141,11 @@ impl LinkKeys {
     #[must_use]
     pub fn unsubscribe(&self, user: &User, topic: MailTopic) -> Option<String> {
         let is_chosen = MailTopic::CHOSEN.contains(&topic);
-        let token = self.token(Purpose::Unsubscribe(topic), user, DateTime::MAX).filter(|_| is_chosen)?;
+        let token = self.token(LinkPurpose::Unsubscribe(topic), user, DateTime::MAX).filter(|_| is_chosen)?;
         Some(format!("/unsubscribe?token={token}"))
     }
 
-    fn token(&self, purpose: Purpose, user: &User, expires_at: DateTime) -> Option<String> {
+    fn token(&self, purpose: LinkPurpose, user: &User, expires_at: DateTime) -> Option<String> {
         let id = hex::decode(user.id.strip_prefix(ID_PREFIX)?).ok().filter(|id| id.len() == ID_BYTES)?;
         let mut bytes = vec![purpose.number()];
         bytes.extend(id);
@@ -169,7 +169,7 @@ impl LinkKeys {
         let (id, rest) = rest.split_at(ID_BYTES);
         let (time, state) = rest.split_at(TIME_BYTES);
         Some(Link {
-            purpose: Purpose::of_number(*purpose)?,
+            purpose: LinkPurpose::of_number(*purpose)?,
             user_id: format!("{ID_PREFIX}{}", hex::encode(id)),
             expires_at: DateTime::from_millis(i64::from_be_bytes(time.try_into().ok()?)),
             state: state.try_into().ok()?,

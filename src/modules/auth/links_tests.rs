@@ -52,9 +52,9 @@ fn a_link_says_the_same_every_time_and_is_good_for_one_purpose() {
     let again = links(&ours, &user);
     assert!(all.iter().zip(&again).all(|(one, other)| one.expose_secret() == other.expose_secret()));
     let read: Vec<Link> = all.iter().map(|token| ours.read(token).expect("ours")).collect();
-    let purposes: Vec<Purpose> = read.iter().map(Link::purpose).collect();
-    let topics = MailTopic::CHOSEN.map(Purpose::Unsubscribe);
-    assert_eq!(purposes[..2], [Purpose::PasswordReset, Purpose::EmailVerification]);
+    let purposes: Vec<LinkPurpose> = read.iter().map(Link::purpose).collect();
+    let topics = MailTopic::CHOSEN.map(LinkPurpose::Unsubscribe);
+    assert_eq!(purposes[..2], [LinkPurpose::PasswordReset, LinkPurpose::EmailVerification]);
     assert_eq!(purposes[2..], topics);
     assert!(read.iter().all(|link| link.user_id == user.id && link.fits(&user)));
     let ends = [HOUR, 7 * 24 * HOUR].map(|ttl| after(at(1_000), ttl).timestamp_millis());

@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::Validate;
 
 use super::{
-    http::{Auth, BODY_BYTES_MAX, Body, Secret},
+    http::{Auth, AuthJson, BODY_BYTES_MAX, SecretField},
     mail_topics::{MailChange, MailTopics},
     model::{check_email, check_new_password, check_presented_token},
     pages,
@@ -58,10 +58,10 @@ struct ResetPasswordRequest {
     /// `token` of the link.
     #[validate(custom(function = "check_presented_token"))]
     #[schema(value_type = String, min_length = 1, max_length = 512)]
-    token: Secret,
+    token: SecretField,
     #[validate(custom(function = "check_new_password"))]
     #[schema(value_type = String, format = Password, min_length = 10, max_length = 128)]
-    password: Secret,
+    password: SecretField,
     /// Whether your API keys are left; by default they are revoked, because somebody else may have known the password.
     #[serde(default)]
     keep_api_keys: bool,
@@ -74,7 +74,7 @@ struct VerifyEmailRequest {
     /// `token` of the link.
     #[validate(custom(function = "check_presented_token"))]
     #[schema(value_type = String, min_length = 1, max_length = 512)]
-    token: Secret,
+    token: SecretField,
 }
 
 /// What a link in a letter brings.
@@ -85,7 +85,7 @@ struct LinkQuery {
     /// Of the link.
     #[validate(custom(function = "check_presented_token"))]
     #[param(value_type = String, min_length = 1, max_length = 512)]
-    token: Secret,
+    token: SecretField,
 }
 
 /// Which letters the user wants; what is left out stays as it is.
@@ -138,7 +138,7 @@ async fn forgot_password(
     State(auth): Auth,
     caller: Caller,
     _: NoQuery,
-    ApiJson(request): Body<ForgotPasswordRequest>,
+    ApiJson(request): AuthJson<ForgotPasswordRequest>,
 ) -> Result<StatusCode, AppError> {
     auth.request_password_reset(&request.email, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -274,7 +274,7 @@ async fn change_mail(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<MailTopicsRequest>,
+    ApiJson(request): AuthJson<MailTopicsRequest>,
 ) -> Result<Json<MailTopicsResponse>, AppError> {
     let MailTopicsRequest { orders, payments, kyc, webhooks, sales, stock, reports } = request;
     let change = MailChange { orders, payments, kyc, webhooks, sales, stock, reports };

@@ -61,7 +61,7 @@ mod users;
 mod users_http;
 
 pub use api_keys::{ApiKey, KeyRing, KeyRingParts, Scope, api_keys_router};
-pub use attempts::Limits;
+pub use attempts::AttemptLimits;
 pub use browser::{BrowserSession, BrowserSessions};
 pub use device::DeviceKeys;
 pub use error::AuthError;
@@ -72,12 +72,12 @@ pub use mail_topics::{MailTopic, MailTopics};
 pub use model::User;
 pub use password::PasswordCost;
 pub use service::{AuthParts, AuthService, Tokens};
-pub use session::{Presented, RefreshKeys, Session, Verdict, judge};
+pub use session::{PresentedToken, RefreshKeys, RefreshTokenState, Session, judge};
 pub use standing::{AsUser, Revoked};
 pub use store::{
     COLLECTIONS, UserFilter, find_user, find_user_by_email, indexes, scopes_of_key, user_exists, user_id_of, user_key,
     users_who_want_reports,
 };
 pub use totp::{SecondFactor, rotate, totp_router};
-pub use users::{By, Users};
+pub use users::{Requester, Users};
 pub use users_http::users_router;

@@ -37,25 +37,25 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 #[derive(Default, serde::Serialize)]
-struct Page<'a> {
+struct AuthPage<'a> {
     title: &'a str,
     texts: Vec<&'a str>,
     problems: Vec<String>,
-    form: Option<Form<'a>>,
+    form: Option<AuthForm<'a>>,
     style: &'static str,
 }
 
 #[derive(serde::Serialize)]
-struct Form<'a> {
+struct AuthForm<'a> {
     /// Where it is none, the page's own address has it.
     token: Option<&'a str>,
     password: bool,
     button: &'a str,
 }
 
-impl Page<'_> {
+impl AuthPage<'_> {
     fn answer(self, status: StatusCode) -> Result<Response, AppError> {
-        let values = Serde(Page { style: STYLE, ..self });
+        let values = Serde(AuthPage { style: STYLE, ..self });
         let template = TEMPLATES.get_template("page.html").map_err(AppError::internal)?;
         let page = template.render(values).map_err(AppError::internal)?;
         let mut response = (status, Html(page)).into_response();
@@ -73,29 +73,29 @@ const RESET: &str = "Set a new password";
 pub(super) fn new_password(token: &str, refused: Option<&AppError>) -> Result<Response, AppError> {
     let status = refused.map_or(StatusCode::OK, |error| error.kind.status());
     let problems = refused.map_or_else(Vec::new, said);
-    let form = Some(Form { token: Some(token), password: true, button: "Set the password" });
+    let form = Some(AuthForm { token: Some(token), password: true, button: "Set the password" });
     let texts = vec![
         "At least ten characters. You will have to sign in again wherever you are signed in, and your API keys are revoked.",
     ];
-    Page { title: RESET, texts, problems, form, ..Page::default() }.answer(status)
+    AuthPage { title: RESET, texts, problems, form, ..AuthPage::default() }.answer(status)
 }
 
 pub(super) fn password_set() -> Result<Response, AppError> {
     let texts = vec!["You can sign in with the new password now. Every session of before has ended."];
-    Page { title: "Your password is set", texts, ..Page::default() }.answer(StatusCode::OK)
+    AuthPage { title: "Your password is set", texts, ..AuthPage::default() }.answer(StatusCode::OK)
 }
 
 /// Asks whether the address is the reader's.
 pub(super) fn confirm_email(token: &str) -> Result<Response, AppError> {
-    let form = Some(Form { token: Some(token), password: false, button: "Yes, this is my address" });
+    let form = Some(AuthForm { token: Some(token), password: false, button: "Yes, this is my address" });
     let texts = vec!["Somebody has opened an account with your e-mail address. Was it you?"];
-    Page { title: "Confirm your e-mail address", texts, form, ..Page::default() }.answer(StatusCode::OK)
+    AuthPage { title: "Confirm your e-mail address", texts, form, ..AuthPage::default() }.answer(StatusCode::OK)
 }
 
 /// The address was verified.
 pub(super) fn email_confirmed() -> Result<Response, AppError> {
     let texts = vec!["Thank you. Nothing else is left to do."];
-    Page { title: "Your e-mail address is confirmed", texts, ..Page::default() }.answer(StatusCode::OK)
+    AuthPage { title: "Your e-mail address is confirmed", texts, ..AuthPage::default() }.answer(StatusCode::OK)
 }
 
 fn about(topic: MailTopic) -> &'static str {
@@ -113,20 +113,20 @@ fn about(topic: MailTopic) -> &'static str {
 
 /// Asks whether the reader wants no more letters. The page's own address has the token.
 pub(super) fn confirm_unsubscribe(topic: MailTopic) -> Result<Response, AppError> {
-    let form = Some(Form { token: None, password: false, button: "Unsubscribe" });
+    let form = Some(AuthForm { token: None, password: false, button: "Unsubscribe" });
     let text = format!("Do you want no more mail about {}?", about(topic));
-    Page { title: "Unsubscribe", texts: vec![&text], form, ..Page::default() }.answer(StatusCode::OK)
+    AuthPage { title: "Unsubscribe", texts: vec![&text], form, ..AuthPage::default() }.answer(StatusCode::OK)
 }
 
 /// No more letters are sent.
 pub(super) fn unsubscribed(topic: MailTopic) -> Result<Response, AppError> {
     let text = format!("You will get no more mail about {}.", about(topic));
-    Page { title: "You are unsubscribed", texts: vec![&text], ..Page::default() }.answer(StatusCode::OK)
+    AuthPage { title: "You are unsubscribed", texts: vec![&text], ..AuthPage::default() }.answer(StatusCode::OK)
 }
 
 /// It did not work.
 pub(super) fn refused(error: &AppError) -> Result<Response, AppError> {
-    let page = Page { title: "This did not work", problems: said(error), ..Page::default() };
+    let page = AuthPage { title: "This did not work", problems: said(error), ..AuthPage::default() };
     page.answer(error.kind.status())
 }
 

@@ -61,7 +61,7 @@ impl PasswordCost {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum HashPurpose {
     Account,
     /// A new one.
     Registration,
@@ -98,19 +98,19 @@ impl Passwords {
     }
 
     /// Waits for a turn. [`AuthError::Busy`] when too many wait already.
-    pub(super) async fn turn(&self, purpose: Purpose) -> Result<Turn, AuthError> {
+    pub(super) async fn turn(&self, purpose: HashPurpose) -> Result<HashingPermit, AuthError> {
         let room = match purpose {
-            Purpose::Account => &self.accounts,
-            Purpose::Registration => &self.registrations.room,
+            HashPurpose::Account => &self.accounts,
+            HashPurpose::Registration => &self.registrations.room,
         };
         let mut permits = vec![Arc::clone(room).try_acquire_owned().map_err(|_| AuthError::Busy)?];
         // One of them at most stands in the queue of all.
-        if purpose == Purpose::Registration {
+        if purpose == HashPurpose::Registration {
             let turns = Arc::clone(&self.registrations.turns);
             permits.push(turns.acquire_owned().await.map_err(|_| AuthError::Busy)?);
         }
         permits.push(Arc::clone(&self.turns).acquire_owned().await.map_err(|_| AuthError::Busy)?);
-        Ok(Turn { cost: self.cost, _permits: permits })
+        Ok(HashingPermit { cost: self.cost, _permits: permits })
     }
 
     /// Whether a stored hash was made with other parameters than today's.
@@ -126,12 +126,12 @@ impl Passwords {
 /// The right to compute, one after the other, until it is dropped. A computation holds it even when nobody waits
 /// for the result any more.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct HashingPermit {
     cost: PasswordCost,
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
-impl Turn {
+impl HashingPermit {
     /// The PHC string of a password that somebody wants to have, with a new salt. `field` names it in a refusal: where it is
     /// among the first that are tried, also knowing the user's address and name.
     pub(super) async fn hash_new(
@@ -224,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_password_matches_its_own_hash_only() {
         let passwords = Passwords::new(PasswordCost::default());
-        let turn = passwords.turn(Purpose::Account).await.expect("nobody waits");
+        let turn = passwords.turn(HashPurpose::Account).await.expect("nobody waits");
         let (turn, stored) = turn.hash(&secret("correct horse")).await.expect("hashing works");
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         let (turn, again) = turn.hash(&secret("correct horse")).await.expect("hashing works");
@@ -310,7 +310,7 @@ mod tests {
     async fn two_compute_sixty_four_wait_and_the_next_is_sent_away() {
         use futures_util::FutureExt;
         let passwords = Passwords::new(PasswordCost::default());
-        let turn = || passwords.turn(Purpose::Account);
+        let turn = || passwords.turn(HashPurpose::Account);
         let running = [turn().await.expect("free"), turn().await.expect("free")];
         let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(turn())).collect();
         assert!(waiting.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
@@ -325,12 +325,12 @@ mod tests {
     async fn a_crowd_that_opens_accounts_leaves_room_to_sign_in() {
         use futures_util::FutureExt;
         let passwords = Passwords::new(PasswordCost::default());
-        let registering = passwords.turn(Purpose::Registration).await.expect("free");
+        let registering = passwords.turn(HashPurpose::Registration).await.expect("free");
         let mut crowd: Vec<_> =
-            (0..REGISTRATIONS_WAITING_MAX).map(|_| Box::pin(passwords.turn(Purpose::Registration))).collect();
+            (0..REGISTRATIONS_WAITING_MAX).map(|_| Box::pin(passwords.turn(HashPurpose::Registration))).collect();
         assert!(crowd.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
-        assert!(matches!(passwords.turn(Purpose::Registration).await, Err(AuthError::Busy)));
-        let signing_in = passwords.turn(Purpose::Account).now_or_never();
+        assert!(matches!(passwords.turn(HashPurpose::Registration).await, Err(AuthError::Busy)));
+        let signing_in = passwords.turn(HashPurpose::Account).now_or_never();
         assert!(signing_in.is_some_and(|turn| turn.is_ok()), "at once");
         drop((registering, crowd));
     }

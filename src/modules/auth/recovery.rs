@@ -6,13 +6,13 @@ use std::{net::IpAddr, sync::Arc};
 use secrecy::SecretString;
 
 use super::{
-    commands::Shown,
+    commands::PasswordProof,
     error::AuthError,
-    links::{Link, Purpose},
+    links::{Link, LinkPurpose},
     mail_commands::{AskForReset, AskForVerification, ChangeMail, VerifyEmail},
     mail_topics::{MailChange, MailTopic, MailTopics},
     model::User,
-    password::Purpose as HashPurpose,
+    password::HashPurpose,
     service::AuthService,
 };
 use crate::platform::{
@@ -53,7 +53,7 @@ impl AuthService {
     /// # Errors
     /// [`AuthError::InvalidLink`].
     pub async fn user_to_reset(&self, token: &SecretString) -> Result<User, AuthError> {
-        self.linked(token, Purpose::PasswordReset).await
+        self.linked(token, LinkPurpose::PasswordReset).await
     }
 
     /// Sets another password by a link, and ends every session, and API keys where `revokes_keys`; gives a `Set-Cookie` for the device, so that strangers' guesses
@@ -73,7 +73,7 @@ impl AuthService {
         let (turn, hash) = turn.hash_new(password, "password", (&user.email, &user.name)).await?;
         drop(turn);
         let actor = caller.user(&user.id, Some(user.role));
-        let set = self.store_password(&user, Shown::Link, hash, revokes_keys, actor).await?;
+        let set = self.store_password(&user, PasswordProof::Link, hash, revokes_keys, actor).await?;
         let user = set.ok_or(AuthError::InvalidLink)?;
         self.attempts.forget_wrong(&user.email, caller.address).await;
         Ok(self.device_keys.cookie(&user.id))
@@ -100,7 +100,7 @@ impl AuthService {
     /// # Errors
     /// [`AuthError::InvalidLink`].
     pub async fn user_to_verify(&self, token: &SecretString) -> Result<User, AuthError> {
-        self.linked(token, Purpose::EmailVerification).await
+        self.linked(token, LinkPurpose::EmailVerification).await
     }
 
     /// Notes that what is sent to the user's address is read. Doing it again changes nothing.
@@ -154,8 +154,8 @@ impl AuthService {
     fn unsubscribing(&self, token: &SecretString) -> Result<(Link, MailTopic), AuthError> {
         let link = self.link_keys.read(token).ok_or(AuthError::InvalidLink)?;
         match link.purpose() {
-            Purpose::Unsubscribe(topic) => Ok((link, topic)),
-            Purpose::PasswordReset | Purpose::EmailVerification => Err(AuthError::InvalidLink),
+            LinkPurpose::Unsubscribe(topic) => Ok((link, topic)),
+            LinkPurpose::PasswordReset | LinkPurpose::EmailVerification => Err(AuthError::InvalidLink),
         }
     }
 
@@ -169,7 +169,7 @@ impl AuthService {
         Ok(self.lane.submit(change).await?)
     }
 
-    async fn linked(&self, token: &SecretString, purpose: Purpose) -> Result<User, AuthError> {
+    async fn linked(&self, token: &SecretString, purpose: LinkPurpose) -> Result<User, AuthError> {
         let link = self.link_keys.read(token).filter(|link| link.purpose() == purpose);
         let link = link.filter(|link| !link.is_over(self.clock.now())).ok_or(AuthError::InvalidLink)?;
         let user = self.store.find_user(&link.user_id).await?;

@@ -8,15 +8,15 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::{
-    attempts::{Attempts, Counter, Guesser, Limits},
-    commands::{AddUser, ChangePassword, EndSession, OpenSession, PasswordKept, Rename, Shown},
+    attempts::{Attempts, AttemptCounter, AttemptSource, AttemptLimits},
+    commands::{AddUser, ChangePassword, EndSession, OpenSession, PasswordKept, Rename, PasswordProof},
     device::DeviceKeys,
     error::AuthError,
     links::LinkKeys,
     mail_topics::MailTopics,
     model::{User, check_new_user},
-    password::{PasswordCost, Passwords, Purpose, Turn},
-    session::{RefreshKeys, Session, Verdict, judge},
+    password::{HashPurpose, HashingPermit, PasswordCost, Passwords},
+    session::{RefreshKeys, RefreshTokenState, Session, judge},
     store::Store,
     totp::{Proof, SecondFactor, TOTP_ROUTES},
     trail,
@@ -81,7 +81,7 @@ pub struct AuthParts {
     /// Access tokens that are void before they expire.
     pub revocations: Revocations,
     /// How many attempts there are.
-    pub limits: Limits,
+    pub limits: AttemptLimits,
     /// What a password's hash costs.
     pub password_cost: PasswordCost,
     pub second_factor: SecondFactor,
@@ -214,14 +214,16 @@ impl AuthService {
             let verdict = judge(Some(&session), &presented, has_key, now);
             let live = match verdict {
                 // Where the version has grown, the session is void and may not have been marked as ended yet.
-                Verdict::Fresh | Verdict::Repeat if user.access_version != session.access_version => {
+                RefreshTokenState::Fresh | RefreshTokenState::Repeat
+                    if user.access_version != session.access_version =>
+                {
                     return self.refuse_spent(&session, caller).await;
                 }
-                Verdict::Fresh => session.rotated(self.refresh_keys.current_id(), now),
-                Verdict::Repeat => session.clone(),
-                Verdict::Reused => return self.refuse_spent(&session, caller).await,
-                Verdict::Unknown | Verdict::Expired => return Err(AuthError::InvalidRefresh),
-                Verdict::Foreign => {
+                RefreshTokenState::Fresh => session.rotated(self.refresh_keys.current_id(), now),
+                RefreshTokenState::Repeat => session.clone(),
+                RefreshTokenState::Reused => return self.refuse_spent(&session, caller).await,
+                RefreshTokenState::Unknown | RefreshTokenState::Expired => return Err(AuthError::InvalidRefresh),
+                RefreshTokenState::Foreign => {
                     tracing::warn!(
                         session.id = session.id,
                         "a refresh token was used under a secret that this process doesn't have"
@@ -229,7 +231,7 @@ impl AuthService {
                     return Err(AuthError::InvalidRefresh);
                 }
             };
-            if verdict == Verdict::Repeat || self.store.rotate(&session, &live).await? {
+            if verdict == RefreshTokenState::Repeat || self.store.rotate(&session, &live).await? {
                 return self.pair(&user, &live);
             }
         }
@@ -270,7 +272,7 @@ impl AuthService {
         let turn = self.check_password(&user, current, &actor).await?;
         let (turn, hash) = turn.hash_new(new, "newPassword", (&user.email, &user.name)).await?;
         drop(turn);
-        let changed = self.store_password(&user, Shown::Password, hash, revokes_keys, actor).await?;
+        let changed = self.store_password(&user, PasswordProof::Password, hash, revokes_keys, actor).await?;
         changed.ok_or(AuthError::WrongPassword).map(drop)
     }
 
@@ -280,9 +282,9 @@ impl AuthService {
         user: &User,
         password: &SecretString,
         actor: &Actor,
-    ) -> Result<Turn, AuthError> {
+    ) -> Result<HashingPermit, AuthError> {
         // Strangers' guesses are not the user's.
-        let counters = self.attempts.counters(Guesser::Known(&user.id));
+        let counters = self.attempts.counters(AttemptSource::Known(&user.id));
         let (turn, matches) = self.verify(Some(user), password, &counters, actor).await?;
         if matches { Ok(turn) } else { Err(AuthError::WrongPassword) }
     }
@@ -291,7 +293,7 @@ impl AuthService {
     pub(super) async fn store_password(
         &self,
         user: &User,
-        shown: Shown,
+        shown: PasswordProof,
         hash: String,
         revokes_keys: bool,
         actor: Actor,
@@ -368,7 +370,7 @@ impl AuthService {
         if self.store.find_user_by_email(email).await?.is_some() {
             return Err(AuthError::EmailTaken);
         }
-        let turn = self.passwords.turn(Purpose::Registration).await?;
+        let turn = self.passwords.turn(HashPurpose::Registration).await?;
         let (turn, password_hash) = turn.hash_new(password, "password", (email, name)).await?;
         drop(turn);
         let now = self.clock.now();
@@ -410,8 +412,8 @@ impl AuthService {
         let user = self.store.find_user_by_email(email).await?;
         let device = user.as_ref().and_then(|user| self.device_keys.device_of(headers, &user.id));
         let known = device.clone().or_else(|| user.as_ref().and_then(|user| self.session_of(headers, user)));
-        let stranger = Guesser::Stranger { email, address: caller.address };
-        let counters = self.attempts.counters(known.as_deref().map_or(stranger, Guesser::Known));
+        let stranger = AttemptSource::Stranger { email, address: caller.address };
+        let counters = self.attempts.counters(known.as_deref().map_or(stranger, AttemptSource::Known));
         let actor = caller.anonymous();
         let (turn, matches) = self.verify(user.as_ref(), password, &counters, &actor).await?;
         let Some(user) = user.filter(|_| matches) else { return Err(AuthError::InvalidCredentials) };
@@ -442,12 +444,12 @@ impl AuthService {
         &self,
         user: Option<&User>,
         password: &SecretString,
-        counters: &[Counter],
+        counters: &[AttemptCounter],
         actor: &Actor,
-    ) -> Result<(Turn, bool), AuthError> {
+    ) -> Result<(HashingPermit, bool), AuthError> {
         // Who is refused anyway must not take others' places in the queue for a turn.
         self.attempts.check(counters).await?;
-        let turn = self.passwords.turn(Purpose::Account).await?;
+        let turn = self.passwords.turn(HashPurpose::Account).await?;
         self.attempts.take(counters).await?;
         let (turn, matches) = turn.verify(password, user.map(|user| user.password_hash.as_str())).await?;
         if matches {

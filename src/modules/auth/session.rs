@@ -76,7 +76,7 @@ impl Session {
 
 /// What a token that we made says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presented {
+pub struct PresentedToken {
     /// `ses_...`
     pub session_id: String,
     pub generation: u32,
@@ -85,7 +85,7 @@ pub struct Presented {
 
 /// What a presented refresh token means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RefreshTokenState {
     /// Of a session that is forgotten, or that we did not make this token for.
     Unknown,
     /// Too old.
@@ -102,26 +102,26 @@ pub enum Verdict {
 
 /// Judges a presented token by its session, whether we have the key of the session's live token, and the time.
 #[must_use]
-pub fn judge(session: Option<&Session>, presented: &Presented, has_key: bool, now: DateTime) -> Verdict {
-    let Some(session) = session else { return Verdict::Unknown };
+pub fn judge(session: Option<&Session>, presented: &PresentedToken, has_key: bool, now: DateTime) -> RefreshTokenState {
+    let Some(session) = session else { return RefreshTokenState::Unknown };
     if session.expires_at <= now {
-        return Verdict::Expired;
+        return RefreshTokenState::Expired;
     }
     if session.ended_at.is_some() {
-        return Verdict::Reused;
+        return RefreshTokenState::Reused;
     }
     match session.generation.checked_sub(presented.generation) {
-        None => Verdict::Unknown,
-        Some(0) if presented.key_id == session.key_id => Verdict::Fresh,
-        Some(0) => Verdict::Unknown,
+        None => RefreshTokenState::Unknown,
+        Some(0) if presented.key_id == session.key_id => RefreshTokenState::Fresh,
+        Some(0) => RefreshTokenState::Unknown,
         Some(1) if after(session.rotated_at, REPEAT_WINDOW) >= now => {
             if has_key {
-                Verdict::Repeat
+                RefreshTokenState::Repeat
             } else {
-                Verdict::Foreign
+                RefreshTokenState::Foreign
             }
         }
-        Some(_) => Verdict::Reused,
+        Some(_) => RefreshTokenState::Reused,
     }
 }
 
@@ -185,7 +185,7 @@ impl RefreshKeys {
     }
 
     /// What a token says; none where we did not make it.
-    pub(super) fn read(&self, token: &SecretString) -> Option<Presented> {
+    pub(super) fn read(&self, token: &SecretString) -> Option<PresentedToken> {
         let bytes = URL_SAFE_NO_PAD.decode(token.expose_secret()).ok()?;
         if bytes.len() != NAMED_BYTES + MAC_BYTES {
             return None;
@@ -193,7 +193,7 @@ impl RefreshKeys {
         let (named, mac) = bytes.split_at(NAMED_BYTES);
         let key = self.all().find(|key| key.mac.mac(named).ct_eq(mac).into())?;
         let (id, generation) = named.split_at(ID_BYTES);
-        Some(Presented {
+        Some(PresentedToken {
             session_id: format!("{ID_PREFIX}{}", hex::encode(id)),
             generation: u32::from_be_bytes(generation.try_into().ok()?),
             key_id: key.id.clone(),

@@ -27,8 +27,8 @@ fn session(keys: &RefreshKeys) -> Session {
     }
 }
 
-fn presented(session: &Session, generation: u32) -> Presented {
-    Presented { session_id: session.id.clone(), generation, key_id: session.key_id.clone() }
+fn presented(session: &Session, generation: u32) -> PresentedToken {
+    PresentedToken { session_id: session.id.clone(), generation, key_id: session.key_id.clone() }
 }
 
 #[test]
@@ -39,14 +39,50 @@ fn every_token_of_a_session_has_its_verdict() {
     let expired = Session { expires_at: at(0), ..live.clone() };
     // One row a session; one column a token: the first, two before the live one, the one before, the live one, one to come.
     let table = [
-        (Some(&live), [Verdict::Reused, Verdict::Reused, Verdict::Repeat, Verdict::Fresh, Verdict::Unknown]),
-        (Some(&rotated(30)), [Verdict::Reused, Verdict::Reused, Verdict::Repeat, Verdict::Fresh, Verdict::Unknown]),
-        (Some(&rotated(31)), [Verdict::Reused, Verdict::Reused, Verdict::Reused, Verdict::Fresh, Verdict::Unknown]),
+        (
+            Some(&live),
+            [
+                RefreshTokenState::Reused,
+                RefreshTokenState::Reused,
+                RefreshTokenState::Repeat,
+                RefreshTokenState::Fresh,
+                RefreshTokenState::Unknown,
+            ],
+        ),
+        (
+            Some(&rotated(30)),
+            [
+                RefreshTokenState::Reused,
+                RefreshTokenState::Reused,
+                RefreshTokenState::Repeat,
+                RefreshTokenState::Fresh,
+                RefreshTokenState::Unknown,
+            ],
+        ),
+        (
+            Some(&rotated(31)),
+            [
+                RefreshTokenState::Reused,
+                RefreshTokenState::Reused,
+                RefreshTokenState::Reused,
+                RefreshTokenState::Fresh,
+                RefreshTokenState::Unknown,
+            ],
+        ),
         // Another process's clock may be ahead of ours.
-        (Some(&rotated(-2)), [Verdict::Reused, Verdict::Reused, Verdict::Repeat, Verdict::Fresh, Verdict::Unknown]),
-        (Some(&ended), [Verdict::Reused; 5]),
-        (Some(&expired), [Verdict::Expired; 5]),
-        (None, [Verdict::Unknown; 5]),
+        (
+            Some(&rotated(-2)),
+            [
+                RefreshTokenState::Reused,
+                RefreshTokenState::Reused,
+                RefreshTokenState::Repeat,
+                RefreshTokenState::Fresh,
+                RefreshTokenState::Unknown,
+            ],
+        ),
+        (Some(&ended), [RefreshTokenState::Reused; 5]),
+        (Some(&expired), [RefreshTokenState::Expired; 5]),
+        (None, [RefreshTokenState::Unknown; 5]),
     ];
     for (session, expected) in table {
         for (generation, expected) in [1, 3, 4, 5, 6].into_iter().zip(expected) {
@@ -59,12 +95,12 @@ fn every_token_of_a_session_has_its_verdict() {
 #[test]
 fn a_live_token_under_a_key_that_we_lack_is_left_alone() {
     let live = session(&keys("one", None));
-    assert_eq!(judge(Some(&live), &presented(&live, 4), false, at(0)), Verdict::Foreign);
+    assert_eq!(judge(Some(&live), &presented(&live, 4), false, at(0)), RefreshTokenState::Foreign);
     // What ends a session ends it whoever made the live token.
-    assert_eq!(judge(Some(&live), &presented(&live, 3), false, at(0)), Verdict::Reused);
+    assert_eq!(judge(Some(&live), &presented(&live, 3), false, at(0)), RefreshTokenState::Reused);
     // Nobody was given the fifth token under another key.
-    let other = Presented { key_id: "other".into(), ..presented(&live, 5) };
-    assert_eq!(judge(Some(&live), &other, true, at(0)), Verdict::Unknown);
+    let other = PresentedToken { key_id: "other".into(), ..presented(&live, 5) };
+    assert_eq!(judge(Some(&live), &other, true, at(0)), RefreshTokenState::Unknown);
 }
 
 #[test]

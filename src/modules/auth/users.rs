@@ -8,10 +8,10 @@ use secrecy::SecretString;
 
 use super::{
     api_keys::REVOKED,
-    commands::{ChangeUser, NotChanged, UserChange},
+    commands::{ChangeUser, UserChange, UserNotChanged},
     error::AuthError,
     model::User,
-    password::{PasswordCost, Passwords, Purpose},
+    password::{HashPurpose, PasswordCost, Passwords},
     standing::AsUser,
     store::{AccessChange, KeyRevocation, Store, UserFilter},
 };
@@ -32,7 +32,7 @@ const OVERLAP: Duration = Duration::from_secs(3 * PATIENCE.as_secs());
 const REMEMBERED: Duration = Duration::from_secs(ACCESS_TOKEN_TTL.as_secs() + 60);
 
 #[derive(Clone, Copy, Debug)]
-pub enum By<'a> {
+pub enum Requester<'a> {
     /// Somebody who has to be what the token or key says still: an administrator, or the owner.
     User(&'a CurrentUser),
     /// An operator on the machine, by the name of the command.
@@ -101,7 +101,7 @@ impl Users {
     /// [`AuthError::NoUser`], [`AuthError::OwnAccount`], [`AuthError::Revoked`].
     pub async fn update(
         &self,
-        by: By<'_>,
+        by: Requester<'_>,
         user_id: &str,
         role: Option<Role>,
         disabled: Option<bool>,
@@ -113,7 +113,7 @@ impl Users {
     ///
     /// # Errors
     /// As [`Users::update`].
-    pub async fn end_sessions(&self, by: By<'_>, user_id: &str) -> Result<User, AuthError> {
+    pub async fn end_sessions(&self, by: Requester<'_>, user_id: &str) -> Result<User, AuthError> {
         self.change(by, user_id, UserChange::EndSessions).await
     }
 
@@ -122,12 +122,17 @@ impl Users {
     ///
     /// # Errors
     /// As [`Users::update`], [`AuthError::Busy`], and [`AuthError::NoMail`] where no link can be sent.
-    pub async fn reset_password(&self, by: By<'_>, user_id: &str, send_link: bool) -> Result<SecretString, AuthError> {
+    pub async fn reset_password(
+        &self,
+        by: Requester<'_>,
+        user_id: &str,
+        send_link: bool,
+    ) -> Result<SecretString, AuthError> {
         if send_link && !self.sends_mail {
             return Err(AuthError::NoMail);
         }
         let password = random_password();
-        let (turn, hash) = self.passwords.turn(Purpose::Account).await?.hash(&password).await?;
+        let (turn, hash) = self.passwords.turn(HashPurpose::Account).await?.hash(&password).await?;
         drop(turn);
         self.change(by, user_id, UserChange::ResetPassword { hash, send_link }).await?;
         Ok(password)
@@ -138,7 +143,7 @@ impl Users {
     ///
     /// # Errors
     /// As [`Users::update`].
-    pub async fn reset_totp(&self, by: By<'_>, user_id: &str) -> Result<User, AuthError> {
+    pub async fn reset_totp(&self, by: Requester<'_>, user_id: &str) -> Result<User, AuthError> {
         self.change(by, user_id, UserChange::ResetTotp).await
     }
 
@@ -146,7 +151,7 @@ impl Users {
     ///
     /// # Errors
     /// As [`Users::update`], and [`AuthError::OtherTenant`].
-    pub async fn join(&self, by: By<'_>, user_id: &str, tenant_id: &str) -> Result<User, AuthError> {
+    pub async fn join(&self, by: Requester<'_>, user_id: &str, tenant_id: &str) -> Result<User, AuthError> {
         self.change(by, user_id, UserChange::Join { tenant_id: tenant_id.to_owned() }).await
     }
 
@@ -154,7 +159,7 @@ impl Users {
     ///
     /// # Errors
     /// As [`Users::update`]; [`AuthError::NoUser`] where it is no member.
-    pub async fn leave(&self, by: By<'_>, user_id: &str, tenant_id: &str) -> Result<User, AuthError> {
+    pub async fn leave(&self, by: Requester<'_>, user_id: &str, tenant_id: &str) -> Result<User, AuthError> {
         self.change(by, user_id, UserChange::Leave { tenant_id: tenant_id.to_owned() }).await
     }
 
@@ -189,22 +194,22 @@ impl Users {
         Ok(self.store.count_members(tenant_id).await?)
     }
 
-    async fn change(&self, by: By<'_>, user_id: &str, change: UserChange) -> Result<User, AuthError> {
+    async fn change(&self, by: Requester<'_>, user_id: &str, change: UserChange) -> Result<User, AuthError> {
         let actor = match by {
-            By::User(admin) => Actor::from(admin),
-            By::CommandLine(command) => Actor::command_line(command),
+            Requester::User(admin) => Actor::from(admin),
+            Requester::CommandLine(command) => Actor::command_line(command),
         };
         let event_ids = [new_id("aud"), new_id("aud")];
         let command = ChangeUser { user_id: user_id.to_owned(), change, actor, event_ids };
         let changed = match by {
-            By::User(admin) => self.lane.submit(AsUser::new(admin, command)).await??,
-            By::CommandLine(_) => self.lane.submit(command).await?,
+            Requester::User(admin) => self.lane.submit(AsUser::new(admin, command)).await??,
+            Requester::CommandLine(_) => self.lane.submit(command).await?,
         };
         let (user, access_ended) = changed.map_err(|refused| match refused {
-            NotChanged::NoUser => AuthError::NoUser,
-            NotChanged::OwnAccount => AuthError::OwnAccount,
-            NotChanged::OtherTenant => AuthError::OtherTenant,
-            NotChanged::NoMember => AuthError::NoUser,
+            UserNotChanged::NoUser => AuthError::NoUser,
+            UserNotChanged::OwnAccount => AuthError::OwnAccount,
+            UserNotChanged::OtherTenant => AuthError::OtherTenant,
+            UserNotChanged::NoMember => AuthError::NoUser,
         })?;
         if access_ended {
             let now = self.clock.now();

@@ -10,7 +10,7 @@ use validator::{Validate, ValidationError};
 use super::{
     model::User,
     store::UserFilter,
-    users::{By, Users},
+    users::{Requester, Users},
 };
 use crate::platform::{
     clock::Rfc3339Time,
@@ -194,7 +194,7 @@ async fn update_user(
     ApiPath(user_id): ApiPath<String>,
     ApiJson(request): ApiJson<UpdateUserRequest, BODY_BYTES_MAX>,
 ) -> Result<Json<UserResponse>, AppError> {
-    Ok(Json(users.update(By::User(&admin), &user_id, request.role, request.disabled).await?.into()))
+    Ok(Json(users.update(Requester::User(&admin), &user_id, request.role, request.disabled).await?.into()))
 }
 
 /// Ends every session of a user: whoever is signed in has to sign in again.
@@ -210,7 +210,7 @@ async fn end_sessions(
     _: NoQuery,
     ApiPath(user_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
-    users.end_sessions(By::User(&admin), &user_id).await?;
+    users.end_sessions(Requester::User(&admin), &user_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -230,7 +230,7 @@ async fn reset_password(
     ApiQuery(query): ApiQuery<ResetPasswordQuery>,
 ) -> Result<Json<ResetPasswordResponse>, AppError> {
     let link_sent = query.send_link.unwrap_or(false);
-    let password = users.reset_password(By::User(&admin), &user_id, link_sent).await?;
+    let password = users.reset_password(Requester::User(&admin), &user_id, link_sent).await?;
     let temporary_password = (!link_sent).then(|| password.expose_secret().to_owned());
     Ok(Json(ResetPasswordResponse { user_id, temporary_password, link_sent }))
 }
@@ -248,6 +248,6 @@ async fn reset_totp(
     _: NoQuery,
     ApiPath(user_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
-    users.reset_totp(By::User(&admin), &user_id).await?;
+    users.reset_totp(Requester::User(&admin), &user_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -51,7 +51,7 @@ pub struct CategoryCount {
 
 /// A document that says on which shelf it is.
 #[derive(Deserialize)]
-struct At {
+struct ShelvedProduct {
     #[serde(rename = "_id")]
     id: String,
     #[serde(flatten)]
@@ -110,7 +110,7 @@ async fn agree(db: &Database, session: &mut ClientSession, product_ids: &[&str])
     offered.insert("status", ProductStatus::Active.as_str());
     let now = shelves(db, session, PRODUCTS, offered).await?;
     let before = shelves(db, session, COUNTED, these).await?;
-    let changes = Changes::between(&before, &now);
+    let changes = CountChanges::between(&before, &now);
     run(db, session, doc! { "update": COUNTED, "updates": changes.counted }).await?;
     run(db, session, doc! { "delete": COUNTED, "deletes": changes.gone }).await?;
     run(db, session, doc! { "update": COUNTS, "updates": changes.counts }).await?;
@@ -142,14 +142,14 @@ pub async fn count_uncounted(db: &Database) -> Result<()> {
 
 /// Statements that make the counts agree.
 #[derive(Debug, Default, PartialEq)]
-struct Changes {
+struct CountChanges {
     counted: Vec<Document>,
     gone: Vec<Document>,
     counts: Vec<Document>,
     empty: Vec<Document>,
 }
 
-impl Changes {
+impl CountChanges {
     fn between(before: &HashMap<String, Shelf>, now: &HashMap<String, Shelf>) -> Self {
         let (mut changes, mut by) = (Self::default(), BTreeMap::<Shelf, i64>::new());
         let mut add = |shelf: &Shelf, count: i64| {
@@ -187,7 +187,7 @@ async fn shelves(
     collection: &str,
     filter: Document,
 ) -> Result<HashMap<String, Shelf>> {
-    let found = find::<At>(db, session, collection, filter).await?;
+    let found = find::<ShelvedProduct>(db, session, collection, filter).await?;
     Ok(found.into_iter().map(|at| (at.id, at.shelf)).collect())
 }
 
@@ -233,7 +233,7 @@ mod tests {
         all.iter().map(|(id, seller, category)| ((*id).to_owned(), shelf(seller, *category))).collect()
     }
 
-    fn added(changes: &Changes) -> Vec<(String, i64)> {
+    fn added(changes: &CountChanges) -> Vec<(String, i64)> {
         let text = |count: &Document| count.get_document("q").and_then(|q| q.get_str("_id")).expect("an id").to_owned();
         let by = |count: &Document| {
             let update = count.get_document("u").expect("an update");
@@ -246,17 +246,17 @@ mod tests {
     fn what_changed_is_counted_once() {
         let none = shelves(&[]);
         let two = shelves(&[("p", "a", Some("x")), ("q", "a", None)]);
-        let created = Changes::between(&none, &two);
+        let created = CountChanges::between(&none, &two);
         let expected = [("", 1), ("/x", 1), ("a", 1), ("a/x", 1)].map(|(id, by)| (id.to_owned(), by));
         assert_eq!((added(&created), created.counted.len(), created.empty.len()), (expected.to_vec(), 2, 0));
-        assert_eq!(Changes::between(&two, &two), Changes::default());
-        let moved = Changes::between(&two, &shelves(&[("p", "a", None), ("q", "a", None)]));
+        assert_eq!(CountChanges::between(&two, &two), CountChanges::default());
+        let moved = CountChanges::between(&two, &shelves(&[("p", "a", None), ("q", "a", None)]));
         let expected = [("", 1), ("/x", -1), ("a", 1), ("a/x", -1)].map(|(id, by)| (id.to_owned(), by));
         assert_eq!((added(&moved), moved.gone.len(), moved.empty.len()), (expected.to_vec(), 0, 2));
-        let gone = Changes::between(&two, &shelves(&[("q", "a", None)]));
+        let gone = CountChanges::between(&two, &shelves(&[("q", "a", None)]));
         assert_eq!((added(&gone).len(), gone.gone.len(), gone.counted.len()), (2, 1, 0));
         // Two that change shelves cancel each other out.
-        let crossed = Changes::between(&two, &shelves(&[("p", "a", None), ("q", "a", Some("x"))]));
+        let crossed = CountChanges::between(&two, &shelves(&[("p", "a", None), ("q", "a", Some("x"))]));
         assert_eq!((added(&crossed).len(), crossed.counted.len()), (0, 2));
     }
 }

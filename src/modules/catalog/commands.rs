@@ -4,8 +4,8 @@ use bson::doc;
 
 use super::{
     error::CatalogError,
-    model::{MovementKind, Parcel, Product, ProductStatus, StockMovement},
-    stock::{Entry, Reference, Refusal, move_stock, record},
+    model::{MovementKind, PieceParcel, Product, ProductStatus, StockMovement},
+    stock::{StockEntry, StockReference, StockRefusal, move_stock, record},
 };
 use crate::{
     modules::audit::{AuditEvent, AuditOutcome, record_event},
@@ -59,7 +59,7 @@ pub(super) struct ProductChange {
     pub(super) price: Option<Money>,
     pub(super) prices: Option<Vec<Money>>,
     pub(super) low_stock_at: Option<i64>,
-    pub(super) parcel: Option<Option<Parcel>>,
+    pub(super) parcel: Option<Option<PieceParcel>>,
     pub(super) status: Option<ProductStatus>,
 }
 
@@ -180,17 +180,17 @@ impl Command for MoveStock {
             Some(_) => return Err(CatalogError::IdempotencyMismatch),
             None => {}
         }
-        let entry = Entry {
+        let entry = StockEntry {
             movement_id: &self.movement_id,
             kind: self.kind,
             delta: self.delta,
-            reference: Reference { kind_of_thing: CLIENT, id: self.client_reference.clone() },
+            reference: StockReference { kind_of_thing: CLIENT, id: self.client_reference.clone() },
             reason: Some(&self.reason),
             actor: &self.actor,
         };
         let moved = move_stock(view, &mut product, &entry).map_err(|refusal| match refusal {
-            Refusal::Short { available } => CatalogError::BelowZero { available },
-            Refusal::Range => CatalogError::TooMany,
+            StockRefusal::Short { available } => CatalogError::BelowZero { available },
+            StockRefusal::Range => CatalogError::TooMany,
         })?;
         if moved.kind == MovementKind::Correction {
             self.audit(view, &moved);

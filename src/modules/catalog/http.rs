@@ -7,7 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     categories::CategoryCount,
-    model::{MovementKind, Parcel, Product, ProductStatus, StockMovement},
+    model::{MovementKind, PieceParcel, Product, ProductStatus, StockMovement},
     requests::{
         CategoriesQuery, ChangeProductRequest, CreateProductRequest, ListMovementsQuery, ListProductsQuery,
         MoveStockRequest,
@@ -51,8 +51,8 @@ struct ParcelResponse {
     dimensions_cm: ParcelDimensionsResponse,
 }
 
-impl From<Parcel> for ParcelResponse {
-    fn from(parcel: Parcel) -> Self {
+impl From<PieceParcel> for ParcelResponse {
+    fn from(parcel: PieceParcel) -> Self {
         let size = parcel.dimensions_cm;
         let dimensions_cm = ParcelDimensionsResponse { length: size.length, width: size.width, height: size.height };
         Self { weight_grams: parcel.weight_grams, dimensions_cm }

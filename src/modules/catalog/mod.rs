@@ -26,8 +26,9 @@ pub use check::check_stock;
 pub use error::CatalogError;
 pub use http::{ProductResponse, router};
 pub use model::{
-    Dimensions, MOVEMENTS, MovementKind, PRODUCTS, Parcel, Product, ProductStatus, QUANTITY_MAX, StockMovement,
+    MOVEMENTS, MovementKind, PRODUCTS, PieceDimensions, PieceParcel, Product, ProductStatus, QUANTITY_MAX,
+    StockMovement,
 };
 pub use service::CatalogService;
-pub use stock::{Entry, Reference, Refusal, move_stock};
+pub use stock::{StockEntry, StockReference, StockRefusal, move_stock};
 pub use store::{CatalogStore, ProductFilter};

@@ -51,7 +51,7 @@ impl ProductStatus {
 
 /// Outer dimensions of one piece in its parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dimensions {
+pub struct PieceDimensions {
     /// Centimetres.
     pub length: i32,
     /// Centimetres.
@@ -63,11 +63,11 @@ pub struct Dimensions {
 /// How one piece is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Parcel {
+pub struct PieceParcel {
     /// Grams, packed.
     pub weight_grams: i64,
     /// Outer dimensions.
-    pub dimensions_cm: Dimensions,
+    pub dimensions_cm: PieceDimensions,
 }
 
 /// Something that a merchant sells.
@@ -96,7 +96,7 @@ pub struct Product {
     /// Below this there is little left; 0 is never.
     pub low_stock_at: i64,
     /// How one piece is sent.
-    pub parcel: Option<Parcel>,
+    pub parcel: Option<PieceParcel>,
     pub status: ProductStatus,
     /// By which it is found; see [`terms`].
     pub terms: Vec<String>,

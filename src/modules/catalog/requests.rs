@@ -7,7 +7,7 @@ use validator::{Validate, ValidationError};
 
 use super::{
     commands::ProductChange,
-    model::{Dimensions, MovementKind, PRICES_MAX, Parcel, Product, ProductStatus, STOCK_MAX, terms},
+    model::{MovementKind, PRICES_MAX, PieceDimensions, PieceParcel, Product, ProductStatus, STOCK_MAX, terms},
     service::NewMovement,
 };
 use crate::platform::{
@@ -75,10 +75,10 @@ pub(super) struct ParcelRequest {
     dimensions_cm: ParcelDimensionsRequest,
 }
 
-impl From<ParcelRequest> for Parcel {
+impl From<ParcelRequest> for PieceParcel {
     fn from(request: ParcelRequest) -> Self {
         let ParcelDimensionsRequest { length, width, height } = request.dimensions_cm;
-        Self { weight_grams: request.weight_grams, dimensions_cm: Dimensions { length, width, height } }
+        Self { weight_grams: request.weight_grams, dimensions_cm: PieceDimensions { length, width, height } }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 
 /// What moved a product's stock; it does so once: a unique index over product, kind of thing and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
+pub struct StockReference {
     /// `client`, `checkout`.
     pub kind_of_thing: &'static str,
     /// The thing's id, with what of it.
@@ -20,14 +20,14 @@ pub struct Reference {
 
 /// A movement that is to be made.
 #[derive(Clone, Debug)]
-pub struct Entry<'a> {
+pub struct StockEntry<'a> {
     /// `mov_...`, made before the transaction's first try.
     pub movement_id: &'a str,
     pub kind: MovementKind,
     /// Pieces; above zero they come in.
     pub delta: i64,
     /// What moves it. The caller has looked whether it has done so before, or knows that it can't have.
-    pub reference: Reference,
+    pub reference: StockReference,
     /// The merchant's words.
     pub reason: Option<&'a str>,
     pub actor: &'a Actor,
@@ -35,7 +35,7 @@ pub struct Entry<'a> {
 
 /// Why nothing was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum StockRefusal {
     /// More would go than is there.
     #[error("only {available} are there")]
     Short { available: i64 },
@@ -47,14 +47,19 @@ pub enum Refusal {
 /// Moves the stock of `product`, which has been read in this transaction and is written here.
 ///
 /// # Errors
-/// [`Refusal`].
-pub fn move_stock(view: &mut View, product: &mut Product, entry: &Entry<'_>) -> Result<StockMovement, Refusal> {
-    let after = product.stock.checked_add(entry.delta).filter(|after| *after <= STOCK_MAX).ok_or(Refusal::Range)?;
+/// [`StockRefusal`].
+pub fn move_stock(
+    view: &mut View,
+    product: &mut Product,
+    entry: &StockEntry<'_>,
+) -> Result<StockMovement, StockRefusal> {
+    let after =
+        product.stock.checked_add(entry.delta).filter(|after| *after <= STOCK_MAX).ok_or(StockRefusal::Range)?;
     if entry.delta == 0 {
-        return Err(Refusal::Range);
+        return Err(StockRefusal::Range);
     }
     if after < 0 {
-        return Err(Refusal::Short { available: product.stock });
+        return Err(StockRefusal::Short { available: product.stock });
     }
     let was_low = product.is_low;
     product.stock = after;
@@ -150,12 +155,12 @@ mod tests {
         product
     }
 
-    fn moved(view: &mut View, product: &mut Product, number: u32, delta: i64) -> Result<StockMovement, Refusal> {
-        let entry = Entry {
+    fn moved(view: &mut View, product: &mut Product, number: u32, delta: i64) -> Result<StockMovement, StockRefusal> {
+        let entry = StockEntry {
             movement_id: &format!("mov_{number}"),
             kind: MovementKind::Correction,
             delta,
-            reference: Reference { kind_of_thing: "client", id: number.to_string() },
+            reference: StockReference { kind_of_thing: "client", id: number.to_string() },
             reason: Some("Counted."),
             actor: &Actor::system("test"),
         };
@@ -169,11 +174,11 @@ mod tests {
         view.put_read(&product);
         for (number, delta, expected) in [
             (1, 10, Ok((1, 10))),
-            (2, -11, Err(Refusal::Short { available: 10 })),
-            (3, 0, Err(Refusal::Range)),
-            (4, STOCK_MAX - 9, Err(Refusal::Range)),
-            (5, i64::MAX, Err(Refusal::Range)),
-            (6, i64::MIN, Err(Refusal::Short { available: 10 })),
+            (2, -11, Err(StockRefusal::Short { available: 10 })),
+            (3, 0, Err(StockRefusal::Range)),
+            (4, STOCK_MAX - 9, Err(StockRefusal::Range)),
+            (5, i64::MAX, Err(StockRefusal::Range)),
+            (6, i64::MIN, Err(StockRefusal::Short { available: 10 })),
             (7, -10, Ok((2, 0))),
         ] {
             let before = product.clone();

@@ -7,11 +7,11 @@ use bson::doc;
 use super::{
     FULFIL_KIND,
     error::{CheckoutError, Shortage},
-    fulfilment::{TakenBack, TakingBack, take_back},
-    giving_back::GivingBack,
+    fulfilment::{TakeBackContext, TakenBack, take_back},
+    giving_back::ReversalContext,
     model::{
-        CartLine, Checkout, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod,
-        PaymentStatus, Priority, ShippingAddress, sums,
+        CartLine, Checkout, CheckoutCancellationStatus, CheckoutCustomer, CheckoutItem, CheckoutStatus, Payment,
+        PaymentMethod, PaymentStatus, Priority, ShippingAddress, sums,
     },
     transitions::{CheckoutCommand, next},
 };
@@ -20,11 +20,11 @@ use crate::{
         catalog::{self, MovementKind, Product, ProductStatus, move_stock},
         events::{self, Actor, Event},
         kyc::{KycGate, Verified},
-        orders::Cancelling,
-        providers::call_job::By,
+        orders::CancelOrderTemplate,
+        providers::call_job::Author,
         queue::{Job, QueueConfig},
         wallet::{
-            self, Account, Entry, LedgerKind, Reference, Refusal,
+            self, Account, LedgerEntry, LedgerKind, LedgerReference, LedgerRefusal,
             topups::{self, CheckoutToPay, PaymentSettings},
             wallet_key,
         },
@@ -56,7 +56,7 @@ pub(super) struct CreateCheckout {
     pub(super) client_order_id: String,
     pub(super) fingerprint: String,
     pub(super) lines: Vec<CartLine>,
-    pub(super) customer: Customer,
+    pub(super) customer: CheckoutCustomer,
     pub(super) shipping_address: ShippingAddress,
     pub(super) method: PaymentMethod,
     pub(super) payment_id: Option<String>,
@@ -198,13 +198,13 @@ impl CreateCheckout {
         let now = view.now();
         let money = Money::new(cart.total, cart.currency);
         let transaction_id = match self.method {
-            PaymentMethod::Gateway if money.amount < 1 => return Err(Refusal::Amount.into()),
+            PaymentMethod::Gateway if money.amount < 1 => return Err(LedgerRefusal::Amount.into()),
             PaymentMethod::Gateway | PaymentMethod::External => None,
             PaymentMethod::Wallet => {
-                let entry = Entry {
+                let entry = LedgerEntry {
                     transaction_id: &sibling_id("txn", &self.event_ids[1]),
                     kind: LedgerKind::Purchase,
-                    reference: Reference::new("checkout", &*self.checkout_id, "payment"),
+                    reference: LedgerReference::new("checkout", &*self.checkout_id, "payment"),
                     client_reference: None,
                     reason: None,
                     actor: &self.actor,
@@ -213,11 +213,11 @@ impl CreateCheckout {
             }
         };
         for ((mut product, wanted), n) in cart.products.into_iter().zip(0..) {
-            let entry = catalog::Entry {
+            let entry = catalog::StockEntry {
                 movement_id: &nth_id("mov", &self.checkout_id, n),
                 kind: MovementKind::Sale,
                 delta: -wanted,
-                reference: catalog::Reference { kind_of_thing: "sale", id: self.checkout_id.clone() },
+                reference: catalog::StockReference { kind_of_thing: "sale", id: self.checkout_id.clone() },
                 reason: None,
                 actor: &self.actor,
             };
@@ -260,7 +260,7 @@ impl CreateCheckout {
             updated_at: now,
         };
         record(view, &mut checkout, &self.event_ids[0], "CheckoutCreated", &self.actor);
-        let by = By { actor: &self.actor, event_id: &self.event_ids[1] };
+        let by = Author { actor: &self.actor, event_id: &self.event_ids[1] };
         if let Some(gateway) = &self.gateway {
             let bought = CheckoutToPay {
                 checkout_id: &checkout.id,
@@ -282,7 +282,7 @@ impl CreateCheckout {
 
 /// Takes a checkout back, with its stock and its money; where it has orders, once these are.
 pub(super) struct CancelCheckout {
-    pub(super) orders: Vec<Cancelling>,
+    pub(super) orders: Vec<CancelOrderTemplate>,
     pub(super) user_id: String,
     pub(super) client_order_id: String,
     pub(super) reason: Option<String>,
@@ -305,7 +305,7 @@ impl Command for CancelCheckout {
         if checkout.status == CheckoutStatus::Cancelled {
             return Ok(CheckoutReply { checkout, replayed: true });
         }
-        let taking_back = TakingBack { orders: &self.orders, event_id: &self.event_id, actor: &self.actor };
+        let taking_back = TakeBackContext { orders: &self.orders, event_id: &self.event_id, actor: &self.actor };
         match take_back(view, &mut checkout, &taking_back)? {
             TakenBack::Nothing => {}
             TakenBack::UnderWay => return Ok(CheckoutReply { checkout, replayed: true }),
@@ -318,11 +318,11 @@ impl Command for CancelCheckout {
         let cancelled = next(checkout.status, CheckoutCommand::Cancel);
         let cancelled = cancelled.ok_or(CheckoutError::NotCancellable(checkout.status))?;
         let waited = checkout.waits_for_payment();
-        GivingBack { event_id: &self.event_id, actor: &self.actor, payments: &self.payments }
+        ReversalContext { event_id: &self.event_id, actor: &self.actor, payments: &self.payments }
             .give_back(view, &mut checkout)?;
         if let (Some(payment), true) = (&checkout.payment.gateway_payment, waited) {
             let event_id = nth_id("evt", &self.event_id, 1);
-            topups::drop_payment(view, payment, By { actor: &self.actor, event_id: &event_id });
+            topups::drop_payment(view, payment, Author { actor: &self.actor, event_id: &event_id });
             checkout.payment.end_unpaid();
         }
         checkout.status = cancelled;
@@ -336,7 +336,7 @@ impl Command for CancelCheckout {
 }
 
 /// A pending checkout is paid, and what follows is under way; it is to be written afterwards.
-pub(super) fn pay(view: &mut View, checkout: &mut Checkout, by: By<'_>, job_id: &str, queue: &QueueConfig) {
+pub(super) fn pay(view: &mut View, checkout: &mut Checkout, by: Author<'_>, job_id: &str, queue: &QueueConfig) {
     let now = view.now();
     checkout.status = next(checkout.status, CheckoutCommand::Pay).expect("what is pending can be paid");
     checkout.payment.status = PaymentStatus::Paid;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{fulfilment::PartKind, model::CheckoutStatus};
 use crate::{
-    modules::wallet::Refusal,
+    modules::wallet::LedgerRefusal,
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind, FieldError},
@@ -38,7 +38,7 @@ pub enum CheckoutError {
     SellerNotVerified,
     /// The wallet has too little, or can't take the money back.
     #[error(transparent)]
-    Unpaid(#[from] Refusal),
+    Unpaid(#[from] LedgerRefusal),
     /// The external payment has paid another checkout.
     #[error("the payment was used")]
     PaymentUsed,

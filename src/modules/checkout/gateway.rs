@@ -4,16 +4,16 @@
 use super::{
     CHECKOUTS_QUEUE,
     commands::{pay, record},
-    giving_back::GivingBack,
+    giving_back::ReversalContext,
     model::{Checkout, PaymentStatus},
     transitions::{CheckoutCommand, next},
 };
 use crate::{
     modules::{
-        providers::call_job::By,
+        providers::call_job::Author,
         queue::QueueConfig,
         wallet::{
-            self, Account, Entry, LedgerKind, Reference, Refusal,
+            self, Account, LedgerEntry, LedgerKind, LedgerReference, LedgerRefusal,
             topups::{self, Payee, Topup},
         },
     },
@@ -36,12 +36,12 @@ fn checkout_of(view: &View, payment: &Topup) -> Option<Checkout> {
 }
 
 impl Payee for CheckoutPayments {
-    fn receive(&self, view: &mut View, payment: &mut Topup, by: By<'_>) -> Result<String, Refusal> {
+    fn receive(&self, view: &mut View, payment: &mut Topup, by: Author<'_>) -> Result<String, LedgerRefusal> {
         let checkout = checkout_of(view, payment);
         let is_awaited =
             checkout.as_ref().is_some_and(|checkout| next(checkout.status, CheckoutCommand::Pay).is_some());
         let transaction_id = sibling_id("txn", by.event_id);
-        let entry = |kind, reference| Entry {
+        let entry = |kind, reference| LedgerEntry {
             transaction_id: &transaction_id,
             kind,
             reference,
@@ -53,12 +53,12 @@ impl Payee for CheckoutPayments {
         let event_id = nth_id("evt", by.event_id, 1);
         match checkout {
             Some(mut checkout) if is_awaited => {
-                let entry = entry(LedgerKind::Purchase, Reference::new("checkout", &*checkout.id, "payment"));
+                let entry = entry(LedgerKind::Purchase, LedgerReference::new("checkout", &*checkout.id, "payment"));
                 let accounts = (Account::SettlementCash, Account::merchant(&checkout.seller_id));
                 let booked = wallet::pass_on(view, &user_id, money, accounts, &entry)?;
                 checkout.payment.transaction_id = Some(booked.id.clone());
                 let job_id = sibling_id("job", by.event_id);
-                pay(view, &mut checkout, By { actor: by.actor, event_id: &event_id }, &job_id, &self.queue);
+                pay(view, &mut checkout, Author { actor: by.actor, event_id: &event_id }, &job_id, &self.queue);
                 view.update(&checkout);
                 Ok(booked.id)
             }
@@ -79,7 +79,7 @@ impl Payee for CheckoutPayments {
         }
     }
 
-    fn follow(&self, view: &mut View, payment: &Topup, event: &str, by: By<'_>) {
+    fn follow(&self, view: &mut View, payment: &Topup, event: &str, by: Author<'_>) {
         match event {
             "TopupStarted" => self.show_page(view, payment),
             "TopupFailed" | "TopupExpired" => self.fail(view, payment, by),
@@ -104,11 +104,11 @@ impl CheckoutPayments {
         }
     }
 
-    fn fail(&self, view: &mut View, payment: &Topup, by: By<'_>) {
+    fn fail(&self, view: &mut View, payment: &Topup, by: Author<'_>) {
         let Some(mut checkout) = checkout_of(view, payment) else { return };
         let Some(failed) = next(checkout.status, CheckoutCommand::FailPayment) else { return };
         let event_id = nth_id("evt", by.event_id, 1);
-        let giving_back = GivingBack { event_id: &event_id, actor: by.actor, payments: &self.payments };
+        let giving_back = ReversalContext { event_id: &event_id, actor: by.actor, payments: &self.payments };
         if let Err(error) = giving_back.give_back(view, &mut checkout) {
             // The stock is full of others: the merchant corrects it, and this has to be settled all the same.
             tracing::error!(checkout.id = checkout.id, %error, "the stock does not come back");
@@ -120,7 +120,7 @@ impl CheckoutPayments {
         view.update(&checkout);
     }
 
-    fn refunded(&self, view: &mut View, payment: &Topup, by: By<'_>) {
+    fn refunded(&self, view: &mut View, payment: &Topup, by: Author<'_>) {
         if let Some(mut checkout) = checkout_of(view, payment) {
             checkout.payment.status = PaymentStatus::Refunded;
             checkout.updated_at = view.now();

@@ -10,17 +10,19 @@ use super::{
     commands::{CancelCheckout, CreateCheckout},
     error::CheckoutError,
     jobs::queue,
-    model::{CartLine, Checkout, CheckoutStatus, Customer, PaymentMethod, PaymentStatus, Priority, ShippingAddress},
+    model::{
+        CartLine, Checkout, CheckoutCustomer, CheckoutStatus, PaymentMethod, PaymentStatus, Priority, ShippingAddress,
+    },
 };
 use crate::{
     modules::{
         catalog::{Product, ProductStatus},
         events::{Actor, EVENTS},
         kyc::KycGate,
-        providers::call_job::By,
+        providers::call_job::Author,
         queue::{Job, QueueConfig},
         wallet::{
-            LedgerTransaction, Reference,
+            LedgerReference, LedgerTransaction,
             topups::{PAYMENTS_QUEUE, Payee, PaymentSettings, REFUND_KIND, Topup, TopupStatus},
         },
     },
@@ -86,7 +88,7 @@ impl Shop {
             client_order_id: "k-1".into(),
             fingerprint: "f".into(),
             lines: vec![CartLine { product_id: "prd_1".into(), quantity: 3 }],
-            customer: Customer { name: "Eva".into(), email: "eva@example.com".into(), phone: None },
+            customer: CheckoutCustomer { name: "Eva".into(), email: "eva@example.com".into(), phone: None },
             shipping_address: ShippingAddress {
                 name: None,
                 phone: None,
@@ -132,7 +134,7 @@ impl Shop {
 
     fn pay(&mut self) {
         self.learn(|view, payee, payment, actor| {
-            payment.transaction_id = payee.receive(view, payment, By { actor, event_id: PAID }).ok();
+            payment.transaction_id = payee.receive(view, payment, Author { actor, event_id: PAID }).ok();
             payment.status = TopupStatus::Paid;
         });
     }
@@ -140,7 +142,7 @@ impl Shop {
     fn tell(&mut self, status: TopupStatus, event: &str) {
         self.learn(|view, payee, payment, actor| {
             payment.status = status;
-            payee.follow(view, payment, event, By { actor, event_id: ENDED });
+            payee.follow(view, payment, event, Author { actor, event_id: ENDED });
         });
     }
 
@@ -167,9 +169,9 @@ impl Shop {
     fn balances(&self) -> BTreeMap<String, i64> {
         let payment = self.payment().id;
         let references = [
-            Reference::new("checkout", CHECKOUT, "payment"),
-            Reference::new("checkout", CHECKOUT, "refund"),
-            Reference::new("topup", &*payment, "payment"),
+            LedgerReference::new("checkout", CHECKOUT, "payment"),
+            LedgerReference::new("checkout", CHECKOUT, "refund"),
+            LedgerReference::new("topup", &*payment, "payment"),
         ];
         let booked = references.iter().filter_map(|reference| self.view.find::<LedgerTransaction>(&reference.key()));
         let mut balances = BTreeMap::new();
@@ -210,7 +212,7 @@ fn stock_is_taken_and_the_payment_begins() {
 
     shop.learn(|view, payee, payment, actor| {
         payment.payment_url = Some("https://pay.example/1".into());
-        payee.follow(view, payment, "TopupStarted", By { actor, event_id: ENDED });
+        payee.follow(view, payment, "TopupStarted", Author { actor, event_id: ENDED });
     });
     assert_eq!(shop.checkout().payment.url.as_deref(), Some("https://pay.example/1"));
     assert!(shop.balances().is_empty());

@@ -10,10 +10,10 @@ use crate::{
     modules::{
         catalog::{self, MovementKind, Product, move_stock},
         events::Actor,
-        providers::call_job::By,
+        providers::call_job::Author,
         queue::QueueConfig,
         wallet::{
-            self, Account, Entry, LedgerKind, Reference, Refusal,
+            self, Account, LedgerEntry, LedgerKind, LedgerReference, LedgerRefusal,
             topups::{self, TOPUPS},
         },
     },
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Who gives back, and what says so.
-pub(super) struct GivingBack<'a> {
+pub(super) struct ReversalContext<'a> {
     /// Of the event that says that the checkout has ended, made before the transaction's first try; bookings and movements have ids that
     /// go with it.
     pub(super) event_id: &'a str,
@@ -33,7 +33,7 @@ pub(super) struct GivingBack<'a> {
     pub(super) payments: &'a QueueConfig,
 }
 
-impl GivingBack<'_> {
+impl ReversalContext<'_> {
     /// Gives back all that `checkout` took, which holds it still, or refuses and changes nothing. Its payment says so then; its
     /// status and its event are the caller's, who writes it.
     ///
@@ -54,11 +54,11 @@ impl GivingBack<'_> {
             return Err(CheckoutError::StockFull);
         }
         for ((mut product, quantity), n) in products.into_iter().zip(0..) {
-            let entry = catalog::Entry {
+            let entry = catalog::StockEntry {
                 movement_id: &nth_id("mov", self.event_id, n),
                 kind: MovementKind::Return,
                 delta: quantity,
-                reference: catalog::Reference { kind_of_thing: "return", id: checkout.id.clone() },
+                reference: catalog::StockReference { kind_of_thing: "return", id: checkout.id.clone() },
                 reason: None,
                 actor: self.actor,
             };
@@ -71,11 +71,11 @@ impl GivingBack<'_> {
     }
 
     /// Takes the money from the merchant again.
-    fn give_money_back(&self, view: &mut View, checkout: &mut Checkout) -> Result<(), Refusal> {
-        let entry = Entry {
+    fn give_money_back(&self, view: &mut View, checkout: &mut Checkout) -> Result<(), LedgerRefusal> {
+        let entry = LedgerEntry {
             transaction_id: &sibling_id("txn", self.event_id),
             kind: LedgerKind::PurchaseRefund,
-            reference: Reference::new("checkout", &*checkout.id, "refund"),
+            reference: LedgerReference::new("checkout", &*checkout.id, "refund"),
             client_reference: None,
             reason: None,
             actor: self.actor,
@@ -88,7 +88,7 @@ impl GivingBack<'_> {
             PaymentMethod::Gateway => {
                 let booked = wallet::pass_on(view, user_id, money, (merchant, Account::refunds()), &entry)?;
                 let event_id = nth_id("evt", self.event_id, 1);
-                let by = By { actor: self.actor, event_id: &event_id };
+                let by = Author { actor: self.actor, event_id: &event_id };
                 let payment = checkout.payment.gateway_payment.as_deref().unwrap_or_default();
                 topups::request_refund(view, payment, self.payments, by);
                 (booked, PaymentStatus::Refunding)

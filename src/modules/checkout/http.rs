@@ -9,7 +9,7 @@ use super::{
     commands::CheckoutReply,
     fulfilment::{Part, PartKind, PartStatus},
     model::{
-        Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, Customer,
+        Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutCustomer, CheckoutItem, CheckoutStatus,
         PaymentMethod, PaymentStatus, Priority, ShippingAddress,
     },
     requests::{CancelCheckoutRequest, CheckoutRequest, ListCheckoutsQuery},
@@ -178,7 +178,11 @@ impl CheckoutResponse {
             status: checkout.status,
             priority: checkout.priority,
             items: checkout.items.into_iter().map(Into::into).collect(),
-            customer: checkout.customer.map(|Customer { name, email, phone }| BuyerResponse { name, email, phone }),
+            customer: checkout.customer.map(|CheckoutCustomer { name, email, phone }| BuyerResponse {
+                name,
+                email,
+                phone,
+            }),
             shipping_address: checkout.shipping_address.map(Into::into),
             payment: CheckoutPaymentResponse {
                 method: checkout.payment.method,

@@ -51,7 +51,7 @@ pub use model::{
 };
 pub use recommendations::{ForgetRecommendations, Recommendations, router as recommendations_router};
 pub use service::CheckoutService;
-pub use store::{CheckoutStore, Whose};
+pub use store::{CheckoutOwner, CheckoutStore};
 
 pub fn router(service: CheckoutService) -> OpenApiRouter {
     http::router().merge(customers_http::router()).with_state(service)

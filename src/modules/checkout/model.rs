@@ -189,7 +189,7 @@ pub struct CheckoutItem {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Customer {
+pub struct CheckoutCustomer {
     pub name: String,
     /// E-mail.
     pub email: String,
@@ -247,7 +247,7 @@ pub struct CartLine {
 pub(super) struct NewCheckout {
     pub(super) client_order_id: String,
     pub(super) lines: Vec<CartLine>,
-    pub(super) customer: Customer,
+    pub(super) customer: CheckoutCustomer,
     pub(super) shipping_address: ShippingAddress,
     pub(super) method: PaymentMethod,
     pub(super) payment_id: Option<String>,
@@ -284,7 +284,7 @@ pub struct Checkout {
     pub total: i64,
     pub items: Vec<CheckoutItem>,
     /// Who gets it; none once it is erased.
-    pub customer: Option<Customer>,
+    pub customer: Option<CheckoutCustomer>,
     /// Where it goes; none once it is erased.
     pub shipping_address: Option<ShippingAddress>,
     pub erased_at: Option<DateTime>,
@@ -411,7 +411,7 @@ mod tests {
         let new = || NewCheckout {
             client_order_id: "k-1".into(),
             lines: vec![CartLine { product_id: "prd_1".into(), quantity: 1 }],
-            customer: Customer { name: "Eva Muster".into(), email: "eva@example.com".into(), phone: None },
+            customer: CheckoutCustomer { name: "Eva Muster".into(), email: "eva@example.com".into(), phone: None },
             shipping_address: ShippingAddress {
                 name: None,
                 phone: None,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
-use super::model::{CartLine, CheckoutStatus, Customer, NewCheckout, PaymentMethod, Priority, ShippingAddress};
+use super::model::{CartLine, CheckoutCustomer, CheckoutStatus, NewCheckout, PaymentMethod, Priority, ShippingAddress};
 use crate::{
     modules::catalog::QUANTITY_MAX,
     platform::{
@@ -156,7 +156,7 @@ impl CheckoutRequest {
         NewCheckout {
             client_order_id: self.client_order_id,
             lines: lines.map(|line| CartLine { product_id: line.product_id, quantity: line.quantity }).collect(),
-            customer: Customer { name, email, phone: given(phone) },
+            customer: CheckoutCustomer { name, email, phone: given(phone) },
             shipping_address: self.shipping_address.into(),
             method,
             priority: self.priority.unwrap_or_default(),

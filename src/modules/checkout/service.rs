@@ -11,7 +11,7 @@ use super::{
     error::CheckoutError,
     fulfilment::{FulfilAgain, FulfilmentSettings, PartKind, SetUp},
     model::{Checkout, NewCheckout, PaymentMethod, PaymentStatus, fingerprint},
-    store::{CheckoutFilter, CheckoutStore, Whose},
+    store::{CheckoutFilter, CheckoutOwner, CheckoutStore},
 };
 use crate::{
     modules::{
@@ -54,10 +54,10 @@ pub struct CheckoutService {
 }
 
 /// Whose checkouts `user` sees: a customer the own ones, a merchant those of its products.
-const fn whose(user: &CurrentUser) -> Whose<'_> {
+const fn whose(user: &CurrentUser) -> CheckoutOwner<'_> {
     match user.role {
-        Role::Merchant => Whose::Seller(user.user_id.as_str()),
-        _ => Whose::Buyer(user.user_id.as_str()),
+        Role::Merchant => CheckoutOwner::Seller(user.user_id.as_str()),
+        _ => CheckoutOwner::Buyer(user.user_id.as_str()),
     }
 }
 

@@ -23,14 +23,14 @@ pub struct CheckoutStore {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Whose<'a> {
+pub enum CheckoutOwner<'a> {
     /// Those that this user asked for.
     Buyer(&'a str),
     /// Those of this merchant's products.
     Seller(&'a str),
 }
 
-impl<'a> Whose<'a> {
+impl<'a> CheckoutOwner<'a> {
     const fn field(self) -> (&'static str, &'a str) {
         match self {
             Self::Buyer(id) => ("userId", id),
@@ -121,7 +121,7 @@ impl CheckoutStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn find(&self, whose: Whose<'_>, checkout_id: &str) -> Result<Option<Checkout>> {
+    pub async fn find(&self, whose: CheckoutOwner<'_>, checkout_id: &str) -> Result<Option<Checkout>> {
         let (field, id) = whose.field();
         self.checkouts().find_one(doc! { "_id": checkout_id, field: id }).max_time(READ_TIME_MAX).await
     }
@@ -175,7 +175,7 @@ impl CheckoutStore {
     /// What the driver says.
     pub async fn list(
         &self,
-        whose: Whose<'_>,
+        whose: CheckoutOwner<'_>,
         filter: &CheckoutFilter,
         before_id: Option<&str>,
         limit: usize,

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     modules::queue::{
-        Alone, Attempt, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, Noted, QueueConfig, RetryRefused, Waker,
+        Attempt, Conclusion, EffectRecorded, EndOnly, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig,
+        RetryRefused, Waker,
     },
     platform::{
         batch::View,
@@ -89,17 +90,17 @@ pub struct ConsumeEvent {
 }
 
 /// What one transaction does.
-struct Taking {
+struct ConsumeTransaction {
     db: Database,
     consumer: Arc<dyn Consumer>,
     lease: Lease,
     head: EventHead,
 }
 
-impl Taking {
-    async fn take(&self, session: &mut ClientSession) -> Result<(Noted, Vec<&'static str>)> {
+impl ConsumeTransaction {
+    async fn take(&self, session: &mut ClientSession) -> Result<(EffectRecorded, Vec<&'static str>)> {
         let noted = self.lease.note_effect(&self.db, session).await?;
-        if noted != Noted::Now {
+        if noted != EffectRecorded::Now {
             return Ok((noted, Vec::new()));
         }
         let wake = offer(&*self.consumer, &self.db, session, std::slice::from_ref(&self.head)).await?;
@@ -120,14 +121,14 @@ impl ConsumeEvent {
         Ok(event.and_then(|event| EventHead::of_event(&event)))
     }
 
-    async fn take(&self, taking: Taking) -> Result<(Noted, Vec<&'static str>)> {
+    async fn take(&self, taking: ConsumeTransaction) -> Result<(EffectRecorded, Vec<&'static str>)> {
         let mut session = self.db.client().start_session().await?;
         let options =
             TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
         let transaction = session.start_transaction().with_options(options);
         transaction
             .and_run(taking, |session, taking| {
-                let taking: &Taking = taking;
+                let taking: &ConsumeTransaction = taking;
                 taking.take(session).inspect_err(move |error| orphans::suspect(&taking.db, error)).boxed()
             })
             .await
@@ -161,11 +162,11 @@ impl JobHandler for ConsumeEvent {
             }
         };
         let (db, consumer) = (self.db.clone(), Arc::clone(consumer));
-        match self.take(Taking { db, consumer, lease: lease.clone(), head }).await {
-            Ok((Noted::LeaseLost, _)) => Attempt::LeaseLost,
+        match self.take(ConsumeTransaction { db, consumer, lease: lease.clone(), head }).await {
+            Ok((EffectRecorded::LeaseLost, _)) => Attempt::LeaseLost,
             Ok((_, wake)) => {
                 wake.into_iter().for_each(|queue| self.waker.wake(queue));
-                Attempt::Concluded(Box::new(Alone(JobEnd::Done { result: None })))
+                Attempt::Concluded(Box::new(EndOnly(JobEnd::Done { result: None })))
             }
             Err(error) => Attempt::Failed(JobError::new("retryable", "events.not_consumed", error.to_string())),
         }
@@ -178,7 +179,7 @@ impl JobHandler for ConsumeEvent {
             let at = after(self.clock.now(), self.queue.backoff.delay(job.attempts, 1.0));
             JobEnd::Retry { at, error: Some(error), counts: true }
         };
-        Some(Box::new(Alone(end)))
+        Some(Box::new(EndOnly(end)))
     }
 
     fn revive(&self, _: &mut View, _: &Job, _: &Actor, _: &str) -> std::result::Result<(), RetryRefused> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Event, EventHead};
-use crate::modules::queue::{Alone, Backoff, Conclusion, Job, JobEnd, Lease, QueueConfig};
+use crate::modules::queue::{Backoff, Conclusion, EndOnly, Job, JobEnd, Lease, QueueConfig};
 
 /// The queue of most handlers' jobs.
 pub const EVENTS_QUEUE: &str = "events-queue";
@@ -40,7 +40,7 @@ pub trait EventHandler: Send + Sync + 'static {
 
     /// Concludes an attempt that panicked, took too long, or never ran because its workers died, with this end of its job.
     fn aborted(&self, _event_id: &str, end: JobEnd) -> Box<dyn Conclusion> {
-        Box::new(Alone(end))
+        Box::new(EndOnly(end))
     }
 }
 

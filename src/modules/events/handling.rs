@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     modules::queue::{
-        Alone, Attempt, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
+        Attempt, Conclusion, EndOnly, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
         insert_in_lines,
     },
     platform::{
@@ -192,7 +192,7 @@ impl JobHandler for HandleEvent {
         let end = self.handled(job, handled);
         metrics::counter!("waybill_event_handlings_total", "handler" => handler.name(), "result" => end.as_str())
             .increment(1);
-        Attempt::Concluded(Box::new(Alone(end)))
+        Attempt::Concluded(Box::new(EndOnly(end)))
     }
 
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
@@ -204,7 +204,7 @@ impl JobHandler for HandleEvent {
         let text = |field| job.payload.get_str(field).ok();
         Some(match text("handler").and_then(|name| self.named(name)).zip(text("eventId")) {
             Some((handler, event_id)) => handler.aborted(event_id, end),
-            None => Box::new(Alone(end)),
+            None => Box::new(EndOnly(end)),
         })
     }
 

@@ -63,7 +63,7 @@ pub struct Relay {
 
 /// What one transaction took.
 #[derive(Debug, Default)]
-struct Taken {
+struct RelayedEvents {
     entries: Vec<Bson>,
     heads: Vec<EventHead>,
     /// Events that have no id or no type, with their entry's.
@@ -76,7 +76,7 @@ struct Taken {
     was_full: bool,
 }
 
-impl Taken {
+impl RelayedEvents {
     fn events(&self) -> u64 {
         (self.heads.len() + self.unreadable.len()) as u64
     }
@@ -216,7 +216,7 @@ impl Relay {
     }
 
     /// Whoever took the page works; whoever could not is offered the next one, once.
-    fn remember(&self, taken: &Taken) {
+    fn remember(&self, taken: &RelayedEvents) {
         if taken.entries.is_empty() {
             return;
         }
@@ -228,7 +228,7 @@ impl Relay {
         }
     }
 
-    fn count(&self, taken: &Taken) {
+    fn count(&self, taken: &RelayedEvents) {
         let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
         for head in &taken.heads {
             *kinds.entry(&head.kind).or_default() += 1;
@@ -247,7 +247,7 @@ impl Relay {
         }
     }
 
-    async fn take_some(&self) -> Result<Taken> {
+    async fn take_some(&self) -> Result<RelayedEvents> {
         let mut session = self.db.client().start_session().await?;
         let options =
             TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
@@ -262,7 +262,7 @@ impl Relay {
     }
 
     /// Reads the oldest entries, lets consumers write what follows, and deletes the entries; fails where another relay was first.
-    async fn take(&self, session: &mut ClientSession) -> Result<Taken> {
+    async fn take(&self, session: &mut ClientSession) -> Result<RelayedEvents> {
         let mut taken = self.read(session).await?;
         if taken.entries.is_empty() {
             return Ok(taken);
@@ -303,10 +303,10 @@ impl Relay {
         *self.failures.lock().entry(consumer).or_default() += 1;
     }
 
-    async fn read(&self, session: &mut ClientSession) -> Result<Taken> {
+    async fn read(&self, session: &mut ClientSession) -> Result<RelayedEvents> {
         let outbox = self.db.collection::<RawDocumentBuf>(OUTBOX);
         let mut found = outbox.find(doc! {}).sort(doc! { "_id": 1 }).limit(ENTRIES_MAX).session(&mut *session).await?;
-        let mut taken = Taken::default();
+        let mut taken = RelayedEvents::default();
         let mut stream = found.stream(session);
         while let Some(entry) = stream.next().await.transpose()? {
             taken.add(&Document::try_from(entry).map_err(Error::custom)?, self.clock.now());
@@ -326,7 +326,7 @@ impl Relay {
     /// Ids of entries carry the times of hosts, whose clocks may differ. What happened to a subject before something on the page, and
     /// is not relayed, is in the outbox: where it is beyond the page, its entry is taken too. So what happens to a subject is
     /// relayed by `seq`, on one page or on pages that follow each other.
-    async fn read_earlier(&self, session: &mut ClientSession, taken: &mut Taken) -> Result<()> {
+    async fn read_earlier(&self, session: &mut ClientSession, taken: &mut RelayedEvents) -> Result<()> {
         let Some(last) = taken.entries.last().cloned() else { return Ok(()) };
         for _ in 0..EARLIER_ROUNDS {
             let latest = latest_with_gaps(&taken.heads);
@@ -336,11 +336,11 @@ impl Relay {
             let beyond = doc! { "events": before, "_id": { "$gt": &last, "$nin": &taken.entries } };
             let outbox = self.db.collection::<RawDocumentBuf>(OUTBOX);
             let mut found = outbox.find(beyond).limit(EARLIER_MAX).session(&mut *session).await?;
-            let (mut seen, mut more) = (0, Taken::default());
+            let (mut seen, mut more) = (0, RelayedEvents::default());
             let mut stream = found.stream(&mut *session);
             while let Some(entry) = stream.next().await.transpose()? {
                 seen += 1;
-                let mut entry_taken = Taken::default();
+                let mut entry_taken = RelayedEvents::default();
                 entry_taken.add(&Document::try_from(entry).map_err(Error::custom)?, self.clock.now());
                 let is_earlier = |head: &EventHead| latest.get(&head.subject_id).is_some_and(|seq| head.seq < *seq);
                 if entry_taken.heads.iter().any(is_earlier) {

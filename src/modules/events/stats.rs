@@ -70,7 +70,7 @@ pub struct HandlerStats {
 
 /// Of some events: how many, and since when the oldest waits.
 #[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
+struct PendingEvents {
     count: i64,
     oldest_ms: Option<i64>,
 }
@@ -79,7 +79,7 @@ fn whole(document: &Document, field: &str) -> i64 {
     document.get(field).and_then(|value| value.as_i64().or_else(|| value.as_i32().map(i64::from))).unwrap_or_default()
 }
 
-impl Waiting {
+impl PendingEvents {
     fn of(found: &Document) -> Self {
         let oldest_ms = found.get_datetime("oldest").ok().map(|at| at.timestamp_millis());
         Self { count: whole(found, "count"), oldest_ms }
@@ -121,7 +121,7 @@ impl EventStatsReader {
         let events = doc! { "$cond": [{ "$isArray": "$events" }, { "$size": { "$ifNull": ["$events", []] } }, 1] };
         let unrelayed = doc! { "$group": { "_id": null, "count": { "$sum": events }, "oldest": { "$min": "$at" } } };
         let unrelayed = self.aggregate(session, OUTBOX, vec![unrelayed]).await?;
-        let unrelayed = unrelayed.first().map(Waiting::of).unwrap_or_default();
+        let unrelayed = unrelayed.first().map(PendingEvents::of).unwrap_or_default();
         let open = doc! { "$match": {
             "queue": { "$in": &self.queues }, "state": { "$in": ["ready", "active", "dead"] }, "kind": { "$in": [HANDLE_KIND, CONSUME_KIND] },
         } };
@@ -131,9 +131,9 @@ impl EventStatsReader {
             "oldest": { "$min": "$createdAt" },
         } };
         let sums = doc! { "$group": { "_id": "$dead", "count": { "$sum": 1 }, "oldest": { "$min": "$oldest" } } };
-        let (mut failed, mut relayed) = (0, Waiting::default());
+        let (mut failed, mut relayed) = (0, PendingEvents::default());
         for found in self.aggregate(session, JOBS, vec![open.clone(), by_event, sums]).await? {
-            let waiting = Waiting::of(&found);
+            let waiting = PendingEvents::of(&found);
             if found.get_bool("_id").unwrap_or_default() { failed = waiting.count } else { relayed = waiting }
         }
         let by_handler = doc! { "$group": {

@@ -136,11 +136,11 @@ fn from_environment() -> AppError {
     AppError::new(ErrorKind::Conflict, "provider_accounts.from_environment", detail)
 }
 
-impl From<accounts::NotChanged> for AppError {
-    fn from(refused: accounts::NotChanged) -> Self {
+impl From<accounts::AccountNotChanged> for AppError {
+    fn from(refused: accounts::AccountNotChanged) -> Self {
         match refused {
-            accounts::NotChanged::NotFound => not_found(),
-            accounts::NotChanged::FromEnvironment => from_environment(),
+            accounts::AccountNotChanged::NotFound => not_found(),
+            accounts::AccountNotChanged::FromEnvironment => from_environment(),
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::{
             dispatch::{AccountOverview, BreakerReason, BreakerState},
         },
         queue::{
-            Beat, DeadJobs, Handlers, Job, JobState, Pulse, QueueConfig, QueueStore, QueueWatch, Retried, RetryJob,
-            RetryRefused, UNREADABLE, Waker,
+            DeadJobs, Handlers, Heartbeat, Job, JobState, Pulse, QueueConfig, QueueStore, QueueWatch, Retried,
+            RetryJob, RetryRefused, UNREADABLE, Waker,
         },
     },
     platform::{
@@ -266,7 +266,7 @@ impl QueueBoard {
         self.describe_with(name, &alive).await
     }
 
-    async fn describe_with(&self, name: &'static str, alive: &[Beat]) -> Result<QueueResponse, AppError> {
+    async fn describe_with(&self, name: &'static str, alive: &[Heartbeat]) -> Result<QueueResponse, AppError> {
         let now = self.clock.now();
         let summary = self.store.summary(name, now).await?;
         let oldest = if summary.ready == 0 { None } else { self.store.oldest_due(name, now).await? };

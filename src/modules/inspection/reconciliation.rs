@@ -15,7 +15,7 @@ use crate::{
     modules::{
         audit::{RESPONSE_LOGS, retention::calls_purged_before},
         checkout::{CHECKOUTS, Checkout, PaymentStatus},
-        orders::{Due, ORDERS, Order, OrderStatus, due, is_settled},
+        orders::{HoldAction, ORDERS, Order, OrderStatus, due, is_settled},
         queue::{JOBS, JobState},
         wallet::{
             Account, HOLDS, Hold, HoldState, LEDGER, LedgerTransaction, WalletStore, check_ledger,
@@ -131,13 +131,13 @@ async fn check_orders(db: &Database, session: &mut ClientSession, to: &mut impl 
             let has_word = accepted.contains(&order.id);
             let may_be_purged = purged_before.is_some_and(|purged| order.created_at < purged);
             match due(order.status, order.detail.kind()) {
-                Due::Capture if !has_word && !may_be_purged => {
+                HoldAction::Capture if !has_word && !may_be_purged => {
                     to.add(Difference::new("order.provider_word", &order.id, "an answer that accepts it", "none"));
                 }
-                Due::GiveBack if order.status == OrderStatus::Failed && has_word && !ends_later(order) => {
+                HoldAction::GiveBack if order.status == OrderStatus::Failed && has_word && !ends_later(order) => {
                     to.add(Difference::new("order.provider_word", &order.id, "none", "an answer that accepts it"));
                 }
-                Due::Capture | Due::GiveBack | Due::Keep => {}
+                HoldAction::Capture | HoldAction::GiveBack | HoldAction::Keep => {}
             }
         }
     }
@@ -383,7 +383,7 @@ fn order_id(hold: &Hold) -> &str {
 async fn accepted_orders(db: &Database, orders: &[Order], session: &mut ClientSession) -> Result<HashSet<String>> {
     let wanted: Vec<&str> = orders
         .iter()
-        .filter(|order| due(order.status, order.detail.kind()) != Due::Keep)
+        .filter(|order| due(order.status, order.detail.kind()) != HoldAction::Keep)
         .map(|order| order.id.as_str())
         .collect();
     let logs = db.collection::<Document>(RESPONSE_LOGS);

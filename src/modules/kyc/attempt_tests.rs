@@ -7,7 +7,7 @@ use super::{
         decided_meanwhile, failure, last_attempt, nearly_checked, recorded, stored, submitted, text, verifier, view_of,
         without_links,
     },
-    model::{APPLICATIONS, Application, CheckStatus, Decision, KycState, SealedNumber, field_place},
+    model::{APPLICATIONS, Application, CheckStatus, KycState, ReviewDecision, SealedNumber, field_place},
 };
 use crate::{
     modules::{
@@ -15,7 +15,7 @@ use crate::{
         events::Actor,
         providers::{
             Outcome, Retry,
-            call_job::{AttemptFailed, By, CallJob},
+            call_job::{AttemptFailed, Author, CallJob},
             checks::CheckKind,
         },
         queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState},
@@ -38,8 +38,8 @@ fn broken(application: &Application, job: &Job) -> (View, JobEnd) {
     (view, end)
 }
 
-const fn by(actor: &Actor) -> By<'_> {
-    By { actor, event_id: "evt_2" }
+const fn by(actor: &Actor) -> Author<'_> {
+    Author { actor, event_id: "evt_2" }
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_person_has_the_checks_run_again() {
 #[test]
 fn checks_are_not_run_again_where_they_decide_nothing() {
     let given_up = || Application { state: KycState::UnderReview, ..checked(&[CheckStatus::Unavailable; 3]) };
-    let approval = Decision { decision: "approve".into(), by: "usr_9".into(), reason: "Known.".into(), at: NOW };
+    let approval = ReviewDecision { decision: "approve".into(), by: "usr_9".into(), reason: "Known.".into(), at: NOW };
     let mut refused = vec![
         Application { first_approval: Some(approval), ..given_up() },
         Application { job_id: Some("job_2".into()), submission: 2, ..given_up() },

@@ -8,14 +8,14 @@ use super::{
 };
 use crate::modules::providers::{
     Failure,
-    checks::{CheckKind, Finding},
+    checks::{CheckFinding, CheckKind},
 };
 
 /// Writes what was found into the check of `kind`. `threshold_percent`: a name that is less similar is left to a person.
 pub fn conclude(
     application: &mut Application,
     kind: CheckKind,
-    finding: &Finding,
+    finding: &CheckFinding,
     threshold_percent: u8,
     now: DateTime,
 ) {
@@ -23,12 +23,12 @@ pub fn conclude(
     let Some(check) = application.checks.iter_mut().find(|check| check.kind == kind) else { return };
     check.checked_at = Some(now);
     match finding {
-        Finding::Confirmed { name, transfer } => {
+        CheckFinding::Confirmed { name, transfer } => {
             check.transfer.clone_from(transfer);
             compare_names(check, name, &applicant, threshold_percent);
         }
-        Finding::Refuted(failure) => fail(check, CheckStatus::Failed, failure),
-        Finding::Inconclusive(failure) => fail(check, CheckStatus::Inconclusive, failure),
+        CheckFinding::Refuted(failure) => fail(check, CheckStatus::Failed, failure),
+        CheckFinding::Inconclusive(failure) => fail(check, CheckStatus::Inconclusive, failure),
     }
 }
 
@@ -83,7 +83,7 @@ pub fn next_check(application: &Application) -> Option<&Check> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sum {
+pub enum ChecksOutcome {
     /// There are more to make.
     GoOn,
     Passed,
@@ -94,23 +94,23 @@ pub enum Sum {
 }
 
 #[must_use]
-pub fn sum(application: &Application) -> Sum {
+pub fn sum(application: &Application) -> ChecksOutcome {
     let has = |status| application.checks.iter().any(|check| check.status == status);
     if application.checks.is_empty() {
-        Sum::Unclear("Nothing was checked.")
+        ChecksOutcome::Unclear("Nothing was checked.")
     } else if has(CheckStatus::Pending) {
-        Sum::GoOn
+        ChecksOutcome::GoOn
     } else if has(CheckStatus::Failed) {
         let failed = application.checks.iter().filter(|check| check.status == CheckStatus::Failed);
-        Sum::Failed(failed.map(requirement).collect())
+        ChecksOutcome::Failed(failed.map(requirement).collect())
     } else if has(CheckStatus::Unavailable) {
-        Sum::Unclear("The verification provider could not be asked.")
+        ChecksOutcome::Unclear("The verification provider could not be asked.")
     } else if has(CheckStatus::Inconclusive) {
-        Sum::Unclear("The verification provider's answer can't be judged by rule.")
+        ChecksOutcome::Unclear("The verification provider's answer can't be judged by rule.")
     } else if has(CheckStatus::NameMismatch) {
-        Sum::Unclear("A name differs.")
+        ChecksOutcome::Unclear("A name differs.")
     } else {
-        Sum::Passed
+        ChecksOutcome::Passed
     }
 }
 

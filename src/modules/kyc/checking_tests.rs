@@ -3,12 +3,12 @@
 use bson::DateTime;
 
 use super::{
-    checking::{Sum, conclude, give_up, next_check, sum},
+    checking::{ChecksOutcome, conclude, give_up, next_check, sum},
     model::{Application, Check, CheckStatus, Requirement},
 };
 use crate::modules::providers::{
     Failure,
-    checks::{CheckKind, Finding},
+    checks::{CheckFinding, CheckKind},
 };
 
 const NOW: DateTime = DateTime::from_millis(1_767_225_600_000);
@@ -58,16 +58,18 @@ fn of_every_combination_the_weightiest_check_wins() {
         let application = with(&statuses);
         let heaviest = BY_WEIGHT.into_iter().find(|status| statuses.contains(status)).expect("one of them");
         let expected = match heaviest {
-            CheckStatus::Pending => Sum::GoOn,
+            CheckStatus::Pending => ChecksOutcome::GoOn,
             CheckStatus::Failed => {
                 let all = [("pan", "pan"), ("gstin", "gstin"), ("bankAccount", "bank_account")];
                 let failed = all.into_iter().zip(&statuses).filter(|(_, status)| **status == CheckStatus::Failed);
-                Sum::Failed(failed.map(|((field, kind), _)| requirement(field, kind)).collect())
+                ChecksOutcome::Failed(failed.map(|((field, kind), _)| requirement(field, kind)).collect())
             }
-            CheckStatus::Unavailable => Sum::Unclear("The verification provider could not be asked."),
-            CheckStatus::Inconclusive => Sum::Unclear("The verification provider's answer can't be judged by rule."),
-            CheckStatus::NameMismatch => Sum::Unclear("A name differs."),
-            CheckStatus::Passed => Sum::Passed,
+            CheckStatus::Unavailable => ChecksOutcome::Unclear("The verification provider could not be asked."),
+            CheckStatus::Inconclusive => {
+                ChecksOutcome::Unclear("The verification provider's answer can't be judged by rule.")
+            }
+            CheckStatus::NameMismatch => ChecksOutcome::Unclear("A name differs."),
+            CheckStatus::Passed => ChecksOutcome::Passed,
         };
         assert_eq!(sum(&application), expected, "{statuses:?}");
     }
@@ -75,8 +77,9 @@ fn of_every_combination_the_weightiest_check_wins() {
 
 #[test]
 fn only_what_was_checked_has_passed() {
-    assert!(matches!(sum(&with(&[])), Sum::Unclear(_)), "nobody looked at anything");
-    let passed = (1..=CheckKind::ALL.len()).flat_map(combinations).filter(|all| sum(&with(all)) == Sum::Passed);
+    assert!(matches!(sum(&with(&[])), ChecksOutcome::Unclear(_)), "nobody looked at anything");
+    let passed =
+        (1..=CheckKind::ALL.len()).flat_map(combinations).filter(|all| sum(&with(all)) == ChecksOutcome::Passed);
     let passed: Vec<_> = passed.collect();
     assert_eq!(passed, [vec![CheckStatus::Passed], vec![CheckStatus::Passed; 2], vec![CheckStatus::Passed; 3]]);
 }
@@ -105,7 +108,7 @@ fn a_name_passes_from_the_threshold_on() {
         ] {
             let mut application = with(&[CheckStatus::Pending; 3]);
             application.legal_name = Some(applicant.into());
-            let finding = Finding::Confirmed { name: found.into(), transfer: None };
+            let finding = CheckFinding::Confirmed { name: found.into(), transfer: None };
             conclude(&mut application, kind, &finding, threshold, NOW);
             let check = application.check(kind).expect("the check");
             assert_eq!((check.status, check.name_similarity_percent), (status, Some(85)), "{threshold}");
@@ -127,7 +130,7 @@ fn a_name_written_otherwise_is_the_same_and_one_that_is_missing_is_none() {
     ] {
         let mut application = with(&[CheckStatus::Pending]);
         application.legal_name = applicant.map(Into::into);
-        let finding = Finding::Confirmed { name: found.into(), transfer: Some("UTR1".into()) };
+        let finding = CheckFinding::Confirmed { name: found.into(), transfer: Some("UTR1".into()) };
         conclude(&mut application, CheckKind::Pan, &finding, THRESHOLD, NOW);
         let check = &application.checks[0];
         assert_eq!((check.status, check.transfer.as_deref()), (status, Some("UTR1")), "{applicant:?} {found}");
@@ -138,8 +141,8 @@ fn a_name_written_otherwise_is_the_same_and_one_that_is_missing_is_none() {
 fn every_other_finding_is_written_down_in_its_own_words() {
     for kind in CheckKind::ALL {
         for (finding, status) in [
-            (Finding::Refuted(failure()), CheckStatus::Failed),
-            (Finding::Inconclusive(failure()), CheckStatus::Inconclusive),
+            (CheckFinding::Refuted(failure()), CheckStatus::Failed),
+            (CheckFinding::Inconclusive(failure()), CheckStatus::Inconclusive),
         ] {
             let mut application = with(&[CheckStatus::Pending; 3]);
             conclude(&mut application, kind, &finding, THRESHOLD, NOW);
@@ -161,7 +164,7 @@ fn every_other_finding_is_written_down_in_its_own_words() {
 fn what_was_not_to_be_checked_is_not_written_down() {
     let before = with(&[CheckStatus::Pending, CheckStatus::Passed]);
     let mut application = before.clone();
-    let finding = Finding::Confirmed { name: "ASHA RAO".into(), transfer: None };
+    let finding = CheckFinding::Confirmed { name: "ASHA RAO".into(), transfer: None };
     conclude(&mut application, CheckKind::BankAccount, &finding, THRESHOLD, NOW);
     assert_eq!(application, before);
 }

@@ -26,11 +26,11 @@ use crate::{
     },
 };
 
-pub(super) type Changed = Result<Box<Application>, KycError>;
+pub(super) type ChangedApplication = Result<Box<Application>, KycError>;
 
 /// What happened to an application, for its event and its audit record.
 #[derive(Default)]
-pub(super) struct Happened<'a> {
+pub(super) struct ApplicationChange<'a> {
     /// Of the event: `KycSubmitted`, ...
     pub(super) kind: &'static str,
     /// Of the audit record: `kyc.submitted`, ...
@@ -48,7 +48,7 @@ pub(super) fn record(
     application: &mut Application,
     event_id: &str,
     actor: &Actor,
-    happened: Happened<'_>,
+    happened: ApplicationChange<'_>,
 ) {
     let now = view.now();
     application.events += 1;
@@ -107,13 +107,13 @@ pub(super) struct SaveDraft {
 }
 
 impl Command for SaveDraft {
-    type Reply = Changed;
+    type Reply = ChangedApplication;
 
     fn reads(&self) -> Vec<Key> {
         vec![Application::key(&self.user_id)]
     }
 
-    fn decide(&self, view: &mut View) -> Changed {
+    fn decide(&self, view: &mut View) -> ChangedApplication {
         let (mut application, stored) = application(view, &self.user_id);
         let before = application.state;
         // Of what is locked as a whole nothing is said, not even whether it was repeated.
@@ -131,12 +131,12 @@ impl Command for SaveDraft {
         }
         change.apply(&mut application, view.now());
         application.state = state;
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind: "KycDraftSaved",
             action: "kyc.draft_saved",
             before: Some(before),
             data: doc! { "fields": fields },
-            ..Happened::default()
+            ..ApplicationChange::default()
         };
         record(view, &mut application, &self.event_id, &self.actor, happened);
         put(view, &application, stored);
@@ -177,12 +177,12 @@ impl Command for AddDocument {
         application.state = next(before, KycCommand::Save).unwrap_or(before);
         application.updated_at = view.now();
         view.append(DOCUMENTS, &self.content);
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind: "KycDocumentAdded",
             action: "kyc.document_added",
             before: Some(before),
             data: doc! { "documentId": &entry.id, "kind": kind.as_str() },
-            ..Happened::default()
+            ..ApplicationChange::default()
         };
         record(view, &mut application, &self.event_id, &self.actor, happened);
         put(view, &application, stored);
@@ -225,12 +225,12 @@ impl Command for RemoveDocument {
         application.documents.remove(position);
         application.updated_at = view.now();
         view.remove(DOCUMENTS, &self.document_id);
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind: "KycDocumentRemoved",
             action: "kyc.document_removed",
             before: Some(application.state),
             data: doc! { "documentId": &self.document_id, "kind": kind.as_str() },
-            ..Happened::default()
+            ..ApplicationChange::default()
         };
         record(view, &mut application, &self.event_id, &self.actor, happened);
         view.update(&application);
@@ -249,8 +249,10 @@ pub(super) struct Erase {
 /// What an application keeps when it is erased: its ids, its states and times. The keyed hashes of its papers stay for a while
 /// beside it, see [`papers`].
 fn erased(application: &Application, now: DateTime) -> Application {
-    let without_reason =
-        |decision: &super::model::Decision| super::model::Decision { reason: "[erased]".into(), ..decision.clone() };
+    let without_reason = |decision: &super::model::ReviewDecision| super::model::ReviewDecision {
+        reason: "[erased]".into(),
+        ..decision.clone()
+    };
     Application {
         state: application.state,
         provider: application.provider.clone(),
@@ -293,7 +295,7 @@ impl Command for Erase {
         for document in &application.documents {
             view.remove(DOCUMENTS, &document.id);
         }
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind: "KycErased",
             action: "kyc.erased",
             before: Some(application.state),
@@ -307,13 +309,13 @@ impl Command for Erase {
 }
 
 /// Says that a user is known already.
-pub(super) struct Grant {
+pub(super) struct GrantApproval {
     pub(super) user_id: String,
     pub(super) actor: Actor,
     pub(super) event_id: String,
 }
 
-impl Command for Grant {
+impl Command for GrantApproval {
     type Reply = Result<(), KycError>;
 
     fn reads(&self) -> Vec<Key> {
@@ -328,12 +330,12 @@ impl Command for Grant {
         }
         application.state = next(before, KycCommand::Grant).ok_or(KycError::NotDecidable(before))?;
         application.updated_at = view.now();
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind: "KycGranted",
             action: "kyc.granted",
             before: Some(before),
             reason: Some("Known already."),
-            ..Happened::default()
+            ..ApplicationChange::default()
         };
         record(view, &mut application, &self.event_id, &self.actor, happened);
         put(view, &application, stored);

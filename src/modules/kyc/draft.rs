@@ -25,14 +25,14 @@ pub const DOCUMENTS_MAX: usize = 10;
 
 /// What is to become of a field.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Change<T> {
+pub enum FieldChange<T> {
     #[default]
     Keep,
     Clear,
     Set(T),
 }
 
-impl<T> Change<T> {
+impl<T> FieldChange<T> {
     /// Whether it leaves the field alone.
     #[must_use]
     pub const fn is_keep(&self) -> bool {
@@ -41,11 +41,11 @@ impl<T> Change<T> {
 
     /// The same change of another representation.
     #[must_use]
-    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Change<U> {
+    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> FieldChange<U> {
         match self {
-            Self::Keep => Change::Keep,
-            Self::Clear => Change::Clear,
-            Self::Set(value) => Change::Set(to(value)),
+            Self::Keep => FieldChange::Keep,
+            Self::Clear => FieldChange::Clear,
+            Self::Set(value) => FieldChange::Set(to(value)),
         }
     }
 
@@ -77,17 +77,17 @@ impl<T> Change<T> {
 /// Changes of an application's fields, well-formed and sealed.
 #[derive(Clone, Debug, Default)]
 pub struct DraftChange {
-    pub business_type: Change<Holder>,
+    pub business_type: FieldChange<Holder>,
     /// As on the PAN card.
-    pub legal_name: Change<String>,
+    pub legal_name: FieldChange<String>,
     /// Income tax number.
-    pub pan: Change<SealedNumber>,
+    pub pan: FieldChange<SealedNumber>,
     /// Goods and services tax number.
-    pub gstin: Change<SealedNumber>,
-    pub aadhaar: Change<AadhaarRef>,
+    pub gstin: FieldChange<SealedNumber>,
+    pub aadhaar: FieldChange<AadhaarRef>,
     /// Where money may be sent.
-    pub bank_account: Change<BankAccount>,
-    pub address: Change<Address>,
+    pub bank_account: FieldChange<BankAccount>,
+    pub address: FieldChange<Address>,
 }
 
 impl DraftChange {

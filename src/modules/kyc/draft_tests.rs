@@ -4,7 +4,9 @@ use bson::DateTime;
 use secrecy::SecretString;
 
 use super::{
-    draft::{Change, DOCUMENTS_MAX, DraftChange, defects, documents_are_open, has_room, locked_fields, open_numbers},
+    draft::{
+        DOCUMENTS_MAX, DraftChange, FieldChange, defects, documents_are_open, has_room, locked_fields, open_numbers,
+    },
     identifiers::{Holder, Pan},
     model::{
         AadhaarRef, Address, Application, BankAccount, Check, CheckStatus, DocumentEntry, DocumentKind, KycState,
@@ -164,20 +166,20 @@ fn ten_papers_are_enough_unless_one_of_another_kind_is_to_be_shown() {
 fn repeating_what_is_there_is_no_change() {
     let application = company();
     let same = DraftChange {
-        business_type: Change::Set(Holder::Company),
-        legal_name: Change::Set("Blue Kite Private Limited".into()),
-        pan: Change::Set(sealed("pan", "AAGCB7383J")),
-        gstin: Change::Set(sealed("gstin", "29AAGCB7383J1Z4")),
-        aadhaar: Change::Clear,
-        bank_account: Change::Set(BankAccount {
+        business_type: FieldChange::Set(Holder::Company),
+        legal_name: FieldChange::Set("Blue Kite Private Limited".into()),
+        pan: FieldChange::Set(sealed("pan", "AAGCB7383J")),
+        gstin: FieldChange::Set(sealed("gstin", "29AAGCB7383J1Z4")),
+        aadhaar: FieldChange::Clear,
+        bank_account: FieldChange::Set(BankAccount {
             number: sealed("accountNumber", "123456789012"),
             ifsc: "HDFC0000123".into(),
         }),
-        address: Change::Set(address("Karnataka")),
+        address: FieldChange::Set(address("Karnataka")),
     };
     let left = same.without_repetition(&application, &keys()).expect("opens");
     assert_eq!(left.fields(), [""; 0]);
-    let other = DraftChange { pan: Change::Set(sealed("pan", "AAFCU0939F")), aadhaar: Change::Keep, ..same };
+    let other = DraftChange { pan: FieldChange::Set(sealed("pan", "AAFCU0939F")), aadhaar: FieldChange::Keep, ..same };
     assert_eq!(other.without_repetition(&application, &keys()).expect("opens").fields(), ["pan"]);
 }
 
@@ -190,9 +192,9 @@ fn checks_are_kept_but_for_what_was_changed() {
         change.apply(&mut application, NOW);
         application.checks.iter().map(|check| check.kind).collect::<Vec<_>>()
     };
-    let account = DraftChange { bank_account: Change::Clear, ..DraftChange::default() };
+    let account = DraftChange { bank_account: FieldChange::Clear, ..DraftChange::default() };
     assert_eq!(kept(account), [CheckKind::Pan, CheckKind::Gstin]);
-    let name = DraftChange { legal_name: Change::Set("Red Kite".into()), ..DraftChange::default() };
+    let name = DraftChange { legal_name: FieldChange::Set("Red Kite".into()), ..DraftChange::default() };
     assert_eq!(kept(name.clone()), CheckKind::ALL, "what is known is compared with the new name");
     let open = |status| {
         let check = |kind| Check { status, ..Check::pending(kind, "chk_1") };
@@ -203,7 +205,7 @@ fn checks_are_kept_but_for_what_was_changed() {
     for status in [CheckStatus::Pending, CheckStatus::Failed, CheckStatus::Inconclusive, CheckStatus::Unavailable] {
         assert_eq!(open(status), 0, "{status:?} was asked for under the old name");
     }
-    let address = DraftChange { address: Change::Clear, ..DraftChange::default() };
+    let address = DraftChange { address: FieldChange::Clear, ..DraftChange::default() };
     assert_eq!(kept(address), CheckKind::ALL);
 }
 

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     VERIFY_KIND,
     checking::{conclude, give_up, next_check},
-    commands::{Happened, record},
+    commands::{ApplicationChange, record},
     draft::open_numbers,
     model::{Application, CheckStatus, KycState},
     submission::{refer, settle},
@@ -18,9 +18,9 @@ use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
         providers::{
-            Decision, Failure, Outcome, Provider, Retry,
-            call_job::{Answered, By, CallJob, Concerned, Step},
-            checks::{CheckKind, Finding, Inquiry, Question, Verifier},
+            AttemptDecision, Failure, Outcome, Provider, Retry,
+            call_job::{Answered, Author, CallJob, CallSubject, NextStep},
+            checks::{CheckFinding, CheckKind, CheckRequest, Inquiry, Verifier},
             job_error,
         },
         queue::{Job, JobEnd, JobError, QueueConfig, RetryRefused},
@@ -44,7 +44,7 @@ pub struct VerifyApplication {
 }
 
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct CheckCall {
     kind: CheckKind,
     reference: String,
     submission: i32,
@@ -69,11 +69,11 @@ impl VerifyApplication {
                 .map(|(account_number, account)| Inquiry::BankAccount { account_number, ifsc: &account.ifsc }),
         };
         let named = inquiry.zip(application.legal_name.as_deref());
-        Ok(named.map(|(inquiry, name)| self.provider.request(&Question { reference, name, inquiry })))
+        Ok(named.map(|(inquiry, name)| self.provider.request(&CheckRequest { reference, name, inquiry })))
     }
 
     /// What the checks, as they stand, lead to.
-    fn settle(&self, view: &mut View, application: &mut Application, by: By<'_>) -> Decision {
+    fn settle(&self, view: &mut View, application: &mut Application, by: Author<'_>) -> AttemptDecision {
         if next_check(application).is_some() {
             return JobEnd::Retry { at: view.now(), error: None, counts: false }.into();
         }
@@ -83,7 +83,13 @@ impl VerifyApplication {
 }
 
 /// Nobody can be asked: a person has to look, and an operator may have it tried again.
-fn leave(view: &mut View, application: &mut Application, failure: &Failure, class: ErrorClass, by: By<'_>) -> Decision {
+fn leave(
+    view: &mut View,
+    application: &mut Application,
+    failure: &Failure,
+    class: ErrorClass,
+    by: Author<'_>,
+) -> AttemptDecision {
     give_up(application, failure, view.now());
     application.updated_at = view.now();
     refer(view, application, by.event_id, by.actor, "The verification provider could not be asked.");
@@ -96,8 +102,8 @@ fn done(application: &Application) -> JobEnd {
 
 impl CallJob for VerifyApplication {
     type Subject = Application;
-    type Asked = Asked;
-    type Done = Finding;
+    type CallSpec = CheckCall;
+    type Done = CheckFinding;
 
     fn kind(&self) -> &'static str {
         VERIFY_KIND
@@ -119,28 +125,29 @@ impl CallJob for VerifyApplication {
         ("kyc.gone", "The application is not there.")
     }
 
-    fn concerns(&self, application: &Application) -> Concerned {
-        Concerned {
+    fn concerns(&self, application: &Application) -> CallSubject {
+        CallSubject {
             user_id: application.user_id.clone(),
             resource_id: Some(application.id.clone()),
-            ..Concerned::default()
+            ..CallSubject::default()
         }
     }
 
-    fn step(&self, application: &mut Application, job: &Job, _: DateTime) -> Step<(Outbound, Asked)> {
+    fn step(&self, application: &mut Application, job: &Job, _: DateTime) -> NextStep<(Outbound, CheckCall)> {
         let wanted = application.state == KycState::Submitted && application.job_id.as_deref() == Some(&*job.id);
         let Some(check) = next_check(application).filter(|_| wanted) else {
-            return Step::End(done(application).into());
+            return NextStep::End(done(application).into());
         };
-        let asked = Asked { kind: check.kind, reference: check.reference.clone(), submission: application.submission };
+        let asked =
+            CheckCall { kind: check.kind, reference: check.reference.clone(), submission: application.submission };
         match self.request(application, check.kind, &check.reference) {
-            Ok(Some(outbound)) => Step::Call((outbound, asked)),
+            Ok(Some(outbound)) => NextStep::Call((outbound, asked)),
             // What is to be checked was there when it was handed in, and is locked since.
             Ok(None) => {
-                Step::Fail(JobError::new("payload", "kyc.nothing_to_check", "The number to check is not there."))
+                NextStep::Fail(JobError::new("payload", "kyc.nothing_to_check", "The number to check is not there."))
             }
             // Another worker may have the key, or this one may get it.
-            Err(error) => Step::Fail(JobError::new("retryable", "kyc.sealed", error.to_string())),
+            Err(error) => NextStep::Fail(JobError::new("retryable", "kyc.sealed", error.to_string())),
         }
     }
 
@@ -162,21 +169,21 @@ impl CallJob for VerifyApplication {
         application.updated_at = now;
     }
 
-    fn read(&self, _: &Job, _: &str, asked: &Asked, answer: &Answer) -> Outcome<Finding> {
+    fn read(&self, _: &Job, _: &str, asked: &CheckCall, answer: &Answer) -> Outcome<CheckFinding> {
         self.provider.read(asked.kind, &asked.reference, answer)
     }
 
-    fn describe(&self, _: &Asked, finding: &Finding) -> Verdict {
+    fn describe(&self, _: &CheckCall, finding: &CheckFinding) -> Verdict {
         match finding {
-            Finding::Confirmed { .. } => Verdict::done("done"),
+            CheckFinding::Confirmed { .. } => Verdict::done("done"),
             // The provider did what it was asked to: the answer is not the one that the merchant hoped for.
-            Finding::Refuted(failure) => Verdict {
+            CheckFinding::Refuted(failure) => Verdict {
                 error_code: Some(failure.code),
                 error_message: Some(failure.message.clone()),
                 ..Verdict::done("done")
             },
             // What they say in their own words may name somebody: it is with the check, not in the logs.
-            Finding::Inconclusive(failure) => {
+            CheckFinding::Inconclusive(failure) => {
                 Verdict { error_message: None, ..Verdict::failed(ErrorClass::Unknown, failure.code, "") }
             }
         }
@@ -186,9 +193,9 @@ impl CallJob for VerifyApplication {
         &self,
         view: &mut View,
         application: &mut Application,
-        answered: &Answered<'_, Asked, Finding>,
-        by: By<'_>,
-    ) -> Decision {
+        answered: &Answered<'_, CheckCall, CheckFinding>,
+        by: Author<'_>,
+    ) -> AttemptDecision {
         let Answered { job, asked, outcome, timing, .. } = answered;
         // A person has decided meanwhile, or it was handed in again: the answer is on record, and that is all.
         if application.state != KycState::Submitted
@@ -215,17 +222,35 @@ impl CallJob for VerifyApplication {
         }
     }
 
-    fn give_up(&self, view: &mut View, application: &mut Application, failure: &Failure, by: By<'_>) -> Decision {
+    fn give_up(
+        &self,
+        view: &mut View,
+        application: &mut Application,
+        failure: &Failure,
+        by: Author<'_>,
+    ) -> AttemptDecision {
         leave(view, application, failure, ErrorClass::Unknown, by)
     }
 
     /// The next check is not waited for.
-    fn write(&self, view: &mut View, application: Application, decision: &Decision, _: By<'_>) -> Option<&'static str> {
+    fn write(
+        &self,
+        view: &mut View,
+        application: Application,
+        decision: &AttemptDecision,
+        _: Author<'_>,
+    ) -> Option<&'static str> {
         view.update(&application);
         matches!(decision.end, JobEnd::Retry { error: None, .. }).then_some(self.queue.name)
     }
 
-    fn revive(&self, view: &mut View, mut application: Application, job: &Job, by: By<'_>) -> Result<(), RetryRefused> {
+    fn revive(
+        &self,
+        view: &mut View,
+        mut application: Application,
+        job: &Job,
+        by: Author<'_>,
+    ) -> Result<(), RetryRefused> {
         if application.job_id.as_deref() != Some(&*job.id) {
             return Err(RetryRefused {
                 reason: "The application was handed in again since; that has a job of its own.",
@@ -242,12 +267,12 @@ impl CallJob for VerifyApplication {
             check.status = CheckStatus::Pending;
         }
         application.updated_at = view.now();
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind: "KycRechecked",
             action: "kyc.rechecked",
             before: Some(before),
             reason: Some("The checks run again."),
-            ..Happened::default()
+            ..ApplicationChange::default()
         };
         record(view, &mut application, by.event_id, by.actor, happened);
         view.update(&application);

@@ -10,8 +10,10 @@ use bson::{Bson, DateTime, Document, doc};
 use super::{
     KYC_QUEUE, VERIFY_KIND, VerifyApplication,
     identifiers::Holder,
-    job::Asked,
-    model::{Application, BankAccount, Check, CheckStatus, Decision, KycState, Requirement, SealedNumber, field_place},
+    job::CheckCall,
+    model::{
+        Application, BankAccount, Check, CheckStatus, KycState, Requirement, ReviewDecision, SealedNumber, field_place,
+    },
 };
 use crate::{
     modules::{
@@ -20,7 +22,7 @@ use crate::{
         providers::{
             Failure, Outcome, ProviderSettings, Retry,
             call_job::{BeginAttempt, CallConcluded},
-            checks::{CheckKind, Finding},
+            checks::{CheckFinding, CheckKind},
             registry::VERIFIER,
         },
         queue::{Concluded, Conclusion, Job, JobEnd, JobError, JobState, QueueConfig},
@@ -169,7 +171,7 @@ pub(super) struct Calling {
     /// As the begin left it.
     pub(super) application: Application,
     pub(super) call: Call,
-    asked: Asked,
+    asked: CheckCall,
 }
 
 pub(super) fn calling(application: &Application) -> Calling {
@@ -179,7 +181,12 @@ pub(super) fn calling(application: &Application) -> Calling {
 }
 
 /// Concludes a call with what was found: over the application as it stands by now.
-fn conclude(calling: &Calling, application: &Application, job: &Job, outcome: Outcome<Finding>) -> (View, Concluded) {
+fn conclude(
+    calling: &Calling,
+    application: &Application,
+    job: &Job,
+    outcome: Outcome<CheckFinding>,
+) -> (View, Concluded) {
     let concluded = CallConcluded {
         call_job: verifier(),
         subject_id: application.id.clone(),
@@ -198,7 +205,7 @@ fn conclude(calling: &Calling, application: &Application, job: &Job, outcome: Ou
 }
 
 /// Calls about an application as it is and concludes.
-pub(super) fn answered(application: &Application, job: &Job, outcome: Outcome<Finding>) -> (View, Concluded) {
+pub(super) fn answered(application: &Application, job: &Job, outcome: Outcome<CheckFinding>) -> (View, Concluded) {
     let calling = calling(application);
     conclude(&calling, &calling.application, job, outcome)
 }
@@ -207,20 +214,20 @@ pub(super) fn failure() -> Failure {
     Failure::new("provider.said_so", "They said so.")
 }
 
-pub(super) fn confirmed(name: &str) -> Outcome<Finding> {
-    Outcome::Done(Finding::Confirmed { name: name.into(), transfer: Some("UTR1".into()) })
+pub(super) fn confirmed(name: &str) -> Outcome<CheckFinding> {
+    Outcome::Done(CheckFinding::Confirmed { name: name.into(), transfer: Some("UTR1".into()) })
 }
 
-fn refuted() -> Outcome<Finding> {
-    Outcome::Done(Finding::Refuted(failure()))
+fn refuted() -> Outcome<CheckFinding> {
+    Outcome::Done(CheckFinding::Refuted(failure()))
 }
 
-fn inconclusive() -> Outcome<Finding> {
-    Outcome::Done(Finding::Inconclusive(failure()))
+fn inconclusive() -> Outcome<CheckFinding> {
+    Outcome::Done(CheckFinding::Inconclusive(failure()))
 }
 
 /// One of each.
-fn findings() -> Vec<Outcome<Finding>> {
+fn findings() -> Vec<Outcome<CheckFinding>> {
     vec![
         confirmed("BLUE KITE PVT LTD"),
         confirmed("VIKRAM CHAUDHARY"),
@@ -359,7 +366,7 @@ fn what_is_unclear_is_asked_again_until_the_attempts_are_used_up() {
 
 /// What people can make of an application while an answer is on its way.
 pub(super) fn decided_meanwhile(calling: &Calling) -> Vec<Application> {
-    let decision = Decision { decision: "approve".into(), by: "usr_9".into(), reason: "Known.".into(), at: NOW };
+    let decision = ReviewDecision { decision: "approve".into(), by: "usr_9".into(), reason: "Known.".into(), at: NOW };
     let base = calling.application.clone();
     let in_state = |state| Application { state, decision: Some(decision.clone()), ..base.clone() };
     let asked = Requirement { field: "pan".into(), code: "pan.illegible".into(), reason: "Can't be read.".into() };

@@ -51,7 +51,7 @@ pub use http::router;
 pub use job::VerifyApplication;
 pub use model::{APPLICATIONS, Application, DOCUMENTS, KycState, Requirement};
 pub use papers::LinkedAccount;
-pub use review::Verdict;
+pub use review::ReviewAction;
 pub use review_http::router as review_router;
 pub use rotation::rotate;
 pub use service::{KycService, grant};

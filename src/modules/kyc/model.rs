@@ -264,7 +264,7 @@ impl Check {
 /// A reviewer's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
+pub struct ReviewDecision {
     /// `approve`, `reject`, ...
     pub decision: String,
     pub by: String,
@@ -316,8 +316,8 @@ pub struct Application {
     pub papers_shared: bool,
     /// A reviewer has asked for a document, and not decided since.
     pub paper_was_asked_for: bool,
-    pub first_approval: Option<Decision>,
-    pub decision: Option<Decision>,
+    pub first_approval: Option<ReviewDecision>,
+    pub decision: Option<ReviewDecision>,
     /// When it was handed in last.
     pub submitted_at: Option<DateTime>,
     pub erased_at: Option<DateTime>,

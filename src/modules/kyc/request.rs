@@ -8,17 +8,17 @@ use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use super::{
-    draft::{Change, DraftChange},
+    draft::{DraftChange, FieldChange},
     identifiers::{Aadhaar, AccountNumber, Gstin, Holder, Ifsc, Pan, holds_identifier},
     model::{AadhaarRef, Address, BankAccount, KycState, Requirement, SealedNumber, field_place},
-    review::Verdict,
+    review::ReviewAction,
 };
 use crate::platform::{
     clock::Rfc3339Time,
     error::FieldError,
     ids::new_id,
     india::{
-        pincodes::{self, Misfit},
+        pincodes::{self, AddressMismatch},
         states,
     },
     scrub::is_harmless,
@@ -120,29 +120,33 @@ fn given_number<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Resu
 /// A draft's changes, every one of them well-formed.
 #[derive(Debug)]
 pub struct WellFormed {
-    business_type: Change<Holder>,
-    legal_name: Change<String>,
-    pan: Change<Pan>,
-    gstin: Change<Gstin>,
-    aadhaar: Change<Aadhaar>,
-    bank_account: Change<(AccountNumber, Ifsc)>,
-    address: Change<Address>,
+    business_type: FieldChange<Holder>,
+    legal_name: FieldChange<String>,
+    pan: FieldChange<Pan>,
+    gstin: FieldChange<Gstin>,
+    aadhaar: FieldChange<Aadhaar>,
+    bank_account: FieldChange<(AccountNumber, Ifsc)>,
+    address: FieldChange<Address>,
 }
 
 #[derive(Default)]
-struct Wrong(Vec<FieldError>);
+struct FieldErrorList(Vec<FieldError>);
 
-impl Wrong {
+impl FieldErrorList {
     fn read<T>(&mut self, field: &str, text: &str, parse: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
         parse(text).map_err(|message| self.0.push(FieldError::new(field, "format", message))).ok()
     }
 
-    fn set<T, U>(&mut self, field: &Option<Option<T>>, read: impl FnOnce(&mut Self, &T) -> Option<U>) -> Change<U> {
+    fn set<T, U>(
+        &mut self,
+        field: &Option<Option<T>>,
+        read: impl FnOnce(&mut Self, &T) -> Option<U>,
+    ) -> FieldChange<U> {
         match field {
-            None => Change::Keep,
-            Some(None) => Change::Clear,
+            None => FieldChange::Keep,
+            Some(None) => FieldChange::Clear,
             // Nothing is written where anything is wrong.
-            Some(Some(value)) => read(self, value).map_or(Change::Keep, Change::Set),
+            Some(Some(value)) => read(self, value).map_or(FieldChange::Keep, FieldChange::Set),
         }
     }
 
@@ -170,7 +174,7 @@ impl SaveDraftRequest {
     /// # Errors
     /// A field error per field; none repeats a value.
     pub fn read(&self) -> Result<WellFormed, Vec<FieldError>> {
-        let mut wrong = Wrong::default();
+        let mut wrong = FieldErrorList::default();
         let draft = WellFormed {
             business_type: wrong.set(&self.business_type, |_, holder| Some(*holder)),
             legal_name: wrong.set(&self.legal_name, |wrong, name| wrong.line("legalName", name)),
@@ -198,7 +202,7 @@ impl Validate for SaveDraftRequest {
 }
 
 impl BankAccountRequest {
-    fn read(&self, wrong: &mut Wrong) -> Option<(AccountNumber, Ifsc)> {
+    fn read(&self, wrong: &mut FieldErrorList) -> Option<(AccountNumber, Ifsc)> {
         let number = self.account_number.expose_secret();
         let number = wrong.read("bankAccount.accountNumber", number, AccountNumber::parse);
         let ifsc = wrong.read("bankAccount.ifsc", &self.ifsc, Ifsc::parse);
@@ -207,7 +211,7 @@ impl BankAccountRequest {
 }
 
 impl AddressRequest {
-    fn read(&self, wrong: &mut Wrong) -> Option<Address> {
+    fn read(&self, wrong: &mut FieldErrorList) -> Option<Address> {
         let line1 = wrong.line("address.line1", &self.line1);
         let line2 = self.line2.as_ref().map(|line| wrong.line("address.line2", line));
         let city = wrong.line("address.city", &self.city);
@@ -221,8 +225,8 @@ impl AddressRequest {
         });
         if let (Some(state), Some(pincode)) = (state, &pincode) {
             wrong.0.extend(pincodes::fit(pincode, state.name).err().map(|misfit| match misfit {
-                Misfit::Pincode(message) => FieldError::new("address.pincode", "no_place", message),
-                Misfit::State(message) => FieldError::new("address.state", "pincode_differs", message),
+                AddressMismatch::Pincode(message) => FieldError::new("address.pincode", "no_place", message),
+                AddressMismatch::State(message) => FieldError::new("address.state", "pincode_differs", message),
             }));
         }
         Some(Address {
@@ -266,7 +270,7 @@ impl WellFormed {
 #[validate(schema(function = "requirements_match"))]
 pub struct DecisionRequest {
     /// The word.
-    pub decision: Verdict,
+    pub decision: ReviewAction,
     /// Why; kept for ever, and shown to the merchant: no names, no numbers.
     #[serde(deserialize_with = "lines")]
     #[validate(custom(function = "reason"))]
@@ -310,7 +314,7 @@ fn invalid(code: &'static str, message: &'static str) -> ValidationError {
 }
 
 fn requirements_match(request: &DecisionRequest) -> Result<(), ValidationError> {
-    let mut error = match (request.decision == Verdict::Clarify, request.requirements.is_empty()) {
+    let mut error = match (request.decision == ReviewAction::Clarify, request.requirements.is_empty()) {
         (true, true) => invalid("required", "must name what the merchant has to change"),
         (false, false) => invalid("not_applicable", "goes with `clarify` only"),
         _ => return Ok(()),

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    commands::{Changed, Happened, record},
+    commands::{ApplicationChange, ChangedApplication, record},
     error::KycError,
-    model::{Application, Decision, Requirement},
+    model::{Application, Requirement, ReviewDecision},
     transitions::{KycCommand, next},
 };
 use crate::{
@@ -21,7 +21,8 @@ use crate::{
 /// A reviewer's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+#[schema(as = Verdict)]
+pub enum ReviewAction {
     /// The merchant is known.
     Approve,
     /// Refused.
@@ -34,7 +35,7 @@ pub enum Verdict {
     Reinstate,
 }
 
-impl Verdict {
+impl ReviewAction {
     /// As stored and answered.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -69,9 +70,9 @@ impl Verdict {
     }
 }
 
-pub(super) struct Decide {
+pub(super) struct DecideApplication {
     pub(super) user_id: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: ReviewAction,
     pub(super) reason: String,
     pub(super) requirements: Vec<Requirement>,
     /// What the reviewer has seen; another one since then is not decided.
@@ -82,9 +83,9 @@ pub(super) struct Decide {
     pub(super) event_id: String,
 }
 
-impl Decide {
-    fn decision(&self, now: DateTime) -> Decision {
-        Decision {
+impl DecideApplication {
+    fn decision(&self, now: DateTime) -> ReviewDecision {
+        ReviewDecision {
             decision: self.verdict.as_str().into(),
             by: self.actor.id.clone(),
             reason: self.reason.clone(),
@@ -93,18 +94,18 @@ impl Decide {
     }
 
     /// The first of two approvals: the application waits for the second.
-    fn propose(&self, view: &mut View, mut application: Application) -> Changed {
+    fn propose(&self, view: &mut View, mut application: Application) -> ChangedApplication {
         let before = application.state;
         application.first_approval = Some(self.decision(view.now()));
         application.state = next(before, KycCommand::Refer).unwrap_or(before);
         application.updated_at = view.now();
         stop_checks(view, &application);
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind: "KycApprovalProposed",
             action: "kyc.approval_proposed",
             before: Some(before),
             reason: Some(&self.reason),
-            ..Happened::default()
+            ..ApplicationChange::default()
         };
         record(view, &mut application, &self.event_id, &self.actor, happened);
         view.update(&application);
@@ -124,14 +125,14 @@ fn stop_checks(view: &mut View, application: &Application) {
     }
 }
 
-impl Command for Decide {
-    type Reply = Changed;
+impl Command for DecideApplication {
+    type Reply = ChangedApplication;
 
     fn reads(&self) -> Vec<Key> {
         vec![Application::key(&self.user_id)]
     }
 
-    fn decide(&self, view: &mut View) -> Changed {
+    fn decide(&self, view: &mut View) -> ChangedApplication {
         let found = view.find::<Application>(&Application::key(&self.user_id));
         // Other ids with the same body lead to the same application.
         let Some(mut application) = found.filter(|application| application.user_id == self.user_id) else {
@@ -146,10 +147,10 @@ impl Command for Decide {
             return Err(KycError::OwnApplication);
         }
         let suspended_by_me = application.decision.as_ref().is_some_and(|decision| decision.by == self.actor.id);
-        if self.four_eyes && self.verdict == Verdict::Reinstate && suspended_by_me {
+        if self.four_eyes && self.verdict == ReviewAction::Reinstate && suspended_by_me {
             return Err(KycError::SecondPersonNeeded);
         }
-        if self.four_eyes && self.verdict == Verdict::Approve {
+        if self.four_eyes && self.verdict == ReviewAction::Approve {
             match &application.first_approval {
                 None => return self.propose(view, application),
                 Some(first) if first.by == self.actor.id => return Err(KycError::SecondPersonNeeded),
@@ -160,13 +161,13 @@ impl Command for Decide {
         application.state = state;
         application.decision = Some(self.decision(now));
         application.paper_was_asked_for = false;
-        application.first_approval = application.first_approval.filter(|_| self.verdict == Verdict::Approve);
+        application.first_approval = application.first_approval.filter(|_| self.verdict == ReviewAction::Approve);
         application.requirements.clone_from(&self.requirements);
         application.updated_at = now;
         stop_checks(view, &application);
         let (kind, action) = self.verdict.names();
         let asked: Vec<_> = self.requirements.iter().map(|asked| &*asked.field).collect();
-        let happened = Happened {
+        let happened = ApplicationChange {
             kind,
             action,
             before: Some(before),

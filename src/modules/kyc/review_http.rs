@@ -11,7 +11,7 @@ use super::{
     draft::Numbers,
     http::ApplicationResponse,
     identifiers::Holder,
-    model::{Application, Check, CheckStatus, Decision, KycState},
+    model::{Application, Check, CheckStatus, KycState, ReviewDecision},
     papers::LinkedAccount,
     request::{DecisionRequest, ErasureRequest, ListApplicationsQuery},
     service::{KycService, NewDecision},
@@ -127,8 +127,8 @@ struct DecisionResponse {
     at: Rfc3339Time,
 }
 
-impl From<&Decision> for DecisionResponse {
-    fn from(decision: &Decision) -> Self {
+impl From<&ReviewDecision> for DecisionResponse {
+    fn from(decision: &ReviewDecision) -> Self {
         Self {
             decision: decision.decision.clone(),
             by: decision.by.clone(),

@@ -3,11 +3,11 @@
 use bson::doc;
 
 use super::{
-    Verdict,
+    ReviewAction,
     error::KycError,
     job_tests::{NOW, active_job, appended, at, decide, job, recorded, stored, submitted, text, view_of},
-    model::{Application, CheckStatus, Decision, KycState, Requirement},
-    review::Decide,
+    model::{Application, CheckStatus, KycState, Requirement, ReviewDecision},
+    review::DecideApplication,
 };
 use crate::{
     modules::{
@@ -18,8 +18,13 @@ use crate::{
     platform::batch::View,
 };
 
-const VERDICTS: [Verdict; 5] =
-    [Verdict::Approve, Verdict::Reject, Verdict::Clarify, Verdict::Suspend, Verdict::Reinstate];
+const VERDICTS: [ReviewAction; 5] = [
+    ReviewAction::Approve,
+    ReviewAction::Reject,
+    ReviewAction::Clarify,
+    ReviewAction::Suspend,
+    ReviewAction::Reinstate,
+];
 
 fn reviewer(id: &str) -> Actor {
     Actor { kind: "user".into(), role: Some("admin".into()), ..Actor::worker(id, "rqs_9") }
@@ -30,9 +35,9 @@ fn asked(field: &str) -> Requirement {
 }
 
 /// A word of the reviewer `usr_9`.
-fn says(verdict: Verdict) -> Decide {
-    let requirements = if verdict == Verdict::Clarify { vec![asked("documents.pan_card")] } else { Vec::new() };
-    Decide {
+fn says(verdict: ReviewAction) -> DecideApplication {
+    let requirements = if verdict == ReviewAction::Clarify { vec![asked("documents.pan_card")] } else { Vec::new() };
+    DecideApplication {
         user_id: "usr_1".into(),
         verdict,
         reason: "I have looked at it.".into(),
@@ -45,8 +50,13 @@ fn says(verdict: Verdict) -> Decide {
 }
 
 /// An approval where two have to approve.
-fn approves(id: &str) -> Decide {
-    Decide { four_eyes: true, actor: reviewer(id), event_id: format!("evt_{id}"), ..says(Verdict::Approve) }
+fn approves(id: &str) -> DecideApplication {
+    DecideApplication {
+        four_eyes: true,
+        actor: reviewer(id),
+        event_id: format!("evt_{id}"),
+        ..says(ReviewAction::Approve)
+    }
 }
 
 fn in_state(state: KycState) -> Application {
@@ -54,7 +64,7 @@ fn in_state(state: KycState) -> Application {
 }
 
 /// The reply in a word; the view shows the rest.
-fn decided(view: &mut View, word: &Decide) -> Result<KycState, String> {
+fn decided(view: &mut View, word: &DecideApplication) -> Result<KycState, String> {
     match decide(view, word) {
         Ok(application) => {
             assert_eq!(*application, stored(view), "the answer is what is stored");
@@ -69,25 +79,29 @@ fn decided(view: &mut View, word: &Decide) -> Result<KycState, String> {
 }
 
 /// Where a verdict leads, as people are told.
-fn leads_to(verdict: Verdict, state: KycState) -> Option<KycState> {
+fn leads_to(verdict: ReviewAction, state: KycState) -> Option<KycState> {
     use KycState as S;
     match (verdict, state) {
-        (Verdict::Approve, S::Submitted | S::UnderReview) | (Verdict::Reinstate, S::Suspended) => Some(S::Verified),
-        (Verdict::Reject, S::Submitted | S::UnderReview | S::NeedsClarification | S::Suspended) => Some(S::Rejected),
-        (Verdict::Clarify, S::Submitted | S::UnderReview) => Some(S::NeedsClarification),
-        (Verdict::Suspend, S::Verified) => Some(S::Suspended),
+        (ReviewAction::Approve, S::Submitted | S::UnderReview) | (ReviewAction::Reinstate, S::Suspended) => {
+            Some(S::Verified)
+        }
+        (ReviewAction::Reject, S::Submitted | S::UnderReview | S::NeedsClarification | S::Suspended) => {
+            Some(S::Rejected)
+        }
+        (ReviewAction::Clarify, S::Submitted | S::UnderReview) => Some(S::NeedsClarification),
+        (ReviewAction::Suspend, S::Verified) => Some(S::Suspended),
         _ => None,
     }
 }
 
 /// The event and the action of a verdict.
-const fn names(verdict: Verdict) -> &'static str {
+const fn names(verdict: ReviewAction) -> &'static str {
     match verdict {
-        Verdict::Approve => "KycApproved kyc.approved",
-        Verdict::Reject => "KycRejected kyc.rejected",
-        Verdict::Clarify => "KycClarificationAsked kyc.clarification_asked",
-        Verdict::Suspend => "KycSuspended kyc.suspended",
-        Verdict::Reinstate => "KycReinstated kyc.reinstated",
+        ReviewAction::Approve => "KycApproved kyc.approved",
+        ReviewAction::Reject => "KycRejected kyc.rejected",
+        ReviewAction::Clarify => "KycClarificationAsked kyc.clarification_asked",
+        ReviewAction::Suspend => "KycSuspended kyc.suspended",
+        ReviewAction::Reinstate => "KycReinstated kyc.reinstated",
     }
 }
 
@@ -106,7 +120,7 @@ fn every_verdict_in_every_state() {
             };
             assert_eq!((reply, recorded(&view)), (Ok(to), vec![names(verdict).to_owned()]), "{context}");
             let after = stored(&view);
-            let decision = Decision {
+            let decision = ReviewDecision {
                 decision: verdict.as_str().into(),
                 by: "usr_9".into(),
                 reason: "I have looked at it.".into(),
@@ -122,7 +136,7 @@ fn every_verdict_in_every_state() {
 #[test]
 fn a_decision_is_on_record_with_actor_reason_and_both_states() {
     let mut view = view_of(&in_state(KycState::UnderReview), &job());
-    assert_eq!(decided(&mut view, &says(Verdict::Clarify)), Ok(KycState::NeedsClarification));
+    assert_eq!(decided(&mut view, &says(ReviewAction::Clarify)), Ok(KycState::NeedsClarification));
     let (event, audit) = (&appended(&view, EVENTS)[0], &appended(&view, AUDIT_EVENTS)[0]);
     for document in [event, audit] {
         let actor = document.get_document("actor").expect("an actor");
@@ -146,23 +160,23 @@ fn only_what_the_reviewer_has_seen_is_decided() {
     ] {
         let before = Application { submission: 3, ..in_state(KycState::UnderReview) };
         let mut view = view_of(&before, &job());
-        let word = Decide { submission: seen, ..says(Verdict::Approve) };
+        let word = DecideApplication { submission: seen, ..says(ReviewAction::Approve) };
         assert_eq!(decided(&mut view, &word), reply, "{seen:?}");
         assert_eq!(stored(&view) == before, reply.is_err(), "{seen:?}");
     }
     // What can't be decided any more is the more important news.
     let mut view = view_of(&Application { submission: 3, ..in_state(KycState::Verified) }, &job());
-    let word = Decide { submission: Some(2), ..says(Verdict::Approve) };
+    let word = DecideApplication { submission: Some(2), ..says(ReviewAction::Approve) };
     assert_eq!(decided(&mut view, &word), Err("not decidable verified".into()));
 }
 
 #[test]
 fn nobody_and_somebody_else_s_id_is_not_found() {
     let mut view = View::new(NOW);
-    assert_eq!(decided(&mut view, &says(Verdict::Approve)), Err("not found".into()));
+    assert_eq!(decided(&mut view, &says(ReviewAction::Approve)), Err("not found".into()));
     for user_id in ["kyc_1", "ord_1", "1"] {
         let mut view = view_of(&in_state(KycState::UnderReview), &job());
-        let word = Decide { user_id: user_id.into(), ..says(Verdict::Approve) };
+        let word = DecideApplication { user_id: user_id.into(), ..says(ReviewAction::Approve) };
         assert_eq!(decided(&mut view, &word), Err("not found".into()), "{user_id}");
         assert_eq!(recorded(&view), Vec::<String>::new(), "{user_id}");
     }
@@ -175,7 +189,7 @@ fn state_of(view: &View) -> JobState {
 #[test]
 fn a_job_that_waits_is_ended_and_one_that_runs_finds_out_by_itself() {
     let dead = Job { state: JobState::Dead, ..job() };
-    for verdict in [Verdict::Approve, Verdict::Reject, Verdict::Clarify] {
+    for verdict in [ReviewAction::Approve, ReviewAction::Reject, ReviewAction::Clarify] {
         for state in [KycState::Submitted, KycState::UnderReview] {
             let waits = Job { run_at: at(60_000), attempts: 3, ..job() };
             let mut view = view_of(&in_state(state), &waits);
@@ -211,7 +225,9 @@ fn a_job_that_has_to_close_a_call_is_left_to_do_so() {
     };
     // Its worker was killed, its lease is over, and nobody has it yet.
     let before = Application { open_call: Some(call), ..submitted() };
-    for word in [says(Verdict::Approve), says(Verdict::Reject), says(Verdict::Clarify), approves("usr_8")] {
+    for word in
+        [says(ReviewAction::Approve), says(ReviewAction::Reject), says(ReviewAction::Clarify), approves("usr_8")]
+    {
         let mut view = view_of(&before, &Job { attempts: 1, ..job() });
         decided(&mut view, &word).expect("decided");
         assert_eq!(state_of(&view), JobState::Ready, "{:?}: every request gets an answer on record", word.verdict);
@@ -223,7 +239,7 @@ fn a_job_that_has_to_close_a_call_is_left_to_do_so() {
 fn without_a_job_there_is_nothing_to_end() {
     for job_id in [None, Some("job_deleted".to_owned())] {
         let mut view = view_of(&Application { job_id, ..in_state(KycState::UnderReview) }, &job());
-        assert_eq!(decided(&mut view, &says(Verdict::Approve)), Ok(KycState::Verified));
+        assert_eq!(decided(&mut view, &says(ReviewAction::Approve)), Ok(KycState::Verified));
         assert_eq!(state_of(&view), JobState::Ready, "another's");
     }
 }
@@ -236,10 +252,10 @@ fn two_have_to_approve_where_that_is_the_rule() {
         assert_eq!(recorded(&view), ["KycApprovalProposed kyc.approval_proposed"]);
         assert_eq!(state_of(&view), JobState::Done, "what two people look at is not checked any further");
         let proposed = stored(&view);
-        let by = |decision: &Option<Decision>| decision.as_ref().map(|decision| decision.by.clone());
+        let by = |decision: &Option<ReviewDecision>| decision.as_ref().map(|decision| decision.by.clone());
         assert_eq!((by(&proposed.first_approval), &proposed.decision), (Some("usr_8".into()), &None));
 
-        let again = Decide { event_id: "evt_again".into(), ..approves("usr_8") };
+        let again = DecideApplication { event_id: "evt_again".into(), ..approves("usr_8") };
         assert_eq!(decided(&mut view, &again), Err("second person".into()));
         assert_eq!((stored(&view), recorded(&view).len()), (proposed, 1), "the same person does not count twice");
 
@@ -252,17 +268,17 @@ fn two_have_to_approve_where_that_is_the_rule() {
 
 #[test]
 fn one_is_enough_for_everything_but_an_approval() {
-    for verdict in VERDICTS.into_iter().filter(|verdict| *verdict != Verdict::Approve) {
+    for verdict in VERDICTS.into_iter().filter(|verdict| *verdict != ReviewAction::Approve) {
         for state in KycState::ALL {
             let Some(to) = leads_to(verdict, state) else { continue };
             let mut view = view_of(&in_state(state), &job());
-            let word = Decide { four_eyes: true, ..says(verdict) };
+            let word = DecideApplication { four_eyes: true, ..says(verdict) };
             assert_eq!(decided(&mut view, &word), Ok(to), "{verdict:?} {state:?}");
             assert_eq!(recorded(&view), [names(verdict)], "{verdict:?} {state:?}");
         }
     }
     for state in KycState::ALL {
-        if leads_to(Verdict::Approve, state).is_none() {
+        if leads_to(ReviewAction::Approve, state).is_none() {
             let mut view = view_of(&in_state(state), &job());
             assert_eq!(decided(&mut view, &approves("usr_8")), Err(format!("not decidable {}", state.as_str())));
         }
@@ -271,15 +287,15 @@ fn one_is_enough_for_everything_but_an_approval() {
 
 #[test]
 fn a_first_approval_ends_with_another_word() {
-    for verdict in [Verdict::Clarify, Verdict::Reject] {
+    for verdict in [ReviewAction::Clarify, ReviewAction::Reject] {
         let mut view = view_of(&in_state(KycState::UnderReview), &job());
         decided(&mut view, &approves("usr_8")).expect("the first");
-        decided(&mut view, &Decide { four_eyes: true, ..says(verdict) }).expect("another word");
+        decided(&mut view, &DecideApplication { four_eyes: true, ..says(verdict) }).expect("another word");
         assert_eq!(stored(&view).first_approval, None, "{verdict:?}");
     }
     // An approval of what was handed in before is none of what was handed in since.
     let mut view = view_of(&in_state(KycState::UnderReview), &job());
-    let seen = Decide { submission: Some(2), ..approves("usr_8") };
+    let seen = DecideApplication { submission: Some(2), ..approves("usr_8") };
     assert_eq!(decided(&mut view, &seen), Err("changed 1".into()));
     assert_eq!(stored(&view).first_approval, None);
 }
@@ -288,7 +304,7 @@ fn a_first_approval_ends_with_another_word() {
 fn where_one_is_enough_an_earlier_first_approval_is_no_obstacle() {
     let mut view = view_of(&in_state(KycState::UnderReview), &job());
     decided(&mut view, &approves("usr_9")).expect("the first, while two were the rule");
-    let alone = Decide { event_id: "evt_later".into(), ..says(Verdict::Approve) };
+    let alone = DecideApplication { event_id: "evt_later".into(), ..says(ReviewAction::Approve) };
     assert_eq!(decided(&mut view, &alone), Ok(KycState::Verified));
 }
 
@@ -298,7 +314,7 @@ fn checks_that_were_not_made_do_not_keep_a_person_from_deciding() {
         let mut before = in_state(KycState::UnderReview);
         before.checks.iter_mut().for_each(|check| check.status = status);
         let mut view = view_of(&before, &job());
-        assert_eq!(decided(&mut view, &says(Verdict::Approve)), Ok(KycState::Verified), "{status:?}");
+        assert_eq!(decided(&mut view, &says(ReviewAction::Approve)), Ok(KycState::Verified), "{status:?}");
         assert_eq!(stored(&view).checks, before.checks, "{status:?}: what was found stays on record");
     }
 }

@@ -10,14 +10,14 @@ use secrecy::zeroize::Zeroizing;
 use tokio::sync::OnceCell;
 
 use super::{
-    commands::{AddDocument, Erase, Grant, RemoveDocument, SaveDraft},
+    commands::{AddDocument, Erase, GrantApproval, RemoveDocument, SaveDraft},
     content::MediaType,
     draft::{Numbers, open_numbers},
     error::KycError,
     model::{Application, DocumentContent, DocumentEntry, DocumentKind, Requirement, document_place},
     papers::LinkedAccount,
     request::WellFormed,
-    review::{Decide, Verdict},
+    review::{DecideApplication, ReviewAction},
     store::{ApplicationFilter, KycStore},
     submission::Submit,
 };
@@ -31,7 +31,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
-        http::transfers::{Transfers, Turn},
+        http::transfers::{TransferPermit, Transfers},
         identity::{CurrentUser, Role},
         ids::new_id,
         sealing::SealingKeys,
@@ -42,7 +42,7 @@ use crate::{
 /// A reviewer's word with what it is about.
 #[derive(Debug)]
 pub struct NewDecision {
-    pub verdict: Verdict,
+    pub verdict: ReviewAction,
     pub reason: String,
     /// What has to be changed; with `clarify` only.
     pub requirements: Vec<Requirement>,
@@ -56,7 +56,7 @@ pub struct NewDecision {
 /// [`KycError::NotDecidable`] where an application is under way or was refused, [`KycError::Lane`].
 pub async fn grant(lane: &Lane, user_id: &str) -> Result<(), KycError> {
     let actor = Actor::command_line("kyc grant");
-    lane.submit(Grant { user_id: user_id.to_owned(), actor, event_id: new_id("evt") }).await?
+    lane.submit(GrantApproval { user_id: user_id.to_owned(), actor, event_id: new_id("evt") }).await?
 }
 
 /// Applications, as the API offers them.
@@ -118,7 +118,7 @@ impl KycService {
     ///
     /// # Errors
     /// [`KycError::Busy`].
-    pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, KycError> {
+    pub async fn turn(&self, user: &CurrentUser) -> Result<TransferPermit, KycError> {
         Ok(self.transfers.turn(user).await?)
     }
 
@@ -300,7 +300,7 @@ impl KycService {
         decision: NewDecision,
     ) -> Result<Application, KycError> {
         self.ensure_ready()?;
-        let command = Decide {
+        let command = DecideApplication {
             user_id,
             verdict: decision.verdict,
             reason: decision.reason,

@@ -6,8 +6,8 @@ use bson::{Document, doc};
 
 use super::{
     VERIFY_KIND,
-    checking::{Sum, again, next_check, sum},
-    commands::{Happened, application, record},
+    checking::{ChecksOutcome, again, next_check, sum},
+    commands::{ApplicationChange, application, record},
     draft::{defects, open_numbers},
     error::KycError,
     model::{Application, Check, KycState},
@@ -95,18 +95,18 @@ impl Submit {
 pub(super) fn settle(view: &mut View, application: &mut Application, event_id: &str, actor: &Actor) {
     let before = application.state;
     let (command, kind, action, reason) = match sum(application) {
-        Sum::GoOn => return,
-        Sum::Unclear(why) => return refer(view, application, event_id, actor, why),
-        Sum::Passed if application.papers_shared => {
+        ChecksOutcome::GoOn => return,
+        ChecksOutcome::Unclear(why) => return refer(view, application, event_id, actor, why),
+        ChecksOutcome::Passed if application.papers_shared => {
             let why = "Every check passed; another account has handed in the same numbers.";
             return refer(view, application, event_id, actor, why);
         }
         // No check looks at papers: who has asked for one has to see it.
-        Sum::Passed if application.paper_was_asked_for => {
+        ChecksOutcome::Passed if application.paper_was_asked_for => {
             return refer(view, application, event_id, actor, "Every check passed; a reviewer has asked for a paper.");
         }
-        Sum::Passed => (KycCommand::Pass, "KycVerified", "kyc.verified", "Every check passed."),
-        Sum::Failed(requirements) => {
+        ChecksOutcome::Passed => (KycCommand::Pass, "KycVerified", "kyc.verified", "Every check passed."),
+        ChecksOutcome::Failed(requirements) => {
             application.requirements = requirements;
             (KycCommand::Fail, "KycClarificationNeeded", "kyc.clarification_needed", "A check failed.")
         }
@@ -118,7 +118,7 @@ pub(super) fn settle(view: &mut View, application: &mut Application, event_id: &
     } else {
         doc! { "requirements": fields }
     };
-    let happened = Happened { kind, action, before: Some(before), reason: Some(reason), data };
+    let happened = ApplicationChange { kind, action, before: Some(before), reason: Some(reason), data };
     record(view, application, event_id, actor, happened);
 }
 
@@ -157,8 +157,12 @@ impl Command for Submit {
         application.first_approval = None;
         application.submitted_at = Some(now);
         application.updated_at = now;
-        let submitted =
-            Happened { kind: "KycSubmitted", action: "kyc.submitted", before: Some(before), ..Happened::default() };
+        let submitted = ApplicationChange {
+            kind: "KycSubmitted",
+            action: "kyc.submitted",
+            before: Some(before),
+            ..ApplicationChange::default()
+        };
         record(view, &mut application, &self.event_ids[0], &self.actor, submitted);
         self.start(view, &mut application);
         view.update(&application);
@@ -171,12 +175,12 @@ pub(super) fn refer(view: &mut View, application: &mut Application, event_id: &s
     let before = application.state;
     let Some(state) = next(before, KycCommand::Refer) else { return };
     application.state = state;
-    let referred = Happened {
+    let referred = ApplicationChange {
         kind: "KycReferred",
         action: "kyc.referred",
         before: Some(before),
         reason: Some(reason),
-        ..Happened::default()
+        ..ApplicationChange::default()
     };
     record(view, application, event_id, actor, referred);
 }

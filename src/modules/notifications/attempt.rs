@@ -24,7 +24,7 @@ pub(super) struct BeginMail {
 }
 
 /// Whether there is something to send.
-pub(super) enum Begun {
+pub(super) enum MailStart {
     Logged(Box<(Logged, Call)>),
     /// The server has it already.
     Sent,
@@ -33,17 +33,17 @@ pub(super) enum Begun {
 }
 
 impl Command for BeginMail {
-    type Reply = Begun;
+    type Reply = MailStart;
 
     fn reads(&self) -> Vec<Key> {
         vec![Key::id(JOBS, &*self.job_id), Key::id(MAILS, &*self.mail_id)]
     }
 
-    fn decide(&self, view: &mut View) -> Begun {
+    fn decide(&self, view: &mut View) -> MailStart {
         let now = view.now();
         let job = view.by_id::<Job>(&self.job_id).filter(|job| holds_lease(job, &self.token));
         if job.is_none() {
-            return Begun::LeaseLost;
+            return MailStart::LeaseLost;
         }
         let known = view.by_id::<StoredMail>(&self.mail_id);
         let is_new = known.is_none();
@@ -58,11 +58,11 @@ impl Command for BeginMail {
         });
         if mail.open_call.as_ref().is_some_and(|call| call.request_ref_id == self.call.request_ref_id) {
             // Begun by an earlier submission whose reply was lost: the next attempt closes what that one left open.
-            return Begun::LeaseLost;
+            return MailStart::LeaseLost;
         }
         close_open_call(view, &mut mail, &self.closing_response_id);
         if mail.status == MailStatus::Sent {
-            return Begun::Sent;
+            return MailStart::Sent;
         }
         let call = Call { sent_at: now, ..self.call.clone() };
         let logged = audit::record_request(view, &call, self.prepared.clone());
@@ -74,7 +74,7 @@ impl Command for BeginMail {
         } else {
             view.update(&mail);
         }
-        Begun::Logged(Box::new((logged, call)))
+        MailStart::Logged(Box::new((logged, call)))
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    fn begin(view: &mut View, request: &str) -> Begun {
+    fn begin(view: &mut View, request: &str) -> MailStart {
         let outbound = Outbound {
             provider: "smtp",
             operation: "send_mail",
@@ -237,18 +237,18 @@ mod tests {
     #[test]
     fn what_the_server_has_is_never_sent_again() {
         let mut view = view();
-        assert!(matches!(begin(&mut view, "req_1"), Begun::Logged(_)));
+        assert!(matches!(begin(&mut view, "req_1"), MailStart::Logged(_)));
         end(&mut view, "req_1", Verdict::done("done"), Some(MailStatus::Sent));
         assert_eq!(mail(&view).status, MailStatus::Sent);
-        assert!(matches!(begin(&mut view, "req_2"), Begun::Sent));
+        assert!(matches!(begin(&mut view, "req_2"), MailStart::Sent));
         assert_eq!(answers(&view), [("req_1".into(), "done".into(), false)]);
     }
 
     #[test]
     fn what_a_dead_worker_left_open_is_closed_as_unknown_and_its_late_success_counts() {
         let mut view = view();
-        assert!(matches!(begin(&mut view, "req_1"), Begun::Logged(_)));
-        assert!(matches!(begin(&mut view, "req_2"), Begun::Logged(_)));
+        assert!(matches!(begin(&mut view, "req_1"), MailStart::Logged(_)));
+        assert!(matches!(begin(&mut view, "req_2"), MailStart::Logged(_)));
         assert_eq!(mail(&view).open_call.map(|call| call.request_ref_id).as_deref(), Some("req_2"));
         end(&mut view, "req_1", Verdict::done("done"), Some(MailStatus::Sent));
         assert_eq!(mail(&view).status, MailStatus::Sent, "the server has it");
@@ -265,7 +265,7 @@ mod tests {
     fn without_the_lease_nothing_is_sent() {
         let mut view = View::new(NOW);
         view.put_absent(Key::id(JOBS, "job_1"));
-        assert!(matches!(begin(&mut view, "req_1"), Begun::LeaseLost));
+        assert!(matches!(begin(&mut view, "req_1"), MailStart::LeaseLost));
         assert_eq!(view.appended_to("provider_request_logs").count(), 0);
     }
 }

@@ -3,13 +3,13 @@
 use mongodb::Database;
 use serde_json::{Value, json};
 
-use super::{buyer::Buyer, letters::About};
+use super::{buyer::Buyer, letters::LetterSubject};
 use crate::{
     modules::{
         alerts::Rule,
         auth::{LinkKeys, User, find_user},
         catalog::{CatalogStore, ProductStatus},
-        checkout::{Checkout, CheckoutItem, CheckoutStatus, CheckoutStore, PaymentStatus, Whose},
+        checkout::{Checkout, CheckoutItem, CheckoutOwner, CheckoutStatus, CheckoutStore, PaymentStatus},
         events::{Event, HandlerError},
         kyc::{KycStore, Requirement},
         orders::OrderStore,
@@ -21,7 +21,7 @@ use crate::{
 
 /// Reads what letters are about.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
+pub(super) struct LetterData {
     db: Database,
     links: LinkKeys,
     public_url: String,
@@ -35,18 +35,18 @@ pub(super) struct Facts {
 }
 
 /// What a letter says, and whom it is for where that is not the event's user.
-pub(super) struct Told {
+pub(super) struct LetterContent {
     pub(super) values: Value,
     pub(super) buyer: Option<Buyer>,
 }
 
-impl From<Value> for Told {
+impl From<Value> for LetterContent {
     fn from(values: Value) -> Self {
         Self { values, buyer: None }
     }
 }
 
-impl Facts {
+impl LetterData {
     /// Over `db`; links of `links` begin with `public_url`.
     pub(super) fn new(db: &Database, links: &LinkKeys, public_url: &str, clock: &Clock) -> Self {
         Self {
@@ -64,26 +64,26 @@ impl Facts {
     }
 
     /// What a letter about this event says; nothing where things have gone on since, and there is nothing more to say.
-    pub(super) async fn of(&self, about: About, event: &Event) -> Result<Option<Told>, HandlerError> {
-        if about == About::Purchase {
+    pub(super) async fn of(&self, about: LetterSubject, event: &Event) -> Result<Option<LetterContent>, HandlerError> {
+        if about == LetterSubject::Purchase {
             return self.of_purchase(event).await;
         }
-        Ok(self.of_user(about, event).await?.map(Told::from))
+        Ok(self.of_user(about, event).await?.map(LetterContent::from))
     }
 
     /// The values of a letter to the event's user.
-    async fn of_user(&self, about: About, event: &Event) -> Result<Option<Value>, HandlerError> {
+    async fn of_user(&self, about: LetterSubject, event: &Event) -> Result<Option<Value>, HandlerError> {
         match about {
-            About::Order => self.of_order(event).await,
-            About::Topup => self.of_topup(event).await,
-            About::Application => self.of_application(event).await,
-            About::Endpoint => self.of_endpoint(event).await,
-            About::Address => self.of_address(event).await,
-            About::Password => self.of_password(event).await,
-            About::Alert => Ok(Some(of_alert(event))),
-            About::Sale => self.of_sale(event).await,
-            About::Product => self.of_product(event).await,
-            About::Purchase | About::Day | About::DayOfStock => Ok(None),
+            LetterSubject::Order => self.of_order(event).await,
+            LetterSubject::Topup => self.of_topup(event).await,
+            LetterSubject::Application => self.of_application(event).await,
+            LetterSubject::Endpoint => self.of_endpoint(event).await,
+            LetterSubject::Address => self.of_address(event).await,
+            LetterSubject::Password => self.of_password(event).await,
+            LetterSubject::Alert => Ok(Some(of_alert(event))),
+            LetterSubject::Sale => self.of_sale(event).await,
+            LetterSubject::Product => self.of_product(event).await,
+            LetterSubject::Purchase | LetterSubject::Day | LetterSubject::DayOfStock => Ok(None),
         }
     }
 
@@ -186,7 +186,7 @@ impl Facts {
 
     /// The checkout, unless it has become another one since: what is paid may be completed already.
     async fn checkout(&self, event: &Event) -> Result<Option<Checkout>, HandlerError> {
-        let found = self.checkouts.find(Whose::Seller(&event.user_id), &event.subject_id).await;
+        let found = self.checkouts.find(CheckoutOwner::Seller(&event.user_id), &event.subject_id).await;
         let checkout = found.map_err(|error| away(&error))?.ok_or_else(|| gone("The checkout is not there."))?;
         let holds = match event.kind.as_str() {
             "CheckoutPaid" => checkout.status.holds_stock() && checkout.status != CheckoutStatus::Pending,
@@ -198,7 +198,7 @@ impl Facts {
     }
 
     /// Who has bought was named in the checkout; where that was erased, nobody is left to be told.
-    async fn of_purchase(&self, event: &Event) -> Result<Option<Told>, HandlerError> {
+    async fn of_purchase(&self, event: &Event) -> Result<Option<LetterContent>, HandlerError> {
         let Some(checkout) = self.checkout(event).await? else { return Ok(None) };
         let money = checkout.money();
         let items = items_of(&checkout);
@@ -220,7 +220,7 @@ impl Facts {
             },
         });
         let buyer = Buyer { name: customer.name, email: customer.email, asked_by: checkout.user_id };
-        Ok(Some(Told { values, buyer: Some(buyer) }))
+        Ok(Some(LetterContent { values, buyer: Some(buyer) }))
     }
 
     /// A merchant's own server knows what it has sold.

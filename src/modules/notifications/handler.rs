@@ -5,10 +5,10 @@ use lettre::message::Mailbox;
 
 use super::{
     attempt::MailAborted,
-    facts::{Facts, Told},
-    letters::{About, LETTERS, Letter},
+    facts::{LetterContent, LetterData},
+    letters::{LETTERS, Letter, LetterSubject},
     mailer::{Mail, Mailer, mail_id},
-    recipient::To,
+    recipient::Addressee,
 };
 use crate::{
     modules::{
@@ -22,7 +22,7 @@ use crate::{
 pub struct MailHandler {
     letter: &'static Letter,
     mailer: Mailer,
-    facts: Facts,
+    facts: LetterData,
     queue: QueueConfig,
     /// Who runs the service, for letters to them.
     operator: Option<Mailbox>,
@@ -38,10 +38,11 @@ impl MailHandler {
             mailer: mailer.clone(),
             facts: facts.clone(),
             queue: queue.clone(),
-            operator: operator.filter(|_| letter.about == About::Alert).cloned(),
+            operator: operator.filter(|_| letter.about == LetterSubject::Alert).cloned(),
         };
-        let is_written =
-            |letter: &&Letter| !letter.events.is_empty() && (letter.about != About::Alert || operator.is_some());
+        let is_written = |letter: &&Letter| {
+            !letter.events.is_empty() && (letter.about != LetterSubject::Alert || operator.is_some())
+        };
         LETTERS.iter().filter(is_written).map(of).collect()
     }
 }
@@ -61,11 +62,13 @@ impl EventHandler for MailHandler {
     }
 
     async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
-        let Some(Told { values, buyer }) = self.facts.of(self.letter.about, event).await? else { return Ok(()) };
+        let Some(LetterContent { values, buyer }) = self.facts.of(self.letter.about, event).await? else {
+            return Ok(());
+        };
         let to = match (&self.operator, &buyer) {
-            (Some(operator), _) => To::Operator(operator),
-            (None, Some(buyer)) => To::Buyer(buyer),
-            (None, None) => To::User(&event.user_id),
+            (Some(operator), _) => Addressee::Operator(operator),
+            (None, Some(buyer)) => Addressee::Buyer(buyer),
+            (None, None) => Addressee::User(&event.user_id),
         };
         let mail = Mail {
             letter: self.letter,

@@ -12,7 +12,7 @@ use crate::{
 
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum SendOutcome {
     Taken,
     /// It was provably not taken; another time.
     NotTaken {
@@ -30,11 +30,11 @@ pub(super) enum Outcome {
 
 /// What an answer means. A no to the mail itself is final if the server says so; a no to us (connection, TLS, sign-in) is about
 /// the configuration, which somebody will put right.
-pub(super) fn judge(answer: &MailAnswer) -> Outcome {
-    let not_taken = |code, message: String| Outcome::NotTaken { code, message };
+pub(super) fn judge(answer: &MailAnswer) -> SendOutcome {
+    let not_taken = |code, message: String| SendOutcome::NotTaken { code, message };
     match answer {
-        MailAnswer::Taken => Outcome::Taken,
-        MailAnswer::Lost(_) => Outcome::Unknown,
+        MailAnswer::Taken => SendOutcome::Taken,
+        MailAnswer::Lost(_) => SendOutcome::Unknown,
         MailAnswer::NotSent(NotSent::NoTime) => {
             not_taken("mail.no_time", "The lease would not have outlasted the conversation.".into())
         }
@@ -48,14 +48,14 @@ pub(super) fn judge(answer: &MailAnswer) -> Outcome {
             let message = format!("The mail server answered {code} at {}.", step.as_str());
             match step {
                 SmtpStep::Connect | SmtpStep::StartTls | SmtpStep::Auth => not_taken("mail.not_admitted", message),
-                _ if *code >= 500 => Outcome::Refused { message },
+                _ if *code >= 500 => SendOutcome::Refused { message },
                 _ => not_taken("mail.try_later", message),
             }
         }
     }
 }
 
-impl Outcome {
+impl SendOutcome {
     /// As it is logged.
     pub(super) fn verdict(&self) -> Verdict {
         match self {
@@ -93,10 +93,10 @@ mod tests {
     #[test]
     fn only_what_was_handed_over_is_unknown_and_only_a_no_to_the_mail_is_final() {
         let told = |answer: MailAnswer| match judge(&answer) {
-            Outcome::Taken => "taken",
-            Outcome::NotTaken { code, .. } => code,
-            Outcome::Unknown => "unknown",
-            Outcome::Refused { .. } => "refused",
+            SendOutcome::Taken => "taken",
+            SendOutcome::NotTaken { code, .. } => code,
+            SendOutcome::Unknown => "unknown",
+            SendOutcome::Refused { .. } => "refused",
         };
         let refused = |step, code| MailAnswer::Refused { step, code };
         for (answer, expected) in [

@@ -6,7 +6,7 @@ use crate::modules::auth::MailTopic;
 
 /// Where a letter's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum About {
+pub(super) enum LetterSubject {
     Order,
     Topup,
     Application,
@@ -37,7 +37,7 @@ pub struct Letter {
     pub topic: MailTopic,
     /// Types of events that lead to it.
     pub(super) events: &'static [&'static str],
-    pub(super) about: About,
+    pub(super) about: LetterSubject,
 }
 
 pub const LETTERS: &[Letter] = &[
@@ -46,21 +46,21 @@ pub const LETTERS: &[Letter] = &[
         template: "order-failed",
         topic: MailTopic::Orders,
         events: &["OrderFailed"],
-        about: About::Order,
+        about: LetterSubject::Order,
     },
     Letter {
         name: "order-needs-attention-mail",
         template: "order-needs-attention",
         topic: MailTopic::Orders,
         events: &["OrderNeedsAttention"],
-        about: About::Order,
+        about: LetterSubject::Order,
     },
     Letter {
         name: "topup-paid-mail",
         template: "topup-paid",
         topic: MailTopic::Payments,
         events: &["TopupPaid"],
-        about: About::Topup,
+        about: LetterSubject::Topup,
     },
     Letter {
         name: "topup-failed-mail",
@@ -74,84 +74,84 @@ pub const LETTERS: &[Letter] = &[
         template: "kyc-verified",
         topic: MailTopic::Kyc,
         events: &["KycVerified", "KycApproved"],
-        about: About::Application,
+        about: LetterSubject::Application,
     },
     Letter {
         name: "kyc-rejected-mail",
         template: "kyc-rejected",
         topic: MailTopic::Kyc,
         events: &["KycRejected"],
-        about: About::Application,
+        about: LetterSubject::Application,
     },
     Letter {
         name: "kyc-needs-clarification-mail",
         template: "kyc-needs-clarification",
         topic: MailTopic::Kyc,
         events: &["KycClarificationNeeded", "KycClarificationAsked"],
-        about: About::Application,
+        about: LetterSubject::Application,
     },
     Letter {
         name: "webhook-disabled-mail",
         template: "webhook-disabled",
         topic: MailTopic::Webhooks,
         events: &["WebhookDisabled"],
-        about: About::Endpoint,
+        about: LetterSubject::Endpoint,
     },
     Letter {
         name: "welcome-mail",
         template: "welcome",
         topic: MailTopic::Account,
         events: &["UserCreated"],
-        about: About::Address,
+        about: LetterSubject::Address,
     },
     Letter {
         name: "verify-email-mail",
         template: "verify-email",
         topic: MailTopic::Account,
         events: &["EmailVerificationRequested"],
-        about: About::Address,
+        about: LetterSubject::Address,
     },
     Letter {
         name: "password-reset-mail",
         template: "password-reset",
         topic: MailTopic::Account,
         events: &["PasswordResetRequested"],
-        about: About::Password,
+        about: LetterSubject::Password,
     },
     Letter {
         name: "password-changed-mail",
         template: "password-changed",
         topic: MailTopic::Account,
         events: &["PasswordChanged"],
-        about: About::Password,
+        about: LetterSubject::Password,
     },
     Letter {
         name: "alert-mail",
         template: "alert",
         topic: MailTopic::Account,
         events: &["AlertFired", "AlertResolved"],
-        about: About::Alert,
+        about: LetterSubject::Alert,
     },
     Letter {
         name: "checkout-paid-mail",
         template: "checkout-paid",
         topic: MailTopic::Orders,
         events: &["CheckoutPaid"],
-        about: About::Purchase,
+        about: LetterSubject::Purchase,
     },
     Letter {
         name: "checkout-completed-mail",
         template: "checkout-completed",
         topic: MailTopic::Orders,
         events: &["CheckoutCompleted"],
-        about: About::Purchase,
+        about: LetterSubject::Purchase,
     },
     Letter {
         name: "checkout-cancelled-mail",
         template: "checkout-cancelled",
         topic: MailTopic::Orders,
         events: &["CheckoutCancelled"],
-        about: About::Purchase,
+        about: LetterSubject::Purchase,
     },
     Letter {
         name: "checkout-payment-failed-mail",
@@ -165,14 +165,14 @@ pub const LETTERS: &[Letter] = &[
         template: "sale",
         topic: MailTopic::Sales,
         events: &["CheckoutPaid"],
-        about: About::Sale,
+        about: LetterSubject::Sale,
     },
     Letter {
         name: "stock-low-mail",
         template: "stock-low",
         topic: MailTopic::Stock,
         events: &["StockLow"],
-        about: About::Product,
+        about: LetterSubject::Product,
     },
     DAILY_ORDERS,
     DAILY_STOCK,
@@ -184,7 +184,7 @@ pub(super) const DAILY_ORDERS: Letter = Letter {
     template: "daily-orders",
     topic: MailTopic::Reports,
     events: &[],
-    about: About::Day,
+    about: LetterSubject::Day,
 };
 
 pub(super) const DAILY_STOCK: Letter = Letter {
@@ -192,10 +192,10 @@ pub(super) const DAILY_STOCK: Letter = Letter {
     template: "daily-stock",
     topic: MailTopic::Reports,
     events: &[],
-    about: About::DayOfStock,
+    about: LetterSubject::DayOfStock,
 };
 
-impl About {
+impl LetterSubject {
     /// Values as they may be, to check templates with: all that there can be, and as little as there can be.
     pub(super) fn samples(self) -> [Value; 2] {
         match self {

@@ -9,13 +9,13 @@ use mongodb::Database;
 use serde_json::{Value, json};
 
 use super::{
-    attempt::{BeginMail, Begun, EndMail},
-    facts::Facts,
-    judge::{Outcome, judge},
+    attempt::{BeginMail, EndMail, MailStart},
+    facts::LetterData,
+    judge::{SendOutcome, judge},
     letters::Letter,
-    message::{Attachment, Composed, LANGUAGE, OPERATION, PROVIDER, Sender, compose},
+    message::{Attachment, Composed, LANGUAGE, MailSender, OPERATION, PROVIDER, compose},
     model::MailStatus,
-    recipient::{To, recipient},
+    recipient::{Addressee, recipient},
     templates::{Templates, merged},
 };
 use crate::{
@@ -48,7 +48,7 @@ pub struct MailerParts {
     pub lane: Lane,
     /// Talks to the server.
     pub smtp: Smtp,
-    pub sender: Sender,
+    pub sender: MailSender,
     pub templates: Templates,
     /// Where users reach the service: the beginning of links.
     pub public_url: String,
@@ -64,7 +64,7 @@ pub struct Mail<'a> {
     pub letter: &'a Letter,
     /// What it is about, once: an event's id, or what else makes it this mail and no other. Letters, digits, `_`, `-`, `.`.
     pub occasion: &'a str,
-    pub to: To<'a>,
+    pub to: Addressee<'a>,
     /// The id of what it is about, for the records: an order's, a top-up's.
     pub subject_id: &'a str,
     /// What the templates may say, besides `name`, `publicUrl` and `language`.
@@ -101,8 +101,8 @@ impl Mailer {
     }
 
     /// What letters are about, as it is now.
-    pub(super) fn facts(&self) -> Facts {
-        Facts::new(&self.0.db, &self.0.links, &self.0.public_url, &self.0.clock)
+    pub(super) fn facts(&self) -> LetterData {
+        LetterData::new(&self.0.db, &self.0.links, &self.0.public_url, &self.0.clock)
     }
 
     /// Sends a mail, once: whoever asks again after the server has taken it sends nothing. Nor does a mail leave for a user who
@@ -138,9 +138,9 @@ impl Mailer {
             closing_response_id: new_id("res"),
         };
         let (logged, call) = match self.0.lane.submit(begin).await {
-            Ok(Begun::Logged(begun)) => *begun,
-            Ok(Begun::Sent) => return Ok(()),
-            Ok(Begun::LeaseLost) => return Err(retryable("mail.lease_lost", "Another worker has the job.")),
+            Ok(MailStart::Logged(begun)) => *begun,
+            Ok(MailStart::Sent) => return Ok(()),
+            Ok(MailStart::LeaseLost) => return Err(retryable("mail.lease_lost", "Another worker has the job.")),
             Err(_) => return Err(retryable("mail.database_away", "The database could not be written.")),
         };
         crash::point("request_logged");
@@ -149,9 +149,9 @@ impl Mailer {
         let outcome = judge(&reply.answer);
         self.note(letter, &mail_id, &outcome, &reply);
         let status = match outcome {
-            Outcome::Taken => Some(MailStatus::Sent),
-            Outcome::Refused { .. } => Some(MailStatus::Refused),
-            Outcome::NotTaken { .. } | Outcome::Unknown => None,
+            SendOutcome::Taken => Some(MailStatus::Sent),
+            SendOutcome::Refused { .. } => Some(MailStatus::Refused),
+            SendOutcome::NotTaken { .. } | SendOutcome::Unknown => None,
         };
         self.end(&mail_id, call, reply, &outcome, status).await?;
         outcome.result(None)
@@ -194,25 +194,25 @@ impl Mailer {
         self.0.smtp.send(logged, envelope, bytes, since).await
     }
 
-    fn note(&self, letter: &Letter, mail_id: &str, outcome: &Outcome, reply: &MailReply) {
+    fn note(&self, letter: &Letter, mail_id: &str, outcome: &SendOutcome, reply: &MailReply) {
         let verdict = outcome.verdict();
         metrics::histogram!("waybill_provider_call_seconds",
             "provider" => PROVIDER, "operation" => OPERATION, "outcome" => verdict.outcome)
         .record(reply.record.latency_ms as f64 / 1_000.0);
         match outcome {
-            Outcome::Taken => count(letter, "sent"),
-            Outcome::NotTaken { code, message } => {
+            SendOutcome::Taken => count(letter, "sent"),
+            SendOutcome::NotTaken { code, message } => {
                 count(letter, "not_taken");
                 tracing::warn!(mail.id = mail_id, code, message, "a mail was not taken; it is tried again");
             }
-            Outcome::Unknown => {
+            SendOutcome::Unknown => {
                 count(letter, "unknown");
                 tracing::warn!(
                     mail.id = mail_id,
                     "whether the mail server has taken a message is not known; it is sent again under the same Message-ID"
                 );
             }
-            Outcome::Refused { message } => {
+            SendOutcome::Refused { message } => {
                 count(letter, "refused");
                 tracing::warn!(mail.id = mail_id, message, "a mail was refused for good");
             }
@@ -224,7 +224,7 @@ impl Mailer {
         mail_id: &str,
         call: Call,
         reply: MailReply,
-        outcome: &Outcome,
+        outcome: &SendOutcome,
         status: Option<MailStatus>,
     ) -> Result<(), HandlerError> {
         let response_id = new_id("res");

@@ -49,11 +49,11 @@ pub const REDACTION: Redaction = Redaction {
 pub const POLICY: Policy = Policy { provider: PROVIDER, operation: OPERATION, redaction: &REDACTION };
 
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct MailSender {
     mailbox: Mailbox,
 }
 
-impl Sender {
+impl MailSender {
     /// Reads `no-reply@example.com` or `Waybill <no-reply@example.com>`.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ pub struct Attachment {
 }
 
 /// The `Message-ID` of the mail with this id.
-pub(super) fn message_id(mail_id: &str, sender: &Sender) -> String {
+pub(super) fn message_id(mail_id: &str, sender: &MailSender) -> String {
     format!("<{mail_id}@{}>", sender.domain())
 }
 
@@ -103,7 +103,7 @@ pub(super) struct Composed {
 pub(super) fn compose(
     letter: &Letter,
     mail_id: &str,
-    (sender, recipient): (&Sender, Recipient),
+    (sender, recipient): (&MailSender, Recipient),
     said: Rendered,
     attachment: Option<Attachment>,
     unsubscribe: Option<String>,
@@ -168,7 +168,7 @@ mod tests {
     use super::{super::letters::LETTERS, *};
 
     fn composed(subject: &str, name: &str, attachment: Option<Attachment>) -> Result<Composed, String> {
-        let sender = Sender::parse("Waybill <no-reply@waybill.example>").expect("an address");
+        let sender = MailSender::parse("Waybill <no-reply@waybill.example>").expect("an address");
         let address = "asha@shop.example".parse().expect("an address");
         let recipient = Recipient { name: name.into(), mailbox: Mailbox::new(Some(name.into()), address), user: None };
         let unsubscribe = Some(format!("https://waybill.example/unsubscribe?token={}", "x".repeat(98)));

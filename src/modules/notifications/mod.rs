@@ -33,10 +33,10 @@ pub use buyer::Buyer;
 pub use handler::MailHandler;
 pub use letters::{LETTERS, Letter};
 pub use mailer::{Mail, Mailer, MailerParts};
-pub use message::{Attachment, POLICY, Sender};
+pub use message::{Attachment, MailSender, POLICY};
 pub use model::{COLLECTIONS, indexes};
-pub use recipient::To;
-pub use report::{DailyReports, Report, SEND_REPORT_KIND, SendReport};
+pub use recipient::Addressee;
+pub use report::{DailyReports, ReportKind, SEND_REPORT_KIND, SendReport};
 pub use templates::Templates;
 
 use crate::modules::queue::{Backoff, QueueConfig};

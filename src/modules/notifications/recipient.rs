@@ -10,7 +10,7 @@ use crate::modules::{
 };
 
 #[derive(Clone, Copy, Debug)]
-pub enum To<'a> {
+pub enum Addressee<'a> {
     /// A user, at the address that it has now.
     User(&'a str),
     /// Who has bought something, at the address that the checkout names.
@@ -19,7 +19,7 @@ pub enum To<'a> {
     Operator(&'a Mailbox),
 }
 
-impl To<'_> {
+impl Addressee<'_> {
     /// The user whose records it belongs to; empty for an operator.
     pub(super) fn user_id(&self) -> &str {
         match self {
@@ -40,18 +40,22 @@ pub(super) struct Recipient {
 }
 
 /// Who gets it; none where nobody does: a user who is disabled, or does not want mail about this.
-pub(super) async fn recipient(db: &Database, to: To<'_>, topic: MailTopic) -> Result<Option<Recipient>, HandlerError> {
+pub(super) async fn recipient(
+    db: &Database,
+    to: Addressee<'_>,
+    topic: MailTopic,
+) -> Result<Option<Recipient>, HandlerError> {
     let user = match to {
-        To::User(user_id) => {
+        Addressee::User(user_id) => {
             let user = find_user(db, user_id).await.map_err(|error| away(&error))?;
             let Some(user) = user else { return Ok(None) };
             (user.name.clone(), user.email.clone(), Some(user))
         }
-        To::Buyer(buyer) => {
+        Addressee::Buyer(buyer) => {
             let user = find_user_by_email(db, &buyer.email).await.map_err(|error| away(&error))?;
             (buyer.name.clone(), buyer.email.clone(), user.filter(|user| speaks_for(user, buyer)))
         }
-        To::Operator(mailbox) => {
+        Addressee::Operator(mailbox) => {
             let name = mailbox.name.clone().unwrap_or_else(|| "operator".into());
             return Ok(Some(Recipient { name, mailbox: mailbox.clone(), user: None }));
         }

@@ -13,7 +13,7 @@ use super::{
     letters::{DAILY_ORDERS, DAILY_STOCK, Letter},
     mailer::{Mail, Mailer, mail_id},
     message::Attachment,
-    recipient::To,
+    recipient::Addressee,
     report_orders, report_stock,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         catalog::CatalogStore,
         events::{HandlerAttempt, HandlerError, end_of, retry_of},
         orders::OrderStore,
-        queue::{Alone, Attempt, Conclusion, Job, JobError, JobHandler, Lease, QueueConfig, RetryRefused, Waker},
+        queue::{Attempt, Conclusion, EndOnly, Job, JobError, JobHandler, Lease, QueueConfig, RetryRefused, Waker},
     },
     platform::{
         batch::{Command, Key, Lane, View},
@@ -39,13 +39,13 @@ pub const SEND_REPORT_KIND: &str = "send-report";
 const READERS_AT_ONCE: usize = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum ReportKind {
     Orders,
     /// Stock, and what moved it.
     Stock,
 }
 
-impl Report {
+impl ReportKind {
     const ALL: [Self; 2] = [Self::Orders, Self::Stock];
 
     /// As in jobs.
@@ -136,7 +136,7 @@ impl DailyReports {
     ///
     /// # Errors
     /// In a sentence.
-    pub async fn make_jobs(&self, report: Report) -> Result<Document, String> {
+    pub async fn make_jobs(&self, report: ReportKind) -> Result<Document, String> {
         let day = Day::before(self.clock.now(), &self.zone).ok_or("SCHEDULE_TIMEZONE is no time zone.")?;
         let (mut after, mut readers, mut made) = (String::new(), 0, 0);
         loop {
@@ -153,7 +153,7 @@ impl DailyReports {
         Ok(doc! { "day": day.name, "readers": readers as i64, "jobs": made as i64 })
     }
 
-    fn job(&self, report: Report, day: &Day, user: &User) -> Job {
+    fn job(&self, report: ReportKind, day: &Day, user: &User) -> Job {
         let report = report.as_str();
         let payload = doc! {
             "report": report, "userId": &user.id, "day": &day.name, "from": day.from, "to": day.to, "zone": &self.zone,
@@ -179,8 +179,8 @@ pub struct SendReport {
     pub clock: Clock,
 }
 
-struct Wanted {
-    report: Report,
+struct ReportRequest {
+    report: ReportKind,
     user_id: String,
     day: String,
     zone: String,
@@ -188,13 +188,13 @@ struct Wanted {
     to: DateTime,
 }
 
-impl Wanted {
+impl ReportRequest {
     fn of(job: &Job) -> Option<Self> {
         let text = |name| job.payload.get_str(name).ok().map(str::to_owned);
         let at = |name| job.payload.get_datetime(name).ok().copied();
         // Jobs from before there were others are about orders.
-        let named = job.payload.get_str("report").unwrap_or(Report::Orders.as_str());
-        let report = Report::ALL.into_iter().find(|report| report.as_str() == named)?;
+        let named = job.payload.get_str("report").unwrap_or(ReportKind::Orders.as_str());
+        let report = ReportKind::ALL.into_iter().find(|report| report.as_str() == named)?;
         let (from, to) = (at("from")?, at("to")?);
         Some(Self { report, user_id: text("userId")?, day: text("day")?, zone: text("zone")?, from, to })
     }
@@ -206,18 +206,18 @@ impl Wanted {
 }
 
 impl SendReport {
-    async fn send(&self, wanted: &Wanted, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
-        let Wanted { report, user_id, day, zone, from, to } = wanted;
+    async fn send(&self, wanted: &ReportRequest, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
+        let ReportRequest { report, user_id, day, zone, from, to } = wanted;
         let user = find_user(&self.db, user_id).await.map_err(|error| away(&error))?;
         let Some(user) = user else { return Ok(()) };
         let mut values = json!({ "day": day, "zone": zone });
         let file = match report {
-            Report::Orders => {
+            ReportKind::Orders => {
                 let created = TimeRange { from: Some(*from), to: Some(*to) };
                 values["ofTenant"] = (user.role == Role::Manager).into();
                 report_orders::write(&self.orders, &user, created).await?
             }
-            Report::Stock => {
+            ReportKind::Stock => {
                 let written = report_stock::write(&self.catalog, &user, (*from, *to)).await?;
                 values["low"] = written.low.into();
                 values["partial"] = written.is_partial.into();
@@ -232,7 +232,7 @@ impl SendReport {
         let mail = Mail {
             letter: report.letter(),
             occasion: &wanted.occasion(),
-            to: To::User(user_id),
+            to: Addressee::User(user_id),
             subject_id: "",
             values,
             attachment: Some(Attachment {
@@ -256,16 +256,16 @@ impl JobHandler for SendReport {
     }
 
     async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
-        let Some(wanted) = Wanted::of(job) else {
+        let Some(wanted) = ReportRequest::of(job) else {
             let reason = "The payload has no userId, or no day.";
             return Attempt::Failed(JobError::new("payload", "queue.unreadable_payload", reason));
         };
         let sent = self.send(&wanted, &HandlerAttempt { job, lease }).await;
-        Attempt::Concluded(Box::new(Alone(end_of(&self.queue, job, sent, self.clock.now()))))
+        Attempt::Concluded(Box::new(EndOnly(end_of(&self.queue, job, sent, self.clock.now()))))
     }
 
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
-        let wanted = Wanted::of(job)?;
+        let wanted = ReportRequest::of(job)?;
         let end = retry_of(&self.queue, job, error, None, self.clock.now());
         let mail_id = mail_id(&wanted.occasion(), wanted.report.letter());
         Some(Box::new(MailAborted { mail_id, end, closing_response_id: new_id("res") }))

@@ -33,7 +33,7 @@ pub(super) struct StockReport {
 
 /// What moved a product on a day. Pure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Moved {
+struct StockChanges {
     received: i64,
     sold: i64,
     returned: i64,
@@ -42,7 +42,7 @@ struct Moved {
     stock: Option<i64>,
 }
 
-impl Moved {
+impl StockChanges {
     /// Takes a movement, newest first; false where it is from before the day, so that no further one matters.
     fn take(&mut self, moved: &StockMovement, (from, to): (DateTime, DateTime)) -> bool {
         if moved.at >= to {
@@ -94,10 +94,10 @@ async fn moved_on(
     product: &Product,
     day: (DateTime, DateTime),
     left: &mut usize,
-) -> Result<Option<Moved>, HandlerError> {
-    let mut moved = Moved::default();
+) -> Result<Option<StockChanges>, HandlerError> {
+    let mut moved = StockChanges::default();
     if product.updated_at < day.0 {
-        return Ok(Some(Moved { stock: Some(product.stock), ..moved }));
+        return Ok(Some(StockChanges { stock: Some(product.stock), ..moved }));
     }
     let mut before = None;
     while *left > 0 {
@@ -118,12 +118,12 @@ async fn moved_on(
 }
 
 impl StockReport {
-    fn add(&mut self, product: &Product, moved: Option<Moved>) -> Result<(), HandlerError> {
+    fn add(&mut self, product: &Product, moved: Option<StockChanges>) -> Result<(), HandlerError> {
         self.is_partial |= moved.is_none();
         // Without any movement up to then, nothing had come in.
         let stock = moved.map_or(product.stock, |moved| moved.stock.unwrap_or_default());
         let is_low = stock < product.low_stock_at;
-        let cell = |value: fn(Moved) -> i64| moved.map_or_else(|| "".into(), |moved| number(value(moved)));
+        let cell = |value: fn(StockChanges) -> i64| moved.map_or_else(|| "".into(), |moved| number(value(moved)));
         self.file.add([
             text(&product.sku),
             text(&product.name),
@@ -178,14 +178,18 @@ mod tests {
             (9, Receipt, 8, 8),
         ];
         let taken = |all: &[(i64, MovementKind, i64, i64)]| {
-            let mut moved = Moved::default();
+            let mut moved = StockChanges::default();
             let more = all.iter().map(|&(at, kind, delta, after)| moved.take(&movement(at, kind, delta, after), day));
             (more.collect::<Vec<_>>().last() == Some(&true), moved)
         };
-        let expected = Moved { received: 10, sold: 5, returned: 2, corrected: -3, stock: Some(12) };
+        let expected = StockChanges { received: 10, sold: 5, returned: 2, corrected: -3, stock: Some(12) };
         assert_eq!(taken(&all), (false, expected));
         assert_eq!(taken(&all[..6]), (true, expected), "older ones may follow");
-        assert_eq!(taken(&all[..1]), (true, Moved::default()), "nothing was there yet");
-        assert_eq!(taken(&all[6..]), (false, Moved { stock: Some(8), ..Moved::default() }), "a quiet day");
+        assert_eq!(taken(&all[..1]), (true, StockChanges::default()), "nothing was there yet");
+        assert_eq!(
+            taken(&all[6..]),
+            (false, StockChanges { stock: Some(8), ..StockChanges::default() }),
+            "a quiet day"
+        );
     }
 }

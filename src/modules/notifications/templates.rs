@@ -121,8 +121,8 @@ impl Templates {
         for letter in LETTERS {
             for sample in letter.about.samples() {
                 templates.try_out(letter, &sample).map_err(|fault| match fault {
-                    Fault::Template(error) => told(&error, letter.template),
-                    Fault::NoSubject => {
+                    RenderError::Template(error) => told(&error, letter.template),
+                    RenderError::NoSubject => {
                         let name = format!("{}.txt", letter.template);
                         let file = place(&name).map_or(name, |path| path.display().to_string());
                         format!("{file}:1: the first line must be `{SUBJECT} ...`")
@@ -133,7 +133,7 @@ impl Templates {
         Ok(templates)
     }
 
-    fn try_out(&self, letter: &Letter, sample: &Value) -> Result<(), Fault> {
+    fn try_out(&self, letter: &Letter, sample: &Value) -> Result<(), RenderError> {
         [json!("https://waybill.example/unsubscribe?token=x"), Value::Null].into_iter().try_for_each(|unsubscribe| {
             let common = json!({
                 "name": "Asha Rao", "publicUrl": "https://waybill.example", "language": "en", "unsubscribe": unsubscribe,
@@ -148,25 +148,25 @@ impl Templates {
     /// In words for operators: they name places in templates and no value.
     pub(super) fn render(&self, letter: &Letter, values: &Value) -> Result<Rendered, String> {
         self.rendered(letter, values).map_err(|fault| match fault {
-            Fault::NoSubject => format!("{}.txt has no subject.", letter.template),
-            Fault::Template(error) => {
+            RenderError::NoSubject => format!("{}.txt has no subject.", letter.template),
+            RenderError::Template(error) => {
                 let name = error.name().unwrap_or(letter.template);
                 format!("{name}:{} can't be rendered: {}.", error.line().unwrap_or_default(), error.kind())
             }
         })
     }
 
-    fn rendered(&self, letter: &Letter, values: &Value) -> Result<Rendered, Fault> {
+    fn rendered(&self, letter: &Letter, values: &Value) -> Result<Rendered, RenderError> {
         let render = |extension: &str| {
             let template = self.environment.get_template(&format!("{}.{extension}", letter.template))?;
             template.render(Serde(values))
         };
         let text = render("txt")?;
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        let subject = first.strip_prefix(SUBJECT).ok_or(Fault::NoSubject)?;
+        let subject = first.strip_prefix(SUBJECT).ok_or(RenderError::NoSubject)?;
         let subject: String = subject.split_whitespace().collect::<Vec<_>>().join(" ");
         if subject.is_empty() {
-            return Err(Fault::NoSubject);
+            return Err(RenderError::NoSubject);
         }
         let subject = subject.chars().filter(|c| !c.is_control()).take(SUBJECT_CHARS_MAX).collect();
         Ok(Rendered { subject, text: rest.trim_start().to_owned(), html: render("html")? })
@@ -174,12 +174,12 @@ impl Templates {
 }
 
 /// Why a letter could not be written.
-enum Fault {
+enum RenderError {
     Template(Error),
     NoSubject,
 }
 
-impl From<Error> for Fault {
+impl From<Error> for RenderError {
     fn from(error: Error) -> Self {
         Self::Template(error)
     }

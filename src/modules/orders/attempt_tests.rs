@@ -7,12 +7,12 @@ use bson::{Bson, Document, doc};
 use super::{
     SETTLING_DELAY,
     commands_tests::{appended, decide, event_types, find_job, view_of},
-    flow::{AtProvider, JobKind},
+    flow::{AtProvider, OrderJobKind},
     flow_tests::{
         NOW, Said, TOKEN, active_job, before_now, call, cancellation, carrier, failure, job_in, order, placed,
         uncertain,
     },
-    jobs::{Asked, OrderJob},
+    jobs::{OrderCall, OrderJob},
     model::{CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, Uncertain},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         kyc::KycGate,
         providers::{
             Operation, Outcome, StoredFailure,
-            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded, CallJob},
+            call_job::{AttemptFailed, BeginAttempt, BegunCall, CallConcluded, CallJob},
         },
         queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState},
     },
@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-pub(super) fn order_job(kind: JobKind) -> Arc<OrderJob> {
+pub(super) fn order_job(kind: OrderJobKind) -> Arc<OrderJob> {
     Arc::new(OrderJob {
         kind,
         at: carrier(),
@@ -42,7 +42,7 @@ pub(super) fn order_job(kind: JobKind) -> Arc<OrderJob> {
     })
 }
 
-fn begin(kind: JobKind) -> BeginAttempt<OrderJob> {
+fn begin(kind: OrderJobKind) -> BeginAttempt<OrderJob> {
     BeginAttempt {
         call_job: order_job(kind),
         subject_id: "ord_1".into(),
@@ -58,15 +58,15 @@ fn begin(kind: JobKind) -> BeginAttempt<OrderJob> {
 }
 
 /// An order whose call is under way, as [`BeginAttempt`] leaves it.
-fn calling(operation: Operation, kind: JobKind) -> Order {
+fn calling(operation: Operation, kind: OrderJobKind) -> Order {
     let mut order = Order { open_call: Some(call(operation, kind)), ..order() };
     match kind {
-        JobKind::Create => {
+        OrderJobKind::Create => {
             order.provider_request_ref_id = Some("req_open".into());
             order.provider_sync_status = ProviderSyncStatus::InProgress;
             order.attempts = 1;
         }
-        JobKind::Cancel => {
+        OrderJobKind::Cancel => {
             order.status = OrderStatus::Confirmed;
             order.reference = Some("PX0001".into());
             let mut cancellation = cancellation(CancellationStatus::InProgress);
@@ -82,15 +82,15 @@ fn text<'a>(document: &'a Document, field: &str) -> &'a str {
 }
 
 /// The operation of the call that an attempt begins with.
-fn operation(begun: Result<Box<Begun<OrderJob>>, Attempt>) -> Option<Operation> {
+fn operation(begun: Result<Box<BegunCall<OrderJob>>, Attempt>) -> Option<Operation> {
     begun.ok().map(|begun| begun.asked.operation)
 }
 
 #[test]
 fn a_call_begins_with_its_log_and_a_note_on_the_order() {
-    let mut view = view_of(&order(), &[&active_job(JobKind::Create)]);
-    let Ok(begun) = decide(&mut view, &begin(JobKind::Create)) else { panic!("no call") };
-    let Begun { logged, call, asked, prefetch } = *begun;
+    let mut view = view_of(&order(), &[&active_job(OrderJobKind::Create)]);
+    let Ok(begun) = decide(&mut view, &begin(OrderJobKind::Create)) else { panic!("no call") };
+    let BegunCall { logged, call, asked, prefetch } = *begun;
     assert!(prefetch.is_empty(), "this order costs nothing");
     assert_eq!(asked.operation, Operation::Create);
     assert_eq!(logged.outbound().body.as_ref().expect("a body")["client_order_id"], "ord_1");
@@ -127,9 +127,9 @@ fn a_call_begins_with_its_log_and_a_note_on_the_order() {
 #[test]
 fn a_call_that_an_earlier_submission_began_is_left_to_the_next_attempt() {
     for (kind, order) in [
-        (JobKind::Create, order()),
-        (JobKind::Create, Order { uncertain: Some(uncertain(before_now(60_000))), ..order() }),
-        (JobKind::Cancel, Order { open_call: None, ..calling(Operation::Cancel, JobKind::Cancel) }),
+        (OrderJobKind::Create, order()),
+        (OrderJobKind::Create, Order { uncertain: Some(uncertain(before_now(60_000))), ..order() }),
+        (OrderJobKind::Cancel, Order { open_call: None, ..calling(Operation::Cancel, OrderJobKind::Cancel) }),
     ] {
         let mut view = view_of(&order, &[&active_job(kind)]);
         assert!(decide(&mut view, &begin(kind)).is_ok());
@@ -143,19 +143,19 @@ fn a_call_that_an_earlier_submission_began_is_left_to_the_next_attempt() {
 
 #[test]
 fn what_a_cancel_and_a_look_up_note_on_the_order() {
-    let confirmed = Order { open_call: None, ..calling(Operation::Cancel, JobKind::Cancel) };
+    let confirmed = Order { open_call: None, ..calling(Operation::Cancel, OrderJobKind::Cancel) };
     let mut asked = confirmed.clone();
     asked.cancellation = Some(cancellation(CancellationStatus::Requested));
-    let mut view = view_of(&asked, &[&active_job(JobKind::Cancel)]);
-    assert_eq!(operation(decide(&mut view, &begin(JobKind::Cancel))), Some(Operation::Cancel));
+    let mut view = view_of(&asked, &[&active_job(OrderJobKind::Cancel)]);
+    assert_eq!(operation(decide(&mut view, &begin(OrderJobKind::Cancel))), Some(Operation::Cancel));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     let noted = stored.cancellation.expect("a cancellation");
     assert_eq!((noted.status, noted.request_ref_id.as_deref()), (CancellationStatus::InProgress, Some("req_new")));
     assert_eq!((stored.provider_request_ref_id, stored.attempts), (asked.provider_request_ref_id, asked.attempts));
 
     let unsure = Order { uncertain: Some(uncertain(before_now(60_000))), attempts: 1, ..order() };
-    let mut view = view_of(&unsure, &[&active_job(JobKind::Create)]);
-    assert_eq!(operation(decide(&mut view, &begin(JobKind::Create))), Some(Operation::LookUp));
+    let mut view = view_of(&unsure, &[&active_job(OrderJobKind::Create)]);
+    assert_eq!(operation(decide(&mut view, &begin(OrderJobKind::Create))), Some(Operation::LookUp));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!(stored.provider_request_ref_id.as_deref(), Some("req_new"));
     assert_eq!(stored.attempts, 1, "a look-up tries to place nothing");
@@ -168,16 +168,21 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
     let before = Some(("req_lost".to_owned(), before_now(60_000)));
     let now = Some(("req_open".to_owned(), NOW));
     for (open, kind, unsure, (class, doubt, sync, step)) in [
-        (Operation::Create, JobKind::Create, false, ("unknown", now, ProviderSyncStatus::Unknown, Operation::LookUp)),
+        (
+            Operation::Create,
+            OrderJobKind::Create,
+            false,
+            ("unknown", now, ProviderSyncStatus::Unknown, Operation::LookUp),
+        ),
         (
             Operation::LookUp,
-            JobKind::Create,
+            OrderJobKind::Create,
             true,
             ("retryable", before, ProviderSyncStatus::InProgress, Operation::LookUp),
         ),
         (
             Operation::Cancel,
-            JobKind::Cancel,
+            OrderJobKind::Cancel,
             false,
             ("retryable", None, ProviderSyncStatus::Pending, Operation::Cancel),
         ),
@@ -213,7 +218,7 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
 
 #[test]
 fn without_the_lease_nothing_begins() {
-    let held = active_job(JobKind::Create);
+    let held = active_job(OrderJobKind::Create);
     let of_another = Some("lease-2".to_owned());
     let ended = |ended_by| Job { state: JobState::Done, lease_token: None, ended_by, ..held.clone() };
     for (name, job) in [
@@ -223,9 +228,9 @@ fn without_the_lease_nothing_begins() {
         ("ended by another", Some(ended(of_another.clone()))),
         ("ended by itself", Some(ended(Some(TOKEN.into())))),
     ] {
-        let left = calling(Operation::Create, JobKind::Create);
+        let left = calling(Operation::Create, OrderJobKind::Create);
         let mut view = view_of(&left, &job.iter().collect::<Vec<_>>());
-        assert!(matches!(decide(&mut view, &begin(JobKind::Create)), Err(Attempt::LeaseLost)), "{name}");
+        assert!(matches!(decide(&mut view, &begin(OrderJobKind::Create)), Err(Attempt::LeaseLost)), "{name}");
         assert_eq!((view.by_id::<Order>("ord_1"), find_job(&view, "job_create")), (Some(left), job), "{name}");
         let written = [REQUEST_LOGS, RESPONSE_LOGS].map(|logs| appended(&view, logs).len());
         assert_eq!((written, event_types(&view).len()), ([0, 0], 0), "{name}");
@@ -240,25 +245,25 @@ fn attempts_that_need_no_call_end_at_once() {
     for (name, kind, order, (job, status, cancellation, event)) in [
         (
             "called off",
-            JobKind::Create,
+            OrderJobKind::Create,
             asked(OrderStatus::Created),
             (JobState::Done, OrderStatus::Cancelled, Some(Done), cancelled),
         ),
         (
             "placed already",
-            JobKind::Create,
+            OrderJobKind::Create,
             Order { status: OrderStatus::Confirmed, ..order() },
             (JobState::Done, OrderStatus::Confirmed, None, None),
         ),
         (
             "not to be cancelled any more",
-            JobKind::Cancel,
+            OrderJobKind::Cancel,
             asked(OrderStatus::Failed),
             (JobState::Dead, OrderStatus::Failed, Some(Refused), refused),
         ),
         (
             "nothing asked",
-            JobKind::Cancel,
+            OrderJobKind::Cancel,
             Order { status: OrderStatus::Confirmed, ..order() },
             (JobState::Done, OrderStatus::Confirmed, None, None),
         ),
@@ -280,24 +285,24 @@ fn attempts_that_need_no_call_end_at_once() {
 #[test]
 fn a_job_without_its_order_is_dead() {
     let mut view = View::new(NOW);
-    view.put_read(&active_job(JobKind::Create));
-    assert!(matches!(decide(&mut view, &begin(JobKind::Create)), Err(Attempt::Settled)));
+    view.put_read(&active_job(OrderJobKind::Create));
+    assert!(matches!(decide(&mut view, &begin(OrderJobKind::Create)), Err(Attempt::Settled)));
     let job = find_job(&view, "job_create").expect("the job");
     assert_eq!((job.state, job.last_error.map(|error| error.code).as_deref()), (JobState::Dead, Some("orders.gone")));
 }
 
 #[test]
 fn a_shipment_without_a_number_is_not_cancelled_by_guess() {
-    let step = |operation| order_job(JobKind::Cancel).outbound(&order(), operation);
+    let step = |operation| order_job(OrderJobKind::Cancel).outbound(&order(), operation);
     assert!(step(Operation::Cancel).is_none() && step(Operation::LookUp).is_some());
 }
 
-fn concluded(kind: JobKind, (asked, outcome): Said) -> CallConcluded<OrderJob> {
+fn concluded(kind: OrderJobKind, (asked, outcome): Said) -> CallConcluded<OrderJob> {
     CallConcluded {
         call_job: order_job(kind),
         subject_id: "ord_1".into(),
         call: call(asked, kind),
-        asked: Asked { operation: asked, reference: None, is_page: false },
+        asked: OrderCall { operation: asked, reference: None, is_page: false },
         prefetch: Vec::new(),
         record: ResponseRecord { http_status: Some(200), headers: doc! {}, body: Bson::Null, latency_ms: 12 },
         outcome,
@@ -313,8 +318,8 @@ fn accepted() -> Said {
 
 #[test]
 fn an_answer_is_written_with_what_follows_from_it() {
-    let mut view = view_of(&calling(Operation::Create, JobKind::Create), &[]);
-    let ended = concluded(JobKind::Create, accepted()).conclude(&mut view, &active_job(JobKind::Create));
+    let mut view = view_of(&calling(Operation::Create, OrderJobKind::Create), &[]);
+    let ended = concluded(OrderJobKind::Create, accepted()).conclude(&mut view, &active_job(OrderJobKind::Create));
     assert_eq!((ended.end.as_str(), ended.wake), ("done", Vec::new()));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!((stored.status, stored.provider_sync_status), (OrderStatus::Confirmed, ProviderSyncStatus::Synced));
@@ -335,10 +340,10 @@ fn an_answer_is_written_with_what_follows_from_it() {
 #[test]
 fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
     for (said, end) in [(accepted(), "done"), ((Operation::Create, Outcome::Unauthorized(failure())), "dead")] {
-        let mut waiting = calling(Operation::Create, JobKind::Create);
+        let mut waiting = calling(Operation::Create, OrderJobKind::Create);
         waiting.cancellation = Some(cancellation(CancellationStatus::Requested));
         let mut view = view_of(&waiting, &[]);
-        let ended = concluded(JobKind::Create, said).conclude(&mut view, &active_job(JobKind::Create));
+        let ended = concluded(OrderJobKind::Create, said).conclude(&mut view, &active_job(OrderJobKind::Create));
         assert_eq!((ended.end.as_str(), ended.wake), (end, vec!["parcelx-order-cancellation-queue"]));
         let started = find_job(&view, "job_1").expect("the cancel job");
         assert_eq!(
@@ -352,12 +357,12 @@ fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
 
 /// What a cancel job reads of an order that was given up, whose create has left a dead job.
 fn given_up() -> (View, Job) {
-    let mut order = calling(Operation::LookUp, JobKind::Cancel);
+    let mut order = calling(Operation::LookUp, OrderJobKind::Cancel);
     order.status = OrderStatus::NeedsAttention;
     order.reference = None;
     let error = JobError::new("unknown", "provider.server_error", "Answered 500.");
-    let dead = Job { state: JobState::Dead, last_error: Some(error), ..active_job(JobKind::Create) };
-    assert_eq!(order_job(JobKind::Cancel).prefetch(&order), [Key::id("jobs", &*dead.id)]);
+    let dead = Job { state: JobState::Dead, last_error: Some(error), ..active_job(OrderJobKind::Create) };
+    assert_eq!(order_job(OrderJobKind::Cancel).prefetch(&order), [Key::id("jobs", &*dead.id)]);
     (view_of(&order, &[&dead]), dead)
 }
 
@@ -370,14 +375,14 @@ fn a_cancel_that_finds_out_what_became_of_a_create_settles_its_dead_job() {
     ] {
         let (mut view, dead) = given_up();
         let said = (Operation::LookUp, Outcome::Done(found));
-        let _ = concluded(JobKind::Cancel, said).conclude(&mut view, &active_job(JobKind::Cancel));
+        let _ = concluded(OrderJobKind::Cancel, said).conclude(&mut view, &active_job(OrderJobKind::Cancel));
         assert_eq!(view.by_id::<Order>("ord_1").expect("the order").status, status);
         let create = find_job(&view, &dead.id).expect("the create's job");
         assert_eq!((create.state, create.last_error), (JobState::Done, None), "{status:?}");
     }
     let (mut view, dead) = given_up();
     let said = (Operation::LookUp, Outcome::Unauthorized(failure()));
-    let _ = concluded(JobKind::Cancel, said).conclude(&mut view, &active_job(JobKind::Cancel));
+    let _ = concluded(OrderJobKind::Cancel, said).conclude(&mut view, &active_job(OrderJobKind::Cancel));
     assert_eq!(find_job(&view, &dead.id), Some(dead), "nobody knows");
 }
 
@@ -385,11 +390,11 @@ fn a_cancel_that_finds_out_what_became_of_a_create_settles_its_dead_job() {
 fn a_look_up_that_fails_after_a_refused_cancel_leaves_the_provider_s_reason() {
     let refusal =
         StoredFailure { class: ErrorClass::Fatal, code: "provider.refused".into(), message: "Too late.".into() };
-    let mut order = calling(Operation::LookUp, JobKind::Cancel);
+    let mut order = calling(Operation::LookUp, OrderJobKind::Cancel);
     order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = Some(refusal.clone()));
     let mut view = view_of(&order, &[]);
     let said = (Operation::LookUp, Outcome::Unauthorized(failure()));
-    let ended = concluded(JobKind::Cancel, said).conclude(&mut view, &active_job(JobKind::Cancel));
+    let ended = concluded(OrderJobKind::Cancel, said).conclude(&mut view, &active_job(OrderJobKind::Cancel));
     assert!(matches!(ended.end, JobEnd::Dead { error } if error.code == failure().code), "operators see both");
     let noted = view.by_id::<Order>("ord_1").and_then(|order| order.cancellation).expect("a cancellation");
     assert_eq!((noted.status, noted.failure), (CancellationStatus::NeedsAttention, Some(refusal)));
@@ -398,28 +403,28 @@ fn a_look_up_that_fails_after_a_refused_cancel_leaves_the_provider_s_reason() {
 #[test]
 fn an_order_that_is_counted_binds_its_job_to_the_account_with_its_call() {
     for (binds, route) in [(false, "parcelx"), (true, "parcelx/default")] {
-        let job = Job { route: "parcelx".into(), ..active_job(JobKind::Create) };
+        let job = Job { route: "parcelx".into(), ..active_job(OrderJobKind::Create) };
         let mut view = view_of(&order(), &[&job]);
-        assert!(decide(&mut view, &BeginAttempt { binds, ..begin(JobKind::Create) }).is_ok());
+        assert!(decide(&mut view, &BeginAttempt { binds, ..begin(OrderJobKind::Create) }).is_ok());
         assert_eq!(find_job(&view, &job.id).expect("the job").route, route);
     }
 }
 
 #[test]
 fn an_answer_is_linked_where_its_request_is_and_closes_no_other_call() {
-    let mut view = view_of(&calling(Operation::Cancel, JobKind::Cancel), &[]);
-    let cancelled = || concluded(JobKind::Cancel, (Operation::Cancel, Outcome::Done(AtProvider::Cancelled)));
-    let _ = cancelled().conclude(&mut view, &active_job(JobKind::Cancel));
+    let mut view = view_of(&calling(Operation::Cancel, OrderJobKind::Cancel), &[]);
+    let cancelled = || concluded(OrderJobKind::Cancel, (Operation::Cancel, Outcome::Done(AtProvider::Cancelled)));
+    let _ = cancelled().conclude(&mut view, &active_job(OrderJobKind::Cancel));
     let stored = view.by_id::<Order>("ord_1").expect("the order");
     assert_eq!((stored.open_call, stored.provider_response_ref_id), (None, None));
     assert_eq!(stored.cancellation.and_then(|cancellation| cancellation.response_ref_id).as_deref(), Some("res_new"));
 
-    let mut other = calling(Operation::Cancel, JobKind::Cancel);
+    let mut other = calling(Operation::Cancel, OrderJobKind::Cancel);
     if let Some(call) = &mut other.open_call {
         call.request_ref_id = "req_other".into();
     }
     let mut view = view_of(&other, &[]);
-    let _ = cancelled().conclude(&mut view, &active_job(JobKind::Cancel));
+    let _ = cancelled().conclude(&mut view, &active_job(OrderJobKind::Cancel));
     assert_eq!(view.by_id::<Order>("ord_1").and_then(|order| order.open_call), other.open_call);
 }
 
@@ -429,9 +434,9 @@ fn a_late_answer_is_kept_as_late_and_changes_nothing_else() {
         uncertain: Some(Uncertain { request_ref_id: "req_open".into(), since: NOW, last: false, refusal: None }),
         ..order()
     };
-    let job = Job { lease_token: Some("lease-2".into()), ..active_job(JobKind::Create) };
+    let job = Job { lease_token: Some("lease-2".into()), ..active_job(OrderJobKind::Create) };
     let mut view = view_of(&order, &[&job]);
-    let late = concluded(JobKind::Create, accepted());
+    let late = concluded(OrderJobKind::Create, accepted());
     late.conclude_late(&mut view);
     let logs = appended(&view, RESPONSE_LOGS);
     assert_eq!(logs.len(), 1);
@@ -442,7 +447,7 @@ fn a_late_answer_is_kept_as_late_and_changes_nothing_else() {
 
 #[test]
 fn a_late_answer_that_is_on_record_is_not_written_again() {
-    let late = concluded(JobKind::Create, (Operation::Create, Outcome::Unknown(failure())));
+    let late = concluded(OrderJobKind::Create, (Operation::Create, Outcome::Unknown(failure())));
     let on_record = ProviderResponseLog::new("res_new".into(), &late.call, &late.record, late.verdict(), NOW);
     let mut view = View::new(NOW);
     view.put_read(&on_record);
@@ -452,9 +457,9 @@ fn a_late_answer_that_is_on_record_is_not_written_again() {
 
 #[test]
 fn an_answer_about_an_order_that_is_gone_is_kept() {
-    let gone = concluded(JobKind::Create, (Operation::LookUp, Outcome::Done(AtProvider::Absent)));
+    let gone = concluded(OrderJobKind::Create, (Operation::LookUp, Outcome::Done(AtProvider::Absent)));
     let mut view = View::new(NOW);
-    assert_eq!(gone.conclude(&mut view, &active_job(JobKind::Create)).end.as_str(), "dead");
+    assert_eq!(gone.conclude(&mut view, &active_job(OrderJobKind::Create)).end.as_str(), "dead");
     assert_eq!(appended(&view, RESPONSE_LOGS).len(), 1);
 }
 
@@ -465,28 +470,28 @@ fn an_attempt_that_broke_off_closes_its_call_and_is_counted() {
     let gave_up = Some("OrderNeedsAttention");
     let stuck = Some("CancellationNeedsAttention");
     for (kind, open, last, asked, (status, sync, end, event, cancel_job)) in [
-        (JobKind::Create, true, false, false, (Created, ProviderSyncStatus::Unknown, "retry", None, false)),
-        (JobKind::Create, false, false, false, (Created, ProviderSyncStatus::InProgress, "retry", None, false)),
-        (JobKind::Create, true, true, false, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, false)),
-        (JobKind::Create, true, true, true, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, true)),
+        (OrderJobKind::Create, true, false, false, (Created, ProviderSyncStatus::Unknown, "retry", None, false)),
+        (OrderJobKind::Create, false, false, false, (Created, ProviderSyncStatus::InProgress, "retry", None, false)),
+        (OrderJobKind::Create, true, true, false, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, false)),
+        (OrderJobKind::Create, true, true, true, (NeedsAttention, ProviderSyncStatus::Failed, "dead", gave_up, true)),
         // Nothing was sent: the cancellation that waits for it needs no call.
         (
-            JobKind::Create,
+            OrderJobKind::Create,
             false,
             true,
             true,
             (Cancelled, ProviderSyncStatus::Synced, "done", Some("OrderCancelled"), false),
         ),
-        (JobKind::Cancel, true, false, true, (Confirmed, ProviderSyncStatus::Pending, "retry", None, false)),
-        (JobKind::Cancel, true, true, true, (Confirmed, ProviderSyncStatus::Pending, "dead", stuck, false)),
+        (OrderJobKind::Cancel, true, false, true, (Confirmed, ProviderSyncStatus::Pending, "retry", None, false)),
+        (OrderJobKind::Cancel, true, true, true, (Confirmed, ProviderSyncStatus::Pending, "dead", stuck, false)),
     ] {
         let case = format!("{kind:?}, open: {open}, last: {last}, asked: {asked}");
-        let operation = if kind == JobKind::Create { Operation::Create } else { Operation::Cancel };
+        let operation = if kind == OrderJobKind::Create { Operation::Create } else { Operation::Cancel };
         let mut broken = calling(operation, kind);
         if !open {
             broken.open_call = None;
         }
-        if asked && kind == JobKind::Create {
+        if asked && kind == OrderJobKind::Create {
             broken.cancellation = Some(cancellation(CancellationStatus::Requested));
         }
         let mut view = view_of(&broken, &[]);
@@ -506,7 +511,7 @@ fn an_attempt_that_broke_off_closes_its_call_and_is_counted() {
         }
         let stored = view.by_id::<Order>("ord_1").expect("the order");
         assert_eq!((stored.status, stored.provider_sync_status, &stored.open_call), (status, sync, &None), "{case}");
-        assert_eq!(stored.uncertain.is_some(), open && kind == JobKind::Create, "{case}");
+        assert_eq!(stored.uncertain.is_some(), open && kind == OrderJobKind::Create, "{case}");
         assert_eq!(
             stored.failure.map(|failure| failure.class),
             (event == gave_up).then_some(ErrorClass::Unknown),

@@ -8,9 +8,9 @@ use super::model::{Billing, Order, OrderStatus};
 use crate::{
     modules::{
         events::Actor,
-        providers::Kind,
+        providers::ProviderKind,
         wallet::{
-            self, Account, Entry, HOLDS, Hold, HoldState, LedgerKind, Reference, Refusal, Share,
+            self, Account, HOLDS, Hold, HoldState, LedgerEntry, LedgerKind, LedgerReference, LedgerRefusal, Share,
             rates::{Pricing, Quote},
         },
     },
@@ -22,7 +22,7 @@ use crate::{
 
 /// What is to become of an order's hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum HoldAction {
     /// Not decided yet: the money stays aside.
     Keep,
     /// The provider has the order: it is owed the money.
@@ -33,24 +33,24 @@ pub enum Due {
 
 /// What is due for an order in `status`, which is at a provider of this kind.
 #[must_use]
-pub const fn due(status: OrderStatus, kind: Kind) -> Due {
+pub const fn due(status: OrderStatus, kind: ProviderKind) -> HoldAction {
     use OrderStatus as S;
     match status {
         // Whether the provider has it is not known, or not settled: a person decides.
-        S::Created | S::NeedsAttention => Due::Keep,
-        S::Confirmed | S::InProgress if kind.is_owed_on_delivery() => Due::Keep,
-        S::Failed | S::Cancelled => Due::GiveBack,
-        S::Confirmed | S::InProgress | S::Delivered => Due::Capture,
+        S::Created | S::NeedsAttention => HoldAction::Keep,
+        S::Confirmed | S::InProgress if kind.is_owed_on_delivery() => HoldAction::Keep,
+        S::Failed | S::Cancelled => HoldAction::GiveBack,
+        S::Confirmed | S::InProgress | S::Delivered => HoldAction::Capture,
     }
 }
 
 /// Whether a hold in `state` is where `due` wants it.
 #[must_use]
-pub const fn is_settled(due: Due, state: HoldState) -> bool {
+pub const fn is_settled(due: HoldAction, state: HoldState) -> bool {
     match due {
-        Due::Keep => matches!(state, HoldState::Open),
-        Due::Capture => matches!(state, HoldState::Captured),
-        Due::GiveBack => matches!(state, HoldState::Released | HoldState::Refunded),
+        HoldAction::Keep => matches!(state, HoldState::Open),
+        HoldAction::Capture => matches!(state, HoldState::Captured),
+        HoldAction::GiveBack => matches!(state, HoldState::Released | HoldState::Refunded),
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) fn hold(
     quote: &Quote,
     event_id: &str,
     actor: &Actor,
-) -> Result<(), Refusal> {
+) -> Result<(), LedgerRefusal> {
     order.charge = Some(quote.total);
     if quote.total.amount == 0 {
         return Ok(());
@@ -81,7 +81,12 @@ pub(super) fn hold(
 }
 
 /// Sets the price aside again for an order that is sent again, where it was given back.
-pub(super) fn hold_again(view: &mut View, order: &mut Order, event_id: &str, actor: &Actor) -> Result<(), Refusal> {
+pub(super) fn hold_again(
+    view: &mut View,
+    order: &mut Order,
+    event_id: &str,
+    actor: &Actor,
+) -> Result<(), LedgerRefusal> {
     let Some(billing) = order.billing.clone() else { return Ok(()) };
     match view.by_id::<Hold>(&billing.hold_id).map(|hold| hold.state) {
         Some(HoldState::Released | HoldState::Refunded) => {
@@ -104,25 +109,25 @@ pub(super) fn settle(view: &mut View, order: &Order, event_id: &str, actor: &Act
     // One that is not there is shown by reconciliation, and is not a reason to forget what the provider said.
     let hold = view.by_id::<Hold>(&billing.hold_id)?;
     let id = sibling_id("txn", event_id);
-    let entry = |kind, booking| Entry {
+    let entry = |kind, booking| LedgerEntry {
         transaction_id: &id,
         kind,
-        reference: Reference::new("order", hold.reference_id.clone(), booking),
+        reference: LedgerReference::new("order", hold.reference_id.clone(), booking),
         client_reference: None,
         reason: None,
         actor,
     };
     let shares = || shares(&order.provider, &billing.pricing);
     let settled = match (due(order.status, order.detail.kind()), hold.state) {
-        (Due::Capture, HoldState::Open) => {
+        (HoldAction::Capture, HoldState::Open) => {
             let kind = LedgerKind::FreightCapture;
             wallet::capture(view, &hold.id, &shares(), &entry(kind, "capture")).map(|_| kind)
         }
-        (Due::GiveBack, HoldState::Open) => {
+        (HoldAction::GiveBack, HoldState::Open) => {
             let kind = LedgerKind::FreightRelease;
             wallet::release(view, &hold.id, &entry(kind, "release")).map(|_| kind)
         }
-        (Due::GiveBack, HoldState::Captured) => {
+        (HoldAction::GiveBack, HoldState::Captured) => {
             let kind = LedgerKind::FreightRefund;
             wallet::refund(view, &hold.id, &shares(), &entry(kind, "refund")).map(|_| kind)
         }
@@ -147,14 +152,14 @@ fn open(
     pricing: Pricing,
     event_id: &str,
     actor: &Actor,
-) -> Result<(), Refusal> {
+) -> Result<(), LedgerRefusal> {
     let Some(charge) = order.charge else { return Ok(()) };
     let (hold_id, transaction_id) = (sibling_id("hld", event_id), sibling_id("txn", event_id));
     let reference_id = if holds == 1 { order.id.clone() } else { format!("{}#{holds}", order.id) };
-    let entry = Entry {
+    let entry = LedgerEntry {
         transaction_id: &transaction_id,
         kind: LedgerKind::FreightHold,
-        reference: Reference::new("order", reference_id, "hold"),
+        reference: LedgerReference::new("order", reference_id, "hold"),
         client_reference: None,
         reason: None,
         actor,

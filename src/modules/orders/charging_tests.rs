@@ -1,16 +1,17 @@
 //! What is held, captured and given back as an order goes its way.
 
 use super::{
-    charging::{self, Due, due, is_settled},
+    charging::{self, HoldAction, due, is_settled},
     flow_tests::{NOW, order},
     model::{Billing, Order, OrderStatus},
 };
 use crate::{
     modules::{
         events::Actor,
-        providers::Kind,
+        providers::ProviderKind,
         wallet::{
-            Account, Entry, Hold, HoldState, LedgerKind, LedgerTransaction, Reference, Refusal, credit,
+            Account, Hold, HoldState, LedgerEntry, LedgerKind, LedgerReference, LedgerRefusal, LedgerTransaction,
+            credit,
             rates::{Pricing, Quote, Zone},
             wallet_key,
         },
@@ -44,10 +45,10 @@ fn held(left: i64) -> (View, Order) {
     let mut order = order();
     view.put_absent(wallet_key(&order.user_id, Currency::INR));
     let actor = actor();
-    let entry = Entry {
+    let entry = LedgerEntry {
         transaction_id: "txn_0",
         kind: LedgerKind::Recharge,
-        reference: Reference::new("test", "recharge", "credit"),
+        reference: LedgerReference::new("test", "recharge", "credit"),
         client_reference: None,
         reason: None,
         actor: &actor,
@@ -71,18 +72,26 @@ fn hold_of(view: &View, order: &Order) -> Hold {
 fn every_status_has_a_due_that_some_hold_settles() {
     for status in OrderStatus::ALL {
         let states = [HoldState::Open, HoldState::Captured, HoldState::Released, HoldState::Refunded];
-        assert!(states.iter().any(|state| is_settled(due(status, Kind::Carrier), *state)), "{status:?}");
+        assert!(states.iter().any(|state| is_settled(due(status, ProviderKind::Carrier), *state)), "{status:?}");
     }
-    let keeps =
-        OrderStatus::ALL.into_iter().filter(|status| due(*status, Kind::Carrier) == Due::Keep).collect::<Vec<_>>();
+    let keeps = OrderStatus::ALL
+        .into_iter()
+        .filter(|status| due(*status, ProviderKind::Carrier) == HoldAction::Keep)
+        .collect::<Vec<_>>();
     assert_eq!(keeps, [OrderStatus::Created, OrderStatus::NeedsAttention]);
-    let gives_back =
-        OrderStatus::ALL.into_iter().filter(|status| due(*status, Kind::Carrier) == Due::GiveBack).collect::<Vec<_>>();
+    let gives_back = OrderStatus::ALL
+        .into_iter()
+        .filter(|status| due(*status, ProviderKind::Carrier) == HoldAction::GiveBack)
+        .collect::<Vec<_>>();
     assert_eq!(gives_back, [OrderStatus::Cancelled, OrderStatus::Failed]);
-    let captures =
-        |kind| OrderStatus::ALL.into_iter().filter(|status| due(*status, kind) == Due::Capture).collect::<Vec<_>>();
-    assert_eq!(captures(Kind::Carrier), [OrderStatus::Confirmed, OrderStatus::InProgress, OrderStatus::Delivered]);
-    assert_eq!(captures(Kind::Registry), [OrderStatus::Delivered]);
+    let captures = |kind| {
+        OrderStatus::ALL.into_iter().filter(|status| due(*status, kind) == HoldAction::Capture).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        captures(ProviderKind::Carrier),
+        [OrderStatus::Confirmed, OrderStatus::InProgress, OrderStatus::Delivered]
+    );
+    assert_eq!(captures(ProviderKind::Registry), [OrderStatus::Delivered]);
 }
 
 #[test]
@@ -157,10 +166,10 @@ fn sent_again_without_the_money_it_is_refused() {
     order.status = OrderStatus::Failed;
     charging::settle(&mut view, &order, "evt_2", &actor());
     let actor = actor();
-    let entry = Entry {
+    let entry = LedgerEntry {
         transaction_id: "txn_spent",
         kind: LedgerKind::Adjustment,
-        reference: Reference::new("test", "spent", "debit"),
+        reference: LedgerReference::new("test", "spent", "debit"),
         client_reference: None,
         reason: None,
         actor: &actor,
@@ -170,7 +179,7 @@ fn sent_again_without_the_money_it_is_refused() {
     order.status = OrderStatus::Created;
     let refused = charging::hold_again(&mut view, &mut order, "evt_3", &actor);
     let available = Money::new(5_899, Currency::INR);
-    assert_eq!(refused, Err(Refusal::Insufficient { needed: quote().total, available }));
+    assert_eq!(refused, Err(LedgerRefusal::Insufficient { needed: quote().total, available }));
     assert_eq!(order.billing.as_ref().map(|billing| billing.holds), Some(1));
 }
 

@@ -170,7 +170,7 @@ impl CreateOrder {
 }
 
 /// What cancels one order, which is named in the transaction.
-pub struct Cancelling {
+pub struct CancelOrderTemplate {
     pub(super) reason: Option<String>,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
@@ -179,7 +179,7 @@ pub struct Cancelling {
     pub(super) event_ids: [String; 2],
 }
 
-impl Cancelling {
+impl CancelOrderTemplate {
     /// The command that cancels this order of the merchant.
     #[must_use]
     pub fn of(&self, user_id: &str, client_order_id: &str) -> CancelOrder {
@@ -209,7 +209,7 @@ pub struct CancelOrder {
 }
 
 #[cfg(test)]
-impl Cancelling {
+impl CancelOrderTemplate {
     pub(crate) fn of_a_test(job_id: String, event_ids: [String; 2]) -> Self {
         Self {
             reason: None,

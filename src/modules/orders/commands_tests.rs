@@ -6,7 +6,7 @@ use super::{
     charging_tests::quote,
     commands::{CancelOrder, CreateOrder, OrderReply},
     error::OrderError,
-    flow::JobKind,
+    flow::OrderJobKind,
     flow_tests::{
         NOW, active_job, before_now, cancellation, carrier, detail, fresh_job, order, providers, shipment, uncertain,
     },
@@ -19,7 +19,7 @@ use crate::{
         kyc::KycGate,
         providers::{Detail, Service, Shipment},
         queue::{Job, JobEnd, JobError, JobState},
-        wallet::{Refusal, Wallet},
+        wallet::{LedgerRefusal, Wallet},
     },
     platform::{
         batch::{Command, View},
@@ -231,20 +231,20 @@ fn an_address_that_does_not_fit_is_refused_but_replayed() {
 
 /// A create job in backoff after one failure that counted, or did not.
 fn in_backoff(counts: bool) -> Job {
-    let mut job = active_job(JobKind::Create);
+    let mut job = active_job(OrderJobKind::Create);
     let error = Some(JobError::new("retryable", "a.b", "c"));
     job.end(&JobEnd::Retry { at: after(NOW, std::time::Duration::from_secs(60)), error, counts }, before_now(1_000));
     job
 }
 
 fn create_job_in(state: JobState) -> Job {
-    Job { state, ..active_job(JobKind::Create) }
+    Job { state, ..active_job(OrderJobKind::Create) }
 }
 
 #[test]
 fn what_a_cancel_does_depends_on_how_far_the_create_is() {
     use OrderStatus::{Cancelled, Confirmed, Created as New, NeedsAttention};
-    let fresh = fresh_job(JobKind::Create);
+    let fresh = fresh_job(OrderJobKind::Create);
     let scheduled = Job { run_at: after(NOW, std::time::Duration::from_secs(60)), ..fresh.clone() };
     let overdue = Job { run_at: before_now(500), ..in_backoff(true) };
     let (at_once, later) = (vec!["CancellationRequested", "OrderCancelled"], vec!["CancellationRequested"]);
@@ -429,7 +429,7 @@ fn a_cancellation_that_nobody_would_carry_out_gets_its_job() {
 #[test]
 fn of_two_cancels_in_one_batch_the_second_replays() {
     for (name, order, job) in [
-        ("settled at once", order(), fresh_job(JobKind::Create)),
+        ("settled at once", order(), fresh_job(OrderJobKind::Create)),
         ("asked for", Order { status: OrderStatus::Confirmed, ..order() }, create_job_in(JobState::Done)),
     ] {
         let mut view = view_of(&order, &[&job]);
@@ -476,7 +476,7 @@ fn only_what_the_table_allows_can_be_cancelled_and_only_by_its_owner() {
 
 #[test]
 fn events_of_a_cancel_say_who_and_what_but_nothing_personal() {
-    let mut view = view_of(&order(), &[&fresh_job(JobKind::Create)]);
+    let mut view = view_of(&order(), &[&fresh_job(OrderJobKind::Create)]);
     let _ = decide(&mut view, &cancel(1));
     for (event, status) in appended(&view, EVENTS).iter().zip(["created", "cancelled"]) {
         let actor = event.get_document("actor").expect("an actor");
@@ -499,7 +499,7 @@ fn without_the_money_nothing_is_written_and_the_id_stays_free() {
     view.put_read(&wallet("usr_1", price.amount - 1));
     let Err(OrderError::Unpaid(refusal)) = decide(&mut view, &create(1)) else { panic!("it was taken") };
     let available = Money::new(price.amount - 1, Currency::INR);
-    assert_eq!(refusal, Refusal::Insufficient { needed: price, available });
+    assert_eq!(refusal, LedgerRefusal::Insufficient { needed: price, available });
     assert_eq!(view.find::<Order>(&Order::key("usr_1", "c-1001")), None);
     assert_eq!((event_types(&view).len(), find_job(&view, "job_1")), (0, None));
 

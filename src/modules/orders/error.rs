@@ -1,7 +1,7 @@
 //! How a use case of orders may fail.
 
 use crate::{
-    modules::{kyc::NotVerified, wallet::Refusal},
+    modules::{kyc::NotVerified, wallet::LedgerRefusal},
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind, FieldError},
@@ -24,7 +24,7 @@ pub enum OrderError {
     NotVerified(#[from] NotVerified),
     /// The wallet has too little money; nothing is stored, and the id may be used again.
     #[error(transparent)]
-    Unpaid(Refusal),
+    Unpaid(LedgerRefusal),
     /// There is no rate card, or it can't price this parcel.
     #[error("there is no price for this order")]
     NoRates,

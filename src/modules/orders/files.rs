@@ -37,7 +37,7 @@ pub const PIECES: &str = "order_file_pieces";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Piece {
+struct FilePiece {
     /// The file's id and the piece's number.
     #[serde(rename = "_id")]
     id: String,
@@ -83,7 +83,7 @@ impl OrderFiles {
         self.clock.now()
     }
 
-    fn pieces(&self) -> Collection<Piece> {
+    fn pieces(&self) -> Collection<FilePiece> {
         pieces(&self.db)
     }
 
@@ -131,7 +131,7 @@ impl OrderFiles {
     }
 }
 
-fn pieces(db: &Database) -> Collection<Piece> {
+fn pieces(db: &Database) -> Collection<FilePiece> {
     db.collection_with_options(PIECES, CollectionOptions::builder().write_concern(durable()).build())
 }
 
@@ -145,7 +145,7 @@ fn place(piece_id: &str) -> String {
 
 impl FileKeeper for OrderFiles {
     fn keep(&self, call: &Call) -> Box<dyn FileSink> {
-        Box::new(Keeping {
+        Box::new(FileWriter {
             files: self.clone(),
             file_id: file_id(&call.request_ref_id),
             order_id: call.order_id.clone().unwrap_or_default(),
@@ -155,7 +155,7 @@ impl FileKeeper for OrderFiles {
     }
 }
 
-struct Keeping {
+struct FileWriter {
     files: OrderFiles,
     file_id: String,
     order_id: String,
@@ -163,7 +163,7 @@ struct Keeping {
     next: u64,
 }
 
-impl Keeping {
+impl FileWriter {
     /// Removes what earlier attempts of this order left behind. Ids tell the time, so a worker that wakes up late removes nothing of
     /// a later attempt.
     async fn tidy(&self) -> Result<()> {
@@ -182,7 +182,7 @@ impl Keeping {
 }
 
 #[async_trait]
-impl FileSink for Keeping {
+impl FileSink for FileWriter {
     async fn put(&mut self, piece: Bytes) -> std::result::Result<(), String> {
         if self.next == 0 {
             self.tidy().await.map_err(|error| error.to_string())?;
@@ -191,7 +191,7 @@ impl FileSink for Keeping {
         let (keys, at) = (Arc::clone(&self.files.keys), place(&id));
         let sealing = tokio::task::spawn_blocking(move || keys.seal(&at, &piece));
         let content = sealing.await.map_err(|error| error.to_string())?;
-        let piece = Piece {
+        let piece = FilePiece {
             id,
             file_id: self.file_id.clone(),
             order_id: self.order_id.clone(),

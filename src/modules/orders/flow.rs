@@ -13,17 +13,17 @@ use crate::{
     modules::{
         audit::ErrorClass,
         providers::{
-            Decision, Failure, Operation, Outcome, Placed, Progress, Retry, StoredFailure,
-            call_job::{self, Step},
+            AttemptDecision, Failure, Operation, Outcome, Placed, Progress, Retry, StoredFailure,
+            call_job::{self, NextStep},
             job_error,
         },
         queue::JobEnd,
     },
-    platform::{clock::after, exchange::Received},
+    platform::{clock::after, exchange::ReceivedFile},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobKind {
+pub enum OrderJobKind {
     /// Places the order.
     Create,
     /// Takes it back.
@@ -40,43 +40,50 @@ pub enum AtProvider {
     Cancelled,
     Progress(Progress),
     /// A file of it came, and is kept.
-    Received(Received),
+    Received(ReceivedFile),
 }
 
 /// An answer about an order, with what a decision needs besides the order.
-pub type Answered<'a> = call_job::Answered<'a, Operation, AtProvider>;
+pub type OrderAnswered<'a> = call_job::Answered<'a, Operation, AtProvider>;
 
 /// What the attempt that begins now is to do; changes the order where it ends without a call. A call that a dead worker
 /// left open counts as uncertain by now.
 #[must_use]
-pub fn next_step(order: &mut Order, kind: JobKind) -> Step<Operation> {
-    let nothing = || Step::End(JobEnd::Done { result: None }.into());
+pub fn next_step(order: &mut Order, kind: OrderJobKind) -> NextStep<Operation> {
+    let nothing = || NextStep::End(JobEnd::Done { result: None }.into());
     match kind {
-        JobKind::Create if order.status != OrderStatus::Created => nothing(),
-        JobKind::Create if order.uncertain.is_some() => Step::Call(Operation::LookUp),
-        JobKind::Create if order.cancellation_pending() => Step::End(stop_placing(order)),
-        JobKind::Create if order.unfinished => Step::Call(Operation::Finish),
-        JobKind::Create => Step::Call(Operation::Create),
-        JobKind::Cancel if !order.cancellation_pending() || order.status == OrderStatus::Cancelled => nothing(),
-        JobKind::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => Step::End(too_late(order)),
+        OrderJobKind::Create if order.status != OrderStatus::Created => nothing(),
+        OrderJobKind::Create if order.uncertain.is_some() => NextStep::Call(Operation::LookUp),
+        OrderJobKind::Create if order.cancellation_pending() => NextStep::End(stop_placing(order)),
+        OrderJobKind::Create if order.unfinished => NextStep::Call(Operation::Finish),
+        OrderJobKind::Create => NextStep::Call(Operation::Create),
+        OrderJobKind::Cancel if !order.cancellation_pending() || order.status == OrderStatus::Cancelled => nothing(),
+        OrderJobKind::Cancel if next(order.status, OrderCommand::RequestCancel).is_none() => {
+            NextStep::End(too_late(order))
+        }
         // While a create may have been executed, a shipment that we know need not be the one that exists.
-        JobKind::Cancel if order.uncertain.is_some() || (order.reference.is_none() && !order.unfinished) => {
-            Step::Call(Operation::LookUp)
+        OrderJobKind::Cancel if order.uncertain.is_some() || (order.reference.is_none() && !order.unfinished) => {
+            NextStep::Call(Operation::LookUp)
         }
         // What could not be cancelled may be so already, or gone.
-        JobKind::Cancel if order.failed_cancel().is_some() => Step::Call(Operation::LookUp),
-        JobKind::Cancel => Step::Call(Operation::Cancel),
+        OrderJobKind::Cancel if order.failed_cancel().is_some() => NextStep::Call(Operation::LookUp),
+        OrderJobKind::Cancel => NextStep::Call(Operation::Cancel),
     }
 }
 
 /// What follows from an answer; changes the order. An absence counts only `settling_delay` after the create was sent.
-pub fn follow(order: &mut Order, kind: JobKind, answered: &Answered<'_>, settling_delay: Duration) -> Decision {
+pub fn follow(
+    order: &mut Order,
+    kind: OrderJobKind,
+    answered: &OrderAnswered<'_>,
+    settling_delay: Duration,
+) -> AttemptDecision {
     let now = answered.timing.now;
     order.updated_at = now;
     match (answered.outcome, answered.asked) {
         (Outcome::Done(AtProvider::Placed(placed)), _) => match kind {
-            JobKind::Create => accept(order, placed, now),
-            JobKind::Cancel => match order.failed_cancel().cloned() {
+            OrderJobKind::Create => accept(order, placed, now),
+            OrderJobKind::Cancel => match order.failed_cancel().cloned() {
                 Some(failure) => check_failure(order, placed, failure),
                 None => find_to_cancel(order, placed, now),
             },
@@ -134,7 +141,7 @@ pub fn starts_cancel(order: &Order, end: &JobEnd) -> bool {
 }
 
 /// A create that may have been executed is looked up before anything else.
-fn doubt(order: &mut Order, kind: JobKind, answered: &Answered<'_>, failure: &Failure) -> Decision {
+fn doubt(order: &mut Order, kind: OrderJobKind, answered: &OrderAnswered<'_>, failure: &Failure) -> AttemptDecision {
     let (job, timing) = (answered.job, &answered.timing);
     order.doubt(answered.call, timing.now, job.is_last_attempt());
     if job.is_last_attempt() && !job.deferred_too_long(timing.now) {
@@ -147,14 +154,14 @@ fn doubt(order: &mut Order, kind: JobKind, answered: &Answered<'_>, failure: &Fa
 }
 
 /// The provider has it. Where it exists only as a cancelled one, nothing is carried and nothing may be sent again.
-fn accept(order: &mut Order, placed: &Placed, now: DateTime) -> Decision {
+fn accept(order: &mut Order, placed: &Placed, now: DateTime) -> AttemptDecision {
     order.learn(placed);
     order.uncertain = None;
     if placed.cancelled {
         return if order.cancellation_pending() {
             cancelled(order)
         } else {
-            give_up(order, JobKind::Create, &cancelled_there(), ErrorClass::Unknown)
+            give_up(order, OrderJobKind::Create, &cancelled_there(), ErrorClass::Unknown)
         };
     }
     if placed.unfinished {
@@ -165,18 +172,18 @@ fn accept(order: &mut Order, placed: &Placed, now: DateTime) -> Decision {
     }
     let event = confirm(order);
     let result = event.map(|_| doc! { "status": order.status.as_str(), "reference": &placed.reference });
-    Decision { end: JobEnd::Done { result }, event }
+    AttemptDecision { end: JobEnd::Done { result }, event }
 }
 
 /// The provider has what is to be taken back.
-fn find_to_cancel(order: &mut Order, placed: &Placed, now: DateTime) -> Decision {
+fn find_to_cancel(order: &mut Order, placed: &Placed, now: DateTime) -> AttemptDecision {
     order.learn(placed);
     order.uncertain = None;
     if placed.cancelled {
         return cancelled(order);
     }
     let event = if placed.unfinished { None } else { confirm(order) };
-    Decision { end: again(now), event }
+    AttemptDecision { end: again(now), event }
 }
 
 fn confirm(order: &mut Order) -> Option<&'static str> {
@@ -187,14 +194,14 @@ fn confirm(order: &mut Order) -> Option<&'static str> {
 }
 
 /// A cancel ends so unless the shipment is cancelled after all: nothing is decided about the money before it was looked up.
-fn look_before(order: &mut Order, class: ErrorClass, failure: &Failure, now: DateTime) -> Decision {
+fn look_before(order: &mut Order, class: ErrorClass, failure: &Failure, now: DateTime) -> AttemptDecision {
     let stored = StoredFailure::new(class, failure);
     order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = Some(stored.clone()));
     again(now).into()
 }
 
 /// What could not be cancelled is alive, or was cancelled before.
-fn check_failure(order: &mut Order, placed: &Placed, failure: StoredFailure) -> Decision {
+fn check_failure(order: &mut Order, placed: &Placed, failure: StoredFailure) -> AttemptDecision {
     let is_same = if placed.unfinished {
         order.reference.is_none() && order.refs.provider_order_id == placed.provider_order_id
     } else {
@@ -214,11 +221,11 @@ fn check_failure(order: &mut Order, placed: &Placed, failure: StoredFailure) -> 
     };
     let error = failure.job_error();
     set_cancellation(order, status, Some(failure));
-    Decision { end: JobEnd::Dead { error }, event: Some(event) }
+    AttemptDecision { end: JobEnd::Dead { error }, event: Some(event) }
 }
 
 /// The reference that the provider names is that of another live order, so what this one has there is not known.
-pub fn miss_own_reference(order: &mut Order, kind: JobKind, answered: &Answered<'_>) -> Decision {
+pub fn miss_own_reference(order: &mut Order, kind: OrderJobKind, answered: &OrderAnswered<'_>) -> AttemptDecision {
     order.updated_at = answered.timing.now;
     if *answered.asked == Operation::Create {
         order.doubt(answered.call, answered.timing.now, false);
@@ -228,8 +235,8 @@ pub fn miss_own_reference(order: &mut Order, kind: JobKind, answered: &Answered<
 }
 
 /// The provider has no record of it.
-fn miss(order: &mut Order, kind: JobKind, settling_delay: Duration, now: DateTime) -> Decision {
-    if kind == JobKind::Cancel && order.failed_cancel().is_some() {
+fn miss(order: &mut Order, kind: OrderJobKind, settling_delay: Duration, now: DateTime) -> AttemptDecision {
+    if kind == OrderJobKind::Cancel && order.failed_cancel().is_some() {
         let failure =
             Failure::new("provider.no_record", "The provider cancels nothing, and has no record of the order.");
         return give_up_cancel(order, &failure, ErrorClass::Unknown);
@@ -261,7 +268,7 @@ pub fn cancelled_there() -> Failure {
     Failure::new("provider.cancelled_there", "The provider has this order, but as a cancelled one.")
 }
 
-fn refuse(order: &mut Order, refusal: StoredFailure) -> Decision {
+fn refuse(order: &mut Order, refusal: StoredFailure) -> AttemptDecision {
     let error = refusal.job_error();
     order.provider_sync_status = ProviderSyncStatus::Failed;
     order.failure = Some(refusal);
@@ -272,30 +279,30 @@ fn refuse(order: &mut Order, refusal: StoredFailure) -> Decision {
     if let Some(status) = next(order.status, OrderCommand::Refuse) {
         order.status = status;
     }
-    Decision { end: JobEnd::Dead { error }, event: Some("OrderFailed") }
+    AttemptDecision { end: JobEnd::Dead { error }, event: Some("OrderFailed") }
 }
 
 /// The merchant does not want it any more, and no call is under way. What the provider has of it is taken back by a job of its
 /// own, see [`starts_cancel`].
-fn stop_placing(order: &mut Order) -> Decision {
+fn stop_placing(order: &mut Order) -> AttemptDecision {
     if order.unfinished { JobEnd::Done { result: None }.into() } else { cancel_unplaced(order) }
 }
 
 /// Nothing was placed: the cancellation is done without the provider, and both sides agree that nothing is there.
-pub fn cancel_unplaced(order: &mut Order) -> Decision {
+pub fn cancel_unplaced(order: &mut Order) -> AttemptDecision {
     if order.provider_sync_status != ProviderSyncStatus::Pending {
         order.provider_sync_status = ProviderSyncStatus::Synced;
     }
     cancel(order, OrderCommand::CancelUnplaced);
     let result = Some(doc! { "status": order.status.as_str(), "placed": false });
-    Decision { end: JobEnd::Done { result }, event: Some("OrderCancelled") }
+    AttemptDecision { end: JobEnd::Done { result }, event: Some("OrderCancelled") }
 }
 
-fn cancelled(order: &mut Order) -> Decision {
+fn cancelled(order: &mut Order) -> AttemptDecision {
     order.provider_sync_status = ProviderSyncStatus::Synced;
     cancel(order, OrderCommand::CancelPlaced);
     let result = Some(doc! { "status": order.status.as_str(), "reference": order.reference.clone() });
-    Decision { end: JobEnd::Done { result }, event: Some("OrderCancelled") }
+    AttemptDecision { end: JobEnd::Done { result }, event: Some("OrderCancelled") }
 }
 
 fn cancel(order: &mut Order, command: OrderCommand) {
@@ -307,21 +314,21 @@ fn cancel(order: &mut Order, command: OrderCommand) {
 }
 
 /// Ended meanwhile, or placed where nothing is taken back: the cancellation is refused.
-pub fn too_late(order: &mut Order) -> Decision {
+pub fn too_late(order: &mut Order) -> AttemptDecision {
     let failure = Failure::new("orders.not_cancellable", "The order can't be cancelled any more.");
     let refusal = StoredFailure::new(ErrorClass::Fatal, &failure);
     set_cancellation(order, CancellationStatus::Refused, Some(refusal));
-    Decision::dead(ErrorClass::Fatal, &failure, "CancellationRefused")
+    AttemptDecision::dead(ErrorClass::Fatal, &failure, "CancellationRefused")
 }
 
 fn retry(
     order: &mut Order,
-    kind: JobKind,
-    answered: &Answered<'_>,
+    kind: OrderJobKind,
+    answered: &OrderAnswered<'_>,
     failure: &Failure,
     class: ErrorClass,
     how: Retry,
-) -> Decision {
+) -> AttemptDecision {
     match how.end(answered.job, class, failure, &answered.timing) {
         Some(end) => end.into(),
         None => give_up(order, kind, failure, class),
@@ -330,29 +337,29 @@ fn retry(
 
 /// A person has to look. The order's hold, if any, is kept. Where the merchant waits for a cancellation, a job of its own
 /// looks the order up and takes it back, see [`starts_cancel`].
-pub fn give_up(order: &mut Order, kind: JobKind, failure: &Failure, class: ErrorClass) -> Decision {
+pub fn give_up(order: &mut Order, kind: OrderJobKind, failure: &Failure, class: ErrorClass) -> AttemptDecision {
     match kind {
-        JobKind::Create => {
+        OrderJobKind::Create => {
             let Some(status) = next(order.status, OrderCommand::GiveUp) else {
                 return JobEnd::Dead { error: job_error(class, failure) }.into();
             };
             order.status = status;
             order.provider_sync_status = ProviderSyncStatus::Failed;
             order.failure = Some(StoredFailure::new(class, failure));
-            Decision::dead(class, failure, "OrderNeedsAttention")
+            AttemptDecision::dead(class, failure, "OrderNeedsAttention")
         }
         // A look-up that failed says nothing: what the provider has said of the cancel stays.
-        JobKind::Cancel if let Some(said) = order.failed_cancel().cloned() => {
+        OrderJobKind::Cancel if let Some(said) = order.failed_cancel().cloned() => {
             set_cancellation(order, CancellationStatus::NeedsAttention, Some(said));
-            Decision::dead(class, failure, "CancellationNeedsAttention")
+            AttemptDecision::dead(class, failure, "CancellationNeedsAttention")
         }
-        JobKind::Cancel => give_up_cancel(order, failure, class),
+        OrderJobKind::Cancel => give_up_cancel(order, failure, class),
     }
 }
 
-fn give_up_cancel(order: &mut Order, failure: &Failure, class: ErrorClass) -> Decision {
+fn give_up_cancel(order: &mut Order, failure: &Failure, class: ErrorClass) -> AttemptDecision {
     set_cancellation(order, CancellationStatus::NeedsAttention, Some(StoredFailure::new(class, failure)));
-    Decision::dead(class, failure, "CancellationNeedsAttention")
+    AttemptDecision::dead(class, failure, "CancellationNeedsAttention")
 }
 
 /// The next step of the same job, at once or later, without using up an attempt.

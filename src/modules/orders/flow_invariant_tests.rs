@@ -14,13 +14,13 @@ use super::{
 use crate::{
     modules::{
         audit::ErrorClass,
-        providers::{Decision, Operation, Outcome, Placed, Retry, StoredFailure, Timing, call_job::Step},
+        providers::{AttemptDecision, Operation, Outcome, Placed, Retry, StoredFailure, Timing, call_job::NextStep},
         queue::{JobEnd, JobError},
     },
     platform::clock::after,
 };
 
-const KINDS: [JobKind; 2] = [JobKind::Create, JobKind::Cancel];
+const KINDS: [OrderJobKind; 2] = [OrderJobKind::Create, OrderJobKind::Cancel];
 const ASKED: [Option<CancellationStatus>; 6] = [
     None,
     Some(CancellationStatus::Requested),
@@ -61,7 +61,7 @@ fn every_order() -> Vec<Order> {
 
 /// Every order in every kind, with every answer to the call that it makes and to the cancellation that may come
 /// meanwhile: before, kind, outcome, after, what followed.
-fn every_answered_call() -> Vec<(Order, JobKind, Said, Order, Decision)> {
+fn every_answered_call() -> Vec<(Order, OrderJobKind, Said, Order, AttemptDecision)> {
     let mut all = Vec::new();
     for (order, kind) in every_order().into_iter().flat_map(|order| KINDS.map(|kind| (order.clone(), kind))) {
         let Ok(operation) = stepped(&order, kind) else { continue };
@@ -186,13 +186,13 @@ fn no_order_and_no_cancellation_is_left_without_a_job() {
         let case = format!("{kind:?} {said:?} {before:#?}");
         let goes_on = matches!(followed.end, JobEnd::Retry { .. });
         // The cancel job meets an order that is still `created` only where the create job died outside of the flow.
-        if kind == JobKind::Create {
+        if kind == OrderJobKind::Create {
             assert_eq!(goes_on, after.status == OrderStatus::Created, "{case}");
         }
         // What the create job leaves behind gets a job of its own; the cancel job leaves nothing.
         let waits = !goes_on && after.cancellation_pending();
         assert_eq!(starts_cancel(&after, &followed.end), waits, "{case}");
-        assert!(kind == JobKind::Create || !waits, "{case}");
+        assert!(kind == OrderJobKind::Create || !waits, "{case}");
         let mut carried_out = after.clone();
         carried_out.cancellation.iter_mut().for_each(|cancellation| cancellation.job_id = Some("job_cancel".into()));
         assert!(!starts_cancel(&carried_out, &followed.end), "{case}: one job is enough");
@@ -230,7 +230,7 @@ fn a_cancelled_order_shows_no_work_and_no_failure() {
 fn a_cancellation_that_comes_too_late_is_refused_and_says_why() {
     let mut order = Order { status: OrderStatus::Failed, ..order() };
     order.cancellation = Some(cancellation(CancellationStatus::InProgress));
-    let Step::End(followed) = next_step(&mut order, JobKind::Cancel) else { panic!("it is cancelled") };
+    let NextStep::End(followed) = next_step(&mut order, OrderJobKind::Cancel) else { panic!("it is cancelled") };
     let error = JobError::new("fatal", "orders.not_cancellable", "The order can't be cancelled any more.");
     assert_eq!((followed.end, followed.event), (JobEnd::Dead { error }, Some("CancellationRefused")));
     assert_eq!((order.status, order.failure), (OrderStatus::Failed, None));
@@ -248,11 +248,11 @@ fn giving_up_names_the_failure_where_it_belongs() {
     });
     let dead = JobEnd::Dead { error: JobError::new("unknown", "provider.said_so", "They said so.") };
     let mut created = order();
-    let followed = give_up(&mut created, JobKind::Create, &failure(), ErrorClass::Unknown);
+    let followed = give_up(&mut created, OrderJobKind::Create, &failure(), ErrorClass::Unknown);
     assert_eq!((followed.end, created.failure), (dead.clone(), expected.clone()));
     let mut confirmed = Order { status: OrderStatus::Confirmed, ..order() };
     confirmed.cancellation = Some(cancellation(CancellationStatus::InProgress));
-    let followed = give_up(&mut confirmed, JobKind::Cancel, &failure(), ErrorClass::Unknown);
+    let followed = give_up(&mut confirmed, OrderJobKind::Cancel, &failure(), ErrorClass::Unknown);
     assert_eq!((followed.end, &confirmed.failure), (dead, &None), "the order itself has not failed");
     assert_eq!(confirmed.cancellation.and_then(|cancellation| cancellation.failure), expected);
 }
@@ -260,10 +260,10 @@ fn giving_up_names_the_failure_where_it_belongs() {
 #[test]
 fn retries_wait_for_as_long_as_they_should() {
     let run_at = |outcome: Outcome<AtProvider>, attempts: i32, deferrals: i32, jitter: f64| {
-        let mut job = active_job(JobKind::Create);
+        let mut job = active_job(OrderJobKind::Create);
         (job.attempts, job.deferrals) = (attempts, deferrals);
         let at = Timing { jitter, ..timing() };
-        match follow_at(&mut order(), JobKind::Create, &job, &(Operation::Create, outcome), at).end {
+        match follow_at(&mut order(), OrderJobKind::Create, &job, &(Operation::Create, outcome), at).end {
             JobEnd::Retry { at, .. } => at.timestamp_millis() - NOW.timestamp_millis(),
             other => panic!("{other:?}"),
         }
@@ -294,11 +294,11 @@ fn an_absence_counts_from_the_settling_delay_on() {
         let since = before_now(waited_ms);
         let mut order = Order { uncertain: Some(uncertain(since)), ..order() };
         let absent = (Operation::LookUp, Outcome::Done(AtProvider::Absent));
-        let followed = followed(&mut order, JobKind::Create, &active_job(JobKind::Create), &absent);
+        let followed = followed(&mut order, OrderJobKind::Create, &active_job(OrderJobKind::Create), &absent);
         let at = if settled { NOW } else { after(since, SETTLING_DELAY) };
         assert_eq!(followed.end, JobEnd::Retry { at, error: None, counts: false }, "{waited_ms}");
         assert_eq!(
-            (order.uncertain.is_none(), stepped(&order, JobKind::Create) == Ok(Operation::Create)),
+            (order.uncertain.is_none(), stepped(&order, OrderJobKind::Create) == Ok(Operation::Create)),
             (settled, settled)
         );
     }
@@ -310,7 +310,7 @@ fn a_look_up_names_less_and_takes_nothing_away() {
     order.learn(&placed(false));
     let found = Placed { reference: "PX0002".into(), ..Placed::default() };
     let found = (Operation::LookUp, Outcome::Done(AtProvider::Placed(found)));
-    let followed = followed(&mut order, JobKind::Create, &active_job(JobKind::Create), &found);
+    let followed = followed(&mut order, OrderJobKind::Create, &active_job(OrderJobKind::Create), &found);
     let refs = &order.refs;
     assert_eq!(
         [&order.reference, &refs.courier_name, &refs.provider_order_id].map(|name| name.as_deref()),
@@ -322,21 +322,21 @@ fn a_look_up_names_less_and_takes_nothing_away() {
 #[test]
 fn the_last_create_is_looked_up_once_more_and_nothing_is_sent_after_it() {
     let mut order = order();
-    let mut job = super::flow_tests::job_in(JobKind::Create, true, false);
+    let mut job = super::flow_tests::job_in(OrderJobKind::Create, true, false);
     let unknown = (Operation::Create, Outcome::Unknown(failure()));
-    let decision = followed(&mut order, JobKind::Create, &job, &unknown);
+    let decision = followed(&mut order, OrderJobKind::Create, &job, &unknown);
     assert!(matches!(decision.end, JobEnd::Retry { counts: false, .. }), "{decision:?}");
     job.end(&decision.end, NOW);
     job.attempts += 1;
-    assert_eq!(stepped(&order, JobKind::Create), Ok(Operation::LookUp));
+    assert_eq!(stepped(&order, OrderJobKind::Create), Ok(Operation::LookUp));
 
     let mut found = order.clone();
     let look_up = |at_carrier| (Operation::LookUp, Outcome::Done(at_carrier));
-    let _ = followed(&mut found, JobKind::Create, &job, &look_up(AtProvider::Placed(placed(false))));
+    let _ = followed(&mut found, OrderJobKind::Create, &job, &look_up(AtProvider::Placed(placed(false))));
     assert_eq!(found.status, OrderStatus::Confirmed);
 
     let later = Timing { now: after(NOW, Duration::from_secs(60)), ..timing() };
-    let decision = follow_at(&mut order, JobKind::Create, &job, &look_up(AtProvider::Absent), later);
+    let decision = follow_at(&mut order, OrderJobKind::Create, &job, &look_up(AtProvider::Absent), later);
     assert!(matches!(decision.end, JobEnd::Dead { .. }), "{decision:?}");
     assert_eq!((order.status, order.uncertain), (OrderStatus::NeedsAttention, None));
 }
@@ -345,24 +345,24 @@ fn the_last_create_is_looked_up_once_more_and_nothing_is_sent_after_it() {
 fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
     let refused = (Operation::Create, Outcome::Refused(failure()));
     let look_up = |at_carrier| (Operation::LookUp, Outcome::Done(at_carrier));
-    let job = active_job(JobKind::Create);
+    let job = active_job(OrderJobKind::Create);
     let mut sent_before = Order { doubted: true, ..order() };
-    let decision = followed(&mut sent_before, JobKind::Create, &job, &refused);
+    let decision = followed(&mut sent_before, OrderJobKind::Create, &job, &refused);
     assert_eq!(decision.end, JobEnd::Retry { at: NOW, error: None, counts: false });
-    assert_eq!(stepped(&sent_before, JobKind::Create), Ok(Operation::LookUp));
+    assert_eq!(stepped(&sent_before, OrderJobKind::Create), Ok(Operation::LookUp));
 
     let mut found = sent_before.clone();
-    let _ = followed(&mut found, JobKind::Create, &job, &look_up(AtProvider::Placed(placed(false))));
+    let _ = followed(&mut found, OrderJobKind::Create, &job, &look_up(AtProvider::Placed(placed(false))));
     assert_eq!(found.status, OrderStatus::Confirmed, "the earlier one is there");
 
     let mut absent = sent_before;
     let later = Timing { now: after(NOW, Duration::from_secs(60)), ..timing() };
-    let decision = follow_at(&mut absent, JobKind::Create, &job, &look_up(AtProvider::Absent), later);
+    let decision = follow_at(&mut absent, OrderJobKind::Create, &job, &look_up(AtProvider::Absent), later);
     assert_eq!((absent.status, decision.event), (OrderStatus::Failed, Some("OrderFailed")));
     assert_eq!(absent.failure, Some(StoredFailure::new(ErrorClass::Fatal, &failure())), "what the refusal said");
 
     let mut first = Order { attempts: 2, ..order() };
-    let _ = followed(&mut first, JobKind::Create, &job, &refused);
+    let _ = followed(&mut first, OrderJobKind::Create, &job, &refused);
     assert_eq!(first.status, OrderStatus::Failed, "what was sent before was answered clearly");
 }
 
@@ -384,14 +384,14 @@ fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_aga
         ),
     ] {
         let mut order = refused();
-        let _ = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &said);
+        let _ = followed(&mut order, OrderJobKind::Cancel, &active_job(OrderJobKind::Cancel), &said);
         assert_eq!(order.reference.as_deref(), Some("PX0001"), "{said:?}");
         let cancellation = order.cancellation.as_mut().expect("it was asked for");
         let found = cancellation.failure.take().map(|failure| failure.code);
         assert_eq!((cancellation.status, found.as_deref()), (status, code), "{said:?}");
         cancellation.status = CancellationStatus::Requested;
         if order.status == OrderStatus::Confirmed {
-            assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::Cancel), "{said:?}");
+            assert_eq!(stepped(&order, OrderJobKind::Cancel), Ok(Operation::Cancel), "{said:?}");
         }
     }
 }

@@ -15,8 +15,8 @@ use super::{
 use crate::modules::{
     audit::{Call, ErrorClass},
     providers::{
-        Configured, Decision, Detail, Dimensions, Failure, Item, Operation, Outcome, Party, PaymentMode, Placed,
-        ProviderSettings, Providers, Retry, Service, Shipment, StoredFailure, Timing, call_job::Step,
+        AttemptDecision, Configured, Detail, Failure, Operation, Outcome, ParcelDimensions, Party, PaymentMode, Placed,
+        ProviderSettings, Providers, Retry, Service, Shipment, ShipmentItem, StoredFailure, Timing, call_job::NextStep,
     },
     queue::{Backoff, Job, JobEnd, JobState, QueueConfig},
 };
@@ -69,10 +69,10 @@ pub(super) fn shipment() -> Shipment {
         currency: "INR".into(),
         cod_amount: 0,
         weight_grams: 450,
-        dimensions_cm: Dimensions { length: 20, width: 15, height: 8 },
+        dimensions_cm: ParcelDimensions { length: 20, width: 15, height: 8 },
         consignee: party("Asha Rao"),
         pickup: party("Kiran Stores"),
-        items: vec![Item { sku: "TS-BLK-M".into(), name: "T-shirt".into(), quantity: 2, unit_price: 49900 }],
+        items: vec![ShipmentItem { sku: "TS-BLK-M".into(), name: "T-shirt".into(), quantity: 2, unit_price: 49900 }],
     }
 }
 
@@ -136,17 +136,17 @@ pub(super) fn uncertain(since: DateTime) -> Uncertain {
 }
 
 /// A job that was never attempted.
-pub(super) fn fresh_job(kind: JobKind) -> Job {
+pub(super) fn fresh_job(kind: OrderJobKind) -> Job {
     let carrier = carrier();
     let (id, queue, name) = match kind {
-        JobKind::Create => ("job_create", carrier.create, CREATE_KIND),
-        JobKind::Cancel => ("job_cancel", carrier.cancel, CANCEL_KIND),
+        OrderJobKind::Create => ("job_create", carrier.create, CREATE_KIND),
+        OrderJobKind::Cancel => ("job_cancel", carrier.cancel, CANCEL_KIND),
     };
     Job::new(id.into(), &queue, name, bson::doc! { "orderId": "ord_1" }, "rqs_job", before_now(60_000))
 }
 
 /// A job in its first attempt, held under [`TOKEN`].
-pub(super) fn active_job(kind: JobKind) -> Job {
+pub(super) fn active_job(kind: OrderJobKind) -> Job {
     Job {
         state: JobState::Active,
         attempts: 1,
@@ -177,7 +177,7 @@ pub(super) fn timing() -> Timing {
 }
 
 /// A call that is under way.
-pub(super) fn call(operation: Operation, kind: JobKind) -> Call {
+pub(super) fn call(operation: Operation, kind: OrderJobKind) -> Call {
     Call {
         request_ref_id: "req_open".into(),
         order_id: Some("ord_1".into()),
@@ -198,21 +198,27 @@ pub(super) fn call(operation: Operation, kind: JobKind) -> Call {
 /// An operation and what became of it.
 pub(super) type Said = (Operation, Outcome<AtProvider>);
 
-pub(super) fn follow_at(order: &mut Order, kind: JobKind, job: &Job, said: &Said, timing: Timing) -> Decision {
+pub(super) fn follow_at(
+    order: &mut Order,
+    kind: OrderJobKind,
+    job: &Job,
+    said: &Said,
+    timing: Timing,
+) -> AttemptDecision {
     let (asked, outcome) = said;
-    follow(order, kind, &Answered { job, call: &call(*asked, kind), asked, outcome, timing }, SETTLING_DELAY)
+    follow(order, kind, &OrderAnswered { job, call: &call(*asked, kind), asked, outcome, timing }, SETTLING_DELAY)
 }
 
-pub(super) fn followed(order: &mut Order, kind: JobKind, job: &Job, said: &Said) -> Decision {
+pub(super) fn followed(order: &mut Order, kind: OrderJobKind, job: &Job, said: &Said) -> AttemptDecision {
     follow_at(order, kind, job, said, timing())
 }
 
 /// The call that an attempt makes now, or the event with which it ends without one.
-pub(super) fn stepped(order: &Order, kind: JobKind) -> Result<Operation, Option<&'static str>> {
+pub(super) fn stepped(order: &Order, kind: OrderJobKind) -> Result<Operation, Option<&'static str>> {
     match next_step(&mut order.clone(), kind) {
-        Step::Call(operation) => Ok(operation),
-        Step::End(decision) => Err(decision.event),
-        Step::Fail(error) => panic!("{error:?}"),
+        NextStep::Call(operation) => Ok(operation),
+        NextStep::End(decision) => Err(decision.event),
+        NextStep::Fail(error) => panic!("{error:?}"),
     }
 }
 
@@ -248,7 +254,7 @@ pub(super) fn outcomes(operation: Operation) -> Vec<(&'static str, Outcome<AtPro
 }
 
 /// A job on its last attempt, or one that was deferred for a day.
-pub(super) fn job_in(kind: JobKind, last: bool, day: bool) -> Job {
+pub(super) fn job_in(kind: OrderJobKind, last: bool, day: bool) -> Job {
     let mut job = active_job(kind);
     if last {
         job.attempts = job.max_attempts;
@@ -262,7 +268,7 @@ pub(super) fn job_in(kind: JobKind, last: bool, day: bool) -> Job {
 #[test]
 fn the_next_step_follows_from_what_is_known() {
     use CancellationStatus::{InProgress, NeedsAttention as Stuck, Refused, Requested};
-    use JobKind::{Cancel, Create};
+    use OrderJobKind::{Cancel, Create};
     use OrderStatus as S;
     let (unplaced, too_late, nothing) = (Err(Some("OrderCancelled")), Err(Some("CancellationRefused")), Err(None));
     for (kind, status, asked, unsure, awb, step) in [
@@ -422,7 +428,7 @@ fn rows(table: &str) -> BTreeMap<(String, bool, bool, bool), String> {
 }
 
 /// An order and what followed, in the words of the tables.
-fn in_words(order: &Order, followed: &Decision) -> String {
+fn in_words(order: &Order, followed: &AttemptDecision) -> String {
     let word = |value: serde_json::Value| value.as_str().unwrap_or("-").to_owned();
     let job = match &followed.end {
         JobEnd::Done { .. } => "done",
@@ -444,7 +450,7 @@ fn in_words(order: &Order, followed: &Decision) -> String {
 }
 
 /// Has every answer to `operation` checked in all circumstances; `order_for` gives the order as it was called for.
-fn check(table: &str, kind: JobKind, operation: Operation, order_for: impl Fn() -> Order) {
+fn check(table: &str, kind: OrderJobKind, operation: Operation, order_for: impl Fn() -> Order) {
     let mut rows = rows(table);
     let scene = order_for();
     assert_eq!(stepped(&scene, kind), Ok(operation), "the scene is set wrongly");
@@ -453,9 +459,11 @@ fn check(table: &str, kind: JobKind, operation: Operation, order_for: impl Fn() 
             let mut order = order_for();
             match kind {
                 // It may be asked for while the call is under way.
-                JobKind::Create => order.cancellation = cancel.then(|| cancellation(CancellationStatus::Requested)),
-                JobKind::Cancel if !cancel => continue,
-                JobKind::Cancel => {}
+                OrderJobKind::Create => {
+                    order.cancellation = cancel.then(|| cancellation(CancellationStatus::Requested))
+                }
+                OrderJobKind::Cancel if !cancel => continue,
+                OrderJobKind::Cancel => {}
             }
             let said = (operation, outcome.clone());
             let decision = followed(&mut order, kind, &job_in(kind, last, day), &said);
@@ -470,7 +478,7 @@ fn check(table: &str, kind: JobKind, operation: Operation, order_for: impl Fn() 
 
 #[test]
 fn what_follows_from_a_create() {
-    check(CREATE_CALLED, JobKind::Create, Operation::Create, || Order {
+    check(CREATE_CALLED, OrderJobKind::Create, Operation::Create, || Order {
         provider_sync_status: ProviderSyncStatus::InProgress,
         ..order()
     });
@@ -478,7 +486,7 @@ fn what_follows_from_a_create() {
 
 #[test]
 fn what_follows_from_a_look_up() {
-    check(LOOKED_UP, JobKind::Create, Operation::LookUp, || Order {
+    check(LOOKED_UP, OrderJobKind::Create, Operation::LookUp, || Order {
         provider_sync_status: ProviderSyncStatus::Unknown,
         uncertain: Some(uncertain(before_now(60_000))),
         ..order()
@@ -487,7 +495,7 @@ fn what_follows_from_a_look_up() {
 
 #[test]
 fn what_follows_from_the_look_up_of_an_order_that_was_given_up() {
-    check(LOOKED_UP_TO_CANCEL, JobKind::Cancel, Operation::LookUp, || Order {
+    check(LOOKED_UP_TO_CANCEL, OrderJobKind::Cancel, Operation::LookUp, || Order {
         status: OrderStatus::NeedsAttention,
         provider_sync_status: ProviderSyncStatus::Failed,
         uncertain: Some(uncertain(before_now(60_000))),
@@ -506,9 +514,9 @@ fn what_is_unclear_is_put_off_where_it_is_safe_to_repeat() {
         ..order()
     };
     for (kind, order, operation, outcome) in [
-        (JobKind::Create, &unsure, Operation::LookUp, Outcome::Unknown(failure())),
-        (JobKind::Create, &unsure, Operation::LookUp, Outcome::Refused(failure())),
-        (JobKind::Cancel, &confirmed, Operation::Cancel, Outcome::Unknown(failure())),
+        (OrderJobKind::Create, &unsure, Operation::LookUp, Outcome::Unknown(failure())),
+        (OrderJobKind::Create, &unsure, Operation::LookUp, Outcome::Refused(failure())),
+        (OrderJobKind::Cancel, &confirmed, Operation::Cancel, Outcome::Unknown(failure())),
     ] {
         for last in [false, true] {
             let [(mut unclear, said), (mut failed, expected)] =
@@ -524,7 +532,7 @@ fn what_is_unclear_is_put_off_where_it_is_safe_to_repeat() {
 
 #[test]
 fn what_follows_from_a_cancel() {
-    check(CANCEL_CALLED, JobKind::Cancel, Operation::Cancel, || Order {
+    check(CANCEL_CALLED, OrderJobKind::Cancel, Operation::Cancel, || Order {
         status: OrderStatus::Confirmed,
         provider_sync_status: ProviderSyncStatus::Synced,
         reference: Some("PX0001".into()),
@@ -543,14 +551,14 @@ pub(super) fn refused() -> Order {
         ..order()
     };
     let refusal = (Operation::Cancel, Outcome::Refused(failure()));
-    let decision = followed(&mut order, JobKind::Cancel, &active_job(JobKind::Cancel), &refusal);
+    let decision = followed(&mut order, OrderJobKind::Cancel, &active_job(OrderJobKind::Cancel), &refusal);
     assert_eq!(decision.end, JobEnd::Retry { at: NOW, error: None, counts: false });
     order
 }
 
 #[test]
 fn what_follows_from_a_cancel_that_was_refused() {
-    check(REFUSAL_CHECKED, JobKind::Cancel, Operation::LookUp, refused);
+    check(REFUSAL_CHECKED, OrderJobKind::Cancel, Operation::LookUp, refused);
 }
 
 #[test]
@@ -560,14 +568,14 @@ fn a_cancel_that_is_given_up_is_looked_up_first() {
     {
         let mut order = refused();
         order.cancellation.iter_mut().for_each(|cancellation| cancellation.failure = None);
-        let mut job = job_in(JobKind::Cancel, false, true);
+        let mut job = job_in(OrderJobKind::Cancel, false, true);
         let failed = (Operation::Cancel, Outcome::Retryable(failure(), Retry::Counted));
-        let decision = followed(&mut order, JobKind::Cancel, &job, &failed);
+        let decision = followed(&mut order, OrderJobKind::Cancel, &job, &failed);
         job.end(&decision.end, NOW);
         assert_eq!(job.deferring_since, None, "the look-up has a day of its own");
-        assert_eq!(stepped(&order, JobKind::Cancel), Ok(Operation::LookUp));
+        assert_eq!(stepped(&order, OrderJobKind::Cancel), Ok(Operation::LookUp));
         let found = (Operation::LookUp, Outcome::Done(AtProvider::Placed(placed(cancelled_there))));
-        let _ = followed(&mut order, JobKind::Cancel, &job, &found);
+        let _ = followed(&mut order, OrderJobKind::Cancel, &job, &found);
         let cancellation = order.cancellation.expect("it was asked for");
         assert_eq!(cancellation.status, status);
         assert_eq!(cancellation.failure.map(|failure| failure.code).as_deref(), code);

@@ -9,18 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     file_names::{harmless_name, harmless_type},
-    flow::{self, Answered, AtProvider, JobKind},
+    flow::{self, AtProvider, OrderAnswered, OrderJobKind},
     model::{Order, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
 use crate::{
     modules::{
         audit::ErrorClass,
-        providers::{Decision, Failure, NamedFile, Operation, Outcome, Pace, Placed, Progress, Retry, StoredFailure},
+        providers::{
+            AttemptDecision, Failure, NamedFile, Operation, Outcome, Placed, PollSchedule, Progress, Retry,
+            StoredFailure,
+        },
         queue::JobEnd,
     },
     platform::{
-        exchange::{Received, is_page},
+        exchange::{ReceivedFile, is_page},
         ids::sibling_id,
     },
 };
@@ -28,7 +31,7 @@ use crate::{
 /// How far an order is with its provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Followed {
+pub struct OrderProgress {
     /// It has taken its time since then.
     pub since: DateTime,
     /// The provider knew nothing of it when it was asked: it is looked up.
@@ -86,7 +89,7 @@ impl From<&NamedFile> for FileToFetch {
     }
 }
 
-impl Followed {
+impl OrderProgress {
     const fn from(since: DateTime) -> Self {
         Self { since, missing: false, complete_at: None, last: false, to_fetch: Vec::new(), files: Vec::new() }
     }
@@ -114,17 +117,17 @@ pub fn next_call(order: &Order) -> Option<Operation> {
 /// What follows from an answer about an order of a provider that takes its time; changes the order.
 pub fn follow(
     order: &mut Order,
-    kind: JobKind,
-    answered: &Answered<'_>,
-    pace: Pace,
+    kind: OrderJobKind,
+    answered: &OrderAnswered<'_>,
+    pace: PollSchedule,
     settling_delay: Duration,
-) -> Decision {
+) -> AttemptDecision {
     let now = answered.timing.now;
-    if kind == JobKind::Cancel || next_call(order).is_none() {
+    if kind == OrderJobKind::Cancel || next_call(order).is_none() {
         let decision = flow::follow(order, kind, answered, settling_delay);
         // Just placed: the same job goes on with it.
-        return if kind == JobKind::Create && order.status == OrderStatus::Confirmed {
-            order.followed = Some(Followed::from(now));
+        return if kind == OrderJobKind::Create && order.status == OrderStatus::Confirmed {
+            order.followed = Some(OrderProgress::from(now));
             at_pace(order, now, pace, decision.event)
         } else {
             decision
@@ -164,11 +167,11 @@ pub fn resume(order: &mut Order, now: DateTime) -> bool {
     true
 }
 
-fn followed(order: &mut Order, now: DateTime) -> &mut Followed {
-    order.followed.get_or_insert_with(|| Followed::from(now))
+fn followed(order: &mut Order, now: DateTime) -> &mut OrderProgress {
+    order.followed.get_or_insert_with(|| OrderProgress::from(now))
 }
 
-fn go_on(order: &mut Order, progress: &Progress, pace: Pace, now: DateTime) -> Decision {
+fn go_on(order: &mut Order, progress: &Progress, pace: PollSchedule, now: DateTime) -> AttemptDecision {
     match progress {
         Progress::Waiting | Progress::Unclear => at_pace(order, now, pace, None),
         Progress::Working => {
@@ -189,7 +192,7 @@ fn go_on(order: &mut Order, progress: &Progress, pace: Pace, now: DateTime) -> D
 }
 
 /// A file is stored: the order names it from now on.
-fn keep(order: &mut Order, file: &Received, answered: &Answered<'_>, pace: Pace) -> Decision {
+fn keep(order: &mut Order, file: &ReceivedFile, answered: &OrderAnswered<'_>, pace: PollSchedule) -> AttemptDecision {
     let now = answered.timing.now;
     let followed = followed(order, now);
     if !followed.to_fetch.is_empty() {
@@ -209,7 +212,7 @@ fn keep(order: &mut Order, file: &Received, answered: &Answered<'_>, pace: Pace)
 }
 
 /// Every file that there is by now is here.
-fn delivered(order: &mut Order, now: DateTime, pace: Pace) -> Decision {
+fn delivered(order: &mut Order, now: DateTime, pace: PollSchedule) -> AttemptDecision {
     let event = next(order.status, OrderCommand::Deliver).map(|status| {
         order.status = status;
         order.provider_sync_status = ProviderSyncStatus::Synced;
@@ -223,13 +226,13 @@ fn delivered(order: &mut Order, now: DateTime, pace: Pace) -> Decision {
         Some(at) => again(at, event),
         None => {
             let result = Some(doc! { "status": order.status.as_str(), "files": files });
-            Decision { end: JobEnd::Done { result }, event }
+            AttemptDecision { end: JobEnd::Done { result }, event }
         }
     }
 }
 
 /// Placed under the name that we know, or under another one, which counts from now on.
-fn found(order: &mut Order, placed: &Placed, answered: &Answered<'_>) -> Decision {
+fn found(order: &mut Order, placed: &Placed, answered: &OrderAnswered<'_>) -> AttemptDecision {
     let now = answered.timing.now;
     followed(order, now).missing = false;
     if order.reference.as_ref() == Some(&placed.reference) {
@@ -245,7 +248,7 @@ fn begin(order: &mut Order) -> Option<&'static str> {
     Some("OrderInProgress")
 }
 
-fn fail(order: &mut Order, said: &str, now: DateTime, pace: Pace) -> Decision {
+fn fail(order: &mut Order, said: &str, now: DateTime, pace: PollSchedule) -> AttemptDecision {
     let Some(status) = next(order.status, OrderCommand::Fail) else {
         // What was delivered stays so.
         return delivered(order, now, pace);
@@ -254,11 +257,11 @@ fn fail(order: &mut Order, said: &str, now: DateTime, pace: Pace) -> Decision {
     order.status = status;
     order.provider_sync_status = ProviderSyncStatus::Synced;
     order.failure = Some(StoredFailure::new(ErrorClass::Fatal, &failure));
-    Decision::dead(ErrorClass::Fatal, &failure, "OrderFailed")
+    AttemptDecision::dead(ErrorClass::Fatal, &failure, "OrderFailed")
 }
 
 /// Asks again when it is time.
-fn at_pace(order: &mut Order, now: DateTime, pace: Pace, event: Option<&'static str>) -> Decision {
+fn at_pace(order: &mut Order, now: DateTime, pace: PollSchedule, event: Option<&'static str>) -> AttemptDecision {
     match pace.next(followed(order, now).since, now) {
         Some(at) => again(at, event),
         None if order.status == OrderStatus::Delivered => JobEnd::Done { result: None }.into(),
@@ -269,7 +272,7 @@ fn at_pace(order: &mut Order, now: DateTime, pace: Pace, event: Option<&'static 
     }
 }
 
-fn later(order: &mut Order, answered: &Answered<'_>, failure: &Failure, how: Retry) -> Decision {
+fn later(order: &mut Order, answered: &OrderAnswered<'_>, failure: &Failure, how: Retry) -> AttemptDecision {
     match how.end(answered.job, ErrorClass::Retryable, failure, &answered.timing) {
         Some(end) => end.into(),
         None => lose_track(order, failure, ErrorClass::Retryable),
@@ -277,16 +280,16 @@ fn later(order: &mut Order, answered: &Answered<'_>, failure: &Failure, how: Ret
 }
 
 /// A person has to look; the order's hold is kept. What was delivered stays so.
-pub fn lose_track(order: &mut Order, failure: &Failure, class: ErrorClass) -> Decision {
+pub fn lose_track(order: &mut Order, failure: &Failure, class: ErrorClass) -> AttemptDecision {
     let Some(status) = next(order.status, OrderCommand::LoseTrack) else {
         return JobEnd::Dead { error: StoredFailure::new(class, failure).job_error() }.into();
     };
     order.status = status;
     order.provider_sync_status = ProviderSyncStatus::Failed;
     order.failure = Some(StoredFailure::new(class, failure));
-    Decision::dead(class, failure, "OrderNeedsAttention")
+    AttemptDecision::dead(class, failure, "OrderNeedsAttention")
 }
 
-const fn again(at: DateTime, event: Option<&'static str>) -> Decision {
-    Decision { end: JobEnd::Next { at }, event }
+const fn again(at: DateTime, event: Option<&'static str>) -> AttemptDecision {
+    AttemptDecision { end: JobEnd::Next { at }, event }
 }

@@ -6,7 +6,7 @@ use bson::DateTime;
 
 use super::{
     SETTLING_DELAY,
-    flow::{Answered, AtProvider, JobKind},
+    flow::{AtProvider, OrderAnswered, OrderJobKind},
     flow_tests::{NOW, active_job, before_now, call, failure, order, timing},
     following::*,
     model::{Order, OrderStatus, ProviderSyncStatus},
@@ -14,15 +14,16 @@ use super::{
 use crate::{
     modules::{
         providers::{
-            Decision, Detail, Extract, ExtractType, NamedFile, Operation, Outcome, Pace, Placed, Progress, Retry,
+            AttemptDecision, Detail, Extract, ExtractType, NamedFile, Operation, Outcome, Placed, PollSchedule,
+            Progress, Retry,
         },
         queue::{Job, JobEnd},
     },
-    platform::exchange::Received,
+    platform::exchange::ReceivedFile,
 };
 
 const DAY_MS: i64 = 24 * 3_600_000;
-const PACE: Pace = Pace { every: Duration::from_secs(30) };
+const PACE: PollSchedule = PollSchedule { every: Duration::from_secs(30) };
 
 fn extract(status: OrderStatus) -> Order {
     let detail = Extract { cadastral_number: "50:33:0000000:98325".into(), kind: ExtractType::Base };
@@ -30,8 +31,8 @@ fn extract(status: OrderStatus) -> Order {
     Order { detail: Detail::Extract(detail), status, reference, ..order() }
 }
 
-fn since(age_ms: i64) -> Followed {
-    Followed {
+fn since(age_ms: i64) -> OrderProgress {
+    OrderProgress {
         since: before_now(age_ms),
         missing: false,
         complete_at: None,
@@ -59,21 +60,21 @@ fn complete(ids: &[&str], last: bool) -> Outcome<AtProvider> {
 }
 
 fn received() -> Outcome<AtProvider> {
-    Outcome::Done(AtProvider::Received(Received { bytes: 7, sha256: "ab".repeat(32) }))
+    Outcome::Done(AtProvider::Received(ReceivedFile { bytes: 7, sha256: "ab".repeat(32) }))
 }
 
 fn placed(reference: &str) -> Outcome<AtProvider> {
     Outcome::Done(AtProvider::Placed(Placed { reference: reference.into(), ..Placed::default() }))
 }
 
-fn after_answer(order: &mut Order, job: &Job, asked: Operation, outcome: &Outcome<AtProvider>) -> Decision {
-    let call = call(asked, JobKind::Create);
-    let answered = Answered { job, call: &call, asked: &asked, outcome, timing: timing() };
-    follow(order, JobKind::Create, &answered, PACE, SETTLING_DELAY)
+fn after_answer(order: &mut Order, job: &Job, asked: Operation, outcome: &Outcome<AtProvider>) -> AttemptDecision {
+    let call = call(asked, OrderJobKind::Create);
+    let answered = OrderAnswered { job, call: &call, asked: &asked, outcome, timing: timing() };
+    follow(order, OrderJobKind::Create, &answered, PACE, SETTLING_DELAY)
 }
 
 /// What is decided, in words: how the job ends, the status, the event, and the step that comes next.
-fn told(order: &Order, decision: &Decision) -> String {
+fn told(order: &Order, decision: &AttemptDecision) -> String {
     let end = match &decision.end {
         JobEnd::Done { .. } => "done".to_owned(),
         JobEnd::Dead { .. } => "dead".to_owned(),
@@ -98,9 +99,9 @@ fn the_next_step_follows_from_what_is_here() {
         let with = |followed| next_call(&Order { followed, ..extract(status) });
         assert_eq!(with(None), Some(Operation::Poll));
         assert_eq!(with(Some(since(0))), Some(Operation::Poll));
-        let fetching = Followed { to_fetch: to_fetch(&["1"]), ..since(0) };
+        let fetching = OrderProgress { to_fetch: to_fetch(&["1"]), ..since(0) };
         assert_eq!(with(Some(fetching.clone())), Some(Operation::Fetch));
-        assert_eq!(with(Some(Followed { missing: true, ..fetching })), Some(Operation::LookUp));
+        assert_eq!(with(Some(OrderProgress { missing: true, ..fetching })), Some(Operation::LookUp));
     }
 }
 
@@ -108,13 +109,13 @@ fn the_next_step_follows_from_what_is_here() {
 fn what_is_placed_goes_on_with_the_same_job() {
     for (asked, outcome) in [(Operation::Create, placed("df-1")), (Operation::LookUp, placed("df-1"))] {
         let mut order = extract(OrderStatus::Created);
-        let decision = after_answer(&mut order, &active_job(JobKind::Create), asked, &outcome);
+        let decision = after_answer(&mut order, &active_job(OrderJobKind::Create), asked, &outcome);
         assert_eq!(told(&order, &decision), "30 s confirmed OrderConfirmed poll_order");
-        assert_eq!(order.followed, Some(Followed { since: NOW, ..since(0) }));
+        assert_eq!(order.followed, Some(OrderProgress { since: NOW, ..since(0) }));
     }
     let mut refused = extract(OrderStatus::Created);
     let decision =
-        after_answer(&mut refused, &active_job(JobKind::Create), Operation::Create, &Outcome::Refused(failure()));
+        after_answer(&mut refused, &active_job(OrderJobKind::Create), Operation::Create, &Outcome::Refused(failure()));
     assert_eq!(told(&refused, &decision), "dead failed OrderFailed -");
 }
 
@@ -151,7 +152,7 @@ fn what_a_poll_leads_to() {
         (S::InProgress, 0, Outcome::Refused(failure()), "2 s late in_progress - look_up_order"),
     ] {
         let mut order = Order { followed: Some(since(age_ms)), ..extract(status) };
-        let decision = after_answer(&mut order, &active_job(JobKind::Create), Operation::Poll, &outcome);
+        let decision = after_answer(&mut order, &active_job(OrderJobKind::Create), Operation::Poll, &outcome);
         assert_eq!(told(&order, &decision), expected, "{status:?} {age_ms} {outcome:?}");
     }
 }
@@ -160,14 +161,14 @@ fn what_a_poll_leads_to() {
 fn the_words_of_an_error_are_the_orders_failure() {
     let mut order = Order { followed: Some(since(0)), ..extract(OrderStatus::InProgress) };
     let outcome = Outcome::Done(AtProvider::Progress(Progress::Failed("The object is not in the register".into())));
-    after_answer(&mut order, &active_job(JobKind::Create), Operation::Poll, &outcome);
+    after_answer(&mut order, &active_job(OrderJobKind::Create), Operation::Poll, &outcome);
     let failure = order.failure.expect("a failure");
     assert_eq!((&*failure.code, &*failure.message), ("provider.ended_in_error", "The object is not in the register"));
 }
 
 #[test]
 fn files_are_fetched_one_by_one_and_delivered_together() {
-    let job = active_job(JobKind::Create);
+    let job = active_job(OrderJobKind::Create);
     let mut order = Order { followed: Some(since(0)), ..extract(OrderStatus::InProgress) };
     after_answer(&mut order, &job, Operation::Poll, &complete(&["1", "2"], true));
     let first = after_answer(&mut order, &job, Operation::Fetch, &received());
@@ -182,7 +183,7 @@ fn files_are_fetched_one_by_one_and_delivered_together() {
 
 #[test]
 fn a_signature_may_follow_within_a_day_and_is_fetched_alone() {
-    let job = active_job(JobKind::Create);
+    let job = active_job(OrderJobKind::Create);
     let mut order = Order { followed: Some(since(0)), ..extract(OrderStatus::InProgress) };
     after_answer(&mut order, &job, Operation::Poll, &complete(&["1"], false));
     let delivered = after_answer(&mut order, &job, Operation::Fetch, &received());
@@ -203,18 +204,18 @@ fn a_signature_may_follow_within_a_day_and_is_fetched_alone() {
 #[test]
 fn a_file_that_cannot_be_had_is_tried_for_a_day_and_one_that_is_refused_is_not() {
     let fetching = || Order {
-        followed: Some(Followed { to_fetch: to_fetch(&["1"]), ..since(0) }),
+        followed: Some(OrderProgress { to_fetch: to_fetch(&["1"]), ..since(0) }),
         ..extract(OrderStatus::InProgress)
     };
     let unclear = Outcome::Retryable(failure(), Retry::Counted);
-    let (mut order, mut job) = (fetching(), active_job(JobKind::Create));
+    let (mut order, mut job) = (fetching(), active_job(OrderJobKind::Create));
     job.attempts = job.max_attempts;
     let decision = after_answer(&mut order, &job, Operation::Fetch, &unclear);
     assert_eq!(told(&order, &decision), "2 s late in_progress - fetch_file");
     job.deferring_since = Some(before_now(DAY_MS));
     let decision = after_answer(&mut order, &job, Operation::Fetch, &unclear);
     assert_eq!(told(&order, &decision), "dead needs_attention OrderNeedsAttention -");
-    let (mut order, job) = (fetching(), active_job(JobKind::Create));
+    let (mut order, job) = (fetching(), active_job(OrderJobKind::Create));
     let decision = after_answer(&mut order, &job, Operation::Fetch, &Outcome::Refused(failure()));
     assert_eq!(told(&order, &decision), "dead needs_attention OrderNeedsAttention -");
 }
@@ -222,8 +223,8 @@ fn a_file_that_cannot_be_had_is_tried_for_a_day_and_one_that_is_refused_is_not()
 #[test]
 fn what_has_gone_missing_is_looked_up_and_never_placed_again() {
     let missing =
-        || Order { followed: Some(Followed { missing: true, ..since(0) }), ..extract(OrderStatus::InProgress) };
-    let job = active_job(JobKind::Create);
+        || Order { followed: Some(OrderProgress { missing: true, ..since(0) }), ..extract(OrderStatus::InProgress) };
+    let job = active_job(OrderJobKind::Create);
     for (outcome, expected, reference) in [
         (placed("df-1"), "2 s late in_progress - poll_order", "df-1"),
         (placed("df-2"), "0 s in_progress - poll_order", "df-2"),

@@ -8,8 +8,8 @@ use super::{
     CANCEL_KIND, CREATE_KIND, charging,
     commands::{insert_cancel_job, record},
     flow::{
-        Answered, AtProvider, JobKind, cancelled_there, follow, give_up, miss_own_reference, next_step, starts_cancel,
-        too_late,
+        AtProvider, OrderAnswered, OrderJobKind, cancelled_there, follow, give_up, miss_own_reference, next_step,
+        starts_cancel, too_late,
     },
     following,
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
@@ -20,16 +20,16 @@ use crate::{
         audit::{Call, ErrorClass, Verdict},
         kyc::KycGate,
         providers::{
-            Accounts, Configured, Decision, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed, PlacedOrder,
-            Provider,
-            call_job::{self, By, CallJob, CallJobHandler, Concerned, FileKeeper, Step},
+            Accounts, AttemptDecision, Configured, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed,
+            PlacedOrder, Provider,
+            call_job::{self, Author, CallJob, CallJobHandler, CallSubject, FileKeeper, NextStep},
         },
         queue::{JOBS, Job, JobEnd, JobError, JobHandler, JobState, QueueConfig, RetryRefused, settle_job},
     },
     platform::{
         batch::{Entity, Key, Lane, View},
         clock::Clock,
-        exchange::{Answer, Exchange, Expected, Outbound},
+        exchange::{Answer, ExchangeClient, Expected, Outbound},
         ids::sibling_id,
     },
 };
@@ -38,7 +38,7 @@ use crate::{
 pub struct OrderJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
-    pub exchange: Exchange,
+    pub exchange: ExchangeClient,
     pub provider: Configured,
     /// Whose credentials are used.
     pub accounts: Accounts,
@@ -71,11 +71,11 @@ pub fn handlers(jobs: OrderJobs) -> Vec<Arc<dyn JobHandler>> {
             files: Some(Arc::clone(&jobs.files)),
         })
     };
-    vec![handler(JobKind::Create), handler(JobKind::Cancel)]
+    vec![handler(OrderJobKind::Create), handler(OrderJobKind::Cancel)]
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct OrderCall {
     pub(super) operation: Operation,
     /// The provider's name for the order, where it is known.
     pub(super) reference: Option<String>,
@@ -83,7 +83,7 @@ pub(super) struct Asked {
     pub(super) is_page: bool,
 }
 
-impl Asked {
+impl OrderCall {
     fn of(order: &Order, operation: Operation) -> Self {
         let file = order.followed.as_ref().and_then(|followed| followed.to_fetch.first());
         Self { operation, reference: order.reference.clone(), is_page: file.is_some_and(|file| file.is_page) }
@@ -92,7 +92,7 @@ impl Asked {
 
 /// One of the two kinds.
 pub(super) struct OrderJob {
-    pub(super) kind: JobKind,
+    pub(super) kind: OrderJobKind,
     pub(super) at: Configured,
     pub(super) settling_delay: Duration,
     pub(super) clock: Clock,
@@ -124,10 +124,10 @@ impl OrderJob {
     }
 
     /// What the attempt that begins now is to do.
-    fn next_step(&self, order: &mut Order) -> Step<Operation> {
-        let goes_on = self.kind == JobKind::Create && self.at.adapter.following().is_some();
+    fn next_step(&self, order: &mut Order) -> NextStep<Operation> {
+        let goes_on = self.kind == OrderJobKind::Create && self.at.adapter.following().is_some();
         match following::next_call(order).filter(|_| goes_on) {
-            Some(operation) => Step::Call(operation),
+            Some(operation) => NextStep::Call(operation),
             None => next_step(order, self.kind),
         }
     }
@@ -144,7 +144,7 @@ impl OrderJob {
     }
 
     /// Brings the order back to where it can be sent, which is new business where it had ended.
-    fn send_again(&self, view: &mut View, order: &mut Order, by: By<'_>) -> Result<(), &'static str> {
+    fn send_again(&self, view: &mut View, order: &mut Order, by: Author<'_>) -> Result<(), &'static str> {
         if order.cancellation.is_some() {
             return Err("A cancellation was asked for.");
         }
@@ -191,7 +191,7 @@ fn is_followed(operation: &str) -> bool {
     [Operation::Poll, Operation::Fetch].iter().any(|followed| followed.as_str() == operation)
 }
 
-fn about(asked: &Asked, verdict: Verdict) -> Verdict {
+fn about(asked: &OrderCall, verdict: Verdict) -> Verdict {
     Verdict { awb: asked.reference.clone(), ..verdict }
 }
 
@@ -217,20 +217,20 @@ fn cancel_again(order: &mut Order, job: &Job) -> Result<(), &'static str> {
 
 impl CallJob for OrderJob {
     type Subject = Order;
-    type Asked = Asked;
+    type CallSpec = OrderCall;
     type Done = AtProvider;
 
     fn kind(&self) -> &'static str {
         match self.kind {
-            JobKind::Create => CREATE_KIND,
-            JobKind::Cancel => CANCEL_KIND,
+            OrderJobKind::Create => CREATE_KIND,
+            OrderJobKind::Cancel => CANCEL_KIND,
         }
     }
 
     fn queue(&self) -> &QueueConfig {
         match self.kind {
-            JobKind::Create => &self.at.create,
-            JobKind::Cancel => &self.at.cancel,
+            OrderJobKind::Create => &self.at.create,
+            OrderJobKind::Cancel => &self.at.cancel,
         }
     }
 
@@ -246,8 +246,8 @@ impl CallJob for OrderJob {
         ("orders.gone", "The order is not there.")
     }
 
-    fn concerns(&self, order: &Order) -> Concerned {
-        Concerned {
+    fn concerns(&self, order: &Order) -> CallSubject {
+        CallSubject {
             user_id: order.user_id.clone(),
             order_id: Some(order.id.clone()),
             client_order_id: Some(order.client_order_id.clone()),
@@ -255,19 +255,21 @@ impl CallJob for OrderJob {
         }
     }
 
-    fn step(&self, order: &mut Order, _: &Job, _: DateTime) -> Step<(Outbound, Asked)> {
+    fn step(&self, order: &mut Order, _: &Job, _: DateTime) -> NextStep<(Outbound, OrderCall)> {
         match self.next_step(order) {
-            Step::Call(operation) => match self.outbound(order, operation) {
-                Some(outbound) => Step::Call((outbound, Asked::of(order, operation))),
+            NextStep::Call(operation) => match self.outbound(order, operation) {
+                Some(outbound) => NextStep::Call((outbound, OrderCall::of(order, operation))),
                 None if operation == Operation::Cancel && self.at.adapter.cancelling().is_none() => {
-                    Step::End(too_late(order))
+                    NextStep::End(too_late(order))
                 }
-                None => {
-                    Step::Fail(JobError::new("internal", "orders.no_request", "The provider can't be asked for this."))
-                }
+                None => NextStep::Fail(JobError::new(
+                    "internal",
+                    "orders.no_request",
+                    "The provider can't be asked for this.",
+                )),
             },
-            Step::End(decision) => Step::End(decision),
-            Step::Fail(error) => Step::Fail(error),
+            NextStep::End(decision) => NextStep::End(decision),
+            NextStep::Fail(error) => NextStep::Fail(error),
         }
     }
 
@@ -283,12 +285,12 @@ impl CallJob for OrderJob {
         }
         match self.kind {
             // The last call of the create.
-            JobKind::Create if is_followed(&call.operation) => {}
-            JobKind::Create => {
+            OrderJobKind::Create if is_followed(&call.operation) => {}
+            OrderJobKind::Create => {
                 order.provider_request_ref_id = Some(call.request_ref_id.clone());
                 order.provider_response_ref_id = None;
             }
-            JobKind::Cancel => {
+            OrderJobKind::Cancel => {
                 if let Some(cancellation) = &mut order.cancellation {
                     cancellation.status = CancellationStatus::InProgress;
                     cancellation.request_ref_id = Some(call.request_ref_id.clone());
@@ -320,8 +322,8 @@ impl CallJob for OrderJob {
         // What is being followed is there for the account that placed it.
         let is_followed = self.at.adapter.following().is_some() && following::next_call(order).is_some();
         match self.kind {
-            JobKind::Create if order.uncertain.is_none() && !order.unfinished && !is_followed => None,
-            JobKind::Create | JobKind::Cancel => order.account_id.as_deref(),
+            OrderJobKind::Create if order.uncertain.is_none() && !order.unfinished && !is_followed => None,
+            OrderJobKind::Create | OrderJobKind::Cancel => order.account_id.as_deref(),
         }
     }
 
@@ -331,12 +333,12 @@ impl CallJob for OrderJob {
 
     /// The wallet is changed only where the price is given back, and the create's job where it waits for a person.
     fn prefetch(&self, order: &Order) -> Vec<Key> {
-        let given_up = self.kind == JobKind::Cancel && order.status == OrderStatus::NeedsAttention;
+        let given_up = self.kind == OrderJobKind::Cancel && order.status == OrderStatus::NeedsAttention;
         let create_job = given_up.then(|| Key::id(JOBS, &*order.job_id));
         charging::hold_key(order).into_iter().chain(create_job).collect()
     }
 
-    fn read(&self, job: &Job, order_id: &str, asked: &Asked, answer: &Answer) -> Outcome<AtProvider> {
+    fn read(&self, job: &Job, order_id: &str, asked: &OrderCall, answer: &Answer) -> Outcome<AtProvider> {
         let following = self.at.adapter.following();
         match asked.operation {
             Operation::Create => {
@@ -368,12 +370,12 @@ impl CallJob for OrderJob {
         }
     }
 
-    fn file(&self, asked: &Asked) -> Option<Expected> {
+    fn file(&self, asked: &OrderCall) -> Option<Expected> {
         let following = self.at.adapter.following().filter(|_| asked.operation == Operation::Fetch)?;
         Some(Expected { bytes_max: following.file_bytes_max(), is_page: asked.is_page })
     }
 
-    fn describe(&self, asked: &Asked, done: &AtProvider) -> Verdict {
+    fn describe(&self, asked: &OrderCall, done: &AtProvider) -> Verdict {
         let with_reference = |verdict, reference: &String| Verdict { awb: Some(reference.clone()), ..verdict };
         match (done, asked.operation) {
             // "Done" says that it is alive there.
@@ -399,11 +401,11 @@ impl CallJob for OrderJob {
         &self,
         view: &mut View,
         order: &mut Order,
-        answered: &call_job::Answered<'_, Asked, AtProvider>,
-        _: By<'_>,
-    ) -> Decision {
+        answered: &call_job::Answered<'_, OrderCall, AtProvider>,
+        _: Author<'_>,
+    ) -> AttemptDecision {
         let call_job::Answered { job, call, asked, outcome, timing } = answered;
-        let answered = &Answered { job, call, asked: &asked.operation, outcome, timing: *timing };
+        let answered = &OrderAnswered { job, call, asked: &asked.operation, outcome, timing: *timing };
         if let Outcome::Done(AtProvider::Placed(placed)) = answered.outcome
             && self.is_of_another(view, order, placed)
         {
@@ -414,20 +416,26 @@ impl CallJob for OrderJob {
             Some(provider) => following::follow(order, self.kind, answered, provider.pace(), self.settling_delay),
             None => follow(order, self.kind, answered, self.settling_delay),
         };
-        if self.kind == JobKind::Cancel && was_given_up && order.status != OrderStatus::NeedsAttention {
+        if self.kind == OrderJobKind::Cancel && was_given_up && order.status != OrderStatus::NeedsAttention {
             settle_dead_create(view, order);
         }
         decision
     }
 
-    fn give_up(&self, _: &mut View, order: &mut Order, failure: &Failure, _: By<'_>) -> Decision {
-        if self.kind == JobKind::Create && following::next_call(order).is_some() {
+    fn give_up(&self, _: &mut View, order: &mut Order, failure: &Failure, _: Author<'_>) -> AttemptDecision {
+        if self.kind == OrderJobKind::Create && following::next_call(order).is_some() {
             return following::lose_track(order, failure, ErrorClass::Unknown);
         }
         give_up(order, self.kind, failure, ErrorClass::Unknown)
     }
 
-    fn write(&self, view: &mut View, mut order: Order, decision: &Decision, by: By<'_>) -> Option<&'static str> {
+    fn write(
+        &self,
+        view: &mut View,
+        mut order: Order,
+        decision: &AttemptDecision,
+        by: Author<'_>,
+    ) -> Option<&'static str> {
         let starts_cancel = starts_cancel(&order, &decision.end);
         if starts_cancel {
             insert_cancel_job(view, &mut order, &self.at.cancel, &sibling_id("job", by.event_id));
@@ -446,10 +454,10 @@ impl CallJob for OrderJob {
         starts_cancel.then_some(self.at.cancel.name).or(next)
     }
 
-    fn revive(&self, view: &mut View, mut order: Order, job: &Job, by: By<'_>) -> Result<(), RetryRefused> {
+    fn revive(&self, view: &mut View, mut order: Order, job: &Job, by: Author<'_>) -> Result<(), RetryRefused> {
         let (revived, event) = match self.kind {
-            JobKind::Create => (self.send_again(view, &mut order, by), "OrderResent"),
-            JobKind::Cancel => (cancel_again(&mut order, job), "CancellationRequested"),
+            OrderJobKind::Create => (self.send_again(view, &mut order, by), "OrderResent"),
+            OrderJobKind::Cancel => (cancel_again(&mut order, job), "CancellationRequested"),
         };
         revived.map_err(|reason| RetryRefused { reason })?;
         order.updated_at = view.now();

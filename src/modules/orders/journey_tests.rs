@@ -18,7 +18,7 @@ use super::{
     charging_tests::quote,
     commands::{CancelOrder, CreateOrder},
     error::OrderError,
-    flow::{AtProvider, JobKind},
+    flow::{AtProvider, OrderJobKind},
     flow_tests::{NOW, carrier, detail, failure, placed, providers},
     jobs::OrderJob,
     model::{CancellationStatus, Order, OrderStatus, fingerprint},
@@ -31,7 +31,7 @@ use crate::{
         kyc::KycGate,
         providers::{
             Operation, Outcome, Retry,
-            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded, CallJob},
+            call_job::{AttemptFailed, BeginAttempt, BegunCall, CallConcluded, CallJob},
         },
         queue::{Conclusion, Handlers, Job, JobError, JobState, Retried, RetryJob, settle_job},
         wallet::{Hold, LedgerTransaction, Wallet},
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// Claims the next job, waiting for its time, if there is one.
-    fn claim(&mut self) -> Option<(Job, JobKind)> {
+    fn claim(&mut self) -> Option<(Job, OrderJobKind)> {
         let ready = self.jobs.values().filter(|job| job.state == JobState::Ready);
         let id = ready.min_by_key(|job| job.run_at)?.id.clone();
         let token = self.id("lease");
@@ -195,7 +195,7 @@ impl World {
         job.attempts += 1;
         job.lease_token = Some(token);
         job.lease_owner = Some("wrk_1".into());
-        let kind = if job.kind == super::CREATE_KIND { JobKind::Create } else { JobKind::Cancel };
+        let kind = if job.kind == super::CREATE_KIND { OrderJobKind::Create } else { OrderJobKind::Cancel };
         Some((job.clone(), kind))
     }
 
@@ -264,8 +264,8 @@ impl World {
 
     fn conclusion(
         &mut self,
-        kind: JobKind,
-        begun: Begun<OrderJob>,
+        kind: OrderJobKind,
+        begun: BegunCall<OrderJob>,
         outcome: Outcome<AtProvider>,
     ) -> CallConcluded<OrderJob> {
         let call_job = order_job(kind);
@@ -297,7 +297,7 @@ impl World {
         });
     }
 
-    fn fail(&mut self, job: &Job, kind: JobKind) {
+    fn fail(&mut self, job: &Job, kind: OrderJobKind) {
         let failed = AttemptFailed {
             call_job: order_job(kind),
             subject_id: job.payload.get_str("orderId").expect("an order").to_owned(),

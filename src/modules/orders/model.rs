@@ -4,7 +4,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::following::{Followed, OrderFile};
+use super::following::{OrderFile, OrderProgress};
 use crate::{
     modules::{
         audit::Call,
@@ -207,7 +207,7 @@ pub struct Order {
     pub live_reference: Option<String>,
     /// How far it is with a provider that takes its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub followed: Option<Followed>,
+    pub followed: Option<OrderProgress>,
     /// The provider has it, and lacks what a second call brings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,

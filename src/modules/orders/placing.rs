@@ -15,7 +15,7 @@ use crate::{
         providers::{Declaration, Detail, Party, PricedBy},
         queue::QueueConfig,
         wallet::{
-            rates::{self, Card, Parcel, Quote},
+            rates::{self, Card, PricedParcel, Quote},
             wallet_key,
         },
     },
@@ -24,13 +24,13 @@ use crate::{
         error::{AppError, ErrorKind, FieldError},
         http::read_json,
         ids::{is_id, new_id},
-        india::pincodes::{self, Misfit},
+        india::pincodes::{self, AddressMismatch},
     },
 };
 
 /// What an order of a merchant with a provider needs besides the request for it.
 #[derive(Clone, Debug)]
-pub struct Placing {
+pub struct PlacementTerms {
     gate: KycGate,
     provider: &'static Declaration,
     queue: QueueConfig,
@@ -41,7 +41,7 @@ pub struct Placing {
 
 /// In whose name an order is created, and what it is to be called.
 #[derive(Clone, Debug)]
-pub struct Behalf {
+pub struct OrderOrigin {
     pub user_id: String,
     pub tenant_id: Option<String>,
     pub actor: Actor,
@@ -83,7 +83,7 @@ impl OrderService {
     ///
     /// # Errors
     /// [`OrderError::NoRates`], [`OrderError::Database`].
-    pub async fn placing(&self, provider: &'static Declaration, user_id: &str) -> Result<Placing, OrderError> {
+    pub async fn placing(&self, provider: &'static Declaration, user_id: &str) -> Result<PlacementTerms, OrderError> {
         let at = self.providers.get(provider.name).ok_or(OrderError::NoRates)?;
         // Its contract with the provider is the merchant's own.
         let own_account = self.dispatch.has_own_account(provider.name, user_id);
@@ -93,11 +93,11 @@ impl OrderService {
             }
             PricedBy::RateCard(_) | PricedBy::Nothing => None,
         };
-        Ok(Placing { gate: self.gate, provider, queue: at.create.clone(), card, own_account })
+        Ok(PlacementTerms { gate: self.gate, provider, queue: at.create.clone(), card, own_account })
     }
 }
 
-impl Placing {
+impl PlacementTerms {
     #[must_use]
     pub const fn provider(&self) -> &'static Declaration {
         self.provider
@@ -114,7 +114,7 @@ impl Placing {
     ///
     /// # Errors
     /// [`OrderError::NoRates`].
-    pub fn order(&self, new: NewOrder, behalf: Behalf) -> Result<CreateOrder, OrderError> {
+    pub fn order(&self, new: NewOrder, behalf: OrderOrigin) -> Result<CreateOrder, OrderError> {
         let mut misfits = [misfits(&new.detail), (self.provider.misfits)(&new.detail)].concat();
         if behalf.part_of.is_none() && is_of_checkout(&new.client_order_id) {
             let message = "is of a shape that only orders of checkouts have: chk_..., and a colon";
@@ -146,7 +146,7 @@ impl Placing {
     fn quote(&self, detail: &Detail) -> Result<Option<Quote>, OrderError> {
         let Some(card) = &self.card else { return Ok(None) };
         let quote = match (card, detail) {
-            (Card::Parcels(card), Detail::Shipment(shipment)) => rates::quote(card, &Parcel::from(shipment)).ok(),
+            (Card::Parcels(card), Detail::Shipment(shipment)) => rates::quote(card, &PricedParcel::from(shipment)).ok(),
             (Card::Fees(card), Detail::Extract(extract)) => card.quote(extract.kind.as_str()).ok(),
             (Card::Parcels(_) | Card::Fees(_), _) => None,
         };
@@ -177,8 +177,8 @@ pub(super) fn no_detail() -> AppError {
 #[must_use]
 pub fn address_misfit(address: &str, Party { pincode, state, .. }: &Party) -> Option<FieldError> {
     Some(match pincodes::fit(pincode, state).err()? {
-        Misfit::Pincode(message) => FieldError::new(format!("{address}.pincode"), "no_place", message),
-        Misfit::State(message) => FieldError::new(format!("{address}.state"), "pincode_differs", message),
+        AddressMismatch::Pincode(message) => FieldError::new(format!("{address}.pincode"), "no_place", message),
+        AddressMismatch::State(message) => FieldError::new(format!("{address}.state"), "pincode_differs", message),
     })
 }
 
@@ -191,7 +191,7 @@ fn misfits(detail: &Detail) -> Vec<FieldError> {
 }
 
 #[cfg(test)]
-impl Placing {
+impl PlacementTerms {
     /// By the rate card of a fresh installation, for anybody.
     pub(crate) fn of_a_test(provider: &'static Declaration) -> Self {
         let card = match provider.priced_by {

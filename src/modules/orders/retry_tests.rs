@@ -11,7 +11,7 @@ use super::{
     CREATE_KIND, SETTLING_DELAY,
     commands_tests::{decide, event_types, find_job, view_of},
     files::OrderFiles,
-    flow::JobKind,
+    flow::OrderJobKind,
     flow_tests::{NOW, TOKEN, active_job, before_now, cancellation, carrier, job_in, order, stepped, uncertain},
     jobs::{OrderJobs, handlers},
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
@@ -24,7 +24,7 @@ use crate::{
         providers::{Accounts, Dispatcher, Operation, StoredFailure, dispatch::DispatchParts},
         queue::{Handlers, Job, JobEnd, JobError, JobState, QueueStore, Retried, RetryJob, Waker, by_queue_and_kind},
     },
-    platform::{batch::Lane, clock::Clock, exchange::Exchange, redis::Redis, sealing::SealingKeys},
+    platform::{batch::Lane, clock::Clock, exchange::ExchangeClient, redis::Redis, sealing::SealingKeys},
 };
 
 /// The real handlers; to be made inside a runtime. Nothing here sends or asks the database, which is at an address where nobody listens.
@@ -36,7 +36,7 @@ pub(super) fn order_handlers() -> Arc<Handlers> {
     let jobs = OrderJobs {
         gate: KycGate::new(false),
         lane: Lane::start("test", db.clone(), clock.clone(), crate::modules::audit::journal()),
-        exchange: Exchange::new(Duration::from_secs(1)).expect("an exchange"),
+        exchange: ExchangeClient::new(Duration::from_secs(1)).expect("an exchange"),
         provider: carrier(),
         accounts: Accounts::new(&db, Arc::clone(&keys), clock.clone(), HashMap::new()),
         dispatch: dispatcher(db.clone(), &clock),
@@ -71,7 +71,7 @@ fn retry(handlers: &Arc<Handlers>, job_id: &str) -> RetryJob {
 }
 
 /// A job that died on its last attempt.
-fn dead_job(kind: JobKind) -> Job {
+fn dead_job(kind: OrderJobKind) -> Job {
     let mut job = job_in(kind, true, true);
     job.end(&JobEnd::Dead { error: JobError::new("unknown", "a.b", "c") }, before_now(1_000));
     job
@@ -110,7 +110,7 @@ async fn an_order_that_was_given_up_or_refused_is_placed_again() {
         ("refused", refused, ProviderSyncStatus::Pending, Operation::Create),
         ("left behind", order(), ProviderSyncStatus::Pending, Operation::Create),
     ] {
-        let dead = dead_job(JobKind::Create);
+        let dead = dead_job(OrderJobKind::Create);
         let mut view = view_of(&stored, &[&dead]);
         let Retried::Revived(job) = decide(&mut view, &retry(&handlers, "job_create")) else { panic!("{name}") };
         assert_eq!(find_job(&view, "job_create").as_ref(), Some(&*job), "{name}");
@@ -120,7 +120,7 @@ async fn an_order_that_was_given_up_or_refused_is_placed_again() {
         let order = view.by_id::<Order>("ord_1").expect("the order");
         assert_eq!((order.status, order.provider_sync_status), (OrderStatus::Created, sync), "{name}");
         assert_eq!((&order.failure, order.updated_at), (&None, NOW), "{name}");
-        assert_eq!(stepped(&order, JobKind::Create), Ok(step), "{name}");
+        assert_eq!(stepped(&order, OrderJobKind::Create), Ok(step), "{name}");
         assert_eq!(event_types(&view), ["OrderResent"], "{name}");
     }
 }
@@ -140,7 +140,7 @@ async fn a_create_is_not_revived_for_an_order_that_has_ended_or_is_there() {
     refused.push(cancelling(OrderStatus::NeedsAttention, CancellationStatus::NeedsAttention));
     assert_eq!(refused.len(), 8);
     for stored in refused {
-        let dead = dead_job(JobKind::Create);
+        let dead = dead_job(OrderJobKind::Create);
         let mut view = view_of(&stored, &[&dead]);
         assert_eq!(in_a_word(&decide(&mut view, &retry(&handlers, "job_create"))), "refused", "{:?}", stored.status);
         assert_eq!((view.by_id::<Order>("ord_1"), find_job(&view, "job_create")), (Some(stored), Some(dead)));
@@ -167,7 +167,7 @@ async fn a_cancel_is_revived_while_it_is_the_one_that_counts() {
         ("not asked for", Order { status: OrderStatus::Confirmed, ..order() }, "refused"),
         ("another job's", of_another_job, "refused"),
     ] {
-        let dead = dead_job(JobKind::Cancel);
+        let dead = dead_job(OrderJobKind::Cancel);
         let mut view = view_of(&stored, &[&dead]);
         let retried = decide(&mut view, &retry(&handlers, "job_cancel"));
         assert_eq!(in_a_word(&retried), reply, "{name}");
@@ -194,8 +194,8 @@ async fn a_cancel_is_revived_while_it_is_the_one_that_counts() {
 #[tokio::test]
 async fn only_dead_jobs_that_somebody_runs_are_revived() {
     let handlers = order_handlers();
-    let dead = dead_job(JobKind::Create);
-    let in_state = |state| Job { state, ..active_job(JobKind::Create) };
+    let dead = dead_job(OrderJobKind::Create);
+    let in_state = |state| Job { state, ..active_job(OrderJobKind::Create) };
     let unreadable = Job { payload: bson::doc! { "orderId": 7 }, ..dead.clone() };
     let of_another_order = Job { payload: bson::doc! { "orderId": "ord_2" }, ..dead.clone() };
     for (name, job, reply) in [
@@ -221,7 +221,7 @@ async fn only_dead_jobs_that_somebody_runs_are_revived() {
 async fn a_broken_attempt_without_a_readable_payload_concludes_nothing() {
     let handlers = order_handlers();
     let error = JobError::new("panic", "queue.panic", "boom");
-    let job = Job { lease_token: Some(TOKEN.into()), ..active_job(JobKind::Create) };
+    let job = Job { lease_token: Some(TOKEN.into()), ..active_job(OrderJobKind::Create) };
     assert!(handlers[&("parcelx-orders-queue", CREATE_KIND)].failed(&job, error.clone()).is_some());
     let unreadable = Job { payload: bson::doc! {}, ..job };
     assert!(handlers[&("parcelx-orders-queue", CREATE_KIND)].failed(&unreadable, error).is_none());

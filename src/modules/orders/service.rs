@@ -13,12 +13,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::{
-    commands::{Cancelling, OrderReply},
+    commands::{CancelOrderTemplate, OrderReply},
     error::OrderError,
     files::OrderFiles,
     following::OrderFile,
     model::Order,
-    placing::{Behalf, OrderIds},
+    placing::{OrderIds, OrderOrigin},
     store::{OrderFilter, OrderStore},
 };
 use crate::{
@@ -89,7 +89,7 @@ impl OrderService {
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
         let placing = self.placing(new.provider, &user.user_id).await?;
-        let behalf = Behalf {
+        let behalf = OrderOrigin {
             user_id: user.user_id.clone(),
             tenant_id: user.tenant_id.clone(),
             actor: Actor::from(user),
@@ -127,8 +127,8 @@ impl OrderService {
 
     /// What cancels one order, whichever that is, in whoever's transaction.
     #[must_use]
-    pub fn cancelling(&self, reason: Option<String>, actor: Actor, correlation_id: &str) -> Cancelling {
-        Cancelling {
+    pub fn cancelling(&self, reason: Option<String>, actor: Actor, correlation_id: &str) -> CancelOrderTemplate {
+        CancelOrderTemplate {
             reason,
             actor,
             correlation_id: correlation_id.to_owned(),

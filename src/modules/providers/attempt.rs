@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bson::DateTime;
 
 use super::{
-    call_job::{Answered, By, CallJob, Step},
-    outcome::{Decision, Failure, Outcome, Timing},
+    call_job::{Answered, Author, CallJob, NextStep},
+    outcome::{AttemptDecision, Failure, Outcome, Timing},
 };
 use crate::{
     modules::{
@@ -40,10 +40,10 @@ pub struct BeginAttempt<J: CallJob> {
 }
 
 /// A call that may be sent.
-pub struct Begun<J: CallJob> {
+pub struct BegunCall<J: CallJob> {
     pub logged: Logged,
     pub call: Call,
-    pub asked: J::Asked,
+    pub asked: J::CallSpec,
     /// What its end reads at once.
     pub prefetch: Vec<Key>,
 }
@@ -73,8 +73,8 @@ impl<J: CallJob> BeginAttempt<J> {
         view: &mut View,
         mut subject: J::Subject,
         job: &Job,
-        (outbound, asked): (Outbound, J::Asked),
-    ) -> Begun<J> {
+        (outbound, asked): (Outbound, J::CallSpec),
+    ) -> BegunCall<J> {
         let (call_job, now) = (&*self.call_job, view.now());
         let call = self.call(&subject, &outbound, job, now);
         let prepared = Prepared::new(outbound, call_job.provider().credential_headers());
@@ -85,13 +85,13 @@ impl<J: CallJob> BeginAttempt<J> {
         if self.binds {
             view.update(&Job { route: self.account_id.clone(), ..job.clone() });
         }
-        Begun { logged, call, asked, prefetch: call_job.prefetch(&subject) }
+        BegunCall { logged, call, asked, prefetch: call_job.prefetch(&subject) }
     }
 }
 
 impl<J: CallJob> Command for BeginAttempt<J> {
     /// The call, or how the attempt went without one.
-    type Reply = Result<Box<Begun<J>>, Attempt>;
+    type Reply = Result<Box<BegunCall<J>>, Attempt>;
 
     fn reads(&self) -> Vec<Key> {
         vec![Key::id(JOBS, &*self.job_id), Key::id(J::Subject::COLLECTION, &*self.subject_id)]
@@ -118,11 +118,11 @@ impl<J: CallJob> Command for BeginAttempt<J> {
             return Err(Attempt::Settled);
         }
         match call_job.step(&mut subject, &job, view.now()) {
-            Step::Call(call) => Ok(Box::new(self.begin(view, subject, &job, call))),
-            Step::Fail(error) => Err(Attempt::Failed(error)),
-            Step::End(decision) => {
+            NextStep::Call(call) => Ok(Box::new(self.begin(view, subject, &job, call))),
+            NextStep::Fail(error) => Err(Attempt::Failed(error)),
+            NextStep::End(decision) => {
                 let actor = Actor::worker(&self.worker_id, &job.correlation_id);
-                call_job.write(view, subject, &decision, By { actor: &actor, event_id: &self.event_id });
+                call_job.write(view, subject, &decision, Author { actor: &actor, event_id: &self.event_id });
                 settle_job(view, job, &decision.end);
                 Err(Attempt::Settled)
             }
@@ -164,7 +164,7 @@ pub struct CallConcluded<J: CallJob> {
     pub call_job: Arc<J>,
     pub subject_id: String,
     pub call: Call,
-    pub asked: J::Asked,
+    pub asked: J::CallSpec,
     /// What is read at once.
     pub prefetch: Vec<Key>,
     /// What is stored of the answer.
@@ -217,7 +217,7 @@ impl<J: CallJob> Conclusion for CallConcluded<J> {
             timing: Timing { now, backoff: call_job.queue().backoff, jitter: self.jitter },
         };
         let actor = Actor::worker(&self.call.worker_id, &self.call.correlation_id);
-        let by = By { actor: &actor, event_id: &self.event_id };
+        let by = Author { actor: &actor, event_id: &self.event_id };
         let decision = call_job.follow(view, &mut subject, &answered, by);
         let (priority, route) = (priority(call_job, &subject), Some(route(call_job, &subject)));
         let wake = call_job.write(view, subject, &decision, by).into_iter().collect();
@@ -247,19 +247,19 @@ pub struct AttemptFailed<J: CallJob> {
 }
 
 impl<J: CallJob> AttemptFailed<J> {
-    fn decide(&self, view: &mut View, subject: &mut J::Subject, job: &Job, by: By<'_>) -> Decision {
+    fn decide(&self, view: &mut View, subject: &mut J::Subject, job: &Job, by: Author<'_>) -> AttemptDecision {
         let (call_job, now) = (&*self.call_job, view.now());
         if !job.is_last_attempt() {
             let at = after(now, call_job.queue().backoff.delay(job.attempts, self.jitter));
             return JobEnd::Retry { at, error: Some(self.error.clone()), counts: true }.into();
         }
         // What went on without this job, or has another one since, is not given up with it.
-        if let Step::End(decision) = call_job.step(subject, job, now) {
+        if let NextStep::End(decision) = call_job.step(subject, job, now) {
             return decision;
         }
         let failure = Failure::new("queue.attempts_used_up", &self.error.message);
         let decision = call_job.give_up(view, subject, &failure, by);
-        Decision { end: JobEnd::Dead { error: self.error.clone() }, ..decision }
+        AttemptDecision { end: JobEnd::Dead { error: self.error.clone() }, ..decision }
     }
 }
 
@@ -275,7 +275,7 @@ impl<J: CallJob> Conclusion for AttemptFailed<J> {
         };
         close_open_call(call_job, view, &mut subject, &self.closing_response_id);
         let actor = Actor::worker(&self.worker_id, &job.correlation_id);
-        let by = By { actor: &actor, event_id: &self.event_id };
+        let by = Author { actor: &actor, event_id: &self.event_id };
         let decision = self.decide(view, &mut subject, job, by);
         let (priority, route) = (priority(call_job, &subject), Some(route(call_job, &subject)));
         let wake = call_job.write(view, subject, &decision, by).into_iter().collect();

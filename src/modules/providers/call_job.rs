@@ -16,7 +16,7 @@ use bson::DateTime;
 use super::{
     AccountSecrets, Accounts, Provider,
     dispatch::Dispatcher,
-    outcome::{Decision, Failure, Outcome, Retry, Timing},
+    outcome::{AttemptDecision, Failure, Outcome, Retry, Timing},
 };
 use crate::{
     modules::{
@@ -26,30 +26,30 @@ use crate::{
     platform::{
         batch::{Entity, Key, Lane, LaneError, View},
         crash,
-        exchange::{Answer, Exchange, Expected, FileSink, NotSent, Outbound, Reply},
+        exchange::{Answer, ExchangeClient, Expected, FileSink, NotSent, Outbound, Reply},
         identity::Actor,
         ids::new_id,
     },
 };
 
-pub use super::attempt::{AttemptFailed, BeginAttempt, Begun, CallConcluded};
+pub use super::attempt::{AttemptFailed, BeginAttempt, BegunCall, CallConcluded};
 
 /// A lease has to outlast the call by this much, for what comes after it.
 const LEASE_MARGIN: Duration = Duration::from_millis(500);
 
 /// What an attempt has to do.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step<C> {
+pub enum NextStep<C> {
     Call(C),
     /// Nothing more: the job ends so.
-    End(Decision),
+    End(AttemptDecision),
     /// It can't be done here and now: the attempt has failed.
     Fail(JobError),
 }
 
 /// Whom and what a call concerns, for its logs.
 #[derive(Clone, Debug, Default)]
-pub struct Concerned {
+pub struct CallSubject {
     pub user_id: String,
     pub order_id: Option<String>,
     /// The merchant's name for that.
@@ -72,7 +72,7 @@ pub struct Answered<'a, A, D> {
 
 /// The author of a change and the id of the event that says so.
 #[derive(Clone, Copy, Debug)]
-pub struct By<'a> {
+pub struct Author<'a> {
     pub actor: &'a Actor,
     /// For the event.
     pub event_id: &'a str,
@@ -87,7 +87,7 @@ pub trait FileKeeper: Send + Sync + 'static {
 pub trait CallJob: Send + Sync + 'static {
     type Subject: Entity;
     /// What was asked: needed to read the answer.
-    type Asked: Clone + Send + Sync + 'static;
+    type CallSpec: Clone + Send + Sync + 'static;
     /// What the provider says where it did as it was asked.
     type Done: Send + Sync + 'static;
 
@@ -103,10 +103,10 @@ pub trait CallJob: Send + Sync + 'static {
     fn gone(&self) -> (&'static str, &'static str);
 
     /// Whom its calls concern.
-    fn concerns(&self, subject: &Self::Subject) -> Concerned;
+    fn concerns(&self, subject: &Self::Subject) -> CallSubject;
 
     /// What an attempt that begins now has to do; changes the subject where it ends without a call.
-    fn step(&self, subject: &mut Self::Subject, job: &Job, now: DateTime) -> Step<(Outbound, Self::Asked)>;
+    fn step(&self, subject: &mut Self::Subject, job: &Job, now: DateTime) -> NextStep<(Outbound, Self::CallSpec)>;
 
     /// The call of this kind of jobs that has no answer on record yet.
     fn open_call<'a>(&self, subject: &'a mut Self::Subject) -> &'a mut Option<Call>;
@@ -142,35 +142,47 @@ pub trait CallJob: Send + Sync + 'static {
         Vec::new()
     }
 
-    fn read(&self, job: &Job, subject_id: &str, asked: &Self::Asked, answer: &Answer) -> Outcome<Self::Done>;
+    fn read(&self, job: &Job, subject_id: &str, asked: &Self::CallSpec, answer: &Answer) -> Outcome<Self::Done>;
 
-    fn file(&self, _asked: &Self::Asked) -> Option<Expected> {
+    fn file(&self, _asked: &Self::CallSpec) -> Option<Expected> {
         None
     }
 
     /// What was done, as it is logged.
-    fn describe(&self, asked: &Self::Asked, done: &Self::Done) -> Verdict;
+    fn describe(&self, asked: &Self::CallSpec, done: &Self::Done) -> Verdict;
 
     /// What follows from an answer; changes the subject.
     fn follow(
         &self,
         view: &mut View,
         subject: &mut Self::Subject,
-        answered: &Answered<'_, Self::Asked, Self::Done>,
-        by: By<'_>,
-    ) -> Decision;
+        answered: &Answered<'_, Self::CallSpec, Self::Done>,
+        by: Author<'_>,
+    ) -> AttemptDecision;
 
     /// The last attempt failed on our side; changes the subject. The job is dead, whatever is decided.
-    fn give_up(&self, view: &mut View, subject: &mut Self::Subject, failure: &Failure, by: By<'_>) -> Decision;
+    fn give_up(
+        &self,
+        view: &mut View,
+        subject: &mut Self::Subject,
+        failure: &Failure,
+        by: Author<'_>,
+    ) -> AttemptDecision;
 
     /// Writes the subject with what a decision leads to; gives the queue to wake.
-    fn write(&self, view: &mut View, subject: Self::Subject, decision: &Decision, by: By<'_>) -> Option<&'static str>;
+    fn write(
+        &self,
+        view: &mut View,
+        subject: Self::Subject,
+        decision: &AttemptDecision,
+        by: Author<'_>,
+    ) -> Option<&'static str>;
 
     /// A person has a dead job run again; writes the subject.
     ///
     /// # Errors
     /// A sentence for the operator.
-    fn revive(&self, view: &mut View, subject: Self::Subject, job: &Job, by: By<'_>) -> Result<(), RetryRefused>;
+    fn revive(&self, view: &mut View, subject: Self::Subject, job: &Job, by: Author<'_>) -> Result<(), RetryRefused>;
 }
 
 #[derive(Default)]
@@ -186,7 +198,7 @@ pub struct CallJobHandler<J: CallJob> {
     pub job: Arc<J>,
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
-    pub exchange: Exchange,
+    pub exchange: ExchangeClient,
     /// Whose credentials are used.
     pub accounts: Accounts,
     /// Says when calls may be made, and learns what comes of them.
@@ -203,7 +215,7 @@ impl<J: CallJob> CallJobHandler<J> {
     /// Sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
     /// process that is stopped between the two must not send when it goes on. `signed_by` becomes what the
     /// call is signed by.
-    async fn send(&self, begun: &Begun<J>, lease: &Lease, signed_by: &mut SignedBy) -> Reply {
+    async fn send(&self, begun: &BegunCall<J>, lease: &Lease, signed_by: &mut SignedBy) -> Reply {
         let logged = &begun.logged;
         let permit = &lease.permit;
         if !self.dispatch.wait_to_send(permit).await {
@@ -252,7 +264,7 @@ impl<J: CallJob> CallJobHandler<J> {
     }
 
     /// Calls, reads the answer, heeds what it says of the whole account, and prepares the end of the attempt.
-    async fn call(&self, job: &Job, subject_id: &str, begun: Begun<J>, lease: &Lease) -> CallConcluded<J> {
+    async fn call(&self, job: &Job, subject_id: &str, begun: BegunCall<J>, lease: &Lease) -> CallConcluded<J> {
         crash::point("request_logged");
         let mut signed_by = SignedBy::default();
         let Reply { answer, record } = self.send(&begun, lease, &mut signed_by).await;
@@ -345,6 +357,6 @@ impl<J: CallJob> JobHandler for CallJobHandler<J> {
         let Some(subject) = self.subject_id(job).and_then(|id| view.by_id::<J::Subject>(id)) else {
             return Err(RetryRefused { reason: self.job.gone().1 });
         };
-        self.job.revive(view, subject, job, By { actor, event_id })
+        self.job.revive(view, subject, job, Author { actor, event_id })
     }
 }

@@ -78,7 +78,7 @@ impl fmt::Debug for Inquiry<'_> {
 
 /// What the provider is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Question<'a> {
+pub struct CheckRequest<'a> {
     /// Our id of the check: its idempotency key.
     pub reference: &'a str,
     /// Whose it is said to be, as the applicant writes it.
@@ -87,7 +87,7 @@ pub struct Question<'a> {
 }
 
 /// Without the name and the numbers, so that no log line can hold them.
-impl fmt::Debug for Question<'_> {
+impl fmt::Debug for CheckRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Question")
             .field("reference", &self.reference)
@@ -97,7 +97,7 @@ impl fmt::Debug for Question<'_> {
 }
 
 #[derive(Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum CheckFinding {
     /// The register (or the bank) knows it, under this name.
     Confirmed {
         /// As the register or the bank writes it; at most 200 characters.
@@ -112,7 +112,7 @@ pub enum Finding {
 }
 
 /// Without the name, so that no log line can hold it.
-impl fmt::Debug for Finding {
+impl fmt::Debug for CheckFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Confirmed { transfer, .. } => {
@@ -127,8 +127,8 @@ impl fmt::Debug for Finding {
 
 pub trait Verifier: Provider {
     /// The request that asks `question`, for the first time or again.
-    fn request(&self, question: &Question<'_>) -> Outbound;
+    fn request(&self, question: &CheckRequest<'_>) -> Outbound;
 
     /// What the answer to a question of this kind means for the check `reference`.
-    fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Outcome<Finding>;
+    fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Outcome<CheckFinding>;
 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// What a provider does for an order; each kind has a detail object of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProviderKind {
     /// Carries parcels: `shipment`.
     Carrier,
     /// Keeps a merchant's books: `sale`.
@@ -28,7 +28,7 @@ pub enum Kind {
     Registry,
 }
 
-impl Kind {
+impl ProviderKind {
     /// As people write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -72,7 +72,7 @@ pub enum PricedBy {
 
 /// A setting of a provider's own, besides its address, its credentials and its rate.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting {
+pub struct SettingDeclaration {
     /// What comes after the provider's name: `POLL_MS`.
     pub name: &'static str,
     /// Where nobody sets it.
@@ -150,7 +150,7 @@ pub struct Declaration {
     pub name: &'static str,
     /// As people write it.
     pub title: &'static str,
-    pub kind: Kind,
+    pub kind: ProviderKind,
     /// Places orders: `<name>-orders-queue`.
     pub create_queue: &'static str,
     /// Takes them back: `<name>-order-cancellation-queue`.
@@ -170,7 +170,7 @@ pub struct Declaration {
     pub credential_fields: &'static [CredentialField],
     /// What its accounts may do where nobody says otherwise.
     pub limits: AccountLimits,
-    pub settings: &'static [Setting],
+    pub settings: &'static [SettingDeclaration],
     /// What it does not take of what its kind takes, by field: paths are those of the request.
     pub misfits: fn(&Detail) -> Vec<FieldError>,
     /// Speaks its words.
@@ -195,7 +195,7 @@ impl std::fmt::Debug for Declaration {
 
 /// A secret between a provider and us that is no account's, such as the one that signs its callbacks.
 #[derive(Clone, Copy, Debug)]
-pub struct Secret {
+pub struct SecretDeclaration {
     /// What comes after the provider's name: `WEBHOOK_SECRET`.
     pub name: &'static str,
     /// It has to be as long at least.
@@ -217,7 +217,7 @@ pub struct ServiceDeclaration<A: ?Sized + 'static> {
     /// What its account's credentials are made of.
     pub credential_fields: &'static [CredentialField],
     pub operations: &'static [(&'static str, &'static Redaction)],
-    pub secrets: &'static [Secret],
+    pub secrets: &'static [SecretDeclaration],
     /// Speaks its words.
     pub adapter: fn(&ProviderSettings) -> Arc<A>,
 }

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     LogIn, Outcome, Token,
-    accounts::{BeginLogIn, BegunLogIn, EndLogIn, SessionState},
+    accounts::{BeginLogIn, BegunLogIn, EndLogIn, ProviderSessionState},
     call_job::{CallJob, CallJobHandler},
     dispatch::is_fault,
     outcome::Retry,
@@ -39,10 +39,10 @@ impl<J: CallJob> CallJobHandler<J> {
             let Ok(secrets) = self.accounts.secrets(account_id).await else { return Err(Attempt::NotBegun) };
             let secrets = secrets.unwrap_or_default();
             match self.accounts.sessions.state(account_id, secrets.version()).await {
-                Ok(SessionState::Serves) => return Ok(()),
+                Ok(ProviderSessionState::Serves) => return Ok(()),
                 // One of us renews it; the others go on.
-                Ok(SessionState::Due) if turn.try_lock().is_err() && ours.is_none() => return Ok(()),
-                Ok(SessionState::Due | SessionState::None) => {}
+                Ok(ProviderSessionState::Due) if turn.try_lock().is_err() && ours.is_none() => return Ok(()),
+                Ok(ProviderSessionState::Due | ProviderSessionState::None) => {}
                 Err(_) => return Err(Attempt::NotBegun),
             }
             if ours.is_none() {
@@ -138,7 +138,7 @@ impl<J: CallJob> CallJobHandler<J> {
         self.dispatch.heed(&lease.permit, subject_id, &answer, &said).await;
         // A token that is still good does until then.
         match self.accounts.sessions.state(account_id, credentials_version).await {
-            Ok(SessionState::Serves | SessionState::Due) => Ok(()),
+            Ok(ProviderSessionState::Serves | ProviderSessionState::Due) => Ok(()),
             _ => Err(Attempt::NotBegun),
         }
     }

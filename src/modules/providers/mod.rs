@@ -29,24 +29,24 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::platform::exchange::{Answer, Credentials, Outbound, Received};
+use crate::platform::exchange::{Answer, Credentials, Outbound, ReceivedFile};
 
 pub use accounts::{
     AccountChange, AccountChanged, AccountFilter, AccountStatus, Accounts, ChangeAccount, CreateAccount,
     EnvironmentAccount, NotCreated, ProviderAccount, ValueChange, default_account,
 };
 pub use declaration::{
-    AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, Kind, PricedBy, ProviderSettings,
-    QueuePolicy, RATE_PER_SECOND, Secret, ServiceDeclaration, Setting,
+    AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, PricedBy, ProviderKind, ProviderSettings,
+    QueuePolicy, RATE_PER_SECOND, SecretDeclaration, ServiceDeclaration, SettingDeclaration,
 };
 pub use detail::{
-    Address, Customer, Detail, Dimensions, Extract, ExtractType, Gender, Item, Party, PaymentMode, Sale, SaleLine,
-    Service, Shipment,
+    Detail, Extract, ExtractType, Gender, ParcelDimensions, Party, PaymentMode, Sale, SaleAddress, SaleCustomer,
+    SaleLine, Service, Shipment, ShipmentItem,
 };
 pub use dispatch::Dispatcher;
-pub use outcome::{Decision, Failure, Outcome, Placed, Retry, StoredFailure, Timing, job_error};
+pub use outcome::{AttemptDecision, Failure, Outcome, Placed, Retry, StoredFailure, Timing, job_error};
 pub use policy::{Policy, not_personal, policies};
-pub use progress::{NamedFile, Pace, Progress};
+pub use progress::{NamedFile, PollSchedule, Progress};
 pub use registry::{Configured, ProviderName, Providers};
 pub use secrets::AccountSecrets;
 
@@ -157,12 +157,12 @@ pub trait OrderProvider: Provider {
     fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<Placed>>;
 
     /// How it takes an order back; none where what was sent can't be taken back.
-    fn cancelling(&self) -> Option<&dyn Cancelling> {
+    fn cancelling(&self) -> Option<&dyn CancellableOrders> {
         None
     }
 
     /// How an order is placed with a second call; none where one does it.
-    fn finishing(&self) -> Option<&dyn Finishing> {
+    fn finishing(&self) -> Option<&dyn TwoStepOrders> {
         None
     }
 
@@ -172,7 +172,7 @@ pub trait OrderProvider: Provider {
     }
 
     /// How it is asked about orders that take their time; none where what it has accepted is done for us.
-    fn following(&self) -> Option<&dyn Following> {
+    fn following(&self) -> Option<&dyn PolledOrders> {
         None
     }
 }
@@ -188,7 +188,7 @@ pub struct PlacedOrder<'a> {
 
 /// Takes a second call to place an order: until then it has it, but carries nothing out. What the first one answers is
 /// [`Placed::unfinished`], and so is what a look-up finds in between.
-pub trait Finishing {
+pub trait TwoStepOrders {
     /// The request that brings what the order lacks; `None` where it can't be asked for this one.
     fn finish_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound>;
 
@@ -211,9 +211,9 @@ pub trait Testing: OrderProvider {
 }
 
 /// Carries orders out in its own time, and answers with files.
-pub trait Following {
+pub trait PolledOrders {
     /// How often it is asked.
-    fn pace(&self) -> Pace;
+    fn pace(&self) -> PollSchedule;
 
     /// The request that asks how `reference` is getting on.
     fn poll_request(&self, reference: &str) -> Outbound;
@@ -227,11 +227,11 @@ pub trait Following {
     fn file_bytes_max(&self) -> u64;
 
     /// What the answer to a request for a file means. A refusal is for good.
-    fn read_file(&self, answer: &Answer) -> Outcome<Received>;
+    fn read_file(&self, answer: &Answer) -> Outcome<ReceivedFile>;
 }
 
 /// Takes orders back.
-pub trait Cancelling {
+pub trait CancellableOrders {
     /// The request that cancels an order; `None` where it can't be asked for this one.
     fn cancel_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound>;
 

@@ -13,7 +13,7 @@ use crate::platform::exchange::Answer;
 const CODE_CHARS_MAX: usize = 64;
 
 /// A provider's own account of what it did not do.
-pub(super) struct Objection {
+pub(super) struct ProviderRefusal {
     /// A 4xx.
     pub(super) status: u16,
     /// For programs; empty where there are words only.
@@ -21,7 +21,7 @@ pub(super) struct Objection {
     message: String,
 }
 
-impl Objection {
+impl ProviderRefusal {
     /// `error` of an answer, where it has a code; on a 400 and a 422, which are about what was sent, words are enough.
     pub(super) fn of(status: u16, body: &Value) -> Option<Self> {
         let code = object(body, "error").and_then(|error| text(error, "code")).filter(|code| is_code(code));
@@ -45,10 +45,11 @@ impl Objection {
 
 /// A status and JSON where it is a 2xx, else the objection. An objection is final, so it must come from the provider,
 /// not from something in front of it.
-pub(super) fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), Objection>> {
+pub(super) fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), ProviderRefusal>> {
     json(answer).and_then(|(status, body)| match status {
         200..=299 => Outcome::Done(Ok((status, part(body)))),
-        _ => Objection::of(status, body).map_or_else(|| unexpected(status), |objection| Outcome::Done(Err(objection))),
+        _ => ProviderRefusal::of(status, body)
+            .map_or_else(|| unexpected(status), |objection| Outcome::Done(Err(objection))),
     })
 }
 

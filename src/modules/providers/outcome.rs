@@ -25,7 +25,7 @@ pub struct Placed {
     pub provider_order_id: Option<String>,
     /// It exists, but as a cancelled one.
     pub cancelled: bool,
-    /// It exists, and lacks what a second call brings ([`super::Finishing`]): it has no reference yet, but a provider's order
+    /// It exists, and lacks what a second call brings ([`super::TwoStepOrders`]): it has no reference yet, but a provider's order
     /// number.
     pub unfinished: bool,
 }
@@ -179,20 +179,20 @@ pub fn job_error(class: ErrorClass, failure: &Failure) -> JobError {
 
 /// What is decided about an attempt, besides the changed subject.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
+pub struct AttemptDecision {
     pub end: JobEnd,
     /// The event to record, where the subject's state changed.
     pub event: Option<&'static str>,
 }
 
-impl Decision {
+impl AttemptDecision {
     #[must_use]
     pub fn dead(class: ErrorClass, failure: &Failure, event: &'static str) -> Self {
         Self { end: JobEnd::Dead { error: job_error(class, failure) }, event: Some(event) }
     }
 }
 
-impl From<JobEnd> for Decision {
+impl From<JobEnd> for AttemptDecision {
     fn from(end: JobEnd) -> Self {
         Self { end, event: None }
     }

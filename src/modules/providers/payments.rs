@@ -35,7 +35,7 @@ pub struct PaymentToStart<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PaymentStatus {
+pub enum GatewayPaymentStatus {
     /// Waits for the payer.
     Created,
     /// The gateway has the money.
@@ -50,17 +50,17 @@ pub enum PaymentStatus {
 
 /// A payment that exists at the gateway.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Payment {
+pub struct GatewayPayment {
     /// The gateway's name for it.
     pub payment_id: String,
-    pub status: PaymentStatus,
+    pub status: GatewayPaymentStatus,
     pub amount: Money,
     /// The page on which it is paid, where the gateway names one that a browser may be sent to.
     pub payment_url: Option<String>,
 }
 
 /// Without the page's address, so that no log line can hold it.
-impl fmt::Debug for Payment {
+impl fmt::Debug for GatewayPayment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Payment")
             .field("payment_id", &self.payment_id)
@@ -82,7 +82,7 @@ pub struct RefundToSend<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefundStatus {
+pub enum GatewayRefundStatus {
     /// The money is on its way.
     Pending,
     /// The payer has the money.
@@ -95,10 +95,10 @@ pub enum RefundStatus {
 
 /// A refund that exists at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refund {
+pub struct GatewayRefund {
     /// The gateway's name for it.
     pub refund_id: String,
-    pub status: RefundStatus,
+    pub status: GatewayRefundStatus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub struct Callback {
     pub kind: CallbackKind,
     pub reference: String,
     /// The payment as of then. Its amount is what the gateway says; that it is ours is for the caller to check.
-    pub payment: Payment,
+    pub payment: GatewayPayment,
 }
 
 /// Why a callback is not taken.
@@ -148,11 +148,11 @@ pub trait PaymentGateway: Provider + fmt::Debug {
 
     /// What the answer to a start means for the payment of `amount` under `reference`: done where it exists, now or
     /// since an earlier start.
-    fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Payment>;
+    fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<GatewayPayment>;
 
     /// What the answer to a look-up means for the payment of `amount` under `reference`; none is a clear "no such
     /// payment".
-    fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Payment>>;
+    fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<GatewayPayment>>;
 
     /// The request that gives a payment back, or finds that it was given back before.
     fn refund_request(&self, refund: &RefundToSend<'_>) -> Outbound;
@@ -161,10 +161,10 @@ pub trait PaymentGateway: Provider + fmt::Debug {
     fn look_up_refund_request(&self, reference: &str) -> Outbound;
 
     /// What the answer to a refund of `amount` under `reference` means: done where it exists, now or since an earlier request.
-    fn read_refund(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Refund>;
+    fn read_refund(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<GatewayRefund>;
 
     /// What the answer to a look-up of a refund means; none is a clear "no such refund".
-    fn read_refund_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Refund>>;
+    fn read_refund_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<GatewayRefund>>;
 
     /// Reads a callback, if the gateway sent it just now. `signature` is its header of that,
     /// `body` what came, byte by byte.

@@ -60,12 +60,12 @@ impl Progress {
 
 /// How often an order is asked about, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct PollSchedule {
     /// Between the first polls.
     pub every: Duration,
 }
 
-impl Pace {
+impl PollSchedule {
     /// When an order that has taken its time since `since` is asked about again: the less often the longer it takes. None once it
     /// has taken too long.
     #[must_use]
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn polls_slow_down_with_age_and_end() {
-        let pace = Pace { every: Duration::from_secs(30) };
+        let pace = PollSchedule { every: Duration::from_secs(30) };
         let wait = |age_s: i64| {
             let now = DateTime::from_millis(age_s * 1_000);
             let next = pace.next(DateTime::from_millis(0), now)?;
@@ -111,7 +111,7 @@ mod tests {
         ] {
             assert_eq!(wait(age), expected, "{age} s");
         }
-        let rare = Pace { every: Duration::from_secs(3600) };
+        let rare = PollSchedule { every: Duration::from_secs(3600) };
         let at = |ms| DateTime::from_millis(ms);
         assert_eq!(rare.next(at(0), at(0)), Some(at(3_600_000)), "an operator's word counts");
         assert!(pace.next_for_more(at(0), at(DAY * 1_000 - 1)).is_some());

@@ -126,7 +126,7 @@ pub(super) fn id(object: &Value, name: &str) -> Option<String> {
 /// All that a refusal says, whatever its shape: texts, lists and maps of them, at any depth, under any field that is there
 /// for sentences. Each sentence once.
 pub(super) fn sentences(body: &Value) -> Option<String> {
-    let mut said = Said::default();
+    let mut said = JoinedText::default();
     let all = body.as_array().map_or_else(|| std::slice::from_ref(body), Vec::as_slice);
     for entry in all {
         if entry.is_string() { said.take(None, entry) } else { said.look_into(entry) }
@@ -135,12 +135,12 @@ pub(super) fn sentences(body: &Value) -> Option<String> {
 }
 
 #[derive(Default)]
-struct Said {
+struct JoinedText {
     text: String,
     chars: usize,
 }
 
-impl Said {
+impl JoinedText {
     /// Looks for fields that are there for sentences.
     fn look_into(&mut self, value: &Value) {
         match value {

@@ -156,8 +156,8 @@ impl Providers {
 
 /// An order of this kind, for the tests of adapters.
 #[cfg(test)]
-pub fn example(kind: super::Kind) -> super::Detail {
-    use super::Kind;
+pub fn example(kind: super::ProviderKind) -> super::Detail {
+    use super::ProviderKind;
     let party = serde_json::json!({
         "name": "Asha Rao", "phone": "9876543210", "email": null, "line1": "12 MG Road", "line2": null, "city": "Bengaluru",
         "state": "Karnataka", "pincode": "560001", "country": "IN",
@@ -166,18 +166,18 @@ pub fn example(kind: super::Kind) -> super::Detail {
         "line1": "Hauptstraße 4/1", "line2": null, "city": "Berlin", "postcode": "10115", "country": "DE",
     });
     let detail = match kind {
-        Kind::Carrier => serde_json::json!({
+        ProviderKind::Carrier => serde_json::json!({
             "service": "surface", "paymentMode": "prepaid", "currency": "INR", "codAmount": 0, "weightGrams": 450,
             "dimensionsCm": { "length": 20, "width": 15, "height": 8 }, "consignee": party, "pickup": party,
             "items": [{ "sku": "TS-BLK-M", "name": "T-shirt", "quantity": 2, "unitPrice": 49_900 }],
         }),
-        Kind::Erp => serde_json::json!({
+        ProviderKind::Erp => serde_json::json!({
             "currency": "EUR", "orderedAt": { "$date": { "$numberLong": "1795946400000" } }, "paymentId": "pay_1",
             "customer": { "gender": "female", "firstName": "Eva", "lastName": "Muster", "email": "eva@example.com", "phone": "+4930123456" },
             "billingAddress": address, "shippingAddress": null,
             "lines": [{ "sku": "A-1", "name": "Buch", "quantity": 2, "unitPrice": 1999 }], "shippingCost": 0,
         }),
-        Kind::Registry => serde_json::json!({ "cadastralNumber": "50:33:0000000:98325", "type": "base" }),
+        ProviderKind::Registry => serde_json::json!({ "cadastralNumber": "50:33:0000000:98325", "type": "base" }),
     };
     serde_json::from_value(serde_json::json!({ kind.detail_name(): detail })).expect("a detail object")
 }

@@ -26,7 +26,7 @@ pub type LastServed = BTreeMap<i32, String>;
 
 /// Where and how a claim looks.
 #[derive(Clone, Copy, Debug)]
-pub struct Claiming<'a> {
+pub struct ClaimQuery<'a> {
     pub queue: &'a str,
     /// Routes of the jobs wanted.
     pub routes: &'a [String],
@@ -45,7 +45,7 @@ pub struct Claiming<'a> {
 
 /// For whom, and for how long, jobs are taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Taking<'a> {
+pub struct ClaimTerms<'a> {
     pub worker_id: &'a str,
     pub token: &'a str,
     /// End of the lease.
@@ -54,7 +54,7 @@ pub struct Taking<'a> {
 
 /// Jobs that are due; nobody has taken them yet.
 #[derive(Debug, Default)]
-pub struct Due {
+pub struct DueJobs {
     /// Ids of those that can be taken, most urgent first.
     pub ids: Vec<String>,
     pub seen: usize,
@@ -62,7 +62,7 @@ pub struct Due {
     pub last_served: LastServed,
 }
 
-impl Claiming<'_> {
+impl ClaimQuery<'_> {
     fn due(&self) -> Document {
         doc! { "queue": self.queue, "state": "ready", "route": among(self.routes) }
     }
@@ -103,7 +103,7 @@ impl QueueStore {
     /// Due jobs of any priority but those in `done`, the most urgent first; or, where `towards` is -1, the least urgent.
     async fn by_urgency(
         &self,
-        claiming: &Claiming<'_>,
+        claiming: &ClaimQuery<'_>,
         done: &[Bson],
         towards: i32,
         limit: usize,
@@ -123,7 +123,7 @@ impl QueueStore {
 
     /// Due jobs of one priority, at most `wanted`: of each owner its share, the longest waiting first, beginning with the
     /// owner after `claiming.after`; then more of the same owners, where there are no others.
-    async fn take_turns(&self, claiming: &Claiming<'_>, priority: &Bson, wanted: usize) -> Result<Vec<Document>> {
+    async fn take_turns(&self, claiming: &ClaimQuery<'_>, priority: &Bson, wanted: usize) -> Result<Vec<Document>> {
         let share = wanted.div_ceil(SHARES);
         let after = claiming.after.get(&number(priority)).map_or("", String::as_str);
         let jobs = self.db.collection::<Document>(JOBS);
@@ -172,7 +172,7 @@ impl QueueStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn find_due(&self, claiming: &Claiming<'_>) -> Result<Due> {
+    pub async fn find_due(&self, claiming: &ClaimQuery<'_>) -> Result<DueJobs> {
         let (mut found, mut done): (Vec<Document>, Vec<Bson>) = (Vec::new(), Vec::new());
         let (mut spare, mut last_served, mut chance) = (Vec::new(), LastServed::new(), claiming.chance);
         while found.len() < claiming.limit {
@@ -205,7 +205,7 @@ impl QueueStore {
         }
         spare.truncate(claiming.limit - found.len());
         found.extend(spare);
-        let mut due = Due { ids: Vec::with_capacity(found.len()), seen: found.len(), last_served };
+        let mut due = DueJobs { ids: Vec::with_capacity(found.len()), seen: found.len(), last_served };
         for found in &found {
             let Ok(id) = found.get_str("_id") else { continue };
             // Taking it counts attempts; where there is nothing to count with, it would fail for all.
@@ -224,8 +224,8 @@ impl QueueStore {
     ///
     /// # Errors
     /// What the driver says. Jobs taken by a call whose answer was lost return when their lease ends.
-    pub async fn take(&self, claiming: &Claiming<'_>, taking: &Taking<'_>, ids: &[String]) -> Result<Vec<Job>> {
-        let Taking { worker_id, token, until } = *taking;
+    pub async fn take(&self, claiming: &ClaimQuery<'_>, taking: &ClaimTerms<'_>, ids: &[String]) -> Result<Vec<Job>> {
+        let ClaimTerms { worker_id, token, until } = *taking;
         if ids.is_empty() {
             return Ok(Vec::new());
         }

@@ -40,7 +40,7 @@ pub(super) struct CompleteJob {
 }
 
 #[derive(Debug)]
-pub(super) enum Completed {
+pub(super) enum Completion {
     /// Ended now: how, and which queue to wake.
     Ended(&'static str, Vec<&'static str>),
     /// Ended before, by this very attempt.
@@ -49,24 +49,24 @@ pub(super) enum Completed {
     Late,
 }
 
-enum Standing {
+enum LeaseCheck {
     Held(Box<Job>),
     Already,
     Lost,
 }
 
 impl CompleteJob {
-    fn standing(&self, view: &View) -> Standing {
+    fn standing(&self, view: &View) -> LeaseCheck {
         match view.by_id::<Job>(&self.job_id) {
-            Some(job) if holds_lease(&job, &self.token) => Standing::Held(Box::new(job)),
-            Some(job) if job.ended_by.as_deref() == Some(&*self.token) => Standing::Already,
-            _ => Standing::Lost,
+            Some(job) if holds_lease(&job, &self.token) => LeaseCheck::Held(Box::new(job)),
+            Some(job) if job.ended_by.as_deref() == Some(&*self.token) => LeaseCheck::Already,
+            _ => LeaseCheck::Lost,
         }
     }
 }
 
 impl Command for CompleteJob {
-    type Reply = Completed;
+    type Reply = Completion;
 
     fn reads(&self) -> Vec<Key> {
         let mut keys = self.conclusion.reads();
@@ -74,21 +74,21 @@ impl Command for CompleteJob {
         keys
     }
 
-    fn decide(&self, view: &mut View) -> Completed {
+    fn decide(&self, view: &mut View) -> Completion {
         match self.standing(view) {
-            Standing::Held(mut job) => {
+            LeaseCheck::Held(mut job) => {
                 let concluded = self.conclusion.conclude(view, &job);
                 if let Some(priority) = concluded.priority {
                     job.prioritise(priority);
                 }
                 job.route = concluded.route.unwrap_or(job.route);
                 settle_job(view, *job, &concluded.end);
-                Completed::Ended(concluded.end.as_str(), concluded.wake)
+                Completion::Ended(concluded.end.as_str(), concluded.wake)
             }
-            Standing::Already => Completed::Already,
-            Standing::Lost => {
+            LeaseCheck::Already => Completion::Already,
+            LeaseCheck::Lost => {
                 self.conclusion.conclude_late(view);
-                Completed::Late
+                Completion::Late
             }
         }
     }
@@ -131,7 +131,7 @@ mod tests {
         job
     }
 
-    fn complete(job: Option<&Job>, end: JobEnd) -> (View, Completed) {
+    fn complete(job: Option<&Job>, end: JobEnd) -> (View, Completion) {
         let command = CompleteJob { job_id: "job_1".into(), token: "mine".into(), conclusion: Arc::new(Noted(end)) };
         let mut view = View::new(NOW);
         assert_eq!(command.reads(), [Key::id("orders", "ord_1"), Key::id("jobs", "job_1")]);
@@ -156,7 +156,9 @@ mod tests {
             (JobEnd::Retry { at: NOW, error: Some(error), counts: true }, JobState::Ready),
         ] {
             let (view, completed) = complete(Some(&held_by("mine")), end.clone());
-            assert!(matches!(completed, Completed::Ended(how, wake) if how == end.as_str() && wake == ["other-queue"]));
+            assert!(
+                matches!(completed, Completion::Ended(how, wake) if how == end.as_str() && wake == ["other-queue"])
+            );
             let job = view.by_id::<Job>("job_1").expect("the job");
             assert_eq!((job.state, job.lease_token, job.ended_by.as_deref()), (state, None, Some("mine")));
             assert_eq!(job.route, if state == JobState::Done { "" } else { "account" });
@@ -169,7 +171,7 @@ mod tests {
         let mut ended = held_by("mine");
         ended.end(&JobEnd::Done { result: None }, NOW);
         let (view, completed) = complete(Some(&ended), JobEnd::Done { result: None });
-        assert!(matches!(completed, Completed::Already));
+        assert!(matches!(completed, Completion::Already));
         assert_eq!((view.by_id::<Job>("job_1"), notes(&view)), (Some(ended), Vec::new()));
     }
 
@@ -180,7 +182,7 @@ mod tests {
         given_back.lease_token = None;
         for job in [Some(held_by("another")), Some(given_back), None] {
             let (view, completed) = complete(job.as_ref(), JobEnd::Done { result: None });
-            assert!(matches!(completed, Completed::Late));
+            assert!(matches!(completed, Completion::Late));
             assert_eq!(notes(&view), [true]);
             if let Some(job) = job {
                 assert_eq!(view.by_id::<Job>("job_1"), Some(job), "the job is somebody else's");

@@ -45,9 +45,9 @@ pub trait Conclusion: Send + Sync + 'static {
 
 /// The conclusion of an attempt that concerns nothing but its job.
 #[derive(Clone, Debug)]
-pub struct Alone(pub JobEnd);
+pub struct EndOnly(pub JobEnd);
 
-impl Conclusion for Alone {
+impl Conclusion for EndOnly {
     fn reads(&self) -> Vec<Key> {
         Vec::new()
     }

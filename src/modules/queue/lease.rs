@@ -32,7 +32,7 @@ pub struct Lease {
 
 /// Whether an effect is in a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Noted {
+pub enum EffectRecorded {
     /// It is, if the transaction commits.
     Now,
     /// It was in an earlier one: there is nothing left to do.
@@ -47,18 +47,18 @@ impl Lease {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn note_effect(&self, db: &Database, session: &mut ClientSession) -> Result<Noted> {
+    pub async fn note_effect(&self, db: &Database, session: &mut ClientSession) -> Result<EffectRecorded> {
         let jobs = db.collection::<Document>(JOBS);
         let held = doc! { "_id": &self.job_id, "state": "active", "leaseToken": &self.token };
         let Some(job) = jobs.find_one(held.clone()).projection(doc! { "payload": 1 }).session(&mut *session).await?
         else {
-            return Ok(Noted::LeaseLost);
+            return Ok(EffectRecorded::LeaseLost);
         };
         if job.get_document("payload").and_then(|payload| payload.get_bool("taken")).unwrap_or_default() {
-            return Ok(Noted::Before);
+            return Ok(EffectRecorded::Before);
         }
         jobs.update_one(held, doc! { "$set": { "payload.taken": true } }).session(session).await?;
-        Ok(Noted::Now)
+        Ok(EffectRecorded::Now)
     }
 
     /// A lease that was asked for at `asked` and counts from then.

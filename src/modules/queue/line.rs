@@ -26,7 +26,7 @@ const LOOK_MAX: i64 = 1_000;
 /// A job's place in a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Line {
+pub struct JobSequence {
     pub name: String,
     /// Lower goes first.
     pub seq: i64,
@@ -41,7 +41,7 @@ pub struct Line {
     pub last: bool,
 }
 
-impl Line {
+impl JobSequence {
     pub(super) const fn new(name: String, seq: i64) -> Self {
         Self { name, seq, after: None, next: None, last: true }
     }

@@ -27,20 +27,20 @@ mod wake;
 mod worker;
 mod workers;
 
-pub use claim::{Claiming, Due, LastServed, Taking};
+pub use claim::{ClaimQuery, ClaimTerms, DueJobs, LastServed};
 pub use complete::{holds_lease, move_job, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
-pub use handler::{Alone, Attempt, Concluded, Conclusion, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
-pub use lease::{Lease, Noted};
-pub use line::{Line, insert_in_lines};
+pub use handler::{Attempt, Concluded, Conclusion, EndOnly, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
+pub use lease::{EffectRecorded, Lease};
+pub use line::{JobSequence, insert_in_lines};
 pub use model::{Backoff, IN_DOUBT, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
-pub use pace::{DeadJobs, PACE_MINUTES, Pace};
-pub use pulse::{Following, Pulse, QueuePulse, QueueWatch};
+pub use pace::{DeadJobs, PACE_MINUTES, Throughput};
+pub use pulse::{Pulse, PulseSubscription, QueuePulse, QueueWatch};
 pub use retry::{Retried, RetryJob};
 pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;
 pub use worker::{Worker, WorkerParts, WorkerSettings};
-pub use workers::Beat;
+pub use workers::Heartbeat;
 
 pub const JOBS: &str = "jobs";
 

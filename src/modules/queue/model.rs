@@ -6,7 +6,7 @@ use bson::{DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::line::Line;
+use super::line::JobSequence;
 use crate::platform::{
     batch::{Entity, Key},
     clock::after,
@@ -131,7 +131,7 @@ pub struct Job {
     pub history: Vec<HistoryEntry>,
     /// Its place in a line, until its first attempt has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<Line>,
+    pub line: Option<JobSequence>,
     /// At most one job of a queue that hasn't ended has this key. Left out of the document where there is none,
     /// so that the unique index stays small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -271,7 +271,7 @@ impl Job {
     /// Jobs in lines are inserted by [`super::insert_in_lines`].
     #[must_use]
     pub fn in_line(mut self, line: String, seq: i64) -> Self {
-        self.line = Some(Line::new(line, seq));
+        self.line = Some(JobSequence::new(line, seq));
         self
     }
 

@@ -47,7 +47,7 @@ impl DeadJobs {
 
 /// How a queue has got on lately.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
+pub struct Throughput {
     /// Jobs that ended well in each minute, oldest first, the present one last.
     pub per_minute: Vec<u64>,
     /// From creation to the end, of a sample of them, in milliseconds, sorted.
@@ -99,7 +99,7 @@ fn in_order(minutes: impl Iterator<Item = (DateTime, i64)>, first_ms: i64) -> Ve
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Ended {
+struct EndedJob {
     created_at: DateTime,
     run_at: DateTime,
     #[serde(default)]
@@ -165,20 +165,20 @@ impl QueueStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn pace(&self, queue: &str, now: DateTime) -> Result<Pace> {
+    pub async fn pace(&self, queue: &str, now: DateTime) -> Result<Throughput> {
         let first = first_minute(now);
         let jobs = self.db.collection::<Document>(JOBS);
         let minutes = jobs.aggregate(by_minute(queue, first, COUNT_MAX as i64)).with_type::<Minute>();
         let minutes: Vec<Minute> = minutes.max_time(READ_TIME_MAX).await?.try_collect().await?;
         let per_minute = in_order(minutes.into_iter().map(|minute| (minute.at, minute.count)), first);
-        let mut pace = Pace { per_minute, ..Pace::default() };
-        let ended = self.db.collection::<Ended>(JOBS);
+        let mut pace = Throughput { per_minute, ..Throughput::default() };
+        let ended = self.db.collection::<EndedJob>(JOBS);
         let ended = ended
             .find(ended_since(queue, first))
             .sort(doc! { "runAt": -1 })
             .limit(SAMPLE)
             .projection(doc! { "_id": 0, "createdAt": 1, "runAt": 1, "attempts": 1 });
-        let ended: Vec<Ended> = ended.max_time(READ_TIME_MAX).await?.try_collect().await?;
+        let ended: Vec<EndedJob> = ended.max_time(READ_TIME_MAX).await?.try_collect().await?;
         pace.attempts = ended.iter().map(|job| i64::from(job.attempts)).sum();
         let ms = |at: DateTime| at.timestamp_millis();
         pace.latencies_ms = ended.iter().map(|job| (ms(job.run_at) - ms(job.created_at)).max(0)).collect();
@@ -187,7 +187,7 @@ impl QueueStore {
     }
 }
 
-impl Pace {
+impl Throughput {
     /// The least time that so many percent of the sample stayed within.
     #[must_use]
     pub fn percentile_ms(&self, percent: usize) -> Option<i64> {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_percentile_is_the_least_time_that_so_many_stayed_within() {
-        let of = |latencies: &[i64]| Pace { latencies_ms: latencies.to_vec(), ..Pace::default() };
+        let of = |latencies: &[i64]| Throughput { latencies_ms: latencies.to_vec(), ..Throughput::default() };
         assert_eq!(of(&[]).percentile_ms(50), None);
         assert_eq!(of(&[7]).percentile_ms(99), Some(7));
         let hundred = of(&(1..=100).collect::<Vec<_>>());

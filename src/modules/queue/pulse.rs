@@ -153,12 +153,12 @@ struct Inner {
 }
 
 #[derive(Debug)]
-pub struct Following {
+pub struct PulseSubscription {
     latest: watch::Receiver<Option<Arc<Pulse>>>,
     _room: OwnedSemaphorePermit,
 }
 
-impl Following {
+impl PulseSubscription {
     /// The next look; none where there will be no other.
     pub async fn next(&mut self) -> Option<Arc<Pulse>> {
         loop {
@@ -182,12 +182,12 @@ impl QueueWatch {
 
     /// Follows from now on; none where too many do.
     #[must_use]
-    pub fn follow(&self) -> Option<Following> {
+    pub fn follow(&self) -> Option<PulseSubscription> {
         let room = Arc::clone(&self.0.room).try_acquire_owned().ok()?;
         let mut latest = self.0.latest.subscribe();
         // What was seen a moment ago is news to who has just come.
         latest.mark_changed();
-        let following = Following { latest, _room: room };
+        let following = PulseSubscription { latest, _room: room };
         self.look();
         Some(following)
     }

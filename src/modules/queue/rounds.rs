@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{
-    claim::{Claiming, Due, LastServed, Taking},
+    claim::{ClaimQuery, ClaimTerms, DueJobs, LastServed},
     dispatch::{Candidate, Permit},
     lease::Lease,
     model::{Job, QueueConfig},
@@ -30,7 +30,7 @@ const POLLS_UNWOKEN: u32 = 10;
 
 /// Where the next claim for an account begins.
 #[derive(Default)]
-struct Turn {
+struct ClaimCursor {
     after: LastServed,
     /// Most of what the last claim saw went to others.
     contended: bool,
@@ -40,7 +40,7 @@ struct Turn {
 
 /// Those of a queue, by account, and whether new orders are counted.
 #[derive(Default)]
-pub(super) struct Turns(HashMap<(String, bool), Turn>);
+pub(super) struct ClaimCursors(HashMap<(String, bool), ClaimCursor>);
 
 #[derive(Default)]
 pub(super) struct Round {
@@ -56,7 +56,7 @@ impl Inner {
         let mut woken = self.waker.watch(queue.name);
         let mut running = JoinSet::new();
         let mut controls = (Controls::default(), None::<Instant>);
-        let (mut turns, mut promoted) = (Turns::default(), None::<Instant>);
+        let (mut turns, mut promoted) = (ClaimCursors::default(), None::<Instant>);
         while !self.stopping.load(Ordering::SeqCst) {
             while running.try_join_next().is_some() {}
             let enough = (queue.concurrency / 2).max(1) as u32;
@@ -111,7 +111,7 @@ impl Inner {
     }
 
     /// Claims once for every account that takes jobs of `queue`, at most `free` in all.
-    pub(super) async fn round(&self, queue: &QueueConfig, free: usize, turns: &mut Turns) -> Round {
+    pub(super) async fn round(&self, queue: &QueueConfig, free: usize, turns: &mut ClaimCursors) -> Round {
         let mut round = Round::default();
         let routes = match timeout(STORE_PATIENCE, self.store.ready_routes(queue.name)).await {
             Ok(Ok(routes)) if !routes.is_empty() => routes,
@@ -156,7 +156,7 @@ impl Inner {
         queue: &QueueConfig,
         candidate: &Candidate,
         limit: usize,
-        turn: &mut Turn,
+        turn: &mut ClaimCursor,
     ) -> mongodb::error::Result<(Vec<(Job, Lease)>, bool)> {
         // A failed claim counts as one that others were faster at: the next one looks elsewhere, past a job that somebody holds.
         let contended = std::mem::replace(&mut turn.contended, true);
@@ -165,12 +165,12 @@ impl Inner {
         let now = self.clock.now();
         let routes = &candidate.routes;
         let (after, chance) = (&turn.after, rand::random_range(0..4_096));
-        let claiming = Claiming { queue: queue.name, routes, limit, after, skip, chance, backlog, now };
+        let claiming = ClaimQuery { queue: queue.name, routes, limit, after, skip, chance, backlog, now };
         let mut due = self.store.find_due(&claiming).await?;
         if due.seen == 0 && candidate.is_probe && self.store.pull_deferred(queue, routes, now).await? {
             due = self.store.find_due(&claiming).await?;
         }
-        let Due { mut ids, seen, last_served } = due;
+        let DueJobs { mut ids, seen, last_served } = due;
         let permits = if ids.is_empty() {
             Vec::new()
         } else {
@@ -189,14 +189,14 @@ impl Inner {
     async fn take(
         &self,
         queue: &QueueConfig,
-        claiming: &Claiming<'_>,
+        claiming: &ClaimQuery<'_>,
         ids: &[String],
         mut permits: Vec<Permit>,
     ) -> mongodb::error::Result<Vec<(Job, Lease)>> {
         let token = new_id("lse");
         let asked = Instant::now();
         let until = after(claiming.now, self.settings.lease);
-        let taking = Taking { worker_id: &self.settings.worker_id, token: &token, until };
+        let taking = ClaimTerms { worker_id: &self.settings.worker_id, token: &token, until };
         // Time for what follows where it fails, before the whole claim is given up.
         let taken = match timeout(self.settings.lease / 2, self.store.take(claiming, &taking, ids)).await {
             Ok(Ok(taken)) => Ok(taken),

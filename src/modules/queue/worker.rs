@@ -19,12 +19,12 @@ use tokio::{
 };
 
 use super::{
-    complete::{CompleteJob, Completed},
+    complete::{CompleteJob, Completion},
     dispatch::Dispatch,
-    handler::{Alone, Attempt, Conclusion, Handlers, JobHandler, by_queue_and_kind},
+    handler::{Attempt, Conclusion, EndOnly, Handlers, JobHandler, by_queue_and_kind},
     lease::Lease,
     model::{Job, JobEnd, JobError, QueueConfig},
-    rounds::{CLAIM_MAX, Turns},
+    rounds::{CLAIM_MAX, ClaimCursors},
     store::QueueStore,
     wake::Waker,
 };
@@ -153,7 +153,7 @@ impl Worker {
             let now = self.inner.clock.now();
             let _ = self.inner.store.reclaim_expired(queue.name, now).await;
             while self.inner.store.promote(queue.name, now).await.is_ok_and(|promoted| promoted > 0) {}
-            for (job, lease) in self.inner.round(queue, CLAIM_MAX, &mut Turns::default()).await.jobs {
+            for (job, lease) in self.inner.round(queue, CLAIM_MAX, &mut ClaimCursors::default()).await.jobs {
                 running.spawn(Arc::clone(&self.inner).run_one(queue.clone(), job, lease, None));
             }
         }
@@ -195,7 +195,7 @@ impl Inner {
         let Some(handler) = self.handlers.get(&(queue.name, job.kind.as_str())) else {
             let error =
                 JobError::new("payload", "queue.unknown_kind", format!("Nobody runs jobs of the kind {}.", job.kind));
-            return self.complete(queue, job, lease, Arc::new(Alone(JobEnd::Dead { error }))).await;
+            return self.complete(queue, job, lease, Arc::new(EndOnly(JobEnd::Dead { error }))).await;
         };
         if job.attempts > job.max_attempts {
             let error = JobError::new("lease", "queue.workers_died", "Every attempt ended with a worker that died.");
@@ -229,7 +229,7 @@ impl Inner {
         error: JobError,
     ) -> &'static str {
         let conclusion = handler.failed(job, error.clone());
-        let conclusion = conclusion.unwrap_or_else(|| Box::new(Alone(JobEnd::Dead { error })));
+        let conclusion = conclusion.unwrap_or_else(|| Box::new(EndOnly(JobEnd::Dead { error })));
         self.complete(queue, job, lease, conclusion.into()).await
     }
 
@@ -256,15 +256,15 @@ impl Inner {
             let command =
                 CompleteJob { job_id: job.id.clone(), token: lease.token.clone(), conclusion: Arc::clone(&conclusion) };
             match self.lane.submit(command).await {
-                Ok(Completed::Ended(how, wake)) => {
+                Ok(Completion::Ended(how, wake)) => {
                     crash::point("after_completion");
                     for queue in wake {
                         self.waker.wake(queue);
                     }
                     return how;
                 }
-                Ok(Completed::Already) => return "done",
-                Ok(Completed::Late) => {
+                Ok(Completion::Already) => return "done",
+                Ok(Completion::Late) => {
                     tracing::warn!(job.id, "the lease was lost; the answer is on record as late");
                     return "late";
                 }
@@ -277,7 +277,7 @@ impl Inner {
                     // A full disk or a password that is being changed passes; a decision that panics does not.
                     if refused > REFUSED_MAX || reason == batch::PANICKED {
                         let error = JobError::new("internal", "queue.conclusion_failed", reason);
-                        conclusion = Arc::new(Alone(self.plain_failure(queue, job, error)));
+                        conclusion = Arc::new(EndOnly(self.plain_failure(queue, job, error)));
                     }
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }

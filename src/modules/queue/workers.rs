@@ -24,7 +24,7 @@ const APART_MS_MAX: i64 = 2_000;
 /// What a worker last said of itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Beat {
+pub struct Heartbeat {
     /// `wrk_...`
     #[serde(rename = "_id")]
     pub worker_id: String,
@@ -42,7 +42,7 @@ pub struct Beat {
     pub queues: Vec<String>,
 }
 
-impl Beat {
+impl Heartbeat {
     /// How far its clock is from one that is so far ahead; none where it compared itself with another primary.
     fn apart_ms(&self, offset: &Offset) -> Option<i64> {
         let same_primary = self.primary.as_ref() == Some(&offset.primary);
@@ -51,14 +51,14 @@ impl Beat {
 }
 
 /// Others that claim, and have not compared their clock with this primary yet.
-pub(super) fn are_unheard(me: &str, offset: &Offset, alive: &[Beat]) -> bool {
+pub(super) fn are_unheard(me: &str, offset: &Offset, alive: &[Heartbeat]) -> bool {
     alive.iter().any(|other| other.worker_id != me && other.in_step && other.apart_ms(offset).is_none())
 }
 
 /// Whether a worker whose clock is so far from the primary's may claim beside those that do: most of them agree with it,
 /// or as many as don't, and the one that has been there longest is among those.
-pub(super) fn is_in_step(me: &str, offset: &Offset, alive: &[Beat]) -> bool {
-    let since = |beat: &Beat| (beat.since.unwrap_or(DateTime::MAX), beat.worker_id.clone());
+pub(super) fn is_in_step(me: &str, offset: &Offset, alive: &[Heartbeat]) -> bool {
+    let since = |beat: &Heartbeat| (beat.since.unwrap_or(DateTime::MAX), beat.worker_id.clone());
     let mine = alive.iter().find(|beat| beat.worker_id == me).map(since);
     let mut eldest = mine.unwrap_or((DateTime::MAX, me.to_owned()));
     let (mut near, mut far, mut is_eldest_near) = (1, 0, true);
@@ -103,8 +103,8 @@ impl QueueStore {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn list_alive(&self) -> Result<Vec<Beat>> {
-        self.db.collection::<Beat>(WORKERS).find(alive()).max_time(READ_TIME_MAX).await?.try_collect().await
+    pub async fn list_alive(&self) -> Result<Vec<Heartbeat>> {
+        self.db.collection::<Heartbeat>(WORKERS).find(alive()).max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
     /// How far `clock` is from the database's; none where it could not be told.
@@ -134,8 +134,8 @@ fn ago(by: Duration) -> Document {
 mod tests {
     use super::*;
 
-    fn beat(worker_id: &str, since_ms: i64, ahead_ms: i64) -> Beat {
-        Beat {
+    fn beat(worker_id: &str, since_ms: i64, ahead_ms: i64) -> Heartbeat {
+        Heartbeat {
             worker_id: worker_id.into(),
             since: Some(DateTime::from_millis(since_ms)),
             ahead_ms: Some(ahead_ms),
@@ -165,17 +165,17 @@ mod tests {
         let all = [beat("suspended", 1, -60_000), beat("b", 2, 0), beat("c", 3, 100)];
         assert!(!is_in_step("suspended", &offset(-60_000), &all));
         assert!(is_in_step("b", &offset(0), &all) && is_in_step("c", &offset(100), &all));
-        let off = Beat { in_step: false, ..beat("off", 0, 50_000) };
+        let off = Heartbeat { in_step: false, ..beat("off", 0, 50_000) };
         assert!(is_in_step("b", &offset(0), &[off, beat("b", 2, 0)]), "those that don't claim don't count");
     }
 
     #[test]
     fn offsets_from_different_primaries_say_nothing() {
-        let before = Beat { primary: Some("0".into()), ..beat("old", 1, -10_000) };
-        let older = Beat { ahead_ms: None, primary: None, ..beat("older", 1, 0) };
+        let before = Heartbeat { primary: Some("0".into()), ..beat("old", 1, -10_000) };
+        let older = Heartbeat { ahead_ms: None, primary: None, ..beat("older", 1, 0) };
         assert!(are_unheard("new", &offset(0), std::slice::from_ref(&before)));
         assert!(is_in_step("new", &offset(0), &[before.clone(), older]));
-        assert!(!are_unheard("new", &offset(0), &[beat("old", 1, 0), Beat { in_step: false, ..before.clone() }]));
+        assert!(!are_unheard("new", &offset(0), &[beat("old", 1, 0), Heartbeat { in_step: false, ..before.clone() }]));
         assert!(!are_unheard("old", &offset(0), &[before]), "its own word");
     }
 }

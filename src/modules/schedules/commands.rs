@@ -4,7 +4,7 @@ use bson::{DateTime, doc};
 
 use super::{
     RUN_KIND,
-    model::{Due, Plan, RunState, SCHEDULES, Schedule, ScheduleRun, Trigger},
+    model::{RunState, SCHEDULES, Schedule, ScheduleConfig, ScheduleDue, ScheduleRun, Trigger},
 };
 use crate::{
     modules::{
@@ -32,7 +32,7 @@ pub(super) struct RunIds {
 /// A run of a plan that may be started, and where its job goes.
 #[derive(Clone, Debug)]
 pub(super) struct Starting {
-    pub(super) plan: Plan,
+    pub(super) plan: ScheduleConfig,
     pub(super) queue: QueueConfig,
     pub(super) ids: RunIds,
 }
@@ -110,13 +110,13 @@ impl Command for Advance {
             view.insert(&run);
         };
         let started = match schedule.advance(plan, now) {
-            Due::No => return false,
-            Due::Paused(_) => false,
-            Due::Missed(due_at) => {
+            ScheduleDue::No => return false,
+            ScheduleDue::Paused(_) => false,
+            ScheduleDue::Missed(due_at) => {
                 skip(view, due_at, NOBODY_WAS_THERE);
                 false
             }
-            Due::Run(due_at) => {
+            ScheduleDue::Run(due_at) => {
                 let run = ScheduleRun { due_at: Some(due_at), ..starting.run(view, RunState::Started) };
                 let started = starting.start(view, &mut schedule, run, &starting.ids.run);
                 if !started {
@@ -135,12 +135,12 @@ impl Command for Advance {
 }
 
 /// A person who wants something of a schedule, and the id under which it is recorded.
-pub(super) struct Wish {
+pub(super) struct ScheduleAuthor {
     pub(super) actor: Actor,
     pub(super) event_id: String,
 }
 
-impl Wish {
+impl ScheduleAuthor {
     fn record(&self, view: &mut View, action: &str, schedule: &str, after: bson::Document) {
         let resource = ("schedule", schedule);
         let event = AuditEvent::new(AuditOutcome::Done, self.actor.clone(), action, resource, view.now())
@@ -153,7 +153,7 @@ impl Wish {
 /// Starts a run now, whether or not the schedule is paused; none where the run before has not ended.
 pub(super) struct RunNow {
     pub(super) starting: Starting,
-    pub(super) wish: Wish,
+    pub(super) wish: ScheduleAuthor,
 }
 
 impl Command for RunNow {
@@ -190,13 +190,13 @@ impl Command for RunNow {
 }
 
 /// Pauses a schedule, or lets it go on with its next time.
-pub(super) struct SetPaused {
-    pub(super) plan: Plan,
+pub(super) struct PauseSchedule {
+    pub(super) plan: ScheduleConfig,
     pub(super) paused: bool,
-    pub(super) wish: Wish,
+    pub(super) wish: ScheduleAuthor,
 }
 
-impl Command for SetPaused {
+impl Command for PauseSchedule {
     type Reply = ();
 
     fn reads(&self) -> Vec<Key> {

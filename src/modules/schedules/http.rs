@@ -10,8 +10,8 @@ use validator::{Validate, ValidationError};
 
 use super::{
     ScheduleStore,
-    commands::{RunIds, RunNow, SetPaused, Starting, Wish},
-    model::{Missed, Plan, RunState, Schedule, ScheduleRun, Trigger},
+    commands::{PauseSchedule, RunIds, RunNow, ScheduleAuthor, Starting},
+    model::{MissedRuns, RunState, Schedule, ScheduleConfig, ScheduleRun, Trigger},
 };
 use crate::{
     modules::{
@@ -38,7 +38,7 @@ pub struct ScheduleBoard {
     /// Tells workers of runs.
     pub waker: Waker,
     pub clock: Clock,
-    pub plans: Arc<Vec<Plan>>,
+    pub plans: Arc<Vec<ScheduleConfig>>,
     /// Where runs go.
     pub queue: QueueConfig,
 }
@@ -71,7 +71,7 @@ struct ScheduleResponse {
     #[schema(example = "Europe/Moscow")]
     timezone: String,
     /// What becomes of times that no worker was there for.
-    missed: Missed,
+    missed: MissedRuns,
     paused: bool,
     /// User id of who paused it.
     paused_by: Option<String>,
@@ -152,14 +152,14 @@ fn run_cursor(cursor: &str) -> Result<(), ValidationError> {
 }
 
 impl ScheduleBoard {
-    fn plan(&self, name: &str) -> Result<&Plan, AppError> {
+    fn plan(&self, name: &str) -> Result<&ScheduleConfig, AppError> {
         self.plans.iter().find(|plan| plan.name == name).ok_or_else(|| {
             let detail = "There is no schedule of this name; see GET /schedules.";
             AppError::new(ErrorKind::NotFound, "schedules.not_found", detail)
         })
     }
 
-    async fn describe(&self, plans: &[Plan]) -> Result<Vec<ScheduleResponse>, AppError> {
+    async fn describe(&self, plans: &[ScheduleConfig]) -> Result<Vec<ScheduleResponse>, AppError> {
         let mut schedules = self.store.schedules().await?;
         let last: Vec<String> = schedules.values().filter_map(|schedule| schedule.last_run_id.clone()).collect();
         let mut runs = self.store.runs(&last).await?;
@@ -181,7 +181,7 @@ impl ScheduleBoard {
         Ok(described.collect())
     }
 
-    async fn describe_one(&self, plan: &Plan) -> Result<ScheduleResponse, AppError> {
+    async fn describe_one(&self, plan: &ScheduleConfig) -> Result<ScheduleResponse, AppError> {
         let described = self.describe(std::slice::from_ref(plan)).await?;
         Ok(described.into_iter().next().expect("a description for every plan"))
     }
@@ -190,15 +190,15 @@ impl ScheduleBoard {
     async fn submit<C: Command>(
         &self,
         user: &CurrentUser,
-        command: impl FnOnce(Wish) -> C,
+        command: impl FnOnce(ScheduleAuthor) -> C,
     ) -> Result<C::Reply, AppError> {
-        let wish = Wish { actor: Actor::from(user), event_id: new_id("aud") };
+        let wish = ScheduleAuthor { actor: Actor::from(user), event_id: new_id("aud") };
         Ok(self.lane.submit(AsUser::new(user, command(wish))).await??)
     }
 
     async fn set_paused(&self, user: &CurrentUser, name: &str, paused: bool) -> Result<ScheduleResponse, AppError> {
         let plan = self.plan(name)?;
-        self.submit(user, |wish| SetPaused { plan: plan.clone(), paused, wish }).await?;
+        self.submit(user, |wish| PauseSchedule { plan: plan.clone(), paused, wish }).await?;
         self.describe_one(plan).await
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 
 /// Something that a person should know: an event says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alert {
+pub struct FailureAlert {
     /// The event's type: `LedgerDiffers`.
     pub kind: &'static str,
     /// In a sentence, without anybody's data.
@@ -37,7 +37,7 @@ pub struct Finished {
     /// Counts and ids worth showing.
     pub result: Document,
     /// What a person should know.
-    pub alert: Option<Alert>,
+    pub alert: Option<FailureAlert>,
 }
 
 /// What a schedule does. Safe to run again: a worker may be killed at any moment of it.

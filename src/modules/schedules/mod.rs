@@ -16,8 +16,8 @@ mod store;
 
 pub use calendar::{Calendar, CalendarError};
 pub use http::{ScheduleBoard, router};
-pub use job::{Alert, Finished, RunScheduleJobs, Task};
-pub use model::{Missed, Plan, RunState, SCHEDULE_RUNS, SCHEDULES, Schedule, ScheduleRun, Trigger};
+pub use job::{FailureAlert, Finished, RunScheduleJobs, Task};
+pub use model::{MissedRuns, RunState, SCHEDULE_RUNS, SCHEDULES, Schedule, ScheduleConfig, ScheduleRun, Trigger};
 pub use scheduler::Scheduler;
 pub use store::ScheduleStore;
 

@@ -20,7 +20,8 @@ const LATE_AFTER: Duration = Duration::from_secs(300);
 /// What becomes of times that nobody was there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Missed {
+#[schema(as = Missed)]
+pub enum MissedRuns {
     /// They are left out.
     Skip,
     /// One run makes up for all of them.
@@ -28,14 +29,14 @@ pub enum Missed {
 }
 
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ScheduleConfig {
     /// As in paths: `ledger-check`.
     pub name: &'static str,
     /// What it does, in a sentence.
     pub description: &'static str,
     pub calendar: Calendar,
     /// What becomes of missed times.
-    pub missed: Missed,
+    pub missed: MissedRuns,
 }
 
 /// A schedule as it stands.
@@ -67,7 +68,7 @@ impl Entity for Schedule {
 
 /// What a schedule wants at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum ScheduleDue {
     /// Nothing.
     No,
     Run(DateTime),
@@ -80,7 +81,7 @@ pub enum Due {
 impl Schedule {
     /// One that was never run.
     #[must_use]
-    pub fn new(plan: &Plan, now: DateTime) -> Self {
+    pub fn new(plan: &ScheduleConfig, now: DateTime) -> Self {
         Self {
             name: plan.name.into(),
             cron: plan.calendar.expression().into(),
@@ -94,12 +95,12 @@ impl Schedule {
 
     /// Whether it follows another calendar than `plan`'s.
     #[must_use]
-    pub fn is_outdated(&self, plan: &Plan) -> bool {
+    pub fn is_outdated(&self, plan: &ScheduleConfig) -> bool {
         self.cron != plan.calendar.expression() || self.zone != plan.calendar.zone()
     }
 
     /// Follows `plan`'s calendar from now on.
-    pub fn follow(&mut self, plan: &Plan, now: DateTime) {
+    pub fn follow(&mut self, plan: &ScheduleConfig, now: DateTime) {
         self.cron = plan.calendar.expression().into();
         self.zone = plan.calendar.zone().into();
         self.next_at = plan.calendar.next_after(now);
@@ -107,18 +108,18 @@ impl Schedule {
     }
 
     /// What is due, and moves on to the next time.
-    pub fn advance(&mut self, plan: &Plan, now: DateTime) -> Due {
-        let Some(due_at) = self.next_at.filter(|at| *at <= now) else { return Due::No };
+    pub fn advance(&mut self, plan: &ScheduleConfig, now: DateTime) -> ScheduleDue {
+        let Some(due_at) = self.next_at.filter(|at| *at <= now) else { return ScheduleDue::No };
         let another_passed = plan.calendar.next_after(due_at).is_some_and(|next| next <= now);
         let is_late = another_passed || after(due_at, LATE_AFTER) < now;
         self.next_at = plan.calendar.next_after(now);
         self.updated_at = now;
         if self.paused_by.is_some() {
-            Due::Paused(due_at)
-        } else if is_late && plan.missed == Missed::Skip {
-            Due::Missed(due_at)
+            ScheduleDue::Paused(due_at)
+        } else if is_late && plan.missed == MissedRuns::Skip {
+            ScheduleDue::Missed(due_at)
         } else {
-            Due::Run(due_at)
+            ScheduleDue::Run(due_at)
         }
     }
 }
@@ -196,26 +197,28 @@ mod tests {
         DateTime::from_millis((hours * HOUR_MS as f64) as i64)
     }
 
-    fn hourly(missed: Missed) -> Plan {
+    fn hourly(missed: MissedRuns) -> ScheduleConfig {
         let calendar = Calendar::parse("0 * * * *", "UTC").expect("a calendar");
-        Plan { name: "check", description: "", calendar, missed }
+        ScheduleConfig { name: "check", description: "", calendar, missed }
     }
 
     #[test]
     fn each_time_is_run_once() {
-        let plan = hourly(Missed::Skip);
+        let plan = hourly(MissedRuns::Skip);
         let mut schedule = Schedule::new(&plan, at(0.5));
-        assert_eq!(schedule.advance(&plan, at(0.9)), Due::No);
-        assert_eq!(schedule.advance(&plan, at(1.01)), Due::Run(at(1.0)));
-        assert_eq!(schedule.advance(&plan, at(1.02)), Due::No);
+        assert_eq!(schedule.advance(&plan, at(0.9)), ScheduleDue::No);
+        assert_eq!(schedule.advance(&plan, at(1.01)), ScheduleDue::Run(at(1.0)));
+        assert_eq!(schedule.advance(&plan, at(1.02)), ScheduleDue::No);
         // A clock that was set back makes no time come again.
-        assert_eq!(schedule.advance(&plan, at(0.7)), Due::No);
-        assert_eq!(schedule.advance(&plan, at(2.0)), Due::Run(at(2.0)));
+        assert_eq!(schedule.advance(&plan, at(0.7)), ScheduleDue::No);
+        assert_eq!(schedule.advance(&plan, at(2.0)), ScheduleDue::Run(at(2.0)));
     }
 
     #[test]
     fn after_a_long_sleep_one_run_makes_up_or_none() {
-        for (missed, due) in [(Missed::Once, Due::Run(at(1.0))), (Missed::Skip, Due::Missed(at(1.0)))] {
+        for (missed, due) in
+            [(MissedRuns::Once, ScheduleDue::Run(at(1.0))), (MissedRuns::Skip, ScheduleDue::Missed(at(1.0)))]
+        {
             let plan = hourly(missed);
             let mut schedule = Schedule::new(&plan, at(0.5));
             assert_eq!(schedule.advance(&plan, at(7.5)), due);
@@ -225,19 +228,19 @@ mod tests {
 
     #[test]
     fn times_while_it_is_paused_are_left_out() {
-        let plan = hourly(Missed::Once);
+        let plan = hourly(MissedRuns::Once);
         let mut schedule = Schedule::new(&plan, at(0.5));
         schedule.paused_by = Some("usr_1".into());
-        assert_eq!(schedule.advance(&plan, at(1.0)), Due::Paused(at(1.0)));
+        assert_eq!(schedule.advance(&plan, at(1.0)), ScheduleDue::Paused(at(1.0)));
         schedule.paused_by = None;
-        assert_eq!(schedule.advance(&plan, at(2.0)), Due::Run(at(2.0)));
+        assert_eq!(schedule.advance(&plan, at(2.0)), ScheduleDue::Run(at(2.0)));
     }
 
     #[test]
     fn another_calendar_begins_now() {
-        let plan = hourly(Missed::Once);
+        let plan = hourly(MissedRuns::Once);
         let mut schedule = Schedule::new(&plan, at(0.5));
-        let daily = Plan { calendar: Calendar::parse("0 6 * * *", "UTC").expect("a calendar"), ..plan };
+        let daily = ScheduleConfig { calendar: Calendar::parse("0 6 * * *", "UTC").expect("a calendar"), ..plan };
         assert!(schedule.is_outdated(&daily));
         schedule.follow(&daily, at(7.0));
         assert_eq!((schedule.next_at, schedule.is_outdated(&daily)), (Some(at(30.0)), false));

@@ -10,7 +10,7 @@ use bson::DateTime;
 use super::{
     ScheduleStore,
     commands::{Advance, RunIds, Starting},
-    model::Plan,
+    model::ScheduleConfig,
 };
 use crate::{
     modules::queue::{QueueConfig, Waker},
@@ -30,7 +30,7 @@ pub struct Scheduler {
     pub clock: Clock,
     /// Tells workers of runs.
     pub waker: Waker,
-    pub plans: Arc<Vec<Plan>>,
+    pub plans: Arc<Vec<ScheduleConfig>>,
     /// Where runs go.
     pub queue: QueueConfig,
     /// When it looked first: nothing is written of a schedule until it is due.
@@ -85,7 +85,7 @@ impl Scheduler {
         Ok(started)
     }
 
-    fn starting(&self, plan: &Plan) -> Starting {
+    fn starting(&self, plan: &ScheduleConfig) -> Starting {
         let ids = RunIds { run: new_id("srn"), job: new_id("job") };
         Starting { plan: plan.clone(), queue: self.queue.clone(), ids }
     }

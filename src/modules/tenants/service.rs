@@ -6,7 +6,7 @@ use super::{
     model::{Tenant, TenantSettings},
 };
 use crate::{
-    modules::auth::{AsUser, By, User, Users},
+    modules::auth::{AsUser, Requester, User, Users},
     platform::{
         batch::Lane,
         error::{AppError, ErrorKind},
@@ -121,7 +121,7 @@ impl TenantService {
             let detail = format!("A tenant has at most {MEMBERS_MAX} members.");
             return Err(AppError::new(ErrorKind::Conflict, "tenants.full", detail));
         }
-        Ok(self.users.join(By::User(admin), user_id, tenant_id).await?)
+        Ok(self.users.join(Requester::User(admin), user_id, tenant_id).await?)
     }
 
     /// Has a member leave.
@@ -129,7 +129,7 @@ impl TenantService {
     /// # Errors
     /// 404 where it is no member.
     pub async fn leave(&self, admin: &CurrentUser, tenant_id: &str, user_id: &str) -> Result<(), AppError> {
-        self.users.leave(By::User(admin), user_id, tenant_id).await?;
+        self.users.leave(Requester::User(admin), user_id, tenant_id).await?;
         Ok(())
     }
 }

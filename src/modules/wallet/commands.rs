@@ -3,8 +3,8 @@
 use bson::doc;
 
 use super::{
-    ledger::{self, Entry, Refusal, wallet_key},
-    model::{Account, FinanceReference, LEDGER, LedgerKind, LedgerTransaction, Reference},
+    ledger::{self, LedgerEntry, LedgerRefusal, wallet_key},
+    model::{Account, FinanceReference, LEDGER, LedgerKind, LedgerReference, LedgerTransaction},
 };
 use crate::{
     modules::{
@@ -42,8 +42,8 @@ fn record(view: &mut View, booked: &LedgerTransaction, action: &str) {
 
 /// The reference of a booking that finance asked for under a name of its own.
 #[must_use]
-pub fn finance_reference(client_reference: &str) -> Reference {
-    Reference::new("finance", client_reference, "transaction")
+pub fn finance_reference(client_reference: &str) -> LedgerReference {
+    LedgerReference::new("finance", client_reference, "transaction")
 }
 
 /// Notes what a name of finance's stands for from now on.
@@ -78,11 +78,11 @@ impl Booking {
 
 /// Books for finance, or finds that it was booked.
 #[derive(Clone, Debug)]
-pub struct Book {
+pub struct BookFinance {
     /// `txn_...`; the second is of a transfer's other half.
     pub transaction_ids: [String; 2],
     /// What it is booked for; the same reference is the same booking, for ever.
-    pub reference: Reference,
+    pub reference: LedgerReference,
     /// Finance's own id, where finance asks.
     pub client_reference: Option<String>,
     pub booking: Booking,
@@ -102,10 +102,10 @@ pub enum Booked {
     /// There is no such user; the field that names it.
     NoUser(&'static str),
     /// It can't be booked.
-    Refused(Refusal),
+    Refused(LedgerRefusal),
 }
 
-impl Book {
+impl BookFinance {
     fn payee(&self) -> Option<&str> {
         match &self.booking {
             Booking::Transfer { to_user_id } => Some(to_user_id),
@@ -130,12 +130,12 @@ impl Book {
             && payee.map(|half| half.user_id.as_str()) == self.payee()
     }
 
-    fn payee_reference(&self) -> Reference {
-        Reference { booking: "transfer_in", ..self.reference.clone() }
+    fn payee_reference(&self) -> LedgerReference {
+        LedgerReference { booking: "transfer_in", ..self.reference.clone() }
     }
 
-    fn book(&self, view: &mut View) -> Result<LedgerTransaction, Refusal> {
-        let entry = |transaction_id, reference| Entry {
+    fn book(&self, view: &mut View) -> Result<LedgerTransaction, LedgerRefusal> {
+        let entry = |transaction_id, reference| LedgerEntry {
             transaction_id,
             kind: self.booking.kind(),
             reference,
@@ -162,7 +162,7 @@ impl Book {
     }
 }
 
-impl Command for Book {
+impl Command for BookFinance {
     type Reply = Booked;
 
     fn reads(&self) -> Vec<Key> {
@@ -236,12 +236,12 @@ pub enum Reversed {
     /// It was taken back before, by this transaction and under another name.
     Before(String),
     /// It can't be taken back.
-    Refused(Refusal),
+    Refused(LedgerRefusal),
 }
 
 impl Reverse {
-    fn reference(&self) -> Reference {
-        Reference::new("transaction", self.original_id.clone(), "reversal")
+    fn reference(&self) -> LedgerReference {
+        LedgerReference::new("transaction", self.original_id.clone(), "reversal")
     }
 }
 
@@ -276,7 +276,7 @@ impl Command for Reverse {
             Some(_) => return Reversed::Mismatch,
             None => {}
         }
-        let entry = Entry {
+        let entry = LedgerEntry {
             transaction_id: &self.transaction_id,
             kind: LedgerKind::Reversal,
             reference: self.reference(),

@@ -1,6 +1,6 @@
 //! How a booking may fail, as clients are told.
 
-use super::ledger::Refusal;
+use super::ledger::LedgerRefusal;
 use crate::{
     modules::auth::Revoked,
     platform::{
@@ -9,26 +9,26 @@ use crate::{
     },
 };
 
-impl From<Refusal> for AppError {
-    fn from(refusal: Refusal) -> Self {
+impl From<LedgerRefusal> for AppError {
+    fn from(refusal: LedgerRefusal) -> Self {
         match refusal {
-            Refusal::Insufficient { needed, available } => Self::new(
+            LedgerRefusal::Insufficient { needed, available } => Self::new(
                 ErrorKind::InsufficientFunds,
                 "wallet.insufficient_funds",
                 format!("This takes {needed} and the wallet has {available}; top it up and try again."),
             )
             .with("needed", needed)
             .with("available", available),
-            Refusal::Amount => {
+            LedgerRefusal::Amount => {
                 Self::invalid(vec![FieldError::new("amount.amount", "range", "is not an amount that can be booked")])
             }
-            Refusal::Overflow => {
+            LedgerRefusal::Overflow => {
                 Self::new(ErrorKind::Conflict, "wallet.too_large", "The wallet can't hold that much money.")
             }
-            Refusal::NoHold | Refusal::HoldState(_) | Refusal::Shares => {
+            LedgerRefusal::NoHold | LedgerRefusal::HoldState(_) | LedgerRefusal::Shares => {
                 Self::new(ErrorKind::Conflict, "wallet.hold_closed", "The money was captured or given back before.")
             }
-            Refusal::NotReversible => Self::new(
+            LedgerRefusal::NotReversible => Self::new(
                 ErrorKind::Conflict,
                 "finance.not_reversible",
                 "Only recharges and adjustments can be reversed; what orders book, orders take back.",
@@ -54,7 +54,7 @@ pub enum WalletError {
     ReversedBefore(String),
     /// The ledger refuses.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] LedgerRefusal),
     /// Unique indexes are missing. Run `waybill migrate`.
     #[error("required indexes are missing")]
     NotReady,

@@ -6,7 +6,9 @@
 
 use bson::DateTime;
 
-use super::model::{Account, Hold, HoldState, LedgerKind, LedgerTransaction, Line, Reference, WALLETS, Wallet};
+use super::model::{
+    Account, Hold, HoldState, LedgerKind, LedgerLine, LedgerReference, LedgerTransaction, WALLETS, Wallet,
+};
 use crate::{
     modules::events::Actor,
     platform::{
@@ -17,12 +19,12 @@ use crate::{
 
 /// What a booking needs besides its money.
 #[derive(Clone, Debug)]
-pub struct Entry<'a> {
+pub struct LedgerEntry<'a> {
     /// `txn_...`, made before the transaction's first try.
     pub transaction_id: &'a str,
     pub kind: LedgerKind,
     /// What it is for; booked once.
-    pub reference: Reference,
+    pub reference: LedgerReference,
     /// The id that finance gave it, where finance did.
     pub client_reference: Option<&'a str>,
     /// In the words of whoever asked for it.
@@ -40,7 +42,7 @@ pub struct Share {
 
 /// Why nothing was booked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum LedgerRefusal {
     /// There is too little money.
     #[error("{needed} needed, {available} available")]
     Insufficient { needed: Money, available: Money },
@@ -78,21 +80,28 @@ pub fn credit(
     user_id: &str,
     money: Money,
     source: Account,
-    entry: &Entry<'_>,
-) -> Result<LedgerTransaction, Refusal> {
+    entry: &LedgerEntry<'_>,
+) -> Result<LedgerTransaction, LedgerRefusal> {
     let amount = checked_amount(money.amount)?;
-    post(view, user_id, money.currency, &[(Account::Available, amount), (source, -amount)], Extra::default(), entry)
+    post(
+        view,
+        user_id,
+        money.currency,
+        &[(Account::Available, amount), (source, -amount)],
+        EntryLinks::default(),
+        entry,
+    )
 }
 
 /// Whether the wallet could take `money`. Reads the wallet.
 ///
 /// # Errors
 /// [`Refusal::Amount`], [`Refusal::Overflow`].
-pub fn check_credit(view: &View, user_id: &str, money: Money) -> Result<(), Refusal> {
+pub fn check_credit(view: &View, user_id: &str, money: Money) -> Result<(), LedgerRefusal> {
     let amount = checked_amount(money.amount)?;
     let wallet = view.by_id::<Wallet>(&Wallet::id_of(user_id, money.currency));
     let balance = wallet.map_or(0, |wallet| wallet.available);
-    balance.checked_add(amount).map(drop).ok_or(Refusal::Overflow)
+    balance.checked_add(amount).map(drop).ok_or(LedgerRefusal::Overflow)
 }
 
 /// Money leaves the wallet, to `target`. Reads the wallet.
@@ -104,10 +113,17 @@ pub fn debit(
     user_id: &str,
     money: Money,
     target: Account,
-    entry: &Entry<'_>,
-) -> Result<LedgerTransaction, Refusal> {
+    entry: &LedgerEntry<'_>,
+) -> Result<LedgerTransaction, LedgerRefusal> {
     let amount = checked_amount(money.amount)?;
-    post(view, user_id, money.currency, &[(Account::Available, -amount), (target, amount)], Extra::default(), entry)
+    post(
+        view,
+        user_id,
+        money.currency,
+        &[(Account::Available, -amount), (target, amount)],
+        EntryLinks::default(),
+        entry,
+    )
 }
 
 /// Money of a user goes from one account of the house to another and touches no wallet. Reads nothing.
@@ -122,11 +138,11 @@ pub fn pass_on(
     user_id: &str,
     money: Money,
     (source, target): (Account, Account),
-    entry: &Entry<'_>,
-) -> Result<LedgerTransaction, Refusal> {
+    entry: &LedgerEntry<'_>,
+) -> Result<LedgerTransaction, LedgerRefusal> {
     assert!(!source.is_wallet() && !target.is_wallet(), "{:?} touches a wallet", entry.kind);
     let amount = checked_amount(money.amount)?;
-    post(view, user_id, money.currency, &[(target, amount), (source, -amount)], Extra::default(), entry)
+    post(view, user_id, money.currency, &[(target, amount), (source, -amount)], EntryLinks::default(), entry)
 }
 
 /// Sets money aside. Reads the wallet.
@@ -138,11 +154,11 @@ pub fn open_hold(
     hold_id: &str,
     user_id: &str,
     money: Money,
-    entry: &Entry<'_>,
-) -> Result<Hold, Refusal> {
+    entry: &LedgerEntry<'_>,
+) -> Result<Hold, LedgerRefusal> {
     let amount = checked_amount(money.amount)?;
     let lines = [(Account::Available, -amount), (Account::Held, amount)];
-    let extra = Extra { hold_id: Some(hold_id), ..Extra::default() };
+    let extra = EntryLinks { hold_id: Some(hold_id), ..EntryLinks::default() };
     let booked = post(view, user_id, money.currency, &lines, extra, entry)?;
     let hold = Hold {
         id: hold_id.to_owned(),
@@ -166,10 +182,15 @@ pub fn open_hold(
 /// # Errors
 /// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is open, [`Refusal::Shares`] above what was set aside,
 /// [`Refusal::Amount`], [`Refusal::Overflow`].
-pub fn capture(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'_>) -> Result<Hold, Refusal> {
+pub fn capture(
+    view: &mut View,
+    hold_id: &str,
+    shares: &[Share],
+    entry: &LedgerEntry<'_>,
+) -> Result<Hold, LedgerRefusal> {
     let mut hold = hold_in(view, hold_id, HoldState::Open)?;
     let captured = sum(shares)?;
-    let rest = hold.amount.checked_sub(captured).filter(|rest| *rest >= 0).ok_or(Refusal::Shares)?;
+    let rest = hold.amount.checked_sub(captured).filter(|rest| *rest >= 0).ok_or(LedgerRefusal::Shares)?;
     let mut lines = vec![(Account::Held, -hold.amount)];
     lines.extend(shares.iter().map(|share| (share.account.clone(), share.amount)));
     if rest > 0 {
@@ -183,7 +204,7 @@ pub fn capture(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'
 ///
 /// # Errors
 /// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is open, [`Refusal::Overflow`].
-pub fn release(view: &mut View, hold_id: &str, entry: &Entry<'_>) -> Result<Hold, Refusal> {
+pub fn release(view: &mut View, hold_id: &str, entry: &LedgerEntry<'_>) -> Result<Hold, LedgerRefusal> {
     let hold = hold_in(view, hold_id, HoldState::Open)?;
     let lines = [(Account::Held, -hold.amount), (Account::Available, hold.amount)];
     close(view, hold, HoldState::Released, &lines, entry)
@@ -194,10 +215,15 @@ pub fn release(view: &mut View, hold_id: &str, entry: &Entry<'_>) -> Result<Hold
 /// # Errors
 /// [`Refusal::NoHold`], [`Refusal::HoldState`] unless it is captured, [`Refusal::Shares`] unless they are all of what was
 /// captured, [`Refusal::Amount`], [`Refusal::Overflow`].
-pub fn refund(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'_>) -> Result<Hold, Refusal> {
+pub fn refund(
+    view: &mut View,
+    hold_id: &str,
+    shares: &[Share],
+    entry: &LedgerEntry<'_>,
+) -> Result<Hold, LedgerRefusal> {
     let hold = hold_in(view, hold_id, HoldState::Captured)?;
     if sum(shares)? != hold.captured {
-        return Err(Refusal::Shares);
+        return Err(LedgerRefusal::Shares);
     }
     let mut lines: Vec<_> = shares.iter().map(|share| (share.account.clone(), -share.amount)).collect();
     lines.push((Account::Available, hold.captured));
@@ -209,36 +235,40 @@ pub fn refund(view: &mut View, hold_id: &str, shares: &[Share], entry: &Entry<'_
 ///
 /// # Errors
 /// [`Refusal::NotReversible`], [`Refusal::Insufficient`] where the money is spent, [`Refusal::Overflow`].
-pub fn reverse(view: &mut View, original: &LedgerTransaction, entry: &Entry<'_>) -> Result<LedgerTransaction, Refusal> {
+pub fn reverse(
+    view: &mut View,
+    original: &LedgerTransaction,
+    entry: &LedgerEntry<'_>,
+) -> Result<LedgerTransaction, LedgerRefusal> {
     if !original.kind.is_reversible() {
-        return Err(Refusal::NotReversible);
+        return Err(LedgerRefusal::NotReversible);
     }
     let lines: Vec<_> = original.lines.iter().map(|line| (line.account.clone(), -line.amount)).collect();
-    let extra = Extra { reverses: Some(&original.id), ..Extra::default() };
+    let extra = EntryLinks { reverses: Some(&original.id), ..EntryLinks::default() };
     post(view, &original.user_id, original.currency, &lines, extra, entry)
 }
 
 #[derive(Default)]
-struct Extra<'a> {
+struct EntryLinks<'a> {
     hold_id: Option<&'a str>,
     reverses: Option<&'a str>,
     /// The hold's last change: what follows from it is not dated before it, whatever two processes think of the time.
     not_before: Option<DateTime>,
 }
 
-fn checked_amount(amount: i64) -> Result<i64, Refusal> {
-    if (1..=AMOUNT_MAX).contains(&amount) { Ok(amount) } else { Err(Refusal::Amount) }
+fn checked_amount(amount: i64) -> Result<i64, LedgerRefusal> {
+    if (1..=AMOUNT_MAX).contains(&amount) { Ok(amount) } else { Err(LedgerRefusal::Amount) }
 }
 
 /// The sum of shares that are each above zero.
-fn sum(shares: &[Share]) -> Result<i64, Refusal> {
+fn sum(shares: &[Share]) -> Result<i64, LedgerRefusal> {
     let sum = shares.iter().try_fold(0_i64, |sum, share| sum.checked_add(checked_amount(share.amount).ok()?));
-    sum.filter(|sum| *sum > 0).ok_or(Refusal::Amount)
+    sum.filter(|sum| *sum > 0).ok_or(LedgerRefusal::Amount)
 }
 
-fn hold_in(view: &View, hold_id: &str, state: HoldState) -> Result<Hold, Refusal> {
-    let hold = view.by_id::<Hold>(hold_id).ok_or(Refusal::NoHold)?;
-    if hold.state == state { Ok(hold) } else { Err(Refusal::HoldState(hold.state)) }
+fn hold_in(view: &View, hold_id: &str, state: HoldState) -> Result<Hold, LedgerRefusal> {
+    let hold = view.by_id::<Hold>(hold_id).ok_or(LedgerRefusal::NoHold)?;
+    if hold.state == state { Ok(hold) } else { Err(LedgerRefusal::HoldState(hold.state)) }
 }
 
 fn close(
@@ -246,9 +276,9 @@ fn close(
     mut hold: Hold,
     state: HoldState,
     lines: &[(Account, i64)],
-    entry: &Entry<'_>,
-) -> Result<Hold, Refusal> {
-    let extra = Extra { hold_id: Some(&hold.id), not_before: Some(hold.updated_at), ..Extra::default() };
+    entry: &LedgerEntry<'_>,
+) -> Result<Hold, LedgerRefusal> {
+    let extra = EntryLinks { hold_id: Some(&hold.id), not_before: Some(hold.updated_at), ..EntryLinks::default() };
     let booked = post(view, &hold.user_id, hold.currency, lines, extra, entry)?;
     hold.state = state;
     hold.updated_at = booked.at;
@@ -265,9 +295,9 @@ fn post(
     user_id: &str,
     currency: Currency,
     lines: &[(Account, i64)],
-    extra: Extra<'_>,
-    entry: &Entry<'_>,
-) -> Result<LedgerTransaction, Refusal> {
+    extra: EntryLinks<'_>,
+    entry: &LedgerEntry<'_>,
+) -> Result<LedgerTransaction, LedgerRefusal> {
     let balance: i128 = lines.iter().map(|(_, amount)| i128::from(*amount)).sum();
     assert!(balance == 0 && lines.len() > 1, "the lines of {:?} don't balance", entry.kind);
     assert!(lines.iter().all(|(_, amount)| *amount != 0), "a line of {:?} is zero", entry.kind);
@@ -280,7 +310,7 @@ fn post(
         currency,
         lines: lines
             .iter()
-            .map(|(account, amount)| Line { account: account.clone(), amount: *amount, currency })
+            .map(|(account, amount)| LedgerLine { account: account.clone(), amount: *amount, currency })
             .collect(),
         reference_type: entry.reference.kind_of_thing.to_owned(),
         reference_id: entry.reference.id.clone(),
@@ -311,7 +341,7 @@ fn change_wallet(
     currency: Currency,
     change: i64,
     now: DateTime,
-) -> Result<Wallet, Refusal> {
+) -> Result<Wallet, LedgerRefusal> {
     let id = Wallet::id_of(user_id, currency);
     let known = view.by_id::<Wallet>(&id);
     let is_new = known.is_none();
@@ -324,9 +354,9 @@ fn change_wallet(
         last_at: now,
         created_at: now,
     });
-    let available = wallet.available.checked_add(change).ok_or(Refusal::Overflow)?;
+    let available = wallet.available.checked_add(change).ok_or(LedgerRefusal::Overflow)?;
     if available < 0 {
-        return Err(Refusal::Insufficient {
+        return Err(LedgerRefusal::Insufficient {
             needed: Money::new(-change, currency),
             available: Money::new(wallet.available, currency),
         });

@@ -3,8 +3,9 @@
 use bson::DateTime;
 
 use super::{
-    Account, Entry, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction, Reference, Refusal, Share, Wallet,
-    capture, credit, debit, ledger::check_credit, open_hold, refund, release, reverse, wallet_key,
+    Account, HOLDS, Hold, HoldState, LEDGER, LedgerEntry, LedgerKind, LedgerReference, LedgerRefusal,
+    LedgerTransaction, Share, Wallet, capture, credit, debit, ledger::check_credit, open_hold, refund, release,
+    reverse, wallet_key,
 };
 use crate::{
     modules::events::Actor,
@@ -32,41 +33,41 @@ impl Books {
         books
     }
 
-    fn entry<'a>(actor: &'a Actor, id: &'a str, kind: LedgerKind) -> Entry<'a> {
-        let reference = Reference::new("test", id, "booking");
-        Entry { transaction_id: id, kind, reference, client_reference: None, reason: None, actor }
+    fn entry<'a>(actor: &'a Actor, id: &'a str, kind: LedgerKind) -> LedgerEntry<'a> {
+        let reference = LedgerReference::new("test", id, "booking");
+        LedgerEntry { transaction_id: id, kind, reference, client_reference: None, reason: None, actor }
     }
 
-    fn credit(&mut self, amount: i64) -> Result<LedgerTransaction, Refusal> {
+    fn credit(&mut self, amount: i64) -> Result<LedgerTransaction, LedgerRefusal> {
         let id = format!("txn_credit{}", self.view.now().timestamp_millis());
         let entry = Self::entry(&self.actor, &id, LedgerKind::Recharge);
         credit(&mut self.view, USER, inr(amount), Account::SettlementCash, &entry)
     }
 
-    fn debit(&mut self, id: &str, amount: i64) -> Result<LedgerTransaction, Refusal> {
+    fn debit(&mut self, id: &str, amount: i64) -> Result<LedgerTransaction, LedgerRefusal> {
         let entry = Self::entry(&self.actor, id, LedgerKind::Adjustment);
         debit(&mut self.view, USER, inr(amount), Account::Adjustments, &entry)
     }
 
-    fn hold(&mut self, id: &str, amount: i64) -> Result<Hold, Refusal> {
+    fn hold(&mut self, id: &str, amount: i64) -> Result<Hold, LedgerRefusal> {
         let transaction_id = format!("txn_{id}");
         let entry = Self::entry(&self.actor, &transaction_id, LedgerKind::FreightHold);
         open_hold(&mut self.view, id, USER, inr(amount), &entry)
     }
 
-    fn capture(&mut self, id: &str, amounts: &[i64]) -> Result<Hold, Refusal> {
+    fn capture(&mut self, id: &str, amounts: &[i64]) -> Result<Hold, LedgerRefusal> {
         let transaction_id = format!("txn_capture_{id}");
         let entry = Self::entry(&self.actor, &transaction_id, LedgerKind::FreightCapture);
         capture(&mut self.view, id, &shares(amounts), &entry)
     }
 
-    fn release(&mut self, id: &str) -> Result<Hold, Refusal> {
+    fn release(&mut self, id: &str) -> Result<Hold, LedgerRefusal> {
         let transaction_id = format!("txn_release_{id}");
         let entry = Self::entry(&self.actor, &transaction_id, LedgerKind::FreightRelease);
         release(&mut self.view, id, &entry)
     }
 
-    fn refund(&mut self, id: &str, amounts: &[i64]) -> Result<Hold, Refusal> {
+    fn refund(&mut self, id: &str, amounts: &[i64]) -> Result<Hold, LedgerRefusal> {
         let transaction_id = format!("txn_refund_{id}");
         let entry = Self::entry(&self.actor, &transaction_id, LedgerKind::FreightRefund);
         refund(&mut self.view, id, &shares(amounts), &entry)
@@ -112,7 +113,7 @@ fn money_that_comes_in_opens_the_wallet() {
 #[test]
 fn available_never_goes_below_zero() {
     let mut books = Books::with(500);
-    let refusal = Refusal::Insufficient { needed: inr(501), available: inr(500) };
+    let refusal = LedgerRefusal::Insufficient { needed: inr(501), available: inr(500) };
     assert_eq!(books.debit("txn_a", 501), Err(refusal.clone()));
     assert_eq!(books.hold("hld_1", 501), Err(refusal));
     assert_eq!(books.wallet().expect("a wallet").version, 1, "nothing changed");
@@ -126,7 +127,7 @@ fn five_holds_of_a_thousand_fit_into_five_thousand_and_the_sixth_does_not() {
     for hold in 1..=5 {
         assert!(books.hold(&format!("hld_{hold}"), 1_000).is_ok());
     }
-    let refusal = Refusal::Insufficient { needed: inr(1_000), available: inr(0) };
+    let refusal = LedgerRefusal::Insufficient { needed: inr(1_000), available: inr(0) };
     assert_eq!(books.hold("hld_6", 1_000), Err(refusal));
 }
 
@@ -159,7 +160,7 @@ fn what_a_capture_leaves_goes_back() {
 
 #[test]
 fn a_hold_is_closed_once() {
-    let closed = |state| Err(Refusal::HoldState(state));
+    let closed = |state| Err(LedgerRefusal::HoldState(state));
     let mut books = Books::with(1_000);
     books.hold("hld_1", 100).expect("held");
     books.capture("hld_1", &[100]).expect("captured");
@@ -176,7 +177,7 @@ fn a_hold_is_closed_once() {
     assert_eq!(books.available(), 1_000);
 
     books.view.put_absent(Key::id(HOLDS, "hld_3"));
-    assert_eq!(books.capture("hld_3", &[1]), Err(Refusal::NoHold));
+    assert_eq!(books.capture("hld_3", &[1]), Err(LedgerRefusal::NoHold));
 }
 
 #[test]
@@ -184,18 +185,18 @@ fn no_more_is_captured_than_was_held_and_exactly_that_is_refunded() {
     let mut books = Books::with(1_000);
     books.hold("hld_1", 100).expect("held");
     for (amounts, refusal) in [
-        (&[101][..], Refusal::Shares),
-        (&[100, 1], Refusal::Shares),
-        (&[0], Refusal::Amount),
-        (&[], Refusal::Amount),
-        (&[150, -50], Refusal::Amount),
-        (&[AMOUNT_MAX, AMOUNT_MAX], Refusal::Shares),
+        (&[101][..], LedgerRefusal::Shares),
+        (&[100, 1], LedgerRefusal::Shares),
+        (&[0], LedgerRefusal::Amount),
+        (&[], LedgerRefusal::Amount),
+        (&[150, -50], LedgerRefusal::Amount),
+        (&[AMOUNT_MAX, AMOUNT_MAX], LedgerRefusal::Shares),
     ] {
         assert_eq!(books.capture("hld_1", amounts), Err(refusal), "{amounts:?}");
     }
     books.capture("hld_1", &[60, 40]).expect("captured");
     for amounts in [&[60][..], &[60, 41], &[100, 1]] {
-        assert_eq!(books.refund("hld_1", amounts), Err(Refusal::Shares), "{amounts:?}");
+        assert_eq!(books.refund("hld_1", amounts), Err(LedgerRefusal::Shares), "{amounts:?}");
     }
     books.refund("hld_1", &[60, 40]).expect("refunded");
     assert_eq!(books.available(), 1_000);
@@ -205,9 +206,9 @@ fn no_more_is_captured_than_was_held_and_exactly_that_is_refunded() {
 fn amounts_out_of_range_are_refused_everywhere() {
     for amount in [0, -1, i64::MIN, AMOUNT_MAX + 1, i64::MAX] {
         let mut books = Books::with(10);
-        assert_eq!(books.credit(amount), Err(Refusal::Amount), "{amount}");
-        assert_eq!(books.debit("txn_a", amount), Err(Refusal::Amount), "{amount}");
-        assert_eq!(books.hold("hld_1", amount), Err(Refusal::Amount), "{amount}");
+        assert_eq!(books.credit(amount), Err(LedgerRefusal::Amount), "{amount}");
+        assert_eq!(books.debit("txn_a", amount), Err(LedgerRefusal::Amount), "{amount}");
+        assert_eq!(books.hold("hld_1", amount), Err(LedgerRefusal::Amount), "{amount}");
         assert_eq!(books.wallet().expect("a wallet").version, 1);
     }
 }
@@ -226,8 +227,8 @@ fn a_balance_does_not_wrap() {
         created_at: now,
     });
     let mut books = Books { view, actor: Actor::worker("wrk_1", "rqs_1") };
-    assert_eq!(check_credit(&books.view, USER, inr(11)), Err(Refusal::Overflow));
-    assert_eq!(books.credit(11), Err(Refusal::Overflow));
+    assert_eq!(check_credit(&books.view, USER, inr(11)), Err(LedgerRefusal::Overflow));
+    assert_eq!(books.credit(11), Err(LedgerRefusal::Overflow));
     assert_eq!(books.available(), i64::MAX - 10);
     assert!(books.credit(10).is_ok());
 }
@@ -259,15 +260,15 @@ fn a_reversal_is_the_opposite_and_needs_the_money() {
     let booked = reverse(&mut books.view, &original, &reversal("txn_r1")).expect("reversed");
     assert_eq!(lines(&booked), [("wallet.available".into(), -500), ("settlement.cash".into(), 500)]);
     assert_eq!(booked.reverses.as_deref(), Some("txn_credit1000"));
-    let refusal = Refusal::Insufficient { needed: inr(500), available: inr(0) };
+    let refusal = LedgerRefusal::Insufficient { needed: inr(500), available: inr(0) };
     assert_eq!(reverse(&mut books.view, &original, &reversal("txn_r2")), Err(refusal));
-    assert_eq!(reverse(&mut books.view, &booked, &reversal("txn_r3")), Err(Refusal::NotReversible));
+    assert_eq!(reverse(&mut books.view, &booked, &reversal("txn_r3")), Err(LedgerRefusal::NotReversible));
 }
 
 #[test]
 fn every_booking_is_found_by_its_reference() {
     let books = Books::with(500);
-    let key = Reference::new("test", "txn_credit1000", "booking").key();
+    let key = LedgerReference::new("test", "txn_credit1000", "booking").key();
     let booked = books.view.find::<LedgerTransaction>(&key).expect("found");
     assert_eq!(Some(booked), books.view.find(&Key::id(LEDGER, "txn_credit1000")));
 }

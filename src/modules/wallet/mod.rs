@@ -28,14 +28,15 @@ pub mod topups;
 mod ledger_tests;
 
 pub use check::check_ledger;
-pub use commands::{Book, Booked, Booking, Reverse, Reversed};
+pub use commands::{BookFinance, Booked, Booking, Reverse, Reversed};
 pub use http::router;
 pub use ledger::{
-    Entry, Refusal, Share, capture, check_credit, credit, debit, open_hold, pass_on, refund, release, reverse,
-    wallet_key,
+    LedgerEntry, LedgerRefusal, Share, capture, check_credit, credit, debit, open_hold, pass_on, refund, release,
+    reverse, wallet_key,
 };
 pub use model::{
-    Account, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction, Line, Reference, WALLETS, Wallet,
+    Account, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerLine, LedgerReference, LedgerTransaction, WALLETS,
+    Wallet,
 };
 pub use reports::router as reports_router;
 pub use service::WalletService;

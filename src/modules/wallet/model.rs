@@ -187,7 +187,7 @@ impl LedgerKind {
 
 /// What a transaction was booked for. Each is booked once: a unique index over all three.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Reference {
+pub struct LedgerReference {
     /// `order`, `topup`, `checkout`, `finance`, `transaction`, ...
     pub kind_of_thing: &'static str,
     /// The thing's id.
@@ -196,7 +196,7 @@ pub struct Reference {
     pub booking: &'static str,
 }
 
-impl Reference {
+impl LedgerReference {
     /// The booking `booking` of the thing `id`.
     pub fn new(kind_of_thing: &'static str, id: impl Into<String>, booking: &'static str) -> Self {
         Self { kind_of_thing, id: id.into(), booking }
@@ -215,7 +215,7 @@ fn reference_key(kind_of_thing: &str, id: &str, booking: &str) -> Key {
 
 /// One side of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct LedgerLine {
     pub account: Account,
     /// Minor units; above zero is a credit to the account, below a debit. Never zero.
     pub amount: i64,
@@ -235,12 +235,12 @@ pub struct LedgerTransaction {
     pub user_id: String,
     pub currency: Currency,
     /// At least two; they sum to zero.
-    pub lines: Vec<Line>,
-    /// See [`Reference`].
+    pub lines: Vec<LedgerLine>,
+    /// See [`LedgerReference`].
     pub reference_type: String,
-    /// See [`Reference`].
+    /// See [`LedgerReference`].
     pub reference_id: String,
-    /// See [`Reference`].
+    /// See [`LedgerReference`].
     pub reference_kind: String,
     /// The wallet's version after it, from 1 without gaps; null where `available` was not touched.
     pub wallet_seq: Option<i64>,

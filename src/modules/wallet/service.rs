@@ -8,9 +8,9 @@ use std::sync::{
 use bson::DateTime;
 
 use super::{
-    commands::{Book, Booked, Booking, Reverse, Reversed, finance_reference},
+    commands::{BookFinance, Booked, Booking, Reverse, Reversed, finance_reference},
     error::WalletError,
-    model::{LedgerTransaction, Reference},
+    model::{LedgerReference, LedgerTransaction},
     store::{Balance, WalletStore},
 };
 use crate::{
@@ -85,7 +85,7 @@ impl WalletService {
     /// [`WalletError::Mismatch`], [`WalletError::NoUser`], [`WalletError::Refused`], [`WalletError::NotReady`],
     /// [`WalletError::Revoked`], [`WalletError::Lane`].
     pub async fn book(&self, user: &CurrentUser, new: NewBooking) -> Result<(LedgerTransaction, bool), WalletError> {
-        let command = Book {
+        let command = BookFinance {
             transaction_ids: [new_id("txn"), new_id("txn")],
             reference: finance_reference(&new.client_reference),
             client_reference: Some(new.client_reference),
@@ -104,9 +104,9 @@ impl WalletService {
     /// # Errors
     /// As [`WalletService::book`].
     pub async fn open_with(&self, user_id: &str, money: Money) -> Result<(), WalletError> {
-        let command = Book {
+        let command = BookFinance {
             transaction_ids: [new_id("txn"), new_id("txn")],
-            reference: Reference::new("user", user_id, "opening_credit"),
+            reference: LedgerReference::new("user", user_id, "opening_credit"),
             client_reference: None,
             booking: Booking::Recharge,
             user_id: user_id.to_owned(),

@@ -17,15 +17,15 @@ use serde_json::Value;
 use super::{
     DELIVER_KIND,
     dispatch::InFlight,
-    judge::{Outcome, delay, judge},
+    judge::{DeliveryOutcome, delay, judge},
     model::{
         DELIVERIES, Delivery, DeliveryAttempt, DeliveryStatus, DisabledReason, ENDPOINTS, Endpoint, EndpointStatus,
         StoredEvent,
     },
     owner::{is_tenant, tenant_of, user_of},
     payload::{self, OPERATION, PROVIDER, REDACTION, TEST_TYPE},
-    secrets::Secrets,
-    trouble::{self, Standing},
+    secrets::EndpointSecrets,
+    trouble::{self, CallPermission},
 };
 use crate::{
     modules::{
@@ -41,7 +41,7 @@ use crate::{
         batch::{Command, Key, Lane, LaneError, View},
         clock::{Clock, after},
         crash,
-        exchange::{Credentials, Exchange, Logged, NotSent, Outbound, Prepared, Reply, ResponseRecord},
+        exchange::{Credentials, ExchangeClient, Logged, NotSent, Outbound, Prepared, Reply, ResponseRecord},
         ids::{new_id, sibling_id},
         sealing::{Sealed, SealingKeys},
     },
@@ -54,7 +54,7 @@ const PROBE_MARGIN: Duration = Duration::from_secs(5);
 
 pub struct DeliverEvent {
     pub lane: Lane,
-    pub exchange: Exchange,
+    pub exchange: ExchangeClient,
     /// Open the secrets that sign.
     pub keys: Arc<SealingKeys>,
     pub clock: Clock,
@@ -95,7 +95,7 @@ struct BeginDelivery {
 }
 
 /// A delivery that may be sent.
-struct Begun {
+struct BegunDelivery {
     logged: Logged,
     call: Call,
     event_id: String,
@@ -155,7 +155,7 @@ fn is_owner_disabled(view: &View, endpoint: &Endpoint) -> bool {
 
 impl Command for BeginDelivery {
     /// The call, or how the attempt went without one.
-    type Reply = Result<Box<Begun>, Attempt>;
+    type Reply = Result<Box<BegunDelivery>, Attempt>;
 
     fn reads(&self) -> Vec<Key> {
         let mut keys = keys_of(&self.delivery_id, &self.endpoint_id);
@@ -191,14 +191,14 @@ impl Command for BeginDelivery {
             return Err(Self::end(view, job, delivery, "webhooks.owner_disabled"));
         }
         let standing = trouble::standing(endpoint.trouble.as_ref(), view.now(), self.probe);
-        if standing == Standing::Held || !self.has_place {
+        if standing == CallPermission::Held || !self.has_place {
             move_job(view, job, endpoint.id);
             return Err(Attempt::Settled);
         }
         let Some((body, user_id)) = body(view, &delivery, &endpoint) else {
             return Err(Self::end(view, job, delivery, "webhooks.event_gone"));
         };
-        if let (Standing::Probe { until }, Some(trouble)) = (standing, &mut endpoint.trouble) {
+        if let (CallPermission::Probe { until }, Some(trouble)) = (standing, &mut endpoint.trouble) {
             trouble.retry_at = Some(until);
             view.update(&endpoint);
         }
@@ -206,8 +206,8 @@ impl Command for BeginDelivery {
         let logged = audit::record_request(view, &call, prepared(&endpoint, &delivery, body));
         delivery.open_call = Some(call.clone());
         view.update(&delivery);
-        let (event_id, was_probe) = (delivery.event_id, standing != Standing::Free);
-        Ok(Box::new(Begun { logged, call, event_id, secrets: endpoint.secrets, was_probe }))
+        let (event_id, was_probe) = (delivery.event_id, standing != CallPermission::Free);
+        Ok(Box::new(BegunDelivery { logged, call, event_id, secrets: endpoint.secrets, was_probe }))
     }
 }
 
@@ -243,10 +243,10 @@ fn close_open_call(view: &mut View, delivery: &mut Delivery, response_id: &str) 
     view.update(&*delivery);
 }
 
-struct Ended {
+struct EndedDelivery {
     call: Call,
     record: ResponseRecord,
-    outcome: Outcome,
+    outcome: DeliveryOutcome,
     was_probe: bool,
 }
 
@@ -254,7 +254,7 @@ struct Ended {
 struct DeliveryConcluded {
     delivery_id: String,
     endpoint_id: String,
-    ended: Option<Ended>,
+    ended: Option<EndedDelivery>,
     /// Why it has no end of its own, in a sentence.
     aborted: String,
     worker_id: String,
@@ -266,22 +266,22 @@ struct DeliveryConcluded {
 }
 
 impl DeliveryConcluded {
-    fn response(ended: &Ended, response_id: &str, now: DateTime) -> ProviderResponseLog {
+    fn response(ended: &EndedDelivery, response_id: &str, now: DateTime) -> ProviderResponseLog {
         ProviderResponseLog::new(response_id.to_owned(), &ended.call, &ended.record, ended.outcome.verdict(), now)
     }
 
     /// Puts the answer on record; gives what came of the attempt.
-    fn note(&self, view: &mut View, delivery: &mut Delivery) -> Outcome {
+    fn note(&self, view: &mut View, delivery: &mut Delivery) -> DeliveryOutcome {
         let now = view.now();
         let Some(ended) = &self.ended else {
             close_open_call(view, delivery, &self.response_id);
-            return Outcome::Failed { code: "webhooks.aborted", message: self.aborted.clone(), wait: None };
+            return DeliveryOutcome::Failed { code: "webhooks.aborted", message: self.aborted.clone(), wait: None };
         };
         audit::record_response(view, &Self::response(ended, &self.response_id, now));
         if delivery.open_call.as_ref().is_some_and(|open| open.request_ref_id == ended.call.request_ref_id) {
             delivery.open_call = None;
         }
-        if ended.outcome != Outcome::NotTried {
+        if ended.outcome != DeliveryOutcome::NotTried {
             delivery.attempted(DeliveryAttempt {
                 at: ended.call.sent_at,
                 http_status: ended.record.http_status,
@@ -293,23 +293,23 @@ impl DeliveryConcluded {
     }
 
     /// What follows for the endpoint; whether calls to it are held back from now on.
-    fn follow(&self, view: &mut View, job: &Job, outcome: &Outcome) -> bool {
+    fn follow(&self, view: &mut View, job: &Job, outcome: &DeliveryOutcome) -> bool {
         let Some(mut endpoint) = view.by_id::<Endpoint>(&self.endpoint_id) else { return false };
         let now = view.now();
         let was = endpoint.clone();
         let was_probe = self.ended.as_ref().is_some_and(|ended| ended.was_probe);
         match outcome {
-            Outcome::Delivered => endpoint.trouble = None,
-            Outcome::Failed { wait, .. } => {
+            DeliveryOutcome::Delivered => endpoint.trouble = None,
+            DeliveryOutcome::Failed { wait, .. } => {
                 trouble::failed(&mut endpoint.trouble, &self.delivery_id, was_probe, *wait, now);
                 if trouble::is_hopeless(endpoint.trouble.as_ref(), now) && endpoint.status == EndpointStatus::Enabled {
                     self.disable(view, &mut endpoint, job, DisabledReason::Failing);
                 }
             }
-            Outcome::Gone if endpoint.status == EndpointStatus::Enabled => {
+            DeliveryOutcome::Gone if endpoint.status == EndpointStatus::Enabled => {
                 self.disable(view, &mut endpoint, job, DisabledReason::Gone);
             }
-            Outcome::Gone | Outcome::NotTried => {}
+            DeliveryOutcome::Gone | DeliveryOutcome::NotTried => {}
         }
         if endpoint != was {
             view.update(&endpoint);
@@ -351,29 +351,29 @@ impl DeliveryConcluded {
     }
 
     /// What becomes of the delivery and its job.
-    fn end(&self, view: &View, delivery: &mut Delivery, job: &Job, outcome: &Outcome) -> JobEnd {
+    fn end(&self, view: &View, delivery: &mut Delivery, job: &Job, outcome: &DeliveryOutcome) -> JobEnd {
         let now = view.now();
         let (code, message) = match outcome {
-            Outcome::Delivered => {
+            DeliveryOutcome::Delivered => {
                 delivery.end(DeliveryStatus::Delivered, now);
                 return done(delivery);
             }
-            Outcome::Gone => {
+            DeliveryOutcome::Gone => {
                 delivery.end(DeliveryStatus::Failed, now);
                 return done(delivery);
             }
-            Outcome::NotTried => {
+            DeliveryOutcome::NotTried => {
                 delivery.updated_at = now;
                 return JobEnd::Retry { at: after(now, Duration::from_secs(1)), error: None, counts: false };
             }
-            Outcome::Failed { code, message, .. } => (*code, message),
+            DeliveryOutcome::Failed { code, message, .. } => (*code, message),
         };
         let Some(delay) = delay(&self.retries, job.attempts, self.jitter) else {
             delivery.end(DeliveryStatus::Failed, now);
             return done(delivery);
         };
         let wait = match outcome {
-            Outcome::Failed { wait: Some(wait), .. } => delay.max(*wait),
+            DeliveryOutcome::Failed { wait: Some(wait), .. } => delay.max(*wait),
             _ => delay,
         };
         let at = after(now, wait);
@@ -401,7 +401,10 @@ impl Conclusion for DeliveryConcluded {
         let end = self.end(view, &mut delivery, job, &outcome);
         view.update(&delivery);
         // What waits behind an endpoint that is back may be many.
-        let wake = (outcome == Outcome::Delivered && !job.route.is_empty()).then_some(self.queue).into_iter().collect();
+        let wake = (outcome == DeliveryOutcome::Delivered && !job.route.is_empty())
+            .then_some(self.queue)
+            .into_iter()
+            .collect();
         let route = if is_held { self.endpoint_id.clone() } else { String::new() };
         Concluded { end, wake, priority: None, route: Some(route) }
     }
@@ -418,7 +421,7 @@ impl Conclusion for DeliveryConcluded {
 impl DeliverEvent {
     /// Signs and sends, unless the lease would not outlast the call. The call's time runs from before the look at the lease: a
     /// process that is stopped between the two must not send when it goes on.
-    async fn send(&self, begun: &Begun, lease: &Lease) -> Reply {
+    async fn send(&self, begun: &BegunDelivery, lease: &Lease) -> Reply {
         let since = Instant::now();
         if !lease.outlasts(self.exchange.deadline() + LEASE_MARGIN).await {
             return Reply::not_sent(NotSent::NoTime);
@@ -431,9 +434,9 @@ impl DeliverEvent {
     }
 
     /// The headers of the specification, over the body as it is going to be sent, with the time of this attempt.
-    fn sign(&self, begun: &Begun) -> Option<Credentials> {
+    fn sign(&self, begun: &BegunDelivery) -> Option<Credentials> {
         let body = begun.logged.outbound().body.as_ref()?.to_string();
-        let opened = Secrets::open(&self.keys, &begun.call.account_id, &begun.secrets);
+        let opened = EndpointSecrets::open(&self.keys, &begun.call.account_id, &begun.secrets);
         let secrets = opened
             .inspect_err(
                 |error| tracing::error!(endpoint.id = begun.call.account_id, %error, "secrets can't be opened"),
@@ -451,7 +454,7 @@ impl DeliverEvent {
         headers.into_iter().map(header).collect()
     }
 
-    async fn deliver(&self, delivery_id: &str, begun: Begun, lease: &Lease) -> DeliveryConcluded {
+    async fn deliver(&self, delivery_id: &str, begun: BegunDelivery, lease: &Lease) -> DeliveryConcluded {
         crash::point("request_logged");
         let Reply { answer, record } = self.send(&begun, lease).await;
         crash::point("answered");
@@ -461,7 +464,7 @@ impl DeliverEvent {
             "provider" => PROVIDER, "operation" => OPERATION, "outcome" => outcome.verdict().outcome)
         .record(record.latency_ms as f64 / 1_000.0);
         let endpoint_id = begun.call.account_id.clone();
-        let ended = Ended { call: begun.call, record, outcome, was_probe: begun.was_probe };
+        let ended = EndedDelivery { call: begun.call, record, outcome, was_probe: begun.was_probe };
         let of = self.concluded(delivery_id, &endpoint_id, &lease.worker_id);
         DeliveryConcluded { ended: Some(ended), ..of }
     }

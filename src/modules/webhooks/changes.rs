@@ -24,14 +24,14 @@ use crate::{
 
 /// Who does something to what is theirs, under which id it is recorded.
 #[derive(Debug)]
-pub(super) struct By {
+pub(super) struct EndpointAuthor {
     pub(super) owner_id: String,
     pub(super) actor: Actor,
     /// Id of the audit event, new.
     pub(super) event_id: String,
 }
 
-impl By {
+impl EndpointAuthor {
     fn record(
         &self,
         view: &mut View,
@@ -85,7 +85,7 @@ fn enabled(endpoint: Endpoint) -> Result<Endpoint, WebhookError> {
 /// Adds an endpoint, unless it is there.
 #[derive(Debug)]
 pub(super) struct CreateEndpoint {
-    pub(super) by: By,
+    pub(super) by: EndpointAuthor,
     /// As it will be stored, but for its slot and its times.
     pub(super) endpoint: Endpoint,
 }
@@ -124,7 +124,7 @@ pub(super) struct EndpointChange {
 /// Changes an endpoint. What is the same already is no change.
 #[derive(Debug)]
 pub(super) struct ChangeEndpoint {
-    pub(super) by: By,
+    pub(super) by: EndpointAuthor,
     pub(super) endpoint_id: String,
     pub(super) change: EndpointChange,
 }
@@ -176,7 +176,7 @@ impl Command for ChangeEndpoint {
 /// Deletes an endpoint with its secrets. Deliveries that wait fail when their time comes.
 #[derive(Debug)]
 pub(super) struct DeleteEndpoint {
-    pub(super) by: By,
+    pub(super) by: EndpointAuthor,
     pub(super) endpoint_id: String,
 }
 
@@ -199,7 +199,7 @@ impl Command for DeleteEndpoint {
 /// Gives an endpoint other secrets.
 #[derive(Debug)]
 pub(super) struct RotateSecret {
-    pub(super) by: By,
+    pub(super) by: EndpointAuthor,
     pub(super) endpoint_id: String,
     /// Those that were read, with a new one.
     pub(super) secrets: Sealed,
@@ -235,7 +235,7 @@ impl Command for RotateSecret {
 /// Has something posted to an endpoint that is no event.
 #[derive(Debug)]
 pub(super) struct TestEndpoint {
-    pub(super) by: By,
+    pub(super) by: EndpointAuthor,
     pub(super) endpoint_id: String,
     pub(super) queue: QueueConfig,
     /// Stands for the event that there is none of.
@@ -276,7 +276,7 @@ fn hurry(view: &mut View, endpoint: &mut Endpoint) {
 /// Has a delivery made again, or now rather than later.
 #[derive(Debug)]
 pub(super) struct RetryDelivery {
-    pub(super) by: By,
+    pub(super) by: EndpointAuthor,
     pub(super) delivery_id: String,
     pub(super) queue: QueueConfig,
     pub(super) job_id: String,
@@ -329,7 +329,7 @@ impl Command for RetryDelivery {
 /// Begins to deliver again what happened in a range of time.
 #[derive(Debug)]
 pub(super) struct StartReplay {
-    pub(super) by: By,
+    pub(super) by: EndpointAuthor,
     pub(super) endpoint_id: String,
     pub(super) replay: Replay,
     pub(super) queue: QueueConfig,

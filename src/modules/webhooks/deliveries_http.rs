@@ -10,7 +10,7 @@ use super::{
     model::{Delivery, DeliveryAttempt, DeliveryStatus},
     owner::{Owner, is_tenant},
     payload,
-    requests::{ListDeliveriesQuery, ListEventsQuery},
+    requests::{ListDeliveriesQuery, ListWebhookEventsQuery},
     service::WebhookService,
     store::DeliveryFilter,
 };
@@ -171,7 +171,7 @@ async fn retry_delivery(
 /// too: events of orders with `orders:read`, of top-ups with `wallet:read`, of checkouts with `checkouts:read`, of products with
 /// `catalog:read`, a manager's with `tenants:read`. An event may come to light up to
 /// 20 seconds after younger ones, so who follows looks back for so long.
-#[utoipa::path(get, path = "/webhook-events", tag = "webhooks", security(("bearer" = [])), params(ListEventsQuery),
+#[utoipa::path(get, path = "/webhook-events", tag = "webhooks", security(("bearer" = [])), params(ListWebhookEventsQuery),
     responses(
         (status = 200, body = EventListResponse),
         (status = 404, description = "`webhooks.no_tenant`: a manager without a tenant.", body = Problem, content_type = "application/problem+json"),
@@ -180,7 +180,7 @@ async fn retry_delivery(
 async fn list_events(
     State(service): State<WebhookService>,
     owner: Owner,
-    ApiQuery(query): ApiQuery<ListEventsQuery>,
+    ApiQuery(query): ApiQuery<ListWebhookEventsQuery>,
 ) -> Result<Json<EventListResponse>, AppError> {
     let (from, limit) = (query.from.map(|from| from.0), query.limit.unwrap_or(PAGE));
     let (found, next_cursor) = service.list_events(&owner, from, query.cursor.as_deref(), limit).await?;

@@ -28,20 +28,20 @@ const PLACE: &str = "webhooks";
 pub struct InFlight(Arc<Mutex<HashMap<String, usize>>>);
 
 /// One call that is under way, until this is dropped.
-pub(super) struct Place {
+pub(super) struct InFlightCall {
     all: InFlight,
     endpoint_id: String,
 }
 
 impl InFlight {
-    pub(super) fn take(&self, endpoint_id: &str) -> Option<Place> {
+    pub(super) fn take(&self, endpoint_id: &str) -> Option<InFlightCall> {
         let mut all = self.0.lock();
         let taken = all.entry(endpoint_id.to_owned()).or_default();
         if *taken >= IN_FLIGHT_MAX {
             return None;
         }
         *taken += 1;
-        Some(Place { all: self.clone(), endpoint_id: endpoint_id.to_owned() })
+        Some(InFlightCall { all: self.clone(), endpoint_id: endpoint_id.to_owned() })
     }
 
     fn room(&self, endpoint_id: &str) -> usize {
@@ -49,7 +49,7 @@ impl InFlight {
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightCall {
     fn drop(&mut self) {
         let mut all = self.all.0.lock();
         if let Some(taken) = all.get_mut(&self.endpoint_id) {

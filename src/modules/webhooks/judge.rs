@@ -12,7 +12,7 @@ const JITTER_PARTS: f64 = 10.0;
 
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum DeliveryOutcome {
     Delivered,
     /// Not taken.
     Failed {
@@ -28,7 +28,7 @@ pub(super) enum Outcome {
     NotTried,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     /// As in metrics.
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
@@ -41,11 +41,11 @@ impl Outcome {
 }
 
 /// What an answer means: only a 2xx is a success, and its body says nothing.
-pub(super) fn judge(answer: &Answer) -> Outcome {
-    let failed = |code, message: &str| Outcome::Failed { code, message: message.to_owned(), wait: None };
+pub(super) fn judge(answer: &Answer) -> DeliveryOutcome {
+    let failed = |code, message: &str| DeliveryOutcome::Failed { code, message: message.to_owned(), wait: None };
     match answer {
-        Answer::Http { status: 200..=299, .. } => Outcome::Delivered,
-        Answer::Http { status: 410, .. } => Outcome::Gone,
+        Answer::Http { status: 200..=299, .. } => DeliveryOutcome::Delivered,
+        Answer::Http { status: 410, .. } => DeliveryOutcome::Gone,
         Answer::Http { status: status @ 300..=399, .. } => {
             failed("webhooks.redirected", &format!("Answered {status}; redirects are not followed."))
         }
@@ -53,7 +53,7 @@ pub(super) fn judge(answer: &Answer) -> Outcome {
             let message = format!("Answered {status}.");
             // Elsewhere the header says nothing of when to come back.
             let wait = retry_after.filter(|_| matches!(status, 429 | 503));
-            Outcome::Failed { code: "webhooks.refused", message, wait }
+            DeliveryOutcome::Failed { code: "webhooks.refused", message, wait }
         }
         Answer::Lost(Lost::TimedOut) => failed("webhooks.timed_out", "No answer within the deadline."),
         Answer::Lost(Lost::ConnectionLost | Lost::TooLarge | Lost::NotKept) => {
@@ -66,11 +66,11 @@ pub(super) fn judge(answer: &Answer) -> Outcome {
         Answer::NotSent(NotSent::NoCredentials) => {
             failed("webhooks.no_secret", "The endpoint's secrets can't be used.")
         }
-        Answer::NotSent(NotSent::NoTime) => Outcome::NotTried,
+        Answer::NotSent(NotSent::NoTime) => DeliveryOutcome::NotTried,
     }
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     /// As it is logged.
     pub(super) fn verdict(&self) -> Verdict {
         match self {
@@ -105,10 +105,10 @@ mod tests {
             body: AnswerBody::NotJson,
         };
         let told = |answer: Answer| match judge(&answer) {
-            Outcome::Delivered => "delivered".to_owned(),
-            Outcome::Gone => "gone".to_owned(),
-            Outcome::NotTried => "not tried".to_owned(),
-            Outcome::Failed { code, wait, .. } => format!("{code} {}", wait.unwrap_or_default().as_secs()),
+            DeliveryOutcome::Delivered => "delivered".to_owned(),
+            DeliveryOutcome::Gone => "gone".to_owned(),
+            DeliveryOutcome::NotTried => "not tried".to_owned(),
+            DeliveryOutcome::Failed { code, wait, .. } => format!("{code} {}", wait.unwrap_or_default().as_secs()),
         };
         for (answer, expected) in [
             (http(200, None), "delivered"),

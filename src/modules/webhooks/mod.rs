@@ -4,7 +4,7 @@
 //! Invariants: an event leads to one delivery per endpoint that wants it, written in the relay's transaction; the ids of both
 //! make the delivery's, so that it is the same however often that runs. Every attempt is on record before it leaves and closed
 //! in the end, like a call to a provider. A delivery is made at least once, under one `webhook-id`: its event's. It goes to the public
-//! internet alone ([`crate::platform::exchange::Reach`]), and says only what the API shows its owner. Secrets are sealed, and
+//! internet alone ([`crate::platform::exchange::AddressPolicy`]), and says only what the API shows its owner. Secrets are sealed, and
 //! shown once. While its merchant is disabled, nothing is posted: what would have been fails, and can be replayed. One endpoint that hangs or fails holds up nobody: see [`dispatch`].
 //!
 //! Collections: `webhook_endpoints`, `webhook_deliveries` (kept for [`DELIVERIES_KEPT`] after their last change). Jobs, on
@@ -40,7 +40,7 @@ pub use model::{DELIVERIES, Delivery, DeliveryStatus, DisabledReason, ENDPOINTS,
 pub use payload::POLICY;
 pub use replay::ReplayEndpoint;
 pub use sample::SampleEndpoint;
-pub use secrets::{Secrets as EndpointSecrets, new_secret, rotate};
+pub use secrets::{EndpointSecrets, new_secret, rotate};
 pub use service::WebhookService;
 pub use store::WebhookStore;
 

@@ -4,7 +4,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{owner::user_of, trouble::Trouble};
+use super::{owner::user_of, trouble::FailureStreak};
 use crate::{
     modules::{
         audit::Call,
@@ -120,7 +120,7 @@ pub struct Endpoint {
     /// Grows whenever the secrets are changed.
     pub secrets_version: i64,
     /// Failures with no success since.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<FailureStreak>,
     /// What is being delivered again.
     pub replay: Option<Replay>,
     #[serde(default)]

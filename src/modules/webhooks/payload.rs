@@ -18,7 +18,7 @@ pub const OPERATION: &str = "deliver_event";
 pub(super) const TEST_TYPE: &str = "webhook.test";
 
 /// What is said of one kind of things: how its id is called, and which fields of its events the API shows its owner.
-struct About {
+struct PayloadFields {
     /// None where the API has no id of it.
     id: Option<&'static str>,
     fields: &'static [&'static str],
@@ -26,21 +26,21 @@ struct About {
     scope: Option<Scope>,
 }
 
-const ORDER: &About = &About {
+const ORDER: &PayloadFields = &PayloadFields {
     id: Some("orderId"),
     fields: &["clientOrderId", "provider", "status", "reference", "failureCode"],
     scope: Some(Scope::OrdersRead),
 };
-const TOPUP: &About =
-    &About { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"], scope: Some(Scope::WalletRead) };
-const CHECKOUT: &About = &About {
+const TOPUP: &PayloadFields =
+    &PayloadFields { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"], scope: Some(Scope::WalletRead) };
+const CHECKOUT: &PayloadFields = &PayloadFields {
     id: Some("checkoutId"),
     fields: &["clientOrderId", "buyerId", "status", "method", "total", "currency", "failureCode"],
     scope: Some(Scope::CheckoutsRead),
 };
-const PRODUCT: &About =
-    &About { id: Some("productId"), fields: &["status", "stock", "lowStockAt"], scope: Some(Scope::CatalogRead) };
-const APPLICATION: &About = &About { id: None, fields: &["state", "submission"], scope: None };
+const PRODUCT: &PayloadFields =
+    &PayloadFields { id: Some("productId"), fields: &["status", "stock", "lowStockAt"], scope: Some(Scope::CatalogRead) };
+const APPLICATION: &PayloadFields = &PayloadFields { id: None, fields: &["state", "submission"], scope: None };
 
 /// What may be stored of a delivery; of an answer only its length and shape. The test below compares it with what is posted.
 pub const REDACTION: Redaction = Redaction {
@@ -74,7 +74,7 @@ pub const REDACTION: Redaction = Redaction {
 pub const POLICY: Policy = Policy { provider: PROVIDER, operation: OPERATION, redaction: &REDACTION };
 
 /// Events that are posted: their type inside, their type outside, and what is said of them.
-const TYPES: &[(&str, &str, &About)] = &[
+const TYPES: &[(&str, &str, &PayloadFields)] = &[
     ("OrderCreated", "order.created", ORDER),
     ("OrderConfirmed", "order.confirmed", ORDER),
     ("OrderInProgress", "order.in_progress", ORDER),
@@ -115,7 +115,7 @@ const TYPES: &[(&str, &str, &About)] = &[
     ("KycReinstated", "kyc.reinstated", APPLICATION),
 ];
 
-fn of_event(kind: &str) -> Option<&'static (&'static str, &'static str, &'static About)> {
+fn of_event(kind: &str) -> Option<&'static (&'static str, &'static str, &'static PayloadFields)> {
     TYPES.iter().find(|(inside, ..)| *inside == kind)
 }
 

@@ -33,7 +33,7 @@ pub struct ReplayEndpoint {
 }
 
 /// An event to be delivered again.
-struct Item {
+struct ReplayedEvent {
     delivery_id: String,
     event_id: String,
     kind: String,
@@ -46,7 +46,7 @@ struct ReplayPage {
     endpoint_id: String,
     /// The replay as it was read; none where there is none.
     seen: Option<Replay>,
-    items: Vec<Item>,
+    items: Vec<ReplayedEvent>,
     /// Where the next page begins; none where this is the last.
     next: Option<String>,
     queue: QueueConfig,
@@ -63,7 +63,7 @@ impl ReplayEndpoint {
         let (items, next) = if replay.only_failed {
             let found = self.store.failed(endpoint_id, range, after, PAGE).await?;
             let next = (found.len() == PAGE).then(|| found.last().map(|delivery| delivery.id.clone())).flatten();
-            let item = |failed: Delivery| Item {
+            let item = |failed: Delivery| ReplayedEvent {
                 delivery_id: failed.id,
                 event_id: failed.event_id,
                 kind: failed.kind,
@@ -77,7 +77,7 @@ impl ReplayEndpoint {
                 || (walked.found.len() == PAGE).then(|| walked.found.last().map(|event| event.id.clone())).flatten();
             let next = full().or_else(|| walked.ended_at.clone());
             let items = walked.found.iter().filter_map(|event| {
-                Some(Item {
+                Some(ReplayedEvent {
                     delivery_id: Delivery::id_of(&event.id, endpoint_id),
                     event_id: event.id.clone(),
                     kind: payload::outside(&event.kind)?.to_owned(),
@@ -93,7 +93,7 @@ impl ReplayEndpoint {
 
 impl ReplayPage {
     /// Has one event delivered again, unless it is going to be anyway; whether it has.
-    fn deliver(&self, view: &mut View, endpoint: &Endpoint, item: &Item, correlation_id: &str) -> bool {
+    fn deliver(&self, view: &mut View, endpoint: &Endpoint, item: &ReplayedEvent, correlation_id: &str) -> bool {
         let now = view.now();
         match view.by_id::<Delivery>(&item.delivery_id) {
             Some(delivery) if delivery.status == DeliveryStatus::Pending => false,

@@ -144,7 +144,7 @@ pub(super) struct ListDeliveriesQuery {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ListEventsQuery {
+pub(super) struct ListWebhookEventsQuery {
     /// Events on a page.
     #[validate(range(min = 1, max = 100))]
     #[param(default = 20, minimum = 1, maximum = 100)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    changes::{By, CreateEndpoint},
+    changes::{CreateEndpoint, EndpointAuthor},
     error::WebhookError,
     model::{DisabledReason, Endpoint, EndpointStatus},
-    secrets::{Secrets, new_secret},
+    secrets::{EndpointSecrets, new_secret},
 };
 use crate::{
     modules::events::{Actor, Event, EventHandler, HandlerAttempt, HandlerError},
@@ -30,7 +30,7 @@ impl SampleEndpoint {
     fn of(&self, event: &Event) -> Endpoint {
         let id = sibling_id("whe", &event.id);
         Endpoint {
-            secrets: Secrets::of(&new_secret()).seal(&self.keys, &id),
+            secrets: EndpointSecrets::of(&new_secret()).seal(&self.keys, &id),
             id,
             owner_id: event.subject_id.clone(),
             created_by: Some(event.user_id.clone()),
@@ -61,7 +61,7 @@ impl EventHandler for SampleEndpoint {
     }
 
     async fn handle(&self, event: &Event, attempt: &HandlerAttempt<'_>) -> Result<(), HandlerError> {
-        let by = By {
+        let by = EndpointAuthor {
             owner_id: event.subject_id.clone(),
             actor: Actor::worker(&attempt.lease.worker_id, &attempt.job.correlation_id),
             event_id: sibling_id("aud", &event.id),

@@ -20,16 +20,16 @@ const SECRET_BYTES: usize = 32;
 /// Secrets that sign at once: each makes every header longer.
 const SECRETS_MAX: usize = 5;
 
-struct Stored {
+struct StoredSecret {
     secret: SecretString,
     /// It signs until then, in milliseconds since 1970; for good where there is none.
     until_ms: Option<i64>,
 }
 
 /// The secrets of an endpoint, the newest first. Says nothing when printed.
-pub struct Secrets(Vec<Stored>);
+pub struct EndpointSecrets(Vec<StoredSecret>);
 
-impl std::fmt::Debug for Secrets {
+impl std::fmt::Debug for EndpointSecrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} secret(s)", self.0.len())
     }
@@ -46,10 +46,10 @@ fn place(endpoint_id: &str) -> String {
     format!("{ENDPOINTS}/{endpoint_id}/secrets")
 }
 
-impl Secrets {
+impl EndpointSecrets {
     #[must_use]
     pub fn of(secret: &SecretString) -> Self {
-        Self(vec![Stored { secret: secret.clone(), until_ms: None }])
+        Self(vec![StoredSecret { secret: secret.clone(), until_ms: None }])
     }
 
     /// Opens those of an endpoint.
@@ -59,7 +59,7 @@ impl Secrets {
     pub fn open(keys: &SealingKeys, endpoint_id: &str, sealed: &Sealed) -> Result<Self, OpenError> {
         let plain = keys.open(&place(endpoint_id), sealed)?;
         let all: Vec<(SecretString, Option<i64>)> = serde_json::from_slice(&plain).map_err(|_| OpenError::Damaged)?;
-        Ok(Self(all.into_iter().map(|(secret, until_ms)| Stored { secret, until_ms }).collect()))
+        Ok(Self(all.into_iter().map(|(secret, until_ms)| StoredSecret { secret, until_ms }).collect()))
     }
 
     #[must_use]
@@ -76,7 +76,7 @@ impl Secrets {
         let mut all = Self::of(secret).0;
         all.extend(self.0.into_iter().filter_map(|before| {
             let until_ms = before.until_ms.map_or(end_ms, |until_ms| until_ms.min(end_ms));
-            (until_ms > now.timestamp_millis()).then_some(Stored { until_ms: Some(until_ms), ..before })
+            (until_ms > now.timestamp_millis()).then_some(StoredSecret { until_ms: Some(until_ms), ..before })
         }));
         all.truncate(SECRETS_MAX);
         Self(all)
@@ -87,7 +87,7 @@ impl Secrets {
     pub fn sign(&self, webhook_id: &str, now: DateTime, body: &str) -> Option<String> {
         let now_ms = now.timestamp_millis();
         let good = self.0.iter().filter(|stored| stored.until_ms.is_none_or(|until_ms| until_ms > now_ms));
-        let sign = |stored: &Stored| {
+        let sign = |stored: &StoredSecret| {
             Webhook::new(stored.secret.expose_secret())?.sign(webhook_id, now_ms / 1_000, body.as_bytes())
         };
         let signatures = good.map(sign).collect::<Result<Vec<_>, _>>().ok()?;
@@ -116,9 +116,10 @@ mod tests {
     #[test]
     fn a_secret_that_was_replaced_signs_until_its_grace_ends() {
         let (first, second) = (new_secret(), new_secret());
-        let alone =
-            |secret: &SecretString, hours| Secrets::of(secret).sign("evt_1", at(hours), "{}").expect("it signs");
-        let rotated = Secrets::of(&first).rotated(&second, 2 * HOUR, at(0));
+        let alone = |secret: &SecretString, hours| {
+            EndpointSecrets::of(secret).sign("evt_1", at(hours), "{}").expect("it signs")
+        };
+        let rotated = EndpointSecrets::of(&first).rotated(&second, 2 * HOUR, at(0));
         assert_eq!(rotated.sign("evt_1", at(1), "{}"), Some(format!("{} {}", alone(&second, 1), alone(&first, 1))));
         assert_eq!(rotated.sign("evt_1", at(2), "{}"), Some(alone(&second, 2)));
         let third = new_secret();
@@ -129,9 +130,9 @@ mod tests {
             Some(2),
             "no grace is made longer"
         );
-        let at_once = Secrets::of(&first).rotated(&second, Duration::ZERO, at(0));
+        let at_once = EndpointSecrets::of(&first).rotated(&second, Duration::ZERO, at(0));
         assert_eq!(at_once.sign("evt_1", at(0), "{}"), Some(alone(&second, 0)));
-        let many = (0..9).fold(Secrets::of(&first), |secrets, _| secrets.rotated(&new_secret(), HOUR, at(0)));
+        let many = (0..9).fold(EndpointSecrets::of(&first), |secrets, _| secrets.rotated(&new_secret(), HOUR, at(0)));
         assert_eq!(many.0.len(), SECRETS_MAX);
     }
 
@@ -140,10 +141,10 @@ mod tests {
         let keys = SealingKeys::new(&"a".repeat(64).into(), None).expect("a key");
         let secret = new_secret();
         assert!(secret.expose_secret().starts_with("whsec_"));
-        let sealed = Secrets::of(&secret).seal(&keys, "whe_1");
-        let opened = Secrets::open(&keys, "whe_1", &sealed).expect("opens");
-        assert_eq!(opened.sign("a", at(1), "b"), Secrets::of(&secret).sign("a", at(1), "b"));
-        assert_eq!(Secrets::open(&keys, "whe_2", &sealed).err(), Some(OpenError::Damaged));
+        let sealed = EndpointSecrets::of(&secret).seal(&keys, "whe_1");
+        let opened = EndpointSecrets::open(&keys, "whe_1", &sealed).expect("opens");
+        assert_eq!(opened.sign("a", at(1), "b"), EndpointSecrets::of(&secret).sign("a", at(1), "b"));
+        assert_eq!(EndpointSecrets::open(&keys, "whe_2", &sealed).err(), Some(OpenError::Damaged));
         assert!(!format!("{opened:?} {sealed:?}").contains("whsec_"));
     }
 }

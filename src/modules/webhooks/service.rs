@@ -14,15 +14,15 @@ use secrecy::SecretString;
 use super::{
     DELIVERIES_KEPT,
     changes::{
-        By, ChangeEndpoint, CreateEndpoint, DeleteEndpoint, EndpointChange, RetryDelivery, RotateSecret, StartReplay,
-        TestEndpoint,
+        ChangeEndpoint, CreateEndpoint, DeleteEndpoint, EndpointAuthor, EndpointChange, RetryDelivery, RotateSecret,
+        StartReplay, TestEndpoint,
     },
     dispatch::{InFlight, WebhookDispatch},
     error::WebhookError,
     model::{Delivery, Endpoint, EndpointStatus, Replay},
     owner::Owner,
     readable::Readable,
-    secrets::{Secrets, new_secret},
+    secrets::{EndpointSecrets, new_secret},
     store::{DeliveryFilter, WebhookStore},
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
-        exchange::{Reach, check_url},
+        exchange::{AddressPolicy, check_url},
         ids::new_id,
         sealing::SealingKeys,
         walk::{TimeRange, Walked},
@@ -50,7 +50,7 @@ pub struct WebhookService {
     /// [`super::WEBHOOK_DELIVERIES_QUEUE`].
     pub queue: QueueConfig,
     /// Which addresses may be called.
-    pub reach: Reach,
+    pub reach: AddressPolicy,
     pub clock: Clock,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,
@@ -62,8 +62,8 @@ pub struct WebhookService {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RangeFault(pub(super) &'static str, pub(super) &'static str);
 
-fn by(owner: &Owner) -> By {
-    By { owner_id: owner.id.clone(), actor: Actor::from(&owner.user), event_id: new_id("aud") }
+fn by(owner: &Owner) -> EndpointAuthor {
+    EndpointAuthor { owner_id: owner.id.clone(), actor: Actor::from(&owner.user), event_id: new_id("aud") }
 }
 
 impl WebhookService {
@@ -100,7 +100,7 @@ impl WebhookService {
         self.ensure_ready()?;
         let (id, secret, now) = (new_id("whe"), new_secret(), self.clock.now());
         let endpoint = Endpoint {
-            secrets: Secrets::of(&secret).seal(&self.keys, &id),
+            secrets: EndpointSecrets::of(&secret).seal(&self.keys, &id),
             id,
             owner_id: owner.id.clone(),
             created_by: Some(owner.user.user_id.clone()),
@@ -158,7 +158,7 @@ impl WebhookService {
     ) -> Result<(Endpoint, SecretString), WebhookError> {
         let endpoint = self.get(owner, &endpoint_id).await?;
         let (secret, grace) = (new_secret(), Duration::from_secs(u64::from(grace_hours) * 3_600));
-        let secrets = Secrets::open(&self.keys, &endpoint.id, &endpoint.secrets)?;
+        let secrets = EndpointSecrets::open(&self.keys, &endpoint.id, &endpoint.secrets)?;
         let secrets = secrets.rotated(&secret, grace, self.clock.now()).seal(&self.keys, &endpoint.id);
         let command = RotateSecret {
             by: by(owner),

@@ -20,7 +20,7 @@ const FAILING_MAX: Duration = Duration::from_secs(5 * 86_400);
 /// Failures of an endpoint with no success since. An endpoint that works has none, so that a success writes nothing here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Trouble {
+pub struct FailureStreak {
     pub since: DateTime,
     /// Different deliveries that failed, as far as they count.
     pub deliveries: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Trouble {
 
 /// What an attempt may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum CallPermission {
     /// Call.
     Free,
     /// Call, to see whether the endpoint is back. Nobody else does before then.
@@ -45,25 +45,25 @@ pub(super) enum Standing {
 }
 
 /// Whether a call may be made now that takes `at_most`.
-pub(super) fn standing(trouble: Option<&Trouble>, now: DateTime, at_most: Duration) -> Standing {
+pub(super) fn standing(trouble: Option<&FailureStreak>, now: DateTime, at_most: Duration) -> CallPermission {
     match trouble.and_then(|trouble| trouble.retry_at) {
-        None => Standing::Free,
-        Some(at) if at <= now => Standing::Probe { until: after(now, at_most) },
-        Some(_) => Standing::Held,
+        None => CallPermission::Free,
+        Some(at) if at <= now => CallPermission::Probe { until: after(now, at_most) },
+        Some(_) => CallPermission::Held,
     }
 }
 
 /// A delivery has failed; `wait` is how long the endpoint wants to be left alone. Calls that were under way when it was decided to
 /// hold back change nothing.
 pub(super) fn failed(
-    trouble: &mut Option<Trouble>,
+    trouble: &mut Option<FailureStreak>,
     delivery_id: &str,
     was_probe: bool,
     wait: Option<Duration>,
     now: DateTime,
 ) {
     let trouble =
-        trouble.get_or_insert_with(|| Trouble { since: now, deliveries: Vec::new(), retry_at: None, tries: 0 });
+        trouble.get_or_insert_with(|| FailureStreak { since: now, deliveries: Vec::new(), retry_at: None, tries: 0 });
     if trouble.deliveries.len() < FAILURES_MAX && trouble.deliveries.iter().all(|known| known != delivery_id) {
         trouble.deliveries.push(delivery_id.to_owned());
     }
@@ -77,12 +77,12 @@ pub(super) fn failed(
 }
 
 /// Whether an endpoint has failed for so long that it is disabled.
-pub(super) fn is_hopeless(trouble: Option<&Trouble>, now: DateTime) -> bool {
+pub(super) fn is_hopeless(trouble: Option<&FailureStreak>, now: DateTime) -> bool {
     trouble.is_some_and(|trouble| after(trouble.since, FAILING_MAX) <= now)
 }
 
 /// Somebody wants a call to be made now: the next one is.
-pub(super) fn try_now(trouble: &mut Option<Trouble>, now: DateTime) {
+pub(super) fn try_now(trouble: &mut Option<FailureStreak>, now: DateTime) {
     if let Some(trouble) = trouble {
         trouble.retry_at = trouble.retry_at.map(|at| at.min(now));
     }
@@ -103,15 +103,15 @@ mod tests {
             failed(&mut trouble, "poison", false, None, at(n));
         }
         failed(&mut trouble, "second", false, None, at(10));
-        assert_eq!(standing(trouble.as_ref(), at(10), RETRY_AFTER), Standing::Free);
+        assert_eq!(standing(trouble.as_ref(), at(10), RETRY_AFTER), CallPermission::Free);
         failed(&mut trouble, "third", false, None, at(20));
-        assert_eq!(standing(trouble.as_ref(), at(1_019), RETRY_AFTER), Standing::Held);
-        assert_eq!(standing(trouble.as_ref(), at(1_020), RETRY_AFTER), Standing::Probe { until: at(2_020) });
+        assert_eq!(standing(trouble.as_ref(), at(1_019), RETRY_AFTER), CallPermission::Held);
+        assert_eq!(standing(trouble.as_ref(), at(1_020), RETRY_AFTER), CallPermission::Probe { until: at(2_020) });
         let held = trouble.clone();
         failed(&mut trouble, "under way", false, None, at(500));
         assert_eq!(trouble, held, "what was under way changes nothing");
         try_now(&mut trouble, at(100));
-        assert!(matches!(standing(trouble.as_ref(), at(100), RETRY_AFTER), Standing::Probe { .. }));
+        assert!(matches!(standing(trouble.as_ref(), at(100), RETRY_AFTER), CallPermission::Probe { .. }));
     }
 
     #[test]
@@ -137,11 +137,11 @@ mod tests {
     fn an_endpoint_that_wants_to_be_left_alone_is() {
         let mut trouble = None;
         failed(&mut trouble, "a", false, Some(Duration::from_secs(60)), at(0));
-        assert_eq!(standing(trouble.as_ref(), at(59_999), RETRY_AFTER), Standing::Held);
+        assert_eq!(standing(trouble.as_ref(), at(59_999), RETRY_AFTER), CallPermission::Held);
         failed(&mut trouble, "a", true, Some(Duration::from_secs(1)), at(60_000));
         assert_eq!(
             standing(trouble.as_ref(), at(61_999), RETRY_AFTER),
-            Standing::Held,
+            CallPermission::Held,
             "at least the wait of the second try"
         );
     }

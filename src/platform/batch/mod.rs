@@ -39,8 +39,8 @@ use super::{
     redis::Redis,
     traces,
 };
-use slots::{Batch, Queue, Slot, Typed};
-use turns::Turns;
+use slots::{Batch, CommandSlot, Slot, SlotQueue};
+use turns::DocumentTurns;
 
 /// Commands in one transaction, at most.
 pub const BATCH_MAX: usize = 64;
@@ -156,17 +156,17 @@ impl Lane {
     /// Starts the committer as a task of its own; it ends when the last handle is gone.
     #[must_use]
     pub fn start(name: &'static str, db: Database, clock: Clock, journal: Journal) -> Self {
-        Self::start_with(name, db, clock, journal, Turns::default())
+        Self::start_with(name, db, clock, journal, DocumentTurns::default())
     }
 
     /// The same for a lane whose processes want the same documents: at those that they conflict over they take turns, which
     /// Redis gives.
     #[must_use]
     pub fn start_in_turns(name: &'static str, db: Database, clock: Clock, journal: Journal, redis: Redis) -> Self {
-        Self::start_with(name, db, clock, journal, Turns::over(redis))
+        Self::start_with(name, db, clock, journal, DocumentTurns::over(redis))
     }
 
-    fn start_with(name: &'static str, db: Database, clock: Clock, journal: Journal, turns: Turns) -> Self {
+    fn start_with(name: &'static str, db: Database, clock: Clock, journal: Journal, turns: DocumentTurns) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let aside = Arc::new(Semaphore::new(ASIDE_MAX));
         let committer = Committer { name, client: db.client().clone(), db, clock, journal, aside, turns };
@@ -182,7 +182,7 @@ impl Lane {
         let (answer, answered) = oneshot::channel();
         let bytes = u32::try_from(COMMAND_BYTES + command.bytes()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| LaneError::Busy)?;
-        let slot = Typed::new(command, Instant::now(), answer, traces::current(), room);
+        let slot = CommandSlot::new(command, Instant::now(), answer, traces::current(), room);
         self.sender.try_send(Box::new(slot)).map_err(|_| LaneError::Busy)?;
         let commit = traces::commit(self.name);
         let reply = answered.await.unwrap_or(Err(LaneError::Away));
@@ -195,7 +195,7 @@ impl Lane {
 
 /// How a try of a batch ended short of success.
 #[derive(Debug)]
-enum Trouble {
+enum BatchError {
     /// Run it again: conflicts, a new primary.
     Again(mongodb::error::Error),
     /// A unique index refused something that was not there when we read.
@@ -206,7 +206,7 @@ enum Trouble {
     Broken(String),
 }
 
-impl From<mongodb::error::Error> for Trouble {
+impl From<mongodb::error::Error> for BatchError {
     fn from(error: mongodb::error::Error) -> Self {
         if mongo::is_transient(&error) {
             Self::Again(error)
@@ -221,7 +221,7 @@ impl From<mongodb::error::Error> for Trouble {
 }
 
 /// Why a batch is not committed.
-enum Stop {
+enum NotCommitted {
     Spoiled(String),
     /// Somebody else has locked what one of it wants.
     Locked,
@@ -230,7 +230,7 @@ enum Stop {
 }
 
 /// What became of a commit.
-enum Committed {
+enum CommitOutcome {
     Done,
     /// The server says that it is not there and never will be.
     Never(mongodb::error::Error),
@@ -245,11 +245,11 @@ struct Committer {
     clock: Clock,
     journal: Journal,
     aside: Arc<Semaphore>,
-    turns: Turns,
+    turns: DocumentTurns,
 }
 
 impl Committer {
-    async fn run(self: Arc<Self>, mut receiver: Queue) {
+    async fn run(self: Arc<Self>, mut receiver: SlotQueue) {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
         while receiver.recv_many(&mut waiting, BATCH_MAX).await > 0 {
             metrics::histogram!("waybill_batch_size", "lane" => self.name).record(waiting.len() as f64);
@@ -269,7 +269,7 @@ impl Committer {
 
     /// Carries the batch out, splitting it where one of it spoils the rest. Every slot has its answer afterwards, or waits
     /// for a lock beside the lane.
-    async fn settle(self: &Arc<Self>, batch: Batch, queue: &mut Queue) {
+    async fn settle(self: &Arc<Self>, batch: Batch, queue: &mut SlotQueue) {
         let mut lock_patience =
             if self.aside.available_permits() < ASIDE_MAX { LOCK_PATIENCE_IN_TROUBLE } else { LOCK_PATIENCE };
         let mut parts = vec![batch];
@@ -281,7 +281,7 @@ impl Committer {
                 Ok(number) => part.answer(number),
                 // What became of it may come to light later, but nobody runs it again.
                 Err(_) if part.in_doubt => part.fail(&LaneError::Away),
-                Err(Stop::Away) => {
+                Err(NotCommitted::Away) => {
                     // Only those whose own time is up; the younger ones have some left.
                     let now = Instant::now();
                     part.slots.sort_by_key(|slot| slot.submitted());
@@ -289,7 +289,7 @@ impl Committer {
                     parts.push(Batch::of(part.slots.split_off(expired)));
                     part.fail(&LaneError::Away);
                 }
-                Err(Stop::Spoiled(reason)) if part.slots.len() > 1 => {
+                Err(NotCommitted::Spoiled(reason)) if part.slots.len() > 1 => {
                     tracing::warn!(
                         lane = self.name,
                         size = part.slots.len(),
@@ -299,8 +299,8 @@ impl Committer {
                     parts.push(Batch::of(part.slots.split_off(part.slots.len() / 2)));
                     parts.push(Batch::of(part.slots));
                 }
-                Err(Stop::Spoiled(reason)) => part.fail(&LaneError::Failed(reason)),
-                Err(Stop::Locked) if part.slots.len() > 1 => {
+                Err(NotCommitted::Spoiled(reason)) => part.fail(&LaneError::Failed(reason)),
+                Err(NotCommitted::Locked) if part.slots.len() > 1 => {
                     tracing::warn!(
                         lane = self.name,
                         size = part.slots.len(),
@@ -309,7 +309,7 @@ impl Committer {
                     lock_patience = Duration::ZERO;
                     parts.extend(part.slots.into_iter().rev().map(|slot| Batch::of(vec![slot])));
                 }
-                Err(Stop::Locked) => self.set_aside(part),
+                Err(NotCommitted::Locked) => self.set_aside(part),
             }
         }
     }
@@ -324,7 +324,7 @@ impl Committer {
             let Some(deadline) = batch.deadline() else { return };
             match committer.persist(&mut batch, deadline, PATIENCE, None).await {
                 Ok(number) => batch.answer(number),
-                Err(Stop::Spoiled(reason)) if !batch.in_doubt => batch.fail(&LaneError::Failed(reason)),
+                Err(NotCommitted::Spoiled(reason)) if !batch.in_doubt => batch.fail(&LaneError::Failed(reason)),
                 Err(_) => batch.fail(&LaneError::Away),
             }
             drop(permit);
@@ -339,10 +339,10 @@ impl Committer {
         batch: &mut Batch,
         deadline: Instant,
         lock_patience: Duration,
-        queue: Option<&mut Queue>,
-    ) -> Result<u32, Stop> {
+        queue: Option<&mut SlotQueue>,
+    ) -> Result<u32, NotCommitted> {
         let tries = AssertUnwindSafe(self.try_until(batch, deadline, lock_patience, queue)).catch_unwind().await;
-        tries.unwrap_or_else(|_| Err(Stop::Spoiled(PANICKED.into())))
+        tries.unwrap_or_else(|_| Err(NotCommitted::Spoiled(PANICKED.into())))
     }
 
     async fn try_until(
@@ -350,13 +350,13 @@ impl Committer {
         batch: &mut Batch,
         deadline: Instant,
         lock_patience: Duration,
-        mut queue: Option<&mut Queue>,
-    ) -> Result<u32, Stop> {
+        mut queue: Option<&mut SlotQueue>,
+    ) -> Result<u32, NotCommitted> {
         let mut locked_since = None;
         for tries in 0_u32.. {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Stop::Away);
+                return Err(NotCommitted::Away);
             }
             let hot = self.turns.hot_among(&batch.slots);
             let turn = self.turns.take(hot).await;
@@ -371,11 +371,11 @@ impl Committer {
             let trouble = match tried {
                 Ok(Ok(number)) => return Ok(number),
                 Ok(Err(trouble)) => trouble,
-                Err(_) => return Err(Stop::Away),
+                Err(_) => return Err(NotCommitted::Away),
             };
             metrics::counter!("waybill_batch_retries_total", "lane" => self.name).increment(1);
             let locked_for = match &trouble {
-                Trouble::Again(error) if mongo::is_write_conflict(error) => {
+                BatchError::Again(error) if mongo::is_write_conflict(error) => {
                     Some(locked_since.get_or_insert_with(Instant::now).elapsed())
                 }
                 _ => None,
@@ -387,17 +387,17 @@ impl Committer {
                 trouble if batch.in_doubt => {
                     tracing::debug!(lane = self.name, tries, ?trouble, "what became of a commit is not known yet");
                 }
-                Trouble::Broken(reason) => return Err(Stop::Spoiled(reason)),
-                Trouble::Duplicate(reason) => {
+                BatchError::Broken(reason) => return Err(NotCommitted::Spoiled(reason)),
+                BatchError::Duplicate(reason) => {
                     batch.collisions += 1;
                     if batch.collisions > DUPLICATE_RETRIES_MAX {
-                        return Err(Stop::Spoiled(reason));
+                        return Err(NotCommitted::Spoiled(reason));
                     }
                 }
-                Trouble::Again(_) if locked_for.is_some_and(|locked_for| locked_for >= lock_patience) => {
-                    return Err(Stop::Locked);
+                BatchError::Again(_) if locked_for.is_some_and(|locked_for| locked_for >= lock_patience) => {
+                    return Err(NotCommitted::Locked);
                 }
-                Trouble::Again(error) | Trouble::Away(error) => {
+                BatchError::Again(error) | BatchError::Away(error) => {
                     tracing::debug!(lane = self.name, tries, %error, "running a batch again");
                 }
             }
@@ -407,11 +407,11 @@ impl Committer {
             let crowded = locked_for.is_some_and(|locked_for| locked_for < orphans::SUSPECTED_AFTER);
             tokio::time::sleep(pause(if crowded { tries.min(CONFLICT_PAUSE_TRIES) } else { tries })).await;
         }
-        Err(Stop::Away)
+        Err(NotCommitted::Away)
     }
 
     /// Looks whether an earlier try was committed after all, else makes one; gives the number of the one that was.
-    async fn try_once(&self, batch: &mut Batch, deadline: Instant) -> Result<u32, Trouble> {
+    async fn try_once(&self, batch: &mut Batch, deadline: Instant) -> Result<u32, BatchError> {
         if batch.in_doubt
             && let Some(number) = journal::committed_try(&self.db, &batch.id).await?
         {
@@ -421,7 +421,7 @@ impl Committer {
     }
 
     /// One transaction: read, decide, write, commit.
-    async fn attempt(&self, batch: &mut Batch, deadline: Instant) -> Result<u32, Trouble> {
+    async fn attempt(&self, batch: &mut Batch, deadline: Instant) -> Result<u32, BatchError> {
         batch.tries += 1;
         let number = batch.tries;
         let mut session = self.client.start_session().await?;
@@ -444,24 +444,28 @@ impl Committer {
         let in_doubt_before = batch.in_doubt;
         batch.in_doubt |= wrote;
         match commit(&mut session, deadline).await {
-            Committed::Done => {
+            CommitOutcome::Done => {
                 crash::point("after_commit");
                 if has_events {
                     self.journal.announce();
                 }
                 Ok(number)
             }
-            Committed::Never(error) => {
+            CommitOutcome::Never(error) => {
                 batch.in_doubt = in_doubt_before;
                 batch.slots.iter_mut().for_each(|slot| slot.forget(number));
-                Err(Trouble::Again(error))
+                Err(BatchError::Again(error))
             }
-            Committed::Unknown(error) => Err(Trouble::Again(error)),
+            CommitOutcome::Unknown(error) => Err(BatchError::Again(error)),
         }
     }
 
     /// Whether anything was written, and whether events were.
-    async fn decide_and_write(&self, batch: &mut Batch, session: &mut ClientSession) -> Result<(bool, bool), Trouble> {
+    async fn decide_and_write(
+        &self,
+        batch: &mut Batch,
+        session: &mut ClientSession,
+    ) -> Result<(bool, bool), BatchError> {
         let now = self.clock.now();
         let mut view = if batch.collisions == 0 { View::new(now) } else { View::after_collision(now) };
         let mut wanted: Vec<Key> = batch.slots.iter().flat_map(|slot| slot.reads()).collect();
@@ -507,21 +511,21 @@ impl Committer {
 }
 
 /// Commits, again where the result is not known: the server answers a repeated commit with the first one's result.
-async fn commit(session: &mut ClientSession, deadline: Instant) -> Committed {
+async fn commit(session: &mut ClientSession, deadline: Instant) -> CommitOutcome {
     let mut tries = 0;
     loop {
-        let timed = slow::Timed::begin();
+        let timed = slow::CommandTimer::begin();
         let committed = session.commit_transaction().await;
         timed.end("commitTransaction", "", String::new);
         match committed {
-            Ok(()) => return Committed::Done,
+            Ok(()) => return CommitOutcome::Done,
             Err(error) if mongo::is_unknown_commit(&error) && Instant::now() < deadline => {
                 tracing::debug!(%error, "the commit's result is not known; committing again");
                 tokio::time::sleep(pause(tries)).await;
                 tries += 1;
             }
-            Err(error) if mongo::is_labelled_transient(&error) => return Committed::Never(error),
-            Err(error) => return Committed::Unknown(error),
+            Err(error) if mongo::is_labelled_transient(&error) => return CommitOutcome::Never(error),
+            Err(error) => return CommitOutcome::Unknown(error),
         }
     }
 }

@@ -8,10 +8,10 @@ use super::{BATCH_MAX, Command, Key, LaneError, PATIENCE, View};
 use crate::platform::ids::new_id;
 
 /// What waits for a lane.
-pub(super) type Queue = mpsc::Receiver<Box<dyn Slot>>;
+pub(super) type SlotQueue = mpsc::Receiver<Box<dyn Slot>>;
 
 /// Where a caller waits.
-type Answer<R> = oneshot::Sender<Result<R, LaneError>>;
+type ReplySender<R> = oneshot::Sender<Result<R, LaneError>>;
 
 /// A command with its caller. Each try leaves a reply; one of them is given in the end.
 pub(super) trait Slot: Send {
@@ -29,22 +29,22 @@ pub(super) trait Slot: Send {
     fn fail(&mut self, error: LaneError);
 }
 
-pub(super) struct Typed<C: Command> {
+pub(super) struct CommandSlot<C: Command> {
     command: C,
     submitted: Instant,
     /// By the number of the try.
     replies: Vec<(u32, Result<C::Reply, LaneError>)>,
-    answer: Option<Answer<C::Reply>>,
+    answer: Option<ReplySender<C::Reply>>,
     trace: Option<Arc<str>>,
     /// Given back when the command is gone.
     _room: OwnedSemaphorePermit,
 }
 
-impl<C: Command> Typed<C> {
+impl<C: Command> CommandSlot<C> {
     pub(super) const fn new(
         command: C,
         submitted: Instant,
-        answer: Answer<C::Reply>,
+        answer: ReplySender<C::Reply>,
         trace: Option<Arc<str>>,
         room: OwnedSemaphorePermit,
     ) -> Self {
@@ -59,7 +59,7 @@ impl<C: Command> Typed<C> {
     }
 }
 
-impl<C: Command> Slot for Typed<C> {
+impl<C: Command> Slot for CommandSlot<C> {
     fn submitted(&self) -> Instant {
         self.submitted
     }
@@ -119,7 +119,7 @@ impl Batch {
     }
 
     /// Takes in what waits, as far as there is room.
-    pub(super) fn fill_up(&mut self, queue: &mut Queue) {
+    pub(super) fn fill_up(&mut self, queue: &mut SlotQueue) {
         while self.slots.len() < BATCH_MAX
             && let Ok(slot) = queue.try_recv()
         {

@@ -24,7 +24,7 @@ const GIVE_BACK: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return re
 
 /// Which documents are wanted by others too.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct DocumentTurns {
     /// None where no turns are taken.
     redis: Option<Redis>,
     /// By `collection/_id`: when others last wanted it.
@@ -32,13 +32,13 @@ pub(super) struct Turns {
 }
 
 /// The turn at some documents; given back when this is dropped.
-pub(super) struct Turn {
+pub(super) struct DocumentTurn {
     redis: Redis,
     token: String,
     keys: Vec<String>,
 }
 
-impl Drop for Turn {
+impl Drop for DocumentTurn {
     fn drop(&mut self) {
         let (redis, token, keys) =
             (self.redis.clone(), std::mem::take(&mut self.token), std::mem::take(&mut self.keys));
@@ -51,7 +51,7 @@ impl Drop for Turn {
     }
 }
 
-impl Turns {
+impl DocumentTurns {
     pub(super) fn over(redis: Redis) -> Self {
         Self { redis: Some(redis), hot: Mutex::default() }
     }
@@ -67,10 +67,10 @@ impl Turns {
     }
 
     /// Waits for the turn at these documents; none where there are none, or no turns to be had.
-    pub(super) async fn take(&self, documents: Vec<String>) -> Option<Turn> {
+    pub(super) async fn take(&self, documents: Vec<String>) -> Option<DocumentTurn> {
         let redis = self.redis.clone().filter(|_| !documents.is_empty())?;
         let give_up_at = Instant::now() + TURN;
-        let mut turn = Turn { token: new_id("trn"), keys: Vec::new(), redis };
+        let mut turn = DocumentTurn { token: new_id("trn"), keys: Vec::new(), redis };
         // All processes in the same order.
         for document in documents {
             let key = turn.redis.key(&format!("turn:{document}"));

@@ -47,7 +47,7 @@ pub trait Entity: Serialize + DeserializeOwned {
     }
 }
 
-pub(super) struct Entry {
+pub(super) struct ViewEntry {
     pub(super) collection: &'static str,
     pub(super) id: String,
     /// As read; `None` where this batch inserts it.
@@ -83,7 +83,7 @@ pub struct View {
     collided: bool,
     /// Of the command that decides.
     trace: Option<Arc<str>>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ViewEntry>,
     index: HashMap<Key, Option<usize>>,
     pub(super) appended: Vec<Appended>,
     pub(super) removed: Vec<(&'static str, String)>,
@@ -202,7 +202,7 @@ impl View {
     /// Documents that were there and are going to be changed, as `collection/_id`.
     pub(super) fn changes(&self) -> impl Iterator<Item = String> {
         let changed =
-            |entry: &&Entry| entry.before.as_ref().is_some_and(|before| before.as_bytes() != entry.now.as_bytes());
+            |entry: &&ViewEntry| entry.before.as_ref().is_some_and(|before| before.as_bytes() != entry.now.as_bytes());
         self.entries.iter().filter(changed).map(|entry| format!("{}/{}", entry.collection, entry.id))
     }
 
@@ -218,7 +218,7 @@ impl View {
         {
             now.append(cstr!("trace"), trace);
         }
-        self.entries.push(Entry { collection: E::COLLECTION, id: entity.id().to_owned(), before: None, now });
+        self.entries.push(ViewEntry { collection: E::COLLECTION, id: entity.id().to_owned(), before: None, now });
         let mut keys = entity.unique_keys();
         keys.push(Key::id(E::COLLECTION, entity.id()));
         let shadowed = self.point(keys, slot);
@@ -289,7 +289,7 @@ impl View {
             return *slot;
         }
         let slot = self.entries.len();
-        self.entries.push(Entry { collection, id, before: Some(raw.clone()), now: raw });
+        self.entries.push(ViewEntry { collection, id, before: Some(raw.clone()), now: raw });
         self.index.insert(key, Some(slot));
         slot
     }

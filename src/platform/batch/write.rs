@@ -6,9 +6,9 @@ use bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::c
 use mongodb::{ClientSession, Database};
 
 use super::{
-    BATCHES, Journal, Trouble,
+    BATCHES, BatchError, Journal,
     journal::Written,
-    view::{Appended, Entry, Key, View},
+    view::{Appended, Key, View, ViewEntry},
 };
 use crate::platform::mongo::slow;
 
@@ -18,7 +18,7 @@ pub(super) async fn load(
     session: &mut ClientSession,
     view: &mut View,
     mut wanted: Vec<Key>,
-) -> Result<(), Trouble> {
+) -> Result<(), BatchError> {
     wanted.sort_unstable();
     wanted.dedup();
     let mut groups: BTreeMap<(&'static str, &'static [&'static str]), Vec<Key>> = BTreeMap::new();
@@ -26,7 +26,7 @@ pub(super) async fn load(
         groups.entry((key.collection, key.fields)).or_default().push(key);
     }
     for ((collection, fields), keys) in groups {
-        let timed = slow::Timed::begin();
+        let timed = slow::CommandTimer::begin();
         let mut cursor = db
             .collection::<RawDocumentBuf>(collection)
             .find(filter(fields, &keys))
@@ -76,7 +76,7 @@ fn filter(fields: &[&str], keys: &[Key]) -> Document {
     }
 }
 
-type Counts = BTreeMap<&'static str, i64>;
+type CollectionCounts = BTreeMap<&'static str, i64>;
 
 /// Writes what changed: updates first, because that is where conflicts show, then inserts with the batch's marker and the
 /// entries for those who follow, then removals.
@@ -86,10 +86,10 @@ pub(super) async fn flush(
     view: View,
     journal: &Journal,
     marker: Option<Document>,
-) -> Result<(), Trouble> {
+) -> Result<(), BatchError> {
     let mut updates: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
     let mut inserts: BTreeMap<&'static str, RawArrayBuf> = BTreeMap::new();
-    let (mut updated, mut inserted): (Counts, Counts) = Default::default();
+    let (mut updated, mut inserted): (CollectionCounts, CollectionCounts) = Default::default();
     let new = view.entries.iter().filter(|entry| entry.before.is_none());
     let new = new.map(|entry| Written { collection: entry.collection, document: &entry.now, trace: None });
     let new = new.chain(view.appended.iter().map(|appended| Written {
@@ -100,7 +100,7 @@ pub(super) async fn flush(
     let id = marker.as_ref().and_then(|marker| marker.get_str("_id").ok()).unwrap_or_default();
     let entries = journal.entries(id, view.now(), new);
     let marker = marker.map(|marker| RawDocumentBuf::try_from(&marker)).transpose();
-    let marker = marker.map_err(|error| Trouble::Broken(error.to_string()))?;
+    let marker = marker.map_err(|error| BatchError::Broken(error.to_string()))?;
     for (collection, document) in entries.into_iter().chain(marker.map(|marker| (BATCHES, marker))) {
         inserts.entry(collection).or_default().push(document);
         *inserted.entry(collection).or_default() += 1;
@@ -141,7 +141,7 @@ pub(super) async fn flush(
     for (collection, ids) in removed {
         let expected = ids.len() as i64;
         let command = doc! { "delete": collection, "deletes": [{ "q": { "_id": { "$in": ids } }, "limit": 0 }] };
-        let command = RawDocumentBuf::try_from(&command).map_err(|error| Trouble::Broken(error.to_string()))?;
+        let command = RawDocumentBuf::try_from(&command).map_err(|error| BatchError::Broken(error.to_string()))?;
         run(db, session, command, collection, expected).await?;
     }
     Ok(())
@@ -153,7 +153,7 @@ async fn insert(
     collection: &'static str,
     documents: RawArrayBuf,
     expected: i64,
-) -> Result<(), Trouble> {
+) -> Result<(), BatchError> {
     let mut command = RawDocumentBuf::new();
     command.append(cstr!("insert"), collection);
     command.append(cstr!("documents"), documents);
@@ -166,9 +166,9 @@ async fn run(
     command: RawDocumentBuf,
     collection: &'static str,
     expected: i64,
-) -> Result<(), Trouble> {
+) -> Result<(), BatchError> {
     let name = command.iter().next().and_then(Result::ok).map_or("", |(name, _)| slow::command_name(name.as_str()));
-    let timed = slow::Timed::begin();
+    let timed = slow::CommandTimer::begin();
     let reply = db.run_raw_command(command).session(session).await?;
     timed.end(name, collection, || if name == "insert" { String::new() } else { "_id".into() });
     if let Ok(errors) = reply.get_array("writeErrors")
@@ -176,25 +176,25 @@ async fn run(
     {
         let message = format!("{collection}: {}", first.get_str("errmsg").unwrap_or_default());
         return Err(if first.get_i32("code").is_ok_and(|code| code == 11000) {
-            Trouble::Duplicate(message)
+            BatchError::Duplicate(message)
         } else {
-            Trouble::Broken(message)
+            BatchError::Broken(message)
         });
     }
     let n = reply.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from))).unwrap_or_default();
     if n == expected {
         Ok(())
     } else {
-        Err(Trouble::Broken(format!("{collection}: {n} of {expected} writes found their document")))
+        Err(BatchError::Broken(format!("{collection}: {n} of {expected} writes found their document")))
     }
 }
 
 /// One statement that turns `before` into `now`, or nothing where they are equal.
-fn change(entry: &Entry, before: &RawDocument) -> Result<Option<RawDocumentBuf>, Trouble> {
+fn change(entry: &ViewEntry, before: &RawDocument) -> Result<Option<RawDocumentBuf>, BatchError> {
     if before.as_bytes() == entry.now.as_bytes() {
         return Ok(None);
     }
-    let broken = |error: bson::error::Error| Trouble::Broken(error.to_string());
+    let broken = |error: bson::error::Error| BatchError::Broken(error.to_string());
     let was = before.iter().collect::<Result<Vec<_>, _>>().map_err(broken)?;
     let (mut set, mut unset) = (RawDocumentBuf::new(), RawDocumentBuf::new());
     let mut kept = vec![false; was.len()];
@@ -259,7 +259,7 @@ mod tests {
     fn only_fields_that_differ_are_written() {
         let raw = |document: &Document| bson::serialize_to_raw_document_buf(document).expect("BSON");
         let before = raw(&doc! { "_id": "a", "same": 1, "other": 1, "gone": true });
-        let entry = Entry {
+        let entry = ViewEntry {
             collection: "things",
             id: "a".into(),
             before: None,
@@ -270,9 +270,9 @@ mod tests {
             Document::try_from(statement).expect("BSON"),
             doc! { "q": { "_id": "a" }, "u": { "$set": { "other": 2, "new": [1] }, "$unset": { "gone": "" } } }
         );
-        let same = Entry { now: before.clone(), ..entry };
+        let same = ViewEntry { now: before.clone(), ..entry };
         assert!(change(&same, &before).expect("valid").is_none());
-        let reordered = Entry { now: raw(&doc! { "_id": "a", "gone": true, "other": 1, "same": 1 }), ..same };
+        let reordered = ViewEntry { now: raw(&doc! { "_id": "a", "gone": true, "other": 1, "same": 1 }), ..same };
         assert!(change(&reordered, &before).expect("valid").is_none(), "the order of fields is no change");
     }
 }

@@ -46,7 +46,7 @@ const LOCAL_SUFFIXES: &[&str] = &[
 
 /// Which addresses may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum AddressPolicy {
     /// Public ones, by https.
     Public,
     /// All, by http too: for development and tests.
@@ -87,13 +87,13 @@ impl UrlFault {
 ///
 /// # Errors
 /// [`UrlFault`].
-pub fn check_url(text: &str, reach: Reach) -> Result<Url, UrlFault> {
+pub fn check_url(text: &str, reach: AddressPolicy) -> Result<Url, UrlFault> {
     if text.chars().count() > URL_CHARS_MAX {
         return Err(UrlFault::Unreadable);
     }
     let url = Url::parse(text).map_err(|_| UrlFault::Unreadable)?;
     match (url.scheme(), reach) {
-        ("https", _) | ("http", Reach::Anywhere) => {}
+        ("https", _) | ("http", AddressPolicy::Anywhere) => {}
         _ => return Err(UrlFault::Scheme),
     }
     // An empty user name leaves no trace in what was read.
@@ -106,7 +106,7 @@ pub fn check_url(text: &str, reach: Reach) -> Result<Url, UrlFault> {
         return Err(UrlFault::Fragment);
     }
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or(UrlFault::Unreadable)?;
-    if reach == Reach::Anywhere {
+    if reach == AddressPolicy::Anywhere {
         return Ok(url);
     }
     if url.port().is_some_and(|port| port < 1024 || NO_WEB_PORTS.contains(&port)) {
@@ -187,7 +187,7 @@ pub struct NotPublic;
 /// Gives of what names stand for the public addresses alone, whenever a connection is opened.
 pub(super) struct PublicResolver {
     pub(super) look_up: LookUp,
-    pub(super) reach: Reach,
+    pub(super) reach: AddressPolicy,
 }
 
 impl Resolve for PublicResolver {
@@ -196,7 +196,7 @@ impl Resolve for PublicResolver {
         Box::pin(async move {
             let mut found = looking.await?;
             let some = !found.is_empty();
-            found.retain(|address| reach == Reach::Anywhere || is_public(address.ip()));
+            found.retain(|address| reach == AddressPolicy::Anywhere || is_public(address.ip()));
             if found.is_empty() && some {
                 return Err(NotPublic.into());
             }
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     fn public(url: &str) -> Result<(), UrlFault> {
-        check_url(url, Reach::Public).map(drop)
+        check_url(url, AddressPolicy::Public).map(drop)
     }
 
     #[test]
@@ -381,10 +381,10 @@ mod tests {
     #[test]
     fn development_may_call_this_machine() {
         for url in ["http://127.0.0.1:3000/hook", "http://localhost/", "https://[::1]:1/"] {
-            assert!(check_url(url, Reach::Anywhere).is_ok(), "{url}");
+            assert!(check_url(url, AddressPolicy::Anywhere).is_ok(), "{url}");
         }
         for url in ["http://a:b@localhost/", "file:///etc/passwd", "localhost:3000"] {
-            assert!(check_url(url, Reach::Anywhere).is_err(), "{url}");
+            assert!(check_url(url, AddressPolicy::Anywhere).is_err(), "{url}");
         }
     }
 
@@ -406,9 +406,9 @@ mod tests {
             }
         };
         const BOTH: &[&str] = &["169.254.169.254", "8.8.8.8", "::ffff:10.0.0.1"];
-        assert_eq!(given(BOTH, Reach::Public).await.expect("one is left"), ["8.8.8.8"]);
-        assert_eq!(given(BOTH, Reach::Anywhere).await.expect("all are").len(), 3);
-        let refused = given(&["127.0.0.1", "::1"], Reach::Public).await.expect_err("none is left");
+        assert_eq!(given(BOTH, AddressPolicy::Public).await.expect("one is left"), ["8.8.8.8"]);
+        assert_eq!(given(BOTH, AddressPolicy::Anywhere).await.expect("all are").len(), 3);
+        let refused = given(&["127.0.0.1", "::1"], AddressPolicy::Public).await.expect_err("none is left");
         assert!(refused.is::<NotPublic>());
     }
 }

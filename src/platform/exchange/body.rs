@@ -27,7 +27,7 @@ const ESCAPE: u8 = 0x1b;
 const BROTLI_BUFFER_BYTES: usize = 4096;
 
 #[derive(Debug, PartialEq)]
-pub enum Body {
+pub enum ParsedBody {
     /// JSON. Numbers that would lose digits are text.
     Json(Value),
     /// JSON in which a name is repeated with another value: as it is by the first values, and by the last.
@@ -42,15 +42,15 @@ pub(super) struct TooLarge;
 
 /// Reads `bytes`, which come as `content_type` says, or not.
 #[must_use]
-pub fn read_body(bytes: &[u8], content_type: Option<&str>) -> Body {
+pub fn read_body(bytes: &[u8], content_type: Option<&str>) -> ParsedBody {
     let text = text_of(bytes, content_type);
     let text = tidied(text.trim_matches(|c: char| matches!(c, '\u{feff}' | '\0') || c.is_whitespace()));
     match parse(&text, Keep::Last) {
-        None => Body::NotJson,
-        Some((json, false)) => Body::Json(json),
+        None => ParsedBody::NotJson,
+        Some((json, false)) => ParsedBody::Json(json),
         Some((last, true)) => {
             let first = parse(&text, Keep::First).map_or(Value::Null, |(first, _)| first);
-            Body::Contradictory(Box::new([first, last]))
+            ParsedBody::Contradictory(Box::new([first, last]))
         }
     }
 }
@@ -240,19 +240,19 @@ enum Keep {
 fn parse(text: &str, keep: Keep) -> Option<(Value, bool)> {
     let contradicts = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let json = Reading { keep, contradicts: &contradicts }.deserialize(&mut deserializer).ok()?;
+    let json = JsonReader { keep, contradicts: &contradicts }.deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;
     Some((json, contradicts.get()))
 }
 
 /// Reads a value and notices names that are repeated.
 #[derive(Clone, Copy)]
-struct Reading<'a> {
+struct JsonReader<'a> {
     keep: Keep,
     contradicts: &'a Cell<bool>,
 }
 
-impl<'de> DeserializeSeed<'de> for Reading<'_> {
+impl<'de> DeserializeSeed<'de> for JsonReader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -260,7 +260,7 @@ impl<'de> DeserializeSeed<'de> for Reading<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reading<'_> {
+impl<'de> Visitor<'de> for JsonReader<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

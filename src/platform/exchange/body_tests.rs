@@ -11,7 +11,7 @@ use super::*;
 
 fn json_of(bytes: &[u8], content_type: Option<&str>) -> Value {
     match read_body(bytes, content_type) {
-        Body::Json(json) => json,
+        ParsedBody::Json(json) => json,
         other => panic!("{}: {other:?}", String::from_utf8_lossy(bytes)),
     }
 }
@@ -140,11 +140,11 @@ fn what_is_no_json_is_none() {
         "{\"a\":\"\\x\"}",
         "{\"a\":\"\\ud8\"}",
     ] {
-        assert_eq!(read_body(text.as_bytes(), None), Body::NotJson, "{text}");
+        assert_eq!(read_body(text.as_bytes(), None), ParsedBody::NotJson, "{text}");
     }
-    assert_eq!(read_body("[".repeat(100_000).as_bytes(), None), Body::NotJson);
-    assert_eq!(read_body(&[0xff, 0xfe], None), Body::NotJson);
-    assert_eq!(read_body(&[0], None), Body::NotJson);
+    assert_eq!(read_body("[".repeat(100_000).as_bytes(), None), ParsedBody::NotJson);
+    assert_eq!(read_body(&[0xff, 0xfe], None), ParsedBody::NotJson);
+    assert_eq!(read_body(&[0], None), ParsedBody::NotJson);
 }
 
 #[test]
@@ -159,14 +159,14 @@ fn a_name_with_two_values_contradicts_itself_wherever_it_is() {
         r#"{"a":1,"\u0061":2}"#,
         r#"{"a":18446744073709551616,"a":18446744073709551617}"#,
     ] {
-        assert!(matches!(read_body(text.as_bytes(), None), Body::Contradictory(_)), "{text}");
+        assert!(matches!(read_body(text.as_bytes(), None), ParsedBody::Contradictory(_)), "{text}");
     }
     for text in [r#"{"a":1,"a":1}"#, r#"{"a":{"b":[1,{}]},"a":{"b":[1,{}]}}"#, r#"[{"a":1},{"a":2}]"#] {
-        assert!(matches!(read_body(text.as_bytes(), None), Body::Json(_)), "{text}");
+        assert!(matches!(read_body(text.as_bytes(), None), ParsedBody::Json(_)), "{text}");
     }
     let both = read_body(br#"{"status":true,"n":1,"status":false}"#, None);
     let readings = [json!({ "status": true, "n": 1 }), json!({ "status": false, "n": 1 })];
-    assert_eq!(both, Body::Contradictory(Box::new(readings)), "both are kept for whoever has to look");
+    assert_eq!(both, ParsedBody::Contradictory(Box::new(readings)), "both are kept for whoever has to look");
 }
 
 #[test]

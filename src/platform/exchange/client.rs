@@ -19,12 +19,12 @@ use rustls_platform_verifier::ConfigVerifierExt;
 use serde::Serialize;
 
 use super::{
-    ANSWER_BYTES_MAX, ANSWER_BYTES_OF_OTHERS, Answer, AnswerBody, Body, CONNECT_TIMEOUT, Credentials, Expected,
-    FileSink, Logged, LookUp, Lost, NotSent, Reach, Received, Redaction, Reply, ResponseRecord,
+    ANSWER_BYTES_MAX, ANSWER_BYTES_OF_OTHERS, AddressPolicy, Answer, AnswerBody, CONNECT_TIMEOUT, Credentials,
+    Expected, FileSink, Logged, LookUp, Lost, NotSent, ParsedBody, ReceivedFile, Redaction, Reply, ResponseRecord,
     address::{NotPublic, PublicResolver, check_url},
     body::{TooLarge, read_body, unpacked},
-    file::{Intake, NotTaken, is_file},
-    ours::Ours,
+    file::{FileReceiver, NotTaken, is_file},
+    ours::OwnCredentials,
 };
 use crate::platform::{crash, secret::sha256_hex, traces};
 
@@ -35,14 +35,14 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 /// the provider's host has not acknowledged by the deadline are dropped by the kernel, so that a request we have given up can't
 /// arrive after an absence counts.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub struct ExchangeClient {
     client: Client,
     deadline: Duration,
     /// Where calls may go whose addresses somebody else chose; none where the operator chose them.
-    reach: Option<Reach>,
+    reach: Option<AddressPolicy>,
 }
 
-impl Exchange {
+impl ExchangeClient {
     /// A client whose calls take at most `deadline`.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Exchange {
     ///
     /// # Errors
     /// When TLS can't be set up.
-    pub fn to_others(deadline: Duration, reach: Reach, look_up: LookUp) -> Result<Self, reqwest::Error> {
+    pub fn to_others(deadline: Duration, reach: AddressPolicy, look_up: LookUp) -> Result<Self, reqwest::Error> {
         let resolver = std::sync::Arc::new(PublicResolver { look_up, reach });
         Ok(Self { client: builder(deadline).dns_resolver(resolver).build()?, deadline, reach: Some(reach) })
     }
@@ -138,7 +138,7 @@ impl Exchange {
             return Reply::not_sent(NotSent::NotPublic);
         }
         let mut request = self.client.request(outbound.method.clone(), &outbound.url);
-        let mut seen = Seen::with(Ours::of(&credentials));
+        let mut seen = PartialAnswer::with(OwnCredentials::of(&credentials));
         for (name, value) in credentials {
             request = request.header(name, value);
         }
@@ -155,7 +155,7 @@ impl Exchange {
                 seen.head(&response);
                 match file {
                     Some((sink, expected)) if is_file(response.status().as_u16(), response.headers(), expected) => {
-                        let intake = Intake::new(sink, expected.bytes_max, response.headers());
+                        let intake = FileReceiver::new(sink, expected.bytes_max, response.headers());
                         seen.file(response, intake).await
                     }
                     _ if self.reach.is_some() => seen.beginning(response).await,
@@ -191,9 +191,9 @@ impl Exchange {
                 retry_after: seen.retry_after,
                 body: match (seen.received, seen.said) {
                     (Some(received), _) => AnswerBody::File(received),
-                    (None, Body::Json(json)) => AnswerBody::Json(json),
-                    (None, Body::Contradictory(_)) => AnswerBody::Contradictory,
-                    (None, Body::NotJson) => AnswerBody::NotJson,
+                    (None, ParsedBody::Json(json)) => AnswerBody::Json(json),
+                    (None, ParsedBody::Contradictory(_)) => AnswerBody::Contradictory,
+                    (None, ParsedBody::NotJson) => AnswerBody::NotJson,
                 },
             },
             (lost, _) => Answer::Lost(lost.unwrap_or(Lost::ConnectionLost)),
@@ -229,19 +229,19 @@ pub(super) fn builder(deadline: Duration) -> ClientBuilder {
 }
 
 /// What was seen of the answer so far; it stays when the rest is lost.
-struct Seen {
-    ours: Ours,
+struct PartialAnswer {
+    ours: OwnCredentials,
     status: Option<u16>,
     headers: Document,
     retry_after: Option<Duration>,
     bytes: Vec<u8>,
-    said: Body,
-    received: Option<Received>,
+    said: ParsedBody,
+    received: Option<ReceivedFile>,
 }
 
-impl Seen {
-    fn with(ours: Ours) -> Self {
-        let (headers, bytes, said) = (Document::new(), Vec::new(), Body::NotJson);
+impl PartialAnswer {
+    fn with(ours: OwnCredentials) -> Self {
+        let (headers, bytes, said) = (Document::new(), Vec::new(), ParsedBody::NotJson);
         Self { ours, status: None, headers, retry_after: None, bytes, said, received: None }
     }
 
@@ -281,7 +281,11 @@ impl Seen {
         Ok(None)
     }
 
-    async fn file(&mut self, mut response: Response, mut intake: Intake<'_>) -> Result<Option<Lost>, reqwest::Error> {
+    async fn file(
+        &mut self,
+        mut response: Response,
+        mut intake: FileReceiver<'_>,
+    ) -> Result<Option<Lost>, reqwest::Error> {
         let mut taken = intake.announced(response.headers());
         let taken = loop {
             match taken {
@@ -315,26 +319,26 @@ impl Seen {
         let codings = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let codings = codings.collect::<Vec<_>>().join(",");
         self.said = match read_body(&unpacked(&self.bytes, &codings)?, content_type) {
-            Body::Json(json) => Body::Json(self.ours.taken_out(json)),
-            Body::Contradictory(readings) => {
-                Body::Contradictory(Box::new((*readings).map(|json| self.ours.taken_out(json))))
+            ParsedBody::Json(json) => ParsedBody::Json(self.ours.taken_out(json)),
+            ParsedBody::Contradictory(readings) => {
+                ParsedBody::Contradictory(Box::new((*readings).map(|json| self.ours.taken_out(json))))
             }
-            Body::NotJson => Body::NotJson,
+            ParsedBody::NotJson => ParsedBody::NotJson,
         };
         Ok(())
     }
 
     fn record(&self, redaction: &Redaction, started: Instant) -> ResponseRecord {
         let body = match &self.said {
-            Body::Json(json) => redaction.response_body(json),
-            Body::Contradictory(readings) => {
+            ParsedBody::Json(json) => redaction.response_body(json),
+            ParsedBody::Contradictory(readings) => {
                 bson!({ "contradictory": readings.iter().map(|json| redaction.response_body(json)).collect::<Vec<_>>() })
             }
-            Body::NotJson if let Some(file) = &self.received => {
+            ParsedBody::NotJson if let Some(file) = &self.received => {
                 bson!({ "file": { "bytes": file.bytes as i64, "sha256": &*file.sha256 } })
             }
-            Body::NotJson if self.bytes.is_empty() => Bson::Null,
-            Body::NotJson => {
+            ParsedBody::NotJson if self.bytes.is_empty() => Bson::Null,
+            ParsedBody::NotJson => {
                 bson!({ "notJson": { "bytes": self.bytes.len() as i64, "sha256": sha256_hex(&self.bytes) } })
             }
         };

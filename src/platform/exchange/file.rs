@@ -33,7 +33,7 @@ pub struct Expected {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedFile {
     pub bytes: u64,
     /// Its digest, in hex.
     pub sha256: String,
@@ -52,7 +52,7 @@ pub(super) enum NotTaken {
     NotKept(String),
 }
 
-pub(super) struct Intake<'a> {
+pub(super) struct FileReceiver<'a> {
     sink: &'a mut dyn FileSink,
     bytes_max: u64,
     coding: Coding,
@@ -145,7 +145,7 @@ fn ends_as_it_begins(head: &[u8], tail: &[u8]) -> bool {
     }
 }
 
-impl<'a> Intake<'a> {
+impl<'a> FileReceiver<'a> {
     pub(super) fn new(sink: &'a mut dyn FileSink, bytes_max: u64, headers: &HeaderMap) -> Self {
         let (coding, digest) = (Coding::of(headers), Sha256::new());
         let (pending, head, tail) = (Vec::new(), Vec::new(), Vec::new());
@@ -167,13 +167,13 @@ impl<'a> Intake<'a> {
         self.sink.discard().await;
     }
 
-    pub(super) async fn finish(&mut self) -> Result<Received, NotTaken> {
+    pub(super) async fn finish(&mut self) -> Result<ReceivedFile, NotTaken> {
         self.coding.finish(&mut self.pending)?;
         self.hand_on(1).await?;
         if !ends_as_it_begins(&self.head, &self.tail) {
             return Err(NotTaken::Cut);
         }
-        Ok(Received { bytes: self.bytes, sha256: hex::encode(std::mem::take(&mut self.digest).finalize()) })
+        Ok(ReceivedFile { bytes: self.bytes, sha256: hex::encode(std::mem::take(&mut self.digest).finalize()) })
     }
 
     /// Hands on what is pending while that is `at_least` so much.
@@ -231,8 +231,8 @@ mod tests {
     }
 
     /// As it comes: in pieces of the network's.
-    async fn taken(kept: &mut Kept, bytes: &[u8], max: u64, headers: &HeaderMap) -> Result<Received, NotTaken> {
-        let mut intake = Intake::new(kept, max, headers);
+    async fn taken(kept: &mut Kept, bytes: &[u8], max: u64, headers: &HeaderMap) -> Result<ReceivedFile, NotTaken> {
+        let mut intake = FileReceiver::new(kept, max, headers);
         for piece in bytes.chunks(60_000) {
             intake.take(piece).await?;
         }
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(taken(&mut kept, &content, limit, &HeaderMap::new()).await, Err(NotTaken::TooLarge));
         let announced = |length: u64| {
             let length = [(header::CONTENT_LENGTH, HeaderValue::from(length))].into_iter().collect();
-            Intake::new(&mut Kept::default(), limit, &HeaderMap::new()).announced(&length)
+            FileReceiver::new(&mut Kept::default(), limit, &HeaderMap::new()).announced(&length)
         };
         assert_eq!((announced(limit), announced(limit + 1)), (Ok(()), Err(NotTaken::TooLarge)));
         let mut bomb = GzEncoder::new(Vec::new(), Compression::best());

@@ -12,9 +12,9 @@ const CHARS_MIN: usize = 8;
 
 /// What was sent to prove who we are, in every spelling.
 #[derive(Default)]
-pub(super) struct Ours(Vec<String>);
+pub(super) struct OwnCredentials(Vec<String>);
 
-impl Ours {
+impl OwnCredentials {
     /// Of `credentials`: whole values, what follows their scheme, and what is encoded in these.
     pub(super) fn of(credentials: &Credentials) -> Self {
         let mut all = Vec::new();
@@ -65,9 +65,9 @@ mod tests {
 
     use super::*;
 
-    fn ours(value: &str) -> Ours {
+    fn ours(value: &str) -> OwnCredentials {
         let value = HeaderValue::from_str(value).expect("a header's value");
-        Ours::of(&vec![(HeaderName::from_static("authorization"), value)])
+        OwnCredentials::of(&vec![(HeaderName::from_static("authorization"), value)])
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde_json::{Error, value::RawValue};
 use validator::Validate;
 
 use super::fields::{broken_rules, sentence_error, unknown_field};
-use crate::platform::{error::FieldError, json::Strict, text::Reading};
+use crate::platform::{error::FieldError, json::Strict, text::TextMode};
 
 /// More are not named.
 pub const FAULTS_MAX: usize = 100;
@@ -39,10 +39,10 @@ pub(super) enum Sent<'a> {
 /// # Errors
 /// All that is wrong; none repeats a value.
 pub(super) fn read<T: DeserializeOwned + Validate>(sent: Sent<'_>) -> Result<T, Vec<FieldError>> {
-    let findings = Findings::default();
+    let findings = FaultFindings::default();
     for _ in 0..READINGS_MAX {
         findings.begin();
-        match T::deserialize(findings.place(String::new(), sent, Reading::default())) {
+        match T::deserialize(findings.place(String::new(), sent, TextMode::default())) {
             Ok(value) => return findings.judge(value),
             Err(error) => {
                 findings.stopped_at("", sent, &error);
@@ -56,7 +56,7 @@ pub(super) fn read<T: DeserializeOwned + Validate>(sent: Sent<'_>) -> Result<T, 
 }
 
 /// Why a reading ended early.
-enum Stop {
+enum ReadStop {
     /// A type lacks a field.
     Missing(&'static str, String),
     /// A type refused what is in this place: what was sent, or what was made up.
@@ -64,18 +64,18 @@ enum Stop {
 }
 
 #[derive(Default)]
-struct Findings {
+struct FaultFindings {
     found: RefCell<Vec<FieldError>>,
     /// Paths of texts in which there is something unseen. They are read all the same: a rule may say more about them.
     unseen: RefCell<Vec<String>>,
-    stop: RefCell<Option<Stop>>,
+    stop: RefCell<Option<ReadStop>>,
     /// Fields that types can't do without, by the types' names.
     required: RefCell<HashSet<(&'static str, String)>>,
     /// Places whose types refused what is there, and the sample that comes next.
     refused: RefCell<HashMap<String, (Option<FieldError>, usize)>>,
 }
 
-impl Findings {
+impl FaultFindings {
     fn begin(&self) {
         self.found.borrow_mut().clear();
         self.unseen.borrow_mut().clear();
@@ -95,11 +95,11 @@ impl Findings {
         // What is of a wrong type was told already; the type refuses what was made up for it.
         let told = || self.found.borrow().iter().find(|fault| fault.field == path).cloned();
         let fault = || was_sent.then(|| told().unwrap_or_else(|| sentence_error(path.to_owned(), &error.to_string())));
-        self.stop.borrow_mut().get_or_insert_with(|| Stop::Refused(path.to_owned(), fault()));
+        self.stop.borrow_mut().get_or_insert_with(|| ReadStop::Refused(path.to_owned(), fault()));
     }
 
     /// A place, with something made up in it where its type has refused what is there.
-    fn place<'a>(&'a self, path: String, sent: Sent<'a>, reading: Reading) -> Place<'a> {
+    fn place<'a>(&'a self, path: String, sent: Sent<'a>, reading: TextMode) -> InputNode<'a> {
         let refused = self.refused.borrow().get(&path).cloned();
         let sent = match (refused, sent) {
             (None, sent) => sent,
@@ -109,15 +109,15 @@ impl Findings {
                 Sent::Nothing(sample - 1)
             }
         };
-        Place { sent, path, reading, findings: self }
+        InputNode { sent, path, reading, findings: self }
     }
 
     /// Whether the next reading gets further.
     fn learn(&self) -> bool {
         match self.stop.take() {
             None => false,
-            Some(Stop::Missing(name, field)) => self.required.borrow_mut().insert((name, field)),
-            Some(Stop::Refused(path, fault)) => {
+            Some(ReadStop::Missing(name, field)) => self.required.borrow_mut().insert((name, field)),
+            Some(ReadStop::Refused(path, fault)) => {
                 let mut refused = self.refused.borrow_mut();
                 let (_, sample) = refused.entry(path).or_insert((fault, 0));
                 *sample += 1;
@@ -153,14 +153,14 @@ impl Findings {
 }
 
 /// A place in what was sent, and what is there.
-struct Place<'a> {
+struct InputNode<'a> {
     sent: Sent<'a>,
     path: String,
-    reading: Reading,
-    findings: &'a Findings,
+    reading: TextMode,
+    findings: &'a FaultFindings,
 }
 
-impl<'a> Place<'a> {
+impl<'a> InputNode<'a> {
     /// Notes that the type is wrong; a made-up value is read instead.
     fn wrong(self, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         if !matches!(self.sent, Sent::Nothing(_)) {
@@ -210,8 +210,12 @@ impl<'a> Place<'a> {
     }
 
     /// The known fields of a type, each once, and those that it can't do without.
-    fn known_fields(&self, type_name: &'static str, names: &'static [&'static str]) -> Vec<(&'static str, Place<'a>)> {
-        let mut known: Vec<(&'static str, Place<'a>)> = Vec::new();
+    fn known_fields(
+        &self,
+        type_name: &'static str,
+        names: &'static [&'static str],
+    ) -> Vec<(&'static str, InputNode<'a>)> {
+        let mut known: Vec<(&'static str, InputNode<'a>)> = Vec::new();
         for (name, sent) in self.fields().unwrap_or_default() {
             match names.iter().find(|known| **known == name) {
                 None => self.findings.note(unknown_field(self.path_of(&name))),
@@ -296,7 +300,7 @@ macro_rules! forward {
     )*};
 }
 
-impl<'a> Deserializer<'a> for Place<'a> {
+impl<'a> Deserializer<'a> for InputNode<'a> {
     type Error = Error;
 
     literals! { "must be a whole number", "must be a number that is not so large":
@@ -344,8 +348,8 @@ impl<'a> Deserializer<'a> for Place<'a> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'a>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        let reading = Reading::named(name).unwrap_or(self.reading);
-        visitor.visit_newtype_struct(Place { reading, ..self })
+        let reading = TextMode::named(name).unwrap_or(self.reading);
+        visitor.visit_newtype_struct(InputNode { reading, ..self })
     }
 
     fn deserialize_unit_struct<V: Visitor<'a>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
@@ -405,7 +409,7 @@ impl<'a> Deserializer<'a> for Place<'a> {
             && let Some(field) = error.to_string().strip_prefix("missing field `")
             && let Some((field, _)) = field.split_once('`')
         {
-            place.findings.stop.borrow_mut().get_or_insert_with(|| Stop::Missing(type_name, field.to_owned()));
+            place.findings.stop.borrow_mut().get_or_insert_with(|| ReadStop::Missing(type_name, field.to_owned()));
         }
         read
     }
@@ -452,7 +456,7 @@ fn one_of(names: &[&str]) -> String {
     }
 }
 
-struct Entries<'a>(std::vec::IntoIter<Place<'a>>);
+struct Entries<'a>(std::vec::IntoIter<InputNode<'a>>);
 
 impl<'a> SeqAccess<'a> for Entries<'a> {
     type Error = Error;
@@ -464,8 +468,8 @@ impl<'a> SeqAccess<'a> for Entries<'a> {
 
 #[derive(Default)]
 struct Fields<'a> {
-    rest: std::vec::IntoIter<(Cow<'a, str>, Place<'a>)>,
-    value: Option<Place<'a>>,
+    rest: std::vec::IntoIter<(Cow<'a, str>, InputNode<'a>)>,
+    value: Option<InputNode<'a>>,
 }
 
 impl<'a> MapAccess<'a> for Fields<'a> {
@@ -483,7 +487,7 @@ impl<'a> MapAccess<'a> for Fields<'a> {
     }
 }
 
-fn descend<'a, S: DeserializeSeed<'a>>(place: Place<'a>, seed: S) -> Result<S::Value, Error> {
+fn descend<'a, S: DeserializeSeed<'a>>(place: InputNode<'a>, seed: S) -> Result<S::Value, Error> {
     let (path, sent, findings) = (place.path.clone(), place.sent, place.findings);
     seed.deserialize(place).inspect_err(|error| findings.stopped_at(&path, sent, error))
 }

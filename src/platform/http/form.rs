@@ -32,7 +32,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Debug)]
-pub struct Form {
+pub struct MultipartForm {
     pub texts: BTreeMap<&'static str, String>,
     /// Content of the part `file`.
     pub file: Bytes,
@@ -47,7 +47,7 @@ pub async fn read_form(
     request: Request,
     names: &'static [&'static str],
     file_bytes_max: usize,
-) -> Result<Form, AppError> {
+) -> Result<MultipartForm, AppError> {
     let (parts, body) = request.into_parts();
     let mut body = body.into_data_stream();
     let end = Instant::now() + FORM_TIMEOUT;
@@ -66,7 +66,7 @@ async fn read_parts(
     body: &mut BodyDataStream,
     names: &'static [&'static str],
     file_bytes_max: usize,
-) -> Result<Form, AppError> {
+) -> Result<MultipartForm, AppError> {
     let boundary = boundary(headers)?;
     ensure_plain(headers)?;
     let whole_max = file_bytes_max as u64 + OVERHEAD_BYTES_MAX;
@@ -95,7 +95,7 @@ async fn collect(
     mut form: Multipart<'_>,
     names: &'static [&'static str],
     file_bytes_max: usize,
-) -> Result<Form, AppError> {
+) -> Result<MultipartForm, AppError> {
     let failed = |error| form_error(&error, file_bytes_max);
     let mut texts = BTreeMap::new();
     let mut file = None;
@@ -117,7 +117,7 @@ async fn collect(
     let missing = names.iter().filter(|name| !texts.contains_key(*name)).copied();
     let missing: Vec<_> = missing.chain(file.is_none().then_some(FILE)).collect();
     match file {
-        Some(file) if missing.is_empty() => Ok(Form { texts, file }),
+        Some(file) if missing.is_empty() => Ok(MultipartForm { texts, file }),
         _ => Err(AppError::invalid(
             missing.into_iter().map(|name| FieldError::new(name, "required", "is required")).collect(),
         )),

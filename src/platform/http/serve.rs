@@ -38,7 +38,7 @@ const CONNECTIONS_MIN: u64 = 16;
 
 /// What a connection may take.
 #[derive(Clone, Debug)]
-struct Limits {
+struct ConnectionLimits {
     connections: usize,
     peers: PeerLimit,
     head_timeout: Duration,
@@ -53,7 +53,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) {
-    let limits = Limits {
+    let limits = ConnectionLimits {
         connections: connections_max(open_files::limit()),
         peers,
         head_timeout: HEAD_TIMEOUT,
@@ -68,7 +68,7 @@ fn connections_max(open_files: u64) -> usize {
 }
 
 async fn serve_within(
-    limits: Limits,
+    limits: ConnectionLimits,
     listener: TcpListener,
     router: Router,
     shutdown: impl Future<Output = ()>,

@@ -16,7 +16,7 @@ struct Served {
     task: JoinHandle<()>,
 }
 
-async fn start(limits: Limits, router: Router) -> Served {
+async fn start(limits: ConnectionLimits, router: Router) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (stop, stopped) = oneshot::channel();
@@ -38,9 +38,9 @@ async fn read(mut stream: TcpStream) -> String {
     answer
 }
 
-fn limits(connections: usize) -> Limits {
+fn limits(connections: usize) -> ConnectionLimits {
     let peers = PeerLimit::default();
-    Limits { connections, peers, head_timeout: Duration::from_millis(200), write_patience: Duration::from_millis(100) }
+    ConnectionLimits { connections, peers, head_timeout: Duration::from_millis(200), write_patience: Duration::from_millis(100) }
 }
 
 #[tokio::test]

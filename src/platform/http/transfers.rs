@@ -28,7 +28,7 @@ const DOWNLOAD_BYTES_PER_SECOND: u64 = 43_750;
 /// Pieces in which a document goes out.
 const PIECE_BYTES: usize = 64 * 1024;
 
-type Users = Arc<Mutex<HashMap<String, Arc<Semaphore>>>>;
+type PermitsByUser = Arc<Mutex<HashMap<String, Arc<Semaphore>>>>;
 
 /// Too many documents are on their way: to be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,26 +40,26 @@ pub struct Busy;
 pub struct Transfers {
     room: Arc<Semaphore>,
     staff_room: Arc<Semaphore>,
-    users: Users,
+    users: PermitsByUser,
     writes: Arc<Semaphore>,
 }
 
 /// A turn to hold one document; given back when it is dropped.
 #[derive(Debug)]
-pub struct Turn {
+pub struct TransferPermit {
     _place: OwnedSemaphorePermit,
-    _own: Own,
+    _own: UserPermit,
 }
 
 /// One of a user's own turns.
 #[derive(Debug)]
-struct Own {
+struct UserPermit {
     permit: Option<OwnedSemaphorePermit>,
     user_id: String,
-    users: Users,
+    users: PermitsByUser,
 }
 
-impl Drop for Own {
+impl Drop for UserPermit {
     fn drop(&mut self) {
         self.permit = None;
         let mut users = self.users.lock();
@@ -75,7 +75,7 @@ impl Default for Transfers {
         Self {
             room: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             staff_room: Arc::new(Semaphore::new(STAFF_TRANSFERS_MAX)),
-            users: Users::default(),
+            users: PermitsByUser::default(),
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
         }
     }
@@ -86,9 +86,9 @@ impl Transfers {
     ///
     /// # Errors
     /// [`Busy`].
-    pub async fn turn(&self, user: &CurrentUser) -> Result<Turn, Busy> {
+    pub async fn turn(&self, user: &CurrentUser) -> Result<TransferPermit, Busy> {
         let (user_id, room) = (&user.user_id, if user.role.is_staff() { &self.staff_room } else { &self.room });
-        let mut own = Own { permit: None, user_id: user_id.to_owned(), users: Arc::clone(&self.users) };
+        let mut own = UserPermit { permit: None, user_id: user_id.to_owned(), users: Arc::clone(&self.users) };
         let turns = {
             let mut users = self.users.lock();
             let turns = users.entry(user_id.to_owned());
@@ -96,7 +96,7 @@ impl Transfers {
         };
         own.permit = Some(wait(&turns).await?);
         drop(turns);
-        Ok(Turn { _place: wait(room).await?, _own: own })
+        Ok(TransferPermit { _place: wait(room).await?, _own: own })
     }
 
     /// A turn to seal and write.
@@ -115,7 +115,7 @@ async fn wait(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Busy> 
 
 /// A body that keeps its turn until the client has taken it, or its time is up. Then it breaks off with an error, so that nobody
 /// takes half a document for the whole.
-pub fn body(content: Bytes, turn: Turn) -> Body {
+pub fn body(content: Bytes, turn: TransferPermit) -> Body {
     let bytes = content.len() as u64;
     // A copy: what a client is stuck with must not keep the rest in memory.
     let pieces = (0..content.len()).step_by(PIECE_BYTES).map(move |start| {
@@ -126,7 +126,11 @@ pub fn body(content: Bytes, turn: Turn) -> Body {
 }
 
 /// The same of a document that is fetched piece by piece, `bytes` in all. Where a piece can't be had, it breaks off.
-pub fn body_of(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static, bytes: u64, turn: Turn) -> Body {
+pub fn body_of(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    bytes: u64,
+    turn: TransferPermit,
+) -> Body {
     let time_max = DOWNLOAD_TIME_MIN.max(Duration::from_secs(bytes / DOWNLOAD_BYTES_PER_SECOND));
     body_within(time_max, pieces, bytes, turn)
 }
@@ -135,7 +139,7 @@ fn body_within(
     time_max: Duration,
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     bytes: u64,
-    turn: Turn,
+    turn: TransferPermit,
 ) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -187,7 +191,7 @@ mod tests {
         }
     }
 
-    async fn turn(transfers: &Transfers, user_id: &str) -> Result<Turn, Busy> {
+    async fn turn(transfers: &Transfers, user_id: &str) -> Result<TransferPermit, Busy> {
         transfers.turn(&user(user_id, Role::Merchant)).await
     }
 

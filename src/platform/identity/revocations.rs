@@ -7,10 +7,10 @@ use parking_lot::RwLock;
 /// The access versions of users whose version has grown while tokens of an older one may still be around. Each process keeps
 /// it in memory and follows the database (`modules::auth`), so a request is checked without a question to anybody.
 #[derive(Clone, Debug, Default)]
-pub struct Revocations(Arc<RwLock<HashMap<String, Change>>>);
+pub struct Revocations(Arc<RwLock<HashMap<String, Revocation>>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Change {
+struct Revocation {
     access_version: i64,
     at_ms: i64,
 }
@@ -19,7 +19,7 @@ impl Revocations {
     /// Since `at_ms`, tokens of `user_id` below this version are void.
     pub fn note(&self, user_id: &str, access_version: i64, at_ms: i64) {
         let mut changes = self.0.write();
-        let change = changes.entry(user_id.to_owned()).or_insert(Change { access_version, at_ms });
+        let change = changes.entry(user_id.to_owned()).or_insert(Revocation { access_version, at_ms });
         change.access_version = change.access_version.max(access_version);
         change.at_ms = change.at_ms.max(at_ms);
     }

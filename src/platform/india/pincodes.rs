@@ -39,7 +39,7 @@ pub fn priced_state(pincode: &str) -> Option<&'static State> {
 
 /// What of an address does not fit the rest of it, with a sentence for whoever wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum AddressMismatch {
     /// No place has this postal code.
     Pincode(String),
     /// This can't be the state of the postal code.
@@ -49,10 +49,10 @@ pub enum Misfit {
 /// Whether a state, as somebody wrote it, can be the one of a postal code.
 ///
 /// # Errors
-/// [`Misfit`].
-pub fn fit(pincode: &str, state: &str) -> Result<(), Misfit> {
+/// [`AddressMismatch`].
+pub fn fit(pincode: &str, state: &str) -> Result<(), AddressMismatch> {
     let Some(possible) = states_of(pincode) else {
-        return Err(Misfit::Pincode("belongs to no postal circle of India".into()));
+        return Err(AddressMismatch::Pincode("belongs to no postal circle of India".into()));
     };
     let written = states::find(state);
     if possible.is_empty() || written.is_some_and(|written| possible.contains(&written)) {
@@ -63,7 +63,7 @@ pub fn fit(pincode: &str, state: &str) -> Result<(), Misfit> {
         None => states::unknown(state),
     };
     let names: Vec<_> = possible.iter().map(|state| state.name).collect();
-    Err(Misfit::State(format!("{fault} (the pincode belongs to {})", names.join(" or "))))
+    Err(AddressMismatch::State(format!("{fault} (the pincode belongs to {})", names.join(" or "))))
 }
 
 #[cfg(test)]
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_with_what_does() {
         let told = |pincode, state| match fit(pincode, state).expect_err(state) {
-            Misfit::Pincode(message) => format!("pincode {message}"),
-            Misfit::State(message) => format!("state {message}"),
+            AddressMismatch::Pincode(message) => format!("pincode {message}"),
+            AddressMismatch::State(message) => format!("state {message}"),
         };
         assert_eq!(told("781001", "Delhi"), "state can't be the state of this pincode (the pincode belongs to Assam)");
         assert_eq!(
@@ -198,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_written_fits_or_is_told(pincode in any::<String>(), digits in "[1-9][0-9]{5}", state in any::<String>()) {
-            prop_assert_eq!(states_of(&digits).is_none(), matches!(fit(&digits, &state), Err(Misfit::Pincode(_))));
+            prop_assert_eq!(states_of(&digits).is_none(), matches!(fit(&digits, &state), Err(AddressMismatch::Pincode(_))));
             let _ = fit(&pincode, &state);
         }
     }

@@ -49,9 +49,9 @@ fn is_slow(time: Duration) -> bool {
 
 /// A command that is timed by whoever sends it.
 #[derive(Debug)]
-pub struct Timed(Option<Instant>);
+pub struct CommandTimer(Option<Instant>);
 
-impl Timed {
+impl CommandTimer {
     /// It is sent now.
     #[must_use]
     pub fn begin() -> Self {

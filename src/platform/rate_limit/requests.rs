@@ -65,7 +65,7 @@ impl Subject<'_> {
 
 /// How a client stands after a request that was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitStatus {
     policy: &'static str,
     limit: Limit,
     /// Requests that it may make at once.
@@ -76,15 +76,15 @@ pub struct Standing {
 
 /// Limits that a request was counted by, for the headers of its answer.
 #[derive(Clone, Debug, Default)]
-pub struct Counted(Arc<Mutex<Vec<Standing>>>);
+pub struct CountedLimits(Arc<Mutex<Vec<LimitStatus>>>);
 
-impl Counted {
+impl CountedLimits {
     /// Writes `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11): lists of structured fields, an item for
     /// each limit; `q` in `w` seconds, of which `r` are left, until in `t` seconds all are there again.
     pub fn tell(&self, headers: &mut HeaderMap) {
         let (mut policies, mut states) = (String::new(), String::new());
         for standing in self.0.lock().iter() {
-            let Standing { policy, limit, left, full_in } = standing;
+            let LimitStatus { policy, limit, left, full_in } = standing;
             let comma = if policies.is_empty() { "" } else { ", " };
             let (window, until) = (limit.period.as_secs(), full_in.as_secs_f64().ceil());
             let _ = write!(policies, "{comma}\"{policy}\";q={};w={window}", limit.count);
@@ -103,7 +103,7 @@ impl Counted {
 
 /// What a process knows of a client.
 #[derive(Debug)]
-struct Used {
+struct ClientUse {
     limit: Limit,
     arrival_us: u64,
     /// Let through since it was counted in Redis.
@@ -111,8 +111,8 @@ struct Used {
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    subjects: HashMap<String, Used>,
+struct KnownClients {
+    subjects: HashMap<String, ClientUse>,
     /// Those of whom something is unsettled.
     unsettled: Vec<String>,
     forgot_at_us: u64,
@@ -130,7 +130,7 @@ struct Inner {
     user: Option<Limit>,
     key: Option<Limit>,
     address: Option<Limit>,
-    known: Mutex<Known>,
+    known: Mutex<KnownClients>,
     settle: Notify,
 }
 
@@ -150,7 +150,7 @@ impl RequestLimits {
     ///
     /// # Errors
     /// 429 with `Retry-After`; it is not counted.
-    pub fn count(&self, subject: Subject<'_>, counted: Option<&Counted>) -> Result<(), AppError> {
+    pub fn count(&self, subject: Subject<'_>, counted: Option<&CountedLimits>) -> Result<(), AppError> {
         let limit = match subject {
             Subject::User(_) => self.inner.user,
             Subject::Key(_) => self.inner.key,
@@ -163,7 +163,7 @@ impl RequestLimits {
             let ahead_us = arrival_us.saturating_sub(now_us);
             let left = limit.period_us().saturating_sub(ahead_us) / limit.interval_us().max(1);
             let full_in = Duration::from_micros(ahead_us);
-            counted.0.lock().push(Standing { policy: subject.policy(), limit, left, full_in });
+            counted.0.lock().push(LimitStatus { policy: subject.policy(), limit, left, full_in });
         }
         taken.map_err(|wait| {
             metrics::counter!("waybill_requests_limited_total", "policy" => subject.policy()).increment(1);
@@ -189,8 +189,8 @@ impl Inner {
     fn take(&self, key: String, limit: Limit, now_us: u64) -> (Result<(), Duration>, u64) {
         let mut known = self.known.lock();
         known.forget(now_us);
-        let Known { subjects, unsettled, .. } = &mut *known;
-        let used = subjects.entry(key.clone()).or_insert(Used { limit, arrival_us: now_us, unsettled: 0 });
+        let KnownClients { subjects, unsettled, .. } = &mut *known;
+        let used = subjects.entry(key.clone()).or_insert(ClientUse { limit, arrival_us: now_us, unsettled: 0 });
         let arrival_us = limit.arrival_us(used.arrival_us, 1, now_us);
         let wait = limit.wait(arrival_us, now_us);
         if !wait.is_zero() {
@@ -235,7 +235,7 @@ impl Inner {
     }
 }
 
-impl Known {
+impl KnownClients {
     /// Forgets those who have their whole limit, and all where they are too many.
     fn forget(&mut self, now_us: u64) {
         let is_full = self.subjects.len() >= SUBJECTS_MAX;
@@ -269,7 +269,7 @@ mod tests {
         RequestLimits::new(RateLimiter::new(redis), user, key, address)
     }
 
-    fn told(counted: &Counted) -> [String; 2] {
+    fn told(counted: &CountedLimits) -> [String; 2] {
         let mut headers = HeaderMap::new();
         counted.tell(&mut headers);
         ["ratelimit-policy", "ratelimit"]
@@ -280,7 +280,7 @@ mod tests {
     async fn each_counts_for_itself_and_is_told_how_it_stands() {
         let limits = limits(2, 0, 5);
         let address = Subject::Address("2001:db8::1".parse().expect("an address"));
-        let counted = Counted::default();
+        let counted = CountedLimits::default();
         for subject in [address, Subject::User("usr_1")] {
             limits.count(subject, Some(&counted)).expect("the first one");
         }
@@ -289,7 +289,7 @@ mod tests {
             [r#""address";q=5;w=10, "user";q=2;w=10"#, r#""address";r=4;t=2, "user";r=1;t=5"#].map(str::to_owned)
         );
         limits.count(Subject::User("usr_1"), None).expect("the second one");
-        let refused = Counted::default();
+        let refused = CountedLimits::default();
         let error = limits.count(Subject::User("usr_1"), Some(&refused)).expect_err("two are made");
         let wait = error.retry_after.expect("a time");
         assert!(wait > Duration::from_secs(4) && wait <= Duration::from_secs(5), "{wait:?}");
@@ -308,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_limit_of_none_counts_nothing() {
-        let (limits, counted) = (limits(0, 0, 0), Counted::default());
+        let (limits, counted) = (limits(0, 0, 0), CountedLimits::default());
         for _ in 0..100 {
             for subject in [Subject::User("u"), Subject::Key("k")] {
                 limits.count(subject, Some(&counted)).expect("no limit");

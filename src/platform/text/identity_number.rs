@@ -50,13 +50,13 @@ pub fn verhoeff_sum(digits_from_the_end: impl Iterator<Item = u8>) -> u8 {
 }
 
 /// Digits that stand together.
-struct Group {
+struct DigitGroup {
     digits: Vec<u8>,
     /// What is between them and those before.
     before: String,
 }
 
-impl Group {
+impl DigitGroup {
     /// Whether it may go on with the number of the group before.
     fn goes_on(&self) -> bool {
         self.before.chars().count() <= GAP_CHARS_MAX && !self.before.contains(char::is_alphanumeric)
@@ -85,14 +85,14 @@ pub fn holds_identity_number(text: &str) -> bool {
     })
 }
 
-fn groups(text: &str) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+fn groups(text: &str) -> Vec<DigitGroup> {
+    let mut groups: Vec<DigitGroup> = Vec::new();
     let mut between = String::new();
     let mut in_group = false;
     for c in text.nfkc() {
         match (digit(c), groups.last_mut()) {
             (Some(digit), Some(group)) if in_group => group.digits.push(digit),
-            (Some(digit), _) => groups.push(Group { digits: vec![digit], before: std::mem::take(&mut between) }),
+            (Some(digit), _) => groups.push(DigitGroup { digits: vec![digit], before: std::mem::take(&mut between) }),
             (None, _) => between.push(c),
         }
         in_group = digit(c).is_some();
@@ -106,12 +106,12 @@ fn digit(c: char) -> Option<u8> {
 }
 
 /// Of twelve digits, in one group or in several.
-fn is_identity_number(groups: &[Group]) -> bool {
+fn is_identity_number(groups: &[DigitGroup]) -> bool {
     let digits: Vec<u8> = groups.iter().flat_map(|group| &group.digits).copied().collect();
     digits[0] >= 2 && verhoeff_sum(digits.iter().rev().copied()) == 0 && !is_something_else(groups, &digits)
 }
 
-fn is_something_else(groups: &[Group], digits: &[u8]) -> bool {
+fn is_something_else(groups: &[DigitGroup], digits: &[u8]) -> bool {
     let lengths: Vec<usize> = groups.iter().map(|group| group.digits.len()).collect();
     let before = &groups[0].before;
     if digits[..2] == [9, 1] && digits[2] >= 6 && (lengths[..] != [4, 4, 4] || before.ends_with('+')) {
@@ -140,8 +140,8 @@ fn is_something_else(groups: &[Group], digits: &[u8]) -> bool {
 }
 
 /// Whether a group, or two of five digits, are a mobile number.
-fn holds_mobile(groups: &[Group]) -> bool {
-    let begins = |group: &Group, length| group.digits.len() == length && group.digits[0] >= 6;
+fn holds_mobile(groups: &[DigitGroup]) -> bool {
+    let begins = |group: &DigitGroup, length| group.digits.len() == length && group.digits[0] >= 6;
     groups.iter().any(|group| begins(group, 10))
         || groups.windows(2).any(|pair| begins(&pair[0], 5) && pair[1].digits.len() == 5)
 }

@@ -13,7 +13,7 @@ use bson::{DateTime, Document, doc};
 use futures_util::{TryStreamExt, future::join_all};
 use tokio::sync::watch;
 use waybill::{
-    modules::queue::{Claiming, Job, JobState, LastServed},
+    modules::queue::{ClaimQuery, Job, JobState, LastServed},
     platform::clock::after,
 };
 
@@ -228,7 +228,7 @@ async fn a_rush_goes_first_in_turns_and_leaves_an_eighth_to_the_others() {
     for chance in 0..64 {
         let limit = 1;
         let claiming =
-            Claiming { queue: QUEUE, routes: &routes, limit, after: &after, skip: 0, chance, backlog: false, now };
+            ClaimQuery { queue: QUEUE, routes: &routes, limit, after: &after, skip: 0, chance, backlog: false, now };
         let due = store.find_due(&claiming).await.unwrap();
         let found = app.db().collection::<Job>("jobs").find_one(doc! { "_id": &due.ids[0] }).await.unwrap().unwrap();
         for_others += usize::from(!found.rush);

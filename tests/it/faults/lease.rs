@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use waybill::{
-    modules::queue::{Claiming, JobState, LastServed, QueueStore, Taking},
+    modules::queue::{ClaimQuery, ClaimTerms, JobState, LastServed, QueueStore},
     platform::clock::after,
 };
 
@@ -165,7 +165,7 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
         let store = &app.app.queue_store;
         let routes = store.ready_routes(queue).await.unwrap();
         let after_nobody = LastServed::new();
-        let claiming = Claiming {
+        let claiming = ClaimQuery {
             queue,
             routes: &routes,
             limit: 1,
@@ -176,7 +176,7 @@ async fn an_order_whose_workers_always_die_needs_a_person() {
             now,
         };
         let due = store.find_due(&claiming).await.unwrap();
-        let taking = Taking { worker_id: "wrk_doomed", token: "token", until: after(now, lease) };
+        let taking = ClaimTerms { worker_id: "wrk_doomed", token: "token", until: after(now, lease) };
         let taken = store.take(&claiming, &taking, &due.ids).await.unwrap();
         assert_eq!(taken.len(), 1, "death {death}: it is due again");
         assert_eq!(

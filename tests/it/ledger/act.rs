@@ -10,9 +10,9 @@ use waybill::{
     modules::{
         events::Actor,
         wallet::{
-            Account, Book, Booked, Booking, Entry, HOLDS, Hold, HoldState, LEDGER, LedgerKind, LedgerTransaction,
-            Reference, Refusal, Reverse, Reversed, Share, WALLETS, Wallet, capture, credit, debit, open_hold, refund,
-            release, wallet_key,
+            Account, BookFinance, Booked, Booking, HOLDS, Hold, HoldState, LEDGER, LedgerEntry, LedgerKind,
+            LedgerReference, LedgerRefusal, LedgerTransaction, Reverse, Reversed, Share, WALLETS, Wallet, capture,
+            credit, debit, open_hold, refund, release, wallet_key,
         },
     },
     platform::{
@@ -22,11 +22,11 @@ use waybill::{
 };
 
 use crate::support::ledger_model::{
-    self as model, CURRENCIES, Deed, Model, Purse, Reply, SHARE_ACCOUNTS, State, USERS, What,
+    self as model, CURRENCIES, LedgerAction, Model, Purse, Reply, SHARE_ACCOUNTS, State, USERS, What,
 };
 
 #[derive(Clone)]
-pub struct Act(pub Deed);
+pub struct Act(pub LedgerAction);
 
 fn money(purse: Purse, amount: i64) -> Money {
     Money::new(amount, Currency::from_code(purse.1).unwrap())
@@ -48,17 +48,17 @@ fn actor() -> Actor {
     Actor::worker("wrk_test", "rqs_test")
 }
 
-fn refused(refusal: Refusal) -> Reply {
+fn refused(refusal: LedgerRefusal) -> Reply {
     match refusal {
-        Refusal::Insufficient { needed, available } => {
+        LedgerRefusal::Insufficient { needed, available } => {
             Reply::Insufficient { needed: needed.amount, available: available.amount }
         }
-        Refusal::Amount => Reply::Amount,
-        Refusal::Overflow => Reply::Overflow,
-        Refusal::NoHold => Reply::NoHold,
-        Refusal::HoldState(state) => Reply::HoldState(state_of(state)),
-        Refusal::Shares => Reply::Shares,
-        Refusal::NotReversible => Reply::NotReversible,
+        LedgerRefusal::Amount => Reply::Amount,
+        LedgerRefusal::Overflow => Reply::Overflow,
+        LedgerRefusal::NoHold => Reply::NoHold,
+        LedgerRefusal::HoldState(state) => Reply::HoldState(state_of(state)),
+        LedgerRefusal::Shares => Reply::Shares,
+        LedgerRefusal::NotReversible => Reply::NotReversible,
     }
 }
 
@@ -71,16 +71,16 @@ fn state_of(state: HoldState) -> State {
     }
 }
 
-fn done<T>(result: Result<T, Refusal>) -> Reply {
+fn done<T>(result: Result<T, LedgerRefusal>) -> Reply {
     result.map_or_else(refused, |_| Reply::Done)
 }
 
 impl Act {
-    fn reference(&self) -> Reference {
-        Reference::new("test", self.0.id.clone(), "booking")
+    fn reference(&self) -> LedgerReference {
+        LedgerReference::new("test", self.0.id.clone(), "booking")
     }
 
-    fn book(&self) -> Option<Book> {
+    fn book(&self) -> Option<BookFinance> {
         let What::Book { reference, booking, purse, amount, reason } = &self.0.what else { return None };
         let booking = match booking {
             model::Booking::Recharge => Booking::Recharge,
@@ -88,9 +88,9 @@ impl Act {
             model::Booking::AdjustDown => Booking::AdjustDown,
             model::Booking::Transfer { to } => Booking::Transfer { to_user_id: (*to).to_owned() },
         };
-        Some(Book {
+        Some(BookFinance {
             transaction_ids: self.transactions(),
-            reference: Reference::new("finance", reference.clone(), "transaction"),
+            reference: LedgerReference::new("finance", reference.clone(), "transaction"),
             client_reference: Some(reference.clone()),
             booking,
             user_id: purse.0.to_owned(),
@@ -178,7 +178,7 @@ impl Command for Act {
             return Reply::Done;
         }
         let (id, actor) = (self.0.transaction(), actor());
-        let entry = |kind| Entry {
+        let entry = |kind| LedgerEntry {
             transaction_id: &id,
             kind,
             reference: self.reference(),

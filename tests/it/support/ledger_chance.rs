@@ -2,7 +2,7 @@
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::ledger_model::{Booking, CURRENCIES, Deed, LARGEST_AMOUNT, Purse, STRANGER, USERS, What};
+use super::ledger_model::{Booking, CURRENCIES, LARGEST_AMOUNT, LedgerAction, Purse, STRANGER, USERS, What};
 
 /// Makes deeds by chance. It remembers what it asked for, not what became of it.
 pub struct Chance {
@@ -10,7 +10,7 @@ pub struct Chance {
     made: usize,
     /// Id, amount, and the shares that were last captured of it.
     holds: Vec<(String, i64, Vec<i64>)>,
-    past: Vec<Deed>,
+    past: Vec<LedgerAction>,
 }
 
 impl Chance {
@@ -32,7 +32,7 @@ impl Chance {
         of[self.rng.random_range(0..of.len())]
     }
 
-    pub fn deed(&mut self) -> Deed {
+    pub fn deed(&mut self) -> LedgerAction {
         self.made += 1;
         if self.made > 10 && self.one_in(25) {
             // The very same once more, as after an answer that was lost.
@@ -55,7 +55,7 @@ impl Chance {
             77..=84 => self.reversal(),
             _ => self.book(&id, purse),
         };
-        let deed = Deed { id, what };
+        let deed = LedgerAction { id, what };
         self.past.push(deed.clone());
         deed
     }
@@ -131,8 +131,9 @@ impl Chance {
 
     fn reversal(&mut self) -> What {
         let reversible =
-            |deed: &&Deed| matches!(deed.what, What::Credit { .. } | What::Debit { .. } | What::Book { .. });
-        let likely: Vec<String> = self.past.iter().rev().filter(reversible).take(8).map(Deed::transaction).collect();
+            |deed: &&LedgerAction| matches!(deed.what, What::Credit { .. } | What::Debit { .. } | What::Book { .. });
+        let likely: Vec<String> =
+            self.past.iter().rev().filter(reversible).take(8).map(LedgerAction::transaction).collect();
         let any: Vec<String> =
             self.past.iter().rev().take(20).flat_map(|deed| [deed.transaction(), deed.other_half()]).collect();
         let from = if self.one_in(4) { any } else { likely };

@@ -18,7 +18,7 @@ pub type Purse = (&'static str, &'static str);
 
 /// Something to be booked. Its transactions have ids that follow from `id`, so the very same deed may be asked for again.
 #[derive(Clone, Debug)]
-pub struct Deed {
+pub struct LedgerAction {
     pub id: String,
     pub what: What,
 }
@@ -69,7 +69,7 @@ pub enum State {
     Refunded,
 }
 
-impl Deed {
+impl LedgerAction {
     pub fn transaction(&self) -> String {
         format!("txn_{}", self.id)
     }
@@ -203,12 +203,12 @@ impl Model {
         self.booked.len() + self.halves.len()
     }
 
-    pub fn has_done(&self, deed: &Deed) -> bool {
+    pub fn has_done(&self, deed: &LedgerAction) -> bool {
         self.done.contains(&deed.id)
     }
 
     /// What has to become of a deed now, and then it has.
-    pub fn follow(&mut self, deed: &Deed) -> Reply {
+    pub fn follow(&mut self, deed: &LedgerAction) -> Reply {
         let reply = self.judge(deed);
         if reply == Reply::Done {
             self.carry_out(deed);
@@ -217,7 +217,7 @@ impl Model {
     }
 
     /// What has to become of a deed now.
-    pub fn judge(&self, deed: &Deed) -> Reply {
+    pub fn judge(&self, deed: &LedgerAction) -> Reply {
         if self.has_done(deed) {
             return Reply::Done;
         }
@@ -312,7 +312,7 @@ impl Model {
     }
 
     /// Does a deed, whatever the balance: the order in which concurrent ones were done is not known.
-    pub fn carry_out(&mut self, deed: &Deed) {
+    pub fn carry_out(&mut self, deed: &LedgerAction) {
         if !self.done.insert(deed.id.clone()) {
             return;
         }

@@ -17,7 +17,7 @@ use waybill::{
     modules::audit::Call,
     platform::{
         batch::View,
-        exchange::{Answer, Exchange, LookUp, NotSent, Outbound, Prepared, Reach, Redaction},
+        exchange::{AddressPolicy, Answer, ExchangeClient, LookUp, NotSent, Outbound, Prepared, Redaction},
     },
 };
 
@@ -67,7 +67,7 @@ fn answering(lists: Vec<Vec<SocketAddr>>) -> (LookUp, Arc<AtomicUsize>) {
     (look_up, asked)
 }
 
-async fn post(exchange: &Exchange, url: &str) -> Answer {
+async fn post(exchange: &ExchangeClient, url: &str) -> Answer {
     let outbound = Outbound {
         provider: "webhooks",
         operation: "deliver_event",
@@ -105,7 +105,7 @@ async fn a_name_that_answers_a_private_address_the_second_time_is_not_called() {
     let public: SocketAddr = "192.0.1.1:443".parse().unwrap();
     let deadline = Duration::from_millis(300);
     let (look_up, asked) = answering(vec![vec![public], vec![here]]);
-    let exchange = Exchange::to_others(deadline, Reach::Public, look_up).unwrap();
+    let exchange = ExchangeClient::to_others(deadline, AddressPolicy::Public, look_up).unwrap();
     let url = format!("https://rebind.example.com:{}/hook", here.port());
     let first = post(&exchange, &url).await;
     assert!(
@@ -121,7 +121,7 @@ async fn a_name_that_answers_a_private_address_the_second_time_is_not_called() {
     assert_eq!(receiver.at_once_max(), 0, "no connection was opened");
 
     let (look_up, _) = answering(vec![vec![here]]);
-    let anywhere = Exchange::to_others(deadline, Reach::Anywhere, look_up).unwrap();
+    let anywhere = ExchangeClient::to_others(deadline, AddressPolicy::Anywhere, look_up).unwrap();
     let answer = post(&anywhere, &format!("http://rebind.example.com:{}/hook", here.port())).await;
     assert!(matches!(answer, Answer::Http { status: 200, .. }), "{answer:?}");
 }

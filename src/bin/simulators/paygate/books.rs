@@ -48,7 +48,7 @@ impl Status {
 /// What can happen to a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deed {
+pub enum PayerAction {
     Pay,
     /// The payer tries in vain.
     Fail,
@@ -56,7 +56,7 @@ pub enum Deed {
     Expire,
 }
 
-impl Deed {
+impl PayerAction {
     fn leads_to(self) -> Status {
         match self {
             Self::Pay => Status::Paid,
@@ -311,7 +311,7 @@ impl Payments {
     }
 
     /// Lets something happen to a payment. Once paid it stays paid.
-    pub fn settle(&mut self, reference: &str, deed: Deed) -> Option<&Payment> {
+    pub fn settle(&mut self, reference: &str, deed: PayerAction) -> Option<&Payment> {
         let payment = self.entries.get_mut(reference)?.payment.as_mut()?;
         if payment.settled != Status::Paid {
             payment.settled = deed.leads_to();

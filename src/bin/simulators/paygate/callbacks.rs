@@ -11,7 +11,7 @@ use serde_json::{Number, Value, json};
 use sha2::Sha256;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::books::{Deed, Gateway, Payment, Sent, Sign, Target};
+use super::books::{Gateway, PayerAction, Payment, Sent, Sign, Target};
 use crate::stand::Stand;
 
 /// How often one delivery is tried.
@@ -25,7 +25,7 @@ const STALE_SECONDS: i64 = 600;
 
 /// What happens to a payment, and how it is told.
 pub struct Plan {
-    pub deed: Deed,
+    pub deed: PayerAction,
     pub deliver: bool,
     pub sign: Sign,
     /// Deliveries of the very same event.
@@ -44,7 +44,7 @@ pub struct Plan {
 
 impl Plan {
     /// It happens and is told as agreed.
-    pub fn of(deed: Deed) -> Self {
+    pub fn of(deed: PayerAction) -> Self {
         Self {
             deed,
             deliver: true,

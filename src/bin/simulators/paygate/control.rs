@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::{
-    books::{Deed, Gateway, Sign, Target},
+    books::{Gateway, PayerAction, Sign, Target},
     callbacks::{self, Plan},
 };
 use crate::{control::failed, stand::Stand};
@@ -56,7 +56,7 @@ async fn set_auto(State(stand): State<Stand<Gateway>>, Json(asked): Json<SetAuto
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Change {
     #[serde(rename = "do")]
-    deed: Deed,
+    deed: PayerAction,
     times: Option<u32>,
     at_once: Option<bool>,
     sign: Option<Sign>,

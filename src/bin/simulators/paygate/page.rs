@@ -10,7 +10,7 @@ use axum::{
 };
 
 use super::{
-    books::{Deed, Gateway, Payment, Payments},
+    books::{Gateway, PayerAction, Payment, Payments},
     callbacks::{self, Plan},
     contract::CURRENCIES,
 };
@@ -27,8 +27,8 @@ async fn show(State(stand): State<Stand<Gateway>>, Path(payment_id): Path<String
 async fn settle(State(stand): State<Stand<Gateway>>, Path(payment_id): Path<String>, form: Bytes) -> Response {
     let asked = form_urlencoded::parse(&form).find(|(name, _)| name == "do").map(|(_, value)| value.into_owned());
     let deed = match asked.as_deref() {
-        Some("pay") => Deed::Pay,
-        Some("fail") => Deed::Fail,
+        Some("pay") => PayerAction::Pay,
+        Some("fail") => PayerAction::Fail,
         _ => return Answer::page(StatusCode::BAD_REQUEST, "Pay or Fail?").into_response(),
     };
     // Who presses twice pays once, as at any shop.

@@ -9,7 +9,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::super::proof::Anchor;
-use crate::platform::exchange::Exchange;
+use crate::platform::exchange::ExchangeClient;
 
 #[derive(Clone, Debug, Default)]
 pub struct AnchorTargets {
@@ -23,7 +23,7 @@ pub struct AnchorTargets {
 #[derive(Debug)]
 pub(super) struct Anchors {
     targets: AnchorTargets,
-    exchange: Exchange,
+    exchange: ExchangeClient,
     /// What was written last, and when.
     written: Option<(Anchor, Instant)>,
     /// A line that is being written still: a file on a disk that hangs must not hold up the sealing.
@@ -38,7 +38,7 @@ const LINE_BYTES_MAX: u64 = 1_000;
 const ANCHORS_MAX: usize = 5_000_000;
 
 impl Anchors {
-    pub(super) const fn new(targets: AnchorTargets, exchange: Exchange) -> Self {
+    pub(super) const fn new(targets: AnchorTargets, exchange: ExchangeClient) -> Self {
         Self { targets, exchange, written: None, writing: None }
     }
 

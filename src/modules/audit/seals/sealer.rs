@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     modules::audit::proof::{Anchor, CommitmentKey, Leaf, NotSigned, PublicKeys, Scopes, Seal, SealHeader, SigningKey},
-    platform::{clock::Clock, crash, exchange::Exchange, mongo, orphans, sealing::SealingKeys, singleton::Singleton},
+    platform::{
+        clock::Clock, crash, exchange::ExchangeClient, mongo, orphans, sealing::SealingKeys, singleton::Singleton,
+    },
 };
 
 /// A transaction waits at most so long for its commit.
@@ -114,7 +116,7 @@ impl Sealer {
         clock: Clock,
         every: Duration,
         targets: AnchorTargets,
-        exchange: Exchange,
+        exchange: ExchangeClient,
     ) -> Self {
         let lease = Singleton::new(db.clone(), "sealer");
         let state =

@@ -18,7 +18,7 @@ use super::{
         http::Secret,
         model::{check_otp, check_presented_password},
         service::AuthService,
-        users::By,
+        users::Requester,
     },
     model::{ApiKey, NAME_CHARS_MAX},
     ring::KeyRing,
@@ -197,7 +197,7 @@ async fn revoke_api_key(
     _: NoQuery,
     ApiPath(key_id): ApiPath<String>,
 ) -> Result<StatusCode, AppError> {
-    keys.revoke(By::User(&user), &user.user_id, &key_id).await?;
+    keys.revoke(Requester::User(&user), &user.user_id, &key_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -230,6 +230,6 @@ async fn revoke_user_api_key(
     _: NoQuery,
     ApiPath((user_id, key_id)): ApiPath<(String, String)>,
 ) -> Result<StatusCode, AppError> {
-    keys.revoke(By::User(&admin), &user_id, &key_id).await?;
+    keys.revoke(Requester::User(&admin), &user_id, &key_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

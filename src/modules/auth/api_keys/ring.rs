@@ -18,12 +18,12 @@ use secrecy::SecretString;
 
 use super::{
     super::{
-        attempts::{Attempts, Limits},
+        attempts::{AttemptLimits, Attempts},
         error::AuthError,
         standing::AsUser,
         store::Store,
         totp::{Proof, SecondFactor},
-        users::By,
+        users::Requester,
     },
     commands::{MakeKey, NotMade, RevokeKey},
     model::{ApiKey, KeyFault, id_of, is_hash_of, new_key},
@@ -49,7 +49,7 @@ const KNOWN_MAX: usize = 10_000;
 
 /// A key that was good when it was read.
 #[derive(Debug)]
-struct Known {
+struct CachedKey {
     key: ApiKey,
     access: AccessToken,
     read_at_ms: i64,
@@ -69,7 +69,7 @@ pub struct KeyRingParts {
     /// Counts looks for keys that nobody here knows.
     pub limiter: RateLimiter,
     /// How many of them there are.
-    pub limits: Limits,
+    pub limits: AttemptLimits,
     pub second_factor: SecondFactor,
 }
 
@@ -82,7 +82,7 @@ pub struct KeyRing {
     revocations: Revocations,
     attempts: Arc<Attempts>,
     second_factor: SecondFactor,
-    known: Arc<RwLock<HashMap<String, Arc<Known>>>>,
+    known: Arc<RwLock<HashMap<String, Arc<CachedKey>>>>,
 }
 
 impl KeyRing {
@@ -166,7 +166,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`AuthError::NoKey`], [`AuthError::Revoked`].
-    pub async fn revoke(&self, by: By<'_>, user_id: &str, key_id: &str) -> Result<(), AuthError> {
+    pub async fn revoke(&self, by: Requester<'_>, user_id: &str, key_id: &str) -> Result<(), AuthError> {
         let revoke = |actor| RevokeKey {
             key_id: key_id.to_owned(),
             user_id: user_id.to_owned(),
@@ -174,8 +174,8 @@ impl KeyRing {
             event_id: new_id("aud"),
         };
         let revoked = match by {
-            By::User(user) => self.lane.submit(AsUser::new(user, revoke(Actor::from(user)))).await??,
-            By::CommandLine(command) => self.lane.submit(revoke(Actor::command_line(command))).await?,
+            Requester::User(user) => self.lane.submit(AsUser::new(user, revoke(Actor::from(user)))).await??,
+            Requester::CommandLine(command) => self.lane.submit(revoke(Actor::command_line(command))).await?,
         };
         let key = revoked.ok_or(AuthError::NoKey)?;
         self.revocations.note(&key.id, REVOKED, self.clock.now_ms());
@@ -184,7 +184,7 @@ impl KeyRing {
         Ok(())
     }
 
-    async fn find(&self, key: &str, address: Option<IpAddr>) -> Result<Arc<Known>, AuthError> {
+    async fn find(&self, key: &str, address: Option<IpAddr>) -> Result<Arc<CachedKey>, AuthError> {
         let key_id = id_of(key).ok_or(AuthError::InvalidKey)?;
         let now = self.clock.now();
         if let Some(known) = self.remembered(&key_id, now) {
@@ -199,7 +199,7 @@ impl KeyRing {
             return Err(AuthError::TotpRequired);
         }
         let used_at_ms = stored.last_used_at.map_or(i64::MIN, DateTime::timestamp_millis);
-        let known = Arc::new(Known {
+        let known = Arc::new(CachedKey {
             key: stored,
             access: user.access_token(),
             read_at_ms: now.timestamp_millis(),
@@ -210,14 +210,14 @@ impl KeyRing {
     }
 
     /// What is remembered, where nothing has become of the key or its user since.
-    fn remembered(&self, key_id: &str, now: DateTime) -> Option<Arc<Known>> {
+    fn remembered(&self, key_id: &str, now: DateTime) -> Option<Arc<CachedKey>> {
         let known = self.known.read().get(key_id).cloned()?;
         let ended = self.revocations.void(key_id, 0)
             || self.revocations.void(&known.access.user_id, known.access.access_version);
         (known.is_fresh(now) && !ended).then_some(known)
     }
 
-    fn remember(&self, key_id: String, known: Arc<Known>, now: DateTime) {
+    fn remember(&self, key_id: String, known: Arc<CachedKey>, now: DateTime) {
         let mut all = self.known.write();
         if all.len() >= KNOWN_MAX {
             all.retain(|_, known| known.is_fresh(now));
@@ -229,7 +229,7 @@ impl KeyRing {
     }
 
     /// Notes that the key is in use, now and then, and has nobody wait for it.
-    fn note_use(&self, known: &Known, now: DateTime) {
+    fn note_use(&self, known: &CachedKey, now: DateTime) {
         let (last, now_ms) = (known.used_at_ms.load(Ordering::Relaxed), now.timestamp_millis());
         let is_due = now_ms.saturating_sub(last) >= NOTE_EVERY_MS;
         if is_due && known.used_at_ms.compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -257,7 +257,7 @@ impl KeyRing {
     }
 }
 
-impl Known {
+impl CachedKey {
     fn is_fresh(&self, now: DateTime) -> bool {
         (0..FRESH_MS).contains(&now.timestamp_millis().saturating_sub(self.read_at_ms))
     }

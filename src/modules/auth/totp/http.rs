@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::Validate;
 
 use super::super::{
-    http::{Auth, Body, Secret},
+    http::{Auth, AuthJson, SecretField},
     model::{check_otp, check_presented_password},
     service::AuthService,
 };
@@ -34,7 +34,7 @@ pub fn totp_router(service: Arc<AuthService>) -> OpenApiRouter {
 struct BeginTotpRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
-    current_password: Secret,
+    current_password: SecretField,
 }
 
 /// The first code.
@@ -44,7 +44,7 @@ struct ConfirmTotpRequest {
     /// What the authenticator shows.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = String, min_length = 1, max_length = 64, example = "081804")]
-    code: Secret,
+    code: SecretField,
 }
 
 /// Who has a second factor, shown once more.
@@ -53,11 +53,11 @@ struct ConfirmTotpRequest {
 struct SecondFactorRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
-    current_password: Secret,
+    current_password: SecretField,
     /// What the authenticator shows, or a recovery code.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = String, min_length = 1, max_length = 64, example = "081804")]
-    code: Secret,
+    code: SecretField,
 }
 
 /// What an authenticator needs; it is shown here only.
@@ -102,7 +102,7 @@ async fn begin_totp(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<BeginTotpRequest>,
+    ApiJson(request): AuthJson<BeginTotpRequest>,
 ) -> Result<Json<BeginTotpResponse>, AppError> {
     let begun = auth.begin_totp(&user, &request.current_password).await?;
     let (secret, uri) = (begun.secret.expose_secret().to_owned(), begun.uri.expose_secret().to_owned());
@@ -122,7 +122,7 @@ async fn confirm_totp(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<ConfirmTotpRequest>,
+    ApiJson(request): AuthJson<ConfirmTotpRequest>,
 ) -> Result<Json<RecoveryCodesResponse>, AppError> {
     Ok(Json(auth.confirm_totp(&user, &request.code).await?.into()))
 }
@@ -141,7 +141,7 @@ async fn renew_recovery_codes(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<SecondFactorRequest>,
+    ApiJson(request): AuthJson<SecondFactorRequest>,
 ) -> Result<Json<RecoveryCodesResponse>, AppError> {
     let codes = auth.renew_recovery_codes(&user, &request.current_password, &request.code).await?;
     Ok(Json(codes.into()))
@@ -160,7 +160,7 @@ async fn remove_totp(
     State(auth): Auth,
     user: CurrentUser,
     _: NoQuery,
-    ApiJson(request): Body<SecondFactorRequest>,
+    ApiJson(request): AuthJson<SecondFactorRequest>,
 ) -> Result<StatusCode, AppError> {
     auth.remove_totp(&user, &request.current_password, &request.code).await?;
     Ok(StatusCode::NO_CONTENT)

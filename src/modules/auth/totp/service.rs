@@ -6,7 +6,8 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
     super::{
-        attempts::Guesser, error::AuthError, model::User, service::AuthService, standing::AsUser, store::TOTP, trail,
+        attempts::AttemptSource, error::AuthError, model::User, service::AuthService, standing::AsUser, store::TOTP,
+        trail,
     },
     commands::{BeginTotp, ConfirmTotp, RemoveTotp, RenewRecoveryCodes},
     model::{Proof, SECRET_BYTES, Totp, described, recovery_codes},
@@ -47,7 +48,7 @@ impl SecondFactor {
 }
 
 /// A secret that a user is to put into an authenticator.
-pub(super) struct Begun {
+pub(super) struct TotpEnrolment {
     /// In base 32.
     pub(super) secret: SecretString,
     /// `otpauth://totp/...`
@@ -60,7 +61,11 @@ impl AuthService {
     ///
     /// # Errors
     /// [`AuthError::WrongPassword`], [`AuthError::TotpOn`], [`AuthError::Revoked`], [`AuthError::TooManyAttempts`].
-    pub(super) async fn begin_totp(&self, asking: &CurrentUser, password: &SecretString) -> Result<Begun, AuthError> {
+    pub(super) async fn begin_totp(
+        &self,
+        asking: &CurrentUser,
+        password: &SecretString,
+    ) -> Result<TotpEnrolment, AuthError> {
         let user = self.active_user(&asking.user_id).await?;
         if user.totp_since.is_some() {
             return Err(AuthError::TotpOn);
@@ -82,7 +87,7 @@ impl AuthService {
         if !self.lane.submit(AsUser::new(asking, begin)).await?? {
             return Err(AuthError::TotpOn);
         }
-        Ok(Begun { secret: shown, uri })
+        Ok(TotpEnrolment { secret: shown, uri })
     }
 
     /// Asks the user for codes from now on, and ends every session; gives the recovery codes, which are not to be had again.
@@ -208,7 +213,7 @@ impl AuthService {
     ) -> Result<Option<Proof>, AuthError> {
         // A code has a million values, and whoever guesses here has the password: there is no limit per network besides.
         let guesser = format!("otp:{}", user.id);
-        let counters = self.attempts.counters(Guesser::Known(&guesser));
+        let counters = self.attempts.counters(AttemptSource::Known(&guesser));
         self.attempts.take(&counters).await?;
         let secret = self.second_factor.sealing.open(&Totp::place(&user.id), &totp.secret);
         let secret = secret.map_err(AppError::internal)?;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{parts::PartFailure, settings::CarrierSettings};
 use crate::{
     modules::{
-        catalog::{Dimensions, Parcel, Product},
-        checkout::model::{Checkout, CheckoutItem, Customer, ShippingAddress},
+        catalog::{PieceDimensions, PieceParcel, Product},
+        checkout::model::{Checkout, CheckoutCustomer, CheckoutItem, ShippingAddress},
         providers::Party,
     },
     platform::{
@@ -23,7 +23,7 @@ const ERP_NAME_CHARS_MAX: usize = 100;
 const NO_FIRST_NAME: &str = "-";
 
 /// Who gets it and where; gone once it is erased.
-fn addressee(checkout: &Checkout) -> Result<(&Customer, &ShippingAddress), PartFailure> {
+fn addressee(checkout: &Checkout) -> Result<(&CheckoutCustomer, &ShippingAddress), PartFailure> {
     let erased = || PartFailure::new("checkout.erased", "Name and address of the customer were erased.");
     checkout.customer.as_ref().zip(checkout.shipping_address.as_ref()).ok_or_else(erased)
 }
@@ -76,7 +76,7 @@ pub(super) fn shipment(
     let known = || priced_state(&pincode(&address.postcode)).map(|state| state.name);
     let state = address.state.as_deref().or_else(known).unwrap_or_default();
     let item = |item: &CheckoutItem| json!({ "sku": item.sku, "name": item.product_name, "quantity": item.quantity, "unitPrice": item.unit_price });
-    let Parcel { weight_grams, dimensions_cm } = parcel;
+    let PieceParcel { weight_grams, dimensions_cm } = parcel;
     Ok(json!({
         "clientOrderId": client_order_id,
         "provider": carrier.provider,
@@ -101,7 +101,7 @@ pub(super) fn shipment(
 
 /// All pieces in one box: weights are summed, and the pieces lie flat on each other, so the box is as long and as wide as the longest
 /// and the widest, and as high as all together.
-fn parcel(checkout: &Checkout, product: impl Fn(&str) -> Option<Product>) -> Result<Parcel, PartFailure> {
+fn parcel(checkout: &Checkout, product: impl Fn(&str) -> Option<Product>) -> Result<PieceParcel, PartFailure> {
     let (mut weight_grams, mut length, mut width, mut height) = (0_i64, 0_i64, 0_i64, 0_i64);
     for (product_id, quantity) in checkout.quantities() {
         let Some(one) = product(product_id).and_then(|product| product.parcel) else {
@@ -119,6 +119,6 @@ fn parcel(checkout: &Checkout, product: impl Fn(&str) -> Option<Product>) -> Res
     }
     // What is too large for a carrier is refused with the rest.
     let side = |side: i64| i32::try_from(side).unwrap_or(i32::MAX);
-    let dimensions_cm = Dimensions { length: side(length), width: side(width), height: side(height) };
-    Ok(Parcel { weight_grams, dimensions_cm })
+    let dimensions_cm = PieceDimensions { length: side(length), width: side(width), height: side(height) };
+    Ok(PieceParcel { weight_grams, dimensions_cm })
 }

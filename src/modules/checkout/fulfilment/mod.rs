@@ -28,4 +28,4 @@ pub use settings::FULFILMENT;
 pub(super) use again::FulfilAgain;
 pub(super) use send::Fulfil;
 pub(super) use settings::{FulfilmentSettings, SetUp};
-pub(super) use taking_back::{TakenBack, TakingBack, take_back};
+pub(super) use taking_back::{TakeBackContext, TakenBack, take_back};

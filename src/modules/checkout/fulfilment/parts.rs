@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::{
     modules::{
         orders::{Order, OrderStatus},
-        providers::{Kind, StoredFailure},
+        providers::{ProviderKind, StoredFailure},
     },
     platform::error::AppError,
 };
@@ -38,10 +38,10 @@ impl PartKind {
     }
 
     #[must_use]
-    pub const fn of_providers(self) -> Kind {
+    pub const fn of_providers(self) -> ProviderKind {
         match self {
-            Self::Erp => Kind::Erp,
-            Self::Carrier => Kind::Carrier,
+            Self::Erp => ProviderKind::Erp,
+            Self::Carrier => ProviderKind::Carrier,
         }
     }
 }
@@ -142,7 +142,7 @@ impl Part {
         }
     }
 
-    /// The merchant's id of its next order: nobody else can take it, see [`crate::modules::orders::Placing::order`].
+    /// The merchant's id of its next order: nobody else can take it, see [`crate::modules::orders::PlacementTerms::order`].
     pub(super) fn client_order_id(&self, checkout_id: &str) -> String {
         match self.next_number {
             1 => format!("{checkout_id}:{}", self.kind.as_str()),

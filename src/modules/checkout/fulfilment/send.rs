@@ -12,7 +12,7 @@ use crate::{
         catalog::Product,
         checkout::model::{CHECKOUTS, Checkout, CheckoutStatus},
         events::Actor,
-        orders::{Behalf, ORDERS, Order, OrderError, OrderIds, OrderService, PartOf, Placing, read_order},
+        orders::{ORDERS, Order, OrderError, OrderIds, OrderOrigin, OrderService, PartOf, PlacementTerms, read_order},
         queue::{Concluded, Conclusion, Job, JobEnd},
     },
     platform::{
@@ -28,14 +28,14 @@ pub(in crate::modules::checkout) struct Fulfil {
     seller_id: String,
     worker_id: String,
     /// What orders with each provider need, or why there are none.
-    placings: Vec<(&'static str, Result<Placing, PartFailure>)>,
+    placings: Vec<(&'static str, Result<PlacementTerms, PartFailure>)>,
     /// Of the order of each part.
     order_ids: [OrderIds; PartKind::ALL.len()],
     event_ids: EventIds,
 }
 
 /// Who makes it happen, and what it follows from.
-struct By<'a> {
+struct OrderCause<'a> {
     actor: &'a Actor,
     correlation_id: &'a str,
 }
@@ -70,14 +70,14 @@ impl Fulfil {
         })
     }
 
-    fn placing(&self, provider: &str) -> Result<&Placing, PartFailure> {
+    fn placing(&self, provider: &str) -> Result<&PlacementTerms, PartFailure> {
         let gone = || PartFailure::new("checkout.no_provider", format!("{provider} takes no orders here."));
         let (_, placing) = self.placings.iter().find(|(name, _)| *name == provider).ok_or_else(gone)?;
         placing.as_ref().map_err(Clone::clone)
     }
 
     /// Sends what waits; gives the queues that have new work.
-    fn fulfil(&self, view: &mut View, by: &By<'_>) -> Vec<&'static str> {
+    fn fulfil(&self, view: &mut View, by: &OrderCause<'_>) -> Vec<&'static str> {
         let Some(mut checkout) = view.by_id::<Checkout>(&self.checkout_id) else { return Vec::new() };
         let settings = view.by_id(&checkout.seller_id).unwrap_or_else(|| FulfilmentSettings::nothing(&self.seller_id));
         let is_first = checkout.status == CheckoutStatus::Paid && checkout.parts.is_empty();
@@ -131,7 +131,7 @@ impl Fulfil {
         (checkout, settings): (&Checkout, &FulfilmentSettings),
         part: &mut Part,
         ids: &OrderIds,
-        by: &By<'_>,
+        by: &OrderCause<'_>,
     ) -> Result<Option<&'static str>, PartFailure> {
         let last = part.last_order().and_then(|id| view.by_id::<Order>(id));
         // Somebody may have had its last order sent again since.
@@ -153,7 +153,7 @@ impl Fulfil {
             }
             _ => compose::sale(checkout, &client_order_id, provider)?,
         };
-        let behalf = Behalf {
+        let behalf = OrderOrigin {
             user_id: checkout.seller_id.clone(),
             tenant_id: view.text(&user_key(&checkout.seller_id), "tenantId").map(str::to_owned),
             actor: by.actor.clone(),
@@ -191,7 +191,7 @@ impl Fulfil {
             checkout_id: checkout_id.to_owned(),
             seller_id: "usr_seller".into(),
             worker_id: "wrk_1".into(),
-            placings: providers.map(|provider| (provider.name, Ok(Placing::of_a_test(provider)))).collect(),
+            placings: providers.map(|provider| (provider.name, Ok(PlacementTerms::of_a_test(provider)))).collect(),
             order_ids: std::array::from_fn(|_| OrderIds::fresh()),
             event_ids: std::array::from_fn(|_| new_id("evt")),
         }
@@ -200,7 +200,7 @@ impl Fulfil {
     /// Decides; gives the queues that have new work.
     pub(super) fn run(&self, view: &mut View) -> Vec<&'static str> {
         let actor = Actor::worker(&self.worker_id, "rqs_1");
-        self.fulfil(view, &By { actor: &actor, correlation_id: "rqs_1" })
+        self.fulfil(view, &OrderCause { actor: &actor, correlation_id: "rqs_1" })
     }
 }
 
@@ -211,7 +211,7 @@ impl Conclusion for Fulfil {
 
     fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
         let actor = Actor::worker(&self.worker_id, &job.correlation_id);
-        let wake = self.fulfil(view, &By { actor: &actor, correlation_id: &job.correlation_id });
+        let wake = self.fulfil(view, &OrderCause { actor: &actor, correlation_id: &job.correlation_id });
         Concluded { wake, ..JobEnd::Done { result: None }.into() }
     }
 }

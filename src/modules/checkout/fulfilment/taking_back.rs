@@ -7,20 +7,20 @@ use crate::{
         checkout::{
             commands::record,
             error::CheckoutError,
-            giving_back::GivingBack,
+            giving_back::ReversalContext,
             model::{Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutStatus},
             transitions::{CheckoutCommand, next},
         },
         events::Actor,
-        orders::{Cancelling, Order},
+        orders::{CancelOrderTemplate, Order},
         queue::QueueConfig,
     },
     platform::batch::{Command, View},
 };
 
 /// Who takes back, and what says so.
-pub(in crate::modules::checkout) struct TakingBack<'a> {
-    pub(in crate::modules::checkout) orders: &'a [Cancelling],
+pub(in crate::modules::checkout) struct TakeBackContext<'a> {
+    pub(in crate::modules::checkout) orders: &'a [CancelOrderTemplate],
     pub(in crate::modules::checkout) event_id: &'a str,
     pub(in crate::modules::checkout) actor: &'a Actor,
 }
@@ -43,7 +43,7 @@ pub(in crate::modules::checkout) enum TakenBack {
 pub(in crate::modules::checkout) fn take_back(
     view: &mut View,
     checkout: &mut Checkout,
-    by: &TakingBack<'_>,
+    by: &TakeBackContext<'_>,
 ) -> Result<TakenBack, CheckoutError> {
     if checkout.status == CheckoutStatus::Cancelling && !is_taken_back(checkout) {
         return Ok(TakenBack::UnderWay);
@@ -58,7 +58,7 @@ pub(in crate::modules::checkout) fn take_back(
             part.status = PartStatus::Cancelled;
         }
     }
-    let command = |((at, order), orders): ((usize, &Option<Order>), &Cancelling)| {
+    let command = |((at, order), orders): ((usize, &Option<Order>), &CancelOrderTemplate)| {
         let order = order.as_ref().filter(|_| !checkout.parts[at].status.is_nothing())?;
         Some((at, orders.of(&order.user_id, &order.client_order_id)))
     };
@@ -89,7 +89,7 @@ pub(in crate::modules::checkout) fn take_back(
 /// Ends a checkout of which nothing is left at any provider, where it is to be cancelled: what it took goes back. Whether it did.
 ///
 /// # Errors
-/// As [`GivingBack::give_back`].
+/// As [`ReversalContext::give_back`].
 pub(super) fn end(
     view: &mut View,
     checkout: &mut Checkout,
@@ -100,7 +100,7 @@ pub(super) fn end(
     if !is_taken_back(checkout) {
         return Ok(false);
     }
-    GivingBack { event_id, actor, payments }.give_back(view, checkout)?;
+    ReversalContext { event_id, actor, payments }.give_back(view, checkout)?;
     checkout.status =
         next(checkout.status, CheckoutCommand::Cancel).ok_or(CheckoutError::NotCancellable(checkout.status))?;
     checkout.cancellation_is(CheckoutCancellationStatus::Done);

@@ -15,7 +15,9 @@ use crate::{
         checkout::{
             FULFIL_KIND,
             error::CheckoutError,
-            model::{Checkout, CheckoutCancellationStatus, CheckoutStatus, Customer, Priority, ShippingAddress},
+            model::{
+                Checkout, CheckoutCancellationStatus, CheckoutCustomer, CheckoutStatus, Priority, ShippingAddress,
+            },
         },
         orders::{CancellationStatus, Order, OrderStatus, read_order},
         queue::Job,
@@ -167,7 +169,8 @@ fn too_little_money_for_the_parcel_waits_for_more() {
 #[test]
 fn what_a_provider_can_not_take_is_named_and_the_rest_goes_on() {
     let german = ShippingAddress { country: "DE".into(), postcode: "10115".into(), city: "Berlin".into(), ..address() };
-    let no_phone = |customer: Option<Customer>| customer.map(|customer| Customer { phone: None, ..customer });
+    let no_phone =
+        |customer: Option<CheckoutCustomer>| customer.map(|customer| CheckoutCustomer { phone: None, ..customer });
     for (checkout, failed, code, named) in [
         (
             Checkout { shipping_address: Some(german), ..checkout() },
@@ -368,7 +371,7 @@ fn names_are_split_for_the_books() {
     for (name, expected) in
         [("Asha Rao", ("Asha", "Rao")), ("Eva Maria Muster", ("Eva Maria", "Muster")), ("Plato", ("-", "Plato"))]
     {
-        let customer = checkout().customer.map(|customer| Customer { name: name.into(), ..customer });
+        let customer = checkout().customer.map(|customer| CheckoutCustomer { name: name.into(), ..customer });
         let request = compose::sale(&Checkout { customer, ..checkout() }, "k-1", "xapi").expect("a request");
         let order = read_order(&request).expect("an ERP takes it");
         let sale = order.detail.sale().expect("a sale");

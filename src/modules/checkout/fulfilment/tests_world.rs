@@ -8,22 +8,22 @@ use super::{
     parts::{Part, PartKind, PartStatus},
     send::Fulfil,
     settings::{CarrierSettings, ErpSettings, FulfilmentSettings},
-    taking_back::{TakenBack, TakingBack, take_back},
+    taking_back::{TakeBackContext, TakenBack, take_back},
 };
 use crate::{
     modules::{
         audit::ErrorClass,
-        catalog::{Dimensions, Parcel, Product, ProductStatus},
+        catalog::{PieceDimensions, PieceParcel, Product, ProductStatus},
         checkout::{
             error::CheckoutError,
             jobs::queue,
             model::{
-                Checkout, CheckoutItem, CheckoutStatus, Customer, Payment, PaymentMethod, PaymentStatus, Priority,
-                ShippingAddress,
+                Checkout, CheckoutCustomer, CheckoutItem, CheckoutStatus, Payment, PaymentMethod, PaymentStatus,
+                Priority, ShippingAddress,
             },
         },
         events::{Actor, EVENTS},
-        orders::{Cancelling, Order, OrderStatus},
+        orders::{CancelOrderTemplate, Order, OrderStatus},
         providers::{Party, Service, StoredFailure},
         queue::QueueConfig,
         wallet::Wallet,
@@ -37,7 +37,7 @@ use crate::{
 const NOW: DateTime = DateTime::from_millis(1_800_000_000_000);
 const STOCK: i64 = 10;
 
-pub(super) fn product(id: &str, parcel: Option<Parcel>) -> Product {
+pub(super) fn product(id: &str, parcel: Option<PieceParcel>) -> Product {
     Product {
         id: id.into(),
         seller_id: "usr_seller".into(),
@@ -61,8 +61,8 @@ pub(super) fn product(id: &str, parcel: Option<Parcel>) -> Product {
     }
 }
 
-pub(super) fn boxed(weight_grams: i64, [length, width, height]: [i32; 3]) -> Option<Parcel> {
-    Some(Parcel { weight_grams, dimensions_cm: Dimensions { length, width, height } })
+pub(super) fn boxed(weight_grams: i64, [length, width, height]: [i32; 3]) -> Option<PieceParcel> {
+    Some(PieceParcel { weight_grams, dimensions_cm: PieceDimensions { length, width, height } })
 }
 
 pub(super) fn item(product_id: &str, quantity: i64) -> CheckoutItem {
@@ -102,7 +102,7 @@ pub(super) fn checkout() -> Checkout {
         currency: Currency::INR,
         total: 150_000,
         items: vec![item("prd_1", 2), item("prd_2", 1)],
-        customer: Some(Customer {
+        customer: Some(CheckoutCustomer {
             name: "Asha Rao".into(),
             email: "asha@example.com".into(),
             phone: Some("+919876543210".into()),
@@ -262,15 +262,15 @@ impl World {
         command.decide(&mut self.view).map(|reply| reply.replayed)
     }
 
-    pub(super) fn cancelling(&mut self) -> Vec<Cancelling> {
-        (0..2).map(|_| Cancelling::of_a_test(self.id("job"), [self.id("evt"), self.id("evt")])).collect()
+    pub(super) fn cancelling(&mut self) -> Vec<CancelOrderTemplate> {
+        (0..2).map(|_| CancelOrderTemplate::of_a_test(self.id("job"), [self.id("evt"), self.id("evt")])).collect()
     }
 
     pub(super) fn cancel(&mut self) -> Result<TakenBack, CheckoutError> {
         let (orders, event_id) = (self.cancelling(), self.id("evt"));
         let mut checkout = self.checkout();
         let actor = Actor::worker("wrk_1", "rqs_1");
-        let by = TakingBack { orders: &orders, event_id: &event_id, actor: &actor };
+        let by = TakeBackContext { orders: &orders, event_id: &event_id, actor: &actor };
         let taken = take_back(&mut self.view, &mut checkout, &by)?;
         self.view.update(&checkout);
         Ok(taken)

@@ -48,7 +48,7 @@ pub(super) fn day_of(at: DateTime) -> String {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct CountKey {
     pub(super) day: String,
     pub(super) tenant_id: Option<String>,
     pub(super) user_id: String,
@@ -66,7 +66,7 @@ pub(super) struct Sums {
 
 /// What many events count for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts(pub(super) BTreeMap<Place, Sums>);
+pub(super) struct EventCounts(pub(super) BTreeMap<CountKey, Sums>);
 
 fn whole(document: &Document, field: &str, most: i64) -> Option<i64> {
     let value = document.get(field)?;
@@ -79,7 +79,7 @@ fn currency_of(data: &Document) -> Option<&str> {
     (currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(currency)
 }
 
-impl Counts {
+impl EventCounts {
     /// Adds a checkout, or takes one back that was paid: one that never was has never been counted.
     fn add_checkout(&mut self, event: &Document, count: &str, amount: &str) -> Option<()> {
         let (user_id, at) = (event.get_str("userId").ok()?, event.get_datetime("at").ok()?);
@@ -89,7 +89,7 @@ impl Counts {
             return None;
         }
         let tenant_id = data.get_str("tenantId").ok().map(str::to_owned);
-        let place = Place { day: day_of(*at), tenant_id, user_id: user_id.into(), provider: CHECKOUTS.into() };
+        let place = CountKey { day: day_of(*at), tenant_id, user_id: user_id.into(), provider: CHECKOUTS.into() };
         let sums = self.0.entry(place).or_default();
         for (field, by) in [(count, 1), (amount, total)] {
             *sums.add.entry(format!("{field}.{currency}")).or_default() += by;
@@ -111,7 +111,7 @@ impl Counts {
         };
         let Ok(provider) = data.get_str("provider") else { return };
         let tenant_id = data.get_str("tenantId").ok().map(str::to_owned);
-        let place = Place { day: day_of(*at), tenant_id, user_id: user_id.into(), provider: provider.into() };
+        let place = CountKey { day: day_of(*at), tenant_id, user_id: user_id.into(), provider: provider.into() };
         let sums = self.0.entry(place).or_default();
         let mut add = |field: String, by: i64| *sums.add.entry(field).or_default() += by;
         add((*name).to_owned(), 1);
@@ -132,7 +132,7 @@ impl Counts {
     }
 }
 
-impl Place {
+impl CountKey {
     pub(super) fn id(&self, generation: i64) -> String {
         let tenant_id = self.tenant_id.as_deref().unwrap_or("-");
         format!("{generation}/{}/{tenant_id}/{}/{}", self.day, self.user_id, self.provider)
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn events_are_added_up_by_day_tenant_merchant_and_provider() {
-        let mut counts = Counts::default();
+        let mut counts = EventCounts::default();
         counts.add(&event("OrderCreated", doc! { "tenantId": "ten_1" }));
         counts.add(&event("OrderCreated", doc! {}));
         counts.add(&event("OrderConfirmed", doc! { "charged": 5_i64, "currency": "INR", "ageMs": 700_i64 }));
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_checkout_that_is_taken_back_counts_only_where_it_was_paid() {
-        let mut counts = Counts::default();
+        let mut counts = EventCounts::default();
         let sold = |paid: bool, currency: &str| doc! { "total": 5_i64, "currency": currency, "paid": paid };
         for (kind, data) in [
             ("CheckoutCreated", sold(false, "INR")),
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_counts_for_nothing_and_spoils_nothing() {
-        let mut counts = Counts::default();
+        let mut counts = EventCounts::default();
         for odd in [doc! {}, doc! { "type": "OrderCreated" }, event("TopupPaid", doc! {})] {
             counts.add(&odd);
         }

@@ -257,12 +257,12 @@ fn earnings_of(sums: &Document) -> Vec<EarningsSums> {
 }
 
 /// Whose sums; all where nothing is named.
-struct Whose {
+struct SumsFilter {
     tenant_id: Option<String>,
     user_id: Option<String>,
 }
 
-impl Whose {
+impl SumsFilter {
     /// Those that the user may see, of `asked` only where that is named.
     fn asked_by(user: CurrentUser, asked: Option<String>) -> Result<Self, AppError> {
         let nobody = || AppError::new(ErrorKind::NotFound, "analytics.not_found", "There is no such merchant here.");
@@ -280,7 +280,7 @@ impl AnalyticsReader {
     async fn each(
         &self,
         (from, to): (&str, &str),
-        whose: &Whose,
+        whose: &SumsFilter,
         of_checkouts: bool,
         mut each: impl FnMut(&Document) + Send,
     ) -> mongodb::error::Result<()> {
@@ -302,7 +302,7 @@ impl AnalyticsReader {
         Ok(())
     }
 
-    async fn days(&self, days: (&str, &str), whose: &Whose) -> mongodb::error::Result<Vec<DayResponse>> {
+    async fn days(&self, days: (&str, &str), whose: &SumsFilter) -> mongodb::error::Result<Vec<DayResponse>> {
         let mut found: BTreeMap<(String, String), DaySums> = BTreeMap::new();
         let add = |sums: &Document| {
             let text = |field: &str| sums.get_str(field).unwrap_or_default().to_owned();
@@ -312,7 +312,7 @@ impl AnalyticsReader {
         Ok(found.into_iter().map(|((day, provider), sums)| sums.shown(day, provider)).collect())
     }
 
-    async fn earnings(&self, days: (&str, &str), whose: &Whose) -> mongodb::error::Result<EarningsResponse> {
+    async fn earnings(&self, days: (&str, &str), whose: &SumsFilter) -> mongodb::error::Result<EarningsResponse> {
         let mut found: BTreeMap<(String, &'static str), EarningsSums> = BTreeMap::new();
         let mut totals: BTreeMap<&'static str, EarningsSums> = BTreeMap::new();
         let add = |sums: &Document| {
@@ -354,7 +354,7 @@ async fn list_daily(
     ApiQuery(query): ApiQuery<DailyQuery>,
 ) -> Result<Json<DailyResponse>, AppError> {
     let (from, to) = reader.range(&query)?;
-    let whose = Whose::asked_by(user, query.user_id)?;
+    let whose = SumsFilter::asked_by(user, query.user_id)?;
     let items = reader.days((&from, &to), &whose).await?;
     Ok(Json(DailyResponse { items }))
 }
@@ -372,6 +372,6 @@ async fn list_earnings(
     ApiQuery(query): ApiQuery<DailyQuery>,
 ) -> Result<Json<EarningsResponse>, AppError> {
     let (from, to) = reader.range(&query)?;
-    let whose = Whose::asked_by(user, query.user_id)?;
+    let whose = SumsFilter::asked_by(user, query.user_id)?;
     Ok(Json(reader.earnings((&from, &to), &whose).await?))
 }

@@ -20,7 +20,7 @@ use super::{
         Consumer, consuming,
         counters::{self, Generations},
     },
-    count::{Counts, is_counted},
+    count::{EventCounts, is_counted},
     store::{Analytics, DAILY, RECENT, read, write},
 };
 use crate::{
@@ -52,7 +52,7 @@ pub struct Rebuilt {
 }
 
 /// What is done in a transaction: in a database, to sums of a generation, behind an event.
-struct Work {
+struct RebuildTransaction {
     db: Database,
     generation: i64,
     behind: String,
@@ -62,9 +62,9 @@ async fn in_transaction<T: Send>(
     db: &Database,
     generation: i64,
     behind: &str,
-    work: for<'a> fn(&'a mut ClientSession, &'a mut Work) -> BoxFuture<'a, Result<T>>,
+    work: for<'a> fn(&'a mut ClientSession, &'a mut RebuildTransaction) -> BoxFuture<'a, Result<T>>,
 ) -> Result<T> {
-    let context = Work { db: db.clone(), generation, behind: behind.to_owned() };
+    let context = RebuildTransaction { db: db.clone(), generation, behind: behind.to_owned() };
     let mut session = db.client().start_session().await?;
     let options =
         TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
@@ -108,22 +108,22 @@ async fn begin(db: &Database, session: &mut ClientSession) -> Result<i64> {
     Ok(next)
 }
 
-struct Page {
+struct RebuiltPage {
     seen: u64,
     left: u64,
     /// None where there is no further event.
     last: Option<String>,
 }
 
-async fn count_page(session: &mut ClientSession, work: &Work) -> Result<Option<Page>> {
-    let Work { db, generation, behind } = work;
+async fn count_page(session: &mut ClientSession, work: &RebuildTransaction) -> Result<Option<RebuiltPage>> {
+    let RebuildTransaction { db, generation, behind } = work;
     let generation = *generation;
     let known = counters::read(db, Some(&mut *session)).await?.analytics;
     if known.being_filled(DateTime::now()) != Some(generation) {
         return Ok(None);
     }
     let ids = page_of_ids(db, session, behind).await?;
-    let Some(last) = ids.last().cloned() else { return Ok(Some(Page { seen: 0, left: 0, last: None })) };
+    let Some(last) = ids.last().cloned() else { return Ok(Some(RebuiltPage { seen: 0, left: 0, last: None })) };
     let mut left: HashSet<String> = HashSet::new();
     let recent = db.collection::<Document>(RECENT);
     let mut found =
@@ -144,7 +144,7 @@ async fn count_page(session: &mut ClientSession, work: &Work) -> Result<Option<P
     }
     drop(stream);
     left.extend(with_open_jobs(db, session, &ids).await?);
-    let (mut counts, mut skipped) = (Counts::default(), 0);
+    let (mut counts, mut skipped) = (EventCounts::default(), 0);
     let range = doc! { "_id": { "$gt": behind, "$lte": &last } };
     read(db, session, range, |event| {
         let is_left = event.get_str("_id").is_ok_and(|id| left.contains(id));
@@ -156,7 +156,7 @@ async fn count_page(session: &mut ClientSession, work: &Work) -> Result<Option<P
     })
     .await?;
     write(db, session, &counts, [generation].into_iter()).await?;
-    Ok(Some(Page { seen: ids.len() as u64, left: skipped, last: Some(last) }))
+    Ok(Some(RebuiltPage { seen: ids.len() as u64, left: skipped, last: Some(last) }))
 }
 
 /// Those of the events that the relay could not give to analytics, and whose jobs have not counted them.
@@ -187,8 +187,8 @@ async fn page_of_ids(db: &Database, session: &mut ClientSession, behind: &str) -
 }
 
 /// Has the new sums read; false where another has begun.
-async fn finish(session: &mut ClientSession, work: &Work) -> Result<bool> {
-    let Work { db, generation, .. } = work;
+async fn finish(session: &mut ClientSession, work: &RebuildTransaction) -> Result<bool> {
+    let RebuildTransaction { db, generation, .. } = work;
     let known = counters::read(db, Some(&mut *session)).await?.analytics;
     if known.being_filled(DateTime::now()) != Some(*generation) {
         return Ok(false);

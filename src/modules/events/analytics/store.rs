@@ -10,7 +10,7 @@ use mongodb::{ClientSession, Database, error::Result};
 
 use super::{
     super::{Consumer, EVENTS, EventHead, counters},
-    count::{Counts, FIELDS, is_counted},
+    count::{EventCounts, FIELDS, is_counted},
 };
 use crate::platform::mongo::Index;
 
@@ -45,7 +45,7 @@ impl Consumer for Analytics {
 
     async fn take(&self, db: &Database, session: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>> {
         let ids: Vec<&str> = heads.iter().map(|head| &*head.id).collect();
-        let (mut counts, mut counted) = (Counts::default(), Vec::new());
+        let (mut counts, mut counted) = (EventCounts::default(), Vec::new());
         read(db, session, doc! { "_id": { "$in": ids } }, |event| {
             counts.add(event);
             counted.extend(event.get_str("_id").ok().map(str::to_owned));
@@ -88,7 +88,7 @@ pub(super) async fn read(
 pub(super) async fn write(
     db: &Database,
     session: &mut ClientSession,
-    counts: &Counts,
+    counts: &EventCounts,
     generations: impl Iterator<Item = i64>,
 ) -> Result<()> {
     let statements = generations

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    modules::providers::{Address, Customer, Gender, Sale, SaleLine},
+    modules::providers::{Gender, Sale, SaleAddress, SaleCustomer, SaleLine},
     platform::{clock::Rfc3339Time, money::Currency},
 };
 
@@ -52,7 +52,7 @@ struct SaleLineResponse {
 
 impl From<Sale> for SaleResponse {
     fn from(sale: Sale) -> Self {
-        let Customer { gender, first_name, last_name, email, phone } = sale.customer;
+        let SaleCustomer { gender, first_name, last_name, email, phone } = sale.customer;
         Self {
             currency: sale.currency,
             ordered_at: Rfc3339Time(sale.ordered_at),
@@ -66,9 +66,9 @@ impl From<Sale> for SaleResponse {
     }
 }
 
-impl From<Address> for SaleAddressResponse {
-    fn from(address: Address) -> Self {
-        let Address { line1, line2, city, postcode, country } = address;
+impl From<SaleAddress> for SaleAddressResponse {
+    fn from(address: SaleAddress) -> Self {
+        let SaleAddress { line1, line2, city, postcode, country } = address;
         Self { line1, line2, city, postcode, country }
     }
 }

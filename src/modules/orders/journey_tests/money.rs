@@ -4,10 +4,12 @@ use super::{Actor, Entity, Order, View, World};
 use crate::{
     modules::{
         orders::{
-            charging::{Due, due, is_settled},
+            charging::{HoldAction, due, is_settled},
             charging_tests::quote,
         },
-        wallet::{Account, Entry, Hold, HoldState, LedgerKind, LedgerTransaction, Reference, credit, wallet_key},
+        wallet::{
+            Account, Hold, HoldState, LedgerEntry, LedgerKind, LedgerReference, LedgerTransaction, credit, wallet_key,
+        },
     },
     platform::money::Currency,
 };
@@ -31,10 +33,10 @@ impl World {
     /// The merchant has just enough for one order.
     pub(super) fn recharge(&mut self) {
         let (id, actor) = (self.id("txn"), Actor::worker("usr_finance", "rqs_0"));
-        let entry = Entry {
+        let entry = LedgerEntry {
             transaction_id: &id,
             kind: LedgerKind::Recharge,
-            reference: Reference::new("test", "recharge", "credit"),
+            reference: LedgerReference::new("test", "recharge", "credit"),
             client_reference: None,
             reason: None,
             actor: &actor,
@@ -49,7 +51,8 @@ impl World {
     pub(super) fn check_money(&self, order: &Order) {
         let billing = order.billing.as_ref().expect("it costs something");
         for hold in self.holds.values() {
-            let due = if hold.id == billing.hold_id { due(order.status, order.detail.kind()) } else { Due::GiveBack };
+            let due =
+                if hold.id == billing.hold_id { due(order.status, order.detail.kind()) } else { HoldAction::GiveBack };
             assert!(is_settled(due, hold.state), "{:?}: {hold:?}", order.status);
         }
         assert_eq!(self.holds.len(), billing.holds as usize);
@@ -60,9 +63,9 @@ impl World {
         assert_eq!(sum(Account::Held), open.map(|hold| hold.amount).sum::<i64>());
         let price = quote().total.amount;
         let expected = match due(order.status, order.detail.kind()) {
-            Due::Keep => (0, price, 0),
-            Due::Capture => (0, 0, price),
-            Due::GiveBack => (price, 0, 0),
+            HoldAction::Keep => (0, price, 0),
+            HoldAction::Capture => (0, 0, price),
+            HoldAction::GiveBack => (price, 0, 0),
         };
         let owed = sum(Account::Payable("parcelx".into())) + sum(Account::Revenue);
         assert_eq!((wallet.available, sum(Account::Held), owed), expected, "{:?}", order.status);

@@ -21,7 +21,7 @@ pub use shipment::{PartyRequest, ShipmentRequest};
 
 use super::{model::OrderStatus, service::NewOrder};
 use crate::{
-    modules::providers::{Declaration, Detail, Kind, ProviderName, registry::PROVIDERS},
+    modules::providers::{Declaration, Detail, ProviderKind, ProviderName, registry::PROVIDERS},
     platform::{
         clock::Rfc3339Time,
         text::{free_text, normal_email},
@@ -92,9 +92,9 @@ impl CreateOrderRequest {
     pub(super) fn into_order(self) -> Option<NewOrder> {
         let provider = self.provider.declaration();
         let detail = match provider.kind {
-            Kind::Carrier => Detail::Shipment(self.shipment?.into()),
-            Kind::Erp => Detail::Sale(self.sale?.into()),
-            Kind::Registry => Detail::Extract(self.extract?.into()),
+            ProviderKind::Carrier => Detail::Shipment(self.shipment?.into()),
+            ProviderKind::Erp => Detail::Sale(self.sale?.into()),
+            ProviderKind::Registry => Detail::Extract(self.extract?.into()),
         };
         Some(NewOrder { client_order_id: self.client_order_id, provider, detail })
     }
@@ -157,9 +157,9 @@ fn email_address(email: &str) -> Result<(), ValidationError> {
 fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), ValidationError> {
     let kind = request.provider.declaration().kind;
     let details = [
-        (Kind::Carrier, request.shipment.is_some()),
-        (Kind::Erp, request.sale.is_some()),
-        (Kind::Registry, request.extract.is_some()),
+        (ProviderKind::Carrier, request.shipment.is_some()),
+        (ProviderKind::Erp, request.sale.is_some()),
+        (ProviderKind::Registry, request.extract.is_some()),
     ];
     for (of, is_given) in details {
         match (of == kind, is_given) {
@@ -185,9 +185,9 @@ impl PartialSchema for CreateOrderRequest {
         let shape = |provider: &&Declaration| {
             let detail = provider.kind.detail_name();
             let schema = match provider.kind {
-                Kind::Carrier => ShipmentRequest::name(),
-                Kind::Erp => SaleRequest::name(),
-                Kind::Registry => ExtractRequest::name(),
+                ProviderKind::Carrier => ShipmentRequest::name(),
+                ProviderKind::Erp => SaleRequest::name(),
+                ProviderKind::Registry => ExtractRequest::name(),
             };
             let name = text().description(Some("Where it goes.")).enum_values(Some([provider.name]));
             let is_default = provider.name == ProviderName::default().as_str();

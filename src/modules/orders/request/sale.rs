@@ -11,7 +11,7 @@ use validator::{Validate, ValidationError};
 
 use super::{article_number, blame, email_address, ensure, null_is_default, text};
 use crate::{
-    modules::providers::{Address, Customer, Gender, Sale, SaleLine},
+    modules::providers::{Gender, Sale, SaleAddress, SaleCustomer, SaleLine},
     platform::{
         clock::Rfc3339Time,
         money::{AMOUNT_MAX, Currency},
@@ -149,7 +149,7 @@ impl From<SaleRequest> for Sale {
             currency: request.currency,
             ordered_at: request.ordered_at.0,
             payment_id: request.payment_id,
-            customer: Customer { gender, first_name, last_name, email, phone },
+            customer: SaleCustomer { gender, first_name, last_name, email, phone },
             billing_address: request.billing_address.into(),
             shipping_address: request.shipping_address.map(Into::into),
             lines: request.lines.into_iter().map(Into::into).collect(),
@@ -158,7 +158,7 @@ impl From<SaleRequest> for Sale {
     }
 }
 
-impl From<SaleAddressRequest> for Address {
+impl From<SaleAddressRequest> for SaleAddress {
     fn from(request: SaleAddressRequest) -> Self {
         let SaleAddressRequest { line1, line2, city, postcode, country } = request;
         // An empty second line is no second line: both mean the same.

@@ -6,7 +6,7 @@ use validator::{Validate, ValidationError};
 
 use super::{article_number, blame, email_address, ensure, null_is_default, text};
 use crate::{
-    modules::providers::{Dimensions, Item, Party, PaymentMode, Service, Shipment},
+    modules::providers::{ParcelDimensions, Party, PaymentMode, Service, Shipment, ShipmentItem},
     platform::text::{free_text, read_email_if_any, read_phone, read_pincode},
 };
 
@@ -146,7 +146,7 @@ impl From<ShipmentRequest> for Shipment {
             currency: request.currency,
             cod_amount: request.cod_amount,
             weight_grams: request.weight_grams,
-            dimensions_cm: Dimensions {
+            dimensions_cm: ParcelDimensions {
                 length: request.dimensions_cm.length,
                 width: request.dimensions_cm.width,
                 height: request.dimensions_cm.height,
@@ -167,7 +167,7 @@ impl From<PartyRequest> for Party {
     }
 }
 
-impl From<ItemRequest> for Item {
+impl From<ItemRequest> for ShipmentItem {
     fn from(request: ItemRequest) -> Self {
         let ItemRequest { sku, name, quantity, unit_price } = request;
         Self { sku, name, quantity, unit_price }

@@ -110,7 +110,7 @@ pub struct AccountChanged {
 
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotChanged {
+pub enum AccountNotChanged {
     /// There is no such account.
     NotFound,
     /// Environment variables have its credentials.
@@ -118,17 +118,17 @@ pub enum NotChanged {
 }
 
 impl Command for ChangeAccount {
-    type Reply = Result<AccountChanged, NotChanged>;
+    type Reply = Result<AccountChanged, AccountNotChanged>;
 
     fn reads(&self) -> Vec<Key> {
         vec![Key::id(ProviderAccount::COLLECTION, &*self.account_id)]
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
-        let mut account = view.by_id::<ProviderAccount>(&self.account_id).ok_or(NotChanged::NotFound)?;
+        let mut account = view.by_id::<ProviderAccount>(&self.account_id).ok_or(AccountNotChanged::NotFound)?;
         let (change, before) = (&self.change, account.clone());
         if change.credentials.is_some() && account.credentials.is_none() {
-            return Err(NotChanged::FromEnvironment);
+            return Err(AccountNotChanged::FromEnvironment);
         }
         let changed = change.apply(&mut account);
         let activates = change.status == Some(AccountStatus::Active);
@@ -243,7 +243,10 @@ mod tests {
         }
     }
 
-    fn decide(stored: ProviderAccount, change: AccountChange) -> (Result<AccountChanged, NotChanged>, Vec<Document>) {
+    fn decide(
+        stored: ProviderAccount,
+        change: AccountChange,
+    ) -> (Result<AccountChanged, AccountNotChanged>, Vec<Document>) {
         let mut view = View::new(DateTime::from_millis(1_000));
         view.put_read(&stored);
         let (actor, event_id) = (Actor::command_line("test"), "aud_1".into());
@@ -309,7 +312,7 @@ mod tests {
         let change =
             AccountChange { credentials: Some(sealed()), label: Some("Two".into()), ..AccountChange::default() };
         let (reply, events) = decide(account(None), change);
-        assert_eq!((reply.err(), events.len()), (Some(NotChanged::FromEnvironment), 0));
+        assert_eq!((reply.err(), events.len()), (Some(AccountNotChanged::FromEnvironment), 0));
         let change = AccountChange { status: Some(AccountStatus::Inactive), ..AccountChange::default() };
         let (reply, _) = decide(account(None), change);
         assert_eq!(reply.expect("it may be").account.status, AccountStatus::Inactive);

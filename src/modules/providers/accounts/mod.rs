@@ -12,13 +12,15 @@ mod service;
 mod sessions;
 mod trial;
 
-pub use commands::{AccountChange, AccountChanged, ChangeAccount, CreateAccount, NotChanged, NotCreated, ValueChange};
+pub use commands::{
+    AccountChange, AccountChanged, AccountNotChanged, ChangeAccount, CreateAccount, NotCreated, ValueChange,
+};
 pub use model::{
     AccountStatus, AccountTest, CREDENTIAL_CHARS_MAX, ProviderAccount, default_account, is_account_id,
     is_default_account,
 };
 pub use service::{AccountFilter, Accounts, COLLECTIONS, EnvironmentAccount, indexes};
-pub use sessions::{BeginLogIn, BegunLogIn, EndLogIn, SessionState, Sessions};
+pub use sessions::{BeginLogIn, BegunLogIn, EndLogIn, ProviderSessionState, Sessions};
 pub use trial::{BeginTest, EndTest, NotTested, TEST_EVERY};
 
 use crate::platform::rewrap::Rotation;

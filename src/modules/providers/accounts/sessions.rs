@@ -37,7 +37,7 @@ const RENEWED_IN_VAIN: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Session {
+struct ProviderSession {
     #[serde(rename = "_id")]
     account_id: String,
     held: Option<HeldToken>,
@@ -63,7 +63,7 @@ struct HeldToken {
     after_refusal: bool,
 }
 
-impl Entity for Session {
+impl Entity for ProviderSession {
     const COLLECTION: &'static str = SESSIONS;
 
     fn id(&self) -> &str {
@@ -71,7 +71,7 @@ impl Entity for Session {
     }
 }
 
-impl Session {
+impl ProviderSession {
     /// The token, where it serves for calls with the credentials of `version`.
     fn serving(&self, version: i64, now: DateTime) -> Option<&HeldToken> {
         let serves = |held: &&HeldToken| held.credentials_version == version && after(now, SPARE) < held.expires_at;
@@ -93,7 +93,7 @@ pub(super) async fn rotate(rotation: &mut Rotation<'_>) -> Result<()> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionState {
+pub enum ProviderSessionState {
     /// There is a token to call with.
     Serves,
     /// The same, but it should be renewed.
@@ -105,7 +105,7 @@ pub enum SessionState {
 /// Sessions of accounts. Cloning gives the same ones.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    sessions: Collection<Session>,
+    sessions: Collection<ProviderSession>,
     keys: Arc<SealingKeys>,
     clock: Clock,
     turns: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
@@ -122,7 +122,7 @@ impl Sessions {
         Arc::clone(self.turns.lock().entry(account_id.to_owned()).or_default())
     }
 
-    async fn find(&self, account_id: &str) -> Result<Session> {
+    async fn find(&self, account_id: &str) -> Result<ProviderSession> {
         let found = self.sessions.find_one(doc! { "_id": account_id }).max_time(READ_TIME_MAX).await?;
         Ok(found.unwrap_or_default())
     }
@@ -131,12 +131,12 @@ impl Sessions {
     ///
     /// # Errors
     /// What the driver says.
-    pub async fn state(&self, account_id: &str, version: i64) -> Result<SessionState> {
+    pub async fn state(&self, account_id: &str, version: i64) -> Result<ProviderSessionState> {
         let (session, now) = (self.find(account_id).await?, self.clock.now());
         Ok(match session.serving(version, now) {
-            Some(_) if session.is_due(now) => SessionState::Due,
-            Some(_) => SessionState::Serves,
-            None => SessionState::None,
+            Some(_) if session.is_due(now) => ProviderSessionState::Due,
+            Some(_) => ProviderSessionState::Serves,
+            None => ProviderSessionState::None,
         })
     }
 
@@ -206,7 +206,7 @@ impl Command for BeginLogIn {
 
     fn decide(&self, view: &mut View) -> BegunLogIn {
         let now = view.now();
-        let found = view.by_id::<Session>(&self.call.account_id);
+        let found = view.by_id::<ProviderSession>(&self.call.account_id);
         let mut session = found.clone().unwrap_or_default();
         let serves = session.serving(self.credentials_version, now).is_some();
         if serves && !session.is_due(now) {
@@ -258,8 +258,8 @@ impl Command for EndLogIn {
         if view.by_id::<ProviderResponseLog>(&self.response_id).is_some() {
             return;
         }
-        let session = view.by_id::<Session>(&self.call.account_id);
-        let is_ours = |session: &Session| {
+        let session = view.by_id::<ProviderSession>(&self.call.account_id);
+        let is_ours = |session: &ProviderSession| {
             session.open_call.as_ref().is_some_and(|open| open.request_ref_id == self.call.request_ref_id)
         };
         let ours = session.filter(is_ours);
@@ -329,7 +329,7 @@ mod tests {
         }
     }
 
-    fn view(seconds: i64, session: Option<&Session>) -> View {
+    fn view(seconds: i64, session: Option<&ProviderSession>) -> View {
         let mut view = View::new(at(seconds));
         match session {
             Some(session) => view.put_read(session),
@@ -339,7 +339,11 @@ mod tests {
     }
 
     /// How a login begins at that second, with what is stored then and the requests that were closed for it.
-    fn begins(seconds: i64, version: i64, session: Option<&Session>) -> (BegunLogIn, Option<Session>, Vec<String>) {
+    fn begins(
+        seconds: i64,
+        version: i64,
+        session: Option<&ProviderSession>,
+    ) -> (BegunLogIn, Option<ProviderSession>, Vec<String>) {
         let outbound = Outbound {
             provider: "provider",
             operation: "log_in",
@@ -363,7 +367,7 @@ mod tests {
     }
 
     /// The session after the login `number` has brought a token, or nothing.
-    fn ends(seconds: i64, number: i64, session: &Session, brought: bool) -> Session {
+    fn ends(seconds: i64, number: i64, session: &ProviderSession, brought: bool) -> ProviderSession {
         let keys = SealingKeys::new(&SecretString::from("0".repeat(64)), None).expect("a key");
         let end = EndLogIn {
             call: call(number),
@@ -407,7 +411,7 @@ mod tests {
         let failed = ends(902, 900, &renewing, false);
         assert!(!failed.is_due(at(961)) && failed.is_due(at(962)), "not again at once");
         assert!(failed.serving(1, at(969)).is_some() && failed.serving(1, at(970)).is_none());
-        let refused = Session { renew: true, ..session };
+        let refused = ProviderSession { renew: true, ..session };
         assert!(refused.serving(1, at(1)).is_none());
         let renewed = ends(2, 1, &begins(1, 1, Some(&refused)).1.expect("a session"), true);
         assert!(renewed.held.as_ref().is_some_and(|held| held.after_refusal) && !renewed.renew);

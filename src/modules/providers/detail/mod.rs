@@ -8,10 +8,10 @@ mod shipment;
 use serde::{Deserialize, Serialize};
 
 pub use extract::{Extract, ExtractType};
-pub use sale::{Address, Customer, Gender, Sale, SaleLine};
-pub use shipment::{Dimensions, Item, Party, PaymentMode, Service, Shipment};
+pub use sale::{Gender, Sale, SaleAddress, SaleCustomer, SaleLine};
+pub use shipment::{ParcelDimensions, Party, PaymentMode, Service, Shipment, ShipmentItem};
 
-use super::Kind;
+use super::ProviderKind;
 
 /// What an order is about; stored under its own name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,11 +25,11 @@ pub enum Detail {
 impl Detail {
     /// The kind of providers that take it.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ProviderKind {
         match self {
-            Self::Shipment(_) => Kind::Carrier,
-            Self::Sale(_) => Kind::Erp,
-            Self::Extract(_) => Kind::Registry,
+            Self::Shipment(_) => ProviderKind::Carrier,
+            Self::Sale(_) => ProviderKind::Erp,
+            Self::Extract(_) => ProviderKind::Registry,
         }
     }
 
@@ -48,7 +48,7 @@ impl Detail {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Shipment(shipment) => {
-                shipment.items.iter().map(|item| size_of::<Item>() + item.sku.len() + item.name.len()).sum()
+                shipment.items.iter().map(|item| size_of::<ShipmentItem>() + item.sku.len() + item.name.len()).sum()
             }
             Self::Sale(sale) => {
                 sale.lines.iter().map(|line| size_of::<SaleLine>() + line.sku.len() + line.name.len()).sum()

@@ -23,7 +23,7 @@ pub enum Gender {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Customer {
+pub struct SaleCustomer {
     /// How to address them; none where they did not say.
     pub gender: Option<Gender>,
     pub first_name: String,
@@ -36,7 +36,7 @@ pub struct Customer {
 
 /// Where a bill or a parcel goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Address {
+pub struct SaleAddress {
     pub line1: String,
     pub line2: Option<String>,
     pub city: String,
@@ -65,10 +65,10 @@ pub struct Sale {
     pub ordered_at: DateTime,
     /// The payment's name where it was paid.
     pub payment_id: String,
-    pub customer: Customer,
-    pub billing_address: Address,
+    pub customer: SaleCustomer,
+    pub billing_address: SaleAddress,
     /// Where it goes; none where that is the billing address.
-    pub shipping_address: Option<Address>,
+    pub shipping_address: Option<SaleAddress>,
     pub lines: Vec<SaleLine>,
     /// Minor units.
     pub shipping_cost: i64,
@@ -82,7 +82,7 @@ impl SaleLine {
     }
 }
 
-impl Address {
+impl SaleAddress {
     fn normalized(&self) -> Self {
         let text = |text: &String| normal(text).into_owned();
         Self {
@@ -101,9 +101,9 @@ impl Sale {
     pub fn normalized(&self) -> Self {
         let text = |text: &String| normal(text).into_owned();
         let line = |line: &SaleLine| SaleLine { sku: text(&line.sku), name: text(&line.name), ..line.clone() };
-        let Customer { gender, first_name, last_name, email, phone } = &self.customer;
+        let SaleCustomer { gender, first_name, last_name, email, phone } = &self.customer;
         Self {
-            customer: Customer {
+            customer: SaleCustomer {
                 gender: *gender,
                 first_name: text(first_name),
                 last_name: text(last_name),
@@ -111,7 +111,7 @@ impl Sale {
                 phone: international(phone).unwrap_or_else(|| phone.clone()),
             },
             billing_address: self.billing_address.normalized(),
-            shipping_address: self.shipping_address.as_ref().map(Address::normalized),
+            shipping_address: self.shipping_address.as_ref().map(SaleAddress::normalized),
             lines: self.lines.iter().map(line).collect(),
             ..self.clone()
         }

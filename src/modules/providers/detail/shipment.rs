@@ -33,7 +33,7 @@ pub enum PaymentMode {
 
 /// Outer dimensions of the parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dimensions {
+pub struct ParcelDimensions {
     /// Centimetres.
     pub length: i32,
     /// Centimetres.
@@ -62,7 +62,7 @@ pub struct Party {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Item {
+pub struct ShipmentItem {
     /// The merchant's article number.
     pub sku: String,
     pub name: String,
@@ -84,10 +84,10 @@ pub struct Shipment {
     /// Dead weight.
     pub weight_grams: i64,
     /// Outer dimensions.
-    pub dimensions_cm: Dimensions,
+    pub dimensions_cm: ParcelDimensions,
     pub consignee: Party,
     pub pickup: Party,
-    pub items: Vec<Item>,
+    pub items: Vec<ShipmentItem>,
 }
 
 impl Party {
@@ -112,9 +112,9 @@ impl Shipment {
     /// The same as a request for it is read today: what is stored may have been written before there was a normal form.
     #[must_use]
     pub fn normalized(&self) -> Self {
-        let item = |item: &Item| {
+        let item = |item: &ShipmentItem| {
             let (sku, name) = (normal(&item.sku).into_owned(), normal(&item.name).into_owned());
-            Item { sku, name, ..item.clone() }
+            ShipmentItem { sku, name, ..item.clone() }
         };
         Self {
             consignee: self.consignee.normalized(),

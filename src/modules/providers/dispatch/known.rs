@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     sign::Throttles,
-    state::{AccountState, BreakerState, Sign, Standing},
+    state::{AccountState, Availability, BreakerState, HealthSignal},
     store::StateStore,
 };
 use crate::{
@@ -28,7 +28,7 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// What this process knows of an account.
 #[derive(Default)]
-struct Known {
+struct KnownAccount {
     state: AccountState,
     seen: Option<Instant>,
     throttles: Throttles,
@@ -41,7 +41,7 @@ struct Known {
 pub(super) struct KnownStates {
     pub(super) states: StateStore,
     clock: Clock,
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<HashMap<String, KnownAccount>>,
     /// One change at a time: of many answers that say the same, the first changes something.
     changing: tokio::sync::Mutex<()>,
 }
@@ -52,12 +52,12 @@ impl KnownStates {
     }
 
     /// What an answer to a call of that period says of the account.
-    pub(super) fn sign<T>(&self, account_id: &str, epoch: i64, answer: &Answer, outcome: &Outcome<T>) -> Sign {
+    pub(super) fn sign<T>(&self, account_id: &str, epoch: i64, answer: &Answer, outcome: &Outcome<T>) -> HealthSignal {
         let now = self.clock.now();
         let mut known = self.known.lock();
         let known = known.entry(account_id.to_owned()).or_default();
         let sign = known.throttles.sign(answer, outcome, now);
-        if let Sign::Throttled(until) = sign {
+        if let HealthSignal::Throttled(until) = sign {
             known.throttled_here = Some((epoch, until));
         }
         sign
@@ -108,11 +108,11 @@ impl KnownStates {
         known.get(account_id).map_or_else(|| AccountState::of(account_id), |known| known.state.clone())
     }
 
-    pub(super) fn standing(&self, account_id: &str, now: DateTime) -> Standing {
+    pub(super) fn standing(&self, account_id: &str, now: DateTime) -> Availability {
         let known = self.known.lock();
-        let Some(known) = known.get(account_id) else { return Standing::Free };
+        let Some(known) = known.get(account_id) else { return Availability::Free };
         let holds = |(epoch, until)| epoch == known.state.breaker.epoch && until > now;
-        if known.throttled_here.is_some_and(holds) { Standing::Away } else { known.state.standing(now) }
+        if known.throttled_here.is_some_and(holds) { Availability::Away } else { known.state.standing(now) }
     }
 
     /// Changes an account's state, unless that would change nothing of what is known.

@@ -34,8 +34,8 @@ pub use state::{AccountState, Breaker, BreakerReason, BreakerState, Probe};
 use self::{
     known::KnownStates,
     places::Places,
-    room::{Ask, Opening},
-    state::{Change, Heard, Sign, Standing},
+    room::{OrderRoom, RoomRequest},
+    state::{AnsweredCall, Availability, BreakerChange, HealthSignal},
     store::{STATES, StateStore},
 };
 use crate::{
@@ -182,7 +182,7 @@ impl Dispatcher {
         let sign = self.inner.known.sign(account, permit.epoch, answer, outcome);
         metrics::counter!("waybill_account_calls_total", "account" => account.to_owned(), "answer" => sign.as_str())
             .increment(1);
-        let heard = Heard { epoch: permit.epoch, probe: permit.probe.as_deref(), subject_id };
+        let heard = AnsweredCall { epoch: permit.epoch, probe: permit.probe.as_deref(), subject_id };
         match timeout(PATIENCE, self.inner.known.change(account, |state| state.heed(heard, sign, now))).await {
             Ok(Ok(change)) => self.inner.follow(account, change),
             Ok(Err(error)) => tracing::warn!(account, %error, "the account's state could not be written down"),
@@ -212,7 +212,7 @@ impl Dispatcher {
     pub async fn close(&self, account_id: &str) -> mongodb::error::Result<()> {
         let now = self.inner.clock.now();
         self.inner.known.change(account_id, |state| state.resume(now)).await?;
-        self.inner.follow(account_id, Change::Closed);
+        self.inner.follow(account_id, BreakerChange::Closed);
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl Dispatcher {
         let now = self.inner.clock.now();
         let overview = of_queue.into_iter().filter_map(|account| {
             let state = states.remove(&account.account_id).unwrap_or_default();
-            let is_shown = account.owner_user_id.is_none() || state.standing(now) != Standing::Free;
+            let is_shown = account.owner_user_id.is_none() || state.standing(now) != Availability::Free;
             is_shown.then(|| AccountOverview {
                 account_id: account.account_id.clone(),
                 is_own: account.owner_user_id.is_some(),
@@ -284,7 +284,7 @@ impl Inner {
 
     /// Room for new orders at an account that may have `limit` in progress; none where there is none, or nobody says so. Orders
     /// in progress are those whose job is bound to the account and has not ended.
-    async fn opening(&self, queue: &str, account_id: &str, limit: u32) -> Option<Opening> {
+    async fn opening(&self, queue: &str, account_id: &str, limit: u32) -> Option<OrderRoom> {
         // In this order: what ends in between is noticed when room is granted.
         let counting = async {
             let ended = self.known.states.ended(account_id).await?;
@@ -294,7 +294,7 @@ impl Inner {
         match timeout(PATIENCE, counting).await {
             Ok(Ok((ended, open))) => {
                 let left = i64::from(limit) - i64::try_from(open).unwrap_or(i64::MAX);
-                (left > 0).then_some(Opening { left, ended })
+                (left > 0).then_some(OrderRoom { left, ended })
             }
             Ok(Err(error)) => {
                 tracing::warn!(account = account_id, %error, "no room: orders in progress can't be counted");
@@ -305,17 +305,17 @@ impl Inner {
     }
 
     /// What follows from a change of a breaker, beside the answer.
-    fn follow(&self, account_id: &str, change: Change) {
+    fn follow(&self, account_id: &str, change: BreakerChange) {
         match change {
-            Change::None => {}
-            Change::Opened(BreakerReason::Unreachable) => {
+            BreakerChange::None => {}
+            BreakerChange::Opened(BreakerReason::Unreachable) => {
                 tracing::warn!(account = account_id, "the provider can't be reached: no calls but probes");
             }
-            Change::Opened(BreakerReason::Credentials) => {
+            BreakerChange::Opened(BreakerReason::Credentials) => {
                 tracing::error!(account = account_id, "credentials refused: no calls until a person acts");
                 self.record_refusal(account_id);
             }
-            Change::Closed => {
+            BreakerChange::Closed => {
                 tracing::info!(account = account_id, "calls are made again");
                 self.promote(account_id);
             }
@@ -403,7 +403,7 @@ impl Inner {
     }
 }
 
-impl Sign {
+impl HealthSignal {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Alive => "answered",
@@ -458,9 +458,9 @@ impl Dispatch for Dispatcher {
         let mut candidates = Vec::new();
         for (account_id, parts) in able {
             let is_probe = match inner.known.standing(account_id, now) {
-                Standing::Free => false,
-                Standing::Probe => true,
-                Standing::Away => continue,
+                Availability::Free => false,
+                Availability::Probe => true,
+                Availability::Away => continue,
             };
             let of_account = parts.into_iter().map(|(routes, opens)| Candidate {
                 account_id: account_id.to_owned(),
@@ -496,7 +496,8 @@ impl Dispatch for Dispatcher {
             return vec![first; wanted];
         }
         let grant = new_id("plc");
-        let ask = Ask { limits, opening, class: served.class, worker_id, grant: &grant, wanted, lease: inner.lease };
+        let ask =
+            RoomRequest { limits, opening, class: served.class, worker_id, grant: &grant, wanted, lease: inner.lease };
         let permits = inner.places.ask(&first, &ask).await;
         if permits.is_empty()
             && let Some(token) = &first.probe

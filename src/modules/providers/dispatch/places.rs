@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
-    room::{Ask, Class},
+    room::{Class, RoomRequest},
     store::StateStore,
 };
 use crate::{
@@ -49,7 +49,7 @@ impl Places {
     }
 
     /// Asks for room, and gives as many permits like `first` as there is room for.
-    pub(super) async fn ask(&self, first: &Permit, ask: &Ask<'_>) -> Vec<Permit> {
+    pub(super) async fn ask(&self, first: &Permit, ask: &RoomRequest<'_>) -> Vec<Permit> {
         let asked = Instant::now();
         let grant = match timeout(PATIENCE, self.states.grant(&first.account_id, ask)).await {
             Ok(Ok(grant)) => grant,
@@ -147,7 +147,8 @@ impl Places {
                 return true;
             }
             let (worker_id, grant, class) = (permit.worker_id.as_str(), new_id("plc"), Class::TakingBack);
-            let ask = Ask { limits, opening: None, class, worker_id, grant: &grant, wanted: 1, lease: self.lease };
+            let ask =
+                RoomRequest { limits, opening: None, class, worker_id, grant: &grant, wanted: 1, lease: self.lease };
             let asked = Instant::now();
             match timeout(PATIENCE, self.states.grant(&permit.account_id, &ask)).await {
                 Ok(Ok(grant)) if grant.count > 0 => times = grant.send_times(rate, asked, Instant::now())[0],

@@ -41,10 +41,10 @@ impl Class {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ask<'a> {
+pub(super) struct RoomRequest<'a> {
     pub(super) limits: AccountLimits,
     /// Where its calls place new orders, of which the account may have only so many in progress.
-    pub(super) opening: Option<Opening>,
+    pub(super) opening: Option<OrderRoom>,
     pub(super) class: Class,
     pub(super) worker_id: &'a str,
     pub(super) grant: &'a str,
@@ -54,7 +54,7 @@ pub(super) struct Ask<'a> {
 
 /// Room for new orders at an account that may have only so many in progress.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Opening {
+pub(super) struct OrderRoom {
     /// The limit, less the orders that were counted.
     pub(super) left: i64,
     /// The account's count of attempts to place that had ended before: one that ended since may have left an order that was
@@ -62,7 +62,7 @@ pub(super) struct Opening {
     pub(super) ended: i64,
 }
 
-impl Ask<'_> {
+impl RoomRequest<'_> {
     pub(super) const fn keeps_place(&self) -> bool {
         self.limits.concurrency.is_some() || self.opening.is_some()
     }
@@ -70,7 +70,7 @@ impl Ask<'_> {
     /// How many calls are wanted. Orders that are being placed are among those counted only once their attempt has ended.
     fn wanted(&self) -> Bson {
         let wanted = self.wanted as i64;
-        let Some(Opening { left, ended }) = self.opening else { return wanted.into() };
+        let Some(OrderRoom { left, ended }) = self.opening else { return wanted.into() };
         let placing = doc! { "$map": {
             "input": "$places", "as": "place", "in": { "$cond": ["$$place.opens", "$$place.count", 0_i64] },
         } };
@@ -108,7 +108,7 @@ fn live_places() -> Document {
 
 /// The update that grants room. Where the other class waits, half of what is free is left to it, and the last place goes to
 /// each in turn.
-pub(super) fn granting(ask: &Ask<'_>) -> Vec<Document> {
+pub(super) fn granting(ask: &RoomRequest<'_>) -> Vec<Document> {
     let (mine, others) = (ask.class.as_str(), format!("$waiting.{}", ask.class.other().as_str()));
     let mut room = vec![Bson::Int64(i64::from(i32::MAX))];
     if let Some(limit) = ask.limits.concurrency {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::DateTime;
 
-use super::state::Sign;
+use super::state::HealthSignal;
 use crate::{
     modules::{
         providers::outcome::{Outcome, Retry},
@@ -50,16 +50,16 @@ impl Throttles {
     }
 
     /// What an answer says at `now`.
-    pub(super) fn sign<T>(&mut self, answer: &Answer, outcome: &Outcome<T>, now: DateTime) -> Sign {
+    pub(super) fn sign<T>(&mut self, answer: &Answer, outcome: &Outcome<T>, now: DateTime) -> HealthSignal {
         match (outcome, answer) {
-            (Outcome::Retryable(_, Retry::Throttled(told)), _) => Sign::Throttled(self.wait(now, *told)),
-            (Outcome::Unauthorized(_), _) => Sign::Refused,
+            (Outcome::Retryable(_, Retry::Throttled(told)), _) => HealthSignal::Throttled(self.wait(now, *told)),
+            (Outcome::Unauthorized(_), _) => HealthSignal::Refused,
             (Outcome::Done(_) | Outcome::Refused(_), _) => {
                 self.end(now);
-                Sign::Alive
+                HealthSignal::Alive
             }
-            _ if is_fault(answer) => Sign::Fault,
-            _ => Sign::Other,
+            _ if is_fault(answer) => HealthSignal::Fault,
+            _ => HealthSignal::Other,
         }
     }
 }
@@ -112,17 +112,17 @@ mod tests {
             http(503, page()),
             http(403, page()),
         ] {
-            assert_eq!(sign(answer.clone(), unknown()), Sign::Fault, "{answer:?}");
+            assert_eq!(sign(answer.clone(), unknown()), HealthSignal::Fault, "{answer:?}");
             let repeated = Outcome::Retryable(failure(), Retry::Counted);
-            assert_eq!(sign(answer.clone(), repeated), Sign::Fault, "{answer:?}");
+            assert_eq!(sign(answer.clone(), repeated), HealthSignal::Fault, "{answer:?}");
         }
         for answer in
             [Answer::NotSent(NotSent::NoTime), Answer::Lost(Lost::TooLarge), http(200, page()), http(408, json())]
         {
-            assert_eq!(sign(answer.clone(), unknown()), Sign::Other, "{answer:?}");
+            assert_eq!(sign(answer.clone(), unknown()), HealthSignal::Other, "{answer:?}");
         }
-        assert_eq!(sign(http(403, json()), Outcome::Unauthorized(failure())), Sign::Refused);
-        assert_eq!(sign(http(422, json()), Outcome::Refused(failure())), Sign::Alive);
-        assert_eq!(sign(http(200, json()), Outcome::Done(())), Sign::Alive);
+        assert_eq!(sign(http(403, json()), Outcome::Unauthorized(failure())), HealthSignal::Refused);
+        assert_eq!(sign(http(422, json()), Outcome::Refused(failure())), HealthSignal::Alive);
+        assert_eq!(sign(http(200, json()), Outcome::Done(())), HealthSignal::Alive);
     }
 }

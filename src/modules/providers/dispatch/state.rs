@@ -91,7 +91,7 @@ pub struct AccountState {
 
 /// Whether an account takes jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Availability {
     /// As many as it has room for.
     Free,
     Probe,
@@ -101,7 +101,7 @@ pub(super) enum Standing {
 
 /// What an answer says of the account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(super) enum HealthSignal {
     /// The provider is there and answers.
     Alive,
     /// It can't be reached, or is broken.
@@ -116,7 +116,7 @@ pub(super) enum Sign {
 
 /// The call that was answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard<'a> {
+pub(super) struct AnsweredCall<'a> {
     pub(super) epoch: i64,
     pub(super) probe: Option<&'a str>,
     pub(super) subject_id: &'a str,
@@ -124,7 +124,7 @@ pub(super) struct Heard<'a> {
 
 /// What became of the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum BreakerChange {
     None,
     Opened(BreakerReason),
     Closed,
@@ -147,7 +147,7 @@ impl AccountState {
     pub fn shown(&self, now: DateTime) -> BreakerState {
         if !self.breaker.is_open() {
             BreakerState::Closed
-        } else if self.standing(now) == Standing::Probe || self.is_probed(now) {
+        } else if self.standing(now) == Availability::Probe || self.is_probed(now) {
             BreakerState::HalfOpen
         } else {
             BreakerState::Open
@@ -158,21 +158,21 @@ impl AccountState {
         self.probe.as_ref().is_some_and(|probe| probe.until > now)
     }
 
-    pub(super) fn standing(&self, now: DateTime) -> Standing {
+    pub(super) fn standing(&self, now: DateTime) -> Availability {
         let not_before = if self.breaker.is_open() {
             self.breaker.retry_at.unwrap_or(DateTime::MAX)
         } else {
             match self.throttled_until {
-                None => return Standing::Free,
+                None => return Availability::Free,
                 Some(until) => until,
             }
         };
-        if not_before <= now && !self.is_probed(now) { Standing::Probe } else { Standing::Away }
+        if not_before <= now && !self.is_probed(now) { Availability::Probe } else { Availability::Away }
     }
 
     /// Takes the right to probe; whether it was to be had.
     pub(super) fn begin_probe(&mut self, token: &str, now: DateTime, until: DateTime) -> bool {
-        let is_due = self.standing(now) == Standing::Probe;
+        let is_due = self.standing(now) == Availability::Probe;
         if is_due {
             self.probe = Some(Probe { token: token.to_owned(), until });
         }
@@ -184,55 +184,57 @@ impl AccountState {
         self.probe.take_if(|probe| probe.token == token);
     }
 
-    pub(super) fn heed(&mut self, call: Heard<'_>, sign: Sign, now: DateTime) -> Change {
+    pub(super) fn heed(&mut self, call: AnsweredCall<'_>, sign: HealthSignal, now: DateTime) -> BreakerChange {
         let was_open = self.breaker.is_open();
         let probes = match (call.probe, &self.probe) {
             (None, _) => false,
             (Some(token), Some(probe)) if probe.token == token => true,
             // It took longer than it had.
-            (Some(_), _) => return Change::None,
+            (Some(_), _) => return BreakerChange::None,
         };
         if call.epoch != self.breaker.epoch {
-            return Change::None;
+            return BreakerChange::None;
         }
         if probes {
             self.probe = None;
             self.throttled_until = None;
         }
         match sign {
-            Sign::Refused if self.breaker.reason == Some(BreakerReason::Credentials) => Change::None,
-            Sign::Refused => self.open(BreakerReason::Credentials, now),
-            Sign::Throttled(until) => {
+            HealthSignal::Refused if self.breaker.reason == Some(BreakerReason::Credentials) => BreakerChange::None,
+            HealthSignal::Refused => self.open(BreakerReason::Credentials, now),
+            HealthSignal::Throttled(until) => {
                 self.throttled_until = self.throttled_until.max(Some(until));
-                if probes && was_open { self.close(now) } else { Change::None }
+                if probes && was_open { self.close(now) } else { BreakerChange::None }
             }
-            Sign::Fault | Sign::Other if probes && was_open => self.open(BreakerReason::Unreachable, now),
-            Sign::Fault if !was_open => self.fail(call.subject_id, now),
-            Sign::Alive if probes && was_open => self.close(now),
-            Sign::Alive if !was_open => {
+            HealthSignal::Fault | HealthSignal::Other if probes && was_open => {
+                self.open(BreakerReason::Unreachable, now)
+            }
+            HealthSignal::Fault if !was_open => self.fail(call.subject_id, now),
+            HealthSignal::Alive if probes && was_open => self.close(now),
+            HealthSignal::Alive if !was_open => {
                 self.breaker.failures.clear();
-                Change::None
+                BreakerChange::None
             }
-            Sign::Fault | Sign::Alive | Sign::Other => Change::None,
+            HealthSignal::Fault | HealthSignal::Alive | HealthSignal::Other => BreakerChange::None,
         }
     }
 
-    fn fail(&mut self, subject_id: &str, now: DateTime) -> Change {
+    fn fail(&mut self, subject_id: &str, now: DateTime) -> BreakerChange {
         let failures = &mut self.breaker.failures;
         if failures.iter().all(|known| known != subject_id) {
             failures.push(subject_id.to_owned());
         }
-        if failures.len() < FAILURES_MAX { Change::None } else { self.open(BreakerReason::Unreachable, now) }
+        if failures.len() < FAILURES_MAX { BreakerChange::None } else { self.open(BreakerReason::Unreachable, now) }
     }
 
-    fn open(&mut self, reason: BreakerReason, now: DateTime) -> Change {
+    fn open(&mut self, reason: BreakerReason, now: DateTime) -> BreakerChange {
         let breaker = &mut self.breaker;
         let goes_on = breaker.is_open() || breaker.closed_at.is_some_and(|at| after(at, AGAIN_WITHIN) > now);
         breaker.tries = if goes_on { breaker.tries.saturating_add(1) } else { 1 };
         let doublings = (breaker.tries - 1).clamp(0, 10).unsigned_abs();
         let wait = RETRY_AFTER.saturating_mul(1 << doublings).min(RETRY_AFTER_MAX);
         breaker.retry_at = (reason != BreakerReason::Credentials).then(|| after(now, wait));
-        let change = if breaker.reason == Some(reason) { Change::None } else { Change::Opened(reason) };
+        let change = if breaker.reason == Some(reason) { BreakerChange::None } else { BreakerChange::Opened(reason) };
         if !breaker.is_open() {
             breaker.opened_at = Some(now);
         }
@@ -243,7 +245,7 @@ impl AccountState {
         change
     }
 
-    fn close(&mut self, now: DateTime) -> Change {
+    fn close(&mut self, now: DateTime) -> BreakerChange {
         let breaker = &mut self.breaker;
         breaker.state = BreakerState::Closed;
         breaker.reason = None;
@@ -252,7 +254,7 @@ impl AccountState {
         breaker.closed_at = Some(now);
         breaker.retry_at = None;
         self.probe = None;
-        Change::Closed
+        BreakerChange::Closed
     }
 
     /// A person lets it go on: nothing of what was learned before holds any more.
@@ -273,18 +275,18 @@ mod tests {
         DateTime::from_millis(ms)
     }
 
-    fn call(subject_id: &str, epoch: i64) -> Heard<'_> {
-        Heard { epoch, probe: None, subject_id }
+    fn call(subject_id: &str, epoch: i64) -> AnsweredCall<'_> {
+        AnsweredCall { epoch, probe: None, subject_id }
     }
 
-    fn probe(epoch: i64) -> Heard<'static> {
-        Heard { epoch, probe: Some("token"), subject_id: "probed" }
+    fn probe(epoch: i64) -> AnsweredCall<'static> {
+        AnsweredCall { epoch, probe: Some("token"), subject_id: "probed" }
     }
 
     fn open_at_0() -> AccountState {
         let mut state = AccountState::of("a");
-        let changes = ["x", "y", "z"].map(|subject| state.heed(call(subject, 0), Sign::Fault, at(0)));
-        assert_eq!(changes[2], Change::Opened(BreakerReason::Unreachable));
+        let changes = ["x", "y", "z"].map(|subject| state.heed(call(subject, 0), HealthSignal::Fault, at(0)));
+        assert_eq!(changes[2], BreakerChange::Opened(BreakerReason::Unreachable));
         state
     }
 
@@ -292,19 +294,19 @@ mod tests {
     fn three_different_subjects_open_it_and_one_poisonous_order_does_not() {
         let mut state = AccountState::of("a");
         for _ in 0..10 {
-            assert_eq!(state.heed(call("poison", 0), Sign::Fault, at(0)), Change::None);
+            assert_eq!(state.heed(call("poison", 0), HealthSignal::Fault, at(0)), BreakerChange::None);
         }
-        state.heed(call("another", 0), Sign::Fault, at(0));
-        assert_eq!(state.standing(at(0)), Standing::Free);
-        state.heed(call("well", 0), Sign::Alive, at(0));
+        state.heed(call("another", 0), HealthSignal::Fault, at(0));
+        assert_eq!(state.standing(at(0)), Availability::Free);
+        state.heed(call("well", 0), HealthSignal::Alive, at(0));
         assert!(state.breaker.failures.is_empty(), "a success begins anew");
-        state.heed(call("poison", 0), Sign::Fault, at(0));
-        state.heed(call("another", 0), Sign::Other, at(0));
-        state.heed(call("third", 0), Sign::Fault, at(0));
-        assert_eq!(state.standing(at(0)), Standing::Free);
+        state.heed(call("poison", 0), HealthSignal::Fault, at(0));
+        state.heed(call("another", 0), HealthSignal::Other, at(0));
+        state.heed(call("third", 0), HealthSignal::Fault, at(0));
+        assert_eq!(state.standing(at(0)), Availability::Free);
         let state = open_at_0();
-        assert_eq!((state.standing(at(999)), state.shown(at(999))), (Standing::Away, BreakerState::Open));
-        assert_eq!((state.standing(at(1_000)), state.shown(at(1_000))), (Standing::Probe, BreakerState::HalfOpen));
+        assert_eq!((state.standing(at(999)), state.shown(at(999))), (Availability::Away, BreakerState::Open));
+        assert_eq!((state.standing(at(1_000)), state.shown(at(1_000))), (Availability::Probe, BreakerState::HalfOpen));
     }
 
     #[test]
@@ -319,19 +321,27 @@ mod tests {
             assert!(state.begin_probe("token", at(now), at(now + 5_000)));
             assert!(!state.begin_probe("second", at(now), at(now + 5_000)), "one at a time");
             assert_eq!(state.shown(at(now)), BreakerState::HalfOpen);
-            assert_eq!(state.heed(probe(0), Sign::Fault, at(now)), Change::None);
+            assert_eq!(state.heed(probe(0), HealthSignal::Fault, at(now)), BreakerChange::None);
         }
         assert_eq!(waits, [1, 2, 4, 8, 15, 15]);
         now += 15_000;
         assert!(state.begin_probe("token", at(now), at(now + 5_000)));
-        assert_eq!(state.heed(call("late", 0), Sign::Alive, at(now)), Change::None, "an answer from before it opened");
-        assert_eq!(state.heed(probe(0), Sign::Alive, at(now)), Change::Closed);
-        assert_eq!((state.standing(at(now)), state.breaker.epoch), (Standing::Free, 1));
+        assert_eq!(
+            state.heed(call("late", 0), HealthSignal::Alive, at(now)),
+            BreakerChange::None,
+            "an answer from before it opened"
+        );
+        assert_eq!(state.heed(probe(0), HealthSignal::Alive, at(now)), BreakerChange::Closed);
+        assert_eq!((state.standing(at(now)), state.breaker.epoch), (Availability::Free, 1));
         for subject in ["x", "y", "z"] {
-            assert_eq!(state.heed(call(subject, 0), Sign::Fault, at(now)), Change::None, "from before it closed");
+            assert_eq!(
+                state.heed(call(subject, 0), HealthSignal::Fault, at(now)),
+                BreakerChange::None,
+                "from before it closed"
+            );
         }
         for subject in ["x", "y", "z"] {
-            state.heed(call(subject, 1), Sign::Fault, at(now));
+            state.heed(call(subject, 1), HealthSignal::Fault, at(now));
         }
         assert_eq!(state.breaker.retry_at, Some(at(now + 15_000)), "it had hardly closed");
     }
@@ -342,51 +352,59 @@ mod tests {
         assert!(state.begin_probe("token", at(1_000), at(6_000)));
         assert!(!state.begin_probe("second", at(5_999), at(9_000)));
         assert!(state.begin_probe("second", at(6_000), at(11_000)));
-        assert_eq!(state.heed(probe(0), Sign::Alive, at(6_001)), Change::None);
+        assert_eq!(state.heed(probe(0), HealthSignal::Alive, at(6_001)), BreakerChange::None);
         state.drop_probe("token");
         assert!(state.probe.is_some(), "another's");
         state.drop_probe("second");
-        assert_eq!(state.standing(at(6_002)), Standing::Probe);
+        assert_eq!(state.standing(at(6_002)), Availability::Probe);
     }
 
     #[test]
     fn refused_credentials_open_it_at_once_until_a_person_closes_it_each_time_anew() {
         let mut state = AccountState::of("a");
-        let refused = Change::Opened(BreakerReason::Credentials);
-        assert_eq!(state.heed(call("x", 0), Sign::Refused, at(0)), refused);
-        assert_eq!(state.heed(call("y", 0), Sign::Refused, at(0)), Change::None, "it was under way");
-        assert_eq!(state.standing(at(i64::MAX / 2)), Standing::Away);
+        let refused = BreakerChange::Opened(BreakerReason::Credentials);
+        assert_eq!(state.heed(call("x", 0), HealthSignal::Refused, at(0)), refused);
+        assert_eq!(state.heed(call("y", 0), HealthSignal::Refused, at(0)), BreakerChange::None, "it was under way");
+        assert_eq!(state.standing(at(i64::MAX / 2)), Availability::Away);
         state.resume(at(10));
-        assert_eq!(state.heed(call("z", 0), Sign::Refused, at(11)), Change::None, "asked before the resume");
-        assert_eq!(state.heed(call("z", 1), Sign::Refused, at(11)), refused, "again after the resume");
+        assert_eq!(
+            state.heed(call("z", 0), HealthSignal::Refused, at(11)),
+            BreakerChange::None,
+            "asked before the resume"
+        );
+        assert_eq!(state.heed(call("z", 1), HealthSignal::Refused, at(11)), refused, "again after the resume");
         let mut away = open_at_0();
-        assert_eq!(away.heed(call("x", 0), Sign::Refused, at(0)), refused, "though it was open");
+        assert_eq!(away.heed(call("x", 0), HealthSignal::Refused, at(0)), refused, "though it was open");
     }
 
     #[test]
     fn a_throttle_ends_with_one_probe() {
         let mut state = AccountState::of("a");
-        state.heed(call("x", 0), Sign::Throttled(at(5_000)), at(0));
-        state.heed(call("y", 0), Sign::Throttled(at(3_000)), at(0));
-        state.heed(call("z", 0), Sign::Alive, at(0));
-        assert_eq!((state.standing(at(4_999)), state.shown(at(0))), (Standing::Away, BreakerState::Closed));
+        state.heed(call("x", 0), HealthSignal::Throttled(at(5_000)), at(0));
+        state.heed(call("y", 0), HealthSignal::Throttled(at(3_000)), at(0));
+        state.heed(call("z", 0), HealthSignal::Alive, at(0));
+        assert_eq!((state.standing(at(4_999)), state.shown(at(0))), (Availability::Away, BreakerState::Closed));
         assert!(state.begin_probe("token", at(5_000), at(9_000)));
-        assert_eq!(state.standing(at(5_000)), Standing::Away);
-        state.heed(probe(0), Sign::Throttled(at(8_000)), at(5_100));
-        assert_eq!(state.standing(at(7_999)), Standing::Away);
+        assert_eq!(state.standing(at(5_000)), Availability::Away);
+        state.heed(probe(0), HealthSignal::Throttled(at(8_000)), at(5_100));
+        assert_eq!(state.standing(at(7_999)), Availability::Away);
         assert!(state.begin_probe("token", at(8_000), at(9_000)));
-        state.heed(probe(0), Sign::Alive, at(8_100));
-        assert_eq!(state.standing(at(8_100)), Standing::Free);
+        state.heed(probe(0), HealthSignal::Alive, at(8_100));
+        assert_eq!(state.standing(at(8_100)), Availability::Free);
         let mut state = open_at_0();
         assert!(state.begin_probe("token", at(1_000), at(6_000)));
-        assert_eq!(state.heed(probe(0), Sign::Throttled(at(9_000)), at(1_100)), Change::Closed, "it is back");
-        assert_eq!(state.standing(at(8_999)), Standing::Away);
+        assert_eq!(
+            state.heed(probe(0), HealthSignal::Throttled(at(9_000)), at(1_100)),
+            BreakerChange::Closed,
+            "it is back"
+        );
+        assert_eq!(state.standing(at(8_999)), Availability::Away);
     }
 
     #[test]
     fn a_resume_leaves_nothing() {
         let mut state = open_at_0();
-        state.heed(call("x", 0), Sign::Throttled(at(3_600_000)), at(0));
+        state.heed(call("x", 0), HealthSignal::Throttled(at(3_600_000)), at(0));
         state.resume(at(5));
         let epoch_1 = Breaker { epoch: 1, ..Breaker::default() };
         assert_eq!(state, AccountState { breaker: epoch_1, ..AccountState::of("a") });

@@ -11,7 +11,7 @@ use mongodb::{
 };
 
 use super::{
-    room::{Ask, Grant, extending, granting, leaving},
+    room::{Grant, RoomRequest, extending, granting, leaving},
     state::AccountState,
 };
 use crate::platform::mongo::{READ_TIME_MAX, is_duplicate_key};
@@ -93,7 +93,7 @@ impl StateStore {
         Ok(state.and_then(|state| state.get_i64("ended").ok()).unwrap_or_default())
     }
 
-    pub(super) async fn grant(&self, account_id: &str, ask: &Ask<'_>) -> Result<Grant> {
+    pub(super) async fn grant(&self, account_id: &str, ask: &RoomRequest<'_>) -> Result<Grant> {
         let updating = self.states.find_one_and_update(doc! { "_id": account_id }, granting(ask));
         let after =
             updating.upsert(true).return_document(ReturnDocument::After).projection(doc! { "grant": 1 }).await?;

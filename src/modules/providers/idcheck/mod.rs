@@ -22,8 +22,8 @@ use serde_json::Value;
 use crate::{
     modules::providers::{
         AccountSecrets, CredentialField, Failure, Outcome, Provider, ServiceDeclaration,
-        checks::{CheckKind, Finding, PENNY_DROP, Question, VERIFY_GSTIN, VERIFY_PAN, Verifier},
-        objection::{Objection, reply},
+        checks::{CheckFinding, CheckKind, CheckRequest, PENNY_DROP, VERIFY_GSTIN, VERIFY_PAN, Verifier},
+        objection::{ProviderRefusal, reply},
         reading,
         transport::unusable,
     },
@@ -83,7 +83,7 @@ impl Provider for IdCheck {
 }
 
 impl Verifier for IdCheck {
-    fn request(&self, question: &Question<'_>) -> Outbound {
+    fn request(&self, question: &CheckRequest<'_>) -> Outbound {
         let kind = question.inquiry.kind();
         Outbound {
             provider: NAME,
@@ -95,7 +95,7 @@ impl Verifier for IdCheck {
         }
     }
 
-    fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Outcome<Finding> {
+    fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Outcome<CheckFinding> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => accepted(kind, reference, status, body),
             Err(objection) => objected(kind, &objection),
@@ -104,7 +104,7 @@ impl Verifier for IdCheck {
 }
 
 /// 2xx with JSON.
-fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Outcome<Finding> {
+fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Outcome<CheckFinding> {
     match reading::reference(body, "reference") {
         Some(named) if named == reference => {}
         Some(_) => return Outcome::unknown("provider.wrong_reference", "The answer is about another check."),
@@ -119,7 +119,7 @@ fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Outc
 }
 
 /// Another 4xx in which they explain themselves.
-fn objected(kind: CheckKind, objection: &Objection) -> Outcome<Finding> {
+fn objected(kind: CheckKind, objection: &ProviderRefusal) -> Outcome<CheckFinding> {
     match (objection.status, kind, &*objection.code) {
         (400 | 422, CheckKind::BankAccount, "invalid_ifsc") => {
             refuted("bank.invalid_ifsc", "There is no such bank branch.")
@@ -132,10 +132,10 @@ fn objected(kind: CheckKind, objection: &Objection) -> Outcome<Finding> {
     }
 }
 
-fn refuted(code: &'static str, message: &str) -> Outcome<Finding> {
-    Outcome::Done(Finding::Refuted(Failure::new(code, message)))
+fn refuted(code: &'static str, message: &str) -> Outcome<CheckFinding> {
+    Outcome::Done(CheckFinding::Refuted(Failure::new(code, message)))
 }
 
-fn odd(message: impl AsRef<str>) -> Outcome<Finding> {
-    Outcome::Done(Finding::Inconclusive(Failure::new("idcheck.odd_answer", message)))
+fn odd(message: impl AsRef<str>) -> Outcome<CheckFinding> {
+    Outcome::Done(CheckFinding::Inconclusive(Failure::new("idcheck.odd_answer", message)))
 }

@@ -31,13 +31,13 @@ fn adapter() -> IdCheck {
     IdCheck::new("https://idcheck.example/idcheck/v1/")
 }
 
-fn question(kind: CheckKind) -> Question<'static> {
+fn question(kind: CheckKind) -> CheckRequest<'static> {
     let inquiry = match kind {
         CheckKind::Pan => Inquiry::Pan { pan: PAN },
         CheckKind::Gstin => Inquiry::Gstin { gstin: GSTIN },
         CheckKind::BankAccount => Inquiry::BankAccount { account_number: ACCOUNT, ifsc: IFSC },
     };
-    Question { reference: REFERENCE, name: APPLICANT, inquiry }
+    CheckRequest { reference: REFERENCE, name: APPLICANT, inquiry }
 }
 
 /// The answer that confirms, as the provider writes it, with `change` made to it.
@@ -81,6 +81,6 @@ fn http(status: u16, body: Value) -> Answer {
     Answer::Http { status, retry_after: None, body: AnswerBody::Json(body) }
 }
 
-fn read(kind: CheckKind, answer: &Answer) -> Outcome<Finding> {
+fn read(kind: CheckKind, answer: &Answer) -> Outcome<CheckFinding> {
     adapter().read(kind, REFERENCE, answer)
 }

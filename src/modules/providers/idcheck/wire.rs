@@ -6,7 +6,7 @@ use super::{odd, refuted};
 use crate::{
     modules::providers::{
         Outcome,
-        checks::{CheckKind, Finding, Inquiry, Question},
+        checks::{CheckFinding, CheckKind, CheckRequest, Inquiry},
         reading::{flag, reference, text},
     },
     platform::{exchange::Redaction, scrub::scrub},
@@ -36,8 +36,8 @@ pub(super) const fn resource(kind: CheckKind) -> &'static str {
     }
 }
 
-pub(super) fn body(question: &Question<'_>) -> Value {
-    let Question { reference, name, inquiry } = question;
+pub(super) fn body(question: &CheckRequest<'_>) -> Value {
+    let CheckRequest { reference, name, inquiry } = question;
     match inquiry {
         Inquiry::Pan { pan } => json!({ "reference": reference, "pan": pan, "name": name }),
         Inquiry::Gstin { gstin } => json!({ "reference": reference, "gstin": gstin, "name": name }),
@@ -48,7 +48,7 @@ pub(super) fn body(question: &Question<'_>) -> Value {
 }
 
 /// What the register of PANs says, or the name of the field that can't be used.
-pub(super) fn pan(body: &Value) -> Result<Outcome<Finding>, &'static str> {
+pub(super) fn pan(body: &Value) -> Result<Outcome<CheckFinding>, &'static str> {
     Ok(match text(body, "status").ok_or("status")? {
         "valid" => confirmed(name(body, "registered_name"), None),
         "invalid" => refuted("pan.invalid", "There is no such PAN."),
@@ -58,7 +58,7 @@ pub(super) fn pan(body: &Value) -> Result<Outcome<Finding>, &'static str> {
 }
 
 /// What the register of GSTINs says, or the name of the field that can't be used.
-pub(super) fn gstin(body: &Value) -> Result<Outcome<Finding>, &'static str> {
+pub(super) fn gstin(body: &Value) -> Result<Outcome<CheckFinding>, &'static str> {
     Ok(match text(body, "status").ok_or("status")? {
         "active" => confirmed(name(body, "legal_name"), None),
         "not_found" => refuted("gstin.not_found", "There is no such GSTIN."),
@@ -69,33 +69,33 @@ pub(super) fn gstin(body: &Value) -> Result<Outcome<Finding>, &'static str> {
 }
 
 /// What the bank says, or the name of the field that can't be used.
-pub(super) fn bank_account(body: &Value) -> Result<Outcome<Finding>, &'static str> {
+pub(super) fn bank_account(body: &Value) -> Result<Outcome<CheckFinding>, &'static str> {
     let exists = flag(body, "account_exists").ok_or("account_exists")?;
     let message = text(body, "message").ok_or("message")?;
     Ok(match (exists, said(message)) {
-        (_, Some(Said::Blocked)) => refuted("bank.account_blocked", "The account is blocked."),
-        (_, Some(Said::Nre)) => refuted("bank.nre_account", "The account is an NRE account."),
-        (false, Some(Said::NotFound)) => refuted("bank.account_not_found", "There is no such account."),
-        (false, Some(Said::Invalid)) => refuted("bank.invalid_account", "That can't be an account's number."),
-        (false, Some(Said::Offline)) => Outcome::unknown("bank.offline", "The bank is offline."),
-        (false, Some(Said::Unavailable)) => {
+        (_, Some(BankMessage::Blocked)) => refuted("bank.account_blocked", "The account is blocked."),
+        (_, Some(BankMessage::Nre)) => refuted("bank.nre_account", "The account is an NRE account."),
+        (false, Some(BankMessage::NotFound)) => refuted("bank.account_not_found", "There is no such account."),
+        (false, Some(BankMessage::Invalid)) => refuted("bank.invalid_account", "That can't be an account's number."),
+        (false, Some(BankMessage::Offline)) => Outcome::unknown("bank.offline", "The bank is offline."),
+        (false, Some(BankMessage::Unavailable)) => {
             Outcome::unknown("bank.network_unavailable", "The network of banks is unavailable.")
         }
-        (true, Some(Said::Verified)) => confirmed(name(body, "name_at_bank"), reference(body, "utr")),
+        (true, Some(BankMessage::Verified)) => confirmed(name(body, "name_at_bank"), reference(body, "utr")),
         _ => odd(format!("The account {}: {message}", if exists { "exists" } else { "does not exist" })),
     })
 }
 
-fn confirmed(name: Option<String>, transfer: Option<String>) -> Outcome<Finding> {
+fn confirmed(name: Option<String>, transfer: Option<String>) -> Outcome<CheckFinding> {
     match name {
-        Some(name) => Outcome::Done(Finding::Confirmed { name, transfer }),
+        Some(name) => Outcome::Done(CheckFinding::Confirmed { name, transfer }),
         None => odd("Confirmed without a name."),
     }
 }
 
 /// What a bank's message says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum BankMessage {
     Blocked,
     Nre,
     NotFound,
@@ -106,19 +106,19 @@ enum Said {
 }
 
 /// The first of these that a message says. A yes must be the whole message: whatever else it adds may be a "but".
-fn said(message: &str) -> Option<Said> {
+fn said(message: &str) -> Option<BankMessage> {
     let message = message.to_lowercase();
     let words: Vec<&str> =
         message.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|w| !w.is_empty()).collect();
     let phrase = words.join(" ");
     [
-        (says(&words, "blocked"), Said::Blocked),
-        (says(&words, "nre"), Said::Nre),
-        (phrase.contains("account") && phrase.contains("does not exist"), Said::NotFound),
-        (phrase.contains("invalid account"), Said::Invalid),
-        (says(&words, "offline"), Said::Offline),
-        (says(&words, "unavailable"), Said::Unavailable),
-        (phrase == "verified", Said::Verified),
+        (says(&words, "blocked"), BankMessage::Blocked),
+        (says(&words, "nre"), BankMessage::Nre),
+        (phrase.contains("account") && phrase.contains("does not exist"), BankMessage::NotFound),
+        (phrase.contains("invalid account"), BankMessage::Invalid),
+        (says(&words, "offline"), BankMessage::Offline),
+        (says(&words, "unavailable"), BankMessage::Unavailable),
+        (phrase == "verified", BankMessage::Verified),
     ]
     .into_iter()
     .find_map(|(is_said, what)| is_said.then_some(what))

@@ -18,7 +18,7 @@ use reqwest::{
 
 use crate::{
     modules::providers::{
-        AccountLimits, AccountSecrets, Cancelling, CredentialField, Declaration, Kind, Operation, OrderProvider,
+        AccountLimits, AccountSecrets, CancellableOrders, CredentialField, Declaration, ProviderKind, Operation, OrderProvider,
         OrderToPlace, Outcome, Placed, PlacedOrder, PricedBy, Provider, QueuePolicy, Testing,
         reading::{flag, part, sentences},
         transport::{json, unexpected},
@@ -33,7 +33,7 @@ pub const NAME: &str = "parcelx";
 pub static DECLARATION: Declaration = Declaration {
     name: NAME,
     title: "ParcelX",
-    kind: Kind::Carrier,
+    kind: ProviderKind::Carrier,
     create_queue: "parcelx-orders-queue",
     cancel_queue: "parcelx-order-cancellation-queue",
     queue_policy: QueuePolicy::SAME,
@@ -104,7 +104,7 @@ impl OrderProvider for ParcelX {
         self.outbound(Operation::LookUp, Method::GET, &format!("/track_order?channel_order_no={order_id}"), None)
     }
 
-    fn cancelling(&self) -> Option<&dyn Cancelling> {
+    fn cancelling(&self) -> Option<&dyn CancellableOrders> {
         Some(self)
     }
 
@@ -136,7 +136,7 @@ impl OrderProvider for ParcelX {
 
 impl Testing for ParcelX {}
 
-impl Cancelling for ParcelX {
+impl CancellableOrders for ParcelX {
     fn cancel_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound> {
         let body = serde_json::json!({ "awb": order.reference? });
         Some(self.outbound(Operation::Cancel, Method::POST, "/order/cancel_order", Some(body)))
@@ -185,7 +185,7 @@ fn refused<T>(message: wire::Message) -> Outcome<T> {
 }
 
 /// The shipment of an answer, if it has one, names no order but ours, and says whether it is alive.
-fn about(order_id: &str, named: Option<wire::Named>, without: &'static str) -> Outcome<Placed> {
+fn about(order_id: &str, named: Option<wire::NamedShipment>, without: &'static str) -> Outcome<Placed> {
     match named {
         None => Outcome::unknown("provider.no_awb", without),
         Some(named) if named.order.as_deref().is_some_and(|id| id != order_id) => {

@@ -206,7 +206,7 @@ impl Message {
 }
 
 /// A shipment as an answer names it.
-pub(super) struct Named {
+pub(super) struct NamedShipment {
     awb: String,
     courier: Option<String>,
     number: Option<String>,
@@ -215,7 +215,7 @@ pub(super) struct Named {
     pub(super) order: Option<String>,
 }
 
-impl Named {
+impl NamedShipment {
     /// None where nobody can tell whether it is alive.
     pub(super) fn shipment(self) -> Option<Placed> {
         Some(Placed {
@@ -229,9 +229,9 @@ impl Named {
 }
 
 /// The shipment of a create's answer.
-pub(super) fn placed(body: &Value) -> Option<Named> {
+pub(super) fn placed(body: &Value) -> Option<NamedShipment> {
     let data = object(body, "data")?;
-    Some(Named {
+    Some(NamedShipment {
         awb: reference(data, "awb_number")?,
         courier: text(data, "courier_name").map(scrub).filter(|name| !name.is_empty()),
         number: reference(data, "order_number"),
@@ -241,8 +241,8 @@ pub(super) fn placed(body: &Value) -> Option<Named> {
 }
 
 /// The shipment of a look-up's answer.
-pub(super) fn tracked(body: &Value) -> Option<Named> {
-    Some(Named {
+pub(super) fn tracked(body: &Value) -> Option<NamedShipment> {
+    Some(NamedShipment {
         awb: reference(body, "awb_number")?,
         courier: None,
         number: None,

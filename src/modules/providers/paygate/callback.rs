@@ -8,11 +8,11 @@ use subtle::{Choice, ConstantTimeEq};
 use super::wire;
 use crate::{
     modules::providers::{
-        payments::{Callback, CallbackKind, CallbackRefused, PaymentStatus},
+        payments::{Callback, CallbackKind, CallbackRefused, GatewayPaymentStatus},
         reading::{id, object, text},
     },
     platform::{
-        exchange::{Body, read_body},
+        exchange::{ParsedBody, read_body},
         secret::hmac_sha256,
     },
 };
@@ -42,8 +42,8 @@ pub(super) fn verify(
         return Err(CallbackRefused::Stale);
     }
     match read_body(body, None) {
-        Body::Json(body) => read(&body).map_err(CallbackRefused::Unreadable),
-        Body::Contradictory(_) | Body::NotJson => Err(CallbackRefused::Unreadable("body")),
+        ParsedBody::Json(body) => read(&body).map_err(CallbackRefused::Unreadable),
+        ParsedBody::Contradictory(_) | ParsedBody::NotJson => Err(CallbackRefused::Unreadable("body")),
     }
 }
 
@@ -101,8 +101,8 @@ fn read(body: &Value) -> Result<Callback, &'static str> {
     let payment = wire::payment(payment)?;
     // An event that contradicts its own payment moves no money.
     let agrees = match kind {
-        CallbackKind::Paid => payment.status == PaymentStatus::Paid,
-        CallbackKind::Failed => payment.status == PaymentStatus::Failed,
+        CallbackKind::Paid => payment.status == GatewayPaymentStatus::Paid,
+        CallbackKind::Failed => payment.status == GatewayPaymentStatus::Failed,
         CallbackKind::Unknown => true,
     };
     if !agrees {

@@ -24,11 +24,11 @@ use serde_json::Value;
 
 use crate::{
     modules::providers::{
-        AccountSecrets, CredentialField, Outcome, Provider, Secret, ServiceDeclaration,
-        objection::{Objection, reply},
+        AccountSecrets, CredentialField, Outcome, Provider, SecretDeclaration, ServiceDeclaration,
+        objection::{ProviderRefusal, reply},
         payments::{
-            Callback, CallbackRefused, LOOK_UP_PAYMENT, LOOK_UP_REFUND, Payment, PaymentGateway, PaymentToStart,
-            REFUND_PAYMENT, Refund, RefundToSend, START_PAYMENT,
+            Callback, CallbackRefused, GatewayPayment, GatewayRefund, LOOK_UP_PAYMENT, LOOK_UP_REFUND, PaymentGateway,
+            PaymentToStart, REFUND_PAYMENT, RefundToSend, START_PAYMENT,
         },
         transport::{unexpected, unusable},
     },
@@ -56,7 +56,11 @@ pub static DECLARATION: ServiceDeclaration<dyn PaymentGateway> = ServiceDeclarat
         (REFUND_PAYMENT, &wire::REFUND),
         (LOOK_UP_REFUND, &wire::LOOK_UP_REFUND),
     ],
-    secrets: &[Secret { name: WEBHOOK_SECRET, bytes_min: 16, help: "Signs PayGate's callbacks; at least 16 bytes" }],
+    secrets: &[SecretDeclaration {
+        name: WEBHOOK_SECRET,
+        bytes_min: 16,
+        help: "Signs PayGate's callbacks; at least 16 bytes",
+    }],
     adapter: |settings| {
         let secret = settings.secret(WEBHOOK_SECRET).cloned().unwrap_or_default();
         Arc::new(PayGate::new(&settings.base_url(), &secret))
@@ -146,7 +150,7 @@ impl PaymentGateway for PayGate {
         }
     }
 
-    fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Payment> {
+    fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<GatewayPayment> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => ours(reference, amount, status, body, payment),
             // Nobody asked for it.
@@ -155,14 +159,14 @@ impl PaymentGateway for PayGate {
         })
     }
 
-    fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Payment>> {
+    fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<GatewayPayment>> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => ours(reference, amount, status, body, payment).map(Some),
             Err(error) => absent(&error, wire::PAYMENT_NOT_FOUND),
         })
     }
 
-    fn read_refund(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Refund> {
+    fn read_refund(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<GatewayRefund> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => ours(reference, amount, status, body, wire::refund),
             // Nobody asked for it.
@@ -171,7 +175,7 @@ impl PaymentGateway for PayGate {
         })
     }
 
-    fn read_refund_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<Refund>> {
+    fn read_refund_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<GatewayRefund>> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => ours(reference, amount, status, body, wire::refund).map(Some),
             Err(error) => absent(&error, wire::REFUND_NOT_FOUND),
@@ -208,18 +212,18 @@ fn ours<T>(
     }
 }
 
-fn payment(body: &Value) -> Result<(Payment, Money), &'static str> {
+fn payment(body: &Value) -> Result<(GatewayPayment, Money), &'static str> {
     wire::payment(body).map(|payment| (payment.clone(), payment.amount))
 }
 
 /// Refused for good: our reference has one amount for ever, so asking again can't change a conflict.
-fn refused<T>(error: &Objection) -> Outcome<T> {
+fn refused<T>(error: &ProviderRefusal) -> Outcome<T> {
     let is_conflict = error.status == 409 && error.code == wire::REFERENCE_CONFLICT;
     Outcome::refused(if is_conflict { "provider.reference_conflict" } else { "provider.refused" }, error.explanation())
 }
 
 /// What a refused look-up means: absent only by the word that is agreed for it.
-fn absent<T>(error: &Objection, not_found: &str) -> Outcome<Option<T>> {
+fn absent<T>(error: &ProviderRefusal, not_found: &str) -> Outcome<Option<T>> {
     match error.status {
         404 if error.code == not_found => Outcome::Done(None),
         400 | 422 => Outcome::unknown("provider.look_up_refused", error.explanation()),

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     modules::providers::{
         Failure,
-        payments::{CallbackKind, PaymentStatus},
+        payments::{CallbackKind, GatewayPaymentStatus},
     },
     platform::{
         exchange::{AnswerBody, Lost, NotSent},
@@ -45,18 +45,18 @@ fn body(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 /// The same as we read it.
-fn payment(status: PaymentStatus) -> Payment {
-    Payment { payment_id: "pay_0001".into(), status, amount: money(50_000), payment_url: Some(PAGE.into()) }
+fn payment(status: GatewayPaymentStatus) -> GatewayPayment {
+    GatewayPayment { payment_id: "pay_0001".into(), status, amount: money(50_000), payment_url: Some(PAGE.into()) }
 }
 
 fn http(status: u16, body: &AnswerBody) -> Answer {
     Answer::Http { status, retry_after: None, body: body.clone() }
 }
 
-fn start(answer: &Answer) -> Outcome<Payment> {
+fn start(answer: &Answer) -> Outcome<GatewayPayment> {
     adapter().read_start(REFERENCE, money(50_000), answer)
 }
 
-fn look_up(answer: &Answer) -> Outcome<Option<Payment>> {
+fn look_up(answer: &Answer) -> Outcome<Option<GatewayPayment>> {
     adapter().read_look_up(REFERENCE, money(50_000), answer)
 }

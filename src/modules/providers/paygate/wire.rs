@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use crate::{
     modules::providers::{
-        payments::{Payment, PaymentStatus, PaymentToStart, Refund, RefundStatus, RefundToSend},
+        payments::{
+            GatewayPayment, GatewayPaymentStatus, GatewayRefund, GatewayRefundStatus, PaymentToStart, RefundToSend,
+        },
         reading::{field, id, text, whole_number},
     },
     platform::{
@@ -74,8 +76,8 @@ pub(super) fn reference(object: &Value) -> Result<String, &'static str> {
 }
 
 /// The payment that `object` describes, or the name of the field that can't be used.
-pub(super) fn payment(object: &Value) -> Result<Payment, &'static str> {
-    Ok(Payment {
+pub(super) fn payment(object: &Value) -> Result<GatewayPayment, &'static str> {
+    Ok(GatewayPayment {
         payment_id: id(object, "paymentId").ok_or("paymentId")?,
         status: status(text(object, "status").ok_or("status")?),
         amount: amount(object)?,
@@ -90,23 +92,23 @@ fn amount(object: &Value) -> Result<Money, &'static str> {
 }
 
 /// The refund that `object` describes with its amount, or the name of the field that can't be used.
-pub(super) fn refund(object: &Value) -> Result<(Refund, Money), &'static str> {
+pub(super) fn refund(object: &Value) -> Result<(GatewayRefund, Money), &'static str> {
     let status = match text(object, "status").ok_or("status")? {
-        "pending" => RefundStatus::Pending,
-        "refunded" => RefundStatus::Refunded,
-        "failed" => RefundStatus::Failed,
-        _ => RefundStatus::Unknown,
+        "pending" => GatewayRefundStatus::Pending,
+        "refunded" => GatewayRefundStatus::Refunded,
+        "failed" => GatewayRefundStatus::Failed,
+        _ => GatewayRefundStatus::Unknown,
     };
-    Ok((Refund { refund_id: id(object, "refundId").ok_or("refundId")?, status }, amount(object)?))
+    Ok((GatewayRefund { refund_id: id(object, "refundId").ok_or("refundId")?, status }, amount(object)?))
 }
 
-fn status(word: &str) -> PaymentStatus {
+fn status(word: &str) -> GatewayPaymentStatus {
     match word {
-        "created" => PaymentStatus::Created,
-        "paid" => PaymentStatus::Paid,
-        "failed" => PaymentStatus::Failed,
-        "expired" => PaymentStatus::Expired,
-        _ => PaymentStatus::Unknown,
+        "created" => GatewayPaymentStatus::Created,
+        "paid" => GatewayPaymentStatus::Paid,
+        "failed" => GatewayPaymentStatus::Failed,
+        "expired" => GatewayPaymentStatus::Expired,
+        _ => GatewayPaymentStatus::Unknown,
     }
 }
 

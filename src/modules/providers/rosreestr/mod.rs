@@ -16,14 +16,14 @@ use serde_json::Value;
 use crate::{
     modules::{
         providers::{
-            AccountLimits, AccountSecrets, CredentialField, Declaration, Following, Kind, Operation, OrderProvider,
-            OrderToPlace, Outcome, Pace, Placed, PricedBy, Progress, Provider, QueuePolicy, Setting, Testing,
+            AccountLimits, AccountSecrets, CredentialField, Declaration, PolledOrders, ProviderKind, Operation, OrderProvider,
+            OrderToPlace, Outcome, PollSchedule, Placed, PricedBy, Progress, Provider, QueuePolicy, SettingDeclaration, Testing,
             reading::{part, sentences},
             transport::{json, segment, unexpected},
         },
         queue::Backoff,
     },
-    platform::exchange::{Answer, AnswerBody, Credentials, Lost, Outbound, Received},
+    platform::exchange::{Answer, AnswerBody, Credentials, Lost, Outbound, ReceivedFile},
 };
 
 /// As in orders and logs.
@@ -36,7 +36,7 @@ const POLL_MS: &str = "POLL_MS";
 pub static DECLARATION: Declaration = Declaration {
     name: NAME,
     title: "Rosreestr",
-    kind: Kind::Registry,
+    kind: ProviderKind::Registry,
     create_queue: "rosreestr-orders-queue",
     cancel_queue: "rosreestr-order-cancellation-queue",
     queue_policy: QueuePolicy {
@@ -61,7 +61,7 @@ pub static DECLARATION: Declaration = Declaration {
         CredentialField { name: PASSWORD, env: "PASSWORD" },
     ],
     limits: AccountLimits { concurrency: Some(1), rate_per_second: None, open_orders: None },
-    settings: &[Setting {
+    settings: &[SettingDeclaration {
         name: POLL_MS,
         default: Some("30000"),
         help: "Milliseconds between the first polls of an order; later ones are further apart, up to ten minutes",
@@ -69,7 +69,7 @@ pub static DECLARATION: Declaration = Declaration {
     misfits: |_| Vec::new(),
     adapter: |settings| {
         let every = Duration::from_millis(settings.number(POLL_MS).unwrap_or(30_000));
-        Arc::new(Rosreestr::new(&settings.base_url(), Pace { every }))
+        Arc::new(Rosreestr::new(&settings.base_url(), PollSchedule { every }))
     },
 };
 
@@ -79,13 +79,13 @@ const PASSWORD: &str = "password";
 #[derive(Debug)]
 pub struct Rosreestr {
     base_url: String,
-    pace: Pace,
+    pace: PollSchedule,
 }
 
 impl Rosreestr {
     /// An adapter for the API under `base_url` (`https://.../v1`).
     #[must_use]
-    pub fn new(base_url: &str, pace: Pace) -> Self {
+    pub fn new(base_url: &str, pace: PollSchedule) -> Self {
         Self { base_url: base_url.trim_end_matches('/').to_owned(), pace }
     }
 
@@ -135,7 +135,7 @@ impl OrderProvider for Rosreestr {
         })
     }
 
-    fn following(&self) -> Option<&dyn Following> {
+    fn following(&self) -> Option<&dyn PolledOrders> {
         Some(self)
     }
 
@@ -146,8 +146,8 @@ impl OrderProvider for Rosreestr {
 
 impl Testing for Rosreestr {}
 
-impl Following for Rosreestr {
-    fn pace(&self) -> Pace {
+impl PolledOrders for Rosreestr {
+    fn pace(&self) -> PollSchedule {
         self.pace
     }
 
@@ -175,7 +175,7 @@ impl Following for Rosreestr {
         FILE_BYTES_MAX
     }
 
-    fn read_file(&self, answer: &Answer) -> Outcome<Received> {
+    fn read_file(&self, answer: &Answer) -> Outcome<ReceivedFile> {
         match answer {
             Answer::Http { status: 200, body: AnswerBody::File(file), .. } if file.bytes > 0 => {
                 Outcome::Done(file.clone())
@@ -204,19 +204,19 @@ fn no_docflow<T>() -> Outcome<T> {
 }
 
 /// What they did not do.
-struct Refusal {
+struct RegistryRefusal {
     status: u16,
     text: String,
 }
 
 /// A body of a 2xx, or a refusal in the gateway's own words; on a 400 and a 422, which are about what was sent, the status is
 /// enough.
-fn reply(answer: &Answer) -> Outcome<Result<&Value, Refusal>> {
+fn reply(answer: &Answer) -> Outcome<Result<&Value, RegistryRefusal>> {
     json(answer).and_then(|(status, body)| match (status, sentences(body)) {
         (200..=299, _) => Outcome::Done(Ok(part(body))),
-        (_, Some(text)) => Outcome::Done(Err(Refusal { status, text })),
+        (_, Some(text)) => Outcome::Done(Err(RegistryRefusal { status, text })),
         (400 | 422, None) => {
-            Outcome::Done(Err(Refusal { status, text: format!("Refused with {status}, without a reason.") }))
+            Outcome::Done(Err(RegistryRefusal { status, text: format!("Refused with {status}, without a reason.") }))
         }
         (_, None) => unexpected(status),
     })

@@ -14,7 +14,7 @@ const ORDER: &str = "ord_0192d4a1c2b37d3e8f9a0b1c2d3e4f5a";
 const DOCFLOW: &str = "3f2a9c";
 
 fn adapter() -> Rosreestr {
-    Rosreestr::new("https://gateway.example/rosreestr/v1/", Pace { every: Duration::from_secs(30) })
+    Rosreestr::new("https://gateway.example/rosreestr/v1/", PollSchedule { every: Duration::from_secs(30) })
 }
 
 fn http(status: u16, body: Value) -> Answer {
@@ -22,7 +22,7 @@ fn http(status: u16, body: Value) -> Answer {
 }
 
 fn file(bytes: u64) -> Answer {
-    let body = AnswerBody::File(Received { bytes, sha256: "ab".repeat(32) });
+    let body = AnswerBody::File(ReceivedFile { bytes, sha256: "ab".repeat(32) });
     Answer::Http { status: 200, retry_after: None, body }
 }
 

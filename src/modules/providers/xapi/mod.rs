@@ -17,9 +17,9 @@ use serde_json::Value;
 use crate::{
     modules::{
         providers::{
-            AccountLimits, AccountSecrets, CredentialField, Declaration, Failure, Kind, Operation, OrderProvider,
+            AccountLimits, AccountSecrets, CredentialField, Declaration, Failure, ProviderKind, Operation, OrderProvider,
             OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy, Testing,
-            objection::{self, Objection},
+            objection::{self, ProviderRefusal},
             reading::field,
             transport::unexpected,
         },
@@ -34,7 +34,7 @@ use wire::Cause;
 pub static DECLARATION: Declaration = Declaration {
     name: "xapi",
     title: "X-API",
-    kind: Kind::Erp,
+    kind: ProviderKind::Erp,
     create_queue: "xapi-orders-queue",
     cancel_queue: "xapi-order-cancellation-queue",
     queue_policy: QueuePolicy {
@@ -137,9 +137,9 @@ impl OrderProvider for XApi {
 impl Testing for XApi {}
 
 /// What they say: a 2xx, or why not. Their code says more than a 401 or a 403 does.
-fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), Objection>> {
+fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), ProviderRefusal>> {
     if let Answer::Http { status: status @ (401 | 403), body: AnswerBody::Json(body), .. } = answer
-        && let Some(objection) = Objection::of(*status, body)
+        && let Some(objection) = ProviderRefusal::of(*status, body)
         && wire::cause(&objection.code).is_some()
     {
         return Outcome::Done(Err(objection));
@@ -151,7 +151,7 @@ fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), Objection>> {
 }
 
 /// A refusal that says nothing about what was sent.
-fn not_about_the_order<T>(cause: Option<Cause>, objection: &Objection) -> Outcome<T> {
+fn not_about_the_order<T>(cause: Option<Cause>, objection: &ProviderRefusal) -> Outcome<T> {
     match cause {
         Some(Cause::Credentials) => {
             Outcome::Unauthorized(Failure::new("provider.unauthorized", objection.explanation()))

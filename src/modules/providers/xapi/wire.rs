@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     modules::providers::{
-        Address, Gender, Outcome, Placed, Sale,
+        Gender, Outcome, Placed, Sale, SaleAddress,
         reading::{field, reference, text},
         transport::unusable,
     },
@@ -102,7 +102,7 @@ const fn salutation(gender: Option<Gender>) -> &'static str {
     }
 }
 
-fn address(address: &Address) -> Value {
+fn address(address: &SaleAddress) -> Value {
     json!({
         "address": address.line1, "address2": address.line2.as_deref().unwrap_or_default(), "city": address.city,
         "postCode": address.postcode, "countryCode": address.country,

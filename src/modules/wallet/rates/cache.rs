@@ -34,16 +34,16 @@ type Cards = Arc<[Card]>;
 /// so a change of prices that lies a minute ahead happens everywhere at once.
 #[derive(Clone, Debug)]
 pub struct RateCards {
-    shared: Arc<Shared>,
+    shared: Arc<CacheState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct CacheState {
     db: Database,
     clock: Clock,
     cached: RwLock<Option<Cached>>,
     /// Held by the one who looks; keeps what came of the last look, for those who waited for it.
-    looking: Arc<Mutex<Option<Look>>>,
+    looking: Arc<Mutex<Option<CardRead>>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Cached {
 }
 
 #[derive(Debug)]
-struct Look {
+struct CardRead {
     ended: Instant,
     outcome: Result<Cards>,
 }
@@ -63,7 +63,7 @@ impl RateCards {
     /// A cache over `db`; asks it when first used.
     #[must_use]
     pub fn new(db: Database, clock: Clock) -> Self {
-        Self { shared: Arc::new(Shared { db, clock, cached: RwLock::default(), looking: Arc::default() }) }
+        Self { shared: Arc::new(CacheState { db, clock, cached: RwLock::default(), looking: Arc::default() }) }
     }
 
     /// The card for parcels by which orders for `provider` are priced now.
@@ -115,7 +115,7 @@ impl RateCards {
     }
 }
 
-impl Shared {
+impl CacheState {
     /// The card in force by what is in memory, and the age of that; `None` where the database has to be asked first.
     fn remembered(&self, provider: &str) -> Option<(Option<Card>, Duration)> {
         let cached = self.cached.read();
@@ -135,13 +135,13 @@ impl Shared {
         }
     }
 
-    async fn look_now(&self, mut turn: OwnedMutexGuard<Option<Look>>) -> Result<Cards> {
+    async fn look_now(&self, mut turn: OwnedMutexGuard<Option<CardRead>>) -> Result<Cards> {
         let loaded = match tokio::time::timeout(LOOK_TIMEOUT, store::load(&self.db)).await {
             Ok(loaded) => loaded,
             Err(_) => Err(Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut))),
         };
         let outcome = self.settle(loaded);
-        *turn = Some(Look { ended: Instant::now(), outcome: outcome.clone() });
+        *turn = Some(CardRead { ended: Instant::now(), outcome: outcome.clone() });
         outcome
     }
 

@@ -9,15 +9,15 @@ use validator::{Validate, ValidationError};
 use super::{
     cache::RateCards,
     card::{RateCard, Zone},
-    quote::{Parcel, QuoteError, quote},
+    quote::{PricedParcel, QuoteError, quote},
 };
 use crate::{
-    modules::providers::{Dimensions, Kind, PaymentMode, ProviderName, Service},
+    modules::providers::{ParcelDimensions, PaymentMode, ProviderKind, ProviderName, Service},
     platform::{
         error::{AppError, FieldError, Problem},
         http::ApiQuery,
         identity::CurrentUser,
-        india::pincodes::{self, Misfit},
+        india::pincodes::{self, AddressMismatch},
         money::Money,
         text::{holds_unseen, read_pincode},
     },
@@ -118,22 +118,22 @@ impl ListRatesQuery {
         ];
         let misfit = |(end, pincode, state): (&str, &String, &String)| {
             Some(match pincodes::fit(pincode, state).err()? {
-                Misfit::Pincode(message) => FieldError::new(format!("{end}Pincode"), "no_place", message),
-                Misfit::State(message) => FieldError::new(format!("{end}State"), "pincode_differs", message),
+                AddressMismatch::Pincode(message) => FieldError::new(format!("{end}Pincode"), "no_place", message),
+                AddressMismatch::State(message) => FieldError::new(format!("{end}State"), "pincode_differs", message),
             })
         };
         ends.into_iter().filter_map(misfit).collect()
     }
 
     fn price(&self, card: &RateCard, service: Service) -> Result<RateResponse, QuoteError> {
-        let parcel = Parcel {
+        let parcel = PricedParcel {
             service,
             payment_mode: self.payment_mode.unwrap_or_default(),
             // A quote is in the currency of the card.
             currency: card.currency.code(),
             cod_amount: self.cod_amount.unwrap_or_default(),
             weight_grams: self.weight_grams,
-            dimensions: Dimensions { length: self.length, width: self.width, height: self.height },
+            dimensions: ParcelDimensions { length: self.length, width: self.width, height: self.height },
             pickup: &self.pickup_pincode,
             delivery: &self.delivery_pincode,
         };
@@ -169,7 +169,7 @@ async fn list_rates(
         return Err(AppError::invalid(misfits));
     }
     let provider = query.provider.unwrap_or_default();
-    if provider.declaration().kind != Kind::Carrier {
+    if provider.declaration().kind != ProviderKind::Carrier {
         let fault =
             FieldError::new("provider", "no_rates", "must be a carrier: this provider has no rate card for parcels");
         return Err(AppError::invalid(vec![fault]));

@@ -23,5 +23,5 @@ pub use cache::RateCards;
 pub use card::{Card, CodFee, RateCard, Services, SlabPrice, Zone, ZonePrices, in_force, parse_card};
 pub use fees::FeeCard;
 pub use http::router;
-pub use quote::{Parcel, Pricing, Quote, QuoteError, quote, zone_between};
+pub use quote::{PricedParcel, Pricing, Quote, QuoteError, quote, zone_between};
 pub use store::{COLLECTIONS, RateCardError, ensure_defaults, indexes, insert_card};

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::card::{CodFee, RateCard, SlabPrice, Zone, state_key};
 use crate::{
-    modules::providers::{Dimensions, PaymentMode, Service, Shipment},
+    modules::providers::{ParcelDimensions, PaymentMode, Service, Shipment},
     platform::{
         india::{pincodes, states::State},
         money::{AMOUNT_MAX, Money},
@@ -20,7 +20,7 @@ const DISTRICT_DIGITS: usize = 3;
 
 /// What a price depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parcel<'a> {
+pub struct PricedParcel<'a> {
     pub service: Service,
     /// Whether cash is to be collected.
     pub payment_mode: PaymentMode,
@@ -31,14 +31,14 @@ pub struct Parcel<'a> {
     /// Dead weight.
     pub weight_grams: i64,
     /// Outer dimensions in centimetres.
-    pub dimensions: Dimensions,
+    pub dimensions: ParcelDimensions,
     /// Postal code from where.
     pub pickup: &'a str,
     /// Postal code to where.
     pub delivery: &'a str,
 }
 
-impl<'a> From<&'a Shipment> for Parcel<'a> {
+impl<'a> From<&'a Shipment> for PricedParcel<'a> {
     fn from(shipment: &'a Shipment) -> Self {
         Self {
             service: shipment.service,
@@ -103,7 +103,7 @@ pub enum QuoteError {
 ///
 /// # Errors
 /// [`QuoteError`].
-pub fn quote(card: &RateCard, parcel: &Parcel<'_>) -> Result<Quote, QuoteError> {
+pub fn quote(card: &RateCard, parcel: &PricedParcel<'_>) -> Result<Quote, QuoteError> {
     if parcel.currency != card.currency.code() {
         return Err(QuoteError::Currency);
     }
@@ -170,8 +170,8 @@ fn starts_with_any(pincode: &str, prefixes: &[String]) -> bool {
 
 /// Slabs of the greater weight. Volumetric grams are L x W x H x 1000 / divisor; they are never rounded on their own,
 /// because what is a hair over a border must be in the next slab.
-fn slabs(card: &RateCard, parcel: &Parcel<'_>) -> Result<i64, QuoteError> {
-    let Dimensions { length, width, height } = parcel.dimensions;
+fn slabs(card: &RateCard, parcel: &PricedParcel<'_>) -> Result<i64, QuoteError> {
+    let ParcelDimensions { length, width, height } = parcel.dimensions;
     if parcel.weight_grams < 1 {
         return Err(QuoteError::Parcel("weight"));
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    modules::providers::{Dimensions, PaymentMode, Service},
+    modules::providers::{ParcelDimensions, PaymentMode, Service},
     platform::money::{AMOUNT_MAX, Currency},
 };
 
@@ -27,28 +27,28 @@ const KOCHI: &str = "682001";
 const KANNUR: &str = "670001";
 
 /// A parcel of this dead weight that is small, goes by road within Delhi and is paid for.
-fn parcel(weight_grams: i64) -> Parcel<'static> {
-    Parcel {
+fn parcel(weight_grams: i64) -> PricedParcel<'static> {
+    PricedParcel {
         service: Service::Surface,
         payment_mode: PaymentMode::Prepaid,
         currency: "INR",
         cod_amount: 0,
         weight_grams,
-        dimensions: Dimensions { length: 10, width: 10, height: 10 },
+        dimensions: ParcelDimensions { length: 10, width: 10, height: 10 },
         pickup: OKHLA,
         delivery: ROHINI,
     }
 }
 
-fn sized(weight_grams: i64, length: i32, width: i32, height: i32) -> Parcel<'static> {
-    Parcel { dimensions: Dimensions { length, width, height }, ..parcel(weight_grams) }
+fn sized(weight_grams: i64, length: i32, width: i32, height: i32) -> PricedParcel<'static> {
+    PricedParcel { dimensions: ParcelDimensions { length, width, height }, ..parcel(weight_grams) }
 }
 
-fn cod(cod_amount: i64) -> Parcel<'static> {
-    Parcel { payment_mode: PaymentMode::Cod, cod_amount, ..parcel(400) }
+fn cod(cod_amount: i64) -> PricedParcel<'static> {
+    PricedParcel { payment_mode: PaymentMode::Cod, cod_amount, ..parcel(400) }
 }
 
-fn pricing(parcel: &Parcel<'_>) -> Pricing {
+fn pricing(parcel: &PricedParcel<'_>) -> Pricing {
     quote(&card(), parcel).expect("a price").pricing
 }
 
@@ -140,12 +140,12 @@ fn the_fee_for_cash_is_the_greater_of_flat_and_share() {
         assert_eq!(quoted.total.amount, quoted.pricing.freight + fee);
         assert_eq!(quoted.total.currency, Currency::INR);
     }
-    assert_eq!(pricing(&Parcel { payment_mode: PaymentMode::Prepaid, ..cod(175_051) }).cod_fee, 0);
+    assert_eq!(pricing(&PricedParcel { payment_mode: PaymentMode::Prepaid, ..cod(175_051) }).cod_fee, 0);
 }
 
 #[test]
 fn a_price_says_how_it_came_about() {
-    let far = Parcel { service: Service::Air, pickup: OKHLA, delivery: KOCHI, ..cod(10_000) };
+    let far = PricedParcel { service: Service::Air, pickup: OKHLA, delivery: KOCHI, ..cod(10_000) };
     let expected = Pricing {
         rate_card: "parcelx-1".into(),
         zone: Some(Zone::E),
@@ -163,21 +163,25 @@ fn a_price_says_how_it_came_about() {
 
 #[test]
 fn what_makes_no_sense_has_no_price() {
-    let refused = |parcel: Parcel<'_>| quote(&card(), &parcel).expect_err("no price");
+    let refused = |parcel: PricedParcel<'_>| quote(&card(), &parcel).expect_err("no price");
     assert_eq!(refused(parcel(0)), QuoteError::Parcel("weight"));
     for (length, width, height) in [(0, 1, 1), (1, -1, 1), (-1, 1, -1)] {
         assert_eq!(refused(sized(1, length, width, height)), QuoteError::Parcel("dimensions"));
     }
     assert_eq!(refused(cod(0)), QuoteError::Parcel("amount to collect"));
-    assert_eq!(refused(Parcel { currency: "USD", ..parcel(1) }), QuoteError::Currency);
+    assert_eq!(refused(PricedParcel { currency: "USD", ..parcel(1) }), QuoteError::Currency);
     for pincode in ["", "11", "11002", "1100200", "11002x", "११००२०", "1१xx"] {
-        assert_eq!(refused(Parcel { delivery: pincode, ..parcel(1) }), QuoteError::Parcel("postal code"), "{pincode}");
+        assert_eq!(
+            refused(PricedParcel { delivery: pincode, ..parcel(1) }),
+            QuoteError::Parcel("postal code"),
+            "{pincode}"
+        );
     }
 }
 
 #[test]
 fn nothing_wraps() {
-    let refused = |parcel: Parcel<'_>| quote(&card(), &parcel).expect_err("no price");
+    let refused = |parcel: PricedParcel<'_>| quote(&card(), &parcel).expect_err("no price");
     assert_eq!(refused(parcel(i64::MAX)), QuoteError::Overflow);
     assert_eq!(refused(sized(1, i32::MAX, i32::MAX, i32::MAX)), QuoteError::Overflow);
     assert_eq!(refused(cod(i64::MAX)), QuoteError::Overflow);
@@ -195,8 +199,9 @@ fn the_dearest_card_prices_the_greatest_parcel() {
     dearest.services.surface.a = SlabPrice { first_slab: 1_000_000_000, additional_slab: 1_000_000_000 };
     dearest.cod_fee = CodFee { flat: 1_000_000_000, basis_points: 10_000 };
     assert_eq!(dearest.check(), Ok(()));
-    let greatest = Parcel { dimensions: Dimensions { length: 300, width: 300, height: 300 }, ..cod(1_000_000_000) };
-    assert!(quote(&dearest, &Parcel { weight_grams: 100_000, ..greatest }).is_ok());
+    let greatest =
+        PricedParcel { dimensions: ParcelDimensions { length: 300, width: 300, height: 300 }, ..cod(1_000_000_000) };
+    assert!(quote(&dearest, &PricedParcel { weight_grams: 100_000, ..greatest }).is_ok());
 }
 
 #[test]
@@ -317,7 +322,7 @@ fn the_highest_version_in_effect_is_in_force() {
     assert!(in_force(&[], "parcelx", DateTime::from_millis(0)).is_none());
 }
 
-fn any_parcel() -> impl Strategy<Value = Parcel<'static>> {
+fn any_parcel() -> impl Strategy<Value = PricedParcel<'static>> {
     let ways = prop::sample::select(vec![
         (OKHLA, ROHINI),
         (BENGALURU, MYSURU),
@@ -327,13 +332,13 @@ fn any_parcel() -> impl Strategy<Value = Parcel<'static>> {
     ]);
     let cod_amount = prop_oneof![Just(0_i64), 1..=1_000_000_000_i64];
     (prop::bool::ANY, ways, cod_amount, 1..=100_000_i64, (1..=300_i32, 1..=300_i32, 1..=300_i32)).prop_map(
-        |(air, (pickup, delivery), cod_amount, weight_grams, (length, width, height))| Parcel {
+        |(air, (pickup, delivery), cod_amount, weight_grams, (length, width, height))| PricedParcel {
             service: if air { Service::Air } else { Service::Surface },
             payment_mode: if cod_amount > 0 { PaymentMode::Cod } else { PaymentMode::Prepaid },
             currency: "INR",
             cod_amount,
             weight_grams,
-            dimensions: Dimensions { length, width, height },
+            dimensions: ParcelDimensions { length, width, height },
             pickup,
             delivery,
         },
@@ -348,7 +353,7 @@ proptest! {
         prop_assert_eq!(total.amount, pricing.freight + pricing.cod_fee);
         prop_assert!((1..=AMOUNT_MAX).contains(&total.amount));
         // The slabs hold both weights, and one slab fewer would not. In thousandths of a gram, where all is whole.
-        let Dimensions { length, width, height } = parcel.dimensions;
+        let ParcelDimensions { length, width, height } = parcel.dimensions;
         let volumetric = i64::from(length) * i64::from(width) * i64::from(height) * 1_000_000 / card.volumetric_divisor;
         let weight = volumetric.max(parcel.weight_grams * 1_000);
         let held = pricing.chargeable_weight_grams * 1_000;
@@ -365,12 +370,12 @@ proptest! {
     fn more_weight_volume_or_cash_never_costs_less(parcel in any_parcel(), grams in 0..=5_000_i64, cm in 0..=20_i32) {
         let card = card();
         let before = quote(&card, &parcel).expect("a price").total.amount;
-        let Dimensions { length, width, height } = parcel.dimensions;
+        let ParcelDimensions { length, width, height } = parcel.dimensions;
         let cod_amount = if parcel.cod_amount > 0 { parcel.cod_amount + grams } else { 0 };
         for more in [
-            Parcel { weight_grams: parcel.weight_grams + grams, ..parcel },
-            Parcel { dimensions: Dimensions { length: length + cm, width: width + cm, height }, ..parcel },
-            Parcel { cod_amount, ..parcel },
+            PricedParcel { weight_grams: parcel.weight_grams + grams, ..parcel },
+            PricedParcel { dimensions: ParcelDimensions { length: length + cm, width: width + cm, height }, ..parcel },
+            PricedParcel { cod_amount, ..parcel },
         ] {
             prop_assert!(quote(&card, &more).expect("a price").total.amount >= before);
         }

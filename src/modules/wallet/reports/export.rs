@@ -13,7 +13,7 @@ use bytes::Bytes;
 use mongodb::error::ErrorKind;
 
 use super::{
-    Pieces, ReportError,
+    FilePieces, ReportError,
     search::{LedgerFilter, Position, newest_time, oldest},
     snapshot::Snapshot,
 };
@@ -108,7 +108,7 @@ fn is_too_old(error: &mongodb::error::Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == SNAPSHOT_TOO_OLD)
 }
 
-impl Pieces for LedgerFile {
+impl FilePieces for LedgerFile {
     const NAME: &'static str = "ledger export";
 
     async fn next(&mut self) -> Result<Option<Bytes>, ReportError> {

@@ -49,7 +49,7 @@ pub(super) fn router(reports: Reports) -> OpenApiRouter {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct SearchQuery {
+struct LedgerSearchQuery {
     /// Whose wallet.
     #[validate(custom(function = "user_id_shape"))]
     user_id: Option<String>,
@@ -217,7 +217,7 @@ impl CurrencyBalanceResponse {
 ///
 /// What neither `referenceId`, `userId` nor a period narrows down is looked for backwards in time, 4,000 transactions a
 /// page: where it is rare, a page may have fewer than asked for, or none, and a cursor to go on.
-#[utoipa::path(get, path = "/finance/ledger", tag = "finance", security(("bearer" = [])), params(SearchQuery),
+#[utoipa::path(get, path = "/finance/ledger", tag = "finance", security(("bearer" = [])), params(LedgerSearchQuery),
     responses(
         (status = 200, body = LedgerResponse),
         (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
@@ -226,7 +226,7 @@ impl CurrencyBalanceResponse {
 async fn search_ledger(
     State(reports): State<Reports>,
     _: FinanceReader,
-    ApiQuery(query): ApiQuery<SearchQuery>,
+    ApiQuery(query): ApiQuery<LedgerSearchQuery>,
 ) -> Result<(Extension<About>, Json<LedgerResponse>), AppError> {
     ensure_period(query.from, query.to)?;
     let before = query.cursor.map(|cursor| Position::open(SCOPE, &cursor)).transpose()?;

@@ -99,7 +99,7 @@ fn ensure_period(from: Option<Rfc3339Time>, to: Option<Rfc3339Time>) -> Result<(
 }
 
 /// Something that is written piece by piece, so that its size does not matter.
-trait Pieces: Send + 'static {
+trait FilePieces: Send + 'static {
     /// What it is, for the log.
     const NAME: &'static str;
 
@@ -109,12 +109,12 @@ trait Pieces: Send + 'static {
 
 /// A body of `pieces`. The first one is read before anything is answered, so most failures still get a problem. A later
 /// one breaks the body off: the connection ends without the last chunk, and no client takes the rest for the whole.
-async fn body_of<P: Pieces>(mut pieces: P) -> Result<axum::body::Body, ReportError> {
+async fn body_of<P: FilePieces>(mut pieces: P) -> Result<axum::body::Body, ReportError> {
     let first = pieces.next().await?;
     Ok(axum::body::Body::from_stream(in_turn(first, pieces)))
 }
 
-fn in_turn<P: Pieces>(first: Option<Bytes>, pieces: P) -> impl Stream<Item = Result<Bytes, ReportError>> + Send {
+fn in_turn<P: FilePieces>(first: Option<Bytes>, pieces: P) -> impl Stream<Item = Result<Bytes, ReportError>> + Send {
     futures_util::stream::try_unfold((first, pieces), |(ready, mut pieces)| async move {
         if let Some(piece) = ready {
             return Ok(Some((piece, (None, pieces))));

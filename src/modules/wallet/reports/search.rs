@@ -44,7 +44,7 @@ pub(super) struct LedgerFilter {
 /// Which index a search goes along. Always said to the server: left to choose, it tries plans on the first documents, and
 /// may settle for one that reads all of the ledger for another user or month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
+enum QueryPlan {
     /// By the id of what it was booked for. Gives a handful, in no order.
     Reference,
     /// By user, in the order of ids, which is the order of booking.
@@ -55,7 +55,7 @@ enum Plan {
 
 /// In which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+enum SortOrder {
     Newest,
     Oldest,
 }
@@ -87,11 +87,11 @@ impl Position {
 }
 
 impl LedgerFilter {
-    const fn plan(&self) -> Plan {
+    const fn plan(&self) -> QueryPlan {
         match (&self.reference_id, &self.user_id) {
-            (Some(_), _) => Plan::Reference,
-            (None, Some(_)) => Plan::Owner,
-            (None, None) => Plan::Time,
+            (Some(_), _) => QueryPlan::Reference,
+            (None, Some(_)) => QueryPlan::Owner,
+            (None, None) => QueryPlan::Time,
         }
     }
 
@@ -104,7 +104,7 @@ impl LedgerFilter {
     }
 
     /// The query: what is asked for, beyond `position` in `order`.
-    fn query(&self, order: Order, position: Option<&Position>) -> Document {
+    fn query(&self, order: SortOrder, position: Option<&Position>) -> Document {
         let mut query = self.keys(order, position);
         let equal = [
             ("userId", self.user_id.as_deref()),
@@ -128,16 +128,16 @@ impl LedgerFilter {
             query.insert("referenceKind", doc! { "$gt": "" });
             query.insert("referenceId", doc! { "$gte": id, "$lt": format!("{id}$") });
         }
-        if self.plan() == Plan::Reference {
-            let beyond = if order == Order::Newest { "$lt" } else { "$gt" };
+        if self.plan() == QueryPlan::Reference {
+            let beyond = if order == SortOrder::Newest { "$lt" } else { "$gt" };
             if let Some(position) = position {
                 query.insert("$or", [doc! { "at": { beyond: position.at } }, doc! { "_id": { beyond: &position.id } }]);
             }
         }
         // The keys of the other plan have the times already.
-        if self.plan() != Plan::Time {
+        if self.plan() != QueryPlan::Time {
             let mut times = self.times();
-            if self.plan() == Plan::Reference
+            if self.plan() == QueryPlan::Reference
                 && let Some(position) = position
             {
                 narrow(&mut times, order, position.at);
@@ -150,16 +150,16 @@ impl LedgerFilter {
     }
 
     /// What of the query the index alone answers, where the plan goes along it in order.
-    fn keys(&self, order: Order, position: Option<&Position>) -> Document {
-        let beyond = if order == Order::Newest { "$lt" } else { "$gt" };
+    fn keys(&self, order: SortOrder, position: Option<&Position>) -> Document {
+        let beyond = if order == SortOrder::Newest { "$lt" } else { "$gt" };
         match (self.plan(), &self.user_id) {
-            (Plan::Owner, Some(user_id)) => {
+            (QueryPlan::Owner, Some(user_id)) => {
                 let until = self.until.map(|until| DateTime::from_millis(until.timestamp_millis().saturating_add(1)));
                 let to = self.to.into_iter().chain(until).min();
                 let mut ids = ids_within("txn", TimeRange { from: self.from, to }.of_ids());
                 if let Some(position) = position {
                     // Of two bounds on one side, that of the place is the narrower.
-                    ids.remove(if order == Order::Newest { "$lt" } else { "$gte" });
+                    ids.remove(if order == SortOrder::Newest { "$lt" } else { "$gte" });
                     ids.insert(beyond, &position.id);
                 }
                 let mut keys = doc! { "userId": user_id };
@@ -168,7 +168,7 @@ impl LedgerFilter {
                 }
                 keys
             }
-            (Plan::Time, _) => {
+            (QueryPlan::Time, _) => {
                 let mut keys = Document::new();
                 let mut times = self.times();
                 if let Some(position) = position {
@@ -185,7 +185,7 @@ impl LedgerFilter {
                 }
                 keys
             }
-            (Plan::Reference | Plan::Owner, _) => Document::new(),
+            (QueryPlan::Reference | QueryPlan::Owner, _) => Document::new(),
         }
     }
 
@@ -210,9 +210,9 @@ impl LedgerFilter {
         before: Option<&Position>,
         count: usize,
     ) -> mongodb::error::Result<Option<Position>> {
-        let mut options = self.options(Order::Newest, 1);
+        let mut options = self.options(SortOrder::Newest, 1);
         options.skip = Some(count as u64 - 1);
-        let by_owner = self.plan() == Plan::Owner;
+        let by_owner = self.plan() == QueryPlan::Owner;
         options.projection = Some(if by_owner {
             doc! { "_id": 1 }
         } else {
@@ -226,7 +226,7 @@ impl LedgerFilter {
                 times.insert("$lt", before.at);
                 doc! { "at": times }
             }
-            _ => self.keys(Order::Newest, before),
+            _ => self.keys(SortOrder::Newest, before),
         };
         let last = ledger.find(keys).with_options(options).await?.try_next().await?;
         Ok(last.and_then(|last| {
@@ -240,30 +240,30 @@ impl LedgerFilter {
     /// Nothing older than `place`.
     fn end_at(&self, place: &Position, query: &mut Document) {
         let (field, least) = match self.plan() {
-            Plan::Owner => ("_id", bson::Bson::from(&place.id)),
-            Plan::Time | Plan::Reference => ("at", place.at.into()),
+            QueryPlan::Owner => ("_id", bson::Bson::from(&place.id)),
+            QueryPlan::Time | QueryPlan::Reference => ("at", place.at.into()),
         };
         match query.get_document_mut(field) {
             Ok(bounds) => drop(bounds.insert("$gte", least)),
             Err(_) => drop(query.insert(field, doc! { "$gte": least })),
         }
-        if self.plan() == Plan::Time {
+        if self.plan() == QueryPlan::Time {
             // Of the same millisecond, but behind it.
             query.insert("$nor", [doc! { "at": place.at, "_id": { "$lt": &place.id } }]);
         }
     }
 
-    fn options(&self, order: Order, limit: usize) -> FindOptions {
-        let direction = if order == Order::Newest { -1 } else { 1 };
+    fn options(&self, order: SortOrder, limit: usize) -> FindOptions {
+        let direction = if order == SortOrder::Newest { -1 } else { 1 };
         let (index, sort) = match self.plan() {
-            Plan::Reference => ("reference", None),
-            Plan::Owner => ("owner", Some(doc! { "_id": direction })),
-            Plan::Time => ("time", Some(doc! { "at": direction, "_id": direction })),
+            QueryPlan::Reference => ("reference", None),
+            QueryPlan::Owner => ("owner", Some(doc! { "_id": direction })),
+            QueryPlan::Time => ("time", Some(doc! { "at": direction, "_id": direction })),
         };
         let size = u32::try_from(limit).unwrap_or(u32::MAX);
         let mut options = FindOptions::builder().hint(Hint::Name(index.into())).max_time(READ_TIME_MAX).build();
         options.sort = sort;
-        if self.plan() != Plan::Reference {
+        if self.plan() != QueryPlan::Reference {
             options.limit = Some(i64::from(size));
             options.batch_size = Some(size);
         }
@@ -272,10 +272,11 @@ impl LedgerFilter {
 }
 
 /// Narrows times to those from a place on.
-fn narrow(times: &mut Document, order: Order, at: DateTime) {
-    let bound = if order == Order::Newest { "$lte" } else { "$gte" };
-    let narrower =
-        times.get_datetime(bound).map_or(at, |old| if order == Order::Newest { at.min(*old) } else { at.max(*old) });
+fn narrow(times: &mut Document, order: SortOrder, at: DateTime) {
+    let bound = if order == SortOrder::Newest { "$lte" } else { "$gte" };
+    let narrower = times
+        .get_datetime(bound)
+        .map_or(at, |old| if order == SortOrder::Newest { at.min(*old) } else { at.max(*old) });
     times.insert(bound, narrower);
 }
 
@@ -290,7 +291,7 @@ pub(super) async fn newest(
     let one_more = limit + 1;
     let mut page = Vec::new();
     let mut ended_at = None;
-    if filter.plan() == Plan::Reference {
+    if filter.plan() == QueryPlan::Reference {
         page = newest_by_reference(store, filter, before, one_more).await?;
     } else if filter.compares_records() {
         ended_at = before.cloned();
@@ -319,12 +320,12 @@ async fn stretch(
     end: Option<&Position>,
     limit: usize,
 ) -> mongodb::error::Result<Vec<LedgerTransaction>> {
-    let mut query = filter.query(Order::Newest, before);
+    let mut query = filter.query(SortOrder::Newest, before);
     if let Some(place) = end {
         filter.end_at(place, &mut query);
     }
     let ledger = store.db().collection::<LedgerTransaction>(LEDGER);
-    ledger.find(query).with_options(filter.options(Order::Newest, limit)).await?.try_collect().await
+    ledger.find(query).with_options(filter.options(SortOrder::Newest, limit)).await?.try_collect().await
 }
 
 /// The index has no order in time, so this sorts; it keeps no more of them than the page takes.
@@ -335,8 +336,8 @@ async fn newest_by_reference(
     limit: usize,
 ) -> mongodb::error::Result<Vec<LedgerTransaction>> {
     let ledger = store.db().collection::<LedgerTransaction>(LEDGER);
-    let query = filter.query(Order::Newest, before);
-    let mut found = ledger.find(query).with_options(filter.options(Order::Newest, limit)).await?;
+    let query = filter.query(SortOrder::Newest, before);
+    let mut found = ledger.find(query).with_options(filter.options(SortOrder::Newest, limit)).await?;
     let mut newest = BTreeMap::new();
     while let Some(transaction) = found.try_next().await? {
         newest.insert(Position::of(&transaction), transaction);
@@ -355,9 +356,12 @@ pub(super) async fn oldest(
     limit: usize,
 ) -> mongodb::error::Result<Vec<LedgerTransaction>> {
     let ledger = snapshot.collection::<LedgerTransaction>(LEDGER);
-    let query = filter.query(Order::Oldest, after);
-    let mut found =
-        ledger.find(query).with_options(filter.options(Order::Oldest, limit)).session(&mut snapshot.session).await?;
+    let query = filter.query(SortOrder::Oldest, after);
+    let mut found = ledger
+        .find(query)
+        .with_options(filter.options(SortOrder::Oldest, limit))
+        .session(&mut snapshot.session)
+        .await?;
     found.stream(&mut snapshot.session).try_collect().await
 }
 

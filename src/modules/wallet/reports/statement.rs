@@ -12,7 +12,7 @@ use crate::{
 
 /// A place in a wallet's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct LedgerPosition {
     /// No line after it is older.
     at: DateTime,
     /// The line before it; 0 at the wallet's beginning.
@@ -34,7 +34,7 @@ pub(super) struct Statement {
     /// The last line of the period that was there when it was first asked for. Later ones may have come since, where `to`
     /// was not past.
     until: i64,
-    place: Place,
+    place: LedgerPosition,
 }
 
 impl Statement {
@@ -62,11 +62,11 @@ impl Statement {
             from,
             to,
             until: 0,
-            place: Place { at: from, sequence: 0, balance: 0 },
+            place: LedgerPosition { at: from, sequence: 0, balance: 0 },
         };
         if let Some(opening) = statement.last_before(snapshot, from).await? {
             let (sequence, balance) = position(&opening)?;
-            statement.place = Place { at: from, sequence, balance };
+            statement.place = LedgerPosition { at: from, sequence, balance };
         }
         if let Some(closing) = statement.last_before(snapshot, to).await? {
             statement.until = position(&closing)?.0;
@@ -93,14 +93,14 @@ impl Statement {
         let (from, to) = (DateTime::from_millis(number()?), DateTime::from_millis(number()?));
         let (until, at, sequence) = (number()?, DateTime::from_millis(number()?), number()?);
         let sound = parts.next().is_none() && from <= at && at < to && 0 < sequence && sequence < until;
-        let place = Place { at, sequence, balance: 0 };
+        let place = LedgerPosition { at, sequence, balance: 0 };
         sound.then(|| Self { user_id: user_id.to_owned(), currency, from, to, until, place })
     }
 
     /// The cursor that goes on from here; none at the end.
     pub(super) fn cursor(&self) -> Option<String> {
         let (from, to) = (self.from.timestamp_millis(), self.to.timestamp_millis());
-        let Place { at, sequence, .. } = self.place;
+        let LedgerPosition { at, sequence, .. } = self.place;
         let place = format!("{}|{from}|{to}|{}|{}|{sequence}", self.currency.code(), self.until, at.timestamp_millis());
         (sequence < self.until).then(|| cursor::seal(&scope(&self.user_id), &place))
     }
@@ -146,7 +146,7 @@ impl Statement {
             if sequence != self.place.sequence + 1 || expected != Some(balance) {
                 return Err(ReportError::Broken(line.id.clone()));
             }
-            self.place = Place { at: line.at, sequence, balance };
+            self.place = LedgerPosition { at: line.at, sequence, balance };
         }
         if lines.len() < limit && self.place.sequence < self.until {
             return Err(ReportError::Broken(format!("line {} of {}", self.until, self.user_id)));

@@ -4,7 +4,7 @@ use std::{borrow::Cow, io};
 
 use bytes::Bytes;
 
-use super::{Pieces, ReportError, snapshot::Snapshot, statement::Statement};
+use super::{FilePieces, ReportError, snapshot::Snapshot, statement::Statement};
 use crate::{
     modules::wallet::{model::LedgerTransaction, store::WalletStore},
     platform::cells::{Rows, decimal, number, text, text_or_empty, time},
@@ -31,7 +31,7 @@ const COLUMNS: [&str; 15] = [
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum CsvStage {
     Opening,
     Lines,
     Ended,
@@ -41,12 +41,12 @@ enum Stage {
 pub(super) struct StatementFile {
     store: WalletStore,
     statement: Statement,
-    stage: Stage,
+    stage: CsvStage,
 }
 
 impl StatementFile {
     pub(super) const fn new(store: WalletStore, statement: Statement) -> Self {
-        Self { store, statement, stage: Stage::Opening }
+        Self { store, statement, stage: CsvStage::Opening }
     }
 
     /// `statement-INR-2026-01-01-2026-02-01.csv`
@@ -67,20 +67,20 @@ impl StatementFile {
     }
 }
 
-impl Pieces for StatementFile {
+impl FilePieces for StatementFile {
     const NAME: &'static str = "statement";
 
     /// Each piece reads a snapshot of its own: the period's last line is known since the beginning, and no line of it can
     /// be missing or be another one, however slowly the client reads.
     async fn next(&mut self) -> Result<Option<Bytes>, ReportError> {
-        if self.stage == Stage::Ended {
+        if self.stage == CsvStage::Ended {
             return Ok(None);
         }
         let mut rows = Rows::new();
-        if self.stage == Stage::Opening {
+        if self.stage == CsvStage::Opening {
             rows.add_header(COLUMNS)?;
             self.balance_row(&mut rows, "opening", self.statement.from)?;
-            self.stage = Stage::Lines;
+            self.stage = CsvStage::Lines;
         }
         let mut snapshot = Snapshot::take(&self.store).await?;
         let lines = self.statement.read(&mut snapshot, PIECE).await?;
@@ -89,7 +89,7 @@ impl Pieces for StatementFile {
         }
         if lines.len() < PIECE {
             self.balance_row(&mut rows, "closing", self.statement.to)?;
-            self.stage = Stage::Ended;
+            self.stage = CsvStage::Ended;
         }
         Ok(Some(rows.into_bytes()?))
     }

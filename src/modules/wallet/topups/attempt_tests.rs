@@ -7,7 +7,7 @@ use bson::{Bson, Document, doc};
 use super::{
     PAYMENTS_QUEUE,
     commands_tests::{appended, decide, event_types},
-    flow::JobKind,
+    flow::PaymentJobKind,
     flow_tests::{
         MONEY, NOW, Said, TOKEN, active_job, call, disputed, failure, found, in_status, operation, started, topup,
     },
@@ -20,8 +20,8 @@ use crate::{
         audit::{REQUEST_LOGS, RESPONSE_LOGS},
         providers::{
             Outcome, ProviderSettings, Retry,
-            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded},
-            payments::PaymentStatus,
+            call_job::{AttemptFailed, BeginAttempt, BegunCall, CallConcluded},
+            payments::GatewayPaymentStatus,
             registry::PAYMENT_GATEWAY,
         },
         queue::{Attempt, Conclusion, Job, JobEnd, JobError, JobState, QueueConfig},
@@ -30,7 +30,7 @@ use crate::{
     platform::{batch::View, exchange::ResponseRecord, money::Currency},
 };
 
-fn topup_job(kind: JobKind) -> Arc<TopupJob> {
+fn topup_job(kind: PaymentJobKind) -> Arc<TopupJob> {
     let gateway = (PAYMENT_GATEWAY.adapter)(&ProviderSettings::new(vec![(
         "BASE_URL",
         "https://pay.example/v1".to_owned().into(),
@@ -38,7 +38,7 @@ fn topup_job(kind: JobKind) -> Arc<TopupJob> {
     Arc::new(TopupJob { kind, gateway, queue: QueueConfig::named(PAYMENTS_QUEUE), payees: Payees::none() })
 }
 
-fn begin(kind: JobKind) -> BeginAttempt<TopupJob> {
+fn begin(kind: PaymentJobKind) -> BeginAttempt<TopupJob> {
     BeginAttempt {
         account_id: "paygate/default".into(),
         call_job: topup_job(kind),
@@ -54,10 +54,10 @@ fn begin(kind: JobKind) -> BeginAttempt<TopupJob> {
 }
 
 /// A top-up whose call is under way.
-fn calling(before: Topup, kind: JobKind) -> Topup {
+fn calling(before: Topup, kind: PaymentJobKind) -> Topup {
     let open_calls = match kind {
-        JobKind::Start => OpenCalls { start: Some(call(kind)), ..OpenCalls::default() },
-        JobKind::Check => OpenCalls { check: Some(call(kind)), ..OpenCalls::default() },
+        PaymentJobKind::Start => OpenCalls { start: Some(call(kind)), ..OpenCalls::default() },
+        PaymentJobKind::Check => OpenCalls { check: Some(call(kind)), ..OpenCalls::default() },
     };
     Topup { open_calls, provider_request_ref_id: Some("req_open".into()), ..before }
 }
@@ -92,7 +92,7 @@ fn concluded((kind, outcome): Said) -> CallConcluded<TopupJob> {
     }
 }
 
-fn failed(kind: JobKind) -> AttemptFailed<TopupJob> {
+fn failed(kind: PaymentJobKind) -> AttemptFailed<TopupJob> {
     AttemptFailed {
         call_job: topup_job(kind),
         subject_id: "top_1".into(),
@@ -111,12 +111,12 @@ fn conclude(view: &mut View, conclusion: &dyn Conclusion, job: &Job) -> JobEnd {
 #[test]
 fn a_call_begins_with_its_log_and_a_note_on_the_top_up() {
     for (kind, method, url) in [
-        (JobKind::Start, "POST", "https://pay.example/v1/payments"),
-        (JobKind::Check, "GET", "https://pay.example/v1/payments?reference=top_1"),
+        (PaymentJobKind::Start, "POST", "https://pay.example/v1/payments"),
+        (PaymentJobKind::Check, "GET", "https://pay.example/v1/payments?reference=top_1"),
     ] {
         let mut view = view_of(&topup(), &[&active_job(kind)]);
         let Ok(begun) = decide(&mut view, &begin(kind)) else { panic!("no call") };
-        let Begun { logged, call, asked, .. } = *begun;
+        let BegunCall { logged, call, asked, .. } = *begun;
         assert_eq!((logged.outbound().url.as_str(), asked), (url, MONEY));
         let logs = appended(&view, REQUEST_LOGS);
         assert_eq!(logs.len(), 1);
@@ -140,8 +140,8 @@ fn a_call_begins_with_its_log_and_a_note_on_the_top_up() {
         let topup = stored(&view);
         assert_eq!(topup.provider_request_ref_id.as_deref(), Some("req_new"));
         let (mine, other) = match kind {
-            JobKind::Start => (topup.open_calls.start, topup.open_calls.check),
-            JobKind::Check => (topup.open_calls.check, topup.open_calls.start),
+            PaymentJobKind::Start => (topup.open_calls.start, topup.open_calls.check),
+            PaymentJobKind::Check => (topup.open_calls.check, topup.open_calls.start),
         };
         assert_eq!((mine, other), (Some(call), None));
     }
@@ -149,8 +149,8 @@ fn a_call_begins_with_its_log_and_a_note_on_the_top_up() {
 
 #[test]
 fn the_gateway_is_told_our_reference_amount_and_time() {
-    let mut view = view_of(&topup(), &[&active_job(JobKind::Start)]);
-    let Ok(begun) = decide(&mut view, &begin(JobKind::Start)) else { panic!("no call") };
+    let mut view = view_of(&topup(), &[&active_job(PaymentJobKind::Start)]);
+    let Ok(begun) = decide(&mut view, &begin(PaymentJobKind::Start)) else { panic!("no call") };
     let body = begun.logged.outbound().body.as_ref().expect("a body");
     assert_eq!(
         (&body["reference"], &body["amount"], &body["currency"]),
@@ -161,7 +161,7 @@ fn the_gateway_is_told_our_reference_amount_and_time() {
 
 #[test]
 fn a_call_left_open_by_a_dead_worker_is_closed_first() {
-    for kind in [JobKind::Start, JobKind::Check] {
+    for kind in [PaymentJobKind::Start, PaymentJobKind::Check] {
         let mut view = view_of(&calling(topup(), kind), &[&active_job(kind)]);
         assert!(decide(&mut view, &begin(kind)).is_ok());
         let closing = appended(&view, RESPONSE_LOGS);
@@ -179,8 +179,8 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
         assert_eq!(closing[0].get_i64("latencyMs").ok(), Some(40_000));
     }
     // A call of the other job is its own business.
-    let mut view = view_of(&calling(topup(), JobKind::Start), &[&active_job(JobKind::Check)]);
-    assert!(decide(&mut view, &begin(JobKind::Check)).is_ok());
+    let mut view = view_of(&calling(topup(), PaymentJobKind::Start), &[&active_job(PaymentJobKind::Check)]);
+    assert!(decide(&mut view, &begin(PaymentJobKind::Check)).is_ok());
     assert!(appended(&view, RESPONSE_LOGS).is_empty());
     let open = stored(&view).open_calls;
     assert!(open.start.is_some() && open.check.is_some());
@@ -189,12 +189,12 @@ fn a_call_left_open_by_a_dead_worker_is_closed_first() {
 #[test]
 fn what_has_ended_is_settled_without_a_call_and_open_calls_are_closed() {
     for (kind, before) in [
-        (JobKind::Start, in_status(TopupStatus::Paid)),
-        (JobKind::Start, in_status(TopupStatus::Pending)),
-        (JobKind::Start, Topup { expires_at: NOW, ..topup() }),
-        (JobKind::Check, in_status(TopupStatus::Paid)),
-        (JobKind::Check, Topup { payment_id: None, ..in_status(TopupStatus::Failed) }),
-        (JobKind::Check, disputed()),
+        (PaymentJobKind::Start, in_status(TopupStatus::Paid)),
+        (PaymentJobKind::Start, in_status(TopupStatus::Pending)),
+        (PaymentJobKind::Start, Topup { expires_at: NOW, ..topup() }),
+        (PaymentJobKind::Check, in_status(TopupStatus::Paid)),
+        (PaymentJobKind::Check, Topup { payment_id: None, ..in_status(TopupStatus::Failed) }),
+        (PaymentJobKind::Check, disputed()),
     ] {
         let job = active_job(kind);
         let mut view = view_of(&calling(before.clone(), kind), &[&job]);
@@ -208,18 +208,18 @@ fn what_has_ended_is_settled_without_a_call_and_open_calls_are_closed() {
 
 #[test]
 fn without_the_lease_or_the_top_up_nothing_begins() {
-    let held = active_job(JobKind::Start);
+    let held = active_job(PaymentJobKind::Start);
     for job in [
         Job { state: JobState::Ready, lease_token: None, ..held.clone() },
         Job { lease_token: Some("lease-2".into()), ..held.clone() },
     ] {
         let mut view = view_of(&topup(), &[&job]);
-        assert!(matches!(decide(&mut view, &begin(JobKind::Start)), Err(Attempt::LeaseLost)));
+        assert!(matches!(decide(&mut view, &begin(PaymentJobKind::Start)), Err(Attempt::LeaseLost)));
         assert_eq!((stored(&view), appended(&view, REQUEST_LOGS).len()), (topup(), 0));
     }
     let mut view = View::new(NOW);
     view.put_read(&held);
-    assert!(matches!(decide(&mut view, &begin(JobKind::Start)), Err(Attempt::Settled)));
+    assert!(matches!(decide(&mut view, &begin(PaymentJobKind::Start)), Err(Attempt::Settled)));
     assert_eq!(view.by_id::<Job>(&held.id).map(|job| job.state), Some(JobState::Dead));
 }
 
@@ -227,12 +227,12 @@ fn without_the_lease_or_the_top_up_nothing_begins() {
 fn an_answer_is_written_down_with_what_follows_from_it() {
     let retryable = Outcome::Retryable(failure(), Retry::Counted);
     for (said, status, event, word) in [
-        (started(PaymentStatus::Created), TopupStatus::Pending, Some("TopupStarted"), "done"),
-        (started(PaymentStatus::Paid), TopupStatus::Paid, Some("TopupPaid"), "done"),
-        (found(PaymentStatus::Paid), TopupStatus::Paid, Some("TopupPaid"), "found"),
-        ((JobKind::Check, Outcome::Done(None)), TopupStatus::Expired, Some("TopupExpired"), "absent"),
-        ((JobKind::Start, retryable), TopupStatus::Created, None, "retryable"),
-        ((JobKind::Start, Outcome::Refused(failure())), TopupStatus::Failed, Some("TopupFailed"), "fatal"),
+        (started(GatewayPaymentStatus::Created), TopupStatus::Pending, Some("TopupStarted"), "done"),
+        (started(GatewayPaymentStatus::Paid), TopupStatus::Paid, Some("TopupPaid"), "done"),
+        (found(GatewayPaymentStatus::Paid), TopupStatus::Paid, Some("TopupPaid"), "found"),
+        ((PaymentJobKind::Check, Outcome::Done(None)), TopupStatus::Expired, Some("TopupExpired"), "absent"),
+        ((PaymentJobKind::Start, retryable), TopupStatus::Created, None, "retryable"),
+        ((PaymentJobKind::Start, Outcome::Refused(failure())), TopupStatus::Failed, Some("TopupFailed"), "fatal"),
     ] {
         let job = active_job(said.0);
         let mut view = view_of(&calling(topup(), said.0), &[&job]);
@@ -255,17 +255,17 @@ fn an_answer_is_written_down_with_what_follows_from_it() {
 
 #[test]
 fn an_answer_that_comes_late_changes_nothing_but_the_log() {
-    let conclusion = concluded(found(PaymentStatus::Paid));
-    let mut view = view_of(&calling(topup(), JobKind::Check), &[]);
+    let conclusion = concluded(found(GatewayPaymentStatus::Paid));
+    let mut view = view_of(&calling(topup(), PaymentJobKind::Check), &[]);
     conclusion.conclude_late(&mut view);
     let answers = appended(&view, RESPONSE_LOGS);
     assert_eq!((answers.len(), answers[0].get_bool("late").ok()), (1, Some(true)));
-    assert_eq!(stored(&view), calling(topup(), JobKind::Check));
+    assert_eq!(stored(&view), calling(topup(), PaymentJobKind::Check));
 }
 
 #[test]
 fn an_attempt_that_broke_is_tried_again_and_given_up_in_the_end() {
-    for kind in [JobKind::Start, JobKind::Check] {
+    for kind in [PaymentJobKind::Start, PaymentJobKind::Check] {
         let job = active_job(kind);
         let mut view = view_of(&calling(topup(), kind), &[&job]);
         let end = conclude(&mut view, &failed(kind), &job);

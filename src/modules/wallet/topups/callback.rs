@@ -2,7 +2,7 @@
 
 use super::{
     commands::record,
-    flow::{Received, decline, dispute, receive},
+    flow::{CreditOutcome, decline, dispute, receive},
     model::{CallbackOutcome, PaymentCallback, TOPUPS, Topup, TopupStatus, kind_word, status_word},
     payee::Payees,
 };
@@ -11,7 +11,7 @@ use crate::{
         events::Actor,
         providers::{
             Failure,
-            call_job::By,
+            call_job::Author,
             payments::{Callback, CallbackKind},
         },
     },
@@ -30,7 +30,7 @@ pub(super) struct TakeCallback {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum CallbackRecorded {
     /// It is written down now.
     New(CallbackOutcome),
     /// This event was written down before.
@@ -44,8 +44,8 @@ impl TakeCallback {
         PaymentCallback::key(self.provider, &self.callback.event_id)
     }
 
-    fn by(&self) -> By<'_> {
-        By { actor: &self.actor, event_id: &self.event_id }
+    fn by(&self) -> Author<'_> {
+        Author { actor: &self.actor, event_id: &self.event_id }
     }
 
     /// What it means for the top-up, and the event to record.
@@ -67,11 +67,11 @@ impl TakeCallback {
                 self.learn(topup);
                 let payee = self.payees.of(topup);
                 match receive(topup, &payment.payment_id, |topup| payee.receive(view, topup, self.by())) {
-                    Received::Credited => (CallbackOutcome::Credited, Some("TopupPaid")),
-                    Received::Twice(_) => (CallbackOutcome::PaidTwice, Some("TopupNeedsAttention")),
-                    Received::Refused(_) => (CallbackOutcome::NotCredited, Some("TopupNeedsAttention")),
-                    Received::Before => (CallbackOutcome::Ignored, None),
-                    Received::Disputed => (CallbackOutcome::Disputed, None),
+                    CreditOutcome::Credited => (CallbackOutcome::Credited, Some("TopupPaid")),
+                    CreditOutcome::Twice(_) => (CallbackOutcome::PaidTwice, Some("TopupNeedsAttention")),
+                    CreditOutcome::Refused(_) => (CallbackOutcome::NotCredited, Some("TopupNeedsAttention")),
+                    CreditOutcome::Before => (CallbackOutcome::Ignored, None),
+                    CreditOutcome::Disputed => (CallbackOutcome::Disputed, None),
                 }
             }
             CallbackKind::Failed => {
@@ -109,7 +109,7 @@ impl TakeCallback {
 }
 
 impl Command for TakeCallback {
-    type Reply = Taken;
+    type Reply = CallbackRecorded;
 
     fn reads(&self) -> Vec<Key> {
         vec![
@@ -119,12 +119,12 @@ impl Command for TakeCallback {
         ]
     }
 
-    fn decide(&self, view: &mut View) -> Taken {
+    fn decide(&self, view: &mut View) -> CallbackRecorded {
         if view.contains(&self.seen_key()) {
-            return Taken::Replay;
+            return CallbackRecorded::Replay;
         }
         let topup = view.by_id::<Topup>(&self.callback.reference).filter(|topup| topup.provider == self.provider);
-        let Some(mut topup) = topup else { return Taken::UnknownPayment };
+        let Some(mut topup) = topup else { return CallbackRecorded::UnknownPayment };
         let (outcome, event) = self.apply(view, &mut topup);
         if let Some(kind) = event {
             topup.updated_at = view.now();
@@ -134,6 +134,6 @@ impl Command for TakeCallback {
         view.update(&topup);
         let taken = self.record_of(view, &topup, outcome);
         view.insert(&taken);
-        Taken::New(outcome)
+        CallbackRecorded::New(outcome)
     }
 }

@@ -1,7 +1,7 @@
 //! Callbacks, decided over a view without a database.
 
 use super::{
-    callback::{TakeCallback, Taken},
+    callback::{CallbackRecorded, TakeCallback},
     commands_tests::{decide, event_types},
     flow_tests::{MONEY, NOW, disputed, in_status, payment, topup},
     model::{CallbackOutcome, PaymentCallback, Topup, TopupStatus},
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     modules::{
         events::Actor,
-        providers::payments::{Callback, CallbackKind, Payment, PaymentStatus},
+        providers::payments::{Callback, CallbackKind, GatewayPayment, GatewayPaymentStatus},
         wallet::{Account, LedgerKind, LedgerTransaction, Wallet},
     },
     platform::{
@@ -21,9 +21,9 @@ use crate::{
 
 fn tell(number: u32, kind: CallbackKind) -> TakeCallback {
     let status = match kind {
-        CallbackKind::Paid => PaymentStatus::Paid,
-        CallbackKind::Failed => PaymentStatus::Failed,
-        CallbackKind::Unknown => PaymentStatus::Unknown,
+        CallbackKind::Paid => GatewayPaymentStatus::Paid,
+        CallbackKind::Failed => GatewayPaymentStatus::Failed,
+        CallbackKind::Unknown => GatewayPaymentStatus::Unknown,
     };
     TakeCallback {
         provider: "paygate",
@@ -31,7 +31,7 @@ fn tell(number: u32, kind: CallbackKind) -> TakeCallback {
             event_id: format!("pev_{number}"),
             kind,
             reference: "top_1".into(),
-            payment: Payment { payment_url: None, ..payment(status) },
+            payment: GatewayPayment { payment_url: None, ..payment(status) },
         },
         actor: Actor::worker("paygate", "rqs_callback"),
         correlation_id: "rqs_callback".into(),
@@ -65,7 +65,7 @@ fn balance(view: &View) -> Option<i64> {
 #[test]
 fn a_paid_payment_is_credited_with_its_record_and_its_event() {
     let mut view = view_of(&in_status(TopupStatus::Pending));
-    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::New(CallbackOutcome::Credited));
+    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::Credited));
     let booked = view.find::<LedgerTransaction>(&Topup::reference("top_1").key()).expect("a booking");
     assert_eq!((booked.kind, &*booked.user_id), (LedgerKind::Recharge, "usr_1"));
     let lines: Vec<_> = booked.lines.iter().map(|line| (line.account.clone(), line.amount)).collect();
@@ -85,10 +85,10 @@ fn a_paid_payment_is_credited_with_its_record_and_its_event() {
 fn the_same_event_is_taken_once() {
     let mut view = view_of(&in_status(TopupStatus::Pending));
     let first = tell(1, CallbackKind::Paid);
-    assert_eq!(decide(&mut view, &first), Taken::New(CallbackOutcome::Credited));
+    assert_eq!(decide(&mut view, &first), CallbackRecorded::New(CallbackOutcome::Credited));
     let again = TakeCallback { callback_id: "cbk_2".into(), ..tell(1, CallbackKind::Paid) };
-    assert_eq!(decide(&mut view, &again), Taken::Replay);
-    assert_eq!(decide(&mut view, &tell(3, CallbackKind::Paid)), Taken::New(CallbackOutcome::Ignored));
+    assert_eq!(decide(&mut view, &again), CallbackRecorded::Replay);
+    assert_eq!(decide(&mut view, &tell(3, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::Ignored));
     assert_eq!((balance(&view), event_types(&view).len()), (Some(50_000), 1));
 }
 
@@ -114,7 +114,7 @@ fn what_a_callback_means_in_every_status() {
         (S::Pending, K::Unknown, O::Ignored, S::Pending),
     ] {
         let mut view = view_of(&in_status(status));
-        assert_eq!(decide(&mut view, &tell(1, kind)), Taken::New(outcome), "{status:?} {kind:?}");
+        assert_eq!(decide(&mut view, &tell(1, kind)), CallbackRecorded::New(outcome), "{status:?} {kind:?}");
         let topup = stored(&view);
         assert_eq!(topup.status, after, "{status:?} {kind:?}");
         assert_eq!(balance(&view), (outcome == O::Credited).then_some(50_000), "{status:?} {kind:?}");
@@ -136,7 +136,7 @@ fn another_amount_or_currency_is_credited_to_nobody() {
         for before in statuses.map(in_status) {
             let mut view = view_of(&before);
             let told = tell_over(1, CallbackKind::Paid, amount);
-            assert_eq!(decide(&mut view, &told), Taken::New(CallbackOutcome::AmountDiffers));
+            assert_eq!(decide(&mut view, &told), CallbackRecorded::New(CallbackOutcome::AmountDiffers));
             let topup = stored(&view);
             assert_eq!((topup.status, topup.disputed), (TopupStatus::NeedsAttention, true));
             assert_eq!(topup.failure.expect("a failure").code, "topups.amount_differs");
@@ -145,27 +145,31 @@ fn another_amount_or_currency_is_credited_to_nobody() {
             assert_eq!(Money::new(record.amount, record.currency), amount);
             // A person may book it by hand from here on.
             for told in [tell(2, CallbackKind::Paid), tell(3, CallbackKind::Failed)] {
-                assert_eq!(decide(&mut view, &told), Taken::New(CallbackOutcome::Disputed));
+                assert_eq!(decide(&mut view, &told), CallbackRecorded::New(CallbackOutcome::Disputed));
             }
             assert_eq!(balance(&view), None);
         }
         let mut view = view_of(&topup());
         let told = tell_over(1, CallbackKind::Failed, amount);
-        assert_eq!(decide(&mut view, &told), Taken::New(CallbackOutcome::AmountDiffers));
+        assert_eq!(decide(&mut view, &told), CallbackRecorded::New(CallbackOutcome::AmountDiffers));
         assert_eq!(stored(&view), topup(), "no money came: nothing is to be settled");
     }
     let mut view = view_of(&disputed());
-    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::New(CallbackOutcome::Disputed));
+    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::Disputed));
 }
 
 #[test]
 fn another_payment_for_a_paid_top_up_is_disputed() {
     let mut view = view_of(&in_status(TopupStatus::Pending));
-    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::New(CallbackOutcome::Credited));
-    assert_eq!(decide(&mut view, &tell(2, CallbackKind::Paid)), Taken::New(CallbackOutcome::Ignored), "the same one");
+    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::Credited));
+    assert_eq!(
+        decide(&mut view, &tell(2, CallbackKind::Paid)),
+        CallbackRecorded::New(CallbackOutcome::Ignored),
+        "the same one"
+    );
     let mut second = tell(3, CallbackKind::Paid);
     second.callback.payment.payment_id = "pay_2".into();
-    assert_eq!(decide(&mut view, &second), Taken::New(CallbackOutcome::PaidTwice));
+    assert_eq!(decide(&mut view, &second), CallbackRecorded::New(CallbackOutcome::PaidTwice));
     let topup = stored(&view);
     assert_eq!((topup.status, topup.disputed), (TopupStatus::NeedsAttention, true));
     assert_eq!(
@@ -176,7 +180,7 @@ fn another_payment_for_a_paid_top_up_is_disputed() {
         (balance(&view), event_types(&view)),
         (Some(50_000), vec!["TopupPaid".into(), "TopupNeedsAttention".into()])
     );
-    assert_eq!(decide(&mut view, &tell(4, CallbackKind::Paid)), Taken::New(CallbackOutcome::Disputed));
+    assert_eq!(decide(&mut view, &tell(4, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::Disputed));
 }
 
 #[test]
@@ -192,7 +196,7 @@ fn a_wallet_that_is_full_takes_nothing_and_a_person_has_to_look() {
         created_at: NOW,
     };
     view.put_read(&full);
-    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::New(CallbackOutcome::NotCredited));
+    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::NotCredited));
     let topup = stored(&view);
     assert_eq!((topup.status, topup.disputed), (TopupStatus::NeedsAttention, true));
     assert_eq!(topup.failure.expect("a failure").code, "topups.not_credited");
@@ -202,10 +206,10 @@ fn a_wallet_that_is_full_takes_nothing_and_a_person_has_to_look() {
 #[test]
 fn money_that_was_booked_before_is_not_booked_again() {
     let mut view = view_of(&in_status(TopupStatus::Pending));
-    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::New(CallbackOutcome::Credited));
+    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::Credited));
     // As if the top-up had forgotten it: the ledger has not.
     view.update(&in_status(TopupStatus::Pending));
-    assert_eq!(decide(&mut view, &tell(2, CallbackKind::Paid)), Taken::New(CallbackOutcome::Credited));
+    assert_eq!(decide(&mut view, &tell(2, CallbackKind::Paid)), CallbackRecorded::New(CallbackOutcome::Credited));
     assert_eq!(balance(&view), Some(50_000));
 }
 
@@ -214,8 +218,8 @@ fn a_payment_that_is_none_of_ours_leaves_nothing() {
     let mut told = tell(1, CallbackKind::Paid);
     told.callback.reference = "top_of_nobody".into();
     let mut view = View::new(NOW);
-    assert_eq!(decide(&mut view, &told), Taken::UnknownPayment);
+    assert_eq!(decide(&mut view, &told), CallbackRecorded::UnknownPayment);
     assert_eq!((view.by_id::<Topup>("top_of_nobody"), event_types(&view).len()), (None, 0));
     let mut view = view_of(&Topup { provider: "another".into(), ..topup() });
-    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), Taken::UnknownPayment);
+    assert_eq!(decide(&mut view, &tell(1, CallbackKind::Paid)), CallbackRecorded::UnknownPayment);
 }

@@ -15,7 +15,7 @@ use crate::{
     modules::{
         events::{self, Actor, Event},
         kyc::{KycGate, Verified},
-        providers::{Decision, call_job::By},
+        providers::{AttemptDecision, call_job::Author},
         queue::{Job, QueueConfig},
         wallet::{Wallet, wallet_key},
     },
@@ -120,7 +120,7 @@ impl RequestTopup {
         };
         let settings =
             PaymentSettings { provider: self.provider, queue: self.queue.clone(), expires_in: self.expires_in };
-        begin(view, new, &settings, By { actor: &self.actor, event_id: &self.event_id }, verified)
+        begin(view, new, &settings, Author { actor: &self.actor, event_id: &self.event_id }, verified)
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) struct NewPayment {
 }
 
 /// A new payment with its event and its jobs, on behalf of somebody who may do business.
-fn begin(view: &mut View, new: NewPayment, settings: &PaymentSettings, by: By<'_>, _: Verified) -> Topup {
+fn begin(view: &mut View, new: NewPayment, settings: &PaymentSettings, by: Author<'_>, _: Verified) -> Topup {
     let now = view.now();
     let mut topup = Topup {
         id: new.id,
@@ -207,7 +207,7 @@ pub fn begin_for_checkout(
     view: &mut View,
     checkout: &CheckoutToPay<'_>,
     settings: &PaymentSettings,
-    by: By<'_>,
+    by: Author<'_>,
     seller: Verified,
 ) -> Topup {
     let new = NewPayment {
@@ -226,7 +226,7 @@ pub fn begin_for_checkout(
 }
 
 /// Nobody is to pay this any more. What is paid all the same its payee learns. Reads the payment.
-pub fn drop_payment(view: &mut View, topup_id: &str, by: By<'_>) {
+pub fn drop_payment(view: &mut View, topup_id: &str, by: Author<'_>) {
     let Some(mut topup) = view.by_id::<Topup>(topup_id) else { return };
     if flow::drop(&mut topup, view.now()) {
         record(view, by.event_id, "TopupExpired", &mut topup, by.actor);
@@ -235,7 +235,7 @@ pub fn drop_payment(view: &mut View, topup_id: &str, by: By<'_>) {
 }
 
 /// All of a payment is to go back to its payer; the payment is written afterwards. Nothing where it was asked for before.
-pub fn begin_refund(view: &mut View, topup: &mut Topup, queue: &QueueConfig, by: By<'_>) {
+pub fn begin_refund(view: &mut View, topup: &mut Topup, queue: &QueueConfig, by: Author<'_>) {
     let now = view.now();
     if topup.refund.is_some() {
         return;
@@ -256,7 +256,7 @@ pub fn begin_refund(view: &mut View, topup: &mut Topup, queue: &QueueConfig, by:
 }
 
 /// The same, and says so. Reads the payment.
-pub fn request_refund(view: &mut View, topup_id: &str, queue: &QueueConfig, by: By<'_>) {
+pub fn request_refund(view: &mut View, topup_id: &str, queue: &QueueConfig, by: Author<'_>) {
     let Some(mut topup) = view.by_id::<Topup>(topup_id).filter(|topup| topup.refund.is_none()) else { return };
     begin_refund(view, &mut topup, queue, by);
     record(view, by.event_id, "TopupRefundRequested", &mut topup, by.actor);
@@ -267,9 +267,9 @@ pub fn request_refund(view: &mut View, topup_id: &str, queue: &QueueConfig, by: 
 pub(super) fn write(
     view: &mut View,
     mut topup: Topup,
-    decision: &Decision,
+    decision: &AttemptDecision,
     payees: &Payees,
-    by: By<'_>,
+    by: Author<'_>,
 ) -> Option<&'static str> {
     let payee = payees.of(&topup);
     if let Some(event) = decision.event {

@@ -16,7 +16,7 @@ use crate::{
         events::{Actor, EVENTS},
         kyc::{Application, KycGate, KycState},
         queue::{Job, QueueConfig},
-        wallet::{Account, Entry, LedgerKind, Wallet, credit},
+        wallet::{Account, LedgerEntry, LedgerKind, Wallet, credit},
     },
     platform::{
         batch::{Command, View},
@@ -101,7 +101,7 @@ fn open_top_ups_of_a_customer_stay_within_the_limit_together() {
     assert_eq!(ask(&mut view, 3), "over the limit", "its page is still there");
     change(&mut view, 1, &|topup| topup.status = TopupStatus::Paid);
     let paid = Actor::worker("usr_1", "rqs_1");
-    let entry = Entry {
+    let entry = LedgerEntry {
         transaction_id: "txn_1",
         kind: LedgerKind::Recharge,
         reference: Topup::reference("top_1"),

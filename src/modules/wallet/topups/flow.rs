@@ -13,11 +13,11 @@ use crate::{
     modules::{
         audit::ErrorClass,
         providers::{
-            Decision, Failure, Outcome, Retry, StoredFailure, call_job, job_error,
-            payments::{Payment, PaymentStatus},
+            AttemptDecision, Failure, Outcome, Retry, StoredFailure, call_job, job_error,
+            payments::{GatewayPayment, GatewayPaymentStatus},
         },
         queue::JobEnd,
-        wallet::Refusal,
+        wallet::LedgerRefusal,
     },
     platform::{clock::after, money::Money},
 };
@@ -32,48 +32,48 @@ const OPEN_MAX: Duration = Duration::from_secs(3 * 86_400);
 const LAST_LOOK_AFTER: Duration = Duration::from_secs(86_400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobKind {
+pub enum PaymentJobKind {
     Start,
     /// Looks it up when its time is over, until the gateway says what came of it, and a day later.
     Check,
 }
 
 /// An answer about a payment; none where the gateway has no such payment. What is asked is the amount.
-pub type Answered<'a> = call_job::Answered<'a, Money, Option<Payment>>;
+pub type PaymentAnswered<'a> = call_job::Answered<'a, Money, Option<GatewayPayment>>;
 
 /// The job is done with the top-up as it stands.
-pub fn done(topup: &Topup, event: Option<&'static str>) -> Decision {
+pub fn done(topup: &Topup, event: Option<&'static str>) -> AttemptDecision {
     let result = doc! { "status": topup.status.as_str(), "paymentId": topup.payment_id.clone() };
-    Decision { end: JobEnd::Done { result: Some(result) }, event }
+    AttemptDecision { end: JobEnd::Done { result: Some(result) }, event }
 }
 
 /// Whether an attempt that begins now has to call the gateway.
 #[must_use]
-pub fn has_to_call(topup: &Topup, kind: JobKind, now: DateTime) -> bool {
+pub fn has_to_call(topup: &Topup, kind: PaymentJobKind, now: DateTime) -> bool {
     match (kind, topup.status) {
         // What is too late to be paid is not started; the look-up settles it.
-        (JobKind::Start, TopupStatus::Created) => now < topup.expires_at,
-        (JobKind::Start, _) => false,
+        (PaymentJobKind::Start, TopupStatus::Created) => now < topup.expires_at,
+        (PaymentJobKind::Start, _) => false,
         // Left to a person.
-        (JobKind::Check, _) if topup.disputed => false,
-        (JobKind::Check, TopupStatus::Created | TopupStatus::Pending | TopupStatus::NeedsAttention) => true,
+        (PaymentJobKind::Check, _) if topup.disputed => false,
+        (PaymentJobKind::Check, TopupStatus::Created | TopupStatus::Pending | TopupStatus::NeedsAttention) => true,
         // The payer may have tried again on the same page, and the word of it may have been lost.
-        (JobKind::Check, TopupStatus::Failed) => topup.payment_id.is_some(),
+        (PaymentJobKind::Check, TopupStatus::Failed) => topup.payment_id.is_some(),
         // Money may come late.
-        (JobKind::Check, TopupStatus::Expired) => true,
-        (JobKind::Check, TopupStatus::Paid) => false,
+        (PaymentJobKind::Check, TopupStatus::Expired) => true,
+        (PaymentJobKind::Check, TopupStatus::Paid) => false,
     }
 }
 
 /// What became of money that is at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum CreditOutcome {
     Credited,
     Before,
     /// Another payment was credited before: left to a person.
     Twice(Failure),
     /// The wallet can't take it: left to a person.
-    Refused(Refusal),
+    Refused(LedgerRefusal),
     /// It had been left to a person before.
     Disputed,
 }
@@ -82,19 +82,19 @@ pub enum Received {
 pub fn receive(
     topup: &mut Topup,
     payment_id: &str,
-    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
-) -> Received {
+    credit: impl FnOnce(&mut Topup) -> Result<String, LedgerRefusal>,
+) -> CreditOutcome {
     if topup.disputed {
-        return Received::Disputed;
+        return CreditOutcome::Disputed;
     }
     let Some(paid) = next(topup.status, TopupCommand::Pay) else {
         if topup.payment_id.as_deref().is_none_or(|credited| credited == payment_id) {
-            return Received::Before;
+            return CreditOutcome::Before;
         }
         let text = format!("The payment {payment_id} was paid too, after the one that is credited.");
         let twice = Failure::new("topups.paid_twice", text);
         dispute(topup, &twice);
-        return Received::Twice(twice);
+        return CreditOutcome::Twice(twice);
     };
     match credit(topup) {
         Ok(transaction_id) => {
@@ -102,16 +102,16 @@ pub fn receive(
             topup.payment_id = Some(payment_id.to_owned());
             topup.failure = None;
             topup.transaction_id = Some(transaction_id);
-            Received::Credited
+            CreditOutcome::Credited
         }
         Err(refusal) => {
             dispute(topup, &not_credited(&refusal));
-            Received::Refused(refusal)
+            CreditOutcome::Refused(refusal)
         }
     }
 }
 
-fn not_credited(refusal: &Refusal) -> Failure {
+fn not_credited(refusal: &LedgerRefusal) -> Failure {
     Failure::new("topups.not_credited", format!("The payment was paid, but the wallet can't take it: {refusal}."))
 }
 
@@ -141,31 +141,37 @@ pub fn drop(topup: &mut Topup, now: DateTime) -> bool {
 }
 
 /// The gateway says that nobody paid in time, or knows no such payment.
-fn expire(topup: &mut Topup, kind: JobKind, now: DateTime) -> Decision {
+fn expire(topup: &mut Topup, kind: PaymentJobKind, now: DateTime) -> AttemptDecision {
     let expired = end_without_money(topup, TopupCommand::Expire, None);
     closed(topup, kind, now, expired.then_some("TopupExpired"))
 }
 
 /// It came to nothing, says the gateway: one more look is left.
-fn closed(topup: &mut Topup, kind: JobKind, now: DateTime, event: Option<&'static str>) -> Decision {
-    if kind == JobKind::Start || topup.last_look_at.is_some() || !has_to_call(topup, kind, now) {
+fn closed(topup: &mut Topup, kind: PaymentJobKind, now: DateTime, event: Option<&'static str>) -> AttemptDecision {
+    if kind == PaymentJobKind::Start || topup.last_look_at.is_some() || !has_to_call(topup, kind, now) {
         return done(topup, event);
     }
     let at = after(now, LAST_LOOK_AFTER);
     topup.last_look_at = Some(at);
-    Decision { end: JobEnd::Retry { at, error: None, counts: false }, event }
+    AttemptDecision { end: JobEnd::Retry { at, error: None, counts: false }, event }
 }
 
 /// Its time is over, and the gateway has not ended it: money may still come.
-fn still_open(topup: &mut Topup, now: DateTime) -> Decision {
-    if !has_to_call(topup, JobKind::Check, now) {
+fn still_open(topup: &mut Topup, now: DateTime) -> AttemptDecision {
+    if !has_to_call(topup, PaymentJobKind::Check, now) {
         return done(topup, None);
     }
     let overdue_ms = now.timestamp_millis().saturating_sub(topup.expires_at.timestamp_millis());
     let overdue = Duration::from_millis(u64::try_from(overdue_ms).unwrap_or(0));
     if overdue >= OPEN_MAX {
         let text = "The gateway calls the payment open, days after its time is over.";
-        return give_up(topup, JobKind::Check, &Failure::new("topups.still_open", text), ErrorClass::Unknown, now);
+        return give_up(
+            topup,
+            PaymentJobKind::Check,
+            &Failure::new("topups.still_open", text),
+            ErrorClass::Unknown,
+            now,
+        );
     }
     let at = after(now, overdue.clamp(OPEN_LOOK_MIN, OPEN_LOOK_MAX));
     JobEnd::Retry { at, error: None, counts: false }.into()
@@ -184,52 +190,56 @@ fn end_without_money(topup: &mut Topup, command: TopupCommand, failure: Option<&
 /// What follows from an answer; changes the top-up. `credit` books the money and gives the transaction's id.
 pub fn follow(
     topup: &mut Topup,
-    kind: JobKind,
-    answered: &Answered<'_>,
-    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
-) -> Decision {
+    kind: PaymentJobKind,
+    answered: &PaymentAnswered<'_>,
+    credit: impl FnOnce(&mut Topup) -> Result<String, LedgerRefusal>,
+) -> AttemptDecision {
     let now = answered.timing.now;
     topup.updated_at = now;
     match answered.outcome {
         Outcome::Done(Some(payment)) => {
             learn(topup, payment);
             match (payment.status, kind) {
-                (PaymentStatus::Paid, _) => follow_received(topup, &payment.payment_id, credit),
-                (PaymentStatus::Failed, _) => {
+                (GatewayPaymentStatus::Paid, _) => follow_received(topup, &payment.payment_id, credit),
+                (GatewayPaymentStatus::Failed, _) => {
                     let declined = decline(topup);
                     closed(topup, kind, now, declined.then_some("TopupFailed"))
                 }
-                (PaymentStatus::Expired, _) => expire(topup, kind, now),
-                (PaymentStatus::Created, JobKind::Check) => still_open(topup, now),
-                (PaymentStatus::Unknown, JobKind::Check) => {
+                (GatewayPaymentStatus::Expired, _) => expire(topup, kind, now),
+                (GatewayPaymentStatus::Created, PaymentJobKind::Check) => still_open(topup, now),
+                (GatewayPaymentStatus::Unknown, PaymentJobKind::Check) => {
                     let text = "The payment has a status that we don't know.";
                     again(topup, kind, answered, &Failure::new("provider.unknown_status", text))
                 }
-                (PaymentStatus::Created | PaymentStatus::Unknown, JobKind::Start) if topup.payment_url.is_none() => {
+                (GatewayPaymentStatus::Created | GatewayPaymentStatus::Unknown, PaymentJobKind::Start)
+                    if topup.payment_url.is_none() =>
+                {
                     let text = "The payment was started, but has no page.";
                     again(topup, kind, answered, &Failure::new("provider.no_page", text))
                 }
-                (PaymentStatus::Created | PaymentStatus::Unknown, JobKind::Start) => started(topup),
+                (GatewayPaymentStatus::Created | GatewayPaymentStatus::Unknown, PaymentJobKind::Start) => {
+                    started(topup)
+                }
             }
         }
         Outcome::Done(None) => expire(topup, kind, now),
         Outcome::Retryable(failure, how) => retry(topup, kind, answered, failure, *how),
         Outcome::Unknown(failure) => again(topup, kind, answered, failure),
         Outcome::Refused(failure) => match kind {
-            JobKind::Start => {
+            PaymentJobKind::Start => {
                 let refused = end_without_money(topup, TopupCommand::Refuse, Some(failure));
                 let end = JobEnd::Dead { error: job_error(ErrorClass::Fatal, failure) };
-                Decision { end, event: refused.then_some("TopupFailed") }
+                AttemptDecision { end, event: refused.then_some("TopupFailed") }
             }
             // A failed look-up says nothing, whatever it says.
-            JobKind::Check => again(topup, kind, answered, failure),
+            PaymentJobKind::Check => again(topup, kind, answered, failure),
         },
         Outcome::Unauthorized(failure) => give_up(topup, kind, failure, ErrorClass::Fatal, now),
     }
 }
 
 /// Keeps the gateway's names for the payment.
-fn learn(topup: &mut Topup, payment: &Payment) {
+fn learn(topup: &mut Topup, payment: &GatewayPayment) {
     topup.payment_id.get_or_insert_with(|| payment.payment_id.clone());
     if topup.payment_url.is_none() {
         topup.payment_url.clone_from(&payment.payment_url);
@@ -237,7 +247,7 @@ fn learn(topup: &mut Topup, payment: &Payment) {
 }
 
 /// A top-up that went on while the answer was on its way stays where it is.
-fn started(topup: &mut Topup) -> Decision {
+fn started(topup: &mut Topup) -> AttemptDecision {
     let from = topup.status;
     if let Some(status) = next(from, TopupCommand::Start) {
         topup.status = status;
@@ -250,22 +260,35 @@ fn started(topup: &mut Topup) -> Decision {
 fn follow_received(
     topup: &mut Topup,
     payment_id: &str,
-    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
-) -> Decision {
+    credit: impl FnOnce(&mut Topup) -> Result<String, LedgerRefusal>,
+) -> AttemptDecision {
     match receive(topup, payment_id, credit) {
-        Received::Credited => done(topup, Some("TopupPaid")),
-        Received::Before | Received::Disputed => done(topup, None),
-        Received::Twice(failure) => Decision::dead(ErrorClass::Fatal, &failure, "TopupNeedsAttention"),
-        Received::Refused(refusal) => Decision::dead(ErrorClass::Fatal, &not_credited(&refusal), "TopupNeedsAttention"),
+        CreditOutcome::Credited => done(topup, Some("TopupPaid")),
+        CreditOutcome::Before | CreditOutcome::Disputed => done(topup, None),
+        CreditOutcome::Twice(failure) => AttemptDecision::dead(ErrorClass::Fatal, &failure, "TopupNeedsAttention"),
+        CreditOutcome::Refused(refusal) => {
+            AttemptDecision::dead(ErrorClass::Fatal, &not_credited(&refusal), "TopupNeedsAttention")
+        }
     }
 }
 
-fn again(topup: &mut Topup, kind: JobKind, answered: &Answered<'_>, failure: &Failure) -> Decision {
+fn again(
+    topup: &mut Topup,
+    kind: PaymentJobKind,
+    answered: &PaymentAnswered<'_>,
+    failure: &Failure,
+) -> AttemptDecision {
     retry(topup, kind, answered, failure, Retry::Counted)
 }
 
-fn retry(topup: &mut Topup, kind: JobKind, answered: &Answered<'_>, failure: &Failure, how: Retry) -> Decision {
-    let Answered { job, timing, .. } = answered;
+fn retry(
+    topup: &mut Topup,
+    kind: PaymentJobKind,
+    answered: &PaymentAnswered<'_>,
+    failure: &Failure,
+    how: Retry,
+) -> AttemptDecision {
+    let PaymentAnswered { job, timing, .. } = answered;
     if !is_wanted(topup, kind, timing.now) {
         return done(topup, None);
     }
@@ -276,28 +299,34 @@ fn retry(topup: &mut Topup, kind: JobKind, answered: &Answered<'_>, failure: &Fa
 }
 
 /// Whether the job still has a purpose: the top-up may have gone on while an answer was on its way.
-fn is_wanted(topup: &Topup, kind: JobKind, now: DateTime) -> bool {
+fn is_wanted(topup: &Topup, kind: PaymentJobKind, now: DateTime) -> bool {
     match kind {
-        JobKind::Start => topup.status == TopupStatus::Created,
-        JobKind::Check => has_to_call(topup, kind, now),
+        PaymentJobKind::Start => topup.status == TopupStatus::Created,
+        PaymentJobKind::Check => has_to_call(topup, kind, now),
     }
 }
 
 /// A person has to look.
-pub fn give_up(topup: &mut Topup, kind: JobKind, failure: &Failure, class: ErrorClass, now: DateTime) -> Decision {
+pub fn give_up(
+    topup: &mut Topup,
+    kind: PaymentJobKind,
+    failure: &Failure,
+    class: ErrorClass,
+    now: DateTime,
+) -> AttemptDecision {
     let status = if is_wanted(topup, kind, now) { next(topup.status, TopupCommand::GiveUp) } else { None };
     let Some(status) = status else { return done(topup, None) };
     topup.updated_at = now;
     topup.status = status;
     topup.failure = Some(StoredFailure::new(class, failure));
-    Decision::dead(class, failure, "TopupNeedsAttention")
+    AttemptDecision::dead(class, failure, "TopupNeedsAttention")
 }
 
 /// A person has the job tried again; the words to refuse it with, where the top-up has ended.
 ///
 /// # Errors
 /// A sentence for the operator.
-pub fn try_again(topup: &mut Topup, kind: JobKind, now: DateTime) -> Result<(), &'static str> {
+pub fn try_again(topup: &mut Topup, kind: PaymentJobKind, now: DateTime) -> Result<(), &'static str> {
     if topup.disputed {
         return Err("Money came that could not be credited as asked: finance has to book it by hand.");
     }
@@ -305,9 +334,11 @@ pub fn try_again(topup: &mut Topup, kind: JobKind, now: DateTime) -> Result<(), 
         return Err("The top-up has ended.");
     };
     match kind {
-        JobKind::Start if topup.payment_url.is_some() => return Err("The payment is started already."),
-        JobKind::Start if topup.expires_at <= now => return Err("Its time is over; have the look-up tried again."),
-        JobKind::Start | JobKind::Check => {}
+        PaymentJobKind::Start if topup.payment_url.is_some() => return Err("The payment is started already."),
+        PaymentJobKind::Start if topup.expires_at <= now => {
+            return Err("Its time is over; have the look-up tried again.");
+        }
+        PaymentJobKind::Start | PaymentJobKind::Check => {}
     }
     if topup.payment_url.is_some() {
         status = next(status, TopupCommand::Start).unwrap_or(status);

@@ -6,18 +6,18 @@ use bson::{DateTime, doc};
 
 use super::{
     CHECK_KIND, PAYMENTS_QUEUE, START_KIND,
-    flow::{Answered, JobKind, follow, give_up, has_to_call, try_again},
+    flow::{PaymentAnswered, PaymentJobKind, follow, give_up, has_to_call, try_again},
     model::{OpenCalls, Topup, TopupStatus},
 };
 use crate::{
     modules::{
         audit::{Call, ErrorClass},
         providers::{
-            Decision, Failure, Outcome, Retry, StoredFailure, Timing,
-            payments::{LOOK_UP_PAYMENT, Payment, PaymentStatus, START_PAYMENT},
+            AttemptDecision, Failure, Outcome, Retry, StoredFailure, Timing,
+            payments::{GatewayPayment, GatewayPaymentStatus, LOOK_UP_PAYMENT, START_PAYMENT},
         },
         queue::{Backoff, Job, JobEnd, JobState, QueueConfig},
-        wallet::Refusal,
+        wallet::LedgerRefusal,
     },
     platform::money::{Currency, Money},
 };
@@ -86,10 +86,10 @@ pub(super) fn disputed() -> Topup {
     Topup { disputed: true, ..in_status(TopupStatus::NeedsAttention) }
 }
 
-pub(super) fn active_job(kind: JobKind) -> Job {
+pub(super) fn active_job(kind: PaymentJobKind) -> Job {
     let (id, name) = match kind {
-        JobKind::Start => ("job_start", START_KIND),
-        JobKind::Check => ("job_check", CHECK_KIND),
+        PaymentJobKind::Start => ("job_start", START_KIND),
+        PaymentJobKind::Check => ("job_check", CHECK_KIND),
     };
     let queue = QueueConfig::named(PAYMENTS_QUEUE);
     Job {
@@ -102,9 +102,9 @@ pub(super) fn active_job(kind: JobKind) -> Job {
     }
 }
 
-pub(super) fn payment(status: PaymentStatus) -> Payment {
+pub(super) fn payment(status: GatewayPaymentStatus) -> GatewayPayment {
     let payment_url = Some("https://pay.example/1".into());
-    Payment { payment_id: "pay_1".into(), status, amount: MONEY, payment_url }
+    GatewayPayment { payment_id: "pay_1".into(), status, amount: MONEY, payment_url }
 }
 
 pub(super) fn failure() -> Failure {
@@ -112,18 +112,18 @@ pub(super) fn failure() -> Failure {
 }
 
 /// Which job asked, and what became of it.
-pub(super) type Said = (JobKind, Outcome<Option<Payment>>);
+pub(super) type Said = (PaymentJobKind, Outcome<Option<GatewayPayment>>);
 
-pub(super) fn started(status: PaymentStatus) -> Said {
-    (JobKind::Start, Outcome::Done(Some(payment(status))))
+pub(super) fn started(status: GatewayPaymentStatus) -> Said {
+    (PaymentJobKind::Start, Outcome::Done(Some(payment(status))))
 }
 
-pub(super) fn found(status: PaymentStatus) -> Said {
-    (JobKind::Check, Outcome::Done(Some(payment(status))))
+pub(super) fn found(status: GatewayPaymentStatus) -> Said {
+    (PaymentJobKind::Check, Outcome::Done(Some(payment(status))))
 }
 
 /// A call that is under way.
-pub(super) fn call(kind: JobKind) -> Call {
+pub(super) fn call(kind: PaymentJobKind) -> Call {
     Call {
         request_ref_id: "req_open".into(),
         order_id: None,
@@ -142,10 +142,10 @@ pub(super) fn call(kind: JobKind) -> Call {
 }
 
 /// What its calls are called in logs and metrics.
-pub(super) const fn operation(kind: JobKind) -> &'static str {
+pub(super) const fn operation(kind: PaymentJobKind) -> &'static str {
     match kind {
-        JobKind::Start => START_PAYMENT,
-        JobKind::Check => LOOK_UP_PAYMENT,
+        PaymentJobKind::Start => START_PAYMENT,
+        PaymentJobKind::Check => LOOK_UP_PAYMENT,
     }
 }
 
@@ -154,23 +154,23 @@ fn followed_with(
     topup: &mut Topup,
     job: &Job,
     (kind, outcome): &Said,
-    credit: impl FnOnce(&mut Topup) -> Result<String, Refusal>,
-) -> Decision {
+    credit: impl FnOnce(&mut Topup) -> Result<String, LedgerRefusal>,
+) -> AttemptDecision {
     let backoff = Backoff { base: Duration::from_secs(2), factor: 2, max: Duration::from_secs(300) };
     let timing = Timing { now: NOW, jitter: 1.0, backoff };
-    follow(topup, *kind, &Answered { job, call: &call(*kind), asked: &MONEY, outcome, timing }, credit)
+    follow(topup, *kind, &PaymentAnswered { job, call: &call(*kind), asked: &MONEY, outcome, timing }, credit)
 }
 
 /// The same; the wallet takes everything.
-fn followed(topup: &mut Topup, job: &Job, said: &Said) -> Decision {
+fn followed(topup: &mut Topup, job: &Job, said: &Said) -> AttemptDecision {
     followed_with(topup, job, said, |_| Ok("txn_1".into()))
 }
 
-fn first(topup: &mut Topup, said: &Said) -> Decision {
+fn first(topup: &mut Topup, said: &Said) -> AttemptDecision {
     followed(topup, &active_job(said.0), said)
 }
 
-fn last(topup: &mut Topup, said: &Said) -> Decision {
+fn last(topup: &mut Topup, said: &Said) -> AttemptDecision {
     let job = active_job(said.0);
     followed(topup, &Job { attempts: job.max_attempts, ..job }, said)
 }
@@ -182,7 +182,7 @@ fn code(topup: &Topup) -> Option<&str> {
 #[test]
 fn a_started_payment_waits_for_its_payer() {
     let mut topup = topup();
-    let Decision { end, event } = first(&mut topup, &started(PaymentStatus::Created));
+    let AttemptDecision { end, event } = first(&mut topup, &started(GatewayPaymentStatus::Created));
     assert_eq!((end.as_str(), event), ("done", Some("TopupStarted")));
     assert_eq!(
         (topup.status, topup.payment_id.as_deref(), topup.payment_url.as_deref(), topup.updated_at),
@@ -192,7 +192,7 @@ fn a_started_payment_waits_for_its_payer() {
 
 #[test]
 fn an_answer_says_what_it_says_whoever_asked() {
-    use PaymentStatus as P;
+    use GatewayPaymentStatus as P;
     use TopupStatus as S;
     for (outcome, status, event) in [
         (started(P::Created), S::Pending, "TopupStarted"),
@@ -203,12 +203,12 @@ fn an_answer_says_what_it_says_whoever_asked() {
         (found(P::Paid), S::Paid, "TopupPaid"),
         (found(P::Failed), S::Failed, "TopupFailed"),
         (found(P::Expired), S::Expired, "TopupExpired"),
-        ((JobKind::Check, Outcome::Done(None)), S::Expired, "TopupExpired"),
+        ((PaymentJobKind::Check, Outcome::Done(None)), S::Expired, "TopupExpired"),
     ] {
         let mut topup = topup();
         let followed = first(&mut topup, &outcome);
         // What came to nothing is looked at once more.
-        let end = if outcome.0 == JobKind::Check && status != S::Paid { "retry" } else { "done" };
+        let end = if outcome.0 == PaymentJobKind::Check && status != S::Paid { "retry" } else { "done" };
         assert_eq!((topup.status, followed.end.as_str(), followed.event), (status, end, Some(event)), "{outcome:?}");
         assert_eq!(topup.transaction_id.is_some(), status == S::Paid, "{outcome:?}");
     }
@@ -218,9 +218,9 @@ fn an_answer_says_what_it_says_whoever_asked() {
 fn an_answer_that_comes_after_the_callback_undoes_nothing() {
     for status in [TopupStatus::Paid, TopupStatus::Failed, TopupStatus::Expired] {
         for outcome in [
-            started(PaymentStatus::Created),
-            (JobKind::Start, Outcome::Retryable(failure(), Retry::Counted)),
-            (JobKind::Start, Outcome::Unauthorized(failure())),
+            started(GatewayPaymentStatus::Created),
+            (PaymentJobKind::Start, Outcome::Retryable(failure(), Retry::Counted)),
+            (PaymentJobKind::Start, Outcome::Unauthorized(failure())),
         ] {
             let before = Topup { payment_url: None, payment_id: None, ..in_status(status) };
             let mut topup = before.clone();
@@ -236,7 +236,7 @@ fn an_answer_that_comes_after_the_callback_undoes_nothing() {
 #[test]
 fn money_is_credited_wherever_it_finds_the_top_up_but_once() {
     for status in TopupStatus::ALL {
-        for outcome in [started(PaymentStatus::Paid), found(PaymentStatus::Paid)] {
+        for outcome in [started(GatewayPaymentStatus::Paid), found(GatewayPaymentStatus::Paid)] {
             let mut topup = in_status(status);
             let mut booked = 0;
             let followed = followed_with(&mut topup, &active_job(outcome.0), &outcome, |topup| {
@@ -255,13 +255,14 @@ fn money_is_credited_wherever_it_finds_the_top_up_but_once() {
 #[test]
 fn money_that_the_wallet_can_not_take_is_left_to_a_person() {
     let mut topup = in_status(TopupStatus::Pending);
-    let outcome = found(PaymentStatus::Paid);
-    let followed = followed_with(&mut topup, &active_job(JobKind::Check), &outcome, |_| Err(Refusal::Overflow));
+    let outcome = found(GatewayPaymentStatus::Paid);
+    let followed =
+        followed_with(&mut topup, &active_job(PaymentJobKind::Check), &outcome, |_| Err(LedgerRefusal::Overflow));
     assert_eq!((topup.status, topup.disputed), (TopupStatus::NeedsAttention, true));
     assert_eq!(code(&topup), Some("topups.not_credited"));
     assert_eq!((followed.end.as_str(), followed.event), ("dead", Some("TopupNeedsAttention")));
     // From here on nothing touches it.
-    for outcome in [outcome, found(PaymentStatus::Created), started(PaymentStatus::Paid)] {
+    for outcome in [outcome, found(GatewayPaymentStatus::Created), started(GatewayPaymentStatus::Paid)] {
         let before = topup.clone();
         let followed = first(&mut topup, &outcome);
         assert_eq!((&topup.status, &topup.failure, followed.event), (&before.status, &before.failure, None));
@@ -271,8 +272,8 @@ fn money_that_the_wallet_can_not_take_is_left_to_a_person() {
 
 #[test]
 fn a_payment_without_a_page_is_started_again() {
-    let payment = Payment { payment_url: None, ..payment(PaymentStatus::Created) };
-    let no_page = (JobKind::Start, Outcome::Done(Some(payment)));
+    let payment = GatewayPayment { payment_url: None, ..payment(GatewayPaymentStatus::Created) };
+    let no_page = (PaymentJobKind::Start, Outcome::Done(Some(payment)));
     let mut topup = topup();
     assert!(matches!(first(&mut topup, &no_page).end, JobEnd::Retry { counts: true, .. }));
     assert_eq!((topup.status, topup.payment_id.as_deref()), (TopupStatus::Created, Some("pay_1")));
@@ -289,9 +290,9 @@ fn what_is_unclear_is_tried_again_until_the_attempts_are_used_up() {
         (retry(Retry::Deferred), false, 2_000),
         (retry(Retry::Throttled(Duration::from_secs(30))), false, 31_000),
     ];
-    let refused_look_up = (JobKind::Check, Outcome::Refused(failure()), true, 2_000);
+    let refused_look_up = (PaymentJobKind::Check, Outcome::Refused(failure()), true, 2_000);
     let both = |(outcome, counts, delay_ms): (Outcome<_>, _, _)| {
-        [JobKind::Start, JobKind::Check].map(|kind| (kind, outcome.clone(), counts, delay_ms))
+        [PaymentJobKind::Start, PaymentJobKind::Check].map(|kind| (kind, outcome.clone(), counts, delay_ms))
     };
     for (kind, outcome, counts, delay_ms) in unclear.into_iter().flat_map(both).chain([refused_look_up]) {
         let said = (kind, outcome);
@@ -309,16 +310,16 @@ fn what_is_unclear_is_tried_again_until_the_attempts_are_used_up() {
         assert_eq!((topup.status, code(&topup)), (TopupStatus::NeedsAttention, Some("provider.said_so")));
     }
     let mut topup = topup();
-    assert!(matches!(first(&mut topup, &found(PaymentStatus::Unknown)).end, JobEnd::Retry { counts: true, .. }));
+    assert!(matches!(first(&mut topup, &found(GatewayPaymentStatus::Unknown)).end, JobEnd::Retry { counts: true, .. }));
     assert_eq!(topup.status, TopupStatus::Created, "a word that we don't know moves nothing");
 }
 
 #[test]
 fn refusals_end_at_once() {
     for (outcome, status, event) in [
-        ((JobKind::Start, Outcome::Refused(failure())), TopupStatus::Failed, "TopupFailed"),
-        ((JobKind::Start, Outcome::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
-        ((JobKind::Check, Outcome::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
+        ((PaymentJobKind::Start, Outcome::Refused(failure())), TopupStatus::Failed, "TopupFailed"),
+        ((PaymentJobKind::Start, Outcome::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
+        ((PaymentJobKind::Check, Outcome::Unauthorized(failure())), TopupStatus::NeedsAttention, "TopupNeedsAttention"),
     ] {
         let mut topup = topup();
         let followed = first(&mut topup, &outcome);
@@ -340,13 +341,13 @@ fn who_has_to_call() {
         (S::NeedsAttention, false, true),
     ] {
         let topup = in_status(status);
-        assert_eq!(has_to_call(&topup, JobKind::Start, before), start, "{status:?}");
-        assert_eq!(has_to_call(&topup, JobKind::Check, after), check, "{status:?}");
-        assert!(!has_to_call(&topup, JobKind::Start, after), "{status:?}: too late to be paid");
+        assert_eq!(has_to_call(&topup, PaymentJobKind::Start, before), start, "{status:?}");
+        assert_eq!(has_to_call(&topup, PaymentJobKind::Check, after), check, "{status:?}");
+        assert!(!has_to_call(&topup, PaymentJobKind::Start, after), "{status:?}: too late to be paid");
     }
-    assert!(!has_to_call(&disputed(), JobKind::Check, after), "left to a person");
+    assert!(!has_to_call(&disputed(), PaymentJobKind::Check, after), "left to a person");
     let refused = Topup { payment_id: None, ..in_status(S::Failed) };
-    assert!(!has_to_call(&refused, JobKind::Check, after), "there is no payment that could have been paid");
+    assert!(!has_to_call(&refused, PaymentJobKind::Check, after), "there is no payment that could have been paid");
 }
 
 /// When the check looks again, in seconds from now; none where it is done.
@@ -364,11 +365,11 @@ fn looks_again_in(topup: &mut Topup, said: &Said) -> Option<i64> {
 fn a_payment_is_looked_at_until_the_gateway_says_what_came_of_it() {
     for (overdue_s, again_in_s) in [(0, 60), (300, 300), (7_200, 3_600), (259_199, 3_600)] {
         let mut open = Topup { expires_at: at(-1_000 * overdue_s), ..in_status(TopupStatus::Pending) };
-        assert_eq!(looks_again_in(&mut open, &found(PaymentStatus::Created)), Some(again_in_s), "{overdue_s}");
+        assert_eq!(looks_again_in(&mut open, &found(GatewayPaymentStatus::Created)), Some(again_in_s), "{overdue_s}");
         assert_eq!((open.status, open.last_look_at), (TopupStatus::Pending, None), "not ended by us");
     }
     let mut open = Topup { expires_at: at(-259_200_000), ..in_status(TopupStatus::Pending) };
-    let given_up = first(&mut open, &found(PaymentStatus::Created));
+    let given_up = first(&mut open, &found(GatewayPaymentStatus::Created));
     assert_eq!((given_up.end.as_str(), given_up.event), ("dead", Some("TopupNeedsAttention")));
     assert_eq!((open.status, code(&open)), (TopupStatus::NeedsAttention, Some("topups.still_open")));
 }
@@ -376,30 +377,30 @@ fn a_payment_is_looked_at_until_the_gateway_says_what_came_of_it() {
 #[test]
 fn what_came_to_nothing_is_looked_at_once_more_a_day_later() {
     for (said, status) in [
-        (found(PaymentStatus::Expired), TopupStatus::Expired),
-        (found(PaymentStatus::Failed), TopupStatus::Failed),
-        ((JobKind::Check, Outcome::Done(None)), TopupStatus::Expired),
+        (found(GatewayPaymentStatus::Expired), TopupStatus::Expired),
+        (found(GatewayPaymentStatus::Failed), TopupStatus::Failed),
+        ((PaymentJobKind::Check, Outcome::Done(None)), TopupStatus::Expired),
     ] {
         let mut topup = in_status(TopupStatus::Pending);
         assert_eq!(looks_again_in(&mut topup, &said), Some(86_400), "{said:?}");
         assert_eq!((topup.status, topup.last_look_at), (status, Some(at(86_400_000))), "{said:?}");
-        assert!(has_to_call(&topup, JobKind::Check, at(86_400_000)), "{said:?}");
+        assert!(has_to_call(&topup, PaymentJobKind::Check, at(86_400_000)), "{said:?}");
         let settled = topup.clone();
         assert_eq!(looks_again_in(&mut topup, &said), None, "{said:?}: that was the last time");
         assert_eq!(topup.status, status);
         // Late money, and nobody who answers.
         let mut late = settled.clone();
-        assert_eq!(first(&mut late, &found(PaymentStatus::Paid)).event, Some("TopupPaid"), "{said:?}");
+        assert_eq!(first(&mut late, &found(GatewayPaymentStatus::Paid)).event, Some("TopupPaid"), "{said:?}");
         let mut unheard = settled;
-        let unclear = (JobKind::Check, Outcome::Unknown(failure()));
+        let unclear = (PaymentJobKind::Check, Outcome::Unknown(failure()));
         assert_eq!(last(&mut unheard, &unclear).event, Some("TopupNeedsAttention"), "{said:?}");
     }
 }
 
 #[test]
 fn a_second_payment_is_disputed_and_credited_to_nobody() {
-    let second = Payment { payment_id: "pay_2".into(), ..payment(PaymentStatus::Paid) };
-    for kind in [JobKind::Start, JobKind::Check] {
+    let second = GatewayPayment { payment_id: "pay_2".into(), ..payment(GatewayPaymentStatus::Paid) };
+    for kind in [PaymentJobKind::Start, PaymentJobKind::Check] {
         let mut topup = in_status(TopupStatus::Paid);
         let said = (kind, Outcome::Done(Some(second.clone())));
         let followed = followed_with(&mut topup, &active_job(kind), &said, |_| panic!("credited twice"));
@@ -409,19 +410,19 @@ fn a_second_payment_is_disputed_and_credited_to_nobody() {
     }
     // The payment that is credited is the one that was paid, not the one that was tried first.
     let mut topup = in_status(TopupStatus::Failed);
-    first(&mut topup, &(JobKind::Check, Outcome::Done(Some(second.clone()))));
+    first(&mut topup, &(PaymentJobKind::Check, Outcome::Done(Some(second.clone()))));
     assert_eq!((topup.status, topup.payment_id.as_deref()), (TopupStatus::Paid, Some("pay_2")));
-    let again = first(&mut topup, &(JobKind::Check, Outcome::Done(Some(second))));
+    let again = first(&mut topup, &(PaymentJobKind::Check, Outcome::Done(Some(second))));
     assert_eq!((topup.status, again.event), (TopupStatus::Paid, None), "told twice is not paid twice");
 }
 
 #[test]
 fn a_payment_that_failed_stays_failed_unless_it_was_paid_after_all() {
     for (status, expected) in [
-        (PaymentStatus::Created, TopupStatus::Failed),
-        (PaymentStatus::Failed, TopupStatus::Failed),
-        (PaymentStatus::Expired, TopupStatus::Failed),
-        (PaymentStatus::Paid, TopupStatus::Paid),
+        (GatewayPaymentStatus::Created, TopupStatus::Failed),
+        (GatewayPaymentStatus::Failed, TopupStatus::Failed),
+        (GatewayPaymentStatus::Expired, TopupStatus::Failed),
+        (GatewayPaymentStatus::Paid, TopupStatus::Paid),
     ] {
         let mut topup = in_status(TopupStatus::Failed);
         let followed = first(&mut topup, &found(status));
@@ -435,7 +436,7 @@ fn a_payment_that_failed_stays_failed_unless_it_was_paid_after_all() {
 fn giving_up_a_start_leaves_a_payment_that_has_started_alone() {
     for status in TopupStatus::ALL.into_iter().filter(|status| *status != TopupStatus::Created) {
         let mut topup = in_status(status);
-        let followed = give_up(&mut topup, JobKind::Start, &failure(), ErrorClass::Retryable, NOW);
+        let followed = give_up(&mut topup, PaymentJobKind::Start, &failure(), ErrorClass::Retryable, NOW);
         assert_eq!((&topup, followed.end.as_str(), followed.event), (&in_status(status), "done", None));
     }
 }
@@ -443,7 +444,7 @@ fn giving_up_a_start_leaves_a_payment_that_has_started_alone() {
 #[test]
 fn a_person_may_have_it_tried_again_until_it_has_ended() {
     use TopupStatus as S;
-    for kind in [JobKind::Start, JobKind::Check] {
+    for kind in [PaymentJobKind::Start, PaymentJobKind::Check] {
         for status in [S::Paid, S::Failed, S::Expired] {
             let mut topup = in_status(status);
             assert_eq!(try_again(&mut topup, kind, NOW), Err("The top-up has ended."), "{status:?}");
@@ -456,10 +457,10 @@ fn a_person_may_have_it_tried_again_until_it_has_ended() {
     }
     let lost = Topup { status: S::NeedsAttention, ..in_status(S::Pending) };
     let mut topup = lost.clone();
-    assert_eq!(try_again(&mut topup, JobKind::Start, NOW), Err("The payment is started already."));
-    assert_eq!(try_again(&mut topup, JobKind::Check, NOW), Ok(()));
+    assert_eq!(try_again(&mut topup, PaymentJobKind::Start, NOW), Err("The payment is started already."));
+    assert_eq!(try_again(&mut topup, PaymentJobKind::Check, NOW), Ok(()));
     assert_eq!(topup.status, S::Pending);
     let mut late = in_status(S::NeedsAttention);
-    assert!(try_again(&mut late, JobKind::Start, at(600_000)).is_err());
-    assert_eq!(try_again(&mut late, JobKind::Check, at(600_000)), Ok(()));
+    assert!(try_again(&mut late, PaymentJobKind::Start, at(600_000)).is_err());
+    assert_eq!(try_again(&mut late, PaymentJobKind::Check, at(600_000)), Ok(()));
 }

@@ -7,7 +7,7 @@ use bson::DateTime;
 use super::{
     CHECK_KIND, START_KIND,
     commands::{record, write},
-    flow::{Answered, JobKind, done, follow, give_up, has_to_call, try_again},
+    flow::{PaymentAnswered, PaymentJobKind, done, follow, give_up, has_to_call, try_again},
     model::Topup,
     payee::Payees,
     refunds::RefundJob,
@@ -16,15 +16,15 @@ use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
         providers::{
-            Accounts, Decision, Dispatcher, Failure, Outcome, Provider,
-            call_job::{By, CallJob, CallJobHandler, Concerned, Step},
-            payments::{Payment, PaymentGateway, PaymentToStart},
+            Accounts, AttemptDecision, Dispatcher, Failure, Outcome, Provider,
+            call_job::{Author, CallJob, CallJobHandler, CallSubject, NextStep},
+            payments::{GatewayPayment, PaymentGateway, PaymentToStart},
         },
         queue::{Job, JobHandler, QueueConfig, RetryRefused},
     },
     platform::{
         batch::{Lane, View},
-        exchange::{Answer, Exchange, Outbound},
+        exchange::{Answer, ExchangeClient, Outbound},
         ids::readable_number,
         money::Money,
     },
@@ -34,7 +34,7 @@ use crate::{
 pub struct TopupJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
-    pub exchange: Exchange,
+    pub exchange: ExchangeClient,
     /// Speaks the gateway's words.
     pub gateway: Arc<dyn PaymentGateway>,
     /// Whose credentials are used.
@@ -51,7 +51,7 @@ pub fn handlers(jobs: TopupJobs) -> Vec<Arc<dyn JobHandler>> {
     let (gateway, queue, payees) = (&jobs.gateway, &jobs.queue, &jobs.payees);
     let topup = |kind| TopupJob { kind, gateway: Arc::clone(gateway), queue: queue.clone(), payees: payees.clone() };
     let refund = RefundJob { gateway: Arc::clone(gateway), queue: queue.clone(), payees: payees.clone() };
-    vec![jobs.handler(topup(JobKind::Start)), jobs.handler(topup(JobKind::Check)), jobs.handler(refund)]
+    vec![jobs.handler(topup(PaymentJobKind::Start)), jobs.handler(topup(PaymentJobKind::Check)), jobs.handler(refund)]
 }
 
 impl TopupJobs {
@@ -69,7 +69,7 @@ impl TopupJobs {
 
 /// One of the two kinds. Both operations are safe to repeat.
 pub(super) struct TopupJob {
-    pub(super) kind: JobKind,
+    pub(super) kind: PaymentJobKind,
     pub(super) gateway: Arc<dyn PaymentGateway>,
     pub(super) queue: QueueConfig,
     pub(super) payees: Payees,
@@ -78,7 +78,7 @@ pub(super) struct TopupJob {
 impl TopupJob {
     fn outbound(&self, topup: &Topup) -> Outbound {
         match self.kind {
-            JobKind::Start => self.gateway.start_request(&PaymentToStart {
+            PaymentJobKind::Start => self.gateway.start_request(&PaymentToStart {
                 reference: &topup.id,
                 amount: topup.money(),
                 description: &match &topup.checkout_id {
@@ -87,21 +87,21 @@ impl TopupJob {
                 },
                 expires_at: topup.expires_at,
             }),
-            JobKind::Check => self.gateway.look_up_request(&topup.id),
+            PaymentJobKind::Check => self.gateway.look_up_request(&topup.id),
         }
     }
 }
 
 impl CallJob for TopupJob {
     type Subject = Topup;
-    type Asked = Money;
+    type CallSpec = Money;
     /// None where the gateway has no such payment.
-    type Done = Option<Payment>;
+    type Done = Option<GatewayPayment>;
 
     fn kind(&self) -> &'static str {
         match self.kind {
-            JobKind::Start => START_KIND,
-            JobKind::Check => CHECK_KIND,
+            PaymentJobKind::Start => START_KIND,
+            PaymentJobKind::Check => CHECK_KIND,
         }
     }
 
@@ -121,22 +121,22 @@ impl CallJob for TopupJob {
         ("topups.gone", "The top-up is not there.")
     }
 
-    fn concerns(&self, topup: &Topup) -> Concerned {
-        Concerned { user_id: topup.user_id.clone(), resource_id: Some(topup.id.clone()), ..Concerned::default() }
+    fn concerns(&self, topup: &Topup) -> CallSubject {
+        CallSubject { user_id: topup.user_id.clone(), resource_id: Some(topup.id.clone()), ..CallSubject::default() }
     }
 
-    fn step(&self, topup: &mut Topup, _: &Job, now: DateTime) -> Step<(Outbound, Money)> {
+    fn step(&self, topup: &mut Topup, _: &Job, now: DateTime) -> NextStep<(Outbound, Money)> {
         if has_to_call(topup, self.kind, now) {
-            Step::Call((self.outbound(topup), topup.money()))
+            NextStep::Call((self.outbound(topup), topup.money()))
         } else {
-            Step::End(done(topup, None))
+            NextStep::End(done(topup, None))
         }
     }
 
     fn open_call<'a>(&self, topup: &'a mut Topup) -> &'a mut Option<Call> {
         match self.kind {
-            JobKind::Start => &mut topup.open_calls.start,
-            JobKind::Check => &mut topup.open_calls.check,
+            PaymentJobKind::Start => &mut topup.open_calls.start,
+            PaymentJobKind::Check => &mut topup.open_calls.check,
         }
     }
 
@@ -145,35 +145,41 @@ impl CallJob for TopupJob {
         topup.link(call, response_id, now);
     }
 
-    fn read(&self, _: &Job, topup_id: &str, money: &Money, answer: &Answer) -> Outcome<Option<Payment>> {
+    fn read(&self, _: &Job, topup_id: &str, money: &Money, answer: &Answer) -> Outcome<Option<GatewayPayment>> {
         match self.kind {
-            JobKind::Start => self.gateway.read_start(topup_id, *money, answer).map(Some),
-            JobKind::Check => self.gateway.read_look_up(topup_id, *money, answer),
+            PaymentJobKind::Start => self.gateway.read_start(topup_id, *money, answer).map(Some),
+            PaymentJobKind::Check => self.gateway.read_look_up(topup_id, *money, answer),
         }
     }
 
-    fn describe(&self, _: &Money, payment: &Option<Payment>) -> Verdict {
+    fn describe(&self, _: &Money, payment: &Option<GatewayPayment>) -> Verdict {
         Verdict::done(match (payment, self.kind) {
             (None, _) => "absent",
-            (Some(_), JobKind::Start) => "done",
-            (Some(_), JobKind::Check) => "found",
+            (Some(_), PaymentJobKind::Start) => "done",
+            (Some(_), PaymentJobKind::Check) => "found",
         })
     }
 
-    fn follow(&self, view: &mut View, topup: &mut Topup, answered: &Answered<'_>, by: By<'_>) -> Decision {
+    fn follow(
+        &self,
+        view: &mut View,
+        topup: &mut Topup,
+        answered: &PaymentAnswered<'_>,
+        by: Author<'_>,
+    ) -> AttemptDecision {
         let payee = self.payees.of(topup);
         follow(topup, self.kind, answered, |topup| payee.receive(view, topup, by))
     }
 
-    fn give_up(&self, view: &mut View, topup: &mut Topup, failure: &Failure, _: By<'_>) -> Decision {
+    fn give_up(&self, view: &mut View, topup: &mut Topup, failure: &Failure, _: Author<'_>) -> AttemptDecision {
         give_up(topup, self.kind, failure, ErrorClass::Unknown, view.now())
     }
 
-    fn write(&self, view: &mut View, topup: Topup, decision: &Decision, by: By<'_>) -> Option<&'static str> {
+    fn write(&self, view: &mut View, topup: Topup, decision: &AttemptDecision, by: Author<'_>) -> Option<&'static str> {
         write(view, topup, decision, &self.payees, by)
     }
 
-    fn revive(&self, view: &mut View, mut topup: Topup, _: &Job, by: By<'_>) -> Result<(), RetryRefused> {
+    fn revive(&self, view: &mut View, mut topup: Topup, _: &Job, by: Author<'_>) -> Result<(), RetryRefused> {
         try_again(&mut topup, self.kind, view.now()).map_err(|reason| RetryRefused { reason })?;
         record(view, by.event_id, "TopupRetried", &mut topup, by.actor);
         view.update(&topup);

@@ -4,13 +4,13 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::model::Reference;
+use super::super::model::LedgerReference;
 use crate::{
     modules::{
         audit::Call,
         providers::{
             StoredFailure,
-            payments::{CallbackKind, PaymentStatus},
+            payments::{CallbackKind, GatewayPaymentStatus},
         },
     },
     platform::{
@@ -216,8 +216,8 @@ impl Topup {
 
     /// What its credit is booked for; once.
     #[must_use]
-    pub fn reference(topup_id: &str) -> Reference {
-        Reference::new("topup", topup_id, "payment")
+    pub fn reference(topup_id: &str) -> LedgerReference {
+        LedgerReference::new("topup", topup_id, "payment")
     }
 }
 
@@ -349,12 +349,12 @@ pub(super) const fn kind_word(kind: CallbackKind) -> &'static str {
 }
 
 /// A payment's status, as stored.
-pub(super) const fn status_word(status: PaymentStatus) -> &'static str {
+pub(super) const fn status_word(status: GatewayPaymentStatus) -> &'static str {
     match status {
-        PaymentStatus::Created => "created",
-        PaymentStatus::Paid => "paid",
-        PaymentStatus::Failed => "failed",
-        PaymentStatus::Expired => "expired",
-        PaymentStatus::Unknown => "unknown",
+        GatewayPaymentStatus::Created => "created",
+        GatewayPaymentStatus::Paid => "paid",
+        GatewayPaymentStatus::Failed => "failed",
+        GatewayPaymentStatus::Expired => "expired",
+        GatewayPaymentStatus::Unknown => "unknown",
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::model::Topup;
 use crate::{
     modules::{
-        providers::call_job::By,
-        wallet::{self, Account, Entry, LedgerKind, LedgerTransaction, Refusal},
+        providers::call_job::Author,
+        wallet::{self, Account, LedgerEntry, LedgerKind, LedgerRefusal, LedgerTransaction},
     },
     platform::{batch::View, ids::sibling_id},
 };
@@ -20,10 +20,10 @@ pub trait Payee: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why it can't take it; then a person decides.
-    fn receive(&self, view: &mut View, payment: &mut Topup, by: By<'_>) -> Result<String, Refusal>;
+    fn receive(&self, view: &mut View, payment: &mut Topup, by: Author<'_>) -> Result<String, LedgerRefusal>;
 
     /// Something else has happened to `payment`, which is written afterwards.
-    fn follow(&self, view: &mut View, payment: &Topup, event: &str, by: By<'_>);
+    fn follow(&self, view: &mut View, payment: &Topup, event: &str, by: Author<'_>);
 
     /// The queue of what follows from the money.
     fn queue(&self) -> Option<&'static str>;
@@ -33,12 +33,12 @@ pub trait Payee: Send + Sync + 'static {
 pub(super) struct Wallets;
 
 impl Payee for Wallets {
-    fn receive(&self, view: &mut View, payment: &mut Topup, by: By<'_>) -> Result<String, Refusal> {
+    fn receive(&self, view: &mut View, payment: &mut Topup, by: Author<'_>) -> Result<String, LedgerRefusal> {
         let reference = Topup::reference(&payment.id);
         if let Some(booked) = view.find::<LedgerTransaction>(&reference.key()) {
             return Ok(booked.id);
         }
-        let entry = Entry {
+        let entry = LedgerEntry {
             transaction_id: &sibling_id("txn", by.event_id),
             kind: LedgerKind::Recharge,
             reference,
@@ -49,7 +49,7 @@ impl Payee for Wallets {
         wallet::credit(view, &payment.user_id, payment.money(), Account::SettlementCash, &entry).map(|booked| booked.id)
     }
 
-    fn follow(&self, _: &mut View, _: &Topup, _: &str, _: By<'_>) {}
+    fn follow(&self, _: &mut View, _: &Topup, _: &str, _: Author<'_>) {}
 
     fn queue(&self) -> Option<&'static str> {
         None

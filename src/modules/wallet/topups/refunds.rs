@@ -15,12 +15,12 @@ use crate::{
     modules::{
         audit::{Call, ErrorClass, Verdict},
         providers::{
-            Decision, Failure, Outcome, Provider, Retry, StoredFailure,
-            call_job::{self, By, CallJob, Concerned, Step},
+            AttemptDecision, Failure, Outcome, Provider, Retry, StoredFailure,
+            call_job::{self, Author, CallJob, CallSubject, NextStep},
             payments::{self, PaymentGateway, REFUND_PAYMENT, RefundToSend},
         },
         queue::{Job, JobEnd, JobError, QueueConfig, RetryRefused},
-        wallet::{self, Account, Entry, LedgerKind, Reference},
+        wallet::{self, Account, LedgerEntry, LedgerKind, LedgerReference},
     },
     platform::{
         batch::View,
@@ -32,14 +32,14 @@ use crate::{
 
 /// What is asked: a refund, or what has become of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct RefundCall {
     reference: String,
     amount: Money,
     looks_up: bool,
 }
 
 /// An answer about a refund; none where the gateway has no such refund.
-pub(super) type Answered<'a> = call_job::Answered<'a, Asked, Option<payments::Refund>>;
+pub(super) type RefundAnswered<'a> = call_job::Answered<'a, RefundCall, Option<payments::GatewayRefund>>;
 
 /// Gives a payment back.
 pub(super) struct RefundJob {
@@ -54,17 +54,21 @@ fn open_refund(topup: &mut Topup) -> Option<&mut Refund> {
 }
 
 /// The job is done with the refund as it stands.
-fn done(topup: &Topup, event: Option<&'static str>) -> Decision {
+fn done(topup: &Topup, event: Option<&'static str>) -> AttemptDecision {
     let refund = topup.refund.as_ref();
     let result = doc! {
         "refund": refund.map(|refund| refund.status.as_str()),
         "refundId": refund.and_then(|refund| refund.refund_id.clone()),
     };
-    Decision { end: JobEnd::Done { result: Some(result) }, event }
+    AttemptDecision { end: JobEnd::Done { result: Some(result) }, event }
 }
 
 /// What follows from an answer; changes the payment. `book` books the money that has left and gives the transaction's id.
-pub(super) fn follow(topup: &mut Topup, answered: &Answered<'_>, book: impl FnOnce(&Topup) -> String) -> Decision {
+pub(super) fn follow(
+    topup: &mut Topup,
+    answered: &RefundAnswered<'_>,
+    book: impl FnOnce(&Topup) -> String,
+) -> AttemptDecision {
     topup.updated_at = answered.timing.now;
     let Some(refund) = open_refund(topup) else { return done(topup, None) };
     match answered.outcome {
@@ -72,16 +76,16 @@ pub(super) fn follow(topup: &mut Topup, answered: &Answered<'_>, book: impl FnOn
             refund.refund_id = Some(found.refund_id.clone());
             refund.in_doubt = true;
             match found.status {
-                payments::RefundStatus::Refunded => {
+                payments::GatewayRefundStatus::Refunded => {
                     let transaction_id = book(topup);
                     settle(topup, transaction_id);
                     done(topup, Some("TopupRefunded"))
                 }
-                payments::RefundStatus::Pending => {
+                payments::GatewayRefundStatus::Pending => {
                     let text = "The gateway has the refund, and the payer not yet the money.";
                     retry(topup, answered, &Failure::new("provider.refund_pending", text), Retry::Deferred)
                 }
-                payments::RefundStatus::Failed => {
+                payments::GatewayRefundStatus::Failed => {
                     // Asked for again, it is another refund: this one has ended at the gateway.
                     refund.number += 1;
                     refund.in_doubt = false;
@@ -89,7 +93,7 @@ pub(super) fn follow(topup: &mut Topup, answered: &Answered<'_>, book: impl FnOn
                     let text = "The payer's bank did not take the refund.";
                     give_up(topup, &Failure::new("provider.refund_failed", text), ErrorClass::Fatal)
                 }
-                payments::RefundStatus::Unknown => {
+                payments::GatewayRefundStatus::Unknown => {
                     let text = "The refund has a status that we don't know.";
                     retry(topup, answered, &Failure::new("provider.unknown_status", text), Retry::Counted)
                 }
@@ -117,7 +121,7 @@ fn settle(topup: &mut Topup, transaction_id: String) {
     }
 }
 
-fn retry(topup: &mut Topup, answered: &Answered<'_>, failure: &Failure, how: Retry) -> Decision {
+fn retry(topup: &mut Topup, answered: &RefundAnswered<'_>, failure: &Failure, how: Retry) -> AttemptDecision {
     match how.end(answered.job, ErrorClass::Retryable, failure, &answered.timing) {
         Some(end) => end.into(),
         None => give_up(topup, failure, ErrorClass::Retryable),
@@ -125,19 +129,19 @@ fn retry(topup: &mut Topup, answered: &Answered<'_>, failure: &Failure, how: Ret
 }
 
 /// A person has to look.
-fn give_up(topup: &mut Topup, failure: &Failure, class: ErrorClass) -> Decision {
+fn give_up(topup: &mut Topup, failure: &Failure, class: ErrorClass) -> AttemptDecision {
     let Some(refund) = open_refund(topup) else { return done(topup, None) };
     refund.status = RefundStatus::NeedsAttention;
     refund.failure = Some(StoredFailure::new(class, failure));
-    Decision::dead(class, failure, "TopupRefundNeedsAttention")
+    AttemptDecision::dead(class, failure, "TopupRefundNeedsAttention")
 }
 
 /// Books that the money has left; gives the transaction's id.
-fn book(view: &mut View, topup: &Topup, by: By<'_>) -> String {
-    let entry = Entry {
+fn book(view: &mut View, topup: &Topup, by: Author<'_>) -> String {
+    let entry = LedgerEntry {
         transaction_id: &sibling_id("txn", by.event_id),
         kind: LedgerKind::GatewayRefund,
-        reference: Reference::new("topup", &*topup.id, "refund"),
+        reference: LedgerReference::new("topup", &*topup.id, "refund"),
         client_reference: None,
         reason: None,
         actor: by.actor,
@@ -148,9 +152,9 @@ fn book(view: &mut View, topup: &Topup, by: By<'_>) -> String {
 
 impl CallJob for RefundJob {
     type Subject = Topup;
-    type Asked = Asked;
+    type CallSpec = RefundCall;
     /// None where the gateway has no such refund.
-    type Done = Option<payments::Refund>;
+    type Done = Option<payments::GatewayRefund>;
 
     fn kind(&self) -> &'static str {
         REFUND_KIND
@@ -172,19 +176,19 @@ impl CallJob for RefundJob {
         ("topups.gone", "The payment is not there.")
     }
 
-    fn concerns(&self, topup: &Topup) -> Concerned {
-        Concerned { user_id: topup.user_id.clone(), resource_id: Some(topup.id.clone()), ..Concerned::default() }
+    fn concerns(&self, topup: &Topup) -> CallSubject {
+        CallSubject { user_id: topup.user_id.clone(), resource_id: Some(topup.id.clone()), ..CallSubject::default() }
     }
 
-    fn step(&self, topup: &mut Topup, _: &Job, _: DateTime) -> Step<(Outbound, Asked)> {
+    fn step(&self, topup: &mut Topup, _: &Job, _: DateTime) -> NextStep<(Outbound, RefundCall)> {
         let (Some(reference), amount) = (topup.refund_reference(), topup.money()) else {
-            return Step::End(done(topup, None));
+            return NextStep::End(done(topup, None));
         };
         let Some(looks_up) = open_refund(topup).map(|refund| refund.in_doubt) else {
-            return Step::End(done(topup, None));
+            return NextStep::End(done(topup, None));
         };
         let Some(payment_id) = topup.payment_id.as_deref() else {
-            return Step::Fail(JobError::new(
+            return NextStep::Fail(JobError::new(
                 "payload",
                 "topups.no_payment",
                 "The payment has no name at the gateway.",
@@ -195,7 +199,7 @@ impl CallJob for RefundJob {
         } else {
             self.gateway.refund_request(&RefundToSend { reference: &reference, payment_id, amount })
         };
-        Step::Call((outbound, Asked { reference, amount, looks_up }))
+        NextStep::Call((outbound, RefundCall { reference, amount, looks_up }))
     }
 
     fn open_call<'a>(&self, topup: &'a mut Topup) -> &'a mut Option<Call> {
@@ -221,7 +225,7 @@ impl CallJob for RefundJob {
         topup.refund.as_ref().is_some_and(|refund| refund.in_doubt)
     }
 
-    fn read(&self, _: &Job, _: &str, asked: &Asked, answer: &Answer) -> Outcome<Option<payments::Refund>> {
+    fn read(&self, _: &Job, _: &str, asked: &RefundCall, answer: &Answer) -> Outcome<Option<payments::GatewayRefund>> {
         if asked.looks_up {
             self.gateway.read_refund_look_up(&asked.reference, asked.amount, answer)
         } else {
@@ -229,7 +233,7 @@ impl CallJob for RefundJob {
         }
     }
 
-    fn describe(&self, asked: &Asked, refund: &Option<payments::Refund>) -> Verdict {
+    fn describe(&self, asked: &RefundCall, refund: &Option<payments::GatewayRefund>) -> Verdict {
         Verdict::done(match refund {
             None => "absent",
             Some(_) if asked.looks_up => "found",
@@ -237,19 +241,25 @@ impl CallJob for RefundJob {
         })
     }
 
-    fn follow(&self, view: &mut View, topup: &mut Topup, answered: &Answered<'_>, by: By<'_>) -> Decision {
+    fn follow(
+        &self,
+        view: &mut View,
+        topup: &mut Topup,
+        answered: &RefundAnswered<'_>,
+        by: Author<'_>,
+    ) -> AttemptDecision {
         follow(topup, answered, |topup| book(view, topup, by))
     }
 
-    fn give_up(&self, _: &mut View, topup: &mut Topup, failure: &Failure, _: By<'_>) -> Decision {
+    fn give_up(&self, _: &mut View, topup: &mut Topup, failure: &Failure, _: Author<'_>) -> AttemptDecision {
         give_up(topup, failure, ErrorClass::Unknown)
     }
 
-    fn write(&self, view: &mut View, topup: Topup, decision: &Decision, by: By<'_>) -> Option<&'static str> {
+    fn write(&self, view: &mut View, topup: Topup, decision: &AttemptDecision, by: Author<'_>) -> Option<&'static str> {
         write(view, topup, decision, &self.payees, by)
     }
 
-    fn revive(&self, view: &mut View, mut topup: Topup, _: &Job, by: By<'_>) -> Result<(), RetryRefused> {
+    fn revive(&self, view: &mut View, mut topup: Topup, _: &Job, by: Author<'_>) -> Result<(), RetryRefused> {
         let refund = topup.refund.as_mut().filter(|refund| refund.status == RefundStatus::NeedsAttention);
         let Some(refund) = refund else { return Err(RetryRefused { reason: "The refund has ended." }) };
         refund.status = RefundStatus::Requested;

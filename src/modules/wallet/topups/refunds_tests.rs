@@ -17,12 +17,12 @@ use crate::{
         audit::RESPONSE_LOGS,
         providers::{
             Outcome, ProviderSettings, Retry,
-            call_job::{AttemptFailed, BeginAttempt, Begun, CallConcluded, CallJob},
+            call_job::{AttemptFailed, BeginAttempt, BegunCall, CallConcluded, CallJob},
             payments::{self, LOOK_UP_REFUND, REFUND_PAYMENT},
             registry::PAYMENT_GATEWAY,
         },
         queue::{Conclusion, Job, JobEnd, JobError, JobState, QueueConfig},
-        wallet::{Account, LedgerTransaction, Reference},
+        wallet::{Account, LedgerReference, LedgerTransaction},
     },
     platform::{batch::View, exchange::ResponseRecord, identity::Actor},
 };
@@ -68,7 +68,7 @@ fn view_of(topup: &Topup) -> View {
 }
 
 /// Begins an attempt; gives what it asks, or nothing where it ends at once.
-fn attempt(view: &mut View) -> Option<Begun<RefundJob>> {
+fn attempt(view: &mut View) -> Option<BegunCall<RefundJob>> {
     let begin = BeginAttempt {
         account_id: "paygate/default".into(),
         call_job: refund_job(),
@@ -85,7 +85,12 @@ fn attempt(view: &mut View) -> Option<Begun<RefundJob>> {
 }
 
 /// Ends the attempt that `begun` began.
-fn conclude(view: &mut View, begun: Begun<RefundJob>, outcome: Outcome<Option<payments::Refund>>, job: &Job) -> JobEnd {
+fn conclude(
+    view: &mut View,
+    begun: BegunCall<RefundJob>,
+    outcome: Outcome<Option<payments::GatewayRefund>>,
+    job: &Job,
+) -> JobEnd {
     let concluded = CallConcluded {
         call_job: refund_job(),
         subject_id: "top_1".into(),
@@ -107,8 +112,8 @@ fn stored(view: &View) -> (Topup, Refund) {
     (topup, refund)
 }
 
-fn found(status: payments::RefundStatus) -> Outcome<Option<payments::Refund>> {
-    Outcome::Done(Some(payments::Refund { refund_id: "ref_1".into(), status }))
+fn found(status: payments::GatewayRefundStatus) -> Outcome<Option<payments::GatewayRefund>> {
+    Outcome::Done(Some(payments::GatewayRefund { refund_id: "ref_1".into(), status }))
 }
 
 #[test]
@@ -146,7 +151,7 @@ fn a_refund_is_asked_for_once_and_then_looked_up() {
 
 #[test]
 fn an_answer_about_a_refund_is_followed() {
-    use payments::RefundStatus as G;
+    use payments::GatewayRefundStatus as G;
     let retryable = || Outcome::Retryable(failure(), Retry::Counted);
     // The answer, how the job ends, where the refund is then, whether it is in doubt, and the event.
     for (outcome, end, status, in_doubt, event) in [
@@ -174,7 +179,7 @@ fn an_answer_about_a_refund_is_followed() {
         assert_eq!((refund.status, refund.in_doubt), (status, in_doubt), "{said}");
         assert_eq!((topup.status, &topup.open_calls.refund), (TopupStatus::Paid, &None), "{said}");
         assert_eq!(event_types(&view), event.map(str::to_owned).into_iter().collect::<Vec<_>>(), "{said}");
-        let booked = view.find::<LedgerTransaction>(&Reference::new("topup", "top_1", "refund").key());
+        let booked = view.find::<LedgerTransaction>(&LedgerReference::new("topup", "top_1", "refund").key());
         assert_eq!(booked.is_some(), status == RefundStatus::Done, "{said}");
         if let Some(booked) = booked {
             let sums = [Account::SettlementCash, Account::refunds()].map(|account| booked.sum_of(&account));
@@ -195,14 +200,14 @@ fn attempts_that_are_used_up_are_left_to_a_person_who_has_it_tried_again() {
     let (topup, refund) = stored(&view);
     assert_eq!((refund.status, refund.in_doubt), (RefundStatus::NeedsAttention, true));
     let actor = Actor::system("test");
-    let by = crate::modules::providers::call_job::By { actor: &actor, event_id: "evt_2" };
+    let by = crate::modules::providers::call_job::Author { actor: &actor, event_id: "evt_2" };
     assert!(refund_job().revive(&mut view, topup, &job(), by).is_ok());
     let (topup, refund) = stored(&view);
     assert_eq!((refund.status, refund.in_doubt), (RefundStatus::Requested, true), "it is looked up first");
     // One that the gateway has ended is another one when it is tried again.
     let mut view = view_of(&refunding(false));
     let begun = attempt(&mut view).expect("a call");
-    conclude(&mut view, begun, found(payments::RefundStatus::Failed), &job());
+    conclude(&mut view, begun, found(payments::GatewayRefundStatus::Failed), &job());
     let (failed, _) = stored(&view);
     assert!(refund_job().revive(&mut view, failed, &job(), by).is_ok());
     assert_ne!(stored(&view).0.refund_reference(), topup.refund_reference());

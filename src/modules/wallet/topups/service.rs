@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    callback::{TakeCallback, Taken},
+    callback::{CallbackRecorded, TakeCallback},
     commands::RequestTopup,
     error::{CallbackError, TopupError},
     model::{CallbackOutcome, Topup, TopupStatus},
@@ -67,7 +67,7 @@ pub struct NewTopup {
 
 /// Who sent a callback, as the edge saw it.
 #[derive(Debug)]
-pub struct Sender {
+pub struct CallbackSender {
     pub address: Option<String>,
     /// `X-Request-Id` of its request.
     pub request_id: String,
@@ -147,13 +147,13 @@ impl TopupService {
         provider: &str,
         signature: Option<&str>,
         body: &[u8],
-        sender: Sender,
+        sender: CallbackSender,
     ) -> Result<(), CallbackError> {
         let taken = self.judge_callback(provider, signature, body, sender).await;
         let outcome = match &taken {
-            Ok(Taken::New(outcome)) => outcome.as_str(),
-            Ok(Taken::Replay) => "replay",
-            Ok(Taken::UnknownPayment) | Err(CallbackError::UnknownPayment) => "unknown_payment",
+            Ok(CallbackRecorded::New(outcome)) => outcome.as_str(),
+            Ok(CallbackRecorded::Replay) => "replay",
+            Ok(CallbackRecorded::UnknownPayment) | Err(CallbackError::UnknownPayment) => "unknown_payment",
             Err(CallbackError::UnknownProvider) => "unknown_provider",
             Err(CallbackError::Refused(CallbackRefused::Unsigned)) => "unsigned",
             Err(CallbackError::Refused(CallbackRefused::BadSignature)) => "bad_signature",
@@ -164,8 +164,8 @@ impl TopupService {
         metrics::counter!("waybill_payment_callbacks_total", "provider" => PAYMENT_GATEWAY.name, "outcome" => outcome)
             .increment(1);
         match taken? {
-            Taken::New(_) | Taken::Replay => Ok(()),
-            Taken::UnknownPayment => Err(CallbackError::UnknownPayment),
+            CallbackRecorded::New(_) | CallbackRecorded::Replay => Ok(()),
+            CallbackRecorded::UnknownPayment => Err(CallbackError::UnknownPayment),
         }
     }
 
@@ -174,8 +174,8 @@ impl TopupService {
         provider: &str,
         signature: Option<&str>,
         body: &[u8],
-        sender: Sender,
-    ) -> Result<Taken, CallbackError> {
+        sender: CallbackSender,
+    ) -> Result<CallbackRecorded, CallbackError> {
         let gateway = self.gateway.as_ref().filter(|_| provider == PAYMENT_GATEWAY.name);
         let gateway = gateway.ok_or(CallbackError::UnknownProvider)?;
         let callback = gateway.verify_callback(signature, body, self.clock.now_ms())?;
@@ -200,10 +200,11 @@ impl TopupService {
             payees: self.payees.clone(),
         };
         let taken = self.lane.submit(command).await?;
-        if let (Taken::New(CallbackOutcome::Credited), Some(queue)) = (taken, self.payees.checkouts.queue()) {
+        if let (CallbackRecorded::New(CallbackOutcome::Credited), Some(queue)) = (taken, self.payees.checkouts.queue())
+        {
             self.waker.wake(queue);
         }
-        if let Taken::New(
+        if let CallbackRecorded::New(
             outcome @ (CallbackOutcome::AmountDiffers | CallbackOutcome::NotCredited | CallbackOutcome::PaidTwice),
         ) = taken
         {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::service::{Sender, TopupService};
+use super::service::{CallbackSender, TopupService};
 use crate::platform::{
     error::{AppError, Problem},
     http::{ApiPath, ClientAddr, NoQuery, RawBody, RequestId},
@@ -48,7 +48,7 @@ async fn take_callback(
 ) -> Result<Json<CallbackResponse>, AppError> {
     let RawBody(body) = body;
     let signature = headers.get(service.signature_header()).and_then(|value| value.to_str().ok());
-    let sender = Sender {
+    let sender = CallbackSender {
         address: address.map(|Extension(ClientAddr(address))| address.to_string()),
         request_id: request_id.0.to_string(),
     };

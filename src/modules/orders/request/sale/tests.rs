@@ -247,7 +247,8 @@ fn spellings_mean_what_they_spell_and_are_stored_in_their_normal_form() {
         assert_eq!(sale(&with(path, Some(value.clone()))), stored, "{path} = {value}");
     }
     assert_eq!(stored.normalized(), stored);
-    let typed = Customer { last_name: "Muster ".into(), email: "Eva@example.com".into(), ..stored.customer.clone() };
+    let typed =
+        SaleCustomer { last_name: "Muster ".into(), email: "Eva@example.com".into(), ..stored.customer.clone() };
     let unlike = Sale { customer: typed, ..stored.clone() };
     assert_eq!(unlike.normalized(), stored, "what was stored before there was a normal form");
 }

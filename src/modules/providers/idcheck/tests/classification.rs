@@ -7,9 +7,9 @@ use crate::modules::providers::{reading::sentences, status_tests::statuses};
 
 fn of(kind: CheckKind, answer: &Answer) -> String {
     read(kind, answer).or_repeat().in_words(|finding| match finding {
-        Finding::Confirmed { .. } => "confirmed".into(),
-        Finding::Refuted(failure) => format!("refuted {}", failure.code),
-        Finding::Inconclusive(failure) => format!("inconclusive {}", failure.code),
+        CheckFinding::Confirmed { .. } => "confirmed".into(),
+        CheckFinding::Refuted(failure) => format!("refuted {}", failure.code),
+        CheckFinding::Inconclusive(failure) => format!("inconclusive {}", failure.code),
     })
 }
 
@@ -265,7 +265,7 @@ fn an_answer_to_another_kind_of_question_confirms_nothing() {
 fn what_they_name_is_taken_over() {
     for kind in CheckKind::ALL {
         let transfer = (kind == CheckKind::BankAccount).then(|| UTR.to_owned());
-        let expected = Finding::Confirmed { name: REGISTERED.into(), transfer };
+        let expected = CheckFinding::Confirmed { name: REGISTERED.into(), transfer };
         assert!(read(kind, &http(200, body(kind, |_| {}))) == Outcome::Done(expected), "{kind:?}");
     }
 }
@@ -282,7 +282,7 @@ fn a_name_is_printable_on_one_line_and_short() {
             (&format!("{} Rao", "x".repeat(199)), "x".repeat(199)),
         ] {
             let answer = http(200, body(kind, |body| body[name_field(kind)] = json!(written)));
-            let Outcome::Done(Finding::Confirmed { name, .. }) = read(kind, &answer) else {
+            let Outcome::Done(CheckFinding::Confirmed { name, .. }) = read(kind, &answer) else {
                 panic!("{kind:?} {written}")
             };
             assert_eq!(name, taken);
@@ -306,7 +306,7 @@ fn a_transfer_has_a_sane_number_or_none() {
         (Value::Null, false),
     ] {
         let answer = http(200, body(kind, |body| body["utr"] = utr.clone()));
-        let Outcome::Done(Finding::Confirmed { transfer, .. }) = read(kind, &answer) else { panic!("{utr}") };
+        let Outcome::Done(CheckFinding::Confirmed { transfer, .. }) = read(kind, &answer) else { panic!("{utr}") };
         assert_eq!(transfer.as_deref(), utr.as_str().filter(|_| is_taken), "{utr}");
     }
 }
@@ -324,6 +324,6 @@ fn what_they_say_is_kept_for_whoever_has_to_look() {
         (CheckKind::Pan, http(200, body(CheckKind::Pan, |body| body["status"] = json!("x"))), "Unknown status: x"),
     ] {
         let expected = Failure { code: "idcheck.odd_answer", message: kept.to_owned() };
-        assert_eq!(read(kind, &answer), Outcome::Done(Finding::Inconclusive(expected)));
+        assert_eq!(read(kind, &answer), Outcome::Done(CheckFinding::Inconclusive(expected)));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    modules::providers::{Detail, Dimensions, Item, Party, PaymentMode, Service, Shipment},
+    modules::providers::{Detail, ParcelDimensions, Party, PaymentMode, Service, Shipment, ShipmentItem},
     platform::exchange::Prepared,
 };
 
@@ -36,7 +36,7 @@ fn shipment() -> Shipment {
         currency: "INR".into(),
         cod_amount: 0,
         weight_grams: 450,
-        dimensions_cm: Dimensions { length: 20, width: 15, height: 8 },
+        dimensions_cm: ParcelDimensions { length: 20, width: 15, height: 8 },
         consignee: Party {
             name: "Asha Rao".into(),
             phone: "9876543210".into(),
@@ -60,8 +60,8 @@ fn shipment() -> Shipment {
             country: "IN".into(),
         },
         items: vec![
-            Item { sku: "TS-BLK-M".into(), name: "T-shirt".into(), quantity: 2, unit_price: 49900 },
-            Item { sku: "CAP-01".into(), name: "Cap".into(), quantity: 1, unit_price: 5 },
+            ShipmentItem { sku: "TS-BLK-M".into(), name: "T-shirt".into(), quantity: 2, unit_price: 49900 },
+            ShipmentItem { sku: "CAP-01".into(), name: "Cap".into(), quantity: 1, unit_price: 5 },
         ],
     }
 }
@@ -113,7 +113,7 @@ fn amounts_are_rupees_with_two_decimals() {
         (9_007_199_254_740_993, "90071992547409.93"),
         (i64::MAX, "92233720368547758.07"),
     ] {
-        let items = vec![Item { sku: "S".into(), name: "N".into(), quantity: 1, unit_price: minor }];
+        let items = vec![ShipmentItem { sku: "S".into(), name: "N".into(), quantity: 1, unit_price: minor }];
         let body = create_body(&Shipment { items, ..shipment() });
         assert_eq!(body["products"][0]["product_value"], rupees, "{minor}");
         assert_eq!(body["order_amount"], rupees, "{minor}");

@@ -43,7 +43,7 @@ fn signed(body: &[u8]) -> Result<Callback, CallbackRefused> {
 
 #[test]
 fn a_signed_callback_is_read() {
-    let payment = Payment { payment_url: None, ..payment(PaymentStatus::Paid) };
+    let payment = GatewayPayment { payment_url: None, ..payment(GatewayPaymentStatus::Paid) };
     let expected =
         Callback { event_id: "pev_0001".into(), kind: CallbackKind::Paid, reference: REFERENCE.into(), payment };
     assert_eq!(signed(&event(|_| {})), Ok(expected.clone()));
@@ -52,7 +52,7 @@ fn a_signed_callback_is_read() {
         event["type"] = json!("payment.failed");
         event["payment"]["status"] = json!("failed");
     });
-    let payment = Payment { status: PaymentStatus::Failed, ..expected.payment.clone() };
+    let payment = GatewayPayment { status: GatewayPaymentStatus::Failed, ..expected.payment.clone() };
     assert_eq!(signed(&failed), Ok(Callback { kind: CallbackKind::Failed, payment, ..expected.clone() }));
 
     let news = event(|event| event["type"] = json!("payment.refunded"));

@@ -126,7 +126,7 @@ fn every_status_with_every_body_is_in_the_table() {
 fn of_refund(answer: &Answer) -> [String; 2] {
     let refund = adapter().read_refund(REFERENCE, money(50_000), answer);
     let found = adapter().read_refund_look_up(REFERENCE, money(50_000), answer);
-    let word = |refund: &Refund| format!("{:?}", refund.status);
+    let word = |refund: &GatewayRefund| format!("{:?}", refund.status);
     [refund.in_words(word), found.or_repeat().in_words(|found| found.as_ref().map_or_else(|| "absent".into(), word))]
 }
 
@@ -192,9 +192,9 @@ fn a_throttled_account_waits_as_long_as_it_is_told_to() {
 #[test]
 fn what_they_name_is_taken_over() {
     let answer = http(201, &AnswerBody::Json(body(|_| {})));
-    assert_eq!(start(&answer), Outcome::Done(payment(PaymentStatus::Created)));
+    assert_eq!(start(&answer), Outcome::Done(payment(GatewayPaymentStatus::Created)));
     let answer = http(200, &changed("status", json!("paid")));
-    assert_eq!(look_up(&answer), Outcome::Done(Some(payment(PaymentStatus::Paid))));
+    assert_eq!(look_up(&answer), Outcome::Done(Some(payment(GatewayPaymentStatus::Paid))));
 }
 
 #[test]

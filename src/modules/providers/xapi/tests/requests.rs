@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 use crate::{
-    modules::providers::{Address, Customer, Detail, Gender, Sale, SaleLine},
+    modules::providers::{Detail, Gender, Sale, SaleAddress, SaleCustomer, SaleLine},
     platform::{exchange::Prepared, money::Currency},
 };
 
@@ -28,7 +28,7 @@ const CREATE_BODY: &str = r#"{
 }"#;
 
 fn sale() -> Sale {
-    let address = |line1: &str, line2: Option<&str>, city: &str, postcode: &str, country: &str| Address {
+    let address = |line1: &str, line2: Option<&str>, city: &str, postcode: &str, country: &str| SaleAddress {
         line1: line1.into(),
         line2: line2.map(Into::into),
         city: city.into(),
@@ -45,7 +45,7 @@ fn sale() -> Sale {
         currency: Currency::from_code("EUR").expect("a currency"),
         ordered_at: DateTime::parse_rfc3339_str("2026-11-29T10:00:00Z").expect("a time"),
         payment_id: "pay_1".into(),
-        customer: Customer {
+        customer: SaleCustomer {
             gender: Some(Gender::Female),
             first_name: "Eva".into(),
             last_name: "Muster".into(),
@@ -88,7 +88,7 @@ fn words_of_ours_become_words_of_theirs() {
         (Some(Gender::Other), "K_ANGABE"),
         (None, "K_ANGABE"),
     ] {
-        let customer = Customer { gender, ..sale().customer };
+        let customer = SaleCustomer { gender, ..sale().customer };
         assert_eq!(create_body(Sale { customer, ..sale() })["customer"]["salutation"], salutation, "{gender:?}");
     }
     for (at_ms, date) in [
