@@ -1,11 +1,14 @@
 //! The composition root: every concrete part, put together once.
 
+mod alert_watch;
 mod alerts;
 mod callers;
 mod database;
 mod description;
+mod error;
 mod following;
 mod gauges;
+mod last_read;
 mod mail;
 mod problems;
 mod routes;
@@ -59,7 +62,7 @@ use crate::{
         clock::{Clock, SYNC_EVERY},
         exchange::Exchange,
         http::transfers::Transfers,
-        identity::{Revocations, TokenKeys},
+        identity::{Revocations, tokens::TokenKeys},
         metrics, mongo,
         rate_limit::{RateLimiter, RequestLimits},
         redis::Redis,
@@ -69,6 +72,7 @@ use crate::{
 };
 
 pub use database::{collections, indexes, migrate};
+pub use error::BuildError;
 pub use problems::{PROBLEM_CODES, ProblemCode, problem_code, problem_table};
 
 /// How often a process looks whether the unique indexes are there, until they are.
@@ -79,23 +83,6 @@ const FIRST_LOOK_EVERY: Duration = Duration::from_millis(200);
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 /// How often samples of histograms are put into their buckets.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Why the parts could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// A setting is missing or wrong.
-    #[error("{0}")]
-    Config(String),
-    /// The MongoDB URI can't be read.
-    #[error("MONGODB_URI can't be used: {0}")]
-    Mongo(#[from] mongodb::error::Error),
-    /// The Redis URL can't be read.
-    #[error("REDIS_URL can't be used: {0}")]
-    Redis(#[from] ::redis::RedisError),
-    /// The HTTP client can't be set up.
-    #[error("the HTTP client can't be set up: {0}")]
-    Exchange(#[from] reqwest::Error),
-}
 
 #[derive(Clone)]
 pub struct App {
@@ -156,7 +143,7 @@ pub struct App {
     sealing: Arc<SealingKeys>,
     indexes_present: Arc<AtomicBool>,
     leaving: Arc<AtomicBool>,
-    last_look: gauges::LastRead,
+    last_look: last_read::LastRead,
     metrics: PrometheusHandle,
 }
 
@@ -326,7 +313,7 @@ impl App {
         let webhooks = webhooks::service(&config, secrets, &db, &api_lane, &clock, &waker, &indexes_present);
         handlers.extend(webhooks::handlers(&config, &webhooks, &begin_lane)?);
         let consumers = callers::consumers(&config, &clock);
-        let alerts = alerts::watch(&config, secrets.alert_channels.clone(), &db, &completion_lane, &clock)?;
+        let alerts = alert_watch::watch(&config, secrets.alert_channels.clone(), &db, &completion_lane, &clock)?;
         event_handlers.push(webhooks::sample_endpoint(secrets, &begin_lane));
         event_handlers.push(Arc::new(ForgetRecommendations::new(redis.clone())));
         event_handlers.push(Arc::new(FollowOrders { lane: begin_lane.clone(), payments: payments.clone() }));
@@ -375,7 +362,7 @@ impl App {
             sealing: Arc::clone(&secrets.sealing),
             indexes_present,
             leaving: Arc::default(),
-            last_look: gauges::LastRead::default(),
+            last_look: last_read::LastRead::default(),
             metrics: metrics::install(),
         })
     }

@@ -5,30 +5,21 @@ use std::{collections::BTreeMap, pin::pin, time::Duration};
 use bson::DateTime;
 
 use super::{
-    App, BuildError,
+    App,
     gauges::{QueueStanding, ScheduleStanding},
 };
 use crate::{
-    config::Config,
     modules::{
-        alerts::{self, AlertStore, AlertWatch, Channel, Reading, Readings},
+        alerts::{self, Reading, Readings},
         audit::{AuditStore, seals::SealStore},
         notifications,
         orders::OrderStore,
         providers::dispatch::BreakerState,
         webhooks,
     },
-    platform::{
-        batch::Lane,
-        clock::Clock,
-        error::AppError,
-        exchange::{AddressPolicy, ExchangeClient, system_look_up},
-        singleton::Singleton,
-    },
+    platform::error::AppError,
 };
 
-/// A process that was silent for so long is not on duty any more: longer than from one look to the next.
-const DUTY: Duration = Duration::from_secs(100);
 /// Each part of what is looked at has so long; all are looked at at once.
 const READING_TIME_MAX: Duration = Duration::from_secs(15);
 /// Failures are counted over so long.
@@ -37,25 +28,6 @@ const LATELY_MS: i64 = 15 * 60_000;
 const ANSWERS_MAX: i64 = 2_000;
 /// A provider that was called less often has no rate.
 const CALLS_MIN: i64 = 20;
-
-/// Who looks after alerts.
-pub(super) fn watch(
-    config: &Config,
-    channels: Vec<Channel>,
-    db: &mongodb::Database,
-    lane: &Lane,
-    clock: &Clock,
-) -> Result<AlertWatch, BuildError> {
-    Ok(AlertWatch {
-        store: AlertStore::new(db.clone()),
-        lane: lane.clone(),
-        lease: Singleton::new(db.clone(), "alerts").lasting(DUTY),
-        clock: clock.clone(),
-        exchange: ExchangeClient::to_others(config.alerts.deadline(), AddressPolicy::Anywhere, system_look_up())?,
-        channels,
-        public_url: config.mail.public_url.clone().unwrap_or_default(),
-    })
-}
 
 impl App {
     /// Looks at everything that rules are about, once a minute, if no other process does. The first look is a minute after the start, when workers

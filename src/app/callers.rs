@@ -16,7 +16,7 @@ use crate::{
         orders::{self, OrderJobs, OrderService},
         providers::{
             Accounts, Dispatcher,
-            call_job::CallJobHandler,
+            call_handler::CallJobHandler,
             dispatch::{Class, DispatchParts, ServedQueue},
             payments::PaymentGateway,
             registry::{PAYMENT_GATEWAY, VERIFIER},

@@ -2,13 +2,9 @@
 //! somebody scrapes, so that any process can say it and one that nobody scrapes asks nothing; a scrape soon after another is told
 //! the same.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use tokio::sync::Mutex;
 
 use super::App;
 use crate::{
@@ -34,15 +30,6 @@ const RUNS_LOOKED_AT: usize = 20;
 
 /// Sums over all wallets serve so long: they read every one.
 const WALLETS_EVERY: Duration = Duration::from_secs(300);
-
-#[derive(Debug, Default)]
-struct ReadTimes {
-    all: Option<Instant>,
-    wallets: Option<Instant>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct LastRead(Arc<Mutex<ReadTimes>>);
 
 impl App {
     /// Sets the gauges of what all processes share. Those that can't be looked up stay as they were, and

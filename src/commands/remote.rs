@@ -8,7 +8,7 @@ use waybill_client::{Failure, Method, Waybill};
 
 use super::{
     follow::PollError,
-    sign_in::{NotSignedIn, SigningIn, Tokens, refresh, sign_in},
+    sign_in::{NotSignedIn, SigningIn, TokenPair, refresh, sign_in},
 };
 use crate::config::RemoteArgs;
 
@@ -59,7 +59,7 @@ impl Caller {
     }
 
     /// None where there is no session, or it has ended.
-    async fn refreshed(&self) -> Result<Option<Tokens>, PollError> {
+    async fn refreshed(&self) -> Result<Option<TokenPair>, PollError> {
         let Some(refresh_token) = &self.refresh_token else { return Ok(None) };
         match refresh(&self.api, refresh_token).await.map_err(PollError::from) {
             Ok(tokens) => Ok(Some(tokens)),
@@ -68,7 +68,7 @@ impl Caller {
         }
     }
 
-    async fn signed_in(&self, email: &str, password: &SecretString) -> Result<Tokens, PollError> {
+    async fn signed_in(&self, email: &str, password: &SecretString) -> Result<TokenPair, PollError> {
         let who = SigningIn { email, password, otp: self.args.otp.as_deref(), may_ask: self.may_ask };
         sign_in(&self.api, &who).await.map_err(|refused| match refused {
             NotSignedIn::Refused(words) => unusable(words),

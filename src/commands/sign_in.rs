@@ -17,7 +17,7 @@ const CODE_WRONG: &str = "auth.wrong_otp";
 /// What signing in gives.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Tokens {
+pub(super) struct TokenPair {
     pub(super) access_token: SecretString,
     pub(super) refresh_token: SecretString,
     pub(super) expires_in: u64,
@@ -40,7 +40,7 @@ pub(super) enum NotSignedIn {
     Failure(Failure),
 }
 
-async fn try_once(api: &Waybill, who: &SigningIn<'_>, otp: Option<&str>) -> Result<Tokens, Failure> {
+async fn try_once(api: &Waybill, who: &SigningIn<'_>, otp: Option<&str>) -> Result<TokenPair, Failure> {
     let mut body = json!({ "email": who.email, "password": who.password.expose_secret() });
     if let Some(otp) = otp {
         body["otp"] = otp.trim().into();
@@ -56,7 +56,7 @@ fn code_of(failure: &Failure) -> &str {
 }
 
 /// Signs in.
-pub(super) async fn sign_in(api: &Waybill, who: &SigningIn<'_>) -> Result<Tokens, NotSignedIn> {
+pub(super) async fn sign_in(api: &Waybill, who: &SigningIn<'_>) -> Result<TokenPair, NotSignedIn> {
     let mut tried = try_once(api, who, who.otp).await;
     for _ in 0..CODES_MAX {
         let question = match &tried {
@@ -78,8 +78,8 @@ pub(super) async fn sign_in(api: &Waybill, who: &SigningIn<'_>) -> Result<Tokens
     })
 }
 
-/// Tokens for a refresh token.
-pub(super) async fn refresh(api: &Waybill, refresh_token: &SecretString) -> Result<Tokens, Failure> {
+/// TokenPair for a refresh token.
+pub(super) async fn refresh(api: &Waybill, refresh_token: &SecretString) -> Result<TokenPair, Failure> {
     let body = json!({ "refreshToken": refresh_token.expose_secret() });
     api.send_safely(&api.call(Method::POST, "/auth/refresh")?.json(&body)).await?.json()
 }

@@ -24,7 +24,7 @@ use crate::{
         batch::Lane,
         clock::{Clock, Rfc3339Time},
         error::AppError,
-        identity::{Revocations, Role, TokenKeys},
+        identity::{Revocations, Role, tokens::TokenKeys},
         mongo,
         rate_limit::RateLimiter,
         redis::Redis,

@@ -1,18 +1,12 @@
 //! Settings of the audit: who signs seals, and by which keys they are checked.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{AuditExportArgs, EraseArgs, PurgeArgs, Stores};
-use crate::{
-    modules::audit::{
-        proof::{PublicKeys, SigningKey},
-        retention::PurgeKeys,
-    },
-    platform::sealing::SealingKeys,
-};
+use super::{AuditExportArgs, EraseArgs, PurgeArgs, Stores, audit_keys::AuditKeys};
+use crate::{modules::audit::proof::PublicKeys, platform::sealing::SealingKeys};
 
 /// `waybill audit ...`
 #[derive(Debug, Subcommand)]
@@ -54,13 +48,6 @@ pub struct AuditArgs {
     pub audit_seal_every_ms: u64,
 }
 
-#[derive(Clone, Debug)]
-pub struct AuditKeys {
-    pub signer: Option<Arc<SigningKey>>,
-    /// Those by which seals are checked, the signer's among them.
-    pub public: PublicKeys,
-}
-
 impl AuditArgs {
     /// The keys.
     ///
@@ -68,28 +55,6 @@ impl AuditArgs {
     /// Names the variable and what is wrong.
     pub fn keys(&self) -> Result<AuditKeys, String> {
         AuditKeys::read(self.audit_signing_key.as_ref(), &self.audit_public_keys)
-    }
-}
-
-impl AuditKeys {
-    /// Those of the purge; none where there is none to sign by.
-    #[must_use]
-    pub fn purge_keys(&self) -> Option<PurgeKeys> {
-        Some(PurgeKeys { signer: Arc::clone(self.signer.as_ref()?), public: self.public.clone() })
-    }
-
-    pub(super) fn read(signing_key: Option<&SecretString>, public_keys: &str) -> Result<Self, String> {
-        // Compose files hand on variables that nobody set as empty ones.
-        let key = signing_key.filter(|key| !key.expose_secret().is_empty());
-        let signer = key.map(SigningKey::new).transpose().map_err(|error| format!("AUDIT_SIGNING_KEY {error}"))?;
-        let mut public = PublicKeys::default();
-        for key in public_keys.split(',').map(str::trim).filter(|key| !key.is_empty()) {
-            public.add(key.parse().map_err(|error| format!("AUDIT_PUBLIC_KEYS: {error}"))?);
-        }
-        if let Some(signer) = &signer {
-            public.add(signer.public());
-        }
-        Ok(Self { signer: signer.map(Arc::new), public })
     }
 }
 

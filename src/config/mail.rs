@@ -6,11 +6,8 @@ use clap::Args;
 use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Config, secrets::check_base_url};
-use crate::{
-    modules::{notifications, queue::QueueConfig},
-    platform::exchange::SmtpServer,
-};
+use super::base_url::check_base_url;
+use crate::{modules::notifications, platform::exchange::SmtpServer};
 
 /// Settings of outgoing mail.
 #[derive(Clone, Debug, Args)]
@@ -101,13 +98,5 @@ impl MailArgs {
     #[must_use]
     pub const fn deadline(&self) -> Duration {
         Duration::from_millis(self.mail_deadline_ms)
-    }
-}
-
-impl Config {
-    /// The queue of mail with these settings.
-    #[must_use]
-    pub fn mail_queue(&self) -> QueueConfig {
-        notifications::queue(usize::from(self.mail.mail_concurrency), self.mail.deadline())
     }
 }

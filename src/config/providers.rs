@@ -9,7 +9,7 @@ use std::{
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::secrets::check_base_url;
+use super::base_url::check_base_url;
 use crate::modules::providers::{
     AccountLimits, AccountSecrets, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, EnvironmentAccount,
     ProviderSettings, RATE_PER_SECOND, ServiceDeclaration, default_account,

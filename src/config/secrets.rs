@@ -38,15 +38,6 @@ pub fn strong_jwt_secret(secret: Option<&SecretString>) -> Result<SecretString, 
     }
 }
 
-pub(super) fn check_base_url(name: &str, url: &str, wrong: &mut Vec<String>) {
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        wrong.push(format!("{name} must start with http:// or https://"));
-    }
-    if url.contains(['@', '?', '#']) {
-        wrong.push(format!("{name} must hold no credentials and no query: it is stored with every request"));
-    }
-}
-
 impl Config {
     /// Checks what clap can't, and gives the secrets.
     ///

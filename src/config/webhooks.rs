@@ -5,11 +5,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Subcommand};
 use secrecy::SecretString;
 
-use super::{Config, RemoteArgs};
-use crate::{
-    modules::{queue::QueueConfig, webhooks::WEBHOOK_DELIVERIES_QUEUE},
-    platform::exchange::AddressPolicy,
-};
+use super::RemoteArgs;
+use crate::platform::exchange::AddressPolicy;
 
 /// Settings of outgoing webhooks.
 #[derive(Clone, Debug, Args)]
@@ -76,20 +73,5 @@ impl WebhookArgs {
     #[must_use]
     pub fn retries(&self) -> Vec<Duration> {
         self.webhook_retries_ms.iter().copied().map(Duration::from_millis).collect()
-    }
-}
-
-impl Config {
-    /// The queue of webhook deliveries with these settings.
-    #[must_use]
-    pub fn webhooks_queue(&self) -> QueueConfig {
-        QueueConfig {
-            concurrency: usize::from(self.webhooks.webhook_concurrency),
-            max_attempts: self.webhooks.webhook_retries_ms.len() as i32 + 1,
-            timeout: self.webhooks.deadline() + Duration::from_secs(40),
-            // Deliveries themselves say what became of them.
-            keep_done_count: 1_000,
-            ..QueueConfig::named(WEBHOOK_DELIVERIES_QUEUE)
-        }
     }
 }

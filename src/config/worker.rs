@@ -4,19 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Config;
-use crate::{
-    modules::{
-        kyc::KYC_QUEUE,
-        providers::{
-            BASE_URL, Declaration, Providers,
-            registry::{PAYMENT_GATEWAY, VERIFIER},
-        },
-        queue::{Backoff, QueueConfig, WorkerSettings},
-        wallet::topups::PAYMENTS_QUEUE,
-    },
-    platform::ids::new_id,
-};
+use crate::modules::queue::{Backoff, QueueConfig};
 
 /// What comes after the last call at SIGTERM, when nobody says otherwise: its answer is written down.
 const AFTER_THE_CALL: Duration = Duration::from_secs(5);
@@ -74,69 +62,5 @@ impl WorkerArgs {
             max: Duration::from_millis(self.backoff_max_ms.max(self.backoff_base_ms)),
         };
         queue.timeout = Duration::from_millis(self.call_deadline_ms) + Duration::from_secs(40);
-    }
-}
-
-impl Config {
-    /// The providers of orders with these settings.
-    #[must_use]
-    pub fn order_providers(&self) -> Providers {
-        let call_deadline = Duration::from_millis(self.worker.call_deadline_ms);
-        let queue = |provider: &'static Declaration, name| {
-            let mut queue = QueueConfig { route: provider.name, ..QueueConfig::named(name) };
-            self.worker.apply_to(&mut queue);
-            queue
-        };
-        Providers::new(|provider| self.providers.of(provider.name), queue, call_deadline)
-    }
-
-    /// The queue of payments with these settings.
-    #[must_use]
-    pub fn payments_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { route: PAYMENT_GATEWAY.name, ..QueueConfig::named(PAYMENTS_QUEUE) };
-        self.worker.apply_to(&mut queue);
-        queue
-    }
-
-    /// The queue of applications to check with these settings.
-    #[must_use]
-    pub fn kyc_queue(&self) -> QueueConfig {
-        let mut queue = QueueConfig { route: VERIFIER.name, ..QueueConfig::named(KYC_QUEUE) };
-        self.worker.apply_to(&mut queue);
-        queue
-    }
-
-    /// How long the slowest of the providers that this installation calls may take to answer.
-    pub(super) fn longest_call(&self) -> Duration {
-        let providers = self.order_providers();
-        let called = providers.all().filter(|at| self.providers.of(at.declaration.name).text(BASE_URL).is_some());
-        let all_others = Duration::from_millis(self.worker.call_deadline_ms);
-        let mail = self.mail.smtp_url.as_ref().map(|_| self.mail.deadline());
-        called.map(|at| at.call_deadline).chain(mail).fold(all_others, Duration::max)
-    }
-
-    /// See [`Config::drain_ms`].
-    #[must_use]
-    pub const fn drain(&self) -> Duration {
-        Duration::from_millis(self.drain_ms)
-    }
-
-    /// How long what runs has at SIGTERM.
-    #[must_use]
-    pub fn shutdown(&self) -> Duration {
-        self.worker.shutdown_ms.map_or_else(|| self.longest_call() + AFTER_THE_CALL, Duration::from_millis)
-    }
-
-    /// Settings of a new worker.
-    #[must_use]
-    pub fn worker_settings(&self) -> WorkerSettings {
-        let worker = &self.worker;
-        WorkerSettings {
-            worker_id: new_id("wrk"),
-            lease: Duration::from_millis(worker.lease_ms),
-            heartbeat: Duration::from_millis(worker.heartbeat_ms),
-            poll: Duration::from_millis(worker.poll_ms),
-            shutdown: self.shutdown(),
-        }
     }
 }

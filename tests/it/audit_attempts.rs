@@ -13,7 +13,7 @@ use waybill::{
         audit::{AuditStore, Refusals},
         inspection::{AccessLog, record_access},
     },
-    platform::identity::{CurrentUser, Gate, Revocations, Role, TokenKeys},
+    platform::identity::{CurrentUser, Gate, Revocations, Role, tokens::TokenKeys},
 };
 
 use crate::support::{Answer, JWT_SECRET, TestApp, User, eventually, held::Held};

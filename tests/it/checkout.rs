@@ -9,7 +9,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use waybill::platform::{
-    identity::{AccessToken, Role, TokenKeys},
+    identity::{
+        Role,
+        tokens::{AccessToken, TokenKeys},
+    },
     ids::new_id,
 };
 

@@ -10,7 +10,10 @@ use waybill::{
     app::App,
     platform::{
         clock::Clock,
-        identity::{AccessToken, Role, TokenKeys},
+        identity::{
+            Role,
+            tokens::{AccessToken, TokenKeys},
+        },
     },
 };
 

@@ -19,7 +19,7 @@ use waybill::{
     app::{collections, indexes},
     modules::auth,
     platform::{
-        identity::{Role, TokenKeys},
+        identity::{Role, tokens::TokenKeys},
         mongo::{self, IndexDifferences, compare_indexes},
     },
 };

@@ -15,55 +15,24 @@
 mod books;
 mod modes;
 mod page;
+mod posts;
 mod session;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 
-use self::{books::Mails, modes::Reply};
-use crate::rules::Rules;
+pub use posts::Posts;
 
 /// Where it is below a namespace.
 pub const PATH: &str = "/mail";
 /// Pause after a failed accept, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What one namespace knows.
-#[derive(Default)]
-struct Known {
-    mails: Mails,
-    rules: Rules<Reply>,
-    deduplicates: bool,
-}
-
-/// The mail server of one namespace.
-#[derive(Clone, Default)]
-struct Post(Arc<Mutex<Known>>);
-
-impl Post {
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The mail servers of all namespaces, by name; each is made at its first use, by HTTP or by SMTP.
-#[derive(Clone, Default)]
-pub struct Posts(Arc<Mutex<HashMap<String, Post>>>);
-
 impl Posts {
-    fn of(&self, name: &str) -> Post {
-        let mut posts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        posts.entry(name.to_owned()).or_default().clone()
-    }
-
     /// The page and the control API of the namespace below `base`.
     pub fn router(&self, base: &str) -> Router {
         let name = base.rsplit('/').next().unwrap_or_default();

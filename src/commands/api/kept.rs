@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::CommandError;
+use super::error::CommandError;
 use crate::{commands::sign_in::TokenPair, config::CallerArgs};
 
 /// An access token is renewed so long before it expires.

@@ -1,6 +1,7 @@
 //! `waybill api ...`: the API's calls on the command line, for scripts and support. What is answered goes to stdout, what goes
 //! wrong to stderr, with an exit code for each kind of it (`waybill api get --help`).
 
+mod error;
 mod kept;
 mod output;
 mod routes;
@@ -28,6 +29,8 @@ use crate::{
     },
     platform::clock::Rfc3339Time,
 };
+use error::CommandError;
+use kept::{TokenPair, sign_in};
 
 /// Where nobody says which API.
 const URL: &str = "http://127.0.0.1:8080";
@@ -39,24 +42,6 @@ const FIRST_DELAY: Duration = Duration::from_millis(250);
 const DATA_BYTES_MAX: u64 = 16 << 20;
 /// Items on a page of `--all`.
 const PAGE: &str = "100";
-
-/// Why a command ends without a success.
-enum CommandError {
-    /// Something on this machine.
-    Here(String),
-    /// The command line is wrong.
-    Usage(String),
-    /// What came of the call.
-    Failure(Failure),
-    /// Whoever reads stdout has gone.
-    NobodyReads,
-}
-
-impl From<Failure> for CommandError {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
 
 /// Prints every operation.
 pub(super) async fn list() -> Result<ExitCode, String> {

@@ -1,16 +1,14 @@
 //! What goes to stdout and stderr, and with which code a command ends.
 
 use std::{
-    fmt,
     io::{IsTerminal, Write},
-    process::ExitCode,
     time::Duration,
 };
 
 use serde_json::Value;
 use waybill_client::{Answer, Failure};
 
-use super::CommandError;
+use super::error::CommandError;
 
 /// JSON that is no longer is read as a whole and printed as one document; what is longer goes on as it comes.
 const DOCUMENT_BYTES_MAX: usize = 8 << 20;
@@ -73,54 +71,5 @@ fn nobody_reads(error: std::io::Error) -> CommandError {
     match error.kind() {
         std::io::ErrorKind::BrokenPipe => CommandError::NobodyReads,
         _ => CommandError::Here(format!("stdout can't be written: {error}")),
-    }
-}
-
-impl fmt::Display for CommandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Here(words) | Self::Usage(words) => f.write_str(words),
-            Self::Failure(failure) => failure.fmt(f),
-            Self::NobodyReads => f.write_str("nobody reads the output"),
-        }
-    }
-}
-
-impl CommandError {
-    /// Says what went wrong on stderr, and how the program ends.
-    pub(super) fn exit_code(&self) -> ExitCode {
-        if matches!(self, Self::NobodyReads) {
-            return ExitCode::SUCCESS;
-        }
-        eprintln!("waybill: {self}");
-        if let Self::Failure(Failure::Problem(problem)) = self {
-            for error in &problem.errors {
-                eprintln!("  {}: {} ({})", error.field, error.message, error.code);
-            }
-            if let Some(request_id) = &problem.request_id {
-                eprintln!("  request {request_id}");
-            }
-            if problem.status == 401 {
-                eprintln!("  sign in: waybill api login, or give a token in WAYBILL_TOKEN");
-            }
-        }
-        ExitCode::from(self.code())
-    }
-
-    const fn code(&self) -> u8 {
-        match self {
-            Self::NobodyReads => 0,
-            Self::Here(_) | Self::Failure(Failure::Unusable(_)) => 1,
-            Self::Usage(_) => 2,
-            Self::Failure(Failure::NoAnswer { .. }) => 3,
-            Self::Failure(Failure::Problem(problem)) => match problem.status {
-                401 | 403 => 4,
-                404 => 5,
-                400 | 413 | 415 | 422 => 6,
-                408 | 425 | 429 | 503 => 8,
-                402 | 405..=499 => 7,
-                _ => 9,
-            },
-        }
     }
 }

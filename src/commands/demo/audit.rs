@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 
-use super::story::{claim, failed};
+use super::claim::{claim, failed};
 use crate::{
     app::App,
     modules::audit::{

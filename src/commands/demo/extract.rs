@@ -1,6 +1,6 @@
 //! The chapter about an order that takes its time.
 
-use super::{client::DemoClient, story::claim};
+use super::{claim::claim, client::DemoClient};
 use crate::{
     app::App,
     platform::{

@@ -2,6 +2,7 @@
 //! where a claim does not hold.
 
 mod audit;
+mod claim;
 mod client;
 mod extract;
 mod story;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     audit,
+    claim::{claim, failed},
     client::{ApiReply, DemoClient},
     extract,
 };
@@ -60,16 +61,6 @@ pub(super) async fn tell(app: &App, api: &str, simulators: &str) -> Result<(), S
     story.chapter("Somebody changes what is on record, and an auditor is told what");
     audit::tell(app, &first).await?;
     story.tables().await
-}
-
-/// Fails where a claim does not hold.
-pub(super) fn claim(holds: bool, what: &str) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(format!("this was expected and did not happen: {what}")) }
-}
-
-/// An error in words.
-pub(super) fn failed(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {

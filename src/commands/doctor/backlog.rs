@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::DoctorFindings;
+use super::findings::DoctorFindings;
 use crate::{
     app::App,
     modules::{

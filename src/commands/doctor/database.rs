@@ -3,7 +3,7 @@
 use bson::{Bson, Document, doc};
 use mongodb::{Database, error::ErrorKind};
 
-use super::DoctorFindings;
+use super::findings::DoctorFindings;
 use crate::{
     app,
     platform::{clock::Clock, mongo},

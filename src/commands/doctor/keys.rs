@@ -1,6 +1,6 @@
 //! Keys: whether they fit what is stored.
 
-use super::DoctorFindings;
+use super::findings::DoctorFindings;
 use crate::{
     app::App,
     modules::audit::seals::{SealStore, SecretError, find_commitment_key},

@@ -1,6 +1,6 @@
 //! Others' servers: whether they can be reached from here. Nothing is sent to them but for signing in to the mail server.
 
-use super::DoctorFindings;
+use super::findings::DoctorFindings;
 use crate::{
     app::App,
     modules::providers::{

@@ -1,6 +1,6 @@
 //! Settings: whether programs start with them, and what is allowed and unwise.
 
-use super::DoctorFindings;
+use super::findings::DoctorFindings;
 use crate::{
     config::{Config, OnOff},
     platform::open_files,

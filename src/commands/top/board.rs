@@ -2,10 +2,8 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
-
-use super::is_interrupt;
 
 /// A rate follows the latest look by this part.
 const SMOOTHING: f64 = 0.3;
@@ -202,6 +200,11 @@ fn rate(before: &QueueRow, now: &QueueRow, passed_s: f64) -> f64 {
     }
     let latest = (ended(now) - ended(before)) as f64 / passed_s;
     if before.rate.is_none() { latest } else { known + SMOOTHING * (latest - known) }
+}
+
+/// Whether it is Ctrl-C, which is no signal while the screen is taken.
+pub(super) fn is_interrupt(key: KeyEvent) -> bool {
+    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{io::IsTerminal, time::Duration};
 use ratatui::{
     DefaultTerminal, Terminal,
     backend::TestBackend,
-    crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
+    crossterm::event::{self, Event, KeyEvent, KeyEventKind},
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -162,9 +162,4 @@ fn keys() -> mpsc::Receiver<KeyEvent> {
         }
     });
     receiver
-}
-
-/// Whether it is Ctrl-C, which is no signal while the screen is taken.
-fn is_interrupt(key: KeyEvent) -> bool {
-    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL)
 }

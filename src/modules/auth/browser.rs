@@ -21,7 +21,7 @@ use super::{
 use crate::platform::{
     batch::Lane,
     clock::{Clock, after},
-    identity::{Caller, TokenKeys},
+    identity::{Caller, tokens::TokenKeys},
     secret::{MacKey, derive_key},
 };
 

@@ -24,7 +24,7 @@ use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
     http::{ApiJson, NoQuery},
-    identity::{ACCESS_TOKEN_TTL, Caller, CurrentUser, Role},
+    identity::{Caller, CurrentUser, Role, tokens::ACCESS_TOKEN_TTL},
     text,
 };
 

@@ -10,7 +10,7 @@ use validator::ValidationError;
 use super::mail_topics::MailTopics;
 use crate::platform::{
     error::FieldError,
-    identity::{AccessToken, Role},
+    identity::{Role, tokens::AccessToken},
     text::{free_text, holds_unseen, normal_email},
 };
 

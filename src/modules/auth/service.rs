@@ -26,7 +26,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::Clock,
-        identity::{Actor, Caller, CurrentUser, Revocations, Role, TokenKeys, bearer_token},
+        identity::{Actor, Caller, CurrentUser, Revocations, Role, bearer_token, tokens::TokenKeys},
         ids::new_id,
         rate_limit::RateLimiter,
         text::{normal, normal_email},

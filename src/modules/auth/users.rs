@@ -18,7 +18,7 @@ use super::{
 use crate::platform::{
     batch::{Lane, PATIENCE},
     clock::Clock,
-    identity::{ACCESS_TOKEN_TTL, Actor, CurrentUser, Revocations, Role},
+    identity::{Actor, CurrentUser, Revocations, Role, tokens::ACCESS_TOKEN_TTL},
     ids::new_id,
     secret::random_letters,
     text::normal_email,

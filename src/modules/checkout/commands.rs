@@ -7,6 +7,7 @@ use bson::doc;
 use super::{
     FULFIL_KIND,
     error::{CheckoutError, Shortage},
+    events::record,
     fulfilment::{TakeBackContext, TakenBack, take_back},
     giving_back::ReversalContext,
     model::{
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     modules::{
         catalog::{self, MovementKind, Product, ProductStatus, move_stock},
-        events::{self, Actor, Event},
+        events::{self, Actor},
         kyc::{KycGate, Verified},
         orders::CancelOrderTemplate,
         providers::call_job::Author,
@@ -347,32 +348,4 @@ pub(super) fn pay(view: &mut View, checkout: &mut Checkout, by: Author<'_>, job_
     let payload = doc! { "checkoutId": &checkout.id };
     let job = Job::new(job_id.to_owned(), queue, FULFIL_KIND, payload, &checkout.correlation_id, now);
     view.insert(&job.owned_by(&checkout.seller_id).hurried(checkout.priority.is_rush()));
-}
-
-/// Records what happened to a checkout, which is to be written afterwards. It is told to the seller.
-pub(super) fn record(view: &mut View, checkout: &mut Checkout, event_id: &str, kind: &str, actor: &Actor) {
-    checkout.events += 1;
-    let mut data = doc! {
-        "clientOrderId": &checkout.client_order_id,
-        "buyerId": &checkout.user_id,
-        "status": checkout.status.as_str(),
-        "method": checkout.payment.method.as_str(),
-        "total": checkout.total,
-        "currency": checkout.currency.code(),
-        "failureCode": checkout.failure_code(),
-        // Also where it was given back since.
-        "paid": !matches!(checkout.payment.status, PaymentStatus::Pending | PaymentStatus::Failed),
-    };
-    data.extend(checkout.tenant_id.as_ref().map(|tenant_id| ("tenantId".to_owned(), tenant_id.into())));
-    let event = Event {
-        id: event_id.to_owned(),
-        kind: kind.into(),
-        subject_id: checkout.id.clone(),
-        user_id: checkout.seller_id.clone(),
-        seq: checkout.events,
-        actor: actor.clone(),
-        data,
-        at: view.now(),
-    };
-    events::record(view, &event);
 }

@@ -3,7 +3,8 @@
 
 use super::{
     CHECKOUTS_QUEUE,
-    commands::{pay, record},
+    commands::pay,
+    events::record,
     giving_back::ReversalContext,
     model::{Checkout, PaymentStatus},
     transitions::{CheckoutCommand, next},

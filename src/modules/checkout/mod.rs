@@ -22,6 +22,7 @@ mod customers;
 mod customers_http;
 mod erasure;
 mod error;
+mod events;
 mod fulfilment;
 mod gateway;
 mod giving_back;
@@ -46,8 +47,8 @@ pub use fulfilment::{FULFILMENT, FollowOrders, Part, PartFailure, PartKind, Part
 pub use gateway::CheckoutPayments;
 pub use jobs::{FulfilCheckouts, queue};
 pub use model::{
-    CHECKOUTS, Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutItem, CheckoutStatus, PaymentMethod,
-    PaymentStatus, Priority,
+    CHECKOUTS, CHECKOUTS_QUEUE, Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutItem,
+    CheckoutStatus, FULFIL_KIND, PaymentMethod, PaymentStatus, Priority,
 };
 pub use recommendations::{ForgetRecommendations, Recommendations, router as recommendations_router};
 pub use service::CheckoutService;
@@ -56,8 +57,3 @@ pub use store::{CheckoutOwner, CheckoutStore};
 pub fn router(service: CheckoutService) -> OpenApiRouter {
     http::router().merge(customers_http::router()).with_state(service)
 }
-
-/// The queue of what follows from a payment.
-pub const CHECKOUTS_QUEUE: &str = "checkouts-queue";
-/// Kind of the jobs that carry out what was paid.
-pub const FULFIL_KIND: &str = "fulfil-checkout";

@@ -402,6 +402,12 @@ pub(super) fn fingerprint(new: &NewCheckout) -> String {
     sha256_hex(&canonical)
 }
 
+/// The queue of what follows from a payment.
+pub const CHECKOUTS_QUEUE: &str = "checkouts-queue";
+
+/// Kind of the jobs that carry out what was paid.
+pub const FULFIL_KIND: &str = "fulfil-checkout";
+
 #[cfg(test)]
 mod tests {
     use super::*;

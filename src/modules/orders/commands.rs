@@ -9,7 +9,7 @@ use super::{
     model::{
         Cancellation, CancellationStatus, Order, OrderStatus, ProviderRefs, ProviderSyncStatus, fingerprint_version,
     },
-    placing::PartOf,
+    new_order::PartOf,
     transitions::{OrderCommand, next},
 };
 use crate::{

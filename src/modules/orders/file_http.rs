@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{following::OrderFile, service::OrderService};
+use super::{model::OrderFile, service::OrderService};
 use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::OrderError,
-    following::{OrderFile, file_id},
-    model::ORDERS,
+    following::file_id,
+    model::{ORDERS, OrderFile},
 };
 use crate::{
     modules::{

@@ -5,12 +5,10 @@
 use std::time::Duration;
 
 use bson::{DateTime, doc};
-use serde::{Deserialize, Serialize};
 
 use super::{
-    file_names::{harmless_name, harmless_type},
     flow::{self, AtProvider, OrderAnswered, OrderJobKind},
-    model::{Order, OrderStatus, ProviderSyncStatus},
+    model::{FileToFetch, Order, OrderFile, OrderProgress, OrderStatus, ProviderSyncStatus},
     transitions::{OrderCommand, next},
 };
 use crate::{
@@ -27,73 +25,6 @@ use crate::{
         ids::sibling_id,
     },
 };
-
-/// How far an order is with its provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OrderProgress {
-    /// It has taken its time since then.
-    pub since: DateTime,
-    /// The provider knew nothing of it when it was asked: it is looked up.
-    pub missing: bool,
-    /// It was complete since then.
-    pub complete_at: Option<DateTime>,
-    /// Nothing will be added.
-    pub last: bool,
-    /// Files that the provider has named and that are not here yet.
-    pub to_fetch: Vec<FileToFetch>,
-    pub files: Vec<OrderFile>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FileToFetch {
-    /// The provider's id of it.
-    pub id: String,
-    /// Its name, made harmless.
-    pub name: String,
-    /// What it is, made harmless.
-    pub content_type: String,
-    /// It is said to be a page, or JSON.
-    pub is_page: bool,
-}
-
-/// A file that is here; its content is kept sealed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OrderFile {
-    /// `fil_...`
-    pub id: String,
-    pub provider_file_id: String,
-    /// Its name, made harmless.
-    pub name: String,
-    /// What it is, made harmless.
-    pub content_type: String,
-    pub bytes: i64,
-    /// Of its content, in hex.
-    pub sha256: String,
-    pub stored_at: DateTime,
-    #[serde(default)]
-    pub erased_at: Option<DateTime>,
-}
-
-impl From<&NamedFile> for FileToFetch {
-    fn from(named: &NamedFile) -> Self {
-        let content_type = harmless_type(&named.content_type);
-        Self {
-            id: named.id.clone(),
-            name: harmless_name(&named.name, content_type),
-            content_type: content_type.to_owned(),
-            is_page: is_page(&named.content_type),
-        }
-    }
-}
-
-impl OrderProgress {
-    const fn from(since: DateTime) -> Self {
-        Self { since, missing: false, complete_at: None, last: false, to_fetch: Vec::new(), files: Vec::new() }
-    }
-}
 
 /// The id under which what `request_ref_id` asked for is stored: each attempt has a place of its own.
 #[must_use]

@@ -22,7 +22,8 @@ use crate::{
         providers::{
             Accounts, AttemptDecision, Configured, Dispatcher, Failure, Operation, OrderToPlace, Outcome, Placed,
             PlacedOrder, Provider,
-            call_job::{self, Author, CallJob, CallJobHandler, CallSubject, FileKeeper, NextStep},
+            call_handler::CallJobHandler,
+            call_job::{self, Author, CallJob, CallSubject, FileKeeper, NextStep},
         },
         queue::{JOBS, Job, JobEnd, JobError, JobHandler, JobState, QueueConfig, RetryRefused, settle_job},
     },

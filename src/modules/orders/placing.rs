@@ -5,12 +5,12 @@ use super::{
     commands::CreateOrder,
     error::OrderError,
     model::{Order, fingerprint},
+    new_order::{NewOrder, OrderIds, OrderOrigin},
     request::CreateOrderRequest,
-    service::{NewOrder, OrderService},
+    service::OrderService,
 };
 use crate::{
     modules::{
-        events::Actor,
         kyc::KycGate,
         providers::{Declaration, Detail, Party, PricedBy},
         queue::QueueConfig,
@@ -23,7 +23,7 @@ use crate::{
         batch::Key,
         error::{AppError, ErrorKind, FieldError},
         http::read_json,
-        ids::{is_id, new_id},
+        ids::is_id,
         india::pincodes::{self, AddressMismatch},
     },
 };
@@ -37,45 +37,6 @@ pub struct PlacementTerms {
     /// None where it costs nothing.
     card: Option<Card>,
     own_account: bool,
-}
-
-/// In whose name an order is created, and what it is to be called.
-#[derive(Clone, Debug)]
-pub struct OrderOrigin {
-    pub user_id: String,
-    pub tenant_id: Option<String>,
-    pub actor: Actor,
-    /// `X-Request-Id` of what it follows from.
-    pub correlation_id: String,
-    /// The checkout that it carries out.
-    pub part_of: Option<PartOf>,
-    pub ids: OrderIds,
-}
-
-/// The checkout that an order carries out.
-#[derive(Clone, Debug)]
-pub struct PartOf {
-    /// `chk_...`
-    pub checkout_id: String,
-    /// An earlier order that came to nothing: this one takes its place, and it is not sent again.
-    pub replaces: Option<String>,
-    /// It goes first.
-    pub is_rush: bool,
-}
-
-/// Ids of an order, of its job and of the event that says that it is there.
-#[derive(Clone, Debug)]
-pub struct OrderIds {
-    pub(super) order_id: String,
-    pub(super) job_id: String,
-    pub(super) event_id: String,
-}
-
-impl OrderIds {
-    #[must_use]
-    pub fn fresh() -> Self {
-        Self { order_id: new_id("ord"), job_id: new_id("job"), event_id: new_id("evt") }
-    }
 }
 
 impl OrderService {

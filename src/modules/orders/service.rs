@@ -16,9 +16,8 @@ use super::{
     commands::{CancelOrderTemplate, OrderReply},
     error::OrderError,
     files::OrderFiles,
-    following::OrderFile,
-    model::Order,
-    placing::{OrderIds, OrderOrigin},
+    model::{Order, OrderFile},
+    new_order::{NewOrder, OrderIds, OrderOrigin},
     store::{OrderFilter, OrderStore},
 };
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
         audit::{AuditEvent, AuditOutcome, AuditStore, ProviderRequestLog, ProviderResponseLog},
         events::{Actor, Event, EventStore},
         kyc::KycGate,
-        providers::{Declaration, Detail, Dispatcher, Providers},
+        providers::{Dispatcher, Providers},
         queue::Waker,
         wallet::rates::RateCards,
     },
@@ -58,15 +57,6 @@ pub struct OrderService {
     pub transfers: Transfers,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,
-}
-
-/// A create request after validation.
-#[derive(Debug)]
-pub struct NewOrder {
-    /// The merchant's id.
-    pub client_order_id: String,
-    pub provider: &'static Declaration,
-    pub detail: Detail,
 }
 
 /// What happened to an order and what was said to its provider.

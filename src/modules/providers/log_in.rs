@@ -7,7 +7,8 @@ use tokio::time::sleep;
 use super::{
     LogIn, Outcome, Token,
     accounts::{BeginLogIn, BegunLogIn, EndLogIn, ProviderSessionState},
-    call_job::{CallJob, CallJobHandler},
+    call_handler::CallJobHandler,
+    call_job::CallJob,
     dispatch::is_fault,
     outcome::Retry,
 };

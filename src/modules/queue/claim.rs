@@ -1,6 +1,6 @@
 //! Claiming: what is due is found, most urgent first and in turns over owners, and then taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
@@ -288,3 +288,20 @@ impl QueueStore {
         self.make_due(waiting, doc! { "runAt": now }, PROMOTE_BATCH).await
     }
 }
+
+/// Most jobs claimed in one round.
+pub(super) const CLAIM_MAX: usize = 64;
+
+/// Where the next claim for an account begins.
+#[derive(Default)]
+pub(super) struct ClaimCursor {
+    pub(super) after: LastServed,
+    /// Most of what the last claim saw went to others.
+    pub(super) contended: bool,
+    /// There was more than the last claim wanted.
+    pub(super) backlog: bool,
+}
+
+/// Those of a queue, by account, and whether new orders are counted.
+#[derive(Default)]
+pub(super) struct ClaimCursors(pub(super) HashMap<(String, bool), ClaimCursor>);

@@ -9,7 +9,7 @@ use bson::{Document, doc};
 use mongodb::{ClientSession, Database, error::Result};
 use parking_lot::Mutex;
 
-use super::{JOBS, dispatch::Permit, store::QueueStore, worker::WorkerSettings};
+use super::{JOBS, dispatch::Permit, settings::WorkerSettings, store::QueueStore};
 use crate::platform::clock::{Clock, after};
 
 /// A lease that would not outlast what comes is made so much longer than that, for what comes before it.

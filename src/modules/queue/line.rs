@@ -13,7 +13,6 @@ use mongodb::{
     ClientSession, Database,
     error::{Error, Result},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{JOBS, model::Job, store::QueueStore};
 use crate::platform::batch::View;
@@ -22,30 +21,6 @@ use crate::platform::batch::View;
 const NOT_YET: DateTime = DateTime::from_millis(253_370_764_800_000);
 /// Jobs in lines that one look of the upkeep sees.
 const LOOK_MAX: i64 = 1_000;
-
-/// A job's place in a line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JobSequence {
-    pub name: String,
-    /// Lower goes first.
-    pub seq: i64,
-    /// The job whose first attempt it waits for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
-    /// The job that waits for its first attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-    /// Nobody has joined behind it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub last: bool,
-}
-
-impl JobSequence {
-    pub(super) const fn new(name: String, seq: i64) -> Self {
-        Self { name, seq, after: None, next: None, last: true }
-    }
-}
 
 /// Lets the job go that waited for the first attempt of `ended`.
 pub(super) fn let_go(view: &mut View, job_id: &str, ended: &str) {

@@ -21,6 +21,7 @@ mod pace;
 mod pulse;
 mod retry;
 mod rounds;
+mod settings;
 mod store;
 mod upkeep;
 mod wake;
@@ -32,17 +33,17 @@ pub use complete::{holds_lease, move_job, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
 pub use handler::{Attempt, Concluded, Conclusion, EndOnly, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
 pub use lease::{EffectRecorded, Lease};
-pub use line::{JobSequence, insert_in_lines};
-pub use model::{Backoff, IN_DOUBT, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
+pub use line::insert_in_lines;
+pub use model::JobSequence;
+pub use model::{Backoff, IN_DOUBT, JOBS, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use pace::{DeadJobs, PACE_MINUTES, Throughput};
 pub use pulse::{Pulse, PulseSubscription, QueuePulse, QueueWatch};
 pub use retry::{Retried, RetryJob};
+pub use settings::WorkerSettings;
 pub use store::{Controls, JobPage, QUEUES, QueueStore, QueueSummary};
 pub use wake::Waker;
-pub use worker::{Worker, WorkerParts, WorkerSettings};
+pub use worker::{Worker, WorkerParts};
 pub use workers::Heartbeat;
-
-pub const JOBS: &str = "jobs";
 
 /// Inserts `job` unless a job of its queue with its dedupe key hasn't ended yet; says whether it did. The command has
 /// to read [`Job::dedupe`] first.

@@ -6,7 +6,6 @@ use bson::{DateTime, Document, doc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::line::JobSequence;
 use crate::platform::{
     batch::{Entity, Key},
     clock::after,
@@ -457,6 +456,32 @@ impl QueueConfig {
             keep_done_for: Duration::from_secs(24 * 3600),
             keep_done_count: 10_000,
         }
+    }
+}
+
+pub const JOBS: &str = "jobs";
+
+/// A job's place in a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSequence {
+    pub name: String,
+    /// Lower goes first.
+    pub seq: i64,
+    /// The job whose first attempt it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// The job that waits for its first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Nobody has joined behind it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
+}
+
+impl JobSequence {
+    pub(super) const fn new(name: String, seq: i64) -> Self {
+        Self { name, seq, after: None, next: None, last: true }
     }
 }
 

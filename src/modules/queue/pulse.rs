@@ -18,8 +18,8 @@ use utoipa::ToSchema;
 use super::{
     JOBS,
     model::QueueConfig,
-    store::{QUEUES, QueueStore},
-    workers::{WORKERS, alive},
+    store::{QUEUES, QueueStore, WORKERS},
+    workers::alive,
 };
 use crate::platform::{
     clock::{Clock, Rfc3339Time},

@@ -1,7 +1,6 @@
 //! Rounds of claiming: a worker asks which accounts take jobs, finds what is due for them, and takes it.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -9,7 +8,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{
-    claim::{ClaimQuery, ClaimTerms, DueJobs, LastServed},
+    claim::{CLAIM_MAX, ClaimCursor, ClaimCursors, ClaimQuery, ClaimTerms, DueJobs},
     dispatch::{Candidate, Permit},
     lease::Lease,
     model::{Job, QueueConfig},
@@ -18,8 +17,6 @@ use super::{
 };
 use crate::platform::{clock::after, crash, ids::new_id};
 
-/// Most jobs claimed in one round.
-pub(super) const CLAIM_MAX: usize = 64;
 /// With this few slots free the worker waits a moment for more, so that rounds stay worth their price.
 const WAIT_FOR_SLOTS: Duration = Duration::from_millis(20);
 /// Whether a queue is paused is looked at again after this long.
@@ -27,20 +24,6 @@ const CONTROLS_FRESH: Duration = Duration::from_secs(1);
 
 /// A queue that nobody wakes, because nothing waits in it, is served all the same after so many polls.
 const POLLS_UNWOKEN: u32 = 10;
-
-/// Where the next claim for an account begins.
-#[derive(Default)]
-struct ClaimCursor {
-    after: LastServed,
-    /// Most of what the last claim saw went to others.
-    contended: bool,
-    /// There was more than the last claim wanted.
-    backlog: bool,
-}
-
-/// Those of a queue, by account, and whether new orders are counted.
-#[derive(Default)]
-pub(super) struct ClaimCursors(HashMap<(String, bool), ClaimCursor>);
 
 #[derive(Default)]
 pub(super) struct Round {

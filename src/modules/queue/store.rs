@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     JOBS,
     model::{Job, JobState, QueueConfig},
-    workers::WORKERS,
 };
 use crate::platform::{
     batch::Entity,
@@ -457,3 +456,5 @@ pub(super) fn show(document: Document) -> Job {
         Job::unreadable(document, &error.to_string(), at)
     })
 }
+
+pub(super) const WORKERS: &str = "workers";

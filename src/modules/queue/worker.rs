@@ -19,12 +19,13 @@ use tokio::{
 };
 
 use super::{
+    claim::{CLAIM_MAX, ClaimCursors},
     complete::{CompleteJob, Completion},
     dispatch::Dispatch,
     handler::{Attempt, Conclusion, EndOnly, Handlers, JobHandler, by_queue_and_kind},
     lease::Lease,
     model::{Job, JobEnd, JobError, QueueConfig},
-    rounds::{CLAIM_MAX, ClaimCursors},
+    settings::WorkerSettings,
     store::QueueStore,
     wake::Waker,
 };
@@ -40,20 +41,6 @@ const COMPLETION_PATIENCE: Duration = Duration::from_secs(600);
 pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// A conclusion that the database refuses for an unknown reason is tried so often before the job fails without it.
 const REFUSED_MAX: u32 = 25;
-
-#[derive(Clone, Debug)]
-pub struct WorkerSettings {
-    /// `wrk_...`
-    pub worker_id: String,
-    /// A silent worker's jobs return after this long.
-    pub lease: Duration,
-    /// Leases are extended this often.
-    pub heartbeat: Duration,
-    /// Without a wake-up, it is asked this often which queues have jobs.
-    pub poll: Duration,
-    /// What runs at SIGTERM has this long.
-    pub shutdown: Duration,
-}
 
 /// What a [`Worker`] is made of.
 pub struct WorkerParts {

@@ -9,13 +9,15 @@ use futures_util::TryStreamExt;
 use mongodb::error::Result;
 use serde::Deserialize;
 
-use super::{model::QueueConfig, store::QueueStore};
+use super::{
+    model::QueueConfig,
+    store::{QueueStore, WORKERS},
+};
 use crate::platform::{
     clock::{Clock, Offset},
     mongo::READ_TIME_MAX,
 };
 
-pub(super) const WORKERS: &str = "workers";
 /// A worker that did not say so for this long is not alive.
 const WORKER_SILENT_MAX: Duration = Duration::from_secs(60);
 /// Workers whose clocks are farther apart don't claim beside each other.

@@ -30,28 +30,22 @@ mod service;
 mod store;
 mod trouble;
 
-use std::time::Duration;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use attempt::DeliverEvent;
 pub use consumer::WebhookConsumer;
 pub use dispatch::{InFlight, WebhookDispatch};
 pub use error::WebhookError;
-pub use model::{DELIVERIES, Delivery, DeliveryStatus, DisabledReason, ENDPOINTS, Endpoint, EndpointStatus};
+pub use model::{
+    DELIVER_KIND, DELIVERIES, DELIVERIES_KEPT, Delivery, DeliveryStatus, DisabledReason, ENDPOINTS, Endpoint,
+    EndpointStatus, REPLAY_KIND, WEBHOOK_DELIVERIES_QUEUE,
+};
 pub use payload::POLICY;
 pub use replay::ReplayEndpoint;
 pub use sample::SampleEndpoint;
 pub use secrets::{EndpointSecrets, new_secret, rotate};
 pub use service::WebhookService;
 pub use store::WebhookStore;
-
-use utoipa_axum::router::OpenApiRouter;
-
-pub const WEBHOOK_DELIVERIES_QUEUE: &str = "webhook-deliveries-queue";
-pub const DELIVER_KIND: &str = "deliver-event";
-/// Kind of the jobs that deliver again what happened in a range of time.
-pub const REPLAY_KIND: &str = "replay-endpoint";
-/// Deliveries are kept so long after their last change: as long as anybody may ask for a replay of what they were about.
-pub const DELIVERIES_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 pub fn router(service: WebhookService) -> OpenApiRouter {
     endpoints_http::router().merge(deliveries_http::router()).with_state(service)

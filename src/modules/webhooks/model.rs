@@ -1,5 +1,7 @@
 //! Stored types.
 
+use std::time::Duration;
+
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -345,6 +347,16 @@ impl Entity for StoredEvent {
         &self.0.id
     }
 }
+
+pub const WEBHOOK_DELIVERIES_QUEUE: &str = "webhook-deliveries-queue";
+
+pub const DELIVER_KIND: &str = "deliver-event";
+
+/// Kind of the jobs that deliver again what happened in a range of time.
+pub const REPLAY_KIND: &str = "replay-endpoint";
+
+/// Deliveries are kept so long after their last change: as long as anybody may ask for a replay of what they were about.
+pub const DELIVERIES_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 #[cfg(test)]
 mod tests {

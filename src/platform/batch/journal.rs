@@ -19,7 +19,7 @@ use mongodb::{
 };
 use serde::Serialize;
 
-use super::COMMIT_TIME_MAX;
+use super::command::COMMIT_TIME_MAX;
 use crate::platform::{
     ids::new_id,
     mongo::{self, Index},

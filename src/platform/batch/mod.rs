@@ -10,6 +10,7 @@
 //! of them commits; once a commit was sent whose result is not known, the batch keeps its members until that is known, and
 //! its marker tells which try's replies are true.
 
+mod command;
 mod journal;
 mod slots;
 mod turns;
@@ -27,9 +28,6 @@ use futures_util::FutureExt;
 use mongodb::{Client, ClientSession, Database, options::ReadConcern};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-pub use journal::{BATCHES, COLLECTIONS, Journal, LeafHash, OUTBOX, SEAL_QUEUE, Written, indexes};
-pub use view::{Entity, Key, View};
-
 use super::{
     clock::Clock,
     crash,
@@ -39,11 +37,14 @@ use super::{
     redis::Redis,
     traces,
 };
+use command::{BatchError, COMMIT_TIME_MAX};
 use slots::{Batch, CommandSlot, Slot, SlotQueue};
 use turns::DocumentTurns;
 
-/// Commands in one transaction, at most.
-pub const BATCH_MAX: usize = 64;
+pub use command::{BATCH_MAX, Command, LaneError, PATIENCE};
+pub use journal::{BATCHES, COLLECTIONS, Journal, LeafHash, OUTBOX, SEAL_QUEUE, Written, indexes};
+pub use view::{Entity, Key, View};
+
 /// Commands that may wait; beyond it the answer is 503.
 pub const QUEUE_MAX: usize = 4096;
 /// What the commands of a lane may hold in memory, waiting or under way; beyond it the answer is 503 too.
@@ -54,12 +55,8 @@ const COMMAND_BYTES: usize = 4 * 1024;
 const CROWD: usize = 8;
 /// They are waited for so long: without it, two halves of the callers take turns, and each pays for a transaction.
 const CROWD_PAUSE: Duration = Duration::from_millis(1);
-/// A command that is not committed this long after it was submitted is answered 503, waiting included.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The reason of a [`LaneError::Failed`] whose decision panicked.
 pub const PANICKED: &str = "it panicked";
-/// A commit that takes longer ends as one whose result is not known.
-const COMMIT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Rounds of reading: a command may look for more after it has seen the first documents. Running a dead job again takes
 /// five: the job, its order, the merchant's application, the hold, the wallet.
 const READ_ROUNDS_MAX: usize = 6;
@@ -78,49 +75,6 @@ const LOCK_PATIENCE_IN_TROUBLE: Duration = Duration::from_millis(100);
 const CONFLICT_PAUSE_TRIES: u32 = 2;
 /// Commands that wait for a lock beside the lane; beyond it the answer is 503.
 const ASIDE_MAX: usize = 64;
-
-/// One decision over the database.
-pub trait Command: Send + 'static {
-    /// What the caller learns.
-    type Reply: Send + 'static;
-
-    /// What it is going to look for, as far as it knows beforehand: read in one round with that of its neighbours.
-    fn reads(&self) -> Vec<Key>;
-
-    /// Decides. Pure: no IO, no clock but `view.now()`, no fresh ids; may run several times, also over a view in which
-    /// what it did not announce seems to be absent: such a run is undone, what it looked for is read, and it decides again.
-    fn decide(&self, view: &mut View) -> Self::Reply;
-
-    /// What it holds of what somebody sent, where that may be more than a few kilobytes.
-    fn bytes(&self) -> usize {
-        0
-    }
-}
-
-/// Why a command has no reply.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LaneError {
-    /// The queue is full, or what waits in it takes too much memory.
-    #[error("too many commands are waiting")]
-    Busy,
-    /// The database did not take it in time. Whether it did is not known; asking again is safe.
-    #[error("the database did not answer in time")]
-    Away,
-    /// The command itself can't be carried out; a bug.
-    #[error("the command failed: {0}")]
-    Failed(String),
-}
-
-impl LaneError {
-    /// In a word, for traces.
-    const fn code(&self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::Away => "away",
-            Self::Failed(_) => "failed",
-        }
-    }
-}
 
 impl From<LaneError> for AppError {
     fn from(error: LaneError) -> Self {
@@ -190,33 +144,6 @@ impl Lane {
             commit.failed(error.code());
         }
         reply
-    }
-}
-
-/// How a try of a batch ended short of success.
-#[derive(Debug)]
-enum BatchError {
-    /// Run it again: conflicts, a new primary.
-    Again(mongodb::error::Error),
-    /// A unique index refused something that was not there when we read.
-    Duplicate(String),
-    /// The database can't be reached.
-    Away(mongodb::error::Error),
-    /// Not a matter of trying again.
-    Broken(String),
-}
-
-impl From<mongodb::error::Error> for BatchError {
-    fn from(error: mongodb::error::Error) -> Self {
-        if mongo::is_transient(&error) {
-            Self::Again(error)
-        } else if mongo::is_duplicate_key(&error) {
-            Self::Duplicate(error.to_string())
-        } else if mongo::is_away(&error) {
-            Self::Away(error)
-        } else {
-            Self::Broken(error.to_string())
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::c
 use mongodb::{ClientSession, Database};
 
 use super::{
-    BATCHES, BatchError, Journal,
+    BATCHES, Journal,
+    command::BatchError,
     journal::Written,
     view::{Appended, Key, View, ViewEntry},
 };

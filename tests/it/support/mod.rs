@@ -52,7 +52,7 @@ use waybill::{
     },
     platform::{
         differences::{Difference, Differences},
-        identity::{Role, TokenKeys},
+        identity::{Role, tokens::TokenKeys},
         money::{Currency, Money},
     },
 };

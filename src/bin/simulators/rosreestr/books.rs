@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     contract::Request,
-    course::{Course, FileSpec, Standing, Step},
-    files::{self, Kind},
+    course::{Course, Standing, Step},
+    files::{self, FileSpec, Kind},
 };
 use crate::{
     entries::{Entries, Placed},

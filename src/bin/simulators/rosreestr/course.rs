@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::files::Kind;
+use super::files::{FileSpec, Kind, usual_bytes};
 
 const STEPS_MAX: usize = 100;
 const FILES_MAX: usize = 100;
@@ -37,19 +37,6 @@ pub struct Step {
     pub after_polls: u32,
     #[serde(default)]
     pub after_ms: u64,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct FileSpec {
-    pub kind: Kind,
-    pub name: String,
-    #[serde(default = "usual_bytes")]
-    pub bytes: usize,
-    /// Its place in the list, from 1.
-    pub id: Option<String>,
-    /// That of its kind.
-    pub content_type: Option<String>,
 }
 
 /// What a docflow goes through, and what comes of it.
@@ -95,8 +82,4 @@ fn usual_error() -> String {
 fn usual_files() -> Vec<FileSpec> {
     let name = "Выписка из ЕГРН.pdf".to_owned();
     vec![FileSpec { kind: Kind::Pdf, name, bytes: usual_bytes(), id: None, content_type: None }]
-}
-
-fn usual_bytes() -> usize {
-    20_000
 }

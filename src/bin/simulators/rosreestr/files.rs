@@ -6,7 +6,6 @@ use std::fmt::Write;
 use axum::http::HeaderValue;
 use serde::Deserialize;
 
-use super::course::FileSpec;
 use crate::payload::Payload;
 
 const OWNER: &str = "IVANOV IVAN IVANOVICH";
@@ -100,4 +99,21 @@ fn zip(content: &str, filling: usize) -> (Vec<u8>, Vec<u8>) {
 pub fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileSpec {
+    pub kind: Kind,
+    pub name: String,
+    #[serde(default = "usual_bytes")]
+    pub bytes: usize,
+    /// Its place in the list, from 1.
+    pub id: Option<String>,
+    /// That of its kind.
+    pub content_type: Option<String>,
+}
+
+fn usual_bytes() -> usize {
+    20_000
 }

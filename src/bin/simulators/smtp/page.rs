@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Post,
     books::Mail,
     modes::{Reply, fate},
+    posts::Post,
 };
 use crate::{
     control::failed,

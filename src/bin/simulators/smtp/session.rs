@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use super::{
-    Post, Posts,
+    Posts,
     modes::{Fate, Reply, Step, fate, is_kept},
+    posts::Post,
 };
 use crate::rules::{Fault, Subject};
 

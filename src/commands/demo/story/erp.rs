@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Story, claim, excerpt, short, text};
+use super::{Story, excerpt, short, text};
+use crate::commands::demo::claim::claim;
 
 impl Story<'_> {
     pub(super) async fn sale(&mut self) -> Result<(), String> {

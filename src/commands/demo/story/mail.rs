@@ -1,6 +1,7 @@
 //! A chapter: what the merchant finds in the mailbox.
 
-use super::{Story, claim, text};
+use super::{Story, text};
+use crate::commands::demo::claim::claim;
 
 impl Story<'_> {
     pub(super) async fn mail(&mut self) -> Result<(), String> {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Story, claim, failed, text};
+use super::{Story, text};
+use crate::commands::demo::claim::{claim, failed};
 use crate::modules::providers::{dispatch::BreakerState, registry::PROVIDERS};
 
 /// Enough different orders to tell a provider that is away from one poisonous order.

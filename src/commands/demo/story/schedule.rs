@@ -2,7 +2,8 @@
 
 use secrecy::SecretString;
 
-use super::{Story, claim, failed, text};
+use super::{Story, text};
+use crate::commands::demo::claim::{claim, failed};
 use crate::platform::{error::AppError, identity::Role};
 
 const CHECK: &str = "ledger-check";

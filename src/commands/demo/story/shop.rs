@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Story, claim, rupees, text};
+use super::{Story, rupees, text};
+use crate::commands::demo::claim::claim;
 
 fn status(checkout: &Value) -> &str {
     text(checkout, "status")

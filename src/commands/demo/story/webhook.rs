@@ -11,7 +11,8 @@ use axum::{
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 
-use super::{Story, claim, failed, text};
+use super::{Story, text};
+use crate::commands::demo::claim::{claim, failed};
 
 /// It fails so often before it takes anything.
 const FAILURES: usize = 2;

@@ -9,7 +9,7 @@ mod scopes;
 pub(super) use commands::end_key;
 pub use http::api_keys_router;
 pub(super) use model::KEYS_MAX;
+pub(super) use model::REVOKED;
 pub use model::{ApiKey, KeyFault};
-pub(super) use ring::REVOKED;
 pub use ring::{KeyRing, KeyRingParts};
 pub use scopes::Scope;

@@ -129,6 +129,9 @@ fn check(named: &str) -> String {
     hex::encode(&digest(named)[..CHECK_CHARS / 2])
 }
 
+/// Among revocations a key is a thing whose version is 0 until it is revoked.
+pub(in super::super) const REVOKED: i64 = 1;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,20 +26,18 @@ use super::{
         users::Requester,
     },
     commands::{MakeKey, NotMade, RevokeKey},
-    model::{ApiKey, KeyFault, id_of, is_hash_of, new_key},
+    model::{ApiKey, KeyFault, REVOKED, id_of, is_hash_of, new_key},
     scopes::Scope,
 };
 use crate::platform::{
     batch::Lane,
     clock::Clock,
     error::{AppError, FieldError},
-    identity::{AccessToken, Actor, ApiKeyUser, ApiKeys, CurrentUser, KeyRequest, Revocations},
+    identity::{Actor, ApiKeyUser, ApiKeys, CurrentUser, KeyRequest, Revocations, tokens::AccessToken},
     ids::new_id,
     rate_limit::RateLimiter,
 };
 
-/// Among revocations a key is a thing whose version is 0 until it is revoked.
-pub(in super::super) const REVOKED: i64 = 1;
 /// A key is looked up again after so long; well below the time for which revocations are remembered.
 const FRESH_MS: i64 = 60_000;
 /// When a key was used is written down so often.

@@ -7,6 +7,6 @@ mod model;
 mod service;
 
 pub use http::totp_router;
-pub(super) use model::{Proof, Totp, spend};
-pub(super) use service::TOTP_ROUTES;
-pub use service::{SecondFactor, rotate};
+pub use model::SecondFactor;
+pub(super) use model::{Proof, TOTP_ROUTES, Totp, spend};
+pub use service::rotate;

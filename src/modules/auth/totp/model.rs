@@ -1,5 +1,7 @@
 //! What is stored of a second factor, and what a typed code proves. No IO, no clock.
 
+use std::sync::Arc;
+
 use bson::{Binary, DateTime, spec::BinarySubtype};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,15 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use totp_rs::{Builder, TotpError};
 
-use crate::platform::{batch::View, sealing::Sealed, secret::random_letters};
+use crate::{
+    modules::auth::model::User,
+    platform::{
+        batch::View,
+        identity::tokens::AccessToken,
+        sealing::{Sealed, SealingKeys},
+        secret::random_letters,
+    },
+};
 
 /// Of 160 bits, as authenticators expect (RFC 4226).
 pub(super) const SECRET_BYTES: usize = 20;
@@ -150,6 +160,27 @@ fn recovery_hash(user_id: &str, letters: &str) -> Binary {
     let letters = SecretString::from(format!("{user_id}/{letters}"));
     let bytes = Sha256::digest(letters.expose_secret().as_bytes()).to_vec();
     Binary { subtype: BinarySubtype::Generic, bytes }
+}
+
+/// All that staff without a second factor can do where it has to have one: paths that begin so.
+pub(in super::super) const TOTP_ROUTES: &str = "/auth/totp";
+
+#[derive(Clone, Debug)]
+pub struct SecondFactor {
+    pub sealing: Arc<SealingKeys>,
+    pub required_of_staff: bool,
+}
+
+impl SecondFactor {
+    /// Whether the user has to get one before anything else.
+    pub(in super::super) fn is_missing(&self, user: &User) -> bool {
+        self.required_of_staff && user.role.is_staff() && user.totp_since.is_none()
+    }
+
+    /// What an access token says of the user: of whom one is missing, that it opens nothing but the way to it.
+    pub(in super::super) fn access_token(&self, user: &User) -> AccessToken {
+        AccessToken { only: self.is_missing(user).then(|| TOTP_ROUTES.into()), ..user.access_token() }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The use cases of second factors, and what a sign-in asks of them.
 
-use std::sync::Arc;
-
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
@@ -19,33 +17,11 @@ use crate::{
         identity::{AccessToken, Actor, CurrentUser},
         ids::new_id,
         rewrap::{Rotation, SealedField},
-        sealing::SealingKeys,
     },
 };
 
 /// Who begins has so long to type the first code.
 const BEGUN_MS: i64 = 60 * 60 * 1000;
-
-/// All that staff without a second factor can do where it has to have one: paths that begin so.
-pub(in super::super) const TOTP_ROUTES: &str = "/auth/totp";
-
-#[derive(Clone, Debug)]
-pub struct SecondFactor {
-    pub sealing: Arc<SealingKeys>,
-    pub required_of_staff: bool,
-}
-
-impl SecondFactor {
-    /// Whether the user has to get one before anything else.
-    pub(in super::super) fn is_missing(&self, user: &User) -> bool {
-        self.required_of_staff && user.role.is_staff() && user.totp_since.is_none()
-    }
-
-    /// What an access token says of the user: of whom one is missing, that it opens nothing but the way to it.
-    pub(in super::super) fn access_token(&self, user: &User) -> AccessToken {
-        AccessToken { only: self.is_missing(user).then(|| TOTP_ROUTES.into()), ..user.access_token() }
-    }
-}
 
 /// A secret that a user is to put into an authenticator.
 pub(super) struct TotpEnrolment {

@@ -4,7 +4,7 @@ use super::parts::{Part, PartStatus};
 use crate::{
     modules::{
         checkout::{
-            commands::record,
+            events::record,
             model::{Checkout, CheckoutCancellationStatus, CheckoutStatus},
             transitions::{CheckoutCommand, next},
         },

@@ -5,8 +5,8 @@ use super::{parts::PartStatus, settle::is_taken_back};
 use crate::{
     modules::{
         checkout::{
-            commands::record,
             error::CheckoutError,
+            events::record,
             giving_back::ReversalContext,
             model::{Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutStatus},
             transitions::{CheckoutCommand, next},

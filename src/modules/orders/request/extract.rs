@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::ensure;
+use super::checks::ensure;
 use crate::{
     modules::providers::{Extract, ExtractType},
     platform::text::verbatim,

@@ -1,10 +1,11 @@
 //! Requests as clients write them, and their rules.
 
+mod checks;
 mod extract;
 mod sale;
 mod shipment;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
@@ -15,18 +16,16 @@ use utoipa::{
 };
 use validator::{Validate, ValidationError};
 
+use super::{model::OrderStatus, new_order::NewOrder};
+use crate::{
+    modules::providers::{Declaration, Detail, ProviderKind, ProviderName, registry::PROVIDERS},
+    platform::{clock::Rfc3339Time, text::free_text},
+};
+use checks::{blame, ensure, null_is_default, text};
+
 pub use extract::ExtractRequest;
 pub use sale::SaleRequest;
 pub use shipment::{PartyRequest, ShipmentRequest};
-
-use super::{model::OrderStatus, service::NewOrder};
-use crate::{
-    modules::providers::{Declaration, Detail, ProviderKind, ProviderName, registry::PROVIDERS},
-    platform::{
-        clock::Rfc3339Time,
-        text::{free_text, normal_email},
-    },
-};
 
 /// `POST /orders/create`.
 #[derive(Debug, Deserialize, Serialize, Validate)]
@@ -100,26 +99,6 @@ impl CreateOrderRequest {
     }
 }
 
-/// A null says as little as an absent field.
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(field: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(field)?.unwrap_or_default())
-}
-
-fn fault(code: &'static str, message: &'static str) -> ValidationError {
-    ValidationError::new(code).with_message(message.into())
-}
-
-fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
-    if holds { Ok(()) } else { Err(fault(code, message)) }
-}
-
-/// Blames a field of the struct that a rule is about.
-fn blame(field: &'static str, code: &'static str, message: &'static str) -> ValidationError {
-    let mut error = fault(code, message);
-    error.add_param("field".into(), &field);
-    error
-}
-
 fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
     ensure(
@@ -131,27 +110,6 @@ fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
 
 fn order_cursor(cursor: &str) -> Result<(), ValidationError> {
     crate::platform::http::cursor::check_id("ord", cursor)
-}
-
-fn text(text: &str) -> Result<(), ValidationError> {
-    ensure(!text.trim().is_empty(), "blank", "must not be blank")?;
-    free_text(text)
-}
-
-/// Article numbers of trade have twelve digits too.
-fn article_number(text: &str) -> Result<(), ValidationError> {
-    if is_upc(text) { Ok(()) } else { self::text(text) }
-}
-
-/// A Universal Product Code, by its check digit.
-fn is_upc(text: &str) -> bool {
-    let weighted =
-        text.bytes().zip([3, 1].into_iter().cycle()).map(|(b, weight)| u32::from(b.wrapping_sub(b'0')) * weight);
-    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) && weighted.sum::<u32>() % 10 == 0
-}
-
-fn email_address(email: &str) -> Result<(), ValidationError> {
-    ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
 }
 
 fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), ValidationError> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::{article_number, blame, email_address, ensure, null_is_default, text};
+use super::checks::{article_number, blame, email_address, ensure, null_is_default, text};
 use crate::{
     modules::providers::{Gender, Sale, SaleAddress, SaleCustomer, SaleLine},
     platform::{

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::{article_number, blame, email_address, ensure, null_is_default, text};
+use super::checks::{article_number, blame, email_address, ensure, null_is_default, text};
 use crate::{
     modules::providers::{ParcelDimensions, Party, PaymentMode, Service, Shipment, ShipmentItem},
     platform::text::{free_text, read_email_if_any, read_phone, read_pincode},

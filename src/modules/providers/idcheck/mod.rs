@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     modules::providers::{
-        AccountSecrets, CredentialField, Failure, Outcome, Provider, ServiceDeclaration,
+        AccountSecrets, CredentialField, Outcome, Provider, ServiceDeclaration,
         checks::{CheckFinding, CheckKind, CheckRequest, PENNY_DROP, VERIFY_GSTIN, VERIFY_PAN, Verifier},
         objection::{ProviderRefusal, reply},
         reading,
@@ -29,6 +29,7 @@ use crate::{
     },
     platform::exchange::{Answer, Credentials, Outbound},
 };
+use wire::{odd, refuted};
 
 /// As in checks and logs.
 const NAME: &str = "idcheck";
@@ -130,12 +131,4 @@ fn objected(kind: CheckKind, objection: &ProviderRefusal) -> Outcome<CheckFindin
         // Our reference has one content for ever, so asking again can't change this.
         _ => odd(objection.explanation()),
     }
-}
-
-fn refuted(code: &'static str, message: &str) -> Outcome<CheckFinding> {
-    Outcome::Done(CheckFinding::Refuted(Failure::new(code, message)))
-}
-
-fn odd(message: impl AsRef<str>) -> Outcome<CheckFinding> {
-    Outcome::Done(CheckFinding::Inconclusive(Failure::new("idcheck.odd_answer", message)))
 }

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{odd, refuted};
 use crate::{
     modules::providers::{
-        Outcome,
+        Failure, Outcome,
         checks::{CheckFinding, CheckKind, CheckRequest, Inquiry},
         reading::{flag, reference, text},
     },
@@ -138,4 +137,12 @@ fn name(body: &Value, field: &str) -> Option<String> {
     let words: Vec<&str> = scrubbed.split(' ').filter(|word| !word.starts_with('[')).collect();
     let name: String = words.join(" ").chars().take(NAME_CHARS_MAX).collect();
     name.contains(char::is_alphabetic).then(|| name.trim_end().to_owned())
+}
+
+pub(super) fn refuted(code: &'static str, message: &str) -> Outcome<CheckFinding> {
+    Outcome::Done(CheckFinding::Refuted(Failure::new(code, message)))
+}
+
+pub(super) fn odd(message: impl AsRef<str>) -> Outcome<CheckFinding> {
+    Outcome::Done(CheckFinding::Inconclusive(Failure::new("idcheck.odd_answer", message)))
 }

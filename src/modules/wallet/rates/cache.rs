@@ -13,7 +13,8 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{
-    card::{Card, RateCard, in_force},
+    card::RateCard,
+    cards::{Card, in_force},
     fees::FeeCard,
     store,
 };

@@ -20,7 +20,10 @@ use super::{RateCard, RateCards, router, tests::card};
 use crate::platform::{
     clock::Clock,
     http::{Edge, finish},
-    identity::{AccessToken, Gate, Revocations, Role, TokenKeys},
+    identity::{
+        Gate, Revocations, Role,
+        tokens::{AccessToken, TokenKeys},
+    },
 };
 
 /// Younger than any limit.

@@ -9,6 +9,7 @@
 
 mod cache;
 mod card;
+mod cards;
 mod fees;
 mod http;
 mod quote;
@@ -20,7 +21,8 @@ mod edge_tests;
 mod tests;
 
 pub use cache::RateCards;
-pub use card::{Card, CodFee, RateCard, Services, SlabPrice, Zone, ZonePrices, in_force, parse_card};
+pub use card::{CodFee, RateCard, Services, SlabPrice, Zone, ZonePrices};
+pub use cards::{Card, in_force, parse_card};
 pub use fees::FeeCard;
 pub use http::router;
 pub use quote::{PricedParcel, Pricing, Quote, QuoteError, quote, zone_between};

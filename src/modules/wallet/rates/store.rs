@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Result};
 use serde::de::Error as _;
 
-use super::card::{Card, parse_card};
+use super::cards::{Card, parse_card};
 use crate::{
     modules::providers::{PricedBy, registry::PROVIDERS},
     platform::mongo::{self, Index},

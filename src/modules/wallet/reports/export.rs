@@ -13,7 +13,7 @@ use bytes::Bytes;
 use mongodb::error::ErrorKind;
 
 use super::{
-    FilePieces, ReportError,
+    parts::{FilePieces, ReportError},
     search::{LedgerFilter, Position, newest_time, oldest},
     snapshot::Snapshot,
 };

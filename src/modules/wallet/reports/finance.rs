@@ -12,8 +12,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
 use super::{
-    PAGE, Reports, body_of, ensure_period,
     export::{FileFormat, LedgerFile},
+    parts::{PAGE, Reports, body_of, ensure_period},
     search::{LedgerFilter, Position, newest},
     trial_balance::{FINAL_AFTER, TrialBalance, trial_balance},
 };

@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
 use super::{
-    PAGE, Reports, body_of, ensure_period,
+    parts::{PAGE, Reports, body_of, ensure_period},
     search::{LedgerFilter, Position, newest},
     snapshot::Snapshot,
     statement::Statement,

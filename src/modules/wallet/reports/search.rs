@@ -9,7 +9,7 @@ use mongodb::{
     options::{FindOptions, Hint},
 };
 
-use super::{ReportError, snapshot::Snapshot};
+use super::{parts::ReportError, snapshot::Snapshot};
 use crate::{
     modules::wallet::{
         model::{LEDGER, LedgerKind, LedgerTransaction},

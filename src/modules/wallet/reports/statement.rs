@@ -4,7 +4,7 @@ use bson::{DateTime, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::{FindOptions, Hint};
 
-use super::{ReportError, snapshot::Snapshot};
+use super::{parts::ReportError, snapshot::Snapshot};
 use crate::{
     modules::wallet::model::{LEDGER, LedgerTransaction, WALLETS, Wallet},
     platform::{http::cursor, money::Currency, mongo::READ_TIME_MAX},

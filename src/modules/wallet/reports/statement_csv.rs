@@ -4,7 +4,11 @@ use std::{borrow::Cow, io};
 
 use bytes::Bytes;
 
-use super::{FilePieces, ReportError, snapshot::Snapshot, statement::Statement};
+use super::{
+    parts::{FilePieces, ReportError},
+    snapshot::Snapshot,
+    statement::Statement,
+};
 use crate::{
     modules::wallet::{model::LedgerTransaction, store::WalletStore},
     platform::cells::{Rows, decimal, number, text, text_or_empty, time},

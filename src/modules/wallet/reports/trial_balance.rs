@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bson::{Bson, DateTime, Document, doc};
 
-use super::{ReportError, snapshot::Snapshot};
+use super::{parts::ReportError, snapshot::Snapshot};
 use crate::{
     modules::wallet::{model::LEDGER, store::WalletStore},
     platform::money::Currency,

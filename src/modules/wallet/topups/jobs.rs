@@ -17,7 +17,8 @@ use crate::{
         audit::{Call, ErrorClass, Verdict},
         providers::{
             Accounts, AttemptDecision, Dispatcher, Failure, Outcome, Provider,
-            call_job::{Author, CallJob, CallJobHandler, CallSubject, NextStep},
+            call_handler::CallJobHandler,
+            call_job::{Author, CallJob, CallSubject, NextStep},
             payments::{GatewayPayment, PaymentGateway, PaymentToStart},
         },
         queue::{Job, JobHandler, QueueConfig, RetryRefused},

@@ -1,0 +1,17 @@
+//! Times and limits of a worker.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// `wrk_...`
+    pub worker_id: String,
+    /// A silent worker's jobs return after this long.
+    pub lease: Duration,
+    /// Leases are extended this often.
+    pub heartbeat: Duration,
+    /// Without a wake-up, it is asked this often which queues have jobs.
+    pub poll: Duration,
+    /// What runs at SIGTERM has this long.
+    pub shutdown: Duration,
+}
