@@ -33,6 +33,7 @@ mod cancel;
 mod catalog;
 mod checkout;
 mod checkout_payments;
+mod circles;
 mod clients;
 mod console;
 mod console_links;
