@@ -102,14 +102,14 @@ pub struct App {
     /// Top-ups of wallets.
     pub topups: TopupService,
     pub kyc: KycService,
-    /// What merchants sell.
+    /// Products of merchants.
     pub catalog: CatalogService,
     pub checkouts: CheckoutService,
     /// Endpoints of merchants, and what is posted to them.
     pub webhooks: WebhookService,
     /// Mail to users; none where no mail server is configured.
     pub mailer: Option<Mailer>,
-    /// Who looks after alerts.
+    /// Watches for alerts, with its settings.
     pub alerts: AlertWatch,
     pub accounts: Accounts,
     /// Sends test calls of these.
@@ -121,7 +121,7 @@ pub struct App {
     pub providers: Providers,
     pub payments: QueueConfig,
     pub checks: QueueConfig,
-    /// What is due by the calendar.
+    /// Scheduled jobs.
     pub plans: Arc<Vec<ScheduleConfig>>,
     browser_sessions: BrowserSessions,
     queue_watch: Arc<OnceLock<QueueWatch>>,
@@ -159,7 +159,7 @@ impl App {
     /// [`BuildError`].
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let secrets = config.check().map_err(BuildError::Config)?;
-        mongo::slow::log_over(Duration::from_millis(config.slow_query_ms));
+        mongo::slow::log_slower_than(Duration::from_millis(config.slow_query_ms));
         let db = mongo::connect_watched(&config.stores.mongodb_uri).await?;
         // Connections of their own: who polls lists must not keep writes from one.
         let lanes = mongo::connect(&config.stores.mongodb_uri).await?;
@@ -367,13 +367,13 @@ impl App {
         })
     }
 
-    /// What boards of queues follow, one for all of them.
+    /// The reader of queue figures that all open boards share.
     fn queue_watch(&self) -> QueueWatch {
         let (store, clock) = (self.queue_store.clone(), self.clock.clone());
         self.queue_watch.get_or_init(|| QueueWatch::new(store, clock, self.all_queues(), self.leaving())).clone()
     }
 
-    /// What is personal is sealed under these.
+    /// Keys that encrypt personal data at rest.
     #[must_use]
     pub const fn sealing(&self) -> &Arc<SealingKeys> {
         &self.sealing
@@ -394,7 +394,7 @@ impl App {
     /// Creates what is missing in the database and lets writes in.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn migrate(&self) -> mongodb::error::Result<()> {
         migrate(&self.db).await?;
         self.indexes_present.store(true, Ordering::Relaxed);
@@ -460,19 +460,19 @@ impl App {
         })
     }
 
-    /// Who seals audit records here; none where there is no key to sign by.
+    /// The sealer of audit records; none without a signing key.
     #[must_use]
     pub fn sealer(&self) -> Option<Arc<Sealer>> {
         self.sealer.clone()
     }
 
-    /// What purges records that are older than they are kept; none where there is no key to sign purge records by.
+    /// Deletes audit records past their retention; none without a key to sign purge records.
     #[must_use]
     pub fn purger(&self) -> Option<Purger> {
         purger(&self.config, &self.audit_keys, &self.db, &self.clock)
     }
 
-    /// Who starts what is due by the calendar.
+    /// Starts scheduled jobs.
     #[must_use]
     pub fn scheduler(&self) -> Scheduler {
         Scheduler {
@@ -506,7 +506,7 @@ impl App {
     /// is away they stay as they were: nothing is called then either.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn refresh_accounts(&self) -> mongodb::error::Result<()> {
         self.dispatch.set_accounts(self.accounts.facts().await?);
         Ok(())

@@ -256,7 +256,7 @@ pub struct Config {
     /// How long records are kept.
     #[command(flatten)]
     pub retention: RetentionArgs,
-    /// What is due by the calendar.
+    /// Scheduled jobs.
     #[command(flatten)]
     pub schedules: ScheduleArgs,
     /// Outgoing webhooks.

@@ -17,7 +17,7 @@ use crate::{
 /// A process that was silent for so long is not on duty any more: longer than from one look to the next.
 const DUTY: Duration = Duration::from_secs(100);
 
-/// Who looks after alerts.
+/// Watches for alerts, with its settings.
 pub(super) fn watch(
     config: &Config,
     channels: Vec<Channel>,

@@ -1,4 +1,4 @@
-//! What alerts are judged by, and who looks.
+//! Reads the values that alert rules are judged by.
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
@@ -42,7 +42,7 @@ impl App {
             let looked = async { if self.alerts.is_on_duty().await? { self.check_alerts().await } else { Ok(0) } };
             tokio::select! {
                 looked = looked => if let Err(error) = looked {
-                    tracing::warn!(%error, "nobody could look whether there is something to alert of");
+                    tracing::warn!(%error, "alert rules could not be evaluated");
                 },
                 () = &mut shutdown => break,
             }
@@ -102,7 +102,7 @@ impl App {
     async fn read_dead_jobs(&self) -> mongodb::error::Result<Vec<Reading>> {
         let mut readings = Vec::new();
         for queue in self.all_queues() {
-            let died = self.queue_store.count_died(queue.name, self.lately()).await?;
+            let died = self.queue_store.count_dead_since(queue.name, self.lately()).await?;
             readings.push(reading("jobs-die", queue.name, died as f64));
         }
         Ok(readings)

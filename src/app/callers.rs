@@ -1,4 +1,4 @@
-//! What runs jobs and what follows from events, put together.
+//! Composition: job handlers, event handlers and consumers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ pub(super) fn gateway(config: &Config) -> Option<Arc<dyn PaymentGateway>> {
     config.providers.of_service(PAYMENT_GATEWAY).map(|settings| (PAYMENT_GATEWAY.adapter)(&settings))
 }
 
-/// What decides with which accounts jobs run: those of the environment until the others are known.
+/// The dispatcher of jobs over provider accounts: those of the environment until the others are known.
 pub(super) fn dispatcher(
     config: &Config,
     accounts: &Accounts,
@@ -64,7 +64,7 @@ pub(super) fn dispatcher(
     })
 }
 
-/// What is done about events: a handler each.
+/// All event handlers.
 pub(super) fn event_handlers(
     config: &Config,
     secrets: &StartupSecrets,
@@ -88,7 +88,7 @@ const fn counting_effects(_: &Config, _: &Database) -> Vec<Arc<dyn EventHandler>
     Vec::new()
 }
 
-/// What else follows from events, in the transaction that relays them.
+/// Consumers, which run in the transaction that relays an event.
 pub(super) fn consumers(config: &Config, clock: &Clock) -> Vec<Arc<dyn Consumer>> {
     vec![
         Arc::new(Analytics),

@@ -1,4 +1,4 @@
-//! What there is in the database: every collection and index.
+//! Every collection and index of the database.
 
 use mongodb::Database;
 
@@ -114,6 +114,6 @@ pub async fn migrate(db: &Database) -> mongodb::error::Result<()> {
     }
     mongo::ensure_indexes(db, &collections(), &indexes()).await?;
     mongo::drop_indexes(db, OLDER_INDEXES).await?;
-    catalog::count_uncounted(db).await?;
+    catalog::count_new_products(db).await?;
     rates::ensure_defaults(db).await
 }

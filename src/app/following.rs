@@ -1,4 +1,4 @@
-//! What follows from events, put together, and what is reported about it.
+//! Composition of the event relay and its statistics.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::modules::{
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
 impl App {
-    /// Who consumes events here.
+    /// The event relay of this process.
     #[must_use]
     pub fn relay(&self) -> Relay {
         Relay::new(RelayParts {

@@ -68,12 +68,12 @@ impl App {
     }
 
     async fn look(&self) -> mongodb::error::Result<()> {
-        self.standing().await?.show();
+        self.read_shared_gauges().await?.show();
         Ok(())
     }
 
     /// Looks up how everything that all processes share stands.
-    pub(super) async fn standing(&self) -> mongodb::error::Result<SharedGauges> {
+    pub(super) async fn read_shared_gauges(&self) -> mongodb::error::Result<SharedGauges> {
         let (queues, workers_alive) = self.queue_standings().await?;
         let (outbox, seals) = (self.event_stats(), SealStore::new(self.db.clone()));
         let standing = SharedGauges {
@@ -158,7 +158,7 @@ pub(super) struct QueueStanding {
 /// The latest run of a schedule that ended well.
 pub(super) struct ScheduleStanding {
     pub(super) name: &'static str,
-    /// What a person should know of it.
+    /// An alert for a person, if there is one.
     pub(super) alert: Option<String>,
     pub(super) succeeded_ms: i64,
 }

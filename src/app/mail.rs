@@ -15,7 +15,7 @@ use crate::{
     platform::{batch::Lane, clock::Clock, exchange::Smtp},
 };
 
-/// What sends mail; none where no server is configured.
+/// The mailer; none where no mail server is configured.
 pub(super) fn mailer(
     secrets: &StartupSecrets,
     db: &Database,

@@ -12,7 +12,7 @@ pub struct ProblemCode {
     /// `module.reason`, as answered.
     pub code: &'static str,
     pub status: u16,
-    /// What it means, and what to do.
+    /// Its meaning and what the client should do.
     pub advice: &'static str,
 }
 
@@ -38,7 +38,7 @@ pub const PROBLEM_CODES: &[ProblemCode] = &[
     of("auth.busy", 503, "Too many people sign in: repeat it after `Retry-After`."),
     of("auth.email_taken", 409, "There is an account with this address: sign in, or reset its password."),
     of("auth.email_verified", 409, "Nothing to do: the address is verified."),
-    of("auth.forbidden", 403, "Your role does not allow it: sign in as somebody whose role does."),
+    of("auth.forbidden", 403, "Your role does not allow it: sign in as a user whose role does."),
     of("auth.invalid_credentials", 401, "The address or the password is wrong."),
     of("auth.invalid_key", 401, "It is no API key of ours: see that it was copied whole."),
     of("auth.invalid_link", 422, "The link was used, has expired or is not complete: ask for a new one."),
@@ -155,14 +155,18 @@ pub const PROBLEM_CODES: &[ProblemCode] = &[
     of("tenants.other_tenant", 409, "The user has to leave its tenant first."),
     of("tenants.slug_taken", 409, "Choose another slug."),
     of("topups.idempotency_mismatch", 422, "Choose a new `clientTopupId` for another top-up."),
-    of("topups.not_configured", 503, "No payment gateway is configured: ask whoever runs this."),
+    of("topups.not_configured", 503, "No payment gateway is configured: ask the operator."),
     of("topups.not_found", 404, "There is no such top-up for you."),
     of("topups.over_limit", 403, "Spend some of it first, or be verified; `limit` says how much there may be."),
     of("users.no_mail", 409, "Leave `sendLink` out: no mail is sent here."),
     of("users.not_found", 404, "There is no such user."),
     of("users.own_account", 409, "Another administrator has to do it."),
     of("wallet.hold_closed", 409, "The money was captured or given back before."),
-    of("wallet.insufficient_funds", 402, "Top up the wallet by what is missing (`needed`, `available`), then repeat."),
+    of(
+        "wallet.insufficient_funds",
+        402,
+        "Top up the wallet by the difference of `needed` and `available`, then repeat.",
+    ),
     of("wallet.too_large", 409, "The wallet can't hold that much."),
     of("webhooks.address_refused", 422, "Nothing is posted to this network: give a public address."),
     of("webhooks.bad_signature", 401, "Sign the callback with the secret that was agreed upon."),

@@ -100,7 +100,7 @@ impl App {
         http::finish(routes.merge(console), http::Edge { proxies: self.config.trusted_proxies.clone(), limits })
     }
 
-    /// What the worker shows on METRICS_ADDR.
+    /// Routes of the worker on METRICS_ADDR.
     pub fn worker_router(&self) -> Router {
         let states = Router::new().route("/healthz", get(health)).route("/readyz", get(ready));
         http::finish(self.metrics_router().merge(states.with_state(self.clone())), http::Edge::default())

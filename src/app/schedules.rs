@@ -1,4 +1,4 @@
-//! What is due by the calendar, and what it does.
+//! Scheduled jobs and the tasks that they run.
 
 use std::{collections::HashMap, sync::Arc};
 

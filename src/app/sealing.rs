@@ -13,7 +13,7 @@ use crate::{
 /// Posting an anchor takes at most this long; the sealer waits meanwhile.
 const ANCHOR_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Who seals audit records; none where there is no key to sign by.
+/// The sealer of audit records; none without a signing key.
 pub(super) fn sealer(
     config: &Config,
     secrets: &StartupSecrets,

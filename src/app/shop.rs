@@ -1,4 +1,4 @@
-//! What merchants sell and what is bought, put together.
+//! Composition of catalog and checkout.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     platform::batch::Lane,
 };
 
-/// Whom payments at the gateway are for, besides wallets.
+/// Payees of gateway payments besides wallets.
 pub(super) fn payees(config: &Config) -> Payees {
     let checkouts = CheckoutPayments { queue: checkout::queue(), payments: config.payments_queue() };
     Payees { checkouts: Arc::new(checkouts) }

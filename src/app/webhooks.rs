@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// What the API offers of them.
+/// The service behind the routes of webhooks.
 pub(super) fn service(
     config: &Config,
     secrets: &StartupSecrets,
@@ -41,7 +41,7 @@ pub(super) fn service(
     }
 }
 
-/// What gives a new tenant its sample.
+/// The handler that gives a new tenant a sample endpoint.
 pub(super) fn sample_endpoint(secrets: &StartupSecrets, lane: &Lane) -> Arc<dyn EventHandler> {
     Arc::new(SampleEndpoint { lane: lane.clone(), keys: Arc::clone(&secrets.sealing) })
 }

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::modules::providers::registry::PAYMENT_GATEWAY;
 
-/// What the gateway's stand-in signs callbacks with; everybody may know it.
+/// Secret with which the gateway's stand-in signs callbacks; it protects nothing.
 pub(super) const WEBHOOK_SECRET: &str = "waybill-dev-webhook-secret";
 /// A server has this long to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -146,11 +146,11 @@ impl Servers {
     /// Ends all of them, in the opposite order.
     pub(super) async fn stop(mut self) {
         drop(self.simulators_stdin.take());
-        self.stop_the_last(usize::MAX).await;
+        self.stop_last(usize::MAX).await;
     }
 
     /// Ends those that were started last, in the opposite order.
-    pub(super) async fn stop_the_last(&mut self, count: usize) {
+    pub(super) async fn stop_last(&mut self, count: usize) {
         for _ in 0..count {
             let Some((name, mut child)) = self.children.pop() else { return };
             if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {

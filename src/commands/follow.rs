@@ -1,4 +1,4 @@
-//! What happens to somebody's things, as it comes to light at `/webhook-events`: for `webhooks listen` and `api events tail`.
+//! Follows a user's events at `/webhook-events`, for `webhooks listen` and `api events tail`.
 
 use std::{
     collections::{HashSet, VecDeque},

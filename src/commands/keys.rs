@@ -62,8 +62,8 @@ pub(super) async fn rotate(args: &RotateArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// What is on record of a rotation: the key by its id, and how many values were wrapped and could not be; nothing of that
-/// where it stopped.
+/// The audit event of a key rotation: the key's id, and how many values were rewrapped and how many could not be; without numbers
+/// if it was interrupted.
 fn event(keys: &SealingKeys, counted: Option<(u64, u64)>, clock: &Clock) -> AuditEvent {
     let outcome = if matches!(counted, Some((_, 0))) { AuditOutcome::Done } else { AuditOutcome::Failed };
     let (actor, key) = (Actor::command_line("keys rotate"), ("sealing_key", keys.current_id()));

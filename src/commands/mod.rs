@@ -100,7 +100,7 @@ async fn migrate(args: &MigrateArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// What is on record of a new rate card.
+/// The audit event of a new rate card.
 fn rate_card_added(card: &Card, at: DateTime) -> AuditEvent {
     let (actor, about) = (Actor::command_line("migrate"), ("rate_card", card.id()));
     AuditEvent::new(AuditOutcome::Done, actor, "rate_card.added", about, at).after(doc! {

@@ -15,7 +15,7 @@ use crate::config::RemoteArgs;
 /// The API has so long to answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(15);
 
-/// What is there, asked as nobody.
+/// Connects without a token.
 pub(super) fn at(url: &str) -> Result<Waybill, String> {
     Waybill::new(url).map(|there| there.with_deadline(DEADLINE)).map_err(|error| error.to_string())
 }

@@ -105,7 +105,7 @@ pub(super) async fn worker(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Who seals what a worker's transactions write.
+/// The sealer for records that a worker writes.
 fn sealer_of(app: &App) -> Result<Arc<Sealer>, String> {
     app.sealer().ok_or_else(|| {
         "AUDIT_SIGNING_KEY is not set: a worker seals audit records with it; make one with `openssl rand -hex 32`"

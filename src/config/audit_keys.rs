@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::modules::audit::{
     proof::{PublicKeys, SigningKey},
@@ -12,12 +12,12 @@ use crate::modules::audit::{
 #[derive(Clone, Debug)]
 pub struct AuditKeys {
     pub signer: Option<Arc<SigningKey>>,
-    /// Those by which seals are checked, the signer's among them.
+    /// Public keys that check seals, the signer's among them.
     pub public: PublicKeys,
 }
 
 impl AuditKeys {
-    /// Those of the purge; none where there is none to sign by.
+    /// Keys of the purge; none without a signing key.
     #[must_use]
     pub fn purge_keys(&self) -> Option<PurgeKeys> {
         Some(PurgeKeys { signer: Arc::clone(self.signer.as_ref()?), public: self.public.clone() })

@@ -13,7 +13,7 @@ use crate::platform::crash;
 #[derive(Debug, Parser)]
 #[command(name = "waybill", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// What is logged to stderr, e.g. `info,waybill=debug`.
+    /// Log filter for stderr, e.g. `info,waybill=debug`.
     #[arg(long, env = "RUST_LOG", default_value = "info", global = true)]
     pub log: String,
     /// Log as JSON lines instead of text.

@@ -16,7 +16,7 @@ pub struct MailArgs {
     /// sent. The same for all processes.
     #[arg(long, env = "SMTP_URL", hide_env_values = true)]
     pub smtp_url: Option<SecretString>,
-    /// Who mail is from, e.g. `Waybill <no-reply@example.com>`.
+    /// Sender of mail, e.g. `Waybill <no-reply@example.com>`.
     #[arg(long, env = "MAIL_FROM")]
     pub mail_from: Option<String>,
     /// A folder with templates that replace those that are built in. They are tried at the start.
@@ -26,7 +26,7 @@ pub struct MailArgs {
     /// and the origin that forms of the console may come from.
     #[arg(long, env = "PUBLIC_URL")]
     pub public_url: Option<String>,
-    /// Who runs the service: is told of alerts by mail, when they fire and when they are resolved. By default nobody.
+    /// Address of the operator, who gets mail when alerts fire and when they are resolved. By default none.
     #[arg(long, env = "ALERT_MAIL_TO")]
     pub alert_mail_to: Option<String>,
     /// A conversation with the mail server that has not ended by then is broken off.
@@ -37,7 +37,7 @@ pub struct MailArgs {
     pub mail_concurrency: u16,
 }
 
-/// What it takes to send mail.
+/// Settings of the mail server and sender.
 #[derive(Clone, Debug)]
 pub struct MailSettings {
     pub server: SmtpServer,
@@ -58,14 +58,14 @@ fn given(text: Option<&String>) -> Option<&String> {
 }
 
 impl MailArgs {
-    /// What it takes to send mail; none where none is sent.
+    /// Settings of mail; none where none is sent.
     pub(super) fn check(&self, wrong: &mut Vec<String>) -> Option<MailSettings> {
         let url = self.smtp_url.as_ref().filter(|url| !url.expose_secret().is_empty())?;
         let complaints = wrong.len();
         let server = SmtpServer::parse(url).map_err(|error| wrong.push(format!("SMTP_URL {error}"))).ok();
         let sender = match given(self.mail_from.as_ref()) {
             None => {
-                wrong.push("MAIL_FROM is not set: mail has to be from somebody".into());
+                wrong.push("MAIL_FROM is not set: mail needs a sender".into());
                 None
             }
             Some(from) => {

@@ -93,7 +93,7 @@ fn variable(provider: &str, name: &str) -> String {
     format!("{}_{name}", provider.to_uppercase())
 }
 
-/// What is set of all providers, by variable.
+/// Settings of all providers, by environment variable.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderArgs {
     values: BTreeMap<&'static str, SecretString>,
@@ -129,7 +129,7 @@ impl ProviderArgs {
         orders.chain(services).filter_map(account).collect()
     }
 
-    /// What is wrong, a line each. A provider of orders without credentials here is fine: its accounts may be in the database.
+    /// Adds a line for each fault. A provider of orders without credentials is fine: its accounts may be in the database.
     pub(super) fn check(&self, wrong: &mut Vec<String>) {
         for provider in PROVIDERS {
             let (name, settings) = (provider.name, self.of(provider.name));

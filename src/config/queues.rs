@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, worker::AFTER_THE_CALL};
+use super::Config;
 use crate::{
     modules::{
         kyc::KYC_QUEUE,
@@ -17,6 +17,9 @@ use crate::{
     },
     platform::ids::new_id,
 };
+
+/// Default time after the last call at SIGTERM, in which its answer is stored.
+const AFTER_THE_CALL: Duration = Duration::from_secs(5);
 
 impl Config {
     /// The queue of mail with these settings.

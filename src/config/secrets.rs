@@ -1,4 +1,4 @@
-//! What the programs need to start, checked: every secret is there and strong enough.
+//! Checks at the start that every secret is present and strong enough.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{AuditKeys, Config, MailSettings};
 use crate::{modules::alerts::Channel, platform::sealing::SealingKeys};
 
-/// What the programs need to start, with every secret present and strong enough.
+/// Everything that the programs need to start, checked.
 #[derive(Clone, Debug)]
 pub struct StartupSecrets {
     /// Signs access tokens.
@@ -17,7 +17,7 @@ pub struct StartupSecrets {
     pub sealing: Arc<SealingKeys>,
     /// Sign and check the audit's seals.
     pub audit: AuditKeys,
-    /// What it takes to send mail; none where none is sent.
+    /// Settings of mail; none where none is sent.
     pub mail: Option<MailSettings>,
     pub alert_channels: Vec<Channel>,
 }

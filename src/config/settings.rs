@@ -14,7 +14,7 @@ pub struct Setting {
     /// The environment variable.
     pub name: String,
     pub help: String,
-    /// What holds where nobody says otherwise.
+    /// The default.
     pub default: Option<String>,
     /// Its value is shown to nobody.
     pub is_secret: bool,

@@ -6,9 +6,6 @@ use clap::Args;
 
 use crate::modules::queue::{Backoff, QueueConfig};
 
-/// What comes after the last call at SIGTERM, when nobody says otherwise: its answer is written down.
-const AFTER_THE_CALL: Duration = Duration::from_secs(5);
-
 /// Times and counts of the worker.
 #[derive(Clone, Debug, Args)]
 pub struct WorkerArgs {
@@ -52,8 +49,8 @@ pub struct WorkerArgs {
 }
 
 impl WorkerArgs {
-    /// What all queues that call providers have in common.
-    fn apply_to(&self, queue: &mut QueueConfig) {
+    /// Settings that all queues of provider calls share.
+    pub(super) fn apply_to(&self, queue: &mut QueueConfig) {
         queue.concurrency = usize::from(self.concurrency);
         queue.max_attempts = self.max_attempts;
         queue.backoff = Backoff {

@@ -35,7 +35,7 @@ pub struct Clock {
 #[derive(Debug, Default)]
 struct ClockState {
     offset_ms: AtomicI64,
-    /// What tests moved the clock by.
+    /// Offset set by tests.
     advanced_ms: AtomicI64,
     synced: AtomicBool,
 }
@@ -94,7 +94,7 @@ impl Clock {
     /// How far this clock is ahead of the database's, without following it; none where a look took too long to tell.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn offset(&self, db: &mongodb::Database) -> mongodb::error::Result<Option<Offset>> {
         let theirs = look(db).await?;
         Ok(theirs.map(|theirs| Offset { ahead_ms: self.now_ms() - theirs.now_ms, primary: theirs.primary }))
@@ -124,7 +124,7 @@ pub struct Offset {
     pub primary: String,
 }
 
-/// What the database's clock says at the moment of the answer.
+/// The database's time at the moment of its answer.
 struct DatabaseTime {
     now_ms: i64,
     primary: String,

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-/// Those that a job passes on its way.
+/// Crash points of jobs.
 pub const OF_JOBS: &[&str] = &[
     "before_commit",
     "after_commit",
@@ -20,7 +20,7 @@ pub const OF_JOBS: &[&str] = &[
 ];
 pub const OF_SEALING: &[&str] = &["seal_read", "seal_built", "seal_stored", "seal_anchored"];
 pub const OF_RELAYING: &[&str] = &["relay_taken", "relay_acknowledged"];
-/// Those of the handlers of events that count their effects.
+/// Crash points of the event handlers that count their effects.
 pub const OF_HANDLING: &[&str] = &["event_handling", "event_handled"];
 pub const OF_PURGING: &[&str] = &["purge_deleting", "purge_committed"];
 

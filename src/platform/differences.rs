@@ -46,10 +46,10 @@ pub fn differ<T: PartialEq + ToString>(
     }
 }
 
-/// What a pipeline gives.
+/// The documents of a pipeline.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn aggregate(
     db: &Database,
     collection: &str,
@@ -62,7 +62,7 @@ pub async fn aggregate(
 /// All documents of a collection that match, by id.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn sorted(
     db: &Database,
     collection: &str,
@@ -76,7 +76,7 @@ pub async fn sorted(
 /// Walks two cursors that are sorted by `_id` side by side; every id is shown once, with what either has under it.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn merge(
     session: &mut ClientSession,
     mut left: SessionCursor<Document>,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-/// What is shown of an erased text.
+/// Text in place of an erased one.
 pub const ERASED: &str = "[erased]";
 
 #[derive(Deserialize)]

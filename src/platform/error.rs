@@ -125,7 +125,7 @@ impl FieldError {
 /// Members of a problem besides the usual ones.
 pub type Members = serde_json::Map<String, serde_json::Value>;
 
-/// What a request ends with when it doesn't succeed.
+/// The error of a request.
 #[derive(Clone, Debug)]
 pub struct AppError {
     /// Decides status and retryability.
@@ -134,7 +134,7 @@ pub struct AppError {
     pub code: &'static str,
     /// A sentence that says what to do, for people. Safe to show to the caller.
     pub detail: Cow<'static, str>,
-    /// What is wrong with which field; empty where no field is to blame.
+    /// Faults by field; empty where no field is to blame.
     pub fields: Vec<FieldError>,
     /// When to try again; sent as `Retry-After` in whole seconds, at least 1.
     pub retry_after: Option<Duration>,

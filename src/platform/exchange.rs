@@ -9,7 +9,7 @@ mod body;
 mod client;
 mod file;
 mod knock;
-mod ours;
+mod own_credentials;
 mod redaction;
 mod smtp;
 mod spans;
@@ -36,8 +36,6 @@ pub use spans::SpanPost;
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// So much is read of the answer of somebody whose status is all that counts.
 pub const ANSWER_BYTES_OF_OTHERS: usize = 4 * 1024;
-/// A call that has no answer by then is lost.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(20);
 /// A connection that doesn't stand by then never will; nothing was sent.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -52,7 +50,7 @@ pub struct Outbound {
     /// Absolute URL with its query.
     pub url: String,
     pub body: Option<Value>,
-    /// What of it may be stored.
+    /// The parts that may be stored.
     pub redaction: &'static Redaction,
 }
 
@@ -80,9 +78,9 @@ pub struct RequestRecord {
 /// An outbound call with its record.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// What will be sent.
+    /// The call to send.
     pub outbound: Outbound,
-    /// What will be stored of it.
+    /// The record to store of it.
     pub record: RequestRecord,
 }
 
@@ -120,7 +118,7 @@ impl Logged {
         Self { outbound: prepared.outbound }
     }
 
-    /// What is going to be sent.
+    /// The call to send.
     #[must_use]
     pub const fn outbound(&self) -> &Outbound {
         &self.outbound
@@ -168,7 +166,7 @@ pub enum AnswerBody {
     File(ReceivedFile),
 }
 
-/// What came back, as far as an adapter may judge it.
+/// The answer to a call, as adapters see it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// Nothing was executed.
@@ -183,7 +181,7 @@ pub enum Answer {
     },
 }
 
-/// What is stored of an answer, or of its absence.
+/// The record of an answer, or of its absence.
 #[derive(Clone, Debug)]
 pub struct ResponseRecord {
     pub http_status: Option<i32>,

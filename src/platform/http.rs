@@ -1,6 +1,7 @@
 //! The HTTP edge: reading requests strictly, answering problems uniformly, serving with limits.
 
 mod attachment;
+pub mod checks;
 pub mod cursor;
 mod faults;
 mod fields;
@@ -55,7 +56,7 @@ fn not_found() -> AppError {
 
 #[derive(Clone, Debug, Default)]
 pub struct Edge {
-    /// Whose word on clients' addresses counts.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub proxies: TrustedProxies,
     /// How many requests each may make; none where that is not limited.
     pub limits: Option<RequestLimits>,
@@ -150,7 +151,7 @@ async fn edge(State(settings): State<Arc<Edge>>, mut request: Request, next: Nex
     response
 }
 
-/// What is our own trouble is logged.
+/// Logs errors that are ours.
 fn log(error: &AppError, id: &RequestId, route: &str) {
     let source = error.source.as_ref().map(tracing::field::display);
     match error.kind {
@@ -188,7 +189,7 @@ pub fn answered(replayed: bool, fresh: StatusCode, body: impl serde::Serialize) 
     }
 }
 
-/// What every answer says: that it is what its type says, and that nobody keeps it unless it says otherwise.
+/// Headers of every answer: no sniffing of types, and no caching unless the answer allows it.
 fn harden(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -1,4 +1,4 @@
-//! Who is asking: roles, access tokens, and the extractors by which a handler says whom it serves.
+//! Authentication: the extractors by which a handler says which roles it serves.
 
 mod about;
 mod api_keys;
@@ -16,8 +16,6 @@ use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{HeaderMap, header, request::Parts},
 };
-use secrecy::ExposeSecret;
-use subtle::ConstantTimeEq;
 
 use super::{
     error::{AppError, ErrorKind},
@@ -31,7 +29,7 @@ pub use caller::Caller;
 pub use revocations::Revocations;
 pub use user::{Actor, CurrentUser, Role};
 
-/// What the extractors need; the composition root puts it into every request's extensions.
+/// Everything that the extractors need; the composition root puts it into every request's extensions.
 #[derive(Clone)]
 pub struct Gate {
     pub tokens: Arc<TokenKeys>,
@@ -44,7 +42,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Whom the access token or API key of a request stands for, and which key it is.
+    /// The user of the access token or API key of a request, and the key's id.
     async fn user_of(
         &self,
         token: &str,
@@ -81,7 +79,7 @@ fn is_beneath(route: &str, only: &str) -> bool {
 pub struct SeenUser(Arc<OnceLock<CurrentUser>>);
 
 impl SeenUser {
-    /// Who asked; none where no token was good, or nobody looked.
+    /// The user; none where no token was good, or none was checked.
     #[must_use]
     pub fn get(&self) -> Option<&CurrentUser> {
         self.0.get()

@@ -1,4 +1,4 @@
-//! What every module stands on: no business words here.
+//! The platform under all modules: no business words here.
 //!
 //! `error` and `http` are the edge, `identity` says who is asking, `mongo` and `redis` are the two
 //! stores, `batch` is group commit, `exchange` is the only outbound HTTP client, and the rest are

@@ -16,7 +16,7 @@ use mongodb::{
 };
 use serde::de::DeserializeOwned;
 
-pub use definitions::{IndexDifferences, compare_indexes};
+pub use definitions::{IndexDifferences, compare_indexes, number};
 
 /// How long a call waits for a primary before it says that the database is away.
 pub const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +64,8 @@ pub fn durable() -> WriteConcern {
     WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(Duration::from_secs(10)).build()
 }
 
+/// Code of the server: the user may not do this.
+const UNAUTHORIZED: i32 = 13;
 /// Most records of one kind about one thing that are read at once: an order has a handful, and hundreds of calls where its
 /// provider was away for a day.
 const LATEST_MAX: usize = 500;
@@ -80,7 +82,7 @@ pub struct Latest<T> {
 /// The latest of the records that are asked for, by their ids.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn latest<T: DeserializeOwned + Unpin + Send + Sync>(asked: Find<'_, T>) -> Result<Latest<T>> {
     let found = asked.sort(doc! { "_id": -1 }).limit(LATEST_MAX as i64 + 1).max_time(READ_TIME_MAX).await?;
     let mut records: Vec<T> = found.try_collect().await?;
@@ -147,6 +149,12 @@ pub fn is_write_conflict(error: &Error) -> bool {
     const LOCK_TIMEOUT: i32 = 24;
     const WRITE_CONFLICT: i32 = 112;
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, LOCK_TIMEOUT | WRITE_CONFLICT))
+}
+
+/// Whether the user of the database may not do this.
+#[must_use]
+pub fn is_unauthorized(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == UNAUTHORIZED)
 }
 
 /// Whether the server itself says that the transaction is not there and may be run again. Of a commit this is certain: the
@@ -244,7 +252,7 @@ pub async fn ensure_indexes(db: &Database, collections: &[&str], indexes: &[Inde
 /// Removes indexes, by collection and name, where they are there.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn drop_indexes(db: &Database, indexes: &[(&str, &str)]) -> Result<()> {
     for (collection, name) in indexes {
         match db.collection::<Document>(collection).drop_index(*name).await {
@@ -261,7 +269,7 @@ pub async fn drop_indexes(db: &Database, indexes: &[(&str, &str)]) -> Result<()>
 /// Names of unique indexes that don't exist yet, as `collection.name`.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn missing_unique_indexes(db: &Database, indexes: &[Index]) -> Result<Vec<String>> {
     let mut needed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for index in indexes.iter().filter(|index| index.unique) {
@@ -283,7 +291,7 @@ pub async fn missing_unique_indexes(db: &Database, indexes: &[Index]) -> Result<
 /// Answers in time or fails; for `/readyz`.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn ping(db: &Database) -> Result<()> {
     db.run_command(doc! { "ping": 1 }).await.map(drop)
 }

@@ -16,14 +16,14 @@ use bson::{Bson, Document, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::{
     Database,
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     options::{ReadConcern, ReadPreference, SelectionCriteria},
 };
 use parking_lot::Mutex;
 
 use super::mongo;
 
-/// Whoever has lost to another writer for this long, asks whether that one is alive.
+/// After losing to another writer for this long, it is checked whether that writer is alive.
 pub const SUSPECTED_AFTER: Duration = Duration::from_millis(300);
 /// A transaction that did nothing for this long is an orphan.
 const IDLE: Duration = Duration::from_millis(700);
@@ -31,7 +31,6 @@ const IDLE: Duration = Duration::from_millis(700);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A look that takes longer is given up.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
-const UNAUTHORIZED: i32 = 13;
 
 static LAST_LOOK: Mutex<Option<Instant>> = Mutex::new(None);
 static REFUSAL_SAID: AtomicBool = AtomicBool::new(false);
@@ -56,7 +55,7 @@ pub fn look_for(db: &Database) {
     tokio::spawn(async move {
         match tokio::time::timeout(LOOK_TIME_MAX, end_orphans(&admin)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) if is_refused(&error) => {
+            Ok(Err(error)) if mongo::is_unauthorized(&error) => {
                 if !REFUSAL_SAID.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         %error,
@@ -69,10 +68,6 @@ pub fn look_for(db: &Database) {
             Err(_) => tracing::debug!("looking for transactions of processes that died took too long"),
         }
     });
-}
-
-fn is_refused(error: &Error) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == UNAUTHORIZED)
 }
 
 /// An open transaction that waits for its client: session and number.
@@ -96,7 +91,7 @@ async fn end_orphans(admin: &Database) -> Result<()> {
     admin.run_command(doc! { "killSessions": sessions }).selection_criteria(primary).await.map(drop)
 }
 
-/// Those that were idle both times and did nothing in between.
+/// Transactions that were idle both times and did nothing in between.
 fn orphans(before: &HashMap<Transaction, i64>, after: &HashMap<Transaction, i64>) -> Vec<Transaction> {
     let still = |(transaction, active_us): (&Transaction, &i64)| {
         (before.get(transaction) == Some(active_us)).then_some(*transaction)

@@ -1,5 +1,5 @@
-//! What a process takes of its machine; of this one under the names that Prometheus' own libraries use. From `/proc`: elsewhere than on
-//! Linux there are none.
+//! Resource use of processes; of this one under the names that Prometheus' own libraries use. From `/proc`: elsewhere than on Linux
+//! there are none.
 
 use std::{fs, sync::OnceLock, time::SystemTime};
 

@@ -84,7 +84,7 @@ end
 return answer
 ";
 
-/// What is counted under a key, by its limit.
+/// A counter: its key and its limit.
 pub type Counter<'a> = (&'a str, Limit);
 
 /// Counts for all processes.

@@ -11,7 +11,7 @@ use super::{
     sealing::{Envelope, OpenError, SealingKeys},
 };
 
-/// What is written meanwhile is met by the next pass.
+/// Values written during a pass are met by the next one.
 const PASSES_MAX: usize = 10;
 
 /// A field of documents that holds a sealed value. A large collection needs an index on its `envelope.keyId`.
@@ -55,7 +55,7 @@ impl<'a> Rotation<'a> {
         Self { db, keys, total: Rotated::default(), named: BTreeSet::new(), progress: Box::new(progress) }
     }
 
-    /// What was done so far.
+    /// The totals so far.
     #[must_use]
     pub const fn total(&self) -> Rotated {
         self.total
@@ -64,7 +64,7 @@ impl<'a> Rotation<'a> {
     /// Wraps every value of a field.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn field(&mut self, field: &SealedField) -> Result<()> {
         for pass in 1..=PASSES_MAX {
             let before = self.total;
@@ -83,7 +83,7 @@ impl<'a> Rotation<'a> {
     /// Wraps a secret of the service's own.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn kept_secret(&mut self, secret: KeptSecret) -> Result<()> {
         match secret.rewrap(self.db, self.keys).await {
             Ok(changed) => self.total.wrapped += u64::from(changed),

@@ -1,4 +1,4 @@
-//! What must not be written down, recognised by its shape: numbers of persons, accounts and cards, e-mail addresses, keys
+//! Removes text that must not be stored, recognised by its shape: numbers of persons, accounts and cards, e-mail addresses, keys
 //! and tokens. What comes from outside repeats such things, and nobody asked for them.
 
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ pub const DIGITS_MAX: usize = 6;
 const NAME_CHARS_MAX: usize = 128;
 /// A word as long as this, of capitals, small letters and digits, is no word.
 const OPAQUE_CHARS_MIN: usize = 20;
-/// What stands before a secret, as `password=...`, `token: ...`.
+/// Labels before secrets, as in `password=...`, `token: ...`.
 const LABELS: [&str; 17] = [
     "password",
     "passwd",

@@ -72,7 +72,7 @@ impl std::fmt::Debug for Envelope {
 }
 
 impl Sealed {
-    /// What changes with the service's key.
+    /// The part that is wrapped anew when the service's key changes.
     #[must_use]
     pub const fn envelope(&self) -> &Envelope {
         &self.envelope

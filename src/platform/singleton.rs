@@ -39,7 +39,7 @@ impl Singleton {
     /// Takes or extends the lease; false while another holds it.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn hold(&self) -> Result<bool> {
         let until = doc! { "$add": ["$$NOW", self.lease.as_millis() as i64] };
         // What is missing is less than any time. Longer than a lease is nobody's: the database's clock was set back since.
@@ -62,7 +62,7 @@ impl Singleton {
     /// Lets another process go on at once.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn release(&self) -> Result<()> {
         let leases = self.db.collection::<Document>(SINGLETONS);
         leases.delete_one(doc! { "_id": self.work, "holder": &self.holder }).await.map(drop)

@@ -38,7 +38,7 @@ use tracing::Instrument;
 /// The header of the context (W3C Trace Context).
 pub const TRACEPARENT: &str = "traceparent";
 
-/// What becomes of a client's `traceparent`.
+/// Handling of a client's `traceparent`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Incoming {
     /// Nothing.
@@ -62,7 +62,7 @@ pub struct Settings {
     pub service: String,
     /// Of those that begin here, the part that is recorded.
     pub sampled: f64,
-    /// What becomes of clients' contexts.
+    /// Handling of clients' contexts.
     pub incoming: Incoming,
     /// Whether calls to providers carry the context.
     pub sent_to_providers: bool,

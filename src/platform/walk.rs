@@ -35,7 +35,9 @@ pub enum Direction {
 }
 
 impl Direction {
-    const fn sign(self) -> i32 {
+    /// For sorting.
+    #[must_use]
+    pub const fn sign(self) -> i32 {
         match self {
             Self::Newest => -1,
             Self::Oldest => 1,
@@ -100,7 +102,7 @@ pub struct Walk {
     pub index: &'static str,
     /// Its fields before that, given.
     pub key: Document,
-    /// What is compared in the records to which the index leads.
+    /// Conditions on the records to which the index leads.
     pub rest: Document,
 }
 
@@ -117,7 +119,7 @@ impl Walk {
     /// a record of another collection, whose records are in one order with these.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn go<T: DeserializeOwned + Unpin + Send + Sync>(
         &self,
         db: &Database,
@@ -142,8 +144,8 @@ impl Walk {
     /// The same, having looked at no more than all of `stages` together: what many records have is found in the first one.
     ///
     /// # Errors
-    /// What the driver says.
-    pub async fn go_in_stages<T: DeserializeOwned + Unpin + Send + Sync>(
+    /// Errors of the database driver.
+    pub async fn find_in_stages<T: DeserializeOwned + Unpin + Send + Sync>(
         &self,
         db: &Database,
         range: TimeRange,
@@ -170,7 +172,7 @@ impl Walk {
     /// is compared in the records, from the index alone.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn names(
         &self,
         db: &Database,
@@ -188,7 +190,7 @@ impl Walk {
         Ok(Walked { found: found.into_iter().filter_map(id).collect(), ended_at })
     }
 
-    /// What to ask for, and where looking ends early.
+    /// The query, and where the walk ends early.
     async fn looking(
         &self,
         db: &Database,
@@ -260,7 +262,7 @@ pub fn ids_within(prefix: &str, range: TimeRange) -> Document {
     ids
 }
 
-/// What is shown of what was found.
+/// The page of the records found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paged<T> {
     /// At most as many as were asked for.

@@ -198,7 +198,7 @@ async fn a_key_is_shown_once_asks_like_its_user_and_is_revoked_everywhere() {
 }
 
 #[tokio::test]
-async fn a_key_ends_with_its_time_with_its_users_role_and_while_the_user_is_disabled() {
+async fn a_key_ends_with_its_time_its_users_role_or_its_user() {
     let app = TestApp::start().await;
     let (admin, merchant) = (app.admin().await, app.merchant().await);
     let (server, _) = key(&app, &merchant, &[Scope::AccountRead]).await;

@@ -272,7 +272,7 @@ fn only_the_journal_inserts_sealed_records_and_events() {
         "modules/audit/seals/store.rs",     // seals
         "platform/kept_secret.rs",          // secrets that the service makes for itself
         "modules/wallet/rates/store.rs",    // rate cards
-        "modules/queue/line.rs",            // jobs
+        "modules/queue/sequence.rs",        // jobs
         "modules/orders/files.rs",          // sealed contents of files
         "modules/webhooks/consumer.rs",     // deliveries
         "modules/events/effects.rs",        // what handlers of tests count

@@ -87,7 +87,7 @@ fn parts(text: &str) -> (Proof, String, Salts) {
 }
 
 #[tokio::test]
-async fn a_record_of_every_kind_is_proved_to_somebody_who_has_the_public_key_alone() {
+async fn a_record_of_every_kind_is_proved_with_the_public_key_alone() {
     let (app, auditor) = sealed(2).await;
     let keys = app.request(Method::GET, "/.well-known/waybill-audit-keys", None, None).await.expect(200);
     assert_eq!(keys.headers["cache-control"], "public, max-age=300");

@@ -381,7 +381,7 @@ async fn refreshing_and_signing_out_have_limits() {
 }
 
 #[tokio::test]
-async fn a_session_ends_thirty_days_after_its_sign_in_however_often_it_is_refreshed() {
+async fn a_session_ends_after_thirty_days_however_often_it_is_refreshed() {
     let app = TestApp::start().await;
     let mut tokens = register(&app, "asha@example.com").await;
     for _ in 0..29 {

@@ -113,7 +113,7 @@ async fn decided_meanwhile(app: &TestApp, admin: &User, user: &User, said: &str)
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_after_the_decision_is_on_record_and_changes_nothing() {
+async fn an_answer_after_the_decision_is_logged_and_changes_nothing() {
     let app = TestApp::with(PATIENT).await;
     let admin = app.admin().await;
     for (said, state) in [("approve", "verified"), ("reject", "rejected"), ("clarify", "needs_clarification")] {

@@ -36,7 +36,7 @@ fn other(changes: &[(&str, Value)]) -> Value {
 }
 
 #[tokio::test]
-async fn whoever_was_suspended_does_not_come_back_by_itself_under_another_account() {
+async fn a_suspended_merchant_is_not_verified_under_another_account() {
     let app = TestApp::start().await;
     let admin = app.admin().await;
     let first = hand_in(&app, &individual()).await;
@@ -76,7 +76,7 @@ async fn whoever_was_suspended_does_not_come_back_by_itself_under_another_accoun
 }
 
 #[tokio::test]
-async fn of_many_who_hand_in_the_same_at_once_one_at_most_is_verified_by_itself() {
+async fn of_equal_applications_at_once_at_most_one_verifies_by_itself() {
     let app = TestApp::start().await;
     let mut users = Vec::new();
     for _ in 0..4 {

@@ -216,7 +216,7 @@ async fn from_the_moment_of_a_suspension_nothing_new_comes_in() {
 }
 
 #[tokio::test]
-async fn where_nobody_has_to_be_verified_everybody_comes_in_who_is_not_suspended() {
+async fn without_required_verification_only_the_suspended_are_kept_out() {
     let app = TestApp::with(&["--kyc-required=false"]).await;
     let suspended = applicant_in(&app, "suspended").await;
     app.credit(&suspended, 1_000_000).await;

@@ -191,7 +191,7 @@ fn sequence(seed: u64, met: &mut Met) {
 }
 
 #[test]
-fn every_deed_has_the_reply_and_every_balance_the_sum_that_the_model_says() {
+fn replies_and_balances_match_the_model() {
     let first = Seed::given_or_any();
     let mut met = Met::new();
     for n in 0..SEQUENCES {
@@ -341,7 +341,7 @@ fn hold(n: usize, amount: i64) -> LedgerAction {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_holds_of_a_thousand_fit_into_five_thousand_and_the_sixth_does_not() {
+async fn five_thousand_has_room_for_five_holds_of_a_thousand() {
     let app = app_with_users().await;
     let lanes = [lane_of_its_own(&app).await, lane_of_its_own(&app).await];
     let opening = LedgerAction { id: "opening".into(), what: What::Credit { purse: ("usr_a", "INR"), amount: 5_000 } };

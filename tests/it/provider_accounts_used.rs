@@ -45,7 +45,7 @@ async fn seen(stand: &Stand) -> BTreeMap<String, Value> {
 }
 
 #[tokio::test]
-async fn without_an_account_an_order_waits_and_with_the_first_one_it_goes_and_is_taken_back_there() {
+async fn an_order_waits_for_an_account_and_is_cancelled_with_it() {
     let app = TestApp::with(NO_ACCOUNT).await;
     let (admin, user) = (app.admin().await, app.merchant().await);
     let order_id = app.created(&user, "c-1").await;

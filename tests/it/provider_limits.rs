@@ -11,7 +11,7 @@ use crate::support::{TestApp, eventually, orders, stand::Stand};
 const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_workers_together_keep_to_an_account_s_calls_at_once_and_in_a_second() {
+async fn two_workers_keep_the_limits_of_an_account_together() {
     const SALES: usize = 16;
     let app = TestApp::start().await;
     let erp = Stand::beside(&app.carrier, "xapi");
@@ -35,7 +35,7 @@ async fn two_workers_together_keep_to_an_account_s_calls_at_once_and_in_a_second
 }
 
 #[tokio::test]
-async fn orders_of_a_merchant_with_an_account_of_its_own_wait_for_that_and_cost_nothing() {
+async fn orders_of_a_merchants_own_account_wait_for_it_and_cost_nothing() {
     let app = TestApp::start().await;
     let (own, other) = (app.merchant().await, app.merchant().await);
     let account = AccountFacts { owner_user_id: Some(own.user_id.clone()), ..AccountFacts::new("acc_own", "parcelx") };

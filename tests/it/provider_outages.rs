@@ -84,7 +84,7 @@ async fn throttled_the_whole_account_waits_as_long_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn resuming_a_queue_lifts_its_throttle_in_every_process_and_for_every_job() {
+async fn resuming_a_queue_lifts_its_throttle_in_every_process() {
     let app = TestApp::start().await;
     let (user, admin) = (app.merchant().await, app.admin().await);
     app.carrier.rule(json!({ "operation": "create", "mode": "429", "times": 1, "retryAfterSeconds": 3600 })).await;
@@ -131,7 +131,7 @@ async fn an_outage_of_hours_uses_up_one_create_and_settles_by_itself() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_sees_few_probes_and_all_settles_soon_after_it_is_back() {
+async fn an_absent_provider_sees_few_probes_and_all_settles_on_its_return() {
     const STEP: Duration = Duration::from_secs(2);
     let app = TestApp::start().await;
     let (user, admin) = (app.merchant().await, app.admin().await);
@@ -194,7 +194,7 @@ async fn one_poisonous_order_stops_no_other() {
 }
 
 #[tokio::test]
-async fn refused_credentials_stop_the_account_until_a_person_acts_and_are_recorded_each_time() {
+async fn refused_credentials_stop_the_account_until_a_person_acts() {
     let app = TestApp::with(&[SLOW]).await;
     let (user, admin) = (app.merchant().await, app.admin().await);
     for (n, mode) in ["401", "403"].iter().enumerate() {

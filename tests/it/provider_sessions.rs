@@ -359,7 +359,7 @@ impl Trial {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_once_by_all_workers_and_again_before_it_ends_or_when_it_is_refused() {
+async fn workers_share_a_token_and_renew_it_before_its_end_or_when_refused() {
     const ORDERS: usize = 12;
     let trial = Trial::start().await;
     let beside = trial.app.beside(&[]).await;

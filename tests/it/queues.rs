@@ -356,7 +356,7 @@ async fn a_document_that_is_no_job_hides_no_other() {
 }
 
 #[tokio::test]
-async fn what_operators_note_about_an_order_stands_beside_its_jobs_and_is_not_the_merchants() {
+async fn notes_of_operators_show_beside_jobs_and_not_to_the_merchant() {
     let app = TestApp::start().await;
     let (admin, auditor, merchant) = (app.admin().await, app.user(Role::Auditor).await, app.merchant().await);
     app.misbehave_for("c-1", "create", "refuse", Some(1)).await;

@@ -352,7 +352,7 @@ const FAST: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn a_worker_that_is_killed_between_steps_orders_once_and_keeps_every_file_once() {
+async fn a_worker_killed_between_steps_orders_once_and_stores_files_once() {
     stream::iter(KILLED.map(delivered_despite)).buffer_unordered(3).collect::<Vec<()>>().await;
 }
 

@@ -304,7 +304,7 @@ async fn sealed_despite(point: &str) {
 }
 
 #[tokio::test]
-async fn a_sealer_that_was_frozen_does_not_seal_what_another_one_sealed_meanwhile() {
+async fn a_thawed_sealer_seals_nothing_that_another_has_sealed() {
     let app = TestApp::start().await;
     an_order(&app, "c-1").await;
     let mut frozen = Launch::worker(&app, OFTEN).freeze_at("seal_built").spawn();

@@ -26,7 +26,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_sealer_that_is_killed_while_it_catches_up_is_followed_by_one_that_goes_on() {
+async fn another_sealer_goes_on_where_a_killed_one_stopped() {
     let app = TestApp::start().await;
     backlog(&app, new_id).await;
     an_order(&app, "c-1").await;

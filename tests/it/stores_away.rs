@@ -113,7 +113,7 @@ async fn before_migrate_writes_wait_and_say_why() {
 }
 
 #[tokio::test]
-async fn without_the_database_every_answer_is_a_503_that_says_when_to_come_back() {
+async fn without_the_database_every_answer_is_503_with_retry_after() {
     let uri =
         format!("mongodb://127.0.0.1:{}/waybill?directConnection=true&serverSelectionTimeoutMS=300", closed_port());
     let bare = Bare::over(&uri).await;

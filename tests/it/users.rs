@@ -142,7 +142,7 @@ async fn what_can_not_be_changed_is_said() {
 }
 
 #[tokio::test]
-async fn users_are_listed_newest_first_page_by_page_and_the_reading_is_recorded() {
+async fn listing_users_is_paged_newest_first_and_recorded() {
     let app = TestApp::start().await;
     let admin = app.admin().await;
     let mut made = vec![admin.user_id.clone()];
@@ -256,7 +256,7 @@ fn staff_writes(
 }
 
 #[tokio::test]
-async fn a_token_of_somebody_who_was_stopped_changes_nothing_though_nobody_told_this_process() {
+async fn a_revoked_token_changes_nothing_in_an_uninformed_process() {
     let app = TestApp::start().await;
     let (admin, finance, merchant) = (app.admin().await, app.user(Role::Finance).await, app.merchant().await);
     app.carrier.misbehave("create", "refuse", 1).await;

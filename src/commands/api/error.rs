@@ -10,9 +10,9 @@ pub(super) enum CommandError {
     Here(String),
     /// The command line is wrong.
     Usage(String),
-    /// What came of the call.
+    /// The call failed.
     Failure(Failure),
-    /// Whoever reads stdout has gone.
+    /// The reader of stdout has closed it.
     NobodyReads,
 }
 

@@ -2,9 +2,9 @@
 //! wrong to stderr, with an exit code for each kind of it (`waybill api get --help`).
 
 mod error;
-mod kept;
 mod output;
 mod routes;
+mod saved_tokens;
 
 use std::{io::Read, process::ExitCode, time::Duration};
 
@@ -12,10 +12,12 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use waybill_client::{Call, Failure, Method, Waybill};
 
+pub(super) use self::saved_tokens::sign_in;
+
 use self::{
-    kept::SavedTokens,
     output::{put, put_file, put_line},
     routes::ApiOperations,
+    saved_tokens::SavedTokens,
 };
 use super::{
     follow::{Follower, PollError, PolledEvent},
@@ -30,7 +32,7 @@ use crate::{
     platform::clock::Rfc3339Time,
 };
 use error::CommandError;
-use kept::{TokenPair, sign_in};
+use saved_tokens::TokenPair;
 
 /// Where nobody says which API.
 const URL: &str = "http://127.0.0.1:8080";
@@ -114,7 +116,7 @@ async fn orders(command: OrdersCommand) -> Result<(), CommandError> {
     }
 }
 
-/// What the API would say of an order that is not there.
+/// The problem that the API answers for a missing order.
 fn absent(client_order_id: &str) -> waybill_client::Problem {
     waybill_client::Problem {
         status: 404,
@@ -262,7 +264,7 @@ async fn login(args: &LoginArgs) -> Result<(), CommandError> {
             return Err(CommandError::Usage(words.into()));
         }
     };
-    let file = kept::file(&args.caller)?;
+    let file = saved_tokens::file(&args.caller)?;
     kept.write(&file)?;
     let what = if kept.refresh_token().is_some() { "session" } else { "token" };
     put_line(&json!({ "url": url, "user": who, "kept": what, "keptIn": file }).to_string())
@@ -273,7 +275,7 @@ async fn logout(args: &CallerArgs) -> Result<(), CommandError> {
     if args.token.is_some() {
         eprintln!("waybill: WAYBILL_TOKEN is still set, and counts for every other command");
     }
-    let file = kept::file(args)?;
+    let file = saved_tokens::file(args)?;
     let Some(kept) = SavedTokens::read(&file)? else { return Ok(()) };
     if args.url.as_deref().is_some_and(|url| !kept.is_for(url)) {
         eprintln!("waybill: what is kept is for {}, and stays", kept.url());
@@ -292,7 +294,7 @@ async fn logout(args: &CallerArgs) -> Result<(), CommandError> {
             }
         }
     }
-    kept::forget(&file)
+    saved_tokens::forget(&file)
 }
 
 /// The API as whoever is given, or kept.

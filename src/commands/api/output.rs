@@ -1,4 +1,4 @@
-//! What goes to stdout and stderr, and with which code a command ends.
+//! Output on stdout and stderr, and exit codes.
 
 use std::{
     io::{IsTerminal, Write},

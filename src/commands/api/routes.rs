@@ -1,4 +1,4 @@
-//! What can be asked, by the description that this binary's own API gives.
+//! Operations of the API, from the description in this binary.
 
 use utoipa::openapi::{
     PathItem, RefOr,

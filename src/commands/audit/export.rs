@@ -22,7 +22,7 @@ use crate::{
 
 /// How often a terminal is told how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// What is exported is for its reader alone.
+/// Exports may be read by their owner only.
 const MODE: u32 = 0o600;
 
 /// Writes an export to a file, which is there only once it is whole, or to stdout.

@@ -101,7 +101,7 @@ pub(super) async fn erase(args: &EraseArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// What stays of the bodies of a call.
+/// The parts of a call's bodies that are not personal.
 fn not_personal(provider: &str, operation: &str) -> &'static [&'static str] {
     let is_of = |policy: &Policy| (policy.provider, policy.operation) == (provider, operation);
     let own = [webhooks::POLICY, notifications::POLICY, alerts::POLICY].into_iter().find(is_of);

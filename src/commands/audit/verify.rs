@@ -189,7 +189,7 @@ fn words(finding: &Finding) -> io::Result<String> {
     Ok(plain(&words))
 }
 
-/// What is stored or in a file may hold anything; a terminal is to show it, not to obey it. Escaped as in JSON.
+/// Escapes control characters as in JSON, so that stored text can't command the terminal.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {

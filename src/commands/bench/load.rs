@@ -23,7 +23,7 @@ pub(super) enum LoadRate {
     Rate(f64),
 }
 
-/// What came of a round.
+/// Results of one round of load.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LoadResult {
     /// 201.
@@ -32,7 +32,7 @@ pub(super) struct LoadResult {
     pub(super) refused: u64,
     /// Not answered.
     pub(super) unanswered: u64,
-    /// What was said of the first one that was refused.
+    /// The answer to the first order that was refused.
     pub(super) refusal: Option<String>,
     pub(super) took: Duration,
     pub(super) latencies_ms: Vec<f64>,

@@ -23,7 +23,7 @@ use crate::config::BenchArgs;
 
 /// How often the processes and the carrier's books are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// What has not moved for so long does not come any more.
+/// A figure that has not changed for this long is final.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Orders of the neighbour that makes no noise come so often.
 const QUIET_EVERY: Duration = Duration::from_millis(200);
@@ -129,7 +129,7 @@ fn say(words: &str) {
     eprintln!("{words}");
 }
 
-/// What the processes have taken.
+/// CPU, commands and memory that the processes used.
 #[derive(Debug, Default)]
 struct ResourceUsage {
     cpu_seconds: Option<f64>,
@@ -140,7 +140,7 @@ struct ResourceUsage {
 }
 
 impl ResourceUsage {
-    /// What the processes grew by, for each thousand orders that were acknowledged and not yet at the carrier.
+    /// Growth of memory per thousand orders that were acknowledged and not yet at the carrier.
     fn memory_per_1000(&self) -> Option<f64> {
         let grown = (self.memory_peak_mib? - self.memory_before_mib?).max(0.0);
         (self.in_flight_max >= IN_FLIGHT_MIN).then(|| grown * 1_000.0 / self.in_flight_max as f64)
@@ -164,7 +164,7 @@ impl<'a> Watch<'a> {
         watch
     }
 
-    /// What was taken before counts no more.
+    /// Resets the counters: what was used before no longer counts.
     async fn rest(&mut self) {
         self.before = (self.site.cpu_seconds(), self.site.commands().await);
         let memory = self.site.memory_mib();

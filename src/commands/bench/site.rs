@@ -1,8 +1,8 @@
-//! What is measured: a database of its own, API and workers as processes, the carrier's stand-in.
+//! The system under test: a database of its own, API and workers as processes, the carrier's stand-in.
 
 use std::{collections::HashMap, path::PathBuf, process::Stdio, time::Duration};
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
 use secrecy::SecretString;
@@ -26,7 +26,7 @@ use crate::{
         identity::Role,
         ids::new_id,
         money::{AMOUNT_MAX, Currency, Money},
-        mongo,
+        mongo::{self, number},
         process_metrics::of_process,
     },
 };
@@ -185,7 +185,7 @@ impl Site {
 
     /// Ends what was started, and drops the database.
     pub(super) async fn leave(mut self, keep: bool, went_well: bool) -> Result<(), String> {
-        self.servers.stop_the_last(self.processes.len()).await;
+        self.servers.stop_last(self.processes.len()).await;
         let dropped = match &self.db {
             Some(db) if !keep => db
                 .drop()
@@ -322,15 +322,6 @@ fn of_round(prefix: &str, status: &str) -> Document {
 
 fn between(from: DateTime, to: DateTime) -> f64 {
     (to.timestamp_millis() - from.timestamp_millis()) as f64
-}
-
-fn number(value: &Bson) -> Option<f64> {
-    match value {
-        Bson::Int32(n) => Some(f64::from(*n)),
-        Bson::Int64(n) => Some(*n as f64),
-        Bson::Double(n) => Some(*n),
-        _ => None,
-    }
 }
 
 fn in_words(error: mongodb::error::Error) -> String {

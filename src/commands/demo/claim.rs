@@ -1,4 +1,4 @@
-//! What the story claims is checked.
+//! Checks the claims of the story.
 
 /// Fails where a claim does not hold.
 pub(super) fn claim(holds: bool, what: &str) -> Result<(), String> {

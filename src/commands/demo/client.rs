@@ -88,7 +88,7 @@ impl DemoClient {
         Ok(product["stock"].as_i64().unwrap_or(-1))
     }
 
-    /// What follows from a paid checkout: a parcel, and a sale in the ERP where `books`.
+    /// Sets up fulfilment of paid checkouts: a parcel, and a sale in the ERP where `books`.
     pub(super) async fn set_up_fulfilment(&self, books: bool) -> Result<ApiReply, String> {
         let erp = books.then(|| json!({ "provider": "xapi" }));
         let body = json!({
@@ -176,7 +176,7 @@ impl DemoClient {
         self.send(Method::POST, &url, Some(&json!({ "do": "pay", "times": times }))).await
     }
 
-    /// What is available and what is held, in paise.
+    /// Available and held money, in paise.
     pub(super) async fn wallet(&self) -> Result<(i64, i64), String> {
         let wallet = self.send(Method::GET, &format!("{}/wallet", self.api), None).await?.body;
         let paise = |name: &str| wallet[name].as_i64().unwrap_or(-1);
@@ -258,7 +258,7 @@ impl DemoClient {
         self.await_at(&format!("/webhook-deliveries?status={status}"), is_there).await
     }
 
-    /// What is available and what is held, in kopecks.
+    /// Available and held money, in kopecks.
     pub(super) async fn roubles(&self) -> Result<(i64, i64), String> {
         let wallet = self.send(Method::GET, &format!("{}/wallet?currency=RUB", self.api), None).await?.body;
         let kopecks = |name: &str| wallet[name].as_i64().unwrap_or(-1);
@@ -312,7 +312,7 @@ impl DemoClient {
         self.books_at("parcelx", &order_id.map_or_else(String::new, |id| format!("orders/{id}"))).await
     }
 
-    /// What is under `path` in a provider's books.
+    /// The document at `path` of a provider's books.
     pub(super) async fn books_at(&self, provider: &str, path: &str) -> Result<Value, String> {
         let url = format!("{}/{provider}/_books/{path}", self.simulators);
         Ok(self.send(Method::GET, url.trim_end_matches('/'), None).await?.body)

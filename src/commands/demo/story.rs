@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     audit,
-    claim::{claim, failed},
+    claim::claim,
     client::{ApiReply, DemoClient},
     extract,
 };

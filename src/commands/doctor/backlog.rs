@@ -1,4 +1,4 @@
-//! What waits, and for whom.
+//! Checks of work that waits.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! MongoDB: whether it can do what Waybill rests on.
 
 use bson::{Bson, Document, doc};
-use mongodb::{Database, error::ErrorKind};
+use mongodb::Database;
 
 use super::findings::DoctorFindings;
 use crate::{
@@ -18,7 +18,6 @@ const SNAPSHOT_WINDOW_S: i64 = 300;
 const DISK_PERCENT_MAX: f64 = 85.0;
 /// Of the host's clock against the database's.
 const CLOCK_MS_WARNING: i64 = 1_000;
-const UNAUTHORIZED: i32 = 13;
 const GRANT: &str = "Give the database user the role clusterMonitor on admin; it reads only.";
 
 /// Looks; false where nothing more can be learnt from it.
@@ -81,7 +80,7 @@ async fn replica_set(admin: &Database, hello: &Document, findings: &mut DoctorFi
         );
     };
     match admin.run_command(doc! { "replSetGetStatus": 1 }).await {
-        Err(error) if is_refused(&error) => {
+        Err(error) if mongo::is_unauthorized(&error) => {
             findings.unknown(CHECK, format!("{name}; its members can't be seen."), GRANT)
         }
         Err(error) => findings.unknown(CHECK, format!("{name}; its members can't be seen: {error}"), "Try again."),
@@ -114,7 +113,7 @@ async fn parameters(admin: &Database, findings: &mut DoctorFindings) {
     let asked = admin.run_command(doc! { "getParameter": 1, LIFETIME: 1, WINDOW: 1 }).await;
     let set = match asked {
         Ok(set) => set,
-        Err(error) if is_refused(&error) => {
+        Err(error) if mongo::is_unauthorized(&error) => {
             return findings.unknown("mongodb.transactions", format!("{LIFETIME} can't be seen."), GRANT);
         }
         Err(error) => {
@@ -219,17 +218,8 @@ async fn indexes(db: &Database, findings: &mut DoctorFindings) {
     }
 }
 
-fn is_refused(error: &mongodb::error::Error) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == UNAUTHORIZED)
-}
-
 fn float(document: &Document, field: &str) -> Option<f64> {
-    match document.get(field)? {
-        Bson::Double(n) => Some(*n),
-        Bson::Int32(n) => Some(f64::from(*n)),
-        Bson::Int64(n) => Some(*n as f64),
-        _ => None,
-    }
+    mongo::number(document.get(field)?)
 }
 
 fn number(document: &Document, field: &str) -> Option<i64> {

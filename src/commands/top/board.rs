@@ -1,4 +1,4 @@
-//! What the board shows, and what keys do. Pure, but for the time between two looks.
+//! State of the board, and the effect of keys. Pure, but for the time between two reads.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -33,14 +33,14 @@ pub(super) struct Dead {
     pub(super) said: String,
 }
 
-/// What waits for a yes.
+/// A question that has to be confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Confirmation {
     pub(super) text: String,
     path: String,
 }
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KeyAction {
     Nothing,
@@ -62,7 +62,7 @@ pub(super) struct Board {
     /// Whether keys move in the list of dead jobs.
     pub(super) in_jobs: bool,
     pub(super) question: Option<Confirmation>,
-    /// What came of the last thing that was asked for.
+    /// Result of the last action.
     pub(super) said: String,
     /// Why the board is not of now.
     pub(super) away: Option<String>,
@@ -95,7 +95,7 @@ impl Board {
     }
 
     /// Heeds what it says of the dead jobs of the queue that is looked at.
-    pub(super) fn heed_dead(&mut self, jobs: &Value) {
+    pub(super) fn show_dead_jobs(&mut self, jobs: &Value) {
         let dead = |job: &Value| Dead {
             id: text(&job["jobId"]),
             kind: text(&job["kind"]),
@@ -227,7 +227,7 @@ mod tests {
         let mut board = Board::default();
         board.heed(&json!({ "items": [queue("a-queue", 0), queue("b-queue", 2)] }), &json!({ "items": [] }));
         let dead = json!({ "items": [{ "jobId": "job_1", "kind": "x", "lastError": { "code": "c", "message": "\u{1b}[31mred" } }] });
-        board.heed_dead(&dead);
+        board.show_dead_jobs(&dead);
         board
     }
 

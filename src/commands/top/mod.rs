@@ -103,7 +103,7 @@ async fn show(terminal: &mut DefaultTerminal, remote: &mut Remote, board: &mut B
     }
 }
 
-/// What somebody is told of what was asked for.
+/// The result of an action in words.
 fn done(answer: Result<Value, PollError>) -> String {
     let answer = match answer {
         Ok(answer) => answer,
@@ -141,7 +141,7 @@ async fn look(remote: &mut Remote, board: &mut Board) -> Result<(), PollError> {
         Some(queue) => remote.ask(Method::GET, &format!("/queues/{queue}/jobs?state=dead&limit=50")).await?,
         None => Value::Null,
     };
-    board.heed_dead(&dead);
+    board.show_dead_jobs(&dead);
     Ok(())
 }
 

@@ -66,7 +66,7 @@ impl Default for AttemptLimits {
     }
 }
 
-/// Who tries a password.
+/// Where an attempt to sign in comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AttemptSource<'a> {
     Stranger {
@@ -103,7 +103,7 @@ impl Attempts {
         Self { limiter, limits }
     }
 
-    /// What a guess of `guesser` counts against.
+    /// The counters that an attempt of `guesser` counts against.
     pub(super) fn counters(&self, guesser: AttemptSource<'_>) -> Vec<AttemptCounter> {
         let (email, address) = match guesser {
             AttemptSource::Known(id) => {
@@ -140,7 +140,7 @@ impl Attempts {
     }
 
     /// Gives back what was taken: the password was right.
-    pub(super) async fn forgive(&self, counters: &[AttemptCounter]) {
+    pub(super) async fn give_back_attempt(&self, counters: &[AttemptCounter]) {
         let (cleared, others): (Vec<_>, Vec<_>) = counters.iter().partition(|counter| counter.cleared);
         for counter in cleared {
             self.limiter.reset(&counter.key).await;
@@ -150,7 +150,7 @@ impl Attempts {
     }
 
     /// Lets a user try again after wrong passwords, from where a stranger's count: who it is was shown by other means.
-    pub(super) async fn forget_wrong(&self, email: &str, address: Option<IpAddr>) {
+    pub(super) async fn clear_wrong_passwords(&self, email: &str, address: Option<IpAddr>) {
         let counters = self.counters(AttemptSource::Stranger { email, address });
         for counter in counters.iter().filter(|counter| counter.cleared) {
             self.limiter.reset(&counter.key).await;
@@ -158,7 +158,7 @@ impl Attempts {
     }
 
     /// Takes one letter of a kind to an address, asked for from the network.
-    pub(super) async fn take_letter(&self, kind: &str, to: &str, from: Option<IpAddr>) -> Result<(), AuthError> {
+    pub(super) async fn count_letter(&self, kind: &str, to: &str, from: Option<IpAddr>) -> Result<(), AuthError> {
         let of = |key: String, limit| AttemptCounter { key: format!("letter:{key}"), limit, cleared: false };
         let networks = from.into_iter().flat_map(networks).map(|(network, times)| {
             let limit = self.limits.letter_network;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn twenty_guesses_at_an_account_shut_out_the_network_from_that_account_alone() {
+    async fn twenty_guesses_block_the_network_from_that_account_only() {
         let attempts = attempts(AttemptLimits::default());
         let [here, elsewhere, other] = [("a@x.org", HOME), ("a@x.org", "192.0.2.2"), ("b@x.org", HOME)]
             .map(|(email, at)| guess(&attempts, email, at));
@@ -287,7 +287,7 @@ mod tests {
             let guesses = (0..9).map(|n| guess(&attempts, &format!("{round}-{n}@x.org"), HOME));
             assert_eq!(let_through(&attempts, guesses).await, 9);
             attempts.take(&own).await.expect("an attempt");
-            attempts.forgive(&own).await;
+            attempts.give_back_attempt(&own).await;
         }
         let guesses = (0..9).map(|n| guess(&attempts, &format!("{n}@y.org"), HOME));
         assert_eq!(let_through(&attempts, guesses).await, 3, "thirty from the network, whoever signed in between");
@@ -348,14 +348,14 @@ mod tests {
         let [home, elsewhere] = [HOME, "192.0.2.2"].map(|address| Some(address.parse().expect("an address")));
         let letters = async |to: &str, from| {
             let mut sent = 0;
-            while attempts.take_letter("reset", to, from).await.is_ok() {
+            while attempts.count_letter("reset", to, from).await.is_ok() {
                 sent += 1;
             }
             sent
         };
         assert_eq!(letters("a@x.org", home).await, 5);
         assert_eq!(letters("a@x.org", elsewhere).await, 0, "whoever asks");
-        assert!(attempts.take_letter("verification", "a@x.org", elsewhere).await.is_ok(), "of another kind");
+        assert!(attempts.count_letter("verification", "a@x.org", elsewhere).await.is_ok(), "of another kind");
         assert_eq!(letters("b@x.org", home).await, 2, "seven from the network");
         assert_eq!(letters("b@x.org", elsewhere).await, 3);
     }
@@ -365,7 +365,7 @@ mod tests {
         let limits = AttemptLimits { login_network: Limit { count: 30, period: MINUTE }, ..AttemptLimits::default() };
         let attempts = attempts(limits);
         assert_eq!(let_through(&attempts, (0..30).map(|_| guess(&attempts, "a@x.org", HOME))).await, 20);
-        attempts.forget_wrong("a@x.org", Some(HOME.parse().expect("an address"))).await;
+        attempts.clear_wrong_passwords("a@x.org", Some(HOME.parse().expect("an address"))).await;
         assert_eq!(
             let_through(&attempts, (0..30).map(|_| guess(&attempts, "a@x.org", HOME))).await,
             10,

@@ -41,11 +41,11 @@ pub struct BrowserSession {
     /// `ses_...`
     pub id: String,
     pub user: User,
-    /// What requests on behalf of the user show to the API.
+    /// The access token that requests on behalf of the user carry.
     pub access: SecretString,
     /// It opens nothing but the way to a second factor.
     pub is_limited: bool,
-    /// What every form of this session's pages carries, and no other's.
+    /// Token in every form of this session's pages (CSRF).
     pub form_token: String,
     /// What forms of pages carry that were made before the secret was changed, while the one before is known.
     earlier_form_token: Option<String>,
@@ -89,7 +89,7 @@ impl BrowserSessions {
     pub async fn begin(&self, refresh: &SecretString) -> Result<String, AuthError> {
         let presented = self.refresh_keys.read(refresh).ok_or(AuthError::InvalidRefresh)?;
         let now = self.clock.now();
-        if !self.store.see_browser(&presented.session_id, now, after(now, BROWSER_TTL)).await? {
+        if !self.store.touch_session(&presented.session_id, now, after(now, BROWSER_TTL)).await? {
             return Err(AuthError::InvalidRefresh);
         }
         self.cookie(&presented.session_id).ok_or(AuthError::InvalidRefresh)
@@ -111,7 +111,7 @@ impl BrowserSessions {
         }
         if somebody_is_there
             && after(seen_at, NOTED_EVERY) <= now
-            && !self.store.see_browser(&id, now, session.expires_at).await?
+            && !self.store.touch_session(&id, now, session.expires_at).await?
         {
             return Ok(None);
         }

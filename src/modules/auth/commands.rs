@@ -90,7 +90,7 @@ pub(super) fn tell(view: &mut View, user: &mut User, kind: &str, actor: &Actor, 
     events::record(view, &event);
 }
 
-/// By what a user shows that a password may be changed.
+/// Proof that the user may change the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PasswordProof {
     Password,
@@ -183,7 +183,7 @@ pub(super) fn ask_for_reset(view: &mut View, user: &mut User, by: &str, actor: &
     tell(view, user, "PasswordResetRequested", actor, audit_id, data);
 }
 
-/// What an administrator does to somebody else's account.
+/// Changes by an administrator to another user's account.
 #[derive(Debug)]
 pub(super) enum UserChange {
     Update {
@@ -347,7 +347,7 @@ impl Command for Rename {
 pub(super) struct OpenSession {
     pub(super) session: Session,
     pub(super) actor: Actor,
-    /// Of which secret, and what was shown; none where none is asked for.
+    /// The secret and the proof of a second factor; none where none is required.
     pub(super) second_factor: Option<(String, Proof)>,
 }
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::{
+    access_check::Revoked,
     api_keys::{KEYS_MAX, KeyFault, Scope},
-    standing::Revoked,
 };
 use crate::platform::{
     batch::LaneError,
     error::{AppError, ErrorKind, FieldError},
 };
 
-/// What a use case of this module ends with when it doesn't succeed.
+/// Errors of this module.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// Fields of a user are not acceptable.
@@ -83,7 +83,7 @@ pub enum AuthError {
     /// The refresh token was used before, or its family has ended.
     #[error("the refresh token was used before or has been revoked")]
     RefreshReused,
-    /// What was shown is no API key of ours.
+    /// The API key is unknown or malformed.
     #[error("no such API key")]
     InvalidKey,
     /// The API key opens nothing any more.
@@ -104,13 +104,13 @@ pub enum AuthError {
     /// More passwords are waiting to be hashed than we let wait, or others kept us from finishing.
     #[error("too busy")]
     Busy,
-    /// Whoever asks may not do it any more.
+    /// The caller's access was revoked in the meantime.
     #[error(transparent)]
     Revoked(#[from] Revoked),
     /// The database said no.
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
-    /// What else is not the caller's fault.
+    /// Everything else that is not the caller's fault.
     #[error(transparent)]
     Internal(#[from] AppError),
 }
@@ -176,7 +176,7 @@ impl From<AuthError> for AppError {
             AuthError::TotpRequired => Self::new(
                 ErrorKind::Forbidden,
                 "auth.totp_required",
-                "Whoever works here has to have a second factor: sign in, and begin with POST /auth/totp.",
+                "Staff needs a second factor: sign in, and begin with POST /auth/totp.",
             ),
             AuthError::Disabled => Revoked::Disabled.into(),
             AuthError::UserGone => Self::new(

@@ -156,7 +156,7 @@ impl LinkKeys {
         Some(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// What a token says; none where we did not make it.
+    /// The content of a token; none if it is not ours.
     pub(super) fn read(&self, token: &SecretString) -> Option<Link> {
         let bytes = URL_SAFE_NO_PAD.decode(token.expose_secret()).ok()?;
         if bytes.len() != NAMED_BYTES + MAC_BYTES {

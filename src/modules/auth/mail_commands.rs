@@ -118,7 +118,7 @@ impl Command for ChangeMail {
             user.updated_at = view.now();
             view.update(&user);
             let event = trail::of_user("user.mail_changed", &user.id, &self.actor, view.now());
-            let event = event.before(told(before)).after(told(after));
+            let event = event.before(topics_document(before)).after(topics_document(after));
             record_event(view, &event.with_id(self.event_id.clone()));
         }
         Some(after)
@@ -129,7 +129,7 @@ fn active(view: &View, user_id: &str) -> Option<User> {
     view.by_id::<User>(user_id).filter(|user| user.disabled_at.is_none())
 }
 
-fn told(topics: MailTopics) -> Document {
+fn topics_document(topics: MailTopics) -> Document {
     MailTopic::CHOSEN.iter().map(|topic| (topic.as_str().to_owned(), topics.wants(*topic).into())).collect()
 }
 
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_who_may_not_come_in_is_written_to_and_nobody_twice_about_an_address() {
+    fn disabled_users_get_no_mail_and_an_address_is_verified_once() {
         let at = Some(DateTime::from_millis(0));
         let disabled = User { disabled_at: at, ..User::of_a_test(Role::Merchant) };
         let verified = User { email_verified_at: at, ..User::of_a_test(Role::Merchant) };

@@ -14,7 +14,7 @@ pub enum MailTopic {
     Kyc,
     /// Endpoints that were disabled.
     Webhooks,
-    /// What customers have bought from one.
+    /// Sales to customers.
     Sales,
     /// Products of which little is left.
     Stock,
@@ -23,7 +23,7 @@ pub enum MailTopic {
 }
 
 impl MailTopic {
-    /// Those that a user decides about.
+    /// Topics that a user may turn off.
     pub const CHOSEN: [Self; 7] =
         [Self::Orders, Self::Payments, Self::Kyc, Self::Webhooks, Self::Sales, Self::Stock, Self::Reports];
 
@@ -43,7 +43,7 @@ impl MailTopic {
     }
 }
 
-/// What a user wants letters about, as it is stored.
+/// Which letters a user wants, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MailTopics {

@@ -36,6 +36,7 @@
 //! Collections: `users`, `sessions`, `api_keys`, `totp`. No jobs. Events: `UserCreated`, `PasswordResetRequested`, `PasswordChanged`,
 //! `EmailVerificationRequested`; no address, link or password is in them.
 
+mod access_check;
 mod api_keys;
 mod attempts;
 mod browser;
@@ -53,13 +54,13 @@ mod password;
 mod recovery;
 mod service;
 mod session;
-mod standing;
 mod store;
 mod totp;
 mod trail;
 mod users;
 mod users_http;
 
+pub use access_check::{AsUser, Revoked};
 pub use api_keys::{ApiKey, KeyRing, KeyRingParts, Scope, api_keys_router};
 pub use attempts::AttemptLimits;
 pub use browser::{BrowserSession, BrowserSessions};
@@ -73,7 +74,6 @@ pub use model::User;
 pub use password::PasswordCost;
 pub use service::{AuthParts, AuthService, Tokens};
 pub use session::{PresentedToken, RefreshKeys, RefreshTokenState, Session, judge};
-pub use standing::{AsUser, Revoked};
 pub use store::{
     COLLECTIONS, UserFilter, find_user, find_user_by_email, indexes, scopes_of_key, user_exists, user_id_of, user_key,
     users_who_want_reports,

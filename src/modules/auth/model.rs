@@ -1,7 +1,5 @@
 //! Users, and the rules of their fields. No IO, no clock.
 
-use std::borrow::Cow;
-
 use bson::DateTime;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -10,6 +8,7 @@ use validator::ValidationError;
 use super::mail_topics::MailTopics;
 use crate::platform::{
     error::FieldError,
+    http::checks::fault,
     identity::{Role, tokens::AccessToken},
     text::{free_text, holds_unseen, normal_email},
 };
@@ -58,7 +57,7 @@ pub struct User {
     /// When somebody showed to read what is sent to the address; none for those from before anybody was asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_verified_at: Option<DateTime>,
-    /// What the user wants letters about.
+    /// Which letters the user wants.
     #[serde(default)]
     pub mail: MailTopics,
     #[serde(default)]
@@ -131,9 +130,9 @@ impl std::fmt::Debug for User {
 /// A deliverable address in its normal form.
 pub(super) fn check_email(email: &str) -> Result<(), ValidationError> {
     if email.chars().count() > EMAIL_CHARS_MAX {
-        Err(refuse("length", format!("must have at most {EMAIL_CHARS_MAX} characters")))
+        Err(fault("length", format!("must have at most {EMAIL_CHARS_MAX} characters")))
     } else if normal_email(email).as_deref() != Some(email) {
-        Err(refuse("email", "must be an e-mail address"))
+        Err(fault("email", "must be an e-mail address"))
     } else {
         Ok(())
     }
@@ -142,9 +141,9 @@ pub(super) fn check_email(email: &str) -> Result<(), ValidationError> {
 /// A name in its normal form.
 pub(super) fn check_name(name: &str) -> Result<(), ValidationError> {
     if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
-        Err(refuse("length", format!("must have between 1 and {NAME_CHARS_MAX} characters")))
+        Err(fault("length", format!("must have between 1 and {NAME_CHARS_MAX} characters")))
     } else if holds_unseen(name) {
-        Err(refuse("characters", "must not hold control characters or others that nobody can see"))
+        Err(fault("characters", "must not hold control characters or others that nobody can see"))
     } else {
         free_text(name)
     }
@@ -155,9 +154,9 @@ pub(super) fn check_new_password(password: &SecretString) -> Result<(), Validati
     let password = password.expose_secret();
     if !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&password.chars().count()) {
         let message = format!("must have between {PASSWORD_CHARS_MIN} and {PASSWORD_CHARS_MAX} characters");
-        Err(refuse("length", message))
+        Err(fault("length", message))
     } else if password.contains('\0') {
-        Err(refuse("characters", "must not contain the character NUL"))
+        Err(fault("characters", "must not contain the character NUL"))
     } else {
         Ok(())
     }
@@ -183,21 +182,17 @@ fn check_bytes(text: &SecretString, bytes_max: usize) -> Result<(), ValidationEr
     if (1..=bytes_max).contains(&text.expose_secret().len()) {
         Ok(())
     } else {
-        Err(refuse("length", format!("must have between 1 and {bytes_max} bytes")))
+        Err(fault("length", format!("must have between 1 and {bytes_max} bytes")))
     }
 }
 
-/// What is wrong with a new user's fields; empty where nothing is.
+/// Faults of a new user's fields; empty if there are none.
 pub(super) fn check_new_user(email: &str, password: &SecretString, name: &str) -> Vec<FieldError> {
     [("email", check_email(email)), ("password", check_new_password(password)), ("name", check_name(name))]
         .into_iter()
         .filter_map(|(field, checked)| checked.err().map(|error| (field, error)))
         .map(|(field, error)| FieldError::new(field, error.code, error.message.unwrap_or_default()))
         .collect()
-}
-
-fn refuse(code: &'static str, message: impl Into<Cow<'static, str>>) -> ValidationError {
-    ValidationError::new(code).with_message(message.into())
 }
 
 #[cfg(test)]

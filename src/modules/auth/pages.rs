@@ -130,7 +130,7 @@ pub(super) fn refused(error: &AppError) -> Result<Response, AppError> {
     page.answer(error.kind.status())
 }
 
-/// What a person is told.
+/// The error as sentences for a person.
 fn said(error: &AppError) -> Vec<String> {
     let fields = error.fields.iter().filter(|field| field.field == "password");
     let fields: Vec<_> = fields.map(|field| format!("The password {}.", field.message)).collect();

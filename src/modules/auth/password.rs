@@ -36,7 +36,7 @@ const OWN_WORD_BYTES_MIN: usize = 3;
 /// Letters and digits of a password are looked at for themselves where there are so many.
 const PLAIN_BYTES_MIN: usize = 6;
 
-/// What a new hash costs whoever guesses. No setting: tests alone, which make hundreds of users, take less.
+/// Cost of a new hash. Not a setting: only tests, which make hundreds of users, use less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordCost {
     /// Memory, in KiB.
@@ -54,7 +54,7 @@ impl Default for PasswordCost {
 
 impl PasswordCost {
     /// A hash that no password has, so that an unknown user takes as long as a known one.
-    fn of_nobody(self) -> String {
+    fn unusable_hash(self) -> String {
         let (salt, output) = ("d2F5YmlsbC5ub2JvZHkuMQ", "A".repeat(43));
         format!("$argon2id$v=19$m={},t={},p={LANES}${salt}${output}", self.memory_kib, self.passes)
     }
@@ -159,7 +159,7 @@ impl HashingPermit {
     pub(super) async fn verify(self, password: &SecretString, stored: Option<&str>) -> Result<(Self, bool), AuthError> {
         let password = password.clone();
         let known = stored.is_some();
-        let stored = stored.map_or_else(|| self.cost.of_nobody(), str::to_owned);
+        let stored = stored.map_or_else(|| self.cost.unusable_hash(), str::to_owned);
         self.run(move || verify(&password, &stored).map(|matches| matches && known)).await
     }
 
@@ -190,7 +190,7 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).collect()
 }
 
-/// What is likely to be in the password of somebody with this address and this name: both, their parts, and these in one.
+/// Words that a user of this address and name is likely to use in a password: both, their parts, and the parts joined.
 fn own_words(email: &str, name: &str) -> Vec<String> {
     let wholes = [email, name].into_iter().chain(email.split('@'));
     let wholes = wholes.flat_map(|whole| [whole.to_owned(), plain(whole)]);
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn an_unknown_user_costs_as_much_as_a_known_one() {
         let cost = PasswordCost::default();
-        let nobody = cost.of_nobody();
+        let nobody = cost.unusable_hash();
         assert!(!Passwords::new(cost).is_outdated(&nobody));
         assert!(!verify(&secret("anything"), &nobody).expect("readable"));
         let made = hash(&secret("anything"), cost).expect("hashing works");

@@ -27,7 +27,7 @@ impl AuthService {
     /// # Errors
     /// [`AuthError::TooManyAttempts`], [`AuthError::Busy`].
     pub async fn request_password_reset(&self, email: &str, caller: &Caller) -> Result<(), AuthError> {
-        self.attempts.take_letter("reset", email, caller.address).await?;
+        self.attempts.count_letter("reset", email, caller.address).await?;
         let room = Arc::clone(&self.resets).try_acquire_owned().map_err(|_| AuthError::Busy)?;
         let (store, lane, email, actor) = (self.store.clone(), self.lane.clone(), email.to_owned(), caller.anonymous());
         tokio::spawn(async move {
@@ -75,7 +75,7 @@ impl AuthService {
         let actor = caller.user(&user.id, Some(user.role));
         let set = self.store_password(&user, PasswordProof::Link, hash, revokes_keys, actor).await?;
         let user = set.ok_or(AuthError::InvalidLink)?;
-        self.attempts.forget_wrong(&user.email, caller.address).await;
+        self.attempts.clear_wrong_passwords(&user.email, caller.address).await;
         Ok(self.device_keys.cookie(&user.id))
     }
 
@@ -89,7 +89,7 @@ impl AuthService {
             return Err(AuthError::EmailVerified);
         }
         // Who asks is known, and offices share an address.
-        self.attempts.take_letter("verification", &user.id, None::<IpAddr>).await?;
+        self.attempts.count_letter("verification", &user.id, None::<IpAddr>).await?;
         let ask = AskForVerification { user_id: user.id, actor: Actor::from(asking), event_id: new_id("evt") };
         self.lane.submit(ask).await?;
         Ok(())
@@ -131,7 +131,7 @@ impl AuthService {
         self.store_mail(&asking.user_id, change, Actor::from(asking)).await?.ok_or(AuthError::UserGone)
     }
 
-    /// What the link unsubscribes from.
+    /// The topic that the link unsubscribes from.
     ///
     /// # Errors
     /// [`AuthError::InvalidLink`].

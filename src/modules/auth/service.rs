@@ -43,7 +43,7 @@ const KEY_LOOKS_MAX: usize = 4;
 /// Resets that are looked into at once, after their answer.
 const RESETS_MAX: usize = 64;
 
-/// What somebody who came in holds.
+/// Tokens of a sign-in.
 #[derive(Debug)]
 pub struct Tokens {
     /// `usr_...`
@@ -58,25 +58,25 @@ pub struct Tokens {
     pub device_cookie: Option<String>,
 }
 
-/// What [`AuthService`] is made of.
+/// Parts of an [`AuthService`].
 #[derive(Debug)]
 pub struct AuthParts {
     /// Where users and sessions are.
     pub db: Database,
     pub lane: Lane,
-    /// Who was turned away.
+    /// Records refused requests.
     pub refusals: Refusals,
     /// The database's.
     pub clock: Clock,
-    /// Those of access tokens; every process needs the same.
+    /// Keys of access tokens; every process needs the same.
     pub tokens: Arc<TokenKeys>,
     /// Counts attempts.
     pub limiter: RateLimiter,
-    /// Those of refresh tokens; every process needs the same.
+    /// Keys of refresh tokens; every process needs the same.
     pub refresh_keys: RefreshKeys,
-    /// Those of device cookies; every process needs the same.
+    /// Keys of device cookies; every process needs the same.
     pub device_keys: DeviceKeys,
-    /// Those of links in letters; every process needs the same.
+    /// Keys of links in letters; every process needs the same.
     pub link_keys: LinkKeys,
     /// Access tokens that are void before they expire.
     pub revocations: Revocations,
@@ -433,7 +433,7 @@ impl AuthService {
         Ok(Tokens { device_cookie: device.is_none().then(|| self.device_keys.cookie(&user.id)), ..tokens })
     }
 
-    /// Who asks with an access token of `user`'s, by the name under which the user's own attempts count.
+    /// The session of an access token of `user`, under whose name the user's own attempts count.
     fn session_of(&self, headers: &HeaderMap, user: &User) -> Option<String> {
         let token = self.tokens.verify(bearer_token(headers)?).ok()?;
         (token.user_id == user.id && token.access_version == user.access_version).then(|| user.id.clone())
@@ -453,7 +453,7 @@ impl AuthService {
         self.attempts.take(counters).await?;
         let (turn, matches) = turn.verify(password, user.map(|user| user.password_hash.as_str())).await?;
         if matches {
-            self.attempts.forgive(counters).await;
+            self.attempts.give_back_attempt(counters).await;
         } else {
             tracing::info!(user.id = user.map(|user| user.id.as_str()), "wrong password");
             if let Some(user) = user {

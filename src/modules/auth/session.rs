@@ -74,7 +74,7 @@ impl Session {
     }
 }
 
-/// What a token that we made says.
+/// The content of a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresentedToken {
     /// `ses_...`
@@ -83,7 +83,7 @@ pub struct PresentedToken {
     pub key_id: String,
 }
 
-/// What a presented refresh token means.
+/// State of a presented refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshTokenState {
     /// Of a session that is forgotten, or that we did not make this token for.
@@ -184,7 +184,7 @@ impl RefreshKeys {
         Some(SecretString::from(URL_SAFE_NO_PAD.encode(bytes)))
     }
 
-    /// What a token says; none where we did not make it.
+    /// The content of a token; none if it is not ours.
     pub(super) fn read(&self, token: &SecretString) -> Option<PresentedToken> {
         let bytes = URL_SAFE_NO_PAD.decode(token.expose_secret()).ok()?;
         if bytes.len() != NAMED_BYTES + MAC_BYTES {

@@ -31,7 +31,7 @@ pub fn user_key(user_id: &str) -> Key {
 /// The user with this id.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn find_user(db: &Database, user_id: &str) -> Result<Option<User>> {
     db.collection::<User>(USERS).find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX).await
 }
@@ -39,7 +39,7 @@ pub async fn find_user(db: &Database, user_id: &str) -> Result<Option<User>> {
 /// Users who want reports and may come in, by id behind `after`; `limit` at most.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn users_who_want_reports(db: &Database, after: &str, limit: usize) -> Result<Vec<User>> {
     let wanting = doc! { "mail.reports": true, "_id": { "$gt": after }, "disabledAt": null };
     let users = db.collection::<User>(USERS);
@@ -50,7 +50,7 @@ pub async fn users_who_want_reports(db: &Database, after: &str, limit: usize) ->
 /// Whether there is such a user.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
     let users = db.collection::<bson::RawDocumentBuf>(USERS);
     let found = users.find_one(doc! { "_id": user_id }).max_time(READ_TIME_MAX);
@@ -60,7 +60,7 @@ pub async fn user_exists(db: &Database, user_id: &str) -> Result<bool> {
 /// The id of the user with this e-mail address, as it is stored.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn user_id_of(db: &Database, email: &str) -> Result<Option<String>> {
     Ok(find_user_by_email(db, email).await?.map(|user| user.id))
 }
@@ -68,12 +68,12 @@ pub async fn user_id_of(db: &Database, email: &str) -> Result<Option<String>> {
 /// The user with this e-mail address, in its normal form.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn find_user_by_email(db: &Database, email: &str) -> Result<Option<User>> {
     db.collection::<User>(USERS).find_one(with_email(email)).max_time(READ_TIME_MAX).await
 }
 
-/// Who has this address, in its normal form. Domains in other scripts were stored as they were typed once.
+/// Matches users with this address, in its normal form. Domains in other scripts were once stored as typed.
 fn with_email(email: &str) -> Document {
     let typed = email.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--"));
     match typed.map(|(local, domain)| (local, idna::domain_to_unicode(domain))) {
@@ -210,7 +210,7 @@ impl Store {
         self.users().count_documents(doc! { "tenantId": tenant_id }).max_time(READ_TIME_MAX).await
     }
 
-    /// Whose access versions have grown since then.
+    /// Users whose access version has grown since then.
     pub(super) async fn access_changes(&self, since: DateTime) -> Result<Vec<AccessChange>> {
         let users = self.db.collection::<AccessChange>(USERS);
         let changes = users.find(doc! { "accessChangedAt": { "$gte": since } });
@@ -275,7 +275,7 @@ impl Store {
     }
 
     /// Makes a session that goes on a browser's, or says that the browser is there.
-    pub(super) async fn see_browser(&self, id: &str, now: DateTime, expires_at: DateTime) -> Result<bool> {
+    pub(super) async fn touch_session(&self, id: &str, now: DateTime, expires_at: DateTime) -> Result<bool> {
         let live = doc! { "_id": id, "endedAt": null };
         let seen = doc! { "seenAt": now, "expiresAt": expires_at };
         Ok(self.sessions().update_one(live, doc! { "$set": seen }).await?.matched_count > 0)

@@ -1,4 +1,4 @@
-//! What the audit trail says of accounts: who, when, and states. No password, e-mail address, name or token.
+//! Audit events of accounts: actor, time and states. No password, e-mail address, name or token.
 
 use bson::{DateTime, doc};
 

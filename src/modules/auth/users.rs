@@ -1,4 +1,4 @@
-//! What administrators do to others' accounts: find them, take away what a thief could use, let the owner in again.
+//! Changes by administrators to others' accounts: find them, revoke what a thief could use, let the owner in again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,12 +7,12 @@ use mongodb::Database;
 use secrecy::SecretString;
 
 use super::{
+    access_check::AsUser,
     api_keys::REVOKED,
     commands::{ChangeUser, UserChange, UserNotChanged},
     error::AuthError,
     model::User,
     password::{HashPurpose, PasswordCost, Passwords},
-    standing::AsUser,
     store::{AccessChange, KeyRevocation, Store, UserFilter},
 };
 use crate::platform::{

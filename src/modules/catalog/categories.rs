@@ -32,7 +32,7 @@ const PAGE: i64 = 500;
 /// The seller of what all merchants have together.
 const EVERYBODY: &str = "";
 
-/// Whose product it is, and in which category; none of those that are in none.
+/// Seller and category of a product; products without a category are on no shelf.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shelf {
@@ -98,13 +98,13 @@ impl Consumer for CountCategories {
 
     async fn take(&self, db: &Database, session: &mut ClientSession, heads: &[EventHead]) -> Result<Vec<&'static str>> {
         let ids: BTreeSet<&str> = heads.iter().map(|head| &*head.subject_id).collect();
-        agree(db, session, &ids.into_iter().collect::<Vec<_>>()).await?;
+        recount(db, session, &ids.into_iter().collect::<Vec<_>>()).await?;
         Ok(Vec::new())
     }
 }
 
 /// Makes the counts agree with these products.
-async fn agree(db: &Database, session: &mut ClientSession, product_ids: &[&str]) -> Result<()> {
+async fn recount(db: &Database, session: &mut ClientSession, product_ids: &[&str]) -> Result<()> {
     let these = doc! { "_id": { "$in": product_ids } };
     let mut offered = these.clone();
     offered.insert("status", ProductStatus::Active.as_str());
@@ -120,8 +120,8 @@ async fn agree(db: &Database, session: &mut ClientSession, product_ids: &[&str])
 /// Counts products that are there from before they were counted, beside whatever else runs.
 ///
 /// # Errors
-/// What the driver says.
-pub async fn count_uncounted(db: &Database) -> Result<()> {
+/// Errors of the database driver.
+pub async fn count_new_products(db: &Database) -> Result<()> {
     let products = db.collection::<Document>(PRODUCTS);
     let offered = products.count_documents(doc! { "status": ProductStatus::Active.as_str() }).await?;
     if offered == db.collection::<Document>(COUNTED).count_documents(doc! {}).await? {
@@ -136,7 +136,7 @@ pub async fn count_uncounted(db: &Database) -> Result<()> {
         behind = (*last).to_owned();
         let mut session = db.client().start_session().await?;
         let transaction = session.start_transaction().write_concern(durable());
-        transaction.and_run((db, &ids), |session, (db, ids)| agree(db, session, ids).boxed()).await?;
+        transaction.and_run((db, &ids), |session, (db, ids)| recount(db, session, ids).boxed()).await?;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::platform::differences::{Difference, Differences, aggregate, differ, i
 /// Checks every product and every movement.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn check_stock(store: &CatalogStore, to: &mut impl Differences) -> Result<()> {
     let mut session = store.snapshot().await?;
     check_products(store.snapshots(), &mut session, to).await?;

@@ -1,4 +1,4 @@
-//! What merchants do to their products: each in one transaction with the event that tells of it.
+//! Changes of products by merchants, each in one transaction with its event.
 
 use bson::doc;
 
@@ -50,7 +50,7 @@ impl Command for CreateProduct {
     }
 }
 
-/// What is changed of a product; what is not given stays.
+/// Changes of a product; absent fields stay.
 #[derive(Debug, Default)]
 pub(super) struct ProductChange {
     pub(super) name: Option<String>,

@@ -12,7 +12,7 @@ use super::{
         CategoriesQuery, ChangeProductRequest, CreateProductRequest, ListMovementsQuery, ListProductsQuery,
         MoveStockRequest,
     },
-    service::{CatalogService, sees_all},
+    service::{CatalogService, sees_business_fields},
     store::ProductFilter,
 };
 use crate::platform::{
@@ -89,7 +89,7 @@ impl ProductResponse {
     #[must_use]
     pub fn of(product: Product, reader: &CurrentUser) -> Self {
         Self {
-            low_stock_at: sees_all(reader, &product).then_some(product.low_stock_at),
+            low_stock_at: sees_business_fields(reader, &product).then_some(product.low_stock_at),
             product_id: product.id,
             seller_id: product.seller_id,
             sku: product.sku,

@@ -21,7 +21,7 @@ mod service;
 mod stock;
 mod store;
 
-pub use categories::{CategoryCount, CountCategories, count_uncounted};
+pub use categories::{CategoryCount, CountCategories, count_new_products};
 pub use check::check_stock;
 pub use error::CatalogError;
 pub use http::{ProductResponse, router};

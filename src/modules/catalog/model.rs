@@ -13,9 +13,9 @@ use crate::platform::{
     money::{Currency, Money},
 };
 
-/// What merchants sell.
+/// Products of merchants.
 pub const PRODUCTS: &str = "products";
-/// What came in and went out.
+/// Movements of stock.
 pub const MOVEMENTS: &str = "stock_movements";
 
 /// Pieces of one product that one line of a checkout may take: as many as an order's item.
@@ -125,7 +125,7 @@ impl Product {
         Key::id(PRODUCTS, product_id)
     }
 
-    /// What one piece costs in `currency`, in minor units; none where it is not sold in it.
+    /// Price of one piece in `currency`, in minor units; none where it is not sold in it.
     #[must_use]
     pub fn price_in(&self, currency: Currency) -> Option<i64> {
         let all = std::iter::once(&self.price).chain(&self.prices);
@@ -234,7 +234,7 @@ pub struct StockMovement {
     pub reference_id: String,
     /// The merchant's words.
     pub reason: Option<String>,
-    /// Who made it happen.
+    /// Actor of the movement.
     pub actor: Actor,
     pub at: DateTime,
 }

@@ -1,4 +1,4 @@
-//! What merchants and buyers send, and its rules.
+//! Requests of merchants and buyers, and their rules.
 
 use bson::DateTime;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,7 +11,7 @@ use super::{
     service::NewMovement,
 };
 use crate::platform::{
-    http::cursor,
+    http::{checks::fault, cursor},
     ids::is_id,
     money::{Currency, Money},
     scrub::is_harmless,
@@ -293,10 +293,6 @@ fn given_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Strin
 
 fn given_value<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
-}
-
-fn fault(code: &'static str, message: impl Into<String>) -> ValidationError {
-    ValidationError::new(code).with_message(message.into().into())
 }
 
 fn long_text(text: &str) -> Result<(), ValidationError> {

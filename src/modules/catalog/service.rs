@@ -38,7 +38,7 @@ pub(super) struct NewMovement {
 }
 
 /// Whether `user` sees of a product what is the merchant's business: its owner and those who look after everything.
-pub(super) fn sees_all(user: &CurrentUser, product: &Product) -> bool {
+pub(super) fn sees_business_fields(user: &CurrentUser, product: &Product) -> bool {
     product.seller_id == user.user_id || matches!(user.role, Role::Admin | Role::Auditor)
 }
 
@@ -97,7 +97,8 @@ impl CatalogService {
     /// A product that is offered; for who sees all of it, also one that is not any more.
     pub(super) async fn get(&self, user: &CurrentUser, product_id: &str) -> Result<Product, CatalogError> {
         let found = if is_id("prd", product_id) { self.store.find(product_id).await? } else { None };
-        let shown = found.filter(|product| product.status == ProductStatus::Active || sees_all(user, product));
+        let shown =
+            found.filter(|product| product.status == ProductStatus::Active || sees_business_fields(user, product));
         shown.ok_or(CatalogError::NotFound)
     }
 
@@ -127,7 +128,7 @@ impl CatalogService {
         limit: usize,
     ) -> Result<(Product, Vec<StockMovement>, bool), CatalogError> {
         let product = self.get(user, product_id).await?;
-        if !sees_all(user, &product) {
+        if !sees_business_fields(user, &product) {
             return Err(CatalogError::NotFound);
         }
         let mut found = self.store.movements(product_id, before_seq, limit).await?;

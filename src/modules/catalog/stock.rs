@@ -9,7 +9,7 @@ use crate::{
     platform::{batch::View, identity::Actor, ids::sibling_id},
 };
 
-/// What moved a product's stock; it does so once: a unique index over product, kind of thing and id.
+/// The reason of a stock movement. It moves stock once: a unique index over product, kind of thing and id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StockReference {
     /// `client`, `checkout`.
@@ -26,7 +26,7 @@ pub struct StockEntry<'a> {
     pub kind: MovementKind,
     /// Pieces; above zero they come in.
     pub delta: i64,
-    /// What moves it. The caller has looked whether it has done so before, or knows that it can't have.
+    /// Reason of the movement. The caller has checked that it has not moved this stock before.
     pub reference: StockReference,
     /// The merchant's words.
     pub reason: Option<&'a str>,

@@ -71,7 +71,7 @@ impl CatalogStore {
     /// A product, whosever it is.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, product_id: &str) -> Result<Option<Product>> {
         self.products().find_one(doc! { "_id": product_id }).max_time(READ_TIME_MAX).await
     }
@@ -80,14 +80,14 @@ impl CatalogStore {
     /// and no more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(&self, filter: &ProductFilter, before_id: Option<&str>, limit: usize) -> Result<Paged<Product>> {
         let (walk, take) = (filter.walk(), limit + 1);
         let (range, direction) = (TimeRange::default(), Direction::Newest);
         let found = if walk.rest.is_empty() {
             walk.go(&self.db, range, direction, before_id, take, None).await?
         } else {
-            walk.go_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
+            walk.find_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
         };
         Ok(paged(found.found, limit, found.ended_at, |product: &Product| &product.id))
     }
@@ -95,15 +95,15 @@ impl CatalogStore {
     /// How many products each category has, those with the most first.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn categories(&self, seller_id: Option<&str>) -> Result<Vec<CategoryCount>> {
         categories::read(&self.db, seller_id).await
     }
 
-    /// Those of these products that are offered, by id.
+    /// The products of this list that are on offer, by id.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn offered(&self, product_ids: &[String]) -> Result<HashMap<String, Product>> {
         if product_ids.is_empty() {
             return Ok(HashMap::new());
@@ -116,7 +116,7 @@ impl CatalogStore {
     /// Ids of the checkouts that took something of these products, of each product those among its latest movements, at most `each`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn latest_sales(&self, product_ids: &[String], each: i64) -> Result<Vec<String>> {
         let products: Vec<Document> = product_ids.iter().map(|id| doc! { "_id": id }).collect();
         let pipeline = [
@@ -137,7 +137,7 @@ impl CatalogStore {
     /// Movements of a product, newest first, numbered below `before_seq`; one more than `limit` where there are more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn movements(
         &self,
         product_id: &str,

@@ -1,4 +1,4 @@
-//! What the API decides: checking out and cancelling, each in one transaction with stock, money, events and job.
+//! Creating and cancelling checkouts, each in one transaction with stock, money, events and job.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use super::{
     error::{CheckoutError, Shortage},
     events::record,
     fulfilment::{TakeBackContext, TakenBack, take_back},
-    giving_back::ReversalContext,
     model::{
         CartLine, Checkout, CheckoutCancellationStatus, CheckoutCustomer, CheckoutItem, CheckoutStatus, Payment,
         PaymentMethod, PaymentStatus, Priority, ShippingAddress, sums,
     },
+    reversal::ReversalContext,
     transitions::{CheckoutCommand, next},
 };
 use crate::{
     modules::{
         catalog::{self, MovementKind, Product, ProductStatus, move_stock},
-        events::{self, Actor},
+        events::Actor,
         kyc::{KycGate, Verified},
         orders::CancelOrderTemplate,
         providers::call_job::Author,
@@ -132,7 +132,7 @@ impl Command for CreateCheckout {
 }
 
 impl CreateCheckout {
-    /// What the lines stand for, at today's prices.
+    /// The products and prices of the lines, as of now.
     fn cart(&self, view: &View) -> Result<Cart, CheckoutError> {
         let wanted = sums(self.lines.iter().map(|line| (line.product_id.as_str(), line.quantity)));
         let mut products: BTreeMap<&str, Product> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! What customers keep for the next checkout: how they are called, and where things go. Personal, so it is in no event and no
-//! record, and `waybill audit erase` deletes it.
+//! Profiles of customers for their next checkouts: names and addresses. Personal, so it is in no event and no record, and `waybill
+//! audit erase` deletes it.
 
 use bson::{Bson, DateTime, doc};
 use mongodb::{Database, error::Result};
@@ -28,7 +28,7 @@ pub(super) struct KeptAddress {
     pub(super) address: ShippingAddress,
 }
 
-/// What a customer keeps, as stored.
+/// A customer's profile, as stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CustomerProfile {

@@ -17,7 +17,7 @@ fn filter_of(subject: &Subject) -> Document {
 /// Orders that carry out checkouts of the subject: who gets it is named there too.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn orders_of(db: &Database, subject: &Subject) -> mongodb::error::Result<Vec<String>> {
     let mut filter = filter_of(subject);
     filter.insert("parts", doc! { "$exists": true });

@@ -42,7 +42,7 @@ pub enum CheckoutError {
     /// The external payment has paid another checkout.
     #[error("the payment was used")]
     PaymentUsed,
-    /// Whoever asks can't pay so.
+    /// The caller can't use this payment method.
     #[error("this is not a way to pay here")]
     Method(FieldError),
     #[error("no payment gateway is configured")]

@@ -1,5 +1,7 @@
 //! Events of checkouts.
 
+use bson::doc;
+
 use super::model::{Checkout, PaymentStatus};
 use crate::{
     modules::events::{self, Actor, Event},

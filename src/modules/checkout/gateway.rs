@@ -5,8 +5,8 @@ use super::{
     CHECKOUTS_QUEUE,
     commands::pay,
     events::record,
-    giving_back::ReversalContext,
     model::{Checkout, PaymentStatus},
+    reversal::ReversalContext,
     transitions::{CheckoutCommand, next},
 };
 use crate::{

@@ -1,4 +1,4 @@
-//! What follows from a payment, as the merchant has set up; where nothing is, what is paid is completed.
+//! The job that fulfils paid checkouts as the merchant has set up; without fulfilment they are completed.
 
 use std::time::Duration;
 

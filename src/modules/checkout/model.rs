@@ -152,9 +152,9 @@ pub struct Payment {
     pub status: PaymentStatus,
     /// The merchant's name of an external one.
     pub payment_id: Option<String>,
-    /// What took the money, from the wallet or at the gateway.
+    /// The ledger transaction that took the money, from the wallet or at the gateway.
     pub transaction_id: Option<String>,
-    /// What took it from the merchant again.
+    /// The ledger transaction that took it from the merchant again.
     pub refund_id: Option<String>,
     /// Until when it can be made; none once it is.
     pub expires_at: Option<DateTime>,
@@ -168,14 +168,14 @@ pub struct Payment {
 
 impl Payment {
     /// It is not made and won't be.
-    pub fn end_unpaid(&mut self) {
+    pub fn abandon(&mut self) {
         self.status = PaymentStatus::Failed;
         self.url = None;
         self.expires_at = None;
     }
 }
 
-/// What was bought, as it was then.
+/// A line of the checkout, as the product was then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckoutItem {
@@ -199,7 +199,7 @@ pub struct CheckoutCustomer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShippingAddress {
-    /// Who receives it, where it is not the customer.
+    /// Receiver, where it is not the customer.
     #[serde(default)]
     pub name: Option<String>,
     /// The receiver's.
@@ -242,7 +242,7 @@ pub struct CartLine {
     pub quantity: i64,
 }
 
-/// What was asked for, after validation.
+/// A request for a checkout, after validation.
 #[derive(Debug)]
 pub(super) struct NewCheckout {
     pub(super) client_order_id: String,
@@ -264,7 +264,7 @@ pub struct Checkout {
     pub id: String,
     /// For people to read out.
     pub order_number: String,
-    /// Who asked for it: the customer, or the merchant whose products they are.
+    /// The user who created it: the customer, or the merchant of the products.
     pub user_id: String,
     /// The merchant whose products they are.
     pub seller_id: String,
@@ -273,7 +273,7 @@ pub struct Checkout {
     pub tenant_id: Option<String>,
     /// The asker's id; unique per asker, for ever.
     pub client_order_id: String,
-    /// What the request meant.
+    /// Fingerprint of the request's meaning.
     pub fingerprint: String,
     pub status: CheckoutStatus,
     /// How soon. Every job about it is `hurried(checkout.priority.is_rush())` where it is made; nothing else is needed.
@@ -283,7 +283,7 @@ pub struct Checkout {
     /// Minor units.
     pub total: i64,
     pub items: Vec<CheckoutItem>,
-    /// Who gets it; none once it is erased.
+    /// The customer; none once erased.
     pub customer: Option<CheckoutCustomer>,
     /// Where it goes; none once it is erased.
     pub shipping_address: Option<ShippingAddress>,
@@ -292,7 +292,7 @@ pub struct Checkout {
     /// See [`Checkout::payment_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_payment: Option<String>,
-    /// What carries it out; empty until it is sent, and where nothing follows from it.
+    /// Orders that fulfil it; empty before they are made, and without fulfilment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
     /// The last cancellation that had to wait for orders.
@@ -324,7 +324,7 @@ impl Checkout {
         Key::unique(CHECKOUTS, &["externalPayment"], vec![external_payment.to_owned()])
     }
 
-    /// What is stored of a seller's external payment.
+    /// The key of a seller's external payment.
     #[must_use]
     pub fn external_payment_of(seller_id: &str, payment_id: &str) -> String {
         format!("{seller_id}/{payment_id}")

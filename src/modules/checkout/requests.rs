@@ -1,4 +1,4 @@
-//! What buyers send, and its rules.
+//! Requests of buyers, and their rules.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -8,11 +8,12 @@ use super::model::{CartLine, CheckoutCustomer, CheckoutStatus, NewCheckout, Paym
 use crate::{
     modules::catalog::QUANTITY_MAX,
     platform::{
-        http::cursor,
-        money::Currency,
-        text::{
-            POSTCODE_CHARS_MAX, free_text, international, normal_email, read_email, read_international_phone_if_any,
+        http::{
+            checks::{country_code, email_address, ensure, fault},
+            cursor,
         },
+        money::Currency,
+        text::{POSTCODE_CHARS_MAX, free_text, international, read_email, read_international_phone_if_any},
     },
 };
 
@@ -198,32 +199,15 @@ pub(super) struct ListCheckoutsQuery {
     pub(super) status: Option<CheckoutStatus>,
 }
 
-fn fault(code: &'static str, message: &'static str) -> ValidationError {
-    ValidationError::new(code).with_message(message.into())
-}
-
-fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
-    if holds { Ok(()) } else { Err(fault(code, message)) }
-}
-
 fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
     let is_one = (1..=128).contains(&id.len()) && id.bytes().all(allowed);
     ensure(is_one, "format", "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -")
 }
 
-fn email_address(email: &str) -> Result<(), ValidationError> {
-    ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
-}
-
 pub(super) fn phone_number(phone: &str) -> Result<(), ValidationError> {
     let is_one = phone.is_empty() || international(phone).as_deref() == Some(phone);
     ensure(is_one, "phone", "must be a telephone number with the country's code, such as +4930123456")
-}
-
-fn country_code(code: &str) -> Result<(), ValidationError> {
-    let is_country = code.len() == 2 && code.parse::<iso_currency::Country>().is_ok();
-    ensure(is_country, "country", "must be a country code of ISO 3166-1 alpha-2, such as DE")
 }
 
 fn payment_id_shape(id: &str) -> Result<(), ValidationError> {

@@ -53,7 +53,7 @@ pub struct CheckoutService {
     pub indexes_present: Arc<AtomicBool>,
 }
 
-/// Whose checkouts `user` sees: a customer the own ones, a merchant those of its products.
+/// The checkouts that `user` may see: a customer its own, a merchant those of its products.
 const fn whose(user: &CurrentUser) -> CheckoutOwner<'_> {
     match user.role {
         Role::Merchant => CheckoutOwner::Seller(user.user_id.as_str()),
@@ -149,7 +149,7 @@ impl CheckoutService {
         Ok(reply)
     }
 
-    /// What the merchant has set up to follow from its checkouts.
+    /// The merchant's fulfilment settings.
     pub(super) async fn fulfilment(&self, user: &CurrentUser) -> Result<FulfilmentSettings, CheckoutError> {
         let found = self.store.fulfilment(&user.user_id).await?;
         Ok(found.unwrap_or_else(|| FulfilmentSettings::nothing(&user.user_id)))
@@ -191,7 +191,7 @@ impl CheckoutService {
         Ok(reply)
     }
 
-    /// What the caller keeps for checkouts.
+    /// The caller's profile.
     pub(super) async fn profile(&self, user: &CurrentUser) -> Result<Option<CustomerProfile>, CheckoutError> {
         Ok(find_profile(self.store.db(), &user.user_id).await?)
     }

@@ -24,9 +24,9 @@ pub struct CheckoutStore {
 
 #[derive(Clone, Copy, Debug)]
 pub enum CheckoutOwner<'a> {
-    /// Those that this user asked for.
+    /// Checkouts that this user created.
     Buyer(&'a str),
-    /// Those of this merchant's products.
+    /// Checkouts of this merchant's products.
     Seller(&'a str),
 }
 
@@ -46,7 +46,7 @@ pub struct CheckoutFilter {
     pub status: Option<CheckoutStatus>,
 }
 
-/// What was in a checkout, and whose it is.
+/// A past checkout: its buyer, seller and items.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PastCart {
@@ -109,10 +109,10 @@ impl CheckoutStore {
         self.db.collection(CHECKOUTS)
     }
 
-    /// What a merchant has set up to follow from its checkouts.
+    /// A merchant's fulfilment settings.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub(super) async fn fulfilment(&self, seller_id: &str) -> Result<Option<FulfilmentSettings>> {
         self.db.collection(FULFILMENT).find_one(doc! { "_id": seller_id }).max_time(READ_TIME_MAX).await
     }
@@ -120,7 +120,7 @@ impl CheckoutStore {
     /// A checkout of the buyer or the seller.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, whose: CheckoutOwner<'_>, checkout_id: &str) -> Result<Option<Checkout>> {
         let (field, id) = whose.field();
         self.checkouts().find_one(doc! { "_id": checkout_id, field: id }).max_time(READ_TIME_MAX).await
@@ -132,7 +132,7 @@ impl CheckoutStore {
         these.projection(PastCart::fields()).max_time(READ_TIME_MAX).await?.try_collect().await
     }
 
-    /// What each of these users asked for lately, at most `each`, the latest first.
+    /// The latest checkouts of each of these users, at most `each`, the latest first.
     pub(super) async fn latest_carts(&self, user_ids: &[String], each: i64) -> Result<Vec<PastCart>> {
         let users: Vec<Document> = user_ids.iter().map(|id| doc! { "_id": id }).collect();
         let pipeline = [
@@ -149,7 +149,7 @@ impl CheckoutStore {
         found.await?.try_collect().await
     }
 
-    /// Those of these products that the user has ever asked for.
+    /// The products of this list that the user has ever bought.
     pub(super) async fn asked_for(&self, user_id: &str, product_ids: &[String]) -> Result<HashSet<String>> {
         if product_ids.is_empty() {
             return Ok(HashSet::new());
@@ -172,7 +172,7 @@ impl CheckoutStore {
     /// by checkout, so many a page and no more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(
         &self,
         whose: CheckoutOwner<'_>,
@@ -190,7 +190,7 @@ impl CheckoutStore {
         let found = if is_indexed {
             walk.go(&self.db, range, direction, before_id, take, None).await?
         } else {
-            walk.go_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
+            walk.find_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
         };
         Ok(paged(found.found, limit, found.ended_at, |checkout: &Checkout| &checkout.id))
     }

@@ -1,4 +1,4 @@
-//! What may happen to a checkout in which status: one exhaustive table, printed in docs/checkout.md.
+//! State machine of checkouts: one exhaustive table, printed in docs/checkout.md.
 
 use super::model::CheckoutStatus;
 use crate::platform::state_table;
@@ -12,7 +12,7 @@ pub enum CheckoutCommand {
     Complete,
     /// A part of what follows came to nothing, or nobody knows.
     GiveUp,
-    /// What follows is under way again.
+    /// Fulfilment has begun again.
     Resume,
     /// Its orders are to be cancelled first.
     RequestCancel,

@@ -1,4 +1,4 @@
-//! What follows from events, written with their acknowledgement.
+//! Consumers: effects of events that are written in the transaction that relays them.
 
 use async_trait::async_trait;
 use bson::{DateTime, Document};
@@ -30,7 +30,7 @@ pub struct EventHead {
     pub tenant_id: Option<String>,
     /// The checkout that its subject carries out.
     pub checkout_id: Option<String>,
-    /// Who asked for it, where it happened to a checkout.
+    /// The buyer, where the event is of a checkout.
     pub buyer_id: Option<String>,
     /// Its number among the events of its subject.
     pub seq: i64,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_needs_id_and_type_and_may_lack_what_an_older_version_did_not_write() {
+    fn a_head_needs_id_and_type_and_may_lack_newer_fields() {
         let at = DateTime::from_millis(5);
         let full = doc! { "id": "evt_1", "type": "Tested", "subjectId": "ord_1", "userId": "usr_1", "seq": 2_i64 };
         let head = EventHead::read(&full, at).expect("a head");

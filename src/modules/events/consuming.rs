@@ -89,7 +89,7 @@ pub struct ConsumeEvent {
     waker: Waker,
 }
 
-/// What one transaction does.
+/// One transaction of a consumer.
 struct ConsumeTransaction {
     db: Database,
     consumer: Arc<dyn Consumer>,
@@ -151,7 +151,7 @@ impl JobHandler for ConsumeEvent {
             return failed("events.unreadable_job", "The job names no event or no consumer.".into());
         };
         let Some(consumer) = self.consumers.iter().find(|consumer| consumer.name() == name) else {
-            return failed("events.unknown_handler", format!("Nobody has a consumer of the name {name}."));
+            return failed("events.unknown_handler", format!("There is no consumer named {name}."));
         };
         let head = match self.head(event_id).await {
             Ok(Some(head)) => head,

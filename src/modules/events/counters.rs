@@ -30,9 +30,9 @@ pub(super) struct Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Generations {
-    /// Those that are read.
+    /// The generation that is read.
     pub(super) generation: i64,
-    /// Those that are counted anew.
+    /// The generation that is being rebuilt.
     pub(super) filling: Option<i64>,
     /// Since then.
     pub(super) filling_since: Option<DateTime>,
@@ -40,7 +40,7 @@ pub(super) struct Generations {
 
 impl Generations {
     /// The sums that are counted anew now.
-    pub(super) fn being_filled(&self, now: DateTime) -> Option<i64> {
+    pub(super) fn filling_generation(&self, now: DateTime) -> Option<i64> {
         self.filling.filter(|_| self.filling_since.is_some_and(|since| after(since, FILLING_MAX) > now))
     }
 }
@@ -75,4 +75,9 @@ pub(super) async fn read(db: &Database, session: Option<&mut ClientSession>) -> 
         None => reading.await,
     };
     Ok(found?.unwrap_or_default())
+}
+
+/// A whole number of a document, 0 where there is none.
+pub(super) fn whole(document: &Document, field: &str) -> i64 {
+    document.get(field).and_then(|value| value.as_i64().or_else(|| value.as_i32().map(i64::from))).unwrap_or_default()
 }

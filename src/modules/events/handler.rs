@@ -1,4 +1,4 @@
-//! What a module gives to do something about events.
+//! Handlers of events, each run as a job.
 
 use std::time::Duration;
 

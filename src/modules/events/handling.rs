@@ -36,7 +36,7 @@ pub struct HandlerJobs {
 }
 
 impl HandlerJobs {
-    /// Those of `handlers`.
+    /// Consumes events for `handlers`.
     #[must_use]
     pub const fn new(handlers: Vec<Arc<dyn EventHandler>>, clock: Clock) -> Self {
         Self { handlers, clock }
@@ -124,7 +124,7 @@ impl HandleEvent {
     }
 }
 
-/// What becomes of a job that failed: another attempt after `wait`, or the queue's backoff, as long as there is one.
+/// The end of a failed attempt: a retry after `wait` or the queue's backoff, while attempts are left.
 #[must_use]
 pub fn retry_of(queue: &QueueConfig, job: &Job, error: JobError, wait: Option<Duration>, now: DateTime) -> JobEnd {
     if job.is_last_attempt() {
@@ -145,7 +145,7 @@ pub fn end_of(queue: &QueueConfig, job: &Job, handled: Result<(), HandlerError>,
     }
 }
 
-fn poison(code: &str, message: impl Into<String>) -> Attempt {
+fn invalid_job(code: &str, message: impl Into<String>) -> Attempt {
     Attempt::Failed(JobError::new("payload", code, message))
 }
 
@@ -161,18 +161,18 @@ impl JobHandler for HandleEvent {
 
     async fn run(&self, job: &Job, lease: &Lease) -> Attempt {
         let (Ok(event_id), Ok(name)) = (job.payload.get_str("eventId"), job.payload.get_str("handler")) else {
-            return poison("events.unreadable_job", "The job names no event or no handler.");
+            return invalid_job("events.unreadable_job", "The job names no event or no handler.");
         };
         let Some(handler) = self.named(name) else {
             return if after(job.created_at, UNKNOWN_MAX) > self.clock.now() {
                 Attempt::NotBegun
             } else {
-                poison("events.unknown_handler", format!("Nobody has a handler of the name {name}."))
+                invalid_job("events.unknown_handler", format!("There is no handler named {name}."))
             };
         };
         let event = match self.db.collection::<Document>(EVENTS).find_one(doc! { "_id": event_id }).await {
             Ok(Some(event)) => event,
-            Ok(None) => return poison("events.gone", "The event is not there."),
+            Ok(None) => return invalid_job("events.gone", "The event is not there."),
             Err(error) => {
                 tracing::warn!(job.id, %error, "an event can't be read now");
                 return Attempt::NotBegun;
@@ -180,7 +180,7 @@ impl JobHandler for HandleEvent {
         };
         let event: Event = match bson::deserialize_from_document(event) {
             Ok(event) => event,
-            Err(error) => return poison("events.unreadable", format!("The event can't be read: {error}")),
+            Err(error) => return invalid_job("events.unreadable", format!("The event can't be read: {error}")),
         };
         if job.attempts == 1 {
             let waited_ms = self.clock.now_ms().saturating_sub(event.at.timestamp_millis()).max(0);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_retryable_is_tried_again_after_2_4_and_8_seconds_and_then_dead() {
+    async fn a_retryable_failure_is_retried_after_2_4_and_8_seconds() {
         let handler = jobs().await;
         let failing = |after| Err(HandlerError::Retryable { code: "a.b", message: "c".into(), after });
         let waits = |attempts, asked| match handler.handled(&job(attempts), failing(asked)) {

@@ -94,7 +94,7 @@ impl EventStore {
     /// The latest events of one subject.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_for(&self, subject_id: &str) -> Result<Latest<Event>> {
         latest(self.db.collection(EVENTS).find(doc! { "subjectId": subject_id })).await
     }

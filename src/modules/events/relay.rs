@@ -27,7 +27,7 @@ pub const RELAY: &str = "relay";
 const EVERY: Duration = Duration::from_millis(500);
 /// Between two looks: under load, events of so long share a transaction.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Whoever holds the lease says so again after this long.
+/// The holder renews the lease this often.
 const HELD_FOR: Duration = Duration::from_secs(2);
 /// Entries of one transaction; a batch of the group commit leaves one, with up to some hundred events.
 const ENTRIES_MAX: i64 = 200;
@@ -39,7 +39,7 @@ const EARLIER_ROUNDS: usize = 3;
 /// A consumer that has failed so often in a row is not offered the page again: it gets a job for each event.
 const FAILURES_MAX: u32 = 3;
 
-/// What a [`Relay`] is made of.
+/// Parts of a [`Relay`].
 pub struct RelayParts {
     pub db: Database,
     /// The database's.
@@ -61,7 +61,7 @@ pub struct Relay {
     failures: Mutex<BTreeMap<&'static str, u32>>,
 }
 
-/// What one transaction took.
+/// The events that one transaction took from the outbox.
 #[derive(Debug, Default)]
 struct RelayedEvents {
     entries: Vec<Bson>,
@@ -182,11 +182,11 @@ impl Relay {
     pub async fn pass(&self) -> Result<u64> {
         let mut events = 0;
         while self.is_ours().await? {
-            let (handed_over_before, began) = (self.hands_over(), SystemTime::now());
-            let taken = match self.take_some().await {
+            let (handed_over_before, began) = (self.skipped_consumers(), SystemTime::now());
+            let taken = match self.take_page().await {
                 Ok(taken) => taken,
                 // At once again, without whoever can't take it.
-                Err(_) if self.hands_over() > handed_over_before => continue,
+                Err(_) if self.skipped_consumers() > handed_over_before => continue,
                 Err(error) => return Err(error),
             };
             self.remember(&taken);
@@ -211,11 +211,11 @@ impl Relay {
     }
 
     /// Consumers that are not offered the next page.
-    fn hands_over(&self) -> usize {
+    fn skipped_consumers(&self) -> usize {
         self.failures.lock().values().filter(|failures| **failures >= FAILURES_MAX).count()
     }
 
-    /// Whoever took the page works; whoever could not is offered the next one, once.
+    /// Notes which consumers took the page; the others get the next one as a single try.
     fn remember(&self, taken: &RelayedEvents) {
         if taken.entries.is_empty() {
             return;
@@ -247,7 +247,7 @@ impl Relay {
         }
     }
 
-    async fn take_some(&self) -> Result<RelayedEvents> {
+    async fn take_page(&self) -> Result<RelayedEvents> {
         let mut session = self.db.client().start_session().await?;
         let options =
             TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
@@ -282,7 +282,7 @@ impl Relay {
             let offered = consuming::offer(&**consumer, &self.db, session, &taken.heads).await;
             taken.wake.extend(offered.inspect_err(|error| self.note_failure(consumer.name(), error))?);
         }
-        self.bury(session, &taken.unreadable).await?;
+        self.insert_dead_job(session, &taken.unreadable).await?;
         counters::add(&self.db, session, doc! { counters::RELAYED: taken.events() as i64 }).await?;
         let deleting = self.db.collection::<Document>(OUTBOX);
         let deleting = deleting.delete_many(doc! { "_id": { "$in": &taken.entries } }).session(session).await;
@@ -384,8 +384,8 @@ impl Relay {
         Ok(())
     }
 
-    /// What can't be read is a dead job, for a person to look at, and holds up nothing.
-    async fn bury(&self, session: &mut ClientSession, unreadable: &[Document]) -> Result<()> {
+    /// Makes a dead job of an unreadable event, for a person to look at; it holds up nothing.
+    async fn insert_dead_job(&self, session: &mut ClientSession, unreadable: &[Document]) -> Result<()> {
         let (now, queue) = (self.clock.now(), queue());
         let dead = unreadable.iter().map(|event| {
             let job = Job::new(new_id("job"), &queue, HANDLE_KIND, event.clone(), "", now);

@@ -1,4 +1,4 @@
-//! What has become of events, in numbers: `/events/stats`, and what a worker logs.
+//! Statistics of events for `/events/stats` and the worker's log.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{HANDLE_KIND, consuming::CONSUME_KIND, counters};
+use super::{
+    HANDLE_KIND,
+    consuming::CONSUME_KIND,
+    counters::{self, whole},
+};
 use crate::{
     modules::queue::JOBS,
     platform::{
@@ -75,10 +79,6 @@ struct PendingEvents {
     oldest_ms: Option<i64>,
 }
 
-fn whole(document: &Document, field: &str) -> i64 {
-    document.get(field).and_then(|value| value.as_i64().or_else(|| value.as_i32().map(i64::from))).unwrap_or_default()
-}
-
 impl PendingEvents {
     fn of(found: &Document) -> Self {
         let oldest_ms = found.get_datetime("oldest").ok().map(|at| at.timestamp_millis());
@@ -90,7 +90,7 @@ impl EventStatsReader {
     /// As it is now.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn read(&self) -> mongodb::error::Result<EventStats> {
         let mut session = self.db.client().start_session().await?;
         let options = TransactionOptions::builder().read_concern(ReadConcern::snapshot()).build();
@@ -172,7 +172,7 @@ impl EventStatsReader {
     /// How long the oldest entry of the outbox waits; zero where there is none.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn lag(&self) -> mongodb::error::Result<Duration> {
         let outbox = self.db.collection::<Document>(OUTBOX);
         let oldest = outbox.find_one(doc! {}).sort(doc! { "_id": 1 }).projection(doc! { "at": 1 });
@@ -185,7 +185,7 @@ impl EventStatsReader {
     /// About how many entries are in the outbox.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn depth(&self) -> mongodb::error::Result<u64> {
         self.db.collection::<Document>(OUTBOX).estimated_document_count().max_time(READ_TIME_MAX).await
     }

@@ -166,7 +166,7 @@ async fn records<T: serde::de::DeserializeOwned + Unpin + Send + Sync>(
     if walk.rest.is_empty() {
         return walk.go(db, range, direction, after, limit + 1, None).await;
     }
-    walk.go_in_stages(db, range, direction, after, limit + 1, &LOOKED_AT).await
+    walk.find_in_stages(db, range, direction, after, limit + 1, &LOOKED_AT).await
 }
 
 /// Both books in one order, as far as both were looked through.

@@ -1,4 +1,4 @@
-//! What follows from the verification provider's answers. Pure.
+//! Decides by the verification provider's answers. Pure.
 
 use bson::DateTime;
 

@@ -1,4 +1,5 @@
-//! What the API decides: filling in, erasing, granting. And what all decisions write. Handing in is in `submission`.
+//! Commands: fill in, erase, approve without review; and the event and audit record that every command writes. Submission is in
+//! `submission`.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::{
 
 pub(super) type ChangedApplication = Result<Box<Application>, KycError>;
 
-/// What happened to an application, for its event and its audit record.
+/// A change of an application, for its event and its audit record.
 #[derive(Default)]
 pub(super) struct ApplicationChange<'a> {
     /// Of the event: `KycSubmitted`, ...
@@ -38,7 +39,7 @@ pub(super) struct ApplicationChange<'a> {
     pub(super) before: Option<KycState>,
     /// Why, in the words of whoever did it.
     pub(super) reason: Option<&'a str>,
-    /// What else is worth knowing: names of fields, codes, ids.
+    /// Names of fields, codes, ids.
     pub(super) data: Document,
 }
 
@@ -91,7 +92,7 @@ fn put(view: &mut View, application: &Application, stored: bool) {
     if stored { view.update(application) } else { view.insert(application) }
 }
 
-/// What commands read that destroy what a legal hold keeps.
+/// Keys that commands read before they destroy anything, because of legal holds.
 fn keys_to_destroy(user_id: &str) -> Vec<Key> {
     let mut wanted = vec![Application::key(user_id)];
     wanted.extend(keys_of_hold(user_id));
@@ -246,8 +247,7 @@ pub(super) struct Erase {
     pub(super) event_id: String,
 }
 
-/// What an application keeps when it is erased: its ids, its states and times. The keyed hashes of its papers stay for a while
-/// beside it, see [`papers`].
+/// The erased application: ids, states and times stay. The keyed hashes of its papers stay for a while beside it, see [`papers`].
 fn erased(application: &Application, now: DateTime) -> Application {
     let without_reason = |decision: &super::model::ReviewDecision| super::model::ReviewDecision {
         reason: "[erased]".into(),

@@ -1,4 +1,4 @@
-//! What a document is, told by its content: names and headers are the sender's word.
+//! Recognises documents by their content: names and headers can't be trusted.
 
 pub const DOCUMENT_BYTES_MAX: usize = 5 * 1024 * 1024;
 

@@ -1,5 +1,4 @@
-//! What a merchant writes into an application: which fields may be changed when, what is missing, what contradicts.
-//! Pure.
+//! Drafts of applications: which fields may be changed when, which are missing, which contradict each other. Pure.
 
 use bson::DateTime;
 use secrecy::{ExposeSecret, SecretString};
@@ -23,7 +22,7 @@ use crate::{
 
 pub const DOCUMENTS_MAX: usize = 10;
 
-/// What is to become of a field.
+/// A change of one field.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum FieldChange<T> {
     #[default]

@@ -30,7 +30,7 @@ pub enum KycError {
     /// It was handed in again since the reviewer looked: this is its submission now.
     #[error("it was handed in again")]
     Changed(i32),
-    /// Nobody decides about their own application.
+    /// You can't decide about your own application.
     #[error("it is the reviewer's own application")]
     OwnApplication,
     /// Somebody else has to approve too.
@@ -65,7 +65,7 @@ pub enum KycError {
     /// The batch lane could not carry it out.
     #[error(transparent)]
     Lane(#[from] LaneError),
-    /// Whoever asks may not do it any more.
+    /// The caller's access was revoked in the meantime.
     #[error(transparent)]
     Revoked(#[from] Revoked),
     /// The database could not be read.
@@ -97,7 +97,7 @@ impl From<KycError> for AppError {
         match error {
             KycError::Locked(state, fields) => {
                 let detail =
-                    format!("The application is {}; what is named in errors can't be changed.", state.as_str());
+                    format!("The application is {}; the fields named in errors can't be changed.", state.as_str());
                 Self { fields, ..conflict("kyc.field_locked", detail, state) }
             }
             KycError::Incomplete(fields) => Self {
@@ -121,7 +121,7 @@ impl From<KycError> for AppError {
             )
             .with("submission", submission),
             KycError::OwnApplication => {
-                Self::new(ErrorKind::Forbidden, "kyc.own_application", "Nobody decides about their own application.")
+                Self::new(ErrorKind::Forbidden, "kyc.own_application", "You can't decide about your own application.")
             }
             KycError::SecondPersonNeeded => Self::new(
                 ErrorKind::Conflict,

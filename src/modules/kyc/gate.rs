@@ -26,7 +26,7 @@ impl From<NotVerified> for AppError {
     }
 }
 
-/// Who is let through.
+/// Lets verified merchants through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KycGate {
     required: bool,
@@ -39,7 +39,7 @@ impl KycGate {
         Self { required }
     }
 
-    /// What [`KycGate::verify`] reads.
+    /// The key that [`KycGate::verify`] reads.
     #[must_use]
     pub fn key(self, user_id: &str) -> Key {
         Application::key(user_id)

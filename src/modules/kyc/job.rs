@@ -11,7 +11,7 @@ use super::{
     commands::{ApplicationChange, record},
     draft::open_numbers,
     model::{Application, CheckStatus, KycState},
-    submission::{refer, settle},
+    submission::{refer_to_person, settle},
     transitions::{KycCommand, next},
 };
 use crate::{
@@ -72,7 +72,7 @@ impl VerifyApplication {
         Ok(named.map(|(inquiry, name)| self.provider.request(&CheckRequest { reference, name, inquiry })))
     }
 
-    /// What the checks, as they stand, lead to.
+    /// Decides by the checks made so far.
     fn settle(&self, view: &mut View, application: &mut Application, by: Author<'_>) -> AttemptDecision {
         if next_check(application).is_some() {
             return JobEnd::Retry { at: view.now(), error: None, counts: false }.into();
@@ -92,7 +92,7 @@ fn leave(
 ) -> AttemptDecision {
     give_up(application, failure, view.now());
     application.updated_at = view.now();
-    refer(view, application, by.event_id, by.actor, "The verification provider could not be asked.");
+    refer_to_person(view, application, by.event_id, by.actor, "The verification provider could not be asked.");
     JobEnd::Dead { error: job_error(class, failure) }.into()
 }
 

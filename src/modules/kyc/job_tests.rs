@@ -390,7 +390,7 @@ pub(super) fn without_links(application: &Application) -> Application {
 }
 
 #[test]
-fn what_comes_after_a_person_has_decided_is_on_record_and_changes_nothing() {
+fn an_answer_after_a_persons_decision_is_logged_and_changes_nothing() {
     let calling = calling(&submitted());
     for before in decided_meanwhile(&calling) {
         for finding in findings() {

@@ -94,7 +94,7 @@ impl KycState {
 /// A number that only a reviewer may read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SealedNumber {
-    /// What everybody else is shown.
+    /// The masked form for everybody else.
     pub masked: String,
     pub sealed: Sealed,
 }
@@ -166,7 +166,7 @@ impl DocumentKind {
     }
 }
 
-/// What is known of a document besides its content.
+/// A document without its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentEntry {
@@ -310,7 +310,7 @@ pub struct Application {
     /// The latest call.
     pub provider_request_ref_id: Option<String>,
     pub provider_response_ref_id: Option<String>,
-    /// What was handed in last, as ids of papers: keyed hashes of its numbers.
+    /// Papers of the last submission: keyed hashes of its numbers.
     pub papers: Vec<String>,
     /// Another account had handed in one of them by then: a person decides.
     pub papers_shared: bool,

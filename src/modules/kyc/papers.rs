@@ -41,9 +41,9 @@ pub(super) struct Paper {
     /// The field and the hash: `pan:...`
     #[serde(rename = "_id")]
     pub(super) id: String,
-    /// Whose applications it stands in.
+    /// Users whose applications have this number.
     pub(super) user_ids: Vec<String>,
-    /// Whose they were that have been erased, and until when that is remembered.
+    /// Users whose applications were erased, and until when they are remembered.
     #[serde(default)]
     erased: Vec<Erased>,
     /// From then on in nobody's: the document goes away.
@@ -115,7 +115,7 @@ pub(super) fn field_of(paper_id: &str) -> &str {
 }
 
 /// Notes what an application hands in, in place of what it handed in before; whether another account has handed in one of them.
-pub(super) fn hand_in(view: &mut View, application: &mut Application, ids: Vec<String>) -> bool {
+pub(super) fn replace_papers(view: &mut View, application: &mut Application, ids: Vec<String>) -> bool {
     let user_id = application.user_id.clone();
     for id in application.papers.iter().filter(|id| !ids.contains(id)) {
         take_back(view, id, &user_id);
@@ -212,18 +212,18 @@ mod tests {
         }
         let ids = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (mut first, mut second) = (application("usr_1", "HDFC0000123"), application("usr_2", "HDFC0000123"));
-        assert!(!hand_in(&mut view, &mut first, ids(&["pan:1", "bankAccount:1"])));
-        assert!(!hand_in(&mut view, &mut first, ids(&["pan:1", "bankAccount:1"])), "one's own");
-        assert!(hand_in(&mut view, &mut second, ids(&["pan:2", "bankAccount:1"])));
-        assert!(!hand_in(&mut view, &mut second, ids(&["pan:2"])), "it was changed");
-        assert!(hand_in(&mut view, &mut second, ids(&["pan:1"])));
-        assert!(!hand_in(&mut view, &mut first, ids(&["bankAccount:1"])), "and back");
+        assert!(!replace_papers(&mut view, &mut first, ids(&["pan:1", "bankAccount:1"])));
+        assert!(!replace_papers(&mut view, &mut first, ids(&["pan:1", "bankAccount:1"])), "one's own");
+        assert!(replace_papers(&mut view, &mut second, ids(&["pan:2", "bankAccount:1"])));
+        assert!(!replace_papers(&mut view, &mut second, ids(&["pan:2"])), "it was changed");
+        assert!(replace_papers(&mut view, &mut second, ids(&["pan:1"])));
+        assert!(!replace_papers(&mut view, &mut first, ids(&["bankAccount:1"])), "and back");
         let paper = view.by_id::<Paper>("pan:1").expect("a paper");
         assert_eq!((paper.user_ids, paper.emptied_at), (vec!["usr_2".to_owned()], None));
         let other = view.by_id::<Paper>("pan:2").expect("a paper");
         assert_eq!((other.user_ids.len(), other.emptied_at), (0, Some(DateTime::from_millis(1_000))));
         let mut third = application("usr_3", "HDFC0000123");
-        assert!(!hand_in(&mut view, &mut third, ids(&["pan:2"])));
+        assert!(!replace_papers(&mut view, &mut third, ids(&["pan:2"])));
         assert_eq!(view.by_id::<Paper>("pan:2").expect("a paper").emptied_at, None);
     }
 
@@ -234,14 +234,14 @@ mod tests {
         view.put_absent(Key::id(PAPERS, "pan:1"));
         let ids = || vec!["pan:1".to_owned()];
         let (mut first, mut second) = (application("usr_1", "HDFC0000123"), application("usr_2", "HDFC0000123"));
-        assert!(!hand_in(&mut view, &mut first, ids()));
+        assert!(!replace_papers(&mut view, &mut first, ids()));
         erase(&mut view, &first);
         let paper = view.by_id::<Paper>("pan:1").expect("a paper");
         let forgotten = after(now, KEPT);
         assert_eq!((paper.user_ids.len(), paper.emptied_at), (0, Some(forgotten)));
         assert_eq!(paper.others("usr_2", now).collect::<Vec<_>>(), ["usr_1"]);
         assert_eq!((paper.others("usr_1", now).count(), paper.others("usr_2", forgotten).count()), (0, 0));
-        assert!(hand_in(&mut view, &mut second, ids()));
+        assert!(replace_papers(&mut view, &mut second, ids()));
         take_back(&mut view, "pan:1", "usr_2");
         assert_eq!(view.by_id::<Paper>("pan:1").expect("a paper").emptied_at, Some(forgotten), "not before");
     }

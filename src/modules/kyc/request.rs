@@ -16,6 +16,7 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::FieldError,
+    http::checks::fault,
     ids::new_id,
     india::{
         pincodes::{self, AddressMismatch},
@@ -224,7 +225,7 @@ impl AddressRequest {
             well_formed.then(|| code.to_owned()).ok_or("must be six digits, the first not 0")
         });
         if let (Some(state), Some(pincode)) = (state, &pincode) {
-            wrong.0.extend(pincodes::fit(pincode, state.name).err().map(|misfit| match misfit {
+            wrong.0.extend(pincodes::check_state(pincode, state.name).err().map(|misfit| match misfit {
                 AddressMismatch::Pincode(message) => FieldError::new("address.pincode", "no_place", message),
                 AddressMismatch::State(message) => FieldError::new("address.state", "pincode_differs", message),
             }));
@@ -309,14 +310,10 @@ impl From<RequirementRequest> for Requirement {
     }
 }
 
-fn invalid(code: &'static str, message: &'static str) -> ValidationError {
-    ValidationError::new(code).with_message(message.into())
-}
-
 fn requirements_match(request: &DecisionRequest) -> Result<(), ValidationError> {
     let mut error = match (request.decision == ReviewAction::Clarify, request.requirements.is_empty()) {
-        (true, true) => invalid("required", "must name what the merchant has to change"),
-        (false, false) => invalid("not_applicable", "goes with `clarify` only"),
+        (true, true) => fault("required", "must name what the merchant has to change"),
+        (false, false) => fault("not_applicable", "goes with `clarify` only"),
         _ => return Ok(()),
     };
     error.add_param("field".into(), &"requirements");
@@ -326,13 +323,13 @@ fn requirements_match(request: &DecisionRequest) -> Result<(), ValidationError> 
 fn reason(text: &str) -> Result<(), ValidationError> {
     let characters = text.chars().count();
     if !(3..=REASON_CHARS_MAX).contains(&characters) {
-        return Err(invalid("length", "must have between 3 and 500 characters"));
+        return Err(fault("length", "must have between 3 and 500 characters"));
     }
     if text.split('\n').any(holds_unseen) {
-        return Err(invalid("format", "must hold no control characters"));
+        return Err(fault("format", "must hold no control characters"));
     }
     if holds_identifier(text) || !is_harmless(text) {
-        return Err(invalid("format", NO_NUMBERS));
+        return Err(fault("format", NO_NUMBERS));
     }
     Ok(())
 }
@@ -354,7 +351,7 @@ fn requirement_field(field: &str) -> Result<(), ValidationError> {
     if FIELDS.contains(&field) {
         Ok(())
     } else {
-        Err(invalid("unknown_value", "must be a field of PUT /kyc, or documents. and a kind of documents"))
+        Err(fault("unknown_value", "must be a field of PUT /kyc, or documents. and a kind of documents"))
     }
 }
 
@@ -363,7 +360,7 @@ fn requirement_code(code: &str) -> Result<(), ValidationError> {
     if (1..=64).contains(&code.len()) && code.bytes().all(allowed) && is_harmless(code) {
         Ok(())
     } else {
-        Err(invalid("format", "must be 1 to 64 of the characters a-z 0-9 . _, and no number of somebody"))
+        Err(fault("format", "must be 1 to 64 of the characters a-z 0-9 . _, and no number of somebody"))
     }
 }
 

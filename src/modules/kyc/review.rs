@@ -1,4 +1,4 @@
-//! What a reviewer decides.
+//! Decisions of reviewers.
 
 use bson::{DateTime, doc};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ pub(super) struct DecideApplication {
     pub(super) verdict: ReviewAction,
     pub(super) reason: String,
     pub(super) requirements: Vec<Requirement>,
-    /// What the reviewer has seen; another one since then is not decided.
+    /// The submission that the reviewer has seen; a later one is not decided.
     pub(super) submission: Option<i32>,
     /// Two reviewers have to approve.
     pub(super) four_eyes: bool,

@@ -20,7 +20,7 @@ const SEALED: [SealedField; 4] = [
 /// Wraps every value of this module under today's key.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
     for field in &SEALED {
         rotation.field(field).await?;

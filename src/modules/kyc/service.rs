@@ -44,9 +44,9 @@ use crate::{
 pub struct NewDecision {
     pub verdict: ReviewAction,
     pub reason: String,
-    /// What has to be changed; with `clarify` only.
+    /// Required changes; with `clarify` only.
     pub requirements: Vec<Requirement>,
-    /// What the reviewer has seen.
+    /// The submission that the reviewer has seen.
     pub submission: Option<i32>,
 }
 
@@ -181,7 +181,7 @@ impl KycService {
     ) -> Result<(DocumentEntry, Zeroizing<Vec<u8>>), KycError> {
         let owner = self.store.owner_of(document_id).await?.ok_or(KycError::NoDocument)?;
         let found = self.document_of(&owner, document_id).await?;
-        self.write_down(reviewer, "kyc.document_read", ("kyc_document", document_id), Some(owner)).await?;
+        self.record_reading(reviewer, "kyc.document_read", ("kyc_document", document_id), Some(owner)).await?;
         Ok(found)
     }
 
@@ -256,7 +256,7 @@ impl KycService {
         let more = found.len() > limit;
         found.truncate(limit);
         let state = filter.state.map_or("any", super::model::KycState::as_str);
-        self.write_down(reviewer, "kyc.applications_listed", ("kyc_applications", state), None).await?;
+        self.record_reading(reviewer, "kyc.applications_listed", ("kyc_applications", state), None).await?;
         Ok((found, more))
     }
 
@@ -275,7 +275,7 @@ impl KycService {
             Role::Merchant | Role::Finance | Role::Auditor | Role::Manager | Role::Customer => None,
         };
         let owner = Some(application.user_id.clone());
-        self.write_down(reviewer, "kyc.application_read", ("kyc_application", &application.id), owner).await?;
+        self.record_reading(reviewer, "kyc.application_read", ("kyc_application", &application.id), owner).await?;
         let linked = self.linked(&application).await?;
         Ok((application, numbers, linked))
     }
@@ -329,7 +329,7 @@ impl KycService {
         self.clock.now()
     }
 
-    async fn write_down(
+    async fn record_reading(
         &self,
         reader: &CurrentUser,
         action: &str,

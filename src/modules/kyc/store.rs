@@ -64,7 +64,7 @@ impl KycStore {
     /// The application of `user_id`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, user_id: &str) -> Result<Option<Application>> {
         self.applications()
             .find_one(doc! { "_id": Application::id_of(user_id), "userId": user_id })
@@ -80,7 +80,7 @@ impl KycStore {
     /// Other accounts that have handed in one of the numbers that `application` has; the first ones, where there are many.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn linked(&self, application: &Application, now: DateTime) -> Result<Vec<LinkedAccount>> {
         if application.papers.is_empty() {
             return Ok(Vec::new());
@@ -114,7 +114,7 @@ impl KycStore {
     /// Applications that were handed in, oldest submission first; one more than `limit` where there are more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(&self, filter: &ApplicationFilter, limit: usize) -> Result<Vec<Application>> {
         let mut query = Document::new();
         if let Some(state) = filter.state {
@@ -140,16 +140,16 @@ impl KycStore {
     /// The content of a document of `user_id`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn content(&self, user_id: &str, document_id: &str) -> Result<Option<DocumentContent>> {
         let contents = self.db.collection::<DocumentContent>(DOCUMENTS);
         contents.find_one(doc! { "_id": document_id, "userId": user_id }).max_time(READ_TIME_MAX).await
     }
 
-    /// Whose document it is, where there is one.
+    /// The owner of a document, if there is one.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn owner_of(&self, document_id: &str) -> Result<Option<String>> {
         let contents = self.db.collection::<Document>(DOCUMENTS);
         let found = contents

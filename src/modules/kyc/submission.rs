@@ -11,7 +11,7 @@ use super::{
     draft::{defects, open_numbers},
     error::KycError,
     model::{Application, Check, KycState},
-    papers::{hand_in, paper_ids},
+    papers::{paper_ids, replace_papers},
     transitions::{KycCommand, next},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Who checks where there is no verification provider.
+/// Name in place of the provider where a person checks.
 pub const MANUAL: &str = "manual";
 
 /// From the next submission on a person looks: who tries out numbers must not do it at our cost.
@@ -67,7 +67,7 @@ impl Submit {
     /// Begins the checks; or settles it at once, where there is nobody to ask or nothing to be asked.
     fn start(&self, view: &mut View, application: &mut Application) {
         let refer_because = |view: &mut View, application: &mut Application, why| {
-            refer(view, application, &self.event_ids[1], &self.actor, why);
+            refer_to_person(view, application, &self.event_ids[1], &self.actor, why);
         };
         let now = view.now();
         application.job_id = None;
@@ -91,19 +91,25 @@ impl Submit {
     }
 }
 
-/// What the checks, all of them made, lead to.
+/// Decides once all checks are made.
 pub(super) fn settle(view: &mut View, application: &mut Application, event_id: &str, actor: &Actor) {
     let before = application.state;
     let (command, kind, action, reason) = match sum(application) {
         ChecksOutcome::GoOn => return,
-        ChecksOutcome::Unclear(why) => return refer(view, application, event_id, actor, why),
+        ChecksOutcome::Unclear(why) => return refer_to_person(view, application, event_id, actor, why),
         ChecksOutcome::Passed if application.papers_shared => {
             let why = "Every check passed; another account has handed in the same numbers.";
-            return refer(view, application, event_id, actor, why);
+            return refer_to_person(view, application, event_id, actor, why);
         }
         // No check looks at papers: who has asked for one has to see it.
         ChecksOutcome::Passed if application.paper_was_asked_for => {
-            return refer(view, application, event_id, actor, "Every check passed; a reviewer has asked for a paper.");
+            return refer_to_person(
+                view,
+                application,
+                event_id,
+                actor,
+                "Every check passed; a reviewer has asked for a paper.",
+            );
         }
         ChecksOutcome::Passed => (KycCommand::Pass, "KycVerified", "kyc.verified", "Every check passed."),
         ChecksOutcome::Failed(requirements) => {
@@ -148,7 +154,7 @@ impl Command for Submit {
         }
         let now = view.now();
         let papers = paper_ids(&self.papers_key, &application, &numbers);
-        application.papers_shared = hand_in(view, &mut application, papers);
+        application.papers_shared = replace_papers(view, &mut application, papers);
         application.state = state;
         application.submission += 1;
         application.paper_was_asked_for |=
@@ -171,7 +177,13 @@ impl Command for Submit {
 }
 
 /// Leaves an application to a person; does nothing where one has decided.
-pub(super) fn refer(view: &mut View, application: &mut Application, event_id: &str, actor: &Actor, reason: &str) {
+pub(super) fn refer_to_person(
+    view: &mut View,
+    application: &mut Application,
+    event_id: &str,
+    actor: &Actor,
+    reason: &str,
+) {
     let before = application.state;
     let Some(state) = next(before, KycCommand::Refer) else { return };
     application.state = state;

@@ -1,4 +1,4 @@
-//! What may happen to an application in which state: one exhaustive table, printed in docs/kyc.md.
+//! State machine of applications: one exhaustive table, printed in docs/kyc.md.
 
 use super::model::KycState;
 use crate::platform::state_table;

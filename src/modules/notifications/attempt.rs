@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_worker_left_open_is_closed_as_unknown_and_its_late_success_counts() {
+    fn an_open_call_of_a_dead_worker_is_unknown_until_a_late_success() {
         let mut view = view();
         assert!(matches!(begin(&mut view, "req_1"), MailStart::Logged(_)));
         assert!(matches!(begin(&mut view, "req_2"), MailStart::Logged(_)));

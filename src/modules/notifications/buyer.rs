@@ -1,4 +1,4 @@
-//! Who has bought something, as the checkout names it: an address that may be nobody's account.
+//! A buyer as the checkout names it: the address may belong to no account.
 
 /// Somebody who has bought something.
 #[derive(Clone)]
@@ -10,7 +10,7 @@ pub struct Buyer {
 }
 
 impl std::fmt::Debug for Buyer {
-    /// What else there is must not reach a log.
+    /// Shows no name and no address: it may reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buyer").field("asked_by", &self.asked_by).finish_non_exhaustive()
     }

@@ -1,11 +1,11 @@
-//! What follows from events by mail: one handler per letter.
+//! Event handlers that send letters, one per letter.
 
 use async_trait::async_trait;
 use lettre::message::Mailbox;
 
 use super::{
     attempt::MailAborted,
-    facts::{LetterContent, LetterData},
+    letter_data::{LetterContent, LetterData},
     letters::{LETTERS, Letter, LetterSubject},
     mailer::{Mail, Mailer, mail_id},
     recipient::Addressee,
@@ -24,12 +24,13 @@ pub struct MailHandler {
     mailer: Mailer,
     facts: LetterData,
     queue: QueueConfig,
-    /// Who runs the service, for letters to them.
+    /// The operator's address, for letters about alerts.
     operator: Option<Mailbox>,
 }
 
 impl MailHandler {
-    /// Those of all letters that follow from events, with jobs on `queue`. Without an operator nobody is told of alerts.
+    /// Handlers of all letters that follow from events, with jobs on `queue`. Without an operator there are no letters about
+    /// alerts.
     #[must_use]
     pub fn all(mailer: &Mailer, queue: &QueueConfig, operator: Option<&Mailbox>) -> Vec<Self> {
         let facts = mailer.facts();

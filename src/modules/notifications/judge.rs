@@ -1,4 +1,4 @@
-//! What an answer of the mail server means. Pure.
+//! Classifies answers of the mail server. Pure.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     platform::exchange::{MailAnswer, NotSent, SmtpStep},
 };
 
-/// What became of an attempt.
+/// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SendOutcome {
     Taken,
@@ -70,7 +70,7 @@ impl SendOutcome {
         }
     }
 
-    /// What becomes of the job.
+    /// The end of the job.
     pub(super) fn result(self, after: Option<Duration>) -> Result<(), HandlerError> {
         match self {
             Self::Taken => Ok(()),
@@ -91,7 +91,7 @@ mod tests {
     use crate::platform::exchange::Lost;
 
     #[test]
-    fn only_what_was_handed_over_is_unknown_and_only_a_no_to_the_mail_is_final() {
+    fn a_mail_handed_over_is_unknown_and_only_its_refusal_is_final() {
         let told = |answer: MailAnswer| match judge(&answer) {
             SendOutcome::Taken => "taken",
             SendOutcome::NotTaken { code, .. } => code,

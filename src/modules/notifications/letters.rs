@@ -15,7 +15,7 @@ pub(super) enum LetterSubject {
     Address,
     /// The user that it is about, who has asked for another password, or has one.
     Password,
-    /// What it says itself, to those who run the service.
+    /// The alert in the event, for the operator.
     Alert,
     /// The checkout that it is about, to who bought.
     Purchase,
@@ -32,7 +32,7 @@ pub(super) enum LetterSubject {
 pub struct Letter {
     /// Its handler's name, in Message-IDs, logs and metrics; once it has run, it stays.
     pub name: &'static str,
-    /// What it says: this with `.txt` and `.html`.
+    /// Name of its template, without `.txt` and `.html`.
     pub template: &'static str,
     pub topic: MailTopic,
     /// Types of events that lead to it.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     attempt::{BeginMail, EndMail, MailStart},
-    facts::LetterData,
     judge::{SendOutcome, judge},
+    letter_data::LetterData,
     letters::Letter,
     message::{Attachment, Composed, LANGUAGE, MailSender, OPERATION, PROVIDER, compose},
     model::MailStatus,
@@ -35,7 +35,7 @@ use crate::{
 
 /// A lease has to outlast the conversation by this much, for what comes after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
-/// What came of a conversation is worth so many tries to write down: without it the mail is sent again.
+/// Tries to store the result of a conversation: without it the mail would be sent again.
 const END_TRIES: u32 = 10;
 const END_PAUSE: Duration = Duration::from_millis(200);
 /// As in logs, where a provider's account stands.
@@ -62,24 +62,24 @@ pub struct Mailer(Arc<MailerParts>);
 
 pub struct Mail<'a> {
     pub letter: &'a Letter,
-    /// What it is about, once: an event's id, or what else makes it this mail and no other. Letters, digits, `_`, `-`, `.`.
+    /// Makes the mail unique: an event's id, or another name. Letters, digits, `_`, `-`, `.`.
     pub occasion: &'a str,
     pub to: Addressee<'a>,
     /// The id of what it is about, for the records: an order's, a top-up's.
     pub subject_id: &'a str,
-    /// What the templates may say, besides `name`, `publicUrl` and `language`.
+    /// Values for the templates, besides `name`, `publicUrl` and `language`.
     pub values: Value,
     pub attachment: Option<Attachment>,
 }
 
 impl Mail<'_> {
-    /// What it is remembered by: the first half of its `Message-ID`.
+    /// Its id: the first half of its `Message-ID`.
     fn id(&self) -> String {
         mail_id(self.occasion, self.letter)
     }
 }
 
-/// What the mail of this letter about `occasion` is remembered by.
+/// The id of the mail of this letter about `occasion`.
 pub(super) fn mail_id(occasion: &str, letter: &Letter) -> String {
     format!("{occasion}.{}", letter.name)
 }
@@ -100,7 +100,7 @@ impl Mailer {
         &self.0.public_url
     }
 
-    /// What letters are about, as it is now.
+    /// Reads the values of letters.
     pub(super) fn facts(&self) -> LetterData {
         LetterData::new(&self.0.db, &self.0.links, &self.0.public_url, &self.0.clock)
     }
@@ -114,7 +114,7 @@ impl Mailer {
         let (letter, mail_id, user_id) = (mail.letter, mail.id(), mail.to.user_id().to_owned());
         let call = self.call(&mail, &user_id, attempt);
         let Some(recipient) = recipient(&self.0.db, mail.to, letter.topic).await? else {
-            tracing::debug!(mail.id = mail_id, "nobody gets this mail");
+            tracing::debug!(mail.id = mail_id, "no recipient for this mail");
             count(letter, "skipped");
             return Ok(());
         };

@@ -24,7 +24,7 @@ pub const OPERATION: &str = "send_mail";
 /// The language of the templates that are built in.
 pub(super) const LANGUAGE: &str = "en";
 
-/// What may be stored of a conversation: which letter, how long, and the server's answer; neither address nor words.
+/// The stored part of a conversation: letter, length and the server's answer; neither address nor text.
 pub const REDACTION: Redaction = Redaction {
     not_personal: &[
         "letter",
@@ -72,7 +72,7 @@ impl MailSender {
 /// A file that goes with a mail.
 #[derive(Clone)]
 pub struct Attachment {
-    /// What it is called: letters, digits, `-`, `_` and `.`.
+    /// File name: letters, digits, `-`, `_` and `.`.
     pub name: String,
     pub content_type: &'static str,
     pub content: Vec<u8>,

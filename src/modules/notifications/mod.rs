@@ -13,9 +13,9 @@
 
 mod attempt;
 mod buyer;
-mod facts;
 mod handler;
 mod judge;
+mod letter_data;
 mod letters;
 mod mailer;
 mod message;

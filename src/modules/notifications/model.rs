@@ -1,4 +1,4 @@
-//! What is remembered of a mail: that it is one, and whether the server has it. Neither address nor words.
+//! Stored mails: that a mail exists, and whether the server has taken it. Neither address nor text.
 
 use bson::{DateTime, doc};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub(super) struct StoredMail {
     /// What it is about and its letter: `evt_....order-failed-mail`, the first half of its `Message-ID`.
     #[serde(rename = "_id")]
     pub(super) id: String,
-    /// Whom it is for; empty where that is no user.
+    /// The user it is for; empty where that is no user.
     pub(super) user_id: String,
     pub(super) status: MailStatus,
     pub(super) attempts: i32,

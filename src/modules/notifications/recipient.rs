@@ -1,9 +1,9 @@
-//! Who gets a mail: the user as it is now.
+//! Finds the address of a mail's user, as it is now.
 
 use lettre::message::Mailbox;
 use mongodb::Database;
 
-use super::{buyer::Buyer, facts::away};
+use super::{buyer::Buyer, letter_data::away};
 use crate::modules::{
     auth::{MailTopic, User, find_user, find_user_by_email},
     events::HandlerError,
@@ -13,7 +13,7 @@ use crate::modules::{
 pub enum Addressee<'a> {
     /// A user, at the address that it has now.
     User(&'a str),
-    /// Who has bought something, at the address that the checkout names.
+    /// A buyer, at the address that the checkout names.
     Buyer(&'a Buyer),
     /// An address of the configuration: who runs the service.
     Operator(&'a Mailbox),
@@ -39,7 +39,7 @@ pub(super) struct Recipient {
     pub(super) user: Option<User>,
 }
 
-/// Who gets it; none where nobody does: a user who is disabled, or does not want mail about this.
+/// The address; none for a user who is disabled or does not want mail about this.
 pub(super) async fn recipient(
     db: &Database,
     to: Addressee<'_>,
@@ -53,7 +53,7 @@ pub(super) async fn recipient(
         }
         Addressee::Buyer(buyer) => {
             let user = find_user_by_email(db, &buyer.email).await.map_err(|error| away(&error))?;
-            (buyer.name.clone(), buyer.email.clone(), user.filter(|user| speaks_for(user, buyer)))
+            (buyer.name.clone(), buyer.email.clone(), user.filter(|user| decides_for(user, buyer)))
         }
         Addressee::Operator(mailbox) => {
             let name = mailbox.name.clone().unwrap_or_else(|| "operator".into());
@@ -67,7 +67,7 @@ pub(super) async fn recipient(
 
 /// Whether what an account says of letters counts for its address: who bought with it, or has shown to read what is sent there.
 /// Anybody may open an account with somebody else's address.
-fn speaks_for(user: &User, buyer: &Buyer) -> bool {
+fn decides_for(user: &User, buyer: &Buyer) -> bool {
     user.id == buyer.asked_by || user.email_verified_at.is_some()
 }
 

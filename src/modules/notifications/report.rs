@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     attempt::MailAborted,
-    facts::away,
+    letter_data::away,
     letters::{DAILY_ORDERS, DAILY_STOCK, Letter},
     mailer::{Mail, Mailer, mail_id},
     message::Attachment,
@@ -199,7 +199,7 @@ impl ReportRequest {
         Some(Self { report, user_id: text("userId")?, day: text("day")?, zone: text("zone")?, from, to })
     }
 
-    /// What makes it this mail and no other.
+    /// Makes the mail unique.
     fn occasion(&self) -> String {
         format!("{}.{}", self.day, self.user_id)
     }

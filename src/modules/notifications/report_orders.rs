@@ -1,6 +1,6 @@
 //! The orders of a day, as a file: a merchant's own, a manager's those of the tenant's members.
 
-use super::{facts::away, report_file::ReportFile};
+use super::{letter_data::away, report_file::ReportFile};
 use crate::{
     modules::{
         auth::User,

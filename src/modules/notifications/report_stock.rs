@@ -1,8 +1,8 @@
-//! What a merchant has in stock at the end of a day, and what moved it on that day, as a file.
+//! The daily report of a merchant's stock, and its movements of that day, as a file.
 
 use bson::DateTime;
 
-use super::{facts::away, report_file::ReportFile};
+use super::{letter_data::away, report_file::ReportFile};
 use crate::{
     modules::{
         auth::User,
@@ -31,7 +31,7 @@ pub(super) struct StockReport {
     pub(super) is_partial: bool,
 }
 
-/// What moved a product on a day. Pure.
+/// Sums of a product's movements on a day. Pure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct StockChanges {
     received: i64,
@@ -78,7 +78,7 @@ pub(super) async fn write(
     loop {
         let page = catalog.list(&filter, before.as_deref(), AT_ONCE).await.map_err(|error| away(&error))?;
         for product in page.shown.iter().filter(|product| product.created_at < day.1) {
-            let moved = moved_on(catalog, product, day, &mut left).await?;
+            let moved = stock_changes_of_day(catalog, product, day, &mut left).await?;
             report.add(product, moved)?;
         }
         before = page.next;
@@ -89,7 +89,7 @@ pub(super) async fn write(
 }
 
 /// What moved a product on a day; none where `left`, the number of movements that may still be read, is used up.
-async fn moved_on(
+async fn stock_changes_of_day(
     catalog: &CatalogStore,
     product: &Product,
     day: (DateTime, DateTime),

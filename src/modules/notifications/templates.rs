@@ -1,4 +1,4 @@
-//! What letters say: templates that are built in, and files that replace them.
+//! Templates of letters: built-in ones, and files that replace them.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::letters::{LETTERS, Letter};
 
-/// What a template's first line begins with.
+/// Start of a template's first line.
 const SUBJECT: &str = "Subject:";
 /// Longer subjects are cut by those who show them.
 const SUBJECT_CHARS_MAX: usize = 200;
@@ -20,7 +20,7 @@ macro_rules! built_in {
     };
 }
 
-/// Those that are built in, by the names of their files.
+/// Built-in templates, by the names of their files.
 const BUILT_IN: &[(&str, &str)] = built_in![
     "layout.html",
     "footer.txt",

@@ -387,7 +387,7 @@ fn a_cancel_that_finds_out_what_became_of_a_create_settles_its_dead_job() {
 }
 
 #[test]
-fn a_look_up_that_fails_after_a_refused_cancel_leaves_the_provider_s_reason() {
+fn a_failed_look_up_keeps_the_reason_of_a_refused_cancel() {
     let refusal =
         StoredFailure { class: ErrorClass::Fatal, code: "provider.refused".into(), message: "Too late.".into() };
     let mut order = calling(Operation::LookUp, OrderJobKind::Cancel);

@@ -1,4 +1,4 @@
-//! What a person decides about an order that needs attention, where asking the provider again leads nowhere: that it came to nothing.
+//! Lets a person give up an order that needs attention, where asking the provider again leads nowhere.
 
 use axum::{Json, extract::State};
 use bson::doc;

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// What is to become of an order's hold.
+/// The next step with an order's hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldAction {
     /// Not decided yet: the money stays aside.
@@ -31,7 +31,7 @@ pub enum HoldAction {
     GiveBack,
 }
 
-/// What is due for an order in `status`, which is at a provider of this kind.
+/// The step for an order in `status` at a provider of this kind.
 #[must_use]
 pub const fn due(status: OrderStatus, kind: ProviderKind) -> HoldAction {
     use OrderStatus as S;
@@ -169,7 +169,7 @@ fn open(
     Ok(())
 }
 
-/// Whom the price belongs to: the freight to the provider, the fee for cash on delivery to us.
+/// Shares of the price: the freight is the provider's, the fee for cash on delivery ours.
 fn shares(provider: &str, pricing: &Pricing) -> Vec<Share> {
     let shares = [
         Share { account: Account::Payable(provider.to_owned()), amount: pricing.freight },

@@ -1,4 +1,4 @@
-//! What the API decides: creating and cancelling, each in one transaction.
+//! Creating and cancelling orders, each in one transaction.
 
 use bson::doc;
 
@@ -40,7 +40,7 @@ pub struct CreateOrder {
     pub(super) part_of: Option<PartOf>,
     /// None where it costs nothing.
     pub(super) quote: Option<Quote>,
-    /// What of it does not fit together: not taken, but what was taken before is replayed.
+    /// Contradictions within the request: a new order is refused, an earlier one is replayed all the same.
     pub(super) misfits: Vec<FieldError>,
     pub(super) fingerprint: String,
     pub(super) actor: Actor,
@@ -169,7 +169,7 @@ impl CreateOrder {
     }
 }
 
-/// What cancels one order, which is named in the transaction.
+/// Everything that a cancellation needs besides the order, which is named in the transaction.
 pub struct CancelOrderTemplate {
     pub(super) reason: Option<String>,
     pub(super) actor: Actor,

@@ -370,7 +370,7 @@ fn an_uncertain_order_is_never_cancelled_at_once() {
 }
 
 #[test]
-fn an_open_or_finished_cancellation_is_replayed_and_a_failed_one_may_be_asked_for_again() {
+fn only_a_failed_cancellation_can_be_requested_again() {
     use CancellationStatus::{Done, InProgress, NeedsAttention, Refused, Requested};
     for (status, asked, replayed) in [
         (OrderStatus::Created, Requested, true),

@@ -1,4 +1,4 @@
-//! What an operator notes about an order. Staff read it beside the order and its jobs; the merchant does not.
+//! Notes of operators about orders. Staff see them beside the order and its jobs; the merchant does not.
 
 use axum::{Json, extract::State};
 use bson::doc;

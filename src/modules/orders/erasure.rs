@@ -11,7 +11,7 @@ use crate::modules::{
     providers::Detail,
 };
 
-/// What stands where something was.
+/// Replacement of erased text.
 const ERASED: &str = "erased";
 
 /// Erases the receiver of an order, and what is personal in the logs of its calls, unless a hold covers it. Not of one that is still to be
@@ -77,7 +77,7 @@ fn without_party(party: &str) -> Document {
     erased.into_iter().chain(["email", "line2"].map(|field| (format!("{party}.{field}"), Bson::Null))).collect()
 }
 
-/// What is set of an order's detail; none where nothing is left to erase. What is priced by stays.
+/// The update that erases the receiver of an order; none where nothing is left to erase. Fields that the price depends on stay.
 fn without_receiver(detail: &Detail) -> Option<Document> {
     let mut set = Document::new();
     let mut erase = |party: &str, fields: &[&str]| {

@@ -3,9 +3,9 @@
 use crate::platform::text::{normal, without_unseen};
 
 const NAME_CHARS_MAX: usize = 120;
-/// What is kept of a name's ending where a long one is cut.
+/// Characters of a file extension that are kept when a long name is cut.
 const ENDING_CHARS_MAX: usize = 10;
-/// What nobody runs or shows.
+/// The content type that browsers neither run nor show.
 const UNKNOWN: &str = "application/octet-stream";
 /// Types that files may have, and how names of such files may end; the first ending is added where a name has none of them.
 const TYPES: [(&str, &[&str]); 5] = [

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::OrderError,
-    following::file_id,
     model::{ORDERS, OrderFile},
+    polling::file_id,
 };
 use crate::{
     modules::{
@@ -249,7 +249,7 @@ pub async fn erase(
 /// Wraps the pieces of all files under today's key.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn rotate(rotation: &mut Rotation<'_>) -> Result<()> {
     rotation.field(&SealedField { collection: PIECES, path: "content", place }).await
 }

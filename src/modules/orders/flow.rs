@@ -71,7 +71,7 @@ pub fn next_step(order: &mut Order, kind: OrderJobKind) -> NextStep<Operation> {
     }
 }
 
-/// What follows from an answer; changes the order. An absence counts only `settling_delay` after the create was sent.
+/// Decides by an answer and changes the order. An absence counts only `settling_delay` after the create was sent.
 pub fn follow(
     order: &mut Order,
     kind: OrderJobKind,
@@ -88,7 +88,7 @@ pub fn follow(
                 None => find_to_cancel(order, placed, now),
             },
         },
-        (Outcome::Done(AtProvider::Absent), _) => miss(order, kind, settling_delay, now),
+        (Outcome::Done(AtProvider::Absent), _) => not_at_provider(order, kind, settling_delay, now),
         (Outcome::Done(AtProvider::Cancelled), _) => cancelled(order),
         // Asked for only where it is followed, see `following`.
         (Outcome::Done(AtProvider::Progress(_) | AtProvider::Received(_)), _) => again(now).into(),
@@ -200,7 +200,7 @@ fn look_before(order: &mut Order, class: ErrorClass, failure: &Failure, now: Dat
     again(now).into()
 }
 
-/// What could not be cancelled is alive, or was cancelled before.
+/// Conflict of a cancellation with what a look-up found: the order lives, or was cancelled before.
 fn check_failure(order: &mut Order, placed: &Placed, failure: StoredFailure) -> AttemptDecision {
     let is_same = if placed.unfinished {
         order.reference.is_none() && order.refs.provider_order_id == placed.provider_order_id
@@ -235,7 +235,7 @@ pub fn miss_own_reference(order: &mut Order, kind: OrderJobKind, answered: &Orde
 }
 
 /// The provider has no record of it.
-fn miss(order: &mut Order, kind: OrderJobKind, settling_delay: Duration, now: DateTime) -> AttemptDecision {
+fn not_at_provider(order: &mut Order, kind: OrderJobKind, settling_delay: Duration, now: DateTime) -> AttemptDecision {
     if kind == OrderJobKind::Cancel && order.failed_cancel().is_some() {
         let failure =
             Failure::new("provider.no_record", "The provider cancels nothing, and has no record of the order.");

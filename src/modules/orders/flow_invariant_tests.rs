@@ -342,7 +342,7 @@ fn the_last_create_is_looked_up_once_more_and_nothing_is_sent_after_it() {
 }
 
 #[test]
-fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
+fn a_refusal_after_an_earlier_create_is_final_if_neither_is_found() {
     let refused = (Operation::Create, Outcome::Refused(failure()));
     let look_up = |at_carrier| (Operation::LookUp, Outcome::Done(at_carrier));
     let job = active_job(OrderJobKind::Create);
@@ -367,7 +367,7 @@ fn a_refusal_after_an_earlier_create_is_final_only_where_neither_is_found() {
 }
 
 #[test]
-fn a_refused_cancel_keeps_its_reason_and_is_asked_anew_where_it_is_asked_for_again() {
+fn a_refused_cancel_keeps_its_reason_and_can_be_requested_again() {
     let found = |awb: &str, cancelled| {
         let shipment = Placed { reference: awb.into(), ..placed(cancelled) };
         (Operation::LookUp, Outcome::Done(AtProvider::Placed(shipment)))

@@ -41,7 +41,7 @@ fn only_who_is_verified_creates_orders_and_others_leave_nothing() {
 }
 
 #[test]
-fn an_order_that_was_acknowledged_is_replayed_whatever_became_of_the_merchant() {
+fn an_acknowledged_order_is_replayed_for_an_unverified_merchant() {
     let mut view = in_state(KycState::Verified);
     let _ = decide(&mut view, &create(1));
     view.update(&Application { state: KycState::Suspended, ..Application::new("usr_1", NOW) });

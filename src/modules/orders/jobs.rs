@@ -11,8 +11,8 @@ use super::{
         AtProvider, OrderAnswered, OrderJobKind, cancelled_there, follow, give_up, miss_own_reference, next_step,
         starts_cancel, too_late,
     },
-    following,
     model::{CancellationStatus, Order, OrderStatus, ProviderSyncStatus},
+    polling,
     transitions::{OrderCommand, next},
 };
 use crate::{
@@ -35,13 +35,13 @@ use crate::{
     },
 };
 
-/// What both handlers of a provider share.
+/// Parts that both handlers of a provider share.
 pub struct OrderJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
     pub exchange: ExchangeClient,
     pub provider: Configured,
-    /// Whose credentials are used.
+    /// Accounts whose credentials are used.
     pub accounts: Accounts,
     /// Says when calls may be made, and learns what comes of them.
     pub dispatch: Dispatcher,
@@ -124,10 +124,10 @@ impl OrderJob {
         }
     }
 
-    /// What the attempt that begins now is to do.
+    /// The next step of the attempt that begins now.
     fn next_step(&self, order: &mut Order) -> NextStep<Operation> {
         let goes_on = self.kind == OrderJobKind::Create && self.at.adapter.following().is_some();
-        match following::next_call(order).filter(|_| goes_on) {
+        match polling::next_call(order).filter(|_| goes_on) {
             Some(operation) => NextStep::Call(operation),
             None => next_step(order, self.kind),
         }
@@ -154,7 +154,7 @@ impl OrderJob {
         }
         if self.at.adapter.following().is_some() && order.reference.is_some() {
             // The provider has it, and would not take it again.
-            let is_followed = following::next_call(order).is_some() || following::resume(order, view.now());
+            let is_followed = polling::next_call(order).is_some() || polling::resume(order, view.now());
             return is_followed.then_some(()).ok_or("The provider has ended it with an error: it takes a new order.");
         }
         // Looked for together, because what is looked for one after the other is read one after the other.
@@ -196,7 +196,7 @@ fn about(asked: &OrderCall, verdict: Verdict) -> Verdict {
     Verdict { awb: asked.reference.clone(), ..verdict }
 }
 
-/// What the create's job could not find out is known by now: nobody has to look at it any more.
+/// Closes the dead job of the create: its open question is answered by now.
 pub(super) fn settle_dead_create(view: &mut View, order: &Order) {
     let job = view.by_id::<Job>(&order.job_id).filter(|job| job.state == JobState::Dead);
     if let Some(job) = job {
@@ -318,10 +318,10 @@ impl CallJob for OrderJob {
         order.doubt(call, now, false);
     }
 
-    /// What was, or may have been, placed with an account can be looked up and taken back there only.
+    /// An order that was, or may have been, placed with an account can be looked up and cancelled there only.
     fn bound_to<'a>(&self, order: &'a Order) -> Option<&'a str> {
         // What is being followed is there for the account that placed it.
-        let is_followed = self.at.adapter.following().is_some() && following::next_call(order).is_some();
+        let is_followed = self.at.adapter.following().is_some() && polling::next_call(order).is_some();
         match self.kind {
             OrderJobKind::Create if order.uncertain.is_none() && !order.unfinished && !is_followed => None,
             OrderJobKind::Create | OrderJobKind::Cancel => order.account_id.as_deref(),
@@ -414,7 +414,7 @@ impl CallJob for OrderJob {
         }
         let was_given_up = order.status == OrderStatus::NeedsAttention;
         let decision = match self.at.adapter.following() {
-            Some(provider) => following::follow(order, self.kind, answered, provider.pace(), self.settling_delay),
+            Some(provider) => polling::follow(order, self.kind, answered, provider.pace(), self.settling_delay),
             None => follow(order, self.kind, answered, self.settling_delay),
         };
         if self.kind == OrderJobKind::Cancel && was_given_up && order.status != OrderStatus::NeedsAttention {
@@ -424,8 +424,8 @@ impl CallJob for OrderJob {
     }
 
     fn give_up(&self, _: &mut View, order: &mut Order, failure: &Failure, _: Author<'_>) -> AttemptDecision {
-        if self.kind == OrderJobKind::Create && following::next_call(order).is_some() {
-            return following::lose_track(order, failure, ErrorClass::Unknown);
+        if self.kind == OrderJobKind::Create && polling::next_call(order).is_some() {
+            return polling::give_up_polling(order, failure, ErrorClass::Unknown);
         }
         give_up(order, self.kind, failure, ErrorClass::Unknown)
     }

@@ -19,12 +19,12 @@ mod file_http;
 mod file_names;
 mod files;
 mod flow;
-mod following;
 mod http;
 mod jobs;
 mod model;
 mod new_order;
 mod placing;
+mod polling;
 mod request;
 mod service;
 mod store;
@@ -42,11 +42,11 @@ mod flow_invariant_tests;
 #[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
-mod following_tests;
-#[cfg(test)]
 mod gate_tests;
 #[cfg(test)]
 mod journey_tests;
+#[cfg(test)]
+mod polling_tests;
 #[cfg(test)]
 mod request_tests;
 #[cfg(test)]

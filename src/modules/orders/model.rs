@@ -220,7 +220,7 @@ pub struct Order {
     pub cancellation: Option<Cancellation>,
     /// Why it did not go through.
     pub failure: Option<StoredFailure>,
-    /// What an operator notes about it; not for the merchant.
+    /// Note of an operator; not for the merchant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Calls that tried to place it.
@@ -392,7 +392,7 @@ pub struct FileToFetch {
     pub id: String,
     /// Its name, made harmless.
     pub name: String,
-    /// What it is, made harmless.
+    /// Content type, restricted to harmless ones.
     pub content_type: String,
     /// It is said to be a page, or JSON.
     pub is_page: bool,
@@ -407,7 +407,7 @@ pub struct OrderFile {
     pub provider_file_id: String,
     /// Its name, made harmless.
     pub name: String,
-    /// What it is, made harmless.
+    /// Content type, restricted to harmless ones.
     pub content_type: String,
     pub bytes: i64,
     /// Of its content, in hex.
@@ -430,7 +430,7 @@ impl From<&NamedFile> for FileToFetch {
 }
 
 impl OrderProgress {
-    const fn from(since: DateTime) -> Self {
+    pub(super) const fn from(since: DateTime) -> Self {
         Self { since, missing: false, complete_at: None, last: false, to_fetch: Vec::new(), files: Vec::new() }
     }
 }

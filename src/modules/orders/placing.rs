@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// What an order of a merchant with a provider needs besides the request for it.
+/// Terms of orders with a provider: queue, rate card and account.
 #[derive(Clone, Debug)]
 pub struct PlacementTerms {
     gate: KycGate,
@@ -40,7 +40,7 @@ pub struct PlacementTerms {
 }
 
 impl OrderService {
-    /// What orders of the merchant with this provider need, looked up before the transaction.
+    /// Terms of the merchant's orders with this provider, looked up before the transaction.
     ///
     /// # Errors
     /// [`OrderError::NoRates`], [`OrderError::Database`].
@@ -64,7 +64,7 @@ impl PlacementTerms {
         self.provider
     }
 
-    /// What creating one under this id of the merchant's looks for.
+    /// Keys that the create of this order reads.
     #[must_use]
     pub fn reads(&self, user_id: &str, client_order_id: &str) -> Vec<Key> {
         let wallet = self.card.as_ref().map(|card| wallet_key(user_id, card.currency()));
@@ -103,7 +103,7 @@ impl PlacementTerms {
         })
     }
 
-    /// What the order costs; none where it costs nothing.
+    /// Price of the order; none where it costs nothing.
     fn quote(&self, detail: &Detail) -> Result<Option<Quote>, OrderError> {
         let Some(card) = &self.card else { return Ok(None) };
         let quote = match (card, detail) {
@@ -134,17 +134,17 @@ pub(super) fn no_detail() -> AppError {
     AppError::new(ErrorKind::Internal, "internal", "A validated request lacks its detail object.")
 }
 
-/// What of an address in India does not fit together.
+/// The contradiction within an address in India, if there is one.
 #[must_use]
 pub fn address_misfit(address: &str, Party { pincode, state, .. }: &Party) -> Option<FieldError> {
-    Some(match pincodes::fit(pincode, state).err()? {
+    Some(match pincodes::check_state(pincode, state).err()? {
         AddressMismatch::Pincode(message) => FieldError::new(format!("{address}.pincode"), "no_place", message),
         AddressMismatch::State(message) => FieldError::new(format!("{address}.state"), "pincode_differs", message),
     })
 }
 
-/// What of a shipment's addresses does not fit together. Not a rule of the request: an order that was taken before there
-/// was such a rule is replayed all the same.
+/// Contradictions within a shipment's addresses. Not a rule of the request: an order that was taken before there was such a rule is
+/// replayed all the same.
 fn misfits(detail: &Detail) -> Vec<FieldError> {
     let Detail::Shipment(shipment) = detail else { return Vec::new() };
     let parties = [("shipment.consignee", &shipment.consignee), ("shipment.pickup", &shipment.pickup)];

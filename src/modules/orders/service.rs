@@ -59,7 +59,7 @@ pub struct OrderService {
     pub indexes_present: Arc<AtomicBool>,
 }
 
-/// What happened to an order and what was said to its provider.
+/// Events of an order and its provider calls.
 #[derive(Debug)]
 pub struct History {
     /// Changes of its state.
@@ -115,7 +115,7 @@ impl OrderService {
         self.reply(self.lane.submit(command).await??)
     }
 
-    /// What cancels one order, whichever that is, in whoever's transaction.
+    /// Prepares the cancellation of an order in another module's transaction.
     #[must_use]
     pub fn cancelling(&self, reason: Option<String>, actor: Actor, correlation_id: &str) -> CancelOrderTemplate {
         CancelOrderTemplate {
@@ -179,7 +179,7 @@ impl OrderService {
     /// [`OrderError::NotFound`], [`OrderError::Database`].
     pub async fn files_of(&self, user: &CurrentUser, order_id: &str) -> Result<Order, OrderError> {
         let order = self.readable(user, order_id).await?;
-        self.write_down(user, &order, "order.files_listed", ("order", &order.id)).await?;
+        self.record_reading(user, &order, "order.files_listed", ("order", &order.id)).await?;
         Ok(order)
     }
 
@@ -198,7 +198,7 @@ impl OrderService {
         let file = order.files().iter().find(|file| file.id == file_id && file.erased_at.is_none());
         let file = file.cloned().ok_or(OrderError::NoFile)?;
         let content = self.files.open(&file).await?;
-        self.write_down(user, &order, "order.file_read", ("order_file", &file.id)).await?;
+        self.record_reading(user, &order, "order.file_read", ("order_file", &file.id)).await?;
         Ok((file, content))
     }
 
@@ -210,7 +210,7 @@ impl OrderService {
     }
 
     /// That staff read something; merchants read what is their own.
-    async fn write_down(
+    async fn record_reading(
         &self,
         user: &CurrentUser,
         order: &Order,

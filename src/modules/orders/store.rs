@@ -68,7 +68,7 @@ impl OrderStore {
     /// How many orders wait for a person, counted to a hundred thousand.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn count_needing_attention(&self) -> Result<u64> {
         let waiting = doc! { "status": OrderStatus::NeedsAttention.as_str() };
         self.orders().count_documents(waiting).limit(100_000).max_time(READ_TIME_MAX).await
@@ -77,7 +77,7 @@ impl OrderStore {
     /// An order of `user_id`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, user_id: &str, order_id: &str) -> Result<Option<Order>> {
         self.orders().find_one(doc! { "_id": order_id, "userId": user_id }).max_time(READ_TIME_MAX).await
     }
@@ -85,15 +85,15 @@ impl OrderStore {
     /// Anybody's order, for staff.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find_any(&self, order_id: &str) -> Result<Option<Order>> {
         self.orders().find_one(doc! { "_id": order_id }).max_time(READ_TIME_MAX).await
     }
 
-    /// What operators note about these orders, by order; for staff.
+    /// Notes of operators about these orders, by order; for staff.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn comments(&self, order_ids: &[String]) -> Result<HashMap<String, String>> {
         #[derive(Debug, Deserialize)]
         struct Commented {
@@ -115,7 +115,7 @@ impl OrderStore {
     /// there is no index, a page looks at so many orders and no more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(
         &self,
         user_id: &str,
@@ -131,7 +131,7 @@ impl OrderStore {
     /// a filter has no index a page looks at so many orders and no more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_of_tenant(
         &self,
         tenant_id: &str,
@@ -152,7 +152,7 @@ impl OrderStore {
     /// looks at so many orders and no more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_any(
         &self,
         user_id: Option<&str>,
@@ -197,7 +197,7 @@ impl OrderStore {
         let found = if is_indexed {
             walk.go(&self.db, range, direction, before_id, take, None).await?
         } else {
-            walk.go_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
+            walk.find_in_stages(&self.db, range, direction, before_id, take, &STAGES).await?
         };
         Ok(paged(found.found, limit, found.ended_at, |order: &Order| &order.id))
     }
@@ -222,7 +222,7 @@ impl OrderFilter {
         Walk { collection: ORDERS, prefix: "ord", index, key, rest }
     }
 
-    /// What no index of a list has.
+    /// Conditions that no index covers.
     fn rest(&self) -> Document {
         let mut rest = Document::new();
         if let Some(provider) = &self.provider {

@@ -1,4 +1,4 @@
-//! What may happen to an order in which state: one exhaustive table, printed in WORKFLOW.md.
+//! State machine of orders: one exhaustive table, printed in WORKFLOW.md.
 
 use super::model::OrderStatus;
 use crate::platform::state_table;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::platform::exchange::{Answer, Credentials, Outbound, ReceivedFile};
 
-/// What a provider is asked to do; the names are those in logs and metrics.
+/// Operations of providers, named as in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Places the order.
@@ -58,7 +58,7 @@ impl Operation {
     }
 }
 
-/// What a provider is told of an order.
+/// An order as it is sent to a provider.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderToPlace<'a> {
     /// Our id: the reference by which we look it up again.
@@ -96,7 +96,7 @@ pub trait LogIn: Send + Sync {
     fn read_log_in(&self, answer: &Answer) -> Outcome<Token>;
 }
 
-/// What a login brings.
+/// The token of a login.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// Signs calls.
@@ -154,7 +154,7 @@ pub trait TwoStepOrders {
     /// The request that brings what the order lacks; `None` where it can't be asked for this one.
     fn finish_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound>;
 
-    /// What the answer means. What is unclear is looked up.
+    /// Reads the answer. An unclear one leads to a look-up.
     fn read_finish(&self, answer: &Answer) -> Outcome<Placed>;
 }
 

@@ -44,7 +44,7 @@ pub struct BegunCall<J: CallJob> {
     pub logged: Logged,
     pub call: Call,
     pub asked: J::CallSpec,
-    /// What its end reads at once.
+    /// Keys that the end of the attempt reads at once.
     pub prefetch: Vec<Key>,
 }
 
@@ -135,12 +135,12 @@ fn gone<J: CallJob>(call_job: &J) -> JobError {
     JobError::new("payload", code, reason)
 }
 
-/// What is in doubt goes before the queue's other jobs.
+/// Priority of the job: one whose last call may have been executed goes first.
 fn priority<J: CallJob>(call_job: &J, subject: &J::Subject) -> Option<i32> {
     Some(call_job.queue().priority - IN_DOUBT * i32::from(call_job.is_in_doubt(subject)))
 }
 
-/// Who may run the job from now on.
+/// The route of the job from now on.
 fn route<J: CallJob>(call_job: &J, subject: &J::Subject) -> String {
     call_job.bound_to(subject).map_or_else(|| call_job.pool(subject), str::to_owned)
 }
@@ -165,9 +165,9 @@ pub struct CallConcluded<J: CallJob> {
     pub subject_id: String,
     pub call: Call,
     pub asked: J::CallSpec,
-    /// What is read at once.
+    /// Keys that are read at once.
     pub prefetch: Vec<Key>,
-    /// What is stored of the answer.
+    /// The answer as stored.
     pub record: ResponseRecord,
     /// What the answer means.
     pub outcome: Outcome<J::Done>,

@@ -42,7 +42,7 @@ pub struct CallJobHandler<J: CallJob> {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,
     pub exchange: ExchangeClient,
-    /// Whose credentials are used.
+    /// Accounts whose credentials are used.
     pub accounts: Accounts,
     /// Says when calls may be made, and learns what comes of them.
     pub dispatch: Dispatcher,
@@ -98,7 +98,7 @@ impl<J: CallJob> CallJobHandler<J> {
     }
 
     /// Whether a call that was refused as signed by that may be signed by something else.
-    async fn may_sign_anew(&self, account_id: &str, signed_by: &SignedBy) -> bool {
+    async fn can_sign_differently(&self, account_id: &str, signed_by: &SignedBy) -> bool {
         if self.accounts.has_newer(account_id, signed_by.version).await {
             return true;
         }
@@ -118,7 +118,7 @@ impl<J: CallJob> CallJobHandler<J> {
             outcome = outcome.or_repeat();
         }
         if let Outcome::Unauthorized(failure) = &outcome
-            && self.may_sign_anew(&lease.permit.account_id, &signed_by).await
+            && self.can_sign_differently(&lease.permit.account_id, &signed_by).await
         {
             // Refused, so not executed, and what signs the next one is something else.
             outcome = Outcome::Retryable(failure.clone(), Retry::Deferred);

@@ -25,7 +25,7 @@ use crate::{
 
 pub use super::attempt::{AttemptFailed, BeginAttempt, BegunCall, CallConcluded};
 
-/// What an attempt has to do.
+/// The next step of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextStep<C> {
     Call(C),
@@ -35,7 +35,7 @@ pub enum NextStep<C> {
     Fail(JobError),
 }
 
-/// Whom and what a call concerns, for its logs.
+/// User and order that a call concerns, for its logs.
 #[derive(Clone, Debug, Default)]
 pub struct CallSubject {
     pub user_id: String,
@@ -74,7 +74,7 @@ pub trait FileKeeper: Send + Sync + 'static {
 /// One kind of jobs. All of it is pure; all but [`CallJob::read`] may be asked several times.
 pub trait CallJob: Send + Sync + 'static {
     type Subject: Entity;
-    /// What was asked: needed to read the answer.
+    /// What was asked, which reading the answer needs.
     type CallSpec: Clone + Send + Sync + 'static;
     /// What the provider says where it did as it was asked.
     type Done: Send + Sync + 'static;
@@ -93,7 +93,7 @@ pub trait CallJob: Send + Sync + 'static {
     /// Whom its calls concern.
     fn concerns(&self, subject: &Self::Subject) -> CallSubject;
 
-    /// What an attempt that begins now has to do; changes the subject where it ends without a call.
+    /// The next step of an attempt; changes the subject where it ends without a call.
     fn step(&self, subject: &mut Self::Subject, job: &Job, now: DateTime) -> NextStep<(Outbound, Self::CallSpec)>;
 
     /// The call of this kind of jobs that has no answer on record yet.
@@ -125,7 +125,7 @@ pub trait CallJob: Send + Sync + 'static {
         self.queue().route.to_owned()
     }
 
-    /// What the answer will change besides job and subject, where that is known already: read with them at once.
+    /// Keys of documents that the answer will change besides job and subject, as far as known: they are read with them.
     fn prefetch(&self, _subject: &Self::Subject) -> Vec<Key> {
         Vec::new()
     }
@@ -139,7 +139,7 @@ pub trait CallJob: Send + Sync + 'static {
     /// What was done, as it is logged.
     fn describe(&self, asked: &Self::CallSpec, done: &Self::Done) -> Verdict;
 
-    /// What follows from an answer; changes the subject.
+    /// Decides by an answer; changes the subject.
     fn follow(
         &self,
         view: &mut View,

@@ -76,12 +76,12 @@ impl fmt::Debug for Inquiry<'_> {
     }
 }
 
-/// What the provider is asked.
+/// One check at the verification provider.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CheckRequest<'a> {
     /// Our id of the check: its idempotency key.
     pub reference: &'a str,
-    /// Whose it is said to be, as the applicant writes it.
+    /// The holder's name, as the applicant writes it.
     pub name: &'a str,
     pub inquiry: Inquiry<'a>,
 }

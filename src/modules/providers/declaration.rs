@@ -1,4 +1,4 @@
-//! What a provider says of itself: all that the rest of the program knows of it.
+//! Declarations: everything that the rest of the program knows of a provider.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ pub struct SettingDeclaration {
     pub help: &'static str,
 }
 
-/// What differs from other queues; none of it where the operator's settings hold.
+/// Settings of a provider's queues that differ from the defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueuePolicy {
     pub max_attempts: Option<i32>,
@@ -111,7 +111,7 @@ pub struct Declaration {
     pub create_queue: &'static str,
     /// Takes them back: `<name>-order-cancellation-queue`.
     pub cancel_queue: &'static str,
-    /// What differs of both.
+    /// Settings of both queues that differ from the defaults.
     pub queue_policy: QueuePolicy,
     /// An answer is lost after this long, where the operator says nothing else of this provider; the setting for all where it
     /// is none.
@@ -122,12 +122,12 @@ pub struct Declaration {
     pub base_url: Option<&'static str>,
     /// Where its stand-in is, below the address of the stand-ins.
     pub stand_in: &'static str,
-    /// What its accounts' credentials are made of.
+    /// Fields of its accounts' credentials.
     pub credential_fields: &'static [CredentialField],
-    /// What its accounts may do where nobody says otherwise.
+    /// Default limits of its accounts.
     pub limits: AccountLimits,
     pub settings: &'static [SettingDeclaration],
-    /// What it does not take of what its kind takes, by field: paths are those of the request.
+    /// Faults of an order that only this provider refuses, by field of the request.
     pub misfits: fn(&Detail) -> Vec<FieldError>,
     /// Speaks its words.
     pub adapter: fn(&ProviderSettings) -> Arc<dyn OrderProvider>,
@@ -166,11 +166,11 @@ pub struct ServiceDeclaration<A: ?Sized + 'static> {
     pub name: &'static str,
     /// As people write it.
     pub title: &'static str,
-    /// What is missing without it.
+    /// What does not work without it.
     pub without: &'static str,
     /// Where its stand-in is, below the address of the stand-ins.
     pub stand_in: &'static str,
-    /// What its account's credentials are made of.
+    /// Fields of its account's credentials.
     pub credential_fields: &'static [CredentialField],
     pub operations: &'static [(&'static str, &'static Redaction)],
     pub secrets: &'static [SecretDeclaration],
@@ -203,7 +203,7 @@ impl ProviderSettings {
         self.number(CALL_DEADLINE_MS).map(Duration::from_millis)
     }
 
-    /// What is set under `name`.
+    /// The value of the setting `name`.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.secret(name).map(ExposeSecret::expose_secret)

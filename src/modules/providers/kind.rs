@@ -1,6 +1,6 @@
-//! What kinds of providers there are.
+//! Kinds of providers.
 
-/// What a provider does for an order; each kind has a detail object of its own.
+/// Kinds of providers; each has a detail object of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderKind {
     /// Carries parcels: `shipment`.

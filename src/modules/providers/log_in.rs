@@ -18,14 +18,14 @@ use crate::{
         queue::{Attempt, Job, Lease},
     },
     platform::{
-        exchange::{Credentials, Prepared, Reply},
+        exchange::{Credentials, Outbound, Prepared, Reply},
         ids::new_id,
     },
 };
 
 /// While another process logs in, it is asked so often whether it has.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// What comes after a login has this long, before somebody else may begin one.
+/// Time after a login's deadline before another one may begin.
 const SPARE: Duration = Duration::from_secs(5);
 
 impl<J: CallJob> CallJobHandler<J> {
@@ -70,7 +70,7 @@ impl<J: CallJob> CallJobHandler<J> {
         job: &Job,
         lease: &Lease,
         credentials_version: i64,
-        (outbound, credentials): &(super::Outbound, Credentials),
+        (outbound, credentials): &(Outbound, Credentials),
     ) -> Result<(BegunLogIn, Call), Attempt> {
         let call = Call {
             request_ref_id: new_id("req"),

@@ -16,12 +16,12 @@ mod detail;
 pub mod dispatch;
 mod kind;
 mod log_in;
-mod objection;
 mod outcome;
 pub mod payments;
 mod policy;
 mod progress;
 mod reading;
+mod refusal;
 pub mod registry;
 mod secrets;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What an answer means, in our words: one type for every operation of every provider. And what is decided about it.
+//! Outcomes of calls: one type for every operation of every provider; and decisions about attempts.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
 pub struct Placed {
     /// The provider's name for it: a waybill number, an order number, ...
     pub reference: String,
-    /// Who carries it, where it is carried.
+    /// The courier, if there is one.
     pub courier_name: Option<String>,
     /// The provider's order number, where it has one besides.
     pub provider_order_id: Option<String>,
@@ -30,12 +30,12 @@ pub struct Placed {
     pub unfinished: bool,
 }
 
-/// What went wrong, for logs and people.
+/// A failure, for logs and people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// `provider.refused`, ...
     pub code: &'static str,
-    /// What the provider said, or what happened; at most 300 characters.
+    /// The provider's message, or a description; at most 300 characters.
     pub message: String,
 }
 
@@ -80,7 +80,7 @@ pub enum Retry {
     Throttled(Duration),
 }
 
-/// What became of a call; `T` is what the provider says where it did as it was asked.
+/// The outcome of a call; `T` is the content of a successful answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
     /// Done, or answered.
@@ -141,7 +141,7 @@ impl<T> Outcome<T> {
     }
 }
 
-/// What decides when a job tries again.
+/// Times from which the delay of a retry is computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     pub now: DateTime,
@@ -177,7 +177,7 @@ pub fn job_error(class: ErrorClass, failure: &Failure) -> JobError {
     JobError::new(class.as_str(), failure.code, failure.message.clone())
 }
 
-/// What is decided about an attempt, besides the changed subject.
+/// The decision about an attempt, besides the changed subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptDecision {
     pub end: JobEnd,

@@ -22,13 +22,13 @@ pub const REFUND_PAYMENT: &str = "refund_payment";
 /// Asks for a refund by our reference; as in logs.
 pub const LOOK_UP_REFUND: &str = "look_up_refund";
 
-/// What the gateway is told of a payment.
+/// A payment as it is sent to the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct PaymentToStart<'a> {
     /// Our id: its idempotency key, and the name by which we look it up again.
     pub reference: &'a str,
     pub amount: Money,
-    /// What the payer is shown; more than 200 characters are cut.
+    /// Description for the payer; cut after 200 characters.
     pub description: &'a str,
     /// From then on it can't be paid any more.
     pub expires_at: DateTime,
@@ -71,7 +71,7 @@ impl fmt::Debug for GatewayPayment {
     }
 }
 
-/// What the gateway is told of a refund.
+/// A refund as it is sent to the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct RefundToSend<'a> {
     /// Our id: its idempotency key, and the name by which we look it up again.

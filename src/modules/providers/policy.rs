@@ -1,9 +1,9 @@
-//! What may be stored of calls, as the adapters themselves declare it: nothing is written down twice.
+//! The stored parts of all calls, collected from the adapters' declarations.
 
 use super::registry::{PAYMENT_GATEWAY, PROVIDERS, VERIFIER};
 use crate::platform::exchange::Redaction;
 
-/// What may be stored of one operation of one provider.
+/// The stored part of one operation of one provider.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// As in logs.

@@ -12,7 +12,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(600);
 const POLLS_IN_AGE: u32 = 20;
 /// An order that takes longer is for a person to look at.
 const PATIENCE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// What is there may be followed by more for so long.
+/// After the first files, further ones are awaited for this long.
 const MORE_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A file of an order, as its provider names it. All of it came from outside.

@@ -111,8 +111,7 @@ pub(super) fn reference(object: &Value, name: &str) -> Option<String> {
     sane.then_some(text)
 }
 
-/// What they call something that need not have a digit, as text or a number: printable ASCII, and no word that stands for
-/// nothing.
+/// An id that need not have a digit, as text or a number: printable ASCII, and no placeholder such as `null`.
 pub(super) fn id(object: &Value, name: &str) -> Option<String> {
     reference(object, name).or_else(|| {
         let text = text(object, name)?.trim();

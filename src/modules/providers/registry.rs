@@ -29,7 +29,7 @@ pub mod rosreestr;
 #[path = "xapi/mod.rs"]
 pub mod xapi;
 
-/// Who takes orders; the first is meant where a request names none.
+/// Providers of orders; the first is the default.
 pub static PROVIDERS: &[&Declaration] = &[&parcelx::DECLARATION, &xapi::DECLARATION, &rosreestr::DECLARATION];
 
 /// Takes the money of top-ups.

@@ -1,4 +1,4 @@
-//! What proves to a provider who we are.
+//! Credentials of accounts at providers.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct AccountSecrets {
 }
 
 impl AccountSecrets {
-    /// What is under `field`.
+    /// The value of `field`.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty())
@@ -38,7 +38,7 @@ impl AccountSecrets {
         self.fields.iter().map(|(field, secret)| (field.as_str(), secret.expose_secret()))
     }
 
-    /// What a login has brought, where the provider wants one.
+    /// The token of a login, where the provider wants one.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.token.as_ref().map(ExposeSecret::expose_secret)

@@ -1,4 +1,4 @@
-//! What an answer is by its transport and its status alone, whoever sent it and whatever was asked.
+//! Classifies answers by transport and status alone, the same for every provider and operation.
 
 use std::{fmt::Write, time::Duration};
 

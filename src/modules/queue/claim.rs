@@ -58,7 +58,7 @@ pub struct DueJobs {
     /// Ids of those that can be taken, most urgent first.
     pub ids: Vec<String>,
     pub seen: usize,
-    /// Whom the next claim begins after.
+    /// The owner after whom the next claim begins.
     pub last_served: LastServed,
 }
 
@@ -90,7 +90,7 @@ impl QueueStore {
     /// Routes of the jobs that have not been taken, due or not.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn ready_routes(&self, queue: &str) -> Result<Vec<String>> {
         let ready = doc! { "queue": queue, "state": "ready" };
         let routes = self.db.collection::<Document>(JOBS).distinct("route", ready).max_time(READ_TIME_MAX).await?;
@@ -171,7 +171,7 @@ impl QueueStore {
     /// urgent.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find_due(&self, claiming: &ClaimQuery<'_>) -> Result<DueJobs> {
         let (mut found, mut done): (Vec<Document>, Vec<Bson>) = (Vec::new(), Vec::new());
         let (mut spare, mut last_served, mut chance) = (Vec::new(), LastServed::new(), claiming.chance);
@@ -213,7 +213,7 @@ impl QueueStore {
                 due.ids.push(id.to_owned());
             } else {
                 let unclaimed = doc! { "_id": id, "state": "ready" };
-                self.bury_unreadable(unclaimed, "attempts is not a whole number", claiming.now).await?;
+                self.mark_unreadable_dead(unclaimed, "attempts is not a whole number", claiming.now).await?;
             }
         }
         Ok(due)
@@ -252,7 +252,7 @@ impl QueueStore {
                 Ok(job) => jobs.push(job),
                 Err(error) => {
                     let ours = doc! { "_id": raw.get_str("_id").unwrap_or_default(), "leaseToken": token };
-                    self.bury_unreadable(ours, &error.to_string(), claiming.now).await?;
+                    self.mark_unreadable_dead(ours, &error.to_string(), claiming.now).await?;
                 }
             }
         }
@@ -264,8 +264,8 @@ impl QueueStore {
     /// before its queue's other jobs, but no create before its time.
     ///
     /// # Errors
-    /// What the driver says.
-    pub async fn pull_deferred(&self, queue: &QueueConfig, routes: &[String], now: DateTime) -> Result<bool> {
+    /// Errors of the database driver.
+    pub async fn make_deferred_due(&self, queue: &QueueConfig, routes: &[String], now: DateTime) -> Result<bool> {
         let in_doubt = [queue.priority - IN_DOUBT, queue.priority - IN_DOUBT - RUSH];
         let waiting = doc! {
             "queue": queue.name, "state": "ready", "route": among(routes), "turn": null,
@@ -280,7 +280,7 @@ impl QueueStore {
     /// it.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn promote_deferred(&self, queue: &str, routes: &[String], now: DateTime) -> Result<u64> {
         let waiting = doc! {
             "queue": queue, "state": "ready", "route": among(routes), "turn": null, "deferrals": { "$gt": 0 },
@@ -302,6 +302,6 @@ pub(super) struct ClaimCursor {
     pub(super) backlog: bool,
 }
 
-/// Those of a queue, by account, and whether new orders are counted.
+/// Cursors of a queue, by account and by whether new orders are counted.
 #[derive(Default)]
 pub(super) struct ClaimCursors(pub(super) HashMap<(String, bool), ClaimCursor>);

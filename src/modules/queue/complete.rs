@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     handler::Conclusion,
-    line,
     model::{Job, JobEnd, JobState},
+    sequence,
 };
 use crate::platform::batch::{Command, Key, View};
 
@@ -19,7 +19,7 @@ pub fn holds_lease(job: &Job, token: &str) -> bool {
 pub fn settle_job(view: &mut View, mut job: Job, end: &JobEnd) {
     let now = view.now();
     if let Some(next) = job.line.take().and_then(|line| line.next) {
-        line::let_go(view, &next, &job.id);
+        sequence::release_waiting_job(view, &next, &job.id);
     }
     job.end(end, now);
     view.update(&job);
@@ -56,7 +56,7 @@ enum LeaseCheck {
 }
 
 impl CompleteJob {
-    fn standing(&self, view: &View) -> LeaseCheck {
+    fn check_lease(&self, view: &View) -> LeaseCheck {
         match view.by_id::<Job>(&self.job_id) {
             Some(job) if holds_lease(&job, &self.token) => LeaseCheck::Held(Box::new(job)),
             Some(job) if job.ended_by.as_deref() == Some(&*self.token) => LeaseCheck::Already,
@@ -75,7 +75,7 @@ impl Command for CompleteJob {
     }
 
     fn decide(&self, view: &mut View) -> Completion {
-        match self.standing(view) {
+        match self.check_lease(view) {
             LeaseCheck::Held(mut job) => {
                 let concluded = self.conclusion.conclude(view, &job);
                 if let Some(priority) = concluded.priority {

@@ -1,4 +1,4 @@
-//! What a module gives the queue to run its jobs.
+//! Interfaces between the queue and the modules that run its jobs.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,7 +21,7 @@ pub struct Concluded {
     pub wake: Vec<&'static str>,
     /// The job's priority among its like from now on; lower goes first. None where it stays.
     pub priority: Option<i32>,
-    /// Who may run the job from now on. None where that stays.
+    /// The route of the job from now on. None where that stays.
     pub route: Option<String>,
 }
 
@@ -31,9 +31,9 @@ impl From<JobEnd> for Concluded {
     }
 }
 
-/// What an attempt wants committed together with its end. Pure, like every command; may be asked several times.
+/// The results of an attempt, committed together with its end. Pure, like every command; may be asked several times.
 pub trait Conclusion: Send + Sync + 'static {
-    /// What it is going to look for besides the job, as far as it knows beforehand.
+    /// Keys that it will read besides the job, as far as known beforehand.
     fn reads(&self) -> Vec<Key>;
 
     /// Writes the results and decides what becomes of the job.

@@ -46,7 +46,7 @@ impl Lease {
     /// is killed before the attempt ends.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn note_effect(&self, db: &Database, session: &mut ClientSession) -> Result<EffectRecorded> {
         let jobs = db.collection::<Document>(JOBS);
         let held = doc! { "_id": &self.job_id, "state": "active", "leaseToken": &self.token };

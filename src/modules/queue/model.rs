@@ -97,11 +97,11 @@ pub struct Job {
     /// It goes before what is no rush, whatever becomes of its priority; see [`Job::hurried`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rush: bool,
-    /// Who may run it: any account of a pool, or one account; see [`super::Dispatch`]. Empty where no account is needed, and
-    /// once the job is done.
+    /// The route: any account of a pool, or one account; see [`super::Dispatch`]. Empty where no account is needed, and once the
+    /// job is done.
     #[serde(default)]
     pub route: String,
-    /// Whose work it is: claims take turns over owners. None where it is nobody's in particular.
+    /// The owner: claims take turns over owners. None where the job belongs to no one.
     #[serde(default)]
     pub owner: Option<String>,
     /// The owner once the job is due, until it has ended: what claims go round by. None while it waits for its time.
@@ -114,7 +114,7 @@ pub struct Job {
     /// Failures in a row that used up no attempt.
     pub deferrals: i32,
     pub deferring_since: Option<DateTime>,
-    /// Who may end this attempt.
+    /// Token of the lease, whose holder may end this attempt.
     pub lease_token: Option<String>,
     /// The worker behind it.
     pub lease_owner: Option<String>,
@@ -124,7 +124,7 @@ pub struct Job {
     pub ended_by: Option<String>,
     /// Why the last attempt failed.
     pub last_error: Option<JobError>,
-    /// What a handler left behind.
+    /// Result of the handler.
     pub result: Option<Document>,
     /// Attempts that ended, latest last.
     pub history: Vec<HistoryEntry>,
@@ -280,7 +280,7 @@ impl Job {
         self.turn = (at <= now).then(|| self.owner.clone().unwrap_or_default());
     }
 
-    /// What is shown of a stored document that is not a job: a dead one, with that document as its payload.
+    /// Shows a stored document that is not a job as a dead one, with the document as its payload.
     #[must_use]
     pub fn unreadable(document: Document, reason: &str, now: DateTime) -> Self {
         let text = |field: &str| document.get_str(field).unwrap_or_default().to_owned();
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_counts_stays_counted_and_one_that_does_not_is_given_back() {
+    fn only_attempts_that_do_not_count_are_given_back() {
         let error = Some(JobError::new("retryable", "provider.throttled", "429"));
         let mut job = active();
         job.end(&JobEnd::Retry { at: at(50), error: error.clone(), counts: false }, at(10));

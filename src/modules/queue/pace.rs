@@ -110,7 +110,7 @@ impl QueueStore {
     /// Dead jobs of a queue that are such, counted to [`COUNT_MAX`].
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn count_dead(&self, queue: &str, such: &DeadJobs) -> Result<u64> {
         let mut filter = doc! { "queue": queue, "state": "dead" };
         filter.extend(such.conditions());
@@ -121,7 +121,7 @@ impl QueueStore {
     /// Dead jobs of a queue that are such, in order of age, behind `after_id`. A page looks at so many jobs and no more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_dead(
         &self,
         queue: &str,
@@ -136,7 +136,7 @@ impl QueueStore {
         rest.extend(such.conditions());
         let walk = Walk { collection: JOBS, prefix: "job", index: "dead", key: doc! { "queue": queue }, rest };
         let range = TimeRange::default();
-        let walked = walk.go_in_stages(&self.db, range, Direction::Oldest, after_id, limit + 1, &STAGES).await?;
+        let walked = walk.find_in_stages(&self.db, range, Direction::Oldest, after_id, limit + 1, &STAGES).await?;
         let found: Vec<Job> = walked.found.into_iter().map(super::store::show).collect();
         let page = paged(found, limit, walked.ended_at, |job: &Job| &job.id);
         Ok(JobPage { items: page.shown, next: page.next })
@@ -164,7 +164,7 @@ impl QueueStore {
     /// How a queue has got on in the last hour.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn pace(&self, queue: &str, now: DateTime) -> Result<Throughput> {
         let first = first_minute(now);
         let jobs = self.db.collection::<Document>(JOBS);

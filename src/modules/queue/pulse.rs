@@ -1,4 +1,4 @@
-//! What boards follow: all queues in one question to the database, a second apart, however many look.
+//! Figures of all queues for boards: one query a second, however many boards follow.
 
 use std::{
     sync::{
@@ -34,7 +34,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const STALE_MS: i64 = 2_000;
 /// A look that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Those who follow at once, in one process.
+/// Subscriptions at once, in one process.
 const FOLLOWERS_MAX: usize = 1_000;
 
 /// All queues at a moment.
@@ -73,7 +73,7 @@ impl QueueStore {
     /// All of these queues in one question.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn pulse(&self, queues: &[QueueConfig], now: DateTime) -> Result<Pulse> {
         let mut parts = Vec::new();
         for queue in queues {

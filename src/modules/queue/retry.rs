@@ -18,7 +18,7 @@ pub struct RetryJob {
     /// Id of the event, where the subject records one.
     pub event_id: String,
     pub actor: Actor,
-    /// Who runs such jobs.
+    /// Handlers of such jobs.
     pub handlers: Arc<Handlers>,
 }
 
@@ -53,7 +53,7 @@ impl Command for RetryJob {
             return Retried::NotDead(job.state);
         }
         let Some(handler) = self.handler(&job) else {
-            return Retried::Refused(RetryRefused { reason: "Nobody runs jobs of this kind." });
+            return Retried::Refused(RetryRefused { reason: "No worker handles jobs of this kind." });
         };
         if let Err(refused) = handler.revive(view, &job, &self.actor, &self.event_id) {
             return Retried::Refused(refused);

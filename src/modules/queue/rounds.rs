@@ -150,7 +150,7 @@ impl Inner {
         let (after, chance) = (&turn.after, rand::random_range(0..4_096));
         let claiming = ClaimQuery { queue: queue.name, routes, limit, after, skip, chance, backlog, now };
         let mut due = self.store.find_due(&claiming).await?;
-        if due.seen == 0 && candidate.is_probe && self.store.pull_deferred(queue, routes, now).await? {
+        if due.seen == 0 && candidate.is_probe && self.store.make_deferred_due(queue, routes, now).await? {
             due = self.store.find_due(&claiming).await?;
         }
         let DueJobs { mut ids, seen, last_served } = due;

@@ -12,6 +12,6 @@ pub struct WorkerSettings {
     pub heartbeat: Duration,
     /// Without a wake-up, it is asked this often which queues have jobs.
     pub poll: Duration,
-    /// What runs at SIGTERM has this long.
+    /// Time for running attempts at SIGTERM.
     pub shutdown: Duration,
 }

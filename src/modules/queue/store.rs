@@ -19,7 +19,7 @@ use crate::platform::{
     walk::{Direction, STAGES, TimeRange, Walk, paged},
 };
 
-/// What operators asked of queues.
+/// Settings of queues by operators.
 pub const QUEUES: &str = "queues";
 /// Longest wait of an update over many jobs.
 const UPDATE_MS_MAX: i64 = 2_000;
@@ -38,7 +38,7 @@ pub struct QueueStore {
     pub(super) db: Database,
 }
 
-/// What an operator may set on a queue.
+/// Settings of a queue by operators.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Controls {
@@ -80,7 +80,7 @@ pub struct QueueSummary {
     pub done: u64,
 }
 
-/// What a page of jobs starts after.
+/// A page of jobs, and where the next one starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobPage {
     /// Jobs in order of id.
@@ -149,7 +149,7 @@ impl QueueStore {
     /// Gives back everything that was claimed under `token` by a claim that failed half-way.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn give_back_claim(&self, queue: &str, token: &str, now: DateTime) -> Result<u64> {
         let claimed = doc! { "queue": queue, "state": "active", "leaseToken": token };
         let back = doc! {
@@ -159,10 +159,10 @@ impl QueueStore {
         self.update_jobs(claimed, back).await
     }
 
-    /// Those of `queues` that have such jobs, asked at once: most queues are empty most of the time.
+    /// The queues of `queues` that have such jobs, in one query: most queues are empty most of the time.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub(super) async fn with_jobs<'a>(
         &self,
         queues: &'a [QueueConfig],
@@ -180,7 +180,7 @@ impl QueueStore {
     /// Makes due what has waited for its time, some of it, and gives how many jobs that were.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn promote(&self, queue: &str, now: DateTime) -> Result<u64> {
         let waiting = doc! { "queue": queue, "state": "ready", "turn": null, "runAt": { "$lte": now } };
         self.make_due(waiting, doc! {}, PROMOTE_BATCH).await
@@ -206,7 +206,7 @@ impl QueueStore {
     }
 
     /// A document that is not a job is dead, not stuck. It becomes a job that can be listed, with itself as payload.
-    pub(super) async fn bury_unreadable(&self, filter: Document, reason: &str, now: DateTime) -> Result<()> {
+    pub(super) async fn mark_unreadable_dead(&self, filter: Document, reason: &str, now: DateTime) -> Result<()> {
         let Some(found) = self.db.collection::<Document>(JOBS).find_one(filter.clone()).max_time(READ_TIME_MAX).await?
         else {
             return Ok(());
@@ -218,7 +218,7 @@ impl QueueStore {
     /// Extends leases that still are ours, and shortens none; gives the ids of those jobs.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn extend(&self, leases: &[(String, String)], until: DateTime) -> Result<Vec<String>> {
         let (ids, tokens): (Vec<&str>, Vec<&str>) = leases.iter().map(|(id, token)| (&**id, &**token)).unzip();
         let held = doc! { "_id": { "$in": ids }, "leaseToken": { "$in": tokens }, "state": "active" };
@@ -242,7 +242,7 @@ impl QueueStore {
     /// Gives a job back without using up the attempt.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn give_back(&self, job_id: &str, token: &str, run_at: DateTime) -> Result<()> {
         let back = doc! {
             "$set": {
@@ -258,7 +258,7 @@ impl QueueStore {
     /// workers ends.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn reclaim_expired(&self, queue: &str, now: DateTime) -> Result<u64> {
         let back = doc! { "$set": {
             "state": "ready", "runAt": now, "leaseToken": null, "leaseOwner": null, "leaseUntil": null,
@@ -276,7 +276,7 @@ impl QueueStore {
     /// Deletes done jobs that are too old or, of one priority, too many, in small portions.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn trim_done(&self, queue: &QueueConfig, now: DateTime) -> Result<u64> {
         let jobs = self.db.collection::<Document>(JOBS);
         let mut trimmed = 0;
@@ -316,10 +316,10 @@ impl QueueStore {
         }
     }
 
-    /// What was set on a queue.
+    /// Settings of a queue.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn controls(&self, queue: &str) -> Result<Controls> {
         Ok(self
             .db
@@ -333,7 +333,7 @@ impl QueueStore {
     /// A queue in numbers.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn summary(&self, queue: &str, now: DateTime) -> Result<QueueSummary> {
         let count = async |state: JobState, when: Option<Document>| {
             let mut filter = doc! { "queue": queue, "state": state.as_str() };
@@ -354,7 +354,7 @@ impl QueueStore {
     /// Since when the job that has waited longest is due, of the first [`COUNT_MAX`]; none where none is.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn oldest_due(&self, queue: &str, now: DateTime) -> Result<Option<DateTime>> {
         let due = doc! { "queue": queue, "state": "ready", "runAt": { "$lte": now } };
         let oldest = doc! { "_id": null, "oldest": { "$min": "$runAt" } };
@@ -366,8 +366,8 @@ impl QueueStore {
     /// How many jobs of a queue died since `since`, of the [`DEAD_MAX`] that were made last.
     ///
     /// # Errors
-    /// What the driver says.
-    pub async fn count_died(&self, queue: &str, since: DateTime) -> Result<u64> {
+    /// Errors of the database driver.
+    pub async fn count_dead_since(&self, queue: &str, since: DateTime) -> Result<u64> {
         let stages = [
             doc! { "$match": { "queue": queue, "state": "dead" } },
             doc! { "$sort": { "_id": -1 } },
@@ -386,7 +386,7 @@ impl QueueStore {
     /// Jobs of a queue that are bound to an account and have not ended, at most `at_most` of them; counted from the index.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn count_bound(&self, queue: &str, account_id: &str, at_most: u32) -> Result<u64> {
         let bound = doc! { "queue": queue, "state": { "$in": ["ready", "active"] }, "route": account_id };
         self.jobs().count_documents(bound).limit(u64::from(at_most)).max_time(READ_TIME_MAX).await
@@ -396,7 +396,7 @@ impl QueueStore {
     /// looks at so many jobs and no more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(
         &self,
         queue: &str,
@@ -419,7 +419,7 @@ impl QueueStore {
         let walk = Walk { collection: JOBS, prefix: "job", index, key, rest };
         let (range, direction, take) = (TimeRange::default(), Direction::Oldest, limit + 1);
         let walked = if is_sparse {
-            walk.go_in_stages(&self.db, range, direction, after_id, take, &STAGES).await?
+            walk.find_in_stages(&self.db, range, direction, after_id, take, &STAGES).await?
         } else {
             walk.go(&self.db, range, direction, after_id, take, None).await?
         };
@@ -431,7 +431,7 @@ impl QueueStore {
     /// One job.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, job_id: &str) -> Result<Option<Job>> {
         Ok(self
             .db

@@ -1,4 +1,4 @@
-//! What a worker does besides running jobs: beating, taking back what dead workers left, trimming.
+//! Upkeep of a worker: heartbeats, recovery of jobs of dead workers, trimming of done jobs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, interval_at, timeout};
 use super::{
     lease::Lease,
     worker::{Inner, STORE_PATIENCE},
-    workers::{are_unheard, is_in_step},
+    workers::{await_comparison, is_in_step},
 };
 use crate::platform::clock::after;
 
@@ -44,12 +44,12 @@ impl Inner {
                 }
             }
             self.dispatch.extend(&self.settings.worker_id).await;
-            let _ = timeout(STORE_PATIENCE, self.say_alive()).await;
+            let _ = timeout(STORE_PATIENCE, self.send_heartbeat()).await;
         }
     }
 
     /// Says that this worker is alive and what its clock is like, and learns whether it may claim beside the others.
-    pub(super) async fn say_alive(&self) -> mongodb::error::Result<()> {
+    pub(super) async fn send_heartbeat(&self) -> mongodb::error::Result<()> {
         let me = &*self.settings.worker_id;
         let alive = self.store.list_alive().await?;
         let others = alive.iter().filter(|beat| beat.worker_id != me).count();
@@ -61,7 +61,7 @@ impl Inner {
                 metrics::gauge!("waybill_clock_ahead_seconds").set(offset.ahead_ms as f64 / 1_000.0);
                 // Who has just been started waits for a word of those that compared themselves with an earlier primary.
                 let young = !was_in_step && self.started.elapsed() < 2 * self.settings.heartbeat;
-                is_in_step(me, offset, &alive) && !(young && are_unheard(me, offset, &alive))
+                is_in_step(me, offset, &alive) && !(young && await_comparison(me, offset, &alive))
             }
         };
         if self.in_step.swap(in_step, Ordering::Relaxed) != in_step || !in_step {
@@ -124,7 +124,7 @@ impl Inner {
             let lines = timeout(STORE_PATIENCE, self.store.with_jobs(&self.queues, waiting));
             for queue in lines.await.into_iter().flatten().flatten() {
                 let from = behind.remove(queue.name).unwrap_or_default();
-                let freeing = self.store.free_stranded(queue.name, &from, self.clock.now());
+                let freeing = self.store.release_stranded(queue.name, &from, self.clock.now());
                 if let Ok(Ok((freed, go_on))) = timeout(STORE_PATIENCE, freeing).await {
                     if freed > 0 {
                         tracing::warn!(queue = queue.name, freed, "jobs waited in a line for jobs that are gone");

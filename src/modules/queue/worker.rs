@@ -42,7 +42,7 @@ pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// A conclusion that the database refuses for an unknown reason is tried so often before the job fails without it.
 const REFUSED_MAX: u32 = 25;
 
-/// What a [`Worker`] is made of.
+/// Parts of a [`Worker`].
 pub struct WorkerParts {
     pub settings: WorkerSettings,
     pub store: QueueStore,
@@ -107,7 +107,7 @@ impl Worker {
     /// Works until `shutdown` resolves; then stops claiming, lets what runs finish, and gives back the rest.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let inner = &self.inner;
-        let _ = tokio::time::timeout(STORE_PATIENCE, inner.say_alive()).await;
+        let _ = tokio::time::timeout(STORE_PATIENCE, inner.send_heartbeat()).await;
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(inner).beat());
         background.spawn(Arc::clone(inner).look());
@@ -129,7 +129,7 @@ impl Worker {
             tracing::warn!("some jobs did not finish in time; their leases will end");
         }
         background.shutdown().await;
-        let _ = inner.store.report_gone(&inner.settings.worker_id).await;
+        let _ = inner.store.remove_heartbeat(&inner.settings.worker_id).await;
     }
 
     /// Claims what is due once, runs it to the end, and says how many jobs that were. Drives tests and demos.
@@ -180,8 +180,11 @@ impl Inner {
             return self.give_back(job, lease, Duration::ZERO).await;
         }
         let Some(handler) = self.handlers.get(&(queue.name, job.kind.as_str())) else {
-            let error =
-                JobError::new("payload", "queue.unknown_kind", format!("Nobody runs jobs of the kind {}.", job.kind));
+            let error = JobError::new(
+                "payload",
+                "queue.unknown_kind",
+                format!("No worker handles jobs of the kind {}.", job.kind),
+            );
             return self.complete(queue, job, lease, Arc::new(EndOnly(JobEnd::Dead { error }))).await;
         };
         if job.attempts > job.max_attempts {

@@ -23,7 +23,7 @@ const WORKER_SILENT_MAX: Duration = Duration::from_secs(60);
 /// Workers whose clocks are farther apart don't claim beside each other.
 const APART_MS_MAX: i64 = 2_000;
 
-/// What a worker last said of itself.
+/// The last heartbeat of a worker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
@@ -53,7 +53,7 @@ impl Heartbeat {
 }
 
 /// Others that claim, and have not compared their clock with this primary yet.
-pub(super) fn are_unheard(me: &str, offset: &Offset, alive: &[Heartbeat]) -> bool {
+pub(super) fn await_comparison(me: &str, offset: &Offset, alive: &[Heartbeat]) -> bool {
     alive.iter().any(|other| other.worker_id != me && other.in_step && other.apart_ms(offset).is_none())
 }
 
@@ -101,10 +101,10 @@ impl QueueStore {
         workers.delete_many(forgotten).await.map(drop)
     }
 
-    /// What the workers that are alive said last.
+    /// The last heartbeats of live workers.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_alive(&self) -> Result<Vec<Heartbeat>> {
         self.db.collection::<Heartbeat>(WORKERS).find(alive()).max_time(READ_TIME_MAX).await?.try_collect().await
     }
@@ -117,8 +117,8 @@ impl QueueStore {
     /// A worker that ends in order says so.
     ///
     /// # Errors
-    /// What the driver says.
-    pub async fn report_gone(&self, worker_id: &str) -> Result<()> {
+    /// Errors of the database driver.
+    pub async fn remove_heartbeat(&self, worker_id: &str) -> Result<()> {
         self.db.collection::<Document>(WORKERS).delete_one(doc! { "_id": worker_id }).await.map(drop)
     }
 }
@@ -175,9 +175,13 @@ mod tests {
     fn offsets_from_different_primaries_say_nothing() {
         let before = Heartbeat { primary: Some("0".into()), ..beat("old", 1, -10_000) };
         let older = Heartbeat { ahead_ms: None, primary: None, ..beat("older", 1, 0) };
-        assert!(are_unheard("new", &offset(0), std::slice::from_ref(&before)));
+        assert!(await_comparison("new", &offset(0), std::slice::from_ref(&before)));
         assert!(is_in_step("new", &offset(0), &[before.clone(), older]));
-        assert!(!are_unheard("new", &offset(0), &[beat("old", 1, 0), Heartbeat { in_step: false, ..before.clone() }]));
-        assert!(!are_unheard("old", &offset(0), &[before]), "its own word");
+        assert!(!await_comparison(
+            "new",
+            &offset(0),
+            &[beat("old", 1, 0), Heartbeat { in_step: false, ..before.clone() }]
+        ));
+        assert!(!await_comparison("old", &offset(0), &[before]), "its own word");
     }
 }

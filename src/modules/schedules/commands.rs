@@ -1,4 +1,4 @@
-//! What starts runs and pauses schedules: each in one transaction with what is on record of it.
+//! Commands that start runs and pause schedules, each in one transaction with its audit event.
 
 use bson::{DateTime, doc};
 

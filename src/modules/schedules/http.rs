@@ -30,7 +30,7 @@ use crate::{
 
 const PAGE: usize = 20;
 
-/// What the routes need.
+/// Reads and changes schedules for the routes.
 #[derive(Clone)]
 pub struct ScheduleBoard {
     pub store: ScheduleStore,

@@ -31,16 +31,16 @@ pub struct FailureAlert {
     pub message: String,
 }
 
-/// What a task came to.
+/// Result of a task.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Finished {
     /// Counts and ids worth showing.
     pub result: Document,
-    /// What a person should know.
+    /// An alert for a person, if there is one.
     pub alert: Option<FailureAlert>,
 }
 
-/// What a schedule does. Safe to run again: a worker may be killed at any moment of it.
+/// The work of a schedule. Safe to run again: a worker may be killed at any moment of it.
 #[async_trait]
 pub trait Task: Send + Sync + 'static {
     /// Does it.

@@ -32,10 +32,10 @@ pub enum MissedRuns {
 pub struct ScheduleConfig {
     /// As in paths: `ledger-check`.
     pub name: &'static str,
-    /// What it does, in a sentence.
+    /// Description in a sentence.
     pub description: &'static str,
     pub calendar: Calendar,
-    /// What becomes of missed times.
+    /// Handling of missed times.
     pub missed: MissedRuns,
 }
 
@@ -66,7 +66,7 @@ impl Entity for Schedule {
     }
 }
 
-/// What a schedule wants at some moment.
+/// The next action of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleDue {
     /// Nothing.
@@ -107,7 +107,7 @@ impl Schedule {
         self.updated_at = now;
     }
 
-    /// What is due, and moves on to the next time.
+    /// The next action; advances the schedule to the next time.
     pub fn advance(&mut self, plan: &ScheduleConfig, now: DateTime) -> ScheduleDue {
         let Some(due_at) = self.next_at.filter(|at| *at <= now) else { return ScheduleDue::No };
         let another_passed = plan.calendar.next_after(due_at).is_some_and(|next| next <= now);
@@ -164,7 +164,7 @@ pub struct ScheduleRun {
     pub job_id: Option<String>,
     pub attempts: i32,
     pub result: Option<Document>,
-    /// What a person should know of it, in a sentence.
+    /// An alert for a person, in a sentence.
     pub alert: Option<String>,
     /// Why it failed or was left out.
     pub error: Option<String>,

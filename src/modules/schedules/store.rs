@@ -38,7 +38,7 @@ impl ScheduleStore {
     /// Every schedule that was ever due, by name.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn schedules(&self) -> Result<HashMap<String, Schedule>> {
         let found = self.db.collection::<Schedule>(SCHEDULES).find(doc! {}).max_time(READ_TIME_MAX).await?;
         let schedules: Vec<Schedule> = found.try_collect().await?;
@@ -48,7 +48,7 @@ impl ScheduleStore {
     /// These runs, by id.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn runs(&self, ids: &[String]) -> Result<HashMap<String, ScheduleRun>> {
         let asked = doc! { "_id": { "$in": ids } };
         let found = self.db.collection::<ScheduleRun>(SCHEDULE_RUNS).find(asked).max_time(READ_TIME_MAX).await?;
@@ -59,7 +59,7 @@ impl ScheduleStore {
     /// Runs of a schedule, newest first, that were started before the run `before`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_runs(&self, schedule: &str, before: Option<&str>, limit: usize) -> Result<Vec<ScheduleRun>> {
         let mut asked = doc! { "schedule": schedule };
         if let Some(before) = before {

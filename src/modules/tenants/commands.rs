@@ -1,4 +1,4 @@
-//! What administrators do to tenants: each in one transaction with what is on record of it.
+//! Commands of administrators on tenants, each in one transaction with its audit event.
 
 use bson::doc;
 

@@ -1,4 +1,4 @@
-//! What is done with tenants.
+//! Use cases of tenants.
 
 use super::{
     TenantStore,
@@ -95,7 +95,7 @@ impl TenantService {
     /// Tenants that `reader` may read, newest first, older than `after`; at most `limit`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(
         &self,
         reader: &TenantReader,

@@ -30,7 +30,7 @@ impl TenantStore {
     /// One tenant.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, tenant_id: &str) -> Result<Option<Tenant>> {
         self.db.collection(TENANTS).find_one(doc! { "_id": tenant_id }).max_time(READ_TIME_MAX).await
     }
@@ -38,7 +38,7 @@ impl TenantStore {
     /// Tenants, newest first, older than the one with this id; at most `limit`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<Vec<Tenant>> {
         let query = after.map_or_else(bson::Document::new, |after| doc! { "_id": { "$lt": after } });
         let tenants = self.db.collection::<Tenant>(TENANTS);

@@ -16,7 +16,7 @@ use crate::platform::differences::{Difference, Differences, aggregate, differ, i
 /// Checks the ledger, its wallets and its holds, in the snapshot of `session`.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn check_ledger(store: &WalletStore, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
     let db = store.snapshots();
     check_lines(db, session, to).await?;
@@ -154,7 +154,7 @@ async fn check_holds(db: &Database, session: &mut ClientSession, to: &mut impl D
     Ok(())
 }
 
-/// What every user's open holds sum up to is what the lines on `held` say.
+/// Checks that every user's open holds sum up to the lines on `held`.
 async fn check_held(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
     let sorted_sums = |first: Document, sum: Document| {
         let group = doc! { "$group": { "_id": wallet_id(), "held": { "$sum": sum } } };

@@ -1,4 +1,4 @@
-//! What finance books, each in one transaction.
+//! Bookings by finance, each in one transaction.
 
 use bson::doc;
 
@@ -53,7 +53,7 @@ fn name(view: &mut View, client_reference: Option<&str>, booked: &LedgerTransact
     }
 }
 
-/// What finance wants booked.
+/// Bookings that finance can make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Booking {
     /// Money came in over the bank.
@@ -81,7 +81,7 @@ impl Booking {
 pub struct BookFinance {
     /// `txn_...`; the second is of a transfer's other half.
     pub transaction_ids: [String; 2],
-    /// What it is booked for; the same reference is the same booking, for ever.
+    /// Its reference; the same reference is the same booking, for ever.
     pub reference: LedgerReference,
     /// Finance's own id, where finance asks.
     pub client_reference: Option<String>,
@@ -222,7 +222,7 @@ pub struct Reverse {
     pub actor: Actor,
 }
 
-/// What became of a reversal.
+/// Result of a reversal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reversed {
     /// It is booked now.

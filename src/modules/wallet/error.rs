@@ -61,7 +61,7 @@ pub enum WalletError {
     /// The batch lane could not carry it out.
     #[error(transparent)]
     Lane(#[from] LaneError),
-    /// Whoever asks may not do it any more.
+    /// The caller's access was revoked in the meantime.
     #[error(transparent)]
     Revoked(#[from] Revoked),
     /// The database could not be read.

@@ -17,13 +17,13 @@ use crate::{
     },
 };
 
-/// What a booking needs besides its money.
+/// A booking without its money.
 #[derive(Clone, Debug)]
 pub struct LedgerEntry<'a> {
     /// `txn_...`, made before the transaction's first try.
     pub transaction_id: &'a str,
     pub kind: LedgerKind,
-    /// What it is for; booked once.
+    /// Its reference; booked once.
     pub reference: LedgerReference,
     /// The id that finance gave it, where finance did.
     pub client_reference: Option<&'a str>,

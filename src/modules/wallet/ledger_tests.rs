@@ -122,7 +122,7 @@ fn available_never_goes_below_zero() {
 }
 
 #[test]
-fn five_holds_of_a_thousand_fit_into_five_thousand_and_the_sixth_does_not() {
+fn five_thousand_has_room_for_five_holds_of_a_thousand() {
     let mut books = Books::with(5_000);
     for hold in 1..=5 {
         assert!(books.hold(&format!("hld_{hold}"), 1_000).is_ok());

@@ -26,15 +26,15 @@ pub const FINANCE_REFERENCES: &str = "finance_references";
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Account {
-    /// What the user can spend: a liability of ours.
+    /// Money that the user can spend: a liability.
     Available,
-    /// What is set aside for the user's open holds: a liability of ours.
+    /// Money held for the user's open holds: a liability.
     Held,
     /// Money at our bank and payment providers: an asset.
     SettlementCash,
-    /// What we owe a provider for freight, a merchant for what was bought, or payers whose money goes back: a liability.
+    /// Money owed to a provider for freight, to a merchant for sales, or to payers for refunds: a liability.
     Payable(String),
-    /// What we earned.
+    /// Our revenue.
     Revenue,
     /// Corrections by finance.
     Adjustments,
@@ -43,13 +43,13 @@ pub enum Account {
 }
 
 impl Account {
-    /// What we owe a merchant for what was bought from it.
+    /// Money owed to a merchant for sales.
     #[must_use]
     pub fn merchant(user_id: &str) -> Self {
         Self::Payable(format!("merchant:{user_id}"))
     }
 
-    /// What we owe payers to whom the gateway is to give their money back.
+    /// Money owed to payers for refunds at the gateway.
     #[must_use]
     pub fn refunds() -> Self {
         Self::Payable("refunds".into())
@@ -185,7 +185,7 @@ impl LedgerKind {
     }
 }
 
-/// What a transaction was booked for. Each is booked once: a unique index over all three.
+/// The reference of a transaction. Each is booked once: a unique index over all three.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LedgerReference {
     /// `order`, `topup`, `checkout`, `finance`, `transaction`, ...
@@ -231,7 +231,7 @@ pub struct LedgerTransaction {
     #[serde(rename = "_id")]
     pub id: String,
     pub kind: LedgerKind,
-    /// Whose wallet it concerns.
+    /// The user whose wallet it concerns.
     pub user_id: String,
     pub currency: Currency,
     /// At least two; they sum to zero.
@@ -258,14 +258,14 @@ pub struct LedgerTransaction {
     /// In the words of whoever asked for it.
     #[serde(default, deserialize_with = "erased::text", skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who made it happen.
+    /// Actor of the movement.
     pub actor: Actor,
     /// When; in the order of `wallet_seq` within a wallet.
     pub at: DateTime,
 }
 
 impl LedgerTransaction {
-    /// What it was booked for: type, id, kind.
+    /// Its reference: type, id, kind.
     #[must_use]
     pub fn reference(&self) -> (&str, &str, &str) {
         (&self.reference_type, &self.reference_id, &self.reference_kind)
@@ -328,7 +328,7 @@ impl Entity for FinanceReference {
     }
 }
 
-/// What a user can spend in one currency.
+/// A user's money in one currency.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wallet {

@@ -12,7 +12,7 @@ use mongodb::{
 
 use super::model::{FINANCE_REFERENCES, HOLDS, LEDGER, LedgerTransaction, WALLETS, Wallet};
 use crate::platform::{
-    money::{Currency, Money},
+    money::Currency,
     mongo::{Index, Latest, READ_TIME_MAX, latest},
 };
 
@@ -33,12 +33,6 @@ impl Balance {
     #[must_use]
     pub const fn posted(&self) -> i64 {
         self.available.saturating_add(self.held)
-    }
-
-    /// What can be spent.
-    #[must_use]
-    pub const fn spendable(&self) -> Money {
-        Money::new(self.available, self.currency)
     }
 }
 
@@ -91,7 +85,7 @@ impl WalletStore {
     /// A session whose reads of [`WalletStore::snapshots`] all see the same moment, that of the first one.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn snapshot(&self) -> Result<ClientSession> {
         self.db.client().start_session().snapshot(true).await
     }
@@ -99,7 +93,7 @@ impl WalletStore {
     /// A user's balance now; zero where there is no wallet.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn balance(&self, user_id: &str, currency: Currency) -> Result<Balance> {
         let mut session = self.snapshot().await?;
         let wallets = self.snapshots.collection::<Wallet>(WALLETS);
@@ -122,7 +116,7 @@ impl WalletStore {
     /// What all wallets have together, by currency: available and held. Reads every wallet, and open holds from their index.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn totals(&self) -> Result<BTreeMap<String, (i64, i64)>> {
         let group = |field: &str| doc! { "$group": { "_id": "$currency", "sum": { "$sum": field } } };
         let (wallets, holds) = (self.db.collection::<Document>(WALLETS), self.db.collection::<Document>(HOLDS));
@@ -146,7 +140,7 @@ impl WalletStore {
     /// A user's balance as it was at `as_of`, from the lines.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn balance_as_of(&self, user_id: &str, currency: Currency, as_of: DateTime) -> Result<Balance> {
         let sum_of = |account: &str| {
             let of_account = doc! { "$filter": { "input": "$lines", "cond": { "$eq": ["$$this.account", account] } } };
@@ -168,7 +162,7 @@ impl WalletStore {
     /// The latest transactions that were booked for something, or for what followed from it (`ord_...#2`).
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn transactions_about(&self, reference_type: &str, id: &str) -> Result<Latest<LedgerTransaction>> {
         // No id has anything below `$` but `#`; all kinds are asked for, so that the index is used to its end.
         let about = doc! {
@@ -183,7 +177,7 @@ impl WalletStore {
     /// A transaction by its id.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn transaction(&self, transaction_id: &str) -> Result<Option<LedgerTransaction>> {
         self.db.collection(LEDGER).find_one(doc! { "_id": transaction_id }).max_time(READ_TIME_MAX).await
     }

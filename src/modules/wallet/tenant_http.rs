@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// What the route needs.
+/// Reads sums for the routes.
 #[derive(Clone)]
 pub struct TenantWallets {
     pub service: WalletService,

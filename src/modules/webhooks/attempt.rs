@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     DELIVER_KIND,
     dispatch::InFlight,
+    failure_streak::{self, CallPermission},
     judge::{DeliveryOutcome, delay, judge},
     model::{
         DELIVERIES, Delivery, DeliveryAttempt, DeliveryStatus, DisabledReason, ENDPOINTS, Endpoint, EndpointStatus,
@@ -25,7 +26,6 @@ use super::{
     owner::{is_tenant, tenant_of, user_of},
     payload::{self, OPERATION, PROVIDER, REDACTION, TEST_TYPE},
     secrets::EndpointSecrets,
-    trouble::{self, CallPermission},
 };
 use crate::{
     modules::{
@@ -190,7 +190,7 @@ impl Command for BeginDelivery {
         if is_owner_disabled(view, &endpoint) {
             return Err(Self::end(view, job, delivery, "webhooks.owner_disabled"));
         }
-        let standing = trouble::standing(endpoint.trouble.as_ref(), view.now(), self.probe);
+        let standing = failure_streak::call_permission(endpoint.trouble.as_ref(), view.now(), self.probe);
         if standing == CallPermission::Held || !self.has_place {
             move_job(view, job, endpoint.id);
             return Err(Attempt::Settled);
@@ -301,8 +301,10 @@ impl DeliveryConcluded {
         match outcome {
             DeliveryOutcome::Delivered => endpoint.trouble = None,
             DeliveryOutcome::Failed { wait, .. } => {
-                trouble::failed(&mut endpoint.trouble, &self.delivery_id, was_probe, *wait, now);
-                if trouble::is_hopeless(endpoint.trouble.as_ref(), now) && endpoint.status == EndpointStatus::Enabled {
+                failure_streak::failed(&mut endpoint.trouble, &self.delivery_id, was_probe, *wait, now);
+                if failure_streak::is_failing_for_too_long(endpoint.trouble.as_ref(), now)
+                    && endpoint.status == EndpointStatus::Enabled
+                {
                     self.disable(view, &mut endpoint, job, DisabledReason::Failing);
                 }
             }

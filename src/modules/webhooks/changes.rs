@@ -5,10 +5,10 @@ use bson::{Document, doc};
 use super::{
     REPLAY_KIND,
     error::WebhookError,
+    failure_streak,
     model::{Delivery, DisabledReason, ENDPOINTS, Endpoint, EndpointStatus, EventToDeliver, Replay},
     owner::{tenant_of, user_of},
     payload::TEST_TYPE,
-    trouble,
 };
 use crate::{
     modules::{
@@ -50,7 +50,7 @@ impl EndpointAuthor {
 
     /// An endpoint of the owner's that nobody has deleted in this transaction.
     fn endpoint(&self, view: &View, endpoint_id: &str) -> Result<Endpoint, WebhookError> {
-        let mine = there(view, endpoint_id).filter(|endpoint| endpoint.owner_id == self.owner_id);
+        let mine = find_endpoint_in(view, endpoint_id).filter(|endpoint| endpoint.owner_id == self.owner_id);
         mine.ok_or(WebhookError::NoEndpoint)
     }
 
@@ -59,13 +59,13 @@ impl EndpointAuthor {
     }
 }
 
-fn there(view: &View, endpoint_id: &str) -> Option<Endpoint> {
+fn find_endpoint_in(view: &View, endpoint_id: &str) -> Option<Endpoint> {
     let is_removed = view.removed_from(ENDPOINTS).any(|removed| removed == endpoint_id);
     view.by_id::<Endpoint>(endpoint_id).filter(|_| !is_removed)
 }
 
 /// What is on record of an endpoint: no secret, nobody's words, and of the URL, which may hold a secret, the host.
-fn told(endpoint: &Endpoint) -> Document {
+fn endpoint_document(endpoint: &Endpoint) -> Document {
     let url = reqwest::Url::parse(&endpoint.url).ok();
     let mut told = doc! {
         "host": url.and_then(|url| url.host_str().map(str::to_owned)),
@@ -99,7 +99,7 @@ impl Command for CreateEndpoint {
     }
 
     fn decide(&self, view: &mut View) -> Self::Reply {
-        if let Some(endpoint) = there(view, &self.endpoint.id) {
+        if let Some(endpoint) = find_endpoint_in(view, &self.endpoint.id) {
             return Ok(endpoint);
         }
         let is_free = |slot: &String| !view.contains(&Endpoint::slot_key(&self.by.owner_id, slot));
@@ -108,7 +108,7 @@ impl Command for CreateEndpoint {
         let endpoint = Endpoint { slot, created_at: now, updated_at: now, ..self.endpoint.clone() };
         view.insert(&endpoint);
         let about = ("webhook_endpoint", &*endpoint.id);
-        self.by.record(view, "webhook_endpoint.created", about, None, Some(told(&endpoint)));
+        self.by.record(view, "webhook_endpoint.created", about, None, Some(endpoint_document(&endpoint)));
         Ok(endpoint)
     }
 }
@@ -165,10 +165,10 @@ impl Command for ChangeEndpoint {
         .into_iter()
         .filter_map(|(name, is_other)| is_other.then_some(name))
         .collect();
-        let mut after = told(&endpoint);
+        let mut after = endpoint_document(&endpoint);
         after.insert("changed", changed);
         let about = ("webhook_endpoint", &*endpoint.id);
-        self.by.record(view, "webhook_endpoint.changed", about, Some(told(&before)), Some(after));
+        self.by.record(view, "webhook_endpoint.changed", about, Some(endpoint_document(&before)), Some(after));
         Ok(endpoint)
     }
 }
@@ -191,7 +191,7 @@ impl Command for DeleteEndpoint {
         let endpoint = self.by.endpoint(view, &self.endpoint_id)?;
         view.remove(ENDPOINTS, &endpoint.id);
         let about = ("webhook_endpoint", &*endpoint.id);
-        self.by.record(view, "webhook_endpoint.deleted", about, Some(told(&endpoint)), None);
+        self.by.record(view, "webhook_endpoint.deleted", about, Some(endpoint_document(&endpoint)), None);
         Ok(())
     }
 }
@@ -219,12 +219,12 @@ impl Command for RotateSecret {
         if endpoint.secrets_version != self.seen_version {
             return Err(WebhookError::RotatedMeanwhile);
         }
-        let before = told(&endpoint);
+        let before = endpoint_document(&endpoint);
         endpoint.secrets = self.secrets.clone();
         endpoint.secrets_version += 1;
         endpoint.updated_at = view.now();
         view.update(&endpoint);
-        let mut after = told(&endpoint);
+        let mut after = endpoint_document(&endpoint);
         after.insert("graceHours", self.grace_hours);
         let about = ("webhook_endpoint", &*endpoint.id);
         self.by.record(view, "webhook_endpoint.secret_rotated", about, Some(before), Some(after));
@@ -253,7 +253,7 @@ impl Command for TestEndpoint {
     fn decide(&self, view: &mut View) -> Self::Reply {
         let mut endpoint = enabled(self.by.endpoint(view, &self.endpoint_id)?)?;
         let now = view.now();
-        hurry(view, &mut endpoint);
+        wake_waiting_job(view, &mut endpoint);
         let correlation_id = self.by.correlation_id();
         let about = EventToDeliver { event_id: &self.webhook_id, kind: TEST_TYPE, at: now, correlation_id };
         let (delivery, job) = Delivery::new(&endpoint, &about, &self.queue, self.job_id.clone(), now);
@@ -266,9 +266,9 @@ impl Command for TestEndpoint {
 }
 
 /// Somebody waits for the next call, also where calls are held back.
-fn hurry(view: &mut View, endpoint: &mut Endpoint) {
+fn wake_waiting_job(view: &mut View, endpoint: &mut Endpoint) {
     if endpoint.is_held() {
-        trouble::try_now(&mut endpoint.trouble, view.now());
+        failure_streak::try_now(&mut endpoint.trouble, view.now());
         view.update(endpoint);
     }
 }
@@ -284,7 +284,7 @@ pub(super) struct RetryDelivery {
 
 impl RetryDelivery {
     /// The job that makes it already: it runs now, unless it waits for the delivery before it.
-    fn bring_forward(view: &mut View, delivery: &mut Delivery, endpoint: &Endpoint, mut job: Job) {
+    fn run_now_if_free(view: &mut View, delivery: &mut Delivery, endpoint: &Endpoint, mut job: Job) {
         let waits = job.line.as_ref().is_some_and(|line| line.after.is_some());
         if job.state != JobState::Ready || waits {
             return;
@@ -308,12 +308,12 @@ impl Command for RetryDelivery {
     fn decide(&self, view: &mut View) -> Self::Reply {
         let mine = view.by_id::<Delivery>(&self.delivery_id).filter(|delivery| delivery.owner_id == self.by.owner_id);
         let mut delivery = mine.ok_or(WebhookError::NoDelivery)?;
-        let mut endpoint = enabled(there(view, &delivery.endpoint_id).ok_or(WebhookError::Deleted)?)?;
+        let mut endpoint = enabled(find_endpoint_in(view, &delivery.endpoint_id).ok_or(WebhookError::Deleted)?)?;
         let now = view.now();
         let job = view.by_id::<Job>(&delivery.job_id);
-        hurry(view, &mut endpoint);
+        wake_waiting_job(view, &mut endpoint);
         match job.filter(|job| matches!(job.state, JobState::Ready | JobState::Active)) {
-            Some(job) => Self::bring_forward(view, &mut delivery, &endpoint, job),
+            Some(job) => Self::run_now_if_free(view, &mut delivery, &endpoint, job),
             None => {
                 delivery.begin_again(self.job_id.clone(), now);
                 view.insert(&delivery.job(&endpoint, &self.queue, self.by.correlation_id(), now));

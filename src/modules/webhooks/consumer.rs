@@ -43,7 +43,7 @@ impl WebhookConsumer {
     }
 }
 
-/// Whose endpoints may want it: the merchant's whose it is, and the tenant's where it was made.
+/// Owners whose endpoints may want the event: its merchant, and the tenant in which it was made.
 fn owners(head: &EventHead) -> impl Iterator<Item = &str> {
     [Some(&*head.user_id), head.tenant_id.as_deref()].into_iter().flatten()
 }

@@ -1,4 +1,4 @@
-//! What an answer to a delivery means, and when the next attempt is made. Pure.
+//! Classifies answers to deliveries, and schedules the next attempt. Pure.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
 /// Delays are made longer by up to one part in so many, so that what failed together does not come back together.
 const JITTER_PARTS: f64 = 10.0;
 
-/// What became of an attempt.
+/// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DeliveryOutcome {
     Delivered,
@@ -40,7 +40,7 @@ impl DeliveryOutcome {
     }
 }
 
-/// What an answer means: only a 2xx is a success, and its body says nothing.
+/// Classifies an answer: only a 2xx is a success; bodies are ignored.
 pub(super) fn judge(answer: &Answer) -> DeliveryOutcome {
     let failed = |code, message: &str| DeliveryOutcome::Failed { code, message: message.to_owned(), wait: None };
     match answer {

@@ -17,6 +17,7 @@ mod deliveries_http;
 mod dispatch;
 mod endpoints_http;
 mod error;
+mod failure_streak;
 mod judge;
 mod model;
 mod owner;
@@ -28,7 +29,6 @@ mod sample;
 mod secrets;
 mod service;
 mod store;
-mod trouble;
 
 use utoipa_axum::router::OpenApiRouter;
 

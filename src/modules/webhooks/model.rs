@@ -6,7 +6,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{owner::user_of, trouble::FailureStreak};
+use super::{failure_streak::FailureStreak, owner::user_of};
 use crate::{
     modules::{
         audit::Call,
@@ -23,7 +23,7 @@ use crate::{
 
 /// Where events are posted to.
 pub const ENDPOINTS: &str = "webhook_endpoints";
-/// What was, or will be, posted.
+/// Deliveries, pending and ended.
 pub const DELIVERIES: &str = "webhook_deliveries";
 /// Endpoints of one owner: each costs a delivery per event.
 pub const ENDPOINTS_MAX: usize = 20;
@@ -101,9 +101,9 @@ pub struct Endpoint {
     /// `whe_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose events: a merchant's, or a tenant's.
+    /// The owner: a merchant or a tenant.
     pub owner_id: String,
-    /// Who made it; none where it is from before that was noted, which was its owner.
+    /// The user who made it; none for old endpoints, which their owner made.
     #[serde(default)]
     pub created_by: Option<String>,
     /// Its place among its owner's, of which there are [`ENDPOINTS_MAX`].
@@ -117,13 +117,13 @@ pub struct Endpoint {
     pub status: EndpointStatus,
     /// Why not.
     pub disabled_reason: Option<DisabledReason>,
-    /// What signs, see [`super::EndpointSecrets`].
+    /// Signing secrets, see [`super::EndpointSecrets`].
     pub secrets: Sealed,
     /// Grows whenever the secrets are changed.
     pub secrets_version: i64,
     /// Failures with no success since.
     pub trouble: Option<FailureStreak>,
-    /// What is being delivered again.
+    /// A replay under way.
     pub replay: Option<Replay>,
     #[serde(default)]
     pub events: i64,
@@ -151,7 +151,7 @@ impl Endpoint {
             && (self.types.is_empty() || self.types.iter().any(|known| known == kind))
     }
 
-    /// Who is told what becomes of it: its owner, or, of a tenant's, who made it.
+    /// The user who gets mail about it: its owner, or the maker of a tenant's endpoint.
     #[must_use]
     pub fn user_id(&self) -> &str {
         user_of(&self.owner_id).or(self.created_by.as_deref()).unwrap_or(&self.owner_id)
@@ -206,7 +206,7 @@ impl DeliveryStatus {
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryAttempt {
     pub at: DateTime,
-    /// What was answered, if anything was.
+    /// Status of the answer, if there was one.
     pub http_status: Option<i32>,
     /// Code of what went wrong.
     pub error: Option<String>,
@@ -223,7 +223,7 @@ pub struct Delivery {
     pub id: String,
     pub endpoint_id: String,
     pub owner_id: String,
-    /// What is delivered: the `webhook-id`.
+    /// The event: the `webhook-id`.
     pub event_id: String,
     /// `order.created`, ...
     #[serde(rename = "type")]
@@ -364,7 +364,7 @@ mod tests {
     use crate::platform::ids::{is_id, new_id};
 
     #[test]
-    fn an_event_and_an_endpoint_have_one_delivery_which_sorts_by_the_events_time() {
+    fn an_event_has_one_delivery_per_endpoint_sorted_by_its_time() {
         let (event, later) = (new_id("evt"), new_id("evt"));
         let id = Delivery::id_of(&event, "whe_1");
         assert!(is_id("whd", &id) && time_of_id(&id) == time_of_id(&event), "{id}");

@@ -1,4 +1,4 @@
-//! Whose endpoints and deliveries they are: a merchant's own, or a tenant's, which its manager looks after.
+//! Owners of endpoints and deliveries: a merchant, or a tenant, whose manager looks after them.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -9,7 +9,7 @@ use crate::platform::{
     ids::is_id,
 };
 
-/// Who asks, and whose endpoints that is about.
+/// The caller, and the owner of the endpoints.
 #[derive(Clone, Debug)]
 pub(super) struct Owner {
     pub(super) user: CurrentUser,

@@ -1,4 +1,4 @@
-//! What is posted: types of events as they are called outside, and what is said of each. Pure.
+//! Bodies of deliveries: public types of events, and the public fields of each. Pure.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ pub const OPERATION: &str = "deliver_event";
 /// The type of what `POST /webhook-endpoints/{endpointId}/test` has posted; no event.
 pub(super) const TEST_TYPE: &str = "webhook.test";
 
-/// What is said of one kind of things: how its id is called, and which fields of its events the API shows its owner.
+/// Public fields of one kind of events: the name of the id, and the fields that the API shows the owner.
 struct PayloadFields {
     /// None where the API has no id of it.
     id: Option<&'static str>,
@@ -42,7 +42,7 @@ const PRODUCT: &PayloadFields =
     &PayloadFields { id: Some("productId"), fields: &["status", "stock", "lowStockAt"], scope: Some(Scope::CatalogRead) };
 const APPLICATION: &PayloadFields = &PayloadFields { id: None, fields: &["state", "submission"], scope: None };
 
-/// What may be stored of a delivery; of an answer only its length and shape. The test below compares it with what is posted.
+/// The stored part of a delivery; of an answer only length and shape. The test below compares it with the bodies.
 pub const REDACTION: Redaction = Redaction {
     not_personal: &[
         "type",
@@ -119,7 +119,7 @@ fn of_event(kind: &str) -> Option<&'static (&'static str, &'static str, &'static
     TYPES.iter().find(|(inside, ..)| *inside == kind)
 }
 
-/// What events of this type are called outside; none where they are not posted.
+/// The public name of this type of events; none where they are not posted.
 pub(super) fn outside(kind: &str) -> Option<&'static str> {
     of_event(kind).map(|(_, outside, _)| *outside)
 }
@@ -146,7 +146,7 @@ pub(super) fn scope_of(outside: &str, to_tenant: bool) -> Option<Scope> {
     about.scope.map(|scope| if to_tenant { Scope::TenantsRead } else { scope })
 }
 
-/// What is posted of an event, to a tenant with the member whose it is: the same bytes each time. None of one that is not posted.
+/// The body of an event, for a tenant with the member's id: the same bytes each time. None for events that are not posted.
 pub(super) fn of(event: &Event, to_tenant: bool) -> Option<Value> {
     let (_, outside, about) = of_event(&event.kind)?;
     let mut data = Map::new();

@@ -1,4 +1,4 @@
-//! What owners send, and its rules.
+//! Requests of owners, and their rules.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +9,13 @@ use super::{
     model::{DeliveryStatus, EndpointStatus},
     payload,
 };
-use crate::platform::{clock::Rfc3339Time, http::cursor, json::one_of, scrub::is_harmless, text::lines};
+use crate::platform::{
+    clock::Rfc3339Time,
+    http::{checks::fault, cursor},
+    json::one_of,
+    scrub::is_harmless,
+    text::lines,
+};
 
 /// Types that a request may name: there are fewer.
 const TYPES_MAX: u64 = 100;
@@ -159,10 +165,6 @@ pub(super) struct ListWebhookEventsQuery {
 
 fn given_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     lines(from).map(Some)
-}
-
-fn fault(code: &'static str, message: impl Into<String>) -> ValidationError {
-    ValidationError::new(code).with_message(message.into().into())
 }
 
 /// Auditors don't read it, but operators of the database do.

@@ -1,4 +1,4 @@
-//! What a new tenant finds: an endpoint that is off, as a sample of what its manager may make of it.
+//! The sample endpoint of a new tenant: disabled, for its manager to change.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What signs deliveries. An endpoint has one secret, and for a while the ones before it: each signs, so that a receiver that
-//! knows any of them is content.
+//! Secrets that sign deliveries. An endpoint has one secret, and for a while the ones before it: each signs, so that a receiver
+//! that knows any of them is content.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ impl EndpointSecrets {
 /// Wraps the secrets of all endpoints under today's key.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
     rotation.field(&SealedField { collection: ENDPOINTS, path: "secrets", place }).await
 }

@@ -244,7 +244,7 @@ impl WebhookService {
         Ok(delivery)
     }
 
-    /// What happened to what is the caller's, the oldest first, and what the next page begins after.
+    /// The caller's events, oldest first, and the cursor of the next page.
     pub(super) async fn list_events(
         &self,
         owner: &Owner,

@@ -67,7 +67,7 @@ impl WebhookStore {
     /// An endpoint of `owner_id`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find_endpoint(&self, owner_id: &str, endpoint_id: &str) -> Result<Option<Endpoint>> {
         let mine = doc! { "_id": endpoint_id, "ownerId": owner_id };
         self.endpoints().find_one(mine).max_time(READ_TIME_MAX).await
@@ -76,7 +76,7 @@ impl WebhookStore {
     /// An endpoint, whosever it is.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn endpoint(&self, endpoint_id: &str) -> Result<Option<Endpoint>> {
         self.endpoints().find_one(doc! { "_id": endpoint_id }).max_time(READ_TIME_MAX).await
     }
@@ -84,7 +84,7 @@ impl WebhookStore {
     /// The endpoints of `owner_id`, the oldest first.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_endpoints(&self, owner_id: &str) -> Result<Vec<Endpoint>> {
         let endpoints = self.endpoints();
         let found = endpoints.find(doc! { "ownerId": owner_id }).limit(ENDPOINTS_MAX as i64);
@@ -96,7 +96,7 @@ impl WebhookStore {
     /// The endpoints of these owners that are enabled, as a transaction sees them.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub(super) async fn enabled(
         db: &Database,
         session: &mut ClientSession,
@@ -110,7 +110,7 @@ impl WebhookStore {
     /// Until when calls to these endpoints are held back, of those to which they are.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub(super) async fn held_until(&self, endpoint_ids: &[&str]) -> Result<HashMap<String, DateTime>> {
         let held = doc! { "_id": { "$in": endpoint_ids }, "status": "enabled", "trouble.retryAt": { "$type": "date" } };
         let endpoints = self.db.collection::<Document>(ENDPOINTS);
@@ -127,7 +127,7 @@ impl WebhookStore {
     /// A delivery of `owner_id`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find_delivery(&self, owner_id: &str, delivery_id: &str) -> Result<Option<Delivery>> {
         let mine = doc! { "_id": delivery_id, "ownerId": owner_id };
         self.deliveries().find_one(mine).max_time(READ_TIME_MAX).await
@@ -136,7 +136,7 @@ impl WebhookStore {
     /// Deliveries of `owner_id`, those of the newest events first; one more than `limit` where there are more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list_deliveries(
         &self,
         owner_id: &str,
@@ -164,7 +164,7 @@ impl WebhookStore {
     /// Events of `owner_id`, a merchant's or a tenant's, that are posted, in a range of time, the oldest first, at most `take` beyond `after`; see [`Walk`].
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn events(
         &self,
         owner_id: &str,
@@ -176,13 +176,13 @@ impl WebhookStore {
         rest.extend(at_within("at", range));
         let (index, field) = if is_tenant(owner_id) { ("tenant", "data.tenantId") } else { ("owner", "userId") };
         let walk = Walk { collection: EVENTS, prefix: "evt", index, key: doc! { field: owner_id }, rest };
-        walk.go_in_stages(&self.db, range.of_ids(), Direction::Oldest, after, take, &STAGES).await
+        walk.find_in_stages(&self.db, range.of_ids(), Direction::Oldest, after, take, &STAGES).await
     }
 
     /// Deliveries to an endpoint that have failed, of events in a range of time, the oldest first, at most `take` beyond `after`.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub(super) async fn failed(
         &self,
         endpoint_id: &str,

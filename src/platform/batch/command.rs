@@ -1,4 +1,4 @@
-//! What a lane carries out, and why it may not.
+//! Commands of a lane, and its errors.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One decision over the database.
 pub trait Command: Send + 'static {
-    /// What the caller learns.
+    /// The answer for the caller.
     type Reply: Send + 'static;
 
-    /// What it is going to look for, as far as it knows beforehand: read in one round with that of its neighbours.
+    /// Keys that it will read, as far as known beforehand: read in one round with those of its neighbours.
     fn reads(&self) -> Vec<Key>;
 
     /// Decides. Pure: no IO, no clock but `view.now()`, no fresh ids; may run several times, also over a view in which
     /// what it did not announce seems to be absent: such a run is undone, what it looked for is read, and it decides again.
     fn decide(&self, view: &mut View) -> Self::Reply;
 
-    /// What it holds of what somebody sent, where that may be more than a few kilobytes.
+    /// Bytes of client data that it holds, where they may be more than a few kilobytes.
     fn bytes(&self) -> usize {
         0
     }

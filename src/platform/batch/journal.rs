@@ -1,5 +1,5 @@
-//! What a transaction leaves for those who come after it: the marker of its batch, the sealed records that it wrote (for
-//! the sealer), and its events (for the relay).
+//! The entries that a transaction leaves for others: the marker of its batch, the sealed records that it wrote (for the sealer),
+//! and its events (for the relay).
 //!
 //! Entries are acknowledged by deleting them. Their ids are made before the commit, so a consumer keeps no cursor: what
 //! is committed late has an id among those that were consumed long ago.
@@ -158,7 +158,7 @@ impl Journal {
     /// Inserts documents and their entries, in a transaction that is no lane's.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn insert<T: Serialize>(
         &self,
         db: &Database,
@@ -179,7 +179,7 @@ impl Journal {
     /// Inserts a document that nothing else is written with, in a transaction of its own.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn insert_alone<T: Serialize + Sync>(&self, db: &Database, collection: &str, document: &T) -> Result<()> {
         let mut session = db.client().start_session().await?;
         let transaction = session.start_transaction().write_concern(mongo::durable()).max_commit_time(COMMIT_TIME_MAX);
@@ -192,7 +192,7 @@ impl Journal {
     }
 }
 
-/// What the relay has to know of an event.
+/// The outbox entry of an event, for the relay.
 fn event(document: &RawDocument, trace: Option<&str>) -> RawDocumentBuf {
     let mut event = RawDocumentBuf::new();
     let fields = [

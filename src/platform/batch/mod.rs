@@ -47,9 +47,9 @@ pub use view::{Entity, Key, View};
 
 /// Commands that may wait; beyond it the answer is 503.
 pub const QUEUE_MAX: usize = 4096;
-/// What the commands of a lane may hold in memory, waiting or under way; beyond it the answer is 503 too.
+/// Memory for the commands of a lane, waiting or under way; beyond it the answer is 503 too.
 pub const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What a command with its caller and its reply takes, besides what it [holds](Command::bytes).
+/// Memory of a command with its caller and its reply, besides its [client data](Command::bytes).
 const COMMAND_BYTES: usize = 4 * 1024;
 /// After a batch of so many, those who were just answered are about to ask again.
 const CROWD: usize = 8;
@@ -156,7 +156,7 @@ enum NotCommitted {
     Away,
 }
 
-/// What became of a commit.
+/// Result of a commit.
 enum CommitOutcome {
     Done,
     /// The server says that it is not there and never will be.
@@ -285,7 +285,7 @@ impl Committer {
             if left.is_zero() {
                 return Err(NotCommitted::Away);
             }
-            let hot = self.turns.hot_among(&batch.slots);
+            let hot = self.turns.contended_documents(&batch.slots);
             let turn = self.turns.take(hot).await;
             // What came while others had their turn goes along: each turn is one transaction's.
             if let Some(queue) =

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::{BATCH_MAX, Command, Key, LaneError, PATIENCE, View};
 use crate::platform::ids::new_id;
 
-/// What waits for a lane.
+/// Commands that wait for a lane.
 pub(super) type SlotQueue = mpsc::Receiver<Box<dyn Slot>>;
 
 /// Where a caller waits.
@@ -20,7 +20,7 @@ pub(super) trait Slot: Send {
     fn trace(&self) -> Option<Arc<str>>;
     fn reads(&self) -> Vec<Key>;
     fn decide(&mut self, number: u32, view: &mut View);
-    /// What it decided in this try does not count: it can't be carried out.
+    /// Drops the decision of this try: it can't be carried out.
     fn refuse(&mut self, number: u32, reason: &str);
     /// This try was not committed.
     fn forget(&mut self, number: u32);

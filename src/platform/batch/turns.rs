@@ -89,7 +89,7 @@ impl DocumentTurns {
     }
 
     /// Documents of these commands that others want too.
-    pub(super) fn hot_among(&self, slots: &[Box<dyn Slot>]) -> Vec<String> {
+    pub(super) fn contended_documents(&self, slots: &[Box<dyn Slot>]) -> Vec<String> {
         let mut hot = self.hot.lock();
         hot.retain(|_, wanted| wanted.elapsed() < HOT_FOR);
         if hot.is_empty() {

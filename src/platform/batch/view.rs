@@ -1,4 +1,4 @@
-//! What a batch has read and what it is going to write.
+//! The documents that a batch has read and will write.
 
 use std::{
     cell::RefCell,
@@ -69,7 +69,7 @@ enum Undo {
         was: RawDocumentBuf,
         shadowed: Vec<(Key, Option<Option<usize>>)>,
     },
-    /// What its keys led to before; none where they were not read.
+    /// The documents that its keys led to before; none where they were not read.
     Insert {
         shadowed: Vec<(Key, Option<Option<usize>>)>,
     },
@@ -189,7 +189,7 @@ impl View {
         self.slot(key).is_some()
     }
 
-    /// What was looked for since the last call and was not read.
+    /// Keys that were looked for since the last call and were not read.
     pub(super) fn take_unread(&mut self) -> BTreeSet<Key> {
         self.unread.take()
     }

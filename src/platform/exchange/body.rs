@@ -210,13 +210,13 @@ fn push_string(out: &mut String, string: &str) {
     out.push_str(rest);
 }
 
-/// What `\uXXXX` stands for, where `text` begins with that.
+/// The UTF-16 unit of `\uXXXX` at the beginning of `text`.
 fn utf16_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u16::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// What a machine's number would change becomes text.
+/// Writes a number; as text, if a float would change its digits.
 fn push_number(out: &mut String, digits: &str) {
     let is_exact = || {
         digits.parse::<i64>().is_ok_and(|number| number.to_string() == digits)

@@ -24,7 +24,7 @@ use super::{
     address::{NotPublic, PublicResolver, check_url},
     body::{TooLarge, read_body, unpacked},
     file::{FileReceiver, NotTaken, is_file},
-    ours::OwnCredentials,
+    own_credentials::OwnCredentials,
 };
 use crate::platform::{crash, secret::sha256_hex, traces};
 
@@ -202,9 +202,8 @@ impl ExchangeClient {
     }
 }
 
-/// What all clients have in common.
-/// TLS of every client, with the root certificates of the machine, which take 30 ms of a core to read: once. None where that
-/// fails; building a client then says why.
+/// TLS of all clients, with the root certificates of the machine, which take 30 ms of a core to read: once. None where that fails;
+/// building a client then says why.
 static TLS: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();
     ClientConfig::with_platform_verifier().ok()
@@ -228,7 +227,7 @@ pub(super) fn builder(deadline: Duration) -> ClientBuilder {
         .tcp_nodelay(true)
 }
 
-/// What was seen of the answer so far; it stays when the rest is lost.
+/// The part of the answer that was received so far; it is kept when the rest is lost.
 struct PartialAnswer {
     ours: OwnCredentials,
     status: Option<u16>,
@@ -313,7 +312,7 @@ impl PartialAnswer {
         })
     }
 
-    /// What the bytes say, without our credentials.
+    /// Reads the bytes, without our credentials.
     fn read(&mut self, headers: &HeaderMap) -> Result<(), TooLarge> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let codings = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());

@@ -63,7 +63,7 @@ pub(super) struct FileReceiver<'a> {
     tail: Vec<u8>,
 }
 
-/// What has to be taken off. Nobody asked for it, and some do it all the same.
+/// Content codings that are decoded. No request asks for them; some servers use them all the same.
 enum Coding {
     None,
     Gzip(MultiGzDecoder<Vec<u8>>),
@@ -86,7 +86,7 @@ impl Coding {
     }
 
     /// Adds what `bytes` are to `to`.
-    fn take_off(&mut self, bytes: &[u8], to: &mut Vec<u8>) -> Result<(), NotTaken> {
+    fn decode_into(&mut self, bytes: &[u8], to: &mut Vec<u8>) -> Result<(), NotTaken> {
         let coding = |_| NotTaken::Coding;
         match self {
             Self::None => to.extend_from_slice(bytes),
@@ -153,8 +153,8 @@ impl<'a> FileReceiver<'a> {
     }
 
     pub(super) async fn take(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
-        self.coding.take_off(bytes, &mut self.pending)?;
-        self.hand_on(PIECE_BYTES).await
+        self.coding.decode_into(bytes, &mut self.pending)?;
+        self.flush_pending(PIECE_BYTES).await
     }
 
     /// Refuses a file that is announced to be over the limit, before anything of it is taken.
@@ -169,7 +169,7 @@ impl<'a> FileReceiver<'a> {
 
     pub(super) async fn finish(&mut self) -> Result<ReceivedFile, NotTaken> {
         self.coding.finish(&mut self.pending)?;
-        self.hand_on(1).await?;
+        self.flush_pending(1).await?;
         if !ends_as_it_begins(&self.head, &self.tail) {
             return Err(NotTaken::Cut);
         }
@@ -177,7 +177,7 @@ impl<'a> FileReceiver<'a> {
     }
 
     /// Hands on what is pending while that is `at_least` so much.
-    async fn hand_on(&mut self, at_least: usize) -> Result<(), NotTaken> {
+    async fn flush_pending(&mut self, at_least: usize) -> Result<(), NotTaken> {
         if self.bytes + self.pending.len() as u64 > self.bytes_max {
             return Err(NotTaken::TooLarge);
         }

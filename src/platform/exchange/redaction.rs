@@ -1,4 +1,4 @@
-//! What may be stored of a call: an allow-list per operation. What is not named is stored as its type and length.
+//! Redaction of calls: an allow-list per operation. Fields that are not listed are stored as type and length.
 
 use bson::{Bson, Document};
 use serde_json::{Map, Value};

@@ -102,7 +102,7 @@ impl SmtpServer {
     }
 }
 
-/// What stands in a URL as `%40`.
+/// Decodes percent-encoding, such as `%40`.
 fn decoded(text: &str) -> String {
     let text = format!("t={}", text.replace('+', "%2B").replace('&', "%26"));
     form_urlencoded::parse(text.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
@@ -148,7 +148,7 @@ impl SmtpStep {
     }
 }
 
-/// What became of a message.
+/// Result of sending a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailAnswer {
     Taken,
@@ -169,7 +169,7 @@ pub enum MailAnswer {
 /// An answer and its record.
 #[derive(Clone, Debug)]
 pub struct MailReply {
-    /// What became of the message.
+    /// Result for the message.
     pub answer: MailAnswer,
     pub record: ResponseRecord,
 }
@@ -327,8 +327,8 @@ impl Smtp {
     }
 }
 
-/// What comes of `work`; none where it is not done by `end`. The clock is asked first, at every step: a process that was stopped
-/// must not go on where it was, because its job has another worker by then.
+/// The result of `work`; none if it is not done by `end`. The clock is asked first, at every step: a process that was stopped must
+/// not go on where it was, because its job has another worker by then.
 async fn until<T>(end: Instant, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let in_time =

@@ -20,9 +20,9 @@ use crate::platform::{error::FieldError, json::Strict, text::TextMode};
 
 /// More are not named.
 pub const FAULTS_MAX: usize = 100;
-/// What is missing, and what a type of its own refuses, is found by reading again.
+/// Missing fields and refused values are found by reading again, this often at most.
 const READINGS_MAX: usize = 64;
-/// What types with a form of their own take, one after the other.
+/// Sample values that are tried for types with a form of their own.
 const SAMPLES: [&str; 3] = ["", "INR", "2026-01-31T12:00:00Z"];
 
 #[derive(Clone, Copy)]

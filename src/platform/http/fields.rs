@@ -1,4 +1,4 @@
-//! What is wrong with which field: serde's and validator's findings in the words of a problem.
+//! Faults of fields: findings of serde and validator in the words of a problem.
 
 use validator::{ValidationErrors, ValidationErrorsKind};
 
@@ -7,7 +7,7 @@ use crate::platform::error::FieldError;
 /// Of a field's name that nothing here has, so much is repeated.
 const NAME_CHARS_MAX: usize = 128;
 
-/// What a type says that refused a value, which is never repeated.
+/// The fault of a value that its type refused; the value is never repeated.
 pub(super) fn sentence_error(path: String, sentence: &str) -> FieldError {
     let own = sentence.split(" at line ").next().unwrap_or_default();
     let message = if own.starts_with("must ") { own.to_owned() } else { "can't be read".to_owned() };

@@ -23,11 +23,11 @@ use super::{
 const FORM_TIMEOUT: Duration = Duration::from_secs(25);
 /// Longest text field.
 const TEXT_BYTES_MAX: u64 = 256;
-/// What boundaries, headers and text fields may add to the file.
+/// Bytes of boundaries, headers and text fields beside the file.
 const OVERHEAD_BYTES_MAX: u64 = 16 * 1024;
 /// The name of the file's part.
 const FILE: &str = "file";
-/// Who is refused is listened to for so long, and so many bytes, so that the answer is not lost with the connection.
+/// After a refusal the body is read for this long, and so many bytes, so that the answer is not lost with the connection.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 

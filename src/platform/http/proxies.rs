@@ -1,4 +1,4 @@
-//! Who the client is where proxies stand between: only what a proxy of ours has written is believed.
+//! The client's address behind proxies: only entries written by trusted proxies count.
 
 use std::{
     net::{IpAddr, SocketAddr},

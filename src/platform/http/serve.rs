@@ -26,7 +26,7 @@ use crate::platform::{error::AppError, ids::new_id, open_files};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Of an answer that the client doesn't read at all for so long, the rest is dropped, and the connection.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-/// What one connection may have buffered: the longest head, and a piece of a body or an answer.
+/// Buffer of a connection: the longest head, and a piece of a body or an answer.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
 const HEADERS_MAX: usize = 64;
 /// Open connections; beyond it new ones wait.
@@ -36,7 +36,7 @@ const OTHER_FILES: u64 = 256;
 /// Even where hardly any files may be open, somebody gets in.
 const CONNECTIONS_MIN: u64 = 16;
 
-/// What a connection may take.
+/// Limits of a connection.
 #[derive(Clone, Debug)]
 struct ConnectionLimits {
     connections: usize,

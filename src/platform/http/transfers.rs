@@ -19,7 +19,7 @@ const STAFF_TRANSFERS_MAX: usize = 8;
 const TRANSFERS_PER_USER_MAX: usize = 4;
 /// Documents that are sealed and written at once: one batch holds them all, and a command of the database 48 MB.
 const WRITES_MAX: usize = 6;
-/// Who does not get its turn by then tries again.
+/// Longest wait for a permit; then the client has to try again.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A document has this long to go out, however slowly its client reads, and longer where it is larger than 5 MiB: 350 kbit/s.
 /// (Coming in, a request has 30 s.)

@@ -1,4 +1,4 @@
-//! Whom and what an answer is about, for the record of who was given it.
+//! The user and order that an answer is about, for the audit record of the reading.
 
 use crate::platform::ids::is_id;
 
@@ -21,7 +21,7 @@ impl About {
         Self { order_id: ours("ord", order_id), user_id: ours("usr", user_id) }
     }
 
-    /// What all of these have in common.
+    /// The value that all of these share.
     #[must_use]
     pub fn shared<'a>(all: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>)>) -> Self {
         let mut all = all.into_iter();

@@ -11,7 +11,7 @@ use crate::platform::error::AppError;
 /// How every key begins: access tokens begin otherwise, and scanners for secrets find it.
 pub const API_KEY_PREFIX: &str = "wb_live_";
 
-/// What a request that shows a key asks for.
+/// A request with an API key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRequest<'a> {
     pub method: &'a Method,
@@ -25,13 +25,13 @@ pub struct KeyRequest<'a> {
 pub struct ApiKeyUser {
     /// `key_...`
     pub key_id: String,
-    /// What an access token of the user's would say now.
+    /// The content that an access token of the user would have now.
     pub access: AccessToken,
 }
 
 #[async_trait]
 pub trait ApiKeys: std::fmt::Debug + Send + Sync {
-    /// Whom `key` stands for.
+    /// The user of `key`.
     ///
     /// # Errors
     /// 401 where it is no key (any more), 403 where it may not do what is asked or its user may not come in.

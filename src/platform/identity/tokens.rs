@@ -8,8 +8,9 @@ use jsonwebtoken::{
     errors::ErrorKind as JwtError,
     signature::{self, Signer, Verifier},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 
 use super::user::Role;
 use crate::platform::{
@@ -124,7 +125,7 @@ impl TokenKeys {
         jsonwebtoken::encode(&header, &claims, &self.current.encode).map_err(AppError::internal)
     }
 
-    /// Who the token stands for.
+    /// The user of the token.
     ///
     /// # Errors
     /// 401 whatever is wrong with it, naming the reason only where the client can act on it (expired).

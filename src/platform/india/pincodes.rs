@@ -37,7 +37,7 @@ pub fn priced_state(pincode: &str) -> Option<&'static State> {
     states_of(pincode)?.first().copied()
 }
 
-/// What of an address does not fit the rest of it, with a sentence for whoever wrote it.
+/// A contradiction within an address, with a sentence for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressMismatch {
     /// No place has this postal code.
@@ -50,7 +50,7 @@ pub enum AddressMismatch {
 ///
 /// # Errors
 /// [`AddressMismatch`].
-pub fn fit(pincode: &str, state: &str) -> Result<(), AddressMismatch> {
+pub fn check_state(pincode: &str, state: &str) -> Result<(), AddressMismatch> {
     let Some(possible) = states_of(pincode) else {
         return Err(AddressMismatch::Pincode("belongs to no postal circle of India".into()));
     };
@@ -148,7 +148,7 @@ mod tests {
             ("855101", "Bihar"),
         ] {
             assert_eq!(priced_state(pincode).map(|state| state.name), Some(state), "{pincode}");
-            assert_eq!(fit(pincode, state), Ok(()), "{pincode}");
+            assert_eq!(check_state(pincode, state), Ok(()), "{pincode}");
         }
     }
 
@@ -166,14 +166,14 @@ mod tests {
             ("900056", &["56 APO", "Rajasthan"]),
         ] {
             for name in names {
-                assert_eq!(fit(pincode, name), Ok(()), "{pincode} {name}");
+                assert_eq!(check_state(pincode, name), Ok(()), "{pincode} {name}");
             }
         }
     }
 
     #[test]
     fn what_does_not_fit_is_told_with_what_does() {
-        let told = |pincode, state| match fit(pincode, state).expect_err(state) {
+        let told = |pincode, state| match check_state(pincode, state).expect_err(state) {
             AddressMismatch::Pincode(message) => format!("pincode {message}"),
             AddressMismatch::State(message) => format!("state {message}"),
         };
@@ -198,8 +198,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_written_fits_or_is_told(pincode in any::<String>(), digits in "[1-9][0-9]{5}", state in any::<String>()) {
-            prop_assert_eq!(states_of(&digits).is_none(), matches!(fit(&digits, &state), Err(AddressMismatch::Pincode(_))));
-            let _ = fit(&pincode, &state);
+            prop_assert_eq!(states_of(&digits).is_none(), matches!(check_state(&digits, &state), Err(AddressMismatch::Pincode(_))));
+            let _ = check_state(&pincode, &state);
         }
     }
 }

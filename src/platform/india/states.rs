@@ -112,7 +112,7 @@ fn nearest(name: &str) -> Option<&'static State> {
     (slips * 3 <= length).then_some(state)
 }
 
-/// What to tell somebody whose state is none that [`find`] knows.
+/// The fault of a state that [`find`] does not know.
 #[must_use]
 pub fn unknown(name: &str) -> String {
     let known = "is no state or union territory of India";

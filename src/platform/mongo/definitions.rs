@@ -27,7 +27,7 @@ pub struct IndexDifferences {
 /// Compares.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn compare_indexes(db: &Database, collections: &[&str], indexes: &[Index]) -> Result<IndexDifferences> {
     let mut found = IndexDifferences::default();
     for collection in collections {
@@ -104,7 +104,9 @@ fn same(one: &Bson, other: &Bson) -> bool {
     }
 }
 
-fn number(value: &Bson) -> Option<f64> {
+/// A number of any type.
+#[must_use]
+pub fn number(value: &Bson) -> Option<f64> {
     match value {
         Bson::Int32(n) => Some(f64::from(*n)),
         Bson::Int64(n) => Some(*n as f64),

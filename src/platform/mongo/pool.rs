@@ -1,4 +1,4 @@
-//! What the pools of connections do, as metrics.
+//! Metrics of connection pools.
 
 use mongodb::event::{EventHandler, cmap::CmapEvent};
 

@@ -32,7 +32,7 @@ const UNDER_WAY_MAX: usize = 256;
 static OVER_US: AtomicU64 = AtomicU64::new(0);
 
 /// From now on what takes longer is logged; nothing where that is zero.
-pub fn log_over(time: Duration) {
+pub fn log_slower_than(time: Duration) {
     OVER_US.store(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 

@@ -29,12 +29,12 @@ const SETTLE_AT_ONCE: u32 = 16;
 const SETTLED_AT_ONCE_MAX: usize = 256;
 /// Clients that a process knows; it forgets all beyond it, and hears of them again from Redis.
 const SUBJECTS_MAX: usize = 100_000;
-/// Those who have their whole limit again are forgotten this often.
+/// How often clients are forgotten that have their whole limit again.
 const FORGET_EVERY_US: u64 = 10_000_000;
 /// Over how long limits on requests count.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Whom a request counts against.
+/// The client that a request counts against.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
     /// The user whose access token it has.
@@ -101,7 +101,7 @@ impl CountedLimits {
     }
 }
 
-/// What a process knows of a client.
+/// Requests of a client, as this process has counted them.
 #[derive(Debug)]
 struct ClientUse {
     limit: Limit,
@@ -113,7 +113,7 @@ struct ClientUse {
 #[derive(Debug, Default)]
 struct KnownClients {
     subjects: HashMap<String, ClientUse>,
-    /// Those of whom something is unsettled.
+    /// Clients with requests that are not in Redis yet.
     unsettled: Vec<String>,
     forgot_at_us: u64,
 }

@@ -52,7 +52,7 @@ pub fn verhoeff_sum(digits_from_the_end: impl Iterator<Item = u8>) -> u8 {
 /// Digits that stand together.
 struct DigitGroup {
     digits: Vec<u8>,
-    /// What is between them and those before.
+    /// Characters between them and the group before.
     before: String,
 }
 
@@ -108,10 +108,10 @@ fn digit(c: char) -> Option<u8> {
 /// Of twelve digits, in one group or in several.
 fn is_identity_number(groups: &[DigitGroup]) -> bool {
     let digits: Vec<u8> = groups.iter().flat_map(|group| &group.digits).copied().collect();
-    digits[0] >= 2 && verhoeff_sum(digits.iter().rev().copied()) == 0 && !is_something_else(groups, &digits)
+    digits[0] >= 2 && verhoeff_sum(digits.iter().rev().copied()) == 0 && !is_other_number(groups, &digits)
 }
 
-fn is_something_else(groups: &[DigitGroup], digits: &[u8]) -> bool {
+fn is_other_number(groups: &[DigitGroup], digits: &[u8]) -> bool {
     let lengths: Vec<usize> = groups.iter().map(|group| group.digits.len()).collect();
     let before = &groups[0].before;
     if digits[..2] == [9, 1] && digits[2] >= 6 && (lengths[..] != [4, 4, 4] || before.ends_with('+')) {

@@ -1,6 +1,6 @@
 //! Telephone numbers, and postal codes of India, in the spellings that people use.
 
-/// What stands between the digits of a telephone number.
+/// Characters that may separate the digits of a telephone number.
 fn is_separator(c: char) -> bool {
     (c.is_whitespace() && !c.is_control())
         || matches!(c, '-' | '.' | '/' | '(' | ')' | '\u{2010}'..='\u{2015}' | '\u{2212}')

@@ -124,7 +124,7 @@ async fn times_narrow_a_selection_down_record_by_record(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn an_answer_that_came_late_brings_its_request_once_and_what_is_not_sealed_is_counted() {
+async fn a_late_answer_exports_its_request_once_and_unsealed_ones_count() {
     let scene = Scene::set().await;
     let other = &scene.orders[3];
     let answer = scene.app.answers(other).await.into_iter().find(|answer| answer.get_str("awb").is_ok()).unwrap();

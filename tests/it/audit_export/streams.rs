@@ -52,7 +52,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn an_export_is_of_the_moment_when_it_began_whatever_is_written_and_purged() {
+async fn an_export_is_of_the_moment_when_it_began() {
     let scene = Scene::set().await;
     scene.enlarge().await;
     let sealed: i64 = seals(&scene.app).await.last().unwrap().totals.values().sum();
@@ -112,7 +112,7 @@ async fn there_is_room_for_two_and_who_hangs_up_makes_room() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_written_as_it_is_sealed_ends_an_export_without_a_manifest() {
+async fn a_record_that_can_not_be_exported_leaves_no_manifest() {
     let scene = Scene::set().await;
     let event = doc! {
         "_id": new_id("aud"), "actor": { "kind": "command_line", "id": "test", "role": null, "address": null, "requestId": null },

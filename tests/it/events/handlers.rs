@@ -11,7 +11,7 @@ use super::{Following, Noting, code_of, handler_jobs, notes, states};
 use crate::support::{TestApp, eventually};
 
 #[tokio::test]
-async fn each_event_reaches_each_handler_that_wants_it_once_and_in_the_order_of_its_subject() {
+async fn each_handler_gets_each_event_once_in_the_order_of_its_subject() {
     let app = TestApp::start().await;
     let user = app.merchant().await;
     let handlers = vec![
@@ -45,7 +45,7 @@ async fn each_event_reaches_each_handler_that_wants_it_once_and_in_the_order_of_
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_panics_or_refuses_holds_up_neither_the_others_nor_the_next_event() {
+async fn a_failing_handler_holds_up_neither_others_nor_the_next_event() {
     let app = TestApp::start().await;
     let user = app.merchant().await;
     let kinds = &["OrderCreated", "OrderConfirmed"];

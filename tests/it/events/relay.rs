@@ -147,7 +147,7 @@ impl Consumer for Failing {
 }
 
 #[tokio::test]
-async fn what_a_consumer_wrote_before_it_failed_is_not_there_and_nothing_is_acknowledged() {
+async fn a_failed_consumer_writes_and_acknowledges_nothing() {
     let app = TestApp::start().await;
     for panics in [false, true] {
         let failing: Arc<dyn Consumer> = Arc::new(Failing { failures: 1.into(), panics });
@@ -197,7 +197,7 @@ impl Consumer for Choosy {
 }
 
 #[tokio::test]
-async fn an_event_that_a_consumer_cannot_take_is_put_aside_and_everything_else_flows() {
+async fn an_event_that_a_consumer_cannot_take_holds_up_nothing() {
     let app = TestApp::start().await;
     let admin = app.admin().await;
     for panics in [false, true] {

@@ -23,7 +23,7 @@ fn of_handler(stats: &Value, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn events_are_pending_until_every_handler_is_done_and_failed_until_a_person_lets_them_run_again() {
+async fn events_count_as_pending_processed_or_failed_by_their_handlers() {
     let app = TestApp::start().await;
     let token = app.admin().await.token;
     let user = app.merchant().await;

@@ -313,7 +313,7 @@ async fn a_document_that_somebody_has_locked_holds_up_only_those_who_want_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_whose_commit_is_unknown_to_the_end_is_given_up_whole_and_not_run_again() {
+async fn a_batch_whose_commit_stays_unknown_is_not_run_again() {
     let mongod = Mongod::start().await;
     let app = TestApp::on(&mongod.uri(), &[]).await;
     let lane = lane_over_things(&app).await;

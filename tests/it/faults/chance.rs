@@ -239,7 +239,7 @@ fn follow_outbox(app: &TestApp) -> JoinHandle<BTreeMap<String, (u32, u32)>> {
 const END: &str = "the end";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_breaks_each_record_is_sealed_once_each_event_consumed_once_and_no_reply_is_wrong() {
+async fn under_random_faults_nothing_is_lost_doubled_or_wrong() {
     let seed = std::env::var("CHANCE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random::<u32>);
     println!("CHANCE_SEED={seed} repeats the misfortunes");
     let mut chance = StdRng::seed_from_u64(seed.into());

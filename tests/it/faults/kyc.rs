@@ -66,7 +66,7 @@ async fn verified_despite(point: &str, mongod: &Mongod) {
 }
 
 #[tokio::test]
-async fn what_is_decided_before_a_killed_worker_s_job_is_taken_up_has_its_call_closed_all_the_same() {
+async fn a_killed_workers_call_is_closed_after_a_decision_too() {
     let app = TestApp::with(FAST).await;
     let (user, admin) = (nearly_checked(&app, "sent").await, app.admin().await);
     Launch::worker(&app, FAST).crash_at("sent").spawn().crash().await;

@@ -89,7 +89,7 @@ const PATIENT: &[&str] =
     &["--lease-ms=6000", "--call-deadline-ms=3000", "--heartbeat-ms=500", "--poll-ms=50", "--shutdown-ms=8000"];
 
 #[tokio::test]
-async fn a_worker_that_is_asked_to_stop_finishes_its_calls_and_begins_no_others() {
+async fn a_stopping_worker_finishes_its_calls_and_begins_no_others() {
     let app = TestApp::with(PATIENT).await;
     let user = app.merchant().await;
     app.carrier.rule(json!({ "operation": "create", "mode": "ok", "latencyMs": 1000 })).await;
@@ -124,7 +124,7 @@ async fn a_worker_that_is_asked_to_stop_finishes_its_calls_and_begins_no_others(
 }
 
 #[tokio::test]
-async fn jobs_that_were_claimed_while_the_worker_stopped_are_done_or_given_back() {
+async fn jobs_claimed_while_the_worker_stops_are_done_or_given_back() {
     let app = TestApp::with(PATIENT).await;
     let user = app.merchant().await;
     for n in 0..20 {

@@ -168,7 +168,7 @@ async fn orders_of(app: &TestApp, user: &User, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn money_is_spent_once_although_the_api_is_killed_in_the_middle_of_batches() {
+async fn money_is_spent_once_when_the_api_is_killed_within_batches() {
     let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
     let app = app_over(&mongod).await;
     let (price, user) = merchant_for(&app, PAID).await;

@@ -26,7 +26,7 @@ async fn watchful_app_over(mongod: &Mongod) -> TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn acknowledged_orders_survive_a_database_that_steps_down_freezes_and_is_killed() {
+async fn acknowledged_orders_survive_failover_freeze_and_kill() {
     let _ = waybill::telemetry::init("warn", false); // what the application said goes with a failure
     let mut mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
     let app = app_over(&mongod, &["--poll-ms=100", "--backoff-base-ms=200"]).await;
@@ -57,7 +57,7 @@ async fn acknowledged_orders_survive_a_database_that_steps_down_freezes_and_is_k
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_database_is_answered_with_503_in_time_and_work_goes_on_afterwards() {
+async fn a_frozen_database_means_503_in_time_and_work_resumes() {
     let mongod = Mongod::with(&[TRANSACTION_LIFETIME]).await;
     let app = app_over(&mongod, &["--poll-ms=100"]).await;
     let user = app.merchant().await;

@@ -85,7 +85,7 @@ async fn guessing_passwords_is_limited_without_redis() {
 }
 
 #[tokio::test]
-async fn one_at_a_time_asks_a_redis_that_swallows_everything_and_nobody_waits_for_it() {
+async fn one_request_at_a_time_probes_a_hanging_redis() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let (connections, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));

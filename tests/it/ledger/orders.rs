@@ -87,7 +87,7 @@ async fn as_many_as_were_paid_for(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_orders_at_once_with_money_for_a_hundred_are_a_hundred_orders() {
+async fn of_two_hundred_orders_at_once_only_the_paid_hundred_are_taken() {
     let app = TestApp::start().await;
     let price = price(&app).await;
     let user = app.merchant_with(price * PAID as i64).await;
@@ -207,7 +207,7 @@ async fn a_cancelled_order_is_refunded_once_although_it_is_cancelled_twice() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_cancelled_before_it_was_sent_gives_its_money_back_at_once() {
+async fn an_order_cancelled_before_it_was_sent_is_refunded_at_once() {
     let app = TestApp::start().await;
     let price = price(&app).await;
     let user = app.merchant_with(price).await;

@@ -89,7 +89,7 @@ async fn while_a_secret_rotates_both_sign() {
 }
 
 #[tokio::test]
-async fn a_person_has_a_delivery_made_again_under_the_same_id_and_with_the_same_bytes() {
+async fn a_delivery_retried_by_a_person_has_the_same_id_and_bytes() {
     let (posting, receiver) = (Posting::start().await, Receiver::start().await);
     posting.endpoint(&receiver, &["order.created"]).await;
     receiver.does(|nth| Reply::Status(if nth == 0 { 500 } else { 200 }));

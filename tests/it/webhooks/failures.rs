@@ -9,7 +9,7 @@ use super::{Posting, errors, wait_s};
 use crate::support::receiver::{Receiver, Reply};
 
 #[tokio::test]
-async fn a_delivery_is_made_again_by_the_schedule_and_given_up_after_the_last_attempt() {
+async fn a_delivery_is_retried_by_the_schedule_and_then_given_up() {
     let (posting, receiver) = (Posting::start().await, Receiver::start().await);
     posting.endpoint(&receiver, &["order.created"]).await;
     receiver.does(|nth| Reply::Status(if nth < 2 { 500 } else { 200 }));
@@ -95,7 +95,7 @@ async fn an_endpoint_that_says_gone_or_fails_for_five_days_is_disabled() {
 }
 
 #[tokio::test]
-async fn what_waits_for_an_endpoint_that_is_disabled_or_deleted_fails_without_a_call() {
+async fn deliveries_to_a_disabled_or_deleted_endpoint_fail_uncalled() {
     let (posting, receiver) = (Posting::start().await, Receiver::start().await);
     receiver.always(Reply::Status(500));
     let mut paths = Vec::new();
@@ -118,7 +118,7 @@ async fn what_waits_for_an_endpoint_that_is_disabled_or_deleted_fails_without_a_
 }
 
 #[tokio::test]
-async fn an_endpoint_that_wants_to_be_left_alone_is_and_only_one_call_is_made_then() {
+async fn retry_after_of_an_endpoint_is_kept_and_then_one_call_is_made() {
     let (posting, receiver) = (Posting::start().await, Receiver::start().await);
     let (endpoint_id, _) = posting.endpoint(&receiver, &["order.created"]).await;
     let busy = "HTTP/1.1 429 Busy\r\nretry-after: 120\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -185,7 +185,7 @@ async fn an_endpoint_that_hangs_holds_up_no_other_and_few_calls_are_made_to_it()
 }
 
 #[tokio::test]
-async fn events_of_one_order_are_first_tried_in_their_order_and_a_retry_holds_up_nothing() {
+async fn first_attempts_keep_the_order_of_events_and_retries_hold_up_none() {
     let (posting, receiver) = (Posting::start().await, Receiver::start().await);
     posting.endpoint(&receiver, &["order.created", "order.confirmed", "order.cancelled"]).await;
     receiver.does(|nth| Reply::Status(if nth == 0 { 500 } else { 200 }));

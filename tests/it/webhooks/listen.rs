@@ -47,7 +47,7 @@ impl Listening {
 }
 
 #[tokio::test]
-async fn a_developer_gets_what_happens_signed_and_once_also_after_the_api_was_away() {
+async fn a_listener_gets_signed_events_once_also_after_an_outage() {
     let (posting, receiver) = (Posting::start().await, Receiver::start().await);
     let proxy = Proxy::start(posting.app.base.trim_start_matches("http://").to_owned()).await;
     let mut listening = Listening::start(&[

@@ -114,6 +114,6 @@ pub struct FileSpec {
     pub content_type: Option<String>,
 }
 
-fn usual_bytes() -> usize {
+pub(super) fn usual_bytes() -> usize {
     20_000
 }

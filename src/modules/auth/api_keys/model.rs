@@ -41,9 +41,9 @@ pub struct ApiKey {
     pub name: String,
     /// SHA-256 of the whole key.
     pub hash: Binary,
-    /// What it may do, each once.
+    /// Its scopes, without duplicates.
     pub scopes: Vec<Scope>,
-    /// What the user was there for when it was made; the key is good for nothing while that is another.
+    /// The user's role when the key was made; the key is invalid while the user has another role.
     pub role: Role,
     /// Not good from then on.
     pub expires_at: Option<DateTime>,

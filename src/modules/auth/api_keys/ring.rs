@@ -18,9 +18,9 @@ use secrecy::SecretString;
 
 use super::{
     super::{
+        access_check::AsUser,
         attempts::{AttemptLimits, Attempts},
         error::AuthError,
-        standing::AsUser,
         store::Store,
         totp::{Proof, SecondFactor},
         users::Requester,
@@ -54,7 +54,7 @@ struct CachedKey {
     used_at_ms: AtomicI64,
 }
 
-/// What [`KeyRing`] is made of.
+/// Parts of a [`KeyRing`].
 #[derive(Debug)]
 pub struct KeyRingParts {
     /// Where keys and users are.
@@ -207,7 +207,7 @@ impl KeyRing {
         Ok(known)
     }
 
-    /// What is remembered, where nothing has become of the key or its user since.
+    /// The cached key, if neither it nor its user has changed since.
     fn remembered(&self, key_id: &str, now: DateTime) -> Option<Arc<CachedKey>> {
         let known = self.known.read().get(key_id).cloned()?;
         let ended = self.revocations.void(key_id, 0)

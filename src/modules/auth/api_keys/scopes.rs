@@ -1,4 +1,4 @@
-//! What API keys may do: scopes, and which route asks for which. A route that is not named here is refused to every key.
+//! Scopes of API keys, and the scope that each route requires. A route that is not listed here is refused to every key.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

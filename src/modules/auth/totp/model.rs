@@ -1,4 +1,4 @@
-//! What is stored of a second factor, and what a typed code proves. No IO, no clock.
+//! The stored second factor, and the check of a code. No IO, no clock.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(in super::super) struct Totp {
     pub(super) secret: Sealed,
     /// Since when it is asked for; until then the user has only begun.
     pub(super) confirmed_at: Option<DateTime>,
-    /// Of which half minute a code was used last; codes of then and before are spent.
+    /// The half minute of the last code that was used; that code and earlier ones are spent.
     pub(super) last_step: i64,
     /// SHA-256 of the recovery codes that were not used.
     pub(super) recovery: Vec<Binary>,
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Totp {
     }
 }
 
-/// By what somebody has shown to have the second factor.
+/// Proof of the second factor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Proof {
     /// The authenticator's code of this half minute.
@@ -82,7 +82,7 @@ impl Totp {
         format!("totp/{user_id}/secret")
     }
 
-    /// What `typed` proves, at `now_ms`; none where it is wrong or spent. `secret` is the opened one.
+    /// Checks `typed` at `now_ms`; none if it is wrong or spent. `secret` is decrypted.
     pub(super) fn judge(&self, secret: &[u8], typed: &str, now_ms: i64) -> Option<Proof> {
         let typed: String = typed.chars().filter(|c| !matches!(c, ' ' | '-')).collect::<String>().to_ascii_lowercase();
         if typed.len() == CODE_DIGITS {
@@ -177,7 +177,7 @@ impl SecondFactor {
         self.required_of_staff && user.role.is_staff() && user.totp_since.is_none()
     }
 
-    /// What an access token says of the user: of whom one is missing, that it opens nothing but the way to it.
+    /// The user's access token; where a required second factor is missing, it opens only the routes that set one up.
     pub(in super::super) fn access_token(&self, user: &User) -> AccessToken {
         AccessToken { only: self.is_missing(user).then(|| TOTP_ROUTES.into()), ..user.access_token() }
     }

@@ -4,8 +4,8 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
     super::{
-        attempts::AttemptSource, error::AuthError, model::User, service::AuthService, standing::AsUser, store::TOTP,
-        trail,
+        access_check::AsUser, attempts::AttemptSource, error::AuthError, model::User, service::AuthService,
+        store::TOTP, trail,
     },
     commands::{BeginTotp, ConfirmTotp, RemoveTotp, RenewRecoveryCodes},
     model::{Proof, SECRET_BYTES, Totp, described, recovery_codes},
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Who begins has so long to type the first code.
+/// Time to type the first code.
 const BEGUN_MS: i64 = 60 * 60 * 1000;
 
 /// A secret that a user is to put into an authenticator.
@@ -195,7 +195,7 @@ impl AuthService {
         let secret = secret.map_err(AppError::internal)?;
         let proof = totp.judge(&secret, typed.expose_secret(), self.clock.now_ms());
         if proof.is_some() {
-            self.attempts.forgive(&counters).await;
+            self.attempts.give_back_attempt(&counters).await;
         } else {
             tracing::info!(user.id = user.id, "wrong code");
             let refused = trail::wrong_code(user, actor, self.clock.now());
@@ -210,7 +210,7 @@ const SEALED: SealedField = SealedField { collection: TOTP, path: "secret", plac
 /// Wraps every secret of this module under today's key.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
     rotation.field(&SEALED).await
 }

@@ -19,10 +19,10 @@ use crate::{
 
 /// The longest name of an article in an ERP.
 const ERP_NAME_CHARS_MAX: usize = 100;
-/// What stands for a first name where there is only one.
+/// First name where the customer has only one name.
 const NO_FIRST_NAME: &str = "-";
 
-/// Who gets it and where; gone once it is erased.
+/// Name and address of the receiver; an error once they are erased.
 fn addressee(checkout: &Checkout) -> Result<(&CheckoutCustomer, &ShippingAddress), PartFailure> {
     let erased = || PartFailure::new("checkout.erased", "Name and address of the customer were erased.");
     checkout.customer.as_ref().zip(checkout.shipping_address.as_ref()).ok_or_else(erased)

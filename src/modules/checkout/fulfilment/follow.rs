@@ -1,10 +1,10 @@
-//! What becomes of the orders of a checkout, brought to it by their events.
+//! Updates a checkout by the events of its orders.
 
 use async_trait::async_trait;
 
 use super::{
+    cancellation::end,
     settle::{EventIds, settle},
-    taking_back::end,
 };
 use crate::{
     modules::{

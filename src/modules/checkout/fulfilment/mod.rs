@@ -6,15 +6,15 @@
 //! events may come twice and in any order. What was, or may have been, placed is never placed twice: another order takes the place of
 //! one that came to nothing, which is not sent again then.
 
-mod again;
+mod cancellation;
 mod compose;
 mod follow;
 mod http;
 mod parts;
+mod retry;
 mod send;
 mod settings;
 mod settle;
-mod taking_back;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -25,7 +25,7 @@ pub use http::router;
 pub use parts::{Part, PartFailure, PartKind, PartStatus};
 pub use settings::FULFILMENT;
 
-pub(super) use again::FulfilAgain;
+pub(super) use cancellation::{TakeBackContext, TakenBack, take_back};
+pub(super) use retry::FulfilAgain;
 pub(super) use send::Fulfil;
 pub(super) use settings::{FulfilmentSettings, SetUp};
-pub(super) use taking_back::{TakeBackContext, TakenBack, take_back};

@@ -158,7 +158,7 @@ impl Part {
     /// Brings it to where its last order is; whether that is news. An order that came to nothing before the part was to be sent again
     /// says nothing new.
     pub(super) fn follow(&mut self, order: &Order) -> bool {
-        let (status, failure) = standing(order);
+        let (status, failure) = part_status(order);
         if self.last_order() != Some(&*order.id) || (self.order_id.is_none() && status.is_nothing()) {
             return false;
         }
@@ -177,7 +177,7 @@ impl Part {
     }
 }
 
-fn standing(order: &Order) -> (PartStatus, Option<PartFailure>) {
+fn part_status(order: &Order) -> (PartStatus, Option<PartFailure>) {
     let failure = || order.failure.as_ref().map(PartFailure::from);
     match order.status {
         OrderStatus::Cancelled => (PartStatus::Cancelled, None),

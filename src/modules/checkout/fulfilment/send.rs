@@ -27,14 +27,14 @@ pub(in crate::modules::checkout) struct Fulfil {
     checkout_id: String,
     seller_id: String,
     worker_id: String,
-    /// What orders with each provider need, or why there are none.
+    /// Terms of orders with each provider, or why there are none.
     placings: Vec<(&'static str, Result<PlacementTerms, PartFailure>)>,
     /// Of the order of each part.
     order_ids: [OrderIds; PartKind::ALL.len()],
     event_ids: EventIds,
 }
 
-/// Who makes it happen, and what it follows from.
+/// Actor and correlation id of orders for a checkout.
 struct OrderCause<'a> {
     actor: &'a Actor,
     correlation_id: &'a str,

@@ -1,4 +1,4 @@
-//! What a merchant has set up to follow from its paid checkouts.
+//! A merchant's settings for fulfilment of paid checkouts.
 
 use bson::{DateTime, doc};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ impl FulfilmentSettings {
         Key::id(FULFILMENT, seller_id)
     }
 
-    /// Those of a merchant who has set up nothing.
+    /// Settings of a merchant without fulfilment.
     pub(in crate::modules::checkout) fn nothing(seller_id: &str) -> Self {
         Self {
             seller_id: seller_id.to_owned(),
@@ -64,7 +64,7 @@ impl FulfilmentSettings {
         }
     }
 
-    /// Who carries out parts of this kind; none where there are none.
+    /// The provider for parts of this kind; none where there are none.
     pub(super) fn provider(&self, kind: PartKind) -> Option<&str> {
         match kind {
             PartKind::Erp => self.erp.as_ref().map(|erp| erp.provider.as_str()),

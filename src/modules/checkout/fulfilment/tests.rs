@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::{
+    cancellation::TakenBack,
     compose,
     parts::{PartKind, PartStatus},
     settings::FulfilmentSettings,
-    taking_back::TakenBack,
     tests_world::{World, address, checkout, failure, item, product, settings},
 };
 use crate::{
@@ -243,7 +243,7 @@ fn parts_go_by_the_settings_of_the_moment_at_which_they_are_sent() {
 }
 
 #[test]
-fn before_its_job_a_checkout_has_nothing_to_take_back_and_after_it_finds_it_ended() {
+fn a_checkout_cancelled_before_its_job_has_no_orders_to_cancel() {
     let mut world = World::new();
     assert_eq!(world.cancel().expect("nothing is there"), TakenBack::Nothing);
     let cancelled = Checkout { status: CheckoutStatus::Cancelled, ..world.checkout() };
@@ -336,7 +336,7 @@ fn a_refused_cancellation_leaves_the_checkout_as_its_parts_are() {
 }
 
 #[test]
-fn an_order_that_the_merchant_cancels_needs_attention_and_can_be_sent_again() {
+fn an_order_cancelled_by_the_merchant_can_be_sent_again() {
     let mut world = World::sent();
     world.becomes(PartKind::Erp, OrderStatus::Confirmed);
     world.becomes(PartKind::Carrier, OrderStatus::Confirmed);

@@ -3,12 +3,12 @@
 use bson::{DateTime, Document};
 
 use super::{
-    again::FulfilAgain,
+    cancellation::{TakeBackContext, TakenBack, take_back},
     follow::FollowOrder,
     parts::{Part, PartKind, PartStatus},
+    retry::FulfilAgain,
     send::Fulfil,
     settings::{CarrierSettings, ErpSettings, FulfilmentSettings},
-    taking_back::{TakeBackContext, TakenBack, take_back},
 };
 use crate::{
     modules::{

@@ -1,4 +1,4 @@
-//! What was found for a user, kept for a while in Redis. Without Redis it is found each time.
+//! Cache of recommendations in Redis. Without Redis they are computed each time.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     platform::redis::Redis,
 };
 
-/// What is kept is at most so old.
+/// Longest age of a cached answer.
 const FRESH_FOR: Duration = Duration::from_secs(600);
 /// For so long after a purchase nothing is kept: what was being found then may not know of it. A search takes less, by far.
 const UNSETTLED_FOR: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What is looked at, and what comes of it.
+//! Computes recommendations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +86,7 @@ fn latest_products(carts: &[PastCart]) -> Vec<String> {
     products.filter(|id| seen.insert(*id)).take(OWN_PRODUCTS).map(str::to_owned).collect()
 }
 
-/// What each other buyer has bought.
+/// Products that each other buyer has bought.
 fn bought<'a>(user_id: &str, carts: &'a [PastCart]) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let mut bought: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let others =

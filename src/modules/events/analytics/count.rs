@@ -1,4 +1,4 @@
-//! What an event counts for. Pure.
+//! The sums that an event is added to. Pure.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const COUNTED: &[(&str, &str)] = &[
 /// Types of events about checkouts, and what their number and amount are called.
 const SOLD: &[(&str, &str, &str)] =
     &[("CheckoutPaid", "sales", "gross"), ("CheckoutCancelled", "takenBack", "refunds")];
-/// What stands for the provider in sums of checkouts, which have none.
+/// Name in place of a provider in sums of checkouts.
 pub(super) const CHECKOUTS: &str = "checkouts";
 /// Fields of an event that are read for it.
 pub(super) const FIELDS: &[&str] = &[
@@ -55,7 +55,7 @@ pub(super) struct CountKey {
     pub(super) provider: String,
 }
 
-/// What is added to one place.
+/// Amounts that are added to one document of sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     /// By name of the field.
@@ -64,7 +64,7 @@ pub(super) struct Sums {
     pub(super) confirm_max_ms: Option<i64>,
 }
 
-/// What many events count for.
+/// Amounts of many events, by document of sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct EventCounts(pub(super) BTreeMap<CountKey, Sums>);
 
@@ -73,7 +73,7 @@ fn whole(document: &Document, field: &str, most: i64) -> Option<i64> {
     value.as_i64().or_else(|| value.as_i32().map(i64::from)).filter(|value| (0..=most).contains(value))
 }
 
-/// What may be the name of a field.
+/// The event's currency, if it is well-formed.
 fn currency_of(data: &Document) -> Option<&str> {
     let currency = data.get_str("currency").ok()?;
     (currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(currency)

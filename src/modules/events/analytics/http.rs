@@ -16,14 +16,17 @@ use super::{
     count::{CHECKOUTS, day_of},
     store::DAILY,
 };
-use crate::platform::{
-    clock::{Clock, Rfc3339Time},
-    error::{AppError, ErrorKind, FieldError, Problem},
-    http::ApiQuery,
-    identity::{CurrentUser, Role, SumsReader},
-    ids::is_id,
-    money::{Currency, Money},
-    mongo::READ_TIME_MAX,
+use crate::{
+    modules::events::counters::whole,
+    platform::{
+        clock::{Clock, Rfc3339Time},
+        error::{AppError, ErrorKind, FieldError, Problem},
+        http::ApiQuery,
+        identity::{CurrentUser, Role, SumsReader},
+        ids::is_id,
+        money::{Currency, Money},
+        mongo::READ_TIME_MAX,
+    },
 };
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -32,7 +35,7 @@ const DAYS: i64 = 30;
 /// Days of an answer, at most: all merchants' sums of so many are added up for it.
 const DAYS_MAX: i64 = 92;
 
-/// What the route needs.
+/// Reads sums for the routes.
 #[derive(Clone, Debug)]
 pub struct AnalyticsReader {
     pub db: Database,
@@ -122,10 +125,6 @@ struct ConfirmationTimes {
     max_ms: i64,
     /// None where none was confirmed.
     average_ms: Option<i64>,
-}
-
-fn whole(document: &Document, field: &str) -> i64 {
-    document.get(field).and_then(|value| value.as_i64().or_else(|| value.as_i32().map(i64::from))).unwrap_or_default()
 }
 
 /// Sums of a day and provider, over merchants.
@@ -256,14 +255,14 @@ fn earnings_of(sums: &Document) -> Vec<EarningsSums> {
     found.into_values().collect()
 }
 
-/// Whose sums; all where nothing is named.
+/// Filter of sums by owner; all where nothing is named.
 struct SumsFilter {
     tenant_id: Option<String>,
     user_id: Option<String>,
 }
 
 impl SumsFilter {
-    /// Those that the user may see, of `asked` only where that is named.
+    /// Sums that the user may see, narrowed to `asked`.
     fn asked_by(user: CurrentUser, asked: Option<String>) -> Result<Self, AppError> {
         let nobody = || AppError::new(ErrorKind::NotFound, "analytics.not_found", "There is no such merchant here.");
         match user.role {

@@ -51,7 +51,7 @@ pub struct Rebuilt {
     pub left_to_relay: u64,
 }
 
-/// What is done in a transaction: in a database, to sums of a generation, behind an event.
+/// One transaction of a rebuild: the database, the generation of the sums, the last event counted.
 struct RebuildTransaction {
     db: Database,
     generation: i64,
@@ -119,7 +119,7 @@ async fn count_page(session: &mut ClientSession, work: &RebuildTransaction) -> R
     let RebuildTransaction { db, generation, behind } = work;
     let generation = *generation;
     let known = counters::read(db, Some(&mut *session)).await?.analytics;
-    if known.being_filled(DateTime::now()) != Some(generation) {
+    if known.filling_generation(DateTime::now()) != Some(generation) {
         return Ok(None);
     }
     let ids = page_of_ids(db, session, behind).await?;
@@ -159,7 +159,7 @@ async fn count_page(session: &mut ClientSession, work: &RebuildTransaction) -> R
     Ok(Some(RebuiltPage { seen: ids.len() as u64, left: skipped, last: Some(last) }))
 }
 
-/// Those of the events that the relay could not give to analytics, and whose jobs have not counted them.
+/// The events of this page that the relay could not count and whose jobs have not counted them yet.
 async fn with_open_jobs(db: &Database, session: &mut ClientSession, ids: &[String]) -> Result<Vec<String>> {
     let jobs: HashMap<String, &String> = ids.iter().map(|id| (consuming::job_id(Analytics.name(), id), id)).collect();
     let job_ids: Vec<&str> = jobs.keys().map(String::as_str).collect();
@@ -190,7 +190,7 @@ async fn page_of_ids(db: &Database, session: &mut ClientSession, behind: &str) -
 async fn finish(session: &mut ClientSession, work: &RebuildTransaction) -> Result<bool> {
     let RebuildTransaction { db, generation, .. } = work;
     let known = counters::read(db, Some(&mut *session)).await?.analytics;
-    if known.being_filled(DateTime::now()) != Some(*generation) {
+    if known.filling_generation(DateTime::now()) != Some(*generation) {
         return Ok(false);
     }
     let done = doc! { "analytics.generation": *generation, "analytics.filling": null, "analytics.fillingSince": null };

@@ -52,7 +52,7 @@ impl Consumer for Analytics {
         })
         .await?;
         let known = counters::read(db, Some(&mut *session)).await?;
-        let generations = [Some(known.analytics.generation), known.analytics.being_filled(DateTime::now())];
+        let generations = [Some(known.analytics.generation), known.analytics.filling_generation(DateTime::now())];
         write(db, session, &counts, generations.into_iter().flatten()).await?;
         if generations[1].is_some() {
             let recent = counted.into_iter().map(|id| {

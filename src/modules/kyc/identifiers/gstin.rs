@@ -54,7 +54,7 @@ impl Gstin {
         Ok(Self { text, state_code, pan })
     }
 
-    /// Whose number it is, where it is of a kind that begins and ends otherwise than that of a regular registration.
+    /// The kind of holder of a GSTIN whose form differs from that of a regular registration.
     #[must_use]
     pub fn other_kind(text: &str) -> Option<&'static str> {
         let text = tidied(text);

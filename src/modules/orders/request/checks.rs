@@ -3,21 +3,15 @@
 use serde::{Deserialize, Deserializer};
 use validator::ValidationError;
 
-use crate::platform::text::{free_text, normal_email};
+use crate::platform::text::free_text;
+
+pub(super) use crate::platform::http::checks::{email_address, ensure, fault};
 
 /// A null says as little as an absent field.
 pub(super) fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     field: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(field)?.unwrap_or_default())
-}
-
-pub(super) fn fault(code: &'static str, message: &'static str) -> ValidationError {
-    ValidationError::new(code).with_message(message.into())
-}
-
-pub(super) fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
-    if holds { Ok(()) } else { Err(fault(code, message)) }
 }
 
 /// Blames a field of the struct that a rule is about.
@@ -42,8 +36,4 @@ pub(super) fn is_upc(text: &str) -> bool {
     let weighted =
         text.bytes().zip([3, 1].into_iter().cycle()).map(|(b, weight)| u32::from(b.wrapping_sub(b'0')) * weight);
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) && weighted.sum::<u32>() % 10 == 0
-}
-
-pub(super) fn email_address(email: &str) -> Result<(), ValidationError> {
-    ensure(normal_email(email).as_deref() == Some(email), "email", "must be an e-mail address")
 }

@@ -21,7 +21,7 @@ use crate::{
     modules::providers::{Declaration, Detail, ProviderKind, ProviderName, registry::PROVIDERS},
     platform::{clock::Rfc3339Time, text::free_text},
 };
-use checks::{blame, ensure, null_is_default, text};
+use checks::{blame, ensure, null_is_default};
 
 pub use extract::ExtractRequest;
 pub use sale::SaleRequest;

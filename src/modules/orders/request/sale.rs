@@ -14,6 +14,7 @@ use crate::{
     modules::providers::{Gender, Sale, SaleAddress, SaleCustomer, SaleLine},
     platform::{
         clock::Rfc3339Time,
+        http::checks::country_code,
         money::{AMOUNT_MAX, Currency},
         text::{POSTCODE_CHARS_MAX, free_text, international, read_email, read_international_phone},
     },
@@ -177,7 +178,7 @@ fn in_calendar(at: &Rfc3339Time) -> Result<(), ValidationError> {
     ensure(at.0 >= DateTime::from_millis(FIRST_DAY_MS), "range", "must be in 1753 or later")
 }
 
-/// What payment services call a payment; it may have twelve digits.
+/// Name of a payment at a payment service; it may have twelve digits.
 fn payment_id_shape(id: &str) -> Result<(), ValidationError> {
     ensure(
         (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()),
@@ -192,11 +193,6 @@ fn international_phone(phone: &str) -> Result<(), ValidationError> {
         "format",
         "must be a telephone number with the country's code: +, and 7 to 15 digits",
     )
-}
-
-fn country_code(code: &str) -> Result<(), ValidationError> {
-    let is_country = code.len() == 2 && code.parse::<iso_currency::Country>().is_ok();
-    ensure(is_country, "country", "must be a country code of ISO 3166-1 alpha-2, such as DE")
 }
 
 /// Also in the sum of an amount.

@@ -7,7 +7,10 @@ use validator::{Validate, ValidationError};
 use super::checks::{article_number, blame, email_address, ensure, null_is_default, text};
 use crate::{
     modules::providers::{ParcelDimensions, Party, PaymentMode, Service, Shipment, ShipmentItem},
-    platform::text::{free_text, read_email_if_any, read_phone, read_pincode},
+    platform::{
+        http::checks::pincode,
+        text::{free_text, read_email_if_any, read_phone, read_pincode},
+    },
 };
 
 /// Goods of one order are worth at most this, in minor units: ten million in the major unit.
@@ -197,11 +200,6 @@ fn phone(phone: &str) -> Result<(), ValidationError> {
         "format",
         "must be an Indian mobile number: ten digits, the first 6 to 9",
     )
-}
-
-fn pincode(pincode: &str) -> Result<(), ValidationError> {
-    let digits = pincode.len() == 6 && pincode.bytes().all(|b| b.is_ascii_digit());
-    ensure(digits && !pincode.starts_with('0'), "format", "must be six digits, the first not 0")
 }
 
 fn country(country: &str) -> Result<(), ValidationError> {

@@ -47,7 +47,7 @@ impl Command for CreateAccount {
         let now = view.now();
         let account = ProviderAccount { created_at: now, updated_at: now, ..self.account.clone() };
         view.insert(&account);
-        record(view, &account, "created", &self.actor, &self.event_id, None, told(&account));
+        record(view, &account, "created", &self.actor, &self.event_id, None, account_document(&account));
         Ok(account)
     }
 }
@@ -104,7 +104,7 @@ pub struct ChangeAccount {
 pub struct AccountChanged {
     /// As it is now.
     pub account: ProviderAccount,
-    /// Whoever was kept from calling it may try again.
+    /// Closes the breaker: calls may be tried again.
     pub closes_breaker: bool,
 }
 
@@ -142,9 +142,9 @@ impl Command for ChangeAccount {
             (Some(_), AccountStatus::Active) => "activated",
             (Some(_), AccountStatus::Inactive) => "deactivated",
         };
-        let mut after = told(&account);
+        let mut after = account_document(&account);
         after.insert("changed", changed);
-        record(view, &account, verb, &self.actor, &self.event_id, Some(told(&before)), after);
+        record(view, &account, verb, &self.actor, &self.event_id, Some(account_document(&before)), after);
         Ok(AccountChanged { account, closes_breaker: activates || change.credentials.is_some() })
     }
 }
@@ -183,8 +183,8 @@ impl AccountChange {
     }
 }
 
-/// What is on record of an account: no credential, and nobody's words.
-fn told(account: &ProviderAccount) -> Document {
+/// The account as audit events show it: no credential, no free text.
+fn account_document(account: &ProviderAccount) -> Document {
     let AccountLimits { concurrency, rate_per_second, open_orders } = account.limits;
     let [concurrency, rate_per_second, open_orders] =
         [concurrency, rate_per_second, open_orders].map(|limit| limit.map(i64::from));

@@ -28,7 +28,7 @@ use crate::platform::rewrap::Rotation;
 /// Wraps the credentials of all accounts, and the tokens of their sessions, under today's key.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn rotate(rotation: &mut Rotation<'_>) -> mongodb::error::Result<()> {
     model::rotate(rotation).await?;
     sessions::rotate(rotation).await

@@ -66,9 +66,9 @@ pub struct ProviderAccount {
     /// `acc_...`, or `<provider>/default` for the one that environment variables make.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose account it is with: `parcelx`, ...
+    /// The provider: `parcelx`, ...
     pub provider: String,
-    /// What operators call it.
+    /// Its name for operators.
     pub label: String,
     pub status: AccountStatus,
     /// Sealed; none where environment variables have them.

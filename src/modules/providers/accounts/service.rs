@@ -23,7 +23,7 @@ use crate::{
 
 /// Holds all that a process has in mind of accounts, so that following them reads no document.
 const FACTS: &str = "facts";
-/// What the account of the environment is called until somebody calls it something else.
+/// Default label of the account that the environment names.
 const DEFAULT_LABEL: &str = "From the environment";
 
 pub const COLLECTIONS: &[&str] = &[ACCOUNTS, SESSIONS];
@@ -42,7 +42,7 @@ pub struct EnvironmentAccount {
     pub limits: AccountLimits,
 }
 
-/// What is stored of what workers have to know of an account.
+/// Stored facts of an account that workers need.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredFacts {
@@ -96,7 +96,7 @@ impl Accounts {
     /// All accounts that can be called from here, as they are now; read from one index.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn facts(&self) -> Result<Vec<AccountFacts>> {
         self.ensure_listed().await?;
         self.known_facts().await
@@ -105,7 +105,7 @@ impl Accounts {
     /// The same, for somebody who looks and changes nothing: accounts of the environment are not listed for that.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn known_facts(&self) -> Result<Vec<AccountFacts>> {
         let fields = doc! { "provider": 1, "status": 1, "ownerUserId": 1, "limits": 1 };
         let accounts = self.accounts.clone_with_type::<StoredFacts>();
@@ -129,7 +129,7 @@ impl Accounts {
         Ok(known.into_values().collect())
     }
 
-    /// What an account may be asked, where it was given limits of its own.
+    /// The limits of an account, where it has its own.
     #[must_use]
     pub fn limits(&self, account_id: &str, provider: &str, own: AccountLimits) -> AccountLimits {
         let environment = self.environment.get(account_id).map(|account| account.limits).unwrap_or_default();
@@ -232,7 +232,7 @@ impl Accounts {
     /// One account.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, account_id: &str) -> Result<Option<ProviderAccount>> {
         if is_default_account(account_id) {
             self.ensure_listed().await?;
@@ -243,7 +243,7 @@ impl Accounts {
     /// Accounts, those of the environment first, then the newest, and whether there are more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(&self, filter: &AccountFilter, limit: usize) -> Result<(Vec<ProviderAccount>, bool)> {
         self.ensure_listed().await?;
         let provider = filter.provider.as_ref().map_or(doc! { "$gt": "" }, |name| doc! { "$eq": name });

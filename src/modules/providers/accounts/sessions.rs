@@ -116,7 +116,7 @@ impl Sessions {
         Self { sessions: db.collection(SESSIONS), keys, clock, turns: Arc::default() }
     }
 
-    /// Those of this process who want a token of an account ask for it one after the other.
+    /// A lock per account: tasks of this process ask for its token one after the other.
     #[must_use]
     pub fn turn(&self, account_id: &str) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.turns.lock().entry(account_id.to_owned()).or_default())
@@ -130,7 +130,7 @@ impl Sessions {
     /// How the session of an account stands whose credentials have this version.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn state(&self, account_id: &str, version: i64) -> Result<ProviderSessionState> {
         let (session, now) = (self.find(account_id).await?, self.clock.now());
         Ok(match session.serving(version, now) {
@@ -144,7 +144,7 @@ impl Sessions {
     /// the name of the session.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn complete(&self, account_id: &str, secrets: &mut AccountSecrets) -> Result<Option<String>> {
         let session = self.find(account_id).await?;
         let Some(held) = session.serving(secrets.version(), self.clock.now()) else { return Ok(None) };
@@ -159,7 +159,7 @@ impl Sessions {
     /// A call in the session of this name was refused: whether a new token is worth a try, which is asked for then.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn refuse(&self, account_id: &str, name: &str) -> Result<bool> {
         let session = self.find(account_id).await?;
         let Some(held) = session.held.filter(|held| held.request_ref_id == name) else { return Ok(true) };
@@ -236,13 +236,13 @@ impl Command for BeginLogIn {
 pub struct EndLogIn {
     pub call: Call,
     pub credentials_version: i64,
-    /// What is stored of the answer.
+    /// The answer as stored.
     pub record: ResponseRecord,
     /// What the answer means.
     pub verdict: Verdict,
     /// For the answer's log.
     pub response_id: String,
-    /// What it brought, and how long that lasts.
+    /// The token, and its lifetime.
     pub token: Option<(Sealed, Duration)>,
 }
 

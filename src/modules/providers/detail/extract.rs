@@ -27,7 +27,7 @@ impl ExtractType {
     }
 }
 
-/// What is asked of a register.
+/// An order of an extract from a register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Extract {

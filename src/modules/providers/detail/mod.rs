@@ -1,4 +1,4 @@
-//! What an order is about, in our own words: what is stored, and what adapters translate. Each kind of providers has one detail
+//! The content of an order in our own terms: stored as it is, and translated by adapters. Each kind of providers has one detail
 //! object.
 
 mod extract;
@@ -13,7 +13,7 @@ pub use shipment::{ParcelDimensions, Party, PaymentMode, Service, Shipment, Ship
 
 use super::ProviderKind;
 
-/// What an order is about; stored under its own name.
+/// The content of an order; stored under the name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Detail {
@@ -57,7 +57,7 @@ impl Detail {
         }
     }
 
-    /// What is to be carried; none where it is about something else.
+    /// The shipment, if it is one.
     #[must_use]
     pub const fn shipment(&self) -> Option<&Shipment> {
         match self {
@@ -66,7 +66,7 @@ impl Detail {
         }
     }
 
-    /// What was sold; none where it is about something else.
+    /// The sale, if it is one.
     #[must_use]
     pub const fn sale(&self) -> Option<&Sale> {
         match self {
@@ -75,7 +75,7 @@ impl Detail {
         }
     }
 
-    /// What is asked of a register; none where it is about something else.
+    /// The extract, if it is one.
     #[must_use]
     pub const fn extract(&self) -> Option<&Extract> {
         match self {

@@ -1,4 +1,4 @@
-//! What is configured of accounts, and which queues need one.
+//! Configuration of accounts, and which queues need one.
 
 use super::room::Class;
 use crate::modules::providers::AccountLimits;
@@ -46,7 +46,7 @@ pub fn pool(provider: &str, owner_user_id: Option<&str>) -> String {
 #[derive(Clone, Copy, Debug)]
 pub struct ServedQueue {
     pub queue: &'static str,
-    /// Whom its jobs call.
+    /// The provider that its jobs call.
     pub provider: &'static str,
     /// Its share of an account's room.
     pub class: Class,

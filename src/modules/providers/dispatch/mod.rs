@@ -6,11 +6,11 @@
 //! calls succeed writes nothing. Redis has no part in it.
 
 mod facts;
-mod known;
-mod places;
+mod granted_room;
 mod room;
 mod sign;
 mod state;
+mod state_cache;
 mod store;
 
 use std::{
@@ -32,10 +32,10 @@ pub(super) use sign::is_fault;
 pub use state::{AccountState, Breaker, BreakerReason, BreakerState, Probe};
 
 use self::{
-    known::KnownStates,
-    places::Places,
+    granted_room::Places,
     room::{OrderRoom, RoomRequest},
     state::{AnsweredCall, Availability, BreakerChange, HealthSignal},
+    state_cache::KnownStates,
     store::{STATES, StateStore},
 };
 use crate::{
@@ -52,7 +52,7 @@ use crate::{
     },
 };
 
-/// What concerns the account must not hold up an answer for longer.
+/// Longest wait for updates of an account's state, which must not hold up an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Accounts that take jobs in one round of one queue; the next round asks others.
 const CANDIDATES_MAX: usize = 16;
@@ -64,7 +64,7 @@ const RECORD_TRIES: usize = 60;
 /// Why a breaker opened, as auditors read it.
 const REFUSED: &str = "The provider refused our credentials.";
 
-/// What a [`Dispatcher`] is made of.
+/// Parts of a [`Dispatcher`].
 pub struct DispatchParts {
     pub db: Database,
     /// Makes deferred jobs due.
@@ -193,7 +193,7 @@ impl Dispatcher {
     /// A person lets the accounts of a queue go on: breakers close and throttles end, in every process.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn resume(&self, queue: &str) -> mongodb::error::Result<()> {
         let Some(served) = self.inner.served(queue) else { return Ok(()) };
         let accounts = self.inner.accounts.lock().clone();
@@ -208,7 +208,7 @@ impl Dispatcher {
     /// A person lets one account go on, by new credentials for instance.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn close(&self, account_id: &str) -> mongodb::error::Result<()> {
         let now = self.inner.clock.now();
         self.inner.known.change(account_id, |state| state.resume(now)).await?;
@@ -216,10 +216,10 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// What is known of these accounts; of those that are not in here, nothing: calls are made.
+    /// States of these accounts; without a state, calls are made.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn states(&self, account_ids: &[&str]) -> mongodb::error::Result<HashMap<String, AccountState>> {
         self.inner.known.states.find(account_ids).await
     }
@@ -244,7 +244,7 @@ impl Dispatcher {
     /// The accounts that jobs of a queue run with: those of the platform, and of merchants' own those that take none.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn overview(&self, queue: &str) -> mongodb::error::Result<Vec<AccountOverview>> {
         let Some(served) = self.inner.served(queue) else { return Ok(Vec::new()) };
         let accounts = self.inner.accounts.lock().clone();
@@ -254,7 +254,7 @@ impl Dispatcher {
         let now = self.inner.clock.now();
         let overview = of_queue.into_iter().filter_map(|account| {
             let state = states.remove(&account.account_id).unwrap_or_default();
-            let is_shown = account.owner_user_id.is_none() || state.standing(now) != Availability::Free;
+            let is_shown = account.owner_user_id.is_none() || state.availability(now) != Availability::Free;
             is_shown.then(|| AccountOverview {
                 account_id: account.account_id.clone(),
                 is_own: account.owner_user_id.is_some(),
@@ -304,7 +304,7 @@ impl Inner {
         }
     }
 
-    /// What follows from a change of a breaker, beside the answer.
+    /// Acts on a change of a breaker, beside the answer.
     fn follow(&self, account_id: &str, change: BreakerChange) {
         match change {
             BreakerChange::None => {}
@@ -457,7 +457,7 @@ impl Dispatch for Dispatcher {
         let now = inner.clock.now();
         let mut candidates = Vec::new();
         for (account_id, parts) in able {
-            let is_probe = match inner.known.standing(account_id, now) {
+            let is_probe = match inner.known.availability(account_id, now) {
                 Availability::Free => false,
                 Availability::Probe => true,
                 Availability::Away => continue,

@@ -14,7 +14,7 @@ const AHEAD: Duration = Duration::from_secs(1);
 const SECOND: Duration = Duration::from_millis(1_100);
 /// A call that is later than this on our side needs a new time.
 const LATE_MAX: Duration = Duration::from_millis(60);
-/// Who found no room counts as waiting for so long; meanwhile the others leave it its share.
+/// A worker that found no room counts as waiting for this long; the others leave it its share meanwhile.
 const WAITING: Duration = Duration::from_secs(2);
 
 /// Two classes of queues share an account, so that neither starves the other.
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_spaced_so_that_no_second_holds_too_many_though_some_are_late() {
+    fn calls_are_spaced_so_that_late_ones_keep_the_limit_per_second() {
         let grant = Grant { count: 25, send_at: DateTime::from_millis(1_300), at: DateTime::from_millis(1_000) };
         let (asked, took) = (Instant::now(), Duration::from_millis(4));
         let times = grant.send_times(10, asked, asked + took);

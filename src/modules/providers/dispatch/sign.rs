@@ -1,4 +1,4 @@
-//! What an answer says of the account, and how long one that throttles again and again is left alone.
+//! Health signals of accounts, and growing pauses for an account that throttles again and again.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Throttles {
         }
     }
 
-    /// What an answer says at `now`.
+    /// The signal of an answer at `now`.
     pub(super) fn sign<T>(&mut self, answer: &Answer, outcome: &Outcome<T>, now: DateTime) -> HealthSignal {
         match (outcome, answer) {
             (Outcome::Retryable(_, Retry::Throttled(told)), _) => HealthSignal::Throttled(self.wait(now, *told)),

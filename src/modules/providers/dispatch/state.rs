@@ -1,4 +1,4 @@
-//! What is known of an account: its breaker, its throttle, and who tries whether its provider is back. Pure.
+//! State of an account: its breaker, its throttle, and the probe that tries whether its provider is back. Pure.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub struct Breaker {
 /// The right to try whether the provider is back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Whose answer counts.
+    /// Token of the probe whose answer counts.
     pub token: String,
     /// Until then.
     pub until: DateTime,
@@ -83,7 +83,7 @@ pub struct AccountState {
     pub breaker: Breaker,
     /// No calls until then. It stays until a probe has been answered.
     pub throttled_until: Option<DateTime>,
-    /// Who tries whether the provider is back, or takes calls again.
+    /// The probe that tries whether the provider is back.
     pub probe: Option<Probe>,
     /// When it was last used, give or take a minute.
     pub last_used_at: Option<DateTime>,
@@ -99,7 +99,7 @@ pub(super) enum Availability {
     Away,
 }
 
-/// What an answer says of the account.
+/// What an answer means for the health of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HealthSignal {
     /// The provider is there and answers.
@@ -122,7 +122,7 @@ pub(super) struct AnsweredCall<'a> {
     pub(super) subject_id: &'a str,
 }
 
-/// What became of the breaker.
+/// Change of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerChange {
     None,
@@ -147,7 +147,7 @@ impl AccountState {
     pub fn shown(&self, now: DateTime) -> BreakerState {
         if !self.breaker.is_open() {
             BreakerState::Closed
-        } else if self.standing(now) == Availability::Probe || self.is_probed(now) {
+        } else if self.availability(now) == Availability::Probe || self.is_probed(now) {
             BreakerState::HalfOpen
         } else {
             BreakerState::Open
@@ -158,7 +158,7 @@ impl AccountState {
         self.probe.as_ref().is_some_and(|probe| probe.until > now)
     }
 
-    pub(super) fn standing(&self, now: DateTime) -> Availability {
+    pub(super) fn availability(&self, now: DateTime) -> Availability {
         let not_before = if self.breaker.is_open() {
             self.breaker.retry_at.unwrap_or(DateTime::MAX)
         } else {
@@ -172,7 +172,7 @@ impl AccountState {
 
     /// Takes the right to probe; whether it was to be had.
     pub(super) fn begin_probe(&mut self, token: &str, now: DateTime, until: DateTime) -> bool {
-        let is_due = self.standing(now) == Availability::Probe;
+        let is_due = self.availability(now) == Availability::Probe;
         if is_due {
             self.probe = Some(Probe { token: token.to_owned(), until });
         }
@@ -297,16 +297,19 @@ mod tests {
             assert_eq!(state.heed(call("poison", 0), HealthSignal::Fault, at(0)), BreakerChange::None);
         }
         state.heed(call("another", 0), HealthSignal::Fault, at(0));
-        assert_eq!(state.standing(at(0)), Availability::Free);
+        assert_eq!(state.availability(at(0)), Availability::Free);
         state.heed(call("well", 0), HealthSignal::Alive, at(0));
         assert!(state.breaker.failures.is_empty(), "a success begins anew");
         state.heed(call("poison", 0), HealthSignal::Fault, at(0));
         state.heed(call("another", 0), HealthSignal::Other, at(0));
         state.heed(call("third", 0), HealthSignal::Fault, at(0));
-        assert_eq!(state.standing(at(0)), Availability::Free);
+        assert_eq!(state.availability(at(0)), Availability::Free);
         let state = open_at_0();
-        assert_eq!((state.standing(at(999)), state.shown(at(999))), (Availability::Away, BreakerState::Open));
-        assert_eq!((state.standing(at(1_000)), state.shown(at(1_000))), (Availability::Probe, BreakerState::HalfOpen));
+        assert_eq!((state.availability(at(999)), state.shown(at(999))), (Availability::Away, BreakerState::Open));
+        assert_eq!(
+            (state.availability(at(1_000)), state.shown(at(1_000))),
+            (Availability::Probe, BreakerState::HalfOpen)
+        );
     }
 
     #[test]
@@ -332,7 +335,7 @@ mod tests {
             "an answer from before it opened"
         );
         assert_eq!(state.heed(probe(0), HealthSignal::Alive, at(now)), BreakerChange::Closed);
-        assert_eq!((state.standing(at(now)), state.breaker.epoch), (Availability::Free, 1));
+        assert_eq!((state.availability(at(now)), state.breaker.epoch), (Availability::Free, 1));
         for subject in ["x", "y", "z"] {
             assert_eq!(
                 state.heed(call(subject, 0), HealthSignal::Fault, at(now)),
@@ -356,16 +359,16 @@ mod tests {
         state.drop_probe("token");
         assert!(state.probe.is_some(), "another's");
         state.drop_probe("second");
-        assert_eq!(state.standing(at(6_002)), Availability::Probe);
+        assert_eq!(state.availability(at(6_002)), Availability::Probe);
     }
 
     #[test]
-    fn refused_credentials_open_it_at_once_until_a_person_closes_it_each_time_anew() {
+    fn refused_credentials_open_the_breaker_until_a_person_closes_it() {
         let mut state = AccountState::of("a");
         let refused = BreakerChange::Opened(BreakerReason::Credentials);
         assert_eq!(state.heed(call("x", 0), HealthSignal::Refused, at(0)), refused);
         assert_eq!(state.heed(call("y", 0), HealthSignal::Refused, at(0)), BreakerChange::None, "it was under way");
-        assert_eq!(state.standing(at(i64::MAX / 2)), Availability::Away);
+        assert_eq!(state.availability(at(i64::MAX / 2)), Availability::Away);
         state.resume(at(10));
         assert_eq!(
             state.heed(call("z", 0), HealthSignal::Refused, at(11)),
@@ -383,14 +386,14 @@ mod tests {
         state.heed(call("x", 0), HealthSignal::Throttled(at(5_000)), at(0));
         state.heed(call("y", 0), HealthSignal::Throttled(at(3_000)), at(0));
         state.heed(call("z", 0), HealthSignal::Alive, at(0));
-        assert_eq!((state.standing(at(4_999)), state.shown(at(0))), (Availability::Away, BreakerState::Closed));
+        assert_eq!((state.availability(at(4_999)), state.shown(at(0))), (Availability::Away, BreakerState::Closed));
         assert!(state.begin_probe("token", at(5_000), at(9_000)));
-        assert_eq!(state.standing(at(5_000)), Availability::Away);
+        assert_eq!(state.availability(at(5_000)), Availability::Away);
         state.heed(probe(0), HealthSignal::Throttled(at(8_000)), at(5_100));
-        assert_eq!(state.standing(at(7_999)), Availability::Away);
+        assert_eq!(state.availability(at(7_999)), Availability::Away);
         assert!(state.begin_probe("token", at(8_000), at(9_000)));
         state.heed(probe(0), HealthSignal::Alive, at(8_100));
-        assert_eq!(state.standing(at(8_100)), Availability::Free);
+        assert_eq!(state.availability(at(8_100)), Availability::Free);
         let mut state = open_at_0();
         assert!(state.begin_probe("token", at(1_000), at(6_000)));
         assert_eq!(
@@ -398,7 +401,7 @@ mod tests {
             BreakerChange::Closed,
             "it is back"
         );
-        assert_eq!(state.standing(at(8_999)), Availability::Away);
+        assert_eq!(state.availability(at(8_999)), Availability::Away);
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn read(document: Document) -> Result<AccountState> {
     bson::deserialize_from_document(document).map_err(Error::custom)
 }
 
-/// What of a document is an [`AccountState`].
+/// Projection of the fields of an [`AccountState`].
 fn shape() -> Document {
     doc! { "revision": 1, "breaker": 1, "throttledUntil": 1, "probe": 1, "lastUsedAt": 1 }
 }
@@ -39,7 +39,7 @@ impl StateStore {
         Self { states: db.collection(STATES) }
     }
 
-    /// What is known of these accounts; of most, nothing.
+    /// States of these accounts; most have none.
     pub(super) async fn find(&self, account_ids: &[&str]) -> Result<HashMap<String, AccountState>> {
         let filter = doc! { "_id": { "$in": account_ids } };
         let found: Vec<Document> =

@@ -23,8 +23,8 @@ use crate::{
     modules::providers::{
         AccountSecrets, CredentialField, Outcome, Provider, ServiceDeclaration,
         checks::{CheckFinding, CheckKind, CheckRequest, PENNY_DROP, VERIFY_GSTIN, VERIFY_PAN, Verifier},
-        objection::{ProviderRefusal, reply},
         reading,
+        refusal::{ProviderRefusal, reply},
         transport::unusable,
     },
     platform::exchange::{Answer, Credentials, Outbound},
@@ -38,7 +38,7 @@ const API_KEY: &str = "apiKey";
 
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What IDCheck says of itself.
+/// Declaration of IDCheck.
 pub static DECLARATION: ServiceDeclaration<dyn Verifier> = ServiceDeclaration {
     name: NAME,
     title: "IDCheck",
@@ -99,7 +99,7 @@ impl Verifier for IdCheck {
     fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Outcome<CheckFinding> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => accepted(kind, reference, status, body),
-            Err(objection) => objected(kind, &objection),
+            Err(refusal) => read_refusal(kind, &refusal),
         })
     }
 }
@@ -120,8 +120,8 @@ fn accepted(kind: CheckKind, reference: &str, status: u16, body: &Value) -> Outc
 }
 
 /// Another 4xx in which they explain themselves.
-fn objected(kind: CheckKind, objection: &ProviderRefusal) -> Outcome<CheckFinding> {
-    match (objection.status, kind, &*objection.code) {
+fn read_refusal(kind: CheckKind, refusal: &ProviderRefusal) -> Outcome<CheckFinding> {
+    match (refusal.status, kind, &*refusal.code) {
         (400 | 422, CheckKind::BankAccount, "invalid_ifsc") => {
             refuted("bank.invalid_ifsc", "There is no such bank branch.")
         }
@@ -129,6 +129,6 @@ fn objected(kind: CheckKind, objection: &ProviderRefusal) -> Outcome<CheckFindin
             refuted("bank.invalid_account", "That can't be an account's number.")
         }
         // Our reference has one content for ever, so asking again can't change this.
-        _ => odd(objection.explanation()),
+        _ => odd(refusal.explanation()),
     }
 }

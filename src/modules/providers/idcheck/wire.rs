@@ -16,8 +16,8 @@ const NAME_CHARS_MAX: usize = 200;
 /// One of these within two words before another turns it around.
 const NEGATIONS: [&str; 4] = ["not", "no", "non", "never"];
 
-/// What may be stored of a check. Names and numbers are not: they are personal data. Nor are their sentences: what repeats
-/// a name can't be told from what does not.
+/// The stored part of a check. Names and numbers are not: they are personal data. Nor are their sentences: what repeats a name
+/// can't be told from what does not.
 pub(super) static VERIFICATION: Redaction = Redaction {
     not_personal: &["reference", "utr", "amount_deposited"],
     request: &[],
@@ -92,7 +92,7 @@ fn confirmed(name: Option<String>, transfer: Option<String>) -> Outcome<CheckFin
     }
 }
 
-/// What a bank's message says.
+/// Meanings of a bank's message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum BankMessage {
     Blocked,

@@ -29,7 +29,7 @@ use crate::{
 /// As in orders and logs.
 pub const NAME: &str = "parcelx";
 
-/// What ParcelX says of itself.
+/// Declaration of ParcelX.
 pub static DECLARATION: Declaration = Declaration {
     name: NAME,
     title: "ParcelX",
@@ -113,7 +113,7 @@ impl OrderProvider for ParcelX {
             Ok(body) => about(order_id, wire::placed(body), "Accepted without a shipment number."),
             Err(message) if message.names_shipment => contradiction(),
             Err(message) if message.asks_for_look_up() => Outcome::unknown("provider.already_exists", message.text),
-            Err(message) if message.is_vague() => vague(message),
+            Err(message) if message.is_not_about_data() => vague(message),
             Err(message) => refused(message),
         })
     }
@@ -124,7 +124,9 @@ impl OrderProvider for ParcelX {
         reply(answer).and_then(|reply| match reply {
             Ok(body) => about(order_id, wire::tracked(body), "Found without a shipment number.").map(Some),
             Err(message) if message.names_shipment => contradiction(),
-            Err(message) if message.says_no_record() && !message.is_vague() && !is_misunderstood => Outcome::Done(None),
+            Err(message) if message.says_no_record() && !message.is_not_about_data() && !is_misunderstood => {
+                Outcome::Done(None)
+            }
             Err(message) => Outcome::unknown("provider.look_up_refused", message.text),
         })
     }
@@ -146,13 +148,13 @@ impl CancellableOrders for ParcelX {
         reply(answer).and_then(|reply| match reply {
             Ok(_) => Outcome::Done(()),
             Err(message) if message.says_cancelled_before() => Outcome::Done(()),
-            Err(message) if message.is_vague() => vague(message),
+            Err(message) if message.is_not_about_data() => vague(message),
             Err(message) => refused(message),
         })
     }
 }
 
-/// What they say: a body with `status: true`, or why not, which counts on a 2xx and on any 4xx. A 400 and a 422 are refusals
+/// Reads an answer: a body with `status: true`, or a refusal, which counts on a 2xx and on any 4xx. A 400 and a 422 are refusals
 /// without a `status` too.
 fn reply(answer: &Answer) -> Outcome<Result<&serde_json::Value, wire::Message>> {
     json(answer).and_then(|(status, body)| {

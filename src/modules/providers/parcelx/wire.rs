@@ -94,7 +94,7 @@ const WORDS: &[&str] = &[
 ];
 const ANSWER: &[&str] = &["status", "data.routing_code"];
 
-/// What may be stored of a create. Names, telephone numbers, streets and e-mails are not.
+/// The stored part of a create. Names, telephone numbers, streets and e-mails are not.
 pub(super) static CREATE: Redaction = Redaction {
     not_personal: NOT_PERSONAL,
     request: &["consignee_pincode", "pickup_pincode"],
@@ -162,7 +162,7 @@ fn kilograms(grams: i64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// What they say of a failure.
+/// ParcelX's message about a failure.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) text: String,
@@ -190,7 +190,7 @@ impl Message {
     }
 
     /// Says nothing about our data, so it says nothing about the order.
-    pub(super) fn is_vague(&self) -> bool {
+    pub(super) fn is_not_about_data(&self) -> bool {
         self.has(&["something went wrong", "try again", "internal error", "server error", "timeout", "timed out"])
     }
 
@@ -289,7 +289,7 @@ fn is_cancelled(places: &[Option<&Value>]) -> Option<bool> {
     }
 }
 
-/// What a title says of being cancelled: that it is so, something about it (none), or nothing.
+/// Whether a title says that the shipment is cancelled: yes, unclear (none), or nothing.
 fn by_title(title: &str) -> Option<Option<bool>> {
     let title = title.to_lowercase();
     let words: Vec<&str> = title.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();

@@ -47,7 +47,7 @@ pub(super) fn verify(
     }
 }
 
-/// What a header claims.
+/// Claims of the signature header.
 struct Signed<'a> {
     /// As text, because the text is what was signed.
     time: &'a str,

@@ -25,11 +25,11 @@ use serde_json::Value;
 use crate::{
     modules::providers::{
         AccountSecrets, CredentialField, Outcome, Provider, SecretDeclaration, ServiceDeclaration,
-        objection::{ProviderRefusal, reply},
         payments::{
             Callback, CallbackRefused, GatewayPayment, GatewayRefund, LOOK_UP_PAYMENT, LOOK_UP_REFUND, PaymentGateway,
             PaymentToStart, REFUND_PAYMENT, RefundToSend, START_PAYMENT,
         },
+        refusal::{ProviderRefusal, reply},
         transport::{unexpected, unusable},
     },
     platform::{
@@ -43,7 +43,7 @@ const NAME: &str = "paygate";
 /// The field of its accounts' credentials.
 const API_KEY: &str = "apiKey";
 
-/// What PayGate says of itself.
+/// Declaration of PayGate.
 pub static DECLARATION: ServiceDeclaration<dyn PaymentGateway> = ServiceDeclaration {
     name: NAME,
     title: "PayGate",
@@ -222,7 +222,7 @@ fn refused<T>(error: &ProviderRefusal) -> Outcome<T> {
     Outcome::refused(if is_conflict { "provider.reference_conflict" } else { "provider.refused" }, error.explanation())
 }
 
-/// What a refused look-up means: absent only by the word that is agreed for it.
+/// Reads a refused look-up: the payment is absent only by the agreed code.
 fn absent<T>(error: &ProviderRefusal, not_found: &str) -> Outcome<Option<T>> {
     match error.status {
         404 if error.code == not_found => Outcome::Done(None),

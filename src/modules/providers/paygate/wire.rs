@@ -30,24 +30,24 @@ pub(super) const PAYMENT_NOT_FOUND: &str = "payment_not_found";
 /// No refund has our reference.
 pub(super) const REFUND_NOT_FOUND: &str = "refund_not_found";
 
-/// What may be stored whole. `paymentUrl` is not: who has it may pay.
+/// Fields that are stored whole. `paymentUrl` is not: whoever has it may pay.
 const NOT_PERSONAL: &[&str] = &["paymentId", "refundId", "reference", "amount", "expiresAt"];
 /// Words of the contract, unless the gateway says something else.
 const WORDS: &[&str] = &["description", "status", "currency", "error.code", "error.message"];
 
-/// What may be stored of a start.
+/// The stored part of a start.
 pub(super) static START: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &["currency"], response: &[], free_text: WORDS, query: &[] };
 
-/// What may be stored of a look-up.
+/// The stored part of a look-up.
 pub(super) static LOOK_UP: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &[], response: &[], free_text: WORDS, query: &["reference"] };
 
-/// What may be stored of a refund.
+/// The stored part of a refund.
 pub(super) static REFUND: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &["currency"], response: &[], free_text: WORDS, query: &[] };
 
-/// What may be stored of a look-up of a refund.
+/// The stored part of a look-up of a refund.
 pub(super) static LOOK_UP_REFUND: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &[], response: &[], free_text: WORDS, query: &["reference"] };
 

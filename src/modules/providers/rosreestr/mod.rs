@@ -203,7 +203,7 @@ fn no_docflow<T>() -> Outcome<T> {
     Outcome::unknown("provider.no_docflow", "Answered without a usable docflowId.")
 }
 
-/// What they did not do.
+/// An answer that refuses.
 struct RegistryRefusal {
     status: u16,
     text: String,

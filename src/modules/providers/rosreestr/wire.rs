@@ -20,7 +20,7 @@ const NAME_CHARS_MAX: usize = 300;
 
 const NOT_PERSONAL: &[&str] = &["requestId", "docflowId", "state", "options.type"];
 
-/// What may be stored of a create. Which object it is about, but not what the register says of it.
+/// The stored part of a create. Which object it is about, but not what the register says of it.
 pub(super) static CREATE: Redaction = Redaction {
     not_personal: NOT_PERSONAL,
     request: &["options.cadastralNumber"],

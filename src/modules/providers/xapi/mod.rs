@@ -17,10 +17,10 @@ use serde_json::Value;
 use crate::{
     modules::{
         providers::{
-            AccountLimits, AccountSecrets, CredentialField, Declaration, Failure, ProviderKind, Operation, OrderProvider,
-            OrderToPlace, Outcome, Placed, PricedBy, Provider, QueuePolicy, Testing,
-            objection::{self, ProviderRefusal},
+            AccountLimits, AccountSecrets, CredentialField, Declaration, Failure, Operation, OrderProvider,
+            OrderToPlace, Outcome, Placed, PricedBy, Provider, ProviderKind, QueuePolicy, Testing,
             reading::field,
+            refusal::{self, ProviderRefusal},
             transport::unexpected,
         },
         queue::Backoff,
@@ -30,7 +30,7 @@ use crate::{
 
 use wire::Cause;
 
-/// What X-API says of itself.
+/// Declaration of X-API.
 pub static DECLARATION: Declaration = Declaration {
     name: "xapi",
     title: "X-API",
@@ -108,11 +108,11 @@ impl OrderProvider for XApi {
     fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<Placed> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => wire::order(order_id, status, body),
-            Err(objection) => match wire::cause(&objection.code) {
+            Err(refusal) => match wire::cause(&refusal.code) {
                 _ if names_order(answer) => contradiction(),
-                Some(Cause::Data) => Outcome::refused("provider.refused", objection.explanation()),
-                Some(Cause::Duplicate) => Outcome::unknown("provider.already_exists", objection.explanation()),
-                cause => not_about_the_order(cause, &objection),
+                Some(Cause::Data) => Outcome::refused("provider.refused", refusal.explanation()),
+                Some(Cause::Duplicate) => Outcome::unknown("provider.already_exists", refusal.explanation()),
+                cause => not_about_the_order(cause, &refusal),
             },
         })
     }
@@ -120,11 +120,11 @@ impl OrderProvider for XApi {
     fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<Placed>> {
         reply(answer).and_then(|reply| match reply {
             Ok((status, body)) => wire::found(order_id, status, body),
-            Err(objection) => match wire::cause(&objection.code) {
+            Err(refusal) => match wire::cause(&refusal.code) {
                 Some(Cause::Data | Cause::Duplicate) => {
-                    Outcome::unknown("provider.look_up_refused", objection.explanation())
+                    Outcome::unknown("provider.look_up_refused", refusal.explanation())
                 }
-                cause => not_about_the_order(cause, &objection),
+                cause => not_about_the_order(cause, &refusal),
             },
         })
     }
@@ -136,28 +136,26 @@ impl OrderProvider for XApi {
 
 impl Testing for XApi {}
 
-/// What they say: a 2xx, or why not. Their code says more than a 401 or a 403 does.
+/// Reads an answer: a 2xx, or a refusal. Their code says more than a 401 or a 403 does.
 fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), ProviderRefusal>> {
     if let Answer::Http { status: status @ (401 | 403), body: AnswerBody::Json(body), .. } = answer
-        && let Some(objection) = ProviderRefusal::of(*status, body)
-        && wire::cause(&objection.code).is_some()
+        && let Some(refusal) = ProviderRefusal::of(*status, body)
+        && wire::cause(&refusal.code).is_some()
     {
-        return Outcome::Done(Err(objection));
+        return Outcome::Done(Err(refusal));
     }
-    objection::reply(answer).and_then(|reply| match reply {
+    refusal::reply(answer).and_then(|reply| match reply {
         Ok((_, body)) if field(body, "error").is_some() => contradiction(),
         reply => Outcome::Done(reply),
     })
 }
 
 /// A refusal that says nothing about what was sent.
-fn not_about_the_order<T>(cause: Option<Cause>, objection: &ProviderRefusal) -> Outcome<T> {
+fn not_about_the_order<T>(cause: Option<Cause>, refusal: &ProviderRefusal) -> Outcome<T> {
     match cause {
-        Some(Cause::Credentials) => {
-            Outcome::Unauthorized(Failure::new("provider.unauthorized", objection.explanation()))
-        }
-        Some(Cause::Internal) => Outcome::unknown("provider.vague_refusal", objection.explanation()),
-        _ => unexpected(objection.status),
+        Some(Cause::Credentials) => Outcome::Unauthorized(Failure::new("provider.unauthorized", refusal.explanation())),
+        Some(Cause::Internal) => Outcome::unknown("provider.vague_refusal", refusal.explanation()),
+        _ => unexpected(refusal.status),
     }
 }
 

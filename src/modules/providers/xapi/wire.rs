@@ -17,7 +17,7 @@ pub(super) const NUMBER: &str = "externalDocumentNumber";
 /// Between the numbers of two lines, so that people can put others between them.
 const LINE_STEP: i64 = 10_000;
 
-/// What may be stored of a body when the people in it are forgotten.
+/// Fields of a body that stay when its personal data is erased.
 const NOT_PERSONAL: &[&str] = &[
     NUMBER,
     "orderDate",
@@ -43,7 +43,7 @@ const WORDS: &[&str] = &[
     "paymentReference",
 ];
 
-/// What may be stored of a create. Names, telephone numbers, streets and e-mails are not.
+/// The stored part of a create. Names, telephone numbers, streets and e-mails are not.
 pub(super) static CREATE: Redaction = Redaction {
     not_personal: NOT_PERSONAL,
     request: &[
@@ -58,7 +58,7 @@ pub(super) static CREATE: Redaction = Redaction {
     query: &[],
 };
 
-/// What may be stored of a look-up.
+/// The stored part of a look-up.
 pub(super) static LOOK_UP: Redaction =
     Redaction { not_personal: NOT_PERSONAL, request: &[], response: &[], free_text: WORDS, query: &[NUMBER] };
 
@@ -109,10 +109,10 @@ fn address(address: &SaleAddress) -> Value {
     })
 }
 
-/// What a refusal's code says, which its prefix decides.
+/// The cause of a refusal, by the prefix of its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// What was sent can't be taken.
+    /// The data of the request is not acceptable.
     Data,
     /// An order with our number is there.
     Duplicate,
@@ -155,7 +155,7 @@ pub(super) fn order(order_id: &str, status: u16, order: &Value) -> Outcome<Place
     }
 }
 
-/// What a look-up has found: an empty list is a clear "no such order".
+/// Reads the list of a look-up: an empty one is a clear "no such order".
 pub(super) fn found(order_id: &str, status: u16, body: &Value) -> Outcome<Option<Placed>> {
     let entries = match field(body, "value") {
         Some(Value::Array(entries)) => &entries[..],

@@ -126,7 +126,7 @@ impl CacheState {
         (age < STALE_AFTER).then(|| (in_force(&cached.cards, provider, self.clock.now()).cloned(), age))
     }
 
-    /// What the database has, or what is in memory when it can't be read. Callers at the same time share one look.
+    /// The cards of the database, or those in memory when it can't be read. Concurrent callers share one read.
     async fn look(&self) -> Result<Cards> {
         let asked = Instant::now();
         let turn = Arc::clone(&self.looking).lock_owned().await;

@@ -41,7 +41,7 @@ impl Zone {
     pub const ALL: [Self; 5] = [Self::A, Self::B, Self::C, Self::D, Self::E];
 }
 
-/// What weight costs, in minor units.
+/// Price by weight, in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SlabPrice {
@@ -145,7 +145,7 @@ pub struct RateCard {
 /// A rate card as people write it: times in RFC 3339, states as on a map.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CardFile {
+pub(super) struct CardFile {
     provider: String,
     version: i64,
     currency: Currency,
@@ -163,7 +163,7 @@ struct CardFile {
 }
 
 impl CardFile {
-    fn into_card(self) -> Result<RateCard, String> {
+    pub(super) fn into_card(self) -> Result<RateCard, String> {
         let special_state = |name: &String| {
             let state = states::find(name).ok_or_else(|| format!("specialStates: `{name}` is no state"))?;
             Ok(state_key(state.name))

@@ -15,7 +15,10 @@ use crate::{
     modules::providers::{ParcelDimensions, PaymentMode, ProviderKind, ProviderName, Service},
     platform::{
         error::{AppError, FieldError, Problem},
-        http::ApiQuery,
+        http::{
+            ApiQuery,
+            checks::{ensure, pincode},
+        },
         identity::CurrentUser,
         india::pincodes::{self, AddressMismatch},
         money::Money,
@@ -117,7 +120,7 @@ impl ListRatesQuery {
             ("delivery", &self.delivery_pincode, &self.delivery_state),
         ];
         let misfit = |(end, pincode, state): (&str, &String, &String)| {
-            Some(match pincodes::fit(pincode, state).err()? {
+            Some(match pincodes::check_state(pincode, state).err()? {
                 AddressMismatch::Pincode(message) => FieldError::new(format!("{end}Pincode"), "no_place", message),
                 AddressMismatch::State(message) => FieldError::new(format!("{end}State"), "pincode_differs", message),
             })
@@ -185,15 +188,6 @@ async fn list_rates(
     let items: Result<_, _> = asked.into_iter().map(|service| query.price(&card, service)).collect();
     // The parcel is validated and the card is checked: what is left is a bug.
     Ok(Json(RateListResponse { items: items.map_err(AppError::internal)? }))
-}
-
-fn ensure(holds: bool, code: &'static str, message: &'static str) -> Result<(), ValidationError> {
-    if holds { Ok(()) } else { Err(ValidationError::new(code).with_message(message.into())) }
-}
-
-fn pincode(pincode: &str) -> Result<(), ValidationError> {
-    let digits = pincode.len() == 6 && pincode.bytes().all(|b| b.is_ascii_digit());
-    ensure(digits && !pincode.starts_with('0'), "format", "must be six digits, the first not 0")
 }
 
 fn text(text: &str) -> Result<(), ValidationError> {

@@ -1,5 +1,4 @@
-//! What orders cost: versioned rate cards, and the price of a parcel, or of something with a fixed fee, by them before its
-//! order is taken.
+//! Prices of orders: versioned rate cards, and quotes for parcels and fixed fees.
 //!
 //! Invariants: a card is never changed; a new price is a new version. The card in force is the highest version of the
 //! provider that is in effect. [`quote`] is pure, and the pricing that it gives names its card, so a price can be worked

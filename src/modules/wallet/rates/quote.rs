@@ -18,7 +18,7 @@ const BASIS_POINTS: i64 = 10_000;
 /// The first digits of a postal code name its sorting district, which is a city or a part of the country.
 const DISTRICT_DIGITS: usize = 3;
 
-/// What a price depends on.
+/// A parcel as far as its price depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PricedParcel<'a> {
     pub service: Service,

@@ -44,7 +44,7 @@ pub fn indexes() -> Vec<Index> {
 /// Adds the default card of each provider where that version is not there; changes none that is.
 ///
 /// # Errors
-/// What the driver says.
+/// Errors of the database driver.
 pub async fn ensure_defaults(db: &Database) -> Result<()> {
     for provider in PROVIDERS {
         let PricedBy::RateCard(json) = provider.priced_by else { continue };

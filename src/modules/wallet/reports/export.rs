@@ -55,7 +55,7 @@ pub(super) enum FileFormat {
     Csv,
 }
 
-/// What is left to write.
+/// The file that is being written.
 pub(super) struct LedgerFile {
     store: WalletStore,
     filter: LedgerFilter,

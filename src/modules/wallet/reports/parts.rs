@@ -15,11 +15,11 @@ use crate::{
 /// Entries on a page unless the client says otherwise.
 pub(super) const PAGE: usize = 20;
 
-/// What the routes need.
+/// Reads and changes schedules for the routes.
 #[derive(Clone, Debug)]
 pub(super) struct Reports {
-    store: WalletStore,
-    clock: Clock,
+    pub(super) store: WalletStore,
+    pub(super) clock: Clock,
 }
 
 /// Why a report can't be given.

@@ -20,7 +20,7 @@ use crate::{
         ids::time_of_id,
         money::Currency,
         mongo::READ_TIME_MAX,
-        walk::{STAGES, TimeRange, ids_within},
+        walk::{Direction, STAGES, TimeRange, ids_within},
     },
 };
 
@@ -51,13 +51,6 @@ enum QueryPlan {
     Owner,
     /// By time.
     Time,
-}
-
-/// In which order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SortOrder {
-    Newest,
-    Oldest,
 }
 
 /// Where a page ended.
@@ -104,7 +97,7 @@ impl LedgerFilter {
     }
 
     /// The query: what is asked for, beyond `position` in `order`.
-    fn query(&self, order: SortOrder, position: Option<&Position>) -> Document {
+    fn query(&self, order: Direction, position: Option<&Position>) -> Document {
         let mut query = self.keys(order, position);
         let equal = [
             ("userId", self.user_id.as_deref()),
@@ -129,7 +122,7 @@ impl LedgerFilter {
             query.insert("referenceId", doc! { "$gte": id, "$lt": format!("{id}$") });
         }
         if self.plan() == QueryPlan::Reference {
-            let beyond = if order == SortOrder::Newest { "$lt" } else { "$gt" };
+            let beyond = if order == Direction::Newest { "$lt" } else { "$gt" };
             if let Some(position) = position {
                 query.insert("$or", [doc! { "at": { beyond: position.at } }, doc! { "_id": { beyond: &position.id } }]);
             }
@@ -150,8 +143,8 @@ impl LedgerFilter {
     }
 
     /// What of the query the index alone answers, where the plan goes along it in order.
-    fn keys(&self, order: SortOrder, position: Option<&Position>) -> Document {
-        let beyond = if order == SortOrder::Newest { "$lt" } else { "$gt" };
+    fn keys(&self, order: Direction, position: Option<&Position>) -> Document {
+        let beyond = if order == Direction::Newest { "$lt" } else { "$gt" };
         match (self.plan(), &self.user_id) {
             (QueryPlan::Owner, Some(user_id)) => {
                 let until = self.until.map(|until| DateTime::from_millis(until.timestamp_millis().saturating_add(1)));
@@ -159,7 +152,7 @@ impl LedgerFilter {
                 let mut ids = ids_within("txn", TimeRange { from: self.from, to }.of_ids());
                 if let Some(position) = position {
                     // Of two bounds on one side, that of the place is the narrower.
-                    ids.remove(if order == SortOrder::Newest { "$lt" } else { "$gte" });
+                    ids.remove(if order == Direction::Newest { "$lt" } else { "$gte" });
                     ids.insert(beyond, &position.id);
                 }
                 let mut keys = doc! { "userId": user_id };
@@ -210,7 +203,7 @@ impl LedgerFilter {
         before: Option<&Position>,
         count: usize,
     ) -> mongodb::error::Result<Option<Position>> {
-        let mut options = self.options(SortOrder::Newest, 1);
+        let mut options = self.options(Direction::Newest, 1);
         options.skip = Some(count as u64 - 1);
         let by_owner = self.plan() == QueryPlan::Owner;
         options.projection = Some(if by_owner {
@@ -226,7 +219,7 @@ impl LedgerFilter {
                 times.insert("$lt", before.at);
                 doc! { "at": times }
             }
-            _ => self.keys(SortOrder::Newest, before),
+            _ => self.keys(Direction::Newest, before),
         };
         let last = ledger.find(keys).with_options(options).await?.try_next().await?;
         Ok(last.and_then(|last| {
@@ -253,8 +246,8 @@ impl LedgerFilter {
         }
     }
 
-    fn options(&self, order: SortOrder, limit: usize) -> FindOptions {
-        let direction = if order == SortOrder::Newest { -1 } else { 1 };
+    fn options(&self, order: Direction, limit: usize) -> FindOptions {
+        let direction = order.sign();
         let (index, sort) = match self.plan() {
             QueryPlan::Reference => ("reference", None),
             QueryPlan::Owner => ("owner", Some(doc! { "_id": direction })),
@@ -272,11 +265,11 @@ impl LedgerFilter {
 }
 
 /// Narrows times to those from a place on.
-fn narrow(times: &mut Document, order: SortOrder, at: DateTime) {
-    let bound = if order == SortOrder::Newest { "$lte" } else { "$gte" };
+fn narrow(times: &mut Document, order: Direction, at: DateTime) {
+    let bound = if order == Direction::Newest { "$lte" } else { "$gte" };
     let narrower = times
         .get_datetime(bound)
-        .map_or(at, |old| if order == SortOrder::Newest { at.min(*old) } else { at.max(*old) });
+        .map_or(at, |old| if order == Direction::Newest { at.min(*old) } else { at.max(*old) });
     times.insert(bound, narrower);
 }
 
@@ -298,13 +291,13 @@ pub(super) async fn newest(
         for stage in STAGES {
             let place = ended_at.take();
             ended_at = filter.nth(&store.db().collection(LEDGER), place.as_ref(), stage).await?;
-            page.extend(stretch(store, filter, place.as_ref(), ended_at.as_ref(), one_more - page.len()).await?);
+            page.extend(find_between(store, filter, place.as_ref(), ended_at.as_ref(), one_more - page.len()).await?);
             if page.len() == one_more || ended_at.is_none() {
                 break;
             }
         }
     } else {
-        page = stretch(store, filter, before, None, one_more).await?;
+        page = find_between(store, filter, before, None, one_more).await?;
     }
     let more = page.len() > limit;
     page.truncate(limit);
@@ -313,19 +306,19 @@ pub(super) async fn newest(
 }
 
 /// What matches beyond `before`, as far as `end`.
-async fn stretch(
+async fn find_between(
     store: &WalletStore,
     filter: &LedgerFilter,
     before: Option<&Position>,
     end: Option<&Position>,
     limit: usize,
 ) -> mongodb::error::Result<Vec<LedgerTransaction>> {
-    let mut query = filter.query(SortOrder::Newest, before);
+    let mut query = filter.query(Direction::Newest, before);
     if let Some(place) = end {
         filter.end_at(place, &mut query);
     }
     let ledger = store.db().collection::<LedgerTransaction>(LEDGER);
-    ledger.find(query).with_options(filter.options(SortOrder::Newest, limit)).await?.try_collect().await
+    ledger.find(query).with_options(filter.options(Direction::Newest, limit)).await?.try_collect().await
 }
 
 /// The index has no order in time, so this sorts; it keeps no more of them than the page takes.
@@ -336,8 +329,8 @@ async fn newest_by_reference(
     limit: usize,
 ) -> mongodb::error::Result<Vec<LedgerTransaction>> {
     let ledger = store.db().collection::<LedgerTransaction>(LEDGER);
-    let query = filter.query(SortOrder::Newest, before);
-    let mut found = ledger.find(query).with_options(filter.options(SortOrder::Newest, limit)).await?;
+    let query = filter.query(Direction::Newest, before);
+    let mut found = ledger.find(query).with_options(filter.options(Direction::Newest, limit)).await?;
     let mut newest = BTreeMap::new();
     while let Some(transaction) = found.try_next().await? {
         newest.insert(Position::of(&transaction), transaction);
@@ -356,10 +349,10 @@ pub(super) async fn oldest(
     limit: usize,
 ) -> mongodb::error::Result<Vec<LedgerTransaction>> {
     let ledger = snapshot.collection::<LedgerTransaction>(LEDGER);
-    let query = filter.query(SortOrder::Oldest, after);
+    let query = filter.query(Direction::Oldest, after);
     let mut found = ledger
         .find(query)
-        .with_options(filter.options(SortOrder::Oldest, limit))
+        .with_options(filter.options(Direction::Oldest, limit))
         .session(&mut snapshot.session)
         .await?;
     found.stream(&mut snapshot.session).try_collect().await

@@ -41,7 +41,7 @@ enum CsvStage {
     Ended,
 }
 
-/// What is left to write.
+/// The file that is being written.
 pub(super) struct StatementFile {
     store: WalletStore,
     statement: Statement,

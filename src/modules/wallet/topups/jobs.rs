@@ -38,7 +38,7 @@ pub struct TopupJobs {
     pub exchange: ExchangeClient,
     /// Speaks the gateway's words.
     pub gateway: Arc<dyn PaymentGateway>,
-    /// Whose credentials are used.
+    /// Accounts whose credentials are used.
     pub accounts: Accounts,
     /// Says when calls may be made, and learns what comes of them.
     pub dispatch: Dispatcher,

@@ -40,7 +40,7 @@ impl TopupStore {
     /// A top-up of `user_id`; payments for checkouts are none.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn find(&self, user_id: &str, topup_id: &str) -> Result<Option<Topup>> {
         let own = doc! { "_id": topup_id, "userId": user_id, "checkoutId": null };
         self.topups().find_one(own).max_time(READ_TIME_MAX).await
@@ -49,7 +49,7 @@ impl TopupStore {
     /// Top-ups of `user_id`, newest first, older than `before_id`; one more than `limit` where there are more.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the database driver.
     pub async fn list(
         &self,
         user_id: &str,

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_paid_stays_paid_unless_it_is_paid_again_and_whatever_is_not_can_be() {
+    fn a_paid_payment_stays_paid_and_any_other_can_still_be_paid() {
         for status in TopupStatus::ALL {
             let paid = status == TopupStatus::Paid;
             assert_eq!(next(status, TopupCommand::Pay).is_none(), paid, "{status:?}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::modules::providers::{reading::sentences, status_tests::statuses};
+use crate::modules::providers::{Failure, reading::sentences, status_tests::statuses};
 
 fn of(kind: CheckKind, answer: &Answer) -> String {
     read(kind, answer).or_repeat().in_words(|finding| match finding {

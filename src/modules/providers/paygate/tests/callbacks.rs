@@ -210,7 +210,7 @@ fn a_callback_says_its_own_amount() {
 }
 
 #[test]
-fn a_callback_is_read_as_tolerantly_as_an_answer_and_never_where_it_contradicts_itself() {
+fn a_callback_is_read_like_an_answer_and_a_contradictory_one_is_not() {
     let plain = String::from_utf8(event(|_| {})).expect("text");
     let expected = signed(plain.as_bytes()).expect("it is signed");
     let in_lists = event(|event| event["payment"] = json!([event["payment"]]));

@@ -20,10 +20,7 @@ use crate::{
         },
         queue::JobEnd,
     },
-    platform::{
-        exchange::{ReceivedFile, is_page},
-        ids::sibling_id,
-    },
+    platform::{exchange::ReceivedFile, ids::sibling_id},
 };
 
 /// The id under which what `request_ref_id` asked for is stored: each attempt has a place of its own.
@@ -32,7 +29,7 @@ pub fn file_id(request_ref_id: &str) -> String {
     sibling_id("fil", request_ref_id)
 }
 
-/// What the attempt that begins now is to ask for; none where the order is not being followed.
+/// The next call; none where the order is not being polled.
 #[must_use]
 pub fn next_call(order: &Order) -> Option<Operation> {
     let is_under_way =
@@ -45,7 +42,7 @@ pub fn next_call(order: &Order) -> Option<Operation> {
     })
 }
 
-/// What follows from an answer about an order of a provider that takes its time; changes the order.
+/// Decides by an answer about an order that is polled; changes the order.
 pub fn follow(
     order: &mut Order,
     kind: OrderJobKind,
@@ -74,7 +71,7 @@ pub fn follow(
             later(order, answered, &gone, Retry::Deferred)
         }
         // It will be refused the next time too.
-        (Outcome::Refused(failure), Operation::Fetch) => lose_track(order, failure, ErrorClass::Fatal),
+        (Outcome::Refused(failure), Operation::Fetch) => give_up_polling(order, failure, ErrorClass::Fatal),
         (Outcome::Refused(failure), asked) => {
             followed(order, now).missing = *asked == Operation::Poll;
             later(order, answered, failure, Retry::Deferred)
@@ -198,7 +195,7 @@ fn at_pace(order: &mut Order, now: DateTime, pace: PollSchedule, event: Option<&
         None if order.status == OrderStatus::Delivered => JobEnd::Done { result: None }.into(),
         None => {
             let failure = Failure::new("provider.takes_too_long", "The provider has had the order for thirty days.");
-            lose_track(order, &failure, ErrorClass::Retryable)
+            give_up_polling(order, &failure, ErrorClass::Retryable)
         }
     }
 }
@@ -206,12 +203,12 @@ fn at_pace(order: &mut Order, now: DateTime, pace: PollSchedule, event: Option<&
 fn later(order: &mut Order, answered: &OrderAnswered<'_>, failure: &Failure, how: Retry) -> AttemptDecision {
     match how.end(answered.job, ErrorClass::Retryable, failure, &answered.timing) {
         Some(end) => end.into(),
-        None => lose_track(order, failure, ErrorClass::Retryable),
+        None => give_up_polling(order, failure, ErrorClass::Retryable),
     }
 }
 
 /// A person has to look; the order's hold is kept. What was delivered stays so.
-pub fn lose_track(order: &mut Order, failure: &Failure, class: ErrorClass) -> AttemptDecision {
+pub fn give_up_polling(order: &mut Order, failure: &Failure, class: ErrorClass) -> AttemptDecision {
     let Some(status) = next(order.status, OrderCommand::LoseTrack) else {
         return JobEnd::Dead { error: StoredFailure::new(class, failure).job_error() }.into();
     };

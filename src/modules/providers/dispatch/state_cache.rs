@@ -1,4 +1,4 @@
-//! What this process knows of accounts: their states as they were a second ago, or as it has changed them since.
+//! Cached states of accounts: as they were a second ago, or as this process has changed them since.
 
 use std::{
     collections::HashMap,
@@ -19,14 +19,14 @@ use crate::{
     platform::{clock::Clock, exchange::Answer},
 };
 
-/// What is known of an account is read again after this long.
+/// Age at which a cached state is read again.
 const FRESH: Duration = Duration::from_secs(1);
 /// A read of states may take this long.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// That an account is in use is written down this often.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
-/// What this process knows of an account.
+/// The cached state of an account.
 #[derive(Default)]
 struct KnownAccount {
     state: AccountState,
@@ -51,7 +51,7 @@ impl KnownStates {
         Self { states, clock, known: Mutex::default(), changing: tokio::sync::Mutex::default() }
     }
 
-    /// What an answer to a call of that period says of the account.
+    /// The signal of an answer to a call of that period.
     pub(super) fn sign<T>(&self, account_id: &str, epoch: i64, answer: &Answer, outcome: &Outcome<T>) -> HealthSignal {
         let now = self.clock.now();
         let mut known = self.known.lock();
@@ -108,11 +108,11 @@ impl KnownStates {
         known.get(account_id).map_or_else(|| AccountState::of(account_id), |known| known.state.clone())
     }
 
-    pub(super) fn standing(&self, account_id: &str, now: DateTime) -> Availability {
+    pub(super) fn availability(&self, account_id: &str, now: DateTime) -> Availability {
         let known = self.known.lock();
         let Some(known) = known.get(account_id) else { return Availability::Free };
         let holds = |(epoch, until)| epoch == known.state.breaker.epoch && until > now;
-        if known.throttled_here.is_some_and(holds) { Availability::Away } else { known.state.standing(now) }
+        if known.throttled_here.is_some_and(holds) { Availability::Away } else { known.state.availability(now) }
     }
 
     /// Changes an account's state, unless that would change nothing of what is known.

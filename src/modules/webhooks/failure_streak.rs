@@ -30,7 +30,7 @@ pub struct FailureStreak {
     pub tries: i32,
 }
 
-/// What an attempt may do.
+/// Whether an attempt may call the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallPermission {
     /// Call.
@@ -45,7 +45,7 @@ pub(super) enum CallPermission {
 }
 
 /// Whether a call may be made now that takes `at_most`.
-pub(super) fn standing(trouble: Option<&FailureStreak>, now: DateTime, at_most: Duration) -> CallPermission {
+pub(super) fn call_permission(trouble: Option<&FailureStreak>, now: DateTime, at_most: Duration) -> CallPermission {
     match trouble.and_then(|trouble| trouble.retry_at) {
         None => CallPermission::Free,
         Some(at) if at <= now => CallPermission::Probe { until: after(now, at_most) },
@@ -77,7 +77,7 @@ pub(super) fn failed(
 }
 
 /// Whether an endpoint has failed for so long that it is disabled.
-pub(super) fn is_hopeless(trouble: Option<&FailureStreak>, now: DateTime) -> bool {
+pub(super) fn is_failing_for_too_long(trouble: Option<&FailureStreak>, now: DateTime) -> bool {
     trouble.is_some_and(|trouble| after(trouble.since, FAILING_MAX) <= now)
 }
 
@@ -97,21 +97,24 @@ mod tests {
     }
 
     #[test]
-    fn different_deliveries_that_fail_hold_calls_back_and_one_that_fails_again_and_again_does_not() {
+    fn only_failures_of_different_deliveries_hold_calls_back() {
         let mut trouble = None;
         for n in 0..9 {
             failed(&mut trouble, "poison", false, None, at(n));
         }
         failed(&mut trouble, "second", false, None, at(10));
-        assert_eq!(standing(trouble.as_ref(), at(10), RETRY_AFTER), CallPermission::Free);
+        assert_eq!(call_permission(trouble.as_ref(), at(10), RETRY_AFTER), CallPermission::Free);
         failed(&mut trouble, "third", false, None, at(20));
-        assert_eq!(standing(trouble.as_ref(), at(1_019), RETRY_AFTER), CallPermission::Held);
-        assert_eq!(standing(trouble.as_ref(), at(1_020), RETRY_AFTER), CallPermission::Probe { until: at(2_020) });
+        assert_eq!(call_permission(trouble.as_ref(), at(1_019), RETRY_AFTER), CallPermission::Held);
+        assert_eq!(
+            call_permission(trouble.as_ref(), at(1_020), RETRY_AFTER),
+            CallPermission::Probe { until: at(2_020) }
+        );
         let held = trouble.clone();
         failed(&mut trouble, "under way", false, None, at(500));
         assert_eq!(trouble, held, "what was under way changes nothing");
         try_now(&mut trouble, at(100));
-        assert!(matches!(standing(trouble.as_ref(), at(100), RETRY_AFTER), CallPermission::Probe { .. }));
+        assert!(matches!(call_permission(trouble.as_ref(), at(100), RETRY_AFTER), CallPermission::Probe { .. }));
     }
 
     #[test]
@@ -137,10 +140,10 @@ mod tests {
     fn an_endpoint_that_wants_to_be_left_alone_is() {
         let mut trouble = None;
         failed(&mut trouble, "a", false, Some(Duration::from_secs(60)), at(0));
-        assert_eq!(standing(trouble.as_ref(), at(59_999), RETRY_AFTER), CallPermission::Held);
+        assert_eq!(call_permission(trouble.as_ref(), at(59_999), RETRY_AFTER), CallPermission::Held);
         failed(&mut trouble, "a", true, Some(Duration::from_secs(1)), at(60_000));
         assert_eq!(
-            standing(trouble.as_ref(), at(61_999), RETRY_AFTER),
+            call_permission(trouble.as_ref(), at(61_999), RETRY_AFTER),
             CallPermission::Held,
             "at least the wait of the second try"
         );
@@ -152,8 +155,8 @@ mod tests {
         failed(&mut trouble, "a", false, None, at(0));
         let days = |n: i64| at(n * 86_400_000);
         failed(&mut trouble, "b", false, None, days(4));
-        assert!(!is_hopeless(trouble.as_ref(), at(5 * 86_400_000 - 1)));
-        assert!(is_hopeless(trouble.as_ref(), days(5)));
-        assert!(!is_hopeless(None, days(5)));
+        assert!(!is_failing_for_too_long(trouble.as_ref(), at(5 * 86_400_000 - 1)));
+        assert!(is_failing_for_too_long(trouble.as_ref(), days(5)));
+        assert!(!is_failing_for_too_long(None, days(5)));
     }
 }

@@ -36,7 +36,7 @@ struct Held {
     valid_until: Instant,
 }
 
-/// What was granted and not given back, by grant.
+/// Room that was granted and not given back, by grant.
 pub(super) struct Places {
     states: StateStore,
     lease: Duration,

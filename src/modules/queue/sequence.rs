@@ -17,13 +17,13 @@ use mongodb::{
 use super::{JOBS, model::Job, store::QueueStore};
 use crate::platform::batch::View;
 
-/// Who waits in a line is due at the end of time.
+/// Due time of a job that waits for another one: the end of time.
 const NOT_YET: DateTime = DateTime::from_millis(253_370_764_800_000);
 /// Jobs in lines that one look of the upkeep sees.
 const LOOK_MAX: i64 = 1_000;
 
 /// Lets the job go that waited for the first attempt of `ended`.
-pub(super) fn let_go(view: &mut View, job_id: &str, ended: &str) {
+pub(super) fn release_waiting_job(view: &mut View, job_id: &str, ended: &str) {
     let now = view.now();
     let Some(mut job) = view.by_id::<Job>(job_id) else { return };
     let Some(line) = job.line.as_mut().filter(|line| line.after.as_deref() == Some(ended)) else { return };
@@ -112,8 +112,8 @@ impl QueueStore {
     /// next look begins: at the beginning again, or behind the last one seen.
     ///
     /// # Errors
-    /// What the driver says.
-    pub(super) async fn free_stranded(
+    /// Errors of the database driver.
+    pub(super) async fn release_stranded(
         &self,
         queue: &str,
         behind: &str,
@@ -214,8 +214,8 @@ mod tests {
         let mut view = View::new(NOW);
         view.put_read(&jobs[1]);
         view.put_absent(crate::platform::batch::Key::id(JOBS, "c"));
-        let_go(&mut view, "b", "z");
-        let_go(&mut view, "c", "a");
+        release_waiting_job(&mut view, "b", "z");
+        release_waiting_job(&mut view, "c", "a");
         assert_eq!(view.by_id::<Job>("b").as_ref(), Some(&jobs[1]));
     }
 }

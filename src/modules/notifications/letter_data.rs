@@ -1,4 +1,4 @@
-//! What letters say of the things they are about, as those are now.
+//! Values of letters, read from orders, payments and checkouts as they are now.
 
 use mongodb::Database;
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ pub(super) struct LetterData {
     checkouts: CheckoutStore,
 }
 
-/// What a letter says, and whom it is for where that is not the event's user.
+/// Values of a letter, and its addressee where that is not the event's user.
 pub(super) struct LetterContent {
     pub(super) values: Value,
     pub(super) buyer: Option<Buyer>,
@@ -63,7 +63,7 @@ impl LetterData {
         }
     }
 
-    /// What a letter about this event says; nothing where things have gone on since, and there is nothing more to say.
+    /// Values of a letter about this event; none where a later change has made it obsolete.
     pub(super) async fn of(&self, about: LetterSubject, event: &Event) -> Result<Option<LetterContent>, HandlerError> {
         if about == LetterSubject::Purchase {
             return self.of_purchase(event).await;
@@ -197,7 +197,7 @@ impl LetterData {
         Ok(Some(checkout).filter(|_| holds))
     }
 
-    /// Who has bought was named in the checkout; where that was erased, nobody is left to be told.
+    /// Values for the buyer named in the checkout; none once that is erased.
     async fn of_purchase(&self, event: &Event) -> Result<Option<LetterContent>, HandlerError> {
         let Some(checkout) = self.checkout(event).await? else { return Ok(None) };
         let money = checkout.money();

@@ -8,8 +8,8 @@ use super::{
     SETTLING_DELAY,
     flow::{AtProvider, OrderAnswered, OrderJobKind},
     flow_tests::{NOW, active_job, before_now, call, failure, order, timing},
-    following::*,
-    model::{Order, OrderStatus, ProviderSyncStatus},
+    model::{FileToFetch, Order, OrderProgress, OrderStatus, ProviderSyncStatus},
+    polling::*,
 };
 use crate::{
     modules::{
@@ -202,7 +202,7 @@ fn a_signature_may_follow_within_a_day_and_is_fetched_alone() {
 }
 
 #[test]
-fn a_file_that_cannot_be_had_is_tried_for_a_day_and_one_that_is_refused_is_not() {
+fn a_failed_file_is_retried_for_a_day_and_a_refused_one_is_not() {
     let fetching = || Order {
         followed: Some(OrderProgress { to_fetch: to_fetch(&["1"]), ..since(0) }),
         ..extract(OrderStatus::InProgress)

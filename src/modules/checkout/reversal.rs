@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Who gives back, and what says so.
+/// Actor and event of a reversal.
 pub(super) struct ReversalContext<'a> {
     /// Of the event that says that the checkout has ended, made before the transaction's first try; bookings and movements have ids that
     /// go with it.

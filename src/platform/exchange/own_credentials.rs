@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::Credentials;
 
-/// What stands in their place.
+/// Replacement of a credential.
 const TAKEN_OUT: &str = "[credential]";
 /// Shorter ones are words, of which an answer is full; they keep nobody out either.
 const CHARS_MIN: usize = 8;
 
-/// What was sent to prove who we are, in every spelling.
+/// Our credentials of a call, in every spelling, so that answers that repeat them can be cleaned.
 #[derive(Default)]
 pub(super) struct OwnCredentials(Vec<String>);
 

@@ -1,4 +1,4 @@
-//! Who somebody is, kept in a file that only its owner can read.
+//! Tokens of a sign-in, kept in a file that only its owner can read.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions, Permissions},

@@ -43,13 +43,14 @@ impl ProviderRefusal {
     }
 }
 
-/// A status and JSON where it is a 2xx, else the objection. An objection is final, so it must come from the provider,
+/// A status and JSON where it is a 2xx, else the refusal. A refusal is final, so it must come from the provider,
 /// not from something in front of it.
 pub(super) fn reply(answer: &Answer) -> Outcome<Result<(u16, &Value), ProviderRefusal>> {
     json(answer).and_then(|(status, body)| match status {
         200..=299 => Outcome::Done(Ok((status, part(body)))),
-        _ => ProviderRefusal::of(status, body)
-            .map_or_else(|| unexpected(status), |objection| Outcome::Done(Err(objection))),
+        _ => {
+            ProviderRefusal::of(status, body).map_or_else(|| unexpected(status), |refusal| Outcome::Done(Err(refusal)))
+        }
     })
 }
 

@@ -7,8 +7,8 @@ use crate::{
         checkout::{
             error::CheckoutError,
             events::record,
-            giving_back::ReversalContext,
             model::{Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutStatus},
+            reversal::ReversalContext,
             transitions::{CheckoutCommand, next},
         },
         events::Actor,
@@ -18,14 +18,14 @@ use crate::{
     platform::batch::{Command, View},
 };
 
-/// Who takes back, and what says so.
+/// Actor and event of a cancellation of orders.
 pub(in crate::modules::checkout) struct TakeBackContext<'a> {
     pub(in crate::modules::checkout) orders: &'a [CancelOrderTemplate],
     pub(in crate::modules::checkout) event_id: &'a str,
     pub(in crate::modules::checkout) actor: &'a Actor,
 }
 
-/// What was done about orders of a checkout that is to be cancelled.
+/// Result of cancelling a checkout's orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::modules::checkout) enum TakenBack {
     /// There are none that live: it can be cancelled at once.
