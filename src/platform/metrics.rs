@@ -70,9 +70,17 @@ const ALL: &[(MetricKind, &str, &str)] = &[
     (MetricKind::Gauge, "waybill_mongodb_up", "Whether the database answered when this was scraped."),
     (MetricKind::Gauge, "waybill_redis_up", "Whether Redis answered when this was scraped."),
     (MetricKind::Gauge, "waybill_queue_jobs", "Jobs of all workers by queue and state, each counted to 100,000."),
-    (MetricKind::Gauge, "waybill_queue_oldest_due_seconds", "How long the job that has waited longest is due, by queue."),
+    (
+        MetricKind::Gauge,
+        "waybill_queue_oldest_due_seconds",
+        "How long the job that has waited longest is due, by queue.",
+    ),
     (MetricKind::Gauge, "waybill_queue_boards", "Boards that follow the queues in this process."),
-    (MetricKind::Counter, "waybill_queue_board_looks_total", "Questions to the database for boards that follow the queues."),
+    (
+        MetricKind::Counter,
+        "waybill_queue_board_looks_total",
+        "Questions to the database for boards that follow the queues.",
+    ),
     (
         MetricKind::Counter,
         "waybill_alert_readings_failed_total",

@@ -8,8 +8,8 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::{
-    attempts::{Attempts, AttemptCounter, AttemptSource, AttemptLimits},
-    commands::{AddUser, ChangePassword, EndSession, OpenSession, PasswordKept, Rename, PasswordProof},
+    attempts::{AttemptCounter, AttemptLimits, AttemptSource, Attempts},
+    commands::{AddUser, ChangePassword, EndSession, OpenSession, PasswordKept, PasswordProof, Rename},
     device::DeviceKeys,
     error::AuthError,
     links::LinkKeys,

@@ -33,8 +33,8 @@ pub use accounts::{
     EnvironmentAccount, NotCreated, ProviderAccount, ValueChange, default_account,
 };
 pub use adapter::{
-    CancellableOrders, LogIn, Operation, OrderProvider, OrderToPlace, PlacedOrder, PolledOrders, Provider, Token,
-    Testing, TwoStepOrders,
+    CancellableOrders, LogIn, Operation, OrderProvider, OrderToPlace, PlacedOrder, PolledOrders, Provider, Testing,
+    Token, TwoStepOrders,
 };
 pub use declaration::{
     AccountLimits, BASE_URL, CALL_DEADLINE_MS, CredentialField, Declaration, PricedBy, ProviderSettings, QueuePolicy,

@@ -31,15 +31,21 @@ const ORDER: &PayloadFields = &PayloadFields {
     fields: &["clientOrderId", "provider", "status", "reference", "failureCode"],
     scope: Some(Scope::OrdersRead),
 };
-const TOPUP: &PayloadFields =
-    &PayloadFields { id: Some("topupId"), fields: &["clientTopupId", "status", "failureCode"], scope: Some(Scope::WalletRead) };
+const TOPUP: &PayloadFields = &PayloadFields {
+    id: Some("topupId"),
+    fields: &["clientTopupId", "status", "failureCode"],
+    scope: Some(Scope::WalletRead),
+};
 const CHECKOUT: &PayloadFields = &PayloadFields {
     id: Some("checkoutId"),
     fields: &["clientOrderId", "buyerId", "status", "method", "total", "currency", "failureCode"],
     scope: Some(Scope::CheckoutsRead),
 };
-const PRODUCT: &PayloadFields =
-    &PayloadFields { id: Some("productId"), fields: &["status", "stock", "lowStockAt"], scope: Some(Scope::CatalogRead) };
+const PRODUCT: &PayloadFields = &PayloadFields {
+    id: Some("productId"),
+    fields: &["status", "stock", "lowStockAt"],
+    scope: Some(Scope::CatalogRead),
+};
 const APPLICATION: &PayloadFields = &PayloadFields { id: None, fields: &["state", "submission"], scope: None };
 
 /// The stored part of a delivery; of an answer only length and shape. The test below compares it with the bodies.

@@ -40,7 +40,12 @@ async fn read(mut stream: TcpStream) -> String {
 
 fn limits(connections: usize) -> ConnectionLimits {
     let peers = PeerLimit::default();
-    ConnectionLimits { connections, peers, head_timeout: Duration::from_millis(200), write_patience: Duration::from_millis(100) }
+    ConnectionLimits {
+        connections,
+        peers,
+        head_timeout: Duration::from_millis(200),
+        write_patience: Duration::from_millis(100),
+    }
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use reqwest::{
 
 use crate::{
     modules::providers::{
-        AccountLimits, AccountSecrets, CancellableOrders, CredentialField, Declaration, ProviderKind, Operation, OrderProvider,
-        OrderToPlace, Outcome, Placed, PlacedOrder, PricedBy, Provider, QueuePolicy, Testing,
+        AccountLimits, AccountSecrets, CancellableOrders, CredentialField, Declaration, Operation, OrderProvider,
+        OrderToPlace, Outcome, Placed, PlacedOrder, PricedBy, Provider, ProviderKind, QueuePolicy, Testing,
         reading::{flag, part, sentences},
         transport::{json, unexpected},
     },

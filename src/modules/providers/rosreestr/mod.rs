@@ -16,8 +16,9 @@ use serde_json::Value;
 use crate::{
     modules::{
         providers::{
-            AccountLimits, AccountSecrets, CredentialField, Declaration, PolledOrders, ProviderKind, Operation, OrderProvider,
-            OrderToPlace, Outcome, PollSchedule, Placed, PricedBy, Progress, Provider, QueuePolicy, SettingDeclaration, Testing,
+            AccountLimits, AccountSecrets, CredentialField, Declaration, Operation, OrderProvider, OrderToPlace,
+            Outcome, Placed, PollSchedule, PolledOrders, PricedBy, Progress, Provider, ProviderKind, QueuePolicy,
+            SettingDeclaration, Testing,
             reading::{part, sentences},
             transport::{json, segment, unexpected},
         },
