@@ -60,7 +60,7 @@ use crate::{
     platform::{
         batch::Lane,
         clock::{Clock, SYNC_EVERY},
-        exchange::Exchange,
+        exchange::ExchangeClient,
         http::transfers::Transfers,
         identity::{Revocations, tokens::TokenKeys},
         metrics, mongo,
@@ -113,7 +113,7 @@ pub struct App {
     pub alerts: AlertWatch,
     pub accounts: Accounts,
     /// Sends test calls of these.
-    test_exchange: Exchange,
+    test_exchange: ExchangeClient,
     pub queue_store: QueueStore,
     pub waker: Waker,
     /// With which accounts jobs run.
@@ -333,7 +333,7 @@ impl App {
             checkouts,
             webhooks,
             accounts,
-            test_exchange: Exchange::new(TEST_DEADLINE)?,
+            test_exchange: ExchangeClient::new(TEST_DEADLINE)?,
             browser_sessions,
             queue_watch: Arc::default(),
             exports,

@@ -367,8 +367,8 @@ pub struct CreateUserArgs {
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<SecretString>,
     /// Where staff has to have a second factor, the token that is printed for a member of it opens nothing but the way to one.
-    #[arg(long, env = "STAFF_TOTP", value_enum, default_value_t = Requirement::Optional)]
-    pub staff_totp: Requirement,
+    #[arg(long, env = "STAFF_TOTP", value_enum, default_value_t = Enforcement::Optional)]
+    pub staff_totp: Enforcement,
     /// E-mail address.
     #[arg(long)]
     pub email: String,

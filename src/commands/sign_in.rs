@@ -78,7 +78,7 @@ pub(super) async fn sign_in(api: &Waybill, who: &SigningIn<'_>) -> Result<TokenP
     })
 }
 
-/// TokenPair for a refresh token.
+/// The next tokens for a refresh token.
 pub(super) async fn refresh(api: &Waybill, refresh_token: &SecretString) -> Result<TokenPair, Failure> {
     let body = json!({ "refreshToken": refresh_token.expose_secret() });
     api.send_safely(&api.call(Method::POST, "/auth/refresh")?.json(&body)).await?.json()

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 
 use crate::{
     app,
-    config::{CreateUserArgs, ListUsersArgs, Requirement, Stores, UserArgs, UserCommand, strong_jwt_secret},
+    config::{CreateUserArgs, Enforcement, ListUsersArgs, Stores, UserArgs, UserCommand, strong_jwt_secret},
     modules::{
         audit::{self, AuditStore, Refusals},
         auth::{
@@ -208,7 +208,7 @@ async fn create(args: CreateUserArgs) -> Result<(), String> {
         limits: AttemptLimits::default(),
         password_cost: PasswordCost::default(),
         second_factor: SecondFactor {
-            required_of_staff: args.staff_totp == Requirement::Required,
+            required_of_staff: args.staff_totp == Enforcement::Required,
             ..nothing_sealed()?
         },
     });

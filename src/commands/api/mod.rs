@@ -12,8 +12,6 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use waybill_client::{Call, Failure, Method, Waybill};
 
-pub(super) use self::saved_tokens::sign_in;
-
 use self::{
     output::{put, put_file, put_line},
     routes::ApiOperations,
@@ -32,7 +30,6 @@ use crate::{
     platform::clock::Rfc3339Time,
 };
 use error::CommandError;
-use saved_tokens::TokenPair;
 
 /// Where nobody says which API.
 const URL: &str = "http://127.0.0.1:8080";
@@ -244,7 +241,7 @@ async fn login(args: &LoginArgs) -> Result<(), CommandError> {
         (Some(_), Some(_), _) => {
             let words = "both a token (--token, WAYBILL_TOKEN) and an address (--email, WAYBILL_EMAIL) are given: say which \
                 one is to be kept, and leave out or unset the other";
-            return Err(Ended::Usage(words.into()));
+            return Err(CommandError::Usage(words.into()));
         }
         (Some(token), None, _) => {
             let me = api.clone().with_token(token.clone());

@@ -324,7 +324,7 @@ impl Command for CancelCheckout {
         if let (Some(payment), true) = (&checkout.payment.gateway_payment, waited) {
             let event_id = nth_id("evt", &self.event_id, 1);
             topups::drop_payment(view, payment, Author { actor: &self.actor, event_id: &event_id });
-            checkout.payment.end_unpaid();
+            checkout.payment.abandon();
         }
         checkout.status = cancelled;
         checkout.cancellation_is(CheckoutCancellationStatus::Done);

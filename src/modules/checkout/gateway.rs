@@ -115,7 +115,7 @@ impl CheckoutPayments {
             tracing::error!(checkout.id = checkout.id, %error, "the stock does not come back");
         }
         checkout.status = failed;
-        checkout.payment.end_unpaid();
+        checkout.payment.abandon();
         checkout.updated_at = view.now();
         record(view, &mut checkout, &event_id, "CheckoutPaymentFailed", by.actor);
         view.update(&checkout);

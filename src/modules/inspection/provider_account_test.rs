@@ -22,7 +22,7 @@ use crate::{
         batch::Lane,
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, Problem},
-        exchange::{Exchange, Logged, NotSent, Prepared, Reply},
+        exchange::{ExchangeClient, Logged, NotSent, Prepared, Reply},
         http::NoQuery,
         identity::{Actor, Admin, CurrentUser},
         ids::new_id,
@@ -48,7 +48,7 @@ pub struct AccountTester {
     /// Writes.
     pub lane: Lane,
     /// Sends.
-    pub exchange: Exchange,
+    pub exchange: ExchangeClient,
 }
 
 /// The route. That of the account that environment variables make can also be written without escaping its slash.

@@ -67,7 +67,7 @@ pub const LETTERS: &[Letter] = &[
         template: "topup-failed",
         topic: MailTopic::Payments,
         events: &["TopupFailed"],
-        about: About::Topup,
+        about: LetterSubject::Topup,
     },
     Letter {
         name: "kyc-verified-mail",
@@ -158,7 +158,7 @@ pub const LETTERS: &[Letter] = &[
         template: "checkout-payment-failed",
         topic: MailTopic::Orders,
         events: &["CheckoutPaymentFailed"],
-        about: About::Purchase,
+        about: LetterSubject::Purchase,
     },
     Letter {
         name: "sale-mail",

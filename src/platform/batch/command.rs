@@ -45,7 +45,7 @@ pub enum LaneError {
 
 impl LaneError {
     /// In a word, for traces.
-    const fn code(&self) -> &'static str {
+    pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
             Self::Away => "away",

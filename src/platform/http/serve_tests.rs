@@ -100,7 +100,7 @@ async fn who_sends_a_head_too_slowly_does_not_keep_the_place() {
 async fn an_address_that_has_its_connections_gets_no_more_until_one_ends() {
     let peers = PeerLimit { connections: Some(2), ..PeerLimit::default() };
     // Who holds connections open is not cut off here by other limits.
-    let limits = Limits { peers, head_timeout: SOON, ..limits(100) };
+    let limits = ConnectionLimits { peers, head_timeout: SOON, ..limits(100) };
     let served = start(limits, Router::new().route("/small", get(|| async { "small" }))).await;
     let connect = || async { TcpStream::connect(served.address).await.expect("the kernel takes it") };
     let (one, two) = (connect().await, connect().await);

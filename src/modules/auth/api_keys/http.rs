@@ -15,7 +15,7 @@ use validator::{Validate, ValidationError};
 
 use super::{
     super::{
-        http::Secret,
+        http::SecretField,
         model::{check_otp, check_presented_password},
         service::AuthService,
         users::Requester,
@@ -74,11 +74,11 @@ struct CreateApiKeyRequest {
     /// Once more: the key outlives your session.
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
-    current_password: Secret,
+    current_password: SecretField,
     /// What the authenticator shows, or a recovery code; where you have a second factor.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, example = "081804")]
-    code: Option<Secret>,
+    code: Option<SecretField>,
 }
 
 /// An API key, without what is secret of it.

@@ -14,7 +14,7 @@ use crate::{
     modules::audit::Sender,
     platform::{
         error::{AppError, FieldError},
-        identity::{AccessToken, Actor, CurrentUser},
+        identity::{Actor, CurrentUser},
         ids::new_id,
         rewrap::{Rotation, SealedField},
     },
