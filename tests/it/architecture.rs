@@ -311,6 +311,21 @@ fn the_stand_ins_share_no_code() {
     }
 }
 
+/// A name that is longer tells a story that belongs into the test.
+#[test]
+fn names_of_functions_are_short() {
+    const CHARS_MAX: usize = 69;
+    for folder in ["src", "tests", "benches"] {
+        for path in sources(&root().join(folder)) {
+            for (line, code) in code_lines(&path) {
+                let Some((_, after)) = code.split_once("fn ") else { continue };
+                let name: String = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                assert!(name.len() <= CHARS_MAX, "{}:{line}: {name} has {} characters", path.display(), name.len());
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_unfinished_is_left() {
     for folder in ["src", "tests"] {

@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_added_up_by_provider_and_by_part_and_the_quiet_ones_are_there() {
+    fn calls_are_added_up_by_provider_and_part_quiet_ones_included() {
         let first_ms = first_part(Window::Hour, NOW);
         let first = |class, latency| answered(0, first_ms, "a", class, latency);
         let found = vec![

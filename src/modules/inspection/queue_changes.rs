@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_who_delete_a_job_in_one_transaction_the_second_is_told_and_nothing_is_recorded_twice() {
+    fn a_job_deleted_twice_in_one_batch_is_recorded_once() {
         let (first, second, retry) = (doing(), doing(), doing());
         let mut view = dead_job();
         let delete = |doing| DeleteJob { job_id: "job_1".into(), doing };

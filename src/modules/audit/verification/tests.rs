@@ -86,7 +86,7 @@ fn of_purges_of_the_same_records_any_may_cover_one() {
 }
 
 #[test]
-fn a_purge_record_that_is_not_as_a_known_key_signed_it_is_named_and_does_not_count() {
+fn a_purge_record_without_a_good_signature_does_not_count() {
     const LOGS: &str = "provider_request_logs";
     let good = purge_record(LOGS, 7, &[], "1");
     let with = |path: &[&str], value: Bson| {

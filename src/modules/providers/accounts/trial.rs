@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn one_test_call_runs_at_a_time_and_what_a_dead_process_left_open_is_closed() {
+    fn one_test_call_runs_at_a_time_and_a_dead_ones_is_closed() {
         let (refused, open, answers, events) = begins(0, &account());
         assert_eq!((refused, answers, events), (None, 0, 1));
         let soon = |seconds| Some(NotTested::TooSoon(Duration::from_secs(seconds)));

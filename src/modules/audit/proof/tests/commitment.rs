@@ -203,7 +203,7 @@ fn elsewhere_an_erased_field_is_a_document_like_others() {
 }
 
 #[test]
-fn salts_differ_by_collection_record_and_path_and_not_by_how_they_are_cut() {
+fn salts_differ_by_collection_record_and_path() {
     let key = commitments_key();
     let rules = ["a", "ab", "b", ""].map(|collection| Rule { code: 1, collection, id_prefix: "x", personal: &[] });
     let (scopes, document) = (Scopes::new(&rules), raw(&doc! {}));
