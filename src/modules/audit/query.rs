@@ -57,13 +57,13 @@ pub(super) fn prefix_of(collection: &str) -> &'static str {
 /// An answer, as far as its request is found by it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Answer {
+pub(super) struct QueryAnswer {
     #[serde(rename = "_id")]
     pub(super) id: String,
     pub(super) request_ref_id: String,
 }
 
-impl Answer {
+impl QueryAnswer {
     pub(super) fn of(record: &RawDocument) -> Option<Self> {
         let text = |name| record.get_str(name).ok().map(str::to_owned);
         Some(Self { id: text("_id")?, request_ref_id: text("requestRefId")? })
@@ -77,8 +77,8 @@ pub(super) async fn first_met(
     walk: &Walk,
     range: TimeRange,
     direction: Direction,
-    answers: Vec<Answer>,
-) -> Result<Vec<Answer>> {
+    answers: Vec<QueryAnswer>,
+) -> Result<Vec<QueryAnswer>> {
     let requests: HashSet<&str> = answers.iter().map(|answer| &*answer.request_ref_id).collect();
     let mut query = walk.key.clone();
     query.extend(walk.rest.clone());
@@ -87,9 +87,9 @@ pub(super) async fn first_met(
     if !within.is_empty() {
         query.insert("_id", within);
     }
-    let all = db.collection::<Answer>(RESPONSE_LOGS);
+    let all = db.collection::<QueryAnswer>(RESPONSE_LOGS);
     let all = all.find(query).hint(Hint::Name("request".into())).projection(doc! { "requestRefId": 1 });
-    let mut all: Vec<Answer> = all.max_time(READ_TIME_MAX).await?.try_collect().await?;
+    let mut all: Vec<QueryAnswer> = all.max_time(READ_TIME_MAX).await?.try_collect().await?;
     all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     if direction == Direction::Newest {
         all.reverse();

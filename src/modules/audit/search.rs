@@ -11,7 +11,7 @@ use mongodb::{Database, error::Result, options::Hint};
 
 use super::{
     model::{ErrorClass, ProviderRequestLog, ProviderResponseLog, REQUEST_LOGS, RESPONSE_LOGS},
-    query::{Answer, first_met, walk},
+    query::{QueryAnswer, first_met, walk},
 };
 use crate::platform::{
     mongo::READ_TIME_MAX,
@@ -266,7 +266,7 @@ impl CallSearch {
         let mut place = after.map(str::to_owned);
         for _ in 0..ROUNDS {
             let walked =
-                plan.walk.go::<Answer>(&self.db, range, direction, place.as_deref(), limit + 1, plan.looks_at());
+                plan.walk.go::<QueryAnswer>(&self.db, range, direction, place.as_deref(), limit + 1, plan.looks_at());
             let Walked { found, ended_at } = walked.await?;
             let looked_enough = ended_at.is_some();
             place = next_place(found.last().map(|answer| &*answer.id), found.len() > limit, ended_at);

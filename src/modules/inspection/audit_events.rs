@@ -9,7 +9,7 @@ use validator::Validate;
 
 use super::{
     order_story::{ActorResponse, json},
-    paging::{ListOrder, Place, RangeResponse, scope_of},
+    paging::{ListOrder, PagePosition, RangeResponse, scope_of},
     trail::{TrailFilter, list_trail},
 };
 use crate::{
@@ -169,7 +169,7 @@ async fn list_audit_events(
     let order: Direction = query.order.into();
     let mut filter = query.filter();
     let scope = scope_of("audit events", &reader.user_id, &ListEventsQuery { limit: None, ..query.clone() });
-    let place = Place::open(&scope, query.cursor.as_deref(), filter.range)?;
+    let place = PagePosition::open(&scope, query.cursor.as_deref(), filter.range)?;
     filter.range = match &place {
         Some(place) => place.range,
         None if filter.is_selective() => filter.range,
@@ -181,7 +181,7 @@ async fn list_audit_events(
     let about = About::shared(shown).or(About::new(filter.resource_id.as_deref(), filter.user_id.as_deref()));
     let page = AuditEventListResponse {
         items: found.records.into_iter().map(Into::into).collect(),
-        next_cursor: found.next.map(|id| Place { range: filter.range, id }.seal(&scope)),
+        next_cursor: found.next.map(|id| PagePosition { range: filter.range, id }.seal(&scope)),
         partial: found.partial,
         range: filter.range.into(),
     };

@@ -52,15 +52,15 @@ pub(super) fn scope_of(list: &str, reader: &str, asked: &impl Serialize) -> Stri
     format!("{list} {reader} {}", sha256_hex(asked.as_bytes()))
 }
 
-/// Where a list goes on: the range of time of its first page, and the last id.
-pub(super) struct Place {
+/// Position in a list: the range of time of its first page, and the last id.
+pub(super) struct PagePosition {
     /// Of the whole list.
     pub(super) range: TimeRange,
     /// Of the last record that was looked at.
     pub(super) id: String,
 }
 
-impl Place {
+impl PagePosition {
     /// As a cursor of `scope`.
     pub(super) fn seal(&self, scope: &str) -> String {
         let number = |time: Option<DateTime>| time.map(|time| time.timestamp_millis().to_string()).unwrap_or_default();

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::Validate;
 
-use super::paging::{ListOrder, Place, RangeResponse, scope_of};
+use super::paging::{ListOrder, PagePosition, RangeResponse, scope_of};
 use crate::{
     modules::audit::{
         CallFilter, CallSearch, CallWithAnswers, ErrorClass, ListedCall, ProviderRequestLog, ProviderResponseLog,
@@ -340,7 +340,7 @@ async fn list_provider_requests(
     let mut filter = query.filter();
     let order = query.order.into();
     let scope = query.scope(&reader.user_id);
-    let place = Place::open(&scope, query.cursor.as_deref(), filter.range)?;
+    let place = PagePosition::open(&scope, query.cursor.as_deref(), filter.range)?;
     // The range of the first page is that of all: it would move with the time otherwise.
     filter = match &place {
         Some(place) => CallFilter { range: place.range, ..filter },
@@ -348,7 +348,7 @@ async fn list_provider_requests(
     };
     let after = place.as_ref().map(|place| &*place.id);
     let found = calls.search.list(&filter, order, after, query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = found.next.map(|id| Place { range: filter.range, id }.seal(&scope));
+    let next_cursor = found.next.map(|id| PagePosition { range: filter.range, id }.seal(&scope));
     let shown = found.calls.iter().filter_map(ListedCall::concerns);
     let about = About::shared(shown).or(About::new(query.order_id.as_deref(), query.user_id.as_deref()));
     let page = CallListResponse {

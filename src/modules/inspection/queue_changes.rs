@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// Who does something, under which id it is recorded.
-pub(super) struct Doing {
+/// Actor of a change, and the id of its audit event.
+pub(super) struct AuditContext {
     pub(super) actor: Actor,
     /// Id of the audit event, new.
     pub(super) event_id: String,
 }
 
-impl Doing {
+impl AuditContext {
     fn record(&self, view: &mut View, action: &str, resource: (&str, &str), before: Document, after: Option<Document>) {
         let event = AuditEvent::new(AuditOutcome::Done, self.actor.clone(), action, resource, view.now())
             .with_id(self.event_id.clone())
@@ -35,7 +35,7 @@ impl Doing {
 pub(super) struct SetPaused {
     pub(super) queue: &'static str,
     pub(super) paused: bool,
-    pub(super) doing: Doing,
+    pub(super) doing: AuditContext,
 }
 
 impl Command for SetPaused {
@@ -69,7 +69,7 @@ impl Command for SetPaused {
 /// Runs a dead job again.
 pub(super) struct Retry {
     pub(super) job: RetryJob,
-    pub(super) doing: Doing,
+    pub(super) doing: AuditContext,
 }
 
 impl Command for Retry {
@@ -129,7 +129,7 @@ impl Command for RetryOrder {
 /// Deletes a job that is done or dead.
 pub(super) struct DeleteJob {
     pub(super) job_id: String,
-    pub(super) doing: Doing,
+    pub(super) doing: AuditContext,
 }
 
 /// What became of it.
@@ -182,8 +182,8 @@ mod tests {
         platform::ids::new_id,
     };
 
-    fn doing() -> Doing {
-        Doing { actor: Actor::command_line("test"), event_id: new_id("aud") }
+    fn doing() -> AuditContext {
+        AuditContext { actor: Actor::command_line("test"), event_id: new_id("aud") }
     }
 
     /// A view in which one job is dead.

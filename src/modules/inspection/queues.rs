@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
-use super::queue_changes::{DeleteJob, Deleted, Doing, Retry, SetPaused};
+use super::queue_changes::{AuditContext, DeleteJob, Deleted, Retry, SetPaused};
 use crate::{
     modules::{
         auth::AsUser,
@@ -312,9 +312,9 @@ impl QueueBoard {
     pub(super) async fn submit<C: Command>(
         &self,
         user: &CurrentUser,
-        command: impl FnOnce(Doing) -> C,
+        command: impl FnOnce(AuditContext) -> C,
     ) -> Result<C::Reply, AppError> {
-        let doing = Doing { actor: Actor::from(user), event_id: new_id("aud") };
+        let doing = AuditContext { actor: Actor::from(user), event_id: new_id("aud") };
         Ok(self.lane.submit(AsUser::new(user, command(doing))).await??)
     }
 

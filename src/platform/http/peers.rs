@@ -35,9 +35,9 @@ pub(super) struct Peers {
     logged_at: AtomicU64,
 }
 
-/// The place of one connection; it is free when this is dropped.
+/// The slot of one connection; it is free when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct PeerSlot {
     /// None where it is not counted.
     counted: Option<(Arc<Peers>, String)>,
 }
@@ -54,9 +54,9 @@ impl Peers {
     }
 
     /// A place for a connection from `peer`; none where it has as many as it may have.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<PeerSlot> {
         let Some(most) = self.limit.connections.filter(|_| !self.limit.proxies.contains(peer.to_canonical())) else {
-            return Some(Place { counted: None });
+            return Some(PeerSlot { counted: None });
         };
         let network = network(peer, 64);
         let mut all = self.open.lock();
@@ -67,7 +67,7 @@ impl Peers {
             return None;
         }
         all.insert(network.clone(), open + 1);
-        Some(Place { counted: Some((Arc::clone(self), network)) })
+        Some(PeerSlot { counted: Some((Arc::clone(self), network)) })
     }
 
     fn refused(&self, network: &str, most: usize) {
@@ -85,7 +85,7 @@ impl Peers {
     }
 }
 
-impl Drop for Place {
+impl Drop for PeerSlot {
     fn drop(&mut self) {
         let Some((peers, network)) = &self.counted else { return };
         let mut all = peers.open.lock();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     /// How many places out of `asked` an address gets.
-    fn taken(peers: &Arc<Peers>, address: &str, asked: usize) -> Vec<Place> {
+    fn taken(peers: &Arc<Peers>, address: &str, asked: usize) -> Vec<PeerSlot> {
         let address = address.parse().expect("an address");
         (0..asked).filter_map(|_| peers.take(address)).collect()
     }

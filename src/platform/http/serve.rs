@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use super::{
     ClientAddr, PeerLimit, RequestId,
-    peers::{Peers, Place},
+    peers::{PeerSlot, Peers},
     problem,
     stall::WriteStall,
 };
@@ -133,7 +133,7 @@ fn answer(
     router: Router,
     request: Request<Incoming>,
     address: IpAddr,
-    permit: Arc<(OwnedSemaphorePermit, Place)>,
+    permit: Arc<(OwnedSemaphorePermit, PeerSlot)>,
 ) -> impl Future<Output = Result<Response, Infallible>> {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ClientAddr(address));

@@ -10,7 +10,7 @@ use mongodb::{Database, error::Result, options::Hint};
 use super::{
     super::{
         model::{REQUEST_LOGS, RESPONSE_LOGS},
-        query::{Answer, LEDGER, first_met, prefix_of, walk},
+        query::{LEDGER, QueryAnswer, first_met, prefix_of, walk},
     },
     filter::{ExportFilter, place_of},
 };
@@ -81,7 +81,7 @@ impl QueryPlan {
                 read(db, RESPONSE_LOGS, query, "request").await?
             }
             Found::Answers(wanted) => {
-                let answers = found.iter().filter_map(|record| Answer::of(record)).collect();
+                let answers = found.iter().filter_map(|record| QueryAnswer::of(record)).collect();
                 let answers = first_met(db, &self.walk, self.range, Direction::Oldest, answers).await?;
                 let query = with_one_of(wanted, "_id", answers.into_iter().map(|answer| answer.request_ref_id));
                 read(db, REQUEST_LOGS, query, "_id_").await?

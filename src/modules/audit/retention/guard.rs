@@ -70,26 +70,26 @@ impl Guard {
 
 /// The right to purge.
 #[derive(Clone, Debug)]
-pub(super) struct Lease {
+pub(super) struct PurgeLease {
     pub(super) token: String,
     /// [`Guard::releases`] when it was taken.
     pub(super) releases: i64,
 }
 
-pub(super) async fn claim(db: &Database, now: DateTime) -> Result<Option<Lease>> {
+pub(super) async fn claim(db: &Database, now: DateTime) -> Result<Option<PurgeLease>> {
     ensure(db).await?;
     let token = new_id("prg");
     let free = doc! { "_id": ID, "leaseUntil": { "$lte": now } };
     let take = doc! { "$set": { "token": &token, "leaseUntil": after(now, LEASE) } };
     let taken = db.collection::<Guard>(RETENTION).find_one_and_update(free, take).await?;
-    Ok(taken.map(|guard| Lease { token, releases: guard.releases }))
+    Ok(taken.map(|guard| PurgeLease { token, releases: guard.releases }))
 }
 
 /// Gives the lease back.
 ///
 /// # Errors
 /// What the driver says; it runs out then.
-pub(super) async fn release(db: &Database, lease: &Lease) -> Result<()> {
+pub(super) async fn release(db: &Database, lease: &PurgeLease) -> Result<()> {
     let free = doc! { "$set": { "token": null, "leaseUntil": DateTime::from_millis(0) } };
     let ours = doc! { "_id": ID, "token": &lease.token };
     db.collection::<Document>(RETENTION).update_one(ours, free).await.map(drop)
@@ -103,7 +103,7 @@ pub(super) async fn release(db: &Database, lease: &Lease) -> Result<()> {
 pub(super) async fn write_guard(
     db: &Database,
     session: &mut ClientSession,
-    lease: Option<&Lease>,
+    lease: Option<&PurgeLease>,
     now: DateTime,
 ) -> Result<()> {
     let mut filter = doc! { "_id": ID };
@@ -120,7 +120,7 @@ pub(super) async fn write_guard(
 ///
 /// # Errors
 /// What the driver says; and that the lease was lost.
-pub(super) async fn renew(db: &Database, lease: &Lease, now: DateTime) -> Result<()> {
+pub(super) async fn renew(db: &Database, lease: &PurgeLease, now: DateTime) -> Result<()> {
     let extended = doc! { "$set": { "leaseUntil": after(now, LEASE) } };
     let ours = doc! { "_id": ID, "token": &lease.token };
     let written = db.collection::<Document>(RETENTION).update_one(ours, extended).await?;

@@ -17,7 +17,7 @@ use mongodb::{
 
 use super::{
     RETENTION, RecordClass, Retention, days,
-    guard::{Lease, RENEW_EVERY, claim, release, renew, write_guard},
+    guard::{PurgeLease, RENEW_EVERY, claim, release, renew, write_guard},
     subjects::{held, projection},
     transaction_options,
 };
@@ -127,7 +127,7 @@ impl Purger {
     }
 
     /// Who reads purge records can tell a person's settings from the rule's.
-    async fn note_request(&self, lease: &Lease) -> Result<()> {
+    async fn note_request(&self, lease: &PurgeLease) -> Result<()> {
         let (actor, run) = (Actor::command_line("audit purge"), ("audit_purge", &*lease.token));
         let event = AuditEvent::new(AuditOutcome::Done, actor, "audit.purge_requested", run, self.clock.now())
             .after(doc! { "keptDays": self.retention.kept_days() });
@@ -172,7 +172,7 @@ struct SealedRecord {
 struct Run<'a> {
     purger: &'a Purger,
     trigger: Trigger,
-    lease: Option<&'a Lease>,
+    lease: Option<&'a PurgeLease>,
     transactions: u64,
     renewed: Instant,
     report: PurgeReport,
@@ -188,7 +188,7 @@ struct Target {
 }
 
 impl<'a> Run<'a> {
-    fn new(purger: &'a Purger, trigger: Trigger, lease: Option<&'a Lease>) -> Self {
+    fn new(purger: &'a Purger, trigger: Trigger, lease: Option<&'a PurgeLease>) -> Self {
         Self { purger, trigger, lease, transactions: 0, renewed: Instant::now(), report: PurgeReport::default() }
     }
 
@@ -334,7 +334,7 @@ struct SealPart<'a> {
     purger: &'a Purger,
     trigger: Trigger,
     /// None where nothing is to be changed.
-    lease: Option<&'a Lease>,
+    lease: Option<&'a PurgeLease>,
     target: Target,
     seal: i64,
     records: &'a [SealedRecord],

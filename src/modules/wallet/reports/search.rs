@@ -44,7 +44,7 @@ pub(super) struct LedgerFilter {
 /// Which index a search goes along. Always said to the server: left to choose, it tries plans on the first documents, and
 /// may settle for one that reads all of the ledger for another user or month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum QueryPlan {
+enum LedgerIndex {
     /// By the id of what it was booked for. Gives a handful, in no order.
     Reference,
     /// By user, in the order of ids, which is the order of booking.
@@ -80,11 +80,11 @@ impl Position {
 }
 
 impl LedgerFilter {
-    const fn plan(&self) -> QueryPlan {
+    const fn plan(&self) -> LedgerIndex {
         match (&self.reference_id, &self.user_id) {
-            (Some(_), _) => QueryPlan::Reference,
-            (None, Some(_)) => QueryPlan::Owner,
-            (None, None) => QueryPlan::Time,
+            (Some(_), _) => LedgerIndex::Reference,
+            (None, Some(_)) => LedgerIndex::Owner,
+            (None, None) => LedgerIndex::Time,
         }
     }
 
@@ -121,16 +121,16 @@ impl LedgerFilter {
             query.insert("referenceKind", doc! { "$gt": "" });
             query.insert("referenceId", doc! { "$gte": id, "$lt": format!("{id}$") });
         }
-        if self.plan() == QueryPlan::Reference {
+        if self.plan() == LedgerIndex::Reference {
             let beyond = if order == Direction::Newest { "$lt" } else { "$gt" };
             if let Some(position) = position {
                 query.insert("$or", [doc! { "at": { beyond: position.at } }, doc! { "_id": { beyond: &position.id } }]);
             }
         }
         // The keys of the other plan have the times already.
-        if self.plan() != QueryPlan::Time {
+        if self.plan() != LedgerIndex::Time {
             let mut times = self.times();
-            if self.plan() == QueryPlan::Reference
+            if self.plan() == LedgerIndex::Reference
                 && let Some(position) = position
             {
                 narrow(&mut times, order, position.at);
@@ -146,7 +146,7 @@ impl LedgerFilter {
     fn keys(&self, order: Direction, position: Option<&Position>) -> Document {
         let beyond = if order == Direction::Newest { "$lt" } else { "$gt" };
         match (self.plan(), &self.user_id) {
-            (QueryPlan::Owner, Some(user_id)) => {
+            (LedgerIndex::Owner, Some(user_id)) => {
                 let until = self.until.map(|until| DateTime::from_millis(until.timestamp_millis().saturating_add(1)));
                 let to = self.to.into_iter().chain(until).min();
                 let mut ids = ids_within("txn", TimeRange { from: self.from, to }.of_ids());
@@ -161,7 +161,7 @@ impl LedgerFilter {
                 }
                 keys
             }
-            (QueryPlan::Time, _) => {
+            (LedgerIndex::Time, _) => {
                 let mut keys = Document::new();
                 let mut times = self.times();
                 if let Some(position) = position {
@@ -178,7 +178,7 @@ impl LedgerFilter {
                 }
                 keys
             }
-            (QueryPlan::Reference | QueryPlan::Owner, _) => Document::new(),
+            (LedgerIndex::Reference | LedgerIndex::Owner, _) => Document::new(),
         }
     }
 
@@ -205,7 +205,7 @@ impl LedgerFilter {
     ) -> mongodb::error::Result<Option<Position>> {
         let mut options = self.options(Direction::Newest, 1);
         options.skip = Some(count as u64 - 1);
-        let by_owner = self.plan() == QueryPlan::Owner;
+        let by_owner = self.plan() == LedgerIndex::Owner;
         options.projection = Some(if by_owner {
             doc! { "_id": 1 }
         } else {
@@ -233,14 +233,14 @@ impl LedgerFilter {
     /// Nothing older than `place`.
     fn end_at(&self, place: &Position, query: &mut Document) {
         let (field, least) = match self.plan() {
-            QueryPlan::Owner => ("_id", bson::Bson::from(&place.id)),
-            QueryPlan::Time | QueryPlan::Reference => ("at", place.at.into()),
+            LedgerIndex::Owner => ("_id", bson::Bson::from(&place.id)),
+            LedgerIndex::Time | LedgerIndex::Reference => ("at", place.at.into()),
         };
         match query.get_document_mut(field) {
             Ok(bounds) => drop(bounds.insert("$gte", least)),
             Err(_) => drop(query.insert(field, doc! { "$gte": least })),
         }
-        if self.plan() == QueryPlan::Time {
+        if self.plan() == LedgerIndex::Time {
             // Of the same millisecond, but behind it.
             query.insert("$nor", [doc! { "at": place.at, "_id": { "$lt": &place.id } }]);
         }
@@ -249,14 +249,14 @@ impl LedgerFilter {
     fn options(&self, order: Direction, limit: usize) -> FindOptions {
         let direction = order.sign();
         let (index, sort) = match self.plan() {
-            QueryPlan::Reference => ("reference", None),
-            QueryPlan::Owner => ("owner", Some(doc! { "_id": direction })),
-            QueryPlan::Time => ("time", Some(doc! { "at": direction, "_id": direction })),
+            LedgerIndex::Reference => ("reference", None),
+            LedgerIndex::Owner => ("owner", Some(doc! { "_id": direction })),
+            LedgerIndex::Time => ("time", Some(doc! { "at": direction, "_id": direction })),
         };
         let size = u32::try_from(limit).unwrap_or(u32::MAX);
         let mut options = FindOptions::builder().hint(Hint::Name(index.into())).max_time(READ_TIME_MAX).build();
         options.sort = sort;
-        if self.plan() != QueryPlan::Reference {
+        if self.plan() != LedgerIndex::Reference {
             options.limit = Some(i64::from(size));
             options.batch_size = Some(size);
         }
@@ -284,7 +284,7 @@ pub(super) async fn newest(
     let one_more = limit + 1;
     let mut page = Vec::new();
     let mut ended_at = None;
-    if filter.plan() == QueryPlan::Reference {
+    if filter.plan() == LedgerIndex::Reference {
         page = newest_by_reference(store, filter, before, one_more).await?;
     } else if filter.compares_records() {
         ended_at = before.cloned();
