@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::Mutex;
 
 #[derive(Debug, Default)]
-struct ReadTimes {
+pub(super) struct ReadTimes {
     pub(super) all: Option<Instant>,
     pub(super) wallets: Option<Instant>,
 }
