@@ -343,7 +343,7 @@ async fn a_chain_goes_on_under_a_new_key_only_where_the_old_one_is_known() {
     end_lease(&app).await;
     seal_all(&heir).await;
     sealed_once(&app).await;
-    let signers: Vec<_> = seals(&app).await.into_iter().map(|seal| seal.key_id).collect();
+    let signers: Vec<_> = seals(&app).await.into_iter().map(|seal| seal.header.key_id).collect();
     assert_eq!(signers, [SIGNING_KEY, &"6".repeat(64)].map(|key| signing_key(key).public().id()));
     app.finish().await;
 }

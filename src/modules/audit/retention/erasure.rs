@@ -32,20 +32,19 @@ const CHUNK_FIELDS: u64 = 20_000;
 /// What the body of a call is called in its records.
 const BODY: &str = "body.";
 
-/// Which paths of bodies stay when records of a call are erased, by its provider and operation: the rest is taken for
-/// personal.
+/// The paths in the body of a call that are not personal, by provider and operation. All others are erased.
 pub type NotPersonal = fn(provider: &str, operation: &str) -> &'static [&'static str];
 
 /// Whose or which records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A user's: what is about it and, of what it did elsewhere, from which address.
+    /// Records about a user, and the address in records of what the user did elsewhere.
     User(String),
-    /// Those about one order.
+    /// Records about one order.
     Order {
         /// `ord_...`
         id: String,
-        /// Whose it is: a hold on the owner covers the order.
+        /// The owner: a hold on the user covers the order.
         user_id: String,
     },
 }
@@ -65,16 +64,16 @@ impl Subject {
         }
     }
 
-    /// What is on record of an erasure. It is about the subject, but none of what is to be erased: so it is not its user's.
+    /// The audit event of an erasure. It has no `userId`, so that a later erasure leaves it alone.
     #[must_use]
     pub fn event(&self, outcome: AuditOutcome, reason: &str, after: Document, at: DateTime) -> AuditEvent {
         let actor = Actor::command_line("audit erase");
         AuditEvent::new(outcome, actor, ERASED, (self.kind(), self.id()), at).because(reason.to_owned()).after(after)
     }
 
-    /// Its records in a collection. Those of an order are found by an index. For a user the whole of two collections is looked
-    /// through, once: answers have no index on their owner, and those whose request was purged can't be come by through it;
-    /// bookings have none on who made them. None may be missed, and it is not worth an index on every call and booking.
+    /// Selects the subject's records in a collection. Those of an order have an index. For a user two collections are scanned: answers have
+    /// no index on their owner (and their request may be purged), ledger transactions none on their actor. None may be missed, and it is not
+    /// worth an index on every record.
     fn filter(&self, collection: &str) -> Document {
         match (self, collection) {
             (Self::User(id), "provider_request_logs" | "provider_response_logs") => doc! { "userId": id },
@@ -90,7 +89,7 @@ impl Subject {
         }
     }
 
-    /// Whether it is the subject's to have `path` of `record` erased: of what a user did to others' only who it was.
+    /// Whether `path` of `record` is erased for this subject: in records of what a user did to others, only the actor.
     fn may_erase(&self, record: &RawDocumentBuf, path: &str) -> bool {
         match self {
             Self::User(id) => record.get_str("userId").is_ok_and(|owner| owner == id) || path.starts_with("actor."),
@@ -106,7 +105,7 @@ pub struct Erased {
     pub fields: u64,
 }
 
-/// Why nothing more was erased. What was erased before stays so, and running it again goes on there.
+/// Why the erasure stopped. What was erased before stays so; running it again goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum ErasureError {
     #[error("the legal hold {0} covers these records; it has to be released first")]
@@ -115,7 +114,7 @@ pub enum ErasureError {
     Database(Error),
 }
 
-/// A hold stands in the way; travels through the driver.
+/// The legal hold that stopped a transaction; passed through the driver's error.
 #[derive(Debug)]
 struct HeldBy(String);
 
@@ -136,12 +135,12 @@ pub struct Eraser {
     not_personal: NotPersonal,
 }
 
-/// Something of an order's that is no record, and goes with its records.
+/// Data of an order outside of sealed records that is erased with them.
 #[derive(Clone, Debug)]
 pub struct Belonging {
     pub collection: &'static str,
     pub filter: Document,
-    /// What is set in them; without it they are deleted.
+    /// The fields to set; without it the documents are deleted.
     pub set: Option<Document>,
 }
 
@@ -149,7 +148,7 @@ pub struct Belonging {
 struct Done {
     records: u64,
     fields: u64,
-    /// There is more in these records than one transaction takes.
+    /// The records have more fields than one transaction erases.
     more: bool,
 }
 
@@ -291,7 +290,7 @@ impl Eraser {
         Ok(done)
     }
 
-    /// What has to be set in a record: by the paths of its personal fields that say something.
+    /// The fields to set in a record: an erased field for each personal one that has a value.
     fn changes(&self, chunk: &Chunk<'_>, record: &RawDocumentBuf) -> Document {
         let Ok(id) = record.get_str("_id") else { return Document::new() };
         let all = commitments(&Record { scope: chunk.scope, id, document: record }, &self.key);

@@ -18,14 +18,14 @@ use crate::platform::{
 };
 
 const ID: &str = "guard";
-/// Whoever purges and says nothing for so long has died. A transaction that is under way then can't commit any more: its
-/// last write asks for the token.
+/// A purge that has not extended its lease for so long is taken for dead. Its open transaction can't commit any more: its last write
+/// asks for the token.
 const LEASE: Duration = Duration::from_secs(60);
-/// A lease is extended so often, where no transaction does it.
+/// How often a lease is extended where no transaction does it.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(15);
 
-/// Written by every transaction that sets or releases a hold, purges, erases, or destroys what a hold would keep: two at once conflict in the database, and
-/// the one that runs again sees what the other did. It is also the lease of the purge.
+/// Every transaction that sets or releases a hold, purges, erases, or destroys what a hold would keep, writes this document: two of them
+/// conflict in the database, and the one that is repeated sees what the other did. It is also the lease of the purge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Guard {
@@ -33,9 +33,9 @@ pub struct Guard {
     id: String,
     /// Counts such transactions, so that each of them writes something.
     changes: i64,
-    /// Holds that were released so far: what they kept may go.
+    /// How many holds were released so far: records that they kept may be purged now.
     releases: i64,
-    /// Of whoever purges.
+    /// Of the running purge.
     token: Option<String>,
     lease_until: DateTime,
 }
@@ -49,7 +49,7 @@ impl Entity for Guard {
 }
 
 impl Guard {
-    /// As it is before anything happened.
+    /// The first guard of a database.
     pub(super) fn new() -> Self {
         let never = DateTime::from_millis(0);
         Self { id: ID.into(), changes: 0, releases: 0, token: None, lease_until: never }
@@ -95,8 +95,7 @@ pub(super) async fn release(db: &Database, lease: &PurgeLease) -> Result<()> {
     db.collection::<Document>(RETENTION).update_one(ours, free).await.map(drop)
 }
 
-/// Makes this transaction one that conflicts with those that set holds, and extends the lease; one whose lease was lost
-/// must not commit.
+/// Makes this transaction conflict with those that set holds, and extends the lease. A transaction whose lease was lost must not commit.
 ///
 /// # Errors
 /// What the driver says, a conflict among it; and that the lease was lost.
@@ -127,7 +126,7 @@ pub(super) async fn renew(db: &Database, lease: &PurgeLease, now: DateTime) -> R
     if written.matched_count == 1 { Ok(()) } else { Err(lost()) }
 }
 
-/// Makes the guard where there is none yet.
+/// Creates the guard where there is none yet.
 pub(super) async fn ensure(db: &Database) -> Result<()> {
     let guards = db.collection::<Guard>(RETENTION);
     if guards.find_one(doc! { "_id": ID }).max_time(mongo::READ_TIME_MAX).await?.is_some() {

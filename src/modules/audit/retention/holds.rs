@@ -47,7 +47,7 @@ pub enum HoldState {
     Released,
 }
 
-/// A hold, from its placing to its release and beyond.
+/// A legal hold. It is kept after its release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LegalHold {
@@ -55,7 +55,7 @@ pub struct LegalHold {
     pub id: String,
     pub kind: HoldKind,
     pub subject_id: String,
-    /// Whose that is: the user, or the order's.
+    /// The user, or the owner of the order.
     pub user_id: String,
     pub reason: String,
     pub placed_by: String,
@@ -63,7 +63,7 @@ pub struct LegalHold {
     pub released_by: Option<String>,
     pub released_at: Option<DateTime>,
     pub release_reason: Option<String>,
-    /// `subjectId` while it holds, else null: what transactions look for, and unique.
+    /// `subjectId` while the hold is in force, else null. Unique, and what transactions look up.
     pub in_force: Option<String>,
 }
 
@@ -91,7 +91,7 @@ impl Entity for LegalHold {
     }
 }
 
-/// Notes that holds have changed, so that no purge or erasure that looked before can commit.
+/// Writes the guard, so that no purge or erasure that read the holds before this change can commit.
 fn change_guard(view: &mut View, releases: i64) {
     match view.find::<Guard>(&Guard::key()) {
         Some(guard) => view.update(&guard.after(releases)),
@@ -141,7 +141,7 @@ impl Command for PlaceHold {
     }
 
     fn decide(&self, view: &mut View) -> Placed {
-        // An earlier run of this very transaction was committed after all.
+        // An earlier attempt of this transaction was committed after all.
         if let Some(own) = view.by_id::<LegalHold>(&self.hold_id) {
             return Placed::New(Box::new(own));
         }
@@ -222,14 +222,14 @@ impl Command for ReleaseHold {
 #[error("a legal hold keeps it")]
 pub struct Held;
 
-/// What a command has to read that destroys something of a user's, for [`ensure_not_held`].
+/// The keys that a command has to read before it calls [`ensure_not_held`].
 #[must_use]
 pub fn keys_of_hold(user_id: &str) -> [Key; 2] {
     [LegalHold::in_force_key(user_id), Guard::key()]
 }
 
-/// Asked by a command right before it destroys something of a user's. Where that may go, the transaction is from then on one
-/// that can't commit beside the placing of a hold: of two at once one runs again and sees the other.
+/// Has to be called by a command before it destroys data of a user. It writes the guard, so the transaction conflicts with one that
+/// places a hold: one of the two is repeated and sees the other.
 ///
 /// # Errors
 /// A hold on the user is in force.

@@ -65,7 +65,7 @@ impl PurgeReport {
     }
 }
 
-/// What signs purge records, and by which keys earlier ones are checked, that of today among them.
+/// The key that signs purge records, and the keys that check earlier ones, today's among them.
 #[derive(Clone, Debug)]
 pub struct PurgeKeys {
     pub signer: Arc<SigningKey>,
@@ -73,7 +73,7 @@ pub struct PurgeKeys {
     pub public: PublicKeys,
 }
 
-/// Purges what is older than its class is kept.
+/// Deletes records past the retention of their class.
 #[derive(Clone, Debug)]
 pub struct Purger {
     db: Database,
@@ -97,7 +97,7 @@ impl Purger {
         Self { chunk: chunk.max(1), ..self }
     }
 
-    /// Purges now, by rule; none where somebody else does.
+    /// Purges now; none where another purge is running.
     ///
     /// # Errors
     /// What the driver says; what was purged until then is purged, and the next run goes on there.
@@ -105,12 +105,12 @@ impl Purger {
         self.lease_and_run(Trigger::Worker).await
     }
 
-    /// The same, because somebody asks for it with `waybill audit purge`: that is on record before anything goes.
+    /// The same for `waybill audit purge`: the request is recorded before anything is deleted.
     pub async fn run_on_request(&self) -> Result<Option<PurgeReport>> {
         self.lease_and_run(Trigger::CommandLine).await
     }
 
-    /// What would go now. Changes nothing.
+    /// What would be purged now. Changes nothing.
     pub async fn preview(&self) -> Result<PurgeReport> {
         Run::new(self, Trigger::CommandLine, None).purge_all().await
     }
@@ -126,7 +126,7 @@ impl Purger {
         done.inspect(log).map(Some)
     }
 
-    /// Who reads purge records can tell a person's settings from the rule's.
+    /// So that purges with a person's settings can be told from scheduled ones.
     async fn note_request(&self, lease: &PurgeLease) -> Result<()> {
         let (actor, run) = (Actor::command_line("audit purge"), ("audit_purge", &*lease.token));
         let event = AuditEvent::new(AuditOutcome::Done, actor, "audit.purge_requested", run, self.clock.now())
@@ -142,12 +142,11 @@ fn log(report: &PurgeReport) {
     }
 }
 
-/// Why it purges.
+/// Who started the purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trigger {
-    /// It was due.
     Worker,
-    /// Somebody asked for it on the machine, with settings that may be their own.
+    /// Somebody on the machine, possibly with other settings.
     CommandLine,
 }
 
@@ -168,7 +167,7 @@ struct SealedRecord {
     id: String,
 }
 
-/// One run. Without a lease it looks and changes nothing.
+/// One run. Without a lease it counts and changes nothing.
 struct Run<'a> {
     purger: &'a Purger,
     trigger: Trigger,
@@ -182,7 +181,7 @@ struct Run<'a> {
 struct Target {
     class: RecordClass,
     collection: &'static str,
-    /// What is older than this goes, after so many days: both are in the purge record.
+    /// Older records are purged, after so many days: both are in the purge record.
     older_than: DateTime,
     kept_days: i64,
 }
@@ -207,7 +206,7 @@ impl<'a> Run<'a> {
         Ok(self.report)
     }
 
-    /// Seals of which a hold has kept something, where holds have been released since they were looked at.
+    /// Purges seals again of which a hold has kept records, where holds have been released since.
     async fn retry_held(&mut self, target: Target) -> Result<()> {
         let mut last = 0;
         loop {
@@ -230,7 +229,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Seals that no run has come to yet, as far as they are old enough.
+    /// Purges seals that no run has reached yet, as far as they are old enough.
     async fn purge_new(&mut self, target: Target) -> Result<()> {
         let progress = self.state().find_one(doc! { "_id": target.collection }).max_time(READ_TIME_MAX).await?;
         let mut next = progress.and_then(|progress| progress.get_i64("next").ok()).unwrap_or(1);
@@ -255,9 +254,9 @@ impl<'a> Run<'a> {
 
     /// Purges what may go of one seal's records; false where some of them are not old enough.
     async fn seal(&mut self, target: Target, number: i64) -> Result<bool> {
-        // A seal that is not there is for the verification to name.
+        // Verification names a seal that is missing.
         let Some(seal) = self.purger.seals.find(number).await? else { return Ok(true) };
-        // One that names other records than were sealed must not make those go; it may be put right, or its key known later.
+        // A seal that names other records than were sealed must not delete those. It may be repaired, or its key become known.
         if !seal.is_sound(&self.purger.keys.public) {
             tracing::error!(seal = number, "the purge waits: this seal is not what a known key has signed");
             return Ok(false);
@@ -284,7 +283,7 @@ impl<'a> Run<'a> {
             }
             of_seal = Tally { purged: of_seal.purged + tally.purged, held: of_seal.held + tally.held };
             self.transactions += 1;
-            // As long as it took, too: where the database is busy the purge gives way.
+            // At least as long as the transaction took: a busy database slows the purge down.
             tokio::time::sleep(PAUSE.max(began.elapsed())).await;
         }
         self.note_held(target, number, of_seal.held).await?;
@@ -297,7 +296,7 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    /// Notes that a seal has to be looked at again once holds are released; or that it has not.
+    /// Notes whether the seal has to be purged again once holds are released.
     async fn note_held(&self, target: Target, seal: i64, held: u64) -> Result<()> {
         let Some(lease) = self.lease else { return Ok(()) };
         let id = doc! { "_id": format!("{}/{seal}", target.collection) };
@@ -328,12 +327,12 @@ impl<'a> Run<'a> {
     }
 }
 
-/// All records of one collection that one seal has, and how they may go.
+/// All records of one collection in one seal.
 #[derive(Clone, Copy)]
 struct SealPart<'a> {
     purger: &'a Purger,
     trigger: Trigger,
-    /// None where nothing is to be changed.
+    /// None in a preview.
     lease: Option<&'a PurgeLease>,
     target: Target,
     seal: i64,
@@ -343,15 +342,15 @@ struct SealPart<'a> {
 /// What became of some records.
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    /// Gone; or would be, where nothing is to be changed.
+    /// Deleted; in a preview, would be deleted.
     purged: u64,
-    /// Of the class and still there, because of a hold.
+    /// Kept by a hold.
     held: u64,
 }
 
 impl SealPart<'_> {
-    /// Purges `some` of its records in one transaction, with the purge record. Of what is gone already nothing is said: it
-    /// is either in an earlier purge record, or somebody else took it and no purge record must cover that.
+    /// Purges `some` of the records in one transaction, with the purge record. Records that are gone already are left out: either an
+    /// earlier purge record names them, or somebody else removed them and no purge record must cover that.
     async fn purge(self, some: &[SealedRecord]) -> Result<Tally> {
         let mut session = self.purger.db.client().start_session().await?;
         let transaction = session.start_transaction().with_options(transaction_options());
@@ -380,13 +379,13 @@ impl SealPart<'_> {
             left.remove(&record.seq);
         }
         self.write_down(session, outcome.purged, &left).await?;
-        // Last, so that whoever sets a hold waits for as little as possible, and wins where it was first.
+        // Last, so that setting a hold waits as little as possible, and wins if it was first.
         write_guard(&self.purger.db, session, Some(lease), self.purger.clock.now()).await?;
         Ok(outcome)
     }
 
-    /// Numbers of the records that no purge has taken. Purge records that are not signed say nothing: what they name was
-    /// removed by somebody else, and no signed one must cover that.
+    /// Numbers of the records that no purge has deleted. Unsigned purge records don't count: somebody else removed what they name, and no
+    /// signed one must cover that.
     async fn not_purged(&self, session: &mut ClientSession) -> Result<HashSet<i64>> {
         let mut left: HashSet<i64> = self.records.iter().map(|record| record.seq).collect();
         let events = self.purger.db.collection::<RawDocumentBuf>(AUDIT_EVENTS);
@@ -403,7 +402,7 @@ impl SealPart<'_> {
         Ok(left)
     }
 
-    /// What is still there of the class, as far as holds need to know it.
+    /// The records of the class that are still there, with the fields by which holds cover them.
     async fn of_class<'r>(
         &self,
         session: &mut ClientSession,
@@ -427,7 +426,7 @@ impl SealPart<'_> {
         Ok(records)
     }
 
-    /// Appends the purge record, and notes from which time on calls are complete.
+    /// Appends the purge record, and notes from which time on the collection is complete.
     async fn write_down(&self, session: &mut ClientSession, purged: u64, left: &HashSet<i64>) -> Result<()> {
         let mut kept: Vec<i64> = left.iter().copied().collect();
         kept.sort_unstable();

@@ -9,11 +9,11 @@ use mongodb::{ClientSession, Database, error::Result};
 use super::LEGAL_HOLDS;
 use crate::platform::ids::is_id;
 
-/// Fields of records that name an order or a user. An order's record names it as one of these: a call its order, an event
-/// its subject, an audit event its resource, or what the reading that it tells of was about; and a user is also who did it.
+/// Fields that name an order or a user: the order of a call, the subject of an event, the resource of an audit event, the reference of a
+/// ledger transaction. The actor and the order that was read (`after.orderId`) count too.
 const FIELDS: [&str; 5] = ["orderId", "userId", "subjectId", "resourceId", "referenceId"];
 
-/// What has to be read of a record to know its subjects.
+/// The fields to read of a record to know its subjects.
 pub(super) fn projection() -> Document {
     let mut fields: Document = FIELDS.iter().map(|field| ((*field).to_owned(), 1.into())).collect();
     fields.insert("actor.id", 1);

@@ -26,7 +26,7 @@ pub(super) struct Anchors {
     exchange: ExchangeClient,
     /// What was written last, and when.
     written: Option<(Anchor, Instant)>,
-    /// A line that is being written still: a file on a disk that hangs must not hold up the sealing.
+    /// A write that has not ended yet: a disk that hangs must not stop the sealing.
     writing: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -42,7 +42,7 @@ impl Anchors {
         Self { targets, exchange, written: None, writing: None }
     }
 
-    /// Writes the latest seal down where it is time to. What fails is tried again at the next call.
+    /// Writes the latest anchor if it is due. A failed write is repeated at the next call.
     pub(super) async fn keep(&mut self, latest: Anchor) {
         let current = |(anchor, at): (Anchor, Instant)| anchor == latest || at.elapsed() < self.targets.every;
         if self.written.is_some_and(current) {
@@ -76,7 +76,7 @@ impl Anchors {
         })
     }
 
-    /// The anchor in the file's last line; none where there is no file, or it can't be read: that is said.
+    /// The anchor in the file's last line; none where there is no file, or, with a warning, where it can't be read.
     pub(super) async fn latest(&self) -> Option<Anchor> {
         let path = self.targets.file.clone()?;
         let mut reading = tokio::task::spawn_blocking(move || read_last(&path));

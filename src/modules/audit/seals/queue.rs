@@ -30,7 +30,7 @@ pub(super) struct Batch {
     pub(super) entries: Vec<Bson>,
     /// Records that are named and are not there: their entries stay.
     pub(super) missing: Vec<(String, String)>,
-    /// When the oldest of these transactions decided, ms.
+    /// When the oldest of these transactions was committed, ms.
     pub(super) oldest_ms: Option<i64>,
     pub(super) more: bool,
 }
@@ -39,7 +39,7 @@ pub(super) struct Batch {
 struct Entry {
     id: Bson,
     at_ms: Option<i64>,
-    /// With the hash that who wrote it has made. None where it names what can't be a record of ours.
+    /// With the leaf hash, where the writer computed it. None where the entry names something that is no record of ours.
     records: Option<BTreeMap<RecordKey, Option<Hash>>>,
 }
 
@@ -159,7 +159,7 @@ async fn hash(
     Ok(hashes)
 }
 
-/// Deletes what was batch; fails where another sealer was first.
+/// Deletes the entries of a batch; fails where another sealer was first.
 pub(super) async fn acknowledge(db: &Database, session: &mut ClientSession, entries: &[Bson]) -> Result<()> {
     let queue = db.collection::<Document>(SEAL_QUEUE);
     let deleted = queue.delete_many(doc! { "_id": { "$in": entries } }).session(session).await?.deleted_count;

@@ -26,7 +26,7 @@ use crate::{
 
 /// A transaction waits at most so long for its commit.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(5);
-/// A record that waits longer for its seal, while somebody seals, is told to the operator.
+/// A record that waits longer for its seal although a sealer runs is logged as an error.
 const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Why a pass ended early. The next one begins by reading where the chain stands.
@@ -36,13 +36,13 @@ pub enum SealError {
     Database(#[from] mongodb::error::Error),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The chain may not be continued: what would follow could not be verified.
+    /// The chain must not be continued: seals that follow could not be verified.
     #[error(
         "seal {number} is signed by the key {key_id}: {reason}. If AUDIT_SIGNING_KEY was changed, add the key before to AUDIT_PUBLIC_KEYS; \
          otherwise run `waybill audit verify`"
     )]
     NotSigned { number: i64, key_id: String, reason: NotSigned },
-    /// The chain may not be continued: what is not there any more would be sealed anew, changed or not.
+    /// The chain must not be continued: records of the missing seal would be sealed again, changed or not.
     #[error(
         "seal {number} is not the one that was made: the chain was cut or changed. Run `waybill audit verify --anchors`. If a backup was \
          restored on purpose, move AUDIT_ANCHOR_FILE away and restart the workers"
@@ -103,7 +103,7 @@ struct State {
     /// The last seal that this process made or continued: the chain still has it, or was changed.
     latest: Option<Anchor>,
     anchors: Anchors,
-    /// It was said that records wait too long.
+    /// It was logged that records wait too long.
     overdue: bool,
 }
 
@@ -129,7 +129,7 @@ impl Sealer {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut trouble = String::new();
         loop {
-            // Wherever a pass ends, the next one goes on: catching up with years holds up nobody who shuts down.
+            // A pass may be interrupted anywhere, the next one goes on: a long backlog must not delay the shutdown.
             let passed = tokio::select! {
                 passed = self.pass() => passed,
                 () = &mut shutdown => break,
@@ -278,7 +278,7 @@ impl Sealer {
         };
         let mut header = None;
         if !batch.records.is_empty() {
-            // Times of seals never go back, so that whoever looks for one can halve the chain.
+            // Times of seals never decrease, so that a seal can be found by bisection.
             let now = tip.last.as_ref().map_or(self.clock.now(), |last| last.sealed_at.max(self.clock.now()));
             let leaves = batch.records.into_iter().map(|((code, id), hash)| Leaf { code, id, hash }).collect();
             let seal = Seal::build(tip.last.as_ref(), now, leaves, Scopes::standard(), &self.keys.signer);
@@ -301,7 +301,7 @@ impl Sealer {
         is_written || mongo::is_duplicate_key(error)
     }
 
-    /// Says once that records wait for their seal although somebody seals.
+    /// Logs once that records wait for their seal although a sealer runs.
     async fn look_for_overdue(&self, known: bool) -> Result<bool, SealError> {
         let waited_ms = self.store.queue_age_ms(self.clock.now_ms()).await?;
         metrics::gauge!("waybill_audit_seal_queue_oldest_seconds").set(waited_ms as f64 / 1_000.0);
@@ -313,7 +313,7 @@ impl Sealer {
     }
 }
 
-/// Commits, again where the result is not known: the server answers a repeated commit with the first one's result.
+/// Commits, and repeats the commit where its result is unknown: the server then answers with the result of the first.
 async fn commit(session: &mut ClientSession) -> mongodb::error::Result<()> {
     let began = Instant::now();
     loop {
