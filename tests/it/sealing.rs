@@ -12,7 +12,7 @@ use waybill::{
     modules::audit::{
         journal,
         proof::{Anchor, FindingKind, PublicKeys},
-        seals::{AUDIT_SEALS, Passed, SealError},
+        seals::{AUDIT_SEALS, SealError, SealingPass},
         verification::{Part, verify_chain},
     },
     platform::{
@@ -75,7 +75,7 @@ async fn what_was_written_is_in_one_seal_after_a_pass() {
     assert!(queued(&app).await > 0);
     let passed = seal_all(&app).await;
     let records = sealed_once(&app).await;
-    assert_eq!(passed, Passed { holding: true, seals: 1, records: records as u64 });
+    assert_eq!(passed, SealingPass { holding: true, seals: 1, records: records as u64 });
     assert_eq!(queued(&app).await, 0, "what is sealed is acknowledged");
     let seal = &seals(&app).await[0];
     let names: Vec<&str> = seal.counts.keys().map(String::as_str).collect();
@@ -84,7 +84,7 @@ async fn what_was_written_is_in_one_seal_after_a_pass() {
 
     assert_eq!(
         seal_all(&app).await,
-        Passed { holding: true, seals: 0, records: 0 },
+        SealingPass { holding: true, seals: 0, records: 0 },
         "a pass without news makes no seal"
     );
     an_order(&app, "c-2").await;
@@ -247,7 +247,7 @@ async fn of_two_sealers_one_seals_and_the_other_takes_over() {
     let other = app.beside(&[]).await;
     an_order(&app, "c-1").await;
     assert!(seal_all(&app).await.holding);
-    assert_eq!(seal_all(&other).await, Passed::default(), "the lease is taken");
+    assert_eq!(seal_all(&other).await, SealingPass::default(), "the lease is taken");
 
     // The first one loses its lease without noticing, and goes on where it believes the chain to end.
     an_order(&app, "c-2").await;

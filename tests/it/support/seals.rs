@@ -10,7 +10,7 @@ use waybill::{
     modules::audit::{
         journal,
         proof::{PublicKeys, Scopes, Seal, SigningKey},
-        seals::{AUDIT_SEALS, Passed},
+        seals::{AUDIT_SEALS, SealingPass},
     },
     platform::{batch::SEAL_QUEUE, singleton::SINGLETONS},
 };
@@ -28,7 +28,7 @@ pub fn public_keys() -> PublicKeys {
 }
 
 /// Seals what there is; passes of other sealers count too.
-pub async fn seal_all(app: &TestApp) -> Passed {
+pub async fn seal_all(app: &TestApp) -> SealingPass {
     app.app.sealer().expect("a signing key").pass().await.expect("a pass")
 }
 

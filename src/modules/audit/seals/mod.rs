@@ -15,6 +15,6 @@ mod store;
 
 pub use anchor::{AnchorTargets, read_anchors};
 pub use read_ahead::{PieceSize, ReadAhead};
-pub use sealer::{Passed, SealError, Sealer, SealerKeys};
+pub use sealer::{SealError, Sealer, SealerKeys, SealingPass};
 pub use secret::{SecretError, commitment_key_of, find_commitment_key, leaf_hashes, rotate_commitment_secret};
 pub use store::{AUDIT_KEYS, AUDIT_SEALS, ReadError, SealStore};

@@ -54,7 +54,7 @@ pub enum SealError {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct SealingPass {
     /// Whether this process holds the lease.
     pub holding: bool,
     pub seals: u64,
@@ -84,7 +84,7 @@ pub struct SealerKeys {
 
 /// The chain, while this process continues it.
 #[derive(Debug)]
-struct Tip {
+struct ChainTip {
     last: Option<SealHeader>,
     commitments: CommitmentKey,
 }
@@ -99,7 +99,7 @@ struct Step {
 
 #[derive(Debug)]
 struct State {
-    tip: Option<Tip>,
+    tip: Option<ChainTip>,
     /// The last seal that this process made or continued: the chain still has it, or was changed.
     latest: Option<Anchor>,
     anchors: Anchors,
@@ -159,18 +159,18 @@ impl Sealer {
     ///
     /// # Errors
     /// [`SealError`]; nothing is half done then.
-    pub async fn pass(&self) -> Result<Passed, SealError> {
+    pub async fn pass(&self) -> Result<SealingPass, SealError> {
         let mut state = self.state.lock().await;
         if !self.lease.hold().await? {
             state.tip = None;
-            return Ok(Passed::default());
+            return Ok(SealingPass::default());
         }
         // Whatever goes wrong below: the next pass reads where the chain stands.
         let mut tip = match state.tip.take() {
             Some(tip) => tip,
             None => self.take_over(&mut state).await?,
         };
-        let mut passed = Passed { holding: true, ..Passed::default() };
+        let mut passed = SealingPass { holding: true, ..SealingPass::default() };
         loop {
             let Some(step) = self.seal_some(&mut tip).await? else {
                 // Another process continued the chain: the lease had ended.
@@ -196,7 +196,7 @@ impl Sealer {
     }
 
     /// Reads where the chain stands, and refuses one that could not be verified if it went on.
-    async fn take_over(&self, state: &mut State) -> Result<Tip, SealError> {
+    async fn take_over(&self, state: &mut State) -> Result<ChainTip, SealError> {
         let commitments = commitment_key_of(&self.db, &self.keys.sealing).await?;
         let last = self.store.last().await?;
         if let Some(last) = &last {
@@ -215,12 +215,12 @@ impl Sealer {
         }
         state.latest = last.as_ref().map(Anchor::from);
         tracing::info!(last = last.as_ref().map(|last| last.number), "sealing audit records");
-        Ok(Tip { last, commitments })
+        Ok(ChainTip { last, commitments })
     }
 
     /// Seals the oldest entries of the queue and acknowledges them, in one transaction; none where another process was
     /// first.
-    async fn seal_some(&self, tip: &mut Tip) -> Result<Option<Step>, SealError> {
+    async fn seal_some(&self, tip: &mut ChainTip) -> Result<Option<Step>, SealError> {
         let mut session = self.db.client().start_session().await?;
         let transaction = session.start_transaction().read_concern(ReadConcern::snapshot());
         transaction.write_concern(mongo::durable()).max_commit_time(COMMIT_TIME_MAX).await?;
@@ -256,7 +256,7 @@ impl Sealer {
     async fn write_seal(
         &self,
         session: &mut ClientSession,
-        tip: &Tip,
+        tip: &ChainTip,
     ) -> Result<(Option<SealHeader>, Step), SealError> {
         let batch = queue::take(&self.db, session, &tip.commitments).await?;
         crash::point("seal_read");
