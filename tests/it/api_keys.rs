@@ -305,8 +305,7 @@ async fn a_key_has_nothing_posted_that_it_does_not_read() {
 
     let events = async |user: &User| {
         let found = app.get(user, "/webhook-events").await.expect(200).body;
-        let kinds =
-            found["items"].as_array().unwrap().iter().map(|item| item["body"]["type"].as_str().unwrap().to_owned());
+        let kinds = found["items"].as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap().to_owned());
         kinds.collect::<Vec<_>>()
     };
     for (user, kinds) in [
