@@ -45,7 +45,7 @@ use crate::{
         events::{self, Consumer, EventHandler, EventStore, RELAY},
         inspection::{AuditExports, TEST_DEADLINE},
         kyc::{self, KycGate, KycService, KycStore},
-        notifications::Mailer,
+        notifications::{MAIL_QUEUE, Mailer},
         orders::{OrderFiles, OrderService, OrderStore},
         providers::{Accounts, Dispatcher, Providers, registry::VERIFIER},
         queue::{JobHandler, QueueConfig, QueueStore, QueueWatch, Waker, Worker, WorkerParts},
@@ -414,9 +414,16 @@ impl App {
         self.providers.all().flat_map(|provider| [provider.create.clone(), provider.cancel.clone()]).collect()
     }
 
-    /// Queues whose jobs every worker can run.
-    fn own_queues(&self) -> [QueueConfig; 4] {
-        [checkout::queue(), events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()]
+    /// Queues whose jobs every worker can run, with those that event handlers bring.
+    fn own_queues(&self) -> Vec<QueueConfig> {
+        let mut queues =
+            vec![checkout::queue(), events::queue(), self.webhooks.queue.clone(), self.config.schedules.queue()];
+        for queue in self.event_handlers.iter().map(|handler| handler.queue()) {
+            if queue.name != MAIL_QUEUE && queues.iter().all(|known| known.name != queue.name) {
+                queues.push(queue);
+            }
+        }
+        queues
     }
 
     /// Every queue, whoever runs its jobs.

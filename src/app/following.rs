@@ -51,7 +51,12 @@ impl App {
     #[must_use]
     pub fn event_stats(&self) -> EventStatsReader {
         let handlers = self.event_handlers.iter().map(|handler| handler.name()).collect();
-        let queues = vec![EVENTS_QUEUE, MAIL_QUEUE];
+        let mut queues = vec![EVENTS_QUEUE, MAIL_QUEUE];
+        for queue in self.event_handlers.iter().map(|handler| handler.queue()) {
+            if !queues.contains(&queue.name) {
+                queues.push(queue.name);
+            }
+        }
         EventStatsReader { db: self.db.clone(), clock: self.clock.clone(), handlers, queues }
     }
 

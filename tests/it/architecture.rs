@@ -267,6 +267,7 @@ fn only_audit_lets_a_request_be_sent() {
 /// Records and events that are written past it would wait for neither sealer nor relay.
 #[test]
 fn only_the_journal_inserts_sealed_records_and_events() {
+    // Anything else is inserted by `view.insert`, or by an upsert of its id, which may run twice.
     const OTHER_COLLECTIONS: &[&str] = &[
         "modules/audit/retention/guard.rs", // the guard
         "modules/audit/seals/store.rs",     // seals

@@ -8,6 +8,7 @@ use crate::support::TestApp;
 
 /// The description of the last release. It is replaced at a release: `waybill openapi > tests/data/openapi.json`.
 const RELEASED: &str = include_str!("../data/openapi.json");
+const TYPESCRIPT: &str = include_str!("../../clients/typescript/src/schema.d.ts");
 const CHANGELOG: &str = include_str!("../../CHANGELOG.md");
 
 /// Both descriptions, and what was found.
@@ -177,6 +178,9 @@ async fn what_was_released_holds_or_the_changelog_says_otherwise() {
     let unsaid: Vec<_> =
         narrowed(&released, &now).into_iter().filter(|found| !CHANGELOG.contains(&format!("`{found}`"))).collect();
     assert!(unsaid.is_empty(), "keep it, or name it in CHANGELOG.md as in this list: {unsaid:#?}");
+    let paths = now["paths"].as_object().expect("paths");
+    let untyped: Vec<_> = paths.keys().filter(|path| !TYPESCRIPT.contains(&format!("\"{path}\": {{"))).collect();
+    assert!(untyped.is_empty(), "`npm run generate` in clients/typescript makes types of {untyped:?}");
     app.finish().await;
 }
 
