@@ -1,6 +1,6 @@
 //! Requests of browsers: who they are from, which page or action is meant, and what is answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
@@ -58,7 +58,7 @@ pub(super) struct Console {
     pub(super) sealing: Arc<SealingKeys>,
     pub(super) clock: Clock,
     pub(super) cookies: Cookies,
-    pub(super) templates: Environment<'static>,
+    templates: OnceLock<Environment<'static>>,
     areas: Vec<Area>,
     environment: String,
     public_origin: Option<String>,
@@ -226,11 +226,16 @@ impl Console {
             sealing: parts.sealing,
             clock: parts.clock,
             cookies: Cookies { secure: parts.environment != ON_THIS_MACHINE },
-            templates: render::environment(&areas),
+            templates: OnceLock::new(),
             areas,
             environment: parts.environment,
             public_origin: parts.public_url.as_ref().and_then(origin),
         }
+    }
+
+    /// Read once somebody looks at a page: most processes show none.
+    pub(super) fn templates(&self) -> &Environment<'static> {
+        self.templates.get_or_init(|| render::environment(&self.areas))
     }
 
     async fn session(&self, headers: &HeaderMap, somebody_is_there: bool) -> Result<Option<BrowserSession>, Refused> {
@@ -265,7 +270,7 @@ impl Console {
     /// A page of this template, without links that its reader can't open.
     pub(super) fn page(&self, template: &str, status: StatusCode, values: &Value) -> Response {
         let role = values["c"]["user"]["role"].as_str();
-        render::page(&self.templates, template, status, values, |path| self.opens(role, path))
+        render::page(self.templates(), template, status, values, |path| self.opens(role, path))
     }
 
     pub(super) fn has_pages(&self, role: Role) -> bool {
