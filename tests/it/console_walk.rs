@@ -49,6 +49,8 @@ impl Walk {
         let authenticator = Authenticator::of(app, user).await;
         self.give_password(user).await;
         chromium.sees("Code from your authenticator").await;
+        // That a code is needed is a 401, and browsers say so.
+        let _ = chromium.complaints().await;
         chromium.look("second-step").await;
         chromium.fill("#otp", "000000").await;
         chromium.click("form.sign-in button.main").await;

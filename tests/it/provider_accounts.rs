@@ -368,6 +368,7 @@ async fn a_test_call_shows_whether_an_account_works_and_is_on_record() {
     );
     for (mode, class) in [("500", "retryable"), ("html", "retryable")] {
         app.app.clock.advance(std::time::Duration::from_secs(11));
+        app.carrier.behave().await;
         app.carrier.misbehave_always("track", mode).await;
         let tested = test("parcelx/default").await.expect(200).body;
         assert_eq!((&tested["works"], &tested["errorClass"]), (&json!(false), &json!(class)), "{mode}: {tested}");
