@@ -71,7 +71,8 @@ async fn no_link_on_any_page_leads_where_its_reader_may_not_go() {
     let endpoint = app.post(&merchant, "/webhook-endpoints", &endpoint).await.expect(201).body;
     let test = format!("/webhook-endpoints/{}/test", text(&endpoint, "endpointId"));
     app.post(&merchant, &test, &json!({})).await;
-    app.post(&merchant, "/auth/api-keys", &json!({ "name": "Server", "scopes": ["orders:read"] })).await.expect(201);
+    let key = json!({ "name": "Server", "scopes": ["orders:read"], "currentPassword": PASSWORD });
+    app.post(&merchant, "/auth/api-keys", &key).await.expect(201);
     let applicant = app.applicant(&kyc::individual()).await;
     seal_all(&app).await;
     let job_id = app.create_job(&odd).await.get_str("_id").unwrap().to_owned();

@@ -185,7 +185,7 @@ async fn what_is_changed_before_its_seal_is_a_finding() {
     let user = app.merchant().await;
     let events = app.db().collection::<Document>("events");
     let queue = app.db().collection::<Document>(SEAL_QUEUE);
-    let hashed = doc! { "records.events.leaf": { "$type": "binData" } };
+    let hashed = doc! { "records.events.leafHash": { "$type": "binData" } };
     eventually("records are hashed by who writes them", PATIENCE, async || {
         app.create(&user, &new_id("c")).await.expect(201);
         queue.count_documents(hashed.clone()).await.unwrap() > 0

@@ -259,6 +259,12 @@ fn confirmed_order() -> Value {
     })
 }
 
+/// Indexes of the last release that `client_user` of orders stands for. Processes of that release ask by their names, so migrating leaves
+/// them; `waybill doctor` names them.
+fn superseded() -> IndexDifferences {
+    IndexDifferences { unknown: vec!["orders.idempotency".into()], ..IndexDifferences::default() }
+}
+
 #[tokio::test]
 async fn what_the_last_release_stored_is_read_checked_and_gone_on_with() {
     let release = Release::last();
@@ -266,7 +272,7 @@ async fn what_the_last_release_stored_is_read_checked_and_gone_on_with() {
     expect_good(&uri, &["migrate"]).await;
     expect_good(&uri, &["migrate"]).await;
     let differences = compare_indexes(&db, &collections(), &indexes()).await.unwrap();
-    assert_eq!(differences, IndexDifferences::default());
+    assert_eq!(differences, superseded());
 
     // Beside a sealer that has not caught up, and when it has.
     expect_good(&uri, &["audit", "verify"]).await;
@@ -392,7 +398,7 @@ async fn migrating_keeps_nobody_from_writing() {
     let stored = db.collection::<Document>("orders").count_documents(doc! { "userId": &user.user_id }).await.unwrap();
     assert_eq!(stored as usize, made);
     let differences = compare_indexes(&db, &collections(), &indexes()).await.unwrap();
-    assert_eq!(differences, IndexDifferences::default());
+    assert_eq!(differences, superseded());
     assert_eq!(app.all("category_products", doc! {}).await.len(), release.of("category_products").len());
     api.terminate().await;
     app.finish_unchecked().await;

@@ -320,8 +320,9 @@ fn of_round(prefix: &str, status: &str) -> Document {
     doc! { "clientOrderId": { "$gte": format!("{prefix}-"), "$lt": format!("{prefix}.") }, "status": status }
 }
 
+/// Milliseconds; none below 0, because each process has its own idea of the database's time, some milliseconds apart.
 fn between(from: DateTime, to: DateTime) -> f64 {
-    (to.timestamp_millis() - from.timestamp_millis()) as f64
+    (to.timestamp_millis() - from.timestamp_millis()).max(0) as f64
 }
 
 fn in_words(error: mongodb::error::Error) -> String {

@@ -246,7 +246,7 @@ impl Searching {
         let (users, numbered, named, referenced, following, topups) = tokio::try_join!(
             self.by_email(user, text),
             self.find(&ORDER, user, doc! { "orderNumber": number }, "number"),
-            self.find(&ORDER, user, doc! { "clientOrderId": text }, "client_order"),
+            self.find(&ORDER, user, doc! { "clientOrderId": text }, "client_user"),
             self.by_reference(user, text),
             self.find(&REQUEST, user, doc! { "correlationId": text }, "correlation"),
             self.own_topups(user, text),

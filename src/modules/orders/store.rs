@@ -44,7 +44,7 @@ impl OrderStore {
     pub fn indexes() -> Vec<Index> {
         let orders = vec![
             // Idempotency; and for staff who know the merchant's id alone.
-            Index::new(ORDERS, "client_order", doc! { "clientOrderId": 1, "userId": 1 }).unique(),
+            Index::new(ORDERS, "client_user", doc! { "clientOrderId": 1, "userId": 1 }).unique(),
             Index::new(ORDERS, "live_reference", doc! { "liveReference": 1 })
                 .unique()
                 .partial(doc! { "liveReference": { "$exists": true } }),
@@ -169,7 +169,7 @@ impl OrderStore {
             (Some(id), status) => {
                 key.insert("clientOrderId", id);
                 rest.extend(status.map(|status| ("status".to_owned(), status.as_str().into())));
-                "client_order"
+                "client_user"
             }
             (None, Some(OrderStatus::NeedsAttention)) => {
                 key.insert("status", OrderStatus::NeedsAttention.as_str());
@@ -211,7 +211,7 @@ impl OrderFilter {
             (Some(id), status) => {
                 key.insert("clientOrderId", id);
                 rest.extend(status.map(|status| ("status".to_owned(), status.as_str().into())));
-                "client_order"
+                "client_user"
             }
             (None, Some(status)) => {
                 key.insert("status", status.as_str());
