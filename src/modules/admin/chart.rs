@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minijinja::{Value, value::Rest};
 
-use super::render::escaped;
+use super::escape::escaped;
 
 /// Of a chart's drawing.
 const WIDTH: f64 = 640.0;

@@ -1,6 +1,9 @@
 //! The console's cookies.
 
-use axum::http::{HeaderMap, header};
+use axum::{
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
+};
 
 /// Names and attributes. Where pages are reached by HTTPS the name says so: a browser then takes it from no other host.
 #[derive(Clone, Copy, Debug)]
@@ -68,4 +71,10 @@ fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(own, value)| *own == name && !value.is_empty()).map(|(_, value)| value)
+}
+
+pub(super) fn append_cookie(response: &mut Response, cookie: &str) {
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
 }

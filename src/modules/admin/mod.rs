@@ -12,48 +12,25 @@
 
 mod action;
 mod api;
+mod area;
 mod areas;
 mod assets;
 mod chart;
+mod console;
 mod cookies;
+mod escape;
+mod form;
 mod live;
 mod page;
 mod render;
 mod sign_in;
 mod web;
 
-use std::sync::Arc;
-
 use axum::Router;
 
-use crate::{
-    modules::{auth::BrowserSessions, queue::QueueWatch},
-    platform::{clock::Clock, sealing::SealingKeys},
-};
-
-/// What the console is made of.
-#[derive(Clone, Debug)]
-pub struct ConsoleParts {
-    /// The API.
-    pub api: Router,
-    /// Who has signed in.
-    pub sessions: BrowserSessions,
-    /// News of the queues.
-    pub queues: QueueWatch,
-    /// What is between the two steps of signing in is sealed under these.
-    pub sealing: Arc<SealingKeys>,
-    /// Time.
-    pub clock: Clock,
-    /// What this installation is called, on every page; `production` in red.
-    pub environment: String,
-    /// Where users reach it, where that is set.
-    pub public_url: Option<String>,
-}
+pub use console::ConsoleParts;
 
 /// The routes under `/admin`.
-///
-/// # Panics
-/// When a template is wrong, which a test would have found.
 pub fn router(parts: ConsoleParts) -> Router {
-    web::router(web::Console::new(parts))
+    web::router(console::Console::new(parts))
 }

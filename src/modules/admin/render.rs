@@ -6,7 +6,7 @@ use axum::{
 };
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
 
-use super::{areas::Area, page::encoded};
+use super::{area::Area, escape::escaped, page::encoded};
 use crate::platform::money::{Currency, Money};
 
 /// Nothing runs or is loaded but our own style and script; nobody frames a page; forms go where they are from.
@@ -123,22 +123,6 @@ pub(super) fn hardened(mut response: Response) -> Response {
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-/// Text as it can stand between tags and in attributes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#x27;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 fn shown(value: &Value) -> Option<String> {

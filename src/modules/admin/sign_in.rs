@@ -2,7 +2,7 @@
 //! was filled in to `POST /auth/login`, and makes the session that it gives a browser's.
 
 use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use super::{
     api::Refused,
+    console::Console,
+    cookies::append_cookie,
+    form::{Form, next_page},
     render,
-    web::{Console, Form},
 };
 use crate::platform::{identity::Caller, sealing::Sealed, secret::sha256_hex};
 
@@ -174,39 +176,4 @@ impl Console {
 /// step opens nothing.
 fn place(token: &str) -> String {
     format!("console/sign-in/{token}")
-}
-
-/// Where somebody wanted to go: a page of the console and nothing else.
-pub(super) fn next_page(next: &str) -> String {
-    let is_ours = next == "/admin" || next.starts_with("/admin/") || next.starts_with("/admin?");
-    let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') && next.len() < 2_000;
-    if is_ours && is_plain && !next.starts_with("/admin/sign-in") { next.to_owned() } else { "/admin".into() }
-}
-
-pub(super) fn append_cookie(response: &mut Response, cookie: &str) {
-    if let Ok(cookie) = HeaderValue::from_str(cookie) {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_is_sent_elsewhere_after_signing_in() {
-        assert_eq!(next_page("/admin/queues/a?state=dead"), "/admin/queues/a?state=dead");
-        for bad in [
-            "",
-            "//evil.example",
-            "https://evil.example",
-            "/admin.evil",
-            "/admin\\x",
-            "/admin/sign-in",
-            "/a",
-            "/admin/\r\n",
-        ] {
-            assert_eq!(next_page(bad), "/admin", "{bad}");
-        }
-    }
 }

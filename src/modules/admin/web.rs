@@ -1,6 +1,6 @@
 //! Requests of browsers: who they are from, which page or action is meant, and what is answered.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -11,72 +11,31 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
-use http_body_util::{BodyExt, Limited};
-use minijinja::Environment;
 use serde_json::{Map, Value, json};
 
 use super::{
-    ConsoleParts,
     action::Action,
-    api::{Api, Refused},
-    areas::{self, Area, Download},
+    api::Refused,
     assets,
-    cookies::Cookies,
+    console::{Console, ROOT},
+    cookies::append_cookie,
+    form::{Form, next_page, read_form},
     live,
     page::{Get, Known, Page},
     render,
-    sign_in::{SECOND_FACTOR, append_cookie, next_page},
+    sign_in::SECOND_FACTOR,
 };
 use crate::{
-    modules::{
-        auth::{BrowserSession, BrowserSessions},
-        queue::QueueWatch,
-    },
+    modules::auth::BrowserSession,
     platform::{
-        clock::Clock,
         error::AppError,
         identity::{Caller, Role},
-        sealing::SealingKeys,
     },
 };
 
-const ROOT: &str = "/admin";
 const SIGN_IN: &str = "/admin/sign-in";
-/// Longest form: a reason, a filter, a letter's text.
-const FORM_BYTES_MAX: usize = 64 * 1024;
 /// Longest text of what was done that goes to the next page by its cookie.
 const SAID_CHARS_MAX: usize = 300;
-/// Where this runs on one's own machine, without HTTPS.
-const ON_THIS_MACHINE: &str = "development";
-
-/// The console.
-#[derive(Debug)]
-pub(super) struct Console {
-    pub(super) api: Api,
-    pub(super) sessions: BrowserSessions,
-    queues: QueueWatch,
-    pub(super) sealing: Arc<SealingKeys>,
-    pub(super) clock: Clock,
-    pub(super) cookies: Cookies,
-    templates: OnceLock<Environment<'static>>,
-    areas: Vec<Area>,
-    environment: String,
-    public_origin: Option<String>,
-}
-
-/// Fields of a form or a query, in their order.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Form(pub(super) Vec<(String, String)>);
-
-impl Form {
-    fn read(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
-    }
-
-    pub(super) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value)
-    }
-}
 
 /// What somebody asks for who has signed in.
 struct Visit<'a> {
@@ -191,20 +150,6 @@ async fn act(State(console): State<Arc<Console>>, caller: Caller, request: Reque
     }
 }
 
-async fn read_form(request: Request) -> Result<(HeaderMap, Form), Box<Response>> {
-    let refuse =
-        |status: StatusCode, text: &'static str| Err(Box::new(render::hardened((status, text).into_response())));
-    let (parts, body) = request.into_parts();
-    let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().map(str::trim) != Some("application/x-www-form-urlencoded") {
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send a form.");
-    }
-    match Limited::new(body, FORM_BYTES_MAX).collect().await {
-        Ok(body) => Ok((parts.headers, Form::read(&body.to_bytes()))),
-        Err(_) => refuse(StatusCode::PAYLOAD_TOO_LARGE, "The form is too long, or was cut off."),
-    }
-}
-
 fn with_next(asked: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("next", asked);
@@ -216,88 +161,6 @@ fn nothing_here() -> Refused {
 }
 
 impl Console {
-    pub(super) fn new(parts: ConsoleParts) -> Self {
-        let areas = areas::all();
-        let origin = |url: &String| url.parse::<Uri>().ok().and_then(|uri| Some(uri.authority()?.to_string()));
-        Self {
-            api: Api(parts.api),
-            sessions: parts.sessions,
-            queues: parts.queues,
-            sealing: parts.sealing,
-            clock: parts.clock,
-            cookies: Cookies { secure: parts.environment != ON_THIS_MACHINE },
-            templates: OnceLock::new(),
-            areas,
-            environment: parts.environment,
-            public_origin: parts.public_url.as_ref().and_then(origin),
-        }
-    }
-
-    /// Read once somebody looks at a page: most processes show none.
-    pub(super) fn templates(&self) -> &Environment<'static> {
-        self.templates.get_or_init(|| render::environment(&self.areas))
-    }
-
-    async fn session(&self, headers: &HeaderMap, somebody_is_there: bool) -> Result<Option<BrowserSession>, Refused> {
-        let Some(cookie) = self.cookies.session_of(headers) else { return Ok(None) };
-        Ok(self.sessions.find(cookie, somebody_is_there).await.map_err(AppError::from)?)
-    }
-
-    fn pages(&self) -> impl Iterator<Item = &Page> {
-        self.areas.iter().flat_map(|area| &area.pages)
-    }
-
-    fn action(&self, name: &str) -> Option<&Action> {
-        self.areas.iter().flat_map(|area| &area.actions).find(|action| action.name == name)
-    }
-
-    fn download(&self, name: &str) -> Option<&Download> {
-        self.areas.iter().flat_map(|area| &area.downloads).find(|download| download.name == name)
-    }
-
-    /// Whether something under this path is there for the role, by the roles of pages and files. What is nowhere is for nobody to hide.
-    fn opens(&self, role: Option<&str>, path: &str) -> bool {
-        let Some(rest) = path.strip_prefix(ROOT).map(|rest| rest.trim_end_matches('/')) else { return true };
-        let roles = match rest.strip_prefix("/file/") {
-            Some(name) => self.download(name).map(|download| download.roles),
-            // Everybody has a first page.
-            None if rest.is_empty() => None,
-            None => self.pages().find(|page| page.matches(rest).is_some()).map(|page| page.roles),
-        };
-        roles.is_none_or(|roles| roles.iter().any(|own| Some(own.as_str()) == role))
-    }
-
-    /// A page of this template, without links that its reader can't open.
-    pub(super) fn page(&self, template: &str, status: StatusCode, values: &Value) -> Response {
-        let role = values["c"]["user"]["role"].as_str();
-        render::page(self.templates(), template, status, values, |path| self.opens(role, path))
-    }
-
-    pub(super) fn has_pages(&self, role: Role) -> bool {
-        self.pages().any(|page| page.roles.contains(&role))
-    }
-
-    /// Whether a form comes from a page of ours, as far as the browser says.
-    pub(super) fn is_from_here(&self, headers: &HeaderMap) -> bool {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(site) = text("sec-fetch-site") {
-            return site == "same-origin" || site == "none";
-        }
-        let Some(origin) = text("origin") else { return true };
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        authority.is_some() && (authority == text("host") || authority == self.public_origin.as_deref())
-    }
-
-    /// What the layout needs of every page.
-    pub(super) fn common(&self, title: &str) -> Value {
-        json!({
-            "title": title,
-            "environment": self.environment,
-            "style": assets::ADDRESSES.style,
-            "script": assets::ADDRESSES.script,
-        })
-    }
-
     fn common_for(&self, visit: &Visit<'_>, title: &str, path: &str, query: &Form) -> Value {
         let session = visit.session;
         let mut common = self.common(title);

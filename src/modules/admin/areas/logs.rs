@@ -1,8 +1,10 @@
 //! Calls to providers, who did what, and the proofs that none of it was changed.
 
-use super::{Area, Download, templates};
 use crate::{
-    modules::admin::page::{Get, Page},
+    modules::admin::{
+        area::{Area, Download},
+        page::{Get, Page},
+    },
     platform::identity::Role,
 };
 

@@ -1,5 +1,12 @@
 //! What there is to see and to do: a file for each part of the console.
 
+/// The templates with these names, from the folder of templates.
+macro_rules! templates {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../templates/", $name)))),*]
+    };
+}
+
 mod kyc;
 mod ledger;
 mod logs;
@@ -12,36 +19,7 @@ mod shop;
 mod tenants;
 mod users;
 
-use super::{action::Action, page::Page};
-use crate::platform::identity::Role;
-
-/// A part of the console.
-#[derive(Debug, Default)]
-pub(super) struct Area {
-    pub(super) pages: Vec<Page>,
-    pub(super) actions: Vec<Action>,
-    /// Under `/admin/file/`.
-    pub(super) downloads: Vec<Download>,
-    /// By name.
-    pub(super) templates: &'static [(&'static str, &'static str)],
-}
-
-/// What the API answers, as it comes.
-#[derive(Debug)]
-pub(super) struct Download {
-    pub(super) name: &'static str,
-    /// As of a page's question; placeholders are of the address' query.
-    pub(super) path: &'static str,
-    pub(super) roles: &'static [Role],
-}
-
-/// The templates with these names, from the folder of templates.
-macro_rules! templates {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../templates/", $name)))),*]
-    };
-}
-pub(super) use templates;
+use super::area::Area;
 
 /// In the order of the navigation.
 pub(super) fn all() -> Vec<Area> {

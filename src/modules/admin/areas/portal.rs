@@ -2,10 +2,10 @@
 
 use axum::http::Method;
 
-use super::{Area, Download, templates};
 use crate::{
     modules::admin::{
         action::{Action, Kind},
+        area::{Area, Download},
         page::{Get, Page},
     },
     platform::identity::Role,
