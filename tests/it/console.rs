@@ -179,7 +179,7 @@ async fn a_form_counts_for_the_session_of_its_page_alone() {
     // A page that was there before the secret was changed still works, for as long as the one before is known.
     let previous = format!("--jwt-secret-previous={JWT_SECRET}");
     let changed = app.beside(&["--jwt-secret=the-secret-after-the-secret-after-it", &previous]).await;
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields(&own)).finish();
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields(&own)).finish();
     let request =
         app.client.post(format!("{}/admin/do/resume-queue", changed.base)).header("cookie", browser.cookies());
     request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap();
