@@ -295,7 +295,12 @@ async fn a_key_has_nothing_posted_that_it_does_not_read() {
         assert_eq!(patch(&plain, change).await.expect(403).code(), "auth.scope_missing");
     }
     patch(&plain, json!({ "status": "disabled" })).await.expect(200);
-    patch(&reading, json!({ "url": "https://hooks.example.com/other" })).await.expect(200);
+    // Another address would get what waits, and what is sent again: also what is not among the types any more.
+    for change in [json!({}), json!({ "types": ["kyc.verified"] })] {
+        let mut change = change;
+        change["url"] = json!("https://hooks.example.com/other");
+        assert_eq!(patch(&reading, change).await.expect(403).code(), "auth.scope_missing");
+    }
     assert_eq!(patch(&reading, json!({ "types": [] })).await.expect(403).code(), "auth.scope_missing");
     patch(&merchant, json!({ "types": [] })).await.expect(200);
     assert_eq!(

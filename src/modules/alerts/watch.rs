@@ -100,9 +100,13 @@ impl AlertWatch {
     async fn tell_all(&self, channel: &Channel, open: &[Alert]) -> Result<(), AppError> {
         let first = |alert: &Alert| alert.news.iter().position(|news| news.channel == channel.name);
         let mut waiting: Vec<(&Alert, usize)> = open.iter().filter_map(|alert| Some((alert, first(alert)?))).collect();
+        let since = Instant::now();
         // The same one must not be in the way of all others each time.
         waiting.sort_by_key(|(alert, index)| alert.news[*index].tries);
         for (alert, index) in waiting {
+            if since.elapsed() > self.exchange.deadline() {
+                break;
+            }
             // What is resolved is told after what fired, or the receiver would keep it for ever.
             for news in alert.news[index..].iter().filter(|news| news.channel == channel.name) {
                 match self.tell(channel, alert, news).await? {

@@ -16,8 +16,10 @@ use crate::platform::{
 const OF_KIND: Limit = Limit { count: 100, period: Duration::from_secs(10) };
 /// Those of one known sender: a tenth of it. More at once than the wrong passwords that an account allows.
 const OF_SENDER: Limit = Limit { count: 30, period: Duration::from_secs(30) };
-/// Senders whose refusals are counted while there is no room for them; those of more are in the metric alone.
+/// Senders of a kind whose refusals are counted while there is no room for them; those of more are counted together.
 const SENDERS_MAX: usize = 4_096;
+/// These.
+const OTHERS: &str = "others";
 /// A refusal that can't be written by then is lost: nothing waits for it.
 const WRITING_MAX: Duration = Duration::from_secs(10);
 
@@ -45,8 +47,8 @@ impl<'a> Sender<'a> {
 pub struct Refusals {
     store: AuditStore,
     limits: Arc<LocalLimits>,
-    /// Refusals that were not recorded since the last one that was, by sender.
-    suppressed: Arc<Mutex<HashMap<String, i64>>>,
+    /// Refusals that were not recorded since the last one that was, by kind and sender.
+    suppressed: Arc<Mutex<HashMap<&'static str, HashMap<String, i64>>>>,
 }
 
 impl Refusals {
@@ -85,12 +87,13 @@ impl Refusals {
         let mut counters = vec![(kind, OF_KIND)];
         counters.extend(id.map(|_| (&*sender, OF_SENDER)));
         let mut suppressed = self.suppressed.lock();
+        // No kind takes the room of another. Of one that has used its own up, further senders are counted together.
+        let own = suppressed.entry(kind).or_default();
         if self.limits.take(&counters).is_ok() {
-            return Some(suppressed.remove(&sender).unwrap_or_default());
+            return Some(own.remove(&sender).or_else(|| own.remove(OTHERS)).unwrap_or_default());
         }
-        if suppressed.len() < SENDERS_MAX || suppressed.contains_key(&sender) {
-            *suppressed.entry(sender).or_default() += 1;
-        }
+        let counted = if own.len() < SENDERS_MAX || own.contains_key(&sender) { sender } else { OTHERS.to_owned() };
+        *own.entry(counted).or_default() += 1;
         None
     }
 }
@@ -114,8 +117,8 @@ mod tests {
         let (noisy, quiet) = (Sender::Merchant("usr_noisy"), Sender::Merchant("usr_quiet"));
         assert!((30..40).contains(&recorded(&refusals, noisy, 500)));
         assert_eq!(recorded(&refusals, quiet, 20), 20);
-        assert!(*refusals.suppressed.lock().get("merchant/usr_noisy").expect("counted") >= 460);
-        refusals.suppressed.lock().insert("merchant/usr_quiet".into(), 7);
+        assert!(refusals.suppressed.lock()["merchant"]["merchant/usr_noisy"] >= 460);
+        refusals.suppressed.lock().get_mut("merchant").expect("one").insert("merchant/usr_quiet".into(), 7);
         assert_eq!(refusals.take(quiet), Some(7), "the next one says how many it stands for");
         assert_eq!(refusals.take(quiet), Some(0));
     }
@@ -138,6 +141,6 @@ mod tests {
         for n in 0..SENDERS_MAX + 200 {
             refusals.take(Sender::Merchant(&format!("usr_{n}")));
         }
-        assert!(refusals.suppressed.lock().len() <= SENDERS_MAX);
+        assert!(refusals.suppressed.lock()["merchant"].len() == SENDERS_MAX + 1);
     }
 }

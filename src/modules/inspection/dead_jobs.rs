@@ -187,7 +187,14 @@ async fn delete_dead(
     let mut after: Option<String> = None;
     let mut more = true;
     for _ in 0..DEAD_PAGES {
-        let page = board.store.list_dead(queue, &such, after.as_deref(), DEAD_PAGE).await?;
+        // Not more than somebody has agreed to, however many die meanwhile.
+        let left = query
+            .expected
+            .map_or(DEAD_PAGE, |expected| DEAD_PAGE.min(expected.saturating_sub(deleted as u64) as usize));
+        if left == 0 {
+            break;
+        }
+        let page = board.store.list_dead(queue, &such, after.as_deref(), left).await?;
         let deletions =
             page.items.into_iter().map(|job| board.submit(&user, |doing| DeleteJob { job_id: job.id, doing }));
         for result in futures_util::future::join_all(deletions).await {

@@ -208,7 +208,8 @@ impl Searching {
         fields.extend(kind.title.iter().map(|field| ((*field).to_owned(), 1.into())));
         let records = self.db.collection::<Document>(kind.collection);
         let found = records.find(filter).projection(fields);
-        let found = found.hint(mongodb::options::Hint::Name(index.to_owned())).limit(SHOWN as i64 + 1);
+        let found =
+            found.hint(mongodb::options::Hint::Name(index.to_owned())).sort(doc! { "_id": -1 }).limit(SHOWN as i64 + 1);
         let found: Vec<Document> = found.max_time(READ_TIME_MAX).await?.try_collect().await?;
         Ok(found.iter().map(|found| kind.hit(found)).collect())
     }

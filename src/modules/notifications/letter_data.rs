@@ -191,7 +191,15 @@ impl LetterData {
         let holds = match event.kind.as_str() {
             "CheckoutPaid" => checkout.status.holds_stock() && checkout.status != CheckoutStatus::Pending,
             "CheckoutCompleted" => checkout.status == CheckoutStatus::Completed,
-            "CheckoutPaymentFailed" => checkout.status == CheckoutStatus::PaymentFailed,
+            // Where money came that was not what was asked for, a person decides whose it is: nobody says that nothing was paid.
+            "CheckoutPaymentFailed" => {
+                checkout.status == CheckoutStatus::PaymentFailed
+                    && !self
+                        .topups
+                        .is_disputed(checkout.payment.gateway_payment.as_deref())
+                        .await
+                        .map_err(|error| away(&error))?
+            }
             _ => checkout.status == CheckoutStatus::Cancelled,
         };
         Ok(Some(checkout).filter(|_| holds))

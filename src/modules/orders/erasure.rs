@@ -77,6 +77,15 @@ fn without_party(party: &str) -> Document {
     erased.into_iter().chain(["email", "line2"].map(|field| (format!("{party}.{field}"), Bson::Null))).collect()
 }
 
+/// Whether people were erased from what the order is about: a provider can't do anything with it any more.
+pub(super) fn is_erased(detail: &Detail) -> bool {
+    match detail {
+        Detail::Shipment(shipment) => [&shipment.consignee, &shipment.pickup].iter().any(|party| party.name == ERASED),
+        Detail::Sale(sale) => sale.customer.last_name == ERASED,
+        Detail::Extract(_) => false,
+    }
+}
+
 /// The update that erases the receiver of an order; none where nothing is left to erase. Fields that the price depends on stay.
 fn without_receiver(detail: &Detail) -> Option<Document> {
     let mut set = Document::new();

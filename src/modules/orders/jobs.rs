@@ -7,6 +7,7 @@ use bson::{DateTime, doc};
 use super::{
     CANCEL_KIND, CREATE_KIND, charging,
     commands::{insert_cancel_job, record},
+    erasure,
     flow::{
         AtProvider, OrderAnswered, OrderJobKind, cancelled_there, follow, give_up, miss_own_reference, next_step,
         starts_cancel, too_late,
@@ -156,6 +157,9 @@ impl OrderJob {
             // The provider has it, and would not take it again.
             let is_followed = polling::next_call(order).is_some() || polling::resume(order, view.now());
             return is_followed.then_some(()).ok_or("The provider has ended it with an error: it takes a new order.");
+        }
+        if erasure::is_erased(&order.detail) {
+            return Err("The people that it is for were erased: it takes a new order.");
         }
         // Looked for together, because what is looked for one after the other is read one after the other.
         for key in charging::keys(order).iter().chain([&self.gate.key(&order.user_id)]) {

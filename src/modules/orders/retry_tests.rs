@@ -21,7 +21,7 @@ use crate::{
         audit::{AuditStore, ErrorClass},
         events::Actor,
         kyc::KycGate,
-        providers::{Accounts, Dispatcher, Operation, StoredFailure, dispatch::DispatchParts},
+        providers::{Accounts, Detail, Dispatcher, Operation, StoredFailure, dispatch::DispatchParts},
         queue::{Handlers, Job, JobEnd, JobError, JobState, QueueStore, Retried, RetryJob, Waker, by_queue_and_kind},
     },
     platform::{batch::Lane, clock::Clock, exchange::ExchangeClient, redis::Redis, sealing::SealingKeys},
@@ -138,7 +138,11 @@ async fn a_create_is_not_revived_for_an_order_that_has_ended_or_is_there() {
     );
     refused.extend(open.map(|status| cancelling(status, CancellationStatus::Requested)));
     refused.push(cancelling(OrderStatus::NeedsAttention, CancellationStatus::NeedsAttention));
-    assert_eq!(refused.len(), 8);
+    let mut erased = given_up();
+    let Detail::Shipment(shipment) = &mut erased.detail else { panic!("a shipment") };
+    shipment.pickup.name = "erased".into();
+    refused.push(erased);
+    assert_eq!(refused.len(), 9);
     for stored in refused {
         let dead = dead_job(OrderJobKind::Create);
         let mut view = view_of(&stored, &[&dead]);

@@ -167,6 +167,7 @@ impl OrderStore {
         let mut key = Document::new();
         let index = match (&filter.client_order_id, filter.status) {
             (Some(id), status) => {
+                // Sorted after reading: as many as there are owners who gave an order this id.
                 key.insert("clientOrderId", id);
                 rest.extend(status.map(|status| ("status".to_owned(), status.as_str().into())));
                 "client_user"

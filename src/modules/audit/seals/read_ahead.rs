@@ -7,17 +7,18 @@ use std::{
 };
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use mongodb::{Collection, Database, error::Error, options::Hint};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     super::proof::{Scopes, Seal},
     store::{AUDIT_SEALS, ReadError, SealStore, read_seal},
 };
+use crate::platform::mongo::READ_TIME_MAX;
 
-/// Pieces that are fetched at once. One more waits and one is worked on, so five are in memory.
-const PIECES_AT_ONCE: usize = 3;
+/// Pieces that wait, fetched or being fetched. One more is handed over and one is worked on, so five are in memory.
+const PIECES_WAITING: usize = 3;
 
 /// How much is read at once.
 #[derive(Clone, Copy, Debug)]
@@ -45,25 +46,44 @@ enum Slot {
     Later(Arc<Seal>, usize),
 }
 
+/// What comes next.
+enum Ahead {
+    Piece(Fetch),
+    /// Reading has failed behind what was handed over.
+    Failed(ReadError),
+    /// Everything was read. Said in so many words: a task that was broken off says nothing.
+    End,
+}
+
+/// A piece under way, which ends with whoever waits for it.
+struct Fetch(JoinHandle<Result<Piece, ReadError>>);
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Hands out seals in their order, and the records of their leaves in theirs.
 pub struct ReadAhead {
     store: SealStore,
-    pieces: mpsc::Receiver<Result<Piece, ReadError>>,
+    ahead: mpsc::Receiver<Ahead>,
     seals: VecDeque<Arc<Seal>>,
     records: VecDeque<Slot>,
     /// Seals of which records are gone, see [`ReadAhead::take_lacking`].
     lacking: BTreeSet<i64>,
     /// What came in place of a piece.
     error: Option<ReadError>,
+    is_at_end: bool,
 }
 
 impl ReadAhead {
     /// Begins to read the seals that match `filter`.
     #[must_use]
     pub fn start(db: &Database, filter: Document, size: PieceSize) -> Self {
-        let (sender, pieces) = mpsc::channel(1);
+        let (sender, ahead) = mpsc::channel(PIECES_WAITING);
         let (db, store) = (db.clone(), SealStore::new(db.clone()));
-        let cutter = Cutter {
+        let mut cutter = Cutter {
             seals: db.collection(AUDIT_SEALS),
             filter,
             size,
@@ -73,22 +93,26 @@ impl ReadAhead {
             rest: None,
             error: None,
         };
-        // Ends by itself: when everything is read, or when nobody listens any more.
+        // Ends by itself: when everything is read, or when nobody listens any more. A piece is fetched by a task of its own, so that it
+        // holds no connection while whoever takes an export is slow to take more.
         tokio::spawn(async move {
-            let cut = stream::try_unfold(cutter, async |mut cutter| {
-                Ok::<_, ReadError>(cutter.next().await?.map(|parts| (parts, cutter)))
-            });
-            // In order, errors too: what was read before one is worked on first.
-            let fetching = cut.map(async |parts| fetch(&db, parts?, size).await);
-            let mut fetched = std::pin::pin!(fetching.buffered(PIECES_AT_ONCE));
-            while let Some(piece) = fetched.next().await {
-                if sender.send(piece).await.is_err() {
+            loop {
+                let ahead = match cutter.next().await {
+                    Ok(Some(parts)) => {
+                        let db = db.clone();
+                        Ahead::Piece(Fetch(tokio::spawn(async move { fetch(&db, parts, size).await })))
+                    }
+                    Ok(None) => Ahead::End,
+                    Err(error) => Ahead::Failed(error),
+                };
+                let is_last = !matches!(ahead, Ahead::Piece(_));
+                if sender.send(ahead).await.is_err() || is_last {
                     break;
                 }
             }
         });
         let (seals, records) = (VecDeque::new(), VecDeque::new());
-        Self { store, pieces, seals, records, lacking: BTreeSet::new(), error: None }
+        Self { store, ahead, seals, records, lacking: BTreeSet::new(), error: None, is_at_end: false }
     }
 
     /// The next seal; none at the end.
@@ -123,19 +147,29 @@ impl ReadAhead {
     }
 
     async fn more(&mut self) -> bool {
-        match self.pieces.recv().await {
-            Some(Ok(piece)) => {
+        let broken_off = || Error::custom("reading ahead was broken off".to_owned()).into();
+        let piece = match self.ahead.recv().await {
+            Some(Ahead::Piece(mut fetch)) => (&mut fetch.0).await.unwrap_or_else(|_| Err(broken_off())),
+            Some(Ahead::Failed(error)) => Err(error),
+            Some(Ahead::End) => {
+                self.is_at_end = true;
+                return false;
+            }
+            None if self.is_at_end => return false,
+            None => Err(broken_off()),
+        };
+        match piece {
+            Ok(piece) => {
                 self.seals.extend(piece.seals);
                 let gone = |slot: &Slot| if let Slot::Gone(seal) = slot { Some(*seal) } else { None };
                 self.lacking.extend(piece.records.iter().filter_map(gone));
                 self.records.extend(piece.records);
                 true
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 self.error = Some(error);
                 false
             }
-            None => false,
         }
     }
 }
@@ -207,14 +241,16 @@ impl Cutter {
     /// Reads the next seals with a question of its own: a cursor would have to be held open for as long as somebody takes an export.
     async fn turn_page(&mut self) -> Result<(), Error> {
         let by_id = doc! { "_id": 1 };
-        // Whatever types ids have: some may be there that are no numbers.
-        let beyond = self.last.as_ref().map(|last| doc! { "_id": { "$ne": last } });
-        let filter = match beyond {
-            Some(beyond) => doc! { "$and": [self.filter.clone(), beyond] },
+        let filter = match &self.last {
             None => self.filter.clone(),
+            // Whatever types ids have: some may be there that are no numbers.
+            Some(last) if self.filter.is_empty() => doc! { "_id": { "$ne": last } },
+            // Bounds on both sides: with `min` in place of this one everything behind the last seal that is wanted would be read.
+            Some(last) => doc! { "$and": [self.filter.clone(), { "_id": { "$gt": last } }] },
         };
-        let mut seals = self.seals.find(filter).sort(by_id.clone()).hint(Hint::Keys(by_id)).limit(self.size.seals);
-        if let Some(last) = &self.last {
+        let seals = self.seals.find(filter).sort(by_id.clone()).hint(Hint::Keys(by_id)).limit(self.size.seals);
+        let mut seals = seals.max_time(READ_TIME_MAX);
+        if let Some(last) = self.last.as_ref().filter(|_| self.filter.is_empty()) {
             seals = seals.min(doc! { "_id": last });
         }
         self.page = seals.await?.try_collect().await?;
@@ -244,7 +280,8 @@ async fn fetch(db: &Database, cut: Parts, size: PieceSize) -> Result<Piece, Read
     for (collection, wanted) in &by_collection {
         let ids: Vec<&str> = wanted.keys().copied().collect();
         let stored = db.collection::<RawDocumentBuf>(collection);
-        let mut found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(size.records as u32).await?;
+        let found = stored.find(doc! { "_id": { "$in": ids } }).batch_size(size.records as u32);
+        let mut found = found.max_time(READ_TIME_MAX).await?;
         while left > 0
             && let Some(record) = found.try_next().await?
         {

@@ -133,8 +133,10 @@ impl SealStore {
     /// The first header that can be read of the seals whose numbers are like this, in this direction.
     async fn first_readable(&self, numbers: Document, direction: i32) -> Result<Option<SealHeader>> {
         let seals = self.db.collection::<RawDocumentBuf>(AUDIT_SEALS);
-        let found =
-            seals.find(doc! { "_id": numbers }).sort(doc! { "_id": direction }).projection(doc! { "leaves": 0 });
+        let found = seals
+            .find(doc! { "_id": numbers, "sealedAt": { "$type": "string" } })
+            .sort(doc! { "_id": direction })
+            .projection(doc! { "leaves": 0 });
         let mut found = found.batch_size(1).max_time(mongo::READ_TIME_MAX).await?;
         while found.advance().await? {
             if let Ok(header) = bson::deserialize_from_slice(found.current().as_bytes()) {

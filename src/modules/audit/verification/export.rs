@@ -314,7 +314,8 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
 
     /// Whether later seals were left out on purpose.
     fn ends_early(&self) -> bool {
-        self.opening.filters.to.is_some()
+        // With an end after the export was made nothing was: then the last anchor holds.
+        self.opening.filters.to.as_ref().is_some_and(|to| to.0 <= self.opening.created_at.0)
     }
 
     fn changed(&self, detail: impl Into<String>) -> Finding {

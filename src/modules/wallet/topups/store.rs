@@ -46,6 +46,16 @@ impl TopupStore {
         self.topups().find_one(own).max_time(READ_TIME_MAX).await
     }
 
+    /// Whether money came for a payment that was not what was asked for.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub async fn is_disputed(&self, payment_id: Option<&str>) -> Result<bool> {
+        let Some(payment_id) = payment_id else { return Ok(false) };
+        let disputed = doc! { "_id": payment_id, "disputed": true };
+        Ok(self.topups().count_documents(disputed).max_time(READ_TIME_MAX).await? > 0)
+    }
+
     /// Top-ups of `user_id`, newest first, older than `before_id`; one more than `limit` where there are more.
     ///
     /// # Errors

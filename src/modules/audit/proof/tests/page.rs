@@ -61,7 +61,7 @@ fn example() -> BTreeMap<&'static str, Vec<u8>> {
     BTreeMap::from([
         ("leaf 1 input", hashed(&records[0])),
         ("leaf 1", seal.leaves[0].hash.0.to_vec()),
-        ("value", value),
+        ("type ‖ value", value),
         ("salt of aud_1", salt_of_record(&records[1])),
         ("salt", salt(&records[1], "actor.address")),
         ("commitment", commitments(&records[1], &key)["actor.address"].0.to_vec()),
