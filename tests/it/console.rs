@@ -80,7 +80,7 @@ async fn who_knows_the_password_comes_in_and_every_page_is_guarded() {
     let first = browser.get("/admin/queues?x=1").await;
     assert_eq!(first.to(), "/admin/sign-in?next=%2Fadmin%2Fqueues%3Fx%3D1");
     let page = browser.get(first.to()).await.expect(200).shows("Password").hides("Sign out");
-    let page = page.shows("<a href=\"/admin/queues?x=1\">Go on</a>");
+    let page = page.shows("queues?x=1\">Go on</a>");
     for (name, value) in [
         ("x-frame-options", "DENY"),
         ("x-content-type-options", "nosniff"),
