@@ -10,7 +10,7 @@ use crate::modules::queue::{Backoff, QueueConfig};
 #[derive(Clone, Debug, Args)]
 pub struct WorkerArgs {
     /// Jobs that one worker runs at once, per queue.
-    #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
     /// Attempts of a job.
     #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=100))]

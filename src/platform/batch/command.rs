@@ -6,7 +6,7 @@ use super::view::{Key, View};
 use crate::platform::mongo;
 
 /// Commands in one transaction, at most.
-pub const BATCH_MAX: usize = 64;
+pub const BATCH_MAX: usize = 128;
 
 /// A command that is not committed this long after it was submitted is answered 503, waiting included.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 //! A [`Command`] decides, purely, over a [`View`] of the database. A [`Lane`] takes whatever is queued, reads once what
 //! the commands expect to need, lets them decide one after the other (so the second of two duplicates sees the first),
 //! writes with one statement per collection, commits, and answers each. Idle, a command goes alone at once; under load a
-//! batch is what queued up while the last commit was in flight, and in the millisecond after it.
+//! batch is what queued up while the last commit was in flight, and those of its callers who come back at once.
 //!
 //! Invariants: a reply is given only after its writes are committed by a majority and journaled. A command that panics or
 //! can't be written takes no neighbour along. Every try of a batch that writes inserts the batch's marker, so at most one
@@ -53,8 +53,11 @@ pub const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const COMMAND_BYTES: usize = 4 * 1024;
 /// After a batch of so many, those who were just answered are about to ask again.
 const CROWD: usize = 8;
-/// They are waited for so long: without it, two halves of the callers take turns, and each pays for a transaction.
-const CROWD_PAUSE: Duration = Duration::from_millis(1);
+/// They are waited for until as many are there, for at most this part of the time that their batch took: without it, two halves
+/// of the callers take turns, and each pays for a transaction.
+const CROWD_PATIENCE: u32 = 2;
+/// Nor longer than this.
+const CROWD_PAUSE_MAX: Duration = Duration::from_millis(10);
 /// The reason of a [`LaneError::Failed`] whose decision panicked.
 pub const PANICKED: &str = "it panicked";
 /// Rounds of reading: a command may look for more after it has seen the first documents. Running a dead job again takes
@@ -176,20 +179,22 @@ struct Committer {
 }
 
 impl Committer {
-    async fn run(self: Arc<Self>, mut receiver: SlotQueue) {
+    async fn run(self: Arc<Self>, mut queue: SlotQueue) {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
-        while receiver.recv_many(&mut waiting, BATCH_MAX).await > 0 {
-            metrics::histogram!("waybill_batch_size", "lane" => self.name).record(waiting.len() as f64);
+        while !waiting.is_empty() || queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
+            let size = waiting.len();
+            metrics::histogram!("waybill_batch_size", "lane" => self.name).record(size as f64);
             let started = Instant::now();
             // What waited too long behind an outage is turned away, not carried out for nobody.
             for mut slot in waiting.extract_if(.., |slot| slot.submitted() + PATIENCE <= started) {
                 slot.fail(LaneError::Away);
             }
-            let crowded = waiting.len() >= CROWD;
-            self.settle(Batch::of(std::mem::take(&mut waiting)), &mut receiver).await;
-            metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(started.elapsed());
-            if crowded {
-                tokio::time::sleep(CROWD_PAUSE).await;
+            self.settle(Batch::of(std::mem::take(&mut waiting)), &mut queue).await;
+            let took = started.elapsed();
+            metrics::histogram!("waybill_batch_commit_seconds", "lane" => self.name).record(took);
+            if size >= CROWD {
+                let pause = (took / CROWD_PATIENCE).min(CROWD_PAUSE_MAX);
+                let _ = tokio::time::timeout(pause, gather(&mut queue, &mut waiting, size)).await;
             }
         }
     }
@@ -435,6 +440,11 @@ impl Committer {
         }
         wanted
     }
+}
+
+/// Takes what comes, until there are `size`.
+async fn gather(queue: &mut SlotQueue, waiting: &mut Vec<Box<dyn Slot>>, size: usize) {
+    while waiting.len() < size && queue.recv_many(waiting, BATCH_MAX - waiting.len()).await > 0 {}
 }
 
 /// Commits, again where the result is not known: the server answers a repeated commit with the first one's result.
