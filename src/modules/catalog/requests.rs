@@ -1,7 +1,7 @@
 //! Requests of merchants and buyers, and their rules.
 
 use bson::DateTime;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
@@ -11,10 +11,12 @@ use super::{
     service::NewMovement,
 };
 use crate::platform::{
-    http::{checks::fault, cursor},
+    http::{
+        checks::{client_id, fault, fault_of, harmless, nullable, nullable_lines},
+        cursor,
+    },
     ids::is_id,
     money::{Currency, Money},
-    scrub::is_harmless,
     text::{free_text, lines},
 };
 
@@ -155,11 +157,11 @@ pub(super) struct ChangeProductRequest {
     #[validate(length(min = 1, max = 200), custom(function = "free_text"))]
     #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
-    #[serde(default, deserialize_with = "given_lines")]
+    #[serde(default, deserialize_with = "nullable_lines")]
     #[validate(custom(function = "long_text"))]
     #[schema(value_type = Option<String>, max_length = 4000)]
     description: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given_value")]
+    #[serde(default, deserialize_with = "nullable")]
     #[validate(length(max = 60), custom(function = "free_text"))]
     #[schema(value_type = Option<String>, max_length = 60)]
     category: Option<Option<String>>,
@@ -167,14 +169,14 @@ pub(super) struct ChangeProductRequest {
     #[validate(nested)]
     price: Option<PriceRequest>,
     /// All that there are in other currencies from now on.
-    #[serde(default, deserialize_with = "given_value")]
+    #[serde(default, deserialize_with = "nullable")]
     #[validate(nested, length(max = PRICES_MAX))]
     #[schema(value_type = Option<Vec<PriceRequest>>, max_items = 10)]
     prices: Option<Option<Vec<PriceRequest>>>,
     #[validate(range(min = 0, max = STOCK_MAX))]
     #[schema(minimum = 0, maximum = 1_000_000_000)]
     low_stock_at: Option<i64>,
-    #[serde(default, deserialize_with = "given_value")]
+    #[serde(default, deserialize_with = "nullable")]
     #[validate(nested)]
     #[schema(value_type = Option<ParcelRequest>)]
     parcel: Option<Option<ParcelRequest>>,
@@ -213,7 +215,7 @@ pub(super) enum OwnMovementKind {
 #[validate(schema(function = "receipts_come_in"))]
 pub(super) struct MoveStockRequest {
     /// Your id of the movement: for one product the same id is the same movement, for ever.
-    #[validate(custom(function = "client_reference"))]
+    #[validate(custom(function = "client_id"))]
     #[schema(example = "in-1001", min_length = 1, max_length = 128)]
     client_reference: String,
     /// Pieces that came in, or, below zero, that are gone. Not 0.
@@ -287,14 +289,6 @@ pub(super) struct ListMovementsQuery {
     pub(super) cursor: Option<String>,
 }
 
-fn given_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
-    lines(from).map(Some)
-}
-
-fn given_value<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
-}
-
 fn long_text(text: &str) -> Result<(), ValidationError> {
     if text.chars().count() > DESCRIPTION_CHARS_MAX {
         return Err(fault("length", format!("must have at most {DESCRIPTION_CHARS_MAX} characters")));
@@ -310,11 +304,7 @@ fn article_number(text: &str) -> Result<(), ValidationError> {
 /// Auditors read it.
 fn reason(text: &str) -> Result<(), ValidationError> {
     free_text(text)?;
-    if is_harmless(text) {
-        return Ok(());
-    }
-    let message = "must hold no number of a person, an account or a card, no address of e-mail or web, and no key";
-    Err(fault("format", message))
+    harmless(text)
 }
 
 fn not_zero(delta: i64) -> Result<(), ValidationError> {
@@ -323,20 +313,9 @@ fn not_zero(delta: i64) -> Result<(), ValidationError> {
 
 fn receipts_come_in(request: &MoveStockRequest) -> Result<(), ValidationError> {
     if matches!(request.kind, Some(OwnMovementKind::Receipt)) && request.delta < 0 {
-        let mut error = fault("range", "must be above 0 for a receipt");
-        error.add_param("field".into(), &"delta");
-        return Err(error);
+        return Err(fault_of("delta", "range", "must be above 0 for a receipt"));
     }
     Ok(())
-}
-
-fn client_reference(id: &str) -> Result<(), ValidationError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-    if (1..=128).contains(&id.len()) && id.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(fault("format", "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -"))
-    }
 }
 
 fn words(text: &str) -> Result<(), ValidationError> {

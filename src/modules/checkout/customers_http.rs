@@ -16,7 +16,7 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
-    http::{ApiJson, NoQuery},
+    http::{ApiJson, NoQuery, checks::fault_of},
     identity::Customer,
     text::{free_text, read_international_phone_if_any},
 };
@@ -65,9 +65,7 @@ struct CustomerProfileRequest {
 
 fn one_is_the_default(request: &CustomerProfileRequest) -> Result<(), ValidationError> {
     if request.addresses.iter().filter(|kept| kept.is_default).count() > 1 {
-        let mut error = ValidationError::new("ambiguous").with_message("must have one default at most".into());
-        error.add_param("field".into(), &"addresses");
-        return Err(error);
+        return Err(fault_of("addresses", "ambiguous", "must have one default at most"));
     }
     Ok(())
 }

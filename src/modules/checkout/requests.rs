@@ -9,7 +9,7 @@ use crate::{
     modules::catalog::QUANTITY_MAX,
     platform::{
         http::{
-            checks::{country_code, email_address, ensure, fault},
+            checks::{client_id, country_code, email_address, ensure, fault_of},
             cursor,
         },
         money::Currency,
@@ -96,24 +96,12 @@ impl From<ShippingAddressRequest> for ShippingAddress {
     }
 }
 
-/// A way to pay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum MethodRequest {
-    /// At the payment gateway.
-    Gateway,
-    /// From the customer's own wallet.
-    Wallet,
-    /// Elsewhere, as the merchant says.
-    External,
-}
-
 /// How it is paid.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[validate(schema(function = "payment_id_fits"))]
 pub(super) struct PaymentRequest {
-    method: MethodRequest,
+    method: PaymentMethod,
     /// Of an external payment: your name of it. It pays one checkout, ever.
     #[validate(custom(function = "payment_id_shape"))]
     #[schema(example = "pay_1", min_length = 1, max_length = 128)]
@@ -125,7 +113,7 @@ pub(super) struct PaymentRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CheckoutRequest {
     /// Your id of the checkout: the same id is the same checkout, for ever.
-    #[validate(custom(function = "client_order_id_shape"))]
+    #[validate(custom(function = "client_id"))]
     #[schema(example = "c-1001", min_length = 1, max_length = 128)]
     client_order_id: String,
     /// What is bought: products of one merchant, in one currency.
@@ -147,11 +135,6 @@ pub(super) struct CheckoutRequest {
 
 impl CheckoutRequest {
     pub(super) fn into_checkout(self) -> NewCheckout {
-        let method = match self.payment.method {
-            MethodRequest::Gateway => PaymentMethod::Gateway,
-            MethodRequest::Wallet => PaymentMethod::Wallet,
-            MethodRequest::External => PaymentMethod::External,
-        };
         let BuyerRequest { name, email, phone } = self.customer;
         let lines = self.items.into_iter();
         NewCheckout {
@@ -159,7 +142,7 @@ impl CheckoutRequest {
             lines: lines.map(|line| CartLine { product_id: line.product_id, quantity: line.quantity }).collect(),
             customer: CheckoutCustomer { name, email, phone: given(phone) },
             shipping_address: self.shipping_address.into(),
-            method,
+            method: self.payment.method,
             priority: self.priority.unwrap_or_default(),
             currency: self.currency,
             payment_id: self.payment.payment_id,
@@ -172,7 +155,7 @@ impl CheckoutRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CancelCheckoutRequest {
     /// The id under which it was asked for.
-    #[validate(custom(function = "client_order_id_shape"))]
+    #[validate(custom(function = "client_id"))]
     pub(super) client_order_id: String,
     /// Why; for your own records.
     #[validate(length(max = 300), custom(function = "free_text"))]
@@ -193,16 +176,10 @@ pub(super) struct ListCheckoutsQuery {
     #[validate(custom(function = "checkout_cursor"))]
     pub(super) cursor: Option<String>,
     /// The id under which it was asked for.
-    #[validate(custom(function = "client_order_id_shape"))]
+    #[validate(custom(function = "client_id"))]
     pub(super) client_order_id: Option<String>,
     /// Status.
     pub(super) status: Option<CheckoutStatus>,
-}
-
-fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-    let is_one = (1..=128).contains(&id.len()) && id.bytes().all(allowed);
-    ensure(is_one, "format", "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -")
 }
 
 pub(super) fn phone_number(phone: &str) -> Result<(), ValidationError> {
@@ -216,14 +193,9 @@ fn payment_id_shape(id: &str) -> Result<(), ValidationError> {
 }
 
 fn payment_id_fits(payment: &PaymentRequest) -> Result<(), ValidationError> {
-    let blame = |code, message| {
-        let mut error = fault(code, message);
-        error.add_param("field".into(), &"paymentId");
-        Err(error)
-    };
-    match (payment.method == MethodRequest::External, payment.payment_id.is_some()) {
-        (true, false) => blame("required", "is required for an external payment"),
-        (false, true) => blame("unexpected", "is for external payments only"),
+    match (payment.method == PaymentMethod::External, payment.payment_id.is_some()) {
+        (true, false) => Err(fault_of("paymentId", "required", "is required for an external payment")),
+        (false, true) => Err(fault_of("paymentId", "unexpected", "is for external payments only")),
         _ => Ok(()),
     }
 }

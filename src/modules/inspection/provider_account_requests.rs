@@ -19,7 +19,10 @@ use crate::{
     },
     platform::{
         error::FieldError,
-        http::FAULTS_MAX,
+        http::{
+            FAULTS_MAX,
+            checks::{fault, nullable, nullable_lines},
+        },
         ids::is_id,
         sealing::Sealed,
         text::{holds_unseen, lines, verbatim},
@@ -59,17 +62,17 @@ pub(super) struct CreateAccountRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct LimitsRequest {
     /// Calls at once.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[validate(range(min = 1, max = 1000))]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     concurrency: Option<Option<i64>>,
     /// Calls in any second.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[validate(range(min = 1, max = 1000))]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     rate_per_second: Option<Option<i64>>,
     /// Orders in progress.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[validate(range(min = 1, max = 1_000_000))]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     open_orders: Option<Option<i64>>,
@@ -83,11 +86,11 @@ pub(super) struct ChangeAccountRequest {
     #[schema(example = "Warehouse Delhi", min_length = 1, max_length = 120)]
     label: Option<String>,
     /// For people.
-    #[serde(default, deserialize_with = "given_lines")]
+    #[serde(default, deserialize_with = "nullable_lines")]
     #[schema(value_type = Option<String>, max_length = 500)]
     comment: Option<Option<String>>,
     /// How much it may be asked.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LimitsRequest>)]
     limits: Option<Option<LimitsRequest>>,
     /// All of them, in place of the ones before.
@@ -238,19 +241,6 @@ impl From<LimitsRequest> for AccountLimits {
 /// A limit that has kept its rule.
 fn stored(limit: Option<i64>) -> Option<u32> {
     limit.and_then(|limit| u32::try_from(limit).ok())
-}
-
-/// Tells a field that is null from one that is not there.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
-}
-
-fn given_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
-    lines(from).map(Some)
-}
-
-fn fault(code: &'static str, message: impl Into<String>) -> ValidationError {
-    ValidationError::new(code).with_message(message.into().into())
 }
 
 fn account_cursor(cursor: &str) -> Result<(), ValidationError> {

@@ -16,7 +16,7 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::FieldError,
-    http::checks::fault,
+    http::checks::{NOTHING_PERSONAL, ensure, fault, fault_of, harmless, nullable},
     ids::new_id,
     india::{
         pincodes::{self, AddressMismatch},
@@ -32,9 +32,6 @@ const LINE_CHARS_MAX: usize = 120;
 const REASON_CHARS_MAX: usize = 500;
 /// Free text is stored as it is, and reasons for ever.
 const NO_IDENTIFIERS: &str = "must hold no Aadhaar number and no PAN";
-/// Reasons are read by many.
-const NO_NUMBERS: &str =
-    "must hold no number of a person, an account or a card, no address of e-mail or web, and no key";
 /// More can't be asked for at once.
 const REQUIREMENTS_MAX: u64 = 20;
 
@@ -43,31 +40,31 @@ const REQUIREMENTS_MAX: u64 = 20;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SaveDraftRequest {
     /// Who applies; the fourth letter of the PAN says the same.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Holder>)]
     business_type: Option<Option<Holder>>,
     /// As on the PAN card.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, example = "Asha Rao", max_length = 120)]
     legal_name: Option<Option<String>>,
     /// Income tax number.
-    #[serde(default, deserialize_with = "given_number")]
+    #[serde(default, deserialize_with = "nullable_number")]
     #[schema(value_type = Option<String>, example = "ABCPR1234F")]
     pan: Option<Option<SecretString>>,
     /// Goods and services tax number.
-    #[serde(default, deserialize_with = "given_number")]
+    #[serde(default, deserialize_with = "nullable_number")]
     #[schema(value_type = Option<String>, example = "29ABCPR1234F1Z5")]
     gstin: Option<Option<SecretString>>,
     /// Of an individual. Only the last four digits and a random reference are kept.
-    #[serde(default, deserialize_with = "given_number")]
+    #[serde(default, deserialize_with = "nullable_number")]
     #[schema(value_type = Option<String>, example = "9999 4105 7058")]
     aadhaar: Option<Option<SecretString>>,
     /// Where money may be sent.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<BankAccountRequest>)]
     bank_account: Option<Option<BankAccountRequest>>,
     /// Where the business is.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<AddressRequest>)]
     address: Option<Option<AddressRequest>>,
 }
@@ -108,13 +105,8 @@ pub struct AddressRequest {
     pincode: String,
 }
 
-/// Tells a field that is null from one that is not there.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
-}
-
-/// The same of a number, whose form says all that may be in it.
-fn given_number<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+/// As [`nullable`], for a number, whose form says all that may be in it.
+fn nullable_number<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     verbatim(from).map(Some)
 }
 
@@ -311,13 +303,12 @@ impl From<RequirementRequest> for Requirement {
 }
 
 fn requirements_match(request: &DecisionRequest) -> Result<(), ValidationError> {
-    let mut error = match (request.decision == ReviewAction::Clarify, request.requirements.is_empty()) {
-        (true, true) => fault("required", "must name what the merchant has to change"),
-        (false, false) => fault("not_applicable", "goes with `clarify` only"),
-        _ => return Ok(()),
-    };
-    error.add_param("field".into(), &"requirements");
-    Err(error)
+    let blame = |code, message| Err(fault_of("requirements", code, message));
+    match (request.decision == ReviewAction::Clarify, request.requirements.is_empty()) {
+        (true, true) => blame("required", "must name what the merchant has to change"),
+        (false, false) => blame("not_applicable", "goes with `clarify` only"),
+        _ => Ok(()),
+    }
 }
 
 fn reason(text: &str) -> Result<(), ValidationError> {
@@ -328,10 +319,8 @@ fn reason(text: &str) -> Result<(), ValidationError> {
     if text.split('\n').any(holds_unseen) {
         return Err(fault("format", "must hold no control characters"));
     }
-    if holds_identifier(text) || !is_harmless(text) {
-        return Err(fault("format", NO_NUMBERS));
-    }
-    Ok(())
+    ensure(!holds_identifier(text), "format", NOTHING_PERSONAL)?;
+    harmless(text)
 }
 
 fn requirement_field(field: &str) -> Result<(), ValidationError> {

@@ -8,6 +8,7 @@ use validator::ValidationError;
 
 use crate::platform::{
     batch::{Entity, Key},
+    http::checks::{ensure, fault, fault_of},
     text::{free_text, holds_unseen, normal_email},
 };
 
@@ -83,23 +84,17 @@ pub(super) fn check_slug(slug: &str) -> Result<(), ValidationError> {
         free_text(slug)
     } else {
         let message = "must be 2 to 40 of a-z, 0-9 and -, begin with a letter and not end with -";
-        Err(ValidationError::new("format").with_message(message.into()))
+        Err(fault("format", message))
     }
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), ValidationError> {
-    if holds_unseen(name) {
-        return Err(ValidationError::new("characters").with_message("must hold no control characters".into()));
-    }
+    ensure(!holds_unseen(name), "characters", "must hold no control characters")?;
     free_text(name)
 }
 
 pub(super) fn check_settings(settings: &TenantSettings) -> Result<(), ValidationError> {
-    let blame = |field: &'static str, message: &'static str| {
-        let mut error = ValidationError::new("format").with_message(message.into());
-        error.add_param("field".into(), &field);
-        error
-    };
+    let blame = |field, message| fault_of(field, "format", message);
     if settings.timezone.len() > 64 || TimeZone::get(&settings.timezone).is_err() {
         return Err(blame("timezone", "must be the name of a time zone, such as Asia/Kolkata"));
     }

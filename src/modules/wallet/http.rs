@@ -17,7 +17,10 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, ErrorKind, FieldError, Problem},
-        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered},
+        http::{
+            ApiJson, ApiPath, ApiQuery, NoQuery, answered,
+            checks::{ensure, fault_of},
+        },
         identity::{About, Finance, FinanceReader, MerchantOrCustomer},
         ids::is_id,
         money::{AMOUNT_MAX, Currency, Money},
@@ -187,39 +190,24 @@ struct ReverseRequest {
 
 fn client_reference(text: &str) -> Result<(), ValidationError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:/-".contains(&b);
-    if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("format").with_message("must be 1 to 128 of A-Z a-z 0-9 . _ : / -".into()))
-    }
+    let is_one = (1..=128).contains(&text.len()) && text.bytes().all(allowed);
+    ensure(is_one, "format", "must be 1 to 128 of A-Z a-z 0-9 . _ : / -")
 }
 
 fn user_id(text: &str) -> Result<(), ValidationError> {
-    if is_id("usr", text) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("format").with_message("must be the id of a user, usr_...".into()))
-    }
+    ensure(is_id("usr", text), "format", "must be the id of a user, usr_...")
 }
 
 fn reason(text: &str) -> Result<(), ValidationError> {
-    if holds_unseen(text) {
-        return Err(ValidationError::new("format").with_message("must hold no control characters".into()));
-    }
+    ensure(!holds_unseen(text), "format", "must hold no control characters")?;
     free_text(text)
 }
 
 fn booking_fits_kind(request: &BookRequest) -> Result<(), ValidationError> {
-    let blame = |field: &'static str, message: &'static str| {
-        let mut error = ValidationError::new("not_applicable").with_message(message.into());
-        error.add_param("field".into(), &field);
-        Err(error)
-    };
+    let blame = |field, message| Err(fault_of(field, "not_applicable", message));
     match (request.kind, &request.to_user_id) {
         (BookingKind::Transfer, None) => {
-            let mut error = ValidationError::new("required").with_message("is required for a transfer".into());
-            error.add_param("field".into(), &"toUserId");
-            return Err(error);
+            return Err(fault_of("toUserId", "required", "is required for a transfer"));
         }
         (BookingKind::Transfer, Some(to)) if *to == request.user_id => {
             return blame("toUserId", "must be another user than `userId`");

@@ -11,9 +11,11 @@ use super::{
 };
 use crate::platform::{
     clock::Rfc3339Time,
-    http::{checks::fault, cursor},
+    http::{
+        checks::{fault, harmless, nullable_lines},
+        cursor,
+    },
     json::one_of,
-    scrub::is_harmless,
     text::lines,
 };
 
@@ -58,7 +60,7 @@ pub(super) struct ChangeEndpointRequest {
     #[schema(value_type = Option<Vec<String>>, max_items = 100)]
     types: Option<Vec<EventType>>,
     /// Your words; `null` takes them away.
-    #[serde(default, deserialize_with = "given_lines")]
+    #[serde(default, deserialize_with = "nullable_lines")]
     #[validate(custom(function = "plain_words"))]
     #[schema(value_type = Option<String>, max_length = 200)]
     description: Option<Option<String>>,
@@ -163,20 +165,12 @@ pub(super) struct ListWebhookEventsQuery {
     pub(super) from: Option<Rfc3339Time>,
 }
 
-fn given_lines<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
-    lines(from).map(Some)
-}
-
 /// Auditors don't read it, but operators of the database do.
 fn plain_words(text: &str) -> Result<(), ValidationError> {
     if text.chars().count() > DESCRIPTION_CHARS_MAX {
         return Err(fault("length", format!("must have at most {DESCRIPTION_CHARS_MAX} characters")));
     }
-    if is_harmless(text) {
-        return Ok(());
-    }
-    let message = "must hold no number of a person, an account or a card, no address of e-mail or web, and no key";
-    Err(fault("format", message))
+    harmless(text)
 }
 
 fn delivery_cursor(text: &str) -> Result<(), ValidationError> {

@@ -27,9 +27,11 @@ use super::{
 use crate::platform::{
     clock::Rfc3339Time,
     error::{AppError, Problem},
-    http::{ApiJson, ApiPath, NoQuery},
+    http::{
+        ApiJson, ApiPath, NoQuery,
+        checks::{ensure, fault, harmless},
+    },
     identity::{About, Admin, CurrentUser},
-    scrub::is_harmless,
     text::holds_unseen,
 };
 
@@ -138,17 +140,12 @@ impl From<Vec<ApiKey>> for ApiKeyListResponse {
 
 /// Administrators read it too.
 fn check_name(name: &str) -> Result<(), ValidationError> {
-    let fault = |code, message: String| Err(ValidationError::new(code).with_message(message.into()));
     if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
-        fault("length", format!("must have between 1 and {NAME_CHARS_MAX} characters"))
-    } else if holds_unseen(name) {
-        fault("characters", "must not hold control characters or others that nobody can see".into())
-    } else if !is_harmless(name) {
-        let message = "must hold no number of a person, an account or a card, no address of e-mail or web, and no key";
-        fault("format", message.into())
-    } else {
-        Ok(())
+        return Err(fault("length", format!("must have between 1 and {NAME_CHARS_MAX} characters")));
     }
+    let unseen = "must not hold control characters or others that nobody can see";
+    ensure(!holds_unseen(name), "characters", unseen)?;
+    harmless(name)
 }
 
 /// Make an API key for a server. The key is in this answer and nowhere else. A token alone makes none: the password is asked for,

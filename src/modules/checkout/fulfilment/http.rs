@@ -24,7 +24,10 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, Problem},
-        http::{ApiJson, ApiPath, NoQuery},
+        http::{
+            ApiJson, ApiPath, NoQuery,
+            checks::{fault, fault_of},
+        },
         identity::Merchant,
     },
 };
@@ -193,7 +196,7 @@ fn of_kind(provider: ProviderName, kind: PartKind, message: &'static str) -> Res
     if provider.declaration().kind == kind.of_providers() {
         return Ok(());
     }
-    Err(ValidationError::new("kind").with_message(message.into()))
+    Err(fault("kind", message))
 }
 
 fn is_erp(provider: &ProviderName) -> Result<(), ValidationError> {
@@ -208,7 +211,5 @@ fn carrier_has_pickup(request: &FulfilmentRequest) -> Result<(), ValidationError
     if request.carrier.is_none() || request.pickup.is_some() {
         return Ok(());
     }
-    let mut error = ValidationError::new("required").with_message("is required with a carrier".into());
-    error.add_param("field".into(), &"pickup");
-    Err(error)
+    Err(fault_of("pickup", "required", "is required with a carrier"))
 }

@@ -3,22 +3,13 @@
 use serde::{Deserialize, Deserializer};
 use validator::ValidationError;
 
-use crate::platform::text::free_text;
-
-pub(super) use crate::platform::http::checks::{email_address, ensure, fault};
+use crate::platform::{http::checks::ensure, text::free_text};
 
 /// A null says as little as an absent field.
 pub(super) fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     field: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(field)?.unwrap_or_default())
-}
-
-/// Blames a field of the struct that a rule is about.
-pub(super) fn blame(field: &'static str, code: &'static str, message: &'static str) -> ValidationError {
-    let mut error = fault(code, message);
-    error.add_param("field".into(), &field);
-    error
 }
 
 pub(super) fn text(text: &str) -> Result<(), ValidationError> {

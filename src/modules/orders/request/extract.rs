@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::checks::ensure;
 use crate::{
     modules::providers::{Extract, ExtractType},
-    platform::text::verbatim,
+    platform::{http::checks::ensure, text::verbatim},
 };
 
 /// Longest cadastral number.

@@ -19,9 +19,13 @@ use validator::{Validate, ValidationError};
 use super::{model::OrderStatus, new_order::NewOrder};
 use crate::{
     modules::providers::{Declaration, Detail, ProviderKind, ProviderName, registry::PROVIDERS},
-    platform::{clock::Rfc3339Time, text::free_text},
+    platform::{
+        clock::Rfc3339Time,
+        http::checks::{client_id, fault_of},
+        text::free_text,
+    },
 };
-use checks::{blame, ensure, null_is_default};
+use checks::null_is_default;
 
 pub use extract::ExtractRequest;
 pub use sale::SaleRequest;
@@ -33,7 +37,7 @@ pub use shipment::{PartyRequest, ShipmentRequest};
 #[validate(schema(function = "detail_matches_provider"))]
 pub struct CreateOrderRequest {
     /// Your id of the order: the same id is the same order, for ever.
-    #[validate(custom(function = "client_order_id_shape"))]
+    #[validate(custom(function = "client_id"))]
     pub client_order_id: String,
     #[serde(default, deserialize_with = "null_is_default")]
     pub provider: ProviderName,
@@ -53,7 +57,7 @@ pub struct CreateOrderRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CancelOrderRequest {
     /// The id under which the order was created.
-    #[validate(custom(function = "client_order_id_shape"))]
+    #[validate(custom(function = "client_id"))]
     pub client_order_id: String,
     /// Why; for your own records.
     #[validate(length(max = 300), custom(function = "free_text"))]
@@ -74,7 +78,7 @@ pub struct ListOrdersQuery {
     #[validate(custom(function = "order_cursor"))]
     pub cursor: Option<String>,
     /// Your id.
-    #[validate(custom(function = "client_order_id_shape"))]
+    #[validate(custom(function = "client_id"))]
     pub client_order_id: Option<String>,
     /// Status.
     pub status: Option<OrderStatus>,
@@ -99,15 +103,6 @@ impl CreateOrderRequest {
     }
 }
 
-fn client_order_id_shape(id: &str) -> Result<(), ValidationError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-    ensure(
-        (1..=128).contains(&id.len()) && id.bytes().all(allowed),
-        "format",
-        "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -",
-    )
-}
-
 fn order_cursor(cursor: &str) -> Result<(), ValidationError> {
     crate::platform::http::cursor::check_id("ord", cursor)
 }
@@ -121,8 +116,8 @@ fn detail_matches_provider(request: &CreateOrderRequest) -> Result<(), Validatio
     ];
     for (of, is_given) in details {
         match (of == kind, is_given) {
-            (true, false) => return Err(blame(of.detail_name(), "required", "is required for this provider")),
-            (false, true) => return Err(blame(of.detail_name(), "unexpected", "is not what this provider takes")),
+            (true, false) => return Err(fault_of(of.detail_name(), "required", "is required for this provider")),
+            (false, true) => return Err(fault_of(of.detail_name(), "unexpected", "is not what this provider takes")),
             _ => {}
         }
     }

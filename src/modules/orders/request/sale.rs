@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::checks::{article_number, blame, email_address, ensure, null_is_default, text};
+use super::checks::{article_number, null_is_default, text};
 use crate::{
     modules::providers::{Gender, Sale, SaleAddress, SaleCustomer, SaleLine},
     platform::{
         clock::Rfc3339Time,
-        http::checks::country_code,
+        http::checks::{country_code, email_address, ensure, fault_of},
         money::{AMOUNT_MAX, Currency},
         text::{POSTCODE_CHARS_MAX, free_text, international, read_email, read_international_phone},
     },
@@ -203,6 +203,8 @@ fn total_is_sane(request: &SaleRequest) -> Result<(), ValidationError> {
         .try_fold(request.shipping_cost, |sum, line| sum.checked_add(line.quantity.checked_mul(line.unit_price)?));
     match total {
         Some(total) if total <= AMOUNT_MAX => Ok(()),
-        _ => Err(blame("lines", "total", "are worth more than 1000000000000000 minor units together, with shipping")),
+        _ => {
+            Err(fault_of("lines", "total", "are worth more than 1000000000000000 minor units together, with shipping"))
+        }
     }
 }

@@ -4,11 +4,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
-use super::checks::{article_number, blame, email_address, ensure, null_is_default, text};
+use super::checks::{article_number, null_is_default, text};
 use crate::{
     modules::providers::{ParcelDimensions, Party, PaymentMode, Service, Shipment, ShipmentItem},
     platform::{
-        http::checks::pincode,
+        http::checks::{email_address, ensure, fault_of, pincode},
         text::{free_text, read_email_if_any, read_phone, read_pincode},
     },
 };
@@ -213,8 +213,8 @@ fn inr(currency: &str) -> Result<(), ValidationError> {
 fn cod_matches_mode(shipment: &ShipmentRequest) -> Result<(), ValidationError> {
     match (shipment.payment_mode, shipment.cod_amount) {
         (PaymentMode::Prepaid, 0) | (PaymentMode::Cod, 1..) => Ok(()),
-        (PaymentMode::Prepaid, _) => Err(blame("codAmount", "cod", "must be 0 or absent when prepaid")),
-        (PaymentMode::Cod, _) => Err(blame("codAmount", "cod", "must be above 0 for cash on delivery")),
+        (PaymentMode::Prepaid, _) => Err(fault_of("codAmount", "cod", "must be 0 or absent when prepaid")),
+        (PaymentMode::Cod, _) => Err(fault_of("codAmount", "cod", "must be above 0 for cash on delivery")),
     }
 }
 
@@ -223,6 +223,6 @@ fn goods_value_is_sane(shipment: &ShipmentRequest) -> Result<(), ValidationError
         shipment.items.iter().try_fold(0_i64, |sum, item| sum.checked_add(item.quantity.checked_mul(item.unit_price)?));
     match value {
         Some(value) if value <= GOODS_VALUE_MAX => Ok(()),
-        _ => Err(blame("items", "total", "are worth more than 1000000000 minor units together")),
+        _ => Err(fault_of("items", "total", "are worth more than 1000000000 minor units together")),
     }
 }

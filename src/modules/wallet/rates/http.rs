@@ -17,7 +17,7 @@ use crate::{
         error::{AppError, FieldError, Problem},
         http::{
             ApiQuery,
-            checks::{ensure, pincode},
+            checks::{ensure, fault_of, pincode},
         },
         identity::CurrentUser,
         india::pincodes::{self, AddressMismatch},
@@ -201,7 +201,5 @@ fn cod_matches_mode(query: &ListRatesQuery) -> Result<(), ValidationError> {
         (PaymentMode::Prepaid, _) => "must be 0 or absent when prepaid",
         (PaymentMode::Cod, _) => "must be above 0 for cash on delivery",
     };
-    let mut error = ValidationError::new("cod").with_message(message.into());
-    error.add_param("field".into(), &"codAmount");
-    Err(error)
+    Err(fault_of("codAmount", "cod", message))
 }

@@ -22,7 +22,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, FieldError, Problem},
-        http::{ApiQuery, CSV, attachment},
+        http::{ApiQuery, CSV, attachment, checks::fault_of},
         identity::MerchantOrCustomer,
         money::Currency,
     },
@@ -99,10 +99,7 @@ fn files_have_no_pages(query: &StatementQuery) -> Result<(), ValidationError> {
         (Some(StatementFormat::Csv), None, Some(_)) => "cursor",
         _ => return Ok(()),
     };
-    let mut error = ValidationError::new("not_applicable");
-    error = error.with_message("does not go with csv, which has the whole period".into());
-    error.add_param("field".into(), &unwanted);
-    Err(error)
+    Err(fault_of(unwanted, "not_applicable", "does not go with csv, which has the whole period"))
 }
 
 /// A transaction, as its merchant sees it: what happened to the wallet, and not who did it or where the money is with us.

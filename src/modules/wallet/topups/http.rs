@@ -16,7 +16,7 @@ use crate::{
     platform::{
         clock::Rfc3339Time,
         error::{AppError, Problem},
-        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered, cursor},
+        http::{ApiJson, ApiPath, ApiQuery, NoQuery, answered, checks::client_id, cursor},
         identity::MerchantOrCustomer,
         money::Money,
     },
@@ -33,7 +33,7 @@ pub fn router(service: TopupService) -> OpenApiRouter {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TopupRequest {
     /// Your id of the top-up: the same id is the same top-up, for ever.
-    #[validate(custom(function = "client_topup_id"))]
+    #[validate(custom(function = "client_id"))]
     #[schema(example = "t-1001", min_length = 1, max_length = 128)]
     client_topup_id: String,
     /// How much is to be paid.
@@ -55,16 +55,6 @@ struct ListTopupsQuery {
     cursor: Option<String>,
     /// Status.
     status: Option<TopupStatus>,
-}
-
-fn client_topup_id(id: &str) -> Result<(), ValidationError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-    if (1..=128).contains(&id.len()) && id.bytes().all(allowed) {
-        Ok(())
-    } else {
-        let message = "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -";
-        Err(ValidationError::new("format").with_message(message.into()))
-    }
 }
 
 fn topup_cursor(cursor: &str) -> Result<(), ValidationError> {
