@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bson::doc;
-
 use super::{
-    FULFIL_KIND,
     error::{CheckoutError, Shortage},
     events::record,
-    fulfilment::{TakeBackContext, TakenBack, take_back},
+    fulfilment::{TakenBack, take_back},
     model::{
-        CartLine, Checkout, CheckoutCancellationStatus, CheckoutCustomer, CheckoutItem, CheckoutStatus, Payment,
-        PaymentMethod, PaymentStatus, Priority, ShippingAddress, sums,
+        CartLine, Checkout, CheckoutCustomer, CheckoutItem, CheckoutStatus, Payment, PaymentMethod, PaymentStatus,
+        Priority, ShippingAddress, sums,
     },
-    reversal::ReversalContext,
+    reversal,
     transitions::{CheckoutCommand, next},
 };
 use crate::{
@@ -23,7 +20,7 @@ use crate::{
         kyc::{KycGate, Verified},
         orders::CancelOrderTemplate,
         providers::call_job::Author,
-        queue::{Job, QueueConfig},
+        queue::QueueConfig,
         wallet::{
             self, Account, LedgerEntry, LedgerKind, LedgerReference, LedgerRefusal,
             topups::{self, CheckoutToPay, PaymentSettings},
@@ -306,31 +303,13 @@ impl Command for CancelCheckout {
         if checkout.status == CheckoutStatus::Cancelled {
             return Ok(CheckoutReply { checkout, replayed: true });
         }
-        let taking_back = TakeBackContext { orders: &self.orders, event_id: &self.event_id, actor: &self.actor };
-        match take_back(view, &mut checkout, &taking_back)? {
-            TakenBack::Nothing => {}
+        let by = Author { actor: &self.actor, event_id: &self.event_id };
+        match take_back(view, &mut checkout, &self.orders, by)? {
+            TakenBack::Nothing => reversal::cancel(view, &mut checkout, &self.payments, by)?,
             TakenBack::UnderWay => return Ok(CheckoutReply { checkout, replayed: true }),
-            TakenBack::Asked => {
-                checkout.cancel_reason.clone_from(&self.reason);
-                view.update(&checkout);
-                return Ok(CheckoutReply { checkout, replayed: false });
-            }
+            TakenBack::Asked => {}
         }
-        let cancelled = next(checkout.status, CheckoutCommand::Cancel);
-        let cancelled = cancelled.ok_or(CheckoutError::NotCancellable(checkout.status))?;
-        let waited = checkout.waits_for_payment();
-        ReversalContext { event_id: &self.event_id, actor: &self.actor, payments: &self.payments }
-            .give_back(view, &mut checkout)?;
-        if let (Some(payment), true) = (&checkout.payment.gateway_payment, waited) {
-            let event_id = nth_id("evt", &self.event_id, 1);
-            topups::drop_payment(view, payment, Author { actor: &self.actor, event_id: &event_id });
-            checkout.payment.abandon();
-        }
-        checkout.status = cancelled;
-        checkout.cancellation_is(CheckoutCancellationStatus::Done);
         checkout.cancel_reason.clone_from(&self.reason);
-        checkout.updated_at = view.now();
-        record(view, &mut checkout, &self.event_id, "CheckoutCancelled", &self.actor);
         view.update(&checkout);
         Ok(CheckoutReply { checkout, replayed: false })
     }
@@ -345,7 +324,5 @@ pub(super) fn pay(view: &mut View, checkout: &mut Checkout, by: Author<'_>, job_
     checkout.payment.expires_at = None;
     checkout.updated_at = now;
     record(view, checkout, by.event_id, "CheckoutPaid", by.actor);
-    let payload = doc! { "checkoutId": &checkout.id };
-    let job = Job::new(job_id.to_owned(), queue, FULFIL_KIND, payload, &checkout.correlation_id, now);
-    view.insert(&job.owned_by(&checkout.seller_id).hurried(checkout.priority.is_rush()));
+    view.insert(&checkout.fulfil_job(job_id, queue, &checkout.correlation_id, now));
 }

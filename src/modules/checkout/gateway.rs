@@ -6,7 +6,7 @@ use super::{
     commands::pay,
     events::record,
     model::{Checkout, PaymentStatus},
-    reversal::ReversalContext,
+    reversal::give_back,
     transitions::{CheckoutCommand, next},
 };
 use crate::{
@@ -109,8 +109,8 @@ impl CheckoutPayments {
         let Some(mut checkout) = checkout_of(view, payment) else { return };
         let Some(failed) = next(checkout.status, CheckoutCommand::FailPayment) else { return };
         let event_id = nth_id("evt", by.event_id, 1);
-        let giving_back = ReversalContext { event_id: &event_id, actor: by.actor, payments: &self.payments };
-        if let Err(error) = giving_back.give_back(view, &mut checkout) {
+        let by = Author { actor: by.actor, event_id: &event_id };
+        if let Err(error) = give_back(view, &mut checkout, &self.payments, by) {
             // The stock is full of others: the merchant corrects it, and this has to be settled all the same.
             tracing::error!(checkout.id = checkout.id, %error, "the stock does not come back");
         }

@@ -166,9 +166,13 @@ pub(super) struct CheckoutResponse {
 }
 
 impl CheckoutResponse {
-    /// As `user` sees it: who has the page may pay, so only who asked for the checkout is shown it.
+    /// As `user` may see it: who has the page may pay, so only who asked for the checkout is shown it; why parts failed is for the
+    /// merchant.
     pub(super) fn of(mut checkout: Checkout, user: &CurrentUser) -> Self {
         let url = checkout.payment.url.take().filter(|_| checkout.user_id == user.user_id);
+        if checkout.seller_id != user.user_id {
+            checkout.parts.iter_mut().for_each(|part| part.failure = None);
+        }
         Self {
             total: checkout.money(),
             checkout_id: checkout.id,
@@ -213,18 +217,8 @@ struct CheckoutListResponse {
     next_cursor: Option<String>,
 }
 
-/// As `user` may see it: what is wrong with its parts is the merchant's own business.
-fn shown(checkout: Checkout, user: &CurrentUser) -> CheckoutResponse {
-    let is_sellers = checkout.seller_id == user.user_id;
-    let mut response = CheckoutResponse::of(checkout, user);
-    if !is_sellers {
-        response.parts.iter_mut().for_each(|part| part.reason = None);
-    }
-    response
-}
-
 fn answer(CheckoutReply { checkout, replayed }: CheckoutReply, user: &CurrentUser) -> Response {
-    answered(replayed, StatusCode::ACCEPTED, shown(checkout, user))
+    answered(replayed, StatusCode::ACCEPTED, CheckoutResponse::of(checkout, user))
 }
 
 /// Buys all of a cart or nothing, at the catalog's prices. Safe to repeat with the same `clientOrderId`. Customers pay from their wallet or
@@ -281,7 +275,7 @@ async fn list_checkouts(
 ) -> Result<Json<CheckoutListResponse>, AppError> {
     let filter = CheckoutFilter { client_order_id: query.client_order_id, status: query.status };
     let page = service.list(&user, &filter, query.cursor.as_deref(), query.limit.unwrap_or(PAGE)).await?;
-    let items = page.shown.into_iter().map(|checkout| shown(checkout, &user)).collect();
+    let items = page.shown.into_iter().map(|checkout| CheckoutResponse::of(checkout, &user)).collect();
     Ok(Json(CheckoutListResponse { items, next_cursor: page.next }))
 }
 
@@ -298,5 +292,5 @@ async fn get_checkout(
     _: NoQuery,
     ApiPath(checkout_id): ApiPath<String>,
 ) -> Result<Json<CheckoutResponse>, AppError> {
-    Ok(Json(shown(service.get(&user, &checkout_id).await?, &user)))
+    Ok(Json(CheckoutResponse::of(service.get(&user, &checkout_id).await?, &user)))
 }

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use bson::DateTime;
+use bson::{DateTime, doc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::fulfilment::Part;
-use crate::platform::{
-    batch::{Entity, Key},
-    money::{Currency, Money},
-    secret::sha256_hex,
+use crate::{
+    modules::queue::{Job, QueueConfig},
+    platform::{
+        batch::{Entity, Key},
+        money::{Currency, Money},
+        secret::sha256_hex,
+    },
 };
 
 pub const CHECKOUTS: &str = "checkouts";
@@ -356,6 +359,13 @@ impl Checkout {
 
     pub fn orders(&self) -> impl Iterator<Item = &String> {
         self.parts.iter().flat_map(|part| &part.orders)
+    }
+
+    /// The job that carries it out.
+    pub(super) fn fulfil_job(&self, job_id: &str, queue: &QueueConfig, correlation_id: &str, now: DateTime) -> Job {
+        let payload = doc! { "checkoutId": &self.id };
+        let job = Job::new(job_id.to_owned(), queue, FULFIL_KIND, payload, correlation_id, now);
+        job.owned_by(&self.seller_id).hurried(self.priority.is_rush())
     }
 
     /// Pieces of each product.

@@ -8,22 +8,13 @@ use crate::{
             error::CheckoutError,
             events::record,
             model::{Checkout, CheckoutCancellation, CheckoutCancellationStatus, CheckoutStatus},
-            reversal::ReversalContext,
             transitions::{CheckoutCommand, next},
         },
-        events::Actor,
         orders::{CancelOrderTemplate, Order},
-        queue::QueueConfig,
+        providers::call_job::Author,
     },
     platform::batch::{Command, View},
 };
-
-/// Actor and event of a cancellation of orders.
-pub(in crate::modules::checkout) struct TakeBackContext<'a> {
-    pub(in crate::modules::checkout) orders: &'a [CancelOrderTemplate],
-    pub(in crate::modules::checkout) event_id: &'a str,
-    pub(in crate::modules::checkout) actor: &'a Actor,
-}
 
 /// Result of cancelling a checkout's orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +27,16 @@ pub(in crate::modules::checkout) enum TakenBack {
     Asked,
 }
 
-/// Asks for all that was placed back, or for nothing where something can't be taken back any more. The caller writes the checkout.
+/// Asks for all that was placed back, or for nothing where something can't be taken back any more. `templates` has one for each part.
+/// The caller writes the checkout.
 ///
 /// # Errors
 /// [`CheckoutError::NotCancellable`], [`CheckoutError::PartStays`].
 pub(in crate::modules::checkout) fn take_back(
     view: &mut View,
     checkout: &mut Checkout,
-    by: &TakeBackContext<'_>,
+    templates: &[CancelOrderTemplate],
+    by: Author<'_>,
 ) -> Result<TakenBack, CheckoutError> {
     if checkout.status == CheckoutStatus::Cancelling && !is_taken_back(checkout) {
         return Ok(TakenBack::UnderWay);
@@ -58,11 +51,11 @@ pub(in crate::modules::checkout) fn take_back(
             part.status = PartStatus::Cancelled;
         }
     }
-    let command = |((at, order), orders): ((usize, &Option<Order>), &CancelOrderTemplate)| {
+    let command = |((at, order), template): ((usize, &Option<Order>), &CancelOrderTemplate)| {
         let order = order.as_ref().filter(|_| !checkout.parts[at].status.is_nothing())?;
-        Some((at, orders.of(&order.user_id, &order.client_order_id)))
+        Some((at, template.of(&order.user_id, &order.client_order_id)))
     };
-    let commands: Vec<_> = orders.iter().enumerate().zip(by.orders).filter_map(command).collect();
+    let commands: Vec<_> = orders.iter().enumerate().zip(templates).filter_map(command).collect();
     if commands.is_empty() {
         return Ok(TakenBack::Nothing);
     }
@@ -84,27 +77,4 @@ pub(in crate::modules::checkout) fn take_back(
         Some(CheckoutCancellation { status: CheckoutCancellationStatus::Requested, requested_at: view.now() });
     record(view, checkout, by.event_id, "CheckoutCancellationRequested", by.actor);
     Ok(TakenBack::Asked)
-}
-
-/// Ends a checkout of which nothing is left at any provider, where it is to be cancelled: what it took goes back. Whether it did.
-///
-/// # Errors
-/// As [`ReversalContext::give_back`].
-pub(super) fn end(
-    view: &mut View,
-    checkout: &mut Checkout,
-    event_id: &str,
-    actor: &Actor,
-    payments: &QueueConfig,
-) -> Result<bool, CheckoutError> {
-    if !is_taken_back(checkout) {
-        return Ok(false);
-    }
-    ReversalContext { event_id, actor, payments }.give_back(view, checkout)?;
-    checkout.status =
-        next(checkout.status, CheckoutCommand::Cancel).ok_or(CheckoutError::NotCancellable(checkout.status))?;
-    checkout.cancellation_is(CheckoutCancellationStatus::Done);
-    checkout.updated_at = view.now();
-    record(view, checkout, event_id, "CheckoutCancelled", actor);
-    Ok(true)
 }

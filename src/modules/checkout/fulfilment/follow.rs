@@ -2,18 +2,17 @@
 
 use async_trait::async_trait;
 
-use super::{
-    cancellation::end,
-    settle::{EventIds, settle},
-};
+use super::settle::{EventIds, is_taken_back, settle};
 use crate::{
     modules::{
         checkout::{
             error::CheckoutError,
             model::{CHECKOUTS, Checkout},
+            reversal,
         },
         events::{Actor, Event, EventHandler, EventHead, HandlerAttempt, HandlerError},
         orders::{ORDERS, Order},
+        providers::call_job::Author,
         queue::QueueConfig,
     },
     platform::{
@@ -101,11 +100,13 @@ impl Command for FollowOrder {
         let order = view.by_id::<Order>(&self.order_id);
         let Some((order, mut checkout)) = order.zip(view.by_id::<Checkout>(&self.checkout_id)) else { return Ok(()) };
         let news = checkout.parts.iter_mut().filter_map(|part| part.follow(&order).then_some(())).count() > 0;
-        if !end(view, &mut checkout, &self.event_ids[0], &self.actor, &self.payments)? {
-            if !news {
-                return Ok(());
-            }
+        if is_taken_back(&checkout) {
+            let by = Author { actor: &self.actor, event_id: &self.event_ids[0] };
+            reversal::cancel(view, &mut checkout, &self.payments, by)?;
+        } else if news {
             settle(view, &mut checkout, &self.event_ids, &self.actor);
+        } else {
+            return Ok(());
         }
         view.update(&checkout);
         Ok(())

@@ -25,7 +25,7 @@ pub use http::router;
 pub use parts::{Part, PartFailure, PartKind, PartStatus};
 pub use settings::FULFILMENT;
 
-pub(super) use cancellation::{TakeBackContext, TakenBack, take_back};
+pub(super) use cancellation::{TakenBack, take_back};
 pub(super) use retry::FulfilAgain;
 pub(super) use send::Fulfil;
 pub(super) use settings::{FulfilmentSettings, SetUp};

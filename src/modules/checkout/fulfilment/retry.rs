@@ -1,7 +1,5 @@
 //! Sending again what came to nothing, after whatever was wrong was put right.
 
-use bson::doc;
-
 use super::{
     parts::PartStatus,
     settle::{EventIds, settle},
@@ -9,14 +7,13 @@ use super::{
 use crate::{
     modules::{
         checkout::{
-            FULFIL_KIND,
             commands::CheckoutReply,
             error::CheckoutError,
             model::{CHECKOUTS, Checkout, CheckoutStatus},
         },
         events::Actor,
         orders::Order,
-        queue::{Job, QueueConfig},
+        queue::QueueConfig,
     },
     platform::batch::{Command, Key, View},
 };
@@ -78,10 +75,7 @@ impl Command for FulfilAgain {
         }
         settle(view, &mut checkout, &self.event_ids, &self.actor);
         view.update(&checkout);
-        let payload = doc! { "checkoutId": &checkout.id };
-        let now = view.now();
-        let job = Job::new(self.job_id.clone(), &self.queue, FULFIL_KIND, payload, &self.correlation_id, now);
-        view.insert(&job.owned_by(&checkout.seller_id).hurried(checkout.priority.is_rush()));
+        view.insert(&checkout.fulfil_job(&self.job_id, &self.queue, &self.correlation_id, view.now()));
         Ok(CheckoutReply { checkout, replayed: false })
     }
 }

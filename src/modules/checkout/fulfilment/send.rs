@@ -34,12 +34,6 @@ pub(in crate::modules::checkout) struct Fulfil {
     event_ids: EventIds,
 }
 
-/// Actor and correlation id of orders for a checkout.
-struct OrderCause<'a> {
-    actor: &'a Actor,
-    correlation_id: &'a str,
-}
-
 impl Fulfil {
     /// With what is looked up before the transaction.
     pub(in crate::modules::checkout) async fn prepare(
@@ -76,8 +70,9 @@ impl Fulfil {
         placing.as_ref().map_err(Clone::clone)
     }
 
-    /// Sends what waits; gives the queues that have new work.
-    fn fulfil(&self, view: &mut View, by: &OrderCause<'_>) -> Vec<&'static str> {
+    /// Sends what waits; gives the queues that have new work. Orders and events belong to the request `correlation_id`.
+    fn fulfil(&self, view: &mut View, correlation_id: &str) -> Vec<&'static str> {
+        let actor = Actor::worker(&self.worker_id, correlation_id);
         let Some(mut checkout) = view.by_id::<Checkout>(&self.checkout_id) else { return Vec::new() };
         let settings = view.by_id(&checkout.seller_id).unwrap_or_else(|| FulfilmentSettings::nothing(&self.seller_id));
         let is_first = checkout.status == CheckoutStatus::Paid && checkout.parts.is_empty();
@@ -95,13 +90,13 @@ impl Fulfil {
         let mut parts = std::mem::take(&mut checkout.parts);
         for (part, ids) in parts.iter_mut().zip(&self.order_ids).filter(|(part, _)| part.status == PartStatus::Waiting)
         {
-            match self.send(view, (&checkout, &settings), part, ids, by) {
+            match self.send(view, (&checkout, &settings), part, ids, &actor) {
                 Ok(queue) => wake.extend(queue),
                 Err(failure) => part.fail(failure),
             }
         }
         checkout.parts = parts;
-        settle(view, &mut checkout, &self.event_ids, by.actor);
+        settle(view, &mut checkout, &self.event_ids, &actor);
         view.update(&checkout);
         wake
     }
@@ -131,7 +126,7 @@ impl Fulfil {
         (checkout, settings): (&Checkout, &FulfilmentSettings),
         part: &mut Part,
         ids: &OrderIds,
-        by: &OrderCause<'_>,
+        actor: &Actor,
     ) -> Result<Option<&'static str>, PartFailure> {
         let last = part.last_order().and_then(|id| view.by_id::<Order>(id));
         // Somebody may have had its last order sent again since.
@@ -156,8 +151,8 @@ impl Fulfil {
         let behalf = OrderOrigin {
             user_id: checkout.seller_id.clone(),
             tenant_id: view.text(&user_key(&checkout.seller_id), "tenantId").map(str::to_owned),
-            actor: by.actor.clone(),
-            correlation_id: by.correlation_id.to_owned(),
+            actor: actor.clone(),
+            correlation_id: actor.request_id.clone().unwrap_or_default(),
             part_of: Some(PartOf {
                 checkout_id: checkout.id.clone(),
                 replaces: last.map(|order| order.id),
@@ -199,8 +194,7 @@ impl Fulfil {
 
     /// Decides; gives the queues that have new work.
     pub(super) fn run(&self, view: &mut View) -> Vec<&'static str> {
-        let actor = Actor::worker(&self.worker_id, "rqs_1");
-        self.fulfil(view, &OrderCause { actor: &actor, correlation_id: "rqs_1" })
+        self.fulfil(view, "rqs_1")
     }
 }
 
@@ -210,8 +204,7 @@ impl Conclusion for Fulfil {
     }
 
     fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
-        let actor = Actor::worker(&self.worker_id, &job.correlation_id);
-        let wake = self.fulfil(view, &OrderCause { actor: &actor, correlation_id: &job.correlation_id });
+        let wake = self.fulfil(view, &job.correlation_id);
         Concluded { wake, ..JobEnd::Done { result: None }.into() }
     }
 }

@@ -3,7 +3,7 @@
 use bson::{DateTime, Document};
 
 use super::{
-    cancellation::{TakeBackContext, TakenBack, take_back},
+    cancellation::{TakenBack, take_back},
     follow::FollowOrder,
     parts::{Part, PartKind, PartStatus},
     retry::FulfilAgain,
@@ -24,7 +24,7 @@ use crate::{
         },
         events::{Actor, EVENTS},
         orders::{CancelOrderTemplate, Order, OrderStatus},
-        providers::{Party, Service, StoredFailure},
+        providers::{Party, Service, StoredFailure, call_job::Author},
         queue::QueueConfig,
         wallet::Wallet,
     },
@@ -270,8 +270,8 @@ impl World {
         let (orders, event_id) = (self.cancelling(), self.id("evt"));
         let mut checkout = self.checkout();
         let actor = Actor::worker("wrk_1", "rqs_1");
-        let by = TakeBackContext { orders: &orders, event_id: &event_id, actor: &actor };
-        let taken = take_back(&mut self.view, &mut checkout, &by)?;
+        let by = Author { actor: &actor, event_id: &event_id };
+        let taken = take_back(&mut self.view, &mut checkout, &orders, by)?;
         self.view.update(&checkout);
         Ok(taken)
     }
