@@ -12,13 +12,9 @@ use super::{
 use crate::{
     modules::{
         orders::OrderService,
-        queue::{Attempt, Concluded, Conclusion, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused},
+        queue::{Attempt, Job, JobError, JobHandler, Lease, QueueConfig, RetryRefused},
     },
-    platform::{
-        batch::{Key, View},
-        clock::after,
-        identity::Actor,
-    },
+    platform::{batch::View, identity::Actor},
 };
 
 #[must_use]
@@ -29,12 +25,6 @@ pub fn queue() -> QueueConfig {
 /// Carries out what was paid.
 pub struct FulfilCheckouts {
     pub orders: OrderService,
-}
-
-/// The end of an attempt that went wrong by itself.
-struct NotFulfilled {
-    error: JobError,
-    delay: Duration,
 }
 
 fn checkout_id(job: &Job) -> Option<&str> {
@@ -66,12 +56,6 @@ impl JobHandler for FulfilCheckouts {
         }
     }
 
-    fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
-        checkout_id(job)?;
-        let delay = queue().backoff.delay(job.attempts, rand::random());
-        Some(Box::new(NotFulfilled { error, delay }))
-    }
-
     fn revive(&self, view: &mut View, job: &Job, _: &Actor, _: &str) -> Result<(), RetryRefused> {
         let checkout = checkout_id(job).and_then(|id| view.by_id::<Checkout>(id));
         match checkout {
@@ -80,21 +64,6 @@ impl JobHandler for FulfilCheckouts {
             }
             Some(_) => Err(RetryRefused { reason: "Its checkout is not waiting for it." }),
             None => Err(RetryRefused { reason: "Its checkout is gone." }),
-        }
-    }
-}
-
-impl Conclusion for NotFulfilled {
-    fn reads(&self) -> Vec<Key> {
-        Vec::new()
-    }
-
-    fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
-        let error = self.error.clone();
-        if job.is_last_attempt() {
-            JobEnd::Dead { error }.into()
-        } else {
-            JobEnd::Retry { at: after(view.now(), self.delay), error: Some(error), counts: true }.into()
         }
     }
 }

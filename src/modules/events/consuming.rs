@@ -21,14 +21,7 @@ use crate::{
         Attempt, Conclusion, EffectRecorded, EndOnly, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig,
         RetryRefused, Waker,
     },
-    platform::{
-        batch::View,
-        clock::{Clock, after},
-        identity::Actor,
-        ids::sibling_id,
-        mongo, orphans,
-        secret::sha256_hex,
-    },
+    platform::{batch::View, clock::Clock, identity::Actor, ids::sibling_id, mongo, orphans, secret::sha256_hex},
 };
 
 /// Kind of the jobs that offer one event to one consumer.
@@ -173,13 +166,7 @@ impl JobHandler for ConsumeEvent {
     }
 
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
-        let end = if error.class == "payload" || job.is_last_attempt() {
-            JobEnd::Dead { error }
-        } else {
-            let at = after(self.clock.now(), self.queue.backoff.delay(job.attempts, 1.0));
-            JobEnd::Retry { at, error: Some(error), counts: true }
-        };
-        Some(Box::new(EndOnly(end)))
+        Some(Box::new(EndOnly(self.queue.end_of_failed(job, error, 1.0, self.clock.now()))))
     }
 
     fn revive(&self, _: &mut View, _: &Job, _: &Actor, _: &str) -> std::result::Result<(), RetryRefused> {

@@ -127,11 +127,12 @@ impl HandleEvent {
 /// The end of a failed attempt: a retry after `wait` or the queue's backoff, while attempts are left.
 #[must_use]
 pub fn retry_of(queue: &QueueConfig, job: &Job, error: JobError, wait: Option<Duration>, now: DateTime) -> JobEnd {
-    if job.is_last_attempt() {
-        return JobEnd::Dead { error };
+    match (queue.end_of_failed(job, error, 1.0, now), wait) {
+        (JobEnd::Retry { error, counts, .. }, Some(wait)) => {
+            JobEnd::Retry { at: after(now, wait.min(AFTER_MAX)), error, counts }
+        }
+        (end, _) => end,
     }
-    let wait = wait.unwrap_or_else(|| queue.backoff.delay(job.attempts, 1.0)).min(AFTER_MAX);
-    JobEnd::Retry { at: after(now, wait), error: Some(error), counts: true }
 }
 
 #[must_use]
@@ -196,11 +197,7 @@ impl JobHandler for HandleEvent {
     }
 
     fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>> {
-        let end = if error.class == "payload" {
-            JobEnd::Dead { error }
-        } else {
-            retry_of(&self.queue, job, error, None, self.clock.now())
-        };
+        let end = retry_of(&self.queue, job, error, None, self.clock.now());
         let text = |field| job.payload.get_str(field).ok();
         Some(match text("handler").and_then(|name| self.named(name)).zip(text("eventId")) {
             Some((handler, event_id)) => handler.aborted(event_id, end),

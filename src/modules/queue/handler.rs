@@ -87,8 +87,10 @@ pub trait JobHandler: Send + Sync + 'static {
     async fn run(&self, job: &Job, lease: &Lease) -> Attempt;
 
     /// The conclusion of an attempt that panicked or timed out, or of a job whose attempts were used up by workers
-    /// that died. `None` where the payload can't be read: the job dies alone.
-    fn failed(&self, job: &Job, error: JobError) -> Option<Box<dyn Conclusion>>;
+    /// that died. `None` where it concerns nothing but its job, see [`super::QueueConfig::end_of_failed`].
+    fn failed(&self, _job: &Job, _error: JobError) -> Option<Box<dyn Conclusion>> {
+        None
+    }
 
     /// Decides whether a dead job may run again and brings its subject back to where it can.
     ///

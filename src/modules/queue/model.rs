@@ -457,6 +457,16 @@ impl QueueConfig {
             keep_done_count: 10_000,
         }
     }
+
+    /// The end of an attempt that failed: a retry after backoff, while attempts are left and another one may go better. `jitter` is in
+    /// `0.0..1.0`.
+    #[must_use]
+    pub fn end_of_failed(&self, job: &Job, error: JobError, jitter: f64, now: DateTime) -> JobEnd {
+        if matches!(&*error.class, "payload" | "fatal") || job.is_last_attempt() {
+            return JobEnd::Dead { error };
+        }
+        JobEnd::Retry { at: after(now, self.backoff.delay(job.attempts, jitter)), error: Some(error), counts: true }
+    }
 }
 
 pub const JOBS: &str = "jobs";

@@ -219,7 +219,7 @@ impl Inner {
         error: JobError,
     ) -> &'static str {
         let conclusion = handler.failed(job, error.clone());
-        let conclusion = conclusion.unwrap_or_else(|| Box::new(EndOnly(JobEnd::Dead { error })));
+        let conclusion = conclusion.unwrap_or_else(|| Box::new(EndOnly(self.end_of_failed(queue, job, error))));
         self.complete(queue, job, lease, conclusion.into()).await
     }
 
@@ -267,7 +267,7 @@ impl Inner {
                     // A full disk or a password that is being changed passes; a decision that panics does not.
                     if refused > REFUSED_MAX || reason == batch::PANICKED {
                         let error = JobError::new("internal", "queue.conclusion_failed", reason);
-                        conclusion = Arc::new(EndOnly(self.plain_failure(queue, job, error)));
+                        conclusion = Arc::new(EndOnly(self.end_of_failed(queue, job, error)));
                     }
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
@@ -279,13 +279,8 @@ impl Inner {
         }
     }
 
-    fn plain_failure(&self, queue: &QueueConfig, job: &Job, error: JobError) -> JobEnd {
-        if job.is_last_attempt() {
-            JobEnd::Dead { error }
-        } else {
-            let at = after(self.clock.now(), queue.backoff.delay(job.attempts, rand::random()));
-            JobEnd::Retry { at, error: Some(error), counts: true }
-        }
+    fn end_of_failed(&self, queue: &QueueConfig, job: &Job, error: JobError) -> JobEnd {
+        queue.end_of_failed(job, error, rand::random(), self.clock.now())
     }
 }
 

@@ -15,7 +15,6 @@ use crate::{
     },
     platform::{
         batch::{Key, View},
-        clock::after,
         identity::Actor,
         ids::new_id,
         walk::TimeRange,
@@ -154,15 +153,13 @@ impl Conclusion for ReplayFailed {
     }
 
     fn conclude(&self, view: &mut View, job: &Job) -> Concluded {
-        if !job.is_last_attempt() {
-            let at = after(view.now(), self.queue.backoff.delay(job.attempts, self.jitter));
-            return JobEnd::Retry { at, error: Some(self.error.clone()), counts: true }.into();
-        }
-        if let Some(mut endpoint) = view.by_id::<Endpoint>(&self.endpoint_id) {
+        let end = self.queue.end_of_failed(job, self.error.clone(), self.jitter, view.now());
+        let is_dead = matches!(end, JobEnd::Dead { .. });
+        if let Some(mut endpoint) = view.by_id::<Endpoint>(&self.endpoint_id).filter(|_| is_dead) {
             endpoint.replay = None;
             view.update(&endpoint);
         }
-        JobEnd::Dead { error: self.error.clone() }.into()
+        end.into()
     }
 }
 
