@@ -9,7 +9,7 @@ use futures_util::{FutureExt, TryFutureExt};
 use mongodb::{
     ClientSession, Database,
     error::{Error, Result},
-    options::{ReadConcern, TransactionOptions},
+    options::ReadConcern,
 };
 
 use super::{
@@ -116,10 +116,9 @@ impl ConsumeEvent {
 
     async fn take(&self, taking: ConsumeTransaction) -> Result<(EffectRecorded, Vec<&'static str>)> {
         let mut session = self.db.client().start_session().await?;
-        let options =
-            TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
-        let transaction = session.start_transaction().with_options(options);
+        let transaction = session.start_transaction().read_concern(ReadConcern::snapshot());
         transaction
+            .write_concern(mongo::durable())
             .and_run(taking, |session, taking| {
                 let taking: &ConsumeTransaction = taking;
                 taking.take(session).inspect_err(move |error| orphans::suspect(&taking.db, error)).boxed()

@@ -57,9 +57,7 @@ impl EventHandler for CountEffects {
             transaction.and_run((self, event), |session, (this, event)| this.count(session, event).boxed()).await
         };
         match counted.await {
-            Err(error) if !is_duplicate_key(&error) => {
-                Err(HandlerError::Retryable { code: "effects.not_counted", message: error.to_string(), after: None })
-            }
+            Err(error) if !is_duplicate_key(&error) => Err(HandlerError::later("effects.not_counted", error)),
             _ => {
                 crash::point("event_handled");
                 Ok(())

@@ -72,6 +72,13 @@ pub enum HandlerError {
     },
 }
 
+impl HandlerError {
+    /// Another time, after the queue's backoff.
+    pub fn later(code: &'static str, message: impl ToString) -> Self {
+        Self::Retryable { code, message: message.to_string(), after: None }
+    }
+}
+
 /// The queue of most handlers' jobs: three more attempts after 2, 4 and 8 seconds, 30 s each, five at once in a worker; of each priority
 /// the last 100 done jobs are kept.
 #[must_use]

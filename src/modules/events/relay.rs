@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use mongodb::{
     ClientSession, Database,
     error::{Error, Result},
-    options::{ReadConcern, TransactionOptions},
+    options::ReadConcern,
 };
 use parking_lot::Mutex;
 
@@ -249,10 +249,9 @@ impl Relay {
 
     async fn take_page(&self) -> Result<RelayedEvents> {
         let mut session = self.db.client().start_session().await?;
-        let options =
-            TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
-        let transaction = session.start_transaction().with_options(options);
+        let transaction = session.start_transaction().read_concern(ReadConcern::snapshot());
         transaction
+            .write_concern(mongo::durable())
             .and_run(self, |session, relay| {
                 let relay: &Self = relay;
                 // Another relay was frozen or killed over the same documents.

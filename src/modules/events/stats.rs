@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use axum::{Json, extract::State};
 use bson::{Document, doc};
 use futures_util::{FutureExt, StreamExt};
-use mongodb::{
-    ClientSession, Database,
-    options::{ReadConcern, TransactionOptions},
-};
+use mongodb::{ClientSession, Database, options::ReadConcern};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -93,8 +90,7 @@ impl EventStatsReader {
     /// Errors of the database driver.
     pub async fn read(&self) -> mongodb::error::Result<EventStats> {
         let mut session = self.db.client().start_session().await?;
-        let options = TransactionOptions::builder().read_concern(ReadConcern::snapshot()).build();
-        let transaction = session.start_transaction().with_options(options);
+        let transaction = session.start_transaction().read_concern(ReadConcern::snapshot());
         transaction.and_run(self, |session, reader| reader.read_in(session).boxed()).await
     }
 

@@ -285,8 +285,7 @@ fn shown(money: Money) -> String {
 /// The database can't be read now.
 pub(super) fn away(error: &mongodb::error::Error) -> HandlerError {
     tracing::debug!(%error, "what a mail is about can't be read");
-    let message = "The database could not be read.".to_owned();
-    HandlerError::Retryable { code: "mail.database_away", message, after: None }
+    HandlerError::later("mail.database_away", "The database could not be read.")
 }
 
 fn gone(message: &str) -> HandlerError {

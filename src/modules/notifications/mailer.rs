@@ -84,10 +84,6 @@ pub(super) fn mail_id(occasion: &str, letter: &Letter) -> String {
     format!("{occasion}.{}", letter.name)
 }
 
-fn retryable(code: &'static str, message: &str) -> HandlerError {
-    HandlerError::Retryable { code, message: message.to_owned(), after: None }
-}
-
 impl Mailer {
     #[must_use]
     pub fn new(parts: MailerParts) -> Self {
@@ -140,8 +136,10 @@ impl Mailer {
         let (logged, call) = match self.0.lane.submit(begin).await {
             Ok(MailStart::Logged(begun)) => *begun,
             Ok(MailStart::Sent) => return Ok(()),
-            Ok(MailStart::LeaseLost) => return Err(retryable("mail.lease_lost", "Another worker has the job.")),
-            Err(_) => return Err(retryable("mail.database_away", "The database could not be written.")),
+            Ok(MailStart::LeaseLost) => {
+                return Err(HandlerError::later("mail.lease_lost", "Another worker has the job."));
+            }
+            Err(_) => return Err(HandlerError::later("mail.database_away", "The database could not be written.")),
         };
         crash::point("request_logged");
         let reply = self.talk(&logged, &envelope, &bytes, attempt).await;
@@ -242,7 +240,7 @@ impl Mailer {
             }
             tokio::time::sleep(END_PAUSE).await;
         }
-        Err(retryable("mail.database_away", "What became of the mail could not be written down."))
+        Err(HandlerError::later("mail.database_away", "What became of the mail could not be written down."))
     }
 }
 

@@ -1,9 +1,6 @@
 //! The handler of every job that calls a provider: runs one attempt around a [`CallJob`].
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 
@@ -15,7 +12,7 @@ use super::{
     outcome::{Outcome, Retry},
 };
 use crate::{
-    modules::queue::{Attempt, Conclusion, Job, JobError, JobHandler, Lease, RetryRefused},
+    modules::queue::{Attempt, CALL_MARGIN, Conclusion, Job, JobError, JobHandler, Lease, RetryRefused},
     platform::{
         batch::{Lane, LaneError, View},
         crash,
@@ -24,9 +21,6 @@ use crate::{
         ids::new_id,
     },
 };
-
-/// A lease has to outlast the call by this much, for what comes after it.
-const LEASE_MARGIN: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct SignedBy {
@@ -64,7 +58,7 @@ impl<J: CallJob> CallJobHandler<J> {
         if !self.dispatch.wait_to_send(permit).await {
             return Reply::not_sent(NotSent::NoTime);
         }
-        let (since, needed) = (Instant::now(), self.exchange.deadline() + LEASE_MARGIN);
+        let (since, needed) = (Instant::now(), self.exchange.deadline() + CALL_MARGIN);
         if !lease.outlasts(needed).await || !self.dispatch.holds_place(permit, needed).await {
             return Reply::not_sent(NotSent::NoTime);
         }

@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use super::{JOBS, dispatch::Permit, settings::WorkerSettings, store::QueueStore};
 use crate::platform::clock::{Clock, after};
 
+/// A lease has to outlast an outside call by this much, for what comes after it.
+pub const CALL_MARGIN: Duration = Duration::from_millis(500);
 /// A lease that would not outlast what comes is made so much longer than that, for what comes before it.
 const LENGTHENING: Duration = Duration::from_secs(1);
 

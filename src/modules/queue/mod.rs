@@ -32,7 +32,7 @@ pub use claim::{ClaimQuery, ClaimTerms, DueJobs, LastServed};
 pub use complete::{holds_lease, move_job, settle_job};
 pub use dispatch::{Candidate, Dispatch, NoAccounts, Permit};
 pub use handler::{Attempt, Concluded, Conclusion, EndOnly, Handlers, JobHandler, RetryRefused, by_queue_and_kind};
-pub use lease::{EffectRecorded, Lease};
+pub use lease::{CALL_MARGIN, EffectRecorded, Lease};
 pub use model::JobSequence;
 pub use model::{Backoff, IN_DOUBT, JOBS, Job, JobEnd, JobError, JobState, QueueConfig, UNREADABLE};
 pub use pace::{DeadJobs, PACE_MINUTES, Throughput};

@@ -33,8 +33,8 @@ use crate::{
         auth::{User, user_key},
         events::{self, Actor, EVENTS, Event},
         queue::{
-            Attempt, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig, RetryRefused,
-            holds_lease, move_job, settle_job,
+            Attempt, CALL_MARGIN, Concluded, Conclusion, JOBS, Job, JobEnd, JobError, JobHandler, Lease, QueueConfig,
+            RetryRefused, holds_lease, move_job, settle_job,
         },
     },
     platform::{
@@ -47,8 +47,6 @@ use crate::{
     },
 };
 
-/// A lease has to outlast the call by this much, for what comes after it.
-const LEASE_MARGIN: Duration = Duration::from_millis(500);
 /// A probe whose worker died is made again this long after the deadline.
 const PROBE_MARGIN: Duration = Duration::from_secs(5);
 
@@ -81,13 +79,13 @@ struct BeginDelivery {
     delivery_id: String,
     event_id: String,
     endpoint_id: String,
-    /// Whose endpoint; none in jobs of older versions.
+    /// Owner of the endpoint; none in jobs of older versions.
     owner_id: Option<String>,
     job_id: String,
     token: String,
     worker_id: String,
     /// There is room for one more call to the endpoint here.
-    has_place: bool,
+    has_room: bool,
     /// How long a probe may take.
     probe: Duration,
     request_ref_id: String,
@@ -137,7 +135,7 @@ fn done(delivery: &Delivery) -> JobEnd {
     JobEnd::Done { result: Some(doc! { "status": delivery.status.as_str() }) }
 }
 
-/// What is posted, and the user whom it is about.
+/// The body, and the user of the event.
 fn body(view: &View, delivery: &Delivery, endpoint: &Endpoint) -> Option<(Value, String)> {
     if delivery.kind == TEST_TYPE {
         let body = payload::of_test(&delivery.endpoint_id, delivery.event_at);
@@ -190,15 +188,15 @@ impl Command for BeginDelivery {
         if is_owner_disabled(view, &endpoint) {
             return Err(Self::end(view, job, delivery, "webhooks.owner_disabled"));
         }
-        let standing = failure_streak::call_permission(endpoint.trouble.as_ref(), view.now(), self.probe);
-        if standing == CallPermission::Held || !self.has_place {
+        let permission = failure_streak::call_permission(endpoint.trouble.as_ref(), view.now(), self.probe);
+        if permission == CallPermission::Held || !self.has_room {
             move_job(view, job, endpoint.id);
             return Err(Attempt::Settled);
         }
         let Some((body, user_id)) = body(view, &delivery, &endpoint) else {
             return Err(Self::end(view, job, delivery, "webhooks.event_gone"));
         };
-        if let (CallPermission::Probe { until }, Some(trouble)) = (standing, &mut endpoint.trouble) {
+        if let (CallPermission::Probe { until }, Some(trouble)) = (permission, &mut endpoint.trouble) {
             trouble.retry_at = Some(until);
             view.update(&endpoint);
         }
@@ -206,7 +204,7 @@ impl Command for BeginDelivery {
         let logged = audit::record_request(view, &call, prepared(&endpoint, &delivery, body));
         delivery.open_call = Some(call.clone());
         view.update(&delivery);
-        let (event_id, was_probe) = (delivery.event_id, standing != CallPermission::Free);
+        let (event_id, was_probe) = (delivery.event_id, permission != CallPermission::Free);
         Ok(Box::new(BegunDelivery { logged, call, event_id, secrets: endpoint.secrets, was_probe }))
     }
 }
@@ -425,7 +423,7 @@ impl DeliverEvent {
     /// process that is stopped between the two must not send when it goes on.
     async fn send(&self, begun: &BegunDelivery, lease: &Lease) -> Reply {
         let since = Instant::now();
-        if !lease.outlasts(self.exchange.deadline() + LEASE_MARGIN).await {
+        if !lease.outlasts(self.exchange.deadline() + CALL_MARGIN).await {
             return Reply::not_sent(NotSent::NoTime);
         }
         let Some(credentials) = self.sign(begun) else {
@@ -502,7 +500,7 @@ impl JobHandler for DeliverEvent {
             let reason = "The payload has no deliveryId or no eventId, or the job no owner.";
             return Attempt::Failed(JobError::new("payload", "queue.unreadable_payload", reason));
         };
-        let place = self.in_flight.take(endpoint_id);
+        let slot = self.in_flight.take(endpoint_id);
         let begin = BeginDelivery {
             delivery_id: delivery_id.to_owned(),
             event_id: event_id.to_owned(),
@@ -511,7 +509,7 @@ impl JobHandler for DeliverEvent {
             job_id: job.id.clone(),
             token: lease.token.clone(),
             worker_id: lease.worker_id.clone(),
-            has_place: place.is_some(),
+            has_room: slot.is_some(),
             probe: self.exchange.deadline() + PROBE_MARGIN,
             request_ref_id: new_id("req"),
             closing_response_id: new_id("res"),

@@ -130,9 +130,8 @@ async fn list_deliveries(
     ApiQuery(query): ApiQuery<ListDeliveriesQuery>,
 ) -> Result<Json<DeliveryListResponse>, AppError> {
     let filter = DeliveryFilter { endpoint_id: query.endpoint_id, status: query.status, before: query.cursor };
-    let (found, more) = service.list_deliveries(&owner, &filter, query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = if more { found.last().map(|delivery| delivery.id.clone()) } else { None };
-    Ok(Json(DeliveryListResponse { items: found.into_iter().map(Into::into).collect(), next_cursor }))
+    let page = service.list_deliveries(&owner, &filter, query.limit.unwrap_or(PAGE)).await?;
+    Ok(Json(DeliveryListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// One of your deliveries.

@@ -1,7 +1,7 @@
 //! Which deliveries are made now, so that an endpoint that hangs, fails or has a long backlog holds up nobody.
 //!
 //! Deliveries of endpoints that work share one route, and cost nothing for it. What an endpoint can't take now, because calls to it
-//! are held back (see [`super::trouble`]) or as many as may be are under way here, moves to a route of its endpoint's own. From
+//! are held back (see [`super::failure_streak`]) or as many as may be are under way here, moves to a route of its endpoint's own. From
 //! there a worker takes no more than it has room for, and while calls are held back one, when its time has come.
 
 use std::{collections::HashMap, sync::Arc};

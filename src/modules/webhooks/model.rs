@@ -133,6 +133,29 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// An enabled endpoint for all types of events, before it has its slot.
+    #[must_use]
+    pub fn new(id: String, owner_id: &str, created_by: &str, url: &str, secrets: Sealed, now: DateTime) -> Self {
+        Self {
+            id,
+            owner_id: owner_id.to_owned(),
+            created_by: Some(created_by.to_owned()),
+            slot: String::new(),
+            url: url.to_owned(),
+            types: Vec::new(),
+            description: None,
+            status: EndpointStatus::Enabled,
+            disabled_reason: None,
+            secrets,
+            secrets_version: 1,
+            trouble: None,
+            replay: None,
+            events: 0,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// The key of a place among an owner's endpoints.
     #[must_use]
     pub fn slot_key(owner_id: &str, slot: &str) -> Key {

@@ -29,23 +29,12 @@ impl SampleEndpoint {
     /// The same however often it is made: its id is made of the event's.
     fn of(&self, event: &Event) -> Endpoint {
         let id = sibling_id("whe", &event.id);
+        let secrets = EndpointSecrets::of(&new_secret()).seal(&self.keys, &id);
         Endpoint {
-            secrets: EndpointSecrets::of(&new_secret()).seal(&self.keys, &id),
-            id,
-            owner_id: event.subject_id.clone(),
-            created_by: Some(event.user_id.clone()),
-            slot: String::new(),
-            url: URL.into(),
-            types: Vec::new(),
             description: Some(DESCRIPTION.into()),
             status: EndpointStatus::Disabled,
             disabled_reason: Some(DisabledReason::Sample),
-            secrets_version: 1,
-            trouble: None,
-            replay: None,
-            events: 0,
-            created_at: event.at,
-            updated_at: event.at,
+            ..Endpoint::new(id, &event.subject_id, &event.user_id, URL, secrets, event.at)
         }
     }
 }
@@ -69,12 +58,8 @@ impl EventHandler for SampleEndpoint {
         match self.lane.submit(CreateEndpoint { by, endpoint: self.of(event) }).await {
             // Whoever has made twenty by now needs no sample.
             Ok(Ok(_) | Err(WebhookError::TooMany)) => Ok(()),
-            Ok(Err(error)) => Err(later(error.to_string())),
-            Err(error) => Err(later(error.to_string())),
+            Ok(Err(error)) => Err(HandlerError::later("webhooks.no_sample", error)),
+            Err(error) => Err(HandlerError::later("webhooks.no_sample", error)),
         }
     }
-}
-
-fn later(message: String) -> HandlerError {
-    HandlerError::Retryable { code: "webhooks.no_sample", message, after: None }
 }

@@ -19,7 +19,7 @@ use super::{
     },
     dispatch::{InFlight, WebhookDispatch},
     error::WebhookError,
-    model::{Delivery, Endpoint, EndpointStatus, Replay},
+    model::{Delivery, Endpoint, Replay},
     owner::Owner,
     readable::Readable,
     secrets::{EndpointSecrets, new_secret},
@@ -36,7 +36,7 @@ use crate::{
         exchange::{AddressPolicy, check_url},
         ids::new_id,
         sealing::SealingKeys,
-        walk::{TimeRange, Walked},
+        walk::{Paged, TimeRange, Walked},
     },
 };
 
@@ -98,25 +98,10 @@ impl WebhookService {
         self.readable(owner).await?.check_all(&types)?;
         let url = self.read_url(url)?;
         self.ensure_ready()?;
-        let (id, secret, now) = (new_id("whe"), new_secret(), self.clock.now());
-        let endpoint = Endpoint {
-            secrets: EndpointSecrets::of(&secret).seal(&self.keys, &id),
-            id,
-            owner_id: owner.id.clone(),
-            created_by: Some(owner.user.user_id.clone()),
-            slot: String::new(),
-            url,
-            types,
-            description,
-            status: EndpointStatus::Enabled,
-            disabled_reason: None,
-            secrets_version: 1,
-            trouble: None,
-            replay: None,
-            events: 0,
-            created_at: now,
-            updated_at: now,
-        };
+        let (id, secret) = (new_id("whe"), new_secret());
+        let secrets = EndpointSecrets::of(&secret).seal(&self.keys, &id);
+        let endpoint = Endpoint::new(id, &owner.id, &owner.user.user_id, &url, secrets, self.clock.now());
+        let endpoint = Endpoint { types, description, ..endpoint };
         Ok((self.lane.submit(CreateEndpoint { by: by(owner), endpoint }).await??, secret))
     }
 
@@ -221,17 +206,14 @@ impl WebhookService {
         self.store.find_delivery(&owner.id, delivery_id).await?.ok_or(WebhookError::NoDelivery)
     }
 
-    /// The caller's deliveries, those of the newest events first, and whether there are more.
+    /// The caller's deliveries, those of the newest events first.
     pub(super) async fn list_deliveries(
         &self,
         owner: &Owner,
         filter: &DeliveryFilter,
         limit: usize,
-    ) -> Result<(Vec<Delivery>, bool), WebhookError> {
-        let mut found = self.store.list_deliveries(&owner.id, filter, limit).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
+    ) -> Result<Paged<Delivery>, WebhookError> {
+        Ok(self.store.list_deliveries(&owner.id, filter, limit).await?)
     }
 
     /// Has a delivery made again, or now.

@@ -16,7 +16,7 @@ use crate::{
     modules::events::{EVENTS, Event},
     platform::{
         mongo::{Index, READ_TIME_MAX},
-        walk::{Direction, STAGES, TimeRange, Walk, Walked},
+        walk::{Direction, Paged, STAGES, TimeRange, Walk, Walked, paged},
     },
 };
 
@@ -133,7 +133,7 @@ impl WebhookStore {
         self.deliveries().find_one(mine).max_time(READ_TIME_MAX).await
     }
 
-    /// Deliveries of `owner_id`, those of the newest events first; one more than `limit` where there are more.
+    /// Deliveries of `owner_id`, those of the newest events first.
     ///
     /// # Errors
     /// Errors of the database driver.
@@ -142,7 +142,7 @@ impl WebhookStore {
         owner_id: &str,
         filter: &DeliveryFilter,
         limit: usize,
-    ) -> Result<Vec<Delivery>> {
+    ) -> Result<Paged<Delivery>> {
         // Every status is named, so that one index serves with and without.
         let statuses = filter.status.map_or_else(|| DeliveryStatus::ALL.to_vec(), |status| vec![status]);
         let statuses: Vec<&str> = statuses.into_iter().map(DeliveryStatus::as_str).collect();
@@ -158,7 +158,8 @@ impl WebhookStore {
         let deliveries = self.deliveries();
         let found = deliveries.find(query).hint(Hint::Name(index.into()));
         let found = found.sort(doc! { "_id": -1 }).limit(limit as i64 + 1).max_time(READ_TIME_MAX);
-        found.await?.try_collect().await
+        let found: Vec<Delivery> = found.await?.try_collect().await?;
+        Ok(paged(found, limit, None, |delivery| &delivery.id))
     }
 
     /// Events of `owner_id`, a merchant's or a tenant's, that are posted, in a range of time, the oldest first, at most `take` beyond `after`; see [`Walk`].

@@ -69,14 +69,10 @@ impl EventHandler for FollowOrders {
         };
         match self.lane.submit(command).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(later(error.to_string())),
-            Err(error) => Err(later(error.to_string())),
+            Ok(Err(error)) => Err(HandlerError::later("checkout.not_followed", error)),
+            Err(error) => Err(HandlerError::later("checkout.not_followed", error)),
         }
     }
-}
-
-fn later(message: String) -> HandlerError {
-    HandlerError::Retryable { code: "checkout.not_followed", message, after: None }
 }
 
 /// Brings a checkout to where one of its orders is. It looks at the order and not at the event: so it may come twice, late, and in any

@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
 use mongodb::{
     ClientSession, Database,
     error::{Error, Result},
-    options::{ReadConcern, TransactionOptions},
+    options::ReadConcern,
 };
 
 use super::{
@@ -66,10 +66,8 @@ async fn in_transaction<T: Send>(
 ) -> Result<T> {
     let context = RebuildTransaction { db: db.clone(), generation, behind: behind.to_owned() };
     let mut session = db.client().start_session().await?;
-    let options =
-        TransactionOptions::builder().read_concern(ReadConcern::snapshot()).write_concern(mongo::durable()).build();
-    let transaction = session.start_transaction().with_options(options);
-    transaction.and_run(context, work).await
+    let transaction = session.start_transaction().read_concern(ReadConcern::snapshot());
+    transaction.write_concern(mongo::durable()).and_run(context, work).await
 }
 
 /// Counts all events anew, beside whatever else runs, and has the new sums read afterwards. One that was stopped is begun anew by
