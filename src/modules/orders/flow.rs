@@ -90,7 +90,7 @@ pub fn follow(
         },
         (Outcome::Done(AtProvider::Absent), _) => not_at_provider(order, kind, settling_delay, now),
         (Outcome::Done(AtProvider::Cancelled), _) => cancelled(order),
-        // Asked for only where it is followed, see `following`.
+        // Asked for only where orders are polled, see `polling`.
         (Outcome::Done(AtProvider::Progress(_) | AtProvider::Received(_)), _) => again(now).into(),
         (Outcome::Retryable(failure, how), Operation::Create | Operation::Finish) => {
             if order.cancellation_pending() && order.uncertain.is_none() {

@@ -117,17 +117,17 @@ impl OrderJob {
             // Before any call of an order, see `providers::LogIn`.
             Operation::LogIn => None,
             Operation::LookUp => Some(adapter.look_up_request(&order.id)),
-            Operation::Poll => Some(adapter.following()?.poll_request(order.reference.as_deref()?)),
+            Operation::Poll => Some(adapter.polling()?.poll_request(order.reference.as_deref()?)),
             Operation::Fetch => {
                 let file = order.followed.as_ref()?.to_fetch.first()?;
-                Some(adapter.following()?.file_request(order.reference.as_deref()?, &file.id))
+                Some(adapter.polling()?.file_request(order.reference.as_deref()?, &file.id))
             }
         }
     }
 
     /// The next step of the attempt that begins now.
     fn next_step(&self, order: &mut Order) -> NextStep<Operation> {
-        let goes_on = self.kind == OrderJobKind::Create && self.at.adapter.following().is_some();
+        let goes_on = self.kind == OrderJobKind::Create && self.at.adapter.polling().is_some();
         match polling::next_call(order).filter(|_| goes_on) {
             Some(operation) => NextStep::Call(operation),
             None => next_step(order, self.kind),
@@ -153,10 +153,10 @@ impl OrderJob {
         if order.replaced_by.is_some() {
             return Err("Another order has taken its place.");
         }
-        if self.at.adapter.following().is_some() && order.reference.is_some() {
+        if self.at.adapter.polling().is_some() && order.reference.is_some() {
             // The provider has it, and would not take it again.
-            let is_followed = polling::next_call(order).is_some() || polling::resume(order, view.now());
-            return is_followed.then_some(()).ok_or("The provider has ended it with an error: it takes a new order.");
+            let is_polled = polling::next_call(order).is_some() || polling::resume(order, view.now());
+            return is_polled.then_some(()).ok_or("The provider has ended it with an error: it takes a new order.");
         }
         if erasure::is_erased(&order.detail) {
             return Err("The people that it is for were erased: it takes a new order.");
@@ -192,8 +192,8 @@ fn placed_as(order: &Order) -> PlacedOrder<'_> {
 }
 
 /// Whether it is about an order that was placed before.
-fn is_followed(operation: &str) -> bool {
-    [Operation::Poll, Operation::Fetch].iter().any(|followed| followed.as_str() == operation)
+fn is_of_polling(operation: &str) -> bool {
+    [Operation::Poll, Operation::Fetch].iter().any(|polling| polling.as_str() == operation)
 }
 
 fn about(asked: &OrderCall, verdict: Verdict) -> Verdict {
@@ -290,7 +290,7 @@ impl CallJob for OrderJob {
         }
         match self.kind {
             // The last call of the create.
-            OrderJobKind::Create if is_followed(&call.operation) => {}
+            OrderJobKind::Create if is_of_polling(&call.operation) => {}
             OrderJobKind::Create => {
                 order.provider_request_ref_id = Some(call.request_ref_id.clone());
                 order.provider_response_ref_id = None;
@@ -311,7 +311,7 @@ impl CallJob for OrderJob {
     }
 
     fn is_safe_to_repeat(&self, operation: &str) -> bool {
-        [Operation::Create, Operation::Finish].iter().all(|unsafe_one| unsafe_one.as_str() != operation)
+        Operation::ALL.iter().all(|known| known.as_str() != operation || known.is_safe_to_repeat())
     }
 
     fn is_in_doubt(&self, order: &Order) -> bool {
@@ -324,10 +324,10 @@ impl CallJob for OrderJob {
 
     /// An order that was, or may have been, placed with an account can be looked up and cancelled there only.
     fn bound_to<'a>(&self, order: &'a Order) -> Option<&'a str> {
-        // What is being followed is there for the account that placed it.
-        let is_followed = self.at.adapter.following().is_some() && polling::next_call(order).is_some();
+        // Only the account that placed it can poll it.
+        let is_polled = self.at.adapter.polling().is_some() && polling::next_call(order).is_some();
         match self.kind {
-            OrderJobKind::Create if order.uncertain.is_none() && !order.unfinished && !is_followed => None,
+            OrderJobKind::Create if order.uncertain.is_none() && !order.unfinished && !is_polled => None,
             OrderJobKind::Create | OrderJobKind::Cancel => order.account_id.as_deref(),
         }
     }
@@ -344,7 +344,7 @@ impl CallJob for OrderJob {
     }
 
     fn read(&self, job: &Job, order_id: &str, asked: &OrderCall, answer: &Answer) -> Outcome<AtProvider> {
-        let following = self.at.adapter.following();
+        let polled = self.at.adapter.polling();
         match asked.operation {
             Operation::Create => {
                 let waited_ms = self.clock.now_ms() - job.created_at.timestamp_millis();
@@ -360,12 +360,12 @@ impl CallJob for OrderJob {
                 .adapter
                 .read_look_up(order_id, answer)
                 .map(|found| found.map_or(AtProvider::Absent, AtProvider::Placed)),
-            Operation::Poll => match (following, &asked.reference) {
-                (Some(following), Some(reference)) => following.read_poll(reference, answer).map(AtProvider::Progress),
+            Operation::Poll => match (polled, &asked.reference) {
+                (Some(polled), Some(reference)) => polled.read_poll(reference, answer).map(AtProvider::Progress),
                 _ => is_not_asked(),
             },
             Operation::Fetch => {
-                following.map_or_else(is_not_asked, |following| following.read_file(answer).map(AtProvider::Received))
+                polled.map_or_else(is_not_asked, |polled| polled.read_file(answer).map(AtProvider::Received))
             }
             Operation::Finish => {
                 let finishing = self.at.adapter.finishing();
@@ -376,8 +376,8 @@ impl CallJob for OrderJob {
     }
 
     fn file(&self, asked: &OrderCall) -> Option<Expected> {
-        let following = self.at.adapter.following().filter(|_| asked.operation == Operation::Fetch)?;
-        Some(Expected { bytes_max: following.file_bytes_max(), is_page: asked.is_page })
+        let polled = self.at.adapter.polling().filter(|_| asked.operation == Operation::Fetch)?;
+        Some(Expected { bytes_max: polled.file_bytes_max(), is_page: asked.is_page })
     }
 
     fn describe(&self, asked: &OrderCall, done: &AtProvider) -> Verdict {
@@ -417,8 +417,8 @@ impl CallJob for OrderJob {
             return miss_own_reference(order, self.kind, answered);
         }
         let was_given_up = order.status == OrderStatus::NeedsAttention;
-        let decision = match self.at.adapter.following() {
-            Some(provider) => polling::follow(order, self.kind, answered, provider.pace(), self.settling_delay),
+        let decision = match self.at.adapter.polling() {
+            Some(polled) => polling::follow(order, self.kind, answered, polled.schedule(), self.settling_delay),
             None => follow(order, self.kind, answered, self.settling_delay),
         };
         if self.kind == OrderJobKind::Cancel && was_given_up && order.status != OrderStatus::NeedsAttention {

@@ -47,7 +47,7 @@ pub fn follow(
     order: &mut Order,
     kind: OrderJobKind,
     answered: &OrderAnswered<'_>,
-    pace: PollSchedule,
+    schedule: PollSchedule,
     settling_delay: Duration,
 ) -> AttemptDecision {
     let now = answered.timing.now;
@@ -56,15 +56,15 @@ pub fn follow(
         // Just placed: the same job goes on with it.
         return if kind == OrderJobKind::Create && order.status == OrderStatus::Confirmed {
             order.followed = Some(OrderProgress::from(now));
-            at_pace(order, now, pace, decision.event)
+            poll_later(order, now, schedule, decision.event)
         } else {
             decision
         };
     }
     order.updated_at = now;
     match (answered.outcome, answered.asked) {
-        (Outcome::Done(AtProvider::Progress(progress)), _) => go_on(order, progress, pace, now),
-        (Outcome::Done(AtProvider::Received(file)), _) => keep(order, file, answered, pace),
+        (Outcome::Done(AtProvider::Progress(progress)), _) => go_on(order, progress, schedule, now),
+        (Outcome::Done(AtProvider::Received(file)), _) => keep(order, file, answered, schedule),
         (Outcome::Done(AtProvider::Placed(placed)), _) => found(order, placed, answered),
         (Outcome::Done(AtProvider::Absent | AtProvider::Cancelled), _) => {
             let gone = Failure::new("provider.gone", "The provider no longer has any record of the order.");
@@ -99,12 +99,12 @@ fn followed(order: &mut Order, now: DateTime) -> &mut OrderProgress {
     order.followed.get_or_insert_with(|| OrderProgress::from(now))
 }
 
-fn go_on(order: &mut Order, progress: &Progress, pace: PollSchedule, now: DateTime) -> AttemptDecision {
+fn go_on(order: &mut Order, progress: &Progress, schedule: PollSchedule, now: DateTime) -> AttemptDecision {
     match progress {
-        Progress::Waiting | Progress::Unclear => at_pace(order, now, pace, None),
+        Progress::Waiting | Progress::Unclear => poll_later(order, now, schedule, None),
         Progress::Working => {
             let event = begin(order);
-            at_pace(order, now, pace, event)
+            poll_later(order, now, schedule, event)
         }
         Progress::Complete { files, last } => {
             let event = begin(order);
@@ -113,14 +113,19 @@ fn go_on(order: &mut Order, progress: &Progress, pace: PollSchedule, now: DateTi
             followed.to_fetch = files.iter().filter(|file| !is_here(file)).map(Into::into).collect();
             followed.last = *last;
             followed.complete_at.get_or_insert(now);
-            if followed.to_fetch.is_empty() { delivered(order, now, pace) } else { again(now, event) }
+            if followed.to_fetch.is_empty() { delivered(order, now, schedule) } else { again(now, event) }
         }
-        Progress::Failed(said) => fail(order, said, now, pace),
+        Progress::Failed(said) => fail(order, said, now, schedule),
     }
 }
 
 /// A file is stored: the order names it from now on.
-fn keep(order: &mut Order, file: &ReceivedFile, answered: &OrderAnswered<'_>, pace: PollSchedule) -> AttemptDecision {
+fn keep(
+    order: &mut Order,
+    file: &ReceivedFile,
+    answered: &OrderAnswered<'_>,
+    schedule: PollSchedule,
+) -> AttemptDecision {
     let now = answered.timing.now;
     let followed = followed(order, now);
     if !followed.to_fetch.is_empty() {
@@ -136,11 +141,11 @@ fn keep(order: &mut Order, file: &ReceivedFile, answered: &OrderAnswered<'_>, pa
             erased_at: None,
         });
     }
-    if followed.to_fetch.is_empty() { delivered(order, now, pace) } else { again(now, None) }
+    if followed.to_fetch.is_empty() { delivered(order, now, schedule) } else { again(now, None) }
 }
 
 /// Every file that there is by now is here.
-fn delivered(order: &mut Order, now: DateTime, pace: PollSchedule) -> AttemptDecision {
+fn delivered(order: &mut Order, now: DateTime, schedule: PollSchedule) -> AttemptDecision {
     let event = next(order.status, OrderCommand::Deliver).map(|status| {
         order.status = status;
         order.provider_sync_status = ProviderSyncStatus::Synced;
@@ -149,7 +154,7 @@ fn delivered(order: &mut Order, now: DateTime, pace: PollSchedule) -> AttemptDec
     });
     let followed = followed(order, now);
     let files = i32::try_from(followed.files.len()).unwrap_or(i32::MAX);
-    let more = followed.complete_at.filter(|_| !followed.last).and_then(|since| pace.next_for_more(since, now));
+    let more = followed.complete_at.filter(|_| !followed.last).and_then(|since| schedule.next_for_more(since, now));
     match more {
         Some(at) => again(at, event),
         None => {
@@ -176,10 +181,10 @@ fn begin(order: &mut Order) -> Option<&'static str> {
     Some("OrderInProgress")
 }
 
-fn fail(order: &mut Order, said: &str, now: DateTime, pace: PollSchedule) -> AttemptDecision {
+fn fail(order: &mut Order, said: &str, now: DateTime, schedule: PollSchedule) -> AttemptDecision {
     let Some(status) = next(order.status, OrderCommand::Fail) else {
         // What was delivered stays so.
-        return delivered(order, now, pace);
+        return delivered(order, now, schedule);
     };
     let failure = Failure::new("provider.ended_in_error", said);
     order.status = status;
@@ -188,9 +193,14 @@ fn fail(order: &mut Order, said: &str, now: DateTime, pace: PollSchedule) -> Att
     AttemptDecision::dead(ErrorClass::Fatal, &failure, "OrderFailed")
 }
 
-/// Asks again when it is time.
-fn at_pace(order: &mut Order, now: DateTime, pace: PollSchedule, event: Option<&'static str>) -> AttemptDecision {
-    match pace.next(followed(order, now).since, now) {
+/// Polls again when it is time.
+fn poll_later(
+    order: &mut Order,
+    now: DateTime,
+    schedule: PollSchedule,
+    event: Option<&'static str>,
+) -> AttemptDecision {
+    match schedule.next(followed(order, now).since, now) {
         Some(at) => again(at, event),
         None if order.status == OrderStatus::Delivered => JobEnd::Done { result: None }.into(),
         None => {

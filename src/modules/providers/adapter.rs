@@ -134,7 +134,7 @@ pub trait OrderProvider: Provider {
     }
 
     /// How it is asked about orders that take their time; none where what it has accepted is done for us.
-    fn following(&self) -> Option<&dyn PolledOrders> {
+    fn polling(&self) -> Option<&dyn PolledOrders> {
         None
     }
 }
@@ -175,7 +175,7 @@ pub trait Testing: OrderProvider {
 /// Carries orders out in its own time, and answers with files.
 pub trait PolledOrders {
     /// How often it is asked.
-    fn pace(&self) -> PollSchedule;
+    fn schedule(&self) -> PollSchedule;
 
     /// The request that asks how `reference` is getting on.
     fn poll_request(&self, reference: &str) -> Outbound;

@@ -92,10 +92,10 @@ mod tests {
 
     #[test]
     fn polls_slow_down_with_age_and_end() {
-        let pace = PollSchedule { every: Duration::from_secs(30) };
+        let schedule = PollSchedule { every: Duration::from_secs(30) };
         let wait = |age_s: i64| {
             let now = DateTime::from_millis(age_s * 1_000);
-            let next = pace.next(DateTime::from_millis(0), now)?;
+            let next = schedule.next(DateTime::from_millis(0), now)?;
             Some((next.timestamp_millis() - now.timestamp_millis()) / 1_000)
         };
         const DAY: i64 = 24 * 3600;
@@ -114,7 +114,7 @@ mod tests {
         let rare = PollSchedule { every: Duration::from_secs(3600) };
         let at = |ms| DateTime::from_millis(ms);
         assert_eq!(rare.next(at(0), at(0)), Some(at(3_600_000)), "an operator's word counts");
-        assert!(pace.next_for_more(at(0), at(DAY * 1_000 - 1)).is_some());
-        assert_eq!(pace.next_for_more(at(0), at(DAY * 1_000)), None);
+        assert!(schedule.next_for_more(at(0), at(DAY * 1_000 - 1)).is_some());
+        assert_eq!(schedule.next_for_more(at(0), at(DAY * 1_000)), None);
     }
 }

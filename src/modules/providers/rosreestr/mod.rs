@@ -80,14 +80,14 @@ const PASSWORD: &str = "password";
 #[derive(Debug)]
 pub struct Rosreestr {
     base_url: String,
-    pace: PollSchedule,
+    schedule: PollSchedule,
 }
 
 impl Rosreestr {
     /// An adapter for the API under `base_url` (`https://.../v1`).
     #[must_use]
-    pub fn new(base_url: &str, pace: PollSchedule) -> Self {
-        Self { base_url: base_url.trim_end_matches('/').to_owned(), pace }
+    pub fn new(base_url: &str, schedule: PollSchedule) -> Self {
+        Self { base_url: base_url.trim_end_matches('/').to_owned(), schedule }
     }
 
     fn outbound(&self, operation: Operation, method: Method, path: &str, body: Option<Value>) -> Outbound {
@@ -136,7 +136,7 @@ impl OrderProvider for Rosreestr {
         })
     }
 
-    fn following(&self) -> Option<&dyn PolledOrders> {
+    fn polling(&self) -> Option<&dyn PolledOrders> {
         Some(self)
     }
 
@@ -148,8 +148,8 @@ impl OrderProvider for Rosreestr {
 impl Testing for Rosreestr {}
 
 impl PolledOrders for Rosreestr {
-    fn pace(&self) -> PollSchedule {
-        self.pace
+    fn schedule(&self) -> PollSchedule {
+        self.schedule
     }
 
     fn poll_request(&self, reference: &str) -> Outbound {
