@@ -161,7 +161,7 @@ impl SentCredentials {
     }
 
     /// What of them is not as the provider has them: names, and what its calls can't be signed by.
-    fn misfits(&self, provider: &str) -> Vec<FieldError> {
+    fn faults(&self, provider: &str) -> Vec<FieldError> {
         let Some(provider) = registry::find(provider) else { return Vec::new() };
         let fields: Vec<&str> = provider.credential_fields.iter().map(|CredentialField { name, .. }| *name).collect();
         let mut wrong = Vec::new();
@@ -204,8 +204,8 @@ fn not_a_credential(value: &str) -> Option<(&'static str, &'static str)> {
 
 impl ChangeAccountRequest {
     /// What does not fit an account at this provider.
-    pub(super) fn misfits(&self, provider: &str) -> Vec<FieldError> {
-        self.credentials.as_ref().map(|credentials| credentials.misfits(provider)).unwrap_or_default()
+    pub(super) fn faults(&self, provider: &str) -> Vec<FieldError> {
+        self.credentials.as_ref().map(|credentials| credentials.faults(provider)).unwrap_or_default()
     }
 
     /// The change, with its credentials sealed.
@@ -329,7 +329,7 @@ impl Validate for CreateAccountRequest {
         rules.check("owner_user_id", self.owner_user_id.as_deref().map_or(Ok(()), merchant_id));
         rules.nested("limits", self.limits.as_ref().map_or(Ok(()), Validate::validate));
         let mut faults = self.credentials.malformed();
-        faults.extend(self.credentials.misfits(&self.provider));
+        faults.extend(self.credentials.faults(&self.provider));
         rules.add("credentials", faults);
         rules.end()
     }

@@ -282,9 +282,9 @@ async fn change_account(
     if request.credentials.is_some() && account.credentials.is_none() {
         return Err(from_environment());
     }
-    let misfits = request.misfits(&account.provider);
-    if !misfits.is_empty() {
-        return Err(AppError::invalid(misfits));
+    let faults = request.faults(&account.provider);
+    if !faults.is_empty() {
+        return Err(AppError::invalid(faults));
     }
     let change = request.into_change(|credentials| board.accounts.seal(&account_id, &credentials));
     let account = board.change(&user, account_id.clone(), change).await?;

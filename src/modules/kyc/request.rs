@@ -18,10 +18,7 @@ use crate::platform::{
     error::FieldError,
     http::checks::{NOTHING_PERSONAL, ensure, fault, fault_of, harmless, nullable},
     ids::new_id,
-    india::{
-        pincodes::{self, AddressMismatch},
-        states,
-    },
+    india::{pincodes, states},
     scrub::is_harmless,
     sealing::SealingKeys,
     text::{holds_unseen, lines, read_pincode, verbatim},
@@ -217,10 +214,8 @@ impl AddressRequest {
             well_formed.then(|| code.to_owned()).ok_or("must be six digits, the first not 0")
         });
         if let (Some(state), Some(pincode)) = (state, &pincode) {
-            wrong.0.extend(pincodes::check_state(pincode, state.name).err().map(|misfit| match misfit {
-                AddressMismatch::Pincode(message) => FieldError::new("address.pincode", "no_place", message),
-                AddressMismatch::State(message) => FieldError::new("address.state", "pincode_differs", message),
-            }));
+            let mismatch = pincodes::check_state(pincode, state.name).err();
+            wrong.0.extend(mismatch.map(|mismatch| mismatch.fault("address.pincode", "address.state")));
         }
         Some(Address {
             line1: line1?,

@@ -41,7 +41,7 @@ pub struct CreateOrder {
     /// None where it costs nothing.
     pub(super) quote: Option<Quote>,
     /// Contradictions within the request: a new order is refused, an earlier one is replayed all the same.
-    pub(super) misfits: Vec<FieldError>,
+    pub(super) contradictions: Vec<FieldError>,
     pub(super) fingerprint: String,
     pub(super) actor: Actor,
     pub(super) correlation_id: String,
@@ -87,7 +87,7 @@ impl Command for CreateOrder {
         match view.find::<Order>(&Order::key(&self.user_id, &self.client_order_id)) {
             Some(existing) if existing.means(&self.fingerprint) => Ok(OrderReply::replay(existing)),
             Some(_) => Err(OrderError::IdempotencyMismatch),
-            None if !self.misfits.is_empty() => Err(OrderError::Misfit(self.misfits.clone())),
+            None if !self.contradictions.is_empty() => Err(OrderError::Contradictory(self.contradictions.clone())),
             None => {
                 let verified = self.gate.verify(view, &self.user_id)?;
                 let reply = self.place(view, verified)?;

@@ -70,7 +70,7 @@ pub(super) fn create(number: u32) -> CreateOrder {
         provider: "parcelx",
         detail: detail(),
         quote: Some(quote()),
-        misfits: Vec::new(),
+        contradictions: Vec::new(),
         part_of: None,
         fingerprint: fingerprint("parcelx", &detail()),
         actor: merchant("usr_1"),
@@ -220,13 +220,15 @@ fn a_stored_order_is_answered_as_it_stands() {
 /// What was taken before its address had to fit its postal code is still the same order.
 #[test]
 fn an_address_that_does_not_fit_is_refused_but_replayed() {
-    let misfits = vec![FieldError::new("shipment.pickup.state", "pincode_differs", "can't be")];
-    let misfit = CreateOrder { misfits: misfits.clone(), ..create(2) };
+    let contradictions = vec![FieldError::new("shipment.pickup.state", "pincode_differs", "can't be")];
+    let contradictory = CreateOrder { contradictions: contradictions.clone(), ..create(2) };
     let mut view = rich();
-    assert!(matches!(decide(&mut view, &misfit), Err(OrderError::Misfit(named)) if named == misfits));
+    assert!(
+        matches!(decide(&mut view, &contradictory), Err(OrderError::Contradictory(named)) if named == contradictions)
+    );
     assert_eq!((event_types(&view).len(), find_job(&view, "job_2")), (0, None), "nothing is written");
     assert_eq!(created(decide(&mut view, &create(1))).0, "new");
-    assert_eq!(created(decide(&mut view, &misfit)), ("replay", "ord_1".into()));
+    assert_eq!(created(decide(&mut view, &contradictory)), ("replay", "ord_1".into()));
 }
 
 /// A create job in backoff after one failure that counted, or did not.

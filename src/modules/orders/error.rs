@@ -18,7 +18,7 @@ pub enum OrderError {
     IdempotencyMismatch,
     /// Fields of the request that don't fit together; nothing is stored.
     #[error("fields of the request don't fit together")]
-    Misfit(Vec<FieldError>),
+    Contradictory(Vec<FieldError>),
     /// The merchant may not do business; nothing is stored, and the id may be used again.
     #[error(transparent)]
     NotVerified(#[from] NotVerified),
@@ -77,7 +77,7 @@ impl From<OrderError> for AppError {
                 "orders.idempotency_mismatch",
                 "This clientOrderId was used for an order with another content; use a new one for a new order.",
             ),
-            OrderError::Misfit(fields) => Self::invalid(fields),
+            OrderError::Contradictory(fields) => Self::invalid(fields),
             OrderError::NotVerified(refusal) => refusal.into(),
             OrderError::Unpaid(refusal) => refusal.into(),
             OrderError::NoRates => Self::unavailable(

@@ -142,7 +142,7 @@ impl World {
             fingerprint: fingerprint("parcelx", &detail()),
             detail: detail(),
             quote: Some(quote()),
-            misfits: Vec::new(),
+            contradictions: Vec::new(),
             part_of: None,
             actor: Actor::worker("usr_1", "rqs_1"),
             correlation_id: "rqs_1".into(),

@@ -66,7 +66,7 @@ pub use jobs::{OrderJobs, handlers};
 pub use model::{CancellationStatus, ORDERS, Order, OrderStatus, ProviderSyncStatus};
 pub use new_order::NewOrder;
 pub use new_order::{OrderIds, OrderOrigin, PartOf};
-pub use placing::{PlacementTerms, address_misfit, read_order};
+pub use placing::{PlacementTerms, address_fault, read_order};
 pub use request::PartyRequest;
 pub use service::OrderService;
 pub use store::{OrderFilter, OrderStore};

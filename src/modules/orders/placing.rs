@@ -24,7 +24,7 @@ use crate::{
         error::{AppError, ErrorKind, FieldError},
         http::read_json,
         ids::is_id,
-        india::pincodes::{self, AddressMismatch},
+        india::pincodes,
     },
 };
 
@@ -44,7 +44,7 @@ impl OrderService {
     ///
     /// # Errors
     /// [`OrderError::NoRates`], [`OrderError::Database`].
-    pub async fn placing(&self, provider: &'static Declaration, user_id: &str) -> Result<PlacementTerms, OrderError> {
+    pub async fn terms(&self, provider: &'static Declaration, user_id: &str) -> Result<PlacementTerms, OrderError> {
         let at = self.providers.get(provider.name).ok_or(OrderError::NoRates)?;
         // Its contract with the provider is the merchant's own.
         let own_account = self.dispatch.has_own_account(provider.name, user_id);
@@ -75,26 +75,26 @@ impl PlacementTerms {
     ///
     /// # Errors
     /// [`OrderError::NoRates`].
-    pub fn order(&self, new: NewOrder, behalf: OrderOrigin) -> Result<CreateOrder, OrderError> {
-        let mut misfits = [misfits(&new.detail), (self.provider.misfits)(&new.detail)].concat();
-        if behalf.part_of.is_none() && is_of_checkout(&new.client_order_id) {
+    pub fn order(&self, new: NewOrder, origin: OrderOrigin) -> Result<CreateOrder, OrderError> {
+        let mut contradictions = address_faults(&new.detail);
+        if origin.part_of.is_none() && is_of_checkout(&new.client_order_id) {
             let message = "is of a shape that only orders of checkouts have: chk_..., and a colon";
-            misfits.push(FieldError::new("clientOrderId", "reserved", message));
+            contradictions.push(FieldError::new("clientOrderId", "reserved", message));
         }
-        let OrderIds { order_id, job_id, event_id } = behalf.ids;
+        let OrderIds { order_id, job_id, event_id } = origin.ids;
         Ok(CreateOrder {
             gate: self.gate,
             quote: self.quote(&new.detail)?,
-            user_id: behalf.user_id,
-            tenant_id: behalf.tenant_id,
+            user_id: origin.user_id,
+            tenant_id: origin.tenant_id,
             client_order_id: new.client_order_id,
             provider: self.provider.name,
             fingerprint: fingerprint(self.provider.name, &new.detail),
-            misfits,
+            contradictions,
             detail: new.detail,
-            part_of: behalf.part_of,
-            actor: behalf.actor,
-            correlation_id: behalf.correlation_id,
+            part_of: origin.part_of,
+            actor: origin.actor,
+            correlation_id: origin.correlation_id,
             queue: self.queue.clone(),
             own_account: self.own_account,
             order_id,
@@ -136,19 +136,17 @@ pub(super) fn no_detail() -> AppError {
 
 /// The contradiction within an address in India, if there is one.
 #[must_use]
-pub fn address_misfit(address: &str, Party { pincode, state, .. }: &Party) -> Option<FieldError> {
-    Some(match pincodes::check_state(pincode, state).err()? {
-        AddressMismatch::Pincode(message) => FieldError::new(format!("{address}.pincode"), "no_place", message),
-        AddressMismatch::State(message) => FieldError::new(format!("{address}.state"), "pincode_differs", message),
-    })
+pub fn address_fault(address: &str, Party { pincode, state, .. }: &Party) -> Option<FieldError> {
+    let mismatch = pincodes::check_state(pincode, state).err()?;
+    Some(mismatch.fault(format!("{address}.pincode"), format!("{address}.state")))
 }
 
 /// Contradictions within a shipment's addresses. Not a rule of the request: an order that was taken before there was such a rule is
 /// replayed all the same.
-fn misfits(detail: &Detail) -> Vec<FieldError> {
+fn address_faults(detail: &Detail) -> Vec<FieldError> {
     let Detail::Shipment(shipment) = detail else { return Vec::new() };
     let parties = [("shipment.consignee", &shipment.consignee), ("shipment.pickup", &shipment.pickup)];
-    parties.into_iter().filter_map(|(name, party)| address_misfit(name, party)).collect()
+    parties.into_iter().filter_map(|(name, party)| address_fault(name, party)).collect()
 }
 
 #[cfg(test)]

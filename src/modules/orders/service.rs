@@ -74,12 +74,12 @@ impl OrderService {
     /// Creates an order, or answers the one that the same request created before.
     ///
     /// # Errors
-    /// [`OrderError::IdempotencyMismatch`], [`OrderError::Misfit`], [`OrderError::NotVerified`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
+    /// [`OrderError::IdempotencyMismatch`], [`OrderError::Contradictory`], [`OrderError::NotVerified`], [`OrderError::Unpaid`], [`OrderError::NoRates`], [`OrderError::NotReady`],
     /// [`OrderError::Lane`].
     pub async fn create(&self, user: &CurrentUser, new: NewOrder) -> Result<OrderReply, OrderError> {
         self.ensure_ready()?;
-        let placing = self.placing(new.provider, &user.user_id).await?;
-        let behalf = OrderOrigin {
+        let terms = self.terms(new.provider, &user.user_id).await?;
+        let origin = OrderOrigin {
             user_id: user.user_id.clone(),
             tenant_id: user.tenant_id.clone(),
             actor: Actor::from(user),
@@ -88,7 +88,7 @@ impl OrderService {
             ids: OrderIds::fresh(),
         };
         let provider = new.provider.name;
-        let command = placing.order(new, behalf)?;
+        let command = terms.order(new, origin)?;
         let reply = self.lane.submit(command).await?;
         let result = match &reply {
             Ok(OrderReply { replayed: false, .. }) => "created",

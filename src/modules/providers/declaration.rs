@@ -8,13 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Detail, Operation, OrderProvider, kind::ProviderKind};
+use super::{Operation, OrderProvider, kind::ProviderKind};
 use crate::{
     modules::queue::{Backoff, QueueConfig},
-    platform::{
-        error::FieldError,
-        exchange::{Outbound, Redaction},
-    },
+    platform::exchange::{Outbound, Redaction},
 };
 
 /// How an order's price comes about.
@@ -127,8 +124,6 @@ pub struct Declaration {
     /// Default limits of its accounts.
     pub limits: AccountLimits,
     pub settings: &'static [SettingDeclaration],
-    /// Faults of an order that only this provider refuses, by field of the request.
-    pub misfits: fn(&Detail) -> Vec<FieldError>,
     /// Speaks its words.
     pub adapter: fn(&ProviderSettings) -> Arc<dyn OrderProvider>,
 }

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use super::states::{self, State};
+use crate::platform::error::FieldError;
 
 const TABLE: &str = include_str!("../../../data/pincodes.csv");
 const HEADER: &str = "prefix,states";
@@ -44,6 +45,17 @@ pub enum AddressMismatch {
     Pincode(String),
     /// This can't be the state of the postal code.
     State(String),
+}
+
+impl AddressMismatch {
+    /// Blames a field of a request, in which the two have these names.
+    #[must_use]
+    pub fn fault(self, pincode: impl Into<String>, state: impl Into<String>) -> FieldError {
+        match self {
+            Self::Pincode(message) => FieldError::new(pincode, "no_place", message),
+            Self::State(message) => FieldError::new(state, "pincode_differs", message),
+        }
+    }
 }
 
 /// Whether a state, as somebody wrote it, can be the one of a postal code.

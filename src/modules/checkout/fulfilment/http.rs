@@ -18,7 +18,7 @@ use super::{
 use crate::{
     modules::{
         checkout::{http, service::CheckoutService},
-        orders::{PartyRequest, address_misfit},
+        orders::{PartyRequest, address_fault},
         providers::{Party, ProviderName, Service},
     },
     platform::{
@@ -155,9 +155,9 @@ async fn put_fulfilment(
     ApiJson(request): ApiJson<FulfilmentRequest, BODY_BYTES_MAX>,
 ) -> Result<Json<FulfilmentResponse>, AppError> {
     let pickup: Option<Party> = request.pickup.map(Into::into);
-    let misfit = pickup.as_ref().and_then(|pickup| address_misfit("pickup", pickup));
-    if let Some(misfit) = misfit {
-        return Err(AppError::invalid(vec![misfit]));
+    let fault = pickup.as_ref().and_then(|pickup| address_fault("pickup", pickup));
+    if let Some(fault) = fault {
+        return Err(AppError::invalid(vec![fault]));
     }
     let settings = FulfilmentSettings {
         erp: request.erp.map(|erp| ErpSettings { provider: erp.provider.as_str().to_owned() }),

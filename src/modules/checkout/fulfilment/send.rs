@@ -28,7 +28,7 @@ pub(in crate::modules::checkout) struct Fulfil {
     seller_id: String,
     worker_id: String,
     /// Terms of orders with each provider, or why there are none.
-    placings: Vec<(&'static str, Result<PlacementTerms, PartFailure>)>,
+    terms: Vec<(&'static str, Result<PlacementTerms, PartFailure>)>,
     /// Of the order of each part.
     order_ids: [OrderIds; PartKind::ALL.len()],
     event_ids: EventIds,
@@ -42,32 +42,31 @@ impl Fulfil {
         seller_id: &str,
         worker_id: String,
     ) -> mongodb::error::Result<Self> {
-        let mut placings = Vec::new();
+        let mut terms = Vec::new();
         for at in orders.providers.all() {
             if !PartKind::ALL.iter().any(|kind| kind.of_providers() == at.declaration.kind) {
                 continue;
             }
-            let placing = match orders.placing(at.declaration, seller_id).await {
+            let found = match orders.terms(at.declaration, seller_id).await {
                 Err(OrderError::Database(error)) => return Err(error),
-                Err(error) => Err(AppError::from(error).into()),
-                Ok(placing) => Ok(placing),
+                found => found.map_err(|error| AppError::from(error).into()),
             };
-            placings.push((at.declaration.name, placing));
+            terms.push((at.declaration.name, found));
         }
         Ok(Self {
             checkout_id: checkout_id.to_owned(),
             seller_id: seller_id.to_owned(),
             worker_id,
-            placings,
+            terms,
             order_ids: std::array::from_fn(|_| OrderIds::fresh()),
             event_ids: std::array::from_fn(|_| new_id("evt")),
         })
     }
 
-    fn placing(&self, provider: &str) -> Result<&PlacementTerms, PartFailure> {
+    fn terms(&self, provider: &str) -> Result<&PlacementTerms, PartFailure> {
         let gone = || PartFailure::new("checkout.no_provider", format!("{provider} takes no orders here."));
-        let (_, placing) = self.placings.iter().find(|(name, _)| *name == provider).ok_or_else(gone)?;
-        placing.as_ref().map_err(Clone::clone)
+        let (_, terms) = self.terms.iter().find(|(name, _)| *name == provider).ok_or_else(gone)?;
+        terms.as_ref().map_err(Clone::clone)
     }
 
     /// Sends what waits; gives the queues that have new work. Orders and events belong to the request `correlation_id`.
@@ -107,8 +106,8 @@ impl Fulfil {
         let mut keys: Vec<Key> = waiting().map(|_| user_key(&checkout.seller_id)).take(1).collect();
         for part in waiting() {
             keys.extend(part.last_order().map(|id| Key::id(ORDERS, id)));
-            if let Some(placing) = settings.provider(part.kind).and_then(|provider| self.placing(provider).ok()) {
-                keys.extend(placing.reads(&checkout.seller_id, &part.client_order_id(&checkout.id)));
+            if let Some(terms) = settings.provider(part.kind).and_then(|provider| self.terms(provider).ok()) {
+                keys.extend(terms.reads(&checkout.seller_id, &part.client_order_id(&checkout.id)));
             }
             if part.kind == PartKind::Carrier {
                 keys.extend(checkout.quantities().keys().map(|product_id| Product::key(product_id)));
@@ -139,7 +138,7 @@ impl Fulfil {
             return Ok(None);
         };
         provider.clone_into(&mut part.provider);
-        let placing = self.placing(provider)?;
+        let terms = self.terms(provider)?;
         let client_order_id = part.client_order_id(&checkout.id);
         let request = match (part.kind, &settings.carrier) {
             (PartKind::Carrier, Some(carrier)) => {
@@ -148,7 +147,7 @@ impl Fulfil {
             }
             _ => compose::sale(checkout, &client_order_id, provider)?,
         };
-        let behalf = OrderOrigin {
+        let origin = OrderOrigin {
             user_id: checkout.seller_id.clone(),
             tenant_id: view.text(&user_key(&checkout.seller_id), "tenantId").map(str::to_owned),
             actor: actor.clone(),
@@ -160,7 +159,7 @@ impl Fulfil {
             }),
             ids: ids.clone(),
         };
-        let command = placing.order(read_order(&request)?, behalf).map_err(AppError::from)?;
+        let command = terms.order(read_order(&request)?, origin).map_err(AppError::from)?;
         let reply = match command.decide(view) {
             Ok(reply) if !reply.replayed => reply,
             // An order of the merchant's own, from before such ids were kept free. It is not this part's.
@@ -186,7 +185,7 @@ impl Fulfil {
             checkout_id: checkout_id.to_owned(),
             seller_id: "usr_seller".into(),
             worker_id: "wrk_1".into(),
-            placings: providers.map(|provider| (provider.name, Ok(PlacementTerms::of_a_test(provider)))).collect(),
+            terms: providers.map(|provider| (provider.name, Ok(PlacementTerms::of_a_test(provider)))).collect(),
             order_ids: std::array::from_fn(|_| OrderIds::fresh()),
             event_ids: std::array::from_fn(|_| new_id("evt")),
         }

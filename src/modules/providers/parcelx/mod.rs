@@ -52,7 +52,6 @@ pub static DECLARATION: Declaration = Declaration {
     ],
     limits: AccountLimits { concurrency: None, rate_per_second: None, open_orders: None },
     settings: &[],
-    misfits: |_| Vec::new(),
     adapter: |settings| Arc::new(ParcelX::new(&settings.base_url())),
 };
 

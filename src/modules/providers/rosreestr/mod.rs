@@ -67,7 +67,6 @@ pub static DECLARATION: Declaration = Declaration {
         default: Some("30000"),
         help: "Milliseconds between the first polls of an order; later ones are further apart, up to ten minutes",
     }],
-    misfits: |_| Vec::new(),
     adapter: |settings| {
         let every = Duration::from_millis(settings.number(POLL_MS).unwrap_or(30_000));
         Arc::new(Rosreestr::new(&settings.base_url(), PollSchedule { every }))

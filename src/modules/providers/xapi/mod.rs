@@ -55,7 +55,6 @@ pub static DECLARATION: Declaration = Declaration {
     ],
     limits: AccountLimits { concurrency: Some(5), rate_per_second: Some(10), open_orders: None },
     settings: &[],
-    misfits: |_| Vec::new(),
     adapter: |settings| Arc::new(XApi::new(&settings.base_url())),
 };
 

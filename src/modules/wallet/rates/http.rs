@@ -20,7 +20,7 @@ use crate::{
             checks::{ensure, fault_of, pincode},
         },
         identity::CurrentUser,
-        india::pincodes::{self, AddressMismatch},
+        india::pincodes,
         money::Money,
         text::{holds_unseen, read_pincode},
     },
@@ -114,18 +114,16 @@ struct RateResponse {
 }
 
 impl ListRatesQuery {
-    fn misfits(&self) -> Vec<FieldError> {
+    fn faults(&self) -> Vec<FieldError> {
         let ends = [
             ("pickup", &self.pickup_pincode, &self.pickup_state),
             ("delivery", &self.delivery_pincode, &self.delivery_state),
         ];
-        let misfit = |(end, pincode, state): (&str, &String, &String)| {
-            Some(match pincodes::check_state(pincode, state).err()? {
-                AddressMismatch::Pincode(message) => FieldError::new(format!("{end}Pincode"), "no_place", message),
-                AddressMismatch::State(message) => FieldError::new(format!("{end}State"), "pincode_differs", message),
-            })
+        let fault = |(end, pincode, state): (&str, &String, &String)| {
+            let mismatch = pincodes::check_state(pincode, state).err()?;
+            Some(mismatch.fault(format!("{end}Pincode"), format!("{end}State")))
         };
-        ends.into_iter().filter_map(misfit).collect()
+        ends.into_iter().filter_map(fault).collect()
     }
 
     fn price(&self, card: &RateCard, service: Service) -> Result<RateResponse, QuoteError> {
@@ -167,9 +165,9 @@ async fn list_rates(
     _: CurrentUser,
     ApiQuery(query): ApiQuery<ListRatesQuery>,
 ) -> Result<Json<RateListResponse>, AppError> {
-    let misfits = query.misfits();
-    if !misfits.is_empty() {
-        return Err(AppError::invalid(misfits));
+    let faults = query.faults();
+    if !faults.is_empty() {
+        return Err(AppError::invalid(faults));
     }
     let provider = query.provider.unwrap_or_default();
     if provider.declaration().kind != ProviderKind::Carrier {
