@@ -10,7 +10,8 @@ use secrecy::SecretString;
 use waybill::modules::audit::{
     AUDIT_EVENTS, RESPONSE_LOGS,
     proof::{
-        CommitmentKey, Leaf, PublicKeys, Record, Scopes, Seal, SigningKey, Tree, Verifier, commitment_key, leaf_hash,
+        ChainVerifier, CommitmentKey, Leaf, PublicKeys, Record, Scopes, Seal, SigningKey, Tree, commitment_key,
+        leaf_hash,
     },
 };
 
@@ -95,7 +96,7 @@ fn seals(c: &mut Criterion) {
     group.bench_function("seal", |b| b.iter(build));
     group.bench_function("verify", |b| {
         b.iter(|| {
-            let mut verifier = Verifier::new(&keys, scopes, [], |_| false);
+            let mut verifier = ChainVerifier::new(&keys, scopes, [], |_| false);
             let mut check = verifier.seal(&seal).expect("a good seal");
             for (id, document) in &records {
                 check.record(RESPONSE_LOGS, id, Some(document), &key).expect("as sealed");

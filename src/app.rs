@@ -37,7 +37,7 @@ use crate::{
             export::Exporter,
             retention::Purger,
             seals::{Sealer, leaf_hashes},
-            verification::{ChainError, Part, Report, verify_chain},
+            verification::{ChainError, ChainPart, Report, verify_chain},
         },
         auth::{self, AuthService, BrowserSessions, KeyRing, Users},
         catalog::CatalogService,
@@ -498,7 +498,7 @@ impl App {
     ///
     /// # Errors
     /// [`ChainError`] where they could not be checked; what is wrong is in the report.
-    pub async fn verify_audit(&self, part: Part) -> Result<Report, ChainError> {
+    pub async fn verify_audit(&self, part: ChainPart) -> Result<Report, ChainError> {
         verify_chain(&self.db, &self.audit_keys.public, &self.sealing, part, |_| {}).await
     }
 

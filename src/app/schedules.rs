@@ -12,7 +12,7 @@ use crate::{
         audit::{
             proof::PublicKeys,
             retention::Purger,
-            verification::{Part, verify_chain},
+            verification::{ChainPart, verify_chain},
         },
         catalog::{CatalogStore, check_stock},
         inspection::check_all,
@@ -185,7 +185,7 @@ struct AuditVerify {
 #[async_trait]
 impl Task for AuditVerify {
     async fn run(&self) -> Result<Finished, String> {
-        let report = verify_chain(&self.db, &self.keys, &self.sealing, Part::default(), |_| {})
+        let report = verify_chain(&self.db, &self.keys, &self.sealing, ChainPart::default(), |_| {})
             .await
             .map_err(|error| error.to_string())?;
         metrics::gauge!("waybill_audit_differences").set(if report.is_verified() { 0.0 } else { 1.0 });

@@ -10,7 +10,7 @@ use waybill_client::{Failure, Method, Waybill};
 
 use super::{
     follow::{Follower, PolledEvent},
-    remote::{Caller, at},
+    remote::{RemoteCaller, at},
     serve::Shutdown,
 };
 use crate::{config::ListenArgs, modules::webhooks::new_secret};
@@ -19,7 +19,7 @@ pub(super) async fn run(args: ListenArgs) -> Result<(), String> {
     let shutdown = Shutdown::on_signals(Duration::ZERO)?;
     let secret = args.secret.clone().unwrap_or_else(new_secret);
     Webhook::new(secret.expose_secret()).map_err(|_| "--secret must be whsec_ and Base64")?;
-    let (mut caller, program) = (Caller::new(args.api.clone())?, at(&args.forward)?);
+    let (mut caller, program) = (RemoteCaller::new(args.api.clone())?, at(&args.forward)?);
     println!("events of {} go to {}", args.api.url, args.forward);
     println!("signed with {}", secret.expose_secret());
     let mut follower = Follower::new(None, &args.types);

@@ -25,7 +25,7 @@ fn unusable(words: impl Into<String>) -> PollError {
 }
 
 /// Whoever asks.
-pub(super) struct Caller {
+pub(super) struct RemoteCaller {
     args: RemoteArgs,
     api: Waybill,
     /// What the session is renewed by: a code of a second factor is good for one sign-in.
@@ -34,7 +34,7 @@ pub(super) struct Caller {
     may_ask: bool,
 }
 
-impl Caller {
+impl RemoteCaller {
     pub(super) fn new(args: RemoteArgs) -> Result<Self, String> {
         Ok(Self { api: at(&args.url)?, args, refresh_token: None, may_ask: true })
     }
@@ -82,13 +82,13 @@ impl Caller {
 
 /// Asks the API as somebody; signs in first where that is needed, and again where the token has run out.
 pub(super) struct Remote {
-    caller: Caller,
+    caller: RemoteCaller,
     signed_in: Option<Waybill>,
 }
 
 impl Remote {
     pub(super) fn new(args: RemoteArgs) -> Result<Self, String> {
-        Ok(Self { caller: Caller::new(args)?, signed_in: None })
+        Ok(Self { caller: RemoteCaller::new(args)?, signed_in: None })
     }
 
     /// From now on nobody is asked for anything: the screen is taken.

@@ -34,7 +34,7 @@ pub use serve::serve;
 
 use super::{
     error::{AppError, ErrorKind, Problem},
-    rate_limit::{CountedLimits, RequestLimits, Subject},
+    rate_limit::{CountedLimits, LimitedClient, RequestLimits},
     scrub::is_request_id,
     traces,
 };
@@ -174,7 +174,7 @@ fn let_in(
     let (Some(limits), Some(counted)) = (limits, counted) else { return Ok(()) };
     request.extensions_mut().insert(counted.clone());
     let address = request.extensions().get::<ClientAddr>();
-    address.map_or(Ok(()), |address| limits.count(Subject::Address(address.0), Some(counted)))
+    address.map_or(Ok(()), |address| limits.count(LimitedClient::Address(address.0), Some(counted)))
 }
 
 /// An answer to a request that is safe to repeat: `fresh`, or 200 with `Idempotent-Replayed: true` where it had been

@@ -19,7 +19,7 @@ use axum::{
 
 use super::{
     error::{AppError, ErrorKind},
-    rate_limit::{CountedLimits, RequestLimits, Subject},
+    rate_limit::{CountedLimits, LimitedClient, RequestLimits},
 };
 use tokens::{AccessToken, TokenKeys};
 
@@ -120,9 +120,9 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentUser {
         let AccessToken { user_id, role, access_version, tenant_id, .. } = access;
         if let Some(limits) = &gate.limits {
             let counted = parts.extensions.get::<CountedLimits>();
-            limits.count(Subject::User(&user_id), counted)?;
+            limits.count(LimitedClient::User(&user_id), counted)?;
             if let Some(key_id) = &key_id {
-                limits.count(Subject::Key(key_id), counted)?;
+                limits.count(LimitedClient::Key(key_id), counted)?;
             }
         }
         let user = Self { user_id, role, access_version, tenant_id, key_id, address, request_id };

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::redis::{Redis, RedisUnavailable};
 
-pub use requests::{CountedLimits, LimitStatus, RequestLimits, Subject};
+pub use requests::{CountedLimits, LimitStatus, LimitedClient, RequestLimits};
 
 /// At most this many keys are counted locally; the counts are dropped beyond it.
 const LOCAL_KEYS_MAX: usize = 10_000;

@@ -54,7 +54,7 @@ async fn a_purge_that_somebody_asks_for_says_so_and_needs_the_signing_key() {
 async fn a_purge_covers_nothing_that_somebody_else_removed_or_put_in_its_way() {
     let scene = Scene::old().await;
     let app = &scene.app;
-    let finding = async || app.app.verify_audit(Part::default()).await.unwrap().finding;
+    let finding = async || app.app.verify_audit(ChainPart::default()).await.unwrap().finding;
     let (stolen, seal) = (app.all(RESPONSES, of_order(&scene.orders[1])).await.remove(0), &seals(app).await[1]);
     let id = stolen.get_str("_id").unwrap();
     let at = seal.leaves.iter().position(|leaf| leaf.id == id).unwrap();

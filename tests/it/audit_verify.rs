@@ -5,7 +5,7 @@ use waybill::{
     modules::audit::{
         proof::{FindingKind, Record, Scopes, erase},
         seals::{AUDIT_SEALS, commitment_key_of},
-        verification::{Limits, Part},
+        verification::{ChainPart, Limits},
     },
     platform::{
         ids::{first_id_at, new_id},
@@ -163,7 +163,7 @@ async fn an_inserted_record_is_found_among_very_many_and_in_parts_of_the_chain()
     let (end, seal) = (chain.stored_seal(last).await, chain.seals().await.pop().unwrap());
     chain.remove(AUDIT_SEALS, last).await;
     requeue(&chain.app, &seal).await;
-    assert_eq!(chain.verify(Part::default()).await.finding, None, "the sealer is catching up");
+    assert_eq!(chain.verify(ChainPart::default()).await.finding, None, "the sealer is catching up");
     let mut inserted = template.clone();
     inserted.insert("_id", first_id_at("evt", now - 7_200_000 + 100));
     chain.put("events", &inserted).await;
@@ -172,11 +172,11 @@ async fn an_inserted_record_is_found_among_very_many_and_in_parts_of_the_chain()
     chain.put(AUDIT_SEALS, &end).await;
     assert_eq!(chain.finding().await.kind, FindingKind::RecordInserted);
     // In a part, what its time has too much is found as well; what is sealed behind the part is not too much.
-    let first = Part { to_seal: Some(1), ..Part::default() };
+    let first = ChainPart { to_seal: Some(1), ..ChainPart::default() };
     assert_eq!(chain.verify(first.clone()).await.finding.unwrap().kind, FindingKind::RecordInserted);
     chain.remove("events", inserted.get_str("_id").unwrap()).await;
     assert_eq!(chain.verify(first).await.finding, None);
-    let second = chain.verify(Part { from_seal: Some(2), ..Part::default() }).await;
+    let second = chain.verify(ChainPart { from_seal: Some(2), ..ChainPart::default() }).await;
     assert_eq!((second.finding, second.seals.first, second.trusted.map(|seal| seal.number)), (None, Some(2), Some(1)));
     // What a seal says about the times of its records is not signed, and hides nothing.
     let span = doc! { "span": { "newest": 0_i64, "oldest": 0_i64 } };
@@ -199,12 +199,12 @@ async fn what_was_committed_late_is_not_called_inserted() {
     assert_eq!(chain.finding().await.record_id.as_deref(), Some(id), "something else waits");
     chain.remove("seal_queue", "bat_1").await;
     chain.put("seal_queue", &queued("bat_2", "events")).await;
-    assert_eq!(chain.verify(Part::default()).await.finding, None);
+    assert_eq!(chain.verify(ChainPart::default()).await.finding, None);
     seal_all(&chain.app).await;
     assert_eq!(chain.app.all("seal_queue", doc! {}).await, []);
     let report = chain.expect_verified().await;
     assert_eq!((report.seals.last, report.sealed_late), (Some(4), 1), "that it was sealed late is told");
-    let since_two = chain.verify(Part { to_seal: Some(3), ..Part::default() }).await;
+    let since_two = chain.verify(ChainPart { to_seal: Some(3), ..ChainPart::default() }).await;
     assert_eq!((since_two.finding, since_two.sealed_late), (None, 0));
     let told = chain.app.get(&chain.auditor, "/audit/verification").await.expect(200).body;
     assert_eq!(told["sealedLate"], 1, "{told}");
@@ -286,7 +286,7 @@ async fn a_check_within_limits_goes_on_where_it_ended() {
     let limits = Some(Limits { records: 1, time: std::time::Duration::from_secs(60) });
     let (mut next, mut records, mut rounds) = (None, 0, 0);
     loop {
-        let report = chain.verify(Part { from_seal: next, limits, ..Part::default() }).await;
+        let report = chain.verify(ChainPart { from_seal: next, limits, ..ChainPart::default() }).await;
         assert_eq!((report.finding, report.seals.count), (None, 1), "one seal in any case");
         records += report.records;
         rounds += 1;
@@ -297,7 +297,7 @@ async fn a_check_within_limits_goes_on_where_it_ended() {
     }
     assert_eq!((rounds, records), (3, whole.records));
     let no_time = Some(Limits { records: 1_000_000, time: std::time::Duration::ZERO });
-    let report = chain.verify(Part { limits: no_time, ..Part::default() }).await;
+    let report = chain.verify(ChainPart { limits: no_time, ..ChainPart::default() }).await;
     assert_eq!((report.seals.last, report.next_seal), (Some(1), Some(2)));
     chain.app.finish().await;
 }
@@ -319,7 +319,7 @@ async fn a_check_beside_running_writes_finds_nothing() {
     let checking = async {
         let mut checks = 0;
         for _ in 0..15 {
-            let report = chain.verify_by(&public_keys(), Part::default()).await;
+            let report = chain.verify_by(&public_keys(), ChainPart::default()).await;
             assert_eq!(report.finding, None, "check {checks}");
             checks += 1;
         }

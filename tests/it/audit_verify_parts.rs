@@ -101,7 +101,7 @@ async fn seals_outside_of_a_part_pass_nothing_off_as_sealed() {
     let (_, template) = chain.record(1, "events").await;
     let stored = [chain.stored_seal(3).await, chain.stored_seal(4).await];
     let mut inserted = template;
-    let whole = || Part { to_seal: Some(3), ..Part::default() };
+    let whole = || ChainPart { to_seal: Some(3), ..ChainPart::default() };
     let due = first_id_at("evt", sealed_at - 600_000);
     inserted.insert("_id", &due);
     chain.put("events", &inserted).await;
@@ -125,7 +125,7 @@ async fn seals_outside_of_a_part_pass_nothing_off_as_sealed() {
         chain.put(AUDIT_SEALS, &name(&stored[1], columns)).await;
         assert_eq!(named(chain.verify(whole()).await.finding), expected, "{columns}, at the end of the chain");
         chain.put(AUDIT_SEALS, &stored[1]).await;
-        let earlier = || Part { to_seal: Some(2), ..Part::default() };
+        let earlier = || ChainPart { to_seal: Some(2), ..ChainPart::default() };
         chain.put(AUDIT_SEALS, &name(&stored[0], columns)).await;
         let finding = chain.verify(earlier()).await.finding;
         assert_eq!(named(finding), Some((FindingKind::RecordInserted, 2, Some(due.clone()))), "{columns}");

@@ -46,7 +46,7 @@ impl Chain {
     }
 
     async fn finding_with(&self, anchors: &[Anchor]) -> FindingKind {
-        let part = Part { anchors: anchors.to_vec(), ..Part::default() };
+        let part = ChainPart { anchors: anchors.to_vec(), ..ChainPart::default() };
         self.verify(part).await.finding.expect("a finding").kind
     }
 }
@@ -55,7 +55,7 @@ impl Chain {
 async fn a_tail_that_was_cut_off_is_found_by_an_anchor_only() {
     let chain = Chain::new().await;
     let anchors: Vec<Anchor> = chain.seals().await.iter().map(|seal| (&seal.header).into()).collect();
-    let part = |anchors: &[Anchor]| Part { anchors: anchors.to_vec(), ..Part::default() };
+    let part = |anchors: &[Anchor]| ChainPart { anchors: anchors.to_vec(), ..ChainPart::default() };
     let report = chain.verify(part(&anchors)).await;
     assert_eq!((report.finding, report.anchor), (None, anchors.last().copied()));
     let mut taken = Vec::new();
@@ -74,11 +74,11 @@ async fn a_tail_that_was_cut_off_is_found_by_an_anchor_only() {
     let wrong = Anchor { header_hash: anchors[0].header_hash, ..anchors[1] };
     assert_eq!(chain.finding_with(&[wrong]).await, FindingKind::TailCut);
     assert_eq!(chain.finding_with(&[anchors[1], wrong]).await, FindingKind::TailCut);
-    let later = Part { from_seal: Some(3), ..part(&[anchors[0], wrong]) };
+    let later = ChainPart { from_seal: Some(3), ..part(&[anchors[0], wrong]) };
     assert_eq!(chain.verify(later).await.finding.map(|finding| finding.kind), Some(FindingKind::TailCut));
-    let later = Part { from_seal: Some(3), ..part(&anchors) };
+    let later = ChainPart { from_seal: Some(3), ..part(&anchors) };
     assert_eq!(chain.verify(later).await.finding, None);
-    let earlier = Part { to_seal: Some(2), ..part(&anchors) };
+    let earlier = ChainPart { to_seal: Some(2), ..part(&anchors) };
     assert_eq!(chain.verify(earlier).await.finding, None);
     chain.app.finish().await;
 }
@@ -118,10 +118,10 @@ async fn seals_that_are_not_what_was_signed_are_named() {
 
     chain.remove(AUDIT_SEALS, 2_i64).await;
     assert_found(&chain.finding().await, FindingKind::SealMissing, 2, None);
-    let from_three = Part { from_seal: Some(3), ..Part::default() };
+    let from_three = ChainPart { from_seal: Some(3), ..ChainPart::default() };
     assert_found(&chain.verify(from_three).await.finding.unwrap(), FindingKind::SealMissing, 2, None);
     chain.put_seal(original).await;
-    let beyond = Part { to_seal: Some(4), ..Part::default() };
+    let beyond = ChainPart { to_seal: Some(4), ..ChainPart::default() };
     assert_found(&chain.verify(beyond).await.finding.unwrap(), FindingKind::SealMissing, 4, None);
     chain.app.finish().await;
 }
@@ -141,7 +141,7 @@ async fn seals_that_can_not_be_read_or_do_not_belong_there_are_named() {
         damaged.insert(field, value);
         chain.put(AUDIT_SEALS, &damaged).await;
         assert_found(&chain.finding().await, FindingKind::SealChanged, 2, None);
-        let from_three = Part { from_seal: Some(3), ..Part::default() };
+        let from_three = ChainPart { from_seal: Some(3), ..ChainPart::default() };
         assert_found(&chain.verify(from_three).await.finding.unwrap(), FindingKind::SealChanged, 2, None);
     }
     chain.put(AUDIT_SEALS, &stored).await;
@@ -208,10 +208,10 @@ async fn seals_of_a_key_that_was_changed_verify_by_its_public_key() {
     end_lease(&chain.app).await;
     chain.app.confirmed(&chain.merchant, "c-4").await;
     seal_all(&rotated).await;
-    let report = chain.verify_by(&keys, Part::default()).await;
+    let report = chain.verify_by(&keys, ChainPart::default()).await;
     assert_eq!((report.finding, report.seals.count, report.keys.len()), (None, 4, 2));
     for (known, seal) in [(public_keys(), 4), (PublicKeys::from_iter([signing_key(OTHER_KEY).public()]), 1)] {
-        let finding = chain.verify_by(&known, Part::default()).await.finding.unwrap();
+        let finding = chain.verify_by(&known, ChainPart::default()).await.finding.unwrap();
         assert_found(&finding, FindingKind::UnknownKey, seal, None);
     }
     // The API beside it knows both.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 use waybill::platform::{
-    rate_limit::{RateLimiter, RequestLimits, Subject},
+    rate_limit::{LimitedClient, RateLimiter, RequestLimits},
     redis::Redis,
 };
 
@@ -18,12 +18,12 @@ fn limits(url: &str, prefix: &str, user: u32) -> RequestLimits {
 }
 
 fn through(limits: &RequestLimits, user: &str, tries: usize) -> usize {
-    (0..tries).filter(|_| limits.count(Subject::User(user), None).is_ok()).count()
+    (0..tries).filter(|_| limits.count(LimitedClient::User(user), None).is_ok()).count()
 }
 
 /// How long a user has to wait; zero where it need not.
 fn wait(limits: &RequestLimits, user: &str) -> Duration {
-    let refused = limits.count(Subject::User(user), None).err();
+    let refused = limits.count(LimitedClient::User(user), None).err();
     refused.and_then(|error| error.retry_after).unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ use waybill::{
         journal,
         proof::{Anchor, FindingKind, PublicKeys},
         seals::{AUDIT_SEALS, SealError, SealingPass},
-        verification::{Part, verify_chain},
+        verification::{ChainPart, verify_chain},
     },
     platform::{
         batch::SEAL_QUEUE,
@@ -49,7 +49,7 @@ pub async fn sealed_once(app: &TestApp) -> usize {
     let records = assert_each_sealed_once(&times_sealed(app).await);
     let keys = PublicKeys::from_iter([SIGNING_KEY, &"6".repeat(64)].map(|key| signing_key(key).public()));
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
-    let report = verify_chain(app.db(), &keys, &sealing, Part::default(), |_| {}).await.unwrap();
+    let report = verify_chain(app.db(), &keys, &sealing, ChainPart::default(), |_| {}).await.unwrap();
     assert_eq!((report.finding, report.records), (None, records as u64));
     records
 }
@@ -129,7 +129,7 @@ async fn what_commits_after_others_were_sealed_is_sealed_by_the_next_pass() {
     }
     let check = async || {
         let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
-        verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap().finding
+        verify_chain(app.db(), &public_keys(), &sealing, ChainPart::default(), |_| {}).await.unwrap().finding
     };
     assert_eq!(check().await, None, "what waits for its seal was not inserted by hand");
     assert_eq!(seal_all(&app).await.records, 4);
@@ -168,7 +168,7 @@ async fn a_record_that_is_named_and_gone_is_a_finding_and_holds_up_no_other() {
         assert_eq!(queued(&app).await, 1, "the entry is not acknowledged");
     }
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
-    let report = verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap();
+    let report = verify_chain(app.db(), &public_keys(), &sealing, ChainPart::default(), |_| {}).await.unwrap();
     let found = report.finding.expect("a finding");
     assert_eq!((found.kind, found.record_id.as_ref()), (FindingKind::RecordRemoved, Some(&gone)));
     events.insert_one(event(&gone)).await.unwrap();
@@ -197,7 +197,7 @@ async fn what_is_changed_before_its_seal_is_a_finding() {
     let written = events.find_one(doc! { "_id": &id }).await.unwrap().unwrap();
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
     let finding = async || {
-        let report = verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap();
+        let report = verify_chain(app.db(), &public_keys(), &sealing, ChainPart::default(), |_| {}).await.unwrap();
         report.finding.map(|finding| (finding.kind, finding.record_id.unwrap()))
     };
 

@@ -10,7 +10,7 @@ use crate::{
         alerts,
         audit::{
             AuditOutcome, AuditStore,
-            retention::{Eraser, ErasureError, Purger, Subject},
+            retention::{Eraser, ErasureError, ErasureSubject, Purger},
             seals::commitment_key_of,
         },
         auth,
@@ -108,19 +108,19 @@ fn not_personal(provider: &str, operation: &str) -> &'static [&'static str] {
     own.map_or_else(|| providers::not_personal(provider, operation), |policy| policy.redaction.not_personal)
 }
 
-async fn subject(db: &Database, args: &EraseArgs) -> Result<Subject, String> {
+async fn subject(db: &Database, args: &EraseArgs) -> Result<ErasureSubject, String> {
     let failed = |error: mongodb::error::Error| format!("the database can't be read: {error}");
     if let Some(id) = &args.user {
         let exists = auth::user_exists(db, id).await.map_err(failed)?;
-        return if exists { Ok(Subject::User(id.clone())) } else { Err(format!("there is no user {id}")) };
+        return if exists { Ok(ErasureSubject::User(id.clone())) } else { Err(format!("there is no user {id}")) };
     }
     let id = args.order.clone().ok_or("name a user or an order")?;
     if is_id("chk", &id) {
         let checkout = db.collection::<Checkout>(CHECKOUTS).find_one(doc! { "_id": &id }).await.map_err(failed)?;
         let user_id = checkout.ok_or_else(|| format!("there is no checkout {id}"))?.user_id;
-        return Ok(Subject::Order { id, user_id });
+        return Ok(ErasureSubject::Order { id, user_id });
     }
     let order = db.collection::<Order>(ORDERS).find_one(doc! { "_id": &id }).await.map_err(failed)?;
     let user_id = order.ok_or_else(|| format!("there is no order {id}"))?.user_id;
-    Ok(Subject::Order { id, user_id })
+    Ok(ErasureSubject::Order { id, user_id })
 }

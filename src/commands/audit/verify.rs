@@ -15,7 +15,7 @@ use crate::{
     modules::audit::{
         proof::{Anchor, Finding, PublicKeys},
         seals::read_anchors,
-        verification::{Part, Report, verify_chain, verify_export},
+        verification::{ChainPart, Report, verify_chain, verify_export},
     },
     platform::mongo,
 };
@@ -64,7 +64,7 @@ async fn check_chain(args: &VerifyArgs) -> Result<Report, String> {
     let sealing = args.sealing_keys()?;
     // Read before the seals: what is anchored by now is there.
     let anchors = anchors_in(args.anchors.as_deref())?;
-    let part = Part { from_seal: args.from_seal, to_seal: args.to_seal, anchors, limits: None };
+    let part = ChainPart { from_seal: args.from_seal, to_seal: args.to_seal, anchors, limits: None };
     let db = mongo::connect(&args.stores.mongodb_uri)
         .await
         .map_err(|error| format!("MONGODB_URI can't be used: {error}"))?;

@@ -11,7 +11,7 @@ use crate::{
         REQUEST_LOGS, RESPONSE_LOGS,
         proof::Scopes,
         seals::SealStore,
-        verification::{Part, Report},
+        verification::{ChainPart, Report},
     },
 };
 
@@ -55,7 +55,7 @@ fn status(answer: &Document) -> i32 {
 }
 
 async fn check(app: &App) -> Result<Report, String> {
-    app.verify_audit(Part::default()).await.map_err(failed)
+    app.verify_audit(ChainPart::default()).await.map_err(failed)
 }
 
 /// Verification names this record.

@@ -99,14 +99,14 @@ impl Get {
 
 /// What placeholders stand for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'a> {
+pub(super) struct Placeholders<'a> {
     pub(super) path: &'a BTreeMap<String, String>,
     pub(super) query: &'a [(String, String)],
     /// Answers by name.
     pub(super) answers: &'a Value,
 }
 
-impl Known<'_> {
+impl Placeholders<'_> {
     /// Of what the API was asked there is what it has answered and nothing else: a link from elsewhere puts nothing in its place.
     fn find(&self, name: &str) -> Option<String> {
         if let Some(answer) = name.split_once('.').and_then(|(get, _)| self.answers.get(get)) {
@@ -206,7 +206,7 @@ mod tests {
         ];
         let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let answers = json!({ "job": { "payload": { "orderId": "ord_1/x" }, "attempts": 3, "no": null } });
-        let known = Known { path: &path, query: &query, answers: &answers };
+        let known = Placeholders { path: &path, query: &query, answers: &answers };
         for (template, address) in [
             ("/queues/{queue}/jobs?state&kind&limit=50", Some("/queues/a%20b%2Bc/jobs?state=dead&limit=50")),
             ("/orders/{job.payload.orderId}", Some("/orders/ord_1%2Fx")),

@@ -21,7 +21,7 @@ use super::{
     cookies::append_cookie,
     form::{Form, next_page, read_form},
     live,
-    page::{Get, Known, Page},
+    page::{Get, Page, Placeholders},
     render,
     sign_in::SECOND_FACTOR,
 };
@@ -230,7 +230,7 @@ impl Console {
                 return self.show_problem(Some(visit), notice.problem.as_ref().unwrap_or(&refused));
             }
         };
-        let known = Known { path: &names, query: &query.0, answers: &answers };
+        let known = Placeholders { path: &names, query: &query.0, answers: &answers };
         let mut common = self.common_for(visit, &known.said(page.title), path, &query);
         let status = notice.problem.as_ref().map_or(StatusCode::OK, |refused| refused.status);
         common["said"] = notice.said.unwrap_or_default();
@@ -255,7 +255,7 @@ impl Console {
             let together = rest.iter().take_while(|get| !get.waits()).count().max(1);
             let (now, later) = rest.split_at(together);
             let asked = now.iter().map(|get| {
-                let known = Known { path: names, query: &query.0, answers: &answers };
+                let known = Placeholders { path: names, query: &query.0, answers: &answers };
                 let may = get.only.is_none_or(|roles| roles.contains(&visit.session.user.role));
                 let address = if may { known.address(get.path) } else { None };
                 async move {
@@ -286,7 +286,7 @@ impl Console {
     async fn act(&self, visit: &Visit<'_>, action: &Action, form: &Form) -> Response {
         let names = form.0.iter().cloned().collect();
         let none = Value::Null;
-        let known = Known { path: &names, query: &form.0, answers: &none };
+        let known = Placeholders { path: &names, query: &form.0, answers: &none };
         let Some(address) = known.address(action.path) else {
             let refused =
                 Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "console.form_refused", "The form says too little.");
@@ -304,7 +304,7 @@ impl Console {
             }
             Ok(answer) => {
                 let answers = json!({ "answer": answer });
-                let known = Known { path: &names, query: &form.0, answers: &answers };
+                let known = Placeholders { path: &names, query: &form.0, answers: &answers };
                 let to = action.then.and_then(|page| known.address(page)).map(|path| format!("{ROOT}{path}"));
                 let to = to.unwrap_or_else(|| next_page(form.text("back")));
                 let mut response = render::hardened(Redirect::to(&to).into_response());
@@ -335,14 +335,14 @@ impl Console {
         let names = form.0.iter().cloned().collect();
         let mut answers = json!({});
         if let Some(preview) = action.preview {
-            let address = Known { path: &names, query: &form.0, answers: &answers }.address(preview);
+            let address = Placeholders { path: &names, query: &form.0, answers: &answers }.address(preview);
             let Some(address) = address else { return self.show_problem(Some(visit), &nothing_here()) };
             match self.ask(visit, Method::GET, &address, None).await {
                 Ok(preview) => answers["preview"] = preview,
                 Err(refused) => return self.stay(visit, form, refused).await,
             }
         }
-        let known = Known { path: &names, query: &form.0, answers: &answers };
+        let known = Placeholders { path: &names, query: &form.0, answers: &answers };
         let question = known.said(action.question.unwrap_or_default());
         let asked: Vec<_> = action.fields.iter().filter(|field| field.label.is_some()).collect();
         let inputs = asked
@@ -378,7 +378,7 @@ impl Console {
             return self.show_problem(Some(visit), &Refused::new(StatusCode::FORBIDDEN, "auth.forbidden", detail));
         }
         let names = query.0.iter().cloned().collect();
-        let address = Known { path: &names, query: &query.0, answers: &Value::Null }.address(download.path);
+        let address = Placeholders { path: &names, query: &query.0, answers: &Value::Null }.address(download.path);
         let Some(address) = address else { return self.show_problem(Some(visit), &nothing_here()) };
         match self.api.stream(&visit.session.access, visit.caller, &address).await {
             Ok(response) => render::hardened(response),

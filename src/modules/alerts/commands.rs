@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::{DateTime, doc};
 
 use super::{
-    model::{ALERTS, Alert, AlertState, News, Step},
+    model::{ALERTS, Alert, AlertState, AlertStep, News},
     rules::Condition,
 };
 use crate::{
@@ -37,7 +37,7 @@ pub(super) struct Heed {
 
 impl Command for Heed {
     /// Rules that fired and that were resolved.
-    type Reply = Vec<(&'static str, Step)>;
+    type Reply = Vec<(&'static str, AlertStep)>;
 
     fn reads(&self) -> Vec<Key> {
         self.alerts.iter().map(|(id, _)| Key::id(ALERTS, &**id)).collect()
@@ -57,10 +57,10 @@ impl Command for Heed {
             let is_new = known.is_none();
             let Some(mut alert) = known.or_else(|| found.map(|condition| Alert::new(condition, now))) else { continue };
             let step = alert.heed(found, now);
-            if step == Step::Stay {
+            if step == AlertStep::Stay {
                 continue;
             }
-            if matches!(step, Step::Fire | Step::Resolve) {
+            if matches!(step, AlertStep::Fire | AlertStep::Resolve) {
                 alert.events += 1;
                 alert.tell(&self.channels, event_id, now);
                 events::record(view, &event(&alert, event_id, now));

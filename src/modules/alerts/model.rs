@@ -101,7 +101,7 @@ impl Entity for Alert {
 
 /// What a look does to an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum AlertStep {
     /// Nothing.
     Stay,
     /// It is noted, and nobody is told.
@@ -132,47 +132,47 @@ impl Alert {
     }
 
     /// What `found`, or that nothing was, does to it.
-    pub(super) fn heed(&mut self, found: Option<&Condition>, now: DateTime) -> Step {
+    pub(super) fn heed(&mut self, found: Option<&Condition>, now: DateTime) -> AlertStep {
         match (self.state, found) {
-            (AlertState::Resolved, None) => Step::Stay,
+            (AlertState::Resolved, None) => AlertStep::Stay,
             (AlertState::Resolved, Some(condition)) => {
                 self.go(AlertState::Pending, now);
-                self.fire_if_due(condition, now, Step::Note)
+                self.fire_if_due(condition, now, AlertStep::Note)
             }
-            (AlertState::Pending, Some(condition)) => self.fire_if_due(condition, now, Step::Stay),
+            (AlertState::Pending, Some(condition)) => self.fire_if_due(condition, now, AlertStep::Stay),
             // Nobody was told.
             (AlertState::Pending, None) => {
                 self.go(AlertState::Resolved, now);
-                Step::Note
+                AlertStep::Note
             }
             (AlertState::Firing, Some(condition)) => {
                 let was_calm = self.calm_since.take().is_some();
                 let is_news = self.value != condition.value || self.message != condition.message;
                 self.tell_of(condition);
-                if was_calm || is_news { Step::Note } else { Step::Stay }
+                if was_calm || is_news { AlertStep::Note } else { AlertStep::Stay }
             }
             (AlertState::Firing, None) => match self.calm_since {
                 None => {
                     self.calm_since = Some(now);
-                    Step::Note
+                    AlertStep::Note
                 }
-                Some(since) if after(since, CALM) > now => Step::Stay,
+                Some(since) if after(since, CALM) > now => AlertStep::Stay,
                 Some(_) => {
                     self.go(AlertState::Resolved, now);
-                    Step::Resolve
+                    AlertStep::Resolve
                 }
             },
         }
     }
 
-    fn fire_if_due(&mut self, condition: &Condition, now: DateTime, otherwise: Step) -> Step {
+    fn fire_if_due(&mut self, condition: &Condition, now: DateTime, otherwise: AlertStep) -> AlertStep {
         if after(self.since, condition.rule.after) > now {
             return otherwise;
         }
         self.go(AlertState::Firing, now);
         self.fired_at = Some(now);
         self.tell_of(condition);
-        Step::Fire
+        AlertStep::Fire
     }
 
     /// How much it is now.
@@ -261,10 +261,10 @@ mod tests {
         let step = |(minute, look): (usize, char)| {
             let found = (look == 'x').then_some(&found);
             match alert.heed(found, at(minute as i64)) {
-                Step::Stay => '.',
-                Step::Note => 'n',
-                Step::Fire => 'F',
-                Step::Resolve => 'R',
+                AlertStep::Stay => '.',
+                AlertStep::Note => 'n',
+                AlertStep::Fire => 'F',
+                AlertStep::Resolve => 'R',
             }
         };
         looks.chars().enumerate().map(step).collect()
@@ -280,10 +280,10 @@ mod tests {
     #[test]
     fn while_it_fires_it_says_how_much_it_is_now_and_nobody_is_told() {
         let mut alert = Alert::new(&condition("jobs-die", 12.0), at(0));
-        assert_eq!(alert.heed(Some(&condition("jobs-die", 12.0)), at(0)), Step::Fire);
-        assert_eq!(alert.heed(Some(&condition("jobs-die", 30.0)), at(1)), Step::Note);
+        assert_eq!(alert.heed(Some(&condition("jobs-die", 12.0)), at(0)), AlertStep::Fire);
+        assert_eq!(alert.heed(Some(&condition("jobs-die", 30.0)), at(1)), AlertStep::Note);
         assert!(alert.value == 30.0 && alert.message.starts_with("30 jobs of q"), "{}", alert.message);
-        assert_eq!(alert.heed(Some(&condition("jobs-die", 30.0)), at(2)), Step::Stay);
+        assert_eq!(alert.heed(Some(&condition("jobs-die", 30.0)), at(2)), AlertStep::Stay);
         assert_eq!(alert.fired_at, Some(at(0)));
     }
 

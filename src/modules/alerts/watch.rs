@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::{
     commands::{BeginPost, EndPost, Heed, TRIES_MAX},
-    model::{Alert, AlertStore, News, Step},
+    model::{Alert, AlertStep, AlertStore, News},
     posting::{Channel, OPERATION, PROVIDER, judge},
     rules::{Readings, judge as judge_readings},
 };
@@ -32,7 +32,7 @@ const END_TRIES: u32 = 5;
 
 /// What a channel did with news. Of one that is not configured here, or not any more, the latest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum ChannelResult {
     Taken,
     /// It answered, and not well; or somebody else tells it just now.
     Refused,
@@ -83,7 +83,7 @@ impl AlertWatch {
             let channels = self.channels.iter().map(|channel| channel.name).collect();
             let told = self.lane.submit(Heed { alerts, found, unknown, channels }).await?;
             for (rule, step) in &told {
-                let is_firing = *step == Step::Fire;
+                let is_firing = *step == AlertStep::Fire;
                 tracing::warn!(rule, is_firing, "an alert has changed");
             }
             changed = told.len();
@@ -110,9 +110,9 @@ impl AlertWatch {
             // What is resolved is told after what fired, or the receiver would keep it for ever.
             for news in alert.news[index..].iter().filter(|news| news.channel == channel.name) {
                 match self.tell(channel, alert, news).await? {
-                    Told::Taken => {}
-                    Told::Refused => break,
-                    Told::NotAnswered => return Ok(()),
+                    ChannelResult::Taken => {}
+                    ChannelResult::Refused => break,
+                    ChannelResult::NotAnswered => return Ok(()),
                 }
             }
         }
@@ -137,7 +137,7 @@ impl AlertWatch {
         }
     }
 
-    async fn tell(&self, channel: &Channel, alert: &Alert, news: &News) -> Result<Told, AppError> {
+    async fn tell(&self, channel: &Channel, alert: &Alert, news: &News) -> Result<ChannelResult, AppError> {
         let begin = BeginPost {
             alert_id: alert.id.clone(),
             event_id: news.event_id.clone(),
@@ -147,7 +147,7 @@ impl AlertWatch {
             deadline: self.exchange.deadline(),
             closing_response_id: new_id("res"),
         };
-        let Some(begun) = self.lane.submit(begin).await? else { return Ok(Told::Refused) };
+        let Some(begun) = self.lane.submit(begin).await? else { return Ok(ChannelResult::Refused) };
         let (logged, call) = *begun;
         let since = Instant::now();
         let body = logged.outbound().body.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -179,9 +179,9 @@ impl AlertWatch {
             }
         }
         Ok(match (&verdict.error_class, &answer) {
-            (None, _) => Told::Taken,
-            (Some(_), Answer::Http { .. }) => Told::Refused,
-            (Some(_), Answer::Lost(_) | Answer::NotSent(_)) => Told::NotAnswered,
+            (None, _) => ChannelResult::Taken,
+            (Some(_), Answer::Http { .. }) => ChannelResult::Refused,
+            (Some(_), Answer::Lost(_) | Answer::NotSent(_)) => ChannelResult::NotAnswered,
         })
     }
 }

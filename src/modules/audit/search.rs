@@ -88,7 +88,7 @@ struct Plan {
 
 /// Which part of the list is wanted.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
+struct ListPage<'a> {
     range: TimeRange,
     direction: Direction,
     after: Option<&'a str>,
@@ -202,7 +202,7 @@ impl CallSearch {
         limit: usize,
     ) -> Result<CallPage> {
         let plan = filter.plan();
-        let wanted = Wanted { range: filter.range, direction, after, limit };
+        let wanted = ListPage { range: filter.range, direction, after, limit };
         if plan.walk.collection == RESPONSE_LOGS {
             self.by_answers(&plan, wanted).await
         } else if plan.answers.is_empty() {
@@ -212,8 +212,8 @@ impl CallSearch {
         }
     }
 
-    async fn by_requests(&self, plan: &Plan, wanted: Wanted<'_>) -> Result<CallPage> {
-        let Wanted { range, direction, after, limit } = wanted;
+    async fn by_requests(&self, plan: &Plan, wanted: ListPage<'_>) -> Result<CallPage> {
+        let ListPage { range, direction, after, limit } = wanted;
         let walked = plan.walk.go::<ProviderRequestLog>(&self.db, range, direction, after, limit + 1, plan.looks_at());
         let Walked { found, ended_at } = walked.await?;
         let Paged { shown, next, partial } = paged(found, limit, ended_at, |request| &request.id);
@@ -227,8 +227,8 @@ impl CallSearch {
     }
 
     /// In stages: what most calls have fills a page soon, and only what few have is looked for further.
-    async fn by_requests_with_answers(&self, plan: &Plan, wanted: Wanted<'_>) -> Result<CallPage> {
-        let Wanted { range, direction, after, limit } = wanted;
+    async fn by_requests_with_answers(&self, plan: &Plan, wanted: ListPage<'_>) -> Result<CallPage> {
+        let ListPage { range, direction, after, limit } = wanted;
         let mut matching = Vec::new();
         let mut place = after.map(str::to_owned);
         for stage in JOINED {
@@ -260,8 +260,8 @@ impl CallSearch {
         Ok(requests.into_iter().filter(|id| matching.contains(&**id)).collect())
     }
 
-    async fn by_answers(&self, plan: &Plan, wanted: Wanted<'_>) -> Result<CallPage> {
-        let Wanted { range, direction, after, limit } = wanted;
+    async fn by_answers(&self, plan: &Plan, wanted: ListPage<'_>) -> Result<CallPage> {
+        let ListPage { range, direction, after, limit } = wanted;
         let mut matching = Vec::new();
         let mut place = after.map(str::to_owned);
         for _ in 0..ROUNDS {

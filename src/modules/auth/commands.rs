@@ -7,7 +7,7 @@ use super::{
     model::User,
     session::Session,
     store::{API_KEYS, SESSIONS, TOTP, USERS, user_key},
-    totp::{Proof, spend},
+    totp::{SecondFactorProof, spend},
     trail,
 };
 use crate::{
@@ -348,7 +348,7 @@ pub(super) struct OpenSession {
     pub(super) session: Session,
     pub(super) actor: Actor,
     /// The secret and the proof of a second factor; none where none is required.
-    pub(super) second_factor: Option<(String, Proof)>,
+    pub(super) second_factor: Option<(String, SecondFactorProof)>,
 }
 
 impl Command for OpenSession {

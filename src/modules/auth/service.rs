@@ -18,7 +18,7 @@ use super::{
     password::{HashPurpose, HashingPermit, PasswordCost, Passwords},
     session::{RefreshKeys, RefreshTokenState, Session, judge},
     store::Store,
-    totp::{Proof, SecondFactor, TOTP_ROUTES},
+    totp::{SecondFactor, SecondFactorProof, TOTP_ROUTES},
     trail,
 };
 use crate::{
@@ -486,7 +486,7 @@ impl AuthService {
     async fn open_session(
         &self,
         user: &User,
-        second_factor: Option<(String, Proof)>,
+        second_factor: Option<(String, SecondFactorProof)>,
         caller: &Caller,
     ) -> Result<Tokens, AuthError> {
         let session = Session::new(new_id("ses"), user, self.refresh_keys.current_id(), self.clock.now());

@@ -10,7 +10,7 @@ use super::{
     model::{CUSTOMERS, ShippingAddress},
 };
 use crate::{
-    modules::audit::retention::{Belonging, Eraser, ErasureError, Subject},
+    modules::audit::retention::{Belonging, Eraser, ErasureError, ErasureSubject},
     platform::{
         batch::{Command, Entity, Key, View},
         mongo::READ_TIME_MAX,
@@ -103,10 +103,10 @@ pub(super) async fn find_profile(db: &Database, user_id: &str) -> Result<Option<
 pub async fn erase_profile(
     db: &Database,
     eraser: &Eraser,
-    subject: &Subject,
+    subject: &ErasureSubject,
     reason: &str,
 ) -> std::result::Result<bool, ErasureError> {
-    let Subject::User(user_id) = subject else { return Ok(false) };
+    let ErasureSubject::User(user_id) = subject else { return Ok(false) };
     let all = [
         Belonging { collection: CUSTOMERS, filter: doc! { "_id": user_id }, set: None },
         Belonging {

@@ -5,12 +5,12 @@ use futures_util::TryStreamExt;
 use mongodb::Database;
 
 use super::model::CHECKOUTS;
-use crate::modules::audit::retention::{Belonging, Eraser, ErasureError, Subject};
+use crate::modules::audit::retention::{Belonging, Eraser, ErasureError, ErasureSubject};
 
-fn filter_of(subject: &Subject) -> Document {
+fn filter_of(subject: &ErasureSubject) -> Document {
     match subject {
-        Subject::User(id) => doc! { "userId": id },
-        Subject::Order { id, .. } => doc! { "_id": id },
+        ErasureSubject::User(id) => doc! { "userId": id },
+        ErasureSubject::Order { id, .. } => doc! { "_id": id },
     }
 }
 
@@ -18,7 +18,7 @@ fn filter_of(subject: &Subject) -> Document {
 ///
 /// # Errors
 /// Errors of the database driver.
-pub async fn orders_of(db: &Database, subject: &Subject) -> mongodb::error::Result<Vec<String>> {
+pub async fn orders_of(db: &Database, subject: &ErasureSubject) -> mongodb::error::Result<Vec<String>> {
     let mut filter = filter_of(subject);
     filter.insert("parts", doc! { "$exists": true });
     let found = db.collection::<Document>(CHECKOUTS).find(filter).projection(doc! { "parts.orders": 1 }).await?;
@@ -36,7 +36,7 @@ pub async fn orders_of(db: &Database, subject: &Subject) -> mongodb::error::Resu
 pub async fn erase(
     db: &Database,
     eraser: &Eraser,
-    subject: &Subject,
+    subject: &ErasureSubject,
     reason: &str,
     now: DateTime,
 ) -> Result<u64, ErasureError> {

@@ -110,7 +110,7 @@ pub(super) struct CallFigures {
 /// A call as it is read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answered {
+struct SampledCall {
     #[serde(rename = "_id")]
     id: String,
     #[serde(default)]
@@ -151,9 +151,9 @@ pub(super) async fn read_calls(db: &Database, window: Window, now: DateTime) -> 
     let within = ids(first_ms, end_ms);
     let count = logs.count_documents(within.clone()).limit(EXACT_MAX + 1).max_time(READ_TIME_MAX).await?;
     if count <= EXACT_MAX {
-        let answered = logs.clone_with_type::<Answered>();
+        let answered = logs.clone_with_type::<SampledCall>();
         let found = answered.find(within).projection(fields).limit(EXACT_MAX as i64);
-        let found: Vec<Answered> = found.max_time(READ_TIME_MAX).await?.try_collect().await?;
+        let found: Vec<SampledCall> = found.max_time(READ_TIME_MAX).await?.try_collect().await?;
         return Ok(Calls::weigh(window, first_ms, found, &[]));
     }
     let strata = strata(window, first_ms, end_ms, rand::random);
@@ -170,7 +170,7 @@ pub(super) async fn read_calls(db: &Database, window: Window, now: DateTime) -> 
     let mut pipelines = strata.iter().enumerate().map(pipeline);
     let mut stages = pipelines.next().unwrap_or_default();
     stages.extend(pipelines.map(|one| doc! { "$unionWith": { "coll": RESPONSE_LOGS, "pipeline": one } }));
-    let found = logs.aggregate(stages).with_type::<Answered>().max_time(READ_TIME_MAX).await?;
+    let found = logs.aggregate(stages).with_type::<SampledCall>().max_time(READ_TIME_MAX).await?;
     Ok(Calls::weigh(window, first_ms, found.try_collect().await?, &strata))
 }
 
@@ -219,7 +219,7 @@ impl Stratum {
 
 impl Calls {
     /// Without strata all calls of the time are there.
-    fn weigh(window: Window, first_ms: i64, mut found: Vec<Answered>, strata: &[Stratum]) -> Self {
+    fn weigh(window: Window, first_ms: i64, mut found: Vec<SampledCall>, strata: &[Stratum]) -> Self {
         let (parts, length_ms) = window.parts();
         found.sort_unstable_by(|one, other| (one.stratum, &one.id).cmp(&(other.stratum, &other.id)));
         let mut all = Vec::with_capacity(found.len());
@@ -317,9 +317,9 @@ mod tests {
 
     const NOW: DateTime = DateTime::from_millis(7_200_000);
 
-    fn answered(stratum: usize, ms: i64, provider: &str, class: Option<&str>, latency_ms: i64) -> Answered {
+    fn answered(stratum: usize, ms: i64, provider: &str, class: Option<&str>, latency_ms: i64) -> SampledCall {
         let id = format!("{}{:04x}", &first_id_at("res", ms)[..32], latency_ms);
-        Answered { id, stratum, provider: provider.into(), error_class: class.map(str::to_owned), latency_ms }
+        SampledCall { id, stratum, provider: provider.into(), error_class: class.map(str::to_owned), latency_ms }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use validator::{Validate, ValidationError};
 
 use crate::{
     modules::{
-        audit::retention::{HoldKind, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, list_holds},
+        audit::retention::{
+            HoldKind, HoldPlaced, LegalHold, LegalHoldState, PlaceHold, ReleaseHold, Released, list_holds,
+        },
         auth::{AsUser, user_key},
         kyc::identifiers::no_secrets,
         orders::ORDERS,
@@ -94,7 +96,7 @@ struct ListHoldsQuery {
     cursor: Option<String>,
     /// Those in force, or those released; all where it is not given.
     #[param(inline)]
-    state: Option<HoldState>,
+    state: Option<LegalHoldState>,
 }
 
 fn hold_cursor(cursor: &str) -> Result<(), ValidationError> {
@@ -122,7 +124,7 @@ struct HoldResponse {
     id: String,
     /// The user, or whose order it is.
     user_id: String,
-    state: HoldState,
+    state: LegalHoldState,
     reason: String,
     /// User id of who placed it.
     placed_by: String,
@@ -206,9 +208,9 @@ async fn place_legal_hold(
         actor: Actor::from(&user),
     };
     let (before, hold) = match holds.lane.submit(AsUser::new(&user, command)).await?? {
-        Placed::New(hold) => (false, hold),
-        Placed::Before(hold) => (true, hold),
-        Placed::NoSubject => return Err(not_found("There is no such order or user.")),
+        HoldPlaced::New(hold) => (false, hold),
+        HoldPlaced::Before(hold) => (true, hold),
+        HoldPlaced::NoSubject => return Err(not_found("There is no such order or user.")),
     };
     Ok(answered(before, StatusCode::CREATED, HoldResponse::from(*hold)))
 }

@@ -67,12 +67,12 @@ impl Command for SetPaused {
 }
 
 /// Runs a dead job again.
-pub(super) struct Retry {
+pub(super) struct RetryDeadJob {
     pub(super) job: RetryJob,
     pub(super) doing: AuditContext,
 }
 
-impl Command for Retry {
+impl Command for RetryDeadJob {
     type Reply = Retried;
 
     fn reads(&self) -> Vec<Key> {
@@ -95,7 +95,7 @@ impl Command for Retry {
 
 /// Runs the dead job of an order again, for a reason.
 pub(super) struct RetryOrder {
-    pub(super) retry: Retry,
+    pub(super) retry: RetryDeadJob,
     pub(super) order_id: String,
     /// Whose it is.
     pub(super) user_id: String,
@@ -214,7 +214,7 @@ mod tests {
             actor: retry.actor.clone(),
             handlers: Arc::default(),
         };
-        assert_eq!(Retry { job, doing: retry }.decide(&mut view), Retried::NotFound, "it must not come back");
+        assert_eq!(RetryDeadJob { job, doing: retry }.decide(&mut view), Retried::NotFound, "it must not come back");
         assert_eq!(actions(&view), ["queue.job_deleted"]);
         assert_eq!(view.removed_from(JOBS).count(), 1);
     }

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use validator::{Validate, ValidationError};
 
-use super::queue_changes::{AuditContext, DeleteJob, Deleted, Retry, SetPaused};
+use super::queue_changes::{AuditContext, DeleteJob, Deleted, RetryDeadJob, SetPaused};
 use crate::{
     modules::{
         auth::AsUser,
@@ -327,7 +327,7 @@ impl QueueBoard {
         &self,
         job_id: &str,
         user: &CurrentUser,
-        command: impl FnOnce(Retry) -> C,
+        command: impl FnOnce(RetryDeadJob) -> C,
     ) -> Result<Retried, AppError> {
         let readable = match self.store.find(job_id).await? {
             None => return Ok(Retried::NotFound),
@@ -342,7 +342,7 @@ impl QueueBoard {
             actor: Actor::from(user),
             handlers: Arc::clone(&self.handlers),
         };
-        let retried = self.submit(user, |doing| command(Retry { job, doing })).await?;
+        let retried = self.submit(user, |doing| command(RetryDeadJob { job, doing })).await?;
         if let Retried::Revived(job) = &retried {
             self.waker.wake(&job.queue);
         }

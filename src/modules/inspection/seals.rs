@@ -19,7 +19,7 @@ use validator::Validate;
 use super::paging::{ListOrder, scope_of};
 use crate::{
     modules::audit::{
-        proof::{ExtendedJson, Hash, Proof, PublicKeys, Record, Salts, Scope, Scopes, Seal, SealHeader},
+        proof::{ExtendedJson, Hash, Proof, PublicKeys, Record, Salts, Scopes, Seal, SealHeader, SealScope},
         seals::{SealStore, SecretError, commitment_key_of},
     },
     platform::{
@@ -193,7 +193,7 @@ async fn prove(reader: &SealReader, store: &SealStore, seal: &Seal, id: &str) ->
     let proof = Proof::of(seal, index, Scopes::standard()).ok_or_else(unreadable)?;
     let leaf = &seal.leaves[index];
     let stored = store.record(leaf).await?;
-    let scope: &Scope = Scopes::standard().of_code(leaf.code).ok_or_else(unreadable)?;
+    let scope: &SealScope = Scopes::standard().of_code(leaf.code).ok_or_else(unreadable)?;
     let commitments = commitment_key_of(&reader.db, &reader.sealing).await.map_err(|error| match error {
         SecretError::Database(error) => error.into(),
         error => {

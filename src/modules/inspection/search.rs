@@ -79,7 +79,7 @@ struct Hit {
 }
 
 /// What a kind of record is, and who sees it.
-struct Kind {
+struct SearchKind {
     prefix: &'static str,
     name: &'static str,
     collection: &'static str,
@@ -100,8 +100,13 @@ struct Kind {
 const STAFF: &[Role] = &[Role::Admin, Role::Auditor];
 const MONEY: &[Role] = &[Role::Finance, Role::Auditor];
 
-const fn kind(prefix: &'static str, name: &'static str, collection: &'static str, readers: &'static [Role]) -> Kind {
-    Kind {
+const fn kind(
+    prefix: &'static str,
+    name: &'static str,
+    collection: &'static str,
+    readers: &'static [Role],
+) -> SearchKind {
+    SearchKind {
         prefix,
         name,
         collection,
@@ -115,62 +120,65 @@ const fn kind(prefix: &'static str, name: &'static str, collection: &'static str
     }
 }
 
-const ORDER: Kind = Kind {
+const ORDER: SearchKind = SearchKind {
     title: &["orderNumber", "clientOrderId", "provider"],
     owner: Some("userId"),
     tenant: Some("tenantId"),
     ..kind("ord", "order", ORDERS, STAFF)
 };
-const TOPUP: Kind = Kind {
+const TOPUP: SearchKind = SearchKind {
     title: &["clientTopupId"],
     owner: Some("userId"),
     buyer: Some("userId"),
     ..kind("top", "top-up", TOPUPS, MONEY)
 };
-const CHECKOUT: Kind = Kind {
+const CHECKOUT: SearchKind = SearchKind {
     title: &["clientOrderId"],
     owner: Some("sellerId"),
     buyer: Some("userId"),
     ..kind("chk", "checkout", CHECKOUTS, &[])
 };
-const DELIVERY: Kind = Kind {
+const DELIVERY: SearchKind = SearchKind {
     title: &["type"],
     owner: Some("ownerId"),
     tenant: Some("ownerId"),
     ..kind("whd", "webhook delivery", DELIVERIES, &[])
 };
-const REQUEST: Kind =
-    Kind { title: &["operation", "provider"], at: "sentAt", ..kind("req", "provider request", REQUEST_LOGS, STAFF) };
+const REQUEST: SearchKind = SearchKind {
+    title: &["operation", "provider"],
+    at: "sentAt",
+    ..kind("req", "provider request", REQUEST_LOGS, STAFF)
+};
 
-const KINDS: &[Kind] = &[
+const KINDS: &[SearchKind] = &[
     ORDER,
     TOPUP,
     CHECKOUT,
     DELIVERY,
     REQUEST,
-    Kind { title: &["kind", "queue"], state: "state", ..kind("job", "job", JOBS, &[Role::Admin]) },
-    Kind {
+    SearchKind { title: &["kind", "queue"], state: "state", ..kind("job", "job", JOBS, &[Role::Admin]) },
+    SearchKind {
         title: &["operation", "provider"],
         state: "outcome",
         at: "receivedAt",
         ..kind("res", "provider response", RESPONSE_LOGS, STAFF)
     },
-    Kind {
+    SearchKind {
         title: &["kind"],
         at: "at",
         owner: Some("userId"),
         buyer: Some("userId"),
         ..kind("txn", "transaction", LEDGER, MONEY)
     },
-    Kind { title: &["type"], at: "at", ..kind("evt", "event", EVENTS, STAFF) },
-    Kind { title: &["action"], state: "outcome", at: "at", ..kind("aud", "audit event", AUDIT_EVENTS, STAFF) },
-    Kind { title: &["role"], ..kind("usr", "user", "users", &[Role::Admin]) },
-    Kind { title: &["sku"], owner: Some("sellerId"), ..kind("prd", "product", PRODUCTS, STAFF) },
-    Kind { title: &["slug"], ..kind("ten", "tenant", TENANTS, &[Role::Admin]) },
-    Kind { owner: Some("ownerId"), tenant: Some("ownerId"), ..kind("whe", "webhook endpoint", ENDPOINTS, &[]) },
+    SearchKind { title: &["type"], at: "at", ..kind("evt", "event", EVENTS, STAFF) },
+    SearchKind { title: &["action"], state: "outcome", at: "at", ..kind("aud", "audit event", AUDIT_EVENTS, STAFF) },
+    SearchKind { title: &["role"], ..kind("usr", "user", "users", &[Role::Admin]) },
+    SearchKind { title: &["sku"], owner: Some("sellerId"), ..kind("prd", "product", PRODUCTS, STAFF) },
+    SearchKind { title: &["slug"], ..kind("ten", "tenant", TENANTS, &[Role::Admin]) },
+    SearchKind { owner: Some("ownerId"), tenant: Some("ownerId"), ..kind("whe", "webhook endpoint", ENDPOINTS, &[]) },
 ];
 
-impl Kind {
+impl SearchKind {
     /// What narrows them down to what this user may see; none where that is nothing.
     fn visible_to(&self, user: &CurrentUser) -> Option<Document> {
         if self.readers.contains(&user.role) {
@@ -200,7 +208,7 @@ impl Kind {
 
 impl Searching {
     /// Records of a kind that match and may be seen, one more than are shown.
-    async fn find(&self, kind: &Kind, user: &CurrentUser, wanted: Document, index: &str) -> Result<Vec<Hit>> {
+    async fn find(&self, kind: &SearchKind, user: &CurrentUser, wanted: Document, index: &str) -> Result<Vec<Hit>> {
         let Some(visible) = kind.visible_to(user) else { return Ok(Vec::new()) };
         let mut filter = wanted;
         filter.extend(visible);

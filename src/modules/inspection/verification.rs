@@ -14,7 +14,7 @@ use validator::Validate;
 use crate::{
     modules::audit::{
         proof::{Anchor, Finding, FindingKind, PublicKeys},
-        verification::{ChainError, Limits, Part, Report, sealed_between, verify_chain},
+        verification::{ChainError, ChainPart, Limits, Report, sealed_between, verify_chain},
     },
     platform::{
         clock::{Clock, Rfc3339Time},
@@ -219,7 +219,7 @@ async fn check(
     if first > last {
         return Ok(Report::default());
     }
-    let part = Part { from_seal: Some(first), to_seal: Some(last), anchors: Vec::new(), limits: Some(LIMITS) };
+    let part = ChainPart { from_seal: Some(first), to_seal: Some(last), anchors: Vec::new(), limits: Some(LIMITS) };
     match verify_chain(db, &verifications.keys, &verifications.sealing, part, |_| {}).await {
         Ok(report) => Ok(report),
         Err(ChainError::Database(error)) => Err(error.into()),

@@ -2,7 +2,7 @@
 
 use super::model::KycState;
 use crate::{
-    modules::{audit::retention::Held, auth::Revoked},
+    modules::{audit::retention::UnderLegalHold, auth::Revoked},
     platform::{
         batch::LaneError,
         error::{AppError, ErrorKind, FieldError},
@@ -55,7 +55,7 @@ pub enum KycError {
     NotErasable(KycState),
     /// A legal hold keeps what was to go.
     #[error(transparent)]
-    Held(#[from] Held),
+    Held(#[from] UnderLegalHold),
     /// A sealed value can't be opened here.
     #[error(transparent)]
     Sealed(#[from] OpenError),
@@ -149,7 +149,7 @@ impl From<KycError> for AppError {
                 state,
             ),
             // Why is not the merchant's to know.
-            KycError::Held(Held) => Self::new(
+            KycError::Held(UnderLegalHold) => Self::new(
                 ErrorKind::Conflict,
                 "audit.held",
                 "A legal hold keeps this; nothing of it can be removed or erased until the hold is released.",

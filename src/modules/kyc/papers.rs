@@ -45,7 +45,7 @@ pub(super) struct Paper {
     pub(super) user_ids: Vec<String>,
     /// Users whose applications were erased, and until when they are remembered.
     #[serde(default)]
-    erased: Vec<Erased>,
+    erased: Vec<ErasedUser>,
     /// From then on in nobody's: the document goes away.
     emptied_at: Option<DateTime>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Paper {
 /// Somebody whose application was erased.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Erased {
+struct ErasedUser {
     user_id: String,
     until: DateTime,
 }
@@ -150,7 +150,7 @@ pub(super) fn erase(view: &mut View, application: &Application) {
         let Some(mut paper) = view.by_id::<Paper>(id) else { continue };
         paper.user_ids.retain(|other| *other != application.user_id);
         paper.erased.retain(|erased| erased.until > now && erased.user_id != application.user_id);
-        paper.erased.push(Erased { user_id: application.user_id.clone(), until: after(now, KEPT) });
+        paper.erased.push(ErasedUser { user_id: application.user_id.clone(), until: after(now, KEPT) });
         paper.note_emptied(now);
         view.update(&paper);
     }

@@ -7,7 +7,7 @@ use mongodb::Database;
 
 use super::model::{ORDERS, Order, OrderStatus};
 use crate::modules::{
-    audit::retention::{Belonging, Eraser, ErasureError, Subject},
+    audit::retention::{Belonging, Eraser, ErasureError, ErasureSubject},
     providers::Detail,
 };
 
@@ -31,7 +31,7 @@ pub async fn erase_receiver(
     if order.status == OrderStatus::Created {
         return Ok(false);
     }
-    let subject = Subject::Order { id: order.id.clone(), user_id: order.user_id.clone() };
+    let subject = ErasureSubject::Order { id: order.id.clone(), user_id: order.user_id.clone() };
     eraser.erase(&subject, reason).await?;
     if let Some(set) = without_receiver(&order.detail) {
         let named = Belonging { collection: ORDERS, filter: doc! { "_id": order_id }, set: Some(set) };
@@ -48,10 +48,10 @@ pub async fn erase_receiver(
 pub async fn erase_pickups(
     db: &Database,
     eraser: &Eraser,
-    subject: &Subject,
+    subject: &ErasureSubject,
     reason: &str,
 ) -> Result<(u64, u64), ErasureError> {
-    let Subject::User(user_id) = subject else { return Ok((0, 0)) };
+    let ErasureSubject::User(user_id) = subject else { return Ok((0, 0)) };
     let theirs = doc! { "userId": user_id, "checkoutId": { "$type": "string" },
     "detail.shipment.pickup.name": { "$exists": true, "$ne": ERASED } };
     let orders = db.collection::<Document>(ORDERS);

@@ -20,7 +20,7 @@ use crate::{
     modules::{
         audit::{
             Call,
-            retention::{Belonging, Eraser, ErasureError, Subject},
+            retention::{Belonging, Eraser, ErasureError, ErasureSubject},
         },
         providers::call_job::FileKeeper,
     },
@@ -223,13 +223,13 @@ impl FileSink for FileWriter {
 pub async fn erase(
     db: &Database,
     eraser: &Eraser,
-    subject: &Subject,
+    subject: &ErasureSubject,
     reason: &str,
     now: DateTime,
 ) -> std::result::Result<u64, ErasureError> {
     let mut filter = match subject {
-        Subject::User(id) => doc! { "userId": id },
-        Subject::Order { id, .. } => doc! { "_id": id },
+        ErasureSubject::User(id) => doc! { "userId": id },
+        ErasureSubject::Order { id, .. } => doc! { "_id": id },
     };
     filter.insert("followed.files", doc! { "$elemMatch": { "erasedAt": null } });
     let mut found = db.collection::<Document>(ORDERS).find(filter).projection(doc! { "userId": 1 }).await?;

@@ -124,7 +124,7 @@ enum BookingKind {
 /// For whom a correction is good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Direction {
+enum AdjustmentDirection {
     /// The wallet gets more.
     #[default]
     Credit,
@@ -149,7 +149,7 @@ struct BookRequest {
     #[validate(custom(function = "user_id"))]
     to_user_id: Option<String>,
     /// With `adjustment` only; credit by default.
-    direction: Option<Direction>,
+    direction: Option<AdjustmentDirection>,
     #[validate(nested)]
     amount: AmountRequest,
     /// Why; it is shown to the merchant.
@@ -161,7 +161,7 @@ impl BookRequest {
     fn into_booking(self) -> NewBooking {
         let booking = match (self.kind, self.direction, self.to_user_id) {
             (BookingKind::Transfer, _, Some(to_user_id)) => Booking::Transfer { to_user_id },
-            (BookingKind::Adjustment, Some(Direction::Debit), _) => Booking::AdjustDown,
+            (BookingKind::Adjustment, Some(AdjustmentDirection::Debit), _) => Booking::AdjustDown,
             (BookingKind::Adjustment, _, _) => Booking::AdjustUp,
             (BookingKind::Recharge | BookingKind::Transfer, _, _) => Booking::Recharge,
         };

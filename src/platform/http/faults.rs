@@ -26,7 +26,7 @@ const READINGS_MAX: usize = 64;
 const SAMPLES: [&str; 3] = ["", "INR", "2026-01-31T12:00:00Z"];
 
 #[derive(Clone, Copy)]
-pub(super) enum Sent<'a> {
+pub(super) enum SentValue<'a> {
     Json(&'a RawValue),
     Query(&'a [(Cow<'a, str>, Cow<'a, str>)]),
     Word(&'a str),
@@ -38,7 +38,7 @@ pub(super) enum Sent<'a> {
 ///
 /// # Errors
 /// All that is wrong; none repeats a value.
-pub(super) fn read<T: DeserializeOwned + Validate>(sent: Sent<'_>) -> Result<T, Vec<FieldError>> {
+pub(super) fn read<T: DeserializeOwned + Validate>(sent: SentValue<'_>) -> Result<T, Vec<FieldError>> {
     let findings = FaultFindings::default();
     for _ in 0..READINGS_MAX {
         findings.begin();
@@ -90,8 +90,8 @@ impl FaultFindings {
     }
 
     /// The innermost place says why.
-    fn stopped_at(&self, path: &str, sent: Sent<'_>, error: &Error) {
-        let was_sent = !matches!(sent, Sent::Nothing(_));
+    fn stopped_at(&self, path: &str, sent: SentValue<'_>, error: &Error) {
+        let was_sent = !matches!(sent, SentValue::Nothing(_));
         // What is of a wrong type was told already; the type refuses what was made up for it.
         let told = || self.found.borrow().iter().find(|fault| fault.field == path).cloned();
         let fault = || was_sent.then(|| told().unwrap_or_else(|| sentence_error(path.to_owned(), &error.to_string())));
@@ -99,14 +99,14 @@ impl FaultFindings {
     }
 
     /// A place, with something made up in it where its type has refused what is there.
-    fn place<'a>(&'a self, path: String, sent: Sent<'a>, reading: TextMode) -> InputNode<'a> {
+    fn place<'a>(&'a self, path: String, sent: SentValue<'a>, reading: TextMode) -> InputNode<'a> {
         let refused = self.refused.borrow().get(&path).cloned();
         let sent = match (refused, sent) {
             (None, sent) => sent,
-            (Some((_, sample)), Sent::Nothing(_)) => Sent::Nothing(sample),
+            (Some((_, sample)), SentValue::Nothing(_)) => SentValue::Nothing(sample),
             (Some((fault, sample)), _) => {
                 fault.into_iter().for_each(|fault| self.note(fault));
-                Sent::Nothing(sample - 1)
+                SentValue::Nothing(sample - 1)
             }
         };
         InputNode { sent, path, reading, findings: self }
@@ -154,7 +154,7 @@ impl FaultFindings {
 
 /// A place in what was sent, and what is there.
 struct InputNode<'a> {
-    sent: Sent<'a>,
+    sent: SentValue<'a>,
     path: String,
     reading: TextMode,
     findings: &'a FaultFindings,
@@ -163,45 +163,47 @@ struct InputNode<'a> {
 impl<'a> InputNode<'a> {
     /// Notes that the type is wrong; a made-up value is read instead.
     fn wrong(self, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        if !matches!(self.sent, Sent::Nothing(_)) {
+        if !matches!(self.sent, SentValue::Nothing(_)) {
             self.findings.note(FieldError::new(self.path.clone(), code, message));
         }
-        Self { sent: Sent::Nothing(0), ..self }
+        Self { sent: SentValue::Nothing(0), ..self }
     }
 
     fn sample(&self) -> &'static str {
-        let Sent::Nothing(sample) = self.sent else { return "" };
+        let SentValue::Nothing(sample) = self.sent else { return "" };
         SAMPLES.get(sample).copied().unwrap_or_default()
     }
 
-    fn within(&self, path: String, sent: Sent<'a>) -> Self {
+    fn within(&self, path: String, sent: SentValue<'a>) -> Self {
         self.findings.place(path, sent, self.reading)
     }
 
     /// The text that is there, in its normal form where it has one.
     fn text(&self) -> Option<Cow<'a, str>> {
         let text: Cow<'a, str> = match self.sent {
-            Sent::Word(word) => word.into(),
-            Sent::Json(raw) => serde_json::from_str::<String>(raw.get()).ok()?.into(),
-            Sent::Query(_) | Sent::Nothing(_) => return None,
+            SentValue::Word(word) => word.into(),
+            SentValue::Json(raw) => serde_json::from_str::<String>(raw.get()).ok()?.into(),
+            SentValue::Query(_) | SentValue::Nothing(_) => return None,
         };
         let seen = self.reading.read(&text).map(Cow::into_owned);
         // Who searches with such characters finds nothing.
-        if seen.is_none() && matches!(self.sent, Sent::Json(_)) {
+        if seen.is_none() && matches!(self.sent, SentValue::Json(_)) {
             self.findings.unseen.borrow_mut().push(self.path.clone());
         }
         Some(seen.map_or(text, Into::into))
     }
 
     /// The fields of an object or a query, in order.
-    fn fields(&self) -> Option<Vec<(Cow<'a, str>, Sent<'a>)>> {
+    fn fields(&self) -> Option<Vec<(Cow<'a, str>, SentValue<'a>)>> {
         match self.sent {
-            Sent::Json(raw) => {
+            SentValue::Json(raw) => {
                 let Pairs(pairs) = serde_json::from_str(raw.get()).ok()?;
-                Some(pairs.into_iter().map(|(name, value)| (name.into(), Sent::Json(value))).collect())
+                Some(pairs.into_iter().map(|(name, value)| (name.into(), SentValue::Json(value))).collect())
             }
-            Sent::Query(pairs) => Some(pairs.iter().map(|(name, value)| (name.clone(), Sent::Word(value))).collect()),
-            Sent::Word(_) | Sent::Nothing(_) => None,
+            SentValue::Query(pairs) => {
+                Some(pairs.iter().map(|(name, value)| (name.clone(), SentValue::Word(value))).collect())
+            }
+            SentValue::Word(_) | SentValue::Nothing(_) => None,
         }
     }
 
@@ -228,10 +230,10 @@ impl<'a> InputNode<'a> {
         let required = self.findings.required.borrow();
         for name in names.iter().filter(|name| required.contains(&(type_name, (**name).to_owned()))) {
             if known.iter().all(|(known, _)| known != name) {
-                if !matches!(self.sent, Sent::Nothing(_)) {
+                if !matches!(self.sent, SentValue::Nothing(_)) {
                     self.findings.note(FieldError::new(self.path_of(name), "required", "is required"));
                 }
-                known.push((name, self.within(self.path_of(name), Sent::Nothing(0))));
+                known.push((name, self.within(self.path_of(name), SentValue::Nothing(0))));
             }
         }
         known
@@ -240,9 +242,9 @@ impl<'a> InputNode<'a> {
     /// A number, or a truth, as it is written.
     fn literal(&self) -> &'a str {
         match self.sent {
-            Sent::Json(raw) => raw.get(),
-            Sent::Word(word) => word,
-            Sent::Query(_) | Sent::Nothing(_) => "",
+            SentValue::Json(raw) => raw.get(),
+            SentValue::Word(word) => word,
+            SentValue::Query(_) | SentValue::Nothing(_) => "",
         }
     }
 
@@ -341,8 +343,8 @@ impl<'a> Deserializer<'a> for InputNode<'a> {
 
     fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.sent {
-            Sent::Json(raw) if raw.get() == "null" => visitor.visit_none(),
-            Sent::Nothing(_) => visitor.visit_none(),
+            SentValue::Json(raw) if raw.get() == "null" => visitor.visit_none(),
+            SentValue::Nothing(_) => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -358,14 +360,14 @@ impl<'a> Deserializer<'a> for InputNode<'a> {
 
     fn deserialize_seq<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
         let entries = match self.sent {
-            Sent::Json(raw) => serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok(),
-            Sent::Query(_) | Sent::Word(_) | Sent::Nothing(_) => None,
+            SentValue::Json(raw) => serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok(),
+            SentValue::Query(_) | SentValue::Word(_) | SentValue::Nothing(_) => None,
         };
         let Some(entries) = entries else {
             self.wrong("type", "must be a list");
             return visitor.visit_seq(Entries(Vec::new().into_iter()));
         };
-        let at = |(index, raw)| self.within(format!("{}[{index}]", self.path), Sent::Json(raw));
+        let at = |(index, raw)| self.within(format!("{}[{index}]", self.path), SentValue::Json(raw));
         visitor.visit_seq(Entries(entries.into_iter().enumerate().map(at).collect::<Vec<_>>().into_iter()))
     }
 
@@ -420,8 +422,8 @@ impl<'a> Deserializer<'a> for InputNode<'a> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let is_text =
-            matches!(self.sent, Sent::Word(_)) || matches!(self.sent, Sent::Json(raw) if raw.get().starts_with('"'));
+        let is_text = matches!(self.sent, SentValue::Word(_))
+            || matches!(self.sent, SentValue::Json(raw) if raw.get().starts_with('"'));
         let text = if is_text { self.text() } else { None };
         let variant = match text.as_deref().map(|text| variants.iter().find(|variant| **variant == text)) {
             Some(Some(variant)) => variant,
@@ -439,10 +441,12 @@ impl<'a> Deserializer<'a> for InputNode<'a> {
     /// Whatever it is; the type decides.
     fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.sent {
-            Sent::Json(raw) => Strict::new(&mut serde_json::Deserializer::from_str(raw.get())).deserialize_any(visitor),
-            Sent::Word(word) => visitor.visit_str(word),
-            Sent::Query(_) => self.deserialize_map(visitor),
-            Sent::Nothing(_) => visitor.visit_unit(),
+            SentValue::Json(raw) => {
+                Strict::new(&mut serde_json::Deserializer::from_str(raw.get())).deserialize_any(visitor)
+            }
+            SentValue::Word(word) => visitor.visit_str(word),
+            SentValue::Query(_) => self.deserialize_map(visitor),
+            SentValue::Nothing(_) => visitor.visit_unit(),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use validator::Validate;
 
 use super::{
-    faults::{FAULTS_MAX, Sent, read},
+    faults::{FAULTS_MAX, SentValue, read},
     fields::{field_errors, unknown_field},
     not_found,
 };
@@ -72,7 +72,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate, const BYTES_MAX: usize> Fro
         ensure_plain(request.headers())?;
         let bytes = read_body(request.into_body(), BYTES_MAX).await?;
         let pairs: Vec<_> = form_urlencoded::parse(&bytes).collect();
-        Ok(Self::Form(read(Sent::Query(&pairs)).map_err(AppError::invalid)))
+        Ok(Self::Form(read(SentValue::Query(&pairs)).map_err(AppError::invalid)))
     }
 }
 
@@ -98,7 +98,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Validate> FromRequestParts<S> for Api
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
         let pairs: Vec<_> = url_pairs(parts.uri.query().unwrap_or_default()).collect();
-        read(Sent::Query(&pairs)).map(Self).map_err(AppError::invalid)
+        read(SentValue::Query(&pairs)).map(Self).map_err(AppError::invalid)
     }
 }
 
@@ -202,7 +202,7 @@ pub fn read_json<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T, AppE
         }
         Err(error) if error.is_data() => {
             let whole: &RawValue = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
-            read(Sent::Json(whole)).map_err(AppError::invalid)
+            read(SentValue::Json(whole)).map_err(AppError::invalid)
         }
         Err(error) => Err(not_json(&error)),
     }

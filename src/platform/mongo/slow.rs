@@ -109,17 +109,17 @@ fn log(command: &'static str, collection: &str, took: Duration, shape: &str) {
 
 /// Commands that were sent and not answered yet.
 #[derive(Default)]
-struct UnderWay(Mutex<BTreeMap<i32, Sent>>);
+struct UnderWay(Mutex<BTreeMap<i32, SentCommand>>);
 
 /// What is remembered of a command.
-struct Sent {
+struct SentCommand {
     collection: String,
     shape: String,
 }
 
 impl UnderWay {
     fn begin(&self, request_id: i32, command: &Document) {
-        let sent = Sent { collection: collection(command).to_owned(), shape: shape_of(command) };
+        let sent = SentCommand { collection: collection(command).to_owned(), shape: shape_of(command) };
         let mut under_way = self.0.lock();
         if under_way.len() >= UNDER_WAY_MAX {
             under_way.pop_first();
@@ -127,7 +127,7 @@ impl UnderWay {
         under_way.insert(request_id, sent);
     }
 
-    fn end(&self, request_id: i32) -> Option<Sent> {
+    fn end(&self, request_id: i32) -> Option<SentCommand> {
         self.0.lock().remove(&request_id)
     }
 }
@@ -143,7 +143,7 @@ pub(super) fn observe() -> EventHandler<CommandEvent> {
             _ => return,
         };
         let sent = under_way.end(request_id);
-        if let Some(Sent { collection, shape }) = sent.filter(|_| is_slow(took)) {
+        if let Some(SentCommand { collection, shape }) = sent.filter(|_| is_slow(took)) {
             log(command_name(&name), &collection, took, &shape);
         }
     })

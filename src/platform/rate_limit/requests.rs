@@ -36,7 +36,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// The client that a request counts against.
 #[derive(Clone, Copy, Debug)]
-pub enum Subject<'a> {
+pub enum LimitedClient<'a> {
     /// The user whose access token it has.
     User(&'a str),
     Key(&'a str),
@@ -44,7 +44,7 @@ pub enum Subject<'a> {
     Address(IpAddr),
 }
 
-impl Subject<'_> {
+impl LimitedClient<'_> {
     /// The name of its limit, in headers and metrics.
     const fn policy(self) -> &'static str {
         match self {
@@ -150,11 +150,11 @@ impl RequestLimits {
     ///
     /// # Errors
     /// 429 with `Retry-After`; it is not counted.
-    pub fn count(&self, subject: Subject<'_>, counted: Option<&CountedLimits>) -> Result<(), AppError> {
+    pub fn count(&self, subject: LimitedClient<'_>, counted: Option<&CountedLimits>) -> Result<(), AppError> {
         let limit = match subject {
-            Subject::User(_) => self.inner.user,
-            Subject::Key(_) => self.inner.key,
-            Subject::Address(_) => self.inner.address,
+            LimitedClient::User(_) => self.inner.user,
+            LimitedClient::Key(_) => self.inner.key,
+            LimitedClient::Address(_) => self.inner.address,
         };
         let Some(limit) = limit else { return Ok(()) };
         let now_us = now_us();
@@ -279,18 +279,18 @@ mod tests {
     #[tokio::test]
     async fn each_counts_for_itself_and_is_told_how_it_stands() {
         let limits = limits(2, 0, 5);
-        let address = Subject::Address("2001:db8::1".parse().expect("an address"));
+        let address = LimitedClient::Address("2001:db8::1".parse().expect("an address"));
         let counted = CountedLimits::default();
-        for subject in [address, Subject::User("usr_1")] {
+        for subject in [address, LimitedClient::User("usr_1")] {
             limits.count(subject, Some(&counted)).expect("the first one");
         }
         assert_eq!(
             told(&counted),
             [r#""address";q=5;w=10, "user";q=2;w=10"#, r#""address";r=4;t=2, "user";r=1;t=5"#].map(str::to_owned)
         );
-        limits.count(Subject::User("usr_1"), None).expect("the second one");
+        limits.count(LimitedClient::User("usr_1"), None).expect("the second one");
         let refused = CountedLimits::default();
-        let error = limits.count(Subject::User("usr_1"), Some(&refused)).expect_err("two are made");
+        let error = limits.count(LimitedClient::User("usr_1"), Some(&refused)).expect_err("two are made");
         let wait = error.retry_after.expect("a time");
         assert!(wait > Duration::from_secs(4) && wait <= Duration::from_secs(5), "{wait:?}");
         assert_eq!(
@@ -298,8 +298,8 @@ mod tests {
             (ErrorKind::RateLimited, Some("user"))
         );
         assert_eq!(told(&refused)[1], r#""user";r=0;t=10"#);
-        limits.count(Subject::User("usr_2"), None).expect("somebody else");
-        let neighbour = Subject::Address("2001:db8::ffff:2".parse().expect("an address"));
+        limits.count(LimitedClient::User("usr_2"), None).expect("somebody else");
+        let neighbour = LimitedClient::Address("2001:db8::ffff:2".parse().expect("an address"));
         for _ in 0..4 {
             limits.count(neighbour, None).expect("the network has five");
         }
@@ -310,7 +310,7 @@ mod tests {
     async fn a_limit_of_none_counts_nothing() {
         let (limits, counted) = (limits(0, 0, 0), CountedLimits::default());
         for _ in 0..100 {
-            for subject in [Subject::User("u"), Subject::Key("k")] {
+            for subject in [LimitedClient::User("u"), LimitedClient::Key("k")] {
                 limits.count(subject, Some(&counted)).expect("no limit");
             }
         }
@@ -322,7 +322,7 @@ mod tests {
     async fn what_is_known_of_clients_is_bounded() {
         let limits = limits(1, 0, 0);
         for n in 0..=SUBJECTS_MAX {
-            let _ = limits.count(Subject::User(&n.to_string()), None);
+            let _ = limits.count(LimitedClient::User(&n.to_string()), None);
         }
         let known = limits.inner.known.lock();
         assert!(known.subjects.len() <= SUBJECTS_MAX && known.unsettled.len() <= SUBJECTS_MAX);

@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 use waybill::{
-    modules::audit::verification::{Part, verify_chain},
+    modules::audit::verification::{ChainPart, verify_chain},
     platform::{
         batch::{OUTBOX, SEAL_QUEUE},
         crash::{OF_JOBS, OF_RELAYING, OF_SEALING},
@@ -297,7 +297,7 @@ async fn under_random_faults_nothing_is_lost_doubled_or_wrong() {
     crate::events::analytics::assert_counted_once(&app).await;
     assert_each_sealed_once(&times_sealed(&app).await);
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
-    let report = verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap();
+    let report = verify_chain(app.db(), &public_keys(), &sealing, ChainPart::default(), |_| {}).await.unwrap();
     assert_eq!(report.finding, None);
     for victim in &mut victims {
         victim.kill().await;

@@ -10,7 +10,7 @@ use waybill::{
         audit::{
             proof::{Finding, PURGED, Scopes, Sealed, Verifier, sign_purge},
             seals::{SealStore, commitment_key_of},
-            verification::{Part, verify_chain},
+            verification::{ChainPart, verify_chain},
         },
         providers::not_personal,
     },
@@ -110,7 +110,7 @@ pub async fn purged(app: &TestApp, collection: &str) -> i64 {
 pub async fn verify(app: &TestApp) -> Result<(), Finding> {
     let found = verify_by_hand(app).await;
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
-    let report = verify_chain(app.db(), &public_keys(), &sealing, Part::default(), |_| {}).await.unwrap();
+    let report = verify_chain(app.db(), &public_keys(), &sealing, ChainPart::default(), |_| {}).await.unwrap();
     assert_eq!(report.finding, found.clone().err(), "the program says the same");
     found
 }

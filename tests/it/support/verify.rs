@@ -9,7 +9,7 @@ use waybill::{
     modules::audit::{
         proof::{Anchor, Finding, FindingKind, PublicKeys, Seal},
         seals::AUDIT_SEALS,
-        verification::{Part, Report, verify_chain},
+        verification::{ChainPart, Report, verify_chain},
     },
     platform::{identity::Role, sealing::SealingKeys},
 };
@@ -52,18 +52,18 @@ impl Chain {
     }
 
     /// What the library says by the keys of tests.
-    pub async fn verify(&self, part: Part) -> Report {
+    pub async fn verify(&self, part: ChainPart) -> Report {
         self.verify_by(&public_keys(), part).await
     }
 
-    pub async fn verify_by(&self, keys: &PublicKeys, part: Part) -> Report {
+    pub async fn verify_by(&self, keys: &PublicKeys, part: ChainPart) -> Report {
         let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
         verify_chain(self.app.db(), keys, &sealing, part, |_| {}).await.expect("the chain can be checked")
     }
 
     /// Everything is as it was sealed.
     pub async fn expect_verified(&self) -> Report {
-        let report = self.verify(Part::default()).await;
+        let report = self.verify(ChainPart::default()).await;
         assert_eq!(report.finding, None);
         let of_seals: i64 = self.seals().await.last().unwrap().totals.values().sum();
         assert_eq!(report.records + report.purged, of_seals as u64);
@@ -72,7 +72,7 @@ impl Chain {
 
     /// What is found in the whole chain.
     pub async fn finding(&self) -> Finding {
-        self.verify(Part::default()).await.finding.expect("a finding")
+        self.verify(ChainPart::default()).await.finding.expect("a finding")
     }
 
     pub async fn seals(&self) -> Vec<Seal> {

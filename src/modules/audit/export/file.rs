@@ -40,7 +40,7 @@ const COLUMNS: [&str; 15] = [
 const RECORD: &str = "record";
 
 /// A record with its place.
-pub(super) struct Entry<'a> {
+pub(super) struct FileEntry<'a> {
     pub(super) seal: i64,
     pub(super) seq: i64,
     pub(super) record: Record<'a>,
@@ -105,7 +105,7 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
     }
 
     /// A record.
-    pub(super) async fn record(&mut self, entry: Entry<'_>, key: &CommitmentKey) -> Result<(), ExportError> {
+    pub(super) async fn record(&mut self, entry: FileEntry<'_>, key: &CommitmentKey) -> Result<(), ExportError> {
         let record = entry.record;
         let collection = record.scope.collection();
         let written = match self.format {
@@ -202,7 +202,7 @@ impl<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send> ExportFile<W, P> {
     }
 }
 
-fn cells<'a>(entry: &Entry<'a>, json: &'a str) -> [Cow<'a, str>; COLUMNS.len()] {
+fn cells<'a>(entry: &FileEntry<'a>, json: &'a str) -> [Cow<'a, str>; COLUMNS.len()] {
     let Record { scope, id, document } = entry.record;
     let collection = scope.collection();
     let field = |name: &str| text_or_empty(document.get_str(name).ok());

@@ -36,7 +36,7 @@ use crate::platform::{
 };
 
 pub use error::ExportError;
-use file::{Entry, ExportFile};
+use file::{ExportFile, FileEntry};
 pub use filter::{ExportFilter, ExportFormat, ExportMode};
 use format::{Opening, SealSpan, VERSION};
 use plan::QueryPlan;
@@ -239,7 +239,7 @@ async fn write_seals<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send>(
             match reading.record().await? {
                 Some(document) => {
                     let record = Record { scope, id: &leaf.id, document: &document };
-                    file.record(Entry { seal: number, seq, record, proof: None }, &export.commitments).await?;
+                    file.record(FileEntry { seal: number, seq, record, proof: None }, &export.commitments).await?;
                 }
                 None => file.gone(),
             }
@@ -278,7 +278,7 @@ async fn write_matching<W: AsyncWrite + Unpin + Send, P: FnMut(u64) + Send>(
                     return Err(ExportError::Seal { number: cached.seal.number, reason });
                 };
                 let record = Record { scope, id, document };
-                let entry = Entry { seal: cached.seal.number, seq: proof.seq, record, proof: Some(&proof) };
+                let entry = FileEntry { seal: cached.seal.number, seq: proof.seq, record, proof: Some(&proof) };
                 file.record(entry, &export.commitments).await?;
             }
             after = page.next;

@@ -37,7 +37,7 @@ enum Found {
     Answers(Document),
 }
 
-pub(super) struct Page {
+pub(super) struct ExportPage {
     pub(super) records: Vec<RawDocumentBuf>,
     pub(super) next: Option<String>,
 }
@@ -67,7 +67,7 @@ impl QueryPlan {
     }
 
     /// The next records, beyond `after`.
-    pub(super) async fn page(&self, db: &Database, after: Option<&str>) -> Result<Page> {
+    pub(super) async fn page(&self, db: &Database, after: Option<&str>) -> Result<ExportPage> {
         let looks_at = (!self.walk.rest.is_empty()).then_some(LOOKED_AT_MAX);
         let walked = self.walk.go::<RawDocumentBuf>(db, self.range, Direction::Oldest, after, PAGE, looks_at);
         let Walked { found, ended_at } = walked.await?;
@@ -87,7 +87,7 @@ impl QueryPlan {
                 read(db, REQUEST_LOGS, query, "_id_").await?
             }
         };
-        Ok(Page { records, next })
+        Ok(ExportPage { records, next })
     }
 }
 

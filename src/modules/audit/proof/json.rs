@@ -32,13 +32,13 @@ pub fn from_json(text: &str) -> Result<RawDocumentBuf, String> {
 pub fn check_json(text: &str, values_max: usize) -> Result<(), String> {
     let mut left = values_max;
     let mut reader = serde_json::Deserializer::from_str(text);
-    Check(&mut left).deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| error.to_string())
+    ValueCounter(&mut left).deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| error.to_string())
 }
 
 /// Counts values down, and keeps none.
-struct Check<'a>(&'a mut usize);
+struct ValueCounter<'a>(&'a mut usize);
 
-impl<'de> DeserializeSeed<'de> for Check<'_> {
+impl<'de> DeserializeSeed<'de> for ValueCounter<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -47,7 +47,7 @@ impl<'de> DeserializeSeed<'de> for Check<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Check<'_> {
+impl<'de> Visitor<'de> for ValueCounter<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,14 +79,14 @@ impl<'de> Visitor<'de> for Check<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while entries.next_element_seed(Check(self.0))?.is_some() {}
+        while entries.next_element_seed(ValueCounter(self.0))?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let mut names = Vec::new();
         while let Some(Name(name)) = entries.next_key()? {
-            entries.next_value_seed(Check(self.0))?;
+            entries.next_value_seed(ValueCounter(self.0))?;
             names.push(name);
         }
         twice(&mut names).map_or(Ok(()), |name| Err(de::Error::custom(format!("{name:?} {TWICE}"))))

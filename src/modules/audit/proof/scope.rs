@@ -6,7 +6,7 @@ use bson::RawDocument;
 
 /// One sealed collection, as it is written down in a static list.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub struct LeafRule {
     /// Number of this rule in seals. What records were sealed by stays; a collection whose personal fields change gets
     /// another rule with another code.
     pub code: u8,
@@ -21,12 +21,12 @@ pub struct Rule {
 }
 
 #[derive(Clone, Debug)]
-pub struct Scope {
-    rule: Rule,
+pub struct SealScope {
+    rule: LeafRule,
     paths: Paths,
 }
 
-impl Scope {
+impl SealScope {
     #[must_use]
     pub const fn code(&self) -> u8 {
         self.rule.code
@@ -56,7 +56,7 @@ impl Scope {
 /// A record, with the rule by which it is sealed.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
-    pub scope: &'a Scope,
+    pub scope: &'a SealScope,
     pub id: &'a str,
     pub document: &'a RawDocument,
 }
@@ -70,13 +70,13 @@ impl fmt::Debug for Record<'_> {
 
 /// All rules there ever were.
 #[derive(Clone, Debug)]
-pub struct Scopes(Vec<Scope>);
+pub struct Scopes(Vec<SealScope>);
 
 impl Scopes {
     /// Rules from a static list. Of two with one code the first counts.
     #[must_use]
-    pub fn new(rules: &[Rule]) -> Self {
-        Self(rules.iter().map(|rule| Scope { rule: *rule, paths: Paths::new(rule.personal) }).collect())
+    pub fn new(rules: &[LeafRule]) -> Self {
+        Self(rules.iter().map(|rule| SealScope { rule: *rule, paths: Paths::new(rule.personal) }).collect())
     }
 
     #[must_use]
@@ -86,12 +86,12 @@ impl Scopes {
     }
 
     #[must_use]
-    pub fn of_code(&self, code: u8) -> Option<&Scope> {
+    pub fn of_code(&self, code: u8) -> Option<&SealScope> {
         self.0.iter().find(|scope| scope.rule.code == code)
     }
 
     /// The rules by which records are sealed today, one per collection.
-    pub fn today(&self) -> impl Iterator<Item = &Scope> {
+    pub fn today(&self) -> impl Iterator<Item = &SealScope> {
         self.0
             .iter()
             .filter(|scope| self.of_collection(scope.collection()).is_some_and(|last| last.code() == scope.code()))
@@ -99,7 +99,7 @@ impl Scopes {
 
     /// The rule by which records of a collection are sealed today: its last.
     #[must_use]
-    pub fn of_collection(&self, collection: &str) -> Option<&Scope> {
+    pub fn of_collection(&self, collection: &str) -> Option<&SealScope> {
         self.0.iter().rfind(|scope| scope.rule.collection == collection)
     }
 }
@@ -110,18 +110,18 @@ impl Scopes {
 const CALL: &[&str] = &["errorMessage", "body.**"];
 
 /// The sealed collections. Rules are added, never changed.
-const RULES: &[Rule] = &[
-    Rule { code: 1, collection: "provider_request_logs", id_prefix: "req", personal: CALL },
-    Rule { code: 2, collection: "provider_response_logs", id_prefix: "res", personal: CALL },
-    Rule { code: 3, collection: "events", id_prefix: "evt", personal: &["actor.address", "data.reason"] },
-    Rule {
+const RULES: &[LeafRule] = &[
+    LeafRule { code: 1, collection: "provider_request_logs", id_prefix: "req", personal: CALL },
+    LeafRule { code: 2, collection: "provider_response_logs", id_prefix: "res", personal: CALL },
+    LeafRule { code: 3, collection: "events", id_prefix: "evt", personal: &["actor.address", "data.reason"] },
+    LeafRule {
         code: 4,
         collection: "audit_events",
         id_prefix: "aud",
         // What somebody asked for is in their own words.
         personal: &["actor.address", "reason", "after.query", "after.filters"],
     },
-    Rule { code: 5, collection: "ledger_transactions", id_prefix: "txn", personal: &["actor.address", "reason"] },
+    LeafRule { code: 5, collection: "ledger_transactions", id_prefix: "txn", personal: &["actor.address", "reason"] },
 ];
 
 /// Paths of fields, as a tree of names.
@@ -144,7 +144,7 @@ pub(super) enum Personal {
 }
 
 impl Paths {
-    /// From paths as in [`Rule::personal`].
+    /// From paths as in [`LeafRule::personal`].
     #[must_use]
     pub fn new(paths: &[&str]) -> Self {
         let mut root = Self::default();

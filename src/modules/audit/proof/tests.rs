@@ -16,15 +16,15 @@ use super::*;
 
 const AT: DateTime = DateTime::from_millis(1_767_225_600_000);
 /// Collections of these tests: one whose records have no personal fields, one with all kinds of them.
-static RULES: &[Rule] = &[
-    Rule { code: 1, collection: "plain", id_prefix: "pln", personal: &[] },
-    Rule {
+static RULES: &[LeafRule] = &[
+    LeafRule { code: 1, collection: "plain", id_prefix: "pln", personal: &[] },
+    LeafRule {
         code: 2,
         collection: "letters",
         id_prefix: "ltr",
         personal: &["reason", "actor.address", "body.items[].name", "body.tags[]"],
     },
-    Rule { code: 3, collection: "calls", id_prefix: "cal", personal: &["note", "body.**"] },
+    LeafRule { code: 3, collection: "calls", id_prefix: "cal", personal: &["note", "body.**"] },
 ];
 
 fn scopes() -> Scopes {

@@ -88,7 +88,7 @@ impl From<&SealHeader> for Anchor {
 
 /// One record, as a seal names it.
 #[derive(Clone, Copy, Debug)]
-pub struct Sealed<'a> {
+pub struct SealedRecord<'a> {
     pub seal: i64,
     /// Number of the record in the whole chain.
     pub seq: i64,
@@ -99,12 +99,12 @@ pub struct Sealed<'a> {
 }
 
 /// Checks a chain of seals. See the module's words for how it is fed.
-pub struct Verifier<'a> {
+pub struct ChainVerifier<'a> {
     keys: &'a PublicKeys,
     scopes: &'a Scopes,
     /// Those that no seal has met yet, number and hash.
     anchors: BTreeSet<(i64, Hash)>,
-    purged: Box<dyn Fn(&Sealed<'_>) -> bool + Send + Sync + 'a>,
+    purged: Box<dyn Fn(&SealedRecord<'_>) -> bool + Send + Sync + 'a>,
     last: Last,
     recent: Recent,
 }
@@ -141,19 +141,19 @@ impl Last {
     }
 }
 
-impl std::fmt::Debug for Verifier<'_> {
+impl std::fmt::Debug for ChainVerifier<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier").field("last", &self.last.number).finish_non_exhaustive()
     }
 }
 
-impl<'a> Verifier<'a> {
+impl<'a> ChainVerifier<'a> {
     /// A verifier of a chain from its first seal on. `purged` says which records were purged by rule.
     pub fn new(
         keys: &'a PublicKeys,
         scopes: &'a Scopes,
         anchors: impl IntoIterator<Item = Anchor>,
-        purged: impl Fn(&Sealed<'_>) -> bool + Send + Sync + 'a,
+        purged: impl Fn(&SealedRecord<'_>) -> bool + Send + Sync + 'a,
     ) -> Self {
         let last = Last { number: 0, hash: Hash::ZERO, next_seq: 1, totals: BTreeMap::new() };
         let anchors = anchors.into_iter().map(|anchor| (anchor.number, anchor.header_hash)).collect();
@@ -309,7 +309,7 @@ impl<'a> Verifier<'a> {
 /// The check of one seal's records. Nothing is checked for good before [`SealCheck::finish`].
 #[must_use]
 pub struct SealCheck<'s, 'a> {
-    verifier: &'s mut Verifier<'a>,
+    verifier: &'s mut ChainVerifier<'a>,
     seal: &'s Seal,
     next: Last,
     position: usize,
@@ -349,7 +349,7 @@ impl SealCheck<'_, '_> {
         let Some(document) = document else {
             let seq = self.seal.first_seq + position as i64;
             let at_ms = leaf.at_ms(self.seal.sealed_at);
-            if (self.verifier.purged)(&Sealed { seal: self.seal.number, seq, collection, leaf, at_ms }) {
+            if (self.verifier.purged)(&SealedRecord { seal: self.seal.number, seq, collection, leaf, at_ms }) {
                 return Ok(());
             }
             return Err(self.suspected_or(position, FindingKind::RecordRemoved, "the record is gone"));

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     modules::audit::{
         AUDIT_EVENTS, AuditEvent, AuditOutcome, journal,
-        proof::{CommitmentKey, Record, Scope, Scopes, commitments, erased},
+        proof::{CommitmentKey, Record, Scopes, SealScope, commitments, erased},
     },
     platform::{clock::Clock, identity::Actor},
 };
@@ -37,7 +37,7 @@ pub type NotPersonal = fn(provider: &str, operation: &str) -> &'static [&'static
 
 /// Whose or which records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum ErasureSubject {
     /// Records about a user, and the address in records of what the user did elsewhere.
     User(String),
     /// Records about one order.
@@ -49,7 +49,7 @@ pub enum Subject {
     },
 }
 
-impl Subject {
+impl ErasureSubject {
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
@@ -145,16 +145,16 @@ pub struct Belonging {
 }
 
 #[derive(Default)]
-struct Done {
+struct ErasedCount {
     records: u64,
     fields: u64,
     /// The records have more fields than one transaction erases.
     more: bool,
 }
 
-struct Chunk<'a> {
-    subject: &'a Subject,
-    scope: &'a Scope,
+struct ErasureChunk<'a> {
+    subject: &'a ErasureSubject,
+    scope: &'a SealScope,
     reason: &'a str,
     ids: Vec<String>,
 }
@@ -168,11 +168,11 @@ impl Eraser {
 
     /// Replaces every personal field of the subject's records by a commitment to what it said. Each transaction has an audit
     /// event with how many records it changed. It may run beside everything else; run again it finds nothing.
-    pub async fn erase(&self, subject: &Subject, reason: &str) -> std::result::Result<Erased, ErasureError> {
+    pub async fn erase(&self, subject: &ErasureSubject, reason: &str) -> std::result::Result<Erased, ErasureError> {
         ensure(&self.db).await?;
         let hold = match subject {
-            Subject::User(id) => find_hold(&self.db, &[id], Some(id)).await?,
-            Subject::Order { id, user_id } => find_hold(&self.db, &[id, user_id], None).await?,
+            ErasureSubject::User(id) => find_hold(&self.db, &[id], Some(id)).await?,
+            ErasureSubject::Order { id, user_id } => find_hold(&self.db, &[id, user_id], None).await?,
         };
         if let Some(hold) = hold {
             return Err(ErasureError::Held(hold.id));
@@ -185,7 +185,7 @@ impl Eraser {
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|stopped| stopped.1)?;
                 let ids = chunk.iter().filter_map(|record| record.get_str("_id").ok()).map(str::to_owned).collect();
-                let chunk = Chunk { subject, scope, reason, ids };
+                let chunk = ErasureChunk { subject, scope, reason, ids };
                 loop {
                     let some = self.erase_some(&chunk).await?;
                     if some.records > 0 {
@@ -205,7 +205,7 @@ impl Eraser {
     /// transaction.
     pub async fn erase_belongings(
         &self,
-        subject: &Subject,
+        subject: &ErasureSubject,
         reason: &str,
         (order_id, user_id): (&str, &str),
         belongings: &[Belonging],
@@ -242,17 +242,17 @@ impl Eraser {
         Ok(erased?)
     }
 
-    async fn erase_some(&self, chunk: &Chunk<'_>) -> Result<Done> {
+    async fn erase_some(&self, chunk: &ErasureChunk<'_>) -> Result<ErasedCount> {
         let mut session = self.db.client().start_session().await?;
         let transaction = session.start_transaction().with_options(transaction_options());
         transaction.and_run((self, chunk), |session, (eraser, chunk)| eraser.attempt(session, chunk).boxed()).await
     }
 
-    async fn attempt(&self, session: &mut ClientSession, chunk: &Chunk<'_>) -> Result<Done> {
+    async fn attempt(&self, session: &mut ClientSession, chunk: &ErasureChunk<'_>) -> Result<ErasedCount> {
         let collection = chunk.scope.collection();
         let records = self.db.collection::<RawDocumentBuf>(collection);
         let mut found = records.find(doc! { "_id": { "$in": &chunk.ids } }).session(&mut *session).await?;
-        let (mut updates, mut touched, mut done) = (Vec::new(), Vec::new(), Done::default());
+        let (mut updates, mut touched, mut done) = (Vec::new(), Vec::new(), ErasedCount::default());
         let mut stream = found.stream(session);
         while let Some(record) = stream.next().await.transpose()? {
             let changes = self.changes(chunk, &record);
@@ -291,7 +291,7 @@ impl Eraser {
     }
 
     /// The fields to set in a record: an erased field for each personal one that has a value.
-    fn changes(&self, chunk: &Chunk<'_>, record: &RawDocumentBuf) -> Document {
+    fn changes(&self, chunk: &ErasureChunk<'_>, record: &RawDocumentBuf) -> Document {
         let Ok(id) = record.get_str("_id") else { return Document::new() };
         let all = commitments(&Record { scope: chunk.scope, id, document: record }, &self.key);
         let stays = match (record.get_str("provider"), record.get_str("operation")) {
@@ -306,7 +306,7 @@ impl Eraser {
         changes.map(|(path, commitment)| (path, erased(&commitment).into())).collect()
     }
 
-    fn event(&self, chunk: &Chunk<'_>, done: &Done) -> AuditEvent {
+    fn event(&self, chunk: &ErasureChunk<'_>, done: &ErasedCount) -> AuditEvent {
         let after = doc! {
             "collection": chunk.scope.collection(), "records": done.records as i64, "fields": done.fields as i64,
         };
@@ -352,7 +352,7 @@ mod tests {
     fn every_collection_has_had_one_rule() {
         let codes: Vec<u8> = (0..=u8::MAX).filter(|code| Scopes::standard().of_code(*code).is_some()).collect();
         let names = codes.iter().filter_map(|code| Scopes::standard().of_code(*code));
-        let names: BTreeSet<&str> = names.map(Scope::collection).collect();
+        let names: BTreeSet<&str> = names.map(SealScope::collection).collect();
         assert_eq!(names.len(), codes.len());
     }
 }

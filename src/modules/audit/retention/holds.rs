@@ -40,7 +40,7 @@ impl HoldKind {
 /// Whether it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum HoldState {
+pub enum LegalHoldState {
     /// It holds.
     InForce,
     /// It held.
@@ -70,8 +70,8 @@ pub struct LegalHold {
 impl LegalHold {
     /// Whether it holds.
     #[must_use]
-    pub const fn state(&self) -> HoldState {
-        if self.in_force.is_some() { HoldState::InForce } else { HoldState::Released }
+    pub const fn state(&self) -> LegalHoldState {
+        if self.in_force.is_some() { LegalHoldState::InForce } else { LegalHoldState::Released }
     }
 
     fn in_force_key(subject_id: &str) -> Key {
@@ -101,8 +101,10 @@ fn change_guard(view: &mut View, releases: i64) {
 
 fn record(view: &mut View, hold: &LegalHold, actor: &Actor, action: &str, event_id: String, reason: &str) {
     let (before, after) = match hold.state() {
-        HoldState::InForce => (None, doc! { "holdId": &hold.id, "state": "in_force" }),
-        HoldState::Released => (Some(doc! { "state": "in_force" }), doc! { "holdId": &hold.id, "state": "released" }),
+        LegalHoldState::InForce => (None, doc! { "holdId": &hold.id, "state": "in_force" }),
+        LegalHoldState::Released => {
+            (Some(doc! { "state": "in_force" }), doc! { "holdId": &hold.id, "state": "released" })
+        }
     };
     let held = (hold.kind.as_str(), &*hold.subject_id);
     let event = AuditEvent::new(AuditOutcome::Done, actor.clone(), action, held, view.now())
@@ -126,32 +128,32 @@ pub struct PlaceHold {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Placed {
+pub enum HoldPlaced {
     New(Box<LegalHold>),
     Before(Box<LegalHold>),
     NoSubject,
 }
 
 impl Command for PlaceHold {
-    type Reply = Placed;
+    type Reply = HoldPlaced;
 
     fn reads(&self) -> Vec<Key> {
         let own = Key::id(LEGAL_HOLDS, &*self.hold_id);
         vec![own, LegalHold::in_force_key(&self.subject_id), self.subject.clone(), Guard::key()]
     }
 
-    fn decide(&self, view: &mut View) -> Placed {
+    fn decide(&self, view: &mut View) -> HoldPlaced {
         // An earlier attempt of this transaction was committed after all.
         if let Some(own) = view.by_id::<LegalHold>(&self.hold_id) {
-            return Placed::New(Box::new(own));
+            return HoldPlaced::New(Box::new(own));
         }
         let before = view.find::<LegalHold>(&LegalHold::in_force_key(&self.subject_id));
         // Another command of this batch may have released it.
-        if let Some(before) = before.filter(|hold| hold.state() == HoldState::InForce) {
-            return Placed::Before(Box::new(before));
+        if let Some(before) = before.filter(|hold| hold.state() == LegalHoldState::InForce) {
+            return HoldPlaced::Before(Box::new(before));
         }
         if !view.contains(&self.subject) {
-            return Placed::NoSubject;
+            return HoldPlaced::NoSubject;
         }
         let owner = view.text(&self.subject, if self.kind == HoldKind::Order { "userId" } else { "_id" });
         let hold = LegalHold {
@@ -171,7 +173,7 @@ impl Command for PlaceHold {
         change_guard(view, 0);
         let event_id = sibling_id("aud", &self.hold_id);
         record(view, &hold, &self.actor, "audit.hold_placed", event_id, &self.reason);
-        Placed::New(Box::new(hold))
+        HoldPlaced::New(Box::new(hold))
     }
 }
 
@@ -203,7 +205,7 @@ impl Command for ReleaseHold {
         if view.contains(&Key::id(AUDIT_EVENTS, &*self.event_id)) {
             return Released::Now(Box::new(hold));
         }
-        if hold.state() == HoldState::Released {
+        if hold.state() == LegalHoldState::Released {
             return Released::Before(Box::new(hold));
         }
         hold.released_by = Some(self.actor.id.clone());
@@ -220,7 +222,7 @@ impl Command for ReleaseHold {
 /// A legal hold keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a legal hold keeps it")]
-pub struct Held;
+pub struct UnderLegalHold;
 
 /// The keys that a command has to read before it calls [`ensure_not_held`].
 #[must_use]
@@ -233,11 +235,11 @@ pub fn keys_of_hold(user_id: &str) -> [Key; 2] {
 ///
 /// # Errors
 /// A hold on the user is in force.
-pub fn ensure_not_held(view: &mut View, user_id: &str) -> std::result::Result<(), Held> {
+pub fn ensure_not_held(view: &mut View, user_id: &str) -> std::result::Result<(), UnderLegalHold> {
     let hold = view.find::<LegalHold>(&LegalHold::in_force_key(user_id));
     // Another command of this batch may have released it.
-    if hold.is_some_and(|hold| hold.state() == HoldState::InForce) {
-        return Err(Held);
+    if hold.is_some_and(|hold| hold.state() == LegalHoldState::InForce) {
+        return Err(UnderLegalHold);
     }
     change_guard(view, 0);
     Ok(())
@@ -252,13 +254,13 @@ pub struct HoldPage {
 /// Holds in a state, or all, that are older than the one with the id `after`; newest first, at most `limit`.
 pub async fn list_holds(
     db: &Database,
-    state: Option<HoldState>,
+    state: Option<LegalHoldState>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<HoldPage> {
     let mut filter = match state {
-        Some(HoldState::InForce) => doc! { "inForce": { "$gt": "" } },
-        Some(HoldState::Released) => doc! { "inForce": null },
+        Some(LegalHoldState::InForce) => doc! { "inForce": { "$gt": "" } },
+        Some(LegalHoldState::Released) => doc! { "inForce": null },
         None => Document::new(),
     };
     if let Some(after) = after {

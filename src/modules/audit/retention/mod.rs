@@ -28,11 +28,11 @@ use mongodb::{
 use super::model::{AUDIT_EVENTS, REQUEST_LOGS, RESPONSE_LOGS};
 use crate::platform::mongo::{self, Index};
 
-pub use erasure::{Belonging, Erased, Eraser, ErasureError, NotPersonal, Subject};
+pub use erasure::{Belonging, Erased, Eraser, ErasureError, ErasureSubject, NotPersonal};
 pub use guard::Guard;
 pub use holds::{
-    Held, HoldKind, HoldPage, HoldState, LegalHold, PlaceHold, Placed, ReleaseHold, Released, ensure_not_held,
-    find_hold, keys_of_hold, list_holds,
+    HoldKind, HoldPage, HoldPlaced, LegalHold, LegalHoldState, PlaceHold, ReleaseHold, Released, UnderLegalHold,
+    ensure_not_held, find_hold, keys_of_hold, list_holds,
 };
 pub use purge::{PurgeKeys, PurgeReport, PurgedOf, Purger};
 

@@ -102,24 +102,24 @@ impl Purger {
     /// # Errors
     /// What the driver says; what was purged until then is purged, and the next run goes on there.
     pub async fn run(&self) -> Result<Option<PurgeReport>> {
-        self.lease_and_run(Trigger::Worker).await
+        self.lease_and_run(PurgeTrigger::Worker).await
     }
 
     /// The same for `waybill audit purge`: the request is recorded before anything is deleted.
     pub async fn run_on_request(&self) -> Result<Option<PurgeReport>> {
-        self.lease_and_run(Trigger::CommandLine).await
+        self.lease_and_run(PurgeTrigger::CommandLine).await
     }
 
     /// What would be purged now. Changes nothing.
     pub async fn preview(&self) -> Result<PurgeReport> {
-        Run::new(self, Trigger::CommandLine, None).purge_all().await
+        PurgeRun::new(self, PurgeTrigger::CommandLine, None).purge_all().await
     }
 
-    async fn lease_and_run(&self, trigger: Trigger) -> Result<Option<PurgeReport>> {
+    async fn lease_and_run(&self, trigger: PurgeTrigger) -> Result<Option<PurgeReport>> {
         let Some(lease) = claim(&self.db, self.clock.now()).await? else { return Ok(None) };
-        let noted = if trigger == Trigger::CommandLine { self.note_request(&lease).await } else { Ok(()) };
+        let noted = if trigger == PurgeTrigger::CommandLine { self.note_request(&lease).await } else { Ok(()) };
         let done = match noted {
-            Ok(()) => Run::new(self, trigger, Some(&lease)).purge_all().await,
+            Ok(()) => PurgeRun::new(self, trigger, Some(&lease)).purge_all().await,
             Err(error) => Err(error),
         };
         release(&self.db, &lease).await?;
@@ -144,13 +144,13 @@ fn log(report: &PurgeReport) {
 
 /// Who started the purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trigger {
+enum PurgeTrigger {
     Worker,
     /// Somebody on the machine, possibly with other settings.
     CommandLine,
 }
 
-impl Trigger {
+impl PurgeTrigger {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -168,9 +168,9 @@ struct SealedRecord {
 }
 
 /// One run. Without a lease it counts and changes nothing.
-struct Run<'a> {
+struct PurgeRun<'a> {
     purger: &'a Purger,
-    trigger: Trigger,
+    trigger: PurgeTrigger,
     lease: Option<&'a PurgeLease>,
     transactions: u64,
     renewed: Instant,
@@ -178,7 +178,7 @@ struct Run<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Target {
+struct PurgeTarget {
     class: RecordClass,
     collection: &'static str,
     /// Older records are purged, after so many days: both are in the purge record.
@@ -186,8 +186,8 @@ struct Target {
     kept_days: i64,
 }
 
-impl<'a> Run<'a> {
-    fn new(purger: &'a Purger, trigger: Trigger, lease: Option<&'a PurgeLease>) -> Self {
+impl<'a> PurgeRun<'a> {
+    fn new(purger: &'a Purger, trigger: PurgeTrigger, lease: Option<&'a PurgeLease>) -> Self {
         Self { purger, trigger, lease, transactions: 0, renewed: Instant::now(), report: PurgeReport::default() }
     }
 
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
             let Some(kept) = self.purger.retention.of(class) else { continue };
             let older_than = DateTime::from_millis(now_ms.saturating_sub(kept.as_millis() as i64));
             for collection in class.collections() {
-                let target = Target { class, collection, older_than, kept_days: days(kept) };
+                let target = PurgeTarget { class, collection, older_than, kept_days: days(kept) };
                 self.report.collections.push(PurgedOf { class, collection, records: 0, held: 0, seals: 0 });
                 self.retry_held(target).await?;
                 self.purge_new(target).await?;
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
     }
 
     /// Purges seals again of which a hold has kept records, where holds have been released since.
-    async fn retry_held(&mut self, target: Target) -> Result<()> {
+    async fn retry_held(&mut self, target: PurgeTarget) -> Result<()> {
         let mut last = 0;
         loop {
             let mut again = doc! { "collection": target.collection, "seal": { "$gt": last } };
@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
     }
 
     /// Purges seals that no run has reached yet, as far as they are old enough.
-    async fn purge_new(&mut self, target: Target) -> Result<()> {
+    async fn purge_new(&mut self, target: PurgeTarget) -> Result<()> {
         let progress = self.state().find_one(doc! { "_id": target.collection }).max_time(READ_TIME_MAX).await?;
         let mut next = progress.and_then(|progress| progress.get_i64("next").ok()).unwrap_or(1);
         loop {
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
     }
 
     /// Purges what may go of one seal's records; false where some of them are not old enough.
-    async fn seal(&mut self, target: Target, number: i64) -> Result<bool> {
+    async fn seal(&mut self, target: PurgeTarget, number: i64) -> Result<bool> {
         // Verification names a seal that is missing.
         let Some(seal) = self.purger.seals.find(number).await? else { return Ok(true) };
         // A seal that names other records than were sealed must not delete those. It may be repaired, or its key become known.
@@ -297,7 +297,7 @@ impl<'a> Run<'a> {
     }
 
     /// Notes whether the seal has to be purged again once holds are released.
-    async fn note_held(&self, target: Target, seal: i64, held: u64) -> Result<()> {
+    async fn note_held(&self, target: PurgeTarget, seal: i64, held: u64) -> Result<()> {
         let Some(lease) = self.lease else { return Ok(()) };
         let id = doc! { "_id": format!("{}/{seal}", target.collection) };
         if held == 0 {
@@ -331,10 +331,10 @@ impl<'a> Run<'a> {
 #[derive(Clone, Copy)]
 struct SealPart<'a> {
     purger: &'a Purger,
-    trigger: Trigger,
+    trigger: PurgeTrigger,
     /// None in a preview.
     lease: Option<&'a PurgeLease>,
-    target: Target,
+    target: PurgeTarget,
     seal: i64,
     records: &'a [SealedRecord],
 }

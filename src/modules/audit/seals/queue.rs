@@ -23,7 +23,7 @@ const RECORDS_AT_ONCE: usize = 500;
 
 /// Entries that one seal acknowledges.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct QueuedRecords {
     /// Records that are in no seal yet, with the hashes of their leaves.
     pub(super) records: BTreeMap<RecordKey, Hash>,
     /// The entries that name them, and those of which all records are sealed already.
@@ -36,29 +36,33 @@ pub(super) struct Batch {
 }
 
 /// An entry, as far as it can be read.
-struct Entry {
+struct QueueEntry {
     id: Bson,
     at_ms: Option<i64>,
     /// With the leaf hash, where the writer computed it. None where the entry names something that is no record of ours.
     records: Option<BTreeMap<RecordKey, Option<Hash>>>,
 }
 
-impl Entry {
+impl QueueEntry {
     fn records(&self) -> impl Iterator<Item = (&RecordKey, Option<Hash>)> {
         self.records.iter().flatten().map(|(key, hash)| (key, *hash))
     }
 }
 
 /// Takes the oldest entries, in the transaction of `session`.
-pub(super) async fn take(db: &Database, session: &mut ClientSession, commitments: &CommitmentKey) -> Result<Batch> {
-    let mut batch = Batch::default();
+pub(super) async fn take(
+    db: &Database,
+    session: &mut ClientSession,
+    commitments: &CommitmentKey,
+) -> Result<QueuedRecords> {
+    let mut batch = QueuedRecords::default();
     let mut last = Bson::MinKey;
     loop {
         let entries = read(db, session, &last, RECORDS_AT_ONCE.min(RECORDS_MAX - batch.records.len())).await?;
         let Some(newest) = entries.last() else { return Ok(batch) };
         last = newest.id.clone();
         let named: BTreeMap<&RecordKey, Option<Hash>> =
-            entries.iter().flat_map(Entry::records).filter(|(key, _)| !batch.records.contains_key(*key)).collect();
+            entries.iter().flat_map(QueueEntry::records).filter(|(key, _)| !batch.records.contains_key(*key)).collect();
         let sealed = SealStore::new(db.clone()).sealed_among(session, named.keys().copied()).await?;
         let (hashed, unread): (Vec<_>, Vec<_>) =
             named.into_iter().filter(|((_, id), _)| !sealed.contains(id)).partition(|(_, hash)| hash.is_some());
@@ -88,7 +92,7 @@ fn collection_of(code: u8) -> String {
 }
 
 /// The entries behind one, with `records_max` records at most; but one in any case.
-async fn read(db: &Database, session: &mut ClientSession, after: &Bson, records_max: usize) -> Result<Vec<Entry>> {
+async fn read(db: &Database, session: &mut ClientSession, after: &Bson, records_max: usize) -> Result<Vec<QueueEntry>> {
     let queue = db.collection::<RawDocumentBuf>(SEAL_QUEUE);
     let found = queue.find(doc! { "_id": { "$gt": after } }).sort(doc! { "_id": 1 }).limit(ENTRIES_AT_ONCE);
     let mut found = found.session(&mut *session).await?;
@@ -100,7 +104,7 @@ async fn read(db: &Database, session: &mut ClientSession, after: &Bson, records_
         if named > records_max && !entries.is_empty() {
             break;
         }
-        entries.push(Entry {
+        entries.push(QueueEntry {
             id: entry
                 .get("_id")
                 .map_err(Error::custom)?

@@ -176,7 +176,7 @@ impl ReadAhead {
 
 /// Parts of seals, as many as are fetched at once.
 #[derive(Default)]
-struct Parts {
+struct SealParts {
     /// Seals that begin here.
     begun: Vec<Arc<Seal>>,
     parts: Vec<(Arc<Seal>, Range<usize>)>,
@@ -199,11 +199,11 @@ struct Cutter {
 }
 
 impl Cutter {
-    async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
+    async fn next(&mut self) -> Result<Option<SealParts>, ReadError> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let (mut cut, most) = (Parts::default(), self.size.records);
+        let (mut cut, most) = (SealParts::default(), self.size.records);
         while cut.records < most && cut.begun.len() < most {
             let (seal, from) = match self.rest.take() {
                 Some(rest) => rest,
@@ -264,7 +264,7 @@ impl Cutter {
 }
 
 /// The records of a piece, as far as there is room for them.
-async fn fetch(db: &Database, cut: Parts, size: PieceSize) -> Result<Piece, ReadError> {
+async fn fetch(db: &Database, cut: SealParts, size: PieceSize) -> Result<Piece, ReadError> {
     let places: Vec<(&Arc<Seal>, usize)> =
         cut.parts.iter().flat_map(|(seal, part)| part.clone().map(move |at| (seal, at))).collect();
     let mut by_collection: BTreeMap<&str, HashMap<&str, Vec<usize>>> = BTreeMap::new();

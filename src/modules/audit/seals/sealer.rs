@@ -70,7 +70,7 @@ pub struct Sealer {
     keys: SealerKeys,
     clock: Clock,
     every: Duration,
-    state: Mutex<State>,
+    state: Mutex<SealerState>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ struct ChainTip {
 }
 
 /// What one transaction of a pass did.
-struct Step {
+struct SealStep {
     records: u64,
     entries: usize,
     oldest_ms: Option<i64>,
@@ -98,7 +98,7 @@ struct Step {
 }
 
 #[derive(Debug)]
-struct State {
+struct SealerState {
     tip: Option<ChainTip>,
     /// The last seal that this process made or continued: the chain still has it, or was changed.
     latest: Option<Anchor>,
@@ -119,8 +119,12 @@ impl Sealer {
         exchange: ExchangeClient,
     ) -> Self {
         let lease = Singleton::new(db.clone(), "sealer");
-        let state =
-            Mutex::new(State { tip: None, latest: None, anchors: Anchors::new(targets, exchange), overdue: false });
+        let state = Mutex::new(SealerState {
+            tip: None,
+            latest: None,
+            anchors: Anchors::new(targets, exchange),
+            overdue: false,
+        });
         Self { store: SealStore::new(db.clone()), db, lease, keys, clock, every, state }
     }
 
@@ -196,7 +200,7 @@ impl Sealer {
     }
 
     /// Reads where the chain stands, and refuses one that could not be verified if it went on.
-    async fn take_over(&self, state: &mut State) -> Result<ChainTip, SealError> {
+    async fn take_over(&self, state: &mut SealerState) -> Result<ChainTip, SealError> {
         let commitments = commitment_key_of(&self.db, &self.keys.sealing).await?;
         let last = self.store.last().await?;
         if let Some(last) = &last {
@@ -220,7 +224,7 @@ impl Sealer {
 
     /// Seals the oldest entries of the queue and acknowledges them, in one transaction; none where another process was
     /// first.
-    async fn seal_some(&self, tip: &mut ChainTip) -> Result<Option<Step>, SealError> {
+    async fn seal_some(&self, tip: &mut ChainTip) -> Result<Option<SealStep>, SealError> {
         let mut session = self.db.client().start_session().await?;
         let transaction = session.start_transaction().read_concern(ReadConcern::snapshot());
         transaction.write_concern(mongo::durable()).max_commit_time(COMMIT_TIME_MAX).await?;
@@ -257,7 +261,7 @@ impl Sealer {
         &self,
         session: &mut ClientSession,
         tip: &ChainTip,
-    ) -> Result<(Option<SealHeader>, Step), SealError> {
+    ) -> Result<(Option<SealHeader>, SealStep), SealError> {
         let batch = queue::take(&self.db, session, &tip.commitments).await?;
         crash::point("seal_read");
         metrics::gauge!("waybill_audit_missing_records").set(batch.missing.len() as f64);
@@ -270,7 +274,7 @@ impl Sealer {
                 "records that were written are not there; run `waybill audit verify`"
             );
         }
-        let step = Step {
+        let step = SealStep {
             records: batch.records.len() as u64,
             entries: batch.entries.len(),
             oldest_ms: batch.oldest_ms,

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::{
     super::{
         proof::{
-            Anchor, CommitmentKey, Finding, FindingKind, NotSigned, PublicKeys, Scopes, Seal, SealHeader, Verifier,
+            Anchor, ChainVerifier, CommitmentKey, Finding, FindingKind, NotSigned, PublicKeys, Scopes, Seal, SealHeader,
         },
         seals::{AUDIT_SEALS, PieceSize, ReadAhead, ReadError, SealStore, SecretError, find_commitment_key},
     },
@@ -26,7 +26,7 @@ use crate::platform::sealing::SealingKeys;
 const PIECE: PieceSize = PieceSize { records: 500, bytes: 32 * 1024 * 1024, seals: 10 };
 
 #[derive(Clone, Debug, Default)]
-pub struct Part {
+pub struct ChainPart {
     /// From this number on; the seal before is believed. Else from the first.
     pub from_seal: Option<i64>,
     /// Up to this one. Else to the end of the chain.
@@ -83,7 +83,7 @@ pub async fn verify_chain(
     db: &Database,
     keys: &PublicKeys,
     sealing: &SealingKeys,
-    part: Part,
+    part: ChainPart,
     mut progress: impl FnMut(&Report) + Send,
 ) -> std::result::Result<Report, ChainError> {
     let mut report = Report::default();
@@ -132,11 +132,11 @@ impl Chain<'_> {
     async fn check(
         &self,
         sealing: &SealingKeys,
-        part: Part,
+        part: ChainPart,
         report: &mut Report,
         progress: &mut (impl FnMut(&Report) + Send),
     ) -> std::result::Result<(), Stop<ChainError>> {
-        let Part { from_seal, to_seal, anchors, limits } = part;
+        let ChainPart { from_seal, to_seal, anchors, limits } = part;
         let from_seal = from_seal.filter(|&from| from > 1);
         let commitments =
             match find_commitment_key(self.db, sealing).await.map_err(|error| Stop::Failed(ChainError::from(error)))? {
@@ -152,7 +152,7 @@ impl Chain<'_> {
         let purges = Mutex::new(Purges::default());
         let anchors = anchors.into_iter().filter(|anchor| to_seal.is_none_or(|to| anchor.number <= to));
         let mut verifier =
-            Verifier::new(self.keys, Scopes::standard(), anchors, |sealed| purges.lock().cover_sealed(sealed));
+            ChainVerifier::new(self.keys, Scopes::standard(), anchors, |sealed| purges.lock().cover_sealed(sealed));
         if let Some(trusted) = &trusted {
             verifier = verifier.after(trusted);
         }
@@ -219,7 +219,7 @@ impl Chain<'_> {
 
     async fn check_seal(
         &self,
-        verifier: &mut Verifier<'_>,
+        verifier: &mut ChainVerifier<'_>,
         seal: &Seal,
         reading: &mut ReadAhead,
         purges: &Mutex<Purges>,
@@ -278,7 +278,7 @@ fn is_over(limits: Option<Limits>, began: Instant, report: &Report, next: &SealH
         .is_some_and(|limits| report.seals.count > 0 && (with_next > limits.records || began.elapsed() >= limits.time))
 }
 
-fn stop(verifier: &Verifier<'_>, error: ReadError) -> Stop<ChainError> {
+fn stop(verifier: &ChainVerifier<'_>, error: ReadError) -> Stop<ChainError> {
     match error {
         ReadError::Seal(detail) => verifier.unreadable_seal(&detail).into(),
         error @ ReadError::Database(_) => error.into(),

@@ -20,11 +20,11 @@ use super::{
             format::{Manifest, ManifestLine, Opening, RecordLine, SealLine, SealSpan, VERSION},
         },
         proof::{
-            Anchor, Finding, FindingKind, Hash, NotSigned, ProofError, PublicKeys, RECORD_VALUES_MAX, Salts, Scopes,
-            Seal, SealCheck, Sealed, Verifier, check_json,
+            Anchor, ChainVerifier, Finding, FindingKind, Hash, NotSigned, ProofError, PublicKeys, RECORD_VALUES_MAX,
+            Salts, Scopes, Seal, SealCheck, SealedRecord, check_json,
         },
     },
-    lines::{Kind, LINE_BYTES_MAX, LineError, Lines},
+    lines::{LINE_BYTES_MAX, LineError, LineKind, Lines},
     purges::Purges,
     report::{Report, Stop},
 };
@@ -54,7 +54,7 @@ pub enum FileError {
 }
 
 /// Hashes by the numbers of their seals.
-type Anchors = BTreeMap<i64, Vec<Hash>>;
+type AnchorHashes = BTreeMap<i64, Vec<Hash>>;
 
 impl From<FileError> for Stop<FileError> {
     fn from(error: FileError) -> Self {
@@ -82,7 +82,7 @@ pub fn verify_export(
     let checked = match file.opening.mode {
         ExportMode::Chain => file.check_chain(anchors),
         ExportMode::Selection => {
-            let mut by_number = Anchors::new();
+            let mut by_number = AnchorHashes::new();
             for anchor in anchors {
                 by_number.entry(anchor.number).or_default().push(anchor.header_hash);
             }
@@ -106,7 +106,7 @@ fn opening<R: BufRead>(lines: &mut Lines<R>) -> Result<Opening, FileError> {
         Err(LineError::TooLong | LineError::NoText) => return Err(no_export("its first line can't be read".into())),
     };
     check_json(line, OTHER_VALUES_MAX).map_err(no_export)?;
-    let kind: Kind<'_> = serde_json::from_str(line).map_err(|error| no_export(error.to_string()))?;
+    let kind: LineKind<'_> = serde_json::from_str(line).map_err(|error| no_export(error.to_string()))?;
     if kind.kind != "export" {
         return Err(no_export(format!("it begins with a line of the type {:?}", kind.kind)));
     }
@@ -136,8 +136,8 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             anchors.retain(|anchor| anchor.number <= last);
         }
         let gone = Mutex::new(Gone::default());
-        let remember = |sealed: &Sealed<'_>| gone.lock().add(sealed);
-        let mut verifier = Verifier::new(self.keys, Scopes::standard(), anchors, remember);
+        let remember = |sealed: &SealedRecord<'_>| gone.lock().add(sealed);
+        let mut verifier = ChainVerifier::new(self.keys, Scopes::standard(), anchors, remember);
         let mut purges = Purges::default();
         let mut line = self.next()?;
         while let Line::Seal(stored) = line {
@@ -173,7 +173,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
     /// Checks a seal and the records behind it; gives the line after these.
     fn check_seal(
         &mut self,
-        verifier: &mut Verifier<'_>,
+        verifier: &mut ChainVerifier<'_>,
         seal: &Seal,
         purges: &mut Purges,
     ) -> Result<Line, Stop<FileError>> {
@@ -215,7 +215,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
         Ok(())
     }
 
-    fn check_selection(&mut self, anchors: &Anchors) -> Result<(), Stop<FileError>> {
+    fn check_selection(&mut self, anchors: &AnchorHashes) -> Result<(), Stop<FileError>> {
         loop {
             match self.next()? {
                 Line::Record(line) => {
@@ -238,7 +238,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
         }
     }
 
-    fn check_proof(&mut self, line: &RecordLine<'_>, anchors: &Anchors) -> Result<(), Stop<FileError>> {
+    fn check_proof(&mut self, line: &RecordLine<'_>, anchors: &AnchorHashes) -> Result<(), Stop<FileError>> {
         let Some(proof) = &line.proof else {
             return Err(self.changed("a record of a selection has no proof").into());
         };
@@ -341,7 +341,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
 
 fn read_line(line: &str) -> Result<Line, String> {
     let words = |error: serde_json::Error| error.to_string();
-    let kind: Kind<'_> = serde_json::from_str(line).map_err(words)?;
+    let kind: LineKind<'_> = serde_json::from_str(line).map_err(words)?;
     let values_max = match &*kind.kind {
         "seal" => SEAL_VALUES_MAX,
         "record" => RECORD_VALUES_MAX,
@@ -357,7 +357,7 @@ fn read_line(line: &str) -> Result<Line, String> {
 }
 
 /// Whether an anchor names another seal of this number.
-fn check_anchor(anchors: &Anchors, seal: Anchor) -> Result<(), Finding> {
+fn check_anchor(anchors: &AnchorHashes, seal: Anchor) -> Result<(), Finding> {
     if anchors.get(&seal.number).is_none_or(|hashes| hashes.iter().all(|hash| *hash == seal.header_hash)) {
         return Ok(());
     }
@@ -367,14 +367,14 @@ fn check_anchor(anchors: &Anchors, seal: Anchor) -> Result<(), Finding> {
 /// Records that have no line, in the order of their numbers.
 #[derive(Debug, Default)]
 struct Gone {
-    runs: Vec<Run>,
+    runs: Vec<RecordRun>,
     /// Ids and times by number.
     named: BTreeMap<i64, (String, i64)>,
 }
 
 /// Records of one seal and collection that follow each other.
 #[derive(Debug)]
-struct Run {
+struct RecordRun {
     seal: i64,
     code: u8,
     first: i64,
@@ -385,14 +385,14 @@ struct Run {
 
 impl Gone {
     /// Believes, until the end of the file, that the record was purged.
-    fn add(&mut self, sealed: &Sealed<'_>) -> bool {
+    fn add(&mut self, sealed: &SealedRecord<'_>) -> bool {
         let (seal, code, seq) = (sealed.seal, sealed.leaf.code, sealed.seq);
         match self.runs.last_mut() {
             Some(run) if (run.seal, run.code, run.last + 1) == (seal, code, seq) => {
                 run.last = seq;
                 run.newest_ms = run.newest_ms.max(sealed.at_ms);
             }
-            _ => self.runs.push(Run { seal, code, first: seq, last: seq, newest_ms: sealed.at_ms }),
+            _ => self.runs.push(RecordRun { seal, code, first: seq, last: seq, newest_ms: sealed.at_ms }),
         }
         if self.named.len() < GONE_NAMED_MAX {
             self.named.insert(seq, (sealed.leaf.id.clone(), sealed.at_ms));

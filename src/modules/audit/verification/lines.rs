@@ -63,7 +63,7 @@ impl<R: BufRead> Lines<R> {
 
 /// What kind of line it is.
 #[derive(Deserialize)]
-pub(super) struct Kind<'a> {
+pub(super) struct LineKind<'a> {
     #[serde(rename = "type", borrow)]
     pub(super) kind: Cow<'a, str>,
 }

@@ -15,6 +15,6 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{ChainError, Limits, Part, sealed_between, verify_chain};
+pub use chain::{ChainError, ChainPart, Limits, sealed_between, verify_chain};
 pub use export::{FileError, verify_export};
 pub use report::{Report, SEALED_WITHIN_MS, Seals};

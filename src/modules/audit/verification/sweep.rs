@@ -14,7 +14,7 @@ use mongodb::{
 };
 
 use super::super::{
-    proof::{PublicKeys, Scope, Scopes, SealHeader},
+    proof::{PublicKeys, Scopes, SealHeader, SealScope},
     seals::AUDIT_SEALS,
 };
 use crate::platform::{
@@ -44,7 +44,7 @@ pub(super) type Unsealed = (&'static str, String);
 
 /// Ids of one collection, ascending, and which of them were found in seals.
 #[derive(Default)]
-struct Chunk {
+struct IdChunk {
     ids: Vec<u128>,
     sealed: Vec<bool>,
     open: usize,
@@ -90,7 +90,7 @@ impl Sweep<'_> {
         Ok(None)
     }
 
-    async fn first_of(&self, scope: &Scope) -> Result<Option<String>> {
+    async fn first_of(&self, scope: &SealScope) -> Result<Option<String>> {
         let prefix = scope.id_prefix();
         let range = match self.only {
             Some((from, to)) => {
@@ -101,7 +101,7 @@ impl Sweep<'_> {
         let records = self.db.collection::<RawDocumentBuf>(scope.collection());
         let ids = records.find(range).projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 });
         let mut ids = ids.hint(Hint::Keys(doc! { "_id": 1 })).batch_size(IDS_AT_ONCE).await?;
-        let mut chunk = Chunk::default();
+        let mut chunk = IdChunk::default();
         while ids.advance().await? {
             let id = ids
                 .current()
@@ -123,7 +123,7 @@ impl Sweep<'_> {
     }
 
     /// The first of these ids that is in no seal.
-    async fn first_in(&self, scope: &Scope, mut chunk: Chunk) -> Result<Option<String>> {
+    async fn first_in(&self, scope: &SealScope, mut chunk: IdChunk) -> Result<Option<String>> {
         let (Some(&first), Some(&last)) = (chunk.ids.first(), chunk.ids.last()) else { return Ok(None) };
         (chunk.sealed, chunk.open) = (vec![false; chunk.ids.len()], chunk.ids.len());
         let (from_ms, to_ms) = (time_of(first), time_of(last));
@@ -144,7 +144,7 @@ impl Sweep<'_> {
     }
 
     /// The first of the open ids of which one snapshot says that the record is there, in no seal, and waits for none.
-    async fn confirm_in_snapshot(&self, scope: &Scope, chunk: &Chunk) -> Result<Option<String>> {
+    async fn confirm_in_snapshot(&self, scope: &SealScope, chunk: &IdChunk) -> Result<Option<String>> {
         let open = chunk.ids.iter().zip(&chunk.sealed).filter(|(_, sealed)| !**sealed);
         let mut candidates: BTreeSet<String> = open.map(|(id, _)| format!("{}_{id:032x}", scope.id_prefix())).collect();
         let mut session = self.db.client().start_session().snapshot(true).await?;
@@ -175,7 +175,7 @@ impl Sweep<'_> {
     }
 
     /// Marks what is in the seals at a range.
-    async fn mark(&self, scope: &Scope, range: Document, chunk: &mut Chunk) -> Result<()> {
+    async fn mark(&self, scope: &SealScope, range: Document, chunk: &mut IdChunk) -> Result<()> {
         let mut seals = self.seals(range).await?;
         while chunk.open > 0 && seals.advance().await? {
             for (code, id) in self.names(seals.current()) {
@@ -188,7 +188,7 @@ impl Sweep<'_> {
     }
 
     /// Whether a record whose id carries no time is in a seal.
-    async fn is_sealed(&self, scope: &Scope, id: &str) -> Result<bool> {
+    async fn is_sealed(&self, scope: &SealScope, id: &str) -> Result<bool> {
         let without_time = doc! { "span.newest": { "$gte": 0_i64 }, "span.oldest": { "$lte": 0_i64 } };
         for mut range in [without_time, doc! {}] {
             range.insert("leaves.ids", id);
@@ -199,7 +199,7 @@ impl Sweep<'_> {
         Ok(false)
     }
 
-    async fn is_named(&self, scope: &Scope, id: &str, mut seals: mongodb::Cursor<RawDocumentBuf>) -> Result<bool> {
+    async fn is_named(&self, scope: &SealScope, id: &str, mut seals: mongodb::Cursor<RawDocumentBuf>) -> Result<bool> {
         while seals.advance().await? {
             if self.names(seals.current()).into_iter().any(|(code, named)| is_of(code, scope) && named == id) {
                 return Ok(true);
@@ -228,7 +228,7 @@ impl Sweep<'_> {
     }
 }
 
-impl Chunk {
+impl IdChunk {
     fn mark(&mut self, id: u128) {
         if let Ok(position) = self.ids.binary_search(&id)
             && !std::mem::replace(&mut self.sealed[position], true)
@@ -239,7 +239,7 @@ impl Chunk {
 }
 
 /// Ids of the records of a collection that an entry of the queue names.
-fn waiting_in<'e>(entry: &'e RawDocument, scope: &Scope) -> impl Iterator<Item = &'e str> {
+fn waiting_in<'e>(entry: &'e RawDocument, scope: &SealScope) -> impl Iterator<Item = &'e str> {
     let named = entry.get_document("records").and_then(|records| records.get_array(scope.collection()));
     let records = named.into_iter().flatten().flatten();
     records.filter_map(|record| record.as_document()?.get_str("id").ok())
@@ -251,7 +251,7 @@ fn names_in(seal: &RawDocument) -> Option<Vec<(u8, &str)>> {
     codes.iter().zip(ids).map(|(code, id)| Some((*code, id.ok()?.as_str()?))).collect()
 }
 
-fn is_of(code: u8, scope: &Scope) -> bool {
+fn is_of(code: u8, scope: &SealScope) -> bool {
     Scopes::standard().of_code(code).is_some_and(|of_code| of_code.collection() == scope.collection())
 }
 

@@ -6,7 +6,7 @@ use super::{
     super::{
         model::User,
         store::{API_KEYS, TOTP, user_key},
-        totp::{Proof, spend},
+        totp::{SecondFactorProof, spend},
         trail,
     },
     model::{ApiKey, KEYS_MAX},
@@ -42,7 +42,7 @@ pub(super) enum NotMade {
 pub(super) struct MakeKey {
     pub(super) key: ApiKey,
     /// Of which secret, and what was shown; none where the user has no second factor.
-    pub(super) second_factor: Option<(String, Proof)>,
+    pub(super) second_factor: Option<(String, SecondFactorProof)>,
     pub(super) actor: Actor,
 }
 

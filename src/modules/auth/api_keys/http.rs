@@ -39,13 +39,13 @@ const BODY_BYTES_MAX: usize = 8 * 1024;
 
 /// Keys, and who makes one shows who it is.
 #[derive(Clone)]
-struct Parts {
+struct ApiKeyState {
     keys: KeyRing,
     auth: Arc<AuthService>,
 }
 
-impl FromRef<Parts> for KeyRing {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<ApiKeyState> for KeyRing {
+    fn from_ref(parts: &ApiKeyState) -> Self {
         parts.keys.clone()
     }
 }
@@ -56,7 +56,7 @@ pub fn api_keys_router(keys: KeyRing, auth: Arc<AuthService>) -> OpenApiRouter {
         .routes(routes!(revoke_api_key))
         .routes(routes!(list_user_api_keys))
         .routes(routes!(revoke_user_api_key))
-        .with_state(Parts { keys, auth })
+        .with_state(ApiKeyState { keys, auth })
 }
 
 /// A new API key.
@@ -159,7 +159,7 @@ fn check_name(name: &str) -> Result<(), ValidationError> {
         (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn create_api_key(
-    State(Parts { keys, auth }): State<Parts>,
+    State(ApiKeyState { keys, auth }): State<ApiKeyState>,
     user: CurrentUser,
     _: NoQuery,
     ApiJson(request): ApiJson<CreateApiKeyRequest, BODY_BYTES_MAX>,

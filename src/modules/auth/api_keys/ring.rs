@@ -22,7 +22,7 @@ use super::{
         attempts::{AttemptLimits, Attempts},
         error::AuthError,
         store::Store,
-        totp::{Proof, SecondFactor},
+        totp::{SecondFactor, SecondFactorProof},
         users::Requester,
     },
     commands::{MakeKey, NotMade, RevokeKey},
@@ -105,7 +105,7 @@ impl KeyRing {
     pub(super) async fn make(
         &self,
         asking: &CurrentUser,
-        second_factor: Option<(String, Proof)>,
+        second_factor: Option<(String, SecondFactorProof)>,
         name: String,
         mut scopes: Vec<Scope>,
         expires_at: Option<DateTime>,

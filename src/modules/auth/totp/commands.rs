@@ -9,7 +9,7 @@ use super::{
         store::{TOTP, user_key},
         trail,
     },
-    model::{Proof, Totp, spend},
+    model::{SecondFactorProof, Totp, spend},
 };
 use crate::{
     modules::audit::record_event,
@@ -94,7 +94,7 @@ impl Command for ConfirmTotp {
 /// Puts other recovery codes in the place of those that are left; false where what was shown is spent.
 pub(super) struct RenewRecoveryCodes {
     pub(super) user_id: String,
-    pub(super) shown: (String, Proof),
+    pub(super) shown: (String, SecondFactorProof),
     pub(super) recovery: Vec<Binary>,
     pub(super) actor: Actor,
     /// Id of the audit event, new.
@@ -129,7 +129,7 @@ impl Command for RenewRecoveryCodes {
 /// Asks for no second factor any more, which ends every session; none where what was shown is spent.
 pub(super) struct RemoveTotp {
     pub(super) user_id: String,
-    pub(super) shown: (String, Proof),
+    pub(super) shown: (String, SecondFactorProof),
     pub(super) actor: Actor,
     /// Id of the audit event, new.
     pub(super) event_id: String,

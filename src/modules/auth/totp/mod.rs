@@ -8,5 +8,5 @@ mod service;
 
 pub use http::totp_router;
 pub use model::SecondFactor;
-pub(super) use model::{Proof, TOTP_ROUTES, Totp, spend};
+pub(super) use model::{SecondFactorProof, TOTP_ROUTES, Totp, spend};
 pub use service::rotate;

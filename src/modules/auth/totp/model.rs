@@ -57,7 +57,7 @@ impl std::fmt::Debug for Totp {
 
 /// Proof of the second factor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) enum Proof {
+pub(in super::super) enum SecondFactorProof {
     /// The authenticator's code of this half minute.
     Code {
         step: i64,
@@ -67,7 +67,7 @@ pub(in super::super) enum Proof {
     },
 }
 
-impl Proof {
+impl SecondFactorProof {
     pub(in super::super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Code { .. } => "code",
@@ -83,29 +83,29 @@ impl Totp {
     }
 
     /// Checks `typed` at `now_ms`; none if it is wrong or spent. `secret` is decrypted.
-    pub(super) fn judge(&self, secret: &[u8], typed: &str, now_ms: i64) -> Option<Proof> {
+    pub(super) fn judge(&self, secret: &[u8], typed: &str, now_ms: i64) -> Option<SecondFactorProof> {
         let typed: String = typed.chars().filter(|c| !matches!(c, ' ' | '-')).collect::<String>().to_ascii_lowercase();
         if typed.len() == CODE_DIGITS {
             let step = step_of(secret, &typed, now_ms)?;
-            return (step > self.last_step).then_some(Proof::Code { step });
+            return (step > self.last_step).then_some(SecondFactorProof::Code { step });
         }
         let hash = recovery_hash(&self.user_id, &typed);
         let known = self.recovery.iter().any(|known| known.bytes.ct_eq(&hash.bytes).into());
-        known.then_some(Proof::Recovery { hash })
+        known.then_some(SecondFactorProof::Recovery { hash })
     }
 
     /// Uses it up; false where somebody else was faster.
-    pub(in super::super) fn spend(&mut self, secret_id: &str, proof: &Proof) -> bool {
+    pub(in super::super) fn spend(&mut self, secret_id: &str, proof: &SecondFactorProof) -> bool {
         if self.secret_id != secret_id || self.confirmed_at.is_none() {
             return false;
         }
         match proof {
-            Proof::Code { step } => {
+            SecondFactorProof::Code { step } => {
                 let is_new = *step > self.last_step;
                 self.last_step = self.last_step.max(*step);
                 is_new
             }
-            Proof::Recovery { hash } => {
+            SecondFactorProof::Recovery { hash } => {
                 let before = self.recovery.len();
                 self.recovery.retain(|known| known != hash);
                 self.recovery.len() < before
@@ -121,7 +121,11 @@ impl Totp {
 
 /// Uses up what was shown of a user's second factor, as (id of the secret, proof); none where it is spent, or there is no second
 /// factor any more.
-pub(in super::super) fn spend(view: &mut View, user_id: &str, (secret_id, proof): &(String, Proof)) -> Option<Totp> {
+pub(in super::super) fn spend(
+    view: &mut View,
+    user_id: &str,
+    (secret_id, proof): &(String, SecondFactorProof),
+) -> Option<Totp> {
     let mut totp = view.by_id::<Totp>(user_id)?;
     if !totp.spend(secret_id, proof) {
         return None;
@@ -211,7 +215,7 @@ mod tests {
             let step = second / 30;
             for (at, good) in [(step - 2, false), (step - 1, true), (step, true), (step + 1, true), (step + 2, false)] {
                 let proof = mine.judge(SECRET, code, at * 30_000 + 7);
-                assert_eq!(proof, good.then_some(Proof::Code { step }), "{code} {at}");
+                assert_eq!(proof, good.then_some(SecondFactorProof::Code { step }), "{code} {at}");
             }
         }
         let (now_ms, code) = (1_111_111_109_000, "081 804");

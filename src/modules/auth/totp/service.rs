@@ -8,7 +8,7 @@ use super::{
         store::TOTP, trail,
     },
     commands::{BeginTotp, ConfirmTotp, RemoveTotp, RenewRecoveryCodes},
-    model::{Proof, SECRET_BYTES, Totp, described, recovery_codes},
+    model::{SECRET_BYTES, SecondFactorProof, Totp, described, recovery_codes},
 };
 use crate::{
     modules::audit::Sender,
@@ -84,7 +84,7 @@ impl AuthService {
         let begun = self.store.find_totp(&user.id).await?;
         let begun = begun.filter(|totp| now_ms.saturating_sub(totp.created_at.timestamp_millis()) < BEGUN_MS);
         let totp = begun.ok_or(AuthError::TotpNotBegun)?;
-        let Some(Proof::Code { step }) = self.shown(&user, &totp, code, &actor).await? else {
+        let Some(SecondFactorProof::Code { step }) = self.shown(&user, &totp, code, &actor).await? else {
             return Err(AuthError::WrongCode);
         };
         let (codes, recovery) = recovery_codes(&user.id);
@@ -153,7 +153,7 @@ impl AuthService {
         asking: &CurrentUser,
         password: &SecretString,
         code: Option<&SecretString>,
-    ) -> Result<Option<(String, Proof)>, AuthError> {
+    ) -> Result<Option<(String, SecondFactorProof)>, AuthError> {
         let user = self.active_user(&asking.user_id).await?;
         let actor = Actor::from(asking);
         self.check_password(&user, password, &actor).await?;
@@ -174,7 +174,7 @@ impl AuthService {
         user: &User,
         typed: &SecretString,
         actor: &Actor,
-    ) -> Result<Option<(String, Proof)>, AuthError> {
+    ) -> Result<Option<(String, SecondFactorProof)>, AuthError> {
         let Some(totp) = self.store.find_totp(&user.id).await? else { return Ok(None) };
         let proof = self.shown(user, &totp, typed, actor).await?;
         Ok(proof.map(|proof| (totp.secret_id, proof)))
@@ -186,7 +186,7 @@ impl AuthService {
         totp: &Totp,
         typed: &SecretString,
         actor: &Actor,
-    ) -> Result<Option<Proof>, AuthError> {
+    ) -> Result<Option<SecondFactorProof>, AuthError> {
         // A code has a million values, and whoever guesses here has the password: there is no limit per network besides.
         let guesser = format!("otp:{}", user.id);
         let counters = self.attempts.counters(AttemptSource::Known(&guesser));

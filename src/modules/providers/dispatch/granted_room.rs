@@ -29,7 +29,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 const LENGTHENING: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
-struct Held {
+struct GrantedPlaces {
     account_id: String,
     worker_id: String,
     count: usize,
@@ -40,7 +40,7 @@ struct Held {
 pub(super) struct Places {
     states: StateStore,
     lease: Duration,
-    held: Mutex<HashMap<String, Held>>,
+    held: Mutex<HashMap<String, GrantedPlaces>>,
 }
 
 impl Places {
@@ -69,7 +69,7 @@ impl Places {
         permit.opens = ask.opening.is_some();
         if ask.keeps_place() {
             let (account_id, valid_until) = (first.account_id.clone(), asked + self.lease);
-            self.held.lock().insert(ask.grant.to_owned(), Held { account_id, worker_id, count, valid_until });
+            self.held.lock().insert(ask.grant.to_owned(), GrantedPlaces { account_id, worker_id, count, valid_until });
             permit.place = Some(ask.grant.to_owned());
         }
         let mut permits = vec![permit; count];
@@ -111,7 +111,7 @@ impl Places {
     }
 
     async fn extend_grant(&self, grant: &str, lease: Duration) {
-        let Some(Held { account_id, count, .. }) = self.held.lock().get(grant).cloned() else { return };
+        let Some(GrantedPlaces { account_id, count, .. }) = self.held.lock().get(grant).cloned() else { return };
         let asked = Instant::now();
         let valid_until = match timeout(PATIENCE, self.states.extend(&account_id, grant, count, lease)).await {
             Ok(Ok(true)) => Some(asked + lease),

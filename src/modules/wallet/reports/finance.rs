@@ -86,7 +86,7 @@ struct LedgerSearchQuery {
 /// How the ledger is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum ExportFormat {
+enum LedgerExportFormat {
     /// A transaction per line, as JSON.
     #[default]
     Ndjson,
@@ -98,10 +98,10 @@ enum ExportFormat {
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ExportQuery {
+struct LedgerExportQuery {
     /// `ndjson` by default.
     #[param(inline)]
-    format: Option<ExportFormat>,
+    format: Option<LedgerExportFormat>,
     /// Whose wallet.
     #[validate(custom(function = "user_id_shape"))]
     user_id: Option<String>,
@@ -269,7 +269,7 @@ async fn get_transaction(
 
 /// The ledger as a file, oldest first, as it was when it was asked for. A file that ends before the answer does is not
 /// whole: ask again.
-#[utoipa::path(get, path = "/finance/ledger/export", tag = "finance", security(("bearer" = [])), params(ExportQuery),
+#[utoipa::path(get, path = "/finance/ledger/export", tag = "finance", security(("bearer" = [])), params(LedgerExportQuery),
     responses(
         (status = 200, description = "A transaction per line as JSON, or with `csv` a line of a transaction per row.",
             content((TransactionResponse = "application/x-ndjson"), (String = "text/csv"))),
@@ -278,7 +278,7 @@ async fn get_transaction(
 async fn export_ledger(
     State(reports): State<Reports>,
     _: FinanceReader,
-    ApiQuery(query): ApiQuery<ExportQuery>,
+    ApiQuery(query): ApiQuery<LedgerExportQuery>,
 ) -> Result<Response, AppError> {
     ensure_period(query.from, query.to)?;
     let about = About::new(None, query.user_id.as_deref());
@@ -290,8 +290,8 @@ async fn export_ledger(
         ..LedgerFilter::default()
     };
     let (format, content_type) = match query.format.unwrap_or_default() {
-        ExportFormat::Ndjson => (FileFormat::Ndjson, NDJSON),
-        ExportFormat::Csv => (FileFormat::Csv, CSV),
+        LedgerExportFormat::Ndjson => (FileFormat::Ndjson, NDJSON),
+        LedgerExportFormat::Csv => (FileFormat::Csv, CSV),
     };
     let name = LedgerFile::name(format, reports.clock.now());
     let file = LedgerFile::begin(reports.store, filter, format).await?;

@@ -205,7 +205,7 @@ fn elsewhere_an_erased_field_is_a_document_like_others() {
 #[test]
 fn salts_differ_by_collection_record_and_path() {
     let key = commitments_key();
-    let rules = ["a", "ab", "b", ""].map(|collection| Rule { code: 1, collection, id_prefix: "x", personal: &[] });
+    let rules = ["a", "ab", "b", ""].map(|collection| LeafRule { code: 1, collection, id_prefix: "x", personal: &[] });
     let (scopes, document) = (Scopes::new(&rules), raw(&doc! {}));
     let salt = |key: &CommitmentKey, collection: &str, id: &str, path: &str| {
         let scope = scopes.of_collection(collection).expect("a rule");
@@ -267,8 +267,8 @@ fn the_sealed_collections_are_known_by_code_and_by_name() {
         (4, "audit_events"),
         (5, "ledger_transactions"),
     ] {
-        assert_eq!(standard.of_code(code).map(Scope::collection), Some(collection));
-        assert_eq!(standard.of_collection(collection).map(Scope::code), Some(code));
+        assert_eq!(standard.of_code(code).map(SealScope::collection), Some(collection));
+        assert_eq!(standard.of_collection(collection).map(SealScope::code), Some(code));
     }
     assert!(standard.of_code(0).is_none() && standard.of_collection("orders").is_none());
 }

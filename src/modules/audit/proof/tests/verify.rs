@@ -33,14 +33,14 @@ impl Chain {
         &self,
         keys: &PublicKeys,
         anchors: impl IntoIterator<Item = Anchor>,
-        purged: impl Fn(&Sealed<'_>) -> bool + Send + Sync,
+        purged: impl Fn(&SealedRecord<'_>) -> bool + Send + Sync,
     ) -> Result<Option<Anchor>, Finding> {
         let (scopes, salts) = (scopes(), commitments_key());
-        let mut verifier = Verifier::new(keys, &scopes, anchors, purged);
+        let mut verifier = ChainVerifier::new(keys, &scopes, anchors, purged);
         for (seal, records) in &self.0 {
             let mut check = verifier.seal(seal)?;
             for (leaf, stored) in seal.leaves.iter().zip(records) {
-                let collection = scopes.of_code(leaf.code).map_or("?", Scope::collection);
+                let collection = scopes.of_code(leaf.code).map_or("?", SealScope::collection);
                 check.record(collection, &leaf.id, stored.as_ref().map(|stored| &*stored.document), &salts)?;
             }
             check.finish()?;
@@ -214,7 +214,7 @@ fn a_record_that_is_gone_is_named_unless_it_was_purged() {
     assert_eq!((found.kind, found.seal, found.seq), (FindingKind::RecordRemoved, 3, Some(9)));
     assert_eq!((found.collection.as_deref(), found.record_id.as_deref()), (Some("plain"), Some("pla_8")));
     assert_eq!(found.to_string(), "seal 3: the record is gone");
-    let purged = |record: &Sealed<'_>| (record.seal, record.seq, record.leaf.id.as_str()) == (3, 9, "pla_8");
+    let purged = |record: &SealedRecord<'_>| (record.seal, record.seq, record.leaf.id.as_str()) == (3, 9, "pla_8");
     assert_eq!(chain.check_with(&keys(&["a"]), [], purged), Ok(Some(chain.anchor(2))));
     assert!(chain.check_with(&keys(&["a"]), [], |record| record.leaf.id == "pla_7").is_err());
 }
@@ -231,7 +231,7 @@ fn a_removed_record_does_not_hide_behind_the_name_of_a_purged_one() {
 #[test]
 fn a_record_that_is_in_no_seal_is_named() {
     let (keys, scopes, chain) = (keys(&["a"]), scopes(), chain());
-    let mut verifier = Verifier::new(&keys, &scopes, [], |_| false);
+    let mut verifier = ChainVerifier::new(&keys, &scopes, [], |_| false);
     let (seal, records) = &chain.0[0];
     let mut check = verifier.seal(seal).expect("a seal");
     for record in records.iter().flatten() {
@@ -252,7 +252,7 @@ fn a_record_that_is_in_no_seal_is_named() {
 #[test]
 fn records_left_out_are_not_overlooked() {
     let (keys, scopes, chain) = (keys(&["a"]), scopes(), chain());
-    let mut verifier = Verifier::new(&keys, &scopes, [], |_| false);
+    let mut verifier = ChainVerifier::new(&keys, &scopes, [], |_| false);
     let found = verifier.seal(&chain.0[0].0).expect("a seal").finish().expect_err("a finding");
     assert_eq!((found.kind, found.seq), (FindingKind::RecordRemoved, Some(1)));
     let mut check = verifier.seal(&chain.0[0].0).expect("the same seal again");
@@ -371,13 +371,13 @@ fn after_a_change_of_keys_old_seals_are_still_good() {
 fn a_check_goes_on_after_a_seal_that_is_trusted() {
     let (keys, scopes, chain) = (keys(&["a"]), scopes(), chain());
     let anchors = [chain.anchor(0), chain.anchor(1)];
-    let verifier = Verifier::new(&keys, &scopes, anchors, |_| false);
+    let verifier = ChainVerifier::new(&keys, &scopes, anchors, |_| false);
     let mut verifier = verifier.after(&chain.0[1].0.header);
     let check = verifier.seal(&chain.0[2].0).expect("the third");
     assert_eq!(check.finish().map_err(|found| found.kind), Err(FindingKind::RecordRemoved));
     assert_eq!(verifier.finish(), Ok(Some(chain.anchor(1))));
     let other = Anchor { header_hash: Hash::ZERO, ..chain.anchor(1) };
-    let verifier = Verifier::new(&keys, &scopes, [other], |_| false).after(&chain.0[1].0.header);
+    let verifier = ChainVerifier::new(&keys, &scopes, [other], |_| false).after(&chain.0[1].0.header);
     assert_eq!(verifier.finish().map_err(|found| found.kind), Err(FindingKind::TailCut));
 }
 
@@ -406,7 +406,7 @@ fn a_record_without_its_salts_is_not_taken_for_checked() {
     let (keys, scopes) = (keys(&["a"]), scopes());
     let records = [Stored::new("letters", &letter("let_1"))];
     let seal = sealed(None, &records, &signer("a"));
-    let mut verifier = Verifier::new(&keys, &scopes, [], |_| false);
+    let mut verifier = ChainVerifier::new(&keys, &scopes, [], |_| false);
     let mut check = verifier.seal(&seal).expect("a seal");
     let found = check.record("letters", "let_1", Some(&records[0].document), &Salts::default()).expect_err("a finding");
     assert_eq!((found.kind, found.detail.as_str()), (FindingKind::RecordChanged, "no salt is given for reason"));
