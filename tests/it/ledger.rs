@@ -1,6 +1,6 @@
 //! Money that moves by chance, by hundreds at once, and with every order: what is booked is what a few sums say.
 //!
-//! `LEDGER_SEED=number scripts/test ledger` makes the deeds of a failed run again.
+//! `LEDGER_SEED=number scripts/test ledger` makes the actions of a failed run again.
 
 mod act;
 mod damage;
@@ -151,7 +151,7 @@ impl Shelf {
     }
 }
 
-/// What was met, as deed and reply.
+/// What was met, as action and reply.
 type Met = BTreeMap<(&'static str, &'static str), u64>;
 
 fn sequence(seed: u64, met: &mut Met) {
@@ -165,7 +165,7 @@ fn sequence(seed: u64, met: &mut Met) {
     let mut steps = 0;
     while steps < STEPS {
         let count = chance.between(1, 6);
-        let mut batch: Vec<LedgerAction> = (0..count).map(|_| chance.deed()).collect();
+        let mut batch: Vec<LedgerAction> = (0..count).map(|_| chance.action()).collect();
         if chance.between(1, 8) == 1 {
             // To the brim, so that what goes back later finds no room.
             let amount = i64::MAX - model.available(nearly_full);
@@ -179,10 +179,10 @@ fn sequence(seed: u64, met: &mut Met) {
         let ahead = chance.between(-5, 50);
         now = DateTime::from_millis(now.timestamp_millis() + ahead);
         let replies = shelf.commit(&batch.iter().cloned().map(Act).collect::<Vec<_>>(), now);
-        for (deed, reply) in batch.iter().zip(replies) {
-            let expected = model.follow(deed);
-            assert_eq!(reply, expected, "step {steps}: {deed:?}");
-            *met.entry((deed.name(), reply.name())).or_default() += 1;
+        for (action, reply) in batch.iter().zip(replies) {
+            let expected = model.follow(action);
+            assert_eq!(reply, expected, "step {steps}: {action:?}");
+            *met.entry((action.name(), reply.name())).or_default() += 1;
         }
     }
     let books = shelf.books();
@@ -198,9 +198,9 @@ fn replies_and_balances_match_the_model() {
         sequence(first.wrapping_add(n), &mut met);
     }
     println!("{met:?}");
-    for (deed, replies) in REPLIES {
+    for (action, replies) in REPLIES {
         for reply in *replies {
-            assert!(met.contains_key(&(deed, reply)), "no {deed} was answered with {reply}");
+            assert!(met.contains_key(&(action, reply)), "no {action} was answered with {reply}");
         }
     }
     let known: usize = REPLIES.iter().map(|(_, replies)| replies.len()).sum();
@@ -242,49 +242,49 @@ async fn app_with_users() -> TestApp {
 }
 
 /// Queues them in this order and gives their replies.
-async fn submit_in_order(lane: &Lane, deeds: &[LedgerAction]) -> Vec<Reply> {
-    let mut waiting: Vec<_> = deeds.iter().map(|deed| Box::pin(lane.submit(Act(deed.clone())))).collect();
+async fn submit_in_order(lane: &Lane, actions: &[LedgerAction]) -> Vec<Reply> {
+    let mut waiting: Vec<_> = actions.iter().map(|action| Box::pin(lane.submit(Act(action.clone())))).collect();
     let early: Vec<_> = waiting.iter_mut().map(|reply| reply.as_mut().now_or_never()).collect();
     assert!(early.iter().all(Option::is_none), "each is queued before the next");
     join_all(waiting).await.into_iter().map(|reply| reply.expect("carried out")).collect()
 }
 
-/// One deed, asked for until there is an answer.
-async fn submit(lane: &Lane, deed: &LedgerAction) -> Reply {
+/// One action, asked for until there is an answer.
+async fn submit(lane: &Lane, action: &LedgerAction) -> Reply {
     loop {
-        match lane.submit(Act(deed.clone())).await {
+        match lane.submit(Act(action.clone())).await {
             Ok(reply) => return reply,
             // Safe to repeat: its ids are its own. A machine too busy for ten seconds is not what is tested.
             Err(LaneError::Away | LaneError::Busy) => tokio::task::yield_now().await,
-            Err(error) => panic!("{deed:?}: {error}"),
+            Err(error) => panic!("{action:?}: {error}"),
         }
     }
 }
 
-/// Deeds one after the other, many to a transaction: every reply is known.
+/// Actions one after the other, many to a transaction: every reply is known.
 async fn in_turn(lane: &Lane, chance: &mut Chance, model: &mut Model, batches: usize) {
     for batch in 0..batches {
         let count = chance.between(1, 20);
-        let deeds: Vec<LedgerAction> = (0..count).map(|_| chance.deed()).collect();
-        for (deed, reply) in deeds.iter().zip(submit_in_order(lane, &deeds).await) {
-            assert_eq!(reply, model.follow(deed), "batch {batch}: {deed:?}");
+        let actions: Vec<LedgerAction> = (0..count).map(|_| chance.action()).collect();
+        for (action, reply) in actions.iter().zip(submit_in_order(lane, &actions).await) {
+            assert_eq!(reply, model.follow(action), "batch {batch}: {action:?}");
         }
     }
 }
 
-/// Deeds by several at once over two processes: in which order they are done is not known, so only what holds in every
+/// Actions by several at once over two processes: in which order they are done is not known, so only what holds in every
 /// order is.
 async fn at_once(lanes: &[Lane; 2], chance: &mut Chance, model: &mut Model) {
     const CALLERS: usize = 12;
-    const DEEDS: usize = 25;
+    const ACTIONS: usize = 25;
     let callers = (0..CALLERS).map(|caller| {
-        let deeds: Vec<LedgerAction> = (0..DEEDS).map(|_| chance.deed()).collect();
+        let actions: Vec<LedgerAction> = (0..ACTIONS).map(|_| chance.action()).collect();
         let lane = lanes[caller % 2].clone();
         tokio::spawn(async move {
             let mut replies = Vec::new();
-            for deed in deeds {
-                let reply = submit(&lane, &deed).await;
-                replies.push((deed, reply));
+            for action in actions {
+                let reply = submit(&lane, &action).await;
+                replies.push((action, reply));
             }
             replies
         })
@@ -293,20 +293,20 @@ async fn at_once(lanes: &[Lane; 2], chance: &mut Chance, model: &mut Model) {
     for caller in callers.collect::<Vec<_>>() {
         replies.extend(caller.await.unwrap());
     }
-    replies.sort_by_key(|(deed, _)| deed.rank());
-    for (deed, _) in replies.iter().filter(|(_, reply)| *reply == Reply::Done) {
+    replies.sort_by_key(|(action, _)| action.rank());
+    for (action, _) in replies.iter().filter(|(_, reply)| *reply == Reply::Done) {
         // Whether there was money depends on the order; that it was the first of its kind does not.
-        let judged = model.judge(deed);
-        assert!(matches!(judged, Reply::Done | Reply::Insufficient { .. }), "{deed:?} was done, and {judged:?}");
-        model.carry_out(deed);
+        let judged = model.judge(action);
+        assert!(matches!(judged, Reply::Done | Reply::Insufficient { .. }), "{action:?} was done, and {judged:?}");
+        model.carry_out(action);
     }
-    for (deed, reply) in replies {
-        match (&deed.what, &reply) {
+    for (action, reply) in replies {
+        match (&action.what, &reply) {
             (_, Reply::Done) => {}
             // It may have been refused first and done when it was asked for again.
-            _ if model.has_done(&deed) => {}
+            _ if model.has_done(&action) => {}
             (What::Book { .. }, Reply::Replayed | Reply::Mismatch) | (What::Reverse { .. }, Reply::Before(_)) => {
-                assert_eq!(reply, model.judge(&deed), "{deed:?}");
+                assert_eq!(reply, model.judge(&action), "{action:?}");
             }
             _ => {}
         }
@@ -347,7 +347,7 @@ async fn five_thousand_has_room_for_five_holds_of_a_thousand() {
     let opening = LedgerAction { id: "opening".into(), what: What::Credit { purse: ("usr_a", "INR"), amount: 5_000 } };
     assert_eq!(submit(&lanes[0], &opening).await, Reply::Done);
     let holds: Vec<LedgerAction> = (0..6).map(|n| hold(n, 1_000)).collect();
-    let replies = join_all(holds.iter().enumerate().map(|(n, deed)| submit(&lanes[n % 2], deed))).await;
+    let replies = join_all(holds.iter().enumerate().map(|(n, action)| submit(&lanes[n % 2], action))).await;
     assert_eq!(replies.iter().filter(|reply| **reply == Reply::Done).count(), 5);
     assert!(replies.contains(&Reply::Insufficient { needed: 1_000, available: 0 }), "{replies:?}");
     let books = Books::read(app.db()).await;

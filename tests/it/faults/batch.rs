@@ -36,7 +36,7 @@ impl Entity for Thing {
 
 /// What a command does besides.
 #[derive(Clone, Copy, PartialEq)]
-enum Deed {
+enum Behaviour {
     /// Nothing bad.
     Good,
     /// Asks for keys and panics.
@@ -56,13 +56,13 @@ enum Deed {
 /// Adds one to a counter, or makes it.
 struct Add {
     counter: String,
-    deed: Deed,
+    behaviour: Behaviour,
     decided: Arc<Mutex<Vec<String>>>,
 }
 
 impl Add {
     fn to(counter: &str) -> Self {
-        Self { counter: counter.into(), deed: Deed::Good, decided: Arc::default() }
+        Self { counter: counter.into(), behaviour: Behaviour::Good, decided: Arc::default() }
     }
 }
 
@@ -70,7 +70,7 @@ impl Command for Add {
     type Reply = (String, i64);
 
     fn reads(&self) -> Vec<Key> {
-        assert!(self.deed != Deed::PanicsReading, "told to panic while reading");
+        assert!(self.behaviour != Behaviour::PanicsReading, "told to panic while reading");
         vec![Key::id(THINGS, &*self.counter)]
     }
 
@@ -83,24 +83,24 @@ impl Command for Add {
                 thing.count
             }
             None => {
-                let bytes = if let Deed::Bytes(bytes) = self.deed { bytes } else { 0 };
+                let bytes = if let Behaviour::Bytes(bytes) = self.behaviour { bytes } else { 0 };
                 view.insert(&Thing { id: self.counter.clone(), count: 1, ballast: "x".repeat(bytes) });
                 1
             }
         };
-        if self.deed == Deed::InsertsWhatIsThere {
+        if self.behaviour == Behaviour::InsertsWhatIsThere {
             view.append(THINGS, &doc! { "_id": "there", "count": 0_i64, "ballast": "" });
         }
-        if let Deed::PanicsAfter(busy) = self.deed {
+        if let Behaviour::PanicsAfter(busy) = self.behaviour {
             std::thread::sleep(busy); // what it is told to do
             panic!("told to panic after a while");
         }
-        assert!(self.deed != Deed::PanicsDeciding, "told to panic while deciding");
+        assert!(self.behaviour != Behaviour::PanicsDeciding, "told to panic while deciding");
         (self.counter.clone(), count)
     }
 
     fn bytes(&self) -> usize {
-        if let Deed::Holds(bytes) = self.deed { bytes } else { 0 }
+        if let Behaviour::Holds(bytes) = self.behaviour { bytes } else { 0 }
     }
 }
 
@@ -116,7 +116,7 @@ async fn count(app: &TestApp, counter: &str) -> Option<i64> {
 
 /// A whole batch with one bad command in its middle. All are queued before the committer looks, because this runs on one
 /// thread.
-async fn alone_fails(deed: Deed) {
+async fn alone_fails(behaviour: Behaviour) {
     let app = TestApp::start().await;
     let lane = lane_over_things(&app).await;
     app.db()
@@ -127,8 +127,8 @@ async fn alone_fails(deed: Deed) {
     let decided: Arc<Mutex<Vec<String>>> = Arc::default();
     let bad = BATCH_MAX / 2;
     let commands = (0..BATCH_MAX).map(|n| {
-        let deed = if n == bad { deed } else { Deed::Good };
-        lane.submit(Add { counter: format!("t-{n}"), deed, decided: Arc::clone(&decided) })
+        let behaviour = if n == bad { behaviour } else { Behaviour::Good };
+        lane.submit(Add { counter: format!("t-{n}"), behaviour, decided: Arc::clone(&decided) })
     });
     let replies = join_all(commands).await;
     let together: BTreeSet<String> = decided.lock().unwrap().iter().take(BATCH_MAX - 1).cloned().collect();
@@ -153,22 +153,22 @@ async fn alone_fails(deed: Deed) {
 
 #[tokio::test]
 async fn a_command_that_panics_while_deciding_fails_alone() {
-    alone_fails(Deed::PanicsDeciding).await;
+    alone_fails(Behaviour::PanicsDeciding).await;
 }
 
 #[tokio::test]
 async fn a_command_that_panics_while_reading_fails_alone() {
-    alone_fails(Deed::PanicsReading).await;
+    alone_fails(Behaviour::PanicsReading).await;
 }
 
 #[tokio::test]
 async fn a_command_that_a_unique_index_refuses_fails_alone() {
-    alone_fails(Deed::InsertsWhatIsThere).await;
+    alone_fails(Behaviour::InsertsWhatIsThere).await;
 }
 
 #[tokio::test]
 async fn a_command_whose_document_is_too_large_fails_alone() {
-    alone_fails(Deed::Bytes(17 * 1024 * 1024)).await;
+    alone_fails(Behaviour::Bytes(17 * 1024 * 1024)).await;
 }
 
 #[tokio::test]
@@ -176,8 +176,8 @@ async fn a_batch_that_is_too_large_for_one_statement_is_written_in_parts() {
     let app = TestApp::start().await;
     let lane = lane_over_things(&app).await;
     let commands = (0..BATCH_MAX).map(|n| {
-        let deed = Deed::Bytes(1024 * 1024);
-        lane.submit(Add { counter: format!("t-{n}"), deed, decided: Arc::default() })
+        let behaviour = Behaviour::Bytes(1024 * 1024);
+        lane.submit(Add { counter: format!("t-{n}"), behaviour, decided: Arc::default() })
     });
     for reply in join_all(commands).await {
         assert_eq!(reply.unwrap().1, 1);
@@ -225,8 +225,8 @@ async fn a_queue_whose_commands_are_large_turns_callers_away_before_it_is_full()
     let app = TestApp::start().await;
     let lane = lane_over_things(&app).await;
     let large = |n: usize| {
-        let deed = Deed::Holds(LANE_BYTES_MAX / 8);
-        lane.submit(Add { counter: format!("t-{n}"), deed, decided: Arc::default() })
+        let behaviour = Behaviour::Holds(LANE_BYTES_MAX / 8);
+        lane.submit(Add { counter: format!("t-{n}"), behaviour, decided: Arc::default() })
     };
     let replies = join_all((0..10).map(large)).await;
     let busy = replies.iter().filter(|reply| matches!(reply, Err(LaneError::Busy))).count();
@@ -328,8 +328,8 @@ async fn a_batch_whose_commit_stays_unknown_is_not_run_again() {
     mongod.run(fail).await.unwrap();
     // An older and a younger command meet in one batch, because the lane is busy meanwhile.
     let decided: Arc<Mutex<Vec<String>>> = Arc::default();
-    let deed = Deed::PanicsAfter(Duration::from_secs(5));
-    let busy = submit(Add { deed, decided: Arc::clone(&decided), ..Add::to("busy") });
+    let behaviour = Behaviour::PanicsAfter(Duration::from_secs(5));
+    let busy = submit(Add { behaviour, decided: Arc::clone(&decided), ..Add::to("busy") });
     let deciding = async || !decided.lock().unwrap().is_empty();
     eventually("the lane is busy", Duration::from_secs(10), deciding).await;
     let older = submit(Add::to("older"));

@@ -1,4 +1,4 @@
-//! Deeds of the model as commands over the real ledger, and what is stored held against the model.
+//! Actions of the model as commands over the real ledger, and what is stored held against the model.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -225,7 +225,7 @@ impl Books {
         Self { wallets: all(db, WALLETS).await, holds: all(db, HOLDS).await, transactions: all(db, LEDGER).await }
     }
 
-    /// What holds in whatever order the deeds were done. `openings`: what was there before the first transaction.
+    /// What holds in whatever order the actions were done. `openings`: what was there before the first transaction.
     pub fn assert_sound(&self, openings: &BTreeMap<Purse, i64>) {
         let references: HashSet<_> = self.transactions.iter().map(LedgerTransaction::reference).collect();
         assert_eq!(references.len(), self.transactions.len(), "each reference is booked once");

@@ -1,10 +1,10 @@
-//! Deeds for the ledger, made by chance: sensible ones mostly, and at times what nobody should ask for.
+//! Actions for the ledger, made by chance: sensible ones mostly, and at times what nobody should ask for.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::ledger_model::{Booking, CURRENCIES, LARGEST_AMOUNT, LedgerAction, Purse, STRANGER, USERS, What};
 
-/// Makes deeds by chance. It remembers what it asked for, not what became of it.
+/// Makes actions by chance. It remembers what it asked for, not what became of it.
 pub struct Chance {
     rng: StdRng,
     made: usize,
@@ -14,7 +14,7 @@ pub struct Chance {
 }
 
 impl Chance {
-    /// The same seed gives the same deeds.
+    /// The same seed gives the same actions.
     pub fn new(seed: u64) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), made: 0, holds: Vec::new(), past: Vec::new() }
     }
@@ -32,7 +32,7 @@ impl Chance {
         of[self.rng.random_range(0..of.len())]
     }
 
-    pub fn deed(&mut self) -> LedgerAction {
+    pub fn action(&mut self) -> LedgerAction {
         self.made += 1;
         if self.made > 10 && self.one_in(25) {
             // The very same once more, as after an answer that was lost.
@@ -55,9 +55,9 @@ impl Chance {
             77..=84 => self.reversal(),
             _ => self.book(&id, purse),
         };
-        let deed = LedgerAction { id, what };
-        self.past.push(deed.clone());
-        deed
+        let action = LedgerAction { id, what };
+        self.past.push(action.clone());
+        action
     }
 
     /// Mostly between 1 and `most`; at times out of range, or as large as it may be.
@@ -130,12 +130,13 @@ impl Chance {
     }
 
     fn reversal(&mut self) -> What {
-        let reversible =
-            |deed: &&LedgerAction| matches!(deed.what, What::Credit { .. } | What::Debit { .. } | What::Book { .. });
+        let reversible = |action: &&LedgerAction| {
+            matches!(action.what, What::Credit { .. } | What::Debit { .. } | What::Book { .. })
+        };
         let likely: Vec<String> =
             self.past.iter().rev().filter(reversible).take(8).map(LedgerAction::transaction).collect();
         let any: Vec<String> =
-            self.past.iter().rev().take(20).flat_map(|deed| [deed.transaction(), deed.other_half()]).collect();
+            self.past.iter().rev().take(20).flat_map(|action| [action.transaction(), action.other_half()]).collect();
         let from = if self.one_in(4) { any } else { likely };
         let original =
             if from.is_empty() { "txn_none".into() } else { from[self.rng.random_range(0..from.len())].clone() };
@@ -143,8 +144,8 @@ impl Chance {
     }
 
     fn book(&mut self, id: &str, purse: Purse) -> What {
-        let known = self.past.iter().rev().filter(|deed| matches!(deed.what, What::Book { .. })).take(6);
-        let known: Vec<What> = known.map(|deed| deed.what.clone()).collect();
+        let known = self.past.iter().rev().filter(|action| matches!(action.what, What::Book { .. })).take(6);
+        let known: Vec<What> = known.map(|action| action.what.clone()).collect();
         if !known.is_empty() && self.one_in(3) {
             // A reference that was used: with the same meaning, or with one thing changed.
             let What::Book { reference, mut booking, mut purse, mut amount, mut reason } =

@@ -1,4 +1,4 @@
-//! The ledger as a few sums, to hold the real one against: what has to become of every deed. Nothing of the ledger's code is
+//! The ledger as a few sums, to hold the real one against: what has to become of every action. Nothing of the ledger's code is
 //! used here, its limits and words included: a mistake there is not repeated here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,7 +16,7 @@ pub const LARGEST_AMOUNT: i64 = 1_000_000_000_000_000;
 /// A user and a currency.
 pub type Purse = (&'static str, &'static str);
 
-/// Something to be booked. Its transactions have ids that follow from `id`, so the very same deed may be asked for again.
+/// Something to be booked. Its transactions have ids that follow from `id`, so the very same action may be asked for again.
 #[derive(Clone, Debug)]
 pub struct LedgerAction {
     pub id: String,
@@ -43,7 +43,7 @@ pub enum Booking {
     Transfer { to: &'static str },
 }
 
-/// What becomes of a deed.
+/// What becomes of a action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     Done,
@@ -93,7 +93,7 @@ impl LedgerAction {
         }
     }
 
-    /// What a deed builds on comes before it.
+    /// What a action builds on comes before it.
     pub fn rank(&self) -> u8 {
         match self.what {
             What::Credit { .. } | What::Debit { .. } | What::Hold { .. } | What::Book { .. } => 0,
@@ -125,7 +125,7 @@ impl Reply {
     }
 }
 
-/// Every reply that a deed can have.
+/// Every reply that a action can have.
 pub const REPLIES: &[(&str, &[&str])] = &[
     ("credit", &["done", "amount", "overflow"]),
     ("debit", &["done", "amount", "insufficient"]),
@@ -180,7 +180,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// With money from before the first deed.
+    /// With money from before the first action.
     pub fn with(available: BTreeMap<Purse, i64>) -> Self {
         Self { available, ..Self::default() }
     }
@@ -203,25 +203,25 @@ impl Model {
         self.booked.len() + self.halves.len()
     }
 
-    pub fn has_done(&self, deed: &LedgerAction) -> bool {
-        self.done.contains(&deed.id)
+    pub fn has_done(&self, action: &LedgerAction) -> bool {
+        self.done.contains(&action.id)
     }
 
-    /// What has to become of a deed now, and then it has.
-    pub fn follow(&mut self, deed: &LedgerAction) -> Reply {
-        let reply = self.judge(deed);
+    /// What has to become of a action now, and then it has.
+    pub fn follow(&mut self, action: &LedgerAction) -> Reply {
+        let reply = self.judge(action);
         if reply == Reply::Done {
-            self.carry_out(deed);
+            self.carry_out(action);
         }
         reply
     }
 
-    /// What has to become of a deed now.
-    pub fn judge(&self, deed: &LedgerAction) -> Reply {
-        if self.has_done(deed) {
+    /// What has to become of a action now.
+    pub fn judge(&self, action: &LedgerAction) -> Reply {
+        if self.has_done(action) {
             return Reply::Done;
         }
-        let refusal = match &deed.what {
+        let refusal = match &action.what {
             What::Credit { purse, amount } => bad(*amount).or_else(|| self.too_much(*purse, *amount)),
             What::Debit { purse, amount } | What::Hold { purse, amount, .. } => {
                 bad(*amount).or_else(|| self.too_little(*purse, *amount))
@@ -311,13 +311,13 @@ impl Model {
         (i128::from(self.available(purse)) + i128::from(amount) > i128::from(i64::MAX)).then_some(Reply::Overflow)
     }
 
-    /// Does a deed, whatever the balance: the order in which concurrent ones were done is not known.
-    pub fn carry_out(&mut self, deed: &LedgerAction) {
-        if !self.done.insert(deed.id.clone()) {
+    /// Does a action, whatever the balance: the order in which concurrent ones were done is not known.
+    pub fn carry_out(&mut self, action: &LedgerAction) {
+        if !self.done.insert(action.id.clone()) {
             return;
         }
-        let id = deed.transaction();
-        match &deed.what {
+        let id = action.transaction();
+        match &action.what {
             What::Credit { purse, amount } => self.finance(id, *purse, *amount, "settlement.cash"),
             What::Debit { purse, amount } => self.finance(id, *purse, -amount, "adjustments"),
             What::Hold { hold, purse, amount } => {
@@ -363,7 +363,7 @@ impl Model {
                         self.change(*purse, -amount);
                         self.change((to, purse.1), *amount);
                         self.note(id, *purse, -amount);
-                        self.halves.insert(deed.other_half());
+                        self.halves.insert(action.other_half());
                     }
                 }
             }

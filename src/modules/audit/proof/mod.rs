@@ -35,4 +35,4 @@ pub use merkle::{Tree, root_of_path};
 pub use purge::{PURGED, PURGED_FROM, Purge, RefusedPurge, sign_purge};
 pub use scope::{LeafRule, Paths, Record, Scopes, SealScope};
 pub use seal::{Seal, SealHeader};
-pub use verify::{Anchor, ChainVerifier, Finding, FindingKind, SealCheck, SealedRecord};
+pub use verify::{Anchor, ChainVerifier, Finding, FindingKind, NamedRecord, SealCheck};

@@ -88,7 +88,7 @@ impl From<&SealHeader> for Anchor {
 
 /// One record, as a seal names it.
 #[derive(Clone, Copy, Debug)]
-pub struct SealedRecord<'a> {
+pub struct NamedRecord<'a> {
     pub seal: i64,
     /// Number of the record in the whole chain.
     pub seq: i64,
@@ -104,7 +104,7 @@ pub struct ChainVerifier<'a> {
     scopes: &'a Scopes,
     /// Those that no seal has met yet, number and hash.
     anchors: BTreeSet<(i64, Hash)>,
-    purged: Box<dyn Fn(&SealedRecord<'_>) -> bool + Send + Sync + 'a>,
+    purged: Box<dyn Fn(&NamedRecord<'_>) -> bool + Send + Sync + 'a>,
     last: Last,
     recent: Recent,
 }
@@ -153,7 +153,7 @@ impl<'a> ChainVerifier<'a> {
         keys: &'a PublicKeys,
         scopes: &'a Scopes,
         anchors: impl IntoIterator<Item = Anchor>,
-        purged: impl Fn(&SealedRecord<'_>) -> bool + Send + Sync + 'a,
+        purged: impl Fn(&NamedRecord<'_>) -> bool + Send + Sync + 'a,
     ) -> Self {
         let last = Last { number: 0, hash: Hash::ZERO, next_seq: 1, totals: BTreeMap::new() };
         let anchors = anchors.into_iter().map(|anchor| (anchor.number, anchor.header_hash)).collect();
@@ -349,7 +349,7 @@ impl SealCheck<'_, '_> {
         let Some(document) = document else {
             let seq = self.seal.first_seq + position as i64;
             let at_ms = leaf.at_ms(self.seal.sealed_at);
-            if (self.verifier.purged)(&SealedRecord { seal: self.seal.number, seq, collection, leaf, at_ms }) {
+            if (self.verifier.purged)(&NamedRecord { seal: self.seal.number, seq, collection, leaf, at_ms }) {
                 return Ok(());
             }
             return Err(self.suspected_or(position, FindingKind::RecordRemoved, "the record is gone"));

@@ -20,8 +20,8 @@ use super::{
             format::{Manifest, ManifestLine, Opening, RecordLine, SealLine, SealSpan, VERSION},
         },
         proof::{
-            Anchor, ChainVerifier, Finding, FindingKind, Hash, NotSigned, ProofError, PublicKeys, RECORD_VALUES_MAX,
-            Salts, Scopes, Seal, SealCheck, SealedRecord, check_json,
+            Anchor, ChainVerifier, Finding, FindingKind, Hash, NamedRecord, NotSigned, ProofError, PublicKeys,
+            RECORD_VALUES_MAX, Salts, Scopes, Seal, SealCheck, check_json,
         },
     },
     lines::{LINE_BYTES_MAX, LineError, LineKind, Lines},
@@ -136,7 +136,7 @@ impl<R: BufRead, P: FnMut(&Report)> File<'_, R, P> {
             anchors.retain(|anchor| anchor.number <= last);
         }
         let gone = Mutex::new(Gone::default());
-        let remember = |sealed: &SealedRecord<'_>| gone.lock().add(sealed);
+        let remember = |sealed: &NamedRecord<'_>| gone.lock().add(sealed);
         let mut verifier = ChainVerifier::new(self.keys, Scopes::standard(), anchors, remember);
         let mut purges = Purges::default();
         let mut line = self.next()?;
@@ -385,7 +385,7 @@ struct RecordRun {
 
 impl Gone {
     /// Believes, until the end of the file, that the record was purged.
-    fn add(&mut self, sealed: &SealedRecord<'_>) -> bool {
+    fn add(&mut self, sealed: &NamedRecord<'_>) -> bool {
         let (seal, code, seq) = (sealed.seal, sealed.leaf.code, sealed.seq);
         match self.runs.last_mut() {
             Some(run) if (run.seal, run.code, run.last + 1) == (seal, code, seq) => {

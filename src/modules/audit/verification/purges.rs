@@ -8,7 +8,7 @@ use mongodb::{Database, error::Result, options::Hint};
 
 use super::super::{
     AUDIT_EVENTS,
-    proof::{Finding, FindingKind, PURGED, PublicKeys, Purge, SealedRecord},
+    proof::{Finding, FindingKind, NamedRecord, PURGED, PublicKeys, Purge},
     retention::RecordClass,
 };
 
@@ -71,7 +71,7 @@ impl Purges {
     }
 
     /// The same, of a record as the verifier names it.
-    pub(super) fn cover_sealed(&self, sealed: &SealedRecord<'_>) -> bool {
+    pub(super) fn cover_sealed(&self, sealed: &NamedRecord<'_>) -> bool {
         self.cover(sealed.seal, sealed.collection, sealed.seq, sealed.at_ms)
     }
 

@@ -33,7 +33,7 @@ impl Chain {
         &self,
         keys: &PublicKeys,
         anchors: impl IntoIterator<Item = Anchor>,
-        purged: impl Fn(&SealedRecord<'_>) -> bool + Send + Sync,
+        purged: impl Fn(&NamedRecord<'_>) -> bool + Send + Sync,
     ) -> Result<Option<Anchor>, Finding> {
         let (scopes, salts) = (scopes(), commitments_key());
         let mut verifier = ChainVerifier::new(keys, &scopes, anchors, purged);
@@ -214,7 +214,7 @@ fn a_record_that_is_gone_is_named_unless_it_was_purged() {
     assert_eq!((found.kind, found.seal, found.seq), (FindingKind::RecordRemoved, 3, Some(9)));
     assert_eq!((found.collection.as_deref(), found.record_id.as_deref()), (Some("plain"), Some("pla_8")));
     assert_eq!(found.to_string(), "seal 3: the record is gone");
-    let purged = |record: &SealedRecord<'_>| (record.seal, record.seq, record.leaf.id.as_str()) == (3, 9, "pla_8");
+    let purged = |record: &NamedRecord<'_>| (record.seal, record.seq, record.leaf.id.as_str()) == (3, 9, "pla_8");
     assert_eq!(chain.check_with(&keys(&["a"]), [], purged), Ok(Some(chain.anchor(2))));
     assert!(chain.check_with(&keys(&["a"]), [], |record| record.leaf.id == "pla_7").is_err());
 }
