@@ -519,7 +519,7 @@ impl App {
         Ok(())
     }
 
-    /// What every process does besides its work: following the database's clock and the accounts at providers, waiting for
+    /// Background work of every process: following the database's clock and the accounts at providers, waiting for
     /// indexes, publishing wake-ups.
     pub fn start_background(&self) {
         let (clock, db) = (self.clock.clone(), self.db.clone());

@@ -91,7 +91,7 @@ pub struct DoctorArgs {
 /// `waybill health`
 #[derive(Debug, Args)]
 pub struct HealthArgs {
-    /// What is asked: /healthz says that the program is alive, /readyz that it can work.
+    /// Address to ask: /healthz says that the program is alive, /readyz that it can work.
     #[arg(long, env = "HEALTH_URL", default_value = "http://127.0.0.1:8080/readyz")]
     pub url: String,
 }
@@ -193,7 +193,7 @@ pub struct Config {
     /// of TRUSTED_PROXIES are not counted.
     #[arg(long, env = "CONNECTIONS_PER_ADDRESS", default_value_t = 1_000)]
     pub connections_per_address: u16,
-    /// What this installation is called, on every page of the console: `production` is shown in red. Only under `development` do
+    /// Name of this installation, on every page of the console: `production` is shown in red. Only under `development` do
     /// browsers send the console's cookies without HTTPS.
     #[arg(long, env = "ENVIRONMENT", default_value = "production", value_parser = parse_environment)]
     pub environment: String,
@@ -203,7 +203,7 @@ pub struct Config {
     /// The secret before; its tokens are accepted until they expire.
     #[arg(long, env = "JWT_SECRET_PREVIOUS", hide_env_values = true)]
     pub jwt_secret_previous: Option<SecretString>,
-    /// What a password's hash costs.
+    /// Cost of hashing a password.
     #[arg(skip)]
     pub password_cost: PasswordCost,
     /// Whether staff (finance, auditors, administrators, managers) has to have a second factor: optional or required. Then who has
@@ -233,7 +233,7 @@ pub struct Config {
     /// A top-up, or a checkout at the gateway, that is not paid by then has expired.
     #[arg(long, env = "TOPUP_EXPIRES_MS", default_value_t = 1_800_000, value_parser = clap::value_parser!(u64).range(100..=604_800_000))]
     pub topup_expires_ms: u64,
-    /// What the wallet of a customer who is not verified may come to by top-ups, open ones counted, in minor units, as a list such as
+    /// The most that top-ups, open ones counted, may bring the wallet of a customer who is not verified to, in minor units, as a list such as
     /// INR:1000000,EUR:15000; in other currencies such a customer tops nothing up.
     #[arg(long, env = "CUSTOMER_TOPUP_MAX", default_value = "INR:1000000", value_delimiter = ',', value_parser = parse_credit)]
     pub customer_topup_max: Vec<Money>,

@@ -1,4 +1,4 @@
-//! What a configuration must have.
+//! Rules of the configuration.
 
 use std::time::Duration;
 

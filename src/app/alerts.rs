@@ -173,7 +173,7 @@ impl App {
     }
 }
 
-/// What was read, or in words why not.
+/// The value, or a sentence that says why it could not be read.
 async fn in_time(
     reading: impl Future<Output = mongodb::error::Result<Vec<Reading>>>,
 ) -> std::result::Result<Vec<Reading>, String> {
@@ -187,7 +187,7 @@ fn reading(rule: &'static str, about: &str, value: f64) -> Reading {
     Reading { rule, about: about.to_owned(), value, note: None }
 }
 
-/// What follows from how queues stand. Without any worker all of them wait, which is one alert and not one for each.
+/// Readings of the state of queues. Without any worker all of them wait, which is one alert and not one for each.
 fn of_queues(queues: &[QueueStanding], workers_alive: usize) -> Vec<Reading> {
     let is_nobody_there = workers_alive == 0;
     let mut readings = vec![reading("no-worker", "workers", f64::from(u8::from(is_nobody_there)))];

@@ -190,7 +190,7 @@ fn is_of_the_api(operation: &Operation) -> bool {
     operation.tags.iter().flatten().all(|tag| tag != "service")
 }
 
-/// What can be done with an answer: of which operation and status, the link's name, the operation it leads to, and what of the
+/// Links of answers: operation and status, the link's name, the operation it leads to, and what of the
 /// answer goes where (a path parameter, or `body`).
 const LINKS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("create_order", "201", "read", "get_order", "orderId", "orderId"),

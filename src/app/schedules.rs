@@ -137,7 +137,7 @@ impl Differences for DifferenceList {
 }
 
 impl DifferenceList {
-    /// What a run shows of it.
+    /// As a run shows it.
     fn told(self) -> bson::Document {
         let Self { count, listed, looked_at } = self;
         doc! { "differences": count as i64, "listed": listed, "checked": looked_at }

@@ -28,7 +28,7 @@ fn unusable(words: impl Into<String>) -> PollError {
 pub(super) struct RemoteCaller {
     args: RemoteArgs,
     api: Waybill,
-    /// What the session is renewed by: a code of a second factor is good for one sign-in.
+    /// The token that renews the session: a code of a second factor is good for one sign-in.
     refresh_token: Option<SecretString>,
     /// Whether somebody may be asked for a code.
     may_ask: bool,

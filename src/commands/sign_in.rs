@@ -14,7 +14,7 @@ const CODES_MAX: usize = 3;
 const CODE_NEEDED: &str = "auth.otp_required";
 const CODE_WRONG: &str = "auth.wrong_otp";
 
-/// What signing in gives.
+/// The tokens of a sign-in.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TokenPair {
@@ -84,7 +84,7 @@ pub(super) async fn refresh(api: &Waybill, refresh_token: &SecretString) -> Resu
     api.send_safely(&api.call(Method::POST, "/auth/refresh")?.json(&body)).await?.json()
 }
 
-/// What somebody types, where somebody is there.
+/// The text that somebody types, where somebody is there.
 async fn ask(may_ask: bool, question: &'static str) -> Option<String> {
     if !may_ask || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return None;

@@ -26,7 +26,7 @@ of the request, and exits with:
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ApiArgs {
-    /// What to ask the API; without it, the API is served.
+    /// A request to the API; without one, the API is served.
     #[command(subcommand)]
     pub call: Option<ApiCommand>,
     /// Print every operation of the API with what it is for, and serve nothing.
@@ -91,7 +91,7 @@ pub enum OrdersCommand {
 /// `waybill api events ...`
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
-    /// What happens to your orders and everything else of yours, one event a line, as it would be posted to a webhook; goes on until it
+    /// Your events, one a line, as they would be posted to a webhook; goes on until it
     /// is stopped. No webhook endpoint is needed.
     #[command(after_help = EXIT_CODES)]
     Tail(TailArgs),

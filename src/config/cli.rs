@@ -28,7 +28,7 @@ pub struct Cli {
     /// Freeze the process at a named point (tests only; debug builds).
     #[arg(long, env = "WAYBILL_FREEZE_AT", hide = true, global = true)]
     pub freeze_at: Option<String>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: CliCommand,
 }

@@ -33,7 +33,7 @@ pub struct AuditExportArgs {
     /// How it is written.
     #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
     pub format: ExportFormat,
-    /// What is exported.
+    /// Records to export.
     #[command(flatten)]
     pub filter: ExportFilterArgs,
 }

@@ -26,7 +26,7 @@ pub struct TraceArgs {
     /// Of the traces that begin here, the part that is recorded, 0 to 1. OTEL_TRACES_SAMPLER is parentbased_traceidratio.
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = part, global = true)]
     pub otel_traces_sampler_arg: f64,
-    /// What becomes of a client's traceparent: nothing, a link, or the parent of its request's trace, for clients that are trusted.
+    /// Use of a client's traceparent: nothing, a link, or the parent of its request's trace, for clients that are trusted.
     #[arg(long, env = "TRACE_INCOMING", value_enum, default_value_t = traces::Incoming::Link, global = true)]
     pub trace_incoming: traces::Incoming,
     /// Whether calls to providers carry a traceparent.

@@ -36,7 +36,7 @@ pub struct WorkerArgs {
     /// Without a wake-up, queues are looked at this often.
     #[arg(long, env = "POLL_MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub poll_ms: u64,
-    /// What runs at SIGTERM has this long; by default five seconds longer than the slowest of
+    /// Time for running jobs to end after SIGTERM; by default five seconds longer than the slowest of
     /// its providers may take to answer. Whoever stops the process (Kubernetes, systemd, compose) has to wait for longer than that.
     #[arg(long, env = "SHUTDOWN_MS")]
     pub shutdown_ms: Option<u64>,

@@ -1,4 +1,4 @@
-//! What the platform does, a module each. Who may use whom is in ARCHITECTURE.md and held by a test.
+//! The platform's business, a module for each part. Who may use whom is in ARCHITECTURE.md and held by a test.
 
 pub mod admin;
 pub mod alerts;

@@ -13,9 +13,9 @@ pub struct Difference {
     pub check: &'static str,
     /// The id of what it is about.
     pub subject: String,
-    /// What it should be.
+    /// The expected value.
     pub expected: String,
-    /// What it is.
+    /// The kind of transaction.
     pub found: String,
 }
 

@@ -237,14 +237,14 @@ pub struct Problem {
     pub status: u16,
     /// `module.reason`, stable.
     pub code: &'static str,
-    /// What happened and what to do.
+    /// A sentence for people: the cause, and the remedy.
     pub detail: Cow<'static, str>,
     /// Also in the header `X-Request-Id`; quote it when asking for help.
     pub request_id: String,
     /// Present where fields are to blame.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// What programs need besides, where it is said so.
+    /// Further members for programs, named by the operation.
     #[serde(flatten)]
     #[schema(ignore)]
     pub members: Members,

@@ -1,4 +1,4 @@
-//! What was answered.
+//! Answers.
 
 use reqwest::{Response, header::HeaderMap};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! Errors.
 
 use std::{error::Error as _, fmt, time::Duration};
 
@@ -18,7 +18,7 @@ pub enum Failure {
     NoAnswer {
         /// So often it was tried.
         attempts: u32,
-        /// What went wrong the last time.
+        /// Reason of the last failure.
         reason: String,
     },
     /// The request, or the answer, can't be used; asking again changes nothing.
@@ -26,14 +26,14 @@ pub enum Failure {
     Unusable(String),
 }
 
-/// What the API says of a request that it refuses (RFC 9457).
+/// A refusal by the API (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// `module.reason`, stable; `http.<status>` where something in between answered.
     pub code: String,
-    /// What happened and what to do.
+    /// A sentence for people: the cause, and the remedy.
     pub detail: String,
     /// To quote when asking for help.
     pub request_id: Option<String>,
@@ -43,7 +43,7 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
 }
 
-/// What is wrong with a field.
+/// The fault of a field.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct FieldProblem {
     /// Its path: `shipment.consignee.pincode`.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use standardwebhooks::Webhook;
 
-/// What a webhook says, once it is known who says it.
+/// The content of a webhook whose signature was verified.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Event {
     /// The same however often it is delivered: keep it, and do nothing the second time. It is the header `webhook-id`.
@@ -16,7 +16,7 @@ pub struct Event {
     pub kind: String,
     /// When it happened, RFC 3339.
     pub timestamp: String,
-    /// What it is about.
+    /// Subject.
     pub data: Value,
 }
 

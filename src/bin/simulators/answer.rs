@@ -1,4 +1,4 @@
-//! What a stand-in answers with.
+//! Answers of stand-ins.
 
 use std::slice;
 

@@ -56,7 +56,7 @@ pub fn unknown_fields<'a>(
 /// Fields of an object, all of them required.
 pub type Fields = &'static [(&'static str, Shape)];
 
-/// What a field may hold.
+/// Values that a field may hold.
 pub enum Shape {
     /// Text of at most so many characters that is not blank.
     Text(usize),

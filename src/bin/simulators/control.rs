@@ -101,7 +101,7 @@ async fn read_traffic<P: Provider>(State(stand): State<Stand<P>>) -> Json<Value>
     Json(stand.traffic.shown())
 }
 
-/// What was looked for, or why it is not there.
+/// The value that was looked for, or why it is not there.
 pub fn found(value: Option<Value>, otherwise: &str) -> Response {
     match value {
         Some(value) => Json(value).into_response(),

@@ -9,10 +9,10 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::stand::Books;
 
-/// What a provider has under a number.
+/// A thing at a provider that has a number.
 pub trait Placed: Send + 'static {
     const NUMBER: &'static str;
-    /// What things under it are called.
+    /// The name of such things.
     const NAME: &'static str;
 
     fn account(&self) -> &str;
@@ -75,7 +75,7 @@ impl<T: Placed> Entries<T> {
         self.entries.get(&number.to_uppercase())?.placed.iter().find(|placed| placed.account() == account)
     }
 
-    /// What all accounts have under this number.
+    /// All that accounts have under this number.
     pub fn all_of(&mut self, number: &str) -> &mut [T] {
         self.entries.get_mut(&number.to_uppercase()).map(|entry| entry.placed.as_mut_slice()).unwrap_or_default()
     }

@@ -75,7 +75,7 @@ struct Cli {
     #[arg(long, env = "PAYGATE_CALLBACK_URL", requires = "paygate_callback_secret")]
     paygate_callback_url: Option<String>,
 
-    /// What they are signed with.
+    /// The secret that signs callbacks.
     #[arg(long, env = "PAYGATE_CALLBACK_SECRET", hide_env_values = true)]
     paygate_callback_secret: Option<String>,
 }

@@ -25,7 +25,7 @@ pub struct Payload {
     pub seed: u64,
     tail: Bytes,
     sent: usize,
-    /// What the content length says.
+    /// The length that the header promises.
     promised: usize,
     /// How it is sent: so much at once, with a pause in front of each piece.
     piece: usize,

@@ -16,7 +16,7 @@ pub trait Operation: Copy + Debug + Ord + Serialize + DeserializeOwned + Send + 
 
 impl<T: Copy + Debug + Ord + Serialize + DeserializeOwned + Send + Sync + 'static> Operation for T {}
 
-/// What can become of a call at one provider only.
+/// Effects on a call that only one provider has.
 pub trait OwnMode: Copy + Debug + Eq + Serialize + DeserializeOwned + Send + Sync + 'static {
     type Operation: Operation;
 
@@ -39,7 +39,7 @@ pub enum Work {
     LeftOut,
 }
 
-/// What becomes of a call.
+/// The effect of a rule on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged, bound = "M: OwnMode")]
 pub enum Mode<M> {
@@ -58,7 +58,7 @@ impl<M: OwnMode> Mode<M> {
     }
 }
 
-/// What a call is about: values under the names by which a rule may ask for them.
+/// The subject of a call: values under the names by which a rule may ask for them.
 pub type Subject = Vec<(&'static str, Value)>;
 
 /// A rule, as asked for. Absent and null mean the default.
@@ -91,7 +91,7 @@ fn one_or_any<'de, D: Deserializer<'de>, O: Operation>(deserializer: D) -> Resul
 pub struct Rule<M: OwnMode> {
     operation: Option<M::Operation>,
     mode: Mode<M>,
-    /// What the call must be about.
+    /// Values that the call must have.
     #[serde(flatten)]
     subject: Map<String, Value>,
     /// How often it still applies; null is always.
@@ -103,7 +103,7 @@ pub struct Rule<M: OwnMode> {
     /// `Retry-After` headers of a refusal, as they are sent, in place of the usual one of a 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<Vec<String>>,
-    /// What the answer says, where the mode has words.
+    /// The message of the answer, where the mode has one.
     message: Option<String>,
     after_work: bool,
     /// The work is done that long after the answer.
@@ -111,7 +111,7 @@ pub struct Rule<M: OwnMode> {
     work_after_ms: Option<u64>,
 }
 
-/// What happens to one call.
+/// The effect of the rules on one call.
 #[derive(Clone, Debug)]
 pub struct Fault<M> {
     pub mode: Mode<M>,

@@ -27,7 +27,7 @@ use crate::{
     traffic::Traffic,
 };
 
-/// What every rule may ask for: the user name of who calls.
+/// The name by which every rule may ask for the caller's user name.
 pub const ACCOUNT: &str = "account";
 /// Deviations kept; more than that say nothing new.
 const VIOLATIONS_MAX: usize = 1_000;
@@ -35,7 +35,7 @@ const VIOLATIONS_MAX: usize = 1_000;
 /// running in a circle.
 const MOVED: &str = "/moved";
 
-/// What a provider was asked to do and what it did.
+/// Books of a provider: what it was asked to do, and did.
 pub trait Books {
     /// The sums a test asserts on.
     fn totals(&self) -> Value;
@@ -57,7 +57,7 @@ pub trait Provider: Books + Send + Sized + 'static {
     const API: &'static str;
     /// Paths below the API. `{name}` stands for any one segment.
     const CALLS: &'static [(MethodFilter, &'static str, OperationOf<Self>)];
-    /// What entries of the books are called in paths.
+    /// The name of the books' entries in paths.
     const ENTRIES: &'static str;
     /// Names by which rules may ask what a call is about, beside `account`.
     const SUBJECT: &'static [&'static str];
@@ -66,7 +66,7 @@ pub trait Provider: Books + Send + Sized + 'static {
     /// A call as agreed.
     type Request: Send + Sync + 'static;
 
-    /// What a call shows to prove whose it is; `None` where that is not well-formed.
+    /// The credentials of a call; `None` where that is not well-formed.
     fn credentials(headers: &HeaderMap) -> Option<String>;
 
     /// Reads a call and notes it in the books, whatever becomes of it.
@@ -109,7 +109,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// What stands in the path in the place of `{name}`.
+    /// The value of `{name}` in the path.
     pub fn parameter(&self, name: &str) -> String {
         let found = self.parameters.iter().find(|(is, _)| is == name);
         found.map(|(_, value)| value.clone()).unwrap_or_default()

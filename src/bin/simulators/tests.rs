@@ -1,4 +1,4 @@
-//! What every stand-in does the same, seen at a provider that counts. A mode that does not do what it says makes every test
+//! Behaviour that all stand-ins share, seen at a provider that counts. A mode that does not do what it says makes every test
 //! that relies on it worthless.
 
 #![allow(clippy::unwrap_used)]
@@ -401,7 +401,7 @@ fn a_probability_is_a_share_of_the_calls() {
     assert_eq!(pick(0.24), throttled, "used up");
 }
 
-/// What cannot be seen without a socket: the connection closes with not a byte written.
+/// This cannot be seen without a socket: the connection closes with not a byte written.
 #[tokio::test]
 async fn a_dropped_call_is_closed_without_an_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! What can go wrong with a call whatever the provider: on the way, at a gateway, by a limit.
+//! Faults of calls whatever the provider: on the way, at a gateway, by a limit.
 
 use std::time::Duration;
 

@@ -52,7 +52,7 @@ impl SavedTokens {
         Self { url: url.to_owned(), access_token: token.clone(), refresh_token: None, expires_at: None }
     }
 
-    /// What signing in gives.
+    /// The tokens of a sign-in.
     pub(super) fn tokens(url: &str, tokens: &TokenPair) -> Self {
         Self {
             url: url.to_owned(),

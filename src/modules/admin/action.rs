@@ -1,4 +1,4 @@
-//! What a click is: one request to the API, made of the fields of a form.
+//! A click: one request to the API, made of the fields of a form.
 
 use axum::http::Method;
 use serde_json::{Map, Value, json};
@@ -17,13 +17,13 @@ pub(super) struct Action {
     pub(super) fields: Vec<Field>,
     /// Who may do it.
     pub(super) roles: &'static [Role],
-    /// What is asked before it is done, with placeholders of the form and of `preview`. It is done at once where nothing is.
+    /// The question before it is done, with placeholders of the form and of `preview`. Without one it is done at once.
     pub(super) question: Option<&'static str>,
-    /// What is looked up for the question.
+    /// The request that is made for the question.
     pub(super) preview: Option<&'static str>,
     /// A field that goes with the answer to the question, with placeholders as it has: what somebody has said yes to.
     pub(super) agreed: Option<(&'static str, &'static str)>,
-    /// What is said once it was done, with placeholders of the form and, as `{answer.x}`, of the API's answer.
+    /// The message once it was done, with placeholders of the form and, as `{answer.x}`, of the API's answer.
     pub(super) done: &'static str,
     /// The page to go to afterwards; where there is none, the one before.
     pub(super) then: Option<&'static str>,

@@ -39,7 +39,7 @@ impl Refused {
 pub(super) struct Api(pub(super) Router);
 
 impl Api {
-    /// What the API answers; what has no body is null.
+    /// The API's answer; null where it has no body.
     pub(super) async fn send(
         &self,
         access: &SecretString,

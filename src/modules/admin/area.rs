@@ -1,4 +1,4 @@
-//! What a part of the console consists of.
+//! A part of the console: pages and actions.
 
 use super::{action::Action, page::Page};
 use crate::platform::identity::Role;
@@ -14,7 +14,7 @@ pub(super) struct Area {
     pub(super) templates: &'static [(&'static str, &'static str)],
 }
 
-/// What the API answers, as it comes.
+/// A download: the API's answer, as it comes.
 #[derive(Debug)]
 pub(super) struct Download {
     pub(super) name: &'static str,

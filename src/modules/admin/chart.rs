@@ -63,7 +63,7 @@ pub(super) fn chart(title: String, labels: Value, series: Rest<Value>) -> Value 
     Value::from_safe_string(svg)
 }
 
-/// What happened to orders, a row for each day and provider, as a row for each day.
+/// Rows of orders by day and provider, summed up by day.
 pub(super) fn by_day(rows: Value) -> Value {
     const SUMS: [&str; 4] = ["created", "confirmed", "failed", "cancelled"];
     let mut days: BTreeMap<String, [i64; 4]> = BTreeMap::new();

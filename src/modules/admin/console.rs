@@ -32,7 +32,7 @@ pub(super) const ROOT: &str = "/admin";
 /// Where this runs on one's own machine, without HTTPS.
 const ON_THIS_MACHINE: &str = "development";
 
-/// What the console is made of.
+/// Parts of the console.
 #[derive(Clone, Debug)]
 pub struct ConsoleParts {
     /// The API.
@@ -41,11 +41,11 @@ pub struct ConsoleParts {
     pub sessions: BrowserSessions,
     /// News of the queues.
     pub queues: QueueWatch,
-    /// What is between the two steps of signing in is sealed under these.
+    /// Keys that seal the state between the two steps of signing in.
     pub sealing: Arc<SealingKeys>,
     /// Time.
     pub clock: Clock,
-    /// What this installation is called, on every page; `production` in red.
+    /// Name of the installation, on every page; `production` in red.
     pub environment: String,
     /// Where users reach it, where that is set.
     pub public_url: Option<String>,
@@ -147,7 +147,7 @@ impl Console {
         authority.is_some() && (authority == text("host") || authority == self.public_origin.as_deref())
     }
 
-    /// What the layout needs of every page.
+    /// Values that the layout needs of every page.
     pub(super) fn common(&self, title: &str) -> Value {
         json!({
             "title": title,

@@ -44,7 +44,7 @@ impl Cookies {
         find(headers, self.session())
     }
 
-    /// What ties the form for signing in to this browser.
+    /// The cookie that ties the form for signing in to this browser.
     pub(super) fn set_before(self, value: &str) -> String {
         self.set(self.before(), value, Some(3600))
     }
@@ -53,7 +53,7 @@ impl Cookies {
         find(headers, self.before())
     }
 
-    /// What the next page says of what was done.
+    /// The cookie with the message of the next page.
     pub(super) fn set_said(self, value: &str) -> String {
         self.set(self.said(), value, Some(60))
     }

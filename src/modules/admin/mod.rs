@@ -1,6 +1,6 @@
 //! The console at `/admin`, for people: pages over the API.
 //!
-//! What holds:
+//! Invariants:
 //!
 //! - A page shows what the API answers to whoever has signed in, and a click is one request to it, through the very router that serves
 //!   the API and with the user's own access token. Roles, rules, records of access and of what was done are the API's; nothing here

@@ -1,4 +1,4 @@
-//! What a page is: an address, the requests whose answers it shows, and a template.
+//! A page: an address, the requests whose answers it shows, and a template.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ pub(super) struct Page {
     pub(super) template: &'static str,
     /// Who sees it.
     pub(super) roles: &'static [Role],
-    /// What it is called in the navigation, where it is there, and in which part of it.
+    /// Its name and section in the navigation; none where it is not there.
     pub(super) nav: Option<(&'static str, &'static str)>,
-    /// What is asked of the API, in this order.
+    /// Requests to the API, in this order.
     pub(super) gets: Vec<Get>,
 }
 
@@ -41,7 +41,7 @@ impl Page {
         self
     }
 
-    /// What the address has in place of the path's placeholders.
+    /// The values of the path's placeholders in an address.
     pub(super) fn matches(&self, path: &str) -> Option<BTreeMap<String, String>> {
         let (own, asked): (Vec<_>, Vec<_>) = (self.path.split('/').collect(), path.split('/').collect());
         if own.len() != asked.len() {
@@ -97,7 +97,7 @@ impl Get {
     }
 }
 
-/// What placeholders stand for.
+/// The values of placeholders.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placeholders<'a> {
     pub(super) path: &'a BTreeMap<String, String>,

@@ -13,7 +13,7 @@ use crate::platform::money::{Currency, Money};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// What every page extends or imports.
+/// Templates that every page extends or imports.
 const COMMON: &[(&str, &str)] = &[
     ("layout.html", include_str!("templates/layout.html")),
     ("ui.html", include_str!("templates/ui.html")),

@@ -31,7 +31,7 @@ const PASSWORD_WRONG: &str = "auth.invalid_credentials";
 const FIELD_BYTES_MAX: usize = 1024;
 /// Whoever takes longer for the code begins again.
 const CODE_MS_MAX: i64 = 5 * 60 * 1000;
-/// What was right so far, while the code is asked for. It goes to the browser and back, sealed for that browser.
+/// The first step of a sign-in, while the code is asked for. It goes to the browser and back, sealed for that browser.
 #[derive(Serialize, Deserialize)]
 struct FirstStep {
     email: String,
@@ -62,7 +62,7 @@ impl Console {
         response
     }
 
-    /// What was filled in.
+    /// The form of the first or of the second step.
     pub(super) async fn sign_in(&self, headers: &HeaderMap, caller: &Caller, form: &Form) -> Response {
         let next = next_page(form.text("next"));
         let refuse = |status, detail: &str, values: Value| {

@@ -37,14 +37,14 @@ const SIGN_IN: &str = "/admin/sign-in";
 /// Longest text of what was done that goes to the next page by its cookie.
 const SAID_CHARS_MAX: usize = 300;
 
-/// What somebody asks for who has signed in.
+/// A request of somebody who has signed in.
 struct Visit<'a> {
     session: &'a BrowserSession,
     caller: &'a Caller,
     headers: &'a HeaderMap,
 }
 
-/// What a page says besides what it is about.
+/// A message on a page.
 #[derive(Default)]
 struct Notice {
     said: Option<Value>,
@@ -241,7 +241,7 @@ impl Console {
         self.page(page.template, status, &values)
     }
 
-    /// What the page's questions are answered. Those that need no other's answer are asked together.
+    /// The answers to the page's requests. Those that need no other's answer are asked together.
     async fn answers(
         &self,
         visit: &Visit<'_>,
@@ -410,7 +410,7 @@ impl Console {
         self.page("problem.html", refused.status, &values)
     }
 
-    /// What the last click did.
+    /// The message of the last click.
     fn said(&self, headers: &HeaderMap) -> Option<Value> {
         let bytes = URL_SAFE_NO_PAD.decode(self.cookies.said_of(headers)?).ok()?;
         serde_json::from_slice(&bytes).ok()

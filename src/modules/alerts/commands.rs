@@ -1,4 +1,4 @@
-//! What a look and a post write: each one transaction.
+//! Commands of a look and of a post, each in one transaction.
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use crate::platform::{
 
 const LISTED_MAX: i64 = 200;
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone, Debug)]
 pub struct AlertBoard {
     /// Reads.
@@ -59,7 +59,7 @@ struct AlertResponse {
     value: f64,
     /// In a sentence, as it is now; empty while it is pending.
     message: String,
-    /// What to do about it.
+    /// The remedy.
     advice: String,
     /// Channels that have not taken the latest news yet.
     undelivered: Vec<String>,
@@ -91,7 +91,7 @@ struct ListAlertsQuery {
     state: Option<AlertState>,
 }
 
-/// What somebody has to look at, or had to.
+/// Alerts, firing and resolved.
 #[utoipa::path(get, path = "/alerts", tag = "queues", params(ListAlertsQuery), security(("bearer" = [])),
     responses((status = 200, body = AlertListResponse),
         (status = 422, body = Problem, content_type = "application/problem+json")))]

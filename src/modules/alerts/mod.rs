@@ -1,4 +1,4 @@
-//! What somebody has to look at: rules over what all processes share, looked at once a minute by one process for all.
+//! Alerts: rules over what all processes share, looked at once a minute by one process for all.
 //!
 //! Invariants: an alert fires once, and again only after it was resolved; each time its event is in the transaction that says so, and
 //! mail follows from that event. Posts are made by the process that looks and not by jobs, because what they tell of may be that nobody runs

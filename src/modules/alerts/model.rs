@@ -16,7 +16,7 @@ use crate::{
 
 /// The collection.
 pub const ALERTS: &str = "alerts";
-/// What has been quiet for so long is resolved: what comes and goes is one alert.
+/// An alert that has been quiet for so long is resolved; one that comes and goes meanwhile stays one alert.
 const CALM: Duration = Duration::from_secs(300);
 /// News of one alert that a channel has not taken; the oldest are dropped.
 const NEWS_MAX: usize = 20;
@@ -46,7 +46,7 @@ impl AlertState {
     }
 }
 
-/// What a channel has to be told.
+/// News for a channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct News {
@@ -99,7 +99,7 @@ impl Entity for Alert {
     }
 }
 
-/// What a look does to an alert.
+/// The effect of a look on an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AlertStep {
     /// Nothing.
@@ -131,7 +131,7 @@ impl Alert {
         }
     }
 
-    /// What `found`, or that nothing was, does to it.
+    /// Applies what was found, or that nothing was.
     pub(super) fn heed(&mut self, found: Option<&Condition>, now: DateTime) -> AlertStep {
         match (self.state, found) {
             (AlertState::Resolved, None) => AlertStep::Stay,
@@ -254,7 +254,7 @@ mod tests {
         conditions([Reading { rule, about: "q".into(), value, note: None }]).pop().expect("too much")
     }
 
-    /// What a look at each minute does; `x` where something is found.
+    /// The step of each minute's look; `x` where something is found.
     fn steps(rule: &'static str, looks: &str) -> String {
         let found = condition(rule, 1_000.0);
         let mut alert = Alert::new(&found, at(0));

@@ -49,10 +49,10 @@ const REDACTION: Redaction = Redaction {
     query: &[],
 };
 
-/// What may be stored of a post.
+/// The stored part of a post.
 pub const POLICY: Policy = Policy { provider: PROVIDER, operation: OPERATION, redaction: &REDACTION };
 
-/// What is posted.
+/// The form of a post.
 #[derive(Clone, Debug)]
 enum Shape {
     /// Like a webhook, signed where there is a secret.
@@ -157,7 +157,7 @@ impl Channel {
     }
 }
 
-/// What an answer means: only a 2xx is a success, everything else is tried again.
+/// Classifies an answer: only a 2xx is a success, everything else is tried again.
 pub(super) fn judge(answer: &Answer) -> Verdict {
     let failed = |code, message: &str| Verdict::failed(ErrorClass::Retryable, code, message);
     match answer {

@@ -1,4 +1,4 @@
-//! What is worth an alert: a table. Pure.
+//! Rules of alerts: a table. Pure.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Severity {
     }
 }
 
-/// What is measured.
+/// The unit of a measurement.
 #[derive(Clone, Copy, Debug)]
 enum Unit {
     Count,
@@ -46,9 +46,9 @@ pub struct Rule {
     /// For so long, before anybody is told.
     pub after: Duration,
     unit: Unit,
-    /// What is said; `{about}` and `{value}` are filled in.
+    /// The message; `{about}` and `{value}` are filled in.
     says: &'static str,
-    /// What to do, in the same way.
+    /// The remedy, in the same way.
     advice: &'static str,
 }
 
@@ -197,14 +197,14 @@ impl Rule {
         text.replace("{about}", about).replace("{value}", &value)
     }
 
-    /// What to do about it.
+    /// The remedy.
     #[must_use]
     pub fn advice(&self, about: &str) -> String {
         self.filled_in(self.advice, about, 0.0)
     }
 }
 
-/// What was read for a rule.
+/// A value that was read for a rule.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// Which.
@@ -213,20 +213,20 @@ pub struct Reading {
     pub about: String,
     /// How much of it.
     pub value: f64,
-    /// What is known better than the rule's own words.
+    /// A more exact message than the rule's own.
     pub note: Option<String>,
 }
 
-/// What was read, and what could not be.
+/// Values that were read, and those that could not be.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
-    /// What was.
+    /// Those that were read.
     pub taken: Vec<Reading>,
-    /// What was not: what it would have been about, and the rules that can't be judged without.
+    /// Those that were not: their subject, and the rules that can't be judged without.
     pub missing: Vec<(&'static str, &'static [&'static str])>,
 }
 
-/// What is too much.
+/// A value beyond its rule's limit.
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
     pub(super) rule: &'static Rule,
@@ -242,7 +242,7 @@ impl Condition {
     }
 }
 
-/// What of `readings` is too much, and rules of which nobody knows.
+/// Readings beyond their limits, and rules that could not be judged.
 pub(super) fn judge(readings: Readings) -> (Vec<Condition>, Vec<&'static str>) {
     let missing = readings.missing.iter().map(|(about, _)| Reading {
         rule: READINGS_FAIL,
@@ -254,7 +254,7 @@ pub(super) fn judge(readings: Readings) -> (Vec<Condition>, Vec<&'static str>) {
     (conditions(readings.taken.into_iter().chain(missing)), unknown)
 }
 
-/// What of `readings` is too much.
+/// Readings beyond their limits.
 pub(super) fn conditions(readings: impl IntoIterator<Item = Reading>) -> Vec<Condition> {
     let condition = |Reading { rule, about, value, note }: Reading| {
         let rule = Rule::named(rule)?;

@@ -27,10 +27,10 @@ use crate::{
 
 /// How often somebody looks.
 pub const EVERY: Duration = Duration::from_secs(60);
-/// What came of a post is worth so many tries to write down.
+/// Tries to write down the outcome of a post.
 const END_TRIES: u32 = 5;
 
-/// What a channel did with news. Of one that is not configured here, or not any more, the latest waits.
+/// The outcome of news at a channel. Of one that is not configured here, or not any more, the latest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ChannelResult {
     Taken,

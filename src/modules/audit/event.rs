@@ -94,13 +94,13 @@ impl AuditEvent {
         Self { reason: reason.into(), ..self }
     }
 
-    /// What changed, as it was.
+    /// The state before the change.
     #[must_use]
     pub fn before(self, before: impl Into<Option<Document>>) -> Self {
         Self { before: before.into(), ..self }
     }
 
-    /// What changed, as it is now, or what else there is to say.
+    /// The state after the change, or other details.
     #[must_use]
     pub fn after(self, after: impl Into<Option<Document>>) -> Self {
         Self { after: after.into(), ..self }

@@ -29,7 +29,7 @@ pub struct Call {
     pub user_id: String,
     /// The owner's id of the order.
     pub client_order_id: Option<String>,
-    /// What it is about where that is no order: a top-up.
+    /// The subject, where it is no order: a top-up.
     pub resource_id: Option<String>,
     /// `parcelx`, `paygate`, ...
     pub provider: String,
@@ -69,7 +69,7 @@ impl ErrorClass {
     }
 }
 
-/// What an adapter made of an answer.
+/// An adapter's verdict on an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// `done`, `retryable`, `unknown`, `fatal`, or `absent` and `found` for a look-up.
@@ -78,7 +78,7 @@ pub struct Verdict {
     pub error_class: Option<ErrorClass>,
     /// `provider.refused`, ...
     pub error_code: Option<&'static str>,
-    /// What the provider said, shortened.
+    /// The provider's message, shortened.
     pub error_message: Option<String>,
     /// The shipment's number, where the answer names it.
     pub awb: Option<String>,

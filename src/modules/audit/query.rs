@@ -49,7 +49,7 @@ pub(super) fn walk(collection: &'static str, conditions: Document) -> Walk {
     Walk { collection, prefix: prefix_of(collection), index, key, rest }
 }
 
-/// What the ids of a collection begin with.
+/// The prefix of a collection's ids.
 pub(super) fn prefix_of(collection: &str) -> &'static str {
     Scopes::standard().of_collection(collection).map_or("", |scope| scope.id_prefix())
 }

@@ -316,7 +316,7 @@ impl CallSearch {
     }
 }
 
-/// What lists don't show.
+/// Fields that lists don't show.
 fn without_bodies() -> Document {
     doc! { "headers": 0, "body": 0 }
 }

@@ -47,7 +47,7 @@ pub struct BrowserSession {
     pub is_limited: bool,
     /// Token in every form of this session's pages (CSRF).
     pub form_token: String,
-    /// What forms of pages carry that were made before the secret was changed, while the one before is known.
+    /// The token of forms from before the secret was changed, while that one is known.
     earlier_form_token: Option<String>,
     session: Session,
 }

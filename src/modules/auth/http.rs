@@ -68,7 +68,7 @@ impl Serialize for SecretField {
     }
 }
 
-/// What somebody opens an account for.
+/// The role of a new account.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum OwnRole {
@@ -109,7 +109,7 @@ struct LoginRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
     password: SecretField,
-    /// What the authenticator shows, or a recovery code; only where `auth.otp_required` asks for it.
+    /// A code of the authenticator, or a recovery code; only where `auth.otp_required` asks for it.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, example = "081804")]
     otp: Option<SecretField>,
@@ -148,7 +148,7 @@ struct ChangePasswordRequest {
     revoke_api_keys: bool,
 }
 
-/// What a user may change about itself.
+/// Changes to one's own account.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct UpdateMeRequest {
@@ -352,7 +352,7 @@ mod tests {
     use super::*;
     use crate::platform::{error::FieldError, http::read_json};
 
-    /// What is wrong with a body, as `field code`.
+    /// Faults of a body, as `field code`.
     fn wrong<T: serde::de::DeserializeOwned + Validate>(body: serde_json::Value) -> Vec<String> {
         let fields: Vec<FieldError> =
             read_json::<T>(body.to_string().as_bytes()).err().map(|error| error.fields).unwrap_or_default();

@@ -72,7 +72,7 @@ impl LinkPurpose {
     }
 }
 
-/// What a link that we made says.
+/// The content of a link that we made.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     purpose: LinkPurpose,

@@ -77,7 +77,7 @@ struct VerifyEmailRequest {
     token: SecretField,
 }
 
-/// What a link in a letter brings.
+/// The query of a link in a letter.
 #[derive(Deserialize, Validate, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -294,7 +294,7 @@ async fn show_unsubscribe(State(auth): Auth, ApiQuery(query): ApiQuery<LinkQuery
 }
 
 /// Get no more letters about what the link in a letter says, with one click and without signing in (RFC 8058). Safe to repeat.
-/// What is in the body is not read.
+/// The body is not read.
 #[utoipa::path(post, path = "/unsubscribe", tag = "auth", params(LinkQuery), responses(
     (status = 200, description = "A page that says so.", body = String, content_type = "text/html"),
     (status = 422, description = "There is no token. Where the link is not good, a page says so.", body = Problem, content_type = "application/problem+json"),

@@ -1,4 +1,4 @@
-//! What letters are about, and which of them a user wants. No IO, no clock.
+//! Topics of letters, and those that a user wants. No IO, no clock.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Users, passwords and sessions: who somebody is, and how long we believe it.
 //!
-//! What holds:
+//! Invariants:
 //!
 //! - An e-mail address, trimmed and in lower case, belongs to one user (unique index).
 //! - A password is stored as an argon2id hash alone, a refresh token not at all.

@@ -82,7 +82,7 @@ pub struct AuthParts {
     pub revocations: Revocations,
     /// How many attempts there are.
     pub limits: AttemptLimits,
-    /// What a password's hash costs.
+    /// Cost of hashing a password.
     pub password_cost: PasswordCost,
     pub second_factor: SecondFactor,
 }

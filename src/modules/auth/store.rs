@@ -82,7 +82,7 @@ fn with_email(email: &str) -> Document {
     }
 }
 
-/// What an API key may do; nothing where there is no such key.
+/// The scopes of an API key; none where there is no such key.
 ///
 /// # Errors
 /// What the driver says.

@@ -60,7 +60,7 @@ fn user_cursor(cursor: &str) -> Result<(), ValidationError> {
     cursor::check_id("usr", cursor)
 }
 
-/// What an administrator changes; what is left out stays as it is.
+/// Changes by an administrator; what is left out stays as it is.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct UpdateUserRequest {

@@ -1,7 +1,7 @@
 //! How many products each category has, kept by what relays events, in its transaction: counting them when somebody asks would look at
 //! every product.
 //!
-//! What each product is counted as stands in a document of its own. So events may come twice, late and in any order: each makes the counts
+//! The category under which a product is counted stands in a document of its own. So events may come twice, late and in any order: each makes the counts
 //! agree with the product as it is then.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

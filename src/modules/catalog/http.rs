@@ -85,7 +85,7 @@ pub struct ProductResponse {
 }
 
 impl ProductResponse {
-    /// What `reader` sees of it.
+    /// The product as `reader` may see it.
     #[must_use]
     pub fn of(product: Product, reader: &CurrentUser) -> Self {
         Self {
@@ -145,7 +145,7 @@ struct MovementResponse {
     stock_after: i64,
     /// Yours; null for what a checkout moved.
     client_reference: Option<String>,
-    /// What a checkout moved; null for what you did.
+    /// The checkout that moved it; null for your own movements.
     checkout_id: Option<String>,
     reason: Option<String>,
     at: Rfc3339Time,
@@ -283,7 +283,7 @@ async fn move_stock(
     Ok(answered(replayed, StatusCode::CREATED, MovementResponse::from(moved)))
 }
 
-/// What moved the stock of a product, newest first. What staff read is recorded.
+/// Stock movements of a product, newest first. Reading by staff is recorded.
 #[utoipa::path(get, path = "/products/{productId}/movements", tag = "catalog", security(("bearer" = [])),
     params(("productId" = String, Path, description = "`prd_...`"), ListMovementsQuery), responses(
         (status = 200, body = MovementListResponse),

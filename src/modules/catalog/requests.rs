@@ -199,7 +199,7 @@ impl ChangeProductRequest {
     }
 }
 
-/// What merchants do to their stock.
+/// Movements that merchants make.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OwnMovementKind {

@@ -71,7 +71,7 @@ fn one_is_the_default(request: &CustomerProfileRequest) -> Result<(), Validation
 }
 
 impl CustomerProfileRequest {
-    /// What is kept from now on, but for its times.
+    /// The profile to keep, but for its times.
     fn into_profile(self, user_id: String) -> CustomerProfile {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let has_default = self.addresses.iter().any(|kept| kept.is_default);
@@ -102,7 +102,7 @@ struct KeptAddressResponse {
     address: ShippingAddressResponse,
 }
 
-/// What a customer keeps.
+/// A customer's profile.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CustomerProfileResponse {
@@ -131,7 +131,7 @@ impl From<CustomerProfile> for CustomerProfileResponse {
     }
 }
 
-/// What you keep for your checkouts: name, telephone number and addresses.
+/// Your profile for checkouts: name, telephone number and addresses.
 #[utoipa::path(get, path = "/customers/me", tag = "checkout", security(("bearer" = [])), responses(
     (status = 200, description = "Empty before anything was kept.", body = CustomerProfileResponse),
     (status = 403, description = "You are no customer.", body = Problem, content_type = "application/problem+json"),

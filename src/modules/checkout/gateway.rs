@@ -1,4 +1,4 @@
-//! What a payment at the gateway does to its checkout, in the payment's transaction: it is paid once, however often and in whichever
+//! The effect of a payment at the gateway on its checkout, in the payment's transaction: it is paid once, however often and in whichever
 //! order the gateway says so; it comes to nothing, with its stock back; and money that comes too late goes back to the payer.
 
 use super::{

@@ -1,4 +1,4 @@
-//! What payments at the gateway do to their checkouts, decided over a view without a database: in whichever order they tell, the stock
+//! Effects of payments at the gateway on their checkouts, decided over a view without a database: in whichever order they tell, the stock
 //! is there or sold, and the money is owed to the merchant, to the payer, or to nobody.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -165,7 +165,7 @@ impl Shop {
         (checkout.status, checkout.payment.status, product.stock)
     }
 
-    /// What every account comes to; all of them together to nothing.
+    /// Balances by account; their sum is nought.
     fn balances(&self) -> BTreeMap<String, i64> {
         let payment = self.payment().id;
         let references = [

@@ -155,7 +155,7 @@ pub(super) struct CheckoutResponse {
     /// Null once it is erased.
     shipping_address: Option<ShippingAddressResponse>,
     payment: CheckoutPaymentResponse,
-    /// What carries it out, as the merchant has set up; empty until it is sent.
+    /// Its parts at the ERP and at the carrier, by the merchant's fulfilment settings; empty until they are sent.
     parts: Vec<PartResponse>,
     /// All orders that were made for it, `ord_...`.
     orders: Vec<String>,

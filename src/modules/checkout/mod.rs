@@ -9,7 +9,7 @@
 //! Who buys: a customer, with the own wallet or at the gateway; or a merchant's own server, for a customer that it names, who has paid
 //! elsewhere or pays at the gateway.
 //!
-//! What others bought too is recommended (`recommendations/`). What customers keep for the next checkout (`customers.rs`) is theirs
+//! Products that others bought too are recommended (`recommendations/`). Customers' profiles (`customers.rs`) are theirs
 //! alone.
 //!
 //! Collections: `checkouts`, `customers`, `fulfilment_settings`. Jobs: `fulfil-checkout` on `checkouts-queue`; payments and refunds are

@@ -344,7 +344,7 @@ impl Checkout {
         Money::new(self.total, self.currency)
     }
 
-    /// What came of its cancellation, where there is one that waits for orders.
+    /// Sets the status of its cancellation, where there is one that waits for orders.
     pub(super) fn cancellation_is(&mut self, status: CheckoutCancellationStatus) {
         self.cancellation.iter_mut().for_each(|cancellation| cancellation.status = status);
     }

@@ -116,7 +116,7 @@ pub(super) struct CheckoutRequest {
     #[validate(custom(function = "client_id"))]
     #[schema(example = "c-1001", min_length = 1, max_length = 128)]
     client_order_id: String,
-    /// What is bought: products of one merchant, in one currency.
+    /// The cart: products of one merchant, in one currency.
     #[validate(nested, length(min = 1, max = 100))]
     #[schema(min_items = 1, max_items = 100)]
     items: Vec<CartLineRequest>,

@@ -1,4 +1,4 @@
-//! What the relay's transactions keep count of: how many events they have relayed, how many each handler has taken, and which sums
+//! Counters of the relay's transactions: how many events they have relayed, how many each handler has taken, and which sums
 //! of analytics they add to.
 
 use std::{collections::BTreeMap, time::Duration};

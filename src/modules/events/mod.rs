@@ -1,4 +1,4 @@
-//! What happened, in the past tense, written in the transaction that made it happen.
+//! Domain events, named in the past tense, each written in the transaction that makes it happen.
 //!
 //! Invariants: events are appended, never changed; every change of an order's state has exactly one, and it
 //! carries who asked for it, so an order's events are its history. What follows from an event is written in the transaction that

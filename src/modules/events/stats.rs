@@ -35,7 +35,7 @@ pub struct EventStatsReader {
     pub queues: Vec<&'static str>,
 }
 
-/// What has become of events: `total = pending + processed + failed`, at one moment.
+/// Events by progress: `total = pending + processed + failed`, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventStats {
@@ -55,7 +55,7 @@ pub struct EventStats {
     pub handlers: Vec<HandlerStats>,
 }
 
-/// What a handler has done.
+/// Counts of a handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HandlerStats {
@@ -205,7 +205,7 @@ pub fn router(reader: EventStatsReader) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(get_event_stats)).with_state(reader)
 }
 
-/// What has become of events, and of what each handler wanted: `total = pending + processed + failed`.
+/// Events by progress, in all and for each handler: `total = pending + processed + failed`.
 #[utoipa::path(get, path = "/events/stats", tag = "events", security(("bearer" = [])),
     responses((status = 200, body = EventStats),
         (status = 503, body = Problem, content_type = "application/problem+json")))]

@@ -1,7 +1,7 @@
 //! Who looked, who was turned away, and who tried in vain: audit events of requests, written beside whatever the request
 //! did. What was done is on record in the transaction that did it.
 //!
-//! What somebody other than its owner reads is on record before it is shown: where that can't be written down, nothing is
+//! Reading by anybody but the owner is on record before anything is shown: where that can't be written down, nothing is
 //! shown. Requests that were turned away are on record too, as many as a flood of them leaves room for.
 
 use axum::{
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What others' data is under. Reading an application records itself, with its owner; jobs hold ids only, and boards that
+/// Paths of others' data. Reading an application records itself, with its owner; jobs hold ids only, and boards that
 /// look at queues every few seconds would bury the rest.
 const OTHERS_DATA: [&str; 8] = [
     "/audit",
@@ -71,7 +71,7 @@ impl Asked {
         }
     }
 
-    /// What it is about: the last part of the path that the route leaves open, else the route. What is neither an id nor a
+    /// The resource: the last part of the path that the route leaves open, else the route. What is neither an id nor a
     /// name of ours may be anything, and only its length is kept.
     fn resource(&self) -> String {
         let parts = self.route.split('/').zip(self.path.split('/'));

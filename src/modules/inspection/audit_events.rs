@@ -25,7 +25,7 @@ use crate::{
 
 const PAGE: usize = 20;
 
-/// What the route needs.
+/// State of the route.
 #[derive(Clone, Debug)]
 pub struct AuditTrail {
     /// Where events and audit events are.

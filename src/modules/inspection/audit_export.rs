@@ -37,12 +37,12 @@ const EXPORTS_MAX: usize = 2;
 const EXPORT_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// Who finds no room tries again then.
 const BUSY_FOR: Duration = Duration::from_secs(10);
-/// What is written and not yet taken.
+/// Bytes that are written and not yet taken.
 const PIPE_BYTES: usize = 256 * 1024;
-/// What is handed to the connection at a time.
+/// Bytes that are handed to the connection at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// What the route needs, and room for exports.
+/// State of the route, and room for exports.
 #[derive(Clone, Debug)]
 pub struct AuditExports {
     exporter: Exporter,

@@ -53,7 +53,7 @@ impl Window {
     }
 }
 
-/// What figures about calls follow from.
+/// A sample of calls, for figures.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CallSample {
@@ -100,7 +100,7 @@ pub(super) struct CallPart {
     p95_ms: i64,
 }
 
-/// What is told of the calls of a time.
+/// Figures about the calls of a period.
 pub(super) struct CallFigures {
     pub(super) sample: CallSample,
     pub(super) providers: Vec<ProviderPace>,
@@ -180,7 +180,7 @@ fn first_part(window: Window, now: DateTime) -> i64 {
     (now.timestamp_millis() / length_ms - parts + 1) * length_ms
 }
 
-/// What is looked at of a stretch of the time.
+/// A part of the period that is sampled.
 #[derive(Clone, Copy, Debug)]
 struct Stratum {
     /// The moment that was drawn.

@@ -36,7 +36,7 @@ fn read(checkout: &Document, key: &str, to: &mut impl Differences) -> Option<Che
     read
 }
 
-/// What was paid from wallets or at the gateway was booked once, of the buyer, and what was given back too.
+/// Payments from wallets and at the gateway were booked once, of the buyer, and so were refunds.
 async fn check_bookings(db: &Database, session: &mut ClientSession, to: &mut impl Differences) -> Result<()> {
     let of_kind = |kind: &str| {
         let of_merchant = doc! { "$eq": [{ "$indexOfBytes": ["$$this.account", "payable.merchant:"] }, 0] };

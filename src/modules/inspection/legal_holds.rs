@@ -34,7 +34,7 @@ use crate::{
 
 const PAGE: usize = 20;
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone, Debug)]
 pub struct LegalHolds {
     /// Where holds are.

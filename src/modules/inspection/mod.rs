@@ -1,4 +1,4 @@
-//! What operators, finance and auditors look at, across modules: the routes of `/queues`, `/provider-accounts`, `/audit`, `/overview`
+//! Pages of operators, finance and auditors across modules: the routes of `/queues`, `/provider-accounts`, `/audit`, `/overview`
 //! and `/search`, and `/finance/reconciliation`.
 //!
 //! Invariants: administrators only for queues. A job is run again only if its subject allows it, decided in the

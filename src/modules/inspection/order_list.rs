@@ -98,7 +98,7 @@ struct StaffOrder {
     /// A create may have been executed, and nobody knows: it is looked up before anything else.
     is_in_doubt: bool,
     job_id: String,
-    /// What an operator notes about it.
+    /// An operator's note.
     comment: Option<String>,
     attempts: i32,
     created_at: Rfc3339Time,

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What the route needs.
+/// State of the route.
 #[derive(Clone, Debug)]
 pub struct OrderStories {
     /// Orders themselves.
@@ -53,7 +53,7 @@ struct StoryResponse {
     status: OrderStatus,
     provider_sync_status: ProviderSyncStatus,
     awb: Option<String>,
-    /// What an operator notes about it.
+    /// An operator's note.
     comment: Option<String>,
     /// The job that places it.
     job_id: String,
@@ -77,7 +77,7 @@ struct StoryEntry {
     name: String,
     /// Who made it happen; null for a call.
     actor: Option<ActorResponse>,
-    /// What else it says: states, outcomes, lines.
+    /// Further details: states, outcomes, lines.
     #[schema(value_type = Object)]
     detail: serde_json::Value,
 }

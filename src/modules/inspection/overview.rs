@@ -40,14 +40,14 @@ const WALLETS_MAX: i64 = 100_000;
 /// So long an answer serves.
 const FRESH_FOR: Duration = Duration::from_secs(10);
 
-/// What the route needs.
+/// State of the route.
 #[derive(Clone)]
 pub struct Overviews {
     /// Where calls and wallets are.
     pub db: Database,
     /// Time.
     pub clock: Clock,
-    /// What happened.
+    /// Event counts.
     pub events: EventStatsReader,
     /// Orders that wait for a person.
     pub orders: OrderStore,
@@ -100,9 +100,9 @@ pub struct OverviewResponse {
     sealer: Waiting,
     /// Accounts that are not called now.
     breakers: Vec<OpenBreaker>,
-    /// What is free in wallets, by currency; of 100,000 wallets at most.
+    /// Available balances of wallets, by currency; of 100,000 wallets at most.
     wallets: Vec<WalletSum>,
-    /// What `providers` and `series` follow from.
+    /// The sample behind `providers` and `series`.
     sample: CallSample,
     /// Calls, by provider.
     providers: Vec<ProviderPace>,

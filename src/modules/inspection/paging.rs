@@ -1,4 +1,4 @@
-//! What lists of `/audit` have in common: which way, how far, and where they go on.
+//! Parameters that lists of `/audit` share: order, limit and cursor.
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What administrators write of accounts at providers, and its rules.
+//! Requests about accounts at providers, and their rules.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{
@@ -39,7 +39,7 @@ pub(super) struct CreateAccountRequest {
     /// The provider.
     #[schema(value_type = ProviderName)]
     pub provider: String,
-    /// What you call it.
+    /// A name of your choice.
     #[schema(example = "Warehouse Delhi", min_length = 1, max_length = 120)]
     pub label: String,
     /// By the names that the provider gives to them. They are never shown again.
@@ -82,7 +82,7 @@ pub(super) struct LimitsRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ChangeAccountRequest {
-    /// What you call it.
+    /// A name of your choice.
     #[schema(example = "Warehouse Delhi", min_length = 1, max_length = 120)]
     label: Option<String>,
     /// For people.
@@ -151,7 +151,7 @@ impl From<SentCredentials> for AccountSecrets {
 }
 
 impl SentCredentials {
-    /// What can't be a credential of anybody's, whatever it is called.
+    /// Values that can't be a credential, whatever their name.
     fn malformed(&self) -> Vec<FieldError> {
         let wrong = |(name, value): &(String, SecretString)| {
             let (code, message) = not_a_credential(value.expose_secret())?;
@@ -160,7 +160,7 @@ impl SentCredentials {
         self.0.iter().filter_map(wrong).collect()
     }
 
-    /// What of them is not as the provider has them: names, and what its calls can't be signed by.
+    /// Credentials that don't suit the provider: unknown names, and values by which its calls can't be signed.
     fn faults(&self, provider: &str) -> Vec<FieldError> {
         let Some(provider) = registry::find(provider) else { return Vec::new() };
         let fields: Vec<&str> = provider.credential_fields.iter().map(|CredentialField { name, .. }| *name).collect();
@@ -203,7 +203,7 @@ fn not_a_credential(value: &str) -> Option<(&'static str, &'static str)> {
 }
 
 impl ChangeAccountRequest {
-    /// What does not fit an account at this provider.
+    /// Faults of the request for an account at this provider.
     pub(super) fn faults(&self, provider: &str) -> Vec<FieldError> {
         self.credentials.as_ref().map(|credentials| credentials.faults(provider)).unwrap_or_default()
     }

@@ -31,12 +31,12 @@ use crate::{
 
 /// A person waits for the answer.
 pub const TEST_DEADLINE: Duration = Duration::from_secs(8);
-/// What comes after the call has this long, before another one may be begun.
+/// Time for what comes after the call, before another one may begin.
 const SPARE: Duration = Duration::from_secs(5);
-/// What came of a call is worth so many tries to write down.
+/// Tries to write down the outcome of a call.
 const END_TRIES: u32 = 5;
 
-/// What the route needs.
+/// State of the route.
 #[derive(Clone)]
 pub struct AccountTester {
     /// Accounts with their credentials.
@@ -59,14 +59,14 @@ pub fn provider_account_test_router(tester: AccountTester) -> OpenApiRouter {
         .with_state(tester)
 }
 
-/// What came of a test call.
+/// The outcome of a test call.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct AccountTestResponse {
     account_id: String,
     /// The provider answered as it does to who may call it.
     works: bool,
-    /// What was asked.
+    /// The operation that was called.
     #[schema(example = "look_up_order")]
     operation: String,
     /// `absent`: it looked, and there is no such thing, as it should be.
@@ -76,7 +76,7 @@ struct AccountTestResponse {
     error_class: Option<ErrorClass>,
     #[schema(example = "provider.unauthorized")]
     error_code: Option<String>,
-    /// What the provider said, or what happened.
+    /// The provider's message, or a description of the failure.
     error_message: Option<String>,
     http_status: Option<i32>,
     /// From sending to the end of the answer.
@@ -186,7 +186,7 @@ impl AccountTester {
         }
     }
 
-    /// What signs a call with an account now. A session that is there is used; none is begun for a test.
+    /// The secrets that sign a call with an account now. A session that is there is used; none is begun for a test.
     async fn secrets(&self, testing: &dyn Testing, account_id: &str) -> mongodb::error::Result<AccountSecrets> {
         let mut secrets = self.accounts.secrets(account_id).await?.unwrap_or_default();
         if testing.log_in().is_some() {

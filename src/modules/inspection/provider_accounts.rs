@@ -34,7 +34,7 @@ use crate::{
 const PAGE: usize = 20;
 const BODY_BYTES_MAX: usize = 32 * 1024;
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone)]
 pub struct AccountBoard {
     /// Reads and seals.

@@ -23,7 +23,7 @@ use crate::{
 
 const PAGE: usize = 20;
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone, Debug)]
 pub struct ProviderCalls {
     /// Finds calls.
@@ -162,7 +162,7 @@ struct CallKeys {
     order_id: Option<String>,
     user_id: String,
     client_order_id: Option<String>,
-    /// What it was about where that is no order: a top-up, an application.
+    /// The subject, where it is no order: a top-up, an application.
     resource_id: Option<String>,
     provider: String,
     operation: String,

@@ -1,4 +1,4 @@
-//! What operators do to queues and jobs: each in one transaction with the audit event that tells of it. So what took effect is
+//! Changes of queues and jobs by operators: each in one transaction with the audit event that tells of it. So what took effect is
 //! on record as done, whatever becomes of the answer, and what is on record took effect.
 
 use bson::{Document, doc};
@@ -132,7 +132,7 @@ pub(super) struct DeleteJob {
     pub(super) doing: AuditContext,
 }
 
-/// What became of it.
+/// The outcome of deleting a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deleted {
     /// It is gone.

@@ -34,7 +34,7 @@ use crate::{
 
 const PAGE: usize = 20;
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone)]
 pub struct QueueBoard {
     /// Reads.
@@ -47,9 +47,9 @@ pub struct QueueBoard {
     pub clock: Clock,
     /// Wakes workers after a revival.
     pub waker: Waker,
-    /// What is known of accounts.
+    /// States of accounts.
     pub dispatch: Dispatcher,
-    /// What boards follow.
+    /// The changes that boards follow.
     pub watch: QueueWatch,
     /// Queues there are.
     pub queues: Arc<Vec<QueueConfig>>,
@@ -156,7 +156,7 @@ struct JobResponse {
     #[schema(value_type = Option<Object>)]
     result: Option<serde_json::Value>,
     history: Vec<HistoryResponse>,
-    /// What an operator notes about the order that it concerns.
+    /// An operator's note about its order.
     comment: Option<String>,
     correlation_id: String,
     created_at: Rfc3339Time,

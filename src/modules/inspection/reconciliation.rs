@@ -37,7 +37,7 @@ const CHUNK: usize = 1_000;
 /// Differences that an answer lists; the rest is counted. `waybill ledger check` prints all.
 const LISTED_MAX: usize = 1_000;
 
-/// What the route needs.
+/// State of the route.
 #[derive(Clone)]
 pub struct Reconciler {
     /// Reads the ledger.
@@ -51,7 +51,7 @@ pub fn reconciliation_router(reconciler: Reconciler) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(reconcile)).with_state(reconciler)
 }
 
-/// What was compared, and what does not agree.
+/// The counts of what was compared, and the differences.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ReconciliationResponse {
@@ -319,7 +319,7 @@ fn check_refund(topup: &Topup, booked: Option<&LedgerTransaction>, to: &mut impl
     }
 }
 
-/// What was booked for these things, by the thing.
+/// Bookings for these things, by the thing.
 async fn booked(
     db: &Database,
     (thing, booking): (&str, &str),

@@ -21,16 +21,16 @@ pub fn redaction_policy_router(retention: Retention) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(get_redaction_policy)).with_state(retention)
 }
 
-/// What may be stored of calls to providers.
+/// The stored parts of calls to providers.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PolicyResponse {
-    /// What becomes of everything that is not named.
+    /// The treatment of everything that is not named.
     otherwise: &'static str,
     /// Headers of answers that are stored; of requests, credentials are named and never shown.
     response_headers: &'static [&'static str],
     operations: Vec<OperationPolicy>,
-    /// What is not kept for ever. A legal hold keeps it longer.
+    /// Retention of records that are not kept for ever. A legal hold keeps them longer.
     retention: Vec<RetentionPolicy>,
 }
 
@@ -55,7 +55,7 @@ impl RetentionPolicy {
     }
 }
 
-/// What may be stored of one operation. Paths are as in the body: `data.awb_number`, `products[].product_sku`.
+/// The stored part of one operation. Paths are as in the body: `data.awb_number`, `products[].product_sku`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OperationPolicy {
@@ -90,7 +90,7 @@ impl From<Policy> for OperationPolicy {
     }
 }
 
-/// What may be stored of calls to providers, as the adapters declare it, and how long it is kept. The service itself goes by the same lists.
+/// The stored parts of calls to providers, as the adapters declare them, and their retention. The service itself goes by the same lists.
 #[utoipa::path(get, path = "/audit/redaction-policy", tag = "audit", security(("bearer" = [])),
     responses((status = 200, body = PolicyResponse)))]
 async fn get_redaction_policy(

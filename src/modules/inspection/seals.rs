@@ -36,7 +36,7 @@ const PAGE: i64 = 20;
 /// Keys change rarely; who checks seals may keep them for so long.
 const KEYS_FRESH: &str = "public, max-age=300";
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone, Debug)]
 pub struct SealReader {
     /// Where seals and records are.
@@ -90,7 +90,7 @@ struct SealListResponse {
 struct SealResponse {
     #[serde(flatten)]
     header: SealHeader,
-    /// What the next seal and anchors name.
+    /// The hash that the next seal and anchors name.
     header_hash: Hash,
 }
 
@@ -145,7 +145,7 @@ struct ProofResponse<'a> {
     salts: Salts,
 }
 
-/// What came of checking a proof.
+/// The result of checking a proof.
 #[derive(Serialize, ToSchema)]
 struct ProofCheck {
     verified: bool,

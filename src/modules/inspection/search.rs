@@ -36,7 +36,7 @@ use crate::{
 /// Records of one name that are shown.
 const SHOWN: usize = 20;
 
-/// What the route needs.
+/// State of the route.
 #[derive(Clone, Debug)]
 pub struct Searching {
     /// Where everything is.
@@ -73,12 +73,12 @@ struct Hit {
     id: String,
     /// Its state, where it has one.
     state: Option<String>,
-    /// What it is called besides.
+    /// Its other name.
     title: String,
     at: Option<Rfc3339Time>,
 }
 
-/// What a kind of record is, and who sees it.
+/// A kind of record, and its readers.
 struct SearchKind {
     prefix: &'static str,
     name: &'static str,
@@ -179,7 +179,7 @@ const KINDS: &[SearchKind] = &[
 ];
 
 impl SearchKind {
-    /// What narrows them down to what this user may see; none where that is nothing.
+    /// The condition that narrows them down to this user's; none where the user may see none.
     fn visible_to(&self, user: &CurrentUser) -> Option<Document> {
         if self.readers.contains(&user.role) {
             return Some(Document::new());
@@ -292,7 +292,7 @@ impl Searching {
     }
 }
 
-/// What has this id, number or address, as far as you may see it: a merchant and a customer what is theirs, a manager the tenant's
+/// Things with this id, number or address, as far as you may see them: a merchant and a customer what is theirs, a manager the tenant's
 /// orders, staff what their role reads.
 #[utoipa::path(get, path = "/search", tag = "search", security(("bearer" = [])), params(SearchQuery),
     responses(

@@ -18,7 +18,7 @@ use crate::{
 /// Records of a book that one page looks at where no index narrows them down, in stages.
 const LOOKED_AT: [usize; 3] = [500, 1_000, 2_500];
 
-/// What is asked for; all that is given has to hold.
+/// Conditions of a search; all that are set have to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TrailFilter {
     /// Done to, or read of, this.
@@ -40,7 +40,7 @@ pub(super) struct TrailFilter {
 /// A page of the trail.
 #[derive(Debug)]
 pub(super) struct TrailPage {
-    /// What matches.
+    /// The records that match.
     pub(super) records: Vec<AuditEvent>,
     /// Where to go on; none at the end.
     pub(super) next: Option<String>,
@@ -105,7 +105,7 @@ fn is_audit_action(action: &str) -> bool {
     action.contains('.')
 }
 
-/// What happened, as something that was done: an event is recorded in the transaction that did it.
+/// An event as an audit record: an event is recorded in the transaction that did it.
 fn told(event: Event) -> AuditEvent {
     let mut after = event.data;
     let reason = after.remove("reason").and_then(|reason| erased::text(bson::Deserializer::new(reason)).ok().flatten());
@@ -124,7 +124,7 @@ fn told(event: Event) -> AuditEvent {
     }
 }
 
-/// What has such an id; where it is of a kind that is not known here, its prefix.
+/// The type of the resource with this id; its prefix, where that is not known here.
 fn resource_type(id: &str) -> &str {
     match id.split_once('_').map_or(id, |(prefix, _)| prefix) {
         "ord" => "order",
@@ -135,7 +135,7 @@ fn resource_type(id: &str) -> &str {
     }
 }
 
-/// What matches, at most `limit`, beyond `after`; a filter without a selective key has to be bounded.
+/// Matching records, at most `limit`, beyond `after`; a filter without a selective key has to be bounded.
 ///
 /// # Errors
 /// What the driver says.

@@ -34,7 +34,7 @@ const AT_ONCE: usize = 2;
 /// When somebody who found all of them taken may try again.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// What the route needs.
+/// State of the route.
 #[derive(Clone, Debug)]
 pub struct Verifications {
     db: Database,
@@ -74,7 +74,7 @@ struct VerificationQuery {
     from_seal: Option<i64>,
 }
 
-/// What was checked, and what was found.
+/// The scope of a check, and its findings.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct VerificationResponse {

@@ -1,4 +1,4 @@
-//! What follows from findings, check by check, and from all checks together.
+//! Decisions by findings, check by check, and by all checks together.
 
 use bson::DateTime;
 

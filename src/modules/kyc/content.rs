@@ -35,7 +35,7 @@ impl MediaType {
         [Self::Pdf, Self::Png, Self::Jpeg].into_iter().find(|known| known.as_str() == name)
     }
 
-    /// What `content` is, by how it begins and ends. Libraries for this look at the first few bytes only, and take a
+    /// The type of `content`, by its first and last bytes. Libraries for this look at the first few bytes only, and take a
     /// page of HTML behind them.
     ///
     /// Signatures: ISO 32000-2, section 7.5; PNG specification, sections 5.2 and 11.2; ITU T.81, annex B.

@@ -1,4 +1,4 @@
-//! What may be changed, what is missing, what contradicts.
+//! Changes that are allowed, missing fields, contradictions.
 
 use bson::DateTime;
 use secrecy::SecretString;

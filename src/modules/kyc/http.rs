@@ -43,7 +43,7 @@ pub fn router(service: KycService) -> OpenApiRouter {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ApplicationResponse {
     pub(super) state: KycState,
-    /// What to do next, in a sentence.
+    /// The next step, in a sentence.
     next_step: &'static str,
     pub(super) business_type: Option<Holder>,
     pub(super) legal_name: Option<String>,
@@ -57,11 +57,11 @@ pub(super) struct ApplicationResponse {
     pub(super) bank_account: Option<BankAccountResponse>,
     address: Option<Address>,
     documents: Vec<DocumentResponse>,
-    /// What has to be changed before it is handed in again.
+    /// Changes to make before it is handed in again.
     requirements: Vec<Requirement>,
     /// Automatic checks of what was handed in.
     checks: Vec<CheckResponse>,
-    /// What the latest decision says.
+    /// Reason of the latest decision.
     decision_reason: Option<String>,
     /// How often it was handed in.
     submission: i32,
@@ -98,7 +98,7 @@ struct DocumentListResponse {
     next_cursor: Option<String>,
 }
 
-/// What a merchant learns of a check: whether it is good, not whose name a register has.
+/// A check as the merchant sees it: its result, without the name in the register.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CheckResponse {
@@ -195,7 +195,7 @@ async fn list_documents(
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the form; it is read part by part")]
 struct DocumentForm {
-    /// What it shows.
+    /// The kind of document.
     kind: DocumentKind,
     /// PDF, PNG or JPEG, told by its content; at most 5 MiB.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]

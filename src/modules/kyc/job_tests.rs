@@ -1,4 +1,4 @@
-//! What follows from answers to verification jobs, decided over a view without a database.
+//! Decisions by answers to verification jobs, over a view without a database.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -364,7 +364,7 @@ fn what_is_unclear_is_asked_again_until_the_attempts_are_used_up() {
     }
 }
 
-/// What people can make of an application while an answer is on its way.
+/// Applications as people may leave them while an answer is on its way.
 pub(super) fn decided_meanwhile(calling: &Calling) -> Vec<Application> {
     let decision = ReviewDecision { decision: "approve".into(), by: "usr_9".into(), reason: "Known.".into(), at: NOW };
     let base = calling.application.clone();

@@ -73,7 +73,7 @@ impl KycState {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// What the merchant can do next, in a sentence.
+    /// The merchant's next step, in a sentence.
     #[must_use]
     pub const fn next_step(self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ pub struct Address {
     pub pincode: String,
 }
 
-/// What a document shows.
+/// A kind of document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentKind {
@@ -193,7 +193,7 @@ pub struct DocumentContent {
     pub content: Sealed,
 }
 
-/// What the merchant has to change.
+/// A change that the merchant has to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Requirement {
     /// The field, as in `PUT /kyc`, or `documents.<kind>`.
@@ -206,7 +206,7 @@ pub struct Requirement {
     pub reason: String,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {

@@ -264,7 +264,7 @@ pub struct DecisionRequest {
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]
     pub reason: String,
-    /// What the merchant has to change; with `clarify`, and only then.
+    /// Changes that the merchant has to make; with `clarify`, and only then.
     #[serde(default)]
     #[validate(length(max = REQUIREMENTS_MAX), nested)]
     pub requirements: Vec<RequirementRequest>,
@@ -272,7 +272,7 @@ pub struct DecisionRequest {
     pub submission: Option<i32>,
 }
 
-/// What has to be changed.
+/// A change to ask for.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequirementRequest {

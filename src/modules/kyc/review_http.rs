@@ -73,7 +73,7 @@ struct ReviewResponse {
     user_id: String,
     #[serde(flatten)]
     application: ApplicationResponse,
-    /// What the checks found.
+    /// Results of the checks.
     check_results: Vec<CheckResult>,
     /// Other accounts that have handed in the same PAN, GSTIN or account number; twenty at most.
     linked_accounts: Vec<LinkedAccountResponse>,
@@ -95,11 +95,11 @@ struct LinkedAccountResponse {
     user_id: String,
     /// Where its application is.
     state: KycState,
-    /// What is the same: `pan`, `gstin`, `bankAccount`.
+    /// The numbers that are the same: `pan`, `gstin`, `bankAccount`.
     shared: Vec<String>,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CheckResult {

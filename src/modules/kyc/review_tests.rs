@@ -1,4 +1,4 @@
-//! What reviewers decide, decided over a view without a database.
+//! Decisions of reviewers, over a view without a database.
 
 use bson::doc;
 

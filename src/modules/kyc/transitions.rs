@@ -3,7 +3,7 @@
 use super::model::KycState;
 use crate::platform::state_table;
 
-/// What happens to an application.
+/// A change of an application's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KycCommand {
     /// The merchant fills it in.

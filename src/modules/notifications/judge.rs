@@ -28,7 +28,7 @@ pub(super) enum SendOutcome {
     },
 }
 
-/// What an answer means. A no to the mail itself is final if the server says so; a no to us (connection, TLS, sign-in) is about
+/// Classifies an answer. A refusal of the mail itself is final if the server says so; a refusal of us (connection, TLS, sign-in) is about
 /// the configuration, which somebody will put right.
 pub(super) fn judge(answer: &MailAnswer) -> SendOutcome {
     let not_taken = |code, message: String| SendOutcome::NotTaken { code, message };

@@ -34,7 +34,7 @@ pub(super) enum MailStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StoredMail {
-    /// What it is about and its letter: `evt_....order-failed-mail`, the first half of its `Message-ID`.
+    /// Subject and letter: `evt_....order-failed-mail`, the first half of its `Message-ID`.
     #[serde(rename = "_id")]
     pub(super) id: String,
     /// The user it is for; empty where that is no user.

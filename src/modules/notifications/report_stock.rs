@@ -88,7 +88,7 @@ pub(super) async fn write(
     }
 }
 
-/// What moved a product on a day; none where `left`, the number of movements that may still be read, is used up.
+/// Stock movements of a product on a day; none where `left`, the number of movements that may still be read, is used up.
 async fn stock_changes_of_day(
     catalog: &CatalogStore,
     product: &Product,

@@ -355,7 +355,7 @@ fn the_end_of_a_create_starts_the_cancel_that_waits_for_it() {
     }
 }
 
-/// What a cancel job reads of an order that was given up, whose create has left a dead job.
+/// The view of a cancel job, of an order that was given up and whose create has left a dead job.
 fn given_up() -> (View, Job) {
     let mut order = calling(Operation::LookUp, OrderJobKind::Cancel);
     order.status = OrderStatus::NeedsAttention;

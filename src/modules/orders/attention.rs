@@ -65,7 +65,7 @@ struct FailedOrder {
     client_order_id: String,
     provider: String,
     status: OrderStatus,
-    /// What it cost, which went back.
+    /// The charge that was given back.
     charge: Option<Money>,
 }
 

@@ -1,7 +1,7 @@
-//! What an order costs its merchant: held when it is created, captured when the provider has it (or, of some kinds, has
+//! The charge for an order: held when it is created, captured when the provider has it (or, of some kinds, has
 //! delivered), given back when it comes to nothing.
 //!
-//! What is due follows from the order's status and kind alone ([`due`]), and [`settle`] brings the hold there. So it does not
+//! The charge that is due follows from the order's status and kind alone ([`due`]), and [`settle`] brings the hold there. So it does not
 //! matter on which way an order came to its status, or how often it is looked at.
 
 use super::model::{Billing, Order, OrderStatus};

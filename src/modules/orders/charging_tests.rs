@@ -1,4 +1,4 @@
-//! What is held, captured and given back as an order goes its way.
+//! Holds, captures and refunds of an order on its way.
 
 use super::{
     charging::{self, HoldAction, due, is_settled},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What the orders of these tests cost: freight, and a fee for cash on delivery.
+/// The quote of these tests' orders: freight, and a fee for cash on delivery.
 pub(super) fn quote() -> Quote {
     let pricing = Pricing {
         rate_card: "parcelx-1".into(),

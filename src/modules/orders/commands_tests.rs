@@ -217,7 +217,7 @@ fn a_stored_order_is_answered_as_it_stands() {
     }
 }
 
-/// What was taken before its address had to fit its postal code is still the same order.
+/// An order from before addresses had to fit their postal codes is still the same order.
 #[test]
 fn an_address_that_does_not_fit_is_refused_but_replayed() {
     let contradictions = vec![FieldError::new("shipment.pickup.state", "pincode_differs", "can't be")];

@@ -71,7 +71,7 @@ pub async fn erase_pickups(
     Ok((erased, under_way))
 }
 
-/// What is set of a party of a shipment.
+/// The update that erases a party of a shipment.
 fn without_party(party: &str) -> Document {
     let erased = ["name", "phone", "line1"].map(|field| (format!("{party}.{field}"), Bson::from(ERASED)));
     erased.into_iter().chain(["email", "line2"].map(|field| (format!("{party}.{field}"), Bson::Null))).collect()

@@ -37,7 +37,7 @@ pub enum OrderError {
     /// It does not need attention, or something is under way: nobody says yet that it came to nothing.
     #[error("the order can't be marked as failed in the status {0}")]
     NotMarkable(&'static str),
-    /// What it cost can't be given back as the books stand: nothing is changed, and it may be tried again.
+    /// The charge can't be given back as the books stand: nothing is changed, and it may be tried again.
     #[error("what the order cost can't be given back")]
     NotSettled,
     /// It was sent to a provider that takes nothing back.

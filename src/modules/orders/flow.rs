@@ -46,7 +46,7 @@ pub enum AtProvider {
 /// An answer about an order, with what a decision needs besides the order.
 pub type OrderAnswered<'a> = call_job::Answered<'a, Operation, AtProvider>;
 
-/// What the attempt that begins now is to do; changes the order where it ends without a call. A call that a dead worker
+/// The step of the attempt that begins now; changes the order where it ends without a call. A call that a dead worker
 /// left open counts as uncertain by now.
 #[must_use]
 pub fn next_step(order: &mut Order, kind: OrderJobKind) -> NextStep<Operation> {

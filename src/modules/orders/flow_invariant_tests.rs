@@ -1,4 +1,4 @@
-//! What holds for the way of every order, whatever is answered: over all states and outcomes.
+//! Invariants of every order, whatever is answered: over all states and outcomes.
 
 use std::time::Duration;
 

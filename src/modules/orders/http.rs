@@ -66,9 +66,9 @@ pub(super) struct OrderResponse {
     reference: Option<String>,
     #[serde(flatten)]
     detail: DetailResponse,
-    /// What came of it, of providers that answer with files.
+    /// Files of the order, of providers that answer with files.
     files: Option<Vec<OrderFileResponse>>,
-    /// What it costs: held at the create, owed once the provider has it (an extract: once it is delivered), given back where it
+    /// The charge: held at the create, owed once the provider has it (an extract: once it is delivered), given back where it
     /// comes to nothing.
     charge: Option<Money>,
     cancellation: Option<CancellationResponse>,
@@ -78,7 +78,7 @@ pub(super) struct OrderResponse {
     updated_at: Rfc3339Time,
 }
 
-/// What it is about, under the name of its kind.
+/// The detail object, under the name of its kind.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum DetailResponse {
@@ -316,7 +316,7 @@ async fn cancel_order(
     Ok(answer(answered, StatusCode::ACCEPTED))
 }
 
-/// What a query narrows a list to.
+/// The filter of a query.
 ///
 /// # Errors
 /// 422 for a range that ends before it begins.
@@ -366,7 +366,7 @@ async fn get_order(
     Ok(Json(service.get(&user, &order_id).await?.into()))
 }
 
-/// What happened to one of your orders, oldest first.
+/// Events and calls of one of your orders, oldest first.
 #[utoipa::path(get, path = "/orders/{orderId}/timeline", tag = "orders", security(("bearer" = [])),
     params(("orderId" = String, Path, description = "`ord_...`")),
     responses(

@@ -46,10 +46,10 @@ use crate::{
 /// Longer than any lease.
 const LEASE: Duration = Duration::from_secs(31);
 
-/// What chance brings to one attempt.
+/// The random choices of one attempt.
 #[derive(Clone, Copy, Debug)]
 struct Chance {
-    /// What the carrier does with the call.
+    /// The carrier's behaviour.
     answer: u8,
     worker: u8,
     /// Whether the merchant cancels, before the attempt or during the call, or a person has dead jobs run again.
@@ -216,7 +216,7 @@ impl World {
         self.books.iter().any(|there| matches!(there, There::Since(since) if *since <= self.now))
     }
 
-    /// What the carrier does with a call, and what its answer means by the rules of the adapter.
+    /// Carries a call out at the carrier; gives the outcome by the rules of the adapter.
     fn carry_out(&mut self, operation: Operation, chance: u8) -> Outcome<AtProvider> {
         let (failure, now) = (failure(), self.now);
         match operation {

@@ -35,7 +35,7 @@ pub enum OrderStatus {
     Confirmed,
     /// The provider is at it, and takes its time.
     InProgress,
-    /// What was ordered is here.
+    /// All that was ordered is here.
     Delivered,
     /// Taken back.
     Cancelled,
@@ -212,7 +212,7 @@ pub struct Order {
     /// The provider has it, and lacks what a second call brings.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,
-    /// What it costs; none for orders from before there were wallets.
+    /// The charge; none for orders from before there were wallets.
     pub charge: Option<Money>,
     /// How it is paid for; none where it costs nothing.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What an order is made of: the request, in whose name it is made, and its ids.
+//! Parts of a new order: the request, its origin and its ids.
 
 use crate::{
     modules::{

@@ -73,7 +73,7 @@ fn after_answer(order: &mut Order, job: &Job, asked: Operation, outcome: &Outcom
     follow(order, OrderJobKind::Create, &answered, PACE, SETTLING_DELAY)
 }
 
-/// What is decided, in words: how the job ends, the status, the event, and the step that comes next.
+/// A decision in words: how the job ends, the status, the event, and the next step.
 fn told(order: &Order, decision: &AttemptDecision) -> String {
     let end = match &decision.end {
         JobEnd::Done { .. } => "done".to_owned(),

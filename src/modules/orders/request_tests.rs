@@ -1,4 +1,4 @@
-//! What a create request may look like, what is wrong with one that may not, and what two requests have in common.
+//! Create requests that are accepted, faults of those that are not, and fingerprints.
 
 use serde_json::{Value, json};
 

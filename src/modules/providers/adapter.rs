@@ -1,4 +1,4 @@
-//! What an adapter implements: operations, and a trait for each thing that a provider can do.
+//! Traits that an adapter implements: one for each thing that a provider can do.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ pub trait LogIn: Send + Sync {
     /// credential. None where these are not what it takes.
     fn log_in_request(&self, secrets: &AccountSecrets) -> Option<(Outbound, Credentials)>;
 
-    /// What the answer means. Credentials that are refused are `Unauthorized`.
+    /// Reads the answer. Credentials that are refused are `Unauthorized`.
     fn read_log_in(&self, answer: &Answer) -> Outcome<Token>;
 }
 
@@ -109,13 +109,13 @@ pub trait OrderProvider: Provider {
     /// The request that places the order; `None` where it is about something else than this provider takes.
     fn create_request(&self, order: &OrderToPlace<'_>) -> Option<Outbound>;
 
-    /// What the answer to a create means for the order `order_id`.
+    /// Reads the answer to a create of the order `order_id`.
     fn read_create(&self, order_id: &str, answer: &Answer) -> Outcome<Placed>;
 
     /// The request that asks for an order by our reference.
     fn look_up_request(&self, order_id: &str) -> Outbound;
 
-    /// What the answer to a look-up means for the order `order_id`; none is a clear "no record".
+    /// Reads the answer to a look-up of the order `order_id`; none is a clear "no record".
     fn read_look_up(&self, order_id: &str, answer: &Answer) -> Outcome<Option<Placed>>;
 
     /// How it takes an order back; none where what was sent can't be taken back.
@@ -188,7 +188,7 @@ pub trait PolledOrders {
     /// The largest file that is taken.
     fn file_bytes_max(&self) -> u64;
 
-    /// What the answer to a request for a file means. A refusal is for good.
+    /// Reads the answer to a request for a file. A refusal is for good.
     fn read_file(&self, answer: &Answer) -> Outcome<ReceivedFile>;
 }
 
@@ -197,6 +197,6 @@ pub trait CancellableOrders {
     /// The request that cancels an order; `None` where it can't be asked for this one.
     fn cancel_request(&self, order: &PlacedOrder<'_>) -> Option<Outbound>;
 
-    /// What the answer to a cancel means: done where it is cancelled, now or before.
+    /// Reads the answer to a cancel: done where it is cancelled, now or before.
     fn read_cancel(&self, answer: &Answer) -> Outcome<()>;
 }

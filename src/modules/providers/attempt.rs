@@ -169,7 +169,7 @@ pub struct CallConcluded<J: CallJob> {
     pub prefetch: Vec<Key>,
     /// The answer as stored.
     pub record: ResponseRecord,
-    /// What the answer means.
+    /// The meaning of the answer.
     pub outcome: Outcome<J::Done>,
     /// For the answer's log.
     pub response_id: String,

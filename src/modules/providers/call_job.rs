@@ -42,7 +42,7 @@ pub struct CallSubject {
     pub order_id: Option<String>,
     /// The merchant's name for that.
     pub client_order_id: Option<String>,
-    /// What it is about, where that is no order.
+    /// The subject, where it is no order.
     pub resource_id: Option<String>,
 }
 
@@ -53,7 +53,7 @@ pub struct Answered<'a, A, D> {
     pub job: &'a Job,
     pub call: &'a Call,
     pub asked: &'a A,
-    /// What the answer means.
+    /// The meaning of the answer.
     pub outcome: &'a Outcome<D>,
     pub timing: Timing,
 }
@@ -74,9 +74,9 @@ pub trait FileKeeper: Send + Sync + 'static {
 /// One kind of jobs. All of it is pure; all but [`CallJob::read`] may be asked several times.
 pub trait CallJob: Send + Sync + 'static {
     type Subject: Entity;
-    /// What was asked, which reading the answer needs.
+    /// The call's details, which reading the answer needs.
     type CallSpec: Clone + Send + Sync + 'static;
-    /// What the provider says where it did as it was asked.
+    /// The content of a successful answer.
     type Done: Send + Sync + 'static;
 
     fn kind(&self) -> &'static str;
@@ -136,7 +136,7 @@ pub trait CallJob: Send + Sync + 'static {
         None
     }
 
-    /// What was done, as it is logged.
+    /// A success, as it is logged.
     fn describe(&self, asked: &Self::CallSpec, done: &Self::Done) -> Verdict;
 
     /// Decides by an answer; changes the subject.

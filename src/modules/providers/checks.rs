@@ -15,7 +15,7 @@ pub const VERIFY_GSTIN: &str = "verify_gstin";
 /// Sends a rupee to a bank account; as in logs.
 pub const PENNY_DROP: &str = "penny_drop";
 
-/// What is checked.
+/// The kind of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
@@ -40,7 +40,7 @@ impl CheckKind {
         }
     }
 
-    /// What the provider is asked to do; as in logs.
+    /// The operation, as in logs.
     #[must_use]
     pub const fn operation(self) -> &'static str {
         match self {
@@ -129,6 +129,6 @@ pub trait Verifier: Provider {
     /// The request that asks `question`, for the first time or again.
     fn request(&self, question: &CheckRequest<'_>) -> Outbound;
 
-    /// What the answer to a question of this kind means for the check `reference`.
+    /// Reads the answer to a question of this kind about the check `reference`.
     fn read(&self, kind: CheckKind, reference: &str, answer: &Answer) -> Outcome<CheckFinding>;
 }

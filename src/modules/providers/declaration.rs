@@ -26,7 +26,7 @@ pub enum PricedBy {
 /// A setting of a provider's own, besides its address, its credentials and its rate.
 #[derive(Clone, Copy, Debug)]
 pub struct SettingDeclaration {
-    /// What comes after the provider's name: `POLL_MS`.
+    /// Its name after the provider's: `POLL_MS`.
     pub name: &'static str,
     /// Where nobody sets it.
     pub default: Option<&'static str>,
@@ -64,7 +64,7 @@ impl QueuePolicy {
     }
 }
 
-/// What an account may be asked at a time, over all workers; none where there is no limit.
+/// Limits of an account, over all workers; none where there is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountLimits {
@@ -93,7 +93,7 @@ impl AccountLimits {
 pub struct CredentialField {
     /// As in requests: `accessKey`.
     pub name: &'static str,
-    /// What comes after the provider's name in the environment: `ACCESS_KEY`.
+    /// Its name in the environment, after the provider's: `ACCESS_KEY`.
     pub env: &'static str,
 }
 
@@ -147,7 +147,7 @@ impl std::fmt::Debug for Declaration {
 /// A secret between a provider and us that is no account's, such as the one that signs its callbacks.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretDeclaration {
-    /// What comes after the provider's name: `WEBHOOK_SECRET`.
+    /// Its name after the provider's: `WEBHOOK_SECRET`.
     pub name: &'static str,
     /// It has to be as long at least.
     pub bytes_min: usize,
@@ -161,7 +161,7 @@ pub struct ServiceDeclaration<A: ?Sized + 'static> {
     pub name: &'static str,
     /// As people write it.
     pub title: &'static str,
-    /// What does not work without it.
+    /// The part that does not work without it.
     pub without: &'static str,
     /// Where its stand-in is, below the address of the stand-ins.
     pub stand_in: &'static str,

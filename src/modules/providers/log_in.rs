@@ -101,7 +101,7 @@ impl<J: CallJob> CallJobHandler<J> {
         }
     }
 
-    /// What is refused here is refused for the account; what is unclear holds it up.
+    /// Ends a login: a refusal holds for the account, an unclear answer holds it up.
     async fn end_log_in(
         &self,
         login: &dyn LogIn,

@@ -53,7 +53,7 @@ pub struct StoredFailure {
     pub class: ErrorClass,
     /// `provider.refused`, ...
     pub code: String,
-    /// What the provider said, or what happened.
+    /// The provider's message, or a description of the failure.
     pub message: String,
 }
 

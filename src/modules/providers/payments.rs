@@ -146,11 +146,11 @@ pub trait PaymentGateway: Provider + fmt::Debug {
     /// The request that asks for a payment by our reference.
     fn look_up_request(&self, reference: &str) -> Outbound;
 
-    /// What the answer to a start means for the payment of `amount` under `reference`: done where it exists, now or
+    /// Reads the answer to a start of the payment of `amount` under `reference`: done where it exists, now or
     /// since an earlier start.
     fn read_start(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<GatewayPayment>;
 
-    /// What the answer to a look-up means for the payment of `amount` under `reference`; none is a clear "no such
+    /// Reads the answer to a look-up of the payment of `amount` under `reference`; none is a clear "no such
     /// payment".
     fn read_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<GatewayPayment>>;
 
@@ -160,10 +160,10 @@ pub trait PaymentGateway: Provider + fmt::Debug {
     /// The request that asks for a refund by our reference.
     fn look_up_refund_request(&self, reference: &str) -> Outbound;
 
-    /// What the answer to a refund of `amount` under `reference` means: done where it exists, now or since an earlier request.
+    /// Reads the answer to a refund of `amount` under `reference`: done where it exists, now or since an earlier request.
     fn read_refund(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<GatewayRefund>;
 
-    /// What the answer to a look-up of a refund means; none is a clear "no such refund".
+    /// Reads the answer to a look-up of a refund; none is a clear "no such refund".
     fn read_refund_look_up(&self, reference: &str, amount: Money, answer: &Answer) -> Outcome<Option<GatewayRefund>>;
 
     /// Reads a callback, if the gateway sent it just now. `signature` is its header of that,

@@ -200,7 +200,7 @@ mod tests {
         Answer::Http { status, retry_after: Some(Duration::from_secs(7)), body }
     }
 
-    /// What goes wrong on the way says nothing of the provider, so it means the same of every one: whether the create may have
+    /// A fault on the way says nothing of the provider, so it means the same for every one: whether the create may have
     /// been executed. Columns: a create; what is safe to repeat.
     #[test]
     fn every_adapter_tells_faults_on_the_way_apart() {

@@ -70,7 +70,7 @@ struct ScheduleResponse {
     cron: String,
     #[schema(example = "Europe/Moscow")]
     timezone: String,
-    /// What becomes of times that no worker was there for.
+    /// The rule for times that no worker was there for.
     missed: MissedRuns,
     paused: bool,
     /// User id of who paused it.
@@ -98,7 +98,7 @@ struct RunResponse {
     attempts: i32,
     #[schema(value_type = Option<Object>)]
     result: Option<serde_json::Value>,
-    /// What a person should know of it.
+    /// An alert from the run, for a person.
     alert: Option<String>,
     /// Why it failed or was left out.
     error: Option<String>,

@@ -17,7 +17,7 @@ pub const SCHEDULE_RUNS: &str = "schedule_runs";
 /// A run that begins no later than this is on time.
 const LATE_AFTER: Duration = Duration::from_secs(300);
 
-/// What becomes of times that nobody was there for.
+/// The rule for times that nobody was there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Missed)]

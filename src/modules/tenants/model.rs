@@ -14,7 +14,7 @@ use crate::platform::{
 
 pub const TENANTS: &str = "tenants";
 
-/// What a tenant has set.
+/// Settings of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TenantSettings {

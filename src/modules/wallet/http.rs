@@ -90,7 +90,7 @@ pub(super) struct WalletResponse {
     posted: i64,
     /// Set aside for orders that are under way.
     held: i64,
-    /// What can be spent.
+    /// The available balance.
     available: i64,
     /// Transactions that changed `available` so far.
     version: i64,
@@ -109,7 +109,7 @@ impl WalletResponse {
     }
 }
 
-/// What finance can book.
+/// Bookings that finance makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum BookingKind {
@@ -259,7 +259,7 @@ struct LineResponse {
     currency: Currency,
 }
 
-/// What it was booked for.
+/// The reference of a booking.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReferenceResponse {
     #[serde(rename = "type")]

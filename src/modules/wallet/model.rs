@@ -101,7 +101,7 @@ impl TryFrom<String> for Account {
     }
 }
 
-/// What a transaction is.
+/// The kind of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerKind {
@@ -123,7 +123,7 @@ pub enum LedgerKind {
     Reversal,
     /// Bought from a merchant: what was paid is owed to it.
     Purchase,
-    /// What was bought was taken back.
+    /// A purchase was refunded.
     PurchaseRefund,
     /// Paid at the gateway for something that can't be bought any more.
     LatePayment,
@@ -373,7 +373,7 @@ pub enum HoldState {
     Captured,
     /// All of it went back.
     Released,
-    /// What was captured went back.
+    /// The captured amount was refunded.
     Refunded,
 }
 

@@ -33,7 +33,7 @@ pub struct WalletService {
     indexes_present: Arc<AtomicBool>,
 }
 
-/// What finance asks for, after validation.
+/// A request of finance, after validation.
 #[derive(Clone, Debug)]
 pub struct NewBooking {
     /// Finance's own id.
@@ -57,7 +57,7 @@ impl WalletService {
         self.clock.now()
     }
 
-    /// What reports are read from.
+    /// The store that reports read.
     #[must_use]
     pub const fn store(&self) -> &WalletStore {
         &self.store
@@ -153,7 +153,7 @@ impl WalletService {
     }
 }
 
-/// What became of a booking; `true` where the same had been booked before.
+/// The outcome of a booking; `true` where the same had been booked before.
 fn outcome(booked: Booked) -> Result<(LedgerTransaction, bool), WalletError> {
     match booked {
         Booked::New(booked) => Ok((*booked, false)),

@@ -113,7 +113,7 @@ impl WalletStore {
         Ok(Balance { currency, available, held, version })
     }
 
-    /// What all wallets have together, by currency: available and held. Reads every wallet, and open holds from their index.
+    /// Totals of all wallets, by currency: available and held. Reads every wallet, and open holds from their index.
     ///
     /// # Errors
     /// Errors of the database driver.

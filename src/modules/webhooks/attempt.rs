@@ -290,7 +290,7 @@ impl DeliveryConcluded {
         ended.outcome.clone()
     }
 
-    /// What follows for the endpoint; whether calls to it are held back from now on.
+    /// Decides about the endpoint; gives whether calls to it are held back from now on.
     fn follow(&self, view: &mut View, job: &Job, outcome: &DeliveryOutcome) -> bool {
         let Some(mut endpoint) = view.by_id::<Endpoint>(&self.endpoint_id) else { return false };
         let now = view.now();
@@ -350,7 +350,7 @@ impl DeliveryConcluded {
         record_event(view, &event);
     }
 
-    /// What becomes of the delivery and its job.
+    /// Decides about the delivery and its job.
     fn end(&self, view: &View, delivery: &mut Delivery, job: &Job, outcome: &DeliveryOutcome) -> JobEnd {
         let now = view.now();
         let (code, message) = match outcome {

@@ -1,4 +1,4 @@
-//! What owners do to endpoints and deliveries, each in one transaction with the audit event that tells of it.
+//! Changes of endpoints and deliveries by their owners, each in one transaction with the audit event that tells of it.
 
 use bson::{Document, doc};
 
@@ -64,7 +64,7 @@ fn find_endpoint_in(view: &View, endpoint_id: &str) -> Option<Endpoint> {
     view.by_id::<Endpoint>(endpoint_id).filter(|_| !is_removed)
 }
 
-/// What is on record of an endpoint: no secret, nobody's words, and of the URL, which may hold a secret, the host.
+/// The endpoint as it is on record: no secret, nobody's words, and of the URL, which may hold a secret, the host.
 fn endpoint_document(endpoint: &Endpoint) -> Document {
     let url = reqwest::Url::parse(&endpoint.url).ok();
     let mut told = doc! {

@@ -1,4 +1,4 @@
-//! What the relay does for endpoints: a delivery and its job for each that wants an event, in the transaction that takes the
+//! The relay's part in webhooks: a delivery and its job for each that wants an event, in the transaction that takes the
 //! event from the outbox.
 
 use std::collections::{BTreeSet, HashMap};
@@ -34,7 +34,7 @@ impl WebhookConsumer {
         Self { queue, clock }
     }
 
-    /// What follows from `head` for `endpoint`. First attempts of one subject's events to one endpoint go in their order.
+    /// The delivery of `head` to `endpoint`. First attempts of one subject's events to one endpoint go in their order.
     fn delivery(&self, endpoint: &Endpoint, head: &EventHead, kind: &str) -> (Delivery, Job) {
         let about = EventToDeliver { event_id: &head.id, kind, at: head.at, correlation_id: &head.id };
         let (delivery, job) = Delivery::new(endpoint, &about, &self.queue, new_id("job"), self.clock.now());

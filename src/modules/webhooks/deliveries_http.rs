@@ -74,7 +74,7 @@ struct DeliveryListResponse {
     next_cursor: Option<String>,
 }
 
-/// What is posted of an event.
+/// An event, as it is posted.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct EventResponse {
@@ -166,7 +166,7 @@ async fn retry_delivery(
     Ok((StatusCode::ACCEPTED, Json(delivery.into())))
 }
 
-/// What is posted to endpoints that want everything, whether there are any: the oldest first. An API key gets what it reads elsewhere
+/// Events as they are posted to endpoints that want all of them, the oldest first; no endpoint is needed. An API key gets what it reads elsewhere
 /// too: events of orders with `orders:read`, of top-ups with `wallet:read`, of checkouts with `checkouts:read`, of products with
 /// `catalog:read`, a manager's with `tenants:read`. An event may come to light up to
 /// 20 seconds after younger ones, so who follows looks back for so long.

@@ -48,7 +48,7 @@ struct EndpointResponse {
     failing_since: Option<Rfc3339Time>,
     /// Calls are held back until then, because several failed.
     held_until: Option<Rfc3339Time>,
-    /// What is being delivered again.
+    /// The replay under way.
     replay: Option<ReplayResponse>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,

@@ -1,4 +1,4 @@
-//! What of events an API key may read. With `webhooks:write` alone it could have everything posted to a server of its own.
+//! Events that an API key may read. With `webhooks:write` alone it could have everything posted to a server of its own.
 
 use mongodb::Database;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::modules::auth::{Scope, scopes_of_key};
 
-/// What of events whoever asks may read: a person everything of the owner's, an API key what its scopes open elsewhere too. What is
+/// Events that the caller may read: a person everything of the owner's, an API key what its scopes open elsewhere too. What is
 /// posted at a key's wish is read with it.
 #[derive(Clone, Debug)]
 pub(super) struct Readable {

@@ -120,7 +120,7 @@ const fn grace_hours() -> u32 {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ReplayRequest {
-    /// What happened from then on, at most 30 days ago.
+    /// Events from then on, at most 30 days ago.
     pub(super) from: Rfc3339Time,
     /// And before then; left out, until now.
     #[serde(default)]
@@ -160,7 +160,7 @@ pub(super) struct ListWebhookEventsQuery {
     /// `nextCursor` of the page before.
     #[validate(custom(function = "event_cursor"))]
     pub(super) cursor: Option<String>,
-    /// What happened from then on, RFC 3339.
+    /// Events from then on, RFC 3339.
     #[param(value_type = Option<String>)]
     pub(super) from: Option<Rfc3339Time>,
 }

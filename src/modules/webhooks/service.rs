@@ -105,7 +105,7 @@ impl WebhookService {
         Ok((self.lane.submit(CreateEndpoint { by: by(owner), endpoint }).await??, secret))
     }
 
-    /// What of events whoever asks may read.
+    /// The events that the caller may read.
     pub(super) async fn readable(&self, owner: &Owner) -> Result<Readable, WebhookError> {
         Ok(Readable::of(owner, self.store.db()).await?)
     }

@@ -15,7 +15,7 @@ pub const CSV: &str = "text/csv; charset=utf-8; header=present";
 /// A JSON value per line.
 pub const NDJSON: &str = "application/x-ndjson";
 
-/// What `Content-Disposition` says of a file with this name (RFC 6266): the name itself, and one in ASCII for who can't read
+/// The `Content-Disposition` of a file with this name (RFC 6266): the name itself, and one in ASCII for who can't read
 /// that.
 #[must_use]
 pub fn disposition(name: &str) -> String {

@@ -51,7 +51,7 @@ pub fn client_id(id: &str) -> Result<(), ValidationError> {
     ensure(is_one, "format", "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -")
 }
 
-/// What a text may not hold that people write for staff.
+/// The rule of texts that staff reads.
 pub const NOTHING_PERSONAL: &str =
     "must hold no number of a person, an account or a card, no address of e-mail or web, and no key";
 

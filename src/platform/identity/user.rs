@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::platform::erased;
 
-/// What a user is there for.
+/// The role of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

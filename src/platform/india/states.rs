@@ -15,7 +15,7 @@ const CODE_CHARS_MAX: usize = 2;
 pub struct State {
     /// In English, as on a map: `Jammu and Kashmir`.
     pub name: &'static str,
-    /// What a GSTIN of the state begins with, `7` for `07`. More than one where borders changed.
+    /// First digits of a GSTIN of the state, `7` for `07`. More than one where borders changed.
     pub gst_codes: &'static [u8],
     /// Other names and spellings, and the codes of two letters.
     aliases: &'static [&'static str],

@@ -111,7 +111,7 @@ fn log(command: &'static str, collection: &str, took: Duration, shape: &str) {
 #[derive(Default)]
 struct UnderWay(Mutex<BTreeMap<i32, SentCommand>>);
 
-/// What is remembered of a command.
+/// A command that is under way.
 struct SentCommand {
     collection: String,
     shape: String,

@@ -64,7 +64,7 @@ impl DigitGroup {
 }
 
 /// Whether somewhere in `text` there is what could be an Aadhaar number: in the digits of any script, with any separators.
-/// What is a telephone number with the prefix of the country, a date, two postal codes, or called a number of a parcel or
+/// A telephone number with the prefix of the country, a date, two postal codes, or a number that is called one of a parcel or
 /// a transfer is taken for that.
 #[must_use]
 pub fn holds_identity_number(text: &str) -> bool {

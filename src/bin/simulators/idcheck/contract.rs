@@ -1,4 +1,4 @@
-//! What a call must look like. Every deviation goes into the books: a client that sends an account number as a number
+//! The shape of a call. Every deviation goes into the books: a client that sends an account number as a number
 //! works against a lenient stand-in and loses leading zeros in the field.
 
 use axum::{body::Bytes, http::HeaderMap};
@@ -109,7 +109,7 @@ pub struct Request {
     pub operation: Operation,
     /// The client's reference.
     pub reference: String,
-    /// What is verified: a PAN, a GSTIN or an account number.
+    /// The number to verify: a PAN, a GSTIN or an account number.
     pub identifier: String,
     /// The account's branch; empty for the others.
     pub ifsc: String,

@@ -10,7 +10,7 @@ use crate::rules::{Fault, OwnMode, Work};
 
 const OTHER_NAME: &str = "VIKRAM CHAUDHARY";
 
-/// What becomes of a call. Unless it says otherwise, the call is done.
+/// The effect of a rule on a call. Unless it says otherwise, the call is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -59,7 +59,7 @@ impl OwnMode for Mode {
     }
 }
 
-/// What is found where nothing was found before.
+/// The finding, where there was none before.
 pub fn finding(fault: &Fault<Mode>, request: &Request) -> Finding {
     let mode = fault.own();
     let standing = match mode {

@@ -52,7 +52,7 @@ impl IdCheck {
         self.verify(what, &body(what, number)).await
     }
 
-    /// What the books say of the reference of this number.
+    /// The check under the reference of this number, from the books.
     async fn check(&self, number: u8) -> Value {
         self.get(&format!("/_books/checks/{}", reference(number))).await
     }

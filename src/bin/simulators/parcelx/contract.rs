@@ -1,4 +1,4 @@
-//! What a call must look like. Every deviation goes into the books: a client that sends amounts as
+//! The shape of a call. Every deviation goes into the books: a client that sends amounts as
 //! numbers works against a lenient stand-in and fails in the field.
 
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ fn read_track(query: &str) -> (Request, Vec<Deviation>) {
     }
 }
 
-/// What the stand-in itself needs of a create call; absent where the call did not say it.
+/// The fields of a create call that the stand-in itself needs; absent where the call did not say it.
 #[derive(Clone, Default)]
 pub struct Create {
     /// The client's reference.
@@ -95,7 +95,7 @@ impl Create {
     }
 }
 
-/// What a field may hold.
+/// Values that a field may hold.
 enum Shape {
     /// A string that is not empty.
     Text,

@@ -1,11 +1,11 @@
-//! What can become of a call at this carrier only.
+//! Effects on a call that only this carrier has.
 
 use serde::{Deserialize, Serialize};
 
 use super::contract::Operation;
 use crate::rules::{OwnMode, Work};
 
-/// What becomes of a call. It is done only where it says so.
+/// The effect of a rule on a call. It is done only where it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {

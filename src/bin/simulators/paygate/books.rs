@@ -45,7 +45,7 @@ impl Status {
     }
 }
 
-/// What can happen to a payment.
+/// Actions of a payer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PayerAction {

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How old a stale signature is.
 const STALE_SECONDS: i64 = 600;
 
-/// What happens to a payment, and how it is told.
+/// Steps of a payment, and their callbacks.
 pub struct Plan {
     pub deed: PayerAction,
     pub deliver: bool,

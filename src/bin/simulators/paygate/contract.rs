@@ -1,4 +1,4 @@
-//! What a call must look like. Every deviation goes into the books: a client that sends amounts with a fraction works
+//! The shape of a call. Every deviation goes into the books: a client that sends amounts with a fraction works
 //! against a lenient stand-in and fails in the field.
 
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub struct Create {
     pub amount: i64,
     /// Three capital letters.
     pub currency: String,
-    /// What the payer is shown.
+    /// The text that the payer is shown.
     pub description: String,
     /// From then on it cannot be paid.
     pub expires_at: OffsetDateTime,

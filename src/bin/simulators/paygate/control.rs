@@ -51,7 +51,7 @@ async fn set_auto(State(stand): State<Stand<Gateway>>, Json(asked): Json<SetAuto
     StatusCode::NO_CONTENT
 }
 
-/// What is to happen to a payment. Absent and null mean the default.
+/// An action on a payment. Absent and null mean the default.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Change {

@@ -13,7 +13,7 @@ use crate::{
     rules::{OwnMode, Work},
 };
 
-/// What becomes of a call. It is done only where it says so.
+/// The effect of a rule on a call. It is done only where it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -46,12 +46,12 @@ pub enum Mode {
     RefundFailed,
 }
 
-/// What an answer says that comes after its callback.
+/// The content of an answer that comes after its callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallsBack {
-    /// What is true by then.
+    /// The state by then.
     ThenAnswers,
-    /// What was true before.
+    /// The state before.
     ThenAnswersAsBefore,
 }
 

@@ -1,4 +1,4 @@
-//! What a call must look like. Every deviation goes into the books: a cadastral number that lost a zero is another property.
+//! The shape of a call. Every deviation goes into the books: a cadastral number that lost a zero is another property.
 
 use serde::{Deserialize, Serialize};
 

@@ -28,7 +28,7 @@ pub enum Standing {
     Error,
 }
 
-/// What happens to a docflow.
+/// A step of a docflow.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
@@ -39,7 +39,7 @@ pub struct Step {
     pub after_ms: u64,
 }
 
-/// What a docflow goes through, and what comes of it.
+/// The steps of a docflow, and its end.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Course {

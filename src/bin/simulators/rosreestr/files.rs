@@ -29,7 +29,7 @@ impl Kind {
         }
     }
 
-    /// What stands in front of a filling of that length, and behind it.
+    /// Bytes before and after a filling of that length.
     fn frame(self, about: &str, filling: usize) -> (Vec<u8>, Vec<u8>) {
         match self {
             Self::Pdf => pdf(about, filling),

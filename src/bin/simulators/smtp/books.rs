@@ -1,4 +1,4 @@
-//! What came: each mail as it was sent, and as a reader sees it.
+//! Mails that were received: each as it was sent, and as a reader sees it.
 
 use std::{
     collections::{BTreeMap, HashSet},

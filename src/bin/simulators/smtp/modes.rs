@@ -64,7 +64,7 @@ impl Reply {
     }
 }
 
-/// What becomes of a step.
+/// The fate of a step.
 pub enum Fate {
     Proper,
     Says(Reply),
@@ -74,7 +74,7 @@ pub enum Fate {
     Drops,
 }
 
-/// What a rule means here; none where it means nothing to a mail server.
+/// The meaning of a rule here; none where it has none for a mail server.
 pub fn fate(mode: Mode<Reply>) -> Option<Fate> {
     Some(match mode {
         Mode::Own(reply) => Fate::Says(reply),

@@ -20,7 +20,7 @@ use crate::{
     rules::{Mode, NewRule},
 };
 
-/// What rules may ask for.
+/// Names that rules may ask for.
 const SUBJECT: &[&str] = &["account", "recipient"];
 
 #[derive(Clone)]

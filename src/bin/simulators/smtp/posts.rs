@@ -8,7 +8,7 @@ use std::{
 use super::{books::Mails, modes::Reply};
 use crate::rules::Rules;
 
-/// What one namespace knows.
+/// The mails of one namespace.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) mails: Mails,

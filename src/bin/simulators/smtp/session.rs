@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest that a client is kept waiting on purpose.
 const HANG: Duration = Duration::from_secs(120);
 
-/// What was agreed so far.
+/// The state of a conversation.
 struct Session<'a> {
     posts: &'a Posts,
     post: Post,
@@ -34,7 +34,7 @@ struct Session<'a> {
     to: Vec<String>,
 }
 
-/// What follows an answer.
+/// The next step after an answer.
 enum Next {
     Answer(String),
     /// Lines up to a dot are the mail.
@@ -77,7 +77,7 @@ fn command(line: &str) -> (&'static str, &str) {
     (known.into_iter().find(|known| known.eq_ignore_ascii_case(verb)).unwrap_or_default(), rest)
 }
 
-/// What stands between `<` and `>`.
+/// The text between `<` and `>`.
 fn address(rest: &str) -> Option<&str> {
     let (_, rest) = rest.split_once('<')?;
     rest.split_once('>').map(|(address, _)| address)
@@ -96,7 +96,7 @@ impl Session<'_> {
         vec![("account", json!(self.account)), ("recipient", json!(recipient))]
     }
 
-    /// What a rule says of this step; the proper answer where none does.
+    /// The effect of the rules on this step; the proper answer where no rule is about it.
     async fn step(&self, step: Step) -> (Fault<Reply>, Fate) {
         let fault = {
             let mut known = self.post.lock();

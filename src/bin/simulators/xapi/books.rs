@@ -1,4 +1,4 @@
-//! What the ERP has.
+//! Books of the ERP.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What a call must look like. Every deviation goes into the books: a client that sends euros, or text that NAV has no room
+//! The shape of a call. Every deviation goes into the books: a client that sends euros, or text that NAV has no room
 //! for, works against a lenient stand-in and loses orders in the field.
 
 use serde::{Deserialize, Serialize};

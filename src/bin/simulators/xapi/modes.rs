@@ -1,4 +1,4 @@
-//! What can become of a call at this ERP only, and its refusals.
+//! Effects on a call that only this ERP has, and its refusals.
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::{
     rules::{OwnMode, Work},
 };
 
-/// What becomes of a call. It is done only where it says so.
+/// The effect of a rule on a call. It is done only where it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {

@@ -43,7 +43,7 @@ impl XApi {
         self.call("GET", &format!("/api/orders?externalDocumentNumber={number}"), None).await
     }
 
-    /// What a look-up finds.
+    /// The sale that a look-up finds.
     async fn found(&self, number: &str) -> Value {
         read(self.look_up(number).await).await["value"].clone()
     }

@@ -1,4 +1,4 @@
-//! What there is to see and to do: a file for each part of the console.
+//! Pages and actions: a file for each part of the console.
 
 /// The templates with these names, from the folder of templates.
 macro_rules! templates {

@@ -1,4 +1,4 @@
-//! What goes by itself: schedules, mail, alerts.
+//! Operations: schedules, mail, alerts.
 
 use axum::http::Method;
 

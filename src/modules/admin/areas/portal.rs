@@ -1,4 +1,4 @@
-//! What is somebody's own: a merchant's orders, wallet, keys, webhooks, letters; everybody's second factor.
+//! Pages of the user's own: a merchant's orders, wallet, keys, webhooks, letters; everybody's second factor.
 
 use axum::http::Method;
 

@@ -1,4 +1,4 @@
-//! What is sold and bought: products, their stock, checkouts.
+//! The shop: products, their stock, checkouts.
 
 use axum::http::Method;
 

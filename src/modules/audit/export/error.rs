@@ -21,7 +21,7 @@ pub enum ExportError {
     Record {
         collection: String,
         id: String,
-        /// What is wrong; never what it says.
+        /// The fault; never the content.
         reason: String,
     },
     /// Nobody takes it any more.

@@ -86,7 +86,7 @@ impl ExportFilter {
         if narrows { ExportMode::Selection } else { ExportMode::Chain }
     }
 
-    /// What is wrong with it; nothing where it can be exported.
+    /// Its faults; none where it can be exported.
     #[must_use]
     pub fn faults(&self) -> Vec<FieldError> {
         let mut faults = Vec::new();
@@ -120,7 +120,7 @@ impl ExportFilter {
         named && self.texts().all(|(name, _)| place_of(name, collection).is_some())
     }
 
-    /// What is given, but for collections and times, by name.
+    /// The fields that are set, but for collections and times, by name.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let all = [
             ("orderId", &self.order_id),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub const VERSION: i32 = 1;
-/// What a signed manifest begins with.
+/// First bytes of a signed manifest.
 const DOMAIN: &[u8] = b"waybill audit export v1";
 
 /// A line, as it is written.
@@ -85,7 +85,7 @@ pub struct ManifestLine<'a> {
     signature: Signature,
 }
 
-/// What is in a file, and that it is whole.
+/// The content of a file, and proof that it is whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {

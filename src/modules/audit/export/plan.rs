@@ -28,7 +28,7 @@ pub(super) struct QueryPlan {
     found: Found,
 }
 
-/// What the walk leads to.
+/// Documents along the walk.
 enum Found {
     Records,
     /// Requests; the records are their answers that meet these conditions.
@@ -43,7 +43,7 @@ pub(super) struct ExportPage {
 }
 
 impl QueryPlan {
-    /// What a filter that reaches `collection` asks for of it.
+    /// The plan of a filter for `collection`.
     pub(super) fn new(collection: &'static str, filter: &ExportFilter) -> Self {
         let range = filter.range();
         let mut wanted = conditions(filter, collection);

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::platform::secret::{MacKey, derive_key, hmac_sha256};
 
-/// What a hashed commitment begins with.
+/// First byte of a hashed commitment.
 const COMMITMENT: u8 = 0x02;
 
 /// Where salts come from: the commitment key, or what was handed over.
@@ -63,7 +63,7 @@ impl CommitmentKey {
         Bytes(hmac_sha256(self.0.expose_secret(), &message))
     }
 
-    /// What somebody needs who checks a record and must not have the key. Erased fields have no salts: it could be guessed
+    /// The salts for somebody who checks a record and must not have the key. Erased fields have no salts: it could be guessed
     /// then what they were.
     #[must_use]
     pub fn salts(&self, record: &Record<'_>) -> Salts {
@@ -147,7 +147,7 @@ pub fn commitments(record: &Record<'_>, key: &CommitmentKey) -> BTreeMap<String,
     form.map_or_else(BTreeMap::new, |_| found)
 }
 
-/// What the field at `path` is to be replaced by, so that the record's leaf stays what it is; none where there is
+/// The replacement of the field at `path`, so that the record's leaf stays what it is; none where there is
 /// nothing to erase: no such personal field, null, or erased already.
 #[must_use]
 pub fn erase(record: &Record<'_>, path: &str, key: &CommitmentKey) -> Option<Document> {

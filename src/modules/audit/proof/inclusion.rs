@@ -28,7 +28,7 @@ pub struct Proof {
     /// Position of the leaf in the seal, from 0.
     pub index: i64,
     pub tree_size: i64,
-    /// What the way from the leaf to the root is hashed with, from below.
+    /// The hashes beside the way from the leaf to the root, from below.
     pub path: Vec<Hash>,
     /// The seal without its leaves.
     pub seal_header: SealHeader,
@@ -102,7 +102,7 @@ impl Proof {
         if root == Some(header.root) { Ok(()) } else { Err(ProofError::WrongPath) }
     }
 
-    /// What does not agree: everything here is also in the signed header, but for the path.
+    /// The part that does not agree: everything here is also in the signed header, but for the path.
     fn contradiction(&self, record: &RawDocument) -> Option<&'static str> {
         let header = &self.seal_header;
         let agree = [

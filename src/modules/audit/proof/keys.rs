@@ -59,7 +59,7 @@ impl PublicKey {
         self.0.to_bytes()
     }
 
-    /// What seals name it by: the first 8 bytes of its SHA-256, in hex.
+    /// Its id in seals: the first 8 bytes of its SHA-256, in hex.
     #[must_use]
     pub fn id(&self) -> String {
         hex::encode(&Sha256::digest(self.0.as_bytes())[..8])

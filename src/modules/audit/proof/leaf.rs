@@ -1,4 +1,4 @@
-//! What a seal holds of one record: `SHA-256(0x00, collection, erased form of the record)`.
+//! The leaf of one record: `SHA-256(0x00, collection, erased form of the record)`.
 
 use bson::DateTime;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::platform::ids::time_of_id;
 
-/// What a hashed leaf begins with (RFC 6962, 2.1).
+/// First byte of a hashed leaf (RFC 6962, 2.1).
 const LEAF: u8 = 0x00;
 
 /// A record in a seal.

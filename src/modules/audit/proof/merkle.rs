@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::hash::{Bytes, Hash};
 
-/// What a hashed node begins with.
+/// First byte of a hashed node.
 const NODE: u8 = 0x01;
 
 #[derive(Clone)]

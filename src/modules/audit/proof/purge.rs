@@ -12,12 +12,12 @@ use super::{
 
 /// The action of purge records.
 pub const PURGED: &str = "audit.purged";
-/// What they are about; `resourceId` is the number of the seal.
+/// Their resource; `resourceId` is the number of the seal.
 pub const PURGED_FROM: &str = "audit_seal";
-/// What a signed message begins with.
+/// First bytes of a signed message.
 const DOMAIN: &[u8] = b"waybill audit purge v1";
 
-/// What a purge record declares, signed by a known key.
+/// A purge record's declaration, signed by a known key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purge {
     pub seal: i64,
@@ -51,7 +51,7 @@ pub fn sign_purge(id: &str, seal: i64, mut after: Document, signer: &SigningKey)
 }
 
 impl Purge {
-    /// What an audit event declares; none where it is no purge record at all.
+    /// The declaration of an audit event; none where it is no purge record at all.
     ///
     /// # Errors
     /// That it is one and does not count, because no known key has signed it.
@@ -103,7 +103,7 @@ impl Purge {
     }
 }
 
-/// What is signed of a purge record: all of `after` but the signature.
+/// The signed part of a purge record: all of `after` but the signature.
 fn message(id: &str, number: &str, after: &Document) -> bson::error::Result<Vec<u8>> {
     let said = RawDocumentBuf::try_from(&doc! { "_id": id, "resourceId": number, "after": after.clone() })?;
     Ok([DOMAIN, &Hash::of(said.as_bytes()).0].concat())

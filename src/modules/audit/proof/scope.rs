@@ -12,7 +12,7 @@ pub struct LeafRule {
     pub code: u8,
     /// Name of the collection.
     pub collection: &'static str,
-    /// What the ids of its records begin with, before the underscore and the time.
+    /// Prefix of its records' ids, before the underscore and the time.
     pub id_prefix: &'static str,
     /// Paths of personal fields: `reason`, `actor.address`, `body.items[].name` for a field of every entry of an array,
     /// `body.names[]` for every entry itself. What is inside of a personal field is personal with it. `body.**` is every
@@ -104,7 +104,7 @@ impl Scopes {
     }
 }
 
-/// What is personal of a call, in its request and in its answer: all that is in a body, whichever provider's it is, and
+/// The personal part of a call, in its request and in its answer: all that is in a body, whichever provider's it is, and
 /// what was said of an error. Each value of a body is committed by itself, so that it can be decided when a record is erased
 /// what of it goes; whose call it was, about what, and how it ended stand beside the body.
 const CALL: &[&str] = &["errorMessage", "body.**"];
@@ -139,7 +139,7 @@ pub(super) enum Personal {
     No,
     /// With all that is in it.
     Whole,
-    /// What is in it is, value by value.
+    /// Each value inside is.
     EveryValue,
 }
 
@@ -178,7 +178,7 @@ impl Paths {
         self.personal
     }
 
-    /// What is listed below the field of this name.
+    /// The paths below the field of this name.
     pub(super) fn field(&self, name: &str) -> Option<&Self> {
         if self.personal == Personal::EveryValue {
             return Some(self);
@@ -186,7 +186,7 @@ impl Paths {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, below)| below)
     }
 
-    /// What is listed below each entry of the array here.
+    /// The paths below each entry of the array here.
     pub(super) fn entry(&self) -> Option<&Self> {
         if self.personal == Personal::EveryValue { Some(self) } else { self.entries.as_deref() }
     }

@@ -16,9 +16,9 @@ use super::{
     scope::Scopes,
 };
 
-/// What a signed message begins with.
+/// First bytes of a signed message.
 const DOMAIN: &[u8] = b"waybill audit seal v1";
-/// What the hashed names of leaves begin with.
+/// First byte of the hashed names of leaves.
 const NAMES: u8 = 0x03;
 
 /// A header with its leaves. In the database its number is the `_id`, so that of two seals with one number only one is stored.
@@ -74,7 +74,7 @@ pub struct SealHeader {
 }
 
 impl SealHeader {
-    /// What is hashed: its JSON, but for the signature at the end.
+    /// The hashed form: its JSON, but for the signature at the end.
     #[must_use]
     pub fn unsigned_json(&self) -> String {
         let json = serde_json::to_string(self).expect("numbers and texts");

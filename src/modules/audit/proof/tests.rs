@@ -1,4 +1,4 @@
-//! What is sealed stays provable, and what was changed is named.
+//! Sealed records stay provable, and a changed one is named.
 
 mod commitment;
 mod erased;

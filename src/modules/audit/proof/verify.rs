@@ -109,7 +109,7 @@ pub struct ChainVerifier<'a> {
     recent: Recent,
 }
 
-/// What was sealed of a short time, by the times that ids carry: a sealer that goes wrong seals twice what is young. How
+/// Records that were sealed of a short time, by the times that ids carry: a sealer that goes wrong seals twice what is young. How
 /// much that is does not grow with the chain.
 #[derive(Default)]
 struct Recent(BTreeSet<(u128, u8)>);
@@ -127,7 +127,7 @@ impl Recent {
     }
 }
 
-/// What the next seal has to continue.
+/// The seal that the next one has to continue.
 struct Last {
     number: i64,
     hash: Hash,
@@ -378,7 +378,7 @@ impl SealCheck<'_, '_> {
         Ok(())
     }
 
-    /// What is found at a leaf of a seal that was changed itself says nothing about the record.
+    /// A leaf of a seal that was changed itself says nothing about the record.
     fn suspected_or(&self, position: usize, kind: FindingKind, detail: &str) -> Finding {
         self.suspicion.clone().unwrap_or_else(|| self.at(position, kind, detail))
     }

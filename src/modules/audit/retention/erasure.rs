@@ -29,7 +29,7 @@ const ERASED: &str = "audit.erased";
 const CHUNK: usize = 500;
 /// Erased fields of one transaction, about: each takes some 130 bytes, and a provider's answer may have thousands.
 const CHUNK_FIELDS: u64 = 20_000;
-/// What the body of a call is called in its records.
+/// Name of a call's body in its records.
 const BODY: &str = "body.";
 
 /// The paths in the body of a call that are not personal, by provider and operation. All others are erased.

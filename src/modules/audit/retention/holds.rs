@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// What a hold is on.
+/// The subject of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldKind {

@@ -148,7 +148,7 @@ pub async fn calls_purged_before(db: &Database, session: &mut ClientSession) -> 
     Ok(found.and_then(|progress| progress.get_datetime("olderThan").ok().copied()))
 }
 
-/// What transactions of this module ask for: one moment, a majority, and an end.
+/// Options of this module's transactions: one moment, a majority, and an end.
 fn transaction_options() -> TransactionOptions {
     TransactionOptions::builder()
         .read_concern(ReadConcern::snapshot())

@@ -110,7 +110,7 @@ impl Purger {
         self.lease_and_run(PurgeTrigger::CommandLine).await
     }
 
-    /// What would be purged now. Changes nothing.
+    /// A preview of what would be purged now. Changes nothing.
     pub async fn preview(&self) -> Result<PurgeReport> {
         PurgeRun::new(self, PurgeTrigger::CommandLine, None).purge_all().await
     }
@@ -339,7 +339,7 @@ struct SealPart<'a> {
     records: &'a [SealedRecord],
 }
 
-/// What became of some records.
+/// Counts of purged and kept records.
 #[derive(Clone, Copy, Default)]
 struct Tally {
     /// Deleted; in a preview, would be deleted.

@@ -24,7 +24,7 @@ pub struct AnchorTargets {
 pub(super) struct Anchors {
     targets: AnchorTargets,
     exchange: ExchangeClient,
-    /// What was written last, and when.
+    /// The last anchor that was written, and when.
     written: Option<(Anchor, Instant)>,
     /// A write that has not ended yet: a disk that hangs must not stop the sealing.
     writing: Option<JoinHandle<io::Result<()>>>,

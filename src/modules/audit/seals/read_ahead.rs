@@ -46,7 +46,7 @@ enum Slot {
     Later(Arc<Seal>, usize),
 }
 
-/// What comes next.
+/// The next item.
 enum Ahead {
     Piece(Fetch),
     /// Reading has failed behind what was handed over.
@@ -72,7 +72,7 @@ pub struct ReadAhead {
     records: VecDeque<Slot>,
     /// Seals of which records are gone, see [`ReadAhead::take_lacking`].
     lacking: BTreeSet<i64>,
-    /// What came in place of a piece.
+    /// The error in place of a piece.
     error: Option<ReadError>,
     is_at_end: bool,
 }

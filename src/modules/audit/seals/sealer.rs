@@ -89,7 +89,7 @@ struct ChainTip {
     commitments: CommitmentKey,
 }
 
-/// What one transaction of a pass did.
+/// Counts of one transaction of a pass.
 struct SealStep {
     records: u64,
     entries: usize,

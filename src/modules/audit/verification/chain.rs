@@ -31,7 +31,7 @@ pub struct ChainPart {
     pub from_seal: Option<i64>,
     /// Up to this one. Else to the end of the chain.
     pub to_seal: Option<i64>,
-    /// What is known from elsewhere of seals up to the last one that is checked.
+    /// Hashes that are known from elsewhere, of seals up to the last one that is checked.
     pub anchors: Vec<Anchor>,
     /// When to stop. One seal is checked in any case.
     pub limits: Option<Limits>,
@@ -100,7 +100,7 @@ pub async fn verify_chain(
 /// checked; none where the chain has none, up to its end. Where none was sealed within the time, it is the one after it:
 /// that tells whether there was one, and has the records of that time.
 ///
-/// What a seal says of its time counts only where a known key has signed it. The seal before the first is for the check to look at. The
+/// The time of a seal counts only where a known key has signed it. The seal before the first is for the check to look at. The
 /// one after the last is looked at here: where it is not there, or no known key has signed it, it belongs to what is checked, and is found.
 pub async fn sealed_between(
     db: &Database,

@@ -118,7 +118,7 @@ struct File<'a, R, P> {
     lines: Lines<R>,
     keys: &'a PublicKeys,
     opening: Opening,
-    /// What its manifest has to say.
+    /// The manifest that it must have.
     found: Manifest,
     report: Report,
     progress: P,

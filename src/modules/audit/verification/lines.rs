@@ -54,14 +54,14 @@ impl<R: BufRead> Lines<R> {
         Ok(Some(text.trim_end_matches('\n')))
     }
 
-    /// What stands before the line at hand.
+    /// The bytes before the line at hand.
     pub(super) fn before(&self) -> Before {
         let sha256 = Bytes(self.hash.clone().finalize().into());
         Before { lines: self.number.saturating_sub(1), bytes: self.bytes, sha256 }
     }
 }
 
-/// What kind of line it is.
+/// The kind of a line.
 #[derive(Deserialize)]
 pub(super) struct LineKind<'a> {
     #[serde(rename = "type", borrow)]

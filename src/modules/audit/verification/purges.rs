@@ -15,7 +15,7 @@ use super::super::{
 /// Purge records that do not count are named for so many seals; whoever can write the database can make any number.
 const REFUSED_MAX: usize = 10_000;
 
-/// What is declared purged, and what only says so.
+/// Records that are declared purged, and declarations that don't count.
 #[derive(Debug, Default)]
 pub(super) struct Purges {
     /// By seal and collection; of those that another one covers wholly none is kept, so there is usually one.
@@ -92,7 +92,7 @@ fn may_be_purged(collection: &str) -> bool {
     RecordClass::ALL.iter().any(|class| class.collections().contains(&collection))
 }
 
-/// What audit events declare of these seals.
+/// The declarations of audit events about these seals.
 pub(super) async fn purges_of(db: &Database, seals: &BTreeSet<i64>, keys: &PublicKeys) -> Result<Purges> {
     let numbers: Vec<String> = seals.iter().map(ToString::to_string).collect();
     let wanted = doc! { "resourceId": { "$in": numbers }, "action": PURGED };

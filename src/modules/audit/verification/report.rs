@@ -23,7 +23,7 @@ impl<E> From<Finding> for Stop<E> {
     }
 }
 
-/// What was checked, and what was found.
+/// The scope of a check, and its findings.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {

@@ -34,7 +34,7 @@ impl Entity for ApiKey {
 pub(super) enum NotMade {
     /// The user has as many as anybody may have.
     TooMany,
-    /// What was shown of the second factor is spent.
+    /// The proof of the second factor was used before.
     Spent,
 }
 

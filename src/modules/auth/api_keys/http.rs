@@ -63,11 +63,11 @@ pub fn api_keys_router(keys: KeyRing, auth: Arc<AuthService>) -> OpenApiRouter {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CreateApiKeyRequest {
-    /// What it is for, in your words; no personal data and no secrets.
+    /// A name of your choice; no personal data and no secrets.
     #[validate(custom(function = "check_name"))]
     #[schema(min_length = 1, max_length = 60, example = "Warehouse server")]
     name: String,
-    /// What it may do. A scope opens nothing that your role doesn't.
+    /// Permissions of the key. A scope opens nothing that your role doesn't.
     #[validate(length(min = 1, max = 50))]
     #[schema(min_items = 1, max_items = 50, example = json!(["orders:read", "orders:write"]))]
     scopes: Vec<Scope>,
@@ -77,7 +77,7 @@ struct CreateApiKeyRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
     current_password: SecretField,
-    /// What the authenticator shows, or a recovery code; where you have a second factor.
+    /// A code of the authenticator, or a recovery code; where you have a second factor.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, example = "081804")]
     code: Option<SecretField>,

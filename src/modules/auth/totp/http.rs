@@ -41,7 +41,7 @@ struct BeginTotpRequest {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ConfirmTotpRequest {
-    /// What the authenticator shows.
+    /// The authenticator's code.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = String, min_length = 1, max_length = 64, example = "081804")]
     code: SecretField,
@@ -54,13 +54,13 @@ struct SecondFactorRequest {
     #[validate(custom(function = "check_presented_password"))]
     #[schema(value_type = String, format = Password, min_length = 1, max_length = 512)]
     current_password: SecretField,
-    /// What the authenticator shows, or a recovery code.
+    /// A code of the authenticator, or a recovery code.
     #[validate(custom(function = "check_otp"))]
     #[schema(value_type = String, min_length = 1, max_length = 64, example = "081804")]
     code: SecretField,
 }
 
-/// What an authenticator needs; it is shown here only.
+/// The secret for an authenticator; it is shown here only.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BeginTotpResponse {

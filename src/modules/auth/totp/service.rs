@@ -166,7 +166,7 @@ impl AuthService {
         shown.ok_or(AuthError::WrongCode).map(Some)
     }
 
-    /// What `typed` proves of the user's second factor, which is to be used up by whatever it is shown for; none where it is wrong.
+    /// The proof in `typed` of the user's second factor, which is to be used up by whatever it is shown for; none where it is wrong.
     /// It counts as a guess at this user's, wherever it comes from: whoever has the password, or can reset it, can come by devices
     /// as many as they like.
     pub(in super::super) async fn prove(

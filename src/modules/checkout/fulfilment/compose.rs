@@ -1,4 +1,4 @@
-//! What is ordered for a checkout: written as the merchant's own server would write it in a request for an order, and read by the same
+//! Orders for a checkout: written as the merchant's own server would write it in a request for an order, and read by the same
 //! rules. So what a provider can't take is refused here with the field to blame. Pure.
 
 use serde_json::{Value, json};

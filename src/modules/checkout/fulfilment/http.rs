@@ -101,7 +101,7 @@ struct PickupResponse {
     country: String,
 }
 
-/// What follows from a paid checkout.
+/// Fulfilment settings.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct FulfilmentResponse {
@@ -129,7 +129,7 @@ impl From<FulfilmentSettings> for FulfilmentResponse {
     }
 }
 
-/// What follows from your paid checkouts; where nothing does, a paid one is completed.
+/// Your fulfilment settings; with none, a paid checkout is completed at once.
 #[utoipa::path(get, path = "/fulfilment", tag = "checkout", security(("bearer" = [])),
     responses((status = 200, body = FulfilmentResponse)))]
 async fn get_fulfilment(

@@ -1,4 +1,4 @@
-//! What follows from a paid checkout: a sale in the merchant's ERP, and a parcel at its carrier, as the merchant has set up. Each is an
+//! Fulfilment of paid checkouts: a sale in the merchant's ERP, and a parcel at its carrier, as the merchant has set up. Each is an
 //! order of the merchant's like any other.
 //!
 //! Invariants: of each part there is at most one order that lives, in the transaction that links it both ways: the checkout names the

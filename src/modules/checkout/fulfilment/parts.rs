@@ -14,7 +14,7 @@ use crate::{
 /// Fields that a reason names at most.
 const FIELDS_NAMED_MAX: usize = 5;
 
-/// What carries a checkout out.
+/// A kind of order that fulfils a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartKind {

@@ -154,7 +154,7 @@ pub(super) fn settings() -> FulfilmentSettings {
     }
 }
 
-/// What is stored, and how often something was asked for.
+/// The stored documents, and a counter for ids.
 pub(super) struct World {
     pub(super) view: View,
     pub(super) asked: usize,

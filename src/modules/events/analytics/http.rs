@@ -88,7 +88,7 @@ struct DailyResponse {
     items: Vec<DayResponse>,
 }
 
-/// What happened to the orders of one provider on one day.
+/// Orders of one provider on one day.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct DayResponse {
@@ -97,9 +97,9 @@ struct DayResponse {
     day: String,
     provider: String,
     orders: OrderSums,
-    /// What was charged for orders, by currency.
+    /// Charges for orders, by currency.
     charged: Vec<Money>,
-    /// What was given back of it, by currency.
+    /// Refunds of them, by currency.
     refunded: Vec<Money>,
     confirmation: ConfirmationTimes,
 }
@@ -179,7 +179,7 @@ impl DaySums {
     }
 }
 
-/// What was sold, by day and currency, and in all.
+/// Earnings by day and currency, and in all.
 #[derive(Debug, Serialize, ToSchema)]
 struct EarningsResponse {
     /// Oldest day first; only days on which something was sold or taken back.
@@ -188,7 +188,7 @@ struct EarningsResponse {
     totals: Vec<EarningsSums>,
 }
 
-/// What was sold on one day in one currency.
+/// Earnings of one day in one currency.
 #[derive(Debug, Serialize, ToSchema)]
 struct DayEarningsResponse {
     /// In UTC.
@@ -234,7 +234,7 @@ impl EarningsSums {
     }
 }
 
-/// What a document of sums says, by currency.
+/// The sums of a document, by currency.
 fn earnings_of(sums: &Document) -> Vec<EarningsSums> {
     let mut found: BTreeMap<String, EarningsSums> = BTreeMap::new();
     for field in ["sales", "takenBack", "gross", "refunds"] {
@@ -358,7 +358,7 @@ async fn list_daily(
     Ok(Json(DailyResponse { items }))
 }
 
-/// What was sold by checkouts, by day and currency: of a merchant's own products; for a manager of those that members put on sale in
+/// Earnings from checkouts, by day and currency: of a merchant's own products; for a manager of those that members put on sale in
 /// the tenant; for finance and administrators of all; of one merchant where it is asked for. What is relayed counts, so the last
 /// seconds may be missing.
 #[utoipa::path(get, path = "/analytics/earnings", tag = "analytics", security(("bearer" = [])), params(DailyQuery),

@@ -7,7 +7,7 @@ use crate::platform::text::verhoeff_sum;
 const SHAPE: &str = "must be 12 digits, the first of them 2 to 9";
 const WRONG_CHECK: &str = "has a wrong check digit";
 
-/// What may be kept of a well-formed Aadhaar number: its last four digits.
+/// The stored part of a well-formed Aadhaar number: its last four digits.
 ///
 /// Not comparable: two people may share them.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ fn tidied(text: &str) -> String {
 }
 
 /// Whether every byte is as `pattern` says: `A` a capital letter, `9` a digit, `*` either; any other stands for itself.
-/// What fits is ASCII and as long as the pattern.
+/// Whether a text is ASCII and fits the pattern.
 fn fits(text: &str, pattern: &str) -> bool {
     let fits_one = |(byte, wanted): (u8, u8)| match wanted {
         b'A' => byte.is_ascii_uppercase(),

@@ -11,7 +11,7 @@ const SHAPE: &str = "must be 5 letters, 4 digits and a letter";
 const NO_SERIAL: &str = "has 0000 for a number, which is given to nobody";
 const NO_HOLDER: &str = "has a fourth letter that stands for no kind of holder";
 
-/// What kind of person or body a [`Pan`] was issued to: its fourth letter.
+/// The kind of person or body that a [`Pan`] was issued to: its fourth letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Holder {

@@ -1,4 +1,4 @@
-//! What is well-formed, which errors of typing are caught, and what is never shown.
+//! Well-formed numbers, typing errors that are caught, and numbers that are never shown.
 
 use std::collections::BTreeSet;
 

@@ -12,7 +12,7 @@ use crate::{
 /// Longest cadastral number.
 const NUMBER_CHARS_MAX: usize = 64;
 
-/// What is asked of a property register.
+/// A request for an extract from a property register.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExtractRequest {
@@ -21,7 +21,7 @@ pub struct ExtractRequest {
     #[validate(custom(function = "cadastral_number"))]
     #[schema(example = "50:33:0000000:98325", pattern = r"^\d{2}:\d{2}:\d{5,7}:\d+$", max_length = 64)]
     pub cadastral_number: String,
-    /// What is to be told of it.
+    /// The type of extract.
     #[serde(rename = "type")]
     pub kind: ExtractType,
 }

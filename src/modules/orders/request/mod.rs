@@ -41,13 +41,13 @@ pub struct CreateOrderRequest {
     pub client_order_id: String,
     #[serde(default, deserialize_with = "null_is_default")]
     pub provider: ProviderName,
-    /// What is to be carried; required for a carrier.
+    /// The parcel; required for a carrier.
     #[validate(nested)]
     pub shipment: Option<ShipmentRequest>,
-    /// What was sold; required for an ERP.
+    /// The sale; required for an ERP.
     #[validate(nested)]
     pub sale: Option<SaleRequest>,
-    /// What is asked of a register; required for one.
+    /// The extract; required for a register.
     #[validate(nested)]
     pub extract: Option<ExtractRequest>,
 }

@@ -58,7 +58,7 @@ pub struct SaleRequest {
     /// Where it goes: the billing address where this is null or absent.
     #[validate(nested)]
     pub shipping_address: Option<SaleAddressRequest>,
-    /// What was bought.
+    /// An article that was bought.
     #[validate(nested, length(min = 1, max = 500))]
     #[schema(min_items = 1, max_items = 500)]
     pub lines: Vec<SaleLineRequest>,
@@ -121,7 +121,7 @@ pub struct SaleAddressRequest {
     pub country: String,
 }
 
-/// What was bought.
+/// An article that was bought.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SaleLineRequest {

@@ -49,7 +49,7 @@ pub struct ShipmentRequest {
     /// From where.
     #[validate(nested)]
     pub pickup: PartyRequest,
-    /// What.
+    /// Content of the parcel.
     #[validate(nested, length(min = 1, max = 100))]
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<ItemRequest>,
@@ -119,7 +119,7 @@ pub struct PartyRequest {
     pub country: String,
 }
 
-/// What is in the parcel.
+/// An article in the parcel.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ItemRequest {

@@ -52,7 +52,7 @@ impl Command for CreateAccount {
     }
 }
 
-/// What becomes of a value that may be empty.
+/// The change of a value that may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ValueChange<T> {
     #[default]

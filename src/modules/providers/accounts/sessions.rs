@@ -238,7 +238,7 @@ pub struct EndLogIn {
     pub credentials_version: i64,
     /// The answer as stored.
     pub record: ResponseRecord,
-    /// What the answer means.
+    /// The meaning of the answer.
     pub verdict: Verdict,
     /// For the answer's log.
     pub response_id: String,

@@ -82,9 +82,9 @@ impl Command for BeginTest {
 pub struct EndTest {
     /// The call.
     pub call: Call,
-    /// What is stored of the answer.
+    /// The stored part of the answer.
     pub record: ResponseRecord,
-    /// What the answer means.
+    /// The meaning of the answer.
     pub verdict: Verdict,
     /// For the answer's log.
     pub response_id: String,

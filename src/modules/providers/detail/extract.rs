@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What an extract tells.
+/// A type of extract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExtractType {
     /// That there is such an object.
     Info,
-    /// What it is like.
+    /// Description of the object.
     Base,
     /// Whose it is and was.
     Ownership,

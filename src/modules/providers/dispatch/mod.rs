@@ -1,7 +1,7 @@
 //! With which account of its provider a job runs, and whether it runs now: breakers, throttles, places and rates of accounts,
 //! shared by all workers through one small document per account. It is never part of the lanes' transactions.
 //!
-//! What is decided once for everybody (places, send times) the database decides by its own clock; ends of throttles and
+//! Decisions for everybody (places, send times) are the database's, by its own clock; ends of throttles and
 //! probes, which are seconds away, are compared with the workers' clocks, as leases are. An account without limits whose
 //! calls succeed writes nothing. Redis has no part in it.
 

@@ -99,7 +99,7 @@ pub(super) enum Availability {
     Away,
 }
 
-/// What an answer means for the health of an account.
+/// A sign of an account's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HealthSignal {
     /// The provider is there and answers.

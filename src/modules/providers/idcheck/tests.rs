@@ -1,4 +1,4 @@
-//! What IDCheck may answer and what that means; what we tell it and what of that is kept.
+//! Answers of IDCheck and their meaning; requests to it and their stored parts.
 
 mod classification;
 mod requests;

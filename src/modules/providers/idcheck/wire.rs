@@ -46,7 +46,7 @@ pub(super) fn body(question: &CheckRequest<'_>) -> Value {
     }
 }
 
-/// What the register of PANs says, or the name of the field that can't be used.
+/// The finding of the register of PANs, or the name of the field that can't be used.
 pub(super) fn pan(body: &Value) -> Result<Outcome<CheckFinding>, &'static str> {
     Ok(match text(body, "status").ok_or("status")? {
         "valid" => confirmed(name(body, "registered_name"), None),
@@ -56,7 +56,7 @@ pub(super) fn pan(body: &Value) -> Result<Outcome<CheckFinding>, &'static str> {
     })
 }
 
-/// What the register of GSTINs says, or the name of the field that can't be used.
+/// The finding of the register of GSTINs, or the name of the field that can't be used.
 pub(super) fn gstin(body: &Value) -> Result<Outcome<CheckFinding>, &'static str> {
     Ok(match text(body, "status").ok_or("status")? {
         "active" => confirmed(name(body, "legal_name"), None),
@@ -67,7 +67,7 @@ pub(super) fn gstin(body: &Value) -> Result<Outcome<CheckFinding>, &'static str>
     })
 }
 
-/// What the bank says, or the name of the field that can't be used.
+/// The bank's finding, or the name of the field that can't be used.
 pub(super) fn bank_account(body: &Value) -> Result<Outcome<CheckFinding>, &'static str> {
     let exists = flag(body, "account_exists").ok_or("account_exists")?;
     let message = text(body, "message").ok_or("message")?;

@@ -1,4 +1,4 @@
-//! What PayGate may answer and call back, and what that means; what we tell it and what of that is kept.
+//! Answers and callbacks of PayGate and their meaning; requests to it and their stored parts.
 
 mod callbacks;
 mod classification;

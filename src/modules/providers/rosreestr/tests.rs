@@ -1,4 +1,4 @@
-//! What the gateway is sent, and what its answers mean.
+//! Requests to the gateway, and the meaning of its answers.
 
 use serde_json::json;
 

@@ -130,9 +130,9 @@ pub struct RateCard {
     pub slab_grams: i64,
     /// Cubic centimetres that count as a kilogram.
     pub volumetric_divisor: i64,
-    /// What carriage costs.
+    /// Prices of carriage.
     pub services: Services,
-    /// What collecting cash costs.
+    /// The fee for collecting cash.
     pub cod_fee: CodFee,
     /// Beginnings of the postal codes of metros.
     pub metro_pincode_prefixes: Vec<String>,

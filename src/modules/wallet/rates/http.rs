@@ -85,13 +85,13 @@ pub(super) struct ListRatesQuery {
     delivery_state: String,
 }
 
-/// What each service would cost.
+/// Quotes by service.
 #[derive(Debug, Serialize, ToSchema)]
 struct RateListResponse {
     items: Vec<RateResponse>,
 }
 
-/// What a parcel would cost with one service, in minor units.
+/// The quote of one service for a parcel, in minor units.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RateResponse {
@@ -106,7 +106,7 @@ struct RateResponse {
     freight: i64,
     /// For collecting cash; 0 when prepaid.
     cod_fee: i64,
-    /// What an order would hold of the wallet.
+    /// The amount that an order would hold.
     total: Money,
     /// The card that says so.
     #[schema(example = "parcelx-1")]
@@ -153,7 +153,7 @@ impl ListRatesQuery {
     }
 }
 
-/// What an order would cost now, with one service or with each. The order itself is priced anew when it is taken.
+/// Quotes for an order, with one service or with each. The order itself is priced anew when it is taken.
 #[utoipa::path(get, path = "/rates", tag = "orders", security(("bearer" = [])), params(ListRatesQuery),
     responses(
         (status = 200, body = RateListResponse),

@@ -56,9 +56,9 @@ struct LedgerSearchQuery {
     /// ISO 4217; all by default.
     #[param(value_type = Option<String>)]
     currency: Option<Currency>,
-    /// What it is.
+    /// The kind of transaction.
     kind: Option<LedgerKind>,
-    /// What it was booked for: `order`, `topup`, `finance`, `transaction`, `user`.
+    /// The type of its reference: `order`, `topup`, `finance`, `transaction`, `user`.
     #[validate(custom(function = "reference_type_shape"))]
     #[param(example = "order")]
     reference_type: Option<String>,
@@ -164,7 +164,7 @@ struct LedgerResponse {
     next_cursor: Option<String>,
 }
 
-/// What every account comes to.
+/// The balances of all accounts.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TrialBalanceResponse {
@@ -187,7 +187,7 @@ struct CurrencyBalanceResponse {
     balanced: bool,
 }
 
-/// What an account comes to: on one side, the other is 0.
+/// The balance of an account: on one side, the other is 0.
 #[derive(Debug, Serialize, ToSchema)]
 struct AccountBalanceResponse {
     #[schema(example = "settlement.cash")]
@@ -215,7 +215,7 @@ impl CurrencyBalanceResponse {
 
 /// Transactions of all users with all their lines, newest first.
 ///
-/// What neither `referenceId`, `userId` nor a period narrows down is looked for backwards in time, 4,000 transactions a
+/// A search that neither `referenceId`, `userId` nor a period narrows down looks backwards in time, at 4,000 transactions a
 /// page: where it is rare, a page may have fewer than asked for, or none, and a cursor to go on.
 #[utoipa::path(get, path = "/finance/ledger", tag = "finance", security(("bearer" = [])), params(LedgerSearchQuery),
     responses(
@@ -299,7 +299,7 @@ async fn export_ledger(
     Ok((Extension(about), file).into_response())
 }
 
-/// What every account comes to, from the lines, now or at a moment in the past. It reads the whole ledger: expect seconds
+/// The trial balance: every account's, from the lines, now or at a moment in the past. It reads the whole ledger: expect seconds
 /// per million transactions.
 #[utoipa::path(get, path = "/finance/trial-balance", tag = "finance", security(("bearer" = [])),
     params(TrialBalanceQuery),

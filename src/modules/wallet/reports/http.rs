@@ -40,7 +40,7 @@ struct OwnLedgerQuery {
     /// ISO 4217; INR by default.
     #[param(value_type = Option<String>)]
     currency: Option<Currency>,
-    /// What it is.
+    /// The kind of transaction.
     kind: Option<LedgerKind>,
     /// Booked at or after (RFC 3339).
     #[param(value_type = Option<String>)]
@@ -134,7 +134,7 @@ struct OwnLineResponse {
     amount: i64,
 }
 
-/// What a transaction was booked for.
+/// The reference of a transaction.
 #[derive(Debug, Serialize, ToSchema)]
 struct BookedForResponse {
     #[serde(rename = "type")]
@@ -203,7 +203,7 @@ struct StatementLineResponse {
     direction: Movement,
     /// Minor units, above zero.
     amount: i64,
-    /// What could be spent afterwards.
+    /// The available balance afterwards.
     balance_after: i64,
     transaction_id: String,
     reference: BookedForResponse,
@@ -241,9 +241,9 @@ struct StatementResponse {
     from: Rfc3339Time,
     /// The period's end; no line is at it.
     to: Rfc3339Time,
-    /// What could be spent before the first line of the page.
+    /// The available balance before the first line of the page.
     opening: i64,
-    /// What could be spent after the last one.
+    /// The available balance after the last one.
     closing: i64,
     /// Oldest first.
     lines: Vec<StatementLineResponse>,
@@ -278,7 +278,7 @@ async fn list_own_ledger(
     Ok(Json(OwnLedgerResponse { items: page.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
-/// What changed what you can spend in a period, line by line, oldest first, between the balances before and after. The
+/// A statement: changes of your available balance in a period, oldest first, between the balances before and after. The
 /// first `opening` and the last `closing` are the period's; what is booked while you read changes nothing of it.
 #[utoipa::path(get, path = "/wallet/statement", tag = "wallet", security(("bearer" = [])), params(StatementQuery),
     responses(

@@ -1,4 +1,4 @@
-//! What all reports share: what they read from, their errors, and bodies that are written piece by piece.
+//! Parts that all reports share: the snapshot, their errors, and bodies that are written piece by piece.
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -37,7 +37,7 @@ pub(super) enum ReportError {
     /// A sum leaves what 64 bits hold.
     #[error("a sum is too large")]
     Overflow,
-    /// What is stored can't be written down.
+    /// A stored value can't be written down.
     #[error("a line can't be written: {0}")]
     Write(#[from] std::io::Error),
     /// The database could not be read.
@@ -67,7 +67,7 @@ pub(super) fn ensure_period(from: Option<Rfc3339Time>, to: Option<Rfc3339Time>) 
 
 /// Something that is written piece by piece, so that its size does not matter.
 pub(super) trait FilePieces: Send + 'static {
-    /// What it is, for the log.
+    /// Its name in the log.
     const NAME: &'static str;
 
     /// The next piece; none at the end.

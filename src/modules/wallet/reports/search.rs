@@ -142,7 +142,7 @@ impl LedgerFilter {
         query
     }
 
-    /// What of the query the index alone answers, where the plan goes along it in order.
+    /// The part of the query that the index alone answers, where the plan goes along it in order.
     fn keys(&self, order: Direction, position: Option<&Position>) -> Document {
         let beyond = if order == Direction::Newest { "$lt" } else { "$gt" };
         match (self.plan(), &self.user_id) {
@@ -273,7 +273,7 @@ fn narrow(times: &mut Document, order: Direction, at: DateTime) {
     times.insert(bound, narrower);
 }
 
-/// What matches, newest first, beyond `before`; and where to go on. Where no index narrows down what is asked for, a page
+/// Matching transactions, newest first, beyond `before`; and where to go on. Where no index narrows down what is asked for, a page
 /// looks at so many transactions ([`STAGES`]): it may have fewer than asked for, or none, before the last one.
 pub(super) async fn newest(
     store: &WalletStore,
@@ -305,7 +305,7 @@ pub(super) async fn newest(
     Ok((page, next))
 }
 
-/// What matches beyond `before`, as far as `end`.
+/// Matching transactions beyond `before`, as far as `end`.
 async fn find_between(
     store: &WalletStore,
     filter: &LedgerFilter,

@@ -16,7 +16,7 @@ pub(super) const FINAL_AFTER: Duration = Duration::from_secs(15);
 /// It reads all of the ledger. Beyond this nobody waits for the answer any more.
 const TIME_MAX: Duration = Duration::from_secs(25);
 
-/// What an account comes to, on the side where it does.
+/// The balance of an account, on its side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AccountBalance {
     pub(super) account: String,

@@ -1,4 +1,4 @@
-//! What a gateway tells, decided: believed already, taken once, each in one transaction.
+//! Decisions by callbacks of gateways: verified already, taken once, each in one transaction.
 
 use super::{
     commands::record,
@@ -48,7 +48,7 @@ impl TakeCallback {
         Author { actor: &self.actor, event_id: &self.event_id }
     }
 
-    /// What it means for the top-up, and the event to record.
+    /// Its outcome for the top-up, and the event to record.
     fn apply(&self, view: &mut View, topup: &mut Topup) -> (CallbackOutcome, Option<&'static str>) {
         let payment = &self.callback.payment;
         let differs = payment.amount != topup.money();

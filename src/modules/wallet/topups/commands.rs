@@ -1,4 +1,4 @@
-//! What the API decides: asking for a top-up, in one transaction. And what all decisions write.
+//! The API's command: asking for a top-up, in one transaction. And the writes that all decisions share.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const OPEN_TOPUPS_MAX: usize = 100;
 /// Asks for a top-up, or finds that it was asked for.
 pub(super) struct RequestTopup {
     pub(super) gate: KycGate,
-    /// What the wallet of a customer who is not verified may come to; none for merchants.
+    /// The most that the wallet of a customer who is not verified may reach; none for merchants.
     pub(super) unverified_max: Option<Vec<Money>>,
     pub(super) user_id: String,
     pub(super) client_topup_id: String,

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// What a merchant asks for may fail so; each variant is a decision for the caller.
+/// Errors of a merchant's request; each variant is a decision for the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum TopupError {
     /// There is no payment gateway.
@@ -24,7 +24,7 @@ pub enum TopupError {
     /// A customer who is not verified may not have so much in the wallet; nothing is stored, and the id may be used again.
     #[error("over what an unverified customer's wallet may come to")]
     OverLimit {
-        /// What it may come to.
+        /// The limit.
         limit: Money,
     },
     /// Absent, or somebody else's.
@@ -68,7 +68,7 @@ impl From<TopupError> for AppError {
     }
 }
 
-/// What a gateway tells may fail so.
+/// Errors of a callback.
 #[derive(Debug, thiserror::Error)]
 pub enum CallbackError {
     /// No gateway of this name calls here.

@@ -65,7 +65,7 @@ pub fn has_to_call(topup: &Topup, kind: PaymentJobKind, now: DateTime) -> bool {
     }
 }
 
-/// What became of money that is at the gateway.
+/// The outcome of crediting money that is at the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreditOutcome {
     Credited,
@@ -130,7 +130,7 @@ pub fn decline(topup: &mut Topup) -> bool {
     end_without_money(topup, TopupCommand::Fail, Some(&failure))
 }
 
-/// What it was for is not wanted any more: nobody is shown its page from here on. It is looked up all the same when its time is over,
+/// Drops a payment that is not wanted any more: nobody is shown its page from here on. It is looked up all the same when its time is over,
 /// because it may be paid. Says whether that changes anything.
 pub fn drop(topup: &mut Topup, now: DateTime) -> bool {
     let dropped = end_without_money(topup, TopupCommand::Expire, None);
@@ -187,7 +187,7 @@ fn end_without_money(topup: &mut Topup, command: TopupCommand, failure: Option<&
     true
 }
 
-/// What follows from an answer; changes the top-up. `credit` books the money and gives the transaction's id.
+/// Decides by an answer; changes the top-up. `credit` books the money and gives the transaction's id.
 pub fn follow(
     topup: &mut Topup,
     kind: PaymentJobKind,

@@ -1,4 +1,4 @@
-//! What follows from answers, decided without a database.
+//! Decisions by answers, without a database.
 
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ pub(super) fn call(kind: PaymentJobKind) -> Call {
     }
 }
 
-/// What its calls are called in logs and metrics.
+/// The name of its calls in logs and metrics.
 pub(super) const fn operation(kind: PaymentJobKind) -> &'static str {
     match kind {
         PaymentJobKind::Start => START_PAYMENT,
@@ -149,7 +149,7 @@ pub(super) const fn operation(kind: PaymentJobKind) -> &'static str {
     }
 }
 
-/// What follows, on whatever attempt.
+/// The decision, on whatever attempt.
 fn followed_with(
     topup: &mut Topup,
     job: &Job,

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// What all handlers share.
+/// Parts that all handlers share.
 pub struct TopupJobs {
     /// Where attempts begin: a lane of its own beside the completions'.
     pub lane: Lane,

@@ -9,7 +9,7 @@
 //! not be credited as it was asked for is disputed: no automatism touches that top-up any more, because a person may have
 //! booked it by hand. Nothing is ever deleted.
 //!
-//! What a payment does to a checkout is in the payment's own transaction, so neither is ahead of the other. All of a payment can be
+//! The effect of a payment on a checkout is in the payment's own transaction, so neither is ahead of the other. All of a payment can be
 //! given back to its payer, once; money that leaves is looked up before it is asked for again, though asking is idempotent.
 //!
 //! A top-up whose time is over is looked up until the gateway says what came of it, and once more a day later. Another

@@ -22,9 +22,9 @@ use crate::{
 
 /// Top-ups.
 pub const TOPUPS: &str = "topups";
-/// What customers who are not verified may still pay.
+/// Open top-ups of customers who are not verified.
 pub const OPEN_TOPUPS: &str = "open_topups";
-/// What gateways told us, unasked.
+/// Callbacks of gateways.
 pub const CALLBACKS: &str = "payment_callbacks";
 
 /// Where a top-up is.
@@ -128,7 +128,7 @@ pub struct Topup {
     pub user_id: String,
     /// The user's own id; that of a payment for a checkout nobody can choose.
     pub client_topup_id: String,
-    /// What is paid, where that is no top-up.
+    /// The checkout that is paid, where it is no top-up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkout_id: Option<String>,
     /// The gateway: `paygate`.
@@ -214,7 +214,7 @@ impl Topup {
         self.refund.as_ref().map(|refund| nth_id("rfd", &self.id, refund.number))
     }
 
-    /// What its credit is booked for; once.
+    /// The reference of its credit, which is booked once.
     #[must_use]
     pub fn reference(topup_id: &str) -> LedgerReference {
         LedgerReference::new("topup", topup_id, "payment")
@@ -253,7 +253,7 @@ impl Entity for OpenTopups {
     }
 }
 
-/// What we made of a callback.
+/// The outcome of a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallbackOutcome {
@@ -312,7 +312,7 @@ pub struct PaymentCallback {
     pub amount: i64,
     /// ISO 4217, as the gateway says.
     pub currency: Currency,
-    /// What we made of it.
+    /// Its outcome.
     pub outcome: CallbackOutcome,
     /// `X-Request-Id` of its request.
     pub correlation_id: String,

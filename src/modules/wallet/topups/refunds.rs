@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// What is asked: a refund, or what has become of it.
+/// The call: a refund, or a look-up of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RefundCall {
     reference: String,
@@ -63,7 +63,7 @@ fn done(topup: &Topup, event: Option<&'static str>) -> AttemptDecision {
     AttemptDecision { end: JobEnd::Done { result: Some(result) }, event }
 }
 
-/// What follows from an answer; changes the payment. `book` books the money that has left and gives the transaction's id.
+/// Decides by an answer; changes the payment. `book` books the money that has left and gives the transaction's id.
 pub(super) fn follow(
     topup: &mut Topup,
     answered: &RefundAnswered<'_>,

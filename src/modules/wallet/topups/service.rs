@@ -50,14 +50,14 @@ pub struct TopupService {
     /// A payment can't be paid later.
     pub expires_in: Duration,
     pub payees: Payees,
-    /// What the wallet of a customer who is not verified may come to, by currency; where there is no limit, nothing.
+    /// The most that the wallet of a customer who is not verified may reach, by currency; in a currency that is not named, nothing.
     pub customer_max: Vec<Money>,
     pub clock: Clock,
     /// Nothing is written before.
     pub indexes_present: Arc<AtomicBool>,
 }
 
-/// What a merchant asks for, after validation.
+/// A merchant's request, after validation.
 #[derive(Debug)]
 pub struct NewTopup {
     /// The merchant's id.

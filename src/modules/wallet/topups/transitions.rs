@@ -1,8 +1,8 @@
-//! What may happen to a top-up in which status: one exhaustive table.
+//! State machine of top-ups: one exhaustive table.
 
 use super::model::TopupStatus;
 
-/// What happens to a top-up.
+/// A change of a top-up's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopupCommand {
     /// The gateway has the payment.

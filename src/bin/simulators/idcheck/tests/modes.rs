@@ -5,7 +5,7 @@ use super::*;
 /// A mode, and what it does to one call: HTTP status (0: hung up), whether it is done, parts of the answer.
 type Case = (&'static str, u16, bool, &'static [&'static str]);
 
-/// What no operation does differently.
+/// Cases that are the same for every operation.
 const EVERYWHERE: &[Case] = &[
     ("unprocessable", 422, false, &[r#""code":"invalid_"#, "cannot be processed"]),
     ("wrong_reference", 200, true, &[r#""reference":"chk_1f0e4c52a7b34d5e9c60718293a4b5c6""#, "ASHA RAO"]),

@@ -1,4 +1,4 @@
-//! What the stand-in remembers.
+//! Books of the stand-in.
 
 use super::*;
 

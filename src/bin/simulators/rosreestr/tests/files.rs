@@ -1,4 +1,4 @@
-//! What is downloaded.
+//! Downloads of files.
 
 use sha2::{Digest, Sha256};
 

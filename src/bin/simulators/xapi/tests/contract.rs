@@ -1,4 +1,4 @@
-//! What the stand-in accepts.
+//! Calls that the stand-in accepts.
 
 use super::*;
 

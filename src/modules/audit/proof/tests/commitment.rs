@@ -33,7 +33,7 @@ fn partly_erased() -> Document {
     document
 }
 
-/// What a body may be, of whichever provider.
+/// Bodies of any provider.
 fn bodies() -> impl Strategy<Value = Bson> {
     let scalar = prop_oneof![
         Just(Bson::Null),

@@ -1,4 +1,4 @@
-//! What is hashed of a document: its BSON, with commitments in place of what is personal.
+//! The hashed form of a document: its BSON, with commitments in place of what is personal.
 
 use std::convert::Infallible;
 

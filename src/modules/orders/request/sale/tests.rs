@@ -1,4 +1,4 @@
-//! What a sale may look like, and what is wrong with one that may not.
+//! Sales that are accepted, and faults of those that are not.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What every answer means, over every kind, every status and every body.
+//! The outcome of every answer, over every kind, status and body.
 
 use std::collections::BTreeSet;
 
@@ -78,7 +78,7 @@ const INVALID: &str = "refuted bank.invalid_account";
 const OFFLINE: &str = "counted bank.offline";
 const UNAVAILABLE: &str = "counted bank.network_unavailable";
 
-/// What a bank says, and what that means where the account exists and where it does not.
+/// Messages of banks, and their meaning where the account exists and where it does not.
 const MESSAGES: &[(&str, &str, &str)] = &[
     ("Verified", CONFIRMED, ODD),
     (" VERIFIED. ", CONFIRMED, ODD),
@@ -176,7 +176,7 @@ fn bodies(kind: CheckKind) -> Vec<Row> {
 /// Bodies in which the provider itself objects.
 const OBJECTIONS: [&str; 7] =
     ["invalid_ifsc", "invalid_account", "invalid_pan", "reference_conflict", "invalid_key", "internal", "INVALID_IFSC"];
-/// What `status` with the body `name` means, which means `ok` with a 2xx.
+/// The outcome of `status` with the body `name`, which means `ok` with a 2xx.
 fn expected(kind: CheckKind, status: u16, name: &str, body: &Value, ok: &'static str) -> &'static str {
     match status {
         200..=299 => ok,

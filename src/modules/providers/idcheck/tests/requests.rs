@@ -1,9 +1,9 @@
-//! What we tell IDCheck, and what of that and of its answers is stored or printed.
+//! Requests to IDCheck, and the parts of them and of its answers that are stored or printed.
 
 use super::*;
 use crate::platform::exchange::Prepared;
 
-/// What must be in no record and no log line.
+/// Values that must be in no record and no log line.
 const PERSONAL: [&str; 6] = [PAN, GSTIN, ACCOUNT, APPLICANT, REGISTERED, TRADE];
 
 fn assert_impersonal(text: &str) {
@@ -113,7 +113,7 @@ fn a_record_of_an_answer_explains_it_and_names_nobody() {
     }
 }
 
-/// What a provider may say that repeats what it was told.
+/// Messages of a provider that repeat what it was sent.
 fn tactless() -> [String; 7] {
     [
         format!("Cannot verify this for {APPLICANT}"),

@@ -20,7 +20,7 @@ fn look_up(answer: &Answer) -> String {
     outcome.in_words(|found| found.as_ref().map_or_else(|| "absent".into(), shipment))
 }
 
-/// What a 2xx means, by its body. Columns: create, cancel, look-up.
+/// Outcomes of a 2xx by its body. Columns: create, cancel, look-up.
 const OK: &[(&str, [&str; 3])] = &[
     ("placed", ["found", "cancelled", "counted provider.no_awb"]),
     ("placed, awb is a number", ["found", "cancelled", "counted provider.no_awb"]),
@@ -110,7 +110,7 @@ const UNEXPECTED: [&str; 3] = unclear(["unknown provider.unexpected_answer", "co
 const VAGUE: [&str; 3] =
     ["unknown provider.vague_refusal", "counted provider.vague_refusal", "counted provider.look_up_refused"];
 
-/// What can't be read: unknown after a create, repeated otherwise.
+/// Outcomes of an unreadable answer: unknown after a create, repeated otherwise.
 const fn unclear([of_create, of_others]: [&str; 2]) -> [&str; 3] {
     [of_create, of_others, of_others]
 }
@@ -127,7 +127,7 @@ const NO_REASON_GIVEN: [&str; 6] = [
 /// Bodies that say neither yes nor no.
 const SILENT: [&str; 4] = ["a list", "a number", "null", "a text"];
 
-/// What any other status means. `None`: as with a 2xx, by its body.
+/// Outcomes of any other status. `None`: as with a 2xx, by its body.
 fn by_status(status: u16, body: &str) -> Option<[&'static str; 3]> {
     let row = OK.iter().find(|(name, _)| *name == body).map(|(_, row)| *row);
     match status {

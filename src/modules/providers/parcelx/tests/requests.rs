@@ -1,4 +1,4 @@
-//! What we tell ParcelX, and what of that is stored.
+//! Requests to ParcelX, and their stored parts.
 
 use super::*;
 use crate::{

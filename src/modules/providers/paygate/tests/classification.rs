@@ -1,4 +1,4 @@
-//! What every answer means, over every status and every body.
+//! The outcome of every answer, over every status and body.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +89,7 @@ const OBJECTIONS: [&str; 3] = ["unsupported currency", "reference conflict", "pa
 /// Bodies with words that come from anybody.
 const WORDS: [&str; 4] = ["error without a code", "error is text", "error code is a novel", "errors"];
 
-/// What a start and a look-up make of `status` with the body `name`, which means `ok` with a 2xx.
+/// Outcomes of a start and a look-up for `status` with the body `name`, which means `ok` with a 2xx.
 fn expected(status: u16, name: &str, ok: &'static str) -> [&'static str; 2] {
     let objects = OBJECTIONS.contains(&name);
     match status {
@@ -122,7 +122,7 @@ fn every_status_with_every_body_is_in_the_table() {
     }
 }
 
-/// What a refund and its look-up make of an answer.
+/// Outcomes of a refund and of its look-up for an answer.
 fn of_refund(answer: &Answer) -> [String; 2] {
     let refund = adapter().read_refund(REFERENCE, money(50_000), answer);
     let found = adapter().read_refund_look_up(REFERENCE, money(50_000), answer);

@@ -1,4 +1,4 @@
-//! What we tell PayGate, and what of that is stored.
+//! Requests to PayGate, and their stored parts.
 
 use bson::Bson;
 

@@ -1,4 +1,4 @@
-//! What every status with every body means.
+//! Outcomes of every status with every body.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn without_an_answer_it_matters_whether_the_request_may_have_arrived() {
     }
 }
 
-/// What a 2xx means, by its body. Columns: create, look-up.
+/// Outcomes of a 2xx by its body. Columns: create, look-up.
 const OK: &[(&str, [&str; 2])] = &[
     ("order", ["found", NO_LIST]),
     ("order, in capitals", ["found", NO_LIST]),
@@ -89,7 +89,7 @@ const NO_LIST: &str = "counted provider.unexpected_answer";
 const CONTRADICTION: [&str; 2] = ["unknown provider.contradiction", "counted provider.contradiction"];
 const UNEXPECTED: [&str; 2] = [NO_ORDER, NO_LIST];
 
-/// What a 4xx means, by its body, where the status does not say more.
+/// Outcomes of a 4xx by its body, where the status does not say more.
 fn refused(body: &str) -> [&'static str; 2] {
     match body {
         "BadRequest" | "BadRequest alone" | "Application" | "Application, in small letters" => {

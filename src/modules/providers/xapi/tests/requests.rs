@@ -1,4 +1,4 @@
-//! What we tell X-API, and what of that is stored.
+//! Requests to X-API, and their stored parts.
 
 use bson::DateTime;
 
