@@ -327,7 +327,7 @@ pub struct ListUsersArgs {
 /// `waybill user set-role`
 #[derive(Debug, Args)]
 pub struct SetRoleArgs {
-    /// Whose.
+    /// The user.
     #[command(flatten)]
     pub user: UserArgs,
     /// The new role.
@@ -338,7 +338,7 @@ pub struct SetRoleArgs {
 /// `waybill user revoke-api-key`
 #[derive(Debug, Args)]
 pub struct RevokeApiKeyArgs {
-    /// Whose.
+    /// The user.
     #[command(flatten)]
     pub user: UserArgs,
     /// `key_...`

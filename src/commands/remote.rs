@@ -24,7 +24,7 @@ fn unusable(words: impl Into<String>) -> PollError {
     PollError::Refused(Failure::Unusable(words.into()))
 }
 
-/// Whoever asks.
+/// A caller of the API.
 pub(super) struct RemoteCaller {
     args: RemoteArgs,
     api: Waybill,

@@ -23,7 +23,7 @@ pub(super) struct TokenPair {
     pub(super) expires_in: u64,
 }
 
-/// Who signs in.
+/// Credentials of a sign-in.
 pub(super) struct SigningIn<'a> {
     pub(super) email: &'a str,
     pub(super) password: &'a SecretString,

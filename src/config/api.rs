@@ -97,7 +97,7 @@ pub enum EventsCommand {
     Tail(TailArgs),
 }
 
-/// Which API is called, and with which token.
+/// Address of the API, and the token.
 #[derive(Clone, Debug, Args)]
 pub struct CallerArgs {
     /// The API; by default the one that `login` was for, else http://127.0.0.1:8080.
@@ -129,7 +129,7 @@ pub struct RepeatArgs {
 /// `waybill api orders create`
 #[derive(Debug, Args)]
 pub struct CreateOrderArgs {
-    /// Which API is called, and with which token.
+    /// Address of the API, and the token.
     #[command(flatten)]
     pub caller: CallerArgs,
     /// The order as JSON, `@FILE`, or `@-` for stdin; see `POST /orders/create` in the description.
@@ -146,7 +146,7 @@ pub struct CreateOrderArgs {
 /// `waybill api orders get`
 #[derive(Debug, Args)]
 pub struct GetOrderArgs {
-    /// Which API is called, and with which token.
+    /// Address of the API, and the token.
     #[command(flatten)]
     pub caller: CallerArgs,
     /// Its id, `ord_...`.
@@ -160,7 +160,7 @@ pub struct GetOrderArgs {
 /// `waybill api orders cancel`
 #[derive(Debug, Args)]
 pub struct CancelOrderArgs {
-    /// Which API is called, and with which token.
+    /// Address of the API, and the token.
     #[command(flatten)]
     pub caller: CallerArgs,
     /// Your id of the order.
@@ -176,7 +176,7 @@ pub struct CancelOrderArgs {
 /// `waybill api orders list`
 #[derive(Debug, Args)]
 pub struct ListOrdersArgs {
-    /// Which API is called, and with which token.
+    /// Address of the API, and the token.
     #[command(flatten)]
     pub caller: CallerArgs,
     /// With this status only.
@@ -199,7 +199,7 @@ pub struct ListOrdersArgs {
 /// `waybill api events tail`
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// Which API is called, and with which token.
+    /// Address of the API, and the token.
     #[command(flatten)]
     pub caller: CallerArgs,
     /// Begin with what happened from this time on, RFC 3339; by default now.
@@ -241,7 +241,7 @@ pub struct SendArgs {
 /// A path of the API.
 #[derive(Debug, Args)]
 pub struct PathArgs {
-    /// Which API is called, and with which token.
+    /// Address of the API, and the token.
     #[command(flatten)]
     pub caller: CallerArgs,
     /// The path, such as /orders/ord_1; `waybill api --list` prints all of them.
@@ -257,7 +257,7 @@ pub struct PathArgs {
 /// `waybill api login`
 #[derive(Debug, Args)]
 pub struct LoginArgs {
-    /// Which API is called, and with which token.
+    /// Address of the API, and the token.
     #[command(flatten)]
     pub caller: CallerArgs,
     /// Sign in with this address and the password in WAYBILL_PASSWORD.

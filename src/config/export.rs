@@ -49,7 +49,7 @@ impl AuditExportArgs {
     }
 }
 
-/// Which records. With none of them, or with times only, whole seals with all their records.
+/// Filter of records. With none of them, or with times only, whole seals with all their records.
 #[derive(Debug, Args)]
 pub struct ExportFilterArgs {
     /// About this order.

@@ -3,7 +3,7 @@
 use clap::Args;
 use secrecy::SecretString;
 
-/// Which API is asked, and as whom.
+/// Address of the API, and the user.
 #[derive(Clone, Debug, Args)]
 pub struct RemoteArgs {
     /// The API.

@@ -77,7 +77,7 @@ pub struct EraseArgs {
     /// The key before.
     #[arg(long, env = "SEALING_KEY_PREVIOUS", hide_env_values = true)]
     pub sealing_key_previous: Option<SecretString>,
-    /// Whose records: `usr_...`
+    /// The user of the records: `usr_...`
     #[arg(long, required_unless_present = "order", conflicts_with = "order")]
     pub user: Option<String>,
     /// The records about which order, `ord_...`, or which checkout, `chk_...`

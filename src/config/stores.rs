@@ -24,7 +24,7 @@ pub struct Stores {
 /// Whether somebody has to have something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Enforcement {
-    /// Who wants.
+    /// For those who want to.
     Optional,
     /// Everybody.
     Required,

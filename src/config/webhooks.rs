@@ -57,7 +57,7 @@ pub struct ListenArgs {
 }
 
 impl WebhookArgs {
-    /// Which addresses may be called.
+    /// Addresses that may be called.
     #[must_use]
     pub const fn reach(&self) -> AddressPolicy {
         if self.webhook_allow_private { AddressPolicy::Anywhere } else { AddressPolicy::Public }

@@ -120,7 +120,7 @@ impl Clock {
 pub struct Offset {
     /// Milliseconds; below zero where it is behind.
     pub ahead_ms: i64,
-    /// Which primary that was, by its election: offsets from different ones can't be compared.
+    /// The primary, by its election: offsets from different ones can't be compared.
     pub primary: String,
 }
 

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
-    /// Which check found it: `wallet.available`, `hold.lines`, ...
+    /// The check that found it: `wallet.available`, `hold.lines`, ...
     pub check: &'static str,
     /// The id of what it is about.
     pub subject: String,

@@ -22,7 +22,7 @@ const NONCE_BYTES: usize = 12;
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope {
-    /// Which of the service's keys wraps it.
+    /// The service's key that wraps it.
     pub key_id: String,
     /// Nonce and ciphertext.
     pub wrapped_key: Binary,

@@ -25,7 +25,7 @@ const CLOCK_STEP_MS: i64 = 1_000;
 /// Without a key that few records share, a page stays within so much time.
 pub const RANGE_MAX_MS: i64 = 24 * 3_600_000;
 
-/// Which way a list goes.
+/// The order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Newest first.

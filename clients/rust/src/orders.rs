@@ -20,7 +20,7 @@ pub struct Order {
     pub order_id: String,
     /// Yours.
     pub client_order_id: String,
-    /// Who carries it out.
+    /// The provider.
     pub provider: String,
     /// `created`, `confirmed`, `in_progress`, `delivered`, `failed`, `needs_attention` or `cancelled`; there may be others one day.
     pub status: String,

@@ -30,7 +30,7 @@ pub fn spell_out(deviations: &[Deviation]) -> String {
 
 /// A call that cannot be accepted.
 pub struct Deviating {
-    /// Which entry in the books it is about, as far as it says.
+    /// The entry in the books that it is about, as far as it says.
     pub reference: Option<String>,
     pub deviations: Vec<Deviation>,
 }

@@ -33,7 +33,7 @@ use crate::{
 
 /// The processes are up by then.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-/// Whatever is asked of API and stand-ins is answered by then.
+/// Deadline of requests to API and stand-ins.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Documents that are read at once, of a round whose waits are looked at.
 const PAGE: usize = 1_000;

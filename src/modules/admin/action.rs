@@ -15,7 +15,7 @@ pub(super) struct Action {
     pub(super) path: &'static str,
     /// Fields that the request's body has. Without one there is no body.
     pub(super) fields: Vec<Field>,
-    /// Who may do it.
+    /// Roles that may do it.
     pub(super) roles: &'static [Role],
     /// The question before it is done, with placeholders of the form and of `preview`. Without one it is done at once.
     pub(super) question: Option<&'static str>,

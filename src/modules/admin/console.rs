@@ -37,7 +37,7 @@ const ON_THIS_MACHINE: &str = "development";
 pub struct ConsoleParts {
     /// The API.
     pub api: Router,
-    /// Who has signed in.
+    /// Sessions of users.
     pub sessions: BrowserSessions,
     /// News of the queues.
     pub queues: QueueWatch,

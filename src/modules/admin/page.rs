@@ -17,7 +17,7 @@ pub(super) struct Page {
     /// Its heading, with placeholders.
     pub(super) title: &'static str,
     pub(super) template: &'static str,
-    /// Who sees it.
+    /// Roles that see it.
     pub(super) roles: &'static [Role],
     /// Its name and section in the navigation; none where it is not there.
     pub(super) nav: Option<(&'static str, &'static str)>,

@@ -29,7 +29,7 @@ const CODE_WRONG: &str = "auth.wrong_otp";
 const PASSWORD_WRONG: &str = "auth.invalid_credentials";
 /// Longer passwords and addresses are none.
 const FIELD_BYTES_MAX: usize = 1024;
-/// Whoever takes longer for the code begins again.
+/// Time for the code; after it one begins again.
 const CODE_MS_MAX: i64 = 5 * 60 * 1000;
 /// The first step of a sign-in, while the code is asked for. It goes to the browser and back, sealed for that browser.
 #[derive(Serialize, Deserialize)]

@@ -43,7 +43,7 @@ struct AlertListResponse {
 struct AlertResponse {
     #[schema(example = "jobs-die:mail-queue")]
     alert_id: String,
-    /// Which rule; docs/operate.md has them.
+    /// The rule; docs/operate.md lists them.
     #[schema(example = "jobs-die")]
     rule: String,
     /// The queue, provider, account or schedule.

@@ -52,7 +52,7 @@ impl AlertState {
 pub(super) struct News {
     /// The event.
     pub(super) event_id: String,
-    /// Whom.
+    /// Receivers.
     pub(super) channel: String,
     /// Firing or resolved.
     pub(super) state: AlertState,

@@ -1,4 +1,4 @@
-//! Whom alerts are posted to, and what is posted. Pure.
+//! Channels that alerts are posted to, and the posts. Pure.
 
 use bson::DateTime;
 use reqwest::{
@@ -61,7 +61,7 @@ enum Shape {
     Slack,
 }
 
-/// Whom alerts are posted to. Its address is the operator's own setting, so it may be in the internal network.
+/// A channel that alerts are posted to. Its address is the operator's own setting, so it may be in the internal network.
 #[derive(Clone)]
 pub struct Channel {
     /// As in what is stored.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Who has to look, and when.
+/// Severity: how soon somebody has to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -39,7 +39,7 @@ enum Unit {
 pub struct Rule {
     /// In ids and texts: `jobs-die`.
     pub name: &'static str,
-    /// Who has to look.
+    /// How soon somebody has to look.
     pub severity: Severity,
     /// More is too much.
     pub above: f64,
@@ -207,7 +207,7 @@ impl Rule {
 /// A value that was read for a rule.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// Which.
+    /// The rule.
     pub rule: &'static str,
     /// A queue, a provider, an account, a schedule; or what the rule looks at as a whole.
     pub about: String,

@@ -52,7 +52,7 @@ pub struct AlertWatch {
     pub clock: Clock,
     /// Posts.
     pub exchange: ExchangeClient,
-    /// Whom.
+    /// Receivers.
     pub channels: Vec<Channel>,
     /// Where users reach the service, so that whoever is told knows which one it is.
     pub public_url: String,

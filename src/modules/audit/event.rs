@@ -35,7 +35,7 @@ impl AuditOutcome {
 pub struct AuditEvent {
     #[serde(rename = "_id")]
     pub id: String,
-    /// Who, with address and request id.
+    /// The actor, with address and request id.
     pub actor: Actor,
     /// `kyc.application_read`, ...: module and verb in the past tense, with a dot between them, which types of events lack.
     pub action: String,

@@ -14,7 +14,7 @@ use crate::platform::{
 pub const REQUEST_LOGS: &str = "provider_request_logs";
 /// Their answers.
 pub const RESPONSE_LOGS: &str = "provider_response_logs";
-/// Who did and read what.
+/// Audit events: changes and reads.
 pub const AUDIT_EVENTS: &str = "audit_events";
 
 /// One call to a provider: whose, about what, by whom. The keys by which both logs are found.

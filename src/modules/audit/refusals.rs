@@ -23,7 +23,7 @@ const OTHERS: &str = "others";
 /// A refusal that can't be written by then is lost: nothing waits for it.
 const WRITING_MAX: Duration = Duration::from_secs(10);
 
-/// Who was turned away. Each kind has room of its own, so strangers can't hide what users try; and since anybody can become a
+/// Senders of refused requests. Each kind has room of its own, so strangers can't hide what users try; and since anybody can become a
 /// merchant, merchants can't hide what staff try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender<'a> {

@@ -86,7 +86,7 @@ struct Plan {
     answers: Document,
 }
 
-/// Which part of the list is wanted.
+/// The part of the list that is wanted.
 #[derive(Clone, Copy)]
 struct ListPage<'a> {
     range: TimeRange,

@@ -97,7 +97,7 @@ struct RegisterRequest {
     role: Option<OwnRole>,
 }
 
-/// Who somebody claims to be.
+/// Credentials.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LoginRequest {

@@ -40,7 +40,7 @@ pub fn mail_router(service: Arc<AuthService>) -> OpenApiRouter {
         .with_state(service)
 }
 
-/// Whose password is forgotten.
+/// The address of the account whose password is forgotten.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ForgotPasswordRequest {
@@ -88,7 +88,7 @@ struct LinkQuery {
     token: SecretField,
 }
 
-/// Which letters the user wants; what is left out stays as it is.
+/// Letters that the user wants; what is left out stays as it is.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct MailTopicsRequest {
@@ -101,7 +101,7 @@ struct MailTopicsRequest {
     reports: Option<bool>,
 }
 
-/// Which letters the user wants. Those about the account itself are always sent.
+/// Letters that the user wants. Those about the account itself are always sent.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MailTopicsResponse {
@@ -253,7 +253,7 @@ async fn send_verification(State(auth): Auth, user: CurrentUser, _: NoQuery) -> 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which letters the user wants
+/// Letters that the user wants
 #[utoipa::path(get, path = "/auth/me/mail", tag = "auth", security(("bearer" = [])), responses(
     (status = 200, body = MailTopicsResponse),
     (status = 401, description = "No valid access token.", body = Problem, content_type = "application/problem+json"),

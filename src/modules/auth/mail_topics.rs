@@ -43,7 +43,7 @@ impl MailTopic {
     }
 }
 
-/// Which letters a user wants, as stored.
+/// Letters that a user wants, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MailTopics {
@@ -104,7 +104,7 @@ impl MailTopics {
     }
 }
 
-/// Which of them a user changes.
+/// A user's changes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MailChange {
     pub(super) orders: Option<bool>,

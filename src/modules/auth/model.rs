@@ -57,7 +57,7 @@ pub struct User {
     /// When somebody showed to read what is sent to the address; none for those from before anybody was asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_verified_at: Option<DateTime>,
-    /// Which letters the user wants.
+    /// Letters that the user wants.
     #[serde(default)]
     pub mail: MailTopics,
     #[serde(default)]

@@ -114,7 +114,7 @@ impl AuthService {
         if self.lane.submit(verify).await? { Ok(()) } else { Err(AuthError::InvalidLink) }
     }
 
-    /// Which letters the user wants.
+    /// Letters that the user wants.
     ///
     /// # Errors
     /// [`AuthError::UserGone`], [`AuthError::Disabled`].

@@ -157,7 +157,7 @@ impl RefreshKeys {
         Self { current: RefreshKey::derive(secret), previous: previous.map(RefreshKey::derive) }
     }
 
-    /// Which key makes new tokens.
+    /// The key that makes new tokens.
     pub(super) fn current_id(&self) -> &str {
         &self.current.id
     }

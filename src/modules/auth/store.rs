@@ -247,7 +247,7 @@ impl Store {
         self.api_keys().update_one(stale, doc! { "$set": { "lastUsedAt": now } }).await.map(drop)
     }
 
-    /// Which keys were revoked since then, and when.
+    /// Keys that were revoked since then, with the time.
     pub(super) async fn key_revocations(&self, since: DateTime) -> Result<Vec<KeyRevocation>> {
         let keys = self.db.collection::<KeyRevocation>(API_KEYS);
         let revoked = keys.find(doc! { "revokedAt": { "$gte": since } }).projection(doc! { "revokedAt": 1 });

@@ -132,7 +132,7 @@ impl Product {
         all.into_iter().find(|price| price.currency == currency).map(|price| price.amount)
     }
 
-    /// Which of the further prices is in a currency that has one already.
+    /// The position of a further price in a currency that has one already.
     pub(super) fn second_price(&self) -> Option<usize> {
         let before = |number: usize| std::iter::once(&self.price).chain(&self.prices[..number]);
         (0..self.prices.len()).find(|&number| before(number).any(|it| it.currency == self.prices[number].currency))

@@ -6,7 +6,7 @@
 //! goes back once. Its state changes only along [`transitions::next`], with an event. What a payment at the gateway does to it is in
 //! that payment's transaction: it is paid once, and money that comes after its end goes back to the payer.
 //!
-//! Who buys: a customer, with the own wallet or at the gateway; or a merchant's own server, for a customer that it names, who has paid
+//! Buyers: a customer, with the own wallet or at the gateway; or a merchant's own server, for a customer that it names, who has paid
 //! elsewhere or pays at the gateway.
 //!
 //! Products that others bought too are recommended (`recommendations/`). Customers' profiles (`customers.rs`) are theirs

@@ -30,7 +30,7 @@ pub(super) struct CartLineRequest {
     quantity: i64,
 }
 
-/// Who gets it.
+/// The buyer.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BuyerRequest {
@@ -52,7 +52,7 @@ pub(super) struct BuyerRequest {
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShippingAddressRequest {
-    /// Who receives it there; by default the customer.
+    /// Name of the receiver; by default the customer's.
     #[validate(length(max = 100), custom(function = "free_text"))]
     #[schema(max_length = 100)]
     name: Option<String>,

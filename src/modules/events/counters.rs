@@ -26,7 +26,7 @@ pub(super) struct Counters {
     pub(super) analytics: Generations,
 }
 
-/// Which sums of analytics are read, and which are counted anew.
+/// Generations of the sums of analytics: the one that is read, and the one that is counted anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Generations {

@@ -94,7 +94,7 @@ pub const fn queue() -> QueueConfig {
     }
 }
 
-/// Which events go first; lower does.
+/// Priority of events; lower goes first.
 #[must_use]
 pub fn priority(kind: &str) -> i32 {
     match kind {

@@ -1,4 +1,4 @@
-//! Who looked, who was turned away, and who tried in vain: audit events of requests, written beside whatever the request
+//! Reads, refusals and failed writes: audit events of requests, written beside whatever the request
 //! did. What was done is on record in the transaction that did it.
 //!
 //! Reading by anybody but the owner is on record before anything is shown: where that can't be written down, nothing is

@@ -109,7 +109,7 @@ struct AuditEventResponse {
     #[schema(example = "order")]
     resource_type: String,
     resource_id: String,
-    /// Whose it is, where that is known.
+    /// The user that it is about, where that is known.
     user_id: Option<String>,
     outcome: AuditOutcome,
     reason: Option<String>,

@@ -35,7 +35,7 @@ use crate::{
 const EXPORTS_MAX: usize = 2;
 /// Nobody takes longer than this, however slowly; what is larger is for `waybill audit export`.
 const EXPORT_TIME_MAX: Duration = Duration::from_secs(3_600);
-/// Who finds no room tries again then.
+/// When to try again where there is no room.
 const BUSY_FOR: Duration = Duration::from_secs(10);
 /// Bytes that are written and not yet taken.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -48,7 +48,7 @@ pub struct AuditExports {
     exporter: Exporter,
     clock: Clock,
     room: Arc<Semaphore>,
-    /// Who exports just now: one at a time, so that nobody takes all the room.
+    /// Users who export just now: one at a time, so that nobody takes all the room.
     readers: Arc<Mutex<BTreeSet<String>>>,
 }
 

@@ -58,7 +58,7 @@ struct DeleteDeadQuery {
 }
 
 impl DeleteDeadQuery {
-    /// Which are meant.
+    /// The filter of the jobs that are meant.
     fn such(&self) -> Result<DeadJobs, AppError> {
         let such = DeadJobs { kind: self.kind.clone(), error_code: self.error_code.clone() };
         let mut missing = Vec::new();

@@ -75,14 +75,14 @@ struct StoryEntry {
     record_id: String,
     /// `OrderCreated`, `create_order`, `freight_hold`, ...
     name: String,
-    /// Who made it happen; null for a call.
+    /// The actor; null for a call.
     actor: Option<ActorResponse>,
     /// Further details: states, outcomes, lines.
     #[schema(value_type = Object)]
     detail: serde_json::Value,
 }
 
-/// Who made something happen.
+/// An actor.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ActorResponse {

@@ -12,7 +12,7 @@ use crate::platform::{
     walk::{Direction, TimeRange},
 };
 
-/// Which way a list goes.
+/// The order of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ListOrder {
@@ -45,7 +45,7 @@ impl From<TimeRange> for RangeResponse {
     }
 }
 
-/// Whose list it is, and of what: a cursor goes with the filters under which it was given. `asked` without its cursor and
+/// The scope of a list: a cursor goes with the filters under which it was given. `asked` without its cursor and
 /// its limit.
 pub(super) fn scope_of(list: &str, reader: &str, asked: &impl Serialize) -> String {
     let asked = serde_json::to_string(asked).expect("what was read from a query can be written");

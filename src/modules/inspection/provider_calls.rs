@@ -317,7 +317,7 @@ impl ListCallsQuery {
         }
     }
 
-    /// Whose list it is, and of what: a cursor goes with the filters under which it was given.
+    /// The scope of a list: a cursor goes with the filters under which it was given.
     fn scope(&self, reader: &str) -> String {
         scope_of("provider calls", reader, &Self { limit: None, ..self.clone() })
     }

@@ -97,7 +97,7 @@ impl Command for RetryDeadJob {
 pub(super) struct RetryOrder {
     pub(super) retry: RetryDeadJob,
     pub(super) order_id: String,
-    /// Whose it is.
+    /// The owner.
     pub(super) user_id: String,
     pub(super) reason: String,
     /// Id of the audit event about the order, new.

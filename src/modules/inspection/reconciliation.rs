@@ -379,7 +379,7 @@ fn order_id(hold: &Hold) -> &str {
     hold.reference_id.split('#').next().unwrap_or_default()
 }
 
-/// Which of the orders their provider has accepted, by our logs.
+/// The orders that their provider has accepted, by our logs.
 async fn accepted_orders(db: &Database, orders: &[Order], session: &mut ClientSession) -> Result<HashSet<String>> {
     let wanted: Vec<&str> = orders
         .iter()

@@ -67,7 +67,7 @@ struct OperationPolicy {
     request: Vec<&'static str>,
     /// Fields of the answer's body that are stored whole.
     response: Vec<&'static str>,
-    /// Which of them stay when a record is erased; everything else in a body is erased.
+    /// Fields that stay when a record is erased; everything else in a body is erased.
     not_personal: &'static [&'static str],
     /// Fields of either that are stored without addresses, long numbers and tax numbers.
     free_text: &'static [&'static str],

@@ -218,7 +218,7 @@ async fn prove(reader: &SealReader, store: &SealStore, seal: &Seal, id: &str) ->
     Ok((Extension(about), [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// Whom and what a record is about; what that is called differs from book to book.
+/// The user and the subject of a record, whose fields differ from collection to collection.
 fn about(record: &RawDocument) -> About {
     let text = |field: &str| record.get_str(field).ok();
     let named = ["orderId", "subjectId", "referenceId", "resourceId"].into_iter().filter_map(text);

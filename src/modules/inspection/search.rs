@@ -87,7 +87,7 @@ struct SearchKind {
     title: &'static [&'static str],
     state: &'static str,
     at: &'static str,
-    /// Who sees all of them.
+    /// Roles that see all of them.
     readers: &'static [Role],
     /// The field that has the merchant whose they are.
     owner: Option<&'static str>,

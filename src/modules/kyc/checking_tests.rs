@@ -13,7 +13,7 @@ use crate::modules::providers::{
 
 const NOW: DateTime = DateTime::from_millis(1_767_225_600_000);
 const THRESHOLD: u8 = 85;
-/// Whatever comes first wins over what comes after it.
+/// Statuses by weight: the first wins.
 const BY_WEIGHT: [CheckStatus; 6] = [
     CheckStatus::Pending,
     CheckStatus::Failed,

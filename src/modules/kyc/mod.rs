@@ -1,4 +1,4 @@
-//! Who a merchant is, before money and parcels move.
+//! Verification of merchants, before money and parcels move.
 //!
 //! Invariants: an application's state changes only along [`transitions::next`], in one transaction with the event and
 //! the audit record that say so, with actor and reason. What was handed in is locked until somebody asks for more. Of an

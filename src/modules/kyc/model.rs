@@ -294,7 +294,7 @@ pub struct Application {
     /// Documents, oldest first.
     pub documents: Vec<DocumentEntry>,
     pub requirements: Vec<Requirement>,
-    /// Who checks: `idcheck`, or `manual`.
+    /// The checker: `idcheck`, or `manual`.
     pub provider: Option<String>,
     /// Checks of what stands in the application now.
     pub checks: Vec<Check>,

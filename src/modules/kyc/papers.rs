@@ -2,7 +2,7 @@
 //! hash (HMAC) beside it, by which the accounts that have handed it in are found. The key is made once and kept sealed, so that
 //! a change of the sealing key leaves the hashes alone.
 //!
-//! Whoever was rejected and has everything erased is found by them for [`KEPT`]: else erasing would be the way to come back
+//! They find applicants who were rejected and had everything erased, for [`KEPT`]: else erasing would be the way to come back
 //! unseen with the same papers. A hash says nothing without its key, and is used for nothing else.
 
 use std::time::Duration;

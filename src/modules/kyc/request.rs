@@ -36,7 +36,7 @@ const REQUIREMENTS_MAX: u64 = 20;
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SaveDraftRequest {
-    /// Who applies; the fourth letter of the PAN says the same.
+    /// The kind of applicant; the fourth letter of the PAN says the same.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Holder>)]
     business_type: Option<Option<Holder>>,

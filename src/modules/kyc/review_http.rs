@@ -77,7 +77,7 @@ struct ReviewResponse {
     check_results: Vec<CheckResult>,
     /// Other accounts that have handed in the same PAN, GSTIN or account number; twenty at most.
     linked_accounts: Vec<LinkedAccountResponse>,
-    /// Who checks: `idcheck`, or `manual`.
+    /// The checker: `idcheck`, or `manual`.
     provider: Option<String>,
     /// The first of two approvals.
     first_approval: Option<DecisionResponse>,
@@ -91,7 +91,7 @@ struct ReviewResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct LinkedAccountResponse {
-    /// Whose.
+    /// The user.
     user_id: String,
     /// Where its application is.
     state: KycState,
@@ -121,7 +121,7 @@ struct CheckResult {
 #[derive(Debug, Serialize, ToSchema)]
 struct DecisionResponse {
     decision: String,
-    /// Who.
+    /// The user.
     by: String,
     reason: String,
     at: Rfc3339Time,

@@ -1,4 +1,4 @@
-//! Who may create orders, decided over a view without a database.
+//! The gate of orders, decided over a view without a database.
 
 use super::{
     commands::CreateOrder,

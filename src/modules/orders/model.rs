@@ -325,7 +325,7 @@ impl Order {
         self.reference.is_some() || self.unfinished || self.uncertain.is_some() || self.open_call.is_some()
     }
 
-    /// Which accounts may take it.
+    /// The accounts that may take it.
     #[must_use]
     pub fn pool(&self) -> String {
         pool(&self.provider, self.own_account.then_some(&*self.user_id))

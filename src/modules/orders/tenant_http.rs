@@ -27,7 +27,7 @@ pub fn tenant_router(store: OrderStore) -> OpenApiRouter {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TenantOrderResponse {
-    /// Whose it is.
+    /// The owner.
     user_id: String,
     #[serde(flatten)]
     order: OrderResponse,

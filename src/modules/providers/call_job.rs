@@ -90,7 +90,7 @@ pub trait CallJob: Send + Sync + 'static {
     /// Code and sentence for a job whose subject is not there.
     fn gone(&self) -> (&'static str, &'static str);
 
-    /// Whom its calls concern.
+    /// User and order that its calls concern.
     fn concerns(&self, subject: &Self::Subject) -> CallSubject;
 
     /// The next step of an attempt; changes the subject where it ends without a call.

@@ -125,7 +125,7 @@ impl Inner {
         round
     }
 
-    /// Whatever was claimed before is run.
+    /// Jobs that were claimed before are run.
     async fn not_answered(&self, queue: &QueueConfig, error: &str, mut round: Round) -> Round {
         tracing::warn!(queue = queue.name, error, "claiming failed; trying again");
         tokio::time::sleep(self.settings.poll).await;

@@ -124,7 +124,7 @@ impl Schedule {
     }
 }
 
-/// Who wanted a run.
+/// The cause of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {

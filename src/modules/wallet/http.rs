@@ -142,10 +142,10 @@ struct BookRequest {
     #[schema(example = "NEFT-2026-11-21-0042", min_length = 1, max_length = 128)]
     client_reference: String,
     kind: BookingKind,
-    /// Whose wallet; with `transfer` the payer's.
+    /// The user of the wallet; with `transfer` the payer.
     #[validate(custom(function = "user_id"))]
     user_id: String,
-    /// Whose wallet gets the money; with `transfer` only.
+    /// The user who gets the money; with `transfer` only.
     #[validate(custom(function = "user_id"))]
     to_user_id: Option<String>,
     /// With `adjustment` only; credit by default.
@@ -245,7 +245,7 @@ pub struct TransactionResponse {
     reverses: Option<String>,
     client_reference: Option<String>,
     reason: Option<String>,
-    /// Who made it happen: a user id, a worker, a program.
+    /// The actor: a user id, a worker, a program.
     actor: String,
     at: Rfc3339Time,
 }
@@ -266,7 +266,7 @@ struct ReferenceResponse {
     #[schema(example = "order")]
     kind_of_thing: String,
     id: String,
-    /// Which of its bookings.
+    /// The kind of booking.
     #[schema(example = "hold")]
     kind: String,
 }

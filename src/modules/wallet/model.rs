@@ -192,7 +192,7 @@ pub struct LedgerReference {
     pub kind_of_thing: &'static str,
     /// The thing's id.
     pub id: String,
-    /// Which of its bookings: `hold`, `capture`, ...
+    /// The kind of booking: `hold`, `capture`, ...
     pub booking: &'static str,
 }
 

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Who does something to what is theirs, under which id it is recorded.
+/// The author of a change to endpoints, with the id of its audit event.
 #[derive(Debug)]
 pub(super) struct EndpointAuthor {
     pub(super) owner_id: String,

@@ -1,4 +1,4 @@
-//! Which deliveries are made now, so that an endpoint that hangs, fails or has a long backlog holds up nobody.
+//! The choice of deliveries that are made now, so that an endpoint that hangs, fails or has a long backlog holds up nobody.
 //!
 //! Deliveries of endpoints that work share one route, and cost nothing for it. What an endpoint can't take now, because calls to it
 //! are held back (see [`super::failure_streak`]) or as many as may be are under way here, moves to a route of its endpoint's own. From

@@ -35,7 +35,7 @@ pub(super) fn router() -> OpenApiRouter<WebhookService> {
 #[serde(rename_all = "camelCase")]
 struct EndpointResponse {
     endpoint_id: String,
-    /// Whose it is, where it is a tenant's.
+    /// The tenant, where it is a tenant's.
     tenant_id: Option<String>,
     url: String,
     /// Empty for all types.

@@ -49,7 +49,7 @@ pub struct WebhookService {
     pub waker: Waker,
     /// [`super::WEBHOOK_DELIVERIES_QUEUE`].
     pub queue: QueueConfig,
-    /// Which addresses may be called.
+    /// Addresses that may be called.
     pub reach: AddressPolicy,
     pub clock: Clock,
     /// Nothing is written before.

@@ -22,7 +22,7 @@ const TURN: Duration = Duration::from_millis(250);
 /// Gives a turn back, if it is still ours.
 const GIVE_BACK: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
-/// Which documents are wanted by others too.
+/// Documents that several batches want.
 #[derive(Default)]
 pub(super) struct DocumentTurns {
     /// None where no turns are taken.

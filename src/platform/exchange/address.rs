@@ -44,7 +44,7 @@ const LOCAL_SUFFIXES: &[&str] = &[
     "example",
 ];
 
-/// Which addresses may be called.
+/// Addresses that may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressPolicy {
     /// Public ones, by https.

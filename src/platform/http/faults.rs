@@ -438,7 +438,7 @@ impl<'a> Deserializer<'a> for InputNode<'a> {
         visitor.visit_enum(variant.into_deserializer())
     }
 
-    /// Whatever it is; the type decides.
+    /// The type decides.
     fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.sent {
             SentValue::Json(raw) => {

@@ -1,4 +1,4 @@
-//! Who acts: the user behind a request, its role, and how both are named in events and records.
+//! Actors: the user behind a request, its role, and how both are named in events and records.
 
 use std::net::IpAddr;
 
@@ -117,7 +117,7 @@ impl From<&CurrentUser> for Actor {
     }
 }
 
-/// Who asked, from where, in which request: goes into events and audit records.
+/// The caller, its address and the request: goes into events and audit records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurrentUser {
     /// `usr_...`

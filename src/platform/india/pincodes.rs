@@ -1,4 +1,4 @@
-//! Which states a postal code may be of, by `data/pincodes.csv`.
+//! The states of a postal code, by `data/pincodes.csv`.
 
 use std::{collections::HashMap, sync::LazyLock};
 

@@ -62,7 +62,7 @@ pub struct Create {
 pub struct Refund {
     /// The client's reference of the refund.
     pub reference: String,
-    /// Which payment goes back, all of it.
+    /// The payment to refund, in full.
     pub payment_id: String,
     /// Minor units.
     pub amount: i64,

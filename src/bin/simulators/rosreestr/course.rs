@@ -43,7 +43,7 @@ pub struct Step {
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Course {
-    /// Whose course it is; none is everybody's.
+    /// The property whose course it is; none is everybody's.
     pub cadastral_number: Option<String>,
     #[serde(default = "usual_steps")]
     pub steps: Vec<Step>,

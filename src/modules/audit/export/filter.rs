@@ -45,7 +45,7 @@ impl ExportMode {
     }
 }
 
-/// Which records are exported; all that is given has to hold. With nothing but times it is whole seals.
+/// Filter of an export; all that is given has to hold. With nothing but times it is whole seals.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExportFilter {

@@ -1,4 +1,4 @@
-//! Which collections are sealed, and which of their fields are personal.
+//! Sealed collections, and their personal fields.
 
 use std::{fmt, sync::LazyLock};
 

@@ -35,7 +35,7 @@ const BODY: &str = "body.";
 /// The paths in the body of a call that are not personal, by provider and operation. All others are erased.
 pub type NotPersonal = fn(provider: &str, operation: &str) -> &'static [&'static str];
 
-/// Whose or which records.
+/// The user or the order whose records are erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErasureSubject {
     /// Records about a user, and the address in records of what the user did elsewhere.

@@ -142,7 +142,7 @@ fn log(report: &PurgeReport) {
     }
 }
 
-/// Who started the purge.
+/// The starter of a purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PurgeTrigger {
     Worker,

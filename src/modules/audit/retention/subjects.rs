@@ -1,4 +1,4 @@
-//! Which orders and users a record is about, and so which legal holds cover it.
+//! Orders and users that a record is about, by which legal holds cover it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,7 +30,7 @@ pub(super) fn subjects(record: &Document) -> impl Iterator<Item = &str> {
     named.map(|id| id.split('#').next().unwrap_or_default()).filter(|id| is_id("ord", id) || is_id("usr", id))
 }
 
-/// Which of `records` are covered by holds in force, as this transaction sees them: by position, the id of a hold.
+/// The records that are covered by holds in force, as this transaction sees them: by position, the id of a hold.
 pub(super) async fn held(
     db: &Database,
     session: &mut ClientSession,

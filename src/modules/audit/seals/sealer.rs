@@ -76,7 +76,7 @@ pub struct Sealer {
 #[derive(Clone, Debug)]
 pub struct SealerKeys {
     pub signer: Arc<SigningKey>,
-    /// Whoever signed the last seal has to be among them.
+    /// The signer of the last seal has to be among them.
     pub public: PublicKeys,
     /// Open the secret behind commitments.
     pub sealing: Arc<SealingKeys>,

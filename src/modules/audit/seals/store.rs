@@ -163,7 +163,7 @@ impl SealStore {
             .await
     }
 
-    /// Which of these records are sealed, by their ids.
+    /// The records among these that are sealed, by their ids.
     pub(super) async fn sealed_among(
         &self,
         session: &mut ClientSession,

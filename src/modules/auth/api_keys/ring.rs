@@ -1,4 +1,4 @@
-//! Who asks with which key. A good key is remembered for a minute, with what its user is, so a request costs two hashes and a
+//! Users by their API keys. A good key is remembered for a minute, with what its user is, so a request costs two hashes and a
 //! look into a map; what ends a user's access or a key is learned as for access tokens (`Revocations`).
 
 use std::{

@@ -28,7 +28,7 @@ pub fn totp_router(service: Arc<AuthService>) -> OpenApiRouter {
         .with_state(service)
 }
 
-/// Who wants a second factor.
+/// The password, before a second factor begins.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct BeginTotpRequest {
@@ -47,7 +47,7 @@ struct ConfirmTotpRequest {
     code: SecretField,
 }
 
-/// Who has a second factor, shown once more.
+/// Password and code, before a second factor is changed.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SecondFactorRequest {

@@ -50,7 +50,7 @@ struct FulfilmentErpRequest {
     provider: ProviderName,
 }
 
-/// Who carries the parcel.
+/// The carrier.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct FulfilmentCarrierRequest {

@@ -24,7 +24,7 @@ pub struct ErpSettings {
     pub provider: String,
 }
 
-/// Who carries the parcel.
+/// The carrier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarrierSettings {
     /// One of the registry's.

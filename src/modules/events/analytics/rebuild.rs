@@ -1,6 +1,6 @@
 //! Counting anew: `waybill analytics rebuild`.
 //!
-//! Which events the new sums have from whom is decided by the outbox. What waits in it, or comes into it later, is counted by the
+//! The outbox decides which events are counted here. What waits in it, or comes into it later, is counted by the
 //! relay as it takes it, and noted in `analytics_recent`. Everything else is counted here, in pages, each in one snapshot that shows
 //! the events, the outbox and the notes. So does what the relay could not
 //! give to analytics: it stays with its job until that has counted it. So nothing waits for it, and nothing is counted twice or left out.

@@ -49,10 +49,10 @@ pub struct SaleRequest {
     #[validate(custom(function = "payment_id_shape"))]
     #[schema(example = "pay_1", min_length = 1, max_length = 128)]
     pub payment_id: String,
-    /// Who has bought.
+    /// The buyer.
     #[validate(nested)]
     pub customer: CustomerRequest,
-    /// Who gets the bill.
+    /// The billing address.
     #[validate(nested)]
     pub billing_address: SaleAddressRequest,
     /// Where it goes: the billing address where this is null or absent.
@@ -69,7 +69,7 @@ pub struct SaleRequest {
     pub shipping_cost: i64,
 }
 
-/// Who has bought.
+/// The buyer.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CustomerRequest {

@@ -24,7 +24,7 @@ pub struct ShipmentRequest {
     /// How fast.
     #[serde(default, deserialize_with = "null_is_default")]
     pub service: Service,
-    /// Who pays for the goods.
+    /// How the goods are paid for.
     pub payment_mode: PaymentMode,
     /// ISO 4217; this carrier takes rupees only.
     #[serde(default = "rupees", deserialize_with = "null_is_rupees")]

@@ -31,7 +31,7 @@ pub struct BeginTest {
     pub patience: Duration,
     /// For the log that closes a call which was left open.
     pub closing_response_id: String,
-    /// Who wants it.
+    /// The actor.
     pub actor: Actor,
     /// Id of the audit event, new.
     pub event_id: String,

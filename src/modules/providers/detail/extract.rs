@@ -11,7 +11,7 @@ pub enum ExtractType {
     Info,
     /// Description of the object.
     Base,
-    /// Whose it is and was.
+    /// Present and former owners.
     Ownership,
 }
 

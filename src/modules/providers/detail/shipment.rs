@@ -20,7 +20,7 @@ impl Service {
     pub const ALL: [Self; 2] = [Self::Surface, Self::Air];
 }
 
-/// Who pays for the goods, and when.
+/// How the goods are paid for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PaymentMode {

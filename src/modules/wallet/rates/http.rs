@@ -36,13 +36,13 @@ pub fn router(rates: RateCards) -> OpenApiRouter {
 #[into_params(parameter_in = Query)]
 #[validate(schema(function = "cod_matches_mode"))]
 pub(super) struct ListRatesQuery {
-    /// Who carries it; the first of the list by default.
+    /// The carrier; the first of the list by default.
     #[param(inline)]
     provider: Option<ProviderName>,
     /// How fast; all services by default.
     #[param(inline)]
     service: Option<Service>,
-    /// Who pays for the goods; prepaid by default.
+    /// How the goods are paid for; prepaid by default.
     #[param(inline)]
     payment_mode: Option<PaymentMode>,
     /// Minor units to collect: above 0 with `cod`, 0 or absent with `prepaid`.

@@ -50,7 +50,7 @@ pub(super) fn router(reports: Reports) -> OpenApiRouter {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LedgerSearchQuery {
-    /// Whose wallet.
+    /// The user of the wallet.
     #[validate(custom(function = "user_id_shape"))]
     user_id: Option<String>,
     /// ISO 4217; all by default.
@@ -102,7 +102,7 @@ struct LedgerExportQuery {
     /// `ndjson` by default.
     #[param(inline)]
     format: Option<LedgerExportFormat>,
-    /// Whose wallet.
+    /// The user of the wallet.
     #[validate(custom(function = "user_id_shape"))]
     user_id: Option<String>,
     /// ISO 4217; all by default.

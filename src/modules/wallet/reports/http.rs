@@ -141,7 +141,7 @@ struct BookedForResponse {
     #[schema(example = "order")]
     kind_of_thing: String,
     id: String,
-    /// Which of its bookings.
+    /// The kind of booking.
     #[schema(example = "hold")]
     kind: String,
 }

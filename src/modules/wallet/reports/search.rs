@@ -41,7 +41,7 @@ pub(super) struct LedgerFilter {
     pub(super) until: Option<DateTime>,
 }
 
-/// Which index a search goes along. Always said to the server: left to choose, it tries plans on the first documents, and
+/// The index that a search goes along. Always said to the server: left to choose, it tries plans on the first documents, and
 /// may settle for one that reads all of the ledger for another user or month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LedgerIndex {

@@ -111,7 +111,7 @@ pub(super) fn failure() -> Failure {
     Failure::new("provider.said_so", "They said so.")
 }
 
-/// Which job asked, and what became of it.
+/// The kind of job, and the outcome of its call.
 pub(super) type Said = (PaymentJobKind, Outcome<Option<GatewayPayment>>);
 
 pub(super) fn started(status: GatewayPaymentStatus) -> Said {

@@ -124,7 +124,7 @@ pub struct Topup {
     /// `top_...`, or `pmt_...` of a checkout; our reference at the gateway.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Whose wallet, or who checks out.
+    /// The user of the wallet, or the buyer.
     pub user_id: String,
     /// The user's own id; that of a payment for a checkout nobody can choose.
     pub client_topup_id: String,

@@ -1,4 +1,4 @@
-//! Who gets the money of a payment: the payer's own wallet, or whom a checkout is with. What a payment does to its payee is in the
+//! The receiver of a payment's money: the payer's own wallet, or whom a checkout is with. What a payment does to its payee is in the
 //! payment's own transaction.
 
 use std::sync::Arc;

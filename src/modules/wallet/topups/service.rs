@@ -65,7 +65,7 @@ pub struct NewTopup {
     pub money: Money,
 }
 
-/// Who sent a callback, as the edge saw it.
+/// The sender of a callback, as the edge saw it.
 #[derive(Debug)]
 pub struct CallbackSender {
     pub address: Option<String>,

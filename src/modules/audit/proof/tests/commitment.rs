@@ -65,7 +65,7 @@ fn values(body: &Bson, path: &str, found: &mut Vec<String>) {
 }
 
 proptest! {
-    /// Whatever a provider says, each value of it can be erased without the others, and the leaf stays.
+    /// Each value of it can be erased without the others, and the leaf stays.
     #[test]
     fn every_value_of_a_body_is_personal_by_itself(body in bodies(), n in any::<usize>()) {
         let mut document = doc! { "_id": "cal_1", "note": null, "status": "done", "body": &body };

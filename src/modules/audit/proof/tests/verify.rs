@@ -1,4 +1,4 @@
-//! Whatever is changed, removed, inserted or reordered is found and named.
+//! Changes, removals, insertions and moves are found and named.
 
 use bson::doc;
 use proptest::prelude::*;

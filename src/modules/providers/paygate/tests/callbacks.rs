@@ -1,4 +1,4 @@
-//! Which callbacks are believed, and what they tell.
+//! Callbacks that are verified, and their content.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
