@@ -257,7 +257,7 @@ struct ReadyResponse {
     redis: &'static str,
     /// `up`, or `behind` where events have waited in the outbox for more than a minute: no worker relays them.
     relay: &'static str,
-    /// How long the oldest event of the outbox has waited.
+    /// Age of the oldest event of the outbox.
     relay_lag_ms: u64,
 }
 
@@ -267,7 +267,7 @@ async fn health() -> Json<HealthResponse> {
     Json(HealthResponse { status: "alive" })
 }
 
-/// Whether requests can be served; names what is down. Without Redis, and while events wait for a worker, they can. A process that
+/// Readiness: whether requests can be served, and what is down. Without Redis, and while events wait for a worker, they can. A process that
 /// is about to end serves them still, and says here that the next ones should go elsewhere.
 #[utoipa::path(get, path = "/readyz", tag = "service", responses(
     (status = 200, body = ReadyResponse),

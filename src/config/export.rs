@@ -30,7 +30,7 @@ pub struct AuditExportArgs {
     /// The file to write, or - for stdout. While it is written it is called FILE.part; FILE.manifest.json gets the manifest.
     #[arg(long)]
     pub out: String,
-    /// How it is written.
+    /// File format.
     #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
     pub format: ExportFormat,
     /// Records to export.
@@ -55,16 +55,16 @@ pub struct ExportFilterArgs {
     /// About this order.
     #[arg(long)]
     pub order_id: Option<String>,
-    /// Of this user.
+    /// User.
     #[arg(long)]
     pub user_id: Option<String>,
     /// About the order that its merchant calls so; calls to providers only.
     #[arg(long)]
     pub client_order_id: Option<String>,
-    /// To this provider; calls only.
+    /// Provider; calls only.
     #[arg(long)]
     pub provider: Option<String>,
-    /// This operation; calls only.
+    /// Operation; calls only.
     #[arg(long)]
     pub operation: Option<String>,
     /// Answered with this shipment; calls only.
@@ -76,7 +76,7 @@ pub struct ExportFilterArgs {
     /// In this collection; several with commas between.
     #[arg(long, value_delimiter = ',')]
     pub collection: Vec<String>,
-    /// From then on, RFC 3339: without other filters seals that were sealed then, else records by the time of their ids.
+    /// Start of the period, RFC 3339: without other filters seals that were sealed then, else records by the time of their ids.
     #[arg(long)]
     pub from: Option<Rfc3339Time>,
     /// Before then, RFC 3339.

@@ -5,7 +5,7 @@ use mongodb::{ClientSession, Database, SessionCursor, error::Result};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Something that does not agree.
+/// A difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {

@@ -100,7 +100,7 @@ impl ErrorKind {
     }
 }
 
-/// One thing wrong with one field.
+/// The fault of a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// Path of the field, as in the body: `shipment.consignee.pincode`, `shipment.items[0].sku`.

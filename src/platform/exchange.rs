@@ -188,7 +188,7 @@ pub struct ResponseRecord {
     pub headers: Document,
     /// The redacted body; of one that contradicts itself both readings; for a file, and for what is not JSON, length and digest.
     pub body: Bson,
-    /// From sending to the end of the answer.
+    /// Milliseconds from sending to the end of the answer.
     pub latency_ms: i64,
 }
 

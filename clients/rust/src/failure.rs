@@ -48,9 +48,9 @@ pub struct Problem {
 pub struct FieldProblem {
     /// Its path: `shipment.consignee.pincode`.
     pub field: String,
-    /// For programs.
+    /// A code for programs.
     pub code: String,
-    /// For people.
+    /// A sentence for people.
     pub message: String,
 }
 

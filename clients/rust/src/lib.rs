@@ -55,7 +55,7 @@ pub struct Waybill {
 pub struct Call {
     /// Its method.
     pub method: Method,
-    /// Where it goes.
+    /// The address.
     pub url: Url,
     headers: Vec<(&'static str, String)>,
     body: Option<String>,

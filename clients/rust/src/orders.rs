@@ -36,9 +36,9 @@ pub struct Order {
 /// Why an order came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct OrderFailure {
-    /// For programs.
+    /// A code for programs.
     pub code: String,
-    /// For people.
+    /// A sentence for people.
     pub message: String,
 }
 

@@ -33,11 +33,11 @@ pub fn router(board: AlertBoard) -> OpenApiRouter {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct AlertListResponse {
-    /// Those that fire first; of each state the latest first, 200 in all at most.
+    /// Alerts, those that fire first; of each state the latest first, 200 in all at most.
     items: Vec<AlertResponse>,
 }
 
-/// Something that somebody has to look at.
+/// An alert.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct AlertResponse {
@@ -51,13 +51,13 @@ struct AlertResponse {
     about: String,
     severity: Severity,
     state: AlertState,
-    /// Since when it is in this state.
+    /// Time since which it is in this state.
     since: Rfc3339Time,
-    /// When somebody was last told.
+    /// Time at which somebody was last told.
     fired_at: Option<Rfc3339Time>,
-    /// How much it is now, or was when it was last seen: jobs, orders, seconds, a share. 0 while it is pending.
+    /// The value now, or when it was last seen: jobs, orders, seconds, a share. 0 while it is pending.
     value: f64,
-    /// In a sentence, as it is now; empty while it is pending.
+    /// A sentence on the state now; empty while it is pending.
     message: String,
     /// The remedy.
     advice: String,
@@ -87,7 +87,7 @@ impl From<Alert> for AlertResponse {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListAlertsQuery {
-    /// In this state only.
+    /// State.
     state: Option<AlertState>,
 }
 

@@ -23,7 +23,7 @@ const NEWS_MAX: usize = 20;
 /// Alerts that are read at once.
 const ALERTS_MAX: i64 = 1_000;
 
-/// Where an alert is.
+/// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertState {
@@ -77,9 +77,9 @@ pub(super) struct Alert {
     pub(super) about: String,
     pub(super) severity: Severity,
     pub(super) state: AlertState,
-    /// Since when it is in this state.
+    /// Time since which it is in this state.
     pub(super) since: DateTime,
-    /// When somebody was last told.
+    /// Time at which somebody was last told.
     pub(super) fired_at: Option<DateTime>,
     /// Since when it is quiet, while it fires.
     pub(super) calm_since: Option<DateTime>,

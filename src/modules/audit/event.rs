@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::platform::{erased, identity::Actor, ids::new_id};
 
-/// Whether it was done.
+/// Outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
@@ -29,7 +29,7 @@ impl AuditOutcome {
     }
 }
 
-/// One thing that somebody did to something, or read of it.
+/// An audit event: something that was done or read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
@@ -43,7 +43,7 @@ pub struct AuditEvent {
     pub resource_type: String,
     pub resource_id: String,
     pub user_id: Option<String>,
-    /// Whether it was done.
+    /// Outcome.
     pub outcome: AuditOutcome,
     #[serde(default, deserialize_with = "erased::text")]
     pub reason: Option<String>,

@@ -46,7 +46,7 @@ pub struct Call {
     pub sent_at: DateTime,
 }
 
-/// How a call counts.
+/// Class of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
@@ -193,7 +193,7 @@ pub struct ProviderResponseLog {
     pub error_code: Option<String>,
     #[serde(default, deserialize_with = "erased::text")]
     pub error_message: Option<String>,
-    /// From sending to the end of the answer.
+    /// Milliseconds from sending to the end of the answer.
     pub latency_ms: i64,
     /// It came after the worker had lost its lease; nothing followed from it.
     pub late: bool,

@@ -185,9 +185,9 @@ struct MeResponse {
     email: String,
     name: String,
     role: Role,
-    /// When the user showed to read what is sent to the address (`/auth/email/verify`); null where it has not.
+    /// Time at which the user confirmed the address (`/auth/email/verify`); null where it has not.
     email_verified_at: Option<Rfc3339Time>,
-    /// Since when signing in asks for a code (`/auth/totp`); null where it doesn't.
+    /// Time since which signing in asks for a code (`/auth/totp`); null where it doesn't.
     totp_since: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
 }

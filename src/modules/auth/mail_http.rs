@@ -82,7 +82,7 @@ struct VerifyEmailRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LinkQuery {
-    /// Of the link.
+    /// The token of the link.
     #[validate(custom(function = "check_presented_token"))]
     #[param(value_type = String, min_length = 1, max_length = 512)]
     token: SecretField,
@@ -129,7 +129,7 @@ impl From<MailTopics> for MailTopicsResponse {
 
 /// Ask for a letter with a link to set another password. The answer is the same whether or not there is such an account.
 #[utoipa::path(post, path = "/auth/password/forgot", tag = "auth", request_body = ForgotPasswordRequest, responses(
-    (status = 204, description = "Where there is such an account, a letter follows; its link is good for an hour, once."),
+    (status = 204, description = "A letter follows where there is such an account; its link is good for an hour, once."),
     (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
     (status = 429, description = "`auth.too_many_attempts`", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "`auth.busy`", body = Problem, content_type = "application/problem+json"),

@@ -49,10 +49,10 @@ struct ListUsersQuery {
     #[serde(default, deserialize_with = "text::read_email_if_any")]
     #[validate(length(min = 1, max = 254))]
     email: Option<String>,
-    /// With this role.
+    /// Role.
     #[param(inline)]
     role: Option<Role>,
-    /// Those who are disabled, or those who are not; all where it is not given.
+    /// Disabled users, or the others; all by default.
     disabled: Option<bool>,
 }
 
@@ -83,9 +83,9 @@ struct UserResponse {
     tenant_id: Option<String>,
     disabled: bool,
     disabled_at: Option<Rfc3339Time>,
-    /// When the user showed to read what is sent to the address; null where it was not asked to, or has not.
+    /// Time at which the user confirmed the address; null where it was not asked to, or has not.
     email_verified_at: Option<Rfc3339Time>,
-    /// Since when signing in asks for a code; null where it doesn't.
+    /// Time since which signing in asks for a code; null where it doesn't.
     totp_since: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
@@ -117,7 +117,7 @@ struct ResetPasswordQuery {
 struct ResetPasswordResponse {
     /// `usr_...`
     user_id: String,
-    /// For the user, who should change it at `/auth/password`; it is shown here only. Null where a link is sent.
+    /// A password for the user, who should change it at `/auth/password`; it is shown here only. Null where a link is sent.
     temporary_password: Option<String>,
     /// Whether the user is sent a link to set one.
     link_sent: bool,
@@ -200,7 +200,7 @@ async fn update_user(
 /// Ends every session of a user: whoever is signed in has to sign in again.
 #[utoipa::path(post, path = "/users/{userId}/end-sessions", tag = "users", security(("bearer" = [])),
     params(("userId" = String, Path, description = "`usr_...`")), responses(
-    (status = 204, description = "They have ended; access tokens are good for nothing within seconds."),
+    (status = 204, description = "The sessions have ended; access tokens open nothing within seconds."),
     (status = 404, description = "No such user.", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "`users.own_account`", body = Problem, content_type = "application/problem+json"),
 ))]

@@ -72,7 +72,7 @@ pub struct ProductResponse {
     description: Option<String>,
     category: Option<String>,
     price: Money,
-    /// In other currencies.
+    /// Prices in other currencies.
     prices: Vec<Money>,
     status: ProductStatus,
     /// Pieces that are there.
@@ -128,7 +128,7 @@ struct CategoryResponse {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct CategoryListResponse {
-    /// Those with the most products first, 500 at most.
+    /// Categories, those with the most products first, 500 at most.
     items: Vec<CategoryResponse>,
 }
 
@@ -270,7 +270,7 @@ async fn change_product(
         (status = 200, description = "Replay: the movement, with `Idempotent-Replayed: true`.", body = MovementResponse),
         (status = 404, description = "No such product of yours.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The stock would be below zero (`catalog.below_zero`, with `available`), or too large.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable, or the `clientReference` stands for another movement.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are not acceptable, or the `clientReference` stands for another movement.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn move_stock(
     State(service): State<CatalogService>,

@@ -28,7 +28,7 @@ const TERM_CHARS_MAX: usize = 40;
 /// Prices in other currencies.
 pub(super) const PRICES_MAX: u64 = 10;
 
-/// Whether a product is offered.
+/// Status of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProductStatus {
@@ -60,7 +60,7 @@ pub struct PieceDimensions {
     pub height: i32,
 }
 
-/// How one piece is sent.
+/// Parcel of one piece.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PieceParcel {
@@ -95,7 +95,7 @@ pub struct Product {
     pub prices: Vec<Money>,
     /// Below this there is little left; 0 is never.
     pub low_stock_at: i64,
-    /// How one piece is sent.
+    /// Parcel of one piece.
     pub parcel: Option<PieceParcel>,
     pub status: ProductStatus,
     /// By which it is found; see [`terms`].
@@ -185,7 +185,7 @@ fn is_mark(c: char) -> bool {
     unicode_normalization::char::is_combining_mark(c)
 }
 
-/// Why stock was moved.
+/// Kind of a stock movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MovementKind {

@@ -65,7 +65,7 @@ pub(super) struct ParcelDimensionsRequest {
     height: i32,
 }
 
-/// How one piece is sent.
+/// Parcel of one piece.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ParcelRequest {
@@ -99,7 +99,7 @@ pub(super) struct CreateProductRequest {
     #[validate(custom(function = "long_text"))]
     #[schema(max_length = 4000)]
     description: Option<String>,
-    /// One of yours; it is compared as it is written.
+    /// A category of yours; it is compared as it is written.
     #[validate(length(max = 60), custom(function = "free_text"))]
     #[schema(max_length = 60)]
     category: Option<String>,
@@ -109,7 +109,7 @@ pub(super) struct CreateProductRequest {
     #[validate(nested, length(max = PRICES_MAX))]
     #[schema(max_items = 10)]
     prices: Option<Vec<PriceRequest>>,
-    /// With fewer pieces than that there is an event `StockLow`; 0 is never.
+    /// Stock below which there is an event `StockLow`; 0 is never.
     #[validate(range(min = 0, max = STOCK_MAX))]
     #[schema(default = 5, minimum = 0, maximum = 1_000_000_000)]
     low_stock_at: Option<i64>,
@@ -165,10 +165,10 @@ pub(super) struct ChangeProductRequest {
     #[validate(length(max = 60), custom(function = "free_text"))]
     #[schema(value_type = Option<String>, max_length = 60)]
     category: Option<Option<String>>,
-    /// Of what is bought from now on.
+    /// Price of purchases from now on.
     #[validate(nested)]
     price: Option<PriceRequest>,
-    /// All that there are in other currencies from now on.
+    /// All prices in other currencies from now on.
     #[serde(default, deserialize_with = "nullable")]
     #[validate(nested, length(max = PRICES_MAX))]
     #[schema(value_type = Option<Vec<PriceRequest>>, max_items = 10)]
@@ -224,7 +224,7 @@ pub(super) struct MoveStockRequest {
     delta: i64,
     /// By default a receipt above zero and a correction below.
     kind: Option<OwnMovementKind>,
-    /// Why; a correction is on record with it.
+    /// The reason; a correction is on record with it.
     #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 300)]
     reason: String,
@@ -257,11 +257,11 @@ pub(super) struct ListProductsQuery {
     #[validate(length(min = 1, max = 100), custom(function = "words"))]
     #[param(min_length = 1, max_length = 100)]
     pub(super) q: Option<String>,
-    /// In this category, as it is written.
+    /// Products of this category, as it is written.
     #[validate(length(min = 1, max = 60))]
     #[param(min_length = 1, max_length = 60)]
     pub(super) category: Option<String>,
-    /// Of this merchant, `usr_...`; your own include those that are archived.
+    /// Merchant, `usr_...`; your own products include those that are archived.
     #[validate(custom(function = "seller"))]
     pub(super) seller_id: Option<String>,
 }
@@ -271,7 +271,7 @@ pub(super) struct ListProductsQuery {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CategoriesQuery {
-    /// Of this merchant, `usr_...`.
+    /// Merchant, `usr_...`.
     #[validate(custom(function = "seller"))]
     pub(super) seller_id: Option<String>,
 }

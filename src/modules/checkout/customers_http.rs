@@ -36,7 +36,7 @@ struct KeptAddressRequest {
     #[validate(length(max = 60), custom(function = "free_text"))]
     #[schema(example = "Home", max_length = 60)]
     label: Option<String>,
-    /// Whether it is the one that you usually want. Where you say it of none, it is the first.
+    /// Whether it is the default address. Without one it is the first.
     #[serde(default)]
     is_default: bool,
     /// As `shippingAddress` of a checkout.
@@ -52,7 +52,7 @@ struct CustomerProfileRequest {
     #[validate(length(min = 1, max = 100), custom(function = "free_text"))]
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// With the country's code, in any usual spelling.
+    /// Telephone number with the country's code, in any usual spelling.
     #[serde(default, deserialize_with = "read_international_phone_if_any")]
     #[validate(custom(function = "phone_number"))]
     #[schema(example = "+4930123456", max_length = 30)]
@@ -98,7 +98,7 @@ impl CustomerProfileRequest {
 struct KeptAddressResponse {
     label: Option<String>,
     is_default: bool,
-    /// As a checkout takes it.
+    /// The address, as a checkout takes it.
     address: ShippingAddressResponse,
 }
 
@@ -109,7 +109,7 @@ struct CustomerProfileResponse {
     /// Null before anything was kept.
     name: Option<String>,
     phone: Option<String>,
-    /// In the order that they were sent in; one is the default, unless there is none.
+    /// Addresses in the order in which they were sent; one is the default.
     addresses: Vec<KeptAddressResponse>,
     /// Null before anything was kept.
     updated_at: Option<Rfc3339Time>,

@@ -93,15 +93,15 @@ impl From<ShippingAddress> for ShippingAddressResponse {
 struct CheckoutPaymentResponse {
     method: PaymentMethod,
     status: PaymentStatus,
-    /// Of an external payment.
+    /// The merchant's id of an external payment.
     payment_id: Option<String>,
-    /// Where to pay, for who asked for the checkout; null before the gateway has a page, and where there is nothing to pay any more.
+    /// Page on which to pay, for the user who asked for the checkout; null before the gateway has a page, and where there is nothing to pay any more.
     url: Option<String>,
-    /// Until when it can be paid; null where there is nothing to pay any more.
+    /// End of the time in which it can be paid; null where there is nothing to pay any more.
     expires_at: Option<Rfc3339Time>,
 }
 
-/// Why a part is where it is.
+/// Reason of a part's status.
 #[derive(Debug, Serialize, ToSchema)]
 struct PartReasonResponse {
     /// `wallet.insufficient_funds`, `checkout.not_acceptable`, `provider.refused`, ...
@@ -118,7 +118,7 @@ struct PartResponse {
     status: PartStatus,
     /// The order that carries it out now.
     order_id: Option<String>,
-    /// Why it failed, or was not taken back; for the merchant alone.
+    /// Reason for which it failed, or was not taken back; for the merchant alone.
     reason: Option<PartReasonResponse>,
 }
 
@@ -230,7 +230,7 @@ fn answer(CheckoutReply { checkout, replayed }: CheckoutReply, user: &CurrentUse
         (status = 200, description = "Replay: the checkout as it stands, with `Idempotent-Replayed: true`.", body = CheckoutResponse),
         (status = 402, description = "`wallet.insufficient_funds`; nothing was taken.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`checkout.out_of_stock` with `items` (`productId`, `requested`, `available`), `checkout.payment_used`, `checkout.seller_not_verified`.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable, or the id stands for another checkout.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are not acceptable, or the id stands for another checkout.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Try again with the same id.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn check_out(

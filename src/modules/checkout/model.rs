@@ -19,7 +19,7 @@ use crate::{
 pub const CHECKOUTS: &str = "checkouts";
 pub(super) const CUSTOMERS: &str = "customers";
 
-/// Where a checkout is.
+/// Status of a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckoutStatus {
@@ -75,7 +75,7 @@ impl CheckoutStatus {
     }
 }
 
-/// How soon a checkout is to be paid for and carried out.
+/// Priority of a checkout's payment and fulfilment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
@@ -94,7 +94,7 @@ impl Priority {
     }
 }
 
-/// How a checkout is paid.
+/// A way to pay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentMethod {
@@ -118,7 +118,7 @@ impl PaymentMethod {
     }
 }
 
-/// Where a payment is.
+/// Status of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
@@ -218,7 +218,7 @@ pub struct ShippingAddress {
     pub country: String,
 }
 
-/// Where a cancellation is that waits for orders.
+/// Status of a cancellation that waits for orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckoutCancellationStatus {
@@ -265,7 +265,7 @@ pub struct Checkout {
     /// `chk_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// For people to read out.
+    /// A number for people to read out.
     pub order_number: String,
     /// The user who created it: the customer, or the merchant of the products.
     pub user_id: String,

@@ -41,14 +41,14 @@ pub(super) struct BuyerRequest {
     #[validate(length(max = 254), custom(function = "email_address"))]
     #[schema(max_length = 254)]
     email: String,
-    /// With the country's code, in any usual spelling.
+    /// Telephone number with the country's code, in any usual spelling.
     #[serde(default, deserialize_with = "read_international_phone_if_any")]
     #[validate(custom(function = "phone_number"))]
     #[schema(example = "+4930123456", max_length = 30)]
     phone: Option<String>,
 }
 
-/// Where it goes.
+/// The address.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShippingAddressRequest {
@@ -96,13 +96,13 @@ impl From<ShippingAddressRequest> for ShippingAddress {
     }
 }
 
-/// How it is paid.
+/// The way to pay.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[validate(schema(function = "payment_id_fits"))]
 pub(super) struct PaymentRequest {
     method: PaymentMethod,
-    /// Of an external payment: your name of it. It pays one checkout, ever.
+    /// Your id of an external payment. It pays one checkout, ever.
     #[validate(custom(function = "payment_id_shape"))]
     #[schema(example = "pay_1", min_length = 1, max_length = 128)]
     payment_id: Option<String>,
@@ -129,7 +129,7 @@ pub(super) struct CheckoutRequest {
     /// `rush` goes through payment and fulfilment before what is no rush.
     #[schema(default = "normal")]
     priority: Option<Priority>,
-    /// In which it is paid; by default that of the first product's `price`. Every product needs a price in it.
+    /// Currency of the payment; by default that of the first product's `price`. Every product needs a price in it.
     currency: Option<Currency>,
 }
 
@@ -157,7 +157,7 @@ pub(super) struct CancelCheckoutRequest {
     /// The id under which it was asked for.
     #[validate(custom(function = "client_id"))]
     pub(super) client_order_id: String,
-    /// Why; for your own records.
+    /// The reason; for your own records.
     #[validate(length(max = 300), custom(function = "free_text"))]
     #[schema(max_length = 300)]
     pub(super) reason: Option<String>,

@@ -41,17 +41,17 @@ pub struct EventStatsReader {
 pub struct EventStats {
     /// Events there were.
     pub total: i64,
-    /// Not relayed yet, or with a handler still to run and none that gave up.
+    /// Events that are not relayed yet, or with a handler still to run and none that gave up.
     pub pending: i64,
     /// Everything is done that follows from them.
     pub processed: i64,
     /// A handler has given up; its dead job is at `/queues`.
     pub failed: i64,
-    /// Of these, in the outbox: not relayed yet.
+    /// Pending events in the outbox: not relayed yet.
     pub unrelayed: i64,
     /// Age of the oldest one that is pending; none where there is none.
     pub oldest_pending_seconds: Option<i64>,
-    /// By handler, of the events that it wanted.
+    /// Counts by handler, of the events that it wanted.
     pub handlers: Vec<HandlerStats>,
 }
 
@@ -61,7 +61,7 @@ pub struct EventStats {
 pub struct HandlerStats {
     /// Its name.
     pub name: String,
-    /// To be handled, or handled again.
+    /// Events to be handled, or handled again.
     pub pending: i64,
     /// Handled.
     pub done: i64,

@@ -67,13 +67,13 @@ struct ListEventsQuery {
     /// Concerning what is this user's.
     #[validate(length(min = 1, max = 128))]
     user_id: Option<String>,
-    /// This action: `kyc.approved`, `request.read`, ...; or type of event: `OrderCreated`, ...
+    /// Action: `kyc.approved`, `request.read`, ...; or type of event: `OrderCreated`, ...
     #[validate(length(min = 1, max = 64))]
     action: Option<String>,
-    /// With this outcome.
+    /// Outcome.
     #[param(inline)]
     outcome: Option<AuditOutcome>,
-    /// From then on, RFC 3339.
+    /// Start of the period, RFC 3339.
     #[param(value_type = Option<String>)]
     from: Option<Rfc3339Time>,
     /// Before then, RFC 3339.
@@ -88,13 +88,13 @@ struct AuditEventListResponse {
     items: Vec<AuditEventResponse>,
     /// Send it as `cursor`, with the same filters, for the next page; null on the last one.
     next_cursor: Option<String>,
-    /// There may be more that matches although this page is not full: looking ended here. Go on with the cursor.
+    /// Whether there may be more although this page is not full: looking ended here. Go on with the cursor.
     partial: bool,
     /// A day at most unless resource, request, actor or user is given.
     range: RangeResponse,
 }
 
-/// One thing that somebody did to something, or read of it.
+/// An audit event: something that was done or read.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct AuditEventResponse {

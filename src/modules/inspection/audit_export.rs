@@ -99,22 +99,22 @@ struct ExportQuery {
     format: Option<ExportFormat>,
     /// About this order.
     order_id: Option<String>,
-    /// Of this user.
+    /// User.
     user_id: Option<String>,
     /// About the order that its merchant calls so; calls to providers only.
     client_order_id: Option<String>,
-    /// To this provider; calls only.
+    /// Provider; calls only.
     provider: Option<String>,
-    /// This operation; calls only.
+    /// Operation; calls only.
     operation: Option<String>,
     /// Answered with this shipment; calls only.
     awb: Option<String>,
     /// Following from the request with this id (`X-Request-Id`).
     correlation_id: Option<String>,
-    /// In this collection, or in these, with commas between.
+    /// A collection, or several, with commas between.
     #[param(example = "events,audit_events")]
     collection: Option<String>,
-    /// From then on, RFC 3339: without other filters seals that were sealed then, else records by the time of their ids.
+    /// Start of the period, RFC 3339: without other filters seals that were sealed then, else records by the time of their ids.
     #[param(value_type = Option<String>)]
     from: Option<Rfc3339Time>,
     /// Before then, RFC 3339.

@@ -74,24 +74,24 @@ pub(super) struct ProviderPace {
     calls: u64,
     /// Calls that were looked at.
     looked_at: usize,
-    /// Of `calls`, those that went well.
+    /// The successful ones of `calls`.
     well: u64,
     /// Half of them were answered within; 0 where none were looked at.
     p50_ms: i64,
     /// 95 percent were.
     p95_ms: i64,
-    /// When one of its accounts was last used, about; null where that is not known.
+    /// Time at which one of its accounts was last used, about; null where that is not known.
     last_used_at: Option<Rfc3339Time>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CallPart {
-    /// When it began.
+    /// Start of this part of the period.
     at: Rfc3339Time,
     /// Calls that there were; about, of a sample.
     calls: u64,
-    /// Of these, those that went well, in percent; 100 where there were none.
+    /// Share of these that succeeded, in percent; 100 where there were none.
     well_percent: f64,
     retryable: u64,
     fatal: u64,

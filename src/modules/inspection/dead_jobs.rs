@@ -33,7 +33,7 @@ pub fn dead_jobs_router(board: QueueBoard) -> OpenApiRouter {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct DeadJobsQuery {
-    /// Of this kind only.
+    /// Kind of job.
     #[validate(length(min = 1, max = 64))]
     kind: Option<String>,
     /// Only those that failed with this code last.
@@ -45,15 +45,15 @@ struct DeadJobsQuery {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct DeleteDeadQuery {
-    /// Of this kind only.
+    /// Kind of job.
     #[validate(length(min = 1, max = 64))]
     kind: Option<String>,
     /// Only those that failed with this code last.
     #[validate(length(min = 1, max = 128))]
     error_code: Option<String>,
-    /// All of them are meant; needed where neither `kind` nor `errorCode` is given, together with `expected`.
+    /// Deletes all dead jobs; needed where neither `kind` nor `errorCode` is given, together with `expected`.
     all: Option<bool>,
-    /// How many such there are, as `dead-count` has said: where there are others by now, nothing is deleted.
+    /// Their number, as `dead-count` has said: where it is another by now, nothing is deleted.
     expected: Option<u64>,
 }
 
@@ -108,7 +108,7 @@ struct DeleteDeadResponse {
     more: bool,
 }
 
-/// How many dead jobs of a queue there are.
+/// Number of a queue's dead jobs.
 #[utoipa::path(get, path = "/queues/{queue}/dead-count", tag = "queues", security(("bearer" = [])),
     params(("queue" = String, Path), DeadJobsQuery),
     responses((status = 200, body = DeadCountResponse),

@@ -61,7 +61,7 @@ struct PlaceHoldRequest {
     /// `ord_...` or `usr_...`
     #[validate(length(min = 1, max = 128))]
     id: String,
-    /// Why; it is recorded.
+    /// The reason; it is recorded.
     #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
@@ -70,7 +70,7 @@ struct PlaceHoldRequest {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReleaseHoldRequest {
-    /// Why; it is recorded.
+    /// The reason; it is recorded.
     #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
@@ -94,7 +94,7 @@ struct ListHoldsQuery {
     /// `nextCursor` of the page before.
     #[validate(custom(function = "hold_cursor"))]
     cursor: Option<String>,
-    /// Those in force, or those released; all where it is not given.
+    /// State of the holds: in force or released; all by default.
     #[param(inline)]
     state: Option<LegalHoldState>,
 }

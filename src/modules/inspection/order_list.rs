@@ -50,7 +50,7 @@ struct ListAllOrdersQuery {
     cursor: Option<String>,
     /// Status.
     status: Option<OrderStatus>,
-    /// Of this user.
+    /// User.
     #[validate(length(min = 1, max = 128))]
     user_id: Option<String>,
     /// Called so by its merchant.
@@ -157,7 +157,7 @@ async fn list_all_orders(
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RetryOrderRequest {
-    /// Why; it is recorded.
+    /// The reason; it is recorded.
     #[serde(deserialize_with = "lines")]
     #[validate(length(min = 3, max = 300), custom(function = "harmless"))]
     #[schema(example = "The carrier is back.")]
@@ -187,7 +187,7 @@ struct RetriedOrder {
         (status = 200, body = RetriedOrder),
         (status = 404, description = "No such order, or its job is gone.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Its job isn't dead, or the order does not allow it.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "There is no reason, or it holds what should not be written down.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The reason is missing, or holds personal data or secrets.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn retry_order(
     State(board): State<QueueBoard>,

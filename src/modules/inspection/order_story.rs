@@ -41,7 +41,7 @@ pub fn order_story_router(stories: OrderStories) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(get_order_story)).with_state(stories)
 }
 
-/// One order and its story.
+/// An order and its story.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StoryResponse {
@@ -59,11 +59,11 @@ struct StoryResponse {
     job_id: String,
     /// Everything, oldest first.
     entries: Vec<StoryEntry>,
-    /// There is more, and older: of each source only the latest 500 are shown.
+    /// Whether there is more, and older: of each source only the latest 500 are shown.
     truncated: bool,
 }
 
-/// One thing that happened.
+/// An entry of the story.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StoryEntry {

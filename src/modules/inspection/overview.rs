@@ -83,12 +83,12 @@ struct OverviewQuery {
     window: Window,
 }
 
-/// How everything is.
+/// An overview.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OverviewResponse {
     window: Window,
-    /// When it was looked at.
+    /// Time of the overview.
     at: Rfc3339Time,
     /// Orders that wait for a person, counted to 100,000.
     needing_attention: u64,
@@ -115,7 +115,7 @@ pub struct OverviewResponse {
 struct Waiting {
     /// About how many.
     waiting: u64,
-    /// For how long the oldest has waited.
+    /// Age of the oldest.
     oldest_seconds: f64,
 }
 
@@ -133,7 +133,7 @@ struct WalletSum {
     currency: String,
     /// Minor units.
     available: i64,
-    /// How many wallets.
+    /// Number of wallets.
     count: i64,
 }
 
@@ -211,7 +211,7 @@ impl Overviews {
     }
 }
 
-/// How everything is: what waits, who works, which providers are not called, what is in wallets, and how calls to providers went in the
+/// An overview: waiting work, workers, providers that are not called, balances of wallets, and the calls to providers in the
 /// last hour, day or month. Of up to 10,000 calls the figures are exact; of more they are estimated from a sample in which every call is
 /// as likely as any other (`sample`). An answer serves everybody for ten seconds, and so does a failure.
 #[utoipa::path(get, path = "/overview", tag = "overview", security(("bearer" = [])), params(OverviewQuery),

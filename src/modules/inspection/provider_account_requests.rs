@@ -42,18 +42,18 @@ pub(super) struct CreateAccountRequest {
     /// A name of your choice.
     #[schema(example = "Warehouse Delhi", min_length = 1, max_length = 120)]
     pub label: String,
-    /// By the names that the provider gives to them. They are never shown again.
+    /// Credentials under the provider's names. They are never shown again.
     #[serde(deserialize_with = "verbatim")]
     #[schema(value_type = BTreeMap<String, String>, example = json!({ "accessKey": "...", "secretKey": "..." }))]
     pub credentials: SentCredentials,
-    /// For people.
+    /// A note for people.
     #[serde(default, deserialize_with = "lines")]
     #[schema(max_length = 500)]
     pub comment: Option<String>,
     /// A merchant: then it is used for this merchant's orders only.
     #[schema(example = "usr_0198f0c2b1e07c3e8a41b5d0f3a2c4e6")]
     pub owner_user_id: Option<String>,
-    /// How much it may be asked; what is left out is as the provider has it for all its accounts.
+    /// Limits on calls with the account; what is left out is as the provider has it for all its accounts.
     pub limits: Option<LimitsRequest>,
 }
 
@@ -85,15 +85,15 @@ pub(super) struct ChangeAccountRequest {
     /// A name of your choice.
     #[schema(example = "Warehouse Delhi", min_length = 1, max_length = 120)]
     label: Option<String>,
-    /// For people.
+    /// A note for people.
     #[serde(default, deserialize_with = "nullable_lines")]
     #[schema(value_type = Option<String>, max_length = 500)]
     comment: Option<Option<String>>,
-    /// How much it may be asked.
+    /// Limits on calls with the account.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<LimitsRequest>)]
     limits: Option<Option<LimitsRequest>>,
-    /// All of them, in place of the ones before.
+    /// All credentials, in place of those before.
     #[serde(default, deserialize_with = "verbatim")]
     #[schema(value_type = Option<BTreeMap<String, String>>, example = json!({ "accessKey": "...", "secretKey": "..." }))]
     pub credentials: Option<SentCredentials>,
@@ -111,9 +111,9 @@ pub(super) struct ListAccountsQuery {
     /// `nextCursor` of the page before.
     #[validate(custom(function = "account_cursor"))]
     pub cursor: Option<String>,
-    /// With this provider.
+    /// Provider.
     pub provider: Option<ProviderName>,
-    /// In this status.
+    /// Status.
     #[param(inline)]
     pub status: Option<AccountStatus>,
 }

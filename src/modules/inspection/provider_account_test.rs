@@ -79,11 +79,11 @@ struct AccountTestResponse {
     /// The provider's message, or a description of the failure.
     error_message: Option<String>,
     http_status: Option<i32>,
-    /// From sending to the end of the answer.
+    /// Milliseconds from sending to the end of the answer.
     latency_ms: i64,
     /// The call on record: `GET /audit/provider-requests/{requestRefId}`.
     request_ref_id: String,
-    /// When it began.
+    /// Start of the call.
     sent_at: Rfc3339Time,
 }
 

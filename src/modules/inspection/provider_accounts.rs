@@ -86,7 +86,7 @@ struct AccountResponse {
     /// `open`: it is not called, because it was away or refused its credentials; `half_open`: one call finds out whether it is
     /// back.
     breaker: BreakerState,
-    /// As it was set, else as the environment or the provider has it.
+    /// The limits as they were set, else those of the environment or the provider.
     limits: AccountLimits,
     comment: Option<String>,
     /// The merchant whose orders alone it is used for.
@@ -102,7 +102,7 @@ struct AccountResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct AccountListResponse {
-    /// Those of environment variables first, then the newest.
+    /// Accounts: those of environment variables first, then the newest.
     items: Vec<AccountResponse>,
     /// Send it as `cursor` for the next page; null on the last one.
     next_cursor: Option<String>,
@@ -211,7 +211,7 @@ impl AccountBoard {
 /// Adds an account at a provider.
 #[utoipa::path(post, path = "/provider-accounts", tag = "provider accounts", security(("bearer" = [])),
     request_body = CreateAccountRequest, responses(
-        (status = 201, description = "It takes orders within seconds.", body = AccountResponse),
+        (status = 201, description = "The account is added, and takes orders within seconds.", body = AccountResponse),
         (status = 422, description = "Some fields are not acceptable; unknown and missing credentials are named.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn create_account(
@@ -294,7 +294,7 @@ async fn change_account(
 /// Takes an account out of use: it takes nothing new, and finishes what was placed with it. Safe to repeat.
 #[utoipa::path(delete, path = "/provider-accounts/{accountId}", tag = "provider accounts", security(("bearer" = [])),
     params(("accountId" = String, Path, description = "`acc_...`, or `<provider>/default`, escaped or not")), responses(
-        (status = 204, description = "It is inactive."),
+        (status = 204, description = "The account is inactive."),
         (status = 404, description = "No such account.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn deactivate_account(

@@ -61,7 +61,7 @@ struct ListCallsQuery {
     /// About this order.
     #[validate(length(min = 1, max = 128))]
     order_id: Option<String>,
-    /// Of this user.
+    /// User.
     #[validate(length(min = 1, max = 128))]
     user_id: Option<String>,
     /// About the order that its merchant calls so.
@@ -73,26 +73,26 @@ struct ListCallsQuery {
     /// Answered with this shipment.
     #[validate(length(min = 1, max = 128))]
     awb: Option<String>,
-    /// To this provider: `parcelx`, `paygate`, `idcheck`.
+    /// Provider: `parcelx`, `paygate`, `idcheck`.
     #[validate(length(min = 1, max = 64))]
     provider: Option<String>,
-    /// This operation: `create_order`, `start_payment`, `verify_pan`, ...
+    /// Operation: `create_order`, `start_payment`, `verify_pan`, ...
     #[validate(length(min = 1, max = 64))]
     operation: Option<String>,
-    /// With this account: `parcelx/default`, ...
+    /// Account: `parcelx/default`, ...
     #[validate(length(min = 1, max = 128))]
     account_id: Option<String>,
-    /// With this outcome: `done`, `found`, `absent`, `retryable`, `unknown`, `fatal`.
+    /// Outcome: `done`, `found`, `absent`, `retryable`, `unknown`, `fatal`.
     #[validate(length(min = 1, max = 64))]
     outcome: Option<String>,
-    /// With an error of this class.
+    /// Class of the error.
     #[param(inline)]
     error_class: Option<ErrorClass>,
     /// Answered with this status.
     #[validate(range(min = 100, max = 599))]
     #[param(minimum = 100, maximum = 599)]
     http_status: Option<i32>,
-    /// From then on, RFC 3339; by the time that the list is ordered by.
+    /// Start of the period, RFC 3339; by the time that the list is ordered by.
     #[param(value_type = Option<String>)]
     from: Option<Rfc3339Time>,
     /// Before then, RFC 3339.
@@ -107,7 +107,7 @@ struct CallListResponse {
     items: Vec<CallSummary>,
     /// Send it as `cursor`, with the same filters, for the next page; null on the last one.
     next_cursor: Option<String>,
-    /// There may be more that matches although this page is not full: looking ended here. Go on with the cursor.
+    /// Whether there may be more although this page is not full: looking ended here. Go on with the cursor.
     partial: bool,
     /// The time that was looked at: a day at most unless order, user, clientOrderId, AWB or correlation id is given.
     range: RangeResponse,
@@ -134,7 +134,7 @@ struct AnswerSummary {
     http_status: Option<i32>,
     awb: Option<String>,
     latency_ms: i64,
-    /// It came after its worker had lost the job; nothing followed from it.
+    /// Whether it came after its worker had lost the job; nothing followed from it then.
     late: bool,
     received_at: Rfc3339Time,
 }
@@ -368,7 +368,7 @@ const EXCHANGES_MAX: usize = 50;
 struct ExchangeListResponse {
     /// Oldest first.
     items: Vec<CallResponse>,
-    /// There are older ones: only the latest 50 are shown.
+    /// Whether there are older ones: only the latest 50 are shown.
     truncated: bool,
 }
 
@@ -389,7 +389,7 @@ async fn list_exchanges(
     Ok((Extension(about), Json(ExchangeListResponse { items, truncated })))
 }
 
-/// One call with all its answers: what was sent and what came back, as far as it may be stored.
+/// One call with all its answers: request and responses, as far as they may be stored.
 #[utoipa::path(get, path = "/audit/provider-requests/{requestRefId}", tag = "audit", security(("bearer" = [])),
     params(("requestRefId" = String, Path, description = "`req_...`")),
     responses(

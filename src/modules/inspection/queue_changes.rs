@@ -135,11 +135,11 @@ pub(super) struct DeleteJob {
 /// The outcome of deleting a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deleted {
-    /// It is gone.
+    /// Deleted.
     Gone,
     /// There is no such job.
     NotFound,
-    /// It hasn't ended.
+    /// The job hasn't ended.
     NotEnded,
 }
 

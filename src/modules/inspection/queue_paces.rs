@@ -17,15 +17,15 @@ pub fn queue_pace_router(board: QueueBoard) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(list_paces)).routes(routes!(get_pace)).with_state(board)
 }
 
-/// How a queue has got on.
+/// Throughput of a queue.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PaceResponse {
     /// Jobs that ended well in each of the last sixty minutes, the present one last.
     per_minute: Vec<u64>,
-    /// How many of them the rest is about, latest first.
+    /// Size of the sample behind the other figures, the latest first.
     sample: usize,
-    /// From creation to the end, for half of them; null where there are none.
+    /// The median time from creation to the end; null where there are none.
     p50_ms: Option<i64>,
     /// The same, for 95 percent.
     p95_ms: Option<i64>,
@@ -50,7 +50,7 @@ struct QueuePace {
     per_minute: Vec<u64>,
 }
 
-/// How all queues have got on in the last hour, by their jobs that ended well and are still there.
+/// Throughput of all queues in the last hour, by their jobs that ended well and are still there.
 #[utoipa::path(get, path = "/queues/pace", tag = "queues", security(("bearer" = [])),
     responses((status = 200, body = PaceListResponse)))]
 async fn list_paces(State(board): State<QueueBoard>, _: Admin, _: NoQuery) -> Result<Json<PaceListResponse>, AppError> {
@@ -62,7 +62,7 @@ async fn list_paces(State(board): State<QueueBoard>, _: Admin, _: NoQuery) -> Re
     Ok(Json(PaceListResponse { items: items.collect() }))
 }
 
-/// How a queue has got on in the last hour, by its jobs that ended well and are still there.
+/// Throughput of a queue in the last hour, by its jobs that ended well and are still there.
 #[utoipa::path(get, path = "/queues/{queue}/pace", tag = "queues", security(("bearer" = [])),
     params(("queue" = String, Path)),
     responses((status = 200, body = PaceResponse),

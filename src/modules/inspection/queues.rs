@@ -81,12 +81,12 @@ struct QueueListResponse {
 struct QueueResponse {
     name: String,
     paused: bool,
-    /// By whom.
+    /// `paused by usr_...`.
     paused_reason: Option<String>,
     /// No account of its provider may be called before.
     throttled_until: Option<Rfc3339Time>,
     counts: QueueCounts,
-    /// Since when the job that has waited longest is due, of the first 100,000.
+    /// Time since which the job that has waited longest is due, of the first 100,000.
     oldest_due_at: Option<Rfc3339Time>,
     /// Workers that are alive and take its jobs.
     workers: usize,
@@ -98,11 +98,11 @@ struct QueueResponse {
 #[serde(rename_all = "camelCase")]
 struct QueueAccount {
     account_id: String,
-    /// Whether calls are made: closed: yes; open: no; half_open: one, to see whether the provider is back.
+    /// State of the breaker: closed: calls are made: yes; open: no; half_open: one, to see whether the provider is back.
     breaker: BreakerState,
-    /// Why not. Refused credentials wait for a person: new ones, or a resume.
+    /// Reason for which calls are not made. Refused credentials wait for a person: new ones, or a resume.
     reason: Option<BreakerReason>,
-    /// When the next call is tried.
+    /// Time of the next call.
     retry_at: Option<Rfc3339Time>,
     /// The provider asked not to be called before.
     throttled_until: Option<Rfc3339Time>,
@@ -125,7 +125,7 @@ impl From<AccountOverview> for QueueAccount {
 struct QueueCounts {
     /// Due now.
     ready: u64,
-    /// In the hands of workers.
+    /// Jobs that workers run.
     active: u64,
     /// Waiting for their time.
     delayed: u64,
@@ -199,10 +199,10 @@ struct ListJobsQuery {
     cursor: Option<String>,
     /// State.
     state: Option<JobState>,
-    /// Of dead jobs, those of this kind.
+    /// Kind, of dead jobs.
     #[validate(length(min = 1, max = 64))]
     kind: Option<String>,
-    /// Of dead jobs, those that failed with this code last.
+    /// Code of the last error, of dead jobs.
     #[validate(length(min = 1, max = 128))]
     error_code: Option<String>,
 }
@@ -456,7 +456,7 @@ async fn get_job(
     params(("jobId" = String, Path)),
     responses((status = 204),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It hasn't ended.", body = Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "The job hasn't ended.", body = Problem, content_type = "application/problem+json")))]
 async fn delete_job(
     State(board): State<QueueBoard>,
     Admin(user): Admin,
@@ -478,7 +478,7 @@ async fn delete_job(
     params(("jobId" = String, Path)),
     responses((status = 200, body = JobResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It isn't dead, or its order does not allow it.", body = Problem,
+        (status = 409, description = "The job isn't dead, or its order does not allow it.", body = Problem,
             content_type = "application/problem+json")))]
 async fn retry_job(
     State(board): State<QueueBoard>,

@@ -60,7 +60,7 @@ struct ReconciliationResponse {
     checked: BTreeMap<&'static str, u64>,
     /// Empty where everything agrees; at most a thousand.
     differences: Vec<Difference>,
-    /// All of them, also those that are not listed.
+    /// Number of all differences, also those that are not listed.
     difference_count: u64,
 }
 

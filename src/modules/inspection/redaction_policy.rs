@@ -34,7 +34,7 @@ struct PolicyResponse {
     retention: Vec<RetentionPolicy>,
 }
 
-/// How long records of a class are kept.
+/// Retention of a class of records.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RetentionPolicy {

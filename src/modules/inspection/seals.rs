@@ -138,7 +138,7 @@ struct ProofResponse<'a> {
     /// The record as it is stored, in canonical extended JSON whose order of fields counts; null where it was purged.
     #[schema(value_type = Option<Object>)]
     record: Option<ExtendedJson<&'a RawDocument>>,
-    /// Whether the service itself finds that the record, its place and the seal fit together. Who wants to be sure checks it elsewhere.
+    /// Whether the service itself finds that record, place and seal agree. To be sure, check it elsewhere.
     check: ProofCheck,
     /// Its salt; where something of it is erased, those of its other personal fields, by their paths.
     #[schema(value_type = Object)]
@@ -149,7 +149,7 @@ struct ProofResponse<'a> {
 #[derive(Serialize, ToSchema)]
 struct ProofCheck {
     verified: bool,
-    /// Why not; null where it is.
+    /// The contradiction; null where there is none.
     detail: Option<String>,
 }
 

@@ -61,11 +61,11 @@ struct SearchQuery {
 #[derive(Debug, Serialize, ToSchema)]
 struct SearchResponse {
     items: Vec<Hit>,
-    /// There is more of the same name.
+    /// Whether there is more of the same name.
     truncated: bool,
 }
 
-/// Something that has the name.
+/// A hit.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 struct Hit {
     /// `order`, `job`, `provider request`, ...
@@ -296,8 +296,8 @@ impl Searching {
 /// orders, staff what their role reads.
 #[utoipa::path(get, path = "/search", tag = "search", security(("bearer" = [])), params(SearchQuery),
     responses(
-        (status = 200, description = "Nothing is an empty list.", body = SearchResponse),
-        (status = 422, description = "It is too short, or too long.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The hits; an empty list where there are none.", body = SearchResponse),
+        (status = 422, description = "The text is too short or too long.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn search(
     State(searching): State<Searching>,

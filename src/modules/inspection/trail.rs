@@ -31,7 +31,7 @@ pub(super) struct TrailFilter {
     pub(super) user_id: Option<String>,
     /// This action, or type of event.
     pub(super) action: Option<String>,
-    /// With this outcome.
+    /// Outcome.
     pub(super) outcome: Option<AuditOutcome>,
     /// Within this time.
     pub(super) range: TimeRange,

@@ -83,7 +83,7 @@ struct VerificationResponse {
     /// Whether all seals of the range were checked; false where the limits ended it, something was found, or nothing was
     /// sealed from then on.
     complete: bool,
-    /// Where to go on: send it as `fromSeal`, with the same range. Null where nothing is left.
+    /// The seal to go on with: send it as `fromSeal`, with the same range. Null where nothing is left.
     next_from_seal: Option<i64>,
     from: Rfc3339Time,
     to: Rfc3339Time,
@@ -92,7 +92,7 @@ struct VerificationResponse {
     records: u64,
     /// Records that are gone and are declared purged.
     purged: u64,
-    /// Of both, those that were sealed more than three minutes after the time in their ids: nothing was sealed for a while,
+    /// Number of both that were sealed more than three minutes after the time in their ids: nothing was sealed for a while,
     /// or somebody put them there later.
     sealed_late: u64,
     /// The first thing that is wrong; nothing behind it was looked at.
@@ -128,7 +128,7 @@ impl From<Anchor> for AnchorResponse {
     }
 }
 
-/// Something that is not as it was sealed.
+/// A finding: something that is not as it was sealed.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct FindingResponse {

@@ -77,14 +77,14 @@ impl<T> FieldChange<T> {
 #[derive(Clone, Debug, Default)]
 pub struct DraftChange {
     pub business_type: FieldChange<Holder>,
-    /// As on the PAN card.
+    /// Name as on the PAN card.
     pub legal_name: FieldChange<String>,
     /// Income tax number.
     pub pan: FieldChange<SealedNumber>,
     /// Goods and services tax number.
     pub gstin: FieldChange<SealedNumber>,
     pub aadhaar: FieldChange<AadhaarRef>,
-    /// Where money may be sent.
+    /// The bank account for payments.
     pub bank_account: FieldChange<BankAccount>,
     pub address: FieldChange<Address>,
 }

@@ -63,7 +63,7 @@ pub(super) struct ApplicationResponse {
     checks: Vec<CheckResponse>,
     /// Reason of the latest decision.
     decision_reason: Option<String>,
-    /// How often it was handed in.
+    /// Number of submissions.
     submission: i32,
     submitted_at: Option<Rfc3339Time>,
     updated_at: Option<Rfc3339Time>,
@@ -166,7 +166,7 @@ async fn get_application(
 #[utoipa::path(put, path = "/kyc", tag = "kyc", security(("bearer" = [])), request_body = SaveDraftRequest,
     responses(
         (status = 200, body = ApplicationResponse),
-        (status = 409, description = "It was handed in; `errors` names the fields that are locked (`kyc.field_locked`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The application was handed in; `errors` names the fields that are locked (`kyc.field_locked`).", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A number is malformed; all of them are named.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn save_draft(
@@ -207,7 +207,7 @@ struct DocumentForm {
     request_body(content = DocumentForm, content_type = "multipart/form-data"),
     responses(
         (status = 201, body = DocumentResponse),
-        (status = 200, description = "It was there already; with `Idempotent-Replayed: true`.", body = DocumentResponse),
+        (status = 200, description = "The document was there already; with `Idempotent-Replayed: true`.", body = DocumentResponse),
         (status = 409, description = "Locked (`kyc.field_locked`), or ten are there (`kyc.too_many_documents`).", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Over 5 MiB.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Another kind, or its content is no PDF, PNG or JPEG.", body = Problem, content_type = "application/problem+json"),
@@ -268,9 +268,9 @@ async fn get_document(
 #[utoipa::path(delete, path = "/kyc/documents/{documentId}", tag = "kyc", security(("bearer" = [])),
     params(("documentId" = String, Path, description = "`doc_...`")),
     responses(
-        (status = 204, description = "It is gone, with its content."),
+        (status = 204, description = "The document is deleted, with its content."),
         (status = 404, description = "No such document of yours.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It was handed in (`kyc.field_locked`), or a legal hold keeps it (`audit.held`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The document was handed in (`kyc.field_locked`), or a legal hold keeps it (`audit.held`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn remove_document(
     State(service): State<KycService>,
@@ -286,8 +286,8 @@ async fn remove_document(
 /// checks begin. Safe to repeat.
 #[utoipa::path(post, path = "/kyc/submit", tag = "kyc", security(("bearer" = [])),
     responses(
-        (status = 202, description = "It is handed in and will be checked.", body = ApplicationResponse),
-        (status = 200, description = "It had been handed in; with `Idempotent-Replayed: true`.", body = ApplicationResponse),
+        (status = 202, description = "The application is handed in and will be checked.", body = ApplicationResponse),
+        (status = 200, description = "The application was handed in before; with `Idempotent-Replayed: true`.", body = ApplicationResponse),
         (status = 409, description = "Nothing can be handed in in this state (`kyc.not_submittable`).", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Not complete (`kyc.incomplete`): `errors` names everything.", body = Problem, content_type = "application/problem+json"),
     ))]
@@ -303,7 +303,7 @@ async fn submit_application(
 /// Erases what is personal of your application, once it was refused. What stays is that there was one.
 #[utoipa::path(post, path = "/kyc/erasure", tag = "kyc", security(("bearer" = [])), request_body = ErasureRequest,
     responses(
-        (status = 204, description = "It is erased."),
+        (status = 204, description = "The application is erased."),
         (status = 404, description = "You have no application.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Only a rejected application can be erased (`kyc.not_erasable`), and none that a legal hold keeps (`audit.held`).", body = Problem, content_type = "application/problem+json"),
     ))]

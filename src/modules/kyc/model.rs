@@ -18,7 +18,7 @@ use crate::{
 pub const APPLICATIONS: &str = "kyc_applications";
 pub const DOCUMENTS: &str = "kyc_documents";
 
-/// Where an application is.
+/// State of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KycState {
@@ -107,7 +107,7 @@ pub struct AadhaarRef {
     pub reference: String,
 }
 
-/// Where money may be sent.
+/// The bank account for payments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BankAccount {
@@ -199,7 +199,7 @@ pub struct Requirement {
     /// The field, as in `PUT /kyc`, or `documents.<kind>`.
     #[schema(example = "bankAccount")]
     pub field: String,
-    /// For programs.
+    /// A code for programs.
     #[schema(example = "bank.account_blocked")]
     pub code: String,
     /// A sentence.
@@ -281,14 +281,14 @@ pub struct Application {
     pub user_id: String,
     pub state: KycState,
     pub business_type: Option<Holder>,
-    /// As on the PAN card.
+    /// Name as on the PAN card.
     pub legal_name: Option<String>,
     /// Income tax number.
     pub pan: Option<SealedNumber>,
     /// Goods and services tax number; it contains the PAN.
     pub gstin: Option<SealedNumber>,
     pub aadhaar: Option<AadhaarRef>,
-    /// Where money may be sent.
+    /// The bank account for payments.
     pub bank_account: Option<BankAccount>,
     pub address: Option<Address>,
     /// Documents, oldest first.
@@ -298,7 +298,7 @@ pub struct Application {
     pub provider: Option<String>,
     /// Checks of what stands in the application now.
     pub checks: Vec<Check>,
-    /// How often it was handed in.
+    /// Number of submissions.
     pub submission: i32,
     /// Events of it so far.
     #[serde(default)]

@@ -40,7 +40,7 @@ pub struct SaveDraftRequest {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Holder>)]
     business_type: Option<Option<Holder>>,
-    /// As on the PAN card.
+    /// Name as on the PAN card.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, example = "Asha Rao", max_length = 120)]
     legal_name: Option<Option<String>>,
@@ -52,15 +52,15 @@ pub struct SaveDraftRequest {
     #[serde(default, deserialize_with = "nullable_number")]
     #[schema(value_type = Option<String>, example = "29ABCPR1234F1Z5")]
     gstin: Option<Option<SecretString>>,
-    /// Of an individual. Only the last four digits and a random reference are kept.
+    /// Aadhaar number of an individual. Only the last four digits and a random reference are kept.
     #[serde(default, deserialize_with = "nullable_number")]
     #[schema(value_type = Option<String>, example = "9999 4105 7058")]
     aadhaar: Option<Option<SecretString>>,
-    /// Where money may be sent.
+    /// The bank account for payments.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<BankAccountRequest>)]
     bank_account: Option<Option<BankAccountRequest>>,
-    /// Where the business is.
+    /// Address of the business.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<AddressRequest>)]
     address: Option<Option<AddressRequest>>,
@@ -259,7 +259,7 @@ impl WellFormed {
 pub struct DecisionRequest {
     /// The word.
     pub decision: ReviewAction,
-    /// Why; kept for ever, and shown to the merchant: no names, no numbers.
+    /// The reason; kept for ever, and shown to the merchant: no names, no numbers.
     #[serde(deserialize_with = "lines")]
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]
@@ -280,7 +280,7 @@ pub struct RequirementRequest {
     #[validate(custom(function = "requirement_field"))]
     #[schema(example = "documents.address_proof")]
     pub field: String,
-    /// For programs.
+    /// A code for programs.
     #[validate(custom(function = "requirement_code"))]
     #[schema(example = "document.illegible", max_length = 64)]
     pub code: String,
@@ -352,7 +352,7 @@ fn requirement_code(code: &str) -> Result<(), ValidationError> {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ErasureRequest {
-    /// Why, and on whose request; kept for ever: no names, no numbers.
+    /// The reason, and on whose request; kept for ever: no names, no numbers.
     #[serde(deserialize_with = "lines")]
     #[validate(custom(function = "reason"))]
     #[schema(min_length = 3, max_length = 500)]

@@ -49,11 +49,11 @@ struct ApplicationSummary {
     legal_name: Option<String>,
     submission: i32,
     submitted_at: Option<Rfc3339Time>,
-    /// Since it was handed in.
+    /// Seconds since it was handed in.
     age_seconds: i64,
     /// One of two reviewers has approved.
     awaits_second_approval: bool,
-    /// When it was handed in, another account had handed in the same PAN, GSTIN or account number.
+    /// Whether another account had handed in the same PAN, GSTIN or account number before.
     papers_shared: bool,
 }
 
@@ -93,7 +93,7 @@ struct ReviewResponse {
 struct LinkedAccountResponse {
     /// The user.
     user_id: String,
-    /// Where its application is.
+    /// State of its application.
     state: KycState,
     /// The numbers that are the same: `pan`, `gstin`, `bankAccount`.
     shared: Vec<String>,
@@ -245,7 +245,7 @@ async fn list_applications(
     Ok(Json(ApplicationListResponse { items, next_cursor }))
 }
 
-/// One application with its documents and what the checks found; whole numbers for a reviewer.
+/// One application with its documents and the checks' findings; whole numbers for a reviewer.
 #[utoipa::path(get, path = "/kyc/applications/{userId}", tag = "kyc", security(("bearer" = [])),
     params(("userId" = String, Path, description = "`usr_...`")),
     responses(
@@ -273,7 +273,7 @@ async fn review_application(
         (status = 200, description = "Decided; or, where two have to approve, approved once.", body = ReviewResponse),
         (status = 404, description = "The user has no application.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Decided already (`kyc.not_decidable`), handed in again meanwhile (`kyc.changed`), or another reviewer has to approve (`kyc.second_person_needed`).", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn decide_application(
     State(service): State<KycService>,
@@ -297,7 +297,7 @@ async fn decide_application(
 #[utoipa::path(post, path = "/kyc/applications/{userId}/erasure", tag = "kyc", security(("bearer" = [])),
     params(("userId" = String, Path, description = "`usr_...`")), request_body = ErasureRequest,
     responses(
-        (status = 204, description = "It is erased."),
+        (status = 204, description = "The application is erased."),
         (status = 404, description = "The user has no application.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Only a rejected application can be erased (`kyc.not_erasable`), and none that a legal hold keeps (`audit.held`).", body = Problem, content_type = "application/problem+json"),
     ))]

@@ -44,7 +44,7 @@ pub fn attention_router(lane: Lane) -> OpenApiRouter {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct MarkFailedRequest {
-    /// Why; it is recorded.
+    /// The reason; it is recorded.
     #[serde(deserialize_with = "lines")]
     #[validate(length(min = 3, max = 300), custom(function = "harmless"))]
     #[schema(example = "The carrier has no record of it, by telephone.")]
@@ -139,7 +139,7 @@ impl Command for MarkFailed {
         (status = 200, body = FailedOrder),
         (status = 404, description = "No such order.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`orders.not_markable`: it does not need attention, the provider has it, or something is under way. `orders.not_settled`: what it cost can't be given back as the books stand; nothing was changed.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "There is no reason, or it holds what should not be written down.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The reason is missing, or holds personal data or secrets.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn mark_failed(
     State(lane): State<Lane>,

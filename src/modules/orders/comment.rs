@@ -37,7 +37,7 @@ pub fn comment_router(lane: Lane) -> OpenApiRouter {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CommentRequest {
-    /// For staff; `null` takes it away.
+    /// A note for staff; `null` removes it.
     #[serde(deserialize_with = "lines")]
     #[validate(length(max = 500), custom(function = "note"))]
     #[schema(example = "The registry wants another number; asked the client.")]
@@ -104,7 +104,7 @@ impl Command for CommentOrder {
     responses(
         (status = 200, body = CommentedOrder),
         (status = 404, description = "No such order.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It holds what should not be written down.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The comment holds personal data or secrets.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn comment_order(
     State(lane): State<Lane>,

@@ -34,10 +34,10 @@ pub(super) struct OrderFileResponse {
     content_type: String,
     /// Bytes.
     size: i64,
-    /// Of its content, in hex.
+    /// SHA-256 of the content, in hex.
     sha256: String,
     stored_at: Rfc3339Time,
-    /// When its content was erased; it can't be had any more.
+    /// Time at which its content was erased; it can't be downloaded any more.
     erased_at: Option<Rfc3339Time>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct OrderFileResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OrderFileListResponse {
-    /// In the order in which they came.
+    /// Files in the order in which they came.
     items: Vec<OrderFileResponse>,
 }
 

@@ -50,7 +50,7 @@ pub fn router(service: OrderService) -> OpenApiRouter {
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrderResponse {
     order_id: String,
-    /// For people to read out.
+    /// A number for people to read out.
     order_number: String,
     client_order_id: String,
     /// The checkout that it carries out.
@@ -150,7 +150,7 @@ struct CancellationResponse {
     requested_at: Rfc3339Time,
     request_ref_id: Option<String>,
     response_ref_id: Option<String>,
-    /// Why it was refused or given up.
+    /// Reason for which it was refused or given up.
     failure: Option<StoredFailure>,
 }
 
@@ -168,7 +168,7 @@ struct OrderListResponse {
 #[derive(Debug, Serialize, ToSchema)]
 struct TimelineResponse {
     items: Vec<TimelineEntry>,
-    /// There is more, and older: of changes and of calls only the latest 500 are shown.
+    /// Whether there is more, and older: of changes and of calls only the latest 500 are shown.
     truncated: bool,
 }
 
@@ -187,7 +187,7 @@ struct TimelineEntry {
     attempt: Option<i32>,
     /// Outcome of a call; null while it runs.
     outcome: Option<String>,
-    /// From sending to the answer.
+    /// Milliseconds from sending to the answer.
     latency_ms: Option<i64>,
 }
 
@@ -304,7 +304,7 @@ async fn create_order(
         (status = 202, description = "Accepted; see `cancellation`.", body = OrderResponse),
         (status = 200, description = "Asked for before; see `cancellation`.", body = OrderResponse),
         (status = 404, description = "No such order of yours.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It can't be taken back any more.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The order can't be cancelled any more.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn cancel_order(
     State(service): State<OrderService>,

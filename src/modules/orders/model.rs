@@ -25,7 +25,7 @@ const LIVE_REFERENCE: &[&str] = &["liveReference"];
 /// Version of [`fingerprint`]; raised when its meaning changes.
 const FINGERPRINT_VERSION: u32 = 2;
 
-/// Where an order is.
+/// Status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
@@ -72,7 +72,7 @@ impl OrderStatus {
     }
 }
 
-/// How far the provider and we agree.
+/// Agreement of our record with the provider's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderSyncStatus {
@@ -90,7 +90,7 @@ pub enum ProviderSyncStatus {
     Failed,
 }
 
-/// Where a cancellation is.
+/// Status of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CancellationStatus {
@@ -171,7 +171,7 @@ pub struct Order {
     /// `ord_...`
     #[serde(rename = "_id")]
     pub id: String,
-    /// For people to read out.
+    /// A number for people to read out.
     pub order_number: String,
     pub user_id: String,
     /// The tenant that the owner belonged to when it was created.
@@ -187,7 +187,7 @@ pub struct Order {
     /// One of the registry's.
     pub provider: String,
     pub status: OrderStatus,
-    /// How far the provider and we agree.
+    /// Agreement of our record with the provider's.
     pub provider_sync_status: ProviderSyncStatus,
     /// Last request of the create, look-ups included.
     pub provider_request_ref_id: Option<String>,
@@ -410,7 +410,7 @@ pub struct OrderFile {
     /// Content type, restricted to harmless ones.
     pub content_type: String,
     pub bytes: i64,
-    /// Of its content, in hex.
+    /// SHA-256 of the content, in hex.
     pub sha256: String,
     pub stored_at: DateTime,
     #[serde(default)]

@@ -49,7 +49,7 @@ impl Failure {
 /// A failure as it is stored with what failed, and answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredFailure {
-    /// How it counts.
+    /// Class of the error.
     pub class: ErrorClass,
     /// `provider.refused`, ...
     pub code: String,

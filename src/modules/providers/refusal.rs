@@ -36,7 +36,7 @@ impl ProviderRefusal {
         }
     }
 
-    /// For people.
+    /// A sentence for people.
     pub(super) fn explanation(&self) -> String {
         let parts = [&*self.code, &*self.message];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")

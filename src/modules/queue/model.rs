@@ -24,7 +24,7 @@ pub(super) const RUSH: i32 = 2;
 /// Code of a job document that is not a job.
 pub const UNREADABLE: &str = "queue.unreadable";
 
-/// Where a job is.
+/// State of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {

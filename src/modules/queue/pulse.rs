@@ -40,7 +40,7 @@ const FOLLOWERS_MAX: usize = 1_000;
 /// All queues at a moment.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Pulse {
-    /// When.
+    /// Time.
     #[schema(value_type = Rfc3339Time)]
     pub at: Rfc3339Time,
     /// Each queue.
@@ -57,13 +57,13 @@ pub struct QueuePulse {
     pub ready: i64,
     /// Waiting for their time.
     pub delayed: i64,
-    /// In the hands of workers.
+    /// Jobs that workers run.
     pub active: i64,
     /// Given up.
     pub dead: i64,
     /// Seconds for which the job that has waited longest is due; null where none is.
     pub oldest_ready_seconds: Option<i64>,
-    /// Somebody has paused it.
+    /// Whether the queue is paused.
     pub paused: bool,
     /// Workers that are alive and take its jobs.
     pub workers: i64,

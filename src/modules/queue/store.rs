@@ -70,7 +70,7 @@ impl Entity for Controls {
 pub struct QueueSummary {
     /// Due now.
     pub ready: u64,
-    /// In the hands of workers.
+    /// Jobs that workers run.
     pub active: u64,
     /// Waiting for their time.
     pub delayed: u64,

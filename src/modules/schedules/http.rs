@@ -75,7 +75,7 @@ struct ScheduleResponse {
     paused: bool,
     /// User id of who paused it.
     paused_by: Option<String>,
-    /// When it is due; null where it is paused, or has no further time.
+    /// Time of the next run; null where it is paused, or has no further time.
     next_at: Option<Rfc3339Time>,
     last_run: Option<RunResponse>,
 }
@@ -100,7 +100,7 @@ struct RunResponse {
     result: Option<serde_json::Value>,
     /// An alert from the run, for a person.
     alert: Option<String>,
-    /// Why it failed or was left out.
+    /// Reason for which it failed or was left out.
     error: Option<String>,
     started_at: Rfc3339Time,
     ended_at: Option<Rfc3339Time>,

@@ -134,7 +134,7 @@ pub enum Trigger {
     Person,
 }
 
-/// Where a run is.
+/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
@@ -166,7 +166,7 @@ pub struct ScheduleRun {
     pub result: Option<Document>,
     /// An alert for a person, in a sentence.
     pub alert: Option<String>,
-    /// Why it failed or was left out.
+    /// Reason for which it failed or was left out.
     pub error: Option<String>,
     pub started_at: DateTime,
     pub ended_at: Option<DateTime>,

@@ -37,7 +37,7 @@ pub fn router(service: TenantService) -> OpenApiRouter {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CreateTenantRequest {
-    /// For addresses of pages; stays as it is.
+    /// A short name for addresses of pages; it can't be changed.
     #[validate(custom(function = "check_slug"))]
     #[schema(example = "kiran-stores", min_length = 2, max_length = 40)]
     slug: String,
@@ -235,7 +235,7 @@ async fn list_members(
     Ok(Json(MemberListResponse { items: members.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
-/// Has a user belong to a tenant. The user signs in again. Safe to repeat.
+/// Adds a user to a tenant. The user signs in again. Safe to repeat.
 #[utoipa::path(put, path = "/tenants/{tenantId}/members/{userId}", tag = "tenants", security(("bearer" = [])),
     params(("tenantId" = String, Path, description = "`ten_...`"), ("userId" = String, Path, description = "`usr_...`")),
     responses(
@@ -254,7 +254,7 @@ async fn add_member(
     Ok((Extension(About::new(None, Some(&member.id))), Json(member.into())))
 }
 
-/// Has a member leave a tenant. What the member created there stays there.
+/// Removes a member from a tenant. What the member created there stays there.
 #[utoipa::path(delete, path = "/tenants/{tenantId}/members/{userId}", tag = "tenants", security(("bearer" = [])),
     params(("tenantId" = String, Path, description = "`ten_...`"), ("userId" = String, Path, description = "`usr_...`")),
     responses(

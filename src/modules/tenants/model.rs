@@ -22,7 +22,7 @@ pub struct TenantSettings {
     #[serde(default = "utc")]
     #[schema(default = "UTC", max_length = 64)]
     pub timezone: String,
-    /// Where its members turn to.
+    /// Address for its members' questions.
     #[serde(default)]
     #[schema(max_length = 254)]
     pub support_email: Option<String>,

@@ -121,7 +121,7 @@ enum BookingKind {
     Transfer,
 }
 
-/// For whom a correction is good.
+/// The direction of a correction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum AdjustmentDirection {
@@ -148,11 +148,11 @@ struct BookRequest {
     /// The user who gets the money; with `transfer` only.
     #[validate(custom(function = "user_id"))]
     to_user_id: Option<String>,
-    /// With `adjustment` only; credit by default.
+    /// The direction, with `adjustment` only; credit by default.
     direction: Option<AdjustmentDirection>,
     #[validate(nested)]
     amount: AmountRequest,
-    /// Why; it is shown to the merchant.
+    /// The reason; it is shown to the merchant.
     #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
@@ -183,7 +183,7 @@ struct ReverseRequest {
     #[validate(custom(function = "client_reference"))]
     #[schema(example = "NEFT-2026-11-21-0042-R", min_length = 1, max_length = 128)]
     client_reference: String,
-    /// Why; it is shown to the merchant.
+    /// The reason; it is shown to the merchant.
     #[validate(length(min = 3, max = 300), custom(function = "reason"))]
     reason: String,
 }
@@ -230,7 +230,7 @@ pub struct TransactionResponse {
     transaction_id: String,
     kind: LedgerKind,
     user_id: String,
-    /// By how much it changed what the user can spend.
+    /// The change of the user's available balance.
     amount: i64,
     currency: Currency,
     /// All lines; they sum to zero.
@@ -348,7 +348,7 @@ async fn get_user_wallet(
         (status = 201, description = "Booked.", body = TransactionResponse),
         (status = 200, description = "Replay: booked before, with `Idempotent-Replayed: true`.", body = TransactionResponse),
         (status = 402, description = "The wallet has too little money.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable, or the reference stands for something else.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are not acceptable, or the reference stands for something else.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn book_transaction(
     State(service): State<WalletService>,
@@ -370,7 +370,7 @@ async fn book_transaction(
         (status = 402, description = "The money is spent.", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such transaction.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Reversed before under another reference (`transactionId` names the reversal), or not reversible.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not acceptable, or the reference stands for another booking or reversal (`finance.idempotency_mismatch`).", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are not acceptable, or the reference stands for another booking or reversal (`finance.idempotency_mismatch`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn reverse_transaction(
     State(service): State<WalletService>,

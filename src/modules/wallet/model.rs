@@ -271,7 +271,7 @@ impl LedgerTransaction {
         (&self.reference_type, &self.reference_id, &self.reference_kind)
     }
 
-    /// By how much it changed what the user can spend.
+    /// The change of the user's available balance.
     #[must_use]
     pub fn change_of_available(&self) -> i64 {
         self.sum_of(&Account::Available)

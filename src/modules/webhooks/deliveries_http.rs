@@ -47,7 +47,7 @@ pub(super) struct DeliveryResponse {
     status: DeliveryStatus,
     /// The latest thirty, oldest first.
     attempts: Vec<AttemptResponse>,
-    /// When the next attempt may be made; null where none will be.
+    /// Time of the next attempt; null where none will be made.
     next_attempt_at: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
@@ -149,7 +149,7 @@ async fn get_delivery(
     Ok(Json(service.get_delivery(&owner, &delivery_id).await?.into()))
 }
 
-/// Has a delivery made now, whatever came of it; the body is the same.
+/// Makes a delivery now, whatever its status; the body is the same.
 #[utoipa::path(post, path = "/webhook-deliveries/{deliveryId}/retry", tag = "webhooks", security(("bearer" = [])),
     params(("deliveryId" = String, Path, description = "`whd_...`")), responses(
         (status = 202, description = "An attempt is made at once.", body = DeliveryResponse),

@@ -42,9 +42,9 @@ struct EndpointResponse {
     types: Vec<String>,
     description: Option<String>,
     status: EndpointStatus,
-    /// Why it is disabled.
+    /// Reason for which it is disabled.
     disabled_reason: Option<DisabledReason>,
-    /// Nothing could be delivered since; after five days it is disabled.
+    /// Time since which nothing could be delivered; after five days the endpoint is disabled.
     failing_since: Option<Rfc3339Time>,
     /// Calls are held back until then, because several failed.
     held_until: Option<Rfc3339Time>,
@@ -122,7 +122,7 @@ impl EndpointWithSecretResponse {
     request_body = CreateEndpointRequest, responses(
         (status = 201, body = EndpointWithSecretResponse),
         (status = 404, description = "`webhooks.no_tenant`: a manager without a tenant.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "There are twenty already (`webhooks.too_many_endpoints`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "You have twenty endpoints already (`webhooks.too_many_endpoints`).", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Some fields are not acceptable; nothing may be posted to this machine or network (`webhooks.address_refused`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn create_endpoint(
@@ -188,7 +188,7 @@ async fn change_endpoint(
 /// Deletes an endpoint with its secrets. Deliveries that wait fail.
 #[utoipa::path(delete, path = "/webhook-endpoints/{endpointId}", tag = "webhooks", security(("bearer" = [])),
     params(("endpointId" = String, Path, description = "`whe_...`")), responses(
-        (status = 204, description = "It is gone."),
+        (status = 204, description = "Deleted."),
         (status = 404, description = "No such endpoint of yours.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn delete_endpoint(
@@ -206,7 +206,7 @@ async fn delete_endpoint(
     params(("endpointId" = String, Path, description = "`whe_...`")), request_body = RotateSecretRequest, responses(
         (status = 200, body = EndpointWithSecretResponse),
         (status = 404, description = "No such endpoint of yours.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Somebody else changed it at the same time (`webhooks.rotated_meanwhile`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The secret was changed at the same time by somebody else (`webhooks.rotated_meanwhile`).", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn rotate_secret(
@@ -220,12 +220,12 @@ async fn rotate_secret(
     Ok(Json(EndpointWithSecretResponse::new(rotated)))
 }
 
-/// Has a `webhook.test` posted to an endpoint, at once.
+/// Posts a `webhook.test` to an endpoint, at once.
 #[utoipa::path(post, path = "/webhook-endpoints/{endpointId}/test", tag = "webhooks", security(("bearer" = [])),
     params(("endpointId" = String, Path, description = "`whe_...`")), responses(
         (status = 202, description = "Its delivery; see how it goes at `/webhook-deliveries/{deliveryId}`.", body = DeliveryResponse),
         (status = 404, description = "No such endpoint of yours.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is disabled (`webhooks.endpoint_disabled`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The endpoint is disabled (`webhooks.endpoint_disabled`).", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn test_endpoint(
     State(service): State<WebhookService>,
@@ -241,9 +241,9 @@ async fn test_endpoint(
 /// before there was the endpoint. What is going to be delivered anyway is left alone. The order is not kept.
 #[utoipa::path(post, path = "/webhook-endpoints/{endpointId}/replay", tag = "webhooks", security(("bearer" = [])),
     params(("endpointId" = String, Path, description = "`whe_...`")), request_body = ReplayRequest, responses(
-        (status = 202, description = "It has begun; the endpoint's `replay` says how far it is.", body = EndpointResponse),
+        (status = 202, description = "The replay has begun; the endpoint's `replay` shows its progress.", body = EndpointResponse),
         (status = 404, description = "No such endpoint of yours.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is disabled (`webhooks.endpoint_disabled`), or another replay is under way (`webhooks.replay_under_way`).", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The endpoint is disabled (`webhooks.endpoint_disabled`), or another replay is under way (`webhooks.replay_under_way`).", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Some fields are not acceptable.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn replay_to_endpoint(

@@ -30,7 +30,7 @@ pub const ENDPOINTS_MAX: usize = 20;
 /// Attempts that a delivery shows, the latest: the schedule has ten, and people may ask for more.
 const ATTEMPTS_SHOWN: usize = 30;
 
-/// Whether events are posted.
+/// Status of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointStatus {
@@ -51,7 +51,7 @@ impl EndpointStatus {
     }
 }
 
-/// Why an endpoint is disabled.
+/// Reason for which an endpoint is disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledReason {
@@ -113,7 +113,7 @@ pub struct Endpoint {
     pub types: Vec<String>,
     /// Its owner's words.
     pub description: Option<String>,
-    /// Whether events are posted.
+    /// Status of an endpoint.
     pub status: EndpointStatus,
     /// Why not.
     pub disabled_reason: Option<DisabledReason>,
@@ -199,7 +199,7 @@ impl Entity for Endpoint {
     }
 }
 
-/// Where a delivery is.
+/// Status of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {

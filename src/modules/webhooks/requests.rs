@@ -31,7 +31,7 @@ const GRACE_HOURS: u32 = 24;
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CreateEndpointRequest {
-    /// Where to post: https, in the public internet, on port 443 or one above 1023.
+    /// Address to post to: https, in the public internet, on port 443 or one above 1023.
     #[schema(example = "https://shop.example.com/hooks/waybill", max_length = 2000)]
     pub(super) url: String,
     /// Types of events; left out or empty, all of them.
@@ -39,7 +39,7 @@ pub(super) struct CreateEndpointRequest {
     #[validate(length(max = TYPES_MAX))]
     #[schema(value_type = Option<Vec<String>>, max_items = 100)]
     types: Option<Vec<EventType>>,
-    /// Your words.
+    /// A description of your choice.
     #[serde(default, deserialize_with = "lines")]
     #[validate(custom(function = "plain_words"))]
     #[schema(max_length = 200)]
@@ -50,7 +50,7 @@ pub(super) struct CreateEndpointRequest {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ChangeEndpointRequest {
-    /// Where to post.
+    /// Address to post to.
     #[serde(default)]
     #[schema(max_length = 2000)]
     url: Option<String>,
@@ -59,7 +59,7 @@ pub(super) struct ChangeEndpointRequest {
     #[validate(length(max = TYPES_MAX))]
     #[schema(value_type = Option<Vec<String>>, max_items = 100)]
     types: Option<Vec<EventType>>,
-    /// Your words; `null` takes them away.
+    /// A description of your choice; `null` removes it.
     #[serde(default, deserialize_with = "nullable_lines")]
     #[validate(custom(function = "plain_words"))]
     #[schema(value_type = Option<String>, max_length = 200)]
@@ -105,7 +105,7 @@ fn distinct(types: Vec<EventType>) -> Vec<String> {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RotateSecretRequest {
-    /// For so long the secrets before sign too.
+    /// Hours for which the earlier secrets sign too.
     #[serde(default = "grace_hours")]
     #[validate(range(min = 0, max = GRACE_HOURS_MAX))]
     #[schema(default = 24, minimum = 0, maximum = 168)]
@@ -142,7 +142,7 @@ pub(super) struct ListDeliveriesQuery {
     /// `nextCursor` of the page before.
     #[validate(custom(function = "delivery_cursor"))]
     pub(super) cursor: Option<String>,
-    /// To this endpoint, `whe_...`.
+    /// Endpoint, `whe_...`.
     pub(super) endpoint_id: Option<String>,
     /// Status.
     pub(super) status: Option<DeliveryStatus>,

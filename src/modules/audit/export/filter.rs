@@ -14,7 +14,7 @@ use crate::platform::{clock::Rfc3339Time, error::FieldError, walk::TimeRange};
 /// Longest value of a filter.
 const TEXT_CHARS_MAX: usize = 128;
 
-/// How it is written.
+/// File format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
@@ -56,10 +56,10 @@ pub struct ExportFilter {
     /// About what its owner calls so; calls only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_order_id: Option<String>,
-    /// To this provider; calls only.
+    /// Provider; calls only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// This operation; calls only.
+    /// Operation; calls only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// Answered with this shipment; calls only.

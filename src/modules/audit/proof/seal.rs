@@ -48,7 +48,7 @@ impl DerefMut for Seal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealHeader {
-    /// From 1, without gaps.
+    /// Number of the seal, from 1, without gaps.
     #[serde(alias = "_id")]
     pub number: i64,
     /// By the clock of the sealer.

@@ -37,7 +37,7 @@ impl HoldKind {
     }
 }
 
-/// Whether it holds.
+/// State of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LegalHoldState {
@@ -68,7 +68,7 @@ pub struct LegalHold {
 }
 
 impl LegalHold {
-    /// Whether it holds.
+    /// State of a hold.
     #[must_use]
     pub const fn state(&self) -> LegalHoldState {
         if self.in_force.is_some() { LegalHoldState::InForce } else { LegalHoldState::Released }

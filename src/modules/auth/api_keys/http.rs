@@ -71,7 +71,7 @@ struct CreateApiKeyRequest {
     #[validate(length(min = 1, max = 50))]
     #[schema(min_items = 1, max_items = 50, example = json!(["orders:read", "orders:write"]))]
     scopes: Vec<Scope>,
-    /// Not good from then on; without it, good until it is revoked.
+    /// Time at which it expires; without it, it is good until it is revoked.
     expires_at: Option<Rfc3339Time>,
     /// Once more: the key outlives your session.
     #[validate(custom(function = "check_presented_password"))]
@@ -91,9 +91,9 @@ struct ApiKeyResponse {
     key_id: String,
     name: String,
     scopes: Vec<Scope>,
-    /// Not good from then on; null where it is good until it is revoked.
+    /// Time at which it expires; null where it is good until it is revoked.
     expires_at: Option<Rfc3339Time>,
-    /// When it was used last, to about a minute; null where it never was.
+    /// Time of the last use, to about a minute; null where it was never used.
     last_used_at: Option<Rfc3339Time>,
     created_at: Rfc3339Time,
 }
@@ -185,7 +185,7 @@ async fn list_api_keys(
 /// Revoke an API key of yours. Safe to repeat. Not with an API key.
 #[utoipa::path(delete, path = "/auth/api-keys/{keyId}", tag = "auth", security(("bearer" = [])),
     params(("keyId" = String, Path, description = "`key_...`")), responses(
-        (status = 204, description = "It is good for nothing within seconds."),
+        (status = 204, description = "The key opens nothing within seconds."),
         (status = 404, description = "`auth.no_such_key`", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn revoke_api_key(
@@ -218,7 +218,7 @@ async fn list_user_api_keys(
 #[utoipa::path(delete, path = "/users/{userId}/api-keys/{keyId}", tag = "users", security(("bearer" = [])),
     params(("userId" = String, Path, description = "`usr_...`"), ("keyId" = String, Path, description = "`key_...`")),
     responses(
-        (status = 204, description = "It is good for nothing within seconds."),
+        (status = 204, description = "The key opens nothing within seconds."),
         (status = 404, description = "`auth.no_such_key`", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn revoke_user_api_key(

@@ -64,17 +64,17 @@ struct SecondFactorRequest {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BeginTotpResponse {
-    /// To type in, base 32: SHA-1, six digits, thirty seconds.
+    /// Secret to type in, base 32: SHA-1, six digits, thirty seconds.
     #[schema(pattern = "^[A-Z2-7]{32}$")]
     secret: String,
-    /// To show as a QR code.
+    /// Address to show as a QR code.
     #[schema(
         example = "otpauth://totp/Waybill:asha%40example.com?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Waybill"
     )]
     uri: String,
 }
 
-/// For who has lost the authenticator; they are shown here only.
+/// Codes for a lost authenticator; they are shown here only.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RecoveryCodesResponse {

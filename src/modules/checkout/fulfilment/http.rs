@@ -41,7 +41,7 @@ pub fn router(service: CheckoutService) -> OpenApiRouter {
         .with_state(service)
 }
 
-/// Where the sale is booked.
+/// The ERP in which sales are booked.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct FulfilmentErpRequest {
@@ -57,7 +57,7 @@ struct FulfilmentCarrierRequest {
     /// A carrier.
     #[validate(custom(function = "is_carrier"))]
     provider: ProviderName,
-    /// How fast; `surface` where it is left out.
+    /// The service; `surface` where it is left out.
     service: Option<Service>,
 }
 
@@ -176,8 +176,8 @@ async fn put_fulfilment(
 #[utoipa::path(post, path = "/checkouts/{checkoutId}/fulfil", tag = "checkout", security(("bearer" = [])),
     params(("checkoutId" = String, Path, description = "`chk_...`")),
     responses(
-        (status = 202, description = "It will be sent.", body = http::CheckoutResponse),
-        (status = 200, description = "It is under way.", body = http::CheckoutResponse),
+        (status = 202, description = "The parts will be sent.", body = http::CheckoutResponse),
+        (status = 200, description = "It is being fulfilled.", body = http::CheckoutResponse),
         (status = 404, description = "No such checkout of your products.", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`checkout.not_fulfillable`, `checkout.nothing_to_fulfil`, `checkout.too_many_orders`", body = Problem, content_type = "application/problem+json"),
     ))]

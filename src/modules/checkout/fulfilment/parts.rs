@@ -46,7 +46,7 @@ impl PartKind {
     }
 }
 
-/// Where a part is.
+/// Status of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartStatus {

@@ -17,7 +17,7 @@ use crate::{
 
 pub const FULFILMENT: &str = "fulfilment_settings";
 
-/// Where the sale is booked.
+/// The ERP in which sales are booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErpSettings {
     /// One of the registry's.

@@ -59,7 +59,7 @@ struct DailyQuery {
     #[validate(custom(function = "day_shape"))]
     #[param(example = "2026-01-31")]
     to: Option<String>,
-    /// Of this merchant. A merchant sees its own only, a manager those of the tenant.
+    /// Merchant. A merchant sees its own orders only, a manager those of the tenant.
     #[validate(custom(function = "user_id_shape"))]
     user_id: Option<String>,
 }
@@ -92,7 +92,7 @@ struct DailyResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct DayResponse {
-    /// In UTC.
+    /// The day in UTC.
     #[schema(example = "2026-01-31")]
     day: String,
     provider: String,
@@ -104,7 +104,7 @@ struct DayResponse {
     confirmation: ConfirmationTimes,
 }
 
-/// How many orders came to this on that day; one that came to it again counts again.
+/// Orders that reached this on that day; one that reached it again counts again.
 #[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OrderSums {
@@ -184,14 +184,14 @@ impl DaySums {
 struct EarningsResponse {
     /// Oldest day first; only days on which something was sold or taken back.
     items: Vec<DayEarningsResponse>,
-    /// Of all these days, by currency.
+    /// Totals of all these days, by currency.
     totals: Vec<EarningsSums>,
 }
 
 /// Earnings of one day in one currency.
 #[derive(Debug, Serialize, ToSchema)]
 struct DayEarningsResponse {
-    /// In UTC.
+    /// The day in UTC.
     #[schema(example = "2026-01-31")]
     day: String,
     #[serde(flatten)]

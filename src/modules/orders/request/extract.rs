@@ -16,7 +16,7 @@ const NUMBER_CHARS_MAX: usize = 64;
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExtractRequest {
-    /// Of the object: two digits, two, five to seven, and any number of them. It is sent as it is written: noughts count.
+    /// Cadastral number of the object: groups of two, two, five to seven, and any number of digits. It is sent as it is written: noughts count.
     #[serde(deserialize_with = "verbatim")]
     #[validate(custom(function = "cadastral_number"))]
     #[schema(example = "50:33:0000000:98325", pattern = r"^\d{2}:\d{2}:\d{5,7}:\d+$", max_length = 64)]

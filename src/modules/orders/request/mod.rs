@@ -59,7 +59,7 @@ pub struct CancelOrderRequest {
     /// The id under which the order was created.
     #[validate(custom(function = "client_id"))]
     pub client_order_id: String,
-    /// Why; for your own records.
+    /// The reason; for your own records.
     #[validate(length(max = 300), custom(function = "free_text"))]
     #[schema(max_length = 300)]
     pub reason: Option<String>,

@@ -40,9 +40,9 @@ const FIRST_DAY_MS: i64 = -6_847_804_800_000;
     "shippingCost": 0,
 }))]
 pub struct SaleRequest {
-    /// Of all amounts.
+    /// Currency of all amounts.
     pub currency: Currency,
-    /// When it was ordered.
+    /// Time of the order.
     #[validate(custom(function = "in_calendar"))]
     pub ordered_at: Rfc3339Time,
     /// The payment's name where it was paid.
@@ -55,7 +55,7 @@ pub struct SaleRequest {
     /// The billing address.
     #[validate(nested)]
     pub billing_address: SaleAddressRequest,
-    /// Where it goes: the billing address where this is null or absent.
+    /// The address to ship to; the billing address where this is null or absent.
     #[validate(nested)]
     pub shipping_address: Option<SaleAddressRequest>,
     /// An article that was bought.
@@ -73,7 +73,7 @@ pub struct SaleRequest {
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CustomerRequest {
-    /// How to address them; null or absent where they did not say.
+    /// Form of address; null or absent where they did not say.
     pub gender: Option<Gender>,
     /// First name.
     #[validate(length(min = 1, max = 50), custom(function = "text"))]
@@ -88,14 +88,14 @@ pub struct CustomerRequest {
     #[validate(length(max = 80), custom(function = "email_address"))]
     #[schema(max_length = 80)]
     pub email: String,
-    /// With the country's code, in any usual spelling (`+49 30 123456`, `0049 30 123456`).
+    /// Telephone number with the country's code, in any usual spelling (`+49 30 123456`, `0049 30 123456`).
     #[serde(deserialize_with = "read_international_phone")]
     #[validate(custom(function = "international_phone"))]
     #[schema(example = "+4930123456", max_length = 30)]
     pub phone: String,
 }
 
-/// Where a bill or a parcel goes.
+/// A postal address.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SaleAddressRequest {
@@ -133,7 +133,7 @@ pub struct SaleLineRequest {
     #[validate(length(min = 1, max = 100), custom(function = "text"))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
-    /// How many.
+    /// Quantity.
     #[validate(range(min = 1, max = 1_000_000))]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub quantity: i64,

@@ -21,7 +21,7 @@ const GOODS_VALUE_MAX: i64 = 1_000_000_000;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[validate(schema(function = "cod_matches_mode"), schema(function = "goods_value_is_sane"))]
 pub struct ShipmentRequest {
-    /// How fast.
+    /// The service.
     #[serde(default, deserialize_with = "null_is_default")]
     pub service: Service,
     /// How the goods are paid for.
@@ -43,10 +43,10 @@ pub struct ShipmentRequest {
     /// Outer dimensions.
     #[validate(nested)]
     pub dimensions_cm: DimensionsRequest,
-    /// To whom.
+    /// The receiver.
     #[validate(nested)]
     pub consignee: PartyRequest,
-    /// From where.
+    /// The address to pick up from.
     #[validate(nested)]
     pub pickup: PartyRequest,
     /// Content of the parcel.
@@ -81,7 +81,7 @@ pub struct PartyRequest {
     #[validate(length(min = 1, max = 120), custom(function = "text"))]
     #[schema(min_length = 1, max_length = 120)]
     pub name: String,
-    /// Of a mobile: ten digits, the first 6 to 9, in any usual spelling (`+91 98765 43210`).
+    /// Mobile number: ten digits, the first 6 to 9, in any usual spelling (`+91 98765 43210`).
     #[serde(deserialize_with = "read_phone")]
     #[validate(custom(function = "phone"))]
     #[schema(example = "9876543210", max_length = 30)]
@@ -131,7 +131,7 @@ pub struct ItemRequest {
     #[validate(length(min = 1, max = 200), custom(function = "text"))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
-    /// How many.
+    /// Quantity.
     #[validate(range(min = 1, max = 10_000))]
     #[schema(minimum = 1, maximum = 10_000)]
     pub quantity: i64,

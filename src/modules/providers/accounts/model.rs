@@ -39,7 +39,7 @@ pub fn is_account_id(id: &str) -> bool {
     is_id("acc", id) || id.strip_suffix(DEFAULT).is_some_and(|provider| registry::find(provider).is_some())
 }
 
-/// Whether an account is used.
+/// Status of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountStatus {
@@ -92,7 +92,7 @@ pub struct ProviderAccount {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountTest {
-    /// When it began.
+    /// Start of the call.
     pub at: DateTime,
     /// The call, as long as it has no answer on record.
     pub open_call: Option<Call>,

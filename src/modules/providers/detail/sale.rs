@@ -9,7 +9,7 @@ use crate::platform::{
     text::{international, normal, normal_email},
 };
 
-/// How a customer is addressed.
+/// Form of address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Gender {
@@ -34,7 +34,7 @@ pub struct SaleCustomer {
     pub phone: String,
 }
 
-/// Where a bill or a parcel goes.
+/// A postal address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaleAddress {
     pub line1: String,

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::platform::text::{normal, normal_email};
 
-/// How fast.
+/// The service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {

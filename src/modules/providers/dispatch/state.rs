@@ -18,7 +18,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(15);
 /// A breaker that opens again so soon after it closed goes on with the waits it had.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// Whether calls are made, as shown.
+/// State of a breaker, as shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
@@ -31,7 +31,7 @@ pub enum BreakerState {
     HalfOpen,
 }
 
-/// Why a breaker opened.
+/// Reason for which a breaker opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerReason {

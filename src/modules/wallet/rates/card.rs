@@ -21,7 +21,7 @@ const BASIS_POINTS_MAX: i64 = 10_000;
 /// Entries of a list of the card: there are 780 sorting districts, and 36 states.
 const ENTRIES_MAX: usize = 1_000;
 
-/// How far a parcel goes, as carriers count it. The order is that of the price.
+/// Zone of a parcel's way, as carriers count it, in the order of the price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub enum Zone {
     /// Within a city.

@@ -39,7 +39,7 @@ pub(super) struct ListRatesQuery {
     /// The carrier; the first of the list by default.
     #[param(inline)]
     provider: Option<ProviderName>,
-    /// How fast; all services by default.
+    /// The service; all services by default.
     #[param(inline)]
     service: Option<Service>,
     /// How the goods are paid for; prepaid by default.
@@ -102,9 +102,9 @@ struct RateResponse {
     chargeable_weight_grams: i64,
     /// Slabs in it.
     slabs: i64,
-    /// For carriage.
+    /// The charge for carriage.
     freight: i64,
-    /// For collecting cash; 0 when prepaid.
+    /// The fee for collecting cash; 0 when prepaid.
     cod_fee: i64,
     /// The amount that an order would hold.
     total: Money,

@@ -65,7 +65,7 @@ struct LedgerSearchQuery {
     /// The id of that; an order's finds all its bookings.
     #[validate(custom(function = "reference_id_shape"))]
     reference_id: Option<String>,
-    /// Has a line on this account.
+    /// Transactions with a line on this account.
     #[validate(custom(function = "account_shape"))]
     #[param(example = "payable.parcelx")]
     account: Option<String>,
@@ -83,7 +83,7 @@ struct LedgerSearchQuery {
     cursor: Option<String>,
 }
 
-/// How the ledger is written.
+/// File format of the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum LedgerExportFormat {
@@ -121,7 +121,7 @@ struct LedgerExportQuery {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TrialBalanceQuery {
-    /// As it was then (RFC 3339); now by default.
+    /// The moment of the balance (RFC 3339); now by default.
     #[param(value_type = Option<String>)]
     as_of: Option<Rfc3339Time>,
     /// ISO 4217; all by default.
@@ -169,7 +169,7 @@ struct LedgerResponse {
 #[serde(rename_all = "camelCase")]
 struct TrialBalanceResponse {
     as_of: Rfc3339Time,
-    /// Whether it stays so: transactions of the last seconds may still be committing.
+    /// Whether the balance is final: transactions of the last seconds may still be committing.
     #[serde(rename = "final")]
     is_final: bool,
     currencies: Vec<CurrencyBalanceResponse>,
@@ -180,7 +180,7 @@ struct TrialBalanceResponse {
 #[serde(rename_all = "camelCase")]
 struct CurrencyBalanceResponse {
     currency: String,
-    /// By name; all users' wallets together are `wallet.available` and `wallet.held`.
+    /// Balances by name of the account; all users' wallets together are `wallet.available` and `wallet.held`.
     accounts: Vec<AccountBalanceResponse>,
     total_debit: i64,
     total_credit: i64,
@@ -221,7 +221,7 @@ impl CurrencyBalanceResponse {
     responses(
         (status = 200, body = LedgerResponse),
         (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "There is too much to look through in time.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The search would take too long.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn search_ledger(
     State(reports): State<Reports>,
@@ -306,7 +306,7 @@ async fn export_ledger(
     responses(
         (status = 200, body = TrialBalanceResponse),
         (status = 422, description = "A parameter is not acceptable.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "There is too much to look through in time.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The search would take too long.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn get_trial_balance(
     State(reports): State<Reports>,

@@ -56,7 +56,7 @@ struct OwnLedgerQuery {
     cursor: Option<String>,
 }
 
-/// How a statement is written.
+/// File format of a statement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum StatementFormat {
@@ -108,7 +108,7 @@ fn files_have_no_pages(query: &StatementQuery) -> Result<(), ValidationError> {
 struct OwnTransactionResponse {
     transaction_id: String,
     kind: LedgerKind,
-    /// By how much it changed what can be spent; 0 where what was set aside went to the carrier.
+    /// The change of the available balance; 0 where what was set aside went to the carrier.
     amount: i64,
     currency: Currency,
     /// The wallet's lines.
@@ -182,7 +182,7 @@ struct OwnLedgerResponse {
     next_cursor: Option<String>,
 }
 
-/// Whether there is more or less to spend.
+/// Direction of a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Movement {
@@ -196,7 +196,7 @@ enum Movement {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StatementLineResponse {
-    /// From 1, without gaps.
+    /// Number of the line, from 1, without gaps.
     sequence: i64,
     at: Rfc3339Time,
     kind: LedgerKind,

@@ -36,7 +36,7 @@ struct TopupRequest {
     #[validate(custom(function = "client_id"))]
     #[schema(example = "t-1001", min_length = 1, max_length = 128)]
     client_topup_id: String,
-    /// How much is to be paid.
+    /// Amount to pay.
     #[validate(nested)]
     amount: AmountRequest,
 }
@@ -69,12 +69,12 @@ struct TopupResponse {
     client_topup_id: String,
     status: TopupStatus,
     amount: Money,
-    /// Where to pay while it is `pending`; null before and after. Whoever has the address may pay.
+    /// Page on which to pay while it is `pending`; null before and after. Anybody with its address may pay.
     payment_url: Option<String>,
     failure: Option<StoredFailure>,
     created_at: Rfc3339Time,
     updated_at: Rfc3339Time,
-    /// From then on it can't be paid.
+    /// End of the time in which it can be paid.
     expires_at: Rfc3339Time,
 }
 
@@ -110,7 +110,7 @@ impl From<Topup> for TopupResponse {
     responses(
         (status = 201, description = "Acknowledged; it is stored and the payment will be started.", body = TopupResponse),
         (status = 200, description = "Replay: the top-up as it stands, with `Idempotent-Replayed: true`.", body = TopupResponse),
-        (status = 422, description = "Not acceptable, or the id stands for another amount.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are not acceptable, or the id stands for another amount.", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "No payment gateway is configured (`topups.not_configured`), or try again with the same id.", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn request_topup(

@@ -27,7 +27,7 @@ pub const OPEN_TOPUPS: &str = "open_topups";
 /// Callbacks of gateways.
 pub const CALLBACKS: &str = "payment_callbacks";
 
-/// Where a top-up is.
+/// Status of a top-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TopupStatus {
@@ -164,7 +164,7 @@ pub struct Topup {
     pub events: i64,
     /// `X-Request-Id` of the request behind it.
     pub correlation_id: String,
-    /// From then on it can't be paid.
+    /// End of the time in which it can be paid.
     pub expires_at: DateTime,
     /// The gateway has said that it came to nothing; then it is asked for the last time.
     #[serde(default)]

@@ -28,7 +28,7 @@ struct CallbackResponse {
 /// Takes what a payment gateway tells: who it is, says its signature over the raw body. Safe to repeat.
 #[utoipa::path(post, path = "/webhooks/payments/{provider}", tag = "webhooks", security(("payment_signature" = [])),
     params(("provider" = String, Path, description = "The gateway's name, as in top-ups.")),
-    request_body(content = Object, content_type = "application/json", description = "In the gateway's words; at most 64 KiB."),
+    request_body(content = Object, content_type = "application/json", description = "The gateway's callback; at most 64 KiB."),
     responses(
         (status = 200, description = "Written down, now or before.", body = CallbackResponse),
         (status = 401, description = "Not signed, not by the gateway, or not just now.", body = Problem, content_type = "application/problem+json"),
