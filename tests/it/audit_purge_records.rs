@@ -5,7 +5,7 @@ use waybill::{
     modules::audit::{
         proof::{FindingKind, Seal},
         seals::AUDIT_SEALS,
-        verification::Part,
+        verification::ChainPart,
     },
     platform::ids::sibling_id,
 };

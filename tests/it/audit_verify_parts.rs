@@ -1,12 +1,12 @@
 //! Parts of a chain: what is outside of a part is not checked, so nothing that it says may hide what is wrong in it.
 
-use bson::{Bson, Document};
+use bson::{Bson, Document, doc};
 use serde_json::Value;
 use waybill::{
     modules::audit::{
         proof::{FindingKind, Seal},
-        seals::AUDIT_SEALS,
-        verification::Part,
+        seals::{AUDIT_SEALS, PieceSize, ReadAhead},
+        verification::ChainPart,
     },
     platform::{clock::Rfc3339Time, ids::first_id_at},
 };
@@ -140,5 +140,34 @@ async fn seals_outside_of_a_part_pass_nothing_off_as_sealed() {
     chain.remove("events", due.as_str()).await;
     assert_eq!(chain.verify(whole()).await.finding, None);
     chain.expect_verified().await;
+    chain.app.finish().await;
+}
+
+#[tokio::test]
+async fn a_part_of_a_long_chain_reads_its_own_seals_only() {
+    const SEALS: i64 = 5_000;
+    let chain = Chain::new().await;
+    let (db, first) = (chain.app.db(), chain.stored_seal(1).await);
+    let seals = db.collection::<Document>(AUDIT_SEALS);
+    let more = (4..=SEALS).map(|number| {
+        let mut seal = first.clone();
+        seal.insert("_id", number);
+        seal
+    });
+    seals.insert_many(more).await.unwrap();
+    db.run_command(doc! { "profile": 2 }).await.unwrap();
+    let size = PieceSize { records: 500, bytes: 1024 * 1024, seals: 10 };
+    let mut reading = ReadAhead::start(db, doc! { "_id": { "$gte": 1_i64, "$lte": 12_i64 } }, size);
+    let mut numbers = Vec::new();
+    while let Some(seal) = reading.seal().await.unwrap() {
+        numbers.push(seal.number);
+    }
+    db.run_command(doc! { "profile": 0 }).await.unwrap();
+    assert_eq!(numbers, Vec::from_iter(1..=12));
+    let about = doc! { "ns": format!("{}.{AUDIT_SEALS}", db.name()), "op": { "$in": ["query", "getmore"] } };
+    let reads = chain.app.all("system.profile", about).await;
+    let examined: i32 = reads.iter().map(|read| read.get_i32("docsExamined").unwrap()).sum();
+    assert_eq!((reads.len(), examined), (2, 12), "a page of ten, and the two that are left");
+    seals.delete_many(doc! { "_id": { "$gt": 3_i64 } }).await.unwrap();
     chain.app.finish().await;
 }

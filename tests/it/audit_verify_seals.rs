@@ -5,7 +5,7 @@ use waybill::{
     modules::audit::{
         proof::{Anchor, FindingKind, Leaf, PublicKeys, Record, Scopes, Seal, SealHeader, sign_purge},
         seals::{AUDIT_SEALS, SealStore, commitment_key_of},
-        verification::Part,
+        verification::ChainPart,
     },
     platform::{ids::time_of_id, sealing::SealingKeys},
 };

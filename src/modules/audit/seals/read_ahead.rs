@@ -19,6 +19,9 @@ use crate::platform::mongo::READ_TIME_MAX;
 
 /// Pieces that wait, fetched or being fetched. One more is handed over and one is worked on, so five are in memory.
 const PIECES_WAITING: usize = 3;
+/// Bytes of seals that are read at once; one seal more may be among them. The sealer's own have 17 MB together, but seals may have been
+/// replaced by whatever the database stores.
+const SEAL_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How much is read at once.
 #[derive(Clone, Copy, Debug)]
@@ -253,8 +256,14 @@ impl Cutter {
         if let Some(last) = self.last.as_ref().filter(|_| self.filter.is_empty()) {
             seals = seals.min(doc! { "_id": last });
         }
-        self.page = seals.await?.try_collect().await?;
-        self.is_last_page = (self.page.len() as i64) < self.size.seals;
+        let (mut found, mut bytes) = (seals.await?, 0);
+        while bytes < SEAL_BYTES_MAX
+            && let Some(seal) = found.try_next().await?
+        {
+            bytes += seal.as_bytes().len();
+            self.page.push_back(seal);
+        }
+        self.is_last_page = bytes < SEAL_BYTES_MAX && (self.page.len() as i64) < self.size.seals;
         let last = self.page.back().map(|seal| seal.get("_id").map(|id| id.map(Bson::try_from)));
         if let Some(Ok(Some(Ok(last)))) = last {
             self.last = Some(last);
