@@ -155,12 +155,12 @@ async fn list(args: &ListUsersArgs) -> Result<(), String> {
     let users = users(&args.stores).await?;
     let mut filter = UserFilter { role: args.role, disabled: args.disabled.then_some(true), ..UserFilter::default() };
     loop {
-        let (page, more) = users.list(&filter, PAGE).await.map_err(in_words)?;
-        page.iter().for_each(|user| println!("{}", line(user)));
-        if !more {
+        let page = users.list(&filter, PAGE).await.map_err(in_words)?;
+        page.shown.iter().for_each(|user| println!("{}", line(user)));
+        if page.next.is_none() {
             return Ok(());
         }
-        filter.after = page.last().map(|user| user.id.clone());
+        filter.after = page.next;
     }
 }
 

@@ -49,6 +49,20 @@ pub(super) fn walk(collection: &'static str, conditions: Document) -> Walk {
     Walk { collection, prefix: prefix_of(collection), index, key, rest }
 }
 
+/// Conditions on the records of a collection about an order. Later bookings for an order refer to it as `ord_...#2`; no id has anything
+/// below `$` but `#`. The index of the ledger has the kind before the id.
+pub(super) fn about_order(collection: &str, id: &str) -> Document {
+    match collection {
+        EVENTS => doc! { "subjectId": id },
+        AUDIT_EVENTS => doc! { "resourceId": id },
+        LEDGER => {
+            doc! { "referenceType": "order", "referenceKind": { "$gt": "" },
+            "referenceId": { "$gte": id, "$lt": format!("{id}$") } }
+        }
+        _ => doc! { "orderId": id },
+    }
+}
+
 /// The prefix of a collection's ids.
 pub(super) fn prefix_of(collection: &str) -> &'static str {
     Scopes::standard().of_collection(collection).map_or("", |scope| scope.id_prefix())

@@ -22,6 +22,7 @@ use crate::platform::{
     ids::new_id,
     secret::random_letters,
     text::normal_email,
+    walk::{Paged, paged},
 };
 
 /// How often a process looks whose access was ended.
@@ -65,15 +66,12 @@ impl Users {
         }
     }
 
-    /// Users, newest first, and whether there are more.
+    /// Users, newest first.
     ///
     /// # Errors
     /// [`AuthError::Database`].
-    pub async fn list(&self, filter: &UserFilter, limit: usize) -> Result<(Vec<User>, bool), AuthError> {
-        let mut users = self.store.list_users(filter, limit).await?;
-        let more = users.len() > limit;
-        users.truncate(limit);
-        Ok((users, more))
+    pub async fn list(&self, filter: &UserFilter, limit: usize) -> Result<Paged<User>, AuthError> {
+        Ok(paged(self.store.list_users(filter, limit).await?, limit, None, |user| &user.id))
     }
 
     /// One user.
@@ -163,7 +161,7 @@ impl Users {
         self.change(by, user_id, UserChange::Leave { tenant_id: tenant_id.to_owned() }).await
     }
 
-    /// Members of a tenant, newest first, and whether there are more.
+    /// Members of a tenant, newest first.
     ///
     /// # Errors
     /// [`AuthError::Database`].
@@ -172,7 +170,7 @@ impl Users {
         tenant_id: &str,
         after: Option<String>,
         limit: usize,
-    ) -> Result<(Vec<User>, bool), AuthError> {
+    ) -> Result<Paged<User>, AuthError> {
         let filter = UserFilter { tenant_id: Some(tenant_id.to_owned()), after, ..UserFilter::default() };
         self.list(&filter, limit).await
     }

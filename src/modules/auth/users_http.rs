@@ -158,9 +158,8 @@ async fn list_users(
         after: query.cursor,
         ..UserFilter::default()
     };
-    let (found, more) = users.list(&filter, query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = if more { found.last().map(|user| user.id.clone()) } else { None };
-    Ok(Json(UserListResponse { items: found.into_iter().map(Into::into).collect(), next_cursor }))
+    let page = users.list(&filter, query.limit.unwrap_or(PAGE)).await?;
+    Ok(Json(UserListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// One user. Reading is recorded.

@@ -176,8 +176,7 @@ async fn list_legal_holds(
 ) -> Result<Json<HoldListResponse>, AppError> {
     let limit = query.limit.unwrap_or(PAGE);
     let page = list_holds(&holds.db, query.state, query.cursor.as_deref(), limit).await?;
-    let next_cursor = if page.more { page.holds.last().map(|hold| hold.id.clone()) } else { None };
-    Ok(Json(HoldListResponse { items: page.holds.into_iter().map(Into::into).collect(), next_cursor }))
+    Ok(Json(HoldListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// Places a legal hold on an order or a user. Where one is in force already, that one is the answer.

@@ -240,9 +240,8 @@ async fn list_accounts(
         status: query.status,
         after: query.cursor,
     };
-    let (found, more) = board.accounts.list(&filter, query.limit.unwrap_or(PAGE)).await?;
-    let next_cursor = if more { found.last().map(|account| account.id.clone()) } else { None };
-    Ok(Json(AccountListResponse { items: board.describe(found).await?, next_cursor }))
+    let page = board.accounts.list(&filter, query.limit.unwrap_or(PAGE)).await?;
+    Ok(Json(AccountListResponse { items: board.describe(page.shown).await?, next_cursor: page.next }))
 }
 
 /// One account.

@@ -18,6 +18,7 @@ use crate::{
         http::{ApiJson, ApiPath, ApiQuery, NoQuery},
         identity::{About, Admin, Role, TenantReader},
         ids::is_id,
+        walk::paged,
     },
 };
 
@@ -174,11 +175,9 @@ async fn list_tenants(
     ApiQuery(query): ApiQuery<PageQuery>,
 ) -> Result<Json<TenantListResponse>, AppError> {
     let (after, limit) = query.place("ten")?;
-    let mut tenants = service.list(&reader, after.as_deref(), limit + 1).await?;
-    let more = tenants.len() > limit;
-    tenants.truncate(limit);
-    let next_cursor = tenants.last().filter(|_| more).map(|tenant| tenant.id.clone());
-    Ok(Json(TenantListResponse { items: tenants.into_iter().map(Into::into).collect(), next_cursor }))
+    let tenants = service.list(&reader, after.as_deref(), limit + 1).await?;
+    let page = paged(tenants, limit, None, |tenant| &tenant.id);
+    Ok(Json(TenantListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// One tenant.
@@ -230,9 +229,8 @@ async fn list_members(
 ) -> Result<Json<MemberListResponse>, AppError> {
     ensure_readable(&reader, &tenant_id)?;
     let (after, limit) = query.place("usr")?;
-    let (members, more) = service.users.members(&tenant_id, after, limit).await?;
-    let next_cursor = members.last().filter(|_| more).map(|user| user.id.clone());
-    Ok(Json(MemberListResponse { items: members.into_iter().map(Into::into).collect(), next_cursor }))
+    let page = service.users.members(&tenant_id, after, limit).await?;
+    Ok(Json(MemberListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// Adds a user to a tenant. The user signs in again. Safe to repeat.

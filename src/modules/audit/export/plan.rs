@@ -10,7 +10,7 @@ use mongodb::{Database, error::Result, options::Hint};
 use super::{
     super::{
         model::{REQUEST_LOGS, RESPONSE_LOGS},
-        query::{LEDGER, QueryAnswer, first_met, prefix_of, walk},
+        query::{QueryAnswer, about_order, first_met, prefix_of, walk},
     },
     filter::{ExportFilter, place_of},
 };
@@ -95,12 +95,7 @@ fn conditions(filter: &ExportFilter, collection: &str) -> Document {
     let mut conditions = Document::new();
     for (name, text) in filter.texts() {
         match (name, collection) {
-            // Later holds of an order are booked as `ord_...#2`. The index has the kind before the id.
-            ("orderId", LEDGER) => {
-                conditions.insert("referenceType", "order");
-                conditions.insert("referenceKind", doc! { "$gt": "" });
-                conditions.insert("referenceId", doc! { "$gte": text, "$lt": format!("{text}$") });
-            }
+            ("orderId", _) => conditions.extend(about_order(collection, text)),
             ("awb", REQUEST_LOGS) => {}
             _ => drop(place_of(name, collection).map(|field| conditions.insert(field, text))),
         }

@@ -19,7 +19,7 @@ use super::{
 pub struct Proof {
     pub record_id: String,
     pub collection: String,
-    /// The rule by which it was sealed, see [`super::Rule::code`].
+    /// The rule by which it was sealed, see [`super::LeafRule::code`].
     pub code: u8,
     /// Its number in the whole chain.
     pub seq: i64,

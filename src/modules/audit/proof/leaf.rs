@@ -16,7 +16,7 @@ const LEAF: u8 = 0x00;
 /// A record in a seal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    /// The rule by which it was sealed, see [`super::Rule::code`].
+    /// The rule by which it was sealed, see [`super::LeafRule::code`].
     pub code: u8,
     pub id: String,
     pub hash: Hash,

@@ -19,6 +19,7 @@ use crate::{
     modules::audit::{
         AUDIT_EVENTS, AuditEvent, AuditOutcome, journal,
         proof::{CommitmentKey, Record, Scopes, SealScope, commitments, erased},
+        query::about_order,
     },
     platform::{clock::Clock, identity::Actor},
 };
@@ -78,14 +79,8 @@ impl ErasureSubject {
         match (self, collection) {
             (Self::User(id), "provider_request_logs" | "provider_response_logs") => doc! { "userId": id },
             (Self::User(id), _) => doc! { "$or": [{ "userId": id }, { "actor.id": id }] },
-            (Self::Order { id, .. }, "events") => doc! { "subjectId": id },
             (Self::Order { id, .. }, AUDIT_EVENTS) => doc! { "resourceId": id, "action": { "$ne": ERASED } },
-            // Later bookings for an order refer to it as `ord_...#2`; no id has anything below `$` but `#`.
-            (Self::Order { id, .. }, "ledger_transactions") => {
-                doc! { "referenceType": "order", "referenceKind": { "$gt": "" },
-                "referenceId": { "$gte": id, "$lt": format!("{id}$") } }
-            }
-            (Self::Order { id, .. }, _) => doc! { "orderId": id },
+            (Self::Order { id, .. }, _) => about_order(collection, id),
         }
     }
 

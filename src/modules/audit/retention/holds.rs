@@ -14,6 +14,7 @@ use crate::{
         identity::Actor,
         ids::sibling_id,
         mongo::READ_TIME_MAX,
+        walk::{Paged, paged},
     },
 };
 
@@ -245,19 +246,13 @@ pub fn ensure_not_held(view: &mut View, user_id: &str) -> std::result::Result<()
     Ok(())
 }
 
-#[derive(Clone, Debug)]
-pub struct HoldPage {
-    pub holds: Vec<LegalHold>,
-    pub more: bool,
-}
-
 /// Holds in a state, or all, that are older than the one with the id `after`; newest first, at most `limit`.
 pub async fn list_holds(
     db: &Database,
     state: Option<LegalHoldState>,
     after: Option<&str>,
     limit: usize,
-) -> Result<HoldPage> {
+) -> Result<Paged<LegalHold>> {
     let mut filter = match state {
         Some(LegalHoldState::InForce) => doc! { "inForce": { "$gt": "" } },
         Some(LegalHoldState::Released) => doc! { "inForce": null },
@@ -268,10 +263,7 @@ pub async fn list_holds(
     }
     let holds = db.collection::<LegalHold>(LEGAL_HOLDS);
     let found = holds.find(filter).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).max_time(READ_TIME_MAX).await?;
-    let mut holds: Vec<LegalHold> = found.try_collect().await?;
-    let more = holds.len() > limit;
-    holds.truncate(limit);
-    Ok(HoldPage { holds, more })
+    Ok(paged(found.try_collect().await?, limit, None, |hold: &LegalHold| &hold.id))
 }
 
 /// A hold in force that covers one of these orders and users, or an order of one of these users.

@@ -31,8 +31,8 @@ use crate::platform::mongo::{self, Index};
 pub use erasure::{Belonging, Erased, Eraser, ErasureError, ErasureSubject, NotPersonal};
 pub use guard::Guard;
 pub use holds::{
-    HoldKind, HoldPage, HoldPlaced, LegalHold, LegalHoldState, PlaceHold, ReleaseHold, Released, UnderLegalHold,
-    ensure_not_held, find_hold, keys_of_hold, list_holds,
+    HoldKind, HoldPlaced, LegalHold, LegalHoldState, PlaceHold, ReleaseHold, Released, UnderLegalHold, ensure_not_held,
+    find_hold, keys_of_hold, list_holds,
 };
 pub use purge::{PurgeKeys, PurgeReport, PurgedOf, Purger};
 

@@ -18,6 +18,7 @@ use crate::{
         clock::Clock,
         mongo::{Index, READ_TIME_MAX, is_duplicate_key},
         sealing::{Sealed, SealingKeys},
+        walk::{Paged, paged},
     },
 };
 
@@ -240,21 +241,18 @@ impl Accounts {
         self.accounts.find_one(doc! { "_id": account_id, "provider": { "$gt": "" } }).max_time(READ_TIME_MAX).await
     }
 
-    /// Accounts, those of the environment first, then the newest, and whether there are more.
+    /// Accounts, those of the environment first, then the newest.
     ///
     /// # Errors
     /// Errors of the database driver.
-    pub async fn list(&self, filter: &AccountFilter, limit: usize) -> Result<(Vec<ProviderAccount>, bool)> {
+    pub async fn list(&self, filter: &AccountFilter, limit: usize) -> Result<Paged<ProviderAccount>> {
         self.ensure_listed().await?;
         let provider = filter.provider.as_ref().map_or(doc! { "$gt": "" }, |name| doc! { "$eq": name });
         let mut query = doc! { "provider": provider };
         query.extend(filter.status.map(|status| ("status".to_owned(), status.as_str().into())));
         query.extend(filter.after.as_ref().map(|after| ("_id".to_owned(), doc! { "$lt": after }.into())));
         let found = self.accounts.find(query).sort(doc! { "_id": -1 }).limit(limit as i64 + 1).max_time(READ_TIME_MAX);
-        let mut accounts: Vec<_> = found.await?.try_collect().await?;
-        let more = accounts.len() > limit;
-        accounts.truncate(limit);
-        Ok((accounts, more))
+        Ok(paged(found.await?.try_collect().await?, limit, None, |account: &ProviderAccount| &account.id))
     }
 }
 

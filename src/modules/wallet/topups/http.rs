@@ -136,9 +136,8 @@ async fn list_topups(
     ApiQuery(query): ApiQuery<ListTopupsQuery>,
 ) -> Result<Json<TopupListResponse>, AppError> {
     let limit = query.limit.unwrap_or(PAGE);
-    let (topups, more) = service.list(&user, query.status, query.cursor.as_deref(), limit).await?;
-    let next_cursor = if more { topups.last().map(|topup| topup.id.clone()) } else { None };
-    Ok(Json(TopupListResponse { items: topups.into_iter().map(Into::into).collect(), next_cursor }))
+    let page = service.list(&user, query.status, query.cursor.as_deref(), limit).await?;
+    Ok(Json(TopupListResponse { items: page.shown.into_iter().map(Into::into).collect(), next_cursor: page.next }))
 }
 
 /// One of your top-ups.

@@ -32,6 +32,7 @@ use crate::{
         identity::{CurrentUser, Role},
         ids::new_id,
         money::Money,
+        walk::{Paged, paged},
     },
 };
 
@@ -116,7 +117,7 @@ impl TopupService {
         self.store.find(&user.user_id, topup_id).await?.ok_or(TopupError::NotFound)
     }
 
-    /// The caller's top-ups, newest first, and whether there are more.
+    /// The caller's top-ups, newest first.
     ///
     /// # Errors
     /// [`TopupError::Database`].
@@ -126,11 +127,9 @@ impl TopupService {
         status: Option<TopupStatus>,
         before_id: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Topup>, bool), TopupError> {
-        let mut found = self.store.list(&user.user_id, status, before_id, limit).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
+    ) -> Result<Paged<Topup>, TopupError> {
+        let found = self.store.list(&user.user_id, status, before_id, limit).await?;
+        Ok(paged(found, limit, None, |topup| &topup.id))
     }
 
     /// The header in which the gateway signs its callbacks.
