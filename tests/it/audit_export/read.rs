@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 use waybill::modules::audit::proof::{
-    Hash, Leaf, Proof, PublicKeys, Salts, Scopes, Seal, SealHeader, Sealed, Signature, Verifier, from_json,
+    ChainVerifier, Hash, Leaf, NamedRecord, Proof, PublicKeys, Salts, Scopes, Seal, SealHeader, Signature, from_json,
 };
 
 use crate::support::seals::public_keys;
@@ -116,9 +116,9 @@ impl File {
 
     /// Checks the seals with their records, from the first one of the file on, which follows `before`.
     #[track_caller]
-    pub fn check_chain(&self, before: Option<&SealHeader>, purged: fn(&Sealed<'_>) -> bool) {
+    pub fn check_chain(&self, before: Option<&SealHeader>, purged: fn(&NamedRecord<'_>) -> bool) {
         let keys = public_keys();
-        let mut verifier = Verifier::new(&keys, Scopes::standard(), [], purged);
+        let mut verifier = ChainVerifier::new(&keys, Scopes::standard(), [], purged);
         if let Some(before) = before {
             verifier = verifier.after(before);
         }

@@ -6,7 +6,7 @@ use bson::{Document, RawDocumentBuf, doc};
 use reqwest::Response;
 use waybill::{
     modules::audit::{
-        proof::{Record, Salts, Scopes, Sealed, erase},
+        proof::{NamedRecord, Record, Salts, Scopes, erase},
         seals::commitment_key_of,
     },
     platform::{ids::new_id, sealing::SealingKeys},
@@ -76,7 +76,7 @@ async fn an_export_is_of_the_moment_when_it_began() {
     assert_eq!(file.header["seals"]["last"], last.number);
     assert_eq!(file.records.len() as i64 + 50, sealed);
     assert_eq!(file.manifest["purged"], 50);
-    let is_answer = |sealed: &Sealed<'_>| sealed.collection == "provider_response_logs";
+    let is_answer = |sealed: &NamedRecord<'_>| sealed.collection == "provider_response_logs";
     file.check_chain(None, is_answer);
     let file = File::read(&scene.export("").await);
     assert_eq!((&file.manifest["purged"], file.header["seals"]["last"] == last.number), (&50.into(), false));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use waybill::{
     modules::{
         audit::{
-            proof::{Finding, PURGED, Scopes, Sealed, Verifier, sign_purge},
+            proof::{ChainVerifier, Finding, NamedRecord, PURGED, Scopes, sign_purge},
             seals::{SealStore, commitment_key_of},
             verification::{ChainPart, verify_chain},
         },
@@ -119,20 +119,20 @@ async fn verify_by_hand(app: &TestApp) -> Result<(), Finding> {
     let sealing = SealingKeys::new(&"0".repeat(64).into(), None).unwrap();
     let key = commitment_key_of(app.db(), &sealing).await.unwrap();
     let records = purge_records(app).await;
-    let is_purged = |sealed: &Sealed<'_>| {
+    let is_purged = |sealed: &NamedRecord<'_>| {
         let of = records.get(&(sealed.seal, sealed.collection.to_owned()));
         of.is_some_and(|records| records.iter().any(|(_, kept)| !kept.contains(&sealed.seq)))
     };
     let (keys, scopes) = (public_keys(), Scopes::standard());
     let store = SealStore::new(app.db().clone());
-    let mut verifier = Verifier::new(&keys, scopes, [], is_purged);
+    let mut verifier = ChainVerifier::new(&keys, scopes, [], is_purged);
     for seal in seals(app).await {
         let mut check = verifier.seal(&seal)?;
         for (seq, leaf) in (seal.first_seq..).zip(&seal.leaves) {
             let record = store.record(leaf).await.unwrap();
             let collection = scopes.of_code(leaf.code).unwrap().collection();
             let at_ms = leaf.at_ms(seal.sealed_at);
-            let sealed = Sealed { seal: seal.number, seq, collection, leaf, at_ms };
+            let sealed = NamedRecord { seal: seal.number, seq, collection, leaf, at_ms };
             assert!(record.is_none() || !is_purged(&sealed), "{} is there and counts as purged", leaf.id);
             check.record(collection, &leaf.id, record.as_deref(), &key)?;
         }
